@@ -1,0 +1,35 @@
+# `make demo` and `make test` do all set-up by themselves; `make help` lists the rest.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+export UV_LINK_MODE ?= hardlink
+
+PLATFORM := .venvs/platform/bin
+CATALOGUE ?=
+
+.PHONY: help setup demo stop test lint locks clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+setup:  ## the three environments from their locks (seconds when nothing changed)
+	@bash scripts/setup.sh
+
+demo: setup  ## the main job: data, full graph, services, promoted release, recommendations (CATALOGUE=products.yaml)
+	@$(PLATFORM)/recsys demo $(if $(CATALOGUE),--catalogue "$(CATALOGUE)")
+
+stop:  ## end every local service
+	@if [ -x $(PLATFORM)/recsys ]; then $(PLATFORM)/recsys down; else echo "nothing is set up, nothing runs"; fi
+
+test: setup  ## unit tests, definitions and walls, and one end-to-end test on the real parts
+	@$(PLATFORM)/python -m pytest
+
+lint: setup  ## ruff
+	@$(PLATFORM)/ruff check recsys_assets recsys_assets_tests feature_repo triton_repo
+
+locks:  ## resolve requirements/*.in again, without any index address
+	@bash scripts/lock.sh
+
+clean: stop  ## stop, and delete everything generated
+	rm -rf .recsys

@@ -1,0 +1,301 @@
+"""Immutable, content-addressed artifacts: a directory, its manifest, and nothing half-written in between.
+
+``<root>/<kind>/<partition>/<fingerprint>-<digest>/`` holds the files and ``manifest.json``, which is written last;
+``<root>/<kind>/<partition>/CURRENT`` names the version that downstream reads. The *fingerprint* says what an
+artifact was made from (code version, parameters, digests of its inputs); the *digest* says what is in it, and is
+the Dagster data version. The root is a local folder or any fsspec address (``s3://…``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+MANIFEST = "manifest.json"
+CURRENT = "CURRENT"
+WHOLE = "all"  # the partition of an artifact that has none
+
+
+class ArtifactError(RuntimeError):
+    """Base of every error of this module."""
+
+
+class ArtifactMissing(ArtifactError):
+    """An upstream artifact does not exist; the message names the partitions and the remedy."""
+
+
+class ArtifactCorrupt(ArtifactError):
+    """A file differs from its manifest."""
+
+
+def sha256_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+    os.replace(temporary, path)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published artifact, read-only."""
+
+    kind: str
+    partition: str | None
+    uri: str
+    manifest: Mapping[str, Any]
+    local: Path  # the directory on this machine (a verified copy, where the store is remote)
+
+    @property
+    def digest(self) -> str:
+        return self.manifest["digest"]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return dict(self.manifest.get("metrics", {}))
+
+    def path(self, name: str) -> Path:
+        """Path of one file; raises ArtifactError where the manifest does not list it."""
+        if name not in self.manifest["files"]:
+            raise ArtifactError(f"{self.kind} [{self.partition or WHOLE}] has no file {name!r}; it has "
+                                f"{sorted(self.manifest['files'])}")
+        return self.local / name
+
+    def verify(self) -> Artifact:
+        """Compare every byte with the manifest; raises ArtifactCorrupt naming the file."""
+        verify_directory(self.local, self.manifest)
+        return self
+
+    def reference(self) -> dict[str, Any]:
+        """What another manifest records of this one."""
+        return {"kind": self.kind, "partition": self.partition, "digest": self.digest, "uri": self.uri}
+
+
+def verify_directory(directory: Path, manifest: Mapping[str, Any]) -> None:
+    for name, entry in manifest["files"].items():
+        path = directory / name
+        if not path.is_file():
+            raise ArtifactCorrupt(f"{path} is missing though its manifest lists it; materialise {manifest['kind']} again")
+        if sha256_file(path) != entry["sha256"]:
+            raise ArtifactCorrupt(f"{path} differs from its manifest (sha256); refuse it and materialise "
+                                  f"{manifest['kind']} [{manifest.get('partition') or WHOLE}] again")
+
+
+@dataclass
+class Staged:
+    """A directory that is being written; ``publish`` makes it an artifact."""
+
+    store: ArtifactStore
+    kind: str
+    partition: str | None
+    fingerprint: str
+    inputs: dict[str, Any]
+    params: dict[str, Any]
+    path: Path
+    published: Artifact | None = field(default=None)
+
+    def publish(self, metrics: Mapping[str, Any] | None = None, versions: Mapping[str, str] | None = None) -> Artifact:
+        self.published = self.store._publish(self, dict(metrics or {}), dict(versions or {}))
+        return self.published
+
+
+class ArtifactStore:
+    """Reads and writes artifacts under one root.
+
+    Args:
+        root: a local folder or an fsspec address.
+        cache: where copies of remote artifacts are kept (default: a folder in the system's temporary one).
+    """
+
+    def __init__(self, root: str | Path, cache: Path | None = None):
+        self.root = str(root).rstrip("/")
+        self.fs, self._prefix = fsspec.core.url_to_fs(self.root)
+        self.is_local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        self.cache = cache or Path(tempfile.gettempdir()) / "recsys-artifacts"
+
+    # --- paths
+    def _base(self, kind: str, partition: str | None) -> str:
+        return f"{self._prefix}/{kind}/{partition or WHOLE}"
+
+    def _uri(self, path: str) -> str:
+        return path if self.is_local else self.fs.unstrip_protocol(path)
+
+    # --- reading
+    def _open(self, kind: str, partition: str | None, version: str) -> Artifact | None:
+        base = f"{self._base(kind, partition)}/{version}"
+        try:
+            manifest = json.loads(self.fs.cat_file(f"{base}/{MANIFEST}"))
+        except FileNotFoundError:
+            return None
+        return Artifact(kind, partition, self._uri(base), manifest, self._local_copy(base, manifest))
+
+    def _local_copy(self, base: str, manifest: Mapping[str, Any]) -> Path:
+        if self.is_local:
+            return Path(base)
+        target = self.cache / manifest["digest"]
+        if not (target / MANIFEST).exists():
+            temporary = self.cache / f".{manifest['digest']}.{uuid.uuid4().hex}"
+            for name in [*manifest["files"], MANIFEST]:
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                self.fs.get_file(f"{base}/{name}", str(temporary / name))
+            verify_directory(temporary, manifest)
+            with contextlib.suppress(OSError):  # another process was first: its copy was verified too
+                os.replace(temporary, target)
+            shutil.rmtree(temporary, ignore_errors=True)
+        return target
+
+    def find(self, kind: str, partition: str | None, fingerprint: str) -> Artifact | None:
+        """The artifact made from exactly these inputs, or None."""
+        base = self._base(kind, partition)
+        if not self.fs.isdir(base):
+            return None
+        # a fresh listing: a remote file system's cached one would hide what another process has just published
+        for entry in self.fs.ls(base, detail=False, **({} if self.is_local else {"refresh": True})):
+            version = entry.rstrip("/").rsplit("/", 1)[-1]
+            if version.startswith(fingerprint[:16] + "-"):
+                found = self._open(kind, partition, version)
+                if found is not None:
+                    return found
+        return None
+
+    def exists(self, kind: str, partition: str | None = None) -> bool:
+        return self.fs.exists(f"{self._base(kind, partition)}/{CURRENT}")
+
+    def current(self, kind: str, partition: str | None = None) -> Artifact:
+        """The version in force; raises ArtifactMissing."""
+        return self.require(kind, [partition])[0]
+
+    def require(self, kind: str, partitions: Sequence[str | None]) -> list[Artifact]:
+        """The versions in force of all these partitions; raises ArtifactMissing naming every absent one."""
+        found: list[Artifact] = []
+        missing: list[str] = []
+        for partition in partitions:
+            try:
+                version = self.fs.cat_file(f"{self._base(kind, partition)}/{CURRENT}").decode().strip()
+                artifact = self._open(kind, partition, version)
+            except FileNotFoundError:
+                artifact = None
+            if artifact is None:
+                missing.append(partition or WHOLE)
+            else:
+                found.append(artifact)
+        if missing:
+            raise ArtifactMissing(f"{kind} is missing for {', '.join(missing)}: materialise "
+                                  f"{'these partitions' if missing != [WHOLE] else 'it'} first")
+        return found
+
+    def open(self, reference: Mapping[str, Any]) -> Artifact:
+        """The very version that another manifest records (``Artifact.reference``); raises ArtifactMissing."""
+        version = reference["uri"].rstrip("/").rsplit("/", 1)[-1]
+        found = self._open(reference["kind"], reference["partition"], version)
+        if found is None or found.digest != reference["digest"]:
+            raise ArtifactMissing(f"{reference['kind']} [{reference['partition'] or WHOLE}] of digest "
+                                  f"{reference['digest'][:16]} no longer exists; materialise it again")
+        return found
+
+    def partitions(self, kind: str) -> list[str]:
+        """All partitions of a kind that have a version in force, sorted."""
+        base = f"{self._prefix}/{kind}"
+        if not self.fs.isdir(base):
+            return []
+        names = [entry.rstrip("/").rsplit("/", 1)[-1] for entry in self.fs.ls(base, detail=False)]
+        return sorted(name for name in names if self.exists(kind, name))
+
+    # --- writing
+    @staticmethod
+    def fingerprint(code_version: str, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+        def digest(value: Any) -> Any:
+            if isinstance(value, Artifact):
+                return value.digest
+            return [digest(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+        return sha256_json({"code": code_version, "inputs": {k: digest(v) for k, v in inputs.items()},
+                            "params": dict(params)})
+
+    @contextlib.contextmanager
+    def stage(self, kind: str, partition: str | None = None, *, code_version: str = "1",
+              inputs: Mapping[str, Artifact | Sequence[Artifact] | str] | None = None,
+              params: Mapping[str, Any] | None = None) -> Iterator[Staged]:
+        """Open a private directory to write into; leaving without ``publish`` discards it.
+
+        ``inputs`` maps a role to the artifacts (or plain digests) that the new one is made from.
+        """
+        inputs, params = dict(inputs or {}), dict(params or {})
+        if self.is_local:
+            staging_root = Path(self._prefix) / ".staging"
+            staging_root.mkdir(parents=True, exist_ok=True)
+            path = Path(tempfile.mkdtemp(dir=staging_root))
+        else:
+            path = Path(tempfile.mkdtemp(prefix="recsys-"))
+        references = {role: [a.reference() if isinstance(a, Artifact) else a for a in value]
+                      if isinstance(value, (list, tuple))
+                      else value.reference() if isinstance(value, Artifact) else value
+                      for role, value in inputs.items()}
+        try:
+            yield Staged(self, kind, partition, self.fingerprint(code_version, inputs, params), references, params, path)
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _publish(self, staged: Staged, metrics: dict[str, Any], versions: dict[str, str]) -> Artifact:
+        files = {}
+        for path in sorted(p for p in staged.path.rglob("*") if p.is_file()):
+            files[path.relative_to(staged.path).as_posix()] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+        digest = sha256_json({name: entry["sha256"] for name, entry in files.items()})
+        manifest = {"kind": staged.kind, "partition": staged.partition, "digest": digest,
+                    "fingerprint": staged.fingerprint, "inputs": staged.inputs, "params": staged.params, "files": files,
+                    "metrics": metrics, "versions": versions, "created": int(time.time())}
+        version = f"{staged.fingerprint[:16]}-{digest[:8]}"
+        base = self._base(staged.kind, staged.partition)
+        target = f"{base}/{version}"
+        if not self.fs.exists(f"{target}/{MANIFEST}"):
+            if self.is_local:
+                write_json(staged.path / MANIFEST, manifest)
+                Path(base).mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(target, ignore_errors=True)  # a copy without a manifest does not exist
+                os.replace(staged.path, target)
+            else:
+                for name in files:
+                    self.fs.put_file(str(staged.path / name), f"{target}/{name}")
+                self.fs.pipe_file(f"{target}/{MANIFEST}", json.dumps(manifest, indent=2, default=str).encode())
+        self.make_current(staged.kind, staged.partition, version)
+        artifact = self._open(staged.kind, staged.partition, version)
+        assert artifact is not None
+        return artifact
+
+    def make_current(self, kind: str, partition: str | None, version: str) -> None:
+        path = f"{self._base(kind, partition)}/{CURRENT}"
+        if self.is_local:
+            temporary = Path(path).with_name(f".{CURRENT}.{uuid.uuid4().hex}")
+            temporary.write_text(version)
+            os.replace(temporary, path)
+        else:
+            self.fs.pipe_file(path, version.encode())
+
+    def reuse(self, artifact: Artifact) -> Artifact:
+        """Point CURRENT at an artifact found by fingerprint."""
+        self.make_current(artifact.kind, artifact.partition, artifact.uri.rstrip("/").rsplit("/", 1)[-1])
+        return artifact

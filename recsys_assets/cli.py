@@ -1,0 +1,165 @@
+"""The commands a person types: ``recsys up | down | status | simulate | materialize | promote | rollback | recommend | demo``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from recsys_assets.settings import Settings, get_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="A multistage recommender as one Dagster asset graph, on this machine.")
+console = Console(stderr=True)  # standard output carries answers only
+
+Scale = Annotated[str | None, typer.Option(help="tiny, demo or seed; default: RECSYS_SCALE.")]
+Catalogue = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A products.yaml of the Retail Demo Store's form.")]
+
+
+def configured(**overrides: object) -> Settings:
+    """Settings with a command's options, for this process and every child of it."""
+    for name, value in overrides.items():
+        if value is not None:
+            os.environ[f"RECSYS_{name.upper()}"] = str(Path(value).resolve() if isinstance(value, Path) else value)
+    get_settings.cache_clear()
+    settings = get_settings()
+    os.environ.update(settings.environment())
+    return settings
+
+
+def say(message: str) -> None:
+    console.print(message, highlight=False)
+
+
+@app.command()
+def up() -> None:
+    """Start Valkey, Triton, the gateway, the event consumer and Dagster; those that run are left alone."""
+    from recsys_assets import services
+    from recsys_assets.serving import promotion
+
+    settings = configured()
+    services.up(settings, progress=say)
+    promotion.recover(settings, log=say)
+    status()
+
+
+@app.command()
+def down() -> None:
+    """End every local part, leaving no process behind."""
+    from recsys_assets import services
+
+    services.down(configured())
+    say("every local part has ended")
+
+
+@app.command()
+def status() -> None:
+    """Each part: running or not, its address, what it serves."""
+    from recsys_assets import services
+
+    table = Table("part", "state", "address", "detail")
+    for part in services.status(configured()):
+        table.add_row(part.name, "[green]running[/]" if part.running else "[red]stopped[/]", part.address, part.detail)
+    Console().print(table)
+
+
+@app.command()
+def simulate(scale: Scale = None, catalogue: Catalogue = None) -> None:
+    """Write the simulated shop into the landing zone; what is already there stays."""
+    from recsys_assets import pipeline
+
+    pipeline.simulate(configured(scale=scale, catalogue=catalogue))
+
+
+@app.command()
+def materialize(scale: Scale = None, catalogue: Catalogue = None,
+                as_of: Annotated[str | None, typer.Option(help="As-of day of the full training; default: the first whole window.")] = None) -> None:
+    """Materialise the full graph: landing zone → daily partitions → full training → a release."""
+    from recsys_assets import pipeline, services
+
+    settings = configured(scale=scale, catalogue=catalogue)
+    services.up(settings, only=["valkey"], progress=say)
+    _fail_on(pipeline.PipelineFailed, lambda: pipeline.materialize(settings, as_of))
+
+
+@app.command()
+def fine_tune(day: Annotated[str, typer.Argument(help="The new day, ISO (2026-11-20).")]) -> None:
+    """Fine-tune the champion on a day and promote the result, as the sensor does when a new day was ingested."""
+    from recsys_assets import pipeline
+
+    settings = configured()
+    _fail_on(pipeline.PipelineFailed, lambda: pipeline.run_jobs(settings, [("fine_tune", day)]))
+
+
+@app.command()
+def promote(release: Annotated[int | None, typer.Argument(help="Number; default: the newest whose gate passed.")] = None) -> None:
+    """Promote a release into the running Triton servers: gate, publish, load, smoke, switch, verify, or undo."""
+    from recsys_assets.lib import releases
+    from recsys_assets.resources import Platform
+    from recsys_assets.serving import promotion
+
+    settings = configured()
+    number = release or releases.newest_passed(Platform().store)
+    report = _fail_on(promotion.PromotionError, lambda: promotion.promote(settings, number, log=say))
+    say(f"release {report.release} serves ({report.seconds:.1f} s)")
+
+
+@app.command()
+def rollback() -> None:
+    """Re-promote the release that served before."""
+    from recsys_assets.serving import promotion
+
+    settings = configured()
+    report = _fail_on(promotion.PromotionError, lambda: promotion.rollback(settings, log=say))
+    say(f"release {report.release} serves again ({report.seconds:.1f} s)")
+
+
+@app.command()
+def recommend(user_id: str, device: Annotated[str | None, typer.Option(help="mobile, desktop or tablet")] = None,
+              timestamp: Annotated[int | None, typer.Option(help="Unix seconds; default: now.")] = None,
+              top_k: Annotated[int, typer.Option(min=1, max=100)] = 10) -> None:
+    """Ask the gateway for a visitor's recommendations."""
+    from recsys_assets.serving import client
+
+    settings = configured()
+    answer = _fail_on(client.GatewayError, lambda: client.recommend(
+        settings.gateway_url, user_id, device_type=device, timestamp=timestamp, top_k=top_k))
+    table = Table("item", "score", "title", "category", "style", "price", title=f"{user_id} · release {answer['release']}"
+                  + (" · degraded" if answer["degraded"] else ""))
+    for item in answer["items"]:
+        table.add_row(item["item_id"], f"{item['score']:.4f}", item["title"], item["category_l1"], item["category_l2"], f"{item['price']:.2f}")
+    Console().print(table)
+
+
+@app.command()
+def demo(catalogue: Catalogue = None) -> None:
+    """The main job: data, full graph, services, a promoted release, recommendations for a known and a cold visitor."""
+    from recsys_assets import pipeline
+
+    settings = configured(catalogue=catalogue)
+    summary = _fail_on(pipeline.PipelineFailed, lambda: pipeline.demo(settings))
+    for who in ("known", "cold"):
+        table = Table("item", "score", "title", "category", "price", title=f"{who} visitor {summary[who]['user_id']}")
+        for item in summary[who]["items"]:
+            table.add_row(item["item_id"], f"{item['score']:.4f}", item["title"], item["category_l1"], f"{item['price']:.2f}")
+        Console().print(table)
+    print(json.dumps({"urls": summary["urls"], "seconds": summary["seconds"]}, indent=2))
+    say(f"written to {settings.home / 'demo.json'}; `make stop` ends every part")
+
+
+def _fail_on(error: type[Exception], action):
+    try:
+        return action()
+    except error as failure:
+        console.print(f"[red]{failure}[/]", highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app()

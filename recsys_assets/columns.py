@@ -1,0 +1,101 @@
+"""The column vocabulary and table schemas: the one module that every environment shares.
+
+Imports nothing outside the standard library, so that the training environment (Python 3.10, Merlin) and the
+serving environment can read it too. Ids and categorical values are strings everywhere: an id of any type
+survives the round trip from the log to the answer.
+"""
+
+from __future__ import annotations
+
+# --- names -----------------------------------------------------------------------------------------------------
+EVENT_ID = "event_id"
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+TIMESTAMP = "timestamp"
+DEVICE_TYPE = "device_type"
+EVENT_TYPE = "event_type"
+CLICK = "click"
+AGE = "age"
+GENDER = "gender"
+TOP_CATEGORY = "top_category"
+CATEGORY_L1 = "category_l1"
+CATEGORY_L2 = "category_l2"
+ITEM_GENDER = "item_gender"
+PRICE = "price"
+
+# --- values ----------------------------------------------------------------------------------------------------
+#: What a masked, unknown or absent categorical value is called in raw form; the workflows map it to out-of-vocabulary.
+MISSING = "-1"
+DEVICES = ("mobile", "desktop", "tablet")
+GENDERS = ("F", "M")
+ITEM_GENDERS = ("F", "M", "Any")
+#: A shown item that was not clicked is an Impression; a click is a View; the rest is the funnel behind a click.
+EVENT_TYPES = ("Impression", "View", "AddToCart", "ViewCart", "StartCheckout", "Purchase")
+IMPRESSION, VIEW = EVENT_TYPES[0], EVENT_TYPES[1]
+#: Rows that the ranker learns from: every exposure once, clicked or not.
+EXPOSURE_EVENTS = (IMPRESSION, VIEW)
+
+# --- NVTabular's Categorify: 0 padding, 1 null, 2 out-of-vocabulary, the vocabulary from 3 ------------------------
+PAD_INDEX, NULL_INDEX, OOV_INDEX, VOCABULARY_START = 0, 1, 2, 3
+AGE_BOUNDARIES = (18, 25, 35, 50, 65)
+
+# --- transformed columns, in the order in which they are packed into one matrix a kind ------------------------------
+AGE_BINNED, AGE_NORM = "age_binned", "age_norm"
+PRICE_LOG_NORM = "price_log_norm"
+HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS = "hour_sin", "hour_cos", "weekday_sin", "weekday_cos"
+TEXT_EMBEDDING, IMAGE_EMBEDDING = "text_embedding", "image_embedding"
+EMBEDDING_DIM = 64  # of each pretrained embedding after PCA, and of the two towers
+
+USER_CATEGORICAL = (USER_ID, GENDER, TOP_CATEGORY, AGE_BINNED)
+USER_CONTINUOUS = (AGE_NORM,)
+CONTEXT_CATEGORICAL = (DEVICE_TYPE,)
+CONTEXT_CONTINUOUS = (HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS)
+ITEM_CATEGORICAL = (ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER)
+ITEM_CONTINUOUS = (PRICE_LOG_NORM,)
+
+#: Query tower input: cat int32 [B, 5], cont float32 [B, 5].
+QUERY_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL
+QUERY_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS
+#: Ranker input: cat int32 [N, 9], cont float32 [N, 6], embeddings float32 [N, 128] (text, then image).
+RANKER_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL + ITEM_CATEGORICAL
+RANKER_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS + ITEM_CONTINUOUS
+
+# --- table schemas: column → Polars type name -------------------------------------------------------------------------
+RAW_INTERACTIONS = {
+    EVENT_ID: "String",
+    USER_ID: "String",
+    ITEM_ID: "String",
+    TIMESTAMP: "Int64",  # unix seconds, UTC
+    DEVICE_TYPE: "String",
+    EVENT_TYPE: "String",
+    CLICK: "Int8",
+}
+RAW_USERS = {USER_ID: "String", AGE: "Int32", GENDER: "String"}
+RAW_ITEMS = {
+    ITEM_ID: "String",
+    "uuid": "String",
+    "name": "String",
+    "description": "String",
+    CATEGORY_L1: "String",
+    CATEGORY_L2: "String",
+    PRICE: "Float64",
+    ITEM_GENDER: "String",
+    "promoted": "Boolean",
+    "image": "String",  # file name in the catalogue's image folder; empty when there is none
+}
+#: One row an exposure, features as of just before it.
+INTERACTION_FEATURES = {
+    EVENT_ID: "String",
+    USER_ID: "String",
+    ITEM_ID: "String",
+    TIMESTAMP: "Int64",
+    DEVICE_TYPE: "String",
+    CLICK: "Int8",
+    AGE: "Float32",  # null: unknown or masked; the training window's mean takes its place
+    GENDER: "String",
+    TOP_CATEGORY: "String",
+    CATEGORY_L1: "String",
+    CATEGORY_L2: "String",
+    ITEM_GENDER: "String",
+    PRICE: "Float64",
+}

@@ -1,0 +1,22 @@
+"""Assembles everything Dagster knows: the defs folder, resources, the executor of this environment."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from recsys_assets import compute
+from recsys_assets.pipes import TrainingClient
+from recsys_assets.resources import Platform
+from recsys_assets.settings import get_settings
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    settings = get_settings()
+    return dg.Definitions.merge(
+        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+        dg.Definitions(
+            resources={"platform": Platform(), "training": TrainingClient()},
+            executor=compute.executor_for(settings),
+        ),
+    )

@@ -1,0 +1,37 @@
+"""Jobs: the units that a person, a schedule or a sensor starts."""
+
+import dagster as dg
+
+from recsys_assets import partitions
+
+catalogue = dg.define_asset_job(
+    "catalogue", description="Users, items, their embeddings, and the feature store's definitions.",
+    selection=dg.AssetSelection.assets(
+        ["raw", "users"], ["raw", "items"], ["embeddings", "text"], ["embeddings", "image_encoder"], ["embeddings", "image"],
+        ["embeddings", "items"], ["feature_store", "definitions"]))
+
+daily_ingest = dg.define_asset_job(
+    "daily_ingest", description="One day: raw interactions → features → masked train set.", partitions_def=partitions.daily(),
+    selection=dg.AssetSelection.assets(["raw", "interactions"], ["features", "interactions"], ["features", "masked_train"]))
+
+feature_store_refresh = dg.define_asset_job(
+    "feature_store_refresh", description="Features as of a day's end and popularity, into the online store.",
+    partitions_def=partitions.daily(),
+    selection=dg.AssetSelection.assets(["feature_store", "online"], ["feature_store", "popularity"]))
+
+full_training = dg.define_asset_job(
+    "full_training", description="Workflows, data sets, both models, index, evaluation and a release, as of a day.",
+    partitions_def=partitions.as_of(),
+    selection=dg.AssetSelection.assets(
+        ["features", "workflows"], ["features", "datasets"], ["embeddings", "aligned"], ["feature_store", "mean_age"],
+        ["retrieval", "two_tower"], ["retrieval", "item_vectors"], ["retrieval", "faiss_index"], ["retrieval", "popularity"],
+        ["ranking", "dlrm"], ["serving", "onnx_exports"], ["evaluation", "offline"], ["serving", "release"]))
+
+promote = dg.define_asset_job(
+    "promote", description="Promote a release (by default the newest whose gate passed) into the running Triton servers.",
+    selection=dg.AssetSelection.assets(["serving", "champion"]))
+
+fine_tune = dg.define_asset_job(
+    "fine_tune", description="The champion, fine-tuned on a new day, gated, and promoted.", partitions_def=partitions.daily(),
+    selection=dg.AssetSelection.assets(
+        ["fine_tune", "rows"], ["fine_tune", "query_tower"], ["fine_tune", "dlrm"], ["fine_tune", "release"], ["serving", "champion"]))

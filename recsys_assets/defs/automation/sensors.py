@@ -1,0 +1,50 @@
+"""Sensors: a new day in the landing zone is ingested; an ingested day fine-tunes the champion."""
+
+import dagster as dg
+
+from recsys_assets import partitions
+from recsys_assets.resources import Platform
+from recsys_assets.settings import get_settings
+
+from .jobs import daily_ingest, feature_store_refresh, fine_tune
+
+DEFAULT_STATUS = dg.DefaultSensorStatus.RUNNING if get_settings().automation else dg.DefaultSensorStatus.STOPPED
+MASKED = dg.AssetKey(["features", "masked_train"])
+
+
+@dg.sensor(jobs=[daily_ingest], default_status=DEFAULT_STATUS, minimum_interval_seconds=60)
+def new_day(context: dg.SensorEvaluationContext, platform: Platform):
+    """A day that is over, has landed and was never ingested starts `daily_ingest`; older days come first."""
+    from recsys_assets.lib import ingestion
+
+    closed = [day for day in ingestion.landed_days(platform.settings.landing) if day < partitions.today().isoformat()]
+    known = set(platform.store.partitions("raw/interactions"))
+    fresh = [day for day in closed if day not in known and partitions.daily().has_partition_key(day)]
+    if not fresh:
+        return dg.SkipReason(f"{len(closed)} closed days have landed, all of them ingested")
+    return [dg.RunRequest(run_key=f"ingest-{day}", job_name=daily_ingest.name, partition_key=day) for day in fresh]
+
+
+@dg.sensor(jobs=[fine_tune, feature_store_refresh], default_status=DEFAULT_STATUS, minimum_interval_seconds=60)
+def ingested_day(context: dg.SensorEvaluationContext, platform: Platform):
+    """Every new version of a masked day after the champion's newest one starts `fine_tune`, one day after the other.
+
+    The cursor is the storage id of the last materialisation seen: several days at once are all seen (an asset sensor
+    would see only the last of them), and a day is asked for once a content digest.
+    """
+    from recsys_assets.lib import fine_tuning
+
+    after = int(context.cursor) if context.cursor else None
+    records = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=MASKED, after_storage_id=after), limit=100, ascending=True).records
+    if not records:
+        return dg.SkipReason("no new masked day")
+    newest = fine_tuning.newest_day_of_champion(platform.settings, platform.store)
+    if newest is None:
+        return dg.SkipReason("no champion yet: run full_training, then promote; the days seen so far stay to be done")
+    requests = []
+    for day in sorted({record.partition_key for record in records if record.partition_key and record.partition_key > newest}):
+        digest = platform.store.current("features/masked_train", day).digest[:12]
+        requests.append(dg.RunRequest(run_key=f"refresh-{day}-{digest}", job_name=feature_store_refresh.name, partition_key=day))
+        requests.append(dg.RunRequest(run_key=f"fine-tune-{day}-{digest}", job_name=fine_tune.name, partition_key=day))
+    return dg.SensorResult(run_requests=requests, cursor=str(records[-1].storage_id))

@@ -1,0 +1,22 @@
+"""The embedding table in the order of the workflows' item index."""
+
+import dagster as dg
+
+from recsys_assets import partitions, reporting
+from recsys_assets.resources import BuildConfig, Platform
+
+
+@dg.asset(key=["embeddings", "aligned"], kinds={"numpy"}, partitions_def=partitions.as_of(),
+          deps=[["embeddings", "items"], ["features", "workflows"], ["raw", "items"]])
+def aligned(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: item embeddings, the item workflow. Out: one 128-wide row an item index, and the item tower's inputs."""
+    from recsys_assets.lib import embedding_tables
+
+    as_of, store = context.partition_key, platform.store
+    inputs = {"workflows": store.current("features/workflows", as_of), "embeddings": store.current("embeddings/items"),
+              "items": store.current("raw/items")}
+    built = platform.build(
+        context, "embeddings/aligned", partition=as_of, inputs=inputs, force=config.force,
+        code=["recsys_assets.lib.item_tables", "recsys_assets.lib.embedding_tables"],
+        write=lambda staged: embedding_tables.write_aligned(**inputs, target=staged.path))
+    return reporting.result(built.artifact, reused=built.reused)

@@ -1,0 +1,54 @@
+"""NVTabular workflows and the data sets they make, as of a day; both run in the training environment."""
+
+import dagster as dg
+
+from recsys_assets import compute, partitions, reporting
+from recsys_assets.pipes import TrainingClient
+from recsys_assets.resources import BuildConfig, Platform
+
+WORKFLOW_CHECKS = {"vocabulary": "Every column has a vocabulary, and every catalogue item an index."}
+DATASET_CHECKS = {"parity": "The compiled transform gives NVTabular's own values, column by column, on every validation row."}
+
+
+@dg.asset(
+    key=["features", "workflows"], kinds={"nvtabular"}, partitions_def=partitions.as_of(),
+    op_tags=compute.op_tags("CPU_LARGE"), pool="training",
+    deps=[dg.AssetDep(["features", "interactions"], partition_mapping=partitions.training_window()), ["raw", "items"]],
+    check_specs=reporting.check_specs(["features", "workflows"], partitions.as_of(), **WORKFLOW_CHECKS),
+)
+def workflows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform,
+              training: TrainingClient) -> dg.MaterializeResult:
+    """In: unmasked features of the 9 training days, the catalogue. Out: user, item, context and combined workflows."""
+    from recsys_assets.lib import feature_tables
+
+    as_of, store = context.partition_key, platform.store
+    inputs = {"train": store.require("features/interactions", partitions.train_days(as_of)), "items": store.current("raw/items")}
+    built = training.build(context, platform, "features/workflows", "fit_workflows", partition=as_of, inputs=inputs,
+                           force=config.force)
+    missing = feature_tables.items_without_index(built.artifact, inputs["items"])
+    return reporting.result(built.artifact, reused=built.reused, checks=[
+        reporting.check("vocabulary", not missing, value=missing, threshold="no item without an index")])
+
+
+@dg.asset(
+    key=["features", "datasets"], kinds={"nvtabular", "parquet"}, partitions_def=partitions.as_of(),
+    op_tags=compute.op_tags("CPU_LARGE"), pool="training",
+    deps=[["features", "workflows"], ["raw", "items"],
+          dg.AssetDep(["features", "masked_train"], partition_mapping=partitions.training_window()),
+          dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
+    check_specs=reporting.check_specs(["features", "datasets"], partitions.as_of(), **DATASET_CHECKS),
+)
+def datasets(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform,
+             training: TrainingClient) -> dg.MaterializeResult:
+    """In: masked rows of 9 days, unmasked rows of the 3 after them, the workflows. Out: train/ and valid/ for the models."""
+    from recsys_assets.lib import feature_tables
+
+    as_of, store = context.partition_key, platform.store
+    inputs = {"workflows": store.current("features/workflows", as_of), "items": store.current("raw/items"),
+              "train": store.require("features/masked_train", partitions.train_days(as_of)),
+              "valid": store.require("features/interactions", partitions.validation_days(as_of))}
+    built = training.build(context, platform, "features/datasets", "make_datasets", partition=as_of, inputs=inputs,
+                           force=config.force)
+    differences = feature_tables.transform_differences(built.artifact, inputs["workflows"], inputs["valid"])
+    return reporting.result(built.artifact, reused=built.reused, checks=[
+        reporting.check("parity", all(d <= 1e-6 for d in differences.values()), value=differences, threshold=1e-6)])

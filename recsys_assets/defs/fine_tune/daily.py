@@ -1,0 +1,79 @@
+"""Daily fine-tuning: the champion, warm-started, on the newest day; the item side stays as it is."""
+
+import dagster as dg
+from pydantic import Field
+
+from recsys_assets import compute, partitions, reporting
+from recsys_assets.pipes import TrainingClient
+from recsys_assets.resources import BuildConfig, Platform
+
+
+class FineTuneConfig(BuildConfig):
+    epochs: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+
+
+ROWS_DEPS = [
+    dg.AssetDep(["features", "masked_train"], partition_mapping=partitions.replay_window()), ["features", "interactions"],
+]
+
+
+@dg.asset(key=["fine_tune", "rows"], kinds={"polars", "parquet"}, partitions_def=partitions.daily(), deps=ROWS_DEPS)
+def rows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: the new day and a replay of older ones, the champion's transforms. Out: train (70 % of the day, replay), holdout."""
+    from recsys_assets.lib import fine_tuning
+
+    day, store = context.partition_key, platform.store
+    plan = fine_tuning.plan(platform.settings, store, day)
+    inputs = {"champion": plan.champion, "masked": store.require("features/masked_train", plan.training_days),
+              "features": store.current("features/interactions", day)}
+    built = platform.build(
+        context, "fine_tune/rows", partition=day, inputs=inputs, params={"seed": platform.settings.seed}, force=config.force,
+        code=["recsys_assets.lib.fine_tuning", "recsys_assets.lib.batch_transform"],
+        write=lambda staged: fine_tuning.write_rows(plan, **inputs, target=staged.path, seed=platform.settings.seed))
+    return reporting.result(built.artifact, reused=built.reused, extra={"champion": plan.number, "days": plan.training_days})
+
+
+def _fine_tune(context: dg.AssetExecutionContext, config: FineTuneConfig, platform: Platform, training: TrainingClient,
+               name: str) -> dg.MaterializeResult:
+    from recsys_assets.lib import fine_tuning
+
+    day, store = context.partition_key, platform.store
+    plan, tuned = fine_tuning.plan(platform.settings, store, day), store.current("fine_tune/rows", day)
+    inputs = {"champion": plan.origin(store, name), "rows": tuned, **plan.generation_inputs(store)}
+    built = training.build(context, platform, f"fine_tune/{name}", f"fine_tune_{name}", partition=day, inputs=inputs,
+                           params={**config.model_dump(exclude={"force"}), "seed": platform.settings.seed}, force=config.force)
+    return reporting.result(built.artifact, reused=built.reused)
+
+
+@dg.asset(key=["fine_tune", "query_tower"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.daily(),
+          op_tags=compute.op_tags("GPU_TRAIN"), pool="training", deps=[["fine_tune", "rows"]])
+def query_tower(context: dg.AssetExecutionContext, config: FineTuneConfig, platform: Platform,
+                training: TrainingClient) -> dg.MaterializeResult:
+    """In: rows, the champion's towers. Out: a new query tower; the item tower is frozen and stays equal to the bit."""
+    return _fine_tune(context, config, platform, training, "query_tower")
+
+
+@dg.asset(key=["fine_tune", "dlrm"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.daily(),
+          op_tags=compute.op_tags("GPU_TRAIN"), pool="training", deps=[["fine_tune", "rows"]])
+def dlrm(context: dg.AssetExecutionContext, config: FineTuneConfig, platform: Platform,
+         training: TrainingClient) -> dg.MaterializeResult:
+    """In: rows, the champion's DLRM. Out: a new DLRM, all parameters tuned."""
+    return _fine_tune(context, config, platform, training, "dlrm")
+
+
+@dg.asset(
+    key=["fine_tune", "release"], kinds={"triton"}, partitions_def=partitions.daily(),
+    deps=[["fine_tune", "query_tower"], ["fine_tune", "dlrm"], ["fine_tune", "rows"]],
+    check_specs=reporting.check_specs(
+        ["fine_tune", "release"], partitions.daily(),
+        gate="On the day's held-out rows AUC and recall are not below the champion's by more than the tolerance."),
+)
+def release(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: both tuned models, the champion. Out: a release of the champion's generation with the gate's verdict."""
+    from recsys_assets.lib import release_building
+
+    built = release_building.fine_tuned_release(platform.store, platform.settings, context.partition_key, force=config.force)
+    verdict = built.artifact.metrics["gate"]
+    return reporting.result(built.artifact, reused=built.reused, checks=[
+        reporting.check("gate", verdict["passed"], value=verdict["checks"], threshold="every check passed")])

@@ -1,0 +1,76 @@
+"""The compiled NVTabular workflows over a whole table: the same tables and float32 arithmetic as one visitor's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys_assets.columns import (
+    AGE,
+    AGE_BINNED,
+    AGE_NORM,
+    CONTEXT_CONTINUOUS,
+    NULL_INDEX,
+    OOV_INDEX,
+    PRICE,
+    PRICE_LOG_NORM,
+    RANKER_CATEGORICAL,
+    RANKER_CONTINUOUS,
+    TIMESTAMP,
+    VOCABULARY_START,
+)
+from recsys_assets.serving.transforms import Transforms, Vocabulary, clock_features
+
+
+class BatchTransform:
+    """Applies one generation's transforms to frames.
+
+    Args:
+        content: what ``transforms.json`` holds.
+    """
+
+    def __init__(self, content: Mapping[str, Any]):
+        self.transforms = Transforms.from_dict(content)
+
+    def transform_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Features as the ranker reads them, row for row.
+
+        Args:
+            frame: the raw columns of INTERACTION_FEATURES that the workflows read; a null age takes the mean age.
+
+        Returns:
+            RANKER_CATEGORICAL as Int32 and RANKER_CONTINUOUS as Float32, in that order, in the frame's row order.
+
+        Raises:
+            ValueError: naming the columns that are missing, or that hold nulls where none can be.
+        """
+        raw = [name for name in RANKER_CATEGORICAL if name != AGE_BINNED]
+        needed = (*raw, AGE, TIMESTAMP, PRICE)
+        missing = [name for name in needed if name not in frame.columns]
+        if missing:
+            raise ValueError(f"frame lacks {', '.join(missing)}; it has {frame.columns}")
+        empty = [name for name in (TIMESTAMP, PRICE) if frame[name].null_count()]
+        if empty:
+            raise ValueError(f"frame has nulls in {', '.join(empty)}")
+        indexed = frame.select(_index(self.transforms.vocabulary[name]) for name in raw)
+        # a null becomes NaN, which fill_age replaces
+        age = self.transforms.fill_age(frame[AGE].cast(pl.Float32).fill_null(float("nan")).to_numpy())
+        computed = {AGE_BINNED: self.transforms.age_binned(age), AGE_NORM: self.transforms.age(age),
+                    PRICE_LOG_NORM: self.transforms.price_log_norm(frame[PRICE].to_numpy())}
+        clock = clock_features(frame[TIMESTAMP].cast(pl.Int64).to_numpy())
+        computed |= {name: np.ascontiguousarray(clock[:, n]) for n, name in enumerate(CONTEXT_CONTINUOUS)}
+        columns = [*indexed.get_columns(), *(pl.Series(name, values) for name, values in computed.items())]
+        return pl.DataFrame(columns).select(*RANKER_CATEGORICAL, *RANKER_CONTINUOUS)
+
+
+def _index(vocabulary: Vocabulary) -> pl.Expr:
+    """Categorify as an expression."""
+    value = pl.col(vocabulary.column)
+    found = value.replace_strict(
+        pl.Series(vocabulary.values, dtype=pl.String),
+        pl.Series(range(VOCABULARY_START, VOCABULARY_START + len(vocabulary)), dtype=pl.Int32),
+        default=pl.lit(OOV_INDEX, pl.Int32), return_dtype=pl.Int32)
+    return pl.when(value.is_null()).then(pl.lit(NULL_INDEX, pl.Int32)).otherwise(found).alias(vocabulary.column)

@@ -1,0 +1,126 @@
+"""From artifact to artifact: daily features, masking, parity of the transforms, the online store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys_assets import columns as c
+from recsys_assets.artifacts import Artifact, write_json
+from recsys_assets.lib import batch_transform, features, popularity
+from recsys_assets.partitions import day_bounds
+from recsys_assets.settings import POPULARITY_DATABASE, Settings
+
+LEAKAGE_SAMPLE = 25  # moments at which the future is taken away
+
+
+def _frames(inputs: Mapping[str, Any]) -> tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame, pl.DataFrame]:
+    days = [pl.read_parquet(artifact.path("interactions.parquet")) for artifact in inputs["interactions"]]
+    return (days[-1], days[-2] if len(days) > 1 else None, pl.read_parquet(inputs["users"].path("users.parquet")),
+            pl.read_parquet(inputs["items"].path("items.parquet")))
+
+
+def write_features(inputs: Mapping[str, Any], day: str, target: Path) -> dict[str, Any]:
+    """features.parquet (one row an exposure) and user_activity.parquet (one row an active user) of a day."""
+    today, yesterday, users, items = _frames(inputs)
+    rows, activity = features.interaction_features(today, yesterday, users, items, day)
+    rows.write_parquet(target / "features.parquet")
+    activity.write_parquet(target / "user_activity.parquet")
+    return {"rows": rows.height, "click_rate": float(rows[c.CLICK].mean() or 0.0), "users": rows[c.USER_ID].n_unique(),
+            "items": rows[c.ITEM_ID].n_unique(),
+            "without_top_category": float((rows[c.TOP_CATEGORY] == c.MISSING).mean() or 0.0),
+            "users_without_age": float(rows[c.AGE].is_null().mean() or 0.0)}
+
+
+def changed_without_the_future(inputs: Mapping[str, Any], built: Artifact, day: str) -> int:
+    """How many sampled rows' top_category changes when everything from their own moment on is removed (must be 0)."""
+    today, yesterday, users, items = _frames(inputs)
+    rows = pl.read_parquet(built.path("features.parquet"))
+    moments = rows[c.TIMESTAMP].unique().sort()
+    picked = moments.gather(np.linspace(0, len(moments) - 1, min(LEAKAGE_SAMPLE, len(moments))).astype(int))
+    changed = 0
+    for moment in picked:
+        now = rows.filter(pl.col(c.TIMESTAMP) == moment)
+        # the moment's own exposures stay as unclicked questions; every answer from then on is gone
+        past = pl.concat([today.filter(pl.col(c.TIMESTAMP) < moment),
+                          today.filter((pl.col(c.TIMESTAMP) == moment) & pl.col(c.EVENT_TYPE).is_in(c.EXPOSURE_EVENTS)).with_columns(
+                              pl.lit(c.IMPRESSION).alias(c.EVENT_TYPE), pl.lit(0, pl.Int8).alias(c.CLICK))])
+        again, _ = features.interaction_features(past, yesterday, users, items, day)
+        both = now.join(again.filter(pl.col(c.TIMESTAMP) == moment), on=c.EVENT_ID, suffix="_again")
+        changed += now.height - both.height + int((both[c.TOP_CATEGORY] != both[f"{c.TOP_CATEGORY}_again"]).sum())
+    return changed
+
+
+def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[str, Any]:
+    rows = pl.read_parquet(source.path("features.parquet"))
+    masked = features.mask(rows, day, seed)
+    masked.write_parquet(target / "masked.parquet")
+    known = rows[c.USER_ID] != c.MISSING
+    return {"rows": masked.height,
+            "masked_visitors": float(((masked[c.USER_ID] == c.MISSING) & known).mean() or 0.0),
+            "masked_devices": float(((masked[c.DEVICE_TYPE] == c.MISSING) & (rows[c.DEVICE_TYPE] != c.MISSING)).mean() or 0.0)}
+
+
+def read_transforms(workflows: Artifact) -> dict[str, Any]:
+    return json.loads(workflows.path("transforms.json").read_text())
+
+
+def items_without_index(workflows: Artifact, items: Artifact) -> list[str]:
+    vocabulary = set(read_transforms(workflows)["vocabulary"][c.ITEM_ID])
+    catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])[c.ITEM_ID]
+    return sorted(set(catalogue) - vocabulary)[:20]
+
+
+def transform_differences(datasets: Artifact, workflows: Artifact, valid: Sequence[Artifact]) -> dict[str, float]:
+    """Largest difference, column by column, between NVTabular's validation rows and the compiled transform's."""
+    raw = pl.concat([pl.read_parquet(artifact.path("features.parquet")) for artifact in valid])
+    ours = batch_transform.BatchTransform(read_transforms(workflows)).transform_frame(raw)
+    theirs = pl.read_parquet(sorted((datasets.local / "valid").glob("*.parquet")))
+    if theirs.height != ours.height:
+        raise ValueError(f"datasets' valid/ has {theirs.height} rows, the features of these days have {ours.height}")
+    return {name: float((ours[name].cast(pl.Float64) - theirs[name].cast(pl.Float64)).abs().max() or 0.0)
+            for name in c.RANKER_CATEGORICAL + c.RANKER_CONTINUOUS}
+
+
+def write_mean_age(workflows: Artifact, target: Path) -> dict[str, Any]:
+    mean = float(read_transforms(workflows)["mean_age"])
+    write_json(target / "mean_age.json", {"mean_age": mean})
+    return {"mean_age": mean}
+
+
+def materialize_online(settings: Settings, day: str, *, features: Artifact, users: Artifact, items: Artifact) -> dict[str, int]:
+    """The day's end into Feast's offline files and from there into its online store; rows by view."""
+    from recsys_assets.lib import feature_store
+
+    start, end = day_bounds(day)
+    feature_store.write_offline(settings, pl.read_parquet(users.path("users.parquet")), pl.read_parquet(items.path("items.parquet")),
+                                pl.read_parquet(features.path("user_activity.parquet")), start)
+    return feature_store.materialize(settings, start, end)
+
+
+def publish_popularity(settings: Settings, interactions: Sequence[Artifact], items: Artifact) -> pl.DataFrame:
+    """Clicks of these days into database 3; returns items with their clicks, most clicked first."""
+    from recsys_assets.serving.stores import visitor_client
+
+    counts = count_clicks(interactions, items)
+    popularity.write_popularity(visitor_client(settings, POPULARITY_DATABASE, timeout_ms=10_000), counts)
+    return counts
+
+
+def count_clicks(interactions: Sequence[Artifact], items: Artifact) -> pl.DataFrame:
+    scanned = pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
+    return popularity.count_clicks(scanned, pl.read_parquet(items.path("items.parquet")))
+
+
+def markdown_table(frame: pl.DataFrame) -> str:
+    """A small frame as Markdown, for the UI."""
+    def cell(value: Any) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
+    return "\n".join(lines + ["| " + " | ".join(map(cell, row)) + " |" for row in frame.iter_rows()])

@@ -1,0 +1,326 @@
+"""Releases: the only thing that can be promoted, and each of them whole.
+
+A release is an artifact ``serving/release`` [``NNNNNN``] that carries everything that online serving needs:
+``models/<model>/<files>``, the display data, and ``release.json``. A *full* release starts a generation (vocabularies,
+embedding tables, towers, index, ranker, compiled transforms: all that must agree); a *fine-tune* release keeps the
+generation's files and brings a query tower and a ranker of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import fsspec
+import numpy as np
+import polars as pl
+
+from recsys_assets import columns
+from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.settings import Settings
+
+RELEASE = "serving/release"
+NUMBERS = "serving/release-numbers"  # one empty file a number that was ever given out
+RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
+CODE_VERSION = "1"
+SAMPLING_TEMPERATURE = 20.0
+
+QUERY_TOWER, RANKER = "query_tower", "dlrm_ranking"
+#: Models whose version is the release's own; all others carry the number of their generation.
+RELEASE_BOUND = (QUERY_TOWER, RANKER)
+COMPONENTS = (
+    "context_preprocessor", "feast_user_lookup", "nvt_user_transform", "nvt_context_transform", QUERY_TOWER,
+    "faiss_retrieval", "filter_seen_items", "feast_item_lookup", "nvt_item_transform", "multimodal_embedding_lookup",
+    "unroll_features", RANKER, "softmax_sampling", "item_id_decoder",
+)  # fmt: skip
+_ITEM_SNAPSHOT = (columns.CATEGORY_L1, columns.CATEGORY_L2, columns.ITEM_GENDER, columns.PRICE)
+
+
+class ReleaseError(RuntimeError):
+    """A release cannot be assembled or read; the message names the part and the remedy."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """``release.json`` of a release, and its artifact."""
+
+    artifact: Artifact
+    number: int
+    kind: Literal["full", "fine_tune"]
+    day: str  # the as-of day of a full training, or the day that was learnt
+    generation: int  # number of the full release whose files it uses
+    versions: Mapping[str, int]  # model → version directory
+    gate: Mapping[str, Any] | None  # {"passed", "checks": [{"name", "value", "threshold", "passed"}]}
+    metrics: Mapping[str, Any]
+    known_user: str | None  # a visitor of the training data, for the smoke request
+
+    @property
+    def failed_checks(self) -> list[str]:
+        """The gate's failed checks, readable; empty where it passed."""
+        checks = self.gate["checks"] if self.gate else []
+        return [f"{c['name']} = {c['value']} (threshold {c['threshold']})" for c in checks if not c["passed"]]
+
+
+def read_release(artifact: Artifact) -> Release:
+    content = json.loads(artifact.path(RELEASE_FILE).read_text())
+    return Release(artifact, content["release"], content["kind"], content["day"], content["generation"],
+                   content["versions"], content["gate"], content["metrics"], content["known_user"])
+
+
+def open_release(store: ArtifactStore, number: int) -> Release:
+    """A release by its number; raises ArtifactMissing."""
+    return read_release(store.current(RELEASE, f"{number:06d}"))
+
+
+def list_releases(store: ArtifactStore) -> list[Release]:
+    """All releases, oldest first."""
+    return [open_release(store, int(name)) for name in store.partitions(RELEASE)]
+
+
+def newest_passed(store: ArtifactStore) -> int:
+    """Number of the newest release whose gate passed; raises ReleaseError when there is none."""
+    numbers = sorted(map(int, store.partitions(RELEASE)), reverse=True)
+    for number in numbers:
+        release = open_release(store, number)
+        if release.gate and release.gate["passed"]:
+            return number
+    raise ReleaseError("no release has passed its gate" if numbers else
+                       "there is no release; materialise the full graph first (`recsys materialize`)")
+
+
+def allocate_number(store: ArtifactStore) -> int:
+    """The next release number; never given twice, also to two writers at once (exclusive creation of a file)."""
+    prefix = f"{fsspec.core.url_to_fs(store.root)[1]}/{NUMBERS}"
+    while True:
+        # a fresh listing each time: a cached one would offer a taken number for ever
+        taken = store.fs.ls(prefix, detail=False, refresh=True) if store.fs.exists(prefix) else []
+        names = [Path(path).name for path in taken] + store.partitions(RELEASE)
+        number = max(map(int, names), default=0) + 1
+        path = f"{prefix}/{number:06d}"
+        try:
+            if store.is_local:
+                Path(prefix).mkdir(parents=True, exist_ok=True)
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            else:
+                store.fs.pipe_file(path, b"", mode="create")  # S3: If-None-Match
+        except FileExistsError:
+            continue
+        return number
+
+
+# --- building ----------------------------------------------------------------------------------------------------
+def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_items: Artifact, workflows: Artifact,
+                  aligned: Artifact, faiss_index: Artifact, query_tower: Artifact, ranker: Artifact,
+                  popularity: Sequence[str], gate: Mapping[str, Any] | None,
+                  metrics: Mapping[str, Any] | None = None) -> Artifact:
+    """Assemble a full release, the first of a new generation.
+
+    Args:
+        as_of: the as-of day of the training, ISO.
+        raw_items: ``raw/items`` (items.parquet, images.parquet).
+        workflows: ``features/workflows`` (transforms.json).
+        aligned: ``embeddings/aligned`` (embedding_table.npy, [3 + items, 128]).
+        faiss_index: ``retrieval/faiss_index`` (index.faiss).
+        query_tower: ``retrieval/two_tower`` (query_tower.onnx).
+        ranker: ``ranking/dlrm`` (dlrm.onnx).
+        popularity: item ids, most popular first; ids outside the catalogue are left out, items without any
+            interaction follow in the catalogue's order, so that backfilling can reach every item.
+        gate: the verdict, or None where none was reached (such a release cannot be promoted).
+        metrics: figures to show beside the release.
+
+    Returns:
+        The artifact; the one that exists already where it was made from exactly the same parts.
+
+    Raises:
+        ReleaseError: the parts do not belong to one generation, or the verdict is malformed.
+    """
+    inputs = {"raw_items": raw_items, "workflows": workflows, "aligned": aligned, "faiss_index": faiss_index,
+              "query_tower": query_tower, "ranker": ranker}
+    _require_one_generation({a.kind: a.digest for a in inputs.values()}, list(inputs.values()))
+    params = {"kind": "full", "day": as_of, "gate": _checked_gate(gate), "popularity": list(popularity),
+              "ranking_topk": settings.ranking_topk, "diversity_mode": settings.diversity_mode}
+    existing = _find(store, inputs, params)
+    if existing is not None:
+        return existing
+    transforms = json.loads(workflows.path("transforms.json").read_text())
+    item_ids: list[str] = transforms["vocabulary"][columns.ITEM_ID]
+    rows = np.load(aligned.path("embedding_table.npy"), mmap_mode="r").shape[0]
+    if rows != columns.VOCABULARY_START + len(item_ids):
+        raise ReleaseError(f"embedding_table.npy has {rows} rows for {len(item_ids)} items (needs "
+                           f"{columns.VOCABULARY_START} more than items); materialise {aligned.kind} again")
+    items = pl.read_parquet(raw_items.path("items.parquet"))
+    number = allocate_number(store)
+    with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
+        models = staged.path / "models"
+        for model in COMPONENTS:
+            (models / model).mkdir(parents=True)
+        for model in ("nvt_user_transform", "nvt_context_transform", "nvt_item_transform", "feast_item_lookup"):
+            _place(workflows.path("transforms.json"), models / model / "transforms.json")
+        _place(faiss_index.path("index.faiss"), models / "faiss_retrieval" / "index.faiss")
+        _place(aligned.path("embedding_table.npy"), models / "multimodal_embedding_lookup" / "embedding_table.npy")
+        _place(query_tower.path("query_tower.onnx"), models / QUERY_TOWER / "model.onnx")
+        _place(ranker.path("dlrm.onnx"), models / RANKER / "model.onnx")
+        for model in ("filter_seen_items", "feast_item_lookup", "item_id_decoder"):
+            _dump(models / model / "item_ids.json", item_ids)
+        _dump(models / "feast_item_lookup" / "items.json", item_snapshot(items))
+        _dump(models / "filter_seen_items" / "popularity.json", popularity_indices(popularity, item_ids))
+        _dump(models / "feast_user_lookup" / "user_defaults.json", {"mean_age": transforms["mean_age"]})
+        _dump(models / "softmax_sampling" / "sampling.json",
+              {"ranking_topk": settings.ranking_topk, "diversity_mode": settings.diversity_mode,
+               "temperature": SAMPLING_TEMPERATURE})
+        _dump(staged.path / DISPLAY_FILE, display_data(items))
+        _place(raw_items.path(IMAGES_FILE), staged.path / IMAGES_FILE)
+        users = transforms["vocabulary"][columns.USER_ID]
+        _dump_release(staged.path, number, params, metrics, generation=number, known_user=users[0] if users else None,
+                      versions=dict.fromkeys(COMPONENTS, number), inputs=inputs)
+        return staged.publish(metrics={**(metrics or {}), "release": number, "gate": params["gate"]})
+
+
+def build_fine_tune_release(store: ArtifactStore, *, day: str, base: Artifact, query_tower: Artifact, ranker: Artifact,
+                            gate: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None = None) -> Artifact:
+    """Assemble the release of a daily fine-tune: the base's generation with a new query tower and ranker.
+
+    Args:
+        day: the day that was learnt, ISO.
+        base: any release of the generation, usually the champion that the fine-tune started from.
+        query_tower: an artifact with query_tower.onnx.
+        ranker: an artifact with dlrm.onnx.
+        gate, metrics: as for ``build_release``.
+
+    Raises:
+        ReleaseError: tower or ranker were made with another generation's parts, or the verdict is malformed.
+    """
+    generation = open_release(store, read_release(base).generation)
+    recorded = [r for r in _references(generation.artifact) if r["kind"] not in (query_tower.kind, ranker.kind)]
+    _require_one_generation({r["kind"]: r["digest"] for r in recorded}, [query_tower, ranker])
+    inputs = {"base": base, "generation": generation.artifact, "query_tower": query_tower, "ranker": ranker}
+    params = {"kind": "fine_tune", "day": day, "gate": _checked_gate(gate)}
+    existing = _find(store, inputs, params)
+    if existing is not None:
+        return existing
+    number = allocate_number(store)
+    own = {QUERY_TOWER: query_tower.path("query_tower.onnx"), RANKER: ranker.path("dlrm.onnx")}
+    with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
+        for name in generation.artifact.manifest["files"]:
+            if name != RELEASE_FILE and not name.startswith(tuple(f"models/{model}/" for model in own)):
+                _place(generation.artifact.path(name), staged.path / name)
+        for model, path in own.items():
+            _place(path, staged.path / "models" / model / "model.onnx")
+        versions = {model: number if model in own else version for model, version in generation.versions.items()}
+        _dump_release(staged.path, number, params, metrics, generation=generation.number, versions=versions,
+                      known_user=generation.known_user, inputs=inputs)
+        return staged.publish(metrics={**(metrics or {}), "release": number, "gate": params["gate"]})
+
+
+# --- derived payload ---------------------------------------------------------------------------------------------
+def item_snapshot(items: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """item id → {category_l1, category_l2, item_gender, price}: what fills in where the online store has nothing."""
+    rows = items.select(columns.ITEM_ID, *_ITEM_SNAPSHOT).iter_rows(named=True)
+    return {row.pop(columns.ITEM_ID): row for row in rows}
+
+
+def display_data(items: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """item id → what a page shows of it: every catalogue column, ``name`` as ``title``; ``image`` is null for none."""
+    display = {}
+    for row in items.select(*columns.RAW_ITEMS).iter_rows(named=True):
+        row["title"], row["image"] = row.pop("name"), row["image"] or None
+        display[row[columns.ITEM_ID]] = row
+    return display
+
+
+def popularity_indices(popularity: Sequence[str], item_ids: Sequence[str]) -> list[int]:
+    """Categorify indices of the whole catalogue, most popular first.
+
+    >>> popularity_indices(["b", "gone"], ["a", "b", "c"])
+    [4, 3, 5]
+    """
+    index = {item: columns.VOCABULARY_START + position for position, item in enumerate(item_ids)}
+    ordered = dict.fromkeys([*popularity, *item_ids])
+    return [index[item] for item in ordered if item in index]
+
+
+# --- parts -------------------------------------------------------------------------------------------------------
+def _place(source: Path, target: Path) -> None:
+    """A hard link where both lie on one file system (artifacts are immutable), else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _dump(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, ensure_ascii=False))
+
+
+def _dump_release(folder: Path, number: int, params: Mapping[str, Any], metrics: Mapping[str, Any] | None, *,
+                  generation: int, known_user: str | None, versions: Mapping[str, int],
+                  inputs: Mapping[str, Artifact]) -> None:
+    _dump(folder / RELEASE_FILE, {
+        "release": number, "kind": params["kind"], "day": params["day"], "generation": generation,
+        "versions": versions, "gate": params["gate"], "metrics": dict(metrics or {}), "known_user": known_user,
+        "artifacts": {role: artifact.reference() for role, artifact in inputs.items()},
+    })
+
+
+def _checked_gate(gate: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if gate is None:
+        return None
+    checks = [{key: check[key] for key in ("name", "value", "threshold", "passed")} for check in gate["checks"]]
+    if not checks:
+        raise ReleaseError("the gate verdict has no checks; give None where nothing was evaluated")
+    if bool(gate["passed"]) != all(check["passed"] for check in checks):
+        raise ReleaseError(f"the gate verdict says passed={gate['passed']} against its own checks: {checks}")
+    return {"passed": bool(gate["passed"]), "checks": checks}
+
+
+def _references(artifact: Artifact) -> Iterator[Mapping[str, Any]]:
+    for value in artifact.manifest.get("inputs", {}).values():
+        yield from (r for r in (value if isinstance(value, list) else [value]) if isinstance(r, Mapping))
+
+
+def _require_one_generation(given: Mapping[str, str], parts: Sequence[Artifact]) -> None:
+    """Every part that was made from a kind in ``given`` must have been made from this very digest of it."""
+    for part in parts:
+        for reference in _references(part):
+            expected = given.get(reference["kind"])
+            if expected is not None and reference["digest"] != expected:
+                raise ReleaseError(
+                    f"{part.kind} [{part.partition}] was made from another {reference['kind']} (digest "
+                    f"{reference['digest'][:8]}, not {expected[:8]}); materialise {part.kind} again")
+
+
+def _find(store: ArtifactStore, inputs: Mapping[str, Artifact], params: Mapping[str, Any]) -> Artifact | None:
+    fingerprint = store.fingerprint(CODE_VERSION, inputs, params)
+    found = (store.find(RELEASE, partition, fingerprint) for partition in reversed(store.partitions(RELEASE)))
+    return next((artifact for artifact in found if artifact is not None), None)
+
+
+# --- the champion ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Champion:
+    """``<home>/serving/champion.json``: what is being served."""
+
+    release: int
+    generation: int
+    digest: str
+    versions: Mapping[str, int]
+    promoted_at: int  # unix seconds
+    previous: list[int]  # champions that a rollback goes back to, the latest first
+    history: list[Mapping[str, Any]]  # {"release", "at", "event": "promote" | "rollback", "forced"}, oldest first
+
+
+def champion_path(settings: Settings) -> Path:
+    return settings.home / "serving" / "champion.json"
+
+
+def champion(settings: Settings) -> Champion | None:
+    """The release in force, or None before the first promotion."""
+    path = champion_path(settings)
+    return Champion(**json.loads(path.read_text())) if path.is_file() else None

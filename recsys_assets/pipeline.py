@@ -1,0 +1,150 @@
+"""Runs the graph's jobs in this process, one after the other, each a run of its own in the Dagster UI."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from recsys_assets import partitions
+from recsys_assets.artifacts import write_json
+from recsys_assets.settings import Settings
+
+console = Console(stderr=True)
+
+
+class PipelineFailed(RuntimeError):
+    """A job did not succeed; the message names the job, the partition, the step and the reason."""
+
+
+class Clock:
+    """Seconds since the start, printed before each line."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self.start, 1)
+
+    def say(self, message: str) -> None:
+        console.print(f"[dim]{self.seconds:6.1f}s[/]  {message}", highlight=False)
+
+
+def simulate(settings: Settings, clock: Clock | None = None) -> None:
+    """Fill the landing zone with the simulated shop's history."""
+    from recsys_assets.lib import simulator
+
+    clock = clock or Clock()
+    summary = simulator.simulate(Path(settings.landing), simulator.SCALES[settings.scale], partitions.history_days(settings),
+                                 settings.seed, settings.catalogue, progress=lambda line: clock.say(f"simulate: {line}"))
+    clock.say(f"landing zone: {summary}")
+
+
+def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: Clock | None = None) -> None:
+    """Run (job, partition) pairs in order; raises PipelineFailed at the first that does not succeed."""
+    from recsys_assets import services
+
+    clock = clock or Clock()
+    services.prepare_dagster_home(settings)
+    os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
+    import dagster as dg
+
+    from recsys_assets.definitions import defs
+
+    logging.getLogger("dagster").setLevel(logging.WARNING)  # the run's own log has every line
+    definitions = defs() if callable(defs) else defs
+    with dg.DagsterInstance.get() as instance:
+        for number, (name, partition) in enumerate(jobs, 1):
+            label = f"{name}{f' [{partition}]' if partition else ''}"
+            started = time.monotonic()
+            result = definitions.resolve_job_def(name).execute_in_process(
+                instance=instance, partition_key=partition, raise_on_error=False)
+            if not result.success:
+                raise PipelineFailed(f"{label} failed: {_reason(result)} (run {result.run_id}; "
+                                     f"its log is in the Dagster UI or `dagster run`)")
+            materialized = [event for event in result.all_events if event.event_type_value == "ASSET_MATERIALIZATION"]
+            reused = sum(bool(event.step_materialization_data.materialization.metadata.get("reused")
+                              and event.step_materialization_data.materialization.metadata["reused"].value)
+                         for event in materialized)
+            clock.say(f"({number}/{len(jobs)}) {label}: {len(materialized)} assets, {reused} reused, "
+                      f"{time.monotonic() - started:.1f} s")
+
+
+def _reason(result: Any) -> str:
+    """The first failed step's own words."""
+    for event in result.all_events:
+        if event.event_type_value == "STEP_FAILURE":
+            data = event.step_failure_data
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            text = (data.user_failure_data.description if data.user_failure_data else None) or (error.message if error else "")
+            return f"{event.step_key}: {text.strip()}"
+    return "no step failed; a blocking check did"
+
+
+def full_graph(settings: Settings, as_of: str) -> list[tuple[str, str | None]]:
+    """Every job of the full graph, in the order of the data flow."""
+    days = partitions.history_days(settings)
+    return [("catalogue", None), *(("daily_ingest", day) for day in days),
+            ("feature_store_refresh", days[-1]), ("full_training", as_of)]
+
+
+def materialize(settings: Settings, as_of: str | None = None, clock: Clock | None = None) -> None:
+    """Landing zone → daily partitions → feature store → full training → a release."""
+    clock = clock or Clock()
+    simulate(settings, clock)
+    run_jobs(settings, full_graph(settings, as_of or partitions.first_as_of(settings)), clock)
+
+
+def demo(settings: Settings) -> dict[str, Any]:
+    """Materialise, serve, promote, recommend; returns and writes what ``demo.json`` holds."""
+    from recsys_assets import services
+    from recsys_assets.lib import releases
+    from recsys_assets.resources import Platform
+    from recsys_assets.serving import client, promotion
+
+    clock = Clock()
+    services.up(settings, only=["valkey"], progress=clock.say)
+    materialize(settings, clock=clock)
+    materialized = clock.seconds
+    services.up(settings, progress=clock.say)
+    promotion.recover(settings, log=clock.say)
+    number = releases.newest_passed(Platform().store)
+    if promotion.champion_number(settings) != number:
+        promotion.promote(settings, number, log=clock.say)
+    visitors = {"known": _known_visitor(settings), "cold": "a-visitor-never-seen"}
+    answers = {who: client.recommend(settings.gateway_url, user_id, device_type="mobile") for who, user_id in visitors.items()}
+    served = clock.seconds
+    setup = float(os.environ.get("RECSYS_SETUP_SECONDS", 0.0))  # measured by the Makefile, which ran it before us
+    summary = {
+        **{who: {"user_id": visitors[who], "items": answer["items"], "degraded": answer["degraded"], "release": answer["release"]}
+           for who, answer in answers.items()},
+        "urls": {"dagster": f"http://{settings.dagster_host}:{settings.dagster_port}", "page": settings.gateway_url,
+                 "api": f"{settings.gateway_url}/docs"},
+        "seconds": {"setup": setup, "materialize": materialized, "serve": round(served - materialized, 1),
+                    "total": round(setup + served, 1)},
+        "scale": settings.scale, "release": number,
+    }
+    write_json(settings.home / "demo.json", summary)
+    return summary
+
+
+def _known_visitor(settings: Settings) -> str:
+    """The visitor with the most clicks on the newest day of history."""
+    import polars as pl
+
+    from recsys_assets.resources import Platform
+
+    last = Platform().store.current("raw/interactions", partitions.history_days(settings)[-1])
+    rows = pl.read_parquet(last.path("interactions.parquet"))
+    clicks = rows.filter(pl.col("click") == 1).group_by("user_id").len().sort(["len", "user_id"], descending=[True, False])
+    if clicks.is_empty():
+        raise PipelineFailed("the newest day has no click, so no visitor is known; is the landing zone right?")
+    return clicks["user_id"][0]

@@ -1,0 +1,84 @@
+"""Figures, tables and metrics → Dagster metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import dagster as dg
+
+from recsys_assets.artifacts import Artifact
+
+Read = TypeVar("Read")
+FIGURES = "figures"  # a folder of Markdown files inside an artifact, each shown in the UI
+
+
+def column_schema(columns: Mapping[str, str]) -> dg.TableSchema:
+    return dg.TableSchema(columns=[dg.TableColumn(name, type_) for name, type_ in columns.items()])
+
+
+def metadata_of(artifact: Artifact, *, reused: bool = False, columns: Mapping[str, str] | None = None,
+                extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What the UI shows of an artifact: where it is, its size, its metrics, its figures."""
+    metadata: dict[str, Any] = {
+        "uri": artifact.uri,
+        "bytes": sum(entry["bytes"] for entry in artifact.manifest["files"].values()),
+        "digest": artifact.digest[:16],
+        "reused": reused,
+    }
+    if columns:
+        metadata["dagster/column_schema"] = column_schema(columns)
+    for name, value in artifact.metrics.items():
+        if name == "rows":
+            metadata["dagster/row_count"] = int(value)
+        metadata[name] = _metadata_value(value)
+    for name in sorted(artifact.manifest["files"]):
+        if name.startswith(f"{FIGURES}/"):
+            title = name.removeprefix(f"{FIGURES}/").removesuffix(".md").replace("_", " ")
+            metadata[title] = dg.MetadataValue.md(artifact.path(name).read_text())
+    metadata.update(extra or {})
+    return metadata
+
+
+def _metadata_value(value: Any) -> Any:
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    return dg.MetadataValue.json(value)
+
+
+def result(artifact: Artifact, *, reused: bool = False, columns: Mapping[str, str] | None = None,
+           extra: Mapping[str, Any] | None = None, checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
+    return dg.MaterializeResult(metadata=metadata_of(artifact, reused=reused, columns=columns, extra=extra),
+                                data_version=dg.DataVersion(artifact.digest), check_results=list(checks))
+
+
+def check(name: str, passed: bool, *, value: Any, threshold: Any, blocking: bool = True, **metadata: Any) -> dg.AssetCheckResult:
+    """A check that shows its value beside its threshold; one that does not block warns."""
+    return dg.AssetCheckResult(
+        check_name=name, passed=bool(passed),
+        severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
+        metadata={"value": _metadata_value(value), "threshold": _metadata_value(threshold),
+                  **{k: _metadata_value(v) for k, v in metadata.items()}})
+
+
+def check_specs(asset: Sequence[str], partitions_def: dg.PartitionsDefinition | None = None,
+                **descriptions: str) -> list[dg.AssetCheckSpec]:
+    """Blocking checks that an asset reports itself: name → description."""
+    return [dg.AssetCheckSpec(name, asset=dg.AssetKey(list(asset)), description=text, blocking=True,
+                              partitions_def=partitions_def) for name, text in descriptions.items()]
+
+
+def read_under_contract(read: Callable[[], Read]) -> Generator[dg.AssetCheckResult, None, Read]:
+    """Run ``read``; where it breaks its contract, report the failed check ``contract`` and fail the step.
+
+    The order matters: the check must be recorded before the failure ends the step, and nothing is materialised, so
+    that nothing downstream can take the bad rows for good ones, not even by hand.
+    """
+    from recsys_assets.lib.contracts import ContractViolation, LandingMissing
+
+    try:
+        return read()
+    except (ContractViolation, LandingMissing) as violation:
+        lines = str(violation).splitlines()
+        yield check("contract", False, value=len(lines), threshold=0, failures=lines)
+        raise dg.Failure(str(violation), allow_retries=False) from violation

@@ -1,0 +1,171 @@
+"""The event consumer: stream → visitor state and Feast → landing zone → acknowledgement.
+
+    python -m recsys_assets.serving.consumer [--name consumer-0]
+
+An entry is acknowledged only when its row is in the landing zone; until then it stays in the group's list of pending
+entries, which is read first at every start and after every outage. Applying and landing are idempotent, so that a
+crash at any point loses nothing and repeats nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import redis
+from pydantic import ValidationError
+
+from recsys_assets.columns import IMPRESSION, MISSING
+from recsys_assets.lib.feature_store import USER_ACTIVITY_PUSH, open_store, push_top_categories
+from recsys_assets.serving.display import LiveDisplay
+from recsys_assets.serving.events import GROUP, REJECTED, STREAM, Event, parse_entry
+from recsys_assets.serving.landing import LandingBuffer
+from recsys_assets.serving.stores import visitor_client
+from recsys_assets.serving.visitor_state import Outcome, VisitorState
+from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
+
+logger = logging.getLogger(__name__)
+
+BATCH, BLOCK_MS = 200, 200
+LAND_EVENTS, LAND_SECONDS = 500, 3.0
+STORE_LIMIT_MS = 5_000  # nobody waits for these calls; only a hanging server must not hold the process for ever
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+
+Entry = tuple[bytes, Mapping[bytes, bytes]]
+
+
+class Consumer:
+    """One member of the consumer group.
+
+    Args:
+        name: stable over restarts, unique in the group: a restarted consumer finds its own pending entries by it.
+        stop: set it to end ``run`` after what was read is landed.
+    """
+
+    def __init__(self, settings: Settings, name: str, stop: threading.Event):
+        self._name, self._stop = name, stop
+        self._client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
+        self._state = VisitorState(self._client, settings.seen_days)
+        self._display = LiveDisplay(settings)
+        self._buffer = LandingBuffer(settings.landing)
+        self._landed_at = time.monotonic()
+        self._store = open_store(settings, online_only=True, timeout_ms=STORE_LIMIT_MS)
+        if USER_ACTIVITY_PUSH not in {source.name for source in self._store.list_data_sources()}:
+            raise SystemExit(f"Feast's registry has no push source {USER_ACTIVITY_PUSH}: materialise "
+                             f"feature_store/definitions first, then start the consumer")
+
+    def run(self) -> None:
+        """Consume until stopped; an outage of Valkey is waited out."""
+        pause, away = FIRST_PAUSE, False
+        while not self._stop.is_set():
+            try:
+                self._recover()
+                if away:
+                    logger.warning("Valkey answers again; consuming")
+                pause, away = FIRST_PAUSE, False
+                while not self._stop.is_set():
+                    self._apply(self._read(">", BLOCK_MS))
+                    if len(self._buffer) >= LAND_EVENTS or time.monotonic() - self._landed_at >= LAND_SECONDS:
+                        self._land()
+                self._land()
+            except redis.RedisError as error:
+                if not away:
+                    logger.warning("Valkey does not serve (%s: %s); trying again until it does",
+                                   type(error).__name__, error)
+                away = True
+                self._stop.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _recover(self) -> None:
+        """Make the group if there is none, then apply and land what was delivered before and not acknowledged."""
+        try:
+            self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+        self._buffer.clear()
+        last = "0"
+        while entries := self._read(last):
+            self._apply(entries)
+            last = entries[-1][0].decode()
+        # before anything new is read: the files of a landing that a crash cut off are written again with these rows
+        self._land()
+
+    def _read(self, after: str, block_ms: int | None = None) -> list[Entry]:
+        reply = self._client.xreadgroup(GROUP, self._name, {STREAM: after}, count=BATCH, block=block_ms)
+        return reply[0][1] if reply else []
+
+    def _apply(self, entries: Sequence[Entry]) -> None:
+        """Visitor state, then Feast, then the landing buffer."""
+        if not entries:
+            return
+        now, catalogue = time.time(), self._display.current().items
+        known: list[tuple[str, Event, str]] = []
+        for raw_id, fields in entries:
+            event = self._parse(raw_id, fields)
+            if event is not None:
+                known.append((raw_id.decode(), event, catalogue.get(event.item_id, {}).get("category_l1", MISSING)))
+        outcomes = self._state.apply(known, now)
+        active = {event.user_id for _, event, _ in known if event.event_type != IMPRESSION}
+        self._push(self._state.top_categories(sorted(active), now))
+        for (stream_id, event, _), outcome in zip(known, outcomes, strict=True):
+            if outcome is Outcome.DUPLICATE:
+                self._client.xack(STREAM, GROUP, stream_id)
+                continue
+            if isinstance(outcome, redis.ResponseError):
+                logger.error("event %s of user %s only lands: a key of the visitor holds another type (%s)",
+                             event.event_id, event.user_id, outcome)
+            self._buffer.add(stream_id, event)
+
+    def _parse(self, raw_id: bytes, fields: Mapping[bytes, bytes]) -> Event | None:
+        """The event, or None where the entry holds none: it is set aside in ``events:rejected``."""
+        try:
+            return parse_entry(fields)
+        except (ValidationError, UnicodeDecodeError) as error:
+            logger.error("stream entry %s is no event, set aside in %s: %s", raw_id.decode(), REJECTED, error)
+            with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.xadd(REJECTED, {**fields, b"stream_id": raw_id}, maxlen=10_000)
+                pipeline.xack(STREAM, GROUP, raw_id)
+                pipeline.execute()
+            return None
+
+    def _push(self, rows: Sequence[tuple[str, str, float]]) -> None:
+        try:
+            push_top_categories(self._store, rows)
+        except redis.ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            if len(rows) == 1:
+                logger.error("top_category of user %s is not pushed: its Feast key holds another type (%s)",
+                             rows[0][0], error)
+                return
+            for row in rows:  # one visitor's broken key must not keep the others back
+                self._push([row])
+
+    def _land(self) -> None:
+        written = self._buffer.write()
+        self._landed_at = time.monotonic()
+        if written:
+            self._client.xack(STREAM, GROUP, *written)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m recsys_assets.serving.consumer", description=__doc__)
+    parser.add_argument("--name", default="consumer-0", help="stable over restarts, unique in the group")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    consumer = Consumer(get_settings(), arguments.name, stop)
+    logger.info("consuming as %s", arguments.name)
+    consumer.run()
+    logger.info("stopped; everything read is landed")
+
+
+if __name__ == "__main__":
+    main()

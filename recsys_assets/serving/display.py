@@ -1,0 +1,75 @@
+"""The catalogue as visitors see it: ``<home>/serving/display.json`` of the promoted release."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recsys_assets.settings import Settings
+
+DISPLAY_FIELDS = ("title", "description", "category_l1", "category_l2", "price", "image", "promoted", "item_gender")
+
+
+class DisplayMissing(RuntimeError):
+    """No release was promoted yet, or its display file cannot be read."""
+
+
+def display_path(settings: Settings) -> Path:
+    return settings.home / "serving" / "display.json"
+
+
+@dataclass(frozen=True)
+class Display:
+    """release: its number; items: item id → DISPLAY_FIELDS."""
+
+    release: int | None = None
+    items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def read_display(settings: Settings) -> Display:
+    """Raises DisplayMissing naming the file and the remedy."""
+    path = display_path(settings)
+    try:
+        content = json.loads(path.read_bytes())
+        display = Display(content["release"], content["items"])
+    except FileNotFoundError as error:
+        raise DisplayMissing(f"{path} is missing: promote a release first") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DisplayMissing(f"{path} is not the display file of a release ({error!r}): promote a release again") from error
+    for item_id, item in display.items.items():
+        absent = [name for name in DISPLAY_FIELDS if name not in item]
+        if absent:
+            raise DisplayMissing(f"{path}: item {item_id!r} lacks {', '.join(absent)}: promote a release again")
+    return display
+
+
+def load_display(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
+    """Item id → what is shown of it, of the promoted release; raises DisplayMissing."""
+    return read_display(settings).items
+
+
+class LiveDisplay:
+    """The same, read again when a promotion has replaced the file; empty before the first promotion."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, int] | None = None
+        self._display = Display()
+
+    def current(self) -> Display:
+        """Raises DisplayMissing where a file exists that is not a release's."""
+        try:
+            status = display_path(self._settings).stat()
+        except FileNotFoundError:
+            return self._display  # a moment without the file does not take the catalogue away
+        stamp = (status.st_mtime_ns, status.st_ino)
+        if stamp != self._stamp:
+            with self._lock:
+                if stamp != self._stamp:
+                    self._display, self._stamp = read_display(self._settings), stamp
+        return self._display

@@ -1,0 +1,79 @@
+"""What a visitor did, and the Valkey stream that carries it from the gateway to the consumer."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import redis
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from recsys_assets.columns import DEVICES, EVENT_TYPES, MISSING, VIEW
+
+STREAM, GROUP, REJECTED = "events", "landing", "events:rejected"
+#: Entries that the stream keeps, roughly; the consumer lands them within seconds, so the rest is history.
+STREAM_LENGTH = 1_000_000
+ID_LENGTH = 128
+
+
+def identifier(value: Any) -> str:
+    """A visitor's or product's id as text; raises ValueError saying the accepted form."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError(f"must be a string or an integer of 1 to {ID_LENGTH} characters")
+    # an integer this long could not be written as text within the limits of Python
+    text = value if isinstance(value, str) else str(value) if abs(value) < 10**ID_LENGTH else ""
+    if not 1 <= len(text) <= ID_LENGTH or not text.strip():
+        raise ValueError(f"must be a string or an integer of 1 to {ID_LENGTH} characters, and not blank")
+    if not text.isprintable():
+        raise ValueError("must not hold control characters or broken Unicode")
+    return text
+
+
+Identifier = Annotated[str, BeforeValidator(identifier)]
+#: Safe in a key and before the "|" of a views member.
+EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+
+
+def new_event_id() -> str:
+    return str(uuid.uuid4())
+
+
+class Event(BaseModel):
+    """One event, complete: the row that lands."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event_id: EventId = Field(default_factory=new_event_id)
+    user_id: Identifier
+    item_id: Identifier
+    timestamp: int = Field(default_factory=lambda: int(time.time()), description="Unix seconds, UTC.")
+    device_type: Literal[(*DEVICES, MISSING)] = MISSING
+    event_type: Literal[EVENT_TYPES] = VIEW
+
+    @property
+    def click(self) -> int:
+        return int(self.event_type == VIEW)
+
+    def fields(self) -> dict[str, str]:
+        """As a stream entry."""
+        return {name: str(value) for name, value in self.model_dump().items()}
+
+
+def parse_entry(fields: Mapping[bytes, bytes]) -> Event:
+    """A stream entry as an event; raises pydantic.ValidationError (UnicodeDecodeError is one of its ValueErrors)."""
+    return Event.model_validate({name.decode(): value.decode() for name, value in fields.items()})
+
+
+def enqueue(client: redis.Redis, event: Event) -> str:
+    """Append one event to the stream; returns the stream id."""
+    return enqueue_all(client, [event])[0]
+
+
+def enqueue_all(client: redis.Redis, events: Sequence[Event]) -> list[str]:
+    """Append events in one transaction: all or none; returns the stream ids. Raises redis.RedisError."""
+    with client.pipeline(transaction=True) as pipeline:
+        for event in events:
+            pipeline.xadd(STREAM, event.fields(), maxlen=STREAM_LENGTH, approximate=True)
+        return [stream_id.decode() for stream_id in pipeline.execute()]

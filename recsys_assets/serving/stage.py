@@ -1,0 +1,156 @@
+"""What a serving stage is: declared tensors, files that are verified at load, and one pure ``run``.
+
+A stage is plain numpy and knows nothing of Triton, so the same class runs inside a thin Triton model
+(``triton_model.py``) and in one process (``pipeline.py``), with the same answer to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from recsys_assets.artifacts import sha256_file
+from recsys_assets.settings import Settings
+
+Tensors = dict[str, np.ndarray]
+
+FILES = "files.json"
+#: What a version directory may hold beside the files that ``files.json`` lists: Triton's entry point, and the empty
+#: file that keeps Python from writing bytecode there (a changed directory would make Triton reload the version).
+UNLISTED = frozenset({FILES, "model.py", "__pycache__"})
+
+#: Triton's type name → numpy dtype. A STRING tensor is an object array of ``str``.
+DTYPES: Mapping[str, Any] = {"STRING": np.object_, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32}
+
+
+class StageError(RuntimeError):
+    """Base of every error of a stage; its message is fit for a client."""
+
+
+class StageFileCorrupt(StageError):
+    """A file of a version directory is missing, not listed, or differs from its digest; the message names it."""
+
+
+class StageInputInvalid(StageError):
+    """An input tensor is absent or not of the declared type and shape; the message names it."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A declared tensor: Triton's type name, and its shape with -1 for a size that varies."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"{self.name}: dtype {self.dtype!r} is not one of {sorted(DTYPES)}")
+
+    def check(self, value: np.ndarray) -> None:
+        """Raise StageInputInvalid unless type and shape are the declared ones."""
+        fits = value.ndim == len(self.shape) and all(w in (-1, g) for w, g in zip(self.shape, value.shape, strict=True))
+        if not fits or value.dtype != DTYPES[self.dtype]:
+            raise StageInputInvalid(f"{self.name} must be {self.dtype}{list(self.shape)}, got {value.dtype} "
+                                    f"{list(value.shape)}")
+
+
+class Stage(ABC):
+    """One step of an answer. Subclasses declare ``name``, tensors and files, and implement ``open`` and ``run``."""
+
+    name: ClassVar[str]
+    inputs: ClassVar[tuple[TensorSpec, ...]]
+    outputs: ClassVar[tuple[TensorSpec, ...]]
+    files: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def load(cls, directory: Path, settings: Settings, version: int) -> Stage:
+        """Verify the version directory's digests, then open the stage.
+
+        Raises:
+            StageFileCorrupt: a file is missing, not listed or changed.
+        """
+        verify_files(directory, cls.files)
+        return cls.open(directory, settings, version)
+
+    @classmethod
+    @abstractmethod
+    def open(cls, directory: Path, settings: Settings, version: int) -> Stage:
+        """Read the (already verified) files."""
+
+    @abstractmethod
+    def run(self, inputs: Tensors) -> Tensors:
+        """Compute the declared outputs; optional inputs may be absent."""
+
+    def close(self) -> None:  # noqa: B027 - most stages hold nothing
+        """Release connections; called once, when the version is unloaded."""
+
+    @classmethod
+    def check_inputs(cls, inputs: Tensors) -> None:
+        """Raise StageInputInvalid naming the first tensor that is absent or of another type or shape."""
+        for spec in cls.inputs:
+            if spec.name in inputs:
+                spec.check(inputs[spec.name])
+            elif not spec.optional:
+                raise StageInputInvalid(f"{cls.name} needs the tensor {spec.name}")
+
+
+def verify_files(directory: Path, needed: Sequence[str]) -> None:
+    """Hold every file of a version directory against ``files.json`` ({name: sha256}).
+
+    Raises:
+        StageFileCorrupt: naming the file, when it is missing, unlisted or changed.
+    """
+    listing = directory / FILES
+    if not listing.is_file():
+        raise StageFileCorrupt(f"{listing} is missing; publish the release again")
+    digests = json.loads(listing.read_text())
+    for name in needed:
+        if name not in digests:
+            raise StageFileCorrupt(f"{listing} does not list {name}; publish the release again")
+    for path in sorted(directory.iterdir()):
+        if path.name not in digests and path.name not in UNLISTED:
+            raise StageFileCorrupt(f"{path} is not listed in {FILES}; remove it or publish the release again")
+    for name, digest in digests.items():
+        path = directory / name
+        if not path.is_file():
+            raise StageFileCorrupt(f"{path} is missing though {FILES} lists it; publish the release again")
+        if sha256_file(path) != digest:
+            raise StageFileCorrupt(f"{path} differs from its digest in {FILES}; publish the release again")
+
+
+def write_files_json(directory: Path) -> dict[str, str]:
+    """Write ``files.json`` for what lies in a directory now (bytecode apart); returns {name: sha256}."""
+    digests = {path.name: sha256_file(path) for path in sorted(directory.iterdir())
+               if path.is_file() and path.name not in (FILES, "__pycache__")}
+    (directory / FILES).write_text(json.dumps(digests, indent=2, sort_keys=True) + "\n")
+    return digests
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file; raises StageFileCorrupt naming it."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise StageFileCorrupt(f"{path} is not valid JSON ({error}); publish the release again") from error
+
+
+def read_matrix(path: Path, columns: int) -> np.ndarray:
+    """Map a float32 matrix [R, columns] of a .npy file into memory; raises StageFileCorrupt naming the file.
+
+    Pickled arrays are refused (``allow_pickle=False``).
+    """
+    try:
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise StageFileCorrupt(f"{path} is not a plain .npy array ({error}); publish the release again") from error
+    if matrix.dtype != np.float32 or matrix.ndim != 2 or matrix.shape[1] != columns:
+        raise StageFileCorrupt(f"{path} must be float32 [rows, {columns}], got {matrix.dtype} {list(matrix.shape)}")
+    return matrix

@@ -1,0 +1,34 @@
+"""The two pretrained embeddings of each candidate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from recsys_assets.columns import EMBEDDING_DIM, VOCABULARY_START
+from recsys_assets.serving.stage import Stage, Tensors, TensorSpec, read_matrix
+from recsys_assets.serving.stages.catalogue import check_indices
+from recsys_assets.settings import Settings
+
+TABLE = "embedding_table.npy"
+
+
+class MultimodalEmbeddingLookup(Stage):
+    """Item indices → text | image embeddings; the table's row r belongs to Categorify index r."""
+
+    name = "multimodal_embedding_lookup"
+    inputs = (TensorSpec("kept", "INT32", (-1,)),)
+    outputs = (TensorSpec("item_embeddings", "FP32", (-1, 2 * EMBEDDING_DIM)),)
+    files = (TABLE,)
+
+    def __init__(self, table: np.ndarray):
+        self._table = table
+
+    @classmethod
+    def open(cls, directory: Path, settings: Settings, version: int) -> MultimodalEmbeddingLookup:
+        return cls(read_matrix(directory / TABLE, 2 * EMBEDDING_DIM))
+
+    def run(self, inputs: Tensors) -> Tensors:
+        check_indices("kept", inputs["kept"], len(self._table) - VOCABULARY_START)
+        return {"item_embeddings": np.asarray(self._table[inputs["kept"]])}

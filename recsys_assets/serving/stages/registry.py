@@ -1,0 +1,33 @@
+"""The 14 stages in the order of an answer. Each is imported by name, so that a thin model loads only its own libraries."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from recsys_assets.serving.stage import Stage
+
+#: Model name → (module of this package, class), in the order in which an answer passes them.
+STAGES: dict[str, tuple[str, str]] = {
+    "context_preprocessor": ("context", "ContextPreprocessor"),
+    "feast_user_lookup": ("user_lookup", "FeastUserLookup"),
+    "nvt_user_transform": ("tabular", "NvtUserTransform"),
+    "nvt_context_transform": ("tabular", "NvtContextTransform"),
+    "query_tower": ("onnx_models", "QueryTower"),
+    "faiss_retrieval": ("retrieval", "FaissRetrieval"),
+    "filter_seen_items": ("seen_items", "FilterSeenItems"),
+    "feast_item_lookup": ("item_lookup", "FeastItemLookup"),
+    "nvt_item_transform": ("tabular", "NvtItemTransform"),
+    "multimodal_embedding_lookup": ("embedding_lookup", "MultimodalEmbeddingLookup"),
+    "unroll_features": ("tabular", "UnrollFeatures"),
+    "dlrm_ranking": ("onnx_models", "DlrmRanking"),
+    "softmax_sampling": ("ordering", "SoftmaxSampling"),
+    "item_id_decoder": ("ordering", "ItemIdDecoder"),
+}
+
+
+def stage_class(name: str) -> type[Stage]:
+    """The class of a stage; raises ValueError naming the known ones."""
+    if name not in STAGES:
+        raise ValueError(f"{name!r} is not a stage; stages are {', '.join(STAGES)}")
+    module, attribute = STAGES[name]
+    return getattr(import_module(f"{__package__}.{module}"), attribute)

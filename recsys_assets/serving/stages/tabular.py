@@ -1,0 +1,101 @@
+"""The compiled NVTabular workflows as stages, and the join of their outputs into the ranker's inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from recsys_assets.columns import (
+    CONTEXT_CATEGORICAL,
+    CONTEXT_CONTINUOUS,
+    ITEM_CATEGORICAL,
+    ITEM_CONTINUOUS,
+    RANKER_CATEGORICAL,
+    RANKER_CONTINUOUS,
+    USER_CATEGORICAL,
+    USER_CONTINUOUS,
+)
+from recsys_assets.serving.stage import Stage, Tensors, TensorSpec
+from recsys_assets.serving.transforms import Transforms
+from recsys_assets.settings import Settings
+
+TRANSFORMS = "transforms.json"
+
+USER_CAT = TensorSpec("user_cat", "INT32", (len(USER_CATEGORICAL),))
+USER_CONT = TensorSpec("user_cont", "FP32", (len(USER_CONTINUOUS),))
+CONTEXT_CAT = TensorSpec("context_cat", "INT32", (len(CONTEXT_CATEGORICAL),))
+CONTEXT_CONT = TensorSpec("context_cont", "FP32", (len(CONTEXT_CONTINUOUS),))
+ITEM_CAT = TensorSpec("item_cat", "INT32", (-1, len(ITEM_CATEGORICAL)))
+ITEM_CONT = TensorSpec("item_cont", "FP32", (-1, len(ITEM_CONTINUOUS)))
+
+
+class _TransformStage(Stage):
+    files = (TRANSFORMS,)
+
+    def __init__(self, transforms: Transforms):
+        self._transforms = transforms
+
+    @classmethod
+    def open(cls, directory: Path, settings: Settings, version: int) -> _TransformStage:
+        return cls(Transforms.read(directory / TRANSFORMS))
+
+
+class NvtUserTransform(_TransformStage):
+    """The user workflow."""
+
+    name = "nvt_user_transform"
+    inputs = (TensorSpec("user_raw", "STRING", (3,)), TensorSpec("user_age", "FP32", (1,)))
+    outputs = (USER_CAT, USER_CONT)
+
+    def run(self, inputs: Tensors) -> Tensors:
+        cat, cont = self._transforms.user(inputs["user_raw"], inputs["user_age"])
+        return {"user_cat": cat, "user_cont": cont}
+
+
+class NvtContextTransform(_TransformStage):
+    """The context workflow."""
+
+    name = "nvt_context_transform"
+    inputs = (TensorSpec("context_device", "STRING", (1,)), TensorSpec("context_timestamp", "INT64", (1,)))
+    outputs = (CONTEXT_CAT, CONTEXT_CONT)
+
+    def run(self, inputs: Tensors) -> Tensors:
+        cat, cont = self._transforms.context(inputs["context_device"][0], inputs["context_timestamp"])
+        return {"context_cat": cat, "context_cont": cont}
+
+
+class NvtItemTransform(_TransformStage):
+    """The item workflow, for N candidates."""
+
+    name = "nvt_item_transform"
+    inputs = (TensorSpec("kept", "INT32", (-1,)), TensorSpec("item_codes", "INT32", (-1, 3)),
+              TensorSpec("item_price", "FP32", (-1,)))
+    outputs = (ITEM_CAT, ITEM_CONT)
+
+    def run(self, inputs: Tensors) -> Tensors:
+        cat, cont = self._transforms.items(inputs["kept"], inputs["item_codes"], inputs["item_price"])
+        return {"item_cat": cat, "item_cont": cont}
+
+
+class UnrollFeatures(Stage):
+    """Repeats user and context features to the N candidates, in the order of RANKER_CATEGORICAL and _CONTINUOUS."""
+
+    name = "unroll_features"
+    inputs = (USER_CAT, USER_CONT, CONTEXT_CAT, CONTEXT_CONT, ITEM_CAT, ITEM_CONT)
+    outputs = (TensorSpec("ranker_cat", "INT32", (-1, len(RANKER_CATEGORICAL))),
+               TensorSpec("ranker_cont", "FP32", (-1, len(RANKER_CONTINUOUS))))
+
+    @classmethod
+    def open(cls, directory: Path, settings: Settings, version: int) -> UnrollFeatures:
+        return cls()
+
+    def run(self, inputs: Tensors) -> Tensors:
+        return {f"ranker_{kind}": self._join(inputs[f"user_{kind}"], inputs[f"context_{kind}"], inputs[f"item_{kind}"])
+                for kind in ("cat", "cont")}
+
+    @staticmethod
+    def _join(user: np.ndarray, context: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """[U], [C], [N, I] → [N, U + C + I]."""
+        shared = np.concatenate([user, context])
+        return np.concatenate([np.broadcast_to(shared, (len(items), len(shared))), items], axis=1)

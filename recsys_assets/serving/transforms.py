@@ -1,0 +1,176 @@
+"""The compiled NVTabular workflows: plain tables out of ``transforms.json``, applied with numpy.
+
+Semantics are NVTabular's: Categorify gives 0 to padding, 1 to null, 2 to whatever is out of the vocabulary (also to
+``columns.MISSING``, which never is in one) and counts the vocabulary from 3; Bucketize gives the number of
+boundaries that are ≤ x (``np.digitize``); LogOp is log(1 + x); Normalize is (x - mean) / std. All in float32, as
+NVTabular computes them, and the same functions serve one visitor and a whole table, so both agree to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys_assets.columns import (
+    AGE_BINNED,
+    CATEGORY_L1,
+    CATEGORY_L2,
+    DEVICE_TYPE,
+    GENDER,
+    ITEM_GENDER,
+    ITEM_ID,
+    MISSING,
+    NULL_INDEX,
+    OOV_INDEX,
+    TOP_CATEGORY,
+    USER_ID,
+    VOCABULARY_START,
+)
+from recsys_assets.serving.stage import StageError, read_json
+
+VOCABULARY_COLUMNS = (USER_ID, GENDER, TOP_CATEGORY, AGE_BINNED, DEVICE_TYPE, ITEM_ID, CATEGORY_L1, CATEGORY_L2,
+                      ITEM_GENDER)
+SECONDS_PER_HOUR, SECONDS_PER_DAY = 3_600, 86_400
+EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
+
+
+class TransformsInvalid(StageError):
+    """``transforms.json`` lacks a part or contradicts itself; the message names the part."""
+
+
+def _circle(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    angle = 2 * np.pi * np.arange(steps) / steps
+    return np.sin(angle).astype(np.float32), np.cos(angle).astype(np.float32)
+
+
+_HOUR_SIN, _HOUR_COS = _circle(24)
+_WEEKDAY_SIN, _WEEKDAY_COS = _circle(7)
+
+
+def clock_features(timestamp: np.ndarray) -> np.ndarray:
+    """Hour of day and weekday (UTC, Monday = 0) on the circle.
+
+    Args:
+        timestamp: unix seconds, int64 [N].
+
+    Returns:
+        float32 [N, 4]: hour_sin, hour_cos, weekday_sin, weekday_cos.
+    """
+    hour = timestamp % SECONDS_PER_DAY // SECONDS_PER_HOUR
+    weekday = (timestamp // SECONDS_PER_DAY + EPOCH_WEEKDAY) % 7
+    return np.stack([_HOUR_SIN[hour], _HOUR_COS[hour], _WEEKDAY_SIN[weekday], _WEEKDAY_COS[weekday]], axis=1)
+
+
+class Vocabulary:
+    """Categorify of one column: value → index.
+
+    >>> Vocabulary("gender", ["F", "M"]).indices(["M", "-1", None, "x"]).tolist()
+    [4, 2, 1, 2]
+    """
+
+    def __init__(self, column: str, values: Sequence[str]):
+        self.column = column
+        self.values = tuple(values)
+        self._index = {value: VOCABULARY_START + n for n, value in enumerate(self.values)}
+        if len(self._index) != len(self.values):
+            raise TransformsInvalid(f"vocabulary.{column} lists a value twice")
+        if MISSING in self._index:
+            raise TransformsInvalid(f"vocabulary.{column} lists {MISSING!r}, which means unknown; fit without it")
+        if not all(isinstance(value, str) for value in self.values):
+            raise TransformsInvalid(f"vocabulary.{column} must list strings")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def index(self, value: str | None) -> int:
+        return NULL_INDEX if value is None else self._index.get(value, OOV_INDEX)
+
+    def indices(self, values: Iterable[str | None]) -> np.ndarray:
+        """int32 [N]."""
+        return np.array([self.index(value) for value in values], dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """(x - mean) / std in float32; std 0 leaves x - mean, as NVTabular does."""
+
+    mean: np.float32
+    std: np.float32
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        centred = values.astype(np.float32) - self.mean
+        return centred / self.std if self.std > 0 else centred
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """Every workflow of one generation."""
+
+    vocabulary: Mapping[str, Vocabulary]
+    age: Normalizer
+    price_log: Normalizer
+    age_boundaries: np.ndarray  # ascending, [B]
+    age_bucket_index: np.ndarray  # int32 [B + 1]: bucket number → index of age_binned
+    mean_age: np.float32
+
+    @classmethod
+    def read(cls, path: Path) -> Transforms:
+        return cls.from_dict(read_json(path))
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Transforms:
+        """Compile the content of ``transforms.json``; raises TransformsInvalid naming what is wrong."""
+        try:
+            vocabulary = {column: Vocabulary(column, content["vocabulary"][column]) for column in VOCABULARY_COLUMNS}
+            cardinality = content["cardinality"]
+            boundaries = np.array(content["age_boundaries"], dtype=np.float64)
+            normalizers = {part: Normalizer(np.float32(content[part]["mean"]), np.float32(content[part]["std"]))
+                           for part in ("age", "price_log")}
+            mean_age = np.float32(content["mean_age"])
+        except KeyError as error:
+            raise TransformsInvalid(f"transforms.json has no {error}; materialise features/workflows again") from error
+        for column, table in vocabulary.items():
+            if cardinality.get(column) != VOCABULARY_START + len(table):
+                raise TransformsInvalid(f"cardinality.{column} is {cardinality.get(column)}, but the vocabulary makes "
+                                        f"it {VOCABULARY_START + len(table)}; materialise features/workflows again")
+        if np.any(np.diff(boundaries) <= 0):
+            raise TransformsInvalid(f"age_boundaries must ascend, got {boundaries.tolist()}")
+        buckets = vocabulary[AGE_BINNED].indices(str(bucket) for bucket in range(len(boundaries) + 1))
+        return cls(vocabulary, normalizers["age"], normalizers["price_log"], boundaries, buckets, mean_age)
+
+    def fill_age(self, age: np.ndarray) -> np.ndarray:
+        """float32 [N]; a null (NaN) becomes the training users' mean age."""
+        age = age.astype(np.float32)
+        return np.where(np.isnan(age), self.mean_age, age)
+
+    def age_binned(self, age: np.ndarray) -> np.ndarray:
+        """int32 [N] from filled ages."""
+        return self.age_bucket_index[np.digitize(age, self.age_boundaries)]
+
+    def price_log_norm(self, price: np.ndarray) -> np.ndarray:
+        """float32 [N] from prices (≥ 0)."""
+        return self.price_log(np.log(price.astype(np.float32) + np.float32(1)))
+
+    def user(self, raw: np.ndarray, age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One visitor: raw [3] (user_id, gender, top_category), age [1] → USER_CATEGORICAL [4], USER_CONTINUOUS [1]."""
+        age = self.fill_age(age)
+        named = [self.vocabulary[column].index(value)
+                 for column, value in zip((USER_ID, GENDER, TOP_CATEGORY), raw, strict=True)]
+        return np.array([*named, self.age_binned(age)[0]], dtype=np.int32), self.age(age)
+
+    def context(self, device: str, timestamp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One request: device, timestamp int64 [1] → CONTEXT_CATEGORICAL [1], CONTEXT_CONTINUOUS [4]."""
+        return self.vocabulary[DEVICE_TYPE].indices([device]), clock_features(timestamp)[0]
+
+    def items(self, index: np.ndarray, codes: np.ndarray, price: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """index [N], codes [N, 3], price [N] → ITEM_CATEGORICAL int32 [N, 4], ITEM_CONTINUOUS float32 [N, 1]."""
+        return np.concatenate([index[:, None], codes], axis=1), self.price_log_norm(price)[:, None]
+
+    def item_codes(self, category_l1: Iterable[str], category_l2: Iterable[str], gender: Iterable[str]) -> np.ndarray:
+        """Categorify indices of raw item features, int32 [N, 3]."""
+        columns = ((CATEGORY_L1, category_l1), (CATEGORY_L2, category_l2), (ITEM_GENDER, gender))
+        return np.stack([self.vocabulary[column].indices(values) for column, values in columns], axis=1)

@@ -1,0 +1,139 @@
+"""What a visitor's event changes in Valkey, exactly once: seen items, recent items, views of the last 24 hours.
+
+One Lua script an event decides and applies in one step, so that no crash falls in between. The key
+``event:<event id>`` holds the stream id that was applied: the same entry delivered again is known to be done, and
+another entry with the same event id is a duplicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from enum import IntEnum
+from typing import Any
+
+import redis
+
+from recsys_assets.columns import IMPRESSION, MISSING
+from recsys_assets.lib.features import top_category
+from recsys_assets.serving.bloom import day_of, positions, seen_key
+from recsys_assets.serving.events import Event
+
+WINDOW_SECONDS = 86_400
+RECENT_ITEMS = 100
+
+
+class Outcome(IntEnum):
+    DUPLICATE = 0  # another entry brought this event before
+    REDELIVERED = 1  # this entry was applied before
+    APPLIED = 2
+
+
+_APPLY = """
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return 0 end
+if owner then return 1 end
+if ARGV[3] == '1' then
+  for index = 11, #ARGV do redis.call('SETBIT', KEYS[2], ARGV[index], 1) end
+  redis.call('EXPIREAT', KEYS[2], ARGV[4])
+  if ARGV[7] ~= '' then
+    redis.call('ZADD', KEYS[4], ARGV[6], ARGV[7])
+    redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[8])
+    redis.call('EXPIRE', KEYS[4], ARGV[9])
+    redis.call('INCR', KEYS[5])
+    redis.call('EXPIRE', KEYS[5], ARGV[9])
+  end
+  redis.call('LREM', KEYS[3], 0, ARGV[5])
+  redis.call('LPUSH', KEYS[3], ARGV[5])
+  redis.call('LTRIM', KEYS[3], 0, ARGV[10] - 1)
+  redis.call('EXPIRE', KEYS[3], ARGV[2])
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 2
+"""
+
+
+def event_key(event_id: str) -> str:
+    return f"event:{event_id}"
+
+
+def recent_key(user_id: str) -> str:
+    return f"recent:{user_id}"
+
+
+def views_key(user_id: str) -> str:
+    return f"views:{user_id}"
+
+
+def updates_key(user_id: str) -> str:
+    """Counts the changes of a visitor's views; orders updates within one second."""
+    return f"updates:{user_id}"
+
+
+class VisitorState:
+    """Applies events to database 1.
+
+    Args:
+        client: of database 1, answers as bytes.
+        seen_days: for how many days an item counts as seen; an event id is remembered one day longer.
+    """
+
+    def __init__(self, client: redis.Redis, seen_days: int):
+        self._client, self._seen_days = client, seen_days
+        self._script = client.register_script(_APPLY)
+
+    def apply(self, entries: Sequence[tuple[str, Event, str]], now: float) -> list[Outcome | redis.ResponseError]:
+        """Apply (stream id, event, category_l1) in order; an Impression is only remembered as delivered.
+
+        Returns one outcome an entry, or the error where one of the visitor's keys holds a value of another type.
+        Raises redis.RedisError where the store does not answer or refuses to write.
+        """
+        with self._client.pipeline(transaction=False) as pipeline:
+            for stream_id, event, category in entries:
+                keys, arguments = self._arguments(stream_id, event, category, now)
+                self._script(keys=keys, args=arguments, client=pipeline)
+            results = pipeline.execute(raise_on_error=False)
+        for result in results:
+            if isinstance(result, redis.RedisError) and "WRONGTYPE" not in str(result):
+                raise result
+        return [result if isinstance(result, redis.ResponseError) else Outcome(result) for result in results]
+
+    def _arguments(self, stream_id: str, event: Event, category: str, now: float) -> tuple[list[str], list[Any]]:
+        day = day_of(event.timestamp)
+        begin = datetime.strptime(day, "%Y%m%d").replace(tzinfo=timezone.utc)
+        expires = int((begin + timedelta(days=self._seen_days + 1)).timestamp())
+        live = event.event_type != IMPRESSION
+        member = f"{event.event_id}|{category}" if category != MISSING else ""
+        keys = [event_key(event.event_id), seen_key(event.user_id, day), recent_key(event.user_id),
+                views_key(event.user_id), updates_key(event.user_id)]
+        remembered = (self._seen_days + 1) * 86_400
+        return keys, [stream_id, remembered, int(live), expires, event.item_id, event.timestamp, member,
+                      f"({now - WINDOW_SECONDS}", 2 * WINDOW_SECONDS, RECENT_ITEMS,
+                      *(positions(event.item_id).tolist() if live else ())]
+
+    def top_categories(self, user_ids: Sequence[str], now: float) -> list[tuple[str, str, float]]:
+        """(user id, top_category, time of its newest view) of the visitors with a view in the last 24 hours.
+
+        The time's microseconds count the visitor's updates, so that of two updates within one second the later is the
+        newer one, and the same update given twice is the same.
+        """
+        with self._client.pipeline(transaction=False) as pipeline:
+            for user_id in user_ids:
+                pipeline.zrange(views_key(user_id), f"({now - WINDOW_SECONDS}", "+inf", byscore=True, withscores=True)
+                pipeline.get(updates_key(user_id))
+            replies = pipeline.execute(raise_on_error=False)
+        found = []
+        for user_id, views, updates in zip(user_ids, replies[::2], replies[1::2], strict=True):
+            for reply in (views, updates):
+                if isinstance(reply, redis.RedisError) and "WRONGTYPE" not in str(reply):
+                    raise reply
+            if isinstance(views, redis.RedisError) or isinstance(updates, redis.RedisError) or not views:
+                continue
+            categories = [member.decode().split("|", 1)[1] for member, _ in views]
+            timestamps = [int(score) for _, score in views]
+            newest = max(timestamps)
+            # a visitor's clock may be ahead by the accepted skew: the newest view still counts
+            top = top_category(categories, timestamps, max(int(now), newest) + 1)
+            if top != MISSING:
+                found.append((user_id, top, newest + int(updates or 0) % 1_000_000 / 1e6))
+        return found

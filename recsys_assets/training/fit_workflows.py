@@ -1,0 +1,81 @@
+"""Fit the user, item and context workflows and join them.
+
+In: ``train`` (folders with features.parquet: unmasked rows of the training days), ``items`` (items.parquet).
+Out: workflow_user/, workflow_item/, workflow_context/, workflow_combined/ and transforms.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys_assets.training.step import Step, run
+
+
+FITTING = "fitting"  # where NVTabular counts values, beside the output so that it is a relative path
+
+
+@dataclass(frozen=True)
+class Params:
+    """This step has no parameters of its own."""
+
+
+@contextlib.contextmanager
+def working_directory(path: Path) -> Iterator[None]:
+    before = os.getcwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def fit_workflows(step: Step[Params]) -> None:
+    from recsys_assets.training import tables
+
+    tables.without_tensorflow()
+    import nvtabular as nvt
+    from merlin.io import Dataset
+
+    from recsys_assets.training import workflows
+
+    rows, ages = 0, []
+    with tempfile.TemporaryDirectory() as scratch, working_directory(step.output):
+        for number, path in enumerate(step.files("train", "features.parquet")):
+            day = tables.missing_to_null(tables.read(path, tables.ROW_COLUMNS))
+            tables.write_part(day, Path(scratch), number)
+            rows += day.num_rows
+            users = day.select([tables.c.USER_ID, tables.c.AGE])
+            ages.append(users.group_by(users.column_names).aggregate([]))
+        mean_age = tables.mean_age_of_users(ages)
+        items = tables.missing_to_null(tables.read(step.file("items", "items.parquet"), tables.ITEM_COLUMNS))
+        step.log(f"{rows} training rows, {items.num_rows} items, mean age {mean_age:.2f}")
+
+        visits = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
+        graphs = {
+            workflows.USER: (workflows.user_graph(FITTING, mean_age), visits),
+            workflows.CONTEXT: (workflows.context_graph(FITTING), visits),
+            workflows.ITEM: (workflows.item_graph(FITTING), Dataset(items.to_pandas(), cpu=True)),
+        }
+        fitted = {}
+        for name, (graph, data) in graphs.items():
+            fitted[name] = nvt.Workflow(graph).fit(data)
+            workflows.save(fitted[name], name)
+            step.log(f"saved workflow_{name}")
+        # joined last: joining links the graphs, and the parts are to be saved alone
+        workflows.save(workflows.join(list(fitted.values()), visits), workflows.COMBINED)
+        step.log(f"saved workflow_{workflows.COMBINED}")
+        shutil.rmtree(FITTING)
+    export = workflows.export_transforms(fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age)
+    (step.output / "transforms.json").write_text(json.dumps(export, indent=1) + "\n")
+    step.report(rows=rows, items=items.num_rows, mean_age=mean_age, cardinality=export["cardinality"])
+
+
+if __name__ == "__main__":
+    run(fit_workflows, Params)

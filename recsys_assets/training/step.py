@@ -1,0 +1,231 @@
+"""The frame of every training step: parameters in, metrics out, files at an address.
+
+A step runs as ``python -m recsys_assets.training.<name>``, either under Dagster Pipes or, to debug it, alone with
+``--extras FILE``, where FILE holds the same JSON that Pipes gives as extras::
+
+    {"inputs": {role: address or list of addresses}, "output": address, "params": {...}}
+
+Addresses are local folders or anything fsspec knows (``s3://…``). ``seed`` and ``threads`` are parameters of every
+step. At the end one custom message goes to the caller: ``{"metrics": {...}, "versions": {...}}``.
+
+TensorFlow is not imported here: a step imports what it needs inside its body, after the environment is set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+DEFAULT_SEED = 7
+_DISTRIBUTIONS = ("nvtabular", "merlin-core", "merlin-dataloader", "merlin-models", "tensorflow", "tensorflow-cpu",
+                  "numpy", "pandas", "pyarrow", "tf2onnx", "onnx", "onnxruntime")
+
+P = TypeVar("P")
+
+
+class StepError(ValueError):
+    """A step was called with something it cannot use; the message names it and the remedy."""
+
+
+@dataclass
+class Step(Generic[P]):
+    """What a step's body is given.
+
+    Attributes:
+        params: the step's own parameters, validated.
+        output: an empty local folder to write into.
+        log: writes one line to the caller's log.
+    """
+
+    params: P
+    seed: int
+    output: Path
+    log: Callable[[str], None]
+    _inputs: dict[str, list[Path]]
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def inputs(self, role: str) -> list[Path]:
+        """Local folders of a role, in the order given; raises StepError where the role is absent or empty."""
+        if not self._inputs.get(role):
+            raise StepError(f"input {role!r} is missing; given were {sorted(self._inputs)}")
+        return self._inputs[role]
+
+    def input(self, role: str) -> Path:
+        """The one folder of a role."""
+        paths = self.inputs(role)
+        if len(paths) != 1:
+            raise StepError(f"input {role!r} must be one address, got {len(paths)}")
+        return paths[0]
+
+    def file(self, role: str, name: str) -> Path:
+        """A file in the one folder of a role; raises StepError naming it where it is absent."""
+        return require_file(self.input(role), name)
+
+    def files(self, role: str, name: str) -> list[Path]:
+        """The same file in every folder of a role."""
+        return [require_file(folder, name) for folder in self.inputs(role)]
+
+    def report(self, **metrics: Any) -> None:
+        """Add metrics to the message that the caller gets."""
+        self.metrics.update(metrics)
+
+    def start_tensorflow(self) -> Any:
+        """Import TensorFlow, seed every generator, and give the module back."""
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        tf.keras.utils.set_random_seed(self.seed)
+        return tf
+
+    def epoch_log(self, epochs: int) -> tf.keras.callbacks.Callback:
+        """A Keras callback that writes one line an epoch."""
+        import tensorflow as tf
+
+        started = time.monotonic()
+
+        def line(epoch: int, logs: dict[str, float]) -> None:
+            self.log(f"epoch {epoch + 1}/{epochs}: loss {logs['loss']:.4f}, {time.monotonic() - started:.1f} s")
+
+        return tf.keras.callbacks.LambdaCallback(on_epoch_end=line)
+
+
+def run(body: Callable[[Step[P]], None], params_type: type[P]) -> None:
+    """Entry point: parse the call, bring the inputs, run ``body``, push the output, report.
+
+    Raises:
+        StepError: unknown or wrong parameters, missing inputs.
+    """
+    parser = argparse.ArgumentParser(description=sys.modules[body.__module__].__doc__)
+    parser.add_argument("--extras", type=Path, help="JSON file with inputs, output and params; without it: Dagster Pipes")
+    arguments = parser.parse_args()
+    _fix_hash_order()
+    if arguments.extras:
+        _execute(body, params_type, json.loads(arguments.extras.read_text()),
+                 log=lambda line: print(line, file=sys.stderr, flush=True),
+                 send=lambda message: print(json.dumps(message), flush=True))
+        return
+
+    from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
+
+    if not PipesEnvVarParamsLoader().is_dagster_pipes_process():
+        parser.error("not started by Dagster Pipes: give --extras FILE")
+    with open_dagster_pipes() as context:
+        _execute(body, params_type, dict(context.extras), log=context.log.info, send=context.report_custom_message)
+
+
+def _fix_hash_order() -> None:
+    """Start again with hashing unseeded: the workflows and schemas hold sets, and equal input must give equal bytes."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.environ["PYTHONHASHSEED"] = "0"
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _execute(body: Callable[[Step[P]], None], params_type: type[P], extras: dict[str, Any], *,
+             log: Callable[[str], None], send: Callable[[dict[str, Any]], None]) -> None:
+    started = time.monotonic()
+    params = dict(extras.get("params", {}))
+    seed, threads = int(params.pop("seed", DEFAULT_SEED)), int(params.pop("threads", len(os.sched_getaffinity(0))))
+    _set_environment(threads)
+    with tempfile.TemporaryDirectory(prefix="recsys-step-") as scratch:
+        inputs = {role: [_fetch(address, Path(scratch)) for address in ([value] if isinstance(value, str) else value)]
+                  for role, value in extras.get("inputs", {}).items()}
+        with _output(extras["output"], Path(scratch)) as output:
+            step = Step(parse_params(params_type, params), seed, output, log, inputs)
+            body(step)
+    step.report(seconds=round(time.monotonic() - started, 1), peak_memory_mb=peak_memory_mb())
+    send({"metrics": step.metrics, "versions": versions()})
+
+
+def _set_environment(threads: int) -> None:
+    """Threads and silence; read by TensorFlow, numpy and onnxruntime when they are imported."""
+    warnings.filterwarnings("ignore")  # Merlin and dask warn on every import and call; errors still raise
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+
+def parse_params(params_type: type[P], given: dict[str, Any]) -> P:
+    """Make the dataclass ``params_type`` of a JSON object; raises StepError on a name it does not have."""
+    known = [f.name for f in dataclasses.fields(params_type)]  # type: ignore[arg-type]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise StepError(f"unknown parameter {', '.join(unknown)}; this step knows {', '.join(known) or 'none'}")
+    return params_type(**given)
+
+
+def require_file(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.exists():
+        raise StepError(f"{path} is missing; the folder holds {sorted(p.name for p in folder.iterdir()) or 'nothing'}")
+    return path
+
+
+def _fetch(address: str, scratch: Path) -> Path:
+    """A local folder with the content of an address."""
+    if "://" not in address or address.startswith("file://"):
+        path = Path(address.removeprefix("file://"))
+        if not path.is_dir():
+            raise StepError(f"input folder {address} does not exist")
+        return path
+    import fsspec
+
+    filesystem, prefix = fsspec.core.url_to_fs(address)
+    target = Path(tempfile.mkdtemp(dir=scratch))
+    names = filesystem.find(prefix)
+    if not names:
+        raise StepError(f"input {address} is empty or does not exist")
+    for name in names:
+        local = target / name[len(prefix):].lstrip("/")
+        local.parent.mkdir(parents=True, exist_ok=True)
+        filesystem.get_file(name, str(local))
+    return target
+
+
+@contextlib.contextmanager
+def _output(address: str, scratch: Path) -> Iterator[Path]:
+    """A local folder to write into; what lies in it is pushed to the address unless the body fails."""
+    if "://" not in address or address.startswith("file://"):
+        path = Path(address.removeprefix("file://"))
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    import fsspec
+
+    filesystem, prefix = fsspec.core.url_to_fs(address)
+    path = Path(tempfile.mkdtemp(dir=scratch))
+    yield path
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        filesystem.put_file(str(file), f"{prefix}/{file.relative_to(path).as_posix()}")
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process in MB (Linux counts in kB)."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide what a step writes."""
+    found = {"python": platform.python_version()}
+    for name in _DISTRIBUTIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
