@@ -170,17 +170,21 @@ class ArtifactStore:
 
     def find(self, kind: str, partition: str | None, fingerprint: str) -> Artifact | None:
         """The artifact made from exactly these inputs, or None."""
-        base = self._base(kind, partition)
-        if not self.fs.isdir(base):
-            return None
-        # a fresh listing: a remote file system's cached one would hide what another process has just published
-        for entry in self.fs.ls(base, detail=False, **({} if self.is_local else {"refresh": True})):
-            version = entry.rstrip("/").rsplit("/", 1)[-1]
+        for version in self._names(self._base(kind, partition)):
             if version.startswith(fingerprint[:16] + "-"):
                 found = self._open(kind, partition, version)
                 if found is not None:
                     return found
         return None
+
+    def _names(self, base: str) -> list[str]:
+        """Names below a folder; none where it does not exist."""
+        # a remote file system's cached listing would hide what another process has just published
+        self.fs.invalidate_cache()
+        try:
+            return [entry.rstrip("/").rsplit("/", 1)[-1] for entry in self.fs.ls(base, detail=False)]
+        except FileNotFoundError:
+            return []
 
     def exists(self, kind: str, partition: str | None = None) -> bool:
         return self.fs.exists(f"{self._base(kind, partition)}/{CURRENT}")
@@ -219,11 +223,7 @@ class ArtifactStore:
 
     def partitions(self, kind: str) -> list[str]:
         """All partitions of a kind that have a version in force, sorted."""
-        base = f"{self._prefix}/{kind}"
-        if not self.fs.isdir(base):
-            return []
-        names = [entry.rstrip("/").rsplit("/", 1)[-1] for entry in self.fs.ls(base, detail=False)]
-        return sorted(name for name in names if self.exists(kind, name))
+        return sorted(name for name in self._names(f"{self._prefix}/{kind}") if self.exists(kind, name))
 
     # --- writing
     @staticmethod

@@ -89,6 +89,15 @@ def materialize(scale: Scale = None, catalogue: Catalogue = None,
 
 
 @app.command()
+def ingest_day(day: Annotated[str, typer.Argument(help="ISO day whose landing files become a partition.")]) -> None:
+    """Ingest a landed day, as the sensor does: raw → features → masked train set."""
+    from recsys_assets import pipeline
+
+    settings = configured()
+    _fail_on(pipeline.PipelineFailed, lambda: pipeline.run_jobs(settings, [("daily_ingest", day)]))
+
+
+@app.command()
 def fine_tune(day: Annotated[str, typer.Argument(help="The new day, ISO (2026-11-20).")]) -> None:
     """Fine-tune the champion on a day and promote the result, as the sensor does when a new day was ingested."""
     from recsys_assets import pipeline

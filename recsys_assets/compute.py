@@ -22,7 +22,7 @@ K8S_CONFIG = "dagster-k8s/config"
 PROFILE = "recsys/profile"
 
 #: Pools: how many steps of a kind run at once, over all runs. Limits are the instance's, not the code's.
-POOL_CPU, POOL_TRAINING, POOL_EMBEDDING = "cpu", "training", "embedding"
+POOL_CPU, POOL_TRAINING, POOL_EMBEDDING, POOL_PROMOTION = "cpu", "training", "embedding", "promotion"
 
 #: The user of every image of this project; the shared volume's files belong to it.
 UID = 10001
@@ -111,6 +111,7 @@ def training_pod(settings: Settings, profile: str) -> tuple[dict[str, Any], dict
         **config["pod_spec_config"],
         "service_account_name": settings.k8s_service_account,
         "automount_service_account_token": False,
+        "enable_service_links": False,
         "active_deadline_seconds": config["job_spec_config"]["active_deadline_seconds"],
         "containers": [container],
         "volumes": [{"name": "shared", "persistent_volume_claim": {"claim_name": settings.k8s_shared_claim}},
@@ -123,9 +124,11 @@ def training_pod(settings: Settings, profile: str) -> tuple[dict[str, Any], dict
 
 
 def _pod_environment(settings: Settings) -> dict[str, str]:
-    region = {"AWS_REGION": settings.aws_region, "AWS_DEFAULT_REGION": settings.aws_region} if settings.aws_region else {}
     # the root file system is read-only: everything that wants a home finds it in /tmp
-    return {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true", **region}
+    environment = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    if settings.aws_region:
+        environment |= {"AWS_REGION": settings.aws_region, "AWS_DEFAULT_REGION": settings.aws_region}
+    return environment
 
 
 def executor_for(settings: Settings) -> dg.ExecutorDefinition:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from recsys_assets.artifacts import write_json
 from recsys_assets.settings import Settings
 
 console = Console(stderr=True)
+#: The run's own log, in the UI, has every line; the terminal gets one a job.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class PipelineFailed(RuntimeError):
@@ -41,9 +42,10 @@ def simulate(settings: Settings, clock: Clock | None = None) -> None:
     from recsys_assets.lib import simulator
 
     clock = clock or Clock()
-    summary = simulator.simulate(Path(settings.landing), simulator.SCALES[settings.scale], partitions.history_days(settings),
-                                 settings.seed, settings.catalogue, progress=lambda line: clock.say(f"simulate: {line}"))
-    clock.say(f"landing zone: {summary}")
+    summary = simulator.simulate(
+        Path(settings.landing), settings.scale, partitions.history_days(settings), settings.seed, settings.catalogue,
+        progress=lambda what, done, total: clock.say(f"simulate {done}/{total}: {what}"))
+    clock.say(f"landing zone: {len(summary['written'])} parts written, {len(summary['kept'])} kept")
 
 
 def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: Clock | None = None) -> None:
@@ -57,14 +59,13 @@ def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: 
 
     from recsys_assets.definitions import defs
 
-    logging.getLogger("dagster").setLevel(logging.WARNING)  # the run's own log has every line
     definitions = defs() if callable(defs) else defs
     with dg.DagsterInstance.get() as instance:
         for number, (name, partition) in enumerate(jobs, 1):
             label = f"{name}{f' [{partition}]' if partition else ''}"
             started = time.monotonic()
             result = definitions.resolve_job_def(name).execute_in_process(
-                instance=instance, partition_key=partition, raise_on_error=False)
+                instance=instance, partition_key=partition, raise_on_error=False, run_config=QUIET)
             if not result.success:
                 raise PipelineFailed(f"{label} failed: {_reason(result)} (run {result.run_id}; "
                                      f"its log is in the Dagster UI or `dagster run`)")

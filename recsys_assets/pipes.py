@@ -125,11 +125,11 @@ def _profile_name(context: dg.AssetExecutionContext, profile: str | Mapping[str,
 
 
 def _require_shared(settings: Settings, extras: Mapping[str, Any]) -> None:
-    """A training pod sees nothing of the step pod but the shared volume (and addresses, where its identity may)."""
+    """A training pod sees nothing of the step pod but the shared volume."""
     paths = [extras["output"]]
     for value in extras["inputs"].values():
         paths += [value] if isinstance(value, str) else value
-    outside = [path for path in paths if "://" not in path and not Path(path).is_relative_to(settings.k8s_shared_dir)]
+    outside = [path for path in paths if not Path(path).is_relative_to(settings.k8s_shared_dir)]
     if outside:
         raise dg.Failure(f"{', '.join(outside)}: not on the shared volume {settings.k8s_shared_dir}, which is all that "
                          "a training pod can see; set RECSYS_HOME and TMPDIR to folders in it", allow_retries=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +48,8 @@ class Settings(BaseSettings):
     triton_http_port: int = 8010
     triton_grpc_port: int = 8011
     triton_metrics_port: int = 8012
-    triton_replicas: str = Field("", description="host:port,… of every Triton replica's gRPC; empty: the local one.")
+    triton_replicas: str = Field("", description="host:port,… of every Triton replica's gRPC; dns:host:port "
+                                 "stands for every address of that name; empty: the local one.")
     model_repository_uri: Path | None = Field(None, description="The live model repository; None: home/model_repository.")
     triton_timeout_ms: int = Field(1000, description="Limit of one ensemble call by the gateway, milliseconds.")
     gateway_host: str = "127.0.0.1"
@@ -97,9 +99,9 @@ class Settings(BaseSettings):
 
     @property
     def triton_grpc(self) -> list[str]:
-        """host:port of every Triton replica that a promotion must reach."""
+        """host:port of every Triton replica that a promotion must reach; looked up anew at each call."""
         given = [a.strip() for a in self.triton_replicas.split(",") if a.strip()]
-        return given or [f"{self.triton_host}:{self.triton_grpc_port}"]
+        return [a for entry in given for a in _resolve(entry)] or [f"{self.triton_host}:{self.triton_grpc_port}"]
 
     @property
     def gateway_url(self) -> str:
@@ -120,6 +122,15 @@ class Settings(BaseSettings):
                 value = value.get_secret_value()
             values[f"RECSYS_{name.upper()}"] = str(value)
         return values
+
+
+def _resolve(replica: str) -> list[str]:
+    """``dns:host:port``, a headless Service's name, → host:port of each of its pods; anything else is an address."""
+    if not replica.startswith("dns:"):
+        return [replica]
+    host, _, port = replica.removeprefix("dns:").rpartition(":")
+    found = {info[4][0] for info in socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)}
+    return [f"{address}:{port}" for address in sorted(found)]
 
 
 @lru_cache(maxsize=1)

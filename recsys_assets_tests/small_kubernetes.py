@@ -37,35 +37,66 @@ class SmallKubernetes:
         self._thread.join()
 
     def write_kubeconfig(self, path: Path) -> None:
-        path.write_text(yaml.safe_dump({
-            "apiVersion": "v1", "kind": "Config", "current-context": "small",
-            "clusters": [{"name": "small", "cluster": {"server": f"http://127.0.0.1:{self._server.server_port}"}}],
-            "contexts": [{"name": "small", "context": {"cluster": "small", "user": "small"}}],
-            "users": [{"name": "small", "user": {}}],
-        }))
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "small",
+                    "clusters": [
+                        {"name": "small", "cluster": {"server": f"http://127.0.0.1:{self._server.server_port}"}}
+                    ],
+                    "contexts": [{"name": "small", "context": {"cluster": "small", "user": "small"}}],
+                    "users": [{"name": "small", "user": {}}],
+                }
+            )
+        )
 
     def create(self, pod: dict[str, Any]) -> dict[str, Any]:
         name, container = pod["metadata"]["name"], pod["spec"]["containers"][0]
         self.pods[name] = pod
         environment = {entry["name"]: entry["value"] for entry in container["env"]}
         command = [str(self.python) if part == "python" else part for part in container["command"]]
-        self._finished[name] = subprocess.run(command, cwd=self.cwd, env={"PATH": os.environ["PATH"], **environment},
-                                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        self._finished[name] = subprocess.run(
+            command,
+            cwd=self.cwd,
+            env={"PATH": os.environ["PATH"], **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
         return pod
 
     def status(self, name: str) -> dict[str, Any]:
         code = self._finished[name].returncode
-        state = {"terminated": {"exitCode": code if code >= 0 else 128 - code,
-                                "reason": "OOMKilled" if code == -9 else "Completed" if code == 0 else "Error"}}
+        state = {
+            "terminated": {
+                "exitCode": code if code >= 0 else 128 - code,
+                "reason": "OOMKilled" if code == -9 else "Completed" if code == 0 else "Error",
+            }
+        }
         container = self.pods[name]["spec"]["containers"][0]
-        return {"phase": "Succeeded" if code == 0 else "Failed",
-                "containerStatuses": [{"name": container["name"], "image": container["image"], "imageID": "small",
-                                       "ready": False, "restartCount": 0, "state": state}]}
+        return {
+            "phase": "Succeeded" if code == 0 else "Failed",
+            "containerStatuses": [
+                {
+                    "name": container["name"],
+                    "image": container["image"],
+                    "imageID": "small",
+                    "ready": False,
+                    "restartCount": 0,
+                    "state": state,
+                }
+            ],
+        }
 
     def log(self, name: str, timestamps: bool) -> str:
         lines = self._finished[name].stdout.splitlines()
         stamp = "2026-01-01T00:00:{:02d}.{:06d}Z "
-        return "".join(f"{stamp.format(i // 1000, i % 1000) if timestamps else ''}{line}\n" for i, line in enumerate(lines))
+        return "".join(
+            f"{stamp.format(i // 1000, i % 1000) if timestamps else ''}{line}\n" for i, line in enumerate(lines)
+        )
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         kubernetes = self
@@ -94,7 +125,11 @@ class SmallKubernetes:
                     self._answer({"items": []})
                 else:
                     name = query["fieldSelector"][0].removeprefix("metadata.name=")
-                    pods = [{**kubernetes.pods[name], "status": kubernetes.status(name)}] if name in kubernetes.pods else []
+                    pods = (
+                        [{**kubernetes.pods[name], "status": kubernetes.status(name)}]
+                        if name in kubernetes.pods
+                        else []
+                    )
                     self._answer({"apiVersion": "v1", "kind": "PodList", "items": pods})
 
             def do_DELETE(self) -> None:

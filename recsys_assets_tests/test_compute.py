@@ -1,4 +1,4 @@
-"""Profiles, executor and training steps: here by subprocess, on Kubernetes by pod, both through the real Pipes client."""
+"""Profiles, executor and training steps: here by subprocess, on Kubernetes by pod, both by the real Pipes client."""
 
 import json
 import subprocess
@@ -19,7 +19,9 @@ from recsys_assets_tests.small_kubernetes import SmallKubernetes
 
 PREFIX = "recsys_assets_tests.training_steps"
 GPU = "nvidia.com/gpu"
-needs_training = pytest.mark.skipif(not Settings().training_python.exists(), reason="no training environment: make setup")
+needs_training = pytest.mark.skipif(
+    not Settings().training_python.exists(), reason="no training environment: make setup"
+)
 
 
 @pytest.fixture
@@ -56,11 +58,20 @@ def materialise(tmp_path: Path, *, fail: str = "", output: Path | None = None, o
 
     @dg.asset(op_tags=op_tags)
     def scaled(context: dg.AssetExecutionContext, training: TrainingClient) -> dg.MaterializeResult:
-        metrics.update(training.run(context, "scale_numbers", inputs={"numbers": [str(p) for p in numbers]},
-                                    output=str(output), params={"factor": 10, "fail": fail}))
+        metrics.update(
+            training.run(
+                context,
+                "scale_numbers",
+                inputs={"numbers": [str(p) for p in numbers]},
+                output=str(output),
+                params={"factor": 10, "fail": fail},
+            )
+        )
         return dg.MaterializeResult(metadata={"rows": metrics["rows"]})
 
-    result = dg.materialize([scaled], resources={"training": TrainingClient(module_prefix=PREFIX)}, raise_on_error=False)
+    result = dg.materialize(
+        [scaled], resources={"training": TrainingClient(module_prefix=PREFIX)}, raise_on_error=False
+    )
     return result, metrics, output
 
 
@@ -72,20 +83,27 @@ def failure_text(result: dg.ExecuteInProcessResult) -> str:
 
 # --- profiles ----------------------------------------------------------------------------------------------------
 
+
 def job_of(tags: dict) -> dict:
     """The Kubernetes Job that the executor would submit for an op with these tags."""
+
     @dg.op(tags=tags)
     def step(): ...
 
-    config = DagsterK8sJobConfig(job_image="recsys-platform:1.2.3", dagster_home="/opt/dagster/dagster_home",
-                                 instance_config_map="dagster-instance")
-    job = construct_dagster_k8s_job(config, ["dagster", "api", "execute_step"], "dagster-step-1",
-                                    get_user_defined_k8s_config(step.tags))
+    config = DagsterK8sJobConfig(
+        job_image="recsys-platform:1.2.3",
+        dagster_home="/opt/dagster/dagster_home",
+        instance_config_map="dagster-instance",
+    )
+    job = construct_dagster_k8s_job(
+        config, ["dagster", "api", "execute_step"], "dagster-step-1", get_user_defined_k8s_config(step.tags)
+    )
     return ApiClient().sanitize_for_serialization(job)
 
 
-@pytest.mark.parametrize(("profile", "gpu"), [("CPU_SMALL", False), ("CPU_LARGE", False), ("GPU_EMBED", True),
-                                              ("GPU_TRAIN", False)])
+@pytest.mark.parametrize(
+    ("profile", "gpu"), [("CPU_SMALL", False), ("CPU_LARGE", False), ("GPU_EMBED", True), ("GPU_TRAIN", False)]
+)
 def test_a_profile_makes_a_valid_job(profile, gpu):
     job = job_of(compute.op_tags(profile))
     kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
@@ -94,8 +112,12 @@ def test_a_profile_makes_a_valid_job(profile, gpu):
     assert job["spec"]["backoffLimit"] == 0
     assert job["spec"]["ttlSecondsAfterFinished"] == 3600
     assert pod["securityContext"]["runAsNonRoot"] is True
-    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
-                                            "privileged": False, "capabilities": {"drop": ["ALL"]}}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "privileged": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
     assert (container["resources"]["limits"].get(GPU) == "1") is gpu
     assert pod["nodeSelector"] == {compute.NODE_LABEL: "gpu" if gpu else "cpu"}
     tolerated = {(t["key"], t["value"], t["effect"]) for t in pod.get("tolerations", [])}
@@ -117,13 +139,16 @@ def test_a_pod_that_waits_for_training_reserves_little():
 
 # --- executor ------------------------------------------------------------------------------------------------------
 
+
 def test_executor_by_settings(settings):
     assert compute.executor_for(settings) is dg.in_process_executor
     assert compute.executor_for(settings.model_copy(update={"executor": "multiprocess"})) is dg.multiprocess_executor
 
 
 def test_kubernetes_executor_has_namespace_identity_and_image(settings):
-    on_k8s = settings.model_copy(update={"executor": "k8s", "k8s_namespace": "shop", "platform_image": "recsys-platform:9"})
+    on_k8s = settings.model_copy(
+        update={"executor": "k8s", "k8s_namespace": "shop", "platform_image": "recsys-platform:9"}
+    )
     executor = compute.executor_for(on_k8s)
     resolved = executor.config_schema.resolve_config({})  # checks the config against the executor's own schema
     assert resolved.success, resolved.errors
@@ -134,12 +159,16 @@ def test_kubernetes_executor_has_namespace_identity_and_image(settings):
 
 
 def test_definitions_load_without_kubernetes():
-    code = "import sys, recsys_assets.compute, recsys_assets.pipes; print(sorted({'kubernetes', 'dagster_k8s'} & set(sys.modules)))"
+    code = (
+        "import sys, recsys_assets.compute, recsys_assets.pipes\n"
+        "print(sorted({'kubernetes', 'dagster_k8s'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 # --- training steps, here ------------------------------------------------------------------------------------------
+
 
 @needs_training
 def test_a_step_runs_in_the_training_environment(settings, tmp_path):
@@ -152,12 +181,15 @@ def test_a_step_runs_in_the_training_environment(settings, tmp_path):
 
 
 @needs_training
-@pytest.mark.parametrize(("fail", "expected"), [
-    ("raise", "column 'price' of day 2026-01-03 is empty; materialise raw/items again"),
-    ("import", "run `make setup`"),
-    ("kill", "most likely for memory"),
-    ("silent", "ended without reporting metrics"),
-])
+@pytest.mark.parametrize(
+    ("fail", "expected"),
+    [
+        ("raise", "column 'price' of day 2026-01-03 is empty; materialise raw/items again"),
+        ("import", "run `make setup`"),
+        ("kill", "most likely for memory"),
+        ("silent", "ended without reporting metrics"),
+    ],
+)
 def test_a_failed_step_says_why(settings, tmp_path, fail, expected):
     result, metrics, _ = materialise(tmp_path, fail=fail)
     assert not result.success
@@ -194,6 +226,7 @@ def test_build_makes_an_artifact_once(settings, tmp_path):
 
 # --- training steps, on Kubernetes -----------------------------------------------------------------------------------
 
+
 @needs_training
 def test_a_step_runs_in_a_pod(kubernetes_executor, tmp_path):
     result, metrics, output = materialise(tmp_path)
@@ -216,6 +249,7 @@ def test_a_step_runs_in_a_pod(kubernetes_executor, tmp_path):
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["serviceAccountName"] == "recsys-training"
     assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
     assert spec["restartPolicy"] == "Never"
     assert spec["nodeSelector"] == {compute.NODE_LABEL: "gpu"}
     assert spec["tolerations"] == [compute.GPU_TAINT]
@@ -223,10 +257,13 @@ def test_a_step_runs_in_a_pod(kubernetes_executor, tmp_path):
 
 
 @needs_training
-@pytest.mark.parametrize(("fail", "expected"), [
-    ("raise", "column 'price' of day 2026-01-03 is empty; materialise raw/items again"),
-    ("silent", "ended without reporting metrics"),
-])
+@pytest.mark.parametrize(
+    ("fail", "expected"),
+    [
+        ("raise", "column 'price' of day 2026-01-03 is empty; materialise raw/items again"),
+        ("silent", "ended without reporting metrics"),
+    ],
+)
 def test_a_failed_pod_says_why_and_is_removed(kubernetes_executor, tmp_path, fail, expected):
     result, _, _ = materialise(tmp_path, fail=fail)
     assert not result.success

@@ -1,4 +1,4 @@
-"""The compiled NVTabular workflows over a whole table: the same tables and float32 arithmetic as one visitor's answer."""
+"""The compiled NVTabular workflows over a whole table, in the same float32 arithmetic as one visitor's answer."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ _ADJECTIVES = ("Classic", "Modern", "Rustic", "Elegant", "Compact", "Premium", "
                "Sleek", "Cosy", "Bold", "Refined", "Sturdy", "Playful", "Minimalist")
 _QUALITIES = ("careful workmanship", "a clean finish", "lasting comfort", "dependable quality", "honest ingredients",
               "a light touch", "generous proportions", "a timeless look")
-_OCCASIONS = ("for every day", "for a special evening", "for the weekend", "for travelling light", "as a thoughtful gift",
-              "for the whole family", "for small spaces", "for those who look twice")
+_OCCASIONS = ("for every day", "for a special evening", "for the weekend", "for travelling light",
+              "as a thoughtful gift", "for the whole family", "for small spaces", "for those who look twice")
 _OPENINGS = ("Meet the", "Enjoy the", "Discover the", "Treat yourself to the")
 _AUDIENCE = {"F": "women", "M": "men"}
 

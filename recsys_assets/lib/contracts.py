@@ -159,10 +159,12 @@ def _value_failures(frame: pl.DataFrame, file: str, day: str | None,
             checks.append(pa.Check.in_range(start, end, include_max=False, error=f"outside the day {day}"))
         elif column == PRICE:
             checks.append(pa.Check(lambda data: data.lazyframe.select(
-                pl.col(data.key).is_finite() & (pl.col(data.key) > 0)), error="not a number above 0"))
+                (pl.col(data.key).is_finite() & (pl.col(data.key) > 0)).fill_null(False)),
+                error="not a number above 0", ignore_na=False))
         elif column == AGE:
             checks.append(pa.Check.in_range(0, 120, error="outside 0 to 120 years"))
-        rules[column] = pa.Column(dtype, checks=checks, nullable=column in NULLABLE)
+        nullable = column in NULLABLE or column == PRICE  # the price's own check covers null and NaN
+        rules[column] = pa.Column(dtype, checks=checks, nullable=nullable)
     try:
         pa.DataFrameSchema(rules).validate(frame, lazy=True)
     except SchemaErrors as error:
@@ -199,13 +201,13 @@ def read_landing_day(landing_uri: str | Path, day: str) -> LandingDay:
     fs, prefix = fsspec.core.url_to_fs(root)
     paths = sorted(str(path) for path in fs.glob(f"{prefix}/{INTERACTIONS_FOLDER}/{day}/*.parquet"))
     if not paths:
-        raise LandingMissing(f"no interactions of {day} in {root}/{INTERACTIONS_FOLDER}: run `recsys simulate --day "
-                             f"{day}`, or wait until the day's files have landed")
+        raise LandingMissing(f"no interactions of {day} in {root}/{INTERACTIONS_FOLDER}: run `recsys simulate` for "
+                             "this day, or wait until its files have landed")
     failures: list[Failure] = []
     frames: list[pl.DataFrame] = []
     rows: dict[str, int] = {}
     for path in paths:
-        address = path if path.startswith(prefix) and "://" not in root else fs.unstrip_protocol(path)
+        address = fs.unstrip_protocol(path) if "://" in root else path
         report, frame = _read_checked(address, RAW_INTERACTIONS, day)
         failures += report.failures
         rows[path.rsplit("/", 1)[-1]] = report.rows

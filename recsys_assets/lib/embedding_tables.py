@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,9 @@ def write_image_encoder(items: Artifact, params: Mapping[str, Any], target: Path
         return {"source": params["checkpoint"]}
     frame = _items(items)
     images, texts = _images(items, frame), _pair_texts(frame)
+    steps = min(params["max_steps"], params["epochs"] * math.ceil(len(texts) / params["batch_size"]))
     encoder, metrics = image_encoder.train_image_encoder(
-        images, texts, steps=params["steps"], batch=params["batch_size"], seed=params["seed"], progress=_logged(log, "CLIP step"))
+        images, texts, steps=steps, batch=params["batch_size"], seed=params["seed"], progress=_logged(log, "CLIP step"))
     encoder.save(target)
     vectors, missing = image_encoder.encode_images(encoder, images)
     _figure(target, "contrastive_loss", plots.line_chart("Contrastive loss", metrics["loss"]))
@@ -118,13 +120,13 @@ def write_aligned(workflows: Artifact, embeddings: Artifact, items: Artifact, ta
     from recsys_assets.lib import item_tables
 
     transforms = read_transforms(workflows)
-    table, without = item_tables.align_embeddings(
+    table, counts = item_tables.align_embeddings(
         transforms, json.loads(embeddings.path("item_ids.json").read_text()),
         np.load(embeddings.path("text.npy"), allow_pickle=False), np.load(embeddings.path("image.npy"), allow_pickle=False))
     np.save(target / "embedding_table.npy", table, allow_pickle=False)
     inputs = item_tables.item_tower_inputs(transforms, _items(items))
     np.savez(target / "item_tower_inputs.npz", **inputs)
-    return {"rows": len(table), "items": len(inputs["index"]), "without_embedding": without}
+    return {"rows": len(table), **counts}
 
 
 def _figure(target: Path, name: str, markdown: str) -> None:

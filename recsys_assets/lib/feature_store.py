@@ -70,7 +70,7 @@ def store_config(settings: Settings, *, online_only: bool = False, timeout_ms: i
     name = "feature_store.yaml" if settings.target == "local" else f"feature_store.{settings.target}.yaml"
     path = PROJECT_ROOT / "feature_repo" / name
     # comments may speak of ${…} too
-    text = re.sub(r"^\s*#.*$", "", path.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^\s*#.*$", "", path.read_text("utf-8"), flags=re.MULTILINE)
     config = yaml.safe_load(substitute(text, settings.environment(), f"feature_repo/{name}"))
     options = []
     if settings.valkey_tls and "ssl=" not in config["online_store"]["connection_string"]:
@@ -87,11 +87,20 @@ def store_config(settings: Settings, *, online_only: bool = False, timeout_ms: i
 
 
 def open_store(settings: Settings, *, online_only: bool = False, timeout_ms: int | None = None) -> FeatureStore:
-    """The configured store; see ``store_config`` for the two options that serving sets."""
+    """The configured store; see ``store_config`` for the two options that serving sets.
+
+    Raises FeatureStoreError where ``online_only`` and nothing was applied: Feast itself would write an empty registry.
+    """
     from feast import FeatureStore
     from feast.repo_config import RepoConfig
 
     config = store_config(settings, online_only=online_only, timeout_ms=timeout_ms)
+    registry = config["registry"]["path"]
+    if "://" not in registry:
+        if online_only and not Path(registry).exists():
+            raise FeatureStoreError(f"Feast's registry {registry} is missing: materialise feature_store/definitions "
+                                    f"first")
+        Path(registry).parent.mkdir(parents=True, exist_ok=True)
     return FeatureStore(config=RepoConfig(**config))
 
 

@@ -104,7 +104,7 @@ def materialize_online(settings: Settings, day: str, *, features: Artifact, user
 
 
 def publish_popularity(settings: Settings, interactions: Sequence[Artifact], items: Artifact) -> pl.DataFrame:
-    """Clicks of these days into database 3; returns items with their clicks, most clicked first."""
+    """Clicks of these days into database 3; returns the items with their clicks, most clicked first."""
     from recsys_assets.serving.stores import visitor_client
 
     counts = count_clicks(interactions, items)
@@ -113,6 +113,7 @@ def publish_popularity(settings: Settings, interactions: Sequence[Artifact], ite
 
 
 def count_clicks(interactions: Sequence[Artifact], items: Artifact) -> pl.DataFrame:
+    """Every item with its clicks over these days, most clicked first."""
     scanned = pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
     return popularity.count_clicks(scanned, pl.read_parquet(items.path("items.parquet")))
 

@@ -177,11 +177,12 @@ def _small_encoder() -> ImageEncoder:
     preprocess_config = PreprocessCfg(size=size, resize_mode="squash")
     model = open_clip.CLIP(**SMALL_MODEL)
     set_model_preprocess_cfg(model, asdict(preprocess_config))
-    return ImageEncoder(model, image_transform_v2(preprocess_config, is_train=False), SMALL_MODEL, "trained on catalogue")
+    preprocess = image_transform_v2(preprocess_config, is_train=False)
+    return ImageEncoder(model, preprocess, SMALL_MODEL, "trained on the catalogue's own image-text pairs")
 
 
-def train_image_encoder(images: Sequence[bytes | None], texts: Sequence[str], *, steps: int = 400, batch: int = 64,
-                        learning_rate: float = 1e-3, seed: int = 7,
+def train_image_encoder(images: Sequence[bytes | None], texts: Sequence[str], *, steps: int = 250, batch: int = 64,
+                        learning_rate: float = 7e-4, seed: int = 7,
                         progress: Progress | None = None) -> tuple[ImageEncoder, dict[str, Any]]:
     """Train a small CLIP on the catalogue's own image-text pairs (Radford et al. 2021, symmetric InfoNCE).
 

@@ -173,7 +173,7 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
         _dump(models / "softmax_sampling" / "sampling.json",
               {"ranking_topk": settings.ranking_topk, "diversity_mode": settings.diversity_mode,
                "temperature": SAMPLING_TEMPERATURE})
-        _dump(staged.path / DISPLAY_FILE, display_data(items))
+        _dump(staged.path / DISPLAY_FILE, {"release": number, "items": display_data(items)})
         _place(raw_items.path(IMAGES_FILE), staged.path / IMAGES_FILE)
         users = transforms["vocabulary"][columns.USER_ID]
         _dump_release(staged.path, number, params, metrics, generation=number, known_user=users[0] if users else None,
@@ -205,10 +205,12 @@ def build_fine_tune_release(store: ArtifactStore, *, day: str, base: Artifact, q
         return existing
     number = allocate_number(store)
     own = {QUERY_TOWER: query_tower.path("query_tower.onnx"), RANKER: ranker.path("dlrm.onnx")}
+    replaced = tuple(f"models/{model}/" for model in own)
     with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
         for name in generation.artifact.manifest["files"]:
-            if name != RELEASE_FILE and not name.startswith(tuple(f"models/{model}/" for model in own)):
+            if name not in (RELEASE_FILE, DISPLAY_FILE) and not name.startswith(replaced):
                 _place(generation.artifact.path(name), staged.path / name)
+        _dump(staged.path / DISPLAY_FILE, {"release": number, "items": read_display(generation)})
         for model, path in own.items():
             _place(path, staged.path / "models" / model / "model.onnx")
         versions = {model: number if model in own else version for model, version in generation.versions.items()}
@@ -231,6 +233,11 @@ def display_data(items: pl.DataFrame) -> dict[str, dict[str, Any]]:
         row["title"], row["image"] = row.pop("name"), row["image"] or None
         display[row[columns.ITEM_ID]] = row
     return display
+
+
+def read_display(release: Release) -> dict[str, dict[str, Any]]:
+    """item id → what a page shows of it; its keys are the release's whole catalogue."""
+    return json.loads(release.artifact.path(DISPLAY_FILE).read_text())["items"]
 
 
 def popularity_indices(popularity: Sequence[str], item_ids: Sequence[str]) -> list[int]:

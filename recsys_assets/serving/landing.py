@@ -47,7 +47,8 @@ class LandingBuffer:
             days[day].append((stream_id, event))
         for day, entries in sorted(days.items()):
             rows = [{**event.model_dump(), CLICK: event.click} for _, event in entries]
-            self._write_file(pl.DataFrame(rows, schema=SCHEMA), f"interactions/{day}", f"events-{entries[0][0]}.parquet")
+            name = f"events-{entries[0][0]}.parquet"
+            self._write_file(pl.DataFrame(rows, schema=SCHEMA), f"interactions/{day}", name)
         written = [stream_id for stream_id, _ in self._entries]
         self._entries.clear()
         return written

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recsys_assets.serving.stage import Stage, Tensors
+from recsys_assets.artifacts import MANIFEST, verify_directory
+from recsys_assets.serving.stage import Stage, Tensors, read_json
 from recsys_assets.serving.stages.registry import STAGES, stage_class
 from recsys_assets.settings import Settings
 
@@ -32,17 +33,18 @@ class Pipeline:
 
     @classmethod
     def load(cls, payload: Path, settings: Settings, versions: Mapping[str, int] | None = None) -> Pipeline:
-        """Open every stage on a release's payload.
+        """Open every stage on a release.
 
         Args:
-            payload: a folder with ``models/<model>/<files>``, each with its ``files.json``.
+            payload: the folder of a ``serving/release`` artifact: ``manifest.json`` and ``models/<model>/<files>``.
             versions: model → version number, which the learned models report; 1 where absent.
 
         Raises:
-            StageFileCorrupt: a file is missing or differs from its digest.
+            ArtifactCorrupt: a file is missing or differs from the manifest; the message names it.
         """
+        verify_directory(payload, read_json(payload / MANIFEST))
         versions = versions or {}
-        return cls([stage_class(name).load(payload / "models" / name, settings, versions.get(name, 1))
+        return cls([stage_class(name).open(payload / "models" / name, settings, versions.get(name, 1))
                     for name in STAGES])
 
     def trace(self, inputs: Tensors) -> Tensors:

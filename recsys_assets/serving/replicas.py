@@ -52,14 +52,8 @@ class Replica:
     def close(self) -> None:
         self._client.close()
 
-    def is_ready(self) -> bool:
-        """Whether the server answers and all its models are ready."""
-        try:
-            return self._client.is_server_ready(client_timeout=CONTROL_LIMIT)
-        except InferenceServerException:
-            return False
-
     def is_live(self) -> bool:
+        """Whether the server answers; not whether it is ready: a promotion may be what mends it."""
         try:
             return self._client.is_server_live(client_timeout=CONTROL_LIMIT)
         except InferenceServerException:
@@ -108,26 +102,25 @@ class Replicas:
         for replica in self.members:
             replica.close()
 
-    def each(self, action: Callable[[Replica], T], members: Sequence[Replica] | None = None) -> list[T]:
-        """Run an action on all (or the given) replicas at the same time; raises the first error after all have ended."""
-        members = self.members if members is None else members
-        if len(members) <= 1:
-            return [action(replica) for replica in members]
-        with ThreadPoolExecutor(len(members)) as pool:
-            return [future.result() for future in [pool.submit(action, replica) for replica in members]]
+    def each(self, action: Callable[[Replica], T]) -> list[T]:
+        """Run an action on all replicas at the same time; raises the first error, after all have ended."""
+        with ThreadPoolExecutor(len(self.members)) as pool:
+            return [future.result() for future in [pool.submit(action, replica) for replica in self.members]]
 
-    def require_ready(self) -> None:
+    def require_live(self) -> None:
         """Raises ReplicaError naming every replica that does not answer."""
-        silent = [r.address for r, ready in zip(self.members, self.each(Replica.is_ready), strict=True) if not ready]
+        live = self.live()
+        silent = [replica.address for replica in self.members if replica not in live]
         if silent:
-            raise ReplicaError(f"Triton at {', '.join(silent)} is not ready; start it with `recsys up` (and see "
+            raise ReplicaError(f"Triton at {', '.join(silent)} does not answer; start it with `recsys up` (and see "
                                "RECSYS_TRITON_REPLICAS for the addresses)")
 
     def live(self) -> list[Replica]:
         return [r for r, alive in zip(self.members, self.each(Replica.is_live), strict=True) if alive]
 
 
-def load_release(replica: Replica, versions: Mapping[str, int], changed: Iterable[str], log: Callable[[str], None]) -> None:
+def load_release(replica: Replica, versions: Mapping[str, int], changed: Iterable[str],
+                 log: Callable[[str], None]) -> None:
     """Load every model of a release that a replica does not serve yet, or whose configuration changed."""
     changed = set(changed)
     for model, version in versions.items():
@@ -163,6 +156,6 @@ def smoke(replica: Replica, ensemble: str, release: Release, catalogue: set[str]
         elif len(answer.scores) != len(answer.ids) or not np.isfinite(answer.scores).all():
             fault = f"got {len(answer.scores)} scores for {len(answer.ids)} items, or scores that are not finite"
         elif made_by != expected:
-            fault = f"was answered by query tower {made_by[0]} and ranker {made_by[1]}, not {expected[0]} and {expected[1]}"
+            fault = f"was answered by query tower and ranker {made_by}, not {expected}"
         if fault:
             raise SmokeFailed(f"the {kind} visitor of the smoke request to {ensemble} at {replica.address} {fault}")

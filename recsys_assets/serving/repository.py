@@ -14,13 +14,11 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
-
 from recsys_assets.lib.releases import Release
+from recsys_assets.serving.ensemble import render_ensemble
 from recsys_assets.settings import PROJECT_ROOT
 
-ENSEMBLE, CANDIDATE_ENSEMBLE = "ensemble_model", "ensemble_candidate"
+ENSEMBLE = "ensemble_model"
 CONFIG, FILES, CODE = "config.pbtxt", "files.json", "model.py"
 TEMPLATES = PROJECT_ROOT / "triton_repo"
 ENSEMBLE_VERSION = 1  # an ensemble has no files: its versions are in its configuration
@@ -62,7 +60,7 @@ class ModelRepository:
     def template(self, model: str, file: str = CONFIG) -> str:
         path = self.templates / model / file
         if not path.is_file():
-            raise RepositoryError(f"{path} does not exist; the release has a model {model!r} that this code cannot serve")
+            raise RepositoryError(f"{path} does not exist; this code cannot serve the release's model {model!r}")
         return path.read_text()
 
     def missing_versions(self, release: Release) -> list[tuple[str, int]]:
@@ -79,7 +77,7 @@ class ModelRepository:
             elif json.loads((folder / FILES).read_text()) != payload_digests(release, model):
                 raise RepositoryError(
                     f"{folder} holds other files than release {release.number} ({release.artifact.digest[:8]}): the "
-                    f"artifacts were begun anew; stop the services (`recsys down`), remove {self.root} and promote again")
+                    f"artifacts were begun anew; end the services (`recsys down`), remove {self.root}, promote again")
         return missing
 
     # --- components
@@ -149,23 +147,8 @@ class ModelRepository:
 
     # --- ensembles
     def ensemble_config(self, release: Release, name: str) -> str:
-        """The ensemble's template under a name, each step pinned to the release's version of its model."""
-        config = text_format.Parse(self.template(ENSEMBLE), model_config_pb2.ModelConfig())
-        config.name = name
-        for step in config.ensemble_scheduling.step:
-            if step.model_name not in release.versions:
-                raise RepositoryError(f"{self.templates / ENSEMBLE / CONFIG} has a step {step.model_name!r} that release "
-                                      f"{release.number} does not have; materialise a new release")
-            step.model_version = release.versions[step.model_name]
-        return text_format.MessageToString(config)
-
-    def pinned_versions(self, name: str = ENSEMBLE) -> dict[str, int]:
-        """Model → version that a written ensemble answers with; empty where there is none."""
-        text = self.config(name)
-        if text is None:
-            return {}
-        config = text_format.Parse(text, model_config_pb2.ModelConfig())
-        return {step.model_name: step.model_version for step in config.ensemble_scheduling.step}
+        """The ensemble under a name, each step pinned to the release's version of its model."""
+        return render_ensemble(self.template(ENSEMBLE), release.versions, name)
 
     def write_ensemble(self, name: str, text: str) -> None:
         (self.root / name / str(ENSEMBLE_VERSION)).mkdir(parents=True, exist_ok=True)

@@ -111,7 +111,7 @@ def verify_files(directory: Path, needed: Sequence[str]) -> None:
     listing = directory / FILES
     if not listing.is_file():
         raise StageFileCorrupt(f"{listing} is missing; publish the release again")
-    digests = json.loads(listing.read_text())
+    digests = read_json(listing)
     for name in needed:
         if name not in digests:
             raise StageFileCorrupt(f"{listing} does not list {name}; publish the release again")
@@ -126,18 +126,10 @@ def verify_files(directory: Path, needed: Sequence[str]) -> None:
             raise StageFileCorrupt(f"{path} differs from its digest in {FILES}; publish the release again")
 
 
-def write_files_json(directory: Path) -> dict[str, str]:
-    """Write ``files.json`` for what lies in a directory now (bytecode apart); returns {name: sha256}."""
-    digests = {path.name: sha256_file(path) for path in sorted(directory.iterdir())
-               if path.is_file() and path.name not in (FILES, "__pycache__")}
-    (directory / FILES).write_text(json.dumps(digests, indent=2, sort_keys=True) + "\n")
-    return digests
-
-
 def read_json(path: Path) -> Any:
     """Parse a JSON file; raises StageFileCorrupt naming it."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())  # bytes: Triton's stub has an ASCII locale
     except ValueError as error:
         raise StageFileCorrupt(f"{path} is not valid JSON ({error}); publish the release again") from error
 

@@ -2,8 +2,8 @@
 
 Semantics are NVTabular's: Categorify gives 0 to padding, 1 to null, 2 to whatever is out of the vocabulary (also to
 ``columns.MISSING``, which never is in one) and counts the vocabulary from 3; Bucketize gives the number of
-boundaries that are ≤ x (``np.digitize``); LogOp is log(1 + x); Normalize is (x - mean) / std. All in float32, as
-NVTabular computes them, and the same functions serve one visitor and a whole table, so both agree to the bit.
+boundaries that are ≤ x (``np.digitize``); Normalize is (x - mean) / std in float64, then float32; the price's log is
+the natural one. The same functions serve one visitor and a whole table, so both agree to the bit.
 """
 
 from __future__ import annotations
@@ -96,14 +96,13 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Normalizer:
-    """(x - mean) / std in float32; std 0 leaves x - mean, as NVTabular does."""
+    """(x - mean) / std in float64, then float32."""
 
-    mean: np.float32
-    std: np.float32
+    mean: float
+    std: float  # > 0
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        centred = values.astype(np.float32) - self.mean
-        return centred / self.std if self.std > 0 else centred
+        return ((values.astype(np.float64) - self.mean) / self.std).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class Transforms:
             vocabulary = {column: Vocabulary(column, content["vocabulary"][column]) for column in VOCABULARY_COLUMNS}
             cardinality = content["cardinality"]
             boundaries = np.array(content["age_boundaries"], dtype=np.float64)
-            normalizers = {part: Normalizer(np.float32(content[part]["mean"]), np.float32(content[part]["std"]))
+            normalizers = {part: Normalizer(float(content[part]["mean"]), float(content[part]["std"]))
                            for part in ("age", "price_log")}
             mean_age = np.float32(content["mean_age"])
         except KeyError as error:
@@ -137,6 +136,9 @@ class Transforms:
             if cardinality.get(column) != VOCABULARY_START + len(table):
                 raise TransformsInvalid(f"cardinality.{column} is {cardinality.get(column)}, but the vocabulary makes "
                                         f"it {VOCABULARY_START + len(table)}; materialise features/workflows again")
+        for part, normalizer in normalizers.items():
+            if not (np.isfinite(normalizer.mean) and normalizer.std > 0):
+                raise TransformsInvalid(f"{part} needs a finite mean and std > 0, got {normalizer}")
         if np.any(np.diff(boundaries) <= 0):
             raise TransformsInvalid(f"age_boundaries must ascend, got {boundaries.tolist()}")
         buckets = vocabulary[AGE_BINNED].indices(str(bucket) for bucket in range(len(boundaries) + 1))
@@ -152,8 +154,8 @@ class Transforms:
         return self.age_bucket_index[np.digitize(age, self.age_boundaries)]
 
     def price_log_norm(self, price: np.ndarray) -> np.ndarray:
-        """float32 [N] from prices (≥ 0)."""
-        return self.price_log(np.log(price.astype(np.float32) + np.float32(1)))
+        """float32 [N] from prices (> 0), which are rounded to float32 first, as tensors carry them."""
+        return self.price_log(np.log(price.astype(np.float32).astype(np.float64)))
 
     def user(self, raw: np.ndarray, age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One visitor: raw [3] (user_id, gender, top_category), age [1] → USER_CATEGORICAL [4], USER_CONTINUOUS [1]."""

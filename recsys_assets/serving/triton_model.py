@@ -73,7 +73,7 @@ def model_class(name: str) -> type:
             version = args["model_version"]
             try:
                 self.stage = stage_type.load(Path(args["model_repository"]) / version, get_settings(), int(version))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the process boundary, as in execute
                 pb_utils.Logger.log_error(f"{name} {version}: {traceback.format_exc()}")
                 raise pb_utils.TritonModelException(f"{name} {version}: {reason(error)}") from None
 

@@ -15,11 +15,10 @@ from typing import Any
 import redis
 
 from recsys_assets.columns import IMPRESSION, MISSING
-from recsys_assets.lib.features import top_category
+from recsys_assets.lib.features import WINDOW_SECONDS, top_category
 from recsys_assets.serving.bloom import day_of, positions, seen_key
 from recsys_assets.serving.events import Event
 
-WINDOW_SECONDS = 86_400
 RECENT_ITEMS = 100
 
 

@@ -79,7 +79,7 @@ def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> i
         result = workflow.transform(source)
         for column in result.schema:  # where the vocabulary lay on this machine: not part of the data
             kept = {k: v for k, v in column.properties.items() if k != "cat_path"}
-            result.schema[column.name] = dataclasses.replace(column, properties=kept)
+            result.schema[column.name] = dataclasses.replace(column, properties=kept, dims=column.shape.as_tuple)
         result.to_parquet(str(target), output_files=1)
     for name in ("_file_list.txt", "_metadata.json"):  # HugeCTR's; the first holds absolute paths
         (target / name).unlink()

@@ -7,11 +7,17 @@ holds ``empty`` answers nothing, ``twice`` answers every id twice.
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+import polars as pl
+
+from recsys_assets.artifacts import Artifact, ArtifactStore, write_json
+from recsys_assets.lib.releases import RELEASE
+from recsys_assets.serving import promotion
 from recsys_assets.settings import Settings
 
 MODEL = '''
@@ -124,3 +130,39 @@ def settings_for(home: Path, **values: object) -> Settings:
              "dagster_port", "code_server_port")
     ports: Mapping[str, int] = dict(zip(names, free_ports(len(names)), strict=True))
     return Settings(home=home, scale="tiny", **{**ports, **values})
+
+
+def small_release(store: ArtifactStore, number: int, *, generation: int | None = None, passed: bool | None = True,
+                  **content: str) -> Artifact:
+    """A release of the small models: full, or a fine-tune of ``generation``; content: model → what its file holds."""
+    base = generation or number
+    versions = {"query_tower": number, "faiss_retrieval": base, "dlrm_ranking": number}
+    ids = [f"{number}.{base}.{number}:{position}" for position in range(10)]
+    check = {"name": "auc", "value": 0.7 if passed else 0.4, "threshold": 0.6, "passed": passed}
+    gate = None if passed is None else {"passed": passed, "checks": [check]}
+    with store.stage(RELEASE, f"{number:06d}", params={"n": number}) as staged:
+        for model, (file, _) in ANSWERS.items():
+            (staged.path / "models" / model).mkdir(parents=True)
+            (staged.path / "models" / model / file).write_text(content.get(model, f"fine {versions[model]}"))
+        write_json(staged.path / "display.json",
+                   {"release": number, "items": {item: {"title": item} for item in ids}})
+        pl.DataFrame({"image": [f"{number}.png"], "content": [b"png"]}).write_parquet(staged.path / "images.parquet")
+        write_json(staged.path / "release.json", {
+            "release": number, "kind": "full" if generation is None else "fine_tune", "day": "2026-01-01",
+            "generation": base, "versions": versions, "gate": gate, "metrics": {}, "known_user": "ann",
+            "artifacts": {}})
+        return staged.publish()
+
+
+def quiet(line: str) -> None:
+    """Swallows a log."""
+
+
+def promote_and_die(settings: Settings, templates: Path, release: int, step: str) -> None:
+    """Promote, and end without a word just after ``step`` was written to the journal."""
+
+    def on_step(reached: str) -> None:
+        if reached == step:
+            os._exit(9)
+
+    promotion.promote(settings, release, log=quiet, templates=templates, on_step=on_step)

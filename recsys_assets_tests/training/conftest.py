@@ -136,3 +136,56 @@ def workflows(shop: Shop) -> StepRun:
 def datasets(shop: Shop, workflows: StepRun) -> StepRun:
     return run_step("make_datasets", shop.folder, {
         "workflows": workflows.output, "train": shop.masked, "valid": shop.features[TRAIN_DAYS:], "items": shop.items})
+
+
+@pytest.fixture(scope="session")
+def embeddings(shop: Shop, workflows: StepRun) -> Path:
+    """The aligned table (a category's direction and noise; rows 0-2 zero) and the whole catalogue's item tower inputs."""
+    transforms = json.loads((workflows.output / "transforms.json").read_text())
+    words, random = transforms["vocabulary"], np.random.default_rng(5)
+    items = pl.read_parquet(shop.items / "items.parquet")
+    position = {name: {value: c.VOCABULARY_START + i for i, value in enumerate(words[name])} for name in c.ITEM_CATEGORICAL}
+    cat = np.array([[position[name][row[name]] for name in c.ITEM_CATEGORICAL] for row in items.to_dicts()], dtype=np.int32)
+    logs = np.log(items[c.PRICE].to_numpy())
+    price = (logs - transforms["price_log"]["mean"]) / transforms["price_log"]["std"]
+    table = np.zeros((transforms["cardinality"][c.ITEM_ID], 2 * c.EMBEDDING_DIM), dtype=np.float32)
+    table[cat[:, 0]] = np.eye(CATEGORIES, 2 * c.EMBEDDING_DIM)[np.arange(ITEMS) % CATEGORIES] + 0.1 * random.normal(size=(ITEMS, 128))
+    folder = shop.folder / "aligned"
+    folder.mkdir()
+    np.save(folder / "embedding_table.npy", table)
+    np.savez(folder / "item_tower_inputs.npz", index=cat[:, 0], cat=cat, cont=price[:, None].astype(np.float32))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_inputs(workflows: StepRun, datasets: StepRun, embeddings: Path) -> dict[str, Path]:
+    return {"datasets": datasets.output, "workflows": workflows.output, "embeddings": embeddings, "item_inputs": embeddings}
+
+
+@pytest.fixture(scope="session")
+def two_tower(shop: Shop, model_inputs: dict[str, Path]) -> StepRun:
+    return run_step("two_tower", shop.folder, model_inputs, {"epochs": 12, "seed": 11})
+
+
+@pytest.fixture(scope="session")
+def dlrm(shop: Shop, model_inputs: dict[str, Path]) -> StepRun:
+    return run_step("dlrm", shop.folder, model_inputs, {"epochs": 8, "batch_size": 256, "seed": 11})
+
+
+@pytest.fixture(scope="session")
+def day_rows(shop: Shop, datasets: StepRun) -> Path:
+    """The newest day as the platform hands it over: transformed, 70 % to train on, 30 % held out."""
+    rows = pl.read_parquet(datasets.output / "valid" / "*.parquet").drop(c.TIMESTAMP)
+    cut = len(rows) * 7 // 10
+    folder = write(rows[:cut], shop.folder / "rows", "train.parquet")
+    return write(rows[cut:], folder, "holdout.parquet")
+
+
+@pytest.fixture(scope="session")
+def tuned_query_tower(shop: Shop, two_tower: StepRun, day_rows: Path, model_inputs: dict[str, Path]) -> StepRun:
+    return run_step("fine_tune_query_tower", shop.folder, {**model_inputs, "champion": two_tower.output, "rows": day_rows})
+
+
+@pytest.fixture(scope="session")
+def tuned_dlrm(shop: Shop, dlrm: StepRun, day_rows: Path, model_inputs: dict[str, Path]) -> StepRun:
+    return run_step("fine_tune_dlrm", shop.folder, {**model_inputs, "champion": dlrm.output, "rows": day_rows})

@@ -1,4 +1,4 @@
-"""A training step small enough to follow: reads numbers, writes them scaled, reports metrics. Knows four ways to fail."""
+"""A training step one can follow: reads numbers, writes them scaled, reports metrics; knows four ways to fail."""
 
 import json
 import sys

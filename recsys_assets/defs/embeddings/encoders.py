@@ -8,7 +8,8 @@ from recsys_assets.resources import BuildConfig, Platform
 
 
 class ImageEncoderConfig(BuildConfig):
-    steps: int = Field(default=300, ge=1, description="Optimizer steps of the contrastive training on the catalogue's own pairs.")
+    epochs: int = Field(default=24, ge=1, description="Passes over the catalogue's own image-text pairs.")
+    max_steps: int = Field(default=240, ge=1, description="Optimizer steps at most: a large catalogue gets fewer passes.")
     batch_size: int = Field(default=64, ge=8, description="Image-text pairs a step; also the number of in-batch negatives.")
 
 
@@ -38,7 +39,7 @@ def image_encoder(context: dg.AssetExecutionContext, config: ImageEncoderConfig,
     from recsys_assets.lib import embedding_tables
 
     items, settings = platform.store.current("raw/items"), platform.settings
-    params = {"checkpoint": settings.clip_checkpoint, "steps": config.steps, "batch_size": config.batch_size, "seed": settings.seed}
+    params = {"checkpoint": settings.clip_checkpoint, "seed": settings.seed, **config.model_dump(exclude={"force"})}
     return _embed(context, platform, "embeddings/image_encoder", {"items": items}, "recsys_assets.lib.image_encoder",
                   lambda staged: embedding_tables.write_image_encoder(items, params, staged.path, context.log.info),
                   config.force, params)

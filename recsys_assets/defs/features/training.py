@@ -12,7 +12,7 @@ DATASET_CHECKS = {"parity": "The compiled transform gives NVTabular's own values
 
 @dg.asset(
     key=["features", "workflows"], kinds={"nvtabular"}, partitions_def=partitions.as_of(),
-    op_tags=compute.op_tags("CPU_LARGE"), pool="training",
+    op_tags=compute.training_tags("CPU_LARGE"), pool="training",
     deps=[dg.AssetDep(["features", "interactions"], partition_mapping=partitions.training_window()), ["raw", "items"]],
     check_specs=reporting.check_specs(["features", "workflows"], partitions.as_of(), **WORKFLOW_CHECKS),
 )
@@ -32,7 +32,7 @@ def workflows(context: dg.AssetExecutionContext, config: BuildConfig, platform: 
 
 @dg.asset(
     key=["features", "datasets"], kinds={"nvtabular", "parquet"}, partitions_def=partitions.as_of(),
-    op_tags=compute.op_tags("CPU_LARGE"), pool="training",
+    op_tags=compute.training_tags("CPU_LARGE"), pool="training",
     deps=[["features", "workflows"], ["raw", "items"],
           dg.AssetDep(["features", "masked_train"], partition_mapping=partitions.training_window()),
           dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],

@@ -25,13 +25,13 @@ def rows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platf
 
     day, store = context.partition_key, platform.store
     plan = fine_tuning.plan(platform.settings, store, day)
-    inputs = {"champion": plan.champion, "masked": store.require("features/masked_train", plan.training_days),
+    inputs = {"champion": plan.base.artifact, "masked": store.require("features/masked_train", plan.training_days),
               "features": store.current("features/interactions", day)}
     built = platform.build(
         context, "fine_tune/rows", partition=day, inputs=inputs, params={"seed": platform.settings.seed}, force=config.force,
         code=["recsys_assets.lib.fine_tuning", "recsys_assets.lib.batch_transform"],
-        write=lambda staged: fine_tuning.write_rows(plan, **inputs, target=staged.path, seed=platform.settings.seed))
-    return reporting.result(built.artifact, reused=built.reused, extra={"champion": plan.number, "days": plan.training_days})
+        write=lambda staged: fine_tuning.write_rows(store, **inputs, target=staged.path, seed=platform.settings.seed))
+    return reporting.result(built.artifact, reused=built.reused, extra={"base_release": plan.base.number, "days": plan.training_days})
 
 
 def _fine_tune(context: dg.AssetExecutionContext, config: FineTuneConfig, platform: Platform, training: TrainingClient,
@@ -39,8 +39,9 @@ def _fine_tune(context: dg.AssetExecutionContext, config: FineTuneConfig, platfo
     from recsys_assets.lib import fine_tuning
 
     day, store = context.partition_key, platform.store
-    plan, tuned = fine_tuning.plan(platform.settings, store, day), store.current("fine_tune/rows", day)
-    inputs = {"champion": plan.origin(store, name), "rows": tuned, **plan.generation_inputs(store)}
+    rows = store.current("fine_tune/rows", day)
+    champion = fine_tuning.origin(store, rows, name)
+    inputs = {"champion": champion, "rows": rows, **fine_tuning.generation_inputs(store, champion)}
     built = training.build(context, platform, f"fine_tune/{name}", f"fine_tune_{name}", partition=day, inputs=inputs,
                            params={**config.model_dump(exclude={"force"}), "seed": platform.settings.seed}, force=config.force)
     return reporting.result(built.artifact, reused=built.reused)
@@ -69,11 +70,11 @@ def dlrm(context: dg.AssetExecutionContext, config: FineTuneConfig, platform: Pl
         ["fine_tune", "release"], partitions.daily(),
         gate="On the day's held-out rows AUC and recall are not below the champion's by more than the tolerance."),
 )
-def release(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
+def release(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """In: both tuned models, the champion. Out: a release of the champion's generation with the gate's verdict."""
     from recsys_assets.lib import release_building
 
-    built = release_building.fine_tuned_release(platform.store, platform.settings, context.partition_key, force=config.force)
-    verdict = built.artifact.metrics["gate"]
-    return reporting.result(built.artifact, reused=built.reused, checks=[
+    release = release_building.fine_tuned_release(platform.store, context.partition_key)
+    verdict = release.metrics["gate"]
+    return reporting.result(release, checks=[
         reporting.check("gate", verdict["passed"], value=verdict["checks"], threshold="every check passed")])

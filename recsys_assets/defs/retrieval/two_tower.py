@@ -67,7 +67,7 @@ def faiss_index(context: dg.AssetExecutionContext, config: BuildConfig, platform
         context, "retrieval/faiss_index", partition=as_of, inputs={"item_vectors": vectors}, force=config.force,
         code=["recsys_assets.lib.index", "recsys_assets.lib.retrieval_tables"],
         write=lambda staged: retrieval_tables.write_index(vectors, staged.path))
-    agreement = built.artifact.metrics["recall_of_brute_force"]
+    agreement = built.artifact.metrics["recall"]
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("exact", agreement >= 0.999, value=agreement, threshold=0.999)])
 

@@ -1,0 +1,23 @@
+# recsys-platform: code server, daemon, step pods, gateway, event consumer. Build from the repository's root:
+#   docker build -f helm/images/platform.Dockerfile --build-arg BASE=<python:3.11-slim, by digest> -t recsys-platform:<tag> .
+ARG BASE
+FROM ${BASE}
+WORKDIR /app
+# torch and torchvision as in scripts/setup.sh, where the versions are: their builds depend on the machine, so that no
+# hash can be locked for them. Here it is the index's CUDA build, for GPU_EMBED.
+COPY scripts/setup.sh /tmp/setup.sh
+RUN eval "$(grep -E '^TORCH(VISION)?=' /tmp/setup.sh)" \
+    && pip install --no-cache-dir "$TORCH" \
+    && pip install --no-cache-dir --no-deps "$TORCHVISION"
+COPY requirements/platform.lock requirements/
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/platform.lock
+# pyproject.toml must lie beside the package: Dagster finds the defs folder by it
+COPY pyproject.toml README.md ./
+COPY recsys_assets recsys_assets
+COPY feature_repo feature_repo
+COPY triton_repo triton_repo
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --no-index -e . \
+    && groupadd --gid 10001 recsys \
+    && useradd --uid 10001 --gid recsys --no-create-home --home-dir /tmp recsys
+ENV PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1
+USER 10001:10001

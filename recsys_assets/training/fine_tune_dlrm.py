@@ -1,0 +1,58 @@
+"""Fine-tune all parameters of the champion's DLRM on a new day.
+
+In: ``champion`` (a DLRM artifact), ``rows`` (train.parquet, holdout.parquet: transformed rows and click),
+``datasets`` (of the champion's generation), ``embeddings`` (embedding_table.npy of that generation).
+Out: the files of a DLRM artifact, so that the next day can start from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recsys_assets.training.step import Step, run
+
+
+@dataclass(frozen=True)
+class Params:
+    """
+    Attributes:
+        epochs: passes over the exposures.
+        batch_size: rows a step at most; less where data is scarce.
+    """
+
+    epochs: int = 1
+    batch_size: int = 4096
+    learning_rate: float = 1e-4
+
+
+def fine_tune_dlrm(step: Step[Params]) -> None:
+    step.start_tensorflow()
+    from recsys_assets import columns as c
+    from recsys_assets.training import loaders, metrics, models, ranker
+
+    params, champion = step.params, step.input("champion")
+    schema = loaders.read_schema(step.input("datasets"))
+    loaders.check_generation(champion, schema)
+    table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
+    rows = loaders.read_rows(step.file("rows", "train.parquet"))
+    holdout = loaders.read_rows(step.file("rows", "holdout.parquet"))
+    size = loaders.batch_size(len(rows), params.batch_size)
+    step.log(f"{len(rows)} rows, batches of {size}")
+    loader = loaders.make_loader(rows, schema, table, size, targets=True)
+    shape = ranker.read_shape(champion)
+    tuned = ranker.Ranker.of(models.build_dlrm(loader.output_schema, shape), shape)
+    tuned.build()
+    models.restore_checkpoint(champion, tuned.parts)
+
+    labels, before = holdout[c.CLICK].to_numpy(), tuned.scores(holdout, table)
+    models.fit(tuned.model, loader, step, epochs=params.epochs, learning_rate=params.learning_rate)
+    after = tuned.scores(holdout, table)
+    step.report(auc_before=metrics.auc(labels, before), auc_after=metrics.auc(labels, after),
+                log_loss_before=metrics.log_loss(labels, before), log_loss_after=metrics.log_loss(labels, after),
+                rows=len(rows), holdout_rows=len(holdout), batch_size=size)
+    step.log(f"holdout AUC {step.metrics['auc_before']:.4f} before, {step.metrics['auc_after']:.4f} after")
+    ranker.write(step, tuned, schema, holdout, table, size)
+
+
+if __name__ == "__main__":
+    run(fine_tune_dlrm, Params)

@@ -1,0 +1,102 @@
+"""Transformed rows, the embedding table, and the loaders that feed them to a model batch by batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import merlin.models.tf as mm
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from merlin.dataloader.ops.embeddings import EmbeddingOperator
+from merlin.io import Dataset
+from merlin.schema import Schema
+
+from recsys_assets import columns as c
+
+_DTYPES = {**dict.fromkeys(c.RANKER_CATEGORICAL, "int32"), **dict.fromkeys(c.RANKER_CONTINUOUS, "float32"), c.CLICK: "int32"}
+
+
+def read_schema(datasets: Path) -> Schema:
+    """The Merlin schema of a data set artifact: model inputs and click, without what is neither (timestamp)."""
+    return Dataset(str(datasets / "train"), engine="parquet", cpu=True).schema.select_by_name(list(_DTYPES))
+
+
+def cardinalities(schema: Schema) -> dict[str, int]:
+    """Rows of each categorical column's embedding table: 3 + the size of the vocabulary."""
+    return {name: int(schema[name].properties["embedding_sizes"]["cardinality"]) for name in c.RANKER_CATEGORICAL}
+
+
+def check_generation(champion: Path, schema: Schema) -> None:
+    """Raise ValueError where a saved model was made for other vocabularies than the data set's."""
+    made_for = json.loads((champion / "config.json").read_text())["cardinality"]
+    given = cardinalities(schema)
+    if made_for != given:
+        other = ", ".join(f"{name} {made_for.get(name)} against {given[name]}" for name in given if made_for.get(name) != given[name])
+        raise ValueError(f"the champion belongs to another generation ({other}): fine-tune with its own data set artifact")
+
+
+def read_rows(path: Path, *, clicked: bool = False) -> pd.DataFrame:
+    """Rows of a Parquet file or folder in the order in which they lie there.
+
+    Args:
+        clicked: only rows with click == 1.
+
+    Raises:
+        ValueError: a column is missing, or no row is left.
+    """
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"{path} holds no Parquet file")
+    present = pq.read_schema(files[0]).names
+    missing = [name for name in _DTYPES if name not in present]
+    if missing:
+        raise ValueError(f"{path} has no column {', '.join(missing)}")
+    filters = [(c.CLICK, "==", 1)] if clicked else None
+    rows = pq.read_table(files, columns=list(_DTYPES), filters=filters).to_pandas().astype(_DTYPES)
+    if rows.empty:
+        raise ValueError(f"{path} holds no {'clicked ' if clicked else ''}row: nothing to learn from or to judge by")
+    return rows
+
+
+def pack(rows: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Columns of one kind as one matrix [N, len(names)], int32 or float32, as the exported models take them."""
+    dtypes = {_DTYPES[name] for name in names}
+    return np.ascontiguousarray(rows[list(names)].to_numpy(dtypes.pop()))
+
+
+def read_embeddings(path: Path, schema: Schema) -> np.ndarray:
+    """The aligned table [cardinality(item_id), 128] float32, text then image.
+
+    Raises:
+        ValueError: the shape does not fit the vocabulary of the data set.
+    """
+    table = np.load(path, allow_pickle=False).astype(np.float32, copy=False)
+    wanted = (cardinalities(schema)[c.ITEM_ID], 2 * c.EMBEDDING_DIM)
+    if table.shape != wanted:
+        raise ValueError(f"{path} has shape {table.shape}, the data set's item index needs {wanted}; "
+                         "were both made as of the same day?")
+    return table
+
+
+def batch_size(rows: int, wanted: int, steps: int = 50, least: int = 32) -> int:
+    """The wanted batch size, or a smaller power of two where an epoch would have fewer than ``steps`` steps."""
+    return max(least, min(wanted, 2 ** int(np.log2(max(rows // steps, 1)))))
+
+
+def make_loader(rows: pd.DataFrame, schema: Schema, table: np.ndarray, size: int, *, targets: bool,
+                drop_last: bool = False) -> mm.Loader:
+    """Shuffled batches of all columns, with both pretrained vectors looked up per batch by item index.
+
+    Args:
+        targets: whether click goes along as the label.
+        drop_last: leave out an incomplete last batch (in-batch negatives need company).
+    """
+    if not targets:
+        rows, schema = rows.drop(columns=c.CLICK), schema.without(c.CLICK)
+    halves = {c.TEXT_EMBEDDING: table[:, :c.EMBEDDING_DIM], c.IMAGE_EMBEDDING: table[:, c.EMBEDDING_DIM:]}
+    lookups = [EmbeddingOperator(half, lookup_key=c.ITEM_ID, embedding_name=name) for name, half in halves.items()]
+    return mm.Loader(Dataset(rows[schema.column_names], schema=schema, cpu=True), batch_size=size, shuffle=True,
+                     drop_last=drop_last and len(rows) > size, transforms=lookups)

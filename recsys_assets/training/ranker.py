@@ -1,0 +1,73 @@
+"""DLRM by its packed inputs: scores of rows, and the files of a DLRM artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from merlin.schema import Schema
+
+from recsys_assets import columns as c
+from recsys_assets.training import export
+from recsys_assets.training.loaders import cardinalities, pack
+from recsys_assets.training.models import DlrmShape, save_checkpoint
+from recsys_assets.training.step import Step
+
+DLRM_ONNX = "dlrm.onnx"
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A DLRM and the function with the signature that is exported."""
+
+    model: tf.keras.Model
+    shape: DlrmShape
+    function: tf.types.experimental.GenericFunction
+
+    @classmethod
+    def of(cls, model: tf.keras.Model, shape: DlrmShape) -> Ranker:
+        return cls(model, shape, export.ranker_function(model))
+
+    def build(self) -> None:
+        """Create the variables, so that a checkpoint can be read into them."""
+        self.function.python_function(tf.zeros([1, len(c.RANKER_CATEGORICAL)], tf.int32),
+                                      tf.zeros([1, len(c.RANKER_CONTINUOUS)]), tf.zeros([1, 2 * c.EMBEDDING_DIM]))
+
+    @property
+    def parts(self) -> dict[str, list[tf.keras.layers.Layer]]:
+        return {"dlrm": list(self.model.blocks)}
+
+    def scores(self, rows: pd.DataFrame, table: np.ndarray) -> np.ndarray:
+        """[N] click probabilities of transformed rows."""
+        return export.apply(self.function, inputs(rows, table))
+
+
+def inputs(rows: pd.DataFrame, table: np.ndarray) -> dict[str, np.ndarray]:
+    return {export.CAT: pack(rows, c.RANKER_CATEGORICAL), export.CONT: pack(rows, c.RANKER_CONTINUOUS),
+            export.EMBEDDINGS: table[rows[c.ITEM_ID].to_numpy()]}
+
+
+def read_shape(champion: Path) -> DlrmShape:
+    shape = json.loads((champion / "config.json").read_text())["shape"]
+    return DlrmShape(**{name: tuple(value) if isinstance(value, list) else value for name, value in shape.items()})
+
+
+def write(step: Step, ranker: Ranker, schema: Schema, rows: pd.DataFrame, table: np.ndarray, batch_size: int) -> None:
+    """Write checkpoint, config, ONNX and parity.npz (cat, cont, embeddings, score), and report the largest difference.
+
+    Args:
+        rows: transformed rows to take the sample from.
+    """
+    save_checkpoint(step.output, ranker.parts)
+    config = {"model": "dlrm", "shape": dataclasses.asdict(ranker.shape), "batch_size": batch_size,
+              "cardinality": cardinalities(schema), "opset": export.OPSET}
+    (step.output / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    sample = export.sample(inputs(rows, table))
+    scores, difference = export.export(ranker.function, sample, step.output / DLRM_ONNX)
+    np.savez(step.output / "parity.npz", **sample, **{export.SCORE: scores})
+    step.report(dlrm_onnx_difference=difference)

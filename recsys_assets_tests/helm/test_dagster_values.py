@@ -1,0 +1,278 @@
+"""The values for Dagster's own chart: known keys, a run launcher that dagster_k8s accepts, the pods that come of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from dagster._config import process_config, resolve_to_config_type
+from dagster_k8s import K8sRunLauncher
+from dagster_k8s.container_context import K8sContainerContext
+from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job, get_user_defined_k8s_config
+from kubernetes.client import ApiClient
+
+from recsys_assets import compute
+from recsys_assets.settings import PROJECT_ROOT, Settings
+
+VALUES = yaml.safe_load((PROJECT_ROOT / "helm" / "dagster-values.yaml").read_text())
+LAUNCHER = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
+
+#: Keys that the chart knows (its values.schema.json forbids others), for the blocks that are set here.
+POD = {
+    "env",
+    "envConfigMaps",
+    "envSecrets",
+    "nodeSelector",
+    "affinity",
+    "tolerations",
+    "podSecurityContext",
+    "securityContext",
+    "resources",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "annotations",
+    "labels",
+    "deploymentLabels",
+    "schedulerName",
+    "volumes",
+    "volumeMounts",
+    "image",
+}
+KNOWN = {
+    "": {
+        "global",
+        "serviceAccount",
+        "rbacEnabled",
+        "generatePostgresqlPasswordSecret",
+        "postgresql",
+        "runLauncher",
+        "dagster-user-deployments",
+        "dagsterWebserver",
+        "dagsterDaemon",
+        "concurrency",
+        "computeLogManager",
+        "retention",
+        "telemetry",
+        "rabbitmq",
+        "redis",
+        "ingress",
+    },
+    "global": {"postgresqlSecretName", "dagsterHome", "serviceAccountName", "celeryConfigSecretName"},
+    "serviceAccount": {"create", "name", "annotations"},
+    "postgresql": {
+        "enabled",
+        "image",
+        "postgresqlHost",
+        "postgresqlUsername",
+        "postgresqlPassword",
+        "postgresqlDatabase",
+        "postgresqlParams",
+        "postgresqlScheme",
+        "service",
+    },
+    "dagster-user-deployments": {"enabled", "enableSubchart", "imagePullSecrets", "deployments"},
+    "dagsterWebserver": POD
+    | {
+        "replicaCount",
+        "nameOverride",
+        "service",
+        "workspace",
+        "enableReadOnly",
+        "pathPrefix",
+        "logLevel",
+        "dbStatementTimeout",
+        "dbPoolRecycle",
+    },
+    "dagsterDaemon": POD
+    | {"enabled", "runCoordinator", "heartbeatTolerance", "runMonitoring", "runRetries", "sensors", "schedules"},
+    "concurrency": {"enabled", "pools", "runs"},
+    "computeLogManager": {"type", "config"},
+    "runLauncher": {"type", "config"},
+}
+KNOWN_DEPLOYMENT = POD - {"deploymentLabels"} | {
+    "name",
+    "port",
+    "dagsterApiGrpcArgs",
+    "codeServerArgs",
+    "includeConfigInLaunchedRuns",
+}
+#: The launcher's keys → the config fields that the chart writes them to.
+LAUNCHER_FIELDS = {
+    "imagePullPolicy": "image_pull_policy",
+    "jobNamespace": "job_namespace",
+    "envVars": "env_vars",
+    "loadInclusterConfig": "load_incluster_config",
+    "labels": "labels",
+    "volumes": "volumes",
+    "volumeMounts": "volume_mounts",
+    "failPodOnRunFailure": "fail_pod_on_run_failure",
+    "resources": "resources",
+    "securityContext": "security_context",
+    "schedulerName": "scheduler_name",
+}
+RUN_FIELDS = {
+    "containerConfig": "container_config",
+    "podSpecConfig": "pod_spec_config",
+    "jobSpecConfig": "job_spec_config",
+    "podTemplateSpecMetadata": "pod_template_spec_metadata",
+    "jobMetadata": "job_metadata",
+}
+
+
+def launcher_config() -> dict[str, Any]:
+    """``run_launcher.config`` of the dagster.yaml that the chart renders from the values."""
+    names = {key: value for key, value in LAUNCHER.items() if key in LAUNCHER_FIELDS}
+    assert set(LAUNCHER) - set(names) == {"envConfigMaps", "envSecrets", "runK8sConfig"}
+    return {
+        **{LAUNCHER_FIELDS[key]: value for key, value in names.items()},
+        "job_namespace": "recsys",
+        "service_account_name": VALUES["global"]["serviceAccountName"],
+        "dagster_home": VALUES["global"]["dagsterHome"],
+        "instance_config_map": "dagster-instance",
+        "postgres_password_secret": VALUES["global"]["postgresqlSecretName"],
+        "env_config_maps": [entry["name"] for entry in LAUNCHER["envConfigMaps"]],
+        "env_secrets": [entry["name"] for entry in LAUNCHER["envSecrets"]],
+        "run_k8s_config": {RUN_FIELDS[key]: value for key, value in LAUNCHER["runK8sConfig"].items()},
+    }
+
+
+@pytest.mark.parametrize("block", KNOWN)
+def test_keys_are_the_charts(block):
+    given = VALUES[block] if block else VALUES
+    assert set(given) <= KNOWN[block]
+
+
+def test_deployment_keys_are_the_charts():
+    (deployment,) = VALUES["dagster-user-deployments"]["deployments"]
+    assert set(deployment) <= KNOWN_DEPLOYMENT
+    assert deployment["codeServerArgs"] == ["-m", "recsys_assets.definitions"]
+
+
+def test_dagster_accepts_the_run_launcher():
+    result = process_config(resolve_to_config_type(K8sRunLauncher.config_type()), launcher_config())
+    assert result.success, [error.message for error in result.errors]
+
+
+def test_dagster_refuses_a_misspelt_run_launcher():
+    result = process_config(
+        resolve_to_config_type(K8sRunLauncher.config_type()), {**launcher_config(), "env_secret": []}
+    )
+    assert not result.success
+
+
+def job(tags: dict[str, Any] | None) -> dict[str, Any]:
+    """The Job of a run (no tags) or of a step with these op tags, as launcher and executor put it together."""
+    import dagster as dg
+
+    config = process_config(resolve_to_config_type(K8sRunLauncher.config_type()), launcher_config()).value
+    fields = (
+        "image_pull_policy",
+        "service_account_name",
+        "env_config_maps",
+        "env_secrets",
+        "env_vars",
+        "volume_mounts",
+        "volumes",
+        "labels",
+        "resources",
+        "security_context",
+    )
+    context = K8sContainerContext(
+        **{name: config[name] for name in fields if name in config},
+        namespace="recsys",
+        run_k8s_config=K8sContainerContext.create_from_config(
+            {"k8s": {"run_k8s_config": config["run_k8s_config"]}}
+        ).run_k8s_config,
+    )
+    if tags is not None:
+
+        @dg.op(tags=tags)
+        def step(): ...
+
+        context = context.merge(K8sContainerContext(run_k8s_config=get_user_defined_k8s_config(step.tags)))
+    job_config = DagsterK8sJobConfig(
+        job_image="recsys-platform:0.1.0",
+        dagster_home=config["dagster_home"],
+        instance_config_map=config["instance_config_map"],
+        postgres_password_secret=config["postgres_password_secret"],
+    )
+    made = construct_dagster_k8s_job(
+        job_config,
+        ["dagster", "api", "execute_step"],
+        "dagster-step-1",
+        context.run_k8s_config,
+        component="step_worker",
+    )
+    return ApiClient().sanitize_for_serialization(made)
+
+
+@pytest.mark.parametrize("profile", [None, "CPU_SMALL", "CPU_LARGE", "GPU_EMBED", "GPU_TRAIN"])
+def test_run_and_step_pods(profile):
+    made = job(None if profile is None else compute.op_tags(profile))
+    kubernetes_validate.validate(made, kubernetes_validate.latest_version(), strict=True)
+    template = made["spec"]["template"]
+    pod = template["spec"]
+    (container,) = pod["containers"]
+    assert made["spec"]["backoffLimit"] == 0
+    assert template["metadata"]["labels"]["recsys/role"] == "step"
+    assert pod["serviceAccountName"] == Settings().k8s_step_service_account
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsUser"] == compute.UID
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert environment["TMPDIR"].startswith(f"{Settings().k8s_shared_dir}/")
+    assert {"configMapRef": {"name": "recsys-settings"}} in container["envFrom"]
+    assert {"secretRef": {"name": "recsys-secrets"}} in container["envFrom"]
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert len(mounts) == len(set(mounts))
+    assert {"/recsys", "/models", "/tmp", "/dev/shm"} <= set(mounts)
+    # the asset's profile wins over the run pod's small share
+    expected = (
+        "1Gi"
+        if profile is None
+        else compute.op_tags(profile)[compute.K8S_CONFIG]["container_config"]["resources"]["requests"]["memory"]
+    )
+    assert container["resources"]["requests"]["memory"] == expected
+    assert pod["nodeSelector"] == {compute.NODE_LABEL: "gpu" if profile == "GPU_EMBED" else "cpu"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [VALUES["dagsterWebserver"], VALUES["dagsterDaemon"], VALUES["dagster-user-deployments"]["deployments"][0]],
+    ids=["webserver", "daemon", "code"],
+)
+def test_long_running_parts_are_safe(part):
+    container = {
+        "name": "dagster",
+        "image": f"{part['image']['repository']}:{part['image']['tag']}",
+        "env": part["env"],
+        "securityContext": part["securityContext"],
+        "resources": part["resources"],
+        "volumeMounts": part["volumeMounts"],
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "dagster"},
+        "spec": {
+            "containers": [container],
+            "securityContext": part["podSecurityContext"],
+            "volumes": part["volumes"],
+            "nodeSelector": part["nodeSelector"],
+        },
+    }
+    kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+    assert re.fullmatch(r"[a-z-]+", part["image"]["repository"]), "a plain name: the registry is the cluster's matter"
+    assert part["podSecurityContext"]["runAsNonRoot"] is True
+    assert part["securityContext"]["readOnlyRootFilesystem"] is True
+    assert "memory" in part["resources"]["limits"]
+
+
+def test_secrets_are_referenced_only():
+    assert VALUES["generatePostgresqlPasswordSecret"] is False
+    assert "postgresqlPassword" not in VALUES["postgresql"]
+    assert VALUES["postgresql"]["enabled"] is False

@@ -1,0 +1,71 @@
+"""Small real ONNX files whose answers numpy can check: a weighted sum of the inputs, then a tail.
+
+The package onnx lives in the training environment; so does this script, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from recsys_assets.settings import Settings
+
+_SCRIPT = """
+import json, sys
+import numpy as np
+from onnx import TensorProto as T, helper as h, numpy_helper as nh, save
+for model in json.load(sys.stdin):
+    nodes, terms, weights = [], [], []
+    with np.load(model["weights"]) as stored:
+        for name in stored:
+            weights.append(nh.from_array(stored[name], "w_" + name))
+            nodes.append(h.make_node("Cast", [name], ["f_" + name], to=T.FLOAT))
+            nodes.append(h.make_node("MatMul", ["f_" + name, "w_" + name], ["p_" + name]))
+            terms.append("p_" + name)
+        inputs = [h.make_tensor_value_info(name, T.INT32 if name == "cat" else T.FLOAT, ["B", stored[name].shape[0]])
+                  for name in stored]
+        width = stored[stored.files[0]].shape[1]
+    nodes.append(h.make_node("Sum", terms, ["sum"]))
+    if model["tail"] == "l2":
+        nodes.append(h.make_node("LpNormalization", ["sum"], [model["output"]], axis=1, p=2))
+        shape = ["B", width]
+    else:
+        weights.append(nh.from_array(np.array([1]), "axis"))
+        nodes.append(h.make_node("Squeeze", ["sum", "axis"], ["flat"]))
+        nodes.append(h.make_node("Sigmoid", ["flat"], [model["output"]]))
+        shape = ["B"]
+    graph = h.make_graph(nodes, "linear", inputs, [h.make_tensor_value_info(model["output"], T.FLOAT, shape)], weights)
+    save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), model["path"])
+"""
+
+#: File → (input widths, output name, tail, output width), as the training steps export them.
+MODELS = {
+    "query_tower.onnx": ({"cat": 5, "cont": 5}, "embedding", "l2", 64),
+    "item_tower.onnx": ({"cat": 4, "cont": 1, "embeddings": 128}, "embedding", "l2", 64),
+    "dlrm.onnx": ({"cat": 9, "cont": 6, "embeddings": 128}, "score", "sigmoid", 1),
+}
+
+
+def write_models(folder: Path, seed: int = 3) -> dict[str, dict[str, np.ndarray]]:
+    """Write all three; returns their weights, file → {input: float32 [width, output width]}."""
+    rng = np.random.default_rng(seed)
+    weights, jobs = {}, []
+    for name, (widths, output, tail, width) in MODELS.items():
+        weights[name] = {key: (rng.standard_normal((n, width)) * 0.05).astype(np.float32) for key, n in widths.items()}
+        np.savez(folder / f"{name}.npz", **weights[name])
+        jobs.append({"weights": str(folder / f"{name}.npz"), "output": output, "tail": tail,
+                     "path": str(folder / name)})
+    command = [str(Settings().training_python), "-c", _SCRIPT]
+    subprocess.run(command, input=json.dumps(jobs), text=True, check=True, timeout=120)
+    return weights
+
+
+def answer(weights: dict[str, np.ndarray], inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """What the model must give, in float64."""
+    total = sum(inputs[name].astype(np.float64) @ weights[name] for name in weights)
+    if total.shape[1] == 1:
+        return 1 / (1 + np.exp(-total[:, 0]))
+    return total / np.linalg.norm(total, axis=1, keepdims=True)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys_assets.columns import RANKER_CATEGORICAL, RANKER_CONTINUOUS
+from recsys_assets.lib.batch_transform import BatchTransform
+from recsys_assets.serving.transforms import Transforms
+from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, items, transforms
+
+
+def rows(count: int = 400, seed: int = 1) -> pl.DataFrame:
+    """Feature rows with masked, unknown and null values among them."""
+    random = np.random.default_rng(seed)
+    catalogue = [{"item_id": item_id, **row} for item_id, row in items().items()]
+    picked = [catalogue[n] for n in random.integers(len(ITEM_IDS), size=count)]
+    ages = np.concatenate([[18, 25, 35, 50, 65, 17, 24.5], random.integers(18, 90, size=count - 7)])
+    return pl.DataFrame({
+        "user_id": random.choice(["user-0", "user-5", "-1", "new"], count),
+        "gender": random.choice(["F", "M", "-1"], count),
+        "top_category": random.choice(["footwear", "tools", "beauty", "-1"], count),
+        "age": [None if masked else age for age, masked in zip(ages, random.random(count) < 0.1, strict=True)],
+        "device_type": random.choice(["mobile", "desktop", "tablet", "-1"], count),
+        "timestamp": random.integers(1_700_000_000, 1_800_000_000, size=count),
+    }, schema_overrides={"age": pl.Float32}).hstack(pl.DataFrame(picked))
+
+
+def test_agrees_with_the_online_transforms_to_the_bit():
+    frame = rows()
+    batch = BatchTransform(transforms()).transform_frame(frame)
+    assert batch.columns == [*RANKER_CATEGORICAL, *RANKER_CONTINUOUS]
+    assert set(batch.dtypes) == {pl.Int32, pl.Float32} and batch.null_count().sum_horizontal().item() == 0
+    online = Transforms.from_dict(transforms())
+    for row, found in zip(frame.iter_rows(named=True), batch.iter_rows(), strict=True):
+        age = np.array([np.nan if row["age"] is None else row["age"]], np.float32)
+        user = online.user(np.array([row["user_id"], row["gender"], row["top_category"]], object), age)
+        context = online.context(row["device_type"], np.array([row["timestamp"]]))
+        codes = online.item_codes([row["category_l1"]], [row["category_l2"]], [row["item_gender"]])
+        index = online.vocabulary["item_id"].indices([row["item_id"]])
+        item = online.items(index, codes, np.array([row["price"]], np.float32))
+        expected = [part[kind].reshape(-1).tolist() for kind in (0, 1) for part in (user, context, item)]
+        assert list(found) == [value for part in expected for value in part]
+
+
+def test_null_is_not_unknown():
+    frame = rows(8).with_columns(pl.lit(None, pl.String).alias("gender"), pl.lit("-1").alias("device_type"))
+    batch = BatchTransform(transforms()).transform_frame(frame)
+    assert batch["gender"].unique().to_list() == [1] and batch["device_type"].unique().to_list() == [2]
+
+
+def test_an_empty_frame_stays_empty():
+    assert BatchTransform(transforms()).transform_frame(rows(8).head(0)).shape == (0, 15)
+
+
+def test_missing_columns_and_nulls_are_named():
+    with pytest.raises(ValueError, match="frame lacks age, price"):
+        BatchTransform(transforms()).transform_frame(rows(8).drop("age", "price"))
+    with pytest.raises(ValueError, match="nulls in price"):
+        BatchTransform(transforms()).transform_frame(rows(8).with_columns(pl.lit(None, pl.Float64).alias("price")))
+
+
+_NVTABULAR = """
+import json, os, sys
+from pathlib import Path
+import pandas as pd
+from recsys_assets.training import tables
+tables.without_tensorflow()
+import nvtabular as nvt
+from merlin.io import Dataset
+from recsys_assets.training import workflows as w
+
+folder = Path(sys.argv[1])
+os.chdir(folder)
+fit, catalogue, new = (pd.read_parquet(name + ".parquet") for name in ("fit", "catalogue", "new"))
+mean_age = float(sys.argv[2])
+users, shop = Dataset(fit, cpu=True), Dataset(catalogue, cpu=True)
+parts = {w.USER: nvt.Workflow(w.user_graph("scratch", mean_age)).fit(users),
+         w.CONTEXT: nvt.Workflow(w.context_graph("scratch")).fit(users),
+         w.ITEM: nvt.Workflow(w.item_graph("scratch")).fit(shop)}
+for name, workflow in parts.items():
+    w.save(workflow, name)
+export = w.export_transforms(parts[w.USER], parts[w.ITEM], folder, mean_age)
+Path("transforms.json").write_text(json.dumps(export))
+combined = w.join(list(parts.values()), users)
+combined.transform(Dataset(new, cpu=True)).to_ddf().compute(scheduler="synchronous").to_parquet("transformed.parquet")
+"""
+
+
+@pytest.mark.training
+def test_agrees_with_nvtabular_itself(tmp_path):
+    """The project's own workflows, fitted and exported in the training environment, over rows with every special case."""
+    fit = rows(300, seed=2).with_columns(pl.when(pl.col(name) != "-1").then(pl.col(name)).alias(name)
+                                         for name in ("user_id", "gender", "top_category", "device_type"))
+    new = rows(300, seed=3)
+    mean_age = float(np.float32(fit["age"].mean()))
+    fit.write_parquet(tmp_path / "fit.parquet")
+    new.write_parquet(tmp_path / "new.parquet")
+    pl.DataFrame([{"item_id": i, **row} for i, row in items().items()]).write_parquet(tmp_path / "catalogue.parquet")
+    subprocess.run([str(Settings().training_python), "-c", _NVTABULAR, str(tmp_path), repr(mean_age)], check=True,
+                   timeout=300, cwd=PROJECT_ROOT, env={"PYTHONPATH": str(PROJECT_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"})
+    theirs = pl.read_parquet(tmp_path / "transformed.parquet")
+    content = json.loads((tmp_path / "transforms.json").read_text())
+    ours = BatchTransform(content).transform_frame(new)
+    assert ours.select(RANKER_CATEGORICAL).equals(theirs.select(RANKER_CATEGORICAL))
+    assert (ours["gender"] == 2).any() and (ours["user_id"] == 2).any() and len(content["vocabulary"]["item_id"]) == 40
+    for name in RANKER_CONTINUOUS:
+        np.testing.assert_allclose(ours[name].to_numpy(), theirs[name].to_numpy(), rtol=0, atol=5e-7, err_msg=name)

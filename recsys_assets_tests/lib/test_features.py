@@ -1,0 +1,155 @@
+"""Point-in-time features against a brute-force oracle."""
+
+import doctest
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys_assets.columns import INTERACTION_FEATURES
+from recsys_assets.lib import features as module
+from recsys_assets.lib.features import FeatureError, interaction_features, mask, top_category
+from recsys_assets.partitions import day_bounds, previous_day
+
+DAY = "2026-11-20"
+START, END = day_bounds(DAY)
+CATEGORIES = ["books", "floral", "tools", "apparel"]
+ITEMS = pl.DataFrame({
+    "item_id": [f"i{n}" for n in range(12)], "category_l1": [CATEGORIES[n % 4] for n in range(12)],
+    "category_l2": [f"s{n % 6}" for n in range(12)], "item_gender": "Any", "price": [float(n + 1) for n in range(12)],
+})
+USERS = pl.DataFrame({"user_id": ["1", "2", "3"], "age": [30, None, 50], "gender": ["F", "M", "F"]},
+                     schema_overrides={"age": pl.Int32})
+EVENTS = ["Impression", "View", "AddToCart", "Purchase"]
+
+
+def _interactions(rows: list[tuple[str, str, int, str]], prefix: str = "e") -> pl.DataFrame:
+    """(user, item, timestamp, event type) → RAW_INTERACTIONS."""
+    frame = pl.DataFrame(rows, schema={"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64,
+                                       "event_type": pl.String}, orient="row")
+    return frame.select(
+        pl.format(prefix + "{}", pl.int_range(pl.len())).alias("event_id"), "user_id", "item_id", "timestamp",
+        pl.lit("mobile").alias("device_type"), "event_type",
+        (pl.col("event_type") != "Impression").cast(pl.Int8).alias("click"))
+
+
+def _random_day(day: str, n: int, seed: int) -> pl.DataFrame:
+    """Busy and rare users at 10-minute steps, so that equal seconds, equal counts and empty windows are frequent."""
+    rng = np.random.default_rng(seed)
+    users = np.where(rng.random(n) < 0.2, rng.integers(6, 40, n), rng.integers(1, 6, n))
+    return _interactions([(str(u), f"i{i}", day_bounds(day)[0] + 600 * int(t), EVENTS[e]) for u, i, t, e in zip(
+        users, rng.integers(12, size=n), rng.integers(144, size=n),
+        rng.choice(4, n, p=[0.5, 0.4, 0.06, 0.04]), strict=True)], prefix=day + "-")
+
+
+def _oracle(events: pl.DataFrame, user: str, now: int) -> str:
+    """The definition, word by word, on the raw rows."""
+    category = dict(ITEMS.select("item_id", "category_l1").iter_rows())
+    clicked = [(category[r["item_id"]], r["timestamp"]) for r in events.iter_rows(named=True)
+               if r["user_id"] == user and r["event_type"] != "Impression" and now - 86_400 <= r["timestamp"] < now]
+    names = sorted({c for c, _ in clicked})
+    if not names:
+        return "-1"
+    most = max(sum(c == n for c, _ in clicked) for n in names)
+    names = [n for n in names if sum(c == n for c, _ in clicked) == most]
+    latest = max(t for c, t in clicked if c in names)
+    return min(c for c, t in clicked if c in names and t == latest)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_top_category_equals_the_oracle(seed):
+    today, yesterday = _random_day(DAY, 250, seed), _random_day(previous_day(DAY), 250, seed + 100)
+    features, activity = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    both = pl.concat([yesterday, today])
+    expected = [_oracle(both, user, now) for user, now in features.select("user_id", "timestamp").iter_rows()]
+    assert features["top_category"].to_list() == expected
+    assert len(set(expected)) == 5  # every category and none
+    for user, top, _ in activity.iter_rows():
+        assert top == _oracle(today, user, END)
+
+
+def test_the_live_definition_equals_the_oracle():
+    events = _random_day(DAY, 200, 9)
+    category = dict(ITEMS.select("item_id", "category_l1").iter_rows())
+    clicks = events.filter(pl.col("event_type") != "Impression", user_id="2")
+    for now in range(START, END + 90_000, 1_200):
+        live = top_category([category[i] for i in clicks["item_id"]], clicks["timestamp"].to_list(), now)
+        assert live == _oracle(events, "2", now)
+
+
+def test_window_edges_and_ties_golden():
+    t = START + 43_200
+    yesterday = _interactions([("1", "i0", t - 86_401, "View"), ("1", "i0", t - 86_401, "Purchase"),
+                               ("1", "i2", t - 86_400, "View")], "y")
+    today = _interactions([("1", "i1", t, "View"), ("1", "i5", t, "Impression"), ("1", "i3", t + 1, "Impression")])
+    features, _ = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    # at t: books are too old by a second, tools just inside, the click at t itself does not count;
+    # one second later tools are too old and the click at t (floral) counts
+    assert features["top_category"].to_list() == ["tools", "tools", "floral"]
+
+
+def test_nothing_at_or_after_a_moment_changes_its_features():
+    today, yesterday = _random_day(DAY, 250, 21), _random_day(previous_day(DAY), 250, 22)
+    features, _ = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    for moment in features["timestamp"].unique().sort()[::9]:
+        now = pl.col("timestamp") == moment
+        # the moment's exposures remain as questions, without their answers; all that follows is gone
+        questions = today.filter(now, pl.col("event_type").is_in(["Impression", "View"])).with_columns(
+            event_type=pl.lit("Impression"), click=pl.lit(0, pl.Int8))
+        past = pl.concat([today.filter(pl.col("timestamp") < moment), questions])
+        again, _ = interaction_features(past, yesterday, USERS, ITEMS, DAY)
+        assert features.filter(now).drop("click").equals(again.filter(now).drop("click"))
+
+
+def test_features_are_the_exposures_with_their_attributes():
+    today = _interactions([("2", "i1", START + 9, "View"), ("1", "i0", START + 5, "Impression"),
+                           ("2", "i1", START + 9, "AddToCart"), ("guest", "i2", START + 9, "View")])
+    features, activity = interaction_features(today, None, USERS, ITEMS, DAY)
+    assert {name: str(kind) for name, kind in features.schema.items()} == INTERACTION_FEATURES
+    assert features.select("event_id", "click", "age", "gender", "category_l1", "category_l2", "price").rows() == [
+        ("e1", 0, 30.0, "F", "books", "s0", 1.0), ("e0", 1, None, "M", "floral", "s1", 2.0),
+        ("e3", 1, None, "-1", "tools", "s2", 3.0)]
+    assert activity.rows() == [("2", "floral", START + 9), ("guest", "tools", START + 9)]
+
+
+def test_the_order_of_input_rows_changes_nothing():
+    today, yesterday = _random_day(DAY, 120, 3), _random_day(previous_day(DAY), 120, 4)
+    first = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    again = interaction_features(today.sample(fraction=1, shuffle=True, seed=1), yesterday.reverse(),
+                                 USERS.reverse(), ITEMS.reverse(), DAY)
+    assert first[0].equals(again[0])
+    assert first[1].equals(again[1])
+
+
+def test_a_day_without_clicks_and_an_unknown_item():
+    shown = _interactions([("1", "i0", START, "Impression")])
+    features, activity = interaction_features(shown, None, USERS, ITEMS, DAY)
+    assert features["top_category"].to_list() == ["-1"]
+    assert activity.is_empty()
+    with pytest.raises(FeatureError, match=r"item_id: 1 interactions .*'gone'"):
+        interaction_features(_interactions([("1", "gone", START, "View")]), None, USERS, ITEMS, DAY)
+
+
+def test_mask_hides_visitors_and_devices_independently():
+    today = _interactions([(str(n % 3 + 1), "i0", START + n, "View") for n in range(8_000)])
+    features, _ = interaction_features(today, None, USERS.with_columns(age=pl.lit(40, pl.Int32)), ITEMS, DAY)
+    masked = mask(features, DAY, 7)
+    assert masked.schema == features.schema
+    assert masked.equals(mask(features, DAY, 7))
+    assert not masked.equals(mask(features, DAY, 8))
+    assert not masked.equals(mask(features, previous_day(DAY), 7))
+    visitor, device = masked["user_id"] == "-1", masked["device_type"] == "-1"
+    assert 0.04 < visitor.mean() < 0.06
+    assert 0.04 < device.mean() < 0.06
+    assert 0 < (visitor & device).sum() < 50
+    hidden, shown = masked.filter(visitor), masked.filter(~visitor)
+    assert hidden["gender"].unique().to_list() == hidden["top_category"].unique().to_list() == ["-1"]
+    assert hidden["age"].is_null().all()
+    assert shown.drop("device_type").equals(features.filter(~visitor).drop("device_type"))
+    untouched = ["event_id", "item_id", "timestamp", "click", "category_l1", "category_l2", "item_gender", "price"]
+    assert masked.select(untouched).equals(features.select(untouched))
+
+
+def test_docstring_examples_run():
+    assert doctest.testmod(module).failed == 0
+    assert doctest.testmod(module).attempted == 3

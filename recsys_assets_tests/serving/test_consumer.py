@@ -1,0 +1,198 @@
+"""The event consumer as a real process on a real Valkey and Feast: killed, restarted, cut off from its store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from recsys_assets.columns import RAW_INTERACTIONS
+from recsys_assets.lib.feature_store import FeatureStoreError, apply_features, open_store
+from recsys_assets.serving.consumer import Consumer
+from recsys_assets.serving.events import GROUP, REJECTED, STREAM, Event, enqueue, enqueue_all
+from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets_tests.serving.small_shop import promote, shop_settings
+
+NOW = int(time.time())
+YESTERDAY = NOW - 86_400 - 7_200  # out of the 24 hours, and of another day than now
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"never happened: {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, valkey: Any) -> Settings:
+    made = shop_settings(tmp_path, valkey)
+    promote(made)
+    apply_features(open_store(made), made)
+    return made
+
+
+class Processes:
+    """Starts consumer processes and leaves none behind."""
+
+    def __init__(self, settings: Settings):
+        self._settings, self._all = settings, []
+        self.log = settings.home / "consumer.log"
+
+    def start(self) -> subprocess.Popen:
+        with open(self.log, "ab") as log:
+            process = subprocess.Popen([sys.executable, "-m", "recsys_assets.serving.consumer"], cwd=PROJECT_ROOT,
+                                       env={**os.environ, **self._settings.environment()}, stdout=log, stderr=log)
+        self._all.append(process)
+        return process
+
+    def end(self, process: subprocess.Popen) -> None:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, self.log.read_text()
+
+    def kill_all(self) -> None:
+        for process in self._all:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def processes(settings: Settings) -> Iterator[Processes]:
+    made = Processes(settings)
+    yield made
+    made.kill_all()
+
+
+def make_events(count: int, prefix: str = "e") -> list[Event]:
+    """Of three visitors, on two days, one in four an Impression."""
+    items, kinds = ("a", "b", "c", "d/4"), ("View", "Purchase", "View", "Impression")
+    return [Event(event_id=f"{prefix}{n}", user_id=str(n % 3), item_id=items[n % 4], event_type=kinds[n // 3 % 4],
+                  timestamp=(YESTERDAY if n % 5 == 0 else NOW - 600) + n, device_type="mobile") for n in range(count)]
+
+
+def landed(settings: Settings) -> pl.DataFrame:
+    files = sorted(Path(settings.landing).glob("interactions/*/*.parquet"))
+    return pl.concat([pl.read_parquet(file).with_columns(day=pl.lit(file.parent.name)) for file in files])
+
+
+def top_category(settings: Settings, user_id: str) -> str | None:
+    answer = open_store(settings, online_only=True).get_online_features(
+        ["user_activity:top_category"], entity_rows=[{"user_id": user_id}]).to_dict()
+    return answer["top_category"][0]
+
+
+def test_killed_in_the_middle_it_loses_nothing_and_doubles_nothing(settings: Settings, processes: Processes,
+                                                                  valkey: Any) -> None:
+    client, events = valkey.client(1), make_events(900)
+    enqueue_all(client, events)
+    first = processes.start()
+    wait_for(lambda: client.exists("event:e250"), "the first entries are applied")
+    first.kill()
+    first.wait()
+    unacknowledged = client.xpending(STREAM, GROUP)["pending"]
+
+    enqueue_all(client, events[200:300])  # the same events once more, as new entries
+    enqueue_all(client, make_events(20, "later"))
+    second = processes.start()
+    wait_for(lambda: client.exists("event:later19"), "everything is applied")
+    wait_for(lambda: client.xpending(STREAM, GROUP)["pending"] == 0, "everything is landed")
+    processes.end(second)
+
+    expected = events + make_events(20, "later")
+    rows = landed(settings)
+    assert rows["event_id"].sort().to_list() == sorted(event.event_id for event in expected)
+    assert unacknowledged > 0
+    by_id = {event.event_id: event for event in expected}
+    for row in rows.iter_rows(named=True):
+        event = by_id[row["event_id"]]
+        assert (row["user_id"], row["item_id"], row["timestamp"], row["event_type"], row["click"]) == (
+            event.user_id, event.item_id, event.timestamp, event.event_type, int(event.event_type != "Impression"))
+        assert row["day"] == datetime.fromtimestamp(event.timestamp, tz=timezone.utc).date().isoformat()
+    live = [event for event in expected if event.user_id == "1" and event.event_type != "Impression"]
+    assert client.zcard("views:1") == sum(event.timestamp >= NOW - 600 for event in live)
+    assert int(client.get("updates:1")) == len(live)
+
+
+def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(settings: Settings, processes: Processes,
+                                                               valkey: Any) -> None:
+    process = processes.start()
+    enqueue(valkey.client(1), Event(event_id="before", user_id="9", item_id="a"))
+    wait_for(lambda: valkey.client(1).exists("event:before"), "the event is applied")
+    valkey.kill()
+    wait_for(lambda: "does not serve" in processes.log.read_text(), "the outage is noticed")
+    time.sleep(1)  # several attempts fail meanwhile
+    valkey.start()
+    enqueue_all(valkey.client(1), [Event(event_id="after", user_id="9", item_id="c"),
+                                   Event(event_id="last", user_id="9", item_id="c")])
+    wait_for(lambda: valkey.client(1).exists("event:last"), "consuming goes on")
+    processes.end(process)  # sooner than the next landing is due
+
+    rows = landed(settings)
+    assert sorted(rows["event_id"]) == ["after", "before", "last"] and set(rows["device_type"]) == {"-1"}
+    assert rows.drop("day").schema == {name: getattr(pl, dtype) for name, dtype in RAW_INTERACTIONS.items()}
+    assert valkey.client(1).xpending(STREAM, GROUP)["pending"] == 0
+    assert top_category(settings, "9") == "tools"
+    log = processes.log.read_text()
+    assert log.count("does not serve") == 1 and log.count("answers again") == 1 and "Traceback" not in log
+
+
+@pytest.fixture
+def consumer(settings: Settings) -> Callable[[], Consumer]:
+    return lambda: Consumer(settings, "consumer-0", threading.Event())
+
+
+def test_a_crash_between_file_and_acknowledgement_rewrites_the_same_file(
+        settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+    client = valkey.client(1)
+    enqueue_all(client, make_events(12))
+    crashed = consumer()
+    crashed.recover()
+    crashed.step()
+    crashed._buffer.write()  # the files are there, the entries are not acknowledged
+    before = {file: file.read_bytes() for file in Path(settings.landing).rglob("*.parquet")}
+    assert len(before) >= 2 and client.xpending(STREAM, GROUP)["pending"] == 12
+    consumer().recover()
+    assert {file: file.read_bytes() for file in Path(settings.landing).rglob("*")
+            if file.is_file()} == before
+    assert client.xpending(STREAM, GROUP)["pending"] == 0
+
+
+def test_a_crash_before_feast_is_made_good(settings: Settings, valkey: Any,
+                                           consumer: Callable[[], Consumer]) -> None:
+    crashed = consumer()
+    crashed.recover()
+    event = Event(event_id="e", user_id="5", item_id="a")
+    stream_id = enqueue(valkey.client(1), event)
+    crashed._read(">")  # delivered, and the visitor's state is changed: there it ends, before Feast
+    crashed._state.apply([(stream_id, event, "books")], time.time())
+    assert top_category(settings, "5") is None
+    consumer().recover()
+    assert top_category(settings, "5") == "books"
+
+
+def test_what_is_no_event_is_set_aside(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+    client = valkey.client(1)
+    client.xadd(STREAM, {"user_id": "1", "item_id": "a", "event_type": "Nonsense"})
+    client.xadd(STREAM, {b"\xff": b"\xff"})
+    enqueue(client, Event(event_id="good", user_id="1", item_id="a"))
+    one = consumer()
+    one.recover()
+    one.step()
+    one.land()
+    assert landed(settings)["event_id"].to_list() == ["good"]
+    assert client.xlen(REJECTED) == 2 and client.xpending(STREAM, GROUP)["pending"] == 0
+
+
+def test_without_feast_definitions_it_does_not_start(tmp_path: Path, valkey: Any) -> None:
+    with pytest.raises(FeatureStoreError, match="materialise feature_store/definitions first"):
+        Consumer(shop_settings(tmp_path / "empty", valkey), "consumer-0", threading.Event())

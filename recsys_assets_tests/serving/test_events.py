@@ -1,0 +1,126 @@
+"""Events into the stream, and what one event changes for its visitor."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import redis
+from pydantic import ValidationError
+
+from recsys_assets.serving import bloom
+from recsys_assets.serving.events import Event, enqueue, enqueue_all, identifier, parse_entry
+from recsys_assets.serving.visitor_state import Outcome, VisitorState
+
+NOW = int(time.time())
+
+
+@pytest.mark.parametrize(("given", "text"), [("u", "u"), (7, "7"), (-1, "-1"), ("ü 1", "ü 1"), ("x" * 128, "x" * 128)])
+def test_identifiers(given: Any, text: str) -> None:
+    assert identifier(given) == text
+
+
+@pytest.mark.parametrize("given", ["", "  ", "x" * 129, 10**128, True, None, 1.5, float("nan"), ["u"], "a\nb", "\ud800",
+                                   "\0"])
+def test_bad_identifiers(given: Any) -> None:
+    with pytest.raises(ValueError, match="must"):
+        identifier(given)
+
+
+def test_an_event_survives_the_stream(valkey: Any) -> None:
+    client = valkey.client(1)
+    event = Event(user_id="ü|1", item_id="a b", device_type="tablet", event_type="Purchase")
+    stream_id = enqueue(client, event)
+    (read_id, fields), = client.xrange("events")
+    assert read_id.decode() == stream_id and parse_entry(fields) == event
+    assert event.click == 1 and Event(user_id="1", item_id="a", event_type="Impression").click == 0
+    assert len(enqueue_all(client, [event, event])) == 2 and client.xlen("events") == 3
+
+
+def test_every_event_gets_its_own_id() -> None:
+    assert Event(user_id="1", item_id="a").event_id != Event(user_id="1", item_id="a").event_id
+    with pytest.raises(ValidationError, match="event_id"):
+        Event(user_id="1", item_id="a", event_id="with|bar")
+
+
+@pytest.fixture
+def client(valkey: Any) -> redis.Redis:
+    return valkey.client(1)
+
+
+@pytest.fixture
+def state(client: redis.Redis) -> VisitorState:
+    return VisitorState(client, seen_days=7)
+
+
+def event(event_id: str, item_id: str = "a", at: int = NOW, user_id: str = "1", kind: str = "View") -> Event:
+    return Event(event_id=event_id, user_id=user_id, item_id=item_id, timestamp=at, event_type=kind)
+
+
+def everything(client: redis.Redis) -> dict[bytes, bytes]:
+    return {key: client.dump(key) for key in client.scan_iter()}
+
+
+def test_an_event_marks_the_item_as_seen(client: redis.Redis, state: VisitorState) -> None:
+    assert state.apply([("1-0", event("e1"), "books")], NOW) == [Outcome.APPLIED]
+    key = bloom.seen_key("1", bloom.day_of(NOW))
+    table = bloom.position_table(["a", "b"])
+    assert bloom.contains(client.get(key), table).tolist() == [True, False]
+    begin = NOW - NOW % 86_400
+    assert client.expiretime(key) == begin + 8 * 86_400
+    assert client.lrange("recent:1", 0, -1) == [b"a"]
+    assert client.zrange("views:1", 0, -1, withscores=True) == [(b"e1|books", float(NOW))]
+
+
+def test_the_same_event_twice_changes_nothing(client: redis.Redis, state: VisitorState) -> None:
+    state.apply([("1-0", event("e1"), "books"), ("2-0", event("e2", "b"), "books")], NOW)
+    before, top = everything(client), state.top_categories(["1"], NOW)
+    assert state.apply([("1-0", event("e1"), "books")], NOW) == [Outcome.REDELIVERED]
+    assert state.apply([("9-0", event("e1"), "books")], NOW) == [Outcome.DUPLICATE]
+    assert everything(client) == before and state.top_categories(["1"], NOW) == top
+
+
+def test_impressions_only_land(client: redis.Redis, state: VisitorState) -> None:
+    assert state.apply([("1-0", event("e1", kind="Impression"), "books")], NOW) == [Outcome.APPLIED]
+    assert list(client.scan_iter()) == [b"event:e1"]
+    assert state.apply([("2-0", event("e1", kind="Impression"), "books")], NOW) == [Outcome.DUPLICATE]
+
+
+def test_top_category_is_of_the_last_24_hours(state: VisitorState) -> None:
+    state.apply([("1-0", event("e1", at=NOW - 86_500), "tools"), ("2-0", event("e2", at=NOW - 86_500), "tools"),
+                 ("3-0", event("e3", at=NOW - 50), "books")], NOW)
+    assert [(user, top) for user, top, _ in state.top_categories(["1", "nobody"], NOW)] == [("1", "books")]
+    assert state.top_categories(["1"], NOW + 86_400) == []
+
+
+def test_of_two_updates_within_a_second_the_later_is_newer(state: VisitorState) -> None:
+    state.apply([("1-0", event("e1"), "books")], NOW)
+    (_, first, at_first), = state.top_categories(["1"], NOW)
+    state.apply([("2-0", event("e2", "c", at=NOW - 5), "tools"), ("3-0", event("e3", "c"), "tools")], NOW)
+    (_, second, at_second), = state.top_categories(["1"], NOW)
+    assert (first, second) == ("books", "tools") and int(at_first) == int(at_second) == NOW and at_second > at_first
+
+
+def test_recent_items_are_unique_and_trimmed(client: redis.Redis, state: VisitorState) -> None:
+    state.apply([(f"{n}-0", event(f"e{n}", f"i{n}"), "books") for n in range(1, 121)], NOW)
+    state.apply([("200-0", event("again", "i60"), "books")], NOW)
+    recent = client.lrange("recent:1", 0, -1)
+    assert len(recent) == len(set(recent)) == 100 and recent[:2] == [b"i60", b"i120"]
+
+
+def test_one_visitors_broken_key_does_not_stop_the_others(client: redis.Redis, state: VisitorState) -> None:
+    client.set("views:1", "not a sorted set")
+    broken, whole = state.apply([("1-0", event("e1"), "books"), ("2-0", event("e2", user_id="2"), "books")], NOW)
+    assert isinstance(broken, redis.ResponseError) and whole is Outcome.APPLIED
+    assert [user for user, _, _ in state.top_categories(["1", "2"], NOW)] == ["2"]
+
+
+def test_a_full_store_is_an_error_not_a_loss(client: redis.Redis, state: VisitorState) -> None:
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.RedisError, match=r"OOM|maxmemory"):
+            state.apply([("1-0", event("e1"), "books")], NOW)
+    finally:
+        client.config_set("maxmemory", 0)
+    assert state.apply([("1-0", event("e1"), "books")], NOW) == [Outcome.APPLIED]

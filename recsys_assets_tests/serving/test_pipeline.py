@@ -1,0 +1,150 @@
+"""The 14 stages in one process, against a computation by hand and what an answer must and must not hold."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from recsys_assets.artifacts import ArtifactCorrupt
+from recsys_assets.lib.feature_store import push_top_category
+from recsys_assets.serving import bloom
+from recsys_assets.serving.pipeline import ANSWER, Pipeline
+from recsys_assets.serving.stage import StageInputInvalid
+from recsys_assets.serving.stages.registry import STAGES, stage_class
+from recsys_assets.settings import VISITOR_DATABASE
+from recsys_assets_tests.serving import tiny_payload, tiny_store
+from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, TOPK
+from recsys_assets_tests.serving.tiny_store import AS_OF
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory, valkey_process):
+    home = tmp_path_factory.mktemp("home")
+    settings = tiny_store.settings_on(home, valkey_process, retrieval_topk=30, ranking_topk=TOPK)
+    return SimpleNamespace(settings=settings, store=tiny_store.apply_views(settings),
+                           payload=tiny_payload.write_release(home / "artifacts", settings))
+
+
+@pytest.fixture
+def pipeline(shop, valkey):
+    tiny_store.write_users(shop.store)
+    opened = Pipeline.load(shop.payload, shop.settings, {"query_tower": 5, "dlrm_ranking": 6})
+    yield opened
+    opened.close()
+
+
+def request(user_id: str, device: str | None = None, timestamp: int | None = AS_OF) -> dict[str, np.ndarray]:
+    given = {"user_id": np.array([user_id], object)}
+    if device is not None:
+        given["device_type"] = np.array([device], object)
+    if timestamp is not None:
+        given["timestamp"] = np.array([timestamp])
+    return given
+
+
+def ids(answer) -> list[str]:
+    return answer["ordered_ids"].tolist()
+
+
+def by_hand(user: list[int], age: float, device: int, clock: list[float], seen: set[int] = frozenset()):
+    """Ordered ids and scores out of the weights and tables alone."""
+    weights, table = tiny_payload.weights(), tiny_payload.embedding_table()
+    age_norm = (age - 40.25) / 12.5
+    query = np.array([*user, device, age_norm, *clock]) @ weights["query_tower"]
+    candidates = [n for n in np.argsort(-(tiny_payload.item_vectors() @ query)) if n not in seen][:30]
+    vocabulary = {name: {v: 3 + n for n, v in enumerate(values)}
+                  for name, values in tiny_payload.transforms()["vocabulary"].items()}
+    scores = []
+    for n in candidates:
+        item = tiny_payload.items()[ITEM_IDS[n]]
+        codes = [vocabulary[name][item[name]] for name in ("category_l1", "category_l2", "item_gender")]
+        price = (np.log(item["price"]) - 3.5) / 1.25
+        row = [*user, device, 3 + n, *codes, age_norm, *clock, price, *table[3 + n]]
+        scores.append(1 / (1 + np.exp(-(np.array(row) @ weights["dlrm_ranking"])[0])))
+    best = np.argsort(-np.array(scores), kind="stable")[:TOPK]
+    return [ITEM_IDS[candidates[b]] for b in best], [scores[b] for b in best]
+
+
+CLOCK = [float(np.sin(2 * np.pi * 8 / 24)), float(np.cos(2 * np.pi * 8 / 24)), float(np.sin(2 * np.pi * 3 / 7)),
+         float(np.cos(2 * np.pi * 3 / 7))]  # AS_OF: Thursday, 8 o'clock
+
+
+def test_known_visitor_by_hand(pipeline):
+    answer = pipeline.run(request("user-1", "desktop"))
+    expected_ids, expected_scores = by_hand([4, 3, 2, 4], 29.0, 4, CLOCK)
+    assert ids(answer) == expected_ids
+    np.testing.assert_allclose(answer["ordered_scores"], expected_scores, atol=1e-5)
+    assert set(answer) == set(ANSWER)
+    assert (answer["query_release"].tolist(), answer["ranker_release"].tolist()) == ([5], [6])
+    assert (answer["user_degraded"].tolist(), answer["filter_degraded"].tolist()) == ([0], [0])
+
+
+def test_cold_visitor_by_hand_with_seen_items_and_a_live_category(pipeline, shop, valkey):
+    commands = valkey.client(VISITOR_DATABASE).pipeline()
+    now = float(valkey.client().time()[0])
+    bloom.add_commands(commands, "new", ["item-03", "item-11"], bloom.day_of(now), shop.settings.seen_days)
+    commands.execute()
+    push_top_category(shop.store, "new", "tools", AS_OF)
+    answer = pipeline.run(request("new", "mobile", AS_OF + 86_400))
+    friday = [*CLOCK[:2], float(np.sin(2 * np.pi * 4 / 7)), float(np.cos(2 * np.pi * 4 / 7))]
+    assert ids(answer) == by_hand([2, 2, 5, 5], 40.25, 3, friday, seen={3, 11})[0]
+
+
+def test_a_cold_visitors_list_changes_with_device_and_hour(pipeline):
+    scores = {(device, hour): pipeline.run(request("nobody", device, AS_OF + 3_600 * hour))["ordered_scores"].tobytes()
+              for device in ("mobile", "desktop", None) for hour in (0, 6)}
+    assert len(set(scores.values())) == len(scores)
+
+
+def test_the_same_request_gives_the_same_bytes(pipeline):
+    first, second = (pipeline.run(request("user-3", "mobile")) for _ in range(2))
+    assert all(first[name].tobytes() == second[name].tobytes() for name in ANSWER if name != "ordered_ids")
+    assert ids(first) == ids(second)
+
+
+@pytest.mark.parametrize("user_id", ["user-0", "nobody", "-1", "", "ü:*\n"])
+def test_always_a_full_list_of_catalogue_items_each_once(pipeline, user_id):
+    answer = pipeline.run(request(user_id, None, None))
+    assert len(ids(answer)) == TOPK == len(set(ids(answer))) and set(ids(answer)) <= set(ITEM_IDS)
+    assert np.isfinite(answer["ordered_scores"]).all() and (np.diff(answer["ordered_scores"]) <= 0).all()
+
+
+def test_without_the_store_a_known_visitor_gets_the_cold_list_marked_degraded(pipeline, valkey):
+    cold = pipeline.run(request("nobody"))
+    valkey.kill()
+    answer = pipeline.run(request("user-1"))
+    assert ids(answer) == ids(cold)
+    assert (answer["user_degraded"].tolist(), answer["filter_degraded"].tolist()) == ([1], [1])
+
+
+def test_every_tensor_is_of_its_declared_form(pipeline):
+    tensors = pipeline.trace(request("user-1", "desktop"))
+    for model in STAGES:
+        for spec in stage_class(model).outputs:
+            spec.check(tensors[spec.name])
+
+
+def test_a_request_without_a_user_or_of_a_wrong_type_is_refused(pipeline):
+    with pytest.raises(StageInputInvalid, match="feast_user_lookup needs the tensor user_id"):
+        pipeline.run({"timestamp": np.array([AS_OF])})
+    with pytest.raises(StageInputInvalid, match=r"timestamp must be INT64\[1\], got float64 \[1\]"):
+        pipeline.run({**request("u"), "timestamp": np.array([float("nan")])})
+
+
+def test_stages_must_follow_one_another():
+    decoder = stage_class("item_id_decoder")(ITEM_IDS)
+    with pytest.raises(ValueError, match="item_id_decoder needs ordered_items, which no stage before it gives"):
+        Pipeline([decoder])
+
+
+def test_a_changed_byte_of_a_release_is_refused(shop, tmp_path, valkey):
+    settings = shop.settings
+    payload = tiny_payload.write_release(tmp_path, settings)
+    path = payload / "models" / "filter_seen_items" / "popularity.json"
+    path.write_text(path.read_text().replace("42", "41", 1))
+    with pytest.raises(ArtifactCorrupt, match=r"popularity\.json differs from its manifest"):
+        Pipeline.load(payload, settings)

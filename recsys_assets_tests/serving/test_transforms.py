@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+
+from recsys_assets.serving.transforms import Transforms, TransformsInvalid, Vocabulary, clock_features
+from recsys_assets_tests.serving.tiny_payload import transforms
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Transforms:
+    return Transforms.from_dict(transforms())
+
+
+def test_categorify_null_oov_and_vocabulary():
+    assert Vocabulary("x", ["b", "a"]).indices(["b", "a", None, "-1", "", "B", "zz"]).tolist() == [3, 4, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(("values", "fault"), [(["a", "a"], "twice"), (["a", "-1"], "means unknown"), ([1], "strings")])
+def test_senseless_vocabularies_are_refused(values, fault):
+    with pytest.raises(TransformsInvalid, match=f"vocabulary.gender .*{fault}"):
+        Vocabulary("gender", values)
+
+
+def test_buckets_count_the_boundaries_at_or_below(compiled):
+    ages = np.array([0, 17.999, 18, 24.999, 25, 34, 35, 49.5, 50, 64.999, 65, 100], dtype=np.float32)
+    oracle = [sum(age >= boundary for boundary in (18, 25, 35, 50, 65)) for age in ages]
+    # bucket 0 never occurred in training: out of vocabulary; bucket b has index 2 + b
+    assert compiled.age_binned(ages).tolist() == [2 + bucket if bucket else 2 for bucket in oracle]
+
+
+def test_user(compiled):
+    cat, cont = compiled.user(np.array(["user-2", "F", "tools"], dtype=object), np.array([35], dtype=np.float32))
+    assert cat.tolist() == [5, 4, 5, 5] and cat.dtype == np.int32
+    assert cont.tolist() == [np.float32((35 - 40.25) / 12.5)] and cont.dtype == np.float32
+
+
+def test_masked_user_is_out_of_vocabulary_with_the_mean_age(compiled):
+    cat, cont = compiled.user(np.array(["-1"] * 3, dtype=object), np.array([np.nan], dtype=np.float32))
+    assert cat.tolist() == [2, 2, 2, 3 + 2]  # 40.25 lies in bucket 3
+    assert cont.tolist() == [0.0]
+
+
+# golden: 2025-10-09T08:53:20Z is a Thursday (3), 1970-01-01T00:00Z too, 2026-02-28T23:59:59Z a Saturday (5)
+@pytest.mark.parametrize(("timestamp", "hour", "weekday"), [
+    (1_760_000_000, 8, 3), (0, 0, 3), (1_772_323_199, 23, 5), (1_772_323_200, 0, 6), (253_402_300_799, 23, 4)])
+def test_clock(timestamp, hour, weekday):
+    angles = (2 * math.pi * hour / 24, 2 * math.pi * weekday / 7)
+    expected = [function(angle) for angle in angles for function in (math.sin, math.cos)]
+    np.testing.assert_allclose(clock_features(np.array([timestamp]))[0], expected, atol=6e-8)
+
+
+def test_context(compiled):
+    cat, cont = compiled.context("desktop", np.array([1_760_000_000]))
+    assert cat.tolist() == [4] and cont.shape == (4,) and (cat.dtype, cont.dtype) == (np.int32, np.float32)
+    assert [compiled.context(device, np.array([0]))[0].tolist() for device in ("-1", "toaster")] == [[2], [2]]
+
+
+def test_items(compiled):
+    codes = compiled.item_codes(["books", "x"], ["style-7", "-1"], ["M", "F"])
+    assert codes.tolist() == [[4, 10, 5], [2, 2, 4]]
+    cat, cont = compiled.items(np.array([3, 4], np.int32), codes, np.array([1.0, 24_999.99], np.float32))
+    assert cat.tolist() == [[3, 4, 10, 5], [4, 2, 2, 4]] and cat.dtype == np.int32
+    expected = [[(math.log(price) - 3.5) / 1.25] for price in (1.0, float(np.float32(24_999.99)))]
+    assert cont.tolist() == np.float32(expected).tolist() and cont.dtype == np.float32
+
+
+def test_no_item_gives_no_row(compiled):
+    cat, cont = compiled.items(np.zeros(0, np.int32), np.zeros((0, 3), np.int32), np.zeros(0, np.float32))
+    assert cat.shape == (0, 4) and cont.shape == (0, 1)
+
+
+def broken(**changes: object) -> dict:
+    content = copy.deepcopy(transforms())
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        target = content
+        for parent in parents:
+            target = target[parent]
+        if value is None:
+            del target[last]
+        else:
+            target[last] = value
+    return content
+
+
+@pytest.mark.parametrize(("content", "fault"), [
+    (broken(vocabulary__gender=None), "'gender'"),
+    (broken(mean_age=None), "'mean_age'"),
+    (broken(cardinality__item_id=7), "cardinality.item_id is 7, but the vocabulary makes it 43"),
+    (broken(age__std=0.0), "age needs a finite mean and std > 0"),
+    (broken(price_log__mean=float("nan")), "price_log needs a finite mean"),
+    (broken(age_boundaries=[18, 18]), "age_boundaries must ascend"),
+])
+def test_a_broken_export_is_refused_and_the_part_named(content, fault):
+    with pytest.raises(TransformsInvalid, match=fault):
+        Transforms.from_dict(content)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from recsys_assets.lib.feature_store import push_top_category
+from recsys_assets.serving.online_features import OnlineFeatures
+from recsys_assets.serving.stage import StageFileCorrupt
+from recsys_assets.serving.stages.user_lookup import FeastUserLookup
+from recsys_assets.serving.stores import StoreUnavailable
+from recsys_assets.settings import FEAST_DATABASE
+from recsys_assets_tests.serving import tiny_store
+from recsys_assets_tests.serving.silent_server import SilentServer
+from recsys_assets_tests.serving.tiny_store import AS_OF
+
+pytestmark = pytest.mark.services
+MEAN_AGE = 40.25
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory, valkey_process):
+    settings = tiny_store.settings_on(tmp_path_factory.mktemp("home"), valkey_process)
+    return SimpleNamespace(settings=settings, store=tiny_store.apply_views(settings))
+
+
+@pytest.fixture
+def lookup(shop, valkey):
+    tiny_store.write_users(shop.store)
+    return FeastUserLookup(OnlineFeatures.open(shop.settings, shop.settings.store_timeout_ms), MEAN_AGE)
+
+
+def ask(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> tuple[list[str], float, int]:
+    found = stage.run({"user_id": np.array([user_id], dtype=object), "context_timestamp": np.array([now])})
+    for spec in stage.outputs:
+        spec.check(found[spec.name])
+    return found["user_raw"].tolist(), float(found["user_age"][0]), int(found["user_degraded"][0])
+
+
+def test_known_visitor(lookup):
+    assert ask(lookup, "user-1") == (["user-1", "M", "-1"], 29.0, 0)
+
+
+def test_unknown_visitor_gets_the_defaults_of_training(lookup):
+    assert ask(lookup, "nobody") == (["-1", "-1", "-1"], MEAN_AGE, 0)
+
+
+def test_half_known_visitor_keeps_the_id(lookup, shop):
+    tiny_store.write_online(shop.store, "user_features", "user_id", {"half": {"age": None, "gender": "F"}})
+    assert ask(lookup, "half") == (["half", "F", "-1"], MEAN_AGE, 0)
+
+
+@pytest.mark.parametrize(("user_id", "raw"), [("user-1", ["user-1", "M", "tools"]), ("nobody", ["-1", "-1", "tools"])])
+def test_live_top_category_is_kept_for_24_hours(lookup, shop, user_id, raw):
+    push_top_category(shop.store, user_id, "tools", AS_OF + 10)
+    assert ask(lookup, user_id, AS_OF + 10 + 86_400)[0] == raw
+    assert ask(lookup, user_id, AS_OF + 10 + 86_401)[0] == [*raw[:2], "-1"]
+    assert ask(lookup, user_id, AS_OF)[0] == raw  # a clock that lags behind the event
+
+
+def test_anonymous_visitors_share_nothing(lookup, shop):
+    push_top_category(shop.store, "-1", "tools", AS_OF)
+    assert ask(lookup, "-1") == (["-1", "-1", "-1"], MEAN_AGE, 0)
+
+
+@pytest.mark.parametrize("user_id", ["", "a b", "ünï", "user-1\n", "a:b*", "x" * 5_000])
+def test_odd_ids_are_just_unknown(lookup, user_id):
+    assert ask(lookup, user_id) == (["-1", "-1", "-1"], MEAN_AGE, 0)
+
+
+def test_a_dead_store_gives_defaults_and_it_recovers_by_itself(lookup, valkey):
+    assert ask(lookup, "user-1")[2] == 0
+    valkey.kill()
+    for _ in range(5):
+        assert ask(lookup, "user-1") == (["-1", "-1", "-1"], MEAN_AGE, 1)
+    valkey.start()
+    deadline = time.monotonic() + 10
+    while (answer := ask(lookup, "user-1"))[2] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert answer == (["user-1", "M", "-1"], 29.0, 0)
+
+
+def test_a_hanging_store_is_tried_once_a_visitor_and_then_spared(shop):
+    """redis-py's own default would try each read four times; the breaker lets three visitors try."""
+    with SilentServer() as server:
+        settings = shop.settings.model_copy(update={"valkey_port": server.port})
+        stage = FeastUserLookup(OnlineFeatures.open(settings, timeout_ms=20), MEAN_AGE)
+        assert [ask(stage, "user-1")[2] for _ in range(6)] == [1] * 6
+        assert server.connections == 3
+
+
+def test_a_value_of_the_wrong_type_degrades_that_visitor_only(lookup, shop, valkey):
+    client = valkey.client(FEAST_DATABASE)
+    key = next(key for key in client.keys("*") if b"user-1" in key)
+    client.delete(key)
+    client.set(key, "not a hash")
+    assert ask(lookup, "user-1")[2] == 1
+    assert ask(lookup, "user-2") == (["user-2", "F", "-1"], 38.0, 0)
+    client.delete(key)
+    client.hset(key, mapping={b"_ts:user_features": b"\xff\xff\xff"})
+    assert ask(lookup, "user-1")[2] == 1
+
+
+def test_the_stage_opens_while_the_store_is_down(shop, valkey, tmp_path):
+    (tmp_path / "user_defaults.json").write_text('{"mean_age": 40.25}')
+    valkey.kill()
+    stage = FeastUserLookup.open(tmp_path, shop.settings, 1)
+    assert ask(stage, "user-1")[2] == 1
+
+
+def test_defaults_without_a_mean_age_are_refused(shop, valkey, tmp_path):
+    (tmp_path / "user_defaults.json").write_text('{"age": 40}')
+    with pytest.raises(StageFileCorrupt, match=r"user_defaults.json.*mean_age"):
+        FeastUserLookup.open(tmp_path, shop.settings, 1)
+
+
+def test_batched_read_names_what_is_stored(shop, valkey):
+    tiny_store.write_items(shop.store, count=3)
+    features = OnlineFeatures.open(shop.settings, 500)
+    rows = features.read(["item_features:price", "item_features:category_l1"], "item_id", ["item-02", "gone", "item-00"])
+    assert [{name: feature.value for name, feature in row.items()} for row in rows] == [
+        {"price": 12.39, "category_l1": "tools"}, {}, {"price": 4.99, "category_l1": "footwear"}]
+    assert rows[0]["price"].timestamp == AS_OF
+    valkey.kill()
+    with pytest.raises(StoreUnavailable):
+        features.read(["item_features:price"], "item_id", ["item-00"])

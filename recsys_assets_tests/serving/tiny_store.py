@@ -1,0 +1,50 @@
+"""The tiny shop's features in a real Feast store on a real Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+from feast import FeatureStore
+
+from recsys_assets.lib import feature_store
+from recsys_assets.settings import Settings
+from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, USERS, items
+
+AS_OF = 1_760_000_000  # 2025-10-09T08:53:20Z, a Thursday
+
+
+def settings_on(home: Path, valkey: Any, **values: Any) -> Settings:
+    """Settings of a home on the test's Valkey; a time limit that a busy test machine keeps."""
+    return Settings(home=home, scale="tiny", valkey_port=valkey.port, **{"store_timeout_ms": 500, **values})
+
+
+def apply_views(settings: Settings) -> FeatureStore:
+    """Registry with the project's own views; nothing is online yet."""
+    users = pl.DataFrame([{"user_id": user, **row} for user, row in USERS.items()])
+    catalogue = pl.DataFrame([{"item_id": item_id, **row} for item_id, row in items().items()])
+    activity = pl.DataFrame({"user_id": ["user-0"], "top_category": ["books"], "timestamp": [AS_OF]})
+    feature_store.write_offline(settings, users, catalogue, activity, AS_OF)
+    store = feature_store.open_store(settings)
+    feature_store.apply_features(store, settings)
+    return store
+
+
+def write_online(store: FeatureStore, view: str, key: str, rows: Mapping[str, Mapping[str, Any]],
+                 timestamp: float = AS_OF) -> None:
+    """Rows by entity id, straight into the online store."""
+    frame = pd.DataFrame([{key: entity, **row} for entity, row in rows.items()])
+    frame["event_timestamp"] = pd.to_datetime(round(timestamp * 1e6), unit="us", utc=True)
+    store.write_to_online_store(view, frame)
+
+
+def write_users(store: FeatureStore) -> None:
+    write_online(store, "user_features", "user_id", USERS)
+
+
+def write_items(store: FeatureStore, count: int = len(ITEM_IDS)) -> None:
+    """The first items of the catalogue, as the snapshot has them."""
+    write_online(store, "item_features", "item_id", dict(list(items().items())[:count]))

@@ -1,0 +1,81 @@
+"""The asset graph: it loads, its order is the data's, and every asset says what it is."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from recsys_assets import compute
+
+STAGES = {"raw", "features", "embeddings", "feature_store", "retrieval", "ranking", "evaluation", "fine_tune", "serving"}
+HEAVY = ["features/workflows", "features/datasets", "embeddings/text", "embeddings/image_encoder", "embeddings/image",
+         "retrieval/two_tower", "ranking/dlrm", "fine_tune/query_tower", "fine_tune/dlrm"]
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory) -> dg.Definitions:
+    from recsys_assets.definitions import defs
+
+    return defs()
+
+
+@pytest.fixture(scope="module")
+def graph(definitions: dg.Definitions):
+    return definitions.resolve_asset_graph()
+
+
+def test_every_asset_is_in_its_stage_and_says_what_it_is(graph):
+    keys = graph.get_all_asset_keys()
+    assert len(keys) >= 25
+    for key in keys:
+        node = graph.get(key)
+        assert key.path[0] in STAGES and node.group_name == key.path[0], key
+        assert node.description and "In:" in node.description and "Out:" in node.description, key
+        assert node.owners, key
+        assert 1 <= len(node.kinds) <= 3, key
+
+
+def test_data_flows_one_way(graph):
+    """Upstream of every stage, in the order of the mission; nothing flows back."""
+    for earlier, later in [("raw/interactions", "features/interactions"), ("features/interactions", "features/masked_train"),
+                           ("features/masked_train", "features/datasets"), ("features/workflows", "features/datasets"),
+                           ("features/datasets", "retrieval/two_tower"), ("embeddings/aligned", "retrieval/two_tower"),
+                           ("retrieval/two_tower", "retrieval/item_vectors"), ("retrieval/item_vectors", "retrieval/faiss_index"),
+                           ("features/datasets", "ranking/dlrm"), ("ranking/dlrm", "serving/onnx_exports"),
+                           ("serving/onnx_exports", "serving/release"), ("serving/release", "serving/champion"),
+                           ("fine_tune/rows", "fine_tune/dlrm"), ("fine_tune/release", "serving/champion")]:
+        assert dg.AssetKey.from_user_string(earlier) in graph.get(dg.AssetKey.from_user_string(later)).parent_keys, (earlier, later)
+    assert graph.toposorted_asset_keys_by_level  # raises on a cycle
+
+
+def test_the_as_of_window_maps_to_exactly_its_days(graph):
+    from recsys_assets import partitions
+    from recsys_assets.settings import get_settings
+
+    as_of = partitions.first_as_of(get_settings())
+    for key, days in [("features/workflows", partitions.train_days(as_of)), ("features/datasets", partitions.window_days(as_of))]:
+        asset = dg.AssetKey.from_user_string(key)
+        mapping = graph.get_partition_mapping(asset, dg.AssetKey(["features", "interactions"]))
+        found = mapping.get_upstream_mapped_partitions_result_for_partitions(
+            partitions.as_of().subset_with_partition_keys([as_of]), partitions.as_of(), partitions.daily())
+        assert sorted(found.partitions_subset.get_partition_keys()) == days, key
+
+
+def test_heavy_assets_carry_their_compute_profile_and_a_pool(definitions):
+    for name in HEAVY:
+        op = definitions.resolve_assets_def(dg.AssetKey.from_user_string(name)).op
+        assert op.tags.get(compute.PROFILE) and compute.K8S_CONFIG in op.tags, name
+        assert op.pool, name
+
+
+def test_jobs_and_sensors(definitions):
+    jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
+    assert jobs == {"catalogue", "daily_ingest", "feature_store_refresh", "full_training", "promote", "fine_tune"}
+    assert {sensor.name for sensor in definitions.sensors} == {"new_day", "ingested_day"}
+
+
+def test_gates_block(graph):
+    blocking = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
+    assert blocking >= {("raw/interactions", "contract"), ("features/datasets", "parity"), ("ranking/dlrm", "auc"),
+                        ("evaluation/offline", "recall_above_popularity"), ("serving/onnx_exports", "parity"),
+                        ("serving/release", "gate"), ("fine_tune/release", "gate")}
