@@ -34,7 +34,7 @@ def configured(**overrides: object) -> Settings:
 
 
 def say(message: str) -> None:
-    console.print(message, highlight=False)
+    console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -79,7 +79,7 @@ def simulate(scale: Scale = None, catalogue: Catalogue = None) -> None:
 
 @app.command()
 def materialize(scale: Scale = None, catalogue: Catalogue = None,
-                as_of: Annotated[str | None, typer.Option(help="As-of day of the full training; default: the first whole window.")] = None) -> None:
+                as_of: Annotated[str | None, typer.Option(help="As-of day; default: the first whole window.")] = None) -> None:
     """Materialise the full graph: landing zone → daily partitions → full training → a release."""
     from recsys_assets import pipeline, services
 
@@ -142,7 +142,8 @@ def recommend(user_id: str, device: Annotated[str | None, typer.Option(help="mob
     table = Table("item", "score", "title", "category", "style", "price", title=f"{user_id} · release {answer['release']}"
                   + (" · degraded" if answer["degraded"] else ""))
     for item in answer["items"]:
-        table.add_row(item["item_id"], f"{item['score']:.4f}", item["title"], item["category_l1"], item["category_l2"], f"{item['price']:.2f}")
+        table.add_row(item["item_id"], f"{item['score']:.4f}", item["title"], item["category_l1"], item["category_l2"],
+                      f"{item['price']:.2f}")
     Console().print(table)
 
 
@@ -166,7 +167,7 @@ def _fail_on(error: type[Exception], action):
     try:
         return action()
     except error as failure:
-        console.print(f"[red]{failure}[/]", highlight=False)
+        console.print(str(failure), style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
 
 

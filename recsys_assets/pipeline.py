@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Clock:
         return round(time.monotonic() - self.start, 1)
 
     def say(self, message: str) -> None:
-        console.print(f"[dim]{self.seconds:6.1f}s[/]  {message}", highlight=False)
+        console.print(f"{self.seconds:6.1f}s  {message}", highlight=False, markup=False, soft_wrap=True)
 
 
 def simulate(settings: Settings, clock: Clock | None = None) -> None:
@@ -59,7 +60,8 @@ def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: 
 
     from recsys_assets.definitions import defs
 
-    definitions = defs() if callable(defs) else defs
+    _warnings_into(settings.home / "logs" / "warnings.log")
+    definitions = defs()
     with dg.DagsterInstance.get() as instance:
         for number, (name, partition) in enumerate(jobs, 1):
             label = f"{name}{f' [{partition}]' if partition else ''}"
@@ -75,6 +77,17 @@ def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: 
                          for event in materialized)
             clock.say(f"({number}/{len(jobs)}) {label}: {len(materialized)} assets, {reused} reused, "
                       f"{time.monotonic() - started:.1f} s")
+
+
+def _warnings_into(path: Path) -> None:
+    """Libraries' warnings to a log: a terminal of deprecations hides the one line that matters."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+        with open(path, "a") as log:
+            log.write(warnings.formatwarning(message, category, filename, lineno))
+
+    warnings.showwarning = show
 
 
 def _reason(result: Any) -> str:

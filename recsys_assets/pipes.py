@@ -83,7 +83,7 @@ class TrainingClient(dg.ConfigurableResource):
         if not settings.training_python.exists():
             raise dg.Failure(f"the training environment's interpreter {settings.training_python} does not exist; run "
                              "`make setup`, or set RECSYS_TRAINING_PYTHON", allow_retries=False)
-        log = settings.home / "logs" / "training" / f"{context.run_id}-{target}-{context.retry_number}.log"
+        log = settings.home / "logs" / "training" / f"{context.run.run_id}-{target}-{context.retry_number}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         context.log.info(f"{target} runs in the training environment; its output goes to {log}")
         # the shell only redirects: exec leaves the step itself as our child, so that its signals and exit code are ours

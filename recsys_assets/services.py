@@ -79,6 +79,8 @@ def up(settings: Settings, only: Collection[str] | None = None, progress: Progre
     except ProcessError as error:
         raise ServiceError(str(error)) from error
     names, failures = {s.name for s in starting}, []
+    if "triton" in names:
+        _mend_repository(settings, progress)
     futures: dict[str, Future[None]] = {}
 
     def start(service: Service) -> None:
@@ -158,6 +160,19 @@ def prepare_dagster_home(settings: Settings) -> Path:
 def _process(settings: Settings, name: str) -> psutil.Process | None:
     record = processes.read_record(settings.home / "run", name)
     return record.process() if record is not None else None
+
+
+def _mend_repository(settings: Settings, progress: Progress) -> None:
+    """Before Triton reads it: a promotion that died is finished or undone, and the models get the present code."""
+    from recsys_assets.serving import promotion
+    from recsys_assets.serving.repository import ModelRepository
+
+    try:
+        promotion.recover(settings, log=progress)
+    except promotion.PromotionError as error:
+        raise ServiceError(f"triton was not started: {error}") from error
+    for model in ModelRepository(settings.model_repository).refresh_code():
+        progress(f"the code of {model} has changed; its published versions have the present one now")
 
 
 def _chosen(settings: Settings, only: Collection[str] | None) -> list[Service]:
@@ -257,21 +272,12 @@ def valkey_answers(settings: Settings) -> bool:
 def _triton(settings: Settings) -> Service:
     server = TritonServer(settings)
 
-    def spawn() -> Record:
-        from recsys_assets.serving import promotion
-        from recsys_assets.serving.repository import ModelRepository
-
-        # before it reads the repository: a promotion that died would otherwise be served half
-        promotion.recover(settings, log=lambda line: None)
-        ModelRepository(settings.model_repository).refresh_code()
-        return server.spawn()
-
     def detail() -> str:
         serving = champion(settings)
         return f"release {serving.release}, generation {serving.generation}" if serving else "no release promoted yet"
 
     address = f"{settings.triton_host}:{settings.triton_grpc_port}"
-    return Service("triton", address, spawn, server.ready, ports=tuple(server.ports), needs=("valkey",),
+    return Service("triton", address, server.spawn, server.ready, ports=tuple(server.ports), needs=("valkey",),
                    limit=READY_LIMIT, grace=15.0, after_stop=server.clean_shared_memory, detail=detail)
 
 
@@ -283,7 +289,7 @@ def _gateway(settings: Settings) -> Service:
 
 def _consumer(settings: Settings) -> Service:
     return Service("consumer", "", _python(settings, "consumer", ["recsys_assets.serving.consumer"]),
-                   lambda: _log_says(settings, "consumer", "consuming as"), needs=("valkey",))
+                   lambda: _log_says(settings, "consumer", "is up"), needs=("valkey",))
 
 
 def _code_server(settings: Settings) -> Service:

@@ -185,3 +185,18 @@ def test_dagsters_files_are_valid(settings):
     (origin,) = location_origins_from_yaml_paths([str(dagster_home.workspace_file(settings))])
     assert (origin.host, origin.port, origin.location_name) == ("127.0.0.1", settings.code_server_port, "recsys_assets")
     assert json.dumps(dagster_home.environment(settings))
+
+
+def test_triton_starts_empty_after_a_promotion_that_died(settings):
+    """Whatever a dead promotion left in the repository is put right before the server reads it."""
+    repository = settings.model_repository
+    (repository / "ensemble_model" / "1").mkdir(parents=True)
+    (repository / "ensemble_model" / "config.pbtxt").write_text("half a promotion")
+    (repository / "query_tower" / "1").mkdir(parents=True)
+    write_json(settings.home / "serving" / "promotion.json", {
+        "release": 1, "leaving": None, "champion": {}, "new_versions": [["query_tower", 1]], "ensemble": None,
+        "configs": {"query_tower": None}, "step": "loaded", "started": 0.0})
+    lines: list[str] = []
+    (found,) = services.up(settings, ["triton"], lines.append)
+    assert found.running and found.detail == "no release promoted yet"
+    assert "undoing" in lines[0] and list(repository.iterdir()) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,7 +102,8 @@ def materialize_online(settings: Settings, day: str, *, features: Artifact, user
     start, end = day_bounds(day)
     feature_store.write_offline(settings, pl.read_parquet(users.path("users.parquet")), pl.read_parquet(items.path("items.parquet")),
                                 pl.read_parquet(features.path("user_activity.parquet")), start)
-    return feature_store.materialize(settings, start, end)
+    with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress; the run's metadata has the counts
+        return feature_store.materialize(settings, start, end)
 
 
 def publish_popularity(settings: Settings, interactions: Sequence[Artifact], items: Artifact) -> pl.DataFrame:

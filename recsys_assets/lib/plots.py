@@ -164,5 +164,5 @@ def reliability_chart(title: str, table: Sequence[Mapping[str, float]]) -> str:
     for x, y in zip(predicted, observed, strict=True):
         canvas.point(x, y, PALETTE[0], 3.5)
     canvas.text(WIDTH - _RIGHT, 420 - 8, "predicted", anchor="end")
-    canvas.text(8, _TOP - 2, "observed")
+    canvas.text(8, 22, "observed")
     return canvas.markdown(title)

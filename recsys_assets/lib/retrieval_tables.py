@@ -22,7 +22,8 @@ def write_item_vectors(two_tower: Artifact, aligned: Artifact, target: Path) -> 
     """item_vectors.npy [I, 64] and item_index.npy int32 [I]."""
     with np.load(aligned.path("item_tower_inputs.npz"), allow_pickle=False) as stored:
         inputs = dict(stored)
-    vectors = item_tables.item_vectors(two_tower.path("item_tower.onnx"), inputs, np.load(aligned.path("embedding_table.npy"), allow_pickle=False))
+    table = np.load(aligned.path("embedding_table.npy"), allow_pickle=False)
+    vectors = item_tables.item_vectors(two_tower.path("item_tower.onnx"), inputs, table)
     np.save(target / "item_vectors.npy", vectors, allow_pickle=False)
     np.save(target / "item_index.npy", inputs["index"].astype(np.int32), allow_pickle=False)
     return {"rows": len(vectors), "dim": vectors.shape[1]}

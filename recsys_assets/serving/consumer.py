@@ -31,6 +31,7 @@ from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
 logger = logging.getLogger(__name__)
 
 BATCH, BLOCK_MS = 200, 200
+DEFINITIONS_PAUSE = 2.0  # seconds between looks for Feast's definitions
 LAND_EVENTS, LAND_SECONDS = 500, 3.0
 STORE_LIMIT_MS = 5_000  # nobody waits for these calls; only a hanging server must not hold the process for ever
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
@@ -169,13 +170,26 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        consumer = Consumer(get_settings(), arguments.name, stop)
-    except FeatureStoreError as error:
-        raise SystemExit(f"the consumer cannot start: {error}") from error
-    logger.info("consuming as %s", arguments.name)
-    consumer.run()
+    logger.info("%s is up", arguments.name)
+    consumer = _when_defined(get_settings(), arguments.name, stop)
+    if consumer is not None:
+        logger.info("consuming as %s", arguments.name)
+        consumer.run()
     logger.info("stopped; everything read is landed")
+
+
+def _when_defined(settings: Settings, name: str, stop: threading.Event) -> Consumer | None:
+    """The consumer, once Feast knows its views; a fresh home has none yet. None: stopped before that."""
+    told = False
+    while not stop.is_set():
+        try:
+            return Consumer(settings, name, stop)
+        except FeatureStoreError as error:
+            if not told:
+                logger.warning("waiting; events stay in the stream meanwhile: %s", error)
+                told = True
+            stop.wait(DEFINITIONS_PAUSE)
+    return None
 
 
 if __name__ == "__main__":

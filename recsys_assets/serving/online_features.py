@@ -14,8 +14,9 @@ from recsys_assets.settings import Settings
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-#: A value that no Feast client wrote does not parse: the store is as good as absent for that read.
-READ_ERRORS: tuple[type[Exception], ...] = (*STORE_ERRORS, DecodeError)
+#: A value that no Feast client wrote does not parse, or gives a time outside the calendar: the store is as good as
+#: absent for that read.
+READ_ERRORS: tuple[type[Exception], ...] = (*STORE_ERRORS, DecodeError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from recsys_assets.serving.stage import Stage, StageError, StageInputInvalid, Tensors, TensorSpec
+from recsys_assets.serving.stage import Stage, StageError, Tensors, TensorSpec
 from recsys_assets.serving.stages.registry import stage_class
 from recsys_assets.settings import get_settings
 
 
-def decode_strings(name: str, values: np.ndarray) -> np.ndarray:
-    """Triton's bytes → an object array of str of the same shape; raises StageInputInvalid naming the tensor."""
-    try:
-        texts = [value.decode() for value in values.reshape(-1)]
-    except UnicodeDecodeError as error:
-        raise StageInputInvalid(f"{name} must be UTF-8: {error}") from error
-    decoded = np.empty(len(texts), dtype=np.object_)
-    decoded[:] = texts
+def decode_strings(values: np.ndarray) -> np.ndarray:
+    r"""Triton's bytes → an object array of str of the same shape; bytes that are no UTF-8 become ``\xNN``.
+
+    Never an error: where one of two steps that run side by side in an ensemble fails, Triton 24.10 may crash as a
+    whole (it releases the request under the other step), so a bad id is just that of an unknown visitor.
+    """
+    decoded = np.empty(values.size, dtype=np.object_)
+    decoded[:] = [value.decode(errors="backslashreplace") for value in values.reshape(-1)]
     return decoded.reshape(values.shape)
 
 
@@ -50,7 +50,7 @@ def model_class(name: str) -> type:
         if tensor is None:
             return None
         values = tensor.as_numpy()
-        return decode_strings(spec.name, values) if spec.dtype == "STRING" else values
+        return decode_strings(values) if spec.dtype == "STRING" else values
 
     def write(spec: TensorSpec, values: np.ndarray) -> Any:
         if spec.dtype == "STRING":

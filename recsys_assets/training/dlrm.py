@@ -31,11 +31,12 @@ def train_dlrm(step: Step[Params]) -> None:
 
     params, datasets = step.params, step.input("datasets")
     schema = loaders.read_schema(datasets)
+    loaders.check_cardinality(step.file("workflows", "transforms.json"), schema)
     table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
     rows = loaders.read_rows(datasets / "train")
     size = loaders.batch_size(len(rows), params.batch_size)
     step.log(f"{len(rows)} rows, {rows[c.CLICK].mean():.1%} clicked, batches of {size}")
-    loader = loaders.make_loader(rows, schema, table, size, targets=True)
+    loader = loaders.make_loader(rows, schema, table, size)
     shape = models.DlrmShape()
     model = models.build_dlrm(loader.output_schema, shape)
     models.fit(model, loader, step, epochs=params.epochs, learning_rate=params.learning_rate)

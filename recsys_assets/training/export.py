@@ -21,13 +21,17 @@ PARITY_ROWS = 256
 MAX_DIFFERENCE = 1e-5
 CAT, CONT, EMBEDDINGS, EMBEDDING, SCORE = "cat", "cont", "embeddings", "embedding", "score"
 
+#: A tf.function of packed matrices with one named output.
+Packed = Callable[..., "dict[str, tf.Tensor]"]
+
 
 def _signature(cat: int, cont: int, embeddings: bool) -> list[tf.TensorSpec]:
     signature = [tf.TensorSpec([None, cat], tf.int32, name=CAT), tf.TensorSpec([None, cont], tf.float32, name=CONT)]
-    return [*signature, tf.TensorSpec([None, 2 * c.EMBEDDING_DIM], tf.float32, name=EMBEDDINGS)] if embeddings else signature
+    pretrained = [tf.TensorSpec([None, 2 * c.EMBEDDING_DIM], tf.float32, name=EMBEDDINGS)] if embeddings else []
+    return signature + pretrained
 
 
-def query_function(encoder: tf.keras.Model, use_context: bool) -> Callable[..., dict[str, tf.Tensor]]:
+def query_function(encoder: tf.keras.Model, use_context: bool) -> Packed:
     """cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 5] QUERY_CONTINUOUS → embedding float32 [B, 64]."""
     cat_names, cont_names = query_columns(use_context)  # the context columns are the last of both matrices
 
@@ -38,18 +42,19 @@ def query_function(encoder: tf.keras.Model, use_context: bool) -> Callable[..., 
     return query_tower
 
 
-def item_function(encoder: tf.keras.Model) -> Callable[..., dict[str, tf.Tensor]]:
-    """cat int32 [B, 4] ITEM_CATEGORICAL, cont float32 [B, 1], embeddings float32 [B, 128] → embedding float32 [B, 64]."""
+def item_function(encoder: tf.keras.Model) -> Packed:
+    """cat int32 [B, 4] ITEM_CATEGORICAL, cont float32 [B, 1], embeddings float32 [B, 128] → embedding [B, 64]."""
 
     @tf.function(input_signature=_signature(len(c.ITEM_CATEGORICAL), len(c.ITEM_CONTINUOUS), True))
     def item_tower(cat: tf.Tensor, cont: tf.Tensor, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {EMBEDDING: encoder(features(cat, c.ITEM_CATEGORICAL, cont, c.ITEM_CONTINUOUS, embeddings), training=False)}
+        named = features(cat, c.ITEM_CATEGORICAL, cont, c.ITEM_CONTINUOUS, embeddings)
+        return {EMBEDDING: encoder(named, training=False)}
 
     return item_tower
 
 
-def ranker_function(model: tf.keras.Model) -> Callable[..., dict[str, tf.Tensor]]:
-    """cat int32 [N, 9], cont float32 [N, 6], embeddings float32 [N, 128] → score float32 [N], the click's probability."""
+def ranker_function(model: tf.keras.Model) -> Packed:
+    """cat int32 [N, 9], cont float32 [N, 6], embeddings float32 [N, 128] → score float32 [N], the probability."""
 
     @tf.function(input_signature=_signature(len(c.RANKER_CATEGORICAL), len(c.RANKER_CONTINUOUS), True))
     def dlrm(cat: tf.Tensor, cont: tf.Tensor, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -59,7 +64,7 @@ def ranker_function(model: tf.keras.Model) -> Callable[..., dict[str, tf.Tensor]
     return dlrm
 
 
-def apply(function: Callable[..., dict[str, tf.Tensor]], inputs: Mapping[str, np.ndarray], batch: int = 8192) -> np.ndarray:
+def apply(function: Packed, inputs: Mapping[str, np.ndarray], batch: int = 8192) -> np.ndarray:
     """The one output of a packed function for all rows."""
     rows = len(inputs[CAT])
     parts = []
@@ -76,7 +81,7 @@ def sample(inputs: Mapping[str, np.ndarray], rows: int = PARITY_ROWS) -> dict[st
     return {name: values[chosen] for name, values in inputs.items()}
 
 
-def to_onnx(function: Callable[..., dict[str, tf.Tensor]], path: Path) -> None:
+def to_onnx(function: Packed, path: Path) -> None:
     """Convert a packed function; inputs and output keep their names, and equal models become equal bytes."""
     import onnx
     import tf2onnx
@@ -145,7 +150,7 @@ def onnx_difference(path: Path, inputs: Mapping[str, np.ndarray], expected: np.n
     return difference
 
 
-def export(function: Callable[..., dict[str, tf.Tensor]], inputs: Mapping[str, np.ndarray], path: Path) -> tuple[np.ndarray, float]:
+def export(function: Packed, inputs: Mapping[str, np.ndarray], path: Path) -> tuple[np.ndarray, float]:
     """Write ONNX and check it on ``inputs``; gives TensorFlow's output and the largest difference."""
     expected = apply(function, inputs)
     to_onnx(function, path)

@@ -27,21 +27,20 @@ class Params:
 
 def fine_tune_query_tower(step: Step[Params]) -> None:
     step.start_tensorflow()
-    import numpy as np
-
     from recsys_assets import columns as c
     from recsys_assets.training import loaders, metrics, models, towers
 
     params, champion = step.params, step.input("champion")
     schema = loaders.read_schema(step.input("datasets"))
-    loaders.check_generation(champion, schema)
+    loaders.check_cardinality(step.file("champion", "config.json"), schema)
     table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
     rows = loaders.read_rows(step.file("rows", "train.parquet"), clicked=True)
     holdout = loaders.read_rows(step.file("rows", "holdout.parquet"))
     size = loaders.batch_size(len(rows), params.batch_size)
     step.log(f"{len(rows)} clicked rows, batches of {size}")
-    loader = loaders.make_loader(rows, schema, table, size, targets=False, drop_last=True)
     shape = towers.read_shape(champion)
+    inputs = schema.select_by_name(models.two_tower_columns(shape.use_context))
+    loader = loaders.make_loader(rows, inputs, table, size, drop_last=True)
     model = models.build_two_tower(loader.output_schema, shape, models.item_counts(rows[c.ITEM_ID].to_numpy(), schema))
     pair = towers.Towers.of(model, shape)
     pair.build()
@@ -52,10 +51,10 @@ def fine_tune_query_tower(step: Step[Params]) -> None:
     item_before, query_before = models.weights(pair.item), models.weights(pair.query)
     model.candidate_encoder.trainable = False
     models.fit(model, loader, step, epochs=params.epochs, learning_rate=params.learning_rate)
-    changed = [w.name for before, w in zip(item_before, pair.item.weights) if not np.array_equal(before, w.numpy())]
+    changed = models.changed(item_before, pair.item)
     if changed:
-        raise RuntimeError(f"the frozen item tower changed in {', '.join(changed)}: its vectors no longer fit the index")
-    moved = sum(not np.array_equal(before, w.numpy()) for before, w in zip(query_before, pair.query.weights))
+        raise RuntimeError(f"the frozen item tower changed in {', '.join(changed)}: its vectors no longer fit")
+    moved = len(models.changed(query_before, pair.query))
     step.report(auc_after=metrics.auc(labels, pair.scores(holdout, table)), query_weights_changed=moved, rows=len(rows),
                 holdout_rows=len(holdout), batch_size=size)
     step.log(f"holdout AUC {step.metrics['auc_before']:.4f} before, {step.metrics['auc_after']:.4f} after")

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from recsys_assets.training.step import Step, run
 
-
 FITTING = "fitting"  # where NVTabular counts values, beside the output so that it is a relative path
 
 

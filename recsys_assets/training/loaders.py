@@ -16,7 +16,8 @@ from merlin.schema import Schema
 
 from recsys_assets import columns as c
 
-_DTYPES = {**dict.fromkeys(c.RANKER_CATEGORICAL, "int32"), **dict.fromkeys(c.RANKER_CONTINUOUS, "float32"), c.CLICK: "int32"}
+_DTYPES = {**dict.fromkeys(c.RANKER_CATEGORICAL, "int32"), **dict.fromkeys(c.RANKER_CONTINUOUS, "float32"),
+           c.CLICK: "int32"}
 
 
 def read_schema(datasets: Path) -> Schema:
@@ -29,13 +30,14 @@ def cardinalities(schema: Schema) -> dict[str, int]:
     return {name: int(schema[name].properties["embedding_sizes"]["cardinality"]) for name in c.RANKER_CATEGORICAL}
 
 
-def check_generation(champion: Path, schema: Schema) -> None:
-    """Raise ValueError where a saved model was made for other vocabularies than the data set's."""
-    made_for = json.loads((champion / "config.json").read_text())["cardinality"]
-    given = cardinalities(schema)
-    if made_for != given:
-        other = ", ".join(f"{name} {made_for.get(name)} against {given[name]}" for name in given if made_for.get(name) != given[name])
-        raise ValueError(f"the champion belongs to another generation ({other}): fine-tune with its own data set artifact")
+def check_cardinality(path: Path, schema: Schema) -> None:
+    """Raise ValueError where a JSON file's ``cardinality`` (of workflows, of a model) is not the data set's own."""
+    made_for, given = json.loads(path.read_text())["cardinality"], cardinalities(schema)
+    other = [f"{name} {made_for.get(name)} against {size}" for name, size in given.items()
+             if made_for.get(name) != size]
+    if other:
+        raise ValueError(f"{path} belongs to another generation than the data set ({', '.join(other)}): "
+                         "use artifacts of one as-of day")
 
 
 def read_rows(path: Path, *, clicked: bool = False) -> pd.DataFrame:
@@ -86,16 +88,14 @@ def batch_size(rows: int, wanted: int, steps: int = 50, least: int = 32) -> int:
     return max(least, min(wanted, 2 ** int(np.log2(max(rows // steps, 1)))))
 
 
-def make_loader(rows: pd.DataFrame, schema: Schema, table: np.ndarray, size: int, *, targets: bool,
+def make_loader(rows: pd.DataFrame, schema: Schema, table: np.ndarray, size: int, *,
                 drop_last: bool = False) -> mm.Loader:
-    """Shuffled batches of all columns, with both pretrained vectors looked up per batch by item index.
+    """Shuffled batches, with both pretrained vectors looked up per batch by item index.
 
     Args:
-        targets: whether click goes along as the label.
+        schema: the columns to load; click, where it is among them, goes along as the label.
         drop_last: leave out an incomplete last batch (in-batch negatives need company).
     """
-    if not targets:
-        rows, schema = rows.drop(columns=c.CLICK), schema.without(c.CLICK)
     halves = {c.TEXT_EMBEDDING: table[:, :c.EMBEDDING_DIM], c.IMAGE_EMBEDDING: table[:, c.EMBEDDING_DIM:]}
     lookups = [EmbeddingOperator(half, lookup_key=c.ITEM_ID, embedding_name=name) for name, half in halves.items()]
     return mm.Loader(Dataset(rows[schema.column_names], schema=schema, cpu=True), batch_size=size, shuffle=True,

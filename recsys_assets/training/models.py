@@ -49,6 +49,12 @@ def query_columns(use_context: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (c.QUERY_CATEGORICAL, c.QUERY_CONTINUOUS) if use_context else (c.USER_CATEGORICAL, c.USER_CONTINUOUS)
 
 
+def two_tower_columns(use_context: bool) -> list[str]:
+    """All columns that the two towers read: a model refuses a batch that holds others."""
+    categorical, continuous = query_columns(use_context)
+    return [*categorical, *continuous, *c.ITEM_CATEGORICAL, *c.ITEM_CONTINUOUS]
+
+
 def build_two_tower(schema: Schema, shape: TwoTowerShape, item_counts: np.ndarray) -> mm.TwoTowerModelV2:
     """Query and item tower, dot product of unit vectors, softmax over in-batch negatives.
 
@@ -63,8 +69,9 @@ def build_two_tower(schema: Schema, shape: TwoTowerShape, item_counts: np.ndarra
     query_schema = schema.select_by_name([name for names in query_columns(shape.use_context) for name in names])
     item_schema = schema.select_by_tag(Tags.ITEM)
     query = _tower(mm.InputBlockV2(query_schema, categorical=_tables(query_schema, shape.embedding_dim)), shape, QUERY)
-    candidate = _tower(mm.InputBlockV2(item_schema, categorical=_tables(item_schema, shape.embedding_dim),
-                                       pretrained_embeddings=_pretrained(item_schema, shape.embedding_dim)), shape, CANDIDATE)
+    candidate = _tower(
+        mm.InputBlockV2(item_schema, categorical=_tables(item_schema, shape.embedding_dim),
+                        pretrained_embeddings=_pretrained(item_schema, shape.embedding_dim)), shape, CANDIDATE)
     item_id = schema.select_by_name(c.ITEM_ID)
     correction = PopularityLogitsCorrection(
         # one more click for each item: an unseen one would otherwise get a correction of 37
@@ -77,7 +84,8 @@ def build_two_tower(schema: Schema, shape: TwoTowerShape, item_counts: np.ndarra
 
 
 def _tower(inputs: tf.keras.layers.Layer, shape: TwoTowerShape, name: str) -> mm.Encoder:
-    return mm.Encoder(inputs, mm.MLPBlock(list(shape.layers), no_activation_last_layer=True), post=mm.L2Norm(), name=name)
+    layers = mm.MLPBlock(list(shape.layers), no_activation_last_layer=True)
+    return mm.Encoder(inputs, layers, post=mm.L2Norm(), name=name)
 
 
 def _tables(schema: Schema, dim: int) -> tf.keras.layers.Layer:
@@ -141,6 +149,14 @@ def restore_checkpoint(folder: Path, parts: Mapping[str, Any]) -> None:
     status = tf.train.Checkpoint(**parts).read(str(folder / CHECKPOINT / "weights"))
     status.assert_existing_objects_matched()
     status.assert_consumed()
+
+
+def changed(before: list[np.ndarray], part: tf.keras.layers.Layer) -> list[str]:
+    """Names of a part's weights that are not what ``weights`` gave before, to the bit."""
+    now = weights(part)
+    if len(now) != len(before):
+        raise ValueError(f"{part.name} has {len(now)} weights, had {len(before)}")
+    return [w.name for i, w in enumerate(part.weights) if not np.array_equal(before[i], now[i])]
 
 
 def weights(part: tf.keras.layers.Layer) -> list[np.ndarray]:

@@ -113,7 +113,7 @@ def run(body: Callable[[Step[P]], None], params_type: type[P]) -> None:
         StepError: unknown or wrong parameters, missing inputs.
     """
     parser = argparse.ArgumentParser(description=sys.modules[body.__module__].__doc__)
-    parser.add_argument("--extras", type=Path, help="JSON file with inputs, output and params; without it: Dagster Pipes")
+    parser.add_argument("--extras", type=Path, help="JSON file with inputs, output and params; else Dagster Pipes")
     arguments = parser.parse_args()
     _fix_hash_order()
     if arguments.extras:

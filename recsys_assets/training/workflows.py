@@ -61,7 +61,8 @@ def _float64(values: pd.Series) -> pd.Series:
 
 
 def _age_boundaries(_: str) -> list[int]:
-    return list(c.AGE_BOUNDARIES)  # a function of this module is pickled by name, a dict as code with its machine's paths
+    # a function, because NVTabular wraps a dict in a lambda, which is pickled with this machine's paths
+    return list(c.AGE_BOUNDARIES)
 
 
 def _log(price: pd.Series) -> pd.Series:
@@ -143,7 +144,7 @@ def vocabulary(folder: Path, name: str, column: str) -> list[str]:
     path = folder / f"workflow_{name}" / "categories" / f"unique.{column}.parquet"
     unique = pd.read_parquet(path)
     if list(unique.index) != list(range(c.VOCABULARY_START, c.VOCABULARY_START + len(unique))):
-        raise ValueError(f"{path}: the index does not run from {c.VOCABULARY_START}; was it written by another NVTabular?")
+        raise ValueError(f"{path}: the index does not run from {c.VOCABULARY_START}; another NVTabular?")
     return [str(value) for value in unique[column]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys_assets.lib.index import agreement_with_brute_force, build_index, load_index, save_index
+from recsys_assets.lib.index import build_index, check_index, load_index, save_index
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,8 @@ def catalogue() -> tuple[np.ndarray, np.ndarray]:
 def test_exact_search_returns_the_given_ids(catalogue):
     vectors, ids = catalogue
     index = build_index(vectors, ids)
-    assert agreement_with_brute_force(index, vectors, ids) == 1.0
+    checked = check_index(index, vectors, ids, vectors[:50])
+    assert checked["recall"] == 1.0 and checked["max_score_error"] < 1e-5
     scores, found = index.search(vectors[:20], 5)
     order = np.argsort(-(vectors[:20] @ vectors.T), axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(found, ids[order])
@@ -30,21 +31,20 @@ def test_exact_search_returns_the_given_ids(catalogue):
 def test_many_items_get_inverted_lists(catalogue):
     vectors, ids = catalogue
     index = build_index(vectors, ids, exact_limit=100)
-    agreement = agreement_with_brute_force(index, vectors, ids, k=10)
-    assert 0.1 < agreement < 1.0  # approximate, and the check sees it
+    assert 0.1 < check_index(index, vectors, ids, vectors, k=10)["recall"] < 1.0  # approximate, and the check sees it
     index.nprobe = index.nlist
-    assert agreement_with_brute_force(index, vectors, ids, k=10) == 1.0
+    assert check_index(index, vectors, ids, vectors, k=10)["recall"] == 1.0
 
 
 def test_the_check_sees_mixed_up_ids(catalogue):
     vectors, ids = catalogue
-    with pytest.raises(ValueError, match="other vectors"):
-        agreement_with_brute_force(build_index(vectors, ids[::-1]), vectors, ids)
+    checked = check_index(build_index(vectors, ids[::-1]), vectors, ids, vectors, k=10)
+    assert checked["recall"] < 0.2 and checked["max_score_error"] > 0.5
 
 
 def test_a_list_longer_than_the_catalogue(catalogue):
     vectors, ids = catalogue
-    assert agreement_with_brute_force(build_index(vectors[:7], ids[:7]), vectors[:7], ids[:7], k=100) == 1.0
+    assert check_index(build_index(vectors[:7], ids[:7]), vectors[:7], ids[:7], vectors, k=100)["recall"] == 1.0
 
 
 def test_saved_and_loaded_it_answers_the_same(catalogue, tmp_path):

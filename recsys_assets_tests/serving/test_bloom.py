@@ -5,7 +5,6 @@ import pytest
 
 from recsys_assets.serving import bloom
 
-
 # a stored filter must stay readable by later versions of the code
 GOLDEN = [13690, 11907, 10124, 8341, 6558, 4775, 2992, 1209, 15810, 14027]
 

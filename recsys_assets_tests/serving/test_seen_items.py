@@ -14,6 +14,7 @@ from recsys_assets.settings import VISITOR_DATABASE, Settings
 from recsys_assets_tests.serving import tiny_payload, tiny_store
 from recsys_assets_tests.serving.silent_server import SilentServer
 
+pytestmark = pytest.mark.services
 ITEMS = [f"item-{n}" for n in range(20)]  # item n has index 3 + n
 POPULAR = np.array([22, 21, 20, 19], dtype=np.int32)  # the rest of the catalogue was never clicked
 NOW = 1_760_000_000.0

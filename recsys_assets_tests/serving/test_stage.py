@@ -65,7 +65,7 @@ def test_every_stage_verifies_before_it_opens(version, tmp_path_factory):
     write_files_json(directory)
     assert SoftmaxSampling.load(directory, None, 1).name == "softmax_sampling"
     (directory / "sampling.json").write_text('{"ranking_topk": 2, "diversity_mode": false, "temperature": 1.0}')
-    with pytest.raises(StageFileCorrupt, match="sampling.json differs"):
+    with pytest.raises(StageFileCorrupt, match=r"sampling\.json differs"):
         SoftmaxSampling.load(directory, None, 1)
 
 

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from feast.protos.feast.types.Value_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from recsys_assets.lib.feature_store import push_top_category
 from recsys_assets.serving.online_features import OnlineFeatures
@@ -98,9 +100,20 @@ def test_a_value_of_the_wrong_type_degrades_that_visitor_only(lookup, shop, valk
     client.set(key, "not a hash")
     assert ask(lookup, "user-1")[2] == 1
     assert ask(lookup, "user-2") == (["user-2", "F", "-1"], 38.0, 0)
-    client.delete(key)
-    client.hset(key, mapping={b"_ts:user_features": b"\xff\xff\xff"})
-    assert ask(lookup, "user-1")[2] == 1
+    for wrong in (b"\xff\xff\xff", Timestamp(seconds=2**60).SerializeToString()):
+        client.delete(key)
+        client.hset(key, mapping={b"_ts:user_features": wrong})
+        assert ask(lookup, "user-1")[2] == 1
+    assert ask(lookup, "user-2")[2] == 0
+
+
+def test_a_value_of_another_type_than_declared_is_as_good_as_none(lookup, shop, valkey):
+    client = valkey.client(FEAST_DATABASE)
+    key = next(key for key in client.keys("*") if b"user-1" in key)
+    for field, value in client.hgetall(key).items():
+        if value == Value(float_val=29.0).SerializeToString():
+            client.hset(key, field, Value(string_val="old").SerializeToString())
+    assert ask(lookup, "user-1") == (["user-1", "M", "-1"], MEAN_AGE, 0)
 
 
 def test_the_stage_opens_while_the_store_is_down(shop, valkey, tmp_path):

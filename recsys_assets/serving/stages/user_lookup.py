@@ -63,11 +63,16 @@ class FeastUserLookup(Stage):
             except StoreUnavailable as error:
                 LOG.debug("user features: %s", error)
                 degraded = 1
-        known = AGE in stored or GENDER in stored
-        gender = stored[GENDER].value if GENDER in stored else MISSING
-        age = stored[AGE].value if AGE in stored else self._mean_age
-        top = stored.get(TOP_CATEGORY)
+        age, gender, top = (_typed(stored.get(AGE), float), _typed(stored.get(GENDER), str),
+                            _typed(stored.get(TOP_CATEGORY), str))
+        known = age is not None or gender is not None
         fresh = top is not None and now - top.timestamp <= TOP_CATEGORY_SECONDS
-        raw = (user_id if known else MISSING, gender, top.value if fresh else MISSING)
-        return {"user_raw": np.array(raw, dtype=np.object_), "user_age": np.array([age], dtype=np.float32),
+        raw = (user_id if known else MISSING, gender.value if gender else MISSING, top.value if fresh else MISSING)
+        return {"user_raw": np.array(raw, dtype=np.object_),
+                "user_age": np.array([age.value if age else self._mean_age], dtype=np.float32),
                 "user_degraded": np.array([degraded], dtype=np.int32)}
+
+
+def _typed(feature: Feature | None, kind: type) -> Feature | None:
+    """The feature, or None where another type is stored than the view declares: as good as nothing stored."""
+    return feature if feature is not None and isinstance(feature.value, kind) else None
