@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all set-up by themselves; `make help` lists the rest.
-SHELL := /usr/bin/env bash
+SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help

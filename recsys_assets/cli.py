@@ -148,12 +148,13 @@ def recommend(user_id: str, device: Annotated[str | None, typer.Option(help="mob
 
 
 @app.command()
-def demo(catalogue: Catalogue = None) -> None:
+def demo(catalogue: Catalogue = None,
+         setup_seconds: Annotated[float, typer.Option(hidden=True, help="What set-up took, for demo.json.")] = 0.0) -> None:
     """The main job: data, full graph, services, a promoted release, recommendations for a known and a cold visitor."""
     from recsys_assets import pipeline
 
     settings = configured(catalogue=catalogue)
-    summary = _fail_on(pipeline.PipelineFailed, lambda: pipeline.demo(settings))
+    summary = _fail_on(pipeline.PipelineFailed, lambda: pipeline.demo(settings, setup_seconds))
     for who in ("known", "cold"):
         table = Table("item", "score", "title", "category", "price", title=f"{who} visitor {summary[who]['user_id']}")
         for item in summary[who]["items"]:

@@ -9,8 +9,10 @@ from pathlib import Path
 from recsys_assets.settings import Settings
 
 LOCATION = "recsys_assets"
-#: Storage is SQLite in the home by default. Runs take turns on a small machine; a pool (training, promotion) is one at
-#: a time everywhere.
+LANE = "recsys/lane"
+#: Runs of one lane (fine-tunes) follow each other in the order in which they were asked for: each starts from the
+#: champion that the one before has promoted. Storage is SQLite in the home by default. Runs take turns on a small
+#: machine; a pool (training, promotion) is one at a time everywhere.
 INSTANCE = """\
 telemetry:
   enabled: false
@@ -19,6 +21,11 @@ nux:
 concurrency:
   runs:
     max_concurrent_runs: 2
+    tag_concurrency_limits:
+      - key: recsys/lane
+        limit: 1
+        value:
+          applyLimitPerUniqueValue: true
   pools:
     default_limit: 1
 """

@@ -20,24 +20,41 @@ def column_schema(columns: Mapping[str, str]) -> dg.TableSchema:
 def metadata_of(artifact: Artifact, *, reused: bool = False, columns: Mapping[str, str] | None = None,
                 extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the UI shows of an artifact: where it is, its size, its metrics, its figures."""
-    metadata: dict[str, Any] = {
-        "uri": artifact.uri,
-        "bytes": sum(entry["bytes"] for entry in artifact.manifest["files"].values()),
-        "digest": artifact.digest[:16],
-        "reused": reused,
-    }
-    if columns:
-        metadata["dagster/column_schema"] = column_schema(columns)
-    for name, value in artifact.metrics.items():
-        if name == "rows":
-            metadata["dagster/row_count"] = int(value)
-        metadata[name] = _metadata_value(value)
+    metadata: dict[str, Any] = {}
     for name in sorted(artifact.manifest["files"]):
         if name.startswith(f"{FIGURES}/"):
             title = name.removeprefix(f"{FIGURES}/").removesuffix(".md").replace("_", " ")
             metadata[title] = dg.MetadataValue.md(artifact.path(name).read_text())
+    if "rows" in artifact.metrics:
+        metadata["dagster/row_count"] = int(artifact.metrics["rows"])
+    if columns:
+        metadata["dagster/column_schema"] = column_schema(columns)
+    metadata.update({name: _metadata_value(value) for name, value in flatten(artifact.metrics).items()})
     metadata.update(extra or {})
-    return metadata
+    return metadata | {
+        "reused": reused, "uri": artifact.uri, "digest": artifact.digest[:16],
+        "bytes": sum(entry["bytes"] for entry in artifact.manifest["files"].values()),
+    }
+
+
+def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested metrics as one level of names, so that each number has a plot of its own over partitions.
+
+    An estimate {"value", "low", "high"} counts as its value.
+
+    >>> flatten({"retrieval": {"recall@10": {"value": 0.3, "low": 0.2, "high": 0.4}}, "rows": 7})
+    {'retrieval recall@10': 0.3, 'rows': 7}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in metrics.items():
+        label = f"{prefix}{name}"
+        if isinstance(value, Mapping) and "value" in value and "low" in value:
+            flat[label] = value["value"]
+        elif isinstance(value, Mapping):
+            flat |= flatten(value, f"{label} ")
+        else:
+            flat[label] = value
+    return flat
 
 
 def _metadata_value(value: Any) -> Any:

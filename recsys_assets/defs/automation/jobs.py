@@ -3,6 +3,7 @@
 import dagster as dg
 
 from recsys_assets import partitions
+from recsys_assets.dagster_home import LANE
 
 catalogue = dg.define_asset_job(
     "catalogue", description="Users, items, their embeddings, and the feature store's definitions.",
@@ -33,5 +34,6 @@ promote = dg.define_asset_job(
 
 fine_tune = dg.define_asset_job(
     "fine_tune", description="The champion, fine-tuned on a new day, gated, and promoted.", partitions_def=partitions.daily(),
+    tags={LANE: "fine_tune"},  # one after the other: each day starts from the champion that the day before made
     selection=dg.AssetSelection.assets(
         ["fine_tune", "rows"], ["fine_tune", "query_tower"], ["fine_tune", "dlrm"], ["fine_tune", "release"], ["serving", "champion"]))
