@@ -16,8 +16,10 @@ help:  ## this list
 setup:  ## the three environments from their locks (seconds when nothing changed)
 	@bash scripts/setup.sh
 
-demo: setup  ## the main job: data, full graph, services, promoted release, recommendations (CATALOGUE=products.yaml)
-	@$(PLATFORM)/recsys demo $(if $(CATALOGUE),--catalogue "$(CATALOGUE)")
+demo:  ## the main job: data, full graph, services, promoted release, recommendations (CATALOGUE=products.yaml)
+	@begin=$$SECONDS
+	bash scripts/setup.sh
+	$(PLATFORM)/recsys demo --setup-seconds $$((SECONDS - begin)) $(if $(CATALOGUE),--catalogue "$(CATALOGUE)")
 
 stop:  ## end every local service
 	@if [ -x $(PLATFORM)/recsys ]; then $(PLATFORM)/recsys down; else echo "nothing is set up, nothing runs"; fi

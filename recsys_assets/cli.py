@@ -172,5 +172,17 @@ def _fail_on(error: type[Exception], action):
         sys.exit(1)
 
 
+def main() -> None:
+    """Run a command and leave at once: DuckDB's binding prints pages of leak reports when the interpreter is torn down."""
+    code = 0
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    app()
+    main()
