@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= hardlink
 PLATFORM := .venvs/platform/bin
 CATALOGUE ?=
 
-.PHONY: help setup demo stop test lint locks clean
+.PHONY: help setup demo stop test bench lint locks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -26,6 +26,9 @@ stop:  ## end every local service
 
 test: setup  ## unit tests, definitions and walls, and one end-to-end test on the real parts
 	@$(PLATFORM)/python -m pytest
+
+bench: setup  ## every benchmark with its comparison: tables, and JSON under RECSYS_HOME/bench (SCALE=seed)
+	@$(PLATFORM)/recsys bench data --scale "$(or $(SCALE),seed)"
 
 lint: setup  ## ruff
 	@$(PLATFORM)/ruff check recsys_assets recsys_assets_tests feature_repo triton_repo

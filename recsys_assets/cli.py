@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from recsys_assets.bench import command as bench_command
+from recsys_assets.ingest_command import ingest
 from recsys_assets.settings import Settings, get_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="A multistage recommender as one Dagster asset graph, on this machine.")
+app.add_typer(bench_command.app, name="bench")
+app.command()(ingest)
 console = Console(stderr=True)  # standard output carries answers only
 
 Scale = Annotated[str | None, typer.Option(help="tiny, demo or seed; default: RECSYS_SCALE.")]
@@ -85,7 +90,7 @@ def materialize(scale: Scale = None, catalogue: Catalogue = None,
 
     settings = configured(scale=scale, catalogue=catalogue)
     services.up(settings, only=["valkey"], progress=say)
-    _fail_on(pipeline.PipelineFailed, lambda: pipeline.materialize(settings, as_of))
+    pipeline.materialize(settings, as_of)
 
 
 @app.command()
@@ -94,7 +99,7 @@ def ingest_day(day: Annotated[str, typer.Argument(help="ISO day whose landing fi
     from recsys_assets import pipeline
 
     settings = configured()
-    _fail_on(pipeline.PipelineFailed, lambda: pipeline.run_jobs(settings, [("daily_ingest", day)]))
+    pipeline.run_jobs(settings, [("daily_ingest", day)])
 
 
 @app.command()
@@ -103,7 +108,7 @@ def fine_tune(day: Annotated[str, typer.Argument(help="The new day, ISO (2026-11
     from recsys_assets import pipeline
 
     settings = configured()
-    _fail_on(pipeline.PipelineFailed, lambda: pipeline.run_jobs(settings, [("fine_tune", day)]))
+    pipeline.run_jobs(settings, [("fine_tune", day)])
 
 
 @app.command()
@@ -115,7 +120,7 @@ def promote(release: Annotated[int | None, typer.Argument(help="Number; default:
 
     settings = configured()
     number = release or releases.newest_passed(Platform().store)
-    report = _fail_on(promotion.PromotionError, lambda: promotion.promote(settings, number, log=say))
+    report = promotion.promote(settings, number, log=say)
     say(f"release {report.release} serves ({report.seconds:.1f} s)")
 
 
@@ -125,7 +130,7 @@ def rollback() -> None:
     from recsys_assets.serving import promotion
 
     settings = configured()
-    report = _fail_on(promotion.PromotionError, lambda: promotion.rollback(settings, log=say))
+    report = promotion.rollback(settings, log=say)
     say(f"release {report.release} serves again ({report.seconds:.1f} s)")
 
 
@@ -137,8 +142,7 @@ def recommend(user_id: str, device: Annotated[str | None, typer.Option(help="mob
     from recsys_assets.serving import client
 
     settings = configured()
-    answer = _fail_on(client.GatewayError, lambda: client.recommend(
-        settings.gateway_url, user_id, device_type=device, timestamp=timestamp, top_k=top_k))
+    answer = client.recommend(settings.gateway_url, user_id, device_type=device, timestamp=timestamp, top_k=top_k)
     table = Table("item", "score", "title", "category", "style", "price", title=f"{user_id} · release {answer['release']}"
                   + (" · degraded" if answer["degraded"] else ""))
     for item in answer["items"]:
@@ -154,7 +158,7 @@ def demo(catalogue: Catalogue = None,
     from recsys_assets import pipeline
 
     settings = configured(catalogue=catalogue)
-    summary = _fail_on(pipeline.PipelineFailed, lambda: pipeline.demo(settings, setup_seconds))
+    summary = pipeline.demo(settings, setup_seconds)
     for who in ("known", "cold"):
         table = Table("item", "score", "title", "category", "price", title=f"{who} visitor {summary[who]['user_id']}")
         for item in summary[who]["items"]:
@@ -164,23 +168,29 @@ def demo(catalogue: Catalogue = None,
     say(f"written to {settings.home / 'demo.json'}; `make stop` ends every part")
 
 
-def _fail_on(error: type[Exception], action):
-    try:
-        return action()
-    except error as failure:
-        console.print(str(failure), style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(1)
-
-
 def main() -> None:
-    """Run a command and leave at once: DuckDB's binding prints pages of leak reports when the interpreter is torn down."""
+    """Run a command and leave at once: DuckDB's binding prints pages of leak reports when the interpreter is torn down.
+
+    This project's own errors say what is wrong and what to do, so they are printed without a traceback.
+    """
     code = 0
     try:
         app()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    except ValidationError as error:
+        code = 2
+        for problem in error.errors():
+            name = "_".join(["RECSYS", *map(str, problem["loc"])]).upper()
+            console.print(f"{name}={problem['input']!r}: {problem['msg']}", style="red", highlight=False, markup=False)
+    except (RuntimeError, ValueError, OSError) as error:
+        if not type(error).__module__.startswith("recsys_assets"):
+            raise
+        code = 1
+        console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

@@ -22,6 +22,10 @@ CATEGORY_L1 = "category_l1"
 CATEGORY_L2 = "category_l2"
 ITEM_GENDER = "item_gender"
 PRICE = "price"
+CLICKS_24H = "clicks_24h"
+HOURS_SINCE_CLICK = "hours_since_click"
+ITEM_CLICKS = "item_clicks"
+RECENT_CATEGORIES, RECENT_TIMESTAMPS = "recent_categories", "recent_timestamps"
 
 # --- values ----------------------------------------------------------------------------------------------------
 #: What a masked, unknown or absent categorical value is called in raw form; the workflows map it to out-of-vocabulary.
@@ -41,24 +45,26 @@ AGE_BOUNDARIES = (18, 25, 35, 50, 65)
 
 # --- transformed columns, in the order in which they are packed into one matrix a kind ------------------------------
 AGE_BINNED, AGE_NORM = "age_binned", "age_norm"
-PRICE_LOG_NORM = "price_log_norm"
+USER_FREQUENCY, USER_RECENCY = "user_frequency", "user_recency"
+PRICE_LOG_NORM, ITEM_POPULARITY = "price_log_norm", "item_popularity"
 HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS = "hour_sin", "hour_cos", "weekday_sin", "weekday_cos"
 TEXT_EMBEDDING, IMAGE_EMBEDDING = "text_embedding", "image_embedding"
 EMBEDDING_DIM = 64  # of each pretrained embedding after PCA, and of the two towers
 
 USER_CATEGORICAL = (USER_ID, GENDER, TOP_CATEGORY, AGE_BINNED)
-USER_CONTINUOUS = (AGE_NORM,)
+USER_CONTINUOUS = (AGE_NORM, USER_FREQUENCY, USER_RECENCY)
 CONTEXT_CATEGORICAL = (DEVICE_TYPE,)
 CONTEXT_CONTINUOUS = (HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS)
 ITEM_CATEGORICAL = (ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER)
 ITEM_CONTINUOUS = (PRICE_LOG_NORM,)
 
-#: Query tower input: cat int32 [B, 5], cont float32 [B, 5].
+#: Query tower input: cat int32 [B, 5], cont float32 [B, 7].
 QUERY_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL
 QUERY_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS
-#: Ranker input: cat int32 [N, 9], cont float32 [N, 6], embeddings float32 [N, 128] (text, then image).
+#: Ranker input: cat int32 [N, 9], cont float32 [N, 9], embeddings float32 [N, 128] (text, then image). Popularity is
+#: the ranker's alone: it changes daily, the item tower's vectors do not.
 RANKER_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL + ITEM_CATEGORICAL
-RANKER_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS + ITEM_CONTINUOUS
+RANKER_CONTINUOUS = (*USER_CONTINUOUS, *CONTEXT_CONTINUOUS, *ITEM_CONTINUOUS, ITEM_POPULARITY)
 
 # --- table schemas: column → Polars type name -------------------------------------------------------------------------
 RAW_INTERACTIONS = {
@@ -98,4 +104,8 @@ INTERACTION_FEATURES = {
     CATEGORY_L2: "String",
     ITEM_GENDER: "String",
     PRICE: "Float64",
+    CLICKS_24H: "Float32",  # the visitor's clicks in the 24 hours before the event
+    HOURS_SINCE_CLICK: "Float32",  # to the event; LOOK_BACK_HOURS where there is none
+    ITEM_CLICKS: "Float32",  # of the item on the day before the event's
 }
+LOOK_BACK_HOURS = 24

@@ -39,10 +39,13 @@ class Clock:
 
 
 def simulate(settings: Settings, clock: Clock | None = None) -> None:
-    """Fill the landing zone with the simulated shop's history."""
-    from recsys_assets.lib import simulator
+    """Fill the landing zone with the simulated shop's history; one that was ingested stays as it is."""
+    from recsys_assets.lib import ingest_report, simulator
 
     clock = clock or Clock()
+    if ingest_report.was_ingested(settings.landing):
+        clock.say(f"landing zone: {settings.landing} was ingested (recsys ingest), so nothing is simulated")
+        return
     summary = simulator.simulate(
         Path(settings.landing), settings.scale, partitions.history_days(settings), settings.seed, settings.catalogue,
         progress=lambda what, done, total: clock.say(f"simulate {done}/{total}: {what}"))

@@ -12,7 +12,11 @@ from recsys_assets.columns import (
     AGE,
     AGE_BINNED,
     AGE_NORM,
+    CLICKS_24H,
     CONTEXT_CONTINUOUS,
+    HOURS_SINCE_CLICK,
+    ITEM_CLICKS,
+    ITEM_POPULARITY,
     NULL_INDEX,
     OOV_INDEX,
     PRICE,
@@ -20,9 +24,11 @@ from recsys_assets.columns import (
     RANKER_CATEGORICAL,
     RANKER_CONTINUOUS,
     TIMESTAMP,
+    USER_FREQUENCY,
+    USER_RECENCY,
     VOCABULARY_START,
 )
-from recsys_assets.serving.transforms import Transforms, Vocabulary, clock_features
+from recsys_assets.serving.transforms import Transforms, Vocabulary, clock_features, log_count, share_of_window
 
 
 class BatchTransform:
@@ -48,29 +54,36 @@ class BatchTransform:
             ValueError: naming the columns that are missing, or that hold nulls where none can be.
         """
         raw = [name for name in RANKER_CATEGORICAL if name != AGE_BINNED]
-        needed = (*raw, AGE, TIMESTAMP, PRICE)
+        numbers = (TIMESTAMP, PRICE, CLICKS_24H, HOURS_SINCE_CLICK, ITEM_CLICKS)
+        needed = (*raw, AGE, *numbers)
         missing = [name for name in needed if name not in frame.columns]
         if missing:
             raise ValueError(f"frame lacks {', '.join(missing)}; it has {frame.columns}")
-        empty = [name for name in (TIMESTAMP, PRICE) if frame[name].null_count()]
+        empty = [name for name in numbers if frame[name].null_count()]
         if empty:
             raise ValueError(f"frame has nulls in {', '.join(empty)}")
-        indexed = frame.select(_index(self.transforms.vocabulary[name]) for name in raw)
+        indexed = frame.select(_index(self.transforms.vocabulary[name], frame[name]) for name in raw)
         # a null becomes NaN, which fill_age replaces
         age = self.transforms.fill_age(frame[AGE].cast(pl.Float32).fill_null(float("nan")).to_numpy())
         computed = {AGE_BINNED: self.transforms.age_binned(age), AGE_NORM: self.transforms.age(age),
-                    PRICE_LOG_NORM: self.transforms.price_log_norm(frame[PRICE].to_numpy())}
+                    USER_FREQUENCY: log_count(frame[CLICKS_24H].to_numpy()),
+                    USER_RECENCY: share_of_window(frame[HOURS_SINCE_CLICK].to_numpy()),
+                    PRICE_LOG_NORM: self.transforms.price_log_norm(frame[PRICE].to_numpy()),
+                    ITEM_POPULARITY: log_count(frame[ITEM_CLICKS].to_numpy())}
         clock = clock_features(frame[TIMESTAMP].cast(pl.Int64).to_numpy())
         computed |= {name: np.ascontiguousarray(clock[:, n]) for n, name in enumerate(CONTEXT_CONTINUOUS)}
         columns = [*indexed.get_columns(), *(pl.Series(name, values) for name, values in computed.items())]
         return pl.DataFrame(columns).select(*RANKER_CATEGORICAL, *RANKER_CONTINUOUS)
 
 
-def _index(vocabulary: Vocabulary) -> pl.Expr:
-    """Categorify as an expression."""
+def _index(vocabulary: Vocabulary, raw: pl.Series) -> pl.Expr:
+    """Categorify as an expression over the column ``raw``."""
     value = pl.col(vocabulary.column)
-    found = value.replace_strict(
-        pl.Series(vocabulary.values, dtype=pl.String),
-        pl.Series(range(VOCABULARY_START, VOCABULARY_START + len(vocabulary)), dtype=pl.Int32),
-        default=pl.lit(OOV_INDEX, pl.Int32), return_dtype=pl.Int32)
+    known = pl.Series(vocabulary.values, dtype=pl.String)
+    indices = pl.Series(range(VOCABULARY_START, VOCABULARY_START + len(vocabulary)), dtype=pl.Int32)
+    if vocabulary.buckets:
+        unseen = raw.drop_nulls().unique()
+        unseen = unseen.filter(~unseen.is_in(known.implode()))
+        known, indices = pl.concat([known, unseen]), pl.concat([indices, pl.Series(vocabulary.indices(unseen))])
+    found = value.replace_strict(known, indices, default=pl.lit(OOV_INDEX, pl.Int32), return_dtype=pl.Int32)
     return pl.when(value.is_null()).then(pl.lit(NULL_INDEX, pl.Int32)).otherwise(found).alias(vocabulary.column)

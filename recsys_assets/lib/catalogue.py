@@ -59,11 +59,17 @@ _GENDER_SHARES = {
     "footwear": (0.48, 0.52, 0.0), "jewelry": (0.79, 0.21, 0.0),
 }
 _PROMOTED_SHARE = 0.25
+_UNNAMED_COLOUR_SHARE = 0.2  # products whose text names no colour: only the image shows it
 
 _ADJECTIVES = ("Classic", "Modern", "Rustic", "Elegant", "Compact", "Premium", "Everyday", "Handmade", "Vintage",
                "Sleek", "Cosy", "Bold", "Refined", "Sturdy", "Playful", "Minimalist")
-_QUALITIES = ("careful workmanship", "a clean finish", "lasting comfort", "dependable quality", "honest ingredients",
-              "a light touch", "generous proportions", "a timeless look")
+#: By grade; the words of ``looks.PRAISE`` in them are what visitors value, so the text tells part of the quality.
+_QUALITIES = (
+    ("a simple make", "a light touch", "honest parts", "generous proportions"),
+    ("careful work and dependable quality", "beautifully plain lines", "expertly joined parts", "a superior finish"),
+    ("exquisite detail and superior parts", "exceptional care and the finest parts",
+     "outstanding, meticulously checked parts", "stunning lines and impeccable edges"),
+)
 _OCCASIONS = ("for every day", "for a special evening", "for the weekend", "for travelling light",
               "as a thoughtful gift", "for the whole family", "for small spaces", "for those who look twice")
 _OPENINGS = ("Meet the", "Enjoy the", "Discover the", "Treat yourself to the")
@@ -101,29 +107,37 @@ def synthetic_catalogue(n_items: int, seed: int) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for number, (category, style) in enumerate(kinds, start=1):
         gender = str(rng.choice(ITEM_GENDERS, p=_GENDER_SHARES.get(category, (0.0, 0.0, 1.0))))
-        colour, adjective = colours[rng.integers(len(colours))], _ADJECTIVES[rng.integers(len(_ADJECTIVES))]
+        colour = "" if rng.random() < _UNNAMED_COLOUR_SHARE else colours[rng.integers(len(colours))]
+        adjective = _ADJECTIVES[rng.integers(len(_ADJECTIVES))]
+        promoted = bool(rng.random() < _PROMOTED_SHARE)
         price = np.clip(np.ceil(_MEDIAN_PRICE[category] * np.exp(_PRICE_SIGMA * rng.standard_normal())) - 0.01,
                         MIN_PRICE, MAX_PRICE)
         rows.append({
             ITEM_ID: str(number),
             "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"recsys:{seed}:{n_items}:{number}")),
-            "name": f"{adjective} {colour.title()} {style.title()}",
-            "description": _describe(rng, category, style, colour, adjective, gender),
+            "name": " ".join(word for word in (adjective, colour.title(), style.title()) if word),
+            "description": _describe(rng, category, style, colour, adjective, gender, promoted),
             CATEGORY_L1: category,
             CATEGORY_L2: style,
             PRICE: round(float(price), 2),
             ITEM_GENDER: gender,
-            "promoted": bool(rng.random() < _PROMOTED_SHARE),
+            "promoted": promoted,
             "image": f"{number}.png",
         })
     return pl.DataFrame(rows, schema={name: getattr(pl, kind) for name, kind in RAW_ITEMS.items()})
 
 
-def _describe(rng: np.random.Generator, category: str, style: str, colour: str, adjective: str, gender: str) -> str:
+def _describe(rng: np.random.Generator, category: str, style: str, colour: str, adjective: str, gender: str,
+              promoted: bool) -> str:
     audience = f" for {_AUDIENCE[gender]}" if gender in _AUDIENCE else ""
-    opening, quality, occasion = (words[rng.integers(len(words))] for words in (_OPENINGS, _QUALITIES, _OCCASIONS))
-    text = f"{opening} {adjective.lower()} {colour} {style} from our {category} range{audience}."
-    return text if rng.random() < 0.25 else f"{text} Made with {quality}, {occasion}."
+    opening, qualities, occasion = (words[rng.integers(len(words))] for words in (_OPENINGS, _QUALITIES, _OCCASIONS))
+    product = " ".join(word for word in (adjective.lower(), colour, style) if word)
+    sentences = [f"{opening} {product} from our {category} range{audience}."]
+    if rng.random() >= 0.25:
+        sentences.append(f"Made with {qualities[rng.integers(len(qualities))]}, {occasion}.")
+    if promoted:
+        sentences.append("Now at a reduced price.")
+    return " ".join(sentences)
 
 
 class CatalogueError(ValueError):

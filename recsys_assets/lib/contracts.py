@@ -1,60 +1,68 @@
-"""What a landing file must look like, and the reader that accepts nothing else.
+"""What a table must look like, and the reader that accepts nothing else.
 
-A failure is (file, column, check, count): enough to find the rows without opening the code.
+A failure is (file, column, check, count, example): enough to find the rows without opening the code.
 
 Landing zone: ``catalogue/items.parquet``, ``catalogue/images.parquet``, ``users/users.parquet`` and
-``interactions/<YYYY-MM-DD>/*.parquet`` (one file of the simulator, any number of the event consumer).
+``interactions/<YYYY-MM-DD>/*.parquet`` (one file of the simulator, any number of the event consumer); where the shop
+declares its categories, ``catalogue/categories.json`` (a list of names); rows that an ingest refused,
+``quarantine/<table>/<digest>.parquet``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrors
 
-from recsys_assets.columns import (
-    AGE,
-    CATEGORY_L1,
-    CATEGORY_L2,
-    CLICK,
-    DEVICE_TYPE,
-    DEVICES,
-    EVENT_ID,
-    EVENT_TYPE,
-    EVENT_TYPES,
-    GENDER,
-    GENDERS,
-    ITEM_GENDER,
-    ITEM_GENDERS,
-    ITEM_ID,
-    MISSING,
-    PRICE,
-    RAW_INTERACTIONS,
-    TIMESTAMP,
-    USER_ID,
-)
+from recsys_assets import columns as c
 from recsys_assets.partitions import day_bounds
 
 ITEMS_FILE, IMAGES_FILE = "catalogue/items.parquet", "catalogue/images.parquet"
+CATEGORIES_FILE = "catalogue/categories.json"
 USERS_FILE = "users/users.parquet"
-INTERACTIONS_FOLDER, TRUTH_FOLDER = "interactions", "truth"
+INTERACTIONS_FOLDER, TRUTH_FOLDER, QUARANTINE_FOLDER = "interactions", "truth", "quarantine"
 
 #: Every other column must be filled.
-NULLABLE = frozenset({AGE})
-_NOT_EMPTY = (EVENT_ID, USER_ID, ITEM_ID, CATEGORY_L1, CATEGORY_L2)
-_VALUES = {
-    DEVICE_TYPE: (*DEVICES, MISSING),
-    EVENT_TYPE: EVENT_TYPES,
-    CLICK: (0, 1),
-    GENDER: (*GENDERS, MISSING),
-    ITEM_GENDER: ITEM_GENDERS,
+NULLABLE = frozenset({c.AGE})
+#: Clocks of different machines differ by this much; what lies further ahead of now is a future time.
+CLOCK_TOLERANCE_SECONDS = 300
+_NOT_EMPTY = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.CATEGORY_L1, c.CATEGORY_L2)
+_VALUES: dict[str, tuple[object, ...]] = {
+    c.DEVICE_TYPE: (*c.DEVICES, c.MISSING),
+    c.EVENT_TYPE: c.EVENT_TYPES,
+    c.CLICK: (0, 1),
+    c.GENDER: (*c.GENDERS, c.MISSING),
+    c.ITEM_GENDER: c.ITEM_GENDERS,
 }
+#: column → (condition, what a row that breaks it is told); null and NaN break it too.
+_NUMBERS: dict[str, tuple[pl.Expr, str]] = {
+    c.PRICE: (pl.col(c.PRICE) > 0, "not a number above 0"),
+    c.CLICKS_24H: (pl.col(c.CLICKS_24H) >= 0, "not a number of 0 or more"),
+    c.HOURS_SINCE_CLICK: (pl.col(c.HOURS_SINCE_CLICK).is_between(0, c.LOOK_BACK_HOURS),
+                          f"not a number of 0 to {c.LOOK_BACK_HOURS} hours"),
+    c.ITEM_CLICKS: (pl.col(c.ITEM_CLICKS) >= 0, "not a number of 0 or more"),
+}
+#: What columns say of each other: (column named, the others needed, rows that break it, what they are told).
+_ACROSS: tuple[tuple[str, tuple[str, ...], pl.Expr, str], ...] = (
+    (c.CLICK, (c.EVENT_TYPE,), (pl.col(c.CLICK) == 1) == (pl.col(c.EVENT_TYPE) == c.IMPRESSION),
+     f"contradicts the event type: 0 for {c.IMPRESSION}, 1 for every other"),
+    (c.HOURS_SINCE_CLICK, (c.CLICKS_24H,),
+     (pl.col(c.CLICKS_24H) == 0) & (pl.col(c.HOURS_SINCE_CLICK) != c.LOOK_BACK_HOURS),
+     f"is not {c.LOOK_BACK_HOURS} though the visitor has no click"),
+    (c.USER_ID, (c.AGE, c.GENDER, c.TOP_CATEGORY, c.CLICKS_24H),
+     (pl.col(c.USER_ID) == c.MISSING) & (pl.col(c.AGE).is_not_null() | (pl.col(c.GENDER) != c.MISSING)
+                                         | (pl.col(c.TOP_CATEGORY) != c.MISSING) | (pl.col(c.CLICKS_24H) != 0)),
+     "is masked, but the visitor's features are not"),
+)
 
 
 class ContractViolation(ValueError):
@@ -71,9 +79,11 @@ class Failure:
     column: str  # "" where the whole file is meant
     check: str
     count: int  # of rows, or 1 where the whole file or column is meant
+    example: str = ""  # a value that breaks it
 
     def __str__(self) -> str:
-        return f"{self.file}: {f'column {self.column!r}: ' if self.column else ''}{self.check} ({self.count})"
+        column = f"column {self.column!r}: " if self.column else ""
+        return f"{self.file}: {column}{self.check} ({self.count}){f', for example {self.example}' if self.example else ''}"
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,7 @@ class ContractReport:
     file: str
     rows: int
     failures: tuple[Failure, ...] = field(default=())
+    extra_columns: tuple[str, ...] = field(default=())  # tolerated: the contract says nothing about them
 
     @property
     def ok(self) -> bool:
@@ -92,37 +103,87 @@ class ContractReport:
             raise ContractViolation("\n".join(map(str, self.failures)))
 
 
-def check_table(source: pl.DataFrame | str | Path, schema: Mapping[str, str], *, name: str | None = None,
-                day: str | None = None, categories: frozenset[str] | None = None) -> ContractReport:
-    """Check a frame or a Parquet file against a schema of ``columns``; its first column is the key.
+@dataclass(frozen=True)
+class Known:
+    """What a table is held against beyond itself.
 
     Args:
-        source: a frame, a path or an fsspec address.
-        name: what messages call a frame (default "table"); a file is called by its address.
         day: the partition (ISO): every timestamp must lie in that UTC day.
-        categories: the accepted values of category_l1 (default: any that is not empty).
+        now: unix seconds: no timestamp may lie more than CLOCK_TOLERANCE_SECONDS after it.
+        items: ids of the catalogue: every item_id must be one.
+        categories: the accepted category_l1; top_category may be MISSING besides.
+    """
+
+    day: str | None = None
+    now: int | None = None
+    items: Collection[str] | None = None
+    categories: Collection[str] | None = None
+
+    def checks(self, column: str) -> list[pa.Check]:
+        values = _VALUES.get(column)
+        if self.categories is not None and column in (c.CATEGORY_L1, c.TOP_CATEGORY):
+            values = (*sorted(self.categories), *((c.MISSING,) if column == c.TOP_CATEGORY else ()))
+        if values is not None:
+            return [pa.Check.isin(values, error=f"unknown value, not one of {_listed(values)}")]
+        checks = [pa.Check.str_length(min_value=1, error="empty")] if column in _NOT_EMPTY else []
+        if column == c.ITEM_ID and self.items is not None:
+            checks.append(pa.Check.isin(list(self.items), error="not in the catalogue (raw/items): deliver and "
+                                        "materialise the catalogue that holds it, or repair the rows"))
+        if column == c.TIMESTAMP and self.day is not None:
+            start, end = day_bounds(self.day)
+            checks.append(pa.Check.in_range(start, end, include_max=False, error=f"outside the day {self.day}"))
+        if column == c.TIMESTAMP and self.now is not None:
+            checks.append(pa.Check.le(self.now + CLOCK_TOLERANCE_SECONDS, error="in the future"))
+        if column == c.AGE:
+            checks.append(pa.Check.in_range(0, 120, error="outside 0 to 120 years"))
+        if column in _NUMBERS:
+            condition, message = _NUMBERS[column]
+            checks.append(pa.Check(lambda data: data.lazyframe.select(
+                (pl.col(data.key).is_finite() & condition).fill_null(False)), error=message, ignore_na=False))
+        return checks
+
+
+def check_table(source: pl.DataFrame | str | Path, schema: Mapping[str, str], *, name: str | None = None,
+                **known: Any) -> ContractReport:
+    """Check a frame or a Parquet file (path or fsspec address) against a schema of ``columns``.
+
+    The schema's first column is the key where it is one of event_id, user_id, item_id. ``name``: what messages call
+    it (default: its address, or "table"). ``known``: the fields of Known.
     """
     if isinstance(source, pl.DataFrame):
-        return _check_frame(source, schema, name or "table", day, categories)
-    report, _ = _read_checked(str(source), schema, day, categories)
+        return _check_frame(source, schema, name or "table", Known(**known))
+    report, _, _ = read(source, schema, name=name, **known)
     return report
 
 
-def _read_checked(address: str, schema: Mapping[str, str], day: str | None,
-                  categories: frozenset[str] | None = None) -> tuple[ContractReport, pl.DataFrame | None]:
-    fs, path = fsspec.core.url_to_fs(address)
+def read_checked(source: str | Path, schema: Mapping[str, str], *, name: str | None = None, **known: Any) -> pl.DataFrame:
+    """A Parquet file's rows, columns in the schema's order; raises ContractViolation."""
+    report, frame, _ = read(source, schema, name=name, **known)
+    report.raise_if_failed()
+    assert frame is not None
+    return frame.select(*schema)
+
+
+def read(source: str | Path, schema: Mapping[str, str], *, name: str | None = None,
+         **known: Any) -> tuple[ContractReport, pl.DataFrame | None, str]:
+    """Report, rows (None: unreadable) and sha256 of a Parquet file, whose bytes are read once."""
+    name = name or str(source)
+    fs, path = fsspec.core.url_to_fs(str(source))
     try:
-        frame = pl.read_parquet(io.BytesIO(fs.cat_file(path)))
+        content = fs.cat_file(path)
     except FileNotFoundError:
-        return ContractReport(address, 0, (Failure(address, "", "file is missing", 1),)), None
+        return ContractReport(name, 0, (Failure(name, "", "file is missing", 1),)), None, ""
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        frame = pl.read_parquet(io.BytesIO(content))
     except pl.exceptions.PolarsError as error:  # ComputeError: no Parquet footer, or a broken one
         reason = str(error).splitlines()[0]
-        return ContractReport(address, 0, (Failure(address, "", f"is not a readable Parquet file: {reason}", 1),)), None
-    return _check_frame(frame, schema, address, day, categories), frame
+        return ContractReport(name, 0, (Failure(name, "", f"is not a readable Parquet file: {reason}", 1),)), None, digest
+    return _check_frame(frame, schema, name, Known(**known)), frame, digest
 
 
-def _check_frame(frame: pl.DataFrame, schema: Mapping[str, str], file: str, day: str | None,
-                 categories: frozenset[str] | None) -> ContractReport:
+def _check_frame(frame: pl.DataFrame, schema: Mapping[str, str], file: str, known: Known) -> ContractReport:
+    extra = tuple(column for column in frame.columns if column not in schema)
     failures = [Failure(file, column, "column is missing", 1) for column in schema if column not in frame.columns]
     sound = []
     for column, kind in schema.items():
@@ -133,45 +194,42 @@ def _check_frame(frame: pl.DataFrame, schema: Mapping[str, str], file: str, day:
         else:
             sound.append(column)
     if frame.is_empty():
-        return ContractReport(file, 0, (*failures, Failure(file, "", "no rows", 1)))
-    failures += _value_failures(frame.select(sound), file, day, categories)
+        return ContractReport(file, 0, (*failures, Failure(file, "", "no rows", 1)), extra)
+    sound_frame = frame.select(sound)
+    failures += _value_failures(sound_frame, file, known)
+    failures += _contradictions(sound_frame, file, {failure.column for failure in failures})
     key = next(iter(schema))
     if key in sound:
         filled = frame[key].drop_nulls()
         if repeated := len(filled) - filled.n_unique():
-            failures.append(Failure(file, key, "duplicated", repeated))
-    return ContractReport(file, frame.height, tuple(failures))
+            example = filled.filter(filled.is_duplicated())[0]
+            failures.append(Failure(file, key, "duplicated", repeated, repr(example)))
+    return ContractReport(file, frame.height, tuple(failures), extra)
 
 
-def _value_failures(frame: pl.DataFrame, file: str, day: str | None,
-                    categories: frozenset[str] | None) -> list[Failure]:
+def _value_failures(frame: pl.DataFrame, file: str, known: Known) -> list[Failure]:
     """Nulls and values, by Pandera; only for columns of the right type."""
-    allowed = dict(_VALUES) if categories is None else {**_VALUES, CATEGORY_L1: tuple(sorted(categories))}
-    rules: dict[str, pa.Column] = {}
-    for column, dtype in frame.schema.items():
-        checks = []
-        if column in allowed:
-            checks.append(pa.Check.isin(allowed[column], error=f"unknown value, not one of {_listed(allowed[column])}"))
-        elif column in _NOT_EMPTY:
-            checks.append(pa.Check.str_length(min_value=1, error="empty"))
-        elif column == TIMESTAMP and day is not None:
-            start, end = day_bounds(day)
-            checks.append(pa.Check.in_range(start, end, include_max=False, error=f"outside the day {day}"))
-        elif column == PRICE:
-            checks.append(pa.Check(lambda data: data.lazyframe.select(
-                (pl.col(data.key).is_finite() & (pl.col(data.key) > 0)).fill_null(False)),
-                error="not a number above 0", ignore_na=False))
-        elif column == AGE:
-            checks.append(pa.Check.in_range(0, 120, error="outside 0 to 120 years"))
-        nullable = column in NULLABLE or column == PRICE  # the price's own check covers null and NaN
-        rules[column] = pa.Column(dtype, checks=checks, nullable=nullable)
+    rules = {column: pa.Column(dtype, checks=known.checks(column),
+                               # a number's own check covers null and NaN
+                               nullable=column in NULLABLE or column in _NUMBERS)
+             for column, dtype in frame.schema.items()}
     try:
         pa.DataFrameSchema(rules).validate(frame, lazy=True)
     except SchemaErrors as error:
-        counts = error.failure_cases.group_by("column", "check", maintain_order=True).len()
-        return [Failure(file, column, "null" if check == "not_nullable" else check, count)
-                for column, check, count in counts.iter_rows()]
+        cases = error.failure_cases.group_by("column", "check", maintain_order=True).agg(
+            pl.len(), pl.col("failure_case").drop_nulls().first())
+        return [Failure(file, column, "null", count) if check == "not_nullable" else
+                Failure(file, column, check, count, "" if example is None else repr(example))
+                for column, check, count, example in cases.iter_rows()]
     return []
+
+
+def _contradictions(frame: pl.DataFrame, file: str, failed: set[str]) -> list[Failure]:
+    """Rows whose columns contradict each other; only where these columns hold on their own."""
+    rules = [(column, broken, message) for column, others, broken, message in _ACROSS
+             if {column, *others} <= set(frame.columns) - failed]
+    counts = frame.select(broken.sum().alias(str(i)) for i, (_, broken, _) in enumerate(rules)).row(0) if rules else ()
+    return [Failure(file, column, message, count) for (column, _, message), count in zip(rules, counts, strict=True) if count]
 
 
 def _listed(values: tuple[object, ...], most: int = 8) -> str:
@@ -186,12 +244,16 @@ class LandingDay:
     frame: pl.DataFrame  # RAW_INTERACTIONS
     rows_by_file: dict[str, int]
     duplicates: int  # rows dropped because an earlier file holds the same event_id
+    digests: dict[str, str]  # file → sha256 of the bytes that were read
+    extra_columns: dict[str, int]  # a column that the contract does not name → in how many files
 
 
-def read_landing_day(landing_uri: str | Path, day: str) -> LandingDay:
+def read_landing_day(landing_uri: str | Path, day: str, *, items: Collection[str] | None = None,
+                     now: int | None = None) -> LandingDay:
     """Read, check and join all files of a day (a folder or an fsspec address).
 
-    The event consumer may deliver an event in two files: the file that comes first by name keeps it.
+    The event consumer may deliver an event in two files: the file that comes first by name keeps it. The same file
+    under two names is a failure. ``items`` and ``now``: see Known.
 
     Raises:
         LandingMissing: no file for the day.
@@ -206,14 +268,21 @@ def read_landing_day(landing_uri: str | Path, day: str) -> LandingDay:
     failures: list[Failure] = []
     frames: list[pl.DataFrame] = []
     rows: dict[str, int] = {}
+    first_with: dict[str, str] = {}  # digest → file
+    extra: Counter[str] = Counter()
     for path in paths:
         address = fs.unstrip_protocol(path) if "://" in root else path
-        report, frame = _read_checked(address, RAW_INTERACTIONS, day)
+        report, frame, digest = read(address, c.RAW_INTERACTIONS, day=day, now=now, items=items)
+        name = path.rsplit("/", 1)[-1]
         failures += report.failures
-        rows[path.rsplit("/", 1)[-1]] = report.rows
+        if (twin := first_with.setdefault(digest, name)) != name and frame is not None:
+            failures.append(Failure(address, "", f"duplicated: the same bytes as {twin}", report.rows))
+        rows[name] = report.rows
+        extra.update(report.extra_columns)
         if report.ok and frame is not None:
-            frames.append(frame.select(*RAW_INTERACTIONS))
+            frames.append(frame.select(*c.RAW_INTERACTIONS))
     ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
     joined = pl.concat(frames)
-    unique = joined.unique(EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
-    return LandingDay(day, unique.sort(TIMESTAMP, EVENT_ID), rows, joined.height - unique.height)
+    unique = joined.unique(c.EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
+    return LandingDay(day, unique.sort(c.TIMESTAMP, c.EVENT_ID), rows, joined.height - unique.height,
+                      {name: digest for digest, name in first_with.items()}, dict(extra))

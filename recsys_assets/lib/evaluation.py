@@ -184,7 +184,7 @@ def _session(onnx_path: Path) -> Any:
 
 
 def encode_queries(onnx_path: Path, cat: np.ndarray, cont: np.ndarray, batch: int = 16_384) -> np.ndarray:
-    """Query tower: cat int32 [Q, 5], cont float32 [Q, 5] → float32 [Q, 64]."""
+    """Query tower: cat int32 [Q, 5], cont float32 [Q, 7] → float32 [Q, 64]."""
     session = _session(onnx_path)
     parts = [session.run(None, {"cat": cat[i:i + batch], "cont": cont[i:i + batch]})[0]
              for i in range(0, len(cat), batch)]
@@ -196,7 +196,7 @@ def score_dlrm(onnx_path: Path, cat: np.ndarray, cont: np.ndarray, table: np.nda
     """Ranker: click probabilities.
 
     Args:
-        cat: int32 [N, 9] (RANKER_CATEGORICAL). cont: float32 [N, 6] (RANKER_CONTINUOUS).
+        cat: int32 [N, 9] (RANKER_CATEGORICAL). cont: float32 [N, 9] (RANKER_CONTINUOUS).
         table: embedding table float32 [cardinality, 128]; rows are looked up batch by batch by the item's index.
 
     Returns:
@@ -212,13 +212,14 @@ def score_dlrm(onnx_path: Path, cat: np.ndarray, cont: np.ndarray, table: np.nda
 
 
 def two_stage_ranks(dlrm_path: Path, query_cat: np.ndarray, query_cont: np.ndarray, queries: np.ndarray,
-                    items: Mapping[str, np.ndarray], vectors: np.ndarray, table: np.ndarray, true: np.ndarray,
-                    topk: int = 300, chunk: int = 64) -> np.ndarray:
+                    items: Mapping[str, np.ndarray], popularity: np.ndarray, day: np.ndarray, vectors: np.ndarray,
+                    table: np.ndarray, true: np.ndarray, topk: int = 300, chunk: int = 64) -> np.ndarray:
     """Ranks as served: retrieve the top k, score them with the ranker, sort; no filter of seen items.
 
     Args:
-        query_cat: int32 [Q, 5]. query_cont: float32 [Q, 5]. queries: float32 [Q, 64], their embeddings.
+        query_cat: int32 [Q, 5]. query_cont: float32 [Q, 7]. queries: float32 [Q, 64], their embeddings.
         items: of ``item_tables.item_tower_inputs`` (index [I], cat [I, 4], cont [I, 1]). vectors: float32 [I, 64].
+        popularity: float32 [D, I], item_popularity of every item as of each of D days. day: int [Q], row of it.
         table: float32 [cardinality, 128]. true: int [Q], row of the catalogue.
 
     Returns:
@@ -230,8 +231,9 @@ def two_stage_ranks(dlrm_path: Path, query_cat: np.ndarray, query_cont: np.ndarr
         rows = np.arange(start, min(start + chunk, len(queries)))
         found = np.argsort(-(queries[rows] @ vectors.T), axis=1, kind="stable")[:, :topk]
         flat, repeated = found.ravel(), np.repeat(rows, topk)
+        cont = [query_cont[repeated], items["cont"][flat], popularity[day[repeated], flat][:, None]]
         scores = score_dlrm(dlrm_path, np.concatenate([query_cat[repeated], items["cat"][flat]], axis=1),
-                            np.concatenate([query_cont[repeated], items["cont"][flat]], axis=1), table)
+                            np.concatenate(cont, axis=1), table)
         order = np.argsort(-scores.reshape(found.shape), axis=1, kind="stable")
         hit = np.take_along_axis(found, order, axis=1) == true[rows, None]
         ranks[rows] = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, ranks[rows])

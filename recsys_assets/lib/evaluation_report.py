@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, write_json
-from recsys_assets.lib import evaluation, plots
+from recsys_assets.lib import evaluation, item_tables, plots
 from recsys_assets.lib.feature_tables import markdown_table, read_transforms
 from recsys_assets.lib.retrieval_tables import load_vectors
+from recsys_assets.serving.transforms import SECONDS_PER_DAY, log_count
 
 #: Clicks that the two stages together are judged on: each costs 300 scored candidates.
 TWO_STAGE_SAMPLE = 2_000
@@ -44,17 +45,19 @@ class Clicks:
     """Clicked rows whose item the catalogue has: what retrieval is asked for."""
 
     cat: np.ndarray  # int32 [Q, 5]
-    cont: np.ndarray  # float32 [Q, 5]
+    cont: np.ndarray  # float32 [Q, 7]
     users: np.ndarray  # int32 [Q]
+    day: np.ndarray  # int64 [Q], days since 1970
     true: np.ndarray  # int64 [Q], row of the catalogue
 
     @classmethod
     def of(cls, rows: pl.DataFrame, catalogue: Catalogue) -> Clicks:
-        clicked = rows.filter((pl.col(c.CLICK) == 1) & (pl.col(c.ITEM_ID) >= c.VOCABULARY_START))
+        clicked = rows.filter((pl.col(c.CLICK) == 1) & pl.col(c.ITEM_ID).is_in(catalogue.index.tolist()))
         if clicked.is_empty():
             raise ValueError("no clicked row of a known item: nothing to judge retrieval by; choose other days")
         return cls(pack(clicked, c.QUERY_CATEGORICAL, np.int32), pack(clicked, c.QUERY_CONTINUOUS, np.float32),
-                   clicked[c.USER_ID].to_numpy(), evaluation.rows_of(catalogue.index, clicked[c.ITEM_ID].to_numpy()))
+                   clicked[c.USER_ID].to_numpy(), clicked[c.TIMESTAMP].to_numpy() // SECONDS_PER_DAY,
+                   evaluation.rows_of(catalogue.index, clicked[c.ITEM_ID].to_numpy()))
 
 
 def pack(rows: pl.DataFrame, names: tuple[str, ...], dtype: type) -> np.ndarray:
@@ -72,8 +75,11 @@ def judge(rows: pl.DataFrame, query_tower: Path, ranker: Path, catalogue: Catalo
 
 
 def write_report(models: Artifact, vectors: Artifact, popularity: Artifact, datasets: Artifact, aligned: Artifact,
-                 workflows: Artifact, target: Path, seed: int) -> dict[str, Any]:
-    """metrics.json, and the same as tables and plots; the returned metrics are those of the file."""
+                 workflows: Artifact, days_before: Sequence[Artifact], target: Path, seed: int) -> dict[str, Any]:
+    """metrics.json, and the same as tables and plots; the returned metrics are those of the file.
+
+    days_before: features/interactions of the day before each validation day, for its item_popularity.parquet.
+    """
     catalogue = Catalogue.read(vectors, aligned)
     rows = pl.read_parquet(sorted((datasets.local / "valid").glob("*.parquet")))
     clicks = Clicks.of(rows, catalogue)
@@ -81,8 +87,10 @@ def write_report(models: Artifact, vectors: Artifact, popularity: Artifact, data
     retrieved = evaluation.true_ranks(queries, catalogue.vectors, clicks.true)
     popular = evaluation.ranks_by_order(_popularity_order(popularity, workflows, catalogue), clicks.true)
     sample = np.sort(np.random.default_rng(seed).permutation(len(queries))[:TWO_STAGE_SAMPLE])
-    both = evaluation.two_stage_ranks(models.path("dlrm.onnx"), clicks.cat[sample], clicks.cont[sample], queries[sample],
-                                      catalogue.inputs, catalogue.vectors, catalogue.table, clicks.true[sample], RETRIEVAL_TOPK)
+    popularity_of_days, first = _daily_popularity(days_before, read_transforms(workflows), catalogue)
+    both = evaluation.two_stage_ranks(
+        models.path("dlrm.onnx"), clicks.cat[sample], clicks.cont[sample], queries[sample], catalogue.inputs, popularity_of_days,
+        clicks.day[sample] - first, catalogue.vectors, catalogue.table, clicks.true[sample], RETRIEVAL_TOPK)
     scores = evaluation.score_dlrm(models.path("dlrm.onnx"), pack(rows, c.RANKER_CATEGORICAL, np.int32),
                                    pack(rows, c.RANKER_CONTINUOUS, np.float32), catalogue.table)
     clicked = rows[c.CLICK].to_numpy()
@@ -105,6 +113,24 @@ def write_report(models: Artifact, vectors: Artifact, popularity: Artifact, data
     (figures / "reliability.md").write_text(plots.reliability_chart("Ranker: predicted and observed click rate",
                                                                     evaluation.reliability(clicked, scores)))
     return metrics
+
+
+def _daily_popularity(days_before: Sequence[Artifact], transforms: Mapping[str, Any], catalogue: Catalogue) -> tuple[np.ndarray, int]:
+    """item_popularity float32 [D, I] as D days in a row see it, and the first of them in days since 1970.
+
+    Raises ValueError where the artifacts are not of days in a row: a query's day must be a row of the table.
+    """
+    counts = pl.concat([pl.read_parquet(artifact.path("item_popularity.parquet")) for artifact in days_before])
+    days = np.unique(counts[c.TIMESTAMP].to_numpy()) // SECONDS_PER_DAY
+    if len(days) != len(days_before) or np.any(np.diff(days) != 1):
+        raise ValueError(f"item_popularity of {len(days_before)} days gives the days {days.tolist()} since 1970; give "
+                         "features/interactions of days in a row")
+    index = item_tables.vocabulary_index(transforms, c.ITEM_ID)
+    known = counts.filter(pl.col(c.ITEM_ID).is_in(list(index)))
+    table = np.zeros((len(days), len(catalogue.index)), np.float32)
+    rows = evaluation.rows_of(catalogue.index, np.array([index[item] for item in known[c.ITEM_ID]], np.int64))
+    table[known[c.TIMESTAMP].to_numpy() // SECONDS_PER_DAY - days[0], rows] = known[c.ITEM_CLICKS].to_numpy()
+    return log_count(table), int(days[0])
 
 
 def _popularity_order(popularity: Artifact, workflows: Artifact, catalogue: Catalogue) -> np.ndarray:

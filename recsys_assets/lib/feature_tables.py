@@ -28,11 +28,12 @@ def _frames(inputs: Mapping[str, Any]) -> tuple[pl.DataFrame, pl.DataFrame | Non
 
 
 def write_features(inputs: Mapping[str, Any], day: str, target: Path) -> dict[str, Any]:
-    """features.parquet (one row an exposure) and user_activity.parquet (one row an active user) of a day."""
+    """A day's features.parquet (a row an exposure), user_activity.parquet (a row a click) and item_popularity.parquet."""
     today, yesterday, users, items = _frames(inputs)
     rows, activity = features.interaction_features(today, yesterday, users, items, day)
     rows.write_parquet(target / "features.parquet")
     activity.write_parquet(target / "user_activity.parquet")
+    features.item_popularity(today, items, day).write_parquet(target / "item_popularity.parquet")
     return {"rows": rows.height, "click_rate": float(rows[c.CLICK].mean() or 0.0), "users": rows[c.USER_ID].n_unique(),
             "items": rows[c.ITEM_ID].n_unique(),
             "without_top_category": float((rows[c.TOP_CATEGORY] == c.MISSING).mean() or 0.0),
@@ -40,21 +41,26 @@ def write_features(inputs: Mapping[str, Any], day: str, target: Path) -> dict[st
 
 
 def changed_without_the_future(inputs: Mapping[str, Any], built: Artifact, day: str) -> int:
-    """How many sampled rows' top_category changes when everything from their own moment on is removed (must be 0)."""
+    """How many sampled rows' features change when everything from their own moment on is removed (must be 0)."""
     today, yesterday, users, items = _frames(inputs)
-    rows = pl.read_parquet(built.path("features.parquet"))
+    rows = pl.read_parquet(built.path("features.parquet")).drop(c.CLICK)
     moments = rows[c.TIMESTAMP].unique().sort()
     picked = moments.gather(np.linspace(0, len(moments) - 1, min(LEAKAGE_SAMPLE, len(moments))).astype(int))
+    rows = rows.filter(pl.col(c.TIMESTAMP).is_in(picked.implode()))
+    # nobody else's rows take part in these rows' features, but the day before's in their items' popularity
+    of_users = pl.col(c.USER_ID).is_in(rows[c.USER_ID].unique().implode())
+    of_items = pl.col(c.ITEM_ID).is_in(rows[c.ITEM_ID].unique().implode())
+    today, yesterday = today.filter(of_users), None if yesterday is None else yesterday.filter(of_users | of_items)
     changed = 0
     for moment in picked:
-        now = rows.filter(pl.col(c.TIMESTAMP) == moment)
+        now = pl.col(c.TIMESTAMP) == moment
         # the moment's own exposures stay as unclicked questions; every answer from then on is gone
         past = pl.concat([today.filter(pl.col(c.TIMESTAMP) < moment),
-                          today.filter((pl.col(c.TIMESTAMP) == moment) & pl.col(c.EVENT_TYPE).is_in(c.EXPOSURE_EVENTS)).with_columns(
+                          today.filter(now & pl.col(c.EVENT_TYPE).is_in(c.EXPOSURE_EVENTS)).with_columns(
                               pl.lit(c.IMPRESSION).alias(c.EVENT_TYPE), pl.lit(0, pl.Int8).alias(c.CLICK))])
         again, _ = features.interaction_features(past, yesterday, users, items, day)
-        both = now.join(again.filter(pl.col(c.TIMESTAMP) == moment), on=c.EVENT_ID, suffix="_again")
-        changed += now.height - both.height + int((both[c.TOP_CATEGORY] != both[f"{c.TOP_CATEGORY}_again"]).sum())
+        kept = rows.filter(now).join(again, on=rows.columns, how="semi", nulls_equal=True)
+        changed += rows.filter(now).height - kept.height
     return changed
 
 
@@ -101,7 +107,8 @@ def materialize_online(settings: Settings, day: str, *, features: Artifact, user
 
     start, end = day_bounds(day)
     feature_store.write_offline(settings, pl.read_parquet(users.path("users.parquet")), pl.read_parquet(items.path("items.parquet")),
-                                pl.read_parquet(features.path("user_activity.parquet")), start)
+                                pl.read_parquet(features.path("user_activity.parquet")),
+                                pl.read_parquet(features.path("item_popularity.parquet")), start)
     with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress; the run's metadata has the counts
         return feature_store.materialize(settings, start, end)
 

@@ -1,6 +1,7 @@
 """Draws product images: the shape says the category, the pattern the style, the colour what the text says.
 
-An encoder that is trained on such images and their descriptions can learn all three; nothing is downloaded.
+Where the text names no colour, the image alone tells it. An encoder that is trained on such images and their
+descriptions can learn all three; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -40,13 +41,18 @@ _COLOUR_WORD = re.compile(r"\b(" + "|".join([*COLOURS, *_SYNONYMS]) + r")\b", re
 Points = list[tuple[float, float]]
 
 
-def colour_of(name: str, description: str, item_id: str) -> RGB:
-    """The colour that the text names first (name before description); without one, drawn from the id."""
+def colour_word(name: str, description: str, item_id: str) -> str:
+    """The word of COLOURS that the text names first (name before description); without one, drawn from the id."""
     for text in (name, description):
         if found := _COLOUR_WORD.search(text):
             word = found.group(1).lower()
-            return COLOURS[_SYNONYMS.get(word, word)]
-    return list(COLOURS.values())[_hash(item_id) % len(COLOURS)]
+            return _SYNONYMS.get(word, word)
+    return list(COLOURS)[_hash(item_id) % len(COLOURS)]
+
+
+def colour_of(name: str, description: str, item_id: str) -> RGB:
+    """The colour that a product is drawn in: its ``colour_word``'s."""
+    return COLOURS[colour_word(name, description, item_id)]
 
 
 def _hash(text: str) -> int:

@@ -33,10 +33,11 @@ def vocabulary_index(transforms: Mapping[str, Any], column: str) -> dict[str, in
 
 
 def item_tower_inputs(transforms: Mapping[str, Any], items: pl.DataFrame) -> dict[str, np.ndarray]:
-    """Pack the catalogue (RAW_ITEMS) as the item tower and the ranker take it, by the transforms that serving runs.
+    """Pack the catalogue (RAW_ITEMS) as the item tower takes it, by the transforms that serving runs.
 
     Returns:
-        index int32 [I] (Categorify index of the item id), cat int32 [I, 4] (ITEM_CATEGORICAL), cont float32 [I, 1].
+        index int32 [I] (Categorify index of the item id), cat int32 [I, 4] (ITEM_CATEGORICAL), cont float32 [I, 1]
+        (ITEM_CONTINUOUS: without the popularity, which changes daily and is the ranker's alone).
 
     Raises:
         ValueError: an item occurs twice, is not in the vocabulary, or has no valid price.
@@ -57,8 +58,8 @@ def item_tower_inputs(transforms: Mapping[str, Any], items: pl.DataFrame) -> dic
     compiled = Transforms.from_dict(transforms)
     index = compiled.vocabulary[ITEM_ID].indices(item_ids.to_list())
     codes = compiled.item_codes(*(items[column].to_list() for column in ITEM_CATEGORICAL[1:]))
-    cat, cont = compiled.items(index, codes, price.to_numpy())
-    return {"index": index, "cat": cat, "cont": cont}
+    cat = np.concatenate([index[:, None], codes], axis=1)
+    return {"index": index, "cat": cat, "cont": compiled.price_log_norm(price.to_numpy())[:, None]}
 
 
 def align_embeddings(transforms: Mapping[str, Any], item_ids: Sequence[str], text: np.ndarray,
@@ -70,7 +71,8 @@ def align_embeddings(transforms: Mapping[str, Any], item_ids: Sequence[str], tex
         text: float32 [I, 64]. image: float32 [I, 64]; a missing image is a row of zeros.
 
     Returns:
-        table float32 [cardinality, 128] (text, then image; rows 0 to 2 and items without embedding are zeros), and
+        table float32 [cardinality, 128] (text, then image; rows 0 to 2, hashed buckets and items
+        without embedding are zeros), and
         counts {"items", "without_text", "without_image", "not_in_vocabulary"}.
     """
     if not len(item_ids) == len(text) == len(image):
@@ -84,7 +86,7 @@ def align_embeddings(transforms: Mapping[str, Any], item_ids: Sequence[str], tex
     known = rows >= VOCABULARY_START
     table[rows[known], :EMBEDDING_DIM] = text[known]
     table[rows[known], EMBEDDING_DIM:] = image[known]
-    of_items = table[VOCABULARY_START:]
+    of_items = table[VOCABULARY_START:VOCABULARY_START + len(index)]
     return table, {"items": len(index), "not_in_vocabulary": int((~known).sum()),
                    "without_text": int((~of_items[:, :EMBEDDING_DIM].any(axis=1)).sum()),
                    "without_image": int((~of_items[:, EMBEDDING_DIM:].any(axis=1)).sum())}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -93,6 +94,10 @@ class _Canvas:
         self.elements.append(f'<circle cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="{radius}" fill="{colour}" '
                              'fill-opacity="0.8"/>')
 
+    def bar(self, left: float, top: float, width: float, height: float, colour: str) -> None:
+        """In pixels."""
+        self.elements.append(f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>')
+
     def markdown(self, alt: str) -> str:
         svg = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" width="{WIDTH}" '
                f'height="{self.height}" font-family="sans-serif">{"".join(self.elements)}</svg>')
@@ -123,10 +128,70 @@ def bar_chart(title: str, values: Mapping[str, float]) -> str:
     zero = canvas.y(0.0)
     for i, height in enumerate(heights):
         left, right, end = canvas.x(i + 0.15), canvas.x(i + 0.85), canvas.y(height)
-        canvas.elements.append(f'<rect x="{left:.1f}" y="{min(zero, end):.1f}" width="{right - left:.1f}" '
-                               f'height="{abs(zero - end):.1f}" fill="{PALETTE[0]}"/>')
+        canvas.bar(left, min(zero, end), right - left, abs(zero - end), PALETTE[0])
     canvas.x_labels([i + 0.5 for i in range(len(heights))], list(values))
     return canvas.markdown(title)
+
+
+def horizontal_bars(title: str, values: Mapping[str, float], threshold: float | None = None) -> str:
+    """One bar a name, downwards in the order given, with its value; bars beyond the threshold (a line) stand out."""
+    lengths = _checked(title, list(values.values()))
+    if (lengths < 0).any():
+        raise ValueError(f"figure {title!r} needs values of 0 or more")
+    row, left = 20, 150
+    canvas = _Canvas(title, (0, 1), (0, 1), height=_TOP + row * len(lengths) + 28)
+    scale = (WIDTH - left - 60) / (max(float(lengths.max()), threshold or 0.0) or 1.0)
+    for i, (name, length) in enumerate(values.items()):
+        y = _TOP + row * i
+        colour = PALETTE[5] if threshold is not None and length > threshold else PALETTE[0]
+        canvas.text(left - 6, y + 13, _shortened(name, 24), anchor="end")
+        canvas.bar(left, y + 3, length * scale, row - 6, colour)
+        canvas.text(left + length * scale + 5, y + 13, _number(length))
+    if threshold is not None:
+        x, bottom = left + threshold * scale, _TOP + row * len(lengths)
+        canvas.elements.append(f'<line x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{bottom}" stroke="#333333" stroke-dasharray="5 4"/>')
+        canvas.text(x, bottom + 16, f"threshold {_number(threshold)}", anchor="middle")
+    return canvas.markdown(title)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of ``small_multiples``: shares [K] by value; ordered values stand side by side, others below each other."""
+
+    title: str
+    shares: Mapping[str, float]
+    ordered: bool
+
+
+def small_multiples(title: str, panels: Sequence[Panel]) -> str:
+    """One figure of small bar charts, three in a row, each with its own scale and its highest share written."""
+    columns, width, height, shown = 3, WIDTH / 3, 132, 6
+    canvas = _Canvas(title, (0, 1), (0, 1), height=_TOP + height * -(-len(panels) // columns))
+    for i, panel in enumerate(panels):
+        shares = _checked(f"{title}: {panel.title}", list(panel.shares.values()))
+        names = list(panel.shares)
+        if not panel.ordered:
+            shares = shares[:shown]
+        highest = float(shares.max()) or 1.0
+        left, top = 12 + width * (i % columns), _TOP + height * (i // columns)
+        more = f", {shown} of {len(names)} values" if not panel.ordered and len(names) > shown else ""
+        canvas.text(left, top + 12, f"{panel.title} (highest {highest:.1%}{more})", size=10)
+        if panel.ordered:
+            step, floor, room = (width - 24) / len(names), top + height - 26, height - 48
+            for j, share in enumerate(shares):
+                canvas.bar(left + step * j, floor - share / highest * room, max(step - 1, 1), share / highest * room, PALETTE[0])
+            canvas.text(left, floor + 13, names[0], size=9)
+            canvas.text(left + width - 24, floor + 13, names[-1], anchor="end", size=9)
+            continue
+        for j, (name, share) in enumerate(zip(names[:shown], shares, strict=True)):
+            y = top + 18 + 17 * j
+            canvas.text(left + 88, y + 11, _shortened(name, 15), anchor="end", size=9)
+            canvas.bar(left + 92, y + 2, share / highest * (width - 120), 12, PALETTE[0])
+    return canvas.markdown(title)
+
+
+def _shortened(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[:most - 1]}…"
 
 
 def scatter_map(title: str, points: np.ndarray, labels: Sequence[str]) -> str:

@@ -19,11 +19,12 @@ def full_release(store: ArtifactStore, settings: Settings, as_of: str) -> Artifa
         auc=report["ranking"]["auc"], parity=store.current("serving/onnx_exports", as_of).metrics["max_abs_difference"],
         index_agreement=index.metrics["recall"])
     ranked = pl.read_parquet(store.current("retrieval/popularity", as_of).path("popularity.parquet"))
+    clicks = pl.read_parquet(store.current("features/interactions", as_of).path("item_popularity.parquet"))
     return releases.build_release(
         store, settings, as_of=as_of, raw_items=store.current("raw/items"), workflows=store.current("features/workflows", as_of),
         aligned=store.current("embeddings/aligned", as_of), faiss_index=index,
         query_tower=store.current("retrieval/two_tower", as_of), ranker=store.current("ranking/dlrm", as_of),
-        popularity=ranked[c.ITEM_ID].to_list(), gate=verdict,
+        popularity=ranked[c.ITEM_ID].to_list(), item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()), gate=verdict,
         metrics={"recall@100": report["retrieval"]["recall@100"], "two_stage_ndcg@10": report["two_stage"]["ndcg@10"],
                  "auc": report["ranking"]["auc"]})
 

@@ -116,7 +116,7 @@ def allocate_number(store: ArtifactStore) -> int:
 # --- building ----------------------------------------------------------------------------------------------------
 def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_items: Artifact, workflows: Artifact,
                   aligned: Artifact, faiss_index: Artifact, query_tower: Artifact, ranker: Artifact,
-                  popularity: Sequence[str], gate: Mapping[str, Any] | None,
+                  popularity: Sequence[str], item_clicks: Mapping[str, float], gate: Mapping[str, Any] | None,
                   metrics: Mapping[str, Any] | None = None) -> Artifact:
     """Assemble a full release, the first of a new generation.
 
@@ -130,6 +130,7 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
         ranker: ``ranking/dlrm`` (dlrm.onnx).
         popularity: item ids, most popular first; ids outside the catalogue are left out, items without any
             interaction follow in the catalogue's order, so that backfilling can reach every item.
+        item_clicks: item id → its clicks on the as-of day, which count where the online store has none; 0 where absent.
         gate: the verdict, or None where none was reached (such a release cannot be promoted).
         metrics: figures to show beside the release.
 
@@ -143,16 +144,17 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
               "query_tower": query_tower, "ranker": ranker}
     _require_one_generation({a.kind: a.digest for a in inputs.values()}, list(inputs.values()))
     params = {"kind": "full", "day": as_of, "gate": _checked_gate(gate), "popularity": list(popularity),
-              "ranking_topk": settings.ranking_topk, "diversity_mode": settings.diversity_mode}
+              "item_clicks": dict(sorted(item_clicks.items())), "ranking_topk": settings.ranking_topk,
+              "diversity_mode": settings.diversity_mode}
     existing = _find(store, inputs, params)
     if existing is not None:
         return existing
     transforms = json.loads(workflows.path("transforms.json").read_text())
     item_ids: list[str] = transforms["vocabulary"][columns.ITEM_ID]
     rows = np.load(aligned.path("embedding_table.npy"), mmap_mode="r").shape[0]
-    if rows != columns.VOCABULARY_START + len(item_ids):
+    if rows != transforms["cardinality"][columns.ITEM_ID]:
         raise ReleaseError(f"embedding_table.npy has {rows} rows for {len(item_ids)} items (needs "
-                           f"{columns.VOCABULARY_START} more than items); materialise {aligned.kind} again")
+                           f"{transforms['cardinality'][columns.ITEM_ID]}); materialise {aligned.kind} again")
     items = pl.read_parquet(raw_items.path("items.parquet"))
     number = allocate_number(store)
     with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
@@ -167,7 +169,7 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
         _place(ranker.path("dlrm.onnx"), models / RANKER / "model.onnx")
         for model in ("filter_seen_items", "feast_item_lookup", "item_id_decoder"):
             _dump(models / model / "item_ids.json", item_ids)
-        _dump(models / "feast_item_lookup" / "items.json", item_snapshot(items))
+        _dump(models / "feast_item_lookup" / "items.json", item_snapshot(items, item_clicks))
         _dump(models / "filter_seen_items" / "popularity.json", popularity_indices(popularity, item_ids))
         _dump(models / "feast_user_lookup" / "user_defaults.json", {"mean_age": transforms["mean_age"]})
         _dump(models / "softmax_sampling" / "sampling.json",
@@ -220,10 +222,11 @@ def build_fine_tune_release(store: ArtifactStore, *, day: str, base: Artifact, q
 
 
 # --- derived payload ---------------------------------------------------------------------------------------------
-def item_snapshot(items: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    """item id → {category_l1, category_l2, item_gender, price}: what fills in where the online store has nothing."""
+def item_snapshot(items: pl.DataFrame, item_clicks: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """item id → {category_l1, category_l2, item_gender, price, item_clicks}: for where the online store has nothing."""
     rows = items.select(columns.ITEM_ID, *_ITEM_SNAPSHOT).iter_rows(named=True)
-    return {row.pop(columns.ITEM_ID): row for row in rows}
+    return {item: {**row, columns.ITEM_CLICKS: float(item_clicks.get(item, 0.0))}
+            for row in rows for item in [row.pop(columns.ITEM_ID)]}
 
 
 def display_data(items: pl.DataFrame) -> dict[str, dict[str, Any]]:

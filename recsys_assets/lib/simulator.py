@@ -1,7 +1,8 @@
 """The simulated shop, written as a landing zone: catalogue, images, users, truth and daily interactions.
 
-Everything is drawn from (seed, day), so that any day can be made again alone, in any order, to equal bytes. The
-model of the visitors is ``truth``, what happens on a day is ``exposures``.
+Everything is drawn from (seed, start of the fortnight, day), so that any day can be made again alone, in any order, to
+equal bytes. The model of the visitors is ``truth``, what happens on a day is ``exposures``. One day is in memory at a
+time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,11 @@ from recsys_assets.lib.catalogue import read_retail_demo_store, synthetic_catalo
 from recsys_assets.lib.contracts import IMAGES_FILE, INTERACTIONS_FOLDER, ITEMS_FILE, TRUTH_FOLDER, USERS_FILE
 from recsys_assets.lib.exposures import calibrated, simulate_day
 from recsys_assets.lib.images import draw_catalogue
-from recsys_assets.lib.truth import TRUTH_VERSION, Truth, make_truth
+from recsys_assets.lib.population import make_truth
+from recsys_assets.lib.truth import TRUTH_VERSION, Truth
+from recsys_assets.partitions import HISTORY_DAYS
 
-SIMULATOR_VERSION = 1
+SIMULATOR_VERSION = 2
 PARAMETERS_FILE = "simulation.json"
 SIMULATED_FILE = "simulated.parquet"
 SUPERSEDED_FOLDER = "superseded"
@@ -45,7 +49,7 @@ class Scale:
 SCALES = {scale.name: scale for scale in (
     Scale("tiny", 300, 120, 900),
     Scale("demo", 5_000, 600, 20_000),
-    Scale("seed", 300_000, 2_465, 900_000),  # 13 million interactions in 14 days
+    Scale("seed", 300_000, 2_465, 905_000),  # 13 million interactions in 14 days
 )}
 
 
@@ -66,21 +70,28 @@ def load_truth(landing: Path) -> Truth:
 
 
 def simulate(landing: Path, scale: Scale | str, days: Sequence[str], seed: int, catalogue: Path | None = None,
-             progress: Progress | None = None) -> dict[str, Any]:
+             progress: Progress | None = None, start: str | None = None) -> dict[str, Any]:
     """Write catalogue, users, truth and the given days; keep what is there of the same parameters.
 
     Where the landing zone was simulated with other parameters, its simulated files are replaced, and the visitors'
     own event files, which name items and users of the old shop, move to ``superseded/<fingerprint>/``.
 
+    Args:
+        start: first day (ISO) of the fortnight over which items launch and interests shift. Default: the landing
+            zone's own where the first of the days lies in its fortnight, or else the first of the days.
+
     Returns ``landing_summary`` with ``written`` and ``kept`` (names of parts) and ``superseded`` (event files moved).
 
     Raises:
-        SimulationError: an unknown scale, or a landing zone that holds data which no simulator wrote.
+        SimulationError: an unknown scale, no days, or a landing zone that holds data which no simulator wrote.
         catalogue.CatalogueError: the catalogue cannot be read.
     """
     landing, scale = Path(landing), _scale(scale)
+    if not days:
+        raise SimulationError("no days to simulate: name at least one")
     parameters = {"version": [SIMULATOR_VERSION, TRUTH_VERSION], **dataclasses.asdict(scale), "seed": seed,
-                  "catalogue": None if catalogue is None else sha256_file(catalogue)}
+                  "catalogue": None if catalogue is None else sha256_file(catalogue),
+                  "start": start or _start(landing, min(days))}
     superseded = _prepare(landing, parameters)
     report = progress or (lambda message, done, total: None)
     total, written, kept = len(days) + 1, [], []
@@ -88,7 +99,7 @@ def simulate(landing: Path, scale: Scale | str, days: Sequence[str], seed: int, 
         truth = load_truth(landing)
         kept.append("catalogue")
     else:
-        truth = _write_shop(landing, scale, seed, catalogue)
+        truth = _write_shop(landing, scale, seed, catalogue, parameters["start"])
         written.append("catalogue")
     report("catalogue, images, users", 1, total)
     for number, day in enumerate(days, start=2):
@@ -108,6 +119,14 @@ def _scale(scale: Scale | str) -> Scale:
     if scale not in SCALES:
         raise SimulationError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
     return SCALES[scale]
+
+
+def _start(landing: Path, first_day: str) -> str:
+    path = landing / PARAMETERS_FILE
+    known = json.loads(path.read_text()).get("start") if path.exists() else None
+    if known and 0 <= (date.fromisoformat(first_day) - date.fromisoformat(known)).days < HISTORY_DAYS:
+        return known
+    return first_day
 
 
 def _prepare(landing: Path, parameters: dict[str, Any]) -> int:
@@ -138,11 +157,11 @@ def _prepare(landing: Path, parameters: dict[str, Any]) -> int:
     return moved
 
 
-def _write_shop(landing: Path, scale: Scale, seed: int, catalogue: Path | None) -> Truth:
+def _write_shop(landing: Path, scale: Scale, seed: int, catalogue: Path | None, start: str) -> Truth:
     """Catalogue, images, users and, last, the truth: its presence says that the others are whole."""
     items = synthetic_catalogue(scale.items, seed) if catalogue is None else read_retail_demo_store(catalogue)
     items = items.with_columns(image=pl.col(ITEM_ID) + ".png")  # drawn here, whatever the catalogue's file is called
-    truth = calibrated(make_truth(items, scale.users, seed))
+    truth = calibrated(make_truth(items, scale.users, seed, start), start)
     write_parquet(items, landing / ITEMS_FILE)
     write_parquet(draw_catalogue(items), landing / IMAGES_FILE)
     write_parquet(users_of(truth), landing / USERS_FILE)
@@ -167,7 +186,9 @@ def landing_summary(landing: Path) -> dict[str, Any]:
         if not files:
             continue
         exposure = pl.col(EVENT_TYPE).is_in(EXPOSURE_EVENTS)
-        counts = pl.scan_parquet(files).select(
+        # file by file: visitors' own events have no position
+        rows = pl.concat([pl.scan_parquet(file).select(EVENT_TYPE, CLICK) for file in files])
+        counts = rows.select(
             rows=pl.len(), exposures=exposure.sum(), clicks=(exposure & (pl.col(CLICK) == 1)).sum(),
         ).collect().row(0, named=True)
         days[folder.name] = {**counts, "click_rate": round(counts["clicks"] / max(counts["exposures"], 1), 4)}

@@ -1,16 +1,25 @@
 """The simulator's truth: who would click what, when and on which device, as a closed formula.
 
-    P(click | user, item, device, t) = σ(b + taste + intent + gender + quality + price + device + hour + weekend)
+    P(click | user, item, device, t) = 0 before the item's launch, else
+        σ(b + taste + intent + gender + quality + price + discount + colour + mood + device + hour + weekend)
 
-- taste: a user has three ranked categories (drawn by age and gender); an item of one of them is worth more.
-- intent: each UTC day one of the three is what the user is after (.6/.25/.15 by rank): what the last 24 hours'
-  clicks reveal. A hash of (seed, user, day) draws it, so that the probability is known for any context.
-- gender: an item made for the other gender is worth less. quality: an item's own. price: dear or cheap for its
-  category, times the user's taste for dear things.
+- taste: a user has three ranked categories (TASTE, by rank); an item of one of them is worth more. Interests shift:
+  on the user's shift_day three others take their place. A share of the users has one, within the fortnight.
+- intent: each UTC day one of the three is what the user is after (.6/.25/.15 by rank; INTENT): what the last 24
+  hours' clicks reveal. A hash of (seed, user, day) draws it, so that the probability is known for any context.
+- gender: an item made for the other gender is worth less (WRONG_GENDER). quality: an item's own.
+- price: PRICE_TASTE × the user's taste for dear things × how dear the item is for its category.
+- discount: bargain hunters click promoted items more (DISCOUNT).
+- colour, mood: worth COLOUR_TASTE and MOOD_TASTE where the product's look (``looks``) is the user's. The look, and a
+  part of the quality, are in the product's text and image alone: what makes content worth reading for a new item.
 - device, hour, weekend: effects on the interest in a category; so the best list changes with context, also for a
   visitor of whom nothing is known.
 
-Only the simulator and evaluation may read a truth; no feature may.
+Times count in UTC days: launch and shift happen at midnight. The oracle is free of position: what is shown at position
+k is looked at with probability k^-POSITION_DECAY (``examination``; the position-based model, Craswell et al. 2008), and
+the oracle is for position 1. A logged exposure is clicked with examination(position) × P.
+
+Only the simulator and evaluation may read a truth; no feature may. ``population`` draws one.
 """
 
 from __future__ import annotations
@@ -21,21 +30,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from recsys_assets.artifacts import write_json
-from recsys_assets.columns import CATEGORY_L1, DEVICES, GENDERS, ITEM_GENDER, ITEM_ID, PRICE
+from recsys_assets.columns import DEVICES, GENDERS
 
-TRUTH_VERSION = 2  # raise it with any change of the formula or its constants: landing zones are then made anew
+TRUTH_VERSION = 3  # raise it with any change of the formula or its constants: landing zones are then made anew
 PERSONA_WEIGHTS = np.array([0.60, 0.25, 0.15])  # of a persona's three ranked categories
-TASTE = np.array([1.9, 1.5, 1.1])  # logits, by rank
-INTENT = 1.2
-WRONG_GENDER = -1.5
-QUALITY_SD, PRICE_TASTE, DEVICE_SD, HOUR_AMPLITUDE, WEEKEND_SD = 0.4, 0.35, 0.6, 0.8, 0.25
-DEVICE_SHARES = np.array([0.55, 0.35, 0.10])  # in the order of columns.DEVICES
-AGE_MIN, AGE_MAX, AGE_MEAN, AGE_SD = 18, 100, 32.0, 15.0
+TASTE = np.array([2.2, 1.8, 1.3])  # logits, by rank; so are the next
+INTENT, WRONG_GENDER, DISCOUNT, COLOUR_TASTE, MOOD_TASTE, PRICE_TASTE = 1.4, -1.7, 0.8, 1.2, 0.9, 0.35
+POSITION_DECAY = 0.20
+FROM_THE_START = 0  # launch_day of an item that was always there
+NEVER = np.iinfo(np.int32).max  # shift_day of a user who keeps the first persona
+ANY_GENDER = len(GENDERS)
 _COLD_SAMPLE = 512
-_ANY_GENDER = len(GENDERS)
+_DAY = 86_400
 
 
 class TruthError(ValueError):
@@ -46,7 +54,8 @@ class TruthError(ValueError):
 class Truth:
     """Parameters of the click model: U users, I items, C categories.
 
-    Indices: user and item positions in ``user_ids`` and ``item_ids``; devices as in ``columns.DEVICES``.
+    Indices: user and item positions in ``user_ids`` and ``item_ids``; devices as in ``columns.DEVICES``. Days count
+    from 1970-01-01, UTC.
     """
 
     seed: int
@@ -55,15 +64,24 @@ class Truth:
     user_ids: np.ndarray  # str [U]
     item_ids: np.ndarray  # str [I]
     persona: np.ndarray  # int16 [U, 3], categories by rank
+    later_persona: np.ndarray  # int16 [U, 3], from shift_day on
+    shift_day: np.ndarray  # int32 [U], NEVER where interests stay
     user_gender: np.ndarray  # int8 [U], index into columns.GENDERS
     age: np.ndarray  # int16 [U], years
     price_taste: np.ndarray  # float32 [U]
+    bargain_hunter: np.ndarray  # bool [U]
+    user_palette: np.ndarray  # int8 [U], index into looks.PALETTES
+    user_mood: np.ndarray  # int8 [U], index into looks.MOODS
     activity: np.ndarray  # float32 [U], sums to 1: share of sessions
     device_share: np.ndarray  # float32 [U, 3]
     item_category: np.ndarray  # int16 [I]
-    item_gender: np.ndarray  # int8 [I], index into columns.GENDERS, 2 = Any
+    item_gender: np.ndarray  # int8 [I], index into columns.GENDERS, ANY_GENDER for all
+    launch_day: np.ndarray  # int32 [I], FROM_THE_START where it was always there
     quality: np.ndarray  # float32 [I], logits
     price_level: np.ndarray  # float32 [I], standardised log price within the category
+    promoted: np.ndarray  # bool [I]
+    item_palette: np.ndarray  # int8 [I]
+    item_mood: np.ndarray  # int8 [I], looks.NO_MOOD where the text tells none
     device_effect: np.ndarray  # float32 [3, C], logits
     hour_effect: np.ndarray  # float32 [24, C], logits, by UTC hour
     weekend_effect: np.ndarray  # float32 [C], logits
@@ -81,36 +99,49 @@ class Truth:
         return _positions("device_type", np.array(DEVICES), devices)
 
     # --- the model
-    def intent(self, user: np.ndarray, timestamp: np.ndarray) -> np.ndarray:
+    def persona_at(self, user: np.ndarray, timestamp: np.ndarray | int) -> np.ndarray:
+        """The three ranked categories at a time: int16 [..., 3]; user and timestamp (unix seconds) broadcast."""
+        user = np.asarray(user)
+        shifted = np.asarray(timestamp) // _DAY >= self.shift_day[user]
+        return np.where(shifted[..., None], self.later_persona[user], self.persona[user])
+
+    def intent(self, user: np.ndarray, timestamp: np.ndarray | int) -> np.ndarray:
         """The category that each user is after on the timestamp's UTC day; broadcasts."""
-        user, day = np.broadcast_arrays(np.asarray(user, np.int64), np.asarray(timestamp, np.int64) // 86_400)
+        user, day = np.broadcast_arrays(np.asarray(user, np.int64), np.asarray(timestamp, np.int64) // _DAY)
         draw = _hash_uniform(self.seed, user, day)
-        return self.persona[user, np.searchsorted(np.cumsum(PERSONA_WEIGHTS)[:-1], draw, side="right")]
+        rank = np.searchsorted(np.cumsum(PERSONA_WEIGHTS)[:-1], draw, side="right")
+        return np.take_along_axis(self.persona_at(user, day * _DAY), rank[..., None], axis=-1)[..., 0]
+
+    def launched(self, item: np.ndarray, timestamp: np.ndarray | int) -> np.ndarray:
+        """Whether the shop has the item yet: bool; broadcasts."""
+        return np.asarray(timestamp) // _DAY >= self.launch_day[item]
 
     def click_probability(self, user: np.ndarray, item: np.ndarray, device: np.ndarray | int,
                           timestamp: np.ndarray | int) -> np.ndarray:
-        """P(click) as float64.
+        """P(click) at position 1 as float64: the formula above.
 
         Args:
             user, item, device: indices (see ``user_index``, ``item_index``, ``device_index``).
             timestamp: unix seconds, UTC.
                 All four broadcast against each other: user [n, 1] and item [m] give [n, m].
         """
-        user, item = np.asarray(user), np.asarray(item)
-        category = self.item_category[item]
-        persona = self.persona[user]
-        logit = self._context_logit(item, category, np.asarray(device), np.asarray(timestamp))
+        user, item, timestamp = np.asarray(user), np.asarray(item), np.asarray(timestamp)
+        category, gender = self.item_category[item], self.item_gender[item]
+        logit = self._context_logit(item, category, np.asarray(device), timestamp)
+        persona = self.persona_at(user, timestamp)
         for rank, worth in enumerate(TASTE):
             logit = logit + worth * (persona[..., rank] == category)
         logit = logit + INTENT * (self.intent(user, timestamp) == category)
-        gender = self.item_gender[item]
-        logit = logit + WRONG_GENDER * ((gender != _ANY_GENDER) & (gender != self.user_gender[user]))
+        logit = logit + WRONG_GENDER * ((gender != ANY_GENDER) & (gender != self.user_gender[user]))
         logit = logit + PRICE_TASTE * self.price_taste[user] * self.price_level[item]
-        return 1.0 / (1.0 + np.exp(-logit))
+        logit = logit + DISCOUNT * (self.bargain_hunter[user] & self.promoted[item])
+        logit = logit + COLOUR_TASTE * (self.user_palette[user] == self.item_palette[item])
+        logit = logit + MOOD_TASTE * (self.user_mood[user] == self.item_mood[item])
+        return self.launched(item, timestamp) / (1.0 + np.exp(-logit))
 
     def _context_logit(self, item: np.ndarray, category: np.ndarray, device: np.ndarray,
                        timestamp: np.ndarray) -> np.ndarray:
-        hour, weekday = timestamp // 3_600 % 24, (timestamp // 86_400 + 3) % 7  # 1970-01-01 was a Thursday
+        hour, weekday = timestamp // 3_600 % 24, (timestamp // _DAY + 3) % 7  # 1970-01-01 was a Thursday
         return (self.bias + self.quality[item].astype(np.float64) + self.device_effect[device, category]
                 + self.hour_effect[hour, category] + np.where(weekday >= 5, self.weekend_effect[category], 0.0))
 
@@ -141,6 +172,11 @@ class Truth:
             return cls(seed=meta["seed"], bias=meta["bias"], categories=tuple(meta["categories"]), **arrays)
 
 
+def examination(position: np.ndarray) -> np.ndarray:
+    """Probability that a visitor looks at what is shown at a position (from 1); 1 at position 1."""
+    return np.asarray(position, np.float64) ** -POSITION_DECAY
+
+
 def _positions(column: str, known: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
     wanted = np.asarray(wanted, dtype=str)
     order = np.argsort(known, kind="stable")
@@ -155,76 +191,11 @@ def _positions(column: str, known: np.ndarray, wanted: Sequence[str]) -> np.ndar
 
 def _hash_uniform(seed: int, user: np.ndarray, day: np.ndarray) -> np.ndarray:
     """Uniform [0, 1) from (seed, user, day): splitmix64's finaliser (Steele et al. 2014), vectorised."""
-    value = user.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    value += day.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03)
+    # arrays, not scalars: only those wrap around in silence, as the hash wants it
+    value = np.atleast_1d(user).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    value += np.atleast_1d(day).astype(np.uint64) * np.uint64(0xD1B54A32D192ED03)
     value += np.full(1, seed, np.uint64) * np.uint64(0x8CB92BA72F3D8DD7)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         value = (value ^ (value >> np.uint64(shift))) * np.uint64(factor)
     value ^= value >> np.uint64(31)
-    return (value >> np.uint64(11)).astype(np.float64) / 2.0**53
-
-
-def make_truth(items: pl.DataFrame, n_users: int, seed: int) -> Truth:
-    """Draw a truth for a catalogue (RAW_ITEMS) and users "1"…"n_users".
-
-    Its bias is 0: ``exposures.calibrated`` sets it, since the click rate depends on what is shown.
-    Raises TruthError where the catalogue has fewer than three categories.
-    """
-    rng = np.random.default_rng([seed, 2])
-    categories = sorted(items[CATEGORY_L1].unique())
-    if len(categories) < len(PERSONA_WEIGHTS):
-        raise TruthError(f"category_l1: the catalogue has {len(categories)} categories; a persona ranks "
-                         f"{len(PERSONA_WEIGHTS)}")
-    item_category = np.searchsorted(categories, items[CATEGORY_L1].to_numpy()).astype(np.int16)
-    sizes = np.bincount(item_category, minlength=len(categories))
-    age = _truncated_normal(rng, n_users)
-    user_gender = rng.integers(len(GENDERS), size=n_users).astype(np.int8)
-    activity = rng.lognormal(0.0, 0.9, n_users)
-    gender_codes = {**{g: i for i, g in enumerate(GENDERS)}, "Any": _ANY_GENDER}
-    hours = np.arange(24)[:, None]
-    peaks = rng.permutation(np.linspace(0, 24, len(categories), endpoint=False))  # spread over the whole day
-    return Truth(
-        seed=seed, bias=0.0, categories=tuple(categories),
-        user_ids=np.arange(1, n_users + 1).astype(str), item_ids=items[ITEM_ID].to_numpy().astype(str),
-        persona=_personas(rng, age, user_gender, sizes), user_gender=user_gender, age=age,
-        price_taste=rng.standard_normal(n_users).astype(np.float32),
-        activity=(activity / activity.sum()).astype(np.float32),
-        device_share=rng.dirichlet(DEVICE_SHARES * 3, n_users).astype(np.float32),
-        item_category=item_category,
-        item_gender=np.array([gender_codes[g] for g in items[ITEM_GENDER]], np.int8),
-        quality=(QUALITY_SD * rng.standard_normal(len(items))
-                 + 0.2 * items["promoted"].to_numpy()).astype(np.float32),
-        price_level=_standardise(np.log(items[PRICE].to_numpy()), item_category, len(categories)),
-        device_effect=(DEVICE_SD * rng.standard_normal((len(DEVICES), len(categories)))).astype(np.float32),
-        hour_effect=(HOUR_AMPLITUDE * np.cos(2 * np.pi * (hours - peaks) / 24)).astype(np.float32),
-        weekend_effect=(WEEKEND_SD * rng.standard_normal(len(categories))).astype(np.float32),
-    )
-
-
-def _truncated_normal(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Ages int16 [n] by rejection."""
-    ages = np.empty(0)
-    while len(ages) < n:
-        draw = rng.normal(AGE_MEAN, AGE_SD, 2 * n)
-        ages = np.concatenate([ages, draw[(draw >= AGE_MIN) & (draw <= AGE_MAX)]])
-    return ages[:n].astype(np.int16)
-
-
-def _personas(rng: np.random.Generator, age: np.ndarray, gender: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Three distinct categories a user, int16 [U, 3]; large ones, and those that suit age and gender, more often.
-
-    Gumbel top-3: the three largest of (log weight + Gumbel noise) are a draw without replacement by weight.
-    """
-    preferred_age = rng.uniform(20, 65, len(sizes))
-    lean = rng.normal(0, 0.7, len(sizes))  # towards F where positive
-    score = (0.5 * np.log(sizes) - ((age[:, None] - preferred_age) / 18) ** 2 / 2
-             + np.where(gender[:, None] == 0, lean, -lean) + rng.gumbel(size=(len(age), len(sizes))))
-    return np.argsort(-score, axis=1)[:, :3].astype(np.int16)
-
-
-def _standardise(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Zero mean and unit deviation within each group; 0 in a group of equal values."""
-    count = np.maximum(np.bincount(group, minlength=n_groups), 1)
-    centred = values - (np.bincount(group, values, n_groups) / count)[group]
-    deviation = np.sqrt(np.bincount(group, centred**2, n_groups) / count)
-    return (centred / np.where(deviation > 0, deviation, 1.0)[group]).astype(np.float32)
+    return (value >> np.uint64(11)).astype(np.float64).reshape(user.shape) / 2.0**53

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from recsys_assets.serving.stores import STORE_ERRORS, Breaker
 from recsys_assets.settings import Settings
@@ -21,7 +21,7 @@ READ_ERRORS: tuple[type[Exception], ...] = (*STORE_ERRORS, DecodeError, ValueErr
 
 @dataclass(frozen=True)
 class Feature:
-    """One stored value and the unix second of its event."""
+    """One stored value (an array as a list) and the unix second of its event."""
 
     value: Any
     timestamp: float
@@ -71,5 +71,10 @@ class OnlineFeatures:
                 kind = value.WhichOneof("val")
                 # Feast calls a value PRESENT whenever the read worked, so emptiness is what tells
                 if kind is not None and kind != "null_val":
-                    row[name] = Feature(getattr(value, kind), timestamp.seconds + timestamp.nanos / 1e9)
+                    row[name] = Feature(_plain(getattr(value, kind)), timestamp.seconds + timestamp.nanos / 1e9)
         return found
+
+
+def _plain(value: Any) -> Any:
+    """A protobuf list as a list; any other value as it is."""
+    return list(value.val) if isinstance(value, Message) else value

@@ -3,11 +3,13 @@
 Semantics are NVTabular's: Categorify gives 0 to padding, 1 to null, 2 to whatever is out of the vocabulary (also to
 ``columns.MISSING``, which never is in one) and counts the vocabulary from 3; Bucketize gives the number of
 boundaries that are ≤ x (``np.digitize``); Normalize is (x - mean) / std in float64, then float32; the price's log is
-the natural one. The same functions serve one visitor and a whole table, so both agree to the bit.
+the natural one, a count's is log(1 + count). The same functions serve one visitor and a whole table, so both agree to
+the bit.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from recsys_assets.columns import (
     GENDER,
     ITEM_GENDER,
     ITEM_ID,
+    LOOK_BACK_HOURS,
     MISSING,
     NULL_INDEX,
     OOV_INDEX,
@@ -65,15 +68,31 @@ def clock_features(timestamp: np.ndarray) -> np.ndarray:
     return np.stack([_HOUR_SIN[hour], _HOUR_COS[hour], _WEEKDAY_SIN[weekday], _WEEKDAY_COS[weekday]], axis=1)
 
 
+def log_count(counts: np.ndarray) -> np.ndarray:
+    """float32 [N]: log(1 + count) in float64; of a visitor's recent clicks, and of an item's clicks on a day."""
+    return np.log1p(counts.astype(np.float64)).astype(np.float32)
+
+
+def share_of_window(hours: np.ndarray) -> np.ndarray:
+    """float32 [N]: hours since the last click as a share of the window that is looked back on; 1 where there is none."""
+    return (hours.astype(np.float64) / LOOK_BACK_HOURS).astype(np.float32)
+
+
 class Vocabulary:
     """Categorify of one column: value → index.
 
+    Args:
+        buckets: rows after the vocabulary for values that arrived after the fit, found by their crc32; with 0 these are
+            out-of-vocabulary. ``columns.MISSING`` is never hashed.
+
     >>> Vocabulary("gender", ["F", "M"]).indices(["M", "-1", None, "x"]).tolist()
     [4, 2, 1, 2]
+    >>> Vocabulary("user_id", ["a", "b"], buckets=100).indices(["b", "-1", None, "new"]).tolist()
+    [4, 2, 1, 66]
     """
 
-    def __init__(self, column: str, values: Sequence[str]):
-        self.column = column
+    def __init__(self, column: str, values: Sequence[str], buckets: int = 0):
+        self.column, self.buckets = column, buckets
         self.values = tuple(values)
         self._index = {value: VOCABULARY_START + n for n, value in enumerate(self.values)}
         if len(self._index) != len(self.values):
@@ -86,8 +105,18 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def rows(self) -> int:
+        """Of the column's embedding table."""
+        return VOCABULARY_START + len(self) + self.buckets
+
     def index(self, value: str | None) -> int:
-        return NULL_INDEX if value is None else self._index.get(value, OOV_INDEX)
+        if value is None:
+            return NULL_INDEX
+        found = self._index.get(value, OOV_INDEX)
+        if found == OOV_INDEX and self.buckets and value != MISSING:
+            return VOCABULARY_START + len(self) + zlib.crc32(value.encode()) % self.buckets
+        return found
 
     def indices(self, values: Iterable[str | None]) -> np.ndarray:
         """int32 [N]."""
@@ -124,7 +153,9 @@ class Transforms:
     def from_dict(cls, content: Mapping[str, Any]) -> Transforms:
         """Compile the content of ``transforms.json``; raises TransformsInvalid naming what is wrong."""
         try:
-            vocabulary = {column: Vocabulary(column, content["vocabulary"][column]) for column in VOCABULARY_COLUMNS}
+            buckets = content["hashed_buckets"]
+            vocabulary = {column: Vocabulary(column, content["vocabulary"][column], buckets.get(column, 0))
+                          for column in VOCABULARY_COLUMNS}
             cardinality = content["cardinality"]
             boundaries = np.array(content["age_boundaries"], dtype=np.float64)
             normalizers = {part: Normalizer(float(content[part]["mean"]), float(content[part]["std"]))
@@ -133,9 +164,9 @@ class Transforms:
         except KeyError as error:
             raise TransformsInvalid(f"transforms.json has no {error}; materialise features/workflows again") from error
         for column, table in vocabulary.items():
-            if cardinality.get(column) != VOCABULARY_START + len(table):
+            if cardinality.get(column) != table.rows:
                 raise TransformsInvalid(f"cardinality.{column} is {cardinality.get(column)}, but the vocabulary makes "
-                                        f"it {VOCABULARY_START + len(table)}; materialise features/workflows again")
+                                        f"it {table.rows}; materialise features/workflows again")
         for part, normalizer in normalizers.items():
             if not (np.isfinite(normalizer.mean) and normalizer.std > 0):
                 raise TransformsInvalid(f"{part} needs a finite mean and std > 0, got {normalizer}")
@@ -157,20 +188,31 @@ class Transforms:
         """float32 [N] from prices (> 0), which are rounded to float32 first, as tensors carry them."""
         return self.price_log(np.log(price.astype(np.float32).astype(np.float64)))
 
-    def user(self, raw: np.ndarray, age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One visitor: raw [3] (user_id, gender, top_category), age [1] → USER_CATEGORICAL [4], USER_CONTINUOUS [1]."""
-        age = self.fill_age(age)
+    def user(self, raw: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One visitor → USER_CATEGORICAL int32 [4], USER_CONTINUOUS float32 [3].
+
+        Args:
+            raw: [3] user_id, gender, top_category. numbers: float32 [3] age (NaN: unknown), clicks_24h,
+                hours_since_click.
+        """
+        age = self.fill_age(numbers[:1])
         named = [self.vocabulary[column].index(value)
                  for column, value in zip((USER_ID, GENDER, TOP_CATEGORY), raw, strict=True)]
-        return np.array([*named, self.age_binned(age)[0]], dtype=np.int32), self.age(age)
+        cont = np.concatenate([self.age(age), log_count(numbers[1:2]), share_of_window(numbers[2:3])])
+        return np.array([*named, self.age_binned(age)[0]], dtype=np.int32), cont
 
     def context(self, device: str, timestamp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One request: device, timestamp int64 [1] → CONTEXT_CATEGORICAL [1], CONTEXT_CONTINUOUS [4]."""
         return self.vocabulary[DEVICE_TYPE].indices([device]), clock_features(timestamp)[0]
 
-    def items(self, index: np.ndarray, codes: np.ndarray, price: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """index [N], codes [N, 3], price [N] → ITEM_CATEGORICAL int32 [N, 4], ITEM_CONTINUOUS float32 [N, 1]."""
-        return np.concatenate([index[:, None], codes], axis=1), self.price_log_norm(price)[:, None]
+    def items(self, index: np.ndarray, codes: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """N items → ITEM_CATEGORICAL int32 [N, 4] and float32 [N, 2]: price_log_norm, item_popularity.
+
+        Args:
+            index: [N]. codes: [N, 3], of ``item_codes``. numbers: float32 [N, 2] price, item_clicks.
+        """
+        cont = np.stack([self.price_log_norm(numbers[:, 0]), log_count(numbers[:, 1])], axis=1)
+        return np.concatenate([index[:, None], codes], axis=1), cont
 
     def item_codes(self, category_l1: Iterable[str], category_l2: Iterable[str], gender: Iterable[str]) -> np.ndarray:
         """Categorify indices of raw item features, int32 [N, 3]."""

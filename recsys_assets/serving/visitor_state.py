@@ -15,7 +15,8 @@ from typing import Any
 import redis
 
 from recsys_assets.columns import IMPRESSION, MISSING
-from recsys_assets.lib.features import WINDOW_SECONDS, top_category
+from recsys_assets.lib.activity import RECENT_CLICKS, WINDOW_SECONDS
+from recsys_assets.lib.feature_store import RecentClicks
 from recsys_assets.serving.bloom import day_of, positions, seen_key
 from recsys_assets.serving.events import Event
 
@@ -33,11 +34,12 @@ local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then return 0 end
 if owner then return 1 end
 if ARGV[3] == '1' then
-  for index = 11, #ARGV do redis.call('SETBIT', KEYS[2], ARGV[index], 1) end
+  for index = 12, #ARGV do redis.call('SETBIT', KEYS[2], ARGV[index], 1) end
   redis.call('EXPIREAT', KEYS[2], ARGV[4])
   if ARGV[7] ~= '' then
     redis.call('ZADD', KEYS[4], ARGV[6], ARGV[7])
     redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[8])
+    redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -ARGV[11] - 1)
     redis.call('EXPIRE', KEYS[4], ARGV[9])
     redis.call('INCR', KEYS[5])
     redis.call('EXPIRE', KEYS[5], ARGV[9])
@@ -107,18 +109,18 @@ class VisitorState:
                 views_key(event.user_id), updates_key(event.user_id)]
         remembered = (self._seen_days + 1) * 86_400
         return keys, [stream_id, remembered, int(live), expires, event.item_id, event.timestamp, member,
-                      f"({now - WINDOW_SECONDS}", 2 * WINDOW_SECONDS, RECENT_ITEMS,
-                      *(positions(event.item_id).tolist() if live else ())]
+                      f"({int(now) - WINDOW_SECONDS}", 2 * WINDOW_SECONDS, RECENT_ITEMS,
+                      RECENT_CLICKS, *(positions(event.item_id).tolist() if live else ())]
 
-    def top_categories(self, user_ids: Sequence[str], now: float) -> list[tuple[str, str, float]]:
-        """(user id, top_category, time of its newest view) of the visitors with a view in the last 24 hours.
+    def recent_clicks(self, user_ids: Sequence[str], now: float) -> list[RecentClicks]:
+        """The clicks at or after now - 24 h of the visitors who have any: the newest RECENT_CLICKS, oldest first.
 
-        The time's microseconds count the visitor's updates, so that of two updates within one second the later is the
-        newer one, and the same update given twice is the same.
+        The microseconds of ``updated_at``, the time of the newest click, count the visitor's updates, so that of two
+        updates within one second the later is the newer one, and the same update given twice is the same.
         """
         with self._client.pipeline(transaction=False) as pipeline:
             for user_id in user_ids:
-                pipeline.zrange(views_key(user_id), f"({now - WINDOW_SECONDS}", "+inf", byscore=True, withscores=True)
+                pipeline.zrange(views_key(user_id), int(now) - WINDOW_SECONDS, "+inf", byscore=True, withscores=True)
                 pipeline.get(updates_key(user_id))
             replies = pipeline.execute(raise_on_error=False)
         found = []
@@ -128,11 +130,7 @@ class VisitorState:
                     raise reply
             if isinstance(views, redis.RedisError) or isinstance(updates, redis.RedisError) or not views:
                 continue
-            categories = [member.decode().split("|", 1)[1] for member, _ in views]
             timestamps = [int(score) for _, score in views]
-            newest = max(timestamps)
-            # a visitor's clock may be ahead by the accepted skew: the newest view still counts
-            top = top_category(categories, timestamps, max(int(now), newest) + 1)
-            if top != MISSING:
-                found.append((user_id, top, newest + int(updates or 0) % 1_000_000 / 1e6))
+            found.append(RecentClicks(user_id, [member.decode().split("|", 1)[1] for member, _ in views], timestamps,
+                                      timestamps[-1] + int(updates or 0) % 1_000_000 / 1e6))
         return found

@@ -32,7 +32,7 @@ def _signature(cat: int, cont: int, embeddings: bool) -> list[tf.TensorSpec]:
 
 
 def query_function(encoder: tf.keras.Model, use_context: bool) -> Packed:
-    """cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 5] QUERY_CONTINUOUS → embedding float32 [B, 64]."""
+    """cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 7] QUERY_CONTINUOUS → embedding float32 [B, 64]."""
     cat_names, cont_names = query_columns(use_context)  # the context columns are the last of both matrices
 
     @tf.function(input_signature=_signature(len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS), False))
@@ -54,7 +54,7 @@ def item_function(encoder: tf.keras.Model) -> Packed:
 
 
 def ranker_function(model: tf.keras.Model) -> Packed:
-    """cat int32 [N, 9], cont float32 [N, 6], embeddings float32 [N, 128] → score float32 [N], the probability."""
+    """cat int32 [N, 9], cont float32 [N, 9], embeddings float32 [N, 128] → score float32 [N], the probability."""
 
     @tf.function(input_signature=_signature(len(c.RANKER_CATEGORICAL), len(c.RANKER_CONTINUOUS), True))
     def dlrm(cat: tf.Tensor, cont: tf.Tensor, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -15,14 +15,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_assets.training.step import Step, run
+from recsys_assets.training.step import Step, StepError, run
 
 FITTING = "fitting"  # where NVTabular counts values, beside the output so that it is a relative path
 
 
 @dataclass(frozen=True)
 class Params:
-    """This step has no parameters of its own."""
+    """
+    Attributes:
+        hashed_buckets: rows for user and item ids that arrive after the fit, shared by their hash; 0: all of them are
+            out-of-vocabulary. Such rows are untrained until a fine-tune meets their ids.
+    """
+
+    hashed_buckets: int = 0
 
 
 @contextlib.contextmanager
@@ -36,6 +42,9 @@ def working_directory(path: Path) -> Iterator[None]:
 
 
 def fit_workflows(step: Step[Params]) -> None:
+    buckets = step.params.hashed_buckets
+    if buckets < 0:
+        raise StepError(f"hashed_buckets must be 0 or more, got {buckets}")
     from recsys_assets.training import tables
 
     tables.without_tensorflow()
@@ -58,9 +67,10 @@ def fit_workflows(step: Step[Params]) -> None:
 
         visits = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
         graphs = {
-            workflows.USER: (workflows.user_graph(FITTING, mean_age), visits),
+            workflows.USER: (workflows.user_graph(FITTING, mean_age, buckets), visits),
             workflows.CONTEXT: (workflows.context_graph(FITTING), visits),
-            workflows.ITEM: (workflows.item_graph(FITTING), Dataset(items.to_pandas(), cpu=True)),
+            workflows.ITEM: (workflows.item_graph(FITTING, buckets),
+                             Dataset(tables.without_clicks(items).to_pandas(), cpu=True)),
         }
         fitted = {}
         for name, (graph, data) in graphs.items():
@@ -71,7 +81,7 @@ def fit_workflows(step: Step[Params]) -> None:
         workflows.save(workflows.join(list(fitted.values()), visits), workflows.COMBINED)
         step.log(f"saved workflow_{workflows.COMBINED}")
         shutil.rmtree(FITTING)
-    export = workflows.export_transforms(fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age)
+    export = workflows.export_transforms(fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age, buckets)
     (step.output / "transforms.json").write_text(json.dumps(export, indent=1) + "\n")
     step.report(rows=rows, items=items.num_rows, mean_age=mean_age, cardinality=export["cardinality"])
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,12 +16,12 @@ from recsys_assets import columns as c
 #: What the workflows and the models need of a feature row.
 _TYPES = {
     c.USER_ID: pa.string(), c.GENDER: pa.string(), c.TOP_CATEGORY: pa.string(), c.AGE: pa.float32(),
+    c.CLICKS_24H: pa.float32(), c.HOURS_SINCE_CLICK: pa.float32(),
     c.DEVICE_TYPE: pa.string(), c.TIMESTAMP: pa.int64(),
     c.ITEM_ID: pa.string(), c.CATEGORY_L1: pa.string(), c.CATEGORY_L2: pa.string(), c.ITEM_GENDER: pa.string(),
-    c.PRICE: pa.float64(), c.CLICK: pa.int32(),
+    c.PRICE: pa.float64(), c.ITEM_CLICKS: pa.float32(), c.CLICK: pa.int32(),
 }
 ROW_COLUMNS = tuple(_TYPES)
-VISITOR_COLUMNS = (c.USER_ID, c.GENDER, c.TOP_CATEGORY, c.AGE, c.DEVICE_TYPE, c.TIMESTAMP)
 ITEM_COLUMNS = (*c.ITEM_CATEGORICAL, c.PRICE)
 
 
@@ -41,6 +42,11 @@ def read(path: Path, names: Sequence[str]) -> pa.Table:
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(present)}")
     return pq.read_table(path, columns=list(names)).select(list(names)).cast(pa.schema([(n, _TYPES[n]) for n in names]))
+
+
+def without_clicks(items: pa.Table) -> pa.Table:
+    """A catalogue with item_clicks 0, so that the item workflow finds all its columns; nothing is fitted on them."""
+    return items.append_column(c.ITEM_CLICKS, pa.array(np.zeros(items.num_rows, np.float32)))
 
 
 def missing_to_null(table: pa.Table) -> pa.Table:

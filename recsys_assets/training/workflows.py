@@ -2,9 +2,12 @@
 
 Raw columns in, transformed columns of ``columns.py`` out. The formulas, so that others can repeat them exactly:
 
-- Categorify: null → 1, not in the vocabulary (also "-1") → 2, value i of the vocabulary → 3 + i.
+- Categorify: null → 1, not in the vocabulary (also "-1") → 2, value i of the vocabulary → 3 + i. With hashed buckets, an
+  id that is neither in the vocabulary nor null nor "-1" → 3 + size of the vocabulary + crc32(UTF-8 bytes) mod buckets.
 - age: null → mean_age (of the training users). age_binned: Categorify of the bucket number, where bucket b means
   boundaries[b-1] <= age < boundaries[b]. age_norm = float32((age - mean) / std) in float64, over the training rows.
+- user_frequency = float32(log(1 + clicks_24h)), user_recency = float32(hours_since_click / 24) and item_popularity =
+  float32(log(1 + item_clicks)), all in float64.
 - price_log_norm = float32((ln(price) - mean) / std) in float64, over the catalogue. Standard deviations have ddof 1.
 - hour = (timestamp // 3600) mod 24, weekday = (timestamp // 86400 + 3) mod 7 (Monday 0), UTC; sine and cosine of
   2π·hour/24 and 2π·weekday/7 in float64, then float32.
@@ -14,6 +17,8 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,29 +74,78 @@ def _log(price: pd.Series) -> pd.Series:
     return np.log(price.astype("float64"))
 
 
+def _log_count(counts: pd.Series) -> pd.Series:
+    return np.log1p(counts.astype("float64")).astype("float32")
+
+
+def _share_of_window(hours: pd.Series) -> pd.Series:
+    return (hours.astype("float64") / c.LOOK_BACK_HOURS).astype("float32")
+
+
+class HashedCategorify(ops.Categorify):
+    """Categorify with ``hashed_buckets`` more rows, after the vocabulary, for values that arrive after the fit.
+
+    NVTabular's own ``num_buckets`` hashes with pandas' hash and lays the buckets before the vocabulary, masked values
+    among them; here a masked value stays out-of-vocabulary and every known value keeps its index. A bucket's rows are
+    untrained until a fine-tune meets its ids.
+    """
+
+    def __init__(self, hashed_buckets: int, out_path: str):
+        super().__init__(dtype="int32", out_path=out_path)
+        self.hashed_buckets = hashed_buckets
+
+    def transform(self, col_selector: nvt.ColumnSelector, df: pd.DataFrame) -> pd.DataFrame:
+        encoded = super().transform(col_selector, df)
+        for name in col_selector.names:
+            first, _ = super().get_embedding_sizes([name])[name]
+            new = ((encoded[name] == c.OOV_INDEX) & (df[name] != c.MISSING)).to_numpy()
+            index = encoded[name].to_numpy().copy()
+            index[new] = [first + zlib.crc32(value.encode()) % self.hashed_buckets for value in df[name][new]]
+            encoded[name] = index
+        return encoded
+
+    def get_embedding_sizes(self, columns: list[str]) -> dict[str, tuple[int, int]]:
+        return {name: (rows + self.hashed_buckets, width)
+                for name, (rows, width) in super().get_embedding_sizes(columns).items()}
+
+
+def _identify(name: str, scratch: str, hashed_buckets: int) -> nvt.WorkflowNode:
+    return [name] >> (HashedCategorify(hashed_buckets, scratch) if hashed_buckets else
+                      ops.Categorify(dtype="int32", out_path=scratch))
+
+
 def _categorify(names: tuple[str, ...] | list[str], scratch: str, *tags: Tags) -> nvt.WorkflowNode:
     return list(names) >> ops.Categorify(dtype="int32", out_path=scratch) >> ops.AddTags([Tags.CATEGORICAL, *tags])
 
 
-def user_graph(scratch: str, mean_age: float) -> nvt.WorkflowNode:
-    """user_id, gender, top_category, age → USER_CATEGORICAL int32, USER_CONTINUOUS float32."""
-    user_id = [c.USER_ID] >> ops.Categorify(dtype="int32", out_path=scratch) >> ops.TagAsUserID()
+def _computed(source: str, function: Callable[[pd.Series], pd.Series], name: str, tag: Tags) -> nvt.WorkflowNode:
+    """A float32 column by a function that needs no fit."""
+    return ([source] >> ops.LambdaOp(function, dtype="float32") >> ops.Rename(name=name)
+            >> ops.AddTags([Tags.CONTINUOUS, tag]))
+
+
+def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.WorkflowNode:
+    """user_id, gender, top_category, age, clicks_24h, hours_since_click → USER_CATEGORICAL int32, USER_CONTINUOUS float32."""
+    user_id = _identify(c.USER_ID, scratch, hashed_buckets) >> ops.TagAsUserID()
     others = _categorify([c.GENDER, c.TOP_CATEGORY], scratch, Tags.USER)
     age = [c.AGE] >> ops.FillMissing(fill_val=mean_age) >> ops.LambdaOp(_float64, dtype="float64")
     binned = (age >> ops.Bucketize(_age_boundaries) >> ops.Rename(name=c.AGE_BINNED)
               >> ops.Categorify(dtype="int32", out_path=scratch) >> ops.AddTags([Tags.CATEGORICAL, Tags.USER]))
     normal = (age >> ops.Normalize(out_dtype="float32") >> ops.Rename(name=c.AGE_NORM)
               >> ops.AddTags([Tags.CONTINUOUS, Tags.USER]))
-    return user_id + others + binned + normal
+    frequency = _computed(c.CLICKS_24H, _log_count, c.USER_FREQUENCY, Tags.USER)
+    recency = _computed(c.HOURS_SINCE_CLICK, _share_of_window, c.USER_RECENCY, Tags.USER)
+    return user_id + others + binned + normal + frequency + recency
 
 
-def item_graph(scratch: str) -> nvt.WorkflowNode:
-    """item_id, category_l1, category_l2, item_gender, price → ITEM_CATEGORICAL int32, ITEM_CONTINUOUS float32."""
-    item_id = [c.ITEM_ID] >> ops.Categorify(dtype="int32", out_path=scratch) >> ops.TagAsItemID()
+def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
+    """item_id, category_l1, category_l2, item_gender, price, item_clicks → ITEM_CATEGORICAL int32, ITEM_CONTINUOUS and
+    item_popularity float32; the last is the ranker's alone."""
+    item_id = _identify(c.ITEM_ID, scratch, hashed_buckets) >> ops.TagAsItemID()
     others = _categorify([c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER], scratch, Tags.ITEM)
     price = ([c.PRICE] >> ops.LambdaOp(_log, dtype="float64") >> ops.Normalize(out_dtype="float32")
              >> ops.Rename(name=c.PRICE_LOG_NORM) >> ops.AddTags([Tags.CONTINUOUS, Tags.ITEM]))
-    return item_id + others + price
+    return item_id + others + price + _computed(c.ITEM_CLICKS, _log_count, c.ITEM_POPULARITY, Tags.ITEM)
 
 
 def context_graph(scratch: str) -> nvt.WorkflowNode:
@@ -99,8 +153,7 @@ def context_graph(scratch: str) -> nvt.WorkflowNode:
     node = _categorify(c.CONTEXT_CATEGORICAL, scratch, Tags.CONTEXT)
     waves = {c.HOUR_SIN: _hour_sin, c.HOUR_COS: _hour_cos, c.WEEKDAY_SIN: _weekday_sin, c.WEEKDAY_COS: _weekday_cos}
     for name, function in waves.items():
-        node = node + ([c.TIMESTAMP] >> ops.LambdaOp(function, dtype="float32") >> ops.Rename(name=name)
-                       >> ops.AddTags([Tags.CONTINUOUS, Tags.CONTEXT]))
+        node = node + _computed(c.TIMESTAMP, function, name, Tags.CONTEXT)
     return node
 
 
@@ -158,13 +211,19 @@ def moments(workflow: nvt.Workflow, column: str) -> dict[str, float]:
     raise KeyError(f"no Normalize of {column} in this workflow")
 
 
-def export_transforms(user: nvt.Workflow, item: nvt.Workflow, folder: Path, mean_age: float) -> dict[str, Any]:
-    """The plain form of the saved workflows, as ``transforms.json`` holds it."""
+def export_transforms(user: nvt.Workflow, item: nvt.Workflow, folder: Path, mean_age: float,
+                      hashed_buckets: int = 0) -> dict[str, Any]:
+    """The plain form of the saved workflows, as ``transforms.json`` holds it.
+
+    hashed_buckets: what the user and the item graph were built with.
+    """
     sources = {USER: c.USER_CATEGORICAL, CONTEXT: c.CONTEXT_CATEGORICAL, ITEM: c.ITEM_CATEGORICAL}
     words = {column: vocabulary(folder, name, column) for name, names in sources.items() for column in names}
+    buckets = {column: hashed_buckets for column in (c.USER_ID, c.ITEM_ID)}
     return {
         "vocabulary": words,
-        "cardinality": {column: c.VOCABULARY_START + len(values) for column, values in words.items()},
+        "hashed_buckets": buckets,
+        "cardinality": {column: c.VOCABULARY_START + len(values) + buckets.get(column, 0) for column, values in words.items()},
         "age": moments(user, c.AGE),
         "price_log": moments(item, c.PRICE),
         "age_boundaries": list(c.AGE_BOUNDARIES),

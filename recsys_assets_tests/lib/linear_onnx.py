@@ -43,9 +43,9 @@ for model in json.load(sys.stdin):
 
 #: File → (input widths, output name, tail, output width), as the training steps export them.
 MODELS = {
-    "query_tower.onnx": ({"cat": 5, "cont": 5}, "embedding", "l2", 64),
+    "query_tower.onnx": ({"cat": 5, "cont": 7}, "embedding", "l2", 64),
     "item_tower.onnx": ({"cat": 4, "cont": 1, "embeddings": 128}, "embedding", "l2", 64),
-    "dlrm.onnx": ({"cat": 9, "cont": 6, "embeddings": 128}, "score", "sigmoid", 1),
+    "dlrm.onnx": ({"cat": 9, "cont": 9, "embeddings": 128}, "score", "sigmoid", 1),
 }
 
 

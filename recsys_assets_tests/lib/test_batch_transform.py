@@ -27,7 +27,9 @@ def rows(count: int = 400, seed: int = 1) -> pl.DataFrame:
         "age": [None if masked else age for age, masked in zip(ages, random.random(count) < 0.1, strict=True)],
         "device_type": random.choice(["mobile", "desktop", "tablet", "-1"], count),
         "timestamp": random.integers(1_700_000_000, 1_800_000_000, size=count),
-    }, schema_overrides={"age": pl.Float32}).hstack(pl.DataFrame(picked))
+        "clicks_24h": random.integers(0, 201, size=count), "hours_since_click": random.integers(1, 86_401, size=count) / 3_600,
+    }, schema_overrides={"age": pl.Float32, "clicks_24h": pl.Float32, "hours_since_click": pl.Float32}).hstack(
+        pl.DataFrame(picked).with_columns(pl.Series("item_clicks", random.integers(0, 5_000, size=count), pl.Float32)))
 
 
 def test_agrees_with_the_online_transforms_to_the_bit():
@@ -37,12 +39,13 @@ def test_agrees_with_the_online_transforms_to_the_bit():
     assert set(batch.dtypes) == {pl.Int32, pl.Float32} and batch.null_count().sum_horizontal().item() == 0
     online = Transforms.from_dict(transforms())
     for row, found in zip(frame.iter_rows(named=True), batch.iter_rows(), strict=True):
-        age = np.array([np.nan if row["age"] is None else row["age"]], np.float32)
-        user = online.user(np.array([row["user_id"], row["gender"], row["top_category"]], object), age)
+        age = np.nan if row["age"] is None else row["age"]
+        user = online.user(np.array([row["user_id"], row["gender"], row["top_category"]], object),
+                           np.array([age, row["clicks_24h"], row["hours_since_click"]], np.float32))
         context = online.context(row["device_type"], np.array([row["timestamp"]]))
         codes = online.item_codes([row["category_l1"]], [row["category_l2"]], [row["item_gender"]])
         index = online.vocabulary["item_id"].indices([row["item_id"]])
-        item = online.items(index, codes, np.array([row["price"]], np.float32))
+        item = online.items(index, codes, np.array([[row["price"], row["item_clicks"]]], np.float32))
         expected = [part[kind].reshape(-1).tolist() for kind in (0, 1) for part in (user, context, item)]
         assert list(found) == [value for part in expected for value in part]
 
@@ -54,14 +57,15 @@ def test_null_is_not_unknown():
 
 
 def test_an_empty_frame_stays_empty():
-    assert BatchTransform(transforms()).transform_frame(rows(8).head(0)).shape == (0, 15)
+    assert BatchTransform(transforms()).transform_frame(rows(8).head(0)).shape == (0, 18)
 
 
 def test_missing_columns_and_nulls_are_named():
-    with pytest.raises(ValueError, match="frame lacks age, price"):
-        BatchTransform(transforms()).transform_frame(rows(8).drop("age", "price"))
-    with pytest.raises(ValueError, match="nulls in price"):
-        BatchTransform(transforms()).transform_frame(rows(8).with_columns(pl.lit(None, pl.Float64).alias("price")))
+    with pytest.raises(ValueError, match="frame lacks age, price, item_clicks"):
+        BatchTransform(transforms()).transform_frame(rows(8).drop("age", "price", "item_clicks"))
+    for name in ("price", "clicks_24h", "hours_since_click", "item_clicks"):
+        with pytest.raises(ValueError, match=f"nulls in {name}"):
+            BatchTransform(transforms()).transform_frame(rows(8).with_columns(pl.lit(None, pl.Float64).alias(name)))
 
 
 _NVTABULAR = """
@@ -77,36 +81,46 @@ from recsys_assets.training import workflows as w
 folder = Path(sys.argv[1])
 os.chdir(folder)
 fit, catalogue, new = (pd.read_parquet(name + ".parquet") for name in ("fit", "catalogue", "new"))
-mean_age = float(sys.argv[2])
+mean_age, buckets = float(sys.argv[2]), int(sys.argv[3])
 users, shop = Dataset(fit, cpu=True), Dataset(catalogue, cpu=True)
-parts = {w.USER: nvt.Workflow(w.user_graph("scratch", mean_age)).fit(users),
+parts = {w.USER: nvt.Workflow(w.user_graph("scratch", mean_age, buckets)).fit(users),
          w.CONTEXT: nvt.Workflow(w.context_graph("scratch")).fit(users),
-         w.ITEM: nvt.Workflow(w.item_graph("scratch")).fit(shop)}
+         w.ITEM: nvt.Workflow(w.item_graph("scratch", buckets)).fit(shop)}
 for name, workflow in parts.items():
     w.save(workflow, name)
-export = w.export_transforms(parts[w.USER], parts[w.ITEM], folder, mean_age)
+export = w.export_transforms(parts[w.USER], parts[w.ITEM], folder, mean_age, buckets)
 Path("transforms.json").write_text(json.dumps(export))
 combined = w.join(list(parts.values()), users)
-combined.transform(Dataset(new, cpu=True)).to_ddf().compute(scheduler="synchronous").to_parquet("transformed.parquet")
+sizes = {column.name: int(column.int_domain.max) + 1 for column in combined.output_schema if column.int_domain}
+assert {name: sizes[name] for name in export["cardinality"]} == export["cardinality"], (sizes, export["cardinality"])
+w.save(combined, w.COMBINED)
+w.load(folder, w.COMBINED).transform(Dataset(new, cpu=True)).to_ddf().compute(scheduler="synchronous").to_parquet("transformed.parquet")
 """
 
 
 @pytest.mark.training
-def test_agrees_with_nvtabular_itself(tmp_path):
+@pytest.mark.parametrize("buckets", [0, 5])
+def test_agrees_with_nvtabular_itself(tmp_path, buckets):
     """The project's own workflows, fitted and exported in the training environment, over rows with every special case."""
     fit = rows(300, seed=2).with_columns(pl.when(pl.col(name) != "-1").then(pl.col(name)).alias(name)
                                          for name in ("user_id", "gender", "top_category", "device_type"))
-    new = rows(300, seed=3)
+    new = rows(300, seed=3).with_columns(pl.when(pl.int_range(pl.len()) < 40).then(pl.format("ü-{}", pl.int_range(
+        pl.len()))).otherwise(pl.col(name)).alias(name) for name in ("user_id", "item_id"))
+    new = new.with_columns(pl.when(pl.int_range(pl.len()) != 50).then(pl.col("user_id")).alias("user_id"))
     mean_age = float(np.float32(fit["age"].mean()))
     fit.write_parquet(tmp_path / "fit.parquet")
     new.write_parquet(tmp_path / "new.parquet")
     pl.DataFrame([{"item_id": i, **row} for i, row in items().items()]).write_parquet(tmp_path / "catalogue.parquet")
-    subprocess.run([str(Settings().training_python), "-c", _NVTABULAR, str(tmp_path), repr(mean_age)], check=True,
+    subprocess.run([str(Settings().training_python), "-c", _NVTABULAR, str(tmp_path), repr(mean_age), str(buckets)], check=True,
                    timeout=300, cwd=PROJECT_ROOT, env={"PYTHONPATH": str(PROJECT_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"})
     theirs = pl.read_parquet(tmp_path / "transformed.parquet")
     content = json.loads((tmp_path / "transforms.json").read_text())
     ours = BatchTransform(content).transform_frame(new)
     assert ours.select(RANKER_CATEGORICAL).equals(theirs.select(RANKER_CATEGORICAL))
+    for name in ("user_id", "item_id"):
+        last = 3 + len(content["vocabulary"][name])
+        assert ours[name].filter(ours[name] >= last).n_unique() == buckets and content["cardinality"][name] == last + buckets
+    assert ours["user_id"][50] == 1
     assert (ours["gender"] == 2).any() and (ours["user_id"] == 2).any() and len(content["vocabulary"]["item_id"]) == 40
     for name in RANKER_CONTINUOUS:
         np.testing.assert_allclose(ours[name].to_numpy(), theirs[name].to_numpy(), rtol=0, atol=5e-7, err_msg=name)

@@ -55,12 +55,23 @@ def test_synthetic_catalogue_of_the_real_size_has_every_category_and_style():
     assert items["category_l1"].n_unique() == 20
     assert items["category_l2"].n_unique() == 84
     sizes = dict(items["category_l1"].value_counts().iter_rows())
-    assert all(abs(sizes[c] - sum(styles.values())) <= 3 for c, styles in STYLES.items())
     assert items["price"].is_between(MIN_PRICE, MAX_PRICE).all()
-    assert 50 < items["price"].median() < 110
+    assert items["price"].median() == pytest.approx(80, rel=0.25)  # the reference's
+    reference = {"furniture": 245, "apparel": 231, "accessories": 228, "housewares": 217, "seasonal": 217,
+                 "groceries": 195, "homedecor": 194, "footwear": 188, "instruments": 167, "floral": 127,
+                 "electronics": 104, "outdoors": 92, "jewelry": 90, "beauty": 60, "tools": 59, "books": 35,
+                 "food service": 8, "salty snacks": 4, "cold dispensed": 3, "hot dispensed": 1}
+    assert sizes == pytest.approx(reference, abs=3)
+    assert items["promoted"].mean() == pytest.approx(0.25, abs=0.03)
     assert set(items["item_gender"]) == set(ITEM_GENDERS)
     assert set(items.filter(category_l1="furniture")["item_gender"]) == {"Any"}
     assert sum(items.null_count().row(0)) == 0
+
+
+def test_a_promoted_products_text_says_so():
+    items = synthetic_catalogue(200, 7)
+    assert (items["description"].str.contains("reduced price") == items["promoted"]).all()
+    assert 0 < items["promoted"].sum() < 200
 
 
 def test_synthetic_catalogue_follows_its_seed():

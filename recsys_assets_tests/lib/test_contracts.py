@@ -3,12 +3,13 @@
 import polars as pl
 import pytest
 
-from recsys_assets.columns import RAW_INTERACTIONS, RAW_ITEMS, RAW_USERS
+from recsys_assets.columns import INTERACTION_FEATURES, RAW_INTERACTIONS, RAW_ITEMS, RAW_USERS
 from recsys_assets.lib.catalogue import synthetic_catalogue
 from recsys_assets.lib.contracts import (
     ContractViolation,
     LandingMissing,
     check_table,
+    read_checked,
     read_landing_day,
 )
 from recsys_assets.partitions import day_bounds
@@ -135,3 +136,75 @@ def test_a_missing_day_is_named_with_the_remedy(tmp_path):
     (tmp_path / "interactions" / DAY).mkdir(parents=True)
     with pytest.raises(LandingMissing, match=r"2026-11-20.*recsys simulate"):
         read_landing_day(tmp_path, DAY)
+
+
+def test_a_file_under_two_names_is_a_failure(tmp_path):
+    for name in ("events-1.parquet", "simulated.parquet"):
+        _land(tmp_path, name, _good(4))
+    with pytest.raises(ContractViolation, match=r"simulated\.parquet: duplicated: the same bytes as events-1\.parquet \(4\)$"):
+        read_landing_day(tmp_path, DAY)
+
+
+def test_extra_columns_are_counted_by_file(tmp_path):
+    _land(tmp_path, "events-1.parquet", _good(2, "a").with_columns(campaign=pl.lit("x")))
+    _land(tmp_path, "events-2.parquet", _good(2, "b").with_columns(campaign=pl.lit("y"), price=pl.lit(1.0)))
+    day = read_landing_day(tmp_path, DAY)
+    assert day.extra_columns == {"campaign": 2, "price": 1} and day.frame.columns == list(RAW_INTERACTIONS)
+    assert set(day.digests) == {"events-1.parquet", "events-2.parquet"} and len(set(day.digests.values())) == 2
+
+
+def test_an_example_says_where_to_look():
+    [failure] = check_table(_set("device_type", 2, "fridge"), RAW_INTERACTIONS, name="f", day=DAY).failures
+    assert str(failure).endswith("(2), for example 'fridge'")
+    [failure] = check_table(pl.concat([_good(), _good(1)]), RAW_INTERACTIONS, name="f").failures
+    assert str(failure) == "f: column 'event_id': duplicated (1), for example 'e0'"
+
+
+@pytest.mark.parametrize(("known", "expected"), [
+    ({"items": ["2"]}, []),
+    ({"items": ["3", "4"]}, [("item_id", 6)]),
+    ({"now": START + 5 - 300}, []),  # the newest event is at START + 5, within the tolerance
+    ({"now": START + 3 - 300}, [("timestamp", 2)]),
+])
+def test_what_a_table_is_held_against(known, expected):
+    report = check_table(_good(), RAW_INTERACTIONS, day=DAY, **known)
+    assert [(f.column, f.count) for f in report.failures] == expected
+
+
+def _features(n: int = 4, **changes: object) -> pl.DataFrame:
+    """Sound rows of features; ``changes``: a value for the first row, its column's name as the key."""
+    row = {"event_id": "e", "user_id": "u", "item_id": "i", "timestamp": START, "device_type": "mobile", "click": 0, "age": 30.0,
+           "gender": "F", "top_category": "books", "category_l1": "tools", "category_l2": "saw", "item_gender": "Any", "price": 9.5,
+           "clicks_24h": 2.0, "hours_since_click": 0.5, "item_clicks": 7.0}
+    rows = [{**row, "event_id": f"e{i}", **(changes if i == 0 else {})} for i in range(n)]
+    return pl.DataFrame(rows, schema={name: getattr(pl, kind) for name, kind in INTERACTION_FEATURES.items()})
+
+
+MASKED = {"user_id": "-1", "gender": "-1", "top_category": "-1", "age": None, "clicks_24h": 0.0, "hours_since_click": 24.0}
+
+
+@pytest.mark.parametrize(("changes", "broken"), [
+    ({}, None), ({"age": None}, None), (MASKED, None), ({"item_clicks": 0.0}, None),
+    ({"hours_since_click": 24.0, "clicks_24h": 1.0}, None),  # a click exactly 24 hours ago is inside the window
+    ({"age": float("nan")}, "age"), ({"age": -1.0}, "age"), ({"price": float("inf")}, "price"), ({"price": None}, "price"),
+    ({"clicks_24h": -1.0}, "clicks_24h"), ({"clicks_24h": float("nan")}, "clicks_24h"), ({"clicks_24h": None}, "clicks_24h"),
+    ({"hours_since_click": 24.5}, "hours_since_click"), ({"hours_since_click": -0.1}, "hours_since_click"),
+    ({"clicks_24h": 0.0}, "hours_since_click"),  # no click, yet hours since one
+    ({"item_clicks": float("inf")}, "item_clicks"), ({"item_clicks": -2.0}, "item_clicks"),
+    ({"top_category": "ghosts"}, "top_category"), ({"category_l1": "ghosts"}, "category_l1"), ({"category_l1": "-1"}, "category_l1"),
+    ({"gender": None}, "gender"), ({"item_id": "j"}, "item_id"), ({"timestamp": END}, "timestamp"), ({"event_id": "e1"}, "event_id"),
+    ({**MASKED, "age": 30.0}, "user_id"), ({**MASKED, "gender": "F"}, "user_id"), ({**MASKED, "top_category": "books"}, "user_id"),
+    ({**MASKED, "clicks_24h": 1.0, "hours_since_click": 3.0}, "user_id"),
+])
+def test_the_features_contract(changes, broken):
+    report = check_table(_features(**changes), INTERACTION_FEATURES, day=DAY, items=["i"], categories={"books", "tools"})
+    assert [(f.column, f.count) for f in report.failures] == ([] if broken is None else [(broken, 1)])
+
+
+def test_read_checked_gives_the_schemas_columns_or_says_what_is_wrong(tmp_path):
+    path = tmp_path / "features.parquet"
+    _features().with_columns(extra=pl.lit(1)).select(pl.all().reverse()).write_parquet(path)
+    assert read_checked(path, INTERACTION_FEATURES).columns == list(INTERACTION_FEATURES)
+    _features(price=0.0).write_parquet(path)
+    with pytest.raises(ContractViolation, match=r"^features of today: column 'price': not a number above 0 \(1\), for example '0\.0'$"):
+        read_checked(path, INTERACTION_FEATURES, name="features of today")

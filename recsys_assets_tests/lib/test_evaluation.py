@@ -119,7 +119,7 @@ def models(tmp_path_factory):
 
 
 def queries(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    return {"cat": rng.integers(0, 6, (n, 5)).astype(np.int32), "cont": rng.standard_normal((n, 5)).astype(np.float32)}
+    return {"cat": rng.integers(0, 6, (n, 5)).astype(np.int32), "cont": rng.standard_normal((n, 7)).astype(np.float32)}
 
 
 def test_encode_queries(models):
@@ -132,7 +132,7 @@ def test_encode_queries(models):
 def test_score_dlrm_looks_its_embeddings_up(models):
     folder, weights = models
     rng = np.random.default_rng(0)
-    cat, cont = rng.integers(0, 6, (7, 9)).astype(np.int32), rng.standard_normal((7, 6)).astype(np.float32)
+    cat, cont = rng.integers(0, 6, (7, 9)).astype(np.int32), rng.standard_normal((7, 9)).astype(np.float32)
     table = rng.standard_normal((6, 128)).astype(np.float32)
     scores = ev.score_dlrm(folder / "dlrm.onnx", cat, cont, table, batch=3)
     # item_id is the sixth categorical column, after four of the user and one of the context
@@ -151,13 +151,15 @@ def test_two_stages_as_served(models):
     table = rng.standard_normal((15, 128)).astype(np.float32)
     vectors = rng.standard_normal((12, 64)).astype(np.float32)
     embeddings = ev.encode_queries(folder / "query_tower.onnx", **inputs)
+    popularity, day = rng.standard_normal((3, 12)).astype(np.float32) * 20, np.array([2, 0, 1, 1, 2])
     true = rng.integers(0, 12, 5)
-    ranks = ev.two_stage_ranks(folder / "dlrm.onnx", inputs["cat"], inputs["cont"], embeddings, items, vectors, table,
-                               true, topk=6, chunk=2)
+    ranks = ev.two_stage_ranks(folder / "dlrm.onnx", inputs["cat"], inputs["cont"], embeddings, items, popularity, day,
+                               vectors, table, true, topk=6, chunk=2)
     for q in range(5):  # one visitor at a time, as serving does it
         found = np.argsort(-(embeddings[q] @ vectors.T), kind="stable")[:6]
         feed = {"cat": np.concatenate([np.tile(inputs["cat"][q], (6, 1)), items["cat"][found]], axis=1),
-                "cont": np.concatenate([np.tile(inputs["cont"][q], (6, 1)), items["cont"][found]], axis=1),
+                "cont": np.concatenate([np.tile(inputs["cont"][q], (6, 1)), items["cont"][found],
+                                        popularity[day[q], found][:, None]], axis=1),
                 "embeddings": table[items["index"][found]]}
         ordered = found[np.argsort(-linear_onnx.answer(weights["dlrm.onnx"], feed), kind="stable")].tolist()
         assert ranks[q] == (ordered.index(true[q]) + 1 if true[q] in ordered else 13)
@@ -180,7 +182,7 @@ def test_parity_of_a_model_alone_and_of_a_wrong_sample(models, tmp_path):
     folder, weights = models
     rng = np.random.default_rng(0)
     inputs = {"cat": rng.integers(0, 6, (3, 9)).astype(np.int32),
-              "cont": rng.standard_normal((3, 6)).astype(np.float32),
+              "cont": rng.standard_normal((3, 9)).astype(np.float32),
               "embeddings": rng.standard_normal((3, 128)).astype(np.float32)}
     truth = linear_onnx.answer(weights["dlrm.onnx"], inputs)
     np.savez(tmp_path / "parity.npz", **inputs, score=truth)

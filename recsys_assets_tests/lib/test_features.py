@@ -8,7 +8,7 @@ import pytest
 
 from recsys_assets.columns import INTERACTION_FEATURES
 from recsys_assets.lib import features as module
-from recsys_assets.lib.features import FeatureError, interaction_features, mask, top_category
+from recsys_assets.lib.features import FeatureError, activity_features, interaction_features, item_popularity, mask
 from recsys_assets.partitions import day_bounds, previous_day
 
 DAY = "2026-11-20"
@@ -42,39 +42,85 @@ def _random_day(day: str, n: int, seed: int) -> pl.DataFrame:
         rng.choice(4, n, p=[0.5, 0.4, 0.06, 0.04]), strict=True)], prefix=day + "-")
 
 
-def _oracle(events: pl.DataFrame, user: str, now: int) -> str:
+CATEGORY = dict(ITEMS.select("item_id", "category_l1").iter_rows())
+
+
+def _clicked(events: pl.DataFrame, user: str, now: int, most: int = 200) -> list[tuple[str, int]]:
+    """(category, time) of a user's clicks in [now − 24 h, now), the latest at most."""
+    clicked = sorted((r["timestamp"], r["event_id"], CATEGORY[r["item_id"]]) for r in events.iter_rows(named=True)
+                     if r["user_id"] == user and r["event_type"] != "Impression" and r["timestamp"] < now)
+    return [(category, at) for at, _, category in clicked[-most:] if at >= now - 86_400]
+
+
+def _oracle(events: pl.DataFrame, user: str, now: int) -> tuple[str, float, float]:
     """The definition, word by word, on the raw rows."""
-    category = dict(ITEMS.select("item_id", "category_l1").iter_rows())
-    clicked = [(category[r["item_id"]], r["timestamp"]) for r in events.iter_rows(named=True)
-               if r["user_id"] == user and r["event_type"] != "Impression" and now - 86_400 <= r["timestamp"] < now]
+    clicked = _clicked(events, user, now)
     names = sorted({c for c, _ in clicked})
     if not names:
-        return "-1"
+        return "-1", 0.0, 24.0
     most = max(sum(c == n for c, _ in clicked) for n in names)
     names = [n for n in names if sum(c == n for c, _ in clicked) == most]
     latest = max(t for c, t in clicked if c in names)
-    return min(c for c, t in clicked if c in names and t == latest)
+    return (min(c for c, t in clicked if c in names and t == latest), float(len(clicked)),
+            float(np.float32((now - clicked[-1][1]) / 3_600)))
+
+
+def _popularity(events: pl.DataFrame, item: str) -> float:
+    return float(events.filter(pl.col("item_id") == item, pl.col("event_type") == "View").height)
+
+
+ACTIVITY = ["top_category", "clicks_24h", "hours_since_click"]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_top_category_equals_the_oracle(seed):
+def test_every_row_equals_the_oracle(seed):
     today, yesterday = _random_day(DAY, 250, seed), _random_day(previous_day(DAY), 250, seed + 100)
-    features, activity = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    features, _ = interaction_features(today, yesterday, USERS, ITEMS, DAY)
     both = pl.concat([yesterday, today])
     expected = [_oracle(both, user, now) for user, now in features.select("user_id", "timestamp").iter_rows()]
-    assert features["top_category"].to_list() == expected
-    assert len(set(expected)) == 5  # every category and none
-    for user, top, _ in activity.iter_rows():
-        assert top == _oracle(today, user, END)
+    assert features.select(ACTIVITY).rows() == expected
+    assert {top for top, _, _ in expected} == {*CATEGORIES, "-1"} and max(count for _, count, _ in expected) > 5
+    assert features["item_clicks"].to_list() == [_popularity(yesterday, item) for item in features["item_id"]]
+    assert features["item_clicks"].n_unique() > 3
 
 
-def test_the_live_definition_equals_the_oracle():
-    events = _random_day(DAY, 200, 9)
-    category = dict(ITEMS.select("item_id", "category_l1").iter_rows())
-    clicks = events.filter(pl.col("event_type") != "Impression", user_id="2")
-    for now in range(START, END + 90_000, 1_200):
-        live = top_category([category[i] for i in clicks["item_id"]], clicks["timestamp"].to_list(), now)
-        assert live == _oracle(events, "2", now)
+@pytest.mark.parametrize("seed", range(2))
+def test_the_live_path_gets_the_same_from_the_latest_state_before_a_moment(seed):
+    """What serving does: look the visitor's state up, and compute at the request's time."""
+    before, yesterday, today = (_random_day(day, 250, seed + n) for n, day in enumerate(
+        [previous_day(previous_day(DAY)), previous_day(DAY), DAY]))
+    features, states_today = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    _, states_yesterday = interaction_features(yesterday, before, USERS, ITEMS, previous_day(DAY))
+    states = pl.concat([states_yesterday, states_today])
+    for row in features.iter_rows(named=True):
+        past = states.filter(pl.col("user_id") == row["user_id"], pl.col("timestamp") < row["timestamp"])
+        latest = past.sort("timestamp").row(-1, named=True) if past.height else {
+            "recent_categories": [], "recent_timestamps": []}
+        top, count, hours = activity_features(latest["recent_categories"], latest["recent_timestamps"], row["timestamp"])
+        assert (top, count, np.float32(hours)) == tuple(row[name] for name in ACTIVITY)
+
+
+def test_states_hold_the_clicks_up_to_and_including_theirs():
+    today, yesterday = _random_day(DAY, 300, 9), _random_day(previous_day(DAY), 300, 10)
+    _, states = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    assert {name: str(kind) for name, kind in states.schema.items()} == {
+        "user_id": "String", "timestamp": "Int64", "recent_categories": "List(String)", "recent_timestamps": "List(Int64)"}
+    clicks = today.filter(pl.col("event_type") != "Impression").select("user_id", "timestamp").unique()
+    assert states.select("user_id", "timestamp").rows() == sorted(clicks.rows())
+    both = pl.concat([yesterday, today])
+    for user, at, categories, timestamps in states.iter_rows():
+        assert list(zip(categories, timestamps, strict=True)) == _clicked(both, user, at + 1)
+
+
+def test_of_a_busy_visitor_the_latest_two_hundred_clicks_count():
+    rows = [("1", f"i{n % 2}", START + 10 * n, "View") for n in range(320)]
+    today = _interactions([*rows[:120], *[("1", "i2", at, kind) for _, _, at, kind in rows[120:]],
+                           ("1", "i3", START + 5_000, "Impression")])
+    features, states = interaction_features(today, None, USERS, ITEMS, DAY)
+    both = [_oracle(today, "1", at) for at in features["timestamp"]]
+    assert features.select(ACTIVITY).rows() == both and both[-1] == ("tools", 200.0, float(np.float32(1_810 / 3_600)))
+    assert features["clicks_24h"].max() == 200.0
+    assert states["recent_categories"].list.len().to_list() == [min(n + 1, 200) for n in range(320)]
 
 
 def test_window_edges_and_ties_golden():
@@ -86,6 +132,8 @@ def test_window_edges_and_ties_golden():
     # at t: books are too old by a second, tools just inside, the click at t itself does not count;
     # one second later tools are too old and the click at t (floral) counts
     assert features["top_category"].to_list() == ["tools", "tools", "floral"]
+    assert features["clicks_24h"].to_list() == [1.0, 1.0, 1.0]
+    assert features["hours_since_click"].to_list() == [24.0, 24.0, float(np.float32(1 / 3_600))]
 
 
 def test_nothing_at_or_after_a_moment_changes_its_features():
@@ -101,6 +149,32 @@ def test_nothing_at_or_after_a_moment_changes_its_features():
         assert features.filter(now).drop("click").equals(again.filter(now).drop("click"))
 
 
+def test_shuffled_answers_from_a_moment_on_change_nothing_before():
+    """Other clicks, other items, other visitors and other times, all from the moment on."""
+    today, yesterday = _random_day(DAY, 300, 31), _random_day(previous_day(DAY), 300, 32)
+    features, states = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    for seed, moment in enumerate(features["timestamp"].unique().sort()[10::13]):
+        later = _random_day(DAY, 300, 1_000 + seed).filter(pl.col("timestamp") >= moment).with_columns(
+            pl.format("later-{}", "event_id").alias("event_id"))
+        other, other_states = interaction_features(pl.concat([today.filter(pl.col("timestamp") < moment), later]),
+                                                   yesterday, USERS, ITEMS, DAY)
+        before = pl.col("timestamp") < moment
+        assert features.filter(before).equals(other.filter(before)) and features.filter(before).height
+        assert states.filter(before).equals(other_states.filter(before))
+
+
+def test_item_popularity_counts_the_views_of_its_day():
+    day = _interactions([("1", "i0", START, "View"), ("2", "i0", END - 1, "View"), ("1", "i0", START - 1, "View"),
+                         ("1", "i0", END, "View"), ("1", "i0", START, "Purchase"), ("1", "i1", START, "Impression"),
+                         ("3", "i2", START + 5, "View")])
+    popularity = item_popularity(day, ITEMS, DAY)
+    assert {name: str(kind) for name, kind in popularity.schema.items()} == {
+        "item_id": "String", "item_clicks": "Float32", "timestamp": "Int64"}
+    assert popularity["item_id"].to_list() == sorted(ITEMS["item_id"])
+    assert popularity["timestamp"].unique().to_list() == [END]
+    assert {i: n for i, n, _ in popularity.iter_rows() if n} == {"i0": 2.0, "i2": 1.0}
+
+
 def test_features_are_the_exposures_with_their_attributes():
     today = _interactions([("2", "i1", START + 9, "View"), ("1", "i0", START + 5, "Impression"),
                            ("2", "i1", START + 9, "AddToCart"), ("guest", "i2", START + 9, "View")])
@@ -109,7 +183,9 @@ def test_features_are_the_exposures_with_their_attributes():
     assert features.select("event_id", "click", "age", "gender", "category_l1", "category_l2", "price").rows() == [
         ("e1", 0, 30.0, "F", "books", "s0", 1.0), ("e0", 1, None, "M", "floral", "s1", 2.0),
         ("e3", 1, None, "-1", "tools", "s2", 3.0)]
-    assert activity.rows() == [("2", "floral", START + 9), ("guest", "tools", START + 9)]
+    assert features["item_clicks"].to_list() == [0.0, 0.0, 0.0]  # the calendar's first day
+    assert activity.rows() == [("2", START + 9, ["floral", "floral"], [START + 9] * 2),
+                               ("guest", START + 9, ["tools"], [START + 9])]
 
 
 def test_the_order_of_input_rows_changes_nothing():
@@ -124,7 +200,7 @@ def test_the_order_of_input_rows_changes_nothing():
 def test_a_day_without_clicks_and_an_unknown_item():
     shown = _interactions([("1", "i0", START, "Impression")])
     features, activity = interaction_features(shown, None, USERS, ITEMS, DAY)
-    assert features["top_category"].to_list() == ["-1"]
+    assert features.select(ACTIVITY).rows() == [("-1", 0.0, 24.0)]
     assert activity.is_empty()
     with pytest.raises(FeatureError, match=r"item_id: 1 interactions .*'gone'"):
         interaction_features(_interactions([("1", "gone", START, "View")]), None, USERS, ITEMS, DAY)
@@ -145,11 +221,13 @@ def test_mask_hides_visitors_and_devices_independently():
     hidden, shown = masked.filter(visitor), masked.filter(~visitor)
     assert hidden["gender"].unique().to_list() == hidden["top_category"].unique().to_list() == ["-1"]
     assert hidden["age"].is_null().all()
+    assert hidden["clicks_24h"].unique().to_list() == [0.0] and hidden["hours_since_click"].unique().to_list() == [24.0]
+    assert shown["clicks_24h"].max() == 200.0
     assert shown.drop("device_type").equals(features.filter(~visitor).drop("device_type"))
-    untouched = ["event_id", "item_id", "timestamp", "click", "category_l1", "category_l2", "item_gender", "price"]
+    untouched = ["event_id", "item_id", "timestamp", "click", "category_l1", "category_l2", "item_gender", "price", "item_clicks"]
     assert masked.select(untouched).equals(features.select(untouched))
 
 
 def test_docstring_examples_run():
     assert doctest.testmod(module).failed == 0
-    assert doctest.testmod(module).attempted == 3
+    assert doctest.testmod(module).attempted == 1

@@ -17,7 +17,7 @@ VOCABULARY = {
 }
 TRANSFORMS = {
     "vocabulary": VOCABULARY, "cardinality": {name: 3 + len(values) for name, values in VOCABULARY.items()},
-    "age": {"mean": 32.0, "std": 15.0}, "price_log": {"mean": 2.0, "std": 0.5},
+    "hashed_buckets": {}, "age": {"mean": 32.0, "std": 15.0}, "price_log": {"mean": 2.0, "std": 0.5},
     "age_boundaries": [18, 25, 35, 50, 65], "mean_age": 32.0,
 }
 
@@ -58,6 +58,14 @@ def test_embeddings_are_aligned_by_index():
     assert table[:, 0].tolist() == [0, 0, 0, 0, 1, 2]  # rows 0-2 are nobody's, row 3 (c) has no embedding
     assert table[:, 64].tolist() == [0, 0, 0, 0, -1, 0]
     assert counts == {"items": 3, "not_in_vocabulary": 1, "without_text": 1, "without_image": 2}
+
+
+def test_hashed_buckets_get_rows_of_zeros():
+    buckets = {**TRANSFORMS, "cardinality": {**TRANSFORMS["cardinality"], "item_id": 10}}
+    ones = np.ones((3, 64), np.float32)
+    table, counts = align_embeddings(buckets, ["a", "b", "c"], ones, ones)
+    assert table[:, 0].tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0, 0]
+    assert counts == {"items": 3, "not_in_vocabulary": 0, "without_text": 0, "without_image": 0}
 
 
 def test_embeddings_of_other_rows_or_widths_are_refused():

@@ -75,3 +75,37 @@ def test_values_that_cannot_be_drawn_are_named(values):
         plots.line_chart("loss", values)
     with pytest.raises(ValueError, match=r"points \[N, 2\] and N labels"):
         plots.scatter_map("map", np.zeros((3, 2)), ["a"])
+
+
+def test_horizontal_bars_mark_what_exceeds_the_threshold():
+    root = parsed(plots.horizontal_bars("drift", {"age": 0.02, "a feature of a rather long name": 0.08, "price": 0.0}, threshold=0.06))
+    bars = [bar for bar in root.iter(f"{SVG}rect")][1:]  # after the background
+    assert [bar.get("fill") for bar in bars] == [plots.PALETTE[0], plots.PALETTE[5], plots.PALETTE[0]]
+    widths = [float(bar.get("width", 0)) for bar in bars]
+    assert widths[1] == pytest.approx(4 * widths[0], abs=0.5) and widths[2] == 0
+    (line,) = root.iter(f"{SVG}line")
+    assert float(line.get("x1", 0)) - float(bars[0].get("x", 0)) == pytest.approx(3 * widths[0], abs=0.5)
+    assert {"age", "0.08", "threshold 0.06"} <= set(texts(root)) and all(len(text) <= 24 for text in texts(root))
+
+
+def test_bars_without_a_threshold_and_without_any_length():
+    root = parsed(plots.horizontal_bars("nothing", {"a": 0.0}))
+    assert not list(root.iter(f"{SVG}line"))
+    with pytest.raises(ValueError, match="0 or more"):
+        plots.horizontal_bars("negative", {"a": -1.0})
+
+
+def test_small_multiples_hold_a_chart_each_inside_the_figure():
+    panels = [plots.Panel("hour", {"0": 0.25, "1": 0.5, "2": 0.25}, ordered=True),
+              plots.Panel("item", {f"i{n}": 0.1 for n in range(10)}, ordered=False),
+              *(plots.Panel(f"p{n}", {"only": 1.0}, ordered=False) for n in range(3))]
+    root = parsed(plots.small_multiples("Shares", panels))
+    bars = [bar for bar in root.iter(f"{SVG}rect")][1:]
+    assert len(bars) == 3 + 6 + 3  # of many unordered values the first six
+    heights = [float(bar.get("height", 0)) for bar in bars[:3]]
+    assert heights[1] == pytest.approx(2 * heights[0]) == pytest.approx(2 * heights[2])
+    assert {"hour (highest 50.0%)", "item (highest 10.0%, 6 of 10 values)", "i5", "only"} <= set(texts(root)) and "i6" not in texts(root)
+    height = float(root.get("height", 0))
+    for bar in bars:
+        x, y, wide, high = (float(bar.get(name, 0)) for name in ("x", "y", "width", "height"))
+        assert 0 <= x and x + wide <= plots.WIDTH and 0 <= y and y + high <= height

@@ -21,7 +21,7 @@ from recsys_assets.lib.feature_store import FeatureStoreError, apply_features, o
 from recsys_assets.serving.consumer import Consumer
 from recsys_assets.serving.events import GROUP, REJECTED, STREAM, Event, enqueue, enqueue_all
 from recsys_assets.settings import PROJECT_ROOT, Settings
-from recsys_assets_tests.serving.small_shop import promote, shop_settings
+from recsys_assets_tests.serving.small_shop import ITEMS, promote, shop_settings
 
 NOW = int(time.time())
 YESTERDAY = NOW - 86_400 - 7_200  # out of the 24 hours, and of another day than now
@@ -85,10 +85,13 @@ def landed(settings: Settings) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(file).with_columns(day=pl.lit(file.parent.name)) for file in files])
 
 
-def top_category(settings: Settings, user_id: str) -> str | None:
+def recent_clicks(settings: Settings, user_id: str) -> list[tuple[str, int]] | None:
+    """(category, time) of what Feast's online store holds of a visitor, oldest first."""
     answer = open_store(settings, online_only=True).get_online_features(
-        ["user_activity:top_category"], entity_rows=[{"user_id": user_id}]).to_dict()
-    return answer["top_category"][0]
+        ["user_activity:recent_categories", "user_activity:recent_timestamps"],
+        entity_rows=[{"user_id": user_id}]).to_dict()
+    categories, timestamps = answer["recent_categories"][0], answer["recent_timestamps"][0]
+    return None if categories is None else list(zip(categories, timestamps, strict=True))
 
 
 def test_killed_in_the_middle_it_loses_nothing_and_doubles_nothing(settings: Settings, processes: Processes,
@@ -121,6 +124,8 @@ def test_killed_in_the_middle_it_loses_nothing_and_doubles_nothing(settings: Set
     live = [event for event in expected if event.user_id == "1" and event.event_type != "Impression"]
     assert client.zcard("views:1") == sum(event.timestamp >= NOW - 600 for event in live)
     assert int(client.get("updates:1")) == len(live)
+    recent = sorted((event.timestamp, event.event_id) for event in live if event.timestamp >= NOW - 600)
+    assert recent_clicks(settings, "1") == [(ITEMS[by_id[event_id].item_id], at) for at, event_id in recent]
 
 
 def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(settings: Settings, processes: Processes,
@@ -141,7 +146,7 @@ def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(settings: Setting
     assert sorted(rows["event_id"]) == ["after", "before", "last"] and set(rows["device_type"]) == {"-1"}
     assert rows.drop("day").schema == {name: getattr(pl, dtype) for name, dtype in RAW_INTERACTIONS.items()}
     assert valkey.client(1).xpending(STREAM, GROUP)["pending"] == 0
-    assert top_category(settings, "9") == "tools"
+    assert [category for category, _ in recent_clicks(settings, "9")] == ["books", "tools", "tools"]
     log = processes.log.read_text()
     assert log.count("does not serve") == 1 and log.count("answers again") == 1 and "Traceback" not in log
 
@@ -175,9 +180,28 @@ def test_a_crash_before_feast_is_made_good(settings: Settings, valkey: Any,
     stream_id = enqueue(valkey.client(1), event)
     crashed._read(">")  # delivered, and the visitor's state is changed: there it ends, before Feast
     crashed._state.apply([(stream_id, event, "books")], time.time())
-    assert top_category(settings, "5") is None
+    assert recent_clicks(settings, "5") is None
     consumer().recover()
-    assert top_category(settings, "5") == "books"
+    assert recent_clicks(settings, "5") == [("books", event.timestamp)]
+
+
+def test_an_event_delivered_twice_changes_nothing_online(settings: Settings, valkey: Any,
+                                                         consumer: Callable[[], Consumer]) -> None:
+    one, feast = consumer(), valkey.client(0)
+    one.recover()
+    events = [Event(event_id=f"e{n}", user_id="5", item_id=item, timestamp=NOW - 60 + n)
+              for n, item in enumerate(("a", "c", "d/4"))]
+    enqueue_all(valkey.client(1), events)
+    one.step()
+    before = {key: feast.hgetall(key) for key in feast.keys("*")}
+    assert recent_clicks(settings, "5") == [("books", NOW - 60), ("tools", NOW - 59), ("toys", NOW - 58)]
+    enqueue_all(valkey.client(1), events)
+    one.step()
+    assert {key: feast.hgetall(key) for key in feast.keys("*")} == before
+    enqueue(valkey.client(1), Event(user_id="5", item_id="b", timestamp=NOW - 90, event_type="Impression"))
+    enqueue(valkey.client(1), Event(user_id="5", item_id="b", timestamp=NOW - 90))  # late, but of the 24 hours
+    one.step()
+    assert recent_clicks(settings, "5")[0] == ("books", NOW - 90) and len(recent_clicks(settings, "5")) == 4
 
 
 def test_what_is_no_event_is_set_aside(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import redis
 from pydantic import ValidationError
 
+from recsys_assets.lib.activity import RECENT_CLICKS
 from recsys_assets.serving import bloom
 from recsys_assets.serving.events import Event, enqueue, enqueue_all, identifier, parse_entry
 from recsys_assets.serving.visitor_state import Outcome, VisitorState
@@ -75,10 +76,10 @@ def test_an_event_marks_the_item_as_seen(client: redis.Redis, state: VisitorStat
 
 def test_the_same_event_twice_changes_nothing(client: redis.Redis, state: VisitorState) -> None:
     state.apply([("1-0", event("e1"), "books"), ("2-0", event("e2", "b"), "books")], NOW)
-    before, top = everything(client), state.top_categories(["1"], NOW)
+    before, clicks = everything(client), state.recent_clicks(["1"], NOW)
     assert state.apply([("1-0", event("e1"), "books")], NOW) == [Outcome.REDELIVERED]
     assert state.apply([("9-0", event("e1"), "books")], NOW) == [Outcome.DUPLICATE]
-    assert everything(client) == before and state.top_categories(["1"], NOW) == top
+    assert everything(client) == before and state.recent_clicks(["1"], NOW) == clicks
 
 
 def test_impressions_only_land(client: redis.Redis, state: VisitorState) -> None:
@@ -87,19 +88,34 @@ def test_impressions_only_land(client: redis.Redis, state: VisitorState) -> None
     assert state.apply([("2-0", event("e1", kind="Impression"), "books")], NOW) == [Outcome.DUPLICATE]
 
 
-def test_top_category_is_of_the_last_24_hours(state: VisitorState) -> None:
-    state.apply([("1-0", event("e1", at=NOW - 86_500), "tools"), ("2-0", event("e2", at=NOW - 86_500), "tools"),
-                 ("3-0", event("e3", at=NOW - 50), "books")], NOW)
-    assert [(user, top) for user, top, _ in state.top_categories(["1", "nobody"], NOW)] == [("1", "books")]
-    assert state.top_categories(["1"], NOW + 86_400) == []
+def test_recent_clicks_are_those_of_the_last_24_hours(client: redis.Redis, state: VisitorState) -> None:
+    state.apply([("1-0", event("e1", at=NOW - 86_401), "tools"), ("2-0", event("e2", at=NOW - 86_400), "toys"),
+                 ("3-0", event("e3", at=NOW - 50), "books"), ("4-0", event("e4", at=NOW - 90), "tools"),
+                 ("5-0", event("e5", at=NOW - 10, kind="Impression"), "toys"),
+                 ("6-0", event("e6", at=NOW - 20, kind="Purchase"), "books")], NOW)
+    (row,) = state.recent_clicks(["1", "nobody"], NOW + 0.9)  # the window's edge does not depend on the fraction
+    assert row.user_id == "1" and row.categories == ["toys", "tools", "books", "books"]
+    assert row.timestamps == [NOW - 86_400, NOW - 90, NOW - 50, NOW - 20]
+    assert state.recent_clicks(["1"], NOW + 86_400) == []
+
+
+def test_only_the_newest_clicks_are_kept(client: redis.Redis, state: VisitorState) -> None:
+    count = RECENT_CLICKS + 30
+    state.apply([(f"{n}-0", event(f"e{n}", at=NOW - 2 * count + n), f"c{n}") for n in range(count)], NOW)
+    (row,) = state.recent_clicks(["1"], NOW)
+    assert row.categories == [f"c{n}" for n in range(30, count)]
+    assert client.zcard("views:1") == RECENT_CLICKS == 200
+    state.apply([("900-0", event("late", at=NOW - 3 * count), "late")], NOW)  # older than all that are kept
+    assert state.recent_clicks(["1"], NOW)[0].categories == row.categories
 
 
 def test_of_two_updates_within_a_second_the_later_is_newer(state: VisitorState) -> None:
     state.apply([("1-0", event("e1"), "books")], NOW)
-    (_, first, at_first), = state.top_categories(["1"], NOW)
+    (first,) = state.recent_clicks(["1"], NOW)
     state.apply([("2-0", event("e2", "c", at=NOW - 5), "tools"), ("3-0", event("e3", "c"), "tools")], NOW)
-    (_, second, at_second), = state.top_categories(["1"], NOW)
-    assert (first, second) == ("books", "tools") and int(at_first) == int(at_second) == NOW and at_second > at_first
+    (second,) = state.recent_clicks(["1"], NOW)
+    assert (first.categories, second.categories) == (["books"], ["tools", "books", "tools"])
+    assert int(first.updated_at) == int(second.updated_at) == NOW and second.updated_at > first.updated_at
 
 
 def test_recent_items_are_unique_and_trimmed(client: redis.Redis, state: VisitorState) -> None:
@@ -113,7 +129,7 @@ def test_one_visitors_broken_key_does_not_stop_the_others(client: redis.Redis, s
     client.set("views:1", "not a sorted set")
     broken, whole = state.apply([("1-0", event("e1"), "books"), ("2-0", event("e2", user_id="2"), "books")], NOW)
     assert isinstance(broken, redis.ResponseError) and whole is Outcome.APPLIED
-    assert [user for user, _, _ in state.top_categories(["1", "2"], NOW)] == ["2"]
+    assert [row.user_id for row in state.recent_clicks(["1", "2"], NOW)] == ["2"]
 
 
 def test_a_full_store_is_an_error_not_a_loss(client: redis.Redis, state: VisitorState) -> None:

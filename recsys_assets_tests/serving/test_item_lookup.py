@@ -29,25 +29,29 @@ def open_stage(folder, settings, snapshot=None) -> FeastItemLookup:
     return FeastItemLookup.open(folder, settings, 1)
 
 
-def ask(stage: FeastItemLookup, *indices: int) -> tuple[list[list[int]], list[float]]:
+def ask(stage: FeastItemLookup, *indices: int) -> tuple[list[list[int]], list[list[float]]]:
     found = stage.run({"kept": np.array(indices, dtype=np.int32)})
     for spec in stage.outputs:
         spec.check(found[spec.name])
-    return found["item_codes"].tolist(), found["item_price"].tolist()
+    return found["item_codes"].tolist(), found["item_numbers"].tolist()
 
 
-def expected(*rows: dict) -> tuple[list[list[int]], list[float]]:
+def expected(*rows: dict) -> tuple[list[list[int]], list[list[float]]]:
     codes = Transforms.from_dict(transforms()).item_codes(
         *([row[field] for row in rows] for field in ("category_l1", "category_l2", "item_gender")))
-    return codes.tolist(), [float(np.float32(row["price"])) for row in rows]
+    return codes.tolist(), [[float(np.float32(row["price"])), row["item_clicks"]] for row in rows]
 
 
 def test_online_values_win_over_the_snapshot_which_fills_the_rest(shop, valkey, tmp_path):
     changed = {"category_l1": "tools", "category_l2": "style-7", "item_gender": "M", "price": 1.5}
     tiny_store.write_online(shop.store, "item_features", "item_id", {"item-01": changed})
-    tiny_store.write_online(shop.store, "item_features", "item_id", {"item-02": {**items()["item-02"], "price": None}})
+    half = {**items()["item-02"], "price": None}
+    del half["item_clicks"]
+    tiny_store.write_online(shop.store, "item_features", "item_id", {"item-02": half})
+    tiny_store.write_online(shop.store, "item_popularity", "item_id", {"item-02": {"item_clicks": 70.0}})
     stage = open_stage(tmp_path, shop.settings)
-    assert ask(stage, 5, 4, 3) == expected(items()["item-02"], changed, items()["item-00"])
+    assert ask(stage, 5, 4, 3) == expected({**items()["item-02"], "item_clicks": 70.0}, {**items()["item-01"], **changed},
+                                           items()["item-00"])
     assert ask(stage) == ([], [])
 
 

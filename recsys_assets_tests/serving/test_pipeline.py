@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from recsys_assets.artifacts import ArtifactCorrupt
-from recsys_assets.lib.feature_store import push_top_category
 from recsys_assets.serving import bloom
 from recsys_assets.serving.pipeline import ANSWER, Pipeline
 from recsys_assets.serving.stage import StageInputInvalid
@@ -50,11 +49,12 @@ def ids(answer) -> list[str]:
     return answer["ordered_ids"].tolist()
 
 
-def by_hand(user: list[int], age: float, device: int, clock: list[float], seen: set[int] = frozenset()):
+def by_hand(user: list[int], age: float, device: int, clock: list[float], seen: set[int] = frozenset(),
+            clicks: int = 0, hours: float = 24.0):
     """Ordered ids and scores out of the weights and tables alone."""
     weights, table = tiny_payload.weights(), tiny_payload.embedding_table()
-    age_norm = (age - 40.25) / 12.5
-    query = np.array([*user, device, age_norm, *clock]) @ weights["query_tower"]
+    cont = [(age - 40.25) / 12.5, np.log1p(clicks), hours / 24, *clock]
+    query = np.array([*user, device, *cont]) @ weights["query_tower"]
     candidates = [n for n in np.argsort(-(tiny_payload.item_vectors() @ query)) if n not in seen][:30]
     vocabulary = {name: {v: 3 + n for n, v in enumerate(values)}
                   for name, values in tiny_payload.transforms()["vocabulary"].items()}
@@ -63,7 +63,7 @@ def by_hand(user: list[int], age: float, device: int, clock: list[float], seen: 
         item = tiny_payload.items()[ITEM_IDS[n]]
         codes = [vocabulary[name][item[name]] for name in ("category_l1", "category_l2", "item_gender")]
         price = (np.log(item["price"]) - 3.5) / 1.25
-        row = [*user, device, 3 + n, *codes, age_norm, *clock, price, *table[3 + n]]
+        row = [*user, device, 3 + n, *codes, *cont, price, np.log1p(item["item_clicks"]), *table[3 + n]]
         scores.append(1 / (1 + np.exp(-(np.array(row) @ weights["dlrm_ranking"])[0])))
     best = np.argsort(-np.array(scores), kind="stable")[:TOPK]
     return [ITEM_IDS[candidates[b]] for b in best], [scores[b] for b in best]
@@ -88,10 +88,10 @@ def test_cold_visitor_by_hand_with_seen_items_and_a_live_category(pipeline, shop
     now = float(valkey.client().time()[0])
     bloom.add_commands(commands, "new", ["item-03", "item-11"], bloom.day_of(now), shop.settings.seen_days)
     commands.execute()
-    push_top_category(shop.store, "new", "tools", AS_OF)
+    tiny_store.write_clicks(shop.store, "new", ("books", AS_OF - 1), ("tools", AS_OF), ("tools", AS_OF + 79_200))
     answer = pipeline.run(request("new", "mobile", AS_OF + 86_400))
     friday = [*CLOCK[:2], float(np.sin(2 * np.pi * 4 / 7)), float(np.cos(2 * np.pi * 4 / 7))]
-    assert ids(answer) == by_hand([2, 2, 5, 5], 40.25, 3, friday, seen={3, 11})[0]
+    assert ids(answer) == by_hand([2, 2, 5, 5], 40.25, 3, friday, seen={3, 11}, clicks=2, hours=2.0)[0]
 
 
 def test_a_cold_visitors_list_changes_with_device_and_hour(pipeline):

@@ -59,7 +59,7 @@ class Generation:
              "image": "i1.png" if i == "i1" else ""} for i in sorted(ITEMS)])
         images = pl.DataFrame({"image": ["i1.png"], "content": [b"png"]})
         vocabulary = {columns.ITEM_ID: ITEMS, columns.USER_ID: ["ann", "bob"]}
-        transforms = {"vocabulary": vocabulary, "mean_age": 33.5, "tag": tag}
+        transforms = {"vocabulary": vocabulary, "cardinality": {columns.ITEM_ID: 6}, "mean_age": 33.5, "tag": tag}
         self.raw_items = artifact(store, "raw/items", items__parquet=items.write_parquet,
                                   images__parquet=images.write_parquet)
         self.workflows = artifact(store, "features/workflows", {"items": self.raw_items},
@@ -75,7 +75,8 @@ class Generation:
     def release(self, settings: Settings, **changes) -> Artifact:
         parts = {name: getattr(self, name) for name in
                  ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker")}
-        given = {"as_of": DAY, "popularity": ["i2", "gone", "i3"], "gate": PASSED, **parts, **changes}
+        given = {"as_of": DAY, "popularity": ["i2", "gone", "i3"], "item_clicks": {"i2": 4.0, "gone": 1.0},
+                 "gate": PASSED, **parts, **changes}
         return build_release(self.store, settings, **given)
 
     def tuned(self, tag: str) -> dict[str, Artifact]:
@@ -109,8 +110,9 @@ def test_a_full_release_holds_everything(store, settings):
     assert content(built, "models/softmax_sampling/sampling.json") == {
         "ranking_topk": 2, "diversity_mode": False, "temperature": 20.0}
     assert content(built, "models/feast_user_lookup/user_defaults.json") == {"mean_age": 33.5}
-    assert content(built, "models/feast_item_lookup/items.json")["i1"] == {
-        "category_l1": "c", "category_l2": "s", "item_gender": "Any", "price": 9.5}
+    snapshot = content(built, "models/feast_item_lookup/items.json")
+    assert snapshot["i1"] == {"category_l1": "c", "category_l2": "s", "item_gender": "Any", "price": 9.5, "item_clicks": 0.0}
+    assert snapshot["i2"]["item_clicks"] == 4.0
     display = read_display(release)
     assert set(display) == set(ITEMS) and display["i1"]["title"] == "Item i1"
     assert display["i1"]["image"] == "i1.png" and display["i2"]["image"] is None
@@ -151,9 +153,10 @@ def test_the_same_parts_give_the_same_release(store, settings):
     first = generation.release(settings)
     assert generation.release(settings).uri == first.uri and store.partitions("serving/release") == ["000001"]
     assert generation.release(settings, gate=FAILED).partition == "000002"  # another verdict is another release
+    assert generation.release(settings, item_clicks={"i2": 5.0}).partition == "000003"
     tuned = generation.tuned("one")
     tune = [build_fine_tune_release(store, day=DAY, base=first, gate=PASSED, **tuned).partition for _ in range(2)]
-    assert tune == ["000003", "000003"]
+    assert tune == ["000004", "000004"]
 
 
 def test_parts_of_two_generations_are_refused(store, settings):

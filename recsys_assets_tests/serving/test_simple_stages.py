@@ -58,9 +58,9 @@ def test_a_time_before_1970_is_refused():
 # --- learned models
 def test_query_tower_packs_its_inputs_and_names_its_version(onnx_files):
     stage = QueryTower.open(onnx_files / "query_tower", Settings(), version=7)
-    found = run(stage, user_cat=np.array([3, 4, 5, 6], np.int32), user_cont=np.array([0.5], np.float32),
+    found = run(stage, user_cat=np.array([3, 4, 5, 6], np.int32), user_cont=np.array([0.5, 0.7, 0.2], np.float32),
                 context_cat=np.array([4], np.int32), context_cont=np.array([0, 1, 0.6, 0.8], np.float32))
-    product = np.array([3, 4, 5, 6, 4, 0.5, 0, 1, 0.6, 0.8], np.float32) @ tiny_payload.weights()["query_tower"]
+    product = np.array([3, 4, 5, 6, 4, 0.5, 0.7, 0.2, 0, 1, 0.6, 0.8], np.float32) @ tiny_payload.weights()["query_tower"]
     np.testing.assert_allclose(found["query_embedding"], product / np.linalg.norm(product), atol=1e-6)
     assert found["query_release"].tolist() == [7]
 
@@ -68,7 +68,7 @@ def test_query_tower_packs_its_inputs_and_names_its_version(onnx_files):
 def ranker_inputs(count: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(1)
     return {"ranker_cat": random.integers(0, 40, (count, 9)).astype(np.int32),
-            "ranker_cont": random.normal(size=(count, 6)).astype(np.float32),
+            "ranker_cont": random.normal(size=(count, 9)).astype(np.float32),
             "item_embeddings": random.normal(size=(count, 128)).astype(np.float32)}
 
 
@@ -142,12 +142,12 @@ def test_embeddings_are_rows_of_the_table(tmp_path):
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_unroll_repeats_user_and_context(count):
     items = np.arange(count * 4, dtype=np.int32).reshape(count, 4)
-    prices = np.arange(count, dtype=np.float32)[:, None]
-    found = run(UnrollFeatures(), user_cat=np.array([1, 2, 3, 4], np.int32), user_cont=np.array([0.5], np.float32),
+    numbers = np.arange(count * 2, dtype=np.float32).reshape(count, 2)
+    found = run(UnrollFeatures(), user_cat=np.array([1, 2, 3, 4], np.int32), user_cont=np.array([0.5, 2, 3], np.float32),
                 context_cat=np.array([9], np.int32), context_cont=np.array([5, 6, 7, 8], np.float32), item_cat=items,
-                item_cont=prices)
+                item_cont=numbers)
     assert found["ranker_cat"].tolist() == [[1, 2, 3, 4, 9, *row] for row in items.tolist()]
-    assert found["ranker_cont"].tolist() == [[0.5, 5, 6, 7, 8, *row] for row in prices.tolist()]
+    assert found["ranker_cont"].tolist() == [[0.5, 2, 3, 5, 6, 7, 8, *row] for row in numbers.tolist()]
 
 
 # --- order

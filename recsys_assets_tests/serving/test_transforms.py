@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+import zlib
 
 import numpy as np
 import pytest
@@ -19,6 +20,14 @@ def test_categorify_null_oov_and_vocabulary():
     assert Vocabulary("x", ["b", "a"]).indices(["b", "a", None, "-1", "", "B", "zz"]).tolist() == [3, 4, 1, 2, 2, 2, 2]
 
 
+def test_ids_that_arrive_after_the_fit_share_hashed_rows():
+    vocabulary = Vocabulary("user_id", ["b", "a"], buckets=3)
+    known = vocabulary.indices(["b", "a", None, "-1"]).tolist()
+    new = vocabulary.indices([f"ü{n}" for n in range(300)])
+    assert known == [3, 4, 1, 2] and vocabulary.rows == 8
+    assert new.tolist() == [5 + zlib.crc32(f"ü{n}".encode()) % 3 for n in range(300)] and set(new) == {5, 6, 7}
+
+
 @pytest.mark.parametrize(("values", "fault"), [(["a", "a"], "twice"), (["a", "-1"], "means unknown"), ([1], "strings")])
 def test_senseless_vocabularies_are_refused(values, fault):
     with pytest.raises(TransformsInvalid, match=f"vocabulary.gender .*{fault}"):
@@ -33,15 +42,15 @@ def test_buckets_count_the_boundaries_at_or_below(compiled):
 
 
 def test_user(compiled):
-    cat, cont = compiled.user(np.array(["user-2", "F", "tools"], dtype=object), np.array([35], dtype=np.float32))
+    cat, cont = compiled.user(np.array(["user-2", "F", "tools"], dtype=object), np.array([35, 3, 1.5], dtype=np.float32))
     assert cat.tolist() == [5, 4, 5, 5] and cat.dtype == np.int32
-    assert cont.tolist() == [np.float32((35 - 40.25) / 12.5)] and cont.dtype == np.float32
+    assert cont.tolist() == np.float32([(35 - 40.25) / 12.5, math.log(4), 1.5 / 24]).tolist() and cont.dtype == np.float32
 
 
 def test_masked_user_is_out_of_vocabulary_with_the_mean_age(compiled):
-    cat, cont = compiled.user(np.array(["-1"] * 3, dtype=object), np.array([np.nan], dtype=np.float32))
+    cat, cont = compiled.user(np.array(["-1"] * 3, dtype=object), np.array([np.nan, 0, 24], dtype=np.float32))
     assert cat.tolist() == [2, 2, 2, 3 + 2]  # 40.25 lies in bucket 3
-    assert cont.tolist() == [0.0]
+    assert cont.tolist() == [0.0, 0.0, 1.0]
 
 
 # golden: 2025-10-09T08:53:20Z is a Thursday (3), 1970-01-01T00:00Z too, 2026-02-28T23:59:59Z a Saturday (5)
@@ -62,15 +71,16 @@ def test_context(compiled):
 def test_items(compiled):
     codes = compiled.item_codes(["books", "x"], ["style-7", "-1"], ["M", "F"])
     assert codes.tolist() == [[4, 10, 5], [2, 2, 4]]
-    cat, cont = compiled.items(np.array([3, 4], np.int32), codes, np.array([1.0, 24_999.99], np.float32))
+    cat, cont = compiled.items(np.array([3, 4], np.int32), codes, np.array([[1.0, 0.0], [24_999.99, 19.0]], np.float32))
     assert cat.tolist() == [[3, 4, 10, 5], [4, 2, 2, 4]] and cat.dtype == np.int32
-    expected = [[(math.log(price) - 3.5) / 1.25] for price in (1.0, float(np.float32(24_999.99)))]
+    expected = [[(math.log(price) - 3.5) / 1.25, math.log(1 + clicks)]
+                for price, clicks in ((1.0, 0), (float(np.float32(24_999.99)), 19))]
     assert cont.tolist() == np.float32(expected).tolist() and cont.dtype == np.float32
 
 
 def test_no_item_gives_no_row(compiled):
-    cat, cont = compiled.items(np.zeros(0, np.int32), np.zeros((0, 3), np.int32), np.zeros(0, np.float32))
-    assert cat.shape == (0, 4) and cont.shape == (0, 1)
+    cat, cont = compiled.items(np.zeros(0, np.int32), np.zeros((0, 3), np.int32), np.zeros((0, 2), np.float32))
+    assert cat.shape == (0, 4) and cont.shape == (0, 2)
 
 
 def broken(**changes: object) -> dict:
@@ -90,6 +100,7 @@ def broken(**changes: object) -> dict:
 @pytest.mark.parametrize(("content", "fault"), [
     (broken(vocabulary__gender=None), "'gender'"),
     (broken(mean_age=None), "'mean_age'"),
+    (broken(hashed_buckets__user_id=5), "cardinality.user_id is 9, but the vocabulary makes it 14"),
     (broken(cardinality__item_id=7), "cardinality.item_id is 7, but the vocabulary makes it 43"),
     (broken(age__std=0.0), "age needs a finite mean and std > 0"),
     (broken(price_log__mean=float("nan")), "price_log needs a finite mean"),

@@ -11,7 +11,6 @@ import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from recsys_assets.lib.feature_store import push_top_category
 from recsys_assets.serving import bloom
 from recsys_assets.serving.pipeline import ANSWER, Pipeline
 from recsys_assets.serving.stages.registry import STAGES
@@ -85,7 +84,7 @@ def test_the_ensemble_equals_the_stages_in_one_process_to_the_bit(shop, valkey):
     commands = valkey.client(VISITOR_DATABASE).pipeline()
     bloom.add_commands(commands, "seen", tiny_payload.ITEM_IDS[:25], bloom.day_of(now), shop.settings.seen_days)
     commands.execute()
-    push_top_category(shop.store, "live", "books", AS_OF - 60)
+    tiny_store.write_clicks(shop.store, "live", ("tools", AS_OF - 4_000), ("books", AS_OF - 60))
     pipeline = Pipeline.load(shop.payload, shop.settings, VERSIONS)
     answers = set()
     for values in REQUESTS:

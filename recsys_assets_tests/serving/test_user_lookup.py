@@ -8,7 +8,6 @@ import pytest
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from recsys_assets.lib.feature_store import push_top_category
 from recsys_assets.serving.online_features import OnlineFeatures
 from recsys_assets.serving.stage import StageFileCorrupt
 from recsys_assets.serving.stages.user_lookup import FeastUserLookup
@@ -34,11 +33,21 @@ def lookup(shop, valkey):
     return FeastUserLookup(OnlineFeatures.open(shop.settings, shop.settings.store_timeout_ms), MEAN_AGE)
 
 
+COLD = (0.0, 24.0)  # clicks_24h and hours_since_click of a visitor without any
+
+
 def ask(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> tuple[list[str], float, int]:
+    """user_raw, age and user_degraded of a visitor without recent clicks."""
+    raw, (age, *activity), degraded = ask_all(stage, user_id, now)
+    assert tuple(activity) == COLD
+    return raw, age, degraded
+
+
+def ask_all(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> tuple[list[str], list[float], int]:
     found = stage.run({"user_id": np.array([user_id], dtype=object), "context_timestamp": np.array([now])})
     for spec in stage.outputs:
         spec.check(found[spec.name])
-    return found["user_raw"].tolist(), float(found["user_age"][0]), int(found["user_degraded"][0])
+    return found["user_raw"].tolist(), found["user_numbers"].tolist(), int(found["user_degraded"][0])
 
 
 def test_known_visitor(lookup):
@@ -54,17 +63,26 @@ def test_half_known_visitor_keeps_the_id(lookup, shop):
     assert ask(lookup, "half") == (["half", "F", "-1"], MEAN_AGE, 0)
 
 
-@pytest.mark.parametrize(("user_id", "raw"), [("user-1", ["user-1", "M", "tools"]), ("nobody", ["-1", "-1", "tools"])])
-def test_live_top_category_is_kept_for_24_hours(lookup, shop, user_id, raw):
-    push_top_category(shop.store, user_id, "tools", AS_OF + 10)
-    assert ask(lookup, user_id, AS_OF + 10 + 86_400)[0] == raw
-    assert ask(lookup, user_id, AS_OF + 10 + 86_401)[0] == [*raw[:2], "-1"]
-    assert ask(lookup, user_id, AS_OF)[0] == raw  # a clock that lags behind the event
+@pytest.mark.parametrize(("user_id", "known", "age"), [("user-1", ["user-1", "M"], 29.0), ("nobody", ["-1", "-1"], MEAN_AGE)])
+def test_recent_clicks_count_at_the_moment_of_the_request(lookup, shop, user_id, known, age):
+    tiny_store.write_clicks(shop.store, user_id, ("books", AS_OF - 7_200), ("tools", AS_OF - 3_600), ("tools", AS_OF + 10))
+    assert ask_all(lookup, user_id, AS_OF + 3_610) == ([*known, "tools"], [age, 3.0, 1.0], 0)
+    # the click of the very second does not count, nor does a later one: a clock that lags behind the event
+    assert ask_all(lookup, user_id, AS_OF + 10) == ([*known, "tools"], [age, 2.0, float(np.float32(3_610 / 3_600))], 0)
+    assert ask_all(lookup, user_id, AS_OF - 3_600) == ([*known, "books"], [age, 1.0, 1.0], 0)
+    assert ask_all(lookup, user_id, AS_OF + 10 + 86_400) == ([*known, "tools"], [age, 1.0, 24.0], 0)
+    assert ask_all(lookup, user_id, AS_OF + 10 + 86_401) == ([*known, "-1"], [age, *COLD], 0)
 
 
 def test_anonymous_visitors_share_nothing(lookup, shop):
-    push_top_category(shop.store, "-1", "tools", AS_OF)
+    tiny_store.write_clicks(shop.store, "-1", ("tools", AS_OF - 60))
     assert ask(lookup, "-1") == (["-1", "-1", "-1"], MEAN_AGE, 0)
+
+
+def test_lists_that_do_not_belong_together_are_as_good_as_none(lookup, shop):
+    tiny_store.write_online(shop.store, "user_activity", "user_id", {
+        "user-1": {"recent_categories": ["tools", "books"], "recent_timestamps": [AS_OF - 60]}})
+    assert ask(lookup, "user-1") == (["user-1", "M", "-1"], 29.0, 0)
 
 
 @pytest.mark.parametrize("user_id", ["", "a b", "ünï", "user-1\n", "a:b*", "x" * 5_000])

@@ -39,9 +39,9 @@ def build(name, inputs, output, output_shape, tail):
                          [nh.from_array(weights[name], "w"), nh.from_array(np.array([-1]), "flat")])
     save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), str(target / (name + ".onnx")))
 
-build("query_tower", [("cat", T.INT32, 5), ("cont", T.FLOAT, 5)], "embedding", ["N", 64],
+build("query_tower", [("cat", T.INT32, 5), ("cont", T.FLOAT, 7)], "embedding", ["N", 64],
       [h.make_node("LpNormalization", ["y"], ["embedding"], axis=1, p=2)])
-build("dlrm_ranking", [("cat", T.INT32, 9), ("cont", T.FLOAT, 6), ("embeddings", T.FLOAT, 128)], "score", ["N"],
+build("dlrm_ranking", [("cat", T.INT32, 9), ("cont", T.FLOAT, 9), ("embeddings", T.FLOAT, 128)], "score", ["N"],
       [h.make_node("Sigmoid", ["y"], ["p"]), h.make_node("Reshape", ["p", "flat"], ["score"])])
 """
 
@@ -54,22 +54,22 @@ def transforms() -> dict[str, Any]:
         "category_l1": CATEGORIES, "category_l2": [f"style-{n}" for n in range(8)], "item_gender": ["Any", "F", "M"],
     }
     return {"vocabulary": vocabulary, "cardinality": {name: 3 + len(values) for name, values in vocabulary.items()},
-            "age": {"mean": 40.25, "std": 12.5}, "price_log": {"mean": 3.5, "std": 1.25},
+            "hashed_buckets": {}, "age": {"mean": 40.25, "std": 12.5}, "price_log": {"mean": 3.5, "std": 1.25},
             "age_boundaries": [18, 25, 35, 50, 65], "mean_age": 40.25}
 
 
 def items() -> dict[str, dict[str, Any]]:
     """items.json: item id → what the ranker reads of it."""
     return {item_id: {"category_l1": CATEGORIES[n % 4], "category_l2": f"style-{n % 8}",
-                      "item_gender": ("Any", "F", "M")[n % 3], "price": round(4.99 + 3.7 * n, 2)}
+                      "item_gender": ("Any", "F", "M")[n % 3], "price": round(4.99 + 3.7 * n, 2), "item_clicks": float(n * 7 % 11)}
             for n, item_id in enumerate(ITEM_IDS)}
 
 
 def weights() -> dict[str, np.ndarray]:
     """Weights of the two linear models; small, so that no score saturates."""
     random = np.random.default_rng(5)
-    return {"query_tower": random.normal(0, 0.1, (10, 64)).astype(np.float32),
-            "dlrm_ranking": random.normal(0, 0.03, (143, 1)).astype(np.float32)}
+    return {"query_tower": random.normal(0, 0.1, (12, 64)).astype(np.float32),
+            "dlrm_ranking": random.normal(0, 0.03, (146, 1)).astype(np.float32)}
 
 
 def item_vectors() -> np.ndarray:

@@ -26,8 +26,10 @@ def apply_views(settings: Settings) -> FeatureStore:
     """Registry with the project's own views; nothing is online yet."""
     users = pl.DataFrame([{"user_id": user, **row} for user, row in USERS.items()])
     catalogue = pl.DataFrame([{"item_id": item_id, **row} for item_id, row in items().items()])
-    activity = pl.DataFrame({"user_id": ["user-0"], "top_category": ["books"], "timestamp": [AS_OF]})
-    feature_store.write_offline(settings, users, catalogue, activity, AS_OF)
+    activity = pl.DataFrame({"user_id": ["user-0"], "recent_categories": [["books"]], "recent_timestamps": [[AS_OF]],
+                             "timestamp": [AS_OF]})
+    popularity = catalogue.select("item_id", "item_clicks", pl.lit(AS_OF).alias("timestamp"))
+    feature_store.write_offline(settings, users, catalogue, activity, popularity, AS_OF)
     store = feature_store.open_store(settings)
     feature_store.apply_features(store, settings)
     return store
@@ -47,4 +49,17 @@ def write_users(store: FeatureStore) -> None:
 
 def write_items(store: FeatureStore, count: int = len(ITEM_IDS)) -> None:
     """The first items of the catalogue, as the snapshot has them."""
-    write_online(store, "item_features", "item_id", dict(list(items().items())[:count]))
+    rows = list(items().items())[:count]
+    write_online(store, "item_features", "item_id", {item: _without(row, "item_clicks") for item, row in rows})
+    write_online(store, "item_popularity", "item_id", {item: {"item_clicks": row["item_clicks"]} for item, row in rows})
+
+
+def write_clicks(store: FeatureStore, user_id: str, *clicks: tuple[str, int]) -> None:
+    """A visitor's recent clicks (category_l1, unix seconds), oldest first."""
+    categories, timestamps = zip(*clicks, strict=True)
+    write_online(store, "user_activity", "user_id", {
+        user_id: {"recent_categories": list(categories), "recent_timestamps": list(timestamps)}}, timestamps[-1])
+
+
+def _without(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != name}

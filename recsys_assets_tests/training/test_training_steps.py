@@ -122,12 +122,16 @@ def test_validation_rows_keep_their_order_and_every_value(valid: pl.DataFrame, r
     log_mean, log_std = transforms["price_log"].values()
     expected = {
         c.AGE_NORM: [(a - mean) / std for a in age],
+        c.USER_FREQUENCY: [math.log1p(n) for n in raw_valid[c.CLICKS_24H]],
+        c.USER_RECENCY: [hours / 24 for hours in raw_valid[c.HOURS_SINCE_CLICK]],
+        c.ITEM_POPULARITY: [math.log1p(n) for n in raw_valid[c.ITEM_CLICKS]],
         c.PRICE_LOG_NORM: [(math.log(p) - log_mean) / log_std for p in raw_valid[c.PRICE]],
         c.HOUR_SIN: [math.sin(2 * math.pi * t.hour / 24) for t in times],
         c.HOUR_COS: [math.cos(2 * math.pi * t.hour / 24) for t in times],
         c.WEEKDAY_SIN: [math.sin(2 * math.pi * t.weekday() / 7) for t in times],
         c.WEEKDAY_COS: [math.cos(2 * math.pi * t.weekday() / 7) for t in times],
     }
+    assert set(expected) == set(c.RANKER_CONTINUOUS)
     for column, values in expected.items():
         assert np.abs(valid[column].to_numpy() - np.array(values)).max() < 1e-6, column
 
@@ -138,6 +142,7 @@ def test_masked_rows_are_out_of_vocabulary_with_the_mean_age(datasets: StepRun, 
     assert set(masked[c.GENDER]) == set(masked[c.TOP_CATEGORY]) == {c.OOV_INDEX}
     mean, std = transforms["age"].values()
     assert np.allclose(masked[c.AGE_NORM].to_numpy(), (transforms["mean_age"] - mean) / std, atol=1e-6)
+    assert set(masked[c.USER_FREQUENCY]) == {0.0} and set(masked[c.USER_RECENCY]) == {1.0}
 
 
 # --- models ------------------------------------------------------------------------------------------------------
@@ -166,9 +171,26 @@ def test_reported_recall_is_that_of_the_exported_towers(two_tower: StepRun, vali
 def test_the_query_tower_reads_the_context(two_tower: StepRun) -> None:
     sample = parity(two_tower, "query_")
     inputs = {"cat": sample["cat"], "cont": sample["cont"].copy()}
-    inputs["cont"][:, 1:] = np.roll(inputs["cont"][:, 1:], 1, axis=0)  # hour and weekday of another row, age its own
+    users = len(c.USER_CONTINUOUS)
+    inputs["cont"][:, users:] = np.roll(inputs["cont"][:, users:], 1, axis=0)  # hour and weekday of another row
     other = onnx(two_tower.output / "query_tower.onnx", inputs)
     assert np.abs(other - sample["embedding"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("column", c.USER_CONTINUOUS)
+def test_the_query_tower_reads_age_frequency_and_recency(two_tower: StepRun, column: str) -> None:
+    sample = parity(two_tower, "query_")
+    inputs = {"cat": sample["cat"], "cont": sample["cont"].copy()}
+    inputs["cont"][:, c.QUERY_CONTINUOUS.index(column)] += 1
+    assert np.abs(onnx(two_tower.output / "query_tower.onnx", inputs) - sample["embedding"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("column", c.RANKER_CONTINUOUS)
+def test_the_ranker_reads_every_number(dlrm: StepRun, column: str) -> None:
+    sample = parity(dlrm)
+    inputs = {"cat": sample["cat"], "cont": sample["cont"].copy(), "embeddings": sample["embeddings"]}
+    inputs["cont"][:, c.RANKER_CONTINUOUS.index(column)] += 1
+    assert np.abs(onnx(dlrm.output / "dlrm.onnx", inputs) - sample["score"]).max() > 1e-4
 
 
 def test_dlrm_ranks_above_chance(dlrm: StepRun) -> None:

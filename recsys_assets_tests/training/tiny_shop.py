@@ -106,6 +106,9 @@ def day_of_features(random: np.random.Generator, items: pl.DataFrame, day: int) 
         c.AGE: pl.Series(np.where(user % 25 == 0, np.nan, ages), dtype=pl.Float32).fill_nan(None),
         c.GENDER: [c.GENDERS[u % 2] for u in user],
         c.TOP_CATEGORY: np.where(shown, np.char.add("cat-", likes.astype(str)), c.MISSING),
+        c.CLICKS_24H: np.where(shown, 1 + user % 9, 0),
+        c.HOURS_SINCE_CLICK: np.where(shown, random.integers(1, 86_400, ROWS_A_DAY) / 3_600, c.LOOK_BACK_HOURS),
+        c.ITEM_CLICKS: (item * 7 + day) % 50,
     })
     return rows.join(items, on=c.ITEM_ID, how="left", maintain_order="left").cast(
         {name: getattr(pl, kind) for name, kind in c.INTERACTION_FEATURES.items()}).select(list(c.INTERACTION_FEATURES))
@@ -117,6 +120,8 @@ def mask(rows: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
         *[pl.when(visitor).then(pl.lit(c.MISSING)).otherwise(pl.col(name)).alias(name)
           for name in (c.USER_ID, c.GENDER, c.TOP_CATEGORY)],
         pl.when(visitor).then(None).otherwise(pl.col(c.AGE)).alias(c.AGE),
+        pl.when(visitor).then(0.0).otherwise(pl.col(c.CLICKS_24H)).cast(pl.Float32).alias(c.CLICKS_24H),
+        pl.when(visitor).then(24.0).otherwise(pl.col(c.HOURS_SINCE_CLICK)).cast(pl.Float32).alias(c.HOURS_SINCE_CLICK),
         pl.when(device).then(pl.lit(c.MISSING)).otherwise(pl.col(c.DEVICE_TYPE)).alias(c.DEVICE_TYPE))
 
 

@@ -11,7 +11,8 @@ KEY = ["evaluation", "offline"]
 @dg.asset(
     key=KEY, kinds={"onnx", "numpy"}, partitions_def=partitions.as_of(),
     deps=[["serving", "onnx_exports"], ["retrieval", "item_vectors"], ["retrieval", "popularity"], ["features", "datasets"],
-          ["embeddings", "aligned"], ["features", "workflows"]],
+          ["embeddings", "aligned"], ["features", "workflows"],
+          dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
     check_specs=reporting.check_specs(
         KEY, partitions.as_of(), recall_above_popularity="Two-tower recall@100 over the whole catalogue beats popularity's.",
         auc="DLRM's AUC on the validation days is above its floor."),
@@ -24,6 +25,8 @@ def offline(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pl
     kinds = {"models": "serving/onnx_exports", "vectors": "retrieval/item_vectors", "popularity": "retrieval/popularity",
              "datasets": "features/datasets", "aligned": "embeddings/aligned", "workflows": "features/workflows"}
     inputs = {role: store.current(kind, as_of) for role, kind in kinds.items()}
+    inputs["days_before"] = store.require(
+        "features/interactions", [partitions.previous_day(day) for day in partitions.validation_days(as_of)])
     built = platform.build(
         context, "evaluation/offline", partition=as_of, inputs=inputs, params={"seed": platform.settings.seed}, force=config.force,
         code=["recsys_assets.lib.evaluation", "recsys_assets.lib.evaluation_report"],

@@ -1,10 +1,17 @@
 """NVTabular workflows and the data sets they make, as of a day; both run in the training environment."""
 
 import dagster as dg
+from pydantic import Field
 
 from recsys_assets import compute, partitions, reporting
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
+
+
+class WorkflowsConfig(BuildConfig):
+    hashed_buckets: int = Field(default=0, ge=0, description="Rows shared by user and item ids that arrive after the fit; "
+                                                             "0: they are out-of-vocabulary.")
+
 
 WORKFLOW_CHECKS = {"vocabulary": "Every column has a vocabulary, and every catalogue item an index."}
 DATASET_CHECKS = {"parity": "The compiled transform gives NVTabular's own values, column by column, on every validation row."}
@@ -16,7 +23,7 @@ DATASET_CHECKS = {"parity": "The compiled transform gives NVTabular's own values
     deps=[dg.AssetDep(["features", "interactions"], partition_mapping=partitions.training_window()), ["raw", "items"]],
     check_specs=reporting.check_specs(["features", "workflows"], partitions.as_of(), **WORKFLOW_CHECKS),
 )
-def workflows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform,
+def workflows(context: dg.AssetExecutionContext, config: WorkflowsConfig, platform: Platform,
               training: TrainingClient) -> dg.MaterializeResult:
     """In: unmasked features of the 9 training days, the catalogue. Out: user, item, context and combined workflows."""
     from recsys_assets.lib import feature_tables
@@ -24,7 +31,7 @@ def workflows(context: dg.AssetExecutionContext, config: BuildConfig, platform: 
     as_of, store = context.partition_key, platform.store
     inputs = {"train": store.require("features/interactions", partitions.train_days(as_of)), "items": store.current("raw/items")}
     built = training.build(context, platform, "features/workflows", "fit_workflows", partition=as_of, inputs=inputs,
-                           force=config.force)
+                           params=config.model_dump(exclude={"force"}), force=config.force)
     missing = feature_tables.items_without_index(built.artifact, inputs["items"])
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("vocabulary", not missing, value=missing, threshold="no item without an index")])

@@ -1,6 +1,9 @@
 """Daily interactions, from the landing zone into an immutable, checked partition."""
 
+import time
+
 import dagster as dg
+from pydantic import Field
 
 from recsys_assets import columns as c
 from recsys_assets import partitions, reporting
@@ -8,27 +11,43 @@ from recsys_assets.resources import BuildConfig, Platform
 
 KEY = ["raw", "interactions"]
 CHECKS = {
-    "contract": "Columns, types, keys, event types, the partition's own day, duplicates: no row may break them.",
-    "volume": "Exposures between a fifth and five times the median of the days before.",
+    "contract": "Columns, types, nulls, values, the catalogue's items, the partition's own day and no later than now, "
+                "duplicates: no row may break them. Nothing is published where one does.",
+    "volume": "Exposures between a fifth and five times the median of up to seven days before; nothing is published "
+              "otherwise, unless accept_volume says that the shop had such a day.",
 }
 
 
+class InteractionsConfig(BuildConfig):
+    accept_volume: bool = Field(False, description="Take the day though it has far more or fewer rows than the days before: "
+                                "a sale, an outage, a day of which only the visitors' own events landed.")
+
+
 @dg.asset(
-    key=KEY, kinds={"polars", "parquet"}, partitions_def=partitions.daily(), pool="cpu",
+    key=KEY, kinds={"polars", "parquet"}, partitions_def=partitions.daily(), pool="cpu", deps=[["raw", "items"]],
     check_specs=reporting.check_specs(KEY, partitions.daily(), **CHECKS),
 )
-def interactions(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform):
-    """In: every Parquet file of the day's landing folder. Out: one row an event, each event once."""
-    from recsys_assets.lib import ingestion
+def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, platform: Platform):
+    """In: every Parquet file of the day's landing folder, the catalogue. Out: one row an event, each event once."""
+    from recsys_assets.lib import daily_reports, ingestion
 
-    day = context.partition_key
-    landed = yield from reporting.read_under_contract(lambda: ingestion.landed_interactions(platform.settings.landing, day))
+    day, store, landing = context.partition_key, platform.store, platform.settings.landing
+    items = store.current("raw/items")
+    landed = yield from reporting.read_under_contract(
+        lambda: ingestion.landed_interactions(landing, day, items=items, now=int(time.time())))
+    contract = reporting.check("contract", True, value=0, threshold="no failure", files=landed.files,
+                               extra_columns=landed.extra_columns)
+    volume = ingestion.volume_against_history(landed, store, day, partitions.today().isoformat())
+    within = reporting.check("volume", volume.within or config.accept_volume, value=volume.ratio, threshold=list(volume.bounds),
+                             exposures=volume.exposures, median_of_days_before=volume.median, days_before=list(volume.days),
+                             accepted_by_hand=config.accept_volume and not volume.within)
+    if not within.passed:
+        yield from (contract, within)
+        raise dg.Failure(str(volume), allow_retries=False)
     built = platform.build(
-        context, "raw/interactions", partition=day, inputs={"landing": landed.digest}, force=config.force,
-        code=["recsys_assets.lib.ingestion", "recsys_assets.lib.contracts"],
-        write=lambda staged: ingestion.write_interactions(landed, staged.path))
-    volume = ingestion.volume_against_history(built.artifact, platform.store, day)
-    yield reporting.result(built.artifact, reused=built.reused, columns=c.RAW_INTERACTIONS)
-    yield reporting.check("contract", True, value=0, threshold="no failure", files=landed.files)
-    yield reporting.check("volume", volume.within, value=volume.ratio, threshold=list(volume.bounds),
-                          median_of_days_before=volume.median)
+        context, "raw/interactions", partition=day, inputs={"landing": landed.digest, "items": items}, force=config.force,
+        code=["recsys_assets.lib.ingestion", "recsys_assets.lib.contracts", "recsys_assets.lib.profiles", "recsys_assets.lib.plots"],
+        write=lambda staged: ingestion.write_interactions(landed, items, staged.path))
+    yield reporting.result(built.artifact, reused=built.reused, columns=c.RAW_INTERACTIONS,
+                           extra=daily_reports.around_the_day(built.artifact, store, landing))
+    yield from (contract, within)

@@ -30,7 +30,8 @@ def onnx_exports(context: dg.AssetExecutionContext, config: BuildConfig, platfor
 @dg.asset(
     key=["serving", "release"], kinds={"triton"}, partitions_def=partitions.as_of(),
     deps=[["serving", "onnx_exports"], ["evaluation", "offline"], ["retrieval", "faiss_index"], ["retrieval", "popularity"],
-          ["embeddings", "aligned"], ["feature_store", "mean_age"], ["features", "workflows"], ["raw", "items"]],
+          ["embeddings", "aligned"], ["feature_store", "mean_age"], ["features", "workflows"], ["raw", "items"],
+          ["features", "interactions"]],
     check_specs=reporting.check_specs(["serving", "release"], partitions.as_of(), **GATE),
 )
 def release(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:

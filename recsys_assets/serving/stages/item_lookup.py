@@ -9,11 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from recsys_assets.columns import CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, ITEM_ID, PRICE, VOCABULARY_START
+from recsys_assets.columns import (
+    CATEGORY_L1,
+    CATEGORY_L2,
+    ITEM_CLICKS,
+    ITEM_GENDER,
+    ITEM_ID,
+    PRICE,
+    VOCABULARY_START,
+)
 from recsys_assets.serving.online_features import OnlineFeatures
 from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, read_json
 from recsys_assets.serving.stages.catalogue import ITEM_IDS, check_indices, read_item_ids
-from recsys_assets.serving.stages.tabular import TRANSFORMS
+from recsys_assets.serving.stages.tabular import ITEM_CODES, ITEM_NUMBERS, TRANSFORMS
 from recsys_assets.serving.stores import StoreUnavailable
 from recsys_assets.serving.transforms import Transforms
 from recsys_assets.settings import Settings
@@ -21,14 +29,14 @@ from recsys_assets.settings import Settings
 LOG = logging.getLogger(__name__)
 
 SNAPSHOT = "items.json"
-FIELDS = (CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE)
-FEATURES = tuple(f"item_features:{field}" for field in FIELDS)
+FIELDS = (CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE, ITEM_CLICKS)
+FEATURES = (*(f"item_features:{field}" for field in FIELDS[:-1]), f"item_popularity:{ITEM_CLICKS}")
 #: Items a read at start, and its limit: no visitor waits for it, so it may take longer than a request's read.
 BATCH, START_TIMEOUT_MS = 500, 1_000
 
 
 class FeastItemLookup(Stage):
-    """Item indices → category and gender codes and price, all out of one table that is made at start.
+    """Item indices → category and gender codes, price and clicks of the day before, out of one table made at start.
 
     Args:
         transforms: the generation's vocabularies.
@@ -37,13 +45,13 @@ class FeastItemLookup(Stage):
 
     name = "feast_item_lookup"
     inputs = (TensorSpec("kept", "INT32", (-1,)),)
-    outputs = (TensorSpec("item_codes", "INT32", (-1, 3)), TensorSpec("item_price", "FP32", (-1,)))
+    outputs = (ITEM_CODES, ITEM_NUMBERS)
     files = (ITEM_IDS, SNAPSHOT, TRANSFORMS)
 
     def __init__(self, transforms: Transforms, records: Sequence[Mapping[str, Any]]):
         column = {field: [record[field] for record in records] for field in FIELDS}
         self._codes = transforms.item_codes(column[CATEGORY_L1], column[CATEGORY_L2], column[ITEM_GENDER])
-        self._price = np.array(column[PRICE], dtype=np.float32)
+        self._numbers = np.array([column[PRICE], column[ITEM_CLICKS]], dtype=np.float32).T.copy()
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FeastItemLookup:
@@ -57,9 +65,9 @@ class FeastItemLookup(Stage):
 
     def run(self, inputs: Tensors) -> Tensors:
         kept = inputs["kept"]
-        check_indices("kept", kept, len(self._price))
+        check_indices("kept", kept, len(self._numbers))
         rows = kept - VOCABULARY_START
-        return {"item_codes": self._codes[rows], "item_price": self._price[rows]}
+        return {"item_codes": self._codes[rows], "item_numbers": self._numbers[rows]}
 
 
 def read_online(features: OnlineFeatures, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:

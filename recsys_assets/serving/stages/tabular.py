@@ -11,6 +11,7 @@ from recsys_assets.columns import (
     CONTEXT_CONTINUOUS,
     ITEM_CATEGORICAL,
     ITEM_CONTINUOUS,
+    ITEM_POPULARITY,
     RANKER_CATEGORICAL,
     RANKER_CONTINUOUS,
     USER_CATEGORICAL,
@@ -27,7 +28,10 @@ USER_CONT = TensorSpec("user_cont", "FP32", (len(USER_CONTINUOUS),))
 CONTEXT_CAT = TensorSpec("context_cat", "INT32", (len(CONTEXT_CATEGORICAL),))
 CONTEXT_CONT = TensorSpec("context_cont", "FP32", (len(CONTEXT_CONTINUOUS),))
 ITEM_CAT = TensorSpec("item_cat", "INT32", (-1, len(ITEM_CATEGORICAL)))
-ITEM_CONT = TensorSpec("item_cont", "FP32", (-1, len(ITEM_CONTINUOUS)))
+ITEM_CONT = TensorSpec("item_cont", "FP32", (-1, len((*ITEM_CONTINUOUS, ITEM_POPULARITY))))
+#: Raw features: user_id, gender, top_category and age, clicks_24h, hours_since_click; an item's price and item_clicks.
+USER_RAW, USER_NUMBERS = TensorSpec("user_raw", "STRING", (3,)), TensorSpec("user_numbers", "FP32", (3,))
+ITEM_CODES, ITEM_NUMBERS = TensorSpec("item_codes", "INT32", (-1, 3)), TensorSpec("item_numbers", "FP32", (-1, 2))
 
 
 class _TransformStage(Stage):
@@ -45,11 +49,11 @@ class NvtUserTransform(_TransformStage):
     """The user workflow."""
 
     name = "nvt_user_transform"
-    inputs = (TensorSpec("user_raw", "STRING", (3,)), TensorSpec("user_age", "FP32", (1,)))
+    inputs = (USER_RAW, USER_NUMBERS)
     outputs = (USER_CAT, USER_CONT)
 
     def run(self, inputs: Tensors) -> Tensors:
-        cat, cont = self._transforms.user(inputs["user_raw"], inputs["user_age"])
+        cat, cont = self._transforms.user(inputs["user_raw"], inputs["user_numbers"])
         return {"user_cat": cat, "user_cont": cont}
 
 
@@ -69,12 +73,11 @@ class NvtItemTransform(_TransformStage):
     """The item workflow, for N candidates."""
 
     name = "nvt_item_transform"
-    inputs = (TensorSpec("kept", "INT32", (-1,)), TensorSpec("item_codes", "INT32", (-1, 3)),
-              TensorSpec("item_price", "FP32", (-1,)))
+    inputs = (TensorSpec("kept", "INT32", (-1,)), ITEM_CODES, ITEM_NUMBERS)
     outputs = (ITEM_CAT, ITEM_CONT)
 
     def run(self, inputs: Tensors) -> Tensors:
-        cat, cont = self._transforms.items(inputs["kept"], inputs["item_codes"], inputs["item_price"])
+        cat, cont = self._transforms.items(inputs["kept"], inputs["item_codes"], inputs["item_numbers"])
         return {"item_cat": cat, "item_cont": cont}
 
 

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from recsys_assets.columns import AGE, GENDER, MISSING, TOP_CATEGORY, USER_ID
+from recsys_assets.columns import AGE, GENDER, MISSING, RECENT_CATEGORIES, RECENT_TIMESTAMPS, USER_ID
+from recsys_assets.lib.activity import activity_features
 from recsys_assets.serving.online_features import Feature, OnlineFeatures
 from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, read_json
+from recsys_assets.serving.stages.tabular import USER_NUMBERS, USER_RAW
 from recsys_assets.serving.stores import StoreUnavailable
 from recsys_assets.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
 DEFAULTS = "user_defaults.json"
-FEATURES = (f"user_features:{AGE}", f"user_features:{GENDER}", f"user_activity:{TOP_CATEGORY}")
-#: A live top category describes the 24 hours before its event; an older one says nothing of now.
-TOP_CATEGORY_SECONDS = 24 * 3_600
+FEATURES = (f"user_features:{AGE}", f"user_features:{GENDER}", f"user_activity:{RECENT_CATEGORIES}",
+            f"user_activity:{RECENT_TIMESTAMPS}")
 
 
 class FeastUserLookup(Stage):
     """user_id → raw user features; never fails for want of the store.
 
-    A visitor with neither age nor gender stored is unknown: user_id and gender become "-1", the age the mean of
-    the training users; a fresh top_category, written by live behaviour, is kept all the same.
+    A visitor with neither age nor gender stored is unknown: user_id and gender become "-1", the age the mean of the
+    training users; what the recent clicks say at the request's time is kept all the same.
     """
 
     name = "feast_user_lookup"
     inputs = (TensorSpec("user_id", "STRING", (1,)), TensorSpec("context_timestamp", "INT64", (1,)))
-    outputs = (TensorSpec("user_raw", "STRING", (3,)), TensorSpec("user_age", "FP32", (1,)),
-               TensorSpec("user_degraded", "INT32", (1,)))
+    outputs = (USER_RAW, USER_NUMBERS, TensorSpec("user_degraded", "INT32", (1,)))
     files = (DEFAULTS,)
 
     def __init__(self, features: OnlineFeatures, mean_age: float):
@@ -63,16 +65,25 @@ class FeastUserLookup(Stage):
             except StoreUnavailable as error:
                 LOG.debug("user features: %s", error)
                 degraded = 1
-        age, gender, top = (_typed(stored.get(AGE), float), _typed(stored.get(GENDER), str),
-                            _typed(stored.get(TOP_CATEGORY), str))
+        age, gender = _typed(stored, AGE, float), _typed(stored, GENDER, str)
         known = age is not None or gender is not None
-        fresh = top is not None and now - top.timestamp <= TOP_CATEGORY_SECONDS
-        raw = (user_id if known else MISSING, gender.value if gender else MISSING, top.value if fresh else MISSING)
-        return {"user_raw": np.array(raw, dtype=np.object_),
-                "user_age": np.array([age.value if age else self._mean_age], dtype=np.float32),
+        top, clicks, hours = activity_features(*_recent_clicks(stored), now)
+        raw = (user_id if known else MISSING, MISSING if gender is None else gender, top)
+        numbers = (self._mean_age if age is None else age, clicks, hours)
+        return {"user_raw": np.array(raw, dtype=np.object_), "user_numbers": np.array(numbers, dtype=np.float32),
                 "user_degraded": np.array([degraded], dtype=np.int32)}
 
 
-def _typed(feature: Feature | None, kind: type) -> Feature | None:
-    """The feature, or None where another type is stored than the view declares: as good as nothing stored."""
-    return feature if feature is not None and isinstance(feature.value, kind) else None
+def _typed(stored: Mapping[str, Feature], name: str, kind: type) -> Any:
+    """The value, or None where another type is stored than the view declares: as good as nothing stored."""
+    value = stored[name].value if name in stored else None
+    return value if isinstance(value, kind) else None
+
+
+def _recent_clicks(stored: Mapping[str, Feature]) -> tuple[list[str], list[int]]:
+    """Categories and times of the stored clicks, oldest first; none where the two lists do not belong together."""
+    categories, timestamps = _typed(stored, RECENT_CATEGORIES, list), _typed(stored, RECENT_TIMESTAMPS, list)
+    if (not categories or not timestamps or len(categories) != len(timestamps)
+            or not isinstance(categories[0], str) or not isinstance(timestamps[0], int)):
+        return [], []
+    return categories, timestamps

@@ -1,0 +1,37 @@
+"""``recsys bench``: what the platform measures of itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+
+from recsys_assets.settings import Settings, get_settings
+
+app = typer.Typer(no_args_is_help=True, help="Measure: each figure is written to RECSYS_HOME/bench.")
+
+
+@app.callback()
+def bench() -> None:
+    """Keeps `data` a command of its own name while it is the only one."""
+
+
+@app.command()
+def data(scale: Annotated[str | None, typer.Option(help="tiny, demo or seed; default: RECSYS_SCALE.")] = None) -> None:
+    """Simulation, features against their physical floor, and the compiled transforms against NVTabular."""
+    from recsys_assets.bench.data import bench_data, table_rows
+    from recsys_assets.pipeline import Clock
+
+    settings, clock = get_settings(), Clock()
+    if scale is not None:  # validated as RECSYS_SCALE is
+        settings = Settings(**{**settings.model_dump(), "scale": scale})
+    report = bench_data(settings, clock.say)
+    title = f"bench data · {report['scale']} · {report['cpu_count']} cores"
+    table = Table(Column("part", min_width=17), "seconds", "rows", "rows/s", "GiB", "compared", box=SIMPLE_HEAD, title=title)
+    for row in table_rows(report):
+        table.add_row(*row)
+    Console().print(table)
+    clock.say(f"written to {settings.home / 'bench' / 'data.json'}")

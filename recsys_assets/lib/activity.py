@@ -1,0 +1,61 @@
+"""What a visitor's clicks of the last 24 hours say at one moment: the definition that training and serving share.
+
+Plain Python without imports beside the column names, so that a serving stage computes at request time what
+``features.interaction_features`` computes for a whole day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recsys_assets.columns import LOOK_BACK_HOURS, MISSING
+
+SECONDS_PER_HOUR = 3_600
+WINDOW_SECONDS = LOOK_BACK_HOURS * SECONDS_PER_HOUR
+#: Of one visitor's clicks only these many, the latest, count: what the online store holds of a visitor.
+RECENT_CLICKS = 200
+
+
+def top_category(categories: Sequence[str], timestamps: Sequence[int], now: int) -> str:
+    """The top category of one user's clicks at ``now`` (unix seconds), MISSING where none lies in the window.
+
+    The most frequent category of [now − 24 h, now); equal counts go to the category clicked last, equal last clicks
+    to the name that sorts first.
+
+    >>> top_category(["tools", "books", "tools"], [100, 150, 200], now=300)
+    'tools'
+    >>> top_category(["tools", "books"], [100, 200], now=300)  # a tie: the most recent
+    'books'
+    >>> top_category(["tools"], [300], now=300)  # not strictly before now
+    '-1'
+    """
+    return activity_features(categories, timestamps, now)[0]
+
+
+def activity_features(categories: Sequence[str], timestamps: Sequence[int], now: int) -> tuple[str, float, float]:
+    """What one user's clicks are worth at a moment: (top_category, clicks_24h, hours_since_click).
+
+    Args:
+        categories, timestamps: category_l1 and unix seconds of C clicks, oldest first. Those outside
+            [now − 24 h, now) do not count, and of more than RECENT_CLICKS before now only the latest do.
+        now: unix seconds.
+
+    Returns:
+        top_category as ``top_category`` defines it, how many clicks count, and the hours from the last of them to now.
+        Without any: MISSING, 0.0 and LOOK_BACK_HOURS.
+
+    >>> activity_features(["books", "tools"], [0, 5_400], now=9_000)
+    ('tools', 2.0, 1.0)
+    >>> activity_features(["books"], [0], now=86_401)
+    ('-1', 0.0, 24.0)
+    """
+    before = [(category, at) for category, at in zip(categories, timestamps, strict=True) if at < now]
+    counted = [(category, at) for category, at in before[-RECENT_CLICKS:] if at >= now - WINDOW_SECONDS]
+    if not counted:
+        return MISSING, 0.0, float(LOOK_BACK_HOURS)
+    seen: dict[str, tuple[int, int]] = {}
+    for category, at in counted:
+        count, last = seen.get(category, (0, at))
+        seen[category] = (count + 1, max(last, at))
+    top = min(seen, key=lambda name: (-seen[name][0], -seen[name][1], name))
+    return top, float(len(counted)), (now - max(at for _, at in counted)) / SECONDS_PER_HOUR

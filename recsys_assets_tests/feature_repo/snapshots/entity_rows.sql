@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE recsys.feast_entity_df_<id> (`user_id` string, `item_id` string, `event_timestamp` timestamp) STORED AS PARQUET LOCATION 's3://example-recsys/athena/entity_df/feast_entity_df_<id>' TBLPROPERTIES('parquet.compress' = 'SNAPPY')

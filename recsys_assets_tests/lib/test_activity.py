@@ -1,0 +1,39 @@
+"""What a visitor's clicks are worth at one moment: the definition that training and serving share."""
+
+import doctest
+
+import pytest
+
+from recsys_assets.lib import activity as module
+from recsys_assets.lib.activity import RECENT_CLICKS, WINDOW_SECONDS, activity_features, top_category
+
+NOW = 1_000_000
+
+
+def test_the_window_is_closed_at_its_start_and_open_at_the_moment():
+    edges = [NOW - WINDOW_SECONDS - 1, NOW - WINDOW_SECONDS, NOW - 1, NOW, NOW + 1]
+    assert activity_features(["old", "first", "last", "now", "next"], edges, NOW) == ("last", 2.0, 1 / 3_600)
+    assert activity_features(["first"], [NOW - WINDOW_SECONDS], NOW) == ("first", 1.0, 24.0)
+    assert activity_features(["old", "now"], [edges[0], NOW], NOW) == ("-1", 0.0, 24.0)
+    assert activity_features([], [], NOW) == ("-1", 0.0, 24.0)
+
+
+def test_ties_go_to_the_last_click_and_then_to_the_first_name():
+    assert top_category(["b", "a", "b", "a"], [NOW - 9, NOW - 8, NOW - 7, NOW - 6], NOW) == "a"
+    assert top_category(["b", "a"], [NOW - 5, NOW - 5], NOW) == "a"
+
+
+def test_only_the_latest_clicks_count():
+    categories = ["early"] * RECENT_CLICKS + ["late"] * 101 + ["now"]
+    timestamps = [NOW - 1_000 + n for n in range(301)] + [NOW]
+    assert activity_features(categories, timestamps, NOW) == ("late", 200.0, (1_000 - 300) / 3_600)
+
+
+def test_lists_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="shorter"):
+        activity_features(["a"], [], NOW)
+
+
+def test_docstring_examples_run():
+    assert doctest.testmod(module).failed == 0
+    assert doctest.testmod(module).attempted == 5
