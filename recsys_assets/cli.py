@@ -94,12 +94,15 @@ def materialize(scale: Scale = None, catalogue: Catalogue = None,
 
 
 @app.command()
-def ingest_day(day: Annotated[str, typer.Argument(help="ISO day whose landing files become a partition.")]) -> None:
+def ingest_day(day: Annotated[str, typer.Argument(help="ISO day whose landing files become a partition.")],
+               accept_volume: Annotated[bool, typer.Option(
+                   "--accept-volume", help="Take a day whose volume is far from the days before; you have looked at it.")] = False) -> None:
     """Ingest a landed day, as the sensor does: raw → features → masked train set."""
     from recsys_assets import pipeline
 
     settings = configured()
-    pipeline.run_jobs(settings, [("daily_ingest", day)])
+    pipeline.run_jobs(settings, [("daily_ingest", day)],
+                      config={"ops": {"raw__interactions": {"config": {"accept_volume": accept_volume}}}})
 
 
 @app.command()

@@ -42,6 +42,7 @@ EXPOSURE_EVENTS = (IMPRESSION, VIEW)
 # --- NVTabular's Categorify: 0 padding, 1 null, 2 out-of-vocabulary, the vocabulary from 3 ------------------------
 PAD_INDEX, NULL_INDEX, OOV_INDEX, VOCABULARY_START = 0, 1, 2, 3
 AGE_BOUNDARIES = (18, 25, 35, 50, 65)
+TYPICAL_AGE = 32.0  # years; stands for the mean age where a shop knows none at all
 
 # --- transformed columns, in the order in which they are packed into one matrix a kind ------------------------------
 AGE_BINNED, AGE_NORM = "age_binned", "age_norm"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,13 @@ def simulate(settings: Settings, clock: Clock | None = None) -> None:
     clock.say(f"landing zone: {len(summary['written'])} parts written, {len(summary['kept'])} kept")
 
 
-def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: Clock | None = None) -> None:
-    """Run (job, partition) pairs in order; raises PipelineFailed at the first that does not succeed."""
+def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: Clock | None = None,
+             config: Mapping[str, Any] | None = None) -> None:
+    """Run (job, partition) pairs in order; raises PipelineFailed at the first that does not succeed.
+
+    Args:
+        config: run config of every job, beside the terminal's log level.
+    """
     from recsys_assets import services
 
     clock = clock or Clock()
@@ -70,7 +76,8 @@ def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: 
             label = f"{name}{f' [{partition}]' if partition else ''}"
             started = time.monotonic()
             result = definitions.resolve_job_def(name).execute_in_process(
-                instance=instance, partition_key=partition, raise_on_error=False, run_config=QUIET)
+                instance=instance, partition_key=partition, raise_on_error=False,
+                run_config={**QUIET, **(config or {})})
             if not result.success:
                 raise PipelineFailed(f"{label} failed: {_reason(result)} (run {result.run_id}; "
                                      f"its log is in the Dagster UI or `dagster run`)")
@@ -106,9 +113,36 @@ def _reason(result: Any) -> str:
     return "no step failed; a blocking check did"
 
 
-def full_graph(settings: Settings, as_of: str) -> list[tuple[str, str | None]]:
+def history(settings: Settings) -> list[str]:
+    """The days to materialise: the simulator's fortnight, or every closed day of an ingested log.
+
+    Raises:
+        PipelineFailed: an ingested log has no row on some day between its first and its last, or too few days.
+    """
+    from recsys_assets.lib import ingest_report, ingestion
+
+    if not ingest_report.was_ingested(settings.landing):
+        return partitions.history_days(settings)
+    first, today = partitions.calendar_start(settings).isoformat(), partitions.today().isoformat()
+    landed = [day for day in ingestion.landed_days(settings.landing) if first <= day < today]
+    if len(landed) < partitions.WINDOW_DAYS:
+        raise PipelineFailed(f"the ingested log has {len(landed)} closed days from {first} on; a training window needs "
+                             f"{partitions.WINDOW_DAYS} ({partitions.TRAIN_DAYS} to train, {partitions.VALIDATION_DAYS} to validate)")
+    expected = partitions.days_between(date.fromisoformat(landed[0]), date.fromisoformat(landed[-1]))
+    if missing := sorted(set(expected) - set(landed)):
+        raise PipelineFailed(f"the ingested log has no row on {', '.join(missing)}; ingest what is missing, or start after "
+                             "the gap with `recsys ingest --first-day`")
+    return landed
+
+
+def default_as_of(settings: Settings, days: Sequence[str]) -> str:
+    """The reference's as-of day where there are two days more to fine-tune on, else the newest day."""
+    first = partitions.first_as_of(settings)
+    return first if len(days) <= partitions.HISTORY_DAYS and first in days else days[-1]
+
+
+def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, str | None]]:
     """Every job of the full graph, in the order of the data flow."""
-    days = partitions.history_days(settings)
     return [("catalogue", None), *(("daily_ingest", day) for day in days),
             ("feature_store_refresh", days[-1]), ("full_training", as_of)]
 
@@ -117,7 +151,8 @@ def materialize(settings: Settings, as_of: str | None = None, clock: Clock | Non
     """Landing zone → daily partitions → feature store → full training → a release."""
     clock = clock or Clock()
     simulate(settings, clock)
-    run_jobs(settings, full_graph(settings, as_of or partitions.first_as_of(settings)), clock)
+    days = history(settings)
+    run_jobs(settings, full_graph(days, as_of or default_as_of(settings, days)), clock)
 
 
 def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
@@ -158,7 +193,7 @@ def _known_visitor(settings: Settings) -> str:
 
     from recsys_assets.resources import Platform
 
-    last = Platform().store.current("raw/interactions", partitions.history_days(settings)[-1])
+    last = Platform().store.current("raw/interactions", history(settings)[-1])
     rows = pl.read_parquet(last.path("interactions.parquet"))
     clicks = rows.filter(pl.col("click") == 1).group_by("user_id").len().sort(["len", "user_id"], descending=[True, False])
     if clicks.is_empty():

@@ -68,6 +68,11 @@ def write_image_encoder(items: Artifact, params: Mapping[str, Any], target: Path
         return {"source": params["checkpoint"]}
     frame = _items(items)
     images, texts = _images(items, frame), _pair_texts(frame)
+    if sum(image is not None for image in images) < 2:
+        # a shop without pictures: nothing to learn from, and nothing will be encoded either
+        encoder = image_encoder.untrained_image_encoder(params["seed"])
+        encoder.save(target)
+        return {"source": "untrained: the catalogue has no pictures, so every image embedding is zero"}
     steps = min(params["max_steps"], params["epochs"] * math.ceil(len(texts) / params["batch_size"]))
     encoder, metrics = image_encoder.train_image_encoder(
         images, texts, steps=steps, batch=params["batch_size"], seed=params["seed"], progress=_logged(log, "CLIP step"))
@@ -103,6 +108,11 @@ def write_item_embeddings(items: Artifact, text: Artifact, image: Artifact, targ
     projected = {}
     for name, artifact, absent in (("text", text, None), ("image", image, missing)):
         vectors = np.load(artifact.path(f"{name}.npy"), allow_pickle=False)
+        if absent is not None and (~absent).sum() < 2:
+            projected[name] = np.zeros((len(ids), c.EMBEDDING_DIM), np.float32)
+            np.save(target / f"{name}.npy", projected[name], allow_pickle=False)
+            metrics[f"{name}_explained_variance"] = 0.0
+            continue
         fitted = pca.fit_pca(vectors, c.EMBEDDING_DIM, absent)
         fitted.save(target / f"pca_{name}.npz")
         projected[name] = fitted.apply(vectors, absent)

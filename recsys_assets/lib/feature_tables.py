@@ -14,7 +14,7 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, write_json
-from recsys_assets.lib import batch_transform, features, popularity
+from recsys_assets.lib import batch_transform, features, popularity, vocabulary
 from recsys_assets.partitions import day_bounds
 from recsys_assets.settings import POPULARITY_DATABASE, Settings
 
@@ -93,6 +93,19 @@ def transform_differences(datasets: Artifact, workflows: Artifact, valid: Sequen
         raise ValueError(f"datasets' valid/ has {theirs.height} rows, the features of these days have {ours.height}")
     return {name: float((ours[name].cast(pl.Float64) - theirs[name].cast(pl.Float64)).abs().max() or 0.0)
             for name in c.RANKER_CATEGORICAL + c.RANKER_CONTINUOUS}
+
+
+def click_rates(datasets: Artifact) -> dict[str, float]:
+    """Share of clicked rows in train/ and valid/."""
+    return {part: float(pl.scan_parquet(datasets.local / part / "*.parquet").select(pl.col(c.CLICK).mean()).collect().item() or 0.0)
+            for part in ("train", "valid")}
+
+
+def vocabulary_growth(workflows: Artifact, days: Sequence[Artifact]) -> pl.DataFrame:
+    """{column, unseen_values, rows, share}: what these days hold that the workflows' vocabularies do not."""
+    scanned = pl.scan_parquet([artifact.path("features.parquet") for artifact in days])
+    grown = vocabulary.growth(scanned, read_transforms(workflows))
+    return pl.DataFrame([{"column": column, **counts} for column, counts in grown.items()])
 
 
 def write_mean_age(workflows: Artifact, target: Path) -> dict[str, Any]:

@@ -181,6 +181,14 @@ def _small_encoder() -> ImageEncoder:
     return ImageEncoder(model, preprocess, SMALL_MODEL, "trained on the catalogue's own image-text pairs")
 
 
+def untrained_image_encoder(seed: int = 7) -> ImageEncoder:
+    """The small CLIP with its random start: what stands in the graph where a catalogue has no pictures."""
+    prepare_torch(seed)
+    encoder = _small_encoder()
+    encoder.model.eval()
+    return encoder
+
+
 def train_image_encoder(images: Sequence[bytes | None], texts: Sequence[str], *, steps: int = 250, batch: int = 64,
                         learning_rate: float = 7e-4, seed: int = 7,
                         progress: Progress | None = None) -> tuple[ImageEncoder, dict[str, Any]]:

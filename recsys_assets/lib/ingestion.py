@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore, sha256_json
-from recsys_assets.lib import contracts, profiles
+from recsys_assets.lib import contracts, ingest_quarantine, profiles
 
 #: A day's exposures against the median of the days before it: a tenth is as wrong as ten times as many.
 VOLUME_BOUNDS = (0.2, 5.0)
@@ -193,13 +192,8 @@ def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today
 
 
 def quarantine_counts(landing: str, table: str) -> dict[str, int]:
-    """reason → rows that an ingest refused, of all files ``quarantine/<table>/<digest>.parquet``."""
-    fs, prefix = fsspec.core.url_to_fs(f"{landing.rstrip('/')}/{contracts.QUARANTINE_FOLDER}/{table}")
-    refused: Counter[str] = Counter()
-    for path in sorted(fs.glob(f"{prefix}/*.parquet")):
-        with fs.open(path, "rb") as stream:
-            refused.update(profiles.counts(pl.read_parquet(stream, columns=["reason"])["reason"]))
-    return dict(refused.most_common())
+    """reason → rows of one table that an ingest refused."""
+    return ingest_quarantine.quarantine_counts(landing).get(table, {})
 
 
 def landed_days(landing: str) -> list[str]:

@@ -61,6 +61,8 @@ def fit_workflows(step: Step[Params]) -> None:
             rows += day.num_rows
             users = day.select([tables.c.USER_ID, tables.c.AGE])
             ages.append(users.group_by(users.column_names).aggregate([]))
+        if empty := tables.name_the_nameless(Path(scratch)):
+            step.log(f"{', '.join(empty)}: no value is known on any training day")
         mean_age = tables.mean_age_of_users(ages)
         items = tables.missing_to_null(tables.read(step.file("items", "items.parquet"), tables.ITEM_COLUMNS))
         step.log(f"{rows} training rows, {items.num_rows} items, mean age {mean_age:.2f}")

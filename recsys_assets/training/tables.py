@@ -31,6 +31,10 @@ def without_tensorflow() -> None:
         sys.modules["tensorflow"] = None  # type: ignore[assignment]
 
 
+#: The one word of a vocabulary whose column holds nothing but nulls.
+NAMELESS = "unknown"
+
+
 def read(path: Path, names: Sequence[str]) -> pa.Table:
     """Read columns in the types above.
 
@@ -59,17 +63,33 @@ def missing_to_null(table: pa.Table) -> pa.Table:
     return table
 
 
-def mean_age_of_users(tables: Sequence[pa.Table]) -> float:
-    """Mean age of the distinct users with a known age, as a float32 can hold it.
+def name_the_nameless(folder: Path) -> list[str]:
+    """Give text columns that hold nothing but nulls one word, in the first row of the first part; returns their names.
 
-    Raises:
-        ValueError: no row has an age.
+    Categorify cannot encode a column without a single value, such as gender in a log without users. Its vocabulary
+    then has that word alone, which no row of the shop carries.
     """
+    parts = sorted(folder.glob("part_*.parquet"))
+    schema = pq.read_schema(parts[0])
+    text = [field.name for field in schema if field.type == pa.string()]
+    empty = [name for name in text
+             if all(pq.read_table(part, columns=[name]).column(0).null_count == pq.read_metadata(part).num_rows for part in parts)]
+    if empty:
+        first = pq.read_table(parts[0])
+        for name in empty:
+            word = pa.concat_arrays([pa.array([NAMELESS]), pa.nulls(first.num_rows - 1, pa.string())])
+            first = first.set_column(schema.get_field_index(name), name, word)
+        pq.write_table(first, parts[0])
+    return empty
+
+
+def mean_age_of_users(tables: Sequence[pa.Table]) -> float:
+    """Mean age of the distinct users with a known age, as a float32 can hold it; TYPICAL_AGE where none is known."""
     users = pa.concat_tables([t.select([c.USER_ID, c.AGE]) for t in tables]).filter(pc.is_valid(pc.field(c.AGE)))
     ages = users.group_by(c.USER_ID).aggregate([(c.AGE, "mean")]).column(f"{c.AGE}_mean")
     mean = pc.mean(ages).as_py()
-    if mean is None:
-        raise ValueError(f"no training row has an {c.AGE}: check features/interactions and raw/users")
+    if mean is None:  # a log without users' ages: every row gets the same value, so it says nothing
+        mean = c.TYPICAL_AGE
     return pa.scalar(mean, pa.float32()).as_py()
 
 

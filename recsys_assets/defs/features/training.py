@@ -14,7 +14,10 @@ class WorkflowsConfig(BuildConfig):
 
 
 WORKFLOW_CHECKS = {"vocabulary": "Every column has a vocabulary, and every catalogue item an index."}
-DATASET_CHECKS = {"parity": "The compiled transform gives NVTabular's own values, column by column, on every validation row."}
+DATASET_CHECKS = {
+    "parity": "The compiled transform gives NVTabular's own values, column by column, on every validation row.",
+    "labels": "Some rows are clicked and some are not: a log of clicks alone leaves the ranker without negatives.",
+}
 
 
 @dg.asset(
@@ -57,5 +60,8 @@ def datasets(context: dg.AssetExecutionContext, config: BuildConfig, platform: P
     built = training.build(context, platform, "features/datasets", "make_datasets", partition=as_of, inputs=inputs,
                            force=config.force)
     differences = feature_tables.transform_differences(built.artifact, inputs["workflows"], inputs["valid"])
-    return reporting.result(built.artifact, reused=built.reused, checks=[
-        reporting.check("parity", all(d <= 1e-6 for d in differences.values()), value=differences, threshold=1e-6)])
+    rates = feature_tables.click_rates(built.artifact)
+    growth = feature_tables.markdown_table(feature_tables.vocabulary_growth(inputs["workflows"], inputs["valid"]))
+    return reporting.result(built.artifact, reused=built.reused, extra={"vocabulary growth": dg.MetadataValue.md(growth)}, checks=[
+        reporting.check("parity", all(d <= 1e-6 for d in differences.values()), value=differences, threshold=1e-6),
+        reporting.check("labels", all(0 < rate < 1 for rate in rates.values()), value=rates, threshold="between 0 and 1")])
