@@ -202,6 +202,22 @@ def landed_days(landing: str) -> list[str]:
     return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(prefix, detail=False)) if fs.isdir(prefix) else []
 
 
+def unread_days(landing: str, store: ArtifactStore, days: Sequence[str]) -> dict[str, str]:
+    """Days whose landing files are not those that ``raw/interactions`` was made from → a short digest of their names.
+
+    A day that was ingested while it was open is among them once more of its events have landed. Names are enough:
+    every file of the landing zone is written once, under a name of its own.
+    """
+    fs, prefix = fsspec.core.url_to_fs(f"{landing.rstrip('/')}/{contracts.INTERACTIONS_FOLDER}")
+    unread = {}
+    for day in days:
+        names = sorted(str(path).rsplit("/", 1)[-1] for path in fs.glob(f"{prefix}/{day}/*.parquet"))
+        read = store.current("raw/interactions", day).metrics["files"] if store.exists("raw/interactions", day) else {}
+        if names and names != sorted(read):
+            unread[day] = hashlib.sha256("/".join(names).encode()).hexdigest()[:12]
+    return unread
+
+
 def days_before(store: ArtifactStore, kind: str, day: str, most: int) -> Sequence[str]:
     """Up to ``most`` partitions before a day, oldest first."""
     return [name for name in store.partitions(kind) if name < day][-most:]

@@ -32,10 +32,10 @@ def platform(home: Settings) -> Platform:
     return HomePlatform()
 
 
-def publish(home: Settings, kind: str, day: str, text: str = "x") -> None:
+def publish(home: Settings, kind: str, day: str, text: str = "x", **metrics: object) -> None:
     with ArtifactStore(home.artifacts).stage(kind, day) as staged:
         (staged.path / "a").write_text(text)
-        staged.publish()
+        staged.publish(metrics)
 
 
 def evaluate(sensor: dg.SensorDefinition, platform: Platform, instance: dg.DagsterInstance, cursor: str | None = None):
@@ -45,14 +45,20 @@ def evaluate(sensor: dg.SensorDefinition, platform: Platform, instance: dg.Dagst
 
 def test_landed_closed_days_are_ingested_in_order_and_once(home: Settings, platform: Platform):
     today = partitions.today().isoformat()
-    for day in [*DAYS[:3], today]:
-        folder = Path(home.landing) / "interactions" / day
+    folders = {day: Path(home.landing) / "interactions" / day for day in [*DAYS[:3], today]}
+    for folder in folders.values():
         folder.mkdir(parents=True)
-    publish(home, "raw/interactions", DAYS[0])
+        (folder / "simulated.parquet").touch()
+    publish(home, "raw/interactions", DAYS[0], files={"simulated.parquet": 5})
     with dg.DagsterInstance.ephemeral() as instance:
         requests = evaluate(sensors.new_day, platform, instance)
-    assert [r.partition_key for r in requests] == DAYS[1:3]  # not the ingested one, not the open one
-    assert len({r.run_key for r in requests}) == 2
+        assert [r.partition_key for r in requests] == DAYS[1:3]  # not the ingested one, not the open one
+        assert len({r.run_key for r in requests}) == 2
+        again = evaluate(sensors.new_day, platform, instance)
+        assert [r.run_key for r in again] == [r.run_key for r in requests]  # Dagster starts a run key once
+        (folders[DAYS[0]] / "events-1.parquet").touch()  # landed after that day was ingested while it was open
+        late = evaluate(sensors.new_day, platform, instance)
+        assert [r.partition_key for r in late] == DAYS[:3]
 
 
 def test_nothing_landed_is_a_skip(home: Settings, platform: Platform):

@@ -14,15 +14,17 @@ MASKED = dg.AssetKey(["features", "masked_train"])
 
 @dg.sensor(jobs=[daily_ingest], default_status=DEFAULT_STATUS, minimum_interval_seconds=60)
 def new_day(context: dg.SensorEvaluationContext, platform: Platform):
-    """A day that is over, has landed and was never ingested starts `daily_ingest`; older days come first."""
+    """A day that is over starts `daily_ingest` where files have landed that its partition has not read; older days first."""
     from recsys_assets.lib import ingestion
 
-    closed = [day for day in ingestion.landed_days(platform.settings.landing) if day < partitions.today().isoformat()]
-    known = set(platform.store.partitions("raw/interactions"))
-    fresh = [day for day in closed if day not in known and partitions.daily().has_partition_key(day)]
-    if not fresh:
+    landing, calendar = platform.settings.landing, partitions.daily()
+    closed = [day for day in ingestion.landed_days(landing)
+              if day < partitions.today().isoformat() and calendar.has_partition_key(day)]
+    unread = ingestion.unread_days(landing, platform.store, closed)
+    if not unread:
         return dg.SkipReason(f"{len(closed)} closed days have landed, all of them ingested")
-    return [dg.RunRequest(run_key=f"ingest-{day}", job_name=daily_ingest.name, partition_key=day) for day in fresh]
+    return [dg.RunRequest(run_key=f"ingest-{day}-{files}", job_name=daily_ingest.name, partition_key=day)
+            for day, files in unread.items()]
 
 
 @dg.sensor(jobs=[fine_tune, feature_store_refresh], default_status=DEFAULT_STATUS, minimum_interval_seconds=60)
