@@ -84,7 +84,8 @@ def simulate(scale: Scale = None, catalogue: Catalogue = None) -> None:
 
 @app.command()
 def materialize(scale: Scale = None, catalogue: Catalogue = None,
-                as_of: Annotated[str | None, typer.Option(help="As-of day; default: the first whole window.")] = None) -> None:
+                as_of: Annotated[str | None, typer.Option(
+                    help="As-of day; default: the first whole window, or the newest day of a longer log.")] = None) -> None:
     """Materialise the full graph: landing zone → daily partitions → full training → a release."""
     from recsys_assets import pipeline, services
 

@@ -28,11 +28,15 @@ def quarantine_path(landing: Path, table: str, digest: str) -> Path:
     return landing / QUARANTINE_FOLDER / table / f"{digest}.parquet"
 
 
-def quarantine_counts(landing: str | Path) -> dict[str, dict[str, int]]:
-    """Table → reason → rows of every quarantine file of a landing zone (a folder or an fsspec address)."""
+def quarantine_counts(landing: str | Path, table: str = "*") -> dict[str, dict[str, int]]:
+    """Table → reason → rows of the quarantine files of a landing zone (a folder or an fsspec address).
+
+    Args:
+        table: the only one to read; all by default.
+    """
     fs, prefix = fsspec.core.url_to_fs(str(landing).rstrip("/"))
     counts: dict[str, Counter[str]] = {}
-    for path in sorted(map(str, fs.glob(f"{prefix}/{QUARANTINE_FOLDER}/*/*.parquet"))):
+    for path in sorted(map(str, fs.glob(f"{prefix}/{QUARANTINE_FOLDER}/{table}/*.parquet"))):
         with fs.open(path, "rb") as stream:
             reasons = pl.read_parquet(stream, columns=[REASON])[REASON]
         counts.setdefault(path.rsplit("/", 2)[-2], Counter()).update(dict(reasons.value_counts().iter_rows()))

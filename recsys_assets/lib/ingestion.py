@@ -193,7 +193,7 @@ def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today
 
 def quarantine_counts(landing: str, table: str) -> dict[str, int]:
     """reason → rows of one table that an ingest refused."""
-    return ingest_quarantine.quarantine_counts(landing).get(table, {})
+    return ingest_quarantine.quarantine_counts(landing, table).get(table, {})
 
 
 def landed_days(landing: str) -> list[str]:
@@ -212,7 +212,7 @@ def unread_days(landing: str, store: ArtifactStore, days: Sequence[str]) -> dict
     unread = {}
     for day in days:
         names = sorted(str(path).rsplit("/", 1)[-1] for path in fs.glob(f"{prefix}/{day}/*.parquet"))
-        read = store.current("raw/interactions", day).metrics["files"] if store.exists("raw/interactions", day) else {}
+        read = store.current(RAW_INTERACTIONS, day).metrics["files"] if store.exists(RAW_INTERACTIONS, day) else {}
         if names and names != sorted(read):
             unread[day] = hashlib.sha256("/".join(names).encode()).hexdigest()[:12]
     return unread
