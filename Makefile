@@ -27,8 +27,9 @@ stop:  ## end every local service
 test: setup  ## unit tests, definitions and walls, and one end-to-end test on the real parts
 	@$(PLATFORM)/python -m pytest
 
-bench: setup  ## every benchmark with its comparison: tables, and JSON under RECSYS_HOME/bench (SCALE=seed)
+bench: setup  ## data (SCALE=seed), then training, each beside its comparison: tables, and JSON under RECSYS_HOME/bench
 	@$(PLATFORM)/recsys bench data --scale "$(or $(SCALE),seed)"
+	$(PLATFORM)/recsys bench training
 
 lint: setup  ## ruff
 	@$(PLATFORM)/ruff check recsys_assets recsys_assets_tests feature_repo triton_repo

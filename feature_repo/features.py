@@ -78,8 +78,8 @@ def define(settings: Settings) -> Definitions:
         name=USER_ACTIVITY, entities=[user], ttl=TTL, source=push,
         schema=[Field(name=USER_ID, dtype=String), Field(name=RECENT_CATEGORIES, dtype=Array(String)),
                 Field(name=RECENT_TIMESTAMPS, dtype=Array(Int64))],
-        description="The visitor's clicks of the 24 hours up to its newest one, oldest first: categories and unix "
-                    "seconds. Whoever reads them drops what is older than 24 hours by then.")
+        description="The visitor's clicks of the seven days up to its newest one, oldest first: categories and unix "
+                    "seconds. Whoever reads them drops what is older than seven days by then.")
     item_features = FeatureView(
         name=ITEM_FEATURES, entities=[item], ttl=TTL, source=_source(settings, ITEM_FEATURES),
         schema=[Field(name=ITEM_ID, dtype=String), Field(name=PRICE, dtype=Float64),

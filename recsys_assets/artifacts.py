@@ -75,6 +75,11 @@ class Artifact:
         return self.manifest["digest"]
 
     @property
+    def seconds(self) -> float | None:
+        """What it took to build; None for an artifact of before this was noted."""
+        return self.manifest.get("seconds")
+
+    @property
     def metrics(self) -> dict[str, Any]:
         return dict(self.manifest.get("metrics", {}))
 
@@ -117,6 +122,7 @@ class Staged:
     params: dict[str, Any]
     path: Path
     published: Artifact | None = field(default=None)
+    started: float = field(default_factory=time.monotonic)
 
     def publish(self, metrics: Mapping[str, Any] | None = None, versions: Mapping[str, str] | None = None) -> Artifact:
         self.published = self.store._publish(self, dict(metrics or {}), dict(versions or {}))
@@ -267,7 +273,8 @@ class ArtifactStore:
         digest = sha256_json({name: entry["sha256"] for name, entry in files.items()})
         manifest = {"kind": staged.kind, "partition": staged.partition, "digest": digest,
                     "fingerprint": staged.fingerprint, "inputs": staged.inputs, "params": staged.params, "files": files,
-                    "metrics": metrics, "versions": versions, "created": int(time.time())}
+                    "metrics": metrics, "versions": versions, "created": int(time.time()),
+                    "seconds": round(time.monotonic() - staged.started, 1)}
         version = f"{staged.fingerprint[:16]}-{digest[:8]}"
         base = self._base(staged.kind, staged.partition)
         target = f"{base}/{version}"

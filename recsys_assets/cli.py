@@ -1,4 +1,4 @@
-"""The commands a person types: ``recsys up | down | status | simulate | materialize | promote | rollback | recommend | demo``."""
+"""The commands a person types: ``recsys up | down | status | simulate | materialize | evaluate | promote | …``."""
 
 from __future__ import annotations
 
@@ -95,6 +95,16 @@ def materialize(scale: Scale = None, catalogue: Catalogue = None,
 
 
 @app.command()
+def evaluate(scale: Scale = None, catalogue: Catalogue = None,
+             as_of: Annotated[str | None, typer.Option(metavar="DAY", help="As-of day; default: as materialize.")] = None,
+             ablations: Annotated[bool, typer.Option(help="Train again without texts, pictures, context, masking, logQ.")] = True) -> None:
+    """Judge the lists against baselines and the truth: materialise what is missing → RECSYS_HOME/evaluation.json and .html."""
+    from recsys_assets import evaluate_command
+
+    evaluate_command.show(evaluate_command.evaluate(configured(scale=scale, catalogue=catalogue), as_of, ablations), Console())
+
+
+@app.command()
 def ingest_day(day: Annotated[str, typer.Argument(help="ISO day whose landing files become a partition.")],
                accept_volume: Annotated[bool, typer.Option(
                    "--accept-volume", help="Take a day whose volume is far from the days before; you have looked at it.")] = False) -> None:
@@ -168,7 +178,7 @@ def demo(catalogue: Catalogue = None,
         for item in summary[who]["items"]:
             table.add_row(item["item_id"], f"{item['score']:.4f}", item["title"], item["category_l1"], f"{item['price']:.2f}")
         Console().print(table)
-    print(json.dumps({"urls": summary["urls"], "seconds": summary["seconds"]}, indent=2))
+    print(json.dumps({name: summary[name] for name in ("urls", "seconds", "peak_gib")}, indent=2))
     say(f"written to {settings.home / 'demo.json'}; `make stop` ends every part")
 
 

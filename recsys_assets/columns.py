@@ -23,6 +23,7 @@ CATEGORY_L2 = "category_l2"
 ITEM_GENDER = "item_gender"
 PRICE = "price"
 CLICKS_24H = "clicks_24h"
+CLICKS_7D, CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H = "clicks_7d", "category_clicks_7d", "category_clicks_24h"
 HOURS_SINCE_CLICK = "hours_since_click"
 ITEM_CLICKS = "item_clicks"
 RECENT_CATEGORIES, RECENT_TIMESTAMPS = "recent_categories", "recent_timestamps"
@@ -46,26 +47,32 @@ TYPICAL_AGE = 32.0  # years; stands for the mean age where a shop knows none at 
 
 # --- transformed columns, in the order in which they are packed into one matrix a kind ------------------------------
 AGE_BINNED, AGE_NORM = "age_binned", "age_norm"
-USER_FREQUENCY, USER_RECENCY = "user_frequency", "user_recency"
+USER_FREQUENCY, USER_RECENCY, USER_FREQUENCY_7D = "user_frequency", "user_recency", "user_frequency_7d"
+CATEGORY_SHARE_7D, CATEGORY_SHARE_24H = "category_share_7d", "category_share_24h"
+CATEGORY_FREQUENCY_7D, CATEGORY_FREQUENCY_24H = "category_frequency_7d", "category_frequency_24h"
 PRICE_LOG_NORM, ITEM_POPULARITY = "price_log_norm", "item_popularity"
 HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS = "hour_sin", "hour_cos", "weekday_sin", "weekday_cos"
 TEXT_EMBEDDING, IMAGE_EMBEDDING = "text_embedding", "image_embedding"
+HISTORY_7D, HISTORY_24H = "history_7d", "history_24h"  # the halves of a click history as shares of a visitor's clicks
 EMBEDDING_DIM = 64  # of each pretrained embedding after PCA, and of the two towers
 
 USER_CATEGORICAL = (USER_ID, GENDER, TOP_CATEGORY, AGE_BINNED)
-USER_CONTINUOUS = (AGE_NORM, USER_FREQUENCY, USER_RECENCY)
+USER_CONTINUOUS = (AGE_NORM, USER_FREQUENCY, USER_RECENCY, USER_FREQUENCY_7D)
 CONTEXT_CATEGORICAL = (DEVICE_TYPE,)
 CONTEXT_CONTINUOUS = (HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS)
 ITEM_CATEGORICAL = (ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER)
 ITEM_CONTINUOUS = (PRICE_LOG_NORM,)
+#: Of a visitor and an item: what the visitor's clicks say of the item's category.
+AFFINITY_CONTINUOUS = (CATEGORY_SHARE_7D, CATEGORY_SHARE_24H, CATEGORY_FREQUENCY_7D, CATEGORY_FREQUENCY_24H)
 
-#: Query tower input: cat int32 [B, 5], cont float32 [B, 7].
+#: Query tower input: cat int32 [B, 5], cont float32 [B, 8], history float32 [B, 2·K]: the visitor's clicks by category_l1
+#: index (K = its cardinality), of seven days and then of 24 hours.
 QUERY_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL
 QUERY_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS
-#: Ranker input: cat int32 [N, 9], cont float32 [N, 9], embeddings float32 [N, 128] (text, then image). Popularity is
-#: the ranker's alone: it changes daily, the item tower's vectors do not.
+#: Ranker input: cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] (text, then image). Popularity and
+#: affinity are the ranker's alone: they change daily or with each visitor, the item tower's vectors do not.
 RANKER_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL + ITEM_CATEGORICAL
-RANKER_CONTINUOUS = (*USER_CONTINUOUS, *CONTEXT_CONTINUOUS, *ITEM_CONTINUOUS, ITEM_POPULARITY)
+RANKER_CONTINUOUS = (*USER_CONTINUOUS, *CONTEXT_CONTINUOUS, *ITEM_CONTINUOUS, ITEM_POPULARITY, *AFFINITY_CONTINUOUS)
 
 # --- table schemas: column → Polars type name -------------------------------------------------------------------------
 RAW_INTERACTIONS = {
@@ -108,5 +115,9 @@ INTERACTION_FEATURES = {
     CLICKS_24H: "Float32",  # the visitor's clicks in the 24 hours before the event
     HOURS_SINCE_CLICK: "Float32",  # to the event; LOOK_BACK_HOURS where there is none
     ITEM_CLICKS: "Float32",  # of the item on the day before the event's
+    CLICKS_7D: "Float32",  # the visitor's clicks in the HISTORY_DAYS before the event
+    CATEGORY_CLICKS_7D: "Float32",  # those of them on the item's category_l1
+    CATEGORY_CLICKS_24H: "Float32",  # and those of the last 24 hours
 }
 LOOK_BACK_HOURS = 24
+HISTORY_DAYS = 7  # what is remembered of a visitor

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from recsys_assets.artifacts import write_json
+from recsys_assets.columns import HISTORY_DAYS as LOOK_BACK_DAYS
 from recsys_assets.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -82,9 +83,8 @@ def day_bounds(day: str) -> tuple[int, int]:
 
 
 def day_with_history(settings: Settings, day: str) -> list[str]:
-    """The day before (where the calendar has one) and the day: what a 24-hour look-back needs."""
-    before = previous_day(day)
-    return [before, day] if before >= calendar_start(settings).isoformat() else [day]
+    """The LOOK_BACK_DAYS before the day (those that the calendar has) and the day: what the features look back on."""
+    return recent_days(settings, day, 1 + LOOK_BACK_DAYS)
 
 
 def recent_days(settings: Settings, day: str, days: int = POPULARITY_DAYS) -> list[str]:
@@ -112,11 +112,12 @@ def as_of() -> DailyPartitionsDefinition:
     return DailyPartitionsDefinition(start_date=first_as_of(get_settings()), timezone="UTC")
 
 
-def day_and_the_day_before() -> TimeWindowPartitionMapping:
+def look_back_window() -> TimeWindowPartitionMapping:
+    """Day → the days that ``day_with_history`` names."""
     from dagster import TimeWindowPartitionMapping
 
-    # the calendar's first day has no day before it; later days check that theirs is there
-    return TimeWindowPartitionMapping(start_offset=-1, end_offset=0, allow_nonexistent_upstream_partitions=True)
+    # the calendar's first days have fewer days before them; later days check that theirs are there
+    return TimeWindowPartitionMapping(start_offset=-LOOK_BACK_DAYS, end_offset=0, allow_nonexistent_upstream_partitions=True)
 
 
 def training_window() -> TimeWindowPartitionMapping:

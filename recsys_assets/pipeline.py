@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,14 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class PipelineFailed(RuntimeError):
-    """A job did not succeed; the message names the job, the partition, the step and the reason."""
+    """A job did not succeed; the message names the job, the partition, the step and the reason.
+
+    ``blocked``: the steps whose asset is there and whose own blocking check ended the run; none where anything else failed.
+    """
+
+    def __init__(self, message: str, blocked: Collection[str] = ()):
+        super().__init__(message)
+        self.blocked = frozenset(blocked)
 
 
 class Clock:
@@ -80,7 +87,7 @@ def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: 
                 run_config={**QUIET, **(config or {})})
             if not result.success:
                 raise PipelineFailed(f"{label} failed: {_reason(result)} (run {result.run_id}; "
-                                     f"its log is in the Dagster UI or `dagster run`)")
+                                     f"its log is in the Dagster UI or `dagster run`)", _blocked(result))
             materialized = [event for event in result.all_events if event.event_type_value == "ASSET_MATERIALIZATION"]
             reused = sum(bool(event.step_materialization_data.materialization.metadata.get("reused")
                               and event.step_materialization_data.materialization.metadata["reused"].value)
@@ -98,6 +105,13 @@ def _warnings_into(path: Path) -> None:
             log.write(warnings.formatwarning(message, category, filename, lineno))
 
     warnings.showwarning = show
+
+
+def _blocked(result: Any) -> list[str]:
+    failures = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+    by_check = [event.step_key for event in failures if event.step_failure_data.error
+                and event.step_failure_data.error.cls_name == "DagsterAssetCheckFailedError"]
+    return by_check if len(by_check) == len(failures) else []
 
 
 def _reason(result: Any) -> str:
@@ -153,6 +167,7 @@ def materialize(settings: Settings, as_of: str | None = None, clock: Clock | Non
     simulate(settings, clock)
     days = history(settings)
     run_jobs(settings, full_graph(days, as_of or default_as_of(settings, days)), clock)
+    write_json(settings.home / "materialize.json", {"scale": settings.scale, "seconds": clock.seconds, "peak_gib": peaks(settings)})
 
 
 def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
@@ -181,10 +196,25 @@ def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
                  "api": f"{settings.gateway_url}/docs"},
         "seconds": {"setup": setup_seconds, "materialize": materialized, "serve": round(served - materialized, 1),
                     "total": round(setup_seconds + served, 1)},
-        "scale": settings.scale, "release": number,
+        "peak_gib": peaks(settings), "scale": settings.scale, "release": number,
     }
     write_json(settings.home / "demo.json", summary)
     return summary
+
+
+def peaks(settings: Settings) -> dict[str, Any]:
+    """Largest resident memory in GiB: of this process, which runs every job, and of the largest training step, a process of its own.
+
+    Returns:
+        {"this_process", "training_step", "asset": whose step that was}; the last two None where no artifact says what it took.
+    """
+    from recsys_assets.bench.part import gib, peak_bytes
+    from recsys_assets.bench.training import full_graph
+
+    assets = full_graph(settings)["assets"] or {}
+    asset, largest = max(((kind, one["peak_gib"]) for kind, one in assets.items() if one["peak_gib"] is not None),
+                         key=lambda pair: pair[1], default=(None, None))
+    return {"this_process": gib(peak_bytes()), "training_step": largest, "asset": asset}
 
 
 def _known_visitor(settings: Settings) -> str:

@@ -30,6 +30,8 @@ def metadata_of(artifact: Artifact, *, reused: bool = False, columns: Mapping[st
     if columns:
         metadata["dagster/column_schema"] = column_schema(columns)
     metadata.update({name: _metadata_value(value) for name, value in flatten(artifact.metrics).items()})
+    if artifact.seconds is not None:
+        metadata["build seconds"] = artifact.seconds
     metadata.update(extra or {})
     return metadata | {
         "reused": reused, "uri": artifact.uri, "digest": artifact.digest[:16],
@@ -58,7 +60,7 @@ def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _metadata_value(value: Any) -> Any:
-    if isinstance(value, (bool, int, float, str)):
+    if isinstance(value, (bool, int, float, str, dg.MetadataValue)):
         return value
     return dg.MetadataValue.json(value)
 
@@ -78,11 +80,42 @@ def check(name: str, passed: bool, *, value: Any, threshold: Any, blocking: bool
                   **{k: _metadata_value(v) for k, v in metadata.items()}})
 
 
-def check_specs(asset: Sequence[str], partitions_def: dg.PartitionsDefinition | None = None,
+def check_specs(asset: Sequence[str], partitions_def: dg.PartitionsDefinition | None = None, *, blocking: bool = True,
                 **descriptions: str) -> list[dg.AssetCheckSpec]:
-    """Blocking checks that an asset reports itself: name → description."""
-    return [dg.AssetCheckSpec(name, asset=dg.AssetKey(list(asset)), description=text, blocking=True,
+    """Checks that an asset reports itself, name → description; one that does not block is reported with ``check``'s blocking=False."""
+    return [dg.AssetCheckSpec(name, asset=dg.AssetKey(list(asset)), description=text, blocking=blocking,
                               partitions_def=partitions_def) for name, text in descriptions.items()]
+
+
+def gate_specs(asset: Sequence[str], partitions_def: dg.PartitionsDefinition, groups: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
+    """Blocking checks of a release: ``gate``, the whole verdict, and one a group (group → description)."""
+    return check_specs(asset, partitions_def, gate="Every check of the verdict: what fails one cannot be promoted.", **groups)
+
+
+def gate_checks(verdict: Mapping[str, Any], groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dg.AssetCheckResult]:
+    """Results of ``gate_specs``: each with a table of its checks, name, value, threshold.
+
+    groups: group → its checks, of ``gates.by_group``.
+    """
+    return [_gate_check("gate", verdict["checks"]), *(_gate_check(name, checks) for name, checks in groups.items())]
+
+
+def _gate_check(name: str, checks: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
+    rows = [f"| {one['name']} | {_short(one['value'])} | {_short(one['threshold'])} | {'yes' if one['passed'] else '**no**'} |"
+            for one in checks]
+    table = dg.MetadataValue.md("\n".join(["| check | value | threshold | passed |", "| --- | --- | --- | --- |", *rows]))
+    # plotted over partitions where the group is one number
+    numbers = {key: checks[0][key] for key in ("value", "threshold")} if len(checks) == 1 else {
+        key: {one["name"]: one[key] for one in checks} for key in ("value", "threshold")}
+    return check(name, all(one["passed"] for one in checks), **numbers, checks=table)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping) and {"value", "low", "high"} <= set(value):
+        return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+    return str(value)
 
 
 def read_under_contract(read: Callable[[], Read]) -> Generator[dg.AssetCheckResult, None, Read]:

@@ -166,11 +166,13 @@ def _mend_repository(settings: Settings, progress: Progress) -> None:
     """Before Triton reads it: a promotion that died is finished or undone, and the models get the present code."""
     from recsys_assets.serving import promotion
     from recsys_assets.serving.repository import ModelRepository
+    from recsys_assets.serving.retirement import retire_older_form
 
     try:
         promotion.recover(settings, log=progress)
     except promotion.PromotionError as error:
         raise ServiceError(f"triton was not started: {error}") from error
+    retire_older_form(settings, progress)
     for model in ModelRepository(settings.model_repository).refresh_code():
         progress(f"the code of {model} has changed; its published versions have the present one now")
 

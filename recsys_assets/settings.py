@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     retrieval_topk: int = Field(300, ge=1, description="Candidates that retrieval hands on.")
     ranking_topk: int = Field(100, ge=1, description="Items that an answer holds at most.")
     diversity_mode: bool = False
+    retrieval_weight: float = Field(6.0, ge=0, allow_inf_nan=False, description="How much retrieval's similarity counts "
+                                    "beside the ranker's logit in the order of an answer; 0: the ranker alone.")
     seen_days: int = Field(7, ge=1, description="For how many days an item counts as seen.")
     clip_checkpoint: str | None = Field(None, description="open_clip weights: a path, s3://… or a hub tag.")
 

@@ -220,7 +220,7 @@ def test_build_makes_an_artifact_once(settings, tmp_path):
         resources = {"training": TrainingClient(module_prefix=PREFIX), "platform": Platform()}
         assert dg.materialize([scaled], resources=resources).success
     assert [b.reused for b in built] == [False, True]
-    assert built[0].artifact.metrics == {"files": ["numbers.json"]}
+    assert built[0].artifact.metrics == {"files": ["numbers.json"]} and built[0].artifact.seconds >= 0
     assert built[0].artifact.path("copy.json").read_text() == "[4]"
 
 

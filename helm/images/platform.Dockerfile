@@ -3,6 +3,8 @@
 ARG BASE
 FROM ${BASE}
 WORKDIR /app
+# OpenMP for the baselines' library (implicit), whose wheel does not bring it
+RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 # torch and torchvision as in scripts/setup.sh, where the versions are: their builds depend on the machine, so that no
 # hash can be locked for them. Here it is the index's CUDA build, for GPU_EMBED.
 COPY scripts/setup.sh /tmp/setup.sh

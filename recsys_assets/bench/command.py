@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure: each figure is written to
 
 @app.callback()
 def bench() -> None:
-    """Keeps `data` a command of its own name while it is the only one."""
+    """Each command writes its own file."""
 
 
 @app.command()
@@ -35,3 +35,25 @@ def data(scale: Annotated[str | None, typer.Option(help="tiny, demo or seed; def
         table.add_row(*row)
     Console().print(table)
     clock.say(f"written to {settings.home / 'bench' / 'data.json'}")
+
+
+@app.command()
+def training(
+    users: Annotated[int, typer.Option(min=100, help="Visitors, each a row of the user embeddings.")] = 300_000,
+    rows: Annotated[int | None, typer.Option(min=2_000, help="Clicks, and exposures; default: 1.2 million.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes of each training.")] = 1,
+) -> None:
+    """Both models trained beside Merlin's stock set-up, and what this home's graph took."""
+    from recsys_assets.bench.training import bench_training, table_rows
+    from recsys_assets.pipeline import Clock
+
+    settings, clock = get_settings(), Clock()
+    report = bench_training(settings, clock.say, users, rows, epochs)
+    title = f"bench training · {users:,} users · {report['cpu_count']} cores"
+    table = Table("model", "rows/s", "stock", "speed-up", "quality", "stock", "GiB", box=SIMPLE_HEAD, title=title)
+    for row in table_rows(report):
+        table.add_row(*row)
+    Console().print(table)
+    graph = report["full_graph"]
+    took = "nothing materialised" if graph["seconds"] is None else f"{graph['seconds']:,.0f} s in its assets"
+    clock.say(f"graph of this home ({graph['scale']}): {took}; written to {settings.home / 'bench' / 'training.json'}")

@@ -1,5 +1,7 @@
-"""Part: one request through the three transform stages that Triton runs: one visitor, one context, N candidates.
+"""Part: one request through the transform stages that Triton runs: one visitor, one context, N candidates.
 
+The visitor's clicks come as a list and are counted inside the clock; unroll_features makes the affinities of these counts
+and also repeats the visitor to the candidates, which NVTabular is not asked to do.
 Served, the candidates come as indices: the item lookup has translated the catalogue's strings once, at its start.
 So that nothing is hidden, "from raw" also translates every candidate's four strings inside the clock.
 """
@@ -18,17 +20,23 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.bench.part import main
 from recsys_assets.serving.stage import Stage, Tensors
-from recsys_assets.serving.stages.tabular import TRANSFORMS, NvtContextTransform, NvtItemTransform, NvtUserTransform
+from recsys_assets.serving.stages.tabular import (
+    TRANSFORMS,
+    NvtContextTransform,
+    NvtItemTransform,
+    NvtUserTransform,
+    UnrollFeatures,
+)
 from recsys_assets.serving.transforms import Transforms
 from recsys_assets.settings import get_settings
 
 
-def visitor_tensors(user: dict[str, Any], context: dict[str, Any]) -> tuple[Tensors, Tensors]:
+def visitor_tensors(user: dict[str, Any], history: list[str], context: dict[str, Any]) -> tuple[Tensors, Tensors]:
     """What feast_user_lookup and context_preprocessor hand on; a null age is NaN."""
     raw = np.array([user[name] for name in (c.USER_ID, c.GENDER, c.TOP_CATEGORY)], dtype=object)
     numbers = np.array([np.nan if user[name] is None else user[name]
-                        for name in (c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK)], dtype=np.float32)
-    return ({"user_raw": raw, "user_numbers": numbers},
+                        for name in (c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D)], dtype=np.float32)
+    return ({"user_raw": raw, "user_numbers": numbers, "user_history_raw": np.array(history, dtype=object)},
             {"context_device": np.array([context[c.DEVICE_TYPE]], dtype=object),
              "context_timestamp": np.array([context[c.TIMESTAMP]], dtype=np.int64)})
 
@@ -50,22 +58,25 @@ def median_seconds(action: Callable[[], object], repetitions: int) -> float:
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
     """request: ``transforms`` (the folder with transforms.json), ``request`` (the folder with user.parquet,
-    context.parquet, item.parquet), ``repetitions``, ``target`` (a folder: the same files, transformed)."""
+    history.parquet, context.parquet, item.parquet), ``repetitions``, ``target`` (a folder: the same files, transformed,
+    and affinity.parquet in place of history.parquet)."""
     folder, settings = Path(request["transforms"]), get_settings()
     transforms = Transforms.read(folder / TRANSFORMS)
     stages: dict[str, Stage] = {kind.name: kind.open(folder, settings, 1)
-                                for kind in (NvtUserTransform, NvtContextTransform, NvtItemTransform)}
+                                for kind in (NvtUserTransform, NvtContextTransform, NvtItemTransform, UnrollFeatures)}
     user, context = (pl.read_parquet(Path(request["request"], f"{name}.parquet")).row(0, named=True)
                      for name in ("user", "context"))
+    history = pl.read_parquet(Path(request["request"], "history.parquet"))["categories"].to_list()
     items = pl.read_parquet(Path(request["request"], "item.parquet"))
     raw = items.to_dict(as_series=False)
     numbers = items.select(pl.col(c.PRICE, c.ITEM_CLICKS).cast(pl.Float32)).to_numpy()
-    visitor, visit = visitor_tensors(user, context)
+    visitor, visit = visitor_tensors(user, history, context)
     candidates = item_tensors(raw, numbers, transforms)
 
     def served(candidates: Tensors = candidates) -> Tensors:
-        return {**stages["nvt_user_transform"].run(visitor), **stages["nvt_context_transform"].run(visit),
+        made = {**stages["nvt_user_transform"].run(visitor), **stages["nvt_context_transform"].run(visit),
                 **stages["nvt_item_transform"].run(candidates)}
+        return made | stages["unroll_features"].run(made)
 
     def from_raw() -> Tensors:
         return served(item_tensors(raw, numbers, transforms))
@@ -78,7 +89,7 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(tensors: Tensors, target: Path) -> None:
-    """The six tensors as three tables with the names that NVTabular gives its columns."""
+    """The transformed tensors as four tables with the names that NVTabular gives its columns."""
     target.mkdir(parents=True)
     layout = {"user": (c.USER_CATEGORICAL, c.USER_CONTINUOUS), "context": (c.CONTEXT_CATEGORICAL, c.CONTEXT_CONTINUOUS),
               "item": (c.ITEM_CATEGORICAL, (*c.ITEM_CONTINUOUS, c.ITEM_POPULARITY))}
@@ -86,6 +97,8 @@ def write(tensors: Tensors, target: Path) -> None:
         columns = {column: np.ascontiguousarray(np.atleast_2d(tensors[f"{name}_{kind}"])[:, n])
                    for kind, names in zip(("cat", "cont"), kinds, strict=True) for n, column in enumerate(names)}
         pl.DataFrame(columns).write_parquet(target / f"{name}.parquet")
+    affinity = tensors["ranker_cont"][:, [c.RANKER_CONTINUOUS.index(name) for name in c.AFFINITY_CONTINUOUS]]
+    pl.DataFrame(affinity, schema=list(c.AFFINITY_CONTINUOUS)).write_parquet(target / "affinity.parquet")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import os
 import platform
 import statistics
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -114,7 +115,7 @@ class DataBench:
                                                "repetitions": COMPILED_REPETITIONS})
         reference = self._training("bench_request", {"workflows": str(workflows), "request": str(request)}, theirs)
         apart = {}
-        for name in ("user", "context", "item"):
+        for name in ("user", "context", "item", "affinity"):
             columns = pl.read_parquet_schema(ours / f"{name}.parquet")
             apart |= agreement.largest_difference([ours / f"{name}.parquet"], [theirs / f"{name}.parquet"], list(columns))
         seconds, raw, metrics = part.result["seconds"], part.result["from_raw_seconds"], reference.result["metrics"]
@@ -130,18 +131,29 @@ class DataBench:
         return figures
 
     def _write_request(self, folder: Path) -> None:
-        """A registered visitor of the last training day who has clicked, and the day's first items, in raw columns."""
+        """A registered visitor of the last training day who has clicked, and the day's first items, in raw columns.
+
+        Of a row that was clicked: only of these the list of the visitor's clicks is kept.
+        """
         features = self.store.current("features/interactions", partitions.train_days(self.as_of)[-1])
         rows = pl.read_parquet(features.path("features.parquet"))
-        visit = rows.filter(pl.col(c.AGE).is_not_null() & (pl.col(c.TOP_CATEGORY) != c.MISSING)).head(1)
+        histories = pl.read_parquet(features.path("click_history.parquet"))
+        visit = rows.filter(pl.col(c.AGE).is_not_null() & (pl.col(c.TOP_CATEGORY) != c.MISSING)).join(histories, on=c.EVENT_ID).head(1)
         if visit.is_empty():
             raise BenchFailed(f"no visitor of {features.partition} has clicked before: is the scale too small?")
         items = rows.unique(c.ITEM_ID, keep="first", maintain_order=True).head(REQUEST_ITEMS)
+        n7, n24 = (int(visit[name].item()) for name in (c.CLICKS_7D, c.CLICKS_24H))
+        history = visit["categories"].item()
+        counts = {c.CLICKS_7D: pl.lit(n7), c.CLICKS_24H: pl.lit(n24),
+                  **{name: _times(pl.col(c.CATEGORY_L1), history[len(history) - n:])
+                     for name, n in ((c.CATEGORY_CLICKS_7D, n7), (c.CATEGORY_CLICKS_24H, n24))}}
+        affinity = items.with_columns(counted.cast(pl.Float32).alias(name) for name, counted in counts.items())
         folder.mkdir()
+        pl.DataFrame({"categories": history}).write_parquet(folder / "history.parquet")
         for name, table, columns in (
-            ("user", visit, (c.USER_ID, c.GENDER, c.TOP_CATEGORY, c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK)),
+            ("user", visit, (c.USER_ID, c.GENDER, c.TOP_CATEGORY, c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D)),
             ("context", visit, (c.DEVICE_TYPE, c.TIMESTAMP)),
-            ("item", items, (*c.ITEM_CATEGORICAL, c.PRICE, c.ITEM_CLICKS)),
+            ("item", items, (*c.ITEM_CATEGORICAL, c.PRICE, c.ITEM_CLICKS)), ("affinity", affinity, tuple(counts)),
         ):
             table.select(columns).write_parquet(folder / f"{name}.parquet")
 
@@ -154,6 +166,12 @@ class DataBench:
     def _training(self, name: str, inputs: dict[str, Any], output: Path, **params: Any) -> Measured:
         module, params = f"recsys_assets.training.{name}", {"seed": self.settings.seed, **params}
         return run_training_part(module, inputs, output, params, self.scratch, self.settings)
+
+
+def _times(column: pl.Expr, values: Sequence[str]) -> pl.Expr:
+    """How often each row's value is among ``values``."""
+    counts = Counter(values)
+    return column.replace_strict(list(counts), list(counts.values()), default=0, return_dtype=pl.Int64)
 
 
 def _pace(part: Measured) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a visitor's clicks of the last 24 hours say at one moment: the definition that training and serving share.
+"""What a visitor's clicks of the last 24 hours, and of the last days, say at one moment: what training and serving share.
 
 Plain Python without imports beside the column names, so that a serving stage computes at request time what
 ``features.interaction_features`` computes for a whole day.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recsys_assets.columns import LOOK_BACK_HOURS, MISSING
+from recsys_assets.columns import HISTORY_DAYS, LOOK_BACK_HOURS, MISSING
 
 SECONDS_PER_HOUR = 3_600
 WINDOW_SECONDS = LOOK_BACK_HOURS * SECONDS_PER_HOUR
+HISTORY_SECONDS = HISTORY_DAYS * 24 * SECONDS_PER_HOUR
 #: Of one visitor's clicks only these many, the latest, count: what the online store holds of a visitor.
 RECENT_CLICKS = 200
 
@@ -30,6 +31,24 @@ def top_category(categories: Sequence[str], timestamps: Sequence[int], now: int)
     '-1'
     """
     return activity_features(categories, timestamps, now)[0]
+
+
+def history(categories: Sequence[str], timestamps: Sequence[int], now: int) -> tuple[Sequence[str], int]:
+    """A visitor's clicks that count at a moment, and how many of them lie in the last 24 hours.
+
+    Args:
+        categories, timestamps, now: as for ``activity_features``.
+
+    Returns:
+        The categories of the latest RECENT_CLICKS clicks in [now − 7 days, now), oldest first, and the number of the
+        last of them that lie in [now − 24 h, now).
+
+    >>> history(["books", "tools", "books"], [0, 90_000, 100_000], now=100_000)
+    (['books', 'tools'], 1)
+    """
+    counted = [(category, at) for category, at in zip(categories, timestamps, strict=True) if at < now][-RECENT_CLICKS:]
+    counted = [(category, at) for category, at in counted if at >= now - HISTORY_SECONDS]
+    return [category for category, _ in counted], sum(at >= now - WINDOW_SECONDS for _, at in counted)
 
 
 def activity_features(categories: Sequence[str], timestamps: Sequence[int], now: int) -> tuple[str, float, float]:

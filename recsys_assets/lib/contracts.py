@@ -49,7 +49,8 @@ _NUMBERS: dict[str, tuple[pl.Expr, str]] = {
     c.CLICKS_24H: (pl.col(c.CLICKS_24H) >= 0, "not a number of 0 or more"),
     c.HOURS_SINCE_CLICK: (pl.col(c.HOURS_SINCE_CLICK).is_between(0, c.LOOK_BACK_HOURS),
                           f"not a number of 0 to {c.LOOK_BACK_HOURS} hours"),
-    c.ITEM_CLICKS: (pl.col(c.ITEM_CLICKS) >= 0, "not a number of 0 or more"),
+    **{name: (pl.col(name) >= 0, "not a number of 0 or more")
+       for name in (c.ITEM_CLICKS, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)},
 }
 #: What columns say of each other: (column named, the others needed, rows that break it, what they are told).
 _ACROSS: tuple[tuple[str, tuple[str, ...], pl.Expr, str], ...] = (
@@ -58,9 +59,14 @@ _ACROSS: tuple[tuple[str, tuple[str, ...], pl.Expr, str], ...] = (
     (c.HOURS_SINCE_CLICK, (c.CLICKS_24H,),
      (pl.col(c.CLICKS_24H) == 0) & (pl.col(c.HOURS_SINCE_CLICK) != c.LOOK_BACK_HOURS),
      f"is not {c.LOOK_BACK_HOURS} though the visitor has no click"),
-    (c.USER_ID, (c.AGE, c.GENDER, c.TOP_CATEGORY, c.CLICKS_24H),
+    (c.CLICKS_7D, (c.CLICKS_24H,), pl.col(c.CLICKS_7D) < pl.col(c.CLICKS_24H), "is less than the clicks of the last 24 hours"),
+    (c.CATEGORY_CLICKS_7D, (c.CLICKS_7D,), pl.col(c.CATEGORY_CLICKS_7D) > pl.col(c.CLICKS_7D), "is more than all clicks of 7 days"),
+    (c.CATEGORY_CLICKS_24H, (c.CLICKS_24H,), pl.col(c.CATEGORY_CLICKS_24H) > pl.col(c.CLICKS_24H),
+     "is more than all clicks of 24 hours"),
+    (c.USER_ID, (c.AGE, c.GENDER, c.TOP_CATEGORY, c.CLICKS_24H, c.CLICKS_7D),
      (pl.col(c.USER_ID) == c.MISSING) & (pl.col(c.AGE).is_not_null() | (pl.col(c.GENDER) != c.MISSING)
-                                         | (pl.col(c.TOP_CATEGORY) != c.MISSING) | (pl.col(c.CLICKS_24H) != 0)),
+                                         | (pl.col(c.TOP_CATEGORY) != c.MISSING) | (pl.col(c.CLICKS_24H) != 0)
+                                         | (pl.col(c.CLICKS_7D) != 0)),
      "is masked, but the visitor's features are not"),
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -26,7 +27,10 @@ TOP_VALUES = 30
 #: share hour, visitor and device, so that 5,000 rows tell about as much as 500 independent ones.
 MINIMUM_ROWS = 5_000
 #: Features of the 24 hours or the day before: on the calendar's first day they are empty, which is no baseline.
-LOOK_BACK = frozenset({c.TOP_CATEGORY, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.ITEM_CLICKS})
+LOOK_BACK = frozenset({c.TOP_CATEGORY, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.ITEM_CLICKS, c.CATEGORY_CLICKS_24H})
+#: Features of HISTORY_DAYS grow over the first days of a calendar: days that look back less far are no baseline.
+LONG_LOOK_BACK = frozenset({c.CLICKS_7D, c.CATEGORY_CLICKS_7D})
+_DAY = "day"
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ def against_baseline(day: Artifact, earlier: Sequence[Artifact], *, first_day: s
 
     Args:
         earlier: the days before, of the same kind; the last BASELINE_DAYS of them that have a profile count.
-        first_day: the calendar's first; LOOK_BACK features of it are no baseline.
+        first_day: the calendar's first; LOOK_BACK features of it are no baseline, nor LONG_LOOK_BACK features of its
+            first HISTORY_DAYS, on which they are not judged either.
     """
     # an artifact of before there were profiles has none until it is materialised again
     with_profile = [artifact for artifact in earlier if profiles.PROFILE_FILE in artifact.manifest["files"]][-BASELINE_DAYS:]
@@ -100,11 +105,16 @@ def against_baseline(day: Artifact, earlier: Sequence[Artifact], *, first_day: s
     if not with_profile:
         return Drift({}, threshold, days, "no day before this one has a profile")
     now = pl.read_parquet(day.path(profiles.PROFILE_FILE))
-    before = pl.concat([pl.read_parquet(artifact.path(profiles.PROFILE_FILE)).with_columns(first=pl.lit(name == first_day))
+    settled = (date.fromisoformat(first_day) + timedelta(days=c.HISTORY_DAYS)).isoformat()
+    before = pl.concat([pl.read_parquet(artifact.path(profiles.PROFILE_FILE)).with_columns(pl.lit(name).alias(_DAY))
                         for name, artifact in zip(days, with_profile, strict=True)])
     found: dict[str, float] = {}
     for (feature,), part in now.group_by("feature", maintain_order=True):
-        base = before.filter((pl.col("feature") == feature) & ~(pl.col("first") & (feature in LOOK_BACK)))
+        base = before.filter(pl.col("feature") == feature)
+        if feature in LOOK_BACK:
+            base = base.filter(pl.col(_DAY) != first_day)
+        if feature in LONG_LOOK_BACK:
+            base = base.filter((pl.col(_DAY) >= settled) & (str(day.partition) >= settled))
         if min(part["rows"].sum(), base["rows"].sum()) >= MINIMUM_ROWS:
             found[str(feature)] = divergence(part, base)
     return Drift(found, threshold, days, "" if found else f"fewer than {MINIMUM_ROWS} rows")

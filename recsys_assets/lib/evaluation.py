@@ -1,8 +1,6 @@
-"""Metrics of retrieval over the whole catalogue and of the ranker, and the exported models run on whole tables.
+"""Metrics of the ranker, ranks by inner product, and the exported models run on whole tables.
 
-One row is one click: a query and the one item that was clicked, the *true* item. Everything about retrieval follows
-from the rank of that item among all I items (1 = best). Metrics are taken per user, then averaged over users (as
-RecTools does), so that heavy users do not decide alone; intervals are bootstrapped over users for the same reason.
+Metrics of lists are in ``list_metrics``.
 """
 
 from __future__ import annotations
@@ -13,13 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_assets.columns import ITEM_ID, RANKER_CATEGORICAL
-
-RECALL_AT = (10, 100, 300)
-NDCG_AT = MRR_AT = 10
-BOOTSTRAP_RESAMPLES = 500
 _QUERIES_PER_CHUNK = 4096
-_ITEM_COLUMN = RANKER_CATEGORICAL.index(ITEM_ID)
 
 
 # --- ranks ---------------------------------------------------------------------------------------------------------
@@ -44,22 +36,6 @@ def true_ranks(queries: np.ndarray, vectors: np.ndarray, true: np.ndarray,
     return ranks
 
 
-def ranks_by_order(order: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Ranks when everybody gets the same list, such as the popularity ranking.
-
-    Args:
-        order: int [I], rows of the catalogue, best first, each once. true: int [Q], row of the catalogue.
-
-    Returns:
-        int64 [Q], from 1.
-    """
-    if not np.array_equal(np.sort(order), np.arange(len(order))):
-        raise ValueError("order must name each of the catalogue's rows exactly once")
-    position = np.empty(len(order), np.int64)
-    position[order] = np.arange(1, len(order) + 1)
-    return position[true]
-
-
 def rows_of(item_index: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Row of each wanted Categorify index in ``item_index`` int [I]; raises ValueError naming what it lacks."""
     order = np.argsort(item_index, kind="stable")
@@ -69,57 +45,6 @@ def rows_of(item_index: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         raise ValueError(f"{unknown.size} item indices have no vector, such as {unknown[:5].tolist()}; leave rows of "
                          "items outside the catalogue out, or materialise retrieval/item_vectors again")
     return rows
-
-
-# --- retrieval -----------------------------------------------------------------------------------------------------
-def _per_row(ranks: np.ndarray) -> dict[str, np.ndarray]:
-    values = {f"recall@{k}": (ranks <= k).astype(np.float64) for k in RECALL_AT}
-    values[f"ndcg@{NDCG_AT}"] = np.where(ranks <= NDCG_AT, 1.0 / np.log2(1.0 + ranks), 0.0)
-    values[f"mrr@{MRR_AT}"] = np.where(ranks <= MRR_AT, 1.0 / ranks, 0.0)
-    return values
-
-
-def retrieval_metrics(ranks: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int = 7,
-                      resamples: int = BOOTSTRAP_RESAMPLES) -> dict[str, dict[str, float]]:
-    """recall@{10,100,300}, ndcg@10 and mrr@10, per user and then averaged.
-
-    With one true item a row, ideal DCG is 1, recall is 0 or 1, and both follow from the rank alone (Järvelin and
-    Kekäläinen 2002).
-
-    Args:
-        ranks: int [Q]. users: [Q], whoever the row belongs to.
-
-    Returns:
-        {metric: {"value", "low", "high"}}: the mean over users and its 95 % bootstrap interval.
-    """
-    if not len(ranks) or len(ranks) != len(users):
-        raise ValueError(f"{len(ranks)} ranks and {len(users)} users: give one user a rank, and at least one")
-    _, user = np.unique(np.asarray(users), return_inverse=True)
-    counts = np.bincount(user)
-    rng = np.random.default_rng(seed)
-    of_user = {name: np.bincount(user, values) / counts for name, values in _per_row(ranks).items()}
-    matrix = np.stack(list(of_user.values()))  # [metrics, users]
-    # one draw at a time, the same for every metric: how often each user occurs in it
-    equal = np.full(len(counts), 1 / len(counts))
-    means = np.stack([matrix @ rng.multinomial(len(counts), equal) for _ in range(resamples)]) / len(counts)
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return {name: {"value": float(values.mean()), "low": float(low[i]), "high": float(high[i])}
-            for i, (name, values) in enumerate(of_user.items())}
-
-
-def random_metrics(items: int) -> dict[str, float]:
-    """What a random order of I items is expected to give: exact, not simulated."""
-    return {name: float(values.mean()) for name, values in _per_row(np.arange(1, items + 1)).items()}
-
-
-def coverage(queries: np.ndarray, vectors: np.ndarray, k: int = 100, chunk: int = _QUERIES_PER_CHUNK) -> float:
-    """Share of the catalogue that occurs in at least one query's top k."""
-    k = min(k, len(vectors))
-    seen = np.zeros(len(vectors), bool)
-    for start in range(0, len(queries), chunk):
-        scores = queries[start:start + chunk] @ vectors.T
-        seen[np.argpartition(-scores, k - 1, axis=1)[:, :k].ravel()] = True
-    return float(seen.mean())
 
 
 # --- ranking -------------------------------------------------------------------------------------------------------
@@ -165,9 +90,19 @@ def calibration_error(table: Sequence[Mapping[str, float]]) -> float:
     return float(sum(row["rows"] * abs(row["predicted"] - row["observed"]) for row in table) / rows)
 
 
-def ranking_metrics(clicks: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """auc, log_loss, log_loss_of_mean (of always saying the click rate), calibration_error, click_rate, rows."""
+def clicks_alone(clicks: np.ndarray) -> bool:
+    """Whether every row is clicked, as in a log without impressions: such rows cannot tell a good ranker from a bad one."""
+    return bool(np.all(np.asarray(clicks) == 1))
+
+
+def ranking_metrics(clicks: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    """auc, log_loss, log_loss_of_mean (of always saying the click rate), calibration_error, click_rate, rows.
+
+    Of ``clicks_alone`` there is nothing to say: None each, but the last two.
+    """
     rate = float(np.mean(clicks))
+    if clicks_alone(clicks):
+        return {**dict.fromkeys(("auc", "log_loss", "log_loss_of_mean", "calibration_error")), "click_rate": rate, "rows": len(scores)}
     return {"auc": auc(clicks, scores), "log_loss": log_loss(clicks, scores),
             "log_loss_of_mean": log_loss(clicks, np.full(len(scores), rate)),
             "calibration_error": calibration_error(reliability(clicks, scores)), "click_rate": rate,
@@ -175,69 +110,32 @@ def ranking_metrics(clicks: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 
 
 # --- the exported models -------------------------------------------------------------------------------------------
-def _session(onnx_path: Path) -> Any:
+def open_model(onnx_path: Path) -> Any:
+    """An onnxruntime session; raises FileNotFoundError naming the remedy."""
     import onnxruntime
 
     if not onnx_path.is_file():
         raise FileNotFoundError(f"{onnx_path} does not exist; materialise serving/onnx_exports first")
-    return onnxruntime.InferenceSession(str(onnx_path), providers=onnxruntime.get_available_providers())
+    options = onnxruntime.SessionOptions()
+    # waiting threads that spin cost as much time again, of a machine that has other work to do
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(onnx_path), options, providers=onnxruntime.get_available_providers())
 
 
-def encode_queries(onnx_path: Path, cat: np.ndarray, cont: np.ndarray, batch: int = 16_384) -> np.ndarray:
-    """Query tower: cat int32 [Q, 5], cont float32 [Q, 7] → float32 [Q, 64]."""
-    session = _session(onnx_path)
-    parts = [session.run(None, {"cat": cat[i:i + batch], "cont": cont[i:i + batch]})[0]
-             for i in range(0, len(cat), batch)]
-    return np.concatenate(parts) if parts else np.zeros((0, 64), np.float32)
+def run_model(session: Any, inputs: Mapping[str, np.ndarray], batch: int = 16_384) -> np.ndarray:
+    """The model's one output for rows of any number; inputs: ONNX input → its rows [N, …].
 
-
-def score_dlrm(onnx_path: Path, cat: np.ndarray, cont: np.ndarray, table: np.ndarray,
-               batch: int = 16_384) -> np.ndarray:
-    """Ranker: click probabilities.
-
-    Args:
-        cat: int32 [N, 9] (RANKER_CATEGORICAL). cont: float32 [N, 9] (RANKER_CONTINUOUS).
-        table: embedding table float32 [cardinality, 128]; rows are looked up batch by batch by the item's index.
-
-    Returns:
-        float32 [N].
+    Raises:
+        ValueError: the output holds values that are not finite.
     """
-    session = _session(onnx_path)
-    scores = np.empty(len(cat), np.float32)
-    for start in range(0, len(cat), batch):
-        rows = slice(start, start + batch)
-        feed = {"cat": cat[rows], "cont": cont[rows], "embeddings": table[cat[rows, _ITEM_COLUMN]]}
-        scores[rows] = session.run(None, feed)[0].reshape(-1)
-    return scores
-
-
-def two_stage_ranks(dlrm_path: Path, query_cat: np.ndarray, query_cont: np.ndarray, queries: np.ndarray,
-                    items: Mapping[str, np.ndarray], popularity: np.ndarray, day: np.ndarray, vectors: np.ndarray,
-                    table: np.ndarray, true: np.ndarray, topk: int = 300, chunk: int = 64) -> np.ndarray:
-    """Ranks as served: retrieve the top k, score them with the ranker, sort; no filter of seen items.
-
-    Args:
-        query_cat: int32 [Q, 5]. query_cont: float32 [Q, 7]. queries: float32 [Q, 64], their embeddings.
-        items: of ``item_tables.item_tower_inputs`` (index [I], cat [I, 4], cont [I, 1]). vectors: float32 [I, 64].
-        popularity: float32 [D, I], item_popularity of every item as of each of D days. day: int [Q], row of it.
-        table: float32 [cardinality, 128]. true: int [Q], row of the catalogue.
-
-    Returns:
-        int64 [Q], from 1; an item that retrieval missed has rank I + 1, beyond every cut.
-    """
-    topk = min(topk, len(vectors))
-    ranks = np.full(len(queries), len(vectors) + 1, np.int64)
-    for start in range(0, len(queries), chunk):
-        rows = np.arange(start, min(start + chunk, len(queries)))
-        found = np.argsort(-(queries[rows] @ vectors.T), axis=1, kind="stable")[:, :topk]
-        flat, repeated = found.ravel(), np.repeat(rows, topk)
-        cont = [query_cont[repeated], items["cont"][flat], popularity[day[repeated], flat][:, None]]
-        scores = score_dlrm(dlrm_path, np.concatenate([query_cat[repeated], items["cat"][flat]], axis=1),
-                            np.concatenate(cont, axis=1), table)
-        order = np.argsort(-scores.reshape(found.shape), axis=1, kind="stable")
-        hit = np.take_along_axis(found, order, axis=1) == true[rows, None]
-        ranks[rows] = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, ranks[rows])
-    return ranks
+    rows = len(next(iter(inputs.values())))
+    parts = [session.run(None, {name: values[start:start + batch] for name, values in inputs.items()})[0]
+             for start in range(0, max(rows, 1), batch)]
+    answer = np.concatenate(parts)
+    if not np.isfinite(answer).all():
+        raise ValueError(f"{int((~np.isfinite(answer)).sum())} of {answer.size} values of {session.get_outputs()[0].name!r} are not "
+                         "finite; the model diverged")
+    return answer
 
 
 def parity(onnx_path: Path, parity_npz: Path) -> float:
@@ -249,7 +147,7 @@ def parity(onnx_path: Path, parity_npz: Path) -> float:
     Raises:
         KeyError: the sample lacks a tensor. ValueError: shapes differ or a value is not finite.
     """
-    session = _session(onnx_path)
+    session = open_model(onnx_path)
     tower = onnx_path.stem.removesuffix("_tower")
     prefix = f"{tower}_" if tower != onnx_path.stem else ""
     with np.load(parity_npz, allow_pickle=False) as sample:

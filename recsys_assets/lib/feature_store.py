@@ -55,7 +55,7 @@ OFFLINE_SCHEMAS: dict[str, dict[str, str]] = {
 
 
 class RecentClicks(NamedTuple):
-    """A visitor's clicks of the last 24 hours, oldest first; a row of the view user_activity."""
+    """A visitor's clicks of the last seven days, oldest first; a row of the view user_activity."""
 
     user_id: str
     categories: Sequence[str]
@@ -157,6 +157,14 @@ def offline_path(settings: Settings, view: str, day: str = "*") -> str:
     return f"{base.rstrip('/')}/{view}/{DAY}={day}/part.parquet"
 
 
+def has_offline(settings: Settings, view: str, day: str) -> bool:
+    """Whether a view's file of a day is there."""
+    import fsspec
+
+    filesystem, path = fsspec.core.url_to_fs(offline_path(settings, view, day))
+    return filesystem.exists(path)
+
+
 def _utc(timestamp: int) -> datetime:
     return datetime.fromtimestamp(timestamp, tz=timezone.utc)
 
@@ -249,6 +257,26 @@ def materialize(settings: Settings, start: int, end: int, *, store: FeatureStore
         counts[view] = (pl.scan_parquet(offline_path(settings, view)).filter(within)
                         .select(pl.col(next(iter(schema))).n_unique()).collect().item())
     return counts
+
+
+def read_recent_clicks(store: FeatureStore, user_ids: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+    """What is online of visitors' clicks, in one read: user id → (category, unix seconds), oldest first.
+
+    Empty where nothing is stored, or lists that do not belong together.
+
+    Raises:
+        redis.RedisError: the online store did not answer, or a key holds another type.
+        DecodeError, ValueError, OverflowError: a stored value is none that Feast wrote.
+    """
+    names = [f"{USER_ACTIVITY}:{name}" for name in (RECENT_CATEGORIES, RECENT_TIMESTAMPS)]
+    answer = store.get_online_features(names, {USER_ID: list(user_ids)}).to_dict() if user_ids else {USER_ID: []}
+    found = {}
+    for user_id, categories, timestamps in zip(answer[USER_ID], *(answer.get(name, []) for name in (
+            RECENT_CATEGORIES, RECENT_TIMESTAMPS)), strict=True):
+        fits = (isinstance(categories, list) and isinstance(timestamps, list) and len(categories) == len(timestamps)
+                and all(isinstance(name, str) for name in categories) and all(isinstance(at, int) for at in timestamps))
+        found[user_id] = list(zip(categories, timestamps, strict=True)) if fits else []
+    return found
 
 
 def push_recent_clicks(store: FeatureStore, rows: Sequence[RecentClicks]) -> None:

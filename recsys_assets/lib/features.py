@@ -1,8 +1,9 @@
 """Point-in-time features of exposures, and the masking that teaches the models the unknown visitor.
 
 What a visitor's clicks say at time t (top_category, clicks_24h, hours_since_click) is defined by
-``activity.activity_features``; here the same is computed for a whole day at once. An item's popularity is its clicks
-on the day before. Nothing at or after t takes part: neither the row's own outcome nor another event of its second.
+``activity.activity_features``, and which of them are remembered by ``activity.history``; here the same is computed for a
+whole day at once. An item's popularity is its clicks on the day before. Nothing at or after t takes part: neither the
+row's own outcome nor another event of its second.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ from datetime import date
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from recsys_assets.columns import (
     AGE,
+    CATEGORY_CLICKS_7D,
+    CATEGORY_CLICKS_24H,
     CATEGORY_L1,
     CATEGORY_L2,
+    CLICK,
+    CLICKS_7D,
     CLICKS_24H,
     DEVICE_TYPE,
     EVENT_ID,
@@ -40,6 +46,7 @@ from recsys_assets.columns import (
     VIEW,
 )
 from recsys_assets.lib.activity import (
+    HISTORY_SECONDS,
     RECENT_CLICKS,
     SECONDS_PER_HOUR,
     WINDOW_SECONDS,
@@ -50,9 +57,14 @@ from recsys_assets.partitions import day_bounds, previous_day
 
 __all__ = ["RECENT_CLICKS", "WINDOW_SECONDS", "FeatureError", "activity_features", "interaction_features",
            "item_popularity", "mask", "top_category"]
+HISTORY = "categories"  # the column of ``click_history`` beside event_id
 
 #: Share of training rows whose visitor is made unknown, and, independently, whose device is.
 USER_MASK_RATE, DEVICE_MASK_RATE = 0.05, 0.05
+#: What a row says of a visitor of whom nothing is known, as serving does.
+UNKNOWN_VISITOR = {USER_ID: MISSING, GENDER: MISSING, TOP_CATEGORY: MISSING, AGE: None, CLICKS_24H: 0.0,
+                   HOURS_SINCE_CLICK: float(LOOK_BACK_HOURS), CLICKS_7D: 0.0, CATEGORY_CLICKS_7D: 0.0,
+                   CATEGORY_CLICKS_24H: 0.0}
 
 
 class FeatureError(ValueError):
@@ -64,6 +76,7 @@ class _Clicks:
     """All clicks, ordered by user, time and event id: whatever counts at a moment is one range of positions.
 
     C clicks. ``key`` = user code · span + seconds since ``origin`` ascends, so that two binary searches find the range.
+    ``shelf`` = (user code · categories + category) · (C + 1) + position ascends too: it counts a category in a range.
     """
 
     users: pl.DataFrame  # {user_id, code: Int64}
@@ -72,6 +85,7 @@ class _Clicks:
     time: np.ndarray  # int64 [C], unix seconds
     code: np.ndarray  # int64 [C]
     key: np.ndarray  # int64 [C]
+    shelf: np.ndarray  # int64 [C]
     origin: int
     span: int
 
@@ -81,20 +95,35 @@ class _Clicks:
         clicks = clicks.sort(USER_ID, TIMESTAMP, EVENT_ID).with_columns(
             code=(pl.col(USER_ID) != pl.col(USER_ID).shift()).fill_null(False).cum_sum().cast(pl.Int64))
         names = clicks[CATEGORY_L1].unique().sort()
-        name = clicks[CATEGORY_L1].replace_strict(names, pl.int_range(len(names), eager=True)).cast(pl.Int64)
+        name = clicks[CATEGORY_L1].replace_strict(names, pl.int_range(len(names), eager=True)).cast(pl.Int64).to_numpy()
         time, code = clicks[TIMESTAMP].to_numpy(), clicks["code"].to_numpy()
         first, last = clicks[TIMESTAMP].min(), clicks[TIMESTAMP].max()
-        origin = min(earliest, earliest if first is None else first) - WINDOW_SECONDS
+        origin = min(earliest, earliest if first is None else first) - HISTORY_SECONDS
         span = max(latest, latest if last is None else last) - origin + 1
-        return cls(clicks.select(USER_ID, "code").unique(maintain_order=True), names, name.to_numpy(), time, code,
-                   code * span + time - origin, origin, span)
+        shelf = (code * len(names) + name) * (len(time) + 1) + np.arange(len(time))
+        return cls(clicks.select(USER_ID, "code").unique(maintain_order=True), names, name, time, code,
+                   code * span + time - origin, np.sort(shelf), origin, span)
 
-    def before(self, code: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Range [start, end) of positions of each user's clicks in [at − 24 h, at), the latest RECENT_CLICKS at most."""
+    def before(self, code: np.ndarray, at: np.ndarray, seconds: int) -> tuple[np.ndarray, np.ndarray]:
+        """Range [start, end) of positions of each user's clicks in [at − seconds, at), the latest RECENT_CLICKS at most."""
         moment = code * self.span + at - self.origin
         end = np.searchsorted(self.key, moment, side="left")
-        start = np.searchsorted(self.key, moment - WINDOW_SECONDS, side="left")
+        start = np.searchsorted(self.key, moment - seconds, side="left")
         return np.maximum(start, end - RECENT_CLICKS), end
+
+    def of_category(self, code: np.ndarray, name: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """How many clicks of each range are on a category (row of names; −1 for one that nobody clicked)."""
+        base = (code * len(self.names) + np.maximum(name, 0)) * (len(self.time) + 1)
+        counted = np.searchsorted(self.shelf, base + end) - np.searchsorted(self.shelf, base + start)
+        return np.where(name < 0, 0, counted)
+
+    def lists(self, start: np.ndarray, end: np.ndarray) -> tuple[pl.Series, pl.Series]:
+        """The categories List(String) and times List(Int64) of each range, oldest first."""
+        offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]))
+        _, position = _unroll(start, end)
+        values = (self.names.gather(self.name[position]).to_arrow(), pa.array(self.time[position]))
+        categories, times = (pl.Series(pa.LargeListArray.from_arrays(offsets, value)) for value in values)
+        return categories.alias(RECENT_CATEGORIES).cast(pl.List(pl.String)), times.alias(RECENT_TIMESTAMPS)
 
     def top_categories(self, start: np.ndarray, end: np.ndarray) -> pl.Series:
         """``top_category`` of each range (none empty): it depends on nothing but the clicks in it."""
@@ -120,33 +149,47 @@ def _unroll(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _activity(clicks: _Clicks, queries: pl.DataFrame) -> pl.DataFrame:
-    """top_category, clicks_24h and hours_since_click of each query (user_id, timestamp), vectorised; Q rows."""
-    asked = queries.select(USER_ID, TIMESTAMP).join(clicks.users, on=USER_ID, how="left", maintain_order="left")
-    count, hours = np.zeros(asked.height, np.float32), np.full(asked.height, LOOK_BACK_HOURS, np.float32)
+    """What the visitor's clicks say of each query (user_id, timestamp, category_l1 of its item), vectorised; Q rows."""
+    asked = queries.select(USER_ID, TIMESTAMP, CATEGORY_L1).join(clicks.users, on=USER_ID, how="left", maintain_order="left")
+    hours = np.full(asked.height, LOOK_BACK_HOURS, np.float32)
+    counts = {name: np.zeros(asked.height, np.float32) for name in (CLICKS_24H, CLICKS_7D, CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H)}
     known = np.flatnonzero(asked["code"].is_not_null().to_numpy())
-    at = asked[TIMESTAMP].to_numpy()[known]
-    start, end = clicks.before(asked["code"].drop_nulls().to_numpy(), at)
+    code, at = asked["code"].drop_nulls().to_numpy(), asked[TIMESTAMP].to_numpy()[known]
+    shelf = asked[CATEGORY_L1].gather(known).replace_strict(
+        clicks.names, pl.int_range(len(clicks.names), eager=True), default=-1, return_dtype=pl.Int64).to_numpy()
+    remembered, end = clicks.before(code, at, HISTORY_SECONDS)
+    start, _ = clicks.before(code, at, WINDOW_SECONDS)
+    counts[CLICKS_7D][known] = end - remembered
+    counts[CATEGORY_CLICKS_7D][known] = clicks.of_category(code, shelf, remembered, end)
+    counts[CLICKS_24H][known] = end - start
+    counts[CATEGORY_CLICKS_24H][known] = clicks.of_category(code, shelf, start, end)
     counted = end > start
     rows, at, start, end = known[counted], at[counted], start[counted], end[counted]
-    count[rows], hours[rows] = end - start, (at - clicks.time[end - 1]) / SECONDS_PER_HOUR
+    hours[rows] = (at - clicks.time[end - 1]) / SECONDS_PER_HOUR
     names = clicks.top_categories(start, end)
     place = np.full(asked.height, len(names))
     place[rows] = np.arange(len(names))
     names = pl.concat([names, pl.Series([MISSING], dtype=pl.String)]).gather(place)
-    return pl.DataFrame([names.alias(TOP_CATEGORY), pl.Series(CLICKS_24H, count), pl.Series(HOURS_SINCE_CLICK, hours)])
+    return pl.DataFrame([names.alias(TOP_CATEGORY), pl.Series(HOURS_SINCE_CLICK, hours),
+                         *(pl.Series(name, values) for name, values in counts.items())])
+
+
+def _click_history(clicks: _Clicks, rows: pl.DataFrame) -> pl.DataFrame:
+    """click_history of ``interaction_features``."""
+    asked = rows.select(EVENT_ID, USER_ID, TIMESTAMP).join(clicks.users, on=USER_ID, how="left", maintain_order="left")
+    # who was never seen clicking has an empty range at the front
+    code, known = asked["code"].fill_null(0).to_numpy(), asked["code"].is_not_null().to_numpy()
+    start, end = clicks.before(code, asked[TIMESTAMP].to_numpy(), HISTORY_SECONDS)
+    categories, _ = clicks.lists(np.where(known, start, 0), np.where(known, end, 0))
+    return asked.select(EVENT_ID, categories.alias(HISTORY))
 
 
 def _states(clicks: _Clicks, since: int) -> pl.DataFrame:
     """user_activity of ``interaction_features``: what is known of a visitor right after each click from ``since`` on."""
     last = np.r_[clicks.key[1:] != clicks.key[:-1], True][:len(clicks.key)]  # clicks of one second are one state
     position = np.flatnonzero(last & (clicks.time >= since))
-    start, end = clicks.before(clicks.code[position], clicks.time[position] + 1)
-    owner, inside = _unroll(start, end)
-    lists = (pl.DataFrame({"owner": owner, RECENT_TIMESTAMPS: clicks.time[inside]})
-             .with_columns(clicks.names.gather(clicks.name[inside]).alias(RECENT_CATEGORIES))
-             .group_by("owner", maintain_order=True).agg(RECENT_CATEGORIES, RECENT_TIMESTAMPS))
-    return lists.select(clicks.users[USER_ID].gather(clicks.code[position]), pl.Series(TIMESTAMP, clicks.time[position]),
-                        RECENT_CATEGORIES, RECENT_TIMESTAMPS)
+    lists = clicks.lists(*clicks.before(clicks.code[position], clicks.time[position] + 1, HISTORY_SECONDS))
+    return pl.DataFrame([clicks.users[USER_ID].gather(clicks.code[position]), pl.Series(TIMESTAMP, clicks.time[position]), *lists])
 
 
 def item_popularity(interactions: pl.DataFrame, items: pl.DataFrame, day: str) -> pl.DataFrame:
@@ -166,28 +209,31 @@ def item_popularity(interactions: pl.DataFrame, items: pl.DataFrame, day: str) -
             .select(ITEM_ID, pl.col(ITEM_CLICKS).fill_null(0.0), pl.lit(end, pl.Int64).alias(TIMESTAMP)))
 
 
-def interaction_features(today: pl.DataFrame, yesterday: pl.DataFrame | None, users: pl.DataFrame,
-                         items: pl.DataFrame, day: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Features of a day's exposures, and what each visitor's clicks of the day leave behind.
+def interaction_features(today: pl.DataFrame, earlier: pl.DataFrame | None, users: pl.DataFrame, items: pl.DataFrame,
+                         day: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Features of a day's exposures, and what each visitor's clicks leave behind.
 
     Args:
-        today, yesterday: RAW_INTERACTIONS of the day and of the one before (None: the first day of all).
+        today: RAW_INTERACTIONS of the day. earlier: those of the HISTORY_DAYS before it, or their clicks alone (None:
+            the first day of all).
         users: RAW_USERS. A visitor who is not in it has gender MISSING and a null age.
         items: RAW_ITEMS.
         day: ISO, UTC.
 
     Returns:
         features: INTERACTION_FEATURES, one row an exposure, ordered by (timestamp, event_id).
+        click_history: {event_id, categories: List(String)}, a row for each clicked exposure in the same order: what
+            ``activity.history`` remembers of its visitor just before it, oldest first.
         user_activity: {user_id, timestamp: Int64, recent_categories: List(String), recent_timestamps: List(Int64)}, a
-            row for each second in which a visitor clicked on the day: the clicks of the 24 hours up to and including
-            it, oldest first, the latest RECENT_CLICKS at most. Ordered by (user_id, timestamp). A row at t uses the
-            latest state strictly before t.
+            row for each second in which a visitor clicked on the day: the clicks of the HISTORY_DAYS up to and
+            including it, oldest first, the latest RECENT_CLICKS at most. Ordered by (user_id, timestamp). A row at t
+            uses the latest state strictly before t.
 
     Raises:
         FeatureError: an interaction names an item that the catalogue lacks.
     """
     needed = [EVENT_ID, USER_ID, ITEM_ID, TIMESTAMP, EVENT_TYPE]
-    history = today.select(needed) if yesterday is None else pl.concat([yesterday.select(needed), today.select(needed)])
+    history = today.select(needed) if earlier is None else pl.concat([earlier.select(needed), today.select(needed)])
     unknown = history.join(items, on=ITEM_ID, how="anti")
     if unknown.height:
         raise FeatureError(f"item_id: {unknown.height} interactions around {day} name items that the catalogue lacks, "
@@ -197,32 +243,30 @@ def interaction_features(today: pl.DataFrame, yesterday: pl.DataFrame | None, us
     exposures = today.filter(pl.col(EVENT_TYPE).is_in(EXPOSURE_EVENTS)).sort(TIMESTAMP, EVENT_ID)
     moments = exposures[TIMESTAMP]
     clicks = _Clicks.of(clicked, min(start, moments.min() or start), max(end, moments.max() or end))
-    counts = item_popularity(history.clear() if yesterday is None else yesterday, items, previous_day(day))
+    counts = item_popularity(history.clear() if earlier is None else earlier, items, previous_day(day))
+    shown = exposures.join(
+        items.select(ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE).join(counts.select(ITEM_ID, ITEM_CLICKS), on=ITEM_ID),
+        on=ITEM_ID, how="left", maintain_order="left")
     features = (
-        exposures.with_columns(_activity(clicks, exposures))
+        shown.with_columns(_activity(clicks, shown))
         .join(users.select(USER_ID, AGE, GENDER), on=USER_ID, how="left", maintain_order="left")
-        .join(items.select(ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE)
-              .join(counts.select(ITEM_ID, ITEM_CLICKS), on=ITEM_ID), on=ITEM_ID, how="left", maintain_order="left")
         .with_columns(pl.col(GENDER).fill_null(MISSING), pl.col(AGE).cast(pl.Float32))
         .select(*INTERACTION_FEATURES)
     )
-    return features, _states(clicks, start)
+    return features, _click_history(clicks, features.filter(pl.col(CLICK) == 1)), _states(clicks, start)
 
 
 def mask(features: pl.DataFrame, day: str, seed: int) -> pl.DataFrame:
     """Training rows (INTERACTION_FEATURES) as if some visitors, and some devices, were unknown.
 
-    In USER_MASK_RATE of the rows the visitor becomes what a cold one is online: user_id, gender and top_category
-    MISSING, age null, no click in the last LOOK_BACK_HOURS; in an independent DEVICE_MASK_RATE device_type becomes
-    MISSING. The same for the same rows, day and seed.
+    In USER_MASK_RATE of the rows the visitor becomes what a cold one is online (UNKNOWN_VISITOR); in an independent
+    DEVICE_MASK_RATE device_type becomes MISSING. The same for the same rows, day and seed.
     """
     rng = np.random.default_rng([seed, date.fromisoformat(day).toordinal(), 6])
     visitor = pl.lit(pl.Series(rng.random(features.height) < USER_MASK_RATE))
     device = pl.lit(pl.Series(rng.random(features.height) < DEVICE_MASK_RATE))
-    cold = {USER_ID: MISSING, GENDER: MISSING, TOP_CATEGORY: MISSING, AGE: None, CLICKS_24H: 0.0,
-            HOURS_SINCE_CLICK: float(LOOK_BACK_HOURS)}
     return features.with_columns(
         *(pl.when(visitor).then(pl.lit(value, features.schema[column])).otherwise(pl.col(column)).alias(column)
-          for column, value in cold.items()),
+          for column, value in UNKNOWN_VISITOR.items()),
         pl.when(device).then(pl.lit(MISSING)).otherwise(pl.col(DEVICE_TYPE)).alias(DEVICE_TYPE),
     )

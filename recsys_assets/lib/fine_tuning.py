@@ -15,7 +15,7 @@ from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib import releases
-from recsys_assets.lib.batch_transform import BatchTransform
+from recsys_assets.lib.batch_transform import BatchTransform, click_histories
 from recsys_assets.lib.feature_tables import read_transforms
 from recsys_assets.settings import Settings
 
@@ -48,6 +48,9 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> Plan:
     if champion is None:
         raise FineTuneError("there is no champion to start from; run full_training, then `recsys promote`")
     base = releases.open_release(store, champion.release)
+    if not base.of_this_form:
+        raise FineTuneError(f"the champion (release {base.number}) was built by an older version of this code, whose models take "
+                            "other inputs; run full_training, then `recsys promote`")
     if day <= base.day:
         raise FineTuneError(f"the champion (release {base.number}) has learnt up to {base.day}, so {day} would be learnt "
                             "twice; choose a later day, or roll back first")
@@ -71,23 +74,49 @@ def transforms_of(store: ArtifactStore, base: Artifact) -> dict[str, Any]:
     return read_transforms(store.open(generation.manifest["inputs"]["workflows"]))
 
 
-def write_rows(store: ArtifactStore, champion: Artifact, masked: Sequence[Artifact], features: Artifact, target: Path,
+def write_rows(store: ArtifactStore, champion: Artifact, masked: Sequence[Artifact], features: Sequence[Artifact], target: Path,
                seed: int) -> dict[str, Any]:
-    """train.parquet (masked rows: 70 % of the new day and the replayed days) and holdout.parquet (the other 30 %, unmasked)."""
-    transform = BatchTransform(transforms_of(store, champion)).transform_frame
-    day = pl.read_parquet(features.path("features.parquet")).sort(c.EVENT_ID)
-    learns = np.random.default_rng(seed).random(day.height) < TRAIN_SHARE
+    """Transformed rows to learn from and to judge by, each with the click history of its clicked rows.
+
+    train.parquet (masked rows: the replayed days and 70 % of the new day), holdout.parquet (the other 30 %, unmasked), and
+    train_history.npy, holdout_history.npy, uint8 [clicked rows, 2·K] in their order.
+
+    Args:
+        masked, features: features/masked_train and features/interactions of the days, the new one last.
+
+    Raises:
+        FineTuneError: the new day has clicks alone.
+    """
+    day, learns = _split(features[-1], seed)
+    if day.height and day[c.CLICK].min() == 1:
+        raise FineTuneError(f"every row of {features[-1].partition} is clicked, so the ranker has nothing to be tuned or judged "
+                            "by: give the log its impressions, or, where it never has any, run full_training as of a later day")
+    transform = BatchTransform(transforms_of(store, champion))
     train_ids = day.filter(pl.Series(learns))[c.EVENT_ID]
     new = pl.read_parquet(masked[-1].path("masked.parquet")).filter(pl.col(c.EVENT_ID).is_in(train_ids.implode()))
     replayed = [pl.read_parquet(artifact.path("masked.parquet")) for artifact in masked[:-1]]
-    train, holdout = pl.concat([*replayed, new]), day.filter(pl.Series(~learns)).sort(c.TIMESTAMP, c.EVENT_ID)
+    train, holdout = pl.concat([*replayed, new]), held_out(features[-1], seed)
+    remembered = pl.concat([pl.read_parquet(artifact.path("click_history.parquet")) for artifact in features])
     vocabulary = {}
     for name, rows in (("train", train), ("holdout", holdout)):
-        packed = transform(rows).with_columns(rows[c.CLICK], rows[c.TIMESTAMP])
+        packed = transform.transform_frame(rows).with_columns(rows[c.CLICK], rows[c.TIMESTAMP])
         packed.write_parquet(target / f"{name}.parquet")
+        np.save(target / f"{name}_history.npy", click_histories(transform, rows.filter(pl.col(c.CLICK) == 1), remembered))
         vocabulary[name] = {column: float((packed[column] == c.OOV_INDEX).mean() or 0.0) for column in (c.USER_ID, c.ITEM_ID)}
     return {"rows": train.height + holdout.height, "train": train.height, "replayed": train.height - new.height,
             "holdout": holdout.height, "out_of_vocabulary": vocabulary}
+
+
+def held_out(features: Artifact, seed: int) -> pl.DataFrame:
+    """INTERACTION_FEATURES of the day's rows that ``write_rows`` holds out, by time; seed: of those rows."""
+    day, learns = _split(features, seed)
+    return day.filter(pl.Series(~learns)).sort(c.TIMESTAMP, c.EVENT_ID)
+
+
+def _split(features: Artifact, seed: int) -> tuple[pl.DataFrame, np.ndarray]:
+    """The day's rows by event, and which of them are learnt: bool [N]."""
+    day = pl.read_parquet(features.path("features.parquet")).sort(c.EVENT_ID)
+    return day, np.random.default_rng(seed).random(day.height) < TRAIN_SHARE
 
 
 def origin(store: ArtifactStore, rows: Artifact, model: str) -> Artifact:

@@ -13,8 +13,11 @@ import polars as pl
 
 from recsys_assets.columns import (
     AGE,
+    CATEGORY_CLICKS_7D,
+    CATEGORY_CLICKS_24H,
     CATEGORY_L1,
     CATEGORY_L2,
+    CLICKS_7D,
     CLICKS_24H,
     GENDER,
     HOURS_SINCE_CLICK,
@@ -30,7 +33,7 @@ from recsys_assets.columns import (
     TOP_CATEGORY,
     USER_ID,
 )
-from recsys_assets.lib.activity import activity_features
+from recsys_assets.lib.activity import activity_features, history
 from recsys_assets.lib.feature_store import (
     EVENT_TIMESTAMP,
     ITEM_FEATURES,
@@ -52,7 +55,8 @@ _ACTIVITY = (f"{USER_ACTIVITY}:{RECENT_CATEGORIES}", f"{USER_ACTIVITY}:{RECENT_T
 #: Event times are whole seconds, so that any smaller step says "before"; Athena keeps milliseconds.
 _JUST_BEFORE = pl.duration(milliseconds=1)
 _ROW = "entity_row"
-_COMPUTED = {TOP_CATEGORY: pl.String, CLICKS_24H: pl.Float32, HOURS_SINCE_CLICK: pl.Float32}
+_COMPUTED = {TOP_CATEGORY: pl.String, CLICKS_24H: pl.Float32, HOURS_SINCE_CLICK: pl.Float32, CLICKS_7D: pl.Float32,
+             CATEGORY_CLICKS_7D: pl.Float32, CATEGORY_CLICKS_24H: pl.Float32}
 
 
 def historical_features(store: FeatureStore, entity_rows: pl.DataFrame) -> pl.DataFrame:
@@ -78,13 +82,21 @@ def historical_features(store: FeatureStore, entity_rows: pl.DataFrame) -> pl.Da
     asked = entity_rows.select(*entity, moment.alias(EVENT_TIMESTAMP)).with_row_index(_ROW)
     known = _retrieve(store, asked.select(USER_ID, ITEM_ID, EVENT_TIMESTAMP, _ROW), _DAILY)
     clicks = _retrieve(store, asked.select(USER_ID, pl.col(EVENT_TIMESTAMP) - _JUST_BEFORE, _ROW), _ACTIVITY)
-    computed = [activity_features(categories or [], timestamps or [], now) for categories, timestamps, now in zip(
-        clicks[RECENT_CATEGORIES].to_list(), clicks[RECENT_TIMESTAMPS].to_list(), asked[TIMESTAMP], strict=True)]
+    computed = [_of_clicks(categories or [], timestamps or [], now, category) for categories, timestamps, now, category in zip(
+        clicks[RECENT_CATEGORIES].to_list(), clicks[RECENT_TIMESTAMPS].to_list(), asked[TIMESTAMP], known[CATEGORY_L1], strict=True)]
     found = pl.concat([asked.select(entity), known.drop(USER_ID, ITEM_ID, EVENT_TIMESTAMP, _ROW),
                        pl.DataFrame(computed, schema=_COMPUTED, orient="row")], how="horizontal")
     found = found.with_columns(pl.col(GENDER).fill_null(MISSING), pl.col(ITEM_CLICKS).fill_null(0.0))
     return found.select(*entity, *(pl.col(name).cast(getattr(pl, dtype)) for name, dtype in INTERACTION_FEATURES.items()
                                    if name in found.columns and name not in entity))
+
+
+def _of_clicks(categories: Sequence[str], timestamps: Sequence[int], now: int, category: str | None) -> tuple[str | float, ...]:
+    """The values of _COMPUTED of one visitor and one item's category at a moment."""
+    remembered, recent = history(categories, timestamps, now)
+    latest = remembered[len(remembered) - recent:]
+    return (*activity_features(categories, timestamps, now), float(len(remembered)), float(remembered.count(category)),
+            float(latest.count(category)))
 
 
 def _retrieve(store: FeatureStore, asked: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:

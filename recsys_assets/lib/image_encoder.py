@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from recsys_assets.artifacts import sha256_json
+from recsys_assets.lib.text_embeddings import EmbeddingCache
 from recsys_assets.lib.torch_setup import prepare_torch
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
-#: Architecture of a checkpoint that is a bare weights file.
-DEFAULT_ARCHITECTURE = "ViT-B-32"
 ENCODE_BATCH = 64
+#: Raise it when the same file would now be encoded otherwise: vectors kept from before then no longer count.
+ENCODING = 1
 
 #: The small CLIP: 36 patches of 16 x 16 pixels, and texts of at most 24 tokens. Short texts keep the text tower, which
 #: only training needs, cheaper than the vision tower.
@@ -77,51 +77,6 @@ def load_image_encoder(folder: Path) -> ImageEncoder:
     return ImageEncoder(model.eval(), preprocess, config["model_cfg"], config["source"])
 
 
-def open_checkpoint(checkpoint: str, architecture: str = DEFAULT_ARCHITECTURE) -> ImageEncoder:
-    """Open pretrained weights.
-
-    Args:
-        checkpoint: ``<architecture>/<tag>`` of open_clip's hub (needs a network), the path of a weights file, the
-            folder of a saved encoder, or the ``s3://`` address of a weights file.
-        architecture: of a bare weights file.
-
-    Raises:
-        ValueError: it is none of these; the message says what is accepted.
-    """
-    prepare_torch()
-    import open_clip
-
-    if Path(checkpoint).is_dir():
-        return load_image_encoder(Path(checkpoint))
-    name, _, tag = checkpoint.rpartition("/")
-    if open_clip.get_pretrained_cfg(name, tag):
-        return _create(open_clip, name, tag, checkpoint)
-    if Path(checkpoint).is_file():
-        return _create(open_clip, architecture, checkpoint, checkpoint)
-    if "://" in checkpoint:
-        import fsspec
-
-        with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder) / checkpoint.rsplit("/", 1)[-1]
-            with fsspec.open(checkpoint, "rb") as source, open(local, "wb") as target:
-                shutil.copyfileobj(source, target)
-            return _create(open_clip, architecture, str(local), checkpoint)
-    raise ValueError(f"clip_checkpoint {checkpoint!r} is neither a file, a folder of a saved encoder, an s3:// address "
-                     "nor a hub tag such as 'ViT-B-32/openai' (open_clip.list_pretrained() names them)")
-
-
-def _create(open_clip: Any, architecture: str, pretrained: str, source: str) -> ImageEncoder:
-    known = open_clip.get_pretrained_cfg(architecture, pretrained) or {}
-    # OpenAI's weights were trained with QuickGELU; with the exact one they give other vectors
-    quick_gelu = bool(known.get("quick_gelu", False))
-    model, _, preprocess = open_clip.create_model_and_transforms(architecture, pretrained=pretrained,
-                                                                 force_quick_gelu=quick_gelu)
-    config = open_clip.get_model_config(architecture)
-    if quick_gelu:
-        config["quick_gelu"] = True
-    return ImageEncoder(model.eval(), preprocess, config, source)
-
-
 def decode_image(content: bytes | None) -> Any | None:
     """PIL image in RGB (transparency on white), or None where there is no readable image."""
     from PIL import Image, UnidentifiedImageError
@@ -166,6 +121,32 @@ def encode_images(encoder: ImageEncoder, images: Sequence[bytes | None],
         if progress is not None:
             progress(min(start + ENCODE_BATCH, len(images)), len(images))
     return vectors, missing
+
+
+def encoder_digest(weights: str, config: str) -> str:
+    """Name of everything a vector depends on but the picture, of the sha256 of WEIGHTS_FILE and of CONFIG_FILE."""
+    return sha256_json([ENCODING, weights, config])
+
+
+def encode_cached(folder: Path, digest: str, images: Sequence[bytes | None], cache: Path,
+                  progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray, int]:
+    """As ``encode_images`` by the encoder saved in ``folder``, but a picture seen before is not encoded again.
+
+    Args:
+        digest: of the encoder (``encoder_digest``); with the sha256 of a picture's bytes it is the key.
+        cache: folder of all caches of pictures.
+
+    Returns:
+        vectors float32 [N, D]; missing bool [N]; how many pictures were encoded.
+    """
+    encoder = load_image_encoder(folder)
+    present = [row for row, image in enumerate(images) if image]
+    found, computed = EmbeddingCache(cache, f"open_clip {digest}").get_or_compute(
+        [images[row] for row in present], lambda new: encode_images(encoder, new, progress)[0])
+    vectors = np.zeros((len(images), encoder.dim), np.float32)
+    if present:
+        vectors[present] = found
+    return vectors, ~vectors.any(axis=1), computed  # a readable picture's vector has length 1
 
 
 def _small_encoder() -> ImageEncoder:
@@ -258,52 +239,3 @@ def train_image_encoder(images: Sequence[bytes | None], texts: Sequence[str], *,
     curve = [round(float(np.mean(losses[i:i + window])), 4) for i in range(0, steps, window)]
     model.eval()
     return encoder, {"steps": steps, "pairs": len(kept), "loss_first": curve[0], "loss_last": curve[-1], "loss": curve}
-
-
-def retrieval_accuracy(encoder: ImageEncoder, image_vectors: np.ndarray, missing: np.ndarray,
-                       texts: Sequence[str]) -> dict[str, float]:
-    """Image → text over the whole catalogue: how often an image's own text is nearest, or among the 5 nearest.
-
-    Args:
-        image_vectors: float32 [N, D] by ``encode_images``.
-        missing: bool [N].
-        texts: N.
-
-    Returns:
-        {"image_to_text_top1", "image_to_text_top5", "chance_top1"}; equal texts count as one.
-    """
-    import open_clip
-    import torch
-
-    distinct, own = np.unique(np.asarray(texts), return_inverse=True)
-    tokenizer = open_clip.SimpleTokenizer(context_length=encoder.model_config["text_cfg"].get("context_length", 77))
-    with torch.inference_mode():
-        text_vectors = np.concatenate([
-            encoder.model.encode_text(tokenizer(distinct[i:i + 256].tolist()), normalize=True).float().numpy()
-            for i in range(0, len(distinct), 256)])
-    scores = image_vectors[~missing] @ text_vectors.T
-    true = np.take_along_axis(scores, own[~missing][:, None], axis=1)
-    rank = 1 + (scores > true).sum(axis=1)
-    return {"image_to_text_top1": float((rank == 1).mean()), "image_to_text_top5": float((rank <= 5).mean()),
-            "chance_top1": 1.0 / len(distinct)}
-
-
-def knn_probe(vectors: np.ndarray, missing: np.ndarray, labels: Sequence[str], k: int = 5) -> dict[str, float]:
-    """How well an image's k nearest other images tell its label (leave one out, majority, ties to the nearest).
-
-    Returns:
-        {"knn_accuracy", "majority_share"}: the second is what always guessing the commonest label gives.
-    """
-    names, codes = np.unique(np.asarray(labels)[~missing], return_inverse=True)
-    scores = vectors[~missing] @ vectors[~missing].T
-    if len(scores) < 2:
-        raise ValueError(f"a nearest-neighbour probe needs at least two images; {len(scores)} exist")
-    np.fill_diagonal(scores, -np.inf)
-    k = min(k, len(scores) - 1)
-    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    votes = np.zeros((len(scores), len(names)))
-    weight = 1.0 + np.arange(k, 0, -1) * 1e-6  # so that the nearer wins a tie
-    for j in range(k):
-        votes[np.arange(len(scores)), codes[nearest[:, j]]] += weight[j]
-    return {"knn_accuracy": float((votes.argmax(axis=1) == codes).mean()),
-            "majority_share": float(np.bincount(codes).max() / len(codes))}

@@ -1,37 +1,63 @@
-"""The index of item vectors: exact where that is fast enough, inverted lists beyond.
+"""The index of item vectors: exact where that is fast enough; beyond, the fastest that measured recall allows.
 
 Inner product of L2-normalised vectors, that is cosine. The ids are Categorify indices, so a candidate needs no
-translation before the ranker. Flat search over 2,465 x 64 takes 0.07 ms and misses nothing, which an IVF of the
-same size cannot beat.
+translation before the ranker. Flat search over 2,465 x 64 takes 0.07 ms and misses nothing, which no approximate
+index of the same size can beat.
+
+Approximate are inverted lists (IVF: Sivic and Zisserman 2003) and a navigable small-world graph (HNSW: Malkov and
+Yashunin 2018). Which of them is faster at a given recall depends on the vectors, so both are built and tried.
 """
 
 from __future__ import annotations
 
 import os
+import time
 import uuid
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-#: Below this many items search is exact; from it on, inverted lists.
+#: Below this many items search is exact; from it on, approximate.
 EXACT_LIMIT = 50_000
+#: Neighbours that recall is measured on: as many as retrieval hands on.
+NEIGHBOURS = 300
+#: Recall of brute force's neighbours that an approximate index must reach, and what an exact one must (its ties aside).
+RECALL_FLOOR, EXACT_FLOOR = 0.99, 0.999
+FLAT, IVF, HNSW = "flat", "ivf", "hnsw"
+
 _TRAINING_VECTORS_PER_LIST = 64
+_LINKS, _CONSTRUCTION = 32, 80  # of HNSW: neighbours of a node, and how widely they are sought
+_WIDEST_SEARCH = 4_096  # efSearch; beyond it HNSW loses to any scan
+_TIMED_QUERIES, _TIMED_ROUNDS = 64, 3
+_CHUNK = 64
 
 
-def build_index(vectors: np.ndarray, ids: np.ndarray, exact_limit: int = EXACT_LIMIT, seed: int = 7) -> Any:
+@dataclass(frozen=True)
+class Trial:
+    """One setting of one index: nprobe of IVF, efSearch of HNSW, 0 of a flat one; ms a query on one thread."""
+
+    kind: str
+    setting: int
+    recall: float
+    ms_a_query: float
+    bytes: int
+
+
+def build_index(vectors: np.ndarray, ids: np.ndarray, kind: str = FLAT, seed: int = 7) -> Any:
     """Build a FAISS index.
 
     Args:
-        vectors: float32 [I, D]. ids: integer [I], unique and not negative.
+        vectors: float32 [I, D]. ids: integer [I], unique and not negative. kind: FLAT, IVF or HNSW; the latter two
+            search as narrowly as can be until ``set_search`` widens them.
 
     Raises:
-        ValueError: shapes disagree, ids repeat or are negative, or a value is not finite.
+        ValueError: shapes disagree, ids repeat or are negative, a value is not finite, or the kind is unknown.
     """
     import faiss
 
-    ids = np.asarray(ids, np.int64)
-    vectors = np.ascontiguousarray(vectors, np.float32)
+    ids, vectors = np.asarray(ids, np.int64), np.ascontiguousarray(vectors, np.float32)
     if vectors.ndim != 2 or ids.shape != (len(vectors),) or not len(ids):
         raise ValueError(f"vectors {vectors.shape} and ids {ids.shape} must be [I, D] and [I], with I at least 1")
     if len(np.unique(ids)) != len(ids) or ids.min() < 0:
@@ -39,21 +65,102 @@ def build_index(vectors: np.ndarray, ids: np.ndarray, exact_limit: int = EXACT_L
     if not np.isfinite(vectors).all():
         raise ValueError("vectors hold values that are not finite; the item tower did not train well")
     dim = vectors.shape[1]
-    if len(ids) < exact_limit:
+    if kind == FLAT:
         index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
-    else:
-        lists = max(1, int(4 * np.sqrt(len(ids))))
+    elif kind == HNSW:
+        graph = faiss.IndexHNSWFlat(dim, _LINKS, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = _CONSTRUCTION
+        index = faiss.IndexIDMap2(graph)
+    elif kind == IVF:
+        lists = max(1, min(int(4 * np.sqrt(len(ids))), len(ids)))
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
-        index.nprobe = max(1, lists // 8)
-        index.cp.seed = seed
+        index.cp.seed, index.cp.min_points_per_centroid = seed, 1
         sample = np.random.default_rng(seed).permutation(len(ids))[:lists * _TRAINING_VECTORS_PER_LIST]
         index.train(vectors[np.sort(sample)])
+    else:
+        raise ValueError(f"kind {kind!r} is none of {FLAT!r}, {IVF!r}, {HNSW!r}")
     index.add_with_ids(vectors, ids)
     return index
 
 
-def check_index(index: Any, vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray,
-                k: int = 100) -> dict[str, float]:
+def set_search(index: Any, kind: str, setting: int) -> None:
+    """How widely it searches: lists probed (IVF), nodes kept in sight (HNSW). Kept in the file by ``save_index``."""
+    import faiss
+
+    if kind == IVF:
+        index.nprobe = setting
+    elif kind == HNSW:
+        faiss.downcast_index(index.index).hnsw.efSearch = setting
+
+
+def choose_index(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, *, floor: float = RECALL_FLOOR, k: int = NEIGHBOURS,
+                 exact_limit: int = EXACT_LIMIT, seed: int = 7) -> tuple[Any, Trial, list[Trial]]:
+    """The exact index below the limit; from it on the fastest that finds ``floor`` of brute force's k neighbours.
+
+    IVF and HNSW search ever more widely until they reach the floor: a wider one would only be slower. IVF that probes
+    every list is exact, so that a choice always exists.
+
+    Args:
+        vectors: float32 [I, D]. ids: int [I]. queries: float32 [Q, D], of the kind that will be asked.
+
+    Returns:
+        The index, set; its own trial; and all trials, the exact one first, as reference.
+
+    Raises:
+        ValueError: the floor is not within (0, 1], there is no query, or as ``build_index``.
+    """
+    if not 0 < floor <= 1:
+        raise ValueError(f"recall_floor must be above 0 and at most 1, got {floor}")
+    if queries.ndim != 2 or not len(queries) or queries.shape[1] != vectors.shape[1]:
+        raise ValueError(f"queries {queries.shape} must be [Q, {vectors.shape[1]}] with Q at least 1, to measure recall on")
+    flat = build_index(vectors, ids, FLAT, seed)
+    trials = [_trial(flat, FLAT, 0, 1.0, queries, k)]
+    if len(ids) < exact_limit:
+        return flat, trials[0], trials
+    reached: list[tuple[Trial, Any]] = []
+    for kind in (IVF, HNSW):
+        index = build_index(vectors, ids, kind, seed)
+        for setting in _settings(kind, index, k):
+            set_search(index, kind, setting)
+            recall = check_index(index, vectors, ids, queries, k)["recall"]
+            trials.append(_trial(index, kind, setting, recall, queries, k))
+            if recall >= floor:
+                reached.append((trials[-1], index))
+                break
+    chosen, index = min(reached, key=lambda pair: pair[0].ms_a_query)
+    return index, chosen, trials
+
+
+def _settings(kind: str, index: Any, k: int) -> list[int]:
+    """Doubling widths; those of IVF end with all its lists, those of HNSW begin at k, below which FAISS does not go."""
+    first, last = (1, index.nlist) if kind == IVF else (k, max(k, _WIDEST_SEARCH))
+    widths = [first]
+    while widths[-1] < last:
+        widths.append(min(2 * widths[-1], last))
+    return widths
+
+
+def _trial(index: Any, kind: str, setting: int, recall: float, queries: np.ndarray, k: int) -> Trial:
+    import faiss
+
+    asked = np.ascontiguousarray(queries[:_TIMED_QUERIES], np.float32)
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # as serving asks: one query at a time
+    try:
+        times = []
+        for row in range(len(asked)):
+            rounds = []
+            for _ in range(_TIMED_ROUNDS):
+                start = time.perf_counter()
+                index.search(asked[row:row + 1], min(k, index.ntotal))
+                rounds.append(time.perf_counter() - start)
+            times.append(min(rounds))  # another process's turn is no property of the index
+    finally:
+        faiss.omp_set_num_threads(threads)
+    return Trial(kind, setting, recall, float(np.median(times)) * 1e3, int(faiss.serialize_index(index).size))
+
+
+def check_index(index: Any, vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int = NEIGHBOURS) -> dict[str, float]:
     """Compare the index with brute force.
 
     Args:
@@ -66,17 +173,24 @@ def check_index(index: Any, vectors: np.ndarray, ids: np.ndarray, queries: np.nd
     """
     vectors, queries = np.asarray(vectors, np.float32), np.ascontiguousarray(queries, np.float32)
     k = min(k, len(ids))
-    truth = queries @ vectors.T
-    kth = -np.partition(-truth, k - 1, axis=1)[:, k - 1]
-    scores, found = index.search(queries, k)
-    row_of = {int(i): row for row, i in enumerate(ids)}
+    order = np.argsort(ids)
     hits, error = 0, 0.0
-    for q in range(len(queries)):
-        valid = found[q] >= 0
-        own = truth[q, [row_of[int(i)] for i in found[q][valid]]]
-        error = max(error, float(np.abs(own - scores[q][valid]).max(initial=0.0)))
-        hits += int((own >= kth[q] - 1e-6).sum())
+    for start in range(0, len(queries), _CHUNK):  # a whole matrix [Q, I] would not fit beside a large catalogue
+        asked = queries[start:start + _CHUNK]
+        truth = asked @ vectors.T
+        kth = -np.partition(-truth, k - 1, axis=1)[:, k - 1]
+        scores, found = index.search(asked, k)
+        place = np.minimum(np.searchsorted(ids, found, sorter=order), len(ids) - 1)
+        own = np.take_along_axis(truth, order[place], axis=1)
+        valid = found >= 0
+        hits += int((valid & (own >= kth[:, None] - 1e-6)).sum())
+        error = max(error, float(np.abs(own - scores)[valid].max(initial=0.0)))
     return {"recall": hits / (len(queries) * k), "max_score_error": error}
+
+
+def trials_table(trials: list[Trial], chosen: Trial) -> list[dict[str, Any]]:
+    """The trials as rows of a table, the chosen one marked."""
+    return [{**asdict(trial), "chosen": trial == chosen} for trial in trials]
 
 
 def save_index(index: Any, path: Path) -> None:

@@ -6,7 +6,7 @@ cardinalities, means and deviations as the NVTabular workflows fitted them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,19 @@ def vocabulary_index(transforms: Mapping[str, Any], column: str) -> dict[str, in
     return {str(value): VOCABULARY_START + i for i, value in enumerate(vocabulary[column])}
 
 
-def item_tower_inputs(transforms: Mapping[str, Any], items: pl.DataFrame) -> dict[str, np.ndarray]:
+def item_tower_inputs(transforms: Mapping[str, Any], items: pl.DataFrame,
+                      without_clicks: Set[str] = frozenset()) -> dict[str, np.ndarray]:
     """Pack the catalogue (RAW_ITEMS) as the item tower takes it, by the transforms that serving runs.
 
+    Args:
+        without_clicks: item ids that no training row holds. Their id's embedding was never trained, so that it would
+            add noise to the vector; as out-of-vocabulary, what the tower learnt of an item of unknown id (item-id
+            dropout in training) takes its place, and the vector comes from attributes and content alone.
+
     Returns:
-        index int32 [I] (Categorify index of the item id), cat int32 [I, 4] (ITEM_CATEGORICAL), cont float32 [I, 1]
-        (ITEM_CONTINUOUS: without the popularity, which changes daily and is the ranker's alone).
+        index int32 [I] (Categorify index of the item id, also of those without clicks), cat int32 [I, 4]
+        (ITEM_CATEGORICAL), cont float32 [I, 1] (ITEM_CONTINUOUS: without the popularity, which changes daily and is
+        the ranker's alone).
 
     Raises:
         ValueError: an item occurs twice, is not in the vocabulary, or has no valid price.
@@ -57,8 +64,10 @@ def item_tower_inputs(transforms: Mapping[str, Any], items: pl.DataFrame) -> dic
         raise ValueError(f"{PRICE} is missing or not above 0 for {len(invalid)} items: {invalid[:5]}; mend raw/items")
     compiled = Transforms.from_dict(transforms)
     index = compiled.vocabulary[ITEM_ID].indices(item_ids.to_list())
+    untrained = np.array([i in without_clicks for i in item_ids.to_list()], bool)
+    ids = np.where(untrained, np.int32(OOV_INDEX), index)
     codes = compiled.item_codes(*(items[column].to_list() for column in ITEM_CATEGORICAL[1:]))
-    cat = np.concatenate([index[:, None], codes], axis=1)
+    cat = np.concatenate([ids[:, None], codes], axis=1)
     return {"index": index, "cat": cat, "cont": compiled.price_log_norm(price.to_numpy())[:, None]}
 
 

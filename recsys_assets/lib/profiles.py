@@ -33,7 +33,8 @@ EDGES: dict[str, tuple[float, ...]] = {
     HOUR: tuple(range(24)),
     c.AGE: (0, *range(20, 95, 5)),
     c.PRICE: (0, *(round(m * 10.0**e, 2) for e in range(0, 5) for m in (1, 2, 3, 5))),
-    c.CLICKS_24H: (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100),
+    **dict.fromkeys((c.CLICKS_24H, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H),
+                    (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)),
     c.HOURS_SINCE_CLICK: (*range(0, c.LOOK_BACK_HOURS + 1, 2),),
     c.ITEM_CLICKS: (0, *(2**n for n in range(16))),
 }
@@ -41,7 +42,8 @@ RAW_FEATURES = (HOUR, c.EVENT_TYPE, c.DEVICE_TYPE, c.CLICK, c.CATEGORY_L1)
 USER_FEATURES = (c.AGE, c.GENDER)
 ITEM_FEATURES = (c.CATEGORY_L1, c.CATEGORY_L2, c.PRICE, c.ITEM_GENDER, "promoted")
 DAY_FEATURES = (HOUR, c.DEVICE_TYPE, c.CLICK, c.AGE, c.GENDER, c.TOP_CATEGORY, c.CLICKS_24H, c.HOURS_SINCE_CLICK,
-                c.ITEM_ID, c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER, c.PRICE, c.ITEM_CLICKS)
+                c.ITEM_ID, c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER, c.PRICE, c.ITEM_CLICKS,
+                c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)
 
 
 def counts(values: pl.Series) -> dict[str, int]:

@@ -1,54 +1,215 @@
-"""Gathers what a release is made of, has the gate judge it, and builds it."""
+"""Gathers what a release is made of, has the gates judge it, and builds it.
+
+A verdict is an artifact of its own, made from everything that was judged, the champion included: judged again, the same
+parts have the same verdict to the last digit of a measured latency, and the same release.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.lib import evaluation, evaluation_report, fine_tuning, gates, releases
+from recsys_assets import partitions
+from recsys_assets.artifacts import Artifact, ArtifactStore, write_json
+from recsys_assets.lib import baseline_tuning, evaluation, fine_tuning, gate_evidence, gates, releases
+from recsys_assets.lib.baselines import RecentPopularity
+from recsys_assets.lib.click_log import ClickLog
+from recsys_assets.lib.gate_evidence import Answers, Champion
+from recsys_assets.lib.gates import Limits
+from recsys_assets.lib.generation import Generation
+from recsys_assets.lib.queries import QUERY_LIMIT, Queries
 from recsys_assets.settings import Settings
 
+VERDICT_FILE = "verdict.json"
+#: Modules whose source decides whether an older verdict still counts.
+CODE = [f"recsys_assets.lib.{name}" for name in (
+    "release_building", "gates", "gate_evidence", "latency", "paired_auc", "generation", "queries", "list_metrics", "evaluation",
+    "baselines", "click_log", "drift", "profiles", "batch_transform", "fine_tuning")]
+#: Role of what is judged of a full training → its kind.
+_JUDGED = {"queries": "evaluation/queries", "offline": "evaluation/offline", "models": "serving/onnx_exports",
+           "vectors": "retrieval/item_vectors", "popularity": "retrieval/popularity", "aligned": "embeddings/aligned",
+           "workflows": "features/workflows", "faiss_index": "retrieval/faiss_index"}
 
-def full_release(store: ArtifactStore, settings: Settings, as_of: str) -> Artifact:
-    """The release of a full training, the first of its generation; the same parts give the same release again."""
-    report = evaluation_report.read_metrics(store.current("evaluation/offline", as_of))
-    index = store.current("retrieval/faiss_index", as_of)
-    verdict = gates.full_release(
-        recall=report["retrieval"]["recall@100"]["value"], popularity_recall=report["popularity"]["recall@100"]["value"],
-        auc=report["ranking"]["auc"], parity=store.current("serving/onnx_exports", as_of).metrics["max_abs_difference"],
-        index_agreement=index.metrics["recall"])
+
+#: Settings that the lists were judged by.
+_OF_LISTS = ("retrieval_topk", "ranking_topk", "retrieval_weight")
+#: Settings that a release is made with.
+_OF_RELEASE = ("ranking_topk", "diversity_mode", "retrieval_weight")
+
+
+def _champion(store: ArtifactStore, settings: Settings) -> Artifact | None:
+    """The release in force; None where there is none, or one of an older form, whose models take other inputs than today's
+    transforms make, so that it can answer no query here."""
+    present = releases.champion(settings)
+    if present is None:
+        return None
+    release = releases.open_release(store, present.release)
+    return release.artifact if release.of_this_form else None
+
+
+# --- a full release ----------------------------------------------------------------------------------------------------
+def full_inputs(store: ArtifactStore, settings: Settings, as_of: str) -> dict[str, Any]:
+    """What the verdict on a full training is made from; role → artifacts, "champion" only where there is one.
+
+    Raises:
+        ReleaseError: the evaluation is of other models, queries or settings than those in force.
+        ArtifactMissing: naming what was not materialised.
+    """
+    inputs: dict[str, Any] = {role: store.current(kind, as_of) for role, kind in _JUDGED.items()}
+    for role in ("models", "queries"):
+        if inputs["offline"].manifest["inputs"][role]["digest"] != inputs[role].digest:
+            raise releases.ReleaseError(f"evaluation/offline [{as_of}] is of another {inputs[role].kind}; materialise it again")
+    for name in _OF_LISTS:
+        judged, present = inputs["offline"].manifest["params"][name], getattr(settings, name)
+        if judged != present:
+            raise releases.ReleaseError(f"evaluation/offline [{as_of}] judged lists of {name} {judged}, the settings say {present}; "
+                                        "materialise it again")
+    days = partitions.validation_days(as_of)
+    inputs |= {
+        "features": store.require("features/interactions", days),
+        "days_before": store.require("features/interactions", [partitions.previous_day(day) for day in days]),
+        "training": store.require("features/interactions", partitions.train_days(as_of)),
+        "interactions": store.require("raw/interactions", partitions.window_days(as_of)),
+    }
+    champion = _champion(store, settings)
+    return inputs | ({"champion": champion} if champion else {})
+
+
+def write_full_verdict(store: ArtifactStore, inputs: Mapping[str, Any], target: Path, *, as_of: str, limits: Limits, seed: int,
+                       retrieval_topk: int, ranking_topk: int, first_day: str) -> dict[str, Any]:
+    """verdict.json: {"gate", "evidence"} of a full training, from ``full_inputs``; returns it as metrics."""
+    queries = Queries.read(inputs["queries"])
+    exposures = pl.concat([pl.read_parquet(artifact.path("features.parquet")) for artifact in inputs["features"]])
+    topk = {"retrieval_topk": retrieval_topk, "ranking_topk": ranking_topk}
+    generation = Generation.of_training(
+        **{role: inputs[role] for role in ("models", "workflows", "aligned", "vectors", "popularity", "days_before")},
+        retrieval_weight=inputs["offline"].manifest["params"]["retrieval_weight"], **topk)
+    with np.load(inputs["offline"].path("lists.npz"), allow_pickle=False) as arrays:
+        candidate = Answers.of_lists(arrays, generation.click_scores(exposures))
+    champion = None
+    if "champion" in inputs:
+        release = releases.read_release(inputs["champion"])
+        before = Generation.of_release(store, release, inputs["days_before"], **topk)
+        # a full training learns its training days, a fine-tune the day itself
+        learnt = release.day if release.kind == "fine_tune" else partitions.train_days(release.day)[-1]
+        champion = Champion(release.number, release.day, learnt, Answers.ask(before, queries, exposures))
+    log = ClickLog.of(pl.scan_parquet([a.path("interactions.parquet") for a in inputs["interactions"]]), queries.item_ids)
+    recent = RecentPopularity(log, **baseline_tuning.DEFAULTS[RecentPopularity.name])
+    evidence = gate_evidence.gather(candidate, queries, exposures, day=as_of, seed=seed, champion=champion, recent=recent)
+    evidence |= {
+        "latency_ms": gate_evidence.latencies(generation, inputs["models"].path("query_tower.onnx"), inputs["models"].path("dlrm.onnx"),
+                                              queries, exposures),
+        "drift": gate_evidence.input_drift(inputs["training"], inputs["features"], first_day=first_day),
+        "parity": inputs["models"].metrics["max_abs_difference"],
+        "index": {name: inputs["faiss_index"].metrics.get(name) for name in ("recall", "recall_floor")},
+    }
+    return _written({"gate": gates.full_release(evidence, limits), "evidence": evidence}, limits, target)
+
+
+def _full_parts(store: ArtifactStore, as_of: str) -> dict[str, Artifact]:
+    return {"raw_items": store.current("raw/items"), "workflows": store.current("features/workflows", as_of),
+            "aligned": store.current("embeddings/aligned", as_of), "faiss_index": store.current("retrieval/faiss_index", as_of),
+            "query_tower": store.current("retrieval/two_tower", as_of), "ranker": store.current("ranking/dlrm", as_of)}
+
+
+def full_release_in_force(store: ArtifactStore, settings: Settings, as_of: str) -> Artifact | None:
+    """The champion, where it is made from these very parts and settings; else None.
+
+    It is no rival to itself: the verdict that it was promoted by goes on to count, and nothing is judged again.
+    """
+    champion = _champion(store, settings)
+    if champion is None or any(champion.manifest["params"].get(name) != getattr(settings, name) for name in _OF_RELEASE):
+        return None
+    made_from = champion.manifest["inputs"]
+    same = all(made_from.get(role, {}).get("digest") == part.digest for role, part in _full_parts(store, as_of).items())
+    return champion if same else None
+
+
+def full_release(store: ArtifactStore, settings: Settings, as_of: str, verdict: Artifact) -> Artifact:
+    """The release of a full training, the first of its generation; the same parts and verdict give the same release again.
+
+    verdict: of ``write_full_verdict``.
+    """
+    report = store.current("evaluation/offline", as_of).metrics
     ranked = pl.read_parquet(store.current("retrieval/popularity", as_of).path("popularity.parquet"))
     clicks = pl.read_parquet(store.current("features/interactions", as_of).path("item_popularity.parquet"))
     return releases.build_release(
-        store, settings, as_of=as_of, raw_items=store.current("raw/items"), workflows=store.current("features/workflows", as_of),
-        aligned=store.current("embeddings/aligned", as_of), faiss_index=index,
-        query_tower=store.current("retrieval/two_tower", as_of), ranker=store.current("ranking/dlrm", as_of),
-        popularity=ranked[c.ITEM_ID].to_list(), item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()), gate=verdict,
-        metrics={"recall@100": report["retrieval"]["recall@100"], "two_stage_ndcg@10": report["two_stage"]["ndcg@10"],
-                 "auc": report["ranking"]["auc"]})
+        store, settings, as_of=as_of, **_full_parts(store, as_of), popularity=ranked[c.ITEM_ID].to_list(),
+        item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()), gate=verdict.metrics["gate"],
+        metrics={"recall@100": report["retrieval"]["recall@100"], "served_ndcg@10": report["served"]["ndcg@10"],
+                 "auc": report["ranker"]["auc"], "evidence": verdict.metrics["evidence"]})
 
 
-def fine_tuned_release(store: ArtifactStore, day: str) -> Artifact:
-    """The release of a day's fine-tune, judged beside its champion on the day's held-out rows."""
+# --- a fine-tune -------------------------------------------------------------------------------------------------------
+def fine_tune_inputs(store: ArtifactStore, settings: Settings, day: str) -> dict[str, Any]:
+    """What the verdict on a day's fine-tune is made from: its rows, its models, the release it began with ("base"), the days
+    around, and ("newer") the champion where that has come to know a later day since.
+
+    Raises:
+        ReleaseError: a model was made from other rows.
+    """
     rows = store.current("fine_tune/rows", day)
-    base = store.open(rows.manifest["inputs"]["champion"])
-    generation = releases.open_release(store, releases.read_release(base).generation).artifact.manifest["inputs"]
-    vectors = store.open(store.open(generation["faiss_index"]).manifest["inputs"]["item_vectors"])
-    catalogue = evaluation_report.Catalogue.read(vectors, store.open(generation["aligned"]))
-    holdout = pl.read_parquet(rows.path("holdout.parquet"))
     tuned = {name: store.current(f"fine_tune/{name}", day) for name in fine_tuning.ROLES}
-    origin = {name: fine_tuning.origin(store, rows, name) for name in fine_tuning.ROLES}
     for name, artifact in tuned.items():
         if artifact.manifest["inputs"]["rows"]["digest"] != rows.digest:
             raise releases.ReleaseError(f"fine_tune/{name} [{day}] was made from other rows; materialise it again")
-    candidate, champion = (
-        evaluation_report.judge(holdout, models["query_tower"].path("query_tower.onnx"), models["dlrm"].path("dlrm.onnx"), catalogue)
-        for models in (tuned, origin))
-    parity = {"query_tower.onnx": evaluation.parity(tuned["query_tower"].path("query_tower.onnx"), tuned["query_tower"].path("parity.npz")),
-              "dlrm.onnx": evaluation.parity(tuned["dlrm"].path("dlrm.onnx"), tuned["dlrm"].path("parity.npz"))}
-    verdict = gates.fine_tune(
-        candidate_auc=candidate["auc"], champion_auc=champion["auc"], candidate_recall=candidate["recall@100"],
-        champion_recall=champion["recall@100"], rows=holdout.height, parity=parity)
-    return releases.build_fine_tune_release(store, day=day, base=base, query_tower=tuned["query_tower"], ranker=tuned["dlrm"],
-                                            gate=verdict, metrics={"candidate": candidate, "champion": champion})
+    base = store.open(rows.manifest["inputs"]["champion"])
+    generation = releases.open_release(store, releases.read_release(base).generation)
+    inputs = {
+        "rows": rows, **tuned, "base": base, "items": store.current("raw/items"),
+        "features": store.open(rows.manifest["inputs"]["features"][-1]),  # the replayed days', and then the day's own
+        "days_before": store.require("features/interactions", [partitions.previous_day(day)]),
+        "training": store.require("features/interactions", partitions.train_days(generation.day)),
+        "interactions": store.require("raw/interactions", partitions.recent_days(settings, day, partitions.WINDOW_DAYS)),
+    }
+    champion = _champion(store, settings)
+    newer = champion is not None and releases.read_release(champion).day > day
+    return inputs | ({"newer": champion} if newer else {})
+
+
+def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], target: Path, *, day: str, limits: Limits, seed: int,
+                            seen_days: int, retrieval_topk: int, ranking_topk: int, first_day: str) -> dict[str, Any]:
+    """verdict.json: {"gate", "evidence"} of a fine-tune beside the champion that it began with, on the day's held-out rows."""
+    exposures = fine_tuning.held_out(inputs["features"], inputs["rows"].manifest["params"]["seed"])
+    # of all clicks of the day, so that a limit of queries leaves as many that were held out
+    asked = Queries.build([inputs["features"]], inputs["interactions"], inputs["items"], seed=seed, seen_days=seen_days,
+                          limit=round(QUERY_LIMIT / (1 - fine_tuning.TRAIN_SHARE)))
+    kept = asked.frame[c.EVENT_ID].is_in(exposures[c.EVENT_ID].implode()).to_numpy()
+    queries = asked.subset(np.flatnonzero(kept))
+    if not queries.overall.any():
+        raise releases.ReleaseError(f"none of the {exposures.height} held-out rows of {day} is a click that a list could be asked for: "
+                                    "nothing to judge a fine-tune by; choose a day with more rows")
+    release = releases.read_release(inputs["base"])
+    before = Generation.of_release(store, release, inputs["days_before"], retrieval_topk=retrieval_topk, ranking_topk=ranking_topk)
+    models = {name: inputs[name].path(f"{name}.onnx") for name in fine_tuning.ROLES}
+    tuned = before.with_models(models["query_tower"], models["dlrm"])
+    # the day is new to both: its held-out rows were learnt by neither
+    champion = Champion(release.number, release.day, release.day, Answers.ask(before, queries, exposures))
+    evidence = gate_evidence.gather(Answers.ask(tuned, queries, exposures), queries, exposures, day=day, seed=seed, champion=champion)
+    if "newer" in inputs:
+        evidence["freshness"]["champion_day"] = releases.read_release(inputs["newer"]).day
+    evidence |= {
+        "latency_ms": gate_evidence.latencies(tuned, models["query_tower"], models["dlrm"], queries, exposures),
+        "drift": gate_evidence.input_drift(inputs["training"], [inputs["features"]], first_day=first_day),
+        "parity": {path.name: evaluation.parity(path, inputs[name].path("parity.npz")) for name, path in models.items()},
+    }
+    return _written({"gate": gates.fine_tune(evidence, limits), "evidence": evidence}, limits, target)
+
+
+def fine_tuned_release(store: ArtifactStore, day: str, verdict: Artifact) -> Artifact:
+    """The release of a day's fine-tune with its verdict (``write_fine_tune_verdict``)."""
+    rows = store.current("fine_tune/rows", day)
+    return releases.build_fine_tune_release(
+        store, day=day, base=store.open(rows.manifest["inputs"]["champion"]), query_tower=store.current("fine_tune/query_tower", day),
+        ranker=store.current("fine_tune/dlrm", day), gate=verdict.metrics["gate"], metrics={"evidence": verdict.metrics["evidence"]})
+
+
+def _written(found: dict[str, Any], limits: Limits, target: Path) -> dict[str, Any]:
+    write_json(target / VERDICT_FILE, {**found, "limits": dataclasses.asdict(limits)})
+    return found

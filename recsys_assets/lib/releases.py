@@ -27,7 +27,7 @@ from recsys_assets.settings import Settings
 RELEASE = "serving/release"
 NUMBERS = "serving/release-numbers"  # one empty file a number that was ever given out
 RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 SAMPLING_TEMPERATURE = 20.0
 
 QUERY_TOWER, RANKER = "query_tower", "dlrm_ranking"
@@ -58,6 +58,12 @@ class Release:
     gate: Mapping[str, Any] | None  # {"passed", "checks": [{"name", "value", "threshold", "passed"}]}
     metrics: Mapping[str, Any]
     known_user: str | None  # a visitor of the training data, for the smoke request
+    form: str | None = CODE_VERSION  # of the code that built it; None: before forms were written
+
+    @property
+    def of_this_form(self) -> bool:
+        """Whether this version of the code can run the release's models: their inputs have not changed since it was built."""
+        return self.form == CODE_VERSION
 
     @property
     def failed_checks(self) -> list[str]:
@@ -69,7 +75,7 @@ class Release:
 def read_release(artifact: Artifact) -> Release:
     content = json.loads(artifact.path(RELEASE_FILE).read_text())
     return Release(artifact, content["release"], content["kind"], content["day"], content["generation"],
-                   content["versions"], content["gate"], content["metrics"], content["known_user"])
+                   content["versions"], content["gate"], content["metrics"], content["known_user"], content.get("form"))
 
 
 def open_release(store: ArtifactStore, number: int) -> Release:
@@ -145,7 +151,7 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
     _require_one_generation({a.kind: a.digest for a in inputs.values()}, list(inputs.values()))
     params = {"kind": "full", "day": as_of, "gate": _checked_gate(gate), "popularity": list(popularity),
               "item_clicks": dict(sorted(item_clicks.items())), "ranking_topk": settings.ranking_topk,
-              "diversity_mode": settings.diversity_mode}
+              "diversity_mode": settings.diversity_mode, "retrieval_weight": settings.retrieval_weight}
     existing = _find(store, inputs, params)
     if existing is not None:
         return existing
@@ -174,7 +180,9 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
         _dump(models / "feast_user_lookup" / "user_defaults.json", {"mean_age": transforms["mean_age"]})
         _dump(models / "softmax_sampling" / "sampling.json",
               {"ranking_topk": settings.ranking_topk, "diversity_mode": settings.diversity_mode,
-               "temperature": SAMPLING_TEMPERATURE})
+               "temperature": SAMPLING_TEMPERATURE, "retrieval_weight": settings.retrieval_weight})
+        # what the query tower's clicks by category must be as wide as
+        _dump(models / QUERY_TOWER / "history.json", {"width": 2 * transforms["cardinality"][columns.CATEGORY_L1]})
         _dump(staged.path / DISPLAY_FILE, {"release": number, "items": display_data(items)})
         _place(raw_items.path(IMAGES_FILE), staged.path / IMAGES_FILE)
         users = transforms["vocabulary"][columns.USER_ID]
@@ -207,10 +215,10 @@ def build_fine_tune_release(store: ArtifactStore, *, day: str, base: Artifact, q
         return existing
     number = allocate_number(store)
     own = {QUERY_TOWER: query_tower.path("query_tower.onnx"), RANKER: ranker.path("dlrm.onnx")}
-    replaced = tuple(f"models/{model}/" for model in own)
+    replaced = {RELEASE_FILE, DISPLAY_FILE, *(f"models/{model}/model.onnx" for model in own)}
     with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
         for name in generation.artifact.manifest["files"]:
-            if name not in (RELEASE_FILE, DISPLAY_FILE) and not name.startswith(replaced):
+            if name not in replaced:
                 _place(generation.artifact.path(name), staged.path / name)
         _dump(staged.path / DISPLAY_FILE, {"release": number, "items": read_display(generation)})
         for model, path in own.items():
@@ -273,7 +281,7 @@ def _dump_release(folder: Path, number: int, params: Mapping[str, Any], metrics:
                   generation: int, known_user: str | None, versions: Mapping[str, int],
                   inputs: Mapping[str, Artifact]) -> None:
     _dump(folder / RELEASE_FILE, {
-        "release": number, "kind": params["kind"], "day": params["day"], "generation": generation,
+        "form": CODE_VERSION, "release": number, "kind": params["kind"], "day": params["day"], "generation": generation,
         "versions": versions, "gate": params["gate"], "metrics": dict(metrics or {}), "known_user": known_user,
         "artifacts": {role: artifact.reference() for role, artifact in inputs.items()},
     })

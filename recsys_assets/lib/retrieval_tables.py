@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib import evaluation, index, item_tables
-from recsys_assets.lib.feature_tables import count_clicks
+from recsys_assets.lib.feature_tables import count_clicks, markdown_table
 
 #: ONNX file → the artifact role that exports it and the parity sample beside it.
 EXPORTS = {"query_tower.onnx": "two_tower", "item_tower.onnx": "two_tower", "dlrm.onnx": "dlrm"}
-CHECKED_QUERIES = 500
 
 
 def write_item_vectors(two_tower: Artifact, aligned: Artifact, target: Path) -> dict[str, Any]:
@@ -35,14 +35,25 @@ def load_vectors(item_vectors: Artifact) -> tuple[np.ndarray, np.ndarray]:
             np.load(item_vectors.path("item_index.npy"), allow_pickle=False))
 
 
-def write_index(item_vectors: Artifact, target: Path) -> dict[str, Any]:
-    """index.faiss, held against brute force."""
+def write_index(item_vectors: Artifact, two_tower: Artifact, target: Path, *, floor: float = index.RECALL_FLOOR,
+                exact_limit: int = index.EXACT_LIMIT) -> dict[str, Any]:
+    """index.faiss, chosen by and held against brute force on query embeddings of held-out visitors.
+
+    two_tower: whose parity.npz holds query_embedding [Q, 64] of clicks of the validation days.
+    """
     vectors, ids = load_vectors(item_vectors)
-    built = index.build_index(vectors, ids)
+    with np.load(two_tower.path("parity.npz"), allow_pickle=False) as sample:
+        queries = sample["query_embedding"]
+    built, chosen, trials = index.choose_index(vectors, ids, queries, floor=floor, exact_limit=exact_limit)
     index.save_index(built, target / "index.faiss")
-    # the items themselves as queries: each must find itself and its own neighbours
-    queries = vectors[np.random.default_rng(0).permutation(len(vectors))[:CHECKED_QUERIES]]
-    return {"rows": len(vectors), **index.check_index(built, vectors, ids, queries)}
+    table = index.trials_table(trials, chosen)
+    (target / "figures").mkdir()
+    (target / "figures" / "index_candidates.md").write_text(markdown_table(pl.DataFrame(table)))
+    # what was written is judged, not what was meant
+    checked = index.check_index(index.load_index(target / "index.faiss"), vectors, ids, queries)
+    return {"rows": len(vectors), "kind": chosen.kind, "setting": chosen.setting, "queries": len(queries),
+            "neighbours": min(index.NEIGHBOURS, len(vectors)), "ms_a_query": chosen.ms_a_query,
+            "recall_floor": index.EXACT_FLOOR if chosen.kind == index.FLAT else floor, "candidates": table, **checked}
 
 
 def write_popularity(interactions: Sequence[Artifact], items: Artifact, target: Path) -> dict[str, Any]:

@@ -20,13 +20,8 @@ import redis
 from pydantic import ValidationError
 
 from recsys_assets.columns import IMPRESSION, MISSING
-from recsys_assets.lib.feature_store import (
-    USER_ACTIVITY_PUSH,
-    FeatureStoreError,
-    RecentClicks,
-    open_store,
-    push_recent_clicks,
-)
+from recsys_assets.lib.feature_store import USER_ACTIVITY_PUSH, FeatureStoreError, open_store
+from recsys_assets.serving.click_history import push_merged
 from recsys_assets.serving.display import LiveDisplay
 from recsys_assets.serving.events import GROUP, REJECTED, STREAM, Event, parse_entry
 from recsys_assets.serving.landing import LandingBuffer
@@ -124,7 +119,7 @@ class Consumer:
                 known.append((raw_id.decode(), event, catalogue.get(event.item_id, {}).get("category_l1", MISSING)))
         outcomes = self._state.apply(known, now)
         active = {event.user_id for _, event, _ in known if event.event_type != IMPRESSION}
-        self._push(self._state.recent_clicks(sorted(active), now))
+        push_merged(self._store, self._state.recent_clicks(sorted(active), now), now)
         for (stream_id, event, _), outcome in zip(known, outcomes, strict=True):
             if outcome is Outcome.DUPLICATE:
                 self._client.xack(STREAM, GROUP, stream_id)
@@ -146,19 +141,6 @@ class Consumer:
                 pipeline.xack(STREAM, GROUP, raw_id)
                 pipeline.execute()
             return None
-
-    def _push(self, rows: Sequence[RecentClicks]) -> None:
-        try:
-            push_recent_clicks(self._store, rows)
-        except redis.ResponseError as error:
-            if "WRONGTYPE" not in str(error):
-                raise
-            if len(rows) == 1:
-                logger.error("recent clicks of user %s are not pushed: its Feast key holds another type (%s)",
-                             rows[0].user_id, error)
-                return
-            for row in rows:  # one visitor's broken key must not keep the others back
-                self._push([row])
 
     def land(self) -> None:
         """Write the buffered rows, then acknowledge their entries."""

@@ -69,13 +69,29 @@ def clock_features(timestamp: np.ndarray) -> np.ndarray:
 
 
 def log_count(counts: np.ndarray) -> np.ndarray:
-    """float32 [N]: log(1 + count) in float64; of a visitor's recent clicks, and of an item's clicks on a day."""
+    """float32 [N]: log(1 + count) in float64; of a visitor's clicks, also on one category, and of an item's on a day."""
     return np.log1p(counts.astype(np.float64)).astype(np.float32)
 
 
 def share_of_window(hours: np.ndarray) -> np.ndarray:
     """float32 [N]: hours since the last click as a share of the window that is looked back on; 1 where there is none."""
     return (hours.astype(np.float64) / LOOK_BACK_HOURS).astype(np.float32)
+
+
+def affinity(c7: np.ndarray, c24: np.ndarray, n7: np.ndarray, n24: np.ndarray) -> np.ndarray:
+    """What visitors' clicks say of an item's category, in float64 arithmetic.
+
+    The shares are smoothed towards 0: one click of two days ago says less than ten.
+
+    Args:
+        c7, c24: [N], the visitor's clicks on the item's category_l1 in the seven days and the 24 hours before.
+        n7, n24: [N], all clicks of the visitor in the same times.
+
+    Returns:
+        float32 [N, 4], AFFINITY_CONTINUOUS: c7 / (n7 + 2), c24 / (n24 + 1), log(1 + c7), log(1 + c24).
+    """
+    c7, c24, n7, n24 = (counts.astype(np.float64) for counts in (c7, c24, n7, n24))
+    return np.stack([c7 / (n7 + 2), c24 / (n24 + 1), np.log1p(c7), np.log1p(c24)], axis=1).astype(np.float32)
 
 
 class Vocabulary:
@@ -121,6 +137,32 @@ class Vocabulary:
     def indices(self, values: Iterable[str | None]) -> np.ndarray:
         """int32 [N]."""
         return np.array([self.index(value) for value in values], dtype=np.int32)
+
+
+def history_counts(vocabulary: Vocabulary, categories: Sequence[str], n7: int, n24: int) -> np.ndarray:
+    """One visitor's clicks by category.
+
+    Args:
+        vocabulary: of category_l1, with K rows.
+        categories: category_l1 of the visitor's clicks, oldest first.
+        n7, n24: how many of them, the latest, lie in the last seven days and in the last 24 hours; 0 ≤ n24 ≤ n7 ≤
+            their number. Both are 0 for a masked visitor, whatever was clicked.
+
+    Returns:
+        float32 [2·K]: clicks by Categorify index, of seven days and then of 24 hours.
+
+    Raises:
+        TransformsInvalid: the three do not go together.
+
+    >>> history_counts(Vocabulary("category_l1", ["books", "tools"]), ["books", "tools", "tools"], 3, 1).tolist()
+    [0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    """
+    if not 0 <= n24 <= n7 <= len(categories):
+        raise TransformsInvalid(f"a click history needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, got {n24}, {n7} "
+                                f"and {len(categories)}")
+    found = vocabulary.indices(categories[len(categories) - n7:])
+    halves = [np.bincount(part, minlength=vocabulary.rows) for part in (found, found[n7 - n24:])]
+    return np.concatenate(halves).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -189,17 +231,27 @@ class Transforms:
         return self.price_log(np.log(price.astype(np.float32).astype(np.float64)))
 
     def user(self, raw: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One visitor → USER_CATEGORICAL int32 [4], USER_CONTINUOUS float32 [3].
+        """One visitor → USER_CATEGORICAL int32 [4], USER_CONTINUOUS float32 [4].
 
         Args:
-            raw: [3] user_id, gender, top_category. numbers: float32 [3] age (NaN: unknown), clicks_24h,
-                hours_since_click.
+            raw: [3] user_id, gender, top_category. numbers: float32 [4] age (NaN: unknown), clicks_24h,
+                hours_since_click, clicks_7d.
         """
         age = self.fill_age(numbers[:1])
         named = [self.vocabulary[column].index(value)
                  for column, value in zip((USER_ID, GENDER, TOP_CATEGORY), raw, strict=True)]
-        cont = np.concatenate([self.age(age), log_count(numbers[1:2]), share_of_window(numbers[2:3])])
+        cont = np.concatenate([self.age(age), log_count(numbers[1:2]), share_of_window(numbers[2:3]),
+                               log_count(numbers[3:4])])
         return np.array([*named, self.age_binned(age)[0]], dtype=np.int32), cont
+
+    @property
+    def history_width(self) -> int:
+        """2·K: the length of ``history``."""
+        return 2 * self.vocabulary[CATEGORY_L1].rows
+
+    def history(self, categories: Sequence[str], numbers: np.ndarray) -> np.ndarray:
+        """One visitor's clicks by category, float32 [2·K]; ``numbers`` as for ``user``, the rest as ``history_counts``."""
+        return history_counts(self.vocabulary[CATEGORY_L1], categories, int(numbers[3]), int(numbers[1]))
 
     def context(self, device: str, timestamp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One request: device, timestamp int64 [1] → CONTEXT_CATEGORICAL [1], CONTEXT_CONTINUOUS [4]."""

@@ -1,4 +1,4 @@
-"""What a visitor's event changes in Valkey, exactly once: seen items, recent items, views of the last 24 hours.
+"""What a visitor's event changes in Valkey, exactly once: seen items, recent items, views of the last seven days.
 
 One Lua script an event decides and applies in one step, so that no crash falls in between. The key
 ``event:<event id>`` holds the stream id that was applied: the same entry delivered again is known to be done, and
@@ -15,12 +15,13 @@ from typing import Any
 import redis
 
 from recsys_assets.columns import IMPRESSION, MISSING
-from recsys_assets.lib.activity import RECENT_CLICKS, WINDOW_SECONDS
+from recsys_assets.lib.activity import HISTORY_SECONDS, RECENT_CLICKS
 from recsys_assets.lib.feature_store import RecentClicks
 from recsys_assets.serving.bloom import day_of, positions, seen_key
 from recsys_assets.serving.events import Event
 
 RECENT_ITEMS = 100
+VIEWS_EXPIRE_SECONDS = HISTORY_SECONDS + 86_400  # after the last event: none of the views counts any more
 
 
 class Outcome(IntEnum):
@@ -109,18 +110,18 @@ class VisitorState:
                 views_key(event.user_id), updates_key(event.user_id)]
         remembered = (self._seen_days + 1) * 86_400
         return keys, [stream_id, remembered, int(live), expires, event.item_id, event.timestamp, member,
-                      f"({int(now) - WINDOW_SECONDS}", 2 * WINDOW_SECONDS, RECENT_ITEMS,
+                      f"({int(now) - HISTORY_SECONDS}", VIEWS_EXPIRE_SECONDS, RECENT_ITEMS,
                       RECENT_CLICKS, *(positions(event.item_id).tolist() if live else ())]
 
     def recent_clicks(self, user_ids: Sequence[str], now: float) -> list[RecentClicks]:
-        """The clicks at or after now - 24 h of the visitors who have any: the newest RECENT_CLICKS, oldest first.
+        """The clicks at or after now - 7 days of the visitors who have any: the newest RECENT_CLICKS, oldest first.
 
         The microseconds of ``updated_at``, the time of the newest click, count the visitor's updates, so that of two
         updates within one second the later is the newer one, and the same update given twice is the same.
         """
         with self._client.pipeline(transaction=False) as pipeline:
             for user_id in user_ids:
-                pipeline.zrange(views_key(user_id), int(now) - WINDOW_SECONDS, "+inf", byscore=True, withscores=True)
+                pipeline.zrange(views_key(user_id), int(now) - HISTORY_SECONDS, "+inf", byscore=True, withscores=True)
                 pipeline.get(updates_key(user_id))
             replies = pipeline.execute(raise_on_error=False)
         found = []

@@ -1,7 +1,7 @@
-"""Bench: how long NVTabular itself takes for one request: user, context and item workflow, one after the other.
+"""Bench: how long NVTabular itself takes for one request: user, context, item and affinity workflow, one after the other.
 
-In: ``workflows``, ``request`` (user.parquet, context.parquet: one row each; item.parquet: a row a candidate; raw
-columns). Out: the same three files, transformed. NVTabular offers two ways, both measured; the faster one counts:
+In: ``workflows``, ``request`` (user.parquet, context.parquet: one row each; item.parquet, affinity.parquet: a row a
+candidate; raw columns). Out: the same four files, transformed. NVTabular offers two ways, both measured; the faster one counts:
 
 - "frame": ``Workflow.transform`` of a pandas DataFrame, which runs the operators in this thread, without dask;
 - "dataset": ``Workflow.transform(Dataset(frame)).to_ddf().compute()``.
@@ -31,7 +31,7 @@ def bench_request(step: Step[Params]) -> None:
 
     from recsys_assets.training import workflows
 
-    names = (workflows.USER, workflows.CONTEXT, workflows.ITEM)
+    names = (workflows.USER, workflows.CONTEXT, workflows.ITEM, workflows.AFFINITY)
     loaded = {name: workflows.load(step.input("workflows"), name) for name in names}
     raw = {name: pd.read_parquet(step.file("request", f"{name}.parquet")) for name in names}
 

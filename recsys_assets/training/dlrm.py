@@ -1,6 +1,7 @@
-"""Train DLRM on all exposures and export it.
+"""Train DLRM on all exposures, or on clicks and sampled negatives where the log holds clicks alone, and export it.
 
-In: ``datasets``, ``workflows`` (transforms.json), ``embeddings`` (embedding_table.npy).
+In: ``datasets``, ``workflows`` (transforms.json), ``embeddings`` (embedding_table.npy) and, for a log without unclicked
+exposures, ``item_inputs`` (item_tower_inputs.npz of the whole catalogue).
 Out: checkpoint/, config.json, dlrm.onnx, parity.npz.
 """
 
@@ -15,37 +16,93 @@ from recsys_assets.training.step import Step, run
 class Params:
     """
     Attributes:
-        epochs: passes over the exposures.
+        epochs: passes over the exposures, at most.
         batch_size: rows a step at most; less where data is scarce.
+        learning_rate: of Adam, at the first epoch; it falls as a cosine to learning_rate_decay of itself.
+        negatives_per_positive: items drawn for each click, where the log has no unclicked exposures.
+        item_id_dropout: share of a batch's rows whose item id is out-of-vocabulary, so that an item that was never shown
+            is scored by its attributes and content: its id then counts as unknown.
+        use_user_id: a table of user ids; see ``models.ranker_columns``.
+        dropout, embedding_l2: share of the top MLP's hidden units left out, weight of the squared norm of the
+            embedding rows of a batch.
+        held_out: share of the rows held out of training, by whose log loss epochs are judged.
+        patience: epochs without a better log loss after which training ends; the best epoch's weights are kept.
     """
 
-    epochs: int = 2
-    batch_size: int = 16_384
+    epochs: int = 4
+    batch_size: int = 4096
     learning_rate: float = 1e-3
+    learning_rate_decay: float = 0.1
+    negatives_per_positive: int = 5
+    item_id_dropout: float = 0.1
+    use_user_id: bool = False
+    dropout: float = 0.1
+    embedding_l2: float = 1e-4
+    held_out: float = 0.05
+    patience: int = 1
 
 
 def train_dlrm(step: Step[Params]) -> None:
     step.start_tensorflow()
+    import numpy as np
+
     from recsys_assets import columns as c
-    from recsys_assets.training import loaders, metrics, models, ranker
+    from recsys_assets.training import (
+        batches,
+        loaders,
+        metrics,
+        models,
+        ranker,
+        ranking_training,
+        retrieval_training,
+        trainer,
+    )
 
     params, datasets = step.params, step.input("datasets")
     schema = loaders.read_schema(datasets)
     loaders.check_cardinality(step.file("workflows", "transforms.json"), schema)
     table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
-    rows = loaders.read_rows(datasets / "train")
-    size = loaders.batch_size(len(rows), params.batch_size)
-    step.log(f"{len(rows)} rows, {rows[c.CLICK].mean():.1%} clicked, batches of {size}")
-    loader = loaders.make_loader(rows, schema, table, size)
-    shape = models.DlrmShape()
-    model = models.build_dlrm(loader.output_schema, shape)
-    models.fit(model, loader, step, epochs=params.epochs, learning_rate=params.learning_rate)
+    rows, valid = (loaders.read_rows(datasets / split, timestamp=True) for split in ("train", "valid"))
+    clicks_only = bool(rows[c.CLICK].all())
+    if clicks_only:
+        valid = valid[valid[c.CLICK] == 1]
+        rows, valid = (loaders.with_history(clicks, np.load(step.file("datasets", f"{split}_history.npy"), allow_pickle=False))
+                       for split, clicks in (("train", rows), ("valid", valid)))
+    rows, held_out = retrieval_training.split(rows, params.held_out, step.seed)
+    offsets = held_offsets = valid_offsets = None
+    if clicks_only:
+        catalogue = dict(np.load(step.file("item_inputs", "item_tower_inputs.npz"), allow_pickle=False))
+        shares = ranking_training.draw_shares(models.item_counts(rows[c.ITEM_ID].to_numpy(), schema)[catalogue["index"]])
 
-    trained = ranker.Ranker.of(model, shape)
-    valid = loaders.read_rows(datasets / "valid")
-    labels, scores = valid[c.CLICK].to_numpy(), trained.scores(valid, table)
+        def sampled(clicks: loaders.pd.DataFrame, seed: int) -> tuple[loaders.pd.DataFrame, np.ndarray]:
+            history = loaders.history_of(clicks, loaders.cardinalities(schema)[c.CATEGORY_L1])
+            plain = clicks.drop(columns=[name for name in clicks.columns if name.startswith(loaders.HISTORY)])
+            return ranking_training.with_negatives(plain, catalogue, shares, params.negatives_per_positive, seed, history)
+
+        step.log(f"no unclicked exposure in the log: {params.negatives_per_positive} items are drawn for each click")
+        rows, offsets = sampled(rows, step.seed)
+        valid, valid_offsets = sampled(valid, step.seed + 1)
+        if len(held_out):
+            held_out, held_offsets = sampled(held_out, step.seed + 2)
+    size = loaders.batch_size(len(rows), params.batch_size)
+    step.log(f"{len(rows)} rows, {rows[c.CLICK].mean():.1%} clicked, {len(held_out)} held out, batches of {size}")
+    shape = models.DlrmShape(params.use_user_id, dropout=params.dropout, embedding_l2=params.embedding_l2)
+    learning = ranking_training.Learning.of(batches.with_vectors(schema), shape, rows, table, offsets, params.item_id_dropout, step.seed)
+    trained = learning.ranker
+    judge = ranking_training.judge(trained, held_out, table, held_offsets, step.seed) if len(held_out) else None
+    plan = trainer.Plan(params.epochs, size, params.learning_rate, step.seed, params.patience if judge else 0,
+                        params.learning_rate_decay)
+    outcome = trainer.Trainer(learning.loss, learning.variables, params.learning_rate).fit(
+        len(rows), plan, step, judge, higher_is_better=False, figure="log loss")
+
+    never_shown = ranking_training.forget_untrained_items(trained, rows[c.ITEM_ID].to_numpy()) if params.item_id_dropout else 0
+
+    labels = valid[c.CLICK].to_numpy()
+    scores = ranking_training.sampled_probability(trained.scores(valid, table), valid_offsets)
     step.report(auc=metrics.auc(labels, scores), log_loss=metrics.log_loss(labels, scores), rows=len(rows),
-                validation_rows=len(valid), batch_size=size)
+                validation_rows=len(valid), batch_size=size, held_out_rows=len(held_out), epochs=outcome.epochs,
+                best_epoch=outcome.best_epoch, held_out_log_loss=outcome.figures, rows_per_second=outcome.rows_per_second,
+                items_never_shown=never_shown, sampled_negatives=int((rows[c.CLICK] == 0).sum()) if clicks_only else 0)
     step.log(f"AUC {step.metrics['auc']:.4f}, log loss {step.metrics['log_loss']:.4f}")
     ranker.write(step, trained, schema, valid, table, size)
 

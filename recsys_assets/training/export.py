@@ -11,33 +11,43 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_assets import columns as c
-from recsys_assets.training.models import features, query_columns
+from recsys_assets.training import models
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
 PARITY_ROWS = 256
-MAX_DIFFERENCE = 1e-5
-CAT, CONT, EMBEDDINGS, EMBEDDING, SCORE = "cat", "cont", "embeddings", "embedding", "score"
+MAX_DIFFERENCE = 1e-6
+CAT, CONT, HISTORY, EMBEDDINGS, EMBEDDING, SCORE = "cat", "cont", "history", "embeddings", "embedding", "score"
 
 #: A tf.function of packed matrices with one named output.
 Packed = Callable[..., "dict[str, tf.Tensor]"]
 
 
-def _signature(cat: int, cont: int, embeddings: bool) -> list[tf.TensorSpec]:
+def _signature(cat: int, cont: int, **others: int) -> list[tf.TensorSpec]:
+    """others: name → width of further float32 inputs."""
     signature = [tf.TensorSpec([None, cat], tf.int32, name=CAT), tf.TensorSpec([None, cont], tf.float32, name=CONT)]
-    pretrained = [tf.TensorSpec([None, 2 * c.EMBEDDING_DIM], tf.float32, name=EMBEDDINGS)] if embeddings else []
-    return signature + pretrained
+    return signature + [tf.TensorSpec([None, width], tf.float32, name=name) for name, width in others.items()]
 
 
-def query_function(encoder: tf.keras.Model, use_context: bool) -> Packed:
-    """cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 7] QUERY_CONTINUOUS → embedding float32 [B, 64]."""
-    cat_names, cont_names = query_columns(use_context)  # the context columns are the last of both matrices
+def query_function(encoder: tf.keras.Model, shape: models.TwoTowerShape) -> Packed:
+    """cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 8] QUERY_CONTINUOUS, history float32 [B, 2·K] (none where the
+    shape has no categories) → embedding float32 [B, 64]."""
+    categorical, continuous = models.query_columns(shape)
 
-    @tf.function(input_signature=_signature(len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS), False))
-    def query_tower(cat: tf.Tensor, cont: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {EMBEDDING: encoder(features(cat, cat_names, cont, cont_names), training=False)}
+    def embed(cat: tf.Tensor, cont: tf.Tensor, more: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        columns = {**models.named(cat, c.QUERY_CATEGORICAL, categorical), **models.named(cont, c.QUERY_CONTINUOUS, continuous)}
+        return {EMBEDDING: encoder({**columns, **more}, training=False)}
+
+    if not shape.categories:
+        @tf.function(input_signature=_signature(len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS)))
+        def query_tower(cat: tf.Tensor, cont: tf.Tensor) -> dict[str, tf.Tensor]:
+            return embed(cat, cont, {})
+    else:
+        @tf.function(input_signature=_signature(len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS), history=2 * shape.categories))
+        def query_tower(cat: tf.Tensor, cont: tf.Tensor, history: tf.Tensor) -> dict[str, tf.Tensor]:
+            return embed(cat, cont, models.shares(history))
 
     return query_tower
 
@@ -45,21 +55,24 @@ def query_function(encoder: tf.keras.Model, use_context: bool) -> Packed:
 def item_function(encoder: tf.keras.Model) -> Packed:
     """cat int32 [B, 4] ITEM_CATEGORICAL, cont float32 [B, 1], embeddings float32 [B, 128] → embedding [B, 64]."""
 
-    @tf.function(input_signature=_signature(len(c.ITEM_CATEGORICAL), len(c.ITEM_CONTINUOUS), True))
+    @tf.function(input_signature=_signature(len(c.ITEM_CATEGORICAL), len(c.ITEM_CONTINUOUS), embeddings=2 * c.EMBEDDING_DIM))
     def item_tower(cat: tf.Tensor, cont: tf.Tensor, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
-        named = features(cat, c.ITEM_CATEGORICAL, cont, c.ITEM_CONTINUOUS, embeddings)
-        return {EMBEDDING: encoder(named, training=False)}
+        columns = {**models.named(cat, c.ITEM_CATEGORICAL, c.ITEM_CATEGORICAL),
+                   **models.named(cont, c.ITEM_CONTINUOUS, c.ITEM_CONTINUOUS), **models.vectors(embeddings)}
+        return {EMBEDDING: encoder(columns, training=False)}
 
     return item_tower
 
 
-def ranker_function(model: tf.keras.Model) -> Packed:
-    """cat int32 [N, 9], cont float32 [N, 9], embeddings float32 [N, 128] → score float32 [N], the probability."""
+def ranker_function(model: tf.keras.Model, shape: models.DlrmShape) -> Packed:
+    """cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] → score float32 [N], the probability."""
+    categorical, continuous = models.ranker_columns(shape)
 
-    @tf.function(input_signature=_signature(len(c.RANKER_CATEGORICAL), len(c.RANKER_CONTINUOUS), True))
+    @tf.function(input_signature=_signature(len(c.RANKER_CATEGORICAL), len(c.RANKER_CONTINUOUS), embeddings=2 * c.EMBEDDING_DIM))
     def dlrm(cat: tf.Tensor, cont: tf.Tensor, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
-        named = features(cat, c.RANKER_CATEGORICAL, cont, c.RANKER_CONTINUOUS, embeddings)
-        return {SCORE: tf.reshape(model(named, training=False), [-1])}
+        columns = {**models.named(cat, c.RANKER_CATEGORICAL, categorical),
+                   **models.named(cont, c.RANKER_CONTINUOUS, continuous), **models.vectors(embeddings)}
+        return {SCORE: tf.reshape(model(columns, training=False), [-1])}
 
     return dlrm
 
@@ -135,7 +148,7 @@ def onnx_difference(path: Path, inputs: Mapping[str, np.ndarray], expected: np.n
     """Largest absolute difference between onnxruntime's output and TensorFlow's.
 
     Raises:
-        ValueError: it is above 1e-5, or shapes differ.
+        ValueError: it is above 1e-6, or shapes differ.
     """
     import onnxruntime
 

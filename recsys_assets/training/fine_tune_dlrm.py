@@ -28,7 +28,7 @@ class Params:
 def fine_tune_dlrm(step: Step[Params]) -> None:
     step.start_tensorflow()
     from recsys_assets import columns as c
-    from recsys_assets.training import loaders, metrics, models, ranker
+    from recsys_assets.training import batches, loaders, metrics, models, ranker, ranking_training, trainer
 
     params, champion = step.params, step.input("champion")
     schema = loaders.read_schema(step.input("datasets"))
@@ -38,14 +38,14 @@ def fine_tune_dlrm(step: Step[Params]) -> None:
     holdout = loaders.read_rows(step.file("rows", "holdout.parquet"))
     size = loaders.batch_size(len(rows), params.batch_size)
     step.log(f"{len(rows)} rows, batches of {size}")
-    loader = loaders.make_loader(rows, schema, table, size)
-    shape = ranker.read_shape(champion)
-    tuned = ranker.Ranker.of(models.build_dlrm(loader.output_schema, shape), shape)
+    learning = ranking_training.Learning.of(batches.with_vectors(schema), ranker.read_shape(champion), rows, table)
+    tuned = learning.ranker
     tuned.build()
     models.restore_checkpoint(champion, tuned.parts)
 
     labels, before = holdout[c.CLICK].to_numpy(), tuned.scores(holdout, table)
-    models.fit(tuned.model, loader, step, epochs=params.epochs, learning_rate=params.learning_rate)
+    plan = trainer.Plan(params.epochs, size, params.learning_rate, step.seed)
+    trainer.Trainer(learning.loss, learning.variables, params.learning_rate).fit(len(rows), plan, step)
     after = tuned.scores(holdout, table)
     step.report(auc_before=metrics.auc(labels, before), auc_after=metrics.auc(labels, after),
                 log_loss_before=metrics.log_loss(labels, before), log_loss_after=metrics.log_loss(labels, after),

@@ -1,7 +1,7 @@
-"""Fit the user, item and context workflows and join them.
+"""Fit the user, item and context workflows and join them with that of affinity, which needs no fit.
 
 In: ``train`` (folders with features.parquet: unmasked rows of the training days), ``items`` (items.parquet).
-Out: workflow_user/, workflow_item/, workflow_context/, workflow_combined/ and transforms.json.
+Out: workflow_user/, workflow_item/, workflow_context/, workflow_affinity/, workflow_combined/ and transforms.json.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def fit_workflows(step: Step[Params]) -> None:
             workflows.CONTEXT: (workflows.context_graph(FITTING), visits),
             workflows.ITEM: (workflows.item_graph(FITTING, buckets),
                              Dataset(tables.without_clicks(items).to_pandas(), cpu=True)),
+            workflows.AFFINITY: (workflows.affinity_graph(), visits),
         }
         fitted = {}
         for name, (graph, data) in graphs.items():

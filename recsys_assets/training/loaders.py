@@ -40,27 +40,51 @@ def check_cardinality(path: Path, schema: Schema) -> None:
                          "use artifacts of one as-of day")
 
 
-def read_rows(path: Path, *, clicked: bool = False) -> pd.DataFrame:
+HISTORY = "history_of_category_"  # and the index of category_l1; K of seven days, then K of 24 hours
+
+
+def read_rows(path: Path, *, clicked: bool = False, timestamp: bool = False, history: Path | None = None) -> pd.DataFrame:
     """Rows of a Parquet file or folder in the order in which they lie there.
 
     Args:
         clicked: only rows with click == 1.
+        timestamp: with the timestamp (int64), which is no model's input.
+        history: a .npy of uint8 [clicked rows, 2·K], their visitors' clicks by category; its columns join the rows'.
 
     Raises:
-        ValueError: a column is missing, or no row is left.
+        ValueError: a column is missing, no row is left, or the history is of other rows.
     """
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise ValueError(f"{path} holds no Parquet file")
     present = pq.read_schema(files[0]).names
-    missing = [name for name in _DTYPES if name not in present]
+    dtypes = {**_DTYPES, **({c.TIMESTAMP: "int64"} if timestamp else {})}
+    missing = [name for name in dtypes if name not in present]
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}")
     filters = [(c.CLICK, "==", 1)] if clicked else None
-    rows = pq.read_table(files, columns=list(_DTYPES), filters=filters).to_pandas().astype(_DTYPES)
+    rows = pq.read_table(files, columns=list(dtypes), filters=filters).to_pandas().astype(dtypes)
     if rows.empty:
         raise ValueError(f"{path} holds no {'clicked ' if clicked else ''}row: nothing to learn from or to judge by")
-    return rows
+    return rows if history is None else with_history(rows, np.load(history, allow_pickle=False))
+
+
+def with_history(rows: pd.DataFrame, counts: np.ndarray) -> pd.DataFrame:
+    """Rows [R] with the columns of a history uint8 [R, 2·K] beside their own."""
+    if counts.dtype != np.uint8 or counts.shape[0] != len(rows) or counts.shape[1] % 2:
+        raise ValueError(f"a click history must be uint8 [{len(rows)}, 2·K], got {counts.dtype} {list(counts.shape)}; "
+                         "materialise what holds it again")
+    names = [f"{HISTORY}{i}" for i in range(counts.shape[1])]
+    return pd.concat([rows.reset_index(drop=True), pd.DataFrame(counts, columns=names)], axis=1)
+
+
+def history_of(rows: pd.DataFrame, categories: int) -> np.ndarray:
+    """uint8 [R, 2·categories] out of the columns that ``with_history`` gave; raises ValueError where they are not there."""
+    names = [name for name in rows.columns if name.startswith(HISTORY)]
+    if len(names) != 2 * categories:
+        raise ValueError(f"the rows hold a click history of {len(names)} columns, the model reads {2 * categories}: "
+                         "use data sets and models of one as-of day")
+    return rows[names].to_numpy(np.uint8)
 
 
 def pack(rows: pd.DataFrame, names: Sequence[str]) -> np.ndarray:

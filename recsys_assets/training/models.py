@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import merlin.models.tf as mm
 import numpy as np
 import tensorflow as tf
-from merlin.models.tf.outputs.base import DotProduct
-from merlin.models.tf.transforms.bias import PopularityLogitsCorrection
 from merlin.schema import Schema, Tags
 
 from recsys_assets import columns as c
+from recsys_assets.training.contrastive import FoldedContrastiveOutput
 from recsys_assets.training.loaders import cardinalities
-
-if TYPE_CHECKING:
-    from recsys_assets.training.step import Step
 
 QUERY, CANDIDATE = "query", "candidate"
 CHECKPOINT = "checkpoint"
@@ -31,65 +27,83 @@ class TwoTowerShape:
     use_context: bool
     temperature: float
     logq_correction: bool
+    categories: int = 0  # K of the visitor's click history; 0: the query tower reads none
+    use_user_id: bool = False
+    learned_temperature: bool = False
     embedding_dim: int = 32
     layers: tuple[int, ...] = (128, c.EMBEDDING_DIM)
+    dropout: float = 0.0
+    embedding_l2: float = 0.0
 
 
 @dataclass(frozen=True)
 class DlrmShape:
     """What is needed to build the DLRM again around saved weights."""
 
+    use_user_id: bool = False
     embedding_dim: int = c.EMBEDDING_DIM
     bottom_layers: tuple[int, ...] = (128, c.EMBEDDING_DIM)
     top_layers: tuple[int, ...] = (128, 64, 32)
+    dropout: float = 0.0
+    embedding_l2: float = 0.0
 
 
-def query_columns(use_context: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def query_columns(shape: TwoTowerShape) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Categorical and continuous columns that the query tower reads."""
-    return (c.QUERY_CATEGORICAL, c.QUERY_CONTINUOUS) if use_context else (c.USER_CATEGORICAL, c.USER_CONTINUOUS)
+    categorical, continuous = ((c.QUERY_CATEGORICAL, c.QUERY_CONTINUOUS) if shape.use_context else
+                               (c.USER_CATEGORICAL, c.USER_CONTINUOUS))
+    return _known(categorical, shape.use_user_id), continuous
 
 
-def two_tower_columns(use_context: bool) -> list[str]:
-    """All columns that the two towers read: a model refuses a batch that holds others."""
-    categorical, continuous = query_columns(use_context)
-    return [*categorical, *continuous, *c.ITEM_CATEGORICAL, *c.ITEM_CONTINUOUS]
+def ranker_columns(shape: DlrmShape) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Categorical and continuous columns that DLRM reads."""
+    return _known(c.RANKER_CATEGORICAL, shape.use_user_id), c.RANKER_CONTINUOUS
 
 
-def build_two_tower(schema: Schema, shape: TwoTowerShape, item_counts: np.ndarray) -> mm.TwoTowerModelV2:
-    """Query and item tower, dot product of unit vectors, softmax over in-batch negatives.
+def _known(categorical: tuple[str, ...], use_user_id: bool) -> tuple[str, ...]:
+    """A table of user ids learns single visitors by heart: with some 30 exposures each, those who come again are judged
+    worse with it than by what they clicked lately."""
+    return tuple(name for name in categorical if use_user_id or name != c.USER_ID)
 
-    The logQ correction (Yi et al. 2019, "Sampling-bias-corrected neural modeling") takes from each logit the log
-    of how often its item comes up as a negative. Merlin applies it before dividing by the temperature, so it is
-    scaled by the temperature to come out as s/T - log q.
+
+def build_two_tower(schema: Schema, shape: TwoTowerShape, outputs: mm.ContrastiveOutput) -> mm.TwoTowerModelV2:
+    """Query and item tower, dot product of unit vectors, softmax over a batch's items.
 
     Args:
-        schema: a loader's output schema, with both pretrained embeddings.
-        item_counts: [cardinality(item_id)] clicks by item index in the training rows.
+        schema: the data set's, with the vectors that no table holds (``batches.with_vectors``).
+        outputs: of ``contrastive_output``; the bench compares with Merlin's own.
     """
-    query_schema = schema.select_by_name([name for names in query_columns(shape.use_context) for name in names])
-    item_schema = schema.select_by_tag(Tags.ITEM)
-    query = _tower(mm.InputBlockV2(query_schema, categorical=_tables(query_schema, shape.embedding_dim)), shape, QUERY)
+    query_schema = schema.select_by_name([name for names in query_columns(shape) for name in names])
+    item_schema = schema.select_by_name(
+        [*c.ITEM_CATEGORICAL, *c.ITEM_CONTINUOUS, c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING])
+    tables = _tables(query_schema, shape.embedding_dim, shape.embedding_l2)
+    if shape.categories:
+        history = schema.select_by_name([c.HISTORY_7D, c.HISTORY_24H])
+        inputs = mm.InputBlockV2(query_schema + history, categorical=tables,
+                                 pretrained_embeddings=_pretrained(history, shape.embedding_dim))
+    else:
+        inputs = mm.InputBlockV2(query_schema, categorical=tables)
+    query = _tower(inputs, shape, QUERY)
     candidate = _tower(
-        mm.InputBlockV2(item_schema, categorical=_tables(item_schema, shape.embedding_dim),
+        mm.InputBlockV2(item_schema, categorical=_tables(item_schema, shape.embedding_dim, shape.embedding_l2),
                         pretrained_embeddings=_pretrained(item_schema, shape.embedding_dim)), shape, CANDIDATE)
-    item_id = schema.select_by_name(c.ITEM_ID)
-    correction = PopularityLogitsCorrection(
-        # one more click for each item: an unseen one would otherwise get a correction of 37
-        tf.constant(item_counts + 1, tf.float32), schema=item_id, reg_factor=shape.temperature,
-    ) if shape.logq_correction else None
-    output = mm.ContrastiveOutput(
-        to_call=DotProduct(), negative_samplers="in-batch", schema=item_id, logits_temperature=shape.temperature,
-        post=correction, store_negative_ids=shape.logq_correction, query_name=QUERY, candidate_name=CANDIDATE)
-    return mm.TwoTowerModelV2(query, candidate, outputs=output)
+    return mm.TwoTowerModelV2(query, candidate, outputs=outputs)
+
+
+def contrastive_output(schema: Schema, shape: TwoTowerShape) -> FoldedContrastiveOutput:
+    """The towers' output, whose temperature is the shape's, or begins there and is learned."""
+    return FoldedContrastiveOutput(schema.select_by_name(c.ITEM_ID), shape.temperature, learned=shape.learned_temperature,
+                                   query_name=QUERY, candidate_name=CANDIDATE)
 
 
 def _tower(inputs: tf.keras.layers.Layer, shape: TwoTowerShape, name: str) -> mm.Encoder:
-    layers = mm.MLPBlock(list(shape.layers), no_activation_last_layer=True)
+    layers = mm.MLPBlock(list(shape.layers), no_activation_last_layer=True, dropout=shape.dropout or None)
     return mm.Encoder(inputs, layers, post=mm.L2Norm(), name=name)
 
 
-def _tables(schema: Schema, dim: int) -> tf.keras.layers.Layer:
-    return mm.Embeddings(schema.select_by_tag(Tags.CATEGORICAL), dim=dim)
+def _tables(schema: Schema, dim: int, l2: float) -> tf.keras.layers.Layer:
+    """l2: times the squared norm of the rows that a batch looks up, summed (``regularisation`` divides by the rows)."""
+    return mm.Embeddings(schema.select_by_tag(Tags.CATEGORICAL), dim=dim, l2_batch_regularization_factor=l2)
 
 
 def _pretrained(schema: Schema, dim: int) -> tf.keras.layers.Layer:
@@ -98,37 +112,47 @@ def _pretrained(schema: Schema, dim: int) -> tf.keras.layers.Layer:
 
 
 def build_dlrm(schema: Schema, shape: DlrmShape) -> mm.Model:
-    """DLRM (Naumov et al. 2019): dot products of all pairs of 9 tables, 2 projected pretrained vectors and the
+    """DLRM (Naumov et al. 2019): dot products of all pairs of 8 or 9 tables, 2 projected pretrained vectors and the
     bottom MLP's output, beside that output, into the top MLP; sigmoid of the click."""
-    categorical = schema.select_by_tag(Tags.CATEGORICAL).excluding_by_tag(Tags.TARGET)
-    pretrained = schema.select_by_tag(Tags.EMBEDDING)
-    vectors = mm.ParallelBlock({"categorical": _tables(categorical, shape.embedding_dim),
+    names, numbers = ranker_columns(shape)
+    categorical, pretrained = schema.select_by_name(list(names)), schema.select_by_name([c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING])
+    schema = categorical + pretrained + schema.select_by_name([*numbers, c.CLICK])
+    vectors = mm.ParallelBlock({"categorical": _tables(categorical, shape.embedding_dim, shape.embedding_l2),
                                 "pretrained": _pretrained(pretrained, shape.embedding_dim)},
                                is_input=True, schema=categorical + pretrained)
     return mm.DLRMModel(schema, embeddings=vectors, bottom_block=mm.MLPBlock(list(shape.bottom_layers)),
-                        top_block=mm.MLPBlock(list(shape.top_layers)), prediction_tasks=mm.BinaryOutput(c.CLICK))
+                        top_block=mm.MLPBlock(list(shape.top_layers), dropout=shape.dropout or None),
+                        prediction_tasks=mm.BinaryOutput(c.CLICK))
 
 
-def features(cat: tf.Tensor, cat_names: tuple[str, ...], cont: tf.Tensor, cont_names: tuple[str, ...],
-             embeddings: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-    """Packed matrices [B, F] as the named [B, 1] columns (and [B, 64] vectors) that Merlin's layers take."""
-    split = {name: cat[:, i:i + 1] for i, name in enumerate(cat_names)}
-    split.update({name: cont[:, i:i + 1] for i, name in enumerate(cont_names)})
-    if embeddings is not None:
-        split[c.TEXT_EMBEDDING] = embeddings[:, :c.EMBEDDING_DIM]
-        split[c.IMAGE_EMBEDDING] = embeddings[:, c.EMBEDDING_DIM:]
-    return split
+def named(matrix: tf.Tensor, packed: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, tf.Tensor]:
+    """Columns [B, 1] of a packed matrix [B, F], as Merlin's layers take them."""
+    return {name: matrix[:, i:i + 1] for i, name in enumerate(packed) if name in wanted}
+
+
+def vectors(embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Text and image vector [B, 64] of embeddings [B, 128]."""
+    return {c.TEXT_EMBEDDING: embeddings[:, :c.EMBEDDING_DIM], c.IMAGE_EMBEDDING: embeddings[:, c.EMBEDDING_DIM:]}
+
+
+def shares(history: tf.Tensor) -> dict[str, tf.Tensor]:
+    """A visitor's clicks by category [B, 2·K] as shares [B, K] of seven days and of 24 hours: counts / (their sum + 1)."""
+    def share(half: tf.Tensor) -> tf.Tensor:
+        return half / (tf.reduce_sum(half, axis=1, keepdims=True) + 1.0)
+
+    long, recent = tf.split(tf.cast(history, tf.float32), 2, axis=1)
+    return {c.HISTORY_7D: share(long), c.HISTORY_24H: share(recent)}
+
+
+def regularisation(parts: Sequence[tf.keras.layers.Layer], rows: tf.Tensor) -> tf.Tensor:
+    """What the layers' own regularisers ask for, a row of the batch."""
+    asked = [loss for part in parts for loss in part.losses]
+    return tf.add_n(asked) / tf.cast(tf.shape(rows)[0], tf.float32) if asked else tf.constant(0.0)
 
 
 def item_counts(item_index: np.ndarray, schema: Schema) -> np.ndarray:
     """[cardinality(item_id)] how often each item index occurs."""
     return np.bincount(item_index, minlength=cardinalities(schema)[c.ITEM_ID])
-
-
-def fit(model: mm.Model, loader: mm.Loader, step: Step, *, epochs: int, learning_rate: float) -> None:
-    """Train with Adam that touches only the embedding rows of a batch (six times as fast with 300,000 users)."""
-    model.compile(optimizer=mm.LazyAdam(learning_rate), run_eagerly=False, metrics=[])
-    model.fit(loader, epochs=epochs, verbose=0, callbacks=[step.epoch_log(epochs)])
 
 
 def save_checkpoint(folder: Path, parts: Mapping[str, Any]) -> None:

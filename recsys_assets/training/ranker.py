@@ -31,7 +31,7 @@ class Ranker:
 
     @classmethod
     def of(cls, model: tf.keras.Model, shape: DlrmShape) -> Ranker:
-        return cls(model, shape, export.ranker_function(model))
+        return cls(model, shape, export.ranker_function(model, shape))
 
     def build(self) -> None:
         """Create the variables, so that a checkpoint can be read into them."""

@@ -13,15 +13,17 @@ import pyarrow.parquet as pq
 
 from recsys_assets import columns as c
 
-#: What the workflows and the models need of a feature row.
 _TYPES = {
+    c.EVENT_ID: pa.string(),
     c.USER_ID: pa.string(), c.GENDER: pa.string(), c.TOP_CATEGORY: pa.string(), c.AGE: pa.float32(),
-    c.CLICKS_24H: pa.float32(), c.HOURS_SINCE_CLICK: pa.float32(),
+    c.CLICKS_24H: pa.float32(), c.HOURS_SINCE_CLICK: pa.float32(), c.CLICKS_7D: pa.float32(),
+    c.CATEGORY_CLICKS_7D: pa.float32(), c.CATEGORY_CLICKS_24H: pa.float32(),
     c.DEVICE_TYPE: pa.string(), c.TIMESTAMP: pa.int64(),
     c.ITEM_ID: pa.string(), c.CATEGORY_L1: pa.string(), c.CATEGORY_L2: pa.string(), c.ITEM_GENDER: pa.string(),
     c.PRICE: pa.float64(), c.ITEM_CLICKS: pa.float32(), c.CLICK: pa.int32(),
 }
-ROW_COLUMNS = tuple(_TYPES)
+#: What the workflows and the models need of a feature row.
+ROW_COLUMNS = tuple(name for name in _TYPES if name != c.EVENT_ID)
 ITEM_COLUMNS = (*c.ITEM_CATEGORICAL, c.PRICE)
 
 

@@ -16,7 +16,7 @@ from merlin.schema import Schema
 
 from recsys_assets import columns as c
 from recsys_assets.training import export
-from recsys_assets.training.loaders import cardinalities, pack
+from recsys_assets.training.loaders import cardinalities, history_of, pack
 from recsys_assets.training.models import TwoTowerShape, save_checkpoint
 from recsys_assets.training.step import Step
 
@@ -36,12 +36,13 @@ class Towers:
     @classmethod
     def of(cls, model: TwoTowerModelV2, shape: TwoTowerShape) -> Towers:
         query, item = model.query_encoder, model.candidate_encoder
-        return cls(query, item, shape, export.query_function(query, shape.use_context), export.item_function(item))
+        return cls(query, item, shape, export.query_function(query, shape), export.item_function(item))
 
     def build(self) -> None:
         """Create the variables, so that a checkpoint can be read into them."""
+        history = [tf.zeros([1, 2 * self.shape.categories])] if self.shape.categories else []
         self.query_function.python_function(tf.zeros([1, len(c.QUERY_CATEGORICAL)], tf.int32),
-                                            tf.zeros([1, len(c.QUERY_CONTINUOUS)]))
+                                            tf.zeros([1, len(c.QUERY_CONTINUOUS)]), *history)
         self.item_function.python_function(tf.zeros([1, len(c.ITEM_CATEGORICAL)], tf.int32),
                                            tf.zeros([1, len(c.ITEM_CONTINUOUS)]), tf.zeros([1, 2 * c.EMBEDDING_DIM]))
 
@@ -50,8 +51,8 @@ class Towers:
         return {"query": self.query, "item": self.item}
 
     def query_vectors(self, rows: pd.DataFrame) -> np.ndarray:
-        """[B, 64] unit vectors of transformed rows."""
-        return export.apply(self.query_function, query_inputs(rows))
+        """[B, 64] unit vectors of transformed rows (with their click history, where the query tower reads one)."""
+        return export.apply(self.query_function, query_inputs(rows, self.shape))
 
     def item_vectors(self, cat: np.ndarray, cont: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
         """[I, 64] unit vectors of items given by cat int32 [I, 4], cont float32 [I, 1], embeddings float32 [I, 128]."""
@@ -63,8 +64,11 @@ class Towers:
         return np.einsum("nd,nd->n", self.query_vectors(rows), items)
 
 
-def query_inputs(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    return {export.CAT: pack(rows, c.QUERY_CATEGORICAL), export.CONT: pack(rows, c.QUERY_CONTINUOUS)}
+def query_inputs(rows: pd.DataFrame, shape: TwoTowerShape) -> dict[str, np.ndarray]:
+    packed = {export.CAT: pack(rows, c.QUERY_CATEGORICAL), export.CONT: pack(rows, c.QUERY_CONTINUOUS)}
+    if shape.categories:
+        packed[export.HISTORY] = history_of(rows, shape.categories).astype(np.float32)
+    return packed
 
 
 def item_inputs(rows: pd.DataFrame, table: np.ndarray) -> dict[str, np.ndarray]:
@@ -92,7 +96,7 @@ def write(step: Step, pair: Towers, schema: Schema, rows: pd.DataFrame, table: n
               "cardinality": cardinalities(schema), "opset": export.OPSET}
     (step.output / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
-    queries, items = export.sample(query_inputs(rows)), export.sample(item_inputs(rows, table))
+    queries, items = export.sample(query_inputs(rows, pair.shape)), export.sample(item_inputs(rows, table))
     query_vectors, query_difference = export.export(pair.query_function, queries, step.output / QUERY_ONNX)
     if frozen_item_tower is None:
         item_vectors, item_difference = export.export(pair.item_function, items, step.output / ITEM_ONNX)

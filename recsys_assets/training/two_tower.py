@@ -3,6 +3,9 @@
 In: ``datasets``, ``workflows`` (transforms.json), ``embeddings`` (embedding_table.npy), ``item_inputs``
 (item_tower_inputs.npz: index int32 [I], cat int32 [I, 4], cont float32 [I, 1] of the whole catalogue).
 Out: checkpoint/, config.json, query_tower.onnx, item_tower.onnx, parity.npz.
+
+An item whose id is out-of-vocabulary in cat (it has no click in the training days) gets its vector from attributes
+and content alone; item_id_dropout teaches the tower what such an id means.
 """
 
 from __future__ import annotations
@@ -16,45 +19,78 @@ from recsys_assets.training.step import Step, run
 class Params:
     """
     Attributes:
-        epochs: passes over the clicked rows.
-        batch_size: rows a step at most, which is also the number of in-batch negatives; less where data is scarce.
-        temperature: divides the logits of the in-batch softmax.
+        epochs: passes over the clicked rows, at most.
+        batch_size: rows a step at most; less where data is scarce.
+        learning_rate: of Adam, at the first epoch; it falls as a cosine to learning_rate_decay of itself.
+        negatives: rows of each batch whose items are the negatives of all its rows; 0: the whole batch.
+        uniform_negatives: further negatives a batch, drawn evenly from the catalogue.
+        temperature: divides the logits of the softmax; where learned_temperature, only where it begins.
         use_context: device, hour and weekday in the query tower.
-        logq_correction: correct for popular items being drawn more often as negatives.
+        use_history: what the visitor clicked lately, by category, in the query tower.
+        use_user_id: a table of user ids in the query tower; see ``models.query_columns``.
+        logq_correction: correct for popular items being negatives more often.
+        item_id_dropout: share of a batch's items that are shown without their id.
+        embedding_dim, dropout, embedding_l2: of the towers: width of the tables, share of hidden units left out, weight
+            of the squared norm of the embedding rows of a batch.
+        held_out: share of the clicks held out of training, by whose recall@100 epochs are judged.
+        patience: epochs without a better recall after which training ends; the best epoch's weights are kept.
     """
 
-    epochs: int = 6
+    epochs: int = 16
     batch_size: int = 1024
     learning_rate: float = 2e-3
+    learning_rate_decay: float = 0.1
+    negatives: int = 0
+    uniform_negatives: int = 0
     temperature: float = 0.1
+    learned_temperature: bool = False
     use_context: bool = True
+    use_history: bool = True
+    use_user_id: bool = False
     logq_correction: bool = True
+    item_id_dropout: float = 0.1
+    embedding_dim: int = 32
+    dropout: float = 0.1
+    embedding_l2: float = 0.0
+    held_out: float = 0.05
+    patience: int = 2
 
 
 def train_two_tower(step: Step[Params]) -> None:
     step.start_tensorflow()
+    import dataclasses
+
     import numpy as np
 
     from recsys_assets import columns as c
-    from recsys_assets.training import loaders, metrics, models, towers
+    from recsys_assets.training import batches, loaders, metrics, models, retrieval_training, towers, trainer
 
     params, datasets = step.params, step.input("datasets")
     schema = loaders.read_schema(datasets)
     loaders.check_cardinality(step.file("workflows", "transforms.json"), schema)
     table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
-    rows = loaders.read_rows(datasets / "train", clicked=True)
+    catalogue = dict(np.load(step.file("item_inputs", "item_tower_inputs.npz"), allow_pickle=False))
+    all_clicks = loaders.read_rows(datasets / "train", clicked=True, history=step.file("datasets", "train_history.npy"))
+    rows, held_out = retrieval_training.split(all_clicks, params.held_out, step.seed, keep=c.ITEM_ID)
     size = loaders.batch_size(len(rows), params.batch_size)
-    step.log(f"{len(rows)} clicked rows, batches of {size}")
-    shape = models.TwoTowerShape(params.use_context, params.temperature, params.logq_correction)
-    inputs = schema.select_by_name(models.two_tower_columns(shape.use_context))
-    loader = loaders.make_loader(rows, inputs, table, size, drop_last=True)
-    counts = models.item_counts(rows[c.ITEM_ID].to_numpy(), schema)
-    model = models.build_two_tower(loader.output_schema, shape, counts)
-    models.fit(model, loader, step, epochs=params.epochs, learning_rate=params.learning_rate)
+    step.log(f"{len(rows)} clicked rows, {len(held_out)} held out, batches of {size}")
+    shape = models.TwoTowerShape(
+        params.use_context, params.temperature, params.logq_correction,
+        loaders.cardinalities(schema)[c.CATEGORY_L1] if params.use_history else 0, params.use_user_id, params.learned_temperature,
+        params.embedding_dim, dropout=params.dropout, embedding_l2=params.embedding_l2)
+    negatives = retrieval_training.Negatives(params.negatives, params.uniform_negatives, params.item_id_dropout)
+    learning = retrieval_training.Learning.of(
+        batches.with_vectors(schema), shape, rows, table, negatives, size, step.seed, catalogue=catalogue)
+    plan = trainer.Plan(params.epochs, size, params.learning_rate, step.seed, params.patience if len(held_out) else 0,
+                        params.learning_rate_decay, drop_last=True)
+    judge = retrieval_training.judge(learning.pair, held_out, learning.items, table, step.seed) if len(held_out) else None
+    outcome = trainer.Trainer(learning.loss, learning.variables, params.learning_rate).fit(
+        len(rows), plan, step, judge, figure="recall@100")
+    pair = learning.pair
+    pair = dataclasses.replace(pair, shape=dataclasses.replace(shape, temperature=float(learning.output.temperature)))
 
-    pair = towers.Towers.of(model, shape)
-    clicks = loaders.read_rows(datasets / "valid", clicked=True)
-    catalogue = np.load(step.file("item_inputs", "item_tower_inputs.npz"), allow_pickle=False)
+    clicks = loaders.read_rows(datasets / "valid", clicked=True, history=step.file("datasets", "valid_history.npy"))
+    counts = models.item_counts(all_clicks[c.ITEM_ID].to_numpy(), schema)
     index, clicked = catalogue["index"], clicks[c.ITEM_ID].to_numpy()
     vectors = pair.item_vectors(catalogue["cat"], catalogue["cont"], table[index])
     ranks = metrics.clicked_ranks(pair.query_vectors(clicks), vectors, index, clicked)
@@ -62,7 +98,10 @@ def train_two_tower(step: Step[Params]) -> None:
     for k in (10, 100):
         step.report(**{f"recall@{k}": metrics.recall(ranks, k), f"popularity_recall@{k}": metrics.recall(baseline, k),
                        f"random_recall@{k}": min(1.0, k / len(index))})
-    step.report(rows=len(rows), validation_clicks=len(clicks), items=len(index), batch_size=size)
+    step.report(rows=len(rows), held_out_clicks=len(held_out), validation_clicks=len(clicks), items=len(index), batch_size=size,
+                items_without_id=int((catalogue["cat"][:, 0] == c.OOV_INDEX).sum()), epochs=outcome.epochs, best_epoch=outcome.best_epoch,
+                held_out_recall=outcome.figures, rows_per_second=outcome.rows_per_second,
+                temperature=pair.shape.temperature)
     step.log(f"recall@100 {step.metrics['recall@100']:.4f}, popularity's {step.metrics['popularity_recall@100']:.4f}")
     towers.write(step, pair, schema, clicks, table, size)
 

@@ -1,4 +1,4 @@
-"""The NVTabular workflows (user, item, context, and the three joined) and their export to plain tables.
+"""The NVTabular workflows (user, item, context, affinity, and the four joined) and their export to plain tables.
 
 Raw columns in, transformed columns of ``columns.py`` out. The formulas, so that others can repeat them exactly:
 
@@ -6,8 +6,10 @@ Raw columns in, transformed columns of ``columns.py`` out. The formulas, so that
   id that is neither in the vocabulary nor null nor "-1" → 3 + size of the vocabulary + crc32(UTF-8 bytes) mod buckets.
 - age: null → mean_age (of the training users). age_binned: Categorify of the bucket number, where bucket b means
   boundaries[b-1] <= age < boundaries[b]. age_norm = float32((age - mean) / std) in float64, over the training rows.
-- user_frequency = float32(log(1 + clicks_24h)), user_recency = float32(hours_since_click / 24) and item_popularity =
-  float32(log(1 + item_clicks)), all in float64.
+- user_frequency = float32(log(1 + clicks_24h)), user_frequency_7d = float32(log(1 + clicks_7d)), user_recency =
+  float32(hours_since_click / 24) and item_popularity = float32(log(1 + item_clicks)), all in float64.
+- category_share_7d = float32(category_clicks_7d / (clicks_7d + 2)), category_share_24h = float32(category_clicks_24h /
+  (clicks_24h + 1)), category_frequency_* = float32(log(1 + category_clicks_*)), all in float64.
 - price_log_norm = float32((ln(price) - mean) / std) in float64, over the catalogue. Standard deviations have ddof 1.
 - hour = (timestamp // 3600) mod 24, weekday = (timestamp // 86400 + 3) mod 7 (Monday 0), UTC; sine and cosine of
   2π·hour/24 and 2π·weekday/7 in float64, then float32.
@@ -32,7 +34,7 @@ from nvtabular import ops
 
 from recsys_assets import columns as c
 
-USER, ITEM, CONTEXT, COMBINED = "user", "item", "context", "combined"
+USER, ITEM, CONTEXT, AFFINITY, COMBINED = "user", "item", "context", "affinity", "combined"
 SECONDS_PER_HOUR, SECONDS_PER_DAY = 3_600, 86_400
 THURSDAY = 3  # the weekday of 1970-01-01
 
@@ -82,6 +84,14 @@ def _share_of_window(hours: pd.Series) -> pd.Series:
     return (hours.astype("float64") / c.LOOK_BACK_HOURS).astype("float32")
 
 
+def _share_7d(of_category: pd.Series, rows: pd.DataFrame) -> pd.Series:
+    return (of_category.astype("float64") / (rows[c.CLICKS_7D].astype("float64") + 2)).astype("float32")
+
+
+def _share_24h(of_category: pd.Series, rows: pd.DataFrame) -> pd.Series:
+    return (of_category.astype("float64") / (rows[c.CLICKS_24H].astype("float64") + 1)).astype("float32")
+
+
 class HashedCategorify(ops.Categorify):
     """Categorify with ``hashed_buckets`` more rows, after the vocabulary, for values that arrive after the fit.
 
@@ -118,14 +128,15 @@ def _categorify(names: tuple[str, ...] | list[str], scratch: str, *tags: Tags) -
     return list(names) >> ops.Categorify(dtype="int32", out_path=scratch) >> ops.AddTags([Tags.CATEGORICAL, *tags])
 
 
-def _computed(source: str, function: Callable[[pd.Series], pd.Series], name: str, tag: Tags) -> nvt.WorkflowNode:
-    """A float32 column by a function that needs no fit."""
-    return ([source] >> ops.LambdaOp(function, dtype="float32") >> ops.Rename(name=name)
-            >> ops.AddTags([Tags.CONTINUOUS, tag]))
+def _computed(source: str, function: Callable[..., pd.Series], name: str, *tags: Tags, beside: str | None = None) -> nvt.WorkflowNode:
+    """A float32 column by a function that needs no fit, of one column or of one and another ``beside`` it."""
+    operator = ops.LambdaOp(function, dependency=None if beside is None else [beside], dtype="float32")
+    return [source] >> operator >> ops.Rename(name=name) >> ops.AddTags([Tags.CONTINUOUS, *tags])
 
 
 def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.WorkflowNode:
-    """user_id, gender, top_category, age, clicks_24h, hours_since_click → USER_CATEGORICAL int32, USER_CONTINUOUS float32."""
+    """user_id, gender, top_category, age, clicks_24h, hours_since_click, clicks_7d → USER_CATEGORICAL int32,
+    USER_CONTINUOUS float32."""
     user_id = _identify(c.USER_ID, scratch, hashed_buckets) >> ops.TagAsUserID()
     others = _categorify([c.GENDER, c.TOP_CATEGORY], scratch, Tags.USER)
     age = [c.AGE] >> ops.FillMissing(fill_val=mean_age) >> ops.LambdaOp(_float64, dtype="float64")
@@ -135,7 +146,8 @@ def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.Wo
               >> ops.AddTags([Tags.CONTINUOUS, Tags.USER]))
     frequency = _computed(c.CLICKS_24H, _log_count, c.USER_FREQUENCY, Tags.USER)
     recency = _computed(c.HOURS_SINCE_CLICK, _share_of_window, c.USER_RECENCY, Tags.USER)
-    return user_id + others + binned + normal + frequency + recency
+    remembered = _computed(c.CLICKS_7D, _log_count, c.USER_FREQUENCY_7D, Tags.USER)
+    return user_id + others + binned + normal + frequency + recency + remembered
 
 
 def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
@@ -155,6 +167,14 @@ def context_graph(scratch: str) -> nvt.WorkflowNode:
     for name, function in waves.items():
         node = node + _computed(c.TIMESTAMP, function, name, Tags.CONTEXT)
     return node
+
+
+def affinity_graph() -> nvt.WorkflowNode:
+    """category_clicks_7d, category_clicks_24h, clicks_7d, clicks_24h → AFFINITY_CONTINUOUS float32; fits nothing."""
+    return (_computed(c.CATEGORY_CLICKS_7D, _share_7d, c.CATEGORY_SHARE_7D, beside=c.CLICKS_7D)
+            + _computed(c.CATEGORY_CLICKS_24H, _share_24h, c.CATEGORY_SHARE_24H, beside=c.CLICKS_24H)
+            + _computed(c.CATEGORY_CLICKS_7D, _log_count, c.CATEGORY_FREQUENCY_7D)
+            + _computed(c.CATEGORY_CLICKS_24H, _log_count, c.CATEGORY_FREQUENCY_24H))
 
 
 def join(parts: list[nvt.Workflow], rows: Dataset) -> nvt.Workflow:

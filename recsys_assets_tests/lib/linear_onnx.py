@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys_assets import columns as c
 from recsys_assets.settings import Settings
 
 _SCRIPT = """
@@ -41,19 +42,29 @@ for model in json.load(sys.stdin):
     save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), model["path"])
 """
 
+#: Of a click history: twice the cardinality of category_l1 in the simulated shop, which has 20 categories.
+HISTORY = 2 * (c.VOCABULARY_START + 20)
+_EMBEDDINGS = 2 * c.EMBEDDING_DIM
 #: File → (input widths, output name, tail, output width), as the training steps export them.
 MODELS = {
-    "query_tower.onnx": ({"cat": 5, "cont": 7}, "embedding", "l2", 64),
-    "item_tower.onnx": ({"cat": 4, "cont": 1, "embeddings": 128}, "embedding", "l2", 64),
-    "dlrm.onnx": ({"cat": 9, "cont": 9, "embeddings": 128}, "score", "sigmoid", 1),
+    "query_tower.onnx": ({"cat": len(c.QUERY_CATEGORICAL), "cont": len(c.QUERY_CONTINUOUS), "history": HISTORY},
+                         "embedding", "l2", c.EMBEDDING_DIM),
+    "item_tower.onnx": ({"cat": len(c.ITEM_CATEGORICAL), "cont": len(c.ITEM_CONTINUOUS), "embeddings": _EMBEDDINGS},
+                        "embedding", "l2", c.EMBEDDING_DIM),
+    "dlrm.onnx": ({"cat": len(c.RANKER_CATEGORICAL), "cont": len(c.RANKER_CONTINUOUS), "embeddings": _EMBEDDINGS},
+                  "score", "sigmoid", 1),
 }
 
 
-def write_models(folder: Path, seed: int = 3) -> dict[str, dict[str, np.ndarray]]:
-    """Write all three; returns their weights, file → {input: float32 [width, output width]}."""
+def write_models(folder: Path, seed: int = 3, history: int = HISTORY) -> dict[str, dict[str, np.ndarray]]:
+    """Write all three; returns their weights, file → {input: float32 [width, output width]}.
+
+    history: width of a click history in a shop with other categories.
+    """
     rng = np.random.default_rng(seed)
     weights, jobs = {}, []
-    for name, (widths, output, tail, width) in MODELS.items():
+    for name, (fixed, output, tail, width) in MODELS.items():
+        widths = {**fixed, "history": history} if "history" in fixed else fixed
         weights[name] = {key: (rng.standard_normal((n, width)) * 0.05).astype(np.float32) for key, n in widths.items()}
         np.savez(folder / f"{name}.npz", **weights[name])
         jobs.append({"weights": str(folder / f"{name}.npz"), "output": output, "tail": tail,

@@ -23,13 +23,13 @@ def write_history(settings: Settings, landing: Path) -> pl.DataFrame:
     # one in six visitors is not registered
     users = pl.read_parquet(landing / USERS_FILE).filter(pl.int_range(pl.len()) % 6 != 0)
     items = pl.read_parquet(landing / ITEMS_FILE)
-    rows, yesterday = [], None
+    rows, earlier = [], None
     for day in DAYS:
         start, at = day_bounds(day)[0], pl.col("timestamp")
         today = pl.read_parquet(landing / "interactions" / day / "*.parquet").with_columns(
             pl.when(at < start + NIGHT).then(start).otherwise(at // STEP * STEP).alias("timestamp"))
-        features, activity = interaction_features(today, yesterday, users, items, day)
+        features, _, activity = interaction_features(today, earlier, users, items, day)
         write_offline(settings, users, items, activity, item_popularity(today, items, day), start)
         rows.append(features)
-        yesterday = today
+        earlier = today if earlier is None else pl.concat([earlier, today])
     return pl.concat(rows)

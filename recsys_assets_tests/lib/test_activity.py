@@ -5,7 +5,14 @@ import doctest
 import pytest
 
 from recsys_assets.lib import activity as module
-from recsys_assets.lib.activity import RECENT_CLICKS, WINDOW_SECONDS, activity_features, top_category
+from recsys_assets.lib.activity import (
+    HISTORY_SECONDS,
+    RECENT_CLICKS,
+    WINDOW_SECONDS,
+    activity_features,
+    history,
+    top_category,
+)
 
 NOW = 1_000_000
 
@@ -29,6 +36,20 @@ def test_only_the_latest_clicks_count():
     assert activity_features(categories, timestamps, NOW) == ("late", 200.0, (1_000 - 300) / 3_600)
 
 
+def test_the_history_s_windows_are_closed_at_their_starts_and_open_at_the_moment():
+    edges = [NOW - HISTORY_SECONDS - 1, NOW - HISTORY_SECONDS, NOW - WINDOW_SECONDS - 1, NOW - WINDOW_SECONDS, NOW - 1, NOW]
+    assert history(["old", "first", "week", "day", "last", "now"], edges, NOW) == (["first", "week", "day", "last"], 2)
+    assert history(["old", "now"], [edges[0], NOW], NOW) == history([], [], NOW) == ([], 0)
+
+
+def test_only_the_latest_clicks_are_history():
+    """The limit comes before the windows: whatever lies before the latest 200 does not count, though it is of the week."""
+    categories = ["early"] * 150 + ["late"] * 180 + ["now"]
+    timestamps = [NOW - WINDOW_SECONDS - 500 + n for n in range(150)] + [NOW - 180 + n for n in range(180)] + [NOW]
+    assert history(categories, timestamps, NOW) == (["early"] * 20 + ["late"] * 180, 180)
+    assert history(categories, timestamps, NOW)[1] == activity_features(categories, timestamps, NOW)[1]
+
+
 def test_lists_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="shorter"):
         activity_features(["a"], [], NOW)
@@ -36,4 +57,4 @@ def test_lists_of_different_lengths_are_refused():
 
 def test_docstring_examples_run():
     assert doctest.testmod(module).failed == 0
-    assert doctest.testmod(module).attempted == 5
+    assert doctest.testmod(module).attempted == 6

@@ -175,12 +175,14 @@ def _features(n: int = 4, **changes: object) -> pl.DataFrame:
     """Sound rows of features; ``changes``: a value for the first row, its column's name as the key."""
     row = {"event_id": "e", "user_id": "u", "item_id": "i", "timestamp": START, "device_type": "mobile", "click": 0, "age": 30.0,
            "gender": "F", "top_category": "books", "category_l1": "tools", "category_l2": "saw", "item_gender": "Any", "price": 9.5,
-           "clicks_24h": 2.0, "hours_since_click": 0.5, "item_clicks": 7.0}
+           "clicks_24h": 2.0, "hours_since_click": 0.5, "item_clicks": 7.0, "clicks_7d": 5.0, "category_clicks_7d": 3.0,
+           "category_clicks_24h": 1.0}
     rows = [{**row, "event_id": f"e{i}", **(changes if i == 0 else {})} for i in range(n)]
     return pl.DataFrame(rows, schema={name: getattr(pl, kind) for name, kind in INTERACTION_FEATURES.items()})
 
 
-MASKED = {"user_id": "-1", "gender": "-1", "top_category": "-1", "age": None, "clicks_24h": 0.0, "hours_since_click": 24.0}
+MASKED = {"user_id": "-1", "gender": "-1", "top_category": "-1", "age": None, "clicks_24h": 0.0, "hours_since_click": 24.0,
+          "clicks_7d": 0.0, "category_clicks_7d": 0.0, "category_clicks_24h": 0.0}
 
 
 @pytest.mark.parametrize(("changes", "broken"), [
@@ -189,12 +191,14 @@ MASKED = {"user_id": "-1", "gender": "-1", "top_category": "-1", "age": None, "c
     ({"age": float("nan")}, "age"), ({"age": -1.0}, "age"), ({"price": float("inf")}, "price"), ({"price": None}, "price"),
     ({"clicks_24h": -1.0}, "clicks_24h"), ({"clicks_24h": float("nan")}, "clicks_24h"), ({"clicks_24h": None}, "clicks_24h"),
     ({"hours_since_click": 24.5}, "hours_since_click"), ({"hours_since_click": -0.1}, "hours_since_click"),
-    ({"clicks_24h": 0.0}, "hours_since_click"),  # no click, yet hours since one
+    ({"clicks_24h": 0.0, "category_clicks_24h": 0.0}, "hours_since_click"),  # no click, yet hours since one
     ({"item_clicks": float("inf")}, "item_clicks"), ({"item_clicks": -2.0}, "item_clicks"),
     ({"top_category": "ghosts"}, "top_category"), ({"category_l1": "ghosts"}, "category_l1"), ({"category_l1": "-1"}, "category_l1"),
     ({"gender": None}, "gender"), ({"item_id": "j"}, "item_id"), ({"timestamp": END}, "timestamp"), ({"event_id": "e1"}, "event_id"),
     ({**MASKED, "age": 30.0}, "user_id"), ({**MASKED, "gender": "F"}, "user_id"), ({**MASKED, "top_category": "books"}, "user_id"),
-    ({**MASKED, "clicks_24h": 1.0, "hours_since_click": 3.0}, "user_id"),
+    ({**MASKED, "clicks_24h": 1.0, "clicks_7d": 1.0, "hours_since_click": 3.0}, "user_id"), ({**MASKED, "clicks_7d": 1.0}, "user_id"),
+    ({"clicks_7d": 1.0, "category_clicks_7d": 1.0}, "clicks_7d"), ({"category_clicks_7d": 6.0}, "category_clicks_7d"),
+    ({"category_clicks_24h": 3.0}, "category_clicks_24h"), ({"clicks_7d": None}, "clicks_7d"),
 ])
 def test_the_features_contract(changes, broken):
     report = check_table(_features(**changes), INTERACTION_FEATURES, day=DAY, items=["i"], categories={"books", "tools"})

@@ -1,4 +1,4 @@
-"""A shop without pictures goes the whole way: an untrained encoder, zero vectors, everything counted."""
+"""From artifact to artifact: texts that are missing, the aligned table with its items without clicks, mixed generations."""
 
 from __future__ import annotations
 
@@ -7,41 +7,70 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib import catalogue, embedding_tables
-
-PARAMS = {"checkpoint": None, "seed": 1, "epochs": 1, "max_steps": 1, "batch_size": 8}
+from recsys_assets.settings import Settings
+from recsys_assets_tests.lib.test_item_tables import TRANSFORMS
 
 
 def silent(_: str) -> None:
     return None
 
 
-def publish(store: ArtifactStore, kind: str, write) -> Artifact:
-    with store.stage(kind) as staged:
-        return staged.publish(write(staged.path))
+def publish(store: ArtifactStore, kind: str, write, **inputs: Artifact | str) -> Artifact:
+    with store.stage(kind, inputs=inputs) as staged:
+        return staged.publish(write(staged.path) or {})
 
 
-def test_a_catalogue_without_pictures_has_zero_image_embeddings(tmp_path: Path):
-    store, frame = ArtifactStore(tmp_path), catalogue.synthetic_catalogue(70, seed=1)
+def test_an_item_without_any_text_is_zeros_and_counted(tmp_path: Path):
+    nothing = {"name": pl.col("item_id"), "description": pl.lit(""), "category_l1": pl.lit("unknown"), "category_l2": pl.lit("unknown")}
+    named = catalogue.synthetic_catalogue(20, seed=1)
+    frame = pl.concat([named[:3], named[3:5].with_columns(**nothing)])  # as ingest fills in an item that only a log names
+    store = ArtifactStore(tmp_path / "artifacts")
+    items = publish(store, "raw/items", lambda target: frame.write_parquet(target / "items.parquet"))
+    text = publish(store, "embeddings/text",
+                   lambda target: embedding_tables.write_text(items, Settings(home=tmp_path), target, silent))
+    vectors = np.load(text.path("text.npy"))
+    assert text.metrics["missing"] == 2 and text.metrics["computed"] == 3
+    assert np.load(text.path("missing.npy")).tolist() == [False, False, False, True, True]
+    assert vectors[:3].any(axis=1).all() and not vectors[3:].any()
 
-    def shop(target: Path) -> dict:
-        frame.with_columns(pl.lit("").alias("image")).write_parquet(target / "items.parquet")
-        pl.DataFrame(schema={"image": pl.String, "content": pl.Binary}).write_parquet(target / "images.parquet")
-        return {}
 
-    def texts(target: Path) -> dict:
-        np.save(target / "text.npy", np.random.default_rng(0).normal(size=(70, 384)).astype(np.float32))
-        (target / "item_ids.json").write_text(json.dumps(frame["item_id"].to_list()))
-        return {}
+def test_an_item_without_clicks_has_no_id_of_its_own(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    frame = pl.DataFrame({"item_id": ["a", "b", "c"], "category_l1": ["tools", "books", "tools"],
+                          "category_l2": ["drill", "novel", "drill"], "item_gender": ["F", "Any", "F"], "price": [1.0, 2.0, 3.0]})
 
-    items = publish(store, "raw/items", shop)
-    text = publish(store, "embeddings/text", texts)
-    encoder = publish(store, "embeddings/image_encoder", lambda t: embedding_tables.write_image_encoder(items, PARAMS, t, silent))
-    assert "no pictures" in encoder.metrics["source"]
-    image = publish(store, "embeddings/image", lambda t: embedding_tables.write_image(items, encoder, t, silent))
-    assert image.metrics["missing"] == image.metrics["rows"] == 70
-    both = publish(store, "embeddings/items", lambda t: embedding_tables.write_item_embeddings(items, text, image, t))
-    assert not np.load(both.path("image.npy")).any() and np.load(both.path("text.npy")).any()
-    assert both.metrics["image_explained_variance"] == 0.0 and both.metrics["text_explained_variance"] > 0.5
+    def embedded(target: Path) -> None:
+        (target / "item_ids.json").write_text(json.dumps(["a", "b", "c"]))
+        for name in ("text", "image"):
+            np.save(target / f"{name}.npy", np.ones((3, 64), np.float32))
+
+    items = publish(store, "raw/items", lambda target: frame.write_parquet(target / "items.parquet"))
+    workflows = publish(store, "features/workflows",
+                        lambda target: (target / "transforms.json").write_text(json.dumps(TRANSFORMS)) and None)
+    embeddings = publish(store, "embeddings/items", embedded)
+    popularity = publish(store, "retrieval/popularity", lambda target: pl.DataFrame(
+        {"item_id": ["a", "b", "c"], "clicks": [7, 0, 1]}).write_parquet(target / "popularity.parquet"))
+    aligned = publish(store, "embeddings/aligned",
+                      lambda target: embedding_tables.write_aligned(workflows, embeddings, items, popularity, target))
+    with np.load(aligned.path("item_tower_inputs.npz")) as inputs:
+        assert inputs["index"].tolist() == [4, 5, 3] and inputs["cat"][:, 0].tolist() == [4, 2, 3]
+    assert aligned.metrics["by_content_alone"] == 1
+    assert np.load(aligned.path("embedding_table.npy"))[5].all()  # its content is where its index is
+
+
+def test_vectors_of_one_encoder_and_a_pca_of_another_are_refused(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+
+    def ids(target: Path) -> None:
+        (target / "item_ids.json").write_text('["a"]')
+
+    one, other = (publish(store, f"embeddings/encoder_{n}", lambda t, n=n: (t / "w").write_text(n) and None) for n in "12")
+    text = publish(store, "embeddings/text", ids)
+    image = publish(store, "embeddings/image", ids, encoder=one)
+    fitted = publish(store, "embeddings/pca", ids, encoder=other)
+    with pytest.raises(ValueError, match="of different image encoders"):
+        embedding_tables.write_item_embeddings(text, text, image, fitted, tmp_path)

@@ -31,50 +31,10 @@ def test_true_ranks_agree_with_sorting():
     assert ev.true_ranks(queries, vectors, true, chunk=50).tolist() == expected
 
 
-def test_metrics_are_averaged_per_user():
-    # user a: ranks 1 and 50; user b: rank 3
-    metrics = ev.retrieval_metrics(np.array([1, 50, 3]), ["a", "a", "b"])
-    value = {name: m["value"] for name, m in metrics.items()}
-    assert value == pytest.approx({
-        "recall@10": (0.5 + 1) / 2, "recall@100": 1.0, "recall@300": 1.0,
-        "ndcg@10": (0.5 * 1.0 + 1 / math.log2(4)) / 2, "mrr@10": (0.5 * 1.0 + 1 / 3) / 2})
-
-
-def test_the_interval_covers_the_value_and_shrinks_with_users():
-    ranks = np.where(np.random.default_rng(1).random(4000) < 0.3, 1, 1000)
-    few = ev.retrieval_metrics(ranks[:100], np.arange(100))["recall@10"]
-    many = ev.retrieval_metrics(ranks, np.arange(4000))["recall@10"]
-    assert few["low"] < few["value"] < few["high"] and many["low"] < 0.3 < many["high"]
-    # a binomial's own interval: 1.96 * sqrt(p (1 - p) / n)
-    assert many["high"] - many["low"] == pytest.approx(2 * 1.96 * math.sqrt(0.3 * 0.7 / 4000), rel=0.15)
-    assert few["high"] - few["low"] > 4 * (many["high"] - many["low"])
-    assert ev.retrieval_metrics(ranks, np.arange(4000))["recall@10"] == many  # seeded
-    # one heavy user's rows are one observation: they do not narrow the interval
-    assert ev.retrieval_metrics(np.ones(50), ["a"] * 50)["recall@10"] == {"value": 1.0, "low": 1.0, "high": 1.0}
-
-
-def test_popularity_and_random_baselines():
-    order = np.array([2, 0, 1])  # row 2 is the most popular
-    assert ev.ranks_by_order(order, np.array([0, 1, 2, 2])).tolist() == [2, 3, 1, 1]
-    with pytest.raises(ValueError, match="exactly once"):
-        ev.ranks_by_order(np.array([0, 0, 1]), np.array([0]))
-    expected = ev.random_metrics(600)
-    assert expected["recall@100"] == pytest.approx(100 / 600)
-    assert expected["mrr@10"] == pytest.approx(sum(1 / r for r in range(1, 11)) / 600)
-    drawn = ev.retrieval_metrics(np.random.default_rng(0).integers(1, 601, 20_000), np.arange(20_000))
-    assert all(m["low"] * 0.9 < expected[name] < m["high"] * 1.1 for name, m in drawn.items())
-
-
 def test_rows_of_categorify_indices():
     assert ev.rows_of(np.array([5, 3, 4]), np.array([3, 5, 5, 4])).tolist() == [1, 0, 0, 2]
     with pytest.raises(ValueError, match=r"2 item indices have no vector, such as \[2, 9\]"):
         ev.rows_of(np.array([5, 3, 4]), np.array([2, 9, 3]))
-
-
-def test_coverage_by_hand():
-    vectors = np.eye(4, dtype=np.float32)
-    assert ev.coverage(vectors[:2], vectors, k=1) == 0.5
-    assert ev.coverage(vectors[:1], vectors, k=99) == 1.0
 
 
 def test_auc_by_hand_and_as_scikit_learn():
@@ -112,6 +72,14 @@ def test_calibration_by_hand():
     assert metrics["log_loss_of_mean"] == pytest.approx(-(0.55 * math.log(0.55) + 0.45 * math.log(0.45)))
 
 
+def test_clicks_alone_say_nothing_of_a_ranker():
+    assert ev.clicks_alone(np.ones(3)) and not ev.clicks_alone(np.array([1, 0]))
+    assert ev.ranking_metrics(np.ones(3), np.array([0.1, 0.2, 0.3])) == {
+        "auc": None, "log_loss": None, "log_loss_of_mean": None, "calibration_error": None, "click_rate": 1.0, "rows": 3}
+    with pytest.raises(ValueError, match="got 0 and 3"):  # no click at all is a fault
+        ev.ranking_metrics(np.zeros(3), np.array([0.1, 0.2, 0.3]))
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
@@ -119,51 +87,22 @@ def models(tmp_path_factory):
 
 
 def queries(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    return {"cat": rng.integers(0, 6, (n, 5)).astype(np.int32), "cont": rng.standard_normal((n, 7)).astype(np.float32)}
+    return {"cat": rng.integers(0, 6, (n, 5)).astype(np.int32), "cont": rng.standard_normal((n, 8)).astype(np.float32),
+            "history": rng.integers(0, 9, (n, linear_onnx.HISTORY)).astype(np.float32)}
 
 
-def test_encode_queries(models):
+def test_a_model_is_run_in_batches_of_any_size(models):
     folder, weights = models
-    inputs = queries(7, np.random.default_rng(0))
-    vectors = ev.encode_queries(folder / "query_tower.onnx", **inputs, batch=3)
-    np.testing.assert_allclose(vectors, linear_onnx.answer(weights["query_tower.onnx"], inputs), atol=1e-6)
-
-
-def test_score_dlrm_looks_its_embeddings_up(models):
-    folder, weights = models
-    rng = np.random.default_rng(0)
-    cat, cont = rng.integers(0, 6, (7, 9)).astype(np.int32), rng.standard_normal((7, 9)).astype(np.float32)
-    table = rng.standard_normal((6, 128)).astype(np.float32)
-    scores = ev.score_dlrm(folder / "dlrm.onnx", cat, cont, table, batch=3)
-    # item_id is the sixth categorical column, after four of the user and one of the context
-    expected = linear_onnx.answer(weights["dlrm.onnx"], {"cat": cat, "cont": cont, "embeddings": table[cat[:, 5]]})
-    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    inputs, session = queries(5, np.random.default_rng(0)), ev.open_model(folder / "query_tower.onnx")
+    expected = linear_onnx.answer(weights["query_tower.onnx"], inputs)
+    for batch in (2, 5, 99):
+        np.testing.assert_allclose(ev.run_model(session, inputs, batch), expected, atol=1e-6)
+    assert ev.run_model(session, {name: rows[:0] for name, rows in inputs.items()}).shape == (0, 64)
     with pytest.raises(FileNotFoundError, match="serving/onnx_exports"):
-        ev.score_dlrm(folder / "none.onnx", cat, cont, table)
-
-
-def test_two_stages_as_served(models):
-    folder, weights = models
-    rng = np.random.default_rng(4)
-    inputs = queries(5, rng)
-    items = {"index": np.arange(3, 15, dtype=np.int32), "cont": rng.standard_normal((12, 1)).astype(np.float32)}
-    items["cat"] = np.concatenate([items["index"][:, None], rng.integers(3, 6, (12, 3)).astype(np.int32)], axis=1)
-    table = rng.standard_normal((15, 128)).astype(np.float32)
-    vectors = rng.standard_normal((12, 64)).astype(np.float32)
-    embeddings = ev.encode_queries(folder / "query_tower.onnx", **inputs)
-    popularity, day = rng.standard_normal((3, 12)).astype(np.float32) * 20, np.array([2, 0, 1, 1, 2])
-    true = rng.integers(0, 12, 5)
-    ranks = ev.two_stage_ranks(folder / "dlrm.onnx", inputs["cat"], inputs["cont"], embeddings, items, popularity, day,
-                               vectors, table, true, topk=6, chunk=2)
-    for q in range(5):  # one visitor at a time, as serving does it
-        found = np.argsort(-(embeddings[q] @ vectors.T), kind="stable")[:6]
-        feed = {"cat": np.concatenate([np.tile(inputs["cat"][q], (6, 1)), items["cat"][found]], axis=1),
-                "cont": np.concatenate([np.tile(inputs["cont"][q], (6, 1)), items["cont"][found],
-                                        popularity[day[q], found][:, None]], axis=1),
-                "embeddings": table[items["index"][found]]}
-        ordered = found[np.argsort(-linear_onnx.answer(weights["dlrm.onnx"], feed), kind="stable")].tolist()
-        assert ranks[q] == (ordered.index(true[q]) + 1 if true[q] in ordered else 13)
-    assert (ranks == 13).any() and (ranks <= 6).any()
+        ev.open_model(folder / "none.onnx")
+    inputs["cont"][3, 2] = np.nan
+    with pytest.raises(ValueError, match="64 of 320 values of 'embedding' are not finite"):
+        ev.run_model(session, inputs, 2)
 
 
 def test_parity_measures_the_difference(models, tmp_path):
@@ -182,7 +121,7 @@ def test_parity_of_a_model_alone_and_of_a_wrong_sample(models, tmp_path):
     folder, weights = models
     rng = np.random.default_rng(0)
     inputs = {"cat": rng.integers(0, 6, (3, 9)).astype(np.int32),
-              "cont": rng.standard_normal((3, 9)).astype(np.float32),
+              "cont": rng.standard_normal((3, 14)).astype(np.float32),
               "embeddings": rng.standard_normal((3, 128)).astype(np.float32)}
     truth = linear_onnx.answer(weights["dlrm.onnx"], inputs)
     np.savez(tmp_path / "parity.npz", **inputs, score=truth)

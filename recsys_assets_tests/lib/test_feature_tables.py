@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -42,10 +43,19 @@ def built(store, inputs) -> Artifact:
         return staged.publish(feature_tables.write_features(inputs, DAY, staged.path))
 
 
+@pytest.mark.parametrize(("train", "valid", "sound", "said"), [
+    (0.2, 0.18, True, "logged"), (1.0, 1.0, True, "drawn"), (0.2, 1.0, False, "100% of valid's rows are clicked"),
+    (1.0, 0.2, False, "100% of train's"), (0.0, 0.2, False, "0% of train's"), (0.2, 0.0, False, "0% of valid's")])
+def test_where_negatives_come_from(train, valid, sound, said):
+    found, words = feature_tables.labels({"train": train, "valid": valid})
+    assert found is sound and said in words
+
+
 def test_a_days_artifact_holds_features_activity_and_popularity(built, inputs):
     yesterday, today = (pl.read_parquet(day.path("interactions.parquet")) for day in inputs["interactions"])
-    rows, activity = features.interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    rows, history, activity = features.interaction_features(today, yesterday, USERS, ITEMS, DAY)
     assert pl.read_parquet(built.path("features.parquet")).equals(rows) and built.metrics["rows"] == rows.height
+    assert pl.read_parquet(built.path("click_history.parquet")).equals(history) and history.height == rows["click"].sum()
     assert pl.read_parquet(built.path("user_activity.parquet")).equals(activity)
     popularity = pl.read_parquet(built.path("item_popularity.parquet"))
     assert popularity.equals(features.item_popularity(today, ITEMS, DAY)) and popularity["item_clicks"].max() > 0
@@ -62,10 +72,10 @@ def test_a_feature_that_counts_its_own_day_is_caught(built, inputs, monkeypatch,
     honest = features.interaction_features
 
     def leaking(today, *rest):
-        rows, activity = honest(today, *rest)
+        rows, *others = honest(today, *rest)
         counts = leak(today)
         return rows.join(counts, on=counts.columns[0], how="left", maintain_order="left").with_columns(
-            pl.col("len").fill_null(0).cast(pl.Float32).alias(column)).drop("len"), activity
+            pl.col("len").fill_null(0).cast(pl.Float32).alias(column)).drop("len"), *others
 
     monkeypatch.setattr(features, "interaction_features", leaking)
     with store.stage("features/interactions", DAY) as staged:
@@ -74,11 +84,22 @@ def test_a_feature_that_counts_its_own_day_is_caught(built, inputs, monkeypatch,
 
 
 @pytest.mark.services
-def test_the_days_state_and_popularity_go_online(built, inputs, tmp_path, valkey):
+def test_the_days_state_and_popularity_go_online(built, inputs, tmp_path, valkey, store):
     settings = Settings(home=tmp_path, start_day=date.fromisoformat(YESTERDAY), scale="tiny", valkey_port=valkey.port)
     opened = feature_store.open_store(settings)
     feature_store.apply_features(opened, settings)
-    feature_tables.materialize_online(settings, DAY, features=built, users=inputs["users"], items=inputs["items"])
+    with store.stage("features/interactions", YESTERDAY) as staged:
+        first = {**inputs, "interactions": inputs["interactions"][:1]}
+        before = staged.publish(feature_tables.write_features(first, YESTERDAY, staged.path))
+    feature_tables.materialize_online(settings, [before, built], users=inputs["users"], items=inputs["items"])
+    # who clicked on the day before alone is known all the same
+    gone = (set(pl.read_parquet(before.path("user_activity.parquet"))["user_id"])
+            - set(pl.read_parquet(built.path("user_activity.parquet"))["user_id"])).pop()
+    assert opened.get_online_features(["user_activity:recent_categories"], [{"user_id": gone}]).to_dict()["recent_categories"][0]
+    written = feature_store.offline_path(settings, "user_activity", YESTERDAY)
+    stamp = Path(written).stat().st_mtime_ns
+    feature_tables.materialize_online(settings, [before, built], users=inputs["users"], items=inputs["items"])
+    assert Path(written).stat().st_mtime_ns == stamp  # what is there already is not written again
     states = pl.read_parquet(built.path("user_activity.parquet")).filter(pl.col("user_id") == "2").row(-1, named=True)
     names = ["recent_categories", "recent_timestamps"]
     online = opened.get_online_features([f"user_activity:{n}" for n in names], [{"user_id": "2"}]).to_dict()

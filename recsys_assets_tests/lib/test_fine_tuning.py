@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib import fine_tuning, releases
 from recsys_assets.settings import Settings
@@ -19,6 +21,7 @@ class Served:
     day: str
     generation: int = 1
     release: int = 1
+    of_this_form: bool = True
 
 
 @pytest.fixture
@@ -45,6 +48,21 @@ def test_different_days_replay_different_older_days(home):
 def test_a_day_that_the_champion_has_learnt_is_refused(home):
     with pytest.raises(fine_tuning.FineTuneError, match="has learnt up to 2026-01-12"):
         fine_tuning.plan(*home, "2026-01-12")
+
+
+def test_a_day_of_clicks_alone_is_refused(home, tmp_path):
+    store = home[1]
+    with store.stage("features/interactions", "2026-01-13") as staged:
+        pl.DataFrame({c.EVENT_ID: ["a", "b"], c.CLICK: [1, 1]}).write_parquet(staged.path / "features.parquet")
+        features = staged.publish()
+    with pytest.raises(fine_tuning.FineTuneError, match=r"every row of 2026-01-13 is clicked.*run full_training"):
+        fine_tuning.write_rows(store, features, [], [features], tmp_path, seed=7)
+
+
+def test_a_champion_of_an_older_form_is_refused(home, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(releases, "open_release", lambda _, number: Served(number, "2026-01-12", of_this_form=False))
+    with pytest.raises(fine_tuning.FineTuneError, match="built by an older version"):
+        fine_tuning.plan(*home, "2026-01-13")
 
 
 def test_without_a_champion_there_is_no_start(home, monkeypatch: pytest.MonkeyPatch):

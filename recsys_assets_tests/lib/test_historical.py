@@ -55,7 +55,8 @@ def test_who_and_what_is_unknown_keeps_its_row(shop: SimpleNamespace) -> None:
     (row,) = historical_features(shop.store, asked).to_dicts()
     assert row == {"user_id": "nobody", "item_id": "nothing", "timestamp": noon, "age": None, "gender": "-1",
                    "top_category": "-1", "category_l1": None, "category_l2": None, "item_gender": None, "price": None,
-                   "clicks_24h": 0.0, "hours_since_click": 24.0, "item_clicks": 0.0}
+                   "clicks_24h": 0.0, "hours_since_click": 24.0, "item_clicks": 0.0,
+                   "clicks_7d": 0.0, "category_clicks_7d": 0.0, "category_clicks_24h": 0.0}
 
 
 def test_a_missing_column_is_named(shop: SimpleNamespace) -> None:

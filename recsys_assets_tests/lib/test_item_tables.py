@@ -39,6 +39,14 @@ def test_item_tower_inputs_by_hand(items):
     np.testing.assert_allclose(inputs["cont"][:, 0], [0.0, 2.0, -4.0], atol=1e-6)
 
 
+def test_an_item_without_clicks_keeps_its_index_but_loses_its_id(items):
+    inputs, usual = item_tower_inputs(TRANSFORMS, items, {"b"}), item_tower_inputs(TRANSFORMS, items)
+    np.testing.assert_array_equal(inputs["index"], usual["index"])
+    assert inputs["cat"][:, 0].tolist() == [4, 2, 3] and inputs["cat"].dtype == np.int32  # 2 = not in the vocabulary
+    np.testing.assert_array_equal(inputs["cat"][:, 1:], usual["cat"][:, 1:])
+    np.testing.assert_array_equal(inputs["cont"], usual["cont"])
+
+
 def test_bad_catalogues_are_named(items):
     with pytest.raises(ValueError, match=r"item_id must be unique.*\['a'\]"):
         item_tower_inputs(TRANSFORMS, pl.concat([items, items[:1]]))

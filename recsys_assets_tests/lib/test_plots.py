@@ -109,3 +109,55 @@ def test_small_multiples_hold_a_chart_each_inside_the_figure():
     for bar in bars:
         x, y, wide, high = (float(bar.get(name, 0)) for name in ("x", "y", "width", "height"))
         assert 0 <= x and x + wide <= plots.WIDTH and 0 <= y and y + high <= height
+
+
+def estimate(value: float, half: float = 0.01) -> dict[str, float]:
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def test_interval_plot_draws_value_interval_and_threshold_to_scale():
+    figure = plots.interval_plot("nDCG <@10>", {"served": {"n": estimate(0.16)}, "item-kNN & co": {"n": estimate(0.08)}}, threshold=0.15)
+    root = parsed(figure.markdown())
+    assert root.get("role") == "img" and root.get("aria-label") == "nDCG <@10>"
+    served, other = (float(mark.get("cx", 0)) for mark in root.iter(f"{SVG}circle"))
+    zero = min(float(line.get("x1", 0)) for line in root.iter(f"{SVG}line"))
+    assert (served - zero) == pytest.approx(2 * (other - zero), abs=0.2)
+    whiskers = [line for line in root.iter(f"{SVG}line") if line.get("stroke") == plots.PALETTE[0]]
+    low, high = (float(whiskers[0].get(end, 0)) for end in ("x1", "x2"))
+    assert (low + high) / 2 == pytest.approx(served, abs=0.1) and low < served < high
+    (dashed,) = [line for line in root.iter(f"{SVG}line") if line.get("stroke-dasharray")]
+    assert float(dashed.get("x1", 0)) == pytest.approx(low, abs=0.1)  # 0.15 is the lower bound of the first
+    assert {"served", "item-kNN & co", "0.160", "0.080"} <= set(texts(root))
+
+
+def test_interval_plot_of_several_series_tells_them_apart_by_shape():
+    rows = {"night": {"served": estimate(0.2), "popularity": estimate(0.1)}, "morning": {"popularity": estimate(0.1)}}
+    root = parsed(plots.interval_plot("slices", rows).markdown())
+    assert len(list(root.iter(f"{SVG}circle"))) == 2 and len(list(root.iter(f"{SVG}polygon"))) == 3  # each one more in the legend
+    assert {"served", "popularity", "night", "morning"} <= set(texts(root))
+    for element in root.iter(f"{SVG}line"):
+        assert 0 <= float(element.get("x1", 0)) <= plots.NARROW and 0 <= float(element.get("y1", 0)) <= float(root.get("height", 0))
+
+
+def test_curves_have_a_band_a_series():
+    root = parsed(plots.curves("quality by day", ["d1", "d2", "d3"], {
+        "served": [estimate(0.1), estimate(0.2), estimate(0.3)], "EASE": [estimate(0.1)] * 3}).markdown())
+    first, second = root.iter(f"{SVG}polyline")
+    heights = [float(point.split(",")[1]) for point in first.get("points", "").split()]
+    assert heights == sorted(heights, reverse=True) and len({p.split(",")[1] for p in second.get("points", "").split()}) == 1
+    assert len([p for p in root.iter(f"{SVG}polygon") if p.get("fill-opacity")]) == 2
+    assert {"d1", "d2", "d3", "served", "EASE", "0", "0.1", "0.3"} <= set(texts(root))
+
+
+def test_intervals_and_curves_refuse_what_cannot_be_drawn():
+    with pytest.raises(ValueError, match="'q' needs finite values"):
+        plots.interval_plot("q", {"a": {"n": estimate(float("nan"))}})
+    with pytest.raises(ValueError, match="'q' needs finite values"):
+        plots.interval_plot("q", {})
+    with pytest.raises(ValueError, match=r"'q' has 2 labels and series of \[1\]"):
+        plots.curves("q", ["a", "b"], {"s": [estimate(1)]})
+
+
+def test_an_inline_figure_needs_no_address():
+    figure = plots.interval_plot("q", {"a": {"n": estimate(0.5)}})
+    assert "http" in figure.svg and "http" not in figure.inline()

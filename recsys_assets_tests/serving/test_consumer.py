@@ -15,8 +15,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+import redis
 
 from recsys_assets.columns import RAW_INTERACTIONS
+from recsys_assets.lib import feature_store
+from recsys_assets.lib.activity import HISTORY_SECONDS
 from recsys_assets.lib.feature_store import FeatureStoreError, apply_features, open_store
 from recsys_assets.serving.consumer import Consumer
 from recsys_assets.serving.events import GROUP, REJECTED, STREAM, Event, enqueue, enqueue_all
@@ -24,7 +27,7 @@ from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.serving.small_shop import ITEMS, promote, shop_settings
 
 NOW = int(time.time())
-YESTERDAY = NOW - 86_400 - 7_200  # out of the 24 hours, and of another day than now
+LAST_WEEK = NOW - 7 * 86_400 - 7_200  # out of the seven days, and of another day than now
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
@@ -77,7 +80,7 @@ def make_events(count: int, prefix: str = "e") -> list[Event]:
     """Of three visitors, on two days, one in four an Impression."""
     items, kinds = ("a", "b", "c", "d/4"), ("View", "Purchase", "View", "Impression")
     return [Event(event_id=f"{prefix}{n}", user_id=str(n % 3), item_id=items[n % 4], event_type=kinds[n // 3 % 4],
-                  timestamp=(YESTERDAY if n % 5 == 0 else NOW - 600) + n, device_type="mobile") for n in range(count)]
+                  timestamp=(LAST_WEEK if n % 5 == 0 else NOW - 600) + n, device_type="mobile") for n in range(count)]
 
 
 def landed(settings: Settings) -> pl.DataFrame:
@@ -199,9 +202,121 @@ def test_an_event_delivered_twice_changes_nothing_online(settings: Settings, val
     one.step()
     assert {key: feast.hgetall(key) for key in feast.keys("*")} == before
     enqueue(valkey.client(1), Event(user_id="5", item_id="b", timestamp=NOW - 90, event_type="Impression"))
-    enqueue(valkey.client(1), Event(user_id="5", item_id="b", timestamp=NOW - 90))  # late, but of the 24 hours
+    enqueue(valkey.client(1), Event(user_id="5", item_id="b", timestamp=NOW - 90))  # late, but of the seven days
     one.step()
     assert recent_clicks(settings, "5")[0] == ("books", NOW - 90) and len(recent_clicks(settings, "5")) == 4
+
+
+DAY = 86_400
+#: A week of a visitor in the offline tables, its last two clicks within one second.
+WEEK = [("toys", NOW - 7 * DAY + 3_600), ("tools", NOW - 5 * DAY), ("books", NOW - 3 * DAY), ("books", NOW - 2 * DAY),
+        ("tools", NOW - 2 * DAY), ("tools", NOW - 2 * DAY)]
+
+
+def materialise(settings: Settings, **histories: list[tuple[str, int]]) -> None:
+    """Visitors' histories through Feast's offline tables, each as of its last click, into the online store."""
+    at = {user[1:]: pairs[-1][1] for user, pairs in histories.items()}
+    day = min(at.values()) // DAY * DAY
+    assert max(at.values()) < day + DAY, "one day's table"
+    activity = pl.DataFrame({"user_id": list(at), "timestamp": list(at.values()),
+                             "recent_categories": [[name for name, _ in pairs] for pairs in histories.values()],
+                             "recent_timestamps": [[when for _, when in pairs] for pairs in histories.values()]})
+    users = pl.DataFrame({"user_id": list(at), "age": [30] * len(at), "gender": ["F"] * len(at)})
+    items = pl.DataFrame({"item_id": ["a"], "price": [2.5], "category_l1": ["books"], "category_l2": ["novel"], "item_gender": ["Any"]})
+    popularity = pl.DataFrame({"item_id": ["a"], "item_clicks": [3.0], "timestamp": [day + DAY]})
+    feature_store.write_offline(settings, users, items, activity, popularity, day)
+    feature_store.materialize(settings, day, day + DAY)
+
+
+def test_a_materialised_week_outlives_a_live_click(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+    materialise(settings, _5=WEEK)
+    assert recent_clicks(settings, "5") == WEEK
+    one, client, feast = consumer(), valkey.client(1), valkey.client(0)
+    one.recover()
+    first = Event(event_id="first", user_id="5", item_id="c", timestamp=NOW - 60)
+    enqueue_all(client, [first, Event(event_id="other", user_id="6", item_id="a", timestamp=NOW - 50)])
+    one.step()
+    assert recent_clicks(settings, "5") == [*WEEK, ("tools", NOW - 60)]
+    assert recent_clicks(settings, "6") == [("books", NOW - 50)]
+    # delivered again, sent again, and read again after a crash: nothing changes
+    before = {key: feast.hgetall(key) for key in feast.keys("*")}
+    enqueue(client, first)
+    one.step()
+    consumer().recover()
+    assert {key: feast.hgetall(key) for key in feast.keys("*")} == before
+    # two clicks of one second on one category are two; so are they where the offline tables learn of them too
+    enqueue_all(client, [Event(event_id="second", user_id="5", item_id="c", timestamp=NOW - 60),
+                         Event(event_id="late", user_id="5", item_id="a", timestamp=NOW - 3 * DAY + 5)])
+    one.step()
+    after = sorted([*WEEK, ("tools", NOW - 60), ("tools", NOW - 60), ("books", NOW - 3 * DAY + 5)], key=lambda click: click[1])
+    assert recent_clicks(settings, "5") == after
+    materialise(settings, _5=after)  # not newer than the live row
+    enqueue(client, Event(event_id="third", user_id="5", item_id="a", timestamp=NOW - 40))
+    one.step()
+    assert recent_clicks(settings, "5") == [*after, ("books", NOW - 40)]
+
+
+def test_what_is_older_than_seven_days_is_not_pushed_again(settings: Settings, valkey: Any,
+                                                          consumer: Callable[[], Consumer]) -> None:
+    old = ("toys", NOW - HISTORY_SECONDS - 1)
+    materialise(settings, _5=[old, *WEEK])
+    assert recent_clicks(settings, "5")[0] == old  # whoever reads it drops it
+    one = consumer()
+    one.recover()
+    enqueue(valkey.client(1), Event(event_id="e", user_id="5", item_id="a", timestamp=NOW))
+    one.step()
+    assert recent_clicks(settings, "5") == [*WEEK, ("books", NOW)]
+
+
+def test_a_late_click_joins_what_is_online(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+    """Older than the newest click that the offline tables brought: the row is newer all the same."""
+    materialise(settings, _5=WEEK)
+    one = consumer()
+    one.recover()
+    enqueue(valkey.client(1), Event(event_id="e", user_id="5", item_id="d/4", timestamp=WEEK[-1][1] - 30))
+    one.step()
+    assert recent_clicks(settings, "5") == sorted([*WEEK, ("toys", WEEK[-1][1] - 30)], key=lambda click: click[1])
+
+
+def test_no_history_is_shortened_where_the_online_store_cannot_be_read(
+        settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+    materialise(settings, _5=WEEK)
+    one, client = consumer(), valkey.client(1)
+    one.recover()
+    enqueue(client, Event(event_id="e", user_id="5", item_id="c", timestamp=NOW - 60))
+    valkey.client().execute_command("ACL", "SETUSER", "default", "-hmget")  # Feast's reads fail, its writes do not
+    try:
+        for step in (one.step, one.recover):
+            with pytest.raises(redis.RedisError, match="hmget"):
+                step()
+            assert client.xpending(STREAM, GROUP)["pending"] == 1
+    finally:
+        valkey.client().execute_command("ACL", "SETUSER", "default", "+@all")
+    assert recent_clicks(settings, "5") == WEEK and client.exists("event:e")  # applied, not yet pushed
+    one.recover()
+    assert recent_clicks(settings, "5") == [*WEEK, ("tools", NOW - 60)]
+    assert client.xpending(STREAM, GROUP)["pending"] == 0
+
+
+def test_a_broken_row_online_keeps_no_other_visitor_back(settings: Settings, valkey: Any, consumer: Callable[[], Consumer],
+                                                         caplog: pytest.LogCaptureFixture) -> None:
+    feast = valkey.client(0)
+    keys = {}
+    for user in "456":
+        materialise(settings, **{f"_{user}": WEEK})
+        (keys[user],) = set(feast.keys("*")) - set(keys.values()) - {key for key in feast.keys("*") if b"item_id" in key}
+    feast.set(keys["4"], "no hash")
+    field = next(name for name, value in feast.hgetall(keys["5"]).items() if b"toys" in value)
+    feast.hset(keys["5"], field, b"\xff")  # no protobuf
+    one = consumer()
+    one.recover()
+    enqueue_all(valkey.client(1), [Event(user_id=user, item_id="c", timestamp=NOW - 60) for user in "456"])
+    one.step()
+    one.land()
+    assert recent_clicks(settings, "6") == [*WEEK, ("tools", NOW - 60)]
+    assert recent_clicks(settings, "5") == [("tools", NOW - 60)]
+    assert "user 4 are not pushed" in caplog.text and "user 5 cannot be read" in caplog.text
+    assert valkey.client(1).xpending(STREAM, GROUP)["pending"] == 0
 
 
 def test_what_is_no_event_is_set_aside(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:

@@ -15,6 +15,7 @@ from recsys_assets.serving.events import Event, enqueue, enqueue_all, identifier
 from recsys_assets.serving.visitor_state import Outcome, VisitorState
 
 NOW = int(time.time())
+WEEK = 7 * 86_400
 
 
 @pytest.mark.parametrize(("given", "text"), [("u", "u"), (7, "7"), (-1, "-1"), ("ü 1", "ü 1"), ("x" * 128, "x" * 128)])
@@ -88,15 +89,26 @@ def test_impressions_only_land(client: redis.Redis, state: VisitorState) -> None
     assert state.apply([("2-0", event("e1", kind="Impression"), "books")], NOW) == [Outcome.DUPLICATE]
 
 
-def test_recent_clicks_are_those_of_the_last_24_hours(client: redis.Redis, state: VisitorState) -> None:
-    state.apply([("1-0", event("e1", at=NOW - 86_401), "tools"), ("2-0", event("e2", at=NOW - 86_400), "toys"),
+def test_recent_clicks_are_those_of_the_last_seven_days(client: redis.Redis, state: VisitorState) -> None:
+    state.apply([("1-0", event("e1", at=NOW - WEEK - 1), "tools"), ("2-0", event("e2", at=NOW - WEEK), "toys"),
                  ("3-0", event("e3", at=NOW - 50), "books"), ("4-0", event("e4", at=NOW - 90), "tools"),
                  ("5-0", event("e5", at=NOW - 10, kind="Impression"), "toys"),
                  ("6-0", event("e6", at=NOW - 20, kind="Purchase"), "books")], NOW)
     (row,) = state.recent_clicks(["1", "nobody"], NOW + 0.9)  # the window's edge does not depend on the fraction
     assert row.user_id == "1" and row.categories == ["toys", "tools", "books", "books"]
-    assert row.timestamps == [NOW - 86_400, NOW - 90, NOW - 50, NOW - 20]
-    assert state.recent_clicks(["1"], NOW + 86_400) == []
+    assert row.timestamps == [NOW - WEEK, NOW - 90, NOW - 50, NOW - 20]
+    assert len(state.recent_clicks(["1"], NOW + 86_400)[0].timestamps) == 3  # a click of yesterday still counts
+    assert state.recent_clicks(["1"], NOW + WEEK) == []
+
+
+def test_views_older_than_seven_days_are_pruned_and_the_rest_outlives_them(
+        client: redis.Redis, state: VisitorState) -> None:
+    state.apply([("1-0", event("e1", at=NOW - WEEK), "tools"), ("2-0", event("e2", at=NOW - 86_400), "toys")], NOW)
+    assert client.zcard("views:1") == 2
+    state.apply([("3-0", event("e3", at=NOW), "books")], NOW + 1)  # the first of them is older than seven days by now
+    assert client.zrange("views:1", 0, -1) == [b"e2|toys", b"e3|books"]
+    for key in ("views:1", "updates:1"):
+        assert WEEK < client.ttl(key) <= WEEK + 86_400
 
 
 def test_only_the_newest_clicks_are_kept(client: redis.Redis, state: VisitorState) -> None:

@@ -155,6 +155,19 @@ def test_live_visitors_need_not_be_registered(store: Any) -> None:
     fs.push_recent_clicks(store, [])
 
 
+def test_clicks_of_many_visitors_are_read_at_once(settings: Settings, store: Any, valkey: Any) -> None:
+    write_day(settings, DAY_1, "books", "tools")
+    fs.materialize(settings, DAY_1, DAY_1 + DAY, store=store)  # visitor 2 is registered, and has no clicks
+    fs.push_recent_clicks(store, [clicks(("toys", 5), ("toys", 5), at=DAY_1, user_id="guest")])
+    assert fs.read_recent_clicks(store, ["guest", "1", "nobody", "2"]) == {
+        "guest": [("toys", 5), ("toys", 5)], "1": [("books", DAY_1 + 99), ("tools", DAY_1 + 100)], "nobody": [], "2": []}
+    assert fs.read_recent_clicks(store, []) == {}
+    (key,) = (key for key in valkey.client(0).keys("*") if b"guest" in key)
+    names = [name for name, value in valkey.client(0).hgetall(key).items() if b"toys" in value]
+    valkey.client(0).hdel(key, *names)
+    assert fs.read_recent_clicks(store, ["guest"]) == {"guest": []}  # times alone say nothing
+
+
 def offline_bytes(settings: Settings) -> dict[str, bytes]:
     root = settings.home / "feast" / "offline"
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
@@ -257,21 +270,22 @@ def test_the_serving_environment_reads_online(settings: Settings, store: Any) ->
     fs.push_recent_clicks(store, [clicks(("toys", DAY_1), ("books", DAY_1 + 9), at=DAY_1 + 9, user_id="2")])
     program = ("import json, sys\n"
                "import numpy\n"
-               "from recsys_assets.lib.feature_store import RecentClicks, open_store, push_recent_clicks\n"
+               "from recsys_assets.lib.feature_store import RecentClicks, open_store, push_recent_clicks, read_recent_clicks\n"
                "from recsys_assets.settings import get_settings\n"
                "store = open_store(get_settings(), online_only=True, timeout_ms=2000)\n"
                f"push_recent_clicks(store, [RecentClicks('3', ['tools'] * 2, [7, {DAY_1}], {DAY_1})])\n"
                f"rows = [{{'user_id': '2'}}, {{'user_id': '3'}}]\n"
                f"answer = store.get_online_features({FEATURES!r}, entity_rows=rows).to_dict()\n"
                "loaded = [name for name in ('duckdb', 'polars') if name in sys.modules]\n"
-               "print(json.dumps([answer, loaded, numpy.__version__[:2]]))\n")
+               "clicks = read_recent_clicks(store, ['3', '9'])\n"
+               "print(json.dumps([answer, loaded, numpy.__version__[:2], clicks]))\n")
     done = subprocess.run([settings.serving_python, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True,
                           env={**os.environ, **settings.environment()}, check=False)
     assert done.returncode == 0, done.stderr
     answer = {"user_id": ["2", "3"], "age": [40.0, None], "gender": ["M", None],
               "recent_categories": [["toys", "books"], ["tools", "tools"]],
               "recent_timestamps": [[DAY_1, DAY_1 + 9], [7, DAY_1]]}
-    assert json.loads(done.stdout) == [answer, [], "1."]
+    assert json.loads(done.stdout) == [answer, [], "1.", {"3": [["tools", 7], ["tools", DAY_1]], "9": []}]
     assert online(store, "3")["recent_timestamps"] == [7, DAY_1]
 
 

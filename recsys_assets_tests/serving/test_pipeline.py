@@ -50,12 +50,14 @@ def ids(answer) -> list[str]:
 
 
 def by_hand(user: list[int], age: float, device: int, clock: list[float], seen: set[int] = frozenset(),
-            clicks: int = 0, hours: float = 24.0):
-    """Ordered ids and scores out of the weights and tables alone."""
+            week: tuple[str, ...] = (), day: tuple[str, ...] = (), hours: float = 24.0):
+    """Ordered ids and scores out of the weights and tables alone; week and day: the categories of the clicks."""
     weights, table = tiny_payload.weights(), tiny_payload.embedding_table()
-    cont = [(age - 40.25) / 12.5, np.log1p(clicks), hours / 24, *clock]
-    query = np.array([*user, device, *cont]) @ weights["query_tower"]
-    candidates = [n for n in np.argsort(-(tiny_payload.item_vectors() @ query)) if n not in seen][:30]
+    cont = [(age - 40.25) / 12.5, np.log1p(len(day)), hours / 24, np.log1p(len(week)), *clock]
+    history = [clicks.count(name) for clicks in (week, day) for name in (None, None, None, *tiny_payload.CATEGORIES)]
+    query = np.array([*user, device, *cont, *history]) @ weights["query_tower"]
+    products = tiny_payload.item_vectors() @ (query / np.linalg.norm(query))
+    candidates = [n for n in np.argsort(-products) if n not in seen][:30]
     vocabulary = {name: {v: 3 + n for n, v in enumerate(values)}
                   for name, values in tiny_payload.transforms()["vocabulary"].items()}
     scores = []
@@ -63,8 +65,12 @@ def by_hand(user: list[int], age: float, device: int, clock: list[float], seen: 
         item = tiny_payload.items()[ITEM_IDS[n]]
         codes = [vocabulary[name][item[name]] for name in ("category_l1", "category_l2", "item_gender")]
         price = (np.log(item["price"]) - 3.5) / 1.25
-        row = [*user, device, 3 + n, *codes, *cont, price, np.log1p(item["item_clicks"]), *table[3 + n]]
-        scores.append(1 / (1 + np.exp(-(np.array(row) @ weights["dlrm_ranking"])[0])))
+        c7, c24 = (clicks.count(item["category_l1"]) for clicks in (week, day))
+        affinity = [c7 / (len(week) + 2), c24 / (len(day) + 1), np.log1p(c7), np.log1p(c24)]
+        row = [*user, device, 3 + n, *codes, *cont, price, np.log1p(item["item_clicks"]), *affinity, *table[3 + n]]
+        logit = (np.array(row) @ weights["dlrm_ranking"])[0]
+        logit += tiny_payload.RETRIEVAL_WEIGHT * (products[n] - products[candidates[0]])
+        scores.append(1 / (1 + np.exp(-logit)))
     best = np.argsort(-np.array(scores), kind="stable")[:TOPK]
     return [ITEM_IDS[candidates[b]] for b in best], [scores[b] for b in best]
 
@@ -88,10 +94,26 @@ def test_cold_visitor_by_hand_with_seen_items_and_a_live_category(pipeline, shop
     now = float(valkey.client().time()[0])
     bloom.add_commands(commands, "new", ["item-03", "item-11"], bloom.day_of(now), shop.settings.seen_days)
     commands.execute()
-    tiny_store.write_clicks(shop.store, "new", ("books", AS_OF - 1), ("tools", AS_OF), ("tools", AS_OF + 79_200))
+    tiny_store.write_clicks(shop.store, "new", ("beauty", AS_OF - 7 * 86_400), ("books", AS_OF - 1), ("tools", AS_OF),
+                            ("tools", AS_OF + 79_200))
     answer = pipeline.run(request("new", "mobile", AS_OF + 86_400))
     friday = [*CLOCK[:2], float(np.sin(2 * np.pi * 4 / 7)), float(np.cos(2 * np.pi * 4 / 7))]
-    assert ids(answer) == by_hand([2, 2, 5, 5], 40.25, 3, friday, seen={3, 11}, clicks=2, hours=2.0)[0]
+    expected_ids, expected_scores = by_hand([2, 2, 5, 5], 40.25, 3, friday, seen={3, 11}, hours=2.0,
+                                            week=("books", "tools", "tools"), day=("tools", "tools"))
+    assert ids(answer) == expected_ids
+    np.testing.assert_allclose(answer["ordered_scores"], expected_scores, atol=1e-5)
+
+
+def test_the_list_follows_the_category_clicked_last_week(pipeline, shop):
+    """Clicks of before the 24 hours: they change the answer, and no longer so when seven days have passed."""
+    answers = {}
+    for user_id, category in (("books-reader", "books"), ("smith", "tools")):
+        tiny_store.write_clicks(shop.store, user_id, *[(category, AS_OF - 2 * 86_400 + n) for n in range(9)])
+        answers[user_id] = pipeline.run(request(user_id, "mobile"))["ordered_scores"].tobytes()
+    answers["nobody"] = pipeline.run(request("nobody", "mobile"))["ordered_scores"].tobytes()
+    assert len(set(answers.values())) == 3
+    later = AS_OF + 7 * 86_400
+    assert ids(pipeline.run(request("smith", "mobile", later))) == ids(pipeline.run(request("nobody", "mobile", later)))
 
 
 def test_a_cold_visitors_list_changes_with_device_and_hour(pipeline):

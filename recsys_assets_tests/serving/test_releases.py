@@ -59,7 +59,8 @@ class Generation:
              "image": "i1.png" if i == "i1" else ""} for i in sorted(ITEMS)])
         images = pl.DataFrame({"image": ["i1.png"], "content": [b"png"]})
         vocabulary = {columns.ITEM_ID: ITEMS, columns.USER_ID: ["ann", "bob"]}
-        transforms = {"vocabulary": vocabulary, "cardinality": {columns.ITEM_ID: 6}, "mean_age": 33.5, "tag": tag}
+        transforms = {"vocabulary": vocabulary, "cardinality": {columns.ITEM_ID: 6, columns.CATEGORY_L1: 4},
+                      "mean_age": 33.5, "tag": tag}
         self.raw_items = artifact(store, "raw/items", items__parquet=items.write_parquet,
                                   images__parquet=images.write_parquet)
         self.workflows = artifact(store, "features/workflows", {"items": self.raw_items},
@@ -108,7 +109,8 @@ def test_a_full_release_holds_everything(store, settings):
     assert content(built, "models/filter_seen_items/popularity.json") == [5, 3, 4]  # i2, i3, then i1 that nobody took
     assert content(built, "models/item_id_decoder/item_ids.json") == ITEMS
     assert content(built, "models/softmax_sampling/sampling.json") == {
-        "ranking_topk": 2, "diversity_mode": False, "temperature": 20.0}
+        "ranking_topk": 2, "diversity_mode": False, "temperature": 20.0, "retrieval_weight": settings.retrieval_weight}
+    assert content(built, "models/query_tower/history.json") == {"width": 8}  # a category and the three rows before it
     assert content(built, "models/feast_user_lookup/user_defaults.json") == {"mean_age": 33.5}
     snapshot = content(built, "models/feast_item_lookup/items.json")
     assert snapshot["i1"] == {"category_l1": "c", "category_l2": "s", "item_gender": "Any", "price": 9.5, "item_clicks": 0.0}
@@ -155,8 +157,11 @@ def test_the_same_parts_give_the_same_release(store, settings):
     assert generation.release(settings, gate=FAILED).partition == "000002"  # another verdict is another release
     assert generation.release(settings, item_clicks={"i2": 5.0}).partition == "000003"
     tuned = generation.tuned("one")
+    weighted = generation.release(settings.model_copy(update={"retrieval_weight": 0.5}))
+    assert weighted.partition == "000004"
+    assert content(weighted, "models/softmax_sampling/sampling.json")["retrieval_weight"] == 0.5
     tune = [build_fine_tune_release(store, day=DAY, base=first, gate=PASSED, **tuned).partition for _ in range(2)]
-    assert tune == ["000004", "000004"]
+    assert tune == ["000005", "000005"]
 
 
 def test_parts_of_two_generations_are_refused(store, settings):

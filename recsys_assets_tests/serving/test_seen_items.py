@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys_assets.serving import bloom
-from recsys_assets.serving.stage import StageFileCorrupt
+from recsys_assets.serving.stage import StageFileCorrupt, StageInputInvalid
 from recsys_assets.serving.stages.catalogue import UnknownItemIndex
 from recsys_assets.serving.stages.seen_items import FilterSeenItems
 from recsys_assets.serving.stores import Breaker, visitor_client
@@ -38,11 +38,22 @@ def see(valkey, user_id: str, indices: list[int], at: float = NOW) -> None:
             client.setbit(bloom.seen_key(user_id, bloom.day_of(at)), int(bit), 1)
 
 
+def similarity(index: int) -> float:
+    """Of a candidate with its place in the catalogue, so that a kept one tells whether it kept its own."""
+    return index / 64
+
+
 def ask(stage: FilterSeenItems, candidates: list[int], user_id: str = "u") -> tuple[list[int], int]:
-    found = stage.run({"user_id": np.array([user_id], dtype=object), "candidates": np.array(candidates, dtype=np.int32)})
+    """kept and filter_degraded; every candidate kept has its own similarity, every other item the smallest."""
+    given = {"user_id": np.array([user_id], dtype=object), "candidates": np.array(candidates, dtype=np.int32),
+             "candidate_similarity": np.array([similarity(index) for index in candidates], dtype=np.float32)}
+    stage.check_inputs(given)
+    found = stage.run(given)
     for spec in stage.outputs:
         spec.check(found[spec.name])
-    return found["kept"].tolist(), int(found["filter_degraded"][0])
+    kept, least = found["kept"].tolist(), min(map(similarity, candidates), default=0.0)
+    assert found["kept_similarity"].tolist() == [similarity(k) if k in candidates else least for k in kept]
+    return kept, int(found["filter_degraded"][0])
 
 
 def test_seen_items_go_and_the_order_stays(settings, valkey):
@@ -127,6 +138,12 @@ def test_a_key_of_the_wrong_type_degrades_that_visitor_only(settings, valkey):
 def test_an_index_outside_the_catalogue_is_refused(settings, index):
     with pytest.raises(UnknownItemIndex, match=f"candidates holds {index}; items have 3 to 22"):
         ask(stage_on(settings), [3, index])
+
+
+def test_similarities_must_match_their_candidates(settings):
+    with pytest.raises(StageInputInvalid, match="candidate_similarity must be as many as candidates, got 1 and 2"):
+        stage_on(settings).run({"user_id": np.array(["u"], dtype=object), "candidates": np.array([3, 4], dtype=np.int32),
+                                "candidate_similarity": np.zeros(1, np.float32)})
 
 
 @pytest.mark.parametrize("popularity", [[3, 3], [2], [43], [-1]])

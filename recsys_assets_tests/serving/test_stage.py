@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -61,10 +63,11 @@ def test_a_directory_without_digests_is_refused(tmp_path):
 
 def test_every_stage_verifies_before_it_opens(version, tmp_path_factory):
     directory = tmp_path_factory.mktemp("sampling")
-    (directory / "sampling.json").write_text('{"ranking_topk": 1, "diversity_mode": false, "temperature": 1.0}')
+    sampling = {"ranking_topk": 1, "diversity_mode": False, "temperature": 1.0, "retrieval_weight": 3.0}
+    (directory / "sampling.json").write_text(json.dumps(sampling))
     write_files_json(directory)
     assert SoftmaxSampling.load(directory, None, 1).name == "softmax_sampling"
-    (directory / "sampling.json").write_text('{"ranking_topk": 2, "diversity_mode": false, "temperature": 1.0}')
+    (directory / "sampling.json").write_text(json.dumps({**sampling, "ranking_topk": 2}))
     with pytest.raises(StageFileCorrupt, match=r"sampling\.json differs"):
         SoftmaxSampling.load(directory, None, 1)
 

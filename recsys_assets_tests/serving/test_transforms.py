@@ -7,7 +7,14 @@ import zlib
 import numpy as np
 import pytest
 
-from recsys_assets.serving.transforms import Transforms, TransformsInvalid, Vocabulary, clock_features
+from recsys_assets.serving.transforms import (
+    Transforms,
+    TransformsInvalid,
+    Vocabulary,
+    affinity,
+    clock_features,
+    history_counts,
+)
 from recsys_assets_tests.serving.tiny_payload import transforms
 
 
@@ -42,15 +49,40 @@ def test_buckets_count_the_boundaries_at_or_below(compiled):
 
 
 def test_user(compiled):
-    cat, cont = compiled.user(np.array(["user-2", "F", "tools"], dtype=object), np.array([35, 3, 1.5], dtype=np.float32))
+    cat, cont = compiled.user(np.array(["user-2", "F", "tools"], dtype=object), np.array([35, 3, 1.5, 9], dtype=np.float32))
     assert cat.tolist() == [5, 4, 5, 5] and cat.dtype == np.int32
-    assert cont.tolist() == np.float32([(35 - 40.25) / 12.5, math.log(4), 1.5 / 24]).tolist() and cont.dtype == np.float32
+    expected = [(35 - 40.25) / 12.5, math.log(4), 1.5 / 24, math.log(10)]
+    assert cont.tolist() == np.float32(expected).tolist() and cont.dtype == np.float32
 
 
 def test_masked_user_is_out_of_vocabulary_with_the_mean_age(compiled):
-    cat, cont = compiled.user(np.array(["-1"] * 3, dtype=object), np.array([np.nan, 0, 24], dtype=np.float32))
+    cat, cont = compiled.user(np.array(["-1"] * 3, dtype=object), np.array([np.nan, 0, 24, 0], dtype=np.float32))
     assert cat.tolist() == [2, 2, 2, 3 + 2]  # 40.25 lies in bucket 3
-    assert cont.tolist() == [0.0, 0.0, 1.0]
+    assert cont.tolist() == [0.0, 0.0, 1.0, 0.0]
+
+
+def test_history_counts_the_latest_clicks_of_each_category(compiled):
+    clicks = ["beauty", "books", "tools", "books", "unheard-of", "books"]  # footwear 3, books 4, tools 5, beauty 6
+    found = compiled.history(np.array(clicks, dtype=object), np.array([40, 2, 1, 5], np.float32))
+    assert found.reshape(2, 7).tolist() == [[0, 0, 1, 0, 3, 1, 0], [0, 0, 1, 0, 1, 0, 0]]
+    assert found.dtype == np.float32 and len(found) == compiled.history_width == 14
+    # masked, though the clicks are known: it counts none; so does a visitor who has none
+    for none in (clicks, []):
+        assert compiled.history(none, np.array([40, 0, 24, 0], np.float32)).tolist() == [0.0] * 14
+
+
+@pytest.mark.parametrize(("n7", "n24"), [(3, 0), (1, 2), (2, -1), (-1, -1)])
+def test_a_history_that_contradicts_itself_is_refused(n7, n24):
+    with pytest.raises(TransformsInvalid, match=f"needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, got {n24}, {n7} and 2"):
+        history_counts(Vocabulary("category_l1", ["a"]), ["a", "a"], n7, n24)
+
+
+def test_affinity_by_hand():
+    counts = [np.array(values, np.float32) for values in ([0, 3, 200], [0, 1, 0], [0, 8, 200], [0, 1, 199])]
+    found = affinity(*counts)
+    expected = [[0, 0, 0, 0], [3 / 10, 1 / 2, math.log(4), math.log(2)], [200 / 202, 0, math.log(201), 0]]
+    assert found.tolist() == np.float32(expected).tolist() and found.dtype == np.float32
+    assert affinity(*(values[:0] for values in counts)).shape == (0, 4)
 
 
 # golden: 2025-10-09T08:53:20Z is a Thursday (3), 1970-01-01T00:00Z too, 2026-02-28T23:59:59Z a Saturday (5)

@@ -74,6 +74,7 @@ REQUESTS = [
     {"user_id": "user-5", "timestamp": AS_OF + 3_600},
     {"user_id": "seen", "device_type": "mobile", "timestamp": AS_OF},
     {"user_id": "live", "device_type": "toaster", "timestamp": AS_OF},
+    {"user_id": "weekly", "device_type": "mobile", "timestamp": AS_OF},
     {"user_id": "nobody", "device_type": "mobile", "timestamp": AS_OF},
     {"user_id": "ü:*", "device_type": "", "timestamp": 0},
 ]
@@ -85,6 +86,8 @@ def test_the_ensemble_equals_the_stages_in_one_process_to_the_bit(shop, valkey):
     bloom.add_commands(commands, "seen", tiny_payload.ITEM_IDS[:25], bloom.day_of(now), shop.settings.seen_days)
     commands.execute()
     tiny_store.write_clicks(shop.store, "live", ("tools", AS_OF - 4_000), ("books", AS_OF - 60))
+    weekly = [(name, AS_OF - 200_000 + n) for n, name in enumerate(("beauty", "ünheard") * 120)]  # more than count
+    tiny_store.write_clicks(shop.store, "weekly", *weekly)
     pipeline = Pipeline.load(shop.payload, shop.settings, VERSIONS)
     answers = set()
     for values in REQUESTS:

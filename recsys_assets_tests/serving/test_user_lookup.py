@@ -33,20 +33,31 @@ def lookup(shop, valkey):
     return FeastUserLookup(OnlineFeatures.open(shop.settings, shop.settings.store_timeout_ms), MEAN_AGE)
 
 
-COLD = (0.0, 24.0)  # clicks_24h and hours_since_click of a visitor without any
+COLD = (0.0, 24.0, 0.0)  # clicks_24h, hours_since_click and clicks_7d of a visitor without any
+DAY = 86_400
 
 
 def ask(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> tuple[list[str], float, int]:
     """user_raw, age and user_degraded of a visitor without recent clicks."""
-    raw, (age, *activity), degraded = ask_all(stage, user_id, now)
-    assert tuple(activity) == COLD
-    return raw, age, degraded
+    found = look_up(stage, user_id, now)
+    age, *activity = found["user_numbers"].tolist()
+    assert tuple(activity) == COLD and found["user_history_raw"].tolist() == []
+    return found["user_raw"].tolist(), age, int(found["user_degraded"][0])
 
 
-def ask_all(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> tuple[list[str], list[float], int]:
+def look_up(stage: FeastUserLookup, user_id: str, now: int) -> dict[str, np.ndarray]:
     found = stage.run({"user_id": np.array([user_id], dtype=object), "context_timestamp": np.array([now])})
     for spec in stage.outputs:
         spec.check(found[spec.name])
+    return found
+
+
+def history(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> list[str]:
+    return look_up(stage, user_id, now)["user_history_raw"].tolist()
+
+
+def ask_all(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> tuple[list[str], list[float], int]:
+    found = look_up(stage, user_id, now)
     return found["user_raw"].tolist(), found["user_numbers"].tolist(), int(found["user_degraded"][0])
 
 
@@ -66,12 +77,34 @@ def test_half_known_visitor_keeps_the_id(lookup, shop):
 @pytest.mark.parametrize(("user_id", "known", "age"), [("user-1", ["user-1", "M"], 29.0), ("nobody", ["-1", "-1"], MEAN_AGE)])
 def test_recent_clicks_count_at_the_moment_of_the_request(lookup, shop, user_id, known, age):
     tiny_store.write_clicks(shop.store, user_id, ("books", AS_OF - 7_200), ("tools", AS_OF - 3_600), ("tools", AS_OF + 10))
-    assert ask_all(lookup, user_id, AS_OF + 3_610) == ([*known, "tools"], [age, 3.0, 1.0], 0)
+    assert ask_all(lookup, user_id, AS_OF + 3_610) == ([*known, "tools"], [age, 3.0, 1.0, 3.0], 0)
     # the click of the very second does not count, nor does a later one: a clock that lags behind the event
-    assert ask_all(lookup, user_id, AS_OF + 10) == ([*known, "tools"], [age, 2.0, float(np.float32(3_610 / 3_600))], 0)
-    assert ask_all(lookup, user_id, AS_OF - 3_600) == ([*known, "books"], [age, 1.0, 1.0], 0)
-    assert ask_all(lookup, user_id, AS_OF + 10 + 86_400) == ([*known, "tools"], [age, 1.0, 24.0], 0)
-    assert ask_all(lookup, user_id, AS_OF + 10 + 86_401) == ([*known, "-1"], [age, *COLD], 0)
+    assert ask_all(lookup, user_id, AS_OF + 10) == ([*known, "tools"], [age, 2.0, float(np.float32(3_610 / 3_600)), 2.0], 0)
+    assert ask_all(lookup, user_id, AS_OF - 3_600) == ([*known, "books"], [age, 1.0, 1.0, 1.0], 0)
+    assert ask_all(lookup, user_id, AS_OF + 10 + DAY) == ([*known, "tools"], [age, 1.0, 24.0, 3.0], 0)
+    assert ask_all(lookup, user_id, AS_OF + 10 + DAY + 1) == ([*known, "-1"], [age, 0.0, 24.0, 3.0], 0)
+    assert ask_all(lookup, user_id, AS_OF + 11 + 7 * DAY) == ([*known, "-1"], [age, *COLD], 0)
+
+
+def test_the_history_is_of_seven_days_oldest_first(lookup, shop):
+    tiny_store.write_clicks(shop.store, "user-1", ("beauty", AS_OF - 7 * DAY - 1), ("books", AS_OF - 7 * DAY),
+                            ("tools", AS_OF - DAY - 1), ("books", AS_OF - DAY), ("footwear", AS_OF - 1),
+                            ("beauty", AS_OF), ("beauty", AS_OF + 9))
+    assert history(lookup, "user-1") == ["books", "tools", "books", "footwear"]
+    clicks_24h, _, clicks_7d = ask_all(lookup, "user-1")[1][1:]
+    assert (clicks_24h, clicks_7d) == (2.0, 4.0)  # the last two of the four are of the 24 hours
+    assert history(lookup, "user-1", AS_OF + 1) == ["tools", "books", "footwear", "beauty"]
+    assert history(lookup, "nobody") == []
+
+
+def test_of_many_clicks_the_latest_200_count(lookup, shop):
+    """150 of yesterday and before, 180 of today: 200 of them are looked at, whatever is stored."""
+    old = [("books", AS_OF - DAY - 150 + n) for n in range(150)]
+    tiny_store.write_clicks(shop.store, "user-1", *old, *[("tools", AS_OF - 180 + n) for n in range(180)])
+    assert history(lookup, "user-1") == ["books"] * 20 + ["tools"] * 180
+    assert ask_all(lookup, "user-1")[1] == [29.0, 180.0, float(np.float32(1 / 3_600)), 200.0]
+    tiny_store.write_clicks(shop.store, "user-2", *[("tools", AS_OF - 250 + n) for n in range(250)])
+    assert history(lookup, "user-2") == ["tools"] * 200 and ask_all(lookup, "user-2")[1][1] == 200.0
 
 
 def test_anonymous_visitors_share_nothing(lookup, shop):

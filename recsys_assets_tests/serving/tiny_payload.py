@@ -18,7 +18,9 @@ from recsys_assets.settings import PROJECT_ROOT, Settings
 ITEM_IDS = [f"item-{n:02d}" if n != 20 else "ítem:20" for n in range(40)]
 USERS = {f"user-{n}": {"age": 20.0 + 9 * n, "gender": "FM"[n % 2]} for n in range(6)}
 CATEGORIES = ["footwear", "books", "tools", "beauty"]
+WIDTH = 2 * (VOCABULARY_START + len(CATEGORIES))  # of a visitor's clicks by category
 TOPK = 10
+RETRIEVAL_WEIGHT = 1.5
 
 # The training environment holds onnx; the models are linear, so that their answers can be checked by numpy.
 _BUILD_ONNX = """
@@ -39,9 +41,9 @@ def build(name, inputs, output, output_shape, tail):
                          [nh.from_array(weights[name], "w"), nh.from_array(np.array([-1]), "flat")])
     save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), str(target / (name + ".onnx")))
 
-build("query_tower", [("cat", T.INT32, 5), ("cont", T.FLOAT, 7)], "embedding", ["N", 64],
+build("query_tower", [("cat", T.INT32, 5), ("cont", T.FLOAT, 8), ("history", T.FLOAT, 14)], "embedding", ["N", 64],
       [h.make_node("LpNormalization", ["y"], ["embedding"], axis=1, p=2)])
-build("dlrm_ranking", [("cat", T.INT32, 9), ("cont", T.FLOAT, 9), ("embeddings", T.FLOAT, 128)], "score", ["N"],
+build("dlrm_ranking", [("cat", T.INT32, 9), ("cont", T.FLOAT, 14), ("embeddings", T.FLOAT, 128)], "score", ["N"],
       [h.make_node("Sigmoid", ["y"], ["p"]), h.make_node("Reshape", ["p", "flat"], ["score"])])
 """
 
@@ -68,8 +70,8 @@ def items() -> dict[str, dict[str, Any]]:
 def weights() -> dict[str, np.ndarray]:
     """Weights of the two linear models; small, so that no score saturates."""
     random = np.random.default_rng(5)
-    return {"query_tower": random.normal(0, 0.1, (12, 64)).astype(np.float32),
-            "dlrm_ranking": random.normal(0, 0.03, (146, 1)).astype(np.float32)}
+    return {"query_tower": random.normal(0, 0.1, (13 + WIDTH, 64)).astype(np.float32),
+            "dlrm_ranking": random.normal(0, 0.03, (151, 1)).astype(np.float32)}
 
 
 def item_vectors() -> np.ndarray:
@@ -103,7 +105,9 @@ def write_models(folder: Path, settings: Settings) -> None:
         "filter_seen_items": {"item_ids.json": ITEM_IDS, "popularity.json": list(range(42, 22, -1))},
         "feast_item_lookup": {"items.json": items(), "item_ids.json": ITEM_IDS, "transforms.json": transforms()},
         "nvt_item_transform": {"transforms.json": transforms()},
-        "softmax_sampling": {"sampling.json": {"ranking_topk": TOPK, "diversity_mode": False, "temperature": 20.0}},
+        "softmax_sampling": {"sampling.json": {"ranking_topk": TOPK, "diversity_mode": False, "temperature": 20.0,
+                                               "retrieval_weight": RETRIEVAL_WEIGHT}},
+        "query_tower": {"history.json": {"width": WIDTH}},
         "item_id_decoder": {"item_ids.json": ITEM_IDS},
     }
     for model in STAGES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -42,7 +43,8 @@ def workflows(workflows_and_log: tuple[StepRun, str]) -> StepRun:
 @pytest.fixture(scope="session")
 def datasets(shop: Shop, workflows: StepRun) -> StepRun:
     return run_step("make_datasets", shop.folder, {
-        "workflows": workflows.output, "train": shop.masked, "valid": shop.features[TRAIN_DAYS:], "items": shop.items})
+        "workflows": workflows.output, "train": shop.masked, "valid": shop.features[TRAIN_DAYS:], "history": shop.features,
+        "items": shop.items})
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +70,15 @@ def dlrm(shop: Shop, model_inputs: dict[str, Path]) -> StepRun:
 
 @pytest.fixture(scope="session")
 def day_rows(shop: Shop, datasets: StepRun) -> Path:
-    """The newest day as the platform hands it over: transformed, 70 % to train on, 30 % held out."""
+    """The newest days as the platform hands them over: transformed, 70 % to train on, 30 % held out, each with its click histories."""
     rows = pl.read_parquet(datasets.output / "valid" / "*.parquet").drop(c.TIMESTAMP)
+    history, folder = np.load(datasets.output / "valid_history.npy"), shop.folder / "rows"
     cut = len(rows) * 7 // 10
-    folder = write(rows[:cut], shop.folder / "rows", "train.parquet")
-    return write(rows[cut:], folder, "holdout.parquet")
+    clicked = int(rows[:cut][c.CLICK].sum())
+    for name, part, counts in (("train", rows[:cut], history[:clicked]), ("holdout", rows[cut:], history[clicked:])):
+        write(part, folder, f"{name}.parquet")
+        np.save(folder / f"{name}_history.npy", counts)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ USERS, ITEMS, CATEGORIES = 300, 60, 6
 TRAIN_DAYS, VALID_DAYS = 9, 3
 ROWS_A_DAY = 700
 FIRST_DAY = 1_790_000_000 // 86_400 * 86_400
+COUNTS = (c.CLICKS_24H, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)
 UNSEEN_USER = "user-never-seen"  # in the first validation row
 TRAINING_PYTHON = Settings().training_python
 
@@ -72,7 +73,7 @@ def run_step_under_pipes(name: str, folder: Path, inputs: dict[str, Any]) -> tup
 @dataclass(frozen=True)
 class Shop:
     folder: Path
-    features: list[Path]  # train days, then validation days
+    features: list[Path]  # train days, then validation days; each with the day's click_history.parquet
     masked: list[Path]
     items: Path
 
@@ -88,14 +89,26 @@ def catalogue(random: np.random.Generator) -> pl.DataFrame:
     })
 
 
-def day_of_features(random: np.random.Generator, items: pl.DataFrame, day: int) -> pl.DataFrame:
-    """ROWS_A_DAY exposures; visitors click on what belongs to the category that they like."""
+def clicks_before(user: np.ndarray, shown: np.ndarray, day: int) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
+    """Categories of each row's clicks before it, most of them what the visitor likes; their number of 7 days and of 24 hours."""
+    random = np.random.default_rng([3, day])
+    n24 = np.where(shown, 1 + user % 9, 0)
+    n7 = n24 + user % 5 * 3
+    liked = random.random((len(user), n7.max())) < 0.7
+    category = np.where(liked, user[:, None] % CATEGORIES, random.integers(0, CATEGORIES, liked.shape))
+    return [[f"cat-{k}" for k in row[:n]] for row, n in zip(category, n7, strict=True)], n7, n24
+
+
+def day_of_features(random: np.random.Generator, items: pl.DataFrame, day: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """ROWS_A_DAY exposures, and the click histories of the clicked ones; visitors click on the category that they like."""
     user = random.integers(0, USERS, ROWS_A_DAY)
     item = random.choice(ITEMS, ROWS_A_DAY, p=np.arange(1, ITEMS + 1) / sum(range(1, ITEMS + 1)))
     likes = user % CATEGORIES
     click = random.random(ROWS_A_DAY) < np.where(item % CATEGORIES == likes, 0.75, 0.06)
     shown = random.random(ROWS_A_DAY) < 0.8  # the rest had no interactions in the last 24 hours
     ages = (18 + user % 60).astype(np.float32)
+    before, n7, n24 = clicks_before(user, shown, day)
+    shelf = [f"cat-{i % CATEGORIES}" for i in item]
     rows = pl.DataFrame({
         c.EVENT_ID: [f"event-{day}-{n}" for n in range(ROWS_A_DAY)],
         c.USER_ID: [f"user-{u}" for u in user],
@@ -106,22 +119,26 @@ def day_of_features(random: np.random.Generator, items: pl.DataFrame, day: int) 
         c.AGE: pl.Series(np.where(user % 25 == 0, np.nan, ages), dtype=pl.Float32).fill_nan(None),
         c.GENDER: [c.GENDERS[u % 2] for u in user],
         c.TOP_CATEGORY: np.where(shown, np.char.add("cat-", likes.astype(str)), c.MISSING),
-        c.CLICKS_24H: np.where(shown, 1 + user % 9, 0),
+        c.CLICKS_24H: n24,
         c.HOURS_SINCE_CLICK: np.where(shown, random.integers(1, 86_400, ROWS_A_DAY) / 3_600, c.LOOK_BACK_HOURS),
         c.ITEM_CLICKS: (item * 7 + day) % 50,
+        c.CLICKS_7D: n7,
+        c.CATEGORY_CLICKS_7D: [names.count(name) for names, name in zip(before, shelf, strict=True)],
+        c.CATEGORY_CLICKS_24H: [names[len(names) - n:].count(name) for names, name, n in zip(before, shelf, n24, strict=True)],
     })
+    history = pl.DataFrame({c.EVENT_ID: rows[c.EVENT_ID], "categories": before}).filter(click)
     return rows.join(items, on=c.ITEM_ID, how="left", maintain_order="left").cast(
-        {name: getattr(pl, kind) for name, kind in c.INTERACTION_FEATURES.items()}).select(list(c.INTERACTION_FEATURES))
+        {name: getattr(pl, kind) for name, kind in c.INTERACTION_FEATURES.items()}).select(list(c.INTERACTION_FEATURES)), history
 
 
 def mask(rows: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
     visitor, device = (pl.Series(random.random(len(rows)) < 0.05) for _ in range(2))
+    nothing = {c.HOURS_SINCE_CLICK: 24.0, **dict.fromkeys(COUNTS, 0.0)}
     return rows.with_columns(
         *[pl.when(visitor).then(pl.lit(c.MISSING)).otherwise(pl.col(name)).alias(name)
           for name in (c.USER_ID, c.GENDER, c.TOP_CATEGORY)],
         pl.when(visitor).then(None).otherwise(pl.col(c.AGE)).alias(c.AGE),
-        pl.when(visitor).then(0.0).otherwise(pl.col(c.CLICKS_24H)).cast(pl.Float32).alias(c.CLICKS_24H),
-        pl.when(visitor).then(24.0).otherwise(pl.col(c.HOURS_SINCE_CLICK)).cast(pl.Float32).alias(c.HOURS_SINCE_CLICK),
+        *[pl.when(visitor).then(value).otherwise(pl.col(name)).cast(pl.Float32).alias(name) for name, value in nothing.items()],
         pl.when(device).then(pl.lit(c.MISSING)).otherwise(pl.col(c.DEVICE_TYPE)).alias(c.DEVICE_TYPE))
 
 
@@ -134,13 +151,16 @@ def write(table: pl.DataFrame, folder: Path, name: str) -> Path:
 def write_shop(folder: Path) -> Shop:
     random = np.random.default_rng(3)
     items = catalogue(random)
-    days = [day_of_features(random, items, day) for day in range(TRAIN_DAYS + VALID_DAYS)]
+    made = [day_of_features(random, items, day) for day in range(TRAIN_DAYS + VALID_DAYS)]
+    days = [rows for rows, _ in made]
     known = pl.int_range(pl.len()) > 0
     first = days[TRAIN_DAYS]  # a visitor nobody has seen, a null and a masked device, all at known places
     days[TRAIN_DAYS] = first.with_columns(
         pl.when(known).then(pl.col(c.USER_ID)).otherwise(pl.lit(UNSEEN_USER)).alias(c.USER_ID),
         pl.when(known).then(pl.col(c.GENDER)).otherwise(None).alias(c.GENDER),
         pl.when(known).then(pl.col(c.DEVICE_TYPE)).otherwise(pl.lit(c.MISSING)).alias(c.DEVICE_TYPE))
+    for n, (_, history) in enumerate(made):
+        write(history, folder / f"features-{99 - n}", "click_history.parquet")
     # folders named against the order of the days: the order must come from the list, not from the names
     return Shop(
         folder,

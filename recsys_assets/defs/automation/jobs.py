@@ -8,8 +8,9 @@ from recsys_assets.dagster_home import LANE
 catalogue = dg.define_asset_job(
     "catalogue", description="Users, items, their embeddings, and the feature store's definitions.",
     selection=dg.AssetSelection.assets(
-        ["raw", "users"], ["raw", "items"], ["embeddings", "text"], ["embeddings", "image_encoder"], ["embeddings", "image"],
-        ["embeddings", "items"], ["feature_store", "definitions"]))
+        ["raw", "users"], ["raw", "items"], ["embeddings", "text"], ["embeddings", "training_catalogue"],
+        ["embeddings", "image_encoder"], ["embeddings", "image"], ["embeddings", "pca"], ["embeddings", "items"],
+        ["feature_store", "definitions"]))
 
 daily_ingest = dg.define_asset_job(
     "daily_ingest", description="One day: raw interactions → features → masked train set.", partitions_def=partitions.daily(),
@@ -26,7 +27,29 @@ full_training = dg.define_asset_job(
     selection=dg.AssetSelection.assets(
         ["features", "workflows"], ["features", "datasets"], ["embeddings", "aligned"], ["feature_store", "mean_age"],
         ["retrieval", "two_tower"], ["retrieval", "item_vectors"], ["retrieval", "faiss_index"], ["retrieval", "popularity"],
-        ["ranking", "dlrm"], ["serving", "onnx_exports"], ["evaluation", "offline"], ["serving", "release"]))
+        ["ranking", "dlrm"], ["serving", "onnx_exports"], ["evaluation", "queries"], ["evaluation", "offline"], ["evaluation", "oracle"],
+        ["serving", "release"]))
+
+evaluation = dg.define_asset_job(
+    "evaluation", description="Whole lists against baselines and the truth, as of a day, and the report.",
+    partitions_def=partitions.as_of(), selection=dg.AssetSelection.assets(
+        ["evaluation", "queries"], ["evaluation", "oracle"], ["evaluation", "baselines"], ["evaluation", "offline"],
+        ["evaluation", "report"]))
+
+evaluation_ablations = dg.define_asset_job(
+    "evaluation_ablations", description="The models trained again, less a part each; evaluation_report then shows what it is worth.",
+    partitions_def=partitions.as_of(), selection=dg.AssetSelection.assets(["evaluation", "ablations"]))
+
+backtest = dg.define_asset_job(
+    "backtest", description="Quality by as-of day: a backfill over days trains and judges a generation for each, without releasing any.",
+    partitions_def=partitions.as_of(), selection=dg.AssetSelection.assets(
+        ["features", "workflows"], ["features", "datasets"], ["embeddings", "aligned"], ["retrieval", "popularity"],
+        ["retrieval", "two_tower"], ["retrieval", "item_vectors"], ["ranking", "dlrm"], ["serving", "onnx_exports"],
+        ["evaluation", "queries"], ["evaluation", "offline"], ["evaluation", "backtest"]))
+
+evaluation_report = dg.define_asset_job(
+    "evaluation_report", description="The report alone, of what was measured before.", partitions_def=partitions.as_of(),
+    selection=dg.AssetSelection.assets(["evaluation", "report"]))
 
 promote = dg.define_asset_job(
     "promote", description="Promote a release (by default the newest whose gate passed) into the running Triton servers.",

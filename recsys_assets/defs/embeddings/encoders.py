@@ -4,19 +4,27 @@ import dagster as dg
 from pydantic import Field
 
 from recsys_assets import compute, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
 
 
+class TrainingCatalogueConfig(BuildConfig):
+    refit_share: float = Field(default=0.2, ge=0, le=1, description="Share of products that are new or changed since the last fit, "
+                               "above which image encoder and PCAs are fitted anew, on today's catalogue; `force` does so at once.")
+
+
 class ImageEncoderConfig(BuildConfig):
-    epochs: int = Field(default=24, ge=1, description="Passes over the catalogue's own image-text pairs.")
+    architecture: str = Field(default="ViT-B-32", description="open_clip's name of the architecture that RECSYS_CLIP_CHECKPOINT holds, "
+                              "where it is a bare weights file; OpenAI's own file is ViT-B-32-quickgelu.")
+    epochs: int = Field(default=24, ge=1, description="Passes over the catalogue's own image-text pairs (no checkpoint configured).")
     max_steps: int = Field(default=240, ge=1, description="Optimizer steps at most: a large catalogue gets fewer passes.")
     batch_size: int = Field(default=64, ge=8, description="Image-text pairs a step; also the number of in-batch negatives.")
 
 
-def _embed(context: dg.AssetExecutionContext, platform: Platform, kind: str, inputs: dict, code: str, write, force: bool,
+def _embed(context: dg.AssetExecutionContext, platform: Platform, kind: str, inputs: dict, code: list[str], write, force: bool,
            params: dict | None = None) -> dg.MaterializeResult:
-    built = platform.build(context, kind, inputs=inputs, code=["recsys_assets.lib.embedding_tables", code], write=write,
-                           params=params, force=force)
+    built = platform.build(context, kind, inputs=inputs, write=write, params=params, force=force,
+                           code=["recsys_assets.lib.embedding_tables", *(f"recsys_assets.lib.{name}" for name in code)])
     return reporting.result(built.artifact, reused=built.reused)
 
 
@@ -27,42 +35,77 @@ def text(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platf
     from recsys_assets.lib import embedding_tables
 
     items = platform.store.current("raw/items")
-    return _embed(context, platform, "embeddings/text", {"items": items}, "recsys_assets.lib.text_embeddings",
+    return _embed(context, platform, "embeddings/text", {"items": items}, ["text_embeddings"],
                   lambda staged: embedding_tables.write_text(items, platform.settings, staged.path, context.log.info),
                   config.force)
 
 
+@dg.asset(key=["embeddings", "training_catalogue"], kinds={"polars"}, deps=[["raw", "items"]])
+def training_catalogue(context: dg.AssetExecutionContext, config: TrainingCatalogueConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: the catalogue. Out: the one that image encoder and PCAs are fitted on: kept until too many products are new."""
+    from recsys_assets.lib import training_catalogue as catalogue
+
+    chosen = catalogue.choose(platform.store, platform.store.current("raw/items"), config.refit_share, config.force)
+    built = platform.build(context, catalogue.KIND, inputs={"items": chosen.items}, code=["recsys_assets.lib.training_catalogue"],
+                           write=lambda staged: catalogue.write(chosen.items, staged.path))
+    return reporting.result(built.artifact, reused=built.reused, extra={
+        "new products": chosen.new, "share of new products": chosen.share, "refit share": config.refit_share, "reason": chosen.reason})
+
+
+def _fitted_on(platform: Platform) -> Artifact:
+    """raw/items of the training catalogue."""
+    return platform.store.open(platform.store.current("embeddings/training_catalogue").manifest["inputs"]["items"])
+
+
 @dg.asset(key=["embeddings", "image_encoder"], kinds={"openclip", "pytorch"}, op_tags=compute.op_tags("GPU_EMBED"),
-          deps=[["raw", "items"]], pool="embedding")
+          deps=[["embeddings", "training_catalogue"]], pool="embedding")
 def image_encoder(context: dg.AssetExecutionContext, config: ImageEncoderConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: pictures and texts. Out: CLIP: the configured checkpoint, or a small one trained on the catalogue's own pairs."""
+    """In: pictures and texts of the training catalogue. Out: CLIP: the configured checkpoint, or a small one trained on them."""
     from recsys_assets.lib import embedding_tables
 
-    items, settings = platform.store.current("raw/items"), platform.settings
-    params = {"checkpoint": settings.clip_checkpoint, "seed": settings.seed, **config.model_dump(exclude={"force"})}
-    return _embed(context, platform, "embeddings/image_encoder", {"items": items}, "recsys_assets.lib.image_encoder",
-                  lambda staged: embedding_tables.write_image_encoder(items, params, staged.path, context.log.info),
+    items, settings = _fitted_on(platform), platform.settings
+    params = embedding_tables.encoder_params(settings, config.architecture, config.model_dump(exclude={"force", "architecture"}))
+    return _embed(context, platform, "embeddings/image_encoder", {"items": items},
+                  ["image_encoder", "clip_checkpoint", "encoder_quality"],
+                  lambda staged: embedding_tables.write_image_encoder(items, params, settings, staged.path, context.log.info),
                   config.force, params)
 
 
 @dg.asset(key=["embeddings", "image"], kinds={"openclip", "pytorch"}, op_tags=compute.op_tags("GPU_EMBED"),
           deps=[["raw", "items"], ["embeddings", "image_encoder"]], pool="embedding")
 def image(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: pictures, the image encoder. Out: one L2-normalised vector an item; a missing picture is zeros, and counted."""
+    """In: pictures, the image encoder. Out: one L2-normalised vector an item, from the cache where the picture is known; a
+    missing picture is zeros, and counted."""
     from recsys_assets.lib import embedding_tables
 
     inputs = {"items": platform.store.current("raw/items"), "encoder": platform.store.current("embeddings/image_encoder")}
-    return _embed(context, platform, "embeddings/image", inputs, "recsys_assets.lib.image_encoder",
-                  lambda staged: embedding_tables.write_image(inputs["items"], inputs["encoder"], staged.path, context.log.info),
+    return _embed(context, platform, "embeddings/image", inputs, ["image_encoder"],
+                  lambda staged: embedding_tables.write_image(**inputs, settings=platform.settings, target=staged.path,
+                                                              log=context.log.info),
                   config.force)
 
 
-@dg.asset(key=["embeddings", "items"], kinds={"numpy"}, deps=[["raw", "items"], ["embeddings", "text"], ["embeddings", "image"]])
-def item_embeddings(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: both embeddings. Out: each by PCA to 64 dimensions, one row an item, with the explained variance and a map."""
+# text and image come first only so that their caches are warm: the PCA reads the training catalogue's vectors there
+@dg.asset(key=["embeddings", "pca"], kinds={"numpy"}, pool="embedding",
+          deps=[["embeddings", "training_catalogue"], ["embeddings", "image_encoder"], ["embeddings", "text"], ["embeddings", "image"]])
+def fitted_pca(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: vectors of the training catalogue. Out: the PCA of texts and of pictures to 64 each, with the explained variance."""
     from recsys_assets.lib import embedding_tables
 
-    inputs = {name: platform.store.current(f"embeddings/{name}") for name in ("text", "image")}
-    inputs["items"] = platform.store.current("raw/items")
-    return _embed(context, platform, "embeddings/items", inputs, "recsys_assets.lib.pca",
+    inputs = {"items": _fitted_on(platform), "encoder": platform.store.current("embeddings/image_encoder")}
+    return _embed(context, platform, "embeddings/pca", inputs, ["pca", "text_embeddings", "image_encoder"],
+                  lambda staged: embedding_tables.write_pca(**inputs, settings=platform.settings, target=staged.path, log=context.log.info),
+                  config.force)
+
+
+@dg.asset(key=["embeddings", "items"], kinds={"numpy"},
+          deps=[["raw", "items"], ["embeddings", "text"], ["embeddings", "image"], ["embeddings", "pca"]])
+def item_embeddings(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: both embeddings, the PCAs. Out: each projected to 64 dimensions, one row an item, with a map of the catalogue."""
+    from recsys_assets.lib import embedding_tables
+
+    store = platform.store
+    inputs = {"items": store.current("raw/items"), "text": store.current("embeddings/text"),
+              "image": store.current("embeddings/image"), "fitted": store.current("embeddings/pca")}
+    return _embed(context, platform, "embeddings/items", inputs, ["pca"],
                   lambda staged: embedding_tables.write_item_embeddings(**inputs, target=staged.path), config.force)

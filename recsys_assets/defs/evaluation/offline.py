@@ -1,38 +1,50 @@
 """What the exported models are worth on days they have not seen, over the whole catalogue."""
 
+import dataclasses
+
 import dagster as dg
 
 from recsys_assets import partitions, reporting
 from recsys_assets.resources import BuildConfig, Platform
 
 KEY = ["evaluation", "offline"]
+KINDS = {"queries": "evaluation/queries", "models": "serving/onnx_exports", "vectors": "retrieval/item_vectors",
+         "popularity": "retrieval/popularity", "aligned": "embeddings/aligned", "workflows": "features/workflows"}
+CODE = [f"recsys_assets.lib.{name}" for name in ("queries", "list_metrics", "generation", "evaluation", "evaluation_report",
+                                                 "batch_transform")] + [
+    f"recsys_assets.serving.{name}" for name in ("transforms", "stages.ordering")]
 
 
 @dg.asset(
     key=KEY, kinds={"onnx", "numpy"}, partitions_def=partitions.as_of(),
-    deps=[["serving", "onnx_exports"], ["retrieval", "item_vectors"], ["retrieval", "popularity"], ["features", "datasets"],
-          ["embeddings", "aligned"], ["features", "workflows"],
+    deps=[*(kind.split("/") for kind in KINDS.values()),
           dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
+    # warnings: whether these models may be released is for the verdict of serving/release to say
     check_specs=reporting.check_specs(
-        KEY, partitions.as_of(), recall_above_popularity="Two-tower recall@100 over the whole catalogue beats popularity's.",
+        KEY, partitions.as_of(), blocking=False,
+        recall_above_popularity="Two-tower recall@100 over the whole catalogue beats popularity's.",
         auc="DLRM's AUC on the validation days is above its floor."),
 )
 def offline(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: exported models, validation days. Out: recall, nDCG, MRR and AUC beside popularity and random, with intervals."""
+    """In: queries, exported models. Out: lists as served and of retrieval alone, the ranker's scores; slices, intervals."""
     from recsys_assets.lib import evaluation_report, gates
 
-    as_of, store = context.partition_key, platform.store
-    kinds = {"models": "serving/onnx_exports", "vectors": "retrieval/item_vectors", "popularity": "retrieval/popularity",
-             "datasets": "features/datasets", "aligned": "embeddings/aligned", "workflows": "features/workflows"}
-    inputs = {role: store.current(kind, as_of) for role, kind in kinds.items()}
-    inputs["days_before"] = store.require(
-        "features/interactions", [partitions.previous_day(day) for day in partitions.validation_days(as_of)])
+    as_of, store, settings = context.partition_key, platform.store, platform.settings
+    days = partitions.validation_days(as_of)
+    inputs = {role: store.current(kind, as_of) for role, kind in KINDS.items()}
+    inputs["features"] = store.require("features/interactions", days)
+    inputs["days_before"] = store.require("features/interactions", [partitions.previous_day(day) for day in days])
+    params = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk, "ranking_topk": settings.ranking_topk,
+              "retrieval_weight": settings.retrieval_weight}
     built = platform.build(
-        context, "evaluation/offline", partition=as_of, inputs=inputs, params={"seed": platform.settings.seed}, force=config.force,
-        code=["recsys_assets.lib.evaluation", "recsys_assets.lib.evaluation_report"],
-        write=lambda staged: evaluation_report.write_report(**inputs, target=staged.path, seed=platform.settings.seed))
+        context, "evaluation/offline", partition=as_of, inputs=inputs, params=params, force=config.force, code=CODE,
+        write=lambda staged: evaluation_report.write_report(**inputs, target=staged.path, **params))
     metrics = built.artifact.metrics
-    recall, baseline = metrics["retrieval"]["recall@100"], metrics["popularity"]["recall@100"]
-    return reporting.result(built.artifact, reused=built.reused, checks=[
-        reporting.check("recall_above_popularity", recall["value"] > baseline["value"], value=recall, threshold=baseline),
-        reporting.check("auc", metrics["ranking"]["auc"] > gates.AUC_FLOOR, value=metrics["ranking"]["auc"], threshold=gates.AUC_FLOOR)])
+    recall, popular, auc = metrics["retrieval"]["recall@100"], metrics["popularity"]["recall@100"], metrics["ranker"]["auc"]
+    # the slices' hundreds of figures stay in the artifact and in a table: the UI plots what one follows
+    shown = {name: metrics[name] for name in evaluation_report.HEADLINE}
+    headline = dataclasses.replace(built.artifact, manifest={**built.artifact.manifest, "metrics": shown})
+    return reporting.result(headline, reused=built.reused, checks=[
+        reporting.check("recall_above_popularity", recall["value"] > popular["value"], value=recall, threshold=popular, blocking=False),
+        reporting.check("auc", auc is None or auc > gates.AUC_FLOOR, value=gates.NO_UNCLICKED if auc is None else auc,
+                        threshold=gates.AUC_FLOOR, blocking=False)])

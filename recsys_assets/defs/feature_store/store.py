@@ -16,14 +16,15 @@ def definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Mat
 
 
 @dg.asset(key=["feature_store", "online"], kinds={"feast", "redis"}, partitions_def=partitions.daily(),
-          deps=[["feature_store", "definitions"], ["features", "interactions"], ["raw", "users"], ["raw", "items"]])
+          deps=[["feature_store", "definitions"], ["raw", "users"], ["raw", "items"],
+                dg.AssetDep(["features", "interactions"], partition_mapping=partitions.look_back_window())])
 def online(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-    """In: users, items, the day's last activity. Out: Feast's online store, as of the day's end; it never goes back in time."""
+    """In: users, items, what visitors did in 7 days. Out: Feast's online store as of the day's end; it never goes back in time."""
     from recsys_assets.lib import feature_tables
 
     day, store = context.partition_key, platform.store
     counts = feature_tables.materialize_online(
-        platform.settings, day, features=store.current("features/interactions", day),
+        platform.settings, store.require("features/interactions", partitions.recent_days(platform.settings, day)),
         users=store.current("raw/users"), items=store.current("raw/items"))
     return dg.MaterializeResult(metadata={"dagster/row_count": sum(counts.values()), **counts})
 

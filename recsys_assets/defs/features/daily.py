@@ -29,12 +29,12 @@ class FeaturesConfig(BuildConfig):
 
 @dg.asset(
     key=["features", "interactions"], kinds={"polars", "parquet"}, partitions_def=partitions.daily(), pool="cpu",
-    deps=[dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.day_and_the_day_before()),
+    deps=[dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.look_back_window()),
           ["raw", "users"], ["raw", "items"]],
     check_specs=[*reporting.check_specs(["features", "interactions"], partitions.daily(), **CHECKS), DRIFT],
 )
 def interaction_features(context: dg.AssetExecutionContext, config: FeaturesConfig, platform: Platform):
-    """In: raw interactions of the day and the day before, users, items. Out: one row an exposure, as of just before it."""
+    """In: raw interactions of the day and the 7 before, users, items. Out: one row an exposure, as of just before it."""
     from recsys_assets.lib import daily_reports, drift, feature_tables, ingestion
 
     day, store, settings = context.partition_key, platform.store, platform.settings

@@ -1,9 +1,13 @@
 """Daily fine-tuning: the champion, warm-started, on the newest day; the item side stays as it is."""
 
+import dataclasses
+
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import compute, partitions, reporting
+from recsys_assets.defs.serving.gate_config import GateConfig
+from recsys_assets.lib import gates
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
 
@@ -14,7 +18,7 @@ class FineTuneConfig(BuildConfig):
 
 
 ROWS_DEPS = [
-    dg.AssetDep(["features", "masked_train"], partition_mapping=partitions.replay_window()), ["features", "interactions"],
+    dg.AssetDep(["features", name], partition_mapping=partitions.replay_window()) for name in ("masked_train", "interactions")
 ]
 
 
@@ -26,7 +30,7 @@ def rows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platf
     day, store = context.partition_key, platform.store
     plan = fine_tuning.plan(platform.settings, store, day)
     inputs = {"champion": plan.base.artifact, "masked": store.require("features/masked_train", plan.training_days),
-              "features": store.current("features/interactions", day)}
+              "features": store.require("features/interactions", plan.training_days)}
     built = platform.build(
         context, "fine_tune/rows", partition=day, inputs=inputs, params={"seed": platform.settings.seed}, force=config.force,
         code=["recsys_assets.lib.fine_tuning", "recsys_assets.lib.batch_transform"],
@@ -65,16 +69,24 @@ def dlrm(context: dg.AssetExecutionContext, config: FineTuneConfig, platform: Pl
 
 @dg.asset(
     key=["fine_tune", "release"], kinds={"triton"}, partitions_def=partitions.daily(),
-    deps=[["fine_tune", "query_tower"], ["fine_tune", "dlrm"], ["fine_tune", "rows"]],
-    check_specs=reporting.check_specs(
-        ["fine_tune", "release"], partitions.daily(),
-        gate="On the day's held-out rows AUC and recall are not below the champion's by more than the tolerance."),
+    deps=[["fine_tune", "query_tower"], ["fine_tune", "dlrm"], ["fine_tune", "rows"], ["raw", "items"],
+          dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.replay_window()),
+          dg.AssetDep(["features", "interactions"], partition_mapping=partitions.replay_window())],
+    check_specs=reporting.gate_specs(["fine_tune", "release"], partitions.daily(),
+                                     {name: gates.GROUPS[name] for name in gates.FINE_TUNE_GROUPS}),
 )
-def release(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-    """In: both tuned models, the champion. Out: a release of the champion's generation with the gate's verdict."""
+def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: both tuned models, the champion, the day's held-out rows. Out: a release of the champion's generation with its verdict."""
     from recsys_assets.lib import release_building
 
-    release = release_building.fine_tuned_release(platform.store, context.partition_key)
+    day, store, settings = context.partition_key, platform.store, platform.settings
+    inputs, limits = release_building.fine_tune_inputs(store, settings, day), config.limits()
+    params = {"seed": settings.seed, "seen_days": settings.seen_days, "retrieval_topk": settings.retrieval_topk,
+              "ranking_topk": settings.ranking_topk, "first_day": partitions.calendar_start(settings).isoformat()}
+    judged = platform.build(
+        context, "fine_tune/verdict", partition=day, inputs=inputs, params={**params, **dataclasses.asdict(limits)},
+        code=release_building.CODE, force=config.force,
+        write=lambda staged: release_building.write_fine_tune_verdict(store, inputs, staged.path, day=day, limits=limits, **params))
+    release = release_building.fine_tuned_release(store, day, judged.artifact)
     verdict = release.metrics["gate"]
-    return reporting.result(release, checks=[
-        reporting.check("gate", verdict["passed"], value=verdict["checks"], threshold="every check passed")])
+    return reporting.result(release, checks=reporting.gate_checks(verdict, gates.by_group(verdict)))

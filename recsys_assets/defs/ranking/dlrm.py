@@ -11,9 +11,21 @@ AUC_FLOOR = 0.6
 
 
 class DlrmConfig(BuildConfig):
-    epochs: int = Field(default=2, ge=1, description="Passes over the masked exposures of the training days.")
+    epochs: int = Field(default=4, ge=1, description="Passes over the masked exposures of the training days, at most.")
     batch_size: int = Field(default=4096, ge=64, description="Rows a step; the reference's 16,384 for data of its size.")
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, description="Of Adam, at the first epoch.")
+    learning_rate_decay: float = Field(default=0.1, gt=0, le=1, description="Share of itself to which the learning rate falls, as a "
+                                       "cosine over all epochs; 1: constant.")
+    negatives_per_positive: int = Field(default=5, ge=1, description="Items drawn for each click where the log holds clicks alone, by "
+                                        "popularity^0.75, never one that the visitor clicked that day.")
+    item_id_dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of the rows shown without their item's id, so that an "
+                                   "item that was never shown is scored by its content.")
+    use_user_id: bool = Field(default=False, description="A table of user ids: it learns single visitors by heart.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of the top MLP's hidden units left out in training.")
+    embedding_l2: float = Field(default=1e-4, ge=0, description="Weight of the squared norm of a row's embeddings in the loss.")
+    held_out: float = Field(default=0.05, ge=0, lt=0.5, description="Share of the training rows by whose log loss epochs are judged; "
+                            "0: train on all, keep the last epoch.")
+    patience: int = Field(default=1, ge=0, description="Epochs without a better log loss after which training ends; 0: never.")
 
 
 @dg.asset(
@@ -27,8 +39,9 @@ def dlrm(context: dg.AssetExecutionContext, config: DlrmConfig, platform: Platfo
          training: TrainingClient) -> dg.MaterializeResult:
     """In: data sets, aligned embeddings. Out: DLRM with both embeddings inside the interaction: checkpoint and ONNX."""
     as_of, store = context.partition_key, platform.store
+    aligned = store.current("embeddings/aligned", as_of)
     inputs = {"datasets": store.current("features/datasets", as_of), "workflows": store.current("features/workflows", as_of),
-              "embeddings": store.current("embeddings/aligned", as_of)}
+              "embeddings": aligned, "item_inputs": aligned}
     built = training.build(context, platform, "ranking/dlrm", "dlrm", partition=as_of, inputs=inputs,
                            params={**config.model_dump(exclude={"force"}), "seed": platform.settings.seed}, force=config.force)
     auc = built.artifact.metrics["auc"]

@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM, RANKER_CATEGORICAL, RANKER_CONTINUOUS
-from recsys_assets.serving.stage import Stage, StageError, StageFileCorrupt, Tensors, TensorSpec
-from recsys_assets.serving.stages.tabular import CONTEXT_CAT, CONTEXT_CONT, USER_CAT, USER_CONT
+from recsys_assets.serving.stage import (
+    Stage,
+    StageError,
+    StageFileCorrupt,
+    StageInputInvalid,
+    Tensors,
+    TensorSpec,
+    read_json,
+)
+from recsys_assets.serving.stages.tabular import CONTEXT_CAT, CONTEXT_CONT, USER_CAT, USER_CONT, USER_HISTORY
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
     import onnxruntime
 
 MODEL = "model.onnx"
+HISTORY = "history.json"
 
 
 class ModelOutputInvalid(StageError):
@@ -57,18 +66,45 @@ class _OnnxStage(Stage):
 
 
 class QueryTower(_OnnxStage):
-    """Visitor and context → query embedding [64]."""
+    """Visitor and context → query embedding [64].
+
+    Args:
+        width: 2·K of the generation's transforms, of ``history.json``: the clicks by category that the model takes.
+    """
 
     name = "query_tower"
-    inputs = (USER_CAT, USER_CONT, CONTEXT_CAT, CONTEXT_CONT)
+    inputs = (USER_CAT, USER_CONT, USER_HISTORY, CONTEXT_CAT, CONTEXT_CONT)
     outputs = (TensorSpec("query_embedding", "FP32", (EMBEDDING_DIM,)), TensorSpec("query_release", "INT64", (1,)))
-    arguments = ("cat", "cont")
+    files = (MODEL, HISTORY)
+    arguments = ("cat", "cont", "history")
+
+    def __init__(self, session: onnxruntime.InferenceSession, version: int, width: int):
+        super().__init__(session, version)
+        self._width = width
+
+    @classmethod
+    def open(cls, directory: Path, settings: Settings, version: int) -> QueryTower:
+        session = open_session(directory / MODEL, cls.arguments)
+        given = read_json(directory / HISTORY)
+        width = given.get("width") if isinstance(given, dict) else None
+        if not isinstance(width, int) or width < 2 or width % 2:
+            raise StageFileCorrupt(f"{directory / HISTORY} needs an even width ≥ 2, got {given}; build the release again")
+        # the model's own width is None or a name where it was exported as one that varies
+        declared = next(tensor.shape for tensor in session.get_inputs() if tensor.name == "history")[-1]
+        if isinstance(declared, int) and declared != width:
+            raise StageFileCorrupt(f"{directory / MODEL} takes a history of {declared} counts, but the transforms give "
+                                   f"{width}; train the query tower on this generation again")
+        return cls(session, version, width)
 
     def run(self, inputs: Tensors) -> Tensors:
+        history = inputs["user_history"]
+        if len(history) != self._width:
+            raise StageInputInvalid(f"user_history must be FP32[{self._width}], got {list(history.shape)}; "
+                                    f"nvt_user_transform and {self.name} must be of one generation")
         cat = np.concatenate([inputs["user_cat"], inputs["context_cat"]])[None]
         cont = np.concatenate([inputs["user_cont"], inputs["context_cont"]])[None]
-        return {"query_embedding": self._predict("embedding", EMBEDDING_DIM, cat=cat, cont=cont),
-                "query_release": self._release}
+        embedding = self._predict("embedding", EMBEDDING_DIM, cat=cat, cont=cont, history=history[None])
+        return {"query_embedding": embedding, "query_release": self._release}
 
 
 class DlrmRanking(_OnnxStage):

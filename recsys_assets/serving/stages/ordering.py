@@ -1,4 +1,4 @@
-"""The final list: highest scores first, or a weighted sample of them, and back to the catalogue's own ids."""
+"""The final list: highest blended scores first, or a weighted sample of them, and back to the catalogue's own ids."""
 
 from __future__ import annotations
 
@@ -13,6 +13,29 @@ from recsys_assets.serving.stages.catalogue import ITEM_IDS, check_indices, read
 from recsys_assets.settings import Settings
 
 SAMPLING = "sampling.json"
+LEAST_PROBABILITY = 1e-7  # keeps the logit of a saturated score finite
+
+
+def blend(scores: np.ndarray, similarity: np.ndarray, weight: float, nearest: np.ndarray | None = None) -> np.ndarray:
+    """The ranker's probabilities, lowered by how much less than the nearest item retrieval found each one.
+
+    Args:
+        scores: [N], click probabilities. similarity: [N], inner products with the query embedding.
+        weight: w ≥ 0, retrieval's part; 0 is the ranker alone.
+        nearest: [N] largest similarity of each one's list, where there are several lists; default: all are one.
+
+    Returns:
+        float64 [N]: sigmoid(logit(score) + w · (similarity − largest similarity)); with w = 0 the scores themselves.
+        The nearest item keeps its probability, all others get less than theirs.
+    """
+    scores = scores.astype(np.float64)
+    if weight == 0 or len(scores) == 0:
+        return scores
+    clipped = np.clip(scores, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    near = similarity.astype(np.float64)
+    nearest = near.max() if nearest is None else nearest.astype(np.float64)
+    with np.errstate(over="ignore"):  # too far away for a float64: 0
+        return 1 / (1 + (1 - clipped) / clipped * np.exp(weight * (nearest - near)))
 
 
 def highest_first(scores: np.ndarray, topk: int) -> np.ndarray:
@@ -29,16 +52,18 @@ def gumbel_top_k(scores: np.ndarray, topk: int, temperature: float, generator: n
 
 
 class SoftmaxSampling(Stage):
-    """Orders N scored candidates and keeps RANKING_TOPK of them."""
+    """Orders N scored candidates by ``blend`` and keeps RANKING_TOPK of them."""
 
     name = "softmax_sampling"
-    inputs = (TensorSpec("kept", "INT32", (-1,)), TensorSpec("scores", "FP32", (-1,)))
+    inputs = (TensorSpec("kept", "INT32", (-1,)), TensorSpec("scores", "FP32", (-1,)),
+              TensorSpec("kept_similarity", "FP32", (-1,)))
     outputs = (TensorSpec("ordered_items", "INT32", (-1,)), TensorSpec("ordered_scores", "FP32", (-1,)))
     files = (SAMPLING,)
 
-    def __init__(self, topk: int, diversity_mode: bool, temperature: float,
+    def __init__(self, topk: int, diversity_mode: bool, temperature: float, retrieval_weight: float,
                  generator: np.random.Generator | None = None):
         self._topk, self._diversity_mode, self._temperature = topk, diversity_mode, temperature
+        self._weight = retrieval_weight
         self._generator = generator or np.random.default_rng()
 
     @classmethod
@@ -46,20 +71,24 @@ class SoftmaxSampling(Stage):
         given = read_json(directory / SAMPLING)
         try:
             topk, diverse, temperature = given["ranking_topk"], given["diversity_mode"], given["temperature"]
+            weight = given["retrieval_weight"]
         except KeyError as error:
             raise StageFileCorrupt(f"{directory / SAMPLING} has no {error}; build the release again") from error
-        if not (isinstance(topk, int) and topk >= 1 and isinstance(diverse, bool) and temperature > 0):
-            raise StageFileCorrupt(f"{directory / SAMPLING} needs ranking_topk ≥ 1, a boolean diversity_mode and "
-                                   f"temperature > 0, got {given}")
-        return cls(topk, diverse, float(temperature))
+        if not (isinstance(topk, int) and topk >= 1 and isinstance(diverse, bool) and temperature > 0
+                and isinstance(weight, (int, float)) and 0 <= weight < np.inf):
+            raise StageFileCorrupt(f"{directory / SAMPLING} needs ranking_topk ≥ 1, a boolean diversity_mode, "
+                                   f"temperature > 0 and a finite retrieval_weight ≥ 0, got {given}")
+        return cls(topk, diverse, float(temperature), float(weight))
 
     def run(self, inputs: Tensors) -> Tensors:
-        kept, scores = inputs["kept"], inputs["scores"]
-        if len(kept) != len(scores):
-            raise StageInputInvalid(f"scores must be as many as kept, got {len(scores)} and {len(kept)}")
-        order = (gumbel_top_k(scores, self._topk, self._temperature, self._generator) if self._diversity_mode
-                 else highest_first(scores, self._topk))
-        return {"ordered_items": kept[order], "ordered_scores": scores[order]}
+        kept = inputs["kept"]
+        for name in ("scores", "kept_similarity"):
+            if len(inputs[name]) != len(kept):
+                raise StageInputInvalid(f"{name} must be as many as kept, got {len(inputs[name])} and {len(kept)}")
+        blended = blend(inputs["scores"], inputs["kept_similarity"], self._weight)
+        order = (gumbel_top_k(blended, self._topk, self._temperature, self._generator) if self._diversity_mode
+                 else highest_first(blended, self._topk))
+        return {"ordered_items": kept[order], "ordered_scores": blended[order].astype(np.float32)}
 
 
 class ItemIdDecoder(Stage):

@@ -20,11 +20,14 @@ OVER_FETCH = 100
 
 
 class FaissRetrieval(Stage):
-    """Query embedding → Categorify item indices, best first; never the -1 with which FAISS pads a short result."""
+    """Query embedding → Categorify item indices and their inner products with it, best first.
+
+    Never the -1 with which FAISS pads a short result.
+    """
 
     name = "faiss_retrieval"
     inputs = (TensorSpec("query_embedding", "FP32", (EMBEDDING_DIM,)),)
-    outputs = (TensorSpec("candidates", "INT32", (-1,)),)
+    outputs = (TensorSpec("candidates", "INT32", (-1,)), TensorSpec("candidate_similarity", "FP32", (-1,)))
     files = (INDEX,)
 
     def __init__(self, index: faiss.Index, topk: int):
@@ -39,8 +42,11 @@ class FaissRetrieval(Stage):
         if index.d != EMBEDDING_DIM or index.ntotal == 0:
             raise StageFileCorrupt(f"{directory / INDEX} must hold vectors of {EMBEDDING_DIM}, got {index.ntotal} of "
                                    f"{index.d}; build the index again")
+        if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+            raise StageFileCorrupt(f"{directory / INDEX} must search by inner product; build the index again")
         return cls(index, settings.retrieval_topk + OVER_FETCH)
 
     def run(self, inputs: Tensors) -> Tensors:
-        _, found = self._index.search(inputs["query_embedding"][None], self._topk)
-        return {"candidates": found[0][found[0] >= 0].astype(np.int32)}
+        (similarity,), (found,) = self._index.search(inputs["query_embedding"][None], self._topk)
+        items = found >= 0
+        return {"candidates": found[items].astype(np.int32), "candidate_similarity": similarity[items]}

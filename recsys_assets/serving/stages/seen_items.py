@@ -12,7 +12,7 @@ import redis
 
 from recsys_assets.columns import MISSING, VOCABULARY_START
 from recsys_assets.serving import bloom
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, read_json
+from recsys_assets.serving.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, TensorSpec, read_json
 from recsys_assets.serving.stages.catalogue import ITEM_IDS, check_indices, read_item_ids
 from recsys_assets.serving.stores import Breaker, StoreUnavailable, visitor_client
 from recsys_assets.settings import VISITOR_DATABASE, Settings
@@ -25,7 +25,8 @@ POPULARITY = "popularity.json"
 class FilterSeenItems(Stage):
     """Candidates minus the visitor's Bloom filters of the last days; passes them through where the store fails.
 
-    Backfill is by popularity, then by catalogue order, with items that are unseen and no candidates already. A
+    Backfill is by popularity, then by catalogue order, with items that are unseen and no candidates already; such an
+    item's similarity is unknown and counts as the smallest of the candidates', as 0 where there are none. A
     visitor who has seen the whole catalogue is shown the candidates again: an answer is never empty.
 
     Args:
@@ -38,8 +39,10 @@ class FilterSeenItems(Stage):
     """
 
     name = "filter_seen_items"
-    inputs = (TensorSpec("user_id", "STRING", (1,)), TensorSpec("candidates", "INT32", (-1,)))
-    outputs = (TensorSpec("kept", "INT32", (-1,)), TensorSpec("filter_degraded", "INT32", (1,)))
+    inputs = (TensorSpec("user_id", "STRING", (1,)), TensorSpec("candidates", "INT32", (-1,)),
+              TensorSpec("candidate_similarity", "FP32", (-1,)))
+    outputs = (TensorSpec("kept", "INT32", (-1,)), TensorSpec("kept_similarity", "FP32", (-1,)),
+               TensorSpec("filter_degraded", "INT32", (1,)))
     files = (ITEM_IDS, POPULARITY)
 
     def __init__(self, client: redis.Redis, item_ids: Sequence[str], popular: np.ndarray, *, most: int, least: int,
@@ -63,8 +66,11 @@ class FilterSeenItems(Stage):
                    least=settings.ranking_topk, seen_days=settings.seen_days)
 
     def run(self, inputs: Tensors) -> Tensors:
-        user_id, candidates = inputs["user_id"][0], inputs["candidates"]
+        user_id, candidates, similarity = inputs["user_id"][0], inputs["candidates"], inputs["candidate_similarity"]
         check_indices("candidates", candidates, self._items)
+        if len(similarity) != len(candidates):
+            raise StageInputInvalid(f"candidate_similarity must be as many as candidates, got {len(similarity)} and "
+                                    f"{len(candidates)}")
         bitmaps: list[bytes | None] = []
         degraded = 0
         if user_id != MISSING:  # anonymous visitors share nothing, least of all what they have seen
@@ -73,14 +79,17 @@ class FilterSeenItems(Stage):
             except StoreUnavailable as error:
                 LOG.debug("seen items: %s", error)
                 degraded = 1
-        kept = candidates[~self._seen(candidates, bitmaps)][: self._most]
+        unseen = np.flatnonzero(~self._seen(candidates, bitmaps))[: self._most]
+        kept, near = candidates[unseen], similarity[unseen]
         if len(kept) < self._least:
             more = self._backfill[~np.isin(self._backfill, candidates)]
             more = more[~self._seen(more, bitmaps)][: self._least - len(kept)]
             kept = np.concatenate([kept, more])
+            least_near = similarity.min() if len(similarity) else 0.0
+            near = np.concatenate([near, np.full(len(more), least_near, dtype=np.float32)])
         if len(kept) == 0:
-            kept = candidates[: self._most]
-        return {"kept": kept, "filter_degraded": np.array([degraded], dtype=np.int32)}
+            kept, near = candidates[: self._most], similarity[: self._most]
+        return {"kept": kept, "kept_similarity": near, "filter_degraded": np.array([degraded], dtype=np.int32)}
 
     def close(self) -> None:
         self._client.close()

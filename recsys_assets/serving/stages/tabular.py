@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.columns import (
+    CATEGORY_L1,
     CONTEXT_CATEGORICAL,
     CONTEXT_CONTINUOUS,
     ITEM_CATEGORICAL,
@@ -17,8 +18,8 @@ from recsys_assets.columns import (
     USER_CATEGORICAL,
     USER_CONTINUOUS,
 )
-from recsys_assets.serving.stage import Stage, Tensors, TensorSpec
-from recsys_assets.serving.transforms import Transforms
+from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors, TensorSpec
+from recsys_assets.serving.transforms import Transforms, affinity
 from recsys_assets.settings import Settings
 
 TRANSFORMS = "transforms.json"
@@ -29,8 +30,12 @@ CONTEXT_CAT = TensorSpec("context_cat", "INT32", (len(CONTEXT_CATEGORICAL),))
 CONTEXT_CONT = TensorSpec("context_cont", "FP32", (len(CONTEXT_CONTINUOUS),))
 ITEM_CAT = TensorSpec("item_cat", "INT32", (-1, len(ITEM_CATEGORICAL)))
 ITEM_CONT = TensorSpec("item_cont", "FP32", (-1, len((*ITEM_CONTINUOUS, ITEM_POPULARITY))))
-#: Raw features: user_id, gender, top_category and age, clicks_24h, hours_since_click; an item's price and item_clicks.
-USER_RAW, USER_NUMBERS = TensorSpec("user_raw", "STRING", (3,)), TensorSpec("user_numbers", "FP32", (3,))
+#: Raw features: user_id, gender, top_category and age, clicks_24h, hours_since_click, clicks_7d; an item's price and
+#: item_clicks.
+USER_RAW, USER_NUMBERS = TensorSpec("user_raw", "STRING", (3,)), TensorSpec("user_numbers", "FP32", (4,))
+#: The categories of a visitor's clicks, oldest first, and how often each index is among them: [2·K], of seven days and
+#: then of 24 hours.
+USER_HISTORY_RAW, USER_HISTORY = TensorSpec("user_history_raw", "STRING", (-1,)), TensorSpec("user_history", "FP32", (-1,))
 ITEM_CODES, ITEM_NUMBERS = TensorSpec("item_codes", "INT32", (-1, 3)), TensorSpec("item_numbers", "FP32", (-1, 2))
 
 
@@ -46,15 +51,16 @@ class _TransformStage(Stage):
 
 
 class NvtUserTransform(_TransformStage):
-    """The user workflow."""
+    """The user workflow, and the visitor's clicks counted by category."""
 
     name = "nvt_user_transform"
-    inputs = (USER_RAW, USER_NUMBERS)
-    outputs = (USER_CAT, USER_CONT)
+    inputs = (USER_RAW, USER_NUMBERS, USER_HISTORY_RAW)
+    outputs = (USER_CAT, USER_CONT, USER_HISTORY)
 
     def run(self, inputs: Tensors) -> Tensors:
         cat, cont = self._transforms.user(inputs["user_raw"], inputs["user_numbers"])
-        return {"user_cat": cat, "user_cont": cont}
+        history = self._transforms.history(inputs["user_history_raw"], inputs["user_numbers"])
+        return {"user_cat": cat, "user_cont": cont, "user_history": history}
 
 
 class NvtContextTransform(_TransformStage):
@@ -82,10 +88,13 @@ class NvtItemTransform(_TransformStage):
 
 
 class UnrollFeatures(Stage):
-    """Repeats user and context features to the N candidates, in the order of RANKER_CATEGORICAL and _CONTINUOUS."""
+    """Repeats user and context features to the N candidates, in the order of RANKER_CATEGORICAL and _CONTINUOUS.
+
+    Last come the visitor's affinities to each candidate's category.
+    """
 
     name = "unroll_features"
-    inputs = (USER_CAT, USER_CONT, CONTEXT_CAT, CONTEXT_CONT, ITEM_CAT, ITEM_CONT)
+    inputs = (USER_CAT, USER_CONT, USER_HISTORY, CONTEXT_CAT, CONTEXT_CONT, ITEM_CAT, ITEM_CONT)
     outputs = (TensorSpec("ranker_cat", "INT32", (-1, len(RANKER_CATEGORICAL))),
                TensorSpec("ranker_cont", "FP32", (-1, len(RANKER_CONTINUOUS))))
 
@@ -94,8 +103,22 @@ class UnrollFeatures(Stage):
         return cls()
 
     def run(self, inputs: Tensors) -> Tensors:
-        return {f"ranker_{kind}": self._join(inputs[f"user_{kind}"], inputs[f"context_{kind}"], inputs[f"item_{kind}"])
-                for kind in ("cat", "cont")}
+        categories = inputs["item_cat"][:, ITEM_CATEGORICAL.index(CATEGORY_L1)]
+        numbers = np.concatenate([inputs["item_cont"], self._affinity(inputs["user_history"], categories)], axis=1)
+        return {"ranker_cat": self._join(inputs["user_cat"], inputs["context_cat"], inputs["item_cat"]),
+                "ranker_cont": self._join(inputs["user_cont"], inputs["context_cont"], numbers)}
+
+    @staticmethod
+    def _affinity(history: np.ndarray, categories: np.ndarray) -> np.ndarray:
+        """[2·K] and category_l1 indices [N] → float32 [N, 4]."""
+        width = len(history) // 2
+        if len(history) != 2 * width or (len(categories) and not 0 <= categories.min() <= categories.max() < width):
+            raise StageInputInvalid(f"user_history must count clicks by every category_l1 index twice, got "
+                                    f"{len(history)} counts for an item of category {categories.max(initial=0)}; the "
+                                    "user and item transforms must be of one generation")
+        halves = history.reshape(2, width)
+        totals = [np.full(len(categories), half.sum()) for half in halves]
+        return affinity(*halves[:, categories], *totals)
 
     @staticmethod
     def _join(user: np.ndarray, context: np.ndarray, items: np.ndarray) -> np.ndarray:

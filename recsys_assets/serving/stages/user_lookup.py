@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.columns import AGE, GENDER, MISSING, RECENT_CATEGORIES, RECENT_TIMESTAMPS, USER_ID
-from recsys_assets.lib.activity import activity_features
+from recsys_assets.lib.activity import activity_features, history
 from recsys_assets.serving.online_features import Feature, OnlineFeatures
 from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, read_json
-from recsys_assets.serving.stages.tabular import USER_NUMBERS, USER_RAW
+from recsys_assets.serving.stages.tabular import USER_HISTORY_RAW, USER_NUMBERS, USER_RAW
 from recsys_assets.serving.stores import StoreUnavailable
 from recsys_assets.settings import Settings
 
@@ -28,12 +28,12 @@ class FeastUserLookup(Stage):
     """user_id → raw user features; never fails for want of the store.
 
     A visitor with neither age nor gender stored is unknown: user_id and gender become "-1", the age the mean of the
-    training users; what the recent clicks say at the request's time is kept all the same.
+    training users; what the clicks of the last seven days say at the request's time is kept all the same.
     """
 
     name = "feast_user_lookup"
     inputs = (TensorSpec("user_id", "STRING", (1,)), TensorSpec("context_timestamp", "INT64", (1,)))
-    outputs = (USER_RAW, USER_NUMBERS, TensorSpec("user_degraded", "INT32", (1,)))
+    outputs = (USER_RAW, USER_NUMBERS, USER_HISTORY_RAW, TensorSpec("user_degraded", "INT32", (1,)))
     files = (DEFAULTS,)
 
     def __init__(self, features: OnlineFeatures, mean_age: float):
@@ -67,10 +67,13 @@ class FeastUserLookup(Stage):
                 degraded = 1
         age, gender = _typed(stored, AGE, float), _typed(stored, GENDER, str)
         known = age is not None or gender is not None
-        top, clicks, hours = activity_features(*_recent_clicks(stored), now)
+        recent = _recent_clicks(stored)
+        top, clicks, hours = activity_features(*recent, now)
+        categories, _ = history(*recent, now)  # its last clicks_24h are those of the 24 hours
         raw = (user_id if known else MISSING, MISSING if gender is None else gender, top)
-        numbers = (self._mean_age if age is None else age, clicks, hours)
+        numbers = (self._mean_age if age is None else age, clicks, hours, len(categories))
         return {"user_raw": np.array(raw, dtype=np.object_), "user_numbers": np.array(numbers, dtype=np.float32),
+                "user_history_raw": np.array(categories, dtype=np.object_),
                 "user_degraded": np.array([degraded], dtype=np.int32)}
 
 

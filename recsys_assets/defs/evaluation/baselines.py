@@ -1,0 +1,41 @@
+"""Simple systems, tuned with equal care: what the models have to beat."""
+
+import dagster as dg
+from pydantic import Field
+
+from recsys_assets import compute, partitions, reporting
+from recsys_assets.resources import BuildConfig, Platform
+
+CODE = [f"recsys_assets.lib.{name}" for name in ("baselines", "baseline_tuning", "click_log", "list_metrics", "queries")]
+
+
+class BaselinesConfig(BuildConfig):
+    trials: int = Field(default=16, ge=1, description="Parameters that each baseline is tried with.")
+    tuning_users: int = Field(default=60_000, ge=1, description="Visitors that a trial is fitted on, at most.")
+    tuning_clicks: int = Field(default=8_000, ge=1, description="Clicks of the inner split that a trial is judged on, at most.")
+    metric: str = Field(default="ndcg@100", description="What the trials are compared by, on the last training days.")
+
+
+@dg.asset(
+    key=["evaluation", "baselines"], kinds={"scipy", "polars"}, partitions_def=partitions.as_of(), pool="cpu",
+    op_tags=compute.step_tags("CPU_LARGE"),
+    deps=[["evaluation", "queries"], ["raw", "items"],
+          dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.whole_window()),
+          dg.AssetDep(["features", "interactions"], partition_mapping=partitions.training_window())],
+)
+def baselines(context: dg.AssetExecutionContext, config: BaselinesConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: queries, clicks of the window. Out: ranks of random, popularity, recent popularity, item-kNN, EASE and iALS, tuned."""
+    from recsys_assets.lib import baseline_tuning
+
+    as_of, store, settings = context.partition_key, platform.store, platform.settings
+    train = partitions.train_days(as_of)
+    budget = baseline_tuning.Budget(config.trials, config.tuning_users, config.tuning_clicks, config.metric)
+    inputs = {"queries": store.current("evaluation/queries", as_of), "items": store.current("raw/items"),
+              "interactions": store.require("raw/interactions", partitions.window_days(as_of)),
+              "features": store.require("features/interactions", train[-baseline_tuning.INNER_DAYS:])}
+    chosen = {"train_days": train, "seed": settings.seed, "seen_days": settings.seen_days}
+    built = platform.build(
+        context, "evaluation/baselines", partition=as_of, inputs=inputs, params={**chosen, **config.model_dump(exclude={"force"})},
+        code=CODE, force=config.force,
+        write=lambda staged: baseline_tuning.write_baselines(**inputs, target=staged.path, budget=budget, **chosen))
+    return reporting.result(built.artifact, reused=built.reused)

@@ -1,0 +1,25 @@
+"""What whoever knows the simulator's own click model would reach, on the same queries."""
+
+import dagster as dg
+
+from recsys_assets import partitions, reporting
+from recsys_assets.resources import BuildConfig, Platform
+
+
+@dg.asset(
+    key=["evaluation", "oracle"], kinds={"numpy"}, partitions_def=partitions.as_of(),
+    deps=[["evaluation", "queries"], dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
+)
+def oracle(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: queries, the simulator's truth. Out: lists by true click probability and its AUC; nothing for a log that was ingested."""
+    from recsys_assets.lib import oracle as truth
+
+    as_of, store, settings = context.partition_key, platform.store, platform.settings
+    inputs = {"queries": store.current("evaluation/queries", as_of),
+              "features": store.require("features/interactions", partitions.validation_days(as_of))}
+    built = platform.build(
+        context, "evaluation/oracle", partition=as_of, inputs={**inputs, "truth": truth.truth_digest(settings.landing)},
+        params={"seed": settings.seed}, force=config.force,
+        code=[f"recsys_assets.lib.{name}" for name in ("oracle", "truth", "queries", "list_metrics", "evaluation")],
+        write=lambda staged: truth.write_oracle(settings.landing, **inputs, target=staged.path, seed=settings.seed))
+    return reporting.result(built.artifact, reused=built.reused)

@@ -1,0 +1,31 @@
+"""Everything that was measured of a generation, in one place."""
+
+import dagster as dg
+
+from recsys_assets import partitions, reporting
+from recsys_assets.resources import BuildConfig, Platform
+
+KEY = ["evaluation", "report"]
+PARTS = ("queries", "offline", "baselines", "oracle")
+OPTIONAL = "evaluation/ablations"  # read where it is there; a report needs none
+
+
+@dg.asset(key=KEY, kinds={"html", "json"}, partitions_def=partitions.as_of(), deps=[["evaluation", part] for part in PARTS])
+def report(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: the evaluation's metrics and lists, ablations where there are any. Out: evaluation.json with its targets, an HTML page."""
+    from recsys_assets.lib import evaluation_summary, evaluation_writing
+    from recsys_assets.lib.oracle import truth_digest
+
+    as_of, store, settings = context.partition_key, platform.store, platform.settings
+    inputs = {part: store.current(f"evaluation/{part}", as_of) for part in PARTS}
+    if store.exists(OPTIONAL, as_of):
+        inputs["ablations"] = store.current(OPTIONAL, as_of)
+    params = {"scale": evaluation_summary.scale_of(settings.landing, settings.scale), "seed": settings.seed}
+    built = platform.build(
+        context, "evaluation/report", partition=as_of, inputs={**inputs, "truth": truth_digest(settings.landing)},
+        params=params, force=config.force,
+        code=[f"recsys_assets.lib.{name}" for name in (
+            "evaluation_summary", "evaluation_views", "evaluation_writing", "list_metrics", "oracle", "plots", "report_html", "truth")],
+        write=lambda staged: evaluation_writing.write_report(**inputs, **params, target=staged.path, landing=settings.landing))
+    page = built.artifact.path(evaluation_writing.PAGE_FILE)
+    return reporting.result(built.artifact, reused=built.reused, extra={"page": dg.MetadataValue.path(str(page))})
