@@ -26,7 +26,7 @@ def _frames(inputs: Mapping[str, Any]) -> tuple[pl.DataFrame, pl.DataFrame | Non
     *before, today = [artifact.path("interactions.parquet") for artifact in inputs["interactions"]]
     earlier = None
     if before:  # of the days before, the clicks alone say something
-        earlier = pl.scan_parquet(before).filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION).collect()
+        earlier = pl.scan_parquet(before).filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION).select(*features.NEEDED).collect()
     return (pl.read_parquet(today), earlier, pl.read_parquet(inputs["users"].path("users.parquet")),
             pl.read_parquet(inputs["items"].path("items.parquet")))
 

@@ -59,6 +59,7 @@ __all__ = ["RECENT_CLICKS", "WINDOW_SECONDS", "FeatureError", "activity_features
            "item_popularity", "mask", "top_category"]
 HISTORY = "categories"  # the column of ``click_history`` beside event_id
 
+NEEDED = (EVENT_ID, USER_ID, ITEM_ID, TIMESTAMP, EVENT_TYPE)  # of the days before
 #: Share of training rows whose visitor is made unknown, and, independently, whose device is.
 USER_MASK_RATE, DEVICE_MASK_RATE = 0.05, 0.05
 #: What a row says of a visitor of whom nothing is known, as serving does.
@@ -122,7 +123,7 @@ class _Clicks:
         offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]))
         _, position = _unroll(start, end)
         values = (self.names.gather(self.name[position]).to_arrow(), pa.array(self.time[position]))
-        categories, times = (pl.Series(pa.LargeListArray.from_arrays(offsets, value)) for value in values)
+        categories, times = (pl.from_arrow(pa.LargeListArray.from_arrays(offsets, value)) for value in values)
         return categories.alias(RECENT_CATEGORIES).cast(pl.List(pl.String)), times.alias(RECENT_TIMESTAMPS)
 
     def top_categories(self, start: np.ndarray, end: np.ndarray) -> pl.Series:
@@ -151,11 +152,13 @@ def _unroll(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _activity(clicks: _Clicks, queries: pl.DataFrame) -> pl.DataFrame:
     """What the visitor's clicks say of each query (user_id, timestamp, category_l1 of its item), vectorised; Q rows."""
     asked = queries.select(USER_ID, TIMESTAMP, CATEGORY_L1).join(clicks.users, on=USER_ID, how="left", maintain_order="left")
-    hours = np.full(asked.height, LOOK_BACK_HOURS, np.float32)
-    counts = {name: np.zeros(asked.height, np.float32) for name in (CLICKS_24H, CLICKS_7D, CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H)}
-    known = np.flatnonzero(asked["code"].is_not_null().to_numpy())
-    code, at = asked["code"].drop_nulls().to_numpy(), asked[TIMESTAMP].to_numpy()[known]
-    shelf = asked[CATEGORY_L1].gather(known).replace_strict(
+    rows_asked = asked.height
+    hours = np.full(rows_asked, LOOK_BACK_HOURS, np.float32)
+    counts = {name: np.zeros(rows_asked, np.float32) for name in (CLICKS_24H, CLICKS_7D, CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H)}
+    # in the order of the clicks: a binary search after its neighbour finds its part of the keys in the cache
+    asked = asked.with_row_index("row").drop_nulls("code").sort("code", TIMESTAMP)
+    known, code, at = (asked[name].to_numpy() for name in ("row", "code", TIMESTAMP))
+    shelf = asked[CATEGORY_L1].replace_strict(
         clicks.names, pl.int_range(len(clicks.names), eager=True), default=-1, return_dtype=pl.Int64).to_numpy()
     remembered, end = clicks.before(code, at, HISTORY_SECONDS)
     start, _ = clicks.before(code, at, WINDOW_SECONDS)
@@ -167,7 +170,7 @@ def _activity(clicks: _Clicks, queries: pl.DataFrame) -> pl.DataFrame:
     rows, at, start, end = known[counted], at[counted], start[counted], end[counted]
     hours[rows] = (at - clicks.time[end - 1]) / SECONDS_PER_HOUR
     names = clicks.top_categories(start, end)
-    place = np.full(asked.height, len(names))
+    place = np.full(rows_asked, len(names))
     place[rows] = np.arange(len(names))
     names = pl.concat([names, pl.Series([MISSING], dtype=pl.String)]).gather(place)
     return pl.DataFrame([names.alias(TOP_CATEGORY), pl.Series(HOURS_SINCE_CLICK, hours),
@@ -232,14 +235,16 @@ def interaction_features(today: pl.DataFrame, earlier: pl.DataFrame | None, user
     Raises:
         FeatureError: an interaction names an item that the catalogue lacks.
     """
-    needed = [EVENT_ID, USER_ID, ITEM_ID, TIMESTAMP, EVENT_TYPE]
-    history = today.select(needed) if earlier is None else pl.concat([earlier.select(needed), today.select(needed)])
+    history = today.select(NEEDED) if earlier is None else pl.concat([earlier.select(NEEDED), today.select(NEEDED)])
     unknown = history.join(items, on=ITEM_ID, how="anti")
     if unknown.height:
         raise FeatureError(f"item_id: {unknown.height} interactions around {day} name items that the catalogue lacks, "
                            f"for example {unknown[ITEM_ID][0]!r}: materialise raw/items again, or remove these rows")
     start, end = day_bounds(day)
-    clicked = history.filter(pl.col(EVENT_TYPE) != IMPRESSION).join(items.select(ITEM_ID, CATEGORY_L1), on=ITEM_ID)
+    # of the days before, the clicks of who is here today; what others did says nothing of today's rows
+    here = today.select(USER_ID).unique()
+    clicked = (history.filter(pl.col(EVENT_TYPE) != IMPRESSION).join(here, on=USER_ID, how="semi")
+               .join(items.select(ITEM_ID, CATEGORY_L1), on=ITEM_ID))
     exposures = today.filter(pl.col(EVENT_TYPE).is_in(EXPOSURE_EVENTS)).sort(TIMESTAMP, EVENT_ID)
     moments = exposures[TIMESTAMP]
     clicks = _Clicks.of(clicked, min(start, moments.min() or start), max(end, moments.max() or end))
