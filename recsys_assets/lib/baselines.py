@@ -9,6 +9,7 @@ popular lately. BLAS and OpenMP threads are kept apart, as two pools on the same
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -59,7 +60,7 @@ class RecentPopularity:
 
 # --- from a profile --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class _ByProfile:
+class _ByProfile(ABC):
     """Scores that follow from a visitor's profile; ``fallback`` answers where it is empty."""
 
     log: ClickLog
@@ -80,9 +81,9 @@ class _ByProfile:
             scores[known] = self.of_profiles(profiles[known], scores[known])
         return scores[of]
 
+    @abstractmethod
     def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
         """profiles: float32 [n, I], no row empty. popular: float32 [n, I] → float32 [n, I]."""
-        raise NotImplementedError
 
 
 def _implicit(module: str) -> Any:
