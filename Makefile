@@ -27,9 +27,10 @@ stop:  ## end every local service
 test: setup  ## unit tests, definitions and walls, and one end-to-end test on the real parts
 	@$(PLATFORM)/python -m pytest
 
-bench: setup  ## data (SCALE=seed), then training, each beside its comparison: tables, and JSON under RECSYS_HOME/bench
+bench: setup  ## data (SCALE=seed), training and the served release, each beside its comparison: tables, and JSON under RECSYS_HOME/bench
 	@$(PLATFORM)/recsys bench data --scale "$(or $(SCALE),seed)"
 	$(PLATFORM)/recsys bench training
+	$(PLATFORM)/recsys bench serving
 
 lint: setup  ## ruff
 	@$(PLATFORM)/ruff check recsys_assets recsys_assets_tests feature_repo triton_repo

@@ -18,7 +18,10 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-#: KEYS: an entity. ARGV: field of a view's time, seconds, nanoseconds, the time as protobuf, then fields and values.
+from recsys_assets.lib.feature_store import ITEM_FEATURES, ITEM_POPULARITY
+
+#: KEYS: an entity, and the version of its view if that has one: it grows in the same step, so that no crash leaves a row
+#: written and its readers unaware. ARGV: field of a view's time, seconds, nanoseconds, the time as protobuf, then fields and values.
 #: A stored time that is no protobuf Timestamp counts as none.
 _WRITE_IF_NEWER = """
 local raw = redis.call('HGET', KEYS[1], ARGV[1])
@@ -37,8 +40,16 @@ end
 local seconds, nanos = tonumber(ARGV[2]), tonumber(ARGV[3])
 if seconds < stored[8] or (seconds == stored[8] and nanos <= stored[16]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[4], unpack(ARGV, 5))
+if KEYS[2] then redis.call('INCR', KEYS[2]) end
 return 1
 """
+#: Views that serving keeps in memory, and reads again when their version grows.
+VERSIONED = (ITEM_FEATURES, ITEM_POPULARITY)
+
+
+def version_key(project: str, view: str) -> str:
+    """Key of the number that grows with every row of a view that is written."""
+    return f"online_version:{project}:{view}"
 
 
 class NewerOnlyRedisOnlineStoreConfig(RedisOnlineStoreConfig):
@@ -56,6 +67,7 @@ class NewerOnlyRedisOnlineStore(RedisOnlineStore):
                            progress: Callable[[int], Any] | None) -> None:
         """Raises redis.RedisError; the other rows of the batch may have been written all the same."""
         client, view = self._get_client(config.online_store), _versioned_fv_name(table, config)
+        versions = [version_key(config.project, table.name)] if table.name in VERSIONED else []
         write = client.register_script(_WRITE_IF_NEWER)
         with client.pipeline(transaction=False) as pipeline:
             for entity_key, values, timestamp, _ in data:
@@ -65,7 +77,7 @@ class NewerOnlyRedisOnlineStore(RedisOnlineStore):
                           for part in (_mmh3(f"{view}:{name}"), value.SerializeToString())]
                 key = _redis_key(config.project, entity_key,
                                  entity_key_serialization_version=config.entity_key_serialization_version)
-                write(keys=[key], args=[f"_ts:{view}", at.seconds, at.nanos, at.SerializeToString(), *fields],
+                write(keys=[key, *versions], args=[f"_ts:{view}", at.seconds, at.nanos, at.SerializeToString(), *fields],
                       client=pipeline)
             pipeline.execute()
         if progress:

@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys_assets.bench import command as bench_command
+from recsys_assets.drills import command as drill_command
 from recsys_assets.ingest_command import ingest
 from recsys_assets.settings import Settings, get_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="A multistage recommender as one Dagster asset graph, on this machine.")
 app.add_typer(bench_command.app, name="bench")
+app.add_typer(drill_command.app, name="drill")
 app.command()(ingest)
 console = Console(stderr=True)  # standard output carries answers only
 

@@ -193,7 +193,7 @@ def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
         **{who: {"user_id": visitors[who], "items": answer["items"], "degraded": answer["degraded"], "release": answer["release"]}
            for who, answer in answers.items()},
         "urls": {"dagster": f"http://{settings.dagster_host}:{settings.dagster_port}", "page": settings.gateway_url,
-                 "api": f"{settings.gateway_url}/docs"},
+                 "api": f"{settings.gateway_url}/openapi.json"},
         "seconds": {"setup": setup_seconds, "materialize": materialized, "serve": round(served - materialized, 1),
                     "total": round(setup_seconds + served, 1)},
         "peak_gib": peaks(settings), "scale": settings.scale, "release": number,

@@ -51,7 +51,13 @@ class Settings(BaseSettings):
     triton_replicas: str = Field("", description="host:port,… of every Triton replica's gRPC; dns:host:port "
                                  "stands for every address of that name; empty: the local one.")
     model_repository_uri: Path | None = Field(None, description="The live model repository; None: home/model_repository.")
-    triton_timeout_ms: int = Field(1000, description="Limit of one ensemble call by the gateway, milliseconds.")
+    triton_timeout_ms: int = Field(1000, description="Limit of one ranking call by the gateway, milliseconds.")
+    triton_models: Literal["both", "fused", "ensemble"] = Field("both", description="What Triton serves: one fused model, the 14 "
+                                                                "models and their ensemble, or both.")
+    gateway_in_flight: int = Field(8, ge=1, description="Ranking calls that the gateway has open at once.")
+    shed_after_ms: int = Field(100, ge=1, description="Expected wait for such a call beyond which the gateway answers 429, milliseconds.")
+    rate_limit: float = Field(500, ge=0, allow_inf_nan=False, description="Requests a second of one client address, bursts of twice "
+                              "that; 0: no limit.")
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 8080
     dagster_host: str = "127.0.0.1"
@@ -75,11 +81,21 @@ class Settings(BaseSettings):
     automation: bool = Field(False, description="Sensors are on from the start: new days are ingested and fine-tuned.")
     retrieval_topk: int = Field(300, ge=1, description="Candidates that retrieval hands on.")
     ranking_topk: int = Field(100, ge=1, description="Items that an answer holds at most.")
-    diversity_mode: bool = False
+    diversity_mode: Literal["off", "sampling", "mmr"] = Field("off", description="How an answer is varied: not; weighted "
+                                                              "sampling; maximal marginal relevance. true: sampling.")
+    mmr_lambda: float = Field(0.7, ge=0, le=1, description="Of diversity mmr: 1 is relevance alone, 0 is novelty alone.")
+    category_cap: int = Field(0, ge=0, description="Items of one category_l1 in an answer at most; 0: no limit.")
     retrieval_weight: float = Field(6.0, ge=0, allow_inf_nan=False, description="How much retrieval's similarity counts "
                                     "beside the ranker's logit in the order of an answer; 0: the ranker alone.")
     seen_days: int = Field(7, ge=1, description="For how many days an item counts as seen.")
     clip_checkpoint: str | None = Field(None, description="open_clip weights: a path, s3://… or a hub tag.")
+
+    @field_validator("diversity_mode", mode="before")
+    @classmethod
+    def _as_reference(cls, value: object) -> object:
+        """DIVERSITY_MODE=true of the reference is weighted sampling."""
+        text = str(value).lower()
+        return "sampling" if text in ("true", "1") else "off" if text in ("false", "0") else value
 
     @field_validator("home", "catalogue", "training_python", "serving_python", mode="after")
     @classmethod
@@ -104,6 +120,11 @@ class Settings(BaseSettings):
         """host:port of every Triton replica that a promotion must reach; looked up anew at each call."""
         given = [a.strip() for a in self.triton_replicas.split(",") if a.strip()]
         return [a for entry in given for a in _resolve(entry)] or [f"{self.triton_host}:{self.triton_grpc_port}"]
+
+    @property
+    def recommend_model(self) -> str:
+        """Which of Triton's models an answer is asked of."""
+        return "ensemble_model" if self.triton_models == "ensemble" else "recommender"
 
     @property
     def gateway_url(self) -> str:

@@ -57,3 +57,34 @@ def training(
     graph = report["full_graph"]
     took = "nothing materialised" if graph["seconds"] is None else f"{graph['seconds']:,.0f} s in its assets"
     clock.say(f"graph of this home ({graph['scale']}): {took}; written to {settings.home / 'bench' / 'training.json'}")
+
+
+@app.command()
+def serving(
+    requests: Annotated[int, typer.Option(min=20, help="Different requests.")] = 400,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each system is asked all of them.")] = 5,
+    items: Annotated[int, typer.Option(min=400, help="Of the synthetic catalogue.")] = 1_000_000,
+    million: Annotated[bool, typer.Option(help="Measure on the synthetic catalogue too.")] = True,
+) -> None:
+    """This home's release: the reference's way, the ensemble, the fused model and the gateway, beside the stages' own time."""
+    from recsys_assets.bench.part import BenchFailed
+    from recsys_assets.bench.serving import Plan, bench_serving
+    from recsys_assets.bench.serving_report import PERCENTILES, ratio_rows, stage_rows, table_rows
+    from recsys_assets.pipeline import Clock
+
+    settings, clock = get_settings(), Clock()
+    try:
+        report = bench_serving(settings, clock.say, Plan(requests, rounds, items=items if million else None))
+    except BenchFailed as error:
+        clock.say(str(error))
+        raise typer.Exit(1) from error
+    title = f"bench serving · {report['candidates']} candidates · {report['cpu_count']} cores · {report['client']}"
+    systems = Table("system", *(f"p{q} ms" for q in PERCENTILES), *(f"{n}: requests/s" for n in report["fused"]["throughput"]),
+                    box=SIMPLE_HEAD, title=title)
+    stages = Table("ms of a request", "reference", "ensemble", "fused", "floor", "gateway", box=SIMPLE_HEAD)
+    ratios = Table("ratio", "value", "wanted", "met", box=SIMPLE_HEAD)
+    for table, rows in ((systems, table_rows(report)), (stages, stage_rows(report)), (ratios, ratio_rows(report))):
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+    clock.say(f"written to {settings.home / 'bench' / 'serving.json'}")

@@ -33,9 +33,9 @@ from recsys_assets.settings import get_settings
 
 def visitor_tensors(user: dict[str, Any], history: list[str], context: dict[str, Any]) -> tuple[Tensors, Tensors]:
     """What feast_user_lookup and context_preprocessor hand on; a null age is NaN."""
-    raw = np.array([user[name] for name in (c.USER_ID, c.GENDER, c.TOP_CATEGORY)], dtype=object)
-    numbers = np.array([np.nan if user[name] is None else user[name]
-                        for name in (c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D)], dtype=np.float32)
+    raw = np.array([[user[name] for name in (c.USER_ID, c.GENDER, c.TOP_CATEGORY)]], dtype=object)
+    numbers = np.array([[np.nan if user[name] is None else user[name]
+                         for name in (c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D)]], dtype=np.float32)
     return ({"user_raw": raw, "user_numbers": numbers, "user_history_raw": np.array(history, dtype=object)},
             {"context_device": np.array([context[c.DEVICE_TYPE]], dtype=object),
              "context_timestamp": np.array([context[c.TIMESTAMP]], dtype=np.int64)})
@@ -44,6 +44,7 @@ def visitor_tensors(user: dict[str, Any], history: list[str], context: dict[str,
 def item_tensors(items: dict[str, list[Any]], numbers: np.ndarray, transforms: Transforms) -> Tensors:
     """What feast_item_lookup hands on."""
     return {"kept": transforms.vocabulary[c.ITEM_ID].indices(items[c.ITEM_ID]), "item_numbers": numbers,
+            "kept_counts": np.array([len(numbers)], np.int32),
             "item_codes": transforms.item_codes(items[c.CATEGORY_L1], items[c.CATEGORY_L2], items[c.ITEM_GENDER])}
 
 
@@ -75,7 +76,7 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
 
     def served(candidates: Tensors = candidates) -> Tensors:
         made = {**stages["nvt_user_transform"].run(visitor), **stages["nvt_context_transform"].run(visit),
-                **stages["nvt_item_transform"].run(candidates)}
+                **stages["nvt_item_transform"].run(candidates), "kept_counts": candidates["kept_counts"]}
         return made | stages["unroll_features"].run(made)
 
     def from_raw() -> Tensors:

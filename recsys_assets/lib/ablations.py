@@ -142,12 +142,10 @@ class WithoutContext:
 
 
 def withhold(generation: Generation, item_ids: Sequence[str]) -> None:
-    """Make items as unpopular as on the day of their launch, in place: without clicks on any day, last in the backfill."""
+    """Make items as unpopular as on the day of their launch, in place: without clicks on any day."""
     hidden = np.isin(generation.item_ids, item_ids)
     values = np.where(hidden, np.float32(0), generation.popularity.values)
     generation.popularity = DailyPopularity(generation.popularity.first, values)
-    known, new = dict.fromkeys(generation.popular), dict.fromkeys(item_ids)
-    generation.popular = {**{item: None for item in known if item not in new}, **{item: None for item in known if item in new}}
 
 
 def write_evaluation(variant: Variant, queries: Artifact, features: Sequence[Artifact], target: Path, *,

@@ -56,17 +56,16 @@ def content_vectors(generation: Generation, queries: Queries) -> np.ndarray:
 
 
 def write_report(queries: Artifact, features: Sequence[Artifact], days_before: Sequence[Artifact], models: Artifact,
-                 vectors: Artifact, popularity: Artifact, aligned: Artifact, workflows: Artifact, target: Path, seed: int,
-                 retrieval_topk: int, ranking_topk: int, retrieval_weight: float) -> dict[str, Any]:
+                 vectors: Artifact, aligned: Artifact, workflows: Artifact, target: Path, seed: int,
+                 retrieval_topk: int, retrieval_weight: float) -> dict[str, Any]:
     """metrics.json, lists.npz, tables and plots; the returned metrics are those of the file.
 
     features: ``features/interactions`` of the validation days; days_before: of the day before each of them.
     """
     asked = Queries.read(queries)
     exposures = pl.concat([pl.read_parquet(artifact.path("features.parquet")) for artifact in features])
-    generation = Generation.of_training(models=models, workflows=workflows, aligned=aligned, vectors=vectors, popularity=popularity,
-                                        days_before=days_before, retrieval_topk=retrieval_topk, ranking_topk=ranking_topk,
-                                        retrieval_weight=retrieval_weight)
+    generation = Generation.of_training(models=models, workflows=workflows, aligned=aligned, vectors=vectors,
+                                        days_before=days_before, retrieval_topk=retrieval_topk, retrieval_weight=retrieval_weight)
     metrics, arrays = measure(generation, asked, exposures, seed)
     popular = list_metrics.run(SameForAll("popularity", asked.clicks), asked)
     metrics |= {

@@ -29,6 +29,7 @@ from recsys_assets.columns import (
     TIMESTAMP,
     USER_ID,
 )
+from recsys_assets.lib.feast_import import import_without_checks
 from recsys_assets.partitions import day_bounds
 from recsys_assets.settings import PROJECT_ROOT, Settings, get_settings
 
@@ -61,6 +62,7 @@ class RecentClicks(NamedTuple):
     categories: Sequence[str]
     timestamps: Sequence[int]  # unix seconds
     updated_at: float  # unix seconds, with a fraction down to microseconds
+    whole: bool = False  # nothing but these counts, whatever is online: the visitor was reset
 
 
 class FeatureStoreError(RuntimeError):
@@ -124,6 +126,8 @@ def open_store(settings: Settings, *, online_only: bool = False, timeout_ms: int
 
     Raises FeatureStoreError where ``online_only`` and nothing was applied: Feast itself would write an empty registry.
     """
+    if online_only:
+        import_without_checks()
     from feast import FeatureStore
     from feast.repo_config import RepoConfig
 

@@ -28,10 +28,9 @@ from recsys_assets.lib.queries import Queries
 from recsys_assets.lib.releases import Release, open_release
 from recsys_assets.lib.retrieval_tables import load_vectors
 from recsys_assets.serving.stages.ordering import SAMPLING, blend
-from recsys_assets.serving.stages.retrieval import OVER_FETCH
 from recsys_assets.serving.transforms import SECONDS_PER_DAY, affinity, log_count
 
-RETRIEVAL_TOPK, RANKING_TOPK = 300, 100  # the settings' defaults
+RETRIEVAL_TOPK = 300  # the settings' default
 #: Rows a call of the ranker: more no longer fit the caches (500,000 rows/s at 2,048 on two cores, 380,000 at 65,536).
 _BATCH = 4096
 _ITEM = c.RANKER_CATEGORICAL.index(c.ITEM_ID)
@@ -93,14 +92,13 @@ class Generation:
         vectors: float32 [I', 64]. index: int [I'], Categorify index of each row.
         inputs: of ``item_tables.item_tower_inputs`` (index, cat [I', 4], cont [I', 1]), in any order.
         table: float32 [cardinality, 128], by Categorify index.
-        popular: item ids, most popular first; others follow in index order, as in a release.
         days_before: ``features/interactions`` of the day before each day that will be asked about.
         retrieval_weight: of the blend that orders the list, as ``serving.stages.ordering`` has it.
     """
 
     def __init__(self, *, transforms: Mapping[str, Any], query_tower: Path, ranker: Path, vectors: np.ndarray, index: np.ndarray,
-                 inputs: Mapping[str, np.ndarray], table: np.ndarray, popular: Sequence[str], days_before: Sequence[Artifact],
-                 retrieval_weight: float, retrieval_topk: int = RETRIEVAL_TOPK, ranking_topk: int = RANKING_TOPK):
+                 inputs: Mapping[str, np.ndarray], table: np.ndarray, days_before: Sequence[Artifact],
+                 retrieval_weight: float, retrieval_topk: int = RETRIEVAL_TOPK):
         self.transform = BatchTransform(transforms)
         self.item_ids = np.array(transforms["vocabulary"][c.ITEM_ID])[index - c.VOCABULARY_START]
         self.vectors, self.index, self.table = vectors, index, table
@@ -108,25 +106,24 @@ class Generation:
         # the item tower may know an item by its content alone; the ranker knows every item by its id, as in serving
         self.item_cat = np.concatenate([index[:, None], inputs["cat"][own][:, 1:]], axis=1).astype(np.int32)
         self.item_cont = inputs["cont"][own]
-        self.popular = dict.fromkeys([*popular, *self.item_ids[np.argsort(index)].tolist()])
         self.popularity = DailyPopularity.read(days_before, self.item_ids.tolist())
         self.retrieval_weight = retrieval_weight
-        self.retrieval_topk, self.ranking_topk = retrieval_topk, min(ranking_topk, retrieval_topk)
+        self.retrieval_topk = retrieval_topk
         self._query_tower, self._ranker = evaluation.open_model(query_tower), evaluation.open_model(ranker)
         self._asked: tuple[Queries, Inputs, np.ndarray] | None = None
 
     @classmethod
-    def of_training(cls, *, models: Artifact, workflows: Artifact, aligned: Artifact, vectors: Artifact, popularity: Artifact,
-                    days_before: Sequence[Artifact], retrieval_weight: float, **topk: int) -> Generation:
-        """Of ``serving/onnx_exports`` and what it was trained with; popularity: ``retrieval/popularity``."""
+    def of_training(cls, *, models: Artifact, workflows: Artifact, aligned: Artifact, vectors: Artifact,
+                    days_before: Sequence[Artifact], retrieval_weight: float, retrieval_topk: int = RETRIEVAL_TOPK) -> Generation:
+        """Of ``serving/onnx_exports`` and what it was trained with."""
         rows, index = load_vectors(vectors)
         return cls(transforms=read_transforms(workflows), query_tower=models.path("query_tower.onnx"), ranker=models.path("dlrm.onnx"),
-                   vectors=rows, index=index, **_item_side(aligned),
-                   popular=pl.read_parquet(popularity.path("popularity.parquet"))[c.ITEM_ID].to_list(), days_before=days_before,
-                   retrieval_weight=retrieval_weight, **topk)
+                   vectors=rows, index=index, **_item_side(aligned), days_before=days_before, retrieval_weight=retrieval_weight,
+                   retrieval_topk=retrieval_topk)
 
     @classmethod
-    def of_release(cls, store: ArtifactStore, release: Release, days_before: Sequence[Artifact], **topk: int) -> Generation:
+    def of_release(cls, store: ArtifactStore, release: Release, days_before: Sequence[Artifact],
+                   retrieval_topk: int = RETRIEVAL_TOPK) -> Generation:
         """Of a release, full or fine-tuned; its item side is that of its generation.
 
         Raises:
@@ -136,13 +133,11 @@ class Generation:
         rows, index = load_vectors(store.open(store.open(made_from["faiss_index"]).manifest["inputs"]["item_vectors"]))
         payload = release.artifact
         transforms = json.loads(payload.path("models/nvt_user_transform/transforms.json").read_text())
-        popular = json.loads(payload.path("models/filter_seen_items/popularity.json").read_text())
-        vocabulary = transforms["vocabulary"][c.ITEM_ID]
         return cls(transforms=transforms, query_tower=payload.path("models/query_tower/model.onnx"),
                    ranker=payload.path("models/dlrm_ranking/model.onnx"), vectors=rows, index=index,
-                   **_item_side(store.open(made_from["aligned"])), popular=[vocabulary[i - c.VOCABULARY_START] for i in popular],
-                   days_before=days_before,
-                   retrieval_weight=json.loads(payload.path(f"models/softmax_sampling/{SAMPLING}").read_text())["retrieval_weight"], **topk)
+                   **_item_side(store.open(made_from["aligned"])), days_before=days_before,
+                   retrieval_weight=json.loads(payload.path(f"models/softmax_sampling/{SAMPLING}").read_text())["retrieval_weight"],
+                   retrieval_topk=retrieval_topk)
 
     def with_models(self, query_tower: Path, ranker: Path) -> Generation:
         """The same generation with other models, as a fine-tune changes them: ONNX files."""
@@ -188,10 +183,11 @@ class Generation:
 
     @property
     def served(self) -> System:
-        """Both stages and the filter as serving runs them: over-fetch, drop what was seen, keep the retrieval_topk best,
-        fill up with popular items where fewer than ranking_topk are left, and let the ranker order them all.
+        """Both stages and the filter as serving runs them: the retrieval_topk nearest items that were not seen, ordered by the
+        ranker. Serving searches ever more widely until it has as many, so that popular items fill no list while an index
+        finds all; what is out of stock or hidden today says nothing of the past.
 
-        Serving cuts the answer at ranking_topk; here the order of all candidates is kept, so that recall@300 says how many
+        Serving cuts the answer; here the order of all candidates is kept, so that recall@300 says how many
         of the clicks the ranker got to see.
         """
         return System("served", self._served_scores)
@@ -212,38 +208,22 @@ class Generation:
         seen = np.concatenate([queries.seen(rows), np.zeros((len(rows), 1), bool)], axis=1)[:, place]  # [n, I'], unknown: unseen
         inputs, vectors = self._ask(queries)
         similarity = vectors[rows] @ self.vectors.T
-        found = highest(similarity, self.retrieval_topk + OVER_FETCH)
-        kept = ~np.take_along_axis(seen, found, axis=1)
-        kept &= np.cumsum(kept, axis=1) <= self.retrieval_topk
-        query, at = np.nonzero(kept)
+        unseen = np.where(seen, np.float32(-np.inf), similarity)
+        found = highest(unseen, self.retrieval_topk)
+        query, at = np.nonzero(np.take_along_axis(unseen, found, axis=1) > -np.inf)
         item = found[query, at]
-        filled = self._backfill(found, kept, seen)
-        query, item = np.concatenate([query, filled[0]]), np.concatenate([item, filled[1]])
         of_day = self.popularity.values[self.popularity.rows(queries.frame[c.TIMESTAMP].to_numpy()[rows])[query], item]
         probability = np.empty(len(query), np.float32)
         for start in range(0, len(query), _BATCH):
             part = slice(start, start + _BATCH)
             probability[part] = self._score(self.pair_inputs(inputs, rows[query[part]], item[part], of_day[part]))
         near = similarity[query, item]
-        near[len(query) - len(filled[0]):] = np.take_along_axis(similarity, found, axis=1).min(axis=1)[filled[0]]
         nearest = np.full(len(rows), -np.inf, np.float32)
         np.maximum.at(nearest, query, near)
         probability = blend(probability, near, self.retrieval_weight, nearest[query]).astype(np.float32)
         scores = np.full((len(rows), queries.items + 1), -np.inf, np.float32)
         scores[query, place[item]] = probability  # an item that the catalogue lacks goes to the last column, which is cut off
         return scores[:, :-1]
-
-    def _backfill(self, found: np.ndarray, kept: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(query, item) pairs that fill short lists up with popular items, neither candidates nor seen."""
-        position = {item: row for row, item in enumerate(self.item_ids.tolist())}
-        popular = np.array([position[item] for item in self.popular if item in position], np.int64)
-        wanted = self.ranking_topk - kept.sum(axis=1)
-        query, item = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for q in np.flatnonzero(wanted > 0):
-            more = popular[~np.isin(popular, found[q]) & ~seen[q, popular]][:wanted[q]]
-            query.append(np.full(len(more), q))
-            item.append(more)
-        return np.concatenate(query), np.concatenate(item)
 
     def _ask(self, queries: Queries) -> tuple[Inputs, np.ndarray]:
         """Inputs and embeddings [Q, 64] of all queries, made once for a set of them."""

@@ -33,14 +33,12 @@ CODE = [f"recsys_assets.lib.{name}" for name in (
     "baselines", "click_log", "drift", "profiles", "batch_transform", "fine_tuning")]
 #: Role of what is judged of a full training → its kind.
 _JUDGED = {"queries": "evaluation/queries", "offline": "evaluation/offline", "models": "serving/onnx_exports",
-           "vectors": "retrieval/item_vectors", "popularity": "retrieval/popularity", "aligned": "embeddings/aligned",
+           "vectors": "retrieval/item_vectors", "aligned": "embeddings/aligned",
            "workflows": "features/workflows", "faiss_index": "retrieval/faiss_index"}
 
 
 #: Settings that the lists were judged by.
-_OF_LISTS = ("retrieval_topk", "ranking_topk", "retrieval_weight")
-#: Settings that a release is made with.
-_OF_RELEASE = ("ranking_topk", "diversity_mode", "retrieval_weight")
+_OF_LISTS = ("retrieval_topk", "retrieval_weight")
 
 
 def _champion(store: ArtifactStore, settings: Settings) -> Artifact | None:
@@ -82,20 +80,19 @@ def full_inputs(store: ArtifactStore, settings: Settings, as_of: str) -> dict[st
 
 
 def write_full_verdict(store: ArtifactStore, inputs: Mapping[str, Any], target: Path, *, as_of: str, limits: Limits, seed: int,
-                       retrieval_topk: int, ranking_topk: int, first_day: str) -> dict[str, Any]:
+                       retrieval_topk: int, first_day: str) -> dict[str, Any]:
     """verdict.json: {"gate", "evidence"} of a full training, from ``full_inputs``; returns it as metrics."""
     queries = Queries.read(inputs["queries"])
     exposures = pl.concat([pl.read_parquet(artifact.path("features.parquet")) for artifact in inputs["features"]])
-    topk = {"retrieval_topk": retrieval_topk, "ranking_topk": ranking_topk}
     generation = Generation.of_training(
-        **{role: inputs[role] for role in ("models", "workflows", "aligned", "vectors", "popularity", "days_before")},
-        retrieval_weight=inputs["offline"].manifest["params"]["retrieval_weight"], **topk)
+        **{role: inputs[role] for role in ("models", "workflows", "aligned", "vectors", "days_before")},
+        retrieval_weight=inputs["offline"].manifest["params"]["retrieval_weight"], retrieval_topk=retrieval_topk)
     with np.load(inputs["offline"].path("lists.npz"), allow_pickle=False) as arrays:
         candidate = Answers.of_lists(arrays, generation.click_scores(exposures))
     champion = None
     if "champion" in inputs:
         release = releases.read_release(inputs["champion"])
-        before = Generation.of_release(store, release, inputs["days_before"], **topk)
+        before = Generation.of_release(store, release, inputs["days_before"], retrieval_topk=retrieval_topk)
         # a full training learns its training days, a fine-tune the day itself
         learnt = release.day if release.kind == "fine_tune" else partitions.train_days(release.day)[-1]
         champion = Champion(release.number, release.day, learnt, Answers.ask(before, queries, exposures))
@@ -124,7 +121,7 @@ def full_release_in_force(store: ArtifactStore, settings: Settings, as_of: str) 
     It is no rival to itself: the verdict that it was promoted by goes on to count, and nothing is judged again.
     """
     champion = _champion(store, settings)
-    if champion is None or any(champion.manifest["params"].get(name) != getattr(settings, name) for name in _OF_RELEASE):
+    if champion is None or any(champion.manifest["params"].get(name) != getattr(settings, name) for name in releases.OF_SETTINGS):
         return None
     made_from = champion.manifest["inputs"]
     same = all(made_from.get(role, {}).get("digest") == part.digest for role, part in _full_parts(store, as_of).items())
@@ -174,7 +171,7 @@ def fine_tune_inputs(store: ArtifactStore, settings: Settings, day: str) -> dict
 
 
 def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], target: Path, *, day: str, limits: Limits, seed: int,
-                            seen_days: int, retrieval_topk: int, ranking_topk: int, first_day: str) -> dict[str, Any]:
+                            seen_days: int, retrieval_topk: int, first_day: str) -> dict[str, Any]:
     """verdict.json: {"gate", "evidence"} of a fine-tune beside the champion that it began with, on the day's held-out rows."""
     exposures = fine_tuning.held_out(inputs["features"], inputs["rows"].manifest["params"]["seed"])
     # of all clicks of the day, so that a limit of queries leaves as many that were held out
@@ -186,7 +183,7 @@ def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], tar
         raise releases.ReleaseError(f"none of the {exposures.height} held-out rows of {day} is a click that a list could be asked for: "
                                     "nothing to judge a fine-tune by; choose a day with more rows")
     release = releases.read_release(inputs["base"])
-    before = Generation.of_release(store, release, inputs["days_before"], retrieval_topk=retrieval_topk, ranking_topk=ranking_topk)
+    before = Generation.of_release(store, release, inputs["days_before"], retrieval_topk=retrieval_topk)
     models = {name: inputs[name].path(f"{name}.onnx") for name in fine_tuning.ROLES}
     tuned = before.with_models(models["query_tower"], models["dlrm"])
     # the day is new to both: its held-out rows were learnt by neither

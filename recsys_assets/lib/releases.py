@@ -1,9 +1,9 @@
 """Releases: the only thing that can be promoted, and each of them whole.
 
 A release is an artifact ``serving/release`` [``NNNNNN``] that carries everything that online serving needs:
-``models/<model>/<files>``, the display data, and ``release.json``. A *full* release starts a generation (vocabularies,
-embedding tables, towers, index, ranker, compiled transforms: all that must agree); a *fine-tune* release keeps the
-generation's files and brings a query tower and a ranker of its own.
+``models/<model>/<files>``, the display data, each item's similar ones, and ``release.json``. A *full* release starts a
+generation (vocabularies, embedding tables, towers, index, ranker, compiled transforms: all that must agree); a *fine-tune*
+release keeps the generation's files and brings a query tower and a ranker of its own.
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ import polars as pl
 
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.lib.similar_items import similar_items
 from recsys_assets.settings import Settings
 
 RELEASE = "serving/release"
 NUMBERS = "serving/release-numbers"  # one empty file a number that was ever given out
 RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
-CODE_VERSION = "2"
+ITEM_IDS_FILE, SIMILAR_FILE = "item_ids.json", "similar_items.npy"
+CODE_VERSION = "3"
 SAMPLING_TEMPERATURE = 20.0
+#: Settings that a release is made with: others give another release.
+OF_SETTINGS = ("ranking_topk", "diversity_mode", "mmr_lambda", "category_cap", "retrieval_weight")
 
 QUERY_TOWER, RANKER = "query_tower", "dlrm_ranking"
 #: Models whose version is the release's own; all others carry the number of their generation.
@@ -150,14 +154,13 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
               "query_tower": query_tower, "ranker": ranker}
     _require_one_generation({a.kind: a.digest for a in inputs.values()}, list(inputs.values()))
     params = {"kind": "full", "day": as_of, "gate": _checked_gate(gate), "popularity": list(popularity),
-              "item_clicks": dict(sorted(item_clicks.items())), "ranking_topk": settings.ranking_topk,
-              "diversity_mode": settings.diversity_mode, "retrieval_weight": settings.retrieval_weight}
+              "item_clicks": dict(sorted(item_clicks.items())), **{name: getattr(settings, name) for name in OF_SETTINGS}}
     existing = _find(store, inputs, params)
     if existing is not None:
         return existing
     transforms = json.loads(workflows.path("transforms.json").read_text())
     item_ids: list[str] = transforms["vocabulary"][columns.ITEM_ID]
-    rows = np.load(aligned.path("embedding_table.npy"), mmap_mode="r").shape[0]
+    rows = np.load(aligned.path("embedding_table.npy"), mmap_mode="r", allow_pickle=False).shape[0]
     if rows != transforms["cardinality"][columns.ITEM_ID]:
         raise ReleaseError(f"embedding_table.npy has {rows} rows for {len(item_ids)} items (needs "
                            f"{transforms['cardinality'][columns.ITEM_ID]}); materialise {aligned.kind} again")
@@ -169,7 +172,8 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
             (models / model).mkdir(parents=True)
         for model in ("nvt_user_transform", "nvt_context_transform", "nvt_item_transform", "feast_item_lookup"):
             _place(workflows.path("transforms.json"), models / model / "transforms.json")
-        _place(faiss_index.path("index.faiss"), models / "faiss_retrieval" / "index.faiss")
+        for model in ("faiss_retrieval", "filter_seen_items"):  # the filter goes on searching where it removes much
+            _place(faiss_index.path("index.faiss"), models / model / "index.faiss")
         _place(aligned.path("embedding_table.npy"), models / "multimodal_embedding_lookup" / "embedding_table.npy")
         _place(query_tower.path("query_tower.onnx"), models / QUERY_TOWER / "model.onnx")
         _place(ranker.path("dlrm.onnx"), models / RANKER / "model.onnx")
@@ -179,12 +183,14 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
         _dump(models / "filter_seen_items" / "popularity.json", popularity_indices(popularity, item_ids))
         _dump(models / "feast_user_lookup" / "user_defaults.json", {"mean_age": transforms["mean_age"]})
         _dump(models / "softmax_sampling" / "sampling.json",
-              {"ranking_topk": settings.ranking_topk, "diversity_mode": settings.diversity_mode,
-               "temperature": SAMPLING_TEMPERATURE, "retrieval_weight": settings.retrieval_weight})
+              {"ranking_topk": settings.ranking_topk, "diversity": settings.diversity_mode, "temperature": SAMPLING_TEMPERATURE,
+               "mmr_lambda": settings.mmr_lambda, "category_cap": settings.category_cap, "retrieval_weight": settings.retrieval_weight})
         # what the query tower's clicks by category must be as wide as
         _dump(models / QUERY_TOWER / "history.json", {"width": 2 * transforms["cardinality"][columns.CATEGORY_L1]})
         _dump(staged.path / DISPLAY_FILE, {"release": number, "items": display_data(items)})
         _place(raw_items.path(IMAGES_FILE), staged.path / IMAGES_FILE)
+        _dump(staged.path / ITEM_IDS_FILE, item_ids)
+        np.save(staged.path / SIMILAR_FILE, similar_items(faiss_index.path("index.faiss"), len(item_ids)), allow_pickle=False)
         users = transforms["vocabulary"][columns.USER_ID]
         _dump_release(staged.path, number, params, metrics, generation=number, known_user=users[0] if users else None,
                       versions=dict.fromkeys(COMPONENTS, number), inputs=inputs)
@@ -203,9 +209,13 @@ def build_fine_tune_release(store: ArtifactStore, *, day: str, base: Artifact, q
         gate, metrics: as for ``build_release``.
 
     Raises:
-        ReleaseError: tower or ranker were made with another generation's parts, or the verdict is malformed.
+        ReleaseError: tower or ranker were made with another generation's parts, the generation is of an older form, or the
+            verdict is malformed.
     """
     generation = open_release(store, read_release(base).generation)
+    if not generation.of_this_form:
+        raise ReleaseError(f"generation {generation.number} was built by an older version of this code, whose files are not all that "
+                           "today's models need; run full_training")
     recorded = [r for r in _references(generation.artifact) if r["kind"] not in (query_tower.kind, ranker.kind)]
     _require_one_generation({r["kind"]: r["digest"] for r in recorded}, [query_tower, ranker])
     inputs = {"base": base, "generation": generation.artifact, "query_tower": query_tower, "ranker": ranker}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+
 def merged(live: RecentClicks, stored: Sequence[tuple[str, int]], now: float) -> RecentClicks:
     """A visitor's live clicks and those that are online as one row.
 
@@ -35,17 +36,20 @@ def merged(live: RecentClicks, stored: Sequence[tuple[str, int]], now: float) ->
 
     Returns:
         The latest RECENT_CLICKS clicks, oldest first, those of one second by category. ``updated_at`` is the time of the
-        newest click, with the fraction of ``live``: a late click, older than what is online, makes a newer row too.
+        newest click or ``live``'s own, with the fraction of ``live``: a late click, older than what is online, makes a
+        newer row too. A ``live`` that is ``whole`` stays as it is.
 
     >>> row = merged(RecentClicks("1", ["toys"], [70], 70.000002), [("books", 50), ("toys", 70), ("toys", 90)], now=99)
     >>> row.categories, row.timestamps, row.updated_at
     (['books', 'toys', 'toys'], [50, 70, 90], 90.000002)
     """
+    if live.whole:
+        return live
     known = Counter((category, at) for category, at in stored if at >= int(now) - HISTORY_SECONDS)
     clicks = sorted((known | Counter(zip(live.categories, live.timestamps, strict=True))).elements(),
                     key=lambda click: (click[1], click[0]))[-RECENT_CLICKS:]
-    newest = clicks[-1][1]
-    updated_at = round(live.updated_at + newest - live.timestamps[-1], 6)
+    second = int(live.updated_at)
+    updated_at = round(live.updated_at + max(clicks[-1][1] - second, 0), 6)
     return RecentClicks(live.user_id, [category for category, _ in clicks], [at for _, at in clicks], updated_at)
 
 

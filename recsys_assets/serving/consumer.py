@@ -23,7 +23,7 @@ from recsys_assets.columns import IMPRESSION, MISSING
 from recsys_assets.lib.feature_store import USER_ACTIVITY_PUSH, FeatureStoreError, open_store
 from recsys_assets.serving.click_history import push_merged
 from recsys_assets.serving.display import LiveDisplay
-from recsys_assets.serving.events import GROUP, REJECTED, STREAM, Event, parse_entry
+from recsys_assets.serving.events import GROUP, REJECTED, STREAM, Event, Reset, parse_entry
 from recsys_assets.serving.landing import LandingBuffer
 from recsys_assets.serving.stores import visitor_client
 from recsys_assets.serving.visitor_state import Outcome, VisitorState
@@ -108,15 +108,36 @@ class Consumer:
         return reply[0][1] if reply else []
 
     def _apply(self, entries: Sequence[Entry]) -> None:
-        """Visitor state, then Feast, then the landing buffer."""
-        if not entries:
-            return
+        """Events and resets in their order."""
         now, catalogue = time.time(), self._display.current().items
         known: list[tuple[str, Event, str]] = []
         for raw_id, fields in entries:
-            event = self._parse(raw_id, fields)
-            if event is not None:
-                known.append((raw_id.decode(), event, catalogue.get(event.item_id, {}).get("category_l1", MISSING)))
+            entry = self._parse(raw_id, fields)
+            if isinstance(entry, Event):
+                known.append((raw_id.decode(), entry, catalogue.get(entry.item_id, {}).get("category_l1", MISSING)))
+            elif entry is not None:
+                self._apply_events(known, now)
+                self._apply_reset(raw_id.decode(), entry, now)
+                known = []
+        self._apply_events(known, now)
+
+    def _apply_reset(self, stream_id: str, reset: Reset, now: float) -> None:
+        """Visitor state, then Feast; delivered again, it forgets nothing that was done after it."""
+        try:
+            outcome, row = self._state.reset(stream_id, reset, now)
+        except redis.ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            logger.error("reset %s of user %s is left out: its keys hold another type (%s)", reset.event_id, reset.user_id, error)
+        else:
+            if outcome is not Outcome.DUPLICATE:
+                push_merged(self._store, [row], now)
+        self._client.xack(STREAM, GROUP, stream_id)
+
+    def _apply_events(self, known: Sequence[tuple[str, Event, str]], now: float) -> None:
+        """Visitor state, then Feast, then the landing buffer."""
+        if not known:
+            return
         outcomes = self._state.apply(known, now)
         active = {event.user_id for _, event, _ in known if event.event_type != IMPRESSION}
         push_merged(self._store, self._state.recent_clicks(sorted(active), now), now)
@@ -129,8 +150,8 @@ class Consumer:
                              event.event_id, event.user_id, outcome)
             self._buffer.add(stream_id, event)
 
-    def _parse(self, raw_id: bytes, fields: Mapping[bytes, bytes] | None) -> Event | None:
-        """The event, or None where the entry holds none: it is set aside in ``events:rejected``."""
+    def _parse(self, raw_id: bytes, fields: Mapping[bytes, bytes] | None) -> Event | Reset | None:
+        """The event or reset, or None where the entry holds none: it is set aside in ``events:rejected``."""
         fields = fields or {}  # the stream was trimmed beyond a pending entry
         try:
             return parse_entry(fields)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,16 @@ class Display:
 
     release: int | None = None
     items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def promoted_first(self) -> tuple[str, ...]:
+        """All item ids: promoted products, then the others, both in the catalogue's order."""
+        return tuple(sorted(self.items, key=lambda item_id: not self.items[item_id]["promoted"]))
+
+    @cached_property
+    def categories(self) -> Mapping[str, frozenset[str]]:
+        """category_l1 and category_l2 → the values that occur."""
+        return {level: frozenset(item[level] for item in self.items.values()) for level in ("category_l1", "category_l2")}
 
 
 def read_display(settings: Settings) -> Display:
@@ -56,7 +68,7 @@ class LiveDisplay:
     """The same, read again when a promotion has replaced the file; empty before the first promotion."""
 
     def __init__(self, settings: Settings):
-        self._settings = settings
+        self._settings, self._path = settings, display_path(settings)
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | None = None
         self._display = Display()
@@ -64,7 +76,7 @@ class LiveDisplay:
     def current(self) -> Display:
         """Raises DisplayMissing where a file exists that is not a release's."""
         try:
-            status = display_path(self._settings).stat()
+            status = os.stat(self._path)
         except FileNotFoundError:
             return self._display  # a moment without the file does not take the catalogue away
         stamp = (status.st_mtime_ns, status.st_ino)

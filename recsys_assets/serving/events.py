@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from recsys_assets.columns import DEVICES, EVENT_TYPES, IMPRESSION, MISSING, VIEW
 
 STREAM, GROUP, REJECTED = "events", "landing", "events:rejected"
+RESET = "reset"
 #: Entries that the stream keeps, roughly; the consumer lands them within seconds, so the rest is history.
 STREAM_LENGTH = 1_000_000
 ID_LENGTH = 128
@@ -62,9 +63,25 @@ class Event(BaseModel):
         return {name: str(value) for name, value in self.model_dump().items()}
 
 
-def parse_entry(fields: Mapping[bytes, bytes]) -> Event:
-    """A stream entry as an event; raises pydantic.ValidationError (UnicodeDecodeError is one of its ValueErrors)."""
-    return Event.model_validate({name.decode(): value.decode() for name, value in fields.items()})
+class Reset(BaseModel):
+    """A visitor's wish that what was done before no longer counts; in the stream, so that it has its place among events."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: Literal["reset"] = RESET
+    event_id: EventId = Field(default_factory=new_event_id)
+    user_id: Identifier
+
+
+def reset_fields(user_id: str, event_id: str | None = None) -> dict[str, str]:
+    """A reset as a stream entry; the same event id twice counts once. Raises pydantic.ValidationError."""
+    return Reset(user_id=user_id, event_id=event_id or new_event_id()).model_dump()
+
+
+def parse_entry(fields: Mapping[bytes, bytes]) -> Event | Reset:
+    """What a stream entry says; raises pydantic.ValidationError (UnicodeDecodeError is one of its ValueErrors)."""
+    values = {name.decode(): value.decode() for name, value in fields.items()}
+    return (Reset if "command" in values else Event).model_validate(values)
 
 
 def enqueue(client: redis.Redis, event: Event) -> str:

@@ -1,30 +1,45 @@
-"""Feast's online store as the stages read it: real ``get_online_features`` calls behind a time limit and a breaker."""
+"""Feast's online store as the stages read it: its Redis format, behind a time limit and a breaker.
+
+``get_online_features`` builds a response for any store, 0.4 to 0.6 ms beside the round trip of 0.1 ms. Here one HMGET an
+entity asks for the fields themselves. Project, registry, key version and client are those of Feast's configuration; the
+names of keys and fields are made by Feast's own functions, and its own messages are parsed.
+"""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import redis
 from google.protobuf.message import DecodeError, Message
 
-from recsys_assets.serving.stores import STORE_ERRORS, Breaker
+from recsys_assets.lib.feature_store import FeatureStoreError, open_store
+from recsys_assets.serving.stores import STORE_ERRORS, Breaker, round_trip
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-#: A value that no Feast client wrote does not parse, or gives a time outside the calendar: the store is as good as
-#: absent for that read.
-READ_ERRORS: tuple[type[Exception], ...] = (*STORE_ERRORS, DecodeError, ValueError, OverflowError)
+#: A value that no Feast client wrote does not parse: the store is as good as absent for that entity.
+READ_ERRORS: tuple[type[Exception], ...] = (*STORE_ERRORS, DecodeError)
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Feature:
-    """One stored value (an array as a list) and the unix second of its event."""
+class _Plan:
+    """How the wanted features of one kind of entity are asked for: a key is head, length of the id, id and tail."""
 
-    value: Any
-    timestamp: float
+    head: bytes
+    tail: bytes
+    names: tuple[str, ...]
+    fields: tuple[bytes, ...]
+
+    def command(self, entity: str) -> tuple[Any, ...]:
+        value = entity.encode("utf-8", "surrogatepass")  # what is no text is nobody's id, not an error
+        return "HMGET", b"".join((self.head, struct.pack("<I", len(value)), value, self.tail)), *self.fields
 
 
 class OnlineFeatures:
@@ -36,17 +51,18 @@ class OnlineFeatures:
     """
 
     def __init__(self, store: FeatureStore, breaker: Breaker):
-        self._store, self._breaker = store, breaker
+        from feast.protos.feast.types.Value_pb2 import Value
+
+        self._store, self._breaker, self._value = store, breaker, Value
+        self._client: redis.Redis = store._get_provider().online_store._get_client(store.config.online_store)
+        self._plans: dict[tuple[tuple[str, ...], str], _Plan] = {}
 
     @classmethod
     def open(cls, settings: Settings, timeout_ms: int) -> OnlineFeatures:
         """Open Feast's registry; the online store itself is not touched, so it may be down."""
-        # Feast takes seconds to import, and most stages do without it
-        from recsys_assets.lib.feature_store import open_store
-
         return cls(open_store(settings, online_only=True, timeout_ms=timeout_ms), Breaker(READ_ERRORS))
 
-    def read(self, features: Sequence[str], key: str, ids: Sequence[str]) -> list[dict[str, Feature]]:
+    def read(self, features: Sequence[str], key: str, ids: Sequence[str]) -> list[Row | None]:
         """What is stored of each entity.
 
         Args:
@@ -55,26 +71,78 @@ class OnlineFeatures:
             ids: B entity ids.
 
         Returns:
-            B mappings of feature name → stored value; a feature that is not stored is absent.
+            B mappings of feature name → stored value (an array as a list); a feature that is not stored, or null, is
+            absent. None for an entity whose key holds something that Feast did not write.
 
         Raises:
-            StoreUnavailable: the read failed or the breaker is open.
+            StoreUnavailable: the read failed, none of the entities could be read, or the breaker is open.
+            FeatureStoreError: the registry has no such feature of such an entity.
         """
-        names = [reference.split(":", 1)[1] for reference in features]
-        rows = {key: list(ids)}
-        answer = self._breaker.call(lambda: self._store.get_online_features(list(features), rows)).proto
-        found: list[dict[str, Feature]] = [{} for _ in ids]
-        for name, vector in zip(answer.metadata.feature_names.val, answer.results, strict=True):
-            if name not in names:
-                continue  # the join key itself
-            for row, value, timestamp in zip(found, vector.values, vector.event_timestamps, strict=True):
+        wanted = (tuple(features), key)
+        plan = self._plans.get(wanted)
+        if plan is None:
+            plan = self._plans[wanted] = self._plan(*wanted)
+        return self._breaker.call(lambda: self._read(plan, ids)) if ids else []
+
+    def versions(self, views: Sequence[str]) -> tuple[bytes | None, ...]:
+        """What changes whenever rows of the views are written.
+
+        Raises:
+            StoreUnavailable: as ``read``.
+        """
+        from feature_repo.online_store import version_key
+
+        keys = [version_key(self._store.config.project, view) for view in views]
+        return tuple(self._breaker.call(lambda: self._client.mget(keys)))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _read(self, plan: _Plan, ids: Sequence[str]) -> list[Row | None]:
+        rows: list[Row | None] = []
+        failure = None
+        for reply in round_trip(self._client, [plan.command(entity) for entity in ids]):
+            try:
+                if isinstance(reply, redis.ResponseError):
+                    raise reply
+                rows.append(self._row(plan.names, reply))
+            except READ_ERRORS as error:
+                rows.append(None)
+                failure = error
+        if failure is not None and not any(row is not None for row in rows):
+            raise failure
+        return rows
+
+    def _row(self, names: Sequence[str], reply: Sequence[bytes | None]) -> Row:
+        row = {}
+        for name, raw in zip(names, reply, strict=True):
+            if raw:
+                value = self._value.FromString(raw)
                 kind = value.WhichOneof("val")
-                # Feast calls a value PRESENT whenever the read worked, so emptiness is what tells
                 if kind is not None and kind != "null_val":
-                    row[name] = Feature(_plain(getattr(value, kind)), timestamp.seconds + timestamp.nanos / 1e9)
-        return found
+                    stored = getattr(value, kind)
+                    row[name] = list(stored.val) if isinstance(stored, Message) else stored
+        return row
 
+    def _plan(self, features: tuple[str, ...], key: str) -> _Plan:
+        from feast.infra.key_encoding_utils import serialize_entity_key_prefix
+        from feast.infra.online_stores.helpers import _mmh3
+        from feast.infra.online_stores.redis import _versioned_fv_name
+        from feast.protos.feast.types.Value_pb2 import ValueType
+        from feast.types import String
 
-def _plain(value: Any) -> Any:
-    """A protobuf list as a list; any other value as it is."""
-    return list(value.val) if isinstance(value, Message) else value
+        config, fields, names = self._store.config, [], []
+        known = {view.name: view for view in self._store.registry.list_feature_views(config.project, allow_cache=True)}
+        for reference in features:
+            view_name, name = reference.split(":", 1)
+            view = known.get(view_name)
+            if view is None or name not in {field.name for field in view.features}:
+                raise FeatureStoreError(f"Feast's registry has no feature {reference}: materialise feature_store/definitions again")
+            if [(column.name, column.dtype) for column in view.entity_columns] != [(key, String)]:
+                raise FeatureStoreError(f"{view_name} must be keyed by the text {key}, and by nothing else")
+            names.append(name)
+            fields.append(_mmh3(f"{_versioned_fv_name(view, config)}:{name}"))
+        if len(set(names)) != len(names):
+            raise ValueError(f"names of features must differ, got {', '.join(features)}")
+        head = serialize_entity_key_prefix([key], config.entity_key_serialization_version) + struct.pack("<I", ValueType.STRING)
+        return _Plan(head, config.project.encode(), tuple(names), tuple(fields))

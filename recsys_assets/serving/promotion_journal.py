@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recsys_assets.artifacts import write_json
+from recsys_assets.serving.served import ENSEMBLE
 from recsys_assets.settings import Settings
 
 Step = Literal["planned", "published", "loaded", "smoked", "switched", "verified", "committed"]
@@ -24,6 +25,14 @@ LOCK_LIMIT = 300.0  # seconds to wait for another promotion
 
 class PromotionError(RuntimeError):
     """Base of every error of a promotion."""
+
+
+class PromotionRefused(PromotionError):
+    """The release may not be promoted; nothing was touched. The message names the failed checks."""
+
+
+class PromotionFailed(PromotionError):
+    """The promotion was begun and undone (or could not begin); the former release serves. The message says why."""
 
 
 class PromotionBusy(PromotionError):
@@ -43,8 +52,8 @@ class Journal:
     leaving: int | None  # the release in force when it began
     champion: dict[str, Any]  # champion.json as it shall be
     new_versions: list[tuple[str, int]]  # directories that did not exist before
-    configs: dict[str, str | None]  # config.pbtxt of every component before; None: the model did not exist
-    ensemble: str | None  # the ensemble's config.pbtxt before
+    configs: dict[str, str | None]  # config.pbtxt of every model before; None: it did not exist
+    ensembles: dict[str, str | None]  # the same of the ensembles that pin the versions
     step: Step = "planned"
     started: float = field(default_factory=time.time)
 
@@ -66,6 +75,8 @@ def read_journal(settings: Settings) -> Journal | None:
     if not path.is_file():
         return None
     content = json.loads(path.read_text())
+    if "ensemble" in content:  # as an older version of this code wrote it, which knew one ensemble
+        content["ensembles"] = {ENSEMBLE: content.pop("ensemble")}
     content["new_versions"] = [(model, version) for model, version in content["new_versions"]]
     return Journal(path=path, **content)
 

@@ -3,6 +3,7 @@ with a time limit."""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,17 @@ from typing import TypeVar
 
 import numpy as np
 import tritonclient.grpc as grpcclient
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from recsys_assets.lib.releases import QUERY_TOWER, RANKER, Release
+from recsys_assets.serving import answer as tensors
+from recsys_assets.serving.stage import DTYPES
 
 #: Seconds. A model that imports Feast takes 7 to load; a stub that cannot start hangs the call for ever.
 LOAD_LIMIT, CONTROL_LIMIT, INFER_LIMIT = 120.0, 5.0, 20.0
+#: How often two models may be asked until they agree, and the seconds between: an event or a fresh count may come between.
+AGREEMENT_TRIES, AGREEMENT_PAUSE = 6, 0.5
+SMOKE_SEED = 7
 T = TypeVar("T")
 
 
@@ -30,12 +36,13 @@ class SmokeFailed(ReplicaError):
 
 @dataclass(frozen=True)
 class Answer:
-    """One visitor's answer from an ensemble."""
+    """One visitor's answer."""
 
     ids: list[str]
     scores: list[float]
     query_release: int
     ranker_release: int
+    degraded: int = 0  # bits of serving.answer.Degraded
 
 
 class Replica:
@@ -43,10 +50,14 @@ class Replica:
 
     Args:
         address: host:port of its gRPC.
+        headers: what its model control asks for (``model_control.grpc_headers``).
+        load_limit: seconds that a load may take.
     """
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, headers: Mapping[str, str] | None = None, load_limit: float | None = None):
         self.address = address
+        self._headers = dict(headers or {})
+        self._load_limit = LOAD_LIMIT if load_limit is None else load_limit
         self._client = grpcclient.InferenceServerClient(address)
 
     def close(self) -> None:
@@ -66,21 +77,29 @@ class Replica:
 
     def load(self, model: str) -> None:
         """Load what is new of a model and unload the versions whose directory is gone."""
-        self._call(f"load {model}", lambda: self._client.load_model(model, client_timeout=LOAD_LIMIT))
+        self._call(f"load {model}", lambda: self._client.load_model(model, headers=self._headers, client_timeout=self._load_limit))
 
     def unload(self, model: str) -> None:
-        self._call(f"unload {model}", lambda: self._client.unload_model(model, client_timeout=CONTROL_LIMIT))
+        self._call(f"unload {model}", lambda: self._client.unload_model(model, headers=self._headers, client_timeout=CONTROL_LIMIT))
 
-    def ask(self, ensemble: str, user_id: str) -> Answer:
-        """Send one visitor's request through an ensemble."""
-        tensor = grpcclient.InferInput("user_id", [1], "BYTES")
-        tensor.set_data_from_numpy(np.array([user_id.encode()], dtype=object))
-        result = self._call(f"answer {user_id!r} through {ensemble}",
-                            lambda: self._client.infer(ensemble, [tensor], client_timeout=INFER_LIMIT))
-        return Answer(ids=[value.decode() for value in result.as_numpy("ordered_ids")],
-                      scores=result.as_numpy("ordered_scores").tolist(),
-                      query_release=int(result.as_numpy("query_release")[0]),
-                      ranker_release=int(result.as_numpy("ranker_release")[0]))
+    def ask(self, model: str, user_id: str, *, timestamp: int | None = None, seed: int | None = None) -> Answer:
+        """Send one visitor's request to a model that takes and gives the tensors of ``serving.answer``."""
+        given = {"user_id": [user_id.encode()]} | {name: [value] for name, value in (("timestamp", timestamp), ("seed", seed))
+                                                   if value is not None}
+        inputs = []
+        for spec in tensors.REQUEST:
+            if spec.name in given:
+                values = np.array(given[spec.name], DTYPES[spec.dtype])
+                inputs.append(grpcclient.InferInput(spec.name, [1], np_to_triton_dtype(values.dtype)))
+                inputs[-1].set_data_from_numpy(values)
+        outputs = [grpcclient.InferRequestedOutput(spec.name) for spec in tensors.ANSWER]
+        result = self._call(f"answer {user_id} by {model}",
+                            lambda: self._client.infer(model, inputs, outputs=outputs, client_timeout=INFER_LIMIT))
+        ids, scores, info = (result.as_numpy(spec.name) for spec in tensors.ANSWER)
+        if info.shape != (1, 4):
+            raise SmokeFailed(f"{model} at {self.address} answered one visitor with answer_info {list(info.shape)}, not [1, 4]")
+        return Answer([value.decode() for value in ids], scores.tolist(), int(info[0, tensors.QUERY_RELEASE]),
+                      int(info[0, tensors.RANKER_RELEASE]), int(info[0, tensors.DEGRADED]))
 
     def _call(self, action: str, call: Callable[[], T]) -> T:
         try:
@@ -92,8 +111,8 @@ class Replica:
 class Replicas:
     """All replicas that a promotion must reach; every call goes to all of them at once."""
 
-    def __init__(self, addresses: Sequence[str]):
-        self.members = [Replica(address) for address in addresses]
+    def __init__(self, addresses: Sequence[str], headers: Mapping[str, str] | None = None):
+        self.members = [Replica(address, headers) for address in addresses]
 
     def __enter__(self) -> Replicas:
         return self
@@ -132,30 +151,43 @@ def load_release(replica: Replica, versions: Mapping[str, int], changed: Iterabl
             log(f"{replica.address}: loaded {model} {version}")
 
 
-def smoke(replica: Replica, ensemble: str, release: Release, catalogue: set[str]) -> None:
-    """A known and an unknown visitor must get a proper answer, made by this release alone.
+def smoke(replica: Replica, models: Sequence[str], release: Release, catalogue: set[str]) -> None:
+    """A known and an unknown visitor must get a proper answer, made by this release alone, and the same one of every model.
 
     Raises:
-        SmokeFailed: naming replica, visitor and what is wrong.
-        ReplicaError: the request failed.
+        SmokeFailed: naming replica, model, visitor and what is wrong.
+        ReplicaError: a request failed.
     """
-    visitors = [("unknown", f"smoke-{uuid.uuid4().hex}")]
+    visitors = {"unknown": f"smoke-{uuid.uuid4().hex}"}
     if release.known_user is not None:
-        visitors.insert(0, ("known", release.known_user))
-    expected = (release.versions[QUERY_TOWER], release.versions[RANKER])
-    for kind, user_id in visitors:
-        answer = replica.ask(ensemble, user_id)
-        made_by = (answer.query_release, answer.ranker_release)
-        fault = None
-        if not answer.ids:
-            fault = "got no items"
-        elif len(set(answer.ids)) != len(answer.ids):
-            fault = f"got items twice: {sorted({i for i in answer.ids if answer.ids.count(i) > 1})[:5]}"
-        elif not set(answer.ids) <= catalogue:
-            fault = f"got items that the release's catalogue does not have: {sorted(set(answer.ids) - catalogue)[:5]}"
-        elif len(answer.scores) != len(answer.ids) or not np.isfinite(answer.scores).all():
-            fault = f"got {len(answer.scores)} scores for {len(answer.ids)} items, or scores that are not finite"
-        elif made_by != expected:
-            fault = f"was answered by query tower and ranker {made_by}, not {expected}"
-        if fault:
-            raise SmokeFailed(f"the {kind} visitor of the smoke request to {ensemble} at {replica.address} {fault}")
+        visitors = {"known": release.known_user, **visitors}
+    for kind, user_id in visitors.items():
+        for attempt in range(1, AGREEMENT_TRIES + 1):
+            now = int(time.time())
+            answers = [replica.ask(model, user_id, timestamp=now, seed=SMOKE_SEED) for model in models]
+            for model, answer in zip(models, answers, strict=True):
+                if fault := _fault(answer, release, catalogue):
+                    raise SmokeFailed(f"the {kind} visitor of the smoke request to {model} at {replica.address} {fault}")
+            differing = [model for model, answer in zip(models, answers, strict=True) if answer != answers[0]]
+            if not differing:
+                break
+            if attempt == AGREEMENT_TRIES:
+                raise SmokeFailed(f"the {kind} visitor of the smoke request got other answers from {', '.join(differing)} than from "
+                                  f"{models[0]} at {replica.address}, {attempt} times: {answers}"[:2_000])
+            time.sleep(AGREEMENT_PAUSE)
+
+
+def _fault(answer: Answer, release: Release, catalogue: set[str]) -> str | None:
+    """What is wrong with an answer of one release; None for nothing."""
+    made_by, expected = (answer.query_release, answer.ranker_release), (release.versions[QUERY_TOWER], release.versions[RANKER])
+    if not answer.ids:
+        return "got no items"
+    if len(set(answer.ids)) != len(answer.ids):
+        return f"got items twice: {sorted({i for i in answer.ids if answer.ids.count(i) > 1})[:5]}"
+    if not set(answer.ids) <= catalogue:
+        return f"got items that the release's catalogue does not have: {sorted(set(answer.ids) - catalogue)[:5]}"
+    if len(answer.scores) != len(answer.ids) or not np.isfinite(answer.scores).all():
+        return f"got {len(answer.scores)} scores for {len(answer.ids)} items, or scores that are not finite"
+    if made_by != expected:
+        return f"was answered by query tower and ranker {made_by}, not {expected}"
+    return None

@@ -2,11 +2,13 @@
 
 ``<root>/<model>/config.pbtxt`` and ``<root>/<model>/<version>/`` with ``model.py`` (from ``triton_repo/``), the
 release's files, ``files.json`` (their digests, checked at load) and an empty file ``__pycache__``: it keeps Python from
-writing bytecode there, which Triton would take for a changed version and reload.
+writing bytecode there, which Triton would take for a changed version and reload. A version of the fused model has no files
+of its own: its ``parts.json`` names the version directories beside it that it opens.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,9 +18,10 @@ from pathlib import Path
 
 from recsys_assets.lib.releases import Release
 from recsys_assets.serving.ensemble import render_ensemble
+from recsys_assets.serving.fused_model import FUSED, PARTS
+from recsys_assets.serving.served import ENSEMBLE, published_versions
 from recsys_assets.settings import PROJECT_ROOT
 
-ENSEMBLE = "ensemble_model"
 CONFIG, FILES, CODE = "config.pbtxt", "files.json", "model.py"
 TEMPLATES = PROJECT_ROOT / "triton_repo"
 ENSEMBLE_VERSION = 1  # an ensemble has no files: its versions are in its configuration
@@ -40,7 +43,7 @@ class ModelRepository:
 
     Args:
         root: the live repository.
-        templates: one folder a model with ``config.pbtxt`` and, but for the ensemble, ``model.py``.
+        templates: one folder a model with ``config.pbtxt`` and, but for the ensembles, ``model.py``.
     """
 
     def __init__(self, root: Path, templates: Path = TEMPLATES):
@@ -70,26 +73,28 @@ class ModelRepository:
             RepositoryError: a directory of that number holds other files.
         """
         missing = []
-        for model, version in release.versions.items():
+        for model, version in published_versions(release).items():
             folder = self.root / model / str(version)
             if not folder.is_dir():
                 missing.append((model, version))
-            elif json.loads((folder / FILES).read_text()) != payload_digests(release, model):
+            elif json.loads((folder / FILES).read_text()) != version_digests(release, model):
                 raise RepositoryError(
                     f"{folder} holds other files than release {release.number} ({release.artifact.digest[:8]}): the "
                     f"artifacts were begun anew; end the services (`recsys down`), remove {self.root}, promote again")
         return missing
 
-    # --- components
+    # --- versions
     def publish(self, release: Release, model: str) -> Path:
         """Make one version directory of a release: beside, then renamed into its place."""
-        version = release.versions[model]
+        version = published_versions(release)[model]
         staging = self.root / ".staging" / f"{model}-{version}-{uuid.uuid4().hex}"
         staging.mkdir(parents=True)
-        digests = payload_digests(release, model)
+        digests = version_digests(release, model)
         for name in digests:
-            # copies: the live folder must not share bytes with the artifact
-            shutil.copyfile(release.artifact.path(f"models/{model}/{name}"), staging / name)
+            if model == FUSED:
+                (staging / name).write_text(parts(release))
+            else:  # copies: the live folder must not share bytes with the artifact
+                shutil.copyfile(release.artifact.path(f"models/{model}/{name}"), staging / name)
         (staging / FILES).write_text(json.dumps(digests, indent=2, sort_keys=True) + "\n")
         (staging / CODE).write_text(self.template(model, CODE))
         (staging / "__pycache__").touch()
@@ -99,7 +104,7 @@ class ModelRepository:
         return target
 
     def write_config(self, model: str) -> bool:
-        """Bring a component's configuration up to its template; returns whether it changed."""
+        """Bring a model's configuration up to its template; returns whether it changed."""
         text = self.template(model)
         if text == self.config(model):
             return False
@@ -146,20 +151,35 @@ class ModelRepository:
         return sorted(changed)
 
     # --- ensembles
-    def ensemble_config(self, release: Release, name: str) -> str:
-        """The ensemble under a name, each step pinned to the release's version of its model."""
-        return render_ensemble(self.template(ENSEMBLE), release.versions, name)
+    def ensemble_config(self, release: Release, entrance: str, name: str | None = None) -> str:
+        """One of the ensembles, under its own name or another, each step pinned to the release's version of its model."""
+        versions = dict(release.versions) if entrance == ENSEMBLE else {FUSED: release.number}
+        return render_ensemble(self.template(entrance), versions, name or entrance)
 
     def write_ensemble(self, name: str, text: str) -> None:
         (self.root / name / str(ENSEMBLE_VERSION)).mkdir(parents=True, exist_ok=True)
         write_atomically(self.root / name / CONFIG, text)
 
+    def restore_ensemble(self, name: str, text: str | None) -> None:
+        """Put back what ``config`` gave before; None removes it wholly."""
+        if text is None:
+            self.remove_model(name)
+        else:
+            self.write_ensemble(name, text)
+
     def remove_model(self, name: str) -> None:
         shutil.rmtree(self.root / name, ignore_errors=True)
 
 
-def payload_digests(release: Release, model: str) -> dict[str, str]:
-    """{file name: sha256} of a model's files in a release."""
+def parts(release: Release) -> str:
+    """parts.json of a release's fused model."""
+    return json.dumps({"versions": dict(release.versions)}, indent=2, sort_keys=True) + "\n"
+
+
+def version_digests(release: Release, model: str) -> dict[str, str]:
+    """{file name: sha256} of a version directory's own files: those of the release, or the fused model's one."""
+    if model == FUSED:
+        return {PARTS: hashlib.sha256(parts(release).encode()).hexdigest()}
     prefix = f"models/{model}/"
     return {name.removeprefix(prefix): entry["sha256"] for name, entry in release.artifact.manifest["files"].items()
             if name.startswith(prefix)}

@@ -1,17 +1,20 @@
 """What a serving stage is: declared tensors, files that are verified at load, and one pure ``run``.
 
 A stage is plain numpy and knows nothing of Triton, so the same class runs inside a thin Triton model
-(``triton_model.py``) and in one process (``pipeline.py``), with the same answer to the bit.
+(``triton_model.py``) and in one process (``pipeline.py``, ``fused_model.py``), with the same answer to the bit. It serves
+B visitors at once: what belongs to a visitor is [B, …], their candidates lie flat (``stages/candidates.py``). Each visitor's
+answer is the same to the bit as alone, so what depends on the size of a batch, as matrix products do, runs visitor by visitor.
 """
 
 from __future__ import annotations
 
 import json
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from recsys_assets.artifacts import sha256_file
 from recsys_assets.settings import Settings
 
 Tensors = dict[str, np.ndarray]
+T = TypeVar("T")
 
 FILES = "files.json"
 #: What a version directory may hold beside the files that ``files.json`` lists: Triton's entry point, and the empty
@@ -26,7 +30,7 @@ FILES = "files.json"
 UNLISTED = frozenset({FILES, "model.py", "__pycache__"})
 
 #: Triton's type name → numpy dtype. A STRING tensor is an object array of ``str``.
-DTYPES: Mapping[str, Any] = {"STRING": np.object_, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32}
+DTYPES: Mapping[str, Any] = {"STRING": np.object_, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32, "UINT8": np.uint8}
 
 
 class StageError(RuntimeError):
@@ -89,6 +93,10 @@ class Stage(ABC):
     def run(self, inputs: Tensors) -> Tensors:
         """Compute the declared outputs; optional inputs may be absent."""
 
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        """Figures of the stage's own state, for monitoring: metric name → (what it says, value)."""
+        return {}
+
     def close(self) -> None:  # noqa: B027 - most stages hold nothing
         """Release connections; called once, when the version is unloaded."""
 
@@ -124,6 +132,21 @@ def verify_files(directory: Path, needed: Sequence[str]) -> None:
             raise StageFileCorrupt(f"{path} is missing though {FILES} lists it; publish the release again")
         if sha256_file(path) != digest:
             raise StageFileCorrupt(f"{path} differs from its digest in {FILES}; publish the release again")
+
+
+_opened: weakref.WeakValueDictionary[tuple[Any, str], Any] = weakref.WeakValueDictionary()
+
+
+def shared(path: Path, read: Callable[[Path], T]) -> T:
+    """``read(path)``, once for all stages of a process whose file has these very bytes, for as long as one of them holds it.
+
+    Several stages need the same tables; in the fused model they are all in one process.
+    """
+    key = (read, sha256_file(path))
+    found = _opened.get(key)
+    if found is None:
+        found = _opened[key] = read(path)
+    return found
 
 
 def read_json(path: Path) -> Any:

@@ -30,6 +30,7 @@ from recsys_assets.columns import (
     NULL_INDEX,
     OOV_INDEX,
     TOP_CATEGORY,
+    USER_CATEGORICAL,
     USER_ID,
     VOCABULARY_START,
 )
@@ -230,32 +231,52 @@ class Transforms:
         """float32 [N] from prices (> 0), which are rounded to float32 first, as tensors carry them."""
         return self.price_log(np.log(price.astype(np.float32).astype(np.float64)))
 
-    def user(self, raw: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One visitor → USER_CATEGORICAL int32 [4], USER_CONTINUOUS float32 [4].
+    def users(self, raw: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """B visitors → USER_CATEGORICAL int32 [B, 4], USER_CONTINUOUS float32 [B, 4].
 
         Args:
-            raw: [3] user_id, gender, top_category. numbers: float32 [4] age (NaN: unknown), clicks_24h,
+            raw: [B, 3] user_id, gender, top_category. numbers: float32 [B, 4] age (NaN: unknown), clicks_24h,
                 hours_since_click, clicks_7d.
         """
-        age = self.fill_age(numbers[:1])
-        named = [self.vocabulary[column].index(value)
-                 for column, value in zip((USER_ID, GENDER, TOP_CATEGORY), raw, strict=True)]
-        cont = np.concatenate([self.age(age), log_count(numbers[1:2]), share_of_window(numbers[2:3]),
-                               log_count(numbers[3:4])])
-        return np.array([*named, self.age_binned(age)[0]], dtype=np.int32), cont
+        age = self.fill_age(numbers[:, 0])
+        cat, cont = np.empty((len(raw), len(USER_CATEGORICAL)), np.int32), np.empty(numbers.shape, np.float32)
+        for position, column in enumerate((USER_ID, GENDER, TOP_CATEGORY)):
+            cat[:, position] = self.vocabulary[column].indices(raw[:, position])
+        cat[:, 3] = self.age_binned(age)
+        cont[:, 0] = self.age(age)
+        cont[:, 1] = log_count(numbers[:, 1])
+        cont[:, 2] = share_of_window(numbers[:, 2])
+        cont[:, 3] = log_count(numbers[:, 3])
+        return cat, cont
 
     @property
     def history_width(self) -> int:
         """2·K: the length of ``history``."""
         return 2 * self.vocabulary[CATEGORY_L1].rows
 
-    def history(self, categories: Sequence[str], numbers: np.ndarray) -> np.ndarray:
-        """One visitor's clicks by category, float32 [2·K]; ``numbers`` as for ``user``, the rest as ``history_counts``."""
-        return history_counts(self.vocabulary[CATEGORY_L1], categories, int(numbers[3]), int(numbers[1]))
+    def histories(self, categories: Sequence[str], numbers: np.ndarray) -> np.ndarray:
+        """Visitors' clicks by category, float32 [B, 2·K].
 
-    def context(self, device: str, timestamp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One request: device, timestamp int64 [1] → CONTEXT_CATEGORICAL [1], CONTEXT_CONTINUOUS [4]."""
-        return self.vocabulary[DEVICE_TYPE].indices([device]), clock_features(timestamp)[0]
+        Args:
+            categories: of all visitors' clicks, one visitor's after the other's, oldest first. numbers: as for ``users``;
+                the last says how many clicks are whose.
+
+        Raises:
+            TransformsInvalid: categories and numbers do not go together.
+        """
+        counts = numbers[:, 3].astype(np.int64)
+        ends = np.cumsum(counts)
+        if len(ends) and (counts.min() < 0 or ends[-1] != len(categories)):
+            raise TransformsInvalid(f"clicks_7d must add up to the {len(categories)} categories, got {counts.tolist()}")
+        vocabulary = self.vocabulary[CATEGORY_L1]
+        found = np.empty((len(numbers), 2 * vocabulary.rows), np.float32)
+        for row, (end, count, recent) in enumerate(zip(ends, counts, numbers[:, 1], strict=True)):
+            found[row] = history_counts(vocabulary, categories[end - count:end], int(count), int(recent))
+        return found
+
+    def context(self, devices: Sequence[str], timestamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """B requests: devices, timestamps int64 [B] → CONTEXT_CATEGORICAL int32 [B, 1], CONTEXT_CONTINUOUS float32 [B, 4]."""
+        return self.vocabulary[DEVICE_TYPE].indices(devices)[:, None], clock_features(timestamps)
 
     def items(self, index: np.ndarray, codes: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """N items → ITEM_CATEGORICAL int32 [N, 4] and float32 [N, 2]: price_log_norm, item_popularity.

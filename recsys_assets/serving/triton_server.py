@@ -28,10 +28,11 @@ from recsys_assets.processes import (
     stop_recorded,
     wait_ready,
 )
+from recsys_assets.serving.model_control import server_arguments
+from recsys_assets.serving.served import Mode, is_loaded
 from recsys_assets.settings import Settings
 
-CANDIDATE_ENSEMBLE = "ensemble_candidate"  # of a promotion; never served after a restart
-#: Seconds that the server gets to become ready; with 15 models it takes about 7 on an idle machine.
+#: Seconds that the server gets to become ready; with 17 models it takes about 8 on an idle machine of two cores.
 READY_LIMIT = 120.0
 STOP_GRACE = 15.0
 SHARED_MEMORY = Path("/dev/shm")
@@ -41,12 +42,12 @@ _PROBE = ("import json, sysconfig; print(json.dumps({'site': sysconfig.get_paths
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
 
-def servable_models(repository: Path) -> list[str]:
-    """Models of a repository that have a configuration and at least one version; the candidate ensemble is none."""
+def servable_models(repository: Path, mode: Mode) -> list[str]:
+    """Models to load of a repository: of those that ``mode`` serves, what has a configuration and at least one version."""
     if not repository.is_dir():
         return []
     return sorted(folder.name for folder in repository.iterdir()
-                  if folder.name != CANDIDATE_ENSEMBLE and (folder / "config.pbtxt").is_file()
+                  if is_loaded(folder.name, mode) and (folder / "config.pbtxt").is_file()
                   and any(v.name.isdigit() and v.is_dir() for v in folder.iterdir()))
 
 
@@ -120,13 +121,14 @@ class TritonServer:
         return [
             f"{wheel}/bin/tritonserver",
             f"--model-repository={self.repository.absolute()}", "--model-control-mode=explicit",
-            *(f"--load-model={model}" for model in servable_models(self.repository)),
+            *(f"--load-model={model}" for model in servable_models(self.repository, s.triton_models)),
             "--disable-auto-complete-config",
             f"--backend-directory={self.backends.absolute()}", f"--cache-directory={wheel}/caches",
             f"--backend-config=python,shm-region-prefix-name={self.shared_memory_prefix}",
             f"--http-address={s.triton_host}", f"--grpc-address={s.triton_host}", f"--metrics-address={s.triton_host}",
             f"--http-port={s.triton_http_port}", f"--grpc-port={s.triton_grpc_port}",
             f"--metrics-port={s.triton_metrics_port}",
+            *server_arguments(s),
             "--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0", "--exit-timeout-secs=10",
         ]
 
@@ -151,8 +153,11 @@ class TritonServer:
             return False
 
     def spawn(self) -> Record:
-        """Start without waiting."""
+        """Start without waiting; the stubs and shared memory that a killed server left go first."""
         self.prepare()
+        record = read_record(self.run, self.name)
+        if record is not None and record.process() is None:
+            stop_recorded(self.run, self.name)
         require_free(self.name, self.ports)
         self.clean_shared_memory()
         return spawn(self.name, self.command, run=self.run, log=self.log, environment=self.environment(), cwd=self.run)

@@ -92,7 +92,7 @@ def write_datasets(store: ArtifactStore, target: Path, rows: pl.DataFrame) -> No
     workflows = store.current("features/workflows", AS_OF)
     made = Generation.of_training(
         models=store.current("serving/onnx_exports", AS_OF), workflows=workflows, aligned=store.current("embeddings/aligned", AS_OF),
-        vectors=store.current("retrieval/item_vectors", AS_OF), popularity=store.current("retrieval/popularity", AS_OF),
+        vectors=store.current("retrieval/item_vectors", AS_OF),
         days_before=store.require("features/interactions", [partitions.previous_day(AS_OF)]), retrieval_weight=0.0)
     packed = made.transform.transform_frame(rows)
     packed.with_columns(rows[c.CLICK].cast(pl.Int32), rows[c.TIMESTAMP]).write_parquet(target / "train" / "part_0.parquet")

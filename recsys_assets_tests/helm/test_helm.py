@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,9 @@ import yaml
 from kubernetes.utils import parse_quantity
 
 from recsys_assets import compute
+from recsys_assets.serving.model_control import control_key
+from recsys_assets.serving.served import ENTRANCES
+from recsys_assets.serving.triton_server import servable_models
 from recsys_assets.settings import PROJECT_ROOT, Settings
 
 CHARTS = PROJECT_ROOT / "helm"
@@ -225,28 +229,38 @@ def test_triton_container(rendered):
     assert "nvidia.com/gpu" not in container["resources"]["limits"]
 
 
-def test_triton_loads_what_is_complete(rendered, tmp_path):
-    """The start command itself, with a server that prints its arguments in place of Triton."""
-    for folder in ("ensemble_model/1", "dlrm_ranking/7", "ensemble_candidate/1", "no_version"):
+COMPONENTS, FUSED = ["dlrm_ranking", "ensemble_model"], ["fused_model", "recommender"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "loaded"), [(None, COMPONENTS + FUSED), ("both", COMPONENTS + FUSED), ("fused", FUSED), ("ensemble", COMPONENTS)]
+)
+def test_triton_loads_what_is_complete(rendered, tmp_path, mode, loaded):
+    """The start command itself, with a server that prints its arguments in place of Triton: as the local launcher does."""
+    for folder in (*(f"{model}/7" for model in COMPONENTS + FUSED), "ensemble_candidate/1", "recommender_candidate/1", "no_version"):
         (tmp_path / "models" / folder).mkdir(parents=True)
-    for model in ("ensemble_model", "dlrm_ranking", "ensemble_candidate", "no_version"):
-        (tmp_path / "models" / model / "config.pbtxt").touch()
+        (tmp_path / "models" / folder.split("/")[0] / "config.pbtxt").touch()
     server = tmp_path / "bin" / "tritonserver"
     server.parent.mkdir()
-    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    server.chmod(0o755)
+    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "token: $RECSYS_TOKEN"\n')
+    python = server.with_name("python3")
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for program in (server, python):
+        program.chmod(0o755)
     ((_, pod),) = pods(rendered("recsys-triton"))
     command = [part.replace("/models", str(tmp_path / "models")) for part in pod["containers"][0]["command"]]
-    done = subprocess.run(
-        command, env={"PATH": f"{server.parent}:/usr/bin:/bin"}, capture_output=True, text=True, check=True
-    )
+    environment = {"PATH": f"{server.parent}:/usr/bin:/bin", "RECSYS_TOKEN": "write-token"}
+    if mode is not None:
+        environment["RECSYS_TRITON_MODELS"] = mode
+    done = subprocess.run(command, env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     arguments = done.stdout.splitlines()
-    assert sorted(a for a in arguments if a.startswith("--load-model")) == [
-        "--load-model=dlrm_ranking",
-        "--load-model=ensemble_model",
-    ]
-    (control,) = [a for a in arguments if a.startswith("--http-restricted-api=model-repository")]
-    assert len(control.rsplit("=", 1)[-1]) == 36
+    models = sorted(a.removeprefix("--load-model=") for a in arguments if a.startswith("--load-model"))
+    assert models == loaded == servable_models(tmp_path / "models", mode or Settings().triton_models)
+    # model control by gRPC asks for the key that promotion derives from the same token; by HTTP it has none
+    control = {a.split("=")[0]: a.rsplit("=", 1)[-1] for a in arguments if "=model-repository," in a}
+    assert control["--grpc-restricted-protocol"] == control_key(Settings(token="write-token"))
+    assert len(control["--http-restricted-api"]) == 36
+    assert "write-token" not in done.stdout
 
 
 def test_triton_on_a_gpu_gets_a_node_with_one(rendered):
@@ -290,6 +304,10 @@ def test_autoscaling_target_is_50_milliseconds(rendered):
     assert target == 50
     assert evaluate(rule["metricsQuery"], queue_us=0.0, requests=0.0) == 0.0
     assert "delta(" not in rule["metricsQuery"]
+    # a request counts where it came in, and waits in the models behind: whichever of them are served
+    waiting, entering = re.findall(r'model(!~|=~)"([^"]*)"', rule["metricsQuery"])
+    assert (waiting[0], entering[0]) == ("!~", "=~")
+    assert {frozenset(names.split("|")) for _, names in (waiting, entering)} == {frozenset(ENTRANCES)}
 
 
 def evaluate(query: str, *, queue_us: float, requests: float) -> float:

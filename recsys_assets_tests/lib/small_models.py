@@ -149,8 +149,8 @@ def write_generation(store: ArtifactStore, as_of: str, transforms: Mapping[str, 
 
 
 def generation(store: ArtifactStore, as_of: str, days_before: Sequence[Artifact], **topk: int) -> Generation:
-    """What ``write_generation`` wrote, blended as the settings say; retrieval/popularity of the as-of day must be there."""
-    kinds = {"models": "serving/onnx_exports", "vectors": "retrieval/item_vectors", "popularity": "retrieval/popularity",
+    """What ``write_generation`` wrote, blended as the settings say."""
+    kinds = {"models": "serving/onnx_exports", "vectors": "retrieval/item_vectors",
              "aligned": "embeddings/aligned", "workflows": "features/workflows"}
     return Generation.of_training(**{role: store.current(kind, as_of) for role, kind in kinds.items()}, days_before=days_before,
                                   retrieval_weight=Settings().retrieval_weight, **topk)

@@ -45,9 +45,9 @@ def test_agrees_with_the_online_transforms_to_the_bit():
     online = Transforms.from_dict(transforms())
     for row, found in zip(frame.iter_rows(named=True), batch.iter_rows(), strict=True):
         age = np.nan if row["age"] is None else row["age"]
-        user = online.user(np.array([row["user_id"], row["gender"], row["top_category"]], object),
-                           np.array([age, row["clicks_24h"], row["hours_since_click"], row["clicks_7d"]], np.float32))
-        context = online.context(row["device_type"], np.array([row["timestamp"]]))
+        user = online.users(np.array([[row["user_id"], row["gender"], row["top_category"]]], object),
+                            np.array([[age, row["clicks_24h"], row["hours_since_click"], row["clicks_7d"]]], np.float32))
+        context = online.context([row["device_type"]], np.array([row["timestamp"]]))
         codes = online.item_codes([row["category_l1"]], [row["category_l2"]], [row["item_gender"]])
         index = online.vocabulary["item_id"].indices([row["item_id"]])
         item = online.items(index, codes, np.array([[row["price"], row["item_clicks"]]], np.float32))

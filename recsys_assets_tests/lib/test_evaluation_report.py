@@ -15,7 +15,7 @@ from recsys_assets.settings import Settings
 from recsys_assets_tests.lib import small_window
 
 AS_OF = "2026-11-19"
-ROLES = {"models": "serving/onnx_exports", "vectors": "retrieval/item_vectors", "popularity": "retrieval/popularity",
+ROLES = {"models": "serving/onnx_exports", "vectors": "retrieval/item_vectors",
          "aligned": "embeddings/aligned", "workflows": "features/workflows"}
 WEIGHT = 2.5
 
@@ -42,7 +42,7 @@ def inputs(store: ArtifactStore) -> dict:
 def report(store):
     with store.stage("evaluation/offline", AS_OF) as staged:
         metrics = evaluation_report.write_report(**inputs(store), queries=store.current("evaluation/queries", AS_OF),
-                                                 target=staged.path, seed=7, retrieval_topk=30, ranking_topk=10, retrieval_weight=WEIGHT)
+                                                 target=staged.path, seed=7, retrieval_topk=30, retrieval_weight=WEIGHT)
         return staged.publish(metrics)
 
 
@@ -101,7 +101,7 @@ def test_content_of_the_catalogue_in_its_own_order(store):
 
 def test_two_runs_give_equal_metrics(store, report, tmp_path):
     again = evaluation_report.write_report(**inputs(store), queries=store.current("evaluation/queries", AS_OF), target=tmp_path, seed=7,
-                                           retrieval_topk=30, ranking_topk=10, retrieval_weight=WEIGHT)
+                                           retrieval_topk=30, retrieval_weight=WEIGHT)
     assert again == report.metrics
 
 
@@ -113,7 +113,7 @@ def test_a_log_of_clicks_alone_is_judged_by_its_lists(store, report, tmp_path):
             pl.read_parquet(artifact.path("features.parquet")).filter(pl.col("click") == 1).write_parquet(staged.path / "features.parquet")
             clicks.append(staged.publish())
     found = evaluation_report.write_report(**{**given, "features": clicks}, queries=store.current("evaluation/queries", AS_OF),
-                                           target=tmp_path, seed=7, retrieval_topk=30, ranking_topk=10, retrieval_weight=WEIGHT)
+                                           target=tmp_path, seed=7, retrieval_topk=30, retrieval_weight=WEIGHT)
     assert found["served"] == report.metrics["served"]
     assert found["ranker"]["auc"] is None and found["ranker"]["reliability"] == [] and found["ranker"]["click_rate"] == 1
     assert not (tmp_path / "figures" / "reliability.md").exists()

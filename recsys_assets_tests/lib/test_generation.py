@@ -14,12 +14,13 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib import generation as g
 from recsys_assets.lib import list_metrics, releases
 from recsys_assets.partitions import day_bounds
-from recsys_assets.serving import bloom
+from recsys_assets.serving.availability import Unavailable
+from recsys_assets.serving.item_table import Table
 from recsys_assets.serving.stages.embedding_lookup import MultimodalEmbeddingLookup
 from recsys_assets.serving.stages.item_lookup import FeastItemLookup
 from recsys_assets.serving.stages.onnx_models import DlrmRanking, QueryTower
-from recsys_assets.serving.stages.ordering import SoftmaxSampling
-from recsys_assets.serving.stages.retrieval import FaissRetrieval
+from recsys_assets.serving.stages.ordering import Ordering, SoftmaxSampling
+from recsys_assets.serving.stages.retrieval import INDEX, FaissRetrieval, Searcher
 from recsys_assets.serving.stages.seen_items import FilterSeenItems
 from recsys_assets.serving.stages.tabular import NvtContextTransform, NvtItemTransform, NvtUserTransform, UnrollFeatures
 from recsys_assets.serving.transforms import Transforms
@@ -27,6 +28,7 @@ from recsys_assets.settings import VISITOR_DATABASE, Settings
 from recsys_assets_tests.lib import linear_onnx
 from recsys_assets_tests.lib.small_queries import queries
 from recsys_assets_tests.serving import tiny_payload
+from recsys_assets_tests.serving.seen import mark_seen
 from recsys_assets_tests.serving.tiny_payload import ITEM_IDS
 
 DAYS, Q = ["2026-01-09", "2026-01-10"], 24
@@ -94,8 +96,7 @@ def shop(tmp_path_factory):
             "known_user": None}))
         payload = staged.publish()
     days_before = store.require("features/interactions", DAYS)
-    made = g.Generation.of_release(store, releases.open_release(store, 1), days_before, retrieval_topk=RETRIEVAL_TOPK,
-                                   ranking_topk=RANKING_TOPK)
+    made = g.Generation.of_release(store, releases.open_release(store, 1), days_before, retrieval_topk=RETRIEVAL_TOPK)
     return SimpleNamespace(store=store, days_before=days_before, generation=made, models=payload.local / "models", settings=settings)
 
 
@@ -112,53 +113,52 @@ def serve(shop, row: dict, client) -> dict[str, np.ndarray]:
     models, content = shop.models, tiny_payload.transforms()
     transforms = Transforms.from_dict(content)
     day = DAYS.index(next(d for d in DAYS if day_bounds(d)[1] <= row["timestamp"] < day_bounds(d)[1] + 86_400))
-    records = [{**tiny_payload.items()[i], "item_clicks": clicks_of(day, n)} for n, i in enumerate(ITEM_IDS)]
-    index = FaissRetrieval.open(models / "faiss_retrieval", shop.settings, 1)._index
+    records = tiny_payload.items().values()
+    codes = transforms.item_codes(*([row[name] for row in records] for name in ("category_l1", "category_l2", "item_gender")))
+    table = Table(0, codes, np.array([[row["price"], clicks_of(day, n)] for n, row in enumerate(records)], np.float32))
+    searcher = Searcher.open(models / "faiss_retrieval" / INDEX)
     stages = [
         NvtUserTransform(transforms), NvtContextTransform(transforms), QueryTower.open(models / "query_tower", shop.settings, 1),
-        FaissRetrieval(index, RETRIEVAL_TOPK + OVER_FETCH),
-        FilterSeenItems(client, ITEM_IDS, np.array(range(42, 22, -1)), most=RETRIEVAL_TOPK, least=RANKING_TOPK, seen_days=7,
-                        clock=lambda: row["timestamp"]),
-        FeastItemLookup(transforms, records), NvtItemTransform(transforms),
+        FaissRetrieval(searcher, RETRIEVAL_TOPK + OVER_FETCH),
+        FilterSeenItems(client, Unavailable(shop.settings), lambda: searcher, ITEM_IDS, np.array(range(42, 22, -1)), most=RETRIEVAL_TOPK,
+                        least=RANKING_TOPK, seen_days=7, clock=lambda: row["timestamp"]),
+        FeastItemLookup(SimpleNamespace(current=table)), NvtItemTransform(transforms),
         MultimodalEmbeddingLookup.open(models / "multimodal_embedding_lookup", shop.settings, 1), UnrollFeatures(),
         DlrmRanking.open(models / "dlrm_ranking", shop.settings, 1),
-        SoftmaxSampling(RETRIEVAL_TOPK, False, 1.0, tiny_payload.RETRIEVAL_WEIGHT)]
+        SoftmaxSampling(Ordering(RETRIEVAL_TOPK, "off", 1.0, 1.0, 0, tiny_payload.RETRIEVAL_WEIGHT))]
     age = content["mean_age"] if row["age"] is None else row["age"]
-    tensors = {"user_id": np.array([row["user_id"]], object), "context_device": np.array([row["device_type"]], object),
-               "context_timestamp": np.array([row["timestamp"]]),
-               "user_raw": np.array([row["user_id"], row["gender"], row["top_category"]], object),
-               "user_numbers": np.array([age, row["clicks_24h"], row["hours_since_click"], row["clicks_7d"]], np.float32),
-               "user_history_raw": np.array(row["categories"], object)}
+    tensors = {"visitor_id": np.array([row["user_id"]], object), "context_device": np.array([row["device_type"]], object),
+               "context_timestamp": np.array([row["timestamp"]]), "context_top_k": np.array([-1], np.int32),
+               "context_seed": np.array([-1]), "user_raw": np.array([[row["user_id"], row["gender"], row["top_category"]]], object),
+               "user_numbers": np.array([[age, row["clicks_24h"], row["hours_since_click"], row["clicks_7d"]]], np.float32),
+               "user_history_raw": np.array(row["categories"][len(row["categories"]) - int(row["clicks_7d"]):], object)}
     for stage in stages:
         tensors |= stage.run({spec.name: tensors[spec.name] for spec in stage.inputs})
     return tensors
 
 
 @pytest.mark.services
-def test_served_as_the_stages_serve(shop, valkey, monkeypatch):
-    monkeypatch.setattr(g, "OVER_FETCH", OVER_FETCH)
+def test_served_as_the_stages_serve(shop, valkey):
     wanted = asked()
     client = valkey.client(VISITOR_DATABASE)
     scores = shop.generation.served.scores(wanted, np.arange(Q))
-    filled = reordered = remembered = 0
+    widened = reordered = remembered = 0
     for n, row in enumerate(wanted.frame.rows(named=True)):
         client.flushdb()
         if row["user_id"] != "-1":
-            commands = client.pipeline()
             seen = [ITEM_IDS[i] for i in np.flatnonzero(wanted.seen(np.array([n]))[0])]
-            bloom.add_commands(commands, row["user_id"], seen, bloom.day_of(row["timestamp"]), 30_000)  # kept, though long ago
-            commands.execute()
+            mark_seen(client, row["user_id"], seen, row["timestamp"], seen_days=30_000)  # kept, though long ago
         served = serve(shop, row, client)
         shown = np.flatnonzero(scores[n] > -np.inf)
         assert sorted(shown) == sorted(served["kept"] - 3), n
-        ordered = served["ordered_items"] - 3
-        np.testing.assert_allclose(scores[n, ordered], served["ordered_scores"], atol=1e-6)
+        ordered = served["sampled_items"] - 3
+        np.testing.assert_allclose(scores[n, ordered], served["sampled_scores"], atol=1e-6)
         np.testing.assert_array_equal(ordered, shown[np.argsort(-scores[n, shown], kind="stable")])
-        filled += len(set(served["kept"].tolist()) - set(served["candidates"].tolist()))
-        reordered += not np.array_equal(served["kept"][np.argsort(-served["scores"], kind="stable")], served["ordered_items"])
+        widened += len(set(served["kept"].tolist()) - set(served["candidates"].tolist()))
+        reordered += not np.array_equal(served["kept"][np.argsort(-served["scores"], kind="stable")], served["sampled_items"])
         remembered += bool(served["user_history"].any())
-    # backfill, the blend with retrieval and the click history took part
-    assert filled > 5 and reordered > Q / 2 and Q / 2 < remembered < Q
+    # the growing over-fetch, the blend with retrieval and the click history took part
+    assert widened > 5 and reordered > Q / 2 and Q / 2 < remembered < Q
 
 
 def test_retrieval_is_the_inner_product(shop):

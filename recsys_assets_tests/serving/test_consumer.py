@@ -18,12 +18,12 @@ import pytest
 import redis
 
 from recsys_assets.columns import RAW_INTERACTIONS
-from recsys_assets.lib import feature_store
 from recsys_assets.lib.activity import HISTORY_SECONDS
 from recsys_assets.lib.feature_store import FeatureStoreError, apply_features, open_store
 from recsys_assets.serving.consumer import Consumer
 from recsys_assets.serving.events import GROUP, REJECTED, STREAM, Event, enqueue, enqueue_all
 from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets_tests.serving.feast_rows import DAY, landed, materialise, recent_clicks, rows
 from recsys_assets_tests.serving.small_shop import ITEMS, promote, shop_settings
 
 NOW = int(time.time())
@@ -81,20 +81,6 @@ def make_events(count: int, prefix: str = "e") -> list[Event]:
     items, kinds = ("a", "b", "c", "d/4"), ("View", "Purchase", "View", "Impression")
     return [Event(event_id=f"{prefix}{n}", user_id=str(n % 3), item_id=items[n % 4], event_type=kinds[n // 3 % 4],
                   timestamp=(LAST_WEEK if n % 5 == 0 else NOW - 600) + n, device_type="mobile") for n in range(count)]
-
-
-def landed(settings: Settings) -> pl.DataFrame:
-    files = sorted(Path(settings.landing).glob("interactions/*/*.parquet"))
-    return pl.concat([pl.read_parquet(file).with_columns(day=pl.lit(file.parent.name)) for file in files])
-
-
-def recent_clicks(settings: Settings, user_id: str) -> list[tuple[str, int]] | None:
-    """(category, time) of what Feast's online store holds of a visitor, oldest first."""
-    answer = open_store(settings, online_only=True).get_online_features(
-        ["user_activity:recent_categories", "user_activity:recent_timestamps"],
-        entity_rows=[{"user_id": user_id}]).to_dict()
-    categories, timestamps = answer["recent_categories"][0], answer["recent_timestamps"][0]
-    return None if categories is None else list(zip(categories, timestamps, strict=True))
 
 
 def test_killed_in_the_middle_it_loses_nothing_and_doubles_nothing(settings: Settings, processes: Processes,
@@ -196,36 +182,20 @@ def test_an_event_delivered_twice_changes_nothing_online(settings: Settings, val
               for n, item in enumerate(("a", "c", "d/4"))]
     enqueue_all(valkey.client(1), events)
     one.step()
-    before = {key: feast.hgetall(key) for key in feast.keys("*")}
+    before = rows(feast)
     assert recent_clicks(settings, "5") == [("books", NOW - 60), ("tools", NOW - 59), ("toys", NOW - 58)]
     enqueue_all(valkey.client(1), events)
     one.step()
-    assert {key: feast.hgetall(key) for key in feast.keys("*")} == before
+    assert rows(feast) == before
     enqueue(valkey.client(1), Event(user_id="5", item_id="b", timestamp=NOW - 90, event_type="Impression"))
     enqueue(valkey.client(1), Event(user_id="5", item_id="b", timestamp=NOW - 90))  # late, but of the seven days
     one.step()
     assert recent_clicks(settings, "5")[0] == ("books", NOW - 90) and len(recent_clicks(settings, "5")) == 4
 
 
-DAY = 86_400
 #: A week of a visitor in the offline tables, its last two clicks within one second.
 WEEK = [("toys", NOW - 7 * DAY + 3_600), ("tools", NOW - 5 * DAY), ("books", NOW - 3 * DAY), ("books", NOW - 2 * DAY),
         ("tools", NOW - 2 * DAY), ("tools", NOW - 2 * DAY)]
-
-
-def materialise(settings: Settings, **histories: list[tuple[str, int]]) -> None:
-    """Visitors' histories through Feast's offline tables, each as of its last click, into the online store."""
-    at = {user[1:]: pairs[-1][1] for user, pairs in histories.items()}
-    day = min(at.values()) // DAY * DAY
-    assert max(at.values()) < day + DAY, "one day's table"
-    activity = pl.DataFrame({"user_id": list(at), "timestamp": list(at.values()),
-                             "recent_categories": [[name for name, _ in pairs] for pairs in histories.values()],
-                             "recent_timestamps": [[when for _, when in pairs] for pairs in histories.values()]})
-    users = pl.DataFrame({"user_id": list(at), "age": [30] * len(at), "gender": ["F"] * len(at)})
-    items = pl.DataFrame({"item_id": ["a"], "price": [2.5], "category_l1": ["books"], "category_l2": ["novel"], "item_gender": ["Any"]})
-    popularity = pl.DataFrame({"item_id": ["a"], "item_clicks": [3.0], "timestamp": [day + DAY]})
-    feature_store.write_offline(settings, users, items, activity, popularity, day)
-    feature_store.materialize(settings, day, day + DAY)
 
 
 def test_a_materialised_week_outlives_a_live_click(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
@@ -239,11 +209,11 @@ def test_a_materialised_week_outlives_a_live_click(settings: Settings, valkey: A
     assert recent_clicks(settings, "5") == [*WEEK, ("tools", NOW - 60)]
     assert recent_clicks(settings, "6") == [("books", NOW - 50)]
     # delivered again, sent again, and read again after a crash: nothing changes
-    before = {key: feast.hgetall(key) for key in feast.keys("*")}
+    before = rows(feast)
     enqueue(client, first)
     one.step()
     consumer().recover()
-    assert {key: feast.hgetall(key) for key in feast.keys("*")} == before
+    assert rows(feast) == before
     # two clicks of one second on one category are two; so are they where the offline tables learn of them too
     enqueue_all(client, [Event(event_id="second", user_id="5", item_id="c", timestamp=NOW - 60),
                          Event(event_id="late", user_id="5", item_id="a", timestamp=NOW - 3 * DAY + 5)])
@@ -304,7 +274,7 @@ def test_a_broken_row_online_keeps_no_other_visitor_back(settings: Settings, val
     keys = {}
     for user in "456":
         materialise(settings, **{f"_{user}": WEEK})
-        (keys[user],) = set(feast.keys("*")) - set(keys.values()) - {key for key in feast.keys("*") if b"item_id" in key}
+        (keys[user],) = set(rows(feast)) - set(keys.values()) - {key for key in rows(feast) if b"item_id" in key}
     feast.set(keys["4"], "no hash")
     field = next(name for name, value in feast.hgetall(keys["5"]).items() if b"toys" in value)
     feast.hset(keys["5"], field, b"\xff")  # no protobuf

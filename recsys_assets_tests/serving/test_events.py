@@ -10,8 +10,9 @@ import redis
 from pydantic import ValidationError
 
 from recsys_assets.lib.activity import RECENT_CLICKS
+from recsys_assets.lib.feature_store import RecentClicks
 from recsys_assets.serving import bloom
-from recsys_assets.serving.events import Event, enqueue, enqueue_all, identifier, parse_entry
+from recsys_assets.serving.events import Event, Reset, enqueue, enqueue_all, identifier, parse_entry, reset_fields
 from recsys_assets.serving.visitor_state import Outcome, VisitorState
 
 NOW = int(time.time())
@@ -67,8 +68,7 @@ def everything(client: redis.Redis) -> dict[bytes, bytes]:
 def test_an_event_marks_the_item_as_seen(client: redis.Redis, state: VisitorState) -> None:
     assert state.apply([("1-0", event("e1"), "books")], NOW) == [Outcome.APPLIED]
     key = bloom.seen_key("1", bloom.day_of(NOW))
-    table = bloom.position_table(["a", "b"])
-    assert bloom.contains(client.get(key), table).tolist() == [True, False]
+    assert bloom.contains([client.get(key)], bloom.fingerprints(["a", "b"])).tolist() == [True, False]
     begin = NOW - NOW % 86_400
     assert client.expiretime(key) == begin + 8 * 86_400
     assert client.lrange("recent:1", 0, -1) == [b"a"]
@@ -152,3 +152,53 @@ def test_a_full_store_is_an_error_not_a_loss(client: redis.Redis, state: Visitor
     finally:
         client.config_set("maxmemory", 0)
     assert state.apply([("1-0", event("e1"), "books")], NOW) == [Outcome.APPLIED]
+
+
+def test_a_reset_survives_the_stream(client: redis.Redis) -> None:
+    client.xadd("events", reset_fields("ü|1", "r1"))
+    (_, fields), = client.xrange("events")
+    assert fields == {b"command": b"reset", b"user_id": "ü|1".encode(), b"event_id": b"r1"}
+    assert parse_entry(fields) == Reset(user_id="ü|1", event_id="r1")
+    assert reset_fields("u")["event_id"] != reset_fields("u")["event_id"]
+    for wrong in ({b"command": b"forget"}, {b"item_id": b"a"}, {b"user_id": b""}):
+        with pytest.raises(ValidationError):
+            parse_entry({**fields, **wrong})
+
+
+def test_a_reset_forgets_all_but_one_visitor_once(client: redis.Redis, state: VisitorState) -> None:
+    for day in range(8):
+        state.apply([(f"{day}-0", event(f"e{day}", f"i{day}", NOW - day * 86_400), "books"),
+                     (f"{day}-1", event(f"o{day}", f"i{day}", NOW - day * 86_400, user_id="zwei"), "books")], NOW)
+    state.apply([("8-0", event("tomorrow", at=NOW + 86_400), "books")], NOW)  # by the visitor's own clock
+    others = {key: value for key, value in everything(client).items() if b":zwei" in key}
+    client.set("recent:1", "another type")
+    outcome, row = state.reset("9-0", Reset(user_id="1", event_id="r"), NOW)
+    assert outcome is Outcome.APPLIED and row == RecentClicks("1", [], [], NOW + 86_401, True)
+    left = everything(client)
+    assert {key for key in left if not key.startswith(b"event:")} - set(others) == {b"reset:1"}
+    assert {key: left[key] for key in others} == others and WEEK < client.ttl("reset:1") <= WEEK + 86_400
+
+    state.apply([("10-0", event("after", "b", NOW + 5), "tools")], NOW)
+    assert state.reset("9-0", Reset(user_id="1", event_id="r"), NOW) == (Outcome.REDELIVERED, row)
+    assert state.reset("11-0", Reset(user_id="1", event_id="r"), NOW)[0] is Outcome.DUPLICATE
+    (after,) = state.recent_clicks(["1"], NOW + 6)
+    assert (after.categories, after.timestamps, after.whole) == (["tools"], [NOW + 5], True)
+    assert after.updated_at > row.updated_at  # though its own clock says less
+    assert not state.recent_clicks(["zwei"], NOW)[0].whole
+
+
+def test_of_two_resets_the_later_is_newer(state: VisitorState) -> None:
+    first, second = (state.reset(f"{n}-0", Reset(user_id="1"), NOW)[1] for n in range(2))
+    assert first.updated_at == NOW + 1 and second.updated_at == NOW + 2
+
+
+def test_a_reset_of_a_full_store_changes_nothing(client: redis.Redis, state: VisitorState) -> None:
+    state.apply([("1-0", event("e1"), "books")], NOW)
+    before = everything(client)
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.RedisError, match=r"OOM|maxmemory"):
+            state.reset("2-0", Reset(user_id="1"), NOW)
+    finally:
+        client.config_set("maxmemory", 0)
+    assert everything(client) == before

@@ -1,12 +1,8 @@
-"""The gateway over real ASGI and a real Valkey, with no Triton behind it: degraded answers and every bad input."""
+"""The gateway over real ASGI and a real Valkey, with no Triton behind it: degraded answers, bad questions, images, page."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,19 +10,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from recsys_assets.serving.events import STREAM, parse_entry
-from recsys_assets.serving.gateway.app import create_app, is_loopback
 from recsys_assets.serving.gateway.images import images_path
-from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets.settings import Settings
 from recsys_assets_tests.conftest import free_port
-from recsys_assets_tests.serving.small_shop import ITEMS, png, promote, shop_settings
-
-NOW = int(time.time())
-
-
-def serve(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
-        yield client
+from recsys_assets_tests.serving.gateway_calls import GOOD, error, serve
+from recsys_assets_tests.serving.small_shop import png, promote, shop_settings
 
 
 @pytest.fixture
@@ -39,11 +27,6 @@ def settings(tmp_path: Path, valkey: Any) -> Settings:
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
     yield from serve(settings)
-
-
-def error(response: Any) -> tuple[int, str | None, str]:
-    assert set(response.json()) == {"error"}
-    return response.status_code, response.json()["error"]["field"], response.json()["error"]["message"]
 
 
 # --- recommendations
@@ -65,7 +48,7 @@ def test_without_triton_popular_items_stand_in(client: TestClient, valkey: Any) 
 def test_without_any_store_the_catalogue_stands_in(settings: Settings) -> None:
     for client in serve(settings.model_copy(update={"valkey_port": free_port()})):
         body = client.post("/recommend", json={"user_id": "u"}).json()
-        assert body["reasons"] == ["ranking_unavailable", "popularity_unavailable"]
+        assert body["reasons"] == ["ranking_unavailable", "popularity_unavailable", "availability_unavailable"]
         assert [item["item_id"] for item in body["items"]] == ["c", "a", "b", "d/4"]
         assert body["items"][3]["image"] == "/images/d%2F4"
         assert error(client.post("/events", json={"user_id": "u", "item_id": "a"}))[0] == 503
@@ -110,9 +93,12 @@ RECOMMEND_ERRORS = [
     ({"user_id": "u", "top_k": 101}, "top_k", "less than or equal to 100"),
     ({"user_id": "u", "top_k": "10"}, "top_k", "whole number"),
     ({"user_id": "u", "top_k": float("nan")}, "top_k", "whole number"),
+    ({"user_id": "u", "seed": -1}, "seed", "greater than or equal to 0"),
+    ({"user_id": "u", "seed": 2**63}, "seed", "less than or equal to"),
+    ({"user_id": "u", "seed": 1.0}, "seed", "whole number"),
     ({"user_id": "u", "topk": 5}, "topk", "is not a field"),
-    ([], "body", "dictionary"),
-    ("text", "body", "dictionary"),
+    ([], "body", "object"),
+    ("text", "body", "object"),
 ]
 
 
@@ -129,81 +115,6 @@ def test_broken_bodies_are_the_clients_fault(client: TestClient, content: bytes)
     answer = client.post("/recommend", content=content, headers={"content-type": "application/json"})
     assert error(answer)[0] in (400, 422)
     assert client.get("/healthz").status_code == 200
-
-
-# --- events
-
-def test_an_event_reaches_the_stream(client: TestClient, valkey: Any) -> None:
-    answer = client.post("/events", json={"user_id": 3, "item_id": "d/4", "device_type": "tablet",
-                                          "event_type": "AddToCart", "timestamp": NOW - 60, "event_id": "mine"})
-    assert answer.status_code == 202 and answer.json() == {"accepted": 1, "event_ids": ["mine"]}
-    (_, fields), = valkey.client(1).xrange(STREAM)
-    event = parse_entry(fields)
-    assert event.model_dump() == {"event_id": "mine", "user_id": "3", "item_id": "d/4", "timestamp": NOW - 60,
-                                  "device_type": "tablet", "event_type": "AddToCart"}
-
-
-def test_many_events_keep_their_order_and_get_ids(client: TestClient, valkey: Any) -> None:
-    items = [list(ITEMS)[n % 4] for n in range(500)]
-    answer = client.post("/events", json={"events": [{"user_id": "u", "item_id": item} for item in items]})
-    entries = [parse_entry(fields) for _, fields in valkey.client(1).xrange(STREAM)]
-    assert [entry.item_id for entry in entries] == items
-    assert answer.json() == {"accepted": 500, "event_ids": [entry.event_id for entry in entries]}
-    assert len({entry.event_id for entry in entries}) == 500
-    assert {(entry.event_type, entry.device_type) for entry in entries} == {("View", "-1")}
-
-
-GOOD = {"user_id": "u", "item_id": "a"}
-EVENT_ERRORS = [
-    ({"item_id": "a"}, "user_id", "is required"),
-    ({"user_id": "u"}, "item_id", "is required"),
-    ({**GOOD, "item_id": "zzz"}, "item_id", "'zzz' is not in the catalogue"),
-    ({**GOOD, "item_id": "../../etc/passwd"}, "item_id", "is not in the catalogue"),
-    ({**GOOD, "user_id": "-1"}, "user_id", "unknown visitor"),
-    ({**GOOD, "event_type": "Stare"}, "event_type", "'Impression'"),
-    ({**GOOD, "timestamp": NOW + 3_600}, "timestamp", "ahead"),
-    ({**GOOD, "timestamp": NOW - 40 * 86_400}, "timestamp", "30 days"),
-    ({**GOOD, "timestamp": 1.5}, "timestamp", "unix seconds"),
-    ({**GOOD, "event_id": "a|b"}, "event_id", "pattern"),
-    ({**GOOD, "click": 1}, "click", "is not a field"),
-    ({"events": []}, "events", "at least 1"),
-    ({"events": [GOOD] * 501}, "events", "at most 500"),
-    ({"events": [GOOD, {**GOOD, "item_id": "zzz"}]}, "events.1.item_id", "'zzz' is not in the catalogue"),
-    ({"events": [GOOD, {**GOOD, "user_id": False}]}, "events.1.user_id", "1 to 128"),
-    ({"events": [GOOD], "more": 1}, "more", "is not a field"),
-    ({"events": {"a": 1}}, "events", "list"),
-]
-
-
-@pytest.mark.parametrize(("body", "field", "message"), EVENT_ERRORS)
-def test_bad_events_name_the_field_and_none_is_taken(client: TestClient, valkey: Any, body: Any, field: str,
-                                                     message: str) -> None:
-    status, named, said = error(client.post("/events", json=body))
-    assert (status, named) == (422, field) and message in said
-    assert valkey.client(1).xlen(STREAM) == 0
-
-
-def test_writes_need_the_token(settings: Settings, valkey: Any) -> None:
-    for client in serve(settings.model_copy(update={"token": Settings(token="secret-ü").token})):
-        assert error(client.post("/events", json=GOOD))[:2] == (401, "authorization")
-        assert error(client.post("/events", content=b"{"))[0] == 401  # before anything is read
-        for given, status in (("Basic secret", 401), ("Bearer", 401), ("Bearer wrong", 403)):
-            answer = client.post("/events", json=GOOD, headers={"authorization": given})
-            assert error(answer)[0] == status
-        assert valkey.client(1).xlen(STREAM) == 0
-        bearer = {"authorization": "Bearer secret-ü".encode()}
-        assert client.post("/events", json=GOOD, headers=bearer).status_code == 202
-        assert client.post("/recommend", json={"user_id": "u"}).status_code == 200
-
-
-def test_without_a_token_only_loopback_is_bound(settings: Settings) -> None:
-    assert is_loopback("127.0.0.1") and is_loopback("::1") and is_loopback("localhost")
-    assert not is_loopback("0.0.0.0") and not is_loopback("shop.example")
-    environment = {**os.environ, **settings.environment(), "RECSYS_GATEWAY_HOST": "0.0.0.0"}
-    environment.pop("RECSYS_TOKEN", None)
-    done = subprocess.run([sys.executable, "-m", "recsys_assets.serving.gateway"], cwd=PROJECT_ROOT, env=environment,
-                          capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 1 and "set RECSYS_TOKEN" in done.stderr
 
 
 # --- limits, images, page

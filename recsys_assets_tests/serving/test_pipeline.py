@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from recsys_assets.artifacts import ArtifactCorrupt
-from recsys_assets.serving import bloom
-from recsys_assets.serving.pipeline import ANSWER, Pipeline
+from recsys_assets.serving.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE
+from recsys_assets.serving.pipeline import Pipeline, trace_layout
 from recsys_assets.serving.stage import StageInputInvalid
 from recsys_assets.serving.stages.registry import STAGES, stage_class
 from recsys_assets.settings import VISITOR_DATABASE
 from recsys_assets_tests.serving import tiny_payload, tiny_store
+from recsys_assets_tests.serving.seen import mark_seen
 from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, TOPK
 from recsys_assets_tests.serving.tiny_store import AS_OF
 
@@ -47,6 +48,10 @@ def request(user_id: str, device: str | None = None, timestamp: int | None = AS_
 
 def ids(answer) -> list[str]:
     return answer["ordered_ids"].tolist()
+
+
+def info(answer, column: int) -> list[int]:
+    return answer["answer_info"][:, column].tolist()
 
 
 def by_hand(user: list[int], age: float, device: int, clock: list[float], seen: set[int] = frozenset(),
@@ -84,16 +89,12 @@ def test_known_visitor_by_hand(pipeline):
     expected_ids, expected_scores = by_hand([4, 3, 2, 4], 29.0, 4, CLOCK)
     assert ids(answer) == expected_ids
     np.testing.assert_allclose(answer["ordered_scores"], expected_scores, atol=1e-5)
-    assert set(answer) == set(ANSWER)
-    assert (answer["query_release"].tolist(), answer["ranker_release"].tolist()) == ([5], [6])
-    assert (answer["user_degraded"].tolist(), answer["filter_degraded"].tolist()) == ([0], [0])
+    assert set(answer) == {spec.name for spec in ANSWER}
+    assert answer["answer_info"].tolist() == [[TOPK, 5, 6, 0]]
 
 
 def test_cold_visitor_by_hand_with_seen_items_and_a_live_category(pipeline, shop, valkey):
-    commands = valkey.client(VISITOR_DATABASE).pipeline()
-    now = float(valkey.client().time()[0])
-    bloom.add_commands(commands, "new", ["item-03", "item-11"], bloom.day_of(now), shop.settings.seen_days)
-    commands.execute()
+    mark_seen(valkey.client(VISITOR_DATABASE), "new", ["item-03", "item-11"], valkey.client().time()[0])
     tiny_store.write_clicks(shop.store, "new", ("beauty", AS_OF - 7 * 86_400), ("books", AS_OF - 1), ("tools", AS_OF),
                             ("tools", AS_OF + 79_200))
     answer = pipeline.run(request("new", "mobile", AS_OF + 86_400))
@@ -124,7 +125,7 @@ def test_a_cold_visitors_list_changes_with_device_and_hour(pipeline):
 
 def test_the_same_request_gives_the_same_bytes(pipeline):
     first, second = (pipeline.run(request("user-3", "mobile")) for _ in range(2))
-    assert all(first[name].tobytes() == second[name].tobytes() for name in ANSWER if name != "ordered_ids")
+    assert all(first[name].tobytes() == second[name].tobytes() for name in ("ordered_scores", "answer_info"))
     assert ids(first) == ids(second)
 
 
@@ -140,26 +141,59 @@ def test_without_the_store_a_known_visitor_gets_the_cold_list_marked_degraded(pi
     valkey.kill()
     answer = pipeline.run(request("user-1"))
     assert ids(answer) == ids(cold)
-    assert (answer["user_degraded"].tolist(), answer["filter_degraded"].tolist()) == ([1], [1])
+    assert info(answer, DEGRADED) == [1 | 2]
+
+
+def batch(*requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Requests of the same tensors as one."""
+    return {name: np.concatenate([one[name] for one in requests]) for name in requests[0]}
+
+
+def test_a_batch_is_answered_as_one_by_one_to_the_bit(pipeline, shop, valkey):
+    mark_seen(valkey.client(VISITOR_DATABASE), "seen", ITEM_IDS[:30], valkey.client().time()[0])
+    tiny_store.write_clicks(shop.store, "clicker", *[("tools", AS_OF - 60 * n) for n in range(9, 0, -1)])
+    users = ["user-1", "nobody", "seen", "clicker", "-1", "ü:*\n", "user-1", *(f"user-{n % 9}" for n in range(40))]
+    asked = [{**request(user, ("mobile", "desktop", "")[n % 3], AS_OF + 977 * n), "top_k": np.array([(-1, 1, 7, 500)[n % 4]], np.int32),
+              "seed": np.array([n])} for n, user in enumerate(users)]
+    together, alone = pipeline.run(batch(*asked)), [pipeline.run(one) for one in asked]
+    assert ids(together) == [item for one in alone for item in ids(one)]
+    for name in ("ordered_scores", "answer_info"):
+        assert together[name].tobytes() == np.concatenate([one[name] for one in alone]).tobytes()
+    assert info(together, COUNT)[:4] == [TOPK, 1, 7, TOPK]
+    assert (set(info(together, QUERY_RELEASE)), set(info(together, RANKER_RELEASE))) == ({5}, {6})
+    assert len({one["ordered_scores"].tobytes() for one in alone}) > 30
+
+
+def test_a_trace_packs_and_unpacks(pipeline):
+    tensors = pipeline.trace(batch(request("user-1"), request("nobody")))
+    found = trace_layout().unpack(trace_layout().pack(tensors))
+    assert found["kept_counts"].tolist() == tensors["kept_counts"].tolist()
+    assert all(found[name].shape == tensors[name].shape for name in found)
+
+
+def test_the_time_of_each_stage_is_known(pipeline):
+    answer, seconds = pipeline.timed(request("user-1"))
+    assert list(seconds) == list(STAGES) and all(spent > 0 for spent in seconds.values())
+    assert pipeline.answers == 1 and len(ids(answer)) == TOPK
 
 
 def test_every_tensor_is_of_its_declared_form(pipeline):
-    tensors = pipeline.trace(request("user-1", "desktop"))
+    tensors = pipeline.trace(batch(request("user-1", "desktop"), request("nobody", "")))
     for model in STAGES:
         for spec in stage_class(model).outputs:
             spec.check(tensors[spec.name])
 
 
 def test_a_request_without_a_user_or_of_a_wrong_type_is_refused(pipeline):
-    with pytest.raises(StageInputInvalid, match="feast_user_lookup needs the tensor user_id"):
+    with pytest.raises(StageInputInvalid, match="the request needs the tensor user_id"):
         pipeline.run({"timestamp": np.array([AS_OF])})
-    with pytest.raises(StageInputInvalid, match=r"timestamp must be INT64\[1\], got float64 \[1\]"):
+    with pytest.raises(StageInputInvalid, match=r"timestamp must be INT64\[-1\], got float64 \[1\]"):
         pipeline.run({**request("u"), "timestamp": np.array([float("nan")])})
 
 
 def test_stages_must_follow_one_another():
     decoder = stage_class("item_id_decoder")(ITEM_IDS)
-    with pytest.raises(ValueError, match="item_id_decoder needs ordered_items, which no stage before it gives"):
+    with pytest.raises(ValueError, match=r"item_id_decoder needs sampled_items, sampled_scores, .* which no stage before it gives"):
         Pipeline([decoder])
 
 

@@ -2,77 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import multiprocessing
 import threading
 import time
 
 import numpy as np
-import polars as pl
 import pytest
 import tritonclient.grpc as grpcclient
 
-from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.lib import releases
 from recsys_assets.lib.releases import champion
-from recsys_assets.processes import marked
 from recsys_assets.serving import promotion
-from recsys_assets.serving.promotion_journal import POINT_OF_NO_RETURN, STEPS, journal_path, promotion_lock
-from recsys_assets.serving.replicas import Replica, ReplicaError
-from recsys_assets.serving.repository import CODE, ModelRepository
-from recsys_assets.serving.triton_server import CANDIDATE_ENSEMBLE, TritonServer
-from recsys_assets_tests.serving.small_triton import (
-    free_ports,
-    promote_and_die,
-    quiet,
-    settings_for,
-    small_release,
-    write_templates,
-)
+from recsys_assets.serving.answer import ANSWER, REQUEST
+from recsys_assets.serving.promotion_journal import journal_path, promotion_lock
+from recsys_assets.serving.replicas import ReplicaError
+from recsys_assets.serving.repository import CODE
+from recsys_assets.serving.served import CANDIDATES, ENTRANCES
+from recsys_assets.serving.similar import LiveSimilar
+from recsys_assets.serving.triton_server import TritonServer
+from recsys_assets_tests.serving.small_promotion import Shop
+from recsys_assets_tests.serving.small_triton import free_ports, quiet, small_release
 
 pytestmark = pytest.mark.services
-
-
-class Shop:
-    """A home, its releases, and a running Triton."""
-
-    def __init__(self, folder, **values):
-        self.settings = settings_for(folder / "home", **values)
-        self.templates = write_templates(folder / "templates")
-        self.store = ArtifactStore(self.settings.artifacts)
-        self.server = TritonServer(self.settings)
-        self.repository = ModelRepository(self.settings.model_repository, self.templates)
-
-    def promote(self, release, **arguments):
-        return promotion.promote(self.settings, release, log=quiet, templates=self.templates, **arguments)
-
-    def rollback(self):
-        return promotion.rollback(self.settings, log=quiet, templates=self.templates)
-
-    def recover(self):
-        return promotion.recover(self.settings, log=quiet, templates=self.templates)
-
-    def end(self):
-        """At once: a test that is over needs no graceful stop, which takes seconds."""
-        for process in marked(f"{self.server.run}:{self.server.name}"):
-            process.kill()
-        self.server.stop()
-
-    def ask(self, user_id="ann", address=None):
-        replica = Replica(address or self.settings.triton_grpc[0])
-        try:
-            return replica.ask("ensemble_model", user_id)
-        finally:
-            replica.close()
-
-    def on_disk(self):
-        root = self.settings.model_repository
-        return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-
-    def display(self):
-        folder = self.settings.home / "serving"
-        return (json.loads((folder / "display.json").read_text())["release"],
-                pl.read_parquet(folder / "images.parquet")["image"].to_list())
 
 
 @pytest.fixture
@@ -83,18 +34,19 @@ def shop(tmp_path):
     shop.end()
 
 
-def answers_hash(shop: Shop) -> str:
-    return hashlib.sha256(repr([shop.ask(f"user-{n}") for n in range(20)]).encode()).hexdigest()
-
-
 def test_the_first_promotion_into_an_empty_server(shop):
     small_release(shop.store, 1)
     report = shop.promote(1)
     assert shop.ask().ids[0].startswith("1.1.1:") and shop.display() == (1, ["1.png"])
-    assert sorted(report.published) == ["dlrm_ranking/1", "faiss_retrieval/1", "query_tower/1"]
+    assert sorted(report.published) == ["dlrm_ranking/1", "faiss_retrieval/1", "fused_model/1", "query_tower/1"]
+    assert [shop.ask(model=entrance) for entrance in ENTRANCES] == [shop.ask()] * 2
+    assert LiveSimilar(shop.settings).of("1.1.1:9", 5) == ["1.1.1:0"]
+    assert json.loads(shop.on_disk()["fused_model/1/parts.json"])["versions"] == {
+        "query_tower": 1, "faiss_retrieval": 1, "dlrm_ranking": 1}
     assert champion(shop.settings).release == 1 and champion(shop.settings).previous == []
     assert not journal_path(shop.settings).exists()
-    assert not (shop.settings.model_repository / CANDIDATE_ENSEMBLE).exists()
+    assert not any((shop.settings.model_repository / name).exists() for name in CANDIDATES.values())
+    assert shop.ready(*ENTRANCES, *CANDIDATES.values()) == list(ENTRANCES)
     assert json.dumps(report.metadata())  # plain values
 
 
@@ -102,17 +54,18 @@ def test_a_fine_tune_switches_two_models_and_rollback_gives_the_same_answers(sho
     small_release(shop.store, 1)
     small_release(shop.store, 2, generation=1)
     shop.promote(1)
-    before, disk = answers_hash(shop), shop.on_disk()
+    before, disk = shop.answers_hash(), shop.on_disk()
     index = shop.settings.model_repository / "faiss_retrieval" / "1"
     untouched = {p: p.stat().st_mtime_ns for p in [index, *index.iterdir()]}
     report = shop.promote(2)
-    assert sorted(report.published) == ["dlrm_ranking/2", "query_tower/2"]
-    assert shop.ask().ids[0].startswith("2.1.2:") and answers_hash(shop) != before
+    assert sorted(report.published) == ["dlrm_ranking/2", "fused_model/2", "query_tower/2"]
+    assert shop.ask().ids[0].startswith("2.1.2:") and shop.answers_hash() != before
     assert {p: p.stat().st_mtime_ns for p in [index, *index.iterdir()]} == untouched, "the generation was loaded again"
     report = shop.rollback()
     assert (report.event, report.release, report.previous) == ("rollback", 1, 2)
-    assert answers_hash(shop) == before and shop.display() == (1, ["1.png"])
-    assert shop.on_disk()["ensemble_model/config.pbtxt"] == disk["ensemble_model/config.pbtxt"]
+    assert shop.answers_hash() == before and shop.display() == (1, ["1.png"])
+    for entrance in ENTRANCES:
+        assert shop.on_disk()[f"{entrance}/config.pbtxt"] == disk[f"{entrance}/config.pbtxt"]
     with pytest.raises(promotion.PromotionRefused, match="no previous champion"):
         shop.rollback()
 
@@ -121,11 +74,12 @@ def test_rollback_past_what_was_pruned_publishes_again(shop):
     for number in (1, 2, 3):
         small_release(shop.store, number)
         shop.promote(number)
-    assert shop.repository.versions("query_tower") == {2, 3}  # the champion and the one before
+    for model in ("query_tower", "fused_model"):
+        assert shop.repository.versions(model) == {2, 3}  # the champion and the one before
     assert champion(shop.settings).previous == [2, 1]
     shop.rollback()
     report = shop.rollback()
-    assert report.release == 1 and shop.ask().ids[0].startswith("1.1.1:") and len(report.published) == 3
+    assert report.release == 1 and shop.ask().ids[0].startswith("1.1.1:") and len(report.published) == 4
 
 
 def test_an_absent_or_failed_verdict_is_refused(shop):
@@ -135,6 +89,9 @@ def test_an_absent_or_failed_verdict_is_refused(shop):
         shop.promote(1)
     with pytest.raises(promotion.PromotionRefused, match=r"auc = 0\.4 \(threshold 0\.6\)"):
         shop.promote(2)
+    with pytest.MonkeyPatch.context() as other_code, pytest.raises(promotion.PromotionRefused, match="older version of this code"):
+        other_code.setattr(releases, "CODE_VERSION", "a later one")
+        shop.promote(2, force_gate=True)
     with pytest.raises(promotion.PromotionRefused, match="000007"):
         shop.promote(7)
     assert shop.on_disk() == {} and champion(shop.settings) is None
@@ -145,16 +102,21 @@ def test_an_absent_or_failed_verdict_is_refused(shop):
 @pytest.mark.parametrize(("content", "message"), [
     ({"dlrm_ranking": "broken"}, "broken on purpose"), ({"faiss_retrieval": "broken"}, "broken on purpose"),
     ({"dlrm_ranking": "empty"}, "got no items"), ({"dlrm_ranking": "twice"}, "got items twice"),
+    ({"query_tower": "fused breaks"}, "the fused model breaks on purpose"),
+    ({"query_tower": "fused differs"}, "other answers from recommender_candidate than from ensemble_candidate"),
 ])
-def test_a_bad_release_is_undone_and_the_old_one_serves(shop, content, message):
+def test_a_bad_release_is_undone_and_the_old_one_serves(shop, content, message, monkeypatch):
+    monkeypatch.setattr("recsys_assets.serving.replicas.AGREEMENT_PAUSE", 0.0)
     small_release(shop.store, 1)
     shop.promote(1)
-    before, disk, display = answers_hash(shop), shop.on_disk(), shop.display()
+    before, disk, display = shop.answers_hash(), shop.on_disk(), shop.display()
     small_release(shop.store, 2, **content)
     with pytest.raises(promotion.PromotionFailed, match=message):
         shop.promote(2)
-    assert answers_hash(shop) == before and shop.on_disk() == disk and shop.display() == display
+    assert shop.answers_hash() == before and shop.on_disk() == disk and shop.display() == display
     assert champion(shop.settings).release == 1 and not journal_path(shop.settings).exists()
+    assert shop.ask(model="recommender") == shop.ask(model="ensemble_model")
+    assert LiveSimilar(shop.settings).of("1.1.1:0", 5) == ["1.1.1:1"]
     small_release(shop.store, 3)
     shop.promote(3)  # what was undone does not stand in the way
     assert shop.ask().ids[0].startswith("3.3.3:")
@@ -192,11 +154,11 @@ def test_switching_under_load_fails_no_request_and_mixes_no_answer(shop):
     shop.promote(1)
     faults, tuples, stop = [], [], threading.Event()
 
-    def visit(name: str) -> None:
-        replica = Replica(shop.settings.triton_grpc[0])
+    def visit(name: str, model: str) -> None:
+        replica = shop.replica()
         while not stop.is_set():
             try:
-                answer = replica.ask("ensemble_model", name)
+                answer = replica.ask(model, name)
             except ReplicaError as error:
                 faults.append(str(error))
                 continue
@@ -204,7 +166,7 @@ def test_switching_under_load_fails_no_request_and_mixes_no_answer(shop):
             tuples.append((*makers, answer.query_release, answer.ranker_release))
         replica.close()
 
-    visitors = [threading.Thread(target=visit, args=(f"user-{n}",)) for n in range(3)]
+    visitors = [threading.Thread(target=visit, args=(f"user-{n}", ENTRANCES[n % 2])) for n in range(4)]
     for visitor in visitors:
         visitor.start()
     try:
@@ -226,60 +188,6 @@ def test_switching_under_load_fails_no_request_and_mixes_no_answer(shop):
     seen = set(tuples)
     assert seen == {((1, 1, 1), 1, 1), ((2, 1, 2), 2, 2), ((3, 3, 3), 3, 3)}, "an answer that no release gives, or none"
     assert len(tuples) > 100
-
-
-def die_in_child(shop: Shop, release: int, step: str) -> None:
-    """Promote in another process, which ends without a word just after a step was written to the journal."""
-    # not a fork of this process, where gRPC has begun: it would hang in the child
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["recsys_assets_tests.serving.small_triton"])
-    child = context.Process(target=promote_and_die, args=(shop.settings, shop.templates, release, step))
-    child.start()
-    child.join(60)
-    assert child.exitcode == 9
-
-
-@pytest.mark.parametrize("running", [True, False], ids=["triton-runs", "triton-was-stopped"])
-def test_a_promotion_that_dies_at_any_step_is_finished_or_undone(tmp_path, running):
-    """Between death and recovery: one release or the other; after it: a whole one, and room for the next."""
-    shop = Shop(tmp_path)
-    shop.server.start()
-    try:
-        small_release(shop.store, 1)
-        shop.promote(1)
-        number = 1
-        for step in STEPS if running else ("switched", "verified"):
-            former, number = champion(shop.settings).release, number + 1
-            small_release(shop.store, number)
-            die_in_child(shop, number, step)
-            finished = STEPS.index(step) >= STEPS.index(POINT_OF_NO_RETURN)
-            answer = shop.ask()
-            assert answer.query_release == answer.ranker_release
-            assert answer.query_release in (former, number)
-            if not running:
-                shop.server.stop()
-            assert shop.recover() == ("finished" if finished else "undone"), step
-            if not running:
-                shop.server.start()
-            expected = number if finished else former
-            assert shop.ask().query_release == expected and champion(shop.settings).release == expected, step
-            assert shop.display()[0] == expected and not journal_path(shop.settings).exists()
-            assert (number in shop.repository.versions("faiss_retrieval")) is finished
-            assert not (shop.settings.model_repository / CANDIDATE_ENSEMBLE).exists()
-            assert shop.recover() is None
-    finally:
-        shop.end()
-
-
-def test_the_next_promotion_recovers_by_itself(shop):
-    for number in (1, 2, 3):
-        small_release(shop.store, number)
-    shop.promote(1)
-    die_in_child(shop, 2, "switched")
-    assert shop.ask().query_release == 2 and champion(shop.settings).release == 1
-    shop.promote(3)
-    assert shop.ask().query_release == 3 and champion(shop.settings).previous == [1]
-    assert shop.repository.versions("query_tower") == {1, 3}
 
 
 def test_two_promotions_take_turns(shop):
@@ -331,19 +239,23 @@ def test_code_is_refreshed_while_the_server_is_down(shop):
     shop.promote(1)
     shop.server.stop()
     template = shop.templates / "query_tower" / CODE
-    template.write_text(template.read_text().replace("[self.version]", "[self.version + 100]"))
-    assert shop.repository.refresh_code() == ["query_tower"] and shop.repository.refresh_code() == []
+    template.write_text(template.read_text().replace("self.version], np", "self.version + 100], np"))
+    fused = shop.templates / "fused_model" / CODE
+    fused.write_text(fused.read_text() + "\n# changed\n")
+    assert shop.repository.refresh_code() == ["fused_model", "query_tower"] and shop.repository.refresh_code() == []
     shop.server.start()
-    assert shop.ask().query_release == 101
+    assert shop.ask(model="ensemble_model").query_release == 101 and shop.ask(model="recommender").query_release == 1
 
 
-def test_a_smoke_request_reads_the_ensembles_real_tensors(shop):
-    """The names that promotion asks for are those that the ensemble declares, in the types that it reads."""
+def test_both_entrances_declare_the_tensors_of_an_answer(shop):
     small_release(shop.store, 1)
     shop.promote(1)
+    triton_types = {"STRING": "BYTES"}
     client = grpcclient.InferenceServerClient(shop.settings.triton_grpc[0])
-    declared = {tensor.name: tensor.datatype for tensor in client.get_model_metadata("ensemble_model").outputs}
+    for entrance in ENTRANCES:
+        declared = client.get_model_metadata(entrance)
+        assert [t.name for t in declared.inputs] == [spec.name for spec in REQUEST]
+        assert {t.name: t.datatype for t in declared.outputs} == {s.name: triton_types.get(s.dtype, s.dtype) for s in ANSWER}
     client.close()
-    assert declared | {"ordered_ids": "BYTES", "ordered_scores": "FP32", "query_release": "INT64"} == declared
     answer = shop.ask()
-    assert len(answer.ids) == 3 and np.allclose(answer.scores, [1.0, 0.5, 0.0])
+    assert len(answer.ids) == 3 and np.allclose(answer.scores, [1.0, 0.5, 0.0]) and answer.degraded == 0

@@ -1,22 +1,27 @@
-"""Promotion of the real 14 models and their ensemble, from an empty server to a full release, a fine-tune and back."""
+"""Promotion of the real 14 models, the fused one and both ensembles, from an empty server to a full release, a fine-tune and back."""
 
 from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import polars as pl
 import pytest
 
 from recsys_assets.artifacts import Artifact, ArtifactStore, write_json
-from recsys_assets.lib.releases import COMPONENTS, RELEASE, RELEASE_BOUND
+from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.lib.releases import CODE_VERSION, COMPONENTS, ITEM_IDS_FILE, RELEASE, RELEASE_BOUND, SIMILAR_FILE
 from recsys_assets.processes import marked
 from recsys_assets.serving import promotion
 from recsys_assets.serving.replicas import Replica
+from recsys_assets.serving.served import ENTRANCES
+from recsys_assets.serving.similar import LiveSimilar
 from recsys_assets.serving.triton_server import TritonServer
 from recsys_assets_tests.serving import tiny_payload, tiny_store
 from recsys_assets_tests.serving.small_triton import free_ports, quiet
 
 pytestmark = pytest.mark.services
+NOW = 1_768_300_000
 GATE = {"passed": True, "checks": [{"name": "auc", "value": 0.7, "threshold": 0.6, "passed": True}]}
 
 
@@ -26,8 +31,10 @@ def write_release(store: ArtifactStore, models, number: int, generation: int) ->
         shutil.copytree(models, staged.path / "models")
         write_json(staged.path / "display.json", {"release": number, "items": {i: {} for i in tiny_payload.ITEM_IDS}})
         pl.DataFrame({"image": ["a.png"], "content": [b"png"]}).write_parquet(staged.path / "images.parquet")
+        write_json(staged.path / ITEM_IDS_FILE, tiny_payload.ITEM_IDS)
+        np.save(staged.path / SIMILAR_FILE, np.full((len(tiny_payload.ITEM_IDS), 1), VOCABULARY_START, np.int32))
         write_json(staged.path / "release.json", {
-            "release": number, "kind": "full" if number == generation else "fine_tune", "day": "2026-01-12",
+            "form": CODE_VERSION, "release": number, "kind": "full" if number == generation else "fine_tune", "day": "2026-01-12",
             "generation": generation, "versions": versions, "gate": GATE, "metrics": {}, "known_user": "user-1",
             "artifacts": {}})
         return staged.publish()
@@ -48,18 +55,21 @@ def test_full_release_fine_tune_restart_and_rollback(tmp_path, valkey):
     replica = Replica(settings.triton_grpc[0])
     try:
         report = promotion.promote(settings, 1, log=quiet)
-        assert len(report.published) == 14
-        first = replica.ask("ensemble_model", "user-1")
+        assert len(report.published) == 15
+        first = replica.ask("ensemble_model", "user-1", timestamp=NOW)
+        assert first == replica.ask("recommender", "user-1", timestamp=NOW)
+        assert LiveSimilar(settings).of(tiny_payload.ITEM_IDS[1], 5) == [tiny_payload.ITEM_IDS[0]]
         assert len(first.ids) == tiny_payload.TOPK and (first.query_release, first.ranker_release) == (1, 1)
         report = promotion.promote(settings, 2, log=quiet)
-        assert sorted(report.published) == ["dlrm_ranking/2", "query_tower/2"]
-        second = replica.ask("ensemble_model", "user-1")
-        assert (second.query_release, second.ranker_release) == (2, 2)
+        assert sorted(report.published) == ["dlrm_ranking/2", "fused_model/2", "query_tower/2"]
+        for entrance in ENTRANCES:
+            second = replica.ask(entrance, "user-1")
+            assert (second.query_release, second.ranker_release) == (2, 2)
         server.stop()
         server.start()  # from the repository alone: the same release again
-        assert replica.ask("ensemble_model", "user-1").query_release == 2
+        assert [replica.ask(entrance, "user-1").query_release for entrance in ENTRANCES] == [2, 2]
         promotion.rollback(settings, log=quiet)
-        assert replica.ask("ensemble_model", "user-1").query_release == 1
+        assert [replica.ask(entrance, "user-1", timestamp=NOW) for entrance in ENTRANCES] == [first, first]
     finally:
         replica.close()
         for process in marked(f"{server.run}:{server.name}"):

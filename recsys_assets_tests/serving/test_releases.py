@@ -14,6 +14,7 @@ import pytest
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib import releases
+from recsys_assets.lib.index import build_index, save_index
 from recsys_assets.lib.releases import (
     COMPONENTS,
     ReleaseError,
@@ -33,6 +34,7 @@ from recsys_assets.settings import Settings
 
 DAY = "2026-01-12"
 ITEMS = ["i3", "i1", "i2"]  # in the order of their indices
+VECTORS = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)  # the middle one is the others' nearest
 PASSED = {"passed": True, "checks": [{"name": "auc", "value": 0.7, "threshold": 0.6, "passed": True}]}
 FAILED = {"passed": False, "checks": [{"name": "auc", "value": 0.5, "threshold": 0.6, "passed": False}]}
 
@@ -71,7 +73,8 @@ class Generation:
                                 embedding_table__npy=lambda path: np.save(path, table))
         self.query_tower = artifact(store, "retrieval/two_tower", upstream, query_tower__onnx=text(f"tower {tag}"))
         self.ranker = artifact(store, "ranking/dlrm", upstream, dlrm__onnx=text(f"dlrm {tag}"))
-        self.faiss_index = artifact(store, "retrieval/faiss_index", upstream, index__faiss=text(f"index {tag}"))
+        index = build_index(VECTORS, np.arange(columns.VOCABULARY_START, columns.VOCABULARY_START + len(ITEMS)))
+        self.faiss_index = artifact(store, "retrieval/faiss_index", upstream, index__faiss=lambda path: save_index(index, path))
 
     def release(self, settings: Settings, **changes) -> Artifact:
         parts = {name: getattr(self, name) for name in
@@ -109,7 +112,13 @@ def test_a_full_release_holds_everything(store, settings):
     assert content(built, "models/filter_seen_items/popularity.json") == [5, 3, 4]  # i2, i3, then i1 that nobody took
     assert content(built, "models/item_id_decoder/item_ids.json") == ITEMS
     assert content(built, "models/softmax_sampling/sampling.json") == {
-        "ranking_topk": 2, "diversity_mode": False, "temperature": 20.0, "retrieval_weight": settings.retrieval_weight}
+        "ranking_topk": 2, "diversity": "off", "temperature": 20.0, "mmr_lambda": 0.7, "category_cap": 0,
+        "retrieval_weight": settings.retrieval_weight}
+    files = built.manifest["files"]
+    assert files["models/filter_seen_items/index.faiss"] == files["models/faiss_retrieval/index.faiss"]
+    assert content(built, "item_ids.json") == ITEMS
+    similar = np.load(built.path("similar_items.npy"), allow_pickle=False)
+    assert similar.dtype == np.int32 and similar.tolist() == [[4, 5], [5, 3], [4, 3]]
     assert content(built, "models/query_tower/history.json") == {"width": 8}  # a category and the three rows before it
     assert content(built, "models/feast_user_lookup/user_defaults.json") == {"mean_age": 33.5}
     snapshot = content(built, "models/feast_item_lookup/items.json")
@@ -160,8 +169,13 @@ def test_the_same_parts_give_the_same_release(store, settings):
     weighted = generation.release(settings.model_copy(update={"retrieval_weight": 0.5}))
     assert weighted.partition == "000004"
     assert content(weighted, "models/softmax_sampling/sampling.json")["retrieval_weight"] == 0.5
+    for number, change in enumerate(({"diversity_mode": "mmr"}, {"mmr_lambda": 0.5}, {"category_cap": 3}), start=5):
+        varied = generation.release(settings.model_copy(update=change))
+        assert varied.partition == f"{number:06d}"
+        [(name, value)] = change.items()
+        assert content(varied, "models/softmax_sampling/sampling.json")[name.removesuffix("_mode")] == value
     tune = [build_fine_tune_release(store, day=DAY, base=first, gate=PASSED, **tuned).partition for _ in range(2)]
-    assert tune == ["000005", "000005"]
+    assert tune == ["000008", "000008"]
 
 
 def test_parts_of_two_generations_are_refused(store, settings):
@@ -172,6 +186,14 @@ def test_parts_of_two_generations_are_refused(store, settings):
     with pytest.raises(ReleaseError, match="fine_tune/query_tower"):
         build_fine_tune_release(store, day=DAY, base=full, gate=PASSED, **old.tuned("one"))
     assert store.partitions("serving/release") == ["000001"]
+
+
+def test_a_fine_tune_of_a_generation_of_an_older_form_is_refused(store, settings, monkeypatch):
+    generation = Generation(store)
+    full = generation.release(settings)
+    monkeypatch.setattr(releases, "CODE_VERSION", "a later one")
+    with pytest.raises(ReleaseError, match="older version of this code"):
+        build_fine_tune_release(store, day=DAY, base=full, gate=PASSED, **generation.tuned("one"))
 
 
 def test_a_table_of_another_length_is_refused(store, settings):

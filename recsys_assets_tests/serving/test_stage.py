@@ -11,6 +11,7 @@ from recsys_assets.serving.stage import (
     TensorSpec,
     read_json,
     read_matrix,
+    shared,
     verify_files,
 )
 from recsys_assets.serving.stages.embedding_lookup import MultimodalEmbeddingLookup
@@ -63,7 +64,7 @@ def test_a_directory_without_digests_is_refused(tmp_path):
 
 def test_every_stage_verifies_before_it_opens(version, tmp_path_factory):
     directory = tmp_path_factory.mktemp("sampling")
-    sampling = {"ranking_topk": 1, "diversity_mode": False, "temperature": 1.0, "retrieval_weight": 3.0}
+    sampling = {"ranking_topk": 1, "diversity": "off", "temperature": 1.0, "mmr_lambda": 0.5, "category_cap": 0, "retrieval_weight": 3.0}
     (directory / "sampling.json").write_text(json.dumps(sampling))
     write_files_json(directory)
     assert SoftmaxSampling.load(directory, None, 1).name == "softmax_sampling"
@@ -109,3 +110,23 @@ def test_a_varying_size_may_be_zero():
 def test_unknown_types_are_refused_at_declaration():
     with pytest.raises(ValueError, match="x: dtype 'BYTES' is not one of"):
         TensorSpec("x", "BYTES", (1,))
+
+
+def test_a_file_is_read_once_for_all_that_hold_it(tmp_path):
+    class Table(list):
+        """Plain lists take no weak references."""
+
+    reads = []
+
+    def read(path):
+        reads.append(path.name)
+        return Table(json.loads(path.read_text()))
+
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("[1]")
+    first = shared(tmp_path / "a", read)
+    assert shared(tmp_path / "b", read) is first and reads == ["a"]
+    (tmp_path / "b").write_text("[2]")
+    assert shared(tmp_path / "b", read) == [2] and first == [1]
+    del first
+    assert shared(tmp_path / "a", read) == [1] and reads == ["a", "b", "a"]

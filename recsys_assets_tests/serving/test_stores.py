@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from recsys_assets.serving.stores import Breaker, StoreUnavailable, visitor_client
+from recsys_assets.serving.stores import Breaker, StoreUnavailable, round_trip, visitor_client
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 from recsys_assets_tests.serving.silent_server import SilentServer
 
@@ -121,3 +121,13 @@ def test_client_sends_the_password(valkey, tmp_path):
             visitor_client(settings.model_copy(update={"valkey_password": None}), VISITOR_DATABASE).ping()
     finally:
         admin.config_set("requirepass", "")
+
+
+def test_round_trip_gives_each_command_its_answer(valkey, tmp_path):
+    client = visitor_client(Settings(home=tmp_path, valkey_port=valkey.port, store_timeout_ms=1_000), VISITOR_DATABASE)
+    replies = round_trip(client, [("SET", "a", "ü"), ("RPUSH", "b", 1, 2), ("GET", "b"), ("GET", b"a"), ("GET", "none"), ("NONSENSE",)])
+    assert replies[:2] == [b"OK", 2] and replies[3:5] == ["ü".encode(), None]
+    assert "WRONGTYPE" in str(replies[2]) and isinstance(replies[2], redis.ResponseError)
+    assert isinstance(replies[5], redis.ResponseError)
+    assert round_trip(client, [("GET", "a")]) == ["ü".encode()]  # the same connection is still in step
+    assert len(client.connection_pool._available_connections) == 1 and round_trip(client, []) == []

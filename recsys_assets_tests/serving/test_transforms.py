@@ -49,26 +49,26 @@ def test_buckets_count_the_boundaries_at_or_below(compiled):
 
 
 def test_user(compiled):
-    cat, cont = compiled.user(np.array(["user-2", "F", "tools"], dtype=object), np.array([35, 3, 1.5, 9], dtype=np.float32))
-    assert cat.tolist() == [5, 4, 5, 5] and cat.dtype == np.int32
+    cat, cont = compiled.users(np.array([["user-2", "F", "tools"]], dtype=object), np.array([[35, 3, 1.5, 9]], dtype=np.float32))
+    assert cat.tolist() == [[5, 4, 5, 5]] and cat.dtype == np.int32
     expected = [(35 - 40.25) / 12.5, math.log(4), 1.5 / 24, math.log(10)]
-    assert cont.tolist() == np.float32(expected).tolist() and cont.dtype == np.float32
+    assert cont.tolist() == np.float32([expected]).tolist() and cont.dtype == np.float32
 
 
 def test_masked_user_is_out_of_vocabulary_with_the_mean_age(compiled):
-    cat, cont = compiled.user(np.array(["-1"] * 3, dtype=object), np.array([np.nan, 0, 24, 0], dtype=np.float32))
-    assert cat.tolist() == [2, 2, 2, 3 + 2]  # 40.25 lies in bucket 3
-    assert cont.tolist() == [0.0, 0.0, 1.0, 0.0]
+    cat, cont = compiled.users(np.array([["-1"] * 3], dtype=object), np.array([[np.nan, 0, 24, 0]], dtype=np.float32))
+    assert cat.tolist() == [[2, 2, 2, 3 + 2]]  # 40.25 lies in bucket 3
+    assert cont.tolist() == [[0.0, 0.0, 1.0, 0.0]]
 
 
 def test_history_counts_the_latest_clicks_of_each_category(compiled):
     clicks = ["beauty", "books", "tools", "books", "unheard-of", "books"]  # footwear 3, books 4, tools 5, beauty 6
-    found = compiled.history(np.array(clicks, dtype=object), np.array([40, 2, 1, 5], np.float32))
+    found, = compiled.histories(np.array(clicks[1:], dtype=object), np.array([[40, 2, 1, 5]], np.float32))
     assert found.reshape(2, 7).tolist() == [[0, 0, 1, 0, 3, 1, 0], [0, 0, 1, 0, 1, 0, 0]]
     assert found.dtype == np.float32 and len(found) == compiled.history_width == 14
     # masked, though the clicks are known: it counts none; so does a visitor who has none
-    for none in (clicks, []):
-        assert compiled.history(none, np.array([40, 0, 24, 0], np.float32)).tolist() == [0.0] * 14
+    assert history_counts(compiled.vocabulary["category_l1"], clicks, 0, 0).tolist() == [0.0] * 14
+    assert compiled.histories([], np.array([[40, 0, 24, 0]], np.float32)).tolist() == [[0.0] * 14]
 
 
 @pytest.mark.parametrize(("n7", "n24"), [(3, 0), (1, 2), (2, -1), (-1, -1)])
@@ -95,9 +95,8 @@ def test_clock(timestamp, hour, weekday):
 
 
 def test_context(compiled):
-    cat, cont = compiled.context("desktop", np.array([1_760_000_000]))
-    assert cat.tolist() == [4] and cont.shape == (4,) and (cat.dtype, cont.dtype) == (np.int32, np.float32)
-    assert [compiled.context(device, np.array([0]))[0].tolist() for device in ("-1", "toaster")] == [[2], [2]]
+    cat, cont = compiled.context(["desktop", "-1", "toaster"], np.array([1_760_000_000, 0, 1]))
+    assert cat.tolist() == [[4], [2], [2]] and cont.shape == (3, 4) and (cat.dtype, cont.dtype) == (np.int32, np.float32)
 
 
 def test_items(compiled):

@@ -6,13 +6,16 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from recsys_assets.serving.answer import ANSWER, REQUEST
 from recsys_assets.serving.ensemble import EnsembleError, render_ensemble
-from recsys_assets.serving.pipeline import ANSWER, REQUEST
+from recsys_assets.serving.fused_model import TRACE_SPEC
 from recsys_assets.serving.stages.registry import STAGES, stage_class
+from recsys_assets.serving.wiring import sources, wire_inputs, wire_outputs
 from recsys_assets.settings import PROJECT_ROOT
 
 TEMPLATES = PROJECT_ROOT / "triton_repo"
 ENSEMBLE = (TEMPLATES / "ensemble_model" / "config.pbtxt").read_text()
+RECOMMENDER = (TEMPLATES / "recommender" / "config.pbtxt").read_text()
 
 
 def parse(text: str) -> pb.ModelConfig:
@@ -32,28 +35,53 @@ def specs(declared) -> list[tuple]:
     return [(s.name, s.dtype, s.shape, s.optional) for s in declared]
 
 
-def test_the_repository_holds_the_stages_and_the_ensemble():
-    assert sorted(path.name for path in TEMPLATES.iterdir()) == sorted([*STAGES, "ensemble_model"])
+def test_the_repository_holds_the_stages_the_fused_model_and_the_ensembles():
+    assert sorted(path.name for path in TEMPLATES.iterdir()) == sorted([*STAGES, "ensemble_model", "fused_model", "recommender"])
     assert len(STAGES) == 14
 
 
 @pytest.mark.parametrize("model", STAGES)
-def test_a_model_declares_its_stages_tensors(model):
-    config, stage = read(model), stage_class(model)
-    assert stage.name == config.name == model
-    assert tensors(config.input) == specs(stage.inputs)
-    assert tensors(config.output) == specs(stage.outputs)
+def test_a_model_takes_the_packed_outputs_of_the_stages_before_it(model):
+    config = read(model)
+    assert stage_class(model).name == config.name == model
+    assert tensors(config.input) == specs(wire_inputs(model))
+    assert tensors(config.output) == specs(wire_outputs(model))
 
 
-@pytest.mark.parametrize("model", STAGES)
-def test_a_model_is_one_cpu_instance_of_all_versions_without_batching(model):
+def test_every_stages_inputs_come_from_the_stages_before_it():
+    for position, model in enumerate(STAGES):
+        wanted = {spec.name for spec in stage_class(model).inputs} - {spec.name for spec in REQUEST}
+        assert {name for names in sources(model).values() for name in names} == wanted
+        assert all(source in list(STAGES)[:position] for source in sources(model))
+
+
+def test_the_fused_model_takes_a_request_and_gives_the_answer_and_the_trace():
+    config = read("fused_model")
+    assert tensors(config.input) == specs(REQUEST) and tensors(config.output) == specs((*ANSWER, TRACE_SPEC))
+    code = (TEMPLATES / "fused_model" / "model.py").read_text()
+    assert code.endswith("TritonPythonModel = fused_class()\n") and len(code.splitlines()) == 3
+
+
+@pytest.mark.parametrize("model", [*STAGES, "fused_model"])
+def test_a_model_is_served_by_the_cpu_in_all_versions_without_batching(model):
     config = read(model)
     assert (config.backend, config.max_batch_size) == ("python", 0)
-    assert [(group.kind, group.count) for group in config.instance_group] == [(pb.ModelInstanceGroup.KIND_CPU, 1)]
+    instances = 2 if model == "fused_model" else 1
+    assert [(group.kind, group.count) for group in config.instance_group] == [(pb.ModelInstanceGroup.KIND_CPU, instances)]
     assert config.version_policy.WhichOneof("policy_choice") == "all"
     assert not config.HasField("dynamic_batching") and not config.HasField("sequence_batching")
-    code = (TEMPLATES / model / "model.py").read_text()
-    assert code.endswith(f'TritonPythonModel = model_class("{model}")\n') and len(code.splitlines()) == 3
+    if model != "fused_model":
+        code = (TEMPLATES / model / "model.py").read_text()
+        assert code.endswith(f'TritonPythonModel = model_class("{model}")\n') and len(code.splitlines()) == 3
+
+
+def test_the_recommender_is_the_fused_model_alone():
+    config = parse(RECOMMENDER)
+    step, = config.ensemble_scheduling.step
+    assert (config.name, step.model_name, step.model_version) == ("recommender", "fused_model", -1)
+    assert dict(step.input_map) == {spec.name: spec.name for spec in REQUEST}
+    assert dict(step.output_map) == {spec.name: spec.name for spec in ANSWER}  # the trace is not made for nobody
+    assert tensors(config.input) == specs(REQUEST) and tensors(config.output) == specs(ANSWER)
 
 
 def test_the_ensemble_wires_every_stage_by_its_tensors_names():
@@ -61,13 +89,10 @@ def test_the_ensemble_wires_every_stage_by_its_tensors_names():
     assert (config.name, config.platform, config.max_batch_size) == ("ensemble_model", "ensemble", 0)
     steps = config.ensemble_scheduling.step
     assert [(step.model_name, step.model_version) for step in steps] == [(model, -1) for model in STAGES]
-    known = {spec.name: spec for model in STAGES for spec in (*stage_class(model).inputs, *stage_class(model).outputs)}
     for step in steps:
-        stage = stage_class(step.model_name)
-        assert dict(step.input_map) == {spec.name: spec.name for spec in stage.inputs}
-        assert dict(step.output_map) == {spec.name: spec.name for spec in stage.outputs}
-    assert tensors(config.input) == specs(known[name] for name in REQUEST)
-    assert tensors(config.output) == specs(known[name] for name in ANSWER)
+        assert dict(step.input_map) == {spec.name: spec.name for spec in wire_inputs(step.model_name)}
+        assert dict(step.output_map) == {spec.name: spec.name for spec in wire_outputs(step.model_name)}
+    assert tensors(config.input) == specs(REQUEST) and tensors(config.output) == specs(ANSWER)
 
 
 VERSIONS = {model: number for number, model in enumerate(STAGES, start=1)}

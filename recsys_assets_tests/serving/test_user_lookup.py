@@ -6,14 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from feast.protos.feast.types.Value_pb2 import Value
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from recsys_assets.serving.online_features import OnlineFeatures
 from recsys_assets.serving.stage import StageFileCorrupt
 from recsys_assets.serving.stages.user_lookup import FeastUserLookup
-from recsys_assets.serving.stores import StoreUnavailable
 from recsys_assets.settings import FEAST_DATABASE
-from recsys_assets_tests.serving import tiny_store
+from recsys_assets_tests.serving import stage_runs, tiny_store
 from recsys_assets_tests.serving.silent_server import SilentServer
 from recsys_assets_tests.serving.tiny_store import AS_OF
 
@@ -40,16 +38,17 @@ DAY = 86_400
 def ask(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> tuple[list[str], float, int]:
     """user_raw, age and user_degraded of a visitor without recent clicks."""
     found = look_up(stage, user_id, now)
-    age, *activity = found["user_numbers"].tolist()
+    age, *activity = found["user_numbers"][0].tolist()
     assert tuple(activity) == COLD and found["user_history_raw"].tolist() == []
-    return found["user_raw"].tolist(), age, int(found["user_degraded"][0])
+    return found["user_raw"][0].tolist(), age, int(found["user_degraded"][0])
 
 
 def look_up(stage: FeastUserLookup, user_id: str, now: int) -> dict[str, np.ndarray]:
-    found = stage.run({"user_id": np.array([user_id], dtype=object), "context_timestamp": np.array([now])})
-    for spec in stage.outputs:
-        spec.check(found[spec.name])
-    return found
+    return look_up_all(stage, [user_id], [now])
+
+
+def look_up_all(stage: FeastUserLookup, user_ids: list[str], moments: list[int]) -> dict[str, np.ndarray]:
+    return stage_runs.run(stage, visitor_id=np.array(user_ids, dtype=object), context_timestamp=np.array(moments))
 
 
 def history(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> list[str]:
@@ -58,7 +57,7 @@ def history(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> list[str]
 
 def ask_all(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> tuple[list[str], list[float], int]:
     found = look_up(stage, user_id, now)
-    return found["user_raw"].tolist(), found["user_numbers"].tolist(), int(found["user_degraded"][0])
+    return found["user_raw"][0].tolist(), found["user_numbers"][0].tolist(), int(found["user_degraded"][0])
 
 
 def test_known_visitor(lookup):
@@ -151,11 +150,15 @@ def test_a_value_of_the_wrong_type_degrades_that_visitor_only(lookup, shop, valk
     client.set(key, "not a hash")
     assert ask(lookup, "user-1")[2] == 1
     assert ask(lookup, "user-2") == (["user-2", "F", "-1"], 38.0, 0)
-    for wrong in (b"\xff\xff\xff", Timestamp(seconds=2**60).SerializeToString()):
-        client.delete(key)
-        client.hset(key, mapping={b"_ts:user_features": wrong})
-        assert ask(lookup, "user-1")[2] == 1
-    assert ask(lookup, "user-2")[2] == 0
+    client.delete(key)
+    tiny_store.write_users(shop.store)
+    field = next(name for name, value in client.hgetall(key).items() if value == Value(string_val="M").SerializeToString())
+    client.hset(key, field, b"\xff\xff\xff")
+    assert ask(lookup, "user-1")[2] == 1
+    # and of several asked at once, none beside
+    found = look_up_all(lookup, ["user-2", "user-1", "-1", "user-3"], [AS_OF] * 4)
+    assert found["user_degraded"].tolist() == [0, 1, 0, 0]
+    assert found["user_raw"][:, 0].tolist() == ["user-2", "-1", "-1", "user-3"]
 
 
 def test_a_value_of_another_type_than_declared_is_as_good_as_none(lookup, shop, valkey):
@@ -180,13 +183,25 @@ def test_defaults_without_a_mean_age_are_refused(shop, valkey, tmp_path):
         FeastUserLookup.open(tmp_path, shop.settings, 1)
 
 
-def test_batched_read_names_what_is_stored(shop, valkey):
-    tiny_store.write_items(shop.store, count=3)
-    features = OnlineFeatures.open(shop.settings, 500)
-    rows = features.read(["item_features:price", "item_features:category_l1"], "item_id", ["item-02", "gone", "item-00"])
-    assert [{name: feature.value for name, feature in row.items()} for row in rows] == [
-        {"price": 12.39, "category_l1": "tools"}, {}, {"price": 4.99, "category_l1": "footwear"}]
-    assert rows[0]["price"].timestamp == AS_OF
-    valkey.kill()
-    with pytest.raises(StoreUnavailable):
-        features.read(["item_features:price"], "item_id", ["item-00"])
+def test_many_visitors_are_answered_as_one_by_one_and_read_at_once(lookup, shop, valkey):
+    for n in range(4):
+        clicks = [(("books", "tools")[k % 2], AS_OF - 40 * DAY // (k + 5)) for k in range(9 * n + 1)]
+        tiny_store.write_clicks(shop.store, f"user-{n}", *clicks)
+    tiny_store.write_clicks(shop.store, "cold", ("beauty", AS_OF - 60))
+    visitors = ["user-3", "-1", "user-0", "cold", "nobody", "user-3", "user-2", "ünï", "user-1"]
+    moments = [AS_OF, AS_OF, AS_OF + 9, AS_OF, AS_OF, AS_OF - DAY, AS_OF + 3 * DAY, AS_OF, AS_OF]
+    admin = valkey.client()
+    admin.config_resetstat()
+    together = look_up_all(lookup, visitors, moments)
+    assert admin.info("commandstats")["cmdstat_hmget"]["calls"] == 7  # of distinct visitors, none anonymous
+    alone = [look_up(lookup, visitor, now) for visitor, now in zip(visitors, moments, strict=True)]
+    for name, found in together.items():
+        expected = np.concatenate([one[name] for one in alone])
+        assert found.dtype == expected.dtype and found.shape == expected.shape
+        assert found.tolist() == expected.tolist() if found.dtype == object else found.tobytes() == expected.tobytes()
+    assert len(together["user_history_raw"]) == together["user_numbers"][:, 3].sum() > 20
+
+
+def test_an_age_that_is_no_number_is_as_good_as_none(lookup, shop):
+    tiny_store.write_online(shop.store, "user_features", "user_id", {"odd": {"age": float("inf"), "gender": "F"}})
+    assert ask(lookup, "odd") == (["odd", "F", "-1"], MEAN_AGE, 0)

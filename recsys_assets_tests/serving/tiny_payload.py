@@ -94,8 +94,8 @@ def write_onnx(folder: Path, settings: Settings) -> None:
                    check=True, timeout=120)
 
 
-def write_models(folder: Path, settings: Settings) -> None:
-    """``models/<model>/<files>`` of a release."""
+def write_models(folder: Path, settings: Settings, **sampling: Any) -> None:
+    """``models/<model>/<files>`` of a release; sampling: what sampling.json says otherwise."""
     import faiss
 
     contents: dict[str, dict[str, Any]] = {
@@ -105,8 +105,8 @@ def write_models(folder: Path, settings: Settings) -> None:
         "filter_seen_items": {"item_ids.json": ITEM_IDS, "popularity.json": list(range(42, 22, -1))},
         "feast_item_lookup": {"items.json": items(), "item_ids.json": ITEM_IDS, "transforms.json": transforms()},
         "nvt_item_transform": {"transforms.json": transforms()},
-        "softmax_sampling": {"sampling.json": {"ranking_topk": TOPK, "diversity_mode": False, "temperature": 20.0,
-                                               "retrieval_weight": RETRIEVAL_WEIGHT}},
+        "softmax_sampling": {"sampling.json": {"ranking_topk": TOPK, "diversity": "off", "temperature": 20.0, "mmr_lambda": 0.7,
+                                               "category_cap": 0, "retrieval_weight": RETRIEVAL_WEIGHT, **sampling}},
         "query_tower": {"history.json": {"width": WIDTH}},
         "item_id_decoder": {"item_ids.json": ITEM_IDS},
     }
@@ -116,7 +116,8 @@ def write_models(folder: Path, settings: Settings) -> None:
             (folder / "models" / model / name).write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     index = faiss.IndexIDMap2(faiss.IndexFlatIP(64))
     index.add_with_ids(item_vectors(), np.arange(VOCABULARY_START, VOCABULARY_START + len(ITEM_IDS)))
-    faiss.write_index(index, str(folder / "models" / "faiss_retrieval" / "index.faiss"))
+    for model in ("faiss_retrieval", "filter_seen_items"):
+        faiss.write_index(index, str(folder / "models" / model / "index.faiss"))
     np.save(folder / "models" / "multimodal_embedding_lookup" / "embedding_table.npy", embedding_table())
     write_onnx(folder, settings)
     for model in ("query_tower", "dlrm_ranking"):
@@ -124,10 +125,10 @@ def write_models(folder: Path, settings: Settings) -> None:
     (folder / "weights.npz").unlink()
 
 
-def write_release(root: Path, settings: Settings) -> Path:
+def write_release(root: Path, settings: Settings, **sampling: Any) -> Path:
     """The release as an artifact; returns its folder."""
     with ArtifactStore(root).stage("serving/release", "000001") as staged:
-        write_models(staged.path, settings)
+        write_models(staged.path, settings, **sampling)
         return staged.publish().local
 
 
@@ -138,19 +139,23 @@ def write_files_json(directory: Path) -> None:
 
 
 def publish(payload: Path, repository: Path, versions: dict[str, int]) -> None:
-    """Lay a release out as Triton reads it: one version directory a model, and the ensemble pinned to them."""
+    """Lay a release out as Triton reads it: a version directory a model, the fused model, and both ensembles pinned."""
     from recsys_assets.serving.ensemble import render_ensemble
 
-    templates = PROJECT_ROOT / "triton_repo"
-    for model, version in versions.items():
+    templates, release = PROJECT_ROOT / "triton_repo", versions["dlrm_ranking"]
+    for model, version in {**versions, "fused_model": release}.items():
         target = repository / model / str(version)
         target.mkdir(parents=True)
-        for path in (payload / "models" / model).iterdir():
-            (target / path.name).write_bytes(path.read_bytes())
+        if model == "fused_model":
+            (target / "parts.json").write_text(json.dumps({"versions": versions}))
+        else:
+            for path in (payload / "models" / model).iterdir():
+                (target / path.name).write_bytes(path.read_bytes())
         write_files_json(target)
         (target / "model.py").write_text((templates / model / "model.py").read_text())
         (target / "__pycache__").touch()
         (repository / model / "config.pbtxt").write_text((templates / model / "config.pbtxt").read_text())
-    (repository / "ensemble_model" / "1").mkdir(parents=True)
-    template = (templates / "ensemble_model" / "config.pbtxt").read_text()
-    (repository / "ensemble_model" / "config.pbtxt").write_text(render_ensemble(template, versions))
+    for ensemble, steps in (("ensemble_model", versions), ("recommender", {"fused_model": release})):
+        (repository / ensemble / "1").mkdir(parents=True)
+        template = (templates / ensemble / "config.pbtxt").read_text()
+        (repository / ensemble / "config.pbtxt").write_text(render_ensemble(template, steps, ensemble))

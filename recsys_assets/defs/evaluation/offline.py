@@ -9,7 +9,7 @@ from recsys_assets.resources import BuildConfig, Platform
 
 KEY = ["evaluation", "offline"]
 KINDS = {"queries": "evaluation/queries", "models": "serving/onnx_exports", "vectors": "retrieval/item_vectors",
-         "popularity": "retrieval/popularity", "aligned": "embeddings/aligned", "workflows": "features/workflows"}
+         "aligned": "embeddings/aligned", "workflows": "features/workflows"}
 CODE = [f"recsys_assets.lib.{name}" for name in ("queries", "list_metrics", "generation", "evaluation", "evaluation_report",
                                                  "batch_transform")] + [
     f"recsys_assets.serving.{name}" for name in ("transforms", "stages.ordering")]
@@ -34,7 +34,7 @@ def offline(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pl
     inputs = {role: store.current(kind, as_of) for role, kind in KINDS.items()}
     inputs["features"] = store.require("features/interactions", days)
     inputs["days_before"] = store.require("features/interactions", [partitions.previous_day(day) for day in days])
-    params = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk, "ranking_topk": settings.ranking_topk,
+    params = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
               "retrieval_weight": settings.retrieval_weight}
     built = platform.build(
         context, "evaluation/offline", partition=as_of, inputs=inputs, params=params, force=config.force, code=CODE,

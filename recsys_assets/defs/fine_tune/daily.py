@@ -82,7 +82,7 @@ def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Pla
     day, store, settings = context.partition_key, platform.store, platform.settings
     inputs, limits = release_building.fine_tune_inputs(store, settings, day), config.limits()
     params = {"seed": settings.seed, "seen_days": settings.seen_days, "retrieval_topk": settings.retrieval_topk,
-              "ranking_topk": settings.ranking_topk, "first_day": partitions.calendar_start(settings).isoformat()}
+              "first_day": partitions.calendar_start(settings).isoformat()}
     judged = platform.build(
         context, "fine_tune/verdict", partition=day, inputs=inputs, params={**params, **dataclasses.asdict(limits)},
         code=release_building.CODE, force=config.force,

@@ -45,7 +45,7 @@ def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Pla
 
     as_of, store, settings = context.partition_key, platform.store, platform.settings
     inputs, limits = release_building.full_inputs(store, settings, as_of), config.limits()
-    params = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk, "ranking_topk": settings.ranking_topk,
+    params = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
               "first_day": partitions.calendar_start(settings).isoformat()}
     release = release_building.full_release_in_force(store, settings, as_of)
     if release is None:

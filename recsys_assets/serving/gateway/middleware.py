@@ -1,114 +1,114 @@
-"""What every request passes: request id, size limit, token, security headers, metrics; and the error form."""
+"""What every request passes: request id, rate, token, load, size limit, security headers, metrics and the log line."""
 
 from __future__ import annotations
 
 import hmac
+import math
+import re
 import time
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
 
 from fastapi.responses import JSONResponse
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recsys_assets.serving.gateway.models import FORM_TAGS
+from recsys_assets.serving.gateway import logs
+from recsys_assets.serving.gateway.errors import REQUEST_ID, SECURITY_HEADERS, Refused, error_response, refusal_response
+from recsys_assets.serving.gateway.limits import RateLimit
+from recsys_assets.serving.gateway.metrics import RATE_LIMIT, Metrics
 
 BODY_LIMIT = 1 << 20
-REQUEST_ID = "x-request-id"
-#: Method and path of everything that changes a visitor's state.
-WRITES = frozenset({("POST", "/events")})
-SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-                               "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-}
-
-
-def error_response(status: int, field: str | None, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """{"error": {"field": …, "message": …}}; field is null where no single field is at fault."""
-    return JSONResponse({"error": {"field": field, "message": message}}, status_code=status, headers=headers)
-
-
-def field_and_message(errors: Sequence[Any]) -> tuple[str | None, str]:
-    """The first of pydantic's errors as a dotted field name and a sentence."""
-    first = errors[0]
-    if first["type"] == "json_invalid":
-        return "body", "is not valid JSON"
-    parts = [str(part) for part in first["loc"] if part not in ("body", *FORM_TAGS)]
-    message = {"extra_forbidden": "is not a field of this request", "missing": "is required"}.get(
-        first["type"], first["msg"].removeprefix("Value error, "))
-    return ".".join(parts)[:200] or "body", message
-
-
-class Metrics:
-    """Counters and histograms of one gateway, in a registry of its own."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter("gateway_requests", "Requests answered.", ["route", "status"], registry=self.registry)
-        self.seconds = Histogram("gateway_request_seconds", "Seconds until the answer.", ["route"],
-                                 registry=self.registry,
-                                 buckets=(.002, .005, .01, .02, .03, .05, .075, .1, .15, .25, .5, 1, 2.5))
-        self.degraded = Counter("gateway_degraded", "Degraded answers, by reason.", ["reason"], registry=self.registry)
+#: Method and path of all that changes something or shows what the shop knows of a visitor: these bear the token.
+TOKEN_ROUTES = frozenset({("POST", "/events"), ("POST", "/reset"), ("POST", "/availability"), ("GET", "/availability"),
+                          ("POST", "/explain")})
+#: What a ranking is asked for: turned away at once while too many wait.
+RANKING_ROUTES = frozenset({"/recommend", "/recommend/batch", "/explain"})
+#: For who watches over the gateway: never limited.
+UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
 class Gatekeeper:
     """Pure ASGI, so that a body over the limit is refused before it is whole in memory.
 
     Args:
-        token: what writes must bear, or None.
+        token: what TOKEN_ROUTES must bear, or None.
+        check_load: raises Refused while too many wait.
+        paths: routes without parameters, by which a request that was refused before routing is counted.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, metrics: Metrics):
-        self._app, self._token, self._metrics = app, token, metrics
+    def __init__(self, app: ASGIApp, *, token: str | None, metrics: Metrics, rate: RateLimit, check_load: Callable[[], None],
+                 paths: frozenset[str]):
+        self._app, self._metrics, self._rate, self._check_load, self._paths = app, metrics, rate, check_load, paths
+        self._token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
         began, status = time.perf_counter(), 500
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        added = [*_HEADERS, (REQUEST_ID.encode(), request_id.encode())]
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in {**SECURITY_HEADERS, REQUEST_ID: request_id}.items():
-                    headers[name] = value
+                message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
         try:
-            refusal = self._refuse(scope)
+            refusal = self._refuse(scope, headers)
             if refusal is not None:
                 await refusal(scope, receive, send_with_headers)
             else:
                 await self._limited(scope, receive, send_with_headers)
         finally:
-            # the route's pattern, never the path: a path is whatever a client invents
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(route, str(status)).inc()
-            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
+            self._tell(scope, status, time.perf_counter() - began)
 
-    def _refuse(self, scope: Scope) -> JSONResponse | None:
-        headers = Headers(scope=scope)
-        if self._token is not None and (scope["method"], scope["path"]) in WRITES:
-            kind, _, given = headers.get("authorization", "").partition(" ")
-            if kind.lower() != "bearer" or not given:
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        # the route's pattern, never the path: a path is whatever a client invents
+        path = scope["path"]
+        route = getattr(scope.get("route"), "path", None) or (path if path in self._paths else "other")
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        state = scope["state"]
+        fields = {"request_id": state["request_id"], "method": scope["method"], "route": route, "status": status,
+                  "ms": round(seconds * 1_000, 2)}
+        if "answered" in state:  # by an answer from a ranking: its release, and what it had to do without
+            fields |= state["answered"]
+        logs.requests.info("answered", extra={"fields": fields})
+
+    def _refuse(self, scope: Scope, headers: dict[bytes, bytes]) -> JSONResponse | None:
+        path = scope["path"]
+        if path not in UNLIMITED:
+            wait = self._rate.take(scope["client"][0] if scope.get("client") else "")
+            if wait:
+                self._metrics.shed.labels(RATE_LIMIT).inc()
+                return error_response(429, None, "too many requests of this address: try again later",
+                                      {"retry-after": str(math.ceil(wait))})
+        if self._token is not None and (scope["method"], path) in TOKEN_ROUTES:
+            kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if kind.lower() != b"bearer" or not given:
                 return error_response(401, "authorization", "this call needs 'Authorization: Bearer <token>'",
                                       {"www-authenticate": "Bearer"})
-            if not hmac.compare_digest(given.encode("latin-1"), self._token.encode()):
+            if not hmac.compare_digest(given, self._token):
                 return error_response(403, "authorization", "the token is not valid")
-        length = headers.get("content-length", "0")
-        if not length.isdecimal():
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit():
             return error_response(400, "content-length", "must be a whole number")
         if int(length[:20]) > BODY_LIMIT:
             return self._too_large()
+        if path in RANKING_ROUTES:
+            try:
+                self._check_load()
+            except Refused as overload:
+                return refusal_response(overload)
         return None
 
     @staticmethod

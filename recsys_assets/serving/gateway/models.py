@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, FailFast, Field, Tag
 
 from recsys_assets.columns import DEVICES, EVENT_TYPES, MISSING, VIEW
 from recsys_assets.serving.events import Event, EventId, Identifier, new_event_id
@@ -14,7 +14,8 @@ from recsys_assets.serving.events import Event, EventId, Identifier, new_event_i
 EARLIEST, LATEST = 946_684_800, 4_102_444_800
 #: Events are news: at most this old, and ahead of our clock by at most this skew (seconds).
 EVENT_AGE, EVENT_SKEW = 30 * 86_400, 300
-MAX_TOP_K, MAX_EVENTS = 100, 500
+MAX_TOP_K, MAX_SIMILAR, MAX_EVENTS, MAX_REQUESTS, MAX_CHANGES = 100, 30, 500, 64, 1_000
+MAX_SEED = 2**63 - 1
 
 
 def _whole(value: Any) -> int:
@@ -45,19 +46,40 @@ def _visitor(value: str) -> str:
     return value
 
 
+Visitor = Annotated[Identifier, AfterValidator(_visitor)]
+
+
+def _example(**fields: Any) -> ConfigDict:
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+# --- requests
+
 class RecommendRequest(Strict):
+    model_config = _example(user_id="1", device_type="mobile", top_k=10)
+
     user_id: Identifier
     device_type: Literal[DEVICES] | None = None
-    timestamp: Annotated[int | None, BeforeValidator(_unix_seconds)] = Field(None, description="Absent: now.")
-    top_k: Annotated[int, BeforeValidator(_whole)] = Field(10, ge=1, le=MAX_TOP_K)
+    timestamp: Annotated[int | None, BeforeValidator(_unix_seconds)] = Field(None, description="Unix seconds. Absent: now.")
+    top_k: Annotated[int, BeforeValidator(_whole)] = Field(10, ge=1, le=MAX_TOP_K, description="Items wanted.")
+    seed: Annotated[int | None, BeforeValidator(lambda value: None if value is None else _whole(value))] = Field(
+        None, ge=0, le=MAX_SEED, description="Of weighted sampling, where the release orders so: the same seed, the same list.")
+
+
+class BatchRequest(Strict):
+    model_config = _example(requests=[{"user_id": "1"}, {"user_id": "2", "top_k": 5}])
+
+    requests: Annotated[list[RecommendRequest], FailFast()] = Field(min_length=1, max_length=MAX_REQUESTS)
 
 
 class EventRequest(Strict):
-    user_id: Annotated[Identifier, AfterValidator(_visitor)]
+    model_config = _example(user_id="1", item_id="a-product", event_type="View")
+
+    user_id: Visitor
     item_id: Identifier
     event_type: Literal[EVENT_TYPES] = VIEW
     timestamp: Annotated[int | None, BeforeValidator(_event_seconds)] = Field(None, description="Absent: now.")
@@ -71,7 +93,7 @@ class EventRequest(Strict):
 
 
 class EventBatch(Strict):
-    events: list[EventRequest] = Field(min_length=1, max_length=MAX_EVENTS)
+    events: Annotated[list[EventRequest], FailFast()] = Field(min_length=1, max_length=MAX_EVENTS)
 
 
 def _form(value: Any) -> str:
@@ -84,32 +106,105 @@ EventForms = Annotated[
 FORM_TAGS = ("single", "batch")
 
 
-class Item(BaseModel):
-    """One card; what the catalogue does not know is null."""
+class ResetRequest(Strict):
+    model_config = _example(user_id="1")
+
+    user_id: Visitor
+    event_id: EventId | None = Field(None, description="Repeat a delivery with the same id.")
+
+
+class AvailabilityChange(Strict):
+    item_id: Identifier
+    status: Literal["available", "out_of_stock", "hidden"]
+
+
+class AvailabilityRequest(Strict):
+    model_config = _example(changes=[{"item_id": "a-product", "status": "out_of_stock"}])
+
+    changes: Annotated[list[AvailabilityChange], FailFast()] = Field(min_length=1, max_length=MAX_CHANGES)
+
+
+# --- responses
+
+class Card(BaseModel):
+    """What is shown of an item; what the catalogue does not know is null."""
 
     item_id: str
-    score: float
     title: str | None
     category_l1: str | None
     category_l2: str | None
     price: float | None
-    image: str
+    image: str = Field(description="Path of its picture at this gateway.")
+
+
+class Item(Card):
+    score: float
 
 
 class Release(BaseModel):
-    query: int
-    ranker: int
+    query: int = Field(description="Version of the query tower.")
+    ranker: int = Field(description="Version of the ranker: the release's number.")
 
 
-class RecommendResponse(BaseModel):
+class Answer(BaseModel):
+    """One visitor's items, best first."""
+
     user_id: str
     release: Release | None = Field(description="Versions that answered; null where popular items stand in.")
     degraded: bool
-    reasons: list[str]
+    reasons: list[str] = Field(description="What the answer had to do without.")
     items: list[Item]
+
+
+class RecommendResponse(Answer):
+    request_id: str
+
+
+class BatchResponse(BaseModel):
+    answers: list[Answer] = Field(description="In the order of the requests.")
+    request_id: str
+
+
+class SimilarResponse(BaseModel):
+    item_id: str
+    items: list[Card] = Field(description="Most similar first.")
+    request_id: str
+
+
+class PopularResponse(BaseModel):
+    category: str | None
+    degraded: bool
+    reasons: list[str]
+    items: list[Item] = Field(description="Most clicked first; the score is its clicks over those of the first.")
     request_id: str
 
 
 class EventsResponse(BaseModel):
     accepted: int
     event_ids: list[str]
+
+
+class ResetResponse(BaseModel):
+    event_id: str
+
+
+class Unshown(BaseModel):
+    item_id: str
+    status: str
+
+
+class AvailabilityResponse(BaseModel):
+    items: list[Unshown] = Field(description="All that is out of stock or hidden.")
+    age_seconds: float | None = Field(description="Since the store last said so.")
+
+
+class ChangedResponse(BaseModel):
+    changed: int
+    unknown: list[str] = Field(description="Ids that the catalogue at hand does not have: noted all the same.")
+
+
+class ReadyResponse(BaseModel):
+    ready: bool = Field(description="Triton serves, and a release was promoted.")
+    triton: bool
+    release: int | None
+    valkey: bool = Field(description="Without it answers are degraded, not absent.")

@@ -1,95 +1,162 @@
-"""From a ranking to the cards of an answer, and what stands in where there is no ranking."""
+"""From rankings to answers, and what stands in where there is no ranking."""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
-from urllib.parse import quote
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import redis.asyncio
 
+from recsys_assets.serving.answer import Degraded
 from recsys_assets.serving.display import Display, DisplayMissing, LiveDisplay
-from recsys_assets.serving.gateway.models import Item, RecommendRequest, RecommendResponse, Release
-from recsys_assets.serving.gateway.triton_client import RankingClient, RankingUnavailable
+from recsys_assets.serving.gateway.availability_watch import AvailabilityWatch
+from recsys_assets.serving.gateway.cards import Cards
+from recsys_assets.serving.gateway.errors import Refused
+from recsys_assets.serving.gateway.limits import Admission, Guard
+from recsys_assets.serving.gateway.metrics import ASSEMBLING, TRITON, Metrics
+from recsys_assets.serving.gateway.models import RecommendRequest
+from recsys_assets.serving.gateway.triton_client import Ranking, RankingClient, RankingUnavailable
 from recsys_assets.serving.stores import STORE_ERRORS
 
 logger = logging.getLogger(__name__)
 
-POPULARITY = "popularity:global"
-#: Popular items that may be gone from the catalogue are asked for beyond top_k.
-POPULAR_RESERVE = 100
+POPULARITY = "popularity:"
+#: Popular items are read so many at a time, because some are not shown, and at most so many times.
+PAGE, PAGES = 200, 10
 
-RANKING, POPULARITY_STORE, USER_FEATURES, SEEN_FILTER = (
-    "ranking_unavailable", "popularity_unavailable", "user_features_unavailable", "seen_filter_unavailable")
-
-
-class NothingKnown(RuntimeError):
-    """Neither a ranking nor a catalogue: there is nothing to answer with."""
+RANKING, POPULARITY_STORE, AVAILABILITY = "ranking_unavailable", "popularity_unavailable", Degraded.AVAILABILITY.reasons[0]
 
 
-def image_path(item_id: str) -> str:
-    """URL path of an item's image."""
-    return f"/images/{quote(item_id, safe='')}"
+@dataclass(frozen=True)
+class Popular:
+    """Item ids, most clicked first; scores: clicks over the most clicked item's, 0 where no clicks are known."""
+
+    item_ids: list[str]
+    scores: list[float]
+    reasons: list[str] = field(default_factory=list)
 
 
-def cards(display: Display, item_ids: Sequence[str], scores: Sequence[float]) -> list[Item]:
-    """Ids with what is shown of them; an id that the display file lacks keeps nulls."""
-    found = []
-    for item_id, score in zip(item_ids, scores, strict=True):
-        shown = display.items.get(item_id, {})
-        found.append(Item(item_id=item_id, score=score, title=shown.get("title"), price=shown.get("price"),
-                          category_l1=shown.get("category_l1"), category_l2=shown.get("category_l2"),
-                          image=image_path(item_id)))
-    return found
+class PopularItems:
+    """The catalogue's items by clicks, without those that are out of stock or hidden.
+
+    Args:
+        client: of database 3.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, availability: AvailabilityWatch):
+        self._client, self._availability, self._guard = client, availability, Guard()
+
+    async def top(self, display: Display, count: int, category: str | None = None) -> Popular:
+        """At most ``count``; where the store does not say which, what the catalogue promotes comes first.
+
+        Args:
+            category: a category_l1 or category_l2 of the catalogue; None: all.
+        """
+        unshown, reasons = self._availability.statuses, [] if self._availability.known else [AVAILABILITY]
+        level = "category_l1" if category in display.categories["category_l1"] else "category_l2"
+        clicks: dict[str, float] = {}
+        most = 0.0
+        try:
+            async for item_id, score in self._ranked(f"{level}:{category}" if category is not None else "global"):
+                if item_id in display.items and item_id not in unshown:
+                    clicks[item_id], most = score, most or score
+                if len(clicks) == count:
+                    break
+        except STORE_ERRORS as error:
+            logger.warning("popularity: %s", error)
+            self._guard.failed()
+            reasons.insert(0, POPULARITY_STORE)
+        chosen = list(clicks)[:count]
+        for item_id in self._catalogue(display, level, category):
+            if len(chosen) >= count:
+                break
+            if item_id not in clicks and item_id not in unshown:
+                chosen.append(item_id)
+        return Popular(chosen, [clicks.get(item_id, 0.0) / (most or 1.0) for item_id in chosen], reasons)
+
+    async def _ranked(self, scope: str) -> AsyncIterator[tuple[str, float]]:
+        """(item id, clicks), most clicked first; raises STORE_ERRORS."""
+        if self._guard.refuses():
+            raise redis.ConnectionError("not asked: it failed several times in a row")
+        for page in range(PAGES):
+            found = await self._client.zrevrange(POPULARITY + scope, page * PAGE, page * PAGE + PAGE - 1, withscores=True)
+            self._guard.answered()
+            for member, score in found:
+                yield member.decode(errors="replace"), score
+            if len(found) < PAGE:
+                return
+
+    @staticmethod
+    def _catalogue(display: Display, level: str, category: str | None) -> Iterator[str]:
+        return (item_id for item_id in display.promoted_first
+                if category is None or display.items[item_id][level] == category)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One visitor's answer, before it is text."""
+
+    user_id: str
+    ranking: Ranking | None  # None: popular items stand in
+    item_ids: Sequence[str]
+    scores: Sequence[float]
+    reasons: list[str]
 
 
 class Recommender:
-    """Answers one visitor: the ensemble's ranking, else popular items, else what the catalogue promotes.
+    """Answers visitors: Triton's ranking, else popular items, else what the catalogue promotes."""
 
-    Args:
-        popularity: async client of database 3.
-    """
+    def __init__(self, ranking: RankingClient, popular: PopularItems, display: LiveDisplay, admission: Admission, metrics: Metrics):
+        self._ranking, self._popular, self._display, self._admission, self._metrics = ranking, popular, display, admission, metrics
+        self._cards = Cards()
 
-    def __init__(self, ranking: RankingClient, popularity: redis.asyncio.Redis, display: LiveDisplay):
-        self._ranking, self._popularity, self._display = ranking, popularity, display
+    async def recommend(self, requests: Sequence[RecommendRequest], request_id: str, tell: Callable[[list[Answered]], None]) -> list[str]:
+        """The JSON text of models.Answer for each request, but for its closing brace.
 
-    async def recommend(self, request: RecommendRequest, request_id: str) -> RecommendResponse:
-        """Raises NothingKnown."""
+        Args:
+            tell: is given the answers, for log and metrics.
+
+        Raises:
+            Overloaded: too many wait already.
+            Refused: there is nothing to answer with (503).
+        """
         try:
             display = self._display.current()
         except DisplayMissing as error:
             logger.error("%s", error)
             display = Display()
+        began = None
         try:
-            ranking = await self._ranking.rank(request.user_id, request.device_type, request.timestamp, request_id)
+            async with self._admission.place(len(requests)):
+                began = time.perf_counter()
+                rankings = await self._ranking.rank(requests, request_id)
+            ranked = time.perf_counter()
+            self._metrics.phases[TRITON].observe(ranked - began)
+            answers = [Answered(asked.user_id, one, one.item_ids[:asked.top_k], one.scores[:asked.top_k], one.reasons)
+                       for asked, one in zip(requests, rankings, strict=True)]
         except RankingUnavailable as error:
             logger.warning("request %s: %s; answering with popular items", request_id, error)
-            return await self._popular(display, request, request_id)
-        reasons = [USER_FEATURES] * ranking.user_degraded + [SEEN_FILTER] * ranking.filter_degraded
-        return RecommendResponse(
-            user_id=request.user_id, release=Release(query=ranking.query_release, ranker=ranking.ranker_release),
-            degraded=bool(reasons), reasons=reasons, request_id=request_id,
-            items=cards(display, ranking.item_ids[: request.top_k], ranking.scores[: request.top_k]))
+            ranked = time.perf_counter()
+            answers = await self._stand_in(display, requests)
+        tell(answers)
+        texts = [self._text(display, one) for one in answers]
+        self._metrics.phases[ASSEMBLING].observe(time.perf_counter() - ranked)
+        return texts
 
-    async def _popular(self, display: Display, request: RecommendRequest, request_id: str) -> RecommendResponse:
-        """Score: clicks over the most clicked item's; 0 where popularity is not known either."""
+    async def _stand_in(self, display: Display, requests: Sequence[RecommendRequest]) -> list[Answered]:
         if not display.items:
-            raise NothingKnown("the ranking is not available and no release was promoted: start Triton and promote "
-                               "a release, then try again")
-        reasons, ranked = [RANKING], []
-        try:
-            ranked = await self._popularity.zrevrange(POPULARITY, 0, request.top_k + POPULAR_RESERVE - 1,
-                                                      withscores=True)
-        except STORE_ERRORS as error:
-            logger.warning("request %s: popularity: %s", request_id, error)
-            reasons.append(POPULARITY_STORE)
-        clicks = {member.decode(): score for member, score in ranked}
-        item_ids = [item_id for item_id in clicks if item_id in display.items]
-        rest = (item_id for item_id in display.items if item_id not in clicks)
-        # promoted products first; sorted() keeps the catalogue's order among equals
-        item_ids += sorted(rest, key=lambda item_id: not display.items[item_id]["promoted"])
-        item_ids = item_ids[: request.top_k]
-        most = max(clicks.values(), default=0.0) or 1.0
-        return RecommendResponse(
-            user_id=request.user_id, release=None, degraded=True, reasons=reasons, request_id=request_id,
-            items=cards(display, item_ids, [clicks.get(item_id, 0.0) / most for item_id in item_ids]))
+            raise Refused(503, None, "the ranking is not available and no release was promoted: start Triton and promote a release, "
+                                     "then try again")
+        popular = await self._popular.top(display, max(asked.top_k for asked in requests))
+        return [Answered(asked.user_id, None, popular.item_ids[:asked.top_k], popular.scores[:asked.top_k],
+                         [RANKING, *popular.reasons]) for asked in requests]
+
+    def _text(self, display: Display, answer: Answered) -> str:
+        made = answer.ranking
+        release = "null" if made is None else f'{{"query": {made.query_release}, "ranker": {made.ranker_release}}}'
+        reasons = json.dumps(answer.reasons) if answer.reasons else "[]"
+        return (f'{{"user_id": {json.dumps(answer.user_id)}, "release": {release}, "degraded": {"true" if answer.reasons else "false"}, '
+                f'"reasons": {reasons}, "items": {self._cards.text(display, answer.item_ids, answer.scores)}')

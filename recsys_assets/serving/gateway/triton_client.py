@@ -1,84 +1,163 @@
-"""One ensemble call over gRPC, with a time limit."""
+"""Asks Triton for the rankings of a batch of visitors in one gRPC call, with a time limit."""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
+import grpc.aio
 import numpy as np
-from tritonclient.grpc import InferInput, InferRequestedOutput
-from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException
+from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse, ModelReadyRequest, ServerReadyRequest
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-ENSEMBLE = "ensemble_model"
-OUTPUTS = ("ordered_ids", "ordered_scores", "query_release", "ranker_release", "user_degraded", "filter_degraded")
-#: A restarted server is found again within a second; gRPC's own pause grows to two minutes.
+from recsys_assets.serving.answer import ANSWER, DEGRADED, QUERY_RELEASE, RANKER_RELEASE, TRACE, Degraded
+from recsys_assets.serving.gateway.limits import Guard
+from recsys_assets.serving.gateway.models import RecommendRequest
+from recsys_assets.serving.stage import Tensors
+
+FUSED = "fused_model"
+#: A restarted server is found again within a second (gRPC's own pause grows to two minutes), one that vanished within 25.
 CHANNEL = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100),
-           ("grpc.max_reconnect_backoff_ms", 1_000)]
+           ("grpc.max_reconnect_backoff_ms", 1_000), ("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 5_000),
+           ("grpc.max_receive_message_length", 64 << 20)]
+_OUTPUTS = [ModelInferRequest.InferRequestedOutputTensor(name=spec.name) for spec in ANSWER]
+_TRACED = [*_OUTPUTS, ModelInferRequest.InferRequestedOutputTensor(name=TRACE)]
+_ABSENT = -1
 
 
 class RankingUnavailable(RuntimeError):
     """Triton did not answer in time, or has no release loaded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ranking:
-    """The ensemble's answer: item ids and scores, best first, and the versions that made it."""
+    """One visitor's answer: item ids and scores, best first, the versions that made it, and what it had to do without."""
 
     item_ids: list[str]
     scores: list[float]
     query_release: int
     ranker_release: int
-    user_degraded: bool
-    filter_degraded: bool
+    reasons: list[str]
 
 
-def _strings(name: str, value: str) -> InferInput:
-    tensor = InferInput(name, [1], "BYTES")
-    tensor.set_data_from_numpy(np.array([value.encode()], dtype=np.object_))
-    return tensor
+def _texts(values: Sequence[str]) -> bytes:
+    """As Triton reads a STRING tensor: each text after its length in bytes, uint32."""
+    parts = []
+    for value in values:
+        text = value.encode()
+        parts += (struct.pack("<I", len(text)), text)
+    return b"".join(parts)
+
+
+def _read_texts(content: bytes) -> Iterator[str]:
+    at = 0
+    while at < len(content):
+        begin = at + 4
+        at = begin + struct.unpack_from("<I", content, at)[0]
+        yield content[begin:at].decode()
+
+
+def _request(model: str, visitors: Sequence[RecommendRequest], request_id: str, version: str = "") -> ModelInferRequest:
+    """What no visitor gives is left out; where only some do, the others' entries say absent."""
+    request = ModelInferRequest(model_name=model, model_version=version, id=request_id)
+
+    def add(name: str, datatype: str, content: bytes) -> None:
+        tensor = request.inputs.add(name=name, datatype=datatype)
+        tensor.shape.append(len(visitors))
+        request.raw_input_contents.append(content)
+
+    add("user_id", "BYTES", _texts([visitor.user_id for visitor in visitors]))
+    add("top_k", "INT32", np.array([visitor.top_k for visitor in visitors], np.int32).tobytes())
+    if any(visitor.device_type is not None for visitor in visitors):
+        add("device_type", "BYTES", _texts([visitor.device_type or "" for visitor in visitors]))
+    for name in ("timestamp", "seed"):
+        given = [getattr(visitor, name) for visitor in visitors]
+        if any(value is not None for value in given):
+            add(name, "INT64", np.array([_ABSENT if value is None else value for value in given], np.int64).tobytes())
+    return request
+
+
+def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
+    """Raises RankingUnavailable where the tensors do not fit together."""
+    contents = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
+    try:
+        ids = list(_read_texts(contents["ordered_ids"]))
+        scores = np.frombuffer(contents["ordered_scores"], np.float32)
+        info = np.frombuffer(contents["answer_info"], np.int64).reshape(visitors, ANSWER[-1].shape[1]).tolist()
+    except (KeyError, ValueError, struct.error) as error:
+        raise RankingUnavailable(f"Triton's answer cannot be read ({error!r})") from error
+    if not len(ids) == len(scores) == sum(row[0] for row in info) or not np.isfinite(scores).all():
+        raise RankingUnavailable(f"Triton's answer holds {len(ids)} ids and {len(scores)} scores for {[row[0] for row in info]}, "
+                                 "or scores that are no numbers")
+    rankings, end, values = [], 0, scores.tolist()
+    for row in info:
+        begin, end = end, end + row[0]
+        reasons = Degraded(row[DEGRADED]).reasons if row[DEGRADED] else []
+        rankings.append(Ranking(ids[begin:end], values[begin:end], row[QUERY_RELEASE], row[RANKER_RELEASE], reasons))
+    return rankings
 
 
 class RankingClient:
     """Asks one Triton address (a replica, or the service in front of all).
 
+    A server that hangs is not asked by everyone: after a few calls that ran out of time in a row, all but one a second are
+    refused at once.
+
     Args:
         address: host:port of gRPC.
+        model: that gives the answers.
         timeout_ms: limit of one call, milliseconds.
     """
 
-    def __init__(self, address: str, timeout_ms: int):
-        self._limit = timeout_ms / 1_000
-        self._client = InferenceServerClient(address, channel_args=CHANNEL)
+    def __init__(self, address: str, model: str, timeout_ms: int):
+        self._model, self._limit, self._guard = model, timeout_ms / 1_000, Guard()
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL)
+        self._triton = GRPCInferenceServiceStub(self._channel)
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._channel.close()
 
-    async def rank(self, user_id: str, device_type: str | None, timestamp: int | None, request_id: str) -> Ranking:
-        """Rank the catalogue for a visitor; raises RankingUnavailable."""
-        inputs = [_strings("user_id", user_id)]
-        if device_type is not None:
-            inputs.append(_strings("device_type", device_type))
-        if timestamp is not None:
-            moment = InferInput("timestamp", [1], "INT64")
-            moment.set_data_from_numpy(np.array([timestamp], dtype=np.int64))
-            inputs.append(moment)
-        outputs = [InferRequestedOutput(name) for name in OUTPUTS]
+    async def rank(self, visitors: Sequence[RecommendRequest], request_id: str) -> list[Ranking]:
+        """Rank the catalogue for each visitor; raises RankingUnavailable."""
+        request = _request(self._model, visitors, request_id)
+        request.outputs.extend(_OUTPUTS)
+        return _rankings(await self._infer(request), len(visitors))
+
+    async def explain(self, visitor: RecommendRequest, release: int, request_id: str) -> tuple[Ranking, Tensors]:
+        """The same of one visitor by the fused model of a release, with every tensor on the way; raises RankingUnavailable."""
+        from recsys_assets.serving.packing import PackedInvalid
+        from recsys_assets.serving.pipeline import trace_layout
+
+        request = _request(FUSED, [visitor], request_id, str(release))
+        request.outputs.extend(_TRACED)
+        response = await self._infer(request)
+        (ranking,) = _rankings(response, 1)
+        contents = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
         try:
-            result = await self._client.infer(ENSEMBLE, inputs, outputs=outputs, request_id=request_id,
-                                              client_timeout=self._limit)
-        except (InferenceServerException, grpc.RpcError) as error:
-            raise RankingUnavailable(f"Triton: {error}") from error
-        values: dict[str, Any] = {name: result.as_numpy(name) for name in OUTPUTS}
-        return Ranking([item_id.decode() for item_id in values["ordered_ids"]], values["ordered_scores"].tolist(),
-                       *(int(values[name][0]) for name in ("query_release", "ranker_release")),
-                       *(bool(values[name][0]) for name in ("user_degraded", "filter_degraded")))
+            return ranking, trace_layout().unpack(np.frombuffer(contents[TRACE], np.uint8))
+        except (KeyError, PackedInvalid) as error:
+            raise RankingUnavailable(f"the trace of release {release} cannot be read ({error})") from error
+
+    async def _infer(self, request: ModelInferRequest) -> ModelInferResponse:
+        if self._guard.refuses():
+            raise RankingUnavailable("Triton hangs: not asked")
+        try:
+            response = await self._triton.ModelInfer(request, timeout=self._limit)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._guard.failed()
+            else:
+                self._guard.answered()
+            raise RankingUnavailable(f"Triton: {error.code().name}: {error.details()}") from error
+        self._guard.answered()
+        return response
 
     async def ready(self) -> bool:
-        """Whether the server is up and the ensemble is loaded."""
+        """Whether the server is up and the model that gives the answers is loaded."""
         try:
-            return bool(await self._client.is_server_ready(client_timeout=self._limit)
-                        and await self._client.is_model_ready(ENSEMBLE, client_timeout=self._limit))
-        except (InferenceServerException, grpc.RpcError):
+            return bool((await self._triton.ServerReady(ServerReadyRequest(), timeout=self._limit)).ready
+                        and (await self._triton.ModelReady(ModelReadyRequest(name=self._model), timeout=self._limit)).ready)
+        except grpc.aio.AioRpcError:
             return False

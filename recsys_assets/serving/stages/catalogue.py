@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
-from recsys_assets.serving.stage import StageError, StageFileCorrupt, read_json
+from recsys_assets.serving.stage import StageError, StageFileCorrupt, read_json, shared
 
 ITEM_IDS = "item_ids.json"
 
@@ -16,18 +16,26 @@ class UnknownItemIndex(StageError):
     """An item index outside the catalogue; the message names it and the range."""
 
 
+class _ItemIds(list):
+    """A list that can be shared: plain ones take no weak references."""
+
+
 def read_item_ids(directory: Path) -> list[str]:
     """The catalogue's ids in index order; raises StageFileCorrupt unless they are distinct strings."""
-    item_ids = read_json(directory / ITEM_IDS)
+    return shared(directory / ITEM_IDS, _read_item_ids)
+
+
+def _read_item_ids(path: Path) -> _ItemIds:
+    item_ids = read_json(path)
     if (not isinstance(item_ids, list) or not item_ids or not all(isinstance(item_id, str) for item_id in item_ids)
             or len(set(item_ids)) != len(item_ids)):
-        raise StageFileCorrupt(f"{directory / ITEM_IDS} must be a list of distinct strings; build the release again")
-    return item_ids
+        raise StageFileCorrupt(f"{path} must be a list of distinct strings; build the release again")
+    return _ItemIds(item_ids)
 
 
 def check_indices(name: str, indices: np.ndarray, items: int) -> None:
     """Raise UnknownItemIndex naming the tensor unless every index belongs to a catalogue of that many items."""
-    outside = (indices < VOCABULARY_START) | (indices >= VOCABULARY_START + items)
-    if outside.any():
+    if len(indices) and (indices.min() < VOCABULARY_START or indices.max() >= VOCABULARY_START + items):
+        outside = (indices < VOCABULARY_START) | (indices >= VOCABULARY_START + items)
         raise UnknownItemIndex(f"{name} holds {int(indices[outside][0])}; items have {VOCABULARY_START} to "
                                f"{VOCABULARY_START + items - 1}")

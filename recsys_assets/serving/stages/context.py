@@ -9,20 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.columns import MISSING
+from recsys_assets.serving.answer import MAX_VISITORS, REQUEST
 from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors, TensorSpec
 from recsys_assets.settings import Settings
 
-#: The value of a timestamp that the caller does not know.
-NO_TIMESTAMP = -1
+#: A number that the caller leaves to the defaults.
+ABSENT = -1
+VISITOR_ID = TensorSpec("visitor_id", "STRING", (-1,))
+CONTEXT_DEVICE, CONTEXT_TIMESTAMP = TensorSpec("context_device", "STRING", (-1,)), TensorSpec("context_timestamp", "INT64", (-1,))
+CONTEXT_TOP_K, CONTEXT_SEED = TensorSpec("context_top_k", "INT32", (-1,)), TensorSpec("context_seed", "INT64", (-1,))
 
 
 class ContextPreprocessor(Stage):
-    """Device "-1" and the server's clock where the request says nothing."""
+    """The request with its defaults: device "-1", the server's clock, as many items as the release gives, no seed."""
 
     name = "context_preprocessor"
-    inputs = (TensorSpec("device_type", "STRING", (1,), optional=True),
-              TensorSpec("timestamp", "INT64", (1,), optional=True))
-    outputs = (TensorSpec("context_device", "STRING", (1,)), TensorSpec("context_timestamp", "INT64", (1,)))
+    inputs = REQUEST
+    outputs = (VISITOR_ID, CONTEXT_DEVICE, CONTEXT_TIMESTAMP, CONTEXT_TOP_K, CONTEXT_SEED)
 
     def __init__(self, clock: Callable[[], float] = time.time):
         self._clock = clock
@@ -32,11 +35,29 @@ class ContextPreprocessor(Stage):
         return cls()
 
     def run(self, inputs: Tensors) -> Tensors:
-        device = inputs["device_type"][0] if "device_type" in inputs else MISSING
-        timestamp = int(inputs["timestamp"][0]) if "timestamp" in inputs else NO_TIMESTAMP
-        if timestamp < NO_TIMESTAMP:
-            raise StageInputInvalid(f"timestamp must be unix seconds (≥ 0) or {NO_TIMESTAMP} for now, got {timestamp}")
-        if timestamp == NO_TIMESTAMP:
-            timestamp = int(self._clock())
-        return {"context_device": np.array([device or MISSING], dtype=np.object_),
-                "context_timestamp": np.array([timestamp], dtype=np.int64)}
+        visitors = len(inputs["user_id"])
+        if not 1 <= visitors <= MAX_VISITORS:
+            raise StageInputInvalid(f"user_id must hold 1 to {MAX_VISITORS} visitors, got {visitors}")
+        for name in ("device_type", "timestamp", "top_k", "seed"):
+            if name in inputs and len(inputs[name]) != visitors:
+                raise StageInputInvalid(f"{name} must be absent or as many as user_id, got {len(inputs[name])} for {visitors}")
+        device = np.full(visitors, MISSING, np.object_)
+        if "device_type" in inputs:
+            device[:] = [given or MISSING for given in inputs["device_type"]]
+        timestamp = self._numbers(inputs, "timestamp", 0, "unix seconds (≥ 0) or -1 for now")
+        top_k = self._numbers(inputs, "top_k", 1, "a number of items (≥ 1) or -1 for all")
+        seed = self._numbers(inputs, "seed", 0, "≥ 0, or -1 for a random one")
+        timestamp[timestamp == ABSENT] = int(self._clock())
+        return {"visitor_id": inputs["user_id"], "context_device": device, "context_timestamp": timestamp,
+                "context_top_k": top_k.astype(np.int32), "context_seed": seed}
+
+    @staticmethod
+    def _numbers(inputs: Tensors, name: str, least: int, form: str) -> np.ndarray:
+        """int64 [B], ABSENT where nothing is given."""
+        if name not in inputs:
+            return np.full(len(inputs["user_id"]), ABSENT, np.int64)
+        values = inputs[name].astype(np.int64)
+        wrong = (values < least) & (values != ABSENT)
+        if wrong.any():
+            raise StageInputInvalid(f"{name} must be {form}, got {int(values[wrong][0])}")
+        return values

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM, VOCABULARY_START
-from recsys_assets.serving.stage import Stage, Tensors, TensorSpec, read_matrix
+from recsys_assets.serving.stage import Stage, Tensors, read_matrix
+from recsys_assets.serving.stages.candidates import ITEM_EMBEDDINGS, KEPT
 from recsys_assets.serving.stages.catalogue import check_indices
 from recsys_assets.settings import Settings
 
@@ -18,12 +19,13 @@ class MultimodalEmbeddingLookup(Stage):
     """Item indices → text | image embeddings; the table's row r belongs to Categorify index r."""
 
     name = "multimodal_embedding_lookup"
-    inputs = (TensorSpec("kept", "INT32", (-1,)),)
-    outputs = (TensorSpec("item_embeddings", "FP32", (-1, 2 * EMBEDDING_DIM)),)
+    inputs = (KEPT,)
+    outputs = (ITEM_EMBEDDINGS,)
     files = (TABLE,)
 
     def __init__(self, table: np.ndarray):
-        self._table = table
+        # a plain view of the mapped file: indexing np.memmap itself makes a memmap again, at three times the cost
+        self._table = table.view(np.ndarray)
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> MultimodalEmbeddingLookup:
@@ -31,4 +33,4 @@ class MultimodalEmbeddingLookup(Stage):
 
     def run(self, inputs: Tensors) -> Tensors:
         check_indices("kept", inputs["kept"], len(self._table) - VOCABULARY_START)
-        return {"item_embeddings": np.asarray(self._table[inputs["kept"]])}
+        return {"item_embeddings": self._table[inputs["kept"]]}

@@ -1,57 +1,39 @@
-"""Item features from memory: read from Feast's online store once at start, the release's snapshot where it has none."""
+"""Item features from memory: Feast's online store, kept up to date, and the release's snapshot where that has nothing."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from recsys_assets.columns import (
-    CATEGORY_L1,
-    CATEGORY_L2,
-    ITEM_CLICKS,
-    ITEM_GENDER,
-    ITEM_ID,
-    PRICE,
-    VOCABULARY_START,
-)
+from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.serving.item_table import FIELDS, ItemTable
 from recsys_assets.serving.online_features import OnlineFeatures
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, read_json
+from recsys_assets.serving.poller import TIMEOUT_MS
+from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, read_json, shared
+from recsys_assets.serving.stages.candidates import KEPT
 from recsys_assets.serving.stages.catalogue import ITEM_IDS, check_indices, read_item_ids
 from recsys_assets.serving.stages.tabular import ITEM_CODES, ITEM_NUMBERS, TRANSFORMS
-from recsys_assets.serving.stores import StoreUnavailable
 from recsys_assets.serving.transforms import Transforms
 from recsys_assets.settings import Settings
 
-LOG = logging.getLogger(__name__)
-
 SNAPSHOT = "items.json"
-FIELDS = (CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE, ITEM_CLICKS)
-FEATURES = (*(f"item_features:{field}" for field in FIELDS[:-1]), f"item_popularity:{ITEM_CLICKS}")
-#: Items a read at start, and its limit: no visitor waits for it, so it may take longer than a request's read.
-BATCH, START_TIMEOUT_MS = 500, 1_000
 
 
 class FeastItemLookup(Stage):
-    """Item indices → category and gender codes, price and clicks of the day before, out of one table made at start.
+    """Item indices → category and gender codes, price and clicks of the day before, all out of one state of the table.
 
     Args:
-        transforms: the generation's vocabularies.
-        records: one mapping of FIELDS an item, in index order.
+        table: of the whole catalogue; ``close`` closes it.
     """
 
     name = "feast_item_lookup"
-    inputs = (TensorSpec("kept", "INT32", (-1,)),)
-    outputs = (ITEM_CODES, ITEM_NUMBERS)
+    inputs = (KEPT,)
+    outputs = (ITEM_CODES, ITEM_NUMBERS, TensorSpec("item_table_version", "INT64", (1,)))
     files = (ITEM_IDS, SNAPSHOT, TRANSFORMS)
 
-    def __init__(self, transforms: Transforms, records: Sequence[Mapping[str, Any]]):
-        column = {field: [record[field] for record in records] for field in FIELDS}
-        self._codes = transforms.item_codes(column[CATEGORY_L1], column[CATEGORY_L2], column[ITEM_GENDER])
-        self._numbers = np.array([column[PRICE], column[ITEM_CLICKS]], dtype=np.float32).T.copy()
+    def __init__(self, table: ItemTable):
+        self.table = table
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FeastItemLookup:
@@ -60,27 +42,22 @@ class FeastItemLookup(Stage):
         if incomplete:
             raise StageFileCorrupt(f"{directory / SNAPSHOT} lacks {len(incomplete)} items or one of their {FIELDS}, "
                                    f"first {incomplete[0]!r}; build the release again")
-        online = read_online(OnlineFeatures.open(settings, START_TIMEOUT_MS), item_ids)
-        return cls(Transforms.read(directory / TRANSFORMS), [{**snapshot[i], **online.get(i, {})} for i in item_ids])
+        table = ItemTable(shared(directory / TRANSFORMS, Transforms.read), item_ids, snapshot,
+                          OnlineFeatures.open(settings, TIMEOUT_MS))
+        table.start()
+        return cls(table)
 
     def run(self, inputs: Tensors) -> Tensors:
-        kept = inputs["kept"]
-        check_indices("kept", kept, len(self._numbers))
+        kept, table = inputs["kept"], self.table.current
+        check_indices("kept", kept, len(table.numbers))
         rows = kept - VOCABULARY_START
-        return {"item_codes": self._codes[rows], "item_numbers": self._numbers[rows]}
+        return {"item_codes": table.codes[rows], "item_numbers": table.numbers[rows],
+                "item_table_version": np.array([table.version], np.int64)}
 
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        return {"recsys_item_table_refreshed_seconds": ("Unix time when the item table was last the online store's.",
+                                                        self.table.refreshed_at),
+                "recsys_item_table_version": ("How often the item table was read, within this process.", self.table.current.version)}
 
-def read_online(features: OnlineFeatures, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What the online store has of each item; where it stops answering, the rest is left to the snapshot."""
-    found: dict[str, dict[str, Any]] = {}
-    for start in range(0, len(item_ids), BATCH):
-        batch = item_ids[start : start + BATCH]
-        try:
-            rows = features.read(FEATURES, ITEM_ID, batch)
-        except StoreUnavailable as error:
-            LOG.warning("item features of %d items come from the release's snapshot: %s", len(item_ids) - start, error)
-            break
-        for item_id, row in zip(batch, rows, strict=True):
-            if row:
-                found[item_id] = {name: feature.value for name, feature in row.items()}
-    return found
+    def close(self) -> None:
+        self.table.close()

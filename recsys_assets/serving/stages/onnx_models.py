@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recsys_assets.columns import EMBEDDING_DIM, RANKER_CATEGORICAL, RANKER_CONTINUOUS
+from recsys_assets.columns import EMBEDDING_DIM
 from recsys_assets.serving.stage import (
     Stage,
     StageError,
@@ -17,6 +18,15 @@ from recsys_assets.serving.stage import (
     TensorSpec,
     read_json,
 )
+from recsys_assets.serving.stages.candidates import (
+    ITEM_EMBEDDINGS,
+    KEPT_COUNTS,
+    RANKER_CAT,
+    RANKER_CONT,
+    parts,
+    require_counts,
+)
+from recsys_assets.serving.stages.retrieval import QUERY_EMBEDDING
 from recsys_assets.serving.stages.tabular import CONTEXT_CAT, CONTEXT_CONT, USER_CAT, USER_CONT, USER_HISTORY
 from recsys_assets.settings import Settings
 
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
 
 MODEL = "model.onnx"
 HISTORY = "history.json"
+SCORES = TensorSpec("scores", "FP32", (-1,))
 
 
 class ModelOutputInvalid(StageError):
@@ -37,7 +48,10 @@ def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSe
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own have no common base
+        raise StageFileCorrupt(f"{path} is no ONNX model ({error}); export the model again") from error
     found = tuple(sorted(tensor.name for tensor in session.get_inputs()))
     if found != tuple(sorted(inputs)):
         raise StageFileCorrupt(f"{path} takes {found}, not {tuple(sorted(inputs))}; export the model again")
@@ -56,17 +70,20 @@ class _OnnxStage(Stage):
     def open(cls, directory: Path, settings: Settings, version: int) -> _OnnxStage:
         return cls(open_session(directory / MODEL, cls.arguments), version)
 
-    def _predict(self, output: str, size: int, **arguments: np.ndarray) -> np.ndarray:
-        """One finite float32 vector [size]; raises ModelOutputInvalid."""
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        return {f"recsys_release_{self.name}": ("Version of the model that answers.", float(self._release[0]))}
+
+    def _predict(self, output: str, shape: tuple[int, ...], **arguments: np.ndarray) -> np.ndarray:
+        """Finite float32 values; raises ModelOutputInvalid."""
         values = self._session.run([output], arguments)[0].reshape(-1)
-        if len(values) != size or not np.isfinite(values).all():
-            raise ModelOutputInvalid(f"{self.name}: {output} must be {size} finite values, got {len(values)} values, "
+        if values.size != math.prod(shape) or not np.isfinite(values).all():
+            raise ModelOutputInvalid(f"{self.name}: {output} must be {math.prod(shape)} finite values, got {values.size} values, "
                                      f"{int((~np.isfinite(values)).sum())} of them not finite")
-        return values
+        return values.reshape(shape)
 
 
 class QueryTower(_OnnxStage):
-    """Visitor and context → query embedding [64].
+    """Visitors and contexts → query embeddings [B, 64].
 
     Args:
         width: 2·K of the generation's transforms, of ``history.json``: the clicks by category that the model takes.
@@ -74,7 +91,7 @@ class QueryTower(_OnnxStage):
 
     name = "query_tower"
     inputs = (USER_CAT, USER_CONT, USER_HISTORY, CONTEXT_CAT, CONTEXT_CONT)
-    outputs = (TensorSpec("query_embedding", "FP32", (EMBEDDING_DIM,)), TensorSpec("query_release", "INT64", (1,)))
+    outputs = (QUERY_EMBEDDING, TensorSpec("query_release", "INT64", (1,)))
     files = (MODEL, HISTORY)
     arguments = ("cat", "cont", "history")
 
@@ -98,26 +115,30 @@ class QueryTower(_OnnxStage):
 
     def run(self, inputs: Tensors) -> Tensors:
         history = inputs["user_history"]
-        if len(history) != self._width:
-            raise StageInputInvalid(f"user_history must be FP32[{self._width}], got {list(history.shape)}; "
+        if history.shape[1] != self._width:
+            raise StageInputInvalid(f"user_history must be FP32[B, {self._width}], got {list(history.shape)}; "
                                     f"nvt_user_transform and {self.name} must be of one generation")
-        cat = np.concatenate([inputs["user_cat"], inputs["context_cat"]])[None]
-        cont = np.concatenate([inputs["user_cont"], inputs["context_cont"]])[None]
-        embedding = self._predict("embedding", EMBEDDING_DIM, cat=cat, cont=cont, history=history[None])
-        return {"query_embedding": embedding, "query_release": self._release}
+        cat = np.concatenate([inputs["user_cat"], inputs["context_cat"]], axis=1)
+        cont = np.concatenate([inputs["user_cont"], inputs["context_cont"]], axis=1)
+        rows = [self._predict("embedding", (1, EMBEDDING_DIM), cat=cat[row], cont=cont[row], history=history[row])
+                for row in (slice(n, n + 1) for n in range(len(cat)))]
+        return {"query_embedding": rows[0] if len(rows) == 1 else np.concatenate(rows), "query_release": self._release}
 
 
 class DlrmRanking(_OnnxStage):
-    """N candidates → N click probabilities."""
+    """Each visitor's candidates → their click probabilities."""
 
     name = "dlrm_ranking"
-    inputs = (TensorSpec("ranker_cat", "INT32", (-1, len(RANKER_CATEGORICAL))),
-              TensorSpec("ranker_cont", "FP32", (-1, len(RANKER_CONTINUOUS))),
-              TensorSpec("item_embeddings", "FP32", (-1, 2 * EMBEDDING_DIM)))
-    outputs = (TensorSpec("scores", "FP32", (-1,)), TensorSpec("ranker_release", "INT64", (1,)))
+    inputs = (RANKER_CAT, RANKER_CONT, ITEM_EMBEDDINGS, KEPT_COUNTS)
+    outputs = (SCORES, TensorSpec("ranker_release", "INT64", (1,)))
     arguments = ("cat", "cont", "embeddings")
 
     def run(self, inputs: Tensors) -> Tensors:
-        scores = self._predict("score", len(inputs["ranker_cat"]), cat=inputs["ranker_cat"],
-                               cont=inputs["ranker_cont"], embeddings=inputs["item_embeddings"])
+        cat, cont, embeddings = inputs["ranker_cat"], inputs["ranker_cont"], inputs["item_embeddings"]
+        require_counts("kept_counts", inputs["kept_counts"], len(cat))
+        scores = np.empty(len(cat), np.float32)
+        for part in parts(inputs["kept_counts"]):
+            if part.stop > part.start:
+                scores[part] = self._predict("score", (part.stop - part.start,), cat=cat[part], cont=cont[part],
+                                             embeddings=embeddings[part])
         return {"scores": scores, "ranker_release": self._release}

@@ -1,18 +1,33 @@
-"""The final list: highest blended scores first, or a weighted sample of them, and back to the catalogue's own ids."""
+"""The final list: highest blended scores first, or varied by sampling or novelty; no category more than its share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.columns import CATEGORY_L1, ITEM_CATEGORICAL
 from recsys_assets.serving.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, TensorSpec, read_json
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, check_indices, read_item_ids
+from recsys_assets.serving.stages.candidates import (
+    ITEM_EMBEDDINGS,
+    KEPT,
+    KEPT_COUNTS,
+    KEPT_SIMILARITY,
+    parts,
+    require_counts,
+)
+from recsys_assets.serving.stages.context import ABSENT, CONTEXT_SEED, CONTEXT_TOP_K
+from recsys_assets.serving.stages.onnx_models import SCORES
+from recsys_assets.serving.stages.tabular import ITEM_CAT
 from recsys_assets.settings import Settings
 
 SAMPLING = "sampling.json"
+SAMPLED = (TensorSpec("sampled_items", "INT32", (-1,)), TensorSpec("sampled_scores", "FP32", (-1,)),
+           TensorSpec("sampled_counts", "INT32", (-1,)))
+OFF, WEIGHTED, MMR = "off", "sampling", "mmr"
+_CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
 LEAST_PROBABILITY = 1e-7  # keeps the logit of a saturated score finite
 
 
@@ -51,61 +66,127 @@ def gumbel_top_k(scores: np.ndarray, topk: int, temperature: float, generator: n
     return highest_first(temperature * scores.astype(np.float64) + generator.gumbel(size=len(scores)), topk)
 
 
+def capped(order: np.ndarray, categories: np.ndarray, cap: int) -> np.ndarray:
+    """The order with what is more than ``cap`` of its category moved to the end.
+
+    So a category fills no list while others have something to show, and no list gets shorter.
+
+    Args:
+        order: positions. categories: [N], by position. cap: 0 for no limit.
+
+    >>> capped(np.array([0, 1, 2, 3]), np.array([7, 7, 7, 8]), 2).tolist()
+    [0, 1, 3, 2]
+    """
+    if cap == 0 or len(order) <= cap:
+        return order
+    groups = categories[order]
+    by_group = np.argsort(groups, kind="stable")
+    first = np.searchsorted(groups[by_group], groups[by_group])
+    rank = np.empty(len(order), np.int64)
+    rank[by_group] = np.arange(len(order)) - first
+    return np.concatenate([order[rank < cap], order[rank >= cap]])
+
+
+def maximal_marginal_relevance(scores: np.ndarray, vectors: np.ndarray, topk: int, weight: float, categories: np.ndarray,
+                               cap: int = 0) -> np.ndarray:
+    """Positions of topk items, each the best of what is left by score and by being unlike those before it.
+
+    Carbonell and Goldstein, "The use of MMR, diversity-based reranking", 1998: λ · score − (1 − λ) · largest cosine.
+
+    Args:
+        scores: float64 [N] ≥ 0; they count as shares of the largest. vectors: [N, D], of any length; a zero vector is like
+            nothing. weight: λ; 1 is ``highest_first``. categories, cap: as ``capped``.
+    """
+    if len(scores) == 0:
+        return np.zeros(0, np.int64)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    relevance = weight * scores / (scores.max() or 1.0)
+    likeness, left, free = np.full(len(scores), -np.inf), np.ones(len(scores), bool), np.ones(len(scores), bool)
+    chosen: list[int] = []
+    while len(chosen) < min(topk, len(scores)):
+        value = relevance - (1 - weight) * likeness if chosen else relevance
+        best = int(np.argmax(np.where(free if free.any() else left, value, -np.inf)))
+        chosen.append(best)
+        left[best] = free[best] = False
+        likeness = np.maximum(likeness, vectors @ vectors[best])
+        if cap and (categories[chosen] == categories[best]).sum() >= cap:
+            free &= categories != categories[best]
+    return np.array(chosen, np.int64)
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """``sampling.json``: how a release orders what it has scored."""
+
+    ranking_topk: int
+    diversity: str  # OFF, WEIGHTED or MMR
+    temperature: float
+    mmr_lambda: float
+    category_cap: int  # items of one category_l1 in an answer; 0: no limit
+    retrieval_weight: float
+
+    @classmethod
+    def of(cls, given: Any, source: object) -> Ordering:
+        """Raises StageFileCorrupt naming the field."""
+        rules = {
+            "ranking_topk": ("a whole number ≥ 1", lambda v: type(v) is int and v >= 1),
+            "diversity": (f"{OFF!r}, {WEIGHTED!r} or {MMR!r}", lambda v: v in (OFF, WEIGHTED, MMR)),
+            "temperature": ("a finite number > 0", lambda v: _number(v) and v > 0),
+            "mmr_lambda": ("a number from 0 to 1", lambda v: _number(v) and 0 <= v <= 1),
+            "category_cap": ("a whole number ≥ 0", lambda v: type(v) is int and v >= 0),
+            "retrieval_weight": ("a finite number ≥ 0", lambda v: _number(v) and v >= 0),
+        }
+        for name, (form, fits) in rules.items():
+            if not isinstance(given, dict) or name not in given or not fits(given[name]):
+                found = given.get(name, "nothing") if isinstance(given, dict) else given
+                raise StageFileCorrupt(f"{source}: {name} must be {form}, got {found}; build the release again")
+        return cls(**{name: given[name] for name in rules})
+
+
+def _number(value: object) -> bool:
+    return type(value) in (int, float) and bool(np.isfinite(value))
+
+
 class SoftmaxSampling(Stage):
-    """Orders N scored candidates by ``blend`` and keeps RANKING_TOPK of them."""
+    """Orders each visitor's scored candidates by ``blend`` and keeps as many as were asked for, RANKING_TOPK at most."""
 
     name = "softmax_sampling"
-    inputs = (TensorSpec("kept", "INT32", (-1,)), TensorSpec("scores", "FP32", (-1,)),
-              TensorSpec("kept_similarity", "FP32", (-1,)))
-    outputs = (TensorSpec("ordered_items", "INT32", (-1,)), TensorSpec("ordered_scores", "FP32", (-1,)))
+    inputs = (KEPT, KEPT_SIMILARITY, KEPT_COUNTS, SCORES, ITEM_CAT, ITEM_EMBEDDINGS, CONTEXT_TOP_K, CONTEXT_SEED)
+    outputs = SAMPLED
     files = (SAMPLING,)
 
-    def __init__(self, topk: int, diversity_mode: bool, temperature: float, retrieval_weight: float,
-                 generator: np.random.Generator | None = None):
-        self._topk, self._diversity_mode, self._temperature = topk, diversity_mode, temperature
-        self._weight = retrieval_weight
-        self._generator = generator or np.random.default_rng()
+    def __init__(self, ordering: Ordering):
+        self._ordering = ordering
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> SoftmaxSampling:
-        given = read_json(directory / SAMPLING)
-        try:
-            topk, diverse, temperature = given["ranking_topk"], given["diversity_mode"], given["temperature"]
-            weight = given["retrieval_weight"]
-        except KeyError as error:
-            raise StageFileCorrupt(f"{directory / SAMPLING} has no {error}; build the release again") from error
-        if not (isinstance(topk, int) and topk >= 1 and isinstance(diverse, bool) and temperature > 0
-                and isinstance(weight, (int, float)) and 0 <= weight < np.inf):
-            raise StageFileCorrupt(f"{directory / SAMPLING} needs ranking_topk ≥ 1, a boolean diversity_mode, "
-                                   f"temperature > 0 and a finite retrieval_weight ≥ 0, got {given}")
-        return cls(topk, diverse, float(temperature), float(weight))
+        return cls(Ordering.of(read_json(directory / SAMPLING), directory / SAMPLING))
 
     def run(self, inputs: Tensors) -> Tensors:
-        kept = inputs["kept"]
-        for name in ("scores", "kept_similarity"):
+        kept, counts = inputs["kept"], inputs["kept_counts"]
+        require_counts("kept_counts", counts, len(kept), len(inputs["context_top_k"]))
+        for name in ("scores", "kept_similarity", "item_cat", "item_embeddings"):
             if len(inputs[name]) != len(kept):
                 raise StageInputInvalid(f"{name} must be as many as kept, got {len(inputs[name])} and {len(kept)}")
-        blended = blend(inputs["scores"], inputs["kept_similarity"], self._weight)
-        order = (gumbel_top_k(blended, self._topk, self._temperature, self._generator) if self._diversity_mode
-                 else highest_first(blended, self._topk))
-        return {"ordered_items": kept[order], "ordered_scores": blended[order].astype(np.float32)}
+        items, scores = [], []
+        for part, top_k, seed in zip(parts(counts), inputs["context_top_k"].tolist(), inputs["context_seed"].tolist(), strict=True):
+            blended = blend(inputs["scores"][part], inputs["kept_similarity"][part], self._ordering.retrieval_weight)
+            topk = self._ordering.ranking_topk if top_k == ABSENT else min(top_k, self._ordering.ranking_topk)
+            order = self._order(blended, topk, seed, inputs["item_cat"][part, _CATEGORY], inputs["item_embeddings"][part])
+            items.append(kept[part][order])
+            scores.append(blended[order].astype(np.float32))
+        return {"sampled_items": np.concatenate(items), "sampled_scores": np.concatenate(scores),
+                "sampled_counts": np.array([len(one) for one in items], np.int32)}
 
-
-class ItemIdDecoder(Stage):
-    """Categorify item indices → the catalogue's ids; refuses an index that is no item's."""
-
-    name = "item_id_decoder"
-    inputs = (TensorSpec("ordered_items", "INT32", (-1,)),)
-    outputs = (TensorSpec("ordered_ids", "STRING", (-1,)),)
-    files = (ITEM_IDS,)
-
-    def __init__(self, item_ids: Sequence[str]):
-        self._item_ids = np.array(item_ids, dtype=np.object_)
-
-    @classmethod
-    def open(cls, directory: Path, settings: Settings, version: int) -> ItemIdDecoder:
-        return cls(read_item_ids(directory))
-
-    def run(self, inputs: Tensors) -> Tensors:
-        check_indices("ordered_items", inputs["ordered_items"], len(self._item_ids))
-        return {"ordered_ids": self._item_ids[inputs["ordered_items"] - VOCABULARY_START]}
+    def _order(self, scores: np.ndarray, topk: int, seed: int, categories: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Positions of the list, int64 [≤ topk]."""
+        how = self._ordering
+        if how.diversity == MMR:
+            return maximal_marginal_relevance(scores, vectors, topk, how.mmr_lambda, categories, how.category_cap)
+        if how.diversity == WEIGHTED:
+            generator = np.random.default_rng(None if seed == ABSENT else seed)
+            order = gumbel_top_k(scores, len(scores), how.temperature, generator)
+        else:
+            order = highest_first(scores, len(scores))
+        return capped(order, categories, how.category_cap)[:topk]

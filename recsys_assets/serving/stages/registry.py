@@ -21,7 +21,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "unroll_features": ("tabular", "UnrollFeatures"),
     "dlrm_ranking": ("onnx_models", "DlrmRanking"),
     "softmax_sampling": ("ordering", "SoftmaxSampling"),
-    "item_id_decoder": ("ordering", "ItemIdDecoder"),
+    "item_id_decoder": ("decoding", "ItemIdDecoder"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec
+from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, shared
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,35 +18,90 @@ INDEX = "index.faiss"
 #: Retrieved beyond RETRIEVAL_TOPK, because the next stage drops what the visitor has seen.
 OVER_FETCH = 100
 
+QUERY_EMBEDDING = TensorSpec("query_embedding", "FP32", (-1, EMBEDDING_DIM))
+CANDIDATES = TensorSpec("candidates", "INT32", (-1,))
+CANDIDATE_SIMILARITY = TensorSpec("candidate_similarity", "FP32", (-1,))
+CANDIDATE_COUNTS = TensorSpec("candidate_counts", "INT32", (-1,))
+
+
+class Searcher:
+    """Finds the items nearest to one query."""
+
+    def __init__(self, index: faiss.Index):
+        import faiss
+
+        self._index, self._set_threads = index, faiss.omp_set_num_threads
+
+    @classmethod
+    def open(cls, path: Path) -> Searcher:
+        """The index of a file, once a process; raises StageFileCorrupt where it is none that can be searched."""
+        return shared(path, _read)
+
+    def __len__(self) -> int:
+        return self._index.ntotal
+
+    def search(self, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The items with the highest inner products, best first; of equal ones the lower index first.
+
+        One query at a time: FAISS multiplies several in another order, and rounds otherwise.
+
+        Args:
+            query: float32 [64]. count: of items wanted, at least 1.
+
+        Returns:
+            Categorify indices int32 [N] and their inner products float32 [N], N ≤ count; never the -1 with which FAISS
+            pads a short result. Nothing for a query that is not finite.
+        """
+        if not np.isfinite(query).all():
+            return np.empty(0, np.int32), np.empty(0, np.float32)
+        # of several threads one query keeps one busy, but waits for all: on a loaded machine for tens of milliseconds. What is
+        # set holds for the calling thread alone
+        self._set_threads(1)
+        (similarity,), (found,) = self._index.search(query[None], min(count, len(self)))
+        items = found >= 0
+        if not items.all():
+            found, similarity = found[items], similarity[items]
+        if (similarity[1:] == similarity[:-1]).any():  # FAISS leaves their order to chance: it differs with the count
+            order = np.lexsort((found, -similarity))
+            found, similarity = found[order], similarity[order]
+        return found.astype(np.int32), similarity
+
+
+def _read(path: Path) -> Searcher:
+    import faiss
+
+    try:
+        index = faiss.read_index(str(path))
+    except RuntimeError as error:
+        raise StageFileCorrupt(f"{path} is no FAISS index ({error}); build the index again") from error
+    if index.d != EMBEDDING_DIM or index.ntotal == 0:
+        raise StageFileCorrupt(f"{path} must hold vectors of {EMBEDDING_DIM}, got {index.ntotal} of {index.d}; build the index again")
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise StageFileCorrupt(f"{path} must search by inner product; build the index again")
+    return Searcher(index)
+
 
 class FaissRetrieval(Stage):
-    """Query embedding → Categorify item indices and their inner products with it, best first.
+    """Query embeddings → Categorify item indices and their inner products with them, best first.
 
-    Never the -1 with which FAISS pads a short result.
+    Args:
+        topk: candidates of a visitor, those included that are only in case others were seen.
     """
 
     name = "faiss_retrieval"
-    inputs = (TensorSpec("query_embedding", "FP32", (EMBEDDING_DIM,)),)
-    outputs = (TensorSpec("candidates", "INT32", (-1,)), TensorSpec("candidate_similarity", "FP32", (-1,)))
+    inputs = (QUERY_EMBEDDING,)
+    outputs = (CANDIDATES, CANDIDATE_SIMILARITY, CANDIDATE_COUNTS)
     files = (INDEX,)
 
-    def __init__(self, index: faiss.Index, topk: int):
-        self._index = index
-        self._topk = min(topk, index.ntotal)
+    def __init__(self, searcher: Searcher, topk: int):
+        self._searcher, self._topk = searcher, topk
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FaissRetrieval:
-        import faiss
-
-        index = faiss.read_index(str(directory / INDEX))
-        if index.d != EMBEDDING_DIM or index.ntotal == 0:
-            raise StageFileCorrupt(f"{directory / INDEX} must hold vectors of {EMBEDDING_DIM}, got {index.ntotal} of "
-                                   f"{index.d}; build the index again")
-        if index.metric_type != faiss.METRIC_INNER_PRODUCT:
-            raise StageFileCorrupt(f"{directory / INDEX} must search by inner product; build the index again")
-        return cls(index, settings.retrieval_topk + OVER_FETCH)
+        return cls(Searcher.open(directory / INDEX), settings.retrieval_topk + OVER_FETCH)
 
     def run(self, inputs: Tensors) -> Tensors:
-        (similarity,), (found,) = self._index.search(inputs["query_embedding"][None], self._topk)
-        items = found >= 0
-        return {"candidates": found[items].astype(np.int32), "candidate_similarity": similarity[items]}
+        found = [self._searcher.search(query, self._topk) for query in inputs["query_embedding"]]
+        counts = np.array([len(items) for items, _ in found], np.int32)
+        items, similarity = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
+        return {"candidates": items, "candidate_similarity": similarity, "candidate_counts": counts}

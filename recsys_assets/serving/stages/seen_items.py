@@ -1,10 +1,12 @@
-"""Leaves out what the visitor has seen lately, and fills up with what is popular where too little remains."""
+"""Leaves out what the visitor has seen lately and what is not to be had, and fills up with what is popular."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +14,50 @@ import redis
 
 from recsys_assets.columns import MISSING, VOCABULARY_START
 from recsys_assets.serving import bloom
+from recsys_assets.serving.answer import Degraded, Fate
+from recsys_assets.serving.availability import HIDDEN, Unavailable
+from recsys_assets.serving.poller import Pause, Poller
 from recsys_assets.serving.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, TensorSpec, read_json
+from recsys_assets.serving.stages.candidates import KEPT, KEPT_COUNTS, KEPT_SIMILARITY, parts, require_counts
 from recsys_assets.serving.stages.catalogue import ITEM_IDS, check_indices, read_item_ids
-from recsys_assets.serving.stores import Breaker, StoreUnavailable, visitor_client
+from recsys_assets.serving.stages.context import VISITOR_ID
+from recsys_assets.serving.stages.retrieval import (
+    CANDIDATE_COUNTS,
+    CANDIDATE_SIMILARITY,
+    CANDIDATES,
+    INDEX,
+    QUERY_EMBEDDING,
+    Searcher,
+)
+from recsys_assets.serving.stores import Breaker, StoreUnavailable, round_trip, visitor_client
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 
 LOG = logging.getLogger(__name__)
 
 POPULARITY = "popularity.json"
+#: Candidates that over-fetch grows to at most, and popular items that backfill looks at: more than a visitor can have seen
+#: at the filter's rated load. Beyond, a filter that takes everything for seen would search a catalogue of millions.
+MOST_FETCHED, MOST_POPULAR = 32_768, 65_536
+_FIRST_POPULAR = 256  # of popular items that are looked at together; twice as many the next time
+_KEPT = int(Fate.KEPT)  # numpy compares a plain number faster
+
+Bitmaps = Sequence[bytes | None]
 
 
 class FilterSeenItems(Stage):
-    """Candidates minus the visitor's Bloom filters of the last days; passes them through where the store fails.
+    """Candidates minus the visitor's Bloom filters of the last days and minus what is out of stock or hidden.
 
-    Backfill is by popularity, then by catalogue order, with items that are unseen and no candidates already; such an
-    item's similarity is unknown and counts as the smallest of the candidates', as 0 where there are none. A
-    visitor who has seen the whole catalogue is shown the candidates again: an answer is never empty.
+    While fewer than RETRIEVAL_TOPK are left and the index has more, it is searched again for twice as many: the same as
+    one wide search. Where fewer than RANKING_TOPK are left after all, the list is filled up by popularity, then by
+    catalogue order, with items that are unseen and were no candidates; such an item's similarity is unknown and counts as
+    the smallest of the candidates', as 0 where there are none. A visitor who has seen the whole catalogue is shown the
+    candidates again: an answer is never empty. Nothing unavailable is ever shown. Where the visitors' store fails,
+    everything counts as unseen.
 
     Args:
         client: visitors' database; its calls have a time limit.
+        unavailable: polled by the stage's own thread from ``start`` on; ``close`` closes both.
+        searcher: opens the index that the candidates come from.
         item_ids: item i has index 3 + i.
         popular: item indices, most popular first, without repetition.
         most: RETRIEVAL_TOPK, that are kept at most.
@@ -39,20 +66,27 @@ class FilterSeenItems(Stage):
     """
 
     name = "filter_seen_items"
-    inputs = (TensorSpec("user_id", "STRING", (1,)), TensorSpec("candidates", "INT32", (-1,)),
-              TensorSpec("candidate_similarity", "FP32", (-1,)))
-    outputs = (TensorSpec("kept", "INT32", (-1,)), TensorSpec("kept_similarity", "FP32", (-1,)),
-               TensorSpec("filter_degraded", "INT32", (1,)))
-    files = (ITEM_IDS, POPULARITY)
+    inputs = (VISITOR_ID, QUERY_EMBEDDING, CANDIDATES, CANDIDATE_SIMILARITY, CANDIDATE_COUNTS)
+    outputs = (KEPT, KEPT_SIMILARITY, KEPT_COUNTS, TensorSpec("considered", "INT32", (-1,)),
+               TensorSpec("considered_fate", "INT32", (-1,)), TensorSpec("considered_counts", "INT32", (-1,)),
+               TensorSpec("filter_degraded", "INT32", (-1,)))
+    files = (ITEM_IDS, POPULARITY, INDEX)
 
-    def __init__(self, client: redis.Redis, item_ids: Sequence[str], popular: np.ndarray, *, most: int, least: int,
-                 seen_days: int, clock: Callable[[], float] = time.time, breaker: Breaker | None = None):
-        self._client, self._breaker, self._clock = client, breaker or Breaker(), clock
+    def __init__(self, client: redis.Redis, unavailable: Unavailable, searcher: Callable[[], Searcher], item_ids: Sequence[str],
+                 popular: np.ndarray, *, most: int, least: int, seen_days: int, clock: Callable[[], float] = time.time,
+                 breaker: Breaker | None = None):
+        self._client, self._unavailable, self._open_searcher = client, unavailable, searcher
+        self._breaker, self._clock = breaker or Breaker(), clock
         self._most, self._least, self._seen_days = most, min(least, most), seen_days
-        self._items = len(item_ids)
-        self._positions = bloom.position_table(item_ids)
+        self._items, self._item_ids = len(item_ids), item_ids
+        self._prints = bloom.fingerprints(item_ids)
         everything = np.arange(VOCABULARY_START, VOCABULARY_START + self._items, dtype=np.int32)
-        self._backfill = np.concatenate([popular, everything[~np.isin(everything, popular)]]).astype(np.int32)
+        self._popular = np.concatenate([popular, everything[~np.isin(everything, popular)]]).astype(np.int32)
+        self._searcher: Searcher | None = None
+        self._statuses: Mapping[str, str] | None = None
+        self._row_of: dict[str, int] | None = None
+        self._barred = np.zeros(self._items, np.int32)  # the Fate of an item that must not be shown, else 0
+        self.poller = Poller("availability", self._poll)
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FilterSeenItems:
@@ -62,50 +96,151 @@ class FilterSeenItems(Stage):
         if outside.any() or len(np.unique(popular)) != len(popular):
             raise StageFileCorrupt(f"{directory / POPULARITY} must list catalogue indices, each once; build the "
                                    "release again")
-        return cls(visitor_client(settings, VISITOR_DATABASE), item_ids, popular, most=settings.retrieval_topk,
-                   least=settings.ranking_topk, seen_days=settings.seen_days)
+        stage = cls(visitor_client(settings, VISITOR_DATABASE), Unavailable(settings), partial(Searcher.open, directory / INDEX),
+                    item_ids, popular, most=settings.retrieval_topk, least=settings.ranking_topk, seen_days=settings.seen_days)
+        if "faiss" in sys.modules:  # one process with the retrieval, whose index it is; a thin model may never need one
+            stage._searcher = stage._open_searcher()
+        stage.start()
+        return stage
+
+    def start(self) -> None:
+        """Read what is unavailable, if the store answers, and go on looking for changes."""
+        self.poller.poll()
+        self.poller.start()
+
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        return {"recsys_availability_refreshed_seconds": ("Unix time when the unavailable items were last the store's.",
+                                                          self.poller.refreshed_at),
+                "recsys_unavailable_items": ("Items of the catalogue that must not be shown.", int(np.count_nonzero(self._barred)))}
+
+    def close(self) -> None:
+        self.poller.close()
+        self._unavailable.close()
+        self._client.close()
 
     def run(self, inputs: Tensors) -> Tensors:
-        user_id, candidates, similarity = inputs["user_id"][0], inputs["candidates"], inputs["candidate_similarity"]
+        visitors, queries = inputs["visitor_id"].tolist(), inputs["query_embedding"]
+        candidates, similarity, counts = (inputs[spec.name] for spec in (CANDIDATES, CANDIDATE_SIMILARITY, CANDIDATE_COUNTS))
         check_indices("candidates", candidates, self._items)
         if len(similarity) != len(candidates):
             raise StageInputInvalid(f"candidate_similarity must be as many as candidates, got {len(similarity)} and "
                                     f"{len(candidates)}")
-        bitmaps: list[bytes | None] = []
-        degraded = 0
-        if user_id != MISSING:  # anonymous visitors share nothing, least of all what they have seen
+        require_counts("candidate_counts", counts, len(candidates), len(visitors))
+        if len(queries) != len(visitors):
+            raise StageInputInvalid(f"query_embedding must be one for each of {len(visitors)} visitors, got {len(queries)}")
+        unknown = 0 if self._unavailable.known else int(Degraded.AVAILABILITY)
+        barred = self._barred  # one state for all of them
+        seen = self._read(visitors)
+        lists, degraded = [], []
+        for query, part, bitmaps in zip(queries, parts(counts), seen, strict=True):
+            lists.append(self._filter(query, candidates[part], similarity[part], bitmaps or (), barred))
+            degraded.append(unknown | (int(Degraded.SEEN_FILTER) if bitmaps is None else 0))
+        kept, near, considered, fates = lists[0] if len(lists) == 1 else map(np.concatenate, zip(*lists, strict=True))
+        return {"kept": kept, "kept_similarity": near, "kept_counts": np.array([len(found[0]) for found in lists], np.int32),
+                "considered": considered, "considered_fate": fates,
+                "considered_counts": np.array([len(found[2]) for found in lists], np.int32),
+                "filter_degraded": np.array(degraded, np.int32)}
+
+    def _filter(self, query: np.ndarray, candidates: np.ndarray, similarity: np.ndarray, bitmaps: Bitmaps,
+                barred: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """One visitor's kept items, their similarities, all items looked at, and their fates."""
+        fates = self._fates(candidates, bitmaps, barred)
+        kept = np.flatnonzero(fates == _KEPT)
+        while len(kept) < self._most:
+            more, nearer = self._fetch(query, len(candidates))
+            if len(more) <= len(candidates):
+                break
+            known = len(candidates) if np.array_equal(more[:len(candidates)], candidates) else 0  # an approximate index may differ
+            fates = np.concatenate([fates[:known], self._fates(more[known:], bitmaps, barred)])
+            candidates, similarity, kept = more, nearer, np.flatnonzero(fates == _KEPT)
+        fates[kept[self._most:]] = Fate.SURPLUS
+        kept = kept[: self._most]
+        if len(kept) >= self._least and len(kept):
+            return candidates[kept], similarity[kept], candidates, fates
+        filled, fate = self._backfill(self._least - len(kept), candidates, bitmaps, barred), Fate.BACKFILLED
+        if not len(kept) and not len(filled):
+            kept, fate = np.flatnonzero(fates == Fate.SEEN)[: self._most], Fate.SHOWN_AGAIN
+            fates[kept] = fate
+            filled = self._backfill(self._least - len(kept), candidates, (), barred)
+        least_near = similarity.min() if len(similarity) else np.float32(0)
+        return (np.concatenate([candidates[kept], filled]),
+                np.concatenate([similarity[kept], np.full(len(filled), least_near, np.float32)]),
+                np.concatenate([candidates, filled]), np.concatenate([fates, np.full(len(filled), fate, np.int32)]))
+
+    def _fates(self, items: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray) -> np.ndarray:
+        """int32 [N]: kept, unless it must not be shown or was seen."""
+        rows = items - VOCABULARY_START
+        fates = barred[rows]
+        if bitmaps:
+            fates[bloom.contains(bitmaps, self._prints[rows]) & (fates == _KEPT)] = Fate.SEEN
+        return fates
+
+    def _fetch(self, query: np.ndarray, fetched: int) -> tuple[np.ndarray, np.ndarray]:
+        """Twice as many candidates; none where there are no more, or the query finds nothing."""
+        if self._searcher is None:
+            self._searcher = self._open_searcher()
+        count = min(2 * max(fetched, self._most), MOST_FETCHED, len(self._searcher))
+        if count <= fetched:
+            return np.empty(0, np.int32), np.empty(0, np.float32)
+        items, similarity = self._searcher.search(query, count)
+        check_indices(INDEX, items, self._items)
+        return items, similarity
+
+    def _backfill(self, count: int, candidates: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray) -> np.ndarray:
+        """At most so many of the most popular items that are unseen, available and no candidates, int32 [N]."""
+        found = [np.empty(0, np.int32)]
+        for items in self._by_popularity() if count > 0 else ():
+            items = items[~np.isin(items, candidates)]
+            found.append(items[self._fates(items, bitmaps, barred) == _KEPT][:count])
+            count -= len(found[-1])
+            if not count:
+                break
+        return np.concatenate(found)
+
+    def _by_popularity(self) -> Iterator[np.ndarray]:
+        """The catalogue in parts that grow: most visitors need but the first."""
+        start, size = 0, _FIRST_POPULAR
+        while start < min(self._items, MOST_POPULAR):
+            yield self._popular[start:start + size]
+            start, size = start + size, 2 * size
+
+    def _read(self, visitors: Sequence[str]) -> list[Bitmaps | None]:
+        """The bitmaps of each visitor's last days, all in one round trip; None where they could not be read."""
+        # anonymous visitors share nothing, least of all what they have seen
+        known = [visitor for visitor in dict.fromkeys(visitors) if visitor != MISSING]
+        found: dict[str, Bitmaps | None] = {MISSING: ()}
+        if known:
+            days = bloom.last_days(self._clock(), self._seen_days)
             try:
-                bitmaps = self._breaker.call(lambda: self._read(user_id))
+                found |= self._breaker.call(lambda: self._bitmaps(known, days))
             except StoreUnavailable as error:
                 LOG.debug("seen items: %s", error)
-                degraded = 1
-        unseen = np.flatnonzero(~self._seen(candidates, bitmaps))[: self._most]
-        kept, near = candidates[unseen], similarity[unseen]
-        if len(kept) < self._least:
-            more = self._backfill[~np.isin(self._backfill, candidates)]
-            more = more[~self._seen(more, bitmaps)][: self._least - len(kept)]
-            kept = np.concatenate([kept, more])
-            least_near = similarity.min() if len(similarity) else 0.0
-            near = np.concatenate([near, np.full(len(more), least_near, dtype=np.float32)])
-        if len(kept) == 0:
-            kept, near = candidates[: self._most], similarity[: self._most]
-        return {"kept": kept, "kept_similarity": near, "filter_degraded": np.array([degraded], dtype=np.int32)}
+        return [found.get(visitor) for visitor in visitors]
 
-    def close(self) -> None:
-        self._client.close()
+    def _bitmaps(self, visitors: Sequence[str], days: Sequence[str]) -> dict[str, Bitmaps | None]:
+        replies = round_trip(self._client, [("GET", key) for visitor in visitors for key in bloom.seen_keys(visitor, days)])
+        found: dict[str, Bitmaps | None] = {}
+        failure = None
+        for place, visitor in enumerate(visitors):
+            own = replies[place * len(days):(place + 1) * len(days)]
+            refused = next((reply for reply in own if isinstance(reply, redis.ResponseError)), None)
+            failure = failure or refused
+            found[visitor] = own if refused is None else None
+        if failure is not None and not any(bitmaps is not None for bitmaps in found.values()):
+            raise failure
+        return found
 
-    def _read(self, user_id: str) -> list[bytes | None]:
-        """The bitmaps of the last days, in one round trip."""
-        pipeline = self._client.pipeline(transaction=False)
-        for day in bloom.last_days(self._clock(), self._seen_days):
-            pipeline.get(bloom.seen_key(user_id, day))
-        return pipeline.execute()
-
-    def _seen(self, indices: np.ndarray, bitmaps: Sequence[bytes | None]) -> np.ndarray:
-        """bool [N]."""
-        seen = np.zeros(len(indices), dtype=bool)
-        positions = self._positions[indices - VOCABULARY_START]
-        for bitmap in bitmaps:
-            if bitmap:
-                seen |= bloom.contains(bitmap, positions)
-        return seen
+    def _poll(self, pause: Pause) -> None:
+        """Bring what must not be shown up to date; raises StoreUnavailable, and what is known stays."""
+        self._unavailable.poll()
+        statuses = self._unavailable.statuses
+        if statuses is self._statuses:
+            return
+        if self._row_of is None:
+            self._row_of = {item_id: row for row, item_id in enumerate(self._item_ids)}
+        barred = np.zeros(self._items, np.int32)
+        for item_id, state in statuses.items():
+            row = self._row_of.get(item_id)
+            if row is not None:
+                barred[row] = Fate.HIDDEN if state == HIDDEN else Fate.OUT_OF_STOCK
+        self._barred, self._statuses = barred, statuses

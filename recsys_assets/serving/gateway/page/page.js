@@ -7,6 +7,7 @@ const REASONS = {
   popularity_unavailable: "popularity is not available, the catalogue's promoted items stand in",
   user_features_unavailable: "what the shop knows of you is not available",
   seen_filter_unavailable: "items that you have seen may appear again",
+  availability_unavailable: "what is out of stock is not known at the moment",
 };
 const by = (id) => document.getElementById(id);
 const money = new Intl.NumberFormat("en", { style: "currency", currency: "USD" });

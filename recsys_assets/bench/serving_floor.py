@@ -1,0 +1,66 @@
+"""Worker: the stages called directly, one request after the other, in the environment and on the one thread that serving has.
+
+Also tells what others are measured on: the candidates of each request, its features in raw form, its query embedding.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from recsys_assets import columns as c
+from recsys_assets.bench.serving_requests import tensors
+from recsys_assets.bench.worker import Command, drive, serve, undegraded
+from recsys_assets.serving.answer import DEGRADED
+from recsys_assets.serving.pipeline import Pipeline
+from recsys_assets.settings import get_settings
+
+WARM_UP = 20
+
+
+def make(request: dict[str, Any]) -> dict[str, Command]:
+    """request: ``payload`` (the release's folder), ``versions``, ``requests``."""
+    pipeline = Pipeline.load(Path(request["payload"]), get_settings(), request["versions"])
+    requests = request["requests"]
+    asked = [tensors(one) for one in requests]
+    item_ids = json.loads(Path(request["payload"], "models", "item_id_decoder", "item_ids.json").read_text("utf-8"))
+
+    def act(number: int) -> dict[str, float]:
+        return pipeline.timed(asked[number])[1]
+
+    def ask(number: int) -> tuple[list[str], bool]:
+        answer = pipeline.run(asked[number])
+        return answer["ordered_ids"].tolist(), bool(answer["answer_info"][0, DEGRADED])
+
+    def answers(order: dict[str, Any]) -> list[Any]:
+        """[ids, degraded] of each request."""
+        return [undegraded(partial(ask, number)) for number in range(len(asked))]
+
+    def embeddings(order: dict[str, Any]) -> list[list[float]]:
+        """Query embedding [64] of each request."""
+        return [pipeline.trace(one)["query_embedding"][0].tolist() for one in asked]
+
+    def raw(order: dict[str, Any]) -> list[dict[str, Any]]:
+        """What Feast and NVTabular are asked about for each request: the visitor, the visit, the candidates."""
+        return [_raw(pipeline.trace(one), one, item_ids) for one in asked]
+
+    for number in range(min(WARM_UP, len(asked))):
+        act(number)
+    return {"run": lambda order: drive(act, len(asked), order), "answers": answers, "embeddings": embeddings, "raw": raw}
+
+
+def _raw(trace: dict[str, Any], asked: dict[str, Any], item_ids: list[str]) -> dict[str, Any]:
+    user_id, gender, top_category = trace["user_raw"][0]
+    age, clicks_24h, hours, clicks_7d = trace["user_numbers"][0].tolist()
+    return {
+        "visitor": asked["user_id"][0],
+        "user": {c.USER_ID: user_id, c.GENDER: gender, c.TOP_CATEGORY: top_category, c.AGE: None if age != age else age,
+                 c.CLICKS_24H: clicks_24h, c.HOURS_SINCE_CLICK: hours, c.CLICKS_7D: clicks_7d},
+        "context": {c.DEVICE_TYPE: trace["context_device"][0], c.TIMESTAMP: int(trace["context_timestamp"][0])},
+        "items": [item_ids[index - c.VOCABULARY_START] for index in trace["kept"].tolist()]}
+
+
+if __name__ == "__main__":
+    serve(make)

@@ -1,0 +1,152 @@
+"""Why a visitor is shown what: the trace of one answer in words and by the columns' names."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from recsys_assets.columns import (
+    AGE,
+    CLICKS_7D,
+    CLICKS_24H,
+    CONTEXT_CATEGORICAL,
+    CONTEXT_CONTINUOUS,
+    DEVICE_TYPE,
+    GENDER,
+    HOURS_SINCE_CLICK,
+    ITEM_CATEGORICAL,
+    RANKER_CATEGORICAL,
+    RANKER_CONTINUOUS,
+    TIMESTAMP,
+    TOP_CATEGORY,
+    USER_CATEGORICAL,
+    USER_CONTINUOUS,
+    USER_ID,
+    VOCABULARY_START,
+)
+from recsys_assets.serving.answer import Fate
+from recsys_assets.serving.gateway.explanation_models import (
+    DIVERSITY,
+    RANKED_BELOW,
+    Candidate,
+    Dropped,
+    Explanation,
+    Filter,
+    Listed,
+    Retrieval,
+    Scored,
+    VisitorFeatures,
+)
+from recsys_assets.serving.gateway.models import Release
+from recsys_assets.serving.gateway.triton_client import Ranking
+from recsys_assets.serving.stage import Tensors
+
+USER_RAW, USER_NUMBERS = (USER_ID, GENDER, TOP_CATEGORY), (AGE, CLICKS_24H, HOURS_SINCE_CLICK, CLICKS_7D)
+#: The features in which candidates of one visitor differ.
+OF_VISITOR = frozenset((*USER_CATEGORICAL, *CONTEXT_CATEGORICAL, *USER_CONTINUOUS, *CONTEXT_CONTINUOUS))
+LEAST = 1e-7  # keeps the logit of a saturated score finite, as in the ordering
+
+
+class IdsDiffer(RuntimeError):
+    """The catalogue at hand is not that of the release that answered."""
+
+
+def explain(user_id: str, ranking: Ranking, trace: Tensors, item_ids: Sequence[str], request_id: str) -> Explanation:
+    """One visitor's trace (``pipeline.trace_layout``, B = 1) as an explanation.
+
+    Args:
+        item_ids: of the release that answered; item i has Categorify index VOCABULARY_START + i.
+
+    Raises:
+        IdsDiffer: they are another release's.
+    """
+    ids = _Ids(item_ids)
+    if ids.of(trace["sampled_items"]) != ranking.item_ids:
+        raise IdsDiffer("the ids of the answer are not the catalogue's at hand")
+    considered = ids.of(trace["considered"])
+    fates = [Fate(code) for code in trace["considered_fate"].tolist()]
+    return Explanation(
+        user_id=user_id, release=Release(query=ranking.query_release, ranker=ranking.ranker_release),
+        degraded=bool(ranking.reasons), reasons=ranking.reasons, visitor=_visitor(trace),
+        retrieval=Retrieval(query_embedding=trace["query_embedding"][0].tolist(), candidates=[
+            Candidate(item_id=item_id, similarity=similarity)
+            for item_id, similarity in zip(ids.of(trace["candidates"]), _numbers(trace["candidate_similarity"]), strict=True)]),
+        filter=Filter(fates=Counter(fate.name.lower() for fate in fates), dropped=[
+            Dropped(item_id=item_id, why=fate.name.lower()) for item_id, fate in zip(considered, fates, strict=True) if not fate.kept]),
+        ranking=_ranking(trace, ids, ranking.item_ids, dict(zip(considered, fates, strict=True))),
+        answer=[Listed(item_id=item_id, score=score) for item_id, score in zip(ranking.item_ids, ranking.scores, strict=True)],
+        request_id=request_id)
+
+
+class _Ids:
+    def __init__(self, item_ids: Sequence[str]):
+        self._item_ids = item_ids
+
+    def of(self, indices: np.ndarray) -> list[str]:
+        """Padding and strangers are left as what they are, in brackets: an explanation shows what was there."""
+        known = len(self._item_ids) + VOCABULARY_START
+        return [self._item_ids[index - VOCABULARY_START] if VOCABULARY_START <= index < known else f"[{index}]"
+                for index in indices.tolist()]
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    """NaN and infinities, which JSON has not, as None."""
+    return [value if math.isfinite(value) else None for value in values.astype(np.float64).tolist()]
+
+
+def _visitor(trace: Tensors) -> VisitorFeatures:
+    raw: dict[str, Any] = dict(zip(USER_RAW, trace["user_raw"][0].tolist(), strict=True))
+    raw |= dict(zip(USER_NUMBERS, _numbers(trace["user_numbers"][0]), strict=True))
+    raw |= {DEVICE_TYPE: trace["context_device"][0], TIMESTAMP: int(trace["context_timestamp"][0])}
+    names = (*USER_CATEGORICAL, *USER_CONTINUOUS, *CONTEXT_CATEGORICAL, *CONTEXT_CONTINUOUS)
+    values = [value for name in ("user_cat", "user_cont", "context_cat", "context_cont") for value in _numbers(trace[name][0])]
+    return VisitorFeatures(raw=raw, clicked_categories=trace["user_history_raw"].tolist(),
+                           transformed=dict(zip(names, values, strict=True)))
+
+
+def _ranking(trace: Tensors, ids: _Ids, listed: Sequence[str], fates: dict[str, Fate]) -> list[Scored]:
+    kept, scores = ids.of(trace["kept"]), trace["scores"]
+    positions = {item_id: place for place, item_id in enumerate(listed, 1)}
+    names = (*RANKER_CATEGORICAL, *RANKER_CONTINUOUS)
+    shown = [place for place, name in enumerate(names) if name not in OF_VISITOR and name != ITEM_CATEGORICAL[0]]
+    features = np.concatenate([trace["ranker_cat"].astype(np.float64), trace["ranker_cont"]], axis=1)
+    passed_over = _passed_over(trace, np.array([item_id in positions for item_id in kept], bool))
+    found = []
+    for row in np.argsort(-scores, kind="stable").tolist():
+        item_id = kept[row]
+        position = positions.get(item_id)
+        values = _numbers(features[row])
+        found.append(Scored(
+            item_id=item_id, why_kept=fates.get(item_id, Fate.KEPT).name.lower(), score=_numbers(scores[row:row + 1])[0],
+            similarity=_numbers(trace["kept_similarity"][row:row + 1])[0], features={names[place]: values[place] for place in shown},
+            position=position, why_not=None if position else DIVERSITY if passed_over[row] else RANKED_BELOW))
+    return found
+
+
+def _passed_over(trace: Tensors, in_list: np.ndarray) -> np.ndarray:
+    """bool [N]: not in the list, though an item of the list has a lower value in the order.
+
+    That value is ``blend`` of the ordering: logit(score) + w · similarity, up to what all have in common. The release's w is
+    read off the list's own item that is farthest from the nearest candidate.
+    """
+    scores = np.clip(trace["scores"].astype(np.float64), LEAST, 1 - LEAST)
+    similarity = trace["kept_similarity"].astype(np.float64)
+    if not in_list.any():
+        return np.zeros(len(scores), bool)
+    logits = np.log(scores / (1 - scores))
+    blended = dict(zip(trace["sampled_items"].tolist(), trace["sampled_scores"].astype(np.float64).tolist(), strict=True))
+    near = similarity - similarity.max()
+    rows = np.flatnonzero(in_list)
+    values = np.array([blended.get(item, 0.0) for item in trace["kept"][rows].tolist()])
+    usable = rows[(values > LEAST) & (values < 1 - LEAST) & (near[rows] < 0)]
+    weight = 0.0
+    if len(usable):
+        far = usable[np.argmin(near[usable])]
+        value = blended[int(trace["kept"][far])]
+        weight = max(0.0, (math.log(value / (1 - value)) - logits[far]) / near[far])
+    order = logits + weight * near
+    return ~in_list & (order > order[rows].min() + 1e-3)  # float32 scores: their logits differ a little

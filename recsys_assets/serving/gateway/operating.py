@@ -1,0 +1,72 @@
+"""The routes of those who watch over the gateway, and of the page."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from fastapi import APIRouter, Response
+from fastapi.responses import FileResponse, JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from recsys_assets.serving.display import DisplayMissing
+from recsys_assets.serving.gateway.errors import Refused, documented
+from recsys_assets.serving.gateway.images import media_type
+from recsys_assets.serving.gateway.models import ReadyResponse
+from recsys_assets.serving.gateway.parts import Parts
+from recsys_assets.serving.stores import STORE_ERRORS
+
+logger = logging.getLogger(__name__)
+
+PAGE = Path(__file__).parent / "page"
+IMAGE_CACHE = "public, max-age=300"
+
+
+def operating_routes(parts: Parts) -> list[APIRouter]:
+    router = APIRouter()
+
+    @router.get("/healthz", tags=["operation"], responses=documented(), summary="Whether the gateway lives")
+    async def healthz() -> dict[str, str]:
+        """Says nothing of what it needs: see readyz."""
+        return {"status": "ok"}
+
+    @router.get("/readyz", tags=["operation"], response_model=ReadyResponse, summary="Whether a release is served",
+                responses={**documented(), 503: {"model": ReadyResponse, "description": "No release is served."}})
+    async def readyz() -> JSONResponse:
+        """200 where Triton serves a release; without Valkey answers are degraded, not absent."""
+        triton = await parts.ranking.ready()
+        try:
+            release = parts.display.current().release
+        except DisplayMissing as error:
+            logger.error("%s", error)
+            release = None
+        try:
+            valkey = bool(await parts.visitors.ping())
+        except STORE_ERRORS:
+            valkey = False
+        ready = triton and release is not None
+        answer = ReadyResponse(ready=ready, triton=triton, release=release, valkey=valkey)
+        return JSONResponse(answer.model_dump(), status_code=200 if ready else 503)
+
+    @router.get("/metrics", tags=["operation"], summary="Metrics for Prometheus", response_class=Response,
+                responses={**documented(), 200: {"content": {"text/plain": {}}}})
+    def prometheus() -> Response:
+        """Requests, times, degraded and shed answers, places taken, the release served."""
+        return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/images/{item_id:path}", tags=["items"], summary="The picture of an item", response_class=Response,
+                responses={**documented(404, 422, 503), 200: {"content": {"image/*": {}}}})
+    def image(item_id: str) -> Response:
+        """Of a known item that has one."""
+        shown = parts.display.current().items.get(item_id)
+        content = parts.images.get(shown["image"]) if shown and shown["image"] else None
+        kind = media_type(content) if content else None
+        if content is None or kind is None:
+            raise Refused(404, "item_id", "no image of this item")
+        return Response(content, media_type=kind, headers={"cache-control": IMAGE_CACHE})
+
+    @router.get("/", include_in_schema=False)
+    def index() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    return [router]

@@ -1,0 +1,85 @@
+"""What the gateway's routes share: connections, what is read of a promotion, limits and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import redis.asyncio
+from fastapi import Request
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from recsys_assets.serving.availability import Unavailable
+from recsys_assets.serving.display import LiveDisplay
+from recsys_assets.serving.gateway.availability_watch import AvailabilityWatch
+from recsys_assets.serving.gateway.images import LiveImages
+from recsys_assets.serving.gateway.limits import Admission
+from recsys_assets.serving.gateway.metrics import Metrics
+from recsys_assets.serving.gateway.recommender import Answered, PopularItems, Recommender
+from recsys_assets.serving.gateway.triton_client import RankingClient
+from recsys_assets.serving.similar import LiveSimilar
+from recsys_assets.settings import POPULARITY_DATABASE, VISITOR_DATABASE, Settings
+
+WRITE_MS = 1_000  # a batch of 500 is one transaction; losing it would lose the visitor's clicks
+
+
+def async_client(settings: Settings, database: int, timeout_ms: int) -> redis.asyncio.Redis:
+    """A client whose connects and reads each end after ``timeout_ms``, without retries; values are bytes."""
+    return redis.asyncio.Redis.from_url(settings.valkey_url(database), socket_timeout=timeout_ms / 1_000,
+                                        socket_connect_timeout=timeout_ms / 1_000, retry=Retry(NoBackoff(), 0))
+
+
+class Parts:
+    """Made with the app; ``open`` connects, while the app serves."""
+
+    ranking: RankingClient
+    visitors: redis.asyncio.Redis  # database 1, for writes
+    catalogue: redis.asyncio.Redis  # database 3, for writes
+    availability: AvailabilityWatch
+    popular: PopularItems
+    recommender: Recommender
+
+    def __init__(self, settings: Settings):
+        self.settings, self.metrics = settings, Metrics()
+        self.display, self.images, self.similar = LiveDisplay(settings), LiveImages(settings), LiveSimilar(settings)
+        self.admission = Admission(settings.gateway_in_flight, settings.shed_after_ms / 1_000, self.metrics)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        settings = self.settings
+        address = f"{settings.triton_host}:{settings.triton_grpc_port}"
+        self.ranking = RankingClient(address, settings.recommend_model, settings.triton_timeout_ms)
+        popularity = async_client(settings, POPULARITY_DATABASE, settings.store_timeout_ms)
+        self.visitors, self.catalogue = (async_client(settings, database, WRITE_MS)
+                                         for database in (VISITOR_DATABASE, POPULARITY_DATABASE))
+        self.availability = AvailabilityWatch(Unavailable(settings), self.metrics)
+        self.popular = PopularItems(popularity, self.availability)
+        self.recommender = Recommender(self.ranking, self.popular, self.display, self.admission, self.metrics)
+        await self.availability.poll()  # the first answer already knows
+        watch = asyncio.create_task(self.availability.keep())
+        try:
+            yield
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+            await self.ranking.close()
+            for client in (popularity, self.visitors, self.catalogue):
+                await client.aclose()
+            self.availability.close()
+
+    def tell(self, request: Request, answers: list[Answered]) -> None:
+        """Note which release answered, and without what, in the metrics and for the log line."""
+        reasons = [reason for answer in answers for reason in answer.reasons]
+        for reason in reasons:
+            self.metrics.degraded.labels(reason).inc()
+        made = next((answer.ranking for answer in answers if answer.ranking is not None), None)
+        if made is not None:
+            self.metrics.query_release.set(made.query_release)
+            self.metrics.ranker_release.set(made.ranker_release)
+        request.state.answered = {
+            "release": None if made is None else {"query": made.query_release, "ranker": made.ranker_release},
+            "degraded": list(dict.fromkeys(reasons))}
