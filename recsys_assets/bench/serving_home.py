@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import random
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from recsys_assets.settings import VISITOR_DATABASE, Settings
 PORTS = ("valkey_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port", "gateway_port")
 REMEDY = "run `make demo` first, or set RECSYS_HOME to a home that it was run in"
 LOCAL = "127.0.0.1"
+PORT_RANGE = range(15_000, 32_000)
 
 
 def release_of(settings: Settings) -> Release:
@@ -57,12 +59,19 @@ def workflows_of(settings: Settings, release: Release) -> Artifact:
 
 
 def free_ports() -> dict[str, int]:
-    """A free port for each local part."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in PORTS]
-        for one in sockets:
-            one.bind((LOCAL, 0))
-        return {name: one.getsockname()[1] for name, one in zip(PORTS, sockets, strict=True)}
+    """A free port for each local part.
+
+    Below those that the system gives to outgoing connections: a part is started long after its port was chosen, and one of
+    the many connections of a measurement would take it meanwhile.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(PORT_RANGE, len(PORT_RANGE)):
+        with socket.socket() as probe, contextlib.suppress(OSError):  # in use: the next one
+            probe.bind((LOCAL, port))
+            found.append(port)
+        if len(found) == len(PORTS):
+            return dict(zip(PORTS, found, strict=True))
+    raise BenchFailed(f"no {len(PORTS)} free ports from {PORT_RANGE[0]} to {PORT_RANGE[-1]}; end what listens there")
 
 
 def own_settings(settings: Settings, home: Path, **changed: Any) -> Settings:
@@ -103,11 +112,11 @@ def fill_online_store(settings: Settings) -> int:
 
 def mark_seen(settings: Settings, visitors: list[str], item_ids: list[str], count: int, seed: int) -> None:
     """Let each visitor have viewed some items just now, as the event consumer notes it."""
-    random = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     with redis.Redis.from_url(settings.valkey_url(VISITOR_DATABASE)) as client:
         state, now = VisitorState(client, settings.seen_days), int(client.time()[0])
         for number, visitor in enumerate(visitors):
-            seen = random.choice(len(item_ids), min(count, len(item_ids) // 2), replace=False)
+            seen = generator.choice(len(item_ids), min(count, len(item_ids) // 2), replace=False)
             events = [Event(user_id=visitor, item_id=item_ids[n], timestamp=now) for n in seen]
             state.apply([(f"0-{number * count + n}", event, MISSING) for n, event in enumerate(events)], now)
 

@@ -97,8 +97,8 @@ def choose_index(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, *, f
                  exact_limit: int = EXACT_LIMIT, seed: int = 7) -> tuple[Any, Trial, list[Trial]]:
     """The exact index below the limit; from it on the fastest that finds ``floor`` of brute force's k neighbours.
 
-    IVF and HNSW search ever more widely until they reach the floor: a wider one would only be slower. IVF that probes
-    every list is exact, so that a choice always exists.
+    IVF and HNSW search ever more widely until they reach the floor, or are slower than what has reached it: a wider one
+    would only be slower still. IVF that probes every list is exact, so that a choice always exists.
 
     Args:
         vectors: float32 [I, D]. ids: int [I]. queries: float32 [Q, D], of the kind that will be asked.
@@ -126,7 +126,9 @@ def choose_index(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, *, f
             trials.append(_trial(index, kind, setting, recall, queries, k))
             if recall >= floor:
                 reached.append((trials[-1], index))
-                break
+            fastest = min((trial.ms_a_query for trial, _ in reached), default=np.inf)
+            if recall >= floor or trials[-1].ms_a_query > fastest:
+                break  # wider is slower still
     chosen, index = min(reached, key=lambda pair: pair[0].ms_a_query)
     return index, chosen, trials
 
