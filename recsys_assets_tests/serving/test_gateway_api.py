@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from recsys_assets.serving.gateway.logs import JsonLines
+from recsys_assets.serving.gateway.logs import JsonLines, TurnedAway
 from recsys_assets.serving.gateway.middleware import TOKEN_ROUTES
 from recsys_assets.serving.similar import similar_path
 from recsys_assets.settings import Settings
@@ -96,6 +96,17 @@ def test_one_line_a_request_and_no_visitor_in_it(client: TestClient, caplog: pyt
     assert lines[0]["request_id"] == "mine" and lines[0]["ms"] >= 0 and lines[0]["release"] is None
     assert lines[0]["degraded"] == ["ranking_unavailable"]
     assert "private" not in "".join(JsonLines().format(record) for record in caplog.records if record.name.startswith("recsys"))
+
+
+def test_those_turned_away_are_counted_in_a_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    times = iter([5.0, 5.1, 5.9, 6.0, 6.1])
+    turned_away = TurnedAway(clock=lambda: next(times))
+    for _ in range(5):
+        turned_away.count("/recommend")
+    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    assert [(line["message"], line["requests"], line["latest_route"]) for line in lines] == [
+        ("turned away", 1, "/recommend"), ("turned away", 3, "/recommend")]
 
 
 def test_an_unexpected_error_is_logged_with_its_traceback_and_told_without(

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
-#: One line an answered request.
+#: One line a request, but for those turned away.
 requests = logging.getLogger("recsys.gateway.requests")
+
+
+class TurnedAway:
+    """Requests that were turned away: a line a second with their number, for they come by the thousand when the gateway has the
+    least time for them."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock, self._count, self._next = clock, 0, 0.0
+
+    def count(self, route: str) -> None:
+        self._count += 1
+        now = self._clock()
+        if now >= self._next:
+            requests.warning("turned away", extra={"fields": {"status": 429, "requests": self._count, "latest_route": route}})
+            self._count, self._next = 0, now + 1.0
 
 
 class JsonLines(logging.Formatter):

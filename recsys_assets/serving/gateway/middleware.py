@@ -42,6 +42,7 @@ class Gatekeeper:
                  paths: frozenset[str]):
         self._app, self._metrics, self._rate, self._check_load, self._paths = app, metrics, rate, check_load, paths
         self._token = None if token is None else token.encode()
+        self._turned_away = logs.TurnedAway()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,6 +78,9 @@ class Gatekeeper:
         route = getattr(scope.get("route"), "path", None) or (path if path in self._paths else "other")
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
+        if status == 429:
+            self._turned_away.count(route)
+            return
         state = scope["state"]
         fields = {"request_id": state["request_id"], "method": scope["method"], "route": route, "status": status,
                   "ms": round(seconds * 1_000, 2)}
