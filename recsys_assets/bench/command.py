@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -73,13 +75,14 @@ def serving(
     from recsys_assets.pipeline import Clock
 
     settings, clock = get_settings(), Clock()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an interrupt: its servers end with it
     try:
         report = bench_serving(settings, clock.say, Plan(requests, rounds, items=items if million else None))
     except BenchFailed as error:
         clock.say(str(error))
         raise typer.Exit(1) from error
     title = f"bench serving · {report['candidates']} candidates · {report['cpu_count']} cores · {report['client']}"
-    systems = Table("system", *(f"p{q} ms" for q in PERCENTILES), *(f"{n}: requests/s" for n in report["fused"]["throughput"]),
+    systems = Table("system", *(f"p{q} ms" for q in PERCENTILES), *(f"/s at {n}" for n in report["fused"]["throughput"]),
                     box=SIMPLE_HEAD, title=title)
     stages = Table("ms of a request", "reference", "ensemble", "fused", "floor", "gateway", box=SIMPLE_HEAD)
     ratios = Table("ratio", "value", "wanted", "met", box=SIMPLE_HEAD)

@@ -6,7 +6,7 @@ The base is the generation that an ``evaluation/offline`` has judged. A variant 
 *Withheld* items are the newest by the day on which they were launched, their first one in the window's log; among those of
 one day a seeded draw decides, so that a log in which nothing is ever launched withholds any. Their rows are removed from
 training. When they are judged they are as new as on a launch day: the item tower knows them by content and attributes
-alone, nobody has clicked them yet (popularity 0), and the backfill has them last.
+alone, and nobody has clicked them yet (popularity 0).
 """
 
 from __future__ import annotations

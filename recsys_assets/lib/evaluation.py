@@ -1,4 +1,4 @@
-"""Metrics of the ranker, ranks by inner product, and the exported models run on whole tables.
+"""Metrics of the ranker, and the exported models run on whole tables.
 
 Metrics of lists are in ``list_metrics``.
 """
@@ -10,30 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-_QUERIES_PER_CHUNK = 4096
-
-
-# --- ranks ---------------------------------------------------------------------------------------------------------
-def true_ranks(queries: np.ndarray, vectors: np.ndarray, true: np.ndarray,
-               chunk: int = _QUERIES_PER_CHUNK) -> np.ndarray:
-    """Rank of each row's true item by inner product over the whole catalogue, equal scores in item order.
-
-    Args:
-        queries: float32 [Q, D]. vectors: float32 [I, D]. true: int [Q], row of vectors.
-
-    Returns:
-        int64 [Q], from 1.
-    """
-    ranks = np.empty(len(queries), np.int64)
-    positions = np.arange(len(vectors))
-    for start in range(0, len(queries), chunk):
-        rows = slice(start, start + chunk)
-        scores = queries[rows] @ vectors.T
-        own = np.take_along_axis(scores, true[rows, None], axis=1)
-        before = (scores > own) | ((scores == own) & (positions < true[rows, None]))
-        ranks[rows] = 1 + before.sum(axis=1)
-    return ranks
 
 
 def rows_of(item_index: np.ndarray, wanted: np.ndarray) -> np.ndarray:

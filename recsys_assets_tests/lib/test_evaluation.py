@@ -13,24 +13,6 @@ from recsys_assets.lib import evaluation as ev
 from recsys_assets_tests.lib import linear_onnx
 
 
-def test_true_ranks_by_hand():
-    vectors = np.array([[1, 0], [0, 1], [0.6, 0.8], [1, 0]], np.float32)
-    queries = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [1, 0]], np.float32)
-    # scores of [1,0]: 1, 0, .6, 1 (a tie: item 0 goes before item 3); of [0,1]: 0, 1, .8, 0
-    true = np.array([0, 2, 1, 3, 3])
-    assert ev.true_ranks(queries, vectors, true).tolist() == [1, 3, 1, 4, 2]
-    assert ev.true_ranks(queries, vectors, true, chunk=2).tolist() == [1, 3, 1, 4, 2]
-
-
-def test_true_ranks_agree_with_sorting():
-    rng = np.random.default_rng(0)
-    queries, vectors = rng.standard_normal((50, 8)).astype(np.float32), rng.standard_normal((30, 8)).astype(np.float32)
-    true = rng.integers(0, 30, 50)
-    order = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")
-    expected = [1 + row.tolist().index(item) for row, item in zip(order, true, strict=True)]
-    assert ev.true_ranks(queries, vectors, true, chunk=50).tolist() == expected
-
-
 def test_rows_of_categorify_indices():
     assert ev.rows_of(np.array([5, 3, 4]), np.array([3, 5, 5, 4])).tolist() == [1, 0, 0, 2]
     with pytest.raises(ValueError, match=r"2 item indices have no vector, such as \[2, 9\]"):

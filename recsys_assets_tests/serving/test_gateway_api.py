@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,6 @@ from recsys_assets.serving.similar import similar_path
 from recsys_assets.settings import Settings
 from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.serving.gateway_calls import GOOD, error, promote_similar, serve
-from recsys_assets_tests.serving.small_shop import promote, shop_settings
-
-
-@pytest.fixture
-def settings(tmp_path: Path, valkey: Any) -> Settings:
-    made = shop_settings(tmp_path, valkey, triton_grpc_port=free_port(), triton_timeout_ms=300)
-    promote(made)
-    return made
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
-    yield from serve(settings)
 
 
 def ids(answer: Any) -> list[str]:

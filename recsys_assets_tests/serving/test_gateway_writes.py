@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,21 +18,9 @@ from recsys_assets.serving.gateway.middleware import TOKEN_ROUTES
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.serving.gateway_calls import GOOD, error, serve
-from recsys_assets_tests.serving.small_shop import ITEMS, promote, shop_settings
+from recsys_assets_tests.serving.small_shop import ITEMS
 
 NOW = int(time.time())
-
-
-@pytest.fixture
-def settings(tmp_path: Path, valkey: Any) -> Settings:
-    made = shop_settings(tmp_path, valkey, triton_grpc_port=free_port(), triton_timeout_ms=300)
-    promote(made)
-    return made
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
-    yield from serve(settings)
 
 
 # --- events
