@@ -27,6 +27,7 @@ from recsys_assets.artifacts import write_json
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.similar_items import similar_items
 from recsys_assets.processes import read_record
+from recsys_assets.serving import poller
 from recsys_assets.serving.answer import ANSWER, DEGRADED, TRACE
 from recsys_assets.serving.display import display_path
 from recsys_assets.serving.model_control import grpc_headers
@@ -57,6 +58,21 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = LIMIT) 
         assert time.monotonic() < end, f"never happened: {what}"
         time.sleep(0.05)
     return found
+
+
+def lasting(condition: Callable[[], Any], what: str) -> None:
+    """The condition comes true everywhere: each instance of a model looks for changes by itself, once in poller.SECONDS."""
+    until = 0.0
+
+    def held() -> bool:
+        nonlocal until
+        if not condition():
+            until = 0.0
+        elif not until:
+            until = time.monotonic() + 2 * poller.SECONDS
+        return bool(until) and time.monotonic() >= until
+
+    eventually(held, what)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, items
-from recsys_assets_tests.survival.stack import INDEXED, WANTED, Stack, eventually, faults
+from recsys_assets_tests.survival.stack import INDEXED, WANTED, Stack, eventually, faults, lasting
 
 pytestmark = pytest.mark.services
 
@@ -101,11 +101,11 @@ def test_what_is_not_available_is_nowhere_and_comes_back(stack: Stack, user_id: 
 
     try:
         change(status)
-        eventually(lambda: not any(set(gone) & set(ids) for ids in shown(stack, user_id).values()), "the items vanish")
+        lasting(lambda: not any(set(gone) & set(ids) for ids in shown(stack, user_id).values()), "the items vanish")
         found = shown(stack, user_id)
         assert {way: len(ids) for way, ids in found.items()} == {way: len(ids) - 2 for way, ids in before.items()}
         assert not any(set(gone) & set(ids) for ids in found.values())  # nor do they come back by themselves
     finally:
         change("available")
-    eventually(lambda: {way: set(ids) for way, ids in shown(stack, user_id).items()} == {way: set(ids) for way, ids in before.items()},
-               "the items come back")
+    lasting(lambda: {way: set(ids) for way, ids in shown(stack, user_id).items()} == {way: set(ids) for way, ids in before.items()},
+            "the items come back")
