@@ -72,17 +72,19 @@ def process(settings: Settings, part: str) -> psutil.Process:
 
 
 def memory(settings: Settings) -> dict[str, float]:
-    """Mebibytes of each part with its descendants: proportional set size, so that shared pages count once."""
-    return {part: round(sum(_pss(one) for one in _tree(process(settings, part))) / 2**20, 2) for part in PARTS}
+    """Mebibytes of each part with its descendants: what is theirs alone, swapped out or not. Not the proportional
+    set size, which grows when another program ends that had the same libraries loaded."""
+    return {part: round(sum(_own_bytes(one) for one in _tree(process(settings, part))) / 2**20, 2) for part in PARTS}
 
 
 def _tree(root: psutil.Process) -> list[psutil.Process]:
     return [root, *root.children(recursive=True)]
 
 
-def _pss(of: psutil.Process) -> int:
+def _own_bytes(of: psutil.Process) -> int:
     with contextlib.suppress(psutil.Error, OSError):
-        return of.memory_full_info().pss
+        memory = of.memory_full_info()
+        return memory.uss + memory.swap
     return 0  # ended meanwhile
 
 
