@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from recsys_assets.serving.live_file import LiveFile
 from recsys_assets.settings import Settings
 
 DISPLAY_FIELDS = ("title", "description", "category_l1", "category_l2", "price", "image", "promoted", "item_gender")
@@ -68,20 +67,8 @@ class LiveDisplay:
     """The same, read again when a promotion has replaced the file; empty before the first promotion."""
 
     def __init__(self, settings: Settings):
-        self._settings, self._path = settings, display_path(settings)
-        self._lock = threading.Lock()
-        self._stamp: tuple[int, int] | None = None
-        self._display = Display()
+        self._file = LiveFile(display_path(settings), lambda _: read_display(settings), Display())
 
     def current(self) -> Display:
         """Raises DisplayMissing where a file exists that is not a release's."""
-        try:
-            status = os.stat(self._path)
-        except FileNotFoundError:
-            return self._display  # a moment without the file does not take the catalogue away
-        stamp = (status.st_mtime_ns, status.st_ino)
-        if stamp != self._stamp:
-            with self._lock:
-                if stamp != self._stamp:
-                    self._display, self._stamp = read_display(self._settings), stamp
-        return self._display
+        return self._file.current()

@@ -10,7 +10,7 @@ from pathlib import Path
 from recsys_assets.artifacts import MANIFEST, verify_directory
 from recsys_assets.serving.answer import ANSWER, REQUEST
 from recsys_assets.serving.packing import Layout
-from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors, read_json
+from recsys_assets.serving.stage import Stage, Tensors, check_tensors, read_json
 from recsys_assets.serving.stages.registry import STAGES, stage_class
 from recsys_assets.settings import Settings
 
@@ -58,7 +58,7 @@ class Pipeline:
 
     def trace(self, inputs: Tensors) -> Tensors:
         """Every tensor of the answers, the inputs among them; see ``run``."""
-        check_request(inputs)
+        check_tensors("the request", REQUEST, inputs)
         tensors = dict(inputs)
         began = time.perf_counter_ns()
         for stage, (run, names) in zip(self.stages, self._steps, strict=True):
@@ -87,15 +87,6 @@ class Pipeline:
     def close(self) -> None:
         for stage in self.stages:
             stage.close()
-
-
-def check_request(inputs: Tensors) -> None:
-    """Raise StageInputInvalid naming the first tensor that is absent or of another type or shape."""
-    for spec in REQUEST:
-        if spec.name in inputs:
-            spec.check(inputs[spec.name])
-        elif not spec.optional:
-            raise StageInputInvalid(f"the request needs the tensor {spec.name}")
 
 
 @lru_cache(maxsize=1)

@@ -64,4 +64,5 @@ class Poller:
             try:
                 self.poll()
             except Exception:  # one bad value must not end the refreshes of a process that serves for weeks
-                LOG.exception("%s failed; it is tried again", self._name)
+                LOG.exception("%s failed: what was read before stays in use, and it is tried again; mend what the traceback names",
+                              self._name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.serving.live_file import LiveFile
 from recsys_assets.settings import Settings
 
 
@@ -74,10 +74,7 @@ class LiveSimilar:
     """The same, read again when a promotion has replaced the file."""
 
     def __init__(self, settings: Settings):
-        self._path = similar_path(settings)
-        self._lock = threading.Lock()
-        self._stamp: tuple[int, int] | None = None
-        self._similar = Similar()
+        self._file = LiveFile(similar_path(settings), read_similar, Similar())
 
     def of(self, item_id: str, k: int) -> list[str] | None:
         """At most k ids, best first; None for an item that the release does not have.
@@ -89,15 +86,7 @@ class LiveSimilar:
 
     def current(self) -> Similar:
         """All of it; raises SimilarMissing."""
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            if self._stamp is not None:
-                return self._similar  # a moment without the file takes nothing away
-            raise SimilarMissing(f"{self._path} is missing: promote a release first") from None
-        stamp = (status.st_mtime_ns, status.st_ino)
-        if stamp != self._stamp:
-            with self._lock:
-                if stamp != self._stamp:
-                    self._similar, self._stamp = read_similar(self._path), stamp
-        return self._similar
+        found = self._file.current()
+        if not self._file.was_read:
+            raise SimilarMissing(f"{self._file.path} is missing: promote a release first")
+        return found

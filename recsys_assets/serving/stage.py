@@ -103,11 +103,16 @@ class Stage(ABC):
     @classmethod
     def check_inputs(cls, inputs: Tensors) -> None:
         """Raise StageInputInvalid naming the first tensor that is absent or of another type or shape."""
-        for spec in cls.inputs:
-            if spec.name in inputs:
-                spec.check(inputs[spec.name])
-            elif not spec.optional:
-                raise StageInputInvalid(f"{cls.name} needs the tensor {spec.name}")
+        check_tensors(cls.name, cls.inputs, inputs)
+
+
+def check_tensors(who: str, specs: Sequence[TensorSpec], tensors: Tensors) -> None:
+    """Raise StageInputInvalid naming who needs them and the first tensor that is absent or of another type or shape."""
+    for spec in specs:
+        if spec.name in tensors:
+            spec.check(tensors[spec.name])
+        elif not spec.optional:
+            raise StageInputInvalid(f"{who} needs the tensor {spec.name}")
 
 
 def verify_files(directory: Path, needed: Sequence[str]) -> None:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,20 +24,27 @@ pytestmark = pytest.mark.services
 PLACES, SHED_AFTER_MS, BURST = 1, 2, 24
 
 
-@pytest.fixture
-def narrow(stack: Stack, tmp_path: Path) -> Iterator[httpx.Client]:
-    """A second gateway of the same home with hardly any room."""
-    settings = stack.settings.model_copy(update={"gateway_port": free_port(), "gateway_in_flight": PLACES, "shed_after_ms": SHED_AFTER_MS})
-    with open(tmp_path / "gateway.log", "wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "recsys_assets.serving.gateway"], cwd=PROJECT_ROOT, stdout=log, stderr=log,
-                                   env={**os.environ, **settings.environment()})
+@contextmanager
+def second_gateway(stack: Stack, log: Path, **changes: Any) -> Iterator[httpx.Client]:
+    """A client of another gateway process of the same home, with other limits."""
+    settings = stack.settings.model_copy(update={"gateway_port": free_port(), **changes})
+    with open(log, "wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "recsys_assets.serving.gateway"], cwd=PROJECT_ROOT, stdout=output,
+                                   stderr=output, env={**os.environ, **settings.environment()})
     try:
-        eventually(lambda: http_ok(f"{settings.gateway_url}/healthz"), "the narrow gateway serves")
+        eventually(lambda: http_ok(f"{settings.gateway_url}/healthz"), "the second gateway serves")
         with httpx.Client(base_url=settings.gateway_url, timeout=60) as client:
             yield client
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture
+def narrow(stack: Stack, tmp_path: Path) -> Iterator[httpx.Client]:
+    """One with hardly any room."""
+    with second_gateway(stack, tmp_path / "gateway.log", gateway_in_flight=PLACES, shed_after_ms=SHED_AFTER_MS) as client:
+        yield client
 
 
 def test_those_beyond_the_queue_are_turned_away_and_the_others_answered(stack: Stack, narrow: httpx.Client) -> None:
@@ -73,17 +82,8 @@ def test_under_more_than_it_can_serve_there_is_nothing_but_full_answers_and_429(
 
 
 def test_one_client_s_rate_is_limited_and_the_watchers_are_not(stack: Stack, tmp_path: Path) -> None:
-    settings = stack.settings.model_copy(update={"gateway_port": free_port(), "rate_limit": 0.5})
-    with open(tmp_path / "gateway.log", "wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "recsys_assets.serving.gateway"], cwd=PROJECT_ROOT, stdout=log, stderr=log,
-                                   env={**os.environ, **settings.environment()})
-    try:
-        eventually(lambda: http_ok(f"{settings.gateway_url}/healthz"), "the gateway serves")
-        with httpx.Client(base_url=settings.gateway_url, timeout=60) as client:
-            answers = [client.post("/recommend", json={"user_id": "u"}) for _ in range(6)]
-            assert answers[0].status_code == 200 and 429 in {answer.status_code for answer in answers}
-            assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status_code == 429)
-            assert all(client.get("/healthz").status_code == 200 for _ in range(10))
-    finally:
-        process.terminate()
-        process.wait(30)
+    with second_gateway(stack, tmp_path / "gateway.log", rate_limit=0.5) as client:
+        answers = [client.post("/recommend", json={"user_id": "u"}) for _ in range(6)]
+        assert answers[0].status_code == 200 and 429 in {answer.status_code for answer in answers}
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status_code == 429)
+        assert all(client.get("/healthz").status_code == 200 for _ in range(10))

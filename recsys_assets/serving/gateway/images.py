@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
+from recsys_assets.serving.live_file import LiveFile
 from recsys_assets.settings import Settings
 
 #: First bytes → media type.
@@ -27,20 +27,12 @@ class LiveImages:
     """Image name → bytes, read again when a promotion has replaced the file; empty where there is none."""
 
     def __init__(self, settings: Settings):
-        self._path = images_path(settings)
-        self._lock = threading.Lock()
-        self._stamp: tuple[int, int] | None = None
-        self._contents: Mapping[str, bytes] = {}
+        self._file = LiveFile(images_path(settings), _read, {})
 
     def get(self, name: str) -> bytes | None:
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return self._contents.get(name)
-        stamp = (status.st_mtime_ns, status.st_ino)
-        if stamp != self._stamp:
-            with self._lock:
-                if stamp != self._stamp:
-                    table = pl.read_parquet(self._path, columns=["image", "content"])
-                    self._contents, self._stamp = dict(zip(table["image"], table["content"], strict=True)), stamp
-        return self._contents.get(name)
+        return self._file.current().get(name)
+
+
+def _read(path: Path) -> Mapping[str, bytes]:
+    table = pl.read_parquet(path, columns=["image", "content"])
+    return dict(zip(table["image"], table["content"], strict=True))
