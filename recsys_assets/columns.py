@@ -71,8 +71,9 @@ QUERY_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL
 QUERY_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS
 #: Ranker input: cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] (text, then image). Popularity and
 #: affinity are the ranker's alone: they change daily or with each visitor, the item tower's vectors do not.
-RANKER_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL + ITEM_CATEGORICAL
-RANKER_CONTINUOUS = (*USER_CONTINUOUS, *CONTEXT_CONTINUOUS, *ITEM_CONTINUOUS, ITEM_POPULARITY, *AFFINITY_CONTINUOUS)
+RANKER_CATEGORICAL = QUERY_CATEGORICAL + ITEM_CATEGORICAL
+CANDIDATE_CONTINUOUS = (*ITEM_CONTINUOUS, ITEM_POPULARITY, *AFFINITY_CONTINUOUS)
+RANKER_CONTINUOUS = QUERY_CONTINUOUS + CANDIDATE_CONTINUOUS
 
 # --- table schemas: column → Polars type name -------------------------------------------------------------------------
 RAW_INTERACTIONS = {

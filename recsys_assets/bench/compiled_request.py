@@ -98,7 +98,7 @@ def write(tensors: Tensors, target: Path) -> None:
         columns = {column: np.ascontiguousarray(np.atleast_2d(tensors[f"{name}_{kind}"])[:, n])
                    for kind, names in zip(("cat", "cont"), kinds, strict=True) for n, column in enumerate(names)}
         pl.DataFrame(columns).write_parquet(target / f"{name}.parquet")
-    affinity = tensors["ranker_cont"][:, [c.RANKER_CONTINUOUS.index(name) for name in c.AFFINITY_CONTINUOUS]]
+    affinity = tensors["candidate_cont"][:, -len(c.AFFINITY_CONTINUOUS):]
     pl.DataFrame(affinity, schema=list(c.AFFINITY_CONTINUOUS)).write_parquet(target / "affinity.parquet")
 
 

@@ -25,6 +25,7 @@ from recsys_assets.lib import releases
 from recsys_assets.lib.index import NEIGHBOURS, check_index, choose_index, load_index, save_index
 from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids
 from recsys_assets.serving.stages.embedding_lookup import TABLE
+from recsys_assets.serving.stages.onnx_models import ITEMS
 from recsys_assets.serving.stages.retrieval import INDEX
 
 #: Length of the noise beside the vector's own 1 (in expectation), and beside an embedding row's own length.
@@ -89,7 +90,7 @@ class Catalogue:
             elif source.name in made:
                 made[source.name](target)
                 written[source.name] = target
-            elif target.parent.name == releases.RANKER and source.name == "model.onnx":
+            elif target.parent.name == releases.RANKER and source.name == ITEMS:
                 shutil.copyfile(ranker, target)
             else:
                 shutil.copyfile(source, target)

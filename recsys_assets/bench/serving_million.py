@@ -21,6 +21,7 @@ from recsys_assets.bench.serving_stages import StageTimes
 from recsys_assets.lib.index import NEIGHBOURS
 from recsys_assets.lib.releases import RANKER
 from recsys_assets.processes import read_record
+from recsys_assets.serving.stages.onnx_models import ITEMS
 from recsys_assets.settings import Settings
 
 #: What the issue asks of retrieval; the index is chosen to keep it.
@@ -88,7 +89,7 @@ class Million:
                                    self.folder / "ranker", {"rows": self.item_rows}, self.folder, self.own)
         built = run_part("recsys_assets.bench.serving_catalogue", {
             "payload": str(self.payload), "base": str(base / "base.npy"), "seed": self.seed, "floor": RECALL_FLOOR,
-            "embeddings": str(self.folder / "embeddings.npy"), "ranker": str(self.folder / "ranker" / "model.onnx"),
+            "embeddings": str(self.folder / "embeddings.npy"), "ranker": str(self.folder / "ranker" / ITEMS),
             "root": str(self.folder / "artifacts")}, self.folder, self.own)
         made = built.result
         self.say(f"{self.items:,} items: {made['index']['kind']} {made['index']['setting']}, {RECALL} {made['recall']:.4f}, "

@@ -46,9 +46,8 @@ def history(categories: Sequence[str], timestamps: Sequence[int], now: int) -> t
     >>> history(["books", "tools", "books"], [0, 90_000, 100_000], now=100_000)
     (['books', 'tools'], 1)
     """
-    counted = [(category, at) for category, at in zip(categories, timestamps, strict=True) if at < now][-RECENT_CLICKS:]
-    counted = [(category, at) for category, at in counted if at >= now - HISTORY_SECONDS]
-    return [category for category, _ in counted], sum(at >= now - WINDOW_SECONDS for _, at in counted)
+    counted = _clicks(categories, timestamps, now)
+    return [category for category, _ in counted], len(_of_window(counted, now))
 
 
 def activity_features(categories: Sequence[str], timestamps: Sequence[int], now: int) -> tuple[str, float, float]:
@@ -68,8 +67,33 @@ def activity_features(categories: Sequence[str], timestamps: Sequence[int], now:
     >>> activity_features(["books"], [0], now=86_401)
     ('-1', 0.0, 24.0)
     """
-    before = [(category, at) for category, at in zip(categories, timestamps, strict=True) if at < now]
-    counted = [(category, at) for category, at in before[-RECENT_CLICKS:] if at >= now - WINDOW_SECONDS]
+    return _features(_of_window(_clicks(categories, timestamps, now), now), now)
+
+
+def visitor_activity(categories: Sequence[str], timestamps: Sequence[int], now: int) -> tuple[str, float, float, list[str]]:
+    """``activity_features`` and the categories of ``history``, of clicks that are gone through once.
+
+    >>> visitor_activity(["books", "tools", "books"], [0, 90_000, 100_000], now=100_000)
+    ('tools', 1.0, 2.7777777777777777, ['books', 'tools'])
+    """
+    counted = _clicks(categories, timestamps, now)
+    return *_features(_of_window(counted, now), now), [category for category, _ in counted]
+
+
+def _clicks(categories: Sequence[str], timestamps: Sequence[int], now: int) -> list[tuple[str, int]]:
+    """Of the latest RECENT_CLICKS clicks before now those of the last HISTORY_DAYS, in the order given."""
+    before = [click for click in zip(categories, timestamps, strict=True) if click[1] < now][-RECENT_CLICKS:]
+    begin = now - HISTORY_SECONDS
+    return [click for click in before if click[1] >= begin]
+
+
+def _of_window(counted: list[tuple[str, int]], now: int) -> list[tuple[str, int]]:
+    begin = now - WINDOW_SECONDS
+    return [click for click in counted if click[1] >= begin]
+
+
+def _features(counted: list[tuple[str, int]], now: int) -> tuple[str, float, float]:
+    """Of the clicks of the window."""
     if not counted:
         return MISSING, 0.0, float(LOOK_BACK_HOURS)
     seen: dict[str, tuple[int, int]] = {}

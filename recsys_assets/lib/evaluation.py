@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from recsys_assets import columns as c
+
 
 def rows_of(item_index: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Row of each wanted Categorify index in ``item_index`` int [I]; raises ValueError naming what it lacks."""
@@ -141,3 +143,22 @@ def parity(onnx_path: Path, parity_npz: Path) -> float:
                 raise ValueError(f"{onnx_path.name}: {tensor.name} holds values that are not finite")
             difference = max(difference, float(np.abs(output.astype(np.float64) - expected).max()))
     return difference
+
+
+def parts_parity(items: Path, lists: Path, parity_npz: Path) -> float:
+    """The same of the ranker in two parts (``training.factored``), as it serves: each row of the sample as a list of its own.
+
+    Raises:
+        ValueError: a score is not finite.
+    """
+    of_items, of_lists = open_model(items), open_model(lists)
+    with np.load(parity_npz, allow_pickle=False) as sample:
+        cat, cont, embeddings, expected = (sample[name] for name in ("cat", "cont", "embeddings", "score"))
+    visitor, numbers = len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS)
+    known, vectors = of_items.run(["known", "vectors"], {"cat": cat[:, visitor:], "embeddings": embeddings})
+    given = {"cat": cat[:, :visitor], "cont": cont[:, :numbers], "numbers": cont[:, numbers:], "known": known, "vectors": vectors}
+    rows = [of_lists.run(None, {name: values[row:row + 1] for name, values in given.items()})[0] for row in range(len(cat))]
+    scores = np.concatenate(rows)
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{lists.name}: score holds values that are not finite")
+    return float(np.abs(scores.astype(np.float64) - expected).max())

@@ -25,7 +25,7 @@ from recsys_assets.lib.feature_tables import read_transforms
 from recsys_assets.lib.features import HISTORY
 from recsys_assets.lib.list_metrics import highest
 from recsys_assets.lib.queries import Queries
-from recsys_assets.lib.releases import Release, open_release
+from recsys_assets.lib.releases import RANKER_FILE, Release, open_release
 from recsys_assets.lib.retrieval_tables import load_vectors
 from recsys_assets.serving.stages.ordering import SAMPLING, blend
 from recsys_assets.serving.transforms import SECONDS_PER_DAY, affinity, log_count
@@ -134,7 +134,7 @@ class Generation:
         payload = release.artifact
         transforms = json.loads(payload.path("models/nvt_user_transform/transforms.json").read_text())
         return cls(transforms=transforms, query_tower=payload.path("models/query_tower/model.onnx"),
-                   ranker=payload.path("models/dlrm_ranking/model.onnx"), vectors=rows, index=index,
+                   ranker=payload.path(RANKER_FILE), vectors=rows, index=index,
                    **_item_side(store.open(made_from["aligned"])), days_before=days_before,
                    retrieval_weight=json.loads(payload.path(f"models/softmax_sampling/{SAMPLING}").read_text())["retrieval_weight"],
                    retrieval_topk=retrieval_topk)

@@ -24,6 +24,7 @@ from recsys_assets.lib.gate_evidence import Answers, Champion
 from recsys_assets.lib.gates import Limits
 from recsys_assets.lib.generation import Generation
 from recsys_assets.lib.queries import QUERY_LIMIT, Queries
+from recsys_assets.lib.retrieval_tables import PARTS
 from recsys_assets.settings import Settings
 
 VERDICT_FILE = "verdict.json"
@@ -194,7 +195,8 @@ def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], tar
     evidence |= {
         "latency_ms": gate_evidence.latencies(tuned, models["query_tower"], models["dlrm"], queries, exposures),
         "drift": gate_evidence.input_drift(inputs["training"], [inputs["features"]], first_day=first_day),
-        "parity": {path.name: evaluation.parity(path, inputs[name].path("parity.npz")) for name, path in models.items()},
+        "parity": {path.name: evaluation.parity(path, inputs[name].path("parity.npz")) for name, path in models.items()}
+        | {PARTS[-1]: evaluation.parts_parity(*map(inputs["dlrm"].path, PARTS), inputs["dlrm"].path("parity.npz"))},
     }
     return _written({"gate": gates.fine_tune(evidence, limits), "evidence": evidence}, limits, target)
 

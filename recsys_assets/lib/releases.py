@@ -29,7 +29,8 @@ RELEASE = "serving/release"
 NUMBERS = "serving/release-numbers"  # one empty file a number that was ever given out
 RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
 ITEM_IDS_FILE, SIMILAR_FILE = "item_ids.json", "similar_items.npy"
-CODE_VERSION = "3"
+RANKER_FILE = "ranker.onnx"  # the ranker in one, for offline evaluation; what serves it in two parts lies among the models
+CODE_VERSION = "4"
 SAMPLING_TEMPERATURE = 20.0
 #: Settings that a release is made with: others give another release.
 OF_SETTINGS = ("ranking_topk", "diversity_mode", "mmr_lambda", "category_cap", "retrieval_weight")
@@ -137,7 +138,7 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
         aligned: ``embeddings/aligned`` (embedding_table.npy, [3 + items, 128]).
         faiss_index: ``retrieval/faiss_index`` (index.faiss).
         query_tower: ``retrieval/two_tower`` (query_tower.onnx).
-        ranker: ``ranking/dlrm`` (dlrm.onnx).
+        ranker: ``ranking/dlrm`` (dlrm.onnx, and the same in two parts: dlrm_items.onnx, dlrm_lists.onnx).
         popularity: item ids, most popular first; ids outside the catalogue are left out, items without any
             interaction follow in the catalogue's order, so that backfilling can reach every item.
         item_clicks: item id → its clicks on the as-of day, which count where the online store has none; 0 where absent.
@@ -175,8 +176,8 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
         for model in ("faiss_retrieval", "filter_seen_items"):  # the filter goes on searching where it removes much
             _place(faiss_index.path("index.faiss"), models / model / "index.faiss")
         _place(aligned.path("embedding_table.npy"), models / "multimodal_embedding_lookup" / "embedding_table.npy")
-        _place(query_tower.path("query_tower.onnx"), models / QUERY_TOWER / "model.onnx")
-        _place(ranker.path("dlrm.onnx"), models / RANKER / "model.onnx")
+        for name, path in _learnt(query_tower, ranker).items():
+            _place(path, staged.path / name)
         for model in ("filter_seen_items", "feast_item_lookup", "item_id_decoder"):
             _dump(models / model / "item_ids.json", item_ids)
         _dump(models / "feast_item_lookup" / "items.json", item_snapshot(items, item_clicks))
@@ -205,7 +206,7 @@ def build_fine_tune_release(store: ArtifactStore, *, day: str, base: Artifact, q
         day: the day that was learnt, ISO.
         base: any release of the generation, usually the champion that the fine-tune started from.
         query_tower: an artifact with query_tower.onnx.
-        ranker: an artifact with dlrm.onnx.
+        ranker: an artifact with the three files of a ranker.
         gate, metrics: as for ``build_release``.
 
     Raises:
@@ -224,19 +225,25 @@ def build_fine_tune_release(store: ArtifactStore, *, day: str, base: Artifact, q
     if existing is not None:
         return existing
     number = allocate_number(store)
-    own = {QUERY_TOWER: query_tower.path("query_tower.onnx"), RANKER: ranker.path("dlrm.onnx")}
-    replaced = {RELEASE_FILE, DISPLAY_FILE, *(f"models/{model}/model.onnx" for model in own)}
+    own = _learnt(query_tower, ranker)
+    replaced = {RELEASE_FILE, DISPLAY_FILE, *own}
     with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
         for name in generation.artifact.manifest["files"]:
             if name not in replaced:
                 _place(generation.artifact.path(name), staged.path / name)
         _dump(staged.path / DISPLAY_FILE, {"release": number, "items": read_display(generation)})
-        for model, path in own.items():
-            _place(path, staged.path / "models" / model / "model.onnx")
-        versions = {model: number if model in own else version for model, version in generation.versions.items()}
+        for name, path in own.items():
+            _place(path, staged.path / name)
+        versions = {**generation.versions, QUERY_TOWER: number, RANKER: number}
         _dump_release(staged.path, number, params, metrics, generation=generation.number, versions=versions,
                       known_user=generation.known_user, inputs=inputs)
         return staged.publish(metrics={**(metrics or {}), "release": number, "gate": params["gate"]})
+
+
+def _learnt(query_tower: Artifact, ranker: Artifact) -> dict[str, Path]:
+    """File of a release → where it comes from, of the two models that a fine-tune replaces."""
+    return {f"models/{QUERY_TOWER}/model.onnx": query_tower.path("query_tower.onnx"), RANKER_FILE: ranker.path("dlrm.onnx"),
+            **{f"models/{RANKER}/{part}.onnx": ranker.path(f"dlrm_{part}.onnx") for part in ("items", "lists")}}
 
 
 # --- derived payload ---------------------------------------------------------------------------------------------

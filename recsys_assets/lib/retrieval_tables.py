@@ -16,6 +16,8 @@ from recsys_assets.lib.feature_tables import count_clicks, markdown_table
 
 #: ONNX file → the artifact role that exports it and the parity sample beside it.
 EXPORTS = {"query_tower.onnx": "two_tower", "item_tower.onnx": "two_tower", "dlrm.onnx": "dlrm"}
+#: The ranker in the two parts that serve, held against the same sample together.
+PARTS = ("dlrm_items.onnx", "dlrm_lists.onnx")
 
 
 def write_item_vectors(two_tower: Artifact, aligned: Artifact, target: Path) -> dict[str, Any]:
@@ -64,10 +66,13 @@ def write_popularity(interactions: Sequence[Artifact], items: Artifact, target: 
 
 
 def write_exports(two_tower: Artifact, dlrm: Artifact, target: Path) -> dict[str, Any]:
-    """The three ONNX files, with the largest difference of each from TensorFlow's outputs on its parity sample."""
+    """The ONNX files, with the largest difference of each model from TensorFlow's outputs on its parity sample."""
     origin = {"two_tower": two_tower, "dlrm": dlrm}
     differences = {}
     for name, role in EXPORTS.items():
         shutil.copyfile(origin[role].path(name), target / name)
         differences[name] = evaluation.parity(target / name, origin[role].path("parity.npz"))
-    return {"max_abs_difference": differences, "bytes_of": {name: (target / name).stat().st_size for name in EXPORTS}}
+    for name in PARTS:
+        shutil.copyfile(dlrm.path(name), target / name)
+    differences[PARTS[-1]] = evaluation.parts_parity(*(target / name for name in PARTS), dlrm.path("parity.npz"))
+    return {"max_abs_difference": differences, "bytes_of": {name: (target / name).stat().st_size for name in (*EXPORTS, *PARTS)}}

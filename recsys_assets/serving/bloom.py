@@ -46,14 +46,15 @@ def size(capacity: int, error_rate: float) -> tuple[int, int]:
 
 
 BITS, HASHES = size(CAPACITY, ERROR_RATE)
+_STEPS = np.arange(HASHES)
 
 
 def fingerprints(item_ids: Iterable[str]) -> np.ndarray:
-    """What the positions of items follow from: int64 [N, 2], each below BITS; the second is odd."""
+    """What the positions of items follow from: uint16 [N, 2], each below BITS; the second is odd."""
     digests = b"".join(hashlib.blake2b(item_id.encode(), digest_size=16).digest() for item_id in item_ids)
     # BITS divides 2^64, so reducing first changes no position
     found = np.frombuffer(digests, ">u8").reshape(-1, 2) % BITS
-    return (found | np.array([0, 1], np.uint64)).astype(np.int64)
+    return (found | np.array([0, 1], np.uint64)).astype(np.uint16)
 
 
 def positions(item_id: str) -> np.ndarray:
@@ -62,8 +63,8 @@ def positions(item_id: str) -> np.ndarray:
 
 
 def _positions(prints: np.ndarray) -> np.ndarray:
-    """[N, 2] → [N, HASHES]."""
-    return (prints[:, :1] + prints[:, 1:] * np.arange(HASHES)) % BITS
+    """[N, 2] → int64 [N, HASHES]."""
+    return (prints[:, :1] + prints[:, 1:] * _STEPS) & BITS - 1
 
 
 def contains(bitmaps: Sequence[bytes | None], prints: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ def contains(bitmaps: Sequence[bytes | None], prints: np.ndarray) -> np.ndarray:
 
     Args:
         bitmaps: the values of D keys; None or a short one has zeros where it ends.
-        prints: int64 [N, 2] of ``fingerprints``.
+        prints: uint16 [N, 2] of ``fingerprints``.
 
     Returns:
         bool [N]; never False for an item that was added to one of them.
@@ -81,9 +82,13 @@ def contains(bitmaps: Sequence[bytes | None], prints: np.ndarray) -> np.ndarray:
     if not stored or not len(prints):
         return found
     # the server counts bits from a byte's most significant one, as numpy does
-    bits = np.unpackbits(np.frombuffer(b"".join(bitmap.ljust(BITS // 8, b"\0") for bitmap in stored), np.uint8)).reshape(-1, BITS)
-    day, item = np.nonzero(bits[:, prints[:, 0]])  # few pass the first position, so few are asked for all
-    found[item[bits[day[:, None], _positions(prints[item])].all(axis=1)]] = True
+    bits = np.unpackbits(np.frombuffer(b"".join([bitmap.ljust(BITS // 8, b"\0") for bitmap in stored]), np.uint8))
+    days, first = bits.reshape(-1, BITS), prints[:, 0]
+    # few pass the first two positions, so few are asked for all
+    day, item = (days.take(first, axis=1) & days.take(first + prints[:, 1] & BITS - 1, axis=1)).nonzero()
+    if len(item):
+        places = _positions(prints.take(item, axis=0)) + BITS * day[:, None]
+        found[item[bits.take(places).all(axis=1)]] = True
     return found
 
 
@@ -113,7 +118,8 @@ def seen_key(user_id: str, day: str) -> str:
 
 def seen_keys(user_id: str, days: Iterable[str]) -> list[str]:
     """``seen_key`` of each day."""
-    head = f"seen:{quote(user_id, safe='')}:"
+    plain = user_id.isascii() and user_id.isalnum()  # most ids: quoting them costs 5 µs and changes nothing
+    head = f"seen:{user_id if plain else quote(user_id, safe='')}:"
     return [head + day for day in days]
 
 

@@ -53,7 +53,8 @@ class Figures:
 
     def count(self, answer: Tensors) -> None:
         for bits in answer["answer_info"][:, DEGRADED].tolist():
-            self._degraded.update(Degraded(bits).reasons)
+            if bits:
+                self._degraded.update(Degraded(bits).reasons)
 
     def report(self, *, force: bool = False) -> None:
         now = time.monotonic()

@@ -16,7 +16,7 @@ import redis
 from google.protobuf.message import DecodeError, Message
 
 from recsys_assets.lib.feature_store import FeatureStoreError, open_store
-from recsys_assets.serving.stores import STORE_ERRORS, Breaker, round_trip
+from recsys_assets.serving.stores import STORE_ERRORS, Breaker, Lines, Replies, argument, command
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 #: A value that no Feast client wrote does not parse: the store is as good as absent for that entity.
 READ_ERRORS: tuple[type[Exception], ...] = (*STORE_ERRORS, DecodeError)
+
+#: Values that are kept parsed at most, and their bytes at most.
+_MOST_PARSED, _LONGEST_PARSED = 4_096, 64
+_UNPARSED = object()
 
 Row = dict[str, Any]
 
@@ -35,11 +39,12 @@ class _Plan:
     head: bytes
     tail: bytes
     names: tuple[str, ...]
-    fields: tuple[bytes, ...]
+    before: bytes  # of the command, what goes over the wire before the key and after it
+    after: bytes
 
-    def command(self, entity: str) -> tuple[Any, ...]:
+    def command(self, entity: str) -> bytes:
         value = entity.encode("utf-8", "surrogatepass")  # what is no text is nobody's id, not an error
-        return "HMGET", b"".join((self.head, struct.pack("<I", len(value)), value, self.tail)), *self.fields
+        return self.before + argument(b"".join((self.head, struct.pack("<I", len(value)), value, self.tail))) + self.after
 
 
 class OnlineFeatures:
@@ -55,6 +60,8 @@ class OnlineFeatures:
 
         self._store, self._breaker, self._value = store, breaker, Value
         self._client: redis.Redis = store._get_provider().online_store._get_client(store.config.online_store)
+        self._lines = Lines(self._client)
+        self._parsed: dict[bytes, Any] = {}
         self._plans: dict[tuple[tuple[str, ...], str], _Plan] = {}
 
     @classmethod
@@ -78,11 +85,17 @@ class OnlineFeatures:
             StoreUnavailable: the read failed, none of the entities could be read, or the breaker is open.
             FeatureStoreError: the registry has no such feature of such an entity.
         """
-        wanted = (tuple(features), key)
-        plan = self._plans.get(wanted)
-        if plan is None:
-            plan = self._plans[wanted] = self._plan(*wanted)
-        return self._breaker.call(lambda: self._read(plan, ids)) if ids else []
+        return self.finish(features, key, self.begin(features, key, ids)) if ids else []
+
+    def begin(self, features: Sequence[str], key: str, ids: Sequence[str]) -> Replies:
+        """The first half of ``read``, of at least one id: asks. Give what it returns to ``finish``, or drop it."""
+        plan = self._plan_of(features, key)
+        return self._breaker.begin(lambda: self._lines.send(b"".join([plan.command(entity) for entity in ids]), len(ids)))
+
+    def finish(self, features: Sequence[str], key: str, replies: Replies) -> list[Row | None]:
+        """The second half of ``read``, with the features and the key that the first was given."""
+        plan = self._plan_of(features, key)
+        return self._breaker.finish(lambda: self._rows(plan, replies.read()))
 
     def versions(self, views: Sequence[str]) -> tuple[bytes | None, ...]:
         """What changes whenever rows of the views are written.
@@ -98,10 +111,10 @@ class OnlineFeatures:
     def close(self) -> None:
         self._client.close()
 
-    def _read(self, plan: _Plan, ids: Sequence[str]) -> list[Row | None]:
+    def _rows(self, plan: _Plan, replies: Sequence[Any]) -> list[Row | None]:
         rows: list[Row | None] = []
         failure = None
-        for reply in round_trip(self._client, [plan.command(entity) for entity in ids]):
+        for reply in replies:
             try:
                 if isinstance(reply, redis.ResponseError):
                     raise reply
@@ -117,12 +130,30 @@ class OnlineFeatures:
         row = {}
         for name, raw in zip(names, reply, strict=True):
             if raw:
-                value = self._value.FromString(raw)
-                kind = value.WhichOneof("val")
-                if kind is not None and kind != "null_val":
-                    stored = getattr(value, kind)
-                    row[name] = list(stored.val) if isinstance(stored, Message) else stored
+                value = self._parsed.get(raw, _UNPARSED)
+                if value is _UNPARSED:
+                    value = self._parse(raw)
+                if value is not None:
+                    row[name] = value
         return row
+
+    def _parse(self, raw: bytes) -> Any:
+        """What Feast stored; None for a null. Scalars are kept parsed: ages, genders and categories are few."""
+        message = self._value.FromString(raw)
+        kind = message.WhichOneof("val")
+        value = None if kind is None or kind == "null_val" else getattr(message, kind)
+        if isinstance(value, Message):
+            return list(value.val)
+        if len(raw) <= _LONGEST_PARSED and len(self._parsed) < _MOST_PARSED:
+            self._parsed[raw] = value
+        return value
+
+    def _plan_of(self, features: Sequence[str], key: str) -> _Plan:
+        wanted = (tuple(features), key)
+        plan = self._plans.get(wanted)
+        if plan is None:
+            plan = self._plans[wanted] = self._plan(*wanted)
+        return plan
 
     def _plan(self, features: tuple[str, ...], key: str) -> _Plan:
         from feast.infra.key_encoding_utils import serialize_entity_key_prefix
@@ -145,4 +176,4 @@ class OnlineFeatures:
         if len(set(names)) != len(names):
             raise ValueError(f"names of features must differ, got {', '.join(features)}")
         head = serialize_entity_key_prefix([key], config.entity_key_serialization_version) + struct.pack("<I", ValueType.STRING)
-        return _Plan(head, config.project.encode(), tuple(names), tuple(fields))
+        return _Plan(head, config.project.encode(), tuple(names), command(b"HMGET", 1 + len(fields)), b"".join(map(argument, fields)))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from recsys_assets.artifacts import MANIFEST, verify_directory
 from recsys_assets.serving.answer import ANSWER, REQUEST
 from recsys_assets.serving.packing import Layout
-from recsys_assets.serving.stage import Stage, Tensors, check_tensors, read_json
+from recsys_assets.serving.stage import Stage, Tensors, TwoPartStage, check_tensors, read_json
 from recsys_assets.serving.stages.registry import STAGES, stage_class
 from recsys_assets.settings import Settings
 
@@ -30,7 +32,7 @@ class Pipeline:
                 raise ValueError(f"{stage.name} needs {', '.join(missing)}, which no stage before it gives")
             known.update(spec.name for spec in stage.outputs)
         self.stages = tuple(stages)
-        self._steps = [(stage.run, tuple(spec.name for spec in stage.inputs)) for stage in stages]
+        self._steps = _steps(stages)
         #: Of all answers so far, by stage: nanoseconds, and how many there were.
         self.nanoseconds = dict.fromkeys((stage.name for stage in stages), 0)
         self.answers = 0
@@ -59,13 +61,22 @@ class Pipeline:
     def trace(self, inputs: Tensors) -> Tensors:
         """Every tensor of the answers, the inputs among them; see ``run``."""
         check_tensors("the request", REQUEST, inputs)
-        tensors = dict(inputs)
+        tensors, waiting, nanoseconds = dict(inputs), {}, self.nanoseconds
         began = time.perf_counter_ns()
-        for stage, (run, names) in zip(self.stages, self._steps, strict=True):
-            tensors.update(run({name: tensors[name] for name in names if name in tensors}))
-            ended = time.perf_counter_ns()
-            self.nanoseconds[stage.name] += ended - began
-            began = ended
+        try:
+            for name, step, half in self._steps:
+                if half is _Half.BEGIN:
+                    waiting[name] = step(tensors)
+                elif half is _Half.FINISH:
+                    tensors.update(step(tensors, waiting[name]))
+                else:
+                    tensors.update(step(tensors))
+                ended = time.perf_counter_ns()
+                nanoseconds[name] += ended - began
+                began = ended
+        finally:
+            for begun in waiting.values():  # what was asked for a request that failed must be nobody else's answer
+                begun.drop()
         self.answers += 1
         return tensors
 
@@ -87,6 +98,42 @@ class Pipeline:
     def close(self) -> None:
         for stage in self.stages:
             stage.close()
+
+
+class _Half(Enum):
+    BEGIN, FINISH = range(2)
+
+
+def _steps(stages: Sequence[Stage]) -> list[tuple[str, Callable[..., Any], _Half | None]]:
+    """What is called for an answer, in order: what waits is begun as soon as it can be, and finished as late.
+
+    So a stage of two parts comes after whatever follows it and needs nothing of it. Each call is given all tensors so far.
+    """
+    order = list(stages)
+    for stage in stages:
+        if isinstance(stage, TwoPartStage):
+            after, given = [stage], {spec.name for spec in stage.outputs}
+            before = order[:order.index(stage)]
+            for later in order[len(before) + 1:]:
+                needs = not given.isdisjoint(spec.name for spec in later.inputs)
+                (after if needs else before).append(later)
+                given.update(spec.name for spec in later.outputs if needs)
+            order = before + after
+    steps: list[tuple[str, Callable[..., Any], _Half | None]] = []
+    known = {spec.name for spec in REQUEST}
+    to_begin = [stage for stage in order if isinstance(stage, TwoPartStage)]
+
+    def begin() -> None:
+        for stage in [stage for stage in to_begin if known.issuperset(spec.name for spec in stage.begins_with)]:
+            steps.append((stage.name, stage.begin, _Half.BEGIN))
+            to_begin.remove(stage)
+
+    begin()
+    for stage in order:
+        steps.append((stage.name, stage.finish, _Half.FINISH) if isinstance(stage, TwoPartStage) else (stage.name, stage.run, None))
+        known.update(spec.name for spec in stage.outputs)
+        begin()
+    return steps
 
 
 @lru_cache(maxsize=1)

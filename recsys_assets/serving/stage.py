@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -104,6 +104,37 @@ class Stage(ABC):
     def check_inputs(cls, inputs: Tensors) -> None:
         """Raise StageInputInvalid naming the first tensor that is absent or of another type or shape."""
         check_tensors(cls.name, cls.inputs, inputs)
+
+
+class Begun(Protocol):
+    """What ``begin`` has under way."""
+
+    def drop(self) -> None:
+        """Give up what ``finish`` has not taken; nothing where it has."""
+
+
+class TwoPartStage(Stage):
+    """A stage that waits for a store: ``begin`` asks, ``finish`` reads; in between other stages may run.
+
+    ``run``, of a model of its own, is both.
+    """
+
+    begins_with: ClassVar[tuple[TensorSpec, ...]]  # of ``inputs``
+
+    @abstractmethod
+    def begin(self, inputs: Tensors) -> Begun:
+        """Ask; never raises for want of the store. Whoever calls it calls ``drop`` in the end, after ``finish`` or instead."""
+
+    @abstractmethod
+    def finish(self, inputs: Tensors, begun: Begun) -> Tensors:
+        """Compute the declared outputs; where other inputs were begun with than these, ask anew."""
+
+    def run(self, inputs: Tensors) -> Tensors:
+        begun = self.begin(inputs)
+        try:
+            return self.finish(inputs, begun)
+        finally:
+            begun.drop()
 
 
 def check_tensors(who: str, specs: Sequence[TensorSpec], tensors: Tensors) -> None:

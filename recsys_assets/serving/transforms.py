@@ -23,6 +23,7 @@ from recsys_assets.columns import (
     CATEGORY_L2,
     DEVICE_TYPE,
     GENDER,
+    ITEM_CATEGORICAL,
     ITEM_GENDER,
     ITEM_ID,
     LOOK_BACK_HOURS,
@@ -46,13 +47,14 @@ class TransformsInvalid(StageError):
     """``transforms.json`` lacks a part or contradicts itself; the message names the part."""
 
 
-def _circle(steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _circle(steps: int) -> np.ndarray:
+    """float32 [steps, 2]: sine and cosine of each step."""
     angle = 2 * np.pi * np.arange(steps) / steps
-    return np.sin(angle).astype(np.float32), np.cos(angle).astype(np.float32)
+    return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
-_HOUR_SIN, _HOUR_COS = _circle(24)
-_WEEKDAY_SIN, _WEEKDAY_COS = _circle(7)
+#: float32 [168, 4]: clock features of each hour of a week that begins on Monday.
+_HOURS_OF_WEEK = np.concatenate([np.tile(_circle(24), (7, 1)), np.repeat(_circle(7), 24, axis=0)], axis=1)
 
 
 def clock_features(timestamp: np.ndarray) -> np.ndarray:
@@ -64,9 +66,7 @@ def clock_features(timestamp: np.ndarray) -> np.ndarray:
     Returns:
         float32 [N, 4]: hour_sin, hour_cos, weekday_sin, weekday_cos.
     """
-    hour = timestamp % SECONDS_PER_DAY // SECONDS_PER_HOUR
-    weekday = (timestamp // SECONDS_PER_DAY + EPOCH_WEEKDAY) % 7
-    return np.stack([_HOUR_SIN[hour], _HOUR_COS[hour], _WEEKDAY_SIN[weekday], _WEEKDAY_COS[weekday]], axis=1)
+    return _HOURS_OF_WEEK.take((timestamp // SECONDS_PER_HOUR + 24 * EPOCH_WEEKDAY) % len(_HOURS_OF_WEEK), axis=0)
 
 
 def log_count(counts: np.ndarray) -> np.ndarray:
@@ -79,20 +79,23 @@ def share_of_window(hours: np.ndarray) -> np.ndarray:
     return (hours.astype(np.float64) / LOOK_BACK_HOURS).astype(np.float32)
 
 
-def affinity(c7: np.ndarray, c24: np.ndarray, n7: np.ndarray, n24: np.ndarray) -> np.ndarray:
+def affinity(c7: np.ndarray, c24: np.ndarray, n7: np.ndarray | np.number, n24: np.ndarray | np.number) -> np.ndarray:
     """What visitors' clicks say of an item's category, in float64 arithmetic.
 
     The shares are smoothed towards 0: one click of two days ago says less than ten.
 
     Args:
         c7, c24: [N], the visitor's clicks on the item's category_l1 in the seven days and the 24 hours before.
-        n7, n24: [N], all clicks of the visitor in the same times.
+        n7, n24: [N], or one number: all clicks of the visitor in the same times.
 
     Returns:
         float32 [N, 4], AFFINITY_CONTINUOUS: c7 / (n7 + 2), c24 / (n24 + 1), log(1 + c7), log(1 + c24).
     """
     c7, c24, n7, n24 = (counts.astype(np.float64) for counts in (c7, c24, n7, n24))
-    return np.stack([c7 / (n7 + 2), c24 / (n24 + 1), np.log1p(c7), np.log1p(c24)], axis=1).astype(np.float32)
+    found = np.empty((len(c7), 4), np.float32)
+    for place, values in enumerate((c7 / (n7 + 2), c24 / (n24 + 1), np.log1p(c7), np.log1p(c24))):
+        found[:, place] = values
+    return found
 
 
 class Vocabulary:
@@ -137,7 +140,7 @@ class Vocabulary:
 
     def indices(self, values: Iterable[str | None]) -> np.ndarray:
         """int32 [N]."""
-        return np.array([self.index(value) for value in values], dtype=np.int32)
+        return np.array([self.index(value) for value in values], np.int32)
 
 
 def history_counts(vocabulary: Vocabulary, categories: Sequence[str], n7: int, n24: int) -> np.ndarray:
@@ -161,9 +164,13 @@ def history_counts(vocabulary: Vocabulary, categories: Sequence[str], n7: int, n
     if not 0 <= n24 <= n7 <= len(categories):
         raise TransformsInvalid(f"a click history needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, got {n24}, {n7} "
                                 f"and {len(categories)}")
-    found = vocabulary.indices(categories[len(categories) - n7:])
-    halves = [np.bincount(part, minlength=vocabulary.rows) for part in (found, found[n7 - n24:])]
-    return np.concatenate(halves).astype(np.float32)
+    found = np.zeros(2 * vocabulary.rows, np.float32)
+    if n7:
+        index = vocabulary.indices(categories[len(categories) - n7:])
+        found[:vocabulary.rows] = np.bincount(index, minlength=vocabulary.rows)
+        if n24:
+            found[vocabulary.rows:] = np.bincount(index[n7 - n24:], minlength=vocabulary.rows)
+    return found
 
 
 @dataclass(frozen=True)
@@ -221,11 +228,12 @@ class Transforms:
     def fill_age(self, age: np.ndarray) -> np.ndarray:
         """float32 [N]; a null (NaN) becomes the training users' mean age."""
         age = age.astype(np.float32)
-        return np.where(np.isnan(age), self.mean_age, age)
+        age[age != age] = self.mean_age
+        return age
 
     def age_binned(self, age: np.ndarray) -> np.ndarray:
         """int32 [N] from filled ages."""
-        return self.age_bucket_index[np.digitize(age, self.age_boundaries)]
+        return self.age_bucket_index[self.age_boundaries.searchsorted(age, "right")]  # np.digitize of what ascends
 
     def price_log_norm(self, price: np.ndarray) -> np.ndarray:
         """float32 [N] from prices (> 0), which are rounded to float32 first, as tensors carry them."""
@@ -240,13 +248,12 @@ class Transforms:
         """
         age = self.fill_age(numbers[:, 0])
         cat, cont = np.empty((len(raw), len(USER_CATEGORICAL)), np.int32), np.empty(numbers.shape, np.float32)
-        for position, column in enumerate((USER_ID, GENDER, TOP_CATEGORY)):
-            cat[:, position] = self.vocabulary[column].indices(raw[:, position])
+        columns = [self.vocabulary[column].index for column in (USER_ID, GENDER, TOP_CATEGORY)]
+        cat[:, :3] = [[index(value) for index, value in zip(columns, row, strict=True)] for row in raw.tolist()]
         cat[:, 3] = self.age_binned(age)
         cont[:, 0] = self.age(age)
-        cont[:, 1] = log_count(numbers[:, 1])
+        cont[:, 1::2] = log_count(numbers[:, 1::2])
         cont[:, 2] = share_of_window(numbers[:, 2])
-        cont[:, 3] = log_count(numbers[:, 3])
         return cat, cont
 
     @property
@@ -264,14 +271,14 @@ class Transforms:
         Raises:
             TransformsInvalid: categories and numbers do not go together.
         """
-        counts = numbers[:, 3].astype(np.int64)
-        ends = np.cumsum(counts)
-        if len(ends) and (counts.min() < 0 or ends[-1] != len(categories)):
-            raise TransformsInvalid(f"clicks_7d must add up to the {len(categories)} categories, got {counts.tolist()}")
+        counts = [(int(n7), int(n24)) for _, n24, _, n7 in numbers.tolist()]
         vocabulary = self.vocabulary[CATEGORY_L1]
-        found = np.empty((len(numbers), 2 * vocabulary.rows), np.float32)
-        for row, (end, count, recent) in enumerate(zip(ends, counts, numbers[:, 1], strict=True)):
-            found[row] = history_counts(vocabulary, categories[end - count:end], int(count), int(recent))
+        found, end = np.empty((len(counts), 2 * vocabulary.rows), np.float32), 0
+        if min((n7 for n7, _ in counts), default=0) < 0 or sum(n7 for n7, _ in counts) != len(categories):
+            raise TransformsInvalid(f"clicks_7d must add up to the {len(categories)} categories, got {[n7 for n7, _ in counts]}")
+        for row, (n7, n24) in enumerate(counts):
+            begin, end = end, end + n7
+            found[row] = history_counts(vocabulary, categories[begin:end], n7, n24)
         return found
 
     def context(self, devices: Sequence[str], timestamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -284,8 +291,10 @@ class Transforms:
         Args:
             index: [N]. codes: [N, 3], of ``item_codes``. numbers: float32 [N, 2] price, item_clicks.
         """
-        cont = np.stack([self.price_log_norm(numbers[:, 0]), log_count(numbers[:, 1])], axis=1)
-        return np.concatenate([index[:, None], codes], axis=1), cont
+        cat, cont = np.empty((len(index), len(ITEM_CATEGORICAL)), np.int32), np.empty((len(index), 2), np.float32)
+        cat[:, 0], cat[:, 1:] = index, codes
+        cont[:, 0], cont[:, 1] = self.price_log_norm(numbers[:, 0]), log_count(numbers[:, 1])
+        return cat, cont
 
     def item_codes(self, category_l1: Iterable[str], category_l2: Iterable[str], gender: Iterable[str]) -> np.ndarray:
         """Categorify indices of raw item features, int32 [N, 3]."""

@@ -1,7 +1,7 @@
 """Bench: a ranker for a larger catalogue: its item_id embedding table with a row for each item of a synthetic one.
 
-In: ``ranker`` (folder with model.onnx), ``base`` (folder with base.npy: int [I], the real item, counted from 0, that each synthetic
-one was made from). Out: model.onnx, where synthetic item i has the row of real item base[i]. A model without such a table is copied.
+In: ``ranker`` (folder with items.onnx), ``base`` (folder with base.npy: int [I], the real item, counted from 0, that each synthetic
+one was made from). Out: items.onnx, where synthetic item i has the row of real item base[i]. A model without such a table is copied.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def bench_catalogue(step: Step[Params]) -> None:
     import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(str(step.file("ranker", "model.onnx")))
+    model = onnx.load(str(step.file("ranker", "items.onnx")))
     base = np.load(step.file("base", "base.npy"), allow_pickle=False)
     looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
     tables = [table for table in model.graph.initializer
@@ -39,7 +39,7 @@ def bench_catalogue(step: Step[Params]) -> None:
         values = numpy_helper.to_array(table)
         start = c.VOCABULARY_START
         table.CopyFrom(numpy_helper.from_array(np.concatenate([values[:start], values[start:][base]]), table.name))
-    onnx.save(model, str(step.output / "model.onnx"))
+    onnx.save(model, str(step.output / "items.onnx"))
     step.report(rows=int(tables[0].dims[0]) if tables else None)
 
 

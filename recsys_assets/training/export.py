@@ -154,12 +154,17 @@ def onnx_difference(path: Path, inputs: Mapping[str, np.ndarray], expected: np.n
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (actual,) = session.run(None, dict(inputs))
+    return checked_difference(path.name, actual, expected)
+
+
+def checked_difference(name: str, actual: np.ndarray, expected: np.ndarray) -> float:
+    """Largest absolute difference of a file's output from TensorFlow's; raises ValueError above 1e-6, or for other shapes."""
     if actual.shape != expected.shape:
-        raise ValueError(f"{path.name} gives {actual.shape}, TensorFlow {expected.shape}")
+        raise ValueError(f"{name} gives {actual.shape}, TensorFlow {expected.shape}")
     difference = float(np.abs(actual - expected).max())
     if not difference <= MAX_DIFFERENCE:
-        raise ValueError(f"{path.name} differs from TensorFlow by {difference:.2e}, more than {MAX_DIFFERENCE:.0e}: "
-                         "do not serve it; look at the operators that tf2onnx made")
+        raise ValueError(f"{name} differs from TensorFlow by {difference:.2e}, more than {MAX_DIFFERENCE:.0e}: do not serve it; look at "
+                         "the operators that it was made of")
     return difference
 
 

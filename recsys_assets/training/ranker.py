@@ -13,7 +13,7 @@ import tensorflow as tf
 from merlin.schema import Schema
 
 from recsys_assets import columns as c
-from recsys_assets.training import export
+from recsys_assets.training import export, factored
 from recsys_assets.training.loaders import cardinalities, pack
 from recsys_assets.training.models import DlrmShape, save_checkpoint
 from recsys_assets.training.step import Step
@@ -58,7 +58,8 @@ def read_shape(champion: Path) -> DlrmShape:
 
 
 def write(step: Step, ranker: Ranker, schema: Schema, rows: pd.DataFrame, table: np.ndarray, batch_size: int) -> None:
-    """Write checkpoint, config, ONNX and parity.npz (cat, cont, embeddings, score), and report the largest difference.
+    """Write checkpoint, config, parity.npz (cat, cont, embeddings, score) and ONNX, whole and in two parts, and report the largest
+    difference of each from TensorFlow.
 
     Args:
         rows: transformed rows to take the sample from.
@@ -70,4 +71,7 @@ def write(step: Step, ranker: Ranker, schema: Schema, rows: pd.DataFrame, table:
     sample = export.sample(inputs(rows, table))
     scores, difference = export.export(ranker.function, sample, step.output / DLRM_ONNX)
     np.savez(step.output / "parity.npz", **sample, **{export.SCORE: scores})
-    step.report(dlrm_onnx_difference=difference)
+    parts = factored.FactoredRanker(ranker.model, ranker.shape)
+    parts.write_items(step.output / factored.ITEMS_ONNX)
+    parts.write_lists(step.output / factored.LISTS_ONNX)
+    step.report(dlrm_onnx_difference=difference, dlrm_parts_difference=factored.onnx_difference(step.output, sample, scores))

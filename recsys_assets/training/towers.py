@@ -15,7 +15,7 @@ from merlin.models.tf import TwoTowerModelV2
 from merlin.schema import Schema
 
 from recsys_assets import columns as c
-from recsys_assets.training import export
+from recsys_assets.training import export, query_graph
 from recsys_assets.training.loaders import cardinalities, history_of, pack
 from recsys_assets.training.models import TwoTowerShape, save_checkpoint
 from recsys_assets.training.step import Step
@@ -97,7 +97,9 @@ def write(step: Step, pair: Towers, schema: Schema, rows: pd.DataFrame, table: n
     (step.output / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
     queries, items = export.sample(query_inputs(rows, pair.shape)), export.sample(item_inputs(rows, table))
-    query_vectors, query_difference = export.export(pair.query_function, queries, step.output / QUERY_ONNX)
+    query_vectors = export.apply(pair.query_function, queries)
+    query_graph.write_query_tower(pair.query, pair.shape, step.output / QUERY_ONNX)
+    query_difference = export.onnx_difference(step.output / QUERY_ONNX, queries, query_vectors)
     if frozen_item_tower is None:
         item_vectors, item_difference = export.export(pair.item_function, items, step.output / ITEM_ONNX)
     else:

@@ -26,6 +26,7 @@ from recsys_assets_tests.lib import linear_onnx, small_window
 
 AS_OF = partitions.first_as_of(get_settings())
 FILES = {"two_tower": ("query_tower.onnx", "item_tower.onnx"), "dlrm": ("dlrm.onnx",)}
+PARTS = ("dlrm_items.onnx", "dlrm_lists.onnx")
 BASE_PARAMS = {"two_tower": {"seed": 5, "epochs": 3, "logq_correction": True}, "dlrm": {"seed": 5, "epochs": 2}}
 
 
@@ -81,7 +82,7 @@ def home(tmp_path_factory, linear):
 
 
 def train(linear: Path, model: str, target: Path) -> dict[str, int]:
-    for name in FILES[model]:
+    for name in (*FILES[model], *(PARTS if model == "dlrm" else ())):
         (target / name).write_bytes((linear / name).read_bytes())
     (target / "parity.npz").write_bytes((linear / f"{model}.parity.npz").read_bytes())
     return {"rows": 1}
@@ -113,7 +114,7 @@ def publish_training(store: ArtifactStore, linear: Path) -> None:
             train(linear, model, staged.path)
             models[model] = staged.publish()
     with store.stage("serving/onnx_exports", AS_OF, inputs=models) as staged:
-        for name in linear_onnx.MODELS:
+        for name in (*linear_onnx.MODELS, *PARTS):
             (staged.path / name).write_bytes((linear / name).read_bytes())
         staged.publish()
 

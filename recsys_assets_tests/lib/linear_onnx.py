@@ -14,10 +14,35 @@ import numpy as np
 from recsys_assets import columns as c
 from recsys_assets.settings import Settings
 
-_SCRIPT = """
-import json, sys
+#: Defines ``write_ranker_parts``: the linear ranker in the two parts that serve, by its weights of cat [9, 1], cont [14, 1] and
+#: embeddings [128, 1].
+RANKER_PARTS = """
 import numpy as np
 from onnx import TensorProto as T, helper as h, numpy_helper as nh, save
+
+def write_ranker_parts(of_cat, of_cont, of_embeddings, items, lists):
+    # vectors take part with what the sum owes to the embeddings, known with what it owes to the item's values
+    def part(path, inputs, nodes, outputs, **constants):
+        matrices = [[h.make_tensor_value_info(name, kind, shape) for name, kind, *shape in side] for side in (inputs, outputs)]
+        graph = h.make_graph(nodes, path.stem, *matrices, [nh.from_array(values, name) for name, values in constants.items()])
+        save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), str(path))
+
+    known, vectors, axis = ("known", T.FLOAT, "N", 1), ("vectors", T.FLOAT, "N", 1, 1), np.array([2])
+    part(items, [("cat", T.INT32, "N", 4), ("embeddings", T.FLOAT, "N", 128)],
+         [h.make_node("Cast", ["cat"], ["cat_f"], to=T.FLOAT), h.make_node("MatMul", ["cat_f", "w_cat"], ["known"]),
+          h.make_node("MatMul", ["embeddings", "w_embeddings"], ["e"]), h.make_node("Unsqueeze", ["e", "axis"], ["vectors"])],
+         [known, vectors], w_cat=of_cat[5:], w_embeddings=of_embeddings, axis=axis)
+    part(lists, [("cat", T.INT32, 1, 5), ("cont", T.FLOAT, 1, 8), ("numbers", T.FLOAT, "N", 6), known, vectors],
+         [h.make_node("Cast", ["cat"], ["cat_f"], to=T.FLOAT), h.make_node("MatMul", ["cat_f", "w_cat"], ["u"]),
+          h.make_node("MatMul", ["cont", "w_cont"], ["c"]), h.make_node("MatMul", ["numbers", "w_numbers"], ["n"]),
+          h.make_node("Squeeze", ["vectors", "axis"], ["v"]), h.make_node("Sum", ["u", "c", "n", "known", "v"], ["y"]),
+          h.make_node("Sigmoid", ["y"], ["p"]), h.make_node("Reshape", ["p", "flat"], ["score"])],
+         [("score", T.FLOAT, "N")], w_cat=of_cat[:5], w_cont=of_cont[:8], w_numbers=of_cont[8:], axis=axis, flat=np.array([-1]))
+"""
+
+_SCRIPT = RANKER_PARTS + """
+import json, sys
+from pathlib import Path
 for model in json.load(sys.stdin):
     nodes, terms, weights = [], [], []
     with np.load(model["weights"]) as stored:
@@ -40,6 +65,11 @@ for model in json.load(sys.stdin):
         shape = ["B"]
     graph = h.make_graph(nodes, "linear", inputs, [h.make_tensor_value_info(model["output"], T.FLOAT, shape)], weights)
     save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), model["path"])
+    if model["output"] == "score":
+        with np.load(model["weights"]) as stored:
+            path = Path(model["path"])
+            write_ranker_parts(*(stored[name] for name in ("cat", "cont", "embeddings")), *(
+                path.with_name(path.stem + "_" + part + ".onnx") for part in ("items", "lists")))
 """
 
 #: Of a click history: twice the cardinality of category_l1 in the simulated shop, which has 20 categories.
@@ -57,7 +87,7 @@ MODELS = {
 
 
 def write_models(folder: Path, seed: int = 3, history: int = HISTORY) -> dict[str, dict[str, np.ndarray]]:
-    """Write all three; returns their weights, file → {input: float32 [width, output width]}.
+    """Write all three, the ranker also in two parts; returns their weights, file → {input: float32 [width, output width]}.
 
     history: width of a click history in a shop with other categories.
     """

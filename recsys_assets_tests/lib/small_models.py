@@ -59,6 +59,27 @@ nodes = [*looked, item, h.make_node("Add", ["user", "device"], ["u"]), h.make_no
 weights = [*held, *more, nh.from_array(items, "items"), nh.from_array(np.array([1]), "axis"),
            nh.from_array(line[0], "slope"), nh.from_array(line[1], "offset")]
 write("dlrm.onnx", nodes, weights, h.make_tensor_value_info("score", T.FLOAT, ["B"]))
+def save_part(file, nodes, inputs, outputs, weights):
+    graph = h.make_graph(nodes, "part", [h.make_tensor_value_info(*given) for given in inputs],
+                         [h.make_tensor_value_info(*given) for given in outputs], weights)
+    save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), job["folder"] + "/" + file)
+cat, embeddings, visitor_width, numbers, known = job["parts"]
+vectors = ("vectors", T.FLOAT, ["B", 1, users.shape[1]])
+held, item = column(0, "item")
+save_part("dlrm_items.onnx", [item, h.make_node("Gather", ["items", "item_index"], ["i"]),
+                              h.make_node("Unsqueeze", ["i", "axis"], ["vectors"]),
+                              h.make_node("MatMul", ["embeddings", "nothing"], ["known"])],
+          [("cat", T.INT32, ["B", cat]), ("embeddings", T.FLOAT, ["B", embeddings])], [("known", T.FLOAT, ["B", known]), vectors],
+          [*held, nh.from_array(items, "items"), nh.from_array(np.array([1]), "axis"),
+           nh.from_array(np.zeros((embeddings, known), np.float32), "nothing")])
+held, looked = visitor(job["query"])
+save_part("dlrm_lists.onnx", [*looked, h.make_node("Add", ["user", "device"], ["u"]), h.make_node("Transpose", ["u"], ["turned"]),
+                              h.make_node("MatMul", ["vectors", "turned"], ["dot"]), h.make_node("Mul", ["dot", "slope"], ["sloped"]),
+                              h.make_node("Add", ["sloped", "offset"], ["logit"]), h.make_node("Sigmoid", ["logit"], ["p"]),
+                              h.make_node("Reshape", ["p", "flat"], ["score"])],
+          [("cat", T.INT32, [1, job["inputs"]["query_tower.onnx"]["cat"]]), ("cont", T.FLOAT, [1, visitor_width]),
+           ("numbers", T.FLOAT, ["B", numbers]), ("known", T.FLOAT, ["B", known]), vectors], [("score", T.FLOAT, ["B"])],
+          [*held, nh.from_array(line[0], "slope"), nh.from_array(line[1], "offset"), nh.from_array(np.array([-1]), "flat")])
 """
 
 
@@ -72,12 +93,13 @@ class Tables:
     line: np.ndarray
 
     def write(self, folder: Path) -> None:
-        """query_tower.onnx and dlrm.onnx."""
+        """query_tower.onnx, and dlrm.onnx whole and in two parts."""
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / "tables.npz", users=self.users, devices=self.devices, items=self.items, line=self.line)
         job = {"tables": str(folder / "tables.npz"), "folder": str(folder),
                "query": {name: c.QUERY_CATEGORICAL.index(name) for name in (c.USER_ID, c.DEVICE_TYPE)},
                "ranker": {name: c.RANKER_CATEGORICAL.index(name) for name in (c.USER_ID, c.DEVICE_TYPE, c.ITEM_ID)},
+               "parts": [len(c.ITEM_CATEGORICAL), 2 * WIDTH, len(c.QUERY_CONTINUOUS), len(c.CANDIDATE_CONTINUOUS), 1],
                "inputs": {file: linear_onnx.MODELS[file][0] for file in ("query_tower.onnx", "dlrm.onnx")}}
         subprocess.run([str(Settings().training_python), "-c", _SCRIPT], input=json.dumps(job), text=True, check=True, timeout=120)
 
@@ -145,7 +167,7 @@ def write_generation(store: ArtifactStore, as_of: str, transforms: Mapping[str, 
         staged.publish()
     with store.stage("serving/onnx_exports", as_of) as staged:
         tables.write(staged.path)
-        staged.publish({"max_abs_difference": {"query_tower.onnx": 0.0, "dlrm.onnx": 0.0}})
+        staged.publish({"max_abs_difference": {"query_tower.onnx": 0.0, "dlrm.onnx": 0.0, "dlrm_lists.onnx": 0.0}})
 
 
 def generation(store: ArtifactStore, as_of: str, days_before: Sequence[Artifact], **topk: int) -> Generation:

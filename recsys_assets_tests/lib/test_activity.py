@@ -1,6 +1,7 @@
 """What a visitor's clicks are worth at one moment: the definition that training and serving share."""
 
 import doctest
+from random import Random
 
 import pytest
 
@@ -12,6 +13,7 @@ from recsys_assets.lib.activity import (
     activity_features,
     history,
     top_category,
+    visitor_activity,
 )
 
 NOW = 1_000_000
@@ -50,6 +52,17 @@ def test_only_the_latest_clicks_are_history():
     assert history(categories, timestamps, NOW)[1] == activity_features(categories, timestamps, NOW)[1]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_visitors_activity_is_features_and_history(seed):
+    """Of lists in no order at all too, as nobody but the store says that they are in order."""
+    random = Random(seed)
+    clicks = random.randrange(300)
+    categories = random.choices(["books", "tools", "beauty"], k=clicks)
+    timestamps = [NOW + random.randint(-9 * 86_400, 9) if seed % 2 else NOW - 3_000 * (clicks - n) for n in range(clicks)]
+    features, (remembered, clicks_24h) = activity_features(categories, timestamps, NOW), history(categories, timestamps, NOW)
+    assert visitor_activity(categories, timestamps, NOW) == (*features, remembered) and features[1] == clicks_24h
+
+
 def test_lists_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="shorter"):
         activity_features(["a"], [], NOW)
@@ -57,4 +70,4 @@ def test_lists_of_different_lengths_are_refused():
 
 def test_docstring_examples_run():
     assert doctest.testmod(module).failed == 0
-    assert doctest.testmod(module).attempted == 6
+    assert doctest.testmod(module).attempted == 7

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from recsys_assets.columns import ITEM_CATEGORICAL, RANKER_CATEGORICAL, RANKER_CONTINUOUS
+from recsys_assets.columns import CANDIDATE_CONTINUOUS, ITEM_CATEGORICAL
 from recsys_assets.serving.answer import Degraded, Fate
 from recsys_assets.serving.gateway.explanation import IdsDiffer, explain
 from recsys_assets.serving.gateway.triton_client import Ranking
@@ -37,8 +37,8 @@ def trace_of_an_answer() -> np.ndarray:
         "query_embedding": np.ones((1, 64)), "candidates": [6, 4, 5, 3, 7], "candidate_similarity": [.5, .3, .3, .1, math.nan],
         "considered": [6, 4, 5, 3, 7], "considered_fate": [Fate.KEPT, Fate.KEPT, Fate.BACKFILLED, Fate.KEPT, Fate.SEEN],
         "kept": [3, 4, 5, 6], "kept_similarity": SIMILARITY, "kept_counts": [4], "scores": SCORES,
-        "ranker_cat": np.arange(4 * len(RANKER_CATEGORICAL)).reshape(4, -1), "sampled_items": [6, 3, 5],
-        "ranker_cont": np.zeros((4, len(RANKER_CONTINUOUS))), "sampled_scores": blended[[3, 0, 2]], "sampled_counts": [3]}
+        "item_cat": np.arange(4 * len(ITEM_CATEGORICAL)).reshape(4, -1), "sampled_items": [6, 3, 5],
+        "candidate_cont": np.zeros((4, len(CANDIDATE_CONTINUOUS))), "sampled_scores": blended[[3, 0, 2]], "sampled_counts": [3]}
     tensors = {}
     for spec in trace_layout().specs:
         shape = tuple(1 if size == -1 else size for size in spec.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from types import SimpleNamespace
 
+import hiredis
 import numpy as np
 import pytest
 from feast.infra.online_stores.helpers import _redis_key
@@ -67,11 +68,19 @@ def test_as_feast_reads_items(shop, features):
     assert features.read(references, "item_id", []) == []
 
 
+def arguments(command: bytes) -> list[bytes]:
+    """As a server reads them."""
+    reader = hiredis.Reader()
+    reader.feed(command)
+    return reader.gets()
+
+
 def test_keys_are_those_of_feast(shop, features):
     for entity in ("", "user-1", "ünï", "x" * 5_000, "a\0b"):
         key = EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=entity)])
-        command = features._plan(FEATURES, "user_id").command(entity)
-        assert command[1] == _redis_key("recsys", key, shop.store.config.entity_key_serialization_version)
+        name, asked, *fields = arguments(features._plan(FEATURES, "user_id").command(entity))
+        assert name == b"HMGET" and len(fields) == len(FEATURES)
+        assert asked == _redis_key("recsys", key, shop.store.config.entity_key_serialization_version)
     assert features.read(FEATURES, "user_id", ["\ud800"]) == [{}]  # no text at all: nobody's id
 
 
@@ -132,4 +141,18 @@ def test_versions_grow_only_with_rows_that_are_written(shop, features):
 
 def test_the_length_before_an_id_is_of_its_bytes(features):
     plan = features._plan(FEATURES, "user_id")
-    assert plan.command("ü")[1] == plan.head + struct.pack("<I", 2) + "ü".encode() + b"recsys"
+    assert arguments(plan.command("ü"))[1] == plan.head + struct.pack("<I", 2) + "ü".encode() + b"recsys"
+
+
+def test_few_values_are_kept_parsed_and_no_list_is(shop, features):
+    tiny_store.write_users(shop.store)
+    tiny_store.write_clicks(shop.store, "user-1", ("books", AS_OF - 60))
+    first, second = (features.read(FEATURES, "user_id", ["user-1", "user-0"]) for _ in range(2))
+    assert first == second and first[0]["recent_categories"] == ["books"]
+    assert first[0]["recent_categories"] is not second[0]["recent_categories"]  # whoever changes one changes no other
+    assert {29.0, "M", 20.0, "F"} <= set(features._parsed.values())
+    for n in range(10_000):
+        features._parse(Value(string_val=f"text-{n}").SerializeToString())
+    features._parse(Value(string_val="x" * 100).SerializeToString())
+    assert len(features._parsed) == 4_096 and max(map(len, features._parsed)) <= 64
+    assert features.read(FEATURES, "user_id", ["user-1", "user-0"]) == first

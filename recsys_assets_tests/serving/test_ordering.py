@@ -49,6 +49,16 @@ def test_highest_first_and_ties_keep_retrievals_order(weight):
     assert highest_first(np.zeros(5, np.float32), 9).tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("values", [1, 2, 40, 10_000])
+def test_the_order_is_that_of_a_stable_sort(values):
+    random = np.random.default_rng(values)
+    for length in (0, 1, 2, 3, 17, 300):
+        scores = random.integers(values, size=length) / values
+        for given in (scores, scores.astype(np.float32), np.where(random.random(length) < 0.1, np.nan, scores), -0.0 * scores):
+            for topk in (1, 10, 1_000):
+                assert highest_first(given, topk).tolist() == np.argsort(-given, kind="stable")[:topk].tolist()
+
+
 def test_blend_by_hand_and_its_order():
     scores, similarity = np.float32([0.5, 0.2, 0.4]), np.float32([0.25, 1.0, 0.75])
     # logits 0, ln(1/4) and ln(2/3); behind the nearest by .75, 0 and .25

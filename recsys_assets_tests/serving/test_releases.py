@@ -50,6 +50,10 @@ def text(content: str):
     return lambda path: path.write_text(content)
 
 
+def ranker_files(tag: str):
+    return {f"{name}__onnx": text(f"{name} {tag}") for name in ("dlrm", "dlrm_items", "dlrm_lists")}
+
+
 class Generation:
     """The artifacts of one full training, three items large."""
 
@@ -72,7 +76,7 @@ class Generation:
         self.aligned = artifact(store, "embeddings/aligned", upstream,
                                 embedding_table__npy=lambda path: np.save(path, table))
         self.query_tower = artifact(store, "retrieval/two_tower", upstream, query_tower__onnx=text(f"tower {tag}"))
-        self.ranker = artifact(store, "ranking/dlrm", upstream, dlrm__onnx=text(f"dlrm {tag}"))
+        self.ranker = artifact(store, "ranking/dlrm", upstream, **ranker_files(f"dlrm {tag}"))
         index = build_index(VECTORS, np.arange(columns.VOCABULARY_START, columns.VOCABULARY_START + len(ITEMS)))
         self.faiss_index = artifact(store, "retrieval/faiss_index", upstream, index__faiss=lambda path: save_index(index, path))
 
@@ -86,7 +90,7 @@ class Generation:
     def tuned(self, tag: str) -> dict[str, Artifact]:
         upstream = {"workflows": self.workflows, "origin": self.query_tower}
         return {"query_tower": artifact(self.store, "fine_tune/query_tower", upstream, query_tower__onnx=text(tag)),
-                "ranker": artifact(self.store, "fine_tune/dlrm", upstream, dlrm__onnx=text(tag))}
+                "ranker": artifact(self.store, "fine_tune/dlrm", upstream, **ranker_files(tag))}
 
 
 @pytest.fixture
@@ -153,7 +157,8 @@ def test_a_fine_tune_keeps_the_generation(store, settings):
     own = ("query_tower", "dlrm_ranking")
     assert open_release(store, 3).versions == {model: 3 if model in own else 1 for model in COMPONENTS}
     changed = {name for name, entry in second.manifest["files"].items() if full.manifest["files"].get(name) != entry}
-    assert changed == {*(f"models/{model}/model.onnx" for model in own), "release.json", "display.json"}
+    assert changed == {"models/query_tower/model.onnx", "models/dlrm_ranking/items.onnx", "models/dlrm_ranking/lists.onnx",
+                       "ranker.onnx", "release.json", "display.json"}
     assert set(second.manifest["files"]) == set(full.manifest["files"])
     assert read_display(open_release(store, 3)) == read_display(open_release(store, 1))
     assert newest_passed(store) == 2

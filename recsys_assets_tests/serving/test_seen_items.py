@@ -166,7 +166,7 @@ def test_a_key_of_the_wrong_type_degrades_that_visitor_only(settings, valkey):
     assert ask(stage, [3, 4, 5, 6, 7], "v") == ([3, 4, 5, 6, 7], 0)
 
 
-@pytest.mark.parametrize("index", [-1, 0, 2, 23])
+@pytest.mark.parametrize("index", [-1, 0, 2, 23, 2**31 - 1, -2**31])
 def test_an_index_outside_the_catalogue_is_refused(settings, index):
     with pytest.raises(UnknownItemIndex, match=f"candidates holds {index}; items have 3 to 22"):
         ask(stage_on(settings), [3, index])

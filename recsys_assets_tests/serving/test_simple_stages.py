@@ -12,7 +12,15 @@ from recsys_assets.serving.stage import StageFileCorrupt, StageInputInvalid
 from recsys_assets.serving.stages.catalogue import UnknownItemIndex
 from recsys_assets.serving.stages.context import ContextPreprocessor
 from recsys_assets.serving.stages.embedding_lookup import MultimodalEmbeddingLookup
-from recsys_assets.serving.stages.onnx_models import DlrmRanking, ModelOutputInvalid, QueryTower
+from recsys_assets.serving.stages.onnx_models import (
+    ITEMS,
+    LISTS,
+    DlrmRanking,
+    KnownItems,
+    ModelOutputInvalid,
+    QueryTower,
+    open_session,
+)
 from recsys_assets.serving.stages.tabular import NvtUserTransform, UnrollFeatures
 from recsys_assets.serving.transforms import Transforms, TransformsInvalid
 from recsys_assets.settings import Settings
@@ -24,9 +32,6 @@ from recsys_assets_tests.serving.stage_runs import run
 def onnx_files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("onnx")
     tiny_payload.write_onnx(folder, Settings())
-    for model in ("query_tower", "dlrm_ranking"):
-        (folder / model).mkdir()
-        (folder / f"{model}.onnx").rename(folder / model / "model.onnx")
     (folder / "query_tower" / "history.json").write_text('{"width": 14}')
     return folder
 
@@ -109,36 +114,70 @@ def test_a_tower_for_other_transforms_is_refused_at_load(onnx_files, tmp_path, g
         QueryTower.open(tmp_path, Settings(), version=1)
 
 
-def ranker_inputs(count: int) -> dict[str, np.ndarray]:
+def ranker_inputs(count: int, visitors: int = 1) -> dict[str, np.ndarray]:
     random = np.random.default_rng(1)
-    return {"ranker_cat": random.integers(0, 40, (count, 9)).astype(np.int32),
-            "ranker_cont": random.normal(size=(count, 14)).astype(np.float32),
-            "item_embeddings": random.normal(size=(count, 128)).astype(np.float32)}
+    table = random.normal(size=(40, 128)).astype(np.float32)
+    items = random.integers(0, 40, (count, 4)).astype(np.int32)
+    return {"visitor_cat": random.integers(0, 40, (visitors, 5)).astype(np.int32),
+            "visitor_cont": random.normal(size=(visitors, 8)).astype(np.float32), "item_cat": items,
+            "candidate_cont": random.normal(size=(count, 6)).astype(np.float32), "item_embeddings": table[items[:, 0]]}
 
 
 def test_each_visitors_candidates_score_as_alone_to_the_bit(onnx_files):
     stage, counts = DlrmRanking.open(onnx_files / "dlrm_ranking", Settings(), version=8), np.array([5, 0, 300, 1, 17], np.int32)
-    inputs = ranker_inputs(int(counts.sum()))
+    inputs = ranker_inputs(int(counts.sum()), len(counts))
     found, ends = run(stage, **inputs, kept_counts=counts)["scores"], np.cumsum(counts)
-    for end, count in zip(ends, counts, strict=True):
-        alone = run(stage, **{name: value[end - count:end] for name, value in inputs.items()}, kept_counts=np.array([count], np.int32))
+    for row, (end, count) in enumerate(zip(ends, counts, strict=True)):
+        own = {name: value[row:row + 1] if name.startswith("visitor") else value[end - count:end] for name, value in inputs.items()}
+        alone = run(stage, **own, kept_counts=np.array([count], np.int32))
         assert alone["scores"].tobytes() == found[end - count:end].tobytes()
 
 
-@pytest.mark.parametrize("counts", [[2, 2], [4, -1], []])
-def test_counts_that_do_not_add_up_are_refused(onnx_files, counts):
-    with pytest.raises(StageInputInvalid, match="kept_counts must add up to 3"):
-        run(DlrmRanking.open(onnx_files / "dlrm_ranking", Settings(), version=8), **ranker_inputs(3),
+@pytest.mark.parametrize(("counts", "fault"), [
+    ([2, 2], "must add up to 3"), ([4, -1], "must add up to 3"), ([3], "must have one count for each of 2 visitors")])
+def test_counts_that_do_not_add_up_are_refused(onnx_files, counts, fault):
+    with pytest.raises(StageInputInvalid, match=f"kept_counts {fault}"):
+        run(DlrmRanking.open(onnx_files / "dlrm_ranking", Settings(), version=8), **ranker_inputs(3, 2),
             kept_counts=np.array(counts, np.int32))
+
+
+@pytest.mark.parametrize("name", ["item_cat", "item_embeddings"])
+def test_candidates_without_all_their_features_are_refused(onnx_files, name):
+    inputs = ranker_inputs(3)
+    with pytest.raises(StageInputInvalid, match=f"{name} must be as many as candidate_cont, got 2 and 3"):
+        run(DlrmRanking.open(onnx_files / "dlrm_ranking", Settings(), version=8), **{**inputs, name: inputs[name][:2]},
+            kept_counts=np.array([3], np.int32))
 
 
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_dlrm_scores_every_candidate(onnx_files, count):
     inputs = ranker_inputs(count)
     found = run(DlrmRanking.open(onnx_files / "dlrm_ranking", Settings(), version=8), **inputs, kept_counts=np.array([count], np.int32))
-    product = np.concatenate([*inputs.values()], axis=1) @ tiny_payload.weights()["dlrm_ranking"][:, 0]
-    np.testing.assert_allclose(found["scores"], 1 / (1 + np.exp(-product)), atol=1e-6)
     assert found["ranker_release"].tolist() == [8]
+    np.testing.assert_allclose(found["scores"], expected_scores(inputs), atol=1e-6)
+
+
+def expected_scores(inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Of one visitor, by the ranker's weights."""
+    of_visitor = [np.repeat(inputs[name], len(inputs["item_cat"]), axis=0) for name in ("visitor_cat", "visitor_cont")]
+    row = [of_visitor[0], inputs["item_cat"], of_visitor[1], inputs["candidate_cont"], inputs["item_embeddings"]]
+    return 1 / (1 + np.exp(-np.concatenate(row, axis=1) @ tiny_payload.weights()["dlrm_ranking"][:, 0]))
+
+
+@pytest.mark.parametrize("rows", [1, 8, 64])
+def test_known_items_score_as_new_ones_to_the_bit(onnx_files, rows):
+    """Whatever was asked before: items that were seen, that changed a category, that share a row of a table that is too small."""
+    folder, counts = onnx_files / "dlrm_ranking", np.array([50], np.int32)
+    sessions = [open_session(folder / file, names) for file, names in (
+        (LISTS, DlrmRanking.arguments), (ITEMS, ("cat", "embeddings")))]
+    used, first = DlrmRanking(sessions[0], 1, KnownItems(sessions[1], rows)), ranker_inputs(50)
+    changed = {**first, "item_cat": first["item_cat"].copy()}
+    changed["item_cat"][::3, 1:] += 1
+    for inputs in (first, first, changed, first):
+        new = DlrmRanking(sessions[0], 1, KnownItems(sessions[1]))
+        found, alone = (run(stage, **inputs, kept_counts=counts)["scores"] for stage in (used, new))
+        assert found.tobytes() == alone.tobytes()
+        np.testing.assert_allclose(found, expected_scores(inputs), atol=1e-6)
 
 
 def test_scores_that_are_not_finite_are_refused(onnx_files):
@@ -148,9 +187,14 @@ def test_scores_that_are_not_finite_are_refused(onnx_files):
         DlrmRanking.open(onnx_files / "dlrm_ranking", Settings(), version=8).run({**inputs, "kept_counts": np.array([3], np.int32)})
 
 
-def test_a_model_with_other_inputs_is_refused(onnx_files):
+def test_a_model_with_other_inputs_is_refused(onnx_files, tmp_path):
+    (tmp_path / "model.onnx").write_bytes((onnx_files / "ranker.onnx").read_bytes())
     with pytest.raises(StageFileCorrupt, match=r"takes \('cat', 'cont', 'embeddings'\), not \('cat', 'cont', 'history'\)"):
-        QueryTower.open(onnx_files / "dlrm_ranking", Settings(), version=1)
+        QueryTower.open(tmp_path, Settings(), version=1)
+    (tmp_path / ITEMS).write_bytes((onnx_files / "dlrm_ranking" / ITEMS).read_bytes())
+    (tmp_path / LISTS).write_bytes((onnx_files / "ranker.onnx").read_bytes())
+    with pytest.raises(StageFileCorrupt, match=r"lists\.onnx takes \('cat', 'cont', 'embeddings'\), not"):
+        DlrmRanking.open(tmp_path, Settings(), version=1)
 
 
 # --- features of candidates
@@ -189,7 +233,7 @@ def test_several_visitors_histories_are_their_own():
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_unroll_repeats_user_and_context_and_looks_affinities_up(count):
+def test_unroll_joins_user_and_context_and_looks_affinities_up(count):
     items = np.arange(count * 4, dtype=np.int32).reshape(count, 4)
     items[:, 1] = [3, 4, 2][:count]
     numbers = np.arange(count * 2, dtype=np.float32).reshape(count, 2)
@@ -200,9 +244,9 @@ def test_unroll_repeats_user_and_context_and_looks_affinities_up(count):
                 kept_counts=np.array([count], np.int32))
     # c7 / (8 + 2), c24 / (1 + 1), log1p(c7), log1p(c24)
     affinities = np.float32([[0.6, 0.5, np.log(7), np.log(2)], [0.2, 0, np.log(3), 0], [0, 0, 0, 0]])
-    assert found["ranker_cat"].tolist() == [[1, 2, 3, 4, 9, *row] for row in items.tolist()]
-    assert found["ranker_cont"].tolist() == [[0.5, 2, 3, 4, 5, 6, 7, 8, *row, *affinity]
-                                             for row, affinity in zip(numbers.tolist(), affinities.tolist(), strict=False)]
+    assert found["visitor_cat"].tolist() == [[1, 2, 3, 4, 9]] and found["visitor_cont"].tolist() == [[0.5, 2, 3, 4, 5, 6, 7, 8]]
+    assert found["candidate_cont"].tolist() == [[*row, *affinity]
+                                                for row, affinity in zip(numbers.tolist(), affinities.tolist(), strict=False)]
 
 
 @pytest.mark.parametrize(("width", "category"), [(10, 5), (9, 1), (10, -1)])
@@ -220,5 +264,5 @@ def test_unroll_gives_each_visitor_his_own_features():
     found = run(UnrollFeatures(), user_cat=np.array([[1] * 4, [2] * 4], np.int32), user_cont=np.ones((2, 4), np.float32),
                 user_history=history, context_cat=np.array([[3], [4]], np.int32), context_cont=np.ones((2, 4), np.float32),
                 item_cat=items, item_cont=np.zeros((3, 2), np.float32), kept_counts=np.array([1, 2], np.int32))
-    assert found["ranker_cat"][:, :6].tolist() == [[1, 1, 1, 1, 3, 5], [2, 2, 2, 2, 4, 6], [2, 2, 2, 2, 4, 5]]
-    assert found["ranker_cont"][:, -4].tolist() == np.float32([0, 4 / 6, 4 / 6]).tolist()
+    assert found["visitor_cat"].tolist() == [[1, 1, 1, 1, 3], [2, 2, 2, 2, 4]]
+    assert found["candidate_cont"][:, -4].tolist() == np.float32([0, 4 / 6, 4 / 6]).tolist()

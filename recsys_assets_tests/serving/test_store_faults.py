@@ -23,7 +23,7 @@ from recsys_assets.serving.online_features import READ_ERRORS, OnlineFeatures
 from recsys_assets.serving.stages.item_lookup import FeastItemLookup
 from recsys_assets.serving.stages.seen_items import FilterSeenItems
 from recsys_assets.serving.stages.user_lookup import FeastUserLookup
-from recsys_assets.serving.stores import Breaker, StoreUnavailable, round_trip, visitor_client
+from recsys_assets.serving.stores import Breaker, Lines, StoreUnavailable, argument, command, visitor_client
 from recsys_assets.serving.transforms import Transforms
 from recsys_assets.settings import FEAST_DATABASE, POPULARITY_DATABASE, VISITOR_DATABASE
 from recsys_assets_tests.serving import stage_runs, tiny_store
@@ -208,16 +208,22 @@ def test_a_late_answer_is_no_later_calls_answer(valkey, shop):
         direct.set(f"key-{n}", n)
     with SlowProxy(valkey.port) as proxy:
         client = visitor_client(shop.settings.model_copy(update={"valkey_port": proxy.port}), VISITOR_DATABASE)
-        assert round_trip(client, [("GET", "key-0"), ("GET", "key-1")]) == [b"0", b"1"]
+        lines = Lines(client)
+
+        def values(*numbers: int) -> list[bytes]:
+            keys = [argument(b"key-%d" % number) for number in numbers]
+            return lines.send(b"".join(command(b"GET", 1) + key for key in keys), len(keys)).read()
+
+        assert values(0, 1) == [b"0", b"1"]
         proxy.delay = 0.2
         for n in range(2, 5):
             with pytest.raises(redis.TimeoutError):
-                round_trip(client, [("GET", f"key-{n}"), ("GET", f"key-{n}")])
+                values(n, n)
             with pytest.raises(redis.TimeoutError):
                 client.get(f"key-{n}")
         proxy.delay = 0.0
         for n in range(5, 50):  # while the late answers arrive
-            assert round_trip(client, [("GET", f"key-{n}"), ("GET", f"key-{n - 1}")]) == [b"%d" % n, b"%d" % (n - 1)]
+            assert values(n, n - 1) == [b"%d" % n, b"%d" % (n - 1)]
             time.sleep(0.01)
     with pytest.raises(StoreUnavailable):
-        Breaker().call(lambda: round_trip(client, [("GET", "key-0")]))
+        Breaker().call(lambda: values(0))

@@ -14,6 +14,7 @@ from recsys_assets.serving.transforms import (
     affinity,
     clock_features,
     history_counts,
+    log_count,
 )
 from recsys_assets_tests.serving.tiny_payload import transforms
 
@@ -53,6 +54,19 @@ def test_user(compiled):
     assert cat.tolist() == [[5, 4, 5, 5]] and cat.dtype == np.int32
     expected = [(35 - 40.25) / 12.5, math.log(4), 1.5 / 24, math.log(10)]
     assert cont.tolist() == np.float32([expected]).tolist() and cont.dtype == np.float32
+
+
+def test_a_visitor_among_others_is_as_alone_to_the_bit(compiled):
+    """What is computed for two columns, or for many rows, together must not depend on what lies beside."""
+    random = np.random.default_rng(8)
+    raw = np.array([[f"user-{n % 7}", "MF"[n % 2], "tools"] for n in range(201)], dtype=object)
+    counts = np.arange(201)
+    numbers = np.stack([random.normal(40, 15, 201), counts, random.random(201) * 24, counts[::-1]], axis=1).astype(np.float32)
+    cat, cont = compiled.users(raw, numbers)
+    for n in range(201):
+        own_cat, own_cont = compiled.users(raw[n:n + 1], numbers[n:n + 1])
+        assert (own_cat.tobytes(), own_cont.tobytes()) == (cat[n].tobytes(), cont[n].tobytes())
+    assert cont[:, 1].tobytes() == log_count(counts).tobytes() and cont[:, 3].tobytes() == log_count(counts[::-1]).tobytes()
 
 
 def test_masked_user_is_out_of_vocabulary_with_the_mean_age(compiled):

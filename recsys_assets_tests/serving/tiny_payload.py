@@ -14,6 +14,7 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets_tests.lib.linear_onnx import RANKER_PARTS
 
 ITEM_IDS = [f"item-{n:02d}" if n != 20 else "ítem:20" for n in range(40)]
 USERS = {f"user-{n}": {"age": 20.0 + 9 * n, "gender": "FM"[n % 2]} for n in range(6)}
@@ -23,7 +24,7 @@ TOPK = 10
 RETRIEVAL_WEIGHT = 1.5
 
 # The training environment holds onnx; the models are linear, so that their answers can be checked by numpy.
-_BUILD_ONNX = """
+_BUILD_ONNX = RANKER_PARTS + """
 import sys
 import numpy as np
 from onnx import TensorProto as T, helper as h, numpy_helper as nh, save
@@ -43,6 +44,7 @@ def build(name, inputs, output, output_shape, tail):
 
 build("query_tower", [("cat", T.INT32, 5), ("cont", T.FLOAT, 8), ("history", T.FLOAT, 14)], "embedding", ["N", 64],
       [h.make_node("LpNormalization", ["y"], ["embedding"], axis=1, p=2)])
+write_ranker_parts(*np.split(weights["dlrm_ranking"], [9, 23]), target / "items.onnx", target / "lists.onnx")
 build("dlrm_ranking", [("cat", T.INT32, 9), ("cont", T.FLOAT, 14), ("embeddings", T.FLOAT, 128)], "score", ["N"],
       [h.make_node("Sigmoid", ["y"], ["p"]), h.make_node("Reshape", ["p", "flat"], ["score"])])
 """
@@ -88,10 +90,16 @@ def embedding_table() -> np.ndarray:
 
 
 def write_onnx(folder: Path, settings: Settings) -> None:
-    """query_tower.onnx and dlrm_ranking.onnx."""
+    """``query_tower/model.onnx``, ``dlrm_ranking/items.onnx`` and ``lists.onnx``, and beside them the ranker in one: ``ranker.onnx``."""
     np.savez(folder / "weights.npz", **weights())
     subprocess.run([str(settings.training_python), "-c", _BUILD_ONNX, str(folder / "weights.npz"), str(folder)],
                    check=True, timeout=120)
+    (folder / "weights.npz").unlink()
+    for model in ("query_tower", "dlrm_ranking"):
+        (folder / model).mkdir(exist_ok=True)
+    for made, path in {"query_tower": "query_tower/model", "items": "dlrm_ranking/items", "lists": "dlrm_ranking/lists",
+                       "dlrm_ranking": "ranker"}.items():
+        (folder / f"{made}.onnx").rename(folder / f"{path}.onnx")
 
 
 def write_models(folder: Path, settings: Settings, **sampling: Any) -> None:
@@ -119,10 +127,8 @@ def write_models(folder: Path, settings: Settings, **sampling: Any) -> None:
     for model in ("faiss_retrieval", "filter_seen_items"):
         faiss.write_index(index, str(folder / "models" / model / "index.faiss"))
     np.save(folder / "models" / "multimodal_embedding_lookup" / "embedding_table.npy", embedding_table())
-    write_onnx(folder, settings)
-    for model in ("query_tower", "dlrm_ranking"):
-        (folder / f"{model}.onnx").rename(folder / "models" / model / "model.onnx")
-    (folder / "weights.npz").unlink()
+    write_onnx(folder / "models", settings)
+    (folder / "models" / "ranker.onnx").rename(folder / "ranker.onnx")
 
 
 def write_release(root: Path, settings: Settings, **sampling: Any) -> Path:

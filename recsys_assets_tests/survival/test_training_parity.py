@@ -92,7 +92,8 @@ def stages(raw: SimpleNamespace, valkey, tmp_path):
 
 
 def test_ten_thousand_rows_are_the_same_in_training_and_in_serving(trained: SimpleNamespace, stages: list) -> None:
-    rows, found = trained.rows, {"ranker_cat": [], "ranker_cont": [], "user_history": []}
+    rows = trained.rows
+    found = {name: [] for name in ("visitor_cat", "item_cat", "visitor_cont", "candidate_cont", "user_history")}
     for start in range(0, ROWS, BATCH):
         part = rows[start:start + BATCH]
         tensors = {
@@ -105,9 +106,11 @@ def test_ten_thousand_rows_are_the_same_in_training_and_in_serving(trained: Simp
         for name, values in found.items():
             values.append(tensors[name])
     served = {name: np.concatenate(values) for name, values in found.items()}
-    expected = {"ranker_cat": trained.matrix.select(RANKER_CATEGORICAL).to_numpy(), "ranker_cont": trained.matrix.select(
+    served |= {"cat": np.concatenate([served["visitor_cat"], served["item_cat"]], axis=1),
+               "cont": np.concatenate([served["visitor_cont"], served["candidate_cont"]], axis=1)}
+    expected = {"cat": trained.matrix.select(RANKER_CATEGORICAL).to_numpy(), "cont": trained.matrix.select(
         RANKER_CONTINUOUS).to_numpy()}
-    for kind, names in (("ranker_cat", RANKER_CATEGORICAL), ("ranker_cont", RANKER_CONTINUOUS)):
+    for kind, names in (("cat", RANKER_CATEGORICAL), ("cont", RANKER_CONTINUOUS)):
         assert served[kind].shape == expected[kind].shape == (ROWS, len(names)) and served[kind].dtype == expected[kind].dtype
         different = {name: int((served[kind][:, n] != expected[kind][:, n]).sum()) for n, name in enumerate(names)}
         assert different == dict.fromkeys(names, 0)

@@ -20,6 +20,7 @@ from recsys_assets_tests.training.tiny_shop import ROWS_A_DAY, TRAINING_PYTHON, 
 
 pytestmark = pytest.mark.training
 ROWS, CANDIDATES = 10_000, 300
+RANKER_FILES = {"items.onnx": "dlrm_items.onnx", "lists.onnx": "dlrm_lists.onnx"}
 
 #: The trained weights in TensorFlow, asked in the training environment.
 _TENSORFLOW = """
@@ -38,7 +39,8 @@ pair = towers.Towers.of(models.build_two_tower(schema, shape, models.contrastive
 pair.build()
 models.restore_checkpoint(query, pair.parts)
 cat, cont = given["cat"], given["cont"]
-np.savez(answers, scores=export.apply(scorer.function, {"cat": cat, "cont": cont, "embeddings": given["embeddings"]}),
+lists = {"cat": given["list_cat"], "cont": given["list_cont"], "embeddings": given["embeddings"]}
+np.savez(answers, scores=export.apply(scorer.function, lists),
          queries=export.apply(pair.query_function, {"cat": cat[:, :5], "cont": cont[:, :8], "history": given["history"]}))
 """
 
@@ -64,11 +66,36 @@ def rows(shop: Shop, workflows: StepRun, embeddings: Path) -> dict[str, np.ndarr
 def tensorflow(rows: dict[str, np.ndarray], datasets: StepRun, two_tower: StepRun, dlrm: StepRun,
                tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     folder = tmp_path_factory.mktemp("tensorflow")
-    np.savez(folder / "rows.npz", **rows)
+    # the lists' visitors in front of all their candidates: what the ranker is asked while serving
+    counts = list_counts()
+    visitor = np.repeat(first_of_lists(counts), counts)
+    lists = {"cat": np.concatenate([rows["cat"][visitor, :len(c.QUERY_CATEGORICAL)], rows["cat"][:, len(c.QUERY_CATEGORICAL):]], axis=1),
+             "cont": np.concatenate([rows["cont"][visitor, :len(c.QUERY_CONTINUOUS)], rows["cont"][:, len(c.QUERY_CONTINUOUS):]], axis=1)}
+    np.savez(folder / "rows.npz", **rows, **{f"list_{name}": values for name, values in lists.items()})
     given = [folder / "rows.npz", datasets.output, two_tower.output, dlrm.output, folder / "answers.npz"]
     subprocess.run([str(TRAINING_PYTHON), "-c", _TENSORFLOW, *map(str, given)], check=True, timeout=300, cwd=PROJECT_ROOT,
                    env={"PYTHONPATH": str(PROJECT_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"})
     return dict(np.load(folder / "answers.npz"))
+
+
+def list_counts() -> np.ndarray:
+    """Of the rows as lists of CANDIDATES, one visitor each."""
+    counts = np.full(-(-ROWS // CANDIDATES), CANDIDATES, np.int32)
+    counts[-1] = ROWS - counts[:-1].sum()
+    return counts
+
+
+def first_of_lists(counts: np.ndarray) -> np.ndarray:
+    return np.cumsum(counts) - counts
+
+
+def of_visitors(rows: dict[str, np.ndarray], at: np.ndarray) -> dict[str, np.ndarray]:
+    return {"visitor_cat": rows["cat"][at, :len(c.QUERY_CATEGORICAL)], "visitor_cont": rows["cont"][at, :len(c.QUERY_CONTINUOUS)]}
+
+
+def of_candidates(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"item_cat": rows["cat"][:, len(c.QUERY_CATEGORICAL):], "candidate_cont": rows["cont"][:, len(c.QUERY_CONTINUOUS):],
+            "item_embeddings": rows["embeddings"]}
 
 
 def stage(name: str, files: dict[str, Path | dict[str, Any]], folder: Path) -> Any:
@@ -83,13 +110,19 @@ def stage(name: str, files: dict[str, Path | dict[str, Any]], folder: Path) -> A
 
 
 def test_scores_of_the_ranking_stage(rows: dict[str, np.ndarray], tensorflow: dict[str, np.ndarray], dlrm: StepRun, tmp_path: Path) -> None:
-    ranking = stage("dlrm_ranking", {"model.onnx": dlrm.output / "dlrm.onnx"}, tmp_path / "ranker")
-    counts = np.full(-(-ROWS // CANDIDATES), CANDIDATES, np.int32)
-    counts[-1] = ROWS - counts[:-1].sum()
-    found = ranking.run({"ranker_cat": rows["cat"], "ranker_cont": rows["cont"], "item_embeddings": rows["embeddings"],
-                         "kept_counts": counts})["scores"]
+    ranking = stage("dlrm_ranking", {name: dlrm.output / source for name, source in RANKER_FILES.items()}, tmp_path / "ranker")
+    counts = list_counts()
+    found = ranking.run({**of_visitors(rows, first_of_lists(counts)), **of_candidates(rows), "kept_counts": counts})["scores"]
     assert found.shape == tensorflow["scores"].shape == (ROWS,) and np.ptp(found) > 0.3
     assert np.abs(found.astype(np.float64) - tensorflow["scores"]).max() <= 1e-6
+    # the same to the bit whichever items are known: all, and a few that came alone or together
+    other = stage("dlrm_ranking", {name: dlrm.output / source for name, source in RANKER_FILES.items()}, tmp_path / "other")
+    for begin, count in ((0, 1), (1, 7), (100, 40)):
+        some = {name: values[begin:begin + count] for name, values in of_candidates(rows).items()}
+        other.run({**of_visitors(rows, np.array([begin])), **some, "kept_counts": np.array([count], np.int32)})
+    for used in (ranking, other):
+        again = used.run({**of_visitors(rows, first_of_lists(counts)), **of_candidates(rows), "kept_counts": counts})["scores"]
+        assert again.tobytes() == found.tobytes()
 
 
 def test_queries_of_the_query_tower_stage(rows: dict[str, np.ndarray], tensorflow: dict[str, np.ndarray], two_tower: StepRun,

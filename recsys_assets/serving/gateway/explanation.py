@@ -11,6 +11,7 @@ import numpy as np
 
 from recsys_assets.columns import (
     AGE,
+    CANDIDATE_CONTINUOUS,
     CLICKS_7D,
     CLICKS_24H,
     CONTEXT_CATEGORICAL,
@@ -19,8 +20,6 @@ from recsys_assets.columns import (
     GENDER,
     HOURS_SINCE_CLICK,
     ITEM_CATEGORICAL,
-    RANKER_CATEGORICAL,
-    RANKER_CONTINUOUS,
     TIMESTAMP,
     TOP_CATEGORY,
     USER_CATEGORICAL,
@@ -46,8 +45,8 @@ from recsys_assets.serving.gateway.triton_client import Ranking
 from recsys_assets.serving.stage import Tensors
 
 USER_RAW, USER_NUMBERS = (USER_ID, GENDER, TOP_CATEGORY), (AGE, CLICKS_24H, HOURS_SINCE_CLICK, CLICKS_7D)
-#: The features in which candidates of one visitor differ.
-OF_VISITOR = frozenset((*USER_CATEGORICAL, *CONTEXT_CATEGORICAL, *USER_CONTINUOUS, *CONTEXT_CONTINUOUS))
+#: The features in which candidates of one visitor differ; the item's own index comes first.
+OF_CANDIDATES = (*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS)[1:]
 LEAST = 1e-7  # keeps the logit of a saturated score finite, as in the ordering
 
 
@@ -111,19 +110,17 @@ def _visitor(trace: Tensors) -> VisitorFeatures:
 def _ranking(trace: Tensors, ids: _Ids, listed: Sequence[str], fates: dict[str, Fate]) -> list[Scored]:
     kept, scores = ids.of(trace["kept"]), trace["scores"]
     positions = {item_id: place for place, item_id in enumerate(listed, 1)}
-    names = (*RANKER_CATEGORICAL, *RANKER_CONTINUOUS)
-    shown = [place for place, name in enumerate(names) if name not in OF_VISITOR and name != ITEM_CATEGORICAL[0]]
-    features = np.concatenate([trace["ranker_cat"].astype(np.float64), trace["ranker_cont"]], axis=1)
+    features = np.concatenate([trace["item_cat"][:, 1:].astype(np.float64), trace["candidate_cont"]], axis=1)
     passed_over = _passed_over(trace, np.array([item_id in positions for item_id in kept], bool))
     found = []
     for row in np.argsort(-scores, kind="stable").tolist():
         item_id = kept[row]
         position = positions.get(item_id)
-        values = _numbers(features[row])
         found.append(Scored(
             item_id=item_id, why_kept=fates.get(item_id, Fate.KEPT).name.lower(), score=_numbers(scores[row:row + 1])[0],
-            similarity=_numbers(trace["kept_similarity"][row:row + 1])[0], features={names[place]: values[place] for place in shown},
-            position=position, why_not=None if position else DIVERSITY if passed_over[row] else RANKED_BELOW))
+            similarity=_numbers(trace["kept_similarity"][row:row + 1])[0],
+            features=dict(zip(OF_CANDIDATES, _numbers(features[row]), strict=True)), position=position,
+            why_not=None if position else DIVERSITY if passed_over[row] else RANKED_BELOW))
     return found
 
 

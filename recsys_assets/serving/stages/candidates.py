@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recsys_assets.columns import EMBEDDING_DIM, RANKER_CATEGORICAL, RANKER_CONTINUOUS
+from recsys_assets.columns import CANDIDATE_CONTINUOUS, EMBEDDING_DIM, QUERY_CATEGORICAL, QUERY_CONTINUOUS
 from recsys_assets.serving.stage import StageInputInvalid, TensorSpec
 
 KEPT, KEPT_COUNTS = TensorSpec("kept", "INT32", (-1,)), TensorSpec("kept_counts", "INT32", (-1,))
 KEPT_SIMILARITY = TensorSpec("kept_similarity", "FP32", (-1,))
-RANKER_CAT = TensorSpec("ranker_cat", "INT32", (-1, len(RANKER_CATEGORICAL)))
-RANKER_CONT = TensorSpec("ranker_cont", "FP32", (-1, len(RANKER_CONTINUOUS)))
+#: The ranker's columns: a visitor's and his context's once a visitor, [B, …], and the rest once a candidate.
+VISITOR_CAT = TensorSpec("visitor_cat", "INT32", (-1, len(QUERY_CATEGORICAL)))
+VISITOR_CONT = TensorSpec("visitor_cont", "FP32", (-1, len(QUERY_CONTINUOUS)))
+CANDIDATE_CONT = TensorSpec("candidate_cont", "FP32", (-1, len(CANDIDATE_CONTINUOUS)))
 ITEM_EMBEDDINGS = TensorSpec("item_embeddings", "FP32", (-1, 2 * EMBEDDING_DIM))  # text, then image
 
 
@@ -32,5 +34,6 @@ def require_counts(name: str, counts: np.ndarray, total: int, visitors: int | No
     """Raise StageInputInvalid unless the counts are not negative and add up, and there is one for each visitor."""
     if visitors is not None and len(counts) != visitors:
         raise StageInputInvalid(f"{name} must have one count for each of {visitors} visitors, got {len(counts)}")
-    if counts.min(initial=0) < 0 or counts.sum() != total:
-        raise StageInputInvalid(f"{name} must add up to {total}, got {counts.tolist()[:10]}")
+    values = counts.tolist()  # of few visitors, so that Python's own sum is the fastest
+    if sum(values) != total or min(values, default=0) < 0:
+        raise StageInputInvalid(f"{name} must add up to {total}, got {values[:10]}")

@@ -33,9 +33,16 @@ def _read_item_ids(path: Path) -> _ItemIds:
     return _ItemIds(item_ids)
 
 
-def check_indices(name: str, indices: np.ndarray, items: int) -> None:
-    """Raise UnknownItemIndex naming the tensor unless every index belongs to a catalogue of that many items."""
-    if len(indices) and (indices.min() < VOCABULARY_START or indices.max() >= VOCABULARY_START + items):
+def rows_of(name: str, indices: np.ndarray, items: int) -> np.ndarray:
+    """The catalogue's rows, int32 [N], of indices int32 [N].
+
+    Raises:
+        UnknownItemIndex: naming the tensor, where an index belongs to no item of a catalogue of that many.
+    """
+    rows = indices - VOCABULARY_START
+    # as unsigned numbers those below 0 are the largest: one look finds what lies outside on either side
+    if len(rows) and np.maximum.reduce(rows.view(np.uint32)) >= items:
         outside = (indices < VOCABULARY_START) | (indices >= VOCABULARY_START + items)
         raise UnknownItemIndex(f"{name} holds {int(indices[outside][0])}; items have {VOCABULARY_START} to "
                                f"{VOCABULARY_START + items - 1}")
+    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,11 @@ ABSENT = -1
 VISITOR_ID = TensorSpec("visitor_id", "STRING", (-1,))
 CONTEXT_DEVICE, CONTEXT_TIMESTAMP = TensorSpec("context_device", "STRING", (-1,)), TensorSpec("context_timestamp", "INT64", (-1,))
 CONTEXT_TOP_K, CONTEXT_SEED = TensorSpec("context_top_k", "INT32", (-1,)), TensorSpec("context_seed", "INT64", (-1,))
+
+
+def known_visitors(visitors: Sequence[str]) -> list[str]:
+    """Those that a store can know something of, each once: anonymous ones share nothing."""
+    return [visitor for visitor in dict.fromkeys(visitors) if visitor != MISSING]
 
 
 class ContextPreprocessor(Stage):
@@ -43,21 +48,23 @@ class ContextPreprocessor(Stage):
                 raise StageInputInvalid(f"{name} must be absent or as many as user_id, got {len(inputs[name])} for {visitors}")
         device = np.full(visitors, MISSING, np.object_)
         if "device_type" in inputs:
-            device[:] = [given or MISSING for given in inputs["device_type"]]
+            device[:] = [given or MISSING for given in inputs["device_type"].tolist()]
         timestamp = self._numbers(inputs, "timestamp", 0, "unix seconds (≥ 0) or -1 for now")
+        if ABSENT in timestamp:
+            now = int(self._clock())
+            timestamp = [now if given == ABSENT else given for given in timestamp]
         top_k = self._numbers(inputs, "top_k", 1, "a number of items (≥ 1) or -1 for all")
         seed = self._numbers(inputs, "seed", 0, "≥ 0, or -1 for a random one")
-        timestamp[timestamp == ABSENT] = int(self._clock())
-        return {"visitor_id": inputs["user_id"], "context_device": device, "context_timestamp": timestamp,
-                "context_top_k": top_k.astype(np.int32), "context_seed": seed}
+        return {"visitor_id": inputs["user_id"], "context_device": device, "context_timestamp": np.array(timestamp, np.int64),
+                "context_top_k": np.array(top_k, np.int32), "context_seed": np.array(seed, np.int64)}
 
     @staticmethod
-    def _numbers(inputs: Tensors, name: str, least: int, form: str) -> np.ndarray:
-        """int64 [B], ABSENT where nothing is given."""
+    def _numbers(inputs: Tensors, name: str, least: int, form: str) -> list[int]:
+        """[B], ABSENT where nothing is given."""
         if name not in inputs:
-            return np.full(len(inputs["user_id"]), ABSENT, np.int64)
-        values = inputs[name].astype(np.int64)
-        wrong = (values < least) & (values != ABSENT)
-        if wrong.any():
-            raise StageInputInvalid(f"{name} must be {form}, got {int(values[wrong][0])}")
+            return [ABSENT] * len(inputs["user_id"])
+        values = inputs[name].tolist()
+        for value in values:
+            if value < least and value != ABSENT:
+                raise StageInputInvalid(f"{name} must be {form}, got {value}")
         return values

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.serving.answer import ANSWER
 from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors, TensorSpec
 from recsys_assets.serving.stages.candidates import require_counts
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, check_indices, read_item_ids
+from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids, rows_of
 from recsys_assets.serving.stages.ordering import SAMPLED
 from recsys_assets.settings import Settings
 
@@ -38,10 +37,10 @@ class ItemIdDecoder(Stage):
         if len(inputs["sampled_scores"]) != len(items):
             raise StageInputInvalid(f"sampled_scores must be as many as sampled_items, got {len(inputs['sampled_scores'])} and "
                                     f"{len(items)}")
-        check_indices("sampled_items", items, len(self._item_ids))
+        rows = rows_of("sampled_items", items, len(self._item_ids))
         info = np.empty((len(counts), 4), np.int64)
         info[:, 0] = counts
         info[:, 1], info[:, 2] = inputs["query_release"], inputs["ranker_release"]
         info[:, 3] = inputs["user_degraded"] | inputs["filter_degraded"]
-        return {"ordered_ids": self._item_ids[items - VOCABULARY_START], "ordered_scores": inputs["sampled_scores"],
+        return {"ordered_ids": self._item_ids.take(rows), "ordered_scores": inputs["sampled_scores"],
                 "answer_info": info}

@@ -9,7 +9,7 @@ import numpy as np
 from recsys_assets.columns import EMBEDDING_DIM, VOCABULARY_START
 from recsys_assets.serving.stage import Stage, Tensors, read_matrix
 from recsys_assets.serving.stages.candidates import ITEM_EMBEDDINGS, KEPT
-from recsys_assets.serving.stages.catalogue import check_indices
+from recsys_assets.serving.stages.catalogue import rows_of
 from recsys_assets.settings import Settings
 
 TABLE = "embedding_table.npy"
@@ -25,12 +25,11 @@ class MultimodalEmbeddingLookup(Stage):
 
     def __init__(self, table: np.ndarray):
         # a plain view of the mapped file: indexing np.memmap itself makes a memmap again, at three times the cost
-        self._table = table.view(np.ndarray)
+        self._of_items = table.view(np.ndarray)[VOCABULARY_START:]
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> MultimodalEmbeddingLookup:
         return cls(read_matrix(directory / TABLE, 2 * EMBEDDING_DIM))
 
     def run(self, inputs: Tensors) -> Tensors:
-        check_indices("kept", inputs["kept"], len(self._table) - VOCABULARY_START)
-        return {"item_embeddings": self._table[inputs["kept"]]}
+        return {"item_embeddings": self._of_items.take(rows_of("kept", inputs["kept"], len(self._of_items)), axis=0)}

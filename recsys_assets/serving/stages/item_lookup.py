@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.serving.item_table import FIELDS, ItemTable
 from recsys_assets.serving.online_features import OnlineFeatures
 from recsys_assets.serving.poller import TIMEOUT_MS
 from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, read_json, shared
 from recsys_assets.serving.stages.candidates import KEPT
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, check_indices, read_item_ids
+from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids, rows_of
 from recsys_assets.serving.stages.tabular import ITEM_CODES, ITEM_NUMBERS, TRANSFORMS
 from recsys_assets.serving.transforms import Transforms
 from recsys_assets.settings import Settings
@@ -48,10 +47,9 @@ class FeastItemLookup(Stage):
         return cls(table)
 
     def run(self, inputs: Tensors) -> Tensors:
-        kept, table = inputs["kept"], self.table.current
-        check_indices("kept", kept, len(table.numbers))
-        rows = kept - VOCABULARY_START
-        return {"item_codes": table.codes[rows], "item_numbers": table.numbers[rows],
+        table = self.table.current
+        rows = rows_of("kept", inputs["kept"], len(table.numbers))
+        return {"item_codes": table.codes.take(rows, axis=0), "item_numbers": table.numbers.take(rows, axis=0),
                 "item_table_version": np.array([table.version], np.int64)}
 
     def gauges(self) -> dict[str, tuple[str, float]]:

@@ -19,15 +19,16 @@ from recsys_assets.serving.stage import (
     read_json,
 )
 from recsys_assets.serving.stages.candidates import (
+    CANDIDATE_CONT,
     ITEM_EMBEDDINGS,
     KEPT_COUNTS,
-    RANKER_CAT,
-    RANKER_CONT,
+    VISITOR_CAT,
+    VISITOR_CONT,
     parts,
     require_counts,
 )
 from recsys_assets.serving.stages.retrieval import QUERY_EMBEDDING
-from recsys_assets.serving.stages.tabular import CONTEXT_CAT, CONTEXT_CONT, USER_CAT, USER_CONT, USER_HISTORY
+from recsys_assets.serving.stages.tabular import CONTEXT_CAT, CONTEXT_CONT, ITEM_CAT, USER_CAT, USER_CONT, USER_HISTORY
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 MODEL = "model.onnx"
 HISTORY = "history.json"
+#: The ranker in two parts (``training.factored``).
+ITEMS, LISTS = "items.onnx", "lists.onnx"
+#: Items whose part is remembered, 2 KiB each.
+KNOWN_ITEMS = 1 << 16
 SCORES = TensorSpec("scores", "FP32", (-1,))
 
 
@@ -120,25 +125,76 @@ class QueryTower(_OnnxStage):
                                     f"nvt_user_transform and {self.name} must be of one generation")
         cat = np.concatenate([inputs["user_cat"], inputs["context_cat"]], axis=1)
         cont = np.concatenate([inputs["user_cont"], inputs["context_cont"]], axis=1)
-        rows = [self._predict("embedding", (1, EMBEDDING_DIM), cat=cat[row], cont=cont[row], history=history[row])
-                for row in (slice(n, n + 1) for n in range(len(cat)))]
-        return {"query_embedding": rows[0] if len(rows) == 1 else np.concatenate(rows), "query_release": self._release}
+        if len(cat) == 1:
+            found = self._predict("embedding", (1, EMBEDDING_DIM), cat=cat, cont=cont, history=history)
+        else:  # one at a time: of several rows onnxruntime may add in another order
+            found = np.concatenate([self._predict("embedding", (1, EMBEDDING_DIM), cat=cat[row], cont=cont[row], history=history[row])
+                                    for row in (slice(n, n + 1) for n in range(len(cat)))])
+        return {"query_embedding": found, "query_release": self._release}
+
+
+class KnownItems:
+    """What the ranker makes of items alone, kept from request to request: most candidates were somebody's before.
+
+    A table of fixed size, item i in row i modulo its length, a power of two: memory is used as items come, and never more. An
+    item counts as known by all its categorical values, of which an update of the online store may change some; its embeddings
+    are the release's.
+
+    Args:
+        session: cat [N, 4], embeddings [N, 128] → known [N, H], vectors [N, F, D]; each row whatever rows are beside it.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, rows: int = KNOWN_ITEMS):
+        self._session, self._rows = session, rows
+        shapes = {tensor.name: tensor.shape[1:] for tensor in session.get_outputs()}
+        self._cat = np.full((rows, ITEM_CAT.shape[1]), -1, np.int32)
+        self._known, self._vectors = (np.zeros((rows, *shapes[name]), np.float32) for name in ("known", "vectors"))
+        # what is answered, in memory that is there already: to ask for 600 KiB anew each time costs as much as to fill them
+        self._answer = [np.empty((0, *table.shape[1:]), table.dtype) for table in (self._cat, self._known, self._vectors)]
+
+    def of(self, cat: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """known [N, H] and vectors [N, F, D] of N items; they are overwritten by the next call."""
+        rows, count = cat[:, 0] & (self._rows - 1), len(cat)
+        if count > len(self._answer[0]):
+            self._answer = [np.empty((count, *old.shape[1:]), old.dtype) for old in self._answer]
+        stored, known, vectors = (table.take(rows, axis=0, out=answer[:count], mode="clip")  # checked, it would be buffered
+                                  for table, answer in zip((self._cat, self._known, self._vectors), self._answer, strict=True))
+        if not np.array_equal(stored, cat):  # nearly always equal, and that is told three times faster
+            new = (stored != cat).any(axis=1)
+            known[new], vectors[new] = made = self._session.run(["known", "vectors"], {"cat": cat[new], "embeddings": embeddings[new]})
+            rows = rows[new]
+            self._cat[rows], self._known[rows], self._vectors[rows] = cat[new], *made
+        return known, vectors
 
 
 class DlrmRanking(_OnnxStage):
     """Each visitor's candidates → their click probabilities."""
 
     name = "dlrm_ranking"
-    inputs = (RANKER_CAT, RANKER_CONT, ITEM_EMBEDDINGS, KEPT_COUNTS)
+    inputs = (VISITOR_CAT, VISITOR_CONT, ITEM_CAT, CANDIDATE_CONT, ITEM_EMBEDDINGS, KEPT_COUNTS)
     outputs = (SCORES, TensorSpec("ranker_release", "INT64", (1,)))
-    arguments = ("cat", "cont", "embeddings")
+    files = (ITEMS, LISTS)
+    arguments = ("cat", "cont", "numbers", "known", "vectors")
+
+    def __init__(self, session: onnxruntime.InferenceSession, version: int, items: KnownItems):
+        super().__init__(session, version)
+        self._items = items
+
+    @classmethod
+    def open(cls, directory: Path, settings: Settings, version: int) -> DlrmRanking:
+        return cls(open_session(directory / LISTS, cls.arguments), version,
+                   KnownItems(open_session(directory / ITEMS, ("cat", "embeddings"))))
 
     def run(self, inputs: Tensors) -> Tensors:
-        cat, cont, embeddings = inputs["ranker_cat"], inputs["ranker_cont"], inputs["item_embeddings"]
-        require_counts("kept_counts", inputs["kept_counts"], len(cat))
-        scores = np.empty(len(cat), np.float32)
-        for part in parts(inputs["kept_counts"]):
+        cat, cont, numbers, counts = (inputs[spec.name] for spec in (VISITOR_CAT, VISITOR_CONT, CANDIDATE_CONT, KEPT_COUNTS))
+        require_counts("kept_counts", counts, len(numbers), len(cat))
+        for name in ("item_cat", "item_embeddings"):
+            if len(inputs[name]) != len(numbers):
+                raise StageInputInvalid(f"{name} must be as many as candidate_cont, got {len(inputs[name])} and {len(numbers)}")
+        scores = np.empty(len(numbers), np.float32)
+        for row, part in enumerate(parts(counts)):
             if part.stop > part.start:
-                scores[part] = self._predict("score", (part.stop - part.start,), cat=cat[part], cont=cont[part],
-                                             embeddings=embeddings[part])
+                known, vectors = self._items.of(inputs["item_cat"][part], inputs["item_embeddings"][part])
+                scores[part] = self._predict("score", (part.stop - part.start,), cat=cat[row:row + 1], cont=cont[row:row + 1],
+                                             numbers=numbers[part], known=known, vectors=vectors)
         return {"scores": scores, "ranker_release": self._release}

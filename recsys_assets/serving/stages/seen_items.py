@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import redis
@@ -17,10 +18,17 @@ from recsys_assets.serving import bloom
 from recsys_assets.serving.answer import Degraded, Fate
 from recsys_assets.serving.availability import HIDDEN, Unavailable
 from recsys_assets.serving.poller import Pause, Poller
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, TensorSpec, read_json
+from recsys_assets.serving.stage import (
+    StageFileCorrupt,
+    StageInputInvalid,
+    Tensors,
+    TensorSpec,
+    TwoPartStage,
+    read_json,
+)
 from recsys_assets.serving.stages.candidates import KEPT, KEPT_COUNTS, KEPT_SIMILARITY, parts, require_counts
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, check_indices, read_item_ids
-from recsys_assets.serving.stages.context import VISITOR_ID
+from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids, rows_of
+from recsys_assets.serving.stages.context import VISITOR_ID, known_visitors
 from recsys_assets.serving.stages.retrieval import (
     CANDIDATE_COUNTS,
     CANDIDATE_SIMILARITY,
@@ -29,7 +37,16 @@ from recsys_assets.serving.stages.retrieval import (
     QUERY_EMBEDDING,
     Searcher,
 )
-from recsys_assets.serving.stores import Breaker, StoreUnavailable, round_trip, visitor_client
+from recsys_assets.serving.stores import (
+    Asked,
+    Breaker,
+    Lines,
+    Replies,
+    StoreUnavailable,
+    argument,
+    command,
+    visitor_client,
+)
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 
 LOG = logging.getLogger(__name__)
@@ -39,12 +56,14 @@ POPULARITY = "popularity.json"
 #: at the filter's rated load. Beyond, a filter that takes everything for seen would search a catalogue of millions.
 MOST_FETCHED, MOST_POPULAR = 32_768, 65_536
 _FIRST_POPULAR = 256  # of popular items that are looked at together; twice as many the next time
-_KEPT = int(Fate.KEPT)  # numpy compares a plain number faster
+_KEPT, _SEEN, _SURPLUS = int(Fate.KEPT), int(Fate.SEEN), int(Fate.SURPLUS)  # numpy takes a plain number faster
 
-Bitmaps = Sequence[bytes | None]
+_GET = command(b"GET", 1)
+
+Bitmaps = Sequence[bytes]
 
 
-class FilterSeenItems(Stage):
+class FilterSeenItems(TwoPartStage):
     """Candidates minus the visitor's Bloom filters of the last days and minus what is out of stock or hidden.
 
     While fewer than RETRIEVAL_TOPK are left and the index has more, it is searched again for twice as many: the same as
@@ -71,11 +90,13 @@ class FilterSeenItems(Stage):
                TensorSpec("considered_fate", "INT32", (-1,)), TensorSpec("considered_counts", "INT32", (-1,)),
                TensorSpec("filter_degraded", "INT32", (-1,)))
     files = (ITEM_IDS, POPULARITY, INDEX)
+    begins_with = (VISITOR_ID,)
 
     def __init__(self, client: redis.Redis, unavailable: Unavailable, searcher: Callable[[], Searcher], item_ids: Sequence[str],
                  popular: np.ndarray, *, most: int, least: int, seen_days: int, clock: Callable[[], float] = time.time,
                  breaker: Breaker | None = None):
         self._client, self._unavailable, self._open_searcher = client, unavailable, searcher
+        self._lines = Lines(client)
         self._breaker, self._clock = breaker or Breaker(), clock
         self._most, self._least, self._seen_days = most, min(least, most), seen_days
         self._items, self._item_ids = len(item_ids), item_ids
@@ -118,10 +139,18 @@ class FilterSeenItems(Stage):
         self._unavailable.close()
         self._client.close()
 
-    def run(self, inputs: Tensors) -> Tensors:
+    def begin(self, inputs: Tensors) -> Asked:
+        visitors = known_visitors(inputs["visitor_id"].tolist())
+        return Asked(visitors, self._ask(visitors) if visitors else None)
+
+    def finish(self, inputs: Tensors, begun: Asked) -> Tensors:
         visitors, queries = inputs["visitor_id"].tolist(), inputs["query_embedding"]
+        if begun.visitors != known_visitors(visitors):
+            begun.drop()
+            return self.run(inputs)
+        seen = self._read(begun)
         candidates, similarity, counts = (inputs[spec.name] for spec in (CANDIDATES, CANDIDATE_SIMILARITY, CANDIDATE_COUNTS))
-        check_indices("candidates", candidates, self._items)
+        rows_of("candidates", candidates, self._items)
         if len(similarity) != len(candidates):
             raise StageInputInvalid(f"candidate_similarity must be as many as candidates, got {len(similarity)} and "
                                     f"{len(candidates)}")
@@ -130,9 +159,9 @@ class FilterSeenItems(Stage):
             raise StageInputInvalid(f"query_embedding must be one for each of {len(visitors)} visitors, got {len(queries)}")
         unknown = 0 if self._unavailable.known else int(Degraded.AVAILABILITY)
         barred = self._barred  # one state for all of them
-        seen = self._read(visitors)
         lists, degraded = [], []
-        for query, part, bitmaps in zip(queries, parts(counts), seen, strict=True):
+        for visitor, query, part in zip(visitors, queries, parts(counts), strict=True):
+            bitmaps = seen.get(visitor)
             lists.append(self._filter(query, candidates[part], similarity[part], bitmaps or (), barred))
             degraded.append(unknown | (int(Degraded.SEEN_FILTER) if bitmaps is None else 0))
         kept, near, considered, fates = lists[0] if len(lists) == 1 else map(np.concatenate, zip(*lists, strict=True))
@@ -145,7 +174,7 @@ class FilterSeenItems(Stage):
                 barred: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """One visitor's kept items, their similarities, all items looked at, and their fates."""
         fates = self._fates(candidates, bitmaps, barred)
-        kept = np.flatnonzero(fates == _KEPT)
+        kept = (fates == _KEPT).nonzero()[0]
         while len(kept) < self._most:
             more, nearer = self._fetch(query, len(candidates))
             if len(more) <= len(candidates):
@@ -153,10 +182,10 @@ class FilterSeenItems(Stage):
             known = len(candidates) if np.array_equal(more[:len(candidates)], candidates) else 0  # an approximate index may differ
             fates = np.concatenate([fates[:known], self._fates(more[known:], bitmaps, barred)])
             candidates, similarity, kept = more, nearer, np.flatnonzero(fates == _KEPT)
-        fates[kept[self._most:]] = Fate.SURPLUS
+        fates[kept[self._most:]] = _SURPLUS
         kept = kept[: self._most]
         if len(kept) >= self._least and len(kept):
-            return candidates[kept], similarity[kept], candidates, fates
+            return candidates.take(kept), similarity.take(kept), candidates, fates
         filled, fate = self._backfill(self._least - len(kept), candidates, bitmaps, barred), Fate.BACKFILLED
         if not len(kept) and not len(filled):
             kept, fate = np.flatnonzero(fates == Fate.SEEN)[: self._most], Fate.SHOWN_AGAIN
@@ -170,9 +199,9 @@ class FilterSeenItems(Stage):
     def _fates(self, items: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray) -> np.ndarray:
         """int32 [N]: kept, unless it must not be shown or was seen."""
         rows = items - VOCABULARY_START
-        fates = barred[rows]
+        fates = barred.take(rows)
         if bitmaps:
-            fates[bloom.contains(bitmaps, self._prints[rows]) & (fates == _KEPT)] = Fate.SEEN
+            fates[bloom.contains(bitmaps, self._prints.take(rows, axis=0)) & (fates == _KEPT)] = _SEEN
         return fates
 
     def _fetch(self, query: np.ndarray, fetched: int) -> tuple[np.ndarray, np.ndarray]:
@@ -183,7 +212,7 @@ class FilterSeenItems(Stage):
         if count <= fetched:
             return np.empty(0, np.int32), np.empty(0, np.float32)
         items, similarity = self._searcher.search(query, count)
-        check_indices(INDEX, items, self._items)
+        rows_of(INDEX, items, self._items)
         return items, similarity
 
     def _backfill(self, count: int, candidates: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray) -> np.ndarray:
@@ -204,28 +233,35 @@ class FilterSeenItems(Stage):
             yield self._popular[start:start + size]
             start, size = start + size, 2 * size
 
-    def _read(self, visitors: Sequence[str]) -> list[Bitmaps | None]:
-        """The bitmaps of each visitor's last days, all in one round trip; None where they could not be read."""
-        # anonymous visitors share nothing, least of all what they have seen
-        known = [visitor for visitor in dict.fromkeys(visitors) if visitor != MISSING]
+    def _ask(self, visitors: Sequence[str]) -> Replies | None:
+        """Ask for the bitmaps of each visitor's last days, all in one; None where the store cannot be asked."""
+        days = bloom.last_days(self._clock(), self._seen_days)
+        keys = [argument(key.encode()) for visitor in visitors for key in bloom.seen_keys(visitor, days)]
+        try:
+            return self._breaker.begin(lambda: self._lines.send(_GET + _GET.join(keys), len(keys)))
+        except StoreUnavailable as error:
+            LOG.debug("seen items: %s", error)
+            return None
+
+    def _read(self, asked: Asked) -> dict[str, Bitmaps | None]:
+        """The bitmaps of each visitor's days; None, or no visitor, where they could not be read."""
         found: dict[str, Bitmaps | None] = {MISSING: ()}
-        if known:
-            days = bloom.last_days(self._clock(), self._seen_days)
+        if asked.replies is not None:
+            replies = asked.replies
             try:
-                found |= self._breaker.call(lambda: self._bitmaps(known, days))
+                found |= self._breaker.finish(lambda: self._bitmaps(asked.visitors, replies.read()))
             except StoreUnavailable as error:
                 LOG.debug("seen items: %s", error)
-        return [found.get(visitor) for visitor in visitors]
+        return found
 
-    def _bitmaps(self, visitors: Sequence[str], days: Sequence[str]) -> dict[str, Bitmaps | None]:
-        replies = round_trip(self._client, [("GET", key) for visitor in visitors for key in bloom.seen_keys(visitor, days)])
+    def _bitmaps(self, visitors: Sequence[str], replies: Sequence[Any]) -> dict[str, Bitmaps | None]:
         found: dict[str, Bitmaps | None] = {}
         failure = None
         for place, visitor in enumerate(visitors):
-            own = replies[place * len(days):(place + 1) * len(days)]
+            own = replies[place * self._seen_days:(place + 1) * self._seen_days]
             refused = next((reply for reply in own if isinstance(reply, redis.ResponseError)), None)
             failure = failure or refused
-            found[visitor] = own if refused is None else None
+            found[visitor] = [bitmap for bitmap in own if bitmap] if refused is None else None
         if failure is not None and not any(bitmaps is not None for bitmaps in found.values()):
             raise failure
         return found

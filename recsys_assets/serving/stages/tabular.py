@@ -8,19 +8,26 @@ import numpy as np
 
 from recsys_assets.columns import (
     AFFINITY_CONTINUOUS,
+    CANDIDATE_CONTINUOUS,
     CATEGORY_L1,
     CONTEXT_CATEGORICAL,
     CONTEXT_CONTINUOUS,
     ITEM_CATEGORICAL,
     ITEM_CONTINUOUS,
     ITEM_POPULARITY,
-    RANKER_CATEGORICAL,
-    RANKER_CONTINUOUS,
     USER_CATEGORICAL,
     USER_CONTINUOUS,
 )
 from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors, TensorSpec, shared
-from recsys_assets.serving.stages.candidates import KEPT, KEPT_COUNTS, RANKER_CAT, RANKER_CONT, parts, require_counts
+from recsys_assets.serving.stages.candidates import (
+    CANDIDATE_CONT,
+    KEPT,
+    KEPT_COUNTS,
+    VISITOR_CAT,
+    VISITOR_CONT,
+    parts,
+    require_counts,
+)
 from recsys_assets.serving.stages.context import CONTEXT_DEVICE, CONTEXT_TIMESTAMP
 from recsys_assets.serving.transforms import Transforms, affinity
 from recsys_assets.settings import Settings
@@ -92,14 +99,12 @@ class NvtItemTransform(_TransformStage):
 
 
 class UnrollFeatures(Stage):
-    """Repeats visitor and context features to each visitor's candidates, in the order of RANKER_CATEGORICAL and _CONTINUOUS.
-
-    Last come the visitor's affinities to each candidate's category.
-    """
+    """The ranker's inputs: visitor and context side by side, and each candidate's numbers, to which the visitor's affinities to its
+    category come. What is the same for all of a visitor's candidates is not repeated: the ranker takes it once."""
 
     name = "unroll_features"
     inputs = (USER_CAT, USER_CONT, USER_HISTORY, CONTEXT_CAT, CONTEXT_CONT, ITEM_CAT, ITEM_CONT, KEPT_COUNTS)
-    outputs = (RANKER_CAT, RANKER_CONT)
+    outputs = (VISITOR_CAT, VISITOR_CONT, CANDIDATE_CONT)
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> UnrollFeatures:
@@ -108,18 +113,12 @@ class UnrollFeatures(Stage):
     def run(self, inputs: Tensors) -> Tensors:
         counts, categories, history = inputs["kept_counts"], inputs["item_cat"][:, _CATEGORY], inputs["user_history"]
         require_counts("kept_counts", counts, len(categories), len(history))
-        cat = np.concatenate([inputs["user_cat"], inputs["context_cat"]], axis=1)
-        cont = np.concatenate([inputs["user_cont"], inputs["context_cont"]], axis=1)
-        ranker_cat = np.empty((len(categories), len(RANKER_CATEGORICAL)), np.int32)
-        ranker_cont = np.empty((len(categories), len(RANKER_CONTINUOUS)), np.float32)
-        shared_cat, shared_cont, near = cat.shape[1], cont.shape[1], -len(AFFINITY_CONTINUOUS)
-        ranker_cat[:, shared_cat:] = inputs["item_cat"]
-        ranker_cont[:, shared_cont:near] = inputs["item_cont"]
+        numbers, near = np.empty((len(categories), len(CANDIDATE_CONTINUOUS)), np.float32), -len(AFFINITY_CONTINUOUS)
+        numbers[:, :near] = inputs["item_cont"]
         for row, part in enumerate(parts(counts)):
-            ranker_cat[part, :shared_cat] = cat[row]
-            ranker_cont[part, :shared_cont] = cont[row]
-            ranker_cont[part, near:] = self._affinity(history[row], categories[part])
-        return {"ranker_cat": ranker_cat, "ranker_cont": ranker_cont}
+            numbers[part, near:] = self._affinity(history[row], categories[part])
+        return {"visitor_cat": np.concatenate([inputs["user_cat"], inputs["context_cat"]], axis=1),
+                "visitor_cont": np.concatenate([inputs["user_cont"], inputs["context_cont"]], axis=1), "candidate_cont": numbers}
 
     @staticmethod
     def _affinity(history: np.ndarray, categories: np.ndarray) -> np.ndarray:
@@ -129,6 +128,5 @@ class UnrollFeatures(Stage):
             raise StageInputInvalid(f"user_history must count clicks by every category_l1 index twice, got "
                                     f"{len(history)} counts for an item of category {categories.max(initial=0)}; the "
                                     "user and item transforms must be of one generation")
-        halves = history.reshape(2, width)
-        totals = [np.full(width, half.sum()) for half in halves]
-        return affinity(*halves, *totals)[categories]
+        week, day = history[:width], history[width:]
+        return affinity(week, day, week.sum(), day.sum())[categories]

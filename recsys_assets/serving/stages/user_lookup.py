@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.columns import AGE, GENDER, MISSING, RECENT_CATEGORIES, RECENT_TIMESTAMPS, USER_ID
-from recsys_assets.lib.activity import activity_features, history
+from recsys_assets.lib.activity import visitor_activity
 from recsys_assets.serving.answer import Degraded
 from recsys_assets.serving.online_features import OnlineFeatures, Row
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, read_json
-from recsys_assets.serving.stages.context import CONTEXT_TIMESTAMP, VISITOR_ID
+from recsys_assets.serving.stage import StageFileCorrupt, Tensors, TensorSpec, TwoPartStage, read_json
+from recsys_assets.serving.stages.context import CONTEXT_TIMESTAMP, VISITOR_ID, known_visitors
 from recsys_assets.serving.stages.tabular import USER_HISTORY_RAW, USER_NUMBERS, USER_RAW
-from recsys_assets.serving.stores import StoreUnavailable
+from recsys_assets.serving.stores import Asked, Replies, StoreUnavailable
 from recsys_assets.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ FEATURES = (f"user_features:{AGE}", f"user_features:{GENDER}", f"user_activity:{
             f"user_activity:{RECENT_TIMESTAMPS}")
 
 
-class FeastUserLookup(Stage):
+class FeastUserLookup(TwoPartStage):
     """Visitors' ids → raw user features; never fails for want of the store.
 
     A visitor with neither age nor gender stored is unknown: user_id and gender become "-1", the age the mean of the
@@ -38,6 +37,7 @@ class FeastUserLookup(Stage):
     inputs = (VISITOR_ID, CONTEXT_TIMESTAMP)
     outputs = (USER_RAW, USER_NUMBERS, USER_HISTORY_RAW, TensorSpec("user_degraded", "INT32", (-1,)))
     files = (DEFAULTS,)
+    begins_with = (VISITOR_ID,)
 
     def __init__(self, features: OnlineFeatures, mean_age: float):
         self._features, self._mean_age = features, mean_age
@@ -58,34 +58,47 @@ class FeastUserLookup(Stage):
         except StoreUnavailable as error:
             LOG.warning("online store not reachable at start, visitors get defaults until it is: %s", error)
 
-    def run(self, inputs: Tensors) -> Tensors:
+    def begin(self, inputs: Tensors) -> Asked:
+        visitors = known_visitors(inputs["visitor_id"].tolist())
+        return Asked(visitors, self._ask(visitors) if visitors else None)
+
+    def finish(self, inputs: Tensors, begun: Asked) -> Tensors:
         visitors, moments = inputs["visitor_id"].tolist(), inputs["context_timestamp"].tolist()
-        stored = self._stored(visitors)
-        raw, numbers = np.empty((len(visitors), 3), np.object_), np.empty((len(visitors), 4), np.float32)
-        clicked: list[str] = []
-        for place, (visitor, now) in enumerate(zip(visitors, moments, strict=True)):
-            row = stored.get(visitor) or {}
+        if begun.visitors != known_visitors(visitors):
+            begun.drop()
+            return self.run(inputs)
+        stored = self._stored(begun)
+        raw, numbers, clicked, degraded = [], [], [], []
+        for visitor, now in zip(visitors, moments, strict=True):
+            row = stored.get(visitor)
+            degraded.append(int(Degraded.USER_FEATURES) if row is None and visitor != MISSING else 0)
+            row = row or {}
             age, gender = _typed(row, AGE, float), _typed(row, GENDER, str)
             age = age if age is None or isfinite(age) else None
-            recent = _recent_clicks(row)
-            top, clicks, hours = activity_features(*recent, now)
-            categories, _ = history(*recent, now)  # its last clicks_24h are those of the 24 hours
-            raw[place] = (visitor if age is not None or gender is not None else MISSING, MISSING if gender is None else gender, top)
-            numbers[place] = (self._mean_age if age is None else age, clicks, hours, len(categories))
+            top, clicks, hours, categories = visitor_activity(*_recent_clicks(row), now)  # the last ``clicks`` categories are of 24 hours
+            raw.append((visitor if age is not None or gender is not None else MISSING, MISSING if gender is None else gender, top))
+            numbers.append((self._mean_age if age is None else age, clicks, hours, len(categories)))
             clicked += categories
-        flat = np.empty(len(clicked), np.object_)
-        flat[:] = clicked
-        degraded = [int(Degraded.USER_FEATURES) if visitor != MISSING and stored.get(visitor) is None else 0 for visitor in visitors]
-        return {"user_raw": raw, "user_numbers": numbers, "user_history_raw": flat, "user_degraded": np.array(degraded, np.int32)}
+        return {"user_raw": np.array(raw, np.object_), "user_numbers": np.array(numbers, np.float32),
+                "user_history_raw": np.array(clicked, np.object_), "user_degraded": np.array(degraded, np.int32)}
 
     def close(self) -> None:
         self._features.close()
 
-    def _stored(self, visitors: Sequence[str]) -> dict[str, Row | None]:
-        """What is online of each visitor, in one read; nothing of one that could not be read, nor of the anonymous."""
-        ids = [visitor for visitor in dict.fromkeys(visitors) if visitor != MISSING]
+    def _ask(self, visitors: list[str]) -> Replies | None:
+        """Ask for what is online of each visitor, all in one; None where the store cannot be asked."""
         try:
-            return dict(zip(ids, self._features.read(FEATURES, USER_ID, ids), strict=True))
+            return self._features.begin(FEATURES, USER_ID, visitors)
+        except StoreUnavailable as error:
+            LOG.debug("user features: %s", error)
+            return None
+
+    def _stored(self, asked: Asked) -> dict[str, Row | None]:
+        """What is online of each visitor that was asked about; nothing of one that could not be read."""
+        if asked.replies is None:
+            return {}
+        try:
+            return dict(zip(asked.visitors, self._features.finish(FEATURES, USER_ID, asked.replies), strict=True))
         except StoreUnavailable as error:
             LOG.debug("user features: %s", error)
             return {}
