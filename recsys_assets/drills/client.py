@@ -11,6 +11,7 @@ import itertools
 import json
 import select
 import socket
+import struct
 import threading
 import time
 from typing import Any
@@ -61,6 +62,9 @@ class Connection:
         if self._socket is None:
             self._socket = socket.create_connection(self._address, LIMIT, (self._source, 0) if self._source else None)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # the kernel's own limit: Python's asks it twice for every send and receive, and the senders share the machine
+            self._socket.settimeout(None)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(LIMIT), 0))
         return self._socket
 
 

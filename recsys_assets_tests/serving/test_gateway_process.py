@@ -175,3 +175,20 @@ def test_sigterm_finishes_what_is_in_flight(settings: Settings, valkey: Any) -> 
         assert answers == [200] * 8
         assert process.wait(timeout=60) in (0, -signal.SIGTERM)
     assert not [line for line in log_of(other).read_text().splitlines() if json.loads(line)["level"] == "error"]
+
+
+def test_who_keeps_a_connection_is_told_before_it_ends(settings: Settings, valkey: Any) -> None:
+    """A request that is on its way when the gateway is told to end is answered, and the connection is not used again."""
+    other = settings.model_copy(update={"gateway_port": settings_for(settings.home).gateway_port})
+    with running(other) as process, httpx.Client(base_url=other.gateway_url, timeout=30) as asking, httpx.Client(
+            base_url=other.gateway_url, timeout=30) as watching:
+        assert "connection" not in asking.get("/healthz").headers and watching.get("/readyz").json()["ready"]
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while "connection" not in (answer := asking.post("/recommend", json={"user_id": "u"})).headers:
+            assert answer.status_code == 200 and time.monotonic() < deadline
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        unready = watching.get("/readyz")
+        assert (unready.status_code, unready.json()["ready"], unready.headers["connection"]) == (503, False, "close")
+        assert process.wait(timeout=60) in (0, -signal.SIGTERM)
+    assert not [line for line in log_of(other).read_text().splitlines() if json.loads(line)["level"] == "error"]

@@ -44,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     # no docs pages: they load scripts from elsewhere; /openapi.json stays
     app = FastAPI(title="recsys gateway", version="1", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.draining = False  # set while the server ends: whoever is answered then is told to connect elsewhere
     for routes in (reading_routes, writing_routes, operating_routes):  # routes are tried in this order: /recommend first
         for router in routes(parts):
             app.include_router(router)

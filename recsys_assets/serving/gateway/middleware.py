@@ -55,6 +55,8 @@ class Gatekeeper:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         added = [*_HEADERS, (REQUEST_ID.encode(), request_id.encode())]
+        if scope["app"].state.draining:
+            added.append((b"connection", b"close"))
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -32,8 +32,8 @@ def operating_routes(parts: Parts) -> list[APIRouter]:
 
     @router.get("/readyz", tags=["operation"], response_model=ReadyResponse, summary="Whether a release is served",
                 responses={**documented(), 503: {"model": ReadyResponse, "description": "No release is served."}})
-    async def readyz() -> JSONResponse:
-        """200 where Triton serves a release; without Valkey answers are degraded, not absent."""
+    async def readyz(request: Request) -> JSONResponse:
+        """200 where Triton serves a release and this gateway is not about to end; without Valkey answers are degraded, not absent."""
         triton = await parts.ranking.ready()
         try:
             release = parts.display.current().release
@@ -44,7 +44,7 @@ def operating_routes(parts: Parts) -> list[APIRouter]:
             valkey = bool(await parts.visitors.ping())
         except STORE_ERRORS:
             valkey = False
-        ready = triton and release is not None
+        ready = triton and release is not None and not request.app.state.draining
         answer = ReadyResponse(ready=ready, triton=triton, release=release, valkey=valkey)
         return JSONResponse(answer.model_dump(), status_code=200 if ready else 503)
 
