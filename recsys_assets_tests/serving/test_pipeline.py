@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -23,10 +21,7 @@ pytestmark = pytest.mark.services
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory, valkey_process):
-    home = tmp_path_factory.mktemp("home")
-    settings = tiny_store.settings_on(home, valkey_process, retrieval_topk=30, ranking_topk=TOPK)
-    return SimpleNamespace(settings=settings, store=tiny_store.apply_views(settings),
-                           payload=tiny_payload.write_release(home / "artifacts", settings))
+    return tiny_store.shop(tmp_path_factory.mktemp("home"), valkey_process)
 
 
 @pytest.fixture

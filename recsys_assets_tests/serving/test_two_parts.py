@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from recsys_assets.serving.pipeline import Pipeline
 from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors, TwoPartStage
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.settings import VISITOR_DATABASE, Settings
-from recsys_assets_tests.serving import tiny_payload, tiny_store
+from recsys_assets_tests.serving import tiny_store
 from recsys_assets_tests.serving.seen import mark_seen
-from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, TOPK
+from recsys_assets_tests.serving.tiny_payload import ITEM_IDS
 from recsys_assets_tests.serving.tiny_store import AS_OF
 
 pytestmark = pytest.mark.services
@@ -27,10 +26,7 @@ WITHOUT = int(Degraded.USER_FEATURES | Degraded.SEEN_FILTER)
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory, valkey_process):
-    home = tmp_path_factory.mktemp("home")
-    settings = tiny_store.settings_on(home, valkey_process, retrieval_topk=30, ranking_topk=TOPK)
-    return SimpleNamespace(settings=settings, store=tiny_store.apply_views(settings),
-                           payload=tiny_payload.write_release(home / "artifacts", settings))
+    return tiny_store.shop(tmp_path_factory.mktemp("home"), valkey_process)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from feast import FeatureStore
 
 from recsys_assets.lib import feature_store
 from recsys_assets.settings import Settings
-from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, USERS, items
+from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, TOPK, USERS, items, write_release
 
 AS_OF = 1_760_000_000  # 2025-10-09T08:53:20Z, a Thursday
 
@@ -20,6 +21,12 @@ AS_OF = 1_760_000_000  # 2025-10-09T08:53:20Z, a Thursday
 def settings_on(home: Path, valkey: Any, **values: Any) -> Settings:
     """Settings of a home on the test's Valkey; a time limit that a busy test machine keeps."""
     return Settings(home=home, scale="tiny", valkey_port=valkey.port, **{"store_timeout_ms": 500, **values})
+
+
+def shop(home: Path, valkey: Any) -> SimpleNamespace:
+    """settings, store and payload of a shop with views and a release, and nothing online."""
+    settings = settings_on(home, valkey, retrieval_topk=30, ranking_topk=TOPK)
+    return SimpleNamespace(settings=settings, store=apply_views(settings), payload=write_release(home / "artifacts", settings))
 
 
 def apply_views(settings: Settings) -> FeatureStore:

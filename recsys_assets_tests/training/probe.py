@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import warnings
+from pathlib import Path
 
 warnings.filterwarnings("ignore")
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -21,9 +24,15 @@ from recsys_assets.training import (  # noqa: E402
     batches,
     bench_data,
     contrastive,
+    export,
+    factored,
+    loaders,
     models,
+    query_graph,
+    ranker,
     ranking_training,
     retrieval_training,
+    towers,
     trainer,
 )
 
@@ -235,9 +244,54 @@ def packed() -> dict[str, object]:
             "distinct": len(set(orders[0].tolist())), "refused": refused}
 
 
+def graphs() -> dict[str, float]:
+    """How far the graphs written by hand are from TensorFlow, for models of other shapes than the shop's own."""
+    tf.keras.utils.set_random_seed(5)
+    shop = bench_data.make(50, 30, 40, 40, 40, 3)
+    schema, found = batches.with_vectors(shop.schema), {}
+    categories = loaders.cardinalities(shop.schema)[c.CATEGORY_L1]
+    history = np.random.default_rng(1).integers(0, 4, (40, 2 * categories)).astype(np.float32)
+    history[0] = 0
+    folder = Path(tempfile.mkdtemp(prefix="recsys-graphs-"))
+    for name, change in {"plain": {}, "with_user_id": {"use_user_id": True}, "other_layers": {
+            "bottom_layers": (64,), "top_layers": (32, 16, 8, 4)}}.items():
+        shape = models.DlrmShape(**change)
+        made = ranker.Ranker.of(models.build_dlrm(schema, shape), shape)
+        made.build()
+        moved(made.model)
+        inputs = ranker.inputs(shop.exposures, shop.table)
+        parts = factored.FactoredRanker(made.model, shape)
+        parts.write_items(folder / factored.ITEMS_ONNX)
+        parts.write_lists(folder / factored.LISTS_ONNX)
+        found[f"ranker_{name}"] = factored.onnx_difference(folder, inputs, export.apply(made.function, inputs))
+    usual = {"use_context": True, "temperature": 0.1, "logq_correction": True, "categories": categories}
+    for name, change in {"plain": {}, "with_user_id": {"use_user_id": True}, "without_history": {"categories": 0},
+                         "without_context": {"use_context": False}, "other_layers": {"layers": (32, 96, c.EMBEDDING_DIM)}}.items():
+        shape = models.TwoTowerShape(**{**usual, **change})
+        pair = towers.Towers.of(models.build_two_tower(schema, shape, models.contrastive_output(schema, shape)), shape)
+        pair.build()
+        moved(pair.query)
+        inputs = {export.CAT: loaders.pack(shop.exposures, c.QUERY_CATEGORICAL),
+                  export.CONT: loaders.pack(shop.exposures, c.QUERY_CONTINUOUS),
+                  **({export.HISTORY: history[:len(shop.exposures)]} if shape.categories else {})}
+        expected = export.apply(pair.query_function, inputs)
+        query_graph.write_query_tower(pair.query, shape, folder / "query_tower.onnx")
+        found[f"query_tower_{name}"] = export.onnx_difference(folder / "query_tower.onnx", inputs, expected)
+    shutil.rmtree(folder)
+    return found
+
+
+def moved(model: tf.keras.Model) -> None:
+    """Give every weight a value of its own: new biases are zeros, and hide where they belong."""
+    random = np.random.default_rng(2)
+    for weight in model.weights:
+        if weight.dtype.is_floating:
+            weight.assign_add(random.normal(0, 0.05, weight.shape).astype(np.float32))
+
+
 if __name__ == "__main__":
     print(json.dumps({
         "merlin": against_merlin(), "inclusion": inclusion(), "packed": packed(), "clicks_only": clicks_only(),
-        "never_shown": never_shown(), "never_shown_without_dropout": never_shown(0.0),
+        "graphs": graphs(), "never_shown": never_shown(), "never_shown_without_dropout": never_shown(0.0),
         "plain": two_tower(), "again": two_tower(), "dropped": two_tower(item_id_dropout=0.3, uniform=16, negatives=64),
         "learned": two_tower(learned=True, l2=1e-2), "stopped": two_tower(epochs=6, patience=2, figures=[0.1, 0.5, 0.3, 0.4, 0.9, 0.9])}))

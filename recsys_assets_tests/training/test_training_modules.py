@@ -126,3 +126,7 @@ def test_a_dlrm_of_drawn_negatives_is_calibrated(probe: dict[str, Any]) -> None:
     assert found["offset"] == pytest.approx(found["expected_offset"], abs=1e-5)
     # over the whole catalogue about one click a visit; uncorrected it would be 40 items × 1/6
     assert 0.7 < found["clicks_a_visit"] < 1.6
+
+
+def test_graphs_written_by_hand_give_what_tensorflow_gives(probe: dict[str, Any]) -> None:
+    assert len(probe["graphs"]) == 8 and all(0 < difference <= 1e-6 for difference in probe["graphs"].values()), probe["graphs"]
