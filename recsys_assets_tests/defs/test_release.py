@@ -34,7 +34,8 @@ def home(tmp_path_factory):
         def settings(self) -> Settings:
             return settings
 
-    scale = simulator.Scale("release", 300, 330, 3_000)
+    # fewer items than recall@100 of a slice is judged for: new visitors' is about popularity's own here, above it on some dates
+    scale = simulator.Scale("release", 300, 290, 3_000)
     small_window.write_window(settings, AS_OF, scale)
     overlapping = {day: small_window.ArtifactStore(settings.artifacts).current("features/interactions", day)
                    for day in partitions.window_days(AS_OF)}
@@ -131,7 +132,7 @@ def test_a_random_release_is_built_blocked_and_says_why(home, honest):
     done, release, checks = released(home)
     assert release.number != honest[1].number and not release.gate["passed"]
     blocked = {name for name, check in checks.items() if not check.passed}
-    assert {"gate", "popularity", "champion", "ranker", "slices"} <= blocked and "latency" not in blocked
+    assert {"gate", "popularity", "champion", "ranker"} <= blocked and "latency" not in blocked
     assert not done.success and "**no**" in checks["champion"].metadata["checks"].value
     assert any(line.startswith("champion: served ndcg@10 = ") for line in release.failed_checks)
     assert releases.newest_passed(home.store) == honest[1].number
