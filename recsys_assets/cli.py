@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from recsys_assets.bench import command as bench_command
 from recsys_assets.drills import command as drill_command
+from recsys_assets.exits import run_and_leave
 from recsys_assets.ingest_command import ingest
 from recsys_assets.settings import Settings, get_settings
 
@@ -184,30 +185,27 @@ def demo(catalogue: Catalogue = None,
     say(f"written to {settings.home / 'demo.json'}; `make stop` ends every part")
 
 
-def main() -> None:
-    """Run a command and leave at once: DuckDB's binding prints pages of leak reports when the interpreter is torn down.
+def main() -> NoReturn:
+    """Run a command and end the process.
 
     This project's own errors say what is wrong and what to do, so they are printed without a traceback.
     """
-    code = 0
+    run_and_leave(_command)
+
+
+def _command() -> None:
     try:
         app()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except ValidationError as error:
-        code = 2
         for problem in error.errors():
             name = "_".join(["RECSYS", *map(str, problem["loc"])]).upper()
             console.print(f"{name}={problem['input']!r}: {problem['msg']}", style="red", highlight=False, markup=False)
+        sys.exit(2)
     except (RuntimeError, ValueError, OSError) as error:
         if not type(error).__module__.startswith("recsys_assets"):
             raise
-        code = 1
         console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,9 @@ def kubernetes_executor(settings, tmp_path, monkeypatch):
         yield cluster
 
 
-def materialise(tmp_path: Path, *, fail: str = "", output: Path | None = None, op_tags=compute.GPU_TRAIN):
-    """Run the small step inside an asset; returns (result, metrics, output folder)."""
+def materialise(tmp_path: Path, *, fail: str = "", output: Path | None = None, op_tags=compute.GPU_TRAIN,
+                module: str = "scale_numbers", params: dict | None = None):
+    """Run a small step inside an asset; returns (result, metrics, output folder)."""
     numbers = [tmp_path / "a.json", tmp_path / "b.json"]
     for path, values in zip(numbers, ([1, 2], [3]), strict=True):
         path.write_text(json.dumps(values))
@@ -61,10 +62,10 @@ def materialise(tmp_path: Path, *, fail: str = "", output: Path | None = None, o
         metrics.update(
             training.run(
                 context,
-                "scale_numbers",
-                inputs={"numbers": [str(p) for p in numbers]},
+                module,
+                inputs={} if params else {"numbers": [str(p) for p in numbers]},
                 output=str(output),
-                params={"factor": 10, "fail": fail},
+                params=params or {"factor": 10, "fail": fail},
             )
         )
         return dg.MaterializeResult(metadata={"rows": metrics["rows"]})
@@ -192,6 +193,25 @@ def test_a_step_runs_in_the_training_environment(settings, tmp_path):
 )
 def test_a_failed_step_says_why(settings, tmp_path, fail, expected):
     result, metrics, _ = materialise(tmp_path, fail=fail)
+    assert not result.success
+    assert metrics == {}
+    assert expected in failure_text(result)
+
+
+@needs_training
+@pytest.mark.parametrize("how", ["exit_handlers", "thread"])
+def test_a_step_that_reported_succeeds_however_its_interpreter_ends(settings, tmp_path, how):
+    result, metrics, output = materialise(tmp_path, module="ends_badly", params={"how": how})
+    assert result.success
+    assert metrics["rows"] == 1
+    assert (output / "done.txt").read_text() == "done"
+
+
+@needs_training
+@pytest.mark.parametrize(("how", "expected"), [("abort", "code -6"), ("exit", "ended without reporting metrics")])
+def test_a_step_that_crashed_before_its_result_fails(settings, tmp_path, how, expected):
+    result, metrics, output = materialise(tmp_path, module="ends_badly", params={"how": how})
+    assert (output / "done.txt").exists(), "its files are there, and still it has failed"
     assert not result.success
     assert metrics == {}
     assert expected in failure_text(result)

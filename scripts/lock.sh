@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
-# Resolves requirements/*.in into hashed locks without any index address.
+# Resolves requirements/*.in into hashed locks for Linux (x86-64, ARM) and macOS, without any index address.
+# Pins in the present locks stay where they still fit; delete a lock first to move all of its packages.
 set -euo pipefail
 cd "$(dirname "$0")/../requirements"
 uv=${UV:-../.venvs/tools/bin/uv}
-find_links=${PIP_FIND_LINKS:+--find-links $PIP_FIND_LINKS}
-flags="--generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --no-header --no-annotate --quiet"
-# torch and torchvision stay out of the lock: which build runs depends on the machine (scripts/setup.sh)
-$uv pip compile $flags $find_links --no-emit-package torch --no-emit-package torchvision platform.in -o platform.lock
-$uv pip compile $flags training.in -o training.lock
-$uv pip compile $flags --override serving.override serving.in -o serving.lock
-echo "locked: $(wc -l < platform.lock) + $(wc -l < training.lock) + $(wc -l < serving.lock) lines"
+full=$(mktemp)
+trap 'rm -f "$full"' EXIT
+compile() {
+  "$uv" pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-emit-find-links --no-header --no-annotate "$@"
+}
+cat platform.lock torch.lock > "$full" 2> /dev/null || true
+compile platform.in -o "$full"
+python3 ../scripts/split_lock.py "$full" platform.lock torch.lock
+compile training.in -o training.lock
+compile --override serving.override serving.in -o serving.lock
+echo "locked: $(wc -l platform.lock torch.lock training.lock serving.lock | tail -n 1 | awk '{ print $1 }') lines"

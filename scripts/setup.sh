@@ -1,66 +1,155 @@
 #!/usr/bin/env bash
-# Makes .venvs/{platform,training,serving} from requirements/*.lock; a second call sees the stamps and takes no time.
+# Makes .venvs/{platform,training,serving} from requirements/*.lock. An environment that is whole and current is kept.
+#
+#   PYTHON=/path/to/python3.11   the interpreter to use
+#   TORCH=index|local|cpu        which build of torch (README); default: the last choice, else a wheel under
+#                                PIP_FIND_LINKS, else the package index's build
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fail() { echo "setup: $1" >&2; exit 1; }
 say() { printf 'setup %3ds  %s\n' "$SECONDS" "$1"; }
 
-TORCH=torch==2.13.0
-TORCHVISION=torchvision==0.28.0  # with --no-deps: its compiled operators are not used, see recsys_assets/lib/torch_setup.py
-NEEDED_GIB=9
+# Free space for each build of torch, in GiB, with the demo's own data and the package cache on the same disk.
+NEEDED_INDEX=11
+NEEDED_SMALL=7
+GLIBC_NEEDED=2.35  # of the Triton wheel
+UV_VERSION=0.13.9
+uv=.venvs/tools/bin/uv
+
+requirement() { sed -nE "s/^($1==[^ ]+).*/\1/p" requirements/torch.lock; }
+torch=$(requirement torch)
+torchvision=$(requirement torchvision)
+
+# --- what must be there before anything is installed ----------------------------------------------------------------
+is_python311() { [ "$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null)" = 3.11 ]; }
 
 find_python() {
   local candidate
   for candidate in "${PYTHON:-}" python3.11 python3 python; do
-    if [ -n "$candidate" ] && command -v "$candidate" > /dev/null \
-        && [ "$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null)" = 3.11 ]; then
-      command -v "$candidate"
+    if [ -n "$candidate" ] && command -v "$candidate" > /dev/null && is_python311 "$candidate"; then
+      # the interpreter itself: a shim of pyenv or asdf depends on the folder it is called from
+      "$candidate" -c 'import sys; print(sys.executable)'
       return
     fi
   done
-  fail "Python 3.11 is needed (Merlin and Triton's stub are built for it) and none was found; install it, or name it: make setup PYTHON=/path/to/python3.11"
+  [ -z "${PYTHON:-}" ] || return 0
+  if command -v uv > /dev/null; then
+    candidate=$(uv python find --no-project 3.11 2> /dev/null || { uv python install 3.11 > /dev/null 2>&1 && uv python find --no-project 3.11 2> /dev/null; } || true)
+    if [ -n "$candidate" ] && is_python311 "$candidate"; then echo "$candidate"; fi
+  fi
 }
 
-# What an environment is made from: its lock, the project's own metadata, the versions above, the interpreter.
-fingerprint() { { cat "requirements/$1.lock" pyproject.toml; echo "$TORCH $TORCHVISION"; "$python" -VV; pwd; } | sha256sum | cut -c1-16; }
-fresh() { [ -f ".venvs/$1/.stamp" ] && [ "$(cat ".venvs/$1/.stamp")" = "$(fingerprint "$1")" ]; }
+check_machine() {
+  command -v make > /dev/null || fail "make is missing; install it: apt-get install make (Debian, Ubuntu), dnf install make (Fedora)"
+  case "$(uname -s)/$(uname -m)" in
+    Linux/x86_64) ;;
+    Linux/aarch64) say "Linux on ARM: the locks resolve here, but nobody has run the demo on it yet" ;;
+    Darwin/arm64) say "macOS: there is no Triton wheel for it, so 'make demo' and the tests marked 'services' cannot run; training and the Dagster UI can" ;;
+    *) fail "$(uname -s) on $(uname -m) is not supported; use Linux on x86-64 (or on ARM, or macOS on ARM without Triton)" ;;
+  esac
+  if [ "$(uname -s)" = Linux ]; then
+    local glibc
+    glibc=$(getconf GNU_LIBC_VERSION 2> /dev/null | awk '{ print $2 }') || true
+    [ -n "$glibc" ] || fail "this system's C library is not glibc, which the wheels of Triton and torch need; use Debian 12, Ubuntu 22.04 or newer (a container will do)"
+    [ "$(printf '%s\n' "$GLIBC_NEEDED" "$glibc" | sort -V | head -n 1)" = "$GLIBC_NEEDED" ] \
+      || fail "glibc $glibc is too old, the Triton wheel needs $GLIBC_NEEDED; use Debian 12, Ubuntu 22.04 or newer (a container will do)"
+  fi
+}
 
-python=$(find_python)
-if fresh platform && fresh training && fresh serving; then
-  say "the three environments are as their locks say"
-  exit 0
-fi
+check_disk() {
+  local needed=$NEEDED_INDEX free
+  [ "$variant" = index ] || needed=$NEEDED_SMALL
+  free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
+  [ "$free" -ge "$needed" ] || fail "only $free GiB free in $PWD, set-up and demo need $needed GiB$(
+    [ "$variant" != index ] || echo " ($NEEDED_SMALL GiB with the small build: make setup TORCH=cpu)"); free some, or clone to another disk"
+}
 
-free_kib=$(df -Pk . | awk 'NR == 2 { print $4 }')
-[ "$free_kib" -ge $((NEEDED_GIB * 1024 * 1024)) ] || fail "only $((free_kib / 1024 / 1024)) GiB free here, the environments and the demo need $NEEDED_GIB GiB; free some, or clone to another disk"
+# --- which build of torch --------------------------------------------------------------------------------------------
+local_torch() {  # whether PIP_FIND_LINKS (folders or pages, separated by spaces) holds a wheel for this machine
+  [ -n "${PIP_FIND_LINKS:-}" ] && $uv pip install --quiet --dry-run --no-index "${find_links[@]}" --no-deps \
+    --python "$python" --target .venvs/none "$torch" 2> /dev/null
+}
 
-mkdir -p .venvs
-if [ ! -x .venvs/tools/bin/uv ]; then
-  say "installing uv, which installs the rest"
-  "$python" -m venv .venvs/tools || fail "python -m venv failed; on Debian install python3.11-venv"
-  .venvs/tools/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 || fail "pip could not install uv; is the package index reachable?"
-fi
-uv=.venvs/tools/bin/uv
-find_links=()
-[ -n "${PIP_FIND_LINKS:-}" ] && find_links=(--find-links "$PIP_FIND_LINKS")
+choose_torch() {
+  case "${TORCH:-}" in
+    index | local | cpu) echo "$TORCH" ;;
+    "") if [ -f .venvs/torch ]; then cat .venvs/torch; elif local_torch; then echo local; else echo index; fi ;;
+    *) return 1 ;;
+  esac
+}
+
+install_torch() {
+  local pip=("$uv" pip install --quiet --python .venvs/platform/bin/python --no-deps)
+  case "$variant" in
+    index) "${pip[@]}" --require-hashes -r requirements/torch.lock ;;
+    cpu) "${pip[@]}" --torch-backend cpu "$torch" "$torchvision" ;;
+    local) "${pip[@]}" "${find_links[@]}" "$torch" "$torchvision" ;;
+  esac
+}
+
+# --- the environments ------------------------------------------------------------------------------------------------
+# What an environment is made from: its lock, the build of torch, the project's own metadata, the interpreter, the place.
+fingerprint() {
+  { cat "requirements/$1.lock" pyproject.toml; [ "$1" != platform ] || { cat requirements/torch.lock; echo "$variant"; }
+    "$python" -VV; echo "$python"; pwd; } | sha256sum | cut -c1-16
+}
+
+# Made from the present locks, and every installed file is still there. The stamp is written last, so an environment
+# whose set-up was cut off has none.
+whole() {
+  [ -f ".venvs/$1/.stamp" ] && [ "$(cat ".venvs/$1/.stamp")" = "$(fingerprint "$1")" ] || return 1
+  .venvs/"$1"/bin/python scripts/installed_files.py || { say "$1: is broken, making it anew"; return 1; }
+}
 
 make_environment() {
   local name=$1
-  if fresh "$name"; then say "$name: as its lock says"; return; fi
-  say "$name: installing $(grep -c '==' "requirements/$name.lock") locked packages"
-  rm -f ".venvs/$name/.stamp"
-  $uv venv --quiet --allow-existing --python "$python" ".venvs/$name"
+  if whole "$name"; then say "$name: is as its lock says"; return; fi
+  say "$name: installing $(grep -c '==' "requirements/$name.lock") locked packages$([ "$name" != platform ] || echo ", torch: $variant")"
+  rm -rf ".venvs/$name"  # downloads stay in uv's cache, so a cut-off set-up goes on from there
+  "$uv" venv --quiet --python "$python" ".venvs/$name"
   if [ "$name" = platform ]; then
-    # The one package whose build depends on the machine: taken from PIP_FIND_LINKS where that holds a CPU build.
-    $uv pip install --quiet --python ".venvs/$name/bin/python" "${find_links[@]}" --no-deps "$TORCH" "$TORCHVISION" \
-      || fail "$name: torch could not be installed"
+    install_torch || fail "$name: torch ($variant) could not be installed; is the package index reachable? Other builds: make setup TORCH=index, TORCH=cpu"
   fi
-  $uv pip install --quiet --python ".venvs/$name/bin/python" --no-deps --require-hashes -r "requirements/$name.lock" \
+  "$uv" pip install --quiet --python ".venvs/$name/bin/python" --no-deps --require-hashes -r "requirements/$name.lock" \
     || fail "$name: the lock could not be installed; is the package index reachable?"
-  $uv pip install --quiet --python ".venvs/$name/bin/python" --no-deps -e . || fail "$name: the project itself could not be installed"
-  fingerprint "$name" > ".venvs/$name/.stamp"
+  "$uv" pip install --quiet --python ".venvs/$name/bin/python" --no-deps -e . || fail "$name: the project itself could not be installed"
+  made+=("$name")
 }
 
-for name in platform training serving; do make_environment "$name"; done
+try_imports() {  # side by side: each takes seconds of one core
+  [ ${#made[@]} -gt 0 ] || return 0
+  say "trying what was installed: ${made[*]}"
+  local name failed=0 pids=()
+  for name in "${made[@]}"; do .venvs/"$name"/bin/python scripts/try_imports.py "$name" & pids+=($!); done
+  for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+  [ $failed = 0 ] || exit 1
+  for name in "${made[@]}"; do fingerprint "$name" > ".venvs/$name/.stamp"; done
+}
+
+check_machine
+python=$(find_python)
+[ -n "$python" ] || fail "Python 3.11 is needed (Merlin and Triton's stub are built for it)$([ -z "${PYTHON:-}" ] || echo ", and PYTHON=$PYTHON is not that"); install it: apt-get install python3.11 python3.11-venv, or uv python install 3.11; or name it: make setup PYTHON=/path/to/python3.11"
+mkdir -p .venvs
+if command -v flock > /dev/null; then
+  exec 9> .venvs/.lock
+  flock -n 9 || { say "another set-up runs in this folder, waiting for it"; flock 9; }
+fi
+if ! "$uv" --version 2> /dev/null | grep -q " $UV_VERSION"; then
+  say "installing uv, which installs the rest"
+  rm -rf .venvs/tools
+  "$python" -m venv .venvs/tools > /dev/null || fail "$python -m venv failed; on Debian: apt-get install python3.11-venv"
+  .venvs/tools/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" || fail "pip could not install uv; is the package index reachable?"
+fi
+find_links=()
+for link in ${PIP_FIND_LINKS:-}; do find_links+=(--find-links "$link"); done
+variant=$(choose_torch) || fail "TORCH=$TORCH is not known; it is index, local or cpu"
+
+made=()
+for name in platform training serving; do
+  [ ${#made[@]} -gt 0 ] || [ -f ".venvs/$name/.stamp" ] || check_disk
+  make_environment "$name"
+done
+try_imports
+echo "$variant" > .venvs/torch
 say "done"

@@ -5,14 +5,9 @@ FROM ${BASE}
 WORKDIR /app
 # OpenMP for the baselines' library (implicit), whose wheel does not bring it
 RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
-# torch and torchvision as in scripts/setup.sh, where the versions are: their builds depend on the machine, so that no
-# hash can be locked for them. Here it is the index's CUDA build, for GPU_EMBED.
-COPY scripts/setup.sh /tmp/setup.sh
-RUN eval "$(grep -E '^TORCH(VISION)?=' /tmp/setup.sh)" \
-    && pip install --no-cache-dir "$TORCH" \
-    && pip install --no-cache-dir --no-deps "$TORCHVISION"
-COPY requirements/platform.lock requirements/
-RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/platform.lock
+# torch.lock: the index's build of torch with its CUDA libraries, for GPU_EMBED; it runs without a GPU too.
+COPY requirements/torch.lock requirements/platform.lock requirements/
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/torch.lock -r requirements/platform.lock
 # pyproject.toml must lie beside the package: Dagster finds the defs folder by it
 COPY pyproject.toml README.md ./
 COPY recsys_assets recsys_assets

@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
+from recsys_assets.exits import run_and_leave
 from recsys_assets.processes import log_tail
 from recsys_assets.settings import PROJECT_ROOT, Settings
 
@@ -120,6 +121,9 @@ def run_process(name: str, command: Sequence[str], folder: Path, settings: Setti
 
 def main(body: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Entry point of a part's module: the request's file in, the result out, with the process's own peak."""
-    result = body(json.loads(Path(sys.argv[1]).read_text()))
-    print(json.dumps({"peak_bytes": peak_bytes(), **result}), flush=True)
-    os._exit(0)  # the clock and the memory of tear-down belong to nobody
+
+    def measured() -> None:
+        result = body(json.loads(Path(sys.argv[1]).read_text()))
+        print(json.dumps({"peak_bytes": peak_bytes(), **result}), flush=True)
+
+    run_and_leave(measured)  # the clock and the memory of tear-down belong to nobody

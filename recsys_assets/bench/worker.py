@@ -1,7 +1,7 @@
 """The inner side of a measured process that lives through several rounds: told by a line of JSON, it answers by a line.
 
 Kept warm between rounds, so that systems can be measured in turns and a busy moment of the machine hits all of them alike.
-Run by every environment's interpreter, hence nothing outside the standard library. The outer side is ``workers.py``.
+Run by every environment's interpreter, hence the standard library alone. The outer side is ``workers.py``.
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from recsys_assets.exits import run_and_leave
 
 Command = Callable[[dict[str, Any]], Any]
 TRIES = 5
 
 
-def serve(make: Callable[[dict[str, Any]], Mapping[str, Command]]) -> None:
+def serve(make: Callable[[dict[str, Any]], Mapping[str, Command]]) -> NoReturn:
     """Entry point: ``make`` the commands out of the request's file (argv[1]), say ``ready``, then answer order by order.
 
     An order is ``{"command": name, …}``; its answer is what the command returns. Ends with the orders.
     """
+    run_and_leave(lambda: _serve(make))
+
+
+def _serve(make: Callable[[dict[str, Any]], Mapping[str, Command]]) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not run between the answers
 
@@ -35,7 +41,6 @@ def serve(make: Callable[[dict[str, Any]], Mapping[str, Command]]) -> None:
     for line in sys.stdin:
         order = json.loads(line)
         say(commands[order["command"]](order))
-    os._exit(0)  # tear-down of libraries with threads may hang
 
 
 def drive(act: Callable[[int], Mapping[str, float]], number: int, order: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,9 @@ A step runs as ``python -m recsys_assets.training.<name>``, either under Dagster
     {"inputs": {role: address or list of addresses}, "output": address, "params": {...}}
 
 Addresses are local folders or anything fsspec knows (``s3://…``). ``seed`` and ``threads`` are parameters of every
-step. At the end one custom message goes to the caller: ``{"metrics": {...}, "versions": {...}}``.
+step. At the end one custom message goes to the caller: ``{"metrics": {...}, "versions": {...}}``. With that message the
+step is done: its files are on the disk, and the process ends there, past the exit handlers of its libraries
+(``recsys_assets.exits``). A process that ends without the message has failed, whatever its exit status.
 
 TensorFlow is not imported here: a step imports what it needs inside its body, after the environment is set.
 """
@@ -29,7 +31,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from recsys_assets.exits import run_and_leave, sync_folder
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -107,12 +111,16 @@ class Step(Generic[P]):
         return tf.keras.callbacks.LambdaCallback(on_epoch_end=line)
 
 
-def run(body: Callable[[Step[P]], None], params_type: type[P]) -> None:
-    """Entry point: parse the call, bring the inputs, run ``body``, push the output, report.
+def run(body: Callable[[Step[P]], None], params_type: type[P]) -> NoReturn:
+    """Entry point: parse the call, bring the inputs, run ``body``, push the output, report, end the process.
 
-    Raises:
-        StepError: unknown or wrong parameters, missing inputs.
+    The exit status is 0 after the report and 1 after an exception, among them StepError: unknown or wrong parameters,
+    missing inputs.
     """
+    run_and_leave(lambda: _run(body, params_type))
+
+
+def _run(body: Callable[[Step[P]], None], params_type: type[P]) -> None:
     parser = argparse.ArgumentParser(description=sys.modules[body.__module__].__doc__)
     parser.add_argument("--extras", type=Path, help="JSON file with inputs, output and params; else Dagster Pipes")
     arguments = parser.parse_args()
@@ -208,6 +216,7 @@ def _output(address: str, scratch: Path) -> Iterator[Path]:
         path = Path(address.removeprefix("file://"))
         path.mkdir(parents=True, exist_ok=True)
         yield path
+        sync_folder(path)
         return
     import fsspec
 
