@@ -23,8 +23,8 @@ UV = PROJECT_ROOT / ".venvs" / "tools" / "bin" / "uv"
 REQUIREMENTS = PROJECT_ROOT / "requirements"
 LOCKS = {"platform": ["platform.lock", "torch.lock"], "training": ["training.lock"], "serving": ["serving.lock"]}
 #: What the set-up script may call besides Python and uv.
-TOOLS = ("bash", "dirname", "basename", "awk", "sed", "grep", "cut", "sort", "head", "cat", "rm", "mkdir", "df", "uname", "getconf", "sha256sum",
-         "pwd", "flock", "make", "sleep", "env", "chmod", "touch")
+TOOLS = ("bash", "dirname", "basename", "awk", "sed", "grep", "cut", "sort", "head", "cat", "rm", "mkdir", "df", "uname", "getconf",
+         "sha256sum", "pwd", "flock", "make", "sleep", "env", "chmod", "touch")
 
 FAKE_UV = """#!/usr/bin/env bash
 if [ "$1" = --version ]; then echo "uv 0.13.9"; exit; fi
