@@ -26,6 +26,8 @@ app.add_typer(drill_command.app, name="drill")
 app.command()(ingest)
 console = Console(stderr=True)  # standard output carries answers only
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 Scale = Annotated[str | None, typer.Option(help="tiny, demo or seed; default: RECSYS_SCALE.")]
 Catalogue = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A products.yaml of the Retail Demo Store's form.")]
 
@@ -38,7 +40,15 @@ def configured(**overrides: object) -> Settings:
     get_settings.cache_clear()
     settings = get_settings()
     os.environ.update(settings.environment())
+    _reach_local_parts_directly()
     return settings
+
+
+def _reach_local_parts_directly() -> None:
+    """Keep calls to this machine off a proxy that the environment sets; gRPC, urllib and httpx all read these names."""
+    for name in ("no_proxy", "NO_PROXY"):
+        listed = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join([*listed, *(host for host in LOOPBACK if host not in listed)])
 
 
 def say(message: str) -> None:

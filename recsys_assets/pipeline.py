@@ -178,6 +178,7 @@ def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
     from recsys_assets.serving import client, promotion
 
     clock = Clock()
+    services.require_free_ports(settings)
     services.up(settings, only=["valkey"], progress=clock.say)
     materialize(settings, clock=clock)
     materialized = clock.seconds

