@@ -55,8 +55,8 @@ def version_key(project: str, view: str) -> str:
 class NewerOnlyRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     """As Redis' own; its connection string and nothing else is set in feature_store.yaml."""
 
-    type: Literal["feature_repo.online_store.NewerOnlyRedisOnlineStore"] = (  # type: ignore[assignment]  # Feast's own names one class
-        "feature_repo.online_store.NewerOnlyRedisOnlineStore")
+    type: Literal["feature_repo.online_store.NewerOnlyRedisOnlineStore"] = (
+        "feature_repo.online_store.NewerOnlyRedisOnlineStore")  # type: ignore[assignment]  # Feast's base allows its own name alone
 
 
 class NewerOnlyRedisOnlineStore(RedisOnlineStore):
