@@ -56,7 +56,7 @@ class NewerOnlyRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     """As Redis' own; its connection string and nothing else is set in feature_store.yaml."""
 
     type: Literal["feature_repo.online_store.NewerOnlyRedisOnlineStore"] = (
-        "feature_repo.online_store.NewerOnlyRedisOnlineStore")
+        "feature_repo.online_store.NewerOnlyRedisOnlineStore")  # type: ignore[assignment]  # Feast's base allows its own name alone
 
 
 class NewerOnlyRedisOnlineStore(RedisOnlineStore):

@@ -7,6 +7,8 @@ survives the round trip from the log to the answer.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 # --- names -----------------------------------------------------------------------------------------------------
 EVENT_ID = "event_id"
 USER_ID = "user_id"
@@ -30,12 +32,15 @@ RECENT_CATEGORIES, RECENT_TIMESTAMPS = "recent_categories", "recent_timestamps"
 
 # --- values ----------------------------------------------------------------------------------------------------
 #: What a masked, unknown or absent categorical value is called in raw form; the workflows map it to out-of-vocabulary.
-MISSING = "-1"
-DEVICES = ("mobile", "desktop", "tablet")
+Missing = Literal["-1"]
+MISSING: Missing = "-1"
+Device = Literal["mobile", "desktop", "tablet"]
+DEVICES: tuple[Device, ...] = get_args(Device)
 GENDERS = ("F", "M")
 ITEM_GENDERS = ("F", "M", "Any")
 #: A shown item that was not clicked is an Impression; a click is a View; the rest is the funnel behind a click.
-EVENT_TYPES = ("Impression", "View", "AddToCart", "ViewCart", "StartCheckout", "Purchase")
+EventType = Literal["Impression", "View", "AddToCart", "ViewCart", "StartCheckout", "Purchase"]
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 IMPRESSION, VIEW = EVENT_TYPES[0], EVENT_TYPES[1]
 #: Rows that the ranker learns from: every exposure once, clicked or not.
 EXPOSURE_EVENTS = (IMPRESSION, VIEW)

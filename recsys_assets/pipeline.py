@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -100,7 +100,8 @@ def _warnings_into(path: Path) -> None:
     """Libraries' warnings to a log: a terminal of deprecations hides the one line that matters."""
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+             line: str | None = None) -> None:
         with open(path, "a") as log:
             log.write(warnings.formatwarning(message, category, filename, lineno))
 

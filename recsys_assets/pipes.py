@@ -15,7 +15,7 @@ from dagster._core.errors import DagsterPipesExecutionError
 
 from recsys_assets import compute
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import Built, Platform
+from recsys_assets.resources import Built, Platform, StepContext
 from recsys_assets.settings import Settings, get_settings
 
 LAST_LINES = 30
@@ -31,7 +31,7 @@ class TrainingClient(dg.ConfigurableResource):
     def settings(self) -> Settings:
         return get_settings()
 
-    def run(self, context: dg.AssetExecutionContext, module: str, *, inputs: Paths, output: str,
+    def run(self, context: StepContext, module: str, *, inputs: Paths, output: str,
             params: Mapping[str, Any] | None = None, profile: str | Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run one step and return the metrics that it reported.
 
@@ -59,7 +59,7 @@ class TrainingClient(dg.ConfigurableResource):
                              "pipes.report_custom_message({\"metrics\": {…}}) before it returns", allow_retries=False)
         return {name: value for metrics in reported for name, value in metrics.items()}
 
-    def build(self, context: dg.AssetExecutionContext, platform: Platform, kind: str, module: str, *,
+    def build(self, context: StepContext, platform: Platform, kind: str, module: str, *,
               inputs: Mapping[str, Artifact | Sequence[Artifact]], partition: str | None = None,
               params: Mapping[str, Any] | None = None, force: bool = False,
               profile: str | Mapping[str, Any] | None = None) -> Built:
@@ -78,7 +78,7 @@ class TrainingClient(dg.ConfigurableResource):
             write=lambda staged: self.run(context, module, inputs=paths, output=str(staged.path), params=params,
                                           profile=profile))
 
-    def _run_here(self, context: dg.AssetExecutionContext, settings: Settings, target: str,
+    def _run_here(self, context: StepContext, settings: Settings, target: str,
                   extras: Mapping[str, Any]) -> Sequence[Any]:
         if not settings.training_python.exists():
             raise dg.Failure(f"the training environment's interpreter {settings.training_python} does not exist; run "
@@ -94,7 +94,7 @@ class TrainingClient(dg.ConfigurableResource):
             raise _failure(target, str(error), _tail(log), f"the whole output is in {log}") from error
         return completed.get_custom_messages()
 
-    def _run_pod(self, context: dg.AssetExecutionContext, settings: Settings, target: str, extras: Mapping[str, Any],
+    def _run_pod(self, context: StepContext, settings: Settings, target: str, extras: Mapping[str, Any],
                  profile: str) -> Sequence[Any]:
         from dagster_k8s.client import DagsterK8sError
 
@@ -114,7 +114,7 @@ class TrainingClient(dg.ConfigurableResource):
         return completed.get_custom_messages()
 
 
-def _profile_name(context: dg.AssetExecutionContext, profile: str | Mapping[str, Any] | None) -> str:
+def _profile_name(context: StepContext, profile: str | Mapping[str, Any] | None) -> str:
     if isinstance(profile, str):
         return profile
     tags = context.op_def.tags if profile is None else profile

@@ -191,7 +191,7 @@ def port_holder(port: int) -> str | None:
     except psutil.AccessDenied:
         return None
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
             try:
                 return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
             except psutil.NoSuchProcess:

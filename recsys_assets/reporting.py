@@ -80,8 +80,8 @@ def check(name: str, passed: bool, *, value: Any, threshold: Any, blocking: bool
                   **{k: _metadata_value(v) for k, v in metadata.items()}})
 
 
-def check_specs(asset: Sequence[str], partitions_def: dg.PartitionsDefinition | None = None, *, blocking: bool = True,
-                **descriptions: str) -> list[dg.AssetCheckSpec]:
+def check_specs(asset: Sequence[str], descriptions: Mapping[str, str], partitions_def: dg.PartitionsDefinition | None = None, *,
+                blocking: bool = True) -> list[dg.AssetCheckSpec]:
     """Checks that an asset reports itself, name → description; one that does not block is reported with ``check``'s blocking=False."""
     return [dg.AssetCheckSpec(name, asset=dg.AssetKey(list(asset)), description=text, blocking=blocking,
                               partitions_def=partitions_def) for name, text in descriptions.items()]
@@ -89,7 +89,7 @@ def check_specs(asset: Sequence[str], partitions_def: dg.PartitionsDefinition | 
 
 def gate_specs(asset: Sequence[str], partitions_def: dg.PartitionsDefinition, groups: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
     """Blocking checks of a release: ``gate``, the whole verdict, and one a group (group → description)."""
-    return check_specs(asset, partitions_def, gate="Every check of the verdict: what fails one cannot be promoted.", **groups)
+    return check_specs(asset, {"gate": "Every check of the verdict: what fails one cannot be promoted.", **groups}, partitions_def)
 
 
 def gate_checks(verdict: Mapping[str, Any], groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dg.AssetCheckResult]:

@@ -14,6 +14,9 @@ import dagster as dg
 from recsys_assets.artifacts import Artifact, ArtifactStore, Staged, sha256_file, sha256_json
 from recsys_assets.settings import Settings, get_settings
 
+#: Of whatever builds an artifact: an asset, or a plain op such as a trial of the search.
+StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
+
 
 @dataclass(frozen=True)
 class Built:
@@ -48,7 +51,7 @@ class Platform(dg.ConfigurableResource):
     def store(self) -> ArtifactStore:
         return ArtifactStore(self.settings.artifacts, cache=self.settings.home / "cache" / "artifacts")
 
-    def build(self, context: dg.AssetExecutionContext, kind: str, *, inputs: Mapping[str, Any],
+    def build(self, context: StepContext, kind: str, *, inputs: Mapping[str, Any],
               code: Sequence[str], write: Callable[[Staged], Mapping[str, Any]], partition: str | None = None,
               params: Mapping[str, Any] | None = None, force: bool = False) -> Built:
         """Build an artifact unless the same inputs, parameters and code have built it before.

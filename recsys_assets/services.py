@@ -102,10 +102,10 @@ def up(settings: Settings, only: Collection[str] | None = None, progress: Progre
     for service in services:
         if service.name not in names:
             progress(f"{service.name} runs already at {service.address}")
-        elif (error := futures[service.name].exception()) is not None:
-            if not isinstance(error, (ServiceError, ProcessError)):
-                raise error
-            failures.append(str(error))
+        elif (raised := futures[service.name].exception()) is not None:
+            if not isinstance(raised, (ServiceError, ProcessError)):
+                raise raised
+            failures.append(str(raised))
     if failures:
         raise ServiceError("\n".join(failures))
     return status(settings, only)

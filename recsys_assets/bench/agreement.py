@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys_assets.bench.part import BenchFailed
+from recsys_assets.lib.series import number
 
 TOLERANCE = 1e-6
 
@@ -38,6 +39,6 @@ def largest_difference(ours: Sequence[Path], theirs: Sequence[Path], columns: Se
         differing = int((~(apart <= limit).fill_null(False)).sum())
         if differing:
             raise BenchFailed(f"{column}: {differing} of {len(a)} rows differ between the compiled transform and "
-                              f"NVTabular by more than {limit}, by up to {apart.max()}; run test_million_rows")
-        found[column] = float(apart.max() or 0.0)
+                              f"NVTabular by more than {limit}, by up to {apart.max()!r}; run test_million_rows")
+        found[column] = number(apart.max())
     return found

@@ -114,7 +114,7 @@ class DataBench:
         part = self._part("compiled_request", {"transforms": str(workflows), "request": str(request), "target": str(ours),
                                                "repetitions": COMPILED_REPETITIONS})
         reference = self._training("bench_request", {"workflows": str(workflows), "request": str(request)}, theirs)
-        apart = {}
+        apart: dict[str, float] = {}
         for name in ("user", "context", "item", "affinity"):
             columns = pl.read_parquet_schema(ours / f"{name}.parquet")
             apart |= agreement.largest_difference([ours / f"{name}.parquet"], [theirs / f"{name}.parquet"], list(columns))

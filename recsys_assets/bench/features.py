@@ -8,6 +8,7 @@ check, which computes a sample of features again; its time is given beside.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from recsys_assets import partitions
@@ -40,7 +41,8 @@ def build_day(settings: Settings, store: ArtifactStore, catalogue: dict[str, Art
         staged.publish(ingestion.write_interactions(landed, catalogue["items"], staged.path))
     del landed
     clock.append(time.perf_counter())
-    inputs = {"interactions": store.require("raw/interactions", partitions.day_with_history(settings, day)), **catalogue}
+    inputs: dict[str, Artifact | Sequence[Artifact] | str] = {
+        "interactions": store.require("raw/interactions", partitions.day_with_history(settings, day)), **catalogue}
     with store.stage("features/interactions", day, inputs=inputs) as staged:
         metrics = feature_tables.write_features(inputs, day, staged.path)
         daily_reports.check_and_profile(staged.path, catalogue["items"], day)

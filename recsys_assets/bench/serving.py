@@ -105,7 +105,7 @@ class ServingBench:
                     embeddings = np.array(floor.ask("embeddings")[0], np.float32)
                 report = serving_report.report(self.measured, facts)
                 if self.plan.items is not None:
-                    report["million_items"] = self._million(embeddings)
+                    report["million_items"] = self._million(embeddings, self.plan.items)
         report |= {"load_average": [round(value, 2) for value in load_average], "cpu_count": os.cpu_count(), "top_k": TOP_K,
                    "requests": self.plan.requests, "rounds": self.plan.rounds, "release": self.release.number,
                    "catalogue_items": len(self.transforms["vocabulary"][c.ITEM_ID]), "seen_items": SEEN, "online_keys": keys,
@@ -181,11 +181,11 @@ class ServingBench:
                     raise BenchFailed(f"{name} and the stages called directly differ on {self.requests[number]}: {answer} and {wanted}")
         return True
 
-    def _million(self, embeddings: np.ndarray) -> dict[str, Any]:
+    def _million(self, embeddings: np.ndarray, items: int) -> dict[str, Any]:
         folder = self.scratch / "million"
         folder.mkdir()
         return Million(self.own, self.payload, self.transforms["cardinality"][c.ITEM_ID], embeddings, self._client, folder,
-                       self.plan.items, self.plan.requests, self.plan.rounds, self.own.seed, self.say).run()
+                       items, self.plan.requests, self.plan.rounds, self.own.seed, self.say).run()
 
 
 @dataclass

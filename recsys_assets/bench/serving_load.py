@@ -83,17 +83,21 @@ class TritonLoad:
                  folder: Path):
         self._address, self._model, self._analyzer, self._stride = address, model, analyzer, max(1, len(requests) // most)
         self.client = PERF_ANALYZER if analyzer else TRITONCLIENT
-        self._data = write_perf_analyzer(requests, folder / "perf_analyzer_input.json") if analyzer else None
-        self._workers = None if analyzer else Workers(
-            f"client-{model}-{address.rsplit(':', 1)[1]}", sys.executable, "recsys_assets.bench.serving_client",
-            {"address": address, "model": model, "requests": requests}, most, other_environment(settings), folder).ready()
+        self._asking: Path | Workers  # what the analyzer is given, or those who ask in its stead
+        if analyzer:
+            self._asking = write_perf_analyzer(requests, folder / "perf_analyzer_input.json")
+        else:
+            self._asking = Workers(
+                f"client-{model}-{address.rsplit(':', 1)[1]}", sys.executable, "recsys_assets.bench.serving_client",
+                {"address": address, "model": model, "requests": requests}, most, other_environment(settings), folder).ready()
 
     def run(self, clients: int, count: int) -> Load:
         """About ``count`` requests in all; at concurrency 1 exactly so, from the first on."""
-        if self._analyzer is not None:
-            return self._analyzer.measure(self._address, self._model, self._data, clients, count)
-        return self._workers.run(clients, self._stride, count=-(-count // clients))
+        if isinstance(self._asking, Workers):
+            return self._asking.run(clients, self._stride, count=-(-count // clients))
+        assert self._analyzer is not None
+        return self._analyzer.measure(self._address, self._model, self._asking, clients, count)
 
     def close(self) -> None:
-        if self._workers is not None:
-            self._workers.close()
+        if isinstance(self._asking, Workers):
+            self._asking.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tritonclient.grpc as grpcclient
 from prometheus_client.parser import text_string_to_metric_families
@@ -50,7 +51,7 @@ class ModelTimes:
         return found
 
 
-def _counters(version: Mapping[str, object]) -> dict[str, int]:
+def _counters(version: Mapping[str, Any]) -> dict[str, int]:
     """Nanoseconds by phase, and the number of requests; absent in protobuf's JSON is zero."""
     stats = version.get("inference_stats", {})
     return {**{phase: int(stats.get(phase, {}).get("ns", 0)) for phase in PHASES},

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from recsys_assets.bench.part import BenchFailed
 from recsys_assets.processes import log_tail
@@ -54,11 +54,15 @@ class Workers:
         path.write_text(json.dumps(request))
         self._logs = [folder / f"{name}-{n}.log" for n in range(count)]
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._pipes: list[tuple[IO[bytes], IO[bytes]]] = []  # of each process: its orders, its answers
         for log in self._logs:
             with open(log, "wb") as errors:
-                self._processes.append(subprocess.Popen(
+                process = subprocess.Popen(
                     [str(python), "-m", module, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                    env=dict(environment), cwd=PROJECT_ROOT, bufsize=0))
+                    env=dict(environment), cwd=PROJECT_ROOT, bufsize=0)
+            self._processes.append(process)
+            assert process.stdin is not None and process.stdout is not None
+            self._pipes.append((process.stdin, process.stdout))
 
     def __enter__(self) -> Workers:
         return self
@@ -78,7 +82,7 @@ class Workers:
             line = json.dumps({"command": command, **{key: value[n] if isinstance(value, list) else value
                                                       for key, value in order.items()}}) + "\n"
             with contextlib.suppress(BrokenPipeError):  # told below, with its log
-                self._processes[n].stdin.write(line.encode())
+                self._pipes[n][0].write(line.encode())
         return [self._answer(n, ANSWER_LIMIT) for n in range(clients)]
 
     def run(self, clients: int, stride: int, **order: Any) -> Load:
@@ -87,9 +91,9 @@ class Workers:
                                 **{key: value for key, value in order.items() if key != "first"}))
 
     def close(self) -> None:
-        for process in self._processes:
-            process.stdin.close()
-            process.stdout.close()
+        for pipes in self._pipes:
+            for pipe in pipes:
+                pipe.close()
         for process in self._processes:
             try:
                 process.wait(5)
@@ -98,11 +102,11 @@ class Workers:
                 process.wait()
 
     def _answer(self, n: int, limit: float) -> Any:
-        process, received = self._processes[n], b""
+        process, answers, received = self._processes[n], self._pipes[n][1], b""
         while not received.endswith(b"\n"):
-            if not select.select([process.stdout], [], [], limit)[0]:
+            if not select.select([answers], [], [], limit)[0]:
                 raise BenchFailed(f"{self.name} gave no answer within {limit:.0f} s; see {log_tail(self._logs[n])}")
-            block = os.read(process.stdout.fileno(), 1 << 20)
+            block = os.read(answers.fileno(), 1 << 20)
             if not block:
                 raise BenchFailed(f"{self.name} ended with code {process.wait()}:\n{log_tail(self._logs[n])}")
             received += block

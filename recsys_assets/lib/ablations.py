@@ -24,13 +24,13 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, write_json
 from recsys_assets.lib import evaluation_report, list_metrics, plots
 from recsys_assets.lib.ablation_variants import BASE, IMAGE, TEXT, VARIANTS, Variant
-from recsys_assets.lib.batch_transform import BatchTransform
+from recsys_assets.lib.batch_transform import RowTransform
 from recsys_assets.lib.feature_tables import markdown_table, read_transforms
 from recsys_assets.lib.generation import DailyPopularity, Generation
 from recsys_assets.lib.item_tables import vocabulary_index
 from recsys_assets.lib.list_metrics import Lists
 from recsys_assets.lib.queries import Queries
-from recsys_assets.serving.transforms import SECONDS_PER_DAY
+from recsys_assets.serving.transforms import SECONDS_PER_DAY, Transforms
 
 WITHHELD_SHARE = 0.2  # of the items that the log has
 COMPARED = ("ndcg@10", "recall@100")  # with the base, on the same queries
@@ -70,7 +70,7 @@ def write_aligned(aligned: Artifact, target: Path, without: Sequence[str], withh
     inputs = _item_inputs(aligned)
     hidden = np.isin(inputs["index"], _withheld_indices(withheld))
     inputs["cat"][hidden, c.ITEM_CATEGORICAL.index(c.ITEM_ID)] = c.OOV_INDEX
-    np.savez(target / _INPUTS, **inputs)
+    np.savez(target / _INPUTS, allow_pickle=False, **inputs)
     return {"rows": len(table), "withheld": int(hidden.sum()), "without": ", ".join(without) or "nothing"}
 
 
@@ -78,7 +78,7 @@ def write_known_items(aligned: Artifact, withheld: Artifact, target: Path) -> di
     """item_tower_inputs.npz without the withheld items: the catalogue as training sees it, where none can be a negative."""
     inputs = _item_inputs(aligned)
     known = ~np.isin(inputs["index"], _withheld_indices(withheld))
-    np.savez(target / _INPUTS, **{name: values[known] for name, values in inputs.items()})
+    np.savez(target / _INPUTS, allow_pickle=False, **{name: values[known] for name, values in inputs.items()})
     return {"rows": int(known.sum())}
 
 
@@ -130,11 +130,12 @@ def _withheld_indices(withheld: Artifact | None) -> np.ndarray:
 class WithoutContext:
     """A generation's transform that says the same context of every row."""
 
-    def __init__(self, transform: BatchTransform):
+    def __init__(self, transform: RowTransform):
         self._transform = transform
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transform, name)
+    @property
+    def transforms(self) -> Transforms:
+        return self._transform.transforms
 
     def transform_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
         rows = self._transform.transform_frame(frame)
@@ -172,7 +173,7 @@ def write_evaluation(variant: Variant, queries: Artifact, features: Sequence[Art
     if not variant.context:
         generation.transform = WithoutContext(generation.transform)
     metrics, arrays = evaluation_report.measure(generation, asked, exposures, seed)
-    np.savez(target / "lists.npz", **arrays)
+    np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     return {**{name: metrics[name] for name in ("served", "retrieval", "slices", "slices_retrieval", "ranker")},
             "queries": int(asked.overall.sum())}
 
@@ -211,7 +212,7 @@ def write_ablations(queries: Artifact, base: Artifact, variants: Mapping[str, Ar
         if COLD_ITEMS in found["slices"]:
             metrics[name] |= {"slices_retrieval": {COLD_ITEMS: found["slices_retrieval"][COLD_ITEMS]},
                               "base_slices": {COLD_ITEMS: cold[COLD_ITEMS]}}
-    np.savez(target / "lists.npz", **arrays)
+    np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     write_json(target / "metrics.json", metrics)
     _write_figures(base.metrics, metrics, target / "figures")
     return metrics

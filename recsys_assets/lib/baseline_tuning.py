@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,10 @@ class Fitter:
 def tune_all(log: ClickLog, queries: Queries, first_day: int, budget: Budget, seed: int) -> dict[str, Tuned]:
     """Every baseline of SPACES, fitted on the clicks before ``first_day`` (since 1970), judged on the queries."""
     fitter = Fitter(log.before(first_day).matrix(budget.users, seed), log, seed)
-    found = {"recent_popularity": tune("recent_popularity", lambda p: fitter("recent_popularity", p), queries, budget, seed)}
+    found = {"recent_popularity": tune("recent_popularity", partial(fitter, "recent_popularity"), queries, budget, seed)}
     fitter = Fitter(fitter.clicks, log, seed, found["recent_popularity"].params)
     for name in list(SPACES)[1:]:
-        found[name] = tune(name, lambda params, name=name: fitter(name, params), queries, budget, seed)
+        found[name] = tune(name, partial(fitter, name), queries, budget, seed)
     return found
 
 
@@ -189,7 +190,7 @@ def write_baselines(queries: Artifact, interactions: Sequence[Artifact], feature
         spent = time.perf_counter() - started + sum(trial["seconds"] for trial in found.trials)
         metrics[name] = {**list_metrics.judge(answered.ranks, asked, seed), "params": found.params, "tuning": found.trials,
                          "seconds": round(spent, 2)}
-    np.savez(target / "lists.npz", **lists)
+    np.savez(target / "lists.npz", allow_pickle=False, **lists)
     _write_figures(metrics, tuned, budget, len(inner), target / "figures")
     return metrics
 

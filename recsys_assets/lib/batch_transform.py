@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -47,6 +47,15 @@ from recsys_assets.serving.transforms import (
 #: A list is counted in bytes: no visitor has as many clicks on one category as would not fit.
 MOST_CLICKS = np.iinfo(np.uint8).max
 _ROWS_AT_ONCE = 65_536  # bounds the 64-bit counts that numpy makes of a part of the rows
+
+
+class RowTransform(Protocol):
+    """What turns raw rows into features: a generation's own transforms, or what stands for them."""
+
+    @property
+    def transforms(self) -> Transforms: ...
+
+    def transform_frame(self, frame: pl.DataFrame) -> pl.DataFrame: ...
 
 
 class BatchTransform:

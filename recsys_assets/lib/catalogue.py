@@ -174,7 +174,8 @@ def read_retail_demo_store(products_yaml: Path) -> pl.DataFrame:
     if not isinstance(products, list) or not products:
         raise CatalogueError(f"{products_yaml} must hold a list of products; it holds "
                              f"{'an empty one' if products == [] else type(products).__name__}")
-    rows, seen = [], {}
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
     for position, product in enumerate(products, start=1):
         row = _read_product(product, position, products_yaml)
         first = seen.setdefault(row[ITEM_ID], position)

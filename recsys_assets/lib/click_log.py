@@ -48,8 +48,8 @@ class ClickLog:
         if clicks.is_empty():
             raise ValueError(f"no {VIEW} event on any of the catalogue's {len(item_ids)} items: nothing to learn from; "
                              "materialise raw/interactions of the training days, and raw/items of the same shop")
-        first = int(clicks["day"].min())  # type: ignore[arg-type]
-        days = int(clicks["day"].max()) - first + 1  # type: ignore[arg-type]
+        first = int(clicks["day"].min())  # type: ignore[arg-type]  # Polars: of any type that a column holds
+        days = int(clicks["day"].max()) - first + 1  # type: ignore[arg-type]  # as above
         cell = (clicks["day"].to_numpy() - first) * len(item_ids) + clicks["row"].to_numpy()
         daily = np.bincount(cell, minlength=days * len(item_ids)).reshape(days, len(item_ids))
         known = clicks.filter(pl.col(USER_ID) != MISSING)

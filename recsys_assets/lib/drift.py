@@ -62,19 +62,19 @@ def jensen_shannon(p: Sequence[float] | np.ndarray, q: Sequence[float] | np.ndar
     >>> jensen_shannon([1, 0], [0, 1])
     1.0
     """
-    p, q = np.asarray(p, np.float64), np.asarray(q, np.float64)
-    if p.ndim != 1 or p.shape != q.shape:
-        raise ValueError(f"two vectors [K] over the same values are needed; got {p.shape} and {q.shape}")
-    if not (np.isfinite(p).all() and np.isfinite(q).all() and (p >= 0).all() and (q >= 0).all() and p.sum() > 0 and q.sum() > 0):
+    a, b = np.asarray(p, np.float64), np.asarray(q, np.float64)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"two vectors [K] over the same values are needed; got {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all() and (a >= 0).all() and (b >= 0).all() and a.sum() > 0 and b.sum() > 0):
         raise ValueError("counts must be finite, not negative, and not all zero")
-    p, q = p / p.sum(), q / q.sum()
-    middle = (p + q) / 2
+    a, b = a / a.sum(), b / b.sum()
+    middle = (a + b) / 2
 
     def relative_entropy(of: np.ndarray) -> float:
         some = of > 0
         return float((of[some] * np.log2(of[some] / middle[some])).sum())
 
-    return min(max((relative_entropy(p) + relative_entropy(q)) / 2, 0.0), 1.0)  # rounding may leave -1e-17
+    return min(max((relative_entropy(a) + relative_entropy(b)) / 2, 0.0), 1.0)  # rounding may leave -1e-17
 
 
 def divergence(day: pl.DataFrame, baseline: pl.DataFrame) -> float:

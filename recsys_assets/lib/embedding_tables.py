@@ -221,7 +221,7 @@ def write_aligned(workflows: Artifact, embeddings: Artifact, items: Artifact, po
     frame = _items(items)
     without = set(frame[c.ITEM_ID]) - set(clicked)
     inputs = item_tables.item_tower_inputs(transforms, frame, without)
-    np.savez(target / "item_tower_inputs.npz", **inputs)
+    np.savez(target / "item_tower_inputs.npz", allow_pickle=False, **inputs)
     return {"rows": len(table), "by_content_alone": len(without), **counts}
 
 

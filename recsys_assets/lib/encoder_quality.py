@@ -99,7 +99,7 @@ def linear_probe(vectors: np.ndarray, labels: Sequence[str | None], seed: int = 
     from sklearn.preprocessing import StandardScaler
 
     labelled = np.flatnonzero([label is not None for label in labels])
-    _, codes, counts = np.unique([labels[row] for row in labelled], return_inverse=True, return_counts=True)
+    _, codes, counts = np.unique([label for label in labels if label is not None], return_inverse=True, return_counts=True)
     frequent = counts >= LEAST_OF_A_LABEL
     if frequent.sum() < 2:
         return {"not_measured": f"fewer than two labels have {LEAST_OF_A_LABEL} pictures"}

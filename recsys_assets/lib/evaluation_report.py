@@ -74,7 +74,7 @@ def write_report(queries: Artifact, features: Sequence[Artifact], days_before: S
         "popularity": list_metrics.judge(popular.ranks, asked, seed),
         "random": list_metrics.estimates(list_metrics.random_metrics(asked.items)),
     }
-    np.savez(target / "lists.npz", **arrays)
+    np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     write_json(target / "metrics.json", metrics)
     figures = target / "figures"
     figures.mkdir()

@@ -173,7 +173,8 @@ def _cold_items(summary: Mapping[str, Any]) -> Table:
     first = next(iter(parts.values()))
     said = {COLD_ITEMS: "withheld", COLD_ITEMS_NO_CONTENT: "withheld, no texts and pictures"}
     rows = [(said[name], part.get("recall@50"), part.get("recall@100"), part.get(PRIMARY)) for name, part in parts.items()]
-    learnt = next((one for name in parts if (one := summary["ablations"][name].get("base_slices", {}).get(COLD_ITEMS))), {})
+    of_base = (summary["ablations"][name].get("base_slices", {}).get(COLD_ITEMS) for name in parts)
+    learnt: Mapping[str, Any] = next((one for one in of_base if one), {})
     rows.append(("in a random order", first.get("random_recall@50"), None, None))
     if learnt:
         rows.append(("learnt, as all others", learnt.get("recall@50"), learnt.get("recall@100"), learnt.get(PRIMARY)))
@@ -196,7 +197,7 @@ def _forest(summary: Mapping[str, Any]) -> plots.Figure | None:
 
 def _recall_curve(summary: Mapping[str, Any]) -> plots.Figure | None:
     found = {name: [_drawable(metrics.get(f"recall@{depth}")) for depth in DEPTHS] for name, metrics in systems(summary).items()}
-    series = {label(name): points for name, points in found.items() if all(points)}
+    series = {label(name): drawn for name, points in found.items() if len(drawn := [point for point in points if point]) == len(points)}
     return plots.curves("Recall by list length, whole catalogue", [f"@{depth}" for depth in DEPTHS], series) if series else None
 
 

@@ -61,7 +61,8 @@ class LoggingPolicy:
         live = truth.launched(np.arange(len(truth.item_ids)), day_bounds(day)[0])
         self._live = np.flatnonzero(live)
         self._popular = np.cumsum(np.exp(1.5 * self._quality[live]))
-        members, edges = [], []
+        members: list[np.ndarray] = []
+        edges: list[np.ndarray] = []
         for category in range(len(truth.categories)):
             for gender in range(len(GENDERS)):
                 inside = live & (truth.item_category == category)

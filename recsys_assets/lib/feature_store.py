@@ -220,8 +220,8 @@ def _offline_rows(frame: pl.DataFrame, view: str, day: str) -> pl.DataFrame:
     """A view's columns and EVENT_TIMESTAMP, ordered by key and time."""
     import polars as pl
 
-    types = {"List(String)": pl.List(pl.String), "List(Int64)": pl.List(pl.Int64), "String": pl.String,
-             "Float32": pl.Float32, "Float64": pl.Float64}
+    types: dict[str, pl.DataType] = {"List(String)": pl.List(pl.String), "List(Int64)": pl.List(pl.Int64), "String": pl.String(),
+                                     "Float32": pl.Float32(), "Float64": pl.Float64()}
     schema = OFFLINE_SCHEMAS[view]
     key = next(iter(schema))
     absent = [name for name in (*schema, TIMESTAMP) if name not in frame.columns]

@@ -15,6 +15,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, write_json
 from recsys_assets.lib import batch_transform, features, popularity, vocabulary
+from recsys_assets.lib.series import number
 from recsys_assets.partitions import day_bounds
 from recsys_assets.settings import POPULARITY_DATABASE, Settings
 
@@ -40,11 +41,11 @@ def write_features(inputs: Mapping[str, Any], day: str, target: Path) -> dict[st
     history.write_parquet(target / "click_history.parquet")
     activity.write_parquet(target / "user_activity.parquet")
     features.item_popularity(today, items, day).write_parquet(target / "item_popularity.parquet")
-    return {"rows": rows.height, "click_rate": float(rows[c.CLICK].mean() or 0.0), "users": rows[c.USER_ID].n_unique(),
+    return {"rows": rows.height, "click_rate": number(rows[c.CLICK].mean()), "users": rows[c.USER_ID].n_unique(),
             "items": rows[c.ITEM_ID].n_unique(),
-            "without_top_category": float((rows[c.TOP_CATEGORY] == c.MISSING).mean() or 0.0),
-            "without_history": float((rows[c.CLICKS_7D] == 0).mean() or 0.0),
-            "users_without_age": float(rows[c.AGE].is_null().mean() or 0.0)}
+            "without_top_category": number((rows[c.TOP_CATEGORY] == c.MISSING).mean()),
+            "without_history": number((rows[c.CLICKS_7D] == 0).mean()),
+            "users_without_age": number(rows[c.AGE].is_null().mean())}
 
 
 def changed_without_the_future(inputs: Mapping[str, Any], built: Artifact, day: str) -> int:
@@ -81,8 +82,8 @@ def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[st
     masked.write_parquet(target / "masked.parquet")
     known = rows[c.USER_ID] != c.MISSING
     return {"rows": masked.height,
-            "masked_visitors": float(((masked[c.USER_ID] == c.MISSING) & known).mean() or 0.0),
-            "masked_devices": float(((masked[c.DEVICE_TYPE] == c.MISSING) & (rows[c.DEVICE_TYPE] != c.MISSING)).mean() or 0.0)}
+            "masked_visitors": number(((masked[c.USER_ID] == c.MISSING) & known).mean()),
+            "masked_devices": number(((masked[c.DEVICE_TYPE] == c.MISSING) & (rows[c.DEVICE_TYPE] != c.MISSING)).mean())}
 
 
 def read_transforms(workflows: Artifact) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def transform_differences(datasets: Artifact, workflows: Artifact, valid: Sequen
     written = np.load(datasets.path("valid_history.npy"), allow_pickle=False)
     if written.shape != counted.shape:
         raise ValueError(f"datasets' valid_history.npy has shape {written.shape}, these days' click histories make {counted.shape}")
-    return {**{name: float((ours[name].cast(pl.Float64) - theirs[name].cast(pl.Float64)).abs().max() or 0.0)
+    return {**{name: number((ours[name].cast(pl.Float64) - theirs[name].cast(pl.Float64)).abs().max())
                for name in c.RANKER_CATEGORICAL + c.RANKER_CONTINUOUS},
             "history": float((written != counted).any())}
 

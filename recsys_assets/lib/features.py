@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -98,9 +99,8 @@ class _Clicks:
         names = clicks[CATEGORY_L1].unique().sort()
         name = clicks[CATEGORY_L1].replace_strict(names, pl.int_range(len(names), eager=True)).cast(pl.Int64).to_numpy()
         time, code = clicks[TIMESTAMP].to_numpy(), clicks["code"].to_numpy()
-        first, last = clicks[TIMESTAMP].min(), clicks[TIMESTAMP].max()
-        origin = min(earliest, earliest if first is None else first) - HISTORY_SECONDS
-        span = max(latest, latest if last is None else last) - origin + 1
+        origin = int(time.min(initial=earliest)) - HISTORY_SECONDS
+        span = int(time.max(initial=latest)) - origin + 1
         shelf = (code * len(names) + name) * (len(time) + 1) + np.arange(len(time))
         return cls(clicks.select(USER_ID, "code").unique(maintain_order=True), names, name, time, code,
                    code * span + time - origin, np.sort(shelf), origin, span)
@@ -123,7 +123,8 @@ class _Clicks:
         offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]))
         _, position = _unroll(start, end)
         values = (self.names.gather(self.name[position]).to_arrow(), pa.array(self.time[position]))
-        categories, times = (pl.from_arrow(pa.LargeListArray.from_arrays(offsets, value)) for value in values)
+        # of an array, from_arrow makes a Series
+        categories, times = (cast("pl.Series", pl.from_arrow(pa.LargeListArray.from_arrays(offsets, value))) for value in values)
         return categories.alias(RECENT_CATEGORIES).cast(pl.List(pl.String)), times.alias(RECENT_TIMESTAMPS)
 
     def top_categories(self, start: np.ndarray, end: np.ndarray) -> pl.Series:
@@ -246,8 +247,8 @@ def interaction_features(today: pl.DataFrame, earlier: pl.DataFrame | None, user
     clicked = (history.filter(pl.col(EVENT_TYPE) != IMPRESSION).join(here, on=USER_ID, how="semi")
                .join(items.select(ITEM_ID, CATEGORY_L1), on=ITEM_ID))
     exposures = today.filter(pl.col(EVENT_TYPE).is_in(EXPOSURE_EVENTS)).sort(TIMESTAMP, EVENT_ID)
-    moments = exposures[TIMESTAMP]
-    clicks = _Clicks.of(clicked, min(start, moments.min() or start), max(end, moments.max() or end))
+    moments = exposures[TIMESTAMP].to_numpy()
+    clicks = _Clicks.of(clicked, int(moments.min(initial=start)), int(moments.max(initial=end)))
     counts = item_popularity(history.clear() if earlier is None else earlier, items, previous_day(day))
     shown = exposures.join(
         items.select(ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE).join(counts.select(ITEM_ID, ITEM_CLICKS), on=ITEM_ID),

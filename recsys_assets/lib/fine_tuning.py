@@ -17,6 +17,7 @@ from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib import releases
 from recsys_assets.lib.batch_transform import BatchTransform, click_histories
 from recsys_assets.lib.feature_tables import read_transforms
+from recsys_assets.lib.series import number
 from recsys_assets.settings import Settings
 
 TRAIN_SHARE = 0.7  # of the new day; the rest judges
@@ -102,7 +103,7 @@ def write_rows(store: ArtifactStore, champion: Artifact, masked: Sequence[Artifa
         packed = transform.transform_frame(rows).with_columns(rows[c.CLICK], rows[c.TIMESTAMP])
         packed.write_parquet(target / f"{name}.parquet")
         np.save(target / f"{name}_history.npy", click_histories(transform, rows.filter(pl.col(c.CLICK) == 1), remembered))
-        vocabulary[name] = {column: float((packed[column] == c.OOV_INDEX).mean() or 0.0) for column in (c.USER_ID, c.ITEM_ID)}
+        vocabulary[name] = {column: number((packed[column] == c.OOV_INDEX).mean()) for column in (c.USER_ID, c.ITEM_ID)}
     return {"rows": train.height + holdout.height, "train": train.height, "replayed": train.height - new.height,
             "holdout": holdout.height, "out_of_vocabulary": vocabulary}
 

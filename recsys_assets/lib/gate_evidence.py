@@ -46,7 +46,8 @@ class Answers:
     @classmethod
     def of_lists(cls, arrays: Mapping[str, np.ndarray], scores: np.ndarray) -> Answers:
         """Out of the arrays of ``evaluation_report.measure``, or of a report's ``lists.npz``."""
-        return cls(*(Lists(arrays[f"{name}_ranks"], arrays[f"{name}_top"]) for name in ("served", "retrieval")), scores)
+        served, retrieval = (Lists(arrays[f"{name}_ranks"], arrays[f"{name}_top"]) for name in ("served", "retrieval"))
+        return cls(served, retrieval, scores)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib import evaluation
-from recsys_assets.lib.batch_transform import BatchTransform, history_matrix
+from recsys_assets.lib.batch_transform import BatchTransform, RowTransform, history_matrix
 from recsys_assets.lib.feature_tables import read_transforms
 from recsys_assets.lib.features import HISTORY
 from recsys_assets.lib.list_metrics import highest
@@ -99,7 +99,7 @@ class Generation:
     def __init__(self, *, transforms: Mapping[str, Any], query_tower: Path, ranker: Path, vectors: np.ndarray, index: np.ndarray,
                  inputs: Mapping[str, np.ndarray], table: np.ndarray, days_before: Sequence[Artifact],
                  retrieval_weight: float, retrieval_topk: int = RETRIEVAL_TOPK):
-        self.transform = BatchTransform(transforms)
+        self.transform: RowTransform = BatchTransform(transforms)
         self.item_ids = np.array(transforms["vocabulary"][c.ITEM_ID])[index - c.VOCABULARY_START]
         self.vectors, self.index, self.table = vectors, index, table
         own = evaluation.rows_of(inputs["index"], index)

@@ -7,7 +7,7 @@ model) gets the features of any moment out of the feature store, and how a test 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
@@ -101,7 +101,8 @@ def _of_clicks(categories: Sequence[str], timestamps: Sequence[int], now: int, c
 
 def _retrieve(store: FeatureStore, asked: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
     """Feast's point-in-time join of the rows, in their order: DuckDB gives them back in any."""
-    found = pl.from_arrow(store.get_historical_features(asked.to_pandas(), list(features)).to_arrow()).sort(_ROW)
+    table = store.get_historical_features(asked.to_pandas(), list(features)).to_arrow()
+    found = cast("pl.DataFrame", pl.from_arrow(table)).sort(_ROW)  # of a table, from_arrow makes a DataFrame
     if not found[_ROW].cast(pl.Int64).equals(asked[_ROW].cast(pl.Int64)):
         raise FeatureStoreError(f"the offline store gave {found.height} rows for {asked.height}: look for keys that "
                                 f"repeat at one {EVENT_TIMESTAMP} in the tables of {', '.join(features)}")

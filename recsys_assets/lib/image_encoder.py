@@ -84,7 +84,7 @@ def decode_image(content: bytes | None) -> Any | None:
     if not content:
         return None
     try:
-        image = Image.open(io.BytesIO(content))
+        image: Image.Image = Image.open(io.BytesIO(content))
         image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
@@ -142,11 +142,11 @@ def encode_cached(folder: Path, digest: str, images: Sequence[bytes | None], cac
     encoder = load_image_encoder(folder)
     present = [row for row, image in enumerate(images) if image]
     found, computed = EmbeddingCache(cache, f"open_clip {digest}").get_or_compute(
-        [images[row] for row in present], lambda new: encode_images(encoder, new, progress)[0])
+        [image for image in images if image], lambda new: encode_images(encoder, new, progress)[0])
     vectors = np.zeros((len(images), encoder.dim), np.float32)
     if present:
         vectors[present] = found
-    return vectors, ~vectors.any(axis=1), computed  # a readable picture's vector has length 1
+    return vectors, np.logical_not(vectors.any(axis=1)), computed  # a readable picture's vector has length 1
 
 
 def _small_encoder() -> ImageEncoder:

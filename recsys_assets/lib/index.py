@@ -66,7 +66,7 @@ def build_index(vectors: np.ndarray, ids: np.ndarray, kind: str = FLAT, seed: in
         raise ValueError("vectors hold values that are not finite; the item tower did not train well")
     dim = vectors.shape[1]
     if kind == FLAT:
-        index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+        index: Any = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
     elif kind == HNSW:
         graph = faiss.IndexHNSWFlat(dim, _LINKS, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = _CONSTRUCTION
@@ -90,7 +90,8 @@ def set_search(index: Any, kind: str, setting: int) -> None:
     if kind == IVF:
         index.nprobe = setting
     elif kind == HNSW:
-        faiss.downcast_index(index.index).hnsw.efSearch = setting
+        graph: Any = faiss.downcast_index(index.index)  # an IndexHNSW, where the stub knows its base alone
+        graph.hnsw.efSearch = setting
 
 
 def choose_index(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, *, floor: float = RECALL_FLOOR, k: int = NEIGHBOURS,

@@ -47,8 +47,8 @@ class Table:
     mapping: dict[str, str]
 
 
-def _schema(kinds: Mapping[str, str]) -> dict[str, type[pl.DataType]]:
-    return {name: getattr(pl, kind) for name, kind in kinds.items()}
+def _schema(kinds: Mapping[str, str]) -> pl.Schema:
+    return pl.Schema({name: getattr(pl, kind) for name, kind in kinds.items()})
 
 
 def read_catalogue(source: Path, mapping: Mapping[str, str]) -> Table:
@@ -126,7 +126,10 @@ def _category(text: pl.Expr | None) -> pl.Expr:
 def _read(source: Path, mapping: Mapping[str, str], option: str, wanted: tuple[str, ...], key: str,
           aliases: Mapping[str, str]) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, str], int]:
     """(accepted rows as text in our columns, rejected rows, our column → the source's, rows read)."""
-    accepted, rejected, columns, read = [], [], {}, 0
+    accepted: list[pl.DataFrame] = []
+    rejected: list[pl.DataFrame] = []
+    columns: dict[str, str] = {}
+    read = 0
     for path in find_files([source]):
         present = schema_of(path)
         if present is None:
@@ -137,7 +140,7 @@ def _read(source: Path, mapping: Mapping[str, str], option: str, wanted: tuple[s
         for batch in read_batches(path, mapped.values()):
             read += batch.frame.height + len(batch.malformed)
             given = batch.frame.select(as_text(batch.frame, name) for name in batch.frame.columns)
-            place = {SOURCE_FILE: pl.lit(str(path)), SOURCE_ROW: batch.rows}
+            place: dict[str, pl.Expr | pl.Series] = {SOURCE_FILE: pl.lit(str(path)), SOURCE_ROW: batch.rows}
             problems = id_problem(key, pl.col(mapped[key]))
             rows = given.with_columns(**place).with_columns(
                 pl.coalesce(pl.when(applies).then(pl.lit(reason)) for reason, applies in problems).alias(REASON))

@@ -75,7 +75,7 @@ def _scaled(value: pl.Expr, dtype: pl.DataType, unit: str | None) -> pl.Expr:
 
 def _most(dtype: pl.DataType) -> int:
     """The largest value of an integer type that is narrower than Int64, so that a bound of clip fits it."""
-    small = {pl.Int8: 7, pl.UInt8: 8, pl.Int16: 15, pl.UInt16: 16, pl.Int32: 31, pl.UInt32: 32}
+    small: dict[type[pl.DataType], int] = {pl.Int8: 7, pl.UInt8: 8, pl.Int16: 15, pl.UInt16: 16, pl.Int32: 31, pl.UInt32: 32}
     return 2 ** small.get(type(dtype), 63) - 1
 
 

@@ -17,6 +17,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore, sha256_json
 from recsys_assets.lib import contracts, ingest_quarantine, profiles
+from recsys_assets.lib.series import number
 
 #: A day's exposures against the median of the days before it: a tenth is as wrong as ten times as many.
 VOLUME_BOUNDS = (0.2, 5.0)
@@ -117,7 +118,7 @@ def write_interactions(landed: Landed, items: Artifact, target: Path) -> dict[st
     exposures = frame.lazy().filter(pl.col(c.EVENT_TYPE).is_in(c.EXPOSURE_EVENTS)).select(c.ITEM_ID, c.CLICK).collect()
     profiles.write(frame.join(catalogue, on=c.ITEM_ID, how="left"), target, profiles.RAW_FEATURES)
     profiles.write_top_categories(exposures.join(catalogue, on=c.ITEM_ID, how="left"), target)
-    return {"rows": frame.height, "exposures": exposures.height, "click_rate": float(exposures[c.CLICK].mean() or 0.0),
+    return {"rows": frame.height, "exposures": exposures.height, "click_rate": number(exposures[c.CLICK].mean()),
             **distinct, "files": landed.files, "duplicates_dropped": landed.duplicates,
             "extra_columns": landed.extra_columns, "events": profiles.counts(frame[c.EVENT_TYPE])}
 
@@ -125,7 +126,7 @@ def write_interactions(landed: Landed, items: Artifact, target: Path) -> dict[st
 def write_users(landed: Landed, target: Path) -> dict[str, Any]:
     landed.frame.write_parquet(target / "users.parquet")
     profiles.write(landed.frame, target, profiles.USER_FEATURES)
-    return {"rows": landed.frame.height, "mean_age": float(landed.frame[c.AGE].mean() or 0.0),
+    return {"rows": landed.frame.height, "mean_age": number(landed.frame[c.AGE].mean()),
             "extra_columns": landed.extra_columns, "genders": profiles.counts(landed.frame[c.GENDER])}
 
 
@@ -136,7 +137,7 @@ def write_items(landed: Landed, target: Path) -> dict[str, Any]:
     profiles.write(landed.frame, target, profiles.ITEM_FEATURES)
     pictured = landed.frame["image"].is_in(landed.images["image"].implode())
     return {"rows": landed.frame.height, "without_picture": int((~pictured).sum()),
-            "median_price": float(landed.frame[c.PRICE].median() or 0.0), "extra_columns": landed.extra_columns,
+            "median_price": number(landed.frame[c.PRICE].median()), "extra_columns": landed.extra_columns,
             "categories": profiles.counts(landed.frame[c.CATEGORY_L1])}
 
 

@@ -34,7 +34,8 @@ Estimate = dict[str, float]  # {"value", "low", "high"}: the mean over users and
 
 
 class Scorer(Protocol):
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray: ...
 

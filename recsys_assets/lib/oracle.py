@@ -123,7 +123,7 @@ def write_oracle(landing: str, queries: Artifact, features: Sequence[Artifact], 
         return {"available": False}
     truth, asked = load_truth(Path(landing)), Queries.read(queries)
     lists = list_metrics.run(Oracle(truth), asked)
-    np.savez(target / "lists.npz", **lists.arrays("oracle"))
+    np.savez(target / "lists.npz", allow_pickle=False, **lists.arrays("oracle"))
     columns = [c.USER_ID, c.ITEM_ID, c.DEVICE_TYPE, c.TIMESTAMP, c.CLICK]
     exposures = pl.concat([pl.read_parquet(artifact.path("features.parquet"), columns=columns) for artifact in features])
     of_exposures = exposure_auc(truth, exposures)

@@ -146,7 +146,7 @@ def line_chart(title: str, values: Values, labels: Sequence[str] | None = None) 
     canvas.line(xs, ys, PALETTE[0])
     if len(ys) <= 60:
         for x, y in zip(xs, ys, strict=True):
-            canvas.point(x, y, PALETTE[0], 2.5)
+            canvas.point(float(x), float(y), PALETTE[0], 2.5)
     return canvas.markdown()
 
 
@@ -319,8 +319,8 @@ def interval_plot(title: str, rows: Mapping[str, Mapping[str, Estimate]], thresh
         _legend(canvas, series)
     for i, (name, row) in enumerate(rows.items()):
         if i and legend:
-            y = top + step * i
-            canvas.elements.append(f'<line x1="8" y1="{y}" x2="{NARROW - 8}" y2="{y}" stroke="#e5e5e5"/>')
+            edge = top + step * i
+            canvas.elements.append(f'<line x1="8" y1="{edge}" x2="{NARROW - 8}" y2="{edge}" stroke="#e5e5e5"/>')
         canvas.text(120, top + step * (i + 0.5) + 4, _shortened(name, 18), anchor="end")
         for j, (which, one) in enumerate(row.items()):
             number = series.index(which)

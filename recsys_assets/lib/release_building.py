@@ -192,11 +192,12 @@ def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], tar
     evidence = gate_evidence.gather(Answers.ask(tuned, queries, exposures), queries, exposures, day=day, seed=seed, champion=champion)
     if "newer" in inputs:
         evidence["freshness"]["champion_day"] = releases.read_release(inputs["newer"]).day
+    of_items, of_lists = (inputs["dlrm"].path(name) for name in PARTS)
     evidence |= {
         "latency_ms": gate_evidence.latencies(tuned, models["query_tower"], models["dlrm"], queries, exposures),
         "drift": gate_evidence.input_drift(inputs["training"], [inputs["features"]], first_day=first_day),
         "parity": {path.name: evaluation.parity(path, inputs[name].path("parity.npz")) for name, path in models.items()}
-        | {PARTS[-1]: evaluation.parts_parity(*map(inputs["dlrm"].path, PARTS), inputs["dlrm"].path("parity.npz"))},
+        | {PARTS[-1]: evaluation.parts_parity(of_items, of_lists, inputs["dlrm"].path("parity.npz"))},
     }
     return _written({"gate": gates.fine_tune(evidence, limits), "evidence": evidence}, limits, target)
 

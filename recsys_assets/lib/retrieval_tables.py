@@ -74,5 +74,6 @@ def write_exports(two_tower: Artifact, dlrm: Artifact, target: Path) -> dict[str
         differences[name] = evaluation.parity(target / name, origin[role].path("parity.npz"))
     for name in PARTS:
         shutil.copyfile(dlrm.path(name), target / name)
-    differences[PARTS[-1]] = evaluation.parts_parity(*(target / name for name in PARTS), dlrm.path("parity.npz"))
+    of_items, of_lists = (target / name for name in PARTS)
+    differences[PARTS[-1]] = evaluation.parts_parity(of_items, of_lists, dlrm.path("parity.npz"))
     return {"max_abs_difference": differences, "bytes_of": {name: (target / name).stat().st_size for name in (*EXPORTS, *PARTS)}}

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -40,7 +40,7 @@ class Search:
     space: Mapping[str, Between | OneOf]
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["maximize", "minimize"]:
         return "maximize" if self.higher_is_better else "minimize"
 
     def without(self, fixed: Mapping[str, Any]) -> Search:
@@ -125,7 +125,7 @@ def report(study: optuna.Study, search: Search, defaults: Mapping[str, Any], op:
     best = {**fixed, **study.best_params}
     compared = pl.DataFrame([{"parameter": name, "default": _text(defaults[name]), "best": _text(value)} for name, value in best.items()])
     config = "\n".join(f"      {name}: {_text(value)}" for name, value in best.items())
-    found = [trial.value for trial in study.trials if trial.state.name == "COMPLETE"]
+    found = [trial.value for trial in study.trials if trial.state.name == "COMPLETE" and trial.value is not None]
     return {"trials": markdown_table(done), "best": markdown_table(compared),
             "run_config": f"```yaml\nops:\n  {op}:\n    config:\n{config}\n```",
             "by_trial": plots.line_chart(f"{search.figure}, trial by trial", found)}

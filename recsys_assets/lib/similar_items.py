@@ -58,6 +58,6 @@ def _content(index: Any) -> tuple[np.ndarray, Any]:
     if hasattr(index, "id_map"):
         return faiss.vector_to_array(index.id_map), index.reconstruct_batch
     lists = index.invlists
-    index.set_direct_map_type(faiss.DirectMap.Hashtable)
+    index.set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]  # missing in faiss' stub
     held = [faiss.rev_swig_ptr(lists.get_ids(n), lists.list_size(n)).copy() for n in range(index.nlist) if lists.list_size(n)]
     return np.concatenate(held), index.reconstruct_batch

@@ -116,7 +116,7 @@ class Truth:
         """Whether the shop has the item yet: bool; broadcasts."""
         return np.asarray(timestamp) // _DAY >= self.launch_day[item]
 
-    def click_probability(self, user: np.ndarray, item: np.ndarray, device: np.ndarray | int,
+    def click_probability(self, user: np.ndarray | int, item: np.ndarray, device: np.ndarray | int,
                           timestamp: np.ndarray | int) -> np.ndarray:
         """P(click) at position 1 as float64: the formula above.
 
@@ -178,14 +178,14 @@ def examination(position: np.ndarray) -> np.ndarray:
 
 
 def _positions(column: str, known: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
-    wanted = np.asarray(wanted, dtype=str)
+    values = np.asarray(wanted, dtype=str)
     order = np.argsort(known, kind="stable")
-    at = np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)
+    at = np.searchsorted(known, values, sorter=order).clip(max=len(known) - 1)
     positions = order[at]
-    unknown = known[positions] != wanted
+    unknown = known[positions] != values
     if unknown.any():
         raise TruthError(f"{column}: {int(unknown.sum())} values are unknown to the simulator, "
-                         f"for example {str(wanted[unknown][0])!r}")
+                         f"for example {str(values[unknown][0])!r}")
     return positions
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import redis
 
@@ -91,13 +91,16 @@ class Unavailable:
     def close(self) -> None:
         self._client.close()
 
+    def _stamp(self) -> bytes | None:
+        return cast("bytes | None", self._client.get(VERSION))
+
     def _poll(self) -> None:
-        version = self._client.get(VERSION)
+        version = self._stamp()
         for _ in range(_ATTEMPTS):
             if self.known and version == self._version:
                 break
             statuses = self._statuses()
-            before, version = version, self._client.get(VERSION)
+            before, version = version, self._stamp()
             if before == version:  # else it was changed meanwhile, perhaps behind the reader
                 self.statuses, self._version = MappingProxyType(statuses), version
                 break

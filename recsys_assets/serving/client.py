@@ -54,7 +54,7 @@ class GatewayClient:
     """
 
     def __init__(self, url: str, token: str | None = None, timeout: float = 10.0):
-        headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
+        headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
         self._url, self._http = url.rstrip("/"), httpx.Client(timeout=timeout, headers=headers)
 
     def __enter__(self) -> GatewayClient:

@@ -15,9 +15,11 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import redis
 from pydantic import ValidationError
+from redis.typing import EncodableT, FieldT
 
 from recsys_assets.columns import IMPRESSION, MISSING
 from recsys_assets.lib.feature_store import USER_ACTIVITY_PUSH, FeatureStoreError, open_store
@@ -104,7 +106,7 @@ class Consumer:
         self._apply(self._read(">", BLOCK_MS))
 
     def _read(self, after: str, block_ms: int | None = None) -> list[Entry]:
-        reply = self._client.xreadgroup(GROUP, self._name, {STREAM: after}, count=BATCH, block=block_ms)
+        reply: Any = self._client.xreadgroup(GROUP, self._name, {STREAM: after}, count=BATCH, block=block_ms)
         return reply[0][1] if reply else []
 
     def _apply(self, entries: Sequence[Entry]) -> None:
@@ -158,7 +160,7 @@ class Consumer:
         except (ValidationError, UnicodeDecodeError) as error:
             logger.error("stream entry %s is no event, set aside in %s: %s", raw_id.decode(), REJECTED, error)
             with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.xadd(REJECTED, {**fields, b"stream_id": raw_id}, maxlen=10_000)
+                pipeline.xadd(REJECTED, cast("dict[FieldT, EncodableT]", {**fields, b"stream_id": raw_id}), maxlen=10_000)
                 pipeline.xack(STREAM, GROUP, raw_id)
                 pipeline.execute()
             return None

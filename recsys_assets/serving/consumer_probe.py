@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 import redis
 
@@ -30,7 +31,7 @@ def silence_ms(settings: Settings, name: str) -> float | None:
     """
     client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
     try:
-        members = client.xinfo_consumers(STREAM, GROUP)
+        members: Any = client.xinfo_consumers(STREAM, GROUP)
     except redis.ResponseError as error:
         if "no such key" in str(error).lower() or "NOGROUP" in str(error):
             return None  # the first consumer makes stream and group

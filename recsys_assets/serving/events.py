@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import redis
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from redis.typing import EncodableT, FieldT
 
-from recsys_assets.columns import DEVICES, EVENT_TYPES, IMPRESSION, MISSING, VIEW
+from recsys_assets.columns import IMPRESSION, MISSING, VIEW, Device, EventType, Missing
 
 STREAM, GROUP, REJECTED = "events", "landing", "events:rejected"
-RESET = "reset"
+RESET: Literal["reset"] = "reset"
 #: Entries that the stream keeps, roughly; the consumer lands them within seconds, so the rest is history.
 STREAM_LENGTH = 1_000_000
 ID_LENGTH = 128
@@ -50,8 +51,8 @@ class Event(BaseModel):
     user_id: Identifier
     item_id: Identifier
     timestamp: int = Field(default_factory=lambda: int(time.time()), description="Unix seconds, UTC.")
-    device_type: Literal[(*DEVICES, MISSING)] = MISSING
-    event_type: Literal[EVENT_TYPES] = VIEW
+    device_type: Literal[Device, Missing] = MISSING
+    event_type: EventType = VIEW
 
     @property
     def click(self) -> int:
@@ -93,5 +94,5 @@ def enqueue_all(client: redis.Redis, events: Sequence[Event]) -> list[str]:
     """Append events in one transaction: all or none; returns the stream ids. Raises redis.RedisError."""
     with client.pipeline(transaction=True) as pipeline:
         for event in events:
-            pipeline.xadd(STREAM, event.fields(), maxlen=STREAM_LENGTH, approximate=True)
+            pipeline.xadd(STREAM, cast("dict[FieldT, EncodableT]", event.fields()), maxlen=STREAM_LENGTH, approximate=True)
         return [stream_id.decode() for stream_id in pipeline.execute()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from google.protobuf.message import DecodeError, Message
@@ -21,6 +21,7 @@ from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+    from feast.infra.online_stores.redis import RedisOnlineStore
 
 #: A value that no Feast client wrote does not parse: the store is as good as absent for that entity.
 READ_ERRORS: tuple[type[Exception], ...] = (*STORE_ERRORS, DecodeError)
@@ -59,7 +60,8 @@ class OnlineFeatures:
         from feast.protos.feast.types.Value_pb2 import Value
 
         self._store, self._breaker, self._value = store, breaker, Value
-        self._client: redis.Redis = store._get_provider().online_store._get_client(store.config.online_store)
+        self._client: redis.Redis = cast("RedisOnlineStore", store._get_provider().online_store)._get_client(
+            store.config.online_store)
         self._lines = Lines(self._client)
         self._parsed: dict[bytes, Any] = {}
         self._plans: dict[tuple[tuple[str, ...], str], _Plan] = {}
@@ -106,7 +108,7 @@ class OnlineFeatures:
         from feature_repo.online_store import version_key
 
         keys = [version_key(self._store.config.project, view) for view in views]
-        return tuple(self._breaker.call(lambda: self._client.mget(keys)))
+        return tuple(self._breaker.call(lambda: cast("list[bytes | None]", self._client.mget(keys))))
 
     def close(self) -> None:
         self._client.close()

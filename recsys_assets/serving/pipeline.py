@@ -112,7 +112,8 @@ def _steps(stages: Sequence[Stage]) -> list[tuple[str, Callable[..., Any], _Half
     order = list(stages)
     for stage in stages:
         if isinstance(stage, TwoPartStage):
-            after, given = [stage], {spec.name for spec in stage.outputs}
+            after: list[Stage] = [stage]
+            given = {spec.name for spec in stage.outputs}
             before = order[:order.index(stage)]
             for later in order[len(before) + 1:]:
                 needs = not given.isdisjoint(spec.name for spec in later.inputs)

@@ -132,10 +132,11 @@ def _promote(platform: Platform, release: Release, event: Literal["promote", "ro
     if not release.of_this_form:
         raise PromotionRefused(f"release {release.number} was built by an older version of this code, whose models take other inputs: "
                                "run full training for one of today's")
-    if not force_gate and release.gate is None:
-        raise PromotionRefused(f"release {release.number} has no gate verdict: evaluate it, then build it again")
-    if not force_gate and not release.gate["passed"]:
-        raise PromotionRefused(f"release {release.number} failed its gate: {'; '.join(release.failed_checks)}")
+    if not force_gate:
+        if release.gate is None:
+            raise PromotionRefused(f"release {release.number} has no gate verdict: evaluate it, then build it again")
+        if not release.gate["passed"]:
+            raise PromotionRefused(f"release {release.number} failed its gate: {'; '.join(release.failed_checks)}")
     present = champion(platform.settings)
     report = PromotionReport(release.number, release.generation, present.release if present else None, event,
                              published_versions(release), platform.settings.triton_grpc)

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -113,7 +113,10 @@ class Begun(Protocol):
         """Give up what ``finish`` has not taken; nothing where it has."""
 
 
-class TwoPartStage(Stage):
+B = TypeVar("B", bound=Begun)
+
+
+class TwoPartStage(Stage, Generic[B]):
     """A stage that waits for a store: ``begin`` asks, ``finish`` reads; in between other stages may run.
 
     ``run``, of a model of its own, is both.
@@ -122,11 +125,11 @@ class TwoPartStage(Stage):
     begins_with: ClassVar[tuple[TensorSpec, ...]]  # of ``inputs``
 
     @abstractmethod
-    def begin(self, inputs: Tensors) -> Begun:
+    def begin(self, inputs: Tensors) -> B:
         """Ask; never raises for want of the store. Whoever calls it calls ``drop`` in the end, after ``finish`` or instead."""
 
     @abstractmethod
-    def finish(self, inputs: Tensors, begun: Begun) -> Tensors:
+    def finish(self, inputs: Tensors, begun: B) -> Tensors:
         """Compute the declared outputs; where other inputs were begun with than these, ask anew."""
 
     def run(self, inputs: Tensors) -> Tensors:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -109,7 +109,9 @@ def _is_quiet(connection: redis.Connection) -> bool:
     """Whether it is of this process, and nothing came on it since: no goodbye of the server, no reply to nobody."""
     if connection.pid != os.getpid():
         return False
-    opened, has_data = connection._sock, getattr(getattr(connection._parser, "_reader", None), "has_data", None)
+    # redis-py declares the socket as None alone
+    opened = cast("socket.socket | None", connection._sock)
+    has_data = getattr(getattr(connection._parser, "_reader", None), "has_data", None)
     if type(opened) is socket.socket and has_data is not None:  # without TLS: what ``can_read`` finds, 7 µs sooner
         poll = select.poll()
         poll.register(opened, select.POLLIN)

@@ -91,7 +91,8 @@ def affinity(c7: np.ndarray, c24: np.ndarray, n7: np.ndarray | np.number, n24: n
     Returns:
         float32 [N, 4], AFFINITY_CONTINUOUS: c7 / (n7 + 2), c24 / (n24 + 1), log(1 + c7), log(1 + c24).
     """
-    c7, c24, n7, n24 = (counts.astype(np.float64) for counts in (c7, c24, n7, n24))
+    c7, c24 = c7.astype(np.float64), c24.astype(np.float64)
+    n7, n24 = n7.astype(np.float64), n24.astype(np.float64)
     found = np.empty((len(c7), 4), np.float32)
     for place, values in enumerate((c7 / (n7 + 2), c24 / (n24 + 1), np.log1p(c7), np.log1p(c24))):
         found[:, place] = values
@@ -143,7 +144,7 @@ class Vocabulary:
         return np.array([self.index(value) for value in values], np.int32)
 
 
-def history_counts(vocabulary: Vocabulary, categories: Sequence[str], n7: int, n24: int) -> np.ndarray:
+def history_counts(vocabulary: Vocabulary, categories: Sequence[str] | np.ndarray, n7: int, n24: int) -> np.ndarray:
     """One visitor's clicks by category.
 
     Args:
@@ -261,7 +262,7 @@ class Transforms:
         """2·K: the length of ``history``."""
         return 2 * self.vocabulary[CATEGORY_L1].rows
 
-    def histories(self, categories: Sequence[str], numbers: np.ndarray) -> np.ndarray:
+    def histories(self, categories: Sequence[str] | np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Visitors' clicks by category, float32 [B, 2·K].
 
         Args:
@@ -281,7 +282,7 @@ class Transforms:
             found[row] = history_counts(vocabulary, categories[begin:end], n7, n24)
         return found
 
-    def context(self, devices: Sequence[str], timestamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def context(self, devices: Iterable[str], timestamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """B requests: devices, timestamps int64 [B] → CONTEXT_CATEGORICAL int32 [B, 1], CONTEXT_CONTINUOUS float32 [B, 4]."""
         return self.vocabulary[DEVICE_TYPE].indices(devices)[:, None], clock_features(timestamps)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +21,13 @@ PARITY_ROWS = 256
 MAX_DIFFERENCE = 1e-6
 CAT, CONT, HISTORY, EMBEDDINGS, EMBEDDING, SCORE = "cat", "cont", "history", "embeddings", "embedding", "score"
 
-#: A tf.function of packed matrices with one named output.
-Packed = Callable[..., "dict[str, tf.Tensor]"]
+class Packed(Protocol):
+    """A tf.function of packed matrices with one named output."""
+
+    @property
+    def input_signature(self) -> Sequence[tf.TensorSpec]: ...
+
+    def __call__(self, *matrices: tf.Tensor, **named: tf.Tensor) -> dict[str, tf.Tensor]: ...
 
 
 def _signature(cat: int, cont: int, **others: int) -> list[tf.TensorSpec]:
@@ -92,6 +97,11 @@ def sample(inputs: Mapping[str, np.ndarray], rows: int = PARITY_ROWS) -> dict[st
     count = len(inputs[CAT])
     chosen = np.unique(np.linspace(0, count - 1, min(rows, count)).astype(int))
     return {name: values[chosen] for name, values in inputs.items()}
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """An .npz of arrays by name; Any, for numpy's stub takes every unpacked value for ``allow_pickle``."""
+    np.savez(path, **arrays)
 
 
 def to_onnx(function: Packed, path: Path) -> None:

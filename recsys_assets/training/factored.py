@@ -105,8 +105,8 @@ class FactoredRanker:
         of_bottom = graph.node("Gemm", turned, self._rows((_BOTTOM, name) for name in self._visitor), self._top[0].kernel[:dim])
         among = graph.node("Reshape", graph.node("MatMul", own, turned), np.array([1, -1]))
         fixed = graph.node("Gemm", among, self._square(self._visitor), self._top[0].bias)
-        kernel = graph.node("Concat", mixed, of_bottom, axis=0)
-        values = graph.node("Gemm", graph.node("Concat", crossed, deep, bottom, axis=1), kernel, fixed)
+        of_both = graph.node("Concat", mixed, of_bottom, axis=0)
+        values = graph.node("Gemm", graph.node("Concat", crossed, deep, bottom, axis=1), of_both, fixed)
         values = graph.node("Add", values, "known")
         values = graph.node(self._top[0].activation, values) if self._top[0].activation else values
         for layer in self._top[1:]:

@@ -18,8 +18,6 @@ from recsys_assets.training.export import OPSET
 
 _ACTIVATIONS = {tf.keras.activations.linear: None, tf.keras.activations.relu: "Relu", tf.keras.activations.sigmoid: "Sigmoid"}
 
-Layer = tf.keras.layers.Layer
-
 
 @dataclass(frozen=True)
 class Dense:
@@ -35,12 +33,12 @@ class Dense:
         return cls(layer.kernel.numpy(), layer.bias.numpy(), _ACTIVATIONS[layer.activation])
 
 
-def inner(layer: Layer, kind: type) -> list[Layer]:
+def inner(layer: tf.keras.layers.Layer, kind: type) -> list[tf.keras.layers.Layer]:
     """Layers of exactly this kind within another, in their order."""
     return [one for one in layer._flatten_layers() if type(one) is kind]
 
 
-def named(layer: Layer, name: str, kind: type) -> Layer:
+def named(layer: tf.keras.layers.Layer, name: str, kind: type) -> tf.keras.layers.Layer:
     """The one layer of a kind and a name within another; raises ValueError where there is none, or several."""
     found = [one for one in inner(layer, kind) if one.name == name]
     if len(found) != 1:
@@ -91,7 +89,7 @@ class Graph:
         import onnx
         from onnx import TensorProto, helper
 
-        kinds = {np.int32: TensorProto.INT32, np.float32: TensorProto.FLOAT}
+        kinds: dict[type, Any] = {np.int32: TensorProto.INT32, np.float32: TensorProto.FLOAT}
         graph = helper.make_graph(
             self._nodes, path.stem, [helper.make_tensor_value_info(name, kinds[kind], shape) for name, (kind, shape) in inputs.items()],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()], self._constants)

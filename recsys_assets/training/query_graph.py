@@ -60,6 +60,8 @@ def write_query_tower(encoder: mm.Encoder, shape: TwoTowerShape, path: Path) -> 
     for layer in dense[1:]:
         values = graph.dense(values, layer)
     graph.node("LpNormalization", values, axis=1, p=2, output=export.EMBEDDING)
-    history = {export.HISTORY: (np.float32, ["rows", 2 * shape.categories])} if shape.categories else {}
+    history: dict[str, tuple[type, list[int | str]]] = {}
+    if shape.categories:
+        history[export.HISTORY] = (np.float32, ["rows", 2 * shape.categories])
     graph.save(path, {export.CAT: (np.int32, ["rows", len(c.QUERY_CATEGORICAL)]), export.CONT: (np.float32, [
         "rows", len(c.QUERY_CONTINUOUS)]), **history}, {export.EMBEDDING: ["rows", shape.layers[-1]]})

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,8 +54,9 @@ def inputs(rows: pd.DataFrame, table: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def read_shape(champion: Path) -> DlrmShape:
-    shape = json.loads((champion / "config.json").read_text())["shape"]
-    return DlrmShape(**{name: tuple(value) if isinstance(value, list) else value for name, value in shape.items()})
+    written = json.loads((champion / "config.json").read_text())["shape"]
+    shape: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
+    return DlrmShape(**shape)
 
 
 def write(step: Step, ranker: Ranker, schema: Schema, rows: pd.DataFrame, table: np.ndarray, batch_size: int) -> None:
@@ -70,7 +72,7 @@ def write(step: Step, ranker: Ranker, schema: Schema, rows: pd.DataFrame, table:
     (step.output / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     sample = export.sample(inputs(rows, table))
     scores, difference = export.export(ranker.function, sample, step.output / DLRM_ONNX)
-    np.savez(step.output / "parity.npz", **sample, **{export.SCORE: scores})
+    export.write_arrays(step.output / "parity.npz", {**sample, export.SCORE: scores})
     parts = factored.FactoredRanker(ranker.model, ranker.shape)
     parts.write_items(step.output / factored.ITEMS_ONNX)
     parts.write_lists(step.output / factored.LISTS_ONNX)

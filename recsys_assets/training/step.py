@@ -174,7 +174,7 @@ def _set_environment(threads: int) -> None:
 
 def parse_params(params_type: type[P], given: dict[str, Any]) -> P:
     """Make the dataclass ``params_type`` of a JSON object; raises StepError on a name it does not have."""
-    known = [f.name for f in dataclasses.fields(params_type)]  # type: ignore[arg-type]
+    known = [f.name for f in dataclasses.fields(params_type)]  # type: ignore[arg-type]  # any dataclass
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise StepError(f"unknown parameter {', '.join(unknown)}; this step knows {', '.join(known) or 'none'}")

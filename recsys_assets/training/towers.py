@@ -106,7 +106,7 @@ def write(step: Step, pair: Towers, schema: Schema, rows: pd.DataFrame, table: n
         shutil.copyfile(frozen_item_tower, step.output / ITEM_ONNX)
         item_vectors = export.apply(pair.item_function, items)
         item_difference = export.onnx_difference(step.output / ITEM_ONNX, items, item_vectors)
-    np.savez(step.output / "parity.npz",
-             **{f"query_{name}": values for name, values in {**queries, export.EMBEDDING: query_vectors}.items()},
-             **{f"item_{name}": values for name, values in {**items, export.EMBEDDING: item_vectors}.items()})
+    export.write_arrays(step.output / "parity.npz", {
+        **{f"query_{name}": values for name, values in {**queries, export.EMBEDDING: query_vectors}.items()},
+        **{f"item_{name}": values for name, values in {**items, export.EMBEDDING: item_vectors}.items()}})
     step.report(query_tower_onnx_difference=query_difference, item_tower_onnx_difference=item_difference)

@@ -58,7 +58,7 @@ def train_trial(context: dg.OpExecutionContext, config: TrialConfig, platform: P
     from recsys_assets.lib import search
 
     wanted = search.SEARCHES[config.model]
-    shown = {wanted.figure: wanted.objective(metrics), **{name: params[name] for name in (*wanted.space, *config.params)},
+    shown: dict[str, Any] = {wanted.figure: wanted.objective(metrics), **{name: params[name] for name in (*wanted.space, *config.params)},
              **{name: metrics[name] for name in ("epochs", "best_epoch", "rows_per_second", "seconds") if name in metrics}}
     tags = {name: context.run.tags[name] for name in (SEARCH, TRIAL) if name in context.run.tags}
     context.log_event(dg.AssetMaterialization(["search", config.model], metadata={

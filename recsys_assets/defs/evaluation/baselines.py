@@ -1,9 +1,13 @@
 """Simple systems, tuned with equal care: what the models have to beat."""
 
+from collections.abc import Sequence
+from typing import TypedDict
+
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import compute, partitions, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
 
 CODE = [f"recsys_assets.lib.{name}" for name in ("baselines", "baseline_tuning", "click_log", "list_metrics", "queries")]
@@ -14,6 +18,19 @@ class BaselinesConfig(BuildConfig):
     tuning_users: int = Field(default=60_000, ge=1, description="Visitors that a trial is fitted on, at most.")
     tuning_clicks: int = Field(default=8_000, ge=1, description="Clicks of the inner split that a trial is judged on, at most.")
     metric: str = Field(default="ndcg@100", description="What the trials are compared by, on the last training days.")
+
+
+class BaselinesInputs(TypedDict):
+    queries: Artifact
+    items: Artifact
+    interactions: Sequence[Artifact]
+    features: Sequence[Artifact]
+
+
+class BaselinesParams(TypedDict):
+    train_days: list[str]
+    seed: int
+    seen_days: int
 
 
 @dg.asset(
@@ -30,10 +47,11 @@ def baselines(context: dg.AssetExecutionContext, config: BaselinesConfig, platfo
     as_of, store, settings = context.partition_key, platform.store, platform.settings
     train = partitions.train_days(as_of)
     budget = baseline_tuning.Budget(config.trials, config.tuning_users, config.tuning_clicks, config.metric)
-    inputs = {"queries": store.current("evaluation/queries", as_of), "items": store.current("raw/items"),
-              "interactions": store.require("raw/interactions", partitions.window_days(as_of)),
-              "features": store.require("features/interactions", train[-baseline_tuning.INNER_DAYS:])}
-    chosen = {"train_days": train, "seed": settings.seed, "seen_days": settings.seen_days}
+    inputs: BaselinesInputs = {
+        "queries": store.current("evaluation/queries", as_of), "items": store.current("raw/items"),
+        "interactions": store.require("raw/interactions", partitions.window_days(as_of)),
+        "features": store.require("features/interactions", train[-baseline_tuning.INNER_DAYS:])}
+    chosen: BaselinesParams = {"train_days": train, "seed": settings.seed, "seen_days": settings.seen_days}
     built = platform.build(
         context, "evaluation/baselines", partition=as_of, inputs=inputs, params={**chosen, **config.model_dump(exclude={"force"})},
         code=CODE, force=config.force,

@@ -1,10 +1,13 @@
 """What the exported models are worth on days they have not seen, over the whole catalogue."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TypedDict
 
 import dagster as dg
 
 from recsys_assets import partitions, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
 
 KEY = ["evaluation", "offline"]
@@ -15,15 +18,30 @@ CODE = [f"recsys_assets.lib.{name}" for name in ("queries", "list_metrics", "gen
     f"recsys_assets.serving.{name}" for name in ("transforms", "stages.ordering")]
 
 
+class OfflineInputs(TypedDict):
+    queries: Artifact
+    models: Artifact
+    vectors: Artifact
+    aligned: Artifact
+    workflows: Artifact
+    features: Sequence[Artifact]
+    days_before: Sequence[Artifact]
+
+
+class OfflineParams(TypedDict):
+    seed: int
+    retrieval_topk: int
+    retrieval_weight: float
+
+
 @dg.asset(
     key=KEY, kinds={"onnx", "numpy"}, partitions_def=partitions.as_of(),
     deps=[*(kind.split("/") for kind in KINDS.values()),
           dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
     # warnings: whether these models may be released is for the verdict of serving/release to say
     check_specs=reporting.check_specs(
-        KEY, partitions.as_of(), blocking=False,
-        recall_above_popularity="Two-tower recall@100 over the whole catalogue beats popularity's.",
-        auc="DLRM's AUC on the validation days is above its floor."),
+        KEY, {"recall_above_popularity": "Two-tower recall@100 over the whole catalogue beats popularity's.",
+              "auc": "DLRM's AUC on the validation days is above its floor."}, partitions.as_of(), blocking=False),
 )
 def offline(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: queries, exported models. Out: lists as served and of retrieval alone, the ranker's scores; slices, intervals."""
@@ -31,11 +49,13 @@ def offline(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pl
 
     as_of, store, settings = context.partition_key, platform.store, platform.settings
     days = partitions.validation_days(as_of)
-    inputs = {role: store.current(kind, as_of) for role, kind in KINDS.items()}
-    inputs["features"] = store.require("features/interactions", days)
-    inputs["days_before"] = store.require("features/interactions", [partitions.previous_day(day) for day in days])
-    params = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
-              "retrieval_weight": settings.retrieval_weight}
+    judged = {role: store.current(kind, as_of) for role, kind in KINDS.items()}
+    inputs: OfflineInputs = {
+        "queries": judged["queries"], "models": judged["models"], "vectors": judged["vectors"], "aligned": judged["aligned"],
+        "workflows": judged["workflows"], "features": store.require("features/interactions", days),
+        "days_before": store.require("features/interactions", [partitions.previous_day(day) for day in days])}
+    params: OfflineParams = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
+                             "retrieval_weight": settings.retrieval_weight}
     built = platform.build(
         context, "evaluation/offline", partition=as_of, inputs=inputs, params=params, force=config.force, code=CODE,
         write=lambda staged: evaluation_report.write_report(**inputs, target=staged.path, **params))

@@ -1,9 +1,18 @@
 """What whoever knows the simulator's own click model would reach, on the same queries."""
 
+from collections.abc import Sequence
+from typing import TypedDict
+
 import dagster as dg
 
 from recsys_assets import partitions, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
+
+
+class OracleInputs(TypedDict):
+    queries: Artifact
+    features: Sequence[Artifact]
 
 
 @dg.asset(
@@ -15,8 +24,8 @@ def oracle(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pla
     from recsys_assets.lib import oracle as truth
 
     as_of, store, settings = context.partition_key, platform.store, platform.settings
-    inputs = {"queries": store.current("evaluation/queries", as_of),
-              "features": store.require("features/interactions", partitions.validation_days(as_of))}
+    inputs: OracleInputs = {"queries": store.current("evaluation/queries", as_of),
+                            "features": store.require("features/interactions", partitions.validation_days(as_of))}
     built = platform.build(
         context, "evaluation/oracle", partition=as_of, inputs={**inputs, "truth": truth.truth_digest(settings.landing)},
         params={"seed": settings.seed}, force=config.force,

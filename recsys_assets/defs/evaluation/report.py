@@ -1,13 +1,32 @@
 """Everything that was measured of a generation, in one place."""
 
+from typing import TypedDict
+
 import dagster as dg
 
 from recsys_assets import partitions, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
 
 KEY = ["evaluation", "report"]
 PARTS = ("queries", "offline", "baselines", "oracle")
 OPTIONAL = "evaluation/ablations"  # read where it is there; a report needs none
+
+
+class ReportParts(TypedDict):
+    queries: Artifact
+    offline: Artifact
+    baselines: Artifact
+    oracle: Artifact
+
+
+class ReportInputs(ReportParts, total=False):
+    ablations: Artifact
+
+
+class ReportParams(TypedDict):
+    scale: str
+    seed: int
 
 
 @dg.asset(key=KEY, kinds={"html", "json"}, partitions_def=partitions.as_of(), deps=[["evaluation", part] for part in PARTS])
@@ -17,10 +36,12 @@ def report(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pla
     from recsys_assets.lib.oracle import truth_digest
 
     as_of, store, settings = context.partition_key, platform.store, platform.settings
-    inputs = {part: store.current(f"evaluation/{part}", as_of) for part in PARTS}
+    parts = {part: store.current(f"evaluation/{part}", as_of) for part in PARTS}
+    inputs: ReportInputs = {
+        "queries": parts["queries"], "offline": parts["offline"], "baselines": parts["baselines"], "oracle": parts["oracle"]}
     if store.exists(OPTIONAL, as_of):
         inputs["ablations"] = store.current(OPTIONAL, as_of)
-    params = {"scale": evaluation_summary.scale_of(settings.landing, settings.scale), "seed": settings.seed}
+    params: ReportParams = {"scale": evaluation_summary.scale_of(settings.landing, settings.scale), "seed": settings.seed}
     built = platform.build(
         context, "evaluation/report", partition=as_of, inputs={**inputs, "truth": truth_digest(settings.landing)},
         params=params, force=config.force,

@@ -31,19 +31,19 @@ class FeaturesConfig(BuildConfig):
     key=["features", "interactions"], kinds={"polars", "parquet"}, partitions_def=partitions.daily(), pool="cpu",
     deps=[dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.look_back_window()),
           ["raw", "users"], ["raw", "items"]],
-    check_specs=[*reporting.check_specs(["features", "interactions"], partitions.daily(), **CHECKS), DRIFT],
+    check_specs=[*reporting.check_specs(["features", "interactions"], CHECKS, partitions.daily()), DRIFT],
 )
 def interaction_features(context: dg.AssetExecutionContext, config: FeaturesConfig, platform: Platform):
     """In: raw interactions of the day and the 7 before, users, items. Out: one row an exposure, as of just before it."""
     from recsys_assets.lib import daily_reports, drift, feature_tables, ingestion
 
     day, store, settings = context.partition_key, platform.store, platform.settings
-    inputs = {"interactions": store.require("raw/interactions", partitions.day_with_history(settings, day)),
-              "users": store.current("raw/users"), "items": store.current("raw/items")}
+    interactions, items = store.require("raw/interactions", partitions.day_with_history(settings, day)), store.current("raw/items")
+    inputs = {"interactions": interactions, "users": store.current("raw/users"), "items": items}
 
     def write(staged):
         metrics = feature_tables.write_features(inputs, day, staged.path)
-        daily_reports.check_and_profile(staged.path, inputs["items"], day)
+        daily_reports.check_and_profile(staged.path, items, day)
         return metrics
 
     built = yield from reporting.read_under_contract(lambda: platform.build(
@@ -53,7 +53,7 @@ def interaction_features(context: dg.AssetExecutionContext, config: FeaturesConf
     moved = drift.against_baseline(built.artifact, earlier, threshold=config.drift_threshold,
                                    first_day=partitions.calendar_start(settings).isoformat())
     yield reporting.result(built.artifact, reused=built.reused, columns=c.INTERACTION_FEATURES, extra={
-        **column_lineage(FEATURE_SOURCES), **daily_reports.around_the_day(inputs["interactions"][-1], store, settings.landing)})
+        **column_lineage(FEATURE_SOURCES), **daily_reports.around_the_day(interactions[-1], store, settings.landing)})
     yield reporting.check("contract", True, value=0, threshold="no failure")
     yield reporting.check("point_in_time", changed == 0, value=changed, threshold=0)
     yield drift_check(moved)
@@ -71,7 +71,7 @@ def drift_check(moved) -> dg.AssetCheckResult:
 @dg.asset(
     key=["features", "masked_train"], kinds={"polars", "parquet"}, partitions_def=partitions.daily(),
     deps=[["features", "interactions"]],
-    check_specs=reporting.check_specs(["features", "masked_train"], partitions.daily(), **MASKED),
+    check_specs=reporting.check_specs(["features", "masked_train"], MASKED, partitions.daily()),
 )
 def masked_train(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform):
     """In: the day's features. Out: the same rows, 5 % as if the visitor and 5 % as if the device were unknown."""

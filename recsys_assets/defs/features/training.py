@@ -26,7 +26,7 @@ DATASET_CHECKS = {
     key=["features", "workflows"], kinds={"nvtabular"}, partitions_def=partitions.as_of(),
     op_tags=compute.training_tags("CPU_LARGE"), pool="training",
     deps=[dg.AssetDep(["features", "interactions"], partition_mapping=partitions.training_window()), ["raw", "items"]],
-    check_specs=reporting.check_specs(["features", "workflows"], partitions.as_of(), **WORKFLOW_CHECKS),
+    check_specs=reporting.check_specs(["features", "workflows"], WORKFLOW_CHECKS, partitions.as_of()),
 )
 def workflows(context: dg.AssetExecutionContext, config: WorkflowsConfig, platform: Platform,
               training: TrainingClient) -> dg.MaterializeResult:
@@ -34,10 +34,11 @@ def workflows(context: dg.AssetExecutionContext, config: WorkflowsConfig, platfo
     from recsys_assets.lib import feature_tables
 
     as_of, store = context.partition_key, platform.store
-    inputs = {"train": store.require("features/interactions", partitions.train_days(as_of)), "items": store.current("raw/items")}
-    built = training.build(context, platform, "features/workflows", "fit_workflows", partition=as_of, inputs=inputs,
+    train, items = store.require("features/interactions", partitions.train_days(as_of)), store.current("raw/items")
+    built = training.build(context, platform, "features/workflows", "fit_workflows", partition=as_of,
+                           inputs={"train": train, "items": items},
                            params=config.model_dump(exclude={"force"}), force=config.force)
-    missing = feature_tables.items_without_index(built.artifact, inputs["items"])
+    missing = feature_tables.items_without_index(built.artifact, items)
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("vocabulary", not missing, value=missing, threshold="no item without an index")])
 
@@ -48,7 +49,7 @@ def workflows(context: dg.AssetExecutionContext, config: WorkflowsConfig, platfo
     deps=[["features", "workflows"], ["raw", "items"],
           dg.AssetDep(["features", "masked_train"], partition_mapping=partitions.training_window()),
           dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
-    check_specs=reporting.check_specs(["features", "datasets"], partitions.as_of(), **DATASET_CHECKS),
+    check_specs=reporting.check_specs(["features", "datasets"], DATASET_CHECKS, partitions.as_of()),
 )
 def datasets(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform,
              training: TrainingClient) -> dg.MaterializeResult:
@@ -59,16 +60,17 @@ def datasets(context: dg.AssetExecutionContext, config: BuildConfig, platform: P
     from recsys_assets.lib import feature_tables
 
     as_of, store = context.partition_key, platform.store
-    inputs = {"workflows": store.current("features/workflows", as_of), "items": store.current("raw/items"),
-              "train": store.require("features/masked_train", partitions.train_days(as_of)),
-              "valid": store.require("features/interactions", partitions.validation_days(as_of))}
-    inputs["history"] = [*store.require("features/interactions", partitions.train_days(as_of)), *inputs["valid"]]
-    built = training.build(context, platform, "features/datasets", "make_datasets", partition=as_of, inputs=inputs,
-                           force=config.force)
-    differences = feature_tables.transform_differences(built.artifact, inputs["workflows"], inputs["valid"])
+    workflows = store.current("features/workflows", as_of)
+    valid = store.require("features/interactions", partitions.validation_days(as_of))
+    built = training.build(
+        context, platform, "features/datasets", "make_datasets", partition=as_of, force=config.force,
+        inputs={"workflows": workflows, "items": store.current("raw/items"),
+                "train": store.require("features/masked_train", partitions.train_days(as_of)), "valid": valid,
+                "history": [*store.require("features/interactions", partitions.train_days(as_of)), *valid]})
+    differences = feature_tables.transform_differences(built.artifact, workflows, valid)
     rates = feature_tables.click_rates(built.artifact)
     sound, negatives = feature_tables.labels(rates)
-    growth = feature_tables.markdown_table(feature_tables.vocabulary_growth(inputs["workflows"], inputs["valid"]))
+    growth = feature_tables.markdown_table(feature_tables.vocabulary_growth(workflows, valid))
     return reporting.result(built.artifact, reused=built.reused, extra={"vocabulary growth": dg.MetadataValue.md(growth)}, checks=[
         reporting.check("parity", all(d <= 1e-6 for d in differences.values()), value=differences, threshold=1e-6),
         reporting.check("labels", sound, value=rates, threshold="all between 0 and 1, or all 1", negatives=negatives)])

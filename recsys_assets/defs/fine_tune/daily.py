@@ -1,11 +1,14 @@
 """Daily fine-tuning: the champion, warm-started, on the newest day; the item side stays as it is."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TypedDict
 
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import compute, partitions, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.serving.gate_config import GateConfig
 from recsys_assets.lib import gates
 from recsys_assets.pipes import TrainingClient
@@ -22,6 +25,12 @@ ROWS_DEPS = [
 ]
 
 
+class RowsInputs(TypedDict):
+    champion: Artifact
+    masked: Sequence[Artifact]
+    features: Sequence[Artifact]
+
+
 @dg.asset(key=["fine_tune", "rows"], kinds={"polars", "parquet"}, partitions_def=partitions.daily(), deps=ROWS_DEPS)
 def rows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: the new day and a replay of older ones, the champion's transforms. Out: train (70 % of the day, replay), holdout."""
@@ -29,8 +38,8 @@ def rows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platf
 
     day, store = context.partition_key, platform.store
     plan = fine_tuning.plan(platform.settings, store, day)
-    inputs = {"champion": plan.base.artifact, "masked": store.require("features/masked_train", plan.training_days),
-              "features": store.require("features/interactions", plan.training_days)}
+    inputs: RowsInputs = {"champion": plan.base.artifact, "masked": store.require("features/masked_train", plan.training_days),
+                          "features": store.require("features/interactions", plan.training_days)}
     built = platform.build(
         context, "fine_tune/rows", partition=day, inputs=inputs, params={"seed": platform.settings.seed}, force=config.force,
         code=["recsys_assets.lib.fine_tuning", "recsys_assets.lib.batch_transform"],
@@ -67,6 +76,13 @@ def dlrm(context: dg.AssetExecutionContext, config: FineTuneConfig, platform: Pl
     return _fine_tune(context, config, platform, training, "dlrm")
 
 
+class VerdictParams(TypedDict):
+    seed: int
+    seen_days: int
+    retrieval_topk: int
+    first_day: str
+
+
 @dg.asset(
     key=["fine_tune", "release"], kinds={"triton"}, partitions_def=partitions.daily(),
     deps=[["fine_tune", "query_tower"], ["fine_tune", "dlrm"], ["fine_tune", "rows"], ["raw", "items"],
@@ -81,8 +97,8 @@ def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Pla
 
     day, store, settings = context.partition_key, platform.store, platform.settings
     inputs, limits = release_building.fine_tune_inputs(store, settings, day), config.limits()
-    params = {"seed": settings.seed, "seen_days": settings.seen_days, "retrieval_topk": settings.retrieval_topk,
-              "first_day": partitions.calendar_start(settings).isoformat()}
+    params: VerdictParams = {"seed": settings.seed, "seen_days": settings.seen_days, "retrieval_topk": settings.retrieval_topk,
+                             "first_day": partitions.calendar_start(settings).isoformat()}
     judged = platform.build(
         context, "fine_tune/verdict", partition=day, inputs=inputs, params={**params, **dataclasses.asdict(limits)},
         code=release_building.CODE, force=config.force,

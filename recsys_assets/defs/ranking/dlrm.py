@@ -8,6 +8,7 @@ from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
 
 AUC_FLOOR = 0.6
+AUC = {"auc": f"AUC on the validation days is above {AUC_FLOOR}."}
 
 
 class DlrmConfig(BuildConfig):
@@ -32,8 +33,7 @@ class DlrmConfig(BuildConfig):
     key=["ranking", "dlrm"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.as_of(),
     op_tags=compute.op_tags("GPU_TRAIN"), pool="training",
     deps=[["features", "datasets"], ["features", "workflows"], ["embeddings", "aligned"]],
-    check_specs=reporting.check_specs(["ranking", "dlrm"], partitions.as_of(),
-                                      auc=f"AUC on the validation days is above {AUC_FLOOR}."),
+    check_specs=reporting.check_specs(["ranking", "dlrm"], AUC, partitions.as_of()),
 )
 def dlrm(context: dg.AssetExecutionContext, config: DlrmConfig, platform: Platform,
          training: TrainingClient) -> dg.MaterializeResult:

@@ -14,7 +14,7 @@ NEW_CATEGORIES = dg.AssetCheckSpec(
 CODE = ["recsys_assets.lib.ingestion", "recsys_assets.lib.contracts", "recsys_assets.lib.profiles", "recsys_assets.lib.plots"]
 
 
-@dg.asset(key=["raw", "users"], kinds={"polars", "parquet"}, check_specs=reporting.check_specs(["raw", "users"], **CONTRACT))
+@dg.asset(key=["raw", "users"], kinds={"polars", "parquet"}, check_specs=reporting.check_specs(["raw", "users"], CONTRACT))
 def users(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform):
     """In: the landing zone's users. Out: one row a registered user (age, gender)."""
     from recsys_assets.lib import ingestion
@@ -29,7 +29,7 @@ def users(context: dg.AssetExecutionContext, config: BuildConfig, platform: Plat
 
 
 @dg.asset(key=["raw", "items"], kinds={"polars", "parquet"},
-          check_specs=[*reporting.check_specs(["raw", "items"], **CONTRACT), NEW_CATEGORIES])
+          check_specs=[*reporting.check_specs(["raw", "items"], CONTRACT), NEW_CATEGORIES])
 def items(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform):
     """In: the landing zone's catalogue. Out: one row a product, and its pictures."""
     from recsys_assets.lib import ingestion

@@ -25,7 +25,7 @@ class InteractionsConfig(BuildConfig):
 
 @dg.asset(
     key=KEY, kinds={"polars", "parquet"}, partitions_def=partitions.daily(), pool="cpu", deps=[["raw", "items"]],
-    check_specs=reporting.check_specs(KEY, partitions.daily(), **CHECKS),
+    check_specs=reporting.check_specs(KEY, CHECKS, partitions.daily()),
 )
 def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, platform: Platform):
     """In: every Parquet file of the day's landing folder, the catalogue. Out: one row an event, each event once."""

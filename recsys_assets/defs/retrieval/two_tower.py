@@ -1,9 +1,13 @@
 """Two-tower retrieval: the towers, the catalogue's vectors, the index."""
 
+from collections.abc import Sequence
+from typing import TypedDict
+
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import compute, partitions, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
 
@@ -41,7 +45,7 @@ AGREEMENT = {"agreement": "The index finds what brute force finds: its recall is
     key=["retrieval", "two_tower"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.as_of(),
     op_tags=compute.op_tags("GPU_TRAIN"), pool="training",
     deps=[["features", "datasets"], ["features", "workflows"], ["embeddings", "aligned"]],
-    check_specs=reporting.check_specs(["retrieval", "two_tower"], partitions.as_of(), **RECALL),
+    check_specs=reporting.check_specs(["retrieval", "two_tower"], RECALL, partitions.as_of()),
 )
 def two_tower(context: dg.AssetExecutionContext, config: TwoTowerConfig, platform: Platform,
               training: TrainingClient) -> dg.MaterializeResult:
@@ -78,17 +82,27 @@ class FaissIndexConfig(BuildConfig):
     exact_limit: int = Field(default=50_000, ge=1, description="Items from which the index is approximate (IVF or HNSW).")
 
 
+class FaissIndexInputs(TypedDict):
+    item_vectors: Artifact
+    two_tower: Artifact
+
+
+class FaissIndexParams(TypedDict):
+    floor: float
+    exact_limit: int
+
+
 @dg.asset(key=["retrieval", "faiss_index"], kinds={"faiss"}, partitions_def=partitions.as_of(),
           deps=[["retrieval", "item_vectors"], ["retrieval", "two_tower"]],
-          check_specs=reporting.check_specs(["retrieval", "faiss_index"], partitions.as_of(), **AGREEMENT))
+          check_specs=reporting.check_specs(["retrieval", "faiss_index"], AGREEMENT, partitions.as_of()))
 def faiss_index(context: dg.AssetExecutionContext, config: FaissIndexConfig, platform: Platform) -> dg.MaterializeResult:
     """In: item vectors, held-out query embeddings. Out: a FAISS index by inner product whose ids are the item indices."""
     from recsys_assets.lib import retrieval_tables
 
     as_of, store = context.partition_key, platform.store
     vectors = store.current("retrieval/item_vectors", as_of)
-    inputs = {"item_vectors": vectors, "two_tower": store.open(vectors.manifest["inputs"]["two_tower"])}
-    params = {"floor": config.recall_floor, "exact_limit": config.exact_limit}
+    inputs: FaissIndexInputs = {"item_vectors": vectors, "two_tower": store.open(vectors.manifest["inputs"]["two_tower"])}
+    params: FaissIndexParams = {"floor": config.recall_floor, "exact_limit": config.exact_limit}
     built = platform.build(
         context, "retrieval/faiss_index", partition=as_of, inputs=inputs, params=params, force=config.force,
         code=["recsys_assets.lib.index", "recsys_assets.lib.retrieval_tables"],
@@ -98,6 +112,11 @@ def faiss_index(context: dg.AssetExecutionContext, config: FaissIndexConfig, pla
         reporting.check("agreement", recall >= floor, value=recall, threshold=floor, index=built.artifact.metrics["kind"])])
 
 
+class PopularityInputs(TypedDict):
+    interactions: Sequence[Artifact]
+    items: Artifact
+
+
 @dg.asset(key=["retrieval", "popularity"], kinds={"polars"}, partitions_def=partitions.as_of(),
           deps=[dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.training_window()), ["raw", "items"]])
 def popularity(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
@@ -105,7 +124,8 @@ def popularity(context: dg.AssetExecutionContext, config: BuildConfig, platform:
     from recsys_assets.lib import retrieval_tables
 
     as_of, store = context.partition_key, platform.store
-    inputs = {"interactions": store.require("raw/interactions", partitions.train_days(as_of)), "items": store.current("raw/items")}
+    inputs: PopularityInputs = {
+        "interactions": store.require("raw/interactions", partitions.train_days(as_of)), "items": store.current("raw/items")}
     built = platform.build(
         context, "retrieval/popularity", partition=as_of, inputs=inputs, force=config.force,
         code=["recsys_assets.lib.popularity", "recsys_assets.lib.retrieval_tables"],

@@ -1,6 +1,7 @@
 """ONNX exports, releases, and the champion that the Triton servers answer with."""
 
 import dataclasses
+from typing import TypedDict
 
 import dagster as dg
 from pydantic import Field
@@ -15,7 +16,7 @@ PARITY = {"parity": "onnxruntime gives TensorFlow's own outputs, within 1e-6, on
 
 @dg.asset(key=["serving", "onnx_exports"], kinds={"onnx"}, partitions_def=partitions.as_of(),
           deps=[["retrieval", "two_tower"], ["ranking", "dlrm"]],
-          check_specs=reporting.check_specs(["serving", "onnx_exports"], partitions.as_of(), **PARITY))
+          check_specs=reporting.check_specs(["serving", "onnx_exports"], PARITY, partitions.as_of()))
 def onnx_exports(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: both trained models. Out: query tower, item tower and DLRM as ONNX, held against their origin."""
     from recsys_assets.lib import retrieval_tables
@@ -28,6 +29,12 @@ def onnx_exports(context: dg.AssetExecutionContext, config: BuildConfig, platfor
     differences, limit = built.artifact.metrics["max_abs_difference"], LIMITS.parity
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("parity", max(differences.values()) <= limit, value=differences, threshold=limit)])
+
+
+class VerdictParams(TypedDict):
+    seed: int
+    retrieval_topk: int
+    first_day: str
 
 
 @dg.asset(
@@ -45,8 +52,8 @@ def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Pla
 
     as_of, store, settings = context.partition_key, platform.store, platform.settings
     inputs, limits = release_building.full_inputs(store, settings, as_of), config.limits()
-    params = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
-              "first_day": partitions.calendar_start(settings).isoformat()}
+    params: VerdictParams = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
+                             "first_day": partitions.calendar_start(settings).isoformat()}
     release = release_building.full_release_in_force(store, settings, as_of)
     if release is None:
         judged = platform.build(

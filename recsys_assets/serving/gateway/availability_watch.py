@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 EVERY = 0.5  # seconds
 
+UNANSWERED: tuple[type[Exception], ...] = (*STORE_ERRORS, StoreUnavailable)
+
 
 class AvailabilityWatch:
     """Polls in a thread, so that a slow store holds up no answer."""
@@ -41,7 +43,7 @@ class AvailabilityWatch:
         try:
             async with self._lock:
                 await asyncio.to_thread(self._unavailable.poll)
-        except (*STORE_ERRORS, StoreUnavailable) as error:
+        except UNANSWERED as error:
             logger.debug("availability: %s", error)  # its age is a metric, and the store's state one of readiness
 
     async def keep(self) -> None:

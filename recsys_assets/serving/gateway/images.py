@@ -27,7 +27,7 @@ class LiveImages:
     """Image name → bytes, read again when a promotion has replaced the file; empty where there is none."""
 
     def __init__(self, settings: Settings):
-        self._file = LiveFile(images_path(settings), _read, {})
+        self._file: LiveFile[Mapping[str, bytes]] = LiveFile(images_path(settings), _read, {})
 
     def get(self, name: str) -> bytes | None:
         return self._file.current().get(name)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, FailFast, Field, Tag
 
-from recsys_assets.columns import DEVICES, EVENT_TYPES, MISSING, VIEW
+from recsys_assets.columns import MISSING, VIEW, Device, EventType
 from recsys_assets.serving.events import Event, EventId, Identifier, new_event_id
 
 #: A moment that a shop can mean: 2000-01-01 to 2100-01-01.
@@ -63,7 +63,7 @@ class RecommendRequest(Strict):
     model_config = _example(user_id="1", device_type="mobile", top_k=10)
 
     user_id: Identifier
-    device_type: Literal[DEVICES] | None = None
+    device_type: Device | None = None
     timestamp: Annotated[int | None, BeforeValidator(_unix_seconds)] = Field(None, description="Unix seconds. Absent: now.")
     top_k: Annotated[int, BeforeValidator(_whole)] = Field(10, ge=1, le=MAX_TOP_K, description="Items wanted.")
     seed: Annotated[int | None, BeforeValidator(lambda value: None if value is None else _whole(value))] = Field(
@@ -81,9 +81,9 @@ class EventRequest(Strict):
 
     user_id: Visitor
     item_id: Identifier
-    event_type: Literal[EVENT_TYPES] = VIEW
+    event_type: EventType = VIEW
     timestamp: Annotated[int | None, BeforeValidator(_event_seconds)] = Field(None, description="Absent: now.")
-    device_type: Literal[DEVICES] | None = None
+    device_type: Device | None = None
     event_id: EventId | None = Field(None, description="Repeat a delivery with the same id: it counts once.")
 
     def event(self) -> Event:

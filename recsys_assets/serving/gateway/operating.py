@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import cast
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
@@ -41,7 +43,7 @@ def operating_routes(parts: Parts) -> list[APIRouter]:
             logger.error("%s", error)
             release = None
         try:
-            valkey = bool(await parts.visitors.ping())
+            valkey = bool(await cast("Awaitable[bool]", parts.visitors.ping()))
         except STORE_ERRORS:
             valkey = False
         ready = triton and release is not None and not request.app.state.draining

@@ -44,7 +44,7 @@ class Ranking:
 
 def _texts(values: Sequence[str]) -> bytes:
     """As Triton reads a STRING tensor: each text after its length in bytes, uint32."""
-    parts = []
+    parts: list[bytes] = []
     for value in values:
         text = value.encode()
         parts += (struct.pack("<I", len(text)), text)

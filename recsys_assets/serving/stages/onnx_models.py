@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -64,8 +64,8 @@ def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSe
 
 
 class _OnnxStage(Stage):
-    files = (MODEL,)
-    arguments: tuple[str, ...]  # the ONNX model's own input names
+    files: ClassVar[tuple[str, ...]] = (MODEL,)
+    arguments: ClassVar[tuple[str, ...]]  # the ONNX model's own input names
 
     def __init__(self, session: onnxruntime.InferenceSession, version: int):
         self._session = session
@@ -161,9 +161,11 @@ class KnownItems:
                                   for table, answer in zip((self._cat, self._known, self._vectors), self._answer, strict=True))
         if not np.array_equal(stored, cat):  # nearly always equal, and that is told three times faster
             new = (stored != cat).any(axis=1)
-            known[new], vectors[new] = made = self._session.run(["known", "vectors"], {"cat": cat[new], "embeddings": embeddings[new]})
+            found = self._session.run(["known", "vectors"], {"cat": cat[new], "embeddings": embeddings[new]})
+            known[new], vectors[new] = found
             rows = rows[new]
-            self._cat[rows], self._known[rows], self._vectors[rows] = cat[new], *made
+            self._cat[rows] = cat[new]
+            self._known[rows], self._vectors[rows] = found
         return known, vectors
 
 

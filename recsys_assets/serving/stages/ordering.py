@@ -153,7 +153,7 @@ class Ordering:
         return cls(**{name: given[name] for name in rules})
 
 
-def _number(value: object) -> bool:
+def _number(value: Any) -> bool:
     return type(value) in (int, float) and bool(np.isfinite(value))
 
 

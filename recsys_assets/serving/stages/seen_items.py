@@ -63,7 +63,7 @@ _GET = command(b"GET", 1)
 Bitmaps = Sequence[bytes]
 
 
-class FilterSeenItems(TwoPartStage):
+class FilterSeenItems(TwoPartStage[Asked]):
     """Candidates minus the visitor's Bloom filters of the last days and minus what is out of stock or hidden.
 
     While fewer than RETRIEVAL_TOPK are left and the index has more, it is searched again for twice as many: the same as

@@ -26,7 +26,7 @@ FEATURES = (f"user_features:{AGE}", f"user_features:{GENDER}", f"user_activity:{
             f"user_activity:{RECENT_TIMESTAMPS}")
 
 
-class FeastUserLookup(TwoPartStage):
+class FeastUserLookup(TwoPartStage[Asked]):
     """Visitors' ids → raw user features; never fails for want of the store.
 
     A visitor with neither age nor gender stored is unknown: user_id and gender become "-1", the age the mean of the
