@@ -6,14 +6,19 @@ SHELL := /bin/bash
 export UV_LINK_MODE ?= hardlink
 
 PLATFORM := .venvs/platform/bin
+CODE := recsys_assets recsys_assets_tests feature_repo triton_repo scripts
 CATALOGUE ?=
 
-.PHONY: help setup demo stop test bench lint locks clean
+# text files are UTF-8, whatever the machine's language
+export PYTHONUTF8 := 1
+PYTEST := $(PLATFORM)/python -m pytest -n 2
+
+.PHONY: help setup demo stop check test test-clock bench lint locks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-setup:  ## the three environments from their locks (seconds when nothing changed)
+setup:  ## the three environments from their locks (seconds when nothing changed); TORCH=cpu: the small build of torch
 	@bash scripts/setup.sh
 
 demo:  ## the main job: data, full graph, services, promoted release, recommendations (CATALOGUE=products.yaml)
@@ -24,8 +29,18 @@ demo:  ## the main job: data, full graph, services, promoted release, recommenda
 stop:  ## end every local service
 	@if [ -x $(PLATFORM)/recsys ]; then $(PLATFORM)/recsys down; else echo "nothing is set up, nothing runs"; fi
 
-test: setup  ## unit tests, definitions and walls, and one end-to-end test on the real parts
-	@$(PLATFORM)/python -m pytest
+check: setup  ## before each commit, two minutes: lint, types, doctests and every test that starts no server and trains nothing
+	@$(PLATFORM)/ruff check $(CODE)
+	$(PLATFORM)/mypy --no-error-summary & types=$$!
+	$(PYTEST) -q --doctest-modules -m "not services and not training and not e2e and not slow" recsys_assets recsys_assets_tests
+	wait $$types
+	echo "check: all well"
+
+test: setup  ## every test: units, definitions and walls, real servers and trainings, and one walk from end to end
+	@$(PYTEST)
+
+test-clock: setup  ## the tests that know time, at other dates, in other zones and languages (needs a C compiler)
+	@$(PLATFORM)/python -m recsys_assets_tests.clock.run
 
 bench: setup  ## data (SCALE=seed), training and the served release, each beside its comparison: tables, and JSON under RECSYS_HOME/bench
 	@$(PLATFORM)/recsys bench data --scale "$(or $(SCALE),seed)"
@@ -33,7 +48,7 @@ bench: setup  ## data (SCALE=seed), training and the served release, each beside
 	$(PLATFORM)/recsys bench serving
 
 lint: setup  ## ruff
-	@$(PLATFORM)/ruff check recsys_assets recsys_assets_tests feature_repo triton_repo
+	@$(PLATFORM)/ruff check $(CODE)
 
 locks:  ## resolve requirements/*.in again, without any index address
 	@bash scripts/lock.sh

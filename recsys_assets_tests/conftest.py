@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -58,13 +59,24 @@ def _weight(item: pytest.Item) -> int:
     return 1 if folder == "bench" else 2 if folder in ONE_PROCESS else 3 if marks & {"training", "services"} else 4
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group items for ``-n``: by file, or by folder where the folder shares dear fixtures."""
+    """Put what takes longest first."""
     items.sort(key=_weight)
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in ONE_PROCESS else item.path.stem))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out whole files, or whole folders where a folder shares dear fixtures, in the order of the collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByCost(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder = file.split("/")[-2]
+            return folder if folder in ONE_PROCESS else file
+
+    config.option.loadscopereorder = False
+    return ByCost(config, log)
 
 
 @pytest.hookimpl(trylast=True)

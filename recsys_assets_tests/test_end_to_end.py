@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.services, pytest.mark.training]
 PORTS = ("valkey_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port", "gateway_port", "dagster_port",
          "code_server_port")
 DAY = 86_400
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @dataclass
@@ -110,6 +112,23 @@ def test_the_page_and_its_pictures(walk: Walk, demo: dict):
     assert page.status_code == 200 and "<html" in page.text.lower()
     image = httpx.get(demo["urls"]["page"] + demo["known"]["items"][0]["image"], timeout=30)
     assert image.status_code == 200 and image.headers["content-type"] == "image/png" and image.content[:4] == b"\x89PNG"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium fonts-dejavu-core")
+def test_a_browser_shows_the_cards_with_their_pictures(walk: Walk, demo: dict, tmp_path: Path):
+    from PIL import Image
+
+    url, picture = demo["urls"]["page"], tmp_path / "page.png"
+    browser = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+               "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}",
+               "--virtual-time-budget=10000", "--window-size=1280,1600", "--hide-scrollbars"]
+    dom = subprocess.run([*browser, "--dump-dom", url], capture_output=True, text=True, timeout=120).stdout
+    cards = dom.split('<ul id="cards"')[1].split("</ul>")[0]
+    assert cards.count('class="card') >= 12, dom[-2000:]
+    assert cards.count('<img') == cards.count('src="/images/')
+    subprocess.run([*browser, f"--screenshot={picture}", url], capture_output=True, timeout=120, check=True)
+    colours = Image.open(picture).convert("RGB").getcolors(maxcolors=1 << 24)
+    assert len(colours) > 500, "the page is drawn, and so are its pictures"
 
 
 def test_a_cold_visitor_s_list_changes_with_device_and_hour(walk: Walk, demo: dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 from recsys_assets import partitions
 from recsys_assets.settings import Settings
@@ -17,9 +17,10 @@ def test_as_of_day_11_is_the_reference_split(tmp_path):
 
 
 def test_history_ends_yesterday_and_stays(tmp_path, monkeypatch):
-    settings = Settings(home=tmp_path)
+    settings = Settings(home=tmp_path, start_day=None)
+    monkeypatch.setattr(partitions, "today", lambda: date(2028, 3, 1))
     first = partitions.calendar_start(settings)
-    assert partitions.history_days(settings)[-1] == (partitions.today() - timedelta(days=1)).isoformat()
+    assert partitions.history_days(settings)[-1] == "2028-02-29"
     monkeypatch.setattr(partitions, "today", lambda: date(2031, 1, 1))
     assert partitions.calendar_start(settings) == first
 
