@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import locale
 import os
 import sys
 from pathlib import Path
@@ -200,7 +202,15 @@ def main() -> NoReturn:
 
     This project's own errors say what is wrong and what to do, so they are printed without a traceback.
     """
+    use_utf8()
     run_and_leave(_command)
+
+
+def use_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the machine's language has another encoding: all files here are UTF-8."""
+    if not sys.flags.utf8_mode and codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # children have it too
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _command() -> None:

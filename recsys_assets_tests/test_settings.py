@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,17 @@ def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path):
         assert done.stdout.splitlines()[-2:] == ["True", "internal.example,127.0.0.1,localhost,::1"], done.stderr
     finally:
         services.down(settings)
+
+
+@pytest.mark.parametrize(("encoding", "mode"), [("ISO-8859-1", "1"), ("UTF-8", "0")])
+def test_files_are_utf8_whatever_the_machine_s_language(tmp_path: Path, encoding: str, mode: str):
+    language = f"de_DE.{encoding}"
+    if shutil.which("localedef") is None or subprocess.run(["localedef", "-i", "de_DE", "-f", encoding, str(tmp_path / language)],
+                                                           capture_output=True).returncode:
+        pytest.skip("locales cannot be made here: apt-get install locales")
+    code = ("import sys, locale\nfrom recsys_assets import cli\ncli.use_utf8()\n"
+            "print(sys.flags.utf8_mode, locale.getpreferredencoding(False).upper())")
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONUTF8", "PYTHONIOENCODING")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, text=True, capture_output=True, check=True,
+                          env=environment | {"LOCPATH": str(tmp_path), "LC_ALL": language})
+    assert done.stdout.split() == [mode, "UTF-8"]

@@ -6,6 +6,7 @@
 #                                PIP_FIND_LINKS, else the package index's build
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONDONTWRITEBYTECODE  # the first import, at the end, caches the libraries' bytecode
 
 fail() { echo "setup: $1" >&2; exit 1; }
 say() { printf 'setup %3ds  %s\n' "$SECONDS" "$1"; }

@@ -18,6 +18,8 @@ from recsys_assets.lib import catalogue, image_encoder, text_embeddings
 from recsys_assets.resources import Platform
 from recsys_assets.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 FIRST = 40
 FRAME = catalogue.synthetic_catalogue(60, seed=2)
 ASSETS = [encoders.text, encoders.training_catalogue, encoders.image_encoder, encoders.image, encoders.fitted_pca, encoders.item_embeddings]

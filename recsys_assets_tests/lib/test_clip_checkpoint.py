@@ -16,6 +16,8 @@ from recsys_assets.lib import image_encoder as ie
 from recsys_assets.lib.torch_setup import prepare_torch
 from recsys_assets_tests.lib.test_image_encoder import IMAGES
 
+pytestmark = pytest.mark.slow
+
 SMALL, OTHER = "small-catalogue-clip", "other-catalogue-clip"
 
 

@@ -9,6 +9,8 @@ from recsys_assets.lib import encoder_quality as quality
 from recsys_assets.lib import image_encoder as ie
 from recsys_assets_tests.lib.test_image_encoder import IMAGES, KINDS, TEXTS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained():

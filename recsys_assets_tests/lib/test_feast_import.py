@@ -9,6 +9,8 @@ import pytest
 
 from recsys_assets.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 _SCRIPT = """
 import sys
 from recsys_assets.lib.feast_import import import_without_checks

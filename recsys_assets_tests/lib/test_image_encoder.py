@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 
 from recsys_assets.lib import image_encoder as ie
 
+pytestmark = pytest.mark.slow
+
 COLOURS = {"red": (210, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 210), "yellow": (240, 210, 40)}
 SHAPES = ("circle", "square")
 

@@ -47,6 +47,7 @@ def test_exact_search_returns_the_given_ids(catalogue):
     np.testing.assert_allclose(scores[:, 0], 1.0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_many_items_get_the_fastest_index_that_reaches_the_floor(large, chosen):
     vectors, ids, queries = large
     index, trial, trials = chosen

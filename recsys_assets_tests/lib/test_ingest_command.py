@@ -18,6 +18,7 @@ DAY = 1_767_225_600
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("RECSYS_START_DAY")  # the fixed calendar of the tests
     get_settings.cache_clear()
     app = typer.Typer()
     app.command()(ingest)

@@ -26,6 +26,8 @@ from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.serving.feast_rows import DAY, landed, materialise, recent_clicks, rows
 from recsys_assets_tests.serving.small_shop import ITEMS, promote, shop_settings
 
+pytestmark = pytest.mark.services
+
 NOW = int(time.time())
 LAST_WEEK = NOW - 7 * 86_400 - 7_200  # out of the seven days, and of another day than now
 

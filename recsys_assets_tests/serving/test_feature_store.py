@@ -219,6 +219,7 @@ print(json.dumps([found["recent_categories"].to_pylist(), materialize(settings, 
 """
 
 
+@pytest.mark.slow
 def test_history_is_point_in_time_in_any_zone(settings: Settings, store: Any) -> None:
     """In a zone west of UTC, for Feast casts times to the zone of the process before it compares them."""
     write_day(settings, DAY_1, "books")
@@ -262,6 +263,7 @@ def test_a_hanging_store_ends_in_an_error(settings: Settings, store: Any, valkey
     assert connection["socket_timeout"] == 0.02 and connection["retry"] is None
 
 
+@pytest.mark.slow
 def test_the_serving_environment_reads_online(settings: Settings, store: Any) -> None:
     if not settings.serving_python.exists():
         pytest.fail(f"{settings.serving_python} is missing: make setup")

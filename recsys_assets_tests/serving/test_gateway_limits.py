@@ -26,6 +26,8 @@ from recsys_assets_tests.serving.silent_server import SilentServer
 from recsys_assets_tests.serving.small_shop import promote
 from recsys_assets_tests.serving.small_triton import settings_for
 
+pytestmark = pytest.mark.services
+
 
 class Clock:
     now = 100.0

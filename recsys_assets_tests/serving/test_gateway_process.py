@@ -26,6 +26,8 @@ from recsys_assets_tests.serving.gateway_calls import promote_similar
 from recsys_assets_tests.serving.small_shop import promote
 from recsys_assets_tests.serving.small_triton import settings_for
 
+pytestmark = pytest.mark.services
+
 TOKEN = "sécret"
 
 

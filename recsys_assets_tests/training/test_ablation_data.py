@@ -17,6 +17,8 @@ from recsys_assets.lib.ablation_variants import VARIANTS
 from recsys_assets.lib.search import SEARCHES
 from recsys_assets_tests.training.tiny_shop import ITEMS, Shop, StepRun, run_step
 
+pytestmark = pytest.mark.training
+
 EVERYTHING = dataclasses.replace(VARIANTS["no_context"], name="everything", without=("text", "image"), withheld=True)
 
 
