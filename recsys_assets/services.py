@@ -250,10 +250,10 @@ def _valkey(settings: Settings) -> Service:
 
         folder = settings.home / "valkey"
         folder.mkdir(parents=True, exist_ok=True)
-        lines = [f"bind {settings.valkey_host}", f"port {settings.valkey_port}", f"dir {folder.absolute()}",
+        lines = [f"bind {settings.valkey_host}", f"port {settings.valkey_port}", f"dir {_quoted(str(folder.absolute()))}",
                  "appendonly yes", "appendfsync everysec", 'save ""', "daemonize no", "databases 16"]
         if settings.valkey_password:
-            lines.append(f"requirepass {settings.valkey_password.get_secret_value()}")
+            lines.append(f"requirepass {_quoted(settings.valkey_password.get_secret_value())}")
         config = folder / "valkey.conf"
         config.touch(mode=0o600)
         config.write_text("\n".join(lines) + "\n")
@@ -262,6 +262,11 @@ def _valkey(settings: Settings) -> Service:
 
     return Service("valkey", f"{settings.valkey_host}:{settings.valkey_port}", spawn, lambda: valkey_answers(settings),
                    ports=(Port(settings.valkey_port, "RECSYS_VALKEY_PORT", settings.valkey_host),), limit=30.0)
+
+
+def _quoted(value: str) -> str:
+    """Return a value as Valkey's configuration file takes it whatever it holds: spaces, quotes, backslashes."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def valkey_answers(settings: Settings) -> bool:

@@ -199,7 +199,7 @@ def test_a_failed_step_says_why(settings, tmp_path, fail, expected):
 
 
 @needs_training
-@pytest.mark.parametrize("how", ["exit_handlers", "thread"])
+@pytest.mark.parametrize("how", ["exit_handlers", "thread", "arrow"])
 def test_a_step_that_reported_succeeds_however_its_interpreter_ends(settings, tmp_path, how):
     result, metrics, output = materialise(tmp_path, module="ends_badly", params={"how": how})
     assert result.success

@@ -72,7 +72,7 @@ class Walk:
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
-    home = tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.mktemp("a home")  # with a space, as in a user's own folders
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RECSYS_", "DAGSTER_"))}
     chosen = {"home": str(home), "scale": "tiny", **{name: str(free_port()) for name in PORTS}}
     environment |= {f"RECSYS_{name.upper()}": value for name, value in chosen.items()}

@@ -23,7 +23,7 @@ ONLY = ["valkey"]
 
 @pytest.fixture
 def settings(tmp_path):
-    settings = settings_for(tmp_path / "home")
+    settings = settings_for(tmp_path / "a home")  # with a space
     yield settings
     services.down(settings)
 
@@ -66,7 +66,7 @@ def test_what_was_written_survives_a_kill(settings):
 
 
 def test_a_password_is_asked_for_and_stands_on_no_command_line(tmp_path):
-    settings = settings_for(tmp_path / "home", valkey_password="hush")
+    settings = settings_for(tmp_path / "a \"home\"", valkey_password='hush "and\\ hush')
     try:
         services.up(settings, ONLY, print)
         assert services.valkey_answers(settings)

@@ -18,8 +18,9 @@ from recsys_assets.serving.gateway.metrics import Metrics
 from recsys_assets.serving.replicas import Replica
 from recsys_assets.serving.triton_server import TritonServer
 from recsys_assets.settings import PROJECT_ROOT
+from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.serving import tiny_payload, tiny_store
-from recsys_assets_tests.serving.small_triton import free_ports, quiet
+from recsys_assets_tests.serving.small_triton import quiet
 from recsys_assets_tests.serving.test_promotion_whole import write_release
 
 DASHBOARD = json.loads((PROJECT_ROOT / "helm" / "recsys-gateway" / "dashboards" / "serving.json").read_text())
@@ -84,7 +85,7 @@ def exported(tmp_path_factory, valkey_process) -> dict[str, set[str]]:
     folder = tmp_path_factory.mktemp("metrics")
     names = ("triton_http_port", "triton_grpc_port", "triton_metrics_port")
     settings = tiny_store.settings_on(folder / "home", valkey_process, triton_models="fused", retrieval_topk=30,
-                                      ranking_topk=tiny_payload.TOPK, **dict(zip(names, free_ports(3), strict=True)))
+                                      ranking_topk=tiny_payload.TOPK, **{name: free_port() for name in names})
     tiny_store.write_users(tiny_store.apply_views(settings))
     tiny_payload.write_models(folder / "payload", settings)
     write_release(ArtifactStore(settings.artifacts), folder / "payload" / "models", 1, 1)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from recsys_assets.serving import promotion
 from recsys_assets.serving.answer import ANSWER, REQUEST
 from recsys_assets.serving.stage import TensorSpec
 from recsys_assets.settings import Settings
+from recsys_assets_tests.conftest import free_port
 
 MODEL = '''
 import json
@@ -166,23 +166,11 @@ def write_version(templates: Path, repository: Path, model: str, version: int, c
     return target
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
 def settings_for(home: Path, **values: object) -> Settings:
     """Settings of a temporary home on free ports."""
     names = ("triton_http_port", "triton_grpc_port", "triton_metrics_port", "valkey_port", "gateway_port",
              "dagster_port", "code_server_port")
-    ports: Mapping[str, int] = dict(zip(names, free_ports(len(names)), strict=True))
+    ports: Mapping[str, int] = {name: free_port() for name in names}
     return Settings(home=home, scale="tiny", **{**ports, **values})
 
 

@@ -20,8 +20,9 @@ from recsys_assets.serving.repository import CODE
 from recsys_assets.serving.served import CANDIDATES, ENTRANCES
 from recsys_assets.serving.similar import LiveSimilar
 from recsys_assets.serving.triton_server import TritonServer
+from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.serving.small_promotion import Shop
-from recsys_assets_tests.serving.small_triton import free_ports, quiet, small_release
+from recsys_assets_tests.serving.small_triton import quiet, small_release
 
 pytestmark = pytest.mark.services
 
@@ -206,7 +207,7 @@ def test_two_promotions_take_turns(shop):
 def test_two_replicas_get_the_same_release_or_neither(tmp_path):
     first = Shop(tmp_path)
     names = ("triton_http_port", "triton_grpc_port", "triton_metrics_port")
-    ports = dict(zip(names, free_ports(3), strict=True))
+    ports = {name: free_port() for name in names}
     second = TritonServer(first.settings.model_copy(update=ports), name="triton-2")
     addresses = [first.settings.triton_grpc[0], second.settings.triton_grpc[0]]
     first.settings.triton_replicas = ",".join(addresses)

@@ -17,8 +17,9 @@ from recsys_assets.serving.replicas import Replica
 from recsys_assets.serving.served import ENTRANCES
 from recsys_assets.serving.similar import LiveSimilar
 from recsys_assets.serving.triton_server import TritonServer
+from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.serving import tiny_payload, tiny_store
-from recsys_assets_tests.serving.small_triton import free_ports, quiet
+from recsys_assets_tests.serving.small_triton import quiet
 
 pytestmark = pytest.mark.services
 NOW = 1_768_300_000
@@ -43,7 +44,7 @@ def write_release(store: ArtifactStore, models, number: int, generation: int) ->
 def test_full_release_fine_tune_restart_and_rollback(tmp_path, valkey):
     names = ("triton_http_port", "triton_grpc_port", "triton_metrics_port")
     settings = tiny_store.settings_on(tmp_path / "home", valkey, retrieval_topk=30, ranking_topk=tiny_payload.TOPK,
-                                      **dict(zip(names, free_ports(3), strict=True)))
+                                      **{name: free_port() for name in names})
     views = tiny_store.apply_views(settings)
     tiny_store.write_users(views)
     tiny_payload.write_models(tmp_path / "payload", settings)
