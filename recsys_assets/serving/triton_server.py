@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import urllib.error
 import urllib.request
@@ -115,15 +116,30 @@ class TritonServer:
             temporary.symlink_to(source)
             os.replace(temporary, folder / name)
 
+    def _from_run(self, folder: Path) -> str:
+        """Return a folder relative to the server's working directory.
+
+        Triton starts a model's stub by a shell command that quotes no path, so a home with a space in its name works
+        only where the command does not hold that name.
+
+        Raises:
+            ProcessError: the relative path still holds a character that a shell would take apart.
+        """
+        relative = os.path.relpath(folder.absolute(), self.run.absolute())
+        if shlex.quote(relative) != relative:
+            raise ProcessError(f"{self.name} cannot start: Triton takes no model repository at {folder}, because its path from {self.run} "
+                               "has a space or another character of the shell; put it below RECSYS_HOME, or rename the folder")
+        return relative
+
     @property
     def command(self) -> list[str]:
         s, wheel = self.settings, self._interpreter["wheel"]
         return [
             f"{wheel}/bin/tritonserver",
-            f"--model-repository={self.repository.absolute()}", "--model-control-mode=explicit",
+            f"--model-repository={self._from_run(self.repository)}", "--model-control-mode=explicit",
             *(f"--load-model={model}" for model in servable_models(self.repository, s.triton_models)),
             "--disable-auto-complete-config",
-            f"--backend-directory={self.backends.absolute()}", f"--cache-directory={wheel}/caches",
+            f"--backend-directory={self._from_run(self.backends)}", f"--cache-directory={wheel}/caches",
             f"--backend-config=python,shm-region-prefix-name={self.shared_memory_prefix}",
             f"--http-address={s.triton_host}", f"--grpc-address={s.triton_host}", f"--metrics-address={s.triton_host}",
             f"--http-port={s.triton_http_port}", f"--grpc-port={s.triton_grpc_port}",

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.services
 
 @pytest.fixture
 def server(tmp_path):
-    server = TritonServer(settings_for(tmp_path / "home"))
+    server = TritonServer(settings_for(tmp_path / "a home"))  # with a space
     yield server
     server.stop()
 
