@@ -1,4 +1,4 @@
-/* Moves the wall clock of a process and of its children by RECSYS_CLOCK_OFFSET seconds; the monotonic clock stays.
+/* Moves the wall clock of a process and of its children by CLOCK_OFFSET_SECONDS seconds; the monotonic clock stays.
  *
  * Preloaded by run.py. libfaketime of Debian 12 cannot be used: with the monotonic clock faked, a thread's timed waits
  * hang, and without it time.sleep fails with EINVAL.
@@ -24,7 +24,7 @@ static long offset(void) {
   static long value;
   static int known;
   if (!known) {
-    const char *given = getenv("RECSYS_CLOCK_OFFSET");
+    const char *given = getenv("CLOCK_OFFSET_SECONDS");
     value = given ? atol(given) : 0;
     known = 1;
   }

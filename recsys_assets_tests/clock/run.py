@@ -22,7 +22,8 @@ ROOT = HERE.parent.parent
 TESTS = HERE.parent.name
 #: Tests whose code reads the clock or a calendar, or which make days, hours and weekdays.
 KNOW_TIME = [f"{TESTS}/{name}" for name in (
-    "test_artifacts.py", "test_partitions.py", "test_settings.py", "defs/test_automation.py", "defs/test_baselines.py",
+    "clock/test_clock.py", "test_artifacts.py", "test_partitions.py", "test_settings.py", "defs/test_automation.py",
+    "defs/test_baselines.py",
     "defs/test_daily.py", "defs/test_evaluation.py", "defs/test_release.py", "lib/test_activity.py", "lib/test_contracts.py",
     "lib/test_feature_tables.py",
     "lib/test_features.py", "lib/test_fine_tuning.py", "lib/test_ingest.py", "lib/test_ingest_command.py", "lib/test_ingestion.py",
@@ -85,8 +86,9 @@ def run(moment: Moment, library: Path, languages: Path, options: list[str]) -> i
         command += ["-n", "2"]
     else:
         command = ["taskset", "--cpu-list", f"0-{moment.cores - 1}", *command]
-    environment = {**os.environ, "LD_PRELOAD": str(library), "RECSYS_CLOCK_OFFSET": str(moment.offset), "TZ": moment.zone,
-                   "LC_ALL": moment.language, "LOCPATH": str(languages)}
+    offset = moment.offset
+    environment = {**os.environ, "LD_PRELOAD": str(library), "CLOCK_OFFSET_SECONDS": str(offset), "TZ": moment.zone,
+                   "CLOCK_STARTED_AT": str(time.time() + offset), "LC_ALL": moment.language, "LOCPATH": str(languages)}
     return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 
