@@ -57,6 +57,14 @@ def test_training_imports_only_the_ground_of_this_project():
             if name.startswith("recsys_assets.") and not name.startswith(allowed)] == []
 
 
+def test_only_the_command_line_and_the_drills_import_the_benchmarks():
+    allowed = {"bench", "drills", "cli.py"}
+    product = [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in allowed]
+    assert len(product) > 100, "the product has few modules: has it moved?"
+    assert [f"{path.relative_to(PROJECT_ROOT)} imports {name}" for path in product for name in imports(path, top_level_only=False)
+            if name == "recsys_assets.bench" or name.startswith("recsys_assets.bench.")] == []
+
+
 def test_defs_load_nothing_heavy():
     assert offenders("defs", HEAVY, top_level_only=True) == []
 

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 
 from recsys_assets.bench import serving_home
-from recsys_assets.bench.part import gib, run_part, run_training_part
+from recsys_assets.bench.part import run_part, run_training_part
 from recsys_assets.bench.serving_catalogue import base_items
 from recsys_assets.bench.serving_load import TritonLoad
 from recsys_assets.bench.serving_stages import StageTimes
@@ -23,6 +23,7 @@ from recsys_assets.lib.releases import RANKER
 from recsys_assets.processes import read_record
 from recsys_assets.serving.stages.onnx_models import ITEMS
 from recsys_assets.settings import Settings
+from recsys_assets.usage import gib
 
 #: What the issue asks of retrieval; the index is chosen to keep it.
 RECALL_FLOOR = 0.95
