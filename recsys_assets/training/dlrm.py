@@ -7,42 +7,11 @@ Out: checkpoint/, config.json, dlrm.onnx, parity.npz.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from recsys_assets.hyper_parameters import DlrmParams
 from recsys_assets.training.step import Step, run
 
 
-@dataclass(frozen=True)
-class Params:
-    """
-    Attributes:
-        epochs: passes over the exposures, at most.
-        batch_size: rows a step at most; less where data is scarce.
-        learning_rate: of Adam, at the first epoch; it falls as a cosine to learning_rate_decay of itself.
-        negatives_per_positive: items drawn for each click, where the log has no unclicked exposures.
-        item_id_dropout: share of a batch's rows whose item id is out-of-vocabulary, so that an item that was never shown
-            is scored by its attributes and content: its id then counts as unknown.
-        use_user_id: a table of user ids; see ``models.ranker_columns``.
-        dropout, embedding_l2: share of the top MLP's hidden units left out, weight of the squared norm of the
-            embedding rows of a batch.
-        held_out: share of the rows held out of training, by whose log loss epochs are judged.
-        patience: epochs without a better log loss after which training ends; the best epoch's weights are kept.
-    """
-
-    epochs: int = 4
-    batch_size: int = 4096
-    learning_rate: float = 1e-3
-    learning_rate_decay: float = 0.1
-    negatives_per_positive: int = 5
-    item_id_dropout: float = 0.1
-    use_user_id: bool = False
-    dropout: float = 0.1
-    embedding_l2: float = 1e-4
-    held_out: float = 0.05
-    patience: int = 1
-
-
-def train_dlrm(step: Step[Params]) -> None:
+def train_dlrm(step: Step[DlrmParams]) -> None:
     step.start_tensorflow()
     import numpy as np
 
@@ -108,4 +77,4 @@ def train_dlrm(step: Step[Params]) -> None:
 
 
 if __name__ == "__main__":
-    run(train_dlrm, Params)
+    run(train_dlrm, DlrmParams)

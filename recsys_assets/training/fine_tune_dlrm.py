@@ -7,25 +7,11 @@ Out: the files of a DLRM artifact, so that the next day can start from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from recsys_assets.hyper_parameters import FineTuneDlrmParams
 from recsys_assets.training.step import Step, run
 
 
-@dataclass(frozen=True)
-class Params:
-    """
-    Attributes:
-        epochs: passes over the exposures.
-        batch_size: rows a step at most; less where data is scarce.
-    """
-
-    epochs: int = 1
-    batch_size: int = 4096
-    learning_rate: float = 1e-4
-
-
-def fine_tune_dlrm(step: Step[Params]) -> None:
+def fine_tune_dlrm(step: Step[FineTuneDlrmParams]) -> None:
     step.start_tensorflow()
     from recsys_assets import columns as c
     from recsys_assets.training import batches, loaders, metrics, models, ranker, ranking_training, trainer
@@ -55,4 +41,4 @@ def fine_tune_dlrm(step: Step[Params]) -> None:
 
 
 if __name__ == "__main__":
-    run(fine_tune_dlrm, Params)
+    run(fine_tune_dlrm, FineTuneDlrmParams)

@@ -7,25 +7,11 @@ Out: the files of a two-tower artifact, so that the next day can start from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from recsys_assets.hyper_parameters import FineTuneQueryTowerParams
 from recsys_assets.training.step import Step, run
 
 
-@dataclass(frozen=True)
-class Params:
-    """
-    Attributes:
-        epochs: passes over the clicked rows.
-        batch_size: rows a step at most; less where data is scarce.
-    """
-
-    epochs: int = 1
-    batch_size: int = 1024
-    learning_rate: float = 1e-4
-
-
-def fine_tune_query_tower(step: Step[Params]) -> None:
+def fine_tune_query_tower(step: Step[FineTuneQueryTowerParams]) -> None:
     step.start_tensorflow()
     import numpy as np
 
@@ -64,4 +50,4 @@ def fine_tune_query_tower(step: Step[Params]) -> None:
 
 
 if __name__ == "__main__":
-    run(fine_tune_query_tower, Params)
+    run(fine_tune_query_tower, FineTuneQueryTowerParams)

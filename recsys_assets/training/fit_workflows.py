@@ -12,23 +12,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_assets.training.step import Step, StepError, run
+from recsys_assets.hyper_parameters import WorkflowsParams
+from recsys_assets.training.step import Step, run
 
 FITTING = "fitting"  # where NVTabular counts values, beside the output so that it is a relative path
-
-
-@dataclass(frozen=True)
-class Params:
-    """
-    Attributes:
-        hashed_buckets: rows for user and item ids that arrive after the fit, shared by their hash; 0: all of them are
-            out-of-vocabulary. Such rows are untrained until a fine-tune meets their ids.
-    """
-
-    hashed_buckets: int = 0
 
 
 @contextlib.contextmanager
@@ -41,10 +30,8 @@ def working_directory(path: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def fit_workflows(step: Step[Params]) -> None:
+def fit_workflows(step: Step[WorkflowsParams]) -> None:
     buckets = step.params.hashed_buckets
-    if buckets < 0:
-        raise StepError(f"hashed_buckets must be 0 or more, got {buckets}")
     from recsys_assets.training import tables
 
     tables.without_tensorflow()
@@ -90,4 +77,4 @@ def fit_workflows(step: Step[Params]) -> None:
 
 
 if __name__ == "__main__":
-    run(fit_workflows, Params)
+    run(fit_workflows, WorkflowsParams)
