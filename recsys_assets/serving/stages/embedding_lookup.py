@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM, VOCABULARY_START
 from recsys_assets.serving.stage import Stage, Tensors, read_matrix
-from recsys_assets.serving.stages.candidates import ITEM_EMBEDDINGS, KEPT
+from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.catalogue import rows_of
 from recsys_assets.settings import Settings
 
@@ -19,8 +19,8 @@ class MultimodalEmbeddingLookup(Stage):
     """Item indices → text | image embeddings; the table's row r belongs to Categorify index r."""
 
     name = "multimodal_embedding_lookup"
-    inputs = (KEPT,)
-    outputs = (ITEM_EMBEDDINGS,)
+    inputs = (t.KEPT,)
+    outputs = (t.ITEM_EMBEDDINGS,)
     files = (TABLE,)
 
     def __init__(self, table: np.ndarray):
@@ -32,4 +32,4 @@ class MultimodalEmbeddingLookup(Stage):
         return cls(read_matrix(directory / TABLE, 2 * EMBEDDING_DIM))
 
     def run(self, inputs: Tensors) -> Tensors:
-        return {"item_embeddings": self._of_items.take(rows_of("kept", inputs["kept"], len(self._of_items)), axis=0)}
+        return {t.ITEM_EMBEDDINGS.name: self._of_items.take(rows_of(t.KEPT.name, inputs[t.KEPT.name], len(self._of_items)), axis=0)}

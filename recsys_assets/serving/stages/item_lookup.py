@@ -9,10 +9,10 @@ import numpy as np
 from recsys_assets.serving.item_table import FIELDS, ItemTable
 from recsys_assets.serving.online_features import OnlineFeatures
 from recsys_assets.serving.poller import TIMEOUT_MS
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, read_json, shared
-from recsys_assets.serving.stages.candidates import KEPT
+from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, read_json, shared
+from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids, rows_of
-from recsys_assets.serving.stages.tabular import ITEM_CODES, ITEM_NUMBERS, TRANSFORMS
+from recsys_assets.serving.stages.tabular import TRANSFORMS
 from recsys_assets.serving.transforms import Transforms
 from recsys_assets.settings import Settings
 
@@ -27,8 +27,8 @@ class FeastItemLookup(Stage):
     """
 
     name = "feast_item_lookup"
-    inputs = (KEPT,)
-    outputs = (ITEM_CODES, ITEM_NUMBERS, TensorSpec("item_table_version", "INT64", (1,)))
+    inputs = (t.KEPT,)
+    outputs = (t.ITEM_CODES, t.ITEM_NUMBERS, t.ITEM_TABLE_VERSION)
     files = (ITEM_IDS, SNAPSHOT, TRANSFORMS)
 
     def __init__(self, table: ItemTable):
@@ -48,9 +48,9 @@ class FeastItemLookup(Stage):
 
     def run(self, inputs: Tensors) -> Tensors:
         table = self.table.current
-        rows = rows_of("kept", inputs["kept"], len(table.numbers))
-        return {"item_codes": table.codes.take(rows, axis=0), "item_numbers": table.numbers.take(rows, axis=0),
-                "item_table_version": np.array([table.version], np.int64)}
+        rows = rows_of(t.KEPT.name, inputs[t.KEPT.name], len(table.numbers))
+        return {t.ITEM_CODES.name: table.codes.take(rows, axis=0), t.ITEM_NUMBERS.name: table.numbers.take(rows, axis=0),
+                t.ITEM_TABLE_VERSION.name: np.array([table.version], np.int64)}
 
     def gauges(self) -> dict[str, tuple[str, float]]:
         return {"recsys_item_table_refreshed_seconds": ("Unix time when the item table was last the online store's.",
