@@ -40,6 +40,14 @@ _REASONS = {
 }
 
 
+class Placing(IntEnum):
+    """Whether a scored item is in the list, and why not."""
+
+    RANKED_BELOW = 0
+    DIVERSITY = 1  # an item of the list has a lower blended score: the category cap or the diversity mode left this one out
+    LISTED = 2
+
+
 class Fate(IntEnum):
     """What the filter made of an item that retrieval or backfilling brought."""
 

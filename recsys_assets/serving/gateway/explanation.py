@@ -27,7 +27,7 @@ from recsys_assets.columns import (
     USER_ID,
     VOCABULARY_START,
 )
-from recsys_assets.serving.answer import Fate
+from recsys_assets.serving.answer import Fate, Placing
 from recsys_assets.serving.gateway.explanation_models import (
     DIVERSITY,
     RANKED_BELOW,
@@ -48,7 +48,7 @@ from recsys_assets.serving.stages import tensors as t
 USER_RAW, USER_NUMBERS = (USER_ID, GENDER, TOP_CATEGORY), (AGE, CLICKS_24H, HOURS_SINCE_CLICK, CLICKS_7D)
 #: The features in which candidates of one visitor differ; the item's own index comes first.
 OF_CANDIDATES = (*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS)[1:]
-LEAST = 1e-7  # keeps the logit of a saturated score finite, as in the ordering
+WHY_NOT = {Placing.LISTED: None, Placing.RANKED_BELOW: RANKED_BELOW, Placing.DIVERSITY: DIVERSITY}
 
 
 class IdsDiffer(RuntimeError):
@@ -112,39 +112,13 @@ def _ranking(trace: Tensors, ids: _Ids, listed: Sequence[str], fates: dict[str, 
     kept, scores = ids.of(trace[t.KEPT.name]), trace[t.SCORES.name]
     positions = {item_id: place for place, item_id in enumerate(listed, 1)}
     features = np.concatenate([trace[t.ITEM_CAT.name][:, 1:].astype(np.float64), trace[t.CANDIDATE_CONT.name]], axis=1)
-    passed_over = _passed_over(trace, np.array([item_id in positions for item_id in kept], bool))
+    blended, placing = _numbers(trace[t.BLENDED_SCORES.name]), trace[t.PLACING.name].tolist()
     found = []
     for row in np.argsort(-scores, kind="stable").tolist():
         item_id = kept[row]
-        position = positions.get(item_id)
         found.append(Scored(
             item_id=item_id, why_kept=fates.get(item_id, Fate.KEPT).name.lower(), score=_numbers(scores[row:row + 1])[0],
             similarity=_numbers(trace[t.KEPT_SIMILARITY.name][row:row + 1])[0],
-            features=dict(zip(OF_CANDIDATES, _numbers(features[row]), strict=True)), position=position,
-            why_not=None if position else DIVERSITY if passed_over[row] else RANKED_BELOW))
+            features=dict(zip(OF_CANDIDATES, _numbers(features[row]), strict=True)), blended=blended[row],
+            position=positions.get(item_id), why_not=WHY_NOT[Placing(placing[row])]))
     return found
-
-
-def _passed_over(trace: Tensors, in_list: np.ndarray) -> np.ndarray:
-    """bool [N]: not in the list, though an item of the list has a lower value in the order.
-
-    That value is ``blend`` of the ordering: logit(score) + w · similarity, up to what all have in common. The release's w is
-    read off the list's own item that is farthest from the nearest candidate.
-    """
-    scores = np.clip(trace[t.SCORES.name].astype(np.float64), LEAST, 1 - LEAST)
-    similarity = trace[t.KEPT_SIMILARITY.name].astype(np.float64)
-    if not in_list.any():
-        return np.zeros(len(scores), bool)
-    logits = np.log(scores / (1 - scores))
-    blended = dict(zip(trace[t.SAMPLED_ITEMS.name].tolist(), trace[t.SAMPLED_SCORES.name].astype(np.float64).tolist(), strict=True))
-    near = similarity - similarity.max()
-    rows = np.flatnonzero(in_list)
-    values = np.array([blended.get(item, 0.0) for item in trace[t.KEPT.name][rows].tolist()])
-    usable = rows[(values > LEAST) & (values < 1 - LEAST) & (near[rows] < 0)]
-    weight = 0.0
-    if len(usable):
-        far = usable[np.argmin(near[usable])]
-        value = blended[int(trace[t.KEPT.name][far])]
-        weight = max(0.0, (math.log(value / (1 - value)) - logits[far]) / near[far])
-    order = logits + weight * near
-    return ~in_list & (order > order[rows].min() + 1e-3)  # float32 scores: their logits differ a little

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.columns import CATEGORY_L1, ITEM_CATEGORICAL
+from recsys_assets.serving.answer import Placing
 from recsys_assets.serving.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, read_json
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.candidates import parts, require_counts
@@ -114,6 +115,22 @@ def maximal_marginal_relevance(scores: np.ndarray, vectors: np.ndarray, topk: in
     return np.array(chosen, np.int64)
 
 
+def placing(scores: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return for each scored item whether it is in the list, and why not.
+
+    Args:
+        scores: [N], blended. order: int64 [≤ N], positions of the list.
+
+    Returns:
+        int32 [N], codes of ``Placing``.
+    """
+    found = np.full(len(scores), int(Placing.RANKED_BELOW), np.int32)
+    if len(order):
+        found[scores > scores[order].min()] = Placing.DIVERSITY
+        found[order] = Placing.LISTED
+    return found
+
+
 @dataclass(frozen=True)
 class Ordering:
     """``sampling.json``: how a release orders what it has scored."""
@@ -152,7 +169,7 @@ class SoftmaxSampling(Stage):
 
     name = "softmax_sampling"
     inputs = (t.KEPT, t.KEPT_SIMILARITY, t.KEPT_COUNTS, t.SCORES, t.ITEM_CAT, t.ITEM_EMBEDDINGS, t.CONTEXT_TOP_K, t.CONTEXT_SEED)
-    outputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS)
+    outputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.BLENDED_SCORES, t.PLACING)
     files = (SAMPLING,)
 
     def __init__(self, ordering: Ordering):
@@ -168,16 +185,19 @@ class SoftmaxSampling(Stage):
         for name in (t.SCORES.name, t.KEPT_SIMILARITY.name, t.ITEM_CAT.name, t.ITEM_EMBEDDINGS.name):
             if len(inputs[name]) != len(kept):
                 raise StageInputInvalid(f"{name} must be as many as kept, got {len(inputs[name])} and {len(kept)}")
-        items, scores = [], []
+        items, scores, all_scores, places = [], [], [], []
         wanted, seeds = inputs[t.CONTEXT_TOP_K.name].tolist(), inputs[t.CONTEXT_SEED.name].tolist()
         for part, top_k, seed in zip(parts(counts), wanted, seeds, strict=True):
             blended = blend(inputs[t.SCORES.name][part], inputs[t.KEPT_SIMILARITY.name][part], self._ordering.retrieval_weight)
             topk = self._ordering.ranking_topk if top_k == ABSENT else min(top_k, self._ordering.ranking_topk)
             order = self._order(blended, topk, seed, inputs[t.ITEM_CAT.name][part, _CATEGORY], inputs[t.ITEM_EMBEDDINGS.name][part])
             items.append(kept[part][order])
-            scores.append(blended[order].astype(np.float32))
+            all_scores.append(blended.astype(np.float32))
+            scores.append(all_scores[-1][order])
+            places.append(placing(blended, order))
         return {t.SAMPLED_ITEMS.name: np.concatenate(items), t.SAMPLED_SCORES.name: np.concatenate(scores),
-                t.SAMPLED_COUNTS.name: np.array([len(one) for one in items], np.int32)}
+                t.SAMPLED_COUNTS.name: np.array([len(one) for one in items], np.int32),
+                t.BLENDED_SCORES.name: np.concatenate(all_scores), t.PLACING.name: np.concatenate(places)}
 
     def _order(self, scores: np.ndarray, topk: int, seed: int, categories: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Positions of the list, int64 [≤ topk]."""

@@ -83,6 +83,8 @@ CANDIDATE_CONT = TensorSpec("candidate_cont", "FP32", (-1, len(CANDIDATE_CONTINU
 # --- dlrm_ranking and softmax_sampling -----------------------------------------------------------------------------
 SCORES = TensorSpec("scores", "FP32", (-1,))
 RANKER_RELEASE = TensorSpec("ranker_release", "INT64", (1,))
+BLENDED_SCORES = TensorSpec("blended_scores", "FP32", (-1,))  # per kept item; the order of the list follows them
+PLACING = TensorSpec("placing", "INT32", (-1,))  # per kept item: ``answer.Placing``
 SAMPLED_ITEMS = TensorSpec("sampled_items", "INT32", (-1,))
 SAMPLED_SCORES = TensorSpec("sampled_scores", "FP32", (-1,))
 SAMPLED_COUNTS = TensorSpec("sampled_counts", "INT32", (-1,))
