@@ -13,6 +13,7 @@ from typing import Any
 from recsys_assets import columns as c
 from recsys_assets.bench.serving_requests import tensors
 from recsys_assets.bench.worker import Command, drive, serve, undegraded
+from recsys_assets.release_files import ITEM_IDS_FILE, model_file
 from recsys_assets.serving.answer import DEGRADED
 from recsys_assets.serving.pipeline import Pipeline
 from recsys_assets.serving.stages import tensors as t
@@ -26,7 +27,7 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
     pipeline = Pipeline.load(Path(request["payload"]), get_settings(), request["versions"])
     requests = request["requests"]
     asked = [tensors(one) for one in requests]
-    item_ids = json.loads(Path(request["payload"], "models", "item_id_decoder", "item_ids.json").read_text("utf-8"))
+    item_ids = json.loads(Path(request["payload"], model_file("item_id_decoder", ITEM_IDS_FILE)).read_text("utf-8"))
 
     def act(number: int) -> dict[str, float]:
         return pipeline.timed(asked[number])[1]

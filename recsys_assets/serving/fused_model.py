@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from recsys_assets.release_files import PARTS
 from recsys_assets.serving.answer import ANSWER, DEGRADED, REQUEST, TRACE, Degraded
 from recsys_assets.serving.pipeline import Pipeline, trace_layout
 from recsys_assets.serving.stage import StageFileCorrupt, Tensors, read_json, verify_files
@@ -21,7 +22,7 @@ from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.serving.triton_tensors import answer_all, read_tensors, reason, write_tensor
 from recsys_assets.settings import get_settings
 
-FUSED, PARTS = "fused_model", "parts.json"
+FUSED = "fused_model"
 TRACE_SPEC = t.TRACE
 #: Seconds between two reports of the figures: each of them is a message to the server, some 50 µs.
 REPORT_SECONDS = 5.0

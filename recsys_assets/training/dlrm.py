@@ -8,6 +8,7 @@ Out: checkpoint/, config.json, dlrm.onnx, parity.npz.
 from __future__ import annotations
 
 from recsys_assets.hyper_parameters import DlrmParams
+from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS, TRANSFORMS
 from recsys_assets.training.step import Step, run
 
 
@@ -29,8 +30,8 @@ def train_dlrm(step: Step[DlrmParams]) -> None:
 
     params, datasets = step.params, step.input("datasets")
     schema = loaders.read_schema(datasets)
-    loaders.check_cardinality(step.file("workflows", "transforms.json"), schema)
-    table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
+    loaders.check_cardinality(step.file("workflows", TRANSFORMS), schema)
+    table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
     rows, valid = (loaders.read_rows(datasets / split, timestamp=True) for split in ("train", "valid"))
     clicks_only = bool(rows[c.CLICK].all())
     if clicks_only:
@@ -40,7 +41,7 @@ def train_dlrm(step: Step[DlrmParams]) -> None:
     rows, held_out = retrieval_training.split(rows, params.held_out, step.seed)
     offsets = held_offsets = valid_offsets = None
     if clicks_only:
-        catalogue = dict(np.load(step.file("item_inputs", "item_tower_inputs.npz"), allow_pickle=False))
+        catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
         shares = ranking_training.draw_shares(models.item_counts(rows[c.ITEM_ID].to_numpy(), schema)[catalogue["index"]])
 
         def sampled(clicks: loaders.pd.DataFrame, seed: int) -> tuple[loaders.pd.DataFrame, np.ndarray]:

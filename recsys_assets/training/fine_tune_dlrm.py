@@ -8,6 +8,7 @@ Out: the files of a DLRM artifact, so that the next day can start from it.
 from __future__ import annotations
 
 from recsys_assets.hyper_parameters import FineTuneDlrmParams
+from recsys_assets.release_files import EMBEDDING_TABLE
 from recsys_assets.training.step import Step, run
 
 
@@ -19,7 +20,7 @@ def fine_tune_dlrm(step: Step[FineTuneDlrmParams]) -> None:
     params, champion = step.params, step.input("champion")
     schema = loaders.read_schema(step.input("datasets"))
     loaders.check_cardinality(step.file("champion", "config.json"), schema)
-    table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
+    table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
     rows = loaders.read_rows(step.file("rows", "train.parquet"))
     holdout = loaders.read_rows(step.file("rows", "holdout.parquet"))
     size = loaders.batch_size(len(rows), params.batch_size)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recsys_assets.hyper_parameters import WorkflowsParams
+from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.training.step import Step, run
 
 FITTING = "fitting"  # where NVTabular counts values, beside the output so that it is a relative path
@@ -72,7 +73,7 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
         step.log(f"saved workflow_{workflows.COMBINED}")
         shutil.rmtree(FITTING)
     export = workflows.export_transforms(fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age, buckets)
-    (step.output / "transforms.json").write_text(json.dumps(export, indent=1) + "\n")
+    (step.output / TRANSFORMS).write_text(json.dumps(export, indent=1) + "\n")
     step.report(rows=rows, items=items.num_rows, mean_age=mean_age, cardinality=export["cardinality"])
 
 

@@ -11,6 +11,7 @@ and content alone; item_id_dropout teaches the tower what such an id means.
 from __future__ import annotations
 
 from recsys_assets.hyper_parameters import TwoTowerParams
+from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS, TRANSFORMS
 from recsys_assets.training.step import Step, run
 
 
@@ -25,9 +26,9 @@ def train_two_tower(step: Step[TwoTowerParams]) -> None:
 
     params, datasets = step.params, step.input("datasets")
     schema = loaders.read_schema(datasets)
-    loaders.check_cardinality(step.file("workflows", "transforms.json"), schema)
-    table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
-    catalogue = dict(np.load(step.file("item_inputs", "item_tower_inputs.npz"), allow_pickle=False))
+    loaders.check_cardinality(step.file("workflows", TRANSFORMS), schema)
+    table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
+    catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
     all_clicks = loaders.read_rows(datasets / "train", clicked=True, history=step.file("datasets", "train_history.npy"))
     rows, held_out = retrieval_training.split(all_clicks, params.held_out, step.seed, keep=c.ITEM_ID)
     size = loaders.batch_size(len(rows), params.batch_size)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys_assets.release_files import MODEL_FILES
 from recsys_assets.serving.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE
 from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.candidates import require_counts
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids, rows_of
+from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
 from recsys_assets.settings import Settings
 
 
@@ -22,7 +23,7 @@ class ItemIdDecoder(Stage):
     inputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.QUERY_RELEASE, t.RANKER_RELEASE, t.USER_DEGRADED,
               t.FILTER_DEGRADED)
     outputs = ANSWER
-    files = (ITEM_IDS,)
+    files = MODEL_FILES[name]
 
     def __init__(self, item_ids: Sequence[str]):
         self._item_ids = np.array(item_ids, dtype=np.object_)

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys_assets.release_files import MODEL_FILES, SNAPSHOT, TRANSFORMS
 from recsys_assets.serving.item_table import FIELDS, ItemTable
 from recsys_assets.serving.online_features import OnlineFeatures
 from recsys_assets.serving.poller import TIMEOUT_MS
 from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, read_json, shared
 from recsys_assets.serving.stages import tensors as t
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids, rows_of
-from recsys_assets.serving.stages.tabular import TRANSFORMS
+from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
 from recsys_assets.serving.transforms import Transforms
 from recsys_assets.settings import Settings
-
-SNAPSHOT = "items.json"
 
 
 class FeastItemLookup(Stage):
@@ -29,7 +27,7 @@ class FeastItemLookup(Stage):
     name = "feast_item_lookup"
     inputs = (t.KEPT,)
     outputs = (t.ITEM_CODES, t.ITEM_NUMBERS, t.ITEM_TABLE_VERSION)
-    files = (ITEM_IDS, SNAPSHOT, TRANSFORMS)
+    files = MODEL_FILES[name]
 
     def __init__(self, table: ItemTable):
         self.table = table

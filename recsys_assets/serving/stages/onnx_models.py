@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM
+from recsys_assets.release_files import HISTORY, ITEMS, LISTS, MODEL, MODEL_FILES
 from recsys_assets.serving.stage import (
     Stage,
     StageError,
@@ -24,10 +25,6 @@ from recsys_assets.settings import Settings
 if TYPE_CHECKING:
     import onnxruntime
 
-MODEL = "model.onnx"
-HISTORY = "history.json"
-#: The ranker in two parts (``training.factored``).
-ITEMS, LISTS = "items.onnx", "lists.onnx"
 #: Items whose part is remembered, 2 KiB each.
 KNOWN_ITEMS = 1 << 16
 
@@ -53,7 +50,6 @@ def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSe
 
 
 class _OnnxStage(Stage):
-    files: ClassVar[tuple[str, ...]] = (MODEL,)
     arguments: ClassVar[tuple[str, ...]]  # the ONNX model's own input names
 
     def __init__(self, session: onnxruntime.InferenceSession, version: int):
@@ -86,7 +82,7 @@ class QueryTower(_OnnxStage):
     name = "query_tower"
     inputs = (t.USER_CAT, t.USER_CONT, t.USER_HISTORY, t.CONTEXT_CAT, t.CONTEXT_CONT)
     outputs = (t.QUERY_EMBEDDING, t.QUERY_RELEASE)
-    files = (MODEL, HISTORY)
+    files = MODEL_FILES[name]
     arguments = ("cat", "cont", "history")
 
     def __init__(self, session: onnxruntime.InferenceSession, version: int, width: int):
@@ -164,7 +160,7 @@ class DlrmRanking(_OnnxStage):
     name = "dlrm_ranking"
     inputs = (t.VISITOR_CAT, t.VISITOR_CONT, t.ITEM_CAT, t.CANDIDATE_CONT, t.ITEM_EMBEDDINGS, t.KEPT_COUNTS)
     outputs = (t.SCORES, t.RANKER_RELEASE)
-    files = (ITEMS, LISTS)
+    files = MODEL_FILES[name]
     arguments = ("cat", "cont", "numbers", "known", "vectors")
 
     def __init__(self, session: onnxruntime.InferenceSession, version: int, items: KnownItems):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.columns import CATEGORY_L1, ITEM_CATEGORICAL
+from recsys_assets.release_files import MODEL_FILES, SAMPLING
 from recsys_assets.serving.answer import Placing
 from recsys_assets.serving.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, read_json
 from recsys_assets.serving.stages import tensors as t
@@ -16,7 +17,6 @@ from recsys_assets.serving.stages.candidates import parts, require_counts
 from recsys_assets.serving.stages.context import ABSENT
 from recsys_assets.settings import Settings
 
-SAMPLING = "sampling.json"
 OFF, WEIGHTED, MMR = "off", "sampling", "mmr"
 _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
 LEAST_PROBABILITY = 1e-7  # keeps the logit of a saturated score finite
@@ -170,7 +170,7 @@ class SoftmaxSampling(Stage):
     name = "softmax_sampling"
     inputs = (t.KEPT, t.KEPT_SIMILARITY, t.KEPT_COUNTS, t.SCORES, t.ITEM_CAT, t.ITEM_EMBEDDINGS, t.CONTEXT_TOP_K, t.CONTEXT_SEED)
     outputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.BLENDED_SCORES, t.PLACING)
-    files = (SAMPLING,)
+    files = MODEL_FILES[name]
 
     def __init__(self, ordering: Ordering):
         self._ordering = ordering

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM
+from recsys_assets.release_files import INDEX, MODEL_FILES
 from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, shared
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.settings import Settings
@@ -15,7 +16,6 @@ from recsys_assets.settings import Settings
 if TYPE_CHECKING:
     import faiss
 
-INDEX = "index.faiss"
 #: Retrieved beyond RETRIEVAL_TOPK, because the next stage drops what the visitor has seen.
 OVER_FETCH = 100
 
@@ -88,7 +88,7 @@ class FaissRetrieval(Stage):
     name = "faiss_retrieval"
     inputs = (t.QUERY_EMBEDDING,)
     outputs = (t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
-    files = (INDEX,)
+    files = MODEL_FILES[name]
 
     def __init__(self, searcher: Searcher, topk: int):
         self._searcher, self._topk = searcher, topk

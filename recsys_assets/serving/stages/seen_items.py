@@ -14,6 +14,7 @@ import numpy as np
 import redis
 
 from recsys_assets.columns import MISSING, VOCABULARY_START
+from recsys_assets.release_files import MODEL_FILES, POPULARITY
 from recsys_assets.serving import bloom
 from recsys_assets.serving.answer import Degraded, Fate
 from recsys_assets.serving.availability import HIDDEN, Unavailable
@@ -27,7 +28,7 @@ from recsys_assets.serving.stage import (
 )
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.candidates import parts, require_counts
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids, rows_of
+from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
 from recsys_assets.serving.stages.context import known_visitors
 from recsys_assets.serving.stages.retrieval import INDEX, Searcher
 from recsys_assets.serving.stores import (
@@ -44,7 +45,6 @@ from recsys_assets.settings import VISITOR_DATABASE, Settings
 
 LOG = logging.getLogger(__name__)
 
-POPULARITY = "popularity.json"
 #: Candidates that over-fetch grows to at most, and popular items that backfill looks at: more than a visitor can have seen
 #: at the filter's rated load. Beyond, a filter that takes everything for seen would search a catalogue of millions.
 MOST_FETCHED, MOST_POPULAR = 32_768, 65_536
@@ -81,7 +81,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
     inputs = (t.VISITOR_ID, t.QUERY_EMBEDDING, t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
     outputs = (t.KEPT, t.KEPT_SIMILARITY, t.KEPT_COUNTS, t.CONSIDERED, t.CONSIDERED_FATE, t.CONSIDERED_COUNTS,
                t.FILTER_DEGRADED)
-    files = (ITEM_IDS, POPULARITY, INDEX)
+    files = MODEL_FILES[name]
     begins_with = (t.VISITOR_ID,)
 
     def __init__(self, client: redis.Redis, unavailable: Unavailable, searcher: Callable[[], Searcher], item_ids: Sequence[str],

@@ -12,20 +12,17 @@ from recsys_assets.columns import (
     CATEGORY_L1,
     ITEM_CATEGORICAL,
 )
+from recsys_assets.release_files import MODEL_FILES, TRANSFORMS
 from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors, shared
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.candidates import parts, require_counts
 from recsys_assets.serving.transforms import Transforms, affinity
 from recsys_assets.settings import Settings
 
-TRANSFORMS = "transforms.json"
-
 _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
 
 
 class _TransformStage(Stage):
-    files = (TRANSFORMS,)
-
     def __init__(self, transforms: Transforms):
         self._transforms = transforms
 
@@ -40,6 +37,7 @@ class NvtUserTransform(_TransformStage):
     name = "nvt_user_transform"
     inputs = (t.USER_RAW, t.USER_NUMBERS, t.USER_HISTORY_RAW)
     outputs = (t.USER_CAT, t.USER_CONT, t.USER_HISTORY)
+    files = MODEL_FILES[name]
 
     def run(self, inputs: Tensors) -> Tensors:
         cat, cont = self._transforms.users(inputs[t.USER_RAW.name], inputs[t.USER_NUMBERS.name])
@@ -53,6 +51,7 @@ class NvtContextTransform(_TransformStage):
     name = "nvt_context_transform"
     inputs = (t.CONTEXT_DEVICE, t.CONTEXT_TIMESTAMP)
     outputs = (t.CONTEXT_CAT, t.CONTEXT_CONT)
+    files = MODEL_FILES[name]
 
     def run(self, inputs: Tensors) -> Tensors:
         cat, cont = self._transforms.context(inputs[t.CONTEXT_DEVICE.name], inputs[t.CONTEXT_TIMESTAMP.name])
@@ -65,6 +64,7 @@ class NvtItemTransform(_TransformStage):
     name = "nvt_item_transform"
     inputs = (t.KEPT, t.ITEM_CODES, t.ITEM_NUMBERS)
     outputs = (t.ITEM_CAT, t.ITEM_CONT)
+    files = MODEL_FILES[name]
 
     def run(self, inputs: Tensors) -> Tensors:
         cat, cont = self._transforms.items(inputs[t.KEPT.name], inputs[t.ITEM_CODES.name], inputs[t.ITEM_NUMBERS.name])

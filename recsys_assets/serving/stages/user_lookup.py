@@ -11,6 +11,7 @@ import numpy as np
 
 from recsys_assets.columns import AGE, GENDER, MISSING, RECENT_CATEGORIES, RECENT_TIMESTAMPS, USER_ID
 from recsys_assets.lib.activity import visitor_activity
+from recsys_assets.release_files import MODEL_FILES, USER_DEFAULTS
 from recsys_assets.serving.answer import Degraded
 from recsys_assets.serving.online_features import OnlineFeatures, Row
 from recsys_assets.serving.stage import StageFileCorrupt, Tensors, TwoPartStage, read_json
@@ -21,7 +22,6 @@ from recsys_assets.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
-DEFAULTS = "user_defaults.json"
 FEATURES = (f"user_features:{AGE}", f"user_features:{GENDER}", f"user_activity:{RECENT_CATEGORIES}",
             f"user_activity:{RECENT_TIMESTAMPS}")
 
@@ -36,7 +36,7 @@ class FeastUserLookup(TwoPartStage[Asked]):
     name = "feast_user_lookup"
     inputs = (t.VISITOR_ID, t.CONTEXT_TIMESTAMP)
     outputs = (t.USER_RAW, t.USER_NUMBERS, t.USER_HISTORY_RAW, t.USER_DEGRADED)
-    files = (DEFAULTS,)
+    files = MODEL_FILES[name]
     begins_with = (t.VISITOR_ID,)
 
     def __init__(self, features: OnlineFeatures, mean_age: float):
@@ -44,9 +44,9 @@ class FeastUserLookup(TwoPartStage[Asked]):
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FeastUserLookup:
-        defaults = read_json(directory / DEFAULTS)
+        defaults = read_json(directory / USER_DEFAULTS)
         if not isinstance(defaults.get("mean_age"), (int, float)):
-            raise StageFileCorrupt(f"{directory / DEFAULTS} must hold a number mean_age, got {defaults}")
+            raise StageFileCorrupt(f"{directory / USER_DEFAULTS} must hold a number mean_age, got {defaults}")
         stage = cls(OnlineFeatures.open(settings, settings.store_timeout_ms), float(defaults["mean_age"]))
         stage._warm()
         return stage
