@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from recsys_assets import partitions
+from recsys_assets import partitions, usage
 from recsys_assets.artifacts import write_json
 from recsys_assets.settings import Settings
 
@@ -168,7 +168,7 @@ def materialize(settings: Settings, as_of: str | None = None, clock: Clock | Non
     simulate(settings, clock)
     days = history(settings)
     run_jobs(settings, full_graph(days, as_of or default_as_of(settings, days)), clock)
-    write_json(settings.home / "materialize.json", {"scale": settings.scale, "seconds": clock.seconds, "peak_gib": peaks(settings)})
+    write_json(settings.home / "materialize.json", {"scale": settings.scale, "seconds": clock.seconds, "peak_gib": usage.peaks(settings)})
 
 
 def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
@@ -198,25 +198,10 @@ def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
                  "api": f"{settings.gateway_url}/openapi.json"},
         "seconds": {"setup": setup_seconds, "materialize": materialized, "serve": round(served - materialized, 1),
                     "total": round(setup_seconds + served, 1)},
-        "peak_gib": peaks(settings), "scale": settings.scale, "release": number,
+        "peak_gib": usage.peaks(settings), "scale": settings.scale, "release": number,
     }
     write_json(settings.home / "demo.json", summary)
     return summary
-
-
-def peaks(settings: Settings) -> dict[str, Any]:
-    """Largest resident memory in GiB: of this process, which runs every job, and of the largest training step, a process of its own.
-
-    Returns:
-        {"this_process", "training_step", "asset": whose step that was}; the last two None where no artifact says what it took.
-    """
-    from recsys_assets.bench.part import gib, peak_bytes
-    from recsys_assets.bench.training import full_graph
-
-    assets = full_graph(settings)["assets"] or {}
-    asset, largest = max(((kind, one["peak_gib"]) for kind, one in assets.items() if one["peak_gib"] is not None),
-                         key=lambda pair: pair[1], default=(None, None))
-    return {"this_process": gib(peak_bytes()), "training_step": largest, "asset": asset}
 
 
 def _known_visitor(settings: Settings) -> str:

@@ -50,11 +50,34 @@ def test_nobody_imports_training(folder: str):
     assert offenders(folder, {"recsys_assets.training"}) == []
 
 
+#: What every environment can import: the standard library alone, valid Python 3.10.
+GROUND = ("columns", "exits", "hyper_parameters", "release_files")
+
+
 def test_training_imports_only_the_ground_of_this_project():
-    allowed = ("recsys_assets.training", "recsys_assets.columns", "recsys_assets.exits")
+    allowed = tuple(f"recsys_assets.{name}" for name in ("training", *GROUND))
     names = [(path, name) for path in modules("training") for name in imports(path, top_level_only=False)]
     assert [f"{path.name} imports {name}" for path, name in names
             if name.startswith("recsys_assets.") and not name.startswith(allowed)] == []
+
+
+@pytest.mark.parametrize("name", GROUND)
+def test_the_ground_needs_nothing_but_the_standard_library(name: str):
+    found = {one.split(".")[0] for one in imports(PACKAGE / f"{name}.py", top_level_only=False)}
+    assert found <= sys.stdlib_module_names
+
+
+def test_training_and_the_ground_are_valid_python_3_10():
+    for path in [*modules("training"), *(PACKAGE / f"{name}.py" for name in GROUND)]:
+        ast.parse(path.read_text(), feature_version=(3, 10))
+
+
+def test_only_the_command_line_and_the_drills_import_the_benchmarks():
+    allowed = {"bench", "drills", "cli.py"}
+    product = [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in allowed]
+    assert len(product) > 100, "the product has few modules: has it moved?"
+    assert [f"{path.relative_to(PROJECT_ROOT)} imports {name}" for path in product for name in imports(path, top_level_only=False)
+            if name == "recsys_assets.bench" or name.startswith("recsys_assets.bench.")] == []
 
 
 def test_defs_load_nothing_heavy():

@@ -20,6 +20,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.bench.part import main
 from recsys_assets.serving.stage import Stage, Tensors
+from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.tabular import (
     TRANSFORMS,
     NvtContextTransform,
@@ -36,16 +37,16 @@ def visitor_tensors(user: dict[str, Any], history: list[str], context: dict[str,
     raw = np.array([[user[name] for name in (c.USER_ID, c.GENDER, c.TOP_CATEGORY)]], dtype=object)
     numbers = np.array([[np.nan if user[name] is None else user[name]
                          for name in (c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D)]], dtype=np.float32)
-    return ({"user_raw": raw, "user_numbers": numbers, "user_history_raw": np.array(history, dtype=object)},
-            {"context_device": np.array([context[c.DEVICE_TYPE]], dtype=object),
-             "context_timestamp": np.array([context[c.TIMESTAMP]], dtype=np.int64)})
+    return ({t.USER_RAW.name: raw, t.USER_NUMBERS.name: numbers, t.USER_HISTORY_RAW.name: np.array(history, dtype=object)},
+            {t.CONTEXT_DEVICE.name: np.array([context[c.DEVICE_TYPE]], dtype=object),
+             t.CONTEXT_TIMESTAMP.name: np.array([context[c.TIMESTAMP]], dtype=np.int64)})
 
 
 def item_tensors(items: dict[str, list[Any]], numbers: np.ndarray, transforms: Transforms) -> Tensors:
     """What feast_item_lookup hands on."""
-    return {"kept": transforms.vocabulary[c.ITEM_ID].indices(items[c.ITEM_ID]), "item_numbers": numbers,
-            "kept_counts": np.array([len(numbers)], np.int32),
-            "item_codes": transforms.item_codes(items[c.CATEGORY_L1], items[c.CATEGORY_L2], items[c.ITEM_GENDER])}
+    return {t.KEPT.name: transforms.vocabulary[c.ITEM_ID].indices(items[c.ITEM_ID]), t.ITEM_NUMBERS.name: numbers,
+            t.KEPT_COUNTS.name: np.array([len(numbers)], np.int32),
+            t.ITEM_CODES.name: transforms.item_codes(items[c.CATEGORY_L1], items[c.CATEGORY_L2], items[c.ITEM_GENDER])}
 
 
 def median_seconds(action: Callable[[], object], repetitions: int) -> float:
@@ -76,7 +77,7 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
 
     def served(candidates: Tensors = candidates) -> Tensors:
         made = {**stages["nvt_user_transform"].run(visitor), **stages["nvt_context_transform"].run(visit),
-                **stages["nvt_item_transform"].run(candidates), "kept_counts": candidates["kept_counts"]}
+                **stages["nvt_item_transform"].run(candidates), t.KEPT_COUNTS.name: candidates[t.KEPT_COUNTS.name]}
         return made | stages["unroll_features"].run(made)
 
     def from_raw() -> Tensors:
@@ -98,7 +99,7 @@ def write(tensors: Tensors, target: Path) -> None:
         columns = {column: np.ascontiguousarray(np.atleast_2d(tensors[f"{name}_{kind}"])[:, n])
                    for kind, names in zip(("cat", "cont"), kinds, strict=True) for n, column in enumerate(names)}
         pl.DataFrame(columns).write_parquet(target / f"{name}.parquet")
-    affinity = tensors["candidate_cont"][:, -len(c.AFFINITY_CONTINUOUS):]
+    affinity = tensors[t.CANDIDATE_CONT.name][:, -len(c.AFFINITY_CONTINUOUS):]
     pl.DataFrame(affinity, schema=list(c.AFFINITY_CONTINUOUS)).write_parquet(target / "affinity.parquet")
 
 

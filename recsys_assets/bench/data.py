@@ -24,6 +24,7 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore, write_json
 from recsys_assets.bench import agreement
 from recsys_assets.bench.part import BenchFailed, Measured, run_part, run_training_part
+from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.settings import Settings
 
 START_DAY = date(2024, 1, 1)  # a Monday, and past: nothing may have happened later than now
@@ -93,7 +94,7 @@ class DataBench:
     def batch_transform(self, workflows: Path) -> dict[str, Any]:
         masked = self._folders("features/masked_train")
         ours, theirs = self.scratch / "compiled", self.scratch / "nvtabular"
-        part = self._part("compiled_batch", {"transforms": str(workflows / "transforms.json"), "target": str(ours),
+        part = self._part("compiled_batch", {"transforms": str(workflows / TRANSFORMS), "target": str(ours),
                                              "files": [f"{folder}/masked.parquet" for folder in masked]})
         inputs = {"workflows": str(workflows), "train": masked}
         reference = self._training("bench_transform", inputs, theirs)

@@ -13,10 +13,11 @@ from typing import Any
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.bench.part import gib, main, peak_bytes, reset_peak
+from recsys_assets.bench.part import main
 from recsys_assets.columns import INTERACTION_FEATURES
 from recsys_assets.lib import contracts, daily_reports, drift, feature_tables, ingestion
 from recsys_assets.settings import Settings, get_settings
+from recsys_assets.usage import gib, peak_bytes, reset_peak
 
 STEPS, LEAKAGE_TEST = ("validate", "features", "drift", "mask"), "leakage_test"
 

@@ -6,10 +6,8 @@ writes one JSON object as the last line of its standard output.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +20,9 @@ import psutil
 from recsys_assets.exits import run_and_leave
 from recsys_assets.processes import log_tail
 from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets.usage import gib, peak_bytes, tree_bytes
 
 SAMPLE_SECONDS = 0.05
-GIB = 2**30
 
 
 class BenchFailed(RuntimeError):
@@ -35,38 +33,6 @@ class BenchFailed(RuntimeError):
 class Measured:
     result: dict[str, Any]  # what the part wrote
     peak_gib: float  # of its process and all of its descendants together
-
-
-def gib(size: float) -> float:
-    return round(size / GIB, 3)
-
-
-def peak_bytes(pid: int | str = "self") -> int:
-    """The kernel's record of a process's largest resident memory since it began, or since ``reset_peak``.
-
-    Not getrusage's ru_maxrss: a child inherits that from the process that started it.
-    """
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0  # a process that has just ended has no memory
-
-
-def reset_peak() -> None:
-    """Let ``peak_bytes`` of this process begin again at what it holds now (Linux: proc(5), clear_refs)."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def tree_bytes(process: psutil.Process) -> int:
-    """Memory of a process and its descendants now, in bytes; for the process alone its largest."""
-    total, pages = 0, 0
-    with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-        total = peak_bytes(process.pid)
-        children = process.children(recursive=True)
-        if children:
-            pages = process.memory_info().rss
-        for child in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                pages += child.memory_info().rss  # shared pages count twice: rather too much than too little
-    return max(total, pages)
 
 
 def watch(process: subprocess.Popen[bytes]) -> int:

@@ -29,6 +29,7 @@ from recsys_assets.bench.serving_requests import SEEN, TOP_K, Request, choose, k
 from recsys_assets.bench.serving_stages import ModelTimes, StageTimes
 from recsys_assets.bench.workers import Load, Workers
 from recsys_assets.lib.releases import COMPONENTS, Release
+from recsys_assets.release_files import SAMPLING, TRANSFORMS, model_file
 from recsys_assets.serving.served import ENSEMBLE, FUSED, RECOMMENDER
 from recsys_assets.settings import Settings
 
@@ -82,7 +83,7 @@ class ServingBench:
     def __init__(self, own: Settings, release: Release, workflows: Path, plan: Plan, scratch: Path, say: Say):
         self.own, self.release, self.workflows, self.plan, self.scratch, self.say = own, release, workflows, plan, scratch, say
         self.payload = release.artifact.local
-        self.transforms = json.loads((self.payload / "models" / "nvt_user_transform" / "transforms.json").read_text("utf-8"))
+        self.transforms = json.loads((self.payload / model_file("nvt_user_transform", TRANSFORMS)).read_text("utf-8"))
         self.requests: list[Request] = choose(self.transforms, plan.requests, int(time.time()), own.seed)
         self.most, self.measured = max(plan.concurrencies), {name: Measured() for name in SYSTEMS}
         analyzer = PerfAnalyzer(own, scratch)
@@ -166,7 +167,7 @@ class ServingBench:
         Raises:
             BenchFailed: naming the system and the request.
         """
-        sampling = json.loads((self.payload / "models" / "softmax_sampling" / "sampling.json").read_text())
+        sampling = json.loads((self.payload / model_file("softmax_sampling", SAMPLING)).read_text())
         if sampling["diversity"] == "sampling":
             return None
         expected = floor.ask("answers")[0]

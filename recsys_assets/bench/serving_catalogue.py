@@ -23,10 +23,21 @@ from recsys_assets.artifacts import MANIFEST, ArtifactStore
 from recsys_assets.bench.part import main
 from recsys_assets.lib import releases
 from recsys_assets.lib.index import NEIGHBOURS, check_index, choose_index, load_index, save_index
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids
-from recsys_assets.serving.stages.embedding_lookup import TABLE
-from recsys_assets.serving.stages.onnx_models import ITEMS
-from recsys_assets.serving.stages.retrieval import INDEX
+from recsys_assets.release_files import (
+    DISPLAY_FILE,
+    EMBEDDING_TABLE,
+    INDEX,
+    ITEM_IDS_FILE,
+    ITEMS,
+    MODELS,
+    POPULARITY,
+    RANKER,
+    RELEASE_FILE,
+    SIMILAR_FILE,
+    SNAPSHOT,
+    TRANSFORMS,
+)
+from recsys_assets.serving.stages.catalogue import read_item_ids
 
 #: Length of the noise beside the vector's own 1 (in expectation), and beside an embedding row's own length.
 VECTOR_NOISE, EMBEDDING_NOISE = 0.5, 0.2
@@ -35,7 +46,7 @@ _CHUNK = 100_000
 
 def base_items(payload: Path, items: int, seed: int) -> np.ndarray:
     """int64 [items]: a real item of the payload, counted from 0, for each synthetic one."""
-    real = len(read_item_ids(payload / "models" / "item_id_decoder"))
+    real = len(read_item_ids(payload / MODELS / "item_id_decoder"))
     return np.random.default_rng(seed).integers(0, real, items)
 
 
@@ -65,9 +76,9 @@ class Catalogue:
 
     def __init__(self, payload: Path, base: np.ndarray, seed: int):
         self.payload, self.base, self.random = payload, base, np.random.default_rng(seed)
-        self.real_ids = read_item_ids(payload / "models" / "item_id_decoder")
+        self.real_ids = read_item_ids(payload / MODELS / "item_id_decoder")
         self.item_ids = [f"m{n:07d}" for n in range(1, len(base) + 1)]
-        real = real_vectors(payload / "models" / "faiss_retrieval" / INDEX, len(self.real_ids))
+        real = real_vectors(payload / MODELS / "faiss_retrieval" / INDEX, len(self.real_ids))
         made = noisy(real[self.base], VECTOR_NOISE, self.random)
         self.vectors = made / np.linalg.norm(made, axis=1, keepdims=True)
         self.indices = np.arange(len(base), dtype=np.int64) + c.VOCABULARY_START
@@ -75,12 +86,12 @@ class Catalogue:
     def write(self, folder: Path, index: Any, ranker: Path) -> None:
         """Everything that a release holds: files that depend on the catalogue are made anew wherever they lie, others copied."""
         made: dict[str, Callable[[Path], None]] = {
-            ITEM_IDS: lambda path: _dump(path, self.item_ids), "items.json": self._items, "transforms.json": self._transforms,
-            "popularity.json": lambda path: _dump(path, self.random.permutation(self.indices).tolist()),
-            INDEX: lambda path: save_index(index, path), TABLE: self._embeddings,
-            releases.SIMILAR_FILE: lambda path: np.save(path, np.full((len(self.item_ids), 1), -1, np.int32), allow_pickle=False),
-            releases.DISPLAY_FILE: lambda path: _dump(path, {"release": 1, "items": {item_id: {} for item_id in self.item_ids}}),
-            releases.RELEASE_FILE: self._release}
+            ITEM_IDS_FILE: lambda path: _dump(path, self.item_ids), SNAPSHOT: self._items, TRANSFORMS: self._transforms,
+            POPULARITY: lambda path: _dump(path, self.random.permutation(self.indices).tolist()),
+            INDEX: lambda path: save_index(index, path), EMBEDDING_TABLE: self._embeddings,
+            SIMILAR_FILE: lambda path: np.save(path, np.full((len(self.item_ids), 1), -1, np.int32), allow_pickle=False),
+            DISPLAY_FILE: lambda path: _dump(path, {"release": 1, "items": {item_id: {} for item_id in self.item_ids}}),
+            RELEASE_FILE: self._release}
         written: dict[str, Path] = {}
         for source in sorted(path for path in self.payload.rglob("*") if path.is_file() and path.name != MANIFEST):
             target = folder / source.relative_to(self.payload)
@@ -90,28 +101,28 @@ class Catalogue:
             elif source.name in made:
                 made[source.name](target)
                 written[source.name] = target
-            elif target.parent.name == releases.RANKER and source.name == ITEMS:
+            elif target.parent.name == RANKER and source.name == ITEMS:
                 shutil.copyfile(ranker, target)
             else:
                 shutil.copyfile(source, target)
         for model in releases.COMPONENTS:  # a stage without files has a folder all the same
-            (folder / "models" / model).mkdir(parents=True, exist_ok=True)
+            (folder / MODELS / model).mkdir(parents=True, exist_ok=True)
 
     def _items(self, path: Path) -> None:
-        given = json.loads((self.payload / "models" / "feast_item_lookup" / path.name).read_text("utf-8"))
+        given = json.loads((self.payload / MODELS / "feast_item_lookup" / path.name).read_text("utf-8"))
         rows = [json.dumps(given[item_id]) for item_id in self.real_ids]  # each once, not a million times
         of_items = zip(self.item_ids, self.base.tolist(), strict=True)
         path.write_text("{" + ",".join(f'"{item_id}":{rows[n]}' for item_id, n in of_items) + "}")
 
     def _transforms(self, path: Path) -> None:
-        given = json.loads((self.payload / "models" / "nvt_item_transform" / path.name).read_text("utf-8"))
+        given = json.loads((self.payload / MODELS / "nvt_item_transform" / path.name).read_text("utf-8"))
         given["vocabulary"][c.ITEM_ID] = self.item_ids
         given["hashed_buckets"][c.ITEM_ID] = 0
         given["cardinality"][c.ITEM_ID] = c.VOCABULARY_START + len(self.item_ids)
         _dump(path, given)
 
     def _embeddings(self, path: Path) -> None:
-        real = np.load(self.payload / "models" / "multimodal_embedding_lookup" / TABLE, allow_pickle=False)
+        real = np.load(self.payload / MODELS / "multimodal_embedding_lookup" / EMBEDDING_TABLE, allow_pickle=False)
         start, rows = c.VOCABULARY_START, c.VOCABULARY_START + len(self.item_ids)
         table = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, real.shape[1]))
         table[:start] = real[:start]

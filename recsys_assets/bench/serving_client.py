@@ -28,6 +28,7 @@ def triton(address: str, model: str, requests: list[Request]) -> Ask:
     from tritonclient.utils import np_to_triton_dtype
 
     from recsys_assets.serving.answer import DEGRADED
+    from recsys_assets.serving.stages import tensors as t
 
     client = grpcclient.InferenceServerClient(address)
     ready = []
@@ -40,7 +41,7 @@ def triton(address: str, model: str, requests: list[Request]) -> Ask:
 
     def ask(number: int) -> tuple[list[str], bool]:
         answer = client.infer(model, ready[number], client_timeout=LIMIT)
-        return [item.decode() for item in answer.as_numpy("ordered_ids")], bool(answer.as_numpy("answer_info")[0, DEGRADED])
+        return [item.decode() for item in answer.as_numpy(t.ORDERED_IDS.name)], bool(answer.as_numpy(t.ANSWER_INFO.name)[0, DEGRADED])
 
     return ask
 

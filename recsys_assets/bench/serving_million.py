@@ -14,15 +14,15 @@ import numpy as np
 import psutil
 
 from recsys_assets.bench import serving_home
-from recsys_assets.bench.part import gib, run_part, run_training_part
+from recsys_assets.bench.part import run_part, run_training_part
 from recsys_assets.bench.serving_catalogue import base_items
 from recsys_assets.bench.serving_load import TritonLoad
 from recsys_assets.bench.serving_stages import StageTimes
 from recsys_assets.lib.index import NEIGHBOURS
-from recsys_assets.lib.releases import RANKER
 from recsys_assets.processes import read_record
-from recsys_assets.serving.stages.onnx_models import ITEMS
+from recsys_assets.release_files import ITEMS, MODELS, RANKER
 from recsys_assets.settings import Settings
+from recsys_assets.usage import gib
 
 #: What the issue asks of retrieval; the index is chosen to keep it.
 RECALL_FLOOR = 0.95
@@ -84,7 +84,7 @@ class Million:
         base.mkdir()
         np.save(base / "base.npy", base_items(self.payload, self.items, self.seed), allow_pickle=False)
         np.save(self.folder / "embeddings.npy", self.embeddings, allow_pickle=False)
-        ranker = run_training_part("recsys_assets.training.bench_catalogue", {"ranker": str(self.payload / "models" / RANKER),
+        ranker = run_training_part("recsys_assets.training.bench_catalogue", {"ranker": str(self.payload / MODELS / RANKER),
                                                                              "base": str(base)},
                                    self.folder / "ranker", {"rows": self.item_rows}, self.folder, self.own)
         built = run_part("recsys_assets.bench.serving_catalogue", {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recsys_assets import columns as c
+from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.transforms import SECONDS_PER_DAY
 
 #: Items an answer shall hold: a home page.
@@ -43,8 +44,8 @@ def known_visitors(requests: list[Request]) -> list[str]:
 
 def tensors(request: Request) -> dict[str, np.ndarray]:
     """The request tensors of one visitor (``serving.answer.REQUEST``)."""
-    return {"user_id": np.array([request["user_id"]], np.object_), "device_type": np.array([request["device_type"]], np.object_),
-            "timestamp": np.array([request["timestamp"]], np.int64), "top_k": np.array([TOP_K], np.int32)}
+    return {t.USER_ID.name: np.array([request["user_id"]], np.object_), t.DEVICE_TYPE.name: np.array([request["device_type"]], np.object_),
+            t.TIMESTAMP.name: np.array([request["timestamp"]], np.int64), t.TOP_K.name: np.array([TOP_K], np.int32)}
 
 
 def write_perf_analyzer(requests: list[Request], path: Path) -> Path:

@@ -7,22 +7,21 @@ themselves what they took.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recsys_assets.artifacts import ArtifactStore, write_json
-from recsys_assets.bench.part import GIB, Measured, run_training_part
+from recsys_assets.artifacts import write_json
+from recsys_assets.bench.part import Measured, run_training_part
 from recsys_assets.settings import Settings
+from recsys_assets.usage import graph_usage
 
 USERS, ITEMS = 300_000, 2_465
 CLICKS, EXPOSURES = 1_200_000, 1_200_000
 #: The figure that tells whether speed was bought with quality.
 QUALITY = {"two_tower": "recall@100", "dlrm": "auc"}
-MEGABYTE = 2**20
 
 Say = Callable[[str], None]
 
@@ -48,7 +47,7 @@ def bench_training(settings: Settings, say: Say, users: int = USERS, rows: int |
             say(f"{model}: {figures['rows_s']:,.0f} rows/s, Merlin's stock set-up {figures['stock_rows_s']:,.0f}; "
                 f"{quality} {figures[quality]:.4f} and {figures[f'stock_{quality}']:.4f}")
             report["versions"] = ours.result["versions"]
-    report["full_graph"] = full_graph(settings)
+    report["full_graph"] = graph_usage(settings)
     write_json(folder / "training.json", report)
     return report
 
@@ -66,41 +65,6 @@ def _against_stock(ours: Measured, stock: Measured, quality: str) -> dict[str, A
             "speedup": round(mine["rows_s"] / theirs["rows_s"], 2), quality: mine[quality], f"stock_{quality}": theirs[quality],
             "batch_size": mine["batch_size"], "stock_batch_size": theirs["batch_size"],
             "peak_gib": ours.peak_gib, "stock_peak_gib": stock.peak_gib}
-
-
-def full_graph(settings: Settings) -> dict[str, Any]:
-    """Seconds and peak memory of the newest artifact of each kind in this home, and of the home's partitions together.
-
-    Returns:
-        {"scale", "seconds" (of all artifacts, each once), "last_run" (materialize.json of the last `recsys materialize`, which
-        reuses what is there), "peak_gib" (the largest of any process), "assets": {kind: {"seconds", "peak_gib", "partitions"}}},
-        where an asset that does not say what it took has null; all null where nothing is materialised.
-    """
-    store = ArtifactStore(settings.artifacts)
-    assets: dict[str, dict[str, Any]] = {}
-    for kind in kinds(Path(settings.artifacts)) if "://" not in str(settings.artifacts) else []:
-        named = [name for name in store.partitions(kind)]
-        present = [store.current(kind, name) for name in named] if named else [store.current(kind)]
-        metrics = [artifact.metrics for artifact in present]
-        seconds = [artifact.seconds for artifact in present if artifact.seconds is not None]
-        peaks = [found["peak_memory_mb"] * MEGABYTE / GIB for found in metrics if found.get("peak_memory_mb") is not None]
-        assets[kind] = {"seconds": round(sum(seconds), 1) if seconds else None,
-                        "peak_gib": round(max(peaks), 3) if peaks else None, "partitions": len(metrics)}
-    told = [asset["seconds"] for asset in assets.values() if asset["seconds"] is not None]
-    peaks = [asset["peak_gib"] for asset in assets.values() if asset["peak_gib"] is not None]
-    path = settings.home / "materialize.json"
-    last_run = json.loads(path.read_text()) if path.is_file() else None
-    if last_run:
-        peaks.append(last_run["peak_gib"]["this_process"])
-    return {"scale": settings.scale, "seconds": round(sum(told), 1) if told else None, "last_run": last_run,
-            "peak_gib": max(peaks) if peaks else None, "assets": assets or None}
-
-
-def kinds(root: Path) -> list[str]:
-    """Kinds with a current artifact below a local root: stage/name."""
-    found = {path.relative_to(root).parts[:2] for path in root.glob("*/*/CURRENT")}
-    found |= {path.relative_to(root).parts[:2] for path in root.glob("*/*/*/CURRENT")}
-    return sorted("/".join(parts) for parts in found)
 
 
 def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:

@@ -21,6 +21,7 @@ from recsys_assets.bench.workers import Workers
 from recsys_assets.drills.figures import Answers, Bar
 from recsys_assets.lib import releases
 from recsys_assets.processes import read_record
+from recsys_assets.release_files import TRANSFORMS, model_file
 from recsys_assets.services import http_ok
 from recsys_assets.settings import Settings
 
@@ -58,7 +59,7 @@ def visitors(settings: Settings, count: int = REQUESTS) -> list[Request]:
     if champion is None:
         raise DrillFailed(f"{settings.home} has no champion: promote a release with `recsys promote`")
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
-    path = releases.open_release(store, champion.release).artifact.path("models/nvt_user_transform/transforms.json")
+    path = releases.open_release(store, champion.release).artifact.path(model_file("nvt_user_transform", TRANSFORMS))
     return choose(json.loads(Path(path).read_text()), count, int(time.time()), SEED)
 
 

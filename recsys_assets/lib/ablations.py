@@ -30,6 +30,7 @@ from recsys_assets.lib.generation import DailyPopularity, Generation
 from recsys_assets.lib.item_tables import vocabulary_index
 from recsys_assets.lib.list_metrics import Lists
 from recsys_assets.lib.queries import Queries
+from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
 from recsys_assets.serving.transforms import SECONDS_PER_DAY, Transforms
 
 WITHHELD_SHARE = 0.2  # of the items that the log has
@@ -38,7 +39,7 @@ COLD_ITEMS = "cold_items"  # the slice of the queries whose item was withheld
 #: What a row without context says: an unknown device, midnight, Monday.
 NO_CONTEXT: dict[str, float | int] = {c.DEVICE_TYPE: c.OOV_INDEX, c.HOUR_SIN: 0.0, c.HOUR_COS: 1.0, c.WEEKDAY_SIN: 0.0, c.WEEKDAY_COS: 1.0}
 _HALVES = {TEXT: slice(0, c.EMBEDDING_DIM), IMAGE: slice(c.EMBEDDING_DIM, 2 * c.EMBEDDING_DIM)}
-_WITHHELD, _TABLE, _INPUTS = "withheld.parquet", "embedding_table.npy", "item_tower_inputs.npz"
+_WITHHELD = "withheld.parquet"
 
 
 # --- data ----------------------------------------------------------------------------------------------------------
@@ -63,14 +64,14 @@ def write_withheld(interactions: Sequence[Artifact], items: Artifact, workflows:
 
 def write_aligned(aligned: Artifact, target: Path, without: Sequence[str], withheld: Artifact | None = None) -> dict[str, Any]:
     """``embeddings/aligned`` with zeros for the halves ``without``; withheld items are packed as of unknown id."""
-    table = np.load(aligned.path(_TABLE), allow_pickle=False)
+    table = np.load(aligned.path(EMBEDDING_TABLE), allow_pickle=False)
     for name in without:
         table[:, _HALVES[name]] = 0.0
-    np.save(target / _TABLE, table, allow_pickle=False)
+    np.save(target / EMBEDDING_TABLE, table, allow_pickle=False)
     inputs = _item_inputs(aligned)
     hidden = np.isin(inputs["index"], _withheld_indices(withheld))
     inputs["cat"][hidden, c.ITEM_CATEGORICAL.index(c.ITEM_ID)] = c.OOV_INDEX
-    np.savez(target / _INPUTS, allow_pickle=False, **inputs)
+    np.savez(target / ITEM_TOWER_INPUTS, allow_pickle=False, **inputs)
     return {"rows": len(table), "withheld": int(hidden.sum()), "without": ", ".join(without) or "nothing"}
 
 
@@ -78,7 +79,7 @@ def write_known_items(aligned: Artifact, withheld: Artifact, target: Path) -> di
     """item_tower_inputs.npz without the withheld items: the catalogue as training sees it, where none can be a negative."""
     inputs = _item_inputs(aligned)
     known = ~np.isin(inputs["index"], _withheld_indices(withheld))
-    np.savez(target / _INPUTS, allow_pickle=False, **{name: values[known] for name, values in inputs.items()})
+    np.savez(target / ITEM_TOWER_INPUTS, allow_pickle=False, **{name: values[known] for name, values in inputs.items()})
     return {"rows": int(known.sum())}
 
 
@@ -117,7 +118,7 @@ def _kept_clicks(datasets: Artifact, split: str, indices: np.ndarray) -> np.ndar
 
 
 def _item_inputs(aligned: Artifact) -> dict[str, np.ndarray]:
-    with np.load(aligned.path(_INPUTS), allow_pickle=False) as stored:
+    with np.load(aligned.path(ITEM_TOWER_INPUTS), allow_pickle=False) as stored:
         return dict(stored)
 
 

@@ -16,6 +16,7 @@ from recsys_assets.artifacts import Artifact, sha256_file, write_json
 from recsys_assets.lib import pca, plots
 from recsys_assets.lib.feature_tables import read_transforms
 from recsys_assets.lib.ingest_tables import UNKNOWN_CATEGORY
+from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
 from recsys_assets.settings import Settings
 
 Log = Callable[[str], None]
@@ -216,12 +217,12 @@ def write_aligned(workflows: Artifact, embeddings: Artifact, items: Artifact, po
     table, counts = item_tables.align_embeddings(
         transforms, json.loads(embeddings.path("item_ids.json").read_text()),
         np.load(embeddings.path("text.npy"), allow_pickle=False), np.load(embeddings.path("image.npy"), allow_pickle=False))
-    np.save(target / "embedding_table.npy", table, allow_pickle=False)
+    np.save(target / EMBEDDING_TABLE, table, allow_pickle=False)
     clicked = pl.read_parquet(popularity.path("popularity.parquet")).filter(pl.col("clicks") > 0)[c.ITEM_ID]
     frame = _items(items)
     without = set(frame[c.ITEM_ID]) - set(clicked)
     inputs = item_tables.item_tower_inputs(transforms, frame, without)
-    np.savez(target / "item_tower_inputs.npz", allow_pickle=False, **inputs)
+    np.savez(target / ITEM_TOWER_INPUTS, allow_pickle=False, **inputs)
     return {"rows": len(table), "by_content_alone": len(without), **counts}
 
 

@@ -17,6 +17,7 @@ from recsys_assets.artifacts import Artifact, write_json
 from recsys_assets.lib import batch_transform, features, popularity, vocabulary
 from recsys_assets.lib.series import number
 from recsys_assets.partitions import day_bounds
+from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.settings import POPULARITY_DATABASE, Settings
 
 LEAKAGE_SAMPLE = 25  # moments at which the future is taken away
@@ -87,7 +88,7 @@ def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[st
 
 
 def read_transforms(workflows: Artifact) -> dict[str, Any]:
-    return json.loads(workflows.path("transforms.json").read_text())
+    return json.loads(workflows.path(TRANSFORMS).read_text())
 
 
 def items_without_index(workflows: Artifact, items: Artifact) -> list[str]:

@@ -25,9 +25,21 @@ from recsys_assets.lib.feature_tables import read_transforms
 from recsys_assets.lib.features import HISTORY
 from recsys_assets.lib.list_metrics import highest
 from recsys_assets.lib.queries import Queries
-from recsys_assets.lib.releases import RANKER_FILE, Release, open_release
+from recsys_assets.lib.releases import Release, open_release
 from recsys_assets.lib.retrieval_tables import load_vectors
-from recsys_assets.serving.stages.ordering import SAMPLING, blend
+from recsys_assets.release_files import (
+    EMBEDDING_TABLE,
+    ITEM_TOWER_INPUTS,
+    MODEL,
+    QUERY_TOWER,
+    QUERY_TOWER_ONNX,
+    RANKER_FILE,
+    RANKER_ONNX,
+    SAMPLING,
+    TRANSFORMS,
+    model_file,
+)
+from recsys_assets.serving.stages.ordering import blend
 from recsys_assets.serving.transforms import SECONDS_PER_DAY, affinity, log_count
 
 RETRIEVAL_TOPK = 300  # the settings' default
@@ -117,7 +129,7 @@ class Generation:
                     days_before: Sequence[Artifact], retrieval_weight: float, retrieval_topk: int = RETRIEVAL_TOPK) -> Generation:
         """Of ``serving/onnx_exports`` and what it was trained with."""
         rows, index = load_vectors(vectors)
-        return cls(transforms=read_transforms(workflows), query_tower=models.path("query_tower.onnx"), ranker=models.path("dlrm.onnx"),
+        return cls(transforms=read_transforms(workflows), query_tower=models.path(QUERY_TOWER_ONNX), ranker=models.path(RANKER_ONNX),
                    vectors=rows, index=index, **_item_side(aligned), days_before=days_before, retrieval_weight=retrieval_weight,
                    retrieval_topk=retrieval_topk)
 
@@ -132,11 +144,11 @@ class Generation:
         made_from = open_release(store, release.generation).artifact.manifest["inputs"]
         rows, index = load_vectors(store.open(store.open(made_from["faiss_index"]).manifest["inputs"]["item_vectors"]))
         payload = release.artifact
-        transforms = json.loads(payload.path("models/nvt_user_transform/transforms.json").read_text())
-        return cls(transforms=transforms, query_tower=payload.path("models/query_tower/model.onnx"),
+        transforms = json.loads(payload.path(model_file("nvt_user_transform", TRANSFORMS)).read_text())
+        return cls(transforms=transforms, query_tower=payload.path(model_file(QUERY_TOWER, MODEL)),
                    ranker=payload.path(RANKER_FILE), vectors=rows, index=index,
                    **_item_side(store.open(made_from["aligned"])), days_before=days_before,
-                   retrieval_weight=json.loads(payload.path(f"models/softmax_sampling/{SAMPLING}").read_text())["retrieval_weight"],
+                   retrieval_weight=json.loads(payload.path(model_file("softmax_sampling", SAMPLING)).read_text())["retrieval_weight"],
                    retrieval_topk=retrieval_topk)
 
     def with_models(self, query_tower: Path, ranker: Path) -> Generation:
@@ -242,8 +254,8 @@ class Generation:
 
 
 def _item_side(aligned: Artifact) -> dict[str, Any]:
-    with np.load(aligned.path("item_tower_inputs.npz"), allow_pickle=False) as stored:
-        return {"inputs": dict(stored), "table": np.load(aligned.path("embedding_table.npy"), allow_pickle=False)}
+    with np.load(aligned.path(ITEM_TOWER_INPUTS), allow_pickle=False) as stored:
+        return {"inputs": dict(stored), "table": np.load(aligned.path(EMBEDDING_TABLE), allow_pickle=False)}
 
 
 def _pack(rows: pl.DataFrame, names: Sequence[str], dtype: type) -> np.ndarray:

@@ -25,6 +25,7 @@ from recsys_assets.lib.gates import Limits
 from recsys_assets.lib.generation import Generation
 from recsys_assets.lib.queries import QUERY_LIMIT, Queries
 from recsys_assets.lib.retrieval_tables import PARTS
+from recsys_assets.release_files import PARITY, QUERY_TOWER_ONNX, RANKER_ONNX
 from recsys_assets.settings import Settings
 
 VERDICT_FILE = "verdict.json"
@@ -101,7 +102,7 @@ def write_full_verdict(store: ArtifactStore, inputs: Mapping[str, Any], target: 
     recent = RecentPopularity(log, **baseline_tuning.DEFAULTS[RecentPopularity.name])
     evidence = gate_evidence.gather(candidate, queries, exposures, day=as_of, seed=seed, champion=champion, recent=recent)
     evidence |= {
-        "latency_ms": gate_evidence.latencies(generation, inputs["models"].path("query_tower.onnx"), inputs["models"].path("dlrm.onnx"),
+        "latency_ms": gate_evidence.latencies(generation, inputs["models"].path(QUERY_TOWER_ONNX), inputs["models"].path(RANKER_ONNX),
                                               queries, exposures),
         "drift": gate_evidence.input_drift(inputs["training"], inputs["features"], first_day=first_day),
         "parity": inputs["models"].metrics["max_abs_difference"],
@@ -185,7 +186,7 @@ def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], tar
                                     "nothing to judge a fine-tune by; choose a day with more rows")
     release = releases.read_release(inputs["base"])
     before = Generation.of_release(store, release, inputs["days_before"], retrieval_topk=retrieval_topk)
-    models = {name: inputs[name].path(f"{name}.onnx") for name in fine_tuning.ROLES}
+    models = {"query_tower": inputs["query_tower"].path(QUERY_TOWER_ONNX), "dlrm": inputs["dlrm"].path(RANKER_ONNX)}
     tuned = before.with_models(models["query_tower"], models["dlrm"])
     # the day is new to both: its held-out rows were learnt by neither
     champion = Champion(release.number, release.day, release.day, Answers.ask(before, queries, exposures))
@@ -196,8 +197,8 @@ def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], tar
     evidence |= {
         "latency_ms": gate_evidence.latencies(tuned, models["query_tower"], models["dlrm"], queries, exposures),
         "drift": gate_evidence.input_drift(inputs["training"], [inputs["features"]], first_day=first_day),
-        "parity": {path.name: evaluation.parity(path, inputs[name].path("parity.npz")) for name, path in models.items()}
-        | {PARTS[-1]: evaluation.parts_parity(of_items, of_lists, inputs["dlrm"].path("parity.npz"))},
+        "parity": {path.name: evaluation.parity(path, inputs[name].path(PARITY)) for name, path in models.items()}
+        | {PARTS[-1]: evaluation.parts_parity(of_items, of_lists, inputs["dlrm"].path(PARITY))},
     }
     return _written({"gate": gates.fine_tune(evidence, limits), "evidence": evidence}, limits, target)
 

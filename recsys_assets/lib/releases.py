@@ -23,26 +23,44 @@ import polars as pl
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.similar_items import similar_items
+from recsys_assets.release_files import (
+    DISPLAY_FILE,
+    EMBEDDING_TABLE,
+    HISTORY,
+    IMAGES_FILE,
+    INDEX,
+    ITEM_IDS_FILE,
+    MODEL,
+    MODEL_FILES,
+    MODELS,
+    POPULARITY,
+    QUERY_TOWER,
+    QUERY_TOWER_ONNX,
+    RANKER,
+    RANKER_FILE,
+    RANKER_ONNX,
+    RANKER_PARTS,
+    RELEASE_FILE,
+    SAMPLING,
+    SIMILAR_FILE,
+    SNAPSHOT,
+    TRANSFORMS,
+    USER_DEFAULTS,
+    model_file,
+    models_with,
+)
 from recsys_assets.settings import Settings
 
 RELEASE = "serving/release"
 NUMBERS = "serving/release-numbers"  # one empty file a number that was ever given out
-RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
-ITEM_IDS_FILE, SIMILAR_FILE = "item_ids.json", "similar_items.npy"
-RANKER_FILE = "ranker.onnx"  # the ranker in one, for offline evaluation; what serves it in two parts lies among the models
 CODE_VERSION = "4"
 SAMPLING_TEMPERATURE = 20.0
 #: Settings that a release is made with: others give another release.
 OF_SETTINGS = ("ranking_topk", "diversity_mode", "mmr_lambda", "category_cap", "retrieval_weight")
 
-QUERY_TOWER, RANKER = "query_tower", "dlrm_ranking"
 #: Models whose version is the release's own; all others carry the number of their generation.
 RELEASE_BOUND = (QUERY_TOWER, RANKER)
-COMPONENTS = (
-    "context_preprocessor", "feast_user_lookup", "nvt_user_transform", "nvt_context_transform", QUERY_TOWER,
-    "faiss_retrieval", "filter_seen_items", "feast_item_lookup", "nvt_item_transform", "multimodal_embedding_lookup",
-    "unroll_features", RANKER, "softmax_sampling", "item_id_decoder",
-)  # fmt: skip
+COMPONENTS = tuple(MODEL_FILES)
 _ITEM_SNAPSHOT = (columns.CATEGORY_L1, columns.CATEGORY_L2, columns.ITEM_GENDER, columns.PRICE)
 
 
@@ -159,39 +177,38 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
     existing = _find(store, inputs, params)
     if existing is not None:
         return existing
-    transforms = json.loads(workflows.path("transforms.json").read_text())
+    transforms = json.loads(workflows.path(TRANSFORMS).read_text())
     item_ids: list[str] = transforms["vocabulary"][columns.ITEM_ID]
-    rows = np.load(aligned.path("embedding_table.npy"), mmap_mode="r", allow_pickle=False).shape[0]
+    rows = np.load(aligned.path(EMBEDDING_TABLE), mmap_mode="r", allow_pickle=False).shape[0]
     if rows != transforms["cardinality"][columns.ITEM_ID]:
-        raise ReleaseError(f"embedding_table.npy has {rows} rows for {len(item_ids)} items (needs "
+        raise ReleaseError(f"{EMBEDDING_TABLE} has {rows} rows for {len(item_ids)} items (needs "
                            f"{transforms['cardinality'][columns.ITEM_ID]}); materialise {aligned.kind} again")
     items = pl.read_parquet(raw_items.path("items.parquet"))
     number = allocate_number(store)
     with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
-        models = staged.path / "models"
-        for model in COMPONENTS:
-            (models / model).mkdir(parents=True)
-        for model in ("nvt_user_transform", "nvt_context_transform", "nvt_item_transform", "feast_item_lookup"):
-            _place(workflows.path("transforms.json"), models / model / "transforms.json")
-        for model in ("faiss_retrieval", "filter_seen_items"):  # the filter goes on searching where it removes much
-            _place(faiss_index.path("index.faiss"), models / model / "index.faiss")
-        _place(aligned.path("embedding_table.npy"), models / "multimodal_embedding_lookup" / "embedding_table.npy")
+        for model in COMPONENTS:  # a model without files has a folder all the same
+            (staged.path / MODELS / model).mkdir(parents=True)
+        for name, path in {TRANSFORMS: workflows.path(TRANSFORMS), INDEX: faiss_index.path(INDEX),
+                           EMBEDDING_TABLE: aligned.path(EMBEDDING_TABLE)}.items():
+            for model in models_with(name):
+                _place(path, staged.path / model_file(model, name))
         for name, path in _learnt(query_tower, ranker).items():
             _place(path, staged.path / name)
-        for model in ("filter_seen_items", "feast_item_lookup", "item_id_decoder"):
-            _dump(models / model / "item_ids.json", item_ids)
-        _dump(models / "feast_item_lookup" / "items.json", item_snapshot(items, item_clicks))
-        _dump(models / "filter_seen_items" / "popularity.json", popularity_indices(popularity, item_ids))
-        _dump(models / "feast_user_lookup" / "user_defaults.json", {"mean_age": transforms["mean_age"]})
-        _dump(models / "softmax_sampling" / "sampling.json",
-              {"ranking_topk": settings.ranking_topk, "diversity": settings.diversity_mode, "temperature": SAMPLING_TEMPERATURE,
-               "mmr_lambda": settings.mmr_lambda, "category_cap": settings.category_cap, "retrieval_weight": settings.retrieval_weight})
-        # what the query tower's clicks by category must be as wide as
-        _dump(models / QUERY_TOWER / "history.json", {"width": 2 * transforms["cardinality"][columns.CATEGORY_L1]})
+        made: dict[str, Any] = {
+            ITEM_IDS_FILE: item_ids, SNAPSHOT: item_snapshot(items, item_clicks), POPULARITY: popularity_indices(popularity, item_ids),
+            USER_DEFAULTS: {"mean_age": transforms["mean_age"]},
+            SAMPLING: {"ranking_topk": settings.ranking_topk, "diversity": settings.diversity_mode, "temperature": SAMPLING_TEMPERATURE,
+                       "mmr_lambda": settings.mmr_lambda, "category_cap": settings.category_cap,
+                       "retrieval_weight": settings.retrieval_weight},
+            # the query tower's clicks by category must be as wide
+            HISTORY: {"width": 2 * transforms["cardinality"][columns.CATEGORY_L1]}}
+        for name, content in made.items():
+            for model in models_with(name):
+                _dump(staged.path / model_file(model, name), content)
         _dump(staged.path / DISPLAY_FILE, {"release": number, "items": display_data(items)})
         _place(raw_items.path(IMAGES_FILE), staged.path / IMAGES_FILE)
         _dump(staged.path / ITEM_IDS_FILE, item_ids)
-        np.save(staged.path / SIMILAR_FILE, similar_items(faiss_index.path("index.faiss"), len(item_ids)), allow_pickle=False)
+        np.save(staged.path / SIMILAR_FILE, similar_items(faiss_index.path(INDEX), len(item_ids)), allow_pickle=False)
         users = transforms["vocabulary"][columns.USER_ID]
         _dump_release(staged.path, number, params, metrics, generation=number, known_user=users[0] if users else None,
                       versions=dict.fromkeys(COMPONENTS, number), inputs=inputs)
@@ -242,8 +259,8 @@ def build_fine_tune_release(store: ArtifactStore, *, day: str, base: Artifact, q
 
 def _learnt(query_tower: Artifact, ranker: Artifact) -> dict[str, Path]:
     """File of a release → where it comes from, of the two models that a fine-tune replaces."""
-    return {f"models/{QUERY_TOWER}/model.onnx": query_tower.path("query_tower.onnx"), RANKER_FILE: ranker.path("dlrm.onnx"),
-            **{f"models/{RANKER}/{part}.onnx": ranker.path(f"dlrm_{part}.onnx") for part in ("items", "lists")}}
+    return {model_file(QUERY_TOWER, MODEL): query_tower.path(QUERY_TOWER_ONNX), RANKER_FILE: ranker.path(RANKER_ONNX),
+            **{model_file(RANKER, part): ranker.path(name) for part, name in RANKER_PARTS.items()}}
 
 
 # --- derived payload ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What is asked and answered: the tensors of a request and of an answer, and the codes in them.
+"""Define a request and an answer: which tensors they are, and the codes in them.
 
 One definition for the stages, Triton's models and the gateway, which has none of the stages' libraries.
 """
@@ -7,28 +7,17 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
-from recsys_assets.serving.stage import TensorSpec
+from recsys_assets.serving.stages import tensors as t
 
-#: One entry a visitor; B visitors a request. "" and -1 say that the caller leaves it to the defaults, as absence does.
-REQUEST = (
-    TensorSpec("user_id", "STRING", (-1,)),
-    TensorSpec("device_type", "STRING", (-1,), optional=True),
-    TensorSpec("timestamp", "INT64", (-1,), optional=True),  # unix seconds; -1: now
-    TensorSpec("top_k", "INT32", (-1,), optional=True),  # items wanted; -1: as many as the release gives
-    TensorSpec("seed", "INT64", (-1,), optional=True),  # of weighted sampling; -1: random
-)
+#: One entry per visitor; B visitors per request.
+REQUEST = (t.USER_ID, t.DEVICE_TYPE, t.TIMESTAMP, t.TOP_K, t.SEED)
 #: The items of all visitors, one visitor's after the other's; ``answer_info`` says how many are whose.
-ANSWER = (
-    TensorSpec("ordered_ids", "STRING", (-1,)),
-    TensorSpec("ordered_scores", "FP32", (-1,)),
-    TensorSpec("answer_info", "INT64", (-1, 4)),
-)
+ANSWER = (t.ORDERED_IDS, t.ORDERED_SCORES, t.ANSWER_INFO)
 #: Columns of ``answer_info``.
 COUNT, QUERY_RELEASE, RANKER_RELEASE, DEGRADED = range(4)
 #: Visitors of one request at most.
 MAX_VISITORS = 256
-#: The whole course of an answer, packed (``packing``); of the fused model alone, and only for who asks for it.
-TRACE = "trace"
+TRACE = t.TRACE.name
 
 
 class Degraded(IntFlag):
@@ -49,6 +38,14 @@ _REASONS = {
     Degraded.SEEN_FILTER: "seen_filter_unavailable",
     Degraded.AVAILABILITY: "availability_unavailable",
 }
+
+
+class Placing(IntEnum):
+    """Whether a scored item is in the list, and why not."""
+
+    RANKED_BELOW = 0
+    DIVERSITY = 1  # an item of the list has a lower blended score: the category cap or the diversity mode left this one out
+    LISTED = 2
 
 
 class Fate(IntEnum):

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from recsys_assets.release_files import DISPLAY_FILE
 from recsys_assets.serving.live_file import LiveFile
 from recsys_assets.settings import Settings
 
@@ -20,7 +21,7 @@ class DisplayMissing(RuntimeError):
 
 
 def display_path(settings: Settings) -> Path:
-    return settings.home / "serving" / "display.json"
+    return settings.home / "serving" / DISPLAY_FILE
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from recsys_assets.release_files import PARTS
 from recsys_assets.serving.answer import ANSWER, DEGRADED, REQUEST, TRACE, Degraded
 from recsys_assets.serving.pipeline import Pipeline, trace_layout
-from recsys_assets.serving.stage import StageFileCorrupt, Tensors, TensorSpec, read_json, verify_files
+from recsys_assets.serving.stage import StageFileCorrupt, Tensors, read_json, verify_files
+from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.serving.triton_tensors import answer_all, read_tensors, reason, write_tensor
 from recsys_assets.settings import get_settings
 
-FUSED, PARTS = "fused_model", "parts.json"
-TRACE_SPEC = TensorSpec(TRACE, "UINT8", (-1,))
+FUSED = "fused_model"
+TRACE_SPEC = t.TRACE
 #: Seconds between two reports of the figures: each of them is a message to the server, some 50 µs.
 REPORT_SECONDS = 5.0
 
@@ -52,7 +54,7 @@ class Figures:
         self._next = 0.0
 
     def count(self, answer: Tensors) -> None:
-        for bits in answer["answer_info"][:, DEGRADED].tolist():
+        for bits in answer[t.ANSWER_INFO.name][:, DEGRADED].tolist():
             if bits:
                 self._degraded.update(Degraded(bits).reasons)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_assets.artifacts import MANIFEST, verify_directory
+from recsys_assets.release_files import MODELS
 from recsys_assets.serving.answer import ANSWER, REQUEST
 from recsys_assets.serving.packing import Layout
 from recsys_assets.serving.stage import Stage, Tensors, TwoPartStage, check_tensors, read_json
@@ -50,7 +51,7 @@ class Pipeline:
         """
         verify_directory(payload, read_json(payload / MANIFEST))
         versions = versions or {}
-        return cls([stage_class(name).open(payload / "models" / name, settings, versions.get(name, 1))
+        return cls([stage_class(name).open(payload / MODELS / name, settings, versions.get(name, 1))
                     for name in STAGES])
 
     @classmethod

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from recsys_assets.artifacts import write_json
-from recsys_assets.lib.releases import IMAGES_FILE, ITEM_IDS_FILE, SIMILAR_FILE, Release, read_display
+from recsys_assets.lib.releases import Release, read_display
+from recsys_assets.release_files import IMAGES_FILE, ITEM_IDS_FILE, SIMILAR_FILE
 from recsys_assets.serving.display import display_path
 from recsys_assets.serving.similar import similar_path, write_similar
 from recsys_assets.settings import Settings

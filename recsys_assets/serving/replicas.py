@@ -15,8 +15,9 @@ import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from recsys_assets.lib.releases import QUERY_TOWER, RANKER, Release
-from recsys_assets.serving import answer as tensors
+from recsys_assets.serving.answer import ANSWER, DEGRADED, QUERY_RELEASE, RANKER_RELEASE, REQUEST
 from recsys_assets.serving.stage import DTYPES
+from recsys_assets.serving.stages import tensors as t
 
 #: Seconds. A model that imports Feast takes 7 to load; a stub that cannot start hangs the call for ever.
 LOAD_LIMIT, CONTROL_LIMIT, INFER_LIMIT = 120.0, 5.0, 20.0
@@ -84,22 +85,24 @@ class Replica:
 
     def ask(self, model: str, user_id: str, *, timestamp: int | None = None, seed: int | None = None) -> Answer:
         """Send one visitor's request to a model that takes and gives the tensors of ``serving.answer``."""
-        given = {"user_id": [user_id.encode()]} | {name: [value] for name, value in (("timestamp", timestamp), ("seed", seed))
-                                                   if value is not None}
+        given = {t.USER_ID.name: [user_id.encode()]} | {spec.name: [value] for spec, value in ((t.TIMESTAMP, timestamp), (t.SEED, seed))
+                                                        if value is not None}
         inputs = []
-        for spec in tensors.REQUEST:
+        for spec in REQUEST:
             if spec.name in given:
                 values = np.array(given[spec.name], DTYPES[spec.dtype])
                 inputs.append(grpcclient.InferInput(spec.name, [1], np_to_triton_dtype(values.dtype)))
                 inputs[-1].set_data_from_numpy(values)
-        outputs = [grpcclient.InferRequestedOutput(spec.name) for spec in tensors.ANSWER]
+        outputs = [grpcclient.InferRequestedOutput(spec.name) for spec in ANSWER]
         result = self._call(f"answer {user_id} by {model}",
                             lambda: self._client.infer(model, inputs, outputs=outputs, client_timeout=INFER_LIMIT))
-        ids, scores, info = (result.as_numpy(spec.name) for spec in tensors.ANSWER)
-        if info.shape != (1, 4):
-            raise SmokeFailed(f"{model} at {self.address} answered one visitor with answer_info {list(info.shape)}, not [1, 4]")
-        return Answer([value.decode() for value in ids], scores.tolist(), int(info[0, tensors.QUERY_RELEASE]),
-                      int(info[0, tensors.RANKER_RELEASE]), int(info[0, tensors.DEGRADED]))
+        ids, scores, info = (result.as_numpy(spec.name) for spec in ANSWER)
+        columns = t.ANSWER_INFO.shape[1]
+        if info.shape != (1, columns):
+            raise SmokeFailed(f"{model} at {self.address} answered one visitor with {t.ANSWER_INFO.name} {list(info.shape)}, not "
+                              f"[1, {columns}]")
+        return Answer([value.decode() for value in ids], scores.tolist(), int(info[0, QUERY_RELEASE]),
+                      int(info[0, RANKER_RELEASE]), int(info[0, DEGRADED]))
 
     def _call(self, action: str, call: Callable[[], T]) -> T:
         try:

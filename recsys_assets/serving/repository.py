@@ -17,12 +17,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recsys_assets.lib.releases import Release
+from recsys_assets.release_files import CODE, FILES, PARTS, model_file
 from recsys_assets.serving.ensemble import render_ensemble
-from recsys_assets.serving.fused_model import FUSED, PARTS
+from recsys_assets.serving.fused_model import FUSED
 from recsys_assets.serving.served import ENSEMBLE, published_versions
 from recsys_assets.settings import PROJECT_ROOT
 
-CONFIG, FILES, CODE = "config.pbtxt", "files.json", "model.py"
+CONFIG = "config.pbtxt"
 TEMPLATES = PROJECT_ROOT / "triton_repo"
 ENSEMBLE_VERSION = 1  # an ensemble has no files: its versions are in its configuration
 
@@ -94,7 +95,7 @@ class ModelRepository:
             if model == FUSED:
                 (staging / name).write_text(parts(release))
             else:  # copies: the live folder must not share bytes with the artifact
-                shutil.copyfile(release.artifact.path(f"models/{model}/{name}"), staging / name)
+                shutil.copyfile(release.artifact.path(model_file(model, name)), staging / name)
         (staging / FILES).write_text(json.dumps(digests, indent=2, sort_keys=True) + "\n")
         (staging / CODE).write_text(self.template(model, CODE))
         (staging / "__pycache__").touch()
@@ -180,6 +181,6 @@ def version_digests(release: Release, model: str) -> dict[str, str]:
     """{file name: sha256} of a version directory's own files: those of the release, or the fused model's one."""
     if model == FUSED:
         return {PARTS: hashlib.sha256(parts(release).encode()).hexdigest()}
-    prefix = f"models/{model}/"
+    prefix = model_file(model, "")
     return {name.removeprefix(prefix): entry["sha256"] for name, entry in release.artifact.manifest["files"].items()
             if name.startswith(prefix)}

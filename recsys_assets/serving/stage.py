@@ -19,15 +19,15 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 
 from recsys_assets.artifacts import sha256_file
+from recsys_assets.release_files import CODE, FILES
 from recsys_assets.settings import Settings
 
 Tensors = dict[str, np.ndarray]
 T = TypeVar("T")
 
-FILES = "files.json"
 #: What a version directory may hold beside the files that ``files.json`` lists: Triton's entry point, and the empty
 #: file that keeps Python from writing bytecode there (a changed directory would make Triton reload the version).
-UNLISTED = frozenset({FILES, "model.py", "__pycache__"})
+UNLISTED = frozenset({FILES, CODE, "__pycache__"})
 
 #: Triton's type name → numpy dtype. A STRING tensor is an object array of ``str``.
 DTYPES: Mapping[str, Any] = {"STRING": np.object_, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32, "UINT8": np.uint8}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recsys_assets import columns as c
+from recsys_assets.release_files import ITEMS
 from recsys_assets.training.step import Step, StepError, run
 
 
@@ -27,7 +28,7 @@ def bench_catalogue(step: Step[Params]) -> None:
     import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(str(step.file("ranker", "items.onnx")))
+    model = onnx.load(str(step.file("ranker", ITEMS)))
     base = np.load(step.file("base", "base.npy"), allow_pickle=False)
     looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
     tables = [table for table in model.graph.initializer
@@ -39,7 +40,7 @@ def bench_catalogue(step: Step[Params]) -> None:
         values = numpy_helper.to_array(table)
         start = c.VOCABULARY_START
         table.CopyFrom(numpy_helper.from_array(np.concatenate([values[:start], values[start:][base]]), table.name))
-    onnx.save(model, str(step.output / "items.onnx"))
+    onnx.save(model, str(step.output / ITEMS))
     step.report(rows=int(tables[0].dims[0]) if tables else None)
 
 

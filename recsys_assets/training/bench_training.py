@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from recsys_assets.hyper_parameters import DlrmParams, TwoTowerParams
 from recsys_assets.training.step import Step, StepError, run
 
 #: Steps of the stock set-up that are not timed: the first builds the graph.
@@ -29,10 +30,10 @@ class Params:
     """
 
     part: str
-    users: int = 300_000
-    items: int = 2_465
-    rows: int = 1_200_000
-    epochs: int = 1
+    users: int
+    items: int
+    rows: int
+    epochs: int
     judged: int = 20_000
 
 
@@ -69,9 +70,9 @@ def _auc(ranker: Any, shop: Any) -> float:
 
 
 def _two_tower(step: Step[Params], shop: Any) -> dict[str, float]:
-    from recsys_assets.training import batches, loaders, models, retrieval_training, trainer, two_tower
+    from recsys_assets.training import batches, loaders, models, retrieval_training, trainer
 
-    defaults = two_tower.Params()
+    defaults = TwoTowerParams()
     size = loaders.batch_size(len(shop.clicks), defaults.batch_size)
     shape = models.TwoTowerShape(True, defaults.temperature, True, use_user_id=True, dropout=defaults.dropout)
     learning = retrieval_training.Learning.of(
@@ -84,9 +85,9 @@ def _two_tower(step: Step[Params], shop: Any) -> dict[str, float]:
 
 
 def _dlrm(step: Step[Params], shop: Any) -> dict[str, float]:
-    from recsys_assets.training import batches, dlrm, loaders, models, ranking_training, trainer
+    from recsys_assets.training import batches, loaders, models, ranking_training, trainer
 
-    defaults = dlrm.Params()
+    defaults = DlrmParams()
     size = loaders.batch_size(len(shop.exposures), defaults.batch_size)
     learning = ranking_training.Learning.of(batches.with_vectors(shop.schema), models.DlrmShape(use_user_id=True, dropout=defaults.dropout),
                                             shop.exposures, shop.table)
@@ -102,9 +103,9 @@ def _stock_two_tower(step: Step[Params], shop: Any) -> dict[str, float]:
     from merlin.models.tf.transforms.bias import PopularityLogitsCorrection
 
     from recsys_assets import columns as c
-    from recsys_assets.training import loaders, models, towers, two_tower
+    from recsys_assets.training import loaders, models, towers
 
-    shape = models.TwoTowerShape(True, two_tower.Params().temperature, True, use_user_id=True)
+    shape = models.TwoTowerShape(True, TwoTowerParams().temperature, True, use_user_id=True)
     size = loaders.batch_size(len(shop.clicks), STOCK_BATCH_SIZE)
     of_query = [name for names in models.query_columns(shape) for name in names]
     inputs = shop.schema.select_by_name([*of_query, *c.ITEM_CATEGORICAL, *c.ITEM_CONTINUOUS])
@@ -121,13 +122,13 @@ def _stock_two_tower(step: Step[Params], shop: Any) -> dict[str, float]:
 
 
 def _stock_dlrm(step: Step[Params], shop: Any) -> dict[str, float]:
-    from recsys_assets.training import dlrm, loaders, models, ranker
+    from recsys_assets.training import loaders, models, ranker
 
     shape = models.DlrmShape(use_user_id=True)
-    size = loaders.batch_size(len(shop.exposures), dlrm.Params().batch_size)
+    size = loaders.batch_size(len(shop.exposures), DlrmParams().batch_size)
     loader = loaders.make_loader(shop.exposures, shop.schema, shop.table, size)
     model = models.build_dlrm(loader.output_schema, shape)
-    rate = _fit_stock(step, model, loader, size, dlrm.Params().learning_rate)
+    rate = _fit_stock(step, model, loader, size, DlrmParams().learning_rate)
     return {"rows_s": rate, "auc": _auc(ranker.Ranker.of(model, shape), shop), "batch_size": size}
 
 

@@ -7,42 +7,12 @@ Out: checkpoint/, config.json, dlrm.onnx, parity.npz.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from recsys_assets.hyper_parameters import DlrmParams
+from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS, TRANSFORMS
 from recsys_assets.training.step import Step, run
 
 
-@dataclass(frozen=True)
-class Params:
-    """
-    Attributes:
-        epochs: passes over the exposures, at most.
-        batch_size: rows a step at most; less where data is scarce.
-        learning_rate: of Adam, at the first epoch; it falls as a cosine to learning_rate_decay of itself.
-        negatives_per_positive: items drawn for each click, where the log has no unclicked exposures.
-        item_id_dropout: share of a batch's rows whose item id is out-of-vocabulary, so that an item that was never shown
-            is scored by its attributes and content: its id then counts as unknown.
-        use_user_id: a table of user ids; see ``models.ranker_columns``.
-        dropout, embedding_l2: share of the top MLP's hidden units left out, weight of the squared norm of the
-            embedding rows of a batch.
-        held_out: share of the rows held out of training, by whose log loss epochs are judged.
-        patience: epochs without a better log loss after which training ends; the best epoch's weights are kept.
-    """
-
-    epochs: int = 4
-    batch_size: int = 4096
-    learning_rate: float = 1e-3
-    learning_rate_decay: float = 0.1
-    negatives_per_positive: int = 5
-    item_id_dropout: float = 0.1
-    use_user_id: bool = False
-    dropout: float = 0.1
-    embedding_l2: float = 1e-4
-    held_out: float = 0.05
-    patience: int = 1
-
-
-def train_dlrm(step: Step[Params]) -> None:
+def train_dlrm(step: Step[DlrmParams]) -> None:
     step.start_tensorflow()
     import numpy as np
 
@@ -60,8 +30,8 @@ def train_dlrm(step: Step[Params]) -> None:
 
     params, datasets = step.params, step.input("datasets")
     schema = loaders.read_schema(datasets)
-    loaders.check_cardinality(step.file("workflows", "transforms.json"), schema)
-    table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
+    loaders.check_cardinality(step.file("workflows", TRANSFORMS), schema)
+    table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
     rows, valid = (loaders.read_rows(datasets / split, timestamp=True) for split in ("train", "valid"))
     clicks_only = bool(rows[c.CLICK].all())
     if clicks_only:
@@ -71,7 +41,7 @@ def train_dlrm(step: Step[Params]) -> None:
     rows, held_out = retrieval_training.split(rows, params.held_out, step.seed)
     offsets = held_offsets = valid_offsets = None
     if clicks_only:
-        catalogue = dict(np.load(step.file("item_inputs", "item_tower_inputs.npz"), allow_pickle=False))
+        catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
         shares = ranking_training.draw_shares(models.item_counts(rows[c.ITEM_ID].to_numpy(), schema)[catalogue["index"]])
 
         def sampled(clicks: loaders.pd.DataFrame, seed: int) -> tuple[loaders.pd.DataFrame, np.ndarray]:
@@ -108,4 +78,4 @@ def train_dlrm(step: Step[Params]) -> None:
 
 
 if __name__ == "__main__":
-    run(train_dlrm, Params)
+    run(train_dlrm, DlrmParams)

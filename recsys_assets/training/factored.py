@@ -17,11 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_assets import columns as c
+from recsys_assets.release_files import RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX
 from recsys_assets.training import export
 from recsys_assets.training.models import DlrmShape, ranker_columns
 from recsys_assets.training.onnx_graph import Dense, Graph, inner, named
 
-ITEMS_ONNX, LISTS_ONNX = "dlrm_items.onnx", "dlrm_lists.onnx"
 _BOTTOM = "bottom_block"
 _VISITOR, _VISITOR_NUMBERS = c.QUERY_CATEGORICAL, len(c.QUERY_CONTINUOUS)
 _ITEM = (*c.ITEM_CATEGORICAL, c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING)  # text and image as they lie in embeddings [N, 128]
@@ -129,10 +129,10 @@ def onnx_difference(folder: Path, inputs: Mapping[str, np.ndarray], expected: np
     import onnxruntime
 
     items, lists = (onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-                    for name in (ITEMS_ONNX, LISTS_ONNX))
+                    for name in (RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX))
     cat, cont = inputs[export.CAT], inputs[export.CONT]
     known, vectors = items.run(["known", "vectors"], {"cat": cat[:, len(_VISITOR):], "embeddings": inputs[export.EMBEDDINGS]})
     given = {"cat": cat[:, :len(_VISITOR)], "cont": cont[:, :_VISITOR_NUMBERS], "numbers": cont[:, _VISITOR_NUMBERS:], "known": known,
              "vectors": vectors}
     rows = [lists.run(None, {name: values[row:row + 1] for name, values in given.items()})[0] for row in range(len(cat))]
-    return export.checked_difference(LISTS_ONNX, np.concatenate(rows), expected)
+    return export.checked_difference(RANKER_LISTS_ONNX, np.concatenate(rows), expected)

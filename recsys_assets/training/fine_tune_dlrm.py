@@ -7,25 +7,12 @@ Out: the files of a DLRM artifact, so that the next day can start from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from recsys_assets.hyper_parameters import FineTuneDlrmParams
+from recsys_assets.release_files import EMBEDDING_TABLE
 from recsys_assets.training.step import Step, run
 
 
-@dataclass(frozen=True)
-class Params:
-    """
-    Attributes:
-        epochs: passes over the exposures.
-        batch_size: rows a step at most; less where data is scarce.
-    """
-
-    epochs: int = 1
-    batch_size: int = 4096
-    learning_rate: float = 1e-4
-
-
-def fine_tune_dlrm(step: Step[Params]) -> None:
+def fine_tune_dlrm(step: Step[FineTuneDlrmParams]) -> None:
     step.start_tensorflow()
     from recsys_assets import columns as c
     from recsys_assets.training import batches, loaders, metrics, models, ranker, ranking_training, trainer
@@ -33,7 +20,7 @@ def fine_tune_dlrm(step: Step[Params]) -> None:
     params, champion = step.params, step.input("champion")
     schema = loaders.read_schema(step.input("datasets"))
     loaders.check_cardinality(step.file("champion", "config.json"), schema)
-    table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
+    table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
     rows = loaders.read_rows(step.file("rows", "train.parquet"))
     holdout = loaders.read_rows(step.file("rows", "holdout.parquet"))
     size = loaders.batch_size(len(rows), params.batch_size)
@@ -55,4 +42,4 @@ def fine_tune_dlrm(step: Step[Params]) -> None:
 
 
 if __name__ == "__main__":
-    run(fine_tune_dlrm, Params)
+    run(fine_tune_dlrm, FineTuneDlrmParams)

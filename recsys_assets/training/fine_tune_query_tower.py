@@ -7,25 +7,12 @@ Out: the files of a two-tower artifact, so that the next day can start from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from recsys_assets.hyper_parameters import FineTuneQueryTowerParams
+from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS, ITEM_TOWER_ONNX
 from recsys_assets.training.step import Step, run
 
 
-@dataclass(frozen=True)
-class Params:
-    """
-    Attributes:
-        epochs: passes over the clicked rows.
-        batch_size: rows a step at most; less where data is scarce.
-    """
-
-    epochs: int = 1
-    batch_size: int = 1024
-    learning_rate: float = 1e-4
-
-
-def fine_tune_query_tower(step: Step[Params]) -> None:
+def fine_tune_query_tower(step: Step[FineTuneQueryTowerParams]) -> None:
     step.start_tensorflow()
     import numpy as np
 
@@ -34,10 +21,10 @@ def fine_tune_query_tower(step: Step[Params]) -> None:
     params, champion = step.params, step.input("champion")
     schema = loaders.read_schema(step.input("datasets"))
     loaders.check_cardinality(step.file("champion", "config.json"), schema)
-    table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
+    table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
     rows, holdout = (loaders.read_rows(step.file("rows", f"{name}.parquet"), clicked=True,
                                        history=step.file("rows", f"{name}_history.npy")) for name in ("train", "holdout"))
-    catalogue = dict(np.load(step.file("item_inputs", "item_tower_inputs.npz"), allow_pickle=False))
+    catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
     size = loaders.batch_size(len(rows), params.batch_size)
     step.log(f"{len(rows)} clicked rows, batches of {size}")
     shape = towers.read_shape(champion)
@@ -60,8 +47,8 @@ def fine_tune_query_tower(step: Step[Params]) -> None:
     step.report(**{"recall@100_before": before, "recall@100_after": judge()}, query_weights_changed=moved, rows=len(rows),
                 holdout_rows=len(holdout), batch_size=size)
     step.log(f"held-out recall@100 {before:.4f} before, {step.metrics['recall@100_after']:.4f} after")
-    towers.write(step, pair, schema, holdout, table, size, frozen_item_tower=champion / towers.ITEM_ONNX)
+    towers.write(step, pair, schema, holdout, table, size, frozen_item_tower=champion / ITEM_TOWER_ONNX)
 
 
 if __name__ == "__main__":
-    run(fine_tune_query_tower, Params)
+    run(fine_tune_query_tower, FineTuneQueryTowerParams)

@@ -12,23 +12,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_assets.training.step import Step, StepError, run
+from recsys_assets.hyper_parameters import WorkflowsParams
+from recsys_assets.release_files import TRANSFORMS
+from recsys_assets.training.step import Step, run
 
 FITTING = "fitting"  # where NVTabular counts values, beside the output so that it is a relative path
-
-
-@dataclass(frozen=True)
-class Params:
-    """
-    Attributes:
-        hashed_buckets: rows for user and item ids that arrive after the fit, shared by their hash; 0: all of them are
-            out-of-vocabulary. Such rows are untrained until a fine-tune meets their ids.
-    """
-
-    hashed_buckets: int = 0
 
 
 @contextlib.contextmanager
@@ -41,10 +31,8 @@ def working_directory(path: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def fit_workflows(step: Step[Params]) -> None:
+def fit_workflows(step: Step[WorkflowsParams]) -> None:
     buckets = step.params.hashed_buckets
-    if buckets < 0:
-        raise StepError(f"hashed_buckets must be 0 or more, got {buckets}")
     from recsys_assets.training import tables
 
     tables.without_tensorflow()
@@ -85,9 +73,9 @@ def fit_workflows(step: Step[Params]) -> None:
         step.log(f"saved workflow_{workflows.COMBINED}")
         shutil.rmtree(FITTING)
     export = workflows.export_transforms(fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age, buckets)
-    (step.output / "transforms.json").write_text(json.dumps(export, indent=1) + "\n")
+    (step.output / TRANSFORMS).write_text(json.dumps(export, indent=1) + "\n")
     step.report(rows=rows, items=items.num_rows, mean_age=mean_age, cardinality=export["cardinality"])
 
 
 if __name__ == "__main__":
-    run(fit_workflows, Params)
+    run(fit_workflows, WorkflowsParams)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from merlin.schema import Schema, Tags
 
 from recsys_assets import columns as c
+from recsys_assets.hyper_parameters import TwoTowerParams
 from recsys_assets.training.contrastive import FoldedContrastiveOutput
 from recsys_assets.training.loaders import cardinalities
 
@@ -30,7 +31,7 @@ class TwoTowerShape:
     categories: int = 0  # K of the visitor's click history; 0: the query tower reads none
     use_user_id: bool = False
     learned_temperature: bool = False
-    embedding_dim: int = 32
+    embedding_dim: int = TwoTowerParams.embedding_dim
     layers: tuple[int, ...] = (128, c.EMBEDDING_DIM)
     dropout: float = 0.0
     embedding_l2: float = 0.0

@@ -14,12 +14,11 @@ import tensorflow as tf
 from merlin.schema import Schema
 
 from recsys_assets import columns as c
+from recsys_assets.release_files import PARITY, RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX, RANKER_ONNX
 from recsys_assets.training import export, factored
 from recsys_assets.training.loaders import cardinalities, pack
 from recsys_assets.training.models import DlrmShape, save_checkpoint
 from recsys_assets.training.step import Step
-
-DLRM_ONNX = "dlrm.onnx"
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,9 @@ def write(step: Step, ranker: Ranker, schema: Schema, rows: pd.DataFrame, table:
               "cardinality": cardinalities(schema), "opset": export.OPSET}
     (step.output / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     sample = export.sample(inputs(rows, table))
-    scores, difference = export.export(ranker.function, sample, step.output / DLRM_ONNX)
-    export.write_arrays(step.output / "parity.npz", {**sample, export.SCORE: scores})
+    scores, difference = export.export(ranker.function, sample, step.output / RANKER_ONNX)
+    export.write_arrays(step.output / PARITY, {**sample, export.SCORE: scores})
     parts = factored.FactoredRanker(ranker.model, ranker.shape)
-    parts.write_items(step.output / factored.ITEMS_ONNX)
-    parts.write_lists(step.output / factored.LISTS_ONNX)
+    parts.write_items(step.output / RANKER_ITEMS_ONNX)
+    parts.write_lists(step.output / RANKER_LISTS_ONNX)
     step.report(dlrm_onnx_difference=difference, dlrm_parts_difference=factored.onnx_difference(step.output, sample, scores))

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from recsys_assets.exits import run_and_leave, sync_folder
+from recsys_assets.hyper_parameters import ParameterInvalid
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -173,12 +174,15 @@ def _set_environment(threads: int) -> None:
 
 
 def parse_params(params_type: type[P], given: dict[str, Any]) -> P:
-    """Make the dataclass ``params_type`` of a JSON object; raises StepError on a name it does not have."""
+    """Make the dataclass ``params_type`` of a JSON object; raises StepError naming an unknown or wrong parameter."""
     known = [f.name for f in dataclasses.fields(params_type)]  # type: ignore[arg-type]  # any dataclass
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise StepError(f"unknown parameter {', '.join(unknown)}; this step knows {', '.join(known) or 'none'}")
-    return params_type(**given)
+    try:
+        return params_type(**given)
+    except ParameterInvalid as error:
+        raise StepError(str(error)) from error
 
 
 def require_file(folder: Path, name: str) -> Path:

@@ -15,12 +15,11 @@ from merlin.models.tf import TwoTowerModelV2
 from merlin.schema import Schema
 
 from recsys_assets import columns as c
+from recsys_assets.release_files import ITEM_TOWER_ONNX, PARITY, QUERY_TOWER_ONNX
 from recsys_assets.training import export, query_graph
 from recsys_assets.training.loaders import cardinalities, history_of, pack
 from recsys_assets.training.models import TwoTowerShape, save_checkpoint
 from recsys_assets.training.step import Step
-
-QUERY_ONNX, ITEM_ONNX = "query_tower.onnx", "item_tower.onnx"
 
 
 @dataclass(frozen=True)
@@ -98,15 +97,15 @@ def write(step: Step, pair: Towers, schema: Schema, rows: pd.DataFrame, table: n
 
     queries, items = export.sample(query_inputs(rows, pair.shape)), export.sample(item_inputs(rows, table))
     query_vectors = export.apply(pair.query_function, queries)
-    query_graph.write_query_tower(pair.query, pair.shape, step.output / QUERY_ONNX)
-    query_difference = export.onnx_difference(step.output / QUERY_ONNX, queries, query_vectors)
+    query_graph.write_query_tower(pair.query, pair.shape, step.output / QUERY_TOWER_ONNX)
+    query_difference = export.onnx_difference(step.output / QUERY_TOWER_ONNX, queries, query_vectors)
     if frozen_item_tower is None:
-        item_vectors, item_difference = export.export(pair.item_function, items, step.output / ITEM_ONNX)
+        item_vectors, item_difference = export.export(pair.item_function, items, step.output / ITEM_TOWER_ONNX)
     else:
-        shutil.copyfile(frozen_item_tower, step.output / ITEM_ONNX)
+        shutil.copyfile(frozen_item_tower, step.output / ITEM_TOWER_ONNX)
         item_vectors = export.apply(pair.item_function, items)
-        item_difference = export.onnx_difference(step.output / ITEM_ONNX, items, item_vectors)
-    export.write_arrays(step.output / "parity.npz", {
+        item_difference = export.onnx_difference(step.output / ITEM_TOWER_ONNX, items, item_vectors)
+    export.write_arrays(step.output / PARITY, {
         **{f"query_{name}": values for name, values in {**queries, export.EMBEDDING: query_vectors}.items()},
         **{f"item_{name}": values for name, values in {**items, export.EMBEDDING: item_vectors}.items()}})
     step.report(query_tower_onnx_difference=query_difference, item_tower_onnx_difference=item_difference)

@@ -10,53 +10,12 @@ and content alone; item_id_dropout teaches the tower what such an id means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from recsys_assets.hyper_parameters import TwoTowerParams
+from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS, TRANSFORMS
 from recsys_assets.training.step import Step, run
 
 
-@dataclass(frozen=True)
-class Params:
-    """
-    Attributes:
-        epochs: passes over the clicked rows, at most.
-        batch_size: rows a step at most; less where data is scarce.
-        learning_rate: of Adam, at the first epoch; it falls as a cosine to learning_rate_decay of itself.
-        negatives: rows of each batch whose items are the negatives of all its rows; 0: the whole batch.
-        uniform_negatives: further negatives a batch, drawn evenly from the catalogue.
-        temperature: divides the logits of the softmax; where learned_temperature, only where it begins.
-        use_context: device, hour and weekday in the query tower.
-        use_history: what the visitor clicked lately, by category, in the query tower.
-        use_user_id: a table of user ids in the query tower; see ``models.query_columns``.
-        logq_correction: correct for popular items being negatives more often.
-        item_id_dropout: share of a batch's items that are shown without their id.
-        embedding_dim, dropout, embedding_l2: of the towers: width of the tables, share of hidden units left out, weight
-            of the squared norm of the embedding rows of a batch.
-        held_out: share of the clicks held out of training, by whose recall@100 epochs are judged.
-        patience: epochs without a better recall after which training ends; the best epoch's weights are kept.
-    """
-
-    epochs: int = 16
-    batch_size: int = 1024
-    learning_rate: float = 2e-3
-    learning_rate_decay: float = 0.1
-    negatives: int = 0
-    uniform_negatives: int = 0
-    temperature: float = 0.1
-    learned_temperature: bool = False
-    use_context: bool = True
-    use_history: bool = True
-    use_user_id: bool = False
-    logq_correction: bool = True
-    item_id_dropout: float = 0.1
-    embedding_dim: int = 32
-    dropout: float = 0.1
-    embedding_l2: float = 0.0
-    held_out: float = 0.05
-    patience: int = 2
-
-
-def train_two_tower(step: Step[Params]) -> None:
+def train_two_tower(step: Step[TwoTowerParams]) -> None:
     step.start_tensorflow()
     import dataclasses
 
@@ -67,9 +26,9 @@ def train_two_tower(step: Step[Params]) -> None:
 
     params, datasets = step.params, step.input("datasets")
     schema = loaders.read_schema(datasets)
-    loaders.check_cardinality(step.file("workflows", "transforms.json"), schema)
-    table = loaders.read_embeddings(step.file("embeddings", "embedding_table.npy"), schema)
-    catalogue = dict(np.load(step.file("item_inputs", "item_tower_inputs.npz"), allow_pickle=False))
+    loaders.check_cardinality(step.file("workflows", TRANSFORMS), schema)
+    table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
+    catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
     all_clicks = loaders.read_rows(datasets / "train", clicked=True, history=step.file("datasets", "train_history.npy"))
     rows, held_out = retrieval_training.split(all_clicks, params.held_out, step.seed, keep=c.ITEM_ID)
     size = loaders.batch_size(len(rows), params.batch_size)
@@ -107,4 +66,4 @@ def train_two_tower(step: Step[Params]) -> None:
 
 
 if __name__ == "__main__":
-    run(train_two_tower, Params)
+    run(train_two_tower, TwoTowerParams)

@@ -92,14 +92,6 @@ def test_peak_memory_counts_children(tmp_path: Path):
     assert measured.peak_gib > 210 / 1024
 
 
-def test_a_peak_can_begin_again():
-    hold = bytearray(b"x" * 200 * MIB)
-    before = part.peak_bytes()
-    del hold
-    part.reset_peak()
-    assert part.peak_bytes() < before - 150 * MIB
-
-
 def test_a_part_that_fails_says_why(tmp_path: Path):
     with pytest.raises(part.BenchFailed, match=r"(?s)own ended with code 1.*no such day"):
         run(tmp_path, "    raise ValueError('no such day')")

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recsys_assets.columns import CANDIDATE_CONTINUOUS, ITEM_CATEGORICAL
-from recsys_assets.serving.answer import Degraded, Fate
+from recsys_assets.serving.answer import Degraded, Fate, Placing
 from recsys_assets.serving.gateway.explanation import IdsDiffer, explain
 from recsys_assets.serving.gateway.triton_client import Ranking
 from recsys_assets.serving.pipeline import trace_layout
@@ -38,7 +38,8 @@ def trace_of_an_answer() -> np.ndarray:
         "considered": [6, 4, 5, 3, 7], "considered_fate": [Fate.KEPT, Fate.KEPT, Fate.BACKFILLED, Fate.KEPT, Fate.SEEN],
         "kept": [3, 4, 5, 6], "kept_similarity": SIMILARITY, "kept_counts": [4], "scores": SCORES,
         "item_cat": np.arange(4 * len(ITEM_CATEGORICAL)).reshape(4, -1), "sampled_items": [6, 3, 5],
-        "candidate_cont": np.zeros((4, len(CANDIDATE_CONTINUOUS))), "sampled_scores": blended[[3, 0, 2]], "sampled_counts": [3]}
+        "candidate_cont": np.zeros((4, len(CANDIDATE_CONTINUOUS))), "sampled_scores": blended[[3, 0, 2]], "sampled_counts": [3],
+        "blended_scores": blended, "placing": [Placing.LISTED, Placing.RANKED_BELOW, Placing.LISTED, Placing.LISTED]}
     tensors = {}
     for spec in trace_layout().specs:
         shape = tuple(1 if size == -1 else size for size in spec.shape)
@@ -132,6 +133,9 @@ def test_an_explanation_tells_every_stage(client: TestClient) -> None:
     assert list(ranked) == ["a", "c", "d/4", "b"]  # by the ranker's score
     assert [(ranked[item]["position"], ranked[item]["why_not"]) for item in "abc"] == [(2, None), (None, "ranked below"), (3, None)]
     assert ranked["c"]["why_kept"] == "backfilled"
+    listed = {one["item_id"]: one["score"] for one in body["answer"]}
+    assert ranked["d/4"]["blended"] == pytest.approx(ranked["d/4"]["score"])  # the nearest keeps its score
+    assert ranked["b"]["blended"] < ranked["b"]["score"] and set(listed) == {"a", "c", "d/4"}
     assert set(ranked["a"]["features"]) == {*ITEM_CATEGORICAL[1:], "price_log_norm", "item_popularity", "category_share_7d",
                                             "category_share_24h", "category_frequency_7d", "category_frequency_24h"}
     assert [one["item_id"] for one in body["answer"]] == ANSWERED
@@ -150,13 +154,15 @@ def test_an_explanation_needs_a_ranking_and_the_catalogue_of_its_release(client:
 
 def test_a_better_item_that_is_not_listed_was_left_out_for_variety() -> None:
     trace = trace_layout().unpack(trace_of_an_answer())
-    listed = [0, 2]  # d/4 and c: a has more than either, b less
+    listed = [0, 2]  # d/4 and c
+    trace["placing"] = np.array([Placing.DIVERSITY, Placing.RANKED_BELOW, Placing.LISTED, Placing.LISTED], np.int32)
     trace["sampled_items"], trace["sampled_scores"] = trace["sampled_items"][listed], trace["sampled_scores"][listed]
     ranking = Ranking(["d/4", "c"], trace["sampled_scores"].tolist(), 2, 3, [])
     ranked = {one.item_id: (one.position, one.why_not) for one in explain("ann", ranking, trace, list(ITEMS), "id").ranking}
     assert ranked == {"a": (None, "category cap or diversity"), "c": (2, None), "d/4": (1, None), "b": (None, "ranked below")}
     nobody = Ranking([], [], 2, 3, [])
     trace["sampled_items"], trace["sampled_scores"] = trace["sampled_items"][:0], trace["sampled_scores"][:0]
+    trace["placing"] = np.zeros(4, np.int32)
     assert {one.why_not for one in explain("ann", nobody, trace, list(ITEMS), "id").ranking} == {"ranked below"}
     with pytest.raises(IdsDiffer):
         explain("ann", ranking, trace, list(ITEMS), "id")

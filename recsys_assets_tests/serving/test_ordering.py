@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from recsys_assets.serving.answer import Placing
 from recsys_assets.serving.stage import StageFileCorrupt, StageInputInvalid, Tensors
 from recsys_assets.serving.stages.catalogue import UnknownItemIndex
 from recsys_assets.serving.stages.decoding import ItemIdDecoder
@@ -18,6 +19,7 @@ from recsys_assets.serving.stages.ordering import (
     gumbel_top_k,
     highest_first,
     maximal_marginal_relevance,
+    placing,
 )
 from recsys_assets.settings import Settings
 from recsys_assets_tests.serving.stage_runs import run
@@ -106,6 +108,37 @@ def test_more_weight_brings_the_list_nearer_to_retrievals_order():
 def test_no_candidate_gives_an_empty_order():
     for weight in (0.0, 3.0):
         assert order(sampler(3, weight=weight), [], [])["sampled_items"].tolist() == []
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_every_scored_item_has_its_blended_score_and_its_placing(weight):
+    scores, similarity = [0.9, 0.2, 0.8, 0.5, 0.4], [0.1, 0.4, 0.0, 1.0, 0.9]
+    found = order(sampler(2, weight=weight), [3, 4, 5, 6, 7], scores, similarity)
+    blended = blend(np.float32(scores), np.float32(similarity), weight)
+    np.testing.assert_array_equal(found["blended_scores"], blended.astype(np.float32))
+    listed = set(np.argsort(-blended)[:2].tolist())
+    assert found["placing"].tolist() == [Placing.LISTED if row in listed else Placing.RANKED_BELOW for row in range(5)]
+
+
+def test_a_better_item_that_is_not_listed_was_left_out_for_variety():
+    # two of category 1 are better than the listed one of category 2; the last is worse than all
+    capped_list = order(sampler(2, cap=1), [3, 4, 5, 6], [0.9, 0.8, 0.3, 0.1], categories=[1, 1, 2, 3])
+    assert capped_list["sampled_items"].tolist() == [3, 5]
+    assert capped_list["placing"].tolist() == [Placing.LISTED, Placing.DIVERSITY, Placing.LISTED, Placing.RANKED_BELOW]
+    vectors = np.zeros((3, 128), np.float32)
+    vectors[[0, 1], 0] = vectors[2, 1] = 1  # the second is the first's twin
+    novel = order(sampler(2, "mmr", mmr_lambda=0.5), [3, 4, 5], [0.9, 0.8, 0.3], vectors=vectors)
+    assert novel["placing"].tolist() == [Placing.LISTED, Placing.DIVERSITY, Placing.LISTED]
+    assert order(sampler(3), [], [])["placing"].tolist() == []
+    assert placing(np.array([0.5, 0.5]), np.array([0])).tolist() == [Placing.LISTED, Placing.RANKED_BELOW]  # equal is not better
+    assert placing(np.array([0.5]), np.array([], np.int64)).tolist() == [Placing.RANKED_BELOW]
+
+
+def test_placings_of_several_visitors_lie_one_after_the_other():
+    found = order(sampler(1), [3, 4, 3, 4, 5], [0.1, 0.2, 0.9, 0.3, 0.2], counts=[2, 3])
+    listed, below = int(Placing.LISTED), int(Placing.RANKED_BELOW)
+    assert found["placing"].tolist() == [below, listed, listed, below, below]
+    assert found["blended_scores"].tolist() == np.float32([0.1, 0.2, 0.9, 0.3, 0.2]).tolist()
 
 
 def test_diversity_samples_without_replacement_by_softmax_weights():

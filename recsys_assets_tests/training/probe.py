@@ -20,6 +20,7 @@ from merlin.models.tf.outputs.base import DotProduct  # noqa: E402
 from merlin.models.tf.transforms.bias import PopularityLogitsCorrection  # noqa: E402
 
 from recsys_assets import columns as c  # noqa: E402
+from recsys_assets import release_files  # noqa: E402
 from recsys_assets.training import (  # noqa: E402
     batches,
     bench_data,
@@ -261,8 +262,8 @@ def graphs() -> dict[str, float]:
         moved(made.model)
         inputs = ranker.inputs(shop.exposures, shop.table)
         parts = factored.FactoredRanker(made.model, shape)
-        parts.write_items(folder / factored.ITEMS_ONNX)
-        parts.write_lists(folder / factored.LISTS_ONNX)
+        parts.write_items(folder / release_files.RANKER_ITEMS_ONNX)
+        parts.write_lists(folder / release_files.RANKER_LISTS_ONNX)
         found[f"ranker_{name}"] = factored.onnx_difference(folder, inputs, export.apply(made.function, inputs))
     usual = {"use_context": True, "temperature": 0.1, "logq_correction": True, "categories": categories}
     for name, change in {"plain": {}, "with_user_id": {"use_user_id": True}, "without_history": {"categories": 0},

@@ -1,16 +1,17 @@
 """NVTabular workflows and the data sets they make, as of a day; both run in the training environment."""
 
 import dagster as dg
-from pydantic import Field
 
 from recsys_assets import compute, partitions, reporting
+from recsys_assets.hyper_parameters import WorkflowsParams
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.step_config import config_of
 
 
+@config_of(WorkflowsParams)
 class WorkflowsConfig(BuildConfig):
-    hashed_buckets: int = Field(default=0, ge=0, description="Rows shared by user and item ids that arrive after the fit; "
-                                                             "0: they are out-of-vocabulary.")
+    """Config of the asset: the parameters of its training step."""
 
 
 WORKFLOW_CHECKS = {"vocabulary": "Every column has a vocabulary, and every catalogue item an index."}

@@ -5,19 +5,25 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import dagster as dg
-from pydantic import Field
 
 from recsys_assets import compute, partitions, reporting
 from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.serving.gate_config import GateConfig
+from recsys_assets.hyper_parameters import FineTuneDlrmParams, FineTuneQueryTowerParams
 from recsys_assets.lib import gates
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.step_config import config_of
 
 
-class FineTuneConfig(BuildConfig):
-    epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=1e-4, gt=0)
+@config_of(FineTuneQueryTowerParams)
+class FineTuneQueryTowerConfig(BuildConfig):
+    """Config of the asset: the parameters of its training step."""
+
+
+@config_of(FineTuneDlrmParams)
+class FineTuneDlrmConfig(BuildConfig):
+    """Config of the asset: the parameters of its training step."""
 
 
 ROWS_DEPS = [
@@ -47,7 +53,7 @@ def rows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platf
     return reporting.result(built.artifact, reused=built.reused, extra={"base_release": plan.base.number, "days": plan.training_days})
 
 
-def _fine_tune(context: dg.AssetExecutionContext, config: FineTuneConfig, platform: Platform, training: TrainingClient,
+def _fine_tune(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform, training: TrainingClient,
                name: str) -> dg.MaterializeResult:
     from recsys_assets.lib import fine_tuning
 
@@ -62,7 +68,7 @@ def _fine_tune(context: dg.AssetExecutionContext, config: FineTuneConfig, platfo
 
 @dg.asset(key=["fine_tune", "query_tower"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.daily(),
           op_tags=compute.op_tags("GPU_TRAIN"), pool="training", deps=[["fine_tune", "rows"]])
-def query_tower(context: dg.AssetExecutionContext, config: FineTuneConfig, platform: Platform,
+def query_tower(context: dg.AssetExecutionContext, config: FineTuneQueryTowerConfig, platform: Platform,
                 training: TrainingClient) -> dg.MaterializeResult:
     """In: rows, the champion's towers. Out: a new query tower; the item tower is frozen and stays equal to the bit."""
     return _fine_tune(context, config, platform, training, "query_tower")
@@ -70,7 +76,7 @@ def query_tower(context: dg.AssetExecutionContext, config: FineTuneConfig, platf
 
 @dg.asset(key=["fine_tune", "dlrm"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.daily(),
           op_tags=compute.op_tags("GPU_TRAIN"), pool="training", deps=[["fine_tune", "rows"]])
-def dlrm(context: dg.AssetExecutionContext, config: FineTuneConfig, platform: Platform,
+def dlrm(context: dg.AssetExecutionContext, config: FineTuneDlrmConfig, platform: Platform,
          training: TrainingClient) -> dg.MaterializeResult:
     """In: rows, the champion's DLRM. Out: a new DLRM, all parameters tuned."""
     return _fine_tune(context, config, platform, training, "dlrm")

@@ -8,33 +8,15 @@ from pydantic import Field
 
 from recsys_assets import compute, partitions, reporting
 from recsys_assets.artifacts import Artifact
+from recsys_assets.hyper_parameters import TwoTowerParams
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.step_config import config_of
 
 
+@config_of(TwoTowerParams)
 class TwoTowerConfig(BuildConfig):
-    epochs: int = Field(default=16, ge=1, description="Passes over the clicked rows of the training days, at most.")
-    batch_size: int = Field(default=1024, ge=16, description="Rows a step; less where data is scarce.")
-    learning_rate: float = Field(default=2e-3, gt=0, description="Of Adam, at the first epoch.")
-    learning_rate_decay: float = Field(default=0.1, gt=0, le=1, description="Share of itself to which the learning rate falls, as a "
-                                       "cosine over all epochs; 1: constant.")
-    negatives: int = Field(default=0, ge=0, description="Rows of each batch whose items are the negatives of all its rows; 0: all.")
-    uniform_negatives: int = Field(default=0, ge=0, description="Further negatives a batch, drawn evenly from the catalogue, so that "
-                                   "items without clicks are negatives too.")
-    temperature: float = Field(default=0.1, ge=0.02, description="Divides the logits of the softmax; where it is learned, the start.")
-    learned_temperature: bool = Field(default=False, description="Train the temperature along.")
-    use_context: bool = Field(default=True, description="Device, hour and weekday in the query tower; off to compare.")
-    use_history: bool = Field(default=True, description="What the visitor clicked lately, by category, in the query tower; off to compare.")
-    use_user_id: bool = Field(default=False, description="A table of user ids in the query tower: it learns single visitors by heart.")
-    logq_correction: bool = Field(default=True, description="Correct for popular items being negatives more often.")
-    item_id_dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of a batch's items shown without their id, so that "
-                                   "items without clicks get a meaningful vector from their content.")
-    embedding_dim: int = Field(default=32, ge=4, description="Width of the towers' embedding tables.")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of the towers' hidden units left out in training.")
-    embedding_l2: float = Field(default=0.0, ge=0, description="Weight of the squared norm of a row's embeddings in the loss.")
-    held_out: float = Field(default=0.05, ge=0, lt=0.5, description="Share of the training clicks by whose recall@100 epochs are "
-                            "judged; 0: train on all, keep the last epoch.")
-    patience: int = Field(default=2, ge=0, description="Epochs without a better recall after which training ends; 0: never.")
+    """Config of the asset: the parameters of its training step."""
 
 
 RECALL = {"recall": "Validation recall@100 over the whole catalogue is above a random ranking's."}

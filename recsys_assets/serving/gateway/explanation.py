@@ -27,7 +27,7 @@ from recsys_assets.columns import (
     USER_ID,
     VOCABULARY_START,
 )
-from recsys_assets.serving.answer import Fate
+from recsys_assets.serving.answer import Fate, Placing
 from recsys_assets.serving.gateway.explanation_models import (
     DIVERSITY,
     RANKED_BELOW,
@@ -43,11 +43,12 @@ from recsys_assets.serving.gateway.explanation_models import (
 from recsys_assets.serving.gateway.models import Release
 from recsys_assets.serving.gateway.triton_client import Ranking
 from recsys_assets.serving.stage import Tensors
+from recsys_assets.serving.stages import tensors as t
 
 USER_RAW, USER_NUMBERS = (USER_ID, GENDER, TOP_CATEGORY), (AGE, CLICKS_24H, HOURS_SINCE_CLICK, CLICKS_7D)
 #: The features in which candidates of one visitor differ; the item's own index comes first.
 OF_CANDIDATES = (*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS)[1:]
-LEAST = 1e-7  # keeps the logit of a saturated score finite, as in the ordering
+WHY_NOT = {Placing.LISTED: None, Placing.RANKED_BELOW: RANKED_BELOW, Placing.DIVERSITY: DIVERSITY}
 
 
 class IdsDiffer(RuntimeError):
@@ -64,16 +65,16 @@ def explain(user_id: str, ranking: Ranking, trace: Tensors, item_ids: Sequence[s
         IdsDiffer: they are another release's.
     """
     ids = _Ids(item_ids)
-    if ids.of(trace["sampled_items"]) != ranking.item_ids:
+    if ids.of(trace[t.SAMPLED_ITEMS.name]) != ranking.item_ids:
         raise IdsDiffer("the ids of the answer are not the catalogue's at hand")
-    considered = ids.of(trace["considered"])
-    fates = [Fate(code) for code in trace["considered_fate"].tolist()]
+    considered = ids.of(trace[t.CONSIDERED.name])
+    fates = [Fate(code) for code in trace[t.CONSIDERED_FATE.name].tolist()]
     return Explanation(
         user_id=user_id, release=Release(query=ranking.query_release, ranker=ranking.ranker_release),
         degraded=bool(ranking.reasons), reasons=ranking.reasons, visitor=_visitor(trace),
-        retrieval=Retrieval(query_embedding=trace["query_embedding"][0].tolist(), candidates=[
+        retrieval=Retrieval(query_embedding=trace[t.QUERY_EMBEDDING.name][0].tolist(), candidates=[
             Candidate(item_id=item_id, similarity=similarity)
-            for item_id, similarity in zip(ids.of(trace["candidates"]), _numbers(trace["candidate_similarity"]), strict=True)]),
+            for item_id, similarity in zip(ids.of(trace[t.CANDIDATES.name]), _numbers(trace[t.CANDIDATE_SIMILARITY.name]), strict=True)]),
         filter=Filter(fates=Counter(fate.name.lower() for fate in fates), dropped=[
             Dropped(item_id=item_id, why=fate.name.lower()) for item_id, fate in zip(considered, fates, strict=True) if not fate.kept]),
         ranking=_ranking(trace, ids, ranking.item_ids, dict(zip(considered, fates, strict=True))),
@@ -98,52 +99,26 @@ def _numbers(values: np.ndarray) -> list[float | None]:
 
 
 def _visitor(trace: Tensors) -> VisitorFeatures:
-    raw: dict[str, Any] = dict(zip(USER_RAW, trace["user_raw"][0].tolist(), strict=True))
-    raw |= dict(zip(USER_NUMBERS, _numbers(trace["user_numbers"][0]), strict=True))
-    raw |= {DEVICE_TYPE: trace["context_device"][0], TIMESTAMP: int(trace["context_timestamp"][0])}
+    raw: dict[str, Any] = dict(zip(USER_RAW, trace[t.USER_RAW.name][0].tolist(), strict=True))
+    raw |= dict(zip(USER_NUMBERS, _numbers(trace[t.USER_NUMBERS.name][0]), strict=True))
+    raw |= {DEVICE_TYPE: trace[t.CONTEXT_DEVICE.name][0], TIMESTAMP: int(trace[t.CONTEXT_TIMESTAMP.name][0])}
     names = (*USER_CATEGORICAL, *USER_CONTINUOUS, *CONTEXT_CATEGORICAL, *CONTEXT_CONTINUOUS)
-    values = [value for name in ("user_cat", "user_cont", "context_cat", "context_cont") for value in _numbers(trace[name][0])]
-    return VisitorFeatures(raw=raw, clicked_categories=trace["user_history_raw"].tolist(),
+    values = [value for spec in (t.USER_CAT, t.USER_CONT, t.CONTEXT_CAT, t.CONTEXT_CONT) for value in _numbers(trace[spec.name][0])]
+    return VisitorFeatures(raw=raw, clicked_categories=trace[t.USER_HISTORY_RAW.name].tolist(),
                            transformed=dict(zip(names, values, strict=True)))
 
 
 def _ranking(trace: Tensors, ids: _Ids, listed: Sequence[str], fates: dict[str, Fate]) -> list[Scored]:
-    kept, scores = ids.of(trace["kept"]), trace["scores"]
+    kept, scores = ids.of(trace[t.KEPT.name]), trace[t.SCORES.name]
     positions = {item_id: place for place, item_id in enumerate(listed, 1)}
-    features = np.concatenate([trace["item_cat"][:, 1:].astype(np.float64), trace["candidate_cont"]], axis=1)
-    passed_over = _passed_over(trace, np.array([item_id in positions for item_id in kept], bool))
+    features = np.concatenate([trace[t.ITEM_CAT.name][:, 1:].astype(np.float64), trace[t.CANDIDATE_CONT.name]], axis=1)
+    blended, placing = _numbers(trace[t.BLENDED_SCORES.name]), trace[t.PLACING.name].tolist()
     found = []
     for row in np.argsort(-scores, kind="stable").tolist():
         item_id = kept[row]
-        position = positions.get(item_id)
         found.append(Scored(
             item_id=item_id, why_kept=fates.get(item_id, Fate.KEPT).name.lower(), score=_numbers(scores[row:row + 1])[0],
-            similarity=_numbers(trace["kept_similarity"][row:row + 1])[0],
-            features=dict(zip(OF_CANDIDATES, _numbers(features[row]), strict=True)), position=position,
-            why_not=None if position else DIVERSITY if passed_over[row] else RANKED_BELOW))
+            similarity=_numbers(trace[t.KEPT_SIMILARITY.name][row:row + 1])[0],
+            features=dict(zip(OF_CANDIDATES, _numbers(features[row]), strict=True)), blended=blended[row],
+            position=positions.get(item_id), why_not=WHY_NOT[Placing(placing[row])]))
     return found
-
-
-def _passed_over(trace: Tensors, in_list: np.ndarray) -> np.ndarray:
-    """bool [N]: not in the list, though an item of the list has a lower value in the order.
-
-    That value is ``blend`` of the ordering: logit(score) + w · similarity, up to what all have in common. The release's w is
-    read off the list's own item that is farthest from the nearest candidate.
-    """
-    scores = np.clip(trace["scores"].astype(np.float64), LEAST, 1 - LEAST)
-    similarity = trace["kept_similarity"].astype(np.float64)
-    if not in_list.any():
-        return np.zeros(len(scores), bool)
-    logits = np.log(scores / (1 - scores))
-    blended = dict(zip(trace["sampled_items"].tolist(), trace["sampled_scores"].astype(np.float64).tolist(), strict=True))
-    near = similarity - similarity.max()
-    rows = np.flatnonzero(in_list)
-    values = np.array([blended.get(item, 0.0) for item in trace["kept"][rows].tolist()])
-    usable = rows[(values > LEAST) & (values < 1 - LEAST) & (near[rows] < 0)]
-    weight = 0.0
-    if len(usable):
-        far = usable[np.argmin(near[usable])]
-        value = blended[int(trace["kept"][far])]
-        weight = max(0.0, (math.log(value / (1 - value)) - logits[far]) / near[far])
-    order = logits + weight * near
-    return ~in_list & (order > order[rows].min() + 1e-3)  # float32 scores: their logits differ a little

@@ -33,6 +33,8 @@ class Scored(BaseModel):
     similarity: float | None
     features: dict[str, float | None] = Field(description="Those of the ranker's in which this visitor's candidates differ.")
     score: float | None = Field(description="The ranker's click probability.")
+    blended: float | None = Field(description="That score, lowered by how much less similar than the nearest candidate the item is; "
+                                  "the list is ordered by it.")
     position: int | None = Field(description="In the final list, from 1.")
     why_not: str | None = Field(description=f"Why it is not in the list: {RANKED_BELOW!r} or {DIVERSITY!r}.")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from recsys_assets.release_files import IMAGES_FILE
 from recsys_assets.serving.live_file import LiveFile
 from recsys_assets.settings import Settings
 
@@ -15,7 +16,7 @@ SIGNATURES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "
 
 
 def images_path(settings: Settings) -> Path:
-    return settings.home / "serving" / "images.parquet"
+    return settings.home / "serving" / IMAGES_FILE
 
 
 def media_type(content: bytes) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -12,10 +13,11 @@ import numpy as np
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse, ModelReadyRequest, ServerReadyRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from recsys_assets.serving.answer import ANSWER, DEGRADED, QUERY_RELEASE, RANKER_RELEASE, TRACE, Degraded
+from recsys_assets.serving.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE, TRACE, Degraded
 from recsys_assets.serving.gateway.limits import Guard
 from recsys_assets.serving.gateway.models import RecommendRequest
-from recsys_assets.serving.stage import Tensors
+from recsys_assets.serving.stage import DTYPES, Tensors, TensorSpec
+from recsys_assets.serving.stages import tensors as t
 
 FUSED = "fused_model"
 #: A restarted server is found again within a second (gRPC's own pause grows to two minutes), one that vanished within 25.
@@ -25,6 +27,8 @@ CHANNEL = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_back
 _OUTPUTS = [ModelInferRequest.InferRequestedOutputTensor(name=spec.name) for spec in ANSWER]
 _TRACED = [*_OUTPUTS, ModelInferRequest.InferRequestedOutputTensor(name=TRACE)]
 _ABSENT = -1
+#: Triton's type name → its name in a gRPC message, where they differ.
+WIRE_TYPES = {"STRING": "BYTES"}
 
 
 class RankingUnavailable(RuntimeError):
@@ -63,19 +67,19 @@ def _request(model: str, visitors: Sequence[RecommendRequest], request_id: str, 
     """What no visitor gives is left out; where only some do, the others' entries say absent."""
     request = ModelInferRequest(model_name=model, model_version=version, id=request_id)
 
-    def add(name: str, datatype: str, content: bytes) -> None:
-        tensor = request.inputs.add(name=name, datatype=datatype)
+    def add(spec: TensorSpec, values: Sequence[Any]) -> None:
+        tensor = request.inputs.add(name=spec.name, datatype=WIRE_TYPES.get(spec.dtype, spec.dtype))
         tensor.shape.append(len(visitors))
-        request.raw_input_contents.append(content)
+        request.raw_input_contents.append(_texts(values) if spec.dtype == "STRING" else np.array(values, DTYPES[spec.dtype]).tobytes())
 
-    add("user_id", "BYTES", _texts([visitor.user_id for visitor in visitors]))
-    add("top_k", "INT32", np.array([visitor.top_k for visitor in visitors], np.int32).tobytes())
+    add(t.USER_ID, [visitor.user_id for visitor in visitors])
+    add(t.TOP_K, [visitor.top_k for visitor in visitors])
     if any(visitor.device_type is not None for visitor in visitors):
-        add("device_type", "BYTES", _texts([visitor.device_type or "" for visitor in visitors]))
-    for name in ("timestamp", "seed"):
-        given = [getattr(visitor, name) for visitor in visitors]
+        add(t.DEVICE_TYPE, [visitor.device_type or "" for visitor in visitors])
+    for spec in (t.TIMESTAMP, t.SEED):
+        given = [getattr(visitor, spec.name) for visitor in visitors]
         if any(value is not None for value in given):
-            add(name, "INT64", np.array([_ABSENT if value is None else value for value in given], np.int64).tobytes())
+            add(spec, [_ABSENT if value is None else value for value in given])
     return request
 
 
@@ -83,17 +87,17 @@ def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
     """Raises RankingUnavailable where the tensors do not fit together."""
     contents = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
     try:
-        ids = list(_read_texts(contents["ordered_ids"]))
-        scores = np.frombuffer(contents["ordered_scores"], np.float32)
-        info = np.frombuffer(contents["answer_info"], np.int64).reshape(visitors, ANSWER[-1].shape[1]).tolist()
+        ids = list(_read_texts(contents[t.ORDERED_IDS.name]))
+        scores = np.frombuffer(contents[t.ORDERED_SCORES.name], DTYPES[t.ORDERED_SCORES.dtype])
+        info = np.frombuffer(contents[t.ANSWER_INFO.name], DTYPES[t.ANSWER_INFO.dtype]).reshape(visitors, t.ANSWER_INFO.shape[1]).tolist()
     except (KeyError, ValueError, struct.error) as error:
         raise RankingUnavailable(f"Triton's answer cannot be read ({error!r})") from error
-    if not len(ids) == len(scores) == sum(row[0] for row in info) or not np.isfinite(scores).all():
-        raise RankingUnavailable(f"Triton's answer holds {len(ids)} ids and {len(scores)} scores for {[row[0] for row in info]}, "
+    if not len(ids) == len(scores) == sum(row[COUNT] for row in info) or not np.isfinite(scores).all():
+        raise RankingUnavailable(f"Triton's answer holds {len(ids)} ids and {len(scores)} scores for {[row[COUNT] for row in info]}, "
                                  "or scores that are no numbers")
     rankings, end, values = [], 0, scores.tolist()
     for row in info:
-        begin, end = end, end + row[0]
+        begin, end = end, end + row[COUNT]
         reasons = Degraded(row[DEGRADED]).reasons if row[DEGRADED] else []
         rankings.append(Ranking(ids[begin:end], values[begin:end], row[QUERY_RELEASE], row[RANKER_RELEASE], reasons))
     return rankings

@@ -6,16 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recsys_assets.columns import CANDIDATE_CONTINUOUS, EMBEDDING_DIM, QUERY_CATEGORICAL, QUERY_CONTINUOUS
-from recsys_assets.serving.stage import StageInputInvalid, TensorSpec
-
-KEPT, KEPT_COUNTS = TensorSpec("kept", "INT32", (-1,)), TensorSpec("kept_counts", "INT32", (-1,))
-KEPT_SIMILARITY = TensorSpec("kept_similarity", "FP32", (-1,))
-#: The ranker's columns: a visitor's and his context's once a visitor, [B, …], and the rest once a candidate.
-VISITOR_CAT = TensorSpec("visitor_cat", "INT32", (-1, len(QUERY_CATEGORICAL)))
-VISITOR_CONT = TensorSpec("visitor_cont", "FP32", (-1, len(QUERY_CONTINUOUS)))
-CANDIDATE_CONT = TensorSpec("candidate_cont", "FP32", (-1, len(CANDIDATE_CONTINUOUS)))
-ITEM_EMBEDDINGS = TensorSpec("item_embeddings", "FP32", (-1, 2 * EMBEDDING_DIM))  # text, then image
+from recsys_assets.serving.stage import StageInputInvalid
 
 
 def parts(counts: np.ndarray) -> Iterator[slice]:

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.release_files import ITEM_IDS_FILE
 from recsys_assets.serving.stage import StageError, StageFileCorrupt, read_json, shared
-
-ITEM_IDS = "item_ids.json"
 
 
 class UnknownItemIndex(StageError):
@@ -22,7 +21,7 @@ class _ItemIds(list):
 
 def read_item_ids(directory: Path) -> list[str]:
     """The catalogue's ids in index order; raises StageFileCorrupt unless they are distinct strings."""
-    return shared(directory / ITEM_IDS, _read_item_ids)
+    return shared(directory / ITEM_IDS_FILE, _read_item_ids)
 
 
 def _read_item_ids(path: Path) -> _ItemIds:

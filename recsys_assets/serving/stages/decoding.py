@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_assets.serving.answer import ANSWER
-from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors, TensorSpec
+from recsys_assets.release_files import MODEL_FILES
+from recsys_assets.serving.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE
+from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors
+from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.candidates import require_counts
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids, rows_of
-from recsys_assets.serving.stages.ordering import SAMPLED
+from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
 from recsys_assets.settings import Settings
 
 
@@ -19,10 +20,10 @@ class ItemIdDecoder(Stage):
     """Categorify item indices → the catalogue's ids; refuses an index that is no item's."""
 
     name = "item_id_decoder"
-    inputs = (*SAMPLED, TensorSpec("query_release", "INT64", (1,)), TensorSpec("ranker_release", "INT64", (1,)),
-              TensorSpec("user_degraded", "INT32", (-1,)), TensorSpec("filter_degraded", "INT32", (-1,)))
+    inputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.QUERY_RELEASE, t.RANKER_RELEASE, t.USER_DEGRADED,
+              t.FILTER_DEGRADED)
     outputs = ANSWER
-    files = (ITEM_IDS,)
+    files = MODEL_FILES[name]
 
     def __init__(self, item_ids: Sequence[str]):
         self._item_ids = np.array(item_ids, dtype=np.object_)
@@ -32,15 +33,15 @@ class ItemIdDecoder(Stage):
         return cls(read_item_ids(directory))
 
     def run(self, inputs: Tensors) -> Tensors:
-        items, counts = inputs["sampled_items"], inputs["sampled_counts"]
-        require_counts("sampled_counts", counts, len(items))
-        if len(inputs["sampled_scores"]) != len(items):
-            raise StageInputInvalid(f"sampled_scores must be as many as sampled_items, got {len(inputs['sampled_scores'])} and "
+        items, counts = inputs[t.SAMPLED_ITEMS.name], inputs[t.SAMPLED_COUNTS.name]
+        require_counts(t.SAMPLED_COUNTS.name, counts, len(items))
+        if len(inputs[t.SAMPLED_SCORES.name]) != len(items):
+            raise StageInputInvalid(f"sampled_scores must be as many as sampled_items, got {len(inputs[t.SAMPLED_SCORES.name])} and "
                                     f"{len(items)}")
-        rows = rows_of("sampled_items", items, len(self._item_ids))
-        info = np.empty((len(counts), 4), np.int64)
-        info[:, 0] = counts
-        info[:, 1], info[:, 2] = inputs["query_release"], inputs["ranker_release"]
-        info[:, 3] = inputs["user_degraded"] | inputs["filter_degraded"]
-        return {"ordered_ids": self._item_ids.take(rows), "ordered_scores": inputs["sampled_scores"],
-                "answer_info": info}
+        rows = rows_of(t.SAMPLED_ITEMS.name, items, len(self._item_ids))
+        info = np.empty((len(counts), t.ANSWER_INFO.shape[1]), np.int64)
+        info[:, COUNT] = counts
+        info[:, QUERY_RELEASE], info[:, RANKER_RELEASE] = inputs[t.QUERY_RELEASE.name], inputs[t.RANKER_RELEASE.name]
+        info[:, DEGRADED] = inputs[t.USER_DEGRADED.name] | inputs[t.FILTER_DEGRADED.name]
+        return {t.ORDERED_IDS.name: self._item_ids.take(rows), t.ORDERED_SCORES.name: inputs[t.SAMPLED_SCORES.name],
+                t.ANSWER_INFO.name: info}

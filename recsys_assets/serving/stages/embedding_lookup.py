@@ -7,21 +7,20 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM, VOCABULARY_START
+from recsys_assets.release_files import EMBEDDING_TABLE, MODEL_FILES
 from recsys_assets.serving.stage import Stage, Tensors, read_matrix
-from recsys_assets.serving.stages.candidates import ITEM_EMBEDDINGS, KEPT
+from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.catalogue import rows_of
 from recsys_assets.settings import Settings
-
-TABLE = "embedding_table.npy"
 
 
 class MultimodalEmbeddingLookup(Stage):
     """Item indices → text | image embeddings; the table's row r belongs to Categorify index r."""
 
     name = "multimodal_embedding_lookup"
-    inputs = (KEPT,)
-    outputs = (ITEM_EMBEDDINGS,)
-    files = (TABLE,)
+    inputs = (t.KEPT,)
+    outputs = (t.ITEM_EMBEDDINGS,)
+    files = MODEL_FILES[name]
 
     def __init__(self, table: np.ndarray):
         # a plain view of the mapped file: indexing np.memmap itself makes a memmap again, at three times the cost
@@ -29,7 +28,7 @@ class MultimodalEmbeddingLookup(Stage):
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> MultimodalEmbeddingLookup:
-        return cls(read_matrix(directory / TABLE, 2 * EMBEDDING_DIM))
+        return cls(read_matrix(directory / EMBEDDING_TABLE, 2 * EMBEDDING_DIM))
 
     def run(self, inputs: Tensors) -> Tensors:
-        return {"item_embeddings": self._of_items.take(rows_of("kept", inputs["kept"], len(self._of_items)), axis=0)}
+        return {t.ITEM_EMBEDDINGS.name: self._of_items.take(rows_of(t.KEPT.name, inputs[t.KEPT.name], len(self._of_items)), axis=0)}

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys_assets.release_files import MODEL_FILES, SNAPSHOT, TRANSFORMS
 from recsys_assets.serving.item_table import FIELDS, ItemTable
 from recsys_assets.serving.online_features import OnlineFeatures
 from recsys_assets.serving.poller import TIMEOUT_MS
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, read_json, shared
-from recsys_assets.serving.stages.candidates import KEPT
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids, rows_of
-from recsys_assets.serving.stages.tabular import ITEM_CODES, ITEM_NUMBERS, TRANSFORMS
+from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, read_json, shared
+from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
 from recsys_assets.serving.transforms import Transforms
 from recsys_assets.settings import Settings
-
-SNAPSHOT = "items.json"
 
 
 class FeastItemLookup(Stage):
@@ -27,9 +25,9 @@ class FeastItemLookup(Stage):
     """
 
     name = "feast_item_lookup"
-    inputs = (KEPT,)
-    outputs = (ITEM_CODES, ITEM_NUMBERS, TensorSpec("item_table_version", "INT64", (1,)))
-    files = (ITEM_IDS, SNAPSHOT, TRANSFORMS)
+    inputs = (t.KEPT,)
+    outputs = (t.ITEM_CODES, t.ITEM_NUMBERS, t.ITEM_TABLE_VERSION)
+    files = MODEL_FILES[name]
 
     def __init__(self, table: ItemTable):
         self.table = table
@@ -48,9 +46,9 @@ class FeastItemLookup(Stage):
 
     def run(self, inputs: Tensors) -> Tensors:
         table = self.table.current
-        rows = rows_of("kept", inputs["kept"], len(table.numbers))
-        return {"item_codes": table.codes.take(rows, axis=0), "item_numbers": table.numbers.take(rows, axis=0),
-                "item_table_version": np.array([table.version], np.int64)}
+        rows = rows_of(t.KEPT.name, inputs[t.KEPT.name], len(table.numbers))
+        return {t.ITEM_CODES.name: table.codes.take(rows, axis=0), t.ITEM_NUMBERS.name: table.numbers.take(rows, axis=0),
+                t.ITEM_TABLE_VERSION.name: np.array([table.version], np.int64)}
 
     def gauges(self) -> dict[str, tuple[str, float]]:
         return {"recsys_item_table_refreshed_seconds": ("Unix time when the item table was last the online store's.",

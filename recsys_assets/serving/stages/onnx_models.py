@@ -9,38 +9,24 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM
+from recsys_assets.release_files import HISTORY, ITEMS, LISTS, MODEL, MODEL_FILES
 from recsys_assets.serving.stage import (
     Stage,
     StageError,
     StageFileCorrupt,
     StageInputInvalid,
     Tensors,
-    TensorSpec,
     read_json,
 )
-from recsys_assets.serving.stages.candidates import (
-    CANDIDATE_CONT,
-    ITEM_EMBEDDINGS,
-    KEPT_COUNTS,
-    VISITOR_CAT,
-    VISITOR_CONT,
-    parts,
-    require_counts,
-)
-from recsys_assets.serving.stages.retrieval import QUERY_EMBEDDING
-from recsys_assets.serving.stages.tabular import CONTEXT_CAT, CONTEXT_CONT, ITEM_CAT, USER_CAT, USER_CONT, USER_HISTORY
+from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.candidates import parts, require_counts
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
     import onnxruntime
 
-MODEL = "model.onnx"
-HISTORY = "history.json"
-#: The ranker in two parts (``training.factored``).
-ITEMS, LISTS = "items.onnx", "lists.onnx"
 #: Items whose part is remembered, 2 KiB each.
 KNOWN_ITEMS = 1 << 16
-SCORES = TensorSpec("scores", "FP32", (-1,))
 
 
 class ModelOutputInvalid(StageError):
@@ -64,7 +50,6 @@ def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSe
 
 
 class _OnnxStage(Stage):
-    files: ClassVar[tuple[str, ...]] = (MODEL,)
     arguments: ClassVar[tuple[str, ...]]  # the ONNX model's own input names
 
     def __init__(self, session: onnxruntime.InferenceSession, version: int):
@@ -95,9 +80,9 @@ class QueryTower(_OnnxStage):
     """
 
     name = "query_tower"
-    inputs = (USER_CAT, USER_CONT, USER_HISTORY, CONTEXT_CAT, CONTEXT_CONT)
-    outputs = (QUERY_EMBEDDING, TensorSpec("query_release", "INT64", (1,)))
-    files = (MODEL, HISTORY)
+    inputs = (t.USER_CAT, t.USER_CONT, t.USER_HISTORY, t.CONTEXT_CAT, t.CONTEXT_CONT)
+    outputs = (t.QUERY_EMBEDDING, t.QUERY_RELEASE)
+    files = MODEL_FILES[name]
     arguments = ("cat", "cont", "history")
 
     def __init__(self, session: onnxruntime.InferenceSession, version: int, width: int):
@@ -119,18 +104,18 @@ class QueryTower(_OnnxStage):
         return cls(session, version, width)
 
     def run(self, inputs: Tensors) -> Tensors:
-        history = inputs["user_history"]
+        history = inputs[t.USER_HISTORY.name]
         if history.shape[1] != self._width:
             raise StageInputInvalid(f"user_history must be FP32[B, {self._width}], got {list(history.shape)}; "
                                     f"nvt_user_transform and {self.name} must be of one generation")
-        cat = np.concatenate([inputs["user_cat"], inputs["context_cat"]], axis=1)
-        cont = np.concatenate([inputs["user_cont"], inputs["context_cont"]], axis=1)
+        cat = np.concatenate([inputs[t.USER_CAT.name], inputs[t.CONTEXT_CAT.name]], axis=1)
+        cont = np.concatenate([inputs[t.USER_CONT.name], inputs[t.CONTEXT_CONT.name]], axis=1)
         if len(cat) == 1:
             found = self._predict("embedding", (1, EMBEDDING_DIM), cat=cat, cont=cont, history=history)
         else:  # one at a time: of several rows onnxruntime may add in another order
             found = np.concatenate([self._predict("embedding", (1, EMBEDDING_DIM), cat=cat[row], cont=cont[row], history=history[row])
                                     for row in (slice(n, n + 1) for n in range(len(cat)))])
-        return {"query_embedding": found, "query_release": self._release}
+        return {t.QUERY_EMBEDDING.name: found, t.QUERY_RELEASE.name: self._release}
 
 
 class KnownItems:
@@ -147,7 +132,7 @@ class KnownItems:
     def __init__(self, session: onnxruntime.InferenceSession, rows: int = KNOWN_ITEMS):
         self._session, self._rows = session, rows
         shapes = {tensor.name: tensor.shape[1:] for tensor in session.get_outputs()}
-        self._cat = np.full((rows, ITEM_CAT.shape[1]), -1, np.int32)
+        self._cat = np.full((rows, t.ITEM_CAT.shape[1]), -1, np.int32)
         self._known, self._vectors = (np.zeros((rows, *shapes[name]), np.float32) for name in ("known", "vectors"))
         # what is answered, in memory that is there already: to ask for 600 KiB anew each time costs as much as to fill them
         self._answer = [np.empty((0, *table.shape[1:]), table.dtype) for table in (self._cat, self._known, self._vectors)]
@@ -173,9 +158,9 @@ class DlrmRanking(_OnnxStage):
     """Each visitor's candidates → their click probabilities."""
 
     name = "dlrm_ranking"
-    inputs = (VISITOR_CAT, VISITOR_CONT, ITEM_CAT, CANDIDATE_CONT, ITEM_EMBEDDINGS, KEPT_COUNTS)
-    outputs = (SCORES, TensorSpec("ranker_release", "INT64", (1,)))
-    files = (ITEMS, LISTS)
+    inputs = (t.VISITOR_CAT, t.VISITOR_CONT, t.ITEM_CAT, t.CANDIDATE_CONT, t.ITEM_EMBEDDINGS, t.KEPT_COUNTS)
+    outputs = (t.SCORES, t.RANKER_RELEASE)
+    files = MODEL_FILES[name]
     arguments = ("cat", "cont", "numbers", "known", "vectors")
 
     def __init__(self, session: onnxruntime.InferenceSession, version: int, items: KnownItems):
@@ -188,15 +173,15 @@ class DlrmRanking(_OnnxStage):
                    KnownItems(open_session(directory / ITEMS, ("cat", "embeddings"))))
 
     def run(self, inputs: Tensors) -> Tensors:
-        cat, cont, numbers, counts = (inputs[spec.name] for spec in (VISITOR_CAT, VISITOR_CONT, CANDIDATE_CONT, KEPT_COUNTS))
-        require_counts("kept_counts", counts, len(numbers), len(cat))
-        for name in ("item_cat", "item_embeddings"):
+        cat, cont, numbers, counts = (inputs[spec.name] for spec in (t.VISITOR_CAT, t.VISITOR_CONT, t.CANDIDATE_CONT, t.KEPT_COUNTS))
+        require_counts(t.KEPT_COUNTS.name, counts, len(numbers), len(cat))
+        for name in (t.ITEM_CAT.name, t.ITEM_EMBEDDINGS.name):
             if len(inputs[name]) != len(numbers):
                 raise StageInputInvalid(f"{name} must be as many as candidate_cont, got {len(inputs[name])} and {len(numbers)}")
         scores = np.empty(len(numbers), np.float32)
         for row, part in enumerate(parts(counts)):
             if part.stop > part.start:
-                known, vectors = self._items.of(inputs["item_cat"][part], inputs["item_embeddings"][part])
+                known, vectors = self._items.of(inputs[t.ITEM_CAT.name][part], inputs[t.ITEM_EMBEDDINGS.name][part])
                 scores[part] = self._predict("score", (part.stop - part.start,), cat=cat[row:row + 1], cont=cont[row:row + 1],
                                              numbers=numbers[part], known=known, vectors=vectors)
-        return {"scores": scores, "ranker_release": self._release}
+        return {t.SCORES.name: scores, t.RANKER_RELEASE.name: self._release}

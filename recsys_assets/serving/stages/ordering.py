@@ -9,23 +9,14 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.columns import CATEGORY_L1, ITEM_CATEGORICAL
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, TensorSpec, read_json
-from recsys_assets.serving.stages.candidates import (
-    ITEM_EMBEDDINGS,
-    KEPT,
-    KEPT_COUNTS,
-    KEPT_SIMILARITY,
-    parts,
-    require_counts,
-)
-from recsys_assets.serving.stages.context import ABSENT, CONTEXT_SEED, CONTEXT_TOP_K
-from recsys_assets.serving.stages.onnx_models import SCORES
-from recsys_assets.serving.stages.tabular import ITEM_CAT
+from recsys_assets.release_files import MODEL_FILES, SAMPLING
+from recsys_assets.serving.answer import Placing
+from recsys_assets.serving.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, read_json
+from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.candidates import parts, require_counts
+from recsys_assets.serving.stages.context import ABSENT
 from recsys_assets.settings import Settings
 
-SAMPLING = "sampling.json"
-SAMPLED = (TensorSpec("sampled_items", "INT32", (-1,)), TensorSpec("sampled_scores", "FP32", (-1,)),
-           TensorSpec("sampled_counts", "INT32", (-1,)))
 OFF, WEIGHTED, MMR = "off", "sampling", "mmr"
 _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
 LEAST_PROBABILITY = 1e-7  # keeps the logit of a saturated score finite
@@ -124,6 +115,22 @@ def maximal_marginal_relevance(scores: np.ndarray, vectors: np.ndarray, topk: in
     return np.array(chosen, np.int64)
 
 
+def placing(scores: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return for each scored item whether it is in the list, and why not.
+
+    Args:
+        scores: [N], blended. order: int64 [≤ N], positions of the list.
+
+    Returns:
+        int32 [N], codes of ``Placing``.
+    """
+    found = np.full(len(scores), int(Placing.RANKED_BELOW), np.int32)
+    if len(order):
+        found[scores > scores[order].min()] = Placing.DIVERSITY
+        found[order] = Placing.LISTED
+    return found
+
+
 @dataclass(frozen=True)
 class Ordering:
     """``sampling.json``: how a release orders what it has scored."""
@@ -161,9 +168,9 @@ class SoftmaxSampling(Stage):
     """Orders each visitor's scored candidates by ``blend`` and keeps as many as were asked for, RANKING_TOPK at most."""
 
     name = "softmax_sampling"
-    inputs = (KEPT, KEPT_SIMILARITY, KEPT_COUNTS, SCORES, ITEM_CAT, ITEM_EMBEDDINGS, CONTEXT_TOP_K, CONTEXT_SEED)
-    outputs = SAMPLED
-    files = (SAMPLING,)
+    inputs = (t.KEPT, t.KEPT_SIMILARITY, t.KEPT_COUNTS, t.SCORES, t.ITEM_CAT, t.ITEM_EMBEDDINGS, t.CONTEXT_TOP_K, t.CONTEXT_SEED)
+    outputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.BLENDED_SCORES, t.PLACING)
+    files = MODEL_FILES[name]
 
     def __init__(self, ordering: Ordering):
         self._ordering = ordering
@@ -173,20 +180,24 @@ class SoftmaxSampling(Stage):
         return cls(Ordering.of(read_json(directory / SAMPLING), directory / SAMPLING))
 
     def run(self, inputs: Tensors) -> Tensors:
-        kept, counts = inputs["kept"], inputs["kept_counts"]
-        require_counts("kept_counts", counts, len(kept), len(inputs["context_top_k"]))
-        for name in ("scores", "kept_similarity", "item_cat", "item_embeddings"):
+        kept, counts = inputs[t.KEPT.name], inputs[t.KEPT_COUNTS.name]
+        require_counts(t.KEPT_COUNTS.name, counts, len(kept), len(inputs[t.CONTEXT_TOP_K.name]))
+        for name in (t.SCORES.name, t.KEPT_SIMILARITY.name, t.ITEM_CAT.name, t.ITEM_EMBEDDINGS.name):
             if len(inputs[name]) != len(kept):
                 raise StageInputInvalid(f"{name} must be as many as kept, got {len(inputs[name])} and {len(kept)}")
-        items, scores = [], []
-        for part, top_k, seed in zip(parts(counts), inputs["context_top_k"].tolist(), inputs["context_seed"].tolist(), strict=True):
-            blended = blend(inputs["scores"][part], inputs["kept_similarity"][part], self._ordering.retrieval_weight)
+        items, scores, all_scores, places = [], [], [], []
+        wanted, seeds = inputs[t.CONTEXT_TOP_K.name].tolist(), inputs[t.CONTEXT_SEED.name].tolist()
+        for part, top_k, seed in zip(parts(counts), wanted, seeds, strict=True):
+            blended = blend(inputs[t.SCORES.name][part], inputs[t.KEPT_SIMILARITY.name][part], self._ordering.retrieval_weight)
             topk = self._ordering.ranking_topk if top_k == ABSENT else min(top_k, self._ordering.ranking_topk)
-            order = self._order(blended, topk, seed, inputs["item_cat"][part, _CATEGORY], inputs["item_embeddings"][part])
+            order = self._order(blended, topk, seed, inputs[t.ITEM_CAT.name][part, _CATEGORY], inputs[t.ITEM_EMBEDDINGS.name][part])
             items.append(kept[part][order])
-            scores.append(blended[order].astype(np.float32))
-        return {"sampled_items": np.concatenate(items), "sampled_scores": np.concatenate(scores),
-                "sampled_counts": np.array([len(one) for one in items], np.int32)}
+            all_scores.append(blended.astype(np.float32))
+            scores.append(all_scores[-1][order])
+            places.append(placing(blended, order))
+        return {t.SAMPLED_ITEMS.name: np.concatenate(items), t.SAMPLED_SCORES.name: np.concatenate(scores),
+                t.SAMPLED_COUNTS.name: np.array([len(one) for one in items], np.int32),
+                t.BLENDED_SCORES.name: np.concatenate(all_scores), t.PLACING.name: np.concatenate(places)}
 
     def _order(self, scores: np.ndarray, topk: int, seed: int, categories: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Positions of the list, int64 [≤ topk]."""

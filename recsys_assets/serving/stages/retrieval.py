@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, TensorSpec, shared
+from recsys_assets.release_files import INDEX, MODEL_FILES
+from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, shared
+from recsys_assets.serving.stages import tensors as t
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
     import faiss
 
-INDEX = "index.faiss"
 #: Retrieved beyond RETRIEVAL_TOPK, because the next stage drops what the visitor has seen.
 OVER_FETCH = 100
 
-QUERY_EMBEDDING = TensorSpec("query_embedding", "FP32", (-1, EMBEDDING_DIM))
-CANDIDATES = TensorSpec("candidates", "INT32", (-1,))
-CANDIDATE_SIMILARITY = TensorSpec("candidate_similarity", "FP32", (-1,))
-CANDIDATE_COUNTS = TensorSpec("candidate_counts", "INT32", (-1,))
 
 
 class Searcher:
@@ -89,9 +86,9 @@ class FaissRetrieval(Stage):
     """
 
     name = "faiss_retrieval"
-    inputs = (QUERY_EMBEDDING,)
-    outputs = (CANDIDATES, CANDIDATE_SIMILARITY, CANDIDATE_COUNTS)
-    files = (INDEX,)
+    inputs = (t.QUERY_EMBEDDING,)
+    outputs = (t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
+    files = MODEL_FILES[name]
 
     def __init__(self, searcher: Searcher, topk: int):
         self._searcher, self._topk = searcher, topk
@@ -101,7 +98,7 @@ class FaissRetrieval(Stage):
         return cls(Searcher.open(directory / INDEX), settings.retrieval_topk + OVER_FETCH)
 
     def run(self, inputs: Tensors) -> Tensors:
-        found = [self._searcher.search(query, self._topk) for query in inputs["query_embedding"]]
+        found = [self._searcher.search(query, self._topk) for query in inputs[t.QUERY_EMBEDDING.name]]
         counts = np.array([len(items) for items, _ in found], np.int32)
         items, similarity = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
-        return {"candidates": items, "candidate_similarity": similarity, "candidate_counts": counts}
+        return {t.CANDIDATES.name: items, t.CANDIDATE_SIMILARITY.name: similarity, t.CANDIDATE_COUNTS.name: counts}

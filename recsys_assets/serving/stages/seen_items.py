@@ -14,6 +14,7 @@ import numpy as np
 import redis
 
 from recsys_assets.columns import MISSING, VOCABULARY_START
+from recsys_assets.release_files import MODEL_FILES, POPULARITY
 from recsys_assets.serving import bloom
 from recsys_assets.serving.answer import Degraded, Fate
 from recsys_assets.serving.availability import HIDDEN, Unavailable
@@ -22,21 +23,14 @@ from recsys_assets.serving.stage import (
     StageFileCorrupt,
     StageInputInvalid,
     Tensors,
-    TensorSpec,
     TwoPartStage,
     read_json,
 )
-from recsys_assets.serving.stages.candidates import KEPT, KEPT_COUNTS, KEPT_SIMILARITY, parts, require_counts
-from recsys_assets.serving.stages.catalogue import ITEM_IDS, read_item_ids, rows_of
-from recsys_assets.serving.stages.context import VISITOR_ID, known_visitors
-from recsys_assets.serving.stages.retrieval import (
-    CANDIDATE_COUNTS,
-    CANDIDATE_SIMILARITY,
-    CANDIDATES,
-    INDEX,
-    QUERY_EMBEDDING,
-    Searcher,
-)
+from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.candidates import parts, require_counts
+from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
+from recsys_assets.serving.stages.context import known_visitors
+from recsys_assets.serving.stages.retrieval import INDEX, Searcher
 from recsys_assets.serving.stores import (
     Asked,
     Breaker,
@@ -51,7 +45,6 @@ from recsys_assets.settings import VISITOR_DATABASE, Settings
 
 LOG = logging.getLogger(__name__)
 
-POPULARITY = "popularity.json"
 #: Candidates that over-fetch grows to at most, and popular items that backfill looks at: more than a visitor can have seen
 #: at the filter's rated load. Beyond, a filter that takes everything for seen would search a catalogue of millions.
 MOST_FETCHED, MOST_POPULAR = 32_768, 65_536
@@ -85,12 +78,11 @@ class FilterSeenItems(TwoPartStage[Asked]):
     """
 
     name = "filter_seen_items"
-    inputs = (VISITOR_ID, QUERY_EMBEDDING, CANDIDATES, CANDIDATE_SIMILARITY, CANDIDATE_COUNTS)
-    outputs = (KEPT, KEPT_SIMILARITY, KEPT_COUNTS, TensorSpec("considered", "INT32", (-1,)),
-               TensorSpec("considered_fate", "INT32", (-1,)), TensorSpec("considered_counts", "INT32", (-1,)),
-               TensorSpec("filter_degraded", "INT32", (-1,)))
-    files = (ITEM_IDS, POPULARITY, INDEX)
-    begins_with = (VISITOR_ID,)
+    inputs = (t.VISITOR_ID, t.QUERY_EMBEDDING, t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
+    outputs = (t.KEPT, t.KEPT_SIMILARITY, t.KEPT_COUNTS, t.CONSIDERED, t.CONSIDERED_FATE, t.CONSIDERED_COUNTS,
+               t.FILTER_DEGRADED)
+    files = MODEL_FILES[name]
+    begins_with = (t.VISITOR_ID,)
 
     def __init__(self, client: redis.Redis, unavailable: Unavailable, searcher: Callable[[], Searcher], item_ids: Sequence[str],
                  popular: np.ndarray, *, most: int, least: int, seen_days: int, clock: Callable[[], float] = time.time,
@@ -140,21 +132,21 @@ class FilterSeenItems(TwoPartStage[Asked]):
         self._client.close()
 
     def begin(self, inputs: Tensors) -> Asked:
-        visitors = known_visitors(inputs["visitor_id"].tolist())
+        visitors = known_visitors(inputs[t.VISITOR_ID.name].tolist())
         return Asked(visitors, self._ask(visitors) if visitors else None)
 
     def finish(self, inputs: Tensors, begun: Asked) -> Tensors:
-        visitors, queries = inputs["visitor_id"].tolist(), inputs["query_embedding"]
+        visitors, queries = inputs[t.VISITOR_ID.name].tolist(), inputs[t.QUERY_EMBEDDING.name]
         if begun.visitors != known_visitors(visitors):
             begun.drop()
             return self.run(inputs)
         seen = self._read(begun)
-        candidates, similarity, counts = (inputs[spec.name] for spec in (CANDIDATES, CANDIDATE_SIMILARITY, CANDIDATE_COUNTS))
-        rows_of("candidates", candidates, self._items)
+        candidates, similarity, counts = (inputs[spec.name] for spec in (t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS))
+        rows_of(t.CANDIDATES.name, candidates, self._items)
         if len(similarity) != len(candidates):
             raise StageInputInvalid(f"candidate_similarity must be as many as candidates, got {len(similarity)} and "
                                     f"{len(candidates)}")
-        require_counts("candidate_counts", counts, len(candidates), len(visitors))
+        require_counts(t.CANDIDATE_COUNTS.name, counts, len(candidates), len(visitors))
         if len(queries) != len(visitors):
             raise StageInputInvalid(f"query_embedding must be one for each of {len(visitors)} visitors, got {len(queries)}")
         unknown = 0 if self._unavailable.known else int(Degraded.AVAILABILITY)
@@ -165,10 +157,10 @@ class FilterSeenItems(TwoPartStage[Asked]):
             lists.append(self._filter(query, candidates[part], similarity[part], bitmaps or (), barred))
             degraded.append(unknown | (int(Degraded.SEEN_FILTER) if bitmaps is None else 0))
         kept, near, considered, fates = lists[0] if len(lists) == 1 else map(np.concatenate, zip(*lists, strict=True))
-        return {"kept": kept, "kept_similarity": near, "kept_counts": np.array([len(found[0]) for found in lists], np.int32),
-                "considered": considered, "considered_fate": fates,
-                "considered_counts": np.array([len(found[2]) for found in lists], np.int32),
-                "filter_degraded": np.array(degraded, np.int32)}
+        return {t.KEPT.name: kept, t.KEPT_SIMILARITY.name: near, t.KEPT_COUNTS.name: np.array([len(found[0]) for found in lists], np.int32),
+                t.CONSIDERED.name: considered, t.CONSIDERED_FATE.name: fates,
+                t.CONSIDERED_COUNTS.name: np.array([len(found[2]) for found in lists], np.int32),
+                t.FILTER_DEGRADED.name: np.array(degraded, np.int32)}
 
     def _filter(self, query: np.ndarray, candidates: np.ndarray, similarity: np.ndarray, bitmaps: Bitmaps,
                 barred: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -11,17 +11,17 @@ import numpy as np
 
 from recsys_assets.columns import AGE, GENDER, MISSING, RECENT_CATEGORIES, RECENT_TIMESTAMPS, USER_ID
 from recsys_assets.lib.activity import visitor_activity
+from recsys_assets.release_files import MODEL_FILES, USER_DEFAULTS
 from recsys_assets.serving.answer import Degraded
 from recsys_assets.serving.online_features import OnlineFeatures, Row
-from recsys_assets.serving.stage import StageFileCorrupt, Tensors, TensorSpec, TwoPartStage, read_json
-from recsys_assets.serving.stages.context import CONTEXT_TIMESTAMP, VISITOR_ID, known_visitors
-from recsys_assets.serving.stages.tabular import USER_HISTORY_RAW, USER_NUMBERS, USER_RAW
+from recsys_assets.serving.stage import StageFileCorrupt, Tensors, TwoPartStage, read_json
+from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.context import known_visitors
 from recsys_assets.serving.stores import Asked, Replies, StoreUnavailable
 from recsys_assets.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
-DEFAULTS = "user_defaults.json"
 FEATURES = (f"user_features:{AGE}", f"user_features:{GENDER}", f"user_activity:{RECENT_CATEGORIES}",
             f"user_activity:{RECENT_TIMESTAMPS}")
 
@@ -34,19 +34,19 @@ class FeastUserLookup(TwoPartStage[Asked]):
     """
 
     name = "feast_user_lookup"
-    inputs = (VISITOR_ID, CONTEXT_TIMESTAMP)
-    outputs = (USER_RAW, USER_NUMBERS, USER_HISTORY_RAW, TensorSpec("user_degraded", "INT32", (-1,)))
-    files = (DEFAULTS,)
-    begins_with = (VISITOR_ID,)
+    inputs = (t.VISITOR_ID, t.CONTEXT_TIMESTAMP)
+    outputs = (t.USER_RAW, t.USER_NUMBERS, t.USER_HISTORY_RAW, t.USER_DEGRADED)
+    files = MODEL_FILES[name]
+    begins_with = (t.VISITOR_ID,)
 
     def __init__(self, features: OnlineFeatures, mean_age: float):
         self._features, self._mean_age = features, mean_age
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FeastUserLookup:
-        defaults = read_json(directory / DEFAULTS)
+        defaults = read_json(directory / USER_DEFAULTS)
         if not isinstance(defaults.get("mean_age"), (int, float)):
-            raise StageFileCorrupt(f"{directory / DEFAULTS} must hold a number mean_age, got {defaults}")
+            raise StageFileCorrupt(f"{directory / USER_DEFAULTS} must hold a number mean_age, got {defaults}")
         stage = cls(OnlineFeatures.open(settings, settings.store_timeout_ms), float(defaults["mean_age"]))
         stage._warm()
         return stage
@@ -59,11 +59,11 @@ class FeastUserLookup(TwoPartStage[Asked]):
             LOG.warning("online store not reachable at start, visitors get defaults until it is: %s", error)
 
     def begin(self, inputs: Tensors) -> Asked:
-        visitors = known_visitors(inputs["visitor_id"].tolist())
+        visitors = known_visitors(inputs[t.VISITOR_ID.name].tolist())
         return Asked(visitors, self._ask(visitors) if visitors else None)
 
     def finish(self, inputs: Tensors, begun: Asked) -> Tensors:
-        visitors, moments = inputs["visitor_id"].tolist(), inputs["context_timestamp"].tolist()
+        visitors, moments = inputs[t.VISITOR_ID.name].tolist(), inputs[t.CONTEXT_TIMESTAMP.name].tolist()
         if begun.visitors != known_visitors(visitors):
             begun.drop()
             return self.run(inputs)
@@ -79,8 +79,8 @@ class FeastUserLookup(TwoPartStage[Asked]):
             raw.append((visitor if age is not None or gender is not None else MISSING, MISSING if gender is None else gender, top))
             numbers.append((self._mean_age if age is None else age, clicks, hours, len(categories)))
             clicked += categories
-        return {"user_raw": np.array(raw, np.object_), "user_numbers": np.array(numbers, np.float32),
-                "user_history_raw": np.array(clicked, np.object_), "user_degraded": np.array(degraded, np.int32)}
+        return {t.USER_RAW.name: np.array(raw, np.object_), t.USER_NUMBERS.name: np.array(numbers, np.float32),
+                t.USER_HISTORY_RAW.name: np.array(clicked, np.object_), t.USER_DEGRADED.name: np.array(degraded, np.int32)}
 
     def close(self) -> None:
         self._features.close()

@@ -1,0 +1,72 @@
+"""Declare the layout of a release once: the files of a model artifact, of a release and of a model version.
+
+Training writes the model artifacts, ``lib`` assembles releases from them, promotion copies a release's model folders into version
+directories, and the stages open these. Imports nothing, so that every environment can read it; valid Python 3.10.
+"""
+
+from __future__ import annotations
+
+# --- artifacts that a release is made from -------------------------------------------------------------------------
+QUERY_TOWER_ONNX, ITEM_TOWER_ONNX, RANKER_ONNX = "query_tower.onnx", "item_tower.onnx", "dlrm.onnx"
+RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX = "dlrm_items.onnx", "dlrm_lists.onnx"  # the ranker in the two parts that serve
+PARITY = "parity.npz"  # sample inputs and outputs beside an exported model
+TRANSFORMS = "transforms.json"
+EMBEDDING_TABLE = "embedding_table.npy"
+ITEM_TOWER_INPUTS = "item_tower_inputs.npz"
+INDEX = "index.faiss"
+
+# --- a release -----------------------------------------------------------------------------------------------------
+RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
+ITEM_IDS_FILE, SIMILAR_FILE = "item_ids.json", "similar_items.npy"
+RANKER_FILE = "ranker.onnx"  # the whole ranker, for offline evaluation; the parts that serve it lie among the models
+MODELS = "models"  # a folder per model, with the files of its version directory
+
+# --- a model's version directory -----------------------------------------------------------------------------------
+FILES, CODE = "files.json", "model.py"  # digests of the other files; Triton's entry point
+PARTS = "parts.json"  # of the fused model: versions of the models beside it
+MODEL = "model.onnx"
+ITEMS, LISTS = "items.onnx", "lists.onnx"
+HISTORY = "history.json"  # width of the query tower's click history
+SAMPLING = "sampling.json"
+SNAPSHOT = "items.json"  # item features for where the online store has none
+POPULARITY = "popularity.json"
+USER_DEFAULTS = "user_defaults.json"
+
+QUERY_TOWER, RANKER = "query_tower", "dlrm_ranking"
+#: Model → files of its version directory, in the order in which an answer passes the models.
+MODEL_FILES: dict[str, tuple[str, ...]] = {
+    "context_preprocessor": (),
+    "feast_user_lookup": (USER_DEFAULTS,),
+    "nvt_user_transform": (TRANSFORMS,),
+    "nvt_context_transform": (TRANSFORMS,),
+    QUERY_TOWER: (MODEL, HISTORY),
+    "faiss_retrieval": (INDEX,),
+    "filter_seen_items": (ITEM_IDS_FILE, POPULARITY, INDEX),  # it searches on where it removes much
+    "feast_item_lookup": (ITEM_IDS_FILE, SNAPSHOT, TRANSFORMS),
+    "nvt_item_transform": (TRANSFORMS,),
+    "multimodal_embedding_lookup": (EMBEDDING_TABLE,),
+    "unroll_features": (),
+    RANKER: (ITEMS, LISTS),
+    "softmax_sampling": (SAMPLING,),
+    "item_id_decoder": (ITEM_IDS_FILE,),
+}
+#: File of the ranker's version directory → file of the ranking artifact.
+RANKER_PARTS = {ITEMS: RANKER_ITEMS_ONNX, LISTS: RANKER_LISTS_ONNX}
+
+
+def model_file(model: str, name: str) -> str:
+    """Return the path, inside a release, of a file of a model's version directory.
+
+    >>> model_file("query_tower", MODEL)
+    'models/query_tower/model.onnx'
+    """
+    return f"{MODELS}/{model}/{name}"
+
+
+def models_with(name: str) -> list[str]:
+    """Return the models whose version directory holds a file of this name.
+
+    >>> models_with(INDEX)
+    ['faiss_retrieval', 'filter_seen_items']
+    """
+    return [model for model, names in MODEL_FILES.items() if name in names]
