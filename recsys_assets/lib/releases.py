@@ -20,7 +20,7 @@ import fsspec
 import numpy as np
 import polars as pl
 
-from recsys_assets import columns
+from recsys_assets import columns, fingerprints
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.similar_items import similar_items
 from recsys_assets.settings import Settings
@@ -30,6 +30,8 @@ NUMBERS = "serving/release-numbers"  # one empty file a number that was ever giv
 RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
 ITEM_IDS_FILE, SIMILAR_FILE = "item_ids.json", "similar_items.npy"
 RANKER_FILE = "ranker.onnx"  # the ranker in one, for offline evaluation; what serves it in two parts lies among the models
+#: Form of a release's files, which decides whether this code can run its models. Raise it by hand where their inputs change: a
+#: derived fingerprint would refuse every release of the past after each change of code, and a rollback with it.
 CODE_VERSION = "4"
 SAMPLING_TEMPERATURE = 20.0
 #: Settings that a release is made with: others give another release.
@@ -44,6 +46,11 @@ COMPONENTS = (
     "unroll_features", RANKER, "softmax_sampling", "item_id_decoder",
 )  # fmt: skip
 _ITEM_SNAPSHOT = (columns.CATEGORY_L1, columns.CATEGORY_L2, columns.ITEM_GENDER, columns.PRICE)
+
+
+def code() -> str:
+    """What decides, beside parts and settings, whether a release is reused: its form and the code that assembles it."""
+    return f"{CODE_VERSION}-{fingerprints.digest(__name__)}"
 
 
 class ReleaseError(RuntimeError):
@@ -167,7 +174,7 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
                            f"{transforms['cardinality'][columns.ITEM_ID]}); materialise {aligned.kind} again")
     items = pl.read_parquet(raw_items.path("items.parquet"))
     number = allocate_number(store)
-    with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
+    with store.stage(RELEASE, f"{number:06d}", code_version=code(), inputs=inputs, params=params) as staged:
         models = staged.path / "models"
         for model in COMPONENTS:
             (models / model).mkdir(parents=True)
@@ -227,7 +234,7 @@ def build_fine_tune_release(store: ArtifactStore, *, day: str, base: Artifact, q
     number = allocate_number(store)
     own = _learnt(query_tower, ranker)
     replaced = {RELEASE_FILE, DISPLAY_FILE, *own}
-    with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
+    with store.stage(RELEASE, f"{number:06d}", code_version=code(), inputs=inputs, params=params) as staged:
         for name in generation.artifact.manifest["files"]:
             if name not in replaced:
                 _place(generation.artifact.path(name), staged.path / name)
@@ -332,7 +339,7 @@ def _require_one_generation(given: Mapping[str, str], parts: Sequence[Artifact])
 
 
 def _find(store: ArtifactStore, inputs: Mapping[str, Artifact], params: Mapping[str, Any]) -> Artifact | None:
-    fingerprint = store.fingerprint(CODE_VERSION, inputs, params)
+    fingerprint = store.fingerprint(code(), inputs, params)
     found = (store.find(RELEASE, partition, fingerprint) for partition in reversed(store.partitions(RELEASE)))
     return next((artifact for artifact in found if artifact is not None), None)
 
