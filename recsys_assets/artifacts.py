@@ -118,6 +118,7 @@ class Staged:
     kind: str
     partition: str | None
     fingerprint: str
+    code: str
     inputs: dict[str, Any]
     params: dict[str, Any]
     path: Path
@@ -262,7 +263,7 @@ class ArtifactStore:
                       else value.reference() if isinstance(value, Artifact) else value
                       for role, value in inputs.items()}
         try:
-            yield Staged(self, kind, partition, self.fingerprint(code_version, inputs, params), references, params, path)
+            yield Staged(self, kind, partition, self.fingerprint(code_version, inputs, params), code_version, references, params, path)
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -272,8 +273,8 @@ class ArtifactStore:
             files[path.relative_to(staged.path).as_posix()] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
         digest = sha256_json({name: entry["sha256"] for name, entry in files.items()})
         manifest = {"kind": staged.kind, "partition": staged.partition, "digest": digest,
-                    "fingerprint": staged.fingerprint, "inputs": staged.inputs, "params": staged.params, "files": files,
-                    "metrics": metrics, "versions": versions, "created": int(time.time()),
+                    "fingerprint": staged.fingerprint, "code": staged.code, "inputs": staged.inputs, "params": staged.params,
+                    "files": files, "metrics": metrics, "versions": versions, "created": int(time.time()),
                     "seconds": round(time.monotonic() - staged.started, 1)}
         version = f"{staged.fingerprint[:16]}-{digest[:8]}"
         base = self._base(staged.kind, staged.partition)

@@ -73,8 +73,7 @@ class TrainingClient(dg.ConfigurableResource):
             for role, value in inputs.items()}
         return platform.build(
             context, kind, inputs=inputs, partition=partition, params=params, force=force,
-            # the whole package: its modules share their parts
-            code=[self.module_prefix, "recsys_assets.columns"],
+            step=f"{self.module_prefix}.{module}",
             write=lambda staged: self.run(context, module, inputs=paths, output=str(staged.path), params=params,
                                           profile=profile))
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from recsys_assets.artifacts import Artifact, ArtifactStore, Staged, sha256_file, sha256_json
+from recsys_assets import fingerprints
+from recsys_assets.artifacts import Artifact, ArtifactStore, Staged
 from recsys_assets.settings import Settings, get_settings
 
 #: Of whatever builds an artifact: an asset, or a plain op such as a trial of the search.
@@ -30,16 +28,6 @@ class BuildConfig(dg.Config):
     force: bool = False  # build again though the same inputs, parameters and code gave an artifact before
 
 
-@lru_cache(maxsize=256)
-def _module_digest(module: str) -> str:
-    """Digest of a module's source, found without importing it (a training module cannot be imported here)."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"code of {module} not found; is the module's name right?")
-    paths = sorted(Path(spec.origin).parent.rglob("*.py")) if spec.submodule_search_locations else [Path(spec.origin)]
-    return sha256_json([sha256_file(path) for path in paths])
-
-
 class Platform(dg.ConfigurableResource):
     """Settings and artifact store of this home."""
 
@@ -52,17 +40,21 @@ class Platform(dg.ConfigurableResource):
         return ArtifactStore(self.settings.artifacts, cache=self.settings.home / "cache" / "artifacts")
 
     def build(self, context: StepContext, kind: str, *, inputs: Mapping[str, Any],
-              code: Sequence[str], write: Callable[[Staged], Mapping[str, Any]], partition: str | None = None,
-              params: Mapping[str, Any] | None = None, force: bool = False) -> Built:
+              write: Callable[[Staged], Mapping[str, Any]], partition: str | None = None,
+              params: Mapping[str, Any] | None = None, force: bool = False, step: str | None = None) -> Built:
         """Build an artifact unless the same inputs, parameters and code have built it before.
 
         Args:
             inputs: role → upstream artifacts or digests.
-            code: modules whose source decides whether an older artifact still counts.
-            write: fills ``staged.path`` and returns the metrics for the manifest.
+            write: fills ``staged.path`` and returns the metrics for the manifest. The modules that it uses, and all that they
+                import, are the artifact's code.
+            step: module that writes the artifact in another environment; its imports are the artifact's code instead.
+
+        Raises:
+            FingerprintError: ``write`` uses no module of the project.
         """
         store = self.store
-        code_version = sha256_json([_module_digest(module) for module in code])
+        code_version = fingerprints.digest(step) if step else fingerprints.code_of(write, kind)
         with store.stage(kind, partition, code_version=code_version, inputs=inputs, params=params) as staged:
             found = None if force else store.find(kind, partition, staged.fingerprint)
             if found is not None:

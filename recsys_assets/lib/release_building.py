@@ -29,10 +29,6 @@ from recsys_assets.release_files import PARITY, QUERY_TOWER_ONNX, RANKER_ONNX
 from recsys_assets.settings import Settings
 
 VERDICT_FILE = "verdict.json"
-#: Modules whose source decides whether an older verdict still counts.
-CODE = [f"recsys_assets.lib.{name}" for name in (
-    "release_building", "gates", "gate_evidence", "latency", "paired_auc", "generation", "queries", "list_metrics", "evaluation",
-    "baselines", "click_log", "drift", "profiles", "batch_transform", "fine_tuning")]
 #: Role of what is judged of a full training → its kind.
 _JUDGED = {"queries": "evaluation/queries", "offline": "evaluation/offline", "models": "serving/onnx_exports",
            "vectors": "retrieval/item_vectors", "aligned": "embeddings/aligned",
@@ -118,12 +114,14 @@ def _full_parts(store: ArtifactStore, as_of: str) -> dict[str, Artifact]:
 
 
 def full_release_in_force(store: ArtifactStore, settings: Settings, as_of: str) -> Artifact | None:
-    """The champion, where it is made from these very parts and settings; else None.
+    """The champion, where it is made from these very parts, settings and code; else None.
 
     It is no rival to itself: the verdict that it was promoted by goes on to count, and nothing is judged again.
     """
     champion = _champion(store, settings)
-    if champion is None or any(champion.manifest["params"].get(name) != getattr(settings, name) for name in releases.OF_SETTINGS):
+    if champion is None or champion.manifest.get("code") != releases.code():
+        return None
+    if any(champion.manifest["params"].get(name) != getattr(settings, name) for name in releases.OF_SETTINGS):
         return None
     made_from = champion.manifest["inputs"]
     same = all(made_from.get(role, {}).get("digest") == part.digest for role, part in _full_parts(store, as_of).items())

@@ -20,7 +20,7 @@ import fsspec
 import numpy as np
 import polars as pl
 
-from recsys_assets import columns
+from recsys_assets import columns, fingerprints
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.similar_items import similar_items
 from recsys_assets.release_files import (
@@ -53,6 +53,8 @@ from recsys_assets.settings import Settings
 
 RELEASE = "serving/release"
 NUMBERS = "serving/release-numbers"  # one empty file a number that was ever given out
+#: Form of a release's files, which decides whether this code can run its models. Raise it by hand where their inputs change: a
+#: derived fingerprint would refuse every release of the past after each change of code, and a rollback with it.
 CODE_VERSION = "4"
 SAMPLING_TEMPERATURE = 20.0
 #: Settings that a release is made with: others give another release.
@@ -62,6 +64,11 @@ OF_SETTINGS = ("ranking_topk", "diversity_mode", "mmr_lambda", "category_cap", "
 RELEASE_BOUND = (QUERY_TOWER, RANKER)
 COMPONENTS = tuple(MODEL_FILES)
 _ITEM_SNAPSHOT = (columns.CATEGORY_L1, columns.CATEGORY_L2, columns.ITEM_GENDER, columns.PRICE)
+
+
+def code() -> str:
+    """What decides, beside parts and settings, whether a release is reused: its form and the code that assembles it."""
+    return f"{CODE_VERSION}-{fingerprints.digest(__name__)}"
 
 
 class ReleaseError(RuntimeError):
@@ -185,7 +192,7 @@ def build_release(store: ArtifactStore, settings: Settings, *, as_of: str, raw_i
                            f"{transforms['cardinality'][columns.ITEM_ID]}); materialise {aligned.kind} again")
     items = pl.read_parquet(raw_items.path("items.parquet"))
     number = allocate_number(store)
-    with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
+    with store.stage(RELEASE, f"{number:06d}", code_version=code(), inputs=inputs, params=params) as staged:
         for model in COMPONENTS:  # a model without files has a folder all the same
             (staged.path / MODELS / model).mkdir(parents=True)
         for name, path in {TRANSFORMS: workflows.path(TRANSFORMS), INDEX: faiss_index.path(INDEX),
@@ -244,7 +251,7 @@ def build_fine_tune_release(store: ArtifactStore, *, day: str, base: Artifact, q
     number = allocate_number(store)
     own = _learnt(query_tower, ranker)
     replaced = {RELEASE_FILE, DISPLAY_FILE, *own}
-    with store.stage(RELEASE, f"{number:06d}", code_version=CODE_VERSION, inputs=inputs, params=params) as staged:
+    with store.stage(RELEASE, f"{number:06d}", code_version=code(), inputs=inputs, params=params) as staged:
         for name in generation.artifact.manifest["files"]:
             if name not in replaced:
                 _place(generation.artifact.path(name), staged.path / name)
@@ -349,7 +356,7 @@ def _require_one_generation(given: Mapping[str, str], parts: Sequence[Artifact])
 
 
 def _find(store: ArtifactStore, inputs: Mapping[str, Artifact], params: Mapping[str, Any]) -> Artifact | None:
-    fingerprint = store.fingerprint(CODE_VERSION, inputs, params)
+    fingerprint = store.fingerprint(code(), inputs, params)
     found = (store.find(RELEASE, partition, fingerprint) for partition in reversed(store.partitions(RELEASE)))
     return next((artifact for artifact in found if artifact is not None), None)
 

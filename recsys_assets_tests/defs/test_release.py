@@ -124,6 +124,9 @@ def test_an_honest_release_passes_with_its_verdict_in_the_manifest(home, honest)
     other = home.settings.model_copy(update={"retrieval_weight": 1.5})
     in_force = [release_building.full_release_in_force(home.store, settings, AS_OF) for settings in (home.settings, other)]
     assert in_force[0].digest == release.artifact.digest and in_force[1] is None
+    with pytest.MonkeyPatch.context() as other_code:
+        other_code.setattr(releases.fingerprints, "digest", lambda *modules: "other code")
+        assert release_building.full_release_in_force(home.store, home.settings, AS_OF) is None
 
 
 def test_a_random_release_is_built_blocked_and_says_why(home, honest):

@@ -183,6 +183,16 @@ def test_the_same_parts_give_the_same_release(store, settings):
     assert tune == ["000008", "000008"]
 
 
+def test_the_same_parts_after_a_change_of_code_are_another_release(store, settings, monkeypatch):
+    generation = Generation(store)
+    first = generation.release(settings)
+    assert generation.release(settings).uri == first.uri and first.manifest["code"] == releases.code()
+    monkeypatch.setattr(releases.fingerprints, "digest", lambda *modules: f"other code of {modules}")
+    second = generation.release(settings)
+    assert (first.partition, second.partition) == ("000001", "000002")
+    assert second.manifest["code"] == f"{releases.CODE_VERSION}-other code of ('recsys_assets.lib.releases',)"
+
+
 def test_parts_of_two_generations_are_refused(store, settings):
     old, new = Generation(store, "a"), Generation(store, "b")
     with pytest.raises(ReleaseError, match=r"ranking/dlrm \[2026-01-12\] was made from another features/workflows"):

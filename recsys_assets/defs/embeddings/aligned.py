@@ -18,6 +18,5 @@ def aligned(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pl
               "items": store.current("raw/items"), "popularity": store.current("retrieval/popularity", as_of)}
     built = platform.build(
         context, "embeddings/aligned", partition=as_of, inputs=inputs, force=config.force,
-        code=["recsys_assets.lib.item_tables", "recsys_assets.lib.embedding_tables"],
         write=lambda staged: embedding_tables.write_aligned(**inputs, target=staged.path))
     return reporting.result(built.artifact, reused=built.reused)

@@ -21,10 +21,9 @@ class ImageEncoderConfig(BuildConfig):
     batch_size: int = Field(default=64, ge=8, description="Image-text pairs a step; also the number of in-batch negatives.")
 
 
-def _embed(context: dg.AssetExecutionContext, platform: Platform, kind: str, inputs: dict, code: list[str], write, force: bool,
+def _embed(context: dg.AssetExecutionContext, platform: Platform, kind: str, inputs: dict, write, force: bool,
            params: dict | None = None) -> dg.MaterializeResult:
-    built = platform.build(context, kind, inputs=inputs, write=write, params=params, force=force,
-                           code=["recsys_assets.lib.embedding_tables", *(f"recsys_assets.lib.{name}" for name in code)])
+    built = platform.build(context, kind, inputs=inputs, write=write, params=params, force=force)
     return reporting.result(built.artifact, reused=built.reused)
 
 
@@ -35,7 +34,7 @@ def text(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platf
     from recsys_assets.lib import embedding_tables
 
     items = platform.store.current("raw/items")
-    return _embed(context, platform, "embeddings/text", {"items": items}, ["text_embeddings"],
+    return _embed(context, platform, "embeddings/text", {"items": items},
                   lambda staged: embedding_tables.write_text(items, platform.settings, staged.path, context.log.info),
                   config.force)
 
@@ -46,7 +45,7 @@ def training_catalogue(context: dg.AssetExecutionContext, config: TrainingCatalo
     from recsys_assets.lib import training_catalogue as catalogue
 
     chosen = catalogue.choose(platform.store, platform.store.current("raw/items"), config.refit_share, config.force)
-    built = platform.build(context, catalogue.KIND, inputs={"items": chosen.items}, code=["recsys_assets.lib.training_catalogue"],
+    built = platform.build(context, catalogue.KIND, inputs={"items": chosen.items},
                            write=lambda staged: catalogue.write(chosen.items, staged.path))
     return reporting.result(built.artifact, reused=built.reused, extra={
         "new products": chosen.new, "share of new products": chosen.share, "refit share": config.refit_share, "reason": chosen.reason})
@@ -66,7 +65,6 @@ def image_encoder(context: dg.AssetExecutionContext, config: ImageEncoderConfig,
     items, settings = _fitted_on(platform), platform.settings
     params = embedding_tables.encoder_params(settings, config.architecture, config.model_dump(exclude={"force", "architecture"}))
     return _embed(context, platform, "embeddings/image_encoder", {"items": items},
-                  ["image_encoder", "clip_checkpoint", "encoder_quality"],
                   lambda staged: embedding_tables.write_image_encoder(items, params, settings, staged.path, context.log.info),
                   config.force, params)
 
@@ -79,7 +77,7 @@ def image(context: dg.AssetExecutionContext, config: BuildConfig, platform: Plat
     from recsys_assets.lib import embedding_tables
 
     inputs = {"items": platform.store.current("raw/items"), "encoder": platform.store.current("embeddings/image_encoder")}
-    return _embed(context, platform, "embeddings/image", inputs, ["image_encoder"],
+    return _embed(context, platform, "embeddings/image", inputs,
                   lambda staged: embedding_tables.write_image(**inputs, settings=platform.settings, target=staged.path,
                                                               log=context.log.info),
                   config.force)
@@ -93,7 +91,7 @@ def fitted_pca(context: dg.AssetExecutionContext, config: BuildConfig, platform:
     from recsys_assets.lib import embedding_tables
 
     inputs = {"items": _fitted_on(platform), "encoder": platform.store.current("embeddings/image_encoder")}
-    return _embed(context, platform, "embeddings/pca", inputs, ["pca", "text_embeddings", "image_encoder"],
+    return _embed(context, platform, "embeddings/pca", inputs,
                   lambda staged: embedding_tables.write_pca(**inputs, settings=platform.settings, target=staged.path, log=context.log.info),
                   config.force)
 
@@ -107,5 +105,5 @@ def item_embeddings(context: dg.AssetExecutionContext, config: BuildConfig, plat
     store = platform.store
     inputs = {"items": store.current("raw/items"), "text": store.current("embeddings/text"),
               "image": store.current("embeddings/image"), "fitted": store.current("embeddings/pca")}
-    return _embed(context, platform, "embeddings/items", inputs, ["pca"],
+    return _embed(context, platform, "embeddings/items", inputs,
                   lambda staged: embedding_tables.write_item_embeddings(**inputs, target=staged.path), config.force)

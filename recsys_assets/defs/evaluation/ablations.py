@@ -13,9 +13,6 @@ from recsys_assets.lib.ablation_variants import VARIANTS, Variant, chosen
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
 
-LIB = "recsys_assets.lib."
-DATA = [LIB + "ablations", LIB + "ablation_variants"]
-JUDGE = [*DATA, *(LIB + name for name in ("queries", "list_metrics", "generation", "evaluation", "evaluation_report", "batch_transform"))]
 #: Which step trains which model, in serving/onnx_exports.
 MODELS = ("two_tower", "dlrm")
 
@@ -49,9 +46,9 @@ class Laboratory:
         return {role: [store.open(one) for one in value] if isinstance(value, list) else store.open(value)
                 for role, value in artifact.manifest["inputs"].items()}
 
-    def build(self, kind: str, inputs: Mapping[str, Any], write: Any, code: list[str] = DATA, params: Any = None) -> Artifact:
+    def build(self, kind: str, inputs: Mapping[str, Any], write: Any, params: Any = None) -> Artifact:
         return self.platform.build(self.context, f"ablation/{kind}", partition=self.context.partition_key, inputs=inputs,
-                                   code=code, params=params, force=self.force, write=lambda staged: write(staged.path)).artifact
+                                   params=params, force=self.force, write=lambda staged: write(staged.path)).artifact
 
     def withheld(self) -> Artifact:
         from recsys_assets.lib import ablations
@@ -107,14 +104,12 @@ class Laboratory:
                                lambda path: ablations.write_known_items(aligned, withheld, path))
         changed = {"datasets": self.datasets(variant, withheld), "embeddings": aligned, "item_inputs": known}
         trained = {model: self.train(variant, model, changed, variant.two_tower if model == "two_tower" else {}) for model in MODELS}
-        exports = self.build(f"{variant.name}/onnx_exports", trained, lambda path: retrieval_tables.write_exports(**trained, target=path),
-                             [LIB + "retrieval_tables", LIB + "evaluation"])
+        exports = self.build(f"{variant.name}/onnx_exports", trained, lambda path: retrieval_tables.write_exports(**trained, target=path))
         of_tower = {"two_tower": trained["two_tower"], "aligned": aligned}
         vectors = self.build(f"{variant.name}/item_vectors", of_tower,
-                             lambda path: retrieval_tables.write_item_vectors(**of_tower, target=path),
-                             [LIB + "retrieval_tables", LIB + "item_tables"])
+                             lambda path: retrieval_tables.write_item_vectors(**of_tower, target=path))
         inputs = {**self.inputs, "models": exports, "vectors": vectors, "aligned": aligned, **hidden}
-        return self.build(f"{variant.name}/evaluation", inputs, code=JUDGE, params={**self.params, "variant": dataclasses.asdict(variant)},
+        return self.build(f"{variant.name}/evaluation", inputs, params={**self.params, "variant": dataclasses.asdict(variant)},
                           write=lambda path: ablations.write_evaluation(variant, **inputs, target=path, params=self.params))
 
 
@@ -140,7 +135,7 @@ def ablations(context: dg.AssetExecutionContext, config: AblationsConfig, platfo
     inputs = {"queries": laboratory.inputs["queries"], "base": laboratory.base, **found, **({"withheld": withheld} if withheld else {})}
     seed = laboratory.params["seed"]
     built = platform.build(
-        context, "evaluation/ablations", partition=context.partition_key, inputs=inputs, code=[*JUDGE, LIB + "plots"],
+        context, "evaluation/ablations", partition=context.partition_key, inputs=inputs,
         params={"seed": seed, "variants": list(found)}, force=config.force,
         write=lambda staged: lib.write_ablations(inputs["queries"], laboratory.base, found, staged.path, seed, withheld))
     shown = dataclasses.replace(built.artifact, manifest={**built.artifact.manifest, "metrics": lib.headline(built.artifact.metrics)})

@@ -18,6 +18,5 @@ def backtest(context: dg.AssetExecutionContext, config: BuildConfig, platform: P
     days = store.partitions(OFFLINE)
     inputs = {"reports": store.require(OFFLINE, days)}
     built = platform.build(context, "evaluation/backtest", inputs=inputs, force=config.force,
-                           code=["recsys_assets.lib.backtest", "recsys_assets.lib.plots"],
                            write=lambda staged: lib.write_backtest(**inputs, target=staged.path))
     return reporting.result(built.artifact, reused=built.reused)

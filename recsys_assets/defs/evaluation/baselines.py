@@ -10,8 +10,6 @@ from recsys_assets import compute, partitions, reporting
 from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
 
-CODE = [f"recsys_assets.lib.{name}" for name in ("baselines", "baseline_tuning", "click_log", "list_metrics", "queries")]
-
 
 class BaselinesConfig(BuildConfig):
     trials: int = Field(default=16, ge=1, description="Parameters that each baseline is tried with.")
@@ -54,6 +52,6 @@ def baselines(context: dg.AssetExecutionContext, config: BaselinesConfig, platfo
     chosen: BaselinesParams = {"train_days": train, "seed": settings.seed, "seen_days": settings.seen_days}
     built = platform.build(
         context, "evaluation/baselines", partition=as_of, inputs=inputs, params={**chosen, **config.model_dump(exclude={"force"})},
-        code=CODE, force=config.force,
+        force=config.force,
         write=lambda staged: baseline_tuning.write_baselines(**inputs, target=staged.path, budget=budget, **chosen))
     return reporting.result(built.artifact, reused=built.reused)

@@ -13,9 +13,6 @@ from recsys_assets.resources import BuildConfig, Platform
 KEY = ["evaluation", "offline"]
 KINDS = {"queries": "evaluation/queries", "models": "serving/onnx_exports", "vectors": "retrieval/item_vectors",
          "aligned": "embeddings/aligned", "workflows": "features/workflows"}
-CODE = [f"recsys_assets.lib.{name}" for name in ("queries", "list_metrics", "generation", "evaluation", "evaluation_report",
-                                                 "batch_transform")] + [
-    f"recsys_assets.serving.{name}" for name in ("transforms", "stages.ordering")]
 
 
 class OfflineInputs(TypedDict):
@@ -57,7 +54,7 @@ def offline(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pl
     params: OfflineParams = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
                              "retrieval_weight": settings.retrieval_weight}
     built = platform.build(
-        context, "evaluation/offline", partition=as_of, inputs=inputs, params=params, force=config.force, code=CODE,
+        context, "evaluation/offline", partition=as_of, inputs=inputs, params=params, force=config.force,
         write=lambda staged: evaluation_report.write_report(**inputs, target=staged.path, **params))
     metrics = built.artifact.metrics
     recall, popular, auc = metrics["retrieval"]["recall@100"], metrics["popularity"]["recall@100"], metrics["ranker"]["auc"]

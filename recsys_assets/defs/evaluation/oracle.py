@@ -29,6 +29,5 @@ def oracle(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pla
     built = platform.build(
         context, "evaluation/oracle", partition=as_of, inputs={**inputs, "truth": truth.truth_digest(settings.landing)},
         params={"seed": settings.seed}, force=config.force,
-        code=[f"recsys_assets.lib.{name}" for name in ("oracle", "truth", "queries", "list_metrics", "evaluation")],
         write=lambda staged: truth.write_oracle(settings.landing, **inputs, target=staged.path, seed=settings.seed))
     return reporting.result(built.artifact, reused=built.reused)

@@ -43,6 +43,5 @@ def queries(context: dg.AssetExecutionContext, config: QueriesConfig, platform: 
     params: QueriesParams = {"seed": settings.seed, "seen_days": settings.seen_days, "limit": config.limit}
     built = platform.build(
         context, "evaluation/queries", partition=as_of, inputs=inputs, params=params, force=config.force,
-        code=["recsys_assets.lib.queries", "recsys_assets.lib.features"],
         write=lambda staged: Queries.build(**inputs, **params).write(staged.path))
     return reporting.result(built.artifact, reused=built.reused)

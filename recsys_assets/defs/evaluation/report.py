@@ -45,8 +45,6 @@ def report(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pla
     built = platform.build(
         context, "evaluation/report", partition=as_of, inputs={**inputs, "truth": truth_digest(settings.landing)},
         params=params, force=config.force,
-        code=[f"recsys_assets.lib.{name}" for name in (
-            "evaluation_summary", "evaluation_views", "evaluation_writing", "list_metrics", "oracle", "plots", "report_html", "truth")],
         write=lambda staged: evaluation_writing.write_report(**inputs, **params, target=staged.path, landing=settings.landing))
     page = built.artifact.path(evaluation_writing.PAGE_FILE)
     return reporting.result(built.artifact, reused=built.reused, extra={"page": dg.MetadataValue.path(str(page))})

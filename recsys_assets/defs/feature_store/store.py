@@ -51,5 +51,5 @@ def mean_age(context: dg.AssetExecutionContext, config: BuildConfig, platform: P
     workflows = platform.store.current("features/workflows", as_of)
     built = platform.build(
         context, "feature_store/mean_age", partition=as_of, inputs={"workflows": workflows}, force=config.force,
-        code=["recsys_assets.lib.feature_tables"], write=lambda staged: feature_tables.write_mean_age(workflows, staged.path))
+        write=lambda staged: feature_tables.write_mean_age(workflows, staged.path))
     return reporting.result(built.artifact, reused=built.reused)

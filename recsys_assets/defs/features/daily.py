@@ -19,8 +19,6 @@ MASKED = {
 DRIFT = dg.AssetCheckSpec(
     "drift", asset=dg.AssetKey(["features", "interactions"]), partitions_def=partitions.daily(),
     description="Jensen-Shannon divergence of each feature from up to seven days before, at most the threshold; a warning.")
-CODE = [f"recsys_assets.lib.{name}" for name in (
-    "activity", "features", "feature_tables", "daily_reports", "contracts", "profiles", "plots")]
 
 
 class FeaturesConfig(BuildConfig):
@@ -47,7 +45,7 @@ def interaction_features(context: dg.AssetExecutionContext, config: FeaturesConf
         return metrics
 
     built = yield from reporting.read_under_contract(lambda: platform.build(
-        context, "features/interactions", partition=day, inputs=inputs, force=config.force, code=CODE, write=write))
+        context, "features/interactions", partition=day, inputs=inputs, force=config.force, write=write))
     changed = feature_tables.changed_without_the_future(inputs, built.artifact, day)
     earlier = store.require("features/interactions", ingestion.days_before(store, "features/interactions", day, drift.BASELINE_DAYS))
     moved = drift.against_baseline(built.artifact, earlier, threshold=config.drift_threshold,
@@ -86,8 +84,7 @@ def masked_train(context: dg.AssetExecutionContext, config: BuildConfig, platfor
         return metrics
 
     built = yield from reporting.read_under_contract(lambda: platform.build(
-        context, "features/masked_train", partition=day, inputs=inputs, params={"seed": seed}, force=config.force,
-        code=["recsys_assets.lib.features", "recsys_assets.lib.feature_tables", "recsys_assets.lib.contracts"], write=write))
+        context, "features/masked_train", partition=day, inputs=inputs, params={"seed": seed}, force=config.force, write=write))
     shares = {name: built.artifact.metrics[name] for name in ("masked_visitors", "masked_devices")}
     enough = built.artifact.metrics["rows"] >= 1000
     yield reporting.result(built.artifact, reused=built.reused, columns=c.INTERACTION_FEATURES, extra=column_lineage(MASKED_SOURCES))

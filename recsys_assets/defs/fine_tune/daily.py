@@ -48,7 +48,6 @@ def rows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platf
                           "features": store.require("features/interactions", plan.training_days)}
     built = platform.build(
         context, "fine_tune/rows", partition=day, inputs=inputs, params={"seed": platform.settings.seed}, force=config.force,
-        code=["recsys_assets.lib.fine_tuning", "recsys_assets.lib.batch_transform"],
         write=lambda staged: fine_tuning.write_rows(store, **inputs, target=staged.path, seed=platform.settings.seed))
     return reporting.result(built.artifact, reused=built.reused, extra={"base_release": plan.base.number, "days": plan.training_days})
 
@@ -107,7 +106,7 @@ def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Pla
                              "first_day": partitions.calendar_start(settings).isoformat()}
     judged = platform.build(
         context, "fine_tune/verdict", partition=day, inputs=inputs, params={**params, **dataclasses.asdict(limits)},
-        code=release_building.CODE, force=config.force,
+        force=config.force,
         write=lambda staged: release_building.write_fine_tune_verdict(store, inputs, staged.path, day=day, limits=limits, **params))
     release = release_building.fine_tuned_release(store, day, judged.artifact)
     verdict = release.metrics["gate"]

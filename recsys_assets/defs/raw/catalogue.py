@@ -11,7 +11,6 @@ NEW_CATEGORIES = dg.AssetCheckSpec(
     "new_categories", asset=dg.AssetKey(["raw", "items"]),
     description="Categories that the catalogue in force lacks: no model knows them before the next full training. To refuse "
                 "them, declare the accepted ones in the landing zone's catalogue/categories.json.")
-CODE = ["recsys_assets.lib.ingestion", "recsys_assets.lib.contracts", "recsys_assets.lib.profiles", "recsys_assets.lib.plots"]
 
 
 @dg.asset(key=["raw", "users"], kinds={"polars", "parquet"}, check_specs=reporting.check_specs(["raw", "users"], CONTRACT))
@@ -21,7 +20,7 @@ def users(context: dg.AssetExecutionContext, config: BuildConfig, platform: Plat
 
     landing = platform.settings.landing
     landed = yield from reporting.read_under_contract(lambda: ingestion.landed_users(landing))
-    built = platform.build(context, "raw/users", inputs={"landing": landed.digest}, code=CODE, force=config.force,
+    built = platform.build(context, "raw/users", inputs={"landing": landed.digest}, force=config.force,
                            write=lambda staged: ingestion.write_users(landed, staged.path))
     yield reporting.result(built.artifact, reused=built.reused, columns=c.RAW_USERS,
                            extra={"quarantined": ingestion.quarantine_counts(landing, "users")})
@@ -37,7 +36,7 @@ def items(context: dg.AssetExecutionContext, config: BuildConfig, platform: Plat
     landing = platform.settings.landing
     landed = yield from reporting.read_under_contract(lambda: ingestion.landed_items(landing))
     new = ingestion.new_categories(landed, platform.store)
-    built = platform.build(context, "raw/items", inputs={"landing": landed.digest}, code=CODE, force=config.force,
+    built = platform.build(context, "raw/items", inputs={"landing": landed.digest}, force=config.force,
                            write=lambda staged: ingestion.write_items(landed, staged.path))
     yield reporting.result(built.artifact, reused=built.reused, columns=c.RAW_ITEMS,
                            extra={"quarantined": ingestion.quarantine_counts(landing, "items")})

@@ -46,7 +46,6 @@ def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, 
         raise dg.Failure(str(volume), allow_retries=False)
     built = platform.build(
         context, "raw/interactions", partition=day, inputs={"landing": landed.digest, "items": items}, force=config.force,
-        code=["recsys_assets.lib.ingestion", "recsys_assets.lib.contracts", "recsys_assets.lib.profiles", "recsys_assets.lib.plots"],
         write=lambda staged: ingestion.write_interactions(landed, items, staged.path))
     yield reporting.result(built.artifact, reused=built.reused, columns=c.RAW_INTERACTIONS,
                            extra=daily_reports.around_the_day(built.artifact, store, landing))

@@ -53,7 +53,6 @@ def item_vectors(context: dg.AssetExecutionContext, config: BuildConfig, platfor
     inputs = {"two_tower": store.current("retrieval/two_tower", as_of), "aligned": store.current("embeddings/aligned", as_of)}
     built = platform.build(
         context, "retrieval/item_vectors", partition=as_of, inputs=inputs, force=config.force,
-        code=["recsys_assets.lib.item_tables", "recsys_assets.lib.retrieval_tables"],
         write=lambda staged: retrieval_tables.write_item_vectors(**inputs, target=staged.path))
     return reporting.result(built.artifact, reused=built.reused)
 
@@ -87,7 +86,6 @@ def faiss_index(context: dg.AssetExecutionContext, config: FaissIndexConfig, pla
     params: FaissIndexParams = {"floor": config.recall_floor, "exact_limit": config.exact_limit}
     built = platform.build(
         context, "retrieval/faiss_index", partition=as_of, inputs=inputs, params=params, force=config.force,
-        code=["recsys_assets.lib.index", "recsys_assets.lib.retrieval_tables"],
         write=lambda staged: retrieval_tables.write_index(**inputs, target=staged.path, **params))
     recall, floor = built.artifact.metrics["recall"], built.artifact.metrics["recall_floor"]
     return reporting.result(built.artifact, reused=built.reused, checks=[
@@ -110,6 +108,5 @@ def popularity(context: dg.AssetExecutionContext, config: BuildConfig, platform:
         "interactions": store.require("raw/interactions", partitions.train_days(as_of)), "items": store.current("raw/items")}
     built = platform.build(
         context, "retrieval/popularity", partition=as_of, inputs=inputs, force=config.force,
-        code=["recsys_assets.lib.popularity", "recsys_assets.lib.retrieval_tables"],
         write=lambda staged: retrieval_tables.write_popularity(**inputs, target=staged.path))
     return reporting.result(built.artifact, reused=built.reused)

@@ -24,7 +24,6 @@ def onnx_exports(context: dg.AssetExecutionContext, config: BuildConfig, platfor
     as_of, store = context.partition_key, platform.store
     inputs = {"two_tower": store.current("retrieval/two_tower", as_of), "dlrm": store.current("ranking/dlrm", as_of)}
     built = platform.build(context, "serving/onnx_exports", partition=as_of, inputs=inputs, force=config.force,
-                           code=["recsys_assets.lib.retrieval_tables"],
                            write=lambda staged: retrieval_tables.write_exports(**inputs, target=staged.path))
     differences, limit = built.artifact.metrics["max_abs_difference"], LIMITS.parity
     return reporting.result(built.artifact, reused=built.reused, checks=[
@@ -58,7 +57,7 @@ def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Pla
     if release is None:
         judged = platform.build(
             context, "serving/verdict", partition=as_of, inputs=inputs, params={**params, **dataclasses.asdict(limits)},
-            code=release_building.CODE, force=config.force,
+            force=config.force,
             write=lambda staged: release_building.write_full_verdict(store, inputs, staged.path, as_of=as_of, limits=limits, **params))
         release = release_building.full_release(store, settings, as_of, judged.artifact)
     verdict = release.metrics["gate"]

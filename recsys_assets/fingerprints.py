@@ -1,0 +1,264 @@
+"""Derives from the code itself which source decides what an artifact contains, and digests it.
+
+The function that writes an artifact names the project modules that it uses. Their import closure is every project module
+that can run while the artifact is written. The digest covers the name of each and its source without comments and
+docstrings, so that a changed comment rebuilds nothing.
+
+Only modules that are imported by a statement are found. A module that is imported by a computed name is not.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dis
+import functools
+import hashlib
+import importlib
+import importlib.util
+import types
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+#: Packages whose modules count. A closure also counts the packages of the modules that it starts from.
+PROJECT = ("recsys_assets", "feature_repo")
+#: Modules that decide when and where an artifact is written, not what is in it. Only their functions that a writer calls are followed.
+ORCHESTRATION = tuple(f"recsys_assets.{name}" for name in (
+    "compute", "dagster_home", "definitions", "defs", "pipes", "reporting", "resources"))
+
+
+class FingerprintError(RuntimeError):
+    """The code of an artifact cannot be derived; the message names the artifact and the remedy."""
+
+
+def code_of(write: Callable[..., Any], kind: str) -> str:
+    """Return the digest of the code that a writing function uses.
+
+    Args:
+        write: the function that writes the artifact, usually a lambda in an asset.
+        kind: of the artifact, for the message.
+
+    Raises:
+        FingerprintError: the function uses no module of the project.
+    """
+    modules = modules_of(write)
+    if not modules:
+        raise FingerprintError(f"{kind}: its writing function {getattr(write, '__qualname__', write)} uses no module of "
+                               f"{' or '.join(PROJECT)}, so no change of code would ever rebuild it; let it call a function of lib")
+    return digest(*sorted(modules))
+
+
+def digest(*modules: str) -> str:
+    """Return the digest of the import closure of these modules; raises ModuleNotFoundError where one has no source."""
+    return _digest(modules)
+
+
+def closure(*modules: str) -> list[str]:
+    """Return these modules and every project module that they import, at any depth of the code, sorted by name.
+
+    Raises:
+        ModuleNotFoundError: a module that the closure starts from has no source.
+    """
+    for module in modules:
+        if _source_of(module) is None:
+            raise ModuleNotFoundError(f"source of {module} not found; is the module's name right?")
+    roots = {*PROJECT, *(module.partition(".")[0] for module in modules)}
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in found or module.partition(".")[0] not in roots or _source_of(module) is None:
+            continue
+        found.add(module)
+        for name in _read(module)[0]:  # importing a.b.c runs a, a.b and a.b.c
+            waiting += [name.rsplit(".", above)[0] for above in range(name.count(".") + 1)]
+    return sorted(found)
+
+
+# --- modules that a function uses ----------------------------------------------------------------------------------------
+def modules_of(write: Callable[..., Any]) -> set[str]:
+    """Return the project modules that a function uses, found in its code, globals, closure and defaults.
+
+    Functions of ORCHESTRATION, and the function itself, are followed. Instances are ignored.
+    """
+    found: set[str] = set()
+    seen: dict[int, Any] = {}  # holds what it has seen, so that no id is given twice
+    waiting: list[Any] = []
+    if isinstance(write, types.FunctionType) and not _counts(write.__module__):
+        waiting += _used_by(write)
+    else:
+        waiting.append(write)
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, functools.partial):
+            waiting += [value.func, *value.args, *value.keywords.values()]
+        elif isinstance(value, types.MethodType):
+            waiting += [value.__func__, type(value.__self__)]
+        elif isinstance(value, types.ModuleType):
+            if _counts(value.__name__):
+                found.add(value.__name__)
+        elif isinstance(value, (types.FunctionType, type)) or hasattr(value, "__wrapped__"):
+            if _counts(value.__module__):
+                found.add(value.__module__)
+            elif _is_orchestration(value.__module__):
+                waiting += _parts_of(value)
+    return found
+
+
+def _counts(module: str | None) -> bool:
+    return bool(module) and str(module).partition(".")[0] in PROJECT and not _is_orchestration(module)
+
+
+def _is_orchestration(module: str | None) -> bool:
+    return any(module == name or str(module).startswith(f"{name}.") for name in ORCHESTRATION)
+
+
+def _parts_of(value: Any) -> list[Any]:
+    if isinstance(value, types.FunctionType):
+        return _used_by(value)
+    if isinstance(value, type):
+        return [member for member in vars(value).values() if isinstance(member, types.FunctionType)]
+    return [value.__wrapped__]
+
+
+def _used_by(function: types.FunctionType) -> list[Any]:
+    """What a function's code can reach: values of its names, its closure, its defaults, and what it imports."""
+    names: set[str] = set()
+    imported: list[Any] = []
+    for code in _codes(function.__code__):
+        names |= set(code.co_names)
+        imported += _imported_by(code, function.__globals__.get("__package__"))
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    values = [*(function.__globals__[name] for name in names if name in function.__globals__),
+              *_enclosed(function), *defaults, *imported]
+    # a package or an orchestration module is used by its attributes, which are among the code's names
+    return values + [getattr(value, name) for value in values if isinstance(value, types.ModuleType)
+                     and (hasattr(value, "__path__") or _is_orchestration(value.__name__)) and _of_project(value.__name__)
+                     for name in names if hasattr(value, name)]
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def _imported_by(code: types.CodeType, package: str | None) -> Iterator[Any]:
+    """Modules of the project, and attributes of its orchestration, that a code object imports."""
+    arguments: list[Any] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            level, names = arguments[-2:]
+            module = importlib.util.resolve_name("." * level + instruction.argval, package)
+            if _of_project(module):
+                yield from _members(module, names or ())
+        arguments.append(instruction.argval)
+
+
+def _members(module: str, names: Iterable[str]) -> Iterator[Any]:
+    submodules = {name for name in names if _source_of(f"{module}.{name}")}
+    yield from (_named(f"{module}.{name}") for name in submodules)
+    if _is_orchestration(module):
+        yield from (getattr(importlib.import_module(module), name) for name in set(names) - submodules)
+    else:
+        yield _named(module)
+
+
+def _named(module: str) -> types.ModuleType:
+    """A stand-in of this name: whatever a module that counts holds, its name is all that is asked for."""
+    return importlib.import_module(module) if _is_orchestration(module) else types.ModuleType(module)
+
+
+def _of_project(module: str) -> bool:
+    return module.partition(".")[0] in PROJECT
+
+
+def _enclosed(function: types.FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # a name of the enclosing function that has no value yet
+            yield cell.cell_contents
+
+
+# --- imports and sources -------------------------------------------------------------------------------------------------
+@lru_cache(maxsize=1024)
+def _digest(modules: tuple[str, ...]) -> str:
+    found = hashlib.sha256()
+    for module in closure(*modules):
+        found.update(f"{module} {_read(module)[1]}\n".encode())
+    return found.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _source_of(module: str) -> Path | None:
+    """Path of a module's source, found without importing it; None where there is none."""
+    root, *parts = module.split(".")
+    try:
+        spec = importlib.util.find_spec(root)
+    except ValueError:  # __main__
+        return None
+    if spec is None:
+        return None
+    if not parts:
+        return Path(spec.origin) if spec.origin and spec.has_location else None
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *parts)
+        for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _read(module: str) -> tuple[frozenset[str], str]:
+    """Names that may be modules that this one imports, and the digest of its source."""
+    path = _source_of(module)
+    assert path is not None, module
+    tree = ast.parse(path.read_bytes(), filename=str(path))
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return frozenset(_imported_names(tree, package) | {module}), hashlib.sha256(_plain(tree).encode()).hexdigest()
+
+
+def _imported_names(tree: ast.Module, package: str) -> set[str]:
+    """Every name that a statement imports at any depth, but not for type checkers alone."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.If) and _is_type_checking(node.test):
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return (test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else "") == "TYPE_CHECKING"
+
+
+def _plain(tree: ast.Module) -> str:
+    """A source without comments, layout, docstrings and other strings that stand alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.body = [one for one in node.body if not _is_text(one)]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def forget() -> None:
+    """Read every source anew: this process has changed some."""
+    for cached in (_digest, _source_of, _read):
+        cached.cache_clear()

@@ -1,0 +1,298 @@
+"""Which code decides an artifact: found in the code itself, so that a changed line rebuilds and a changed comment does not."""
+
+import dis
+import functools
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from recsys_assets import fingerprints
+from recsys_assets.lib import releases
+from recsys_assets.resources import Built, Platform
+from recsys_assets.settings import PROJECT_ROOT, Settings
+
+#: A small package with every form of import. Its closure from small.write is all but small.outside and small.typed.
+FILES = {
+    "__init__.py": "from small.setup import READY\n",
+    "setup.py": "READY = True\n",
+    "write.py": ('"""Write."""\nfrom typing import TYPE_CHECKING\nimport small.absolute\nfrom . import circle\nfrom small import folder\n'
+                 "if TYPE_CHECKING:\n    from small.typed import Typed\n\n"
+                 'def write(path):\n    """Write it."""\n    # as it is\n    from small.late import number\n'
+                 "    path.write_text(str(number()))\n    return {}\n"),
+    "absolute.py": "VALUE = 1\n",
+    "circle.py": "from small import back\nVALUE = 2\n",
+    "back.py": "from small import circle\nVALUE = 3\n",
+    "late.py": "def number():\n    try:\n        from .folder.deep import VALUE\n    except ImportError:\n        VALUE = 0\n"
+               "    return VALUE\n",
+    "folder/__init__.py": "from ..above import VALUE as ABOVE\n",
+    "folder/deep.py": "VALUE = 4\n",
+    "above.py": "VALUE = 5\n",
+    "typed.py": "class Typed: ...\n",
+    "outside.py": "from small import write\nVALUE = 6\n",
+}
+CLOSURE = ["small", "small.above", "small.absolute", "small.back", "small.circle", "small.folder", "small.folder.deep", "small.late",
+           "small.setup", "small.write"]
+
+
+class Small:
+    """The package in a folder of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name, source in FILES.items():
+            self.edit(name, source)
+
+    def edit(self, name: str, source: str) -> None:
+        path = self.folder / "small" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+        fingerprints.forget()
+
+    def after(self, name: str, source: str) -> str:
+        """Digest with this file changed; the change is taken back."""
+        before = (self.folder / "small" / name).read_text()
+        self.edit(name, source)
+        found = fingerprints.digest("small.write")
+        self.edit(name, before)
+        return found
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Small]:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(fingerprints, "PROJECT", (*fingerprints.PROJECT, "small"))
+    yield Small(tmp_path)
+    fingerprints.forget()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "small"]:
+        del sys.modules[name]
+
+
+def test_the_closure_follows_every_form_of_import(small: Small):
+    assert fingerprints.closure("small.write") == CLOSURE
+    assert "small.write" not in sys.modules, "a source is read, not imported"
+    with pytest.raises(ModuleNotFoundError, match=r"source of small\.gone not found"):
+        fingerprints.closure("small.gone")
+
+
+def test_one_line_of_any_module_in_the_closure_changes_the_digest(small: Small):
+    found = fingerprints.digest("small.write")
+    names = {name for name in FILES if name not in ("typed.py", "outside.py")}
+    assert len(names) == len(CLOSURE)
+    for name in sorted(names):
+        assert small.after(name, FILES[name] + "MORE = 1\n") != found, name
+    for name in ("typed.py", "outside.py"):
+        assert small.after(name, FILES[name] + "MORE = 1\n") == found, name
+    assert small.after("late.py", FILES["late.py"].replace("VALUE = 0", "VALUE = 9")) != found
+
+
+def test_comments_docstrings_and_layout_change_nothing(small: Small):
+    found = fingerprints.digest("small.write")
+    for before, after in [("# as it is", "# otherwise"), ('"""Write it."""', '"""Something\n    else."""'), ('    """Write it."""\n', ""),
+                          ('"""Write."""\n', ""), ("write(path):", "write( path ):  # here"), ("return {}\n", "return {}\n\n\n")]:
+        assert before in FILES["write.py"]
+        assert small.after("write.py", FILES["write.py"].replace(before, after)) == found, after
+    assert small.after("write.py", FILES["write.py"].replace("return {}", "return {'rows': 1}")) != found
+
+
+# --- what a writing function uses ----------------------------------------------------------------------------------------
+def test_a_function_names_its_modules(small: Small, tmp_path: Path):
+    write, late = importlib.import_module("small.write"), importlib.import_module("small.late")
+    number, value, by_default = late.number, 3, late
+    assert fingerprints.modules_of(lambda: write.write(tmp_path)) == {"small.write"}
+    assert fingerprints.modules_of(lambda: [number() for _ in range(value)]) == {"small.late"}
+    assert fingerprints.modules_of(lambda path, late=by_default: late.number()) == {"small.late"}
+    assert fingerprints.modules_of(lambda path, *, late=by_default: late.number()) == {"small.late"}
+    assert fingerprints.modules_of(functools.partial(number)) == {"small.late"}
+    assert fingerprints.modules_of(functools.lru_cache(number)) == {"small.late"}
+    assert fingerprints.modules_of(write.write) == {"small.write"}
+    assert fingerprints.modules_of(lambda: releases.Release) == {"recsys_assets.lib.releases"}
+
+    def imports_late() -> None:
+        from small import absolute, folder
+        from small.late import number as _number
+
+        print(absolute, folder, _number)
+
+    assert fingerprints.modules_of(imports_late) == {"small", "small.absolute", "small.folder", "small.late"}
+
+
+def test_functions_of_assets_are_followed_and_do_not_count(small: Small):
+    of_assets = types.ModuleType("recsys_assets.defs.made_up")
+    exec("from small import late\ndef inner():\n    return late.number()\ndef outer():\n    return inner()\n", of_assets.__dict__)
+    assert fingerprints.modules_of(lambda: of_assets.outer()) == {"small.late"}
+    outer = of_assets.outer
+    assert fingerprints.modules_of(lambda: outer()) == {"small.late"}
+
+
+def test_a_function_that_uses_no_module_is_an_error_that_names_the_artifact():
+    with pytest.raises(fingerprints.FingerprintError, match=r"serving/nothing: its writing function .*<lambda> uses no module"):
+        fingerprints.code_of(lambda staged: {"rows": len(str(staged))}, "serving/nothing")
+
+
+# --- reuse ---------------------------------------------------------------------------------------------------------------
+def test_an_artifact_is_rebuilt_where_its_code_has_changed_and_reused_otherwise(small: Small, tmp_path: Path):
+    settings, write = Settings(home=tmp_path / "home"), importlib.import_module("small.write")
+    built: list[Built] = []
+
+    class HomePlatform(Platform):
+        @property
+        def settings(self) -> Settings:
+            return settings
+
+    @dg.asset
+    def numbers(context: dg.AssetExecutionContext, platform: Platform) -> None:
+        built.append(platform.build(context, "raw/numbers", inputs={}, write=lambda staged: write.write(staged.path / "number.txt")))
+
+    def reused() -> bool:
+        assert dg.materialize([numbers], resources={"platform": HomePlatform()}).success
+        return built[-1].reused
+
+    assert not reused() and reused()
+    small.edit("folder/deep.py", "# a comment\nVALUE = 4\n")
+    assert reused()
+    small.edit("outside.py", "VALUE = 7\n")
+    assert reused()
+    small.edit("folder/deep.py", "VALUE = 40\n")
+    assert not reused() and reused()
+    assert built[0].artifact.manifest["code"] != built[-1].artifact.manifest["code"]
+    small.edit("folder/deep.py", FILES["folder/deep.py"])
+    assert reused() and built[-1].artifact.uri == built[0].artifact.uri
+
+
+# --- the project ---------------------------------------------------------------------------------------------------------
+def writers() -> dict[str, set[str]]:
+    """Asset → modules that the functions in it which take ``staged`` or a ``path`` use, helpers of its module included."""
+    from recsys_assets.definitions import defs
+
+    found = {}
+    for asset in defs().assets or []:
+        if not isinstance(asset, dg.AssetsDefinition):
+            continue
+        function = asset.op.compute_fn.decorated_fn
+        module = sys.modules[function.__module__]
+        helpers = [value for name in function.__code__.co_names if (value := getattr(module, name, None)) is not None
+                   and getattr(value, "__module__", None) == module.__name__]
+        owners = [function, *(helper for helper in helpers if isinstance(helper, types.FunctionType)),
+                  *(member for helper in helpers if isinstance(helper, type) for member in vars(helper).values()
+                    if isinstance(member, types.FunctionType))]
+        found[asset.key.to_user_string()] = {name for owner in owners for write in _writes(owner)
+                                             for name in fingerprints.modules_of(write)}
+    return found
+
+
+def _writes(owner: types.FunctionType) -> Iterator[types.FunctionType]:
+    """The writing functions inside of ``owner``, with the modules that it imports in their closure."""
+    imported = _imported(owner.__code__)
+    for code in owner.__code__.co_consts:
+        if isinstance(code, types.CodeType) and code.co_varnames[:1] in (("staged",), ("path",)):
+            cells = tuple(types.CellType(imported.get(name)) for name in code.co_freevars)
+            yield types.FunctionType(code, owner.__globals__, closure=cells)
+
+
+def _imported(code: types.CodeType) -> dict[str, object]:
+    """Local name → what a function imports under it."""
+    found: dict[str, object] = {}
+    base, value = "", None
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            base = step.argval
+        elif step.opname == "IMPORT_FROM":
+            module = importlib.import_module(base)
+            value = getattr(module, step.argval, None) or importlib.import_module(f"{base}.{step.argval}")
+        elif step.opname in ("STORE_FAST", "STORE_DEREF") and value is not None:
+            found[step.argval], value = value, None
+    return found
+
+
+#: Assets that build no artifact by a function of the platform: a training step writes theirs, or none is written.
+WITHOUT = {"features/workflows", "features/datasets", "retrieval/two_tower", "ranking/dlrm", "fine_tune/query_tower", "fine_tune/dlrm",
+           "feature_store/definitions", "feature_store/online", "feature_store/popularity", "serving/champion"}
+
+
+@pytest.fixture(scope="module")
+def closures() -> dict[str, set[str]]:
+    return {asset: set(fingerprints.closure(*modules)) if modules else set() for asset, modules in writers().items()}
+
+
+def test_every_asset_that_writes_has_code(closures):
+    assert {asset for asset, modules in closures.items() if not modules} == WITHOUT
+
+
+@pytest.mark.parametrize(("asset", "modules"), [
+    ("embeddings/aligned", ["serving.transforms", "lib.item_tables"]),
+    ("fine_tune/rows", ["serving.transforms", "lib.batch_transform", "lib.releases"]),
+    ("serving/release", ["serving.transforms", "serving.stages.ordering", "serving.stages.onnx_models", "lib.releases", "lib.gates",
+                         "lib.evaluation", "lib.retrieval_tables"]),
+    ("fine_tune/release", ["serving.transforms", "serving.stages.ordering", "lib.evaluation", "lib.drift"]),
+    ("serving/onnx_exports", ["lib.evaluation"]),
+    ("retrieval/item_vectors", ["serving.transforms", "lib.evaluation"]),
+    ("evaluation/offline", ["lib.plots", "lib.releases", "serving.stages.ordering"]),
+    ("evaluation/ablations", ["serving.transforms", "serving.stages.ordering", "lib.retrieval_tables", "lib.plots"]),
+    ("evaluation/baselines", ["lib.features", "lib.plots"]),
+    ("evaluation/queries", ["serving.transforms", "lib.activity"]),
+    ("evaluation/report", ["lib.simulator", "lib.ingest_report"]),
+    ("evaluation/oracle", ["lib.simulator", "serving.transforms"]),
+    ("features/interactions", ["lib.popularity", "partitions"]),
+    ("features/masked_train", ["lib.activity"]),
+    ("embeddings/text", ["lib.text_embeddings", "lib.torch_setup"]),
+    ("embeddings/image_encoder", ["lib.clip_checkpoint", "lib.encoder_quality", "lib.images", "lib.torch_setup"]),
+    ("embeddings/pca", ["lib.pca", "lib.clip_checkpoint"]),
+])
+def test_what_the_lists_had_and_what_they_missed(closures, asset, modules):
+    assert {f"recsys_assets.{module}" for module in modules} - closures[asset] == set()
+
+
+def test_no_artifact_depends_on_benchmarks_drills_commands_or_orchestration(closures):
+    forbidden = (*fingerprints.ORCHESTRATION, *(f"recsys_assets.{name}" for name in (
+        "bench", "drills", "cli", "services", "pipeline", "processes", "training", "serving.gateway", "serving.consumer")))
+    assert {(asset, module) for asset, modules in closures.items() for module in modules
+            if any(module == name or module.startswith(f"{name}.") for name in forbidden)} == set()
+    # imports by a computed name, which no closure can see
+    assert {asset for asset, modules in closures.items() if "recsys_assets.serving.stages.registry" in modules} == set()
+
+
+STEPS = ("fit_workflows", "make_datasets", "two_tower", "dlrm", "fine_tune_query_tower", "fine_tune_dlrm")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_training_step_is_its_own_imports(step):
+    found = fingerprints.closure(f"recsys_assets.training.{step}")
+    assert {"recsys_assets.training.step", "recsys_assets.columns"} <= set(found)
+    allowed = ("recsys_assets.training", "recsys_assets.columns", "recsys_assets.exits")
+    assert [name for name in found if "bench" in name or not (name.startswith(allowed) or name == "recsys_assets")] == []
+
+
+def test_a_line_of_the_project_changes_the_steps_that_use_it_and_no_other(tmp_path):
+    """On a copy of the project, each time read by a process of its own."""
+    package = tmp_path / "recsys_assets"
+    shutil.copytree(PROJECT_ROOT / "recsys_assets", package, ignore=shutil.ignore_patterns("__pycache__"))
+    script = ("import json, sys\nfrom recsys_assets import fingerprints\n"
+              "print(json.dumps({name: fingerprints.digest(f'recsys_assets.training.{name}') for name in sys.argv[1:]}))")
+
+    def digests() -> dict[str, str]:
+        done = subprocess.run([sys.executable, "-c", script, *STEPS], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+                              env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}, check=True)
+        return json.loads(done.stdout)
+
+    def changed(name: str, line: str) -> set[str]:
+        path = package / name
+        before = path.read_text()
+        path.write_text(before + line)
+        found = digests()
+        path.write_text(before)
+        return {step for step in STEPS if found[step] != present[step]}
+
+    present = digests()
+    assert changed("training/bench_training.py", "MORE = 1\n") == changed("bench/training.py", "MORE = 1\n") == set()
+    assert changed("training/step.py", "# a comment\n") == set()
+    assert changed("training/step.py", "MORE = 1\n") == set(STEPS)
+    assert changed("training/two_tower.py", "MORE = 1\n") == {"two_tower"}
+    assert changed("training/dlrm.py", "MORE = 1\n") == {"dlrm"}
