@@ -6,6 +6,10 @@
 #                                PIP_FIND_LINKS, else the package index's build
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# a machine in a company has its own authority among the system's certificates, and uv looks at them only when told to
+if [ -s /etc/ssl/certs/ca-certificates.crt ] || [ -s /etc/pki/tls/certs/ca-bundle.crt ]; then
+  export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
+fi
 unset PYTHONDONTWRITEBYTECODE  # the first import, at the end, caches the libraries' bytecode
 
 fail() { echo "setup: $1" >&2; exit 1; }
