@@ -64,7 +64,8 @@ def start(environment: str) -> None:
         wheel = site / "pytriton" / "tritonserver"
         for binary in (wheel / "bin" / "tritonserver",
                        wheel / "python_backend_stubs" / sysconfig.get_python_version() / "triton_python_backend_stub"):
-            run(["ldd", str(binary)], {"LD_LIBRARY_PATH": libraries})
+            # as ldd does; ldd itself needs to read the file, and Triton leaves its stub executable alone
+            run([str(binary)], {"LD_LIBRARY_PATH": libraries, "LD_TRACE_LOADED_OBJECTS": "1"})
 
 
 def run(command: list[str], variables: dict[str, str]) -> None:

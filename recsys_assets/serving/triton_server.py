@@ -12,6 +12,8 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
+import stat
 import subprocess
 import urllib.error
 import urllib.request
@@ -98,7 +100,7 @@ class TritonServer:
         return self.settings.home / "run" / "triton" / "backends"
 
     def prepare(self) -> None:
-        """Make the repository and the backend directory: links into the wheel, laid out as the server expects."""
+        """Make the repository and the backend directory: files of the wheel, laid out as the server expects."""
         self.repository.mkdir(parents=True, exist_ok=True)
         wheel = Path(self._interpreter["wheel"])
         sources = {name: wheel / "backends" / "python" / name
@@ -113,7 +115,14 @@ class TritonServer:
                                    f"{self._interpreter['version']}; make the serving environment with another Python")
             temporary = folder / f".{name}.{os.getpid()}"
             temporary.unlink(missing_ok=True)
-            temporary.symlink_to(source)
+            if name == stub:
+                # a copy: Triton takes the stub's read permission away, and the wheel's own file is shared with the installer's cache
+                if not source.stat().st_mode & stat.S_IRUSR:
+                    source.chmod(0o755)
+                shutil.copyfile(source, temporary)
+                temporary.chmod(0o755)
+            else:
+                temporary.symlink_to(source)
             os.replace(temporary, folder / name)
 
     def _from_run(self, folder: Path) -> str:

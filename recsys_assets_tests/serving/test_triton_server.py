@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -43,6 +44,16 @@ def test_an_empty_repository_starts_ready_and_ends_whole(server):
     record = server.start()
     assert server.ready() and server.stop()
     assert not psutil.pid_exists(record.pid) and marked(record.mark) == [] and not server.ready()
+
+
+def test_the_wheel_s_stub_stays_readable(server, tmp_path):
+    """Triton takes the read permission of the stub that it starts."""
+    server.prepare()
+    (wheel,) = Path(server._interpreter["wheel"]).glob(f"python_backend_stubs/{server._interpreter['version']}/*stub")
+    wheel.chmod(0o100)  # as an earlier start had left it
+    write_version(write_templates(tmp_path / "templates"), server.repository, "query_tower", 1)
+    server.start()
+    assert wheel.stat().st_mode & 0o777 == 0o755
 
 
 def killed(server: TritonServer) -> str:
