@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recsys_assets.training import versions
 from recsys_assets.training.step import Step, run
 
 
@@ -26,6 +27,7 @@ class Params:
 
 
 def fine_tune_dlrm(step: Step[Params]) -> None:
+    versions.compare(step.input("champion"), versions.CHECKPOINT, step.log)
     step.start_tensorflow()
     from recsys_assets import columns as c
     from recsys_assets.training import batches, loaders, metrics, models, ranker, ranking_training, trainer
