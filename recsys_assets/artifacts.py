@@ -23,6 +23,8 @@ from typing import Any
 
 import fsspec
 
+from recsys_assets.versions import installed
+
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
 WHOLE = "all"  # the partition of an artifact that has none
@@ -80,6 +82,11 @@ class Artifact:
         return self.manifest.get("seconds")
 
     @property
+    def versions(self) -> dict[str, str]:
+        """Library → version of the environment that wrote it; empty for an artifact of before they were recorded."""
+        return dict(self.manifest.get("versions", {}))
+
+    @property
     def metrics(self) -> dict[str, Any]:
         return dict(self.manifest.get("metrics", {}))
 
@@ -122,11 +129,13 @@ class Staged:
     inputs: dict[str, Any]
     params: dict[str, Any]
     path: Path
+    #: Library → version of the environment that writes; whoever writes in another one replaces them.
+    versions: dict[str, str] = field(default_factory=installed)
     published: Artifact | None = field(default=None)
     started: float = field(default_factory=time.monotonic)
 
-    def publish(self, metrics: Mapping[str, Any] | None = None, versions: Mapping[str, str] | None = None) -> Artifact:
-        self.published = self.store._publish(self, dict(metrics or {}), dict(versions or {}))
+    def publish(self, metrics: Mapping[str, Any] | None = None) -> Artifact:
+        self.published = self.store._publish(self, dict(metrics or {}))
         return self.published
 
 
@@ -267,14 +276,14 @@ class ArtifactStore:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _publish(self, staged: Staged, metrics: dict[str, Any], versions: dict[str, str]) -> Artifact:
+    def _publish(self, staged: Staged, metrics: dict[str, Any]) -> Artifact:
         files = {}
         for path in sorted(p for p in staged.path.rglob("*") if p.is_file()):
             files[path.relative_to(staged.path).as_posix()] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
         digest = sha256_json({name: entry["sha256"] for name, entry in files.items()})
         manifest = {"kind": staged.kind, "partition": staged.partition, "digest": digest,
                     "fingerprint": staged.fingerprint, "code": staged.code, "inputs": staged.inputs, "params": staged.params,
-                    "files": files, "metrics": metrics, "versions": versions, "created": int(time.time()),
+                    "files": files, "metrics": metrics, "versions": staged.versions, "created": int(time.time()),
                     "seconds": round(time.monotonic() - staged.started, 1)}
         version = f"{staged.fingerprint[:16]}-{digest[:8]}"
         base = self._base(staged.kind, staged.partition)

@@ -1,25 +1,32 @@
 """Runs training steps where the settings say, through Dagster Pipes; the asset does not know where that is.
 
 A step is ``python -m recsys_assets.training.<module>``: it finds ``inputs``, ``output`` and ``params`` in its Pipes
-extras, writes its files into the directory ``output`` and reports ``{"metrics": {…}}`` as a custom message.
+extras, writes its files into the directory ``output`` and reports ``{"metrics": {…}, "versions": {…}}`` as a custom message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
 from recsys_assets import compute
-from recsys_assets.artifacts import Artifact
+from recsys_assets.artifacts import Artifact, Staged
 from recsys_assets.resources import Built, Platform, StepContext
 from recsys_assets.settings import Settings, get_settings
 
 LAST_LINES = 30
 Paths = Mapping[str, "str | Sequence[str]"]
+
+
+class Reported(NamedTuple):
+    """What a step reported: its metrics, and library → version of its environment."""
+
+    metrics: dict[str, Any]
+    versions: dict[str, str]
 
 
 class TrainingClient(dg.ConfigurableResource):
@@ -32,8 +39,8 @@ class TrainingClient(dg.ConfigurableResource):
         return get_settings()
 
     def run(self, context: StepContext, module: str, *, inputs: Paths, output: str,
-            params: Mapping[str, Any] | None = None, profile: str | Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Run one step and return the metrics that it reported.
+            params: Mapping[str, Any] | None = None, profile: str | Mapping[str, Any] | None = None) -> Reported:
+        """Run one step and return what it reported.
 
         Args:
             module: name below ``module_prefix``.
@@ -53,11 +60,12 @@ class TrainingClient(dg.ConfigurableResource):
             messages = self._run_pod(context, settings, target, extras, _profile_name(context, profile))
         else:
             messages = self._run_here(context, settings, target, extras)
-        reported = [message["metrics"] for message in messages if isinstance(message, dict) and "metrics" in message]
+        reported = [message for message in messages if isinstance(message, dict) and "metrics" in message]
         if not reported:
             raise dg.Failure(f"{target} ended without reporting metrics; it must call "
                              "pipes.report_custom_message({\"metrics\": {…}}) before it returns", allow_retries=False)
-        return {name: value for metrics in reported for name, value in metrics.items()}
+        return Reported({name: value for message in reported for name, value in message["metrics"].items()},
+                        {name: version for message in reported for name, version in message.get("versions", {}).items()})
 
     def build(self, context: StepContext, platform: Platform, kind: str, module: str, *,
               inputs: Mapping[str, Artifact | Sequence[Artifact]], partition: str | None = None,
@@ -71,11 +79,13 @@ class TrainingClient(dg.ConfigurableResource):
         paths: dict[str, str | list[str]] = {
             role: str(value.local) if isinstance(value, Artifact) else [str(artifact.local) for artifact in value]
             for role, value in inputs.items()}
-        return platform.build(
-            context, kind, inputs=inputs, partition=partition, params=params, force=force,
-            step=f"{self.module_prefix}.{module}",
-            write=lambda staged: self.run(context, module, inputs=paths, output=str(staged.path), params=params,
-                                          profile=profile))
+
+        def write(staged: Staged) -> dict[str, Any]:
+            metrics, staged.versions = self.run(context, module, inputs=paths, output=str(staged.path), params=params, profile=profile)
+            return metrics
+
+        return platform.build(context, kind, inputs=inputs, partition=partition, params=params, force=force, write=write,
+                              step=f"{self.module_prefix}.{module}")
 
     def _run_here(self, context: StepContext, settings: Settings, target: str,
                   extras: Mapping[str, Any]) -> Sequence[Any]:

@@ -19,7 +19,7 @@ def column_schema(columns: Mapping[str, str]) -> dg.TableSchema:
 
 def metadata_of(artifact: Artifact, *, reused: bool = False, columns: Mapping[str, str] | None = None,
                 extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the UI shows of an artifact: where it is, its size, its metrics, its figures."""
+    """What the UI shows of an artifact: where it is, its size, its metrics, its figures, the libraries that wrote it."""
     metadata: dict[str, Any] = {}
     for name in sorted(artifact.manifest["files"]):
         if name.startswith(f"{FIGURES}/"):
@@ -32,6 +32,8 @@ def metadata_of(artifact: Artifact, *, reused: bool = False, columns: Mapping[st
     metadata.update({name: _metadata_value(value) for name, value in flatten(artifact.metrics).items()})
     if artifact.seconds is not None:
         metadata["build seconds"] = artifact.seconds
+    if artifact.versions:
+        metadata["library versions"] = ", ".join(f"{name} {version}" for name, version in sorted(artifact.versions.items()))
     metadata.update(extra or {})
     return metadata | {
         "reused": reused, "uri": artifact.uri, "digest": artifact.digest[:16],

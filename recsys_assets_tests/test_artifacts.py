@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import boto3
+import polars as pl
 import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
 from recsys_assets.artifacts import ArtifactCorrupt, ArtifactError, ArtifactMissing, ArtifactStore
+from recsys_assets.reporting import metadata_of
+from recsys_assets.versions import installed
 
 
 def write(store: ArtifactStore, text: str, partition: str | None = None, **stage):
@@ -101,3 +105,6 @@ def test_the_manifest_says_what_it_was_made_from(tmp_path: Path):
     manifest = json.loads((made.local / "manifest.json").read_text())
     assert manifest["inputs"]["up"]["digest"] == upstream.digest
     assert len(manifest["inputs"]["many"]) == 2
+    assert manifest["versions"] == installed() == made.versions
+    assert installed()["polars"] == pl.__version__ and installed()["python"] == platform.python_version()
+    assert metadata_of(made)["library versions"] == ", ".join(f"{name} {version}" for name, version in sorted(installed().items()))

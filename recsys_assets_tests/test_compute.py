@@ -13,6 +13,7 @@ from kubernetes.client import ApiClient
 
 from recsys_assets import compute
 from recsys_assets.pipes import TrainingClient
+from recsys_assets.reporting import metadata_of
 from recsys_assets.resources import Platform
 from recsys_assets.settings import PROJECT_ROOT, Settings, get_settings
 from recsys_assets_tests.small_kubernetes import SmallKubernetes
@@ -66,7 +67,7 @@ def materialise(tmp_path: Path, *, fail: str = "", output: Path | None = None, o
                 inputs={} if params else {"numbers": [str(p) for p in numbers]},
                 output=str(output),
                 params=params or {"factor": 10, "fail": fail},
-            )
+            ).metrics
         )
         return dg.MaterializeResult(metadata={"rows": metrics["rows"]})
 
@@ -242,6 +243,8 @@ def test_build_makes_an_artifact_once(settings, tmp_path):
     assert [b.reused for b in built] == [False, True]
     assert built[0].artifact.metrics == {"files": ["numbers.json"]} and built[0].artifact.seconds >= 0
     assert built[0].artifact.path("copy.json").read_text() == "[4]"
+    assert [b.artifact.versions for b in built] == [{"python": "3.10.made-up"}] * 2
+    assert metadata_of(built[0].artifact)["library versions"] == "python 3.10.made-up"
 
 
 # --- training steps, on Kubernetes -----------------------------------------------------------------------------------

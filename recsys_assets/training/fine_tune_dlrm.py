@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from recsys_assets.hyper_parameters import FineTuneDlrmParams
 from recsys_assets.release_files import EMBEDDING_TABLE
+from recsys_assets.training import versions
 from recsys_assets.training.step import Step, run
 
 
 def fine_tune_dlrm(step: Step[FineTuneDlrmParams]) -> None:
+    versions.compare(step.input("champion"), versions.CHECKPOINT, step.log)
     step.start_tensorflow()
     from recsys_assets import columns as c
     from recsys_assets.training import batches, loaders, metrics, models, ranker, ranking_training, trainer

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from recsys_assets.hyper_parameters import FineTuneQueryTowerParams
 from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS, ITEM_TOWER_ONNX
+from recsys_assets.training import versions
 from recsys_assets.training.step import Step, run
 
 
 def fine_tune_query_tower(step: Step[FineTuneQueryTowerParams]) -> None:
+    versions.compare(step.input("champion"), versions.CHECKPOINT, step.log)
     step.start_tensorflow()
     import numpy as np
 

@@ -59,7 +59,7 @@ def make_datasets(step: Step[Params]) -> None:
     from recsys_assets.training import click_history, workflows
 
     categories = workflows.vocabulary(step.input("workflows"), workflows.ITEM, c.CATEGORY_L1)
-    combined = workflows.load(step.input("workflows"), workflows.COMBINED)
+    combined = workflows.load(step.input("workflows"), workflows.COMBINED, step.log)
     click = [c.CLICK] >> ops.AddTags([Tags.BINARY_CLASSIFICATION, Tags.TARGET])
     workflow = nvt.Workflow(combined.output_node + click + [c.TIMESTAMP])
     _check_catalogue(step)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ from merlin.schema import Tags
 from nvtabular import ops
 
 from recsys_assets import columns as c
+from recsys_assets.training import versions
 
 USER, ITEM, CONTEXT, AFFINITY, COMBINED = "user", "item", "context", "affinity", "combined"
 SECONDS_PER_HOUR, SECONDS_PER_DAY = 3_600, 86_400
@@ -203,8 +205,13 @@ def save(workflow: nvt.Workflow, name: str) -> None:
     metadata.write_text(json.dumps(content))
 
 
-def load(folder: Path, name: str) -> nvt.Workflow:
-    """Load a saved workflow. It is a pickle: only from an artifact whose digest was verified."""
+def load(folder: Path, name: str, log: Callable[[str], None] = lambda line: print(line, file=sys.stderr)) -> nvt.Workflow:
+    """Load a saved workflow. It is a pickle: only from an artifact whose digest was verified.
+
+    Raises:
+        StepError: another version of Python or NVTabular saved it.
+    """
+    versions.compare(folder, versions.WORKFLOW, log)
     return nvt.Workflow.load(str(folder / f"workflow_{name}"))
 
 

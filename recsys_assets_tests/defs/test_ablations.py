@@ -19,7 +19,7 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib import evaluation
 from recsys_assets.lib.ablation_variants import VARIANTS
 from recsys_assets.lib.generation import Generation
-from recsys_assets.pipes import TrainingClient
+from recsys_assets.pipes import Reported, TrainingClient
 from recsys_assets.resources import Platform
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.lib import linear_onnx, small_window
@@ -72,8 +72,8 @@ def home(tmp_path_factory, linear):
             if module == "make_datasets":
                 frame = pl.concat([pl.read_parquet(Path(folder) / params["train_name"]) for folder in inputs["train"]])
                 write_datasets(store, Path(output), frame)
-                return {"train_rows": frame.height}
-            return train(linear, model=module, target=Path(output))
+                return Reported({"train_rows": frame.height}, {})
+            return Reported(train(linear, model=module, target=Path(output)), {})
 
     store = small_window.write_window(settings, AS_OF)
     small_window.write_generation(store, AS_OF)

@@ -13,7 +13,7 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.defs.automation import search as jobs
 from recsys_assets.lib.search import SEARCHES
-from recsys_assets.pipes import TrainingClient
+from recsys_assets.pipes import Reported, TrainingClient
 from recsys_assets.resources import Platform
 from recsys_assets.settings import Settings, get_settings
 
@@ -42,8 +42,8 @@ def home(tmp_path: Path):
                 raise dg.Failure("the loss is nan", allow_retries=False)
             (Path(output) / "config.json").write_text(str(params))
             distance = abs(math.log(params["learning_rate"] / BEST_RATE))
-            return {"held_out_recall": [0.1, 0.8 - 0.1 * distance, 0.1], "held_out_log_loss": [0.9, 0.4 + 0.01 * distance, 0.5],
-                    "recall@100": 0.99, "epochs": 3, "best_epoch": 2, "seconds": 1.0}
+            return Reported({"held_out_recall": [0.1, 0.8 - 0.1 * distance, 0.1], "held_out_log_loss": [0.9, 0.4 + 0.01 * distance, 0.5],
+                    "recall@100": 0.99, "epochs": 3, "best_epoch": 2, "seconds": 1.0}, {})
 
     store = ArtifactStore(settings.artifacts)
     for kind in {*jobs.INPUTS.values(), "retrieval/two_tower"}:

@@ -9,4 +9,4 @@ if __name__ == "__main__":
         source = Path(pipes.extras["inputs"]["numbers"])
         (Path(pipes.extras["output"]) / "copy.json").write_text((source / "numbers.json").read_text())
         names = sorted(path.name for path in source.iterdir() if path.name != "manifest.json")
-        pipes.report_custom_message({"metrics": {"files": names}})
+        pipes.report_custom_message({"metrics": {"files": names}, "versions": {"python": "3.10.made-up"}})
