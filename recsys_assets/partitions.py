@@ -7,6 +7,7 @@ end yesterday, and then kept, so that tomorrow's process sees the same partition
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ WINDOW_DAYS = TRAIN_DAYS + VALIDATION_DAYS
 #: Fine-tuning replays these many recent days and these many random older training days beside the new day.
 REPLAY_RECENT_DAYS, REPLAY_OLDER_DAYS = 3, 2
 POPULARITY_DAYS = 7  # that the online popularity counts
+INNER_DAYS = 2  # of training, at their end, that baselines are tuned on
 
 
 def today() -> date:
@@ -56,16 +58,64 @@ def first_as_of(settings: Settings) -> str:
     return (calendar_start(settings) + timedelta(days=WINDOW_DAYS - 1)).isoformat()
 
 
+@dataclass(frozen=True)
+class Window:
+    """Consecutive days around a day: of artifacts that an asset opens, and of Dagster's partition mapping alike.
+
+    Attributes:
+        first, last: distance from the day, both included.
+        clipped: the calendar's first days have fewer days before them; later days check that theirs are there.
+    """
+
+    first: int
+    last: int
+    clipped: bool = False
+
+    def days(self, settings: Settings, day: str) -> list[str]:
+        """Return the days of the window around this one, less those before the calendar where it is clipped."""
+        around = self.around(day)
+        return [one for one in around if one >= calendar_start(settings).isoformat()] if self.clipped else around
+
+    def around(self, day: str) -> list[str]:
+        """Return all days of the window around this one, whether the calendar has them or not."""
+        first, last = (date.fromisoformat(day) + timedelta(days=distance) for distance in (self.first, self.last))
+        return days_between(first, last)
+
+    def mapping(self) -> TimeWindowPartitionMapping:
+        """Return Dagster's mapping from a day to the same days."""
+        from dagster import TimeWindowPartitionMapping
+
+        return TimeWindowPartitionMapping(start_offset=self.first, end_offset=self.last,
+                                          allow_nonexistent_upstream_partitions=self.clipped)
+
+    def __or__(self, other: Window) -> Window:
+        """Return the smallest window that holds both."""
+        return Window(min(self.first, other.first), max(self.last, other.last), self.clipped or other.clipped)
+
+
+# seen from an as-of day
+TRAINING = Window(1 - WINDOW_DAYS, -VALIDATION_DAYS)
+INNER = Window(1 - VALIDATION_DAYS - INNER_DAYS, -VALIDATION_DAYS)  # the last training days
+VALIDATION = Window(1 - VALIDATION_DAYS, 0)
+BEFORE_VALIDATION = Window(-VALIDATION_DAYS, -1)  # the day before each of them
+WHOLE_WINDOW = Window(1 - WINDOW_DAYS, 0)
+# seen from a day
+LOOK_BACK = Window(-LOOK_BACK_DAYS, 0, clipped=True)  # with the day itself: what its features look back on
+POPULARITY = Window(1 - POPULARITY_DAYS, 0, clipped=True)
+RECENT_WINDOW = Window(1 - WINDOW_DAYS, 0, clipped=True)
+DAY_BEFORE = Window(-1, -1)
+#: What fine-tuning may replay, with the day itself; the older days among it are chosen out of the champion's training days.
+REPLAY = Window(1 - HISTORY_DAYS, 0, clipped=True)
+
+
 def train_days(as_of: str) -> list[str]:
     """The 9 days that end three days before the as-of day."""
-    last = date.fromisoformat(as_of) - timedelta(days=VALIDATION_DAYS)
-    return days_between(last - timedelta(days=TRAIN_DAYS - 1), last)
+    return TRAINING.around(as_of)
 
 
 def validation_days(as_of: str) -> list[str]:
     """The last 3 days of the window, the as-of day included."""
-    last = date.fromisoformat(as_of)
-    return days_between(last - timedelta(days=VALIDATION_DAYS - 1), last)
+    return VALIDATION.around(as_of)
 
 
 def window_days(as_of: str) -> list[str]:
@@ -110,32 +160,3 @@ def as_of() -> DailyPartitionsDefinition:
     from dagster import DailyPartitionsDefinition
 
     return DailyPartitionsDefinition(start_date=first_as_of(get_settings()), timezone="UTC")
-
-
-def look_back_window() -> TimeWindowPartitionMapping:
-    """Day → the days that ``day_with_history`` names."""
-    from dagster import TimeWindowPartitionMapping
-
-    # the calendar's first days have fewer days before them; later days check that theirs are there
-    return TimeWindowPartitionMapping(start_offset=-LOOK_BACK_DAYS, end_offset=0, allow_nonexistent_upstream_partitions=True)
-
-
-def training_window() -> TimeWindowPartitionMapping:
-    """As-of day → its 9 training days."""
-    from dagster import TimeWindowPartitionMapping
-
-    return TimeWindowPartitionMapping(start_offset=1 - WINDOW_DAYS, end_offset=-VALIDATION_DAYS)
-
-
-def whole_window() -> TimeWindowPartitionMapping:
-    """As-of day → its 12 days."""
-    from dagster import TimeWindowPartitionMapping
-
-    return TimeWindowPartitionMapping(start_offset=1 - WINDOW_DAYS, end_offset=0)
-
-
-def replay_window() -> TimeWindowPartitionMapping:
-    """A new day → itself and what fine-tuning may replay."""
-    from dagster import TimeWindowPartitionMapping
-
-    return TimeWindowPartitionMapping(start_offset=1 - HISTORY_DAYS, end_offset=0, allow_nonexistent_upstream_partitions=True)

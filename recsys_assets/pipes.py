@@ -68,12 +68,13 @@ class TrainingClient(dg.ConfigurableResource):
                         {name: version for message in reported for name, version in message.get("versions", {}).items()})
 
     def build(self, context: StepContext, platform: Platform, kind: str, module: str, *,
-              inputs: Mapping[str, Artifact | Sequence[Artifact]], partition: str | None = None,
+              inputs: Mapping[str, Any], partition: str | None = None,
               params: Mapping[str, Any] | None = None, force: bool = False,
               profile: str | Mapping[str, Any] | None = None) -> Built:
         """Build an artifact by a training step, unless the same inputs, parameters and code have built it before.
 
-        The settings' seed is a parameter of every step. For the other arguments see ``run`` and ``Platform.build``.
+        ``inputs``: role → artifact or artifacts. The settings' seed is a parameter of every step. For the other arguments see
+        ``run`` and ``Platform.build``.
         """
         params = {"seed": self.settings.seed, **(params or {})}
         paths: dict[str, str | list[str]] = {

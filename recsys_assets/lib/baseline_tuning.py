@@ -26,9 +26,8 @@ from recsys_assets.lib.click_log import ClickLog, days_of
 from recsys_assets.lib.feature_tables import markdown_table
 from recsys_assets.lib.list_metrics import METRICS, SameForAll, Scorer
 from recsys_assets.lib.queries import Queries
-from recsys_assets.partitions import day_bounds
+from recsys_assets.partitions import INNER_DAYS, day_bounds
 
-INNER_DAYS = 2
 _SHOWN_TRIALS = 5  # in the figure, the best of each baseline
 
 Params = dict[str, Any]

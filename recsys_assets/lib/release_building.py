@@ -29,12 +29,10 @@ from recsys_assets.release_files import PARITY, QUERY_TOWER_ONNX, RANKER_ONNX
 from recsys_assets.settings import Settings
 
 VERDICT_FILE = "verdict.json"
-#: Role of what is judged of a full training → its kind.
-_JUDGED = {"queries": "evaluation/queries", "offline": "evaluation/offline", "models": "serving/onnx_exports",
-           "vectors": "retrieval/item_vectors", "aligned": "embeddings/aligned",
-           "workflows": "features/workflows", "faiss_index": "retrieval/faiss_index"}
-
-
+#: Roles of what the verdict on a full training is made from, and of what its release carries.
+_JUDGED = ("queries", "offline", "models", "vectors", "aligned", "workflows", "faiss_index", "features", "days_before", "training",
+           "interactions")
+_CARRIED = ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker")
 #: Settings that the lists were judged by.
 _OF_LISTS = ("retrieval_topk", "retrieval_weight")
 
@@ -50,29 +48,25 @@ def _champion(store: ArtifactStore, settings: Settings) -> Artifact | None:
 
 
 # --- a full release ----------------------------------------------------------------------------------------------------
-def full_inputs(store: ArtifactStore, settings: Settings, as_of: str) -> dict[str, Any]:
+def full_inputs(store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]) -> dict[str, Any]:
     """What the verdict on a full training is made from; role → artifacts, "champion" only where there is one.
+
+    Args:
+        parts: role → artifact or artifacts, as defs/serving/release.py declares them.
 
     Raises:
         ReleaseError: the evaluation is of other models, queries or settings than those in force.
-        ArtifactMissing: naming what was not materialised.
     """
-    inputs: dict[str, Any] = {role: store.current(kind, as_of) for role, kind in _JUDGED.items()}
+    inputs = {role: parts[role] for role in _JUDGED}
+    offline = inputs["offline"]
     for role in ("models", "queries"):
-        if inputs["offline"].manifest["inputs"][role]["digest"] != inputs[role].digest:
-            raise releases.ReleaseError(f"evaluation/offline [{as_of}] is of another {inputs[role].kind}; materialise it again")
+        if offline.manifest["inputs"][role]["digest"] != inputs[role].digest:
+            raise releases.ReleaseError(f"evaluation/offline [{offline.partition}] is of another {inputs[role].kind}; materialise it again")
     for name in _OF_LISTS:
-        judged, present = inputs["offline"].manifest["params"][name], getattr(settings, name)
+        judged, present = offline.manifest["params"][name], getattr(settings, name)
         if judged != present:
-            raise releases.ReleaseError(f"evaluation/offline [{as_of}] judged lists of {name} {judged}, the settings say {present}; "
-                                        "materialise it again")
-    days = partitions.validation_days(as_of)
-    inputs |= {
-        "features": store.require("features/interactions", days),
-        "days_before": store.require("features/interactions", [partitions.previous_day(day) for day in days]),
-        "training": store.require("features/interactions", partitions.train_days(as_of)),
-        "interactions": store.require("raw/interactions", partitions.window_days(as_of)),
-    }
+            raise releases.ReleaseError(f"evaluation/offline [{offline.partition}] judged lists of {name} {judged}, the settings say "
+                                        f"{present}; materialise it again")
     champion = _champion(store, settings)
     return inputs | ({"champion": champion} if champion else {})
 
@@ -107,13 +101,7 @@ def write_full_verdict(store: ArtifactStore, inputs: Mapping[str, Any], target: 
     return _written({"gate": gates.full_release(evidence, limits), "evidence": evidence}, limits, target)
 
 
-def _full_parts(store: ArtifactStore, as_of: str) -> dict[str, Artifact]:
-    return {"raw_items": store.current("raw/items"), "workflows": store.current("features/workflows", as_of),
-            "aligned": store.current("embeddings/aligned", as_of), "faiss_index": store.current("retrieval/faiss_index", as_of),
-            "query_tower": store.current("retrieval/two_tower", as_of), "ranker": store.current("ranking/dlrm", as_of)}
-
-
-def full_release_in_force(store: ArtifactStore, settings: Settings, as_of: str) -> Artifact | None:
+def full_release_in_force(store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]) -> Artifact | None:
     """The champion, where it is made from these very parts, settings and code; else None.
 
     It is no rival to itself: the verdict that it was promoted by goes on to count, and nothing is judged again.
@@ -124,46 +112,49 @@ def full_release_in_force(store: ArtifactStore, settings: Settings, as_of: str) 
     if any(champion.manifest["params"].get(name) != getattr(settings, name) for name in releases.OF_SETTINGS):
         return None
     made_from = champion.manifest["inputs"]
-    same = all(made_from.get(role, {}).get("digest") == part.digest for role, part in _full_parts(store, as_of).items())
+    same = all(made_from.get(role, {}).get("digest") == parts[role].digest for role in _CARRIED)
     return champion if same else None
 
 
-def full_release(store: ArtifactStore, settings: Settings, as_of: str, verdict: Artifact) -> Artifact:
+def full_release(store: ArtifactStore, settings: Settings, as_of: str, parts: Mapping[str, Any], verdict: Artifact) -> Artifact:
     """The release of a full training, the first of its generation; the same parts and verdict give the same release again.
 
-    verdict: of ``write_full_verdict``.
+    parts: as for ``full_inputs``. verdict: of ``write_full_verdict``.
     """
-    report = store.current("evaluation/offline", as_of).metrics
-    ranked = pl.read_parquet(store.current("retrieval/popularity", as_of).path("popularity.parquet"))
-    clicks = pl.read_parquet(store.current("features/interactions", as_of).path("item_popularity.parquet"))
+    report = parts["offline"].metrics
+    ranked = pl.read_parquet(parts["popularity"].path("popularity.parquet"))
+    clicks = pl.read_parquet(parts["features"][-1].path("item_popularity.parquet"))  # of the as-of day
     return releases.build_release(
-        store, settings, as_of=as_of, **_full_parts(store, as_of), popularity=ranked[c.ITEM_ID].to_list(),
+        store, settings, as_of=as_of, **{role: parts[role] for role in _CARRIED}, popularity=ranked[c.ITEM_ID].to_list(),
         item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()), gate=verdict.metrics["gate"],
         metrics={"recall@100": report["retrieval"]["recall@100"], "served_ndcg@10": report["served"]["ndcg@10"],
                  "auc": report["ranker"]["auc"], "evidence": verdict.metrics["evidence"]})
 
 
 # --- a fine-tune -------------------------------------------------------------------------------------------------------
-def fine_tune_inputs(store: ArtifactStore, settings: Settings, day: str) -> dict[str, Any]:
+def training_days(store: ArtifactStore, rows: Artifact) -> list[str]:
+    """Training days of the generation that a day's fine-tune belongs to; rows: ``fine_tune/rows``."""
+    base = releases.read_release(store.open(rows.manifest["inputs"]["champion"]))
+    return partitions.train_days(releases.open_release(store, base.generation).day)
+
+
+def fine_tune_inputs(store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]) -> dict[str, Any]:
     """What the verdict on a day's fine-tune is made from: its rows, its models, the release it began with ("base"), the days
     around, and ("newer") the champion where that has come to know a later day since.
+
+    Args:
+        parts: role → artifact or artifacts, as defs/fine_tune/daily.py declares them.
 
     Raises:
         ReleaseError: a model was made from other rows.
     """
-    rows = store.current("fine_tune/rows", day)
-    tuned = {name: store.current(f"fine_tune/{name}", day) for name in fine_tuning.ROLES}
-    for name, artifact in tuned.items():
-        if artifact.manifest["inputs"]["rows"]["digest"] != rows.digest:
+    rows, day = parts["rows"], str(parts["rows"].partition)
+    for name in fine_tuning.ROLES:
+        if parts[name].manifest["inputs"]["rows"]["digest"] != rows.digest:
             raise releases.ReleaseError(f"fine_tune/{name} [{day}] was made from other rows; materialise it again")
-    base = store.open(rows.manifest["inputs"]["champion"])
-    generation = releases.open_release(store, releases.read_release(base).generation)
     inputs = {
-        "rows": rows, **tuned, "base": base, "items": store.current("raw/items"),
+        **parts, "base": store.open(rows.manifest["inputs"]["champion"]),
         "features": store.open(rows.manifest["inputs"]["features"][-1]),  # the replayed days', and then the day's own
-        "days_before": store.require("features/interactions", [partitions.previous_day(day)]),
-        "training": store.require("features/interactions", partitions.train_days(generation.day)),
-        "interactions": store.require("raw/interactions", partitions.recent_days(settings, day, partitions.WINDOW_DAYS)),
     }
     champion = _champion(store, settings)
     newer = champion is not None and releases.read_release(champion).day > day
@@ -201,12 +192,11 @@ def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], tar
     return _written({"gate": gates.fine_tune(evidence, limits), "evidence": evidence}, limits, target)
 
 
-def fine_tuned_release(store: ArtifactStore, day: str, verdict: Artifact) -> Artifact:
-    """The release of a day's fine-tune with its verdict (``write_fine_tune_verdict``)."""
-    rows = store.current("fine_tune/rows", day)
+def fine_tuned_release(store: ArtifactStore, day: str, inputs: Mapping[str, Any], verdict: Artifact) -> Artifact:
+    """The release of a day's fine-tune, from ``fine_tune_inputs``, with its verdict (``write_fine_tune_verdict``)."""
     return releases.build_fine_tune_release(
-        store, day=day, base=store.open(rows.manifest["inputs"]["champion"]), query_tower=store.current("fine_tune/query_tower", day),
-        ranker=store.current("fine_tune/dlrm", day), gate=verdict.metrics["gate"], metrics={"evidence": verdict.metrics["evidence"]})
+        store, day=day, base=inputs["base"], query_tower=inputs["query_tower"], ranker=inputs["dlrm"],
+        gate=verdict.metrics["gate"], metrics={"evidence": verdict.metrics["evidence"]})
 
 
 def _written(found: dict[str, Any], limits: Limits, target: Path) -> dict[str, Any]:

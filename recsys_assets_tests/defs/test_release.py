@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from recsys_assets import partitions
+from recsys_assets import partitions, upstream
 from recsys_assets.lib import fine_tuning, gates, release_building, releases, retrieval_tables, simulator
 from recsys_assets.lib.contracts import IMAGES_FILE, ITEMS_FILE
 from recsys_assets.lib.popularity import count_clicks
@@ -91,6 +91,13 @@ def released(home, partition: str = AS_OF, **config: object) -> tuple[dg.Execute
     return done, releases.open_release(home.store, number), {check.check_name: check for check in done.get_asset_check_evaluations()}
 
 
+def parts(home):
+    """What the release's asset opens."""
+    from recsys_assets.defs.serving import release
+
+    return upstream.open_inputs(release.ReleaseParts, home.platform, AS_OF)
+
+
 def promote(home, release: releases.Release) -> None:
     """As promotion leaves it, without servers."""
     releases.champion_path(home.settings).parent.mkdir(parents=True, exist_ok=True)
@@ -122,11 +129,11 @@ def test_an_honest_release_passes_with_its_verdict_in_the_manifest(home, honest)
     assert set(checks) == {"gate", *gates.GROUPS}
     # nor is it taken for what other settings would give
     other = home.settings.model_copy(update={"retrieval_weight": 1.5})
-    in_force = [release_building.full_release_in_force(home.store, settings, AS_OF) for settings in (home.settings, other)]
+    in_force = [release_building.full_release_in_force(home.store, settings, parts(home)) for settings in (home.settings, other)]
     assert in_force[0].digest == release.artifact.digest and in_force[1] is None
     with pytest.MonkeyPatch.context() as other_code:
         other_code.setattr(releases.fingerprints, "digest", lambda *modules: "other code")
-        assert release_building.full_release_in_force(home.store, home.settings, AS_OF) is None
+        assert release_building.full_release_in_force(home.store, home.settings, parts(home)) is None
 
 
 def test_a_random_release_is_built_blocked_and_says_why(home, honest):
@@ -166,7 +173,7 @@ def test_models_other_than_those_evaluated_are_not_released(home, honest):
 def test_lists_of_other_settings_are_not_released(home, honest, name, value):
     changed = home.settings.model_copy(update={name: value})
     with pytest.raises(releases.ReleaseError, match=f"judged lists of {name} .*, the settings say {value}; materialise it again"):
-        release_building.full_inputs(home.store, changed, AS_OF)
+        release_building.full_inputs(home.store, changed, parts(home))
 
 
 def tune(home, base: releases.Release, kind: small_models.Kind) -> None:

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from recsys_assets import partitions
+from recsys_assets import partitions, upstream
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.defs.automation import search as jobs
+from recsys_assets.defs.retrieval.model_inputs import ModelInputs
 from recsys_assets.lib.search import SEARCHES
 from recsys_assets.pipes import Reported, TrainingClient
 from recsys_assets.resources import Platform
@@ -46,7 +47,7 @@ def home(tmp_path: Path):
                     "recall@100": 0.99, "epochs": 3, "best_epoch": 2, "seconds": 1.0}, {})
 
     store = ArtifactStore(settings.artifacts)
-    for kind in {*jobs.INPUTS.values(), "retrieval/two_tower"}:
+    for kind in {*upstream.kinds(ModelInputs).values(), "retrieval/two_tower"}:
         publish(store, kind)
     return SimpleNamespace(settings=settings, store=store, platform=HomePlatform(), training=Stand(), calls=calls)
 

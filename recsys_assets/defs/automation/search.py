@@ -5,6 +5,7 @@ the graph reads changes. Its run carries the tags SEARCH and TRIAL, and reports 
 ``search/<model>``, whose page plots the trials.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -13,17 +14,17 @@ from pydantic import Field
 from recsys_assets import compute, partitions
 from recsys_assets.artifacts import sha256_json
 from recsys_assets.defs.ranking.dlrm import DlrmConfig
+from recsys_assets.defs.retrieval.model_inputs import ModelInputs
 from recsys_assets.defs.retrieval.two_tower import TwoTowerConfig
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
 from recsys_assets.settings import get_settings
+from recsys_assets.upstream import open_inputs
 
 SEARCH, TRIAL = "recsys/search", "recsys/trial"
 CONFIGS: dict[str, type[BuildConfig]] = {"two_tower": TwoTowerConfig, "dlrm": DlrmConfig}
-#: Op of the asset whose defaults are searched, and the roles and kinds that it trains on.
+#: Op of the asset whose defaults are searched.
 OPS = {"two_tower": "retrieval__two_tower", "dlrm": "ranking__dlrm"}
-INPUTS = {"datasets": "features/datasets", "workflows": "features/workflows", "embeddings": "embeddings/aligned",
-          "item_inputs": "embeddings/aligned"}
 
 
 class TrialConfig(dg.Config):
@@ -52,7 +53,7 @@ def _params(model: str, given: dict[str, Any]) -> dict[str, Any]:
 def train_trial(context: dg.OpExecutionContext, config: TrialConfig, platform: Platform, training: TrainingClient) -> dict[str, Any]:
     """One training under ``search/<model>``; gives its metrics."""
     params = _params(config.model, config.params)
-    inputs = {role: platform.store.current(kind, config.as_of) for role, kind in INPUTS.items()}
+    inputs = open_inputs(ModelInputs, platform, config.as_of)
     built = training.build(context, platform, f"search/{config.model}", config.model, inputs=inputs, partition=config.as_of, params=params)
     metrics = built.artifact.metrics
     from recsys_assets.lib import search
@@ -88,7 +89,8 @@ def _search(context: dg.OpExecutionContext, config: SearchConfig, platform: Plat
 
     _params(model, config.fixed)  # refuses what no training knows before anything is trained
     wanted, defaults = search.SEARCHES[model].without(config.fixed), _params(model, {})
-    data = {role: platform.store.current(kind, config.as_of).digest for role, kind in INPUTS.items()}
+    inputs: Mapping[str, Any] = open_inputs(ModelInputs, platform, config.as_of)
+    data = {role: artifact.digest for role, artifact in inputs.items()}
     # figures of other data, or of other fixed parameters, cannot be compared
     name = f"{model}-{config.as_of}-{sha256_json([data, config.fixed, list(wanted.space), config.seed])[:8]}"
     folder = platform.settings.home / "search"

@@ -1,11 +1,17 @@
 """Text and image embeddings of the catalogue, and their common 64 + 64 dimensions."""
 
+from collections.abc import Mapping
+from typing import Annotated, Any, TypedDict
+
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import compute, reporting
 from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import Upstream, dependencies, open_inputs
+
+TRAINING_CATALOGUE = Upstream("embeddings/training_catalogue", recorded="items")  # the raw/items that it chose
 
 
 class TrainingCatalogueConfig(BuildConfig):
@@ -21,62 +27,82 @@ class ImageEncoderConfig(BuildConfig):
     batch_size: int = Field(default=64, ge=8, description="Image-text pairs a step; also the number of in-batch negatives.")
 
 
-def _embed(context: dg.AssetExecutionContext, platform: Platform, kind: str, inputs: dict, write, force: bool,
+class CatalogueInputs(TypedDict):
+    items: Annotated[Artifact, Upstream("raw/items")]
+
+
+class EncoderInputs(TypedDict):
+    items: Annotated[Artifact, TRAINING_CATALOGUE]
+
+
+class ImageInputs(TypedDict):
+    items: Annotated[Artifact, Upstream("raw/items")]
+    encoder: Annotated[Artifact, Upstream("embeddings/image_encoder")]
+
+
+class PcaInputs(TypedDict):
+    items: Annotated[Artifact, TRAINING_CATALOGUE]
+    encoder: Annotated[Artifact, Upstream("embeddings/image_encoder")]
+
+
+class ItemEmbeddingsInputs(TypedDict):
+    items: Annotated[Artifact, Upstream("raw/items")]
+    text: Annotated[Artifact, Upstream("embeddings/text")]
+    image: Annotated[Artifact, Upstream("embeddings/image")]
+    fitted: Annotated[Artifact, Upstream("embeddings/pca")]
+
+
+def _embed(context: dg.AssetExecutionContext, platform: Platform, kind: str, inputs: Mapping[str, Any], write, force: bool,
            params: dict | None = None) -> dg.MaterializeResult:
     built = platform.build(context, kind, inputs=inputs, write=write, params=params, force=force)
     return reporting.result(built.artifact, reused=built.reused)
 
 
 @dg.asset(key=["embeddings", "text"], kinds={"sentencetransformers", "pytorch"}, op_tags=compute.op_tags("GPU_EMBED"),
-          deps=[["raw", "items"]], pool="embedding")
+          deps=dependencies(CatalogueInputs), pool="embedding")
 def text(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: names and descriptions. Out: one Sentence-BERT vector (384) an item; an unchanged text is read from the cache."""
     from recsys_assets.lib import embedding_tables
 
-    items = platform.store.current("raw/items")
-    return _embed(context, platform, "embeddings/text", {"items": items},
-                  lambda staged: embedding_tables.write_text(items, platform.settings, staged.path, context.log.info),
+    inputs = open_inputs(CatalogueInputs, platform)
+    return _embed(context, platform, "embeddings/text", inputs,
+                  lambda staged: embedding_tables.write_text(inputs["items"], platform.settings, staged.path, context.log.info),
                   config.force)
 
 
-@dg.asset(key=["embeddings", "training_catalogue"], kinds={"polars"}, deps=[["raw", "items"]])
+@dg.asset(key=["embeddings", "training_catalogue"], kinds={"polars"}, deps=dependencies(CatalogueInputs))
 def training_catalogue(context: dg.AssetExecutionContext, config: TrainingCatalogueConfig, platform: Platform) -> dg.MaterializeResult:
     """In: the catalogue. Out: the one that image encoder and PCAs are fitted on: kept until too many products are new."""
     from recsys_assets.lib import training_catalogue as catalogue
 
-    chosen = catalogue.choose(platform.store, platform.store.current("raw/items"), config.refit_share, config.force)
+    chosen = catalogue.choose(platform.store, open_inputs(CatalogueInputs, platform)["items"], config.refit_share, config.force)
     built = platform.build(context, catalogue.KIND, inputs={"items": chosen.items},
                            write=lambda staged: catalogue.write(chosen.items, staged.path))
     return reporting.result(built.artifact, reused=built.reused, extra={
         "new products": chosen.new, "share of new products": chosen.share, "refit share": config.refit_share, "reason": chosen.reason})
 
 
-def _fitted_on(platform: Platform) -> Artifact:
-    """raw/items of the training catalogue."""
-    return platform.store.open(platform.store.current("embeddings/training_catalogue").manifest["inputs"]["items"])
-
-
 @dg.asset(key=["embeddings", "image_encoder"], kinds={"openclip", "pytorch"}, op_tags=compute.op_tags("GPU_EMBED"),
-          deps=[["embeddings", "training_catalogue"]], pool="embedding")
+          deps=dependencies(EncoderInputs), pool="embedding")
 def image_encoder(context: dg.AssetExecutionContext, config: ImageEncoderConfig, platform: Platform) -> dg.MaterializeResult:
     """In: pictures and texts of the training catalogue. Out: CLIP: the configured checkpoint, or a small one trained on them."""
     from recsys_assets.lib import embedding_tables
 
-    items, settings = _fitted_on(platform), platform.settings
+    inputs, settings = open_inputs(EncoderInputs, platform), platform.settings
     params = embedding_tables.encoder_params(settings, config.architecture, config.model_dump(exclude={"force", "architecture"}))
-    return _embed(context, platform, "embeddings/image_encoder", {"items": items},
-                  lambda staged: embedding_tables.write_image_encoder(items, params, settings, staged.path, context.log.info),
+    return _embed(context, platform, "embeddings/image_encoder", inputs,
+                  lambda staged: embedding_tables.write_image_encoder(inputs["items"], params, settings, staged.path, context.log.info),
                   config.force, params)
 
 
 @dg.asset(key=["embeddings", "image"], kinds={"openclip", "pytorch"}, op_tags=compute.op_tags("GPU_EMBED"),
-          deps=[["raw", "items"], ["embeddings", "image_encoder"]], pool="embedding")
+          deps=dependencies(ImageInputs), pool="embedding")
 def image(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: pictures, the image encoder. Out: one L2-normalised vector an item, from the cache where the picture is known; a
     missing picture is zeros, and counted."""
     from recsys_assets.lib import embedding_tables
 
-    inputs = {"items": platform.store.current("raw/items"), "encoder": platform.store.current("embeddings/image_encoder")}
+    inputs = open_inputs(ImageInputs, platform)
     return _embed(context, platform, "embeddings/image", inputs,
                   lambda staged: embedding_tables.write_image(**inputs, settings=platform.settings, target=staged.path,
                                                               log=context.log.info),
@@ -85,25 +111,22 @@ def image(context: dg.AssetExecutionContext, config: BuildConfig, platform: Plat
 
 # text and image come first only so that their caches are warm: the PCA reads the training catalogue's vectors there
 @dg.asset(key=["embeddings", "pca"], kinds={"numpy"}, pool="embedding",
-          deps=[["embeddings", "training_catalogue"], ["embeddings", "image_encoder"], ["embeddings", "text"], ["embeddings", "image"]])
+          deps=dependencies(PcaInputs, "embeddings/text", "embeddings/image"))
 def fitted_pca(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: vectors of the training catalogue. Out: the PCA of texts and of pictures to 64 each, with the explained variance."""
     from recsys_assets.lib import embedding_tables
 
-    inputs = {"items": _fitted_on(platform), "encoder": platform.store.current("embeddings/image_encoder")}
+    inputs = open_inputs(PcaInputs, platform)
     return _embed(context, platform, "embeddings/pca", inputs,
                   lambda staged: embedding_tables.write_pca(**inputs, settings=platform.settings, target=staged.path, log=context.log.info),
                   config.force)
 
 
-@dg.asset(key=["embeddings", "items"], kinds={"numpy"},
-          deps=[["raw", "items"], ["embeddings", "text"], ["embeddings", "image"], ["embeddings", "pca"]])
+@dg.asset(key=["embeddings", "items"], kinds={"numpy"}, deps=dependencies(ItemEmbeddingsInputs))
 def item_embeddings(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: both embeddings, the PCAs. Out: each projected to 64 dimensions, one row an item, with a map of the catalogue."""
     from recsys_assets.lib import embedding_tables
 
-    store = platform.store
-    inputs = {"items": store.current("raw/items"), "text": store.current("embeddings/text"),
-              "image": store.current("embeddings/image"), "fitted": store.current("embeddings/pca")}
+    inputs = open_inputs(ItemEmbeddingsInputs, platform)
     return _embed(context, platform, "embeddings/items", inputs,
                   lambda staged: embedding_tables.write_item_embeddings(**inputs, target=staged.path), config.force)

@@ -1,8 +1,8 @@
 """The models trained again, less a part each, and judged on the same queries."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypedDict
 
 import dagster as dg
 from pydantic import Field
@@ -12,6 +12,7 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.ablation_variants import VARIANTS, Variant, chosen
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
 
 #: Which step trains which model, in serving/onnx_exports.
 MODELS = ("two_tower", "dlrm")
@@ -22,17 +23,25 @@ class AblationsConfig(BuildConfig):
                                 + "; ".join(f"{variant.name}: {variant.text}" for variant in VARIANTS.values()) + ".")
 
 
+class AblationsInputs(TypedDict):
+    offline: Annotated[Artifact, Upstream("evaluation/offline", SAME)]
+    train: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.TRAINING)]
+
+
 @dataclasses.dataclass
 class Laboratory:
     """Builds what the variants of one base need; whatever was built before is reused.
 
-    base: ``evaluation/offline``, whose manifest names every input of the models that it judged.
+    Attributes:
+        base: ``evaluation/offline``, whose manifest names every input of the models that it judged.
+        unmasked: features/interactions of the training days.
     """
 
     context: dg.AssetExecutionContext
     platform: Platform
     training: TrainingClient
     base: Artifact
+    unmasked: Sequence[Artifact]
     force: bool
 
     def __post_init__(self) -> None:
@@ -65,7 +74,7 @@ class Laboratory:
         rows, kind = self._recorded(self.models["two_tower"])["datasets"], f"{variant.rows}/datasets"
         if not variant.masked:
             made_from = self._recorded(rows)
-            made_from["train"] = self.platform.store.require("features/interactions", partitions.train_days(self.context.partition_key))
+            made_from["train"] = self.unmasked
             rows = self.training.build(
                 self.context, self.platform, f"ablation/{kind}", "make_datasets", inputs=made_from, partition=self.context.partition_key,
                 params={"train_name": "features.parquet"}, force=self.force, profile="CPU_LARGE").artifact
@@ -116,7 +125,7 @@ class Laboratory:
 @dg.asset(
     key=["evaluation", "ablations"], kinds={"tensorflow", "onnx", "numpy"}, partitions_def=partitions.as_of(),
     op_tags=compute.op_tags("CPU_LARGE"), pool="training",
-    deps=[["evaluation", "offline"], dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
+    deps=dependencies(AblationsInputs),
 )
 def ablations(context: dg.AssetExecutionContext, config: AblationsConfig, platform: Platform,
               training: TrainingClient) -> dg.MaterializeResult:
@@ -124,7 +133,8 @@ def ablations(context: dg.AssetExecutionContext, config: AblationsConfig, platfo
     from recsys_assets.lib import ablations as lib
 
     variants = chosen(config.variants)
-    laboratory = Laboratory(context, platform, training, platform.store.current("evaluation/offline", context.partition_key), config.force)
+    opened = open_inputs(AblationsInputs, platform, context.partition_key)
+    laboratory = Laboratory(context, platform, training, opened["offline"], opened["train"], config.force)
     found = {}
     for number, variant in enumerate(variants, 1):
         context.log.info(f"{variant.name} ({number} of {len(variants)}): {variant.text}")

@@ -1,7 +1,7 @@
 """Simple systems, tuned with equal care: what the models have to beat."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import dagster as dg
 from pydantic import Field
@@ -9,6 +9,7 @@ from pydantic import Field
 from recsys_assets import compute, partitions, reporting
 from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
 
 
 class BaselinesConfig(BuildConfig):
@@ -19,10 +20,10 @@ class BaselinesConfig(BuildConfig):
 
 
 class BaselinesInputs(TypedDict):
-    queries: Artifact
-    items: Artifact
-    interactions: Sequence[Artifact]
-    features: Sequence[Artifact]
+    queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
+    items: Annotated[Artifact, Upstream("raw/items")]
+    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
+    features: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.INNER)]
 
 
 class BaselinesParams(TypedDict):
@@ -33,23 +34,16 @@ class BaselinesParams(TypedDict):
 
 @dg.asset(
     key=["evaluation", "baselines"], kinds={"scipy", "polars"}, partitions_def=partitions.as_of(), pool="cpu",
-    op_tags=compute.step_tags("CPU_LARGE"),
-    deps=[["evaluation", "queries"], ["raw", "items"],
-          dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.whole_window()),
-          dg.AssetDep(["features", "interactions"], partition_mapping=partitions.training_window())],
+    op_tags=compute.step_tags("CPU_LARGE"), deps=dependencies(BaselinesInputs),
 )
 def baselines(context: dg.AssetExecutionContext, config: BaselinesConfig, platform: Platform) -> dg.MaterializeResult:
     """In: queries, clicks of the window. Out: ranks of random, popularity, recent popularity, item-kNN, EASE and iALS, tuned."""
     from recsys_assets.lib import baseline_tuning
 
-    as_of, store, settings = context.partition_key, platform.store, platform.settings
-    train = partitions.train_days(as_of)
+    as_of, settings = context.partition_key, platform.settings
     budget = baseline_tuning.Budget(config.trials, config.tuning_users, config.tuning_clicks, config.metric)
-    inputs: BaselinesInputs = {
-        "queries": store.current("evaluation/queries", as_of), "items": store.current("raw/items"),
-        "interactions": store.require("raw/interactions", partitions.window_days(as_of)),
-        "features": store.require("features/interactions", train[-baseline_tuning.INNER_DAYS:])}
-    chosen: BaselinesParams = {"train_days": train, "seed": settings.seed, "seen_days": settings.seen_days}
+    inputs = open_inputs(BaselinesInputs, platform, as_of)
+    chosen: BaselinesParams = {"train_days": partitions.train_days(as_of), "seed": settings.seed, "seen_days": settings.seen_days}
     built = platform.build(
         context, "evaluation/baselines", partition=as_of, inputs=inputs, params={**chosen, **config.model_dump(exclude={"force"})},
         force=config.force,

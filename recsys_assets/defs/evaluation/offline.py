@@ -2,27 +2,26 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import dagster as dg
 
 from recsys_assets import partitions, reporting
 from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
 
 KEY = ["evaluation", "offline"]
-KINDS = {"queries": "evaluation/queries", "models": "serving/onnx_exports", "vectors": "retrieval/item_vectors",
-         "aligned": "embeddings/aligned", "workflows": "features/workflows"}
 
 
 class OfflineInputs(TypedDict):
-    queries: Artifact
-    models: Artifact
-    vectors: Artifact
-    aligned: Artifact
-    workflows: Artifact
-    features: Sequence[Artifact]
-    days_before: Sequence[Artifact]
+    queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
+    models: Annotated[Artifact, Upstream("serving/onnx_exports", SAME)]
+    vectors: Annotated[Artifact, Upstream("retrieval/item_vectors", SAME)]
+    aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
+    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
+    features: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)]
+    days_before: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.BEFORE_VALIDATION)]
 
 
 class OfflineParams(TypedDict):
@@ -32,9 +31,7 @@ class OfflineParams(TypedDict):
 
 
 @dg.asset(
-    key=KEY, kinds={"onnx", "numpy"}, partitions_def=partitions.as_of(),
-    deps=[*(kind.split("/") for kind in KINDS.values()),
-          dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
+    key=KEY, kinds={"onnx", "numpy"}, partitions_def=partitions.as_of(), deps=dependencies(OfflineInputs),
     # warnings: whether these models may be released is for the verdict of serving/release to say
     check_specs=reporting.check_specs(
         KEY, {"recall_above_popularity": "Two-tower recall@100 over the whole catalogue beats popularity's.",
@@ -44,13 +41,8 @@ def offline(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pl
     """In: queries, exported models. Out: lists as served and of retrieval alone, the ranker's scores; slices, intervals."""
     from recsys_assets.lib import evaluation_report, gates
 
-    as_of, store, settings = context.partition_key, platform.store, platform.settings
-    days = partitions.validation_days(as_of)
-    judged = {role: store.current(kind, as_of) for role, kind in KINDS.items()}
-    inputs: OfflineInputs = {
-        "queries": judged["queries"], "models": judged["models"], "vectors": judged["vectors"], "aligned": judged["aligned"],
-        "workflows": judged["workflows"], "features": store.require("features/interactions", days),
-        "days_before": store.require("features/interactions", [partitions.previous_day(day) for day in days])}
+    as_of, settings = context.partition_key, platform.settings
+    inputs = open_inputs(OfflineInputs, platform, as_of)
     params: OfflineParams = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
                              "retrieval_weight": settings.retrieval_weight}
     built = platform.build(

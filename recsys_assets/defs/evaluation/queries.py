@@ -1,7 +1,7 @@
 """The held-out clicks that every system is asked for."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import dagster as dg
 from pydantic import Field
@@ -9,6 +9,7 @@ from pydantic import Field
 from recsys_assets import partitions, reporting
 from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import Upstream, dependencies, open_inputs
 
 
 class QueriesConfig(BuildConfig):
@@ -16,9 +17,9 @@ class QueriesConfig(BuildConfig):
 
 
 class QueriesInputs(TypedDict):
-    features: Sequence[Artifact]
-    interactions: Sequence[Artifact]
-    items: Artifact
+    features: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)]
+    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
+    items: Annotated[Artifact, Upstream("raw/items")]
 
 
 class QueriesParams(TypedDict):
@@ -27,19 +28,13 @@ class QueriesParams(TypedDict):
     limit: int
 
 
-@dg.asset(
-    key=["evaluation", "queries"], kinds={"polars"}, partitions_def=partitions.as_of(),
-    deps=[["raw", "items"], dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.whole_window()),
-          dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
-)
+@dg.asset(key=["evaluation", "queries"], kinds={"polars"}, partitions_def=partitions.as_of(), deps=dependencies(QueriesInputs))
 def queries(context: dg.AssetExecutionContext, config: QueriesConfig, platform: Platform) -> dg.MaterializeResult:
     """In: clicks of the 3 validation days, the log of the window. Out: one row a query, what its list may not show, slices."""
     from recsys_assets.lib.queries import Queries
 
-    as_of, store, settings = context.partition_key, platform.store, platform.settings
-    inputs: QueriesInputs = {
-        "features": store.require("features/interactions", partitions.validation_days(as_of)),
-        "interactions": store.require("raw/interactions", partitions.window_days(as_of)), "items": store.current("raw/items")}
+    as_of, settings = context.partition_key, platform.settings
+    inputs = open_inputs(QueriesInputs, platform, as_of)
     params: QueriesParams = {"seed": settings.seed, "seen_days": settings.seen_days, "limit": config.limit}
     built = platform.build(
         context, "evaluation/queries", partition=as_of, inputs=inputs, params=params, force=config.force,

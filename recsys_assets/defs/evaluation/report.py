@@ -1,27 +1,26 @@
 """Everything that was measured of a generation, in one place."""
 
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import dagster as dg
 
 from recsys_assets import partitions, reporting
 from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
 
 KEY = ["evaluation", "report"]
-PARTS = ("queries", "offline", "baselines", "oracle")
-OPTIONAL = "evaluation/ablations"  # read where it is there; a report needs none
 
 
 class ReportParts(TypedDict):
-    queries: Artifact
-    offline: Artifact
-    baselines: Artifact
-    oracle: Artifact
+    queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
+    offline: Annotated[Artifact, Upstream("evaluation/offline", SAME)]
+    baselines: Annotated[Artifact, Upstream("evaluation/baselines", SAME)]
+    oracle: Annotated[Artifact, Upstream("evaluation/oracle", SAME)]
 
 
 class ReportInputs(ReportParts, total=False):
-    ablations: Artifact
+    ablations: Annotated[Artifact, Upstream("evaluation/ablations", SAME)]  # read where it exists; a report needs none
 
 
 class ReportParams(TypedDict):
@@ -29,18 +28,14 @@ class ReportParams(TypedDict):
     seed: int
 
 
-@dg.asset(key=KEY, kinds={"html", "json"}, partitions_def=partitions.as_of(), deps=[["evaluation", part] for part in PARTS])
+@dg.asset(key=KEY, kinds={"html", "json"}, partitions_def=partitions.as_of(), deps=dependencies(ReportInputs))
 def report(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: the evaluation's metrics and lists, ablations where there are any. Out: evaluation.json with its targets, an HTML page."""
     from recsys_assets.lib import evaluation_summary, evaluation_writing
     from recsys_assets.lib.oracle import truth_digest
 
-    as_of, store, settings = context.partition_key, platform.store, platform.settings
-    parts = {part: store.current(f"evaluation/{part}", as_of) for part in PARTS}
-    inputs: ReportInputs = {
-        "queries": parts["queries"], "offline": parts["offline"], "baselines": parts["baselines"], "oracle": parts["oracle"]}
-    if store.exists(OPTIONAL, as_of):
-        inputs["ablations"] = store.current(OPTIONAL, as_of)
+    as_of, settings = context.partition_key, platform.settings
+    inputs = open_inputs(ReportInputs, platform, as_of)
     params: ReportParams = {"scale": evaluation_summary.scale_of(settings.landing, settings.scale), "seed": settings.seed}
     built = platform.build(
         context, "evaluation/report", partition=as_of, inputs={**inputs, "truth": truth_digest(settings.landing)},

@@ -1,12 +1,17 @@
 """Point-in-time features and masked training rows, a day at a time."""
 
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
+
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import columns as c
 from recsys_assets import partitions, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.features.lineage import FEATURE_SOURCES, MASKED_SOURCES, column_lineage
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
 
 CHECKS = {
     "contract": "Columns, types, nulls, ranges and the catalogue's own values: no row may break them. Nothing is published where one does.",
@@ -21,14 +26,23 @@ DRIFT = dg.AssetCheckSpec(
     description="Jensen-Shannon divergence of each feature from up to seven days before, at most the threshold; a warning.")
 
 
+class FeaturesInputs(TypedDict):
+    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.LOOK_BACK)]
+    users: Annotated[Artifact, Upstream("raw/users")]
+    items: Annotated[Artifact, Upstream("raw/items")]
+
+
+class MaskedInputs(TypedDict):
+    features: Annotated[Artifact, Upstream("features/interactions", SAME)]
+
+
 class FeaturesConfig(BuildConfig):
     drift_threshold: float = Field(0.06, gt=0, le=1, description="Divergence above which a feature counts as drifted (lib/drift.py).")
 
 
 @dg.asset(
     key=["features", "interactions"], kinds={"polars", "parquet"}, partitions_def=partitions.daily(), pool="cpu",
-    deps=[dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.look_back_window()),
-          ["raw", "users"], ["raw", "items"]],
+    deps=dependencies(FeaturesInputs),
     check_specs=[*reporting.check_specs(["features", "interactions"], CHECKS, partitions.daily()), DRIFT],
 )
 def interaction_features(context: dg.AssetExecutionContext, config: FeaturesConfig, platform: Platform):
@@ -36,12 +50,11 @@ def interaction_features(context: dg.AssetExecutionContext, config: FeaturesConf
     from recsys_assets.lib import daily_reports, drift, feature_tables, ingestion
 
     day, store, settings = context.partition_key, platform.store, platform.settings
-    interactions, items = store.require("raw/interactions", partitions.day_with_history(settings, day)), store.current("raw/items")
-    inputs = {"interactions": interactions, "users": store.current("raw/users"), "items": items}
+    inputs = open_inputs(FeaturesInputs, platform, day)
 
     def write(staged):
         metrics = feature_tables.write_features(inputs, day, staged.path)
-        daily_reports.check_and_profile(staged.path, items, day)
+        daily_reports.check_and_profile(staged.path, inputs["items"], day)
         return metrics
 
     built = yield from reporting.read_under_contract(lambda: platform.build(
@@ -51,7 +64,7 @@ def interaction_features(context: dg.AssetExecutionContext, config: FeaturesConf
     moved = drift.against_baseline(built.artifact, earlier, threshold=config.drift_threshold,
                                    first_day=partitions.calendar_start(settings).isoformat())
     yield reporting.result(built.artifact, reused=built.reused, columns=c.INTERACTION_FEATURES, extra={
-        **column_lineage(FEATURE_SOURCES), **daily_reports.around_the_day(interactions[-1], store, settings.landing)})
+        **column_lineage(FEATURE_SOURCES), **daily_reports.around_the_day(inputs["interactions"][-1], store, settings.landing)})
     yield reporting.check("contract", True, value=0, threshold="no failure")
     yield reporting.check("point_in_time", changed == 0, value=changed, threshold=0)
     yield drift_check(moved)
@@ -68,7 +81,7 @@ def drift_check(moved) -> dg.AssetCheckResult:
 
 @dg.asset(
     key=["features", "masked_train"], kinds={"polars", "parquet"}, partitions_def=partitions.daily(),
-    deps=[["features", "interactions"]],
+    deps=dependencies(MaskedInputs),
     check_specs=reporting.check_specs(["features", "masked_train"], MASKED, partitions.daily()),
 )
 def masked_train(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform):
@@ -76,7 +89,7 @@ def masked_train(context: dg.AssetExecutionContext, config: BuildConfig, platfor
     from recsys_assets.lib import contracts, feature_tables
 
     day, seed = context.partition_key, platform.settings.seed
-    inputs = {"features": platform.store.current("features/interactions", day)}
+    inputs = open_inputs(MaskedInputs, platform, day)
 
     def write(staged):
         metrics = feature_tables.write_masked(inputs["features"], day, seed, staged.path)

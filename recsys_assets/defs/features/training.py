@@ -1,12 +1,30 @@
 """NVTabular workflows and the data sets they make, as of a day; both run in the training environment."""
 
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
+
 import dagster as dg
 
 from recsys_assets import compute, partitions, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.hyper_parameters import WorkflowsParams
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
 from recsys_assets.step_config import config_of
+from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+
+
+class WorkflowsInputs(TypedDict):
+    train: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.TRAINING)]
+    items: Annotated[Artifact, Upstream("raw/items")]
+
+
+class DatasetsInputs(TypedDict):
+    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
+    items: Annotated[Artifact, Upstream("raw/items")]
+    train: Annotated[Sequence[Artifact], Upstream("features/masked_train", partitions.TRAINING)]
+    valid: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)]
+    history: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.WHOLE_WINDOW)]
 
 
 @config_of(WorkflowsParams)
@@ -26,7 +44,7 @@ DATASET_CHECKS = {
 @dg.asset(
     key=["features", "workflows"], kinds={"nvtabular"}, partitions_def=partitions.as_of(),
     op_tags=compute.training_tags("CPU_LARGE"), pool="training",
-    deps=[dg.AssetDep(["features", "interactions"], partition_mapping=partitions.training_window()), ["raw", "items"]],
+    deps=dependencies(WorkflowsInputs),
     check_specs=reporting.check_specs(["features", "workflows"], WORKFLOW_CHECKS, partitions.as_of()),
 )
 def workflows(context: dg.AssetExecutionContext, config: WorkflowsConfig, platform: Platform,
@@ -34,12 +52,10 @@ def workflows(context: dg.AssetExecutionContext, config: WorkflowsConfig, platfo
     """In: unmasked features of the 9 training days, the catalogue. Out: user, item, context and combined workflows."""
     from recsys_assets.lib import feature_tables
 
-    as_of, store = context.partition_key, platform.store
-    train, items = store.require("features/interactions", partitions.train_days(as_of)), store.current("raw/items")
-    built = training.build(context, platform, "features/workflows", "fit_workflows", partition=as_of,
-                           inputs={"train": train, "items": items},
+    inputs = open_inputs(WorkflowsInputs, platform, context.partition_key)
+    built = training.build(context, platform, "features/workflows", "fit_workflows", partition=context.partition_key, inputs=inputs,
                            params=config.model_dump(exclude={"force"}), force=config.force)
-    missing = feature_tables.items_without_index(built.artifact, items)
+    missing = feature_tables.items_without_index(built.artifact, inputs["items"])
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("vocabulary", not missing, value=missing, threshold="no item without an index")])
 
@@ -47,9 +63,7 @@ def workflows(context: dg.AssetExecutionContext, config: WorkflowsConfig, platfo
 @dg.asset(
     key=["features", "datasets"], kinds={"nvtabular", "parquet"}, partitions_def=partitions.as_of(),
     op_tags=compute.training_tags("CPU_LARGE"), pool="training",
-    deps=[["features", "workflows"], ["raw", "items"],
-          dg.AssetDep(["features", "masked_train"], partition_mapping=partitions.training_window()),
-          dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
+    deps=dependencies(DatasetsInputs),
     check_specs=reporting.check_specs(["features", "datasets"], DATASET_CHECKS, partitions.as_of()),
 )
 def datasets(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform,
@@ -60,14 +74,10 @@ def datasets(context: dg.AssetExecutionContext, config: BuildConfig, platform: P
     """
     from recsys_assets.lib import feature_tables
 
-    as_of, store = context.partition_key, platform.store
-    workflows = store.current("features/workflows", as_of)
-    valid = store.require("features/interactions", partitions.validation_days(as_of))
-    built = training.build(
-        context, platform, "features/datasets", "make_datasets", partition=as_of, force=config.force,
-        inputs={"workflows": workflows, "items": store.current("raw/items"),
-                "train": store.require("features/masked_train", partitions.train_days(as_of)), "valid": valid,
-                "history": [*store.require("features/interactions", partitions.train_days(as_of)), *valid]})
+    inputs = open_inputs(DatasetsInputs, platform, context.partition_key)
+    workflows, valid = inputs["workflows"], inputs["valid"]
+    built = training.build(context, platform, "features/datasets", "make_datasets", partition=context.partition_key, inputs=inputs,
+                           force=config.force)
     differences = feature_tables.transform_differences(built.artifact, workflows, valid)
     rates = feature_tables.click_rates(built.artifact)
     sound, negatives = feature_tables.labels(rates)

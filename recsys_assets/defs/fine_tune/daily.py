@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import dagster as dg
 
@@ -14,6 +14,7 @@ from recsys_assets.lib import gates
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
 from recsys_assets.step_config import config_of
+from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
 
 
 @config_of(FineTuneQueryTowerParams)
@@ -26,26 +27,37 @@ class FineTuneDlrmConfig(BuildConfig):
     """Config of the asset: the parameters of its training step."""
 
 
-ROWS_DEPS = [
-    dg.AssetDep(["features", name], partition_mapping=partitions.replay_window()) for name in ("masked_train", "interactions")
-]
+class ReplayedDays(TypedDict):
+    masked: Annotated[Sequence[Artifact], Upstream("features/masked_train", partitions.REPLAY, chosen=True)]
+    features: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.REPLAY, chosen=True)]
 
 
-class RowsInputs(TypedDict):
-    champion: Artifact
-    masked: Sequence[Artifact]
-    features: Sequence[Artifact]
+class RowsInputs(ReplayedDays):
+    champion: Artifact  # the release in force (see upstream.py)
 
 
-@dg.asset(key=["fine_tune", "rows"], kinds={"polars", "parquet"}, partitions_def=partitions.daily(), deps=ROWS_DEPS)
+class RowsOfDay(TypedDict):
+    rows: Annotated[Artifact, Upstream("fine_tune/rows", SAME)]
+
+
+class FineTuneParts(RowsOfDay):
+    query_tower: Annotated[Artifact, Upstream("fine_tune/query_tower", SAME)]
+    dlrm: Annotated[Artifact, Upstream("fine_tune/dlrm", SAME)]
+    items: Annotated[Artifact, Upstream("raw/items")]
+    days_before: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.DAY_BEFORE)]
+    training: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.REPLAY, chosen=True)]
+    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.RECENT_WINDOW)]
+
+
+@dg.asset(key=["fine_tune", "rows"], kinds={"polars", "parquet"}, partitions_def=partitions.daily(), deps=dependencies(ReplayedDays))
 def rows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: the new day and a replay of older ones, the champion's transforms. Out: train (70 % of the day, replay), holdout."""
     from recsys_assets.lib import fine_tuning
 
     day, store = context.partition_key, platform.store
     plan = fine_tuning.plan(platform.settings, store, day)
-    inputs: RowsInputs = {"champion": plan.base.artifact, "masked": store.require("features/masked_train", plan.training_days),
-                          "features": store.require("features/interactions", plan.training_days)}
+    days = open_inputs(ReplayedDays, platform, day, masked=plan.training_days, features=plan.training_days)
+    inputs: RowsInputs = {"champion": plan.base.artifact, **days}
     built = platform.build(
         context, "fine_tune/rows", partition=day, inputs=inputs, params={"seed": platform.settings.seed}, force=config.force,
         write=lambda staged: fine_tuning.write_rows(store, **inputs, target=staged.path, seed=platform.settings.seed))
@@ -57,7 +69,7 @@ def _fine_tune(context: dg.AssetExecutionContext, config: BuildConfig, platform:
     from recsys_assets.lib import fine_tuning
 
     day, store = context.partition_key, platform.store
-    rows = store.current("fine_tune/rows", day)
+    rows = open_inputs(RowsOfDay, platform, day)["rows"]
     champion = fine_tuning.origin(store, rows, name)
     inputs = {"champion": champion, "rows": rows, **fine_tuning.generation_inputs(store, champion)}
     built = training.build(context, platform, f"fine_tune/{name}", f"fine_tune_{name}", partition=day, inputs=inputs,
@@ -66,7 +78,7 @@ def _fine_tune(context: dg.AssetExecutionContext, config: BuildConfig, platform:
 
 
 @dg.asset(key=["fine_tune", "query_tower"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.daily(),
-          op_tags=compute.op_tags("GPU_TRAIN"), pool="training", deps=[["fine_tune", "rows"]])
+          op_tags=compute.op_tags("GPU_TRAIN"), pool="training", deps=dependencies(RowsOfDay))
 def query_tower(context: dg.AssetExecutionContext, config: FineTuneQueryTowerConfig, platform: Platform,
                 training: TrainingClient) -> dg.MaterializeResult:
     """In: rows, the champion's towers. Out: a new query tower; the item tower is frozen and stays equal to the bit."""
@@ -74,7 +86,7 @@ def query_tower(context: dg.AssetExecutionContext, config: FineTuneQueryTowerCon
 
 
 @dg.asset(key=["fine_tune", "dlrm"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.daily(),
-          op_tags=compute.op_tags("GPU_TRAIN"), pool="training", deps=[["fine_tune", "rows"]])
+          op_tags=compute.op_tags("GPU_TRAIN"), pool="training", deps=dependencies(RowsOfDay))
 def dlrm(context: dg.AssetExecutionContext, config: FineTuneDlrmConfig, platform: Platform,
          training: TrainingClient) -> dg.MaterializeResult:
     """In: rows, the champion's DLRM. Out: a new DLRM, all parameters tuned."""
@@ -90,9 +102,7 @@ class VerdictParams(TypedDict):
 
 @dg.asset(
     key=["fine_tune", "release"], kinds={"triton"}, partitions_def=partitions.daily(),
-    deps=[["fine_tune", "query_tower"], ["fine_tune", "dlrm"], ["fine_tune", "rows"], ["raw", "items"],
-          dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.replay_window()),
-          dg.AssetDep(["features", "interactions"], partition_mapping=partitions.replay_window())],
+    deps=dependencies(FineTuneParts),
     check_specs=reporting.gate_specs(["fine_tune", "release"], partitions.daily(),
                                      {name: gates.GROUPS[name] for name in gates.FINE_TUNE_GROUPS}),
 )
@@ -101,13 +111,14 @@ def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Pla
     from recsys_assets.lib import release_building
 
     day, store, settings = context.partition_key, platform.store, platform.settings
-    inputs, limits = release_building.fine_tune_inputs(store, settings, day), config.limits()
+    parts = open_inputs(FineTuneParts, platform, day, training=lambda opened: release_building.training_days(store, opened["rows"]))
+    inputs, limits = release_building.fine_tune_inputs(store, settings, parts), config.limits()
     params: VerdictParams = {"seed": settings.seed, "seen_days": settings.seen_days, "retrieval_topk": settings.retrieval_topk,
                              "first_day": partitions.calendar_start(settings).isoformat()}
     judged = platform.build(
         context, "fine_tune/verdict", partition=day, inputs=inputs, params={**params, **dataclasses.asdict(limits)},
         force=config.force,
         write=lambda staged: release_building.write_fine_tune_verdict(store, inputs, staged.path, day=day, limits=limits, **params))
-    release = release_building.fine_tuned_release(store, day, judged.artifact)
+    release = release_building.fine_tuned_release(store, day, inputs, judged.artifact)
     verdict = release.metrics["gate"]
     return reporting.result(release, checks=reporting.gate_checks(verdict, gates.by_group(verdict)))

@@ -3,10 +3,12 @@
 import dagster as dg
 
 from recsys_assets import compute, partitions, reporting
+from recsys_assets.defs.retrieval.model_inputs import ModelInputs
 from recsys_assets.hyper_parameters import DlrmParams
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
 from recsys_assets.step_config import config_of
+from recsys_assets.upstream import dependencies, open_inputs
 
 AUC_FLOOR = 0.6
 AUC = {"auc": f"AUC on the validation days is above {AUC_FLOOR}."}
@@ -20,17 +22,14 @@ class DlrmConfig(BuildConfig):
 @dg.asset(
     key=["ranking", "dlrm"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.as_of(),
     op_tags=compute.op_tags("GPU_TRAIN"), pool="training",
-    deps=[["features", "datasets"], ["features", "workflows"], ["embeddings", "aligned"]],
+    deps=dependencies(ModelInputs),
     check_specs=reporting.check_specs(["ranking", "dlrm"], AUC, partitions.as_of()),
 )
 def dlrm(context: dg.AssetExecutionContext, config: DlrmConfig, platform: Platform,
          training: TrainingClient) -> dg.MaterializeResult:
     """In: data sets, aligned embeddings. Out: DLRM with both embeddings inside the interaction: checkpoint and ONNX."""
-    as_of, store = context.partition_key, platform.store
-    aligned = store.current("embeddings/aligned", as_of)
-    inputs = {"datasets": store.current("features/datasets", as_of), "workflows": store.current("features/workflows", as_of),
-              "embeddings": aligned, "item_inputs": aligned}
-    built = training.build(context, platform, "ranking/dlrm", "dlrm", partition=as_of, inputs=inputs,
+    inputs = open_inputs(ModelInputs, platform, context.partition_key)
+    built = training.build(context, platform, "ranking/dlrm", "dlrm", partition=context.partition_key, inputs=inputs,
                            params={**config.model_dump(exclude={"force"}), "seed": platform.settings.seed}, force=config.force)
     auc = built.artifact.metrics["auc"]
     return reporting.result(built.artifact, reused=built.reused, checks=[

@@ -1,13 +1,16 @@
 """Daily interactions, from the landing zone into an immutable, checked partition."""
 
 import time
+from typing import Annotated, TypedDict
 
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import columns as c
 from recsys_assets import partitions, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import Upstream, dependencies, open_inputs
 
 KEY = ["raw", "interactions"]
 CHECKS = {
@@ -18,13 +21,17 @@ CHECKS = {
 }
 
 
+class InteractionsInputs(TypedDict):
+    items: Annotated[Artifact, Upstream("raw/items")]
+
+
 class InteractionsConfig(BuildConfig):
     accept_volume: bool = Field(False, description="Take the day though it has far more or fewer rows than the days before: "
                                 "a sale, an outage, a day of which only the visitors' own events landed.")
 
 
 @dg.asset(
-    key=KEY, kinds={"polars", "parquet"}, partitions_def=partitions.daily(), pool="cpu", deps=[["raw", "items"]],
+    key=KEY, kinds={"polars", "parquet"}, partitions_def=partitions.daily(), pool="cpu", deps=dependencies(InteractionsInputs),
     check_specs=reporting.check_specs(KEY, CHECKS, partitions.daily()),
 )
 def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, platform: Platform):
@@ -32,7 +39,7 @@ def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, 
     from recsys_assets.lib import daily_reports, ingestion
 
     day, store, landing = context.partition_key, platform.store, platform.settings.landing
-    items = store.current("raw/items")
+    items = open_inputs(InteractionsInputs, platform)["items"]
     landed = yield from reporting.read_under_contract(
         lambda: ingestion.landed_interactions(landing, day, items=items, now=int(time.time())))
     contract = reporting.check("contract", True, value=0, threshold="no failure", files=landed.files,

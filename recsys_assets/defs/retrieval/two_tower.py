@@ -1,17 +1,20 @@
 """Two-tower retrieval: the towers, the catalogue's vectors, the index."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import compute, partitions, reporting
 from recsys_assets.artifacts import Artifact
+from recsys_assets.defs.retrieval.model_inputs import ALIGNED, ModelInputs
 from recsys_assets.hyper_parameters import TwoTowerParams
 from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
 from recsys_assets.step_config import config_of
+from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
 
 
 @config_of(TwoTowerParams)
@@ -26,33 +29,33 @@ AGREEMENT = {"agreement": "The index finds what brute force finds: its recall is
 @dg.asset(
     key=["retrieval", "two_tower"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.as_of(),
     op_tags=compute.op_tags("GPU_TRAIN"), pool="training",
-    deps=[["features", "datasets"], ["features", "workflows"], ["embeddings", "aligned"]],
+    deps=dependencies(ModelInputs),
     check_specs=reporting.check_specs(["retrieval", "two_tower"], RECALL, partitions.as_of()),
 )
 def two_tower(context: dg.AssetExecutionContext, config: TwoTowerConfig, platform: Platform,
               training: TrainingClient) -> dg.MaterializeResult:
     """In: data sets, aligned embeddings. Out: query and item tower: checkpoint and ONNX."""
-    as_of, store = context.partition_key, platform.store
-    aligned = store.current("embeddings/aligned", as_of)
-    inputs = {"datasets": store.current("features/datasets", as_of), "workflows": store.current("features/workflows", as_of),
-              "embeddings": aligned, "item_inputs": aligned}
-    built = training.build(context, platform, "retrieval/two_tower", "two_tower", partition=as_of, inputs=inputs,
+    inputs = open_inputs(ModelInputs, platform, context.partition_key)
+    built = training.build(context, platform, "retrieval/two_tower", "two_tower", partition=context.partition_key, inputs=inputs,
                            params={**config.model_dump(exclude={"force"}), "seed": platform.settings.seed}, force=config.force)
-    recall, items = built.artifact.metrics["recall@100"], aligned.metrics["items"]
+    recall, items = built.artifact.metrics["recall@100"], inputs["item_inputs"].metrics["items"]
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("recall", recall > min(1.0, 100 / items) or items <= 100, value=recall, threshold=100 / items)])
 
 
-@dg.asset(key=["retrieval", "item_vectors"], kinds={"onnx"}, partitions_def=partitions.as_of(),
-          deps=[["retrieval", "two_tower"], ["embeddings", "aligned"]])
+class VectorsInputs(TypedDict):
+    two_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
+    aligned: Annotated[Artifact, ALIGNED]
+
+
+@dg.asset(key=["retrieval", "item_vectors"], kinds={"onnx"}, partitions_def=partitions.as_of(), deps=dependencies(VectorsInputs))
 def item_vectors(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: the item tower, the catalogue's inputs. Out: one 64-wide vector an item."""
     from recsys_assets.lib import retrieval_tables
 
-    as_of, store = context.partition_key, platform.store
-    inputs = {"two_tower": store.current("retrieval/two_tower", as_of), "aligned": store.current("embeddings/aligned", as_of)}
+    inputs = open_inputs(VectorsInputs, platform, context.partition_key)
     built = platform.build(
-        context, "retrieval/item_vectors", partition=as_of, inputs=inputs, force=config.force,
+        context, "retrieval/item_vectors", partition=context.partition_key, inputs=inputs, force=config.force,
         write=lambda staged: retrieval_tables.write_item_vectors(**inputs, target=staged.path))
     return reporting.result(built.artifact, reused=built.reused)
 
@@ -63,9 +66,12 @@ class FaissIndexConfig(BuildConfig):
     exact_limit: int = Field(default=50_000, ge=1, description="Items from which the index is approximate (IVF or HNSW).")
 
 
+VECTORS = Upstream("retrieval/item_vectors", SAME)
+
+
 class FaissIndexInputs(TypedDict):
-    item_vectors: Artifact
-    two_tower: Artifact
+    item_vectors: Annotated[Artifact, VECTORS]
+    two_tower: Annotated[Artifact, dataclasses.replace(VECTORS, recorded="two_tower")]  # the one that made these vectors
 
 
 class FaissIndexParams(TypedDict):
@@ -74,18 +80,16 @@ class FaissIndexParams(TypedDict):
 
 
 @dg.asset(key=["retrieval", "faiss_index"], kinds={"faiss"}, partitions_def=partitions.as_of(),
-          deps=[["retrieval", "item_vectors"], ["retrieval", "two_tower"]],
+          deps=dependencies(FaissIndexInputs),
           check_specs=reporting.check_specs(["retrieval", "faiss_index"], AGREEMENT, partitions.as_of()))
 def faiss_index(context: dg.AssetExecutionContext, config: FaissIndexConfig, platform: Platform) -> dg.MaterializeResult:
     """In: item vectors, held-out query embeddings. Out: a FAISS index by inner product whose ids are the item indices."""
     from recsys_assets.lib import retrieval_tables
 
-    as_of, store = context.partition_key, platform.store
-    vectors = store.current("retrieval/item_vectors", as_of)
-    inputs: FaissIndexInputs = {"item_vectors": vectors, "two_tower": store.open(vectors.manifest["inputs"]["two_tower"])}
+    inputs = open_inputs(FaissIndexInputs, platform, context.partition_key)
     params: FaissIndexParams = {"floor": config.recall_floor, "exact_limit": config.exact_limit}
     built = platform.build(
-        context, "retrieval/faiss_index", partition=as_of, inputs=inputs, params=params, force=config.force,
+        context, "retrieval/faiss_index", partition=context.partition_key, inputs=inputs, params=params, force=config.force,
         write=lambda staged: retrieval_tables.write_index(**inputs, target=staged.path, **params))
     recall, floor = built.artifact.metrics["recall"], built.artifact.metrics["recall_floor"]
     return reporting.result(built.artifact, reused=built.reused, checks=[
@@ -93,20 +97,17 @@ def faiss_index(context: dg.AssetExecutionContext, config: FaissIndexConfig, pla
 
 
 class PopularityInputs(TypedDict):
-    interactions: Sequence[Artifact]
-    items: Artifact
+    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.TRAINING)]
+    items: Annotated[Artifact, Upstream("raw/items")]
 
 
-@dg.asset(key=["retrieval", "popularity"], kinds={"polars"}, partitions_def=partitions.as_of(),
-          deps=[dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.training_window()), ["raw", "items"]])
+@dg.asset(key=["retrieval", "popularity"], kinds={"polars"}, partitions_def=partitions.as_of(), deps=dependencies(PopularityInputs))
 def popularity(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: interactions of the training days. Out: every item with its clicks, most clicked first: baseline and backfill."""
     from recsys_assets.lib import retrieval_tables
 
-    as_of, store = context.partition_key, platform.store
-    inputs: PopularityInputs = {
-        "interactions": store.require("raw/interactions", partitions.train_days(as_of)), "items": store.current("raw/items")}
+    inputs = open_inputs(PopularityInputs, platform, context.partition_key)
     built = platform.build(
-        context, "retrieval/popularity", partition=as_of, inputs=inputs, force=config.force,
+        context, "retrieval/popularity", partition=context.partition_key, inputs=inputs, force=config.force,
         write=lambda staged: retrieval_tables.write_popularity(**inputs, target=staged.path))
     return reporting.result(built.artifact, reused=built.reused)

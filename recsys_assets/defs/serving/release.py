@@ -1,33 +1,60 @@
 """ONNX exports, releases, and the champion that the Triton servers answer with."""
 
 import dataclasses
-from typing import TypedDict
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
 
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import partitions, reporting
+from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.serving.gate_config import LIMITS, GateConfig
 from recsys_assets.lib import gates
 from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
 
 PARITY = {"parity": "onnxruntime gives TensorFlow's own outputs, within 1e-6, on the sample that training wrote."}
 
 
-@dg.asset(key=["serving", "onnx_exports"], kinds={"onnx"}, partitions_def=partitions.as_of(),
-          deps=[["retrieval", "two_tower"], ["ranking", "dlrm"]],
+class ExportsInputs(TypedDict):
+    two_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
+    dlrm: Annotated[Artifact, Upstream("ranking/dlrm", SAME)]
+
+
+@dg.asset(key=["serving", "onnx_exports"], kinds={"onnx"}, partitions_def=partitions.as_of(), deps=dependencies(ExportsInputs),
           check_specs=reporting.check_specs(["serving", "onnx_exports"], PARITY, partitions.as_of()))
 def onnx_exports(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: both trained models. Out: query tower, item tower and DLRM as ONNX, held against their origin."""
     from recsys_assets.lib import retrieval_tables
 
-    as_of, store = context.partition_key, platform.store
-    inputs = {"two_tower": store.current("retrieval/two_tower", as_of), "dlrm": store.current("ranking/dlrm", as_of)}
-    built = platform.build(context, "serving/onnx_exports", partition=as_of, inputs=inputs, force=config.force,
+    inputs = open_inputs(ExportsInputs, platform, context.partition_key)
+    built = platform.build(context, "serving/onnx_exports", partition=context.partition_key, inputs=inputs, force=config.force,
                            write=lambda staged: retrieval_tables.write_exports(**inputs, target=staged.path))
     differences, limit = built.artifact.metrics["max_abs_difference"], LIMITS.parity
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("parity", max(differences.values()) <= limit, value=differences, threshold=limit)])
+
+
+class ReleaseParts(TypedDict):
+    # judged
+    queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
+    offline: Annotated[Artifact, Upstream("evaluation/offline", SAME)]
+    models: Annotated[Artifact, Upstream("serving/onnx_exports", SAME)]
+    vectors: Annotated[Artifact, Upstream("retrieval/item_vectors", SAME)]
+    features: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)]
+    days_before: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.BEFORE_VALIDATION)]
+    training: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.TRAINING)]
+    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
+    # judged and carried
+    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
+    aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
+    faiss_index: Annotated[Artifact, Upstream("retrieval/faiss_index", SAME)]
+    # carried
+    raw_items: Annotated[Artifact, Upstream("raw/items")]
+    query_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
+    ranker: Annotated[Artifact, Upstream("ranking/dlrm", SAME)]
+    popularity: Annotated[Artifact, Upstream("retrieval/popularity", SAME)]
 
 
 class VerdictParams(TypedDict):
@@ -37,12 +64,7 @@ class VerdictParams(TypedDict):
 
 
 @dg.asset(
-    key=["serving", "release"], kinds={"triton"}, partitions_def=partitions.as_of(),
-    deps=[["serving", "onnx_exports"], ["evaluation", "offline"], ["evaluation", "queries"], ["retrieval", "item_vectors"],
-          ["retrieval", "faiss_index"], ["retrieval", "popularity"], ["embeddings", "aligned"], ["feature_store", "mean_age"],
-          ["features", "workflows"], ["raw", "items"],
-          dg.AssetDep(["raw", "interactions"], partition_mapping=partitions.whole_window()),
-          dg.AssetDep(["features", "interactions"], partition_mapping=partitions.whole_window())],
+    key=["serving", "release"], kinds={"triton"}, partitions_def=partitions.as_of(), deps=dependencies(ReleaseParts),
     check_specs=reporting.gate_specs(["serving", "release"], partitions.as_of(), gates.GROUPS),
 )
 def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Platform) -> dg.MaterializeResult:
@@ -50,16 +72,17 @@ def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Pla
     from recsys_assets.lib import release_building
 
     as_of, store, settings = context.partition_key, platform.store, platform.settings
-    inputs, limits = release_building.full_inputs(store, settings, as_of), config.limits()
+    parts, limits = open_inputs(ReleaseParts, platform, as_of), config.limits()
+    inputs = release_building.full_inputs(store, settings, parts)
     params: VerdictParams = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
                              "first_day": partitions.calendar_start(settings).isoformat()}
-    release = release_building.full_release_in_force(store, settings, as_of)
+    release = release_building.full_release_in_force(store, settings, parts)
     if release is None:
         judged = platform.build(
             context, "serving/verdict", partition=as_of, inputs=inputs, params={**params, **dataclasses.asdict(limits)},
             force=config.force,
             write=lambda staged: release_building.write_full_verdict(store, inputs, staged.path, as_of=as_of, limits=limits, **params))
-        release = release_building.full_release(store, settings, as_of, judged.artifact)
+        release = release_building.full_release(store, settings, as_of, parts, judged.artifact)
     verdict = release.metrics["gate"]
     return reporting.result(release, checks=reporting.gate_checks(verdict, gates.by_group(verdict)))
 

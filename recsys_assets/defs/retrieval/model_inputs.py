@@ -1,0 +1,17 @@
+"""What both models learn from."""
+
+from typing import Annotated, TypedDict
+
+from recsys_assets.artifacts import Artifact
+from recsys_assets.upstream import SAME, Upstream
+
+ALIGNED = Upstream("embeddings/aligned", SAME)
+
+
+class ModelInputs(TypedDict):
+    """``embeddings`` and ``item_inputs`` are one artifact: an ablation gives each step another of either."""
+
+    datasets: Annotated[Artifact, Upstream("features/datasets", SAME)]
+    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
+    embeddings: Annotated[Artifact, ALIGNED]
+    item_inputs: Annotated[Artifact, ALIGNED]
