@@ -92,7 +92,8 @@ class TritonLoad:
                 {"address": address, "model": model, "requests": requests}, most, other_environment(settings), folder).ready()
 
     def run(self, clients: int, count: int) -> Load:
-        """About ``count`` requests in all; at concurrency 1 exactly so, from the first on."""
+        """About ``count`` requests in all, four of each client at least; at concurrency 1 exactly so, from the first on."""
+        count = max(count, 4 * clients)  # perf_analyzer ends with an error where it saw one request alone
         if isinstance(self._asking, Workers):
             return self._asking.run(clients, self._stride, count=-(-count // clients))
         assert self._analyzer is not None
