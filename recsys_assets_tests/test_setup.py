@@ -19,6 +19,8 @@ import pytest
 
 from recsys_assets.settings import PROJECT_ROOT
 
+pytestmark = pytest.mark.slow
+
 UV = PROJECT_ROOT / ".venvs" / "tools" / "bin" / "uv"
 REQUIREMENTS = PROJECT_ROOT / "requirements"
 LOCKS = {"platform": ["platform.lock", "torch.lock"], "training": ["training.lock"], "serving": ["serving.lock"]}

@@ -19,6 +19,8 @@ from recsys_assets.resources import Platform
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.lib import small_models, small_window
 
+pytestmark = pytest.mark.slow
+
 # the assets' calendar is the session's: it is fixed when they are imported
 AS_OF = partitions.first_as_of(get_settings())
 NEXT = (date.fromisoformat(AS_OF) + timedelta(days=1)).isoformat()
