@@ -32,9 +32,8 @@ demo:  ## the main job: data, full graph, services, promoted release, recommenda
 stop:  ## end every local service
 	@if [ -x $(PLATFORM)/recsys ]; then $(PLATFORM)/recsys down; else echo "nothing is set up, nothing runs"; fi
 
-check: setup  ## before each commit, two minutes: lint, types, doctests and every test that starts no server and trains nothing
-	@$(PLATFORM)/ruff check $(CODE)
-	$(PLATFORM)/mypy --no-error-summary & types=$$!
+check: lint  ## before each commit, two minutes: lint, types, doctests and every test that starts no server and trains nothing
+	@$(PLATFORM)/mypy --no-error-summary & types=$$!
 	$(PLATFORM)/python -m pytest -q -p no:xdist --doctest-modules $(DOCTESTED)
 	$(PYTEST) -q -m "not services and not training and not e2e and not slow"
 	wait $$types

@@ -25,9 +25,17 @@ import fsspec
 
 from recsys_assets.versions import installed
 
+#: Distributions of the platform's environment that decide what an artifact contains.
+LIBRARIES = ("polars", "numpy", "pyarrow", "scipy", "implicit", "torch", "sentence-transformers", "open-clip-torch", "pillow",
+             "faiss-cpu", "onnxruntime", "duckdb")
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
 WHOLE = "all"  # the partition of an artifact that has none
+
+
+def library_versions() -> dict[str, str]:
+    """Return library → version of the platform's environment, without importing any."""
+    return installed(*LIBRARIES)
 
 
 class ArtifactError(RuntimeError):
@@ -129,8 +137,8 @@ class Staged:
     inputs: dict[str, Any]
     params: dict[str, Any]
     path: Path
-    #: Library → version of the environment that writes; whoever writes in another one replaces them.
-    versions: dict[str, str] = field(default_factory=installed)
+    #: Library → version of the environment that writes the files. A training step replaces them by its own.
+    versions: dict[str, str] = field(default_factory=library_versions)
     published: Artifact | None = field(default=None)
     started: float = field(default_factory=time.monotonic)
 

@@ -127,7 +127,7 @@ def _parts_of(value: Any) -> list[Any]:
 
 
 def _used_by(function: types.FunctionType) -> list[Any]:
-    """What a function's code can reach: values of its names, its closure, its defaults, and what it imports."""
+    """Return the values that a function's code can reach: its globals, closure, defaults and imports."""
     names: set[str] = set()
     imported: list[Any] = []
     for code in _codes(function.__code__):
@@ -171,7 +171,7 @@ def _members(module: str, names: Iterable[str]) -> Iterator[Any]:
 
 
 def _named(module: str) -> types.ModuleType:
-    """A stand-in of this name: whatever a module that counts holds, its name is all that is asked for."""
+    """Return a module of this name. A module that counts is not imported: only its name is read."""
     return importlib.import_module(module) if _is_orchestration(module) else types.ModuleType(module)
 
 
@@ -247,7 +247,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _plain(tree: ast.Module) -> str:
-    """A source without comments, layout, docstrings and other strings that stand alone."""
+    """Return a source without comments, layout, docstrings and other strings that stand alone."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [one for one in node.body if not _is_text(one)]

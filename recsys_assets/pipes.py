@@ -23,7 +23,7 @@ Paths = Mapping[str, "str | Sequence[str]"]
 
 
 class Reported(NamedTuple):
-    """What a step reported: its metrics, and library → version of its environment."""
+    """Holds the report of a step: its metrics, and library → version of its environment."""
 
     metrics: dict[str, Any]
     versions: dict[str, str]

@@ -19,7 +19,7 @@ def column_schema(columns: Mapping[str, str]) -> dg.TableSchema:
 
 def metadata_of(artifact: Artifact, *, reused: bool = False, columns: Mapping[str, str] | None = None,
                 extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the UI shows of an artifact: where it is, its size, its metrics, its figures, the libraries that wrote it."""
+    """Return an artifact's metadata for the UI: address, size, metrics, figures and the libraries that wrote it."""
     metadata: dict[str, Any] = {}
     for name in sorted(artifact.manifest["files"]):
         if name.startswith(f"{FIGURES}/"):

@@ -34,7 +34,7 @@ Chosen = Sequence[str] | Callable[[Mapping[str, Any]], Sequence[str]]
 
 @dataclass(frozen=True)
 class Upstream:
-    """Where an input comes from.
+    """Declares the source of an input.
 
     Attributes:
         kind: of the artifact, and the key of the asset that makes it.

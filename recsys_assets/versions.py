@@ -1,4 +1,8 @@
-"""Versions of the libraries that decide what an artifact of the platform's environment contains."""
+"""Look up the versions of the libraries that decide what an artifact contains.
+
+Imports nothing outside the standard library and stays valid Python 3.10: the training environment reads it too. Each
+environment names its own libraries, so that a library added to one rebuilds nothing of the other.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,16 @@ import importlib.metadata
 import platform
 from functools import lru_cache
 
-#: Distributions that are looked for; those of training steps are in ``training/step.py``.
-LIBRARIES = ("polars", "numpy", "pyarrow", "scipy", "implicit", "torch", "sentence-transformers", "open-clip-torch", "pillow",
-             "faiss-cpu", "onnxruntime", "duckdb")
 
-
-@lru_cache(maxsize=1)
-def _installed() -> tuple[tuple[str, str], ...]:
+@lru_cache(maxsize=4)
+def _installed(libraries: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     found = [("python", platform.python_version())]
-    for name in LIBRARIES:
+    for name in libraries:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found.append((name, importlib.metadata.version(name)))
     return tuple(found)
 
 
-def installed() -> dict[str, str]:
+def installed(*libraries: str) -> dict[str, str]:
     """Return library → version of this environment, without importing any; a library that is not installed is absent."""
-    return dict(_installed())
+    return dict(_installed(libraries))

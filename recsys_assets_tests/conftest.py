@@ -1,4 +1,4 @@
-"""What every folder shares: a home and a calendar of the tests' own, free ports, a real Valkey, and how files run side by side."""
+"""Give every folder a home and a calendar for tests, free ports and a real Valkey, and schedule files on two processes."""
 
 from __future__ import annotations
 
@@ -145,20 +145,30 @@ class ValkeyProcess:
 
 
 @pytest.fixture(scope="session")
-def valkey_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyProcess]:
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyProcess]:
     process = ValkeyProcess(tmp_path_factory.mktemp("valkey"))
     process.start()
     yield process
     process.kill()
 
 
+def _empty(process: ValkeyProcess) -> ValkeyProcess:
+    if not process.running:
+        process.start()
+    process.resume()
+    with process.client() as client:
+        client.flushall()
+        client.config_set("maxmemory", 0)
+    return process
+
+
+@pytest.fixture(scope="module")
+def valkey_process(valkey_server: ValkeyProcess) -> ValkeyProcess:
+    """The session's server, empty at the start of the module: Feast would keep newer rows that another file has written."""
+    return _empty(valkey_server)
+
+
 @pytest.fixture
 def valkey(valkey_process: ValkeyProcess) -> ValkeyProcess:
     """The session's server, running and empty."""
-    if not valkey_process.running:
-        valkey_process.start()
-    valkey_process.resume()
-    with valkey_process.client() as client:
-        client.flushall()
-        client.config_set("maxmemory", 0)
-    return valkey_process
+    return _empty(valkey_process)

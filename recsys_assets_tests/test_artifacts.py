@@ -13,9 +13,8 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from recsys_assets.artifacts import ArtifactCorrupt, ArtifactError, ArtifactMissing, ArtifactStore
+from recsys_assets.artifacts import ArtifactCorrupt, ArtifactError, ArtifactMissing, ArtifactStore, library_versions
 from recsys_assets.reporting import metadata_of
-from recsys_assets.versions import installed
 
 
 def write(store: ArtifactStore, text: str, partition: str | None = None, **stage):
@@ -105,6 +104,6 @@ def test_the_manifest_says_what_it_was_made_from(tmp_path: Path):
     manifest = json.loads((made.local / "manifest.json").read_text())
     assert manifest["inputs"]["up"]["digest"] == upstream.digest
     assert len(manifest["inputs"]["many"]) == 2
-    assert manifest["versions"] == installed() == made.versions
-    assert installed()["polars"] == pl.__version__ and installed()["python"] == platform.python_version()
-    assert metadata_of(made)["library versions"] == ", ".join(f"{name} {version}" for name, version in sorted(installed().items()))
+    assert manifest["versions"] == library_versions() == made.versions
+    assert library_versions()["polars"] == pl.__version__ and library_versions()["python"] == platform.python_version()
+    assert metadata_of(made)["library versions"] == ", ".join(f"{name} {version}" for name, version in sorted(library_versions().items()))

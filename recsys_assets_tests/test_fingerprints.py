@@ -1,4 +1,4 @@
-"""Which code decides an artifact: found in the code itself, so that a changed line rebuilds and a changed comment does not."""
+"""Test derived fingerprints: a changed line rebuilds an artifact, a changed comment does not."""
 
 import dis
 import functools
@@ -44,7 +44,7 @@ CLOSURE = ["small", "small.above", "small.absolute", "small.back", "small.circle
 
 
 class Small:
-    """The package in a folder of its own."""
+    """Write the package into a folder of its own."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -190,7 +190,7 @@ def writers() -> dict[str, set[str]]:
 
 
 def _writes(owner: types.FunctionType) -> Iterator[types.FunctionType]:
-    """The writing functions inside of ``owner``, with the modules that it imports in their closure."""
+    """Return the writing functions inside ``owner``, with the modules that it imports in their closure."""
     imported = _imported(owner.__code__)
     for code in owner.__code__.co_consts:
         if isinstance(code, types.CodeType) and code.co_varnames[:1] in (("staged",), ("path",)):

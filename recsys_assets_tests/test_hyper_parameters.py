@@ -51,7 +51,7 @@ BOUNDED = [(name, one) for name, one in EVERY if one.bounds.given()]
 
 
 def outside(one: hyper_parameters.Parameter) -> list[Any]:
-    """The nearest value beyond each limit."""
+    """Return the nearest value beyond each limit."""
     step_size = 1 if one.kind is int else 1e-6
     beyond = {"ge": -step_size, "gt": 0, "le": step_size, "lt": 0}
     return [one.kind(limit + beyond[name]) for name, limit in one.bounds.given().items()]

@@ -51,7 +51,7 @@ def test_the_second_home_on_the_same_ports_gets_one_clear_line(tmp_path: Path):
 
 @pytest.mark.services
 def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path):
-    """A proxy that nothing answers at, as a machine in a company has one for the world outside."""
+    """The proxy is dead: a call that goes through it fails."""
     settings = settings_for(tmp_path / "home")
     dead = "http://127.0.0.1:9"
     environment = {**os.environ, **settings.environment(), "http_proxy": dead, "https_proxy": dead, "HTTP_PROXY": dead,

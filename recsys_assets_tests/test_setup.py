@@ -43,7 +43,7 @@ if [ -f slow ] && [[ "$*" == *training.lock* ]]; then touch slow.reached; sleep 
 
 
 class Machine:
-    """A copy of what set-up reads, in a folder with a space, and a PATH of which each command can be replaced."""
+    """Holds a copy of the files that set-up reads, in a folder with a space, and a PATH with replaceable commands."""
 
     def __init__(self, folder: Path):
         self.root = folder / "a clone"
@@ -84,7 +84,7 @@ class Machine:
         return file.read_text().splitlines() if file.exists() else []
 
     def torch_command(self) -> str:
-        """The one command that installed torch."""
+        """Return the one command that installed torch."""
         (found,) = [line for line in self.log("uv.log") if re.search(r"torch(==|\.lock)", line)]
         return found
 
@@ -117,7 +117,7 @@ def test_the_small_build_is_taken_by_the_torch_backend_and_remembered(machine: M
 
 
 def write_wheel(folder: Path, name: str, version: str) -> None:
-    """A wheel of nothing, which an installer takes for the real one."""
+    """Write an empty wheel that an installer accepts as the named version."""
     import zipfile
 
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:

@@ -43,7 +43,7 @@ class Noting(ArtifactStore):
 
 
 class Reached(Exception):
-    """An asset has come to building."""
+    """Ends an asset's run when it begins to build."""
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +119,14 @@ def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
 
 
 def partition_of(asset: dg.AssetsDefinition) -> str | None:
-    """The first day as of which a window exists, or, of daily assets, the day after it."""
+    """Return the first as-of day; for daily assets, the day after it."""
     if asset.partitions_def is None:
         return None
     return AS_OF if asset.partitions_def == partitions.as_of() else DAY
 
 
 def opened_by(paper, asset: dg.AssetsDefinition) -> tuple[set[tuple[str, str | None]], str]:
-    """What an asset opens before it builds, and why it ended."""
+    """Return the artifacts that an asset opens before it builds, and why its run ended."""
     paper.store.opened.clear()
     resources = {name: value for name, value in paper.resources.items() if name in asset.required_resource_keys}
     with dg.DagsterInstance.ephemeral() as instance:

@@ -11,6 +11,7 @@ RUN awk -v added="${ADDED}" 'BEGIN { n = split(added, names); for (i = 1; i <= n
       /^[^ #]/ { split($1, part, "=="); keep = part[1] in wanted } keep' requirements/training.lock > requirements/added.lock \
     && pip install --no-cache-dir --no-deps --require-hashes -r requirements/added.lock
 COPY recsys_assets/__init__.py recsys_assets/columns.py recsys_assets/exits.py recsys_assets/hyper_parameters.py recsys_assets/release_files.py recsys_assets/
+COPY recsys_assets/versions.py recsys_assets/
 COPY recsys_assets/training recsys_assets/training
 # on the path of every interpreter, whatever its environment variables
 RUN echo /app > "$(python -c 'import site; print(site.getsitepackages()[0])')/recsys.pth" \

@@ -50,7 +50,7 @@ _ROWS_AT_ONCE = 65_536  # bounds the 64-bit counts that numpy makes of a part of
 
 
 class RowTransform(Protocol):
-    """What turns raw rows into features: a generation's own transforms, or what stands for them."""
+    """Turns raw rows into features; a generation's transforms, or a variant of them in an ablation."""
 
     @property
     def transforms(self) -> Transforms: ...

@@ -102,7 +102,7 @@ def write_full_verdict(store: ArtifactStore, inputs: Mapping[str, Any], target: 
 
 
 def full_release_in_force(store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]) -> Artifact | None:
-    """The champion, where it is made from these very parts, settings and code; else None.
+    """Return the champion if these parts, settings and code made it, else None.
 
     It is no rival to itself: the verdict that it was promoted by goes on to count, and nothing is judged again.
     """
@@ -193,7 +193,7 @@ def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], tar
 
 
 def fine_tuned_release(store: ArtifactStore, day: str, inputs: Mapping[str, Any], verdict: Artifact) -> Artifact:
-    """The release of a day's fine-tune, from ``fine_tune_inputs``, with its verdict (``write_fine_tune_verdict``)."""
+    """Return the release of a day's fine-tune, built from ``fine_tune_inputs`` and the verdict of ``write_fine_tune_verdict``."""
     return releases.build_fine_tune_release(
         store, day=day, base=inputs["base"], query_tower=inputs["query_tower"], ranker=inputs["dlrm"],
         gate=verdict.metrics["gate"], metrics={"evidence": verdict.metrics["evidence"]})

@@ -67,7 +67,7 @@ _ITEM_SNAPSHOT = (columns.CATEGORY_L1, columns.CATEGORY_L2, columns.ITEM_GENDER,
 
 
 def code() -> str:
-    """What decides, beside parts and settings, whether a release is reused: its form and the code that assembles it."""
+    """Return the part of a release's fingerprint that covers its form and the code that assembles it."""
     return f"{CODE_VERSION}-{fingerprints.digest(__name__)}"
 
 

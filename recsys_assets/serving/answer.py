@@ -41,7 +41,7 @@ _REASONS = {
 
 
 class Placing(IntEnum):
-    """Whether a scored item is in the list, and why not."""
+    """Outcome of a scored item: it is in the list, or the reason why it is not."""
 
     RANKED_BELOW = 0
     DIVERSITY = 1  # an item of the list has a lower blended score: the category cap or the diversity mode left this one out

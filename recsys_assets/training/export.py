@@ -22,7 +22,7 @@ MAX_DIFFERENCE = 1e-6
 CAT, CONT, HISTORY, EMBEDDINGS, EMBEDDING, SCORE = "cat", "cont", "history", "embeddings", "embedding", "score"
 
 class Packed(Protocol):
-    """A tf.function of packed matrices with one named output."""
+    """Return a tf.function of packed matrices with one named output."""
 
     @property
     def input_signature(self) -> Sequence[tf.TensorSpec]: ...
@@ -100,7 +100,7 @@ def sample(inputs: Mapping[str, np.ndarray], rows: int = PARITY_ROWS) -> dict[st
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """An .npz of arrays by name; Any, for numpy's stub takes every unpacked value for ``allow_pickle``."""
+    """Write an .npz of arrays by name. Typed Any: numpy's stub takes an unpacked value for ``allow_pickle``."""
     np.savez(path, **arrays)
 
 

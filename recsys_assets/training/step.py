@@ -18,10 +18,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 import re
 import resource
 import sys
@@ -35,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from recsys_assets.exits import run_and_leave, sync_folder
 from recsys_assets.hyper_parameters import ParameterInvalid
+from recsys_assets.versions import installed
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -244,9 +243,5 @@ def peak_memory_mb() -> float:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that decide what a step writes."""
-    found = {"python": platform.python_version()}
-    for name in _DISTRIBUTIONS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+    """Return the versions of the libraries that decide what a step writes."""
+    return installed(*_DISTRIBUTIONS)

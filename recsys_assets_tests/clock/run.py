@@ -34,7 +34,7 @@ KNOW_TIME = [f"{TESTS}/{name}" for name in (
 
 @dataclass(frozen=True)
 class Moment:
-    """A wall-clock time at which a run begins, in the zone that the machine is set to, and the machine's language."""
+    """Sets the start of a run: wall-clock time, time zone, language and number of cores of the machine."""
 
     name: str
     local: str | None  # ISO, in the zone; None: now

@@ -1,4 +1,4 @@
-"""The moved clock itself: in this process and its children, with waits that still end. Skipped where no moment is set."""
+"""Test the moved clock in this process and its children. Skipped unless run.py started pytest."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def released(home, partition: str = AS_OF, **config: object) -> tuple[dg.Execute
 
 
 def parts(home):
-    """What the release's asset opens."""
+    """Return the inputs that the release's asset opens."""
     from recsys_assets.defs.serving import release
 
     return upstream.open_inputs(release.ReleaseParts, home.platform, AS_OF)

@@ -1,4 +1,4 @@
-"""One vocabulary of tensors: each is declared once, and whoever uses one imports it."""
+"""Test that each tensor is declared once and imported where it is used."""
 
 from __future__ import annotations
 

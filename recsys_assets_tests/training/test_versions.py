@@ -1,4 +1,4 @@
-"""What is read beside other libraries than wrote it: refused where it cannot be relied on, and said otherwise."""
+"""Test the comparison of library versions: unsafe differences are refused, others are logged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRESENT = {"python": "3.11.9", "tensorflow-cpu": "2.12.1", "merlin-models": "23.
 
 
 def write_manifest(folder: Path, kind: str, **recorded: str) -> Path:
-    """A manifest of the present versions, but for those named (a dash is an underscore)."""
+    """Return a manifest of the present versions, with the given ones replaced (write a dash as an underscore)."""
     others = {name.replace("_", "-"): version for name, version in recorded.items()}
     (folder / versions.MANIFEST).write_text(json.dumps({"kind": kind, "partition": "2026-03-13", "versions": {**PRESENT, **others}}))
     return folder

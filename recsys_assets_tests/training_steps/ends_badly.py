@@ -1,4 +1,4 @@
-"""A training step whose interpreter cannot end well, or which crashes before its result."""
+"""Run a training step whose interpreter aborts at exit, or that crashes before its result."""
 
 from __future__ import annotations
 

@@ -1,27 +1,16 @@
 """What the exported models are worth on days they have not seen, over the whole catalogue."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Annotated, TypedDict
+from typing import TypedDict
 
 import dagster as dg
 
 from recsys_assets import partitions, reporting
-from recsys_assets.artifacts import Artifact
+from recsys_assets.defs.evaluation.judged import JudgedInputs
 from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.upstream import dependencies, open_inputs
 
 KEY = ["evaluation", "offline"]
-
-
-class OfflineInputs(TypedDict):
-    queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
-    models: Annotated[Artifact, Upstream("serving/onnx_exports", SAME)]
-    vectors: Annotated[Artifact, Upstream("retrieval/item_vectors", SAME)]
-    aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
-    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
-    features: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)]
-    days_before: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.BEFORE_VALIDATION)]
 
 
 class OfflineParams(TypedDict):
@@ -31,7 +20,7 @@ class OfflineParams(TypedDict):
 
 
 @dg.asset(
-    key=KEY, kinds={"onnx", "numpy"}, partitions_def=partitions.as_of(), deps=dependencies(OfflineInputs),
+    key=KEY, kinds={"onnx", "numpy"}, partitions_def=partitions.as_of(), deps=dependencies(JudgedInputs),
     # warnings: whether these models may be released is for the verdict of serving/release to say
     check_specs=reporting.check_specs(
         KEY, {"recall_above_popularity": "Two-tower recall@100 over the whole catalogue beats popularity's.",
@@ -42,7 +31,7 @@ def offline(context: dg.AssetExecutionContext, config: BuildConfig, platform: Pl
     from recsys_assets.lib import evaluation_report, gates
 
     as_of, settings = context.partition_key, platform.settings
-    inputs = open_inputs(OfflineInputs, platform, as_of)
+    inputs = open_inputs(JudgedInputs, platform, as_of)
     params: OfflineParams = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
                              "retrieval_weight": settings.retrieval_weight}
     built = platform.build(

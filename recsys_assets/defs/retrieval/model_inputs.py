@@ -1,4 +1,4 @@
-"""What both models learn from."""
+"""Inputs of the training steps of both models."""
 
 from typing import Annotated, TypedDict
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from recsys_assets import partitions, reporting
 from recsys_assets.artifacts import Artifact
+from recsys_assets.defs.evaluation.judged import JudgedInputs
 from recsys_assets.defs.serving.gate_config import LIMITS, GateConfig
 from recsys_assets.lib import gates
 from recsys_assets.resources import BuildConfig, Platform
@@ -36,19 +37,11 @@ def onnx_exports(context: dg.AssetExecutionContext, config: BuildConfig, platfor
         reporting.check("parity", max(differences.values()) <= limit, value=differences, threshold=limit)])
 
 
-class ReleaseParts(TypedDict):
-    # judged
-    queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
+class ReleaseParts(JudgedInputs):
+    # judged with them
     offline: Annotated[Artifact, Upstream("evaluation/offline", SAME)]
-    models: Annotated[Artifact, Upstream("serving/onnx_exports", SAME)]
-    vectors: Annotated[Artifact, Upstream("retrieval/item_vectors", SAME)]
-    features: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)]
-    days_before: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.BEFORE_VALIDATION)]
     training: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.TRAINING)]
     interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
-    # judged and carried
-    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
-    aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
     faiss_index: Annotated[Artifact, Upstream("retrieval/faiss_index", SAME)]
     # carried
     raw_items: Annotated[Artifact, Upstream("raw/items")]

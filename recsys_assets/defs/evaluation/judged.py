@@ -1,0 +1,18 @@
+"""Inputs that judge a generation: its models, and the validation days that they have not seen."""
+
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
+
+from recsys_assets import partitions
+from recsys_assets.artifacts import Artifact
+from recsys_assets.upstream import SAME, Upstream
+
+
+class JudgedInputs(TypedDict):
+    queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
+    models: Annotated[Artifact, Upstream("serving/onnx_exports", SAME)]
+    vectors: Annotated[Artifact, Upstream("retrieval/item_vectors", SAME)]
+    aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
+    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
+    features: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)]
+    days_before: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.BEFORE_VALIDATION)]
