@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from graphlib import TopologicalSorter
+
 import dagster as dg
 import pytest
 
 from recsys_assets import compute
 
-STAGES = {"raw", "features", "embeddings", "feature_store", "retrieval", "ranking", "evaluation", "fine_tune", "serving"}
+STAGES = {"raw", "features", "embeddings", "feature_store", "retrieval", "ranking", "exports", "evaluation", "fine_tune", "serving"}
 HEAVY = ["features/workflows", "features/datasets", "embeddings/text", "embeddings/image_encoder", "embeddings/image",
          "retrieval/two_tower", "ranking/dlrm", "fine_tune/query_tower", "fine_tune/dlrm"]
 
@@ -41,13 +43,23 @@ def test_data_flows_one_way(graph):
                            ("features/masked_train", "features/datasets"), ("features/workflows", "features/datasets"),
                            ("features/datasets", "retrieval/two_tower"), ("embeddings/aligned", "retrieval/two_tower"),
                            ("retrieval/two_tower", "retrieval/item_vectors"), ("retrieval/item_vectors", "retrieval/faiss_index"),
-                           ("features/datasets", "ranking/dlrm"), ("ranking/dlrm", "serving/onnx_exports"),
+                           ("features/datasets", "ranking/dlrm"), ("ranking/dlrm", "exports/onnx"),
                            ("evaluation/queries", "evaluation/offline"), ("evaluation/queries", "evaluation/oracle"),
-                           ("serving/onnx_exports", "evaluation/offline"), ("evaluation/offline", "serving/release"),
-                           ("serving/onnx_exports", "serving/release"), ("serving/release", "serving/champion"),
+                           ("exports/onnx", "evaluation/offline"), ("evaluation/offline", "serving/release"),
+                           ("exports/onnx", "serving/release"), ("serving/release", "serving/champion"),
                            ("fine_tune/rows", "fine_tune/dlrm"), ("fine_tune/release", "serving/champion")]:
         assert dg.AssetKey.from_user_string(earlier) in graph.get(dg.AssetKey.from_user_string(later)).parent_keys, (earlier, later)
     assert graph.toposorted_asset_keys_by_level  # raises on a cycle
+
+
+def test_the_groups_flow_one_way(graph):
+    """Lineage by group has no circle, so that the UI draws the stages from left to right."""
+    above = {stage: set() for stage in STAGES}
+    for key in graph.get_all_asset_keys():
+        stage = graph.get(key).group_name
+        above[stage] |= {graph.get(parent).group_name for parent in graph.get(key).parent_keys} - {stage}
+    order = [*TopologicalSorter(above).static_order()]  # raises CycleError and names the circle
+    assert order[0] == "raw" and order[-1] == "serving"
 
 
 def test_the_as_of_window_maps_to_exactly_its_days(graph):
@@ -86,6 +98,6 @@ def test_full_training_judges_what_it_trains(definitions):
 def test_gates_block(graph):
     blocking = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
     assert blocking >= {("raw/interactions", "contract"), ("features/datasets", "parity"), ("ranking/dlrm", "auc"),
-                        ("serving/onnx_exports", "parity"), ("serving/release", "gate"), ("fine_tune/release", "gate")}
+                        ("exports/onnx", "parity"), ("serving/release", "gate"), ("fine_tune/release", "gate")}
     # what is evaluated warns; whether it is released is for the verdict to say
     assert not {asset for asset, _ in blocking if asset.startswith("evaluation/")}

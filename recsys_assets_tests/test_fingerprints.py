@@ -233,7 +233,7 @@ def test_every_asset_that_writes_has_code(closures):
     ("serving/release", ["serving.transforms", "serving.stages.ordering", "serving.stages.onnx_models", "lib.releases", "lib.gates",
                          "lib.evaluation", "lib.retrieval_tables"]),
     ("fine_tune/release", ["serving.transforms", "serving.stages.ordering", "lib.evaluation", "lib.drift"]),
-    ("serving/onnx_exports", ["lib.evaluation"]),
+    ("exports/onnx", ["lib.evaluation"]),
     ("retrieval/item_vectors", ["serving.transforms", "lib.evaluation"]),
     ("evaluation/offline", ["lib.plots", "lib.releases", "serving.stages.ordering"]),
     ("evaluation/ablations", ["serving.transforms", "serving.stages.ordering", "lib.retrieval_tables", "lib.plots"]),

@@ -93,7 +93,7 @@ def open_model(onnx_path: Path) -> Any:
     import onnxruntime
 
     if not onnx_path.is_file():
-        raise FileNotFoundError(f"{onnx_path} does not exist; materialise serving/onnx_exports first")
+        raise FileNotFoundError(f"{onnx_path} does not exist; materialise exports/onnx first")
     options = onnxruntime.SessionOptions()
     # waiting threads that spin cost as much time again, of a machine that has other work to do
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

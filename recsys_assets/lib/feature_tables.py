@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import Artifact, write_json
+from recsys_assets.artifacts import Artifact
 from recsys_assets.lib import batch_transform, features, popularity, vocabulary
 from recsys_assets.lib.series import number
 from recsys_assets.partitions import day_bounds
@@ -140,12 +140,6 @@ def vocabulary_growth(workflows: Artifact, days: Sequence[Artifact]) -> pl.DataF
     scanned = pl.scan_parquet([artifact.path("features.parquet") for artifact in days])
     grown = vocabulary.growth(scanned, read_transforms(workflows))
     return pl.DataFrame([{"column": column, **counts} for column, counts in grown.items()])
-
-
-def write_mean_age(workflows: Artifact, target: Path) -> dict[str, Any]:
-    mean = float(read_transforms(workflows)["mean_age"])
-    write_json(target / "mean_age.json", {"mean_age": mean})
-    return {"mean_age": mean}
 
 
 def materialize_online(settings: Settings, features: Sequence[Artifact], *, users: Artifact, items: Artifact) -> dict[str, int]:

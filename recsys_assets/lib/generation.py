@@ -127,7 +127,7 @@ class Generation:
     @classmethod
     def of_training(cls, *, models: Artifact, workflows: Artifact, aligned: Artifact, vectors: Artifact,
                     days_before: Sequence[Artifact], retrieval_weight: float, retrieval_topk: int = RETRIEVAL_TOPK) -> Generation:
-        """Of ``serving/onnx_exports`` and what it was trained with."""
+        """Of ``exports/onnx`` and what it was trained with."""
         rows, index = load_vectors(vectors)
         return cls(transforms=read_transforms(workflows), query_tower=models.path(QUERY_TOWER_ONNX), ranker=models.path(RANKER_ONNX),
                    vectors=rows, index=index, **_item_side(aligned), days_before=days_before, retrieval_weight=retrieval_weight,

@@ -92,7 +92,7 @@ def write_datasets(store: ArtifactStore, target: Path, rows: pl.DataFrame) -> No
     (target / "train").mkdir()
     workflows = store.current("features/workflows", AS_OF)
     made = Generation.of_training(
-        models=store.current("serving/onnx_exports", AS_OF), workflows=workflows, aligned=store.current("embeddings/aligned", AS_OF),
+        models=store.current("exports/onnx", AS_OF), workflows=workflows, aligned=store.current("embeddings/aligned", AS_OF),
         vectors=store.current("retrieval/item_vectors", AS_OF),
         days_before=store.require("features/interactions", [partitions.previous_day(AS_OF)]), retrieval_weight=0.0)
     packed = made.transform.transform_frame(rows)
@@ -113,7 +113,7 @@ def publish_training(store: ArtifactStore, linear: Path) -> None:
         with store.stage(kind, AS_OF, inputs=of_model, params=BASE_PARAMS[model]) as staged:
             train(linear, model, staged.path)
             models[model] = staged.publish()
-    with store.stage("serving/onnx_exports", AS_OF, inputs=models) as staged:
+    with store.stage("exports/onnx", AS_OF, inputs=models) as staged:
         for name in (*linear_onnx.MODELS, *PARTS):
             (staged.path / name).write_bytes((linear / name).read_bytes())
         staged.publish()

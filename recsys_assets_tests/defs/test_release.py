@@ -50,7 +50,7 @@ def home(tmp_path_factory):
             pl.read_parquet(landing / name).write_parquet(staged.path / name.split("/")[-1])
         staged.publish()
     items = pl.read_parquet(landing / ITEMS_FILE)
-    with store.stage("retrieval/popularity", AS_OF) as staged:
+    with store.stage("features/popularity", AS_OF) as staged:
         count_clicks(small_window.read_log(store, train_days(AS_OF)), items).write_parquet(staged.path / "popularity.parquet")
         staged.publish()
     rows = pl.concat([pl.read_parquet(a.path("features.parquet")) for a in store.require("features/interactions", train_days(AS_OF))])

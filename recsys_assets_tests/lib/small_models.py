@@ -151,7 +151,7 @@ def known_items(transforms: Mapping[str, Any], items: pl.DataFrame) -> pl.DataFr
 
 
 def write_generation(store: ArtifactStore, as_of: str, transforms: Mapping[str, Any], items: pl.DataFrame, tables: Tables) -> None:
-    """features/workflows, embeddings/aligned, retrieval/item_vectors and serving/onnx_exports of the as-of day."""
+    """features/workflows, embeddings/aligned, retrieval/item_vectors and exports/onnx of the as-of day."""
     inputs = item_tables.item_tower_inputs(transforms, items)
     with store.stage("features/workflows", as_of) as staged:
         (staged.path / "transforms.json").write_text(json.dumps(transforms))
@@ -165,14 +165,14 @@ def write_generation(store: ArtifactStore, as_of: str, transforms: Mapping[str, 
         np.save(staged.path / "item_vectors.npy", tables.items[inputs["index"]])
         np.save(staged.path / "item_index.npy", inputs["index"])
         staged.publish()
-    with store.stage("serving/onnx_exports", as_of) as staged:
+    with store.stage("exports/onnx", as_of) as staged:
         tables.write(staged.path)
         staged.publish({"max_abs_difference": {"query_tower.onnx": 0.0, "dlrm.onnx": 0.0, "dlrm_lists.onnx": 0.0}})
 
 
 def generation(store: ArtifactStore, as_of: str, days_before: Sequence[Artifact], **topk: int) -> Generation:
     """What ``write_generation`` wrote, blended as the settings say."""
-    kinds = {"models": "serving/onnx_exports", "vectors": "retrieval/item_vectors",
+    kinds = {"models": "exports/onnx", "vectors": "retrieval/item_vectors",
              "aligned": "embeddings/aligned", "workflows": "features/workflows"}
     return Generation.of_training(**{role: store.current(kind, as_of) for role, kind in kinds.items()}, days_before=days_before,
                                   retrieval_weight=Settings().retrieval_weight, **topk)

@@ -89,9 +89,9 @@ def write_generation(store: ArtifactStore, as_of: str, seed: int = 3) -> None:
         np.save(staged.path / "item_vectors.npy", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
         np.save(staged.path / "item_index.npy", inputs["index"])
         staged.publish()
-    with store.stage("retrieval/popularity", as_of) as staged:
+    with store.stage("features/popularity", as_of) as staged:
         count_clicks(read_log(store, train_days(as_of)), items).write_parquet(staged.path / "popularity.parquet")
         staged.publish()
-    with store.stage("serving/onnx_exports", as_of) as staged:
+    with store.stage("exports/onnx", as_of) as staged:
         linear_onnx.write_models(staged.path, history=2 * content["cardinality"][c.CATEGORY_L1])
         staged.publish()

@@ -23,7 +23,7 @@ from recsys_assets.settings import Settings
 from recsys_assets_tests.lib import small_window
 
 AS_OF = "2026-11-19"
-ROLES = {"models": "serving/onnx_exports", "workflows": "features/workflows", "aligned": "embeddings/aligned",
+ROLES = {"models": "exports/onnx", "workflows": "features/workflows", "aligned": "embeddings/aligned",
          "vectors": "retrieval/item_vectors"}
 LISTS = {"retrieval_topk": 20, "retrieval_weight": 2.5}
 PARAMS = {"seed": 7, **LISTS}

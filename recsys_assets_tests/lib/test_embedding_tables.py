@@ -52,7 +52,7 @@ def test_an_item_without_clicks_has_no_id_of_its_own(tmp_path: Path):
     workflows = publish(store, "features/workflows",
                         lambda target: (target / "transforms.json").write_text(json.dumps(TRANSFORMS)) and None)
     embeddings = publish(store, "embeddings/items", embedded)
-    popularity = publish(store, "retrieval/popularity", lambda target: pl.DataFrame(
+    popularity = publish(store, "features/popularity", lambda target: pl.DataFrame(
         {"item_id": ["a", "b", "c"], "clicks": [7, 0, 1]}).write_parquet(target / "popularity.parquet"))
     aligned = publish(store, "embeddings/aligned",
                       lambda target: embedding_tables.write_aligned(workflows, embeddings, items, popularity, target))

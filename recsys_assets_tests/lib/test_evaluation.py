@@ -80,7 +80,7 @@ def test_a_model_is_run_in_batches_of_any_size(models):
     for batch in (2, 5, 99):
         np.testing.assert_allclose(ev.run_model(session, inputs, batch), expected, atol=1e-6)
     assert ev.run_model(session, {name: rows[:0] for name, rows in inputs.items()}).shape == (0, 64)
-    with pytest.raises(FileNotFoundError, match="serving/onnx_exports"):
+    with pytest.raises(FileNotFoundError, match="exports/onnx"):
         ev.open_model(folder / "none.onnx")
     inputs["cont"][3, 2] = np.nan
     with pytest.raises(ValueError, match="64 of 320 values of 'embedding' are not finite"):

@@ -15,7 +15,7 @@ from recsys_assets.settings import Settings
 from recsys_assets_tests.lib import small_window
 
 AS_OF = "2026-11-19"
-ROLES = {"models": "serving/onnx_exports", "vectors": "retrieval/item_vectors",
+ROLES = {"models": "exports/onnx", "vectors": "retrieval/item_vectors",
          "aligned": "embeddings/aligned", "workflows": "features/workflows"}
 WEIGHT = 2.5
 

@@ -34,7 +34,7 @@ def shop(tmp_path_factory):
     features = store.require("features/interactions", days)
     queries = Queries.build(features, store.require("raw/interactions", window_days(AS_OF)), store.current("raw/items"), seed=7,
                             seen_days=7)
-    with store.stage("retrieval/popularity", AS_OF) as staged:
+    with store.stage("features/popularity", AS_OF) as staged:
         count_clicks(small_window.read_log(store, train_days(AS_OF)), items).write_parquet(staged.path / "popularity.parquet")
         staged.publish()
     log = ClickLog.of(small_window.read_log(store, window_days(AS_OF)), queries.item_ids)
@@ -53,7 +53,7 @@ def judged(shop, transforms, items, tables) -> SimpleNamespace:
     small_models.write_generation(shop.store, AS_OF, transforms, items, tables)
     generation = small_models.generation(shop.store, AS_OF, shop.days_before)
     metrics, arrays = measure(generation, shop.queries, shop.exposures, seed=7)
-    folder = shop.store.current("serving/onnx_exports", AS_OF).local
+    folder = shop.store.current("exports/onnx", AS_OF).local
     return SimpleNamespace(metrics=metrics, answers=Answers.of_lists(arrays, generation.click_scores(shop.exposures)),
                            latency=gate_evidence.latencies(generation, folder / "query_tower.onnx", folder / "dlrm.onnx", shop.queries,
                                                            shop.exposures))

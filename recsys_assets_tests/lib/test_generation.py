@@ -210,7 +210,7 @@ def test_other_models_of_the_same_generation(shop, tmp_path):
     np.testing.assert_allclose(tuned.click_scores(wanted.frame), expected, atol=1e-6)
     # the one it was made from answers as before
     np.testing.assert_array_equal(shop.generation.retrieval.scores(wanted, rows), before)
-    with pytest.raises(FileNotFoundError, match="serving/onnx_exports"):
+    with pytest.raises(FileNotFoundError, match="exports/onnx"):
         shop.generation.with_models(tmp_path / "none.onnx", tmp_path / "dlrm.onnx")
 
 

@@ -25,9 +25,9 @@ full_training = dg.define_asset_job(
     "full_training", description="Workflows, data sets, both models, index, evaluation and a release, as of a day.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(
-        ["features", "workflows"], ["features", "datasets"], ["embeddings", "aligned"], ["feature_store", "mean_age"],
-        ["retrieval", "two_tower"], ["retrieval", "item_vectors"], ["retrieval", "faiss_index"], ["retrieval", "popularity"],
-        ["ranking", "dlrm"], ["serving", "onnx_exports"], ["evaluation", "queries"], ["evaluation", "offline"], ["evaluation", "oracle"],
+        ["features", "workflows"], ["features", "datasets"], ["embeddings", "aligned"],
+        ["retrieval", "two_tower"], ["retrieval", "item_vectors"], ["retrieval", "faiss_index"], ["features", "popularity"],
+        ["ranking", "dlrm"], ["exports", "onnx"], ["evaluation", "queries"], ["evaluation", "offline"], ["evaluation", "oracle"],
         ["serving", "release"]))
 
 evaluation = dg.define_asset_job(
@@ -43,8 +43,8 @@ evaluation_ablations = dg.define_asset_job(
 backtest = dg.define_asset_job(
     "backtest", description="Quality by as-of day: a backfill over days trains and judges a generation for each, without releasing any.",
     partitions_def=partitions.as_of(), selection=dg.AssetSelection.assets(
-        ["features", "workflows"], ["features", "datasets"], ["embeddings", "aligned"], ["retrieval", "popularity"],
-        ["retrieval", "two_tower"], ["retrieval", "item_vectors"], ["ranking", "dlrm"], ["serving", "onnx_exports"],
+        ["features", "workflows"], ["features", "datasets"], ["embeddings", "aligned"], ["features", "popularity"],
+        ["retrieval", "two_tower"], ["retrieval", "item_vectors"], ["ranking", "dlrm"], ["exports", "onnx"],
         ["evaluation", "queries"], ["evaluation", "offline"], ["evaluation", "backtest"]))
 
 evaluation_report = dg.define_asset_job(

@@ -14,7 +14,7 @@ class AlignedInputs(TypedDict):
     workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
     embeddings: Annotated[Artifact, Upstream("embeddings/items")]
     items: Annotated[Artifact, Upstream("raw/items")]
-    popularity: Annotated[Artifact, Upstream("retrieval/popularity", SAME)]
+    popularity: Annotated[Artifact, Upstream("features/popularity", SAME)]
 
 
 @dg.asset(key=["embeddings", "aligned"], kinds={"numpy"}, partitions_def=partitions.as_of(), deps=dependencies(AlignedInputs))

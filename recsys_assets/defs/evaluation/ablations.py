@@ -14,7 +14,7 @@ from recsys_assets.pipes import TrainingClient
 from recsys_assets.resources import BuildConfig, Platform
 from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
 
-#: Which step trains which model, in serving/onnx_exports.
+#: Which step trains which model, in exports/onnx.
 MODELS = ("two_tower", "dlrm")
 
 

@@ -10,7 +10,7 @@ from recsys_assets.upstream import SAME, Upstream
 
 class JudgedInputs(TypedDict):
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
-    models: Annotated[Artifact, Upstream("serving/onnx_exports", SAME)]
+    models: Annotated[Artifact, Upstream("exports/onnx", SAME)]
     vectors: Annotated[Artifact, Upstream("retrieval/item_vectors", SAME)]
     aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
     workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]

@@ -1,14 +1,14 @@
-"""Feast: definitions applied, features materialised online; popularity and mean age beside them."""
+"""Feast: definitions applied, features materialised online; popularity beside them."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
 import dagster as dg
 
-from recsys_assets import partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.resources import Platform
+from recsys_assets.upstream import Upstream, dependencies, open_inputs
 
 
 class OnlineInputs(TypedDict):
@@ -20,10 +20,6 @@ class OnlineInputs(TypedDict):
 class PopularityInputs(TypedDict):
     interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.POPULARITY)]
     items: Annotated[Artifact, Upstream("raw/items")]
-
-
-class MeanAgeInputs(TypedDict):
-    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
 
 
 @dg.asset(key=["feature_store", "definitions"], kinds={"feast"})
@@ -56,16 +52,3 @@ def popularity(context: dg.AssetExecutionContext, platform: Platform) -> dg.Mate
     top = feature_tables.publish_popularity(platform.settings, inputs["interactions"], inputs["items"])
     return dg.MaterializeResult(metadata={"days": len(inputs["interactions"]), "dagster/row_count": top.height,
                                           "top": dg.MetadataValue.md(feature_tables.markdown_table(top.head(10)))})
-
-
-@dg.asset(key=["feature_store", "mean_age"], kinds={"json"}, partitions_def=partitions.as_of(),
-          deps=dependencies(MeanAgeInputs))
-def mean_age(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: the user workflow. Out: the training rows' mean age, which a cold visitor gets."""
-    from recsys_assets.lib import feature_tables
-
-    inputs = open_inputs(MeanAgeInputs, platform, context.partition_key)
-    built = platform.build(
-        context, "feature_store/mean_age", partition=context.partition_key, inputs=inputs, force=config.force,
-        write=lambda staged: feature_tables.write_mean_age(inputs["workflows"], staged.path))
-    return reporting.result(built.artifact, reused=built.reused)

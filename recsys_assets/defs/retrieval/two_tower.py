@@ -1,7 +1,6 @@
 """Two-tower retrieval: the towers, the catalogue's vectors, the index."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
 import dagster as dg
@@ -94,20 +93,3 @@ def faiss_index(context: dg.AssetExecutionContext, config: FaissIndexConfig, pla
     recall, floor = built.artifact.metrics["recall"], built.artifact.metrics["recall_floor"]
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("agreement", recall >= floor, value=recall, threshold=floor, index=built.artifact.metrics["kind"])])
-
-
-class PopularityInputs(TypedDict):
-    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.TRAINING)]
-    items: Annotated[Artifact, Upstream("raw/items")]
-
-
-@dg.asset(key=["retrieval", "popularity"], kinds={"polars"}, partitions_def=partitions.as_of(), deps=dependencies(PopularityInputs))
-def popularity(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: interactions of the training days. Out: every item with its clicks, most clicked first: baseline and backfill."""
-    from recsys_assets.lib import retrieval_tables
-
-    inputs = open_inputs(PopularityInputs, platform, context.partition_key)
-    built = platform.build(
-        context, "retrieval/popularity", partition=context.partition_key, inputs=inputs, force=config.force,
-        write=lambda staged: retrieval_tables.write_popularity(**inputs, target=staged.path))
-    return reporting.result(built.artifact, reused=built.reused)

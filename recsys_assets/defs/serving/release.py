@@ -1,4 +1,4 @@
-"""ONNX exports, releases, and the champion that the Triton servers answer with."""
+"""Releases, and the champion that the Triton servers answer with."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,31 +10,10 @@ from pydantic import Field
 from recsys_assets import partitions, reporting
 from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.evaluation.judged import JudgedInputs
-from recsys_assets.defs.serving.gate_config import LIMITS, GateConfig
+from recsys_assets.defs.serving.gate_config import GateConfig
 from recsys_assets.lib import gates
-from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.resources import Platform
 from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
-
-PARITY = {"parity": "onnxruntime gives TensorFlow's own outputs, within 1e-6, on the sample that training wrote."}
-
-
-class ExportsInputs(TypedDict):
-    two_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
-    dlrm: Annotated[Artifact, Upstream("ranking/dlrm", SAME)]
-
-
-@dg.asset(key=["serving", "onnx_exports"], kinds={"onnx"}, partitions_def=partitions.as_of(), deps=dependencies(ExportsInputs),
-          check_specs=reporting.check_specs(["serving", "onnx_exports"], PARITY, partitions.as_of()))
-def onnx_exports(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: both trained models. Out: query tower, item tower and DLRM as ONNX, held against their origin."""
-    from recsys_assets.lib import retrieval_tables
-
-    inputs = open_inputs(ExportsInputs, platform, context.partition_key)
-    built = platform.build(context, "serving/onnx_exports", partition=context.partition_key, inputs=inputs, force=config.force,
-                           write=lambda staged: retrieval_tables.write_exports(**inputs, target=staged.path))
-    differences, limit = built.artifact.metrics["max_abs_difference"], LIMITS.parity
-    return reporting.result(built.artifact, reused=built.reused, checks=[
-        reporting.check("parity", max(differences.values()) <= limit, value=differences, threshold=limit)])
 
 
 class ReleaseParts(JudgedInputs):
@@ -47,7 +26,7 @@ class ReleaseParts(JudgedInputs):
     raw_items: Annotated[Artifact, Upstream("raw/items")]
     query_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
     ranker: Annotated[Artifact, Upstream("ranking/dlrm", SAME)]
-    popularity: Annotated[Artifact, Upstream("retrieval/popularity", SAME)]
+    popularity: Annotated[Artifact, Upstream("features/popularity", SAME)]
 
 
 class VerdictParams(TypedDict):

@@ -1,0 +1,32 @@
+"""The trained models as ONNX files."""
+
+from typing import Annotated, TypedDict
+
+import dagster as dg
+
+from recsys_assets import partitions, reporting
+from recsys_assets.artifacts import Artifact
+from recsys_assets.lib import gates
+from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+
+PARITY = {"parity": "onnxruntime gives TensorFlow's own outputs, within 1e-6, on the sample that training wrote."}
+
+
+class OnnxInputs(TypedDict):
+    two_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
+    dlrm: Annotated[Artifact, Upstream("ranking/dlrm", SAME)]
+
+
+@dg.asset(key=["exports", "onnx"], kinds={"onnx"}, partitions_def=partitions.as_of(), deps=dependencies(OnnxInputs),
+          check_specs=reporting.check_specs(["exports", "onnx"], PARITY, partitions.as_of()))
+def onnx(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: both trained models. Out: query tower, item tower and DLRM as ONNX, held against their origin."""
+    from recsys_assets.lib import retrieval_tables
+
+    inputs = open_inputs(OnnxInputs, platform, context.partition_key)
+    built = platform.build(context, "exports/onnx", partition=context.partition_key, inputs=inputs, force=config.force,
+                           write=lambda staged: retrieval_tables.write_exports(**inputs, target=staged.path))
+    differences, limit = built.artifact.metrics["max_abs_difference"], gates.Limits().parity
+    return reporting.result(built.artifact, reused=built.reused, checks=[
+        reporting.check("parity", max(differences.values()) <= limit, value=differences, threshold=limit)])

@@ -1,0 +1,28 @@
+"""Clicks per item over the training days."""
+
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
+
+import dagster as dg
+
+from recsys_assets import partitions, reporting
+from recsys_assets.artifacts import Artifact
+from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.upstream import Upstream, dependencies, open_inputs
+
+
+class PopularityInputs(TypedDict):
+    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.TRAINING)]
+    items: Annotated[Artifact, Upstream("raw/items")]
+
+
+@dg.asset(key=["features", "popularity"], kinds={"polars"}, partitions_def=partitions.as_of(), deps=dependencies(PopularityInputs))
+def popularity(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
+    """In: interactions of the training days. Out: every item with its clicks, most clicked first: baseline and backfill."""
+    from recsys_assets.lib import retrieval_tables
+
+    inputs = open_inputs(PopularityInputs, platform, context.partition_key)
+    built = platform.build(
+        context, "features/popularity", partition=context.partition_key, inputs=inputs, force=config.force,
+        write=lambda staged: retrieval_tables.write_popularity(**inputs, target=staged.path))
+    return reporting.result(built.artifact, reused=built.reused)
