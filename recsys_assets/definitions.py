@@ -4,9 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from recsys_assets import compute
-from recsys_assets.pipes import TrainingClient
-from recsys_assets.resources import Platform
+from recsys_assets.orchestration import compute
+from recsys_assets.orchestration.pipes import TrainingClient
+from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import get_settings
 
 

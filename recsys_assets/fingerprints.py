@@ -26,7 +26,7 @@ from typing import Any
 PROJECT = ("recsys_assets", "feature_repo")
 #: Modules that decide when and where an artifact is written, not what is in it. Only their functions that a writer calls are followed.
 ORCHESTRATION = tuple(f"recsys_assets.{name}" for name in (
-    "compute", "dagster_home", "definitions", "defs", "pipes", "reporting", "resources", "upstream"))
+    "definitions", "defs", "operations", "orchestration"))
 
 
 class FingerprintError(RuntimeError):

@@ -50,12 +50,18 @@ def free_port() -> int:
             return port
 
 
+def _folder(nodeid: str) -> str:
+    """Return the folder of ``recsys_assets_tests`` that a test lies in, at any depth; "" for one at the top."""
+    parts = nodeid.partition("::")[0].split("/")
+    return parts[1] if len(parts) > 2 else ""
+
+
 def _weight(item: pytest.Item) -> int:
     """Return where an item's file stands: what takes longest begins first, so that both processes end together."""
     marks = {mark.name for mark in item.iter_markers()}
     if "e2e" in marks:
         return 0
-    folder = item.path.parent.name
+    folder = _folder(item.nodeid)
     return 1 if folder == "bench" else 2 if folder in ONE_PROCESS else 3 if marks & {"training", "services"} else 4
 
 
@@ -72,7 +78,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByCost(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            folder = file.split("/")[-2]
+            folder = _folder(nodeid)
             return folder if folder in ONE_PROCESS else file
 
     config.option.loadscopereorder = False

@@ -14,7 +14,7 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from recsys_assets.artifacts import ArtifactCorrupt, ArtifactError, ArtifactMissing, ArtifactStore, library_versions
-from recsys_assets.reporting import metadata_of
+from recsys_assets.orchestration.reporting import metadata_of
 
 
 def write(store: ArtifactStore, text: str, partition: str | None = None, **stage):

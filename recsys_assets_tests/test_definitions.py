@@ -7,7 +7,7 @@ from graphlib import TopologicalSorter
 import dagster as dg
 import pytest
 
-from recsys_assets import compute
+from recsys_assets.orchestration import compute
 
 STAGES = {"raw", "features", "embeddings", "feature_store", "retrieval", "ranking", "exports", "evaluation", "fine_tune", "serving"}
 HEAVY = ["features/workflows", "features/datasets", "embeddings/text", "embeddings/image_encoder", "embeddings/image",

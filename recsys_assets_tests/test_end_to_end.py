@@ -41,7 +41,7 @@ class Walk:
     settings: Settings
 
     def recsys(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([sys.executable, "-m", "recsys_assets.cli", *arguments], cwd=PROJECT_ROOT, env=self.environment,
+        done = subprocess.run([sys.executable, "-m", "recsys_assets.cli.main", *arguments], cwd=PROJECT_ROOT, env=self.environment,
                               capture_output=True, text=True, timeout=900)
         if check:
             assert done.returncode == 0, f"recsys {' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
@@ -165,7 +165,7 @@ def test_an_event_moves_filter_and_top_category_and_lands(walk: Walk, demo: dict
     while (after := walk.ids(user)) and set(after) & set(clicked):
         assert time.monotonic() < deadline, "the clicked items are still recommended after 10 s"
         time.sleep(0.1)
-    from recsys_assets.lib.feature_store import open_store
+    from recsys_assets.lib.feature_store.store import open_store
 
     catalogue = pl.read_parquet(walk.home / "landing/catalogue/items.parquet")
     expected = sorted(catalogue.filter(pl.col("item_id").is_in(clicked))["category_l1"])

@@ -15,8 +15,8 @@ import dagster as dg
 import pytest
 
 from recsys_assets import fingerprints
-from recsys_assets.lib import releases
-from recsys_assets.resources import Built, Platform
+from recsys_assets.lib.release import releases
+from recsys_assets.orchestration.resources import Built, Platform
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.test_walls import GROUND
 
@@ -114,7 +114,7 @@ def test_a_function_names_its_modules(small: Small, tmp_path: Path):
     assert fingerprints.modules_of(functools.partial(number)) == {"small.late"}
     assert fingerprints.modules_of(functools.lru_cache(number)) == {"small.late"}
     assert fingerprints.modules_of(write.write) == {"small.write"}
-    assert fingerprints.modules_of(lambda: releases.Release) == {"recsys_assets.lib.releases"}
+    assert fingerprints.modules_of(lambda: releases.Release) == {"recsys_assets.lib.release.releases"}
 
     def imports_late() -> None:
         from small import absolute, folder
@@ -228,24 +228,24 @@ def test_every_asset_that_writes_has_code(closures):
 
 
 @pytest.mark.parametrize(("asset", "modules"), [
-    ("embeddings/aligned", ["serving.transforms", "lib.item_tables"]),
-    ("fine_tune/rows", ["serving.transforms", "lib.batch_transform", "lib.releases"]),
-    ("serving/release", ["serving.transforms", "serving.stages.ordering", "serving.stages.onnx_models", "lib.releases", "lib.gates",
-                         "lib.evaluation", "lib.retrieval_tables"]),
-    ("fine_tune/release", ["serving.transforms", "serving.stages.ordering", "lib.evaluation", "lib.drift"]),
-    ("exports/onnx", ["lib.evaluation"]),
-    ("retrieval/item_vectors", ["serving.transforms", "lib.evaluation"]),
-    ("evaluation/offline", ["lib.plots", "lib.releases", "serving.stages.ordering"]),
-    ("evaluation/ablations", ["serving.transforms", "serving.stages.ordering", "lib.retrieval_tables", "lib.plots"]),
-    ("evaluation/baselines", ["lib.features", "lib.plots"]),
-    ("evaluation/queries", ["serving.transforms", "lib.activity"]),
-    ("evaluation/report", ["lib.simulator", "lib.ingest_report"]),
-    ("evaluation/oracle", ["lib.simulator", "serving.transforms"]),
-    ("features/interactions", ["lib.popularity", "partitions"]),
-    ("features/masked_train", ["lib.activity"]),
-    ("embeddings/text", ["lib.text_embeddings", "lib.torch_setup"]),
-    ("embeddings/image_encoder", ["lib.clip_checkpoint", "lib.encoder_quality", "lib.images", "lib.torch_setup"]),
-    ("embeddings/pca", ["lib.pca", "lib.clip_checkpoint"]),
+    ("embeddings/aligned", ["lib.features.transforms", "lib.embeddings.aligned"]),
+    ("fine_tune/rows", ["lib.features.transforms", "lib.features.batch_transform", "lib.release.releases"]),
+    ("serving/release", ["lib.features.transforms", "serving.stages.ordering", "serving.stages.onnx_models", "lib.release.releases", "lib.gates.gates",
+                         "lib.evaluation.ranker_metrics", "lib.retrieval.tables"]),
+    ("fine_tune/release", ["lib.features.transforms", "serving.stages.ordering", "lib.evaluation.ranker_metrics", "lib.quality.drift"]),
+    ("exports/onnx", ["lib.evaluation.ranker_metrics"]),
+    ("retrieval/item_vectors", ["lib.features.transforms", "lib.evaluation.ranker_metrics"]),
+    ("evaluation/offline", ["lib.figures.plots", "lib.release.releases", "serving.stages.ordering"]),
+    ("evaluation/ablations", ["lib.features.transforms", "serving.stages.ordering", "lib.retrieval.tables", "lib.figures.plots"]),
+    ("evaluation/baselines", ["lib.features.point_in_time", "lib.figures.plots"]),
+    ("evaluation/queries", ["lib.features.transforms", "lib.features.activity"]),
+    ("evaluation/report", ["lib.simulator.shop", "lib.own_data.report"]),
+    ("evaluation/oracle", ["lib.simulator.shop", "lib.features.transforms"]),
+    ("features/interactions", ["lib.feature_store.popularity", "partitions"]),
+    ("features/masked_train", ["lib.features.activity"]),
+    ("embeddings/text", ["lib.embeddings.text", "lib.embeddings.torch_setup"]),
+    ("embeddings/image_encoder", ["lib.embeddings.clip_checkpoint", "lib.embeddings.encoder_quality", "lib.simulator.pictures", "lib.embeddings.torch_setup"]),
+    ("embeddings/pca", ["lib.embeddings.pca", "lib.embeddings.clip_checkpoint"]),
 ])
 def test_what_the_lists_had_and_what_they_missed(closures, asset, modules):
     assert {f"recsys_assets.{module}" for module in modules} - closures[asset] == set()
@@ -253,14 +253,15 @@ def test_what_the_lists_had_and_what_they_missed(closures, asset, modules):
 
 def test_no_artifact_depends_on_benchmarks_drills_commands_or_orchestration(closures):
     forbidden = (*fingerprints.ORCHESTRATION, *(f"recsys_assets.{name}" for name in (
-        "bench", "drills", "cli", "services", "pipeline", "processes", "training", "serving.gateway", "serving.consumer")))
+        "bench", "drills", "cli", "operations", "training", "serving.gateway", "serving.events.consumer")))
     assert {(asset, module) for asset, modules in closures.items() for module in modules
             if any(module == name or module.startswith(f"{name}.") for name in forbidden)} == set()
     # imports by a computed name, which no closure can see
     assert {asset for asset, modules in closures.items() if "recsys_assets.serving.stages.registry" in modules} == set()
 
 
-STEPS = ("fit_workflows", "make_datasets", "two_tower", "dlrm", "fine_tune_query_tower", "fine_tune_dlrm")
+STEPS = ("features.fit_workflows", "features.make_datasets", "retrieval.two_tower", "ranking.dlrm",
+         "retrieval.fine_tune_query_tower", "ranking.fine_tune_dlrm")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -292,8 +293,8 @@ def test_a_line_of_the_project_changes_the_steps_that_use_it_and_no_other(tmp_pa
         return {step for step in STEPS if found[step] != present[step]}
 
     present = digests()
-    assert changed("training/bench_training.py", "MORE = 1\n") == changed("bench/training.py", "MORE = 1\n") == set()
+    assert changed("bench/training/train_models.py", "MORE = 1\n") == changed("bench/training/run.py", "MORE = 1\n") == set()
     assert changed("training/step.py", "# a comment\n") == set()
     assert changed("training/step.py", "MORE = 1\n") == set(STEPS)
-    assert changed("training/two_tower.py", "MORE = 1\n") == {"two_tower"}
-    assert changed("training/dlrm.py", "MORE = 1\n") == {"dlrm"}
+    assert changed("training/retrieval/two_tower.py", "MORE = 1\n") == {"retrieval.two_tower"}
+    assert changed("training/ranking/dlrm.py", "MORE = 1\n") == {"ranking.dlrm"}

@@ -17,20 +17,20 @@ from recsys_assets.defs.fine_tune.daily import FineTuneDlrmConfig, FineTuneQuery
 from recsys_assets.defs.ranking.dlrm import DlrmConfig
 from recsys_assets.defs.retrieval.two_tower import TwoTowerConfig
 from recsys_assets.hyper_parameters import Bounds, ParameterInvalid, Parameters, parameter
-from recsys_assets.lib.ablation_variants import VARIANTS
-from recsys_assets.lib.baseline_tuning import Between
-from recsys_assets.lib.search import SEARCHES
-from recsys_assets.resources import BuildConfig
+from recsys_assets.lib.automation.search import SEARCHES
+from recsys_assets.lib.evaluation.ablation_variants import VARIANTS
+from recsys_assets.lib.evaluation.baseline_tuning import Between
+from recsys_assets.orchestration.resources import BuildConfig
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets.training import step
 
 #: Asset's config, training module, and the class that the module's ``run`` must receive.
 SIDES: dict[str, tuple[type[BuildConfig], str, type[Parameters]]] = {
-    "workflows": (WorkflowsConfig, "fit_workflows", hyper_parameters.WorkflowsParams),
-    "two_tower": (TwoTowerConfig, "two_tower", hyper_parameters.TwoTowerParams),
-    "dlrm": (DlrmConfig, "dlrm", hyper_parameters.DlrmParams),
-    "fine_tune_query_tower": (FineTuneQueryTowerConfig, "fine_tune_query_tower", hyper_parameters.FineTuneQueryTowerParams),
-    "fine_tune_dlrm": (FineTuneDlrmConfig, "fine_tune_dlrm", hyper_parameters.FineTuneDlrmParams),
+    "workflows": (WorkflowsConfig, "features.fit_workflows", hyper_parameters.WorkflowsParams),
+    "two_tower": (TwoTowerConfig, "retrieval.two_tower", hyper_parameters.TwoTowerParams),
+    "dlrm": (DlrmConfig, "ranking.dlrm", hyper_parameters.DlrmParams),
+    "fine_tune_query_tower": (FineTuneQueryTowerConfig, "retrieval.fine_tune_query_tower", hyper_parameters.FineTuneQueryTowerParams),
+    "fine_tune_dlrm": (FineTuneDlrmConfig, "ranking.fine_tune_dlrm", hyper_parameters.FineTuneDlrmParams),
 }
 #: As they were before both sides were made from one definition.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -162,7 +162,7 @@ def test_the_training_environment_refuses_a_value_out_of_bounds(tmp_path: Path) 
         pytest.skip(f"no training environment at {python}: run `make setup`")
     extras = tmp_path / "extras.json"
     extras.write_text(json.dumps({"inputs": {}, "output": str(tmp_path / "out"), "params": {"item_id_dropout": 1.0}}))
-    done = subprocess.run([str(python), "-m", "recsys_assets.training.dlrm", "--extras", str(extras)], cwd=PROJECT_ROOT,
+    done = subprocess.run([str(python), "-m", "recsys_assets.training.ranking.dlrm", "--extras", str(extras)], cwd=PROJECT_ROOT,
                           capture_output=True, text=True, timeout=120,
                           env={"PYTHONPATH": str(PROJECT_ROOT), "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"})
     assert done.returncode == 1 and "StepError: item_id_dropout must be ≥ 0 and < 1, got 1.0" in done.stderr

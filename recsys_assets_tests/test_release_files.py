@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from recsys_assets import release_files
-from recsys_assets.lib.releases import COMPONENTS
+from recsys_assets.lib.release.releases import COMPONENTS
 from recsys_assets.release_files import MODEL_FILES, RANKER, RANKER_PARTS, model_file, models_with
 from recsys_assets.serving.stages.registry import STAGES, stage_class
 from recsys_assets.settings import PROJECT_ROOT

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys_assets import services
+from recsys_assets.operations import services
 from recsys_assets.settings import LOCAL_PORTS, PROJECT_ROOT, Settings
-from recsys_assets_tests.serving.small_triton import settings_for
+from recsys_assets_tests.support.small_triton import settings_for
 
 
 def test_an_offset_moves_every_port_that_is_not_set(monkeypatch: pytest.MonkeyPatch):
@@ -56,7 +56,7 @@ def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path):
     dead = "http://127.0.0.1:9"
     environment = {**os.environ, **settings.environment(), "http_proxy": dead, "https_proxy": dead, "HTTP_PROXY": dead,
                    "ALL_PROXY": dead, "NO_PROXY": "internal.example"}
-    code = ("from recsys_assets import cli, services\nsettings = cli.configured()\n"
+    code = ("from recsys_assets.cli import main\nfrom recsys_assets.operations import services\nsettings = main.configured()\n"
             "services.up(settings, ['valkey', 'gateway'], print)\nprint(services.http_ok(settings.gateway_url + '/healthz'))\n"
             "import os; print(os.environ['NO_PROXY'])")
     try:
@@ -72,7 +72,7 @@ def test_files_are_utf8_whatever_the_machine_s_language(tmp_path: Path, encoding
     if shutil.which("localedef") is None or subprocess.run(["localedef", "-i", "de_DE", "-f", encoding, str(tmp_path / language)],
                                                            capture_output=True).returncode:
         pytest.skip("locales cannot be made here: apt-get install locales")
-    code = ("import sys, locale\nfrom recsys_assets import cli\ncli.use_utf8()\n"
+    code = ("import sys, locale\nfrom recsys_assets.cli import main\nmain.use_utf8()\n"
             "print(sys.flags.utf8_mode, locale.getpreferredencoding(False).upper())")
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONUTF8", "PYTHONIOENCODING")}
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, text=True, capture_output=True, check=True,

@@ -41,7 +41,7 @@ def load(environment: str) -> None:
     """Import the environment's modules; an ImportError or OSError says which one failed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if environment == "platform":
-        from recsys_assets.lib.torch_setup import prepare_torch
+        from recsys_assets.lib.embeddings.torch_setup import prepare_torch
 
         prepare_torch()
     for name in MODULES[environment]:

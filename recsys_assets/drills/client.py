@@ -16,9 +16,9 @@ import threading
 import time
 from typing import Any
 
-from recsys_assets.bench.serving_client import AnswerRefused, read_response
-from recsys_assets.bench.serving_requests import TOP_K
-from recsys_assets.bench.worker import Command, serve
+from recsys_assets.bench.harness.client import AnswerRefused, read_response
+from recsys_assets.bench.harness.requests import TOP_K
+from recsys_assets.bench.harness.worker import Command, serve
 
 #: Seconds for an answer. A request of which nothing came back, and one that no connection could be made for.
 LIMIT, CUT, REFUSED = 30.0, -1, 0

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import psutil
 
-from recsys_assets import services
 from recsys_assets.artifacts import ArtifactStore, write_json
-from recsys_assets.bench.serving_requests import Request, choose
-from recsys_assets.bench.workers import Workers
+from recsys_assets.bench.harness.requests import Request, choose
+from recsys_assets.bench.harness.workers import Workers
 from recsys_assets.drills.figures import Answers, Bar
-from recsys_assets.lib import releases
-from recsys_assets.processes import read_record
+from recsys_assets.lib.release import releases
+from recsys_assets.operations import services
+from recsys_assets.operations.processes import read_record
+from recsys_assets.operations.services import http_ok
 from recsys_assets.release_files import TRANSFORMS, model_file
-from recsys_assets.services import http_ok
 from recsys_assets.settings import Settings
 
 PARTS = ("valkey", "triton", "gateway", "consumer")

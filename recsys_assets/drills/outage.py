@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from recsys_assets import services
-from recsys_assets.bench.serving_requests import Request
+from recsys_assets.bench.harness.requests import Request
 from recsys_assets.drills.figures import Bar, normal_again, share
 from recsys_assets.drills.home import Load, Say, parts_again, process, require_running
+from recsys_assets.operations import services
 from recsys_assets.settings import Settings
 
 #: Load before the kill and after the return, seconds.

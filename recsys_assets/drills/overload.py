@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_assets.bench.serving_requests import Request
+from recsys_assets.bench.harness.requests import Request
 from recsys_assets.drills.figures import Answers, Bar, rounded
 from recsys_assets.drills.home import CLIENTS, DrillFailed, Load, Say, require_running
 from recsys_assets.settings import Settings

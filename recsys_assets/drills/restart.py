@@ -8,10 +8,10 @@ from typing import Any
 
 import psutil
 
-from recsys_assets import services
-from recsys_assets.bench.serving_requests import Request
+from recsys_assets.bench.harness.requests import Request
 from recsys_assets.drills.figures import Answers, Bar
 from recsys_assets.drills.home import DrillFailed, Load, Say, parts_again, process, require_running
+from recsys_assets.operations import services
 from recsys_assets.settings import Settings
 
 ENDED = ("gateway", "triton", "consumer")

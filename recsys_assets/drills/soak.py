@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from recsys_assets.bench.serving_requests import Request
+from recsys_assets.bench.harness.requests import Request
 from recsys_assets.drills.figures import Answers, Bar, growth, rounded, trend
 from recsys_assets.drills.home import PARTS, Load, Say, memory, require_running
 from recsys_assets.settings import Settings

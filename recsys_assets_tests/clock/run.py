@@ -22,14 +22,14 @@ ROOT = HERE.parent.parent
 TESTS = HERE.parent.name
 #: Tests whose code reads the clock or a calendar, or which make days, hours and weekdays.
 KNOW_TIME = [f"{TESTS}/{name}" for name in (
-    "clock/test_clock.py", "test_artifacts.py", "test_partitions.py", "test_settings.py", "defs/test_automation.py",
-    "defs/test_baselines.py",
-    "defs/test_daily.py", "defs/test_evaluation.py", "defs/test_release.py", "lib/test_activity.py", "lib/test_contracts.py",
-    "lib/test_feature_tables.py",
-    "lib/test_features.py", "lib/test_fine_tuning.py", "lib/test_ingest.py", "lib/test_ingest_command.py", "lib/test_ingestion.py",
-    "lib/test_popularity.py", "lib/test_queries.py", "lib/test_simulator.py", "serving/test_bloom.py", "serving/test_click_history.py",
-    "serving/test_consumer.py", "serving/test_events.py", "serving/test_feature_store.py", "serving/test_gateway_writes.py",
-    "serving/test_seen_items.py", "serving/test_stores.py", "serving/test_transforms.py", "serving/test_visitor_reset.py")]
+    "clock/test_clock.py", "test_artifacts.py", "test_partitions.py", "test_settings.py", "defs/automation/test_sensors.py",
+    "defs/evaluation/test_baselines.py",
+    "defs/features/test_daily.py", "defs/evaluation/test_evaluation.py", "defs/serving/test_release.py", "lib/features/test_activity.py", "lib/quality/test_contracts.py",
+    "lib/features/test_daily.py",
+    "lib/features/test_point_in_time.py", "lib/fine_tune/test_fine_tuning.py", "lib/own_data/test_bring.py", "cli/test_ingest.py", "lib/raw/test_raw_tables.py",
+    "lib/feature_store/test_popularity.py", "lib/evaluation/test_queries.py", "lib/simulator/test_shop.py", "serving/stores/test_bloom.py", "serving/events/test_click_history.py",
+    "serving/events/test_consumer.py", "serving/events/test_events.py", "lib/feature_store/test_store.py", "serving/gateway/test_writing.py",
+    "serving/stages/test_seen_items.py", "serving/stores/test_connections.py", "lib/features/test_transforms.py", "serving/events/test_visitor_state_reset.py")]
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,17 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from recsys_assets.lib.feature_store import HOME_PAGE_V2, FeatureStoreError, apply_features, offline_path, open_store
-from recsys_assets.lib.historical import historical_features
+from recsys_assets.lib.feature_store.historical import historical_features
+from recsys_assets.lib.feature_store.store import (
+    HOME_PAGE_V2,
+    FeatureStoreError,
+    apply_features,
+    offline_path,
+    open_store,
+)
 from recsys_assets.settings import Settings
-from recsys_assets_tests.feature_repo.athena_in_duckdb import athena, aws_settings
-from recsys_assets_tests.lib.small_history import DAYS, write_history
+from recsys_assets_tests.support.athena_in_duckdb import athena, aws_settings
+from recsys_assets_tests.support.small_history import DAYS, write_history
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 ENTITY = ["user_id", "item_id", "timestamp"]

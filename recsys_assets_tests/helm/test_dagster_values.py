@@ -14,7 +14,7 @@ from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job, get_user_defined_k8s_config
 from kubernetes.client import ApiClient
 
-from recsys_assets import compute
+from recsys_assets.orchestration import compute
 from recsys_assets.settings import PROJECT_ROOT, Settings
 
 VALUES = yaml.safe_load((PROJECT_ROOT / "helm" / "dagster-values.yaml").read_text())

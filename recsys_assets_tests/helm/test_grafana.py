@@ -12,16 +12,16 @@ import pytest
 from prometheus_client import generate_latest
 
 from recsys_assets.artifacts import ArtifactStore
-from recsys_assets.processes import marked
-from recsys_assets.serving import promotion
+from recsys_assets.operations.processes import marked
+from recsys_assets.operations.triton_server import TritonServer
 from recsys_assets.serving.gateway.metrics import Metrics
-from recsys_assets.serving.replicas import Replica
-from recsys_assets.serving.triton_server import TritonServer
+from recsys_assets.serving.promotion import promotion
+from recsys_assets.serving.triton.replicas import Replica
 from recsys_assets.settings import PROJECT_ROOT
 from recsys_assets_tests.conftest import free_port
-from recsys_assets_tests.serving import tiny_payload, tiny_store
-from recsys_assets_tests.serving.small_triton import quiet
-from recsys_assets_tests.serving.test_promotion_whole import write_release
+from recsys_assets_tests.serving.promotion.test_promotion_whole import write_release
+from recsys_assets_tests.support import tiny_payload, tiny_store
+from recsys_assets_tests.support.small_triton import quiet
 
 DASHBOARD = json.loads((PROJECT_ROOT / "helm" / "recsys-gateway" / "dashboards" / "serving.json").read_text())
 METRIC = re.compile(r"\b(?:nv|recsys|gateway)_[a-z0-9_]+\b")

@@ -16,10 +16,10 @@ import pytest
 import yaml
 from kubernetes.utils import parse_quantity
 
-from recsys_assets import compute
-from recsys_assets.serving.model_control import control_key
-from recsys_assets.serving.served import ENTRANCES
-from recsys_assets.serving.triton_server import servable_models
+from recsys_assets.operations.triton_server import servable_models
+from recsys_assets.orchestration import compute
+from recsys_assets.serving.triton.model_control import control_key
+from recsys_assets.serving.triton.served import ENTRANCES
 from recsys_assets.settings import PROJECT_ROOT, Settings
 
 CHARTS = PROJECT_ROOT / "helm"

@@ -42,7 +42,7 @@ def closure(start: Iterable[Path]) -> set[Path]:
     return found
 
 
-@pytest.mark.parametrize(("image", "programs"), [("training", "recsys_assets/training/*.py"), ("serving", "triton_repo/*/model.py")])
+@pytest.mark.parametrize(("image", "programs"), [("training", "recsys_assets/training/**/*.py"), ("serving", "triton_repo/*/model.py")])
 def test_an_image_holds_every_module_that_its_programs_import(image: str, programs: str) -> None:
     start = sorted(PROJECT_ROOT.glob(programs))
     assert start, f"no file is {programs}: have they moved?"

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from recsys_assets.settings import Settings
 from recsys_assets_tests.conftest import free_port
-from recsys_assets_tests.serving.gateway_calls import serve
-from recsys_assets_tests.serving.small_shop import promote, shop_settings
+from recsys_assets_tests.support.gateway_calls import serve
+from recsys_assets_tests.support.small_shop import promote, shop_settings
 
 
 @pytest.fixture

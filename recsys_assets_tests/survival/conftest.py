@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from recsys_assets_tests.survival.stack import PARTS, Stack
+from recsys_assets_tests.support.stack import PARTS, Stack
 
 
 @pytest.fixture(scope="session")

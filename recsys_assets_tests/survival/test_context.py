@@ -18,10 +18,10 @@ from recsys_assets.columns import (
     USER_CATEGORICAL,
     USER_CONTINUOUS,
 )
-from recsys_assets.lib.batch_transform import BatchTransform
-from recsys_assets.lib.features import UNKNOWN_VISITOR
-from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, items, transforms
-from recsys_assets_tests.survival.stack import Stack, eventually, faults
+from recsys_assets.lib.features.batch_transform import BatchTransform
+from recsys_assets.lib.features.point_in_time import UNKNOWN_VISITOR
+from recsys_assets_tests.support.stack import Stack, eventually, faults
+from recsys_assets_tests.support.tiny_payload import ITEM_IDS, items, transforms
 
 pytestmark = pytest.mark.services
 DAY = 86_400

@@ -12,13 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from recsys_assets.artifacts import ArtifactStore, write_json
-from recsys_assets.bench.serving_requests import choose
-from recsys_assets.drills import command, home, outage, overload, restart, soak
+from recsys_assets.bench.harness.requests import choose
+from recsys_assets.cli import drill
+from recsys_assets.drills import home, outage, overload, restart, soak
 from recsys_assets.drills.figures import Bar
-from recsys_assets.lib import releases
+from recsys_assets.lib.release import releases
 from recsys_assets.settings import Settings, get_settings
-from recsys_assets_tests.serving.tiny_payload import USERS, transforms
-from recsys_assets_tests.survival.stack import PARTS, Stack
+from recsys_assets_tests.support.stack import PARTS, Stack
+from recsys_assets_tests.support.tiny_payload import USERS, transforms
 
 pytestmark = pytest.mark.services
 RATE = 20.0
@@ -99,7 +100,7 @@ def test_the_commands_say_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     get_settings.cache_clear()
     try:
         for name in ("outage", "overload", "soak", "restart"):
-            result = CliRunner().invoke(command.app, [name])
+            result = CliRunner().invoke(drill.app, [name])
             assert isinstance(result.exception, home.DrillFailed), result.output
     finally:
         get_settings.cache_clear()

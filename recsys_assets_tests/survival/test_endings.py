@@ -9,10 +9,10 @@ import polars as pl
 import psutil
 import pytest
 
-from recsys_assets.serving.events import GROUP, STREAM
+from recsys_assets.serving.events.events import GROUP, STREAM
 from recsys_assets.settings import VISITOR_DATABASE
-from recsys_assets_tests.serving.tiny_payload import ITEM_IDS
-from recsys_assets_tests.survival.stack import RELEASE, Asked, Stack, eventually, faults
+from recsys_assets_tests.support.stack import RELEASE, Asked, Stack, eventually, faults
+from recsys_assets_tests.support.tiny_payload import ITEM_IDS
 
 pytestmark = pytest.mark.services
 BURST = 6

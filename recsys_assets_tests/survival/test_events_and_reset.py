@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from recsys_assets.settings import FEAST_DATABASE, VISITOR_DATABASE
-from recsys_assets_tests.serving.tiny_payload import ITEM_IDS
-from recsys_assets_tests.survival.stack import Stack, eventually
+from recsys_assets_tests.support.stack import Stack, eventually
+from recsys_assets_tests.support.tiny_payload import ITEM_IDS
 
 pytestmark = pytest.mark.services
 MOMENT = 1_760_000_000

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from recsys_assets_tests.serving.tiny_payload import ITEM_IDS
-from recsys_assets_tests.survival.stack import PARTS, RELEASE, Stack, faults
+from recsys_assets_tests.support.stack import PARTS, RELEASE, Stack, faults
+from recsys_assets_tests.support.tiny_payload import ITEM_IDS
 
 pytestmark = pytest.mark.services
 MEGABYTE = 1 << 20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, items
-from recsys_assets_tests.survival.stack import INDEXED, WANTED, Stack, eventually, faults, lasting
+from recsys_assets_tests.support.stack import INDEXED, WANTED, Stack, eventually, faults, lasting
+from recsys_assets_tests.support.tiny_payload import ITEM_IDS, items
 
 pytestmark = pytest.mark.services
 

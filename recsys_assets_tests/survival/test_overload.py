@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from recsys_assets.services import http_ok
+from recsys_assets.operations.services import http_ok
 from recsys_assets.settings import PROJECT_ROOT
 from recsys_assets_tests.conftest import free_port
-from recsys_assets_tests.survival.stack import WANTED, Stack, eventually
+from recsys_assets_tests.support.stack import WANTED, Stack, eventually
 
 pytestmark = pytest.mark.services
 #: One is ranked and one waits, then an expected wait of 5 ms is already too long.

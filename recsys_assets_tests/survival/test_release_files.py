@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from recsys_assets.serving.fused_model import read_parts
-from recsys_assets.serving.similar import SimilarMissing, read_similar, similar_path
-from recsys_assets.serving.stage import StageError
+from recsys_assets.serving.published.similar import SimilarMissing, read_similar, similar_path
 from recsys_assets.serving.stages.registry import STAGES, stage_class
+from recsys_assets.serving.stages.stage import StageError
+from recsys_assets.serving.triton.fused_model import read_parts
 from recsys_assets.settings import PROJECT_ROOT, Settings
-from recsys_assets_tests.serving import tiny_payload
-from recsys_assets_tests.survival.stack import RELEASE, VERSIONS, Stack, faults
+from recsys_assets_tests.support import tiny_payload
+from recsys_assets_tests.support.stack import RELEASE, VERSIONS, Stack, faults
 
 #: One stage for every kind of file, and two where the same one is read by other code.
 FILES = [(model, name) for model in STAGES for name in stage_class(model).files]

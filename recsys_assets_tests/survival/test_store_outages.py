@@ -10,11 +10,11 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from recsys_assets.serving import bloom
-from recsys_assets.serving.visitor_state import recent_key, updates_key, views_key
+from recsys_assets.serving.events.visitor_state import recent_key, updates_key, views_key
+from recsys_assets.serving.stores import bloom
 from recsys_assets.settings import FEAST_DATABASE, VISITOR_DATABASE
-from recsys_assets_tests.serving.tiny_payload import ITEM_IDS
-from recsys_assets_tests.survival.stack import Stack, eventually, faults
+from recsys_assets_tests.support.stack import Stack, eventually, faults
+from recsys_assets_tests.support.tiny_payload import ITEM_IDS
 
 pytestmark = pytest.mark.services
 WITHOUT_VALKEY = {"user_features_unavailable", "seen_filter_unavailable"}

@@ -13,13 +13,13 @@ import polars as pl
 import pytest
 
 from recsys_assets.columns import MISSING, RANKER_CATEGORICAL, RANKER_CONTINUOUS, VOCABULARY_START
-from recsys_assets.lib.activity import RECENT_CLICKS
-from recsys_assets.lib.batch_transform import BatchTransform, click_histories
-from recsys_assets.lib.features import interaction_features, item_popularity, mask
+from recsys_assets.lib.features.activity import RECENT_CLICKS
+from recsys_assets.lib.features.batch_transform import BatchTransform, click_histories
+from recsys_assets.lib.features.point_in_time import interaction_features, item_popularity, mask
 from recsys_assets.partitions import day_bounds, previous_day
 from recsys_assets.serving.stages.registry import stage_class
-from recsys_assets_tests.serving import tiny_payload, tiny_store
-from recsys_assets_tests.serving.tiny_payload import ITEM_IDS, USERS, transforms
+from recsys_assets_tests.support import tiny_payload, tiny_store
+from recsys_assets_tests.support.tiny_payload import ITEM_IDS, USERS, transforms
 
 pytestmark = pytest.mark.services
 DAY, ROWS, BATCH = "2025-10-09", 10_000, 250

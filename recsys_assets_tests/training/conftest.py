@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from recsys_assets import columns as c
-from recsys_assets_tests.training.tiny_shop import (
+from recsys_assets_tests.support.tiny_shop import (
     TRAIN_DAYS,
     TRAINING_PYTHON,
     Shop,
@@ -32,7 +32,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 @pytest.fixture(scope="session")
 def workflows_and_log(shop: Shop) -> tuple[StepRun, str]:
     inputs = {"train": shop.features[:TRAIN_DAYS], "items": shop.items}
-    return run_step_under_pipes("fit_workflows", shop.folder, inputs)
+    return run_step_under_pipes("features.fit_workflows", shop.folder, inputs)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def workflows(workflows_and_log: tuple[StepRun, str]) -> StepRun:
 
 @pytest.fixture(scope="session")
 def datasets(shop: Shop, workflows: StepRun) -> StepRun:
-    return run_step("make_datasets", shop.folder, {
+    return run_step("features.make_datasets", shop.folder, {
         "workflows": workflows.output, "train": shop.masked, "valid": shop.features[TRAIN_DAYS:], "history": shop.features,
         "items": shop.items})
 
@@ -60,12 +60,12 @@ def model_inputs(workflows: StepRun, datasets: StepRun, embeddings: Path) -> dic
 
 @pytest.fixture(scope="session")
 def two_tower(shop: Shop, model_inputs: dict[str, Path]) -> StepRun:
-    return run_step("two_tower", shop.folder, model_inputs, {"epochs": 3, "seed": 11})
+    return run_step("retrieval.two_tower", shop.folder, model_inputs, {"epochs": 3, "seed": 11})
 
 
 @pytest.fixture(scope="session")
 def dlrm(shop: Shop, model_inputs: dict[str, Path]) -> StepRun:
-    return run_step("dlrm", shop.folder, model_inputs, {"epochs": 2, "batch_size": 256, "seed": 11})
+    return run_step("ranking.dlrm", shop.folder, model_inputs, {"epochs": 2, "batch_size": 256, "seed": 11})
 
 
 @pytest.fixture(scope="session")
@@ -84,9 +84,9 @@ def day_rows(shop: Shop, datasets: StepRun) -> Path:
 @pytest.fixture(scope="session")
 def tuned_query_tower(shop: Shop, two_tower: StepRun, day_rows: Path, model_inputs: dict[str, Path]) -> StepRun:
     inputs = {**model_inputs, "champion": two_tower.output, "rows": day_rows}
-    return run_step("fine_tune_query_tower", shop.folder, inputs)
+    return run_step("retrieval.fine_tune_query_tower", shop.folder, inputs)
 
 
 @pytest.fixture(scope="session")
 def tuned_dlrm(shop: Shop, dlrm: StepRun, day_rows: Path, model_inputs: dict[str, Path]) -> StepRun:
-    return run_step("fine_tune_dlrm", shop.folder, {**model_inputs, "champion": dlrm.output, "rows": day_rows})
+    return run_step("ranking.fine_tune_dlrm", shop.folder, {**model_inputs, "champion": dlrm.output, "rows": day_rows})

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recsys_assets.settings import PROJECT_ROOT
-from recsys_assets_tests.training.tiny_shop import TRAINING_PYTHON
+from recsys_assets_tests.support.tiny_shop import TRAINING_PYTHON
 
 pytestmark = pytest.mark.training
 
@@ -22,8 +21,8 @@ pytestmark = pytest.mark.training
 def probe() -> dict[str, Any]:
     if not TRAINING_PYTHON.exists():
         pytest.skip(f"no training environment at {TRAINING_PYTHON}: run `make setup`")
-    module = "recsys_assets_tests.training.probe"
-    script = Path(__file__).with_name("probe.py")
+    module = "recsys_assets_tests.support.probe"
+    script = PROJECT_ROOT / "recsys_assets_tests" / "support" / "probe.py"
     assert script.exists()
     done = subprocess.run([str(TRAINING_PYTHON), str(script)], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=600,
                           env={"PYTHONPATH": str(PROJECT_ROOT), "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"})

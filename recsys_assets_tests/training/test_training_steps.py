@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from recsys_assets import columns as c
-from recsys_assets_tests.training.tiny_shop import (
+from recsys_assets_tests.support.tiny_shop import (
     ITEMS,
     ROWS_A_DAY,
     TRAIN_DAYS,
@@ -265,11 +265,11 @@ def test_dlrm_gives_the_same_in_this_onnxruntime(run: str, request: pytest.Fixtu
     assert np.abs(onnx(made.output / "dlrm.onnx", sample) - expected).max() <= 1e-6
 
 
-@pytest.mark.parametrize("name", ["two_tower", "dlrm"])
+@pytest.mark.parametrize("name", ["retrieval.two_tower", "ranking.dlrm"])
 def test_the_same_seed_gives_the_same_metrics_and_bytes(name: str, shop: Shop, model_inputs: dict[str, Path],
                                                         request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    first = request.getfixturevalue(name)
-    params = {"two_tower": {"epochs": 3, "seed": 11}, "dlrm": {"epochs": 2, "batch_size": 256, "seed": 11}}[name]
+    first = request.getfixturevalue(name.split(".")[1])
+    params = {"retrieval.two_tower": {"epochs": 3, "seed": 11}, "ranking.dlrm": {"epochs": 2, "batch_size": 256, "seed": 11}}[name]
     second = run_step(name, tmp_path, model_inputs, params)
     timed = {"seconds", "peak_memory_mb", "rows_per_second"}
     assert {k: v for k, v in first.metrics.items() if k not in timed} == {k: v for k, v in second.metrics.items() if k not in timed}
@@ -287,7 +287,7 @@ def test_a_log_of_clicks_alone_trains_a_ranker(shop: Shop, datasets: StepRun, mo
                 shutil.copy(path, tmp_path / "datasets" / split)
         shutil.copytree(datasets.output / split / ".merlin", tmp_path / "datasets" / split / ".merlin")
         shutil.copy(datasets.output / f"{split}_history.npy", tmp_path / "datasets")
-    run = run_step("dlrm", tmp_path, {**model_inputs, "datasets": tmp_path / "datasets"},
+    run = run_step("ranking.dlrm", tmp_path, {**model_inputs, "datasets": tmp_path / "datasets"},
                    {"epochs": 8, "batch_size": 256, "seed": 11, "negatives_per_positive": 3, "learning_rate": 3e-3})
     clicks = len(pl.read_parquet(tmp_path / "datasets" / "train" / "*.parquet"))
     assert run.metrics["auc"] > 0.6 and run.metrics["rows"] == run.metrics["sampled_negatives"] * 4 // 3
@@ -295,7 +295,7 @@ def test_a_log_of_clicks_alone_trains_a_ranker(shop: Shop, datasets: StepRun, mo
     # a log with impressions does without the catalogue; one of clicks says what it lacks
     inputs = {"datasets": tmp_path / "datasets", **{role: model_inputs[role] for role in ("workflows", "embeddings")}}
     extras = {"inputs": {role: str(path) for role, path in inputs.items()}, "output": str(tmp_path / "lacking")}
-    lacking = start_step("dlrm", extras, tmp_path)
+    lacking = start_step("ranking.dlrm", extras, tmp_path)
     assert lacking.returncode != 0 and "input 'item_inputs' is missing" in lacking.stderr
 
 
@@ -345,13 +345,13 @@ def test_a_checkpoint_holds_no_optimizer(run: str, request: pytest.FixtureReques
     ({"inputs": {"datasets": "/nowhere"}}, "input folder /nowhere does not exist"),
 ])
 def test_a_wrong_call_is_refused_by_name(shop: Shop, tmp_path: Path, extras: dict, message: str) -> None:
-    done = start_step("dlrm", {"output": str(tmp_path / "output"), **extras}, tmp_path)
+    done = start_step("ranking.dlrm", {"output": str(tmp_path / "output"), **extras}, tmp_path)
     assert done.returncode != 0 and message in done.stderr
 
 
 def test_a_missing_column_is_named(shop: Shop, tmp_path: Path) -> None:
     rows = pl.read_parquet(shop.features[0] / "features.parquet").drop(c.DEVICE_TYPE)
     rows.write_parquet(tmp_path / "features.parquet")
-    done = start_step("fit_workflows", {"inputs": {"train": [str(tmp_path)], "items": str(shop.items)},
+    done = start_step("features.fit_workflows", {"inputs": {"train": [str(tmp_path)], "items": str(shop.items)},
                                         "output": str(tmp_path / "output")}, tmp_path)
     assert done.returncode != 0 and f"{tmp_path}/features.parquet has no column device_type" in done.stderr

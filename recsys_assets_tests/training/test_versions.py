@@ -10,7 +10,7 @@ import pytest
 
 from recsys_assets.training import versions
 from recsys_assets.training.step import StepError
-from recsys_assets_tests.training.tiny_shop import TRAIN_DAYS, Shop, StepRun, start_step
+from recsys_assets_tests.support.tiny_shop import TRAIN_DAYS, Shop, StepRun, start_step
 
 PRESENT = {"python": "3.11.9", "tensorflow-cpu": "2.12.1", "merlin-models": "23.12.0", "merlin-core": "23.8.0", "nvtabular": "23.8.0",
            "numpy": "1.23.5", "pandas": "1.5.3"}
@@ -80,7 +80,7 @@ def refusal(name: str, folder: Path, inputs: dict[str, str | list[str]]) -> str:
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("name", ["fine_tune_query_tower", "fine_tune_dlrm"])
+@pytest.mark.parametrize("name", ["retrieval.fine_tune_query_tower", "ranking.fine_tune_dlrm"])
 def test_a_champion_of_another_tensorflow_is_not_continued(tmp_path, shop, name):
     champion = write_manifest(tmp_path, "ranking/dlrm", **{"tensorflow_cpu": "2.9.0"})
     text = refusal(name, tmp_path, {"champion": str(champion)})
@@ -96,8 +96,8 @@ def test_a_workflow_of_another_nvtabular_is_not_opened(tmp_path, shop: Shop, wor
     (copy / versions.MANIFEST).write_text(json.dumps({
         "kind": "features/workflows", "partition": "2026-03-13", "versions": {**workflows.versions, "nvtabular": "22.12.0"}}))
     assert "features/workflows [2026-03-13] was written by nvtabular 22.12.0, this environment has nvtabular 2" in refusal(
-        "make_datasets", tmp_path, inputs)
+        "features.make_datasets", tmp_path, inputs)
     (copy / versions.MANIFEST).write_text(json.dumps({
         "kind": "features/workflows", "partition": "2026-03-13", "versions": {**workflows.versions, "numpy": "1.10.0"}}))
-    done = start_step("make_datasets", {"inputs": inputs, "output": str(tmp_path / "made")}, tmp_path)
+    done = start_step("features.make_datasets", {"inputs": inputs, "output": str(tmp_path / "made")}, tmp_path)
     assert done.returncode == 0 and "features/workflows [2026-03-13] was written by numpy 1.10.0, this environment" in done.stderr

@@ -1,3 +1,3 @@
-from recsys_assets.serving.fused_model import fused_class
+from recsys_assets.serving.triton.fused_model import fused_class
 
 TritonPythonModel = fused_class()

@@ -1,3 +1,3 @@
-from recsys_assets.serving.triton_model import model_class
+from recsys_assets.serving.triton.triton_model import model_class
 
 TritonPythonModel = model_class("nvt_context_transform")

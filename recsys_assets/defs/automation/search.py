@@ -11,15 +11,16 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from recsys_assets import compute, partitions
+from recsys_assets import partitions
 from recsys_assets.artifacts import sha256_json
 from recsys_assets.defs.ranking.dlrm import DlrmConfig
 from recsys_assets.defs.retrieval.model_inputs import ModelInputs
 from recsys_assets.defs.retrieval.two_tower import TwoTowerConfig
-from recsys_assets.pipes import TrainingClient
-from recsys_assets.resources import BuildConfig, Platform
+from recsys_assets.orchestration import compute
+from recsys_assets.orchestration.pipes import MODEL_STEPS, TrainingClient
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import open_inputs
 from recsys_assets.settings import get_settings
-from recsys_assets.upstream import open_inputs
 
 SEARCH, TRIAL = "recsys/search", "recsys/trial"
 CONFIGS: dict[str, type[BuildConfig]] = {"two_tower": TwoTowerConfig, "dlrm": DlrmConfig}
@@ -54,9 +55,9 @@ def train_trial(context: dg.OpExecutionContext, config: TrialConfig, platform: P
     """One training under ``search/<model>``; gives its metrics."""
     params = _params(config.model, config.params)
     inputs = open_inputs(ModelInputs, platform, config.as_of)
-    built = training.build(context, platform, f"search/{config.model}", config.model, inputs=inputs, partition=config.as_of, params=params)
+    built = training.build(context, platform, f"search/{config.model}", MODEL_STEPS[config.model], inputs=inputs, partition=config.as_of, params=params)
     metrics = built.artifact.metrics
-    from recsys_assets.lib import search
+    from recsys_assets.lib.automation import search
 
     wanted = search.SEARCHES[config.model]
     shown: dict[str, Any] = {wanted.figure: wanted.objective(metrics), **{name: params[name] for name in (*wanted.space, *config.params)},
@@ -85,7 +86,7 @@ def _search(context: dg.OpExecutionContext, config: SearchConfig, platform: Plat
     """Trial after trial, until the study has as many as are asked for; the results are the op's metadata and files."""
     import optuna
 
-    from recsys_assets.lib import search
+    from recsys_assets.lib.automation import search
 
     _params(model, config.fixed)  # refuses what no training knows before anything is trained
     wanted, defaults = search.SEARCHES[model].without(config.fixed), _params(model, {})

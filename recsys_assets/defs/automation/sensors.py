@@ -3,7 +3,7 @@
 import dagster as dg
 
 from recsys_assets import partitions
-from recsys_assets.resources import Platform
+from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import get_settings
 
 from .jobs import daily_ingest, feature_store_refresh, fine_tune
@@ -15,12 +15,12 @@ MASKED = dg.AssetKey(["features", "masked_train"])
 @dg.sensor(jobs=[daily_ingest], default_status=DEFAULT_STATUS, minimum_interval_seconds=60)
 def new_day(context: dg.SensorEvaluationContext, platform: Platform):
     """A day that is over starts `daily_ingest` where files have landed that its partition has not read; older days first."""
-    from recsys_assets.lib import ingestion
+    from recsys_assets.lib.raw import raw_tables
 
     landing, calendar = platform.settings.landing, partitions.daily()
-    closed = [day for day in ingestion.landed_days(landing)
+    closed = [day for day in raw_tables.landed_days(landing)
               if day < partitions.today().isoformat() and calendar.has_partition_key(day)]
-    unread = ingestion.unread_days(landing, platform.store, closed)
+    unread = raw_tables.unread_days(landing, platform.store, closed)
     if not unread:
         return dg.SkipReason(f"{len(closed)} closed days have landed, all of them ingested")
     return [dg.RunRequest(run_key=f"ingest-{day}-{files}", job_name=daily_ingest.name, partition_key=day)
@@ -34,7 +34,7 @@ def ingested_day(context: dg.SensorEvaluationContext, platform: Platform):
     The cursor is the storage id of the last materialisation seen: several days at once are all seen (an asset sensor
     would see only the last of them), and a day is asked for once a content digest.
     """
-    from recsys_assets.lib import fine_tuning
+    from recsys_assets.lib.fine_tune import fine_tuning
 
     after = int(context.cursor) if context.cursor else None
     records = context.instance.fetch_materializations(

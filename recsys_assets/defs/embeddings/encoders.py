@@ -6,10 +6,10 @@ from typing import Annotated, Any, TypedDict
 import dagster as dg
 from pydantic import Field
 
-from recsys_assets import compute, reporting
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
 TRAINING_CATALOGUE = Upstream("embeddings/training_catalogue", recorded="items")  # the raw/items that it chose
 
@@ -62,18 +62,18 @@ def _embed(context: dg.AssetExecutionContext, platform: Platform, kind: str, inp
           deps=dependencies(CatalogueInputs), pool="embedding")
 def text(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: names and descriptions. Out: one Sentence-BERT vector (384) an item; an unchanged text is read from the cache."""
-    from recsys_assets.lib import embedding_tables
+    from recsys_assets.lib.embeddings import tables
 
     inputs = open_inputs(CatalogueInputs, platform)
     return _embed(context, platform, "embeddings/text", inputs,
-                  lambda staged: embedding_tables.write_text(inputs["items"], platform.settings, staged.path, context.log.info),
+                  lambda staged: tables.write_text(inputs["items"], platform.settings, staged.path, context.log.info),
                   config.force)
 
 
 @dg.asset(key=["embeddings", "training_catalogue"], kinds={"polars"}, deps=dependencies(CatalogueInputs))
 def training_catalogue(context: dg.AssetExecutionContext, config: TrainingCatalogueConfig, platform: Platform) -> dg.MaterializeResult:
     """In: the catalogue. Out: the one that image encoder and PCAs are fitted on: kept until too many products are new."""
-    from recsys_assets.lib import training_catalogue as catalogue
+    from recsys_assets.lib.embeddings import training_catalogue as catalogue
 
     chosen = catalogue.choose(platform.store, open_inputs(CatalogueInputs, platform)["items"], config.refit_share, config.force)
     built = platform.build(context, catalogue.KIND, inputs={"items": chosen.items},
@@ -86,12 +86,12 @@ def training_catalogue(context: dg.AssetExecutionContext, config: TrainingCatalo
           deps=dependencies(EncoderInputs), pool="embedding")
 def image_encoder(context: dg.AssetExecutionContext, config: ImageEncoderConfig, platform: Platform) -> dg.MaterializeResult:
     """In: pictures and texts of the training catalogue. Out: CLIP: the configured checkpoint, or a small one trained on them."""
-    from recsys_assets.lib import embedding_tables
+    from recsys_assets.lib.embeddings import tables
 
     inputs, settings = open_inputs(EncoderInputs, platform), platform.settings
-    params = embedding_tables.encoder_params(settings, config.architecture, config.model_dump(exclude={"force", "architecture"}))
+    params = tables.encoder_params(settings, config.architecture, config.model_dump(exclude={"force", "architecture"}))
     return _embed(context, platform, "embeddings/image_encoder", inputs,
-                  lambda staged: embedding_tables.write_image_encoder(inputs["items"], params, settings, staged.path, context.log.info),
+                  lambda staged: tables.write_image_encoder(inputs["items"], params, settings, staged.path, context.log.info),
                   config.force, params)
 
 
@@ -100,11 +100,11 @@ def image_encoder(context: dg.AssetExecutionContext, config: ImageEncoderConfig,
 def image(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: pictures, the image encoder. Out: one L2-normalised vector an item, from the cache where the picture is known; a
     missing picture is zeros, and counted."""
-    from recsys_assets.lib import embedding_tables
+    from recsys_assets.lib.embeddings import tables
 
     inputs = open_inputs(ImageInputs, platform)
     return _embed(context, platform, "embeddings/image", inputs,
-                  lambda staged: embedding_tables.write_image(**inputs, settings=platform.settings, target=staged.path,
+                  lambda staged: tables.write_image(**inputs, settings=platform.settings, target=staged.path,
                                                               log=context.log.info),
                   config.force)
 
@@ -114,19 +114,19 @@ def image(context: dg.AssetExecutionContext, config: BuildConfig, platform: Plat
           deps=dependencies(PcaInputs, "embeddings/text", "embeddings/image"))
 def fitted_pca(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: vectors of the training catalogue. Out: the PCA of texts and of pictures to 64 each, with the explained variance."""
-    from recsys_assets.lib import embedding_tables
+    from recsys_assets.lib.embeddings import tables
 
     inputs = open_inputs(PcaInputs, platform)
     return _embed(context, platform, "embeddings/pca", inputs,
-                  lambda staged: embedding_tables.write_pca(**inputs, settings=platform.settings, target=staged.path, log=context.log.info),
+                  lambda staged: tables.write_pca(**inputs, settings=platform.settings, target=staged.path, log=context.log.info),
                   config.force)
 
 
 @dg.asset(key=["embeddings", "items"], kinds={"numpy"}, deps=dependencies(ItemEmbeddingsInputs))
 def item_embeddings(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: both embeddings, the PCAs. Out: each projected to 64 dimensions, one row an item, with a map of the catalogue."""
-    from recsys_assets.lib import embedding_tables
+    from recsys_assets.lib.embeddings import tables
 
     inputs = open_inputs(ItemEmbeddingsInputs, platform)
     return _embed(context, platform, "embeddings/items", inputs,
-                  lambda staged: embedding_tables.write_item_embeddings(**inputs, target=staged.path), config.force)
+                  lambda staged: tables.write_item_embeddings(**inputs, target=staged.path), config.force)

@@ -7,12 +7,13 @@ from typing import Annotated, Any, TypedDict
 import dagster as dg
 from pydantic import Field
 
-from recsys_assets import compute, partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.ablation_variants import VARIANTS, Variant, chosen
-from recsys_assets.pipes import TrainingClient
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.lib.evaluation.ablation_variants import VARIANTS, Variant, chosen
+from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.pipes import MODEL_STEPS, TrainingClient
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 #: Which step trains which model, in exports/onnx.
 MODELS = ("two_tower", "dlrm")
@@ -60,7 +61,7 @@ class Laboratory:
                                    params=params, force=self.force, write=lambda staged: write(staged.path)).artifact
 
     def withheld(self) -> Artifact:
-        from recsys_assets.lib import ablations
+        from recsys_assets.lib.evaluation import ablations
 
         asked = self._recorded(self.inputs["queries"])
         inputs = {"interactions": asked["interactions"], "items": asked["items"], "workflows": self.inputs["workflows"]}
@@ -69,14 +70,14 @@ class Laboratory:
 
     def datasets(self, variant: Variant, withheld: Artifact | None) -> Artifact:
         """What both models learn from: the base's own where the variant's rows are the base's."""
-        from recsys_assets.lib import ablations
+        from recsys_assets.lib.evaluation import ablations
 
         rows, kind = self._recorded(self.models["two_tower"])["datasets"], f"{variant.rows}/datasets"
         if not variant.masked:
             made_from = self._recorded(rows)
             made_from["train"] = self.unmasked
             rows = self.training.build(
-                self.context, self.platform, f"ablation/{kind}", "make_datasets", inputs=made_from, partition=self.context.partition_key,
+                self.context, self.platform, f"ablation/{kind}", "features.make_datasets", inputs=made_from, partition=self.context.partition_key,
                 params={"train_name": "features.parquet"}, force=self.force, profile="CPU_LARGE").artifact
         if variant.context and withheld is None:
             return rows
@@ -93,12 +94,13 @@ class Laboratory:
             return base
         self.context.log.info(f"{variant.name}: training {model}")
         return self.training.build(
-            self.context, self.platform, f"ablation/{variant.name}/{model}", model, inputs=inputs, partition=self.context.partition_key,
+            self.context, self.platform, f"ablation/{variant.name}/{model}", MODEL_STEPS[model], inputs=inputs, partition=self.context.partition_key,
             params={**base.manifest["params"], **params}, force=self.force, profile="GPU_TRAIN").artifact
 
     def judged(self, variant: Variant) -> Artifact:
         """Data, both models, their export and their lists."""
-        from recsys_assets.lib import ablations, retrieval_tables
+        from recsys_assets.lib.evaluation import ablations
+        from recsys_assets.lib.retrieval import tables
 
         withheld = self.withheld() if variant.withheld else None
         hidden = {"withheld": withheld} if withheld else {}
@@ -113,10 +115,10 @@ class Laboratory:
                                lambda path: ablations.write_known_items(aligned, withheld, path))
         changed = {"datasets": self.datasets(variant, withheld), "embeddings": aligned, "item_inputs": known}
         trained = {model: self.train(variant, model, changed, variant.two_tower if model == "two_tower" else {}) for model in MODELS}
-        exports = self.build(f"{variant.name}/onnx_exports", trained, lambda path: retrieval_tables.write_exports(**trained, target=path))
+        exports = self.build(f"{variant.name}/onnx_exports", trained, lambda path: tables.write_exports(**trained, target=path))
         of_tower = {"two_tower": trained["two_tower"], "aligned": aligned}
         vectors = self.build(f"{variant.name}/item_vectors", of_tower,
-                             lambda path: retrieval_tables.write_item_vectors(**of_tower, target=path))
+                             lambda path: tables.write_item_vectors(**of_tower, target=path))
         inputs = {**self.inputs, "models": exports, "vectors": vectors, "aligned": aligned, **hidden}
         return self.build(f"{variant.name}/evaluation", inputs, params={**self.params, "variant": dataclasses.asdict(variant)},
                           write=lambda path: ablations.write_evaluation(variant, **inputs, target=path, params=self.params))
@@ -130,7 +132,7 @@ class Laboratory:
 def ablations(context: dg.AssetExecutionContext, config: AblationsConfig, platform: Platform,
               training: TrainingClient) -> dg.MaterializeResult:
     """In: the generation that evaluation/offline judged. Out: both models without a part, a variant each, on the same queries."""
-    from recsys_assets.lib import ablations as lib
+    from recsys_assets.lib.evaluation import ablations as lib
 
     variants = chosen(config.variants)
     opened = open_inputs(AblationsInputs, platform, context.partition_key)

@@ -5,10 +5,10 @@ from typing import Annotated, TypedDict
 
 import dagster as dg
 
-from recsys_assets import reporting
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
 
 class BacktestInputs(TypedDict):
@@ -18,7 +18,7 @@ class BacktestInputs(TypedDict):
 @dg.asset(key=["evaluation", "backtest"], kinds={"polars"}, deps=dependencies(BacktestInputs))
 def backtest(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: evaluation/offline of every as-of day that has one. Out: served, retrieval, popularity and AUC by day, a row a day."""
-    from recsys_assets.lib import backtest as lib
+    from recsys_assets.lib.evaluation import backtest as lib
 
     inputs = open_inputs(BacktestInputs, platform)
     built = platform.build(context, "evaluation/backtest", inputs=inputs, force=config.force,

@@ -6,10 +6,11 @@ from typing import Annotated, TypedDict
 import dagster as dg
 from pydantic import Field
 
-from recsys_assets import compute, partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 
 class BaselinesConfig(BuildConfig):
@@ -38,7 +39,7 @@ class BaselinesParams(TypedDict):
 )
 def baselines(context: dg.AssetExecutionContext, config: BaselinesConfig, platform: Platform) -> dg.MaterializeResult:
     """In: queries, clicks of the window. Out: ranks of random, popularity, recent popularity, item-kNN, EASE and iALS, tuned."""
-    from recsys_assets.lib import baseline_tuning
+    from recsys_assets.lib.evaluation import baseline_tuning
 
     as_of, settings = context.partition_key, platform.settings
     budget = baseline_tuning.Budget(config.trials, config.tuning_users, config.tuning_clicks, config.metric)

@@ -5,7 +5,7 @@ from typing import Annotated, TypedDict
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.upstream import SAME, Upstream
+from recsys_assets.orchestration.upstream import SAME, Upstream
 
 
 class JudgedInputs(TypedDict):

@@ -5,10 +5,11 @@ from typing import TypedDict
 
 import dagster as dg
 
-from recsys_assets import partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.defs.evaluation.judged import JudgedInputs
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import dependencies, open_inputs
+from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import dependencies, open_inputs
 
 KEY = ["evaluation", "offline"]
 
@@ -28,7 +29,8 @@ class OfflineParams(TypedDict):
 )
 def offline(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: queries, exported models. Out: lists as served and of retrieval alone, the ranker's scores; slices, intervals."""
-    from recsys_assets.lib import evaluation_report, gates
+    from recsys_assets.lib.evaluation import offline as evaluation_report
+    from recsys_assets.lib.gates import gates
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(JudgedInputs, platform, as_of)

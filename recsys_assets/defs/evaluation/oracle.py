@@ -5,10 +5,11 @@ from typing import Annotated, TypedDict
 
 import dagster as dg
 
-from recsys_assets import partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 
 class OracleInputs(TypedDict):
@@ -19,7 +20,7 @@ class OracleInputs(TypedDict):
 @dg.asset(key=["evaluation", "oracle"], kinds={"numpy"}, partitions_def=partitions.as_of(), deps=dependencies(OracleInputs))
 def oracle(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: queries, the simulator's truth. Out: lists by true click probability and its AUC; nothing for a log that was ingested."""
-    from recsys_assets.lib import oracle as truth
+    from recsys_assets.lib.evaluation import oracle as truth
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(OracleInputs, platform, as_of)

@@ -6,10 +6,11 @@ from typing import Annotated, TypedDict
 import dagster as dg
 from pydantic import Field
 
-from recsys_assets import partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
 
 class QueriesConfig(BuildConfig):
@@ -31,7 +32,7 @@ class QueriesParams(TypedDict):
 @dg.asset(key=["evaluation", "queries"], kinds={"polars"}, partitions_def=partitions.as_of(), deps=dependencies(QueriesInputs))
 def queries(context: dg.AssetExecutionContext, config: QueriesConfig, platform: Platform) -> dg.MaterializeResult:
     """In: clicks of the 3 validation days, the log of the window. Out: one row a query, what its list may not show, slices."""
-    from recsys_assets.lib.queries import Queries
+    from recsys_assets.lib.evaluation.queries import Queries
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(QueriesInputs, platform, as_of)

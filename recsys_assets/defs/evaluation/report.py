@@ -4,10 +4,11 @@ from typing import Annotated, TypedDict
 
 import dagster as dg
 
-from recsys_assets import partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 KEY = ["evaluation", "report"]
 
@@ -31,12 +32,13 @@ class ReportParams(TypedDict):
 @dg.asset(key=KEY, kinds={"html", "json"}, partitions_def=partitions.as_of(), deps=dependencies(ReportInputs))
 def report(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: the evaluation's metrics and lists, ablations where there are any. Out: evaluation.json with its targets, an HTML page."""
-    from recsys_assets.lib import evaluation_summary, evaluation_writing
-    from recsys_assets.lib.oracle import truth_digest
+    from recsys_assets.lib.evaluation import report as evaluation_writing
+    from recsys_assets.lib.evaluation import summary
+    from recsys_assets.lib.evaluation.oracle import truth_digest
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(ReportInputs, platform, as_of)
-    params: ReportParams = {"scale": evaluation_summary.scale_of(settings.landing, settings.scale), "seed": settings.seed}
+    params: ReportParams = {"scale": summary.scale_of(settings.landing, settings.scale), "seed": settings.seed}
     built = platform.build(
         context, "evaluation/report", partition=as_of, inputs={**inputs, "truth": truth_digest(settings.landing)},
         params=params, force=config.force,

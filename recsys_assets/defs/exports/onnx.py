@@ -4,11 +4,12 @@ from typing import Annotated, TypedDict
 
 import dagster as dg
 
-from recsys_assets import partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib import gates
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.lib.gates import gates
+from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 PARITY = {"parity": "onnxruntime gives TensorFlow's own outputs, within 1e-6, on the sample that training wrote."}
 
@@ -22,11 +23,11 @@ class OnnxInputs(TypedDict):
           check_specs=reporting.check_specs(["exports", "onnx"], PARITY, partitions.as_of()))
 def onnx(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: both trained models. Out: query tower, item tower and DLRM as ONNX, held against their origin."""
-    from recsys_assets.lib import retrieval_tables
+    from recsys_assets.lib.retrieval import tables
 
     inputs = open_inputs(OnnxInputs, platform, context.partition_key)
     built = platform.build(context, "exports/onnx", partition=context.partition_key, inputs=inputs, force=config.force,
-                           write=lambda staged: retrieval_tables.write_exports(**inputs, target=staged.path))
+                           write=lambda staged: tables.write_exports(**inputs, target=staged.path))
     differences, limit = built.artifact.metrics["max_abs_difference"], gates.Limits().parity
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("parity", max(differences.values()) <= limit, value=differences, threshold=limit)])

@@ -7,8 +7,8 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import Platform
-from recsys_assets.upstream import Upstream, dependencies, open_inputs
+from recsys_assets.orchestration.resources import Platform
+from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
 
 class OnlineInputs(TypedDict):
@@ -25,9 +25,9 @@ class PopularityInputs(TypedDict):
 @dg.asset(key=["feature_store", "definitions"], kinds={"feast"})
 def definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """In: feature_repo/features.py. Out: entities, views and feature services in Feast's registry."""
-    from recsys_assets.lib import feature_store
+    from recsys_assets.lib.feature_store import store
 
-    applied = feature_store.apply_features(feature_store.open_store(platform.settings))
+    applied = store.apply_features(store.open_store(platform.settings))
     return dg.MaterializeResult(metadata={name: list(values) for name, values in applied.items()})
 
 
@@ -35,10 +35,10 @@ def definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Mat
           deps=dependencies(OnlineInputs, "feature_store/definitions"))
 def online(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """In: users, items, what visitors did in 7 days. Out: Feast's online store as of the day's end; it never goes back in time."""
-    from recsys_assets.lib import feature_tables
+    from recsys_assets.lib.features import daily
 
     inputs = open_inputs(OnlineInputs, platform, context.partition_key)
-    counts = feature_tables.materialize_online(platform.settings, inputs["features"], users=inputs["users"], items=inputs["items"])
+    counts = daily.materialize_online(platform.settings, inputs["features"], users=inputs["users"], items=inputs["items"])
     return dg.MaterializeResult(metadata={"dagster/row_count": sum(counts.values()), **counts})
 
 
@@ -46,9 +46,9 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> dg.Material
           deps=dependencies(PopularityInputs))
 def popularity(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """In: interactions of the 7 days up to the day. Out: sorted sets in database 3: global, by category, by style."""
-    from recsys_assets.lib import feature_tables
+    from recsys_assets.lib.features import daily
 
     inputs = open_inputs(PopularityInputs, platform, context.partition_key)
-    top = feature_tables.publish_popularity(platform.settings, inputs["interactions"], inputs["items"])
+    top = daily.publish_popularity(platform.settings, inputs["interactions"], inputs["items"])
     return dg.MaterializeResult(metadata={"days": len(inputs["interactions"]), "dagster/row_count": top.height,
-                                          "top": dg.MetadataValue.md(feature_tables.markdown_table(top.head(10)))})
+                                          "top": dg.MetadataValue.md(daily.markdown_table(top.head(10)))})

@@ -7,11 +7,12 @@ import dagster as dg
 from pydantic import Field
 
 from recsys_assets import columns as c
-from recsys_assets import partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.features.lineage import FEATURE_SOURCES, MASKED_SOURCES, column_lineage
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 CHECKS = {
     "contract": "Columns, types, nulls, ranges and the catalogue's own values: no row may break them. Nothing is published where one does.",
@@ -37,7 +38,7 @@ class MaskedInputs(TypedDict):
 
 
 class FeaturesConfig(BuildConfig):
-    drift_threshold: float = Field(0.06, gt=0, le=1, description="Divergence above which a feature counts as drifted (lib/drift.py).")
+    drift_threshold: float = Field(0.06, gt=0, le=1, description="Divergence above which a feature counts as drifted (lib/quality/drift.py).")
 
 
 @dg.asset(
@@ -47,24 +48,26 @@ class FeaturesConfig(BuildConfig):
 )
 def interaction_features(context: dg.AssetExecutionContext, config: FeaturesConfig, platform: Platform):
     """In: raw interactions of the day and the 7 before, users, items. Out: one row an exposure, as of just before it."""
-    from recsys_assets.lib import daily_reports, drift, feature_tables, ingestion
+    from recsys_assets.lib.features import daily, daily_checks
+    from recsys_assets.lib.quality import drift
+    from recsys_assets.lib.raw import raw_tables
 
     day, store, settings = context.partition_key, platform.store, platform.settings
     inputs = open_inputs(FeaturesInputs, platform, day)
 
     def write(staged):
-        metrics = feature_tables.write_features(inputs, day, staged.path)
-        daily_reports.check_and_profile(staged.path, inputs["items"], day)
+        metrics = daily.write_features(inputs, day, staged.path)
+        daily_checks.check_and_profile(staged.path, inputs["items"], day)
         return metrics
 
     built = yield from reporting.read_under_contract(lambda: platform.build(
         context, "features/interactions", partition=day, inputs=inputs, force=config.force, write=write))
-    changed = feature_tables.changed_without_the_future(inputs, built.artifact, day)
-    earlier = store.require("features/interactions", ingestion.days_before(store, "features/interactions", day, drift.BASELINE_DAYS))
+    changed = daily.changed_without_the_future(inputs, built.artifact, day)
+    earlier = store.require("features/interactions", raw_tables.days_before(store, "features/interactions", day, drift.BASELINE_DAYS))
     moved = drift.against_baseline(built.artifact, earlier, threshold=config.drift_threshold,
                                    first_day=partitions.calendar_start(settings).isoformat())
     yield reporting.result(built.artifact, reused=built.reused, columns=c.INTERACTION_FEATURES, extra={
-        **column_lineage(FEATURE_SOURCES), **daily_reports.around_the_day(inputs["interactions"][-1], store, settings.landing)})
+        **column_lineage(FEATURE_SOURCES), **daily_checks.around_the_day(inputs["interactions"][-1], store, settings.landing)})
     yield reporting.check("contract", True, value=0, threshold="no failure")
     yield reporting.check("point_in_time", changed == 0, value=changed, threshold=0)
     yield drift_check(moved)
@@ -86,13 +89,14 @@ def drift_check(moved) -> dg.AssetCheckResult:
 )
 def masked_train(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform):
     """In: the day's features. Out: the same rows, 5 % as if the visitor and 5 % as if the device were unknown."""
-    from recsys_assets.lib import contracts, feature_tables
+    from recsys_assets.lib.features import daily
+    from recsys_assets.lib.quality import contracts
 
     day, seed = context.partition_key, platform.settings.seed
     inputs = open_inputs(MaskedInputs, platform, day)
 
     def write(staged):
-        metrics = feature_tables.write_masked(inputs["features"], day, seed, staged.path)
+        metrics = daily.write_masked(inputs["features"], day, seed, staged.path)
         contracts.read_checked(staged.path / "masked.parquet", c.INTERACTION_FEATURES, name=f"features/masked_train [{day}]", day=day)
         return metrics
 

@@ -5,10 +5,11 @@ from typing import Annotated, TypedDict
 
 import dagster as dg
 
-from recsys_assets import partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
 
 class PopularityInputs(TypedDict):
@@ -19,10 +20,10 @@ class PopularityInputs(TypedDict):
 @dg.asset(key=["features", "popularity"], kinds={"polars"}, partitions_def=partitions.as_of(), deps=dependencies(PopularityInputs))
 def popularity(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: interactions of the training days. Out: every item with its clicks, most clicked first: baseline and backfill."""
-    from recsys_assets.lib import retrieval_tables
+    from recsys_assets.lib.retrieval import tables
 
     inputs = open_inputs(PopularityInputs, platform, context.partition_key)
     built = platform.build(
         context, "features/popularity", partition=context.partition_key, inputs=inputs, force=config.force,
-        write=lambda staged: retrieval_tables.write_popularity(**inputs, target=staged.path))
+        write=lambda staged: tables.write_popularity(**inputs, target=staged.path))
     return reporting.result(built.artifact, reused=built.reused)

@@ -5,13 +5,14 @@ from typing import Annotated, TypedDict
 
 import dagster as dg
 
-from recsys_assets import compute, partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.hyper_parameters import WorkflowsParams
-from recsys_assets.pipes import TrainingClient
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.step_config import config_of
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.pipes import TrainingClient
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.step_config import config_of
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 
 class WorkflowsInputs(TypedDict):
@@ -50,12 +51,12 @@ DATASET_CHECKS = {
 def workflows(context: dg.AssetExecutionContext, config: WorkflowsConfig, platform: Platform,
               training: TrainingClient) -> dg.MaterializeResult:
     """In: unmasked features of the 9 training days, the catalogue. Out: user, item, context and combined workflows."""
-    from recsys_assets.lib import feature_tables
+    from recsys_assets.lib.features import daily
 
     inputs = open_inputs(WorkflowsInputs, platform, context.partition_key)
-    built = training.build(context, platform, "features/workflows", "fit_workflows", partition=context.partition_key, inputs=inputs,
+    built = training.build(context, platform, "features/workflows", "features.fit_workflows", partition=context.partition_key, inputs=inputs,
                            params=config.model_dump(exclude={"force"}), force=config.force)
-    missing = feature_tables.items_without_index(built.artifact, inputs["items"])
+    missing = daily.items_without_index(built.artifact, inputs["items"])
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("vocabulary", not missing, value=missing, threshold="no item without an index")])
 
@@ -72,16 +73,16 @@ def datasets(context: dg.AssetExecutionContext, config: BuildConfig, platform: P
 
     Out: train/ and valid/ for the models, and the histories of their clicked rows.
     """
-    from recsys_assets.lib import feature_tables
+    from recsys_assets.lib.features import daily
 
     inputs = open_inputs(DatasetsInputs, platform, context.partition_key)
     workflows, valid = inputs["workflows"], inputs["valid"]
-    built = training.build(context, platform, "features/datasets", "make_datasets", partition=context.partition_key, inputs=inputs,
+    built = training.build(context, platform, "features/datasets", "features.make_datasets", partition=context.partition_key, inputs=inputs,
                            force=config.force)
-    differences = feature_tables.transform_differences(built.artifact, workflows, valid)
-    rates = feature_tables.click_rates(built.artifact)
-    sound, negatives = feature_tables.labels(rates)
-    growth = feature_tables.markdown_table(feature_tables.vocabulary_growth(workflows, valid))
+    differences = daily.transform_differences(built.artifact, workflows, valid)
+    rates = daily.click_rates(built.artifact)
+    sound, negatives = daily.labels(rates)
+    growth = daily.markdown_table(daily.vocabulary_growth(workflows, valid))
     return reporting.result(built.artifact, reused=built.reused, extra={"vocabulary growth": dg.MetadataValue.md(growth)}, checks=[
         reporting.check("parity", all(d <= 1e-6 for d in differences.values()), value=differences, threshold=1e-6),
         reporting.check("labels", sound, value=rates, threshold="all between 0 and 1, or all 1", negatives=negatives)])

@@ -6,15 +6,16 @@ from typing import Annotated, TypedDict
 
 import dagster as dg
 
-from recsys_assets import compute, partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.serving.gate_config import GateConfig
 from recsys_assets.hyper_parameters import FineTuneDlrmParams, FineTuneQueryTowerParams
-from recsys_assets.lib import gates
-from recsys_assets.pipes import TrainingClient
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.step_config import config_of
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.lib.gates import gates
+from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.pipes import FINE_TUNE_STEPS, TrainingClient
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.step_config import config_of
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 
 @config_of(FineTuneQueryTowerParams)
@@ -52,7 +53,7 @@ class FineTuneParts(RowsOfDay):
 @dg.asset(key=["fine_tune", "rows"], kinds={"polars", "parquet"}, partitions_def=partitions.daily(), deps=dependencies(ReplayedDays))
 def rows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: the new day and a replay of older ones, the champion's transforms. Out: train (70 % of the day, replay), holdout."""
-    from recsys_assets.lib import fine_tuning
+    from recsys_assets.lib.fine_tune import fine_tuning
 
     day, store = context.partition_key, platform.store
     plan = fine_tuning.plan(platform.settings, store, day)
@@ -66,13 +67,13 @@ def rows(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platf
 
 def _fine_tune(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform, training: TrainingClient,
                name: str) -> dg.MaterializeResult:
-    from recsys_assets.lib import fine_tuning
+    from recsys_assets.lib.fine_tune import fine_tuning
 
     day, store = context.partition_key, platform.store
     rows = open_inputs(RowsOfDay, platform, day)["rows"]
     champion = fine_tuning.origin(store, rows, name)
     inputs = {"champion": champion, "rows": rows, **fine_tuning.generation_inputs(store, champion)}
-    built = training.build(context, platform, f"fine_tune/{name}", f"fine_tune_{name}", partition=day, inputs=inputs,
+    built = training.build(context, platform, f"fine_tune/{name}", FINE_TUNE_STEPS[name], partition=day, inputs=inputs,
                            params={**config.model_dump(exclude={"force"}), "seed": platform.settings.seed}, force=config.force)
     return reporting.result(built.artifact, reused=built.reused)
 
@@ -108,17 +109,17 @@ class VerdictParams(TypedDict):
 )
 def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Platform) -> dg.MaterializeResult:
     """In: both tuned models, the champion, the day's held-out rows. Out: a release of the champion's generation with its verdict."""
-    from recsys_assets.lib import release_building
+    from recsys_assets.lib.gates import verdicts
 
     day, store, settings = context.partition_key, platform.store, platform.settings
-    parts = open_inputs(FineTuneParts, platform, day, training=lambda opened: release_building.training_days(store, opened["rows"]))
-    inputs, limits = release_building.fine_tune_inputs(store, settings, parts), config.limits()
+    parts = open_inputs(FineTuneParts, platform, day, training=lambda opened: verdicts.training_days(store, opened["rows"]))
+    inputs, limits = verdicts.fine_tune_inputs(store, settings, parts), config.limits()
     params: VerdictParams = {"seed": settings.seed, "seen_days": settings.seen_days, "retrieval_topk": settings.retrieval_topk,
                              "first_day": partitions.calendar_start(settings).isoformat()}
     judged = platform.build(
         context, "fine_tune/verdict", partition=day, inputs=inputs, params={**params, **dataclasses.asdict(limits)},
         force=config.force,
-        write=lambda staged: release_building.write_fine_tune_verdict(store, inputs, staged.path, day=day, limits=limits, **params))
-    release = release_building.fine_tuned_release(store, day, inputs, judged.artifact)
+        write=lambda staged: verdicts.write_fine_tune_verdict(store, inputs, staged.path, day=day, limits=limits, **params))
+    release = verdicts.fine_tuned_release(store, day, inputs, judged.artifact)
     verdict = release.metrics["gate"]
     return reporting.result(release, checks=reporting.gate_checks(verdict, gates.by_group(verdict)))

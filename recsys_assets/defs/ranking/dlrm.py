@@ -2,13 +2,14 @@
 
 import dagster as dg
 
-from recsys_assets import compute, partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.defs.retrieval.model_inputs import ModelInputs
 from recsys_assets.hyper_parameters import DlrmParams
-from recsys_assets.pipes import TrainingClient
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.step_config import config_of
-from recsys_assets.upstream import dependencies, open_inputs
+from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.pipes import TrainingClient
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.step_config import config_of
+from recsys_assets.orchestration.upstream import dependencies, open_inputs
 
 AUC_FLOOR = 0.6
 AUC = {"auc": f"AUC on the validation days is above {AUC_FLOOR}."}
@@ -29,7 +30,7 @@ def dlrm(context: dg.AssetExecutionContext, config: DlrmConfig, platform: Platfo
          training: TrainingClient) -> dg.MaterializeResult:
     """In: data sets, aligned embeddings. Out: DLRM with both embeddings inside the interaction: checkpoint and ONNX."""
     inputs = open_inputs(ModelInputs, platform, context.partition_key)
-    built = training.build(context, platform, "ranking/dlrm", "dlrm", partition=context.partition_key, inputs=inputs,
+    built = training.build(context, platform, "ranking/dlrm", "ranking.dlrm", partition=context.partition_key, inputs=inputs,
                            params={**config.model_dump(exclude={"force"}), "seed": platform.settings.seed}, force=config.force)
     auc = built.artifact.metrics["auc"]
     return reporting.result(built.artifact, reused=built.reused, checks=[

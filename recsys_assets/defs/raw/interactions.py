@@ -7,10 +7,11 @@ import dagster as dg
 from pydantic import Field
 
 from recsys_assets import columns as c
-from recsys_assets import partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.upstream import Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
 KEY = ["raw", "interactions"]
 CHECKS = {
@@ -36,15 +37,16 @@ class InteractionsConfig(BuildConfig):
 )
 def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, platform: Platform):
     """In: every Parquet file of the day's landing folder, the catalogue. Out: one row an event, each event once."""
-    from recsys_assets.lib import daily_reports, ingestion
+    from recsys_assets.lib.features import daily_checks
+    from recsys_assets.lib.raw import raw_tables
 
     day, store, landing = context.partition_key, platform.store, platform.settings.landing
     items = open_inputs(InteractionsInputs, platform)["items"]
     landed = yield from reporting.read_under_contract(
-        lambda: ingestion.landed_interactions(landing, day, items=items, now=int(time.time())))
+        lambda: raw_tables.landed_interactions(landing, day, items=items, now=int(time.time())))
     contract = reporting.check("contract", True, value=0, threshold="no failure", files=landed.files,
                                extra_columns=landed.extra_columns)
-    volume = ingestion.volume_against_history(landed, store, day, partitions.today().isoformat())
+    volume = raw_tables.volume_against_history(landed, store, day, partitions.today().isoformat())
     within = reporting.check("volume", volume.within or config.accept_volume, value=volume.ratio, threshold=list(volume.bounds),
                              exposures=volume.exposures, median_of_days_before=volume.median, days_before=list(volume.days),
                              accepted_by_hand=config.accept_volume and not volume.within)
@@ -53,7 +55,7 @@ def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, 
         raise dg.Failure(str(volume), allow_retries=False)
     built = platform.build(
         context, "raw/interactions", partition=day, inputs={"landing": landed.digest, "items": items}, force=config.force,
-        write=lambda staged: ingestion.write_interactions(landed, items, staged.path))
+        write=lambda staged: raw_tables.write_interactions(landed, items, staged.path))
     yield reporting.result(built.artifact, reused=built.reused, columns=c.RAW_INTERACTIONS,
-                           extra=daily_reports.around_the_day(built.artifact, store, landing))
+                           extra=daily_checks.around_the_day(built.artifact, store, landing))
     yield from (contract, within)

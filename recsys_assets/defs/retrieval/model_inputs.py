@@ -3,7 +3,7 @@
 from typing import Annotated, TypedDict
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.upstream import SAME, Upstream
+from recsys_assets.orchestration.upstream import SAME, Upstream
 
 ALIGNED = Upstream("embeddings/aligned", SAME)
 

@@ -6,14 +6,15 @@ from typing import Annotated, TypedDict
 import dagster as dg
 from pydantic import Field
 
-from recsys_assets import compute, partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.retrieval.model_inputs import ALIGNED, ModelInputs
 from recsys_assets.hyper_parameters import TwoTowerParams
-from recsys_assets.pipes import TrainingClient
-from recsys_assets.resources import BuildConfig, Platform
-from recsys_assets.step_config import config_of
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.pipes import TrainingClient
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.step_config import config_of
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 
 @config_of(TwoTowerParams)
@@ -35,7 +36,7 @@ def two_tower(context: dg.AssetExecutionContext, config: TwoTowerConfig, platfor
               training: TrainingClient) -> dg.MaterializeResult:
     """In: data sets, aligned embeddings. Out: query and item tower: checkpoint and ONNX."""
     inputs = open_inputs(ModelInputs, platform, context.partition_key)
-    built = training.build(context, platform, "retrieval/two_tower", "two_tower", partition=context.partition_key, inputs=inputs,
+    built = training.build(context, platform, "retrieval/two_tower", "retrieval.two_tower", partition=context.partition_key, inputs=inputs,
                            params={**config.model_dump(exclude={"force"}), "seed": platform.settings.seed}, force=config.force)
     recall, items = built.artifact.metrics["recall@100"], inputs["item_inputs"].metrics["items"]
     return reporting.result(built.artifact, reused=built.reused, checks=[
@@ -50,12 +51,12 @@ class VectorsInputs(TypedDict):
 @dg.asset(key=["retrieval", "item_vectors"], kinds={"onnx"}, partitions_def=partitions.as_of(), deps=dependencies(VectorsInputs))
 def item_vectors(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: the item tower, the catalogue's inputs. Out: one 64-wide vector an item."""
-    from recsys_assets.lib import retrieval_tables
+    from recsys_assets.lib.retrieval import tables
 
     inputs = open_inputs(VectorsInputs, platform, context.partition_key)
     built = platform.build(
         context, "retrieval/item_vectors", partition=context.partition_key, inputs=inputs, force=config.force,
-        write=lambda staged: retrieval_tables.write_item_vectors(**inputs, target=staged.path))
+        write=lambda staged: tables.write_item_vectors(**inputs, target=staged.path))
     return reporting.result(built.artifact, reused=built.reused)
 
 
@@ -83,13 +84,13 @@ class FaissIndexParams(TypedDict):
           check_specs=reporting.check_specs(["retrieval", "faiss_index"], AGREEMENT, partitions.as_of()))
 def faiss_index(context: dg.AssetExecutionContext, config: FaissIndexConfig, platform: Platform) -> dg.MaterializeResult:
     """In: item vectors, held-out query embeddings. Out: a FAISS index by inner product whose ids are the item indices."""
-    from recsys_assets.lib import retrieval_tables
+    from recsys_assets.lib.retrieval import tables
 
     inputs = open_inputs(FaissIndexInputs, platform, context.partition_key)
     params: FaissIndexParams = {"floor": config.recall_floor, "exact_limit": config.exact_limit}
     built = platform.build(
         context, "retrieval/faiss_index", partition=context.partition_key, inputs=inputs, params=params, force=config.force,
-        write=lambda staged: retrieval_tables.write_index(**inputs, target=staged.path, **params))
+        write=lambda staged: tables.write_index(**inputs, target=staged.path, **params))
     recall, floor = built.artifact.metrics["recall"], built.artifact.metrics["recall_floor"]
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("agreement", recall >= floor, value=recall, threshold=floor, index=built.artifact.metrics["kind"])])

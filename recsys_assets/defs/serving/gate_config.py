@@ -4,14 +4,14 @@ import dataclasses
 
 from pydantic import Field
 
-from recsys_assets.lib import gates
-from recsys_assets.resources import BuildConfig
+from recsys_assets.lib.gates import gates
+from recsys_assets.orchestration.resources import BuildConfig
 
 LIMITS = gates.Limits()
 
 
 class GateConfig(BuildConfig):
-    """The limits that depend on the shop and its machines; all others, and the reasons of all, are in lib/gates.py."""
+    """The limits that depend on the shop and its machines; all others, and the reasons of all, are in lib/gates/gates.py."""
 
     query_tower_ms: float = Field(default=LIMITS.query_tower_ms, gt=0, description="Budget of one call of the query tower, median ms.")
     ranker_ms: float = Field(default=LIMITS.ranker_ms, gt=0, description="Budget of one call of the ranker for 300 items, median ms.")

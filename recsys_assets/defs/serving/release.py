@@ -7,13 +7,14 @@ from typing import Annotated, TypedDict
 import dagster as dg
 from pydantic import Field
 
-from recsys_assets import partitions, reporting
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.evaluation.judged import JudgedInputs
 from recsys_assets.defs.serving.gate_config import GateConfig
-from recsys_assets.lib import gates
-from recsys_assets.resources import Platform
-from recsys_assets.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.lib.gates import gates
+from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration.resources import Platform
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 
 class ReleaseParts(JudgedInputs):
@@ -41,20 +42,20 @@ class VerdictParams(TypedDict):
 )
 def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Platform) -> dg.MaterializeResult:
     """In: everything that must agree, the champion. Out: one self-contained release of all 14 models, with the gates' verdict."""
-    from recsys_assets.lib import release_building
+    from recsys_assets.lib.gates import verdicts
 
     as_of, store, settings = context.partition_key, platform.store, platform.settings
     parts, limits = open_inputs(ReleaseParts, platform, as_of), config.limits()
-    inputs = release_building.full_inputs(store, settings, parts)
+    inputs = verdicts.full_inputs(store, settings, parts)
     params: VerdictParams = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
                              "first_day": partitions.calendar_start(settings).isoformat()}
-    release = release_building.full_release_in_force(store, settings, parts)
+    release = verdicts.full_release_in_force(store, settings, parts)
     if release is None:
         judged = platform.build(
             context, "serving/verdict", partition=as_of, inputs=inputs, params={**params, **dataclasses.asdict(limits)},
             force=config.force,
-            write=lambda staged: release_building.write_full_verdict(store, inputs, staged.path, as_of=as_of, limits=limits, **params))
-        release = release_building.full_release(store, settings, as_of, parts, judged.artifact)
+            write=lambda staged: verdicts.write_full_verdict(store, inputs, staged.path, as_of=as_of, limits=limits, **params))
+        release = verdicts.full_release(store, settings, as_of, parts, judged.artifact)
     verdict = release.metrics["gate"]
     return reporting.result(release, checks=reporting.gate_checks(verdict, gates.by_group(verdict)))
 
@@ -66,8 +67,8 @@ class PromotionConfig(dg.Config):
 @dg.asset(key=["serving", "champion"], kinds={"triton"}, deps=[["serving", "release"], ["fine_tune", "release"]], pool="promotion")
 def champion(context: dg.AssetExecutionContext, config: PromotionConfig, platform: Platform) -> dg.MaterializeResult:
     """In: a release whose gate passed. Out: every Triton replica answers with it, switched as one and verified, or undone."""
-    from recsys_assets.lib import releases
-    from recsys_assets.serving import promotion
+    from recsys_assets.lib.release import releases
+    from recsys_assets.serving.promotion import promotion
 
     number = config.release or releases.newest_passed(platform.store)
     report = promotion.promote(platform.settings, number, log=context.log.info)

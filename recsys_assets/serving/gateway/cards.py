@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
-from recsys_assets.serving.display import Display
+from recsys_assets.serving.published.display import Display
 
 #: Items whose text is kept: some 20 MB.
 KEPT = 50_000

@@ -12,9 +12,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from recsys_assets.serving.display import DisplayMissing
 from recsys_assets.serving.gateway.models import FORM_TAGS
-from recsys_assets.serving.similar import SimilarMissing
+from recsys_assets.serving.published.display import DisplayMissing
+from recsys_assets.serving.published.similar import SimilarMissing
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,6 @@ from recsys_assets.columns import (
     USER_ID,
     VOCABULARY_START,
 )
-from recsys_assets.serving.answer import Fate, Placing
 from recsys_assets.serving.gateway.explanation_models import (
     DIVERSITY,
     RANKED_BELOW,
@@ -42,8 +41,9 @@ from recsys_assets.serving.gateway.explanation_models import (
 )
 from recsys_assets.serving.gateway.models import Release
 from recsys_assets.serving.gateway.triton_client import Ranking
-from recsys_assets.serving.stage import Tensors
 from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.answer import Fate, Placing
+from recsys_assets.serving.stages.stage import Tensors
 
 USER_RAW, USER_NUMBERS = (USER_ID, GENDER, TOP_CATEGORY), (AGE, CLICKS_24H, HOURS_SINCE_CLICK, CLICKS_7D)
 #: The features in which candidates of one visitor differ; the item's own index comes first.

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys_assets.release_files import IMAGES_FILE
-from recsys_assets.serving.live_file import LiveFile
+from recsys_assets.serving.published.live_file import LiveFile
 from recsys_assets.settings import Settings
 
 #: First bytes → media type.

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, FailFast, Field, Tag
 
 from recsys_assets.columns import MISSING, VIEW, Device, EventType
-from recsys_assets.serving.events import Event, EventId, Identifier, new_event_id
+from recsys_assets.serving.events.events import Event, EventId, Identifier, new_event_id
 
 #: A moment that a shop can mean: 2000-01-01 to 2100-01-01.
 EARLIEST, LATEST = 946_684_800, 4_102_444_800

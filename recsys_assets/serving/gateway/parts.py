@@ -12,15 +12,15 @@ from fastapi import Request
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from recsys_assets.serving.availability import Unavailable
-from recsys_assets.serving.display import LiveDisplay
 from recsys_assets.serving.gateway.availability_watch import AvailabilityWatch
 from recsys_assets.serving.gateway.images import LiveImages
 from recsys_assets.serving.gateway.limits import Admission
 from recsys_assets.serving.gateway.metrics import Metrics
 from recsys_assets.serving.gateway.recommender import Answered, PopularItems, Recommender
 from recsys_assets.serving.gateway.triton_client import RankingClient
-from recsys_assets.serving.similar import LiveSimilar
+from recsys_assets.serving.published.display import LiveDisplay
+from recsys_assets.serving.published.similar import LiveSimilar
+from recsys_assets.serving.stores.availability import Unavailable
 from recsys_assets.settings import POPULARITY_DATABASE, VISITOR_DATABASE, Settings
 
 WRITE_MS = 1_000  # a batch of 500 is one transaction; losing it would lose the visitor's clicks

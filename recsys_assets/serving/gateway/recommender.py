@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 
 import redis.asyncio
 
-from recsys_assets.serving.answer import Degraded
-from recsys_assets.serving.display import Display, DisplayMissing, LiveDisplay
 from recsys_assets.serving.gateway.availability_watch import AvailabilityWatch
 from recsys_assets.serving.gateway.cards import Cards
 from recsys_assets.serving.gateway.errors import Refused
@@ -19,7 +17,9 @@ from recsys_assets.serving.gateway.limits import Admission, Guard
 from recsys_assets.serving.gateway.metrics import ASSEMBLING, TRITON, Metrics
 from recsys_assets.serving.gateway.models import RecommendRequest
 from recsys_assets.serving.gateway.triton_client import Ranking, RankingClient, RankingUnavailable
-from recsys_assets.serving.stores import STORE_ERRORS
+from recsys_assets.serving.published.display import Display, DisplayMissing, LiveDisplay
+from recsys_assets.serving.stages.answer import Degraded
+from recsys_assets.serving.stores.connections import STORE_ERRORS
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ import numpy as np
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse, ModelReadyRequest, ServerReadyRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from recsys_assets.serving.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE, TRACE, Degraded
 from recsys_assets.serving.gateway.limits import Guard
 from recsys_assets.serving.gateway.models import RecommendRequest
-from recsys_assets.serving.stage import DTYPES, Tensors, TensorSpec
 from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE, TRACE, Degraded
+from recsys_assets.serving.stages.stage import DTYPES, Tensors, TensorSpec
 
 FUSED = "fused_model"
 #: A restarted server is found again within a second (gRPC's own pause grows to two minutes), one that vanished within 25.
@@ -131,8 +131,8 @@ class RankingClient:
 
     async def explain(self, visitor: RecommendRequest, release: int, request_id: str) -> tuple[Ranking, Tensors]:
         """The same of one visitor by the fused model of a release, with every tensor on the way; raises RankingUnavailable."""
-        from recsys_assets.serving.packing import PackedInvalid
-        from recsys_assets.serving.pipeline import trace_layout
+        from recsys_assets.serving.stages.packing import PackedInvalid
+        from recsys_assets.serving.stages.pipeline import trace_layout
 
         request = _request(FUSED, [visitor], request_id, str(release))
         request.outputs.extend(_TRACED)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recsys_assets.serving.stage import StageInputInvalid
+from recsys_assets.serving.stages.stage import StageInputInvalid
 
 
 def parts(counts: np.ndarray) -> Iterator[slice]:

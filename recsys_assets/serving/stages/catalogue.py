@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.release_files import ITEM_IDS_FILE
-from recsys_assets.serving.stage import StageError, StageFileCorrupt, read_json, shared
+from recsys_assets.serving.stages.stage import StageError, StageFileCorrupt, read_json, shared
 
 
 class UnknownItemIndex(StageError):

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.columns import MISSING
-from recsys_assets.serving.answer import MAX_VISITORS, REQUEST
-from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.answer import MAX_VISITORS, REQUEST
+from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.settings import Settings
 
 #: A number that the caller leaves to the defaults.

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.release_files import MODEL_FILES
-from recsys_assets.serving.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE
-from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE
 from recsys_assets.serving.stages.candidates import require_counts
 from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
+from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.settings import Settings
 
 

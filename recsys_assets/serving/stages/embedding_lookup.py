@@ -8,9 +8,9 @@ import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM, VOCABULARY_START
 from recsys_assets.release_files import EMBEDDING_TABLE, MODEL_FILES
-from recsys_assets.serving.stage import Stage, Tensors, read_matrix
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.catalogue import rows_of
+from recsys_assets.serving.stages.stage import Stage, Tensors, read_matrix
 from recsys_assets.settings import Settings
 
 

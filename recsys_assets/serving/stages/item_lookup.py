@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.release_files import MODEL_FILES, SNAPSHOT, TRANSFORMS
-from recsys_assets.serving.item_table import FIELDS, ItemTable
-from recsys_assets.serving.online_features import OnlineFeatures
-from recsys_assets.serving.poller import TIMEOUT_MS
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, read_json, shared
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
-from recsys_assets.serving.transforms import Transforms
+from recsys_assets.serving.stages.stage import Stage, StageFileCorrupt, Tensors, read_json, shared
+from recsys_assets.serving.stores.item_table import FIELDS, ItemTable
+from recsys_assets.serving.stores.online_features import OnlineFeatures
+from recsys_assets.serving.stores.poller import TIMEOUT_MS
 from recsys_assets.settings import Settings
 
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM
 from recsys_assets.release_files import HISTORY, ITEMS, LISTS, MODEL, MODEL_FILES
-from recsys_assets.serving.stage import (
+from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.candidates import parts, require_counts
+from recsys_assets.serving.stages.stage import (
     Stage,
     StageError,
     StageFileCorrupt,
@@ -18,8 +20,6 @@ from recsys_assets.serving.stage import (
     Tensors,
     read_json,
 )
-from recsys_assets.serving.stages import tensors as t
-from recsys_assets.serving.stages.candidates import parts, require_counts
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import numpy as np
 
 from recsys_assets.columns import CATEGORY_L1, ITEM_CATEGORICAL
 from recsys_assets.release_files import MODEL_FILES, SAMPLING
-from recsys_assets.serving.answer import Placing
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, read_json
 from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.answer import Placing
 from recsys_assets.serving.stages.candidates import parts, require_counts
 from recsys_assets.serving.stages.context import ABSENT
+from recsys_assets.serving.stages.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, read_json
 from recsys_assets.settings import Settings
 
 OFF, WEIGHTED, MMR = "off", "sampling", "mmr"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from recsys_assets.serving.stage import Stage
+from recsys_assets.serving.stages.stage import Stage
 
 #: Model name → (module of this package, class), in the order in which an answer passes them.
 STAGES: dict[str, tuple[str, str]] = {

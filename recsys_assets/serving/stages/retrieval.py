@@ -9,8 +9,8 @@ import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM
 from recsys_assets.release_files import INDEX, MODEL_FILES
-from recsys_assets.serving.stage import Stage, StageFileCorrupt, Tensors, shared
 from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.stage import Stage, StageFileCorrupt, Tensors, shared
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,23 +15,16 @@ import redis
 
 from recsys_assets.columns import MISSING, VOCABULARY_START
 from recsys_assets.release_files import MODEL_FILES, POPULARITY
-from recsys_assets.serving import bloom
-from recsys_assets.serving.answer import Degraded, Fate
-from recsys_assets.serving.availability import HIDDEN, Unavailable
-from recsys_assets.serving.poller import Pause, Poller
-from recsys_assets.serving.stage import (
-    StageFileCorrupt,
-    StageInputInvalid,
-    Tensors,
-    TwoPartStage,
-    read_json,
-)
 from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.answer import Degraded, Fate
 from recsys_assets.serving.stages.candidates import parts, require_counts
 from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
 from recsys_assets.serving.stages.context import known_visitors
 from recsys_assets.serving.stages.retrieval import INDEX, Searcher
-from recsys_assets.serving.stores import (
+from recsys_assets.serving.stages.stage import StageFileCorrupt, StageInputInvalid, Tensors, TwoPartStage, read_json
+from recsys_assets.serving.stores import bloom
+from recsys_assets.serving.stores.availability import HIDDEN, Unavailable
+from recsys_assets.serving.stores.connections import (
     Asked,
     Breaker,
     Lines,
@@ -41,6 +34,7 @@ from recsys_assets.serving.stores import (
     command,
     visitor_client,
 )
+from recsys_assets.serving.stores.poller import Pause, Poller
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 
 LOG = logging.getLogger(__name__)

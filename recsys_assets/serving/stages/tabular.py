@@ -12,11 +12,11 @@ from recsys_assets.columns import (
     CATEGORY_L1,
     ITEM_CATEGORICAL,
 )
+from recsys_assets.lib.features.transforms import Transforms, affinity
 from recsys_assets.release_files import MODEL_FILES, TRANSFORMS
-from recsys_assets.serving.stage import Stage, StageInputInvalid, Tensors, shared
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.candidates import parts, require_counts
-from recsys_assets.serving.transforms import Transforms, affinity
+from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors, shared
 from recsys_assets.settings import Settings
 
 _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)

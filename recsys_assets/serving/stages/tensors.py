@@ -20,7 +20,7 @@ from recsys_assets.columns import (
     USER_CATEGORICAL,
     USER_CONTINUOUS,
 )
-from recsys_assets.serving.stage import TensorSpec
+from recsys_assets.serving.stages.stage import TensorSpec
 
 # --- request: "" and -1 leave a value to the defaults, as absence does ---------------------------------------------
 USER_ID = TensorSpec("user_id", "STRING", (-1,))

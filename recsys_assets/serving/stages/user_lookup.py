@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.columns import AGE, GENDER, MISSING, RECENT_CATEGORIES, RECENT_TIMESTAMPS, USER_ID
-from recsys_assets.lib.activity import visitor_activity
+from recsys_assets.lib.features.activity import visitor_activity
 from recsys_assets.release_files import MODEL_FILES, USER_DEFAULTS
-from recsys_assets.serving.answer import Degraded
-from recsys_assets.serving.online_features import OnlineFeatures, Row
-from recsys_assets.serving.stage import StageFileCorrupt, Tensors, TwoPartStage, read_json
 from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.answer import Degraded
 from recsys_assets.serving.stages.context import known_visitors
-from recsys_assets.serving.stores import Asked, Replies, StoreUnavailable
+from recsys_assets.serving.stages.stage import StageFileCorrupt, Tensors, TwoPartStage, read_json
+from recsys_assets.serving.stores.connections import Asked, Replies, StoreUnavailable
+from recsys_assets.serving.stores.online_features import OnlineFeatures, Row
 from recsys_assets.settings import Settings
 
 LOG = logging.getLogger(__name__)

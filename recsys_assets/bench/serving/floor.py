@@ -1,0 +1,68 @@
+"""Worker: the stages called directly, one request after the other, in the environment and on the one thread that serving has.
+
+Also tells what others are measured on: the candidates of each request, its features in raw form, its query embedding.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from recsys_assets import columns as c
+from recsys_assets.bench.harness.requests import tensors
+from recsys_assets.bench.harness.worker import Command, drive, serve, undegraded
+from recsys_assets.release_files import ITEM_IDS_FILE, model_file
+from recsys_assets.serving.stages import tensors as t
+from recsys_assets.serving.stages.answer import DEGRADED
+from recsys_assets.serving.stages.pipeline import Pipeline
+from recsys_assets.settings import get_settings
+
+WARM_UP = 20
+
+
+def make(request: dict[str, Any]) -> dict[str, Command]:
+    """request: ``payload`` (the release's folder), ``versions``, ``requests``."""
+    pipeline = Pipeline.load(Path(request["payload"]), get_settings(), request["versions"])
+    requests = request["requests"]
+    asked = [tensors(one) for one in requests]
+    item_ids = json.loads(Path(request["payload"], model_file("item_id_decoder", ITEM_IDS_FILE)).read_text("utf-8"))
+
+    def act(number: int) -> dict[str, float]:
+        return pipeline.timed(asked[number])[1]
+
+    def ask(number: int) -> tuple[list[str], bool]:
+        answer = pipeline.run(asked[number])
+        return answer[t.ORDERED_IDS.name].tolist(), bool(answer[t.ANSWER_INFO.name][0, DEGRADED])
+
+    def answers(order: dict[str, Any]) -> list[Any]:
+        """[ids, degraded] of each request."""
+        return [undegraded(partial(ask, number)) for number in range(len(asked))]
+
+    def embeddings(order: dict[str, Any]) -> list[list[float]]:
+        """Query embedding [64] of each request."""
+        return [pipeline.trace(one)[t.QUERY_EMBEDDING.name][0].tolist() for one in asked]
+
+    def raw(order: dict[str, Any]) -> list[dict[str, Any]]:
+        """What Feast and NVTabular are asked about for each request: the visitor, the visit, the candidates."""
+        return [_raw(pipeline.trace(one), one, item_ids) for one in asked]
+
+    for number in range(min(WARM_UP, len(asked))):
+        act(number)
+    return {"run": lambda order: drive(act, len(asked), order), "answers": answers, "embeddings": embeddings, "raw": raw}
+
+
+def _raw(trace: dict[str, Any], asked: dict[str, Any], item_ids: list[str]) -> dict[str, Any]:
+    user_id, gender, top_category = trace[t.USER_RAW.name][0]
+    age, clicks_24h, hours, clicks_7d = trace[t.USER_NUMBERS.name][0].tolist()
+    return {
+        "visitor": asked[t.USER_ID.name][0],
+        "user": {c.USER_ID: user_id, c.GENDER: gender, c.TOP_CATEGORY: top_category, c.AGE: None if age != age else age,
+                 c.CLICKS_24H: clicks_24h, c.HOURS_SINCE_CLICK: hours, c.CLICKS_7D: clicks_7d},
+        "context": {c.DEVICE_TYPE: trace[t.CONTEXT_DEVICE.name][0], c.TIMESTAMP: int(trace[t.CONTEXT_TIMESTAMP.name][0])},
+        "items": [item_ids[index - c.VOCABULARY_START] for index in trace[t.KEPT.name].tolist()]}
+
+
+if __name__ == "__main__":
+    serve(make)

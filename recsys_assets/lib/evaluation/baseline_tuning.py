@@ -1,0 +1,224 @@
+"""Every baseline is tuned with equal care: the same number of trials on the same inner split, by the same metric.
+
+The inner split repeats the outer one a step earlier: fitted on the training days without the last INNER_DAYS, judged on
+these, point in time, by the same queries, seen filter and metrics. Validation days take no part, so that a tuned baseline
+has seen no more of them than the models have. With the parameters found, each is fitted again on all training days.
+The first trial is a sensible default, so that tuning cannot end below it; the rest are drawn by a tree-structured Parzen
+estimator (Bergstra et al. 2011; optuna's TPESampler), the same for the same seed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from recsys_assets.artifacts import Artifact
+from recsys_assets.lib.evaluation import baselines, list_metrics
+from recsys_assets.lib.evaluation.click_log import ClickLog, days_of
+from recsys_assets.lib.evaluation.list_metrics import METRICS, SameForAll, Scorer
+from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.daily import markdown_table
+from recsys_assets.lib.figures import plots
+from recsys_assets.partitions import INNER_DAYS, day_bounds
+
+_SHOWN_TRIALS = 5  # in the figure, the best of each baseline
+
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What each baseline may spend."""
+
+    trials: int = 16
+    users: int = 60_000  # visitors that a trial's model is fitted on, at most; the final one is fitted on all
+    clicks: int = 8_000  # held-out clicks of the inner split that a trial is judged on, about
+    metric: str = "ndcg@100"  # rewards both a good head and a long reach, which recall@100 and ndcg@10 are shown for
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise ValueError(f"metric {self.metric!r} is unknown; use one of {', '.join(METRICS)}")
+        for name in ("trials", "users", "clicks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; tuning needs 1 or more")
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number from low to high, whole where low is; log: equal factors are equally likely."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def suggest(self, trial: Any, name: str) -> float:
+        suggest = trial.suggest_int if isinstance(self.low, int) else trial.suggest_float
+        return suggest(name, self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    values: tuple[Any, ...]
+
+    def suggest(self, trial: Any, name: str) -> Any:
+        return trial.suggest_categorical(name, list(self.values))
+
+
+#: 30 days halve hardly anything in a window of nine.
+_HALF_LIFE = Between(1.0, 30.0, log=True)
+SPACES: dict[str, dict[str, Between | OneOf]] = {
+    "recent_popularity": {"window": Between(1, 9), "half_life": Between(0.5, 30.0, log=True)},
+    "item_knn": {"neighbours": Between(10, 500, log=True), "weighting": OneOf(baselines.WEIGHTINGS),
+                 "shrinkage": Between(0.05, 50.0, log=True), "half_life": _HALF_LIFE},
+    "ease": {"regularisation": Between(0.3, 300.0, log=True), "half_life": _HALF_LIFE},
+    "ials": {"factors": Between(8, 64, log=True), "regularisation": Between(0.1, 300.0, log=True),
+             "alpha": Between(0.5, 50.0, log=True), "iterations": Between(5, 15), "half_life": _HALF_LIFE},
+}
+DEFAULTS: dict[str, Params] = {
+    "recent_popularity": {"window": 7, "half_life": 7.0},
+    "item_knn": {"neighbours": 100, "weighting": "cosine", "shrinkage": 1.0, "half_life": 15.0},
+    "ease": {"regularisation": 10.0, "half_life": 15.0},
+    "ials": {"factors": 32, "regularisation": 10.0, "alpha": 2.0, "iterations": 10, "half_life": 15.0},
+}
+
+
+@dataclass(frozen=True)
+class Tuned:
+    params: Params
+    value: float  # of the budget's metric, on the inner split
+    trials: list[dict[str, Any]]  # in order: {"trial", "value", "seconds", and every parameter}
+
+
+def tune(name: str, fit: Callable[[Params], Scorer], queries: Queries, budget: Budget, seed: int) -> Tuned:
+    """Best parameters of SPACES[name] by the budget's metric on these queries; equal ones: the earliest.
+
+    fit: makes the scorer for parameters.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    users, trials = queries.users, []
+    # a third of the trials at random, then the estimator
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=-(-budget.trials // 3))
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.enqueue_trial(DEFAULTS[name])
+    for number in range(budget.trials):
+        started, trial = time.perf_counter(), study.ask()
+        params = {key: choice.suggest(trial, key) for key, choice in SPACES[name].items()}
+        ranks = list_metrics.run(fit(params), queries).ranks
+        value = list_metrics.list_metrics(ranks, users, resamples=1)[budget.metric]["value"]
+        study.tell(trial, value)
+        trials.append({"trial": number, "value": value, "seconds": round(time.perf_counter() - started, 2), **params})
+    best = max(trials, key=lambda row: row["value"])
+    return Tuned({key: best[key] for key in SPACES[name]}, best["value"], trials)
+
+
+@dataclass(frozen=True)
+class Fitter:
+    """Fits baselines on the clicks before a day; ``recent`` is set once recent_popularity is tuned: the others fall back on it."""
+
+    clicks: sp.csr_matrix  # ones [U, I]
+    log: ClickLog  # that profiles are read from: reaches up to the queries' days
+    seed: int
+    recent: Params | None = None
+
+    def __call__(self, name: str, params: Params) -> Scorer:
+        if name == "recent_popularity":
+            return baselines.RecentPopularity(self.log, **params)
+        fallback = baselines.RecentPopularity(self.log, **(self.recent or DEFAULTS["recent_popularity"]))
+        if name == "item_knn":
+            return baselines.ItemKNN.fit(self.clicks, self.log, fallback, **params)
+        if name == "ease":
+            return baselines.Ease.fit(self.clicks, self.log, fallback, **params)
+        return baselines.ImplicitALS.fit(self.clicks, self.log, fallback, **params, seed=self.seed)
+
+
+def tune_all(log: ClickLog, queries: Queries, first_day: int, budget: Budget, seed: int) -> dict[str, Tuned]:
+    """Every baseline of SPACES, fitted on the clicks before ``first_day`` (since 1970), judged on the queries."""
+    fitter = Fitter(log.before(first_day).matrix(budget.users, seed), log, seed)
+    found = {"recent_popularity": tune("recent_popularity", partial(fitter, "recent_popularity"), queries, budget, seed)}
+    fitter = Fitter(fitter.clicks, log, seed, found["recent_popularity"].params)
+    for name in list(SPACES)[1:]:
+        found[name] = tune(name, partial(fitter, name), queries, budget, seed)
+    return found
+
+
+def write_baselines(queries: Artifact, interactions: Sequence[Artifact], features: Sequence[Artifact], items: Artifact, target: Path, *,
+                    train_days: Sequence[str], budget: Budget, seed: int, seen_days: int) -> dict[str, Any]:
+    """lists.npz and figures; {baseline: list metrics, "params", "tuning" (its trials), "seconds" (all told)} as metrics.
+
+    Args:
+        queries: evaluation/queries. items: raw/items.
+        interactions: raw/interactions of the training and the validation days, in order.
+        features: features/interactions of the last INNER_DAYS training days.
+        train_days: of the as-of day.
+
+    Raises:
+        ValueError: too few training days to leave some out.
+    """
+    if len(train_days) <= INNER_DAYS:
+        raise ValueError(f"train_days has {len(train_days)} days: baselines are tuned on the last {INNER_DAYS}, fitted on those before; "
+                         "choose a later as-of day")
+    asked = Queries.read(queries)
+    log = ClickLog.of(pl.scan_parquet([a.path("interactions.parquet") for a in interactions]), asked.item_ids)
+    training = [a for a in interactions if a.partition in set(train_days)]
+    inner = Queries.build(features, training, items, seed=seed, seen_days=seen_days, limit=budget.clicks)
+    inner = inner.subset(np.flatnonzero(inner.overall))
+    if not np.array_equal(inner.item_ids, asked.item_ids):
+        raise ValueError("evaluation/queries are of another catalogue than raw/items; materialise evaluation/queries again")
+    tuned = tune_all(log, inner, _day(train_days[-INNER_DAYS]), budget, seed)
+
+    fitted = log.before(_day(train_days[-1]) + 1)
+    fitter = Fitter(fitted.matrix(), log, seed, tuned["recent_popularity"].params)
+    simple: dict[str, Scorer] = {"random": baselines.RandomOrder(asked.items, seed),
+                                 "popularity": SameForAll("popularity", fitted.daily.sum(axis=0))}
+    metrics: dict[str, Any] = {}
+    lists: dict[str, np.ndarray] = {}
+    for name in [*simple, *tuned]:
+        started = time.perf_counter()
+        found = tuned.get(name, Tuned({}, 0.0, []))
+        answered = list_metrics.run(simple.get(name) or fitter(name, found.params), asked)
+        lists |= answered.arrays(name)
+        spent = time.perf_counter() - started + sum(trial["seconds"] for trial in found.trials)
+        metrics[name] = {**list_metrics.judge(answered.ranks, asked, seed), "params": found.params, "tuning": found.trials,
+                         "seconds": round(spent, 2)}
+    np.savez(target / "lists.npz", allow_pickle=False, **lists)
+    _write_figures(metrics, tuned, budget, len(inner), target / "figures")
+    return metrics
+
+
+def _day(day: str) -> int:
+    return int(days_of(pl.DataFrame({"timestamp": [day_bounds(day)[0]]}))[0])
+
+
+def _write_figures(metrics: Mapping[str, Any], tuned: Mapping[str, Tuned], budget: Budget, clicks: int, folder: Path) -> None:
+    """baselines.md (table), recall and nDCG (bars) and tuning.md: the best trials of each."""
+    folder.mkdir()
+    shown = ("ndcg@10", "recall@10", "recall@100", "recall@300")
+    table = pl.DataFrame([{"baseline": name, **{
+        metric: f"{of[metric]['value']:.4f} [{of[metric]['low']:.4f}, {of[metric]['high']:.4f}]" for metric in shown},
+        "parameters": _named(of["params"])} for name, of in metrics.items()])
+    (folder / "baselines.md").write_text(markdown_table(table))
+    for metric in ("ndcg@10", "recall@100"):
+        (folder / f"{metric}.md").write_text(plots.bar_chart(f"{metric}, whole catalogue, validation days", {
+            name: of[metric]["value"] for name, of in metrics.items()}))
+    trials = [{"baseline": name, "place": place, "trial": row["trial"], budget.metric: row["value"],
+               "parameters": _named({key: row[key] for key in SPACES[name]})}
+              for name, of in tuned.items()
+              for place, row in enumerate(sorted(of.trials, key=lambda row: -row["value"])[:_SHOWN_TRIALS], 1)]
+    (folder / "tuning.md").write_text(
+        f"{budget.trials} trials each, judged by {budget.metric} on {clicks} clicks of the last {INNER_DAYS} training days; the best "
+        f"{_SHOWN_TRIALS}:\n\n"
+        + markdown_table(pl.DataFrame(trials)))
+
+
+def _named(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in params.items())

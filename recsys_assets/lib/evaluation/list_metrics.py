@@ -1,0 +1,242 @@
+"""Metrics of ranked lists over a whole catalogue, from the rank of each query's true item (1 = best).
+
+Metrics are taken per user, then averaged over users (as RecTools does), so that heavy users do not decide alone;
+intervals are bootstrapped over users for the same reason. All systems answer the same queries, so that differences are
+paired: a difference's interval is far narrower than the two systems' own.
+
+A *scorer* is any system: an object with a ``name`` and
+
+    scores(queries: Queries, rows: int64 [n]) -> float [n, I]     higher is better, -inf is never shown
+
+``run`` applies the seen filter to every scorer alike. In a catalogue of fewer than k items recall@k is 1 for whatever
+shows them all, which says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from recsys_assets.artifacts import Artifact
+from recsys_assets.lib.evaluation.queries import Queries
+
+RECALL_AT = (10, 50, 100, 300)
+NDCG_AT = MRR_AT = (10, 100, 300)
+METRICS = (*(f"recall@{k}" for k in RECALL_AT), *(f"ndcg@{k}" for k in NDCG_AT), *(f"mrr@{k}" for k in MRR_AT))
+BOOTSTRAP_RESAMPLES = 500
+SHOWN = 10  # items of a list whose variety is judged
+_CHUNK = 512
+
+Estimate = dict[str, float]  # {"value", "low", "high"}: the mean over users and its 95 % bootstrap interval
+
+
+class Scorer(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What a system answered to Q queries."""
+
+    ranks: np.ndarray  # int32 [Q], of the true item; I + 1 where it is never shown
+    top: np.ndarray  # int32 [Q, SHOWN], catalogue rows, best first; -1 where the list ends earlier
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """As ``lists.npz`` names them."""
+        return {f"{name}_ranks": self.ranks, f"{name}_top": self.top}
+
+    @classmethod
+    def read(cls, artifact: Artifact, name: str) -> Lists:
+        """A system's lists out of an artifact's ``lists.npz``; raises KeyError naming the systems that it has."""
+        with np.load(artifact.path("lists.npz"), allow_pickle=False) as stored:
+            if f"{name}_ranks" not in stored:
+                raise KeyError(f"{artifact.kind} has no lists of {name!r}; it has {sorted(stored)}")
+            return cls(stored[f"{name}_ranks"], stored[f"{name}_top"])
+
+
+@dataclass(frozen=True)
+class SameForAll:
+    """A scorer that gives everybody the same list, such as popularity."""
+
+    name: str
+    values: np.ndarray  # float [I]
+
+    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        return np.repeat(np.asarray(self.values, np.float64)[None], len(rows), axis=0)
+
+
+# --- lists ---------------------------------------------------------------------------------------------------------
+def run(scorer: Scorer, queries: Queries, chunk: int = _CHUNK) -> Lists:
+    """Ask a scorer every query; equal scores in catalogue order.
+
+    Raises:
+        ValueError: scores of another shape, or NaN among them.
+    """
+    ranks = np.empty(len(queries), np.int32)
+    top = np.full((len(queries), SHOWN), -1, np.int32)
+    for start in range(0, len(queries), chunk):
+        rows = np.arange(start, min(start + chunk, len(queries)))
+        scores = np.array(scorer.scores(queries, rows))  # a copy: the filter writes into it
+        if scores.shape != (len(rows), queries.items) or np.isnan(scores).any():
+            raise ValueError(f"{scorer.name}: scores must be numbers [{len(rows)}, {queries.items}], got {scores.shape} with "
+                             f"{int(np.isnan(scores).sum())} NaN; -inf says that an item is never shown")
+        queries.mask(scores, rows)
+        ranks[rows] = _ranks(scores, queries.true[rows])
+        best = highest(scores, SHOWN)
+        shown = np.take_along_axis(scores, best, axis=1) > -np.inf
+        top[rows, :best.shape[1]] = np.where(shown, best, -1)
+    return Lists(ranks, top)
+
+
+def _ranks(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """int64 [n]: rank of each row's true item in scores [n, I]; I + 1 where its score is -inf."""
+    own = np.take_along_axis(scores, true[:, None], axis=1)
+    before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < true[:, None]))
+    return np.where(own[:, 0] > -np.inf, 1 + before.sum(axis=1), scores.shape[1] + 1)
+
+
+def highest(scores: np.ndarray, k: int) -> np.ndarray:
+    """int64 [n, min(k, I)]: columns of the k highest of scores [n, I], best first, equal ones in column order."""
+    k = min(k, scores.shape[1])
+    border = -np.partition(-scores, k - 1, axis=1)[:, k - 1:k]
+    # above the border all, at the border the first ones
+    above, at = scores > border, scores == border
+    at &= np.cumsum(at, axis=1) <= k - above.sum(axis=1, keepdims=True)
+    columns = np.nonzero(above | at)[1].reshape(len(scores), k)
+    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
+
+
+# --- accuracy ------------------------------------------------------------------------------------------------------
+def _per_row(ranks: np.ndarray) -> dict[str, np.ndarray]:
+    """With one true item a row, ideal DCG is 1, recall is 0 or 1, and all follow from the rank (Järvelin, Kekäläinen 2002)."""
+    ranks = ranks.astype(np.float64)
+    values = {f"recall@{k}": (ranks <= k).astype(np.float64) for k in RECALL_AT}
+    values |= {f"ndcg@{k}": np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0) for k in NDCG_AT}
+    return values | {f"mrr@{k}": np.where(ranks <= k, 1.0 / ranks, 0.0) for k in MRR_AT}
+
+
+def _means(rows: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int, resamples: int) -> list[Estimate]:
+    """Mean over users of each user's mean of values [metrics, Q], with its interval."""
+    if not len(users) or rows.shape[1] != len(users):
+        raise ValueError(f"{rows.shape[1]} ranks and {len(users)} users: give one user a rank, and at least one")
+    _, user = np.unique(np.asarray(users), return_inverse=True)
+    counts = np.bincount(user)
+    of_user = np.stack([np.bincount(user, values) / counts for values in rows])
+    rng = np.random.default_rng(seed)
+    # one draw at a time, the same for every metric: how often each user occurs in it
+    drawn = (np.bincount(rng.integers(len(counts), size=len(counts)), minlength=len(counts)) for _ in range(resamples))
+    means = np.stack([of_user @ times for times in drawn]) / len(counts)
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    return [{"value": float(v), "low": float(lo), "high": float(hi)}
+            for v, lo, hi in zip(of_user.mean(axis=1), low, high, strict=True)]
+
+
+def list_metrics(ranks: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int = 7,
+                 resamples: int = BOOTSTRAP_RESAMPLES) -> dict[str, Estimate]:
+    """Every one of METRICS, per user and then averaged.
+
+    Args:
+        ranks: int [Q]. users: [Q], whoever the query belongs to.
+
+    Raises:
+        ValueError: no rank, or not one user a rank.
+    """
+    values = _per_row(np.asarray(ranks))
+    return dict(zip(values, _means(np.stack(list(values.values())), users, seed, resamples), strict=True))
+
+
+def paired_difference(ranks_a: np.ndarray, ranks_b: np.ndarray, users: Sequence[Any] | np.ndarray, metric: str = "ndcg@10",
+                      seed: int = 7, resamples: int = BOOTSTRAP_RESAMPLES) -> Estimate:
+    """a − b of one metric on the same queries, per user and then averaged, bootstrapped over users.
+
+    Raises ValueError for a metric that is none of METRICS, or ranks that are not of the same queries.
+    """
+    if metric not in METRICS or len(ranks_a) != len(ranks_b):
+        raise ValueError(f"metric {metric!r} must be one of {', '.join(METRICS)}, and both systems must answer the same queries "
+                         f"({len(ranks_a)} and {len(ranks_b)} ranks)")
+    difference = _per_row(np.asarray(ranks_a))[metric] - _per_row(np.asarray(ranks_b))[metric]
+    return _means(difference[None], users, seed, resamples)[0]
+
+
+def mean_per_user(values: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int = 7,
+                  resamples: int = BOOTSTRAP_RESAMPLES) -> Estimate:
+    """Any figure of queries, float [Q], averaged and bootstrapped as the metrics of ranks are."""
+    return _means(np.asarray(values, np.float64)[None], users, seed, resamples)[0]
+
+
+def judge(ranks: np.ndarray, queries: Queries, seed: int = 7) -> dict[str, Estimate]:
+    """``list_metrics`` over the queries that count overall: simulated cold visitors are none of them."""
+    return list_metrics(ranks[queries.overall], queries.users[queries.overall], seed)
+
+
+def judge_slices(ranks: np.ndarray, queries: Queries, seed: int = 7) -> dict[str, dict[str, Any]]:
+    """Slice → ``list_metrics``, "queries" (how many), "random_recall@50" (``random_recall``) and "simulated": whether its
+    visitors were masked to be cold; empty slices are left out."""
+    users, masked = queries.users, ~queries.overall
+    return {name: {**list_metrics(ranks[inside], users[inside], seed), "queries": int(inside.sum()),
+                   "random_recall@50": random_recall(queries, np.flatnonzero(inside), 50), "simulated": bool(masked[inside].any())}
+            for name, inside in queries.slices.items() if inside.any()}
+
+
+def random_recall(queries: Queries, rows: np.ndarray, k: int) -> float:
+    """What a random order of the items that the filter leaves is expected to recall at k; exact, averaged over users."""
+    left = queries.items - np.diff(queries.seen_start)[rows]
+    _, user = np.unique(queries.users[rows], return_inverse=True)
+    return float((np.bincount(user, np.minimum(1.0, k / left)) / np.bincount(user)).mean())
+
+
+def random_metrics(items: int) -> dict[str, float]:
+    """What a random order of I items is expected to give: exact, not simulated."""
+    return {name: float(values.mean()) for name, values in _per_row(np.arange(1, items + 1)).items()}
+
+
+# --- beyond accuracy -----------------------------------------------------------------------------------------------
+def beyond_accuracy(top: np.ndarray, clicks: np.ndarray, vectors: np.ndarray) -> dict[str, float]:
+    """What the lists show, whoever clicks.
+
+    Args:
+        top: int [Q, SHOWN], catalogue rows, -1 where a list ends earlier.
+        clicks: [I], of each item in the training days.
+        vectors: float [I, D] of content; of any length, an item without content is zeros.
+
+    Returns:
+        coverage@10: share of the catalogue in at least one list. novelty@10: mean self-information of the shown items in
+        bits, −log2 of the item's share of the clicks, each item given one more (Zhou et al. 2010). diversity@10: mean over
+        lists of 1 − cosine over the pairs of a list (Ziegler et al. 2005). gini@10: Gini coefficient of how often each item
+        is shown (0: all alike, 1: one alone). popularity_lift@10: clicks of a shown item over those of a clicked one (means;
+        above 1: the lists are more popular than what people click). top_1_percent_share: share of all places that the most
+        shown hundredth of the catalogue takes.
+    """
+    listed, flat = top >= 0, top[top >= 0]
+    shown = np.sort(np.bincount(flat, minlength=len(clicks)))
+    clicks = np.asarray(clicks, np.float64)
+    bits = -np.log2((clicks + 1) / (clicks + 1).sum())
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = np.divide(vectors, length, out=np.zeros_like(vectors, dtype=np.float32), where=length > 0)
+    n = listed.sum(axis=1)
+    alike, itself = np.zeros(len(top)), np.zeros(len(top))
+    for start in range(0, len(top), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        own = unit[np.maximum(top[rows], 0)] * listed[rows, :, None]
+        alike[rows], itself[rows] = (own.sum(axis=1) ** 2).sum(axis=1), (own**2).sum(axis=(1, 2))
+    pairs = n * (n - 1)
+    variety = 1 - np.divide(alike - itself, pairs, out=np.zeros(len(top)), where=pairs > 0)
+    order = np.arange(1, len(shown) + 1)
+    clicked = (clicks**2).sum() / clicks.sum() if clicks.any() else np.nan
+    return {"coverage@10": float((shown > 0).mean()), "novelty@10": float(bits[flat].mean()),
+            "diversity@10": float(variety[pairs > 0].mean()),
+            "gini@10": float((2 * order - len(shown) - 1) @ shown / (len(shown) * shown.sum())),
+            "popularity_lift@10": float(clicks[flat].mean() / clicked),
+            "top_1_percent_share": float(shown[-max(1, len(shown) // 100):].sum() / shown.sum())}
+
+
+def estimates(values: Mapping[str, float]) -> dict[str, Estimate]:
+    """Exact values in the form of estimates."""
+    return {name: {"value": value, "low": value, "high": value} for name, value in values.items()}

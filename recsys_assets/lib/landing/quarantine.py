@@ -1,0 +1,80 @@
+"""Rejected rows, kept: ``quarantine/<table>/<source digest>.parquet``.
+
+Columns: ``reason``; ``source_file`` and ``source_row`` (in that file, from 1, without the header); ``source_line``
+(the text of a CSV line that could not be split); and the source's own columns that were mapped, as text, so that a
+mended quarantine file can be ingested with the same mapping.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import fsspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys_assets.lib.own_data.sources import IngestError
+from recsys_assets.lib.quality.contracts import QUARANTINE_FOLDER
+
+REASON, SOURCE_FILE, SOURCE_ROW, SOURCE_LINE = "reason", "source_file", "source_row", "source_line"
+_OWN = {REASON: pl.String, SOURCE_FILE: pl.String, SOURCE_ROW: pl.Int64, SOURCE_LINE: pl.String}
+
+
+def quarantine_path(landing: Path, table: str, digest: str) -> Path:
+    return landing / QUARANTINE_FOLDER / table / f"{digest}.parquet"
+
+
+def quarantine_counts(landing: str | Path, table: str = "*") -> dict[str, dict[str, int]]:
+    """Table → reason → rows of the quarantine files of a landing zone (a folder or an fsspec address).
+
+    Args:
+        table: the only one to read; all by default.
+    """
+    fs, prefix = fsspec.core.url_to_fs(str(landing).rstrip("/"))
+    counts: dict[str, Counter[str]] = {}
+    for path in sorted(map(str, fs.glob(f"{prefix}/{QUARANTINE_FOLDER}/{table}/*.parquet"))):
+        with fs.open(path, "rb") as stream:
+            reasons = pl.read_parquet(stream, columns=[REASON])[REASON]
+        counts.setdefault(path.rsplit("/", 2)[-2], Counter()).update(dict(reasons.value_counts().iter_rows()))
+    return {table: dict(found.most_common()) for table, found in counts.items()}
+
+
+class QuarantineWriter:
+    """Writes one quarantine file as rows come; without a row there is no file.
+
+    Args:
+        columns: the source's columns to keep; raises IngestError for one that bears a name of the quarantine's own.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]):
+        clash = [name for name in columns if name in _OWN]
+        if clash:
+            raise IngestError(f"column {clash[0]!r} of the source has a name that the quarantine uses itself; rename it")
+        self._path = path
+        self._schema: dict[str, type[pl.DataType]] = {**_OWN, **dict.fromkeys(columns, pl.String)}
+        self._writer: pq.ParquetWriter | None = None
+        self.counts: Counter[str] = Counter()
+
+    def __enter__(self) -> QuarantineWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, rows: pl.DataFrame) -> None:
+        """Append rows that have at least ``reason``; columns that they lack are null."""
+        if rows.is_empty():
+            return
+        self.counts.update(dict(rows[REASON].value_counts().iter_rows()))
+        absent = [pl.lit(None, kind).alias(name) for name, kind in self._schema.items() if name not in rows.columns]
+        arrow = rows.with_columns(absent).select(*self._schema).to_arrow(compat_level=pl.CompatLevel.oldest())
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(self._path, arrow.schema, compression="zstd")
+        assert isinstance(arrow, pa.Table)
+        self._writer.write_table(arrow)

@@ -1,0 +1,200 @@
+"""Which column of a source is which of ours, and the rules that turn a log's values into RAW_INTERACTIONS.
+
+A row is accepted whole, or rejected for the first reason that applies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from recsys_assets.columns import (
+    CLICK,
+    DEVICE_TYPE,
+    DEVICES,
+    EVENT_ID,
+    EVENT_TYPE,
+    EVENT_TYPES,
+    IMPRESSION,
+    ITEM_ID,
+    MISSING,
+    RAW_INTERACTIONS,
+    TIMESTAMP,
+    USER_ID,
+    VIEW,
+)
+from recsys_assets.lib.own_data.sources import IngestError, as_text, check_id_type
+from recsys_assets.lib.own_data.times import EARLIEST, microseconds
+
+ID_LENGTH = 128  # what the gateway accepts
+#: What ``str.isprintable`` refuses: the gateway could not be asked for such an id.
+_UNPRINTABLE = r"\p{C}|\p{Zl}|\p{Zp}|[\p{Zs}&&[^ ]]"
+
+MALFORMED = "malformed line"
+NOT_IN_CATALOGUE = "item is not in the catalogue"
+DUPLICATE = "duplicate event"
+UNKNOWN_EVENT, UNKNOWN_DEVICE = "event_type is unknown", "device_type is unknown"
+
+
+def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, str]:
+    """``["a=b", …]`` of a command's option as a dictionary; raises IngestError naming the option."""
+    read: dict[str, str] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not (name and sign and value):
+            raise IngestError(f"{option} {pair!r} must have the form name=value")
+        if read.get(name, value) != value:
+            raise IngestError(f"{option} names {name!r} twice: {read[name]!r} and {value!r}")
+        read[name] = value
+    return read
+
+
+def resolve(path: Path, present: Mapping[str, pa.DataType], mapping: Mapping[str, str], option: str,
+            wanted: Sequence[str], required: Sequence[str], aliases: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Our column → the file's: as mapped, else of the same name, else of an alias.
+
+    Raises IngestError where a mapping names a column of ours or of the file that is not there, or a required one
+    has none; the message lists what there is.
+    """
+    there = ", ".join(map(repr, present)) or "none"
+    unknown = [name for name in mapping if name not in wanted]
+    if unknown:
+        raise IngestError(f"{option} {unknown[0]}={mapping[unknown[0]]}: there is no such column to fill; choose of {', '.join(wanted)}")
+    resolved: dict[str, str] = {}
+    for name in wanted:
+        if name in mapping:
+            if mapping[name] not in present:
+                raise IngestError(f"{option} {name}={mapping[name]}: {path} has no column {mapping[name]!r}; "
+                                  f"its columns are {there}")
+            resolved[name] = mapping[name]
+        elif name in present:
+            resolved[name] = name
+        elif aliases and aliases.get(name) in present:
+            resolved[name] = aliases[name]
+        elif name in required:
+            raise IngestError(f"{path} has no column {name!r}: say which of its columns it is with "
+                              f"{option} {name}=<column>; its columns are {there}")
+    return resolved
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _vocabulary(option: str, given: Mapping[str, str], accepted: Sequence[str]) -> dict[str, str]:
+    for source, target in given.items():
+        if target not in accepted:
+            raise IngestError(f"{option} {source}={target}: {target!r} is not one of {', '.join(accepted)}")
+    return dict(given)
+
+
+@dataclass(frozen=True)
+class LogRules:
+    """How a log is read.
+
+    Args:
+        mapping: our column → the log's.
+        events, devices: the log's value → ours; one that only differs in case or punctuation needs no entry.
+        first_day_start: unix seconds; rows before it are left out. None: every row.
+    """
+
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    events: Mapping[str, str] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
+    first_day_start: int | None = None
+
+    def __post_init__(self) -> None:
+        _vocabulary("--event-type", self.events, EVENT_TYPES)
+        _vocabulary("--device", self.devices, (*DEVICES, MISSING))
+
+    def columns(self, path: Path, present: Mapping[str, pa.DataType]) -> dict[str, str]:
+        """Our column → this file's; raises IngestError."""
+        resolved = resolve(path, present, self.mapping, "--map", tuple(RAW_INTERACTIONS), (USER_ID, ITEM_ID, TIMESTAMP))
+        for name in (EVENT_ID, USER_ID, ITEM_ID):
+            if name in resolved:
+                check_id_type(path, resolved[name], present[resolved[name]])
+        return resolved
+
+
+def id_problem(name: str, text: pl.Expr) -> list[tuple[str, pl.Expr]]:
+    """(reason, where it applies) of an id column that is already text; the first that applies counts."""
+    problems = [(f"{name} is null or empty", text.is_null() | (text.str.strip_chars() == "")),
+                (f"{name} is longer than {ID_LENGTH} characters or not printable",
+                 (text.str.len_chars() > ID_LENGTH) | text.str.contains(_UNPRINTABLE))]
+    if name == USER_ID:
+        problems.insert(1, (f"{name} is {MISSING!r}, which stands for unknown visitors", text == MISSING))
+    return problems
+
+
+def _mapped(text: pl.Expr, given: Mapping[str, str], accepted: Sequence[str]) -> pl.Expr:
+    """The log's words as ours; null for one that is unknown."""
+    plain = {_plain(value): value for value in accepted}
+    simple = text.str.to_lowercase().str.replace_all("[^a-z0-9]", "")
+    own = simple.replace_strict(list(plain), list(plain.values()), default=None, return_dtype=pl.String)
+    if not given:
+        return own
+    return pl.coalesce(
+        text.replace_strict(list(given), list(given.values()), default=None, return_dtype=pl.String), own)
+
+
+def canonical(frame: pl.DataFrame, columns: Mapping[str, str], rules: LogRules, unit: str | None, now: int,
+              catalogue: pl.Series | None) -> pl.DataFrame:
+    """A batch of the log in our columns.
+
+    Args:
+        columns: our column → the frame's.
+        unit: of numeric times (see ``ingest_time.detect_unit``).
+        now: unix seconds; what lies behind it is rejected.
+        catalogue: item ids that a row may name; None: any.
+
+    Returns:
+        RAW_INTERACTIONS (event_id null where the log has none), ``micros`` Int64 (the time in full), ``device_given``
+        Boolean and ``reason`` String, null for an accepted row; row for row of the frame.
+    """
+    text = {name: as_text(frame, source).alias(name) for name, source in columns.items() if name != TIMESTAMP}
+    read = frame.select(*text.values(), microseconds(frame, columns[TIMESTAMP], unit).alias("micros"))
+    user, item, micros = pl.col(USER_ID), pl.col(ITEM_ID), pl.col("micros")
+    time = micros.floordiv(1_000_000)
+    event, click, problems = _behaviour(columns, rules)
+    device = pl.lit(MISSING)
+    given = pl.lit(False)
+    reasons = [*id_problem(USER_ID, user), *id_problem(ITEM_ID, item),
+               ("timestamp cannot be read", micros.is_null()),
+               ("timestamp is before 1990", time < EARLIEST),
+               ("timestamp is in the future", time > now)]
+    if rules.first_day_start is not None:
+        reasons.append(("timestamp is before --first-day", time < rules.first_day_start))
+    reasons += problems
+    if DEVICE_TYPE in columns:
+        filled = pl.col(DEVICE_TYPE).is_not_null() & (pl.col(DEVICE_TYPE) != MISSING)
+        mapped = _mapped(pl.col(DEVICE_TYPE), rules.devices, DEVICES)
+        reasons.append((UNKNOWN_DEVICE, filled & mapped.is_null()))
+        device, given = pl.when(filled).then(mapped).otherwise(pl.lit(MISSING)), filled
+    if catalogue is not None:
+        reasons.append((NOT_IN_CATALOGUE, ~item.is_in(catalogue.implode())))
+    own_id = pl.col(EVENT_ID) if EVENT_ID in columns else pl.lit(None, pl.String)
+    return read.select(
+        own_id.replace("", None).alias(EVENT_ID), user, item, time.alias(TIMESTAMP), device.alias(DEVICE_TYPE),
+        event.alias(EVENT_TYPE), click.cast(pl.Int8).alias(CLICK), micros, given.alias("device_given"),
+        pl.coalesce(pl.when(applies).then(pl.lit(reason)) for reason, applies in reasons).alias("reason"))
+
+
+def _behaviour(columns: Mapping[str, str], rules: LogRules) -> tuple[pl.Expr, pl.Expr, list[tuple[str, pl.Expr]]]:
+    """(event type, click, reasons to reject): from either column, from both, or each row a click."""
+    flag = pl.col(CLICK).str.to_lowercase().replace_strict(
+        ["0", "1", "0.0", "1.0", "false", "true"], [0, 1, 0, 1, 0, 1], default=None, return_dtype=pl.Int8)
+    kind = _mapped(pl.col(EVENT_TYPE), rules.events, EVENT_TYPES)
+    clicked = (kind != IMPRESSION).cast(pl.Int8)
+    bad_click, bad_kind = ("click is not 0 or 1", flag.is_null()), (UNKNOWN_EVENT, kind.is_null())
+    if CLICK in columns and EVENT_TYPE in columns:
+        return kind, flag, [bad_kind, bad_click, ("click contradicts event_type", flag != clicked)]
+    if EVENT_TYPE in columns:
+        return kind, clicked, [bad_kind]
+    if CLICK in columns:
+        return pl.when(flag == 1).then(pl.lit(VIEW)).otherwise(pl.lit(IMPRESSION)), flag, [bad_click]
+    return pl.lit(VIEW), pl.lit(1), []

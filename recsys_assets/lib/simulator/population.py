@@ -1,0 +1,140 @@
+"""Draws the simulated shop's population: the parameters of ``truth.Truth`` for a catalogue and a number of users.
+
+Sources of the marginals: docs/reference-inventory.md chapter 2 (ages, personas); the rest is set so that taste,
+intent, context and content all can be learnt from the clicks, and none alone suffices.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from recsys_assets.columns import CATEGORY_L1, DEVICES, GENDERS, ITEM_GENDER, ITEM_ID, PRICE
+from recsys_assets.lib.simulator.looks import MOODS, PALETTES, looks_of
+from recsys_assets.lib.simulator.truth import ANY_GENDER, FROM_THE_START, NEVER, PERSONA_WEIGHTS, Truth, TruthError
+from recsys_assets.partitions import HISTORY_DAYS
+
+AGE_MIN, AGE_MAX, AGE_MEAN, AGE_SD = 18, 100, 32.0, 15.0  # of the normal distribution that is truncated
+DEVICE_SHARES = np.array([0.55, 0.35, 0.10])  # in the order of columns.DEVICES
+LAUNCH_SHARE, SHIFT_SHARE, HUNTER_SHARE = 0.12, 0.25, 0.30
+SHIFT_FROM, SHIFT_TO = 3, HISTORY_DAYS - 2  # the offsets of the days on which interests shift, both included
+#: Share of the users whose look follows from main category and gender; the others' is their own.
+TYPICAL_LOOK_SHARE = 0.8
+FASHION = 0.6  # each look is liked by this part of those who like the next more fashionable one
+QUALITY_SD, DEVICE_SD, HOUR_AMPLITUDE, WEEKEND_SD = 0.4, 0.6, 0.8, 0.25  # logits
+PRAISE_CORRELATION = 0.7  # of an item's quality with how much its text praises it
+
+
+def make_truth(items: pl.DataFrame, n_users: int, seed: int, start: str) -> Truth:
+    """Draw a truth for a catalogue (RAW_ITEMS) and users "1"…"n_users".
+
+    Its bias is 0: ``exposures.calibrated`` sets it, since the click rate depends on what is shown.
+
+    Args:
+        start: first day (ISO) of the fortnight over which items launch and interests shift.
+
+    Raises:
+        TruthError: the catalogue has fewer than three categories.
+    """
+    rng = np.random.default_rng([seed, 2])
+    categories = sorted(items[CATEGORY_L1].unique())
+    if len(categories) < len(PERSONA_WEIGHTS):
+        raise TruthError(f"category_l1: the catalogue has {len(categories)} categories; a persona ranks "
+                         f"{len(PERSONA_WEIGHTS)}")
+    first_day = (date.fromisoformat(start) - date(1970, 1, 1)).days
+    item_category = np.searchsorted(categories, items[CATEGORY_L1].to_numpy()).astype(np.int16)
+    item_palette, item_mood, praise = looks_of(items)
+    noise = rng.standard_normal(len(items))
+    praised = _standardise(praise, np.zeros(len(items), np.int16), 1)
+    quality = QUALITY_SD * (PRAISE_CORRELATION * praised + np.sqrt(1 - PRAISE_CORRELATION**2) * noise)
+
+    age, user_gender = _ages(rng, n_users), rng.integers(len(GENDERS), size=n_users).astype(np.int8)
+    attraction = _attraction(rng, age, user_gender, np.bincount(item_category, minlength=len(categories)))
+    persona, later_persona = _personas(rng, attraction), _personas(rng, attraction)
+    activity = rng.lognormal(0.0, 0.9, n_users)
+    gender_codes = {**{g: i for i, g in enumerate(GENDERS)}, "Any": ANY_GENDER}
+    hours = np.arange(24)[:, None]
+    peaks = rng.permutation(np.linspace(0, 24, len(categories), endpoint=False))  # spread over the whole day
+    return Truth(
+        seed=seed, bias=0.0, categories=tuple(categories),
+        user_ids=np.arange(1, n_users + 1).astype(str), item_ids=items[ITEM_ID].to_numpy().astype(str),
+        persona=persona, later_persona=later_persona, shift_day=_shift_days(rng, n_users, first_day),
+        user_gender=user_gender, age=age,
+        price_taste=rng.standard_normal(n_users).astype(np.float32),
+        bargain_hunter=rng.random(n_users) < HUNTER_SHARE,
+        user_palette=_typical(rng, len(PALETTES), persona[:, 0], user_gender, len(categories)),
+        user_mood=_typical(rng, len(MOODS), persona[:, 0], user_gender, len(categories)),
+        activity=(activity / activity.sum()).astype(np.float32),
+        device_share=rng.dirichlet(DEVICE_SHARES * 3, n_users).astype(np.float32),
+        item_category=item_category,
+        item_gender=np.array([gender_codes[g] for g in items[ITEM_GENDER]], np.int8),
+        launch_day=_launch_days(rng, len(items), first_day),
+        quality=quality.astype(np.float32),
+        price_level=_standardise(np.log(items[PRICE].to_numpy()), item_category, len(categories)),
+        promoted=items["promoted"].to_numpy(), item_palette=item_palette, item_mood=item_mood,
+        device_effect=(DEVICE_SD * rng.standard_normal((len(DEVICES), len(categories)))).astype(np.float32),
+        hour_effect=(HOUR_AMPLITUDE * np.cos(2 * np.pi * (hours - peaks) / 24)).astype(np.float32),
+        weekend_effect=(WEEKEND_SD * rng.standard_normal(len(categories))).astype(np.float32),
+    )
+
+
+def _ages(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Whole years int16 [n] of a truncated normal distribution, by rejection."""
+    ages = np.empty(0)
+    while len(ages) < n:
+        draw = rng.normal(AGE_MEAN, AGE_SD, 2 * n)
+        ages = np.concatenate([ages, draw[(draw >= AGE_MIN) & (draw <= AGE_MAX)]])
+    return ages[:n].astype(np.int16)
+
+
+def _attraction(rng: np.random.Generator, age: np.ndarray, gender: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Log weight of each category for each user, float64 [U, C]: large ones, and those that suit age and gender."""
+    preferred_age = rng.uniform(20, 65, len(sizes))
+    lean = rng.normal(0, 0.7, len(sizes))  # towards F where positive
+    return (0.5 * np.log(sizes) - ((age[:, None] - preferred_age) / 18) ** 2 / 2
+            + np.where(gender[:, None] == 0, lean, -lean))
+
+
+def _personas(rng: np.random.Generator, attraction: np.ndarray) -> np.ndarray:
+    """Three distinct categories a user, int16 [U, 3], drawn by attraction [U, C].
+
+    Gumbel top-3: the three largest of (log weight + Gumbel noise) are a draw without replacement by weight.
+    """
+    return np.argsort(-(attraction + rng.gumbel(size=attraction.shape)), axis=1)[:, :3].astype(np.int16)
+
+
+def _shift_days(rng: np.random.Generator, n: int, first_day: int) -> np.ndarray:
+    """Day on which a user's interests change, int32 [n]; NEVER for all but SHIFT_SHARE."""
+    days = first_day + rng.integers(SHIFT_FROM, SHIFT_TO + 1, size=n)
+    return np.where(rng.random(n) < SHIFT_SHARE, days, NEVER).astype(np.int32)
+
+
+def _launch_days(rng: np.random.Generator, n: int, first_day: int) -> np.ndarray:
+    """Launch day of each item, int32 [n]: LAUNCH_SHARE of them evenly over the fortnight's days after the first."""
+    days = np.full(n, FROM_THE_START, np.int32)
+    new = rng.permutation(n)[:round(LAUNCH_SHARE * n)]
+    days[new] = first_day + 1 + np.arange(len(new)) % (HISTORY_DAYS - 1)
+    return days
+
+
+def _typical(rng: np.random.Generator, n_looks: int, category: np.ndarray, gender: np.ndarray,
+             n_categories: int) -> np.ndarray:
+    """The look that each user likes, int8 [U]: mostly that of the main category and gender, so it can be learnt.
+
+    Some looks are in fashion, so they are worth more to a visitor of whom nothing is known, too.
+    """
+    fashion = rng.permutation(FASHION ** np.arange(n_looks))
+    fashion /= fashion.sum()
+    usual = rng.choice(n_looks, size=(n_categories, len(GENDERS)), p=fashion)
+    own = rng.choice(n_looks, size=len(category), p=fashion)
+    return np.where(rng.random(len(category)) < TYPICAL_LOOK_SHARE, usual[category, gender], own).astype(np.int8)
+
+
+def _standardise(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Zero mean and unit deviation within each group; 0 in a group of equal values."""
+    count = np.maximum(np.bincount(group, minlength=n_groups), 1)
+    centred = values - (np.bincount(group, values, n_groups) / count)[group]
+    deviation = np.sqrt(np.bincount(group, centred**2, n_groups) / count)
+    return (centred / np.where(deviation > 0, deviation, 1.0)[group]).astype(np.float32)

@@ -1,0 +1,61 @@
+"""Is the event consumer alive? Exit code 0 or 1, for Kubernetes' probes.
+
+    python -m recsys_assets.serving.events.consumer_probe --name recsys-consumer-0
+
+Alive is a consumer that asked the stream for events within the last minute. When the store cannot be asked, the
+consumer waits for it as it should: that is no reason to restart it, so the answer is "alive" with a note.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import redis
+
+from recsys_assets.serving.events.events import GROUP, STREAM
+from recsys_assets.serving.stores.connections import STORE_ERRORS, visitor_client
+from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
+
+#: The consumer reads at least every 200 ms and lands every 3 s; its longest calls to the store end after 5 s.
+LONGEST_SILENCE_MS = 60_000
+STORE_LIMIT_MS = 3_000
+
+
+def silence_ms(settings: Settings, name: str) -> float | None:
+    """Milliseconds since this member of the group last asked for events; None where the group does not know it.
+
+    Raises:
+        redis.RedisError, OSError: the store cannot be asked.
+    """
+    client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
+    try:
+        members: Any = client.xinfo_consumers(STREAM, GROUP)
+    except redis.ResponseError as error:
+        if "no such key" in str(error).lower() or "NOGROUP" in str(error):
+            return None  # the first consumer makes stream and group
+        raise
+    finally:
+        client.close()
+    return next((float(member["idle"]) for member in members if member["name"].decode() == name), None)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m recsys_assets.serving.events.consumer_probe", description=__doc__)
+    parser.add_argument("--name", required=True, help="the consumer's name in its group")
+    name = parser.parse_args().name
+    try:
+        silence = silence_ms(get_settings(), name)
+    except STORE_ERRORS as error:
+        print(f"alive as far as one can tell: the store cannot be asked ({error})")
+        return 0
+    if silence is None:
+        print(f"{name} has not joined the group {GROUP} of the stream {STREAM} yet")
+        return 1
+    print(f"{name} last read {silence:.0f} ms ago")
+    return 0 if silence <= LONGEST_SILENCE_MS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""What a promotion publishes for the gateway beside the models: what pages show of each item, pictures, similar items."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+import polars as pl
+
+from recsys_assets.artifacts import write_json
+from recsys_assets.lib.release.releases import Release, read_display
+from recsys_assets.release_files import IMAGES_FILE, ITEM_IDS_FILE, SIMILAR_FILE
+from recsys_assets.serving.published.display import display_path
+from recsys_assets.serving.published.similar import similar_path, write_similar
+from recsys_assets.settings import Settings
+
+
+def publish_display(settings: Settings, release: Release, leaving: Release | None = None) -> None:
+    """Write what the gateway shows. Around the switch it covers both releases, so that no answer lacks its display."""
+    target = display_path(settings)
+    both = [release] if leaving is None else [leaving, release]
+    items: dict[str, Any] = {}
+    for one in both:
+        items |= read_display(one)
+    images = pl.concat([pl.read_parquet(one.artifact.path(IMAGES_FILE)) for one in both])
+    temporary = target.with_name(f".{IMAGES_FILE}.{uuid.uuid4().hex}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    images.unique("image", keep="last", maintain_order=True).write_parquet(temporary)
+    os.replace(temporary, target.with_name(IMAGES_FILE))
+    write_json(target, {"release": both[0].number, "items": items})
+
+
+def publish_committed(settings: Settings, release: Release) -> None:
+    """What is shown once a release is in force, of it alone.
+
+    Similar items change first, while the display still covers both releases: every id that they name can be shown. A
+    release of an older form has none (a promotion that died before an update is finished after it).
+    """
+    if release.of_this_form:
+        write_similar(similar_path(settings), release.number, release.artifact.path(ITEM_IDS_FILE), release.artifact.path(SIMILAR_FILE))
+    publish_display(settings, release)
+
+
+def withdraw_display(settings: Settings) -> None:
+    """After a first promotion that was undone: there is nothing to show."""
+    for path in (display_path(settings), display_path(settings).with_name(IMAGES_FILE)):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+"""Similar items as the gateway reads them: ``<home>/serving/similar.npz`` of the promoted release.
+
+One file, replaced by one rename, so that ids and neighbours are always of one release: ``release`` int64, ``item_ids`` uint8
+(JSON), ``neighbours`` int32 [I, S] (Categorify indices, best first, -1 for none). It holds no pickles and none are read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.serving.published.live_file import LiveFile
+from recsys_assets.settings import Settings
+
+
+class SimilarMissing(RuntimeError):
+    """No release was promoted yet, or its file cannot be read."""
+
+
+def similar_path(settings: Settings) -> Path:
+    return settings.home / "serving" / "similar.npz"
+
+
+def write_similar(target: Path, release: int, item_ids: Path, neighbours: Path) -> None:
+    """Put a release's item_ids.json and similar_items.npy into the one file, at once."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    with open(temporary, "wb") as stream:
+        np.savez(stream, release=np.int64(release), item_ids=np.frombuffer(item_ids.read_bytes(), np.uint8),
+                 neighbours=np.load(neighbours, allow_pickle=False))
+    os.replace(temporary, target)
+
+
+@dataclass(frozen=True)
+class Similar:
+    """release: its number; row of an item id → neighbours int32 [I, S]."""
+
+    release: int | None = None
+    item_ids: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    neighbours: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int32))
+
+    def of(self, item_id: str, k: int) -> list[str] | None:
+        """At most k ids, best first; None for an unknown item."""
+        row = self.rows.get(item_id)
+        if row is None:
+            return None
+        return [self.item_ids[index - VOCABULARY_START] for index in self.neighbours[row, :max(k, 0)].tolist() if index >= VOCABULARY_START]
+
+
+def read_similar(path: Path) -> Similar:
+    """Raises SimilarMissing naming the file and the remedy."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            release, neighbours = int(stored["release"]), stored["neighbours"]
+            item_ids: list[str] = json.loads(stored["item_ids"].tobytes())
+    except FileNotFoundError as error:
+        raise SimilarMissing(f"{path} is missing: promote a release first") from error
+    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
+        raise SimilarMissing(f"{path} is not a release's file of similar items ({error!r}): promote a release again") from error
+    if neighbours.ndim != 2 or len(neighbours) != len(item_ids) or neighbours.max(initial=-1) >= VOCABULARY_START + len(item_ids):
+        raise SimilarMissing(f"{path}: neighbours {list(neighbours.shape)} are not of its {len(item_ids)} items: promote a release again")
+    return Similar(release, item_ids, {item: row for row, item in enumerate(item_ids)}, neighbours)
+
+
+class LiveSimilar:
+    """The same, read again when a promotion has replaced the file."""
+
+    def __init__(self, settings: Settings):
+        self._file = LiveFile(similar_path(settings), read_similar, Similar())
+
+    def of(self, item_id: str, k: int) -> list[str] | None:
+        """At most k ids, best first; None for an item that the release does not have.
+
+        Raises:
+            SimilarMissing: no release was promoted yet, or the file is not a release's.
+        """
+        return self.current().of(item_id, k)
+
+    def current(self) -> Similar:
+        """All of it; raises SimilarMissing."""
+        found = self._file.current()
+        if not self._file.was_read:
+            raise SimilarMissing(f"{self._file.path} is missing: promote a release first")
+        return found

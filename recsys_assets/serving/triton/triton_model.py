@@ -1,0 +1,64 @@
+"""Turns a stage into a Triton Python model; imported by the ``model.py`` of each folder of triton_repo.
+
+Runs in Triton's stub interpreter (numpy 1, Python of the serving environment).
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+from recsys_assets.serving.stages.registry import stage_class
+from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
+from recsys_assets.serving.triton import wiring
+from recsys_assets.serving.triton.triton_tensors import answer_all, read_tensors, reason, write_tensor
+from recsys_assets.settings import get_settings
+
+
+def model_class(name: str) -> type:
+    """The ``TritonPythonModel`` that serves one stage."""
+    import triton_python_backend_utils as pb_utils  # only the stub has it
+
+    stage_type, first, last = stage_class(name), name == wiring.FIRST, name == wiring.LAST
+    wire_inputs, wire_outputs = wiring.wire_inputs(name), wiring.wire_outputs(name)
+
+    def inputs_of(request: Any) -> Tensors:
+        given = read_tensors(pb_utils, request, wire_inputs)
+        if first:
+            stage_type.check_inputs(given)
+            return given
+        inputs: Tensors = {}
+        for source, wanted in wiring.sources(name).items():
+            if source not in given:
+                raise StageInputInvalid(f"{name} needs the tensor {source}")
+            unpacked = wiring.layout(source).unpack(given[source], wanted)
+            inputs.update((tensor, unpacked[tensor]) for tensor in wanted)
+        return inputs
+
+    def answer(stage: Stage, request: Any) -> Any:
+        outputs = stage.run(inputs_of(request))
+        if not last:
+            outputs = {name: wiring.layout(name).pack(outputs)}
+        return pb_utils.InferenceResponse([write_tensor(pb_utils, spec, outputs[spec.name]) for spec in wire_outputs])
+
+    class TritonPythonModel:
+        """One instance; Triton calls its methods from one thread."""
+
+        stage: Stage
+
+        def initialize(self, args: dict[str, str]) -> None:
+            version = args["model_version"]
+            try:
+                self.stage = stage_type.load(Path(args["model_repository"]) / version, get_settings(), int(version))
+            except Exception as error:  # noqa: BLE001 - the process boundary, as in execute
+                pb_utils.Logger.log_error(f"{name} {version}: {traceback.format_exc()}")
+                raise pb_utils.TritonModelException(f"{name} {version}: {reason(error)}") from None
+
+        def execute(self, requests: list[Any]) -> list[Any]:
+            return answer_all(pb_utils, name, requests, lambda request: answer(self.stage, request), traceback.format_exc)
+
+        def finalize(self) -> None:
+            self.stage.close()
+
+    return TritonPythonModel

@@ -1,0 +1,130 @@
+"""Transform the training and validation rows with the combined workflow, and count their visitors' clicks.
+
+In: ``workflows``, ``train`` (folders with masked.parquet), ``valid`` (folders with features.parquet), ``history`` (folders
+with click_history.parquet of the days of train and then of those of valid), ``items``.
+Out: train/ and valid/: Parquet with a Merlin schema; RANKER_CATEGORICAL int32, RANKER_CONTINUOUS float32, click
+int32, timestamp int64, in the order of the days and of the rows within a day. train_history.npy and
+valid_history.npy: uint8 [clicked rows, 2·K], a row for each clicked row of train/ and valid/ in their order: the
+visitor's clicks by category_l1 index (K = its cardinality), of seven days and then of 24 hours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys_assets.training.step import Step, StepError, run
+
+if TYPE_CHECKING:
+    import numpy as np
+    import nvtabular as nvt
+
+
+@dataclass(frozen=True)
+class Params:
+    """
+    Attributes:
+        train_name: file of a training day's rows; "features.parquet" (in folders of features/interactions) leaves
+            nobody unknown, to see what the masking is worth.
+    """
+
+    train_name: str = "masked.parquet"
+
+
+TRAIN_NAMES = ("masked.parquet", "features.parquet")
+
+
+def make_datasets(step: Step[Params]) -> None:
+    if step.params.train_name not in TRAIN_NAMES:
+        raise StepError(f"train_name must be {' or '.join(TRAIN_NAMES)}, got {step.params.train_name!r}")
+    files = {"train": step.files("train", step.params.train_name), "valid": step.files("valid", "features.parquet")}
+    histories = step.files("history", "click_history.parquet")
+    if len(histories) != sum(map(len, files.values())):
+        raise StepError(f"input 'history' must be {sum(map(len, files.values()))} addresses, a day of train and then of valid each, "
+                        f"got {len(histories)}")
+    from recsys_assets.training.features import tables
+
+    tables.without_tensorflow()
+    import numpy as np
+    import nvtabular as nvt
+    from merlin.schema import Tags
+    from nvtabular import ops
+
+    from recsys_assets import columns as c
+    from recsys_assets.training.features import click_history, workflows
+
+    categories = workflows.vocabulary(step.input("workflows"), workflows.ITEM, c.CATEGORY_L1)
+    combined = workflows.load(step.input("workflows"), workflows.COMBINED, step.log)
+    click = [c.CLICK] >> ops.AddTags([Tags.BINARY_CLASSIFICATION, Tags.TARGET])
+    workflow = nvt.Workflow(combined.output_node + click + [c.TIMESTAMP])
+    _check_catalogue(step)
+    for split, paths in files.items():
+        started = time.monotonic()
+        rows = _transform(workflow, paths, step.output / split)
+        rate = rows / (time.monotonic() - started)
+        step.log(f"{split}: {rows} rows, {rate:,.0f} rows/s")
+        of_split, histories = histories[:len(paths)], histories[len(paths):]
+        history, timestamps = click_history.of_days(paths, of_split, categories)
+        _check_order(step.output / split, timestamps)
+        np.save(step.output / f"{split}_history.npy", history)
+        step.log(f"{split}: click histories of {len(history)} clicked rows")
+        step.report(**{f"{split}_rows": rows, f"{split}_rows_per_second": round(rate), f"{split}_clicked_rows": len(history)})
+
+
+def _check_catalogue(step: Step[Params]) -> None:
+    """The workflows must know every item of the catalogue; raises StepError naming those that they do not."""
+    from recsys_assets import columns as c
+    from recsys_assets.training.features import tables, workflows
+
+    known = set(workflows.vocabulary(step.input("workflows"), workflows.ITEM, c.ITEM_ID))
+    items = tables.read(step.file("items", "items.parquet"), [c.ITEM_ID]).column(0).to_pylist()
+    unknown = sorted(set(items) - known)
+    if unknown:
+        raise StepError(f"{len(unknown)} items have no index ({', '.join(unknown[:5])}, …): they are newer than the "
+                        f"workflows; materialise features/workflows again")
+
+
+def _check_order(folder: Path, timestamps: np.ndarray) -> None:
+    """Histories find their rows by position: raises StepError where the clicked rows written are not those read."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from recsys_assets import columns as c
+
+    written = pq.read_table(sorted(folder.glob("*.parquet")), columns=[c.TIMESTAMP], filters=[(c.CLICK, "==", 1)])
+    if not np.array_equal(written.column(0).to_numpy(), timestamps):
+        raise StepError(f"NVTabular wrote {folder.name}/ in another order than that of the days and their rows: the click "
+                        "histories would not be its rows'; is this another NVTabular?")
+
+
+def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> int:
+    """Write the transformed rows of some days; gives the number of rows."""
+    from merlin.io import Dataset
+
+    from recsys_assets.training.features import tables
+
+    rows = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, path in enumerate(paths):
+            day = tables.read(path, tables.ROW_COLUMNS)
+            tables.write_part(day, Path(scratch), number)
+            rows += day.num_rows
+        source = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
+        workflow.fit_schema(source.schema)
+        result = workflow.transform(source)
+        for column in result.schema:  # where the vocabulary lay on this machine: not part of the data
+            kept = {k: v for k, v in column.properties.items() if k != "cat_path"}
+            result.schema[column.name] = dataclasses.replace(column, properties=kept, dims=column.shape.as_tuple)
+        result.to_parquet(str(target), output_files=1)
+    for name in ("_file_list.txt", "_metadata.json"):  # HugeCTR's; the first holds absolute paths
+        (target / name).unlink()
+    return rows
+
+
+if __name__ == "__main__":
+    run(make_datasets, Params)

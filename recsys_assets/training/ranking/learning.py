@@ -1,0 +1,194 @@
+"""How DLRM learns: the click's cross-entropy, and negatives for a log that holds clicks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import merlin.models.tf as mm
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from merlin.schema import Schema
+
+from recsys_assets import columns as c
+from recsys_assets.training import batches, metrics, models
+from recsys_assets.training.ranking.ranker import Ranker
+
+#: Held-out rows that a judgement looks at, at most.
+JUDGED_ROWS = 100_000
+SECONDS_PER_DAY = 86_400
+POPULARITY_POWER = 0.75  # Mikolov et al. 2013, "Distributed representations of words and phrases"
+REDRAWS = 20
+_SMALL = 1e-7
+
+
+@dataclass(frozen=True)
+class Learning:
+    """DLRM and what it takes to train it."""
+
+    ranker: Ranker
+    loss: Callable[[tf.Tensor], tf.Tensor]
+    variables: Callable[[], Sequence[tf.Variable]]
+
+    @classmethod
+    def of(cls, schema: Schema, shape: models.DlrmShape, rows: pd.DataFrame, table: np.ndarray,
+           offsets: np.ndarray | None = None, item_id_dropout: float = 0.0, seed: int = 0) -> Learning:
+        """
+        Args:
+            schema: with the pretrained vectors.
+            offsets: float32 [N] log of a row's sampling rate if it is a negative, as ``with_negatives`` gives it.
+            item_id_dropout: share of a batch's rows that are shown without their item's id.
+        """
+        model = models.build_dlrm(schema, shape)
+        feed = batches.ranker_rows(rows, table, shape).feed()
+        labels = tf.constant(rows[c.CLICK].to_numpy(np.float32))
+        shifts = None if offsets is None else tf.constant(offsets)
+        generator = tf.random.Generator.from_seed(seed)
+
+        def loss(numbers: tf.Tensor) -> tf.Tensor:
+            batch = feed(numbers)
+            if item_id_dropout:
+                dropped = generator.uniform([tf.shape(numbers)[0], 1]) < item_id_dropout
+                batch[c.ITEM_ID] = tf.where(dropped, c.OOV_INDEX, batch[c.ITEM_ID])
+            probability = tf.reshape(model(batch, training=True), [-1])
+            clicked = tf.gather(labels, numbers)
+            if shifts is None:
+                cross_entropy = tf.keras.backend.binary_crossentropy(clicked, probability)
+            else:
+                shifted = _logit(probability) - tf.gather(shifts, numbers)
+                cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(clicked, shifted)
+            return tf.reduce_mean(cross_entropy) + models.regularisation(model.blocks, numbers)
+
+        return cls(Ranker.of(model, shape), loss, lambda: list(model.trainable_variables))
+
+
+def forget_untrained_items(ranker: Ranker, shown: np.ndarray) -> int:
+    """Give every item index that no training row held the embedding of the unknown item; returns how many there are.
+
+    Such a row of the table is what chance made it, and its item would be ranked by that. The unknown item's embedding
+    was trained on rows without their id (item_id_dropout), and a fine-tune starts from it when the item is shown.
+
+    Args:
+        shown: int [N] item index of the training rows.
+    """
+    tables = [layer.table.embeddings for layer in ranker.model.submodules
+              if isinstance(layer, mm.EmbeddingTable) and c.ITEM_ID in layer.features]
+    if len(tables) != 1:
+        raise RuntimeError(f"DLRM has {len(tables)} tables of {c.ITEM_ID}; one was expected")
+    values = tables[0].numpy()
+    untrained = np.setdiff1d(np.arange(c.VOCABULARY_START, len(values)), shown)
+    values[untrained] = values[c.OOV_INDEX]
+    tables[0].assign(values)
+    return len(untrained)
+
+
+def _logit(probability: tf.Tensor) -> tf.Tensor:
+    p = tf.clip_by_value(probability, _SMALL, 1 - _SMALL)
+    return tf.math.log(p) - tf.math.log1p(-p)
+
+
+def sampled_probability(probability: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
+    """[N] what a calibrated probability is among sampled rows: σ(logit - offset)."""
+    if offsets is None:
+        return probability
+    p = np.clip(probability.astype(np.float64), _SMALL, 1 - _SMALL)
+    return 1 / (1 + (1 - p) / p * np.exp(offsets))
+
+
+def judge(ranker: Ranker, held_out: pd.DataFrame, table: np.ndarray, offsets: np.ndarray | None,
+          seed: int) -> Callable[[], float]:
+    """Log loss of held-out rows, of at most JUDGED_ROWS."""
+    chosen = np.random.default_rng([seed, 6]).permutation(len(held_out))[:JUDGED_ROWS]
+    held_out, offsets = held_out.iloc[chosen], None if offsets is None else offsets[chosen]
+    labels = held_out[c.CLICK].to_numpy()
+    return lambda: metrics.log_loss(labels, sampled_probability(ranker.scores(held_out, table), offsets))
+
+
+def draw_shares(counts: np.ndarray) -> np.ndarray:
+    """[I] probability of each catalogue item to be drawn as a negative: (clicks + 1)^0.75, normalised."""
+    weights = (counts + 1.0) ** POPULARITY_POWER
+    return weights / weights.sum()
+
+
+def with_negatives(rows: pd.DataFrame, catalogue: Mapping[str, np.ndarray], shares: np.ndarray, per_positive: int,
+                   seed: int, history: np.ndarray | None = None) -> tuple[pd.DataFrame, np.ndarray]:
+    """Clicked rows and, for each, ``per_positive`` items that its visitor did not click that day, as unclicked rows.
+
+    A negative has its click's visitor and context, and the item's own inputs. Its item_popularity is that item's on
+    that day where a row tells it, else the mean over the item's rows, else 0 (an item without clicks).
+
+    Args:
+        rows: clicked rows with timestamp. catalogue: item_tower_inputs.npz. shares: [I] of ``draw_shares``.
+        history: [R, 2·K] of the rows, clicks by category index, of seven days and of 24 hours: what the visitor clicked in
+            a negative's own category. None: the rows tell nothing of it, and a negative keeps its click's numbers.
+
+    Returns:
+        The clicked rows first, then the sampled ones; and float32 [N] offsets log(per_positive · share of the item).
+        Taken from a calibrated logit they give the logit among the sampled rows, so a model trained with them is
+        calibrated: its probability is that of this item being the click of a visit, among the whole catalogue.
+    """
+    random = np.random.default_rng([seed, 7])
+    cat, cont, index = catalogue["cat"], catalogue["cont"], catalogue["index"].astype(np.int64)
+    day = (rows[c.TIMESTAMP].to_numpy() // SECONDS_PER_DAY).astype(np.int64)
+    user = rows[c.USER_ID].to_numpy().astype(np.int64)
+    # visitors without an id are not one visitor: only the row's own item is known to be clicked
+    user = np.where(user == c.OOV_INDEX, user.max() + 1 + np.arange(len(rows)), user)
+    visit = pd.factorize(user * (day.max() - day.min() + 1) + day - day.min())[0].astype(np.int64)
+    width = int(max(index.max(), rows[c.ITEM_ID].max())) + 1
+    clicked = np.unique(visit * width + rows[c.ITEM_ID].to_numpy())
+
+    source = np.repeat(np.arange(len(rows)), per_positive)
+    edges = np.cumsum(shares)
+    drawn = np.full(len(source), -1)
+    waiting = np.arange(len(source))
+    for _ in range(REDRAWS):
+        tried = np.searchsorted(edges, random.random(len(waiting)) * edges[-1], side="right").clip(max=len(edges) - 1)
+        keys = visit[source[waiting]] * width + index[tried]
+        place = np.searchsorted(clicked, keys).clip(max=len(clicked) - 1)
+        free = clicked[place] != keys
+        drawn[waiting[free]] = tried[free]
+        waiting = waiting[~free]
+        if not len(waiting):
+            break
+    source, drawn = source[drawn >= 0], drawn[drawn >= 0]  # a visitor who clicked nearly everything gets fewer
+
+    negatives = rows.iloc[source].reset_index(drop=True)
+    for i, name in enumerate(c.ITEM_CATEGORICAL):
+        negatives[name] = cat[drawn, i].astype(np.int32)
+    negatives[c.ITEM_ID] = index[drawn].astype(np.int32)  # cat hides the ids that the item tower was not taught
+    for i, name in enumerate(c.ITEM_CONTINUOUS):
+        negatives[name] = cont[drawn, i].astype(np.float32)
+    if history is not None:
+        own = affinity(history, source, cat[drawn, c.ITEM_CATEGORICAL.index(c.CATEGORY_L1)])
+        for i, name in enumerate(c.AFFINITY_CONTINUOUS):
+            negatives[name] = own[:, i]
+    negatives[c.ITEM_POPULARITY] = _popularity(rows, day, index[drawn], day[source])
+    negatives[c.CLICK] = np.int32(0)
+    both = pd.concat([rows, negatives], ignore_index=True)
+    by_index = np.zeros(width)
+    by_index[index] = shares
+    share = np.maximum(by_index[both[c.ITEM_ID].to_numpy()], shares.min())
+    return both, np.log(per_positive * share).astype(np.float32)
+
+
+def affinity(history: np.ndarray, row: np.ndarray, category: np.ndarray) -> np.ndarray:
+    """float32 [N, 4], AFFINITY_CONTINUOUS of a category for the visitor of a row, by the definitions of columns.py.
+
+    Args:
+        history: [R, 2·K] counts. row, category: int [N], row of history and index of category_l1.
+    """
+    half = history.shape[1] // 2
+    c7, c24 = (history[row, start + category].astype(np.float64) for start in (0, half))
+    n7, n24 = (history[:, part].sum(axis=1, dtype=np.int64)[row] for part in (slice(0, half), slice(half, None)))
+    return np.stack([c7 / (n7 + 2), c24 / (n24 + 1), np.log1p(c7), np.log1p(c24)], axis=1).astype(np.float32)
+
+
+def _popularity(rows: pd.DataFrame, day: np.ndarray, items: np.ndarray, days: np.ndarray) -> np.ndarray:
+    known = pd.DataFrame({"item": rows[c.ITEM_ID].to_numpy().astype(np.int64), "day": day,
+                          "value": rows[c.ITEM_POPULARITY].to_numpy()})
+    of_day = known.groupby(["item", "day"], sort=False)["value"].mean()
+    of_item = known.groupby("item", sort=False)["value"].mean()
+    value = of_day.reindex(pd.MultiIndex.from_arrays([items, days])).to_numpy()
+    usual = of_item.reindex(items).to_numpy()
+    return np.nan_to_num(np.where(np.isnan(value), usual, value)).astype(np.float32)

@@ -1,0 +1,61 @@
+"""The command: options to report, calendar, and errors on standard error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from recsys_assets.cli.ingest import ingest
+from recsys_assets.settings import get_settings
+
+DAY = 1_767_225_600
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("RECSYS_START_DAY")  # the fixed calendar of the tests
+    get_settings.cache_clear()
+    app = typer.Typer()
+    app.command()(ingest)
+    yield lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
+    get_settings.cache_clear()
+
+
+def test_a_fresh_home_takes_the_calendar_of_the_log(run, tmp_path: Path):
+    log = tmp_path / "log.csv"
+    log.write_text("visitor,sku,ts,kind\n" + "".join(f"007,i{n},{(DAY + n * 86_400) * 1_000},Look\n" for n in range(12))
+                   + ",i1,1,Look\n")
+    done = run(log, "--map", "user_id=visitor", "--map", "item_id=sku", "--map", "timestamp=ts", "--map", "event_type=kind",
+               "--event-type", "Look=View")
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "home/calendar.json").read_text()) == {"start_day": "2026-01-01"}
+    assert "user_id ← visitor" in done.stdout and "unix milliseconds" in done.stdout
+    assert "user_id is null or empty: 1" in done.stdout
+    assert "recsys materialize --as-of 2026-01-12" in done.stdout
+
+    again = run(log, "--map", "user_id=visitor", "--map", "item_id=sku", "--map", "timestamp=ts", "--map", "event_type=kind",
+                "--event-type", "Look=View")
+    assert again.exit_code == 0 and again.stdout == done.stdout
+
+    earlier = tmp_path / "earlier.csv"
+    earlier.write_text(f"user_id,item_id,timestamp\nu,i,{DAY - 86_400}\n")
+    refused = run(earlier)
+    assert refused.exit_code == 1
+    assert "begins on 2025-12-31, the calendar of this home on 2026-01-01" in refused.stderr
+    assert "RECSYS_START_DAY=2025-12-31" in refused.stderr
+
+
+def test_errors_go_to_standard_error_with_their_remedy(run, tmp_path: Path):
+    log = tmp_path / "log.csv"
+    log.write_text("a,b,c\n1,2,3\n")
+    done = run(log, "--map", "user_id=visitor")
+    assert done.exit_code == 1
+    assert "has no column 'visitor'; its columns are 'a', 'b', 'c'" in done.stderr and done.stdout == ""
+    assert "must be a day of the form" in run(log, "--first-day", "monday").stderr
+    assert "nothing to ingest" in run().stderr
+    assert not [path for path in (tmp_path / "home").rglob("*") if path.is_file()]

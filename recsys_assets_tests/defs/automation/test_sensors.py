@@ -1,0 +1,98 @@
+"""Sensors on an ephemeral instance: no day is lost, none is asked for twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from recsys_assets import partitions
+from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.defs.automation import sensors
+from recsys_assets.lib.fine_tune import fine_tuning
+from recsys_assets.orchestration.resources import Platform
+from recsys_assets.settings import Settings, get_settings
+
+DAYS = partitions.history_days(get_settings())
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, start_day=partitions.calendar_start(get_settings()))
+
+
+@pytest.fixture
+def platform(home: Settings) -> Platform:
+    class HomePlatform(Platform):
+        @property
+        def settings(self) -> Settings:
+            return home
+
+    return HomePlatform()
+
+
+def publish(home: Settings, kind: str, day: str, text: str = "x", **metrics: object) -> None:
+    with ArtifactStore(home.artifacts).stage(kind, day) as staged:
+        (staged.path / "a").write_text(text)
+        staged.publish(metrics)
+
+
+def evaluate(sensor: dg.SensorDefinition, platform: Platform, instance: dg.DagsterInstance, cursor: str | None = None):
+    with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"platform": platform}) as context:
+        return sensor(context)
+
+
+def test_landed_closed_days_are_ingested_in_order_and_once(home: Settings, platform: Platform):
+    today = partitions.today().isoformat()
+    folders = {day: Path(home.landing) / "interactions" / day for day in [*DAYS[:3], today]}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+        (folder / "simulated.parquet").touch()
+    publish(home, "raw/interactions", DAYS[0], files={"simulated.parquet": 5})
+    with dg.DagsterInstance.ephemeral() as instance:
+        requests = evaluate(sensors.new_day, platform, instance)
+        assert [r.partition_key for r in requests] == DAYS[1:3]  # not the ingested one, not the open one
+        assert len({r.run_key for r in requests}) == 2
+        again = evaluate(sensors.new_day, platform, instance)
+        assert [r.run_key for r in again] == [r.run_key for r in requests]  # Dagster starts a run key once
+        (folders[DAYS[0]] / "events-1.parquet").touch()  # landed after that day was ingested while it was open
+        late = evaluate(sensors.new_day, platform, instance)
+        assert [r.partition_key for r in late] == DAYS[:3]
+
+
+def test_nothing_landed_is_a_skip(home: Settings, platform: Platform):
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert isinstance(evaluate(sensors.new_day, platform, instance), dg.SkipReason)
+
+
+def report(instance: dg.DagsterInstance, day: str) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization(sensors.MASKED, partition=day))
+
+
+def test_several_days_at_once_are_all_fine_tuned(home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fine_tuning, "newest_day_of_champion", lambda *_: DAYS[11])
+    with dg.DagsterInstance.ephemeral() as instance:
+        for day in DAYS[10:14]:
+            publish(home, "features/masked_train", day)
+            report(instance, day)
+        result = evaluate(sensors.ingested_day, platform, instance)
+        tuned = [r.partition_key for r in result.run_requests if r.job_name == "fine_tune"]
+        assert tuned == DAYS[12:14]
+        again = evaluate(sensors.ingested_day, platform, instance, cursor=result.cursor)
+        assert isinstance(again, dg.SkipReason)
+        report(instance, DAYS[13])  # an identical rewrite: the same run key, which Dagster starts once
+        rewritten = evaluate(sensors.ingested_day, platform, instance, cursor=result.cursor)
+        assert {r.run_key for r in rewritten.run_requests} <= {r.run_key for r in result.run_requests}
+        publish(home, "features/masked_train", DAYS[13], "other rows")
+        report(instance, DAYS[13])
+        changed = evaluate(sensors.ingested_day, platform, instance, cursor=rewritten.cursor)
+        assert {r.run_key for r in changed.run_requests}.isdisjoint({r.run_key for r in result.run_requests})
+
+
+def test_without_a_champion_the_days_stay_to_be_done(home: Settings, platform: Platform):
+    with dg.DagsterInstance.ephemeral() as instance:
+        publish(home, "features/masked_train", DAYS[12])
+        report(instance, DAYS[12])
+        result = evaluate(sensors.ingested_day, platform, instance)
+        assert isinstance(result, dg.SkipReason) and "no champion" in result.skip_message

@@ -1,0 +1,37 @@
+"""Feast as serving imports it: whole, without typeguard's checks, and typeguard as it was."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from recsys_assets.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+_SCRIPT = """
+import sys
+from recsys_assets.lib.feature_store.feast_import import import_without_checks
+if sys.argv[1] == "quick":
+    import_without_checks()
+import typeguard
+import feast
+before = typeguard.typechecked
+import_without_checks()
+assert typeguard.typechecked is before and before.__module__.startswith("typeguard"), before
+try:
+    feast.Field(name="n", dtype="no type")
+    print("unchecked")
+except typeguard.TypeCheckError:
+    print("checked")
+"""
+
+
+@pytest.mark.parametrize("python", [sys.executable, str(Settings().serving_python)], ids=["platform", "serving"])
+@pytest.mark.parametrize(("how", "expected"), [("quick", "unchecked"), ("plain", "checked")])
+def test_checks_are_left_out_for_feast_alone(python, how, expected):
+    done = subprocess.run([python, "-c", _SCRIPT, how], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == expected

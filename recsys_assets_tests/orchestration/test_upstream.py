@@ -1,0 +1,301 @@
+"""Lineage is what is opened: every asset is run on a store of empty artifacts that notes what it is asked for."""
+
+import ast
+import json
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, TypedDict
+
+import dagster as dg
+import pytest
+
+from recsys_assets import partitions
+from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
+from recsys_assets.lib.fine_tune import fine_tuning
+from recsys_assets.lib.release import releases
+from recsys_assets.orchestration import upstream
+from recsys_assets.orchestration.pipes import TrainingClient
+from recsys_assets.orchestration.resources import Platform
+from recsys_assets.orchestration.upstream import SAME, Upstream
+from recsys_assets.partitions import Window
+from recsys_assets.settings import PROJECT_ROOT, Settings, get_settings
+
+# the assets' calendar is the session's: it is fixed when they are imported
+AS_OF = partitions.first_as_of(get_settings())
+DAY = (date.fromisoformat(AS_OF) + timedelta(days=1)).isoformat()
+#: Assets that come first though nothing of theirs is opened from the store: they fill a cache, or Feast's registry.
+ONLY_BEFORE = {("embeddings/pca", "embeddings/text"), ("embeddings/pca", "embeddings/image"),
+               ("feature_store/online", "feature_store/definitions")}
+#: Opens what a person chose among the releases of both kinds, by promotion.
+PROMOTES = "serving/champion"
+#: The release in force, which fine-tuning and the gates read: as a dependency it would close a circle.
+IN_FORCE = releases.RELEASE
+
+
+class Noting(ArtifactStore):
+    """Notes every artifact that is opened as the one in force."""
+
+    opened: set[tuple[str, str | None]]
+
+    def require(self, kind: str, partitions: Sequence[str | None]) -> list[Artifact]:
+        self.opened |= {(kind, partition) for partition in partitions}
+        return super().require(kind, partitions)
+
+
+class Reached(Exception):
+    """Ends an asset's run when it begins to build."""
+
+
+@pytest.fixture(scope="module")
+def graph():
+    from recsys_assets.definitions import defs
+
+    return defs().resolve_asset_graph()
+
+
+@pytest.fixture(scope="module")
+def assets() -> dict[str, dg.AssetsDefinition]:
+    from recsys_assets.definitions import defs
+
+    return {asset.key.to_user_string(): asset for asset in defs().assets or [] if isinstance(asset, dg.AssetsDefinition)}
+
+
+@pytest.fixture(scope="module")
+def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
+    """Every artifact of the calendar's first weeks, empty, with the manifest entries that others follow."""
+    settings = Settings(home=tmp_path_factory.mktemp("paper"), start_day=partitions.calendar_start(get_settings()))
+    store = Noting(settings.artifacts)
+    store.opened = set()
+    days = partitions.days_between(partitions.calendar_start(settings), date.fromisoformat(DAY))
+
+    def publish(kind: str, partition: str | None, **inputs: object) -> Artifact:
+        with store.stage(kind, partition, inputs=inputs) as staged:
+            (staged.path / "empty").write_text("")
+            return staged.publish()
+
+    for kind in ("raw/users", "raw/items"):
+        publish(kind, None)
+    items = store.current("raw/items")
+    for kind in ("training_catalogue", "text", "image_encoder", "image", "pca", "items"):
+        publish(f"embeddings/{kind}", None, items=items)
+    for kind in ("raw/interactions", "features/interactions", "features/masked_train"):
+        for day in days:
+            publish(kind, day)
+    made: dict[str, Artifact] = {}
+    for kind in ("features/workflows", "features/datasets", "features/popularity", "embeddings/aligned", "retrieval/two_tower",
+                 "ranking/dlrm", "retrieval/item_vectors", "retrieval/faiss_index", "exports/onnx", "evaluation/queries",
+                 "evaluation/oracle", "evaluation/baselines", "evaluation/offline", "evaluation/ablations", "evaluation/report"):
+        recorded = {"two_tower": made["retrieval/two_tower"]} if kind == "retrieval/item_vectors" else {}
+        made[kind] = publish(kind, AS_OF, **recorded)
+    with store.stage(releases.RELEASE, "000001", inputs={
+            "query_tower": made["retrieval/two_tower"], "ranker": made["ranking/dlrm"], "workflows": made["features/workflows"]}) as staged:
+        releases._dump_release(staged.path, 1, {"kind": "full", "day": AS_OF, "gate": None}, {}, generation=1, known_user=None,
+                               versions={}, inputs={})
+        release = staged.publish()
+    releases.champion_path(settings).parent.mkdir(parents=True)
+    releases.champion_path(settings).write_text(json.dumps({
+        "release": 1, "generation": 1, "digest": release.digest, "versions": {}, "promoted_at": 0, "previous": [], "history": []}))
+    rows = publish("fine_tune/rows", DAY, champion=release, features=[store.current("features/interactions", DAY)])
+    for name in fine_tuning.ROLES:
+        publish(f"fine_tune/{name}", DAY, rows=rows)
+
+    class PaperPlatform(Platform):
+        @property
+        def settings(self) -> Settings:
+            return settings
+
+        @property
+        def store(self) -> ArtifactStore:
+            return store
+
+        def build(self, *args: object, **kwargs: object):
+            raise Reached
+
+    class PaperTraining(TrainingClient):
+        def build(self, *args: object, **kwargs: object):
+            raise Reached
+
+    return SimpleNamespace(store=store, settings=settings, resources={"platform": PaperPlatform(), "training": PaperTraining()})
+
+
+def partition_of(asset: dg.AssetsDefinition) -> str | None:
+    """Return the first as-of day; for daily assets, the day after it."""
+    if asset.partitions_def is None:
+        return None
+    return AS_OF if asset.partitions_def == partitions.as_of() else DAY
+
+
+def opened_by(paper, asset: dg.AssetsDefinition) -> tuple[set[tuple[str, str | None]], str]:
+    """Return the artifacts that an asset opens before it builds, and why its run ended."""
+    paper.store.opened.clear()
+    resources = {name: value for name, value in paper.resources.items() if name in asset.required_resource_keys}
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize([asset], resources=resources, partition_key=partition_of(asset), instance=instance,
+                              raise_on_error=False)
+    errors = [event.step_failure_data.error for event in done.all_events if event.is_step_failure]
+    return set(paper.store.opened), " ".join(str(error.cause or error) for error in errors)
+
+
+def declared_of(graph, asset: dg.AssetsDefinition) -> set[tuple[str, str | None]]:
+    """Artifacts of Dagster's dependencies, over their partition mappings."""
+    partition, found = partition_of(asset), set()
+    for parent in graph.get(asset.key).parent_keys:
+        kind = parent.to_user_string()
+        upstream_days = graph.get(parent).partitions_def
+        if (asset.key.to_user_string(), kind) in ONLY_BEFORE:
+            continue
+        if upstream_days is None:
+            found.add((kind, None))
+        elif partition is None:  # all that there are
+            found.add((kind, AS_OF))
+        else:
+            mapping = graph.get_partition_mapping(asset.key, parent)
+            mapped = mapping.get_upstream_mapped_partitions_result_for_partitions(
+                asset.partitions_def.subset_with_partition_keys([partition]), asset.partitions_def, upstream_days)
+            found |= {(kind, day) for day in mapped.partitions_subset.get_partition_keys()}
+    return found
+
+
+def names() -> Iterator[str]:
+    from recsys_assets.definitions import defs
+
+    yield from sorted(asset.key.to_user_string() for asset in defs().assets or [] if isinstance(asset, dg.AssetsDefinition))
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name != PROMOTES])
+def test_what_is_opened_is_what_is_declared(paper, graph, assets, name):
+    asset = assets[name]
+    opened, why = opened_by(paper, asset)
+    opened = {(kind, partition) for kind, partition in opened if kind not in (name, IN_FORCE)}
+    declared = declared_of(graph, asset)
+    if name.startswith("fine_tune/"):  # days are chosen out of the window
+        chosen = {kind for kind, _ in declared if kind.startswith("features/")}
+        assert opened <= declared, why
+        assert {kind for kind, _ in opened} == {kind for kind, _ in declared}, why
+        opened, declared = ({pair for pair in pairs if pair[0] not in chosen} for pairs in (opened, declared))
+    assert opened == declared, why
+
+
+def test_the_release_declares_what_it_packs_and_nothing_else(graph):
+    parents = {key.to_user_string() for key in graph.get(dg.AssetKey(["serving", "release"])).parent_keys}
+    assert {"retrieval/two_tower", "ranking/dlrm", "retrieval/faiss_index", "raw/items"} <= parents
+    assert not any(parent.startswith("feature_store/") for parent in parents)
+
+
+# --- nothing else opens --------------------------------------------------------------------------------------------------
+#: Functions below the assets that ask the store for what is in force, and why they may.
+MAY_OPEN = {
+    "raw.raw_tables.new_categories": "the catalogue's own version before",
+    "raw.raw_tables.volume_against_history": "the asset's own earlier days",
+    "raw.raw_tables.unread_days": "a sensor's",
+    "features.daily_checks.around_the_day": "figures for the UI, of as many earlier days as there are",
+    "embeddings.training_catalogue.choose": "the asset's own version before",
+    "release.releases.open_release": "the release in force, and a release by its number",
+}
+IN_DEFS = {
+    "features.daily.interaction_features": "drift against the asset's own earlier days",
+    "automation.sensors.ingested_day": "a sensor's",
+}
+
+
+def _opening(folder: Path) -> set[str]:
+    """module.function → functions that call ``store.current`` or ``store.require``."""
+    found = set()
+    for path in sorted(folder.rglob("*.py")):
+        for function in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)):
+            calls = (node.func for node in ast.walk(function) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
+            if any(call.attr in ("current", "require") and "store" in ast.unparse(call.value) for call in calls):
+                found.add(".".join([*path.relative_to(folder).with_suffix("").parts, function.name]))
+    return found
+
+
+def test_inputs_are_opened_by_their_declaration_alone():
+    package = PROJECT_ROOT / "recsys_assets"
+    assert _opening(package / "lib") == set(MAY_OPEN)
+    assert _opening(package / "defs") == set(IN_DEFS)
+
+
+# --- the declaration itself ----------------------------------------------------------------------------------------------
+class Days(TypedDict):
+    early: Annotated[Sequence[Artifact], Upstream("a/days", Window(-3, -2))]
+    own: Annotated[Artifact, Upstream("a/days", SAME)]
+    chosen: Annotated[Sequence[Artifact], Upstream("b/days", Window(-9, 0), chosen=True)]
+    whole: Annotated[Artifact, Upstream("c/whole")]
+    origin: Annotated[Artifact, Upstream("c/whole", recorded="made_from")]
+
+
+class DaysAndMore(Days, total=False):
+    extra: Annotated[Artifact, Upstream("d/extra", SAME)]
+
+
+class Absent(TypedDict):
+    before: Annotated[Artifact, Upstream("a/days", Window(-2, -2))]
+    long_before: Annotated[Artifact, Upstream("a/days", Window(-3, -3))]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> SimpleNamespace:
+    settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
+    store = ArtifactStore(settings.artifacts)
+
+    def publish(kind: str, partition: str | None = None, **inputs: Artifact) -> Artifact:
+        with store.stage(kind, partition, inputs=inputs) as staged:
+            (staged.path / "day").write_text(str(partition))
+            return staged.publish()
+
+    class ShopPlatform(Platform):
+        @property
+        def settings(self) -> Settings:
+            return settings
+
+    for kind in ("a/days", "b/days"):
+        for day in partitions.days_between(date(2026, 1, 5), date(2026, 1, 9)):
+            publish(kind, day)
+    publish("c/whole", made_from=publish("c/origin"))
+    return SimpleNamespace(publish=publish, platform=ShopPlatform())
+
+
+def test_a_declaration_opens_its_days(shop):
+    opened = upstream.open_inputs(DaysAndMore, shop.platform, "2026-01-09", chosen=["2026-01-08", "2026-01-05"])
+    assert [artifact.partition for artifact in opened["early"]] == ["2026-01-06", "2026-01-07"]
+    assert opened["own"].partition == "2026-01-09" and "extra" not in opened
+    assert [artifact.partition for artifact in opened["chosen"]] == ["2026-01-08", "2026-01-05"]
+    assert (opened["whole"].kind, opened["origin"].kind) == ("c/whole", "c/origin")
+    shop.publish("d/extra", "2026-01-09")
+    opened = upstream.open_inputs(DaysAndMore, shop.platform, "2026-01-09", chosen=lambda others: [others["early"][0].partition])
+    assert opened["extra"].kind == "d/extra" and [artifact.partition for artifact in opened["chosen"]] == ["2026-01-06"]
+
+
+def test_every_absent_day_is_named_and_chosen_days_are_asked_for(shop):
+    with pytest.raises(ArtifactMissing, match="a/days is missing for 2026-01-04, 2026-01-03"):
+        upstream.open_inputs(Absent, shop.platform, "2026-01-06")
+    with pytest.raises(ValueError, match=r"Days: days are to be chosen of \['chosen'\], not of \[\]"):
+        upstream.open_inputs(Days, shop.platform, "2026-01-09")
+
+
+def test_a_declaration_depends_on_the_smallest_window_of_each_upstream():
+    found = {dep.asset_key.to_user_string(): dep.partition_mapping for dep in upstream.dependencies(DaysAndMore, "e/before")}
+    assert {key: mapping and (mapping.start_offset, mapping.end_offset) for key, mapping in found.items()} == {
+        "a/days": (-3, 0), "b/days": (-9, 0), "c/whole": None, "d/extra": (0, 0), "e/before": None}
+
+
+def test_an_input_without_an_upstream_is_refused():
+    class Bare(TypedDict):
+        items: Artifact
+
+    with pytest.raises(TypeError, match=r"Bare\.items names no upstream"):
+        upstream.roles(Bare)
+
+
+def test_a_window_s_days_are_those_of_its_mapping(tmp_path):
+    settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
+    assert Window(-2, -1).days(settings, "2026-01-02") == ["2025-12-31", "2026-01-01"]
+    assert Window(-2, -1, clipped=True).days(settings, "2026-01-02") == ["2026-01-01"]
+    assert partitions.LOOK_BACK.days(settings, "2026-01-12") == partitions.day_with_history(settings, "2026-01-12")
+    assert partitions.POPULARITY.days(settings, "2026-01-03") == partitions.recent_days(settings, "2026-01-03")
+    assert partitions.BEFORE_VALIDATION.around("2026-01-12") == [
+        partitions.previous_day(day) for day in partitions.validation_days("2026-01-12")]
+    assert partitions.INNER.around("2026-01-12") == partitions.train_days("2026-01-12")[-partitions.INNER_DAYS:]
+    assert partitions.WHOLE_WINDOW.around("2026-01-12") == partitions.window_days("2026-01-12")

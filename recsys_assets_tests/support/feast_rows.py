@@ -1,0 +1,48 @@
+"""What a test shop holds of its visitors: in Feast's online store, and in the landing zone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import redis
+
+from recsys_assets.lib.feature_store import store
+from recsys_assets.lib.feature_store.store import open_store
+from recsys_assets.settings import Settings
+
+DAY = 86_400
+
+
+def landed(settings: Settings) -> pl.DataFrame:
+    files = sorted(Path(settings.landing).glob("interactions/*/*.parquet"))
+    return pl.concat([pl.read_parquet(file).with_columns(day=pl.lit(file.parent.name)) for file in files])
+
+
+def rows(feast: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
+    """What Feast holds of every entity."""
+    return {key: feast.hgetall(key) for key in feast.scan_iter(_type="hash")}
+
+
+def recent_clicks(settings: Settings, user_id: str) -> list[tuple[str, int]] | None:
+    """(category, time) of what Feast's online store holds of a visitor, oldest first."""
+    answer = open_store(settings, online_only=True).get_online_features(
+        ["user_activity:recent_categories", "user_activity:recent_timestamps"],
+        entity_rows=[{"user_id": user_id}]).to_dict()
+    categories, timestamps = answer["recent_categories"][0], answer["recent_timestamps"][0]
+    return None if categories is None else list(zip(categories, timestamps, strict=True))
+
+
+def materialise(settings: Settings, **histories: list[tuple[str, int]]) -> None:
+    """Visitors' histories through Feast's offline tables, each as of its last click, into the online store."""
+    at = {user[1:]: pairs[-1][1] for user, pairs in histories.items()}
+    day = min(at.values()) // DAY * DAY
+    assert max(at.values()) < day + DAY, "one day's table"
+    activity = pl.DataFrame({"user_id": list(at), "timestamp": list(at.values()),
+                             "recent_categories": [[name for name, _ in pairs] for pairs in histories.values()],
+                             "recent_timestamps": [[when for _, when in pairs] for pairs in histories.values()]})
+    users = pl.DataFrame({"user_id": list(at), "age": [30] * len(at), "gender": ["F"] * len(at)})
+    items = pl.DataFrame({"item_id": ["a"], "price": [2.5], "category_l1": ["books"], "category_l2": ["novel"], "item_gender": ["Any"]})
+    popularity = pl.DataFrame({"item_id": ["a"], "item_clicks": [3.0], "timestamp": [day + DAY]})
+    store.write_offline(settings, users, items, activity, popularity, day)
+    store.materialize(settings, day, day + DAY)
