@@ -26,7 +26,7 @@ from recsys_assets.columns import (
     RECENT_TIMESTAMPS,
     USER_ID,
 )
-from recsys_assets.lib.feature_store.store import (
+from recsys_assets.lib.feature_store.views import (
     DAY,
     EVENT_TIMESTAMP,
     HOME_PAGE_V1,

@@ -18,7 +18,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from recsys_assets.lib.feature_store.store import ITEM_FEATURES, ITEM_POPULARITY
+from recsys_assets.lib.feature_store.views import ITEM_FEATURES, ITEM_POPULARITY
 
 #: KEYS: an entity, and the version of its view if that has one: it grows in the same step, so that no crash leaves a row
 #: written and its readers unaware. ARGV: field of a view's time, seconds, nanoseconds, the time as protobuf, then fields and values.

@@ -9,7 +9,6 @@ the Dagster data version. The root is a local folder or any fsspec address (``s3
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import Any
 
 import fsspec
 
+from recsys_assets.files import sha256_file, sha256_json, write_json
 from recsys_assets.versions import installed
 
 #: Distributions of the platform's environment that decide what an artifact contains.
@@ -50,24 +50,10 @@ class ArtifactCorrupt(ArtifactError):
     """A file differs from its manifest."""
 
 
-def sha256_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
-def sha256_json(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: readers see the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
-    os.replace(temporary, path)
 
 
 @dataclass(frozen=True)
@@ -324,3 +310,8 @@ class ArtifactStore:
         """Point CURRENT at an artifact found by fingerprint."""
         self.make_current(artifact.kind, artifact.partition, artifact.uri.rstrip("/").rsplit("/", 1)[-1])
         return artifact
+
+
+def days_before(store: ArtifactStore, kind: str, day: str, most: int) -> Sequence[str]:
+    """Up to ``most`` partitions before a day, oldest first."""
+    return [name for name in store.partitions(kind) if name < day][-most:]

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+SECONDS_PER_HOUR, SECONDS_PER_DAY = 3_600, 86_400
+EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
+
+UNKNOWN_CATEGORY = "unknown"
+
 # --- names -----------------------------------------------------------------------------------------------------
 EVENT_ID = "event_id"
 USER_ID = "user_id"

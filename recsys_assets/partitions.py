@@ -12,8 +12,8 @@ from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from recsys_assets.artifacts import write_json
 from recsys_assets.columns import HISTORY_DAYS as LOOK_BACK_DAYS
+from recsys_assets.files import write_json
 from recsys_assets.settings import Settings, get_settings
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_assets.operations import services
+from recsys_assets.operations import local_parts, services
 from recsys_assets.settings import LOCAL_PORTS, PROJECT_ROOT, Settings
 from recsys_assets_tests.support.small_triton import settings_for
 
@@ -27,7 +27,7 @@ def test_an_offset_moves_every_port_that_is_not_set(monkeypatch: pytest.MonkeyPa
 
 
 def test_two_homes_of_one_machine_share_no_port(tmp_path: Path):
-    ports = [{port.number for service in services.local_services(Settings(home=tmp_path / str(offset), port_offset=offset))
+    ports = [{port.number for service in local_parts.local_services(Settings(home=tmp_path / str(offset), port_offset=offset))
               for port in service.ports} for offset in (0, 100)]
     assert len(ports[0]) == len(ports[1]) == len(LOCAL_PORTS)
     assert not ports[0] & ports[1]

@@ -51,7 +51,7 @@ def test_nobody_imports_training(folder: str):
 
 
 #: What every environment can import: the standard library alone, valid Python 3.10.
-GROUND = ("columns", "exits", "hyper_parameters", "release_files", "versions")
+GROUND = ("columns", "exits", "files", "hyper_parameters", "release_files", "versions")
 
 
 def test_training_imports_only_the_ground_of_this_project():

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys_assets import partitions
-from recsys_assets.artifacts import write_json
+from recsys_assets.files import write_json
 from recsys_assets.settings import Settings, get_settings
 
 _errors = Console(stderr=True)
@@ -41,7 +41,8 @@ def ingest(
     replace: Annotated[bool, typer.Option("--replace", help="Remove the simulated or ingested shop that is there first.")] = False,
 ) -> None:
     """Bring your own data: logs, catalogue, pictures, users → the landing zone. Says what was rejected and left out."""
-    from recsys_assets.lib.own_data.bring import IngestError, Request
+    from recsys_assets.lib.landing.zone import IngestError
+    from recsys_assets.lib.own_data.bring import Request
     from recsys_assets.lib.own_data.bring import ingest as take
     from recsys_assets.lib.own_data.mapping import LogRules, parse_pairs
 
@@ -66,7 +67,7 @@ def _say(message: str) -> None:
 
 
 def _first_second(first_day: str | None) -> int | None:
-    from recsys_assets.lib.own_data.bring import IngestError
+    from recsys_assets.lib.landing.zone import IngestError
 
     try:
         return None if first_day is None else partitions.day_bounds(date.fromisoformat(first_day).isoformat())[0]
@@ -83,7 +84,7 @@ def _calendar(settings: Settings) -> date | None:
 
 
 def _local_landing(settings: Settings) -> Path:
-    from recsys_assets.lib.own_data.bring import IngestError
+    from recsys_assets.lib.landing.zone import IngestError
 
     if "://" in settings.landing:
         raise IngestError(f"RECSYS_LANDING_URI is {settings.landing}: ingest into a folder, then copy it there")

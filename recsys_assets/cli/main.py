@@ -92,9 +92,9 @@ def status() -> None:
 @app.command()
 def simulate(scale: Scale = None, catalogue: Catalogue = None) -> None:
     """Write the simulated shop into the landing zone; what is already there stays."""
-    from recsys_assets.operations import jobs
+    from recsys_assets.operations import full_graph
 
-    jobs.simulate(configured(scale=scale, catalogue=catalogue))
+    full_graph.simulate(configured(scale=scale, catalogue=catalogue))
 
 
 @app.command()
@@ -102,11 +102,11 @@ def materialize(scale: Scale = None, catalogue: Catalogue = None,
                 as_of: Annotated[str | None, typer.Option(
                     help="As-of day; default: the first whole window, or the newest day of a longer log.")] = None) -> None:
     """Materialise the full graph: landing zone → daily partitions → full training → a release."""
-    from recsys_assets.operations import jobs, services
+    from recsys_assets.operations import full_graph, services
 
     settings = configured(scale=scale, catalogue=catalogue)
     services.up(settings, only=["valkey"], progress=say)
-    jobs.materialize(settings, as_of)
+    full_graph.materialize(settings, as_of)
 
 
 @app.command()
@@ -115,8 +115,9 @@ def evaluate(scale: Scale = None, catalogue: Catalogue = None,
              ablations: Annotated[bool, typer.Option(help="Train again without texts, pictures, context, masking, logQ.")] = True) -> None:
     """Judge the lists against baselines and the truth: materialise what is missing → RECSYS_HOME/evaluation.json and .html."""
     from recsys_assets.cli import evaluate as evaluate_command
+    from recsys_assets.operations.evaluate import evaluate as run_evaluation
 
-    evaluate_command.show(evaluate_command.evaluate(configured(scale=scale, catalogue=catalogue), as_of, ablations), Console())
+    evaluate_command.show(run_evaluation(configured(scale=scale, catalogue=catalogue), as_of, ablations), Console())
 
 
 @app.command()
@@ -184,10 +185,10 @@ def recommend(user_id: str, device: Annotated[str | None, typer.Option(help="mob
 def demo(catalogue: Catalogue = None,
          setup_seconds: Annotated[float, typer.Option(hidden=True, help="What set-up took, for demo.json.")] = 0.0) -> None:
     """The main job: data, full graph, services, a promoted release, recommendations for a known and a cold visitor."""
-    from recsys_assets.operations import jobs
+    from recsys_assets.operations.demo import demo as run_demo
 
     settings = configured(catalogue=catalogue)
-    summary = jobs.demo(settings, setup_seconds)
+    summary = run_demo(settings, setup_seconds)
     for who in ("known", "cold"):
         table = Table("item", "score", "title", "category", "price", title=f"{who} visitor {summary[who]['user_id']}")
         for item in summary[who]["items"]:

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import psutil
 
-from recsys_assets.artifacts import ArtifactStore, write_json
+from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.requests import Request, choose
 from recsys_assets.bench.harness.workers import Workers
 from recsys_assets.drills.figures import Answers, Bar
+from recsys_assets.files import write_json
 from recsys_assets.lib.release import releases
-from recsys_assets.operations import services
+from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.operations import local_parts, services
+from recsys_assets.operations.local_parts import http_ok
 from recsys_assets.operations.processes import read_record
-from recsys_assets.operations.services import http_ok
 from recsys_assets.release_files import TRANSFORMS, model_file
 from recsys_assets.settings import Settings
 
@@ -41,7 +43,7 @@ class DrillFailed(RuntimeError):
 
 def require_running(settings: Settings, parts: Sequence[str] = PARTS) -> None:
     """Raises DrillFailed where a part does not run here, or nothing is served."""
-    known = {part.name: part for part in services.status(settings, [s.name for s in services.local_services(settings) if s.name in parts])}
+    known = {part.name: part for part in services.status(settings, [s.name for s in local_parts.local_services(settings) if s.name in parts])}
     away = [part for part in parts if part not in known or not known[part].running]
     if away:
         raise DrillFailed(f"{', '.join(away)} of {settings.home} must run on this machine for a drill: start with `recsys up`")
@@ -55,7 +57,7 @@ def visitors(settings: Settings, count: int = REQUESTS) -> list[Request]:
     Raises:
         DrillFailed: no release was promoted.
     """
-    champion = releases.champion(settings)
+    champion = read_champion(settings)
     if champion is None:
         raise DrillFailed(f"{settings.home} has no champion: promote a release with `recsys promote`")
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")

@@ -9,7 +9,6 @@ from pathlib import Path
 from recsys_assets.settings import Settings
 
 LOCATION = "recsys_assets"
-LANE = "recsys/lane"
 #: Runs of one lane (fine-tunes) follow each other in the order in which they were asked for: each starts from the
 #: champion that the one before has promoted. Storage is SQLite in the home by default. Runs take turns on a small
 #: machine; a pool (training, promotion) is one at a time everywhere.

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from recsys_assets.artifacts import write_json
+from recsys_assets.files import write_json
 
 MARK = "RECSYS_PROCESS_MARK"
 #: Seconds by which a create time may differ between two readings (the kernel counts in ticks since boot).

@@ -18,6 +18,8 @@ import dagster as dg
 
 from recsys_assets.settings import PROJECT_ROOT, Settings
 
+LANE = "recsys/lane"
+
 K8S_CONFIG = "dagster-k8s/config"
 PROFILE = "recsys/profile"
 

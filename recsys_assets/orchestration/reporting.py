@@ -126,7 +126,8 @@ def read_under_contract(read: Callable[[], Read]) -> Generator[dg.AssetCheckResu
     The order matters: the check must be recorded before the failure ends the step, and nothing is materialised, so
     that nothing downstream can take the bad rows for good ones, not even by hand.
     """
-    from recsys_assets.lib.quality.contracts import ContractViolation, LandingMissing
+    from recsys_assets.lib.quality.contracts import ContractViolation
+    from recsys_assets.lib.quality.landing_day import LandingMissing
 
     try:
         return read()

@@ -165,3 +165,17 @@ def with_vectors(schema: Schema) -> Schema:
               c.HISTORY_7D: (Tags.USER, categories), c.HISTORY_24H: (Tags.USER, categories)}
     return schema + Schema([ColumnSchema(name, tags=[Tags.EMBEDDING, owner], dtype=np.float32, dims=(None, width))
                             for name, (owner, width) in widths.items()])
+
+
+def split(rows: pd.DataFrame, share: float, seed: int, keep: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows to learn from, and a random share held out to judge epochs by (none where it would be fewer than 20).
+
+    keep: a column of which no value may be held out altogether, such as the id of an item with a single click.
+    """
+    if int(len(rows) * share) < 20:
+        return rows, rows[:0]
+    chosen = np.zeros(len(rows), bool)
+    chosen[np.random.default_rng([seed, 5]).permutation(len(rows))[:int(len(rows) * share)]] = True
+    if keep is not None:
+        chosen &= rows[keep].isin(rows[keep][~chosen].unique()).to_numpy()
+    return rows[~chosen].reset_index(drop=True), rows[chosen].reset_index(drop=True)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.cli import evaluate
 from recsys_assets.cli.main import app
+from recsys_assets.operations import evaluate as operations_evaluate
 from recsys_assets.operations import jobs
 from recsys_assets.settings import get_settings
 from recsys_assets_tests.lib.evaluation.test_summary import summarised
@@ -51,8 +52,8 @@ def test_a_day_without_a_whole_window_is_refused_with_those_that_have_one(home, 
 
 
 def test_the_default_day_is_that_of_materialize(home):
-    assert evaluate.as_of_day(get_settings(), None) == "2026-11-12"
-    assert evaluate.as_of_day(get_settings(), "2026-11-13") == "2026-11-13"
+    assert operations_evaluate.as_of_day(get_settings(), None) == "2026-11-12"
+    assert operations_evaluate.as_of_day(get_settings(), "2026-11-13") == "2026-11-13"
 
 
 def test_an_unknown_scale_is_refused_as_elsewhere(home):
@@ -67,7 +68,7 @@ def test_both_files_are_copied_into_the_home(home):
         (staged.path / "evaluation.json").write_text(json.dumps(summary))
         (staged.path / "report.html").write_text("<!doctype html>")
         report = staged.publish()
-    assert evaluate.publish(report, home)["served"] == summary["served"]
+    assert operations_evaluate.publish(report, home)["served"] == summary["served"]
     assert json.loads((home / "evaluation.json").read_text()) == json.loads(json.dumps(summary))
     assert (home / "evaluation.html").read_text() == "<!doctype html>"
     assert sorted(path.name for path in home.iterdir()) == ["artifacts", "evaluation.html", "evaluation.json"]
@@ -94,11 +95,11 @@ def test_only_a_verdict_on_the_models_lets_the_evaluation_go_on():
             raise jobs.PipelineFailed("full_training failed", blocked)
         return run
 
-    assert evaluate._unless_blocked(lambda: None, clock)
-    assert not evaluate._unless_blocked(failing("serving__release"), clock)
+    assert operations_evaluate._unless_blocked(lambda: None, clock)
+    assert not operations_evaluate._unless_blocked(failing("serving__release"), clock)
     for other in (failing(), failing("ranking__dlrm"), failing("serving__release", "features__datasets")):
         with pytest.raises(jobs.PipelineFailed):
-            evaluate._unless_blocked(other, clock)
+            operations_evaluate._unless_blocked(other, clock)
 
 
 @dg.asset(check_specs=[dg.AssetCheckSpec("gate", asset="judged", blocking=True)])

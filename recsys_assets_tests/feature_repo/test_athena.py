@@ -16,14 +16,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from feature_repo.apply import apply_features
 from recsys_assets.lib.feature_store.historical import historical_features
-from recsys_assets.lib.feature_store.store import (
-    HOME_PAGE_V2,
-    FeatureStoreError,
-    apply_features,
-    offline_path,
-    open_store,
-)
+from recsys_assets.lib.feature_store.store import open_store
+from recsys_assets.lib.feature_store.views import HOME_PAGE_V2, FeatureStoreError, offline_path
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.athena_in_duckdb import athena, aws_settings
 from recsys_assets_tests.support.small_history import DAYS, write_history

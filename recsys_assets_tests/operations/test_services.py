@@ -12,8 +12,8 @@ import psutil
 import pytest
 import redis
 
-from recsys_assets.artifacts import write_json
-from recsys_assets.operations import dagster_home, processes, services
+from recsys_assets.files import write_json
+from recsys_assets.operations import dagster_home, local_parts, processes, services
 from recsys_assets.operations.processes import MARK, read_record
 from recsys_assets_tests.support.small_triton import settings_for
 
@@ -69,8 +69,8 @@ def test_a_password_is_asked_for_and_stands_on_no_command_line(tmp_path):
     settings = settings_for(tmp_path / "a \"home\"", valkey_password='hush "and\\ hush')
     try:
         services.up(settings, ONLY, print)
-        assert services.valkey_answers(settings)
-        assert not services.valkey_answers(settings.model_copy(update={"valkey_password": None}))
+        assert local_parts.valkey_answers(settings)
+        assert not local_parts.valkey_answers(settings.model_copy(update={"valkey_password": None}))
         record = read_record(settings.home / "run", "valkey")
         assert "hush" not in " ".join(psutil.Process(record.pid).cmdline())
         assert (settings.home / "valkey" / "valkey.conf").stat().st_mode & 0o077 == 0
@@ -144,7 +144,7 @@ def test_an_unknown_name_lists_the_known_ones(settings):
 
 def test_remote_stores_are_not_started_here(tmp_path):
     settings = settings_for(tmp_path, valkey_host="cache.example.org", triton_replicas="10.0.0.1:8001,10.0.0.2:8001")
-    assert [s.name for s in services.local_services(settings)] == [
+    assert [s.name for s in local_parts.local_services(settings)] == [
         "gateway", "consumer", "code-server", "webserver", "daemon"]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from recsys_assets.lib.release.releases import champion
+from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.operations.processes import ProcessError, marked, read_record
 from recsys_assets.operations.triton_server import SHARED_MEMORY, TritonServer, servable_models
 from recsys_assets.serving.promotion import promotion
@@ -181,7 +181,7 @@ def test_a_stub_that_hangs_fails_the_load_within_its_limit_and_the_old_version_s
         small_release(shop.store, 2, dlrm_ranking="hangs")
         with pytest.raises(promotion.PromotionFailed, match="could not load dlrm_ranking: Deadline Exceeded"):
             shop.promote(2)
-        assert shop.ask().query_release == 1 and champion(shop.settings).release == 1
+        assert shop.ask().query_release == 1 and read_champion(shop.settings).release == 1
         assert shop.ask(model="ensemble_model").ranker_release == 1
         mark = read_record(shop.server.run, "triton").mark
         shop.server.stop(grace=1.0)  # it waits for the load; SIGKILL then ends it and its stubs

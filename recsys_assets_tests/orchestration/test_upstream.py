@@ -14,7 +14,7 @@ import pytest
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
 from recsys_assets.lib.fine_tune import fine_tuning
-from recsys_assets.lib.release import releases
+from recsys_assets.lib.release import build, champion, releases
 from recsys_assets.orchestration import upstream
 from recsys_assets.orchestration.pipes import TrainingClient
 from recsys_assets.orchestration.resources import Platform
@@ -91,11 +91,11 @@ def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
         made[kind] = publish(kind, AS_OF, **recorded)
     with store.stage(releases.RELEASE, "000001", inputs={
             "query_tower": made["retrieval/two_tower"], "ranker": made["ranking/dlrm"], "workflows": made["features/workflows"]}) as staged:
-        releases._dump_release(staged.path, 1, {"kind": "full", "day": AS_OF, "gate": None}, {}, generation=1, known_user=None,
+        build._dump_release(staged.path, 1, {"kind": "full", "day": AS_OF, "gate": None}, {}, generation=1, known_user=None,
                                versions={}, inputs={})
         release = staged.publish()
-    releases.champion_path(settings).parent.mkdir(parents=True)
-    releases.champion_path(settings).write_text(json.dumps({
+    champion.champion_path(settings).parent.mkdir(parents=True)
+    champion.champion_path(settings).write_text(json.dumps({
         "release": 1, "generation": 1, "digest": release.digest, "versions": {}, "promoted_at": 0, "previous": [], "history": []}))
     rows = publish("fine_tune/rows", DAY, champion=release, features=[store.current("features/interactions", DAY)])
     for name in fine_tuning.ROLES:
@@ -188,7 +188,7 @@ def test_the_release_declares_what_it_packs_and_nothing_else(graph):
 #: Functions below the assets that ask the store for what is in force, and why they may.
 MAY_OPEN = {
     "raw.raw_tables.new_categories": "the catalogue's own version before",
-    "raw.raw_tables.volume_against_history": "the asset's own earlier days",
+    "raw.volume.volume_against_history": "the asset's own earlier days",
     "raw.raw_tables.unread_days": "a sensor's",
     "features.daily_checks.around_the_day": "figures for the UI, of as many earlier days as there are",
     "embeddings.training_catalogue.choose": "the asset's own version before",

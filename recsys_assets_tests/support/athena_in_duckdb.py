@@ -21,7 +21,7 @@ import duckdb
 import pyarrow.parquet as pq
 from moto import mock_aws
 
-from recsys_assets.lib.feature_store.store import OFFLINE_SCHEMAS, offline_path
+from recsys_assets.lib.feature_store.views import OFFLINE_SCHEMAS, offline_path
 from recsys_assets.settings import Settings
 
 BUCKET = "example-recsys"

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import redis
 
-from recsys_assets.lib.feature_store import store
+from recsys_assets.lib.feature_store import offline
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.settings import Settings
 
@@ -44,5 +44,5 @@ def materialise(settings: Settings, **histories: list[tuple[str, int]]) -> None:
     users = pl.DataFrame({"user_id": list(at), "age": [30] * len(at), "gender": ["F"] * len(at)})
     items = pl.DataFrame({"item_id": ["a"], "price": [2.5], "category_l1": ["books"], "category_l2": ["novel"], "item_gender": ["Any"]})
     popularity = pl.DataFrame({"item_id": ["a"], "item_clicks": [3.0], "timestamp": [day + DAY]})
-    store.write_offline(settings, users, items, activity, popularity, day)
-    store.materialize(settings, day, day + DAY)
+    offline.write_offline(settings, users, items, activity, popularity, day)
+    offline.materialize(settings, day, day + DAY)

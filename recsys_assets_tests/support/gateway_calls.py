@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from fastapi.testclient import TestClient
 
-from recsys_assets.artifacts import write_json
+from recsys_assets.files import write_json
 from recsys_assets.serving.gateway.app import create_app
 from recsys_assets.serving.published.similar import similar_path, write_similar
 from recsys_assets.settings import Settings

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys_assets.lib.feature_store.store import write_offline
+from recsys_assets.lib.feature_store.offline import write_offline
 from recsys_assets.lib.features.point_in_time import interaction_features, item_popularity
-from recsys_assets.lib.quality.contracts import ITEMS_FILE, USERS_FILE
+from recsys_assets.lib.landing.zone import ITEMS_FILE, USERS_FILE
 from recsys_assets.lib.simulator.shop import Scale, simulate
 from recsys_assets.partitions import day_bounds
 from recsys_assets.settings import Settings

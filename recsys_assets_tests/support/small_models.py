@@ -19,8 +19,8 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.embeddings import aligned
-from recsys_assets.lib.evaluation import ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
+from recsys_assets.lib.exports import session
 from recsys_assets.lib.features.batch_transform import BatchTransform
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import linear_onnx
@@ -185,7 +185,7 @@ def parity_sample(made: Generation, folder: Path, rows: pl.DataFrame) -> dict[st
     rows: clicked ones with their click history (``small_window.clicked_rows``).
     """
     query, pairs = made.query_inputs(rows), made.row_inputs(rows)
-    answer = {file: ranker_metrics.run_model(ranker_metrics.open_model(folder / file), given)
+    answer = {file: session.run_model(session.open_model(folder / file), given)
               for file, given in (("query_tower.onnx", query), ("dlrm.onnx", pairs))}
     towers = {**query, "embedding": answer["query_tower.onnx"]}
     return {"query_tower.onnx": {f"query_{name}": values for name, values in towers.items()},

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys_assets.artifacts import write_json
+from recsys_assets.files import write_json
 from recsys_assets.serving.gateway.images import images_path
 from recsys_assets.serving.published.display import display_path
 from recsys_assets.settings import Settings

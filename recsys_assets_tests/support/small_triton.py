@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recsys_assets.artifacts import Artifact, ArtifactStore, write_json
+from recsys_assets import release_files
+from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.files import write_json
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.releases import RELEASE
 from recsys_assets.serving.promotion import promotion
@@ -189,8 +191,8 @@ def small_release(store: ArtifactStore, number: int, *, generation: int | None =
         write_json(staged.path / "display.json",
                    {"release": number, "items": {item: {"title": item} for item in ids}})
         pl.DataFrame({"image": [f"{number}.png"], "content": [b"png"]}).write_parquet(staged.path / "images.parquet")
-        write_json(staged.path / releases.ITEM_IDS_FILE, ids)
-        np.save(staged.path / releases.SIMILAR_FILE, np.array([[3 + (row + 1) % 10, -1] for row in range(10)], np.int32))
+        write_json(staged.path / release_files.ITEM_IDS_FILE, ids)
+        np.save(staged.path / release_files.SIMILAR_FILE, np.array([[3 + (row + 1) % 10, -1] for row in range(10)], np.int32))
         write_json(staged.path / "release.json", {
             "form": releases.CODE_VERSION, "release": number, "kind": "full" if generation is None else "fine_tune", "day": "2026-01-01",
             "generation": base, "versions": versions, "gate": gate, "metrics": {}, "known_user": "ann",

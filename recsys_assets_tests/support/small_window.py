@@ -11,9 +11,9 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.embeddings import aligned
-from recsys_assets.lib.feature_store.popularity import count_clicks
 from recsys_assets.lib.features.point_in_time import interaction_features, item_popularity
-from recsys_assets.lib.quality.contracts import ITEMS_FILE, USERS_FILE
+from recsys_assets.lib.features.popularity import count_clicks
+from recsys_assets.lib.landing.zone import ITEMS_FILE, USERS_FILE
 from recsys_assets.lib.simulator import shop
 from recsys_assets.partitions import train_days, window_days
 from recsys_assets.settings import Settings

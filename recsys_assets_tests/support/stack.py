@@ -22,8 +22,8 @@ import psutil
 import redis
 import tritonclient.grpc as grpcclient
 
-from recsys_assets.artifacts import write_json
 from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.files import write_json
 from recsys_assets.lib.retrieval.similar_items import similar_items
 from recsys_assets.operations import services
 from recsys_assets.operations.processes import read_record

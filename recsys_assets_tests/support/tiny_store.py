@@ -11,6 +11,8 @@ import pandas as pd
 import polars as pl
 from feast import FeatureStore
 
+from feature_repo import apply
+from recsys_assets.lib.feature_store import offline
 from recsys_assets.lib.feature_store import store as feature_store
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.tiny_payload import ITEM_IDS, TOPK, USERS, items, write_release
@@ -36,9 +38,9 @@ def apply_views(settings: Settings) -> FeatureStore:
     activity = pl.DataFrame({"user_id": ["user-0"], "recent_categories": [["books"]], "recent_timestamps": [[AS_OF]],
                              "timestamp": [AS_OF]})
     popularity = catalogue.select("item_id", "item_clicks", pl.lit(AS_OF).alias("timestamp"))
-    feature_store.write_offline(settings, users, catalogue, activity, popularity, AS_OF)
+    offline.write_offline(settings, users, catalogue, activity, popularity, AS_OF)
     store = feature_store.open_store(settings)
-    feature_store.apply_features(store, settings)
+    apply.apply_features(store, settings)
     return store
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from recsys_assets.artifacts import ArtifactStore, write_json
+from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.requests import choose
 from recsys_assets.cli import drill
 from recsys_assets.drills import home, outage, overload, restart, soak
 from recsys_assets.drills.figures import Bar
+from recsys_assets.files import write_json
 from recsys_assets.lib.release import releases
+from recsys_assets.lib.release.champion import Champion, champion_path
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support.stack import PARTS, Stack
 from recsys_assets_tests.support.tiny_payload import USERS, transforms
@@ -88,9 +90,9 @@ def test_visitors_are_the_champion_s_and_some_unknown_ones(tmp_path: Path) -> No
             "form": releases.CODE_VERSION, "release": 4, "kind": "full", "day": "2026-01-01", "generation": 4,
             "versions": {"dlrm_ranking": 4}, "gate": None, "metrics": {}, "known_user": "user-1", "artifacts": {}})
         digest = staged.publish().digest
-    champion = releases.Champion(4, 4, digest, {"dlrm_ranking": 4}, int(time.time()), [], [])
-    releases.champion_path(settings).parent.mkdir()
-    write_json(releases.champion_path(settings), asdict(champion))
+    champion = Champion(4, 4, digest, {"dlrm_ranking": 4}, int(time.time()), [], [])
+    champion_path(settings).parent.mkdir()
+    write_json(champion_path(settings), asdict(champion))
     found = {request["user_id"] for request in home.visitors(settings, 60)}
     assert set(USERS) < found and any(user not in USERS for user in found)
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from recsys_assets.operations.services import http_ok
+from recsys_assets.operations.local_parts import http_ok
 from recsys_assets.settings import PROJECT_ROOT
 from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.support.stack import WANTED, Stack, eventually

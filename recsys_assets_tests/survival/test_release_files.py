@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from recsys_assets.serving.published.similar import SimilarMissing, read_similar, similar_path
 from recsys_assets.serving.stages.registry import STAGES, stage_class
-from recsys_assets.serving.stages.stage import StageError
+from recsys_assets.serving.stages.stage import FIT_FOR_CLIENTS
 from recsys_assets.serving.triton.fused_model import read_parts
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.support import tiny_payload
@@ -65,7 +65,7 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(("model", "name"), FILES)
 def test_a_changed_byte_is_refused_by_name(model: str, name: str, version: Path) -> None:
     flip(version / name)
-    with pytest.raises(StageError, match=rf"{name} differs from its digest"):
+    with pytest.raises(FIT_FOR_CLIENTS, match=rf"{name} differs from its digest"):
         load(model, version)
 
 
@@ -96,14 +96,14 @@ def test_the_refusal_of_a_pickle_names_the_file(model: str, name: str, version: 
     tiny_payload.write_files_json(version)
     with pytest.raises(Exception, match=name) as caught:
         load(model, version)
-    assert isinstance(caught.value, StageError), type(caught.value)
+    assert isinstance(caught.value, FIT_FOR_CLIENTS), type(caught.value)
 
 
 @pytest.mark.parametrize("model", ["item_id_decoder", "unroll_features"])
 @pytest.mark.parametrize("name", ["extra.pkl", "sitecustomize.py", "weights.npy"])
 def test_a_file_that_no_release_has_is_refused_by_name(model: str, name: str, version: Path) -> None:
     (version / name).write_bytes(b"anything")
-    with pytest.raises(StageError, match=rf"{name} is not listed"):
+    with pytest.raises(FIT_FOR_CLIENTS, match=rf"{name} is not listed"):
         load(model, version)
 
 
@@ -112,7 +112,7 @@ def test_parts_of_a_release_that_were_changed(tmp_path: Path) -> None:
     tiny_payload.write_files_json(tmp_path)
     assert read_parts(tmp_path) == VERSIONS
     flip(tmp_path / "parts.json")
-    with pytest.raises(StageError, match=r"parts\.json differs from its digest"):
+    with pytest.raises(FIT_FOR_CLIENTS, match=r"parts\.json differs from its digest"):
         read_parts(tmp_path)
 
 

@@ -20,15 +20,10 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.bench.harness.part import main
 from recsys_assets.lib.features.transforms import Transforms
+from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.stage import Stage, Tensors
-from recsys_assets.serving.stages.tabular import (
-    TRANSFORMS,
-    NvtContextTransform,
-    NvtItemTransform,
-    NvtUserTransform,
-    UnrollFeatures,
-)
+from recsys_assets.serving.stages.tabular import NvtContextTransform, NvtItemTransform, NvtUserTransform, UnrollFeatures
 from recsys_assets.settings import get_settings
 
 

@@ -11,13 +11,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from recsys_assets import partitions
+from recsys_assets import artifacts, partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.bench.harness.part import main
 from recsys_assets.columns import INTERACTION_FEATURES
 from recsys_assets.lib.features import daily, daily_checks
 from recsys_assets.lib.quality import contracts, drift
-from recsys_assets.lib.raw import raw_tables
+from recsys_assets.lib.raw import raw_tables, volume
 from recsys_assets.operations.usage import gib, peak_bytes, reset_peak
 from recsys_assets.settings import Settings, get_settings
 
@@ -39,7 +39,7 @@ def build_day(settings: Settings, store: ArtifactStore, catalogue: dict[str, Art
     """Seconds of a day's steps; the last, the look for leakage on a sample, is a test and no part of the work."""
     clock, first_day = [time.perf_counter()], partitions.calendar_start(settings).isoformat()
     landed = raw_tables.landed_interactions(settings.landing, day, items=catalogue["items"], now=int(time.time()))
-    raw_tables.volume_against_history(landed, store, day, partitions.today().isoformat())
+    volume.volume_against_history(landed, store, day, partitions.today().isoformat())
     with store.stage("raw/interactions", day, inputs={"landing": landed.digest, "items": catalogue["items"]}) as staged:
         staged.publish(raw_tables.write_interactions(landed, catalogue["items"], staged.path))
     del landed
@@ -51,7 +51,7 @@ def build_day(settings: Settings, store: ArtifactStore, catalogue: dict[str, Art
         daily_checks.check_and_profile(staged.path, catalogue["items"], day)
         features = staged.publish(metrics)
     clock.append(time.perf_counter())
-    earlier = raw_tables.days_before(store, "features/interactions", day, drift.BASELINE_DAYS)
+    earlier = artifacts.days_before(store, "features/interactions", day, drift.BASELINE_DAYS)
     drift.against_baseline(features, store.require("features/interactions", earlier), first_day=first_day)
     clock.append(time.perf_counter())
     with store.stage("features/masked_train", day, inputs={"features": features}) as staged:

@@ -16,7 +16,7 @@ import polars as pl
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.bench.harness.part import main
-from recsys_assets.lib.quality.contracts import INTERACTIONS_FOLDER
+from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER
 from recsys_assets.settings import get_settings
 
 PUBLISHED = ("raw/interactions", "features/interactions", "features/masked_train")

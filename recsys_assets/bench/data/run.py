@@ -21,9 +21,10 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets import partitions
-from recsys_assets.artifacts import ArtifactStore, write_json
+from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness import agreement
 from recsys_assets.bench.harness.part import BenchFailed, Measured, run_part, run_training_part
+from recsys_assets.files import write_json
 from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from recsys_assets import columns as c
-from recsys_assets.lib.features.transforms import SECONDS_PER_DAY
+from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.serving.stages import tensors as t
 
 #: Items an answer shall hold: a home page.

@@ -9,13 +9,8 @@ from typing import Any
 
 from recsys_assets import columns as c
 from recsys_assets.bench.harness.worker import Command, drive, serve
-from recsys_assets.lib.feature_store.store import (
-    ITEM_FEATURES,
-    ITEM_POPULARITY,
-    USER_ACTIVITY,
-    USER_FEATURES,
-    open_store,
-)
+from recsys_assets.lib.feature_store.store import open_store
+from recsys_assets.lib.feature_store.views import ITEM_FEATURES, ITEM_POPULARITY, USER_ACTIVITY, USER_FEATURES
 from recsys_assets.settings import get_settings
 
 USER = [f"{USER_FEATURES}:{c.AGE}", f"{USER_FEATURES}:{c.GENDER}", f"{USER_ACTIVITY}:{c.RECENT_CATEGORIES}",

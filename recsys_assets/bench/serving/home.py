@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 import redis
 
+from feature_repo import apply
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.bench.harness.part import BenchFailed
 from recsys_assets.columns import MISSING
+from recsys_assets.lib.feature_store import offline, views
 from recsys_assets.lib.feature_store import store as feature_store
 from recsys_assets.lib.release import releases
+from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.releases import Release, ReleaseError
 from recsys_assets.operations import services
 from recsys_assets.operations.triton_server import TritonServer
@@ -41,7 +44,7 @@ def release_of(settings: Settings) -> Release:
         BenchFailed: there is none, or it is of an older form; names the remedy.
     """
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
-    present = releases.champion(settings)
+    present = read_champion(settings)
     try:
         number = present.release if present else releases.newest_passed(store)
     except ReleaseError as error:
@@ -100,14 +103,14 @@ def fill_online_store(settings: Settings) -> int:
     Raises:
         BenchFailed: there are no offline tables.
     """
-    folder = Path(feature_store.offline_path(settings, feature_store.USER_FEATURES)).parent.parent
-    days = sorted(path.name.split("=", 1)[1] for path in folder.glob(f"{feature_store.DAY}=*"))
+    folder = Path(views.offline_path(settings, views.USER_FEATURES)).parent.parent
+    days = sorted(path.name.split("=", 1)[1] for path in folder.glob(f"{views.DAY}=*"))
     if not days:
         raise BenchFailed(f"{folder} holds no day of Feast's offline tables; {REMEDY}")
     store = feature_store.open_store(settings)
-    feature_store.apply_features(store, settings)
+    apply.apply_features(store, settings)
     with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
-        keys = feature_store.materialize(settings, day_bounds(days[0])[0], day_bounds(days[-1])[1], store=store)
+        keys = offline.materialize(settings, day_bounds(days[0])[0], day_bounds(days[-1])[1], store=store)
     return sum(keys.values())
 
 

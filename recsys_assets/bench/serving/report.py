@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys_assets.bench.serving.million import RECALL
-from recsys_assets.serving.triton.served import ENSEMBLE, FUSED, RECOMMENDER
+from recsys_assets.serving.triton.fused_model import FUSED
+from recsys_assets.serving.triton.served import ENSEMBLE, RECOMMENDER
 
 if TYPE_CHECKING:
     from recsys_assets.bench.serving.run import Measured

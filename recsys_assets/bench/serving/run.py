@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import write_json
 from recsys_assets.bench.harness.part import BenchFailed
 from recsys_assets.bench.harness.requests import SEEN, TOP_K, Request, choose, known_visitors
 from recsys_assets.bench.harness.workers import Load, Workers
@@ -29,9 +28,11 @@ from recsys_assets.bench.serving import report as serving_report
 from recsys_assets.bench.serving.load import PERF_ANALYZER, TRITONCLIENT, PerfAnalyzer, TritonLoad
 from recsys_assets.bench.serving.million import Million
 from recsys_assets.bench.serving.stage_times import ModelTimes, StageTimes
+from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import COMPONENTS, Release
 from recsys_assets.release_files import SAMPLING, TRANSFORMS, model_file
-from recsys_assets.serving.triton.served import ENSEMBLE, FUSED, RECOMMENDER
+from recsys_assets.serving.triton.fused_model import FUSED
+from recsys_assets.serving.triton.served import ENSEMBLE, RECOMMENDER
 from recsys_assets.settings import Settings
 
 Say = Callable[[str], None]

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recsys_assets.artifacts import write_json
 from recsys_assets.bench.harness.part import Measured, run_training_part
+from recsys_assets.files import write_json
 from recsys_assets.operations.usage import graph_usage
 from recsys_assets.settings import Settings
 

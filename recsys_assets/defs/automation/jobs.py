@@ -3,7 +3,7 @@
 import dagster as dg
 
 from recsys_assets import partitions
-from recsys_assets.operations.dagster_home import LANE
+from recsys_assets.orchestration.compute import LANE
 
 catalogue = dg.define_asset_job(
     "catalogue", description="Users, items, their embeddings, and the feature store's definitions.",

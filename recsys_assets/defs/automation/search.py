@@ -12,10 +12,10 @@ import dagster as dg
 from pydantic import Field
 
 from recsys_assets import partitions
-from recsys_assets.artifacts import sha256_json
 from recsys_assets.defs.ranking.dlrm import DlrmConfig
 from recsys_assets.defs.retrieval.model_inputs import ModelInputs
 from recsys_assets.defs.retrieval.two_tower import TwoTowerConfig
+from recsys_assets.files import sha256_json
 from recsys_assets.orchestration import compute
 from recsys_assets.orchestration.pipes import MODEL_STEPS, TrainingClient
 from recsys_assets.orchestration.resources import BuildConfig, Platform

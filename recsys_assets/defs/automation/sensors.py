@@ -15,10 +15,11 @@ MASKED = dg.AssetKey(["features", "masked_train"])
 @dg.sensor(jobs=[daily_ingest], default_status=DEFAULT_STATUS, minimum_interval_seconds=60)
 def new_day(context: dg.SensorEvaluationContext, platform: Platform):
     """A day that is over starts `daily_ingest` where files have landed that its partition has not read; older days first."""
+    from recsys_assets.lib.landing import days
     from recsys_assets.lib.raw import raw_tables
 
     landing, calendar = platform.settings.landing, partitions.daily()
-    closed = [day for day in raw_tables.landed_days(landing)
+    closed = [day for day in days.landed_days(landing)
               if day < partitions.today().isoformat() and calendar.has_partition_key(day)]
     unread = raw_tables.unread_days(landing, platform.store, closed)
     if not unread:

@@ -100,6 +100,7 @@ class Laboratory:
     def judged(self, variant: Variant) -> Artifact:
         """Data, both models, their export and their lists."""
         from recsys_assets.lib.evaluation import ablations
+        from recsys_assets.lib.exports.exports import write_exports
         from recsys_assets.lib.retrieval import tables
 
         withheld = self.withheld() if variant.withheld else None
@@ -115,7 +116,7 @@ class Laboratory:
                                lambda path: ablations.write_known_items(aligned, withheld, path))
         changed = {"datasets": self.datasets(variant, withheld), "embeddings": aligned, "item_inputs": known}
         trained = {model: self.train(variant, model, changed, variant.two_tower if model == "two_tower" else {}) for model in MODELS}
-        exports = self.build(f"{variant.name}/onnx_exports", trained, lambda path: tables.write_exports(**trained, target=path))
+        exports = self.build(f"{variant.name}/onnx_exports", trained, lambda path: write_exports(**trained, target=path))
         of_tower = {"two_tower": trained["two_tower"], "aligned": aligned}
         vectors = self.build(f"{variant.name}/item_vectors", of_tower,
                              lambda path: tables.write_item_vectors(**of_tower, target=path))

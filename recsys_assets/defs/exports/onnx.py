@@ -23,11 +23,11 @@ class OnnxInputs(TypedDict):
           check_specs=reporting.check_specs(["exports", "onnx"], PARITY, partitions.as_of()))
 def onnx(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
     """In: both trained models. Out: query tower, item tower and DLRM as ONNX, held against their origin."""
-    from recsys_assets.lib.retrieval import tables
+    from recsys_assets.lib.exports import exports
 
     inputs = open_inputs(OnnxInputs, platform, context.partition_key)
     built = platform.build(context, "exports/onnx", partition=context.partition_key, inputs=inputs, force=config.force,
-                           write=lambda staged: tables.write_exports(**inputs, target=staged.path))
+                           write=lambda staged: exports.write_exports(**inputs, target=staged.path))
     differences, limit = built.artifact.metrics["max_abs_difference"], gates.Limits().parity
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("parity", max(differences.values()) <= limit, value=differences, threshold=limit)])

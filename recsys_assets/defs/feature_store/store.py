@@ -25,9 +25,10 @@ class PopularityInputs(TypedDict):
 @dg.asset(key=["feature_store", "definitions"], kinds={"feast"})
 def definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """In: feature_repo/features.py. Out: entities, views and feature services in Feast's registry."""
+    from feature_repo import apply
     from recsys_assets.lib.feature_store import store
 
-    applied = store.apply_features(store.open_store(platform.settings))
+    applied = apply.apply_features(store.open_store(platform.settings))
     return dg.MaterializeResult(metadata={name: list(values) for name, values in applied.items()})
 
 
@@ -35,10 +36,10 @@ def definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Mat
           deps=dependencies(OnlineInputs, "feature_store/definitions"))
 def online(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """In: users, items, what visitors did in 7 days. Out: Feast's online store as of the day's end; it never goes back in time."""
-    from recsys_assets.lib.features import daily
+    from recsys_assets.lib.feature_store import publish
 
     inputs = open_inputs(OnlineInputs, platform, context.partition_key)
-    counts = daily.materialize_online(platform.settings, inputs["features"], users=inputs["users"], items=inputs["items"])
+    counts = publish.materialize_online(platform.settings, inputs["features"], users=inputs["users"], items=inputs["items"])
     return dg.MaterializeResult(metadata={"dagster/row_count": sum(counts.values()), **counts})
 
 
@@ -46,9 +47,10 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> dg.Material
           deps=dependencies(PopularityInputs))
 def popularity(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """In: interactions of the 7 days up to the day. Out: sorted sets in database 3: global, by category, by style."""
-    from recsys_assets.lib.features import daily
+    from recsys_assets.lib.feature_store import publish
+    from recsys_assets.lib.figures import tables
 
     inputs = open_inputs(PopularityInputs, platform, context.partition_key)
-    top = daily.publish_popularity(platform.settings, inputs["interactions"], inputs["items"])
+    top = publish.publish_popularity(platform.settings, inputs["interactions"], inputs["items"])
     return dg.MaterializeResult(metadata={"days": len(inputs["interactions"]), "dagster/row_count": top.height,
-                                          "top": dg.MetadataValue.md(daily.markdown_table(top.head(10)))})
+                                          "top": dg.MetadataValue.md(tables.markdown_table(top.head(10)))})

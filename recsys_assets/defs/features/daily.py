@@ -48,9 +48,9 @@ class FeaturesConfig(BuildConfig):
 )
 def interaction_features(context: dg.AssetExecutionContext, config: FeaturesConfig, platform: Platform):
     """In: raw interactions of the day and the 7 before, users, items. Out: one row an exposure, as of just before it."""
+    from recsys_assets import artifacts
     from recsys_assets.lib.features import daily, daily_checks
     from recsys_assets.lib.quality import drift
-    from recsys_assets.lib.raw import raw_tables
 
     day, store, settings = context.partition_key, platform.store, platform.settings
     inputs = open_inputs(FeaturesInputs, platform, day)
@@ -63,7 +63,7 @@ def interaction_features(context: dg.AssetExecutionContext, config: FeaturesConf
     built = yield from reporting.read_under_contract(lambda: platform.build(
         context, "features/interactions", partition=day, inputs=inputs, force=config.force, write=write))
     changed = daily.changed_without_the_future(inputs, built.artifact, day)
-    earlier = store.require("features/interactions", raw_tables.days_before(store, "features/interactions", day, drift.BASELINE_DAYS))
+    earlier = store.require("features/interactions", artifacts.days_before(store, "features/interactions", day, drift.BASELINE_DAYS))
     moved = drift.against_baseline(built.artifact, earlier, threshold=config.drift_threshold,
                                    first_day=partitions.calendar_start(settings).isoformat())
     yield reporting.result(built.artifact, reused=built.reused, columns=c.INTERACTION_FEATURES, extra={

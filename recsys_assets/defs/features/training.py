@@ -51,12 +51,12 @@ DATASET_CHECKS = {
 def workflows(context: dg.AssetExecutionContext, config: WorkflowsConfig, platform: Platform,
               training: TrainingClient) -> dg.MaterializeResult:
     """In: unmasked features of the 9 training days, the catalogue. Out: user, item, context and combined workflows."""
-    from recsys_assets.lib.features import daily
+    from recsys_assets.lib.features import dataset_checks
 
     inputs = open_inputs(WorkflowsInputs, platform, context.partition_key)
     built = training.build(context, platform, "features/workflows", "features.fit_workflows", partition=context.partition_key, inputs=inputs,
                            params=config.model_dump(exclude={"force"}), force=config.force)
-    missing = daily.items_without_index(built.artifact, inputs["items"])
+    missing = dataset_checks.items_without_index(built.artifact, inputs["items"])
     return reporting.result(built.artifact, reused=built.reused, checks=[
         reporting.check("vocabulary", not missing, value=missing, threshold="no item without an index")])
 
@@ -73,16 +73,17 @@ def datasets(context: dg.AssetExecutionContext, config: BuildConfig, platform: P
 
     Out: train/ and valid/ for the models, and the histories of their clicked rows.
     """
-    from recsys_assets.lib.features import daily
+    from recsys_assets.lib.features import dataset_checks
+    from recsys_assets.lib.figures import tables
 
     inputs = open_inputs(DatasetsInputs, platform, context.partition_key)
     workflows, valid = inputs["workflows"], inputs["valid"]
     built = training.build(context, platform, "features/datasets", "features.make_datasets", partition=context.partition_key, inputs=inputs,
                            force=config.force)
-    differences = daily.transform_differences(built.artifact, workflows, valid)
-    rates = daily.click_rates(built.artifact)
-    sound, negatives = daily.labels(rates)
-    growth = daily.markdown_table(daily.vocabulary_growth(workflows, valid))
+    differences = dataset_checks.transform_differences(built.artifact, workflows, valid)
+    rates = dataset_checks.click_rates(built.artifact)
+    sound, negatives = dataset_checks.labels(rates)
+    growth = tables.markdown_table(dataset_checks.vocabulary_growth(workflows, valid))
     return reporting.result(built.artifact, reused=built.reused, extra={"vocabulary growth": dg.MetadataValue.md(growth)}, checks=[
         reporting.check("parity", all(d <= 1e-6 for d in differences.values()), value=differences, threshold=1e-6),
         reporting.check("labels", sound, value=rates, threshold="all between 0 and 1, or all 1", negatives=negatives)])

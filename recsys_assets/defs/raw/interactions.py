@@ -39,6 +39,7 @@ def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, 
     """In: every Parquet file of the day's landing folder, the catalogue. Out: one row an event, each event once."""
     from recsys_assets.lib.features import daily_checks
     from recsys_assets.lib.raw import raw_tables
+    from recsys_assets.lib.raw.volume import volume_against_history
 
     day, store, landing = context.partition_key, platform.store, platform.settings.landing
     items = open_inputs(InteractionsInputs, platform)["items"]
@@ -46,7 +47,7 @@ def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, 
         lambda: raw_tables.landed_interactions(landing, day, items=items, now=int(time.time())))
     contract = reporting.check("contract", True, value=0, threshold="no failure", files=landed.files,
                                extra_columns=landed.extra_columns)
-    volume = raw_tables.volume_against_history(landed, store, day, partitions.today().isoformat())
+    volume = volume_against_history(landed, store, day, partitions.today().isoformat())
     within = reporting.check("volume", volume.within or config.accept_volume, value=volume.ratio, threshold=list(volume.bounds),
                              exposures=volume.exposures, median_of_days_before=volume.median, days_before=list(volume.days),
                              accepted_by_hand=config.accept_volume and not volume.within)

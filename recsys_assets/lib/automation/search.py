@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from recsys_assets.lib.evaluation.baseline_tuning import Between, OneOf
-from recsys_assets.lib.features.daily import markdown_table
 from recsys_assets.lib.figures import plots
+from recsys_assets.lib.figures.tables import markdown_table
 
 if TYPE_CHECKING:
     import optuna

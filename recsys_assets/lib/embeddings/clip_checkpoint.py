@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from recsys_assets.artifacts import sha256_file, sha256_json
+from recsys_assets.files import sha256_file, sha256_json
 from recsys_assets.lib.embeddings.image_encoder import CONFIG_FILE, WEIGHTS_FILE, ImageEncoder, load_image_encoder
 from recsys_assets.lib.embeddings.torch_setup import prepare_torch
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.lib.embeddings.image_encoder import ImageEncoder
-from recsys_assets.lib.simulator.pictures import COLOURS
+from recsys_assets.lib.figures.colours import COLOURS
 
 SAMPLE = 4_000
 #: Fewer pictures of a label than that say nothing about it.

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_assets.artifacts import sha256_json
+from recsys_assets.files import sha256_json
 from recsys_assets.lib.embeddings.text import EmbeddingCache
 from recsys_assets.lib.embeddings.torch_setup import prepare_torch
 

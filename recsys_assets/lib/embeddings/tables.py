@@ -12,11 +12,12 @@ import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import Artifact, sha256_file, write_json
+from recsys_assets.artifacts import Artifact
+from recsys_assets.columns import UNKNOWN_CATEGORY
+from recsys_assets.files import sha256_file, write_json
 from recsys_assets.lib.embeddings import pca
-from recsys_assets.lib.features.daily import read_transforms
+from recsys_assets.lib.features.batch_transform import read_transforms
 from recsys_assets.lib.figures import plots
-from recsys_assets.lib.own_data.tables import UNKNOWN_CATEGORY
 from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
 from recsys_assets.settings import Settings
 

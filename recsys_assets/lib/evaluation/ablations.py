@@ -21,17 +21,19 @@ import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import Artifact, write_json
+from recsys_assets.artifacts import Artifact
+from recsys_assets.columns import SECONDS_PER_DAY
+from recsys_assets.files import write_json
 from recsys_assets.lib.embeddings.aligned import vocabulary_index
 from recsys_assets.lib.evaluation import list_metrics, offline
 from recsys_assets.lib.evaluation.ablation_variants import BASE, IMAGE, TEXT, VARIANTS, Variant
 from recsys_assets.lib.evaluation.generation import DailyPopularity, Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.features.batch_transform import RowTransform
-from recsys_assets.lib.features.daily import markdown_table, read_transforms
-from recsys_assets.lib.features.transforms import SECONDS_PER_DAY, Transforms
+from recsys_assets.lib.features.batch_transform import RowTransform, read_transforms
+from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.lib.figures import plots
+from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
 
 WITHHELD_SHARE = 0.2  # of the items that the log has

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.features.daily import markdown_table
 from recsys_assets.lib.figures import plots
+from recsys_assets.lib.figures.tables import markdown_table
 
 SYSTEMS = ("served", "retrieval", "popularity")
 METRICS = ("ndcg@10", "recall@100")

@@ -25,8 +25,8 @@ from recsys_assets.lib.evaluation import baselines, list_metrics
 from recsys_assets.lib.evaluation.click_log import ClickLog, days_of
 from recsys_assets.lib.evaluation.list_metrics import METRICS, SameForAll, Scorer
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.features.daily import markdown_table
 from recsys_assets.lib.figures import plots
+from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.partitions import INNER_DAYS, day_bounds
 
 _SHOWN_TRIALS = 5  # in the figure, the best of each baseline

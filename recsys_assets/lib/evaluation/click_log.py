@@ -12,8 +12,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys_assets.columns import EVENT_TYPE, ITEM_ID, MISSING, TIMESTAMP, USER_ID, VIEW
-from recsys_assets.lib.features.transforms import SECONDS_PER_DAY
+from recsys_assets.columns import EVENT_TYPE, ITEM_ID, MISSING, SECONDS_PER_DAY, TIMESTAMP, USER_ID, VIEW
 
 
 def days_of(frame: pl.DataFrame) -> np.ndarray:

@@ -19,13 +19,15 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.lib.evaluation import ranker_metrics
 from recsys_assets.lib.evaluation.list_metrics import highest
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.features.batch_transform import BatchTransform, RowTransform, history_matrix
-from recsys_assets.lib.features.daily import read_transforms
+from recsys_assets.lib.exports import session
+from recsys_assets.lib.features.batch_transform import BatchTransform, RowTransform, history_matrix, read_transforms
 from recsys_assets.lib.features.point_in_time import HISTORY
-from recsys_assets.lib.features.transforms import SECONDS_PER_DAY, affinity, log_count
+from recsys_assets.lib.features.transforms import affinity, log_count
+from recsys_assets.lib.ranking.ordering import blend
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.lib.retrieval.tables import load_vectors
 from recsys_assets.release_files import (
@@ -40,7 +42,6 @@ from recsys_assets.release_files import (
     TRANSFORMS,
     model_file,
 )
-from recsys_assets.serving.stages.ordering import blend
 
 RETRIEVAL_TOPK = 300  # the settings' default
 #: Rows a call of the ranker: more no longer fit the caches (500,000 rows/s at 2,048 on two cores, 380,000 at 65,536).
@@ -121,7 +122,7 @@ class Generation:
         self.popularity = DailyPopularity.read(days_before, self.item_ids.tolist())
         self.retrieval_weight = retrieval_weight
         self.retrieval_topk = retrieval_topk
-        self._query_tower, self._ranker = ranker_metrics.open_model(query_tower), ranker_metrics.open_model(ranker)
+        self._query_tower, self._ranker = session.open_model(query_tower), session.open_model(ranker)
         self._asked: tuple[Queries, Inputs, np.ndarray] | None = None
 
     @classmethod
@@ -154,7 +155,7 @@ class Generation:
     def with_models(self, query_tower: Path, ranker: Path) -> Generation:
         """The same generation with other models, as a fine-tune changes them: ONNX files."""
         changed = copy.copy(self)
-        changed._query_tower, changed._ranker = ranker_metrics.open_model(query_tower), ranker_metrics.open_model(ranker)
+        changed._query_tower, changed._ranker = session.open_model(query_tower), session.open_model(ranker)
         changed._asked = None
         return changed
 
@@ -241,7 +242,7 @@ class Generation:
         """Inputs and embeddings [Q, 64] of all queries, made once for a set of them."""
         if self._asked is None or self._asked[0] is not queries:
             inputs = self.query_inputs(queries.frame)
-            self._asked = (queries, inputs, ranker_metrics.run_model(self._query_tower, inputs))
+            self._asked = (queries, inputs, session.run_model(self._query_tower, inputs))
         return self._asked[1:]
 
     def _places(self, queries: Queries) -> np.ndarray:
@@ -250,7 +251,7 @@ class Generation:
         return np.array([row.get(item, -1) for item in self.item_ids.tolist()], np.int64)
 
     def _score(self, inputs: Inputs) -> np.ndarray:
-        return ranker_metrics.run_model(self._ranker, inputs, _BATCH).reshape(-1)
+        return session.run_model(self._ranker, inputs, _BATCH).reshape(-1)
 
 
 def _item_side(aligned: Artifact) -> dict[str, Any]:

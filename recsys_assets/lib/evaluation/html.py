@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from recsys_assets.lib.evaluation.views import Cell, Table, cell_text, figures, interval_text, number, tables, value_of
+from recsys_assets.lib.evaluation.summary import value_of
+from recsys_assets.lib.evaluation.views import Cell, Table, cell_text, figures, interval_text, number, tables
 from recsys_assets.lib.figures.plots import Figure
 
 _STYLE = """

@@ -11,13 +11,14 @@ import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import Artifact, write_json
+from recsys_assets.artifacts import Artifact
+from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import list_metrics, ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import SameForAll
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.features.daily import markdown_table
 from recsys_assets.lib.figures import plots
+from recsys_assets.lib.figures.tables import markdown_table
 
 #: What the UI plots over the as-of days; the slices are in the artifact's metrics and in a figure.
 HEADLINE = ("rows", "clicks", "queries", "items", "served", "retrieval", "popularity", "ranker", "beyond_accuracy")

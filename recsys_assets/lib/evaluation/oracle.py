@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import Artifact, sha256_file
+from recsys_assets.artifacts import Artifact
+from recsys_assets.columns import SECONDS_PER_HOUR
+from recsys_assets.files import sha256_file
 from recsys_assets.lib.evaluation import list_metrics, ranker_metrics
 from recsys_assets.lib.evaluation.queries import SIMULATED, VISITOR, Queries
-from recsys_assets.lib.features.transforms import SECONDS_PER_HOUR
-from recsys_assets.lib.quality.contracts import TRUTH_FOLDER
+from recsys_assets.lib.landing.zone import TRUTH_FOLDER
 from recsys_assets.lib.simulator.shop import load_truth
 from recsys_assets.lib.simulator.truth import Truth
 

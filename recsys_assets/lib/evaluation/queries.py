@@ -22,9 +22,10 @@ import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import Artifact, write_json
+from recsys_assets.artifacts import Artifact
+from recsys_assets.columns import EPOCH_WEEKDAY, SECONDS_PER_DAY, SECONDS_PER_HOUR
+from recsys_assets.files import write_json
 from recsys_assets.lib.features.point_in_time import UNKNOWN_VISITOR
-from recsys_assets.lib.features.transforms import EPOCH_WEEKDAY, SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 QUERY_LIMIT = 20_000
 #: Fewer queries of new visitors than this, and SIMULATED_COLD more are made by masking the visitor.

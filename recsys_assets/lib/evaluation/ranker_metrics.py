@@ -6,12 +6,9 @@ Metrics of lists are in ``list_metrics``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from recsys_assets import columns as c
 
 
 def rows_of(item_index: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -88,77 +85,9 @@ def ranking_metrics(clicks: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
 
 
 # --- the exported models -------------------------------------------------------------------------------------------
-def open_model(onnx_path: Path) -> Any:
-    """An onnxruntime session; raises FileNotFoundError naming the remedy."""
-    import onnxruntime
-
-    if not onnx_path.is_file():
-        raise FileNotFoundError(f"{onnx_path} does not exist; materialise exports/onnx first")
-    options = onnxruntime.SessionOptions()
-    # waiting threads that spin cost as much time again, of a machine that has other work to do
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(onnx_path), options, providers=onnxruntime.get_available_providers())
 
 
-def run_model(session: Any, inputs: Mapping[str, np.ndarray], batch: int = 16_384) -> np.ndarray:
-    """The model's one output for rows of any number; inputs: ONNX input → its rows [N, …].
-
-    Raises:
-        ValueError: the output holds values that are not finite.
-    """
-    rows = len(next(iter(inputs.values())))
-    parts = [session.run(None, {name: values[start:start + batch] for name, values in inputs.items()})[0]
-             for start in range(0, max(rows, 1), batch)]
-    answer = np.concatenate(parts)
-    if not np.isfinite(answer).all():
-        raise ValueError(f"{int((~np.isfinite(answer)).sum())} of {answer.size} values of {session.get_outputs()[0].name!r} are not "
-                         "finite; the model diverged")
-    return answer
 
 
-def parity(onnx_path: Path, parity_npz: Path) -> float:
-    """Largest absolute difference of onnxruntime's outputs from TensorFlow's on the sample that training wrote.
-
-    The sample names each array as the model names its tensor; where it holds two towers, ``query_`` or ``item_``
-    goes before, as in the file name ``query_tower.onnx``.
-
-    Raises:
-        KeyError: the sample lacks a tensor. ValueError: shapes differ or a value is not finite.
-    """
-    session = open_model(onnx_path)
-    tower = onnx_path.stem.removesuffix("_tower")
-    prefix = f"{tower}_" if tower != onnx_path.stem else ""
-    with np.load(parity_npz, allow_pickle=False) as sample:
-        tensors = [*session.get_inputs(), *session.get_outputs()]
-        if lacking := [prefix + t.name for t in tensors if prefix + t.name not in sample]:
-            raise KeyError(f"{parity_npz} lacks {lacking}; it holds {sorted(sample)}")
-        outputs = session.run(None, {t.name: sample[prefix + t.name] for t in session.get_inputs()})
-        difference = 0.0
-        for tensor, output in zip(session.get_outputs(), outputs, strict=True):
-            expected = sample[prefix + tensor.name]
-            if output.shape != expected.shape:
-                raise ValueError(f"{onnx_path.name}: {tensor.name} has shape {output.shape}, "
-                                 f"TensorFlow gave {expected.shape}")
-            if not np.isfinite(output).all():
-                raise ValueError(f"{onnx_path.name}: {tensor.name} holds values that are not finite")
-            difference = max(difference, float(np.abs(output.astype(np.float64) - expected).max()))
-    return difference
 
 
-def parts_parity(items: Path, lists: Path, parity_npz: Path) -> float:
-    """The same of the ranker in two parts (``training.factored``), as it serves: each row of the sample as a list of its own.
-
-    Raises:
-        ValueError: a score is not finite.
-    """
-    of_items, of_lists = open_model(items), open_model(lists)
-    with np.load(parity_npz, allow_pickle=False) as sample:
-        cat, cont, embeddings, expected = (sample[name] for name in ("cat", "cont", "embeddings", "score"))
-    visitor, numbers = len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS)
-    known, vectors = of_items.run(["known", "vectors"], {"cat": cat[:, visitor:], "embeddings": embeddings})
-    given = {"cat": cat[:, :visitor], "cont": cont[:, :numbers], "numbers": cont[:, numbers:], "known": known, "vectors": vectors}
-    rows = [of_lists.run(None, {name: values[row:row + 1] for name, values in given.items()})[0] for row in range(len(cat))]
-    scores = np.concatenate(rows)
-    if not np.isfinite(scores).all():
-        raise ValueError(f"{lists.name}: score holds values that are not finite")
-    return float(np.abs(scores.astype(np.float64) - expected).max())

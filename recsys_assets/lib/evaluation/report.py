@@ -8,14 +8,15 @@ from typing import Any
 
 import polars as pl
 
-from recsys_assets.artifacts import Artifact, write_json
+from recsys_assets.artifacts import Artifact
+from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import html, list_metrics, views
 from recsys_assets.lib.evaluation import oracle as truth
 from recsys_assets.lib.evaluation import summary as evaluation_summary
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.summary import POPULARITY, PRIMARY, value_of
-from recsys_assets.lib.features.daily import markdown_table
+from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.lib.simulator.shop import load_truth
 from recsys_assets.partitions import validation_days
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys_assets.lib.own_data.report import was_ingested
+from recsys_assets.lib.landing.zone import was_ingested
 
 #: The targets, as issue and report state them.
 ORACLE_SHARE, RANKER_SHARE, COLD_ITEM_FACTOR = 0.85, 0.95, 3.0
@@ -47,7 +47,7 @@ class Target:
 
 def scale_of(landing: str, configured: str) -> str:
     """The name of what was measured: ``ingested``, the scale that a local landing zone was simulated at, else the configured one."""
-    from recsys_assets.lib.simulator.shop import PARAMETERS_FILE
+    from recsys_assets.lib.landing.zone import PARAMETERS_FILE
 
     if was_ingested(landing):
         return INGESTED

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_assets.serving.stages.onnx_models import open_session
+from recsys_assets.lib.exports.session import open_session
 
 #: Rows of one call while serving: one visitor, and the candidates that retrieval hands on (settings.retrieval_topk).
 QUERY_ROWS, RANKER_ROWS = 1, 300
@@ -25,7 +25,7 @@ def median_ms(model: Path, inputs: Mapping[str, np.ndarray], *, repetitions: int
         model: an ONNX file. inputs: its inputs by name, as they are while serving.
 
     Raises:
-        StageFileCorrupt: the model takes other inputs. ValueError: no repetition.
+        FileCorrupt: the model takes other inputs. ValueError: no repetition.
     """
     if repetitions < 1 or warm_up < 0:
         raise ValueError(f"repetitions {repetitions} must be at least 1, warm_up {warm_up} at least 0")

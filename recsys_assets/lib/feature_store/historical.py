@@ -33,7 +33,7 @@ from recsys_assets.columns import (
     TOP_CATEGORY,
     USER_ID,
 )
-from recsys_assets.lib.feature_store.store import (
+from recsys_assets.lib.feature_store.views import (
     EVENT_TIMESTAMP,
     ITEM_FEATURES,
     ITEM_POPULARITY,

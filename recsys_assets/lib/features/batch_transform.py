@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 
+from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import (
     AFFINITY_CONTINUOUS,
     AGE,
@@ -43,6 +45,7 @@ from recsys_assets.lib.features.transforms import (
     log_count,
     share_of_window,
 )
+from recsys_assets.release_files import TRANSFORMS
 
 #: A list is counted in bytes: no visitor has as many clicks on one category as would not fit.
 MOST_CLICKS = np.iinfo(np.uint8).max
@@ -183,3 +186,7 @@ def click_histories(transform: BatchTransform, rows: pl.DataFrame, remembered: p
                          f"{lost!r}; materialise features/interactions of its day again")
     return history_matrix(transform.transforms.vocabulary[CATEGORY_L1], joined["categories"],
                           joined[CLICKS_7D].to_numpy(), joined[CLICKS_24H].to_numpy())
+
+
+def read_transforms(workflows: Artifact) -> dict[str, Any]:
+    return json.loads(workflows.path(TRANSFORMS).read_text())

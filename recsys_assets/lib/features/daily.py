@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +11,8 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.feature_store import popularity
-from recsys_assets.lib.features import batch_transform, vocabulary
 from recsys_assets.lib.features import point_in_time as features
 from recsys_assets.lib.figures.series import number
-from recsys_assets.partitions import day_bounds
-from recsys_assets.release_files import TRANSFORMS
-from recsys_assets.settings import POPULARITY_DATABASE, Settings
 
 LEAKAGE_SAMPLE = 25  # moments at which the future is taken away
 
@@ -87,104 +79,3 @@ def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[st
     return {"rows": masked.height,
             "masked_visitors": number(((masked[c.USER_ID] == c.MISSING) & known).mean()),
             "masked_devices": number(((masked[c.DEVICE_TYPE] == c.MISSING) & (rows[c.DEVICE_TYPE] != c.MISSING)).mean())}
-
-
-def read_transforms(workflows: Artifact) -> dict[str, Any]:
-    return json.loads(workflows.path(TRANSFORMS).read_text())
-
-
-def items_without_index(workflows: Artifact, items: Artifact) -> list[str]:
-    vocabulary = set(read_transforms(workflows)["vocabulary"][c.ITEM_ID])
-    catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])[c.ITEM_ID]
-    return sorted(set(catalogue) - vocabulary)[:20]
-
-
-def transform_differences(datasets: Artifact, workflows: Artifact, valid: Sequence[Artifact]) -> dict[str, float]:
-    """Largest difference, column by column, between NVTabular's validation rows and the compiled transform's.
-
-    "history": between the click histories of the clicked ones, as the training step and as the platform counts them.
-    """
-    raw = pl.concat([pl.read_parquet(artifact.path("features.parquet")) for artifact in valid])
-    compiled = batch_transform.BatchTransform(read_transforms(workflows))
-    ours = compiled.transform_frame(raw)
-    theirs = pl.read_parquet(sorted((datasets.local / "valid").glob("*.parquet")))
-    if theirs.height != ours.height:
-        raise ValueError(f"datasets' valid/ has {theirs.height} rows, the features of these days have {ours.height}")
-    clicked = raw.filter(pl.col(c.CLICK) == 1)
-    lists = pl.concat([pl.read_parquet(artifact.path("click_history.parquet")) for artifact in valid])
-    counted = batch_transform.history_matrix(compiled.transforms.vocabulary[c.CATEGORY_L1], lists[features.HISTORY],
-                                             clicked[c.CLICKS_7D].to_numpy(), clicked[c.CLICKS_24H].to_numpy())
-    written = np.load(datasets.path("valid_history.npy"), allow_pickle=False)
-    if written.shape != counted.shape:
-        raise ValueError(f"datasets' valid_history.npy has shape {written.shape}, these days' click histories make {counted.shape}")
-    return {**{name: number((ours[name].cast(pl.Float64) - theirs[name].cast(pl.Float64)).abs().max())
-               for name in c.RANKER_CATEGORICAL + c.RANKER_CONTINUOUS},
-            "history": float((written != counted).any())}
-
-
-def click_rates(datasets: Artifact) -> dict[str, float]:
-    """Share of clicked rows in train/ and valid/."""
-    return {part: float(pl.scan_parquet(datasets.local / part / "*.parquet").select(pl.col(c.CLICK).mean()).collect().item() or 0.0)
-            for part in ("train", "valid")}
-
-
-def labels(rates: Mapping[str, float]) -> tuple[bool, str]:
-    """Whether models can be trained and judged on data sets of these ``click_rates``, and where the ranker's negatives come from."""
-    if all(0 < rate < 1 for rate in rates.values()):
-        return True, "logged: rows that were shown and not clicked"
-    if all(rate == 1 for rate in rates.values()):
-        return True, "drawn: the log holds clicks alone, so the ranker learns from items that the visitor did not click that day"
-    return False, "none to trust: " + ", ".join(f"{rate:.0%} of {part}'s rows are clicked" for part, rate in rates.items())
-
-
-def vocabulary_growth(workflows: Artifact, days: Sequence[Artifact]) -> pl.DataFrame:
-    """{column, unseen_values, rows, share}: what these days hold that the workflows' vocabularies do not."""
-    scanned = pl.scan_parquet([artifact.path("features.parquet") for artifact in days])
-    grown = vocabulary.growth(scanned, read_transforms(workflows))
-    return pl.DataFrame([{"column": column, **counts} for column, counts in grown.items()])
-
-
-def materialize_online(settings: Settings, features: Sequence[Artifact], *, users: Artifact, items: Artifact) -> dict[str, int]:
-    """The last day's end into Feast's offline files and from there into its online store; rows by view.
-
-    Args:
-        features: features/interactions of the day, last, and of the days before it that a visitor's history looks back
-            on. What Feast's offline files lack of those is written first: else a visitor whose last click is days ago
-            would have none online.
-    """
-    from recsys_assets.lib.feature_store import store
-
-    missing = [artifact for artifact in features[:-1]
-               if not store.has_offline(settings, store.USER_ACTIVITY, str(artifact.partition))]
-    users_table, items_table = pl.read_parquet(users.path("users.parquet")), pl.read_parquet(items.path("items.parquet"))
-    for artifact in (*missing, features[-1]):
-        store.write_offline(
-            settings, users_table, items_table, pl.read_parquet(artifact.path("user_activity.parquet")),
-            pl.read_parquet(artifact.path("item_popularity.parquet")), day_bounds(str(artifact.partition))[0])
-    start = day_bounds(str((*missing, features[-1])[0].partition))[0]
-    with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress; the run's metadata has the counts
-        return store.materialize(settings, start, day_bounds(str(features[-1].partition))[1])
-
-
-def publish_popularity(settings: Settings, interactions: Sequence[Artifact], items: Artifact) -> pl.DataFrame:
-    """Clicks of these days into database 3; returns the items with their clicks, most clicked first."""
-    from recsys_assets.serving.stores.connections import visitor_client
-
-    counts = count_clicks(interactions, items)
-    popularity.write_popularity(visitor_client(settings, POPULARITY_DATABASE, timeout_ms=10_000), counts)
-    return counts
-
-
-def count_clicks(interactions: Sequence[Artifact], items: Artifact) -> pl.DataFrame:
-    """Every item with its clicks over these days, most clicked first."""
-    scanned = pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
-    return popularity.count_clicks(scanned, pl.read_parquet(items.path("items.parquet")))
-
-
-def markdown_table(frame: pl.DataFrame) -> str:
-    """A small frame as Markdown, for the UI."""
-    def cell(value: Any) -> str:
-        return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
-
-    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
-    return "\n".join(lines + ["| " + " | ".join(map(cell, row)) + " |" for row in frame.iter_rows()])

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from recsys_assets import artifacts
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.quality import contracts, profiles
@@ -32,7 +33,7 @@ def around_the_day(interactions: Artifact, store: ArtifactStore, landing: str) -
 
     It depends on other days and on the landing zone, so it is shown and never part of the artifact.
     """
-    before = raw_tables.days_before(store, interactions.kind, str(interactions.partition), profiles.NEW_LOOK_BACK_DAYS)
+    before = artifacts.days_before(store, interactions.kind, str(interactions.partition), profiles.NEW_LOOK_BACK_DAYS)
     earlier = store.require(interactions.kind, before) if before else []
     return {**profiles.newcomers(interactions, earlier),
             "quarantined": raw_tables.quarantine_counts(landing, "interactions")}

@@ -22,6 +22,7 @@ from recsys_assets.columns import (
     CATEGORY_L1,
     CATEGORY_L2,
     DEVICE_TYPE,
+    EPOCH_WEEKDAY,
     GENDER,
     ITEM_CATEGORICAL,
     ITEM_GENDER,
@@ -30,20 +31,19 @@ from recsys_assets.columns import (
     MISSING,
     NULL_INDEX,
     OOV_INDEX,
+    SECONDS_PER_HOUR,
     TOP_CATEGORY,
     USER_CATEGORICAL,
     USER_ID,
     VOCABULARY_START,
 )
-from recsys_assets.serving.stages.stage import StageError, read_json
+from recsys_assets.files import read_json
 
 VOCABULARY_COLUMNS = (USER_ID, GENDER, TOP_CATEGORY, AGE_BINNED, DEVICE_TYPE, ITEM_ID, CATEGORY_L1, CATEGORY_L2,
                       ITEM_GENDER)
-SECONDS_PER_HOUR, SECONDS_PER_DAY = 3_600, 86_400
-EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
 
 
-class TransformsInvalid(StageError):
+class TransformsInvalid(ValueError):
     """``transforms.json`` lacks a part or contradicts itself; the message names the part."""
 
 

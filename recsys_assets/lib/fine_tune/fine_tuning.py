@@ -14,10 +14,10 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.lib.features.batch_transform import BatchTransform, click_histories
-from recsys_assets.lib.features.daily import read_transforms
+from recsys_assets.lib.features.batch_transform import BatchTransform, click_histories, read_transforms
 from recsys_assets.lib.figures.series import number
 from recsys_assets.lib.release import releases
+from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.settings import Settings
 
 TRAIN_SHARE = 0.7  # of the new day; the rest judges
@@ -45,7 +45,7 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> Plan:
     Raises:
         FineTuneError: no champion, or a champion that has already learnt this day or a later one.
     """
-    champion = releases.champion(settings)
+    champion = read_champion(settings)
     if champion is None:
         raise FineTuneError("there is no champion to start from; run full_training, then `recsys promote`")
     base = releases.open_release(store, champion.release)
@@ -65,7 +65,7 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> Plan:
 
 def newest_day_of_champion(settings: Settings, store: ArtifactStore) -> str | None:
     """The last day that the champion has learnt; None without a champion."""
-    champion = releases.champion(settings)
+    champion = read_champion(settings)
     return releases.open_release(store, champion.release).day if champion else None
 
 

@@ -16,13 +16,13 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
+from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.lib.evaluation import list_metrics, ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists, SameForAll, Scorer
 from recsys_assets.lib.evaluation.paired_auc import auc_difference
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.exports import latency
-from recsys_assets.lib.features.transforms import SECONDS_PER_DAY
 from recsys_assets.lib.quality import drift, profiles
 from recsys_assets.partitions import day_bounds
 

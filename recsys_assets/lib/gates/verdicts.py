@@ -16,19 +16,22 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets import partitions
-from recsys_assets.artifacts import Artifact, ArtifactStore, write_json
-from recsys_assets.lib.evaluation import baseline_tuning, ranker_metrics
+from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.files import write_json
+from recsys_assets.lib.evaluation import baseline_tuning
 from recsys_assets.lib.evaluation.baselines import RecentPopularity
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.queries import QUERY_LIMIT, Queries
+from recsys_assets.lib.exports import parity
+from recsys_assets.lib.exports.exports import PARTS
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
 from recsys_assets.lib.gates.evidence import Answers, Champion
 from recsys_assets.lib.gates.gates import Limits
-from recsys_assets.lib.release import releases
-from recsys_assets.lib.retrieval.tables import PARTS
+from recsys_assets.lib.release import build, releases
+from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.release_files import PARITY, QUERY_TOWER_ONNX, RANKER_ONNX
 from recsys_assets.settings import Settings
 
@@ -44,7 +47,7 @@ _OF_LISTS = ("retrieval_topk", "retrieval_weight")
 def _champion(store: ArtifactStore, settings: Settings) -> Artifact | None:
     """The release in force; None where there is none, or one of an older form, whose models take other inputs than today's
     transforms make, so that it can answer no query here."""
-    present = releases.champion(settings)
+    present = read_champion(settings)
     if present is None:
         return None
     release = releases.open_release(store, present.release)
@@ -111,9 +114,9 @@ def full_release_in_force(store: ArtifactStore, settings: Settings, parts: Mappi
     It is no rival to itself: the verdict that it was promoted by goes on to count, and nothing is judged again.
     """
     champion = _champion(store, settings)
-    if champion is None or champion.manifest.get("code") != releases.code():
+    if champion is None or champion.manifest.get("code") != build.code():
         return None
-    if any(champion.manifest["params"].get(name) != getattr(settings, name) for name in releases.OF_SETTINGS):
+    if any(champion.manifest["params"].get(name) != getattr(settings, name) for name in build.OF_SETTINGS):
         return None
     made_from = champion.manifest["inputs"]
     same = all(made_from.get(role, {}).get("digest") == parts[role].digest for role in _CARRIED)
@@ -128,7 +131,7 @@ def full_release(store: ArtifactStore, settings: Settings, as_of: str, parts: Ma
     report = parts["offline"].metrics
     ranked = pl.read_parquet(parts["popularity"].path("popularity.parquet"))
     clicks = pl.read_parquet(parts["features"][-1].path("item_popularity.parquet"))  # of the as-of day
-    return releases.build_release(
+    return build.build_release(
         store, settings, as_of=as_of, **{role: parts[role] for role in _CARRIED}, popularity=ranked[c.ITEM_ID].to_list(),
         item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()), gate=verdict.metrics["gate"],
         metrics={"recall@100": report["retrieval"]["recall@100"], "served_ndcg@10": report["served"]["ndcg@10"],
@@ -190,15 +193,15 @@ def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], tar
     evidence |= {
         "latency_ms": gate_evidence.latencies(tuned, models["query_tower"], models["dlrm"], queries, exposures),
         "drift": gate_evidence.input_drift(inputs["training"], [inputs["features"]], first_day=first_day),
-        "parity": {path.name: ranker_metrics.parity(path, inputs[name].path(PARITY)) for name, path in models.items()}
-        | {PARTS[-1]: ranker_metrics.parts_parity(of_items, of_lists, inputs["dlrm"].path(PARITY))},
+        "parity": {path.name: parity.parity(path, inputs[name].path(PARITY)) for name, path in models.items()}
+        | {PARTS[-1]: parity.parts_parity(of_items, of_lists, inputs["dlrm"].path(PARITY))},
     }
     return _written({"gate": gates.fine_tune(evidence, limits), "evidence": evidence}, limits, target)
 
 
 def fine_tuned_release(store: ArtifactStore, day: str, inputs: Mapping[str, Any], verdict: Artifact) -> Artifact:
     """Return the release of a day's fine-tune, built from ``fine_tune_inputs`` and the verdict of ``write_fine_tune_verdict``."""
-    return releases.build_fine_tune_release(
+    return build.build_fine_tune_release(
         store, day=day, base=inputs["base"], query_tower=inputs["query_tower"], ranker=inputs["dlrm"],
         gate=verdict.metrics["gate"], metrics={"evidence": verdict.metrics["evidence"]})
 

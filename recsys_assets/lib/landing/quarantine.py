@@ -17,8 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_assets.lib.own_data.sources import IngestError
-from recsys_assets.lib.quality.contracts import QUARANTINE_FOLDER
+from recsys_assets.lib.landing.zone import QUARANTINE_FOLDER, IngestError
 
 REASON, SOURCE_FILE, SOURCE_ROW, SOURCE_LINE = "reason", "source_file", "source_row", "source_line"
 _OWN = {REASON: pl.String, SOURCE_FILE: pl.String, SOURCE_ROW: pl.Int64, SOURCE_LINE: pl.String}

@@ -21,17 +21,18 @@ from typing import Any
 
 import polars as pl
 
-from recsys_assets.artifacts import sha256_file, sha256_json, write_json
 from recsys_assets.columns import AGE, GENDER, ITEM_ID, MISSING, USER_ID
+from recsys_assets.files import sha256_file, sha256_json, write_json
+from recsys_assets.lib.landing import zone
 from recsys_assets.lib.landing.quarantine import QuarantineWriter, quarantine_path
+from recsys_assets.lib.landing.zone import IMAGES_FILE, INTERACTIONS_FOLDER, ITEMS_FILE, USERS_FILE, IngestError
 from recsys_assets.lib.own_data import pictures as ingest_images
 from recsys_assets.lib.own_data import report as ingest_report
 from recsys_assets.lib.own_data import tables
 from recsys_assets.lib.own_data.log import LogSummary, ingested_file, stage_log
 from recsys_assets.lib.own_data.mapping import LogRules
 from recsys_assets.lib.own_data.publish import clear, publish, refuse_mixture
-from recsys_assets.lib.own_data.sources import IngestError, find_files
-from recsys_assets.lib.quality.contracts import IMAGES_FILE, INTERACTIONS_FOLDER, ITEMS_FILE, USERS_FILE
+from recsys_assets.lib.own_data.sources import find_files
 
 Progress = Callable[[str], None]
 _STAGING = ".ingest-"
@@ -134,7 +135,7 @@ class _Run:
         if self.request.replace:
             clear(self.landing)
         publish(self.staging, self.landing, self.quarantines)
-        write_json(self.landing / ingest_report.REPORT_FILE, report)
+        write_json(self.landing / zone.REPORT_FILE, report)
         return report
 
     def _has(self, table: str) -> bool:

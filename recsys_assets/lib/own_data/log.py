@@ -26,11 +26,11 @@ from recsys_assets.columns import (
     USER_ID,
 )
 from recsys_assets.lib.landing.quarantine import REASON, SOURCE_FILE, SOURCE_LINE, SOURCE_ROW, QuarantineWriter
+from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER, IngestError
 from recsys_assets.lib.own_data import mapping as rules_of
 from recsys_assets.lib.own_data.mapping import LogRules
-from recsys_assets.lib.own_data.sources import Batch, IngestError, as_text, read_batches, schema_of
+from recsys_assets.lib.own_data.sources import Batch, as_text, read_batches, schema_of
 from recsys_assets.lib.own_data.times import describe, detect_unit, is_time
-from recsys_assets.lib.quality.contracts import INTERACTIONS_FOLDER
 
 SPILL_ROWS = 400_000
 _DAY = 86_400

@@ -28,7 +28,8 @@ from recsys_assets.columns import (
     USER_ID,
     VIEW,
 )
-from recsys_assets.lib.own_data.sources import IngestError, as_text, check_id_type
+from recsys_assets.lib.landing.zone import IngestError
+from recsys_assets.lib.own_data.sources import as_text, check_id_type
 from recsys_assets.lib.own_data.times import EARLIEST, microseconds
 
 ID_LENGTH = 128  # what the gateway accepts

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from recsys_assets.columns import ITEM_ID
-from recsys_assets.lib.own_data.sources import IngestError
+from recsys_assets.lib.landing.zone import IngestError
 
 FORMATS, SUFFIXES = ("PNG", "JPEG"), (".png", ".jpg", ".jpeg")
 SCHEMA = pa.schema([("image", pa.string()), ("content", pa.binary())])

@@ -6,17 +6,19 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from recsys_assets.artifacts import sha256_file
-from recsys_assets.lib.own_data.report import REPORT_FILE
-from recsys_assets.lib.own_data.sources import IngestError
-from recsys_assets.lib.quality.contracts import (
+from recsys_assets.files import sha256_file
+from recsys_assets.lib.landing.zone import (
     INTERACTIONS_FOLDER,
     ITEMS_FILE,
+    PARAMETERS_FILE,
     QUARANTINE_FOLDER,
+    REPORT_FILE,
+    SIMULATED_FILE,
+    SUPERSEDED_FOLDER,
     TRUTH_FOLDER,
     USERS_FILE,
+    IngestError,
 )
-from recsys_assets.lib.simulator.shop import PARAMETERS_FILE, SIMULATED_FILE, SUPERSEDED_FOLDER
 
 
 def refuse_mixture(landing: Path, replace: bool) -> None:

@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from recsys_assets.columns import CLICK, DEVICE_TYPE, EVENT_TYPE, EXPOSURE_EVENTS, IMPRESSION
+from recsys_assets.lib.landing.zone import REPORT_FILE
 from recsys_assets.lib.own_data.log import LogSummary
 from recsys_assets.lib.own_data.mapping import DUPLICATE, NOT_IN_CATALOGUE
 from recsys_assets.partitions import WINDOW_DAYS, days_between
 
-REPORT_FILE = "ingested.json"
 _EXAMPLES = 5
 
 
-def was_ingested(landing: str | Path) -> bool:
-    """Whether a landing zone holds a person's own data, so that nothing may be simulated into it."""
-    return "://" not in str(landing) and (Path(landing) / REPORT_FILE).exists()
 
 
 def read_report(landing: Path) -> dict[str, Any] | None:

@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from recsys_assets.lib.landing.zone import IngestError
+
 PARQUET, CSV = (".parquet", ".pq"), (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 DELIMITERS = (",", ";", "\t", "|")
 BATCH_ROWS = 200_000
 _CSV_BLOCK = 8 << 20  # bytes
 
 
-class IngestError(ValueError):
-    """A source cannot be taken; the message names file or column, and the remedy. Nothing was changed."""
 
 
 @dataclass(frozen=True)

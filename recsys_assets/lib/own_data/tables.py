@@ -20,15 +20,16 @@ from recsys_assets.columns import (
     PRICE,
     RAW_ITEMS,
     RAW_USERS,
+    UNKNOWN_CATEGORY,
     USER_ID,
 )
 from recsys_assets.lib.landing.quarantine import REASON, SOURCE_FILE, SOURCE_LINE, SOURCE_ROW
+from recsys_assets.lib.landing.retail_demo_store import CatalogueError, read_retail_demo_store
+from recsys_assets.lib.landing.zone import IngestError
 from recsys_assets.lib.own_data.mapping import MALFORMED, id_problem, resolve
-from recsys_assets.lib.own_data.sources import IngestError, as_text, check_id_type, find_files, read_batches, schema_of
-from recsys_assets.lib.simulator.catalogue import CatalogueError, read_retail_demo_store
+from recsys_assets.lib.own_data.sources import as_text, check_id_type, find_files, read_batches, schema_of
 
 YAML = (".yaml", ".yml")
-UNKNOWN_CATEGORY = "unknown"
 UNKNOWN_PRICE = 1.0
 #: Names that the Retail Demo Store's form uses, taken without a mapping.
 ITEM_ALIASES = {ITEM_ID: "id", CATEGORY_L1: "category", CATEGORY_L2: "style", ITEM_GENDER: "gender_affinity"}

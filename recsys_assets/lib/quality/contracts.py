@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +24,6 @@ from pandera.errors import SchemaErrors
 
 from recsys_assets import columns as c
 from recsys_assets.partitions import day_bounds
-
-ITEMS_FILE, IMAGES_FILE = "catalogue/items.parquet", "catalogue/images.parquet"
-CATEGORIES_FILE = "catalogue/categories.json"
-USERS_FILE = "users/users.parquet"
-INTERACTIONS_FOLDER, TRUTH_FOLDER, QUARANTINE_FOLDER = "interactions", "truth", "quarantine"
 
 #: Every other column must be filled.
 NULLABLE = frozenset({c.AGE})
@@ -75,8 +69,6 @@ class ContractViolation(ValueError):
     """A table breaks its contract; the message names file, column, check and count."""
 
 
-class LandingMissing(FileNotFoundError):
-    """The landing zone holds no file for a day."""
 
 
 @dataclass(frozen=True)
@@ -242,53 +234,5 @@ def _listed(values: tuple[object, ...], most: int = 8) -> str:
     return ", ".join(map(str, values[:most])) + (f" and {len(values) - most} more" if len(values) > most else "")
 
 
-@dataclass(frozen=True)
-class LandingDay:
-    """A day of the landing zone: its rows, once each, ordered by (timestamp, event_id)."""
-
-    day: str
-    frame: pl.DataFrame  # RAW_INTERACTIONS
-    rows_by_file: dict[str, int]
-    duplicates: int  # rows dropped because an earlier file holds the same event_id
-    digests: dict[str, str]  # file → sha256 of the bytes that were read
-    extra_columns: dict[str, int]  # a column that the contract does not name → in how many files
 
 
-def read_landing_day(landing_uri: str | Path, day: str, *, items: Collection[str] | None = None,
-                     now: int | None = None) -> LandingDay:
-    """Read, check and join all files of a day (a folder or an fsspec address).
-
-    The event consumer may deliver an event in two files: the file that comes first by name keeps it. The same file
-    under two names is a failure. ``items`` and ``now``: see Known.
-
-    Raises:
-        LandingMissing: no file for the day.
-        ContractViolation: with every failure of every file.
-    """
-    root = str(landing_uri).rstrip("/")
-    fs, prefix = fsspec.core.url_to_fs(root)
-    paths = sorted(str(path) for path in fs.glob(f"{prefix}/{INTERACTIONS_FOLDER}/{day}/*.parquet"))
-    if not paths:
-        raise LandingMissing(f"no interactions of {day} in {root}/{INTERACTIONS_FOLDER}: run `recsys simulate` for "
-                             "this day, or wait until its files have landed")
-    failures: list[Failure] = []
-    frames: list[pl.DataFrame] = []
-    rows: dict[str, int] = {}
-    first_with: dict[str, str] = {}  # digest → file
-    extra: Counter[str] = Counter()
-    for path in paths:
-        address = fs.unstrip_protocol(path) if "://" in root else path
-        report, frame, digest = read(address, c.RAW_INTERACTIONS, day=day, now=now, items=items)
-        name = path.rsplit("/", 1)[-1]
-        failures += report.failures
-        if (twin := first_with.setdefault(digest, name)) != name and frame is not None:
-            failures.append(Failure(address, "", f"duplicated: the same bytes as {twin}", report.rows))
-        rows[name] = report.rows
-        extra.update(report.extra_columns)
-        if report.ok and frame is not None:
-            frames.append(frame.select(*c.RAW_INTERACTIONS))
-    ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
-    joined = pl.concat(frames)
-    unique = joined.unique(c.EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
-    return LandingDay(day, unique.sort(c.TIMESTAMP, c.EVENT_ID), rows, joined.height - unique.height,
-                      {name: digest for digest, name in first_with.items()}, dict(extra))

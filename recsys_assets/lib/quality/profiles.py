@@ -17,8 +17,8 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.features.daily import markdown_table
 from recsys_assets.lib.figures import plots
+from recsys_assets.lib.figures.tables import markdown_table
 
 PROFILE_FILE, USER_IDS_FILE, ITEM_IDS_FILE = "profile.parquet", "user_ids.parquet", "item_ids.parquet"
 DISTRIBUTIONS_FIGURE, TOP_CATEGORIES_FIGURE = "figures/distributions.md", "figures/top_categories.md"

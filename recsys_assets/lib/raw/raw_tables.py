@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,19 +14,15 @@ import fsspec
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import Artifact, ArtifactStore, sha256_json
+from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.files import sha256_json
 from recsys_assets.lib.figures.series import number
-from recsys_assets.lib.landing import quarantine
-from recsys_assets.lib.quality import contracts, profiles
+from recsys_assets.lib.landing import quarantine, zone
+from recsys_assets.lib.quality import contracts, landing_day, profiles
 
-#: A day's exposures against the median of the days before it: a tenth is as wrong as ten times as many.
-VOLUME_BOUNDS = (0.2, 5.0)
-VOLUME_HISTORY = 7
 RAW_INTERACTIONS, RAW_ITEMS = "raw/interactions", "raw/items"
 
 
-class VolumeViolation(ValueError):
-    """A day has far more or far fewer rows than the days before it; the message names files and counts."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ def landed_interactions(landing: str, day: str, *, items: Artifact | None = None
         now: unix seconds; nothing may have happened after it.
     """
     ids = None if items is None else pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])[c.ITEM_ID].to_list()
-    read = contracts.read_landing_day(landing, day, items=ids, now=now)
+    read = landing_day.read_landing_day(landing, day, items=ids, now=now)
     return Landed(read.frame, sha256_json(read.digests), read.rows_by_file, read.duplicates,
                   extra_columns=read.extra_columns)
 
@@ -77,13 +72,13 @@ def _landed_table(landing: str, file: str, schema: Mapping[str, str], **known: A
 
 
 def landed_users(landing: str) -> Landed:
-    return _landed_table(landing, contracts.USERS_FILE, c.RAW_USERS)
+    return _landed_table(landing, zone.USERS_FILE, c.RAW_USERS)
 
 
 def landed_items(landing: str) -> Landed:
     """The catalogue with its pictures; a catalogue without pictures is one without pictures, not an error."""
-    read = _landed_table(landing, contracts.ITEMS_FILE, c.RAW_ITEMS, categories=declared_categories(landing))
-    content = _read(landing, contracts.IMAGES_FILE)
+    read = _landed_table(landing, zone.ITEMS_FILE, c.RAW_ITEMS, categories=declared_categories(landing))
+    content = _read(landing, zone.IMAGES_FILE)
     if content is None:
         images = pl.DataFrame(schema={"image": pl.String, "content": pl.Binary})
     else:
@@ -98,15 +93,15 @@ def declared_categories(landing: str) -> list[str] | None:
     Raises:
         ContractViolation: the file is not a JSON list of names.
     """
-    content = _read(landing, contracts.CATEGORIES_FILE)
+    content = _read(landing, zone.CATEGORIES_FILE)
     if content is None:
         return None
     try:
         names = json.loads(content)
     except ValueError as error:
-        raise contracts.ContractViolation(f"{landing}/{contracts.CATEGORIES_FILE}: is not JSON: {error}") from error
+        raise contracts.ContractViolation(f"{landing}/{zone.CATEGORIES_FILE}: is not JSON: {error}") from error
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise contracts.ContractViolation(f"{landing}/{contracts.CATEGORIES_FILE}: must be a JSON list of names, at least one")
+        raise contracts.ContractViolation(f"{landing}/{zone.CATEGORIES_FILE}: must be a JSON list of names, at least one")
     return names
 
 
@@ -150,47 +145,8 @@ def new_categories(landed: Landed, store: ArtifactStore) -> dict[str, int]:
     return profiles.counts(landed.frame[c.CATEGORY_L1].filter(~landed.frame[c.CATEGORY_L1].is_in(before.unique().implode())))
 
 
-@dataclass(frozen=True)
-class Volume:
-    """A day's exposures beside the median of the days before it; an open day may have fewer, it is not over."""
-
-    day: str
-    exposures: int
-    median: float | None  # None: no day before it
-    days: tuple[str, ...]
-    is_open: bool
-    files: Mapping[str, int]
-
-    @property
-    def ratio(self) -> float:
-        return 1.0 if self.median is None else self.exposures / self.median
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        return (0.0 if self.is_open else VOLUME_BOUNDS[0], VOLUME_BOUNDS[1])
-
-    @property
-    def within(self) -> bool:
-        return self.bounds[0] <= self.ratio <= self.bounds[1]
-
-    def __str__(self) -> str:
-        files = ", ".join(f"{name} ({rows} rows)" for name, rows in self.files.items())
-        return (f"{contracts.INTERACTIONS_FOLDER}/{self.day}: {files}: column {c.EVENT_TYPE!r}: {self.exposures} exposures are "
-                f"{self.ratio:.2g} times the median {self.median or 0:.0f} of {len(self.days)} days before "
-                f"({VOLUME_BOUNDS[0]} to {VOLUME_BOUNDS[1]} are usual): repair the files, or materialise with "
-                "accept_volume: true where the shop really had such a day")
 
 
-def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today: str) -> Volume:
-    """A day's exposures against the median of up to seven days before it that had any.
-
-    Args:
-        today: ISO, UTC; a day that is not over yet (today or later) is not held to the lower bound.
-    """
-    before = days_before(store, RAW_INTERACTIONS, day, VOLUME_HISTORY)
-    older = store.require(RAW_INTERACTIONS, before) if before else []
-    rows = [float(artifact.metrics["exposures"]) for artifact in older if artifact.metrics["exposures"]]
-    return Volume(day, landed.exposures, statistics.median(rows) if rows else None, tuple(before), day >= today, landed.files)
 
 
 def quarantine_counts(landing: str, table: str) -> dict[str, int]:
@@ -198,10 +154,6 @@ def quarantine_counts(landing: str, table: str) -> dict[str, int]:
     return quarantine.quarantine_counts(landing, table).get(table, {})
 
 
-def landed_days(landing: str) -> list[str]:
-    """Days that have a folder in the landing zone, sorted."""
-    fs, prefix = fsspec.core.url_to_fs(f"{landing.rstrip('/')}/{contracts.INTERACTIONS_FOLDER}")
-    return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(prefix, detail=False)) if fs.isdir(prefix) else []
 
 
 def unread_days(landing: str, store: ArtifactStore, days: Sequence[str]) -> dict[str, str]:
@@ -210,7 +162,7 @@ def unread_days(landing: str, store: ArtifactStore, days: Sequence[str]) -> dict
     A day that was ingested while it was open is among them once more of its events have landed. Names are enough:
     every file of the landing zone is written once, under a name of its own.
     """
-    fs, prefix = fsspec.core.url_to_fs(f"{landing.rstrip('/')}/{contracts.INTERACTIONS_FOLDER}")
+    fs, prefix = fsspec.core.url_to_fs(f"{landing.rstrip('/')}/{zone.INTERACTIONS_FOLDER}")
     unread = {}
     for day in days:
         names = sorted(str(path).rsplit("/", 1)[-1] for path in fs.glob(f"{prefix}/{day}/*.parquet"))
@@ -220,6 +172,3 @@ def unread_days(landing: str, store: ArtifactStore, days: Sequence[str]) -> dict
     return unread
 
 
-def days_before(store: ArtifactStore, kind: str, day: str, most: int) -> Sequence[str]:
-    """Up to ``most`` partitions before a day, oldest first."""
-    return [name for name in store.partitions(kind) if name < day][-most:]

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from recsys_assets.columns import ITEM_ID
-from recsys_assets.lib.simulator.pictures import colour_word
+from recsys_assets.lib.figures.colours import colour_word
 
 #: Families of ``images.COLOURS``: people like one of them rather than one exact shade.
 PALETTES: dict[str, tuple[str, ...]] = {

@@ -20,10 +20,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys_assets.artifacts import sha256_file, sha256_json, write_json
 from recsys_assets.columns import AGE, CLICK, EVENT_TYPE, EXPOSURE_EVENTS, GENDER, GENDERS, ITEM_ID, RAW_USERS, USER_ID
-from recsys_assets.lib.quality.contracts import IMAGES_FILE, INTERACTIONS_FOLDER, ITEMS_FILE, TRUTH_FOLDER, USERS_FILE
-from recsys_assets.lib.simulator.catalogue import read_retail_demo_store, synthetic_catalogue
+from recsys_assets.files import sha256_file, sha256_json, write_json
+from recsys_assets.lib.landing.retail_demo_store import read_retail_demo_store
+from recsys_assets.lib.landing.zone import (
+    IMAGES_FILE,
+    INTERACTIONS_FOLDER,
+    ITEMS_FILE,
+    PARAMETERS_FILE,
+    SIMULATED_FILE,
+    SUPERSEDED_FOLDER,
+    TRUTH_FOLDER,
+    USERS_FILE,
+)
+from recsys_assets.lib.simulator.catalogue import synthetic_catalogue
 from recsys_assets.lib.simulator.exposures import calibrated, simulate_day
 from recsys_assets.lib.simulator.pictures import draw_catalogue
 from recsys_assets.lib.simulator.population import make_truth
@@ -31,9 +41,6 @@ from recsys_assets.lib.simulator.truth import TRUTH_VERSION, Truth
 from recsys_assets.partitions import HISTORY_DAYS
 
 SIMULATOR_VERSION = 2
-PARAMETERS_FILE = "simulation.json"
-SIMULATED_FILE = "simulated.parquet"
-SUPERSEDED_FOLDER = "superseded"
 
 Progress = Callable[[str, int, int], None]  # (what was done, steps done, steps in all)
 

@@ -31,8 +31,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_assets.artifacts import write_json
 from recsys_assets.columns import DEVICES, GENDERS
+from recsys_assets.files import write_json
 
 TRUTH_VERSION = 3  # raise it with any change of the formula or its constants: landing zones are then made anew
 PERSONA_WEIGHTS = np.array([0.60, 0.25, 0.15])  # of a persona's three ranked categories

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import redis
 from google.protobuf.message import DecodeError
 
-from recsys_assets.lib.feature_store.store import RecentClicks, push_recent_clicks, read_recent_clicks
+from recsys_assets.lib.feature_store.recent_clicks import RecentClicks, push_recent_clicks, read_recent_clicks
 from recsys_assets.lib.features.activity import HISTORY_SECONDS, RECENT_CLICKS
 
 if TYPE_CHECKING:

@@ -22,13 +22,14 @@ from pydantic import ValidationError
 from redis.typing import EncodableT, FieldT
 
 from recsys_assets.columns import IMPRESSION, MISSING
-from recsys_assets.lib.feature_store.store import USER_ACTIVITY_PUSH, FeatureStoreError, open_store
+from recsys_assets.lib.feature_store.store import open_store
+from recsys_assets.lib.feature_store.valkey import visitor_client
+from recsys_assets.lib.feature_store.views import USER_ACTIVITY_PUSH, FeatureStoreError
 from recsys_assets.serving.events.click_history import push_merged
 from recsys_assets.serving.events.events import GROUP, REJECTED, STREAM, Event, Reset, parse_entry
 from recsys_assets.serving.events.landing import LandingBuffer
 from recsys_assets.serving.events.visitor_state import Outcome, VisitorState
 from recsys_assets.serving.published.display import LiveDisplay
-from recsys_assets.serving.stores.connections import visitor_client
 from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from typing import Any
 
 import redis
 
+from recsys_assets.lib.feature_store.valkey import STORE_ERRORS, visitor_client
 from recsys_assets.serving.events.events import GROUP, STREAM
-from recsys_assets.serving.stores.connections import STORE_ERRORS, visitor_client
 from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
 
 #: The consumer reads at least every 200 ms and lands every 3 s; its longest calls to the store end after 5 s.

@@ -17,7 +17,7 @@ from typing import Any
 import redis
 
 from recsys_assets.columns import IMPRESSION, MISSING
-from recsys_assets.lib.feature_store.store import RecentClicks
+from recsys_assets.lib.feature_store.recent_clicks import RecentClicks
 from recsys_assets.lib.features.activity import HISTORY_SECONDS, RECENT_CLICKS
 from recsys_assets.serving.events.events import Event, Reset
 from recsys_assets.serving.stores.bloom import day_of, expiry, last_days, positions, seen_key, seen_keys

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from recsys_assets.lib.feature_store.valkey import STORE_ERRORS
 from recsys_assets.serving.gateway.metrics import Metrics
 from recsys_assets.serving.stores.availability import Unavailable
-from recsys_assets.serving.stores.connections import STORE_ERRORS, StoreUnavailable
+from recsys_assets.serving.stores.connections import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from recsys_assets.lib.feature_store.valkey import STORE_ERRORS
 from recsys_assets.serving.gateway.errors import Refused, documented
 from recsys_assets.serving.gateway.images import media_type
 from recsys_assets.serving.gateway.models import ReadyResponse
 from recsys_assets.serving.gateway.parts import Parts
 from recsys_assets.serving.published.display import DisplayMissing
-from recsys_assets.serving.stores.connections import STORE_ERRORS
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import redis.asyncio
 
+from recsys_assets.lib.feature_store.valkey import STORE_ERRORS
 from recsys_assets.serving.gateway.availability_watch import AvailabilityWatch
 from recsys_assets.serving.gateway.cards import Cards
 from recsys_assets.serving.gateway.errors import Refused
@@ -19,7 +20,6 @@ from recsys_assets.serving.gateway.models import RecommendRequest
 from recsys_assets.serving.gateway.triton_client import Ranking, RankingClient, RankingUnavailable
 from recsys_assets.serving.published.display import Display, DisplayMissing, LiveDisplay
 from recsys_assets.serving.stages.answer import Degraded
-from recsys_assets.serving.stores.connections import STORE_ERRORS
 
 logger = logging.getLogger(__name__)
 

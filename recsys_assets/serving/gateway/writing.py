@@ -9,6 +9,7 @@ from typing import Any
 import redis.asyncio
 from fastapi import APIRouter, Request, Response
 
+from recsys_assets.lib.feature_store.valkey import STORE_ERRORS
 from recsys_assets.serving.events.events import STREAM, STREAM_LENGTH, new_event_id, reset_fields
 from recsys_assets.serving.gateway.body_route import BodyRoute
 from recsys_assets.serving.gateway.errors import Refused, documented
@@ -26,7 +27,6 @@ from recsys_assets.serving.gateway.models import (
 from recsys_assets.serving.gateway.parts import Parts
 from recsys_assets.serving.gateway.reading import BEARER
 from recsys_assets.serving.stores.availability import availability_commands
-from recsys_assets.serving.stores.connections import STORE_ERRORS
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from recsys_assets.artifacts import write_json
+from recsys_assets.files import write_json
 from recsys_assets.serving.triton.served import ENSEMBLE
 from recsys_assets.settings import Settings
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recsys_assets.artifacts import Artifact, ArtifactError, ArtifactMissing, ArtifactStore
-from recsys_assets.lib.release.releases import Champion, Release, champion, open_release, read_display, read_release
+from recsys_assets.lib.release.champion import Champion, read_champion
+from recsys_assets.lib.release.releases import Release, open_release, read_display, read_release
 from recsys_assets.serving.promotion import steps
 from recsys_assets.serving.promotion.journal import (
     Journal,
@@ -99,7 +100,7 @@ def rollback(settings: Settings, *, log: Log = print, templates: Path = TEMPLATE
     platform = _platform(settings, templates, log, on_step)
     with promotion_lock(settings, log):
         _recover(platform)
-        present = champion(settings)
+        present = read_champion(settings)
         if present is None or not present.previous:
             raise PromotionRefused("there is no previous champion to roll back to")
         return _promote(platform, _resolve(platform, present.previous[0]), "rollback", True)
@@ -114,7 +115,7 @@ def recover(settings: Settings, *, log: Log = print,
 
 def champion_number(settings: Settings) -> int | None:
     """Number of the release in force, or None before the first promotion."""
-    present = champion(settings)
+    present = read_champion(settings)
     return present.release if present is not None else None
 
 
@@ -137,7 +138,7 @@ def _promote(platform: Platform, release: Release, event: Literal["promote", "ro
             raise PromotionRefused(f"release {release.number} has no gate verdict: evaluate it, then build it again")
         if not release.gate["passed"]:
             raise PromotionRefused(f"release {release.number} failed its gate: {'; '.join(release.failed_checks)}")
-    present = champion(platform.settings)
+    present = read_champion(platform.settings)
     report = PromotionReport(release.number, release.generation, present.release if present else None, event,
                              published_versions(release), platform.settings.triton_grpc)
 

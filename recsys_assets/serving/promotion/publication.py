@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys_assets.artifacts import write_json
+from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import Release, read_display
 from recsys_assets.release_files import IMAGES_FILE, ITEM_IDS_FILE, SIMILAR_FILE
 from recsys_assets.serving.published.display import display_path

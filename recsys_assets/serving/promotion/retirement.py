@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Callable
 
 from recsys_assets.artifacts import ArtifactStore
-from recsys_assets.lib.release import releases
+from recsys_assets.lib.release import champion, releases
+from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.settings import Settings
 
 
@@ -20,14 +21,14 @@ def retire_older_form(settings: Settings, log: Callable[[str], None]) -> int | N
     Returns:
         The number of the release that was set aside, or None where there was no reason to.
     """
-    present = releases.champion(settings)
+    present = read_champion(settings)
     if present is None or releases.open_release(ArtifactStore(settings.artifacts), present.release).of_this_form:
         return None
     aside = settings.home / "serving" / "retired" / f"{present.release:06d}"
     aside.mkdir(parents=True, exist_ok=True)
     if settings.model_repository.is_dir():
         shutil.move(settings.model_repository, aside / "model_repository")
-    releases.champion_path(settings).replace(aside / "champion.json")  # last: a process that dies before does it again
+    champion.champion_path(settings).replace(aside / "champion.json")  # last: a process that dies before does it again
     log(f"release {present.release} was built by an older version of this code, which alone can run it: it is set aside in {aside}; "
         "nothing is served until a new release is promoted")
     return present.release

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from recsys_assets.artifacts import ArtifactMissing, ArtifactStore, write_json
-from recsys_assets.lib.release.releases import Release, champion_path, open_release
+from recsys_assets.artifacts import ArtifactMissing, ArtifactStore
+from recsys_assets.files import write_json
+from recsys_assets.lib.release.champion import champion_path
+from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.serving.promotion.journal import Journal, PromotionFailed, Step
 from recsys_assets.serving.promotion.publication import publish_committed, publish_display, withdraw_display
 from recsys_assets.serving.triton.model_control import grpc_headers

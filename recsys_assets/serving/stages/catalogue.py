@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.release_files import ITEM_IDS_FILE
-from recsys_assets.serving.stages.stage import StageError, StageFileCorrupt, read_json, shared
+from recsys_assets.serving.stages.stage import StageError, shared
 
 
 class UnknownItemIndex(StageError):
@@ -20,7 +21,7 @@ class _ItemIds(list):
 
 
 def read_item_ids(directory: Path) -> list[str]:
-    """The catalogue's ids in index order; raises StageFileCorrupt unless they are distinct strings."""
+    """The catalogue's ids in index order; raises FileCorrupt unless they are distinct strings."""
     return shared(directory / ITEM_IDS_FILE, _read_item_ids)
 
 
@@ -28,7 +29,7 @@ def _read_item_ids(path: Path) -> _ItemIds:
     item_ids = read_json(path)
     if (not isinstance(item_ids, list) or not item_ids or not all(isinstance(item_id, str) for item_id in item_ids)
             or len(set(item_ids)) != len(item_ids)):
-        raise StageFileCorrupt(f"{path} must be a list of distinct strings; build the release again")
+        raise FileCorrupt(f"{path} must be a list of distinct strings; build the release again")
     return _ItemIds(item_ids)
 
 

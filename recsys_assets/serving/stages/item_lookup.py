@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.release_files import MODEL_FILES, SNAPSHOT, TRANSFORMS
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
-from recsys_assets.serving.stages.stage import Stage, StageFileCorrupt, Tensors, read_json, shared
+from recsys_assets.serving.stages.stage import Stage, Tensors, shared
 from recsys_assets.serving.stores.item_table import FIELDS, ItemTable
 from recsys_assets.serving.stores.online_features import OnlineFeatures
 from recsys_assets.serving.stores.poller import TIMEOUT_MS
@@ -37,7 +38,7 @@ class FeastItemLookup(Stage):
         item_ids, snapshot = read_item_ids(directory), read_json(directory / SNAPSHOT)
         incomplete = [item_id for item_id in item_ids if not set(FIELDS) <= set(snapshot.get(item_id, ()))]
         if incomplete:
-            raise StageFileCorrupt(f"{directory / SNAPSHOT} lacks {len(incomplete)} items or one of their {FIELDS}, "
+            raise FileCorrupt(f"{directory / SNAPSHOT} lacks {len(incomplete)} items or one of their {FIELDS}, "
                                    f"first {incomplete[0]!r}; build the release again")
         table = ItemTable(shared(directory / TRANSFORMS, Transforms.read), item_ids, snapshot,
                           OnlineFeatures.open(settings, TIMEOUT_MS))

@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM
+from recsys_assets.files import FileCorrupt, read_json
+from recsys_assets.lib.exports.session import open_session
 from recsys_assets.release_files import HISTORY, ITEMS, LISTS, MODEL, MODEL_FILES
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.candidates import parts, require_counts
-from recsys_assets.serving.stages.stage import (
-    Stage,
-    StageError,
-    StageFileCorrupt,
-    StageInputInvalid,
-    Tensors,
-    read_json,
-)
+from recsys_assets.serving.stages.stage import Stage, StageError, StageInputInvalid, Tensors
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,20 +28,6 @@ class ModelOutputInvalid(StageError):
     """A model gave a value that is not finite, or of another shape; the message says which."""
 
 
-def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
-    """One session with one thread (two were slower under load); raises StageFileCorrupt naming file and inputs."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own have no common base
-        raise StageFileCorrupt(f"{path} is no ONNX model ({error}); export the model again") from error
-    found = tuple(sorted(tensor.name for tensor in session.get_inputs()))
-    if found != tuple(sorted(inputs)):
-        raise StageFileCorrupt(f"{path} takes {found}, not {tuple(sorted(inputs))}; export the model again")
-    return session
 
 
 class _OnnxStage(Stage):
@@ -95,11 +76,11 @@ class QueryTower(_OnnxStage):
         given = read_json(directory / HISTORY)
         width = given.get("width") if isinstance(given, dict) else None
         if not isinstance(width, int) or width < 2 or width % 2:
-            raise StageFileCorrupt(f"{directory / HISTORY} needs an even width ≥ 2, got {given}; build the release again")
+            raise FileCorrupt(f"{directory / HISTORY} needs an even width ≥ 2, got {given}; build the release again")
         # the model's own width is None or a name where it was exported as one that varies
         declared = next(tensor.shape for tensor in session.get_inputs() if tensor.name == "history")[-1]
         if isinstance(declared, int) and declared != width:
-            raise StageFileCorrupt(f"{directory / MODEL} takes a history of {declared} counts, but the transforms give "
+            raise FileCorrupt(f"{directory / MODEL} takes a history of {declared} counts, but the transforms give "
                                    f"{width}; train the query tower on this generation again")
         return cls(session, version, width)
 

@@ -9,110 +9,28 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.columns import CATEGORY_L1, ITEM_CATEGORICAL
+from recsys_assets.files import FileCorrupt, read_json
+from recsys_assets.lib.ranking.ordering import blend, capped, gumbel_top_k, highest_first, maximal_marginal_relevance
 from recsys_assets.release_files import MODEL_FILES, SAMPLING
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Placing
 from recsys_assets.serving.stages.candidates import parts, require_counts
 from recsys_assets.serving.stages.context import ABSENT
-from recsys_assets.serving.stages.stage import Stage, StageFileCorrupt, StageInputInvalid, Tensors, read_json
+from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.settings import Settings
 
 OFF, WEIGHTED, MMR = "off", "sampling", "mmr"
 _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
-LEAST_PROBABILITY = 1e-7  # keeps the logit of a saturated score finite
-_FAR = 600.0  # e to this times 1 / LEAST_PROBABILITY is still a float64
 
 
-def blend(scores: np.ndarray, similarity: np.ndarray, weight: float, nearest: np.ndarray | None = None) -> np.ndarray:
-    """The ranker's probabilities, lowered by how much less than the nearest item retrieval found each one.
-
-    Args:
-        scores: [N], click probabilities. similarity: [N], inner products with the query embedding.
-        weight: w ≥ 0, retrieval's part; 0 is the ranker alone.
-        nearest: [N] largest similarity of each one's list, where there are several lists; default: all are one.
-
-    Returns:
-        float64 [N]: sigmoid(logit(score) + w · (similarity − largest similarity)); with w = 0 the scores themselves.
-        The nearest item keeps its probability, all others get less than theirs.
-    """
-    scores = scores.astype(np.float64)
-    if weight == 0 or len(scores) == 0:
-        return scores
-    clipped = np.minimum(np.maximum(scores, LEAST_PROBABILITY), 1 - LEAST_PROBABILITY)
-    near = similarity.astype(np.float64)
-    nearest = near.max() if nearest is None else nearest.astype(np.float64)
-    odds, behind = (1 - clipped) / clipped, weight * (nearest - near)
-    if behind.max() < _FAR:
-        return 1 / (1 + odds * np.exp(behind))
-    with np.errstate(over="ignore"):  # too far away for a float64: 0
-        return 1 / (1 + odds * np.exp(behind))
 
 
-def highest_first(scores: np.ndarray, topk: int) -> np.ndarray:
-    """Positions of the topk highest scores, int64; equal scores keep retrieval's order."""
-    low = -scores
-    order = low.argsort()  # a third of a stable sort's time, which is needed where scores are equal, or none
-    ranked = low[order]
-    if len(ranked) and (ranked[-1] != ranked[-1] or (ranked[1:] == ranked[:-1]).any()):
-        order = low.argsort(kind="stable")
-    return order[:topk]
 
 
-def gumbel_top_k(scores: np.ndarray, topk: int, temperature: float, generator: np.random.Generator) -> np.ndarray:
-    """Positions of a sample without replacement with weights exp(temperature · score), in the order of the draws.
-
-    The Gumbel top-k trick: Kool, van Hoof and Welling, "Stochastic beams and where to find them", 2019.
-    """
-    return highest_first(temperature * scores.astype(np.float64) + generator.gumbel(size=len(scores)), topk)
 
 
-def capped(order: np.ndarray, categories: np.ndarray, cap: int) -> np.ndarray:
-    """The order with what is more than ``cap`` of its category moved to the end.
-
-    So a category fills no list while others have something to show, and no list gets shorter.
-
-    Args:
-        order: positions. categories: [N], by position. cap: 0 for no limit.
-
-    >>> capped(np.array([0, 1, 2, 3]), np.array([7, 7, 7, 8]), 2).tolist()
-    [0, 1, 3, 2]
-    """
-    if cap == 0 or len(order) <= cap:
-        return order
-    groups = categories[order]
-    by_group = np.argsort(groups, kind="stable")
-    first = np.searchsorted(groups[by_group], groups[by_group])
-    rank = np.empty(len(order), np.int64)
-    rank[by_group] = np.arange(len(order)) - first
-    return np.concatenate([order[rank < cap], order[rank >= cap]])
 
 
-def maximal_marginal_relevance(scores: np.ndarray, vectors: np.ndarray, topk: int, weight: float, categories: np.ndarray,
-                               cap: int = 0) -> np.ndarray:
-    """Positions of topk items, each the best of what is left by score and by being unlike those before it.
-
-    Carbonell and Goldstein, "The use of MMR, diversity-based reranking", 1998: λ · score − (1 − λ) · largest cosine.
-
-    Args:
-        scores: float64 [N] ≥ 0; they count as shares of the largest. vectors: [N, D], of any length; a zero vector is like
-            nothing. weight: λ; 1 is ``highest_first``. categories, cap: as ``capped``.
-    """
-    if len(scores) == 0:
-        return np.zeros(0, np.int64)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
-    relevance = weight * scores / (scores.max() or 1.0)
-    likeness, left, free = np.full(len(scores), -np.inf), np.ones(len(scores), bool), np.ones(len(scores), bool)
-    chosen: list[int] = []
-    while len(chosen) < min(topk, len(scores)):
-        value = relevance - (1 - weight) * likeness if chosen else relevance
-        best = int(np.argmax(np.where(free if free.any() else left, value, -np.inf)))
-        chosen.append(best)
-        left[best] = free[best] = False
-        likeness = np.maximum(likeness, vectors @ vectors[best])
-        if cap and (categories[chosen] == categories[best]).sum() >= cap:
-            free &= categories != categories[best]
-    return np.array(chosen, np.int64)
 
 
 def placing(scores: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -144,7 +62,7 @@ class Ordering:
 
     @classmethod
     def of(cls, given: Any, source: object) -> Ordering:
-        """Raises StageFileCorrupt naming the field."""
+        """Raises FileCorrupt naming the field."""
         rules = {
             "ranking_topk": ("a whole number ≥ 1", lambda v: type(v) is int and v >= 1),
             "diversity": (f"{OFF!r}, {WEIGHTED!r} or {MMR!r}", lambda v: v in (OFF, WEIGHTED, MMR)),
@@ -156,7 +74,7 @@ class Ordering:
         for name, (form, fits) in rules.items():
             if not isinstance(given, dict) or name not in given or not fits(given[name]):
                 found = given.get(name, "nothing") if isinstance(given, dict) else given
-                raise StageFileCorrupt(f"{source}: {name} must be {form}, got {found}; build the release again")
+                raise FileCorrupt(f"{source}: {name} must be {form}, got {found}; build the release again")
         return cls(**{name: given[name] for name in rules})
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from recsys_assets.artifacts import MANIFEST, verify_directory
+from recsys_assets.files import read_json
 from recsys_assets.release_files import MODELS
 from recsys_assets.serving.stages.answer import ANSWER, REQUEST
 from recsys_assets.serving.stages.packing import Layout
 from recsys_assets.serving.stages.registry import STAGES, stage_class
-from recsys_assets.serving.stages.stage import Stage, Tensors, TwoPartStage, check_tensors, read_json
+from recsys_assets.serving.stages.stage import Stage, Tensors, TwoPartStage, check_tensors
 from recsys_assets.settings import Settings
 
 
@@ -56,7 +57,7 @@ class Pipeline:
 
     @classmethod
     def of_repository(cls, root: Path, versions: Mapping[str, int], settings: Settings) -> Pipeline:
-        """Open every stage on its version directory of a live model repository; raises StageFileCorrupt."""
+        """Open every stage on its version directory of a live model repository; raises FileCorrupt."""
         return cls([stage_class(name).load(root / name / str(versions[name]), settings, versions[name]) for name in STAGES])
 
     def trace(self, inputs: Tensors) -> Tensors:

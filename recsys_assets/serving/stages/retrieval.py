@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM
+from recsys_assets.files import FileCorrupt
 from recsys_assets.release_files import INDEX, MODEL_FILES
 from recsys_assets.serving.stages import tensors as t
-from recsys_assets.serving.stages.stage import Stage, StageFileCorrupt, Tensors, shared
+from recsys_assets.serving.stages.stage import Stage, Tensors, shared
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Searcher:
 
     @classmethod
     def open(cls, path: Path) -> Searcher:
-        """The index of a file, once a process; raises StageFileCorrupt where it is none that can be searched."""
+        """The index of a file, once a process; raises FileCorrupt where it is none that can be searched."""
         return shared(path, _read)
 
     def __len__(self) -> int:
@@ -70,11 +71,11 @@ def _read(path: Path) -> Searcher:
     try:
         index = faiss.read_index(str(path))
     except RuntimeError as error:
-        raise StageFileCorrupt(f"{path} is no FAISS index ({error}); build the index again") from error
+        raise FileCorrupt(f"{path} is no FAISS index ({error}); build the index again") from error
     if index.d != EMBEDDING_DIM or index.ntotal == 0:
-        raise StageFileCorrupt(f"{path} must hold vectors of {EMBEDDING_DIM}, got {index.ntotal} of {index.d}; build the index again")
+        raise FileCorrupt(f"{path} must hold vectors of {EMBEDDING_DIM}, got {index.ntotal} of {index.d}; build the index again")
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise StageFileCorrupt(f"{path} must search by inner product; build the index again")
+        raise FileCorrupt(f"{path} must search by inner product; build the index again")
     return Searcher(index)
 
 

@@ -14,26 +14,19 @@ import numpy as np
 import redis
 
 from recsys_assets.columns import MISSING, VOCABULARY_START
-from recsys_assets.release_files import MODEL_FILES, POPULARITY
+from recsys_assets.files import FileCorrupt, read_json
+from recsys_assets.lib.feature_store.valkey import visitor_client
+from recsys_assets.release_files import INDEX, MODEL_FILES, POPULARITY
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Degraded, Fate
 from recsys_assets.serving.stages.candidates import parts, require_counts
 from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
 from recsys_assets.serving.stages.context import known_visitors
-from recsys_assets.serving.stages.retrieval import INDEX, Searcher
-from recsys_assets.serving.stages.stage import StageFileCorrupt, StageInputInvalid, Tensors, TwoPartStage, read_json
+from recsys_assets.serving.stages.retrieval import Searcher
+from recsys_assets.serving.stages.stage import StageInputInvalid, Tensors, TwoPartStage
 from recsys_assets.serving.stores import bloom
 from recsys_assets.serving.stores.availability import HIDDEN, Unavailable
-from recsys_assets.serving.stores.connections import (
-    Asked,
-    Breaker,
-    Lines,
-    Replies,
-    StoreUnavailable,
-    argument,
-    command,
-    visitor_client,
-)
+from recsys_assets.serving.stores.connections import Asked, Breaker, Lines, Replies, StoreUnavailable, argument, command
 from recsys_assets.serving.stores.poller import Pause, Poller
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 
@@ -101,7 +94,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
         popular = np.array(read_json(directory / POPULARITY), dtype=np.int64)
         outside = (popular < VOCABULARY_START) | (popular >= VOCABULARY_START + len(item_ids))
         if outside.any() or len(np.unique(popular)) != len(popular):
-            raise StageFileCorrupt(f"{directory / POPULARITY} must list catalogue indices, each once; build the "
+            raise FileCorrupt(f"{directory / POPULARITY} must list catalogue indices, each once; build the "
                                    "release again")
         stage = cls(visitor_client(settings, VISITOR_DATABASE), Unavailable(settings), partial(Searcher.open, directory / INDEX),
                     item_ids, popular, most=settings.retrieval_topk, least=settings.ranking_topk, seen_days=settings.seen_days)

@@ -8,7 +8,6 @@ answer is the same to the bit as alone, so what depends on the size of a batch, 
 
 from __future__ import annotations
 
-import json
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from recsys_assets.artifacts import sha256_file
+from recsys_assets.files import FileCorrupt, read_json, sha256_file
+from recsys_assets.lib.features.transforms import TransformsInvalid
 from recsys_assets.release_files import CODE, FILES
 from recsys_assets.settings import Settings
 
@@ -37,12 +37,14 @@ class StageError(RuntimeError):
     """Base of every error of a stage; its message is fit for a client."""
 
 
-class StageFileCorrupt(StageError):
-    """A file of a version directory is missing, not listed, or differs from its digest; the message names it."""
 
 
 class StageInputInvalid(StageError):
     """An input tensor is absent or not of the declared type and shape; the message names it."""
+
+
+#: Errors whose message says to a client what is wrong, and nothing else.
+FIT_FOR_CLIENTS = (StageError, FileCorrupt, TransformsInvalid)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Stage(ABC):
         """Verify the version directory's digests, then open the stage.
 
         Raises:
-            StageFileCorrupt: a file is missing, not listed or changed.
+            FileCorrupt: a file is missing, not listed or changed.
         """
         verify_files(directory, cls.files)
         return cls.open(directory, settings, version)
@@ -153,24 +155,24 @@ def verify_files(directory: Path, needed: Sequence[str]) -> None:
     """Hold every file of a version directory against ``files.json`` ({name: sha256}).
 
     Raises:
-        StageFileCorrupt: naming the file, when it is missing, unlisted or changed.
+        FileCorrupt: naming the file, when it is missing, unlisted or changed.
     """
     listing = directory / FILES
     if not listing.is_file():
-        raise StageFileCorrupt(f"{listing} is missing; publish the release again")
+        raise FileCorrupt(f"{listing} is missing; publish the release again")
     digests = read_json(listing)
     for name in needed:
         if name not in digests:
-            raise StageFileCorrupt(f"{listing} does not list {name}; publish the release again")
+            raise FileCorrupt(f"{listing} does not list {name}; publish the release again")
     for path in sorted(directory.iterdir()):
         if path.name not in digests and path.name not in UNLISTED:
-            raise StageFileCorrupt(f"{path} is not listed in {FILES}; remove it or publish the release again")
+            raise FileCorrupt(f"{path} is not listed in {FILES}; remove it or publish the release again")
     for name, digest in digests.items():
         path = directory / name
         if not path.is_file():
-            raise StageFileCorrupt(f"{path} is missing though {FILES} lists it; publish the release again")
+            raise FileCorrupt(f"{path} is missing though {FILES} lists it; publish the release again")
         if sha256_file(path) != digest:
-            raise StageFileCorrupt(f"{path} differs from its digest in {FILES}; publish the release again")
+            raise FileCorrupt(f"{path} differs from its digest in {FILES}; publish the release again")
 
 
 _opened: weakref.WeakValueDictionary[tuple[Any, str], Any] = weakref.WeakValueDictionary()
@@ -188,23 +190,17 @@ def shared(path: Path, read: Callable[[Path], T]) -> T:
     return found
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file; raises StageFileCorrupt naming it."""
-    try:
-        return json.loads(path.read_bytes())  # bytes: Triton's stub has an ASCII locale
-    except ValueError as error:
-        raise StageFileCorrupt(f"{path} is not valid JSON ({error}); publish the release again") from error
 
 
 def read_matrix(path: Path, columns: int) -> np.ndarray:
-    """Map a float32 matrix [R, columns] of a .npy file into memory; raises StageFileCorrupt naming the file.
+    """Map a float32 matrix [R, columns] of a .npy file into memory; raises FileCorrupt naming the file.
 
     Pickled arrays are refused (``allow_pickle=False``).
     """
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        raise StageFileCorrupt(f"{path} is not a plain .npy array ({error}); publish the release again") from error
+        raise FileCorrupt(f"{path} is not a plain .npy array ({error}); publish the release again") from error
     if matrix.dtype != np.float32 or matrix.ndim != 2 or matrix.shape[1] != columns:
-        raise StageFileCorrupt(f"{path} must be float32 [rows, {columns}], got {matrix.dtype} {list(matrix.shape)}")
+        raise FileCorrupt(f"{path} must be float32 [rows, {columns}], got {matrix.dtype} {list(matrix.shape)}")
     return matrix

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.columns import AGE, GENDER, MISSING, RECENT_CATEGORIES, RECENT_TIMESTAMPS, USER_ID
+from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.lib.features.activity import visitor_activity
 from recsys_assets.release_files import MODEL_FILES, USER_DEFAULTS
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Degraded
 from recsys_assets.serving.stages.context import known_visitors
-from recsys_assets.serving.stages.stage import StageFileCorrupt, Tensors, TwoPartStage, read_json
+from recsys_assets.serving.stages.stage import Tensors, TwoPartStage
 from recsys_assets.serving.stores.connections import Asked, Replies, StoreUnavailable
 from recsys_assets.serving.stores.online_features import OnlineFeatures, Row
 from recsys_assets.settings import Settings
@@ -46,7 +47,7 @@ class FeastUserLookup(TwoPartStage[Asked]):
     def open(cls, directory: Path, settings: Settings, version: int) -> FeastUserLookup:
         defaults = read_json(directory / USER_DEFAULTS)
         if not isinstance(defaults.get("mean_age"), (int, float)):
-            raise StageFileCorrupt(f"{directory / USER_DEFAULTS} must hold a number mean_age, got {defaults}")
+            raise FileCorrupt(f"{directory / USER_DEFAULTS} must hold a number mean_age, got {defaults}")
         stage = cls(OnlineFeatures.open(settings, settings.store_timeout_ms), float(defaults["mean_age"]))
         stage._warm()
         return stage

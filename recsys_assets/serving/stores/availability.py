@@ -12,7 +12,8 @@ from typing import Any, Literal, cast, get_args
 
 import redis
 
-from recsys_assets.serving.stores.connections import Breaker, StoreUnavailable, visitor_client
+from recsys_assets.lib.feature_store.valkey import visitor_client
+from recsys_assets.serving.stores.connections import Breaker, StoreUnavailable
 from recsys_assets.serving.stores.poller import TIMEOUT_MS
 from recsys_assets.settings import POPULARITY_DATABASE, Settings
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.columns import CATEGORY_L1, CATEGORY_L2, ITEM_CLICKS, ITEM_GENDER, ITEM_ID, PRICE
-from recsys_assets.lib.feature_store.store import ITEM_FEATURES, ITEM_POPULARITY
+from recsys_assets.lib.feature_store.views import ITEM_FEATURES, ITEM_POPULARITY
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.serving.stores.connections import StoreUnavailable
 from recsys_assets.serving.stores.online_features import OnlineFeatures

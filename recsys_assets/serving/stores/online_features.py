@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 import redis
 from google.protobuf.message import DecodeError, Message
 
-from recsys_assets.lib.feature_store.store import FeatureStoreError, open_store
-from recsys_assets.serving.stores.connections import STORE_ERRORS, Breaker, Lines, Replies, argument, command
+from recsys_assets.lib.feature_store.store import open_store
+from recsys_assets.lib.feature_store.valkey import STORE_ERRORS
+from recsys_assets.lib.feature_store.views import FeatureStoreError
+from recsys_assets.serving.stores.connections import Breaker, Lines, Replies, argument, command
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:

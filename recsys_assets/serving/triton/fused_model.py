@@ -13,12 +13,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.release_files import PARTS
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import ANSWER, DEGRADED, REQUEST, TRACE, Degraded
 from recsys_assets.serving.stages.pipeline import Pipeline, trace_layout
 from recsys_assets.serving.stages.registry import STAGES
-from recsys_assets.serving.stages.stage import StageFileCorrupt, Tensors, read_json, verify_files
+from recsys_assets.serving.stages.stage import Tensors, verify_files
 from recsys_assets.serving.triton.triton_tensors import answer_all, read_tensors, reason, write_tensor
 from recsys_assets.settings import get_settings
 
@@ -29,12 +30,12 @@ REPORT_SECONDS = 5.0
 
 
 def read_parts(directory: Path) -> dict[str, int]:
-    """Component → version, of a verified version directory; raises StageFileCorrupt."""
+    """Component → version, of a verified version directory; raises FileCorrupt."""
     verify_files(directory, [PARTS])
     content = read_json(directory / PARTS)
     versions = content.get("versions") if isinstance(content, dict) else None
     if not isinstance(versions, dict) or set(versions) != set(STAGES) or not all(type(v) is int and v > 0 for v in versions.values()):
-        raise StageFileCorrupt(f"{directory / PARTS} must give each of the {len(STAGES)} stages a version; publish the release again")
+        raise FileCorrupt(f"{directory / PARTS} must give each of the {len(STAGES)} stages a version; publish the release again")
     return versions
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from recsys_assets.lib.release.releases import QUERY_TOWER, RANKER, Release
+from recsys_assets.lib.release.releases import Release
+from recsys_assets.release_files import QUERY_TOWER, RANKER
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import ANSWER, DEGRADED, QUERY_RELEASE, RANKER_RELEASE, REQUEST
 from recsys_assets.serving.stages.stage import DTYPES

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_assets.serving.stages.stage import StageError, Tensors, TensorSpec
+from recsys_assets.serving.stages.stage import FIT_FOR_CLIENTS, Tensors, TensorSpec
 
 
 def decode_strings(values: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def write_tensor(pb_utils: Any, spec: TensorSpec, values: np.ndarray) -> Any:
 
 def reason(error: Exception) -> str:
     """What a client is told: our own errors in full, of any other its type and message, never a traceback."""
-    return str(error) if isinstance(error, StageError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, FIT_FOR_CLIENTS) else f"{type(error).__name__}: {error}"
 
 
 def answer_all(pb_utils: Any, name: str, requests: Sequence[Any], answer: Callable[[Any], Any], traceback: Callable[[], str]) -> list[Any]:
@@ -64,7 +64,7 @@ def answer_all(pb_utils: Any, name: str, requests: Sequence[Any], answer: Callab
         try:
             responses.append(answer(request))
         except Exception as error:  # noqa: BLE001 - the process boundary: else the client gets a traceback
-            if not isinstance(error, StageError):
+            if not isinstance(error, FIT_FOR_CLIENTS):
                 pb_utils.Logger.log_error(f"{name}: {traceback()}")
             responses.append(pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{name}: {reason(error)}")))
     return responses

@@ -20,7 +20,6 @@ def train_dlrm(step: Step[DlrmParams]) -> None:
     from recsys_assets.training import batches, loaders, metrics, models, trainer
     from recsys_assets.training.ranking import learning as ranking_training
     from recsys_assets.training.ranking import ranker
-    from recsys_assets.training.retrieval import learning as retrieval_training
 
     params, datasets = step.params, step.input("datasets")
     schema = loaders.read_schema(datasets)
@@ -32,7 +31,7 @@ def train_dlrm(step: Step[DlrmParams]) -> None:
         valid = valid[valid[c.CLICK] == 1]
         rows, valid = (loaders.with_history(clicks, np.load(step.file("datasets", f"{split}_history.npy"), allow_pickle=False))
                        for split, clicks in (("train", rows), ("valid", valid)))
-    rows, held_out = retrieval_training.split(rows, params.held_out, step.seed)
+    rows, held_out = batches.split(rows, params.held_out, step.seed)
     offsets = held_offsets = valid_offsets = None
     if clicks_only:
         catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))

@@ -97,18 +97,6 @@ def judge(pair: Towers, held_out: pd.DataFrame, items: batches.Items, table: np.
     return recall
 
 
-def split(rows: pd.DataFrame, share: float, seed: int, keep: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows to learn from, and a random share held out to judge epochs by (none where it would be fewer than 20).
-
-    keep: a column of which no value may be held out altogether, such as the id of an item with a single click.
-    """
-    if int(len(rows) * share) < 20:
-        return rows, rows[:0]
-    chosen = np.zeros(len(rows), bool)
-    chosen[np.random.default_rng([seed, 5]).permutation(len(rows))[:int(len(rows) * share)]] = True
-    if keep is not None:
-        chosen &= rows[keep].isin(rows[keep][~chosen].unique()).to_numpy()
-    return rows[~chosen].reset_index(drop=True), rows[chosen].reset_index(drop=True)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def train_two_tower(step: Step[TwoTowerParams]) -> None:
     table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
     catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
     all_clicks = loaders.read_rows(datasets / "train", clicked=True, history=step.file("datasets", "train_history.npy"))
-    rows, held_out = retrieval_training.split(all_clicks, params.held_out, step.seed, keep=c.ITEM_ID)
+    rows, held_out = batches.split(all_clicks, params.held_out, step.seed, keep=c.ITEM_ID)
     size = loaders.batch_size(len(rows), params.batch_size)
     step.log(f"{len(rows)} clicked rows, {len(held_out)} held out, batches of {size}")
     shape = models.TwoTowerShape(

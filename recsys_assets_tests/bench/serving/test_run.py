@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import ArtifactStore, write_json
+from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness import requests as serving_requests
 from recsys_assets.bench.harness.part import BenchFailed, run_training_part
 from recsys_assets.bench.harness.workers import Load, Workers
@@ -22,7 +22,9 @@ from recsys_assets.bench.serving import run
 from recsys_assets.bench.serving.catalogue import noisy
 from recsys_assets.bench.serving.load import TritonLoad
 from recsys_assets.cli import bench
-from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, ITEM_IDS_FILE, RELEASE, SIMILAR_FILE
+from recsys_assets.files import write_json
+from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, RELEASE
+from recsys_assets.release_files import ITEM_IDS_FILE, SIMILAR_FILE
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import tiny_payload, tiny_store

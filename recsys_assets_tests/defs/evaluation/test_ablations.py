@@ -16,9 +16,9 @@ import pytest
 from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
-from recsys_assets.lib.evaluation import ranker_metrics
 from recsys_assets.lib.evaluation.ablation_variants import VARIANTS
 from recsys_assets.lib.evaluation.generation import Generation
+from recsys_assets.lib.exports import session
 from recsys_assets.orchestration.pipes import Reported, TrainingClient
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
@@ -43,7 +43,7 @@ def linear(tmp_path_factory) -> Path:
             inputs = {key: (rng.integers(0, 5, (4, n)).astype(np.int32) if key == "cat" else rng.random((4, n), np.float32))
                       for key, n in widths.items()}
             prefix = f"{name.removesuffix('_tower.onnx')}_" if "tower" in name else ""
-            answer = ranker_metrics.run_model(ranker_metrics.open_model(folder / name), inputs)
+            answer = session.run_model(session.open_model(folder / name), inputs)
             sample |= {f"{prefix}{key}": values for key, values in {**inputs, output: answer}.items()}
         np.savez(folder / f"{model}.parity.npz", **sample)
     return folder

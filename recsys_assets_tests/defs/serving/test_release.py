@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from recsys_assets import partitions
-from recsys_assets.lib.feature_store.popularity import count_clicks
+from recsys_assets.lib.features.popularity import count_clicks
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.gates import gates, verdicts
-from recsys_assets.lib.quality.contracts import IMAGES_FILE, ITEMS_FILE
-from recsys_assets.lib.release import releases
+from recsys_assets.lib.landing.zone import IMAGES_FILE, ITEMS_FILE
+from recsys_assets.lib.release import build, champion, releases
 from recsys_assets.lib.retrieval import tables as retrieval_tables
 from recsys_assets.lib.simulator import shop
 from recsys_assets.orchestration import upstream
@@ -107,8 +107,8 @@ def parts(home):
 
 def promote(home, release: releases.Release) -> None:
     """As promotion leaves it, without servers."""
-    releases.champion_path(home.settings).parent.mkdir(parents=True, exist_ok=True)
-    releases.champion_path(home.settings).write_text(json.dumps({
+    champion.champion_path(home.settings).parent.mkdir(parents=True, exist_ok=True)
+    champion.champion_path(home.settings).write_text(json.dumps({
         "release": release.number, "generation": release.generation, "digest": release.artifact.digest, "versions": {},
         "promoted_at": 0, "previous": [], "history": []}))
 
@@ -139,7 +139,7 @@ def test_an_honest_release_passes_with_its_verdict_in_the_manifest(home, honest)
     in_force = [verdicts.full_release_in_force(home.store, settings, parts(home)) for settings in (home.settings, other)]
     assert in_force[0].digest == release.artifact.digest and in_force[1] is None
     with pytest.MonkeyPatch.context() as other_code:
-        other_code.setattr(releases.fingerprints, "digest", lambda *modules: "other code")
+        other_code.setattr(build.fingerprints, "digest", lambda *modules: "other code")
         assert verdicts.full_release_in_force(home.store, home.settings, parts(home)) is None
 
 
@@ -157,7 +157,7 @@ def test_a_random_release_is_built_blocked_and_says_why(home, honest):
 
 
 def test_a_budget_in_the_launchpad(home, honest):
-    releases.champion_path(home.settings).unlink(missing_ok=True)
+    champion.champion_path(home.settings).unlink(missing_ok=True)
     _, release, checks = released(home, query_tower_ms=1e-6)
     assert {name for name, check in checks.items() if not check.passed} == {"gate", "latency"}
     measured, allowed = (checks["latency"].metadata[name].value["latency: query tower, ms"] for name in ("value", "threshold"))

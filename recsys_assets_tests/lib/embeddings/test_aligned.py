@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys_assets.lib.embeddings.aligned import align_embeddings, item_tower_inputs, item_vectors
+from recsys_assets.lib.embeddings.aligned import align_embeddings, item_tower_inputs
+from recsys_assets.lib.retrieval.item_vectors import item_vectors
 from recsys_assets_tests.support import linear_onnx
 
 VOCABULARY = {

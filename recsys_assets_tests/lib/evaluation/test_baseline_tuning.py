@@ -10,9 +10,9 @@ import pytest
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.evaluation import baseline_tuning, list_metrics
-from recsys_assets.lib.evaluation.baseline_tuning import DEFAULTS, INNER_DAYS, SPACES, Between, Budget
+from recsys_assets.lib.evaluation.baseline_tuning import DEFAULTS, SPACES, Between, Budget
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.partitions import train_days, validation_days, window_days
+from recsys_assets.partitions import INNER_DAYS, train_days, validation_days, window_days
 from recsys_assets_tests.support import small_clicks
 
 AS_OF = "2026-01-12"

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 
-from recsys_assets.columns import MISSING, TIMESTAMP
+from recsys_assets.columns import MISSING, SECONDS_PER_DAY, TIMESTAMP
 from recsys_assets.lib.evaluation import baselines, list_metrics
-from recsys_assets.lib.evaluation.click_log import SECONDS_PER_DAY, ClickLog
+from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.list_metrics import SameForAll
 from recsys_assets_tests.support import small_clicks
 

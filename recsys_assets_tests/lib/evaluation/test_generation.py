@@ -16,11 +16,12 @@ from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.lib.release import releases
 from recsys_assets.partitions import day_bounds
+from recsys_assets.release_files import INDEX
 from recsys_assets.serving.stages.embedding_lookup import MultimodalEmbeddingLookup
 from recsys_assets.serving.stages.item_lookup import FeastItemLookup
 from recsys_assets.serving.stages.onnx_models import DlrmRanking, QueryTower
 from recsys_assets.serving.stages.ordering import Ordering, SoftmaxSampling
-from recsys_assets.serving.stages.retrieval import INDEX, FaissRetrieval, Searcher
+from recsys_assets.serving.stages.retrieval import FaissRetrieval, Searcher
 from recsys_assets.serving.stages.seen_items import FilterSeenItems
 from recsys_assets.serving.stages.tabular import NvtContextTransform, NvtItemTransform, NvtUserTransform, UnrollFeatures
 from recsys_assets.serving.stores.availability import Unavailable

@@ -10,6 +10,8 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 
 from recsys_assets.lib.evaluation import ranker_metrics as ev
+from recsys_assets.lib.exports import parity
+from recsys_assets.lib.exports.session import open_model, run_model
 from recsys_assets_tests.support import linear_onnx
 
 
@@ -75,16 +77,16 @@ def queries(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def test_a_model_is_run_in_batches_of_any_size(models):
     folder, weights = models
-    inputs, session = queries(5, np.random.default_rng(0)), ev.open_model(folder / "query_tower.onnx")
+    inputs, session = queries(5, np.random.default_rng(0)), open_model(folder / "query_tower.onnx")
     expected = linear_onnx.answer(weights["query_tower.onnx"], inputs)
     for batch in (2, 5, 99):
-        np.testing.assert_allclose(ev.run_model(session, inputs, batch), expected, atol=1e-6)
-    assert ev.run_model(session, {name: rows[:0] for name, rows in inputs.items()}).shape == (0, 64)
+        np.testing.assert_allclose(run_model(session, inputs, batch), expected, atol=1e-6)
+    assert run_model(session, {name: rows[:0] for name, rows in inputs.items()}).shape == (0, 64)
     with pytest.raises(FileNotFoundError, match="exports/onnx"):
-        ev.open_model(folder / "none.onnx")
+        open_model(folder / "none.onnx")
     inputs["cont"][3, 2] = np.nan
     with pytest.raises(ValueError, match="64 of 320 values of 'embedding' are not finite"):
-        ev.run_model(session, inputs, 2)
+        run_model(session, inputs, 2)
 
 
 def test_parity_measures_the_difference(models, tmp_path):
@@ -93,10 +95,10 @@ def test_parity_measures_the_difference(models, tmp_path):
     truth = linear_onnx.answer(weights["query_tower.onnx"], inputs).astype(np.float32)
     sample = {f"query_{name}": values for name, values in {**inputs, "embedding": truth}.items()}
     np.savez(tmp_path / "good.npz", **sample)
-    assert ev.parity(folder / "query_tower.onnx", tmp_path / "good.npz") < 1e-6
+    assert parity.parity(folder / "query_tower.onnx", tmp_path / "good.npz") < 1e-6
     sample["query_embedding"] = truth + np.float32(0.01) * np.eye(4, 64, dtype=np.float32)
     np.savez(tmp_path / "off.npz", **sample)
-    assert ev.parity(folder / "query_tower.onnx", tmp_path / "off.npz") == pytest.approx(0.01, abs=1e-5)
+    assert parity.parity(folder / "query_tower.onnx", tmp_path / "off.npz") == pytest.approx(0.01, abs=1e-5)
 
 
 def test_parity_of_a_model_alone_and_of_a_wrong_sample(models, tmp_path):
@@ -107,9 +109,9 @@ def test_parity_of_a_model_alone_and_of_a_wrong_sample(models, tmp_path):
               "embeddings": rng.standard_normal((3, 128)).astype(np.float32)}
     truth = linear_onnx.answer(weights["dlrm.onnx"], inputs)
     np.savez(tmp_path / "parity.npz", **inputs, score=truth)
-    assert ev.parity(folder / "dlrm.onnx", tmp_path / "parity.npz") < 1e-6
+    assert parity.parity(folder / "dlrm.onnx", tmp_path / "parity.npz") < 1e-6
     np.savez(tmp_path / "shape.npz", **inputs, score=truth[:2])
     with pytest.raises(ValueError, match="score has shape"):
-        ev.parity(folder / "dlrm.onnx", tmp_path / "shape.npz")
+        parity.parity(folder / "dlrm.onnx", tmp_path / "shape.npz")
     with pytest.raises(KeyError, match="query_cat"):
-        ev.parity(folder / "query_tower.onnx", tmp_path / "parity.npz")
+        parity.parity(folder / "query_tower.onnx", tmp_path / "parity.npz")

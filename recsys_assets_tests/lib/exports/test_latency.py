@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recsys_assets.files import FileCorrupt
 from recsys_assets.lib.exports import latency
-from recsys_assets.serving.stages.stage import StageFileCorrupt
 from recsys_assets_tests.support import linear_onnx
 
 
@@ -29,7 +29,7 @@ def test_more_rows_take_longer(folder):
 
 def test_other_inputs_and_no_repetition_are_refused(folder):
     given = inputs("query_tower.onnx", 1)
-    with pytest.raises(StageFileCorrupt, match="export the model again"):
+    with pytest.raises(FileCorrupt, match="export the model again"):
         latency.median_ms(folder / "query_tower.onnx", {"cat": given["cat"]})
     with pytest.raises(ValueError, match="repetitions"):
         latency.median_ms(folder / "query_tower.onnx", given, repetitions=0)

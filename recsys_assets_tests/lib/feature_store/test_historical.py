@@ -10,8 +10,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from feature_repo.apply import apply_features
 from recsys_assets.lib.feature_store.historical import historical_features
-from recsys_assets.lib.feature_store.store import FeatureStoreError, apply_features, open_store, write_offline
+from recsys_assets.lib.feature_store.offline import write_offline
+from recsys_assets.lib.feature_store.store import open_store
+from recsys_assets.lib.feature_store.views import FeatureStoreError
 from recsys_assets.lib.features.activity import RECENT_CLICKS
 from recsys_assets.partitions import day_bounds
 from recsys_assets.settings import Settings

@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from recsys_assets.lib.feature_store.popularity import count_clicks, rankings, write_popularity
+from recsys_assets.lib.feature_store.popularity import write_popularity
+from recsys_assets.lib.features.popularity import count_clicks, rankings
 
 ITEMS = pl.DataFrame({"item_id": ["a", "b", "c", "d"], "category_l1": ["tools", "tools", "books", "books"],
                       "category_l2": ["saw", "axe", "travel", "travel"]})

@@ -15,6 +15,8 @@ import polars as pl
 import pytest
 import redis
 
+from feature_repo import apply
+from recsys_assets.lib.feature_store import offline, recent_clicks, views
 from recsys_assets.lib.feature_store import store as fs
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.support.small_shop import shop_settings
@@ -41,11 +43,11 @@ def popularity(day: int, clicks: float) -> pl.DataFrame:
 
 
 def write_day(settings: Settings, day: int, *categories: str, users: pl.DataFrame = USERS, clicks: float = 3) -> None:
-    fs.write_offline(settings, users, ITEMS, activity(day + 100, *categories), popularity(day, clicks), day)
+    offline.write_offline(settings, users, ITEMS, activity(day + 100, *categories), popularity(day, clicks), day)
 
 
-def clicks(*pairs: tuple[str, int], at: float, user_id: str = "1") -> fs.RecentClicks:
-    return fs.RecentClicks(user_id, [category for category, _ in pairs], [when for _, when in pairs], at)
+def clicks(*pairs: tuple[str, int], at: float, user_id: str = "1") -> recent_clicks.RecentClicks:
+    return recent_clicks.RecentClicks(user_id, [category for category, _ in pairs], [when for _, when in pairs], at)
 
 
 def online(store: Any, user_id: str = "1") -> dict[str, Any]:
@@ -61,8 +63,8 @@ def settings(tmp_path: Path, valkey: Any) -> Settings:
 @pytest.fixture
 def store(settings: Settings) -> Any:
     opened = fs.open_store(settings)
-    applied = fs.apply_features(opened, settings)  # before any offline table exists
-    assert applied["views"] == list(fs.OFFLINE_SCHEMAS) == [
+    applied = apply.apply_features(opened, settings)  # before any offline table exists
+    assert applied["views"] == list(views.OFFLINE_SCHEMAS) == [
         "user_features", "user_activity", "item_features", "item_popularity"]
     assert applied["services"] == ["home_page_v1", "home_page_v2"]
     return opened
@@ -70,7 +72,7 @@ def store(settings: Settings) -> Any:
 
 def test_materialised_values_are_read_online(settings: Settings, store: Any) -> None:
     write_day(settings, DAY_1, "books", "tools")
-    assert fs.materialize(settings, DAY_1, DAY_1 + DAY, store=store) == {
+    assert offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store) == {
         "user_features": 2, "user_activity": 1, "item_features": 1, "item_popularity": 1}
     assert online(store) == {"age": 30.0, "gender": "F", "recent_categories": ["books", "tools"],
                              "recent_timestamps": [DAY_1 + 99, DAY_1 + 100]}
@@ -82,20 +84,20 @@ def test_materialised_values_are_read_online(settings: Settings, store: Any) -> 
 
 def test_a_service_reads_everything_of_its_version(settings: Settings, store: Any) -> None:
     write_day(settings, DAY_1, "books")
-    fs.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
+    offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
     read = {name: set(store.get_online_features(store.get_feature_service(name), [{"user_id": "1", "item_id": "a"}])
-                      .to_dict()) for name in (fs.HOME_PAGE_V1, fs.HOME_PAGE_V2)}
-    assert read[fs.HOME_PAGE_V2] - read[fs.HOME_PAGE_V1] == {"item_clicks"}
+                      .to_dict()) for name in (views.HOME_PAGE_V1, views.HOME_PAGE_V2)}
+    assert read[views.HOME_PAGE_V2] - read[views.HOME_PAGE_V1] == {"item_clicks"}
     assert {"age", "gender", "recent_categories", "recent_timestamps", "price", "category_l1", "category_l2",
-            "item_gender"} <= read[fs.HOME_PAGE_V1]
+            "item_gender"} <= read[views.HOME_PAGE_V1]
 
 
 def test_online_never_goes_back_in_time(settings: Settings, store: Any) -> None:
     older = USERS.with_columns(age=pl.Series([31, 41], dtype=pl.Int32))
     write_day(settings, DAY_1 + DAY, "tools", users=older, clicks=9)
-    fs.materialize(settings, DAY_1 + DAY, DAY_1 + 2 * DAY, store=store)
+    offline.materialize(settings, DAY_1 + DAY, DAY_1 + 2 * DAY, store=store)
     write_day(settings, DAY_1, "books")  # the earlier day is backfilled afterwards
-    fs.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
+    offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
     assert online(store) == {"age": 31.0, "gender": "F", "recent_categories": ["tools"],
                              "recent_timestamps": [DAY_1 + DAY + 100]}
     item = store.get_online_features(["item_popularity:item_clicks"], [{"item_id": "a"}]).to_dict()
@@ -106,17 +108,17 @@ def test_a_newer_push_stays_whatever_is_materialised(settings: Settings, store: 
     write_day(settings, DAY_1, "books")
     write_day(settings, DAY_1 + DAY, "tools")
     live = DAY_1 + DAY + 200
-    fs.push_recent_clicks(store, [clicks(("toys", live), at=live)])
-    fs.push_recent_clicks(store, [clicks(("older", live - 1), at=live - 1)])
-    fs.push_recent_clicks(store, [clicks(("same moment", live), at=live)])
+    recent_clicks.push_recent_clicks(store, [clicks(("toys", live), at=live)])
+    recent_clicks.push_recent_clicks(store, [clicks(("older", live - 1), at=live - 1)])
+    recent_clicks.push_recent_clicks(store, [clicks(("same moment", live), at=live)])
     for day in (DAY_1 + DAY, DAY_1):
-        fs.materialize(settings, day, day + DAY, store=store)
+        offline.materialize(settings, day, day + DAY, store=store)
     found = online(store)
     assert (found["recent_categories"], found["recent_timestamps"], found["age"]) == (["toys"], [live], 30.0)
-    fs.push_recent_clicks(store, [clicks(("toys", live), ("a microsecond later", live), at=live + 1e-6)])
+    recent_clicks.push_recent_clicks(store, [clicks(("toys", live), ("a microsecond later", live), at=live + 1e-6)])
     assert online(store)["recent_categories"] == ["toys", "a microsecond later"]
     write_day(settings, DAY_1 + 2 * DAY, "next day")
-    fs.materialize(settings, DAY_1 + 2 * DAY, DAY_1 + 3 * DAY, store=store)
+    offline.materialize(settings, DAY_1 + 2 * DAY, DAY_1 + 3 * DAY, store=store)
     assert online(store)["recent_categories"] == ["next day"]
 
 
@@ -126,46 +128,46 @@ def test_a_push_during_a_materialisation_stays(settings: Settings, store: Any) -
     pushing = fs.open_store(settings)
     for turn in range(12):
         old = [clicks(("old", turn), at=DAY_1 + 10 * turn, user_id=user) for user in [*many, "1"]]
-        batch = threading.Thread(target=fs.push_recent_clicks, args=(store, old))
+        batch = threading.Thread(target=recent_clicks.push_recent_clicks, args=(store, old))
         batch.start()
         time.sleep(0.004 * turn)
-        fs.push_recent_clicks(pushing, [clicks(("live", turn), at=DAY_1 + 10 * turn + 1)])
+        recent_clicks.push_recent_clicks(pushing, [clicks(("live", turn), at=DAY_1 + 10 * turn + 1)])
         batch.join()
         assert online(store)["recent_categories"] == ["live"] and online(store)["recent_timestamps"] == [turn]
         assert online(store, "v0")["recent_timestamps"] == [turn]
 
 
 def test_a_stored_time_that_cannot_be_read_is_replaced(store: Any, valkey: Any) -> None:
-    fs.push_recent_clicks(store, [clicks(("toys", 1), at=DAY_1)])
+    recent_clicks.push_recent_clicks(store, [clicks(("toys", 1), at=DAY_1)])
     (key,) = valkey.client(0).keys("*")
     for broken in (b"", b"\x08\xff", b"\xff\xff\xff", b"no time"):
         valkey.client(0).hset(key, "_ts:user_activity", broken)
-        fs.push_recent_clicks(store, [clicks(("books", 2), at=DAY_1 + 0.5)])
+        recent_clicks.push_recent_clicks(store, [clicks(("books", 2), at=DAY_1 + 0.5)])
         assert online(store)["recent_categories"] == ["books"]
-        fs.push_recent_clicks(store, [clicks(("older", 2), at=DAY_1 + 0.499999)])
+        recent_clicks.push_recent_clicks(store, [clicks(("older", 2), at=DAY_1 + 0.499999)])
         assert online(store)["recent_categories"] == ["books"]
 
 
 def test_live_visitors_need_not_be_registered(store: Any) -> None:
-    fs.push_recent_clicks(store, [clicks(("toys", DAY_1), at=DAY_1, user_id="guest"),
+    recent_clicks.push_recent_clicks(store, [clicks(("toys", DAY_1), at=DAY_1, user_id="guest"),
                                   clicks(("books", 5), ("tools", 9), at=DAY_1, user_id="other")])
     assert online(store, "guest") == {"age": None, "gender": None, "recent_categories": ["toys"],
                                       "recent_timestamps": [DAY_1]}
     assert online(store, "other")["recent_timestamps"] == [5, 9]
-    fs.push_recent_clicks(store, [])
+    recent_clicks.push_recent_clicks(store, [])
 
 
 def test_clicks_of_many_visitors_are_read_at_once(settings: Settings, store: Any, valkey: Any) -> None:
     write_day(settings, DAY_1, "books", "tools")
-    fs.materialize(settings, DAY_1, DAY_1 + DAY, store=store)  # visitor 2 is registered, and has no clicks
-    fs.push_recent_clicks(store, [clicks(("toys", 5), ("toys", 5), at=DAY_1, user_id="guest")])
-    assert fs.read_recent_clicks(store, ["guest", "1", "nobody", "2"]) == {
+    offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)  # visitor 2 is registered, and has no clicks
+    recent_clicks.push_recent_clicks(store, [clicks(("toys", 5), ("toys", 5), at=DAY_1, user_id="guest")])
+    assert recent_clicks.read_recent_clicks(store, ["guest", "1", "nobody", "2"]) == {
         "guest": [("toys", 5), ("toys", 5)], "1": [("books", DAY_1 + 99), ("tools", DAY_1 + 100)], "nobody": [], "2": []}
-    assert fs.read_recent_clicks(store, []) == {}
+    assert recent_clicks.read_recent_clicks(store, []) == {}
     (key,) = (key for key in valkey.client(0).keys("*") if b"guest" in key)
     names = [name for name, value in valkey.client(0).hgetall(key).items() if b"toys" in value]
     valkey.client(0).hdel(key, *names)
-    assert fs.read_recent_clicks(store, ["guest"]) == {"guest": []}  # times alone say nothing
+    assert recent_clicks.read_recent_clicks(store, ["guest"]) == {"guest": []}  # times alone say nothing
 
 
 def offline_bytes(settings: Settings) -> dict[str, bytes]:
@@ -181,7 +183,7 @@ def test_offline_tables_do_not_depend_on_the_order_of_days(tmp_path: Path) -> No
             write_day(settings, DAY_1 + n * DAY, f"category {n}", clicks=n)
         contents.append(offline_bytes(settings))
     assert contents[0] == contents[1] == contents[2] and len(contents[0]) == 8
-    table = pl.read_parquet(fs.offline_path(settings, "user_features"))
+    table = pl.read_parquet(views.offline_path(settings, "user_features"))
     assert table.height == 4 and table.schema["event_timestamp"] == pl.Datetime("us")
 
 
@@ -195,15 +197,15 @@ def test_another_day_touches_no_file_of_the_days_before(settings: Settings) -> N
 def test_a_day_written_again_forgets_what_it_held(settings: Settings) -> None:
     write_day(settings, DAY_1, "books")
     write_day(settings, DAY_1 + DAY, "tools")
-    fs.write_offline(settings, USERS[:1], ITEMS, activity(DAY_1 + 100, "books").clear(), popularity(DAY_1, 0), DAY_1)
-    assert pl.read_parquet(fs.offline_path(settings, "user_features"))["user_id"].sort().to_list() == ["1", "1", "2"]
-    assert pl.read_parquet(fs.offline_path(settings, "user_activity"))["recent_categories"].to_list() == [["tools"]]
+    offline.write_offline(settings, USERS[:1], ITEMS, activity(DAY_1 + 100, "books").clear(), popularity(DAY_1, 0), DAY_1)
+    assert pl.read_parquet(views.offline_path(settings, "user_features"))["user_id"].sort().to_list() == ["1", "1", "2"]
+    assert pl.read_parquet(views.offline_path(settings, "user_activity"))["recent_categories"].to_list() == [["tools"]]
 
 
 def test_of_clicks_within_a_second_the_last_state_counts(settings: Settings) -> None:
     states = pl.concat([activity(DAY_1 + 100, "books"), activity(DAY_1 + 100, "books", "tools")])
-    fs.write_offline(settings, USERS, ITEMS, states, popularity(DAY_1, 1), DAY_1)
-    (row,) = pl.read_parquet(fs.offline_path(settings, "user_activity")).to_dicts()
+    offline.write_offline(settings, USERS, ITEMS, states, popularity(DAY_1, 1), DAY_1)
+    (row,) = pl.read_parquet(views.offline_path(settings, "user_activity")).to_dicts()
     assert row["recent_categories"] == ["books", "tools"]
 
 
@@ -245,8 +247,8 @@ def test_history_is_point_in_time_in_any_zone(settings: Settings, store: Any) ->
 def test_bad_tables_are_refused_by_name(settings: Settings, changes: dict[str, pl.DataFrame], message: str) -> None:
     given = {"users": USERS, "items": ITEMS, "user_activity": activity(DAY_1 + 100, "books"),
              "item_popularity": popularity(DAY_1, 1), **changes}
-    with pytest.raises(fs.FeatureStoreError, match=message):
-        fs.write_offline(settings, **given, as_of=DAY_1)
+    with pytest.raises(views.FeatureStoreError, match=message):
+        offline.write_offline(settings, **given, as_of=DAY_1)
     assert offline_bytes(settings) == {}  # nothing of a refused day is written
 
 
@@ -268,8 +270,8 @@ def test_the_serving_environment_reads_online(settings: Settings, store: Any) ->
     if not settings.serving_python.exists():
         pytest.fail(f"{settings.serving_python} is missing: make setup")
     write_day(settings, DAY_1, "books")
-    fs.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
-    fs.push_recent_clicks(store, [clicks(("toys", DAY_1), ("books", DAY_1 + 9), at=DAY_1 + 9, user_id="2")])
+    offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
+    recent_clicks.push_recent_clicks(store, [clicks(("toys", DAY_1), ("books", DAY_1 + 9), at=DAY_1 + 9, user_id="2")])
     program = ("import json, sys\n"
                "import numpy\n"
                "from recsys_assets.lib.feature_store.store import RecentClicks, open_store, push_recent_clicks, read_recent_clicks\n"
@@ -326,7 +328,7 @@ def test_the_aws_target_is_athena_and_tls() -> None:
         "workgroup": "primary", "s3_staging_location": "s3://b/athena"}
     assert config["online_store"]["connection_string"] == (
         "cache:6379,db=0,ssl=true,password=p,socket_timeout=0.02,socket_connect_timeout=0.02,retry=null")
-    assert fs.offline_path(settings, "user_features", "2026-09-22") == (
+    assert views.offline_path(settings, "user_features", "2026-09-22") == (
         "s3://b/offline/user_features/day=2026-09-22/part.parquet")
     sources = [view.batch_source for view in (define(settings).user_features, define(settings).item_features)]
     assert all(isinstance(source, AthenaSource) for source in sources)
@@ -346,11 +348,11 @@ def test_a_password_reaches_valkey_as_it_is(password: str) -> None:
 
 @pytest.mark.parametrize("password", ["a,b", "1e5", "true", '"quoted"'])
 def test_a_password_that_feast_would_misread_is_refused(password: str) -> None:
-    with pytest.raises(fs.FeatureStoreError, match="RECSYS_VALKEY_PASSWORD holds a comma or reads as JSON"):
+    with pytest.raises(views.FeatureStoreError, match="RECSYS_VALKEY_PASSWORD holds a comma or reads as JSON"):
         fs.store_config(Settings(valkey_password=password))
 
 
 def test_a_missing_variable_is_named() -> None:
-    with pytest.raises(fs.FeatureStoreError, match=(
+    with pytest.raises(views.FeatureStoreError, match=(
             "RECSYS_ATHENA_STAGING_URI, RECSYS_AWS_REGION, RECSYS_FEAST_REGISTRY, RECSYS_VALKEY_PASSWORD")):
         fs.store_config(Settings(target="aws"))

@@ -8,9 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from feature_repo import apply
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.lib.feature_store import publish, views
 from recsys_assets.lib.feature_store import store as feature_store
-from recsys_assets.lib.features import daily, point_in_time
+from recsys_assets.lib.features import daily, dataset_checks, point_in_time
 from recsys_assets.partitions import day_bounds
 from recsys_assets.settings import Settings
 from recsys_assets_tests.lib.features.test_point_in_time import DAY, ITEMS, USERS, _random_day
@@ -48,7 +50,7 @@ def built(store, inputs) -> Artifact:
     (0.2, 0.18, True, "logged"), (1.0, 1.0, True, "drawn"), (0.2, 1.0, False, "100% of valid's rows are clicked"),
     (1.0, 0.2, False, "100% of train's"), (0.0, 0.2, False, "0% of train's"), (0.2, 0.0, False, "0% of valid's")])
 def test_where_negatives_come_from(train, valid, sound, said):
-    found, words = daily.labels({"train": train, "valid": valid})
+    found, words = dataset_checks.labels({"train": train, "valid": valid})
     assert found is sound and said in words
 
 
@@ -88,18 +90,18 @@ def test_a_feature_that_counts_its_own_day_is_caught(built, inputs, monkeypatch,
 def test_the_days_state_and_popularity_go_online(built, inputs, tmp_path, valkey, store):
     settings = Settings(home=tmp_path, start_day=date.fromisoformat(YESTERDAY), scale="tiny", valkey_port=valkey.port)
     opened = feature_store.open_store(settings)
-    feature_store.apply_features(opened, settings)
+    apply.apply_features(opened, settings)
     with store.stage("features/interactions", YESTERDAY) as staged:
         first = {**inputs, "interactions": inputs["interactions"][:1]}
         before = staged.publish(daily.write_features(first, YESTERDAY, staged.path))
-    daily.materialize_online(settings, [before, built], users=inputs["users"], items=inputs["items"])
+    publish.materialize_online(settings, [before, built], users=inputs["users"], items=inputs["items"])
     # who clicked on the day before alone is known all the same
     gone = (set(pl.read_parquet(before.path("user_activity.parquet"))["user_id"])
             - set(pl.read_parquet(built.path("user_activity.parquet"))["user_id"])).pop()
     assert opened.get_online_features(["user_activity:recent_categories"], [{"user_id": gone}]).to_dict()["recent_categories"][0]
-    written = feature_store.offline_path(settings, "user_activity", YESTERDAY)
+    written = views.offline_path(settings, "user_activity", YESTERDAY)
     stamp = Path(written).stat().st_mtime_ns
-    daily.materialize_online(settings, [before, built], users=inputs["users"], items=inputs["items"])
+    publish.materialize_online(settings, [before, built], users=inputs["users"], items=inputs["items"])
     assert Path(written).stat().st_mtime_ns == stamp  # what is there already is not written again
     states = pl.read_parquet(built.path("user_activity.parquet")).filter(pl.col("user_id") == "2").row(-1, named=True)
     names = ["recent_categories", "recent_timestamps"]

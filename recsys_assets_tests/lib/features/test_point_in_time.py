@@ -8,14 +8,8 @@ import pytest
 
 from recsys_assets.columns import INTERACTION_FEATURES
 from recsys_assets.lib.features import point_in_time as module
-from recsys_assets.lib.features.activity import history
-from recsys_assets.lib.features.point_in_time import (
-    FeatureError,
-    activity_features,
-    interaction_features,
-    item_popularity,
-    mask,
-)
+from recsys_assets.lib.features.activity import activity_features, history
+from recsys_assets.lib.features.point_in_time import FeatureError, interaction_features, item_popularity, mask
 from recsys_assets.partitions import day_bounds, previous_day
 
 DAY = "2026-11-20"

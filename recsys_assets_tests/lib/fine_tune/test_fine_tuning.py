@@ -28,7 +28,7 @@ class Served:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, ArtifactStore]:
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
-    monkeypatch.setattr(releases, "champion", lambda _: Served(1, "2026-01-12"))
+    monkeypatch.setattr(fine_tuning, "read_champion", lambda _: Served(1, "2026-01-12"))
     monkeypatch.setattr(releases, "open_release", lambda _, number: Served(number, "2026-01-12"))
     return settings, ArtifactStore(settings.artifacts)
 
@@ -67,6 +67,6 @@ def test_a_champion_of_an_older_form_is_refused(home, monkeypatch: pytest.Monkey
 
 
 def test_without_a_champion_there_is_no_start(home, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(releases, "champion", lambda _: None)
+    monkeypatch.setattr(fine_tuning, "read_champion", lambda _: None)
     with pytest.raises(fine_tuning.FineTuneError, match="recsys promote"):
         fine_tuning.plan(*home, "2026-01-13")

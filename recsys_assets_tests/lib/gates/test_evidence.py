@@ -16,7 +16,7 @@ from recsys_assets.lib.evaluation.baselines import RecentPopularity
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.offline import measure
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.feature_store.popularity import count_clicks
+from recsys_assets.lib.features.popularity import count_clicks
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
 from recsys_assets.lib.gates.evidence import Answers, Champion

@@ -16,15 +16,16 @@ import pytest
 
 from recsys_assets.columns import RAW_ITEMS, RAW_USERS
 from recsys_assets.lib.landing.quarantine import quarantine_counts
+from recsys_assets.lib.landing.zone import IngestError
 from recsys_assets.lib.own_data import bring as module
 from recsys_assets.lib.own_data import log as ingest_log
 from recsys_assets.lib.own_data import sources
 from recsys_assets.lib.own_data.bring import Request, ingest
 from recsys_assets.lib.own_data.mapping import LogRules, parse_pairs
-from recsys_assets.lib.own_data.sources import IngestError, find_files
-from recsys_assets.lib.quality import contracts
+from recsys_assets.lib.own_data.sources import find_files
+from recsys_assets.lib.quality import contracts, landing_day
 from recsys_assets.lib.simulator import shop
-from recsys_assets.operations import jobs
+from recsys_assets.operations import full_graph
 from recsys_assets.settings import Settings
 
 DAY = 1_767_225_600  # 2026-01-01, UTC
@@ -42,7 +43,7 @@ def landed(landing: Path) -> pl.DataFrame:
     days = sorted(folder.name for folder in (landing / "interactions").iterdir())
     contracts.check_table(landing / "users/users.parquet", RAW_USERS).raise_if_failed()
     contracts.check_table(landing / "catalogue/items.parquet", RAW_ITEMS).raise_if_failed()
-    return pl.concat(contracts.read_landing_day(landing, day).frame for day in days)
+    return pl.concat(landing_day.read_landing_day(landing, day).frame for day in days)
 
 
 def tree(landing: Path) -> dict[str, tuple[str, int]]:
@@ -417,7 +418,7 @@ def test_nothing_is_simulated_into_an_ingested_landing_zone(tmp_path: Path, caps
     settings = Settings(home=tmp_path, scale="tiny")
     take(tmp_path / "landing", many(tmp_path / "log.parquet", 100))
     before = tree(tmp_path / "landing")
-    jobs.simulate(settings)
+    full_graph.simulate(settings)
     assert tree(tmp_path / "landing") == before
     assert "nothing is simulated" in capsys.readouterr().err
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from recsys_assets.columns import RAW_ITEMS, RAW_USERS
 from recsys_assets.lib.landing.quarantine import quarantine_counts
+from recsys_assets.lib.landing.zone import IngestError
 from recsys_assets.lib.own_data.bring import Request, ingest
 from recsys_assets.lib.own_data.mapping import LogRules
-from recsys_assets.lib.own_data.sources import IngestError
 from recsys_assets.lib.quality import contracts
 from recsys_assets.lib.raw import raw_tables
 from recsys_assets.settings import PROJECT_ROOT

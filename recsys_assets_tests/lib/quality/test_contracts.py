@@ -4,13 +4,8 @@ import polars as pl
 import pytest
 
 from recsys_assets.columns import INTERACTION_FEATURES, RAW_INTERACTIONS, RAW_ITEMS, RAW_USERS
-from recsys_assets.lib.quality.contracts import (
-    ContractViolation,
-    LandingMissing,
-    check_table,
-    read_checked,
-    read_landing_day,
-)
+from recsys_assets.lib.quality.contracts import ContractViolation, check_table, read_checked
+from recsys_assets.lib.quality.landing_day import LandingMissing, read_landing_day
 from recsys_assets.lib.simulator.catalogue import synthetic_catalogue
 from recsys_assets.partitions import day_bounds
 

@@ -9,8 +9,10 @@ import pytest
 
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.columns import RAW_INTERACTIONS
+from recsys_assets.lib.landing import zone
 from recsys_assets.lib.quality import contracts
 from recsys_assets.lib.raw import raw_tables
+from recsys_assets.lib.raw.volume import volume_against_history
 
 TODAY = "2026-01-20"
 
@@ -43,12 +45,12 @@ def landed(exposures: int, others: int = 0) -> raw_tables.Landed:
     ({"2026-01-01": 0}, 100, "2026-01-02", True),  # a day without an exposure says nothing of the usual
 ])
 def test_volume(tmp_path, history, exposures, day, within):
-    volume = raw_tables.volume_against_history(landed(exposures, others=1000), store_with(tmp_path, history), day, TODAY)
+    volume = volume_against_history(landed(exposures, others=1000), store_with(tmp_path, history), day, TODAY)
     assert volume.within is within and volume.exposures == exposures
 
 
 def test_a_volume_failure_names_files_counts_and_the_remedy(tmp_path):
-    text = str(raw_tables.volume_against_history(landed(1000, 50), store_with(tmp_path, {"2026-01-01": 100}), "2026-01-02", TODAY))
+    text = str(volume_against_history(landed(1000, 50), store_with(tmp_path, {"2026-01-01": 100}), "2026-01-02", TODAY))
     for word in ("interactions/2026-01-02", "simulated.parquet (1050 rows)", "event_type", "1000 exposures", "10 times", "100",
                  "accept_volume"):
         assert word in text
@@ -58,7 +60,7 @@ def test_a_volume_failure_names_files_counts_and_the_remedy(tmp_path):
 def test_a_bad_declaration_of_categories_is_named(tmp_path, content):
     assert raw_tables.declared_categories(str(tmp_path)) is None
     (tmp_path / "catalogue").mkdir()
-    (tmp_path / contracts.CATEGORIES_FILE).write_text(content)
+    (tmp_path / zone.CATEGORIES_FILE).write_text(content)
     with pytest.raises(contracts.ContractViolation, match=r"categories\.json"):
         raw_tables.declared_categories(str(tmp_path))
 

@@ -13,17 +13,14 @@ import pytest
 
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.lib.release import releases
+from recsys_assets.lib.release import build, releases
+from recsys_assets.lib.release.build import allocate_number, build_fine_tune_release, build_release, popularity_indices
 from recsys_assets.lib.release.releases import (
     COMPONENTS,
     ReleaseError,
-    allocate_number,
-    build_fine_tune_release,
-    build_release,
     list_releases,
     newest_passed,
     open_release,
-    popularity_indices,
     read_display,
 )
 from recsys_assets.lib.retrieval.index import build_index, save_index
@@ -186,11 +183,11 @@ def test_the_same_parts_give_the_same_release(store, settings):
 def test_the_same_parts_after_a_change_of_code_are_another_release(store, settings, monkeypatch):
     generation = Generation(store)
     first = generation.release(settings)
-    assert generation.release(settings).uri == first.uri and first.manifest["code"] == releases.code()
-    monkeypatch.setattr(releases.fingerprints, "digest", lambda *modules: f"other code of {modules}")
+    assert generation.release(settings).uri == first.uri and first.manifest["code"] == build.code()
+    monkeypatch.setattr(build.fingerprints, "digest", lambda *modules: f"other code of {modules}")
     second = generation.release(settings)
     assert (first.partition, second.partition) == ("000001", "000002")
-    assert second.manifest["code"] == f"{releases.CODE_VERSION}-other code of ('recsys_assets.lib.release.releases',)"
+    assert second.manifest["code"] == f"{releases.CODE_VERSION}-other code of ('recsys_assets.lib.release.build',)"
 
 
 def test_parts_of_two_generations_are_refused(store, settings):
@@ -261,7 +258,7 @@ def test_a_number_taken_between_listing_and_creation_is_skipped(store, monkeypat
             os.close(create(path, os.O_CREAT | os.O_WRONLY))
         return create(path, flags, *rest)
 
-    monkeypatch.setattr(releases.os, "open", beaten)
+    monkeypatch.setattr(os, "open", beaten)
     assert allocate_number(store) == 2 and raced.is_set()
 
 

@@ -6,15 +6,8 @@ import polars as pl
 import pytest
 
 from recsys_assets.columns import ITEM_GENDERS, RAW_ITEMS
-from recsys_assets.lib.simulator.catalogue import (
-    MAX_PRICE,
-    MIN_PRICE,
-    STYLES,
-    CatalogueError,
-    proportional_sizes,
-    read_retail_demo_store,
-    synthetic_catalogue,
-)
+from recsys_assets.lib.landing.retail_demo_store import CatalogueError, read_retail_demo_store
+from recsys_assets.lib.simulator.catalogue import MAX_PRICE, MIN_PRICE, STYLES, proportional_sizes, synthetic_catalogue
 from recsys_assets.settings import PROJECT_ROOT
 
 REAL = PROJECT_ROOT.parent / "shared/data/retail-demo-store/products.yaml"

@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from recsys_assets.lib.figures.colours import COLOURS
 from recsys_assets.lib.simulator.catalogue import synthetic_catalogue
 from recsys_assets.lib.simulator.exposures import calibrated, draw_exposures
 from recsys_assets.lib.simulator.looks import MOODS, NO_MOOD, PALETTES, looks_of, mood_of, palette_of, praise_of
-from recsys_assets.lib.simulator.pictures import COLOURS, draw_catalogue
+from recsys_assets.lib.simulator.pictures import draw_catalogue
 from recsys_assets.lib.simulator.population import make_truth
 
 START = "2026-11-09"

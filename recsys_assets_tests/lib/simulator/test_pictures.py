@@ -6,16 +6,9 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from recsys_assets.lib.figures.colours import COLOURS
 from recsys_assets.lib.simulator.catalogue import STYLES, synthetic_catalogue
-from recsys_assets.lib.simulator.pictures import (
-    COLOURS,
-    SHAPES,
-    SIDE,
-    colour_of,
-    draw_catalogue,
-    draw_product,
-    pattern_of,
-)
+from recsys_assets.lib.simulator.pictures import SHAPES, SIDE, colour_of, draw_catalogue, draw_product, pattern_of
 
 
 def _pixels(content: bytes) -> np.ndarray:

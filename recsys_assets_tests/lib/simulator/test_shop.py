@@ -7,7 +7,9 @@ import pytest
 
 from recsys_assets.columns import EVENT_TYPES, RAW_ITEMS, RAW_USERS
 from recsys_assets.lib.features.point_in_time import interaction_features
-from recsys_assets.lib.quality.contracts import IMAGES_FILE, ITEMS_FILE, USERS_FILE, check_table, read_landing_day
+from recsys_assets.lib.landing.zone import IMAGES_FILE, ITEMS_FILE, USERS_FILE
+from recsys_assets.lib.quality.contracts import check_table
+from recsys_assets.lib.quality.landing_day import read_landing_day
 from recsys_assets.lib.simulator.exposures import POSITION
 from recsys_assets.lib.simulator.shop import SCALES, Scale, SimulationError, landing_summary, load_truth, simulate
 from recsys_assets.lib.simulator.truth import TruthError

@@ -6,7 +6,7 @@ import doctest
 import random
 from collections import Counter
 
-from recsys_assets.lib.feature_store.store import RecentClicks
+from recsys_assets.lib.feature_store.recent_clicks import RecentClicks
 from recsys_assets.lib.features.activity import HISTORY_SECONDS, RECENT_CLICKS
 from recsys_assets.serving.events import click_history
 from recsys_assets.serving.events.click_history import merged

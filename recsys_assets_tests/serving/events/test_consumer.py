@@ -17,8 +17,10 @@ import polars as pl
 import pytest
 import redis
 
+from feature_repo.apply import apply_features
 from recsys_assets.columns import RAW_INTERACTIONS
-from recsys_assets.lib.feature_store.store import FeatureStoreError, apply_features, open_store
+from recsys_assets.lib.feature_store.store import open_store
+from recsys_assets.lib.feature_store.views import FeatureStoreError
 from recsys_assets.lib.features.activity import HISTORY_SECONDS
 from recsys_assets.serving.events.consumer import Consumer
 from recsys_assets.serving.events.events import GROUP, REJECTED, STREAM, Event, enqueue, enqueue_all

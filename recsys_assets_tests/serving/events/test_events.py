@@ -9,7 +9,7 @@ import pytest
 import redis
 from pydantic import ValidationError
 
-from recsys_assets.lib.feature_store.store import RecentClicks
+from recsys_assets.lib.feature_store.recent_clicks import RecentClicks
 from recsys_assets.lib.features.activity import RECENT_CLICKS
 from recsys_assets.serving.events.events import (
     Event,

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys_assets.lib.feature_store.store import apply_features, open_store
+from feature_repo.apply import apply_features
+from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.serving.events import consumer as module
 from recsys_assets.serving.events.consumer import Consumer
 from recsys_assets.serving.events.events import GROUP, STREAM, Event, Reset, enqueue, enqueue_all, reset_fields

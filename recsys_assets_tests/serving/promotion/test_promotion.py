@@ -11,14 +11,14 @@ import pytest
 import tritonclient.grpc as grpcclient
 
 from recsys_assets.lib.release import releases
-from recsys_assets.lib.release.releases import champion
+from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.operations.triton_server import TritonServer
+from recsys_assets.release_files import CODE
 from recsys_assets.serving.promotion import promotion
 from recsys_assets.serving.promotion.journal import journal_path, promotion_lock
 from recsys_assets.serving.published.similar import LiveSimilar
 from recsys_assets.serving.stages.answer import ANSWER, REQUEST
 from recsys_assets.serving.triton.replicas import ReplicaError
-from recsys_assets.serving.triton.repository import CODE
 from recsys_assets.serving.triton.served import CANDIDATES, ENTRANCES
 from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.support.small_promotion import Shop
@@ -44,7 +44,7 @@ def test_the_first_promotion_into_an_empty_server(shop):
     assert LiveSimilar(shop.settings).of("1.1.1:9", 5) == ["1.1.1:0"]
     assert json.loads(shop.on_disk()["fused_model/1/parts.json"])["versions"] == {
         "query_tower": 1, "faiss_retrieval": 1, "dlrm_ranking": 1}
-    assert champion(shop.settings).release == 1 and champion(shop.settings).previous == []
+    assert read_champion(shop.settings).release == 1 and read_champion(shop.settings).previous == []
     assert not journal_path(shop.settings).exists()
     assert not any((shop.settings.model_repository / name).exists() for name in CANDIDATES.values())
     assert shop.ready(*ENTRANCES, *CANDIDATES.values()) == list(ENTRANCES)
@@ -77,7 +77,7 @@ def test_rollback_past_what_was_pruned_publishes_again(shop):
         shop.promote(number)
     for model in ("query_tower", "fused_model"):
         assert shop.repository.versions(model) == {2, 3}  # the champion and the one before
-    assert champion(shop.settings).previous == [2, 1]
+    assert read_champion(shop.settings).previous == [2, 1]
     shop.rollback()
     report = shop.rollback()
     assert report.release == 1 and shop.ask().ids[0].startswith("1.1.1:") and len(report.published) == 4
@@ -95,9 +95,9 @@ def test_an_absent_or_failed_verdict_is_refused(shop):
         shop.promote(2, force_gate=True)
     with pytest.raises(promotion.PromotionRefused, match="000007"):
         shop.promote(7)
-    assert shop.on_disk() == {} and champion(shop.settings) is None
+    assert shop.on_disk() == {} and read_champion(shop.settings) is None
     shop.promote(2, force_gate=True)
-    assert champion(shop.settings).history[-1]["forced"] is True
+    assert read_champion(shop.settings).history[-1]["forced"] is True
 
 
 @pytest.mark.parametrize(("content", "message"), [
@@ -115,7 +115,7 @@ def test_a_bad_release_is_undone_and_the_old_one_serves(shop, content, message, 
     with pytest.raises(promotion.PromotionFailed, match=message):
         shop.promote(2)
     assert shop.answers_hash() == before and shop.on_disk() == disk and shop.display() == display
-    assert champion(shop.settings).release == 1 and not journal_path(shop.settings).exists()
+    assert read_champion(shop.settings).release == 1 and not journal_path(shop.settings).exists()
     assert shop.ask(model="recommender") == shop.ask(model="ensemble_model")
     assert LiveSimilar(shop.settings).of("1.1.1:0", 5) == ["1.1.1:1"]
     small_release(shop.store, 3)
@@ -227,7 +227,7 @@ def test_two_replicas_get_the_same_release_or_neither(tmp_path):
             first.promote(2, on_step=second_dies)
         assert first.ask(address=addresses[0]).query_release == 1
         second.start()  # from disk, which was put back
-        assert first.ask(address=addresses[1]).query_release == 1 and champion(first.settings).release == 1
+        assert first.ask(address=addresses[1]).query_release == 1 and read_champion(first.settings).release == 1
         first.promote(2)
         assert [first.ask(address=a).query_release for a in addresses] == [2, 2]
     finally:

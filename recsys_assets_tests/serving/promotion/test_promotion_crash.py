@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recsys_assets.artifacts import write_json
-from recsys_assets.lib.release.releases import champion
+from recsys_assets.files import write_json
+from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.serving.promotion.journal import POINT_OF_NO_RETURN, STEPS, journal_path, read_journal
 from recsys_assets.serving.published.similar import LiveSimilar
 from recsys_assets.serving.triton.served import CANDIDATES, ENTRANCES
@@ -25,7 +25,7 @@ def test_a_promotion_that_dies_at_any_step_is_finished_or_undone(tmp_path, runni
         shop.promote(1)
         number = 1
         for step in STEPS if running else ("switched", "verified"):
-            former, number = champion(shop.settings).release, number + 1
+            former, number = read_champion(shop.settings).release, number + 1
             small_release(shop.store, number)
             die_in_child(shop, number, step)
             finished = STEPS.index(step) >= STEPS.index(POINT_OF_NO_RETURN)
@@ -40,7 +40,7 @@ def test_a_promotion_that_dies_at_any_step_is_finished_or_undone(tmp_path, runni
                 shop.server.start()
             expected = number if finished else former
             assert [shop.ask(model=entrance).query_release for entrance in ENTRANCES] == [expected, expected], step
-            assert champion(shop.settings).release == expected, step
+            assert read_champion(shop.settings).release == expected, step
             assert shop.display()[0] == expected and not journal_path(shop.settings).exists()
             assert LiveSimilar(shop.settings).of(f"{expected}.{expected}.{expected}:0", 3) == [f"{expected}.{expected}.{expected}:1"]
             for model in ("faiss_retrieval", "fused_model"):
@@ -65,9 +65,9 @@ def _recovers_by_itself(shop):
         small_release(shop.store, number)
     shop.promote(1)
     die_in_child(shop, 2, "switched")
-    assert shop.ask().query_release == 2 and champion(shop.settings).release == 1
+    assert shop.ask().query_release == 2 and read_champion(shop.settings).release == 1
     shop.promote(3)
-    assert shop.ask().query_release == 3 and champion(shop.settings).previous == [1]
+    assert shop.ask().query_release == 3 and read_champion(shop.settings).previous == [1]
     assert shop.repository.versions("query_tower") == {1, 3}
 
 

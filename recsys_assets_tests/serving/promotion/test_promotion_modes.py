@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recsys_assets.lib.release.releases import champion
+from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.serving.promotion import promotion
 from recsys_assets.serving.triton.served import ENTRANCES
 from recsys_assets_tests.support.small_promotion import Shop
@@ -32,7 +32,7 @@ def test_only_what_the_setting_says_is_loaded_and_all_is_published(tmp_path, mod
         small_release(shop.store, 3, dlrm_ranking=bad)
         with pytest.raises(promotion.PromotionFailed, match="on purpose"):
             shop.promote(3)
-        assert shop.ask().query_release == 1 and shop.ready(*ALL) == list(loaded) and champion(shop.settings).release == 1
+        assert shop.ask().query_release == 1 and shop.ready(*ALL) == list(loaded) and read_champion(shop.settings).release == 1
         shop.server.stop()
         shop.settings.triton_models = "both"
         shop.server.start()

@@ -8,18 +8,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys_assets.artifacts import Artifact, ArtifactStore, write_json
+from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import (
     CODE_VERSION,
     COMPONENTS,
-    ITEM_IDS_FILE,
     RELEASE,
     RELEASE_BOUND,
-    SIMILAR_FILE,
 )
 from recsys_assets.operations.processes import marked
 from recsys_assets.operations.triton_server import TritonServer
+from recsys_assets.release_files import ITEM_IDS_FILE, SIMILAR_FILE
 from recsys_assets.serving.promotion import promotion
 from recsys_assets.serving.published.similar import LiveSimilar
 from recsys_assets.serving.triton.replicas import Replica

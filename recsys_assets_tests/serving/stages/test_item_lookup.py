@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from recsys_assets.files import FileCorrupt
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.serving.stages.catalogue import UnknownItemIndex
 from recsys_assets.serving.stages.item_lookup import FeastItemLookup
-from recsys_assets.serving.stages.stage import StageFileCorrupt
 from recsys_assets.settings import FEAST_DATABASE
 from recsys_assets_tests.support import stage_runs, tiny_store
 from recsys_assets_tests.support.tiny_payload import ITEM_IDS, items, transforms
@@ -101,7 +101,7 @@ def test_an_incomplete_snapshot_is_refused_and_the_item_named(shop, valkey, tmp_
     snapshot = items()
     del snapshot["item-05"]["price"]
     del snapshot["item-07"]
-    with pytest.raises(StageFileCorrupt, match=r"items\.json lacks 2 items or one of their .*first 'item-05'"):
+    with pytest.raises(FileCorrupt, match=r"items\.json lacks 2 items or one of their .*first 'item-05'"):
         open_stage(tmp_path, shop.settings, snapshot)
 
 

@@ -7,20 +7,13 @@ import json
 import numpy as np
 import pytest
 
+from recsys_assets.files import FileCorrupt
+from recsys_assets.lib.ranking.ordering import blend, capped, gumbel_top_k, highest_first, maximal_marginal_relevance
 from recsys_assets.serving.stages.answer import Placing
 from recsys_assets.serving.stages.catalogue import UnknownItemIndex
 from recsys_assets.serving.stages.decoding import ItemIdDecoder
-from recsys_assets.serving.stages.ordering import (
-    Ordering,
-    SoftmaxSampling,
-    blend,
-    capped,
-    gumbel_top_k,
-    highest_first,
-    maximal_marginal_relevance,
-    placing,
-)
-from recsys_assets.serving.stages.stage import StageFileCorrupt, StageInputInvalid, Tensors
+from recsys_assets.serving.stages.ordering import Ordering, SoftmaxSampling, placing
+from recsys_assets.serving.stages.stage import StageInputInvalid, Tensors
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.stage_runs import run
 
@@ -193,7 +186,7 @@ def test_a_senseless_sampling_file_is_refused(tmp_path, change, fault):
     given = {"ranking_topk": 5, "diversity": "off", "temperature": 20.0, "mmr_lambda": 0.7, "category_cap": 0, "retrieval_weight": 3.0,
              **change}
     (tmp_path / "sampling.json").write_text(json.dumps({k: v for k, v in given.items() if v is not None}))
-    with pytest.raises(StageFileCorrupt, match=fault):
+    with pytest.raises(FileCorrupt, match=fault):
         SoftmaxSampling.open(tmp_path, Settings(), 1)
 
 
@@ -309,5 +302,5 @@ def test_an_answer_says_whose_items_they_are_by_which_models_and_what_was_missin
 @pytest.mark.parametrize("ids", [[], ["a", "a"], [1], {"a": 1}])
 def test_a_catalogue_that_is_no_list_of_distinct_ids_is_refused(tmp_path, ids):
     (tmp_path / "item_ids.json").write_text(json.dumps(ids))
-    with pytest.raises(StageFileCorrupt, match=r"item_ids\.json must be a list of distinct strings"):
+    with pytest.raises(FileCorrupt, match=r"item_ids\.json must be a list of distinct strings"):
         ItemIdDecoder.open(tmp_path, Settings(), 1)

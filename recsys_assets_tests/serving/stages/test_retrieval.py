@@ -6,8 +6,9 @@ import faiss
 import numpy as np
 import pytest
 
-from recsys_assets.serving.stages.retrieval import INDEX, OVER_FETCH, FaissRetrieval, Searcher
-from recsys_assets.serving.stages.stage import StageFileCorrupt
+from recsys_assets.files import FileCorrupt
+from recsys_assets.release_files import INDEX
+from recsys_assets.serving.stages.retrieval import OVER_FETCH, FaissRetrieval, Searcher
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import stage_runs
 
@@ -109,7 +110,7 @@ def test_opened_once_a_process_and_as_wide_as_the_settings_say(tmp_path):
     (lambda folder: write(folder, faiss.index_factory(64, "IDMap2,Flat", faiss.METRIC_L2)), "got 0 of 64")])
 def test_what_is_no_index_is_refused(tmp_path, broken, message):
     broken(tmp_path)
-    with pytest.raises(StageFileCorrupt, match=message):
+    with pytest.raises(FileCorrupt, match=message):
         Searcher.open(tmp_path / INDEX)
 
 
@@ -117,5 +118,5 @@ def test_another_metric_is_refused(tmp_path):
     index = faiss.IndexFlatL2(64)
     index.add(VECTORS)
     write(tmp_path, index)
-    with pytest.raises(StageFileCorrupt, match="must search by inner product"):
+    with pytest.raises(FileCorrupt, match="must search by inner product"):
         Searcher.open(tmp_path / INDEX)

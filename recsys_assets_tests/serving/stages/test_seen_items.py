@@ -6,15 +6,17 @@ import time
 import numpy as np
 import pytest
 
+from recsys_assets.files import FileCorrupt
+from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.serving.stages import seen_items
 from recsys_assets.serving.stages.answer import Degraded, Fate
 from recsys_assets.serving.stages.catalogue import UnknownItemIndex
 from recsys_assets.serving.stages.retrieval import Searcher
 from recsys_assets.serving.stages.seen_items import FilterSeenItems
-from recsys_assets.serving.stages.stage import StageFileCorrupt, StageInputInvalid
+from recsys_assets.serving.stages.stage import StageInputInvalid
 from recsys_assets.serving.stores import bloom
 from recsys_assets.serving.stores.availability import Unavailable, set_availability
-from recsys_assets.serving.stores.connections import Breaker, visitor_client
+from recsys_assets.serving.stores.connections import Breaker
 from recsys_assets.settings import POPULARITY_DATABASE, VISITOR_DATABASE, Settings
 from recsys_assets_tests.support import stage_runs, tiny_payload, tiny_store
 from recsys_assets_tests.support.silent_server import SilentServer
@@ -188,7 +190,7 @@ def test_similarities_must_match_their_candidates(settings):
 def test_a_popularity_list_that_is_no_ranking_of_the_catalogue_is_refused(settings, tmp_path, popularity):
     (tmp_path / "item_ids.json").write_text(json.dumps(tiny_payload.ITEM_IDS))
     (tmp_path / "popularity.json").write_text(json.dumps(popularity))
-    with pytest.raises(StageFileCorrupt, match=r"popularity.json must list catalogue indices, each once"):
+    with pytest.raises(FileCorrupt, match=r"popularity.json must list catalogue indices, each once"):
         FilterSeenItems.open(tmp_path, settings, 1)
 
 

@@ -5,17 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.serving.stages.embedding_lookup import MultimodalEmbeddingLookup
 from recsys_assets.serving.stages.ordering import SoftmaxSampling
-from recsys_assets.serving.stages.stage import (
-    StageFileCorrupt,
-    StageInputInvalid,
-    TensorSpec,
-    read_json,
-    read_matrix,
-    shared,
-    verify_files,
-)
+from recsys_assets.serving.stages.stage import StageInputInvalid, TensorSpec, read_matrix, shared, verify_files
 from recsys_assets_tests.support.tiny_payload import write_files_json
 
 
@@ -36,29 +29,29 @@ def test_a_published_directory_is_accepted(version):
 
 def test_one_changed_byte_is_refused_and_the_file_named(version):
     (version / "b.bin").write_bytes(bytes(99) + b"\x01")
-    with pytest.raises(StageFileCorrupt, match=r"b\.bin differs from its digest"):
+    with pytest.raises(FileCorrupt, match=r"b\.bin differs from its digest"):
         verify_files(version, ["a.json"])
 
 
 def test_a_missing_file_is_named(version):
     (version / "a.json").unlink()
-    with pytest.raises(StageFileCorrupt, match=r"a\.json is missing though files.json lists it"):
+    with pytest.raises(FileCorrupt, match=r"a\.json is missing though files.json lists it"):
         verify_files(version, [])
 
 
 def test_a_file_that_nobody_listed_is_refused(version):
     (version / "model.pkl").write_bytes(b"\x80\x04.")
-    with pytest.raises(StageFileCorrupt, match=r"model\.pkl is not listed"):
+    with pytest.raises(FileCorrupt, match=r"model\.pkl is not listed"):
         verify_files(version, [])
 
 
 def test_a_needed_file_must_be_listed(version):
-    with pytest.raises(StageFileCorrupt, match=r"does not list index\.faiss"):
+    with pytest.raises(FileCorrupt, match=r"does not list index\.faiss"):
         verify_files(version, ["index.faiss"])
 
 
 def test_a_directory_without_digests_is_refused(tmp_path):
-    with pytest.raises(StageFileCorrupt, match=r"files\.json is missing"):
+    with pytest.raises(FileCorrupt, match=r"files\.json is missing"):
         verify_files(tmp_path, [])
 
 
@@ -69,7 +62,7 @@ def test_every_stage_verifies_before_it_opens(version, tmp_path_factory):
     write_files_json(directory)
     assert SoftmaxSampling.load(directory, None, 1).name == "softmax_sampling"
     (directory / "sampling.json").write_text(json.dumps({**sampling, "ranking_topk": 2}))
-    with pytest.raises(StageFileCorrupt, match=r"sampling\.json differs"):
+    with pytest.raises(FileCorrupt, match=r"sampling\.json differs"):
         SoftmaxSampling.load(directory, None, 1)
 
 
@@ -80,20 +73,20 @@ def test_pickled_arrays_are_refused(tmp_path):
 
     np.save(tmp_path / "embedding_table.npy", np.array([Payload()], dtype=object), allow_pickle=True)
     write_files_json(tmp_path)
-    with pytest.raises(StageFileCorrupt, match=r"embedding_table\.npy is not a plain"):
+    with pytest.raises(FileCorrupt, match=r"embedding_table\.npy is not a plain"):
         MultimodalEmbeddingLookup.load(tmp_path, None, 1)
 
 
 @pytest.mark.parametrize("matrix", [np.zeros((2, 4), np.float64), np.zeros((2, 3), np.float32), np.zeros(4, np.float32)])
 def test_a_matrix_of_another_form_is_refused(tmp_path, matrix):
     np.save(tmp_path / "m.npy", matrix)
-    with pytest.raises(StageFileCorrupt, match=r"m\.npy must be float32 \[rows, 4\]"):
+    with pytest.raises(FileCorrupt, match=r"m\.npy must be float32 \[rows, 4\]"):
         read_matrix(tmp_path / "m.npy", 4)
 
 
 def test_broken_json_is_named(tmp_path):
     (tmp_path / "x.json").write_text("{")
-    with pytest.raises(StageFileCorrupt, match=r"x\.json is not valid JSON"):
+    with pytest.raises(FileCorrupt, match=r"x\.json is not valid JSON"):
         read_json(tmp_path / "x.json")
 
 

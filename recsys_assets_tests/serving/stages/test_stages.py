@@ -8,20 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsys_assets.files import FileCorrupt
+from recsys_assets.lib.exports.session import open_session
 from recsys_assets.lib.features.transforms import Transforms, TransformsInvalid
+from recsys_assets.release_files import ITEMS, LISTS
 from recsys_assets.serving.stages.catalogue import UnknownItemIndex
 from recsys_assets.serving.stages.context import ContextPreprocessor
 from recsys_assets.serving.stages.embedding_lookup import MultimodalEmbeddingLookup
-from recsys_assets.serving.stages.onnx_models import (
-    ITEMS,
-    LISTS,
-    DlrmRanking,
-    KnownItems,
-    ModelOutputInvalid,
-    QueryTower,
-    open_session,
-)
-from recsys_assets.serving.stages.stage import StageFileCorrupt, StageInputInvalid
+from recsys_assets.serving.stages.onnx_models import DlrmRanking, KnownItems, ModelOutputInvalid, QueryTower
+from recsys_assets.serving.stages.stage import StageInputInvalid
 from recsys_assets.serving.stages.tabular import NvtUserTransform, UnrollFeatures
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import tiny_payload
@@ -110,7 +105,7 @@ def test_a_history_of_another_generation_is_refused(onnx_files):
 def test_a_tower_for_other_transforms_is_refused_at_load(onnx_files, tmp_path, given, fault):
     (tmp_path / "model.onnx").write_bytes((onnx_files / "query_tower" / "model.onnx").read_bytes())
     (tmp_path / "history.json").write_text(json.dumps(given))
-    with pytest.raises(StageFileCorrupt, match=fault):
+    with pytest.raises(FileCorrupt, match=fault):
         QueryTower.open(tmp_path, Settings(), version=1)
 
 
@@ -189,11 +184,11 @@ def test_scores_that_are_not_finite_are_refused(onnx_files):
 
 def test_a_model_with_other_inputs_is_refused(onnx_files, tmp_path):
     (tmp_path / "model.onnx").write_bytes((onnx_files / "ranker.onnx").read_bytes())
-    with pytest.raises(StageFileCorrupt, match=r"takes \('cat', 'cont', 'embeddings'\), not \('cat', 'cont', 'history'\)"):
+    with pytest.raises(FileCorrupt, match=r"takes \('cat', 'cont', 'embeddings'\), not \('cat', 'cont', 'history'\)"):
         QueryTower.open(tmp_path, Settings(), version=1)
     (tmp_path / ITEMS).write_bytes((onnx_files / "dlrm_ranking" / ITEMS).read_bytes())
     (tmp_path / LISTS).write_bytes((onnx_files / "ranker.onnx").read_bytes())
-    with pytest.raises(StageFileCorrupt, match=r"lists\.onnx takes \('cat', 'cont', 'embeddings'\), not"):
+    with pytest.raises(FileCorrupt, match=r"lists\.onnx takes \('cat', 'cont', 'embeddings'\), not"):
         DlrmRanking.open(tmp_path, Settings(), version=1)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from feast.protos.feast.types.Value_pb2 import Value
 
-from recsys_assets.serving.stages.stage import StageFileCorrupt
+from recsys_assets.files import FileCorrupt
 from recsys_assets.serving.stages.user_lookup import FeastUserLookup
 from recsys_assets.serving.stores.online_features import OnlineFeatures
 from recsys_assets.settings import FEAST_DATABASE
@@ -179,7 +179,7 @@ def test_the_stage_opens_while_the_store_is_down(shop, valkey, tmp_path):
 
 def test_defaults_without_a_mean_age_are_refused(shop, valkey, tmp_path):
     (tmp_path / "user_defaults.json").write_text('{"age": 40}')
-    with pytest.raises(StageFileCorrupt, match=r"user_defaults.json.*mean_age"):
+    with pytest.raises(FileCorrupt, match=r"user_defaults.json.*mean_age"):
         FeastUserLookup.open(tmp_path, shop.settings, 1)
 
 

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from recsys_assets.serving.stores.connections import Breaker, Lines, StoreUnavailable, argument, command, visitor_client
+from recsys_assets.lib.feature_store.valkey import visitor_client
+from recsys_assets.serving.stores.connections import Breaker, Lines, StoreUnavailable, argument, command
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 from recsys_assets_tests.support.silent_server import SilentServer
 

@@ -12,7 +12,8 @@ from feast.infra.online_stores.helpers import _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from recsys_assets.lib.feature_store.store import FeatureStoreError, open_store
+from recsys_assets.lib.feature_store.store import open_store
+from recsys_assets.lib.feature_store.views import FeatureStoreError
 from recsys_assets.serving.stages.user_lookup import FEATURES
 from recsys_assets.serving.stores.connections import StoreUnavailable
 from recsys_assets.serving.stores.online_features import OnlineFeatures

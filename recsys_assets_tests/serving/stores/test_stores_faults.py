@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import redis
 
+from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.serving.stages.answer import Degraded
 from recsys_assets.serving.stages.item_lookup import FeastItemLookup
@@ -22,7 +23,7 @@ from recsys_assets.serving.stages.seen_items import FilterSeenItems
 from recsys_assets.serving.stages.user_lookup import FeastUserLookup
 from recsys_assets.serving.stores import bloom
 from recsys_assets.serving.stores.availability import Unavailable, set_availability
-from recsys_assets.serving.stores.connections import Breaker, Lines, StoreUnavailable, argument, command, visitor_client
+from recsys_assets.serving.stores.connections import Breaker, Lines, StoreUnavailable, argument, command
 from recsys_assets.serving.stores.item_table import ItemTable
 from recsys_assets.serving.stores.online_features import READ_ERRORS, OnlineFeatures
 from recsys_assets.settings import FEAST_DATABASE, POPULARITY_DATABASE, VISITOR_DATABASE

@@ -14,7 +14,7 @@ import pytest
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.features.batch_transform import history_matrix
-from recsys_assets.lib.features.daily import transform_differences
+from recsys_assets.lib.features.dataset_checks import transform_differences
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets_tests.support.tiny_shop import TRAIN_DAYS, Shop, StepRun, run_step, start_step, write
 

@@ -1,0 +1,58 @@
+"""ONNX models on whole tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys_assets.files import FileCorrupt
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+def open_model(onnx_path: Path) -> Any:
+    """An onnxruntime session; raises FileNotFoundError naming the remedy."""
+    import onnxruntime
+
+    if not onnx_path.is_file():
+        raise FileNotFoundError(f"{onnx_path} does not exist; materialise exports/onnx first")
+    options = onnxruntime.SessionOptions()
+    # waiting threads that spin cost as much time again, of a machine that has other work to do
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(onnx_path), options, providers=onnxruntime.get_available_providers())
+
+
+def run_model(session: Any, inputs: Mapping[str, np.ndarray], batch: int = 16_384) -> np.ndarray:
+    """The model's one output for rows of any number; inputs: ONNX input → its rows [N, …].
+
+    Raises:
+        ValueError: the output holds values that are not finite.
+    """
+    rows = len(next(iter(inputs.values())))
+    parts = [session.run(None, {name: values[start:start + batch] for name, values in inputs.items()})[0]
+             for start in range(0, max(rows, 1), batch)]
+    answer = np.concatenate(parts)
+    if not np.isfinite(answer).all():
+        raise ValueError(f"{int((~np.isfinite(answer)).sum())} of {answer.size} values of {session.get_outputs()[0].name!r} are not "
+                         "finite; the model diverged")
+    return answer
+
+
+def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
+    """One session with one thread (two were slower under load); raises FileCorrupt naming file and inputs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own have no common base
+        raise FileCorrupt(f"{path} is no ONNX model ({error}); export the model again") from error
+    found = tuple(sorted(tensor.name for tensor in session.get_inputs()))
+    if found != tuple(sorted(inputs)):
+        raise FileCorrupt(f"{path} takes {found}, not {tuple(sorted(inputs))}; export the model again")
+    return session

@@ -1,0 +1,71 @@
+"""Reads one day of the landing zone under the contract of its table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import polars as pl
+
+from recsys_assets import columns as c
+from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER
+from recsys_assets.lib.quality.contracts import ContractReport, Failure, read
+
+
+class LandingMissing(FileNotFoundError):
+    """The landing zone holds no file for a day."""
+
+
+@dataclass(frozen=True)
+class LandingDay:
+    """A day of the landing zone: its rows, once each, ordered by (timestamp, event_id)."""
+
+    day: str
+    frame: pl.DataFrame  # RAW_INTERACTIONS
+    rows_by_file: dict[str, int]
+    duplicates: int  # rows dropped because an earlier file holds the same event_id
+    digests: dict[str, str]  # file → sha256 of the bytes that were read
+    extra_columns: dict[str, int]  # a column that the contract does not name → in how many files
+
+
+def read_landing_day(landing_uri: str | Path, day: str, *, items: Collection[str] | None = None,
+                     now: int | None = None) -> LandingDay:
+    """Read, check and join all files of a day (a folder or an fsspec address).
+
+    The event consumer may deliver an event in two files: the file that comes first by name keeps it. The same file
+    under two names is a failure. ``items`` and ``now``: see Known.
+
+    Raises:
+        LandingMissing: no file for the day.
+        ContractViolation: with every failure of every file.
+    """
+    root = str(landing_uri).rstrip("/")
+    fs, prefix = fsspec.core.url_to_fs(root)
+    paths = sorted(str(path) for path in fs.glob(f"{prefix}/{INTERACTIONS_FOLDER}/{day}/*.parquet"))
+    if not paths:
+        raise LandingMissing(f"no interactions of {day} in {root}/{INTERACTIONS_FOLDER}: run `recsys simulate` for "
+                             "this day, or wait until its files have landed")
+    failures: list[Failure] = []
+    frames: list[pl.DataFrame] = []
+    rows: dict[str, int] = {}
+    first_with: dict[str, str] = {}  # digest → file
+    extra: Counter[str] = Counter()
+    for path in paths:
+        address = fs.unstrip_protocol(path) if "://" in root else path
+        report, frame, digest = read(address, c.RAW_INTERACTIONS, day=day, now=now, items=items)
+        name = path.rsplit("/", 1)[-1]
+        failures += report.failures
+        if (twin := first_with.setdefault(digest, name)) != name and frame is not None:
+            failures.append(Failure(address, "", f"duplicated: the same bytes as {twin}", report.rows))
+        rows[name] = report.rows
+        extra.update(report.extra_columns)
+        if report.ok and frame is not None:
+            frames.append(frame.select(*c.RAW_INTERACTIONS))
+    ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
+    joined = pl.concat(frames)
+    unique = joined.unique(c.EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
+    return LandingDay(day, unique.sort(c.TIMESTAMP, c.EVENT_ID), rows, joined.height - unique.height,
+                      {name: digest for digest, name in first_with.items()}, dict(extra))

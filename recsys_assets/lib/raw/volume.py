@@ -1,0 +1,63 @@
+"""Volume of a day against the days before it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recsys_assets import columns as c
+from recsys_assets.artifacts import ArtifactStore, days_before
+from recsys_assets.lib.landing import zone
+from recsys_assets.lib.raw.raw_tables import RAW_INTERACTIONS, Landed
+
+#: A day's exposures against the median of the days before it: a tenth is as wrong as ten times as many.
+VOLUME_BOUNDS = (0.2, 5.0)
+VOLUME_HISTORY = 7
+
+
+class VolumeViolation(ValueError):
+    """A day has far more or far fewer rows than the days before it; the message names files and counts."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A day's exposures beside the median of the days before it; an open day may have fewer, it is not over."""
+
+    day: str
+    exposures: int
+    median: float | None  # None: no day before it
+    days: tuple[str, ...]
+    is_open: bool
+    files: Mapping[str, int]
+
+    @property
+    def ratio(self) -> float:
+        return 1.0 if self.median is None else self.exposures / self.median
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return (0.0 if self.is_open else VOLUME_BOUNDS[0], VOLUME_BOUNDS[1])
+
+    @property
+    def within(self) -> bool:
+        return self.bounds[0] <= self.ratio <= self.bounds[1]
+
+    def __str__(self) -> str:
+        files = ", ".join(f"{name} ({rows} rows)" for name, rows in self.files.items())
+        return (f"{zone.INTERACTIONS_FOLDER}/{self.day}: {files}: column {c.EVENT_TYPE!r}: {self.exposures} exposures are "
+                f"{self.ratio:.2g} times the median {self.median or 0:.0f} of {len(self.days)} days before "
+                f"({VOLUME_BOUNDS[0]} to {VOLUME_BOUNDS[1]} are usual): repair the files, or materialise with "
+                "accept_volume: true where the shop really had such a day")
+
+
+def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today: str) -> Volume:
+    """A day's exposures against the median of up to seven days before it that had any.
+
+    Args:
+        today: ISO, UTC; a day that is not over yet (today or later) is not held to the lower bound.
+    """
+    before = days_before(store, RAW_INTERACTIONS, day, VOLUME_HISTORY)
+    older = store.require(RAW_INTERACTIONS, before) if before else []
+    rows = [float(artifact.metrics["exposures"]) for artifact in older if artifact.metrics["exposures"]]
+    return Volume(day, landed.exposures, statistics.median(rows) if rows else None, tuple(before), day >= today, landed.files)
