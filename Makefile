@@ -50,8 +50,9 @@ bench: setup  ## data (SCALE=seed), training and the served release, each beside
 	$(PLATFORM)/recsys bench training
 	$(PLATFORM)/recsys bench serving
 
-lint: setup  ## ruff
-	@$(PLATFORM)/ruff check $(CODE)
+lint: setup  ## ruff: format and rules
+	@$(PLATFORM)/ruff format --check -q $(CODE)
+	$(PLATFORM)/ruff check -q $(CODE)
 
 locks:  ## resolve requirements/*.in again, without any index address
 	@bash scripts/lock.sh

@@ -11,14 +11,22 @@ if TYPE_CHECKING:
 
 
 def apply_features(store: FeatureStore, settings: Settings | None = None) -> dict[str, list[str]]:
-    """Write the definitions into the registry; returns the names of entities, views, push sources and services."""
+    """Write the definitions into the registry; returns the names of entities, views, push sources
+    and services.
+    """
     from feature_repo.features import define
 
     definitions = define(settings or get_settings())
     store.apply(list(definitions))
-    views = (definitions.user_features, definitions.user_activity, definitions.item_features,
-             definitions.item_popularity)
-    return {"entities": [definitions.user.name, definitions.item.name],
-            "views": [view.name for view in views],
-            "push_sources": [definitions.user_activity_push.name],
-            "services": [definitions.home_page_v1.name, definitions.home_page_v2.name]}
+    views = (
+        definitions.user_features,
+        definitions.user_activity,
+        definitions.item_features,
+        definitions.item_popularity,
+    )
+    return {
+        "entities": [definitions.user.name, definitions.item.name],
+        "views": [view.name for view in views],
+        "push_sources": [definitions.user_activity_push.name],
+        "services": [definitions.home_page_v1.name, definitions.home_page_v2.name],
+    }

@@ -1,8 +1,9 @@
 """Feast's Redis online store, whose values never go back in time whoever writes beside whom.
 
-Feast's own store reads the stored times of a whole batch, compares, and writes: a visitor's live click that another
-process pushes in between is overwritten by the older row. Here the server compares and writes a row in one step. Keys,
-fields and values stay those of Feast's format, and reading is Feast's own.
+Feast's own store reads the stored times of a whole batch, compares, and writes: a visitor's live
+click that another process pushes in between is overwritten by the older row. Here the server
+compares and writes a row in one step. Keys, fields and values stay those of Feast's format, and
+reading is Feast's own.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ from typing import Any, Literal
 
 from feast import FeatureView, RepoConfig, utils
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
-from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, _versioned_fv_name
+from feast.infra.online_stores.redis import (
+    RedisOnlineStore,
+    RedisOnlineStoreConfig,
+    _versioned_fv_name,
+)
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from recsys_assets.lib.feature_store.views import ITEM_FEATURES, ITEM_POPULARITY
 
-#: KEYS: an entity, and the version of its view if that has one: it grows in the same step, so that no crash leaves a row
-#: written and its readers unaware. ARGV: field of a view's time, seconds, nanoseconds, the time as protobuf, then fields and values.
-#: A stored time that is no protobuf Timestamp counts as none.
+#: KEYS: an entity, and the version of its view if that has one: it grows in the same step, so that
+#: no crash leaves a row written and its readers unaware. ARGV: field of a view's time, seconds,
+#: nanoseconds, the time as protobuf, then fields and values. A stored time that is no protobuf
+#: Timestamp counts as none.
 _WRITE_IF_NEWER = """
 local raw = redis.call('HGET', KEYS[1], ARGV[1])
 local stored = {[8] = 0, [16] = 0}  -- protobuf's tags: seconds, nanoseconds
@@ -56,16 +62,23 @@ class NewerOnlyRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     """As Redis' own; its connection string and nothing else is set in feature_store.yaml."""
 
     type: Literal["feature_repo.online_store.NewerOnlyRedisOnlineStore"] = (
-        "feature_repo.online_store.NewerOnlyRedisOnlineStore")  # type: ignore[assignment]  # Feast's base allows its own name alone
+        "feature_repo.online_store.NewerOnlyRedisOnlineStore"  # type: ignore[assignment]  # Feast's base allows its own name alone
+    )
 
 
 class NewerOnlyRedisOnlineStore(RedisOnlineStore):
     """Skips a row whose event time is not after the stored one of its entity and view."""
 
-    def online_write_batch(self, config: RepoConfig, table: FeatureView,
-                           data: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]],
-                           progress: Callable[[int], Any] | None) -> None:
-        """Raises redis.RedisError; the other rows of the batch may have been written all the same."""
+    def online_write_batch(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Raises redis.RedisError; the other rows of the batch may have been written all the
+        same.
+        """
         client, view = self._get_client(config.online_store), _versioned_fv_name(table, config)
         versions = [version_key(config.project, table.name)] if table.name in VERSIONED else []
         write = client.register_script(_WRITE_IF_NEWER)
@@ -73,12 +86,21 @@ class NewerOnlyRedisOnlineStore(RedisOnlineStore):
             for entity_key, values, timestamp, _ in data:
                 at = Timestamp()
                 at.FromDatetime(utils.make_tzaware(timestamp))
-                fields = [part for name, value in values.items()
-                          for part in (_mmh3(f"{view}:{name}"), value.SerializeToString())]
-                key = _redis_key(config.project, entity_key,
-                                 entity_key_serialization_version=config.entity_key_serialization_version)
-                write(keys=[key, *versions], args=[f"_ts:{view}", at.seconds, at.nanos, at.SerializeToString(), *fields],
-                      client=pipeline)
+                fields = [
+                    part
+                    for name, value in values.items()
+                    for part in (_mmh3(f"{view}:{name}"), value.SerializeToString())
+                ]
+                key = _redis_key(
+                    config.project,
+                    entity_key,
+                    entity_key_serialization_version=config.entity_key_serialization_version,
+                )
+                write(
+                    keys=[key, *versions],
+                    args=[f"_ts:{view}", at.seconds, at.nanos, at.SerializeToString(), *fields],
+                    client=pipeline,
+                )
             pipeline.execute()
         if progress:
             progress(len(data))

@@ -1,4 +1,6 @@
-"""Feast's registry file, replaced as a whole: a process that starts meanwhile reads the old one or the new one."""
+"""Feast's registry file, replaced as a whole: a process that starts meanwhile reads the old one or
+the new one.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,20 @@ from feast.protos.feast.core.Registry_pb2 import Registry
 
 
 class AtomicFileRegistryStore(FileRegistryStore):
-    """Feast's own file store truncates the file before it writes it, so that a reader may find none or half of it.
+    """Feast's own file store truncates the file before it writes it, so that a reader may find none
+    or half of it.
 
-    Named in feature_store.yaml; on S3 Feast's own store is atomic already, for an object is put whole.
+    Named in feature_store.yaml; on S3 Feast's own store is atomic already, for an object is put
+    whole.
     """
 
     def _write_registry(self, registry_proto: Registry) -> None:
         registry_proto.version_id = str(uuid.uuid4())
         registry_proto.last_updated.FromDatetime(datetime.now(timezone.utc))
         self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self._filepath.parent, prefix=f".{self._filepath.name}.")
+        handle, temporary = tempfile.mkstemp(
+            dir=self._filepath.parent, prefix=f".{self._filepath.name}."
+        )
         try:
             with open(handle, "wb") as stream:
                 stream.write(registry_proto.SerializeToString())

@@ -1,12 +1,16 @@
 """A multistage, multimodal recommender platform as one Dagster asset graph.
 
-Importing the package switches off the usage reports of the libraries below it, in this process and its children, unless
-the environment already says otherwise. onnxruntime, for one, sends them to its vendor from version 1.32 on Linux.
+Importing the package switches off the usage reports of the libraries below it, in this process and
+its children, unless the environment already says otherwise. onnxruntime, for one, sends them to its
+vendor from version 1.32 on Linux.
 """
 
 import os as _os
 
 for _name, _value in {
-    "ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "FEAST_USAGE": "False", "DO_NOT_TRACK": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "FEAST_USAGE": "False",
+    "DO_NOT_TRACK": "1",
 }.items():
     _os.environ.setdefault(_name, _value)

@@ -1,9 +1,11 @@
-"""Immutable, content-addressed artifacts: a directory, its manifest, and nothing half-written in between.
+"""Immutable, content-addressed artifacts: a directory, its manifest, and nothing half-written in
+between.
 
-``<root>/<kind>/<partition>/<fingerprint>-<digest>/`` holds the files and ``manifest.json``, which is written last;
-``<root>/<kind>/<partition>/CURRENT`` names the version that downstream reads. The *fingerprint* says what an
-artifact was made from (code version, parameters, digests of its inputs); the *digest* says what is in it, and is
-the Dagster data version. The root is a local folder or any fsspec address (``s3://…``).
+``<root>/<kind>/<partition>/<fingerprint>-<digest>/`` holds the files and ``manifest.json``, which
+is written last; ``<root>/<kind>/<partition>/CURRENT`` names the version that downstream reads. The
+*fingerprint* says what an artifact was made from (code version, parameters, digests of its inputs);
+the *digest* says what is in it, and is the Dagster data version. The root is a local folder or any
+fsspec address (``s3://…``).
 """
 
 from __future__ import annotations
@@ -26,8 +28,20 @@ from recsys_assets.files import sha256_file, sha256_json, write_json
 from recsys_assets.versions import installed
 
 #: Distributions of the platform's environment that decide what an artifact contains.
-LIBRARIES = ("polars", "numpy", "pyarrow", "scipy", "implicit", "torch", "sentence-transformers", "open-clip-torch", "pillow",
-             "faiss-cpu", "onnxruntime", "duckdb")
+LIBRARIES = (
+    "polars",
+    "numpy",
+    "pyarrow",
+    "scipy",
+    "implicit",
+    "torch",
+    "sentence-transformers",
+    "open-clip-torch",
+    "pillow",
+    "faiss-cpu",
+    "onnxruntime",
+    "duckdb",
+)
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
 WHOLE = "all"  # the partition of an artifact that has none
@@ -48,12 +62,6 @@ class ArtifactMissing(ArtifactError):
 
 class ArtifactCorrupt(ArtifactError):
     """A file differs from its manifest."""
-
-
-
-
-
-
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,9 @@ class Artifact:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Library → version of the environment that wrote it; empty for an artifact of before they were recorded."""
+        """Library → version of the environment that wrote it; empty for an artifact of before they
+        were recorded.
+        """
         return dict(self.manifest.get("versions", {}))
 
     @property
@@ -87,8 +97,10 @@ class Artifact:
     def path(self, name: str) -> Path:
         """Path of one file; raises ArtifactError where the manifest does not list it."""
         if name not in self.manifest["files"]:
-            raise ArtifactError(f"{self.kind} [{self.partition or WHOLE}] has no file {name!r}; it has "
-                                f"{sorted(self.manifest['files'])}")
+            raise ArtifactError(
+                f"{self.kind} [{self.partition or WHOLE}] has no file {name!r}; it has "
+                f"{sorted(self.manifest['files'])}"
+            )
         return self.local / name
 
     def verify(self) -> Artifact:
@@ -98,17 +110,27 @@ class Artifact:
 
     def reference(self) -> dict[str, Any]:
         """What another manifest records of this one."""
-        return {"kind": self.kind, "partition": self.partition, "digest": self.digest, "uri": self.uri}
+        return {
+            "kind": self.kind,
+            "partition": self.partition,
+            "digest": self.digest,
+            "uri": self.uri,
+        }
 
 
 def verify_directory(directory: Path, manifest: Mapping[str, Any]) -> None:
     for name, entry in manifest["files"].items():
         path = directory / name
         if not path.is_file():
-            raise ArtifactCorrupt(f"{path} is missing though its manifest lists it; materialise {manifest['kind']} again")
+            raise ArtifactCorrupt(
+                f"{path} is missing though its manifest lists it; materialise {manifest['kind']} "
+                "again"
+            )
         if sha256_file(path) != entry["sha256"]:
-            raise ArtifactCorrupt(f"{path} differs from its manifest (sha256); refuse it and materialise "
-                                  f"{manifest['kind']} [{manifest.get('partition') or WHOLE}] again")
+            raise ArtifactCorrupt(
+                f"{path} differs from its manifest (sha256); refuse it and materialise "
+                f"{manifest['kind']} [{manifest.get('partition') or WHOLE}] again"
+            )
 
 
 @dataclass
@@ -123,7 +145,8 @@ class Staged:
     inputs: dict[str, Any]
     params: dict[str, Any]
     path: Path
-    #: Library → version of the environment that writes the files. A training step replaces them by its own.
+    #: Library → version of the environment that writes the files. A training step replaces them by
+    #: its own.
     versions: dict[str, str] = field(default_factory=library_versions)
     published: Artifact | None = field(default=None)
     started: float = field(default_factory=time.monotonic)
@@ -138,13 +161,16 @@ class ArtifactStore:
 
     Args:
         root: a local folder or an fsspec address.
-        cache: where copies of remote artifacts are kept (default: a folder in the system's temporary one).
+        cache: where copies of remote artifacts are kept (default: a folder in the system's
+            temporary one).
     """
 
     def __init__(self, root: str | Path, cache: Path | None = None):
         self.root = str(root).rstrip("/")
         self.fs, self._prefix = fsspec.core.url_to_fs(self.root)
-        self.is_local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        self.is_local = "file" in (
+            self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
+        )
         self.cache = cache or Path(tempfile.gettempdir()) / "recsys-artifacts"
 
     # --- paths
@@ -161,7 +187,9 @@ class ArtifactStore:
             manifest = json.loads(self.fs.cat_file(f"{base}/{MANIFEST}"))
         except FileNotFoundError:
             return None
-        return Artifact(kind, partition, self._uri(base), manifest, self._local_copy(base, manifest))
+        return Artifact(
+            kind, partition, self._uri(base), manifest, self._local_copy(base, manifest)
+        )
 
     def _local_copy(self, base: str, manifest: Mapping[str, Any]) -> Path:
         if self.is_local:
@@ -173,7 +201,9 @@ class ArtifactStore:
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 self.fs.get_file(f"{base}/{name}", str(temporary / name))
             verify_directory(temporary, manifest)
-            with contextlib.suppress(OSError):  # another process was first: its copy was verified too
+            with contextlib.suppress(
+                OSError
+            ):  # another process was first: its copy was verified too
                 os.replace(temporary, target)
             shutil.rmtree(temporary, ignore_errors=True)
         return target
@@ -192,7 +222,9 @@ class ArtifactStore:
         # a remote file system's cached listing would hide what another process has just published
         self.fs.invalidate_cache()
         try:
-            return [entry.rstrip("/").rsplit("/", 1)[-1] for entry in self.fs.ls(base, detail=False)]
+            return [
+                entry.rstrip("/").rsplit("/", 1)[-1] for entry in self.fs.ls(base, detail=False)
+            ]
         except FileNotFoundError:
             return []
 
@@ -204,12 +236,16 @@ class ArtifactStore:
         return self.require(kind, [partition])[0]
 
     def require(self, kind: str, partitions: Sequence[str | None]) -> list[Artifact]:
-        """The versions in force of all these partitions; raises ArtifactMissing naming every absent one."""
+        """The versions in force of all these partitions; raises ArtifactMissing naming every absent
+        one.
+        """
         found: list[Artifact] = []
         missing: list[str] = []
         for partition in partitions:
             try:
-                version = self.fs.cat_file(f"{self._base(kind, partition)}/{CURRENT}").decode().strip()
+                version = (
+                    self.fs.cat_file(f"{self._base(kind, partition)}/{CURRENT}").decode().strip()
+                )
                 artifact = self._open(kind, partition, version)
             except FileNotFoundError:
                 artifact = None
@@ -218,22 +254,30 @@ class ArtifactStore:
             else:
                 found.append(artifact)
         if missing:
-            raise ArtifactMissing(f"{kind} is missing for {', '.join(missing)}: materialise "
-                                  f"{'these partitions' if missing != [WHOLE] else 'it'} first")
+            raise ArtifactMissing(
+                f"{kind} is missing for {', '.join(missing)}: materialise "
+                f"{'these partitions' if missing != [WHOLE] else 'it'} first"
+            )
         return found
 
     def open(self, reference: Mapping[str, Any]) -> Artifact:
-        """The very version that another manifest records (``Artifact.reference``); raises ArtifactMissing."""
+        """The very version that another manifest records (``Artifact.reference``); raises
+        ArtifactMissing.
+        """
         version = reference["uri"].rstrip("/").rsplit("/", 1)[-1]
         found = self._open(reference["kind"], reference["partition"], version)
         if found is None or found.digest != reference["digest"]:
-            raise ArtifactMissing(f"{reference['kind']} [{reference['partition'] or WHOLE}] of digest "
-                                  f"{reference['digest'][:16]} no longer exists; materialise it again")
+            raise ArtifactMissing(
+                f"{reference['kind']} [{reference['partition'] or WHOLE}] of digest "
+                f"{reference['digest'][:16]} no longer exists; materialise it again"
+            )
         return found
 
     def partitions(self, kind: str) -> list[str]:
         """All partitions of a kind that have a version in force, sorted."""
-        return sorted(name for name in self._names(f"{self._prefix}/{kind}") if self.exists(kind, name))
+        return sorted(
+            name for name in self._names(f"{self._prefix}/{kind}") if self.exists(kind, name)
+        )
 
     # --- writing
     @staticmethod
@@ -243,13 +287,24 @@ class ArtifactStore:
                 return value.digest
             return [digest(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-        return sha256_json({"code": code_version, "inputs": {k: digest(v) for k, v in inputs.items()},
-                            "params": dict(params)})
+        return sha256_json(
+            {
+                "code": code_version,
+                "inputs": {k: digest(v) for k, v in inputs.items()},
+                "params": dict(params),
+            }
+        )
 
     @contextlib.contextmanager
-    def stage(self, kind: str, partition: str | None = None, *, code_version: str = "1",
-              inputs: Mapping[str, Artifact | Sequence[Artifact] | str] | None = None,
-              params: Mapping[str, Any] | None = None) -> Iterator[Staged]:
+    def stage(
+        self,
+        kind: str,
+        partition: str | None = None,
+        *,
+        code_version: str = "1",
+        inputs: Mapping[str, Artifact | Sequence[Artifact] | str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Iterator[Staged]:
         """Open a private directory to write into; leaving without ``publish`` discards it.
 
         ``inputs`` maps a role to the artifacts (or plain digests) that the new one is made from.
@@ -261,24 +316,50 @@ class ArtifactStore:
             path = Path(tempfile.mkdtemp(dir=staging_root))
         else:
             path = Path(tempfile.mkdtemp(prefix="recsys-"))
-        references = {role: [a.reference() if isinstance(a, Artifact) else a for a in value]
-                      if isinstance(value, (list, tuple))
-                      else value.reference() if isinstance(value, Artifact) else value
-                      for role, value in inputs.items()}
+        references = {
+            role: [a.reference() if isinstance(a, Artifact) else a for a in value]
+            if isinstance(value, (list, tuple))
+            else value.reference()
+            if isinstance(value, Artifact)
+            else value
+            for role, value in inputs.items()
+        }
         try:
-            yield Staged(self, kind, partition, self.fingerprint(code_version, inputs, params), code_version, references, params, path)
+            yield Staged(
+                self,
+                kind,
+                partition,
+                self.fingerprint(code_version, inputs, params),
+                code_version,
+                references,
+                params,
+                path,
+            )
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
     def _publish(self, staged: Staged, metrics: dict[str, Any]) -> Artifact:
         files = {}
         for path in sorted(p for p in staged.path.rglob("*") if p.is_file()):
-            files[path.relative_to(staged.path).as_posix()] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+            files[path.relative_to(staged.path).as_posix()] = {
+                "sha256": sha256_file(path),
+                "bytes": path.stat().st_size,
+            }
         digest = sha256_json({name: entry["sha256"] for name, entry in files.items()})
-        manifest = {"kind": staged.kind, "partition": staged.partition, "digest": digest,
-                    "fingerprint": staged.fingerprint, "code": staged.code, "inputs": staged.inputs, "params": staged.params,
-                    "files": files, "metrics": metrics, "versions": staged.versions, "created": int(time.time()),
-                    "seconds": round(time.monotonic() - staged.started, 1)}
+        manifest = {
+            "kind": staged.kind,
+            "partition": staged.partition,
+            "digest": digest,
+            "fingerprint": staged.fingerprint,
+            "code": staged.code,
+            "inputs": staged.inputs,
+            "params": staged.params,
+            "files": files,
+            "metrics": metrics,
+            "versions": staged.versions,
+            "created": int(time.time()),
+            "seconds": round(time.monotonic() - staged.started, 1),
+        }
         version = f"{staged.fingerprint[:16]}-{digest[:8]}"
         base = self._base(staged.kind, staged.partition)
         target = f"{base}/{version}"
@@ -286,12 +367,16 @@ class ArtifactStore:
             if self.is_local:
                 write_json(staged.path / MANIFEST, manifest)
                 Path(base).mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(target, ignore_errors=True)  # a copy without a manifest does not exist
+                shutil.rmtree(
+                    target, ignore_errors=True
+                )  # a copy without a manifest does not exist
                 os.replace(staged.path, target)
             else:
                 for name in files:
                     self.fs.put_file(str(staged.path / name), f"{target}/{name}")
-                self.fs.pipe_file(f"{target}/{MANIFEST}", json.dumps(manifest, indent=2, default=str).encode())
+                self.fs.pipe_file(
+                    f"{target}/{MANIFEST}", json.dumps(manifest, indent=2, default=str).encode()
+                )
         self.make_current(staged.kind, staged.partition, version)
         artifact = self._open(staged.kind, staged.partition, version)
         assert artifact is not None
@@ -308,7 +393,9 @@ class ArtifactStore:
 
     def reuse(self, artifact: Artifact) -> Artifact:
         """Point CURRENT at an artifact found by fingerprint."""
-        self.make_current(artifact.kind, artifact.partition, artifact.uri.rstrip("/").rsplit("/", 1)[-1])
+        self.make_current(
+            artifact.kind, artifact.partition, artifact.uri.rstrip("/").rsplit("/", 1)[-1]
+        )
         return artifact
 
 

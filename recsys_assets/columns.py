@@ -1,8 +1,8 @@
 """The column vocabulary and table schemas: the one module that every environment shares.
 
-Imports nothing outside the standard library, so that the training environment (Python 3.10, Merlin) and the
-serving environment can read it too. Ids and categorical values are strings everywhere: an id of any type
-survives the round trip from the log to the answer.
+Imports nothing outside the standard library, so that the training environment (Python 3.10, Merlin)
+and the serving environment can read it too. Ids and categorical values are strings everywhere: an
+id of any type survives the round trip from the log to the answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
 
 UNKNOWN_CATEGORY = "unknown"
 
-# --- names -----------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 EVENT_ID = "event_id"
 USER_ID = "user_id"
 ITEM_ID = "item_id"
@@ -30,40 +30,53 @@ CATEGORY_L2 = "category_l2"
 ITEM_GENDER = "item_gender"
 PRICE = "price"
 CLICKS_24H = "clicks_24h"
-CLICKS_7D, CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H = "clicks_7d", "category_clicks_7d", "category_clicks_24h"
+CLICKS_7D, CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H = (
+    "clicks_7d",
+    "category_clicks_7d",
+    "category_clicks_24h",
+)
 HOURS_SINCE_CLICK = "hours_since_click"
 ITEM_CLICKS = "item_clicks"
 RECENT_CATEGORIES, RECENT_TIMESTAMPS = "recent_categories", "recent_timestamps"
 
-# --- values ----------------------------------------------------------------------------------------------------
-#: What a masked, unknown or absent categorical value is called in raw form; the workflows map it to out-of-vocabulary.
+# --- values ---------------------------------------------------------------------------------------
+#: Raw form of a masked, unknown or absent categorical value; the workflows map it to
+#: out-of-vocabulary.
 Missing = Literal["-1"]
 MISSING: Missing = "-1"
 Device = Literal["mobile", "desktop", "tablet"]
 DEVICES: tuple[Device, ...] = get_args(Device)
 GENDERS = ("F", "M")
 ITEM_GENDERS = ("F", "M", "Any")
-#: A shown item that was not clicked is an Impression; a click is a View; the rest is the funnel behind a click.
+#: A shown item that was not clicked is an Impression; a click is a View; the rest is the funnel
+#: behind a click.
 EventType = Literal["Impression", "View", "AddToCart", "ViewCart", "StartCheckout", "Purchase"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 IMPRESSION, VIEW = EVENT_TYPES[0], EVENT_TYPES[1]
 #: Rows that the ranker learns from: every exposure once, clicked or not.
 EXPOSURE_EVENTS = (IMPRESSION, VIEW)
 
-# --- NVTabular's Categorify: 0 padding, 1 null, 2 out-of-vocabulary, the vocabulary from 3 ------------------------
+# --- NVTabular's Categorify: 0 padding, 1 null, 2 out-of-vocabulary, the vocabulary from 3 --------
 PAD_INDEX, NULL_INDEX, OOV_INDEX, VOCABULARY_START = 0, 1, 2, 3
 AGE_BOUNDARIES = (18, 25, 35, 50, 65)
 TYPICAL_AGE = 32.0  # years; stands for the mean age where a shop knows none at all
 
-# --- transformed columns, in the order in which they are packed into one matrix a kind ------------------------------
+# --- transformed columns, in the order in which they are packed into one matrix a kind ------------
 AGE_BINNED, AGE_NORM = "age_binned", "age_norm"
-USER_FREQUENCY, USER_RECENCY, USER_FREQUENCY_7D = "user_frequency", "user_recency", "user_frequency_7d"
+USER_FREQUENCY, USER_RECENCY, USER_FREQUENCY_7D = (
+    "user_frequency",
+    "user_recency",
+    "user_frequency_7d",
+)
 CATEGORY_SHARE_7D, CATEGORY_SHARE_24H = "category_share_7d", "category_share_24h"
 CATEGORY_FREQUENCY_7D, CATEGORY_FREQUENCY_24H = "category_frequency_7d", "category_frequency_24h"
 PRICE_LOG_NORM, ITEM_POPULARITY = "price_log_norm", "item_popularity"
 HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS = "hour_sin", "hour_cos", "weekday_sin", "weekday_cos"
 TEXT_EMBEDDING, IMAGE_EMBEDDING = "text_embedding", "image_embedding"
-HISTORY_7D, HISTORY_24H = "history_7d", "history_24h"  # the halves of a click history as shares of a visitor's clicks
+HISTORY_7D, HISTORY_24H = (
+    "history_7d",
+    "history_24h",
+)  # the halves of a click history as shares of a visitor's clicks
 EMBEDDING_DIM = 64  # of each pretrained embedding after PCA, and of the two towers
 
 USER_CATEGORICAL = (USER_ID, GENDER, TOP_CATEGORY, AGE_BINNED)
@@ -73,19 +86,25 @@ CONTEXT_CONTINUOUS = (HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS)
 ITEM_CATEGORICAL = (ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER)
 ITEM_CONTINUOUS = (PRICE_LOG_NORM,)
 #: Of a visitor and an item: what the visitor's clicks say of the item's category.
-AFFINITY_CONTINUOUS = (CATEGORY_SHARE_7D, CATEGORY_SHARE_24H, CATEGORY_FREQUENCY_7D, CATEGORY_FREQUENCY_24H)
+AFFINITY_CONTINUOUS = (
+    CATEGORY_SHARE_7D,
+    CATEGORY_SHARE_24H,
+    CATEGORY_FREQUENCY_7D,
+    CATEGORY_FREQUENCY_24H,
+)
 
-#: Query tower input: cat int32 [B, 5], cont float32 [B, 8], history float32 [B, 2·K]: the visitor's clicks by category_l1
-#: index (K = its cardinality), of seven days and then of 24 hours.
+#: Query tower input: cat int32 [B, 5], cont float32 [B, 8], history float32 [B, 2·K]: the visitor's
+#: clicks by category_l1 index (K = its cardinality), of seven days and then of 24 hours.
 QUERY_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL
 QUERY_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS
-#: Ranker input: cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] (text, then image). Popularity and
-#: affinity are the ranker's alone: they change daily or with each visitor, the item tower's vectors do not.
+#: Ranker input: cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] (text, then
+#: image). Popularity and affinity are the ranker's alone: they change daily or with each visitor,
+#: the item tower's vectors do not.
 RANKER_CATEGORICAL = QUERY_CATEGORICAL + ITEM_CATEGORICAL
 CANDIDATE_CONTINUOUS = (*ITEM_CONTINUOUS, ITEM_POPULARITY, *AFFINITY_CONTINUOUS)
 RANKER_CONTINUOUS = QUERY_CONTINUOUS + CANDIDATE_CONTINUOUS
 
-# --- table schemas: column → Polars type name -------------------------------------------------------------------------
+# --- table schemas: column → Polars type name -----------------------------------------------------
 RAW_INTERACTIONS = {
     EVENT_ID: "String",
     USER_ID: "String",

@@ -1,4 +1,6 @@
-"""Assembles everything Dagster knows: the defs folder, resources, the executor of this environment."""
+"""Assembles everything Dagster knows: the defs folder, resources, the executor of this
+environment.
+"""
 
 from pathlib import Path
 

@@ -1,9 +1,10 @@
 """End a process by its result, not by what its libraries do at the interpreter's exit.
 
-TensorFlow, Arrow, DuckDB and dask leave threads and static objects behind. While the interpreter ends, a daemon thread
-that asks for the GIL is unwound through C++ frames that forbid it, and the process dies with ``terminate called without
-an active exception``: work that is done then counts as failed. Other libraries print leak reports at that moment.
-Every program of this project that imports one of them ends by ``leave``. Standard library only: all environments use it.
+TensorFlow, Arrow, DuckDB and dask leave threads and static objects behind. While the interpreter
+ends, a daemon thread that asks for the GIL is unwound through C++ frames that forbid it, and the
+process dies with ``terminate called without an active exception``: work that is done then counts as
+failed. Other libraries print leak reports at that moment. Every program of this project that
+imports one of them ends by ``leave``. Standard library only: all environments use it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import NoReturn
 
 
 def leave(status: int = 0) -> NoReturn:
-    """Flush the standard streams and end this process at once with an exit status, past every exit handler."""
+    """Flush the standard streams and end this process at once with an exit status, past every exit
+    handler.
+    """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # closed, or its reader is gone
             stream.flush()
@@ -26,7 +29,9 @@ def leave(status: int = 0) -> NoReturn:
 
 
 def run_and_leave(body: Callable[[], object]) -> NoReturn:
-    """Run a program's body and end the process: 0 where it returns, its own status at sys.exit, 1 where it raises."""
+    """Run a program's body and end the process: 0 where it returns, its own status at sys.exit, 1
+    where it raises.
+    """
     try:
         body()
     except SystemExit as end:

@@ -31,7 +31,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 class FileCorrupt(RuntimeError):
-    """A file is missing, unlisted, differs from its digest or holds what it may not; the message names it and the remedy."""
+    """A file is missing, unlisted, differs from its digest or holds what it may not; the message
+    names it and the remedy.
+    """
 
 
 def read_json(path: Path) -> Any:
@@ -39,4 +41,6 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())  # bytes: Triton's stub has an ASCII locale
     except ValueError as error:
-        raise FileCorrupt(f"{path} is not valid JSON ({error}); publish the release again") from error
+        raise FileCorrupt(
+            f"{path} is not valid JSON ({error}); publish the release again"
+        ) from error

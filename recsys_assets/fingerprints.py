@@ -1,10 +1,11 @@
 """Derives from the code itself which source decides what an artifact contains, and digests it.
 
-The function that writes an artifact names the project modules that it uses. Their import closure is every project module
-that can run while the artifact is written. The digest covers the name of each and its source without comments and
-docstrings, so that a changed comment rebuilds nothing.
+The function that writes an artifact names the project modules that it uses. Their import closure is
+every project module that can run while the artifact is written. The digest covers the name of each
+and its source without comments and docstrings, so that a changed comment rebuilds nothing.
 
-Only modules that are imported by a statement are found. A module that is imported by a computed name is not.
+Only modules that are imported by a statement are found. A module that is imported by a computed
+name is not.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-#: Packages whose modules count. A closure also counts the packages of the modules that it starts from.
+#: Packages whose modules count. A closure also counts the packages of the modules that it starts
+#: from.
 PROJECT = ("recsys_assets", "feature_repo")
-#: Modules that decide when and where an artifact is written, not what is in it. Only their functions that a writer calls are followed.
-ORCHESTRATION = tuple(f"recsys_assets.{name}" for name in (
-    "definitions", "defs", "operations", "orchestration"))
+#: Modules that decide when and where an artifact is written, not what is in it. Only their
+#: functions that a writer calls are followed.
+ORCHESTRATION = tuple(
+    f"recsys_assets.{name}" for name in ("definitions", "defs", "operations", "orchestration")
+)
 
 
 class FingerprintError(RuntimeError):
@@ -45,18 +49,25 @@ def code_of(write: Callable[..., Any], kind: str) -> str:
     """
     modules = modules_of(write)
     if not modules:
-        raise FingerprintError(f"{kind}: its writing function {getattr(write, '__qualname__', write)} uses no module of "
-                               f"{' or '.join(PROJECT)}, so no change of code would ever rebuild it; let it call a function of lib")
+        raise FingerprintError(
+            f"{kind}: its writing function {getattr(write, '__qualname__', write)} uses no "
+            "module of "
+            f"{' or '.join(PROJECT)}, so no change of code would ever rebuild it; let it call a "
+            "function of lib"
+        )
     return digest(*sorted(modules))
 
 
 def digest(*modules: str) -> str:
-    """Return the digest of the import closure of these modules; raises ModuleNotFoundError where one has no source."""
+    """Return the digest of the import closure of these modules; raises ModuleNotFoundError where
+    one has no source.
+    """
     return _digest(modules)
 
 
 def closure(*modules: str) -> list[str]:
-    """Return these modules and every project module that they import, at any depth of the code, sorted by name.
+    """Return these modules and every project module that they import, at any depth of the code,
+    sorted by name.
 
     Raises:
         ModuleNotFoundError: a module that the closure starts from has no source.
@@ -77,9 +88,10 @@ def closure(*modules: str) -> list[str]:
     return sorted(found)
 
 
-# --- modules that a function uses ----------------------------------------------------------------------------------------
+# --- modules that a function uses -----------------------------------------------------------------
 def modules_of(write: Callable[..., Any]) -> set[str]:
-    """Return the project modules that a function uses, found in its code, globals, closure and defaults.
+    """Return the project modules that a function uses, found in its code, globals, closure and
+    defaults.
 
     Functions of ORCHESTRATION, and the function itself, are followed. Instances are ignored.
     """
@@ -111,7 +123,9 @@ def modules_of(write: Callable[..., Any]) -> set[str]:
 
 
 def _counts(module: str | None) -> bool:
-    return bool(module) and str(module).partition(".")[0] in PROJECT and not _is_orchestration(module)
+    return (
+        bool(module) and str(module).partition(".")[0] in PROJECT and not _is_orchestration(module)
+    )
 
 
 def _is_orchestration(module: str | None) -> bool:
@@ -127,19 +141,32 @@ def _parts_of(value: Any) -> list[Any]:
 
 
 def _used_by(function: types.FunctionType) -> list[Any]:
-    """Return the values that a function's code can reach: its globals, closure, defaults and imports."""
+    """Return the values that a function's code can reach: its globals, closure, defaults and
+    imports.
+    """
     names: set[str] = set()
     imported: list[Any] = []
     for code in _codes(function.__code__):
         names |= set(code.co_names)
         imported += _imported_by(code, function.__globals__.get("__package__"))
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    values = [*(function.__globals__[name] for name in names if name in function.__globals__),
-              *_enclosed(function), *defaults, *imported]
-    # a package or an orchestration module is used by its attributes, which are among the code's names
-    return values + [getattr(value, name) for value in values if isinstance(value, types.ModuleType)
-                     and (hasattr(value, "__path__") or _is_orchestration(value.__name__)) and _of_project(value.__name__)
-                     for name in names if hasattr(value, name)]
+    values = [
+        *(function.__globals__[name] for name in names if name in function.__globals__),
+        *_enclosed(function),
+        *defaults,
+        *imported,
+    ]
+    # a package or an orchestration module is used by its attributes, which are among the code's
+    # names
+    return values + [
+        getattr(value, name)
+        for value in values
+        if isinstance(value, types.ModuleType)
+        and (hasattr(value, "__path__") or _is_orchestration(value.__name__))
+        and _of_project(value.__name__)
+        for name in names
+        if hasattr(value, name)
+    ]
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -165,14 +192,18 @@ def _members(module: str, names: Iterable[str]) -> Iterator[Any]:
     submodules = {name for name in names if _source_of(f"{module}.{name}")}
     yield from (_named(f"{module}.{name}") for name in submodules)
     if _is_orchestration(module):
-        yield from (getattr(importlib.import_module(module), name) for name in set(names) - submodules)
+        yield from (
+            getattr(importlib.import_module(module), name) for name in set(names) - submodules
+        )
     else:
         yield _named(module)
 
 
 def _named(module: str) -> types.ModuleType:
     """Return a module of this name. A module that counts is not imported: only its name is read."""
-    return importlib.import_module(module) if _is_orchestration(module) else types.ModuleType(module)
+    return (
+        importlib.import_module(module) if _is_orchestration(module) else types.ModuleType(module)
+    )
 
 
 def _of_project(module: str) -> bool:
@@ -181,11 +212,13 @@ def _of_project(module: str) -> bool:
 
 def _enclosed(function: types.FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
-        with contextlib.suppress(ValueError):  # a name of the enclosing function that has no value yet
+        with contextlib.suppress(
+            ValueError
+        ):  # a name of the enclosing function that has no value yet
             yield cell.cell_contents
 
 
-# --- imports and sources -------------------------------------------------------------------------------------------------
+# --- imports and sources --------------------------------------------------------------------------
 @lru_cache(maxsize=1024)
 def _digest(modules: tuple[str, ...]) -> str:
     found = hashlib.sha256()
@@ -221,7 +254,9 @@ def _read(module: str) -> tuple[frozenset[str], str]:
     assert path is not None, module
     tree = ast.parse(path.read_bytes(), filename=str(path))
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    return frozenset(_imported_names(tree, package) | {module}), hashlib.sha256(_plain(tree).encode()).hexdigest()
+    return frozenset(_imported_names(tree, package) | {module}), hashlib.sha256(
+        _plain(tree).encode()
+    ).hexdigest()
 
 
 def _imported_names(tree: ast.Module, package: str) -> set[str]:
@@ -243,7 +278,13 @@ def _imported_names(tree: ast.Module, package: str) -> set[str]:
 
 
 def _is_type_checking(test: ast.expr) -> bool:
-    return (test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else "") == "TYPE_CHECKING"
+    return (
+        test.id
+        if isinstance(test, ast.Name)
+        else test.attr
+        if isinstance(test, ast.Attribute)
+        else ""
+    ) == "TYPE_CHECKING"
 
 
 def _plain(tree: ast.Module) -> str:
@@ -255,7 +296,11 @@ def _plain(tree: ast.Module) -> str:
 
 
 def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def forget() -> None:

@@ -1,27 +1,33 @@
-"""Declare the layout of a release once: the files of a model artifact, of a release and of a model version.
+"""Declare the layout of a release once: the files of a model artifact, of a release and of a model
+version.
 
-Training writes the model artifacts, ``lib`` assembles releases from them, promotion copies a release's model folders into version
-directories, and the stages open these. Imports nothing, so that every environment can read it; valid Python 3.10.
+Training writes the model artifacts, ``lib`` assembles releases from them, promotion copies a
+release's model folders into version directories, and the stages open these. Imports nothing, so
+that every environment can read it; valid Python 3.10.
 """
 
 from __future__ import annotations
 
-# --- artifacts that a release is made from -------------------------------------------------------------------------
+# --- artifacts that a release is made from --------------------------------------------------------
 QUERY_TOWER_ONNX, ITEM_TOWER_ONNX, RANKER_ONNX = "query_tower.onnx", "item_tower.onnx", "dlrm.onnx"
-RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX = "dlrm_items.onnx", "dlrm_lists.onnx"  # the ranker in the two parts that serve
+RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX = (
+    "dlrm_items.onnx",
+    "dlrm_lists.onnx",
+)  # the ranker in the two parts that serve
 PARITY = "parity.npz"  # sample inputs and outputs beside an exported model
 TRANSFORMS = "transforms.json"
 EMBEDDING_TABLE = "embedding_table.npy"
 ITEM_TOWER_INPUTS = "item_tower_inputs.npz"
 INDEX = "index.faiss"
 
-# --- a release -----------------------------------------------------------------------------------------------------
+# --- a release ------------------------------------------------------------------------------------
 RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
 ITEM_IDS_FILE, SIMILAR_FILE = "item_ids.json", "similar_items.npy"
-RANKER_FILE = "ranker.onnx"  # the whole ranker, for offline evaluation; the parts that serve it lie among the models
+# the whole ranker, for offline evaluation; the parts that serve it lie among the models
+RANKER_FILE = "ranker.onnx"
 MODELS = "models"  # a folder per model, with the files of its version directory
 
-# --- a model's version directory -----------------------------------------------------------------------------------
+# --- a model's version directory ------------------------------------------------------------------
 FILES, CODE = "files.json", "model.py"  # digests of the other files; Triton's entry point
 PARTS = "parts.json"  # of the fused model: versions of the models beside it
 MODEL = "model.onnx"

@@ -1,7 +1,8 @@
 """Look up the versions of the libraries that decide what an artifact contains.
 
-Imports nothing outside the standard library and stays valid Python 3.10: the training environment reads it too. Each
-environment names its own libraries, so that a library added to one rebuilds nothing of the other.
+Imports nothing outside the standard library and stays valid Python 3.10: the training environment
+reads it too. Each environment names its own libraries, so that a library added to one rebuilds
+nothing of the other.
 """
 
 from __future__ import annotations
@@ -22,5 +23,7 @@ def _installed(libraries: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def installed(*libraries: str) -> dict[str, str]:
-    """Return library → version of this environment, without importing any; a library that is not installed is absent."""
+    """Return library → version of this environment, without importing any; a library that is not
+    installed is absent.
+    """
     return dict(_installed(libraries))

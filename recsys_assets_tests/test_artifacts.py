@@ -1,4 +1,6 @@
-"""Artifacts: nothing half-written is visible, every byte is checked, the same inputs are recognised."""
+"""Artifacts: nothing half-written is visible, every byte is checked, the same inputs are
+recognised.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from recsys_assets.artifacts import ArtifactCorrupt, ArtifactError, ArtifactMissing, ArtifactStore, library_versions
+from recsys_assets.artifacts import (
+    ArtifactCorrupt,
+    ArtifactError,
+    ArtifactMissing,
+    ArtifactStore,
+    library_versions,
+)
 from recsys_assets.orchestration.reporting import metadata_of
 
 
@@ -30,18 +38,30 @@ def remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
-                        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_EC2_METADATA_DISABLED": "true"}.items():
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
         monkeypatch.setenv(name, value)
     boto3.client("s3").create_bucket(Bucket="recsys")
-    s3fs.S3FileSystem.clear_instance_cache()  # an instance remembers the address of an earlier test's server
-    yield ArtifactStore(f"s3://recsys/{tmp_path.name}", cache=tmp_path / "cache")  # moto keeps objects for the whole process
+    # an instance remembers the address of an earlier test's server
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield ArtifactStore(
+        f"s3://recsys/{tmp_path.name}", cache=tmp_path / "cache"
+    )  # moto keeps objects for the whole process
     server.stop()
 
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path / "artifacts") if request.param == "local" else request.getfixturevalue("remote")
+    return (
+        ArtifactStore(tmp_path / "artifacts")
+        if request.param == "local"
+        else request.getfixturevalue("remote")
+    )
 
 
 def test_what_was_published_is_read_back(store: ArtifactStore):
@@ -75,7 +95,11 @@ def test_same_content_same_digest_and_a_found_fingerprint(store: ArtifactStore):
     second = write(store, "same", "d", inputs={"up": upstream}, params={"n": 1})
     other = write(store, "same", "d", inputs={"up": upstream}, params={"n": 2})
     assert first.digest == second.digest == other.digest
-    assert first.manifest["fingerprint"] == second.manifest["fingerprint"] != other.manifest["fingerprint"]
+    assert (
+        first.manifest["fingerprint"]
+        == second.manifest["fingerprint"]
+        != other.manifest["fingerprint"]
+    )
     assert store.find("raw/things", "d", first.manifest["fingerprint"]).uri == first.uri
     assert store.find("raw/things", "d", "0" * 64) is None
 
@@ -94,7 +118,9 @@ def test_a_directory_without_a_manifest_does_not_exist(tmp_path: Path):
     os.remove(made.local / "manifest.json")
     with pytest.raises(ArtifactMissing):
         store.current("raw/things", "d")
-    assert write(store, "hello", "d").path("sub/a.txt").read_text() == "hello"  # and can be made again
+    assert (
+        write(store, "hello", "d").path("sub/a.txt").read_text() == "hello"
+    )  # and can be made again
 
 
 def test_the_manifest_says_what_it_was_made_from(tmp_path: Path):
@@ -105,5 +131,10 @@ def test_the_manifest_says_what_it_was_made_from(tmp_path: Path):
     assert manifest["inputs"]["up"]["digest"] == upstream.digest
     assert len(manifest["inputs"]["many"]) == 2
     assert manifest["versions"] == library_versions() == made.versions
-    assert library_versions()["polars"] == pl.__version__ and library_versions()["python"] == platform.python_version()
-    assert metadata_of(made)["library versions"] == ", ".join(f"{name} {version}" for name, version in sorted(library_versions().items()))
+    assert (
+        library_versions()["polars"] == pl.__version__
+        and library_versions()["python"] == platform.python_version()
+    )
+    assert metadata_of(made)["library versions"] == ", ".join(
+        f"{name} {version}" for name, version in sorted(library_versions().items())
+    )

@@ -9,9 +9,29 @@ import pytest
 
 from recsys_assets.orchestration import compute
 
-STAGES = {"raw", "features", "embeddings", "feature_store", "retrieval", "ranking", "exports", "evaluation", "fine_tune", "serving"}
-HEAVY = ["features/workflows", "features/datasets", "embeddings/text", "embeddings/image_encoder", "embeddings/image",
-         "retrieval/two_tower", "ranking/dlrm", "fine_tune/query_tower", "fine_tune/dlrm"]
+STAGES = {
+    "raw",
+    "features",
+    "embeddings",
+    "feature_store",
+    "retrieval",
+    "ranking",
+    "exports",
+    "evaluation",
+    "fine_tune",
+    "serving",
+}
+HEAVY = [
+    "features/workflows",
+    "features/datasets",
+    "embeddings/text",
+    "embeddings/image_encoder",
+    "embeddings/image",
+    "retrieval/two_tower",
+    "ranking/dlrm",
+    "fine_tune/query_tower",
+    "fine_tune/dlrm",
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +59,30 @@ def test_every_asset_is_in_its_stage_and_says_what_it_is(graph):
 
 def test_data_flows_one_way(graph):
     """Upstream of every stage, in the order of the mission; nothing flows back."""
-    for earlier, later in [("raw/interactions", "features/interactions"), ("features/interactions", "features/masked_train"),
-                           ("features/masked_train", "features/datasets"), ("features/workflows", "features/datasets"),
-                           ("features/datasets", "retrieval/two_tower"), ("embeddings/aligned", "retrieval/two_tower"),
-                           ("retrieval/two_tower", "retrieval/item_vectors"), ("retrieval/item_vectors", "retrieval/faiss_index"),
-                           ("features/datasets", "ranking/dlrm"), ("ranking/dlrm", "exports/onnx"),
-                           ("evaluation/queries", "evaluation/offline"), ("evaluation/queries", "evaluation/oracle"),
-                           ("exports/onnx", "evaluation/offline"), ("evaluation/offline", "serving/release"),
-                           ("exports/onnx", "serving/release"), ("serving/release", "serving/champion"),
-                           ("fine_tune/rows", "fine_tune/dlrm"), ("fine_tune/release", "serving/champion")]:
-        assert dg.AssetKey.from_user_string(earlier) in graph.get(dg.AssetKey.from_user_string(later)).parent_keys, (earlier, later)
+    for earlier, later in [
+        ("raw/interactions", "features/interactions"),
+        ("features/interactions", "features/masked_train"),
+        ("features/masked_train", "features/datasets"),
+        ("features/workflows", "features/datasets"),
+        ("features/datasets", "retrieval/two_tower"),
+        ("embeddings/aligned", "retrieval/two_tower"),
+        ("retrieval/two_tower", "retrieval/item_vectors"),
+        ("retrieval/item_vectors", "retrieval/faiss_index"),
+        ("features/datasets", "ranking/dlrm"),
+        ("ranking/dlrm", "exports/onnx"),
+        ("evaluation/queries", "evaluation/offline"),
+        ("evaluation/queries", "evaluation/oracle"),
+        ("exports/onnx", "evaluation/offline"),
+        ("evaluation/offline", "serving/release"),
+        ("exports/onnx", "serving/release"),
+        ("serving/release", "serving/champion"),
+        ("fine_tune/rows", "fine_tune/dlrm"),
+        ("fine_tune/release", "serving/champion"),
+    ]:
+        assert (
+            dg.AssetKey.from_user_string(earlier)
+            in graph.get(dg.AssetKey.from_user_string(later)).parent_keys
+        ), (earlier, later)
     assert graph.toposorted_asset_keys_by_level  # raises on a cycle
 
 
@@ -57,7 +91,9 @@ def test_the_groups_flow_one_way(graph):
     above = {stage: set() for stage in STAGES}
     for key in graph.get_all_asset_keys():
         stage = graph.get(key).group_name
-        above[stage] |= {graph.get(parent).group_name for parent in graph.get(key).parent_keys} - {stage}
+        above[stage] |= {graph.get(parent).group_name for parent in graph.get(key).parent_keys} - {
+            stage
+        }
     order = [*TopologicalSorter(above).static_order()]  # raises CycleError and names the circle
     assert order[0] == "raw" and order[-1] == "serving"
 
@@ -67,11 +103,17 @@ def test_the_as_of_window_maps_to_exactly_its_days(graph):
     from recsys_assets.settings import get_settings
 
     as_of = partitions.first_as_of(get_settings())
-    for key, days in [("features/workflows", partitions.train_days(as_of)), ("features/datasets", partitions.window_days(as_of))]:
+    for key, days in [
+        ("features/workflows", partitions.train_days(as_of)),
+        ("features/datasets", partitions.window_days(as_of)),
+    ]:
         asset = dg.AssetKey.from_user_string(key)
         mapping = graph.get_partition_mapping(asset, dg.AssetKey(["features", "interactions"]))
         found = mapping.get_upstream_mapped_partitions_result_for_partitions(
-            partitions.as_of().subset_with_partition_keys([as_of]), partitions.as_of(), partitions.daily())
+            partitions.as_of().subset_with_partition_keys([as_of]),
+            partitions.as_of(),
+            partitions.daily(),
+        )
         assert sorted(found.partitions_subset.get_partition_keys()) == days, key
 
 
@@ -84,20 +126,50 @@ def test_heavy_assets_carry_their_compute_profile_and_a_pool(definitions):
 
 def test_jobs_and_sensors(definitions):
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert jobs == {"catalogue", "daily_ingest", "feature_store_refresh", "full_training", "promote", "fine_tune",
-                    "evaluation", "evaluation_ablations", "evaluation_report", "backtest",
-                    "search_two_tower", "search_dlrm", "search_trial"}
+    assert jobs == {
+        "catalogue",
+        "daily_ingest",
+        "feature_store_refresh",
+        "full_training",
+        "promote",
+        "fine_tune",
+        "evaluation",
+        "evaluation_ablations",
+        "evaluation_report",
+        "backtest",
+        "search_two_tower",
+        "search_dlrm",
+        "search_trial",
+    }
     assert {sensor.name for sensor in definitions.sensors} == {"new_day", "ingested_day"}
 
 
 def test_full_training_judges_what_it_trains(definitions):
-    keys = {key.to_user_string() for key in definitions.resolve_job_def("full_training").asset_layer.executable_asset_keys}
-    assert {"evaluation/queries", "evaluation/oracle", "evaluation/offline", "serving/release"} <= keys
+    keys = {
+        key.to_user_string()
+        for key in definitions.resolve_job_def("full_training").asset_layer.executable_asset_keys
+    }
+    assert {
+        "evaluation/queries",
+        "evaluation/oracle",
+        "evaluation/offline",
+        "serving/release",
+    } <= keys
 
 
 def test_gates_block(graph):
-    blocking = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
-    assert blocking >= {("raw/interactions", "contract"), ("features/datasets", "parity"), ("ranking/dlrm", "auc"),
-                        ("exports/onnx", "parity"), ("serving/release", "gate"), ("fine_tune/release", "gate")}
+    blocking = {
+        (key.asset_key.to_user_string(), key.name)
+        for key in graph.asset_check_keys
+        if graph.get_check_spec(key).blocking
+    }
+    assert blocking >= {
+        ("raw/interactions", "contract"),
+        ("features/datasets", "parity"),
+        ("ranking/dlrm", "auc"),
+        ("exports/onnx", "parity"),
+        ("serving/release", "gate"),
+        ("fine_tune/release", "gate"),
+    }
     # what is evaluated warns; whether it is released is for the verdict to say
     assert not {asset for asset, _ in blocking if asset.startswith("evaluation/")}

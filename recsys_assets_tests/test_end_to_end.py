@@ -1,7 +1,9 @@
-"""The whole path once, at tiny scale, on the real parts, as a person would walk it: with the `recsys` command.
+"""The whole path once, at tiny scale, on the real parts, as a person would walk it: with the
+`recsys` command.
 
-Dagster in process, training steps through Pipes in the training environment, Merlin, Valkey, Triton, the gateway, the
-event consumer. The tests of this file are steps of one walk and run in their order.
+Dagster in process, training steps through Pipes in the training environment, Merlin, Valkey,
+Triton, the gateway, the event consumer. The tests of this file are steps of one walk and run in
+their order.
 """
 
 from __future__ import annotations
@@ -26,10 +28,19 @@ from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.conftest import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.services, pytest.mark.training]
-PORTS = ("valkey_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port", "gateway_port", "dagster_port",
-         "code_server_port")
+PORTS = (
+    "valkey_port",
+    "triton_http_port",
+    "triton_grpc_port",
+    "triton_metrics_port",
+    "gateway_port",
+    "dagster_port",
+    "code_server_port",
+)
 DAY = 86_400
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 
 @dataclass
@@ -41,10 +52,18 @@ class Walk:
     settings: Settings
 
     def recsys(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([sys.executable, "-m", "recsys_assets.cli.main", *arguments], cwd=PROJECT_ROOT, env=self.environment,
-                              capture_output=True, text=True, timeout=900)
+        done = subprocess.run(
+            [sys.executable, "-m", "recsys_assets.cli.main", *arguments],
+            cwd=PROJECT_ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
         if check:
-            assert done.returncode == 0, f"recsys {' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+            assert done.returncode == 0, (
+                f"recsys {' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+            )
         return done
 
     def post(self, path: str, body: object) -> httpx.Response:
@@ -63,7 +82,10 @@ class Walk:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("RECSYS_HOME") == str(self.home) and process.status() != psutil.STATUS_ZOMBIE:
+                if (
+                    process.environ().get("RECSYS_HOME") == str(self.home)
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
                     found.append(" ".join(process.cmdline()))
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
@@ -73,7 +95,11 @@ class Walk:
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     home = tmp_path_factory.mktemp("a home")  # with a space, as in a user's own folders
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RECSYS_", "DAGSTER_"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RECSYS_", "DAGSTER_"))
+    }
     chosen = {"home": str(home), "scale": "tiny", **{name: str(free_port()) for name in PORTS}}
     environment |= {f"RECSYS_{name.upper()}": value for name, value in chosen.items()}
     made = Walk(home, environment, Settings(**chosen))
@@ -95,46 +121,87 @@ def test_demo_recommends_to_a_known_and_to_a_cold_visitor(demo: dict):
         assert len(items) == 10 and not demo[who]["degraded"]
         assert [i["score"] for i in items] == sorted((i["score"] for i in items), reverse=True)
         assert all(i["title"] and i["category_l1"] and i["price"] > 0 and i["image"] for i in items)
-    assert [i["item_id"] for i in demo["known"]["items"]] != [i["item_id"] for i in demo["cold"]["items"]]
+    assert [i["item_id"] for i in demo["known"]["items"]] != [
+        i["item_id"] for i in demo["cold"]["items"]
+    ]
 
 
 def test_every_part_runs_and_the_ui_knows_the_graph(walk: Walk, demo: dict):
     listed = walk.recsys("status").stdout
     assert "stopped" not in listed, listed
-    query = {"query": "{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }"}
-    nodes = httpx.post(f"{demo['urls']['dagster']}/graphql", json=query, timeout=60).json()["data"]["assetNodes"]
-    materialized = {"/".join(node["assetKey"]["path"]) for node in nodes if node["assetMaterializations"]}
-    assert materialized >= {"raw/interactions", "features/datasets", "retrieval/two_tower", "ranking/dlrm", "serving/release"}
+    query = {
+        "query": "{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }"
+    }
+    nodes = httpx.post(f"{demo['urls']['dagster']}/graphql", json=query, timeout=60).json()["data"][
+        "assetNodes"
+    ]
+    materialized = {
+        "/".join(node["assetKey"]["path"]) for node in nodes if node["assetMaterializations"]
+    }
+    assert materialized >= {
+        "raw/interactions",
+        "features/datasets",
+        "retrieval/two_tower",
+        "ranking/dlrm",
+        "serving/release",
+    }
 
 
 def test_the_page_and_its_pictures(walk: Walk, demo: dict):
     page = httpx.get(demo["urls"]["page"], timeout=30)
     assert page.status_code == 200 and "<html" in page.text.lower()
     image = httpx.get(demo["urls"]["page"] + demo["known"]["items"][0]["image"], timeout=30)
-    assert image.status_code == 200 and image.headers["content-type"] == "image/png" and image.content[:4] == b"\x89PNG"
+    assert (
+        image.status_code == 200
+        and image.headers["content-type"] == "image/png"
+        and image.content[:4] == b"\x89PNG"
+    )
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium fonts-dejavu-core")
+@pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium: apt-get install chromium fonts-dejavu-core"
+)
 def test_a_browser_shows_the_cards_with_their_pictures(walk: Walk, demo: dict, tmp_path: Path):
     from PIL import Image
 
     url, picture = demo["urls"]["page"], tmp_path / "page.png"
-    browser = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-               "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}",
-               "--virtual-time-budget=10000", "--window-size=1280,1600", "--hide-scrollbars"]
-    dom = subprocess.run([*browser, "--dump-dom", url], capture_output=True, text=True, timeout=120).stdout
+    browser = [
+        str(CHROMIUM),
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-sync",
+        "--disable-background-networking",
+        "--disable-component-update",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--virtual-time-budget=10000",
+        "--window-size=1280,1600",
+        "--hide-scrollbars",
+    ]
+    dom = subprocess.run(
+        [*browser, "--dump-dom", url], capture_output=True, text=True, timeout=120
+    ).stdout
     cards = dom.split('<ul id="cards"')[1].split("</ul>")[0]
     assert cards.count('class="card') >= 12, dom[-2000:]
-    assert cards.count('<img') == cards.count('src="/images/')
-    subprocess.run([*browser, f"--screenshot={picture}", url], capture_output=True, timeout=120, check=True)
+    assert cards.count("<img") == cards.count('src="/images/')
+    subprocess.run(
+        [*browser, f"--screenshot={picture}", url], capture_output=True, timeout=120, check=True
+    )
     colours = Image.open(picture).convert("RGB").getcolors(maxcolors=1 << 24)
     assert len(colours) > 500, "the page is drawn, and so are its pictures"
 
 
 def test_a_cold_visitor_s_list_changes_with_device_and_hour(walk: Walk, demo: dict):
     midnight = int(time.time()) // DAY * DAY
-    lists = {(device, hour): walk.ids("nobody-knows-me", device_type=device, timestamp=midnight + hour * 3600)
-             for device in ("mobile", "desktop") for hour in (2, 13, 20)}
+    lists = {
+        (device, hour): walk.ids(
+            "nobody-knows-me", device_type=device, timestamp=midnight + hour * 3600
+        )
+        for device in ("mobile", "desktop")
+        for hour in (2, 13, 20)
+    }
     assert len({tuple(ids) for ids in lists.values()}) >= 3, lists
 
 
@@ -145,21 +212,37 @@ def test_known_and_unknown_get_full_lists_of_distinct_catalogue_items(walk: Walk
         assert len(ids) == len(set(ids)) == 100 and set(ids) <= catalogue
 
 
-@pytest.mark.parametrize(("body", "field"), [
-    ({}, "user_id"), ({"user_id": ""}, "user_id"), ({"user_id": "1", "top_k": 0}, "top_k"),
-    ({"user_id": "1", "top_k": "many"}, "top_k"), ({"user_id": "1", "device_type": "toaster"}, "device_type"),
-    ({"user_id": "1", "timestamp": "soon"}, "timestamp"), ({"user_id": "1", "colour": "red"}, "colour"),
-])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "user_id"),
+        ({"user_id": ""}, "user_id"),
+        ({"user_id": "1", "top_k": 0}, "top_k"),
+        ({"user_id": "1", "top_k": "many"}, "top_k"),
+        ({"user_id": "1", "device_type": "toaster"}, "device_type"),
+        ({"user_id": "1", "timestamp": "soon"}, "timestamp"),
+        ({"user_id": "1", "colour": "red"}, "colour"),
+    ],
+)
 def test_bad_input_gets_a_4xx_that_names_the_field(walk: Walk, demo: dict, body: dict, field: str):
     answer = walk.post("/recommend", body)
-    assert 400 <= answer.status_code < 500 and field in answer.text and "Traceback" not in answer.text
+    assert (
+        400 <= answer.status_code < 500 and field in answer.text and "Traceback" not in answer.text
+    )
 
 
 def test_an_event_moves_filter_and_top_category_and_lands(walk: Walk, demo: dict):
     user, before = "fresh-visitor", walk.ids("fresh-visitor")
     clicked = before[:3]
-    answer = walk.post("/events", {"events": [
-        {"user_id": user, "item_id": item, "event_type": "View", "device_type": "mobile"} for item in clicked]})
+    answer = walk.post(
+        "/events",
+        {
+            "events": [
+                {"user_id": user, "item_id": item, "event_type": "View", "device_type": "mobile"}
+                for item in clicked
+            ]
+        },
+    )
     assert answer.status_code == 202, answer.text
     deadline = time.monotonic() + 10
     while (after := walk.ids(user)) and set(after) & set(clicked):
@@ -171,8 +254,9 @@ def test_an_event_moves_filter_and_top_category_and_lands(walk: Walk, demo: dict
     expected = sorted(catalogue.filter(pl.col("item_id").is_in(clicked))["category_l1"])
     store, deadline = open_store(walk.settings), time.monotonic() + 10
     while True:  # the filter moves first, the push into Feast follows in the same batch
-        stored = store.get_online_features(features=["user_activity:recent_categories"],
-                                           entity_rows=[{"user_id": user}]).to_dict()["recent_categories"][0]
+        stored = store.get_online_features(
+            features=["user_activity:recent_categories"], entity_rows=[{"user_id": user}]
+        ).to_dict()["recent_categories"][0]
         if sorted(stored or []) == expected:
             break
         assert time.monotonic() < deadline, f"Feast holds {stored}, the visitor clicked {expected}"
@@ -182,25 +266,41 @@ def test_an_event_moves_filter_and_top_category_and_lands(walk: Walk, demo: dict
     while True:
         files = sorted((walk.home / "landing/interactions" / today).glob("events-*.parquet"))
         landed = pl.concat([pl.read_parquet(f) for f in files]) if files else None
-        if landed is not None and set(clicked) <= set(landed.filter(pl.col("user_id") == user)["item_id"]):
+        if landed is not None and set(clicked) <= set(
+            landed.filter(pl.col("user_id") == user)["item_id"]
+        ):
             break
         assert time.monotonic() < deadline, "the events did not land within 30 s"
         time.sleep(0.5)
 
 
 def test_a_second_run_reuses_what_is_unchanged(walk: Walk, demo: dict):
-    before = {path: path.stat().st_mtime_ns for path in (walk.home / "artifacts").rglob("manifest.json")}
+    before = {
+        path: path.stat().st_mtime_ns for path in (walk.home / "artifacts").rglob("manifest.json")
+    }
     walk.recsys("materialize")
-    after = {path: path.stat().st_mtime_ns for path in (walk.home / "artifacts").rglob("manifest.json")}
+    after = {
+        path: path.stat().st_mtime_ns for path in (walk.home / "artifacts").rglob("manifest.json")
+    }
     assert after == before
 
 
 def test_the_walls_of_a_bad_day(walk: Walk, demo: dict):
-    """A file without a column: the run is red and names file and column, nothing is published, what serves stays."""
+    """A file without a column: the run is red and names file and column, nothing is published, what
+    serves stays.
+    """
     day = time.strftime("%Y-%m-%d", time.gmtime())
     bad = walk.home / "landing/interactions" / day / "bad.parquet"
-    pl.DataFrame({"event_id": ["x"], "user_id": ["1"], "item_id": ["1"], "timestamp": [int(time.time())],
-                  "device_type": ["mobile"], "event_type": ["View"]}).write_parquet(bad)
+    pl.DataFrame(
+        {
+            "event_id": ["x"],
+            "user_id": ["1"],
+            "item_id": ["1"],
+            "timestamp": [int(time.time())],
+            "device_type": ["mobile"],
+            "event_type": ["View"],
+        }
+    ).write_parquet(bad)
     try:
         done = walk.recsys("ingest-day", day, check=False)
         assert done.returncode == 1
@@ -213,7 +313,10 @@ def test_the_walls_of_a_bad_day(walk: Walk, demo: dict):
 
 
 def test_fine_tune_promotes_while_requests_go_on_and_rolls_back(walk: Walk, demo: dict):
-    user, first = demo["known"]["user_id"], walk.recommend(demo["known"]["user_id"], timestamp=int(time.time()))
+    user, first = (
+        demo["known"]["user_id"],
+        walk.recommend(demo["known"]["user_id"], timestamp=int(time.time())),
+    )
     moment = int(time.time())
     reference = walk.ids(user, timestamp=moment, device_type="desktop")
     answers: list[tuple[int, tuple[int, int]]] = []
@@ -224,7 +327,9 @@ def test_fine_tune_promotes_while_requests_go_on_and_rolls_back(walk: Walk, demo
             while not stop.is_set():
                 answer = client.post("/recommend", json={"user_id": user})
                 body = answer.json()
-                answers.append((answer.status_code, (body["release"]["query"], body["release"]["ranker"])))
+                answers.append(
+                    (answer.status_code, (body["release"]["query"], body["release"]["ranker"]))
+                )
 
     thread = threading.Thread(target=load)
     thread.start()
@@ -236,7 +341,8 @@ def test_fine_tune_promotes_while_requests_go_on_and_rolls_back(walk: Walk, demo
         thread.join()
     assert len(answers) > 50
     assert {status for status, _ in answers} == {200}
-    # training takes both cores meanwhile, so a store call may exceed its limit and degrade an answer; none may mix
+    # training takes both cores meanwhile, so a store call may exceed its limit and degrade an
+    # answer; none may mix
     assert {seen for _, seen in answers} == {(1, 1), (2, 2)}
     assert first["release"] != walk.recommend(user)["release"]
     walk.recsys("rollback")

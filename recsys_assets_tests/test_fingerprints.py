@@ -20,27 +20,42 @@ from recsys_assets.orchestration.resources import Built, Platform
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.test_walls import GROUND
 
-#: A small package with every form of import. Its closure from small.write is all but small.outside and small.typed.
+#: A small package with every form of import. Its closure from small.write is all but small.outside
+#: and small.typed.
 FILES = {
     "__init__.py": "from small.setup import READY\n",
     "setup.py": "READY = True\n",
-    "write.py": ('"""Write."""\nfrom typing import TYPE_CHECKING\nimport small.absolute\nfrom . import circle\nfrom small import folder\n'
-                 "if TYPE_CHECKING:\n    from small.typed import Typed\n\n"
-                 'def write(path):\n    """Write it."""\n    # as it is\n    from small.late import number\n'
-                 "    path.write_text(str(number()))\n    return {}\n"),
+    "write.py": (
+        '"""Write."""\nfrom typing import TYPE_CHECKING\nimport small.absolute\nfrom . import '
+        "circle\nfrom small import folder\n"
+        "if TYPE_CHECKING:\n    from small.typed import Typed\n\n"
+        'def write(path):\n    """Write it."""\n    # as it is\n    from small.late import number\n'
+        "    path.write_text(str(number()))\n    return {}\n"
+    ),
     "absolute.py": "VALUE = 1\n",
     "circle.py": "from small import back\nVALUE = 2\n",
     "back.py": "from small import circle\nVALUE = 3\n",
-    "late.py": "def number():\n    try:\n        from .folder.deep import VALUE\n    except ImportError:\n        VALUE = 0\n"
-               "    return VALUE\n",
+    "late.py": "def number():\n    try:\n        from .folder.deep import VALUE\n    except "
+    "ImportError:\n        VALUE = 0\n"
+    "    return VALUE\n",
     "folder/__init__.py": "from ..above import VALUE as ABOVE\n",
     "folder/deep.py": "VALUE = 4\n",
     "above.py": "VALUE = 5\n",
     "typed.py": "class Typed: ...\n",
     "outside.py": "from small import write\nVALUE = 6\n",
 }
-CLOSURE = ["small", "small.above", "small.absolute", "small.back", "small.circle", "small.folder", "small.folder.deep", "small.late",
-           "small.setup", "small.write"]
+CLOSURE = [
+    "small",
+    "small.above",
+    "small.absolute",
+    "small.back",
+    "small.circle",
+    "small.folder",
+    "small.folder.deep",
+    "small.late",
+    "small.setup",
+    "small.write",
+]
 
 
 class Small:
@@ -96,14 +111,23 @@ def test_one_line_of_any_module_in_the_closure_changes_the_digest(small: Small):
 
 def test_comments_docstrings_and_layout_change_nothing(small: Small):
     found = fingerprints.digest("small.write")
-    for before, after in [("# as it is", "# otherwise"), ('"""Write it."""', '"""Something\n    else."""'), ('    """Write it."""\n', ""),
-                          ('"""Write."""\n', ""), ("write(path):", "write( path ):  # here"), ("return {}\n", "return {}\n\n\n")]:
+    for before, after in [
+        ("# as it is", "# otherwise"),
+        ('"""Write it."""', '"""Something\n    else."""'),
+        ('    """Write it."""\n', ""),
+        ('"""Write."""\n', ""),
+        ("write(path):", "write( path ):  # here"),
+        ("return {}\n", "return {}\n\n\n"),
+    ]:
         assert before in FILES["write.py"]
         assert small.after("write.py", FILES["write.py"].replace(before, after)) == found, after
-    assert small.after("write.py", FILES["write.py"].replace("return {}", "return {'rows': 1}")) != found
+    assert (
+        small.after("write.py", FILES["write.py"].replace("return {}", "return {'rows': 1}"))
+        != found
+    )
 
 
-# --- what a writing function uses ----------------------------------------------------------------------------------------
+# --- what a writing function uses -----------------------------------------------------------------
 def test_a_function_names_its_modules(small: Small, tmp_path: Path):
     write, late = importlib.import_module("small.write"), importlib.import_module("small.late")
     number, value, by_default = late.number, 3, late
@@ -114,7 +138,9 @@ def test_a_function_names_its_modules(small: Small, tmp_path: Path):
     assert fingerprints.modules_of(functools.partial(number)) == {"small.late"}
     assert fingerprints.modules_of(functools.lru_cache(number)) == {"small.late"}
     assert fingerprints.modules_of(write.write) == {"small.write"}
-    assert fingerprints.modules_of(lambda: releases.Release) == {"recsys_assets.lib.release.releases"}
+    assert fingerprints.modules_of(lambda: releases.Release) == {
+        "recsys_assets.lib.release.releases"
+    }
 
     def imports_late() -> None:
         from small import absolute, folder
@@ -122,24 +148,38 @@ def test_a_function_names_its_modules(small: Small, tmp_path: Path):
 
         print(absolute, folder, _number)
 
-    assert fingerprints.modules_of(imports_late) == {"small", "small.absolute", "small.folder", "small.late"}
+    assert fingerprints.modules_of(imports_late) == {
+        "small",
+        "small.absolute",
+        "small.folder",
+        "small.late",
+    }
 
 
 def test_functions_of_assets_are_followed_and_do_not_count(small: Small):
     of_assets = types.ModuleType("recsys_assets.defs.made_up")
-    exec("from small import late\ndef inner():\n    return late.number()\ndef outer():\n    return inner()\n", of_assets.__dict__)
+    exec(
+        "from small import late\ndef inner():\n    return late.number()\ndef outer():\n    return "
+        "inner()\n",
+        of_assets.__dict__,
+    )
     assert fingerprints.modules_of(lambda: of_assets.outer()) == {"small.late"}
     outer = of_assets.outer
     assert fingerprints.modules_of(lambda: outer()) == {"small.late"}
 
 
 def test_a_function_that_uses_no_module_is_an_error_that_names_the_artifact():
-    with pytest.raises(fingerprints.FingerprintError, match=r"serving/nothing: its writing function .*<lambda> uses no module"):
+    with pytest.raises(
+        fingerprints.FingerprintError,
+        match=r"serving/nothing: its writing function .*<lambda> uses no module",
+    ):
         fingerprints.code_of(lambda staged: {"rows": len(str(staged))}, "serving/nothing")
 
 
-# --- reuse ---------------------------------------------------------------------------------------------------------------
-def test_an_artifact_is_rebuilt_where_its_code_has_changed_and_reused_otherwise(small: Small, tmp_path: Path):
+# --- reuse ----------------------------------------------------------------------------------------
+def test_an_artifact_is_rebuilt_where_its_code_has_changed_and_reused_otherwise(
+    small: Small, tmp_path: Path
+):
     settings, write = Settings(home=tmp_path / "home"), importlib.import_module("small.write")
     built: list[Built] = []
 
@@ -150,7 +190,14 @@ def test_an_artifact_is_rebuilt_where_its_code_has_changed_and_reused_otherwise(
 
     @dg.asset
     def numbers(context: dg.AssetExecutionContext, platform: Platform) -> None:
-        built.append(platform.build(context, "raw/numbers", inputs={}, write=lambda staged: write.write(staged.path / "number.txt")))
+        built.append(
+            platform.build(
+                context,
+                "raw/numbers",
+                inputs={},
+                write=lambda staged: write.write(staged.path / "number.txt"),
+            )
+        )
 
     def reused() -> bool:
         assert dg.materialize([numbers], resources={"platform": HomePlatform()}).success
@@ -168,9 +215,11 @@ def test_an_artifact_is_rebuilt_where_its_code_has_changed_and_reused_otherwise(
     assert reused() and built[-1].artifact.uri == built[0].artifact.uri
 
 
-# --- the project ---------------------------------------------------------------------------------------------------------
+# --- the project ----------------------------------------------------------------------------------
 def writers() -> dict[str, set[str]]:
-    """Asset → modules that the functions in it which take ``staged`` or a ``path`` use, helpers of its module included."""
+    """Asset → modules that the functions in it which take ``staged`` or a ``path`` use, helpers of
+    its module included.
+    """
     from recsys_assets.definitions import defs
 
     found = {}
@@ -179,18 +228,36 @@ def writers() -> dict[str, set[str]]:
             continue
         function = asset.op.compute_fn.decorated_fn
         module = sys.modules[function.__module__]
-        helpers = [value for name in function.__code__.co_names if (value := getattr(module, name, None)) is not None
-                   and getattr(value, "__module__", None) == module.__name__]
-        owners = [function, *(helper for helper in helpers if isinstance(helper, types.FunctionType)),
-                  *(member for helper in helpers if isinstance(helper, type) for member in vars(helper).values()
-                    if isinstance(member, types.FunctionType))]
-        found[asset.key.to_user_string()] = {name for owner in owners for write in _writes(owner)
-                                             for name in fingerprints.modules_of(write)}
+        helpers = [
+            value
+            for name in function.__code__.co_names
+            if (value := getattr(module, name, None)) is not None
+            and getattr(value, "__module__", None) == module.__name__
+        ]
+        owners = [
+            function,
+            *(helper for helper in helpers if isinstance(helper, types.FunctionType)),
+            *(
+                member
+                for helper in helpers
+                if isinstance(helper, type)
+                for member in vars(helper).values()
+                if isinstance(member, types.FunctionType)
+            ),
+        ]
+        found[asset.key.to_user_string()] = {
+            name
+            for owner in owners
+            for write in _writes(owner)
+            for name in fingerprints.modules_of(write)
+        }
     return found
 
 
 def _writes(owner: types.FunctionType) -> Iterator[types.FunctionType]:
-    """Return the writing functions inside ``owner``, with the modules that it imports in their closure."""
+    """Return the writing functions inside ``owner``, with the modules that it imports in their
+    closure.
+    """
     imported = _imported(owner.__code__)
     for code in owner.__code__.co_consts:
         if isinstance(code, types.CodeType) and code.co_varnames[:1] in (("staged",), ("path",)):
@@ -207,61 +274,148 @@ def _imported(code: types.CodeType) -> dict[str, object]:
             base = step.argval
         elif step.opname == "IMPORT_FROM":
             module = importlib.import_module(base)
-            value = getattr(module, step.argval, None) or importlib.import_module(f"{base}.{step.argval}")
+            value = getattr(module, step.argval, None) or importlib.import_module(
+                f"{base}.{step.argval}"
+            )
         elif step.opname in ("STORE_FAST", "STORE_DEREF") and value is not None:
             found[step.argval], value = value, None
     return found
 
 
-#: Assets that build no artifact by a function of the platform: a training step writes theirs, or none is written.
-WITHOUT = {"features/workflows", "features/datasets", "retrieval/two_tower", "ranking/dlrm", "fine_tune/query_tower", "fine_tune/dlrm",
-           "feature_store/definitions", "feature_store/online", "feature_store/popularity", "serving/champion"}
+#: Assets that build no artifact by a function of the platform: a training step writes theirs, or
+#: none is written.
+WITHOUT = {
+    "features/workflows",
+    "features/datasets",
+    "retrieval/two_tower",
+    "ranking/dlrm",
+    "fine_tune/query_tower",
+    "fine_tune/dlrm",
+    "feature_store/definitions",
+    "feature_store/online",
+    "feature_store/popularity",
+    "serving/champion",
+}
 
 
 @pytest.fixture(scope="module")
 def closures() -> dict[str, set[str]]:
-    return {asset: set(fingerprints.closure(*modules)) if modules else set() for asset, modules in writers().items()}
+    return {
+        asset: set(fingerprints.closure(*modules)) if modules else set()
+        for asset, modules in writers().items()
+    }
 
 
 def test_every_asset_that_writes_has_code(closures):
     assert {asset for asset, modules in closures.items() if not modules} == WITHOUT
 
 
-@pytest.mark.parametrize(("asset", "modules"), [
-    ("embeddings/aligned", ["lib.features.transforms", "lib.embeddings.aligned"]),
-    ("fine_tune/rows", ["lib.features.transforms", "lib.features.batch_transform", "lib.release.releases"]),
-    ("serving/release", ["lib.features.transforms", "lib.ranking.ordering", "lib.exports.session", "lib.release.releases",
-                         "lib.release.build", "lib.gates.gates", "lib.evaluation.ranker_metrics", "lib.exports.parity"]),
-    ("fine_tune/release", ["lib.features.transforms", "lib.ranking.ordering", "lib.evaluation.ranker_metrics", "lib.quality.drift"]),
-    ("exports/onnx", ["lib.exports.parity"]),
-    ("retrieval/item_vectors", ["lib.retrieval.item_vectors"]),
-    ("evaluation/offline", ["lib.figures.plots", "lib.release.releases", "lib.ranking.ordering"]),
-    ("evaluation/ablations", ["lib.features.transforms", "lib.ranking.ordering", "lib.exports.exports", "lib.figures.plots"]),
-    ("evaluation/baselines", ["lib.features.point_in_time", "lib.figures.plots"]),
-    ("evaluation/queries", ["columns", "lib.features.activity"]),
-    ("evaluation/report", ["lib.simulator.shop", "lib.landing.zone"]),
-    ("evaluation/oracle", ["lib.simulator.shop", "lib.evaluation.queries"]),
-    ("features/interactions", ["lib.features.point_in_time", "partitions"]),
-    ("features/masked_train", ["lib.features.activity"]),
-    ("embeddings/text", ["lib.embeddings.text", "lib.embeddings.torch_setup"]),
-    ("embeddings/image_encoder", ["lib.embeddings.clip_checkpoint", "lib.embeddings.encoder_quality", "lib.figures.colours", "lib.embeddings.torch_setup"]),
-    ("embeddings/pca", ["lib.embeddings.pca", "lib.embeddings.clip_checkpoint"]),
-])
+@pytest.mark.parametrize(
+    ("asset", "modules"),
+    [
+        ("embeddings/aligned", ["lib.features.transforms", "lib.embeddings.aligned"]),
+        (
+            "fine_tune/rows",
+            ["lib.features.transforms", "lib.features.batch_transform", "lib.release.releases"],
+        ),
+        (
+            "serving/release",
+            [
+                "lib.features.transforms",
+                "lib.ranking.ordering",
+                "lib.exports.session",
+                "lib.release.releases",
+                "lib.release.build",
+                "lib.gates.gates",
+                "lib.evaluation.ranker_metrics",
+                "lib.exports.parity",
+            ],
+        ),
+        (
+            "fine_tune/release",
+            [
+                "lib.features.transforms",
+                "lib.ranking.ordering",
+                "lib.evaluation.ranker_metrics",
+                "lib.quality.drift",
+            ],
+        ),
+        ("exports/onnx", ["lib.exports.parity"]),
+        ("retrieval/item_vectors", ["lib.retrieval.item_vectors"]),
+        (
+            "evaluation/offline",
+            ["lib.figures.plots", "lib.release.releases", "lib.ranking.ordering"],
+        ),
+        (
+            "evaluation/ablations",
+            [
+                "lib.features.transforms",
+                "lib.ranking.ordering",
+                "lib.exports.exports",
+                "lib.figures.plots",
+            ],
+        ),
+        ("evaluation/baselines", ["lib.features.point_in_time", "lib.figures.plots"]),
+        ("evaluation/queries", ["columns", "lib.features.activity"]),
+        ("evaluation/report", ["lib.simulator.shop", "lib.landing.zone"]),
+        ("evaluation/oracle", ["lib.simulator.shop", "lib.evaluation.queries"]),
+        ("features/interactions", ["lib.features.point_in_time", "partitions"]),
+        ("features/masked_train", ["lib.features.activity"]),
+        ("embeddings/text", ["lib.embeddings.text", "lib.embeddings.torch_setup"]),
+        (
+            "embeddings/image_encoder",
+            [
+                "lib.embeddings.clip_checkpoint",
+                "lib.embeddings.encoder_quality",
+                "lib.figures.colours",
+                "lib.embeddings.torch_setup",
+            ],
+        ),
+        ("embeddings/pca", ["lib.embeddings.pca", "lib.embeddings.clip_checkpoint"]),
+    ],
+)
 def test_what_the_lists_had_and_what_they_missed(closures, asset, modules):
     assert {f"recsys_assets.{module}" for module in modules} - closures[asset] == set()
 
 
 def test_no_artifact_depends_on_benchmarks_drills_commands_or_orchestration(closures):
-    forbidden = (*fingerprints.ORCHESTRATION, *(f"recsys_assets.{name}" for name in (
-        "bench", "drills", "cli", "operations", "training", "serving.gateway", "serving.events.consumer")))
-    assert {(asset, module) for asset, modules in closures.items() for module in modules
-            if any(module == name or module.startswith(f"{name}.") for name in forbidden)} == set()
+    forbidden = (
+        *fingerprints.ORCHESTRATION,
+        *(
+            f"recsys_assets.{name}"
+            for name in (
+                "bench",
+                "drills",
+                "cli",
+                "operations",
+                "training",
+                "serving.gateway",
+                "serving.events.consumer",
+            )
+        ),
+    )
+    assert {
+        (asset, module)
+        for asset, modules in closures.items()
+        for module in modules
+        if any(module == name or module.startswith(f"{name}.") for name in forbidden)
+    } == set()
     # imports by a computed name, which no closure can see
-    assert {asset for asset, modules in closures.items() if "recsys_assets.serving.stages.registry" in modules} == set()
+    assert {
+        asset
+        for asset, modules in closures.items()
+        if "recsys_assets.serving.stages.registry" in modules
+    } == set()
 
 
-STEPS = ("features.fit_workflows", "features.make_datasets", "retrieval.two_tower", "ranking.dlrm",
-         "retrieval.fine_tune_query_tower", "ranking.fine_tune_dlrm")
+STEPS = (
+    "features.fit_workflows",
+    "features.make_datasets",
+    "retrieval.two_tower",
+    "ranking.dlrm",
+    "retrieval.fine_tune_query_tower",
+    "ranking.fine_tune_dlrm",
+)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -269,19 +423,35 @@ def test_a_training_step_is_its_own_imports(step):
     found = fingerprints.closure(f"recsys_assets.training.{step}")
     assert {"recsys_assets.training.step", "recsys_assets.columns"} <= set(found)
     allowed = tuple(f"recsys_assets.{name}" for name in ("training", *GROUND))
-    assert [name for name in found if "bench" in name or not (name.startswith(allowed) or name == "recsys_assets")] == []
+    assert [
+        name
+        for name in found
+        if "bench" in name or not (name.startswith(allowed) or name == "recsys_assets")
+    ] == []
 
 
 def test_a_line_of_the_project_changes_the_steps_that_use_it_and_no_other(tmp_path):
     """On a copy of the project, each time read by a process of its own."""
     package = tmp_path / "recsys_assets"
-    shutil.copytree(PROJECT_ROOT / "recsys_assets", package, ignore=shutil.ignore_patterns("__pycache__"))
-    script = ("import json, sys\nfrom recsys_assets import fingerprints\n"
-              "print(json.dumps({name: fingerprints.digest(f'recsys_assets.training.{name}') for name in sys.argv[1:]}))")
+    shutil.copytree(
+        PROJECT_ROOT / "recsys_assets", package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    script = (
+        "import json, sys\nfrom recsys_assets import fingerprints\n"
+        "print(json.dumps({name: fingerprints.digest(f'recsys_assets.training.{name}') for name in "
+        "sys.argv[1:]}))"
+    )
 
     def digests() -> dict[str, str]:
-        done = subprocess.run([sys.executable, "-c", script, *STEPS], cwd=tmp_path, capture_output=True, text=True, timeout=120,
-                              env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script, *STEPS],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)},
+            check=True,
+        )
         return json.loads(done.stdout)
 
     def changed(name: str, line: str) -> set[str]:
@@ -293,7 +463,11 @@ def test_a_line_of_the_project_changes_the_steps_that_use_it_and_no_other(tmp_pa
         return {step for step in STEPS if found[step] != present[step]}
 
     present = digests()
-    assert changed("bench/training/train_models.py", "MORE = 1\n") == changed("bench/training/run.py", "MORE = 1\n") == set()
+    assert (
+        changed("bench/training/train_models.py", "MORE = 1\n")
+        == changed("bench/training/run.py", "MORE = 1\n")
+        == set()
+    )
     assert changed("training/step.py", "# a comment\n") == set()
     assert changed("training/step.py", "MORE = 1\n") == set(STEPS)
     assert changed("training/retrieval/two_tower.py", "MORE = 1\n") == {"retrieval.two_tower"}

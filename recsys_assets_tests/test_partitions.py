@@ -29,9 +29,19 @@ def test_look_back_stops_at_the_calendar_s_start(tmp_path):
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     assert partitions.day_with_history(settings, "2026-01-01") == ["2026-01-01"]
     assert partitions.day_with_history(settings, "2026-01-02") == ["2026-01-01", "2026-01-02"]
-    assert partitions.day_with_history(settings, "2026-01-12") == [f"2026-01-{n:02d}" for n in range(5, 13)]
-    assert partitions.recent_days(settings, "2026-01-03") == ["2026-01-01", "2026-01-02", "2026-01-03"]
-    assert partitions.recent_days(settings, "2026-01-09", 3) == ["2026-01-07", "2026-01-08", "2026-01-09"]
+    assert partitions.day_with_history(settings, "2026-01-12") == [
+        f"2026-01-{n:02d}" for n in range(5, 13)
+    ]
+    assert partitions.recent_days(settings, "2026-01-03") == [
+        "2026-01-01",
+        "2026-01-02",
+        "2026-01-03",
+    ]
+    assert partitions.recent_days(settings, "2026-01-09", 3) == [
+        "2026-01-07",
+        "2026-01-08",
+        "2026-01-09",
+    ]
 
 
 def test_day_bounds_are_utc():

@@ -17,8 +17,11 @@ from recsys_assets_tests.support.small_triton import settings_for
 
 def test_an_offset_moves_every_port_that_is_not_set(monkeypatch: pytest.MonkeyPatch):
     plain, moved = Settings(), Settings(port_offset=100, gateway_port=9000)
-    assert {name: getattr(moved, name) - getattr(plain, name) for name in LOCAL_PORTS if name != "gateway_port"} == {
-        name: 100 for name in LOCAL_PORTS if name != "gateway_port"}
+    assert {
+        name: getattr(moved, name) - getattr(plain, name)
+        for name in LOCAL_PORTS
+        if name != "gateway_port"
+    } == {name: 100 for name in LOCAL_PORTS if name != "gateway_port"}
     assert moved.gateway_port == 9000
     assert {name for name in Settings.model_fields if name.endswith("_port")} == set(LOCAL_PORTS)
     for name, value in moved.environment().items():
@@ -27,8 +30,16 @@ def test_an_offset_moves_every_port_that_is_not_set(monkeypatch: pytest.MonkeyPa
 
 
 def test_two_homes_of_one_machine_share_no_port(tmp_path: Path):
-    ports = [{port.number for service in local_parts.local_services(Settings(home=tmp_path / str(offset), port_offset=offset))
-              for port in service.ports} for offset in (0, 100)]
+    ports = [
+        {
+            port.number
+            for service in local_parts.local_services(
+                Settings(home=tmp_path / str(offset), port_offset=offset)
+            )
+            for port in service.ports
+        }
+        for offset in (0, 100)
+    ]
     assert len(ports[0]) == len(ports[1]) == len(LOCAL_PORTS)
     assert not ports[0] & ports[1]
 
@@ -54,14 +65,35 @@ def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path):
     """The proxy is dead: a call that goes through it fails."""
     settings = settings_for(tmp_path / "home")
     dead = "http://127.0.0.1:9"
-    environment = {**os.environ, **settings.environment(), "http_proxy": dead, "https_proxy": dead, "HTTP_PROXY": dead,
-                   "ALL_PROXY": dead, "NO_PROXY": "internal.example"}
-    code = ("from recsys_assets.cli import main\nfrom recsys_assets.operations import services\nsettings = main.configured()\n"
-            "services.up(settings, ['valkey', 'gateway'], print)\nprint(services.http_ok(settings.gateway_url + '/healthz'))\n"
-            "import os; print(os.environ['NO_PROXY'])")
+    environment = {
+        **os.environ,
+        **settings.environment(),
+        "http_proxy": dead,
+        "https_proxy": dead,
+        "HTTP_PROXY": dead,
+        "ALL_PROXY": dead,
+        "NO_PROXY": "internal.example",
+    }
+    code = (
+        "from recsys_assets.cli import main\nfrom recsys_assets.operations import "
+        "local_parts, services\nsettings = main.configured()\n"
+        "services.up(settings, ['valkey', 'gateway'], "
+        "print)\nprint(local_parts.http_ok(settings.gateway_url + '/healthz'))\n"
+        "import os; print(os.environ['NO_PROXY'])"
+    )
     try:
-        done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, env=environment, text=True, capture_output=True, timeout=120)
-        assert done.stdout.splitlines()[-2:] == ["True", "internal.example,127.0.0.1,localhost,::1"], done.stderr
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=PROJECT_ROOT,
+            env=environment,
+            text=True,
+            capture_output=True,
+            timeout=120,
+        )
+        assert done.stdout.splitlines()[-2:] == [
+            "True",
+            "internal.example,127.0.0.1,localhost,::1",
+        ], done.stderr
     finally:
         services.down(settings)
 
@@ -69,21 +101,53 @@ def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path):
 @pytest.mark.parametrize(("encoding", "mode"), [("ISO-8859-1", "1"), ("UTF-8", "0")])
 def test_files_are_utf8_whatever_the_machine_s_language(tmp_path: Path, encoding: str, mode: str):
     language = f"de_DE.{encoding}"
-    if shutil.which("localedef") is None or subprocess.run(["localedef", "-i", "de_DE", "-f", encoding, str(tmp_path / language)],
-                                                           capture_output=True).returncode:
+    if (
+        shutil.which("localedef") is None
+        or subprocess.run(
+            ["localedef", "-i", "de_DE", "-f", encoding, str(tmp_path / language)],
+            capture_output=True,
+        ).returncode
+    ):
         pytest.skip("locales cannot be made here: apt-get install locales")
-    code = ("import sys, locale\nfrom recsys_assets.cli import main\nmain.use_utf8()\n"
-            "print(sys.flags.utf8_mode, locale.getpreferredencoding(False).upper())")
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONUTF8", "PYTHONIOENCODING")}
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, text=True, capture_output=True, check=True,
-                          env=environment | {"LOCPATH": str(tmp_path), "LC_ALL": language})
+    code = (
+        "import sys, locale\nfrom recsys_assets.cli import main\nmain.use_utf8()\n"
+        "print(sys.flags.utf8_mode, locale.getpreferredencoding(False).upper())"
+    )
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONUTF8", "PYTHONIOENCODING")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT_ROOT,
+        text=True,
+        capture_output=True,
+        check=True,
+        env=environment | {"LOCPATH": str(tmp_path), "LC_ALL": language},
+    )
     assert done.stdout.split() == [mode, "UTF-8"]
 
 
 def test_libraries_send_no_usage_reports():
-    """That onnxruntime heeds its variable was seen with a counting proxy: 4 connections in 60 s without it, none with it."""
-    code = "import os, recsys_assets\nprint(os.environ['ORT_DISABLE_TELEMETRY'], os.environ['FEAST_USAGE'], os.environ['DO_NOT_TRACK'])"
-    environment = {name: value for name, value in os.environ.items()
-                   if name not in ("ORT_DISABLE_TELEMETRY", "FEAST_USAGE", "DO_NOT_TRACK")}
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, env=environment, text=True, capture_output=True, check=True)
+    """That onnxruntime heeds its variable was seen with a counting proxy: 4 connections in 60 s
+    without it, none with it.
+    """
+    code = (
+        "import os, recsys_assets\nprint(os.environ['ORT_DISABLE_TELEMETRY'], "
+        "os.environ['FEAST_USAGE'], os.environ['DO_NOT_TRACK'])"
+    )
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("ORT_DISABLE_TELEMETRY", "FEAST_USAGE", "DO_NOT_TRACK")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT_ROOT,
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
     assert done.stdout.split() == ["1", "False", "1"]

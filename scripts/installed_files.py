@@ -1,7 +1,7 @@
 """Check that every file that this environment's packages installed is there, with its size.
 
-A deleted or truncated file shows up here, in under a second, and not as an import error an hour later.
-Exit status 1 and one line where something is missing.
+A deleted or truncated file shows up here, in under a second, and not as an import error an hour
+later. Exit status 1 and one line where something is missing.
 """
 
 from __future__ import annotations

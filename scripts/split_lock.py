@@ -1,7 +1,8 @@
 """Split the platform's full resolution into `platform.lock` and `torch.lock`.
 
-Which build of torch a machine needs is chosen by `scripts/setup.sh`: the package index's build with NVIDIA's runtime
-(`torch.lock`), a local wheel, or the CPU build. So torch and what only its CUDA build needs have a lock of their own.
+Which build of torch a machine needs is chosen by `scripts/setup.sh`: the package index's build with
+NVIDIA's runtime (`torch.lock`), a local wheel, or the CPU build. So torch and what only its CUDA
+build needs have a lock of their own.
 
 Usage: split_lock.py FULL PLATFORM_LOCK TORCH_LOCK
 """
@@ -12,8 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-# torch, and the packages that hold or bind NVIDIA's runtime; `test_requirements.py` compares this with torch's own
-# metadata. triton here is OpenAI's compiler for torch, not the inference server.
+# torch, and the packages that hold or bind NVIDIA's runtime; `test_requirements.py` compares this
+# with torch's own metadata. triton here is OpenAI's compiler for torch, not the inference server.
 TORCH = re.compile(r"^(torch|torchvision|triton|cuda-[a-z-]+|nvidia-[a-z0-9-]+)==")
 
 

@@ -13,7 +13,9 @@ from rich.table import Column, Table
 
 from recsys_assets.settings import Settings, get_settings
 
-app = typer.Typer(no_args_is_help=True, help="Measure: each figure is written to RECSYS_HOME/bench.")
+app = typer.Typer(
+    no_args_is_help=True, help="Measure: each figure is written to RECSYS_HOME/bench."
+)
 
 
 @app.callback()
@@ -22,8 +24,14 @@ def bench() -> None:
 
 
 @app.command()
-def data(scale: Annotated[str | None, typer.Option(help="tiny, demo or seed; default: RECSYS_SCALE.")] = None) -> None:
-    """Simulation, features against their physical floor, and the compiled transforms against NVTabular."""
+def data(
+    scale: Annotated[
+        str | None, typer.Option(help="tiny, demo or seed; default: RECSYS_SCALE.")
+    ] = None,
+) -> None:
+    """Simulation, features against their physical floor, and the compiled transforms against
+    NVTabular.
+    """
     from recsys_assets.bench.data.run import bench_data, table_rows
     from recsys_assets.operations.jobs import Clock
 
@@ -32,7 +40,16 @@ def data(scale: Annotated[str | None, typer.Option(help="tiny, demo or seed; def
         settings = Settings(**{**settings.model_dump(), "scale": scale})
     report = bench_data(settings, clock.say)
     title = f"bench data · {report['scale']} · {report['cpu_count']} cores"
-    table = Table(Column("part", min_width=17), "seconds", "rows", "rows/s", "GiB", "compared", box=SIMPLE_HEAD, title=title)
+    table = Table(
+        Column("part", min_width=17),
+        "seconds",
+        "rows",
+        "rows/s",
+        "GiB",
+        "compared",
+        box=SIMPLE_HEAD,
+        title=title,
+    )
     for row in table_rows(report):
         table.add_row(*row)
     Console().print(table)
@@ -41,8 +58,12 @@ def data(scale: Annotated[str | None, typer.Option(help="tiny, demo or seed; def
 
 @app.command()
 def training(
-    users: Annotated[int, typer.Option(min=100, help="Visitors, each a row of the user embeddings.")] = 300_000,
-    rows: Annotated[int | None, typer.Option(min=2_000, help="Clicks, and exposures; default: 1.2 million.")] = None,
+    users: Annotated[
+        int, typer.Option(min=100, help="Visitors, each a row of the user embeddings.")
+    ] = 300_000,
+    rows: Annotated[
+        int | None, typer.Option(min=2_000, help="Clicks, and exposures; default: 1.2 million.")
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes of each training.")] = 1,
 ) -> None:
     """Both models trained beside Merlin's stock set-up, and what this home's graph took."""
@@ -52,41 +73,82 @@ def training(
     settings, clock = get_settings(), Clock()
     report = bench_training(settings, clock.say, users, rows, epochs)
     title = f"bench training · {users:,} users · {report['cpu_count']} cores"
-    table = Table("model", "rows/s", "stock", "speed-up", "quality", "stock", "GiB", box=SIMPLE_HEAD, title=title)
+    table = Table(
+        "model",
+        "rows/s",
+        "stock",
+        "speed-up",
+        "quality",
+        "stock",
+        "GiB",
+        box=SIMPLE_HEAD,
+        title=title,
+    )
     for row in table_rows(report):
         table.add_row(*row)
     Console().print(table)
     graph = report["full_graph"]
-    took = "nothing materialised" if graph["seconds"] is None else f"{graph['seconds']:,.0f} s in its assets"
-    clock.say(f"graph of this home ({graph['scale']}): {took}; written to {settings.home / 'bench' / 'training.json'}")
+    took = (
+        "nothing materialised"
+        if graph["seconds"] is None
+        else f"{graph['seconds']:,.0f} s in its assets"
+    )
+    clock.say(
+        f"graph of this home ({graph['scale']}): {took}; written to "
+        f"{settings.home / 'bench' / 'training.json'}"
+    )
 
 
 @app.command()
 def serving(
     requests: Annotated[int, typer.Option(min=20, help="Different requests.")] = 400,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each system is asked all of them.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="How often each system is asked all of them.")
+    ] = 5,
     items: Annotated[int, typer.Option(min=400, help="Of the synthetic catalogue.")] = 1_000_000,
     million: Annotated[bool, typer.Option(help="Measure on the synthetic catalogue too.")] = True,
 ) -> None:
-    """This home's release: the reference's way, the ensemble, the fused model and the gateway, beside the stages' own time."""
+    """This home's release: the reference's way, the ensemble, the fused model and the gateway,
+    beside the stages' own time.
+    """
     from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.serving.report import PERCENTILES, ratio_rows, stage_rows, table_rows
-    from recsys_assets.bench.serving.run import Plan, bench_serving
+    from recsys_assets.bench.serving.run import ServingBenchPlan, bench_serving
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an interrupt: its servers end with it
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # as an interrupt: its servers end with it
     try:
-        report = bench_serving(settings, clock.say, Plan(requests, rounds, items=items if million else None))
+        report = bench_serving(
+            settings,
+            clock.say,
+            ServingBenchPlan(requests, rounds, items=items if million else None),
+        )
     except BenchFailed as error:
         clock.say(str(error))
         raise typer.Exit(1) from error
-    title = f"bench serving · {report['candidates']} candidates · {report['cpu_count']} cores · {report['client']}"
-    systems = Table("system", *(f"p{q} ms" for q in PERCENTILES), *(f"/s at {n}" for n in report["fused"]["throughput"]),
-                    box=SIMPLE_HEAD, title=title)
-    stages = Table("ms of a request", "reference", "ensemble", "fused", "floor", "gateway", box=SIMPLE_HEAD)
+    title = (
+        f"bench serving · {report['candidates']} candidates · {report['cpu_count']} cores · "
+        f"{report['client']}"
+    )
+    systems = Table(
+        "system",
+        *(f"p{q} ms" for q in PERCENTILES),
+        *(f"/s at {n}" for n in report["fused"]["throughput"]),
+        box=SIMPLE_HEAD,
+        title=title,
+    )
+    stages = Table(
+        "ms of a request", "reference", "ensemble", "fused", "floor", "gateway", box=SIMPLE_HEAD
+    )
     ratios = Table("ratio", "value", "wanted", "met", box=SIMPLE_HEAD)
-    for table, rows in ((systems, table_rows(report)), (stages, stage_rows(report)), (ratios, ratio_rows(report))):
+    for table, rows in (
+        (systems, table_rows(report)),
+        (stages, stage_rows(report)),
+        (ratios, ratio_rows(report)),
+    ):
         for row in rows:
             table.add_row(*row)
         Console().print(table)

@@ -1,4 +1,6 @@
-"""``recsys drill``: hurts the running home under load and tells whether it holds what must-survive promises."""
+"""``recsys drill``: hurts the running home under load and tells whether it holds what must-survive
+promises.
+"""
 
 from __future__ import annotations
 
@@ -13,37 +15,65 @@ from rich.table import Table
 from recsys_assets.drills.figures import Bar
 from recsys_assets.settings import Settings, get_settings
 
-app = typer.Typer(no_args_is_help=True, help="Hurt the running home under load; figures go to RECSYS_HOME/bench/drill_<name>.json.")
-Rate = Annotated[float, typer.Option(min=0.1, help="Requests a second, whether or not those before are answered.")]
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Hurt the running home under load; figures go to RECSYS_HOME/bench/drill_<name>.json.",
+)
+Rate = Annotated[
+    float,
+    typer.Option(min=0.1, help="Requests a second, whether or not those before are answered."),
+]
 
 
 @app.callback()
 def drill() -> None:
-    """On the home that `recsys up` has started; what a drill has ended runs again when it is over."""
+    """On the home that `recsys up` has started; what a drill has ended runs again when it is
+    over.
+    """
 
 
 @app.command()
-def outage(seconds: Annotated[float, typer.Option(min=1, help="How long Valkey is away.")] = 60, rate: Rate = 50) -> None:
-    """Kill Valkey in the middle of requests; every one is answered, and all is normal soon after its return."""
+def outage(
+    seconds: Annotated[float, typer.Option(min=1, help="How long Valkey is away.")] = 60,
+    rate: Rate = 50,
+) -> None:
+    """Kill Valkey in the middle of requests; every one is answered, and all is normal soon after
+    its return.
+    """
     from recsys_assets.drills import outage as part
 
-    _hold("outage", lambda settings, requests, say: part.outage(settings, requests, part.Timing(seconds), rate, say))
+    _hold(
+        "outage",
+        lambda settings, requests, say: part.outage(
+            settings, requests, part.Timing(seconds), rate, say
+        ),
+    )
 
 
 @app.command()
-def overload(seconds: Annotated[float, typer.Option(min=1, help="How long too much is offered.")] = 30) -> None:
+def overload(
+    seconds: Annotated[float, typer.Option(min=1, help="How long too much is offered.")] = 30,
+) -> None:
     """Offer three times what can be served; it sheds, and what it serves stays what it was."""
     from recsys_assets.drills import overload as part
 
-    _hold("overload", lambda settings, requests, say: part.overload(settings, requests, seconds, say))
+    _hold(
+        "overload", lambda settings, requests, say: part.overload(settings, requests, seconds, say)
+    )
 
 
 @app.command()
-def soak(minutes: Annotated[float, typer.Option(min=0.5, help="How long, after warming up.")] = 60, rate: Rate = 50) -> None:
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.5, help="How long, after warming up.")] = 60,
+    rate: Rate = 50,
+) -> None:
     """Steady load; memory does not grow and answers do not become slower."""
     from recsys_assets.drills import soak as part
 
-    _hold("soak", lambda settings, requests, say: part.soak(settings, requests, minutes * 60, rate, say))
+    _hold(
+        "soak",
+        lambda settings, requests, say: part.soak(settings, requests, minutes * 60, rate, say),
+    )
 
 
 @app.command()
@@ -54,7 +84,12 @@ def restart(rate: Rate = 50) -> None:
     _hold("restart", lambda settings, requests, say: part.restart(settings, requests, rate, say))
 
 
-def _hold(name: str, body: Callable[[Settings, list[dict[str, Any]], Callable[[str], None]], tuple[dict[str, Any], list[Bar]]]) -> None:
+def _hold(
+    name: str,
+    body: Callable[
+        [Settings, list[dict[str, Any]], Callable[[str], None]], tuple[dict[str, Any], list[Bar]]
+    ],
+) -> None:
     """Hold a drill, show its table, write its file; ends with code 1 where a bar is not met."""
     from recsys_assets.drills.home import require_running, visitors, write_report
     from recsys_assets.operations.jobs import Clock

@@ -22,25 +22,76 @@ Pairs = list[str]
 
 
 def ingest(
-    logs: Annotated[list[str] | None, typer.Argument(metavar="[LOG]…", show_default=False,
-                    help="Interaction logs: Parquet or CSV files, folders or quoted globs.")] = None,
-    map_: Annotated[Pairs | None, typer.Option("--map", metavar="OURS=YOURS", help="The log's column for user_id, item_id, "
-                    "timestamp (required), event_id, event_type, click, device_type; the same name needs none.")] = None,
-    event_type: Annotated[Pairs | None, typer.Option(metavar="YOURS=OURS", help="A word of the log for Impression, View, "
-                          "AddToCart, ViewCart, StartCheckout or Purchase.")] = None,
-    device: Annotated[Pairs | None, typer.Option(metavar="YOURS=OURS", help="A word of the log for mobile, desktop, tablet "
-                      "or -1 (unknown).")] = None,
-    first_day: Annotated[str | None, typer.Option(metavar="DAY", help="Leave out what is older (ISO day).")] = None,
-    catalogue: Annotated[Path | None, typer.Option(help="Products: Parquet, CSV, or YAML of the Retail Demo Store's form.")] = None,
-    item_map: Annotated[Pairs | None, typer.Option(metavar="OURS=YOURS", help="The catalogue's column for item_id "
-                        "(required), name, description, category_l1, category_l2, price, item_gender, promoted, image, uuid.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of PNG or JPEG files, named by image column or item id.")] = None,
+    logs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[LOG]…",
+            show_default=False,
+            help="Interaction logs: Parquet or CSV files, folders or quoted globs.",
+        ),
+    ] = None,
+    map_: Annotated[
+        Pairs | None,
+        typer.Option(
+            "--map",
+            metavar="OURS=YOURS",
+            help="The log's column for user_id, item_id, "
+            "timestamp (required), event_id, event_type, click, device_type; the same name needs "
+            "none.",
+        ),
+    ] = None,
+    event_type: Annotated[
+        Pairs | None,
+        typer.Option(
+            metavar="YOURS=OURS",
+            help="A word of the log for Impression, View, "
+            "AddToCart, ViewCart, StartCheckout or Purchase.",
+        ),
+    ] = None,
+    device: Annotated[
+        Pairs | None,
+        typer.Option(
+            metavar="YOURS=OURS",
+            help="A word of the log for mobile, desktop, tablet or -1 (unknown).",
+        ),
+    ] = None,
+    first_day: Annotated[
+        str | None, typer.Option(metavar="DAY", help="Leave out what is older (ISO day).")
+    ] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(help="Products: Parquet, CSV, or YAML of the Retail Demo Store's form."),
+    ] = None,
+    item_map: Annotated[
+        Pairs | None,
+        typer.Option(
+            metavar="OURS=YOURS",
+            help="The catalogue's column for item_id "
+            "(required), name, description, category_l1, category_l2, price, item_gender, "
+            "promoted, image, uuid.",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of PNG or JPEG files, named by image column or item id."),
+    ] = None,
     users: Annotated[Path | None, typer.Option(help="Users: Parquet or CSV.")] = None,
-    user_map: Annotated[Pairs | None, typer.Option(metavar="OURS=YOURS", help="The users' column for user_id (required), "
-                        "age, gender.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Remove the simulated or ingested shop that is there first.")] = False,
+    user_map: Annotated[
+        Pairs | None,
+        typer.Option(
+            metavar="OURS=YOURS", help="The users' column for user_id (required), age, gender."
+        ),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Remove the simulated or ingested shop that is there first."
+        ),
+    ] = False,
 ) -> None:
-    """Bring your own data: logs, catalogue, pictures, users → the landing zone. Says what was rejected and left out."""
+    """Bring your own data: logs, catalogue, pictures, users → the landing zone. Says what was
+    rejected and left out.
+    """
     from recsys_assets.lib.landing.zone import IngestError
     from recsys_assets.lib.own_data.bring import Request
     from recsys_assets.lib.own_data.bring import ingest as take
@@ -48,12 +99,30 @@ def ingest(
 
     settings = get_settings()
     try:
-        rules = LogRules(parse_pairs("--map", map_ or []), parse_pairs("--event-type", event_type or []),
-                         parse_pairs("--device", device or []), _first_second(first_day))
-        request = Request(logs or [], rules, catalogue, parse_pairs("--item-map", item_map or []), images, users,
-                          parse_pairs("--user-map", user_map or []), replace)
+        rules = LogRules(
+            parse_pairs("--map", map_ or []),
+            parse_pairs("--event-type", event_type or []),
+            parse_pairs("--device", device or []),
+            _first_second(first_day),
+        )
+        request = Request(
+            logs or [],
+            rules,
+            catalogue,
+            parse_pairs("--item-map", item_map or []),
+            images,
+            users,
+            parse_pairs("--user-map", user_map or []),
+            replace,
+        )
         known_start = _calendar(settings)
-        report = take(_local_landing(settings), request, now=int(time.time()), start_day=known_start, progress=_say)
+        report = take(
+            _local_landing(settings),
+            request,
+            now=int(time.time()),
+            start_day=known_start,
+            progress=_say,
+        )
     except IngestError as error:
         _errors.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
@@ -70,13 +139,21 @@ def _first_second(first_day: str | None) -> int | None:
     from recsys_assets.lib.landing.zone import IngestError
 
     try:
-        return None if first_day is None else partitions.day_bounds(date.fromisoformat(first_day).isoformat())[0]
+        return (
+            None
+            if first_day is None
+            else partitions.day_bounds(date.fromisoformat(first_day).isoformat())[0]
+        )
     except ValueError as error:
-        raise IngestError(f"--first-day {first_day} must be a day of the form 2026-11-20") from error
+        raise IngestError(
+            f"--first-day {first_day} must be a day of the form 2026-11-20"
+        ) from error
 
 
 def _calendar(settings: Settings) -> date | None:
-    """The calendar's first day, or None in a fresh home; unlike ``calendar_start`` it chooses none."""
+    """The calendar's first day, or None in a fresh home; unlike ``calendar_start`` it chooses
+    none.
+    """
     path = settings.home / "calendar.json"
     if settings.start_day is not None or not path.exists():
         return settings.start_day
@@ -87,7 +164,9 @@ def _local_landing(settings: Settings) -> Path:
     from recsys_assets.lib.landing.zone import IngestError
 
     if "://" in settings.landing:
-        raise IngestError(f"RECSYS_LANDING_URI is {settings.landing}: ingest into a folder, then copy it there")
+        raise IngestError(
+            f"RECSYS_LANDING_URI is {settings.landing}: ingest into a folder, then copy it there"
+        )
     return Path(settings.landing)
 
 
@@ -95,10 +174,15 @@ def show(report: dict[str, Any], settings: Settings, console: Console) -> None:
     """The report as tables and plain words."""
     table = Table("table", "source", "rows read", "accepted", "rejected", title=settings.landing)
     for source in report["sources"]:
-        rejected = "\n".join(f"{reason}: {count:,}" for reason, count in _by_count(source["rejected"])) or "none"
+        rejected = (
+            "\n".join(f"{reason}: {count:,}" for reason, count in _by_count(source["rejected"]))
+            or "none"
+        )
         files = source["files"]
         name = Path(files[0]).name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-        table.add_row(source["table"], name, f"{source['rows_read']:,}", f"{source['accepted']:,}", rejected)
+        table.add_row(
+            source["table"], name, f"{source['rows_read']:,}", f"{source['accepted']:,}", rejected
+        )
     console.print(table)
 
     def line(text: str) -> None:
@@ -106,7 +190,12 @@ def show(report: dict[str, Any], settings: Settings, console: Console) -> None:
 
     for source in report["sources"]:
         if source["mapping"]:
-            line(f"{source['table']}: " + ", ".join(f"{ours} ← {yours}" for ours, yours in sorted(source["mapping"].items())))
+            line(
+                f"{source['table']}: "
+                + ", ".join(
+                    f"{ours} ← {yours}" for ours, yours in sorted(source["mapping"].items())
+                )
+            )
         if source.get("times"):
             line(f"{source['table']}: times are {'; '.join(source['times'])}")
         if source.get("columns_not_taken"):
@@ -115,9 +204,15 @@ def show(report: dict[str, Any], settings: Settings, console: Console) -> None:
             line(f"{source['table']}: {what}: {count:,} rows")
         for name in source.get("unreadable", []):
             line(f"{source['table']}: not a readable PNG or JPEG: {name}")
-    line(f"landing zone: {sum(report['days'].values()):,} events, {report['users']['rows']:,} users, "
-         f"{report['items']['rows']:,} items, {report['pictures']:,} items with a picture")
-    for said in [*(one for source in report["sources"] for one in source.get("left_out", [])), *report["left_out"]]:
+    line(
+        f"landing zone: {sum(report['days'].values()):,} events, {report['users']['rows']:,} "
+        "users, "
+        f"{report['items']['rows']:,} items, {report['pictures']:,} items with a picture"
+    )
+    for said in [
+        *(one for source in report["sources"] for one in source.get("left_out", [])),
+        *report["left_out"],
+    ]:
         line(f"left out: {said}")
     for said in (one for source in report["sources"] for one in source.get("remedies", [])):
         line(f"to mend: {said}")
@@ -130,12 +225,16 @@ def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
 
 
-def _show_calendar(calendar: dict[str, Any] | None, settings: Settings, line: Callable[[str], None]) -> None:
+def _show_calendar(
+    calendar: dict[str, Any] | None, settings: Settings, line: Callable[[str], None]
+) -> None:
     if calendar is None:
         return line("no event yet: ingest a log before the graph is materialised")
     where = "RECSYS_START_DAY" if settings.start_day else str(settings.home / "calendar.json")
-    line(f"calendar: {calendar['start_day']} to {calendar['last_day']}; {where} says so (elsewhere: "
-         f"RECSYS_START_DAY={calendar['start_day']})")
+    line(
+        f"calendar: {calendar['start_day']} to {calendar['last_day']}; {where} says so (elsewhere: "
+        f"RECSYS_START_DAY={calendar['start_day']})"
+    )
     for note in calendar["notes"]:
         line(f"calendar: {note}")
     if calendar["as_of"]:

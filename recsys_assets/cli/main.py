@@ -1,4 +1,6 @@
-"""The commands a person types: ``recsys up | down | status | simulate | materialize | evaluate | promote | …``."""
+"""The commands a person types: ``recsys up | down | status | simulate | materialize | evaluate |
+promote | …``.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,12 @@ from recsys_assets.cli.ingest import ingest
 from recsys_assets.exits import run_and_leave
 from recsys_assets.settings import Settings, get_settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="A multistage recommender as one Dagster asset graph, on this machine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A multistage recommender as one Dagster asset graph, on this machine.",
+)
 app.add_typer(bench_command.app, name="bench")
 app.add_typer(drill_command.app, name="drill")
 app.command()(ingest)
@@ -31,14 +37,21 @@ console = Console(stderr=True)  # standard output carries answers only
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Scale = Annotated[str | None, typer.Option(help="tiny, demo or seed; default: RECSYS_SCALE.")]
-Catalogue = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A products.yaml of the Retail Demo Store's form.")]
+Catalogue = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True, dir_okay=False, help="A products.yaml of the Retail Demo Store's form."
+    ),
+]
 
 
 def configured(**overrides: object) -> Settings:
     """Settings with a command's options, for this process and every child of it."""
     for name, value in overrides.items():
         if value is not None:
-            os.environ[f"RECSYS_{name.upper()}"] = str(Path(value).resolve() if isinstance(value, Path) else value)
+            os.environ[f"RECSYS_{name.upper()}"] = str(
+                Path(value).resolve() if isinstance(value, Path) else value
+            )
     get_settings.cache_clear()
     settings = get_settings()
     os.environ.update(settings.environment())
@@ -47,7 +60,9 @@ def configured(**overrides: object) -> Settings:
 
 
 def _reach_local_parts_directly() -> None:
-    """Keep calls to this machine off a proxy that the environment sets; gRPC, urllib and httpx all read these names."""
+    """Keep calls to this machine off a proxy that the environment sets; gRPC, urllib and httpx all
+    read these names.
+    """
     for name in ("no_proxy", "NO_PROXY"):
         listed = [host for host in os.environ.get(name, "").split(",") if host]
         os.environ[name] = ",".join([*listed, *(host for host in LOOPBACK if host not in listed)])
@@ -59,7 +74,9 @@ def say(message: str) -> None:
 
 @app.command()
 def up() -> None:
-    """Start Valkey, Triton, the gateway, the event consumer and Dagster; those that run are left alone."""
+    """Start Valkey, Triton, the gateway, the event consumer and Dagster; those that run are left
+    alone.
+    """
     from recsys_assets.operations import services
     from recsys_assets.serving.promotion import promotion
 
@@ -85,7 +102,12 @@ def status() -> None:
 
     table = Table("part", "state", "address", "detail")
     for part in services.status(configured()):
-        table.add_row(part.name, "[green]running[/]" if part.running else "[red]stopped[/]", part.address, part.detail)
+        table.add_row(
+            part.name,
+            "[green]running[/]" if part.running else "[red]stopped[/]",
+            part.address,
+            part.detail,
+        )
     Console().print(table)
 
 
@@ -98,9 +120,16 @@ def simulate(scale: Scale = None, catalogue: Catalogue = None) -> None:
 
 
 @app.command()
-def materialize(scale: Scale = None, catalogue: Catalogue = None,
-                as_of: Annotated[str | None, typer.Option(
-                    help="As-of day; default: the first whole window, or the newest day of a longer log.")] = None) -> None:
+def materialize(
+    scale: Scale = None,
+    catalogue: Catalogue = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            help="As-of day; default: the first whole window, or the newest day of a longer log."
+        ),
+    ] = None,
+) -> None:
     """Materialise the full graph: landing zone → daily partitions → full training → a release."""
     from recsys_assets.operations import full_graph, services
 
@@ -110,31 +139,54 @@ def materialize(scale: Scale = None, catalogue: Catalogue = None,
 
 
 @app.command()
-def evaluate(scale: Scale = None, catalogue: Catalogue = None,
-             as_of: Annotated[str | None, typer.Option(metavar="DAY", help="As-of day; default: as materialize.")] = None,
-             ablations: Annotated[bool, typer.Option(help="Train again without texts, pictures, context, masking, logQ.")] = True) -> None:
-    """Judge the lists against baselines and the truth: materialise what is missing → RECSYS_HOME/evaluation.json and .html."""
+def evaluate(
+    scale: Scale = None,
+    catalogue: Catalogue = None,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="DAY", help="As-of day; default: as materialize.")
+    ] = None,
+    ablations: Annotated[
+        bool, typer.Option(help="Train again without texts, pictures, context, masking, logQ.")
+    ] = True,
+) -> None:
+    """Judge the lists against baselines and the truth: materialise what is missing →
+    RECSYS_HOME/evaluation.json and .html.
+    """
     from recsys_assets.cli import evaluate as evaluate_command
     from recsys_assets.operations.evaluate import evaluate as run_evaluation
 
-    evaluate_command.show(run_evaluation(configured(scale=scale, catalogue=catalogue), as_of, ablations), Console())
+    evaluate_command.show(
+        run_evaluation(configured(scale=scale, catalogue=catalogue), as_of, ablations), Console()
+    )
 
 
 @app.command()
-def ingest_day(day: Annotated[str, typer.Argument(help="ISO day whose landing files become a partition.")],
-               accept_volume: Annotated[bool, typer.Option(
-                   "--accept-volume", help="Take a day whose volume is far from the days before; you have looked at it.")] = False) -> None:
+def ingest_day(
+    day: Annotated[str, typer.Argument(help="ISO day whose landing files become a partition.")],
+    accept_volume: Annotated[
+        bool,
+        typer.Option(
+            "--accept-volume",
+            help="Take a day whose volume is far from the days before; you have looked at it.",
+        ),
+    ] = False,
+) -> None:
     """Ingest a landed day, as the sensor does: raw → features → masked train set."""
     from recsys_assets.operations import jobs
 
     settings = configured()
-    jobs.run_jobs(settings, [("daily_ingest", day)],
-                      config={"ops": {"raw__interactions": {"config": {"accept_volume": accept_volume}}}})
+    jobs.run_jobs(
+        settings,
+        [("daily_ingest", day)],
+        config={"ops": {"raw__interactions": {"config": {"accept_volume": accept_volume}}}},
+    )
 
 
 @app.command()
 def fine_tune(day: Annotated[str, typer.Argument(help="The new day, ISO (2026-11-20).")]) -> None:
-    """Fine-tune the champion on a day and promote the result, as the sensor does when a new day was ingested."""
+    """Fine-tune the champion on a day and promote the result, as the sensor does when a new day was
+    ingested.
+    """
     from recsys_assets.operations import jobs
 
     settings = configured()
@@ -142,8 +194,14 @@ def fine_tune(day: Annotated[str, typer.Argument(help="The new day, ISO (2026-11
 
 
 @app.command()
-def promote(release: Annotated[int | None, typer.Argument(help="Number; default: the newest whose gate passed.")] = None) -> None:
-    """Promote a release into the running Triton servers: gate, publish, load, smoke, switch, verify, or undo."""
+def promote(
+    release: Annotated[
+        int | None, typer.Argument(help="Number; default: the newest whose gate passed.")
+    ] = None,
+) -> None:
+    """Promote a release into the running Triton servers: gate, publish, load, smoke, switch,
+    verify, or undo.
+    """
     from recsys_assets.lib.release import releases
     from recsys_assets.orchestration.resources import Platform
     from recsys_assets.serving.promotion import promotion
@@ -165,34 +223,72 @@ def rollback() -> None:
 
 
 @app.command()
-def recommend(user_id: str, device: Annotated[str | None, typer.Option(help="mobile, desktop or tablet")] = None,
-              timestamp: Annotated[int | None, typer.Option(help="Unix seconds; default: now.")] = None,
-              top_k: Annotated[int, typer.Option(min=1, max=100)] = 10) -> None:
+def recommend(
+    user_id: str,
+    device: Annotated[str | None, typer.Option(help="mobile, desktop or tablet")] = None,
+    timestamp: Annotated[int | None, typer.Option(help="Unix seconds; default: now.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, max=100)] = 10,
+) -> None:
     """Ask the gateway for a visitor's recommendations."""
     from recsys_assets.serving.gateway import client
 
     settings = configured()
-    answer = client.recommend(settings.gateway_url, user_id, device_type=device, timestamp=timestamp, top_k=top_k)
-    table = Table("item", "score", "title", "category", "style", "price", title=f"{user_id} · release {answer['release']}"
-                  + (" · degraded" if answer["degraded"] else ""))
+    answer = client.recommend(
+        settings.gateway_url, user_id, device_type=device, timestamp=timestamp, top_k=top_k
+    )
+    table = Table(
+        "item",
+        "score",
+        "title",
+        "category",
+        "style",
+        "price",
+        title=f"{user_id} · release {answer['release']}"
+        + (" · degraded" if answer["degraded"] else ""),
+    )
     for item in answer["items"]:
-        table.add_row(item["item_id"], f"{item['score']:.4f}", item["title"], item["category_l1"], item["category_l2"],
-                      f"{item['price']:.2f}")
+        table.add_row(
+            item["item_id"],
+            f"{item['score']:.4f}",
+            item["title"],
+            item["category_l1"],
+            item["category_l2"],
+            f"{item['price']:.2f}",
+        )
     Console().print(table)
 
 
 @app.command()
-def demo(catalogue: Catalogue = None,
-         setup_seconds: Annotated[float, typer.Option(hidden=True, help="What set-up took, for demo.json.")] = 0.0) -> None:
-    """The main job: data, full graph, services, a promoted release, recommendations for a known and a cold visitor."""
+def demo(
+    catalogue: Catalogue = None,
+    setup_seconds: Annotated[
+        float, typer.Option(hidden=True, help="What set-up took, for demo.json.")
+    ] = 0.0,
+) -> None:
+    """The main job: data, full graph, services, a promoted release, recommendations for a known and
+    a cold visitor.
+    """
     from recsys_assets.operations.demo import demo as run_demo
 
     settings = configured(catalogue=catalogue)
     summary = run_demo(settings, setup_seconds)
     for who in ("known", "cold"):
-        table = Table("item", "score", "title", "category", "price", title=f"{who} visitor {summary[who]['user_id']}")
+        table = Table(
+            "item",
+            "score",
+            "title",
+            "category",
+            "price",
+            title=f"{who} visitor {summary[who]['user_id']}",
+        )
         for item in summary[who]["items"]:
-            table.add_row(item["item_id"], f"{item['score']:.4f}", item["title"], item["category_l1"], f"{item['price']:.2f}")
+            table.add_row(
+                item["item_id"],
+                f"{item['score']:.4f}",
+                item["title"],
+                item["category_l1"],
+                f"{item['price']:.2f}",
+            )
         Console().print(table)
     print(json.dumps({name: summary[name] for name in ("urls", "seconds", "peak_gib")}, indent=2))
     say(f"written to {settings.home / 'demo.json'}; `make stop` ends every part")
@@ -201,15 +297,21 @@ def demo(catalogue: Catalogue = None,
 def main() -> NoReturn:
     """Run a command and end the process.
 
-    This project's own errors say what is wrong and what to do, so they are printed without a traceback.
+    This project's own errors say what is wrong and what to do, so they are printed without a
+    traceback.
     """
     use_utf8()
     run_and_leave(_command)
 
 
 def use_utf8() -> None:
-    """Start again in Python's UTF-8 mode where the machine's language has another encoding: all files here are UTF-8."""
-    if not sys.flags.utf8_mode and codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
+    """Start again in Python's UTF-8 mode where the machine's language has another encoding: all
+    files here are UTF-8.
+    """
+    if (
+        not sys.flags.utf8_mode
+        and codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8"
+    ):
         os.environ["PYTHONUTF8"] = "1"  # children have it too
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
@@ -220,7 +322,12 @@ def _command() -> None:
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(["RECSYS", *map(str, problem["loc"])]).upper()
-            console.print(f"{name}={problem['input']!r}: {problem['msg']}", style="red", highlight=False, markup=False)
+            console.print(
+                f"{name}={problem['input']!r}: {problem['msg']}",
+                style="red",
+                highlight=False,
+                markup=False,
+            )
         sys.exit(2)
     except (RuntimeError, ValueError, OSError) as error:
         if not type(error).__module__.startswith("recsys_assets"):

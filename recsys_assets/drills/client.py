@@ -1,7 +1,10 @@
-"""Worker: visitors who come at their own pace, whether or not those before them have been answered (an open loop).
+"""Worker: visitors who come at their own pace, whether or not those before them have been answered
+(an open loop).
 
-A request that cannot be sent when it was meant to be, because every connection still waits, counts from when it was meant to
-be: so a pause of the server is seen by all who would have come meanwhile (no "coordinated omission", G. Tene).
+A request that cannot be sent when it was meant to be, because every connection still waits, counts
+from when it was meant to
+be: so a pause of the server is seen by all who would have come meanwhile (no "coordinated
+omission", G. Tene).
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from recsys_assets.bench.harness.client import AnswerRefused, read_response
 from recsys_assets.bench.harness.requests import TOP_K
 from recsys_assets.bench.harness.worker import Command, serve
 
-#: Seconds for an answer. A request of which nothing came back, and one that no connection could be made for.
+#: Seconds for an answer. A request of which nothing came back, and one that no connection could be
+#: made for.
 LIMIT, CUT, REFUSED = 30.0, -1, 0
 #: Bits of the last column.
 DEGRADED, FULL = 1, 2
@@ -58,20 +62,28 @@ class Connection:
 
     def _open(self) -> socket.socket:
         if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
-            self.close()  # nothing is due, so it is the end: a server that stops closes what is idle
+            # nothing is due, so it is the end: a server that stops closes what is idle
+            self.close()
         if self._socket is None:
-            self._socket = socket.create_connection(self._address, LIMIT, (self._source, 0) if self._source else None)
+            self._socket = socket.create_connection(
+                self._address, LIMIT, (self._source, 0) if self._source else None
+            )
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # the kernel's own limit: Python's asks it twice for every send and receive, and the senders share the machine
+            # the kernel's own limit: Python's asks it twice for every send and receive, and the
+            # senders share the machine
             self._socket.settimeout(None)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(LIMIT), 0))
+            self._socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(LIMIT), 0)
+            )
         return self._socket
 
 
 def encode(address: str, body: dict[str, Any]) -> bytes:
     content = json.dumps({**body, "top_k": TOP_K}).encode()
-    return (b"POST /recommend HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-            % (address.encode(), len(content), content))
+    return (
+        b"POST /recommend HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (address.encode(), len(content), content)
+    )
 
 
 def judge(status: int, content: bytes) -> int:
@@ -83,17 +95,25 @@ def judge(status: int, content: bytes) -> int:
     return (DEGRADED if body["degraded"] else 0) | (FULL if len(ids) == TOP_K else 0)
 
 
-def run(connections: list[Connection], requests: list[bytes], order: dict[str, Any]) -> list[list[float]]:
+def run(
+    connections: list[Connection], requests: list[bytes], order: dict[str, Any]
+) -> list[list[float]]:
     """Send from ``begin`` to ``end`` (monotonic seconds).
 
     Args:
-        order: ``begin``, ``end``, ``first``: number of the first request, ``interval``: seconds from one request to the next, 0
-            for each when the one before it on the connection is answered.
+        order: ``begin``, ``end``, ``first``: number of the first request, ``interval``: seconds
+            from one request to the next, 0 for each when the one before it on the connection is
+            answered.
 
     Returns:
         Rows of [meant to be sent, sent, answered, status, bits].
     """
-    begin, end, interval, numbers = order["begin"], order["end"], order["interval"], itertools.count()
+    begin, end, interval, numbers = (
+        order["begin"],
+        order["end"],
+        order["interval"],
+        itertools.count(),
+    )
     rows: list[list[float]] = []
 
     def visit(connection: Connection) -> None:

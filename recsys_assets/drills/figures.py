@@ -18,7 +18,9 @@ CALM = 2.0
 
 @dataclass(frozen=True)
 class Answers:
-    """Requests of a drill in the order in which they were meant to be sent; rows of ``client.run``, float64 [N, 5]."""
+    """Requests of a drill in the order in which they were meant to be sent; rows of ``client.run``,
+    float64 [N, 5].
+    """
 
     rows: np.ndarray
 
@@ -84,10 +86,17 @@ class Answers:
         return float(np.percentile(times, share)) if len(times) else None
 
     def summary(self) -> dict[str, Any]:
-        return {"requests": len(self), "not_200": int((~self.answered).sum()), "short_lists": int((self.answered & ~self.full).sum()),
-                "429": int((self.status == 429).sum()), "cut": int((self.status == CUT).sum()),
-                "refused": int((self.status == REFUSED).sum()), "degraded": share(self.degraded, self.answered),
-                "p50_ms": rounded(self.percentile(50)), "p99_ms": rounded(self.percentile(99))}
+        return {
+            "requests": len(self),
+            "not_200": int((~self.answered).sum()),
+            "short_lists": int((self.answered & ~self.full).sum()),
+            "429": int((self.status == 429).sum()),
+            "cut": int((self.status == CUT).sum()),
+            "refused": int((self.status == REFUSED).sum()),
+            "degraded": share(self.degraded, self.answered),
+            "p50_ms": rounded(self.percentile(50)),
+            "p99_ms": rounded(self.percentile(99)),
+        }
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> float | None:
@@ -100,7 +109,8 @@ def rounded(value: float | None, digits: int = 3) -> float | None:
 
 
 def normal_again(answers: Answers, returned: float) -> float | None:
-    """Seconds from a moment until answers are normal: until the first of CALM seconds in which none is degraded; None: never.
+    """Seconds from a moment until answers are normal: until the first of CALM seconds in which none
+    is degraded; None: never.
 
     A single answer that is degraded later on, by a busy machine, is not of the outage.
 
@@ -134,10 +144,11 @@ class Trend:
 
 
 def trend(seconds: Sequence[float], values: Sequence[float]) -> Trend:
-    """Theil and Sen's slope with its interval (P. K. Sen, 1968): the median of the slopes of all pairs.
+    """Theil and Sen's slope with its interval (P. K. Sen, 1968): the median of the slopes of all
+    pairs.
 
-    Unlike least squares, some busy minutes of the machine do not make a trend. "Is there a trend?" is Kendall's test, which the
-    interval answers: none where it holds zero.
+    Unlike least squares, some busy minutes of the machine do not make a trend. "Is there a trend?"
+    is Kendall's test, which the interval answers: none where it holds zero.
 
     >>> trend([0, 1800, 3600], [1.0, 1.0, 1.0]).grows
     False
@@ -145,8 +156,13 @@ def trend(seconds: Sequence[float], values: Sequence[float]) -> Trend:
     from scipy.stats import theilslopes
 
     if len(seconds) != len(values) or len(values) < 3:
-        raise ValueError(f"a trend needs at least 3 values with their times, got {len(seconds)} and {len(values)}")
-    slope, _, low, high = map(float, theilslopes(np.asarray(values), np.asarray(seconds), CONFIDENCE))
+        raise ValueError(
+            f"a trend needs at least 3 values with their times, got {len(seconds)} and "
+            f"{len(values)}"
+        )
+    slope, _, low, high = map(
+        float, theilslopes(np.asarray(values), np.asarray(seconds), CONFIDENCE)
+    )
     scale = 3_600 / float(np.median(values))
     return Trend(slope * scale, low * scale, high * scale)
 
@@ -164,7 +180,9 @@ def growth(values: Sequence[float], edge: float = 0.1) -> float:
 
 @dataclass(frozen=True)
 class Bar:
-    """A figure and what it is held against: ``most`` or ``least``, or neither where it is only told."""
+    """A figure and what it is held against: ``most`` or ``least``, or neither where it is only
+    told.
+    """
 
     name: str
     value: float | None
@@ -179,7 +197,9 @@ class Bar:
             return None
         if self.value is None:
             return False
-        return (self.most is None or self.value <= self.most) and (self.least is None or self.value >= self.least)
+        return (self.most is None or self.value <= self.most) and (
+            self.least is None or self.value >= self.least
+        )
 
     @property
     def words(self) -> tuple[str, str, str]:
@@ -188,10 +208,26 @@ class Bar:
         >>> Bar("p99", 12.34, most=100, unit="ms").words
         ('12.34 ms', '≤ 100 ms', 'yes')
         """
-        bar = f"≤ {self.most:g}" if self.most is not None else f"≥ {self.least:g}" if self.least is not None else ""
-        value = "none" if self.value is None else f"{self.value:,.4g}" if isinstance(self.value, float) else f"{self.value:,}"
+        bar = (
+            f"≤ {self.most:g}"
+            if self.most is not None
+            else f"≥ {self.least:g}"
+            if self.least is not None
+            else ""
+        )
+        value = (
+            "none"
+            if self.value is None
+            else f"{self.value:,.4g}"
+            if isinstance(self.value, float)
+            else f"{self.value:,}"
+        )
         met = {None: "", True: "yes", False: "no"}[self.met]
-        return f"{value} {self.unit}".strip() if self.value is not None else value, f"{bar} {self.unit}".strip() if bar else "", met
+        return (
+            f"{value} {self.unit}".strip() if self.value is not None else value,
+            f"{bar} {self.unit}".strip() if bar else "",
+            met,
+        )
 
     def told(self) -> dict[str, Any]:
         return {**asdict(self), "met": self.met}

@@ -28,7 +28,8 @@ from recsys_assets.release_files import TRANSFORMS, model_file
 from recsys_assets.settings import Settings
 
 PARTS = ("valkey", "triton", "gateway", "consumer")
-#: Processes that send, and connections of each: more than can be open at once in the gateway, so that a queue is not the sender's.
+#: Processes that send, and connections of each: more than can be open at once in the gateway, so
+#: that a queue is not the sender's.
 CLIENTS, CONNECTIONS = 2, 24
 REQUESTS, SEED = 5_000, 7
 #: Until the first request after everybody was told to begin.
@@ -43,12 +44,23 @@ class DrillFailed(RuntimeError):
 
 def require_running(settings: Settings, parts: Sequence[str] = PARTS) -> None:
     """Raises DrillFailed where a part does not run here, or nothing is served."""
-    known = {part.name: part for part in services.status(settings, [s.name for s in local_parts.local_services(settings) if s.name in parts])}
+    known = {
+        part.name: part
+        for part in services.status(
+            settings, [s.name for s in local_parts.local_services(settings) if s.name in parts]
+        )
+    }
     away = [part for part in parts if part not in known or not known[part].running]
     if away:
-        raise DrillFailed(f"{', '.join(away)} of {settings.home} must run on this machine for a drill: start with `recsys up`")
+        raise DrillFailed(
+            f"{', '.join(away)} of {settings.home} must run on this machine for a drill: start "
+            "with `recsys up`"
+        )
     if not http_ok(f"{settings.gateway_url}/readyz"):
-        raise DrillFailed(f"the gateway at {settings.gateway_url} serves no release: promote one with `recsys promote`")
+        raise DrillFailed(
+            f"the gateway at {settings.gateway_url} serves no release: promote one with `recsys "
+            "promote`"
+        )
 
 
 def visitors(settings: Settings, count: int = REQUESTS) -> list[Request]:
@@ -59,9 +71,13 @@ def visitors(settings: Settings, count: int = REQUESTS) -> list[Request]:
     """
     champion = read_champion(settings)
     if champion is None:
-        raise DrillFailed(f"{settings.home} has no champion: promote a release with `recsys promote`")
+        raise DrillFailed(
+            f"{settings.home} has no champion: promote a release with `recsys promote`"
+        )
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
-    path = releases.open_release(store, champion.release).artifact.path(model_file("nvt_user_transform", TRANSFORMS))
+    path = releases.open_release(store, champion.release).artifact.path(
+        model_file("nvt_user_transform", TRANSFORMS)
+    )
     return choose(json.loads(Path(path).read_text()), count, int(time.time()), SEED)
 
 
@@ -75,9 +91,14 @@ def process(settings: Settings, part: str) -> psutil.Process:
 
 
 def memory(settings: Settings) -> dict[str, float]:
-    """Mebibytes of each part with its descendants: what is theirs alone, swapped out or not. Not the proportional
-    set size, which grows when another program ends that had the same libraries loaded."""
-    return {part: round(sum(_own_bytes(one) for one in _tree(process(settings, part))) / 2**20, 2) for part in PARTS}
+    """Mebibytes of each part with its descendants: what is theirs alone, swapped out or not. Not
+    the proportional set size, which grows when another program ends that had the same libraries
+    loaded.
+    """
+    return {
+        part: round(sum(_own_bytes(one) for one in _tree(process(settings, part))) / 2**20, 2)
+        for part in PARTS
+    }
 
 
 def _tree(root: psutil.Process) -> list[psutil.Process]:
@@ -96,19 +117,42 @@ class Load:
 
     Args:
         connections: of each client process.
-        addresses: let each connection come from a loopback address of its own, so that the rate limit of one client does not apply.
+        addresses: let each connection come from a loopback address of its own, so that the rate
+            limit of one client does not apply.
     """
 
-    def __init__(self, settings: Settings, requests: list[Request], connections: int = CONNECTIONS, *, addresses: bool = False):
+    def __init__(
+        self,
+        settings: Settings,
+        requests: list[Request],
+        connections: int = CONNECTIONS,
+        *,
+        addresses: bool = False,
+    ):
         self._requests, self._connections = requests, connections
         self._workers: list[Workers] = []
         self._folder = tempfile.TemporaryDirectory(prefix="recsys-drill-")
         self._pool = ThreadPoolExecutor(CLIENTS)
         for client in range(CLIENTS):
-            sources = [f"127.0.{client + 1}.{n + 1}" if addresses else "" for n in range(connections)]
-            body = {"address": f"{settings.gateway_host}:{settings.gateway_port}", "requests": requests, "sources": sources}
-            self._workers.append(Workers(f"client-{client}", sys.executable, "recsys_assets.drills.client", body, 1, os.environ,
-                                         Path(self._folder.name)))
+            sources = [
+                f"127.0.{client + 1}.{n + 1}" if addresses else "" for n in range(connections)
+            ]
+            body = {
+                "address": f"{settings.gateway_host}:{settings.gateway_port}",
+                "requests": requests,
+                "sources": sources,
+            }
+            self._workers.append(
+                Workers(
+                    f"client-{client}",
+                    sys.executable,
+                    "recsys_assets.drills.client",
+                    body,
+                    1,
+                    os.environ,
+                    Path(self._folder.name),
+                )
+            )
 
     def __enter__(self) -> Load:
         for worker in self._workers:
@@ -122,11 +166,23 @@ class Load:
         self._folder.cleanup()
 
     def start(self, seconds: float, rate: float = 0.0) -> Running:
-        """Begin to send ``rate`` requests a second; 0: each connection the next as soon as the last is answered."""
+        """Begin to send ``rate`` requests a second; 0: each connection the next as soon as the last
+        is answered.
+        """
         begin = time.monotonic() + LEAD
         interval = CLIENTS / rate if rate else 0.0
-        asked = [self._pool.submit(worker.ask, "run", 1, begin=begin + n * interval / CLIENTS, end=begin + seconds, interval=interval,
-                                   first=n * len(self._requests) // CLIENTS) for n, worker in enumerate(self._workers)]
+        asked = [
+            self._pool.submit(
+                worker.ask,
+                "run",
+                1,
+                begin=begin + n * interval / CLIENTS,
+                end=begin + seconds,
+                interval=interval,
+                first=n * len(self._requests) // CLIENTS,
+            )
+            for n, worker in enumerate(self._workers)
+        ]
         return Running(begin, begin + seconds, asked)
 
     def run(self, seconds: float, rate: float = 0.0) -> Answers:
@@ -154,13 +210,26 @@ def parts_again(settings: Settings, say: Say) -> Iterator[None]:
     try:
         yield
     finally:
-        services.up(settings, only=PARTS, progress=lambda line: None if "already" in line else say(line))
+        services.up(
+            settings, only=PARTS, progress=lambda line: None if "already" in line else say(line)
+        )
 
 
-def write_report(settings: Settings, name: str, figures: dict[str, object], bars: Sequence[Bar]) -> Path:
+def write_report(
+    settings: Settings, name: str, figures: dict[str, object], bars: Sequence[Bar]
+) -> Path:
     """$RECSYS_HOME/bench/drill_<name>.json."""
     path = settings.home / "bench" / f"drill_{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"drill": name, "cpu_count": os.cpu_count(), "at": int(time.time()), **figures,
-                      "bars": [bar.told() for bar in bars], "met": all(bar.met is not False for bar in bars)})
+    write_json(
+        path,
+        {
+            "drill": name,
+            "cpu_count": os.cpu_count(),
+            "at": int(time.time()),
+            **figures,
+            "bars": [bar.told() for bar in bars],
+            "met": all(bar.met is not False for bar in bars),
+        },
+    )
     return path

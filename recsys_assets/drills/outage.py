@@ -26,7 +26,9 @@ class Timing:
     after: float = AFTER
 
 
-def outage(settings: Settings, requests: list[Request], timing: Timing, rate: float, say: Say) -> tuple[dict[str, Any], list[Bar]]:
+def outage(
+    settings: Settings, requests: list[Request], timing: Timing, rate: float, say: Say
+) -> tuple[dict[str, Any], list[Bar]]:
     """Kill Valkey under load and start it again; figures and bars."""
     require_running(settings)
     total = timing.before + timing.seconds + timing.after
@@ -42,11 +44,18 @@ def outage(settings: Settings, requests: list[Request], timing: Timing, rate: fl
         services.up(settings, only=["valkey"], progress=say)
         returned = time.monotonic()
         answers = running.answers()
-    parts = {"before": answers.between(running.begin, killed), "during": answers.between(killed, before_return),
-             "after": answers.between(returned, running.end)}
+    parts = {
+        "before": answers.between(running.begin, killed),
+        "during": answers.between(killed, before_return),
+        "after": answers.between(returned, running.end),
+    }
     figures: dict[str, Any] = {name: part.summary() for name, part in parts.items()}
-    figures |= {"all": answers.summary(), "rate": rate, "seconds": timing.seconds,
-                "seconds_until_normal": normal_again(answers, returned)}
+    figures |= {
+        "all": answers.summary(),
+        "rate": rate,
+        "seconds": timing.seconds,
+        "seconds_until_normal": normal_again(answers, returned),
+    }
     without = answers.where((answers.sent > killed) & (answers.done < before_return))
     everything = figures["all"]
     return figures, [
@@ -58,4 +67,10 @@ def outage(settings: Settings, requests: list[Request], timing: Timing, rate: fl
         Bar("p50 while Valkey is away", figures["during"]["p50_ms"], unit="ms"),
         Bar("p99 while Valkey is away", figures["during"]["p99_ms"], most=MOST_P99_MS, unit="ms"),
         Bar("p99 after", figures["after"]["p99_ms"], unit="ms"),
-        Bar("until normal after its return", figures["seconds_until_normal"], most=MOST_SECONDS, unit="s")]
+        Bar(
+            "until normal after its return",
+            figures["seconds_until_normal"],
+            most=MOST_SECONDS,
+            unit="s",
+        ),
+    ]

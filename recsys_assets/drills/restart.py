@@ -24,11 +24,13 @@ def in_flight(answers: Answers, moment: float) -> Answers:
     return answers.where((answers.sent < moment) & (answers.done > moment))
 
 
-def restart(settings: Settings, requests: list[Request], rate: float, say: Say) -> tuple[dict[str, Any], list[Bar]]:
+def restart(
+    settings: Settings, requests: list[Request], rate: float, say: Say
+) -> tuple[dict[str, Any], list[Bar]]:
     """End each part under load and start it again; figures and bars.
 
-    While the one gateway of this home is away, nobody listens: requests that found no connection are told apart from those
-    that were taken. In a cluster they reach another replica.
+    While the one gateway of this home is away, nobody listens: requests that found no connection
+    are told apart from those that were taken. In a cluster they reach another replica.
     """
     require_running(settings)
     figures: dict[str, Any] = {"rate": rate}
@@ -38,10 +40,16 @@ def restart(settings: Settings, requests: list[Request], rate: float, say: Say) 
         for part in ENDED:
             found = _end(settings, part, load, rate, say)
             figures[part] = found
-            bars += [Bar(f"{part}: in flight at SIGTERM", found["in_flight"]),
-                     Bar(f"{part}: of these not answered with a full list", found["in_flight_failed"], most=0),
-                     Bar(f"{part}: requests that were taken and not answered", found["cut"], most=0),
-                     Bar(f"{part}: exit after", found["seconds_to_end"], unit="s")]
+            bars += [
+                Bar(f"{part}: in flight at SIGTERM", found["in_flight"]),
+                Bar(
+                    f"{part}: of these not answered with a full list",
+                    found["in_flight_failed"],
+                    most=0,
+                ),
+                Bar(f"{part}: requests that were taken and not answered", found["cut"], most=0),
+                Bar(f"{part}: exit after", found["seconds_to_end"], unit="s"),
+            ]
             if part != "gateway":
                 bars.append(Bar(f"{part}: answers other than 200", found["not_200"], most=0))
     return figures, bars
@@ -57,9 +65,17 @@ def _end(settings: Settings, part: str, load: Load, rate: float, say: Say) -> di
     ending.send_signal(signal.SIGTERM)
     _, alive = psutil.wait_procs([ending], timeout=LIMIT)
     if alive:
-        raise DrillFailed(f"{part} has not ended {LIMIT:.0f} s after SIGTERM; its log is {settings.home / 'logs' / f'{part}.log'}")
+        raise DrillFailed(
+            f"{part} has not ended {LIMIT:.0f} s after SIGTERM; its log is "
+            f"{settings.home / 'logs' / f'{part}.log'}"
+        )
     took = time.monotonic() - moment
     services.up(settings, only=[part], progress=say)
     answers = running.answers()
     held = in_flight(answers, moment)
-    return {**answers.summary(), "in_flight": len(held), "in_flight_failed": int((~held.full).sum()), "seconds_to_end": round(took, 2)}
+    return {
+        **answers.summary(),
+        "in_flight": len(held),
+        "in_flight_failed": int((~held.full).sum()),
+        "seconds_to_end": round(took, 2),
+    }

@@ -1,4 +1,6 @@
-"""Dagster's own files in the home: instance, workspace, and the variables its processes run with."""
+"""Dagster's own files in the home: instance, workspace, and the variables its processes run
+with.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,10 @@ from pathlib import Path
 from recsys_assets.settings import Settings
 
 LOCATION = "recsys_assets"
-#: Runs of one lane (fine-tunes) follow each other in the order in which they were asked for: each starts from the
-#: champion that the one before has promoted. Storage is SQLite in the home by default. Runs take turns on a small
-#: machine; a pool (training, promotion) is one at a time everywhere.
+#: Runs of one lane (fine-tunes) follow each other in the order in which they were asked for: each
+#: starts from the champion that the one before has promoted. Storage is SQLite in the home by
+#: default. Runs take turns on a small machine; a pool (training, promotion) is one at a time
+#: everywhere.
 INSTANCE = """\
 telemetry:
   enabled: false
@@ -43,7 +46,11 @@ def write(settings: Settings) -> Path:
     home = folder(settings)
     home.mkdir(parents=True, exist_ok=True)
     (home / "dagster.yaml").write_text(INSTANCE)
-    server = {"host": settings.dagster_host, "port": settings.code_server_port, "location_name": LOCATION}
+    server = {
+        "host": settings.dagster_host,
+        "port": settings.code_server_port,
+        "location_name": LOCATION,
+    }
     # JSON is YAML: values are quoted rightly whatever they hold
     workspace_file(settings).write_text(f"load_from:\n  - grpc_server: {json.dumps(server)}\n")
     return home
@@ -51,7 +58,12 @@ def write(settings: Settings) -> Path:
 
 def environment(settings: Settings) -> dict[str, str]:
     """Variables of every local process of the platform environment."""
-    return {**os.environ, **settings.environment(), "DAGSTER_HOME": str(folder(settings)), "PYTHONUNBUFFERED": "1"}
+    return {
+        **os.environ,
+        **settings.environment(),
+        "DAGSTER_HOME": str(folder(settings)),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def code_server_answers(settings: Settings) -> bool:
@@ -62,7 +74,8 @@ def code_server_answers(settings: Settings) -> bool:
     with grpc.insecure_channel(f"{settings.dagster_host}:{settings.code_server_port}") as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service="DagsterApi"), timeout=2)
+                health_pb2.HealthCheckRequest(service="DagsterApi"), timeout=2
+            )
         except grpc.RpcError:
             return False
     return answer.status == health_pb2.HealthCheckResponse.SERVING

@@ -30,16 +30,35 @@ def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
     if promotion.champion_number(settings) != number:
         promotion.promote(settings, number, log=clock.say)
     visitors = {"known": _known_visitor(settings), "cold": "a-visitor-never-seen"}
-    answers = {who: client.recommend(settings.gateway_url, user_id, device_type="mobile") for who, user_id in visitors.items()}
+    answers = {
+        who: client.recommend(settings.gateway_url, user_id, device_type="mobile")
+        for who, user_id in visitors.items()
+    }
     served = clock.seconds
     summary = {
-        **{who: {"user_id": visitors[who], "items": answer["items"], "degraded": answer["degraded"], "release": answer["release"]}
-           for who, answer in answers.items()},
-        "urls": {"dagster": f"http://{settings.dagster_host}:{settings.dagster_port}", "page": settings.gateway_url,
-                 "api": f"{settings.gateway_url}/openapi.json"},
-        "seconds": {"setup": setup_seconds, "materialize": materialized, "serve": round(served - materialized, 1),
-                    "total": round(setup_seconds + served, 1)},
-        "peak_gib": usage.peaks(settings), "scale": settings.scale, "release": number,
+        **{
+            who: {
+                "user_id": visitors[who],
+                "items": answer["items"],
+                "degraded": answer["degraded"],
+                "release": answer["release"],
+            }
+            for who, answer in answers.items()
+        },
+        "urls": {
+            "dagster": f"http://{settings.dagster_host}:{settings.dagster_port}",
+            "page": settings.gateway_url,
+            "api": f"{settings.gateway_url}/openapi.json",
+        },
+        "seconds": {
+            "setup": setup_seconds,
+            "materialize": materialized,
+            "serve": round(served - materialized, 1),
+            "total": round(setup_seconds + served, 1),
+        },
+        "peak_gib": usage.peaks(settings),
+        "scale": settings.scale,
+        "release": number,
     }
     write_json(settings.home / "demo.json", summary)
     return summary
@@ -53,7 +72,14 @@ def _known_visitor(settings: Settings) -> str:
 
     last = Platform().store.current("raw/interactions", history(settings)[-1])
     rows = pl.read_parquet(last.path("interactions.parquet"))
-    clicks = rows.filter(pl.col("click") == 1).group_by("user_id").len().sort(["len", "user_id"], descending=[True, False])
+    clicks = (
+        rows.filter(pl.col("click") == 1)
+        .group_by("user_id")
+        .len()
+        .sort(["len", "user_id"], descending=[True, False])
+    )
     if clicks.is_empty():
-        raise PipelineFailed("the newest day has no click, so no visitor is known; is the landing zone right?")
+        raise PipelineFailed(
+            "the newest day has no click, so no visitor is known; is the landing zone right?"
+        )
     return clicks["user_id"][0]

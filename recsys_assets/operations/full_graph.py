@@ -14,17 +14,27 @@ from recsys_assets.settings import Settings
 
 
 def simulate(settings: Settings, clock: Clock | None = None) -> None:
-    """Fill the landing zone with the simulated shop's history; one that was ingested stays as it is."""
+    """Fill the landing zone with the simulated shop's history; one that was ingested stays as it
+    is.
+    """
     from recsys_assets.lib.landing import zone
     from recsys_assets.lib.simulator import shop
 
     clock = clock or Clock()
     if zone.was_ingested(settings.landing):
-        clock.say(f"landing zone: {settings.landing} was ingested (recsys ingest), so nothing is simulated")
+        clock.say(
+            f"landing zone: {settings.landing} was ingested (recsys ingest), so nothing is "
+            "simulated"
+        )
         return
     summary = shop.simulate(
-        Path(settings.landing), settings.scale, partitions.history_days(settings), settings.seed, settings.catalogue,
-        progress=lambda what, done, total: clock.say(f"simulate {done}/{total}: {what}"))
+        Path(settings.landing),
+        settings.scale,
+        partitions.history_days(settings),
+        settings.seed,
+        settings.catalogue,
+        progress=lambda what, done, total: clock.say(f"simulate {done}/{total}: {what}"),
+    )
     clock.say(f"landing zone: {len(summary['written'])} parts written, {len(summary['kept'])} kept")
 
 
@@ -32,7 +42,8 @@ def history(settings: Settings) -> list[str]:
     """The days to materialise: the simulator's fortnight, or every closed day of an ingested log.
 
     Raises:
-        PipelineFailed: an ingested log has no row on some day between its first and its last, or too few days.
+        PipelineFailed: an ingested log has no row on some day between its first and its last, or
+            too few days.
     """
     from recsys_assets.lib.landing import zone
     from recsys_assets.lib.landing.days import landed_days
@@ -42,25 +53,40 @@ def history(settings: Settings) -> list[str]:
     first, today = partitions.calendar_start(settings).isoformat(), partitions.today().isoformat()
     landed = [day for day in landed_days(settings.landing) if first <= day < today]
     if len(landed) < partitions.WINDOW_DAYS:
-        raise PipelineFailed(f"the ingested log has {len(landed)} closed days from {first} on; a training window needs "
-                             f"{partitions.WINDOW_DAYS} ({partitions.TRAIN_DAYS} to train, {partitions.VALIDATION_DAYS} to validate)")
-    expected = partitions.days_between(date.fromisoformat(landed[0]), date.fromisoformat(landed[-1]))
+        raise PipelineFailed(
+            f"the ingested log has {len(landed)} closed days from {first} on; a training window "
+            "needs "
+            f"{partitions.WINDOW_DAYS} ({partitions.TRAIN_DAYS} to train, "
+            f"{partitions.VALIDATION_DAYS} to validate)"
+        )
+    expected = partitions.days_between(
+        date.fromisoformat(landed[0]), date.fromisoformat(landed[-1])
+    )
     if missing := sorted(set(expected) - set(landed)):
-        raise PipelineFailed(f"the ingested log has no row on {', '.join(missing)}; ingest what is missing, or start after "
-                             "the gap with `recsys ingest --first-day`")
+        raise PipelineFailed(
+            f"the ingested log has no row on {', '.join(missing)}; ingest what is missing, or "
+            "start after "
+            "the gap with `recsys ingest --first-day`"
+        )
     return landed
 
 
 def default_as_of(settings: Settings, days: Sequence[str]) -> str:
-    """The reference's as-of day where there are two days more to fine-tune on, else the newest day."""
+    """The reference's as-of day where there are two days more to fine-tune on, else the newest
+    day.
+    """
     first = partitions.first_as_of(settings)
-    return first if len(days) <= partitions.HISTORY_DAYS and first in days else days[-1]
+    return first if len(days) <= partitions.SIMULATED_DAYS and first in days else days[-1]
 
 
 def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, str | None]]:
     """Every job of the full graph, in the order of the data flow."""
-    return [("catalogue", None), *(("daily_ingest", day) for day in days),
-            ("feature_store_refresh", days[-1]), ("full_training", as_of)]
+    return [
+        ("catalogue", None),
+        *(("daily_ingest", day) for day in days),
+        ("feature_store_refresh", days[-1]),
+        ("full_training", as_of),
+    ]
 
 
 def materialize(settings: Settings, as_of: str | None = None, clock: Clock | None = None) -> None:
@@ -69,4 +95,7 @@ def materialize(settings: Settings, as_of: str | None = None, clock: Clock | Non
     simulate(settings, clock)
     days = history(settings)
     run_jobs(settings, full_graph(days, as_of or default_as_of(settings, days)), clock)
-    write_json(settings.home / "materialize.json", {"scale": settings.scale, "seconds": clock.seconds, "peak_gib": usage.peaks(settings)})
+    write_json(
+        settings.home / "materialize.json",
+        {"scale": settings.scale, "seconds": clock.seconds, "peak_gib": usage.peaks(settings)},
+    )

@@ -1,4 +1,6 @@
-"""Runs the graph's jobs in this process, one after the other, each a run of its own in the Dagster UI."""
+"""Runs the graph's jobs in this process, one after the other, each a run of its own in the Dagster
+UI.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 class PipelineFailed(RuntimeError):
     """A job did not succeed; the message names the job, the partition, the step and the reason.
 
-    ``blocked``: the steps whose asset is there and whose own blocking check ended the run; none where anything else failed.
+    ``blocked``: the steps whose asset is there and whose own blocking check ended the run; none
+    where anything else failed.
     """
 
     def __init__(self, message: str, blocked: Collection[str] = ()):
@@ -40,14 +43,19 @@ class Clock:
         return round(time.monotonic() - self.start, 1)
 
     def say(self, message: str) -> None:
-        console.print(f"{self.seconds:6.1f}s  {message}", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"{self.seconds:6.1f}s  {message}", highlight=False, markup=False, soft_wrap=True
+        )
 
 
-
-
-def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: Clock | None = None,
-             config: Mapping[str, Any] | None = None) -> None:
-    """Run (job, partition) pairs in order; raises PipelineFailed at the first that does not succeed.
+def run_jobs(
+    settings: Settings,
+    jobs: Sequence[tuple[str, str | None]],
+    clock: Clock | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> None:
+    """Run (job, partition) pairs in order; raises PipelineFailed at the first that does not
+    succeed.
 
     Args:
         config: run config of every job, beside the terminal's log level.
@@ -68,25 +76,47 @@ def run_jobs(settings: Settings, jobs: Sequence[tuple[str, str | None]], clock: 
             label = f"{name}{f' [{partition}]' if partition else ''}"
             started = time.monotonic()
             result = definitions.resolve_job_def(name).execute_in_process(
-                instance=instance, partition_key=partition, raise_on_error=False,
-                run_config={**QUIET, **(config or {})})
+                instance=instance,
+                partition_key=partition,
+                raise_on_error=False,
+                run_config={**QUIET, **(config or {})},
+            )
             if not result.success:
-                raise PipelineFailed(f"{label} failed: {_reason(result)} (run {result.run_id}; "
-                                     f"its log is in the Dagster UI or `dagster run`)", _blocked(result))
-            materialized = [event for event in result.all_events if event.event_type_value == "ASSET_MATERIALIZATION"]
-            reused = sum(bool(event.step_materialization_data.materialization.metadata.get("reused")
-                              and event.step_materialization_data.materialization.metadata["reused"].value)
-                         for event in materialized)
-            clock.say(f"({number}/{len(jobs)}) {label}: {len(materialized)} assets, {reused} reused, "
-                      f"{time.monotonic() - started:.1f} s")
+                raise PipelineFailed(
+                    f"{label} failed: {_reason(result)} (run {result.run_id}; "
+                    f"its log is in the Dagster UI or `dagster run`)",
+                    _blocked(result),
+                )
+            materialized = [
+                event
+                for event in result.all_events
+                if event.event_type_value == "ASSET_MATERIALIZATION"
+            ]
+            reused = sum(
+                bool(
+                    event.step_materialization_data.materialization.metadata.get("reused")
+                    and event.step_materialization_data.materialization.metadata["reused"].value
+                )
+                for event in materialized
+            )
+            clock.say(
+                f"({number}/{len(jobs)}) {label}: {len(materialized)} assets, {reused} reused, "
+                f"{time.monotonic() - started:.1f} s"
+            )
 
 
 def _warnings_into(path: Path) -> None:
     """Libraries' warnings to a log: a terminal of deprecations hides the one line that matters."""
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
-             line: str | None = None) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         with open(path, "a") as log:
             log.write(warnings.formatwarning(message, category, filename, lineno))
 
@@ -95,8 +125,12 @@ def _warnings_into(path: Path) -> None:
 
 def _blocked(result: Any) -> list[str]:
     failures = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
-    by_check = [event.step_key for event in failures if event.step_failure_data.error
-                and event.step_failure_data.error.cls_name == "DagsterAssetCheckFailedError"]
+    by_check = [
+        event.step_key
+        for event in failures
+        if event.step_failure_data.error
+        and event.step_failure_data.error.cls_name == "DagsterAssetCheckFailedError"
+    ]
     return by_check if len(by_check) == len(failures) else []
 
 
@@ -108,18 +142,8 @@ def _reason(result: Any) -> str:
             error = data.error
             while error is not None and error.cause is not None:
                 error = error.cause
-            text = (data.user_failure_data.description if data.user_failure_data else None) or (error.message if error else "")
+            text = (data.user_failure_data.description if data.user_failure_data else None) or (
+                error.message if error else ""
+            )
             return f"{event.step_key}: {text.strip()}"
     return "no step failed; a blocking check did"
-
-
-
-
-
-
-
-
-
-
-
-

@@ -33,8 +33,8 @@ class Service:
 
 
 def local_services(settings: Settings) -> list[Service]:
-    """The parts that run on this machine, each after those that it needs. A store or Triton at a remote address is
-    not ours to start."""
+    """The parts that run on this machine, each after those that it needs. A store or Triton at a
+    remote address is not ours to start."""
     services = [make(settings) for make in (_gateway, _consumer, _code_server, _webserver, _daemon)]
     if _is_loopback(settings.triton_host) and not settings.triton_replicas:
         services.insert(0, _triton(settings))
@@ -55,8 +55,13 @@ def _is_loopback(host: str) -> bool:
 def _python(settings: Settings, name: str, arguments: list[str]) -> Callable[[], Record]:
     """Start a module in this (the platform's) interpreter."""
     return lambda: processes.spawn(
-        name, [sys.executable, "-m", *arguments], run=settings.home / "run", log=settings.home / "logs" / f"{name}.log",
-        environment=dagster_home.environment(settings), cwd=PROJECT_ROOT)
+        name,
+        [sys.executable, "-m", *arguments],
+        run=settings.home / "run",
+        log=settings.home / "logs" / f"{name}.log",
+        environment=dagster_home.environment(settings),
+        cwd=PROJECT_ROOT,
+    )
 
 
 def _log_says(settings: Settings, name: str, text: str) -> bool:
@@ -81,22 +86,44 @@ def _valkey(settings: Settings) -> Service:
 
         folder = settings.home / "valkey"
         folder.mkdir(parents=True, exist_ok=True)
-        lines = [f"bind {settings.valkey_host}", f"port {settings.valkey_port}", f"dir {_quoted(str(folder.absolute()))}",
-                 "appendonly yes", "appendfsync everysec", 'save ""', "daemonize no", "databases 16"]
+        lines = [
+            f"bind {settings.valkey_host}",
+            f"port {settings.valkey_port}",
+            f"dir {_quoted(str(folder.absolute()))}",
+            "appendonly yes",
+            "appendfsync everysec",
+            'save ""',
+            "daemonize no",
+            "databases 16",
+        ]
         if settings.valkey_password:
             lines.append(f"requirepass {_quoted(settings.valkey_password.get_secret_value())}")
         config = folder / "valkey.conf"
         config.touch(mode=0o600)
         config.write_text("\n".join(lines) + "\n")
-        return processes.spawn("valkey", [str(_binary.get_binary_path()), str(config)], run=run, log=log,
-                               environment=dagster_home.environment(settings), cwd=folder)
+        return processes.spawn(
+            "valkey",
+            [str(_binary.get_binary_path()), str(config)],
+            run=run,
+            log=log,
+            environment=dagster_home.environment(settings),
+            cwd=folder,
+        )
 
-    return Service("valkey", f"{settings.valkey_host}:{settings.valkey_port}", spawn, lambda: valkey_answers(settings),
-                   ports=(Port(settings.valkey_port, "RECSYS_VALKEY_PORT", settings.valkey_host),), limit=30.0)
+    return Service(
+        "valkey",
+        f"{settings.valkey_host}:{settings.valkey_port}",
+        spawn,
+        lambda: valkey_answers(settings),
+        ports=(Port(settings.valkey_port, "RECSYS_VALKEY_PORT", settings.valkey_host),),
+        limit=30.0,
+    )
 
 
 def _quoted(value: str) -> str:
-    """Return a value as Valkey's configuration file takes it whatever it holds: spaces, quotes, backslashes."""
+    """Return a value as Valkey's configuration file takes it whatever it holds: spaces, quotes,
+    backslashes.
+    """
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -107,7 +134,9 @@ def valkey_answers(settings: Settings) -> bool:
         password = settings.valkey_password.get_secret_value().encode()
         command = b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n" % (len(password), password)
     try:
-        with socket.create_connection((settings.valkey_host, settings.valkey_port), timeout=1) as connection:
+        with socket.create_connection(
+            (settings.valkey_host, settings.valkey_port), timeout=1
+        ) as connection:
             connection.sendall(command + b"*1\r\n$4\r\nPING\r\n")
             connection.settimeout(1)
             received = b""
@@ -126,47 +155,110 @@ def _triton(settings: Settings) -> Service:
 
     def detail() -> str:
         serving = read_champion(settings)
-        return f"release {serving.release}, generation {serving.generation}" if serving else "no release promoted yet"
+        return (
+            f"release {serving.release}, generation {serving.generation}"
+            if serving
+            else "no release promoted yet"
+        )
 
     address = f"{settings.triton_host}:{settings.triton_grpc_port}"
-    return Service("triton", address, server.spawn, server.ready, ports=tuple(server.ports), needs=("valkey",),
-                   limit=READY_LIMIT, grace=15.0, after_stop=server.clean_shared_memory, detail=detail)
+    return Service(
+        "triton",
+        address,
+        server.spawn,
+        server.ready,
+        ports=tuple(server.ports),
+        needs=("valkey",),
+        limit=READY_LIMIT,
+        grace=15.0,
+        after_stop=server.clean_shared_memory,
+        detail=detail,
+    )
 
 
 def _gateway(settings: Settings) -> Service:
-    return Service("gateway", settings.gateway_url, _python(settings, "gateway", ["recsys_assets.serving.gateway"]),
-                   lambda: http_ok(f"{settings.gateway_url}/healthz"), needs=("valkey",),
-                   ports=(Port(settings.gateway_port, "RECSYS_GATEWAY_PORT", settings.gateway_host),))
+    return Service(
+        "gateway",
+        settings.gateway_url,
+        _python(settings, "gateway", ["recsys_assets.serving.gateway"]),
+        lambda: http_ok(f"{settings.gateway_url}/healthz"),
+        needs=("valkey",),
+        ports=(Port(settings.gateway_port, "RECSYS_GATEWAY_PORT", settings.gateway_host),),
+    )
 
 
 def _consumer(settings: Settings) -> Service:
-    return Service("consumer", "", _python(settings, "consumer", ["recsys_assets.serving.events.consumer"]),
-                   lambda: _log_says(settings, "consumer", "is up"), needs=("valkey",))
+    return Service(
+        "consumer",
+        "",
+        _python(settings, "consumer", ["recsys_assets.serving.events.consumer"]),
+        lambda: _log_says(settings, "consumer", "is up"),
+        needs=("valkey",),
+    )
 
 
 def _code_server(settings: Settings) -> Service:
     host, port = settings.dagster_host, settings.code_server_port
-    arguments = ["dagster", "code-server", "start", "-m", "recsys_assets.definitions", "-h", host, "-p", str(port),
-                 "--location-name", dagster_home.LOCATION, "--log-format", "json"]
+    arguments = [
+        "dagster",
+        "code-server",
+        "start",
+        "-m",
+        "recsys_assets.definitions",
+        "-h",
+        host,
+        "-p",
+        str(port),
+        "--location-name",
+        dagster_home.LOCATION,
+        "--log-format",
+        "json",
+    ]
 
     def spawn() -> Record:
         dagster_home.write(settings)
         return _python(settings, "code-server", arguments)()
 
-    return Service("code-server", f"{host}:{port}", spawn, lambda: dagster_home.code_server_answers(settings),
-                   ports=(Port(port, "RECSYS_CODE_SERVER_PORT", host),), limit=120.0)
+    return Service(
+        "code-server",
+        f"{host}:{port}",
+        spawn,
+        lambda: dagster_home.code_server_answers(settings),
+        ports=(Port(port, "RECSYS_CODE_SERVER_PORT", host),),
+        limit=120.0,
+    )
 
 
 def _webserver(settings: Settings) -> Service:
     host, port = settings.dagster_host, settings.dagster_port
     url = f"http://{host}:{port}"
-    arguments = ["dagster_webserver", "-h", host, "-p", str(port), "-w", str(dagster_home.workspace_file(settings))]
-    return Service("webserver", url, _python(settings, "webserver", arguments), lambda: http_ok(f"{url}/server_info"),
-                   ports=(Port(port, "RECSYS_DAGSTER_PORT", host),), needs=("code-server",), limit=120.0)
+    arguments = [
+        "dagster_webserver",
+        "-h",
+        host,
+        "-p",
+        str(port),
+        "-w",
+        str(dagster_home.workspace_file(settings)),
+    ]
+    return Service(
+        "webserver",
+        url,
+        _python(settings, "webserver", arguments),
+        lambda: http_ok(f"{url}/server_info"),
+        ports=(Port(port, "RECSYS_DAGSTER_PORT", host),),
+        needs=("code-server",),
+        limit=120.0,
+    )
 
 
 def _daemon(settings: Settings) -> Service:
     arguments = ["dagster._daemon", "run", "-w", str(dagster_home.workspace_file(settings))]
-    return Service("daemon", "", _python(settings, "daemon", arguments),
-                   lambda: _log_says(settings, "daemon", "configured with the following daemons"),
-                   needs=("code-server",), limit=120.0)
+    return Service(
+        "daemon",
+        "",
+        _python(settings, "daemon", arguments),
+        lambda: _log_says(settings, "daemon", "configured with the following daemons"),
+        needs=("code-server",),
+        limit=120.0,
+    )

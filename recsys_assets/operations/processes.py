@@ -1,8 +1,9 @@
-"""Local background processes: started in their own session, found again by pid and start time, ended as a whole.
+"""Local background processes: started in their own session, found again by pid and start time,
+ended as a whole.
 
-A pid alone is not an identity: it is reused. So each start is recorded in ``<run>/<name>.json`` with the process's
-create time, and every process carries a mark in its environment that its descendants inherit; by that mark a
-descendant is found even when its parents are gone.
+A pid alone is not an identity: it is reused. So each start is recorded in ``<run>/<name>.json``
+with the process's create time, and every process carries a mark in its environment that its
+descendants inherit; by that mark a descendant is found even when its parents are gone.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ import psutil
 from recsys_assets.files import write_json
 
 MARK = "RECSYS_PROCESS_MARK"
-#: Seconds by which a create time may differ between two readings (the kernel counts in ticks since boot).
+#: Seconds by which a create time may differ between two readings (the kernel counts in ticks since
+#: boot).
 CREATE_TIME_TOLERANCE = 1.0
 LOG_TAIL_LINES = 25
 
 
 class ProcessError(RuntimeError):
-    """A local part could not be started or stopped; the message names the part, the cause and the remedy."""
+    """A local part could not be started or stopped; the message names the part, the cause and the
+    remedy.
+    """
 
 
 class PortInUse(ProcessError):
@@ -69,24 +73,40 @@ class Record:
 
 
 def read_record(run: Path, name: str) -> Record | None:
-    """The last recorded start of a part, or None; an unreadable record counts as none (a crash while it was written
-    cannot leave one, because it is written atomically)."""
+    """The last recorded start of a part, or None; an unreadable record counts as none (a crash
+    while it was written cannot leave one, because it is written atomically)."""
     path = run / f"{name}.json"
     if not path.is_file():
         return None
     return Record(**json.loads(path.read_text()))
 
 
-def spawn(name: str, command: Sequence[str], *, run: Path, log: Path, environment: Mapping[str, str],
-          cwd: Path | None = None) -> Record:
-    """Start a process in its own session, its output in ``log`` (the former one is kept as ``<log>.1``)."""
+def spawn(
+    name: str,
+    command: Sequence[str],
+    *,
+    run: Path,
+    log: Path,
+    environment: Mapping[str, str],
+    cwd: Path | None = None,
+) -> Record:
+    """Start a process in its own session, its output in ``log`` (the former one is kept as
+    ``<log>.1``).
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists():
         os.replace(log, log.with_name(log.name + ".1"))
     mark = f"{run}:{name}"
     with open(log, "wb") as output:
-        process = subprocess.Popen(list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                   env={**environment, MARK: mark}, cwd=cwd, start_new_session=True)
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**environment, MARK: mark},
+            cwd=cwd,
+            start_new_session=True,
+        )
     process.returncode = 0  # it outlives us on purpose: psutil waits for it, Popen must not warn
     try:
         created = psutil.Process(process.pid).create_time()
@@ -111,17 +131,23 @@ def wait_ready(record: Record, ready: Callable[[], bool], limit: float) -> float
     """Wait until ``ready()``; returns the seconds it took.
 
     Raises:
-        ProcessError: the process ended, or was not ready within ``limit`` seconds; with the end of its log.
+        ProcessError: the process ended, or was not ready within ``limit`` seconds; with the end of
+            its log.
     """
     start = time.monotonic()
     while True:
         if record.process() is None:
-            raise ProcessError(f"{record.name} ended while it was starting; see {record.log}:\n{log_tail(record.log)}")
+            raise ProcessError(
+                f"{record.name} ended while it was starting; see "
+                f"{record.log}:\n{log_tail(record.log)}"
+            )
         if ready():
             return time.monotonic() - start
         if time.monotonic() - start > limit:
-            raise ProcessError(f"{record.name} was not ready within {limit:.0f} s; see {record.log}:\n"
-                               f"{log_tail(record.log)}")
+            raise ProcessError(
+                f"{record.name} was not ready within {limit:.0f} s; see {record.log}:\n"
+                f"{log_tail(record.log)}"
+            )
         time.sleep(0.1)
 
 
@@ -161,7 +187,11 @@ def stop(record: Record, grace: float = 10.0) -> bool:
         _signal({root}, signal.SIGTERM)
         psutil.wait_procs([root], timeout=grace)
     for number, timeout in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
-        left = {m for m in members | _members(record) if m.is_running() and m.status() != psutil.STATUS_ZOMBIE}
+        left = {
+            m
+            for m in members | _members(record)
+            if m.is_running() and m.status() != psutil.STATUS_ZOMBIE
+        }
         if not left:
             break
         _signal(left, number)
@@ -177,21 +207,28 @@ def stop_recorded(run: Path, name: str, grace: float = 10.0) -> bool:
     was_running = stop(record, grace)
     left = _members(record)
     if left:
-        raise ProcessError(f"{name} could not be ended: {', '.join(str(p.pid) for p in left)} still run; "
-                           "end them by hand")
+        raise ProcessError(
+            f"{name} could not be ended: {', '.join(str(p.pid) for p in left)} still run; "
+            "end them by hand"
+        )
     (run / f"{name}.json").unlink(missing_ok=True)
     return was_running
 
 
-# --- ports -------------------------------------------------------------------------------------------------------
+# --- ports ----------------------------------------------------------------------------------------
 def port_holder(port: int) -> str | None:
-    """"pid 12 (redis-server)" of whoever listens on a port; None when it cannot be known."""
+    """ "pid 12 (redis-server)" of whoever listens on a port; None when it cannot be known."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:
         return None
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr.port == port
+            and connection.pid
+        ):
             try:
                 return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
             except psutil.NoSuchProcess:
@@ -200,7 +237,9 @@ def port_holder(port: int) -> str | None:
 
 
 def require_free(name: str, ports: Sequence[Port]) -> None:
-    """Raises PortInUse with one line that names the first port in use, its holder and the setting that moves it."""
+    """Raises PortInUse with one line that names the first port in use, its holder and the setting
+    that moves it.
+    """
     for port in ports:
         family = socket.AF_INET6 if ":" in port.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -211,9 +250,12 @@ def require_free(name: str, ports: Sequence[Port]) -> None:
                 if error.errno != errno.EADDRINUSE:
                     raise
                 holder = port_holder(port.number)
-                raise PortInUse(f"{name} cannot start: port {port.number} ({port.variable}) is in use"
-                                f"{f' by {holder}' if holder else ''}; end that process, set {port.variable} to a free "
-                                "port, or set RECSYS_PORT_OFFSET=100 to move every port of this home") from None
+                raise PortInUse(
+                    f"{name} cannot start: port {port.number} ({port.variable}) is in use"
+                    f"{f' by {holder}' if holder else ''}; end that process, set {port.variable} "
+                    "to a free "
+                    "port, or set RECSYS_PORT_OFFSET=100 to move every port of this home"
+                ) from None
 
 
 def answers(host: str, port: int, timeout: float = 0.5) -> bool:

@@ -1,7 +1,9 @@
-"""Starts and stops the local parts: Valkey, Triton, gateway, event consumer; Dagster's code server, webserver, daemon.
+"""Starts and stops the local parts: Valkey, Triton, gateway, event consumer; Dagster's code server,
+webserver, daemon.
 
-``up`` starts what does not run, in parallel where one does not need the other; ``down`` ends every process of every
-part; ``status`` tells of each. Records are in ``<home>/run``, logs in ``<home>/logs``.
+``up`` starts what does not run, in parallel where one does not need the other; ``down`` ends every
+process of every part; ``status`` tells of each. Records are in ``<home>/run``, logs in
+``<home>/logs``.
 """
 
 from __future__ import annotations
@@ -36,10 +38,10 @@ class ServiceStatus:
     detail: str
 
 
-
-
-# --- what is called from outside -----------------------------------------------------------------------------------
-def up(settings: Settings, only: Collection[str] | None = None, progress: Progress = print) -> list[ServiceStatus]:
+# --- what is called from outside ------------------------------------------------------------------
+def up(
+    settings: Settings, only: Collection[str] | None = None, progress: Progress = print
+) -> list[ServiceStatus]:
     """Start the parts that do not run and wait until each is ready.
 
     Args:
@@ -47,13 +49,16 @@ def up(settings: Settings, only: Collection[str] | None = None, progress: Progre
         progress: gets one line a part.
 
     Raises:
-        ServiceError: a port is in use by another process, or a part did not become ready (with the end of its log).
+        ServiceError: a port is in use by another process, or a part did not become ready (with the
+            end of its log).
     """
     services = _chosen(settings, only)
     starting = [s for s in services if _process(settings, s.name) is None]
     try:
         for service in starting:
-            processes.stop_recorded(settings.home / "run", service.name)  # descendants of one that died
+            processes.stop_recorded(
+                settings.home / "run", service.name
+            )  # descendants of one that died
             service.after_stop()
             processes.require_free(service.name, service.ports)
     except ProcessError as error:
@@ -98,15 +103,20 @@ def require_free_ports(settings: Settings) -> None:
     """
     for service in local_services(settings):
         if _process(settings, service.name) is None:
-            processes.stop_recorded(settings.home / "run", service.name)  # descendants of one that died
+            processes.stop_recorded(
+                settings.home / "run", service.name
+            )  # descendants of one that died
             try:
                 processes.require_free(service.name, service.ports)
             except ProcessError as error:
                 raise ServiceError(str(error)) from error
 
 
-def down(settings: Settings, only: Collection[str] | None = None, progress: Progress = lambda line: None) -> None:
-    """End the parts and every process that they started; what does not run, or runs under a reused pid, is passed.
+def down(
+    settings: Settings, only: Collection[str] | None = None, progress: Progress = lambda line: None
+) -> None:
+    """End the parts and every process that they started; what does not run, or runs under a reused
+    pid, is passed.
 
     Raises:
         ServiceError: a process survived SIGKILL.
@@ -123,7 +133,9 @@ def down(settings: Settings, only: Collection[str] | None = None, progress: Prog
     first = [s.name for s in services if s.name not in LAST_TO_END]
     for layer in (first, *([name] for name in LAST_TO_END)):
         with ThreadPoolExecutor(len(services)) as pool:
-            for future in [pool.submit(end, service) for service in services if service.name in layer]:
+            for future in [
+                pool.submit(end, service) for service in services if service.name in layer
+            ]:
                 if isinstance(error := future.exception(), ProcessError):
                     failures.append(str(error))
                 elif error is not None:
@@ -140,8 +152,11 @@ def status(settings: Settings, only: Collection[str] | None = None) -> list[Serv
             detail = service.detail() if service.ready() else "runs, but does not answer"
             found.append(ServiceStatus(service.name, True, service.address, detail))
         else:
-            held = [f"port {p.number} is held by {processes.port_holder(p.number) or 'another process'}"
-                    for p in service.ports if processes.answers(p.host, p.number)]
+            held = [
+                f"port {p.number} is held by {processes.port_holder(p.number) or 'another process'}"
+                for p in service.ports
+                if processes.answers(p.host, p.number)
+            ]
             found.append(ServiceStatus(service.name, False, service.address, "; ".join(held)))
     return found
 
@@ -157,7 +172,9 @@ def _process(settings: Settings, name: str) -> psutil.Process | None:
 
 
 def _mend_repository(settings: Settings, progress: Progress) -> None:
-    """Before Triton reads it: a promotion that died is finished or undone, and the models get the present code."""
+    """Before Triton reads it: a promotion that died is finished or undone, and the models get the
+    present code.
+    """
     from recsys_assets.serving.promotion import promotion
     from recsys_assets.serving.promotion.retirement import retire_older_form
     from recsys_assets.serving.triton.repository import ModelRepository
@@ -168,42 +185,20 @@ def _mend_repository(settings: Settings, progress: Progress) -> None:
         raise ServiceError(f"triton was not started: {error}") from error
     retire_older_form(settings, progress)
     for model in ModelRepository(settings.model_repository).refresh_code():
-        progress(f"the code of {model} has changed; its published versions have the present one now")
+        progress(
+            f"the code of {model} has changed; its published versions have the present one now"
+        )
 
 
 def _chosen(settings: Settings, only: Collection[str] | None) -> list[Service]:
     services = local_services(settings)
     unknown = set(only or ()) - {s.name for s in services}
     if unknown:
-        raise ServiceError(f"no local part is called {', '.join(sorted(unknown))}; there are "
-                           f"{', '.join(s.name for s in services)}")
+        raise ServiceError(
+            f"no local part is called {', '.join(sorted(unknown))}; there are "
+            f"{', '.join(s.name for s in services)}"
+        )
     return [s for s in services if only is None or s.name in only]
 
 
-# --- the parts -----------------------------------------------------------------------------------------------------
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+# --- the parts ------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Starts the real tritonserver out of the serving environment's wheel, in explicit model control.
 
-The wheel (nvidia-pytriton) holds the server, the Python backend and its stubs; nothing of pytriton's own API is used.
-The stubs link against the very interpreter that the serving environment was made from, so its library folder goes
-first on the library path, and the environment's ``bin`` first on PATH (that is how the stub finds ``pyvenv.cfg``).
+The wheel (nvidia-pytriton) holds the server, the Python backend and its stubs; nothing of
+pytriton's own API is used. The stubs link against the very interpreter that the serving environment
+was made from, so its library folder goes first on the library path, and the environment's ``bin``
+first on PATH (that is how the stub finds ``pyvenv.cfg``).
 """
 
 from __future__ import annotations
@@ -35,23 +36,34 @@ from recsys_assets.serving.triton.model_control import server_arguments
 from recsys_assets.serving.triton.served import Mode, is_loaded
 from recsys_assets.settings import Settings
 
-#: Seconds that the server gets to become ready; with 17 models it takes about 8 on an idle machine of two cores.
+#: Seconds that the server gets to become ready; with 17 models it takes about 8 on an idle machine
+#: of two cores.
 READY_LIMIT = 120.0
 STOP_GRACE = 15.0
 SHARED_MEMORY = Path("/dev/shm")
-_PROBE = ("import json, sysconfig; print(json.dumps({'site': sysconfig.get_paths()['purelib'], "
-          "'version': sysconfig.get_python_version(), 'libdir': sysconfig.get_config_var('LIBDIR')}))")
+_PROBE = (
+    "import json, sysconfig; print(json.dumps({'site': sysconfig.get_paths()['purelib'], "
+    "'version': sysconfig.get_python_version(), 'libdir': sysconfig.get_config_var('LIBDIR')}))"
+)
 #: One request runs through 14 small models: threads inside one of them only fight over the cores.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
 
 
 def servable_models(repository: Path, mode: Mode) -> list[str]:
-    """Models to load of a repository: of those that ``mode`` serves, what has a configuration and at least one version."""
+    """Models to load of a repository: of those that ``mode`` serves, what has a configuration and
+    at least one version.
+    """
     if not repository.is_dir():
         return []
-    return sorted(folder.name for folder in repository.iterdir()
-                  if is_loaded(folder.name, mode) and (folder / "config.pbtxt").is_file()
-                  and any(v.name.isdigit() and v.is_dir() for v in folder.iterdir()))
+    return sorted(
+        folder.name
+        for folder in repository.iterdir()
+        if is_loaded(folder.name, mode)
+        and (folder / "config.pbtxt").is_file()
+        and any(v.name.isdigit() and v.is_dir() for v in folder.iterdir())
+    )
 
 
 class TritonServer:
@@ -59,7 +71,8 @@ class TritonServer:
 
     Args:
         settings: addresses, the home and the serving environment's interpreter.
-        repository: the live model repository (default: ``settings.model_repository``); made when absent.
+        repository: the live model repository (default: ``settings.model_repository``); made when
+            absent.
         name: of the record and log, where several servers run on one home.
     """
 
@@ -69,7 +82,8 @@ class TritonServer:
         self.name = name
         self.run = settings.home / "run"
         self.log = settings.home / "logs" / f"{name}.log"
-        # unique per server and the same again after a crash, so that what a killed one left can be found
+        # unique per server and the same again after a crash, so that what a killed one left can be
+        # found
         identity = f"{settings.home.absolute()}:{settings.triton_http_port}"
         self.shared_memory_prefix = f"recsys_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
@@ -77,22 +91,31 @@ class TritonServer:
     @property
     def ports(self) -> list[Port]:
         s = self.settings
-        return [Port(s.triton_http_port, "RECSYS_TRITON_HTTP_PORT", s.triton_host),
-                Port(s.triton_grpc_port, "RECSYS_TRITON_GRPC_PORT", s.triton_host),
-                Port(s.triton_metrics_port, "RECSYS_TRITON_METRICS_PORT", s.triton_host)]
+        return [
+            Port(s.triton_http_port, "RECSYS_TRITON_HTTP_PORT", s.triton_host),
+            Port(s.triton_grpc_port, "RECSYS_TRITON_GRPC_PORT", s.triton_host),
+            Port(s.triton_metrics_port, "RECSYS_TRITON_METRICS_PORT", s.triton_host),
+        ]
 
     @cached_property
     def _interpreter(self) -> dict[str, str]:
         python = self.settings.serving_python
         if not python.exists():
-            raise ProcessError(f"the serving environment's interpreter {python} does not exist; run `make setup` or "
-                               "set RECSYS_SERVING_PYTHON")
-        probed = subprocess.run([str(python), "-c", _PROBE], capture_output=True, text=True, timeout=60, check=True)
+            raise ProcessError(
+                f"the serving environment's interpreter {python} does not exist; run `make "
+                "setup` or "
+                "set RECSYS_SERVING_PYTHON"
+            )
+        probed = subprocess.run(
+            [str(python), "-c", _PROBE], capture_output=True, text=True, timeout=60, check=True
+        )
         found = json.loads(probed.stdout)
         wheel = Path(found["site"]) / "pytriton" / "tritonserver"
         if not (wheel / "bin" / "tritonserver").exists():
-            raise ProcessError(f"{wheel} holds no tritonserver: nvidia-pytriton is not installed in "
-                               f"{python.parent.parent}; run `make setup`")
+            raise ProcessError(
+                f"{wheel} holds no tritonserver: nvidia-pytriton is not installed in "
+                f"{python.parent.parent}; run `make setup`"
+            )
         return {**found, "wheel": str(wheel)}
 
     @property
@@ -100,23 +123,31 @@ class TritonServer:
         return self.settings.home / "run" / "triton" / "backends"
 
     def prepare(self) -> None:
-        """Make the repository and the backend directory: files of the wheel, laid out as the server expects."""
+        """Make the repository and the backend directory: files of the wheel, laid out as the server
+        expects.
+        """
         self.repository.mkdir(parents=True, exist_ok=True)
         wheel = Path(self._interpreter["wheel"])
-        sources = {name: wheel / "backends" / "python" / name
-                   for name in ("libtriton_python.so", "triton_python_backend_utils.py")}
+        sources = {
+            name: wheel / "backends" / "python" / name
+            for name in ("libtriton_python.so", "triton_python_backend_utils.py")
+        }
         stub = "triton_python_backend_stub"
         sources[stub] = wheel / "python_backend_stubs" / self._interpreter["version"] / stub
         folder = self.backends / "python"
         folder.mkdir(parents=True, exist_ok=True)
         for name, source in sources.items():
             if not source.exists():
-                raise ProcessError(f"{source} is missing: the wheel has no Python backend for Python "
-                                   f"{self._interpreter['version']}; make the serving environment with another Python")
+                raise ProcessError(
+                    f"{source} is missing: the wheel has no Python backend for Python "
+                    f"{self._interpreter['version']}; make the serving environment with another "
+                    "Python"
+                )
             temporary = folder / f".{name}.{os.getpid()}"
             temporary.unlink(missing_ok=True)
             if name == stub:
-                # a copy: Triton takes the stub's read permission away, and the wheel's own file is shared with the installer's cache
+                # a copy: Triton takes the stub's read permission away, and the wheel's own file is
+                # shared with the installer's cache
                 if not source.stat().st_mode & stat.S_IRUSR:
                     source.chmod(0o755)
                 shutil.copyfile(source, temporary)
@@ -128,16 +159,20 @@ class TritonServer:
     def _from_run(self, folder: Path) -> str:
         """Return a folder relative to the server's working directory.
 
-        Triton starts a model's stub by a shell command that quotes no path, so a home with a space in its name works
-        only where the command does not hold that name.
+        Triton starts a model's stub by a shell command that quotes no path, so a home with a space
+        in its name works only where the command does not hold that name.
 
         Raises:
             ProcessError: the relative path still holds a character that a shell would take apart.
         """
         relative = os.path.relpath(folder.absolute(), self.run.absolute())
         if shlex.quote(relative) != relative:
-            raise ProcessError(f"{self.name} cannot start: Triton takes no model repository at {folder}, because its path from {self.run} "
-                               "has a space or another character of the shell; put it below RECSYS_HOME, or rename the folder")
+            raise ProcessError(
+                f"{self.name} cannot start: Triton takes no model repository at {folder}, because "
+                f"its path from {self.run} "
+                "has a space or another character of the shell; put it below RECSYS_HOME, or "
+                "rename the folder"
+            )
         return relative
 
     @property
@@ -145,25 +180,46 @@ class TritonServer:
         s, wheel = self.settings, self._interpreter["wheel"]
         return [
             f"{wheel}/bin/tritonserver",
-            f"--model-repository={self._from_run(self.repository)}", "--model-control-mode=explicit",
-            *(f"--load-model={model}" for model in servable_models(self.repository, s.triton_models)),
+            f"--model-repository={self._from_run(self.repository)}",
+            "--model-control-mode=explicit",
+            *(
+                f"--load-model={model}"
+                for model in servable_models(self.repository, s.triton_models)
+            ),
             "--disable-auto-complete-config",
-            f"--backend-directory={self._from_run(self.backends)}", f"--cache-directory={wheel}/caches",
+            f"--backend-directory={self._from_run(self.backends)}",
+            f"--cache-directory={wheel}/caches",
             f"--backend-config=python,shm-region-prefix-name={self.shared_memory_prefix}",
-            f"--http-address={s.triton_host}", f"--grpc-address={s.triton_host}", f"--metrics-address={s.triton_host}",
-            f"--http-port={s.triton_http_port}", f"--grpc-port={s.triton_grpc_port}",
+            f"--http-address={s.triton_host}",
+            f"--grpc-address={s.triton_host}",
+            f"--metrics-address={s.triton_host}",
+            f"--http-port={s.triton_http_port}",
+            f"--grpc-port={s.triton_grpc_port}",
             f"--metrics-port={s.triton_metrics_port}",
             *server_arguments(s),
-            "--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0", "--exit-timeout-secs=10",
+            "--allow-gpu-metrics=false",
+            "--pinned-memory-pool-byte-size=0",
+            "--exit-timeout-secs=10",
         ]
 
     def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Variables of the server and its stubs: the settings without the write token, which no model needs."""
+        """Variables of the server and its stubs: the settings without the write token, which no
+        model needs.
+        """
         python = self.settings.serving_python
-        values = {**(os.environ if base is None else base), **self.settings.environment(), **ONE_THREAD}
+        values = {
+            **(os.environ if base is None else base),
+            **self.settings.environment(),
+            **ONE_THREAD,
+        }
         values.pop("RECSYS_TOKEN", None)
-        libraries = [self._interpreter["libdir"], f"{self._interpreter['site']}/nvidia_pytriton.libs"]
-        values["LD_LIBRARY_PATH"] = ":".join([*libraries, *filter(None, [values.get("LD_LIBRARY_PATH")])])
+        libraries = [
+            self._interpreter["libdir"],
+            f"{self._interpreter['site']}/nvidia_pytriton.libs",
+        ]
+        values["LD_LIBRARY_PATH"] = ":".join(
+            [*libraries, *filter(None, [values.get("LD_LIBRARY_PATH")])]
+        )
         values["PATH"] = f"{python.parent}:{values.get('PATH', os.defpath)}"
         return values
 
@@ -185,14 +241,22 @@ class TritonServer:
             stop_recorded(self.run, self.name)
         require_free(self.name, self.ports)
         self.clean_shared_memory()
-        return spawn(self.name, self.command, run=self.run, log=self.log, environment=self.environment(), cwd=self.run)
+        return spawn(
+            self.name,
+            self.command,
+            run=self.run,
+            log=self.log,
+            environment=self.environment(),
+            cwd=self.run,
+        )
 
     def start(self, limit: float = READY_LIMIT) -> Record:
         """Start and wait until every model is ready.
 
         Raises:
             PortInUse: one of the three ports is held.
-            ProcessError: the server ended or was not ready within ``limit`` seconds; with the end of its log.
+            ProcessError: the server ended or was not ready within ``limit`` seconds; with the end
+                of its log.
         """
         record = self.spawn()
         try:
@@ -203,7 +267,9 @@ class TritonServer:
         return record
 
     def stop(self, grace: float = STOP_GRACE) -> bool:
-        """SIGTERM, then SIGKILL, then clear what it left in shared memory; returns whether it was running."""
+        """SIGTERM, then SIGKILL, then clear what it left in shared memory; returns whether it was
+        running.
+        """
         was_running = stop_recorded(self.run, self.name, grace)
         self.clean_shared_memory()
         return was_running

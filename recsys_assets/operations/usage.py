@@ -36,7 +36,9 @@ def reset_peak() -> None:
 
 
 def tree_bytes(process: psutil.Process) -> int:
-    """Return the memory of a process and its descendants now, in bytes; without descendants, its largest."""
+    """Return the memory of a process and its descendants now, in bytes; without descendants, its
+    largest.
+    """
     total, pages = 0, 0
     with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         total = peak_bytes(process.pid)
@@ -55,11 +57,15 @@ def peaks(settings: Settings) -> dict[str, Any]:
     This process runs every job; a training step is a process of its own.
 
     Returns:
-        {"this_process", "training_step", "asset": the asset of that step}; the last two are None where no artifact records its memory.
+        {"this_process", "training_step", "asset": the asset of that step}; the last two are None
+        where no artifact records its memory.
     """
     assets = graph_usage(settings)["assets"] or {}
-    asset, largest = max(((kind, one["peak_gib"]) for kind, one in assets.items() if one["peak_gib"] is not None),
-                         key=lambda pair: pair[1], default=(None, None))
+    asset, largest = max(
+        ((kind, one["peak_gib"]) for kind, one in assets.items() if one["peak_gib"] is not None),
+        key=lambda pair: pair[1],
+        default=(None, None),
+    )
     return {"this_process": gib(peak_bytes()), "training_step": largest, "asset": asset}
 
 
@@ -67,9 +73,10 @@ def graph_usage(settings: Settings) -> dict[str, Any]:
     """Return seconds and peak memory of the newest artifacts of this home, by kind and in all.
 
     Returns:
-        {"scale", "seconds" (of all artifacts, each once), "last_run" (materialize.json of the last `recsys materialize`, which
-        reuses what is there), "peak_gib" (the largest of any process), "assets": {kind: {"seconds", "peak_gib", "partitions"}}},
-        where an asset that does not record its usage has None; all are None where nothing is materialised.
+        {"scale", "seconds" (of all artifacts, each once), "last_run" (materialize.json of the last
+        `recsys materialize`, which reuses what is there), "peak_gib" (the largest of any process),
+        "assets": {kind: {"seconds", "peak_gib", "partitions"}}}, where an asset that does not
+        record its usage has None; all are None where nothing is materialised.
     """
     store = ArtifactStore(settings.artifacts)
     assets: dict[str, dict[str, Any]] = {}
@@ -78,17 +85,29 @@ def graph_usage(settings: Settings) -> dict[str, Any]:
         present = [store.current(kind, name) for name in named] if named else [store.current(kind)]
         metrics = [artifact.metrics for artifact in present]
         seconds = [artifact.seconds for artifact in present if artifact.seconds is not None]
-        largest = [found["peak_memory_mb"] * MEGABYTE / GIB for found in metrics if found.get("peak_memory_mb") is not None]
-        assets[kind] = {"seconds": round(sum(seconds), 1) if seconds else None,
-                        "peak_gib": round(max(largest), 3) if largest else None, "partitions": len(metrics)}
+        largest = [
+            found["peak_memory_mb"] * MEGABYTE / GIB
+            for found in metrics
+            if found.get("peak_memory_mb") is not None
+        ]
+        assets[kind] = {
+            "seconds": round(sum(seconds), 1) if seconds else None,
+            "peak_gib": round(max(largest), 3) if largest else None,
+            "partitions": len(metrics),
+        }
     told = [asset["seconds"] for asset in assets.values() if asset["seconds"] is not None]
     largest = [asset["peak_gib"] for asset in assets.values() if asset["peak_gib"] is not None]
     path = settings.home / "materialize.json"
     last_run = json.loads(path.read_text()) if path.is_file() else None
     if last_run:
         largest.append(last_run["peak_gib"]["this_process"])
-    return {"scale": settings.scale, "seconds": round(sum(told), 1) if told else None, "last_run": last_run,
-            "peak_gib": max(largest) if largest else None, "assets": assets or None}
+    return {
+        "scale": settings.scale,
+        "seconds": round(sum(told), 1) if told else None,
+        "last_run": last_run,
+        "peak_gib": max(largest) if largest else None,
+        "assets": assets or None,
+    }
 
 
 def kinds(root: Path) -> list[str]:

@@ -1,7 +1,9 @@
-"""Runs training steps where the settings say, through Dagster Pipes; the asset does not know where that is.
+"""Runs training steps where the settings say, through Dagster Pipes; the asset does not know where
+that is.
 
-A step is ``python -m recsys_assets.training.<module>``: it finds ``inputs``, ``output`` and ``params`` in its Pipes
-extras, writes its files into the directory ``output`` and reports ``{"metrics": {…}, "versions": {…}}`` as a custom message.
+A step is ``python -m recsys_assets.training.<module>``: it finds ``inputs``, ``output`` and
+``params`` in its Pipes extras, writes its files into the directory ``output`` and reports
+``{"metrics": {…}, "versions": {…}}`` as a custom message.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from recsys_assets.settings import Settings, get_settings
 LAST_LINES = 30
 #: Model → the module that trains it, and the one that fine-tunes it.
 MODEL_STEPS = {"two_tower": "retrieval.two_tower", "dlrm": "ranking.dlrm"}
-FINE_TUNE_STEPS = {"query_tower": "retrieval.fine_tune_query_tower", "dlrm": "ranking.fine_tune_dlrm"}
+FINE_TUNE_STEPS = {
+    "query_tower": "retrieval.fine_tune_query_tower",
+    "dlrm": "ranking.fine_tune_dlrm",
+}
 Paths = Mapping[str, "str | Sequence[str]"]
 
 
@@ -33,7 +38,9 @@ class Reported(NamedTuple):
 
 
 class TrainingClient(dg.ConfigurableResource):
-    """Runs a module of the training environment: in a subprocess here, in a pod of the training image on EKS."""
+    """Runs a module of the training environment: in a subprocess here, in a pod of the training
+    image on EKS.
+    """
 
     module_prefix: str = "recsys_assets.training"
 
@@ -41,8 +48,16 @@ class TrainingClient(dg.ConfigurableResource):
     def settings(self) -> Settings:
         return get_settings()
 
-    def run(self, context: StepContext, module: str, *, inputs: Paths, output: str,
-            params: Mapping[str, Any] | None = None, profile: str | Mapping[str, Any] | None = None) -> Reported:
+    def run(
+        self,
+        context: StepContext,
+        module: str,
+        *,
+        inputs: Paths,
+        output: str,
+        params: Mapping[str, Any] | None = None,
+        profile: str | Mapping[str, Any] | None = None,
+    ) -> Reported:
         """Run one step and return what it reported.
 
         Args:
@@ -50,80 +65,171 @@ class TrainingClient(dg.ConfigurableResource):
             inputs: role → path, or paths, of what the step reads.
             output: directory that the step writes into.
             params: plain JSON values.
-            profile: of the training pod (a name, or the tags of ``compute``); None: the one in the asset's op tags.
+            profile: of the training pod (a name, or the tags of ``compute``); None: the one in the
+                asset's op tags.
 
         Raises:
-            dagster.Failure: with the step's last log lines and the remedy, when it fails or reports no metrics.
+            dagster.Failure: with the step's last log lines and the remedy, when it fails or reports
+                no metrics.
         """
         settings = self.settings
         target = f"{self.module_prefix}.{module}"
-        extras = {"inputs": {role: value if isinstance(value, str) else list(value) for role, value in inputs.items()},
-                  "output": output, "params": dict(params or {})}
+        extras = {
+            "inputs": {
+                role: value if isinstance(value, str) else list(value)
+                for role, value in inputs.items()
+            },
+            "output": output,
+            "params": dict(params or {}),
+        }
         if settings.executor == "k8s":
-            messages = self._run_pod(context, settings, target, extras, _profile_name(context, profile))
+            messages = self._run_pod(
+                context, settings, target, extras, _profile_name(context, profile)
+            )
         else:
             messages = self._run_here(context, settings, target, extras)
-        reported = [message for message in messages if isinstance(message, dict) and "metrics" in message]
+        reported = [
+            message for message in messages if isinstance(message, dict) and "metrics" in message
+        ]
         if not reported:
-            raise dg.Failure(f"{target} ended without reporting metrics; it must call "
-                             "pipes.report_custom_message({\"metrics\": {…}}) before it returns", allow_retries=False)
-        return Reported({name: value for message in reported for name, value in message["metrics"].items()},
-                        {name: version for message in reported for name, version in message.get("versions", {}).items()})
+            raise dg.Failure(
+                f"{target} ended without reporting metrics; it must call "
+                'pipes.report_custom_message({"metrics": {…}}) before it returns',
+                allow_retries=False,
+            )
+        return Reported(
+            {name: value for message in reported for name, value in message["metrics"].items()},
+            {
+                name: version
+                for message in reported
+                for name, version in message.get("versions", {}).items()
+            },
+        )
 
-    def build(self, context: StepContext, platform: Platform, kind: str, module: str, *,
-              inputs: Mapping[str, Any], partition: str | None = None,
-              params: Mapping[str, Any] | None = None, force: bool = False,
-              profile: str | Mapping[str, Any] | None = None) -> Built:
-        """Build an artifact by a training step, unless the same inputs, parameters and code have built it before.
+    def build(
+        self,
+        context: StepContext,
+        platform: Platform,
+        kind: str,
+        module: str,
+        *,
+        inputs: Mapping[str, Any],
+        partition: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        force: bool = False,
+        profile: str | Mapping[str, Any] | None = None,
+    ) -> Built:
+        """Build an artifact by a training step, unless the same inputs, parameters and code have
+        built it before.
 
-        ``inputs``: role → artifact or artifacts. The settings' seed is a parameter of every step. For the other arguments see
-        ``run`` and ``Platform.build``.
+        ``inputs``: role → artifact or artifacts. The settings' seed is a parameter of every step.
+        For the other arguments see ``run`` and ``Platform.build``.
         """
         params = {"seed": self.settings.seed, **(params or {})}
         paths: dict[str, str | list[str]] = {
-            role: str(value.local) if isinstance(value, Artifact) else [str(artifact.local) for artifact in value]
-            for role, value in inputs.items()}
+            role: str(value.local)
+            if isinstance(value, Artifact)
+            else [str(artifact.local) for artifact in value]
+            for role, value in inputs.items()
+        }
 
         def write(staged: Staged) -> dict[str, Any]:
-            metrics, staged.versions = self.run(context, module, inputs=paths, output=str(staged.path), params=params, profile=profile)
+            metrics, staged.versions = self.run(
+                context,
+                module,
+                inputs=paths,
+                output=str(staged.path),
+                params=params,
+                profile=profile,
+            )
             return metrics
 
-        return platform.build(context, kind, inputs=inputs, partition=partition, params=params, force=force, write=write,
-                              step=f"{self.module_prefix}.{module}")
+        return platform.build(
+            context,
+            kind,
+            inputs=inputs,
+            partition=partition,
+            params=params,
+            force=force,
+            write=write,
+            step=f"{self.module_prefix}.{module}",
+        )
 
-    def _run_here(self, context: StepContext, settings: Settings, target: str,
-                  extras: Mapping[str, Any]) -> Sequence[Any]:
+    def _run_here(
+        self, context: StepContext, settings: Settings, target: str, extras: Mapping[str, Any]
+    ) -> Sequence[Any]:
         if not settings.training_python.exists():
-            raise dg.Failure(f"the training environment's interpreter {settings.training_python} does not exist; run "
-                             "`make setup`, or set RECSYS_TRAINING_PYTHON", allow_retries=False)
-        log = settings.home / "logs" / "training" / f"{context.run.run_id}-{target}-{context.retry_number}.log"
+            raise dg.Failure(
+                f"the training environment's interpreter {settings.training_python} does not "
+                "exist; run "
+                "`make setup`, or set RECSYS_TRAINING_PYTHON",
+                allow_retries=False,
+            )
+        log = (
+            settings.home
+            / "logs"
+            / "training"
+            / f"{context.run.run_id}-{target}-{context.retry_number}.log"
+        )
         log.parent.mkdir(parents=True, exist_ok=True)
         context.log.info(f"{target} runs in the training environment; its output goes to {log}")
-        # the shell only redirects: exec leaves the step itself as our child, so that its signals and exit code are ours
-        command = ["/bin/sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), str(settings.training_python), "-u", "-m", target]
+        # the shell only redirects: exec leaves the step itself as our child, so that its signals
+        # and exit code are ours
+        command = [
+            "/bin/sh",
+            "-c",
+            'exec "$@" >"$0" 2>&1',
+            str(log),
+            str(settings.training_python),
+            "-u",
+            "-m",
+            target,
+        ]
         try:
-            completed = compute.pipes_client_for(settings).run(context=context, command=command, extras=dict(extras))
+            completed = compute.pipes_client_for(settings).run(
+                context=context, command=command, extras=dict(extras)
+            )
         except DagsterPipesExecutionError as error:
-            raise _failure(target, str(error), _tail(log), f"the whole output is in {log}") from error
+            raise _failure(
+                target, str(error), _tail(log), f"the whole output is in {log}"
+            ) from error
         return completed.get_custom_messages()
 
-    def _run_pod(self, context: StepContext, settings: Settings, target: str, extras: Mapping[str, Any],
-                 profile: str) -> Sequence[Any]:
+    def _run_pod(
+        self,
+        context: StepContext,
+        settings: Settings,
+        target: str,
+        extras: Mapping[str, Any],
+        profile: str,
+    ) -> Sequence[Any]:
         from dagster_k8s.client import DagsterK8sError
 
         if not settings.training_image:
-            raise dg.Failure("no training image: set RECSYS_TRAINING_IMAGE to the image of this release",
-                             allow_retries=False)
+            raise dg.Failure(
+                "no training image: set RECSYS_TRAINING_IMAGE to the image of this release",
+                allow_retries=False,
+            )
         _require_shared(settings, extras)
         meta, spec = compute.training_pod(settings, profile)
         try:
             completed = compute.pipes_client_for(settings).run(
-                context=context, image=settings.training_image, command=["python", "-m", target],
-                namespace=settings.k8s_namespace, base_pod_meta=meta, base_pod_spec=spec, extras=dict(extras),
-                pod_wait_timeout=float(spec["active_deadline_seconds"]))
+                context=context,
+                image=settings.training_image,
+                command=["python", "-m", target],
+                namespace=settings.k8s_namespace,
+                base_pod_meta=meta,
+                base_pod_spec=spec,
+                extras=dict(extras),
+                pod_wait_timeout=float(spec["active_deadline_seconds"]),
+            )
         except DagsterK8sError as error:
-            raise _failure(target, f"its {profile} pod failed", str(error),
-                           "the step's log has its whole output") from error
+            raise _failure(
+                target,
+                f"its {profile} pod failed",
+                str(error),
+                "the step's log has its whole output",
+            ) from error
         return completed.get_custom_messages()
 
 
@@ -132,8 +238,11 @@ def _profile_name(context: StepContext, profile: str | Mapping[str, Any] | None)
         return profile
     tags = context.op_def.tags if profile is None else profile
     if compute.PROFILE not in tags:
-        raise dg.Failure(f"{context.op_def.name} names no compute profile; give it op_tags of recsys_assets.orchestration.compute",
-                         allow_retries=False)
+        raise dg.Failure(
+            f"{context.op_def.name} names no compute profile; give it op_tags of "
+            "recsys_assets.orchestration.compute",
+            allow_retries=False,
+        )
     return tags[compute.PROFILE]
 
 
@@ -144,8 +253,12 @@ def _require_shared(settings: Settings, extras: Mapping[str, Any]) -> None:
         paths += [value] if isinstance(value, str) else value
     outside = [path for path in paths if not Path(path).is_relative_to(settings.k8s_shared_dir)]
     if outside:
-        raise dg.Failure(f"{', '.join(outside)}: not on the shared volume {settings.k8s_shared_dir}, which is all that "
-                         "a training pod can see; set RECSYS_HOME and TMPDIR to folders in it", allow_retries=False)
+        raise dg.Failure(
+            f"{', '.join(outside)}: not on the shared volume {settings.k8s_shared_dir}, which is "
+            "all that "
+            "a training pod can see; set RECSYS_HOME and TMPDIR to folders in it",
+            allow_retries=False,
+        )
 
 
 def _tail(log: Path, size: int = 16_384) -> str:
@@ -157,10 +270,18 @@ def _tail(log: Path, size: int = 16_384) -> str:
 
 def _failure(target: str, what: str, output: str, where: str) -> dg.Failure:
     if "ModuleNotFoundError" in output or "No module named" in output:
-        remedy = "a module is missing in the training environment: run `make setup`, or build its image anew"
+        remedy = (
+            "a module is missing in the training environment: run `make setup`, or build its "
+            "image anew"
+        )
     elif "code -9" in what or "OOMKilled" in output:
-        remedy = "it was killed, most likely for memory: use a larger profile, a smaller scale or a smaller batch"
+        remedy = (
+            "it was killed, most likely for memory: use a larger profile, a smaller scale or "
+            "a smaller batch"
+        )
     else:
         remedy = "mend what its last lines name, then materialise again"
-    return dg.Failure(f"{target} failed ({what}); {remedy}; {where}. Last lines:\n{output}",
-                      metadata={"last_lines": dg.MetadataValue.md(f"```\n{output}\n```")})
+    return dg.Failure(
+        f"{target} failed ({what}); {remedy}; {where}. Last lines:\n{output}",
+        metadata={"last_lines": dg.MetadataValue.md(f"```\n{output}\n```")},
+    )

@@ -14,10 +14,21 @@ C = TypeVar("C", bound=dg.Config)
 
 
 def config_of(parameters: type[Parameters]) -> Callable[[type[C]], type[C]]:
-    """Return a class decorator that adds a config field per parameter, with its default, bounds and description."""
+    """Return a class decorator that adds a config field per parameter, with its default, bounds and
+    description.
+    """
+
     def with_fields(config: type[C]) -> type[C]:
-        fields: dict[str, Any] = {one.name: (one.kind, _field(one)) for one in parameters.declared()}
-        return create_model(config.__name__, __base__=config, __module__=config.__module__, __doc__=config.__doc__, **fields)
+        fields: dict[str, Any] = {
+            one.name: (one.kind, _field(one)) for one in parameters.declared()
+        }
+        return create_model(
+            config.__name__,
+            __base__=config,
+            __module__=config.__module__,
+            __doc__=config.__doc__,
+            **fields,
+        )
 
     return with_fields
 

@@ -1,4 +1,5 @@
-"""Upstreams of an asset, declared once: Dagster's dependencies and the opened inputs are made from the same declaration.
+"""Upstreams of an asset, declared once: Dagster's dependencies and the opened inputs are made from
+the same declaration.
 
 A declaration is a TypedDict whose values are annotated with where they come from::
 
@@ -10,8 +11,9 @@ A declaration is a TypedDict whose values are annotated with where they come fro
     def item_vectors(context, platform):
         inputs = open_inputs(VectorsInputs, platform, context.partition_key)
 
-Two kinds of reading are no dependency. An asset may read its own earlier versions and partitions. And ``fine_tune`` and the
-gates read the release in force, which would close a circle: release → champion → fine-tune → release.
+Two kinds of reading are no dependency. An asset may read its own earlier versions and partitions.
+And ``fine_tune`` and the gates read the release in force, which would close a circle: release →
+champion → fine-tune → release.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class Upstream:
         window: its partitions, seen from the asset's own; None: it has none.
         every: all of its partitions that exist.
         chosen: the asset chooses days out of the window.
-        recorded: role in the upstream's manifest; the input is what that names, not the upstream itself.
+        recorded: role in the upstream's manifest; the input is what that names, not the upstream
+            itself.
     """
 
     kind: str
@@ -53,7 +56,9 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Role:
-    """One input of a declaration; ``many``: a sequence of artifacts; ``optional``: opened where it exists."""
+    """One input of a declaration; ``many``: a sequence of artifacts; ``optional``: opened where it
+    exists.
+    """
 
     upstream: Upstream
     many: bool
@@ -69,9 +74,14 @@ def roles(declared: type) -> dict[str, Role]:
     found = {}
     for name, hint in get_type_hints(declared, include_extras=True).items():
         if get_origin(hint) is not Annotated or not isinstance(get_args(hint)[1], Upstream):
-            raise TypeError(f"{declared.__name__}.{name} names no upstream; annotate it as Annotated[Artifact, Upstream(…)]")
+            raise TypeError(
+                f"{declared.__name__}.{name} names no upstream; annotate it as Annotated[Artifact, "
+                "Upstream(…)]"
+            )
         type_, upstream = get_args(hint)[:2]
-        found[name] = Role(upstream, type_ is not Artifact, name in getattr(declared, "__optional_keys__", ()))
+        found[name] = Role(
+            upstream, type_ is not Artifact, name in getattr(declared, "__optional_keys__", ())
+        )
     return found
 
 
@@ -81,7 +91,8 @@ def kinds(declared: type) -> dict[str, str]:
 
 
 def dependencies(declared: type, *after: str) -> list[dg.AssetDep]:
-    """Return a declaration as Dagster's dependencies, one per upstream asset, over all days that any input asks of it.
+    """Return a declaration as Dagster's dependencies, one per upstream asset, over all days that
+    any input asks of it.
 
     Args:
         after: assets that have to come first though none of their artifacts is opened.
@@ -94,13 +105,22 @@ def dependencies(declared: type, *after: str) -> list[dg.AssetDep]:
         windows[kind] = known | window if known and window else known or window
         if role.upstream.every:
             every.add(kind)
-    mapped = {kind: dg.AllPartitionMapping() if kind in every else window.mapping() if window else None
-              for kind, window in windows.items()}
-    return [*(dg.AssetDep(kind.split("/"), partition_mapping=mapping) for kind, mapping in mapped.items()),
-            *(dg.AssetDep(kind.split("/")) for kind in after)]
+    mapped = {
+        kind: dg.AllPartitionMapping() if kind in every else window.mapping() if window else None
+        for kind, window in windows.items()
+    }
+    return [
+        *(
+            dg.AssetDep(kind.split("/"), partition_mapping=mapping)
+            for kind, mapping in mapped.items()
+        ),
+        *(dg.AssetDep(kind.split("/")) for kind in after),
+    ]
 
 
-def open_inputs(declared: type[T], platform: Platform, partition: str | None = None, **chosen: Chosen) -> T:
+def open_inputs(
+    declared: type[T], platform: Platform, partition: str | None = None, **chosen: Chosen
+) -> T:
     """Open what is declared, each artifact once.
 
     Args:
@@ -109,36 +129,56 @@ def open_inputs(declared: type[T], platform: Platform, partition: str | None = N
 
     Raises:
         ArtifactMissing: names every absent partition of an upstream.
-        ValueError: the days of a role were not given, or given where they are not for the asset to choose.
+        ValueError: the days of a role were not given, or given where they are not for the asset to
+            choose.
     """
     store, settings, wanted = platform.store, platform.settings, roles(declared)
     expected = {name for name, role in wanted.items() if role.upstream.chosen}
     if expected != set(chosen):
-        raise ValueError(f"{declared.__name__}: days are to be chosen of {sorted(expected)}, not of {sorted(chosen)}")
+        raise ValueError(
+            f"{declared.__name__}: days are to be chosen of {sorted(expected)}, not of "
+            f"{sorted(chosen)}"
+        )
 
     def asked(role: Role) -> list[str | None]:
         if role.upstream.every:
             return [*store.partitions(role.upstream.kind)]
-        return [None] if role.upstream.window is None else [*role.upstream.window.days(settings, str(partition))]
+        return (
+            [None]
+            if role.upstream.window is None
+            else [*role.upstream.window.days(settings, str(partition))]
+        )
 
     asked_of = {name: asked(role) for name, role in wanted.items() if name not in expected}
-    present = {name: days for name, days in asked_of.items()
-               if not wanted[name].optional or all(store.exists(wanted[name].upstream.kind, day) for day in days)}
+    present = {
+        name: days
+        for name, days in asked_of.items()
+        if not wanted[name].optional
+        or all(store.exists(wanted[name].upstream.kind, day) for day in days)
+    }
     opened = _opened(platform, wanted, present)
     later = {name: [*(days(opened) if callable(days) else days)] for name, days in chosen.items()}
     return cast(T, opened | _opened(platform, wanted, later))
 
 
-def _opened(platform: Platform, wanted: Mapping[str, Role], asked: Mapping[str, Sequence[str | None]]) -> dict[str, Any]:
+def _opened(
+    platform: Platform, wanted: Mapping[str, Role], asked: Mapping[str, Sequence[str | None]]
+) -> dict[str, Any]:
     """Role → artifact or artifacts of its partitions."""
     needed: dict[str, dict[str | None, None]] = {}
     for name, days in asked.items():
         needed.setdefault(wanted[name].upstream.kind, {}).update(dict.fromkeys(days))
-    found = {kind: dict(zip(days, platform.store.require(kind, [*days]), strict=True)) for kind, days in needed.items()}
+    found = {
+        kind: dict(zip(days, platform.store.require(kind, [*days]), strict=True))
+        for kind, days in needed.items()
+    }
     opened = {}
     for name, days in asked.items():
         role = wanted[name]
-        artifacts = [_recorded(platform, found[role.upstream.kind][day], role.upstream.recorded) for day in days]
+        artifacts = [
+            _recorded(platform, found[role.upstream.kind][day], role.upstream.recorded)
+            for day in days
+        ]
         opened[name] = artifacts if role.many else artifacts[0]
     return opened
 

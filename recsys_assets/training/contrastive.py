@@ -1,9 +1,11 @@
-"""Merlin's ContrastiveOutput with the negatives folded into one logit, and the sampler that feeds it.
+"""Merlin's ContrastiveOutput with the negatives folded into one logit, and the sampler that feeds
+it.
 
-Merlin builds the matrix of logits [B, 1 + U], masks it, corrects it, divides it and takes a softmax: about a dozen
-passes over B × U numbers, ten times the cost of the products themselves. The loss needs of a row's negatives only
-log Σ exp(logit), so one pass makes that and a hand-written gradient does without the matrix' softmax. Loss and
-gradients are those of Merlin's own output (tested); the sampler interface, candidates and prediction are Merlin's.
+Merlin builds the matrix of logits [B, 1 + U], masks it, corrects it, divides it and takes a
+softmax: about a dozen passes over B × U numbers, ten times the cost of the products themselves. The
+loss needs of a row's negatives only log Σ exp(logit), so one pass makes that and a hand-written
+gradient does without the matrix' softmax. Loss and gradients are those of Merlin's own output
+(tested); the sampler interface, candidates and prediction are Merlin's.
 """
 
 from __future__ import annotations
@@ -17,16 +19,23 @@ from merlin.models.tf.outputs.sampling.base import Candidate, CandidateSampler
 from merlin.schema import Schema
 
 #: What a training step adds to the features for the sampler and the output.
-NEGATIVE_IDS, NEGATIVE_VECTORS, NEGATIVE_LOG_Q = "__negative_ids", "__negative_vectors", "__negative_log_q"
+NEGATIVE_IDS, NEGATIVE_VECTORS, NEGATIVE_LOG_Q = (
+    "__negative_ids",
+    "__negative_vectors",
+    "__negative_log_q",
+)
 POSITIVE_LOG_Q, OWN = "__positive_log_q", "__own"
-#: The rest of a softmax is never taken below this share of the whole: what float32 can tell from nothing.
+#: The rest of a softmax is never taken below this share of the whole: what float32 can tell from
+#: nothing.
 LEAST_SHARE = 1e-7
 #: With unit vectors logits lie within 1/T plus the correction; exp of float32 overflows at 88.
 LEAST_TEMPERATURE = 0.02
 
 
 @tf.custom_gradient
-def log_sum_of_negatives(queries: tf.Tensor, items: tf.Tensor, own: tf.Tensor) -> tuple[tf.Tensor, object]:
+def log_sum_of_negatives(
+    queries: tf.Tensor, items: tf.Tensor, own: tf.Tensor
+) -> tuple[tf.Tensor, object]:
     """log Σ_j exp(queries · items_j) over all items but the row's own.
 
     Args:
@@ -47,7 +56,8 @@ def log_sum_of_negatives(queries: tf.Tensor, items: tf.Tensor, own: tf.Tensor) -
         weighted, own_weighted = weight * queries, (weight * own_share[:, None])
         to_queries = weight * tf.matmul(share, items) - own_weighted * own_item
         to_items = tf.matmul(share, weighted, transpose_a=True) - tf.math.unsorted_segment_sum(
-            own_weighted * queries, own, tf.shape(items)[0])  # a negative segment is left out
+            own_weighted * queries, own, tf.shape(items)[0]
+        )  # a negative segment is left out
         return to_queries, to_items, None
 
     return tf.math.log(rest), gradient
@@ -56,7 +66,9 @@ def log_sum_of_negatives(queries: tf.Tensor, items: tf.Tensor, own: tf.Tensor) -
 class GivenNegatives(CandidateSampler):
     """The negatives that the training step chose, with their vectors."""
 
-    def call(self, items: Candidate, features=None, targets=None, training=False, testing=False) -> Candidate:
+    def call(
+        self, items: Candidate, features=None, targets=None, training=False, testing=False
+    ) -> Candidate:
         return Candidate(features[NEGATIVE_IDS], {}).with_embedding(features[NEGATIVE_VECTORS])
 
     def add(self, items: Candidate) -> None:
@@ -68,27 +80,48 @@ class GivenNegatives(CandidateSampler):
 
 @tf.keras.utils.register_keras_serializable(package="recsys")
 class FoldedContrastiveOutput(mm.ContrastiveOutput):
-    """ContrastiveOutput whose prediction is [B, 2]: the positive's logit, and log Σ exp of the negatives'.
+    """ContrastiveOutput whose prediction is [B, 2]: the positive's logit, and log Σ exp of the
+    negatives'.
 
-    Their cross-entropy is that of all logits. The row's own item among the negatives never counts. Logits are
-    s/T - log q: unlike in Merlin's output, the correction is not divided by the temperature.
+    Their cross-entropy is that of all logits. The row's own item among the negatives never counts.
+    Logits are s/T - log q: unlike in Merlin's output, the correction is not divided by the
+    temperature.
     """
 
-    def __init__(self, schema: Schema, temperature: float, *, learned: bool, query_name: str, candidate_name: str):
-        super().__init__(to_call=DotProduct(query_name, candidate_name), negative_samplers=GivenNegatives(), schema=schema,
-                         query_name=query_name, candidate_name=candidate_name)
+    def __init__(
+        self,
+        schema: Schema,
+        temperature: float,
+        *,
+        learned: bool,
+        query_name: str,
+        candidate_name: str,
+    ):
+        super().__init__(
+            to_call=DotProduct(query_name, candidate_name),
+            negative_samplers=GivenNegatives(),
+            schema=schema,
+            query_name=query_name,
+            candidate_name=candidate_name,
+        )
         if temperature < LEAST_TEMPERATURE:
             raise ValueError(f"temperature must be at least {LEAST_TEMPERATURE}, got {temperature}")
-        self.log_temperature = tf.Variable(np.log(temperature), trainable=learned, dtype=tf.float32, name="log_temperature")
+        self.log_temperature = tf.Variable(
+            np.log(temperature), trainable=learned, dtype=tf.float32, name="log_temperature"
+        )
 
     @property
     def temperature(self) -> tf.Tensor:
         return tf.exp(tf.maximum(self.log_temperature, np.log(LEAST_TEMPERATURE)))
 
-    def call_contrastive(self, inputs, features, targets=None, training=False, testing=False) -> Prediction:
+    def call_contrastive(
+        self, inputs, features, targets=None, training=False, testing=False
+    ) -> Prediction:
         query, embedding = inputs[self.query_name] / self.temperature, inputs[self.candidate_name]
         positive = Candidate(features[self.col_schema.name], {**features}).with_embedding(embedding)
-        negative, positive = self.sample_negatives(positive, features, training=training, testing=testing)
+        negative, positive = self.sample_negatives(
+            positive, features, training=training, testing=testing
+        )
         own_logit = tf.reduce_sum(query * positive.embedding, axis=1) - features[POSITIVE_LOG_Q]
         # the correction as one more dimension: the product adds it without another pass
         queries = tf.concat([query, tf.ones_like(query[:, :1])], axis=1)
@@ -98,15 +131,20 @@ class FoldedContrastiveOutput(mm.ContrastiveOutput):
         return Prediction(outputs, first)
 
 
-def log_inclusion(counts: np.ndarray, rows: int, uniform: int = 0, catalogue: int = 0) -> np.ndarray:
+def log_inclusion(
+    counts: np.ndarray, rows: int, uniform: int = 0, catalogue: int = 0
+) -> np.ndarray:
     """log of the probability that each of M items is among a batch's negatives, float32 [M].
 
-    1 - (1 - p)^rows · (1 - 1/I)^uniform: at least one of ``rows`` clicked rows, drawn by popularity p, or of
-    ``uniform`` draws from the I items of the catalogue. With each item once among the negatives this is the
-    sampling probability of the logQ correction (Yi et al. 2019, "Sampling-bias-corrected neural modeling for large
-    corpus item recommendations"; Bengio and Senécal 2008).
+    1 - (1 - p)^rows · (1 - 1/I)^uniform: at least one of ``rows`` clicked rows, drawn by popularity
+    p, or of ``uniform`` draws from the I items of the catalogue. With each item once among the
+    negatives this is the sampling probability of the logQ correction (Yi et al. 2019,
+    "Sampling-bias-corrected neural modeling for large corpus item recommendations"; Bengio and
+    Senécal 2008).
     """
-    share = (counts + 1) / (counts.sum() + len(counts))  # one more click each: an item of a fine-tune may have none
+    share = (counts + 1) / (
+        counts.sum() + len(counts)
+    )  # one more click each: an item of a fine-tune may have none
     missed = rows * np.log1p(-np.minimum(share, 1 - 1e-9))
     if uniform and catalogue:
         drawn = np.zeros(len(counts))

@@ -1,4 +1,6 @@
-"""Transformed rows, the embedding table, and the loaders that feed them to a model batch by batch."""
+"""Transformed rows, the embedding table, and the loaders that feed them to a model batch by
+batch.
+"""
 
 from __future__ import annotations
 
@@ -16,40 +18,62 @@ from merlin.schema import Schema
 
 from recsys_assets import columns as c
 
-_DTYPES = {**dict.fromkeys(c.RANKER_CATEGORICAL, "int32"), **dict.fromkeys(c.RANKER_CONTINUOUS, "float32"),
-           c.CLICK: "int32"}
+_DTYPES = {
+    **dict.fromkeys(c.RANKER_CATEGORICAL, "int32"),
+    **dict.fromkeys(c.RANKER_CONTINUOUS, "float32"),
+    c.CLICK: "int32",
+}
 
 
 def read_schema(datasets: Path) -> Schema:
-    """The Merlin schema of a data set artifact: model inputs and click, without what is neither (timestamp)."""
-    return Dataset(str(datasets / "train"), engine="parquet", cpu=True).schema.select_by_name(list(_DTYPES))
+    """The Merlin schema of a data set artifact: model inputs and click, without what is neither
+    (timestamp).
+    """
+    return Dataset(str(datasets / "train"), engine="parquet", cpu=True).schema.select_by_name(
+        list(_DTYPES)
+    )
 
 
 def cardinalities(schema: Schema) -> dict[str, int]:
     """Rows of each categorical column's embedding table: 3 + the size of the vocabulary."""
-    return {name: int(schema[name].properties["embedding_sizes"]["cardinality"]) for name in c.RANKER_CATEGORICAL}
+    return {
+        name: int(schema[name].properties["embedding_sizes"]["cardinality"])
+        for name in c.RANKER_CATEGORICAL
+    }
 
 
 def check_cardinality(path: Path, schema: Schema) -> None:
-    """Raise ValueError where a JSON file's ``cardinality`` (of workflows, of a model) is not the data set's own."""
+    """Raise ValueError where a JSON file's ``cardinality`` (of workflows, of a model) is not the
+    data set's own.
+    """
     made_for, given = json.loads(path.read_text())["cardinality"], cardinalities(schema)
-    other = [f"{name} {made_for.get(name)} against {size}" for name, size in given.items()
-             if made_for.get(name) != size]
+    other = [
+        f"{name} {made_for.get(name)} against {size}"
+        for name, size in given.items()
+        if made_for.get(name) != size
+    ]
     if other:
-        raise ValueError(f"{path} belongs to another generation than the data set ({', '.join(other)}): "
-                         "use artifacts of one as-of day")
+        raise ValueError(
+            f"{path} belongs to another generation than the data set ({', '.join(other)}): "
+            "use artifacts of one as-of day"
+        )
 
 
-HISTORY = "history_of_category_"  # and the index of category_l1; K of seven days, then K of 24 hours
+HISTORY = (
+    "history_of_category_"  # and the index of category_l1; K of seven days, then K of 24 hours
+)
 
 
-def read_rows(path: Path, *, clicked: bool = False, timestamp: bool = False, history: Path | None = None) -> pd.DataFrame:
+def read_rows(
+    path: Path, *, clicked: bool = False, timestamp: bool = False, history: Path | None = None
+) -> pd.DataFrame:
     """Rows of a Parquet file or folder in the order in which they lie there.
 
     Args:
         clicked: only rows with click == 1.
         timestamp: with the timestamp (int64), which is no model's input.
-        history: a .npy of uint8 [clicked rows, 2·K], their visitors' clicks by category; its columns join the rows'.
+        history: a .npy of uint8 [clicked rows, 2·K], their visitors' clicks by category; its
+            columns join the rows'.
 
     Raises:
         ValueError: a column is missing, no row is left, or the history is of other rows.
@@ -65,30 +89,43 @@ def read_rows(path: Path, *, clicked: bool = False, timestamp: bool = False, his
     filters = [(c.CLICK, "==", 1)] if clicked else None
     rows = pq.read_table(files, columns=list(dtypes), filters=filters).to_pandas().astype(dtypes)
     if rows.empty:
-        raise ValueError(f"{path} holds no {'clicked ' if clicked else ''}row: nothing to learn from or to judge by")
+        raise ValueError(
+            f"{path} holds no {'clicked ' if clicked else ''}row: nothing to learn from or to "
+            "judge by"
+        )
     return rows if history is None else with_history(rows, np.load(history, allow_pickle=False))
 
 
 def with_history(rows: pd.DataFrame, counts: np.ndarray) -> pd.DataFrame:
     """Rows [R] with the columns of a history uint8 [R, 2·K] beside their own."""
     if counts.dtype != np.uint8 or counts.shape[0] != len(rows) or counts.shape[1] % 2:
-        raise ValueError(f"a click history must be uint8 [{len(rows)}, 2·K], got {counts.dtype} {list(counts.shape)}; "
-                         "materialise what holds it again")
+        raise ValueError(
+            f"a click history must be uint8 [{len(rows)}, 2·K], got {counts.dtype} "
+            f"{list(counts.shape)}; "
+            "materialise what holds it again"
+        )
     names = [f"{HISTORY}{i}" for i in range(counts.shape[1])]
     return pd.concat([rows.reset_index(drop=True), pd.DataFrame(counts, columns=names)], axis=1)
 
 
 def history_of(rows: pd.DataFrame, categories: int) -> np.ndarray:
-    """uint8 [R, 2·categories] out of the columns that ``with_history`` gave; raises ValueError where they are not there."""
+    """uint8 [R, 2·categories] out of the columns that ``with_history`` gave; raises ValueError
+    where they are not there.
+    """
     names = [name for name in rows.columns if name.startswith(HISTORY)]
     if len(names) != 2 * categories:
-        raise ValueError(f"the rows hold a click history of {len(names)} columns, the model reads {2 * categories}: "
-                         "use data sets and models of one as-of day")
+        raise ValueError(
+            f"the rows hold a click history of {len(names)} columns, the model reads "
+            f"{2 * categories}: "
+            "use data sets and models of one as-of day"
+        )
     return rows[names].to_numpy(np.uint8)
 
 
 def pack(rows: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """Columns of one kind as one matrix [N, len(names)], int32 or float32, as the exported models take them."""
+    """Columns of one kind as one matrix [N, len(names)], int32 or float32, as the exported models
+    take them.
+    """
     dtypes = {_DTYPES[name] for name in names}
     return np.ascontiguousarray(rows[list(names)].to_numpy(dtypes.pop()))
 
@@ -102,25 +139,41 @@ def read_embeddings(path: Path, schema: Schema) -> np.ndarray:
     table = np.load(path, allow_pickle=False).astype(np.float32, copy=False)
     wanted = (cardinalities(schema)[c.ITEM_ID], 2 * c.EMBEDDING_DIM)
     if table.shape != wanted:
-        raise ValueError(f"{path} has shape {table.shape}, the data set's item index needs {wanted}; "
-                         "were both made as of the same day?")
+        raise ValueError(
+            f"{path} has shape {table.shape}, the data set's item index needs {wanted}; "
+            "were both made as of the same day?"
+        )
     return table
 
 
 def batch_size(rows: int, wanted: int, steps: int = 50, least: int = 32) -> int:
-    """The wanted batch size, or a smaller power of two where an epoch would have fewer than ``steps`` steps."""
+    """The wanted batch size, or a smaller power of two where an epoch would have fewer than
+    ``steps`` steps.
+    """
     return max(least, min(wanted, 2 ** int(np.log2(max(rows // steps, 1)))))
 
 
-def make_loader(rows: pd.DataFrame, schema: Schema, table: np.ndarray, size: int, *,
-                drop_last: bool = False) -> mm.Loader:
+def make_loader(
+    rows: pd.DataFrame, schema: Schema, table: np.ndarray, size: int, *, drop_last: bool = False
+) -> mm.Loader:
     """Shuffled batches, with both pretrained vectors looked up per batch by item index.
 
     Args:
         schema: the columns to load; click, where it is among them, goes along as the label.
         drop_last: leave out an incomplete last batch (in-batch negatives need company).
     """
-    halves = {c.TEXT_EMBEDDING: table[:, :c.EMBEDDING_DIM], c.IMAGE_EMBEDDING: table[:, c.EMBEDDING_DIM:]}
-    lookups = [EmbeddingOperator(half, lookup_key=c.ITEM_ID, embedding_name=name) for name, half in halves.items()]
-    return mm.Loader(Dataset(rows[schema.column_names], schema=schema, cpu=True), batch_size=size, shuffle=True,
-                     drop_last=drop_last and len(rows) > size, transforms=lookups)
+    halves = {
+        c.TEXT_EMBEDDING: table[:, : c.EMBEDDING_DIM],
+        c.IMAGE_EMBEDDING: table[:, c.EMBEDDING_DIM :],
+    }
+    lookups = [
+        EmbeddingOperator(half, lookup_key=c.ITEM_ID, embedding_name=name)
+        for name, half in halves.items()
+    ]
+    return mm.Loader(
+        Dataset(rows[schema.column_names], schema=schema, cpu=True),
+        batch_size=size,
+        shuffle=True,
+        drop_last=drop_last and len(rows) > size,
+        transforms=lookups,
+    )

@@ -6,7 +6,8 @@ import numpy as np
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve of [N] labels 0/1: the share of (clicked, not clicked) pairs in the right order.
+    """Area under the ROC curve of [N] labels 0/1: the share of (clicked, not clicked) pairs in the
+    right order.
 
     Ties count one half (Mann-Whitney U).
 
@@ -22,7 +23,9 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
         raise ValueError(f"AUC needs clicked and not clicked rows, got {positives} and {negatives}")
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(
+        (ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+    )
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -35,15 +38,21 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(-np.mean(np.where(labels == 1, np.log(p), np.log1p(-p))))
 
 
-def clicked_ranks(queries: np.ndarray, items: np.ndarray, item_index: np.ndarray, clicked: np.ndarray,
-                  chunk: int = 2048) -> np.ndarray:
+def clicked_ranks(
+    queries: np.ndarray,
+    items: np.ndarray,
+    item_index: np.ndarray,
+    clicked: np.ndarray,
+    chunk: int = 2048,
+) -> np.ndarray:
     """Rank (0 is best) of each clicked item among the whole catalogue, by brute force.
 
-    An equal score counts against it, so that a model that cannot tell items apart gains nothing; an item that is
-    not in the catalogue ranks last.
+    An equal score counts against it, so that a model that cannot tell items apart gains nothing; an
+    item that is not in the catalogue ranks last.
 
     Args:
-        queries: [Q, D]. items: [I, D]. item_index: [I] index of each item. clicked: [Q] index of the clicked item.
+        queries: [Q, D]. items: [I, D]. item_index: [I] index of each item. clicked: [Q] index of
+            the clicked item.
 
     Returns:
         [Q] int64.
@@ -68,6 +77,8 @@ def recall(ranks: np.ndarray, k: int) -> float:
 
 
 def popularity_ranks(counts: np.ndarray, item_index: np.ndarray, clicked: np.ndarray) -> np.ndarray:
-    """The same ranks where every visitor gets the items most clicked in training first; ties count against."""
+    """The same ranks where every visitor gets the items most clicked in training first; ties count
+    against.
+    """
     scores = counts[item_index].astype(np.float64)[None, :]
     return clicked_ranks(np.ones((len(clicked), 1)), scores.T, item_index, clicked)

@@ -51,8 +51,11 @@ class DlrmShape:
 
 def query_columns(shape: TwoTowerShape) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Categorical and continuous columns that the query tower reads."""
-    categorical, continuous = ((c.QUERY_CATEGORICAL, c.QUERY_CONTINUOUS) if shape.use_context else
-                               (c.USER_CATEGORICAL, c.USER_CONTINUOUS))
+    categorical, continuous = (
+        (c.QUERY_CATEGORICAL, c.QUERY_CONTINUOUS)
+        if shape.use_context
+        else (c.USER_CATEGORICAL, c.USER_CONTINUOUS)
+    )
     return _known(categorical, shape.use_user_id), continuous
 
 
@@ -62,12 +65,14 @@ def ranker_columns(shape: DlrmShape) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _known(categorical: tuple[str, ...], use_user_id: bool) -> tuple[str, ...]:
-    """A table of user ids learns single visitors by heart: with some 30 exposures each, those who come again are judged
-    worse with it than by what they clicked lately."""
+    """A table of user ids learns single visitors by heart: with some 30 exposures each, those who
+    come again are judged worse with it than by what they clicked lately."""
     return tuple(name for name in categorical if use_user_id or name != c.USER_ID)
 
 
-def build_two_tower(schema: Schema, shape: TwoTowerShape, outputs: mm.ContrastiveOutput) -> mm.TwoTowerModelV2:
+def build_two_tower(
+    schema: Schema, shape: TwoTowerShape, outputs: mm.ContrastiveOutput
+) -> mm.TwoTowerModelV2:
     """Query and item tower, dot product of unit vectors, softmax over a batch's items.
 
     Args:
@@ -76,35 +81,56 @@ def build_two_tower(schema: Schema, shape: TwoTowerShape, outputs: mm.Contrastiv
     """
     query_schema = schema.select_by_name([name for names in query_columns(shape) for name in names])
     item_schema = schema.select_by_name(
-        [*c.ITEM_CATEGORICAL, *c.ITEM_CONTINUOUS, c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING])
+        [*c.ITEM_CATEGORICAL, *c.ITEM_CONTINUOUS, c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING]
+    )
     tables = _tables(query_schema, shape.embedding_dim, shape.embedding_l2)
     if shape.categories:
         history = schema.select_by_name([c.HISTORY_7D, c.HISTORY_24H])
-        inputs = mm.InputBlockV2(query_schema + history, categorical=tables,
-                                 pretrained_embeddings=_pretrained(history, shape.embedding_dim))
+        inputs = mm.InputBlockV2(
+            query_schema + history,
+            categorical=tables,
+            pretrained_embeddings=_pretrained(history, shape.embedding_dim),
+        )
     else:
         inputs = mm.InputBlockV2(query_schema, categorical=tables)
     query = _tower(inputs, shape, QUERY)
     candidate = _tower(
-        mm.InputBlockV2(item_schema, categorical=_tables(item_schema, shape.embedding_dim, shape.embedding_l2),
-                        pretrained_embeddings=_pretrained(item_schema, shape.embedding_dim)), shape, CANDIDATE)
+        mm.InputBlockV2(
+            item_schema,
+            categorical=_tables(item_schema, shape.embedding_dim, shape.embedding_l2),
+            pretrained_embeddings=_pretrained(item_schema, shape.embedding_dim),
+        ),
+        shape,
+        CANDIDATE,
+    )
     return mm.TwoTowerModelV2(query, candidate, outputs=outputs)
 
 
 def contrastive_output(schema: Schema, shape: TwoTowerShape) -> FoldedContrastiveOutput:
     """The towers' output, whose temperature is the shape's, or begins there and is learned."""
-    return FoldedContrastiveOutput(schema.select_by_name(c.ITEM_ID), shape.temperature, learned=shape.learned_temperature,
-                                   query_name=QUERY, candidate_name=CANDIDATE)
+    return FoldedContrastiveOutput(
+        schema.select_by_name(c.ITEM_ID),
+        shape.temperature,
+        learned=shape.learned_temperature,
+        query_name=QUERY,
+        candidate_name=CANDIDATE,
+    )
 
 
 def _tower(inputs: tf.keras.layers.Layer, shape: TwoTowerShape, name: str) -> mm.Encoder:
-    layers = mm.MLPBlock(list(shape.layers), no_activation_last_layer=True, dropout=shape.dropout or None)
+    layers = mm.MLPBlock(
+        list(shape.layers), no_activation_last_layer=True, dropout=shape.dropout or None
+    )
     return mm.Encoder(inputs, layers, post=mm.L2Norm(), name=name)
 
 
 def _tables(schema: Schema, dim: int, l2: float) -> tf.keras.layers.Layer:
-    """l2: times the squared norm of the rows that a batch looks up, summed (``regularisation`` divides by the rows)."""
-    return mm.Embeddings(schema.select_by_tag(Tags.CATEGORICAL), dim=dim, l2_batch_regularization_factor=l2)
+    """l2: times the squared norm of the rows that a batch looks up, summed (``regularisation``
+    divides by the rows).
+    """
+    return mm.Embeddings(
+        schema.select_by_tag(Tags.CATEGORICAL), dim=dim, l2_batch_regularization_factor=l2
+    )
 
 
 def _pretrained(schema: Schema, dim: int) -> tf.keras.layers.Layer:
@@ -113,31 +139,53 @@ def _pretrained(schema: Schema, dim: int) -> tf.keras.layers.Layer:
 
 
 def build_dlrm(schema: Schema, shape: DlrmShape) -> mm.Model:
-    """DLRM (Naumov et al. 2019): dot products of all pairs of 8 or 9 tables, 2 projected pretrained vectors and the
-    bottom MLP's output, beside that output, into the top MLP; sigmoid of the click."""
+    """DLRM (Naumov et al. 2019): dot products of all pairs of 8 or 9 tables, 2 projected pretrained
+    vectors and the bottom MLP's output, beside that output, into the top MLP; sigmoid of the
+    click.
+    """
     names, numbers = ranker_columns(shape)
-    categorical, pretrained = schema.select_by_name(list(names)), schema.select_by_name([c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING])
+    categorical, pretrained = (
+        schema.select_by_name(list(names)),
+        schema.select_by_name([c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING]),
+    )
     schema = categorical + pretrained + schema.select_by_name([*numbers, c.CLICK])
-    vectors = mm.ParallelBlock({"categorical": _tables(categorical, shape.embedding_dim, shape.embedding_l2),
-                                "pretrained": _pretrained(pretrained, shape.embedding_dim)},
-                               is_input=True, schema=categorical + pretrained)
-    return mm.DLRMModel(schema, embeddings=vectors, bottom_block=mm.MLPBlock(list(shape.bottom_layers)),
-                        top_block=mm.MLPBlock(list(shape.top_layers), dropout=shape.dropout or None),
-                        prediction_tasks=mm.BinaryOutput(c.CLICK))
+    vectors = mm.ParallelBlock(
+        {
+            "categorical": _tables(categorical, shape.embedding_dim, shape.embedding_l2),
+            "pretrained": _pretrained(pretrained, shape.embedding_dim),
+        },
+        is_input=True,
+        schema=categorical + pretrained,
+    )
+    return mm.DLRMModel(
+        schema,
+        embeddings=vectors,
+        bottom_block=mm.MLPBlock(list(shape.bottom_layers)),
+        top_block=mm.MLPBlock(list(shape.top_layers), dropout=shape.dropout or None),
+        prediction_tasks=mm.BinaryOutput(c.CLICK),
+    )
 
 
-def named(matrix: tf.Tensor, packed: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, tf.Tensor]:
+def named(
+    matrix: tf.Tensor, packed: tuple[str, ...], wanted: tuple[str, ...]
+) -> dict[str, tf.Tensor]:
     """Columns [B, 1] of a packed matrix [B, F], as Merlin's layers take them."""
-    return {name: matrix[:, i:i + 1] for i, name in enumerate(packed) if name in wanted}
+    return {name: matrix[:, i : i + 1] for i, name in enumerate(packed) if name in wanted}
 
 
 def vectors(embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
     """Text and image vector [B, 64] of embeddings [B, 128]."""
-    return {c.TEXT_EMBEDDING: embeddings[:, :c.EMBEDDING_DIM], c.IMAGE_EMBEDDING: embeddings[:, c.EMBEDDING_DIM:]}
+    return {
+        c.TEXT_EMBEDDING: embeddings[:, : c.EMBEDDING_DIM],
+        c.IMAGE_EMBEDDING: embeddings[:, c.EMBEDDING_DIM :],
+    }
 
 
 def shares(history: tf.Tensor) -> dict[str, tf.Tensor]:
-    """A visitor's clicks by category [B, 2·K] as shares [B, K] of seven days and of 24 hours: counts / (their sum + 1)."""
+    """A visitor's clicks by category [B, 2·K] as shares [B, K] of seven days and of 24 hours:
+    counts / (their sum + 1).
+    """
+
     def share(half: tf.Tensor) -> tf.Tensor:
         return half / (tf.reduce_sum(half, axis=1, keepdims=True) + 1.0)
 
@@ -159,7 +207,8 @@ def item_counts(item_index: np.ndarray, schema: Schema) -> np.ndarray:
 def save_checkpoint(folder: Path, parts: Mapping[str, Any]) -> None:
     """Write the weights of named layers (or lists of layers) below ``folder/checkpoint``.
 
-    A compiled model would bring its optimizer along, and restoring it would bring back the old learning rate and
+    A compiled model would bring its optimizer along, and restoring it would bring back the old
+    learning rate and
     moments: so the parts are layers, never the model.
     """
     tf.train.Checkpoint(**parts).write(str(folder / CHECKPOINT / "weights"))

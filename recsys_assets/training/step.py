@@ -1,16 +1,18 @@
 """The frame of every training step: parameters in, metrics out, files at an address.
 
-A step runs as ``python -m recsys_assets.training.<name>``, either under Dagster Pipes or, to debug it, alone with
-``--extras FILE``, where FILE holds the same JSON that Pipes gives as extras::
+A step runs as ``python -m recsys_assets.training.<name>``, either under Dagster Pipes or, to debug
+it, alone with ``--extras FILE``, where FILE holds the same JSON that Pipes gives as extras::
 
     {"inputs": {role: address or list of addresses}, "output": address, "params": {...}}
 
-Addresses are local folders or anything fsspec knows (``s3://…``). ``seed`` and ``threads`` are parameters of every
-step. At the end one custom message goes to the caller: ``{"metrics": {...}, "versions": {...}}``. With that message the
-step is done: its files are on the disk, and the process ends there, past the exit handlers of its libraries
-(``recsys_assets.exits``). A process that ends without the message has failed, whatever its exit status.
+Addresses are local folders or anything fsspec knows (``s3://…``). ``seed`` and ``threads`` are
+parameters of every step. At the end one custom message goes to the caller: ``{"metrics": {...},
+"versions": {...}}``. With that message the step is done: its files are on the disk, and the process
+ends there, past the exit handlers of its libraries (``recsys_assets.exits``). A process that ends
+without the message has failed, whatever its exit status.
 
-TensorFlow is not imported here: a step imports what it needs inside its body, after the environment is set.
+TensorFlow is not imported here: a step imports what it needs inside its body, after the environment
+is set.
 """
 
 from __future__ import annotations
@@ -39,8 +41,20 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 DEFAULT_SEED = 7
-_DISTRIBUTIONS = ("nvtabular", "merlin-core", "merlin-dataloader", "merlin-models", "tensorflow", "tensorflow-cpu",
-                  "numpy", "pandas", "pyarrow", "tf2onnx", "onnx", "onnxruntime")
+_DISTRIBUTIONS = (
+    "nvtabular",
+    "merlin-core",
+    "merlin-dataloader",
+    "merlin-models",
+    "tensorflow",
+    "tensorflow-cpu",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+)
 
 P = TypeVar("P")
 
@@ -67,7 +81,9 @@ class Step(Generic[P]):
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def inputs(self, role: str) -> list[Path]:
-        """Local folders of a role, in the order given; raises StepError where the role is absent or empty."""
+        """Local folders of a role, in the order given; raises StepError where the role is absent or
+        empty.
+        """
         if not self._inputs.get(role):
             raise StepError(f"input {role!r} is missing; given were {sorted(self._inputs)}")
         return self._inputs[role]
@@ -106,29 +122,39 @@ class Step(Generic[P]):
         started = time.monotonic()
 
         def line(epoch: int, logs: dict[str, float]) -> None:
-            self.log(f"epoch {epoch + 1}/{epochs}: loss {logs['loss']:.4f}, {time.monotonic() - started:.1f} s")
+            self.log(
+                f"epoch {epoch + 1}/{epochs}: loss {logs['loss']:.4f}, "
+                f"{time.monotonic() - started:.1f} s"
+            )
 
         return tf.keras.callbacks.LambdaCallback(on_epoch_end=line)
 
 
 def run(body: Callable[[Step[P]], None], params_type: type[P]) -> NoReturn:
-    """Entry point: parse the call, bring the inputs, run ``body``, push the output, report, end the process.
+    """Entry point: parse the call, bring the inputs, run ``body``, push the output, report, end the
+    process.
 
-    The exit status is 0 after the report and 1 after an exception, among them StepError: unknown or wrong parameters,
-    missing inputs.
+    The exit status is 0 after the report and 1 after an exception, among them StepError: unknown or
+    wrong parameters, missing inputs.
     """
     run_and_leave(lambda: _run(body, params_type))
 
 
 def _run(body: Callable[[Step[P]], None], params_type: type[P]) -> None:
     parser = argparse.ArgumentParser(description=sys.modules[body.__module__].__doc__)
-    parser.add_argument("--extras", type=Path, help="JSON file with inputs, output and params; else Dagster Pipes")
+    parser.add_argument(
+        "--extras", type=Path, help="JSON file with inputs, output and params; else Dagster Pipes"
+    )
     arguments = parser.parse_args()
     _fix_hash_order()
     if arguments.extras:
-        _execute(body, params_type, json.loads(arguments.extras.read_text()),
-                 log=lambda line: print(line, file=sys.stderr, flush=True),
-                 send=lambda message: print(json.dumps(message), flush=True))
+        _execute(
+            body,
+            params_type,
+            json.loads(arguments.extras.read_text()),
+            log=lambda line: print(line, file=sys.stderr, flush=True),
+            send=lambda message: print(json.dumps(message), flush=True),
+        )
         return
 
     from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
@@ -136,26 +162,48 @@ def _run(body: Callable[[Step[P]], None], params_type: type[P]) -> None:
     if not PipesEnvVarParamsLoader().is_dagster_pipes_process():
         parser.error("not started by Dagster Pipes: give --extras FILE")
     with open_dagster_pipes() as context:
-        _execute(body, params_type, dict(context.extras), log=context.log.info, send=context.report_custom_message)
+        _execute(
+            body,
+            params_type,
+            dict(context.extras),
+            log=context.log.info,
+            send=context.report_custom_message,
+        )
 
 
 def _fix_hash_order() -> None:
-    """Start again with hashing unseeded: the workflows and schemas hold sets, and equal input must give equal bytes."""
+    """Start again with hashing unseeded: the workflows and schemas hold sets, and equal input must
+    give equal bytes.
+    """
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.environ["PYTHONHASHSEED"] = "0"
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _execute(body: Callable[[Step[P]], None], params_type: type[P], extras: dict[str, Any], *,
-             log: Callable[[str], None], send: Callable[[dict[str, Any]], None]) -> None:
+def _execute(
+    body: Callable[[Step[P]], None],
+    params_type: type[P],
+    extras: dict[str, Any],
+    *,
+    log: Callable[[str], None],
+    send: Callable[[dict[str, Any]], None],
+) -> None:
     started = time.monotonic()
     params = dict(extras.get("params", {}))
-    seed, threads = int(params.pop("seed", DEFAULT_SEED)), int(params.pop("threads", len(os.sched_getaffinity(0))))
+    seed, threads = (
+        int(params.pop("seed", DEFAULT_SEED)),
+        int(params.pop("threads", len(os.sched_getaffinity(0)))),
+    )
     _set_environment(threads)
     with tempfile.TemporaryDirectory(prefix="recsys-step-") as scratch:
-        inputs = {role: [_fetch(address, Path(scratch)) for address in ([value] if isinstance(value, str) else value)]
-                  for role, value in extras.get("inputs", {}).items()}
+        inputs = {
+            role: [
+                _fetch(address, Path(scratch))
+                for address in ([value] if isinstance(value, str) else value)
+            ]
+            for role, value in extras.get("inputs", {}).items()
+        }
         with _output(extras["output"], Path(scratch)) as output:
             step = Step(parse_params(params_type, params), seed, output, log, inputs)
             body(step)
@@ -165,7 +213,9 @@ def _execute(body: Callable[[Step[P]], None], params_type: type[P], extras: dict
 
 def _set_environment(threads: int) -> None:
     """Threads and silence; read by TensorFlow, numpy and onnxruntime when they are imported."""
-    warnings.filterwarnings("ignore")  # Merlin and dask warn on every import and call; errors still raise
+    warnings.filterwarnings(
+        "ignore"
+    )  # Merlin and dask warn on every import and call; errors still raise
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ[name] = str(threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -173,11 +223,15 @@ def _set_environment(threads: int) -> None:
 
 
 def parse_params(params_type: type[P], given: dict[str, Any]) -> P:
-    """Make the dataclass ``params_type`` of a JSON object; raises StepError naming an unknown or wrong parameter."""
+    """Make the dataclass ``params_type`` of a JSON object; raises StepError naming an unknown or
+    wrong parameter.
+    """
     known = [f.name for f in dataclasses.fields(params_type)]  # type: ignore[arg-type]  # any dataclass
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise StepError(f"unknown parameter {', '.join(unknown)}; this step knows {', '.join(known) or 'none'}")
+        raise StepError(
+            f"unknown parameter {', '.join(unknown)}; this step knows {', '.join(known) or 'none'}"
+        )
     try:
         return params_type(**given)
     except ParameterInvalid as error:
@@ -187,7 +241,10 @@ def parse_params(params_type: type[P], given: dict[str, Any]) -> P:
 def require_file(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.exists():
-        raise StepError(f"{path} is missing; the folder holds {sorted(p.name for p in folder.iterdir()) or 'nothing'}")
+        raise StepError(
+            f"{path} is missing; the folder holds "
+            f"{sorted(p.name for p in folder.iterdir()) or 'nothing'}"
+        )
     return path
 
 
@@ -206,7 +263,7 @@ def _fetch(address: str, scratch: Path) -> Path:
     if not names:
         raise StepError(f"input {address} is empty or does not exist")
     for name in names:
-        local = target / name[len(prefix):].lstrip("/")
+        local = target / name[len(prefix) :].lstrip("/")
         local.parent.mkdir(parents=True, exist_ok=True)
         filesystem.get_file(name, str(local))
     return target
@@ -214,7 +271,9 @@ def _fetch(address: str, scratch: Path) -> Path:
 
 @contextlib.contextmanager
 def _output(address: str, scratch: Path) -> Iterator[Path]:
-    """A local folder to write into; what lies in it is pushed to the address unless the body fails."""
+    """A local folder to write into; what lies in it is pushed to the address unless the body
+    fails.
+    """
     if "://" not in address or address.startswith("file://"):
         path = Path(address.removeprefix("file://"))
         path.mkdir(parents=True, exist_ok=True)
@@ -233,11 +292,15 @@ def _output(address: str, scratch: Path) -> Iterator[Path]:
 def peak_memory_mb() -> float:
     """Peak resident memory of this process in MB (Linux counts in kB).
 
-    Not getrusage's ru_maxrss where the kernel tells better: a child inherits that from the process that started it,
-    so that every small step under Dagster would report Dagster's own peak.
+    Not getrusage's ru_maxrss where the kernel tells better: a child inherits that from the process
+    that started it, so that every small step under Dagster would report Dagster's own peak.
     """
     status = Path("/proc/self/status")
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE) if status.exists() else None
+    found = (
+        re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+        if status.exists()
+        else None
+    )
     peak = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / 1024, 1)
 

@@ -1,4 +1,6 @@
-"""``recsys evaluate``: bad input is refused before anything runs; what is measured is copied whole and shown."""
+"""``recsys evaluate``: bad input is refused before anything runs; what is measured is copied whole
+and shown.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from recsys_assets_tests.lib.evaluation.test_summary import summarised
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home whose fortnight begins on 2026-11-01; the process's own settings come back afterwards."""
+    """A home whose fortnight begins on 2026-11-01; the process's own settings come back
+    afterwards.
+    """
     before = dict(os.environ)
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
     monkeypatch.setenv("RECSYS_START_DAY", "2026-11-01")
@@ -58,7 +62,11 @@ def test_the_default_day_is_that_of_materialize(home):
 
 def test_an_unknown_scale_is_refused_as_elsewhere(home):
     result = CliRunner().invoke(app, ["evaluate", "--scale", "huge"])
-    assert result.exit_code != 0 and isinstance(result.exception, ValidationError) and "'tiny', 'demo' or 'seed'" in str(result.exception)
+    assert (
+        result.exit_code != 0
+        and isinstance(result.exception, ValidationError)
+        and "'tiny', 'demo' or 'seed'" in str(result.exception)
+    )
     os.environ["RECSYS_SCALE"] = "demo"
 
 
@@ -71,7 +79,11 @@ def test_both_files_are_copied_into_the_home(home):
     assert operations_evaluate.publish(report, home)["served"] == summary["served"]
     assert json.loads((home / "evaluation.json").read_text()) == json.loads(json.dumps(summary))
     assert (home / "evaluation.html").read_text() == "<!doctype html>"
-    assert sorted(path.name for path in home.iterdir()) == ["artifacts", "evaluation.html", "evaluation.json"]
+    assert sorted(path.name for path in home.iterdir()) == [
+        "artifacts",
+        "evaluation.html",
+        "evaluation.json",
+    ]
 
 
 def shown(summary: dict) -> str:
@@ -82,7 +94,11 @@ def shown(summary: dict) -> str:
 
 def test_every_target_has_a_line_with_value_target_and_verdict():
     text = shown(summarised())
-    assert text.count(" met  ") == 6 and "0.150 against 0.120 (the strongest of 6 is EASE)" in text and "0.150–0.170" in text
+    assert (
+        text.count(" met  ") == 6
+        and "0.150 against 0.120 (the strongest of 6 is EASE)" in text
+        and "0.150–0.170" in text
+    )
     text = shown(summarised(oracle={"available": False}, ablations=None))
     assert text.count("not measured") == 4 and "there is no oracle" in text and "[/]" not in text
 
@@ -93,18 +109,25 @@ def test_only_a_verdict_on_the_models_lets_the_evaluation_go_on():
     def failing(*blocked: str):
         def run() -> None:
             raise jobs.PipelineFailed("full_training failed", blocked)
+
         return run
 
     assert operations_evaluate._unless_blocked(lambda: None, clock)
     assert not operations_evaluate._unless_blocked(failing("serving__release"), clock)
-    for other in (failing(), failing("ranking__dlrm"), failing("serving__release", "features__datasets")):
+    for other in (
+        failing(),
+        failing("ranking__dlrm"),
+        failing("serving__release", "features__datasets"),
+    ):
         with pytest.raises(jobs.PipelineFailed):
             operations_evaluate._unless_blocked(other, clock)
 
 
 @dg.asset(check_specs=[dg.AssetCheckSpec("gate", asset="judged", blocking=True)])
 def judged():
-    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="gate", passed=False)])
+    return dg.MaterializeResult(
+        check_results=[dg.AssetCheckResult(check_name="gate", passed=False)]
+    )
 
 
 @dg.asset
@@ -112,7 +135,11 @@ def broken():
     raise RuntimeError("a real failure")
 
 
-@pytest.mark.parametrize(("assets", "blocked"), [([judged], ["judged"]), ([broken], []), ([judged, broken], [])])
+@pytest.mark.parametrize(
+    ("assets", "blocked"), [([judged], ["judged"]), ([broken], []), ([judged, broken], [])]
+)
 def test_a_run_that_a_check_ended_is_told_from_one_that_failed(assets, blocked):
-    job = dg.Definitions(assets=assets, jobs=[dg.define_asset_job("job", "*")]).resolve_job_def("job")
+    job = dg.Definitions(assets=assets, jobs=[dg.define_asset_job("job", "*")]).resolve_job_def(
+        "job"
+    )
     assert jobs._blocked(job.execute_in_process(raise_on_error=False)) == blocked

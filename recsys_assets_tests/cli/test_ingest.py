@@ -28,18 +28,43 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_fresh_home_takes_the_calendar_of_the_log(run, tmp_path: Path):
     log = tmp_path / "log.csv"
-    log.write_text("visitor,sku,ts,kind\n" + "".join(f"007,i{n},{(DAY + n * 86_400) * 1_000},Look\n" for n in range(12))
-                   + ",i1,1,Look\n")
-    done = run(log, "--map", "user_id=visitor", "--map", "item_id=sku", "--map", "timestamp=ts", "--map", "event_type=kind",
-               "--event-type", "Look=View")
+    log.write_text(
+        "visitor,sku,ts,kind\n"
+        + "".join(f"007,i{n},{(DAY + n * 86_400) * 1_000},Look\n" for n in range(12))
+        + ",i1,1,Look\n"
+    )
+    done = run(
+        log,
+        "--map",
+        "user_id=visitor",
+        "--map",
+        "item_id=sku",
+        "--map",
+        "timestamp=ts",
+        "--map",
+        "event_type=kind",
+        "--event-type",
+        "Look=View",
+    )
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "home/calendar.json").read_text()) == {"start_day": "2026-01-01"}
     assert "user_id ← visitor" in done.stdout and "unix milliseconds" in done.stdout
     assert "user_id is null or empty: 1" in done.stdout
     assert "recsys materialize --as-of 2026-01-12" in done.stdout
 
-    again = run(log, "--map", "user_id=visitor", "--map", "item_id=sku", "--map", "timestamp=ts", "--map", "event_type=kind",
-                "--event-type", "Look=View")
+    again = run(
+        log,
+        "--map",
+        "user_id=visitor",
+        "--map",
+        "item_id=sku",
+        "--map",
+        "timestamp=ts",
+        "--map",
+        "event_type=kind",
+        "--event-type",
+        "Look=View",
+    )
     assert again.exit_code == 0 and again.stdout == done.stdout
 
     earlier = tmp_path / "earlier.csv"
@@ -55,7 +80,10 @@ def test_errors_go_to_standard_error_with_their_remedy(run, tmp_path: Path):
     log.write_text("a,b,c\n1,2,3\n")
     done = run(log, "--map", "user_id=visitor")
     assert done.exit_code == 1
-    assert "has no column 'visitor'; its columns are 'a', 'b', 'c'" in done.stderr and done.stdout == ""
+    assert (
+        "has no column 'visitor'; its columns are 'a', 'b', 'c'" in done.stderr
+        and done.stdout == ""
+    )
     assert "must be a day of the form" in run(log, "--first-day", "monday").stderr
     assert "nothing to ingest" in run().stderr
     assert not [path for path in (tmp_path / "home").rglob("*") if path.is_file()]

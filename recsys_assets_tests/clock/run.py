@@ -1,7 +1,9 @@
-"""Run tests at other moments, in other zones and languages, on one core: ``python -m recsys_assets_tests.clock.run [PYTEST OPTION …]``.
+"""Run tests at other moments, in other zones and languages, on one core: ``python -m
+recsys_assets_tests.clock.run [PYTEST OPTION …]``.
 
-Every process that the tests start has the same wall clock: it is moved by a preloaded library (``clock.c``), which a C compiler
-makes here. Default: the tests that know time (``KNOW_TIME``), at every one of ``MOMENTS``.
+Every process that the tests start has the same wall clock: it is moved by a preloaded library
+(``clock.c``), which a C compiler makes here. Default: the tests that know time (``KNOW_TIME``), at
+every one of ``MOMENTS``.
 """
 
 from __future__ import annotations
@@ -21,20 +23,48 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 TESTS = HERE.parent.name
 #: Tests whose code reads the clock or a calendar, or which make days, hours and weekdays.
-KNOW_TIME = [f"{TESTS}/{name}" for name in (
-    "clock/test_clock.py", "test_artifacts.py", "test_partitions.py", "test_settings.py", "defs/automation/test_sensors.py",
-    "defs/evaluation/test_baselines.py",
-    "defs/features/test_daily.py", "defs/evaluation/test_evaluation.py", "defs/serving/test_release.py", "lib/features/test_activity.py", "lib/quality/test_contracts.py",
-    "lib/features/test_daily.py",
-    "lib/features/test_point_in_time.py", "lib/fine_tune/test_fine_tuning.py", "lib/own_data/test_bring.py", "cli/test_ingest.py", "lib/raw/test_raw_tables.py",
-    "lib/feature_store/test_popularity.py", "lib/evaluation/test_queries.py", "lib/simulator/test_shop.py", "serving/stores/test_bloom.py", "serving/events/test_click_history.py",
-    "serving/events/test_consumer.py", "serving/events/test_events.py", "lib/feature_store/test_store.py", "serving/gateway/test_writing.py",
-    "serving/stages/test_seen_items.py", "serving/stores/test_connections.py", "lib/features/test_transforms.py", "serving/events/test_visitor_state_reset.py")]
+KNOW_TIME = [
+    f"{TESTS}/{name}"
+    for name in (
+        "clock/test_clock.py",
+        "test_artifacts.py",
+        "test_partitions.py",
+        "test_settings.py",
+        "defs/automation/test_sensors.py",
+        "defs/evaluation/test_baselines.py",
+        "defs/features/test_daily.py",
+        "defs/evaluation/test_evaluation.py",
+        "defs/serving/test_release.py",
+        "lib/features/test_activity.py",
+        "lib/quality/test_contracts.py",
+        "lib/features/test_daily.py",
+        "lib/features/test_point_in_time.py",
+        "lib/fine_tune/test_fine_tuning.py",
+        "lib/own_data/test_bring.py",
+        "cli/test_ingest.py",
+        "lib/raw/test_raw_tables.py",
+        "lib/feature_store/test_popularity.py",
+        "lib/evaluation/test_queries.py",
+        "lib/simulator/test_shop.py",
+        "serving/stores/test_bloom.py",
+        "serving/events/test_click_history.py",
+        "serving/events/test_consumer.py",
+        "serving/events/test_events.py",
+        "lib/feature_store/test_store.py",
+        "serving/gateway/test_writing.py",
+        "serving/stages/test_seen_items.py",
+        "serving/stores/test_connections.py",
+        "lib/features/test_transforms.py",
+        "serving/events/test_visitor_state_reset.py",
+    )
+]
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Sets the start of a run: wall-clock time, time zone, language and number of cores of the machine."""
+    """Sets the start of a run: wall-clock time, time zone, language and number of cores of the
+    machine.
+    """
 
     name: str
     local: str | None  # ISO, in the zone; None: now
@@ -47,7 +77,10 @@ class Moment:
         """Seconds from now to the moment."""
         if self.local is None:
             return 0
-        return round(datetime.fromisoformat(self.local).replace(tzinfo=ZoneInfo(self.zone)).timestamp() - time.time())
+        return round(
+            datetime.fromisoformat(self.local).replace(tzinfo=ZoneInfo(self.zone)).timestamp()
+            - time.time()
+        )
 
 
 MOMENTS = [
@@ -61,22 +94,45 @@ MOMENTS = [
 
 
 def make_library(folder: Path) -> Path:
-    """Compile clock.c; raises FileNotFoundError where there is no C compiler, CalledProcessError where it fails."""
+    """Compile clock.c; raises FileNotFoundError where there is no C compiler, CalledProcessError
+    where it fails.
+    """
     library = folder / "clock.so"
     compiler = os.environ.get("CC") or "cc"
     if not shutil.which(compiler):
-        raise FileNotFoundError(f"no C compiler {compiler}; install one: apt-get install gcc libc6-dev")
-    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(library), str(HERE / "clock.c"),
-                    "-ldl", "-lpthread"], check=True)
+        raise FileNotFoundError(
+            f"no C compiler {compiler}; install one: apt-get install gcc libc6-dev"
+        )
+    subprocess.run(
+        [
+            compiler,
+            "-O2",
+            "-shared",
+            "-fPIC",
+            "-Wall",
+            "-Werror",
+            "-o",
+            str(library),
+            str(HERE / "clock.c"),
+            "-ldl",
+            "-lpthread",
+        ],
+        check=True,
+    )
     return library
 
 
 def make_languages(folder: Path) -> None:
-    """Compile the locales that this machine lacks; one whose sources are not installed stays unknown, as on any small machine."""
+    """Compile the locales that this machine lacks; one whose sources are not installed stays
+    unknown, as on any small machine.
+    """
     if shutil.which("localedef"):
         for name in sorted({moment.language for moment in MOMENTS} - {"C.UTF-8", "POSIX"}):
             language, _, encoding = name.partition(".")
-            subprocess.run(["localedef", "-i", language, "-f", encoding, str(folder / name)], capture_output=True)
+            subprocess.run(
+                ["localedef", "-i", language, "-f", encoding, str(folder / name)],
+                capture_output=True,
+            )
 
 
 def run(moment: Moment, library: Path, languages: Path, options: list[str]) -> int:
@@ -87,8 +143,15 @@ def run(moment: Moment, library: Path, languages: Path, options: list[str]) -> i
     else:
         command = ["taskset", "--cpu-list", f"0-{moment.cores - 1}", *command]
     offset = moment.offset
-    environment = {**os.environ, "LD_PRELOAD": str(library), "CLOCK_OFFSET_SECONDS": str(offset), "TZ": moment.zone,
-                   "CLOCK_STARTED_AT": str(time.time() + offset), "LC_ALL": moment.language, "LOCPATH": str(languages)}
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(library),
+        "CLOCK_OFFSET_SECONDS": str(offset),
+        "TZ": moment.zone,
+        "CLOCK_STARTED_AT": str(time.time() + offset),
+        "LC_ALL": moment.language,
+        "LOCPATH": str(languages),
+    }
     return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 
@@ -100,13 +163,26 @@ def main() -> int:
         make_languages(languages)
         for moment in MOMENTS:
             started = time.monotonic()
-            shown = datetime.fromtimestamp(time.time() + moment.offset, timezone.utc).astimezone(ZoneInfo(moment.zone))
-            print(f"== {moment.name}: {shown:%a %Y-%m-%d %H:%M:%S %z} {moment.zone}, {moment.language}, "
-                  f"{moment.cores or 'all'} cores", flush=True)
+            shown = datetime.fromtimestamp(time.time() + moment.offset, timezone.utc).astimezone(
+                ZoneInfo(moment.zone)
+            )
+            print(
+                f"== {moment.name}: {shown:%a %Y-%m-%d %H:%M:%S %z} {moment.zone}, "
+                f"{moment.language}, "
+                f"{moment.cores or 'all'} cores",
+                flush=True,
+            )
             passed = run(moment, library, languages, options) == 0
             failed += [] if passed else [moment.name]
-            print(f"== {moment.name}: {'passed' if passed else 'failed'} in {time.monotonic() - started:.0f} s", flush=True)
-    print(f"{len(MOMENTS) - len(failed)} moments passed, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}")
+            print(
+                f"== {moment.name}: {'passed' if passed else 'failed'} in "
+                f"{time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+    print(
+        f"{len(MOMENTS) - len(failed)} moments passed, {len(failed)} "
+        f"failed{': ' if failed else ''}{', '.join(failed)}"
+    )
     return int(bool(failed))
 
 

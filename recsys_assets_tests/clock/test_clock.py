@@ -10,13 +10,20 @@ import time
 
 import pytest
 
-STARTED = os.environ.get("CLOCK_STARTED_AT")  # what the clock must have said when run.py started pytest
+STARTED = os.environ.get(
+    "CLOCK_STARTED_AT"
+)  # what the clock must have said when run.py started pytest
 
 pytestmark = pytest.mark.skipif(STARTED is None, reason="no moment is set: make test-clock")
 
 
 def test_the_clock_is_moved_in_this_process_and_in_its_children():
-    child = subprocess.run([sys.executable, "-c", "import time; print(time.time())"], capture_output=True, text=True, check=True)
+    child = subprocess.run(
+        [sys.executable, "-c", "import time; print(time.time())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for moment in (time.time(), float(child.stdout)):
         assert 0 <= moment - float(STARTED or 0) < 3_600
 

@@ -1,6 +1,8 @@
-"""The Athena target: the SQL that Feast makes of our definitions, snapshot and meaning, without contacting AWS.
+"""The Athena target: the SQL that Feast makes of our definitions, snapshot and meaning, without
+contacting AWS.
 
-After a change that is meant (a view, a feature, another Feast), write the snapshots anew and read the difference:
+After a change that is meant (a view, a feature, another Feast), write the snapshots anew and read
+the difference:
 
     python -m recsys_assets_tests.feature_repo.test_athena
 """
@@ -30,7 +32,9 @@ MOMENTS = ("2026-11-19 08:00:00", "2026-11-20 21:30:00")
 
 
 def normalised(statement: str) -> str:
-    """Without what differs from call to call: the ids of temporary tables and folders; blank lines dropped."""
+    """Without what differs from call to call: the ids of temporary tables and folders; blank lines
+    dropped.
+    """
     text = re.sub(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>", statement)
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
 
@@ -42,15 +46,25 @@ def generated() -> dict[str, str]:
         store = open_store(settings)
         apply_features(store, settings)
         moments = pd.to_datetime(list(MOMENTS), utc=True).as_unit("us")
-        asked = pd.DataFrame({"user_id": ["1", "2"], "item_id": ["a", "b"], "event_timestamp": moments})
-        point_in_time = store.get_historical_features(asked, store.get_feature_service(HOME_PAGE_V2))
+        asked = pd.DataFrame(
+            {"user_id": ["1", "2"], "item_id": ["a", "b"], "event_timestamp": moments}
+        )
+        point_in_time = store.get_historical_features(
+            asked, store.get_feature_service(HOME_PAGE_V2)
+        )
         with point_in_time._query_generator() as query:
             statements = {"home_page_v2": query}
         (upload,) = (text for text in aws.statements if text.startswith("CREATE EXTERNAL TABLE"))
         view = store.get_feature_view("user_activity")
         latest = store._get_provider().offline_store.pull_latest_from_table_or_query(
-            store.config, view.batch_source, ["user_id"], [field.name for field in view.features],
-            view.batch_source.timestamp_field, None, *(moment.to_pydatetime() for moment in moments))
+            store.config,
+            view.batch_source,
+            ["user_id"],
+            [field.name for field in view.features],
+            view.batch_source.timestamp_field,
+            None,
+            *(moment.to_pydatetime() for moment in moments),
+        )
         with latest._query_generator() as query:
             statements |= {"entity_rows": upload, "materialize_user_activity": query}
     return {name: normalised(text) for name, text in statements.items()}
@@ -67,7 +81,9 @@ def history(tmp_path_factory: Any) -> tuple[Settings, pl.DataFrame]:
     folder = tmp_path_factory.mktemp("athena")
     local = Settings(home=folder / "home")
     rows = write_history(local, folder / "landing")
-    return aws_settings(home=folder / "home", feast_offline_uri=str(folder / "home" / "feast" / "offline")), rows
+    return aws_settings(
+        home=folder / "home", feast_offline_uri=str(folder / "home" / "feast" / "offline")
+    ), rows
 
 
 def test_the_sql_means_what_training_computes(history: tuple[Settings, pl.DataFrame]) -> None:
@@ -84,13 +100,17 @@ def test_the_sql_means_what_training_computes(history: tuple[Settings, pl.DataFr
 def test_a_table_that_doubles_rows_is_noticed(history: tuple[Settings, pl.DataFrame]) -> None:
     settings, rows = history
     day = Path(offline_path(settings, "user_features", DAYS[0]))
-    doubled = Path(offline_path(settings, "user_features", "2026-11-01"))  # the same rows, filed under another day
+    doubled = Path(
+        offline_path(settings, "user_features", "2026-11-01")
+    )  # the same rows, filed under another day
     doubled.parent.mkdir()
     doubled.write_bytes(day.read_bytes())
     with athena(settings):
         store = open_store(settings)
         apply_features(store, settings)
-        with pytest.raises(FeatureStoreError, match="repeat at one event_timestamp in the tables of user_feat"):
+        with pytest.raises(
+            FeatureStoreError, match="repeat at one event_timestamp in the tables of user_feat"
+        ):
             historical_features(store, rows[:50].select(ENTITY))
     doubled.unlink()
 

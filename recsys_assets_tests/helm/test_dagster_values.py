@@ -1,4 +1,6 @@
-"""The values for Dagster's own chart: known keys, a run launcher that dagster_k8s accepts, the pods that come of it."""
+"""The values for Dagster's own chart: known keys, a run launcher that dagster_k8s accepts, the pods
+that come of it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,11 @@ import yaml
 from dagster._config import process_config, resolve_to_config_type
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job, get_user_defined_k8s_config
+from dagster_k8s.job import (
+    DagsterK8sJobConfig,
+    construct_dagster_k8s_job,
+    get_user_defined_k8s_config,
+)
 from kubernetes.client import ApiClient
 
 from recsys_assets.orchestration import compute
@@ -20,7 +26,8 @@ from recsys_assets.settings import PROJECT_ROOT, Settings
 VALUES = yaml.safe_load((PROJECT_ROOT / "helm" / "dagster-values.yaml").read_text())
 LAUNCHER = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
 
-#: Keys that the chart knows (its values.schema.json forbids others), for the blocks that are set here.
+#: Keys that the chart knows (its values.schema.json forbids others), for the blocks that are set
+#: here.
 POD = {
     "env",
     "envConfigMaps",
@@ -61,7 +68,12 @@ KNOWN = {
         "redis",
         "ingress",
     },
-    "global": {"postgresqlSecretName", "dagsterHome", "serviceAccountName", "celeryConfigSecretName"},
+    "global": {
+        "postgresqlSecretName",
+        "dagsterHome",
+        "serviceAccountName",
+        "celeryConfigSecretName",
+    },
     "serviceAccount": {"create", "name", "annotations"},
     "postgresql": {
         "enabled",
@@ -88,7 +100,15 @@ KNOWN = {
         "dbPoolRecycle",
     },
     "dagsterDaemon": POD
-    | {"enabled", "runCoordinator", "heartbeatTolerance", "runMonitoring", "runRetries", "sensors", "schedules"},
+    | {
+        "enabled",
+        "runCoordinator",
+        "heartbeatTolerance",
+        "runMonitoring",
+        "runRetries",
+        "sensors",
+        "schedules",
+    },
     "concurrency": {"enabled", "pools", "runs"},
     "computeLogManager": {"type", "config"},
     "runLauncher": {"type", "config"},
@@ -136,7 +156,9 @@ def launcher_config() -> dict[str, Any]:
         "postgres_password_secret": VALUES["global"]["postgresqlSecretName"],
         "env_config_maps": [entry["name"] for entry in LAUNCHER["envConfigMaps"]],
         "env_secrets": [entry["name"] for entry in LAUNCHER["envSecrets"]],
-        "run_k8s_config": {RUN_FIELDS[key]: value for key, value in LAUNCHER["runK8sConfig"].items()},
+        "run_k8s_config": {
+            RUN_FIELDS[key]: value for key, value in LAUNCHER["runK8sConfig"].items()
+        },
     }
 
 
@@ -159,16 +181,21 @@ def test_dagster_accepts_the_run_launcher():
 
 def test_dagster_refuses_a_misspelt_run_launcher():
     result = process_config(
-        resolve_to_config_type(K8sRunLauncher.config_type()), {**launcher_config(), "env_secret": []}
+        resolve_to_config_type(K8sRunLauncher.config_type()),
+        {**launcher_config(), "env_secret": []},
     )
     assert not result.success
 
 
 def job(tags: dict[str, Any] | None) -> dict[str, Any]:
-    """The Job of a run (no tags) or of a step with these op tags, as launcher and executor put it together."""
+    """The Job of a run (no tags) or of a step with these op tags, as launcher and executor put it
+    together.
+    """
     import dagster as dg
 
-    config = process_config(resolve_to_config_type(K8sRunLauncher.config_type()), launcher_config()).value
+    config = process_config(
+        resolve_to_config_type(K8sRunLauncher.config_type()), launcher_config()
+    ).value
     fields = (
         "image_pull_policy",
         "service_account_name",
@@ -193,7 +220,9 @@ def job(tags: dict[str, Any] | None) -> dict[str, Any]:
         @dg.op(tags=tags)
         def step(): ...
 
-        context = context.merge(K8sContainerContext(run_k8s_config=get_user_defined_k8s_config(step.tags)))
+        context = context.merge(
+            K8sContainerContext(run_k8s_config=get_user_defined_k8s_config(step.tags))
+        )
     job_config = DagsterK8sJobConfig(
         job_image="recsys-platform:0.1.0",
         dagster_home=config["dagster_home"],
@@ -234,7 +263,9 @@ def test_run_and_step_pods(profile):
     expected = (
         "1Gi"
         if profile is None
-        else compute.op_tags(profile)[compute.K8S_CONFIG]["container_config"]["resources"]["requests"]["memory"]
+        else compute.op_tags(profile)[compute.K8S_CONFIG]["container_config"]["resources"][
+            "requests"
+        ]["memory"]
     )
     assert container["resources"]["requests"]["memory"] == expected
     assert pod["nodeSelector"] == {compute.NODE_LABEL: "gpu" if profile == "GPU_EMBED" else "cpu"}
@@ -242,7 +273,11 @@ def test_run_and_step_pods(profile):
 
 @pytest.mark.parametrize(
     "part",
-    [VALUES["dagsterWebserver"], VALUES["dagsterDaemon"], VALUES["dagster-user-deployments"]["deployments"][0]],
+    [
+        VALUES["dagsterWebserver"],
+        VALUES["dagsterDaemon"],
+        VALUES["dagster-user-deployments"]["deployments"][0],
+    ],
     ids=["webserver", "daemon", "code"],
 )
 def test_long_running_parts_are_safe(part):
@@ -266,7 +301,9 @@ def test_long_running_parts_are_safe(part):
         },
     }
     kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
-    assert re.fullmatch(r"[a-z-]+", part["image"]["repository"]), "a plain name: the registry is the cluster's matter"
+    assert re.fullmatch(r"[a-z-]+", part["image"]["repository"]), (
+        "a plain name: the registry is the cluster's matter"
+    )
     assert part["podSecurityContext"]["runAsNonRoot"] is True
     assert part["securityContext"]["readOnlyRootFilesystem"] is True
     assert "memory" in part["resources"]["limits"]

@@ -39,7 +39,10 @@ IMAGE = re.compile(r"[a-z0-9-]+:(?!latest$)[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 def pods(manifests: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     for manifest in manifests:
-        if "template" in manifest.get("spec", {}) and "containers" in manifest["spec"]["template"]["spec"]:
+        if (
+            "template" in manifest.get("spec", {})
+            and "containers" in manifest["spec"]["template"]["spec"]
+        ):
             yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
 
 
@@ -49,12 +52,20 @@ def one(manifests: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]
 
 
 def test_every_chart_has_values_for_its_test():
-    assert {chart for chart, _ in RENDERINGS} == {path.parent.name for path in CHARTS.glob("*/Chart.yaml")}
+    assert {chart for chart, _ in RENDERINGS} == {
+        path.parent.name for path in CHARTS.glob("*/Chart.yaml")
+    }
 
 
 @pytest.mark.parametrize(("chart", "values"), RENDERINGS)
 def test_lints(helm, chart, values):
-    helm("lint", "--strict", str(CHARTS / chart), "--values", str(CHARTS / chart / "ci" / f"{values}-values.yaml"))
+    helm(
+        "lint",
+        "--strict",
+        str(CHARTS / chart),
+        "--values",
+        str(CHARTS / chart / "ci" / f"{values}-values.yaml"),
+    )
 
 
 @pytest.mark.parametrize(("chart", "values"), RENDERINGS)
@@ -65,10 +76,14 @@ def test_manifests_are_valid(rendered, chart, values):
     assert len(seen) == len(set(seen))
     for manifest in manifests:
         if manifest["kind"] not in CUSTOM:
-            kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+            kubernetes_validate.validate(
+                manifest, kubernetes_validate.latest_version(), strict=True
+            )
 
 
-@pytest.mark.skipif(not CRDS.is_dir(), reason=f"{CRDS} is absent: the custom resources' own schemas lie there")
+@pytest.mark.skipif(
+    not CRDS.is_dir(), reason=f"{CRDS} is absent: the custom resources' own schemas lie there"
+)
 @pytest.mark.parametrize(("chart", "values"), RENDERINGS)
 def test_custom_resources_are_valid(rendered, chart, values):
     for manifest in rendered(chart, values):
@@ -77,10 +92,18 @@ def test_custom_resources_are_valid(rendered, chart, values):
 
 
 def validate_custom(manifest: dict[str, Any]) -> None:
-    """Against the resource's own schema; a property that the schema does not know is an error, as for kubectl."""
-    (definition,) = [d for d in yaml.safe_load_all((CRDS / CUSTOM[manifest["kind"]]).read_text()) if d]
+    """Against the resource's own schema; a property that the schema does not know is an error, as
+    for kubectl.
+    """
+    (definition,) = [
+        d for d in yaml.safe_load_all((CRDS / CUSTOM[manifest["kind"]]).read_text()) if d
+    ]
     version = manifest["apiVersion"].rsplit("/", 1)[-1]
-    (schema,) = [v["schema"]["openAPIV3Schema"] for v in definition["spec"]["versions"] if v["name"] == version]
+    (schema,) = [
+        v["schema"]["openAPIV3Schema"]
+        for v in definition["spec"]["versions"]
+        if v["name"] == version
+    ]
     jsonschema.Draft202012Validator(close(schema)).validate(manifest)
 
 
@@ -127,20 +150,26 @@ def test_pods_are_safe(rendered, chart, values):
             assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
             assert "memory" in container["resources"]["limits"], name
             assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), name
-            for module in [part for part in container["command"] if part.startswith("recsys_assets.")]:
+            for module in [
+                part for part in container["command"] if part.startswith("recsys_assets.")
+            ]:
                 assert find_spec(module), f"{name} runs {module}, which does not exist"
 
 
-@pytest.mark.parametrize("path", sorted(CHARTS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CHARTS)))
+@pytest.mark.parametrize(
+    "path", sorted(CHARTS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CHARTS))
+)
 def test_no_secret_and_no_registry_in_a_file(path: Path):
     text = path.read_text()
-    assert not re.search(r"(docker\.io|ghcr\.io|quay\.io|nvcr\.io|dkr\.ecr\.|gcr\.io|registry\.k8s\.io)", text)
+    assert not re.search(
+        r"(docker\.io|ghcr\.io|quay\.io|nvcr\.io|dkr\.ecr\.|gcr\.io|registry\.k8s\.io)", text
+    )
     assert not re.search(r"kind: Secret\b|AKIA[0-9A-Z]{16}|[Pp]assword: [^{\s]", text)
     assert ":latest" not in text
     assert "@latest" not in text
 
 
-# --- names that must agree between parts --------------------------------------------------------------------------
+# --- names that must agree between parts ----------------------------------------------------------
 
 
 def base_settings(rendered) -> dict[str, str]:
@@ -160,9 +189,14 @@ def test_settings_are_the_settings_objects_own(rendered, monkeypatch):
 
 
 def test_no_service_shadows_a_setting(rendered):
-    """Kubernetes gives pods <SERVICE>_PORT and the like for each Service; the Dagster chart's pods take them."""
+    """Kubernetes gives pods <SERVICE>_PORT and the like for each Service; the Dagster chart's pods
+    take them.
+    """
     services = [
-        m["metadata"]["name"] for chart, values in RENDERINGS for m in rendered(chart, values) if m["kind"] == "Service"
+        m["metadata"]["name"]
+        for chart, values in RENDERINGS
+        for m in rendered(chart, values)
+        if m["kind"] == "Service"
     ]
     injected = {
         f"{name.upper().replace('-', '_')}_{suffix}"
@@ -205,7 +239,7 @@ def test_a_dns_name_stands_for_every_replica():
     ]
 
 
-# --- Triton -----------------------------------------------------------------------------------------------------------
+# --- Triton ---------------------------------------------------------------------------------------
 
 
 def test_triton_container(rendered):
@@ -233,11 +267,24 @@ COMPONENTS, FUSED = ["dlrm_ranking", "ensemble_model"], ["fused_model", "recomme
 
 
 @pytest.mark.parametrize(
-    ("mode", "loaded"), [(None, COMPONENTS + FUSED), ("both", COMPONENTS + FUSED), ("fused", FUSED), ("ensemble", COMPONENTS)]
+    ("mode", "loaded"),
+    [
+        (None, COMPONENTS + FUSED),
+        ("both", COMPONENTS + FUSED),
+        ("fused", FUSED),
+        ("ensemble", COMPONENTS),
+    ],
 )
 def test_triton_loads_what_is_complete(rendered, tmp_path, mode, loaded):
-    """The start command itself, with a server that prints its arguments in place of Triton: as the local launcher does."""
-    for folder in (*(f"{model}/7" for model in COMPONENTS + FUSED), "ensemble_candidate/1", "recommender_candidate/1", "no_version"):
+    """The start command itself, with a server that prints its arguments in place of Triton: as the
+    local launcher does.
+    """
+    for folder in (
+        *(f"{model}/7" for model in COMPONENTS + FUSED),
+        "ensemble_candidate/1",
+        "recommender_candidate/1",
+        "no_version",
+    ):
         (tmp_path / "models" / folder).mkdir(parents=True)
         (tmp_path / "models" / folder.split("/")[0] / "config.pbtxt").touch()
     server = tmp_path / "bin" / "tritonserver"
@@ -248,16 +295,28 @@ def test_triton_loads_what_is_complete(rendered, tmp_path, mode, loaded):
     for program in (server, python):
         program.chmod(0o755)
     ((_, pod),) = pods(rendered("recsys-triton"))
-    command = [part.replace("/models", str(tmp_path / "models")) for part in pod["containers"][0]["command"]]
+    command = [
+        part.replace("/models", str(tmp_path / "models"))
+        for part in pod["containers"][0]["command"]
+    ]
     environment = {"PATH": f"{server.parent}:/usr/bin:/bin", "RECSYS_TOKEN": "write-token"}
     if mode is not None:
         environment["RECSYS_TRITON_MODELS"] = mode
-    done = subprocess.run(command, env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+    )
     arguments = done.stdout.splitlines()
-    models = sorted(a.removeprefix("--load-model=") for a in arguments if a.startswith("--load-model"))
-    assert models == loaded == servable_models(tmp_path / "models", mode or Settings().triton_models)
-    # model control by gRPC asks for the key that promotion derives from the same token; by HTTP it has none
-    control = {a.split("=")[0]: a.rsplit("=", 1)[-1] for a in arguments if "=model-repository," in a}
+    models = sorted(
+        a.removeprefix("--load-model=") for a in arguments if a.startswith("--load-model")
+    )
+    assert (
+        models == loaded == servable_models(tmp_path / "models", mode or Settings().triton_models)
+    )
+    # model control by gRPC asks for the key that promotion derives from the same token; by HTTP it
+    # has none
+    control = {
+        a.split("=")[0]: a.rsplit("=", 1)[-1] for a in arguments if "=model-repository," in a
+    }
     assert control["--grpc-restricted-protocol"] == control_key(Settings(token="write-token"))
     assert len(control["--http-restricted-api"]) == 36
     assert "write-token" not in done.stdout
@@ -267,7 +326,9 @@ def test_triton_on_a_gpu_gets_a_node_with_one(rendered):
     ((_, pod),) = pods(rendered("recsys-triton", "gpu"))
     (container,) = pod["containers"]
     assert (
-        container["resources"]["limits"]["nvidia.com/gpu"] == container["resources"]["requests"]["nvidia.com/gpu"] == 1
+        container["resources"]["limits"]["nvidia.com/gpu"]
+        == container["resources"]["requests"]["nvidia.com/gpu"]
+        == 1
     )
     assert schedulable(pod, one(rendered("karpenter"), "NodePool", "recsys-gpu"))
 
@@ -277,10 +338,12 @@ def test_only_gateway_and_promotion_reach_triton(rendered):
     grpc, metrics = policy["ingress"]
     assert [p["port"] for p in grpc["ports"]] == [8001]
     callers = [source["podSelector"]["matchLabels"] for source in grpc["from"]]
-    gateway = one(rendered("recsys-gateway"), "Deployment", "recsys-gateway")["spec"]["template"]["metadata"]["labels"]
-    steps = yaml.safe_load((CHARTS / "dagster-values.yaml").read_text())["runLauncher"]["config"]["k8sRunLauncher"][
-        "labels"
-    ]
+    gateway = one(rendered("recsys-gateway"), "Deployment", "recsys-gateway")["spec"]["template"][
+        "metadata"
+    ]["labels"]
+    steps = yaml.safe_load((CHARTS / "dagster-values.yaml").read_text())["runLauncher"]["config"][
+        "k8sRunLauncher"
+    ]["labels"]
     assert [
         all(labels.get(k) == v for k, v in wanted.items())
         for labels, wanted in zip((gateway, steps), callers, strict=True)
@@ -290,40 +353,57 @@ def test_only_gateway_and_promotion_reach_triton(rendered):
 
 
 def test_autoscaling_target_is_50_milliseconds(rendered):
-    """The adapter's own query, worked out on counters of 30 s: 1,000 requests, each 50 ms in the queues."""
-    (rule,) = yaml.safe_load((CHARTS / "prometheus-adapter-values.yaml").read_text())["rules"]["custom"]
-    metric = one(rendered("recsys-triton"), "HorizontalPodAutoscaler", "recsys-triton")["spec"]["metrics"][0]["pods"]
+    """The adapter's own query, worked out on counters of 30 s: 1,000 requests, each 50 ms in the
+    queues.
+    """
+    (rule,) = yaml.safe_load((CHARTS / "prometheus-adapter-values.yaml").read_text())["rules"][
+        "custom"
+    ]
+    metric = one(rendered("recsys-triton"), "HorizontalPodAutoscaler", "recsys-triton")["spec"][
+        "metrics"
+    ][0]["pods"]
     assert metric["metric"]["name"] == rule["name"]["as"] == "triton_queue_ms_per_request"
     assert metric["target"]["type"] == "AverageValue"
     target = float(parse_quantity(metric["target"]["averageValue"]))
 
     requests, milliseconds, window = 1_000, 50, 30
     assert evaluate(
-        rule["metricsQuery"], queue_us=requests * milliseconds * 1_000 / window, requests=requests / window
+        rule["metricsQuery"],
+        queue_us=requests * milliseconds * 1_000 / window,
+        requests=requests / window,
     ) == pytest.approx(target)
     assert target == 50
     assert evaluate(rule["metricsQuery"], queue_us=0.0, requests=0.0) == 0.0
     assert "delta(" not in rule["metricsQuery"]
-    # a request counts where it came in, and waits in the models behind: whichever of them are served
+    # a request counts where it came in, and waits in the models behind: whichever of them are
+    # served
     waiting, entering = re.findall(r'model(!~|=~)"([^"]*)"', rule["metricsQuery"])
     assert (waiting[0], entering[0]) == ("!~", "=~")
-    assert {frozenset(names.split("|")) for _, names in (waiting, entering)} == {frozenset(ENTRANCES)}
+    assert {frozenset(names.split("|")) for _, names in (waiting, entering)} == {
+        frozenset(ENTRANCES)
+    }
 
 
 def evaluate(query: str, *, queue_us: float, requests: float) -> float:
     """Arithmetic of the query, with the two rates (per second) in place of their PromQL."""
 
     def put(series: str, value: float, text: str) -> str:
-        text, count = re.subn(rf"sum\(rate\({series}\{{[^}}]*\}}\[30s\]\)\) by \(<<\.GroupBy>>\)", repr(value), text)
+        text, count = re.subn(
+            rf"sum\(rate\({series}\{{[^}}]*\}}\[30s\]\)\) by \(<<\.GroupBy>>\)", repr(value), text
+        )
         assert count == 1, f"{series} is not a rate over 30 s in {text}"
         return text
 
-    text = put("nv_inference_request_success", requests, put("nv_inference_queue_duration_us", queue_us, query))
+    text = put(
+        "nv_inference_request_success",
+        requests,
+        put("nv_inference_queue_duration_us", queue_us, query),
+    )
     assert re.fullmatch(r"[\d.e+\-/*(), ]*clamp_min\([\d.e+\-, ]*\)[\d.e+\-/*() ]*", text), text
     return eval(text, {"__builtins__": {}}, {"clamp_min": max})
 
 
-# --- node pools -----------------------------------------------------------------------------------------------------
+# --- node pools -----------------------------------------------------------------------------------
 
 
 def schedulable(pod: dict[str, Any], pool: dict[str, Any]) -> bool:
@@ -338,10 +418,14 @@ def schedulable(pod: dict[str, Any], pool: dict[str, Any]) -> bool:
 def test_gpu_nodes(rendered):
     pool = one(rendered("karpenter"), "NodePool", "recsys-gpu")["spec"]
     (types,) = [
-        r["values"] for r in pool["template"]["spec"]["requirements"] if r["key"] == "node.kubernetes.io/instance-type"
+        r["values"]
+        for r in pool["template"]["spec"]["requirements"]
+        if r["key"] == "node.kubernetes.io/instance-type"
     ]
     assert types == ["g4dn.xlarge", "g5.xlarge", "g6.xlarge"]
-    assert pool["template"]["spec"]["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
+    assert pool["template"]["spec"]["taints"] == [
+        {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
+    ]
     assert pool["limits"] == {"nvidia.com/gpu": "4"}
     assert pool["disruption"]["consolidationPolicy"] == "WhenEmpty"
 
@@ -356,7 +440,9 @@ def test_gpu_nodes(rendered):
     ],
 )
 def test_every_profile_finds_its_node(rendered, profile, pool):
-    pools = {name: one(rendered("karpenter"), "NodePool", name) for name in ("recsys-cpu", "recsys-gpu")}
+    pools = {
+        name: one(rendered("karpenter"), "NodePool", name) for name in ("recsys-cpu", "recsys-gpu")
+    }
     _, spec = compute.training_pod(Settings(), profile)
     pod = {"nodeSelector": spec["node_selector"], "tolerations": spec.get("tolerations", [])}
     assert [name for name, candidate in pools.items() if schedulable(pod, candidate)] == [pool]

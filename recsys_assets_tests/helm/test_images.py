@@ -14,7 +14,11 @@ from recsys_assets.settings import PROJECT_ROOT
 
 def copied(image: str) -> list[str]:
     """Paths below the repository's root that a Dockerfile copies."""
-    lines = re.findall(r"^COPY (.+)$", (PROJECT_ROOT / "helm" / "images" / f"{image}.Dockerfile").read_text(), re.MULTILINE)
+    lines = re.findall(
+        r"^COPY (.+)$",
+        (PROJECT_ROOT / "helm" / "images" / f"{image}.Dockerfile").read_text(),
+        re.MULTILINE,
+    )
     return [path for line in lines for path in line.split()[:-1]]
 
 
@@ -27,8 +31,14 @@ def imported(path: Path) -> set[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             if name.startswith("recsys_assets."):
-                found |= {file for file in (PROJECT_ROOT / f"{name.replace('.', '/')}.py",
-                                            PROJECT_ROOT / name.replace(".", "/") / "__init__.py") if file.is_file()}
+                found |= {
+                    file
+                    for file in (
+                        PROJECT_ROOT / f"{name.replace('.', '/')}.py",
+                        PROJECT_ROOT / name.replace(".", "/") / "__init__.py",
+                    )
+                    if file.is_file()
+                }
     return found
 
 
@@ -42,10 +52,23 @@ def closure(start: Iterable[Path]) -> set[Path]:
     return found
 
 
-@pytest.mark.parametrize(("image", "programs"), [("training", "recsys_assets/training/**/*.py"), ("serving", "triton_repo/*/model.py")])
+@pytest.mark.parametrize(
+    ("image", "programs"),
+    [("training", "recsys_assets/training/**/*.py"), ("serving", "triton_repo/*/model.py")],
+)
 def test_an_image_holds_every_module_that_its_programs_import(image: str, programs: str) -> None:
     start = sorted(PROJECT_ROOT.glob(programs))
     assert start, f"no file is {programs}: have they moved?"
-    needed = {str(path.relative_to(PROJECT_ROOT)) for path in closure(start)} - {str(path.relative_to(PROJECT_ROOT)) for path in start}
+    needed = {str(path.relative_to(PROJECT_ROOT)) for path in closure(start)} - {
+        str(path.relative_to(PROJECT_ROOT)) for path in start
+    }
     held = copied(image)
-    assert needed and sorted(path for path in needed if not any(path == one or path.startswith(f"{one}/") for one in held)) == []
+    assert (
+        needed
+        and sorted(
+            path
+            for path in needed
+            if not any(path == one or path.startswith(f"{one}/") for one in held)
+        )
+        == []
+    )

@@ -1,4 +1,6 @@
-"""Profiles, executor and training steps: here by subprocess, on Kubernetes by pod, both by the real Pipes client."""
+"""Profiles, executor and training steps: here by subprocess, on Kubernetes by pod, both by the real
+Pipes client.
+"""
 
 import json
 import subprocess
@@ -8,7 +10,11 @@ from pathlib import Path
 import dagster as dg
 import kubernetes_validate
 import pytest
-from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job, get_user_defined_k8s_config
+from dagster_k8s.job import (
+    DagsterK8sJobConfig,
+    construct_dagster_k8s_job,
+    get_user_defined_k8s_config,
+)
 from kubernetes.client import ApiClient
 
 from recsys_assets.orchestration import compute
@@ -44,12 +50,22 @@ def kubernetes_executor(settings, tmp_path, monkeypatch):
     with SmallKubernetes(settings.training_python, PROJECT_ROOT) as cluster:
         cluster.write_kubeconfig(tmp_path / "kubeconfig")
         monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+        monkeypatch.setattr(
+            "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION",
+            str(tmp_path / "kubeconfig"),
+        )
         yield cluster
 
 
-def materialise(tmp_path: Path, *, fail: str = "", output: Path | None = None, op_tags=compute.GPU_TRAIN,
-                module: str = "scale_numbers", params: dict | None = None):
+def materialise(
+    tmp_path: Path,
+    *,
+    fail: str = "",
+    output: Path | None = None,
+    op_tags=compute.GPU_TRAIN,
+    module: str = "scale_numbers",
+    params: dict | None = None,
+):
     """Run a small step inside an asset; returns (result, metrics, output folder)."""
     numbers = [tmp_path / "a.json", tmp_path / "b.json"]
     for path, values in zip(numbers, ([1, 2], [3]), strict=True):
@@ -83,7 +99,7 @@ def failure_text(result: dg.ExecuteInProcessResult) -> str:
     return f"{error.message} {error.cause.message if error.cause else ''}"
 
 
-# --- profiles ----------------------------------------------------------------------------------------------------
+# --- profiles -------------------------------------------------------------------------------------
 
 
 def job_of(tags: dict) -> dict:
@@ -98,13 +114,17 @@ def job_of(tags: dict) -> dict:
         instance_config_map="dagster-instance",
     )
     job = construct_dagster_k8s_job(
-        config, ["dagster", "api", "execute_step"], "dagster-step-1", get_user_defined_k8s_config(step.tags)
+        config,
+        ["dagster", "api", "execute_step"],
+        "dagster-step-1",
+        get_user_defined_k8s_config(step.tags),
     )
     return ApiClient().sanitize_for_serialization(job)
 
 
 @pytest.mark.parametrize(
-    ("profile", "gpu"), [("CPU_SMALL", False), ("CPU_LARGE", False), ("GPU_EMBED", True), ("GPU_TRAIN", False)]
+    ("profile", "gpu"),
+    [("CPU_SMALL", False), ("CPU_LARGE", False), ("GPU_EMBED", True), ("GPU_TRAIN", False)],
 )
 def test_a_profile_makes_a_valid_job(profile, gpu):
     job = job_of(compute.op_tags(profile))
@@ -139,12 +159,15 @@ def test_a_pod_that_waits_for_training_reserves_little():
     assert waiting[compute.PROFILE] == "CPU_LARGE"
 
 
-# --- executor ------------------------------------------------------------------------------------------------------
+# --- executor -------------------------------------------------------------------------------------
 
 
 def test_executor_by_settings(settings):
     assert compute.executor_for(settings) is dg.in_process_executor
-    assert compute.executor_for(settings.model_copy(update={"executor": "multiprocess"})) is dg.multiprocess_executor
+    assert (
+        compute.executor_for(settings.model_copy(update={"executor": "multiprocess"}))
+        is dg.multiprocess_executor
+    )
 
 
 def test_kubernetes_executor_has_namespace_identity_and_image(settings):
@@ -152,7 +175,9 @@ def test_kubernetes_executor_has_namespace_identity_and_image(settings):
         update={"executor": "k8s", "k8s_namespace": "shop", "platform_image": "recsys-platform:9"}
     )
     executor = compute.executor_for(on_k8s)
-    resolved = executor.config_schema.resolve_config({})  # checks the config against the executor's own schema
+    resolved = executor.config_schema.resolve_config(
+        {}
+    )  # checks the config against the executor's own schema
     assert resolved.success, resolved.errors
     config = resolved.value["config"] if "config" in resolved.value else resolved.value
     assert config["job_namespace"] == "shop"
@@ -165,11 +190,13 @@ def test_definitions_load_without_kubernetes():
         "import sys, recsys_assets.orchestration.compute, recsys_assets.orchestration.pipes\n"
         "print(sorted({'kubernetes', 'dagster_k8s'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
-# --- training steps, here ------------------------------------------------------------------------------------------
+# --- training steps, here -------------------------------------------------------------------------
 
 
 @needs_training
@@ -209,7 +236,9 @@ def test_a_step_that_reported_succeeds_however_its_interpreter_ends(settings, tm
 
 
 @needs_training
-@pytest.mark.parametrize(("how", "expected"), [("abort", "code -6"), ("exit", "ended without reporting metrics")])
+@pytest.mark.parametrize(
+    ("how", "expected"), [("abort", "code -6"), ("exit", "ended without reporting metrics")]
+)
 def test_a_step_that_crashed_before_its_result_fails(settings, tmp_path, how, expected):
     result, metrics, output = materialise(tmp_path, module="ends_badly", params={"how": how})
     assert (output / "done.txt").exists(), "its files are there, and still it has failed"
@@ -230,24 +259,32 @@ def test_build_makes_an_artifact_once(settings, tmp_path):
     built = []
 
     @dg.asset(op_tags=compute.training_tags("CPU_LARGE"))
-    def scaled(context: dg.AssetExecutionContext, training: TrainingClient, platform: Platform) -> dg.MaterializeResult:
+    def scaled(
+        context: dg.AssetExecutionContext, training: TrainingClient, platform: Platform
+    ) -> dg.MaterializeResult:
         with platform.store.stage("raw/numbers") as staged:
             (staged.path / "numbers.json").write_text("[4]")
             numbers = staged.publish()
-        built.append(training.build(context, platform, "features/scaled", "take_numbers", inputs={"numbers": numbers}))
+        built.append(
+            training.build(
+                context, platform, "features/scaled", "take_numbers", inputs={"numbers": numbers}
+            )
+        )
         return dg.MaterializeResult()
 
     for _ in range(2):
         resources = {"training": TrainingClient(module_prefix=PREFIX), "platform": Platform()}
         assert dg.materialize([scaled], resources=resources).success
     assert [b.reused for b in built] == [False, True]
-    assert built[0].artifact.metrics == {"files": ["numbers.json"]} and built[0].artifact.seconds >= 0
+    assert (
+        built[0].artifact.metrics == {"files": ["numbers.json"]} and built[0].artifact.seconds >= 0
+    )
     assert built[0].artifact.path("copy.json").read_text() == "[4]"
     assert [b.artifact.versions for b in built] == [{"python": "3.10.made-up"}] * 2
     assert metadata_of(built[0].artifact)["library versions"] == "python 3.10.made-up"
 
 
-# --- training steps, on Kubernetes -----------------------------------------------------------------------------------
+# --- training steps, on Kubernetes ----------------------------------------------------------------
 
 
 @needs_training
@@ -268,7 +305,11 @@ def test_a_step_runs_in_a_pod(kubernetes_executor, tmp_path):
     assert container["resources"]["limits"][GPU] == "1"
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert {"name": "AWS_REGION", "value": "eu-central-1"} in container["env"]
-    assert {m["mountPath"] for m in container["volumeMounts"]} == {str(tmp_path), "/tmp", "/dev/shm"}
+    assert {m["mountPath"] for m in container["volumeMounts"]} == {
+        str(tmp_path),
+        "/tmp",
+        "/dev/shm",
+    }
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["serviceAccountName"] == "recsys-training"
     assert spec["automountServiceAccountToken"] is False
@@ -294,7 +335,9 @@ def test_a_failed_pod_says_why_and_is_removed(kubernetes_executor, tmp_path, fai
     assert kubernetes_executor.deleted == list(kubernetes_executor.pods)
 
 
-def test_a_path_outside_the_shared_volume_is_refused(kubernetes_executor, tmp_path, tmp_path_factory):
+def test_a_path_outside_the_shared_volume_is_refused(
+    kubernetes_executor, tmp_path, tmp_path_factory
+):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     result, _, _ = materialise(tmp_path, output=elsewhere)
     assert f"{elsewhere}: not on the shared volume {tmp_path}" in failure_text(result)

@@ -1,4 +1,6 @@
-"""Lineage is what is opened: every asset is run on a store of empty artifacts that notes what it is asked for."""
+"""Lineage is what is opened: every asset is run on a store of empty artifacts that notes what it is
+asked for.
+"""
 
 import ast
 import json
@@ -25,12 +27,17 @@ from recsys_assets.settings import PROJECT_ROOT, Settings, get_settings
 # the assets' calendar is the session's: it is fixed when they are imported
 AS_OF = partitions.first_as_of(get_settings())
 DAY = (date.fromisoformat(AS_OF) + timedelta(days=1)).isoformat()
-#: Assets that come first though nothing of theirs is opened from the store: they fill a cache, or Feast's registry.
-ONLY_BEFORE = {("embeddings/pca", "embeddings/text"), ("embeddings/pca", "embeddings/image"),
-               ("feature_store/online", "feature_store/definitions")}
+#: Assets that come first though nothing of theirs is opened from the store: they fill a cache, or
+#: Feast's registry.
+ONLY_BEFORE = {
+    ("embeddings/pca", "embeddings/text"),
+    ("embeddings/pca", "embeddings/image"),
+    ("feature_store/online", "feature_store/definitions"),
+}
 #: Opens what a person chose among the releases of both kinds, by promotion.
 PROMOTES = "serving/champion"
-#: The release in force, which fine-tuning and the gates read: as a dependency it would close a circle.
+#: The release in force, which fine-tuning and the gates read: as a dependency it would close a
+#: circle.
 IN_FORCE = releases.RELEASE
 
 
@@ -59,13 +66,21 @@ def graph():
 def assets() -> dict[str, dg.AssetsDefinition]:
     from recsys_assets.definitions import defs
 
-    return {asset.key.to_user_string(): asset for asset in defs().assets or [] if isinstance(asset, dg.AssetsDefinition)}
+    return {
+        asset.key.to_user_string(): asset
+        for asset in defs().assets or []
+        if isinstance(asset, dg.AssetsDefinition)
+    }
 
 
 @pytest.fixture(scope="module")
 def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
-    """Every artifact of the calendar's first weeks, empty, with the manifest entries that others follow."""
-    settings = Settings(home=tmp_path_factory.mktemp("paper"), start_day=partitions.calendar_start(get_settings()))
+    """Every artifact of the calendar's first weeks, empty, with the manifest entries that others
+    follow.
+    """
+    settings = Settings(
+        home=tmp_path_factory.mktemp("paper"), start_day=partitions.calendar_start(get_settings())
+    )
     store = Noting(settings.artifacts)
     store.opened = set()
     days = partitions.days_between(partitions.calendar_start(settings), date.fromisoformat(DAY))
@@ -84,20 +99,67 @@ def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
         for day in days:
             publish(kind, day)
     made: dict[str, Artifact] = {}
-    for kind in ("features/workflows", "features/datasets", "features/popularity", "embeddings/aligned", "retrieval/two_tower",
-                 "ranking/dlrm", "retrieval/item_vectors", "retrieval/faiss_index", "exports/onnx", "evaluation/queries",
-                 "evaluation/oracle", "evaluation/baselines", "evaluation/offline", "evaluation/ablations", "evaluation/report"):
-        recorded = {"two_tower": made["retrieval/two_tower"]} if kind == "retrieval/item_vectors" else {}
+    for kind in (
+        "features/workflows",
+        "features/datasets",
+        "features/popularity",
+        "embeddings/aligned",
+        "retrieval/two_tower",
+        "ranking/dlrm",
+        "retrieval/item_vectors",
+        "retrieval/faiss_index",
+        "exports/onnx",
+        "evaluation/queries",
+        "evaluation/oracle",
+        "evaluation/baselines",
+        "evaluation/offline",
+        "evaluation/ablations",
+        "evaluation/report",
+    ):
+        recorded = (
+            {"two_tower": made["retrieval/two_tower"]} if kind == "retrieval/item_vectors" else {}
+        )
         made[kind] = publish(kind, AS_OF, **recorded)
-    with store.stage(releases.RELEASE, "000001", inputs={
-            "query_tower": made["retrieval/two_tower"], "ranker": made["ranking/dlrm"], "workflows": made["features/workflows"]}) as staged:
-        build._dump_release(staged.path, 1, {"kind": "full", "day": AS_OF, "gate": None}, {}, generation=1, known_user=None,
-                               versions={}, inputs={})
+    with store.stage(
+        releases.RELEASE,
+        "000001",
+        inputs={
+            "query_tower": made["retrieval/two_tower"],
+            "ranker": made["ranking/dlrm"],
+            "workflows": made["features/workflows"],
+        },
+    ) as staged:
+        build._dump_release(
+            staged.path,
+            1,
+            {"kind": "full", "day": AS_OF, "gate": None},
+            {},
+            generation=1,
+            known_user=None,
+            versions={},
+            inputs={},
+        )
         release = staged.publish()
     champion.champion_path(settings).parent.mkdir(parents=True)
-    champion.champion_path(settings).write_text(json.dumps({
-        "release": 1, "generation": 1, "digest": release.digest, "versions": {}, "promoted_at": 0, "previous": [], "history": []}))
-    rows = publish("fine_tune/rows", DAY, champion=release, features=[store.current("features/interactions", DAY)])
+    champion.champion_path(settings).write_text(
+        json.dumps(
+            {
+                "release": 1,
+                "generation": 1,
+                "digest": release.digest,
+                "versions": {},
+                "promoted_at": 0,
+                "previous": [],
+                "history": [],
+            }
+        )
+    )
+    rows = publish(
+        "fine_tune/rows",
+        DAY,
+        champion=release,
+        features=[store.current("features/interactions", DAY)],
+    )
     for name in fine_tuning.ROLES:
         publish(f"fine_tune/{name}", DAY, rows=rows)
 
@@ -117,7 +179,11 @@ def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
         def build(self, *args: object, **kwargs: object):
             raise Reached
 
-    return SimpleNamespace(store=store, settings=settings, resources={"platform": PaperPlatform(), "training": PaperTraining()})
+    return SimpleNamespace(
+        store=store,
+        settings=settings,
+        resources={"platform": PaperPlatform(), "training": PaperTraining()},
+    )
 
 
 def partition_of(asset: dg.AssetsDefinition) -> str | None:
@@ -130,10 +196,19 @@ def partition_of(asset: dg.AssetsDefinition) -> str | None:
 def opened_by(paper, asset: dg.AssetsDefinition) -> tuple[set[tuple[str, str | None]], str]:
     """Return the artifacts that an asset opens before it builds, and why its run ended."""
     paper.store.opened.clear()
-    resources = {name: value for name, value in paper.resources.items() if name in asset.required_resource_keys}
+    resources = {
+        name: value
+        for name, value in paper.resources.items()
+        if name in asset.required_resource_keys
+    }
     with dg.DagsterInstance.ephemeral() as instance:
-        done = dg.materialize([asset], resources=resources, partition_key=partition_of(asset), instance=instance,
-                              raise_on_error=False)
+        done = dg.materialize(
+            [asset],
+            resources=resources,
+            partition_key=partition_of(asset),
+            instance=instance,
+            raise_on_error=False,
+        )
     errors = [event.step_failure_data.error for event in done.all_events if event.is_step_failure]
     return set(paper.store.opened), " ".join(str(error.cause or error) for error in errors)
 
@@ -153,7 +228,10 @@ def declared_of(graph, asset: dg.AssetsDefinition) -> set[tuple[str, str | None]
         else:
             mapping = graph.get_partition_mapping(asset.key, parent)
             mapped = mapping.get_upstream_mapped_partitions_result_for_partitions(
-                asset.partitions_def.subset_with_partition_keys([partition]), asset.partitions_def, upstream_days)
+                asset.partitions_def.subset_with_partition_keys([partition]),
+                asset.partitions_def,
+                upstream_days,
+            )
             found |= {(kind, day) for day in mapped.partitions_subset.get_partition_keys()}
     return found
 
@@ -161,7 +239,11 @@ def declared_of(graph, asset: dg.AssetsDefinition) -> set[tuple[str, str | None]
 def names() -> Iterator[str]:
     from recsys_assets.definitions import defs
 
-    yield from sorted(asset.key.to_user_string() for asset in defs().assets or [] if isinstance(asset, dg.AssetsDefinition))
+    yield from sorted(
+        asset.key.to_user_string()
+        for asset in defs().assets or []
+        if isinstance(asset, dg.AssetsDefinition)
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name != PROMOTES])
@@ -174,23 +256,28 @@ def test_what_is_opened_is_what_is_declared(paper, graph, assets, name):
         chosen = {kind for kind, _ in declared if kind.startswith("features/")}
         assert opened <= declared, why
         assert {kind for kind, _ in opened} == {kind for kind, _ in declared}, why
-        opened, declared = ({pair for pair in pairs if pair[0] not in chosen} for pairs in (opened, declared))
+        opened, declared = (
+            {pair for pair in pairs if pair[0] not in chosen} for pairs in (opened, declared)
+        )
     assert opened == declared, why
 
 
 def test_the_release_declares_what_it_packs_and_nothing_else(graph):
-    parents = {key.to_user_string() for key in graph.get(dg.AssetKey(["serving", "release"])).parent_keys}
+    parents = {
+        key.to_user_string() for key in graph.get(dg.AssetKey(["serving", "release"])).parent_keys
+    }
     assert {"retrieval/two_tower", "ranking/dlrm", "retrieval/faiss_index", "raw/items"} <= parents
     assert not any(parent.startswith("feature_store/") for parent in parents)
 
 
-# --- nothing else opens --------------------------------------------------------------------------------------------------
+# --- nothing else opens ---------------------------------------------------------------------------
 #: Functions below the assets that ask the store for what is in force, and why they may.
 MAY_OPEN = {
     "raw.raw_tables.new_categories": "the catalogue's own version before",
     "raw.volume.volume_against_history": "the asset's own earlier days",
     "raw.raw_tables.unread_days": "a sensor's",
-    "features.daily_checks.around_the_day": "figures for the UI, of as many earlier days as there are",
+    "features.daily_checks.around_the_day": "figures for the UI, of as many earlier days as "
+    "there are",
     "embeddings.training_catalogue.choose": "the asset's own version before",
     "release.releases.open_release": "the release in force, and a release by its number",
 }
@@ -204,10 +291,23 @@ def _opening(folder: Path) -> set[str]:
     """module.function → functions that call ``store.current`` or ``store.require``."""
     found = set()
     for path in sorted(folder.rglob("*.py")):
-        for function in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)):
-            calls = (node.func for node in ast.walk(function) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
-            if any(call.attr in ("current", "require") and "store" in ast.unparse(call.value) for call in calls):
-                found.add(".".join([*path.relative_to(folder).with_suffix("").parts, function.name]))
+        for function in (
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.FunctionDef)
+        ):
+            calls = (
+                node.func
+                for node in ast.walk(function)
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+            )
+            if any(
+                call.attr in ("current", "require") and "store" in ast.unparse(call.value)
+                for call in calls
+            ):
+                found.add(
+                    ".".join([*path.relative_to(folder).with_suffix("").parts, function.name])
+                )
     return found
 
 
@@ -217,7 +317,7 @@ def test_inputs_are_opened_by_their_declaration_alone():
     assert _opening(package / "defs") == set(IN_DEFS)
 
 
-# --- the declaration itself ----------------------------------------------------------------------------------------------
+# --- the declaration itself -----------------------------------------------------------------------
 class Days(TypedDict):
     early: Annotated[Sequence[Artifact], Upstream("a/days", Window(-3, -2))]
     own: Annotated[Artifact, Upstream("a/days", SAME)]
@@ -258,27 +358,49 @@ def shop(tmp_path: Path) -> SimpleNamespace:
 
 
 def test_a_declaration_opens_its_days(shop):
-    opened = upstream.open_inputs(DaysAndMore, shop.platform, "2026-01-09", chosen=["2026-01-08", "2026-01-05"])
+    opened = upstream.open_inputs(
+        DaysAndMore, shop.platform, "2026-01-09", chosen=["2026-01-08", "2026-01-05"]
+    )
     assert [artifact.partition for artifact in opened["early"]] == ["2026-01-06", "2026-01-07"]
     assert opened["own"].partition == "2026-01-09" and "extra" not in opened
     assert [artifact.partition for artifact in opened["chosen"]] == ["2026-01-08", "2026-01-05"]
     assert (opened["whole"].kind, opened["origin"].kind) == ("c/whole", "c/origin")
     shop.publish("d/extra", "2026-01-09")
-    opened = upstream.open_inputs(DaysAndMore, shop.platform, "2026-01-09", chosen=lambda others: [others["early"][0].partition])
-    assert opened["extra"].kind == "d/extra" and [artifact.partition for artifact in opened["chosen"]] == ["2026-01-06"]
+    opened = upstream.open_inputs(
+        DaysAndMore,
+        shop.platform,
+        "2026-01-09",
+        chosen=lambda others: [others["early"][0].partition],
+    )
+    assert opened["extra"].kind == "d/extra" and [
+        artifact.partition for artifact in opened["chosen"]
+    ] == ["2026-01-06"]
 
 
 def test_every_absent_day_is_named_and_chosen_days_are_asked_for(shop):
     with pytest.raises(ArtifactMissing, match="a/days is missing for 2026-01-04, 2026-01-03"):
         upstream.open_inputs(Absent, shop.platform, "2026-01-06")
-    with pytest.raises(ValueError, match=r"Days: days are to be chosen of \['chosen'\], not of \[\]"):
+    with pytest.raises(
+        ValueError, match=r"Days: days are to be chosen of \['chosen'\], not of \[\]"
+    ):
         upstream.open_inputs(Days, shop.platform, "2026-01-09")
 
 
 def test_a_declaration_depends_on_the_smallest_window_of_each_upstream():
-    found = {dep.asset_key.to_user_string(): dep.partition_mapping for dep in upstream.dependencies(DaysAndMore, "e/before")}
-    assert {key: mapping and (mapping.start_offset, mapping.end_offset) for key, mapping in found.items()} == {
-        "a/days": (-3, 0), "b/days": (-9, 0), "c/whole": None, "d/extra": (0, 0), "e/before": None}
+    found = {
+        dep.asset_key.to_user_string(): dep.partition_mapping
+        for dep in upstream.dependencies(DaysAndMore, "e/before")
+    }
+    assert {
+        key: mapping and (mapping.start_offset, mapping.end_offset)
+        for key, mapping in found.items()
+    } == {
+        "a/days": (-3, 0),
+        "b/days": (-9, 0),
+        "c/whole": None,
+        "d/extra": (0, 0),
+        "e/before": None,
+    }
 
 
 def test_an_input_without_an_upstream_is_refused():
@@ -293,9 +415,17 @@ def test_a_window_s_days_are_those_of_its_mapping(tmp_path):
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     assert Window(-2, -1).days(settings, "2026-01-02") == ["2025-12-31", "2026-01-01"]
     assert Window(-2, -1, clipped=True).days(settings, "2026-01-02") == ["2026-01-01"]
-    assert partitions.LOOK_BACK.days(settings, "2026-01-12") == partitions.day_with_history(settings, "2026-01-12")
-    assert partitions.POPULARITY.days(settings, "2026-01-03") == partitions.recent_days(settings, "2026-01-03")
+    assert partitions.LOOK_BACK.days(settings, "2026-01-12") == partitions.day_with_history(
+        settings, "2026-01-12"
+    )
+    assert partitions.POPULARITY.days(settings, "2026-01-03") == partitions.recent_days(
+        settings, "2026-01-03"
+    )
     assert partitions.BEFORE_VALIDATION.around("2026-01-12") == [
-        partitions.previous_day(day) for day in partitions.validation_days("2026-01-12")]
-    assert partitions.INNER.around("2026-01-12") == partitions.train_days("2026-01-12")[-partitions.INNER_DAYS:]
+        partitions.previous_day(day) for day in partitions.validation_days("2026-01-12")
+    ]
+    assert (
+        partitions.INNER.around("2026-01-12")
+        == partitions.train_days("2026-01-12")[-partitions.INNER_DAYS :]
+    )
     assert partitions.WHOLE_WINDOW.around("2026-01-12") == partitions.window_days("2026-01-12")

@@ -1,7 +1,9 @@
-"""Set-up as a stranger's machine meets it: what it needs, which build of torch, cut off, broken; and the locks.
+"""Set-up as a stranger's machine meets it: what it needs, which build of torch, cut off, broken;
+and the locks.
 
-The script is the real one. What it calls (uv, df, uname, getconf) is replaced on PATH where the machine must be another
-one; the commands that it makes are read from a log. ``make setup`` itself installs for real before these tests run.
+The script is the real one. What it calls (uv, df, uname, getconf) is replaced on PATH where the
+machine must be another one; the commands that it makes are read from a log. ``make setup`` itself
+installs for real before these tests run.
 """
 
 from __future__ import annotations
@@ -23,10 +25,37 @@ pytestmark = pytest.mark.slow
 
 UV = PROJECT_ROOT / ".venvs" / "tools" / "bin" / "uv"
 REQUIREMENTS = PROJECT_ROOT / "requirements"
-LOCKS = {"platform": ["platform.lock", "torch.lock"], "training": ["training.lock"], "serving": ["serving.lock"]}
+LOCKS = {
+    "platform": ["platform.lock", "torch.lock"],
+    "training": ["training.lock"],
+    "serving": ["serving.lock"],
+}
 #: What the set-up script may call besides Python and uv.
-TOOLS = ("bash", "dirname", "basename", "awk", "sed", "grep", "cut", "sort", "head", "cat", "rm", "mkdir", "df", "uname", "getconf",
-         "sha256sum", "pwd", "flock", "make", "sleep", "env", "chmod", "touch")
+TOOLS = (
+    "bash",
+    "dirname",
+    "basename",
+    "awk",
+    "sed",
+    "grep",
+    "cut",
+    "sort",
+    "head",
+    "cat",
+    "rm",
+    "mkdir",
+    "df",
+    "uname",
+    "getconf",
+    "sha256sum",
+    "pwd",
+    "flock",
+    "make",
+    "sleep",
+    "env",
+    "chmod",
+    "touch",
+)
 
 FAKE_UV = """#!/usr/bin/env bash
 if [ "$1" = --version ]; then echo "uv 0.13.9"; exit; fi
@@ -43,7 +72,9 @@ if [ -f slow ] && [[ "$*" == *training.lock* ]]; then touch slow.reached; sleep 
 
 
 class Machine:
-    """Holds a copy of the files that set-up reads, in a folder with a space, and a PATH with replaceable commands."""
+    """Holds a copy of the files that set-up reads, in a folder with a space, and a PATH with
+    replaceable commands.
+    """
 
     def __init__(self, folder: Path):
         self.root = folder / "a clone"
@@ -51,7 +82,9 @@ class Machine:
         for part in (self.root, self.path, self.root / ".venvs" / "tools" / "bin"):
             part.mkdir(parents=True)
         for name in ("scripts", "requirements"):
-            shutil.copytree(PROJECT_ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                PROJECT_ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
         shutil.copy(PROJECT_ROOT / "pyproject.toml", self.root)
         for tool in TOOLS:
             if found := shutil.which(tool):
@@ -70,8 +103,15 @@ class Machine:
 
     def start(self, **variables: str) -> subprocess.Popen[str]:
         environment = {"PATH": str(self.path), "HOME": str(self.root), **variables}
-        return subprocess.Popen([shutil.which("bash") or "bash", "scripts/setup.sh"], cwd=self.root, env=environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(
+            [shutil.which("bash") or "bash", "scripts/setup.sh"],
+            cwd=self.root,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def setup(self, **variables: str) -> tuple[int, str]:
         """Run set-up to its end: (exit status, what it printed)."""
@@ -94,26 +134,35 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-# --- which build of torch ------------------------------------------------------------------------------------------
+# --- which build of torch -------------------------------------------------------------------------
 def test_torch_comes_from_its_hashed_lock(machine: Machine):
     status, output = machine.setup()
     assert status == 0, output
-    assert machine.torch_command() == ("pip install --quiet --python .venvs/platform/bin/python --no-deps --require-hashes "
-                                       "-r requirements/torch.lock")
+    assert machine.torch_command() == (
+        "pip install --quiet --python .venvs/platform/bin/python --no-deps --require-hashes "
+        "-r requirements/torch.lock"
+    )
 
 
 def test_the_small_build_is_taken_by_the_torch_backend_and_remembered(machine: Machine):
     status, output = machine.setup(TORCH="cpu")
     assert status == 0, output
-    assert re.fullmatch(r"pip install --quiet --python \.venvs/platform/bin/python --no-deps --torch-backend cpu "
-                        r"torch==[\d.]+ torchvision==[\d.]+", machine.torch_command())
+    assert re.fullmatch(
+        r"pip install --quiet --python \.venvs/platform/bin/python --no-deps --torch-backend cpu "
+        r"torch==[\d.]+ torchvision==[\d.]+",
+        machine.torch_command(),
+    )
     (machine.root / "uv.log").unlink()
     status, output = machine.setup()
-    assert (status, machine.log("uv.log")) == (0, []), "set-up without TORCH keeps the build that is there"
+    assert (status, machine.log("uv.log")) == (0, []), (
+        "set-up without TORCH keeps the build that is there"
+    )
     status, output = machine.setup(TORCH="index")
     assert status == 0
     assert "--require-hashes -r requirements/torch.lock" in machine.torch_command()
-    assert not [line for line in machine.log("uv.log") if "training" in line], "the other environments stay"
+    assert not [line for line in machine.log("uv.log") if "training" in line], (
+        "the other environments stay"
+    )
 
 
 def write_wheel(folder: Path, name: str, version: str) -> None:
@@ -122,8 +171,13 @@ def write_wheel(folder: Path, name: str, version: str) -> None:
 
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         info = f"{name}-{version}.dist-info"
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         wheel.writestr(f"{info}/RECORD", "")
 
 
@@ -139,7 +193,9 @@ def test_a_local_wheel_is_taken_where_find_links_has_one(machine: Machine, tmp_p
     write_wheel(wheels, "torch", f"{locked('torch')}+cpu")
     status, output = machine.setup(PIP_FIND_LINKS=str(wheels))
     assert status == 0, output
-    assert f"--find-links {wheels} torch=={locked('torch')} torchvision==" in machine.torch_command()
+    assert (
+        f"--find-links {wheels} torch=={locked('torch')} torchvision==" in machine.torch_command()
+    )
     assert "--require-hashes" not in machine.torch_command()
 
 
@@ -155,17 +211,36 @@ def test_find_links_without_the_wheel_changes_nothing(machine: Machine, tmp_path
     assert machine.torch_command().endswith("--require-hashes -r requirements/torch.lock")
 
 
-# --- what is needed ------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("name", "body", "expected"), [
-    ("getconf", "echo glibc 2.31", "glibc 2.31 is too old, the Triton wheel needs 2.35; use Debian 12, Ubuntu 22.04 or newer"),
-    ("getconf", "exit 1", "C library is not glibc"),
-    ("uname", '[ "$1" = -s ] && echo FreeBSD || echo amd64', "FreeBSD on amd64 is not supported; use Linux on x86-64"),
-    ("df", 'printf "a\\nb 1 1 3145728 1 /\\n"', "only 3 GiB free in"),
-    ("python3.11", "exit 1", "Python 3.11 is needed (Merlin and Triton's stub are built for it); install it: apt-get install "
-                             "python3.11 python3.11-venv, or uv python install 3.11"),
-    ("make", None, "make is missing; install it: apt-get install make"),
-])
-def test_what_is_missing_is_named_with_its_remedy(machine: Machine, name: str, body: str | None, expected: str):
+# --- what is needed -------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "body", "expected"),
+    [
+        (
+            "getconf",
+            "echo glibc 2.31",
+            "glibc 2.31 is too old, the Triton wheel needs 2.35; use Debian 12, Ubuntu 22.04 or "
+            "newer",
+        ),
+        ("getconf", "exit 1", "C library is not glibc"),
+        (
+            "uname",
+            '[ "$1" = -s ] && echo FreeBSD || echo amd64',
+            "FreeBSD on amd64 is not supported; use Linux on x86-64",
+        ),
+        ("df", 'printf "a\\nb 1 1 3145728 1 /\\n"', "only 3 GiB free in"),
+        (
+            "python3.11",
+            "exit 1",
+            "Python 3.11 is needed (Merlin and Triton's stub are built for it); install it: "
+            "apt-get install "
+            "python3.11 python3.11-venv, or uv python install 3.11",
+        ),
+        ("make", None, "make is missing; install it: apt-get install make"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_remedy(
+    machine: Machine, name: str, body: str | None, expected: str
+):
     if body is None:
         (machine.path / name).unlink()
     else:
@@ -193,10 +268,13 @@ def test_python_comes_from_uv_where_the_machine_has_uv_alone(machine: Machine, t
     assert f"venv --quiet --python {sys.executable}" in machine.log("uv.log")[0]
 
 
-@pytest.mark.parametrize(("variables", "expected"), [
-    ({"TORCH": "rocm"}, "TORCH=rocm is not known; it is index, local or cpu"),
-    ({"PYTHON": "/nowhere/python"}, "and PYTHON=/nowhere/python is not that; install it"),
-])
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"TORCH": "rocm"}, "TORCH=rocm is not known; it is index, local or cpu"),
+        ({"PYTHON": "/nowhere/python"}, "and PYTHON=/nowhere/python is not that; install it"),
+    ],
+)
 def test_a_wrong_choice_is_named(machine: Machine, variables: dict[str, str], expected: str):
     (machine.path / "python3.11").unlink() if "PYTHON" in variables else None
     status, output = machine.setup(**variables)
@@ -211,7 +289,7 @@ def test_what_cannot_run_on_a_mac_is_named(machine: Machine):
     assert "there is no Triton wheel for it" in output
 
 
-# --- cut off, broken, twice ----------------------------------------------------------------------------------------
+# --- cut off, broken, twice -----------------------------------------------------------------------
 def test_a_second_setup_installs_nothing(machine: Machine):
     assert machine.setup()[0] == 0
     (machine.root / "uv.log").unlink()
@@ -242,12 +320,15 @@ def test_a_broken_environment_is_made_anew_alone(machine: Machine):
     assert machine.setup()[0] == 0
     (machine.root / "uv.log").unlink()
     machine.command("true", "exit 0")
-    (machine.root / ".venvs" / "serving" / "bin" / "python").write_text("#!/usr/bin/env bash\nexit 1\n")
+    (machine.root / ".venvs" / "serving" / "bin" / "python").write_text(
+        "#!/usr/bin/env bash\nexit 1\n"
+    )
     status, output = machine.setup()
     assert status == 0, output
     assert "serving: is broken, making it anew" in output
     assert [line for line in machine.log("uv.log") if line.startswith("venv")] == [
-        f"venv --quiet --python {sys.executable} .venvs/serving"]
+        f"venv --quiet --python {sys.executable} .venvs/serving"
+    ]
 
 
 def test_an_environment_that_does_not_load_is_not_taken_for_made(machine: Machine):
@@ -266,7 +347,9 @@ def test_missing_and_truncated_files_are_found(tmp_path: Path):
     (site / "small").mkdir()
     (site / "small" / "__init__.py").write_text("value = 7\n")
     (site / "small-1.0.dist-info").mkdir()
-    (site / "small-1.0.dist-info" / "RECORD").write_text("small/__init__.py,sha256=x,10\nsmall-1.0.dist-info/RECORD,,\n")
+    (site / "small-1.0.dist-info" / "RECORD").write_text(
+        "small/__init__.py,sha256=x,10\nsmall-1.0.dist-info/RECORD,,\n"
+    )
     check = [str(python), str(PROJECT_ROOT / "scripts" / "installed_files.py")]
     assert subprocess.run(check).returncode == 0
     (site / "small" / "__init__.py").write_text("value")
@@ -276,40 +359,77 @@ def test_missing_and_truncated_files_are_found(tmp_path: Path):
     assert subprocess.run(check, capture_output=True).returncode == 1
 
 
-@pytest.mark.parametrize(("error", "expected"), [
-    ("OSError('libcudnn.so.9: cannot open shared object file')", "make setup TORCH=cpu"),
-    ("ValueError('libcublasLt.so.*[0-9] not found')", "make setup TORCH=cpu"),
-    ("OSError('libgomp.so.1: cannot open shared object file')", "apt-get install libgomp1"),
-    ("ImportError('libm.so.6: version GLIBC_2.38 not found')", "use Debian 12, Ubuntu 22.04 or newer"),
-    ("ModuleNotFoundError('No module named redis')", "delete .venvs/serving and run `make setup` again"),
-])
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("OSError('libcudnn.so.9: cannot open shared object file')", "make setup TORCH=cpu"),
+        ("ValueError('libcublasLt.so.*[0-9] not found')", "make setup TORCH=cpu"),
+        ("OSError('libgomp.so.1: cannot open shared object file')", "apt-get install libgomp1"),
+        (
+            "ImportError('libm.so.6: version GLIBC_2.38 not found')",
+            "use Debian 12, Ubuntu 22.04 or newer",
+        ),
+        (
+            "ModuleNotFoundError('No module named redis')",
+            "delete .venvs/serving and run `make setup` again",
+        ),
+    ],
+)
 def test_an_import_that_fails_names_the_remedy(tmp_path: Path, error: str, expected: str):
     for name in ("numpy", "onnxruntime", "faiss", "feast"):
         (tmp_path / f"{name}.py").write_text("")
-    (tmp_path / "redis.py").write_text(f"import sys\nprint('noise of a library', file=sys.stderr)\nraise {error}\n")
-    done = subprocess.run([sys.executable, str(PROJECT_ROOT / "scripts" / "try_imports.py"), "serving"], text=True,
-                          capture_output=True, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    (tmp_path / "redis.py").write_text(
+        f"import sys\nprint('noise of a library', file=sys.stderr)\nraise {error}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(PROJECT_ROOT / "scripts" / "try_imports.py"), "serving"],
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
     assert done.returncode == 1
     assert expected in done.stderr
     assert "noise" not in done.stderr
     assert all(line.startswith("setup: ") for line in done.stderr.splitlines())
 
 
-# --- the locks -----------------------------------------------------------------------------------------------------
+# --- the locks ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("environment", sorted(LOCKS))
-@pytest.mark.parametrize("platform", ["x86_64-manylinux_2_35", "aarch64-manylinux_2_35", "aarch64-apple-darwin"])
+@pytest.mark.parametrize(
+    "platform", ["x86_64-manylinux_2_35", "aarch64-manylinux_2_35", "aarch64-apple-darwin"]
+)
 def test_the_locks_resolve_on_other_machines(tmp_path: Path, environment: str, platform: str):
     python = PROJECT_ROOT / ".venvs" / environment / "bin" / "python"
-    command = [str(UV), "pip", "install", "--dry-run", "--python-platform", platform, "--python", str(python), "--no-deps",
-               "--require-hashes", "--target", str(tmp_path / "none")]
+    command = [
+        str(UV),
+        "pip",
+        "install",
+        "--dry-run",
+        "--python-platform",
+        platform,
+        "--python",
+        str(python),
+        "--no-deps",
+        "--require-hashes",
+        "--target",
+        str(tmp_path / "none"),
+    ]
     for lock in LOCKS[environment]:
         command += ["-r", str(REQUIREMENTS / lock)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"},
+    )
     if "dns error" in done.stderr or "Connect" in done.stderr:
         pytest.skip(f"no package index: {done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
     triton = "nvidia-pytriton" in done.stderr
-    assert triton is (environment == "serving" and "darwin" not in platform), "the Triton wheel is for Linux"
+    assert triton is (environment == "serving" and "darwin" not in platform), (
+        "the Triton wheel is for Linux"
+    )
 
 
 def test_every_requirement_is_locked_with_hashes_and_without_addresses():
@@ -319,19 +439,26 @@ def test_every_requirement_is_locked_with_hashes_and_without_addresses():
         pins = re.findall(r"^([a-z0-9._-]+)==", text, re.MULTILINE)
         for entry in re.split(r"\n(?=[a-z])", text.strip()):
             assert "--hash=sha256:" in entry, f"{environment}: {entry.splitlines()[0]} has no hash"
-        wanted = [re.match(r"[A-Za-z0-9_.-]+", line)[0] for line in (REQUIREMENTS / f"{environment}.in").read_text().splitlines()
-                  if line and not line.startswith("#")]
+        wanted = [
+            re.match(r"[A-Za-z0-9_.-]+", line)[0]
+            for line in (REQUIREMENTS / f"{environment}.in").read_text().splitlines()
+            if line and not line.startswith("#")
+        ]
         assert set(name.lower().replace("_", "-") for name in wanted) <= set(pins)
 
 
 def test_torch_lock_holds_torch_and_what_only_its_cuda_build_needs():
-    """By the installed packages' own metadata, from everything but torch: no path leads to a package of torch.lock."""
+    """By the installed packages' own metadata, from everything but torch: no path leads to a
+    package of torch.lock.
+    """
     from importlib import metadata
 
     from packaging.requirements import Requirement
 
-    pinned = {name: set(re.findall(r"^([a-z0-9._-]+)==", (REQUIREMENTS / name).read_text(), re.MULTILINE))
-              for name in LOCKS["platform"]}
+    pinned = {
+        name: set(re.findall(r"^([a-z0-9._-]+)==", (REQUIREMENTS / name).read_text(), re.MULTILINE))
+        for name in LOCKS["platform"]
+    }
     assert not pinned["platform.lock"] & pinned["torch.lock"]
     needed: set[str] = set()
     for name in pinned["platform.lock"]:
@@ -339,6 +466,10 @@ def test_torch_lock_holds_torch_and_what_only_its_cuda_build_needs():
             requires = metadata.requires(name) or []
         except metadata.PackageNotFoundError:  # of another system
             continue
-        needed |= {requirement.name.lower().replace("_", "-") for line in requires
-                   if not (requirement := Requirement(line)).marker or requirement.marker.evaluate({"extra": ""})}
+        needed |= {
+            requirement.name.lower().replace("_", "-")
+            for line in requires
+            if not (requirement := Requirement(line)).marker
+            or requirement.marker.evaluate({"extra": ""})
+        }
     assert needed & pinned["torch.lock"] <= {"torch", "torchvision"}

@@ -1,4 +1,6 @@
-"""A gateway with a shop and a real Valkey, and no Triton behind it; a module that needs another one has its own."""
+"""A gateway with a shop and a real Valkey, and no Triton behind it; a module that needs another one
+has its own.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""A real Triton with a ``recommender`` and a ``fused_model`` that answer as REQUEST and ANSWER say, out of a short list.
+"""A real Triton with a ``recommender`` and a ``fused_model`` that answer as REQUEST and ANSWER say,
+out of a short list.
 
-What is asked of them is in the visitor's id, parts apart by ``:``: ``slow:<ms>`` answers late, ``bits:<n>`` is degraded, ``echo``
-is answered with what was asked, ``nan``, ``short`` and ``error`` with what no answer may be.
+What is asked of them is in the visitor's id, parts apart by ``:``: ``slow:<ms>`` answers late,
+``bits:<n>`` is degraded, ``echo`` is answered with what was asked, ``nan``, ``short`` and ``error``
+with what no answer may be.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from recsys_assets.settings import Settings
 
 RELEASE = 3  # versions: query tower 2, ranker and both models 3
 MODELS = ("recommender", "fused_model")
-MODEL = '''
+MODEL = """
 import json
 import os
 import time
@@ -65,10 +67,12 @@ class TritonPythonModel:
         if "trace" in request.requested_output_names():
             tensors.append(pb_utils.Tensor("trace", np.fromfile(os.path.join(self.folder, "trace.bin"), np.uint8)))
         return pb_utils.InferenceResponse(tensors)
-'''
+"""
 
 
-def write_answering(repository: Path, items: Sequence[str], trace: np.ndarray, *, instances: int = 1) -> None:
+def write_answering(
+    repository: Path, items: Sequence[str], trace: np.ndarray, *, instances: int = 1
+) -> None:
     """Both models, version RELEASE, which answer ``items``; trace: uint8, of every explanation."""
     for name in MODELS:
         version = repository / name / str(RELEASE)
@@ -76,14 +80,22 @@ def write_answering(repository: Path, items: Sequence[str], trace: np.ndarray, *
         (version / "model.py").write_text(MODEL)
         (version / "items.json").write_text(json.dumps(list(items)))
         (version / "trace.bin").write_bytes(trace.tobytes())
-        tensors = "".join(f'input {{ name: "{spec.name}" data_type: TYPE_{spec.dtype} dims: -1 optional: {str(spec.optional).lower()} }}\n'
-                          for spec in REQUEST)
-        tensors += "".join(f'output {{ name: "{spec.name}" data_type: TYPE_{spec.dtype} dims: {list(spec.shape)} }}\n' for spec in ANSWER)
+        tensors = "".join(
+            f'input {{ name: "{spec.name}" data_type: TYPE_{spec.dtype} dims: -1 optional: '
+            f"{str(spec.optional).lower()} }}\n"
+            for spec in REQUEST
+        )
+        tensors += "".join(
+            f'output {{ name: "{spec.name}" data_type: TYPE_{spec.dtype} dims: {list(spec.shape)} '
+            "}\n"
+            for spec in ANSWER
+        )
         if name == "fused_model":
             tensors += f'output {{ name: "{TRACE}" data_type: TYPE_UINT8 dims: -1 }}\n'
         (repository / name / "config.pbtxt").write_text(
             f'name: "{name}"\nbackend: "python"\nmax_batch_size: 0\nversion_policy {{ all {{}} }}\n'
-            f"instance_group [ {{ kind: KIND_CPU, count: {instances} }} ]\n" + tensors)
+            f"instance_group [ {{ kind: KIND_CPU, count: {instances} }} ]\n" + tensors
+        )
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""AWS as Feast's Athena store sees it, behind boto: S3 from moto, Athena's statements recorded and run by DuckDB.
+"""AWS as Feast's Athena store sees it, behind boto: S3 from moto, Athena's statements recorded and
+run by DuckDB.
 
-Nothing of Feast is replaced: only calls of the service ``athena`` are answered here, at botocore's own API call. The
-queries run as they are, but for Athena's function ``from_iso8601_timestamp``, which is declared to DuckDB, and the
-header of CREATE TABLE … AS, which names where the result goes.
+Nothing of Feast is replaced: only calls of the service ``athena`` are answered here, at botocore's
+own API call. The queries run as they are, but for Athena's function ``from_iso8601_timestamp``,
+which is declared to DuckDB, and the header of CREATE TABLE … AS, which names where the result goes.
 """
 
 from __future__ import annotations
@@ -26,35 +27,56 @@ from recsys_assets.settings import Settings
 
 BUCKET = "example-recsys"
 REGION = "eu-central-1"
-_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
+_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": REGION,
+}
 
 
 def aws_settings(**values: Any) -> Settings:
-    return Settings(target="aws", aws_region=REGION, feast_registry=f"s3://{BUCKET}/feast/registry.db",
-                    athena_staging_uri=f"s3://{BUCKET}/athena", valkey_password="p",
-                    **{"feast_offline_uri": f"s3://{BUCKET}/feast/offline", **values})
+    return Settings(
+        target="aws",
+        aws_region=REGION,
+        feast_registry=f"s3://{BUCKET}/feast/registry.db",
+        athena_staging_uri=f"s3://{BUCKET}/athena",
+        valkey_password="p",
+        **{"feast_offline_uri": f"s3://{BUCKET}/feast/offline", **values},
+    )
+
+
 #: Athena's types of the entity rows; a timestamp has milliseconds and no zone.
 _TYPES = {"string": "VARCHAR", "bigint": "BIGINT", "timestamp": "TIMESTAMP_MS"}
-_CREATE_AS = re.compile(r"CREATE TABLE \S+\s+WITH \(\s*external_location = 's3://([^/]+)/([^']+)'.*?\)\s+as\s(.*)",
-                        re.DOTALL)
+_CREATE_AS = re.compile(
+    r"CREATE TABLE \S+\s+WITH \(\s*external_location = 's3://([^/]+)/([^']+)'.*?\)\s+as\s(.*)",
+    re.DOTALL,
+)
 
 
 class AthenaInDuckDB:
-    """Answers the calls that Feast makes of Athena; ``statements`` has every query text, in order."""
+    """Answers the calls that Feast makes of Athena; ``statements`` has every query text, in
+    order.
+    """
 
     def __init__(self, settings: Settings):
         self.statements: list[str] = []
         self._duckdb = duckdb.connect()
         self._duckdb.execute("SET TimeZone = 'UTC'")
         catalogue, database = settings.athena_data_source, settings.athena_database
-        self._duckdb.execute(f'ATTACH \':memory:\' AS "{catalogue}"; CREATE SCHEMA "{catalogue}".{database}; '
-                             f'USE "{catalogue}".{database}')
+        self._duckdb.execute(
+            f'ATTACH \':memory:\' AS "{catalogue}"; CREATE SCHEMA "{catalogue}".{database}; '
+            f'USE "{catalogue}".{database}'
+        )
         self._duckdb.execute("CREATE MACRO from_iso8601_timestamp(t) AS CAST(t AS TIMESTAMPTZ)")
-        if "://" not in offline_path(settings, ""):  # the tables lie in a folder: as Glue's tables over S3
+        if "://" not in offline_path(
+            settings, ""
+        ):  # the tables lie in a folder: as Glue's tables over S3
             for view in OFFLINE_SCHEMAS:
                 files = offline_path(settings, view)
-                self._duckdb.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{files}', "
-                                     f"hive_partitioning = true, hive_types = {{'day': VARCHAR}})")
+                self._duckdb.execute(
+                    f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{files}', "
+                    f"hive_partitioning = true, hive_types = {{'day': VARCHAR}})"
+                )
 
     def call(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if operation == "StartQueryExecution":
@@ -67,13 +89,21 @@ class AthenaInDuckDB:
 
     def _run(self, statement: str) -> None:
         s3 = boto3.client("s3")
-        if made := re.match(r"CREATE EXTERNAL TABLE (\S+) \((.*?)\) .*LOCATION 's3://([^/]+)/([^']+)'", statement):
+        if made := re.match(
+            r"CREATE EXTERNAL TABLE (\S+) \((.*?)\) .*LOCATION 's3://([^/]+)/([^']+)'", statement
+        ):
             name, columns, bucket, prefix = made.groups()
             (found,) = s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
-            uploaded = pq.read_table(io.BytesIO(s3.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()))
+            uploaded = pq.read_table(
+                io.BytesIO(s3.get_object(Bucket=bucket, Key=found["Key"])["Body"].read())
+            )
             self._duckdb.register("uploaded", uploaded)
-            typed = ", ".join(f"{column} {_TYPES[kind]}" for column, kind in re.findall(r"`(\w+)` (\w+)", columns))
-            self._duckdb.execute(f"CREATE TABLE {name} ({typed}); INSERT INTO {name} BY NAME SELECT * FROM uploaded")
+            typed = ", ".join(
+                f"{column} {_TYPES[kind]}" for column, kind in re.findall(r"`(\w+)` (\w+)", columns)
+            )
+            self._duckdb.execute(
+                f"CREATE TABLE {name} ({typed}); INSERT INTO {name} BY NAME SELECT * FROM uploaded"
+            )
         elif asked := _CREATE_AS.match(statement):
             bucket, prefix, query = asked.groups()
             body = io.BytesIO()
@@ -96,7 +126,12 @@ def athena(settings: Settings) -> Iterator[AthenaInDuckDB]:
             return answering.call(operation, arguments)
         return call(client, operation, arguments)
 
-    with mock.patch.dict(os.environ, _CREDENTIALS), mock_aws(), \
-            mock.patch.object(botocore.client.BaseClient, "_make_api_call", intercepted):
-        boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    with (
+        mock.patch.dict(os.environ, _CREDENTIALS),
+        mock_aws(),
+        mock.patch.object(botocore.client.BaseClient, "_make_api_call", intercepted),
+    ):
+        boto3.client("s3").create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
         yield answering

@@ -16,7 +16,9 @@ DAY = 86_400
 
 def landed(settings: Settings) -> pl.DataFrame:
     files = sorted(Path(settings.landing).glob("interactions/*/*.parquet"))
-    return pl.concat([pl.read_parquet(file).with_columns(day=pl.lit(file.parent.name)) for file in files])
+    return pl.concat(
+        [pl.read_parquet(file).with_columns(day=pl.lit(file.parent.name)) for file in files]
+    )
 
 
 def rows(feast: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
@@ -26,23 +28,43 @@ def rows(feast: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
 
 def recent_clicks(settings: Settings, user_id: str) -> list[tuple[str, int]] | None:
     """(category, time) of what Feast's online store holds of a visitor, oldest first."""
-    answer = open_store(settings, online_only=True).get_online_features(
-        ["user_activity:recent_categories", "user_activity:recent_timestamps"],
-        entity_rows=[{"user_id": user_id}]).to_dict()
+    answer = (
+        open_store(settings, online_only=True)
+        .get_online_features(
+            ["user_activity:recent_categories", "user_activity:recent_timestamps"],
+            entity_rows=[{"user_id": user_id}],
+        )
+        .to_dict()
+    )
     categories, timestamps = answer["recent_categories"][0], answer["recent_timestamps"][0]
     return None if categories is None else list(zip(categories, timestamps, strict=True))
 
 
 def materialise(settings: Settings, **histories: list[tuple[str, int]]) -> None:
-    """Visitors' histories through Feast's offline tables, each as of its last click, into the online store."""
+    """Visitors' histories through Feast's offline tables, each as of its last click, into the
+    online store.
+    """
     at = {user[1:]: pairs[-1][1] for user, pairs in histories.items()}
     day = min(at.values()) // DAY * DAY
     assert max(at.values()) < day + DAY, "one day's table"
-    activity = pl.DataFrame({"user_id": list(at), "timestamp": list(at.values()),
-                             "recent_categories": [[name for name, _ in pairs] for pairs in histories.values()],
-                             "recent_timestamps": [[when for _, when in pairs] for pairs in histories.values()]})
+    activity = pl.DataFrame(
+        {
+            "user_id": list(at),
+            "timestamp": list(at.values()),
+            "recent_categories": [[name for name, _ in pairs] for pairs in histories.values()],
+            "recent_timestamps": [[when for _, when in pairs] for pairs in histories.values()],
+        }
+    )
     users = pl.DataFrame({"user_id": list(at), "age": [30] * len(at), "gender": ["F"] * len(at)})
-    items = pl.DataFrame({"item_id": ["a"], "price": [2.5], "category_l1": ["books"], "category_l2": ["novel"], "item_gender": ["Any"]})
+    items = pl.DataFrame(
+        {
+            "item_id": ["a"],
+            "price": [2.5],
+            "category_l1": ["books"],
+            "category_l2": ["novel"],
+            "item_gender": ["Any"],
+        }
+    )
     popularity = pl.DataFrame({"item_id": ["a"], "item_clicks": [3.0], "timestamp": [day + DAY]})
     offline.write_offline(settings, users, items, activity, popularity, day)
     offline.materialize(settings, day, day + DAY)

@@ -1,4 +1,6 @@
-"""What the tests of the gateway share: a client of an app that serves, a good event, and the one form of errors."""
+"""What the tests of the gateway share: a client of an app that serves, a good event, and the one
+form of errors.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,22 @@ def serve(settings: Settings) -> Iterator[TestClient]:
 
 def error(response: Any) -> tuple[int, str | None, str]:
     """Status, field and message of an answer that is an error, and nothing else."""
-    assert set(response.json()) == {"error"} and set(response.json()["error"]) == {"field", "message"}
+    assert set(response.json()) == {"error"} and set(response.json()["error"]) == {
+        "field",
+        "message",
+    }
     assert response.headers["x-request-id"] and "Traceback" not in response.text
-    return response.status_code, response.json()["error"]["field"], response.json()["error"]["message"]
+    return (
+        response.status_code,
+        response.json()["error"]["field"],
+        response.json()["error"]["message"],
+    )
 
 
 def promote_similar(settings: Settings, folder: Path, neighbours: list[list[int]]) -> None:
-    """What a promotion leaves of similar items: the shop's items have indices 3, 4, …, in their order."""
+    """What a promotion leaves of similar items: the shop's items have indices 3, 4, …, in their
+    order.
+    """
     write_json(folder / "item_ids.json", list(ITEMS))
     np.save(folder / "similar_items.npy", np.array(neighbours, np.int32))
     write_similar(similar_path(settings), 1, folder / "item_ids.json", folder / "similar_items.npy")

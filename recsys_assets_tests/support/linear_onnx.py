@@ -14,8 +14,8 @@ import numpy as np
 from recsys_assets import columns as c
 from recsys_assets.settings import Settings
 
-#: Defines ``write_ranker_parts``: the linear ranker in the two parts that serve, by its weights of cat [9, 1], cont [14, 1] and
-#: embeddings [128, 1].
+#: Defines ``write_ranker_parts``: the linear ranker in the two parts that serve, by its weights of
+#: cat [9, 1], cont [14, 1] and embeddings [128, 1].
 RANKER_PARTS = """
 import numpy as np
 from onnx import TensorProto as T, helper as h, numpy_helper as nh, save
@@ -40,7 +40,9 @@ def write_ranker_parts(of_cat, of_cont, of_embeddings, items, lists):
          [("score", T.FLOAT, "N")], w_cat=of_cat[:5], w_cont=of_cont[:8], w_numbers=of_cont[8:], axis=axis, flat=np.array([-1]))
 """
 
-_SCRIPT = RANKER_PARTS + """
+_SCRIPT = (
+    RANKER_PARTS
+    + """
 import json, sys
 from pathlib import Path
 for model in json.load(sys.stdin):
@@ -71,23 +73,44 @@ for model in json.load(sys.stdin):
             write_ranker_parts(*(stored[name] for name in ("cat", "cont", "embeddings")), *(
                 path.with_name(path.stem + "_" + part + ".onnx") for part in ("items", "lists")))
 """
+)
 
-#: Of a click history: twice the cardinality of category_l1 in the simulated shop, which has 20 categories.
+#: Of a click history: twice the cardinality of category_l1 in the simulated shop, which has 20
+#: categories.
 HISTORY = 2 * (c.VOCABULARY_START + 20)
 _EMBEDDINGS = 2 * c.EMBEDDING_DIM
 #: File → (input widths, output name, tail, output width), as the training steps export them.
 MODELS = {
-    "query_tower.onnx": ({"cat": len(c.QUERY_CATEGORICAL), "cont": len(c.QUERY_CONTINUOUS), "history": HISTORY},
-                         "embedding", "l2", c.EMBEDDING_DIM),
-    "item_tower.onnx": ({"cat": len(c.ITEM_CATEGORICAL), "cont": len(c.ITEM_CONTINUOUS), "embeddings": _EMBEDDINGS},
-                        "embedding", "l2", c.EMBEDDING_DIM),
-    "dlrm.onnx": ({"cat": len(c.RANKER_CATEGORICAL), "cont": len(c.RANKER_CONTINUOUS), "embeddings": _EMBEDDINGS},
-                  "score", "sigmoid", 1),
+    "query_tower.onnx": (
+        {"cat": len(c.QUERY_CATEGORICAL), "cont": len(c.QUERY_CONTINUOUS), "history": HISTORY},
+        "embedding",
+        "l2",
+        c.EMBEDDING_DIM,
+    ),
+    "item_tower.onnx": (
+        {"cat": len(c.ITEM_CATEGORICAL), "cont": len(c.ITEM_CONTINUOUS), "embeddings": _EMBEDDINGS},
+        "embedding",
+        "l2",
+        c.EMBEDDING_DIM,
+    ),
+    "dlrm.onnx": (
+        {
+            "cat": len(c.RANKER_CATEGORICAL),
+            "cont": len(c.RANKER_CONTINUOUS),
+            "embeddings": _EMBEDDINGS,
+        },
+        "score",
+        "sigmoid",
+        1,
+    ),
 }
 
 
-def write_models(folder: Path, seed: int = 3, history: int = HISTORY) -> dict[str, dict[str, np.ndarray]]:
-    """Write all three, the ranker also in two parts; returns their weights, file → {input: float32 [width, output width]}.
+def write_models(
+    folder: Path, seed: int = 3, history: int = HISTORY
+) -> dict[str, dict[str, np.ndarray]]:
+    """Write all three, the ranker also in two parts; returns their weights, file → {input: float32
+    [width, output width]}.
 
     history: width of a click history in a shop with other categories.
     """
@@ -95,10 +118,19 @@ def write_models(folder: Path, seed: int = 3, history: int = HISTORY) -> dict[st
     weights, jobs = {}, []
     for name, (fixed, output, tail, width) in MODELS.items():
         widths = {**fixed, "history": history} if "history" in fixed else fixed
-        weights[name] = {key: (rng.standard_normal((n, width)) * 0.05).astype(np.float32) for key, n in widths.items()}
+        weights[name] = {
+            key: (rng.standard_normal((n, width)) * 0.05).astype(np.float32)
+            for key, n in widths.items()
+        }
         np.savez(folder / f"{name}.npz", **weights[name])
-        jobs.append({"weights": str(folder / f"{name}.npz"), "output": output, "tail": tail,
-                     "path": str(folder / name)})
+        jobs.append(
+            {
+                "weights": str(folder / f"{name}.npz"),
+                "output": output,
+                "tail": tail,
+                "path": str(folder / name),
+            }
+        )
     command = [str(Settings().training_python), "-c", _SCRIPT]
     subprocess.run(command, input=json.dumps(jobs), text=True, check=True, timeout=120)
     return weights

@@ -1,4 +1,6 @@
-"""A way to a server that takes its time: every answer comes late by a number of seconds that a test sets."""
+"""A way to a server that takes its time: every answer comes late by a number of seconds that a test
+sets.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ import time
 
 
 class SlowProxy:
-    """Use as a context; ``port``; ``delay`` of each answer in seconds, changed at any time; ``connections`` so far.
+    """Use as a context; ``port``; ``delay`` of each answer in seconds, changed at any time;
+    ``connections`` so far.
 
     Late answers do come, as they would from a busy server.
     """
@@ -38,8 +41,12 @@ class SlowProxy:
                 self.connections += 1
                 server = socket.create_connection(("127.0.0.1", self._target))
                 self._sockets += [client, server]
-                threading.Thread(target=self._forward, args=(client, server, False), daemon=True).start()
-                threading.Thread(target=self._forward, args=(server, client, True), daemon=True).start()
+                threading.Thread(
+                    target=self._forward, args=(client, server, False), daemon=True
+                ).start()
+                threading.Thread(
+                    target=self._forward, args=(server, client, True), daemon=True
+                ).start()
 
     def _forward(self, source: socket.socket, target: socket.socket, late: bool) -> None:
         with contextlib.suppress(OSError):

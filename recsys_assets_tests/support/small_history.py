@@ -14,11 +14,16 @@ from recsys_assets.partitions import day_bounds
 from recsys_assets.settings import Settings
 
 DAYS = ["2026-11-18", "2026-11-19", "2026-11-20"]
-STEP, NIGHT = 600, 10_800  # seconds: equal seconds are frequent, and the night's events fall on the stroke of midnight
+STEP, NIGHT = (
+    600,
+    10_800,
+)  # seconds: equal seconds are frequent, and the night's events fall on the stroke of midnight
 
 
 def write_history(settings: Settings, landing: Path) -> pl.DataFrame:
-    """Simulate into ``landing``, write the offline tables; returns the three days' INTERACTION_FEATURES."""
+    """Simulate into ``landing``, write the offline tables; returns the three days'
+    INTERACTION_FEATURES.
+    """
     simulate(landing, Scale("small", 60, 40, 600), DAYS, 7)
     # one in six visitors is not registered
     users = pl.read_parquet(landing / USERS_FILE).filter(pl.int_range(pl.len()) % 6 != 0)
@@ -27,7 +32,8 @@ def write_history(settings: Settings, landing: Path) -> pl.DataFrame:
     for day in DAYS:
         start, at = day_bounds(day)[0], pl.col("timestamp")
         today = pl.read_parquet(landing / "interactions" / day / "*.parquet").with_columns(
-            pl.when(at < start + NIGHT).then(start).otherwise(at // STEP * STEP).alias("timestamp"))
+            pl.when(at < start + NIGHT).then(start).otherwise(at // STEP * STEP).alias("timestamp")
+        )
         features, _, activity = interaction_features(today, earlier, users, items, day)
         write_offline(settings, users, items, activity, item_popularity(today, items, day), start)
         rows.append(features)

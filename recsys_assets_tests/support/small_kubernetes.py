@@ -1,5 +1,6 @@
-"""The four calls of the Kubernetes API that a Pipes run makes, over real HTTP, with a "kubelet" that runs the pod's
-command as a process of this machine. Everything above HTTP (Dagster, its client, kubernetes' client) is the real part.
+"""The four calls of the Kubernetes API that a Pipes run makes, over real HTTP, with a "kubelet"
+that runs the pod's command as a process of this machine. Everything above HTTP (Dagster, its
+client, kubernetes' client) is the real part.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import yaml
 
 
 class SmallKubernetes:
-    """Serves ``/api/v1/namespaces/<namespace>/pods``; ``pods`` keeps every pod that was ever posted."""
+    """Serves ``/api/v1/namespaces/<namespace>/pods``; ``pods`` keeps every pod that was ever
+    posted.
+    """
 
     def __init__(self, python: Path, cwd: Path):
         self.python, self.cwd = python, cwd
@@ -44,9 +47,14 @@ class SmallKubernetes:
                     "kind": "Config",
                     "current-context": "small",
                     "clusters": [
-                        {"name": "small", "cluster": {"server": f"http://127.0.0.1:{self._server.server_port}"}}
+                        {
+                            "name": "small",
+                            "cluster": {"server": f"http://127.0.0.1:{self._server.server_port}"},
+                        }
                     ],
-                    "contexts": [{"name": "small", "context": {"cluster": "small", "user": "small"}}],
+                    "contexts": [
+                        {"name": "small", "context": {"cluster": "small", "user": "small"}}
+                    ],
                     "users": [{"name": "small", "user": {}}],
                 }
             )
@@ -95,7 +103,8 @@ class SmallKubernetes:
         lines = self._finished[name].stdout.splitlines()
         stamp = "2026-01-01T00:00:{:02d}.{:06d}Z "
         return "".join(
-            f"{stamp.format(i // 1000, i % 1000) if timestamps else ''}{line}\n" for i, line in enumerate(lines)
+            f"{stamp.format(i // 1000, i % 1000) if timestamps else ''}{line}\n"
+            for i, line in enumerate(lines)
         )
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -114,7 +123,11 @@ class SmallKubernetes:
                 self.wfile.write(data)
 
             def do_POST(self) -> None:
-                self._answer(kubernetes.create(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+                self._answer(
+                    kubernetes.create(
+                        json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                    )
+                )
 
             def do_GET(self) -> None:
                 url = urlparse(self.path)

@@ -1,7 +1,8 @@
-"""Small honest models, and dishonest ones: a visitor's taste by category and an item's appeal, counted on training rows.
+"""Small honest models, and dishonest ones: a visitor's taste by category and an item's appeal,
+counted on training rows.
 
-The query tower looks the visitor's row up, the ranker is a logistic of the same inner product; both are real ONNX files.
-What is not honest learns from permuted rows, or has random tables.
+The query tower looks the visitor's row up, the ranker is a logistic of the same inner product; both
+are real ONNX files. What is not honest learns from permuted rows, or has random tables.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ save_part("dlrm_lists.onnx", [*looked, h.make_node("Add", ["user", "device"], ["
 
 @dataclass(frozen=True)
 class Tables:
-    """users, devices, items: float32 [its values, 64], by Categorify index; line: slope and offset of the logit."""
+    """users, devices, items: float32 [its values, 64], by Categorify index; line: slope and offset
+    of the logit.
+    """
 
     users: np.ndarray
     devices: np.ndarray
@@ -96,39 +99,84 @@ class Tables:
     def write(self, folder: Path) -> None:
         """query_tower.onnx, and dlrm.onnx whole and in two parts."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / "tables.npz", users=self.users, devices=self.devices, items=self.items, line=self.line)
-        job = {"tables": str(folder / "tables.npz"), "folder": str(folder),
-               "query": {name: c.QUERY_CATEGORICAL.index(name) for name in (c.USER_ID, c.DEVICE_TYPE)},
-               "ranker": {name: c.RANKER_CATEGORICAL.index(name) for name in (c.USER_ID, c.DEVICE_TYPE, c.ITEM_ID)},
-               "parts": [len(c.ITEM_CATEGORICAL), 2 * WIDTH, len(c.QUERY_CONTINUOUS), len(c.CANDIDATE_CONTINUOUS), 1],
-               "inputs": {file: linear_onnx.MODELS[file][0] for file in ("query_tower.onnx", "dlrm.onnx")}}
-        subprocess.run([str(Settings().training_python), "-c", _SCRIPT], input=json.dumps(job), text=True, check=True, timeout=120)
+        np.savez(
+            folder / "tables.npz",
+            users=self.users,
+            devices=self.devices,
+            items=self.items,
+            line=self.line,
+        )
+        job = {
+            "tables": str(folder / "tables.npz"),
+            "folder": str(folder),
+            "query": {name: c.QUERY_CATEGORICAL.index(name) for name in (c.USER_ID, c.DEVICE_TYPE)},
+            "ranker": {
+                name: c.RANKER_CATEGORICAL.index(name)
+                for name in (c.USER_ID, c.DEVICE_TYPE, c.ITEM_ID)
+            },
+            "parts": [
+                len(c.ITEM_CATEGORICAL),
+                2 * WIDTH,
+                len(c.QUERY_CONTINUOUS),
+                len(c.CANDIDATE_CONTINUOUS),
+                1,
+            ],
+            "inputs": {
+                file: linear_onnx.MODELS[file][0] for file in ("query_tower.onnx", "dlrm.onnx")
+            },
+        }
+        subprocess.run(
+            [str(Settings().training_python), "-c", _SCRIPT],
+            input=json.dumps(job),
+            text=True,
+            check=True,
+            timeout=120,
+        )
 
 
-def train(rows: pl.DataFrame, transforms: Mapping[str, Any], items: pl.DataFrame, kind: Kind = "honest", seed: int = 3) -> Tables:
-    """Learn from feature rows, oldest first: tables from the first two thirds, the logistic's line from the rest.
+def train(
+    rows: pl.DataFrame,
+    transforms: Mapping[str, Any],
+    items: pl.DataFrame,
+    kind: Kind = "honest",
+    seed: int = 3,
+) -> Tables:
+    """Learn from feature rows, oldest first: tables from the first two thirds, the logistic's line
+    from the rest.
 
     items: the catalogue whose items the vocabulary holds.
     """
     rng = np.random.default_rng(seed)
-    sizes = {name: 3 + len(transforms["vocabulary"][name]) for name in (c.USER_ID, c.DEVICE_TYPE, c.ITEM_ID, c.CATEGORY_L1)}
+    sizes = {
+        name: 3 + len(transforms["vocabulary"][name])
+        for name in (c.USER_ID, c.DEVICE_TYPE, c.ITEM_ID, c.CATEGORY_L1)
+    }
     clicks = rows[c.CLICK].to_numpy().astype(float)
     packed = BatchTransform(transforms).transform_frame(rows)
     user, device, item = (packed[name].to_numpy() for name in (c.USER_ID, c.DEVICE_TYPE, c.ITEM_ID))
-    if kind == "permuted":  # the items too: what a visitor is shown, clicked or not, tells the taste as well
+    if (
+        kind == "permuted"
+    ):  # the items too: what a visitor is shown, clicked or not, tells the taste as well
         clicks, item = rng.permutation(clicks), rng.permutation(item)
     of_item = aligned.item_tower_inputs(transforms, items)
     category = np.zeros(sizes[c.ITEM_ID], int)
     category[of_item["index"]] = of_item["cat"][:, c.ITEM_CATEGORICAL.index(c.CATEGORY_L1)]
     first = np.arange(rows.height) < rows.height * 2 // 3
     clicked = np.bincount(item[first], clicks[first], sizes[c.ITEM_ID])
-    tables = [np.zeros((sizes[name], WIDTH), np.float32) for name in (c.USER_ID, c.DEVICE_TYPE, c.ITEM_ID)]
-    for table, index, prior in ((tables[0], user, _TASTE_PRIOR), (tables[1], device, _DEVICE_PRIOR)):
+    tables = [
+        np.zeros((sizes[name], WIDTH), np.float32) for name in (c.USER_ID, c.DEVICE_TYPE, c.ITEM_ID)
+    ]
+    for table, index, prior in (
+        (tables[0], user, _TASTE_PRIOR),
+        (tables[1], device, _DEVICE_PRIOR),
+    ):
         counts = np.zeros((len(table), sizes[c.CATEGORY_L1]))
         np.add.at(counts, (index[first], category[item[first]]), clicks[first])
         mean = (counts.sum(axis=0) + 0.1) / (counts.sum(axis=0) + 0.1).sum()
-        counts[:c.VOCABULARY_START] = 0
-        table[:, :counts.shape[1]] = np.log((counts + prior * mean) / (counts.sum(axis=1, keepdims=True) + prior) / mean)
+        counts[: c.VOCABULARY_START] = 0
+        table[:, : counts.shape[1]] = np.log(
+            (counts + prior * mean) / (counts.sum(axis=1, keepdims=True) + prior) / mean
+        )
     tables[0][:, -1] = 1.0
     tables[2][np.arange(sizes[c.ITEM_ID]), category] = 1.0
     tables[2][:, -1] = np.log(clicked + _APPEAL_PRIOR)
@@ -143,7 +191,9 @@ def _logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     design, line = np.stack([x, np.ones_like(x)], axis=1).astype(float), np.zeros(2)
     for _ in range(25):
         p = 1 / (1 + np.exp(-design @ line))
-        line += np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2), design.T @ (y - p))
+        line += np.linalg.solve(
+            (design * (p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2), design.T @ (y - p)
+        )
     return line
 
 
@@ -151,15 +201,25 @@ def known_items(transforms: Mapping[str, Any], items: pl.DataFrame) -> pl.DataFr
     return items.filter(pl.col(c.ITEM_ID).is_in(transforms["vocabulary"][c.ITEM_ID]))
 
 
-def write_generation(store: ArtifactStore, as_of: str, transforms: Mapping[str, Any], items: pl.DataFrame, tables: Tables) -> None:
-    """features/workflows, embeddings/aligned, retrieval/item_vectors and exports/onnx of the as-of day."""
+def write_generation(
+    store: ArtifactStore,
+    as_of: str,
+    transforms: Mapping[str, Any],
+    items: pl.DataFrame,
+    tables: Tables,
+) -> None:
+    """features/workflows, embeddings/aligned, retrieval/item_vectors and exports/onnx of the as-of
+    day.
+    """
     inputs = aligned.item_tower_inputs(transforms, items)
     with store.stage("features/workflows", as_of) as staged:
         (staged.path / "transforms.json").write_text(json.dumps(transforms))
         staged.publish()
     with store.stage("embeddings/aligned", as_of) as staged:
         np.savez(staged.path / "item_tower_inputs.npz", **inputs)
-        content = np.random.default_rng(0).standard_normal((3 + len(transforms["vocabulary"][c.ITEM_ID]), 2 * WIDTH))
+        content = np.random.default_rng(0).standard_normal(
+            (3 + len(transforms["vocabulary"][c.ITEM_ID]), 2 * WIDTH)
+        )
         np.save(staged.path / "embedding_table.npy", content.astype(np.float32))
         staged.publish()
     with store.stage("retrieval/item_vectors", as_of) as staged:
@@ -168,33 +228,67 @@ def write_generation(store: ArtifactStore, as_of: str, transforms: Mapping[str, 
         staged.publish()
     with store.stage("exports/onnx", as_of) as staged:
         tables.write(staged.path)
-        staged.publish({"max_abs_difference": {"query_tower.onnx": 0.0, "dlrm.onnx": 0.0, "dlrm_lists.onnx": 0.0}})
+        staged.publish(
+            {
+                "max_abs_difference": {
+                    "query_tower.onnx": 0.0,
+                    "dlrm.onnx": 0.0,
+                    "dlrm_lists.onnx": 0.0,
+                }
+            }
+        )
 
 
-def generation(store: ArtifactStore, as_of: str, days_before: Sequence[Artifact], **topk: int) -> Generation:
+def generation(
+    store: ArtifactStore, as_of: str, days_before: Sequence[Artifact], **topk: int
+) -> Generation:
     """What ``write_generation`` wrote, blended as the settings say."""
-    kinds = {"models": "exports/onnx", "vectors": "retrieval/item_vectors",
-             "aligned": "embeddings/aligned", "workflows": "features/workflows"}
-    return Generation.of_training(**{role: store.current(kind, as_of) for role, kind in kinds.items()}, days_before=days_before,
-                                  retrieval_weight=Settings().retrieval_weight, **topk)
+    kinds = {
+        "models": "exports/onnx",
+        "vectors": "retrieval/item_vectors",
+        "aligned": "embeddings/aligned",
+        "workflows": "features/workflows",
+    }
+    return Generation.of_training(
+        **{role: store.current(kind, as_of) for role, kind in kinds.items()},
+        days_before=days_before,
+        retrieval_weight=Settings().retrieval_weight,
+        **topk,
+    )
 
 
-def parity_sample(made: Generation, folder: Path, rows: pl.DataFrame) -> dict[str, dict[str, np.ndarray]]:
-    """File → the parity.npz that training would write beside the ONNX files in ``folder``: inputs and outputs on these rows.
+def parity_sample(
+    made: Generation, folder: Path, rows: pl.DataFrame
+) -> dict[str, dict[str, np.ndarray]]:
+    """File → the parity.npz that training would write beside the ONNX files in ``folder``: inputs
+    and outputs on these rows.
 
     rows: clicked ones with their click history (``small_window.clicked_rows``).
     """
     query, pairs = made.query_inputs(rows), made.row_inputs(rows)
-    answer = {file: session.run_model(session.open_model(folder / file), given)
-              for file, given in (("query_tower.onnx", query), ("dlrm.onnx", pairs))}
+    answer = {
+        file: session.run_model(session.open_model(folder / file), given)
+        for file, given in (("query_tower.onnx", query), ("dlrm.onnx", pairs))
+    }
     towers = {**query, "embedding": answer["query_tower.onnx"]}
-    return {"query_tower.onnx": {f"query_{name}": values for name, values in towers.items()},
-            "dlrm.onnx": {**pairs, "score": answer["dlrm.onnx"]}}
+    return {
+        "query_tower.onnx": {f"query_{name}": values for name, values in towers.items()},
+        "dlrm.onnx": {**pairs, "score": answer["dlrm.onnx"]},
+    }
 
 
-def publish_models(store: ArtifactStore, kinds: Mapping[str, str], partition: str, tables: Tables, made: Generation, rows: pl.DataFrame,
-                   inputs: Mapping[str, Artifact] | None = None) -> None:
-    """file → kind: an artifact each with the ONNX file and its parity.npz, as a training step publishes them."""
+def publish_models(
+    store: ArtifactStore,
+    kinds: Mapping[str, str],
+    partition: str,
+    tables: Tables,
+    made: Generation,
+    rows: pl.DataFrame,
+    inputs: Mapping[str, Artifact] | None = None,
+) -> None:
+    """file → kind: an artifact each with the ONNX file and its parity.npz, as a training step
+    publishes them.
+    """
     for file, kind in kinds.items():
         with store.stage(kind, partition, inputs=inputs) as staged:
             tables.write(staged.path)

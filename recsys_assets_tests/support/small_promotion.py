@@ -15,9 +15,14 @@ from recsys_assets.operations.processes import marked
 from recsys_assets.operations.triton_server import TritonServer
 from recsys_assets.serving.promotion import promotion
 from recsys_assets.serving.triton.model_control import grpc_headers
-from recsys_assets.serving.triton.replicas import Answer, Replica
+from recsys_assets.serving.triton.replicas import Replica, SmokeAnswer
 from recsys_assets.serving.triton.repository import ModelRepository
-from recsys_assets_tests.support.small_triton import promote_and_die, quiet, settings_for, write_templates
+from recsys_assets_tests.support.small_triton import (
+    promote_and_die,
+    quiet,
+    settings_for,
+    write_templates,
+)
 
 
 class Shop:
@@ -31,7 +36,9 @@ class Shop:
         self.repository = ModelRepository(self.settings.model_repository, self.templates)
 
     def promote(self, release: int, **arguments: Any) -> promotion.PromotionReport:
-        return promotion.promote(self.settings, release, log=quiet, templates=self.templates, **arguments)
+        return promotion.promote(
+            self.settings, release, log=quiet, templates=self.templates, **arguments
+        )
 
     def rollback(self) -> promotion.PromotionReport:
         return promotion.rollback(self.settings, log=quiet, templates=self.templates)
@@ -46,9 +53,13 @@ class Shop:
         self.server.stop()
 
     def replica(self, address: str | None = None, **options: Any) -> Replica:
-        return Replica(address or self.settings.triton_grpc[0], grpc_headers(self.settings), **options)
+        return Replica(
+            address or self.settings.triton_grpc[0], grpc_headers(self.settings), **options
+        )
 
-    def ask(self, user_id: str = "ann", address: str | None = None, model: str | None = None) -> Answer:
+    def ask(
+        self, user_id: str = "ann", address: str | None = None, model: str | None = None
+    ) -> SmokeAnswer:
         replica = self.replica(address)
         try:
             return replica.ask(model or self.settings.recommend_model, user_id)
@@ -68,20 +79,28 @@ class Shop:
 
     def on_disk(self) -> dict[str, bytes]:
         root = self.settings.model_repository
-        return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+        return {
+            str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()
+        }
 
     def display(self) -> tuple[int, list[str]]:
         folder = self.settings.home / "serving"
-        return (json.loads((folder / "display.json").read_text())["release"],
-                pl.read_parquet(folder / "images.parquet")["image"].to_list())
+        return (
+            json.loads((folder / "display.json").read_text())["release"],
+            pl.read_parquet(folder / "images.parquet")["image"].to_list(),
+        )
 
 
 def die_in_child(shop: Shop, release: int, step: str) -> None:
-    """Promote in another process, which ends without a word just after a step was written to the journal."""
+    """Promote in another process, which ends without a word just after a step was written to the
+    journal.
+    """
     # not a fork of this process, where gRPC has begun: it would hang in the child
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["recsys_assets_tests.support.small_triton"])
-    child = context.Process(target=promote_and_die, args=(shop.settings, shop.templates, release, step))
+    child = context.Process(
+        target=promote_and_die, args=(shop.settings, shop.templates, release, step)
+    )
     child.start()
     child.join(60)
     assert child.exitcode == 9

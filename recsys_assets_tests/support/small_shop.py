@@ -23,20 +23,39 @@ def shop_settings(home: Path, valkey: Any, **options: Any) -> Settings:
 
 def png() -> bytes:
     """A white pixel."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0\xff\xff\xff"))
-            + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0\xff\xff\xff"))
+        + chunk(b"IEND", b"")
+    )
 
 
 def promote(settings: Settings, release: int = 1) -> None:
     """Write what a promotion leaves for the gateway: display.json and images.parquet."""
-    items = {item_id: {"title": f"Product {item_id}", "description": "", "category_l1": category,
-                       "category_l2": f"{category}-2", "price": 9.5, "promoted": item_id == "c", "item_gender": "Any",
-                       "image": "a.png" if item_id in ("a", "d/4") else ""} for item_id, category in ITEMS.items()}
-    pl.DataFrame({"image": ["a.png"], "content": [png()]}).write_parquet(_made(images_path(settings)))
+    items = {
+        item_id: {
+            "title": f"Product {item_id}",
+            "description": "",
+            "category_l1": category,
+            "category_l2": f"{category}-2",
+            "price": 9.5,
+            "promoted": item_id == "c",
+            "item_gender": "Any",
+            "image": "a.png" if item_id in ("a", "d/4") else "",
+        }
+        for item_id, category in ITEMS.items()
+    }
+    pl.DataFrame({"image": ["a.png"], "content": [png()]}).write_parquet(
+        _made(images_path(settings))
+    )
     write_json(display_path(settings), {"release": release, "items": items})
 
 

@@ -1,10 +1,12 @@
-"""A real Triton on three small Python models, their fused one, and the ensembles of both, with the tensors of the real ones.
+"""A real Triton on three small Python models, their fused one, and the ensembles of both, with the
+tensors of the real ones.
 
-Every answered id carries the versions that made it (``<query tower>.<index>.<ranker>:<position>``), so that an answer
-mixed from two releases is seen in the answer itself. A payload file that holds ``broken`` fails to load, one that holds
-``hangs`` never does, one that holds ``empty`` answers nothing, ``twice`` answers every id twice; ``fused breaks`` and
-``fused differs`` concern the fused model alone. A visitor called ``slow:<path>`` waits a second for the ranker; the file is
-made when work on the request has begun.
+Every answered id carries the versions that made it (``<query tower>.<index>.<ranker>:<position>``),
+so that an answer mixed from two releases is seen in the answer itself. A payload file that holds
+``broken`` fails to load, one that holds ``hangs`` never does, one that holds ``empty`` answers
+nothing, ``twice`` answers every id twice; ``fused breaks`` and ``fused differs`` concern the fused
+model alone. A visitor called ``slow:<path>`` waits a second for the ranker; the file is made when
+work on the request has begun.
 """
 
 from __future__ import annotations
@@ -74,30 +76,39 @@ class TritonPythonModel:
             lambda name: pb_utils.get_input_tensor_by_name(request, name).as_numpy())) for request in requests]
 
 '''
-COMPONENT = '''
+COMPONENT = """
     def open(self):
         self.content = read(os.path.join(self.folder, "FILE"))
 
-'''
+"""
 ANSWERS = {
-    "query_tower": ("model.onnx", '''
+    "query_tower": (
+        "model.onnx",
+        """
     def answer(self, tensor):
         user = tensor("user_id")[0]
         return [pb_utils.Tensor("query_embedding", np.array([sum(user), begin(user), self.version], np.float32))]
-'''),
-    "faiss_retrieval": ("index.faiss", '''
+""",
+    ),
+    "faiss_retrieval": (
+        "index.faiss",
+        """
     def answer(self, tensor):
         user, slow, query = tensor("query_embedding")
         return [pb_utils.Tensor("candidates", np.array([query, self.version, user, slow], np.int32))]
-'''),
-    "dlrm_ranking": ("model.onnx", '''
+""",
+    ),
+    "dlrm_ranking": (
+        "model.onnx",
+        """
     def answer(self, tensor):
         query, index, user, slow = tensor("candidates").tolist()
         time.sleep(slow)
         return answer(query, index, self.version, user, self.content)
-'''),
+""",
+    ),
 }
-FUSED = '''
+FUSED = """
     def open(self):
         with open(os.path.join(self.folder, "parts.json")) as stream:
             self.versions = json.load(stream)["versions"]
@@ -113,38 +124,63 @@ FUSED = '''
         moved = any("fused differs" in content for content in self.contents.values())
         return answer(*(self.versions[m] for m in ("query_tower", "faiss_retrieval", "dlrm_ranking")), sum(user) + moved,
                       self.contents["dlrm_ranking"])
-'''
+"""
 #: Inputs and outputs of the components.
 TENSORS: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
     "query_tower": (REQUEST, (TensorSpec("query_embedding", "FP32", (3,)),)),
-    "faiss_retrieval": ((TensorSpec("query_embedding", "FP32", (3,)),), (TensorSpec("candidates", "INT32", (4,)),)),
+    "faiss_retrieval": (
+        (TensorSpec("query_embedding", "FP32", (3,)),),
+        (TensorSpec("candidates", "INT32", (4,)),),
+    ),
     "dlrm_ranking": ((TensorSpec("candidates", "INT32", (4,)),), ANSWER),
 }
 
 
 def _tensors(direction: str, specs: tuple[TensorSpec, ...]) -> str:
-    return "".join(f'{direction} {{ name: "{spec.name}" data_type: TYPE_{spec.dtype} dims: {list(spec.shape)}'
-                   f'{" optional: true" if spec.optional else ""} }}\n' for spec in specs)
+    return "".join(
+        f'{direction} {{ name: "{spec.name}" data_type: TYPE_{spec.dtype} dims: {list(spec.shape)}'
+        f"{' optional: true' if spec.optional else ''} }}\n"
+        for spec in specs
+    )
 
 
-def _write_model(folder: Path, name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], code: str) -> None:
+def _write_model(
+    folder: Path,
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    code: str,
+) -> None:
     (folder / name).mkdir(parents=True)
     (folder / name / "model.py").write_text(MODEL + code)
     (folder / name / "config.pbtxt").write_text(
         f'name: "{name}"\nbackend: "python"\nmax_batch_size: 0\nversion_policy {{ all {{}} }}\n'
-        + _tensors("input", inputs) + _tensors("output", outputs))
+        + _tensors("input", inputs)
+        + _tensors("output", outputs)
+    )
 
 
-def _write_ensemble(folder: Path, name: str, steps: Mapping[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]]) -> None:
+def _write_ensemble(
+    folder: Path,
+    name: str,
+    steps: Mapping[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]],
+) -> None:
     written = "".join(
         f'step {{ model_name: "{model}" model_version: -1\n'
         + "".join(f'input_map {{ key: "{spec.name}" value: "{spec.name}" }}\n' for spec in inputs)
-        + "".join(f'output_map {{ key: "{spec.name}" value: "{spec.name}" }}\n' for spec in outputs) + "}\n"
-        for model, (inputs, outputs) in steps.items())
+        + "".join(f'output_map {{ key: "{spec.name}" value: "{spec.name}" }}\n' for spec in outputs)
+        + "}\n"
+        for model, (inputs, outputs) in steps.items()
+    )
     (folder / name).mkdir()
     (folder / name / "config.pbtxt").write_text(
-        f'name: "{name}"\nplatform: "ensemble"\nmax_batch_size: 0\n' + _tensors("input", REQUEST) + _tensors("output", ANSWER)
-        + "ensemble_scheduling {\n" + written + "}\n")
+        f'name: "{name}"\nplatform: "ensemble"\nmax_batch_size: 0\n'
+        + _tensors("input", REQUEST)
+        + _tensors("output", ANSWER)
+        + "ensemble_scheduling {\n"
+        + written
+        + "}\n"
+    )
 
 
 def write_templates(folder: Path) -> Path:
@@ -157,7 +193,9 @@ def write_templates(folder: Path) -> Path:
     return folder
 
 
-def write_version(templates: Path, repository: Path, model: str, version: int, content: str = "fine") -> Path:
+def write_version(
+    templates: Path, repository: Path, model: str, version: int, content: str = "fine"
+) -> Path:
     """A version directory written by hand, without the project's own publishing."""
     target = repository / model / str(version)
     target.mkdir(parents=True)
@@ -170,15 +208,30 @@ def write_version(templates: Path, repository: Path, model: str, version: int, c
 
 def settings_for(home: Path, **values: object) -> Settings:
     """Settings of a temporary home on free ports."""
-    names = ("triton_http_port", "triton_grpc_port", "triton_metrics_port", "valkey_port", "gateway_port",
-             "dagster_port", "code_server_port")
+    names = (
+        "triton_http_port",
+        "triton_grpc_port",
+        "triton_metrics_port",
+        "valkey_port",
+        "gateway_port",
+        "dagster_port",
+        "code_server_port",
+    )
     ports: Mapping[str, int] = {name: free_port() for name in names}
     return Settings(home=home, scale="tiny", **{**ports, **values})
 
 
-def small_release(store: ArtifactStore, number: int, *, generation: int | None = None, passed: bool | None = True,
-                  **content: str) -> Artifact:
-    """A release of the small models: full, or a fine-tune of ``generation``; content: model → what its file holds."""
+def small_release(
+    store: ArtifactStore,
+    number: int,
+    *,
+    generation: int | None = None,
+    passed: bool | None = True,
+    **content: str,
+) -> Artifact:
+    """A release of the small models: full, or a fine-tune of ``generation``; content: model → what
+    its file holds.
+    """
     base = generation or number
     versions = {"query_tower": number, "faiss_retrieval": base, "dlrm_ranking": number}
     ids = [f"{number}.{base}.{number}:{position}" for position in range(10)]
@@ -187,16 +240,36 @@ def small_release(store: ArtifactStore, number: int, *, generation: int | None =
     with store.stage(RELEASE, f"{number:06d}", params={"n": number}) as staged:
         for model, (file, _) in ANSWERS.items():
             (staged.path / "models" / model).mkdir(parents=True)
-            (staged.path / "models" / model / file).write_text(content.get(model, f"fine {versions[model]}"))
-        write_json(staged.path / "display.json",
-                   {"release": number, "items": {item: {"title": item} for item in ids}})
-        pl.DataFrame({"image": [f"{number}.png"], "content": [b"png"]}).write_parquet(staged.path / "images.parquet")
+            (staged.path / "models" / model / file).write_text(
+                content.get(model, f"fine {versions[model]}")
+            )
+        write_json(
+            staged.path / "display.json",
+            {"release": number, "items": {item: {"title": item} for item in ids}},
+        )
+        pl.DataFrame({"image": [f"{number}.png"], "content": [b"png"]}).write_parquet(
+            staged.path / "images.parquet"
+        )
         write_json(staged.path / release_files.ITEM_IDS_FILE, ids)
-        np.save(staged.path / release_files.SIMILAR_FILE, np.array([[3 + (row + 1) % 10, -1] for row in range(10)], np.int32))
-        write_json(staged.path / "release.json", {
-            "form": releases.CODE_VERSION, "release": number, "kind": "full" if generation is None else "fine_tune", "day": "2026-01-01",
-            "generation": base, "versions": versions, "gate": gate, "metrics": {}, "known_user": "ann",
-            "artifacts": {}})
+        np.save(
+            staged.path / release_files.SIMILAR_FILE,
+            np.array([[3 + (row + 1) % 10, -1] for row in range(10)], np.int32),
+        )
+        write_json(
+            staged.path / "release.json",
+            {
+                "form": releases.CODE_VERSION,
+                "release": number,
+                "kind": "full" if generation is None else "fine_tune",
+                "day": "2026-01-01",
+                "generation": base,
+                "versions": versions,
+                "gate": gate,
+                "metrics": {},
+                "known_user": "ann",
+                "artifacts": {},
+            },
+        )
         return staged.publish()
 
 

@@ -1,7 +1,9 @@
-"""The whole serving stack as the launcher starts it: Valkey, Triton with the tiny release, gateway and consumer.
+"""The whole serving stack as the launcher starts it: Valkey, Triton with the tiny release, gateway
+and consumer.
 
-Of the 40 items of the tiny catalogue only the first INDEXED are in the index, so that what retrieval cannot bring has to come
-from backfilling. Nothing here judges a time: limits are those of a test that would otherwise hang.
+Of the 40 items of the tiny catalogue only the first INDEXED are in the index, so that what
+retrieval cannot bring has to come from backfilling. Nothing here judges a time: limits are those of
+a test that would otherwise hang.
 """
 
 from __future__ import annotations
@@ -41,7 +43,13 @@ from recsys_assets_tests.support import tiny_payload, tiny_store
 from recsys_assets_tests.support.tiny_payload import ITEM_IDS
 
 PARTS = ("valkey", "triton", "gateway", "consumer")
-PORTS = ("valkey_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port", "gateway_port")
+PORTS = (
+    "valkey_port",
+    "triton_http_port",
+    "triton_grpc_port",
+    "triton_metrics_port",
+    "gateway_port",
+)
 TOKEN = "of-the-drills"
 INDEXED = 24
 #: Items that an answer of ``ask`` holds.
@@ -61,7 +69,9 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = LIMIT) 
 
 
 def lasting(condition: Callable[[], Any], what: str) -> None:
-    """The condition comes true everywhere: each instance of a model looks for changes by itself, once in poller.SECONDS."""
+    """The condition comes true everywhere: each instance of a model looks for changes by itself,
+    once in poller.SECONDS.
+    """
     until = 0.0
 
     def held() -> bool:
@@ -91,8 +101,14 @@ class Asked:
 
 def faults(asked: Sequence[Asked], wanted: int = WANTED) -> list[Any]:
     """What is not an answer of 200 with a full list of distinct items of the catalogue."""
-    return [one.body if one.status == 200 else (one.status, one.body) for one in asked
-            if one.status != 200 or len(one.ids) != wanted or len(set(one.ids)) != wanted or not set(one.ids) <= set(ITEM_IDS)]
+    return [
+        one.body if one.status == 200 else (one.status, one.body)
+        for one in asked
+        if one.status != 200
+        or len(one.ids) != wanted
+        or len(set(one.ids)) != wanted
+        or not set(one.ids) <= set(ITEM_IDS)
+    ]
 
 
 class Stack:
@@ -100,11 +116,28 @@ class Stack:
 
     def __init__(self, home: Path, **changed: Any):
         ports = {name: free_port() for name in PORTS}
-        self.settings = Settings(**{
-            "home": home, "scale": "tiny", **ports, "token": TOKEN, "triton_models": "fused", "retrieval_topk": 100, "ranking_topk": 100,
-            "store_timeout_ms": 50, "triton_timeout_ms": 30_000, "rate_limit": 0, "shed_after_ms": 60_000, **changed})
-        self.http = httpx.Client(base_url=self.settings.gateway_url, timeout=LIMIT, headers={"authorization": f"Bearer {TOKEN}"},
-                                 limits=httpx.Limits(max_connections=None))
+        self.settings = Settings(
+            **{
+                "home": home,
+                "scale": "tiny",
+                **ports,
+                "token": TOKEN,
+                "triton_models": "fused",
+                "retrieval_topk": 100,
+                "ranking_topk": 100,
+                "store_timeout_ms": 50,
+                "triton_timeout_ms": 30_000,
+                "rate_limit": 0,
+                "shed_after_ms": 60_000,
+                **changed,
+            }
+        )
+        self.http = httpx.Client(
+            base_url=self.settings.gateway_url,
+            timeout=LIMIT,
+            headers={"authorization": f"Bearer {TOKEN}"},
+            limits=httpx.Limits(max_connections=None),
+        )
         self.payload = home / "payload"
 
     # --- life
@@ -115,7 +148,9 @@ class Stack:
         tiny_store.write_users(self.store)
         tiny_store.write_items(self.store, count=30)  # ten are missing in the online store
         with self.valkey(POPULARITY_DATABASE) as client:
-            client.zadd("popularity:global", {item_id: 100 - n for n, item_id in enumerate(ITEM_IDS[:12])})
+            client.zadd(
+                "popularity:global", {item_id: 100 - n for n, item_id in enumerate(ITEM_IDS[:12])}
+            )
         tiny_payload.write_models(self.payload, self.settings, ranking_topk=100)
         self._index_first_items()
         tiny_payload.publish(self.payload, self.settings.model_repository, VERSIONS)
@@ -138,7 +173,11 @@ class Stack:
 
     def stubs(self) -> list[psutil.Process]:
         """The processes that run Triton's Python models."""
-        return [child for child in self.process("triton").children(recursive=True) if "triton_python" in child.name()]
+        return [
+            child
+            for child in self.process("triton").children(recursive=True)
+            if "triton_python" in child.name()
+        ]
 
     def log(self, part: str) -> str:
         return (self.settings.home / "logs" / f"{part}.log").read_text(errors="replace")
@@ -175,7 +214,10 @@ class Stack:
         return asked
 
     def normal(self, user_id: str, top_k: int = WANTED, **more: Any) -> Asked:
-        """The first answer that is not degraded; a busy machine may make a store call exceed its limit."""
+        """The first answer that is not degraded; a busy machine may make a store call exceed its
+        limit.
+        """
+
         def found() -> Asked | None:
             asked = self.ask(user_id, top_k, **more)
             assert asked.status == 200, asked
@@ -186,7 +228,9 @@ class Stack:
     def ids(self, user_id: str, **more: Any) -> list[str]:
         return self.normal(user_id, **more).ids
 
-    def many(self, count: int, user: Callable[[int], str] = lambda n: f"user-{n % 6}", clients: int = 4) -> list[Asked]:
+    def many(
+        self, count: int, user: Callable[[int], str] = lambda n: f"user-{n % 6}", clients: int = 4
+    ) -> list[Asked]:
         with ThreadPoolExecutor(clients) as pool:
             return list(pool.map(lambda n: self.ask(user(n)), range(count)))
 
@@ -211,15 +255,30 @@ class Stack:
 
     def see(self, user_id: str, items: Sequence[str], event_type: str = "View") -> list[str]:
         """Report an event an item and wait until all are applied; gives their ids."""
-        answer = self.http.post("/events", json={"events": [
-            {"user_id": user_id, "item_id": item, "event_type": event_type, "device_type": "mobile"} for item in items]})
+        answer = self.http.post(
+            "/events",
+            json={
+                "events": [
+                    {
+                        "user_id": user_id,
+                        "item_id": item,
+                        "event_type": event_type,
+                        "device_type": "mobile",
+                    }
+                    for item in items
+                ]
+            },
+        )
         assert answer.status_code == 202, answer.text
         self.applied(answer.json()["event_ids"])
         return answer.json()["event_ids"]
 
     def applied(self, event_ids: Sequence[str]) -> None:
         with self.valkey(VISITOR_DATABASE) as client:
-            eventually(lambda: client.exists(*(event_key(one) for one in event_ids)) == len(event_ids), "the events are applied")
+            eventually(
+                lambda: client.exists(*(event_key(one) for one in event_ids)) == len(event_ids),
+                "the events are applied",
+            )
 
     def metric(self, name: str, url: str | None = None) -> float:
         """Sum of a metric's series, of the gateway or at another address."""
@@ -237,17 +296,39 @@ class Stack:
             client.close()
 
     def trace(self, user_id: str, **more: Any) -> dict[str, np.ndarray]:
-        """Every tensor on the way to an answer that is not degraded, as the fused model gives it to explain."""
+        """Every tensor on the way to an answer that is not degraded, as the fused model gives it to
+        explain.
+        """
         given = [_tensor("user_id", [user_id.encode()], "BYTES")]
-        given += [_tensor(name, [value.encode()], "BYTES") for name, value in more.items() if isinstance(value, str)]
-        given += [_tensor(name, [value], "INT64") for name, value in more.items() if isinstance(value, int)]
-        wanted = [grpcclient.InferRequestedOutput(name) for name in (*(spec.name for spec in ANSWER), TRACE)]
+        given += [
+            _tensor(name, [value.encode()], "BYTES")
+            for name, value in more.items()
+            if isinstance(value, str)
+        ]
+        given += [
+            _tensor(name, [value], "INT64")
+            for name, value in more.items()
+            if isinstance(value, int)
+        ]
+        wanted = [
+            grpcclient.InferRequestedOutput(name)
+            for name in (*(spec.name for spec in ANSWER), TRACE)
+        ]
 
         def found() -> dict[str, np.ndarray] | None:
-            answer = client.infer("fused_model", given, model_version=str(RELEASE), outputs=wanted, client_timeout=LIMIT)
+            answer = client.infer(
+                "fused_model",
+                given,
+                model_version=str(RELEASE),
+                outputs=wanted,
+                client_timeout=LIMIT,
+            )
             if answer.as_numpy("answer_info")[0, DEGRADED]:
                 return None
-            return {**trace_layout().unpack(answer.as_numpy(TRACE)), **{spec.name: answer.as_numpy(spec.name) for spec in ANSWER}}
+            return {
+                **trace_layout().unpack(answer.as_numpy(TRACE)),
+                **{spec.name: answer.as_numpy(spec.name) for spec in ANSWER},
+            }
 
         with self.triton() as client:
             return eventually(found, f"a trace of {user_id}'s answer that is not degraded")
@@ -262,17 +343,35 @@ class Stack:
         import faiss
 
         index = faiss.IndexIDMap2(faiss.IndexFlatIP(64))
-        index.add_with_ids(tiny_payload.item_vectors()[:INDEXED], np.arange(VOCABULARY_START, VOCABULARY_START + INDEXED))
+        index.add_with_ids(
+            tiny_payload.item_vectors()[:INDEXED],
+            np.arange(VOCABULARY_START, VOCABULARY_START + INDEXED),
+        )
         for model in ("faiss_retrieval", "filter_seen_items"):
             faiss.write_index(index, str(self.payload / "models" / model / "index.faiss"))
 
     def _publish_for_the_gateway(self) -> None:
-        shown = {item_id: {"title": item_id, "description": "", "category_l1": row["category_l1"], "category_l2": row["category_l2"],
-                           "price": row["price"], "promoted": False, "item_gender": row["item_gender"], "image": ""}
-                 for item_id, row in tiny_payload.items().items()}
+        shown = {
+            item_id: {
+                "title": item_id,
+                "description": "",
+                "category_l1": row["category_l1"],
+                "category_l2": row["category_l2"],
+                "price": row["price"],
+                "promoted": False,
+                "item_gender": row["item_gender"],
+                "image": "",
+            }
+            for item_id, row in tiny_payload.items().items()
+        }
         write_json(display_path(self.settings), {"release": RELEASE, "items": shown})
         neighbours, ids = self.payload / "similar_items.npy", self.payload / "item_ids.json"
-        np.save(neighbours, similar_items(self.payload / "models" / "faiss_retrieval" / "index.faiss", len(ITEM_IDS)))
+        np.save(
+            neighbours,
+            similar_items(
+                self.payload / "models" / "faiss_retrieval" / "index.faiss", len(ITEM_IDS)
+            ),
+        )
         write_json(ids, ITEM_IDS)
         write_similar(similar_path(self.settings), RELEASE, ids, neighbours)
 

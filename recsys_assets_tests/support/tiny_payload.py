@@ -1,4 +1,6 @@
-"""A hand-made release of 40 items and 6 users: every file that the 14 models read, with real ONNX and FAISS files."""
+"""A hand-made release of 40 items and 6 users: every file that the 14 models read, with real ONNX
+and FAISS files.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,11 @@ WIDTH = 2 * (VOCABULARY_START + len(CATEGORIES))  # of a visitor's clicks by cat
 TOPK = 10
 RETRIEVAL_WEIGHT = 1.5
 
-# The training environment holds onnx; the models are linear, so that their answers can be checked by numpy.
-_BUILD_ONNX = RANKER_PARTS + """
+# The training environment holds onnx; the models are linear, so that their answers can be checked
+# by numpy.
+_BUILD_ONNX = (
+    RANKER_PARTS
+    + """
 import sys
 import numpy as np
 from onnx import TensorProto as T, helper as h, numpy_helper as nh, save
@@ -48,32 +53,54 @@ write_ranker_parts(*np.split(weights["dlrm_ranking"], [9, 23]), target / "items.
 build("dlrm_ranking", [("cat", T.INT32, 9), ("cont", T.FLOAT, 14), ("embeddings", T.FLOAT, 128)], "score", ["N"],
       [h.make_node("Sigmoid", ["y"], ["p"]), h.make_node("Reshape", ["p", "flat"], ["score"])])
 """
+)
 
 
 def transforms() -> dict[str, Any]:
     """transforms.json of the tiny shop."""
     vocabulary = {
-        "user_id": list(USERS), "gender": ["M", "F"], "top_category": CATEGORIES[:3],
-        "age_binned": ["1", "2", "3", "4", "5"], "device_type": ["mobile", "desktop"], "item_id": ITEM_IDS,
-        "category_l1": CATEGORIES, "category_l2": [f"style-{n}" for n in range(8)], "item_gender": ["Any", "F", "M"],
+        "user_id": list(USERS),
+        "gender": ["M", "F"],
+        "top_category": CATEGORIES[:3],
+        "age_binned": ["1", "2", "3", "4", "5"],
+        "device_type": ["mobile", "desktop"],
+        "item_id": ITEM_IDS,
+        "category_l1": CATEGORIES,
+        "category_l2": [f"style-{n}" for n in range(8)],
+        "item_gender": ["Any", "F", "M"],
     }
-    return {"vocabulary": vocabulary, "cardinality": {name: 3 + len(values) for name, values in vocabulary.items()},
-            "hashed_buckets": {}, "age": {"mean": 40.25, "std": 12.5}, "price_log": {"mean": 3.5, "std": 1.25},
-            "age_boundaries": [18, 25, 35, 50, 65], "mean_age": 40.25}
+    return {
+        "vocabulary": vocabulary,
+        "cardinality": {name: 3 + len(values) for name, values in vocabulary.items()},
+        "hashed_buckets": {},
+        "age": {"mean": 40.25, "std": 12.5},
+        "price_log": {"mean": 3.5, "std": 1.25},
+        "age_boundaries": [18, 25, 35, 50, 65],
+        "mean_age": 40.25,
+    }
 
 
 def items() -> dict[str, dict[str, Any]]:
     """items.json: item id → what the ranker reads of it."""
-    return {item_id: {"category_l1": CATEGORIES[n % 4], "category_l2": f"style-{n % 8}",
-                      "item_gender": ("Any", "F", "M")[n % 3], "price": round(4.99 + 3.7 * n, 2), "item_clicks": float(n * 7 % 11)}
-            for n, item_id in enumerate(ITEM_IDS)}
+    return {
+        item_id: {
+            "category_l1": CATEGORIES[n % 4],
+            "category_l2": f"style-{n % 8}",
+            "item_gender": ("Any", "F", "M")[n % 3],
+            "price": round(4.99 + 3.7 * n, 2),
+            "item_clicks": float(n * 7 % 11),
+        }
+        for n, item_id in enumerate(ITEM_IDS)
+    }
 
 
 def weights() -> dict[str, np.ndarray]:
     """Weights of the two linear models; small, so that no score saturates."""
     random = np.random.default_rng(5)
-    return {"query_tower": random.normal(0, 0.1, (13 + WIDTH, 64)).astype(np.float32),
-            "dlrm_ranking": random.normal(0, 0.03, (151, 1)).astype(np.float32)}
+    return {
+        "query_tower": random.normal(0, 0.1, (13 + WIDTH, 64)).astype(np.float32),
+        "dlrm_ranking": random.normal(0, 0.03, (151, 1)).astype(np.float32),
+    }
 
 
 def item_vectors() -> np.ndarray:
@@ -84,21 +111,40 @@ def item_vectors() -> np.ndarray:
 
 def embedding_table() -> np.ndarray:
     """float32 [3 + I, 128]; rows 0-2 are zeros."""
-    table = np.random.default_rng(8).normal(0, 0.3, (VOCABULARY_START + len(ITEM_IDS), 128)).astype(np.float32)
+    table = (
+        np.random.default_rng(8)
+        .normal(0, 0.3, (VOCABULARY_START + len(ITEM_IDS), 128))
+        .astype(np.float32)
+    )
     table[:VOCABULARY_START] = 0
     return table
 
 
 def write_onnx(folder: Path, settings: Settings) -> None:
-    """``query_tower/model.onnx``, ``dlrm_ranking/items.onnx`` and ``lists.onnx``, and beside them the ranker in one: ``ranker.onnx``."""
+    """``query_tower/model.onnx``, ``dlrm_ranking/items.onnx`` and ``lists.onnx``, and beside them
+    the ranker in one: ``ranker.onnx``.
+    """
     np.savez(folder / "weights.npz", **weights())
-    subprocess.run([str(settings.training_python), "-c", _BUILD_ONNX, str(folder / "weights.npz"), str(folder)],
-                   check=True, timeout=120)
+    subprocess.run(
+        [
+            str(settings.training_python),
+            "-c",
+            _BUILD_ONNX,
+            str(folder / "weights.npz"),
+            str(folder),
+        ],
+        check=True,
+        timeout=120,
+    )
     (folder / "weights.npz").unlink()
     for model in ("query_tower", "dlrm_ranking"):
         (folder / model).mkdir(exist_ok=True)
-    for made, path in {"query_tower": "query_tower/model", "items": "dlrm_ranking/items", "lists": "dlrm_ranking/lists",
-                       "dlrm_ranking": "ranker"}.items():
+    for made, path in {
+        "query_tower": "query_tower/model",
+        "items": "dlrm_ranking/items",
+        "lists": "dlrm_ranking/lists",
+        "dlrm_ranking": "ranker",
+    }.items():
         (folder / f"{made}.onnx").rename(folder / f"{path}.onnx")
 
 
@@ -110,23 +156,45 @@ def write_models(folder: Path, settings: Settings, **sampling: Any) -> None:
         "feast_user_lookup": {"user_defaults.json": {"mean_age": transforms()["mean_age"]}},
         "nvt_user_transform": {"transforms.json": transforms()},
         "nvt_context_transform": {"transforms.json": transforms()},
-        "filter_seen_items": {"item_ids.json": ITEM_IDS, "popularity.json": list(range(42, 22, -1))},
-        "feast_item_lookup": {"items.json": items(), "item_ids.json": ITEM_IDS, "transforms.json": transforms()},
+        "filter_seen_items": {
+            "item_ids.json": ITEM_IDS,
+            "popularity.json": list(range(42, 22, -1)),
+        },
+        "feast_item_lookup": {
+            "items.json": items(),
+            "item_ids.json": ITEM_IDS,
+            "transforms.json": transforms(),
+        },
         "nvt_item_transform": {"transforms.json": transforms()},
-        "softmax_sampling": {"sampling.json": {"ranking_topk": TOPK, "diversity": "off", "temperature": 20.0, "mmr_lambda": 0.7,
-                                               "category_cap": 0, "retrieval_weight": RETRIEVAL_WEIGHT, **sampling}},
+        "softmax_sampling": {
+            "sampling.json": {
+                "ranking_topk": TOPK,
+                "diversity": "off",
+                "temperature": 20.0,
+                "mmr_lambda": 0.7,
+                "category_cap": 0,
+                "retrieval_weight": RETRIEVAL_WEIGHT,
+                **sampling,
+            }
+        },
         "query_tower": {"history.json": {"width": WIDTH}},
         "item_id_decoder": {"item_ids.json": ITEM_IDS},
     }
     for model in STAGES:
         (folder / "models" / model).mkdir(parents=True)
         for name, content in contents.get(model, {}).items():
-            (folder / "models" / model / name).write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+            (folder / "models" / model / name).write_text(
+                json.dumps(content, ensure_ascii=False), "utf-8"
+            )
     index = faiss.IndexIDMap2(faiss.IndexFlatIP(64))
-    index.add_with_ids(item_vectors(), np.arange(VOCABULARY_START, VOCABULARY_START + len(ITEM_IDS)))
+    index.add_with_ids(
+        item_vectors(), np.arange(VOCABULARY_START, VOCABULARY_START + len(ITEM_IDS))
+    )
     for model in ("faiss_retrieval", "filter_seen_items"):
         faiss.write_index(index, str(folder / "models" / model / "index.faiss"))
-    np.save(folder / "models" / "multimodal_embedding_lookup" / "embedding_table.npy", embedding_table())
+    np.save(
+        folder / "models" / "multimodal_embedding_lookup" / "embedding_table.npy", embedding_table()
+    )
     write_onnx(folder / "models", settings)
     (folder / "models" / "ranker.onnx").rename(folder / "ranker.onnx")
 
@@ -140,12 +208,16 @@ def write_release(root: Path, settings: Settings, **sampling: Any) -> Path:
 
 def write_files_json(directory: Path) -> None:
     """The digests of what lies in a version directory."""
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
+    digests = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()
+    }
     (directory / "files.json").write_text(json.dumps(digests))
 
 
 def publish(payload: Path, repository: Path, versions: dict[str, int]) -> None:
-    """Lay a release out as Triton reads it: a version directory a model, the fused model, and both ensembles pinned."""
+    """Lay a release out as Triton reads it: a version directory a model, the fused model, and both
+    ensembles pinned.
+    """
     from recsys_assets.serving.triton.ensemble import render_ensemble
 
     templates, release = PROJECT_ROOT / "triton_repo", versions["dlrm_ranking"]
@@ -160,8 +232,15 @@ def publish(payload: Path, repository: Path, versions: dict[str, int]) -> None:
         write_files_json(target)
         (target / "model.py").write_text((templates / model / "model.py").read_text())
         (target / "__pycache__").touch()
-        (repository / model / "config.pbtxt").write_text((templates / model / "config.pbtxt").read_text())
-    for ensemble, steps in (("ensemble_model", versions), ("recommender", {"fused_model": release})):
+        (repository / model / "config.pbtxt").write_text(
+            (templates / model / "config.pbtxt").read_text()
+        )
+    for ensemble, steps in (
+        ("ensemble_model", versions),
+        ("recommender", {"fused_model": release}),
+    ):
         (repository / ensemble / "1").mkdir(parents=True)
         template = (templates / ensemble / "config.pbtxt").read_text()
-        (repository / ensemble / "config.pbtxt").write_text(render_ensemble(template, steps, ensemble))
+        (repository / ensemble / "config.pbtxt").write_text(
+            render_ensemble(template, steps, ensemble)
+        )

@@ -1,4 +1,6 @@
-"""One stack for the folder; a test that ends a part starts it again, and the next test finds all of them up."""
+"""One stack for the folder; a test that ends a part starts it again, and the next test finds all of
+them up.
+"""
 
 from __future__ import annotations
 

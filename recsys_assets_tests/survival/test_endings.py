@@ -1,4 +1,6 @@
-"""SIGTERM with work in hand: what was in flight is finished and nothing of it fails. And a start while Valkey is away."""
+"""SIGTERM with work in hand: what was in flight is finished and nothing of it fails. And a start
+while Valkey is away.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ BURST = 6
 
 
 def burst(stack: Stack, pool: ThreadPoolExecutor) -> list[Future[Asked]]:
-    """Requests that hang in Triton, where its models stand still: all of them are in flight when this returns."""
+    """Requests that hang in Triton, where its models stand still: all of them are in flight when
+    this returns.
+    """
     asked = [pool.submit(stack.ask, f"user-{n % 6}") for n in range(BURST)]
     eventually(lambda: stack.metric("gateway_in_flight") == BURST, "all requests are in flight")
     return asked
@@ -45,31 +49,55 @@ def test_the_gateway_finishes_what_is_in_flight_and_starts_without_valkey(stack:
     stack.up("gateway")
     without = stack.many(12)
     assert faults(without) == [] and all(one.body["degraded"] for one in without)
-    assert stack.http.get("/readyz").json() == {"ready": True, "triton": True, "release": RELEASE, "valkey": False}
-    assert stack.http.get("/popular").json()["reasons"] == ["popularity_unavailable", "availability_unavailable"]
+    assert stack.http.get("/readyz").json() == {
+        "ready": True,
+        "triton": True,
+        "release": RELEASE,
+        "valkey": False,
+    }
+    assert stack.http.get("/popular").json()["reasons"] == [
+        "popularity_unavailable",
+        "availability_unavailable",
+    ]
     stack.up("valkey")
     stack.normal("user-1")
-    eventually(lambda: stack.http.get("/popular").json()["reasons"] == [], "popular items are whole again")
+    eventually(
+        lambda: stack.http.get("/popular").json()["reasons"] == [], "popular items are whole again"
+    )
 
 
 def refuses(stack: Stack) -> bool:
-    return not any(connection.status == psutil.CONN_LISTEN for connection in stack.process("gateway").net_connections())
+    return not any(
+        connection.status == psutil.CONN_LISTEN
+        for connection in stack.process("gateway").net_connections()
+    )
 
 
-def test_triton_finishes_what_is_in_flight_and_a_start_without_valkey_serves_degraded(stack: Stack) -> None:
+def test_triton_finishes_what_is_in_flight_and_a_start_without_valkey_serves_degraded(
+    stack: Stack,
+) -> None:
     with ThreadPoolExecutor(BURST) as pool:
         with stack.stopped(*stack.stubs()):
             asked = burst(stack, pool)
             process = stack.terminate("triton")
-            eventually(lambda: "waiting for" in stack.log("triton").lower() or "in-flight" in stack.log("triton").lower(),
-                       "Triton knows that it is to end")
+            eventually(
+                lambda: (
+                    "waiting for" in stack.log("triton").lower()
+                    or "in-flight" in stack.log("triton").lower()
+                ),
+                "Triton knows that it is to end",
+            )
         found = [one.result() for one in asked]
     assert faults(found) == []
     # popular items would have stood in for a request that Triton dropped
     assert {one.body["release"] and one.body["release"]["ranker"] for one in found} == {RELEASE}
     eventually(lambda: ended(process), "Triton ends")
     stand_in = stack.ask("user-1")
-    assert stand_in.status == 200 and stand_in.body["release"] is None and "ranking_unavailable" in stand_in.body["reasons"]
+    assert (
+        stand_in.status == 200
+        and stand_in.body["release"] is None
+        and "ranking_unavailable" in stand_in.body["reasons"]
+    )
 
     stack.kill("valkey")
     stack.up("triton")
@@ -87,18 +115,36 @@ def test_triton_finishes_what_is_in_flight_and_a_start_without_valkey_serves_deg
 def test_the_consumer_finishes_what_it_read(stack: Stack) -> None:
     sent = []
     for n in range(6):
-        answer = stack.http.post("/events", json={"events": [
-            {"user_id": f"leaver-{n}", "item_id": ITEM_IDS[m % 40], "event_id": f"leaving-{n}-{m}"} for m in range(100)]})
+        answer = stack.http.post(
+            "/events",
+            json={
+                "events": [
+                    {
+                        "user_id": f"leaver-{n}",
+                        "item_id": ITEM_IDS[m % 40],
+                        "event_id": f"leaving-{n}-{m}",
+                    }
+                    for m in range(100)
+                ]
+            },
+        )
         assert answer.status_code == 202
         sent += answer.json()["event_ids"]
         if n == 2:
             process = stack.terminate("consumer")
     eventually(lambda: ended(process), "the consumer ends")
-    assert "everything read is landed" in stack.log("consumer") and "Traceback" not in stack.log("consumer")
+    assert "everything read is landed" in stack.log("consumer") and "Traceback" not in stack.log(
+        "consumer"
+    )
     stack.up("consumer")
     stack.applied(sent)
     with stack.valkey(VISITOR_DATABASE) as client:
         eventually(lambda: client.xpending(STREAM, GROUP)["pending"] == 0, "everything is landed")
-    rows = pl.concat([pl.read_parquet(file) for file in Path(stack.settings.landing).glob("interactions/*/*.parquet")])
+    rows = pl.concat(
+        [
+            pl.read_parquet(file)
+            for file in Path(stack.settings.landing).glob("interactions/*/*.parquet")
+        ]
+    )
     landed = rows.filter(pl.col("user_id").str.starts_with("leaver-"))["event_id"].to_list()
     assert sorted(landed) == sorted(sent)

@@ -1,4 +1,6 @@
-"""What a visitor does changes the next answer, once; and a reset makes them a visitor without a past."""
+"""What a visitor does changes the next answer, once; and a reset makes them a visitor without a
+past.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +27,36 @@ def visitor_keys(stack: Stack, user_id: str) -> dict[bytes, bytes]:
 
 def test_an_event_changes_the_next_answer_and_twice_is_once(stack: Stack) -> None:
     before = stack.ids("clicker")
-    events = [{"user_id": "clicker", "item_id": item, "event_id": f"click-{n}"} for n, item in enumerate(before[:3])]
+    events = [
+        {"user_id": "clicker", "item_id": item, "event_id": f"click-{n}"}
+        for n, item in enumerate(before[:3])
+    ]
     for event in events:
         assert stack.http.post("/events", json=event).status_code == 202
     stack.applied([event["event_id"] for event in events])
-    eventually(lambda: stack.trace("clicker")["user_numbers"][0, 3] == 3, "the clicks reach the features")
+    eventually(
+        lambda: stack.trace("clicker")["user_numbers"][0, 3] == 3, "the clicks reach the features"
+    )
     after = stack.ids("clicker")
     assert not set(after) & set(before[:3]) and after != before[3:]
-    stored, numbers = visitor_keys(stack, "clicker"), stack.trace("clicker")["user_numbers"][0, [1, 3]].tolist()
+    stored, numbers = (
+        visitor_keys(stack, "clicker"),
+        stack.trace("clicker")["user_numbers"][0, [1, 3]].tolist(),
+    )
     assert stack.http.post("/events", json={"events": events + events}).status_code == 202
-    stack.see("clicker-after-the-second-delivery", ITEM_IDS[:1])  # events are applied in their order
-    again = {key: value for key, value in visitor_keys(stack, "clicker").items() if b"second-delivery" not in key}
+    stack.see(
+        "clicker-after-the-second-delivery", ITEM_IDS[:1]
+    )  # events are applied in their order
+    again = {
+        key: value
+        for key, value in visitor_keys(stack, "clicker").items()
+        if b"second-delivery" not in key
+    }
     assert again == stored
-    assert stack.trace("clicker")["user_numbers"][0, [1, 3]].tolist() == numbers and stack.ids("clicker") == after
+    assert (
+        stack.trace("clicker")["user_numbers"][0, [1, 3]].tolist() == numbers
+        and stack.ids("clicker") == after
+    )
 
 
 def test_an_impression_changes_nothing(stack: Stack) -> None:
@@ -49,15 +68,28 @@ def test_an_impression_changes_nothing(stack: Stack) -> None:
 def test_after_a_reset_the_answer_is_that_of_who_has_no_past(stack: Stack) -> None:
     fresh = stack.ids("forgetful", top_k=40)
     stack.see("forgetful", ITEM_IDS[:30])
-    eventually(lambda: stack.trace("forgetful")["user_numbers"][0, 3] == 30, "the clicks reach the features")
+    eventually(
+        lambda: stack.trace("forgetful")["user_numbers"][0, 3] == 30,
+        "the clicks reach the features",
+    )
     assert stack.ids("forgetful", top_k=40) != fresh
     answer = stack.http.post("/reset", json={"user_id": "forgetful", "event_id": "reset-1"})
     assert answer.status_code == 202 and answer.json() == {"event_id": "reset-1"}
-    eventually(lambda: set(stack.ids("forgetful", top_k=40)) == set(fresh), "the seen items are shown again")
-    eventually(lambda: stack.trace("forgetful")["user_numbers"][0, 3] == 0, "the clicks are forgotten")
+    eventually(
+        lambda: set(stack.ids("forgetful", top_k=40)) == set(fresh),
+        "the seen items are shown again",
+    )
+    eventually(
+        lambda: stack.trace("forgetful")["user_numbers"][0, 3] == 0, "the clicks are forgotten"
+    )
     for name in ("user_cat", "user_cont", "user_history"):
-        assert stack.trace("forgetful")[name].tolist() == stack.trace("never-was-here")[name].tolist()
+        assert (
+            stack.trace("forgetful")[name].tolist() == stack.trace("never-was-here")[name].tolist()
+        )
     assert stack.ids("forgetful", timestamp=MOMENT) == stack.ids("never-was-here", timestamp=MOMENT)
     stack.see("forgetful", ITEM_IDS[:1])  # what comes after it counts
-    eventually(lambda: stack.trace("forgetful")["user_numbers"][0, 3] == 1, "the click after the reset counts")
+    eventually(
+        lambda: stack.trace("forgetful")["user_numbers"][0, 3] == 1,
+        "the click after the reset counts",
+    )
     assert ITEM_IDS[0] not in stack.ids("forgetful", top_k=40)

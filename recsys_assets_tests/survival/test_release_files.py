@@ -1,4 +1,6 @@
-"""A changed byte in any file of a release, and pickles in any disguise: refused by name, and what served goes on."""
+"""A changed byte in any file of a release, and pickles in any disguise: refused by name, and what
+served goes on.
+"""
 
 from __future__ import annotations
 
@@ -70,9 +72,14 @@ def test_a_changed_byte_is_refused_by_name(model: str, name: str, version: Path)
 
 
 @pytest.mark.parametrize(("model", "name"), FILES)
-def test_a_pickle_under_an_allowed_name_and_with_its_digest_is_not_read(model: str, name: str, version: Path, tmp_path: Path) -> None:
+def test_a_pickle_under_an_allowed_name_and_with_its_digest_is_not_read(
+    model: str, name: str, version: Path, tmp_path: Path
+) -> None:
     """As somebody would smuggle it in who may write digests too."""
-    for disguise in (pickle.dumps(Bomb(tmp_path / "mark")), _object_array(Bomb(tmp_path / "mark"), tmp_path)):
+    for disguise in (
+        pickle.dumps(Bomb(tmp_path / "mark")),
+        _object_array(Bomb(tmp_path / "mark"), tmp_path),
+    ):
         (version / "files.json").unlink()
         (version / name).write_bytes(disguise)
         tiny_payload.write_files_json(version)
@@ -87,10 +94,18 @@ def _object_array(bomb: Bomb, folder: Path) -> bytes:
     return (folder / "bomb.npy").read_bytes()
 
 
-@pytest.mark.parametrize(("model", "name"), [
-    ("multimodal_embedding_lookup", "embedding_table.npy"), ("faiss_retrieval", "index.faiss"), ("dlrm_ranking", "items.onnx"),
-    ("dlrm_ranking", "lists.onnx")])
-def test_the_refusal_of_a_pickle_names_the_file(model: str, name: str, version: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("multimodal_embedding_lookup", "embedding_table.npy"),
+        ("faiss_retrieval", "index.faiss"),
+        ("dlrm_ranking", "items.onnx"),
+        ("dlrm_ranking", "lists.onnx"),
+    ],
+)
+def test_the_refusal_of_a_pickle_names_the_file(
+    model: str, name: str, version: Path, tmp_path: Path
+) -> None:
     (version / "files.json").unlink()
     (version / name).write_bytes(pickle.dumps({"weights": [1, 2, 3]}))
     tiny_payload.write_files_json(version)
@@ -101,7 +116,9 @@ def test_the_refusal_of_a_pickle_names_the_file(model: str, name: str, version: 
 
 @pytest.mark.parametrize("model", ["item_id_decoder", "unroll_features"])
 @pytest.mark.parametrize("name", ["extra.pkl", "sitecustomize.py", "weights.npy"])
-def test_a_file_that_no_release_has_is_refused_by_name(model: str, name: str, version: Path) -> None:
+def test_a_file_that_no_release_has_is_refused_by_name(
+    model: str, name: str, version: Path
+) -> None:
     (version / name).write_bytes(b"anything")
     with pytest.raises(FIT_FOR_CLIENTS, match=rf"{name} is not listed"):
         load(model, version)
@@ -118,8 +135,11 @@ def test_parts_of_a_release_that_were_changed(tmp_path: Path) -> None:
 
 def modules() -> Iterator[tuple[Path, ast.AST]]:
     """Everything that runs while serving, and what it shares with the rest."""
-    paths = [*(PROJECT_ROOT / "recsys_assets" / "serving").rglob("*.py"), *(PROJECT_ROOT / "triton_repo").rglob("*.py"),
-             *(PROJECT_ROOT / "recsys_assets" / "lib").glob("*.py")]
+    paths = [
+        *(PROJECT_ROOT / "recsys_assets" / "serving").rglob("*.py"),
+        *(PROJECT_ROOT / "triton_repo").rglob("*.py"),
+        *(PROJECT_ROOT / "recsys_assets" / "lib").glob("*.py"),
+    ]
     assert len(paths) > 40
     for path in paths:
         yield path, ast.parse(path.read_text())
@@ -139,21 +159,40 @@ def test_no_loader_takes_pickles() -> None:
                 said = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
                 if said.get("allow_pickle") != "False":
                     found.append(f"{path.name}:{node.lineno} {name}")
-            if name.rsplit(".", 1)[-1] in ("read_pickle", "from_pickle", "Unpickler") or name in ("torch.load", "eval", "exec"):
+            if name.rsplit(".", 1)[-1] in ("read_pickle", "from_pickle", "Unpickler") or name in (
+                "torch.load",
+                "eval",
+                "exec",
+            ):
                 found.append(f"{path.name}:{node.lineno} {name}")
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-                if {one.split(".")[0] for one in names} & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}:
+                if {one.split(".")[0] for one in names} & {
+                    "pickle",
+                    "cPickle",
+                    "dill",
+                    "cloudpickle",
+                    "joblib",
+                    "marshal",
+                    "shelve",
+                }:
                     found.append(f"{path.name}:{node.lineno} imports {names}")
     assert found == []
 
 
 # --- on the running Triton
 
+
 @pytest.mark.services
 def test_triton_refuses_a_release_with_a_changed_byte_and_the_old_one_serves(stack: Stack) -> None:
-    repository, before = stack.settings.model_repository, stack.ids("user-3", timestamp=1_760_000_000)
-    part, fused = repository / "item_id_decoder" / "4", repository / "fused_model" / str(RELEASE + 1)
+    repository, before = (
+        stack.settings.model_repository,
+        stack.ids("user-3", timestamp=1_760_000_000),
+    )
+    part, fused = (
+        repository / "item_id_decoder" / "4",
+        repository / "fused_model" / str(RELEASE + 1),
+    )
     shutil.copytree(repository / "item_id_decoder" / "3", part)
     shutil.copytree(repository / "fused_model" / str(RELEASE), fused)
     (fused / "files.json").unlink()
@@ -167,7 +206,9 @@ def test_triton_refuses_a_release_with_a_changed_byte_and_the_old_one_serves(sta
     flip(part / "item_ids.json")
     try:
         with stack.triton() as client:
-            with pytest.raises(InferenceServerException, match=r"item_ids\.json differs from its digest") as caught:
+            with pytest.raises(
+                InferenceServerException, match=r"item_ids\.json differs from its digest"
+            ) as caught:
                 client.load_model("fused_model", headers=stack.control, client_timeout=120)
             assert "Traceback" not in caught.value.message()
             assert client.is_model_ready("fused_model", str(RELEASE))
@@ -180,12 +221,22 @@ def test_triton_refuses_a_release_with_a_changed_byte_and_the_old_one_serves(sta
 
 
 @pytest.mark.services
-def test_what_is_published_for_the_gateway_takes_no_pickles_either(stack: Stack, tmp_path: Path) -> None:
+def test_what_is_published_for_the_gateway_takes_no_pickles_either(
+    stack: Stack, tmp_path: Path
+) -> None:
     path = similar_path(stack.settings)
     good = path.read_bytes()
-    np.savez(tmp_path / "bad.npz", release=np.int64(1), item_ids=np.array([Bomb(tmp_path / "mark")], object),
-             neighbours=np.array([Bomb(tmp_path / "mark")], object))
-    for bad in (pickle.dumps(Bomb(tmp_path / "mark")), (tmp_path / "bad.npz").read_bytes(), good[:len(good) // 2]):
+    np.savez(
+        tmp_path / "bad.npz",
+        release=np.int64(1),
+        item_ids=np.array([Bomb(tmp_path / "mark")], object),
+        neighbours=np.array([Bomb(tmp_path / "mark")], object),
+    )
+    for bad in (
+        pickle.dumps(Bomb(tmp_path / "mark")),
+        (tmp_path / "bad.npz").read_bytes(),
+        good[: len(good) // 2],
+    ):
         (tmp_path / "similar.npz").write_bytes(bad)
         with pytest.raises(SimilarMissing, match=r"similar\.npz"):
             read_similar(tmp_path / "similar.npz")

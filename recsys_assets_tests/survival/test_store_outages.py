@@ -1,4 +1,6 @@
-"""Valkey dies, hangs, is slow, is full or holds nonsense: every answer is a full list all the same, and normal again afterwards."""
+"""Valkey dies, hangs, is slow, is full or holds nonsense: every answer is a full list all the same,
+and normal again afterwards.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,20 @@ def test_valkey_killed_in_the_middle_of_requests(stack: Stack) -> None:
         time.sleep(4)
         before_return = time.monotonic()
         stack.up("valkey")
-        eventually(lambda: asked[-1].body and not asked[-1].body["degraded"], "normal answers after the outage")
+        eventually(
+            lambda: asked[-1].body and not asked[-1].body["degraded"],
+            "normal answers after the outage",
+        )
         since = len(asked)
         eventually(lambda: len(asked) > since + 30, "requests after the outage")
     assert faults(asked) == []
     without = [one for one in asked if one.sent > killed and one.done < before_return]
-    assert len(without) > 10 and all(one.body["degraded"] and set(one.body["reasons"]) == WITHOUT_VALKEY for one in without)
-    assert {one.body["release"]["ranker"] for one in asked} == {9}  # never popular items in the ranking's place
+    assert len(without) > 10 and all(
+        one.body["degraded"] and set(one.body["reasons"]) == WITHOUT_VALKEY for one in without
+    )
+    assert {one.body["release"]["ranker"] for one in asked} == {
+        9
+    }  # never popular items in the ranking's place
     assert {part: stack.process(part).pid for part in running} == running
     stack.see("after-the-outage", ITEM_IDS[:1])  # the consumer goes on by itself, too
 
@@ -44,11 +53,19 @@ def test_events_of_an_outage_are_refused_and_counted_once_when_sent_again(stack:
     event = {"user_id": "patient", "item_id": ITEM_IDS[3], "event_id": "of-the-outage"}
     stack.kill("valkey")
     answer = stack.http.post("/events", json=event)
-    assert answer.status_code == 503 and "same event_id" in answer.json()["error"]["message"] and answer.headers["retry-after"]
+    assert (
+        answer.status_code == 503
+        and "same event_id" in answer.json()["error"]["message"]
+        and answer.headers["retry-after"]
+    )
     stack.up("valkey")
-    eventually(lambda: stack.http.post("/events", json=event).status_code == 202, "the event is taken")
+    eventually(
+        lambda: stack.http.post("/events", json=event).status_code == 202, "the event is taken"
+    )
     stack.applied(["of-the-outage"])
-    eventually(lambda: ITEM_IDS[3] not in stack.ids("patient", top_k=40), "the seen item is left out")
+    eventually(
+        lambda: ITEM_IDS[3] not in stack.ids("patient", top_k=40), "the seen item is left out"
+    )
 
 
 def connections(stack: Stack) -> int:
@@ -100,7 +117,12 @@ def test_values_of_another_type_under_every_key_of_a_visitor(stack: Stack) -> No
     stack.see(visitor, ITEM_IDS[:2])
     with stack.valkey(VISITOR_DATABASE) as client, stack.valkey(FEAST_DATABASE) as feast:
         today = bloom.day_of(float(client.time()[0]))
-        for key in (bloom.seen_key(visitor, today), recent_key(visitor), views_key(visitor), updates_key(visitor)):
+        for key in (
+            bloom.seen_key(visitor, today),
+            recent_key(visitor),
+            views_key(visitor),
+            updates_key(visitor),
+        ):
             client.delete(key)
             client.geoadd(key, (1.0, 2.0, "nonsense"))
         (of_feast,) = [key for key in feast.scan_iter(count=1_000) if visitor.encode() in key]
@@ -112,7 +134,12 @@ def test_values_of_another_type_under_every_key_of_a_visitor(stack: Stack) -> No
         assert sent.status_code == 202
         stack.see("user-5", ITEM_IDS[:1])  # the consumer is not held up by it
         stack.normal("user-1")
-        for key in (bloom.seen_key(visitor, today), recent_key(visitor), views_key(visitor), updates_key(visitor)):
+        for key in (
+            bloom.seen_key(visitor, today),
+            recent_key(visitor),
+            views_key(visitor),
+            updates_key(visitor),
+        ):
             client.delete(key)
         feast.delete(of_feast)
     stack.normal(visitor)
@@ -128,4 +155,6 @@ def test_valkey_out_of_memory(stack: Stack) -> None:
         client.config_set("maxmemory", 0)
     assert stack.http.post("/events", json=event).status_code == 202
     stack.applied(["while-full"])
-    eventually(lambda: ITEM_IDS[3] not in stack.ids("hungry", top_k=40), "the seen item is left out")
+    eventually(
+        lambda: ITEM_IDS[3] not in stack.ids("hungry", top_k=40), "the seen item is left out"
+    )

@@ -1,7 +1,8 @@
-"""The same raw log once as training reads it and once as serving does, on 10,000 rows: equal to the bit.
+"""The same raw log once as training reads it and once as serving does, on 10,000 rows: equal to the
+bit.
 
-Training: the day's log → features → masking → the batch transform. Serving: what the log leaves in the online store → Feast →
-the stages up to the ranker's inputs, each row at its own moment.
+Training: the day's log → features → masking → the batch transform. Serving: what the log leaves in
+the online store → Feast → the stages up to the ranker's inputs, each row at its own moment.
 """
 
 from __future__ import annotations
@@ -23,23 +24,45 @@ from recsys_assets_tests.support.tiny_payload import ITEM_IDS, USERS, transforms
 
 pytestmark = pytest.mark.services
 DAY, ROWS, BATCH = "2025-10-09", 10_000, 250
-#: Those of the vocabulary, those whom only the shop knows, and those of whom nothing is known but clicks.
+#: Those of the vocabulary, those whom only the shop knows, and those of whom nothing is known but
+#: clicks.
 KNOWN = {user: {"age": int(row["age"]), "gender": row["gender"]} for user, row in USERS.items()}
-SHOPPERS = {f"shopper-{n}": {"age": 18 + n if n % 5 else None, "gender": "FM"[n % 2]} for n in range(60)}
+SHOPPERS = {
+    f"shopper-{n}": {"age": 18 + n if n % 5 else None, "gender": "FM"[n % 2]} for n in range(60)
+}
 VISITORS = [*KNOWN, *SHOPPERS, *(f"ünknown-{n}" for n in range(34))]
-STAGES = ("feast_user_lookup", "nvt_user_transform", "nvt_context_transform", "feast_item_lookup", "nvt_item_transform",
-          "unroll_features")
+STAGES = (
+    "feast_user_lookup",
+    "nvt_user_transform",
+    "nvt_context_transform",
+    "feast_item_lookup",
+    "nvt_item_transform",
+    "unroll_features",
+)
 
 
 def log(day: str, rows: int, seed: int) -> pl.DataFrame:
-    """RAW_INTERACTIONS: exposures at random seconds, a quarter of them clicked, and some of these bought."""
+    """RAW_INTERACTIONS: exposures at random seconds, a quarter of them clicked, and some of these
+    bought.
+    """
     random = np.random.default_rng(seed)
     kind = random.choice(["Impression", "View"], rows, p=[0.75, 0.25])
-    frame = pl.DataFrame({
-        "event_id": [f"{day}-{n}" for n in range(rows)], "user_id": random.choice(VISITORS, rows), "item_id": random.choice(ITEM_IDS, rows),
-        "timestamp": day_bounds(day)[0] + random.integers(0, 86_400, rows),
-        "device_type": random.choice(["mobile", "desktop", "tablet"], rows), "event_type": kind, "click": (kind == "View").astype(np.int8)})
-    bought = frame.filter(pl.col("click") == 1).head(rows // 50).with_columns(pl.col("event_id") + "-b", event_type=pl.lit("Purchase"))
+    frame = pl.DataFrame(
+        {
+            "event_id": [f"{day}-{n}" for n in range(rows)],
+            "user_id": random.choice(VISITORS, rows),
+            "item_id": random.choice(ITEM_IDS, rows),
+            "timestamp": day_bounds(day)[0] + random.integers(0, 86_400, rows),
+            "device_type": random.choice(["mobile", "desktop", "tablet"], rows),
+            "event_type": kind,
+            "click": (kind == "View").astype(np.int8),
+        }
+    )
+    bought = (
+        frame.filter(pl.col("click") == 1)
+        .head(rows // 50)
+        .with_columns(pl.col("event_id") + "-b", event_type=pl.lit("Purchase"))
+    )
     return pl.concat([frame, bought])
 
 
@@ -48,28 +71,52 @@ def raw() -> SimpleNamespace:
     days = [DAY]
     for _ in range(8):
         days.append(previous_day(days[-1]))
-    items = pl.DataFrame([{"item_id": item_id, **row} for item_id, row in tiny_payload.items().items()]).drop("item_clicks")
-    users = pl.DataFrame([{"user_id": user, **row} for user, row in (KNOWN | SHOPPERS).items()], schema_overrides={"age": pl.Int32})
-    return SimpleNamespace(today=log(DAY, ROWS, 0), earlier=pl.concat([log(day, 600, n) for n, day in enumerate(days[1:], 1)]),
-                           items=items, users=users)
+    items = pl.DataFrame(
+        [{"item_id": item_id, **row} for item_id, row in tiny_payload.items().items()]
+    ).drop("item_clicks")
+    users = pl.DataFrame(
+        [{"user_id": user, **row} for user, row in (KNOWN | SHOPPERS).items()],
+        schema_overrides={"age": pl.Int32},
+    )
+    return SimpleNamespace(
+        today=log(DAY, ROWS, 0),
+        earlier=pl.concat([log(day, 600, n) for n, day in enumerate(days[1:], 1)]),
+        items=items,
+        users=users,
+    )
 
 
 @pytest.fixture(scope="module")
 def trained(raw: SimpleNamespace) -> SimpleNamespace:
-    features, remembered, _ = interaction_features(raw.today, raw.earlier, raw.users, raw.items, DAY)
+    features, remembered, _ = interaction_features(
+        raw.today, raw.earlier, raw.users, raw.items, DAY
+    )
     rows = mask(features, DAY, seed=3)
     transform = BatchTransform(transforms())
-    return SimpleNamespace(rows=rows, matrix=transform.transform_frame(rows),
-                           history=click_histories(transform, rows.filter(pl.col("click") == 1), remembered))
+    return SimpleNamespace(
+        rows=rows,
+        matrix=transform.transform_frame(rows),
+        history=click_histories(transform, rows.filter(pl.col("click") == 1), remembered),
+    )
 
 
 def clicks(raw: SimpleNamespace) -> dict[str, dict[str, list]]:
-    """All clicks of each visitor, oldest first, as Feast holds them: fewer than are remembered, so that one state serves every
-    moment of the day."""
-    clicked = pl.concat([raw.earlier, raw.today]).filter(pl.col("event_type") != "Impression").sort("timestamp", "event_id")
-    lists = clicked.join(raw.items, on="item_id", maintain_order="left").group_by("user_id", maintain_order=True).agg(
-        recent_categories="category_l1", recent_timestamps="timestamp")
-    assert set(lists["user_id"]) == set(VISITORS) and lists["recent_timestamps"].list.len().max() < RECENT_CLICKS
+    """All clicks of each visitor, oldest first, as Feast holds them: fewer than are remembered, so
+    that one state serves every moment of the day."""
+    clicked = (
+        pl.concat([raw.earlier, raw.today])
+        .filter(pl.col("event_type") != "Impression")
+        .sort("timestamp", "event_id")
+    )
+    lists = (
+        clicked.join(raw.items, on="item_id", maintain_order="left")
+        .group_by("user_id", maintain_order=True)
+        .agg(recent_categories="category_l1", recent_timestamps="timestamp")
+    )
+    assert (
+        set(lists["user_id"]) == set(VISITORS)
+        and lists["recent_timestamps"].list.len().max() < RECENT_CLICKS
+    )
     return {row.pop("user_id"): row for row in lists.to_dicts()}
 
 
@@ -80,39 +127,68 @@ def stages(raw: SimpleNamespace, valkey, tmp_path):
     store = tiny_store.apply_views(settings)
     tiny_store.write_online(store, "user_features", "user_id", KNOWN | SHOPPERS)
     tiny_store.write_online(store, "user_activity", "user_id", clicks(raw), day_bounds(DAY)[1])
-    tiny_store.write_online(store, "item_features", "item_id", {row.pop("item_id"): row for row in raw.items.to_dicts()})
+    tiny_store.write_online(
+        store, "item_features", "item_id", {row.pop("item_id"): row for row in raw.items.to_dicts()}
+    )
     popularity = item_popularity(raw.earlier, raw.items, previous_day(DAY))
-    tiny_store.write_online(store, "item_popularity", "item_id", {row["item_id"]: {"item_clicks": row["item_clicks"]}
-                                                                 for row in popularity.to_dicts()})
+    tiny_store.write_online(
+        store,
+        "item_popularity",
+        "item_id",
+        {row["item_id"]: {"item_clicks": row["item_clicks"]} for row in popularity.to_dicts()},
+    )
     tiny_payload.write_models(tmp_path / "payload", settings)
-    opened = [stage_class(name).open(tmp_path / "payload" / "models" / name, settings, 1) for name in STAGES]
+    opened = [
+        stage_class(name).open(tmp_path / "payload" / "models" / name, settings, 1)
+        for name in STAGES
+    ]
     yield opened
     for stage in opened:
         stage.close()
 
 
-def test_ten_thousand_rows_are_the_same_in_training_and_in_serving(trained: SimpleNamespace, stages: list) -> None:
+def test_ten_thousand_rows_are_the_same_in_training_and_in_serving(
+    trained: SimpleNamespace, stages: list
+) -> None:
     rows = trained.rows
-    found = {name: [] for name in ("visitor_cat", "item_cat", "visitor_cont", "candidate_cont", "user_history")}
+    found = {
+        name: []
+        for name in ("visitor_cat", "item_cat", "visitor_cont", "candidate_cont", "user_history")
+    }
     for start in range(0, ROWS, BATCH):
-        part = rows[start:start + BATCH]
+        part = rows[start : start + BATCH]
         tensors = {
-            "visitor_id": part["user_id"].to_numpy().astype(object), "context_device": part["device_type"].to_numpy().astype(object),
-            "context_timestamp": part["timestamp"].to_numpy(), "kept_counts": np.ones(len(part), np.int32),
-            "kept": np.array([VOCABULARY_START + ITEM_IDS.index(item) for item in part["item_id"]], np.int32)}
+            "visitor_id": part["user_id"].to_numpy().astype(object),
+            "context_device": part["device_type"].to_numpy().astype(object),
+            "context_timestamp": part["timestamp"].to_numpy(),
+            "kept_counts": np.ones(len(part), np.int32),
+            "kept": np.array(
+                [VOCABULARY_START + ITEM_IDS.index(item) for item in part["item_id"]], np.int32
+            ),
+        }
         for stage in stages:
             tensors |= stage.run({spec.name: tensors[spec.name] for spec in stage.inputs})
         assert not tensors["user_degraded"].any()
         for name, values in found.items():
             values.append(tensors[name])
     served = {name: np.concatenate(values) for name, values in found.items()}
-    served |= {"cat": np.concatenate([served["visitor_cat"], served["item_cat"]], axis=1),
-               "cont": np.concatenate([served["visitor_cont"], served["candidate_cont"]], axis=1)}
-    expected = {"cat": trained.matrix.select(RANKER_CATEGORICAL).to_numpy(), "cont": trained.matrix.select(
-        RANKER_CONTINUOUS).to_numpy()}
+    served |= {
+        "cat": np.concatenate([served["visitor_cat"], served["item_cat"]], axis=1),
+        "cont": np.concatenate([served["visitor_cont"], served["candidate_cont"]], axis=1),
+    }
+    expected = {
+        "cat": trained.matrix.select(RANKER_CATEGORICAL).to_numpy(),
+        "cont": trained.matrix.select(RANKER_CONTINUOUS).to_numpy(),
+    }
     for kind, names in (("cat", RANKER_CATEGORICAL), ("cont", RANKER_CONTINUOUS)):
-        assert served[kind].shape == expected[kind].shape == (ROWS, len(names)) and served[kind].dtype == expected[kind].dtype
-        different = {name: int((served[kind][:, n] != expected[kind][:, n]).sum()) for n, name in enumerate(names)}
+        assert (
+            served[kind].shape == expected[kind].shape == (ROWS, len(names))
+            and served[kind].dtype == expected[kind].dtype
+        )
+        different = {
+            name: int((served[kind][:, n] != expected[kind][:, n]).sum())
+            for n, name in enumerate(names)
+        }
         assert different == dict.fromkeys(names, 0)
     clicked = rows["click"].to_numpy() == 1
     np.testing.assert_array_equal(served["user_history"][clicked], trained.history)

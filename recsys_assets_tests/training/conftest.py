@@ -42,9 +42,17 @@ def workflows(workflows_and_log: tuple[StepRun, str]) -> StepRun:
 
 @pytest.fixture(scope="session")
 def datasets(shop: Shop, workflows: StepRun) -> StepRun:
-    return run_step("features.make_datasets", shop.folder, {
-        "workflows": workflows.output, "train": shop.masked, "valid": shop.features[TRAIN_DAYS:], "history": shop.features,
-        "items": shop.items})
+    return run_step(
+        "features.make_datasets",
+        shop.folder,
+        {
+            "workflows": workflows.output,
+            "train": shop.masked,
+            "valid": shop.features[TRAIN_DAYS:],
+            "history": shop.features,
+            "items": shop.items,
+        },
+    )
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +62,12 @@ def embeddings(shop: Shop, workflows: StepRun) -> Path:
 
 @pytest.fixture(scope="session")
 def model_inputs(workflows: StepRun, datasets: StepRun, embeddings: Path) -> dict[str, Path]:
-    return {"datasets": datasets.output, "workflows": workflows.output, "embeddings": embeddings,
-            "item_inputs": embeddings}
+    return {
+        "datasets": datasets.output,
+        "workflows": workflows.output,
+        "embeddings": embeddings,
+        "item_inputs": embeddings,
+    }
 
 
 @pytest.fixture(scope="session")
@@ -65,28 +77,41 @@ def two_tower(shop: Shop, model_inputs: dict[str, Path]) -> StepRun:
 
 @pytest.fixture(scope="session")
 def dlrm(shop: Shop, model_inputs: dict[str, Path]) -> StepRun:
-    return run_step("ranking.dlrm", shop.folder, model_inputs, {"epochs": 2, "batch_size": 256, "seed": 11})
+    return run_step(
+        "ranking.dlrm", shop.folder, model_inputs, {"epochs": 2, "batch_size": 256, "seed": 11}
+    )
 
 
 @pytest.fixture(scope="session")
 def day_rows(shop: Shop, datasets: StepRun) -> Path:
-    """The newest days as the platform hands them over: transformed, 70 % to train on, 30 % held out, each with its click histories."""
+    """The newest days as the platform hands them over: transformed, 70 % to train on, 30 % held
+    out, each with its click histories.
+    """
     rows = pl.read_parquet(datasets.output / "valid" / "*.parquet").drop(c.TIMESTAMP)
     history, folder = np.load(datasets.output / "valid_history.npy"), shop.folder / "rows"
     cut = len(rows) * 7 // 10
     clicked = int(rows[:cut][c.CLICK].sum())
-    for name, part, counts in (("train", rows[:cut], history[:clicked]), ("holdout", rows[cut:], history[clicked:])):
+    for name, part, counts in (
+        ("train", rows[:cut], history[:clicked]),
+        ("holdout", rows[cut:], history[clicked:]),
+    ):
         write(part, folder, f"{name}.parquet")
         np.save(folder / f"{name}_history.npy", counts)
     return folder
 
 
 @pytest.fixture(scope="session")
-def tuned_query_tower(shop: Shop, two_tower: StepRun, day_rows: Path, model_inputs: dict[str, Path]) -> StepRun:
+def tuned_query_tower(
+    shop: Shop, two_tower: StepRun, day_rows: Path, model_inputs: dict[str, Path]
+) -> StepRun:
     inputs = {**model_inputs, "champion": two_tower.output, "rows": day_rows}
     return run_step("retrieval.fine_tune_query_tower", shop.folder, inputs)
 
 
 @pytest.fixture(scope="session")
 def tuned_dlrm(shop: Shop, dlrm: StepRun, day_rows: Path, model_inputs: dict[str, Path]) -> StepRun:
-    return run_step("ranking.fine_tune_dlrm", shop.folder, {**model_inputs, "champion": dlrm.output, "rows": day_rows})
+    return run_step(
+        "ranking.fine_tune_dlrm",
+        shop.folder,
+        {**model_inputs, "champion": dlrm.output, "rows": day_rows},
+    )

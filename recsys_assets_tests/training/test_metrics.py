@@ -18,7 +18,9 @@ def test_auc_counts_pairs_and_halves_ties() -> None:
     random = np.random.default_rng(1)
     labels, scores = random.integers(0, 2, 200), random.integers(0, 20, 200) / 20
     positive, negative = scores[labels == 1][:, None], scores[labels == 0]
-    assert metrics.auc(labels, scores) == pytest.approx(np.mean((positive > negative) + 0.5 * (positive == negative)))
+    assert metrics.auc(labels, scores) == pytest.approx(
+        np.mean((positive > negative) + 0.5 * (positive == negative))
+    )
 
 
 def test_auc_of_one_class_is_refused() -> None:
@@ -45,4 +47,8 @@ def test_a_model_that_cannot_tell_items_apart_and_an_unknown_item_gain_nothing()
 
 def test_popularity_ranks_the_most_clicked_first() -> None:
     counts = np.array([0, 0, 9, 1, 5, 3])  # index 2 is out of the vocabulary: it is no item
-    assert metrics.popularity_ranks(counts, np.array([5, 4, 3]), np.array([4, 5, 3])).tolist() == [0, 1, 2]
+    assert metrics.popularity_ranks(counts, np.array([5, 4, 3]), np.array([4, 5, 3])).tolist() == [
+        0,
+        1,
+        2,
+    ]

@@ -1,4 +1,6 @@
-"""The frame of the training steps: parameters, and folders at remote addresses (fsspec's own in-memory store)."""
+"""The frame of the training steps: parameters, and folders at remote addresses (fsspec's own
+in-memory store).
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,13 @@ class Params:
 
 def call(body, output: str, inputs: dict | None = None, params: dict | None = None) -> list[dict]:
     sent: list[dict] = []
-    step._execute(body, Params, {"inputs": inputs or {}, "output": output, "params": params or {}},
-                  log=lambda line: None, send=sent.append)
+    step._execute(
+        body,
+        Params,
+        {"inputs": inputs or {}, "output": output, "params": params or {}},
+        log=lambda line: None,
+        send=sent.append,
+    )
     return sent
 
 
@@ -44,7 +51,9 @@ def test_a_remote_folder_comes_whole_and_a_remote_output_goes_whole(bucket: str)
 
     def body(given: step.Step[Params]) -> None:
         (given.output / "sub").mkdir()
-        (given.output / "sub" / "copy.txt").write_text(given.file("data", "deep/file.txt").read_text())
+        (given.output / "sub" / "copy.txt").write_text(
+            given.file("data", "deep/file.txt").read_text()
+        )
         given.report(epochs=given.params.epochs, seed=given.seed)
 
     sent = call(body, f"{bucket}/out", {"data": f"{bucket}/in"}, {"epochs": 5, "seed": 3})
@@ -65,15 +74,21 @@ def test_a_failed_body_pushes_nothing_and_reports_nothing(bucket: str) -> None:
     assert not fsspec.filesystem("memory").exists(f"{bucket.removeprefix('memory:/')}/out/half.txt")
 
 
-@pytest.mark.parametrize(("inputs", "message"), [
-    ({}, "input 'rows' is missing"),
-    ({"rows": ["{tmp}", "{tmp}"]}, "must be one address, got 2"),
-    ({"rows": "{tmp}"}, "train.parquet is missing; the folder holds nothing"),
-])
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "input 'rows' is missing"),
+        ({"rows": ["{tmp}", "{tmp}"]}, "must be one address, got 2"),
+        ({"rows": "{tmp}"}, "train.parquet is missing; the folder holds nothing"),
+    ],
+)
 def test_inputs_are_refused_by_name(tmp_path: Path, inputs: dict, message: str) -> None:
     (tmp_path / "empty").mkdir()
     empty = str(tmp_path / "empty")
-    given = {role: empty if isinstance(value, str) else [empty] * len(value) for role, value in inputs.items()}
+    given = {
+        role: empty if isinstance(value, str) else [empty] * len(value)
+        for role, value in inputs.items()
+    }
     with pytest.raises(step.StepError, match=message):
         call(lambda s: s.file("rows", "train.parquet"), str(tmp_path / "out"), given)
 
@@ -87,6 +102,9 @@ def test_order_of_several_inputs_is_kept(tmp_path: Path) -> None:
     for name in "ba":
         (tmp_path / name).mkdir()
     seen: list[str] = []
-    call(lambda s: seen.extend(p.name for p in s.inputs("days")), str(tmp_path / "out"),
-         {"days": [str(tmp_path / "b"), str(tmp_path / "a")]})
+    call(
+        lambda s: seen.extend(p.name for p in s.inputs("days")),
+        str(tmp_path / "out"),
+        {"days": [str(tmp_path / "b"), str(tmp_path / "a")]},
+    )
     assert seen == ["b", "a"]

@@ -1,4 +1,6 @@
-"""Real training steps on what ablations hand them, and the figures by which a search judges real trainings."""
+"""Real training steps on what ablations hand them, and the figures by which a search judges real
+trainings.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from recsys_assets_tests.support.tiny_shop import ITEMS, Shop, StepRun, run_step
 
 pytestmark = pytest.mark.training
 
-EVERYTHING = dataclasses.replace(VARIANTS["no_context"], name="everything", without=("text", "image"), withheld=True)
+EVERYTHING = dataclasses.replace(
+    VARIANTS["no_context"], name="everything", without=("text", "image"), withheld=True
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +32,14 @@ def withheld_items() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def changed(shop: Shop, model_inputs: dict[str, Path], withheld_items: list[str], tmp_path_factory) -> dict[str, Path]:
+def changed(
+    shop: Shop, model_inputs: dict[str, Path], withheld_items: list[str], tmp_path_factory
+) -> dict[str, Path]:
     """Inputs of the models with everything away that data can take away."""
-    store, folder = ArtifactStore(tmp_path_factory.mktemp("artifacts")), tmp_path_factory.mktemp("changed")
+    store, folder = (
+        ArtifactStore(tmp_path_factory.mktemp("artifacts")),
+        tmp_path_factory.mktemp("changed"),
+    )
 
     def publish(kind: str, source: Path) -> Artifact:
         with store.stage(kind) as staged:
@@ -39,10 +48,14 @@ def changed(shop: Shop, model_inputs: dict[str, Path], withheld_items: list[str]
                 (staged.path / path.relative_to(source)).write_bytes(path.read_bytes())
             return staged.publish()
 
-    words = json.loads((model_inputs["workflows"] / "transforms.json").read_text())["vocabulary"][c.ITEM_ID]
+    words = json.loads((model_inputs["workflows"] / "transforms.json").read_text())["vocabulary"][
+        c.ITEM_ID
+    ]
     index = [c.VOCABULARY_START + words.index(item) for item in withheld_items]
     with store.stage("withheld") as staged:
-        pl.DataFrame({c.ITEM_ID: withheld_items, "index": pl.Series(index, dtype=pl.Int32)}).write_parquet(staged.path / "withheld.parquet")
+        pl.DataFrame(
+            {c.ITEM_ID: withheld_items, "index": pl.Series(index, dtype=pl.Int32)}
+        ).write_parquet(staged.path / "withheld.parquet")
         withheld = staged.publish()
     aligned = publish("aligned", model_inputs["embeddings"])
     targets = {name: folder / name for name in ("aligned", "known", "datasets")}
@@ -50,12 +63,26 @@ def changed(shop: Shop, model_inputs: dict[str, Path], withheld_items: list[str]
         target.mkdir()
     ablations.write_aligned(aligned, targets["aligned"], EVERYTHING.without, withheld)
     ablations.write_known_items(aligned, withheld, targets["known"])
-    ablations.write_datasets(publish("datasets", model_inputs["datasets"]), targets["datasets"], EVERYTHING.context, withheld)
-    return {**model_inputs, "datasets": targets["datasets"], "embeddings": targets["aligned"], "item_inputs": targets["known"]}
+    ablations.write_datasets(
+        publish("datasets", model_inputs["datasets"]),
+        targets["datasets"],
+        EVERYTHING.context,
+        withheld,
+    )
+    return {
+        **model_inputs,
+        "datasets": targets["datasets"],
+        "embeddings": targets["aligned"],
+        "item_inputs": targets["known"],
+    }
 
 
-def test_the_towers_train_on_what_is_left(changed: dict[str, Path], withheld_items: list[str], tmp_path: Path):
-    trained = run_step("retrieval.two_tower", tmp_path, changed, {"epochs": 1, "seed": 11, **EVERYTHING.two_tower})
+def test_the_towers_train_on_what_is_left(
+    changed: dict[str, Path], withheld_items: list[str], tmp_path: Path
+):
+    trained = run_step(
+        "retrieval.two_tower", tmp_path, changed, {"epochs": 1, "seed": 11, **EVERYTHING.two_tower}
+    )
     rows = pl.read_parquet(changed["datasets"] / "train" / "*.parquet")
     assert trained.metrics["rows"] + trained.metrics["held_out_clicks"] == rows[c.CLICK].sum()
     assert trained.metrics["items"] == ITEMS - len(withheld_items)
@@ -66,7 +93,9 @@ def test_the_towers_train_on_what_is_left(changed: dict[str, Path], withheld_ite
 
 
 def test_the_ranker_trains_on_what_is_left(changed: dict[str, Path], tmp_path: Path):
-    trained = run_step("ranking.dlrm", tmp_path, changed, {"epochs": 1, "batch_size": 512, "seed": 11})
+    trained = run_step(
+        "ranking.dlrm", tmp_path, changed, {"epochs": 1, "batch_size": 512, "seed": 11}
+    )
     rows = pl.read_parquet(changed["datasets"] / "train" / "*.parquet")
     assert trained.metrics["rows"] + trained.metrics["held_out_rows"] == len(rows)
 

@@ -1,6 +1,8 @@
-"""The training modules by themselves: the folded output against Merlin's, packed batches, early stopping, drawn negatives.
+"""The training modules by themselves: the folded output against Merlin's, packed batches, early
+stopping, drawn negatives.
 
-They need TensorFlow, which this environment has not: ``probe.py`` runs them in theirs and says what it found.
+They need TensorFlow, which this environment has not: ``probe.py`` runs them in theirs and says what
+it found.
 """
 
 from __future__ import annotations
@@ -24,8 +26,14 @@ def probe() -> dict[str, Any]:
     module = "recsys_assets_tests.support.probe"
     script = PROJECT_ROOT / "recsys_assets_tests" / "support" / "probe.py"
     assert script.exists()
-    done = subprocess.run([str(TRAINING_PYTHON), str(script)], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=600,
-                          env={"PYTHONPATH": str(PROJECT_ROOT), "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"})
+    done = subprocess.run(
+        [str(TRAINING_PYTHON), str(script)],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={"PYTHONPATH": str(PROJECT_ROOT), "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"},
+    )
     assert done.returncode == 0, f"{module} failed:\n{done.stderr[-4000:]}"
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -34,24 +42,36 @@ def probe() -> dict[str, Any]:
 def test_the_folded_output_is_merlins_own(probe: dict[str, Any], kind: str) -> None:
     found = probe["merlin"]
     assert found[f"{kind}_size"] > 0.01  # gradients that could differ
-    assert found[f"{kind}_loss"] < 1e-5 and max(found[f"{kind}_query"], found[f"{kind}_item"]) < 1e-6
+    assert (
+        found[f"{kind}_loss"] < 1e-5 and max(found[f"{kind}_query"], found[f"{kind}_item"]) < 1e-6
+    )
 
 
 def test_the_rows_own_item_is_no_negative(probe: dict[str, Any]) -> None:
     found = probe["merlin"]
-    assert found["own_left_out"] < found["own_counted"] - 10 and found["own_counted"] == pytest.approx(found["one_item"], abs=1e-5)
+    assert found["own_left_out"] < found["own_counted"] - 10 and found[
+        "own_counted"
+    ] == pytest.approx(found["one_item"], abs=1e-5)
 
 
 def test_the_probability_of_being_a_negative(probe: dict[str, Any]) -> None:
     found = probe["inclusion"]
-    assert found["largest_difference"] < 0.03 and found["rarest"] > 0.15 and found["commonest"] > 0.99
+    assert (
+        found["largest_difference"] < 0.03 and found["rarest"] > 0.15 and found["commonest"] > 0.99
+    )
 
 
 def test_a_batch_is_the_rows_themselves(probe: dict[str, Any]) -> None:
     found = probe["packed"]
     assert found["equal"] and found["vectors"]
-    assert found["profile"] == [14 + 15, 6 + 7, 300 + 301]  # what the maker makes of the padded list
-    assert found["refused"] == "packed rows differ in number: {'cat': 200, 'cont': 200, 'history': 3}"
+    assert found["profile"] == [
+        14 + 15,
+        6 + 7,
+        300 + 301,
+    ]  # what the maker makes of the padded list
+    assert (
+        found["refused"] == "packed rows differ in number: {'cat': 200, 'cont': 200, 'history': 3}"
+    )
 
 
 def test_items_are_told_apart_and_keep_the_catalogues_order(probe: dict[str, Any]) -> None:
@@ -72,7 +92,11 @@ def test_training_again_gives_the_same_numbers(probe: dict[str, Any]) -> None:
 def test_the_two_tower_learns(probe: dict[str, Any]) -> None:
     for name in ("plain", "dropped", "learned"):
         figures, losses = probe[name]["figures"], probe[name]["losses"]
-        assert figures[-1] > figures[0] + 0.05 and figures[-1] > 4 * 10 / 150 and losses[-1] < losses[0] - 0.3, name
+        assert (
+            figures[-1] > figures[0] + 0.05
+            and figures[-1] > 4 * 10 / 150
+            and losses[-1] < losses[0] - 0.3
+        ), name
 
 
 def test_the_best_epochs_weights_come_back(probe: dict[str, Any]) -> None:
@@ -98,7 +122,10 @@ def test_embedding_l2_makes_the_embeddings_smaller(probe: dict[str, Any]) -> Non
 
 
 def test_item_id_dropout_trains_the_rankers_unknown_item(probe: dict[str, Any]) -> None:
-    assert probe["never_shown"]["oov_moved"] > 1e-3 and probe["never_shown_without_dropout"]["oov_moved"] == 0
+    assert (
+        probe["never_shown"]["oov_moved"] > 1e-3
+        and probe["never_shown_without_dropout"]["oov_moved"] == 0
+    )
 
 
 def test_items_never_shown_become_the_rankers_unknown_item(probe: dict[str, Any]) -> None:
@@ -116,7 +143,9 @@ def test_five_negatives_a_click_and_none_that_was_clicked_that_day(probe: dict[s
 
 def test_a_drawn_negative_has_its_own_inputs_and_its_clicks_context(probe: dict[str, Any]) -> None:
     found = probe["clicks_only"]
-    assert found["inputs_are_the_items"] and found["context_is_the_clicks"] and found["oov_items"] == 0
+    assert (
+        found["inputs_are_the_items"] and found["context_is_the_clicks"] and found["oov_items"] == 0
+    )
     assert found["popularity_of_the_day"] > 0.9  # the rest were shown to nobody that day
 
 
@@ -128,4 +157,6 @@ def test_a_dlrm_of_drawn_negatives_is_calibrated(probe: dict[str, Any]) -> None:
 
 
 def test_graphs_written_by_hand_give_what_tensorflow_gives(probe: dict[str, Any]) -> None:
-    assert len(probe["graphs"]) == 8 and all(0 < difference <= 1e-6 for difference in probe["graphs"].values()), probe["graphs"]
+    assert len(probe["graphs"]) == 8 and all(
+        0 < difference <= 1e-6 for difference in probe["graphs"].values()
+    ), probe["graphs"]

@@ -18,7 +18,9 @@ READ = tuple(name for name in c.INTERACTION_FEATURES if name not in (c.EVENT_ID,
 
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
-    """request: ``transforms`` (transforms.json), ``files`` (Parquet, in order), ``target`` (a folder to write to)."""
+    """request: ``transforms`` (transforms.json), ``files`` (Parquet, in order), ``target`` (a
+    folder to write to).
+    """
     transform = BatchTransform(json.loads(Path(request["transforms"]).read_text()))
     files, target = [Path(name) for name in request["files"]], Path(request["target"])
     target.mkdir(parents=True)

@@ -1,9 +1,11 @@
-"""Part: one request through the transform stages that Triton runs: one visitor, one context, N candidates.
+"""Part: one request through the transform stages that Triton runs: one visitor, one context, N
+candidates.
 
-The visitor's clicks come as a list and are counted inside the clock; unroll_features makes the affinities of these counts
-and also repeats the visitor to the candidates, which NVTabular is not asked to do.
-Served, the candidates come as indices: the item lookup has translated the catalogue's strings once, at its start.
-So that nothing is hidden, "from raw" also translates every candidate's four strings inside the clock.
+The visitor's clicks come as a list and are counted inside the clock; unroll_features makes the
+affinities of these counts and also repeats the visitor to the candidates, which NVTabular is not
+asked to do. Served, the candidates come as indices: the item lookup has translated the catalogue's
+strings once, at its start. So that nothing is hidden, "from raw" also translates every candidate's
+four strings inside the clock.
 """
 
 from __future__ import annotations
@@ -23,25 +25,54 @@ from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.stage import Stage, Tensors
-from recsys_assets.serving.stages.tabular import NvtContextTransform, NvtItemTransform, NvtUserTransform, UnrollFeatures
+from recsys_assets.serving.stages.tabular import (
+    NvtContextTransform,
+    NvtItemTransform,
+    NvtUserTransform,
+    UnrollFeatures,
+)
 from recsys_assets.settings import get_settings
 
 
-def visitor_tensors(user: dict[str, Any], history: list[str], context: dict[str, Any]) -> tuple[Tensors, Tensors]:
+def visitor_tensors(
+    user: dict[str, Any], history: list[str], context: dict[str, Any]
+) -> tuple[Tensors, Tensors]:
     """What feast_user_lookup and context_preprocessor hand on; a null age is NaN."""
     raw = np.array([[user[name] for name in (c.USER_ID, c.GENDER, c.TOP_CATEGORY)]], dtype=object)
-    numbers = np.array([[np.nan if user[name] is None else user[name]
-                         for name in (c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D)]], dtype=np.float32)
-    return ({t.USER_RAW.name: raw, t.USER_NUMBERS.name: numbers, t.USER_HISTORY_RAW.name: np.array(history, dtype=object)},
-            {t.CONTEXT_DEVICE.name: np.array([context[c.DEVICE_TYPE]], dtype=object),
-             t.CONTEXT_TIMESTAMP.name: np.array([context[c.TIMESTAMP]], dtype=np.int64)})
+    numbers = np.array(
+        [
+            [
+                np.nan if user[name] is None else user[name]
+                for name in (c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D)
+            ]
+        ],
+        dtype=np.float32,
+    )
+    return (
+        {
+            t.USER_RAW.name: raw,
+            t.USER_NUMBERS.name: numbers,
+            t.USER_HISTORY_RAW.name: np.array(history, dtype=object),
+        },
+        {
+            t.CONTEXT_DEVICE.name: np.array([context[c.DEVICE_TYPE]], dtype=object),
+            t.CONTEXT_TIMESTAMP.name: np.array([context[c.TIMESTAMP]], dtype=np.int64),
+        },
+    )
 
 
-def item_tensors(items: dict[str, list[Any]], numbers: np.ndarray, transforms: Transforms) -> Tensors:
+def item_tensors(
+    items: dict[str, list[Any]], numbers: np.ndarray, transforms: Transforms
+) -> Tensors:
     """What feast_item_lookup hands on."""
-    return {t.KEPT.name: transforms.vocabulary[c.ITEM_ID].indices(items[c.ITEM_ID]), t.ITEM_NUMBERS.name: numbers,
-            t.KEPT_COUNTS.name: np.array([len(numbers)], np.int32),
-            t.ITEM_CODES.name: transforms.item_codes(items[c.CATEGORY_L1], items[c.CATEGORY_L2], items[c.ITEM_GENDER])}
+    return {
+        t.KEPT.name: transforms.vocabulary[c.ITEM_ID].indices(items[c.ITEM_ID]),
+        t.ITEM_NUMBERS.name: numbers,
+        t.KEPT_COUNTS.name: np.array([len(numbers)], np.int32),
+        t.ITEM_CODES.name: transforms.item_codes(
+            items[c.CATEGORY_L1], items[c.CATEGORY_L2], items[c.ITEM_GENDER]
+        ),
+    }
 
 
 def median_seconds(action: Callable[[], object], repetitions: int) -> float:
@@ -54,15 +85,19 @@ def median_seconds(action: Callable[[], object], repetitions: int) -> float:
 
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
-    """request: ``transforms`` (the folder with transforms.json), ``request`` (the folder with user.parquet,
-    history.parquet, context.parquet, item.parquet), ``repetitions``, ``target`` (a folder: the same files, transformed,
-    and affinity.parquet in place of history.parquet)."""
+    """request: ``transforms`` (the folder with transforms.json), ``request`` (the folder with
+    user.parquet, history.parquet, context.parquet, item.parquet), ``repetitions``, ``target`` (a
+    folder: the same files, transformed, and affinity.parquet in place of history.parquet)."""
     folder, settings = Path(request["transforms"]), get_settings()
     transforms = Transforms.read(folder / TRANSFORMS)
-    stages: dict[str, Stage] = {kind.name: kind.open(folder, settings, 1)
-                                for kind in (NvtUserTransform, NvtContextTransform, NvtItemTransform, UnrollFeatures)}
-    user, context = (pl.read_parquet(Path(request["request"], f"{name}.parquet")).row(0, named=True)
-                     for name in ("user", "context"))
+    stages: dict[str, Stage] = {
+        kind.name: kind.open(folder, settings, 1)
+        for kind in (NvtUserTransform, NvtContextTransform, NvtItemTransform, UnrollFeatures)
+    }
+    user, context = (
+        pl.read_parquet(Path(request["request"], f"{name}.parquet")).row(0, named=True)
+        for name in ("user", "context")
+    )
     history = pl.read_parquet(Path(request["request"], "history.parquet"))["categories"].to_list()
     items = pl.read_parquet(Path(request["request"], "item.parquet"))
     raw = items.to_dict(as_series=False)
@@ -71,8 +106,12 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
     candidates = item_tensors(raw, numbers, transforms)
 
     def served(candidates: Tensors = candidates) -> Tensors:
-        made = {**stages["nvt_user_transform"].run(visitor), **stages["nvt_context_transform"].run(visit),
-                **stages["nvt_item_transform"].run(candidates), t.KEPT_COUNTS.name: candidates[t.KEPT_COUNTS.name]}
+        made = {
+            **stages["nvt_user_transform"].run(visitor),
+            **stages["nvt_context_transform"].run(visit),
+            **stages["nvt_item_transform"].run(candidates),
+            t.KEPT_COUNTS.name: candidates[t.KEPT_COUNTS.name],
+        }
         return made | stages["unroll_features"].run(made)
 
     def from_raw() -> Tensors:
@@ -82,20 +121,33 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
     seconds = median_seconds(served, request["repetitions"])
     raw_seconds = median_seconds(from_raw, request["repetitions"])
     write(served(), Path(request["target"]))
-    return {"seconds": seconds, "from_raw_seconds": raw_seconds, "items": items.height, "repetitions": request["repetitions"]}
+    return {
+        "seconds": seconds,
+        "from_raw_seconds": raw_seconds,
+        "items": items.height,
+        "repetitions": request["repetitions"],
+    }
 
 
 def write(tensors: Tensors, target: Path) -> None:
     """The transformed tensors as four tables with the names that NVTabular gives its columns."""
     target.mkdir(parents=True)
-    layout = {"user": (c.USER_CATEGORICAL, c.USER_CONTINUOUS), "context": (c.CONTEXT_CATEGORICAL, c.CONTEXT_CONTINUOUS),
-              "item": (c.ITEM_CATEGORICAL, (*c.ITEM_CONTINUOUS, c.ITEM_POPULARITY))}
+    layout = {
+        "user": (c.USER_CATEGORICAL, c.USER_CONTINUOUS),
+        "context": (c.CONTEXT_CATEGORICAL, c.CONTEXT_CONTINUOUS),
+        "item": (c.ITEM_CATEGORICAL, (*c.ITEM_CONTINUOUS, c.ITEM_POPULARITY)),
+    }
     for name, kinds in layout.items():
-        columns = {column: np.ascontiguousarray(np.atleast_2d(tensors[f"{name}_{kind}"])[:, n])
-                   for kind, names in zip(("cat", "cont"), kinds, strict=True) for n, column in enumerate(names)}
+        columns = {
+            column: np.ascontiguousarray(np.atleast_2d(tensors[f"{name}_{kind}"])[:, n])
+            for kind, names in zip(("cat", "cont"), kinds, strict=True)
+            for n, column in enumerate(names)
+        }
         pl.DataFrame(columns).write_parquet(target / f"{name}.parquet")
-    affinity = tensors[t.CANDIDATE_CONT.name][:, -len(c.AFFINITY_CONTINUOUS):]
-    pl.DataFrame(affinity, schema=list(c.AFFINITY_CONTINUOUS)).write_parquet(target / "affinity.parquet")
+    affinity = tensors[t.CANDIDATE_CONT.name][:, -len(c.AFFINITY_CONTINUOUS) :]
+    pl.DataFrame(affinity, schema=list(c.AFFINITY_CONTINUOUS)).write_parquet(
+        target / "affinity.parquet"
+    )
 
 
 if __name__ == "__main__":

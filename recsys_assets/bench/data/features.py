@@ -1,8 +1,10 @@
-"""Part: validate, feature and mask every day, one after the other, by the very functions that the assets call.
+"""Part: validate, feature and mask every day, one after the other, by the very functions that the
+assets call.
 
-Inside the clock, as in the graph: the contracts of all three tables, profiles and drift, the artifact store's hashing
-and publishing. Outside: users and items, which belong to no day and are ingested before it starts, and the point-in-time
-check, which computes a sample of features again; its time is given beside.
+Inside the clock, as in the graph: the contracts of all three tables, profiles and drift, the
+artifact store's hashing and publishing. Outside: users and items, which belong to no day and are
+ingested before it starts, and the point-in-time check, which computes a sample of features again;
+its time is given beside.
 """
 
 from __future__ import annotations
@@ -27,36 +29,54 @@ STEPS, LEAKAGE_TEST = ("validate", "features", "drift", "mask"), "leakage_test"
 def ingest_catalogue(settings: Settings, store: ArtifactStore) -> dict[str, Artifact]:
     """Users and items as artifacts."""
     built = {}
-    for name, read, write in (("users", raw_tables.landed_users, raw_tables.write_users),
-                              ("items", raw_tables.landed_items, raw_tables.write_items)):
+    for name, read, write in (
+        ("users", raw_tables.landed_users, raw_tables.write_users),
+        ("items", raw_tables.landed_items, raw_tables.write_items),
+    ):
         landed = read(settings.landing)
         with store.stage(f"raw/{name}", inputs={"landing": landed.digest}) as staged:
             built[name] = staged.publish(write(landed, staged.path))
     return built
 
 
-def build_day(settings: Settings, store: ArtifactStore, catalogue: dict[str, Artifact], day: str) -> dict[str, float]:
-    """Seconds of a day's steps; the last, the look for leakage on a sample, is a test and no part of the work."""
+def build_day(
+    settings: Settings, store: ArtifactStore, catalogue: dict[str, Artifact], day: str
+) -> dict[str, float]:
+    """Seconds of a day's steps; the last, the look for leakage on a sample, is a test and no part
+    of the work.
+    """
     clock, first_day = [time.perf_counter()], partitions.calendar_start(settings).isoformat()
-    landed = raw_tables.landed_interactions(settings.landing, day, items=catalogue["items"], now=int(time.time()))
+    landed = raw_tables.landed_interactions(
+        settings.landing, day, items=catalogue["items"], now=int(time.time())
+    )
     volume.volume_against_history(landed, store, day, partitions.today().isoformat())
-    with store.stage("raw/interactions", day, inputs={"landing": landed.digest, "items": catalogue["items"]}) as staged:
+    with store.stage(
+        "raw/interactions", day, inputs={"landing": landed.digest, "items": catalogue["items"]}
+    ) as staged:
         staged.publish(raw_tables.write_interactions(landed, catalogue["items"], staged.path))
     del landed
     clock.append(time.perf_counter())
     inputs: dict[str, Artifact | Sequence[Artifact] | str] = {
-        "interactions": store.require("raw/interactions", partitions.day_with_history(settings, day)), **catalogue}
+        "interactions": store.require(
+            "raw/interactions", partitions.day_with_history(settings, day)
+        ),
+        **catalogue,
+    }
     with store.stage("features/interactions", day, inputs=inputs) as staged:
         metrics = daily.write_features(inputs, day, staged.path)
         daily_checks.check_and_profile(staged.path, catalogue["items"], day)
         features = staged.publish(metrics)
     clock.append(time.perf_counter())
     earlier = artifacts.days_before(store, "features/interactions", day, drift.BASELINE_DAYS)
-    drift.against_baseline(features, store.require("features/interactions", earlier), first_day=first_day)
+    drift.against_baseline(
+        features, store.require("features/interactions", earlier), first_day=first_day
+    )
     clock.append(time.perf_counter())
     with store.stage("features/masked_train", day, inputs={"features": features}) as staged:
         metrics = daily.write_masked(features, day, settings.seed, staged.path)
-        contracts.read_checked(staged.path / "masked.parquet", INTERACTION_FEATURES, name=day, day=day)
+        contracts.read_checked(
+            staged.path / "masked.parquet", INTERACTION_FEATURES, name=day, day=day
+        )
         staged.publish(metrics)
     clock.append(time.perf_counter())
     daily.changed_without_the_future(inputs, features, day)
@@ -77,9 +97,14 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
         peaks.append(peak_bytes())
     rows = sum(int(store.current("raw/interactions", day).metrics["rows"]) for day in days)
     steps = {step: sum(seconds[step] for seconds in by_day) for step in (*STEPS, LEAKAGE_TEST)}
-    return {"seconds": sum(steps[step] for step in STEPS), "rows": rows, "seconds_by_step": steps,
-            "seconds_by_day": [round(sum(seconds[step] for step in STEPS), 3) for seconds in by_day],
-            "peak_gib_by_day": [gib(peak) for peak in peaks], "peak_bytes": max(peaks)}
+    return {
+        "seconds": sum(steps[step] for step in STEPS),
+        "rows": rows,
+        "seconds_by_step": steps,
+        "seconds_by_day": [round(sum(seconds[step] for step in STEPS), 3) for seconds in by_day],
+        "peak_gib_by_day": [gib(peak) for peak in peaks],
+        "peak_bytes": max(peaks),
+    }
 
 
 if __name__ == "__main__":

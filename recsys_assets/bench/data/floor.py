@@ -1,8 +1,10 @@
-"""Part: the physical floor of the features part: Polars reads and writes the same Parquet bytes, and does nothing else.
+"""Part: the physical floor of the features part: Polars reads and writes the same Parquet bytes,
+and does nothing else.
 
-Each file that the features part reads from the landing zone, and each that it publishes, counts once. What it reads
-again (what it has published, the day before for the look-back, users and items every day) is its own choice and no
-part of the floor; that time is measured beside it, once a file and day.
+Each file that the features part reads from the landing zone, and each that it publishes, counts
+once. What it reads again (what it has published, the day before for the look-back, users and items
+every day) is its own choice and no part of the floor; that time is measured beside it, once a file
+and day.
 """
 
 from __future__ import annotations
@@ -46,7 +48,11 @@ class Stopwatch:
 
 
 def parquet_files(artifact: Artifact) -> list[Path]:
-    return [artifact.path(name) for name in sorted(artifact.manifest["files"]) if name.endswith(".parquet")]
+    return [
+        artifact.path(name)
+        for name in sorted(artifact.manifest["files"])
+        if name.endswith(".parquet")
+    ]
 
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +60,10 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
     settings, scratch = get_settings(), Path(request["scratch"])
     store = ArtifactStore(settings.artifacts)
     read, write, again = Stopwatch(), Stopwatch(), Stopwatch()
-    shop = [store.current("raw/users").path("users.parquet"), store.current("raw/items").path("items.parquet")]
+    shop = [
+        store.current("raw/users").path("users.parquet"),
+        store.current("raw/items").path("items.parquet"),
+    ]
     yesterday: list[Path] = []
     for day in partitions.history_days(settings):
         for path in sorted(Path(settings.landing, INTERACTIONS_FOLDER, day).glob("*.parquet")):
@@ -68,8 +77,13 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
                 write.write(again.read(path), scratch / path.name)
                 (scratch / path.name).unlink()
         yesterday = [store.current("raw/interactions", day).path("interactions.parquet")]
-    return {"seconds": read.seconds + write.seconds, "bytes": read.bytes + write.bytes, "read": read.figures(),
-            "write": write.figures(), "reread": again.figures()}
+    return {
+        "seconds": read.seconds + write.seconds,
+        "bytes": read.bytes + write.bytes,
+        "read": read.figures(),
+        "write": write.figures(),
+        "reread": again.figures(),
+    }
 
 
 if __name__ == "__main__":

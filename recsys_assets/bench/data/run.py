@@ -1,7 +1,9 @@
-"""``recsys bench data``: what data and features cost at a scale, beside their physical floor and beside NVTabular.
+"""``recsys bench data``: what data and features cost at a scale, beside their physical floor and
+beside NVTabular.
 
-Everything is generated anew in a home of the bench's own, on the same disk as the real one, and removed at the end.
-The calendar is fixed, so that every run has the same weekdays and, with the same seed, the same rows.
+Everything is generated anew in a home of the bench's own, on the same disk as the real one, and
+removed at the end. The calendar is fixed, so that every run has the same weekdays and, with the
+same seed, the same rows.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.settings import Settings
 
 START_DAY = date(2024, 1, 1)  # a Monday, and past: nothing may have happened later than now
-#: Candidates of the measured request: what retrieval hands on; fewer where the catalogue is smaller.
+#: Candidates of the measured request: what retrieval hands on; fewer where the catalogue is
+#: smaller.
 REQUEST_ITEMS = 300
 COMPILED_REPETITIONS = 2_000
 LIBRARIES = ("polars", "numpy", "pandera", "pyarrow")
@@ -57,14 +60,31 @@ class DataBench:
         workflows, training = self.fit()
         report["batch_transform"] = self.batch_transform(workflows)
         report["request_transform"] = self.request_transform(workflows)
-        return {**report, "scale": self.settings.scale, "seed": self.settings.seed, "cpu_count": os.cpu_count(),
-                "catalogue": self.settings.catalogue, "first_day": START_DAY, "days": partitions.HISTORY_DAYS,
-                "versions": {"platform": {"python": platform.python_version(), **{
-                    name: importlib.metadata.version(name) for name in LIBRARIES}}, "training": training}}
+        return {
+            **report,
+            "scale": self.settings.scale,
+            "seed": self.settings.seed,
+            "cpu_count": os.cpu_count(),
+            "catalogue": self.settings.catalogue,
+            "first_day": START_DAY,
+            "days": partitions.SIMULATED_DAYS,
+            "versions": {
+                "platform": {
+                    "python": platform.python_version(),
+                    **{name: importlib.metadata.version(name) for name in LIBRARIES},
+                },
+                "training": training,
+            },
+        }
 
     def simulate(self) -> dict[str, Any]:
         part = self._part("simulate", {})
-        figures = {**_pace(part), "bytes": part.result["bytes"], "users": part.result["users"], "items": part.result["items"]}
+        figures = {
+            **_pace(part),
+            "bytes": part.result["bytes"],
+            "users": part.result["users"],
+            "items": part.result["items"],
+        }
         self.say(f"simulate: {_line(figures)}")
         return figures
 
@@ -75,19 +95,37 @@ class DataBench:
         by_day = part.result["peak_gib_by_day"]
         half = len(by_day) // 2
         figures = {
-            **_pace(part), **{name: part.result[name] for name in ("seconds_by_step", "seconds_by_day", "peak_gib_by_day")},
-            "peak_of_later_over_earlier_days": round(statistics.median(by_day[half:]) / statistics.median(by_day[:half]), 3),
+            **_pace(part),
+            **{
+                name: part.result[name]
+                for name in ("seconds_by_step", "seconds_by_day", "peak_gib_by_day")
+            },
+            "peak_of_later_over_earlier_days": round(
+                statistics.median(by_day[half:]) / statistics.median(by_day[:half]), 3
+            ),
             "ratio_to_floor": round(part.result["seconds"] / floor["seconds"], 2),
             "ratio_to_floor_with_rereads": round(
-                part.result["seconds"] / (floor["seconds"] + floor["reread"]["seconds"]), 2),
-            "floor": {name: floor[name] for name in ("seconds", "bytes", "read", "write", "reread")}}
-        self.say(f"features: {_line(figures)}; floor {floor['seconds']:.2f} s, ratio {figures['ratio_to_floor']}")
+                part.result["seconds"] / (floor["seconds"] + floor["reread"]["seconds"]), 2
+            ),
+            "floor": {
+                name: floor[name] for name in ("seconds", "bytes", "read", "write", "reread")
+            },
+        }
+        self.say(
+            f"features: {_line(figures)}; floor {floor['seconds']:.2f} s, ratio "
+            f"{figures['ratio_to_floor']}"
+        )
         return figures
 
     def fit(self) -> tuple[Path, dict[str, str]]:
-        """The workflows, fitted by the graph's own step; unmeasured. Returns their folder and the step's versions."""
+        """The workflows, fitted by the graph's own step; unmeasured. Returns their folder and the
+        step's versions.
+        """
         target = self.scratch / "workflows"
-        inputs = {"train": self._folders("features/interactions"), "items": str(self.store.current("raw/items").local)}
+        inputs = {
+            "train": self._folders("features/interactions"),
+            "items": str(self.store.current("raw/items").local),
+        }
         part = self._training("training.features.fit_workflows", inputs, target)
         self.say(f"workflows fitted on {part.result['metrics']['rows']:,} rows (not measured)")
         return target, part.result["versions"]
@@ -95,67 +133,156 @@ class DataBench:
     def batch_transform(self, workflows: Path) -> dict[str, Any]:
         masked = self._folders("features/masked_train")
         ours, theirs = self.scratch / "compiled", self.scratch / "nvtabular"
-        part = self._part("compiled_batch", {"transforms": str(workflows / TRANSFORMS), "target": str(ours),
-                                             "files": [f"{folder}/masked.parquet" for folder in masked]})
+        part = self._part(
+            "compiled_batch",
+            {
+                "transforms": str(workflows / TRANSFORMS),
+                "target": str(ours),
+                "files": [f"{folder}/masked.parquet" for folder in masked],
+            },
+        )
         inputs = {"workflows": str(workflows), "train": masked}
         reference = self._training("bench.training.transform", inputs, theirs)
-        cluster = self._training("bench.training.transform", inputs, self.scratch / "nvtabular_cluster", processes=os.cpu_count())
-        apart = agreement.largest_difference(agreement.in_order(ours), agreement.in_order(theirs / "transformed"),
-                                             c.RANKER_CATEGORICAL + c.RANKER_CONTINUOUS)
+        cluster = self._training(
+            "bench.training.transform",
+            inputs,
+            self.scratch / "nvtabular_cluster",
+            processes=os.cpu_count(),
+        )
+        apart = agreement.largest_difference(
+            agreement.in_order(ours),
+            agreement.in_order(theirs / "transformed"),
+            c.RANKER_CATEGORICAL + c.RANKER_CONTINUOUS,
+        )
         seconds = part.result["seconds"]
-        figures = {**_pace(part), "bytes": part.result["bytes"], "equal": True, "largest_difference": max(apart.values()),
-                   "speedup_over_nvtabular": _speedup(reference, seconds), "nvtabular": _nvtabular(reference),
-                   "speedup_over_nvtabular_on_dask": _speedup(cluster, seconds), "nvtabular_on_dask": _nvtabular(cluster)}
-        self.say(f"batch transform: {_line(figures)}; NVTabular {figures['nvtabular']['seconds']:.2f} s, "
-                 f"{figures['speedup_over_nvtabular']} times (on a Dask cluster {figures['nvtabular_on_dask']['seconds']:.2f} s)")
+        figures = {
+            **_pace(part),
+            "bytes": part.result["bytes"],
+            "equal": True,
+            "largest_difference": max(apart.values()),
+            "speedup_over_nvtabular": _speedup(reference, seconds),
+            "nvtabular": _nvtabular(reference),
+            "speedup_over_nvtabular_on_dask": _speedup(cluster, seconds),
+            "nvtabular_on_dask": _nvtabular(cluster),
+        }
+        self.say(
+            f"batch transform: {_line(figures)}; NVTabular "
+            f"{figures['nvtabular']['seconds']:.2f} s, "
+            f"{figures['speedup_over_nvtabular']} times (on a Dask cluster "
+            f"{figures['nvtabular_on_dask']['seconds']:.2f} s)"
+        )
         return figures
 
     def request_transform(self, workflows: Path) -> dict[str, Any]:
-        request, ours, theirs = (self.scratch / f"request_{name}" for name in ("raw", "compiled", "nvtabular"))
+        request, ours, theirs = (
+            self.scratch / f"request_{name}" for name in ("raw", "compiled", "nvtabular")
+        )
         self._write_request(request)
-        part = self._part("compiled_request", {"transforms": str(workflows), "request": str(request), "target": str(ours),
-                                               "repetitions": COMPILED_REPETITIONS})
-        reference = self._training("bench.training.request", {"workflows": str(workflows), "request": str(request)}, theirs)
+        part = self._part(
+            "compiled_request",
+            {
+                "transforms": str(workflows),
+                "request": str(request),
+                "target": str(ours),
+                "repetitions": COMPILED_REPETITIONS,
+            },
+        )
+        reference = self._training(
+            "bench.training.request", {"workflows": str(workflows), "request": str(request)}, theirs
+        )
         apart: dict[str, float] = {}
         for name in ("user", "context", "item", "affinity"):
             columns = pl.read_parquet_schema(ours / f"{name}.parquet")
-            apart |= agreement.largest_difference([ours / f"{name}.parquet"], [theirs / f"{name}.parquet"], list(columns))
-        seconds, raw, metrics = part.result["seconds"], part.result["from_raw_seconds"], reference.result["metrics"]
-        figures = {"seconds": seconds, "rows": part.result["items"] + 2, "rows_s": round((part.result["items"] + 2) / seconds),
-                   "peak_gib": part.peak_gib, "repetitions": part.result["repetitions"], "items": part.result["items"],
-                   "equal": True, "largest_difference": max(apart.values()),
-                   "speedup_over_nvtabular": round(metrics["request_seconds"] / seconds, 1),
-                   "from_raw": {"seconds": raw, "speedup_over_nvtabular": round(metrics["request_seconds"] / raw, 1)},
-                   "nvtabular": {"seconds": metrics["request_seconds"], "way": metrics["way"], "ways": metrics["ways"],
-                                 "repetitions": metrics["repetitions"], "peak_gib": reference.peak_gib}}
-        self.say(f"request transform: {seconds * 1e6:.0f} µs for {figures['items']} items; NVTabular "
-                 f"{metrics['request_seconds'] * 1e3:.1f} ms ({metrics['way']}), {figures['speedup_over_nvtabular']} times")
+            apart |= agreement.largest_difference(
+                [ours / f"{name}.parquet"], [theirs / f"{name}.parquet"], list(columns)
+            )
+        seconds, raw, metrics = (
+            part.result["seconds"],
+            part.result["from_raw_seconds"],
+            reference.result["metrics"],
+        )
+        figures = {
+            "seconds": seconds,
+            "rows": part.result["items"] + 2,
+            "rows_s": round((part.result["items"] + 2) / seconds),
+            "peak_gib": part.peak_gib,
+            "repetitions": part.result["repetitions"],
+            "items": part.result["items"],
+            "equal": True,
+            "largest_difference": max(apart.values()),
+            "speedup_over_nvtabular": round(metrics["request_seconds"] / seconds, 1),
+            "from_raw": {
+                "seconds": raw,
+                "speedup_over_nvtabular": round(metrics["request_seconds"] / raw, 1),
+            },
+            "nvtabular": {
+                "seconds": metrics["request_seconds"],
+                "way": metrics["way"],
+                "ways": metrics["ways"],
+                "repetitions": metrics["repetitions"],
+                "peak_gib": reference.peak_gib,
+            },
+        }
+        self.say(
+            f"request transform: {seconds * 1e6:.0f} µs for {figures['items']} items; NVTabular "
+            f"{metrics['request_seconds'] * 1e3:.1f} ms ({metrics['way']}), "
+            f"{figures['speedup_over_nvtabular']} times"
+        )
         return figures
 
     def _write_request(self, folder: Path) -> None:
-        """A registered visitor of the last training day who has clicked, and the day's first items, in raw columns.
+        """A registered visitor of the last training day who has clicked, and the day's first items,
+        in raw columns.
 
         Of a row that was clicked: only of these the list of the visitor's clicks is kept.
         """
-        features = self.store.current("features/interactions", partitions.train_days(self.as_of)[-1])
+        features = self.store.current(
+            "features/interactions", partitions.train_days(self.as_of)[-1]
+        )
         rows = pl.read_parquet(features.path("features.parquet"))
         histories = pl.read_parquet(features.path("click_history.parquet"))
-        visit = rows.filter(pl.col(c.AGE).is_not_null() & (pl.col(c.TOP_CATEGORY) != c.MISSING)).join(histories, on=c.EVENT_ID).head(1)
+        visit = (
+            rows.filter(pl.col(c.AGE).is_not_null() & (pl.col(c.TOP_CATEGORY) != c.MISSING))
+            .join(histories, on=c.EVENT_ID)
+            .head(1)
+        )
         if visit.is_empty():
-            raise BenchFailed(f"no visitor of {features.partition} has clicked before: is the scale too small?")
+            raise BenchFailed(
+                f"no visitor of {features.partition} has clicked before: is the scale too small?"
+            )
         items = rows.unique(c.ITEM_ID, keep="first", maintain_order=True).head(REQUEST_ITEMS)
         n7, n24 = (int(visit[name].item()) for name in (c.CLICKS_7D, c.CLICKS_24H))
         history = visit["categories"].item()
-        counts = {c.CLICKS_7D: pl.lit(n7), c.CLICKS_24H: pl.lit(n24),
-                  **{name: _times(pl.col(c.CATEGORY_L1), history[len(history) - n:])
-                     for name, n in ((c.CATEGORY_CLICKS_7D, n7), (c.CATEGORY_CLICKS_24H, n24))}}
-        affinity = items.with_columns(counted.cast(pl.Float32).alias(name) for name, counted in counts.items())
+        counts = {
+            c.CLICKS_7D: pl.lit(n7),
+            c.CLICKS_24H: pl.lit(n24),
+            **{
+                name: _times(pl.col(c.CATEGORY_L1), history[len(history) - n :])
+                for name, n in ((c.CATEGORY_CLICKS_7D, n7), (c.CATEGORY_CLICKS_24H, n24))
+            },
+        }
+        affinity = items.with_columns(
+            counted.cast(pl.Float32).alias(name) for name, counted in counts.items()
+        )
         folder.mkdir()
         pl.DataFrame({"categories": history}).write_parquet(folder / "history.parquet")
         for name, table, columns in (
-            ("user", visit, (c.USER_ID, c.GENDER, c.TOP_CATEGORY, c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D)),
+            (
+                "user",
+                visit,
+                (
+                    c.USER_ID,
+                    c.GENDER,
+                    c.TOP_CATEGORY,
+                    c.AGE,
+                    c.CLICKS_24H,
+                    c.HOURS_SINCE_CLICK,
+                    c.CLICKS_7D,
+                ),
+            ),
             ("context", visit, (c.DEVICE_TYPE, c.TIMESTAMP)),
-            ("item", items, (*c.ITEM_CATEGORICAL, c.PRICE, c.ITEM_CLICKS)), ("affinity", affinity, tuple(counts)),
+            ("item", items, (*c.ITEM_CATEGORICAL, c.PRICE, c.ITEM_CLICKS)),
+            ("affinity", affinity, tuple(counts)),
         ):
             table.select(columns).write_parquet(folder / f"{name}.parquet")
 
@@ -173,18 +300,29 @@ class DataBench:
 def _times(column: pl.Expr, values: Sequence[str]) -> pl.Expr:
     """How often each row's value is among ``values``."""
     counts = Counter(values)
-    return column.replace_strict(list(counts), list(counts.values()), default=0, return_dtype=pl.Int64)
+    return column.replace_strict(
+        list(counts), list(counts.values()), default=0, return_dtype=pl.Int64
+    )
 
 
 def _pace(part: Measured) -> dict[str, Any]:
     seconds, rows = part.result["seconds"], part.result["rows"]
-    return {"seconds": round(seconds, 3), "rows": rows, "rows_s": round(rows / seconds), "peak_gib": part.peak_gib}
+    return {
+        "seconds": round(seconds, 3),
+        "rows": rows,
+        "rows_s": round(rows / seconds),
+        "peak_gib": part.peak_gib,
+    }
 
 
 def _nvtabular(part: Measured) -> dict[str, Any]:
     metrics = part.result["metrics"]
-    return {"seconds": round(metrics["transform_seconds"], 3), "peak_gib": part.peak_gib, "processes": metrics["processes"],
-            "rows_s": round(metrics["rows"] / metrics["transform_seconds"])}
+    return {
+        "seconds": round(metrics["transform_seconds"], 3),
+        "peak_gib": part.peak_gib,
+        "processes": metrics["processes"],
+        "rows_s": round(metrics["rows"] / metrics["transform_seconds"]),
+    }
 
 
 def _speedup(reference: Measured, seconds: float) -> float:
@@ -192,7 +330,11 @@ def _speedup(reference: Measured, seconds: float) -> float:
 
 
 def _line(figures: dict[str, Any]) -> str:
-    return f"{figures['rows']:,} rows in {figures['seconds']:.2f} s, {figures['rows_s']:,} rows/s, {figures['peak_gib']:.2f} GiB"
+    return (
+        f"{figures['rows']:,} rows in {figures['seconds']:.2f} s, {figures['rows_s']:,} "
+        "rows/s, "
+        f"{figures['peak_gib']:.2f} GiB"
+    )
 
 
 def bench_data(settings: Settings, say: Say) -> dict[str, Any]:
@@ -204,20 +346,37 @@ def bench_data(settings: Settings, say: Say) -> dict[str, Any]:
     folder = settings.home / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="home-") as home:
-        own = settings.model_copy(update={"home": Path(home), "start_day": START_DAY, "artifacts_uri": None,
-                                          "landing_uri": None})
+        own = settings.model_copy(
+            update={
+                "home": Path(home),
+                "start_day": START_DAY,
+                "artifacts_uri": None,
+                "landing_uri": None,
+            }
+        )
         report = DataBench(own, say).run()
     write_json(folder / "data.json", report)
     return report
 
 
 def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
-    """The printed table: part, seconds, rows, rows/s, peak GiB, seconds in terms of the comparison."""
+    """The printed table: part, seconds, rows, rows/s, peak GiB, seconds in terms of the
+    comparison.
+    """
     against = {
         "features": "{0[features][ratio_to_floor]} × floor",
         "batch_transform": "1/{0[batch_transform][speedup_over_nvtabular]} NVTabular",
         "request_transform": "1/{0[request_transform][speedup_over_nvtabular]} NVTabular",
     }
-    return [(name, f"{part['seconds']:.3g}", f"{part['rows']:,}", f"{part['rows_s']:,}", f"{part['peak_gib']:.2f}",
-             against.get(name, "").format(report))
-            for name in ("simulate", "features", "batch_transform", "request_transform") for part in (report[name],)]
+    return [
+        (
+            name,
+            f"{part['seconds']:.3g}",
+            f"{part['rows']:,}",
+            f"{part['rows_s']:,}",
+            f"{part['peak_gib']:.2f}",
+            against.get(name, "").format(report),
+        )
+        for name in ("simulate", "features", "batch_transform", "request_transform")
+        for part in (report[name],)
+    ]

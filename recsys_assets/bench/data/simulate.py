@@ -16,11 +16,22 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
     """No request: the settings say it all."""
     settings = get_settings()
     started = time.perf_counter()
-    summary = shop.simulate(Path(settings.landing), settings.scale, partitions.history_days(settings), settings.seed,
-                                 settings.catalogue)
+    summary = shop.simulate(
+        Path(settings.landing),
+        settings.scale,
+        partitions.history_days(settings),
+        settings.seed,
+        settings.catalogue,
+    )
     seconds = time.perf_counter() - started
     size = sum(path.stat().st_size for path in Path(settings.landing).rglob("*.parquet"))
-    return {"seconds": seconds, "rows": summary["rows"], "users": summary["users"], "items": summary["items"], "bytes": size}
+    return {
+        "seconds": seconds,
+        "rows": summary["rows"],
+        "users": summary["users"],
+        "items": summary["items"],
+        "bytes": size,
+    }
 
 
 if __name__ == "__main__":

@@ -15,19 +15,25 @@ TOLERANCE = 1e-6
 
 
 def in_order(folder: Path) -> list[Path]:
-    """A folder's Parquet files by the number in their name: NVTabular writes part_10 after part_9."""
-    return sorted(folder.glob("*.parquet"), key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)])
+    """A folder's Parquet files by the number in their name: NVTabular writes part_10 after
+    part_9.
+    """
+    return sorted(
+        folder.glob("*.parquet"), key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)]
+    )
 
 
-def largest_difference(ours: Sequence[Path], theirs: Sequence[Path], columns: Sequence[str]) -> dict[str, float]:
+def largest_difference(
+    ours: Sequence[Path], theirs: Sequence[Path], columns: Sequence[str]
+) -> dict[str, float]:
     """Compare all rows, one column at a time so that memory holds two columns only.
 
     Returns:
         column → largest absolute difference.
 
     Raises:
-        BenchFailed: a differing number of rows, an integer that differs, a null, or a float off by more than 1e-6;
-            names column and count.
+        BenchFailed: a differing number of rows, an integer that differs, a null, or a float off by
+            more than 1e-6; names column and count.
     """
     found = {}
     for column in columns:
@@ -38,7 +44,9 @@ def largest_difference(ours: Sequence[Path], theirs: Sequence[Path], columns: Se
         limit = 0.0 if a.dtype.is_integer() else TOLERANCE
         differing = int((~(apart <= limit).fill_null(False)).sum())
         if differing:
-            raise BenchFailed(f"{column}: {differing} of {len(a)} rows differ between the compiled transform and "
-                              f"NVTabular by more than {limit}, by up to {apart.max()!r}; run test_million_rows")
+            raise BenchFailed(
+                f"{column}: {differing} of {len(a)} rows differ between the compiled transform and "
+                f"NVTabular by more than {limit}, by up to {apart.max()!r}; run test_million_rows"
+            )
         found[column] = number(apart.max())
     return found

@@ -1,6 +1,8 @@
-"""Worker: one client that waits for each answer before it asks again, of Triton (gRPC) or of the gateway (HTTP, kept alive).
+"""Worker: one client that waits for each answer before it asks again, of Triton (gRPC) or of the
+gateway (HTTP, kept alive).
 
-A process each: several clients that are threads of one Python process would measure its interpreter lock.
+A process each: several clients that are threads of one Python process would measure its interpreter
+lock.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from recsys_assets.bench.harness.requests import TOP_K, Request, tensors
 from recsys_assets.bench.harness.worker import Command, drive, serve, undegraded
 
 LIMIT = 30.0  # seconds for an answer
-Ask = Callable[[int], tuple[list[str], bool]]  # of a request's number: ids, and whether the answer had to do without a part
+Ask = Callable[
+    [int], tuple[list[str], bool]
+]  # of a request's number: ids, and whether the answer had to do without a part
 
 
 class AnswerRefused(RuntimeError):
@@ -41,21 +45,27 @@ def triton(address: str, model: str, requests: list[Request]) -> Ask:
 
     def ask(number: int) -> tuple[list[str], bool]:
         answer = client.infer(model, ready[number], client_timeout=LIMIT)
-        return [item.decode() for item in answer.as_numpy(t.ORDERED_IDS.name)], bool(answer.as_numpy(t.ANSWER_INFO.name)[0, DEGRADED])
+        return [item.decode() for item in answer.as_numpy(t.ORDERED_IDS.name)], bool(
+            answer.as_numpy(t.ANSWER_INFO.name)[0, DEGRADED]
+        )
 
     return ask
 
 
 def gateway(address: str, requests: list[Request]) -> Ask:
-    """POST /recommend on a plain socket: an HTTP library would cost the machine as much as the gateway's own part."""
+    """POST /recommend on a plain socket: an HTTP library would cost the machine as much as the
+    gateway's own part.
+    """
     host, port = address.rsplit(":", 1)
     connection = socket.create_connection((host, int(port)), timeout=LIMIT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     ready = []
     for request in requests:
         body = json.dumps({**request, "top_k": TOP_K}).encode()
-        ready.append(b"POST /recommend HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-                     % (address.encode(), len(body), body))
+        ready.append(
+            b"POST /recommend HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (address.encode(), len(body), body)
+        )
 
     def ask(number: int) -> tuple[list[str], bool]:
         connection.sendall(ready[number])
@@ -69,13 +79,17 @@ def gateway(address: str, requests: list[Request]) -> Ask:
 
 
 def read_response(connection: socket.socket) -> tuple[int, bytes]:
-    """Status and body of one answer with a Content-Length; raises AnswerRefused where the other side hangs up."""
+    """Status and body of one answer with a Content-Length; raises AnswerRefused where the other
+    side hangs up.
+    """
     received = b""
     while b"\r\n\r\n" not in received:
         received += _block(connection)
     head, _, body = received.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
-    length = next(int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:"))
+    length = next(
+        int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:")
+    )
     while len(body) < length:
         body += _block(connection)
     return int(lines[0].split()[1]), body
@@ -91,15 +105,24 @@ def _block(connection: socket.socket) -> bytes:
 def make(request: dict[str, Any]) -> dict[str, Command]:
     """request: ``address``, ``requests`` and, for Triton, ``model``."""
     requests = request["requests"]
-    ask = triton(request["address"], request["model"], requests) if "model" in request else gateway(request["address"], requests)
+    ask = (
+        triton(request["address"], request["model"], requests)
+        if "model" in request
+        else gateway(request["address"], requests)
+    )
     degraded = [0]
 
     def act(number: int) -> dict[str, float]:
         degraded[0] += ask(number)[1]
         return {}
 
-    return {"run": lambda order: drive(act, len(requests), order), "degraded": lambda order: degraded[0],
-            "answers": lambda order: [undegraded(partial(ask, number)) for number in range(len(requests))]}
+    return {
+        "run": lambda order: drive(act, len(requests), order),
+        "degraded": lambda order: degraded[0],
+        "answers": lambda order: [
+            undegraded(partial(ask, number)) for number in range(len(requests))
+        ],
+    }
 
 
 if __name__ == "__main__":

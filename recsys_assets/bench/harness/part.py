@@ -1,7 +1,8 @@
-"""One measured part of a bench: a module run in a process of its own, so that its time and peak memory are its own.
+"""One measured part of a bench: a module run in a process of its own, so that its time and peak
+memory are its own.
 
-A part is called as ``python -m <module> REQUEST.json``, or, in the training environment, as a training step; it
-writes one JSON object as the last line of its standard output.
+A part is called as ``python -m <module> REQUEST.json``, or, in the training environment, as a
+training step; it writes one JSON object as the last line of its standard output.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ SAMPLE_SECONDS = 0.05
 
 
 class BenchFailed(RuntimeError):
-    """A part failed, or two engines that must agree do not; the message names which and what to look at."""
+    """A part failed, or two engines that must agree do not; the message names which and what to
+    look at.
+    """
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,23 @@ def run_part(module: str, request: Mapping[str, Any], folder: Path, settings: Se
     return run_process(module, [sys.executable, "-m", module, str(path)], folder, settings)
 
 
-def run_training_part(module: str, inputs: Mapping[str, Any], output: Path, params: Mapping[str, Any], folder: Path,
-                      settings: Settings) -> Measured:
+def run_training_part(
+    module: str,
+    inputs: Mapping[str, Any],
+    output: Path,
+    params: Mapping[str, Any],
+    folder: Path,
+    settings: Settings,
+) -> Measured:
     """Run a training step in the training environment, as Pipes would."""
     path = folder / f"{module.rsplit('.', 1)[-1]}.json"
     path.write_text(json.dumps({"inputs": inputs, "output": str(output), "params": params}))
-    return run_process(module, [str(settings.training_python), "-m", module, "--extras", str(path)], folder, settings)
+    return run_process(
+        module,
+        [str(settings.training_python), "-m", module, "--extras", str(path)],
+        folder,
+        settings,
+    )
 
 
 def run_process(name: str, command: Sequence[str], folder: Path, settings: Settings) -> Measured:
@@ -72,8 +86,14 @@ def run_process(name: str, command: Sequence[str], folder: Path, settings: Setti
     # the hash seed: a training step would otherwise start itself a second time to set it
     environment = {**inherited, **settings.environment(), "PYTHONHASHSEED": "0"}
     with open(log, "wb") as errors, open(answer, "wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment,
-                                   cwd=PROJECT_ROOT)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=environment,
+            cwd=PROJECT_ROOT,
+        )
         try:
             peak = watch(process)
         finally:
@@ -86,7 +106,9 @@ def run_process(name: str, command: Sequence[str], folder: Path, settings: Setti
 
 
 def main(body: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Entry point of a part's module: the request's file in, the result out, with the process's own peak."""
+    """Entry point of a part's module: the request's file in, the result out, with the process's own
+    peak.
+    """
 
     def measured() -> None:
         result = body(json.loads(Path(sys.argv[1]).read_text()))

@@ -1,8 +1,10 @@
-"""Part: the release of a large synthetic catalogue, derived from a real one, as an artifact of its own.
+"""Part: the release of a large synthetic catalogue, derived from a real one, as an artifact of its
+own.
 
-A synthetic item is a real one with noise: its vector is the real item's plus Gaussian noise, normalised again, its pretrained
-embeddings likewise; category, price, clicks and the ranker's row of its id are the real item's. So the vectors stay a mixture
-of the clusters that a real catalogue has, which an index must cope with, instead of a sphere of noise.
+A synthetic item is a real one with noise: its vector is the real item's plus Gaussian noise,
+normalised again, its pretrained embeddings likewise; category, price, clicks and the ranker's row
+of its id are the real item's. So the vectors stay a mixture of the clusters that a real catalogue
+has, which an index must cope with, instead of a sphere of noise.
 """
 
 from __future__ import annotations
@@ -22,7 +24,13 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import MANIFEST, ArtifactStore
 from recsys_assets.bench.harness.part import main
 from recsys_assets.lib.release import releases
-from recsys_assets.lib.retrieval.index import NEIGHBOURS, check_index, choose_index, load_index, save_index
+from recsys_assets.lib.retrieval.index import (
+    NEIGHBOURS,
+    check_index,
+    choose_index,
+    load_index,
+    save_index,
+)
 from recsys_assets.release_files import (
     DISPLAY_FILE,
     EMBEDDING_TABLE,
@@ -39,7 +47,8 @@ from recsys_assets.release_files import (
 )
 from recsys_assets.serving.stages.catalogue import read_item_ids
 
-#: Length of the noise beside the vector's own 1 (in expectation), and beside an embedding row's own length.
+#: Length of the noise beside the vector's own 1 (in expectation), and beside an embedding row's own
+#: length.
 VECTOR_NOISE, EMBEDDING_NOISE = 0.5, 0.2
 _CHUNK = 100_000
 
@@ -71,7 +80,8 @@ class Catalogue:
     """A synthetic catalogue of the payload's kind.
 
     Args:
-        payload: a release's folder. base: int [I], the real item that each synthetic one is made from (``base_items``).
+        payload: a release's folder. base: int [I], the real item that each synthetic one is made
+            from (``base_items``).
     """
 
     def __init__(self, payload: Path, base: np.ndarray, seed: int):
@@ -84,16 +94,28 @@ class Catalogue:
         self.indices = np.arange(len(base), dtype=np.int64) + c.VOCABULARY_START
 
     def write(self, folder: Path, index: Any, ranker: Path) -> None:
-        """Everything that a release holds: files that depend on the catalogue are made anew wherever they lie, others copied."""
+        """Everything that a release holds: files that depend on the catalogue are made anew
+        wherever they lie, others copied.
+        """
         made: dict[str, Callable[[Path], None]] = {
-            ITEM_IDS_FILE: lambda path: _dump(path, self.item_ids), SNAPSHOT: self._items, TRANSFORMS: self._transforms,
+            ITEM_IDS_FILE: lambda path: _dump(path, self.item_ids),
+            SNAPSHOT: self._items,
+            TRANSFORMS: self._transforms,
             POPULARITY: lambda path: _dump(path, self.random.permutation(self.indices).tolist()),
-            INDEX: lambda path: save_index(index, path), EMBEDDING_TABLE: self._embeddings,
-            SIMILAR_FILE: lambda path: np.save(path, np.full((len(self.item_ids), 1), -1, np.int32), allow_pickle=False),
-            DISPLAY_FILE: lambda path: _dump(path, {"release": 1, "items": {item_id: {} for item_id in self.item_ids}}),
-            RELEASE_FILE: self._release}
+            INDEX: lambda path: save_index(index, path),
+            EMBEDDING_TABLE: self._embeddings,
+            SIMILAR_FILE: lambda path: np.save(
+                path, np.full((len(self.item_ids), 1), -1, np.int32), allow_pickle=False
+            ),
+            DISPLAY_FILE: lambda path: _dump(
+                path, {"release": 1, "items": {item_id: {} for item_id in self.item_ids}}
+            ),
+            RELEASE_FILE: self._release,
+        }
         written: dict[str, Path] = {}
-        for source in sorted(path for path in self.payload.rglob("*") if path.is_file() and path.name != MANIFEST):
+        for source in sorted(
+            path for path in self.payload.rglob("*") if path.is_file() and path.name != MANIFEST
+        ):
             target = folder / source.relative_to(self.payload)
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.name in written:
@@ -109,31 +131,53 @@ class Catalogue:
             (folder / MODELS / model).mkdir(parents=True, exist_ok=True)
 
     def _items(self, path: Path) -> None:
-        given = json.loads((self.payload / MODELS / "feast_item_lookup" / path.name).read_text("utf-8"))
-        rows = [json.dumps(given[item_id]) for item_id in self.real_ids]  # each once, not a million times
+        given = json.loads(
+            (self.payload / MODELS / "feast_item_lookup" / path.name).read_text("utf-8")
+        )
+        rows = [
+            json.dumps(given[item_id]) for item_id in self.real_ids
+        ]  # each once, not a million times
         of_items = zip(self.item_ids, self.base.tolist(), strict=True)
         path.write_text("{" + ",".join(f'"{item_id}":{rows[n]}' for item_id, n in of_items) + "}")
 
     def _transforms(self, path: Path) -> None:
-        given = json.loads((self.payload / MODELS / "nvt_item_transform" / path.name).read_text("utf-8"))
+        given = json.loads(
+            (self.payload / MODELS / "nvt_item_transform" / path.name).read_text("utf-8")
+        )
         given["vocabulary"][c.ITEM_ID] = self.item_ids
         given["hashed_buckets"][c.ITEM_ID] = 0
         given["cardinality"][c.ITEM_ID] = c.VOCABULARY_START + len(self.item_ids)
         _dump(path, given)
 
     def _embeddings(self, path: Path) -> None:
-        real = np.load(self.payload / MODELS / "multimodal_embedding_lookup" / EMBEDDING_TABLE, allow_pickle=False)
+        real = np.load(
+            self.payload / MODELS / "multimodal_embedding_lookup" / EMBEDDING_TABLE,
+            allow_pickle=False,
+        )
         start, rows = c.VOCABULARY_START, c.VOCABULARY_START + len(self.item_ids)
-        table = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, real.shape[1]))
+        table = np.lib.format.open_memmap(
+            path, mode="w+", dtype=np.float32, shape=(rows, real.shape[1])
+        )
         table[:start] = real[:start]
         for at in range(0, len(self.base), _CHUNK):
-            part = self.base[at:at + _CHUNK]
-            table[start + at:start + at + len(part)] = noisy(real[start:][part], EMBEDDING_NOISE, self.random)
+            part = self.base[at : at + _CHUNK]
+            table[start + at : start + at + len(part)] = noisy(
+                real[start:][part], EMBEDDING_NOISE, self.random
+            )
         table.flush()
 
     def _release(self, path: Path) -> None:
         given = json.loads((self.payload / path.name).read_text("utf-8"))
-        _dump(path, {**given, "release": 1, "generation": 1, "kind": "full", "versions": dict.fromkeys(given["versions"], 1)})
+        _dump(
+            path,
+            {
+                **given,
+                "release": 1,
+                "generation": 1,
+                "kind": "full",
+                "versions": dict.fromkeys(given["versions"], 1),
+            },
+        )
 
 
 def _dump(path: Path, value: Any) -> None:
@@ -141,21 +185,36 @@ def _dump(path: Path, value: Any) -> None:
 
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
-    """request: ``payload``, ``base`` (.npy, of ``base_items``), ``seed``, ``embeddings`` (.npy, of real queries: the first third
-    chooses the index, the others judge it), ``floor`` (of recall), ``ranker`` (ONNX), ``root`` (of the artifact store)."""
-    catalogue = Catalogue(Path(request["payload"]), np.load(request["base"], allow_pickle=False), request["seed"])
+    """request: ``payload``, ``base`` (.npy, of ``base_items``), ``seed``, ``embeddings`` (.npy, of
+    real queries: the first third chooses the index, the others judge it), ``floor`` (of recall),
+    ``ranker`` (ONNX), ``root`` (of the artifact store).
+    """
+    catalogue = Catalogue(
+        Path(request["payload"]), np.load(request["base"], allow_pickle=False), request["seed"]
+    )
     queries = np.load(request["embeddings"], allow_pickle=False)
     third = len(queries) // 3
     started = time.perf_counter()
-    index, chosen, trials = choose_index(catalogue.vectors, catalogue.indices, queries[:third], floor=request["floor"],
-                                         seed=request["seed"])
+    index, chosen, trials = choose_index(
+        catalogue.vectors,
+        catalogue.indices,
+        queries[:third],
+        floor=request["floor"],
+        seed=request["seed"],
+    )
     seconds = time.perf_counter() - started
     found = check_index(index, catalogue.vectors, catalogue.indices, queries[third:], NEIGHBOURS)
     with ArtifactStore(request["root"]).stage(releases.RELEASE, "000001") as staged:
         catalogue.write(staged.path, index, Path(request["ranker"]))
         staged.publish()
-    return {"recall": found["recall"], "queries": len(queries) - third, "index": asdict(chosen), "build_seconds": seconds,
-            "trials": [asdict(trial) for trial in trials], "noise": {"vectors": VECTOR_NOISE, "embeddings": EMBEDDING_NOISE}}
+    return {
+        "recall": found["recall"],
+        "queries": len(queries) - third,
+        "index": asdict(chosen),
+        "build_seconds": seconds,
+        "trials": [asdict(trial) for trial in trials],
+        "noise": {"vectors": VECTOR_NOISE, "embeddings": EMBEDDING_NOISE},
+    }
 
 
 if __name__ == "__main__":

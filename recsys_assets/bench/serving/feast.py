@@ -1,4 +1,6 @@
-"""Worker: Feast as the reference asked it: one call for the visitor, one for all candidates, without a time limit."""
+"""Worker: Feast as the reference asked it: one call for the visitor, one for all candidates,
+without a time limit.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,20 @@ from typing import Any
 from recsys_assets import columns as c
 from recsys_assets.bench.harness.worker import Command, drive, serve
 from recsys_assets.lib.feature_store.store import open_store
-from recsys_assets.lib.feature_store.views import ITEM_FEATURES, ITEM_POPULARITY, USER_ACTIVITY, USER_FEATURES
+from recsys_assets.lib.feature_store.views import (
+    ITEM_FEATURES,
+    ITEM_POPULARITY,
+    USER_ACTIVITY,
+    USER_FEATURES,
+)
 from recsys_assets.settings import get_settings
 
-USER = [f"{USER_FEATURES}:{c.AGE}", f"{USER_FEATURES}:{c.GENDER}", f"{USER_ACTIVITY}:{c.RECENT_CATEGORIES}",
-        f"{USER_ACTIVITY}:{c.RECENT_TIMESTAMPS}"]
+USER = [
+    f"{USER_FEATURES}:{c.AGE}",
+    f"{USER_FEATURES}:{c.GENDER}",
+    f"{USER_ACTIVITY}:{c.RECENT_CATEGORIES}",
+    f"{USER_ACTIVITY}:{c.RECENT_TIMESTAMPS}",
+]
 ITEM_VALUES = (c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER, c.PRICE)
 ITEMS = [*(f"{ITEM_FEATURES}:{name}" for name in ITEM_VALUES), f"{ITEM_POPULARITY}:{c.ITEM_CLICKS}"]
 WARM_UP = 5
@@ -28,13 +39,18 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
     def act(number: int) -> dict[str, float]:
         one = asked[number]
         clock = [time.perf_counter()]
-        for features, rows in ((USER, {c.USER_ID: [one["visitor"]]}), (ITEMS, {c.ITEM_ID: one["items"]})):
+        for features, rows in (
+            (USER, {c.USER_ID: [one["visitor"]]}),
+            (ITEMS, {c.ITEM_ID: one["items"]}),
+        ):
             store.get_online_features(features, rows).to_dict()
             clock.append(time.perf_counter())
         return {"feast_user": clock[1] - clock[0], "feast_items": clock[2] - clock[1]}
 
     def items(order: dict[str, Any]) -> dict[str, list[Any]]:
-        """Online features of every candidate of any request, a column each; null where nothing is stored."""
+        """Online features of every candidate of any request, a column each; null where nothing is
+        stored.
+        """
         known = sorted({item for one in asked for item in one["items"]})
         found = store.get_online_features(ITEMS, {c.ITEM_ID: known}).to_dict()
         return {name: found[name] for name in (c.ITEM_ID, *ITEM_VALUES, c.ITEM_CLICKS)}

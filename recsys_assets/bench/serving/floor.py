@@ -1,6 +1,8 @@
-"""Worker: the stages called directly, one request after the other, in the environment and on the one thread that serving has.
+"""Worker: the stages called directly, one request after the other, in the environment and on the
+one thread that serving has.
 
-Also tells what others are measured on: the candidates of each request, its features in raw form, its query embedding.
+Also tells what others are measured on: the candidates of each request, its features in raw form,
+its query embedding.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
     pipeline = Pipeline.load(Path(request["payload"]), get_settings(), request["versions"])
     requests = request["requests"]
     asked = [tensors(one) for one in requests]
-    item_ids = json.loads(Path(request["payload"], model_file("item_id_decoder", ITEM_IDS_FILE)).read_text("utf-8"))
+    item_ids = json.loads(
+        Path(request["payload"], model_file("item_id_decoder", ITEM_IDS_FILE)).read_text("utf-8")
+    )
 
     def act(number: int) -> dict[str, float]:
         return pipeline.timed(asked[number])[1]
@@ -45,12 +49,19 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
         return [pipeline.trace(one)[t.QUERY_EMBEDDING.name][0].tolist() for one in asked]
 
     def raw(order: dict[str, Any]) -> list[dict[str, Any]]:
-        """What Feast and NVTabular are asked about for each request: the visitor, the visit, the candidates."""
+        """What Feast and NVTabular are asked about for each request: the visitor, the visit, the
+        candidates.
+        """
         return [_raw(pipeline.trace(one), one, item_ids) for one in asked]
 
     for number in range(min(WARM_UP, len(asked))):
         act(number)
-    return {"run": lambda order: drive(act, len(asked), order), "answers": answers, "embeddings": embeddings, "raw": raw}
+    return {
+        "run": lambda order: drive(act, len(asked), order),
+        "answers": answers,
+        "embeddings": embeddings,
+        "raw": raw,
+    }
 
 
 def _raw(trace: dict[str, Any], asked: dict[str, Any], item_ids: list[str]) -> dict[str, Any]:
@@ -58,10 +69,21 @@ def _raw(trace: dict[str, Any], asked: dict[str, Any], item_ids: list[str]) -> d
     age, clicks_24h, hours, clicks_7d = trace[t.USER_NUMBERS.name][0].tolist()
     return {
         "visitor": asked[t.USER_ID.name][0],
-        "user": {c.USER_ID: user_id, c.GENDER: gender, c.TOP_CATEGORY: top_category, c.AGE: None if age != age else age,
-                 c.CLICKS_24H: clicks_24h, c.HOURS_SINCE_CLICK: hours, c.CLICKS_7D: clicks_7d},
-        "context": {c.DEVICE_TYPE: trace[t.CONTEXT_DEVICE.name][0], c.TIMESTAMP: int(trace[t.CONTEXT_TIMESTAMP.name][0])},
-        "items": [item_ids[index - c.VOCABULARY_START] for index in trace[t.KEPT.name].tolist()]}
+        "user": {
+            c.USER_ID: user_id,
+            c.GENDER: gender,
+            c.TOP_CATEGORY: top_category,
+            c.AGE: None if age != age else age,
+            c.CLICKS_24H: clicks_24h,
+            c.HOURS_SINCE_CLICK: hours,
+            c.CLICKS_7D: clicks_7d,
+        },
+        "context": {
+            c.DEVICE_TYPE: trace[t.CONTEXT_DEVICE.name][0],
+            c.TIMESTAMP: int(trace[t.CONTEXT_TIMESTAMP.name][0]),
+        },
+        "items": [item_ids[index - c.VOCABULARY_START] for index in trace[t.KEPT.name].tolist()],
+    }
 
 
 if __name__ == "__main__":

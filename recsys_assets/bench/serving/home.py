@@ -1,4 +1,6 @@
-"""A home of the bench's own: a release of the real one promoted on ports, stores and servers that nobody else uses."""
+"""A home of the bench's own: a release of the real one promoted on ports, stores and servers that
+nobody else uses.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,13 @@ from recsys_assets.serving.events.visitor_state import VisitorState
 from recsys_assets.serving.promotion import promotion
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 
-PORTS = ("valkey_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port", "gateway_port")
+PORTS = (
+    "valkey_port",
+    "triton_http_port",
+    "triton_grpc_port",
+    "triton_metrics_port",
+    "gateway_port",
+)
 REMEDY = "run `make demo` first, or set RECSYS_HOME to a home that it was run in"
 LOCAL = "127.0.0.1"
 PORT_RANGE = range(15_000, 32_000)
@@ -48,10 +56,15 @@ def release_of(settings: Settings) -> Release:
     try:
         number = present.release if present else releases.newest_passed(store)
     except ReleaseError as error:
-        raise BenchFailed(f"{settings.home} has no release to measure ({error}); {REMEDY}") from error
+        raise BenchFailed(
+            f"{settings.home} has no release to measure ({error}); {REMEDY}"
+        ) from error
     release = releases.open_release(store, number)
     if not release.of_this_form:
-        raise BenchFailed(f"release {number} of {settings.home} was built by an older version of this code; {REMEDY}")
+        raise BenchFailed(
+            f"release {number} of {settings.home} was built by an older version of this code; "
+            f"{REMEDY}"
+        )
     return release
 
 
@@ -65,8 +78,8 @@ def workflows_of(settings: Settings, release: Release) -> Artifact:
 def free_ports() -> dict[str, int]:
     """A free port for each local part.
 
-    Below those that the system gives to outgoing connections: a part is started long after its port was chosen, and one of
-    the many connections of a measurement would take it meanwhile.
+    Below those that the system gives to outgoing connections: a part is started long after its port
+    was chosen, and one of the many connections of a measurement would take it meanwhile.
     """
     found: list[int] = []
     for port in random.SystemRandom().sample(PORT_RANGE, len(PORT_RANGE)):
@@ -75,16 +88,35 @@ def free_ports() -> dict[str, int]:
             found.append(port)
         if len(found) == len(PORTS):
             return dict(zip(PORTS, found, strict=True))
-    raise BenchFailed(f"no {len(PORTS)} free ports from {PORT_RANGE[0]} to {PORT_RANGE[-1]}; end what listens there")
+    raise BenchFailed(
+        f"no {len(PORTS)} free ports from {PORT_RANGE[0]} to {PORT_RANGE[-1]}; end what listens "
+        "there"
+    )
 
 
 def own_settings(settings: Settings, home: Path, **changed: Any) -> Settings:
-    """The same settings for a home beside: local parts on free ports, the real home's artifacts and offline tables (both only read)."""
-    return settings.model_copy(update={
-        "home": home, "artifacts_uri": settings.artifacts, "model_repository_uri": None, "target": "local",
-        "feast_offline_uri": settings.feast_offline_uri or str(settings.home / "feast" / "offline"),
-        "valkey_host": LOCAL, "valkey_tls": False, "triton_host": LOCAL, "triton_replicas": "", "gateway_host": LOCAL,
-        "triton_models": "both", "rate_limit": 0.0, **free_ports(), **changed})
+    """The same settings for a home beside: local parts on free ports, the real home's artifacts and
+    offline tables (both only read).
+    """
+    return settings.model_copy(
+        update={
+            "home": home,
+            "artifacts_uri": settings.artifacts,
+            "model_repository_uri": None,
+            "target": "local",
+            "feast_offline_uri": settings.feast_offline_uri
+            or str(settings.home / "feast" / "offline"),
+            "valkey_host": LOCAL,
+            "valkey_tls": False,
+            "triton_host": LOCAL,
+            "triton_replicas": "",
+            "gateway_host": LOCAL,
+            "triton_models": "both",
+            "rate_limit": 0.0,
+            **free_ports(),
+            **changed,
+        }
+    )
 
 
 @contextlib.contextmanager
@@ -110,11 +142,15 @@ def fill_online_store(settings: Settings) -> int:
     store = feature_store.open_store(settings)
     apply.apply_features(store, settings)
     with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
-        keys = offline.materialize(settings, day_bounds(days[0])[0], day_bounds(days[-1])[1], store=store)
+        keys = offline.materialize(
+            settings, day_bounds(days[0])[0], day_bounds(days[-1])[1], store=store
+        )
     return sum(keys.values())
 
 
-def mark_seen(settings: Settings, visitors: list[str], item_ids: list[str], count: int, seed: int) -> None:
+def mark_seen(
+    settings: Settings, visitors: list[str], item_ids: list[str], count: int, seed: int
+) -> None:
     """Let each visitor have viewed some items just now, as the event consumer notes it."""
     generator = np.random.default_rng(seed)
     with redis.Redis.from_url(settings.valkey_url(VISITOR_DATABASE)) as client:
@@ -122,11 +158,15 @@ def mark_seen(settings: Settings, visitors: list[str], item_ids: list[str], coun
         for number, visitor in enumerate(visitors):
             seen = generator.choice(len(item_ids), min(count, len(item_ids) // 2), replace=False)
             events = [Event(user_id=visitor, item_id=item_ids[n], timestamp=now) for n in seen]
-            state.apply([(f"0-{number * count + n}", event, MISSING) for n, event in enumerate(events)], now)
+            state.apply(
+                [(f"0-{number * count + n}", event, MISSING) for n, event in enumerate(events)], now
+            )
 
 
 def promote(settings: Settings, release: Artifact | int) -> None:
-    """Publish and load a release on the own Triton; a verdict is not asked for: it was promoted, or is synthetic."""
+    """Publish and load a release on the own Triton; a verdict is not asked for: it was promoted, or
+    is synthetic.
+    """
     promotion.promote(settings, release, force_gate=True, log=lambda line: None)
 
 
@@ -146,4 +186,9 @@ def serving_environment(settings: Settings) -> Mapping[str, str]:
 
 def other_environment(settings: Settings) -> Mapping[str, str]:
     """For parts in the platform and the training environment."""
-    return {**clean_environment(), **settings.environment(), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    return {
+        **clean_environment(),
+        **settings.environment(),
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+    }

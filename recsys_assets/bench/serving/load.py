@@ -1,8 +1,9 @@
 """Closed loops on Triton by perf_analyzer, where that runs, else by tritonclient.
 
-perf_analyzer is the binary in tritonclient's wheel. Two libraries that it wants lie under other names in the wheel of
-the server, so it gets a folder of links. Its own throughput counts whole seconds and its percentiles cannot be joined
-over several rounds: both are computed of the times of each request, which it exports.
+perf_analyzer is the binary in tritonclient's wheel. Two libraries that it wants lie under other
+names in the wheel of the server, so it gets a folder of links. Its own throughput counts whole
+seconds and its percentiles cannot be joined over several rounds: both are computed of the times of
+each request, which it exports.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from recsys_assets.bench.harness.part import BenchFailed
 from recsys_assets.bench.harness.requests import Request, write_perf_analyzer
-from recsys_assets.bench.harness.workers import Load, Workers
+from recsys_assets.bench.harness.workers import WorkerLoad, Workers
 from recsys_assets.bench.serving.home import other_environment
 from recsys_assets.settings import Settings
 
@@ -35,10 +36,16 @@ class PerfAnalyzer:
 
     def __init__(self, settings: Settings, folder: Path):
         environment = settings.serving_python.parent.parent
-        self.binary, self.folder, self.links = environment / "bin" / PERF_ANALYZER, folder, folder / "perf_analyzer_libraries"
+        self.binary, self.folder, self.links = (
+            environment / "bin" / PERF_ANALYZER,
+            folder,
+            folder / "perf_analyzer_libraries",
+        )
         self.links.mkdir(exist_ok=True)
         for name, pattern in LIBRARIES.items():
-            for source in sorted(environment.glob(f"lib/python*/site-packages/nvidia_pytriton.libs/{pattern}"))[:1]:
+            for source in sorted(
+                environment.glob(f"lib/python*/site-packages/nvidia_pytriton.libs/{pattern}")
+            )[:1]:
                 (self.links / name).unlink(missing_ok=True)
                 (self.links / name).symlink_to(source)
 
@@ -50,50 +57,105 @@ class PerfAnalyzer:
             return str(error)
         return None
 
-    def measure(self, address: str, model: str, data: Path, clients: int, count: int) -> Load:
-        """``count`` requests over gRPC from ``clients`` threads, each with one request in flight; raises BenchFailed."""
+    def measure(self, address: str, model: str, data: Path, clients: int, count: int) -> WorkerLoad:
+        """``count`` requests over gRPC from ``clients`` threads, each with one request in flight;
+        raises BenchFailed.
+        """
         report = self.folder / "perf_analyzer.json"
         report.unlink(missing_ok=True)
-        self._run(["-m", model, "-u", address, "-i", "grpc", "--sync", "--input-data", str(data), "--concurrency-range", str(clients),
-                   "--request-count", str(count), "--profile-export-file", str(report)])
+        self._run(
+            [
+                "-m",
+                model,
+                "-u",
+                address,
+                "-i",
+                "grpc",
+                "--sync",
+                "--input-data",
+                str(data),
+                "--concurrency-range",
+                str(clients),
+                "--request-count",
+                str(count),
+                "--profile-export-file",
+                str(report),
+            ]
+        )
         requests = json.loads(report.read_text())["experiments"][0]["requests"]
         unanswered = sum(not request["response_timestamps"] for request in requests)
         if unanswered or len(requests) < count:
-            raise BenchFailed(f"perf_analyzer: {len(requests) - unanswered} of {count} requests to {model} were answered")
+            raise BenchFailed(
+                f"perf_analyzer: {len(requests) - unanswered} of {count} requests to {model} were "
+                "answered"
+            )
         spans = [(request["timestamp"], request["response_timestamps"][-1]) for request in requests]
         elapsed = (max(end for _, end in spans) - min(start for start, _ in spans)) / 1e9
-        return Load([(end - start) / 1e9 for start, end in spans], len(spans) / elapsed)
+        return WorkerLoad([(end - start) / 1e9 for start, end in spans], len(spans) / elapsed)
 
     def _run(self, arguments: Sequence[str]) -> None:
-        done = subprocess.run([str(self.binary), *arguments], capture_output=True, text=True, timeout=LIMIT, cwd=self.folder,
-                              env={**os.environ, "LD_LIBRARY_PATH": str(self.links)})
+        done = subprocess.run(
+            [str(self.binary), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            cwd=self.folder,
+            env={**os.environ, "LD_LIBRARY_PATH": str(self.links)},
+        )
         if done.returncode:
-            raise BenchFailed(f"perf_analyzer ended with code {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
+            raise BenchFailed(
+                f"perf_analyzer ended with code {done.returncode}: "
+                f"{(done.stdout + done.stderr)[-2000:]}"
+            )
 
 
 class TritonLoad:
     """Closed loops on one model of one Triton by the client that runs here.
 
     Args:
-        analyzer: None where it does not run; then processes of ``serving_client`` ask, as many as ``most``.
+        analyzer: None where it does not run; then processes of ``serving_client`` ask, as many as
+            ``most``.
         data: the requests in perf_analyzer's form. requests: the same.
     """
 
-    def __init__(self, address: str, model: str, analyzer: PerfAnalyzer | None, requests: list[Request], settings: Settings, most: int,
-                 folder: Path):
-        self._address, self._model, self._analyzer, self._stride = address, model, analyzer, max(1, len(requests) // most)
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        analyzer: PerfAnalyzer | None,
+        requests: list[Request],
+        settings: Settings,
+        most: int,
+        folder: Path,
+    ):
+        self._address, self._model, self._analyzer, self._stride = (
+            address,
+            model,
+            analyzer,
+            max(1, len(requests) // most),
+        )
         self.client = PERF_ANALYZER if analyzer else TRITONCLIENT
         self._asking: Path | Workers  # what the analyzer is given, or those who ask in its stead
         if analyzer:
             self._asking = write_perf_analyzer(requests, folder / "perf_analyzer_input.json")
         else:
             self._asking = Workers(
-                f"client-{model}-{address.rsplit(':', 1)[1]}", sys.executable, "recsys_assets.bench.harness.client",
-                {"address": address, "model": model, "requests": requests}, most, other_environment(settings), folder).ready()
+                f"client-{model}-{address.rsplit(':', 1)[1]}",
+                sys.executable,
+                "recsys_assets.bench.harness.client",
+                {"address": address, "model": model, "requests": requests},
+                most,
+                other_environment(settings),
+                folder,
+            ).ready()
 
-    def run(self, clients: int, count: int) -> Load:
-        """About ``count`` requests in all, four of each client at least; at concurrency 1 exactly so, from the first on."""
-        count = max(count, 4 * clients)  # perf_analyzer ends with an error where it saw one request alone
+    def run(self, clients: int, count: int) -> WorkerLoad:
+        """About ``count`` requests in all, four of each client at least; at concurrency 1 exactly
+        so, from the first on.
+        """
+        count = max(
+            count, 4 * clients
+        )  # perf_analyzer ends with an error where it saw one request alone
         if isinstance(self._asking, Workers):
             return self._asking.run(clients, self._stride, count=-(-count // clients))
         assert self._analyzer is not None

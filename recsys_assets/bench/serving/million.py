@@ -1,4 +1,6 @@
-"""The whole request on a large synthetic catalogue beside the same request on the real one: does latency grow with the catalogue?"""
+"""The whole request on a large synthetic catalogue beside the same request on the real one: does
+latency grow with the catalogue?
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,11 @@ WARM_UP = 100
 class Million:
     """
     Args:
-        own: the home where the real release runs. payload: of that release. item_rows: of its ranker's item_id table.
+        own: the home where the real release runs. payload: of that release. item_rows: of its
+            ranker's item_id table.
         embeddings: float32 [Q, 64] of the requests' queries.
-        client: makes a client of the fused model at an address. folder: for everything that is written.
+        client: makes a client of the fused model at an address. folder: for everything that is
+            written.
     """
 
     own: Settings
@@ -52,15 +56,22 @@ class Million:
     say: Callable[[str], None]
 
     def run(self) -> dict[str, Any]:
-        """Build the catalogue, serve it by a fused model of its own, and measure it in turns with the real one.
+        """Build the catalogue, serve it by a fused model of its own, and measure it in turns with
+        the real one.
 
         Returns:
             ``million_items`` of serving.json.
         """
         report = self._build()
         home = self.folder / "home"
-        large = serving_home.own_settings(self.own, home, artifacts_uri=str(self.folder / "artifacts"), triton_models="fused",
-                                          feast_offline_uri=self.own.feast_offline_uri, valkey_port=self.own.valkey_port)
+        large = serving_home.own_settings(
+            self.own,
+            home,
+            artifacts_uri=str(self.folder / "artifacts"),
+            triton_models="fused",
+            feast_offline_uri=self.own.feast_offline_uri,
+            valkey_port=self.own.valkey_port,
+        )
         (home / "feast").mkdir(parents=True)
         shutil.copyfile(self.own.home / "feast" / "registry.db", home / "feast" / "registry.db")
         with serving_home.running(large, ["triton"]):
@@ -68,35 +79,72 @@ class Million:
             serving_home.promote(large, 1)
             loaded = time.perf_counter() - started
             self.say(f"{self.items:,} items loaded in {loaded:.0f} s")
-            with (contextlib.closing(self.client(serving_home.triton_address(self.own))) as small,
-                  contextlib.closing(self.client(serving_home.triton_address(large))) as beside):
+            with (
+                contextlib.closing(self.client(serving_home.triton_address(self.own))) as small,
+                contextlib.closing(self.client(serving_home.triton_address(large))) as beside,
+            ):
                 times = StageTimes(large, lambda: beside.run(1, 1))
                 laps = self._in_turns({"small": small, "large": beside})
                 stages = times.since()
             memory = _memory(large)
         p50 = {name: float(np.median(values)) * 1e3 for name, values in laps.items()}
-        return {**report, "p50_ms": round(p50["large"], 3), "p99_ms": round(float(np.percentile(laps["large"], 99)) * 1e3, 3),
-                "small_p50_ms": round(p50["small"], 3), "ratio": round(p50["large"] / p50["small"], 3), "memory_gib": memory,
-                "load_seconds": round(loaded, 1), "stages": stages}
+        return {
+            **report,
+            "p50_ms": round(p50["large"], 3),
+            "p99_ms": round(float(np.percentile(laps["large"], 99)) * 1e3, 3),
+            "small_p50_ms": round(p50["small"], 3),
+            "ratio": round(p50["large"] / p50["small"], 3),
+            "memory_gib": memory,
+            "load_seconds": round(loaded, 1),
+            "stages": stages,
+        }
 
     def _build(self) -> dict[str, Any]:
         base = self.folder / "base"
         base.mkdir()
-        np.save(base / "base.npy", base_items(self.payload, self.items, self.seed), allow_pickle=False)
+        np.save(
+            base / "base.npy", base_items(self.payload, self.items, self.seed), allow_pickle=False
+        )
         np.save(self.folder / "embeddings.npy", self.embeddings, allow_pickle=False)
-        ranker = run_training_part("recsys_assets.bench.training.larger_catalogue", {"ranker": str(self.payload / MODELS / RANKER),
-                                                                             "base": str(base)},
-                                   self.folder / "ranker", {"rows": self.item_rows}, self.folder, self.own)
-        built = run_part("recsys_assets.bench.serving.catalogue", {
-            "payload": str(self.payload), "base": str(base / "base.npy"), "seed": self.seed, "floor": RECALL_FLOOR,
-            "embeddings": str(self.folder / "embeddings.npy"), "ranker": str(self.folder / "ranker" / ITEMS),
-            "root": str(self.folder / "artifacts")}, self.folder, self.own)
+        ranker = run_training_part(
+            "recsys_assets.bench.training.larger_catalogue",
+            {"ranker": str(self.payload / MODELS / RANKER), "base": str(base)},
+            self.folder / "ranker",
+            {"rows": self.item_rows},
+            self.folder,
+            self.own,
+        )
+        built = run_part(
+            "recsys_assets.bench.serving.catalogue",
+            {
+                "payload": str(self.payload),
+                "base": str(base / "base.npy"),
+                "seed": self.seed,
+                "floor": RECALL_FLOOR,
+                "embeddings": str(self.folder / "embeddings.npy"),
+                "ranker": str(self.folder / "ranker" / ITEMS),
+                "root": str(self.folder / "artifacts"),
+            },
+            self.folder,
+            self.own,
+        )
         made = built.result
-        self.say(f"{self.items:,} items: {made['index']['kind']} {made['index']['setting']}, {RECALL} {made['recall']:.4f}, "
-                 f"{made['build_seconds']:.0f} s for the index")
-        return {"items": self.items, RECALL: round(made["recall"], 4), "queries": made["queries"], "index": made["index"],
-                "trials": made["trials"], "noise": made["noise"], "ranker_rows": ranker.result["metrics"]["rows"],
-                "build_seconds": round(made["build_seconds"], 1), "build_peak_gib": built.peak_gib}
+        self.say(
+            f"{self.items:,} items: {made['index']['kind']} {made['index']['setting']}, {RECALL} "
+            f"{made['recall']:.4f}, "
+            f"{made['build_seconds']:.0f} s for the index"
+        )
+        return {
+            "items": self.items,
+            RECALL: round(made["recall"], 4),
+            "queries": made["queries"],
+            "index": made["index"],
+            "trials": made["trials"],
+            "noise": made["noise"],
+            "ranker_rows": ranker.result["metrics"]["rows"],
+            "build_seconds": round(made["build_seconds"], 1),
+            "build_peak_gib": built.peak_gib,
+        }
 
     def _in_turns(self, loads: dict[str, TritonLoad]) -> dict[str, list[float]]:
         laps: dict[str, list[float]] = {name: [] for name in loads}
@@ -109,7 +157,9 @@ class Million:
 
 
 def _memory(settings: Settings) -> float:
-    """GiB resident in the server and its models' processes together; pages that they share count in each."""
+    """GiB resident in the server and its models' processes together; pages that they share count in
+    each.
+    """
     record = read_record(settings.home / "run", "triton")
     process = record.process() if record else None
     members: list[psutil.Process] = [process, *process.children(recursive=True)] if process else []

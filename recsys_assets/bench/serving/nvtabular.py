@@ -1,9 +1,11 @@
-"""Worker, in the training environment: NVTabular's own transforms of one request, as the reference ran them.
+"""Worker, in the training environment: NVTabular's own transforms of one request, as the reference
+ran them.
 
-The fitted user, context and item workflows, one after the other. The data frames lie ready: making them is not counted.
-The reference ran them through Merlin Systems' WorkflowRunner, which this environment has not. NVTabular itself offers two
-ways (``bench/training/request.py``); ``trial`` times both, and each ``run`` is told which to take: the faster one. The
-affinities of a visitor to each candidate, which the reference had not, are left out.
+The fitted user, context and item workflows, one after the other. The data frames lie ready: making
+them is not counted. The reference ran them through Merlin Systems' WorkflowRunner, which this
+environment has not. NVTabular itself offers two ways (``bench/training/request.py``); ``trial``
+times both, and each ``run`` is told which to take: the faster one. The affinities of a visitor to
+each candidate, which the reference had not, are left out.
 """
 
 from __future__ import annotations
@@ -23,8 +25,12 @@ TRIAL = 15
 
 
 def make(request: dict[str, Any]) -> dict[str, Command]:
-    """request: ``workflows`` (folder), ``raw`` (file, of the floor's ``raw``), ``items`` (file, of Feast's ``items``)."""
-    warnings.filterwarnings("ignore")  # Merlin and dask warn on every import and call; errors still raise
+    """request: ``workflows`` (folder), ``raw`` (file, of the floor's ``raw``), ``items`` (file, of
+    Feast's ``items``).
+    """
+    warnings.filterwarnings(
+        "ignore"
+    )  # Merlin and dask warn on every import and call; errors still raise
     from recsys_assets.training.features import tables
 
     tables.without_tensorflow()
@@ -33,15 +39,30 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
 
     from recsys_assets.training.features import workflows
 
-    parts = {"nvt_user": workflows.USER, "nvt_context": workflows.CONTEXT, "nvt_items": workflows.ITEM}
-    loaded = {part: workflows.load(Path(request["workflows"]), name) for part, name in parts.items()}
-    frames = _frames(json.loads(Path(request["raw"]).read_text()), json.loads(Path(request["items"]).read_text()), pd)
+    parts = {
+        "nvt_user": workflows.USER,
+        "nvt_context": workflows.CONTEXT,
+        "nvt_items": workflows.ITEM,
+    }
+    loaded = {
+        part: workflows.load(Path(request["workflows"]), name) for part, name in parts.items()
+    }
+    frames = _frames(
+        json.loads(Path(request["raw"]).read_text()),
+        json.loads(Path(request["items"]).read_text()),
+        pd,
+    )
 
     def as_frame(part: str, frame: Any) -> Any:
         return loaded[part].transform(frame)
 
     def as_dataset(part: str, frame: Any) -> Any:
-        return loaded[part].transform(Dataset(frame, cpu=True)).to_ddf().compute(scheduler="synchronous")
+        return (
+            loaded[part]
+            .transform(Dataset(frame, cpu=True))
+            .to_ddf()
+            .compute(scheduler="synchronous")
+        )
 
     def timed(way: Callable[[str, Any], Any], number: int) -> dict[str, float]:
         seconds = {}
@@ -57,20 +78,38 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
 
     def trial(order: dict[str, Any]) -> dict[str, float]:
         """Seconds of a request in each way, medians of a few."""
-        return {name: statistics.median(sum(timed(way, number % len(frames)).values()) for number in range(TRIAL))
-                for name, way in ways.items()}
+        return {
+            name: statistics.median(
+                sum(timed(way, number % len(frames)).values()) for number in range(TRIAL)
+            )
+            for name, way in ways.items()
+        }
 
-    return {"trial": trial, "run": lambda order: drive(lambda number: timed(ways[order["way"]], number), len(frames), order)}
+    return {
+        "trial": trial,
+        "run": lambda order: drive(
+            lambda number: timed(ways[order["way"]], number), len(frames), order
+        ),
+    }
 
 
-def _frames(asked: list[dict[str, Any]], items: dict[str, list[Any]], pd: Any) -> list[dict[str, Any]]:
+def _frames(
+    asked: list[dict[str, Any]], items: dict[str, list[Any]], pd: Any
+) -> list[dict[str, Any]]:
     """The three raw data frames of each request, in the types of the training rows."""
     catalogue = pd.DataFrame(items).set_index(c.ITEM_ID, drop=False)
-    catalogue = catalogue.astype({c.PRICE: "float64", c.ITEM_CLICKS: "float32"}).fillna({c.ITEM_CLICKS: 0})
+    catalogue = catalogue.astype({c.PRICE: "float64", c.ITEM_CLICKS: "float32"}).fillna(
+        {c.ITEM_CLICKS: 0}
+    )
     numbers = dict.fromkeys((c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D), "float32")
-    return [{"nvt_user": pd.DataFrame([one["user"]]).astype(numbers),
-             "nvt_context": pd.DataFrame([one["context"]]).astype({c.TIMESTAMP: "int64"}),
-             "nvt_items": catalogue.loc[one["items"]].reset_index(drop=True)} for one in asked]
+    return [
+        {
+            "nvt_user": pd.DataFrame([one["user"]]).astype(numbers),
+            "nvt_context": pd.DataFrame([one["context"]]).astype({c.TIMESTAMP: "int64"}),
+            "nvt_items": catalogue.loc[one["items"]].reset_index(drop=True),
+        }
+        for one in asked
+    ]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""``recsys bench serving``: the reference's way, the ensemble, the fused model, the gateway, and the stages' own time.
+"""``recsys bench serving``: the reference's way, the ensemble, the fused model, the gateway, and
+the stages' own time.
 
-All of one release, asked the same requests on this machine in this run, in turns: each round asks every system, so that a
-neighbour's busy minute is in all of them. Everything runs in a home of the bench's own, beside a running demo.
+All of one release, asked the same requests on this machine in this run, in turns: each round asks
+every system, so that a neighbour's busy minute is in all of them. Everything runs in a home of the
+bench's own, beside a running demo.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy as np
 from recsys_assets import columns as c
 from recsys_assets.bench.harness.part import BenchFailed
 from recsys_assets.bench.harness.requests import SEEN, TOP_K, Request, choose, known_visitors
-from recsys_assets.bench.harness.workers import Load, Workers
+from recsys_assets.bench.harness.workers import WorkerLoad, Workers
 from recsys_assets.bench.serving import home
 from recsys_assets.bench.serving import report as serving_report
 from recsys_assets.bench.serving.load import PERF_ANALYZER, TRITONCLIENT, PerfAnalyzer, TritonLoad
@@ -38,17 +40,26 @@ from recsys_assets.settings import Settings
 Say = Callable[[str], None]
 #: The reference's own parts; all other stages of it are measured as ours are.
 REFERENCE_PARTS = ("feast_user", "feast_items", "nvt_user", "nvt_context", "nvt_items")
-REPLACED = frozenset({"feast_user_lookup", "feast_item_lookup", "nvt_user_transform", "nvt_context_transform", "nvt_item_transform"})
+REPLACED = frozenset(
+    {
+        "feast_user_lookup",
+        "feast_item_lookup",
+        "nvt_user_transform",
+        "nvt_context_transform",
+        "nvt_item_transform",
+    }
+)
 SYSTEMS = ("floor", "fused", "ensemble", "gateway", "reference")
 WARM_UP = 50
 
 
 @dataclass(frozen=True)
-class Plan:
+class ServingBenchPlan:
     """How much is measured.
 
     Args:
-        requests: different ones. rounds: how often each system is asked all of them, one after the other; the reference once.
+        requests: different ones. rounds: how often each system is asked all of them, one after the
+            other; the reference once.
         concurrencies: clients at once, 1 first. seconds: of a loop with several.
         items: of the synthetic catalogue; None: leave it out.
     """
@@ -61,7 +72,7 @@ class Plan:
 
 
 @dataclass
-class Measured:
+class MeasuredSystem:
     """What the rounds gave of one system."""
 
     laps: list[float] = field(default_factory=list)  # seconds at concurrency 1
@@ -69,7 +80,7 @@ class Measured:
     parts: dict[str, list[float]] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)  # <name>_ms
 
-    def add(self, load: Load) -> None:
+    def add(self, load: WorkerLoad) -> None:
         self.laps += load.laps
         for name, seconds in load.parts.items():
             self.parts.setdefault(name, []).extend(seconds)
@@ -79,15 +90,38 @@ class ServingBench:
     """Systems that run, and their measurement.
 
     Args:
-        own: the bench's own home, empty. release: of the real one. scratch: for files of the workers.
+        own: the bench's own home, empty. release: of the real one. scratch: for files of the
+            workers.
     """
 
-    def __init__(self, own: Settings, release: Release, workflows: Path, plan: Plan, scratch: Path, say: Say):
-        self.own, self.release, self.workflows, self.plan, self.scratch, self.say = own, release, workflows, plan, scratch, say
+    def __init__(
+        self,
+        own: Settings,
+        release: Release,
+        workflows: Path,
+        plan: ServingBenchPlan,
+        scratch: Path,
+        say: Say,
+    ):
+        self.own, self.release, self.workflows, self.plan, self.scratch, self.say = (
+            own,
+            release,
+            workflows,
+            plan,
+            scratch,
+            say,
+        )
         self.payload = release.artifact.local
-        self.transforms = json.loads((self.payload / model_file("nvt_user_transform", TRANSFORMS)).read_text("utf-8"))
-        self.requests: list[Request] = choose(self.transforms, plan.requests, int(time.time()), own.seed)
-        self.most, self.measured = max(plan.concurrencies), {name: Measured() for name in SYSTEMS}
+        self.transforms = json.loads(
+            (self.payload / model_file("nvt_user_transform", TRANSFORMS)).read_text("utf-8")
+        )
+        self.requests: list[Request] = choose(
+            self.transforms, plan.requests, int(time.time()), own.seed
+        )
+        self.most, self.measured = (
+            max(plan.concurrencies),
+            {name: MeasuredSystem() for name in SYSTEMS},
+        )
         analyzer = PerfAnalyzer(own, scratch)
         fault = analyzer.fault()
         if fault:
@@ -98,7 +132,13 @@ class ServingBench:
         load_average = os.getloadavg()
         with home.running(self.own, ["valkey"]):
             keys = home.fill_online_store(self.own)
-            home.mark_seen(self.own, known_visitors(self.requests), self.transforms["vocabulary"][c.ITEM_ID], SEEN, self.own.seed)
+            home.mark_seen(
+                self.own,
+                known_visitors(self.requests),
+                self.transforms["vocabulary"][c.ITEM_ID],
+                SEEN,
+                self.own.seed,
+            )
             self.say(f"{keys:,} keys in the online store")
             with home.running(self.own, ["triton"]):
                 home.promote(self.own, self.release.artifact)
@@ -109,26 +149,63 @@ class ServingBench:
                 report = serving_report.report(self.measured, facts)
                 if self.plan.items is not None:
                     report["million_items"] = self._million(embeddings, self.plan.items)
-        report |= {"load_average": [round(value, 2) for value in load_average], "cpu_count": os.cpu_count(), "top_k": TOP_K,
-                   "requests": self.plan.requests, "rounds": self.plan.rounds, "release": self.release.number,
-                   "catalogue_items": len(self.transforms["vocabulary"][c.ITEM_ID]), "seen_items": SEEN, "online_keys": keys,
-                   "client": PERF_ANALYZER if self.analyzer else TRITONCLIENT}
+        report |= {
+            "load_average": [round(value, 2) for value in load_average],
+            "cpu_count": os.cpu_count(),
+            "top_k": TOP_K,
+            "requests": self.plan.requests,
+            "rounds": self.plan.rounds,
+            "release": self.release.number,
+            "catalogue_items": len(self.transforms["vocabulary"][c.ITEM_ID]),
+            "seen_items": SEEN,
+            "online_keys": keys,
+            "client": PERF_ANALYZER if self.analyzer else TRITONCLIENT,
+        }
         return report | {"ratios": serving_report.ratios(report)}
 
     # --- workers
-    def _workers(self, name: str, module: str, request: dict[str, Any], *, python: Path | str | None = None,
-                 count: int | None = None) -> Workers:
-        """As many as the largest concurrency; by default in the serving environment, with what Triton's stubs have."""
-        environment = home.serving_environment(self.own) if python is None else home.other_environment(self.own)
-        return Workers(name, python or self.own.serving_python, f"recsys_assets.bench.{module}", request, count or self.most, environment,
-                       self.scratch)
+    def _workers(
+        self,
+        name: str,
+        module: str,
+        request: dict[str, Any],
+        *,
+        python: Path | str | None = None,
+        count: int | None = None,
+    ) -> Workers:
+        """As many as the largest concurrency; by default in the serving environment, with what
+        Triton's stubs have.
+        """
+        environment = (
+            home.serving_environment(self.own)
+            if python is None
+            else home.other_environment(self.own)
+        )
+        return Workers(
+            name,
+            python or self.own.serving_python,
+            f"recsys_assets.bench.{module}",
+            request,
+            count or self.most,
+            environment,
+            self.scratch,
+        )
 
     def _floor(self) -> Workers:
-        return self._workers("floor", "serving.floor", {"payload": str(self.payload), "versions": dict(self.release.versions),
-                                                        "requests": self.requests}).ready()
+        return self._workers(
+            "floor",
+            "serving.floor",
+            {
+                "payload": str(self.payload),
+                "versions": dict(self.release.versions),
+                "requests": self.requests,
+            },
+        ).ready()
 
     def _client(self, address: str, model: str = RECOMMENDER) -> TritonLoad:
-        return TritonLoad(address, model, self.analyzer, self.requests, self.own, self.most, self.scratch)
+        return TritonLoad(
+            address, model, self.analyzer, self.requests, self.own, self.most, self.scratch
+        )
 
     @contextlib.contextmanager
     def _reference(self, floor: Workers) -> Iterator[tuple[Workers, Workers]]:
@@ -138,33 +215,64 @@ class ServingBench:
         with self._workers("feast", "serving.feast", {"raw": str(raw)}) as feast:
             items.write_text(json.dumps(feast.ready().ask("items")[0]))
             request = {"workflows": str(self.workflows), "raw": str(raw), "items": str(items)}
-            with self._workers("nvtabular", "serving.nvtabular", request, python=self.own.training_python) as nvtabular:
+            with self._workers(
+                "nvtabular", "serving.nvtabular", request, python=self.own.training_python
+            ) as nvtabular:
                 yield feast, nvtabular.ready()
 
     # --- measuring
     def _systems(self, floor: Workers) -> dict[str, Any]:
-        address, http = home.triton_address(self.own), f"{self.own.gateway_host}:{self.own.gateway_port}"
+        address, http = (
+            home.triton_address(self.own),
+            f"{self.own.gateway_host}:{self.own.gateway_port}",
+        )
         candidates = [len(one["items"]) for one in floor.ask("raw")[0]]
-        with (self._reference(floor) as (feast, nvtabular), contextlib.closing(self._client(address)) as fused,
-              contextlib.closing(self._client(address, ENSEMBLE)) as ensemble,
-              self._workers("gateway-client", "harness.client", {"address": http, "requests": self.requests},
-                            python=sys.executable) as gateway):
+        with (
+            self._reference(floor) as (feast, nvtabular),
+            contextlib.closing(self._client(address)) as fused,
+            contextlib.closing(self._client(address, ENSEMBLE)) as ensemble,
+            self._workers(
+                "gateway-client",
+                "harness.client",
+                {"address": http, "requests": self.requests},
+                python=sys.executable,
+            ) as gateway,
+        ):
             gateway.ready()
             same = self._same_answers(floor, gateway, address)
-            self.say("all systems gave the same lists" if same else "lists are drawn at random: not compared")
+            self.say(
+                "all systems gave the same lists"
+                if same
+                else "lists are drawn at random: not compared"
+            )
             for load in (fused, ensemble):
                 load.run(1, min(WARM_UP, self.plan.requests))
             gateway.run(1, 1, count=min(WARM_UP, self.plan.requests))
             ways = nvtabular.ask("trial")[0]
-            loops = _Loops(self.plan, floor, fused, ensemble, gateway, feast, nvtabular, min(ways, key=ways.get))
+            loops = _Loops(
+                self.plan,
+                floor,
+                fused,
+                ensemble,
+                gateway,
+                feast,
+                nvtabular,
+                min(ways, key=ways.get),
+            )
             loops.latencies(self.measured, self.own, self.say)
             loops.throughputs(self.measured, self.say)
-            return {"candidates": round(float(np.median(candidates))), "same_answers": same,
-                    "nvtabular_trial_ms": {way: round(seconds * 1e3, 3) for way, seconds in ways.items()},
-                    "gateway_degraded": sum(gateway.ask("degraded", self.most))}
+            return {
+                "candidates": round(float(np.median(candidates))),
+                "same_answers": same,
+                "nvtabular_trial_ms": {
+                    way: round(seconds * 1e3, 3) for way, seconds in ways.items()
+                },
+                "gateway_degraded": sum(gateway.ask("degraded", self.most)),
+            }
 
     def _same_answers(self, floor: Workers, gateway: Workers, address: str) -> bool | None:
-        """Whether all gave the same lists, none of them degraded; None where the release draws them at random.
+        """Whether all gave the same lists, none of them degraded; None where the release draws them
+        at random.
 
         Raises:
             BenchFailed: naming the system and the request.
@@ -175,27 +283,46 @@ class ServingBench:
         expected = floor.ask("answers")[0]
         given = {"gateway": gateway.ask("answers")[0]}
         for name, model in (("fused", RECOMMENDER), ("ensemble", ENSEMBLE)):
-            with self._workers(f"answers-{name}", "harness.client", {"address": address, "model": model, "requests": self.requests},
-                               python=sys.executable, count=1) as client:
+            with self._workers(
+                f"answers-{name}",
+                "harness.client",
+                {"address": address, "model": model, "requests": self.requests},
+                python=sys.executable,
+                count=1,
+            ) as client:
                 given[name] = client.ready().ask("answers")[0]
         for name, answers in given.items():
             for number, (answer, wanted) in enumerate(zip(answers, expected, strict=True)):
                 if answer[0] != wanted[0] or answer[1] or wanted[1]:
-                    raise BenchFailed(f"{name} and the stages called directly differ on {self.requests[number]}: {answer} and {wanted}")
+                    raise BenchFailed(
+                        f"{name} and the stages called directly differ on {self.requests[number]}: "
+                        f"{answer} and {wanted}"
+                    )
         return True
 
     def _million(self, embeddings: np.ndarray, items: int) -> dict[str, Any]:
         folder = self.scratch / "million"
         folder.mkdir()
-        return Million(self.own, self.payload, self.transforms["cardinality"][c.ITEM_ID], embeddings, self._client, folder,
-                       items, self.plan.requests, self.plan.rounds, self.own.seed, self.say).run()
+        return Million(
+            self.own,
+            self.payload,
+            self.transforms["cardinality"][c.ITEM_ID],
+            embeddings,
+            self._client,
+            folder,
+            items,
+            self.plan.requests,
+            self.plan.rounds,
+            self.own.seed,
+            self.say,
+        ).run()
 
 
 @dataclass
 class _Loops:
     """The closed loops on all systems."""
 
-    plan: Plan
+    plan: ServingBenchPlan
     floor: Workers
     fused: TritonLoad
     ensemble: TritonLoad
@@ -204,30 +331,40 @@ class _Loops:
     nvtabular: Workers
     way: str  # of NVTabular's two
 
-    def latencies(self, measured: dict[str, Measured], own: Settings, say: Say) -> None:
-        """One request at a time: every round asks every system everything, the reference its share of the requests."""
+    def latencies(self, measured: dict[str, MeasuredSystem], own: Settings, say: Say) -> None:
+        """One request at a time: every round asks every system everything, the reference its share
+        of the requests.
+        """
         plan, address = self.plan, home.triton_address(own)
         in_fused = StageTimes(own, lambda: self.fused.run(1, 1))
-        with contextlib.closing(ModelTimes(address, [*COMPONENTS, ENSEMBLE])) as of_ensemble, \
-                contextlib.closing(ModelTimes(address, [FUSED, RECOMMENDER])) as of_fused:
+        with (
+            contextlib.closing(ModelTimes(address, [*COMPONENTS, ENSEMBLE])) as of_ensemble,
+            contextlib.closing(ModelTimes(address, [FUSED, RECOMMENDER])) as of_fused,
+        ):
             calls: dict[str, list[dict[str, dict[str, float]]]] = {"fused": [], "gateway": []}
             for number in range(plan.rounds):
                 measured["floor"].add(self.floor.run(1, 1, count=plan.requests))
                 measured["ensemble"].add(self.ensemble.run(1, plan.requests))
-                for name, loop in (("fused", lambda: self.fused.run(1, plan.requests)),
-                                   ("gateway", lambda: self.gateway.run(1, 1, count=plan.requests))):
+                for name, loop in (
+                    ("fused", lambda: self.fused.run(1, plan.requests)),
+                    ("gateway", lambda: self.gateway.run(1, 1, count=plan.requests)),
+                ):
                     of_fused.restart()
                     measured[name].add(loop())
                     calls[name].append(of_fused.since())
                 first, end = (at * plan.requests // plan.rounds for at in (number, number + 1))
                 for workers in (self.feast, self.nvtabular):
                     if end > first:
-                        measured["reference"].add(workers.run(1, 1, count=end - first, first=first, way=self.way))
+                        measured["reference"].add(
+                            workers.run(1, 1, count=end - first, first=first, way=self.way)
+                        )
                 say(f"round {number + 1} of {plan.rounds}")
             ensemble = of_ensemble.since()
-        serving_report.add_stages(measured, REPLACED, REFERENCE_PARTS, plan.requests, in_fused.since(), ensemble, calls)
+        serving_report.add_stages(
+            measured, REPLACED, REFERENCE_PARTS, plan.requests, in_fused.since(), ensemble, calls
+        )
 
-    def throughputs(self, measured: dict[str, Measured], say: Say) -> None:
+    def throughputs(self, measured: dict[str, MeasuredSystem], say: Say) -> None:
         """Several clients at once; with one, the rate is that of the latencies."""
         for system in measured.values():
             system.rates[1] = len(system.laps) / sum(system.laps)
@@ -237,19 +374,36 @@ class _Loops:
             for name, load in (("fused", self.fused), ("ensemble", self.ensemble)):
                 count = round(self.plan.seconds * measured[name].rates[1] * parallel)
                 measured[name].rates[clients] = load.run(clients, max(count, 2 * clients)).rate
-            measured["gateway"].rates[clients] = self.gateway.run(clients, stride, seconds=self.plan.seconds).rate
+            measured["gateway"].rates[clients] = self.gateway.run(
+                clients, stride, seconds=self.plan.seconds
+            ).rate
             floor = self.floor.run(clients, stride, seconds=self.plan.seconds)
             measured["floor"].rates[clients] = floor.rate
-            rest = [seconds for name, laps in floor.parts.items() if name not in REPLACED for seconds in laps]
-            # clients side by side spend `rest` together: so many requests a second would pass these stages alone
+            rest = [
+                seconds
+                for name, laps in floor.parts.items()
+                if name not in REPLACED
+                for seconds in laps
+            ]
+            # clients side by side spend `rest` together: so many requests a second would pass these
+            # stages alone
             rates = [clients * len(floor.laps) / sum(rest)]
-            rates += [workers.run(clients, stride, seconds=self.plan.seconds, way=self.way).rate
-                      for workers in (self.feast, self.nvtabular)]
+            rates += [
+                workers.run(clients, stride, seconds=self.plan.seconds, way=self.way).rate
+                for workers in (self.feast, self.nvtabular)
+            ]
             measured["reference"].rates[clients] = 1 / sum(1 / rate for rate in rates)
-            say(f"{clients} clients: " + ", ".join(f"{name} {system.rates[clients]:.0f}/s" for name, system in measured.items()))
+            say(
+                f"{clients} clients: "
+                + ", ".join(
+                    f"{name} {system.rates[clients]:.0f}/s" for name, system in measured.items()
+                )
+            )
 
 
-def bench_serving(settings: Settings, say: Say, plan: Plan | None = None) -> dict[str, Any]:
+def bench_serving(
+    settings: Settings, say: Say, plan: ServingBenchPlan | None = None
+) -> dict[str, Any]:
     """Measure the release of a home; returns and writes what ``home/bench/serving.json`` holds.
 
     Raises:
@@ -261,6 +415,8 @@ def bench_serving(settings: Settings, say: Say, plan: Plan | None = None) -> dic
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="serving-") as scratch:
         own = home.own_settings(settings, Path(scratch) / "home")
-        report = ServingBench(own, release, workflows, plan or Plan(), Path(scratch), say).run()
+        report = ServingBench(
+            own, release, workflows, plan or ServingBenchPlan(), Path(scratch), say
+        ).run()
     write_json(folder / "serving.json", report)
     return report

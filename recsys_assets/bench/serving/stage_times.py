@@ -1,4 +1,6 @@
-"""Where the time of an answer goes inside Triton: what the server counts of each model, and the fused model of its stages."""
+"""Where the time of an answer goes inside Triton: what the server counts of each model, and the
+fused model of its stages.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _POLL_SECONDS = 0.2
 
 
 class ModelTimes:
-    """Milliseconds that Triton's models took between two moments, out of its statistics: means, for it keeps nothing else."""
+    """Milliseconds that Triton's models took between two moments, out of its statistics: means, for
+    it keeps nothing else.
+    """
 
     def __init__(self, address: str, models: Sequence[str]):
         self._models = tuple(models)
@@ -34,19 +38,28 @@ class ModelTimes:
         self._before = self._read()
 
     def since(self) -> dict[str, dict[str, float]]:
-        """Model → {"queue", "compute_input", "compute_infer", "compute_output", "total"}: milliseconds a request."""
+        """Model → {"queue", "compute_input", "compute_infer", "compute_output", "total"}:
+        milliseconds a request.
+        """
         found = {}
         for model, after in self._read().items():
             spent = {name: after[name] - self._before[model][name] for name in after}
             count = spent.pop("count")
             if count:
-                found[model] = {name: round(nanoseconds / count / 1e6, 4) for name, nanoseconds in spent.items()}
+                found[model] = {
+                    name: round(nanoseconds / count / 1e6, 4) for name, nanoseconds in spent.items()
+                }
         return found
 
     def _read(self) -> dict[str, dict[str, int]]:
         found = {}
         for model in self._models:
-            of_versions = [_counters(version) for version in self._client.get_inference_statistics(model, as_json=True)["model_stats"]]
+            of_versions = [
+                _counters(version)
+                for version in self._client.get_inference_statistics(model, as_json=True)[
+                    "model_stats"
+                ]
+            ]
             found[model] = {name: sum(one[name] for one in of_versions) for name in of_versions[0]}
         return found
 
@@ -54,30 +67,42 @@ class ModelTimes:
 def _counters(version: Mapping[str, Any]) -> dict[str, int]:
     """Nanoseconds by phase, and the number of requests; absent in protobuf's JSON is zero."""
     stats = version.get("inference_stats", {})
-    return {**{phase: int(stats.get(phase, {}).get("ns", 0)) for phase in PHASES},
-            "total": int(stats.get("success", {}).get("ns", 0)), "count": int(stats.get("success", {}).get("count", 0))}
+    return {
+        **{phase: int(stats.get(phase, {}).get("ns", 0)) for phase in PHASES},
+        "total": int(stats.get("success", {}).get("ns", 0)),
+        "count": int(stats.get("success", {}).get("count", 0)),
+    }
 
 
 class StageTimes:
-    """Milliseconds of the fused model's stages between two moments, by its own clock, out of Triton's metrics: means.
+    """Milliseconds of the fused model's stages between two moments, by its own clock, out of
+    Triton's metrics: means.
 
     Args:
         ask: sends one request: the model tells its figures with an answer, every few seconds.
     """
 
     def __init__(self, settings: Settings, ask: Callable[[], object]):
-        self._url, self._ask = f"http://{settings.triton_host}:{settings.triton_metrics_port}/metrics", ask
+        self._url, self._ask = (
+            f"http://{settings.triton_host}:{settings.triton_metrics_port}/metrics",
+            ask,
+        )
         self._before = self._fresh()
 
     def since(self) -> dict[str, float]:
         """``<stage>_ms`` → milliseconds an answer."""
         after = self._fresh()
         answers = after[ANSWERS] - self._before[ANSWERS]
-        return {f"{stage}_ms": round((spent - self._before.get(stage, 0.0)) / answers / 1e3, 4)
-                for stage, spent in after.items() if stage != ANSWERS}
+        return {
+            f"{stage}_ms": round((spent - self._before.get(stage, 0.0)) / answers / 1e3, 4)
+            for stage, spent in after.items()
+            if stage != ANSWERS
+        }
 
     def _fresh(self) -> dict[str, float]:
-        """The figures after everything that was asked so far; raises BenchFailed where the model tells none."""
+        """The figures after everything that was asked so far; raises BenchFailed where the model
+        tells none.
+        """
         stale, limit = self._read().get(ANSWERS, 0.0), time.monotonic() + 4 * REPORT_SECONDS
         while time.monotonic() < limit:
             self._ask()
@@ -93,7 +118,13 @@ class StageTimes:
         found: dict[str, float] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                name = sample.labels.get("stage") if family.name == STAGE_MICROSECONDS else ANSWERS if family.name == ANSWERS else None
+                name = (
+                    sample.labels.get("stage")
+                    if family.name == STAGE_MICROSECONDS
+                    else ANSWERS
+                    if family.name == ANSWERS
+                    else None
+                )
                 if name is not None:
                     found[name] = found.get(name, 0.0) + sample.value
         return found

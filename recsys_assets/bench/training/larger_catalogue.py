@@ -1,7 +1,9 @@
-"""Bench: a ranker for a larger catalogue: its item_id embedding table with a row for each item of a synthetic one.
+"""Bench: a ranker for a larger catalogue: its item_id embedding table with a row for each item of a
+synthetic one.
 
-In: ``ranker`` (folder with items.onnx), ``base`` (folder with base.npy: int [I], the real item, counted from 0, that each synthetic
-one was made from). Out: items.onnx, where synthetic item i has the row of real item base[i]. A model without such a table is copied.
+In: ``ranker`` (folder with items.onnx), ``base`` (folder with base.npy: int [I], the real item,
+counted from 0, that each synthetic one was made from). Out: items.onnx, where synthetic item i has
+the row of real item base[i]. A model without such a table is copied.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from recsys_assets.training.step import Step, StepError, run
 
 
 @dataclass(frozen=True)
-class Params:
+class LargerCatalogueParams:
     """
     Attributes:
         rows: of the item_id table; no other table may have as many.
@@ -23,7 +25,7 @@ class Params:
     rows: int = 0
 
 
-def bench_catalogue(step: Step[Params]) -> None:
+def bench_catalogue(step: Step[LargerCatalogueParams]) -> None:
     import numpy as np
     import onnx
     from onnx import numpy_helper
@@ -31,18 +33,28 @@ def bench_catalogue(step: Step[Params]) -> None:
     model = onnx.load(str(step.file("ranker", ITEMS)))
     base = np.load(step.file("base", "base.npy"), allow_pickle=False)
     looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
-    tables = [table for table in model.graph.initializer
-              if table.name in looked_up and len(table.dims) == 2 and table.dims[0] == step.params.rows]
+    tables = [
+        table
+        for table in model.graph.initializer
+        if table.name in looked_up and len(table.dims) == 2 and table.dims[0] == step.params.rows
+    ]
     if len(tables) > 1:
-        raise StepError(f"{len(tables)} tables of the ranker have {step.params.rows} rows: which is item_id's cannot be told; take "
-                        "another release")
+        raise StepError(
+            f"{len(tables)} tables of the ranker have {step.params.rows} rows: which is item_id's "
+            "cannot be told; take "
+            "another release"
+        )
     for table in tables:
         values = numpy_helper.to_array(table)
         start = c.VOCABULARY_START
-        table.CopyFrom(numpy_helper.from_array(np.concatenate([values[:start], values[start:][base]]), table.name))
+        table.CopyFrom(
+            numpy_helper.from_array(
+                np.concatenate([values[:start], values[start:][base]]), table.name
+            )
+        )
     onnx.save(model, str(step.output / ITEMS))
     step.report(rows=int(tables[0].dims[0]) if tables else None)
 
 
 if __name__ == "__main__":
-    run(bench_catalogue, Params)
+    run(bench_catalogue, LargerCatalogueParams)

@@ -1,9 +1,12 @@
-"""Bench: how long NVTabular itself takes for one request: user, context, item and affinity workflow, one after the other.
+"""Bench: how long NVTabular itself takes for one request: user, context, item and affinity
+workflow, one after the other.
 
-In: ``workflows``, ``request`` (user.parquet, context.parquet: one row each; item.parquet, affinity.parquet: a row a
-candidate; raw columns). Out: the same four files, transformed. NVTabular offers two ways, both measured; the faster one counts:
+In: ``workflows``, ``request`` (user.parquet, context.parquet: one row each; item.parquet,
+affinity.parquet: a row a candidate; raw columns). Out: the same four files, transformed. NVTabular
+offers two ways, both measured; the faster one counts:
 
-- "frame": ``Workflow.transform`` of a pandas DataFrame, which runs the operators in this thread, without dask;
+- "frame": ``Workflow.transform`` of a pandas DataFrame, which runs the operators in this thread,
+  without dask;
 - "dataset": ``Workflow.transform(Dataset(frame)).to_ddf().compute()``.
 """
 
@@ -18,11 +21,11 @@ from recsys_assets.training.step import Step, run
 
 
 @dataclass(frozen=True)
-class Params:
+class RequestParams:
     repetitions: int = 25
 
 
-def bench_request(step: Step[Params]) -> None:
+def bench_request(step: Step[RequestParams]) -> None:
     from recsys_assets.training.features import tables
 
     tables.without_tensorflow()
@@ -39,10 +42,17 @@ def bench_request(step: Step[Params]) -> None:
         return loaded[name].transform(raw[name])
 
     def as_dataset(name: str) -> pd.DataFrame:
-        return loaded[name].transform(Dataset(raw[name], cpu=True)).to_ddf().compute(scheduler="synchronous")
+        return (
+            loaded[name]
+            .transform(Dataset(raw[name], cpu=True))
+            .to_ddf()
+            .compute(scheduler="synchronous")
+        )
 
     def seconds(way: Callable[[str], pd.DataFrame]) -> dict[str, float]:
-        """Median seconds of each workflow and of the whole request; the first request, which reads files, is not counted."""
+        """Median seconds of each workflow and of the whole request; the first request, which reads
+        files, is not counted.
+        """
         laps: dict[str, list[float]] = {"request": [], **{name: [] for name in names}}
         for repetition in range(1 + step.params.repetitions):
             clock = [time.perf_counter()]
@@ -59,8 +69,13 @@ def bench_request(step: Step[Params]) -> None:
     fastest = min(ways, key=lambda name: ways[name]["request"])
     for name in names:
         as_frame(name).reset_index(drop=True).to_parquet(step.output / f"{name}.parquet")
-    step.report(way=fastest, request_seconds=ways[fastest]["request"], ways=ways, repetitions=step.params.repetitions)
+    step.report(
+        way=fastest,
+        request_seconds=ways[fastest]["request"],
+        ways=ways,
+        repetitions=step.params.repetitions,
+    )
 
 
 if __name__ == "__main__":
-    run(bench_request, Params)
+    run(bench_request, RequestParams)

@@ -1,8 +1,9 @@
-"""``recsys bench training``: both models beside Merlin's stock set-up, and what a materialised graph took.
+"""``recsys bench training``: both models beside Merlin's stock set-up, and what a materialised
+graph took.
 
-Each model is trained in a process of its own, the stock set-up right after ours, on rows generated alike in both. The
-seconds and peaks of the whole graph are not measured here: they are read from the artifacts of this home, which say
-themselves what they took.
+Each model is trained in a process of its own, the stock set-up right after ours, on rows generated
+alike in both. The seconds and peaks of the whole graph are not measured here: they are read from
+the artifacts of this home, which say themselves what they took.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ QUALITY = {"two_tower": "recall@100", "dlrm": "auc"}
 Say = Callable[[str], None]
 
 
-def bench_training(settings: Settings, say: Say, users: int = USERS, rows: int | None = None, epochs: int = 1) -> dict[str, Any]:
+def bench_training(
+    settings: Settings, say: Say, users: int = USERS, rows: int | None = None, epochs: int = 1
+) -> dict[str, Any]:
     """Measure; returns and writes what ``home/bench/training.json`` holds.
 
     Args:
@@ -38,37 +41,78 @@ def bench_training(settings: Settings, say: Say, users: int = USERS, rows: int |
     """
     folder = settings.home / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = {"users": users, "items": ITEMS, "epochs": epochs, "seed": settings.seed, "cpu_count": os.cpu_count()}
+    report: dict[str, Any] = {
+        "users": users,
+        "items": ITEMS,
+        "epochs": epochs,
+        "seed": settings.seed,
+        "cpu_count": os.cpu_count(),
+    }
     with tempfile.TemporaryDirectory(dir=folder, prefix="training-") as scratch:
         for model, quality in QUALITY.items():
             count = rows or (CLICKS if model == "two_tower" else EXPOSURES)
-            ours, stock = (_part(name, Path(scratch), settings, users, count, epochs) for name in (model, f"stock_{model}"))
+            ours, stock = (
+                _part(name, Path(scratch), settings, users, count, epochs)
+                for name in (model, f"stock_{model}")
+            )
             report[model] = figures = _against_stock(ours, stock, quality)
-            say(f"{model}: {figures['rows_s']:,.0f} rows/s, Merlin's stock set-up {figures['stock_rows_s']:,.0f}; "
-                f"{quality} {figures[quality]:.4f} and {figures[f'stock_{quality}']:.4f}")
+            say(
+                f"{model}: {figures['rows_s']:,.0f} rows/s, Merlin's stock set-up "
+                f"{figures['stock_rows_s']:,.0f}; "
+                f"{quality} {figures[quality]:.4f} and {figures[f'stock_{quality}']:.4f}"
+            )
             report["versions"] = ours.result["versions"]
     report["full_graph"] = graph_usage(settings)
     write_json(folder / "training.json", report)
     return report
 
 
-def _part(name: str, scratch: Path, settings: Settings, users: int, rows: int, epochs: int) -> Measured:
+def _part(
+    name: str, scratch: Path, settings: Settings, users: int, rows: int, epochs: int
+) -> Measured:
     output = scratch / name
     output.mkdir()
-    params = {"part": name, "users": users, "items": ITEMS, "rows": rows, "epochs": epochs, "seed": settings.seed}
-    return run_training_part("recsys_assets.bench.training.train_models", {}, output, params, scratch, settings)
+    params = {
+        "part": name,
+        "users": users,
+        "items": ITEMS,
+        "rows": rows,
+        "epochs": epochs,
+        "seed": settings.seed,
+    }
+    return run_training_part(
+        "recsys_assets.bench.training.train_models", {}, output, params, scratch, settings
+    )
 
 
 def _against_stock(ours: Measured, stock: Measured, quality: str) -> dict[str, Any]:
     mine, theirs = ours.result["metrics"], stock.result["metrics"]
-    return {"rows": mine["rows"], "rows_s": mine["rows_s"], "stock_rows_s": theirs["rows_s"],
-            "speedup": round(mine["rows_s"] / theirs["rows_s"], 2), quality: mine[quality], f"stock_{quality}": theirs[quality],
-            "batch_size": mine["batch_size"], "stock_batch_size": theirs["batch_size"],
-            "peak_gib": ours.peak_gib, "stock_peak_gib": stock.peak_gib}
+    return {
+        "rows": mine["rows"],
+        "rows_s": mine["rows_s"],
+        "stock_rows_s": theirs["rows_s"],
+        "speedup": round(mine["rows_s"] / theirs["rows_s"], 2),
+        quality: mine[quality],
+        f"stock_{quality}": theirs[quality],
+        "batch_size": mine["batch_size"],
+        "stock_batch_size": theirs["batch_size"],
+        "peak_gib": ours.peak_gib,
+        "stock_peak_gib": stock.peak_gib,
+    }
 
 
 def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
     """The printed table: model, rows/s, stock rows/s, speed-up, quality, stock's, peak GiB."""
-    return [(model, f"{part['rows_s']:,.0f}", f"{part['stock_rows_s']:,.0f}", f"{part['speedup']:.1f} ×",
-             f"{quality} {part[quality]:.4f}", f"{part[f'stock_{quality}']:.4f}", f"{part['peak_gib']:.2f}")
-            for model, quality in QUALITY.items() for part in (report[model],)]
+    return [
+        (
+            model,
+            f"{part['rows_s']:,.0f}",
+            f"{part['stock_rows_s']:,.0f}",
+            f"{part['speedup']:.1f} ×",
+            f"{quality} {part[quality]:.4f}",
+            f"{part[f'stock_{quality}']:.4f}",
+            f"{part['peak_gib']:.2f}",
+        )
+        for model, quality in QUALITY.items()
+        for part in (report[model],)
+    ]

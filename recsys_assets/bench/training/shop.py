@@ -1,9 +1,9 @@
 """Bench data: transformed rows of a shop of any size, with a taste that both models can learn.
 
-Made in the models' own terms (indices and normalised numbers), since the bench is about training alone. A visitor
-likes a few styles; styles belong to categories; an item has a style and a popularity. Clicks follow both, exposures
-popularity alone; gender, favourite category and what was clicked lately tell a part of the taste, the pretrained vectors
-most of an item's style.
+Made in the models' own terms (indices and normalised numbers), since the bench is about training
+alone. A visitor likes a few styles; styles belong to categories; an item has a style and a
+popularity. Clicks follow both, exposures popularity alone; gender, favourite category and what was
+clicked lately tell a part of the taste, the pretrained vectors most of an item's style.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from recsys_assets import columns as c
 CATEGORIES, STYLES = 16, 120
 LIKED = 4  # styles a visitor likes
 TASTE = 0.75  # of the clicks are on a liked style, the rest follows popularity alone
-CLICKS_A_WEEK, OF_A_DAY = 6, 1 / 7  # of a visitor, on average, and the share of them that are of the last 24 hours
+CLICKS_A_WEEK, OF_A_DAY = (
+    6,
+    1 / 7,
+)  # of a visitor, on average, and the share of them that are of the last 24 hours
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,11 @@ def make(users: int, items: int, clicks: int, exposures: int, valid: int, seed: 
     style = random.integers(STYLES, size=items)
     popularity = 1 / (1 + random.permutation(items)) ** 0.8
     liked = np.stack([random.integers(STYLES, size=users) for _ in range(LIKED)], axis=1)
-    side = {"gender": liked[:, 0] % 2, "favourite": style_category[liked[:, 0]], "age": random.integers(6, size=users)}
+    side = {
+        "gender": liked[:, 0] % 2,
+        "favourite": style_category[liked[:, 0]],
+        "age": random.integers(6, size=users),
+    }
     by_style = _Sampler(style, popularity)
     week, day = _clicks_lately(style_category[liked], random)
 
@@ -54,38 +61,88 @@ def make(users: int, items: int, clicks: int, exposures: int, valid: int, seed: 
         item = np.where(tasteful, wanted, anything)
         likes = (liked[user] == style[item][:, None]).any(axis=1)
         category = style_category[style[item]]
-        click = np.ones(count, int) if clicked else (
-            random.random(count) < 0.03 + 0.15 * likes + 0.15 * (side["favourite"][user] == category)
-            + 0.3 * np.sqrt(popularity[item])).astype(int)
+        click = (
+            np.ones(count, int)
+            if clicked
+            else (
+                random.random(count)
+                < 0.03
+                + 0.15 * likes
+                + 0.15 * (side["favourite"][user] == category)
+                + 0.3 * np.sqrt(popularity[item])
+            ).astype(int)
+        )
         frequency = [np.log1p(lately[user].sum(axis=1)) for lately in (day, week)]
-        hour, weekday = random.random(count) * 2 * np.pi, random.integers(7, size=count) * 2 * np.pi / 7
+        hour, weekday = (
+            random.random(count) * 2 * np.pi,
+            random.integers(7, size=count) * 2 * np.pi / 7,
+        )
         first = c.VOCABULARY_START
         frame = {
-            c.USER_ID: first + user, c.GENDER: first + side["gender"][user], c.TOP_CATEGORY: first + side["favourite"][user],
-            c.AGE_BINNED: first + side["age"][user], c.DEVICE_TYPE: first + random.integers(3, size=count),
+            c.USER_ID: first + user,
+            c.GENDER: first + side["gender"][user],
+            c.TOP_CATEGORY: first + side["favourite"][user],
+            c.AGE_BINNED: first + side["age"][user],
+            c.DEVICE_TYPE: first + random.integers(3, size=count),
             **{name: packed["cat"][item, i] for i, name in enumerate(c.ITEM_CATEGORICAL)},
-            c.AGE_NORM: (side["age"][user] - 2.5) / 1.7, c.USER_FREQUENCY: frequency[0], c.USER_FREQUENCY_7D: frequency[1],
+            c.AGE_NORM: (side["age"][user] - 2.5) / 1.7,
+            c.USER_FREQUENCY: frequency[0],
+            c.USER_FREQUENCY_7D: frequency[1],
             c.CATEGORY_SHARE_7D: week[user, category] / (week[user].sum(axis=1) + 2),
             c.CATEGORY_SHARE_24H: day[user, category] / (day[user].sum(axis=1) + 1),
-            c.CATEGORY_FREQUENCY_7D: np.log1p(week[user, category]), c.CATEGORY_FREQUENCY_24H: np.log1p(day[user, category]),
-            c.USER_RECENCY: random.random(count), c.HOUR_SIN: np.sin(hour), c.HOUR_COS: np.cos(hour),
-            c.WEEKDAY_SIN: np.sin(weekday), c.WEEKDAY_COS: np.cos(weekday),
-            c.PRICE_LOG_NORM: packed["cont"][item, 0], c.ITEM_POPULARITY: np.log1p(100 * popularity[item]), c.CLICK: click}
-        kinds = {**dict.fromkeys(c.RANKER_CATEGORICAL, np.int32), **dict.fromkeys(c.RANKER_CONTINUOUS, np.float32)}
-        return pd.DataFrame({name: np.asarray(values).astype(kinds.get(name, np.int32)) for name, values in frame.items()})
+            c.CATEGORY_FREQUENCY_7D: np.log1p(week[user, category]),
+            c.CATEGORY_FREQUENCY_24H: np.log1p(day[user, category]),
+            c.USER_RECENCY: random.random(count),
+            c.HOUR_SIN: np.sin(hour),
+            c.HOUR_COS: np.cos(hour),
+            c.WEEKDAY_SIN: np.sin(weekday),
+            c.WEEKDAY_COS: np.cos(weekday),
+            c.PRICE_LOG_NORM: packed["cont"][item, 0],
+            c.ITEM_POPULARITY: np.log1p(100 * popularity[item]),
+            c.CLICK: click,
+        }
+        kinds = {
+            **dict.fromkeys(c.RANKER_CATEGORICAL, np.int32),
+            **dict.fromkeys(c.RANKER_CONTINUOUS, np.float32),
+        }
+        return pd.DataFrame(
+            {
+                name: np.asarray(values).astype(kinds.get(name, np.int32))
+                for name, values in frame.items()
+            }
+        )
 
     packed = _catalogue(style, style_category, random)
     table = np.zeros((c.VOCABULARY_START + items, 2 * c.EMBEDDING_DIM), np.float32)
-    table[c.VOCABULARY_START:] = (random.normal(size=(STYLES, 2 * c.EMBEDDING_DIM))[style]
-                                  + random.normal(size=(items, 2 * c.EMBEDDING_DIM))) / 16
-    cardinality = {c.USER_ID: users, c.GENDER: 2, c.TOP_CATEGORY: CATEGORIES, c.AGE_BINNED: 6, c.DEVICE_TYPE: 3,
-                   c.ITEM_ID: items, c.CATEGORY_L1: CATEGORIES, c.CATEGORY_L2: STYLES, c.ITEM_GENDER: 3}
-    return BenchShop(schema({name: c.VOCABULARY_START + size for name, size in cardinality.items()}), table, packed,
-                     rows(clicks, True), rows(exposures, False), rows(valid, True), rows(valid, False))
+    table[c.VOCABULARY_START :] = (
+        random.normal(size=(STYLES, 2 * c.EMBEDDING_DIM))[style]
+        + random.normal(size=(items, 2 * c.EMBEDDING_DIM))
+    ) / 16
+    cardinality = {
+        c.USER_ID: users,
+        c.GENDER: 2,
+        c.TOP_CATEGORY: CATEGORIES,
+        c.AGE_BINNED: 6,
+        c.DEVICE_TYPE: 3,
+        c.ITEM_ID: items,
+        c.CATEGORY_L1: CATEGORIES,
+        c.CATEGORY_L2: STYLES,
+        c.ITEM_GENDER: 3,
+    }
+    return BenchShop(
+        schema({name: c.VOCABULARY_START + size for name, size in cardinality.items()}),
+        table,
+        packed,
+        rows(clicks, True),
+        rows(exposures, False),
+        rows(valid, True),
+        rows(valid, False),
+    )
 
 
 def _clicks_lately(liked: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Clicks of each visitor by category, of seven days and those of them of 24 hours: int64 [users, CATEGORIES] both.
+    """Clicks of each visitor by category, of seven days and those of them of 24 hours: int64
+    [users, CATEGORIES] both.
 
     liked: int [users, LIKED], the categories of the styles that a visitor likes.
     """
@@ -108,26 +165,64 @@ class _Sampler:
         for s, (found, shares) in enumerate(zip(self.of_style, self.shares, strict=True)):
             rows = np.flatnonzero(styles == s)
             if len(found) and len(rows):
-                drawn[rows] = found[np.searchsorted(shares, random.random(len(rows)) * shares[-1]).clip(max=len(found) - 1)]
+                drawn[rows] = found[
+                    np.searchsorted(shares, random.random(len(rows)) * shares[-1]).clip(
+                        max=len(found) - 1
+                    )
+                ]
         return drawn
 
 
-def _catalogue(style: np.ndarray, style_category: np.ndarray, random: np.random.Generator) -> dict[str, np.ndarray]:
+def _catalogue(
+    style: np.ndarray, style_category: np.ndarray, random: np.random.Generator
+) -> dict[str, np.ndarray]:
     items = len(style)
-    cat = np.stack([np.arange(items), style_category[style], style // 4, random.integers(3, size=items)], axis=1)
+    cat = np.stack(
+        [np.arange(items), style_category[style], style // 4, random.integers(3, size=items)],
+        axis=1,
+    )
     cat = (cat + c.VOCABULARY_START).astype(np.int32)
-    return {"index": cat[:, 0], "cat": cat, "cont": random.normal(size=(items, 1)).astype(np.float32)}
+    return {
+        "index": cat[:, 0],
+        "cat": cat,
+        "cont": random.normal(size=(items, 1)).astype(np.float32),
+    }
 
 
 def schema(cardinality: dict[str, int]) -> Schema:
     """A data set's schema as make_datasets writes it, by the rows of each embedding table."""
-    owner = {**dict.fromkeys(c.USER_CATEGORICAL + c.USER_CONTINUOUS, Tags.USER),
-             **dict.fromkeys(c.CONTEXT_CATEGORICAL + c.CONTEXT_CONTINUOUS, Tags.CONTEXT)}
+    owner = {
+        **dict.fromkeys(c.USER_CATEGORICAL + c.USER_CONTINUOUS, Tags.USER),
+        **dict.fromkeys(c.CONTEXT_CATEGORICAL + c.CONTEXT_CONTINUOUS, Tags.CONTEXT),
+    }
     identity = {c.USER_ID: [Tags.USER_ID, Tags.ID], c.ITEM_ID: [Tags.ITEM_ID, Tags.ID]}
-    columns = [ColumnSchema(
-        name, dims=(None,), dtype=np.int32, tags=[Tags.CATEGORICAL, owner.get(name, Tags.ITEM), *identity.get(name, [])],
-        properties={"embedding_sizes": {"cardinality": size, "dimension": 16}, "domain": {"min": 0, "max": size - 1, "name": name}},
-    ) for name, size in cardinality.items()]
-    columns += [ColumnSchema(name, dims=(None,), dtype=np.float32, tags=[Tags.CONTINUOUS, owner.get(name, Tags.ITEM)])
-                for name in c.RANKER_CONTINUOUS]
-    return Schema([*columns, ColumnSchema(c.CLICK, dims=(None,), dtype=np.int32, tags=[Tags.BINARY_CLASSIFICATION, Tags.TARGET])])
+    columns = [
+        ColumnSchema(
+            name,
+            dims=(None,),
+            dtype=np.int32,
+            tags=[Tags.CATEGORICAL, owner.get(name, Tags.ITEM), *identity.get(name, [])],
+            properties={
+                "embedding_sizes": {"cardinality": size, "dimension": 16},
+                "domain": {"min": 0, "max": size - 1, "name": name},
+            },
+        )
+        for name, size in cardinality.items()
+    ]
+    columns += [
+        ColumnSchema(
+            name, dims=(None,), dtype=np.float32, tags=[Tags.CONTINUOUS, owner.get(name, Tags.ITEM)]
+        )
+        for name in c.RANKER_CONTINUOUS
+    ]
+    return Schema(
+        [
+            *columns,
+            ColumnSchema(
+                c.CLICK,
+                dims=(None,),
+                dtype=np.int32,
+                tags=[Tags.BINARY_CLASSIFICATION, Tags.TARGET],
+            ),
+        ]
+    )

@@ -1,9 +1,11 @@
-"""Bench: how long NVTabular itself takes to transform training rows; the compiled transform is measured against it.
+"""Bench: how long NVTabular itself takes to transform training rows; the compiled transform is
+measured against it.
 
-In: ``workflows``, ``train`` (folders with masked.parquet). Out: transformed/: Parquet as NVTabular writes it, in the
-order of the days and of the rows within a day. The clock covers ``Workflow.transform`` and ``to_parquet`` alone, on
-files in plain types that lie ready, with the workflow loaded and warmed up. NVTabular runs in one process unless
-it is given a Dask cluster (``processes``), whose start is not counted either.
+In: ``workflows``, ``train`` (folders with masked.parquet). Out: transformed/: Parquet as NVTabular
+writes it, in the order of the days and of the rows within a day. The clock covers
+``Workflow.transform`` and ``to_parquet`` alone, on files in plain types that lie ready, with the
+workflow loaded and warmed up. NVTabular runs in one process unless it is given a Dask cluster
+(``processes``), whose start is not counted either.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ WARM_UP_ROWS = 1_000
 
 
 @dataclass(frozen=True)
-class Params:
+class TransformParams:
     processes: int = 1
 
 
@@ -35,13 +37,15 @@ def dask_cluster(processes: int) -> Iterator[None]:
 
     from recsys_assets.training.features import tables
 
-    with (LocalCluster(n_workers=processes, threads_per_worker=1, dashboard_address=None) as cluster,
-          Client(cluster) as client):
+    with (
+        LocalCluster(n_workers=processes, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
         client.run(tables.without_tensorflow)
         yield
 
 
-def bench_transform(step: Step[Params]) -> None:
+def bench_transform(step: Step[TransformParams]) -> None:
     from recsys_assets.training.features import tables
 
     tables.without_tensorflow()
@@ -59,10 +63,14 @@ def bench_transform(step: Step[Params]) -> None:
         del day
 
     def transform(parts: str, to: Path) -> None:
-        workflow.transform(Dataset(str(ready / parts), engine="parquet", cpu=True)).to_parquet(str(to))
+        workflow.transform(Dataset(str(ready / parts), engine="parquet", cpu=True)).to_parquet(
+            str(to)
+        )
 
     with dask_cluster(step.params.processes):
-        workflow = workflows.load(step.input("workflows"), workflows.COMBINED)  # it takes the cluster that it finds
+        workflow = workflows.load(
+            step.input("workflows"), workflows.COMBINED
+        )  # it takes the cluster that it finds
         transform("part_0000.parquet", warm)
         started = time.perf_counter()
         transform("*.parquet", target)
@@ -74,4 +82,4 @@ def bench_transform(step: Step[Params]) -> None:
 
 
 if __name__ == "__main__":
-    run(bench_transform, Params)
+    run(bench_transform, TransformParams)

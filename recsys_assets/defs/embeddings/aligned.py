@@ -18,14 +18,28 @@ class AlignedInputs(TypedDict):
     popularity: Annotated[Artifact, Upstream("features/popularity", SAME)]
 
 
-@dg.asset(key=["embeddings", "aligned"], kinds={"numpy"}, partitions_def=partitions.as_of(), deps=dependencies(AlignedInputs))
-def aligned(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: item embeddings, the item workflow, clicks of the training days. Out: a 128-wide row an item index, and the
-    item tower's inputs, in which an item without a click has no id of its own."""
+@dg.asset(
+    key=["embeddings", "aligned"],
+    kinds={"numpy"},
+    partitions_def=partitions.as_of(),
+    deps=dependencies(AlignedInputs),
+)
+def aligned(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
+) -> dg.MaterializeResult:
+    """In: item embeddings, the item workflow, clicks of the training days. Out: a 128-wide row an
+    item index, and the item tower's inputs, in which an item without a click has no id of its
+    own.
+    """
     from recsys_assets.lib.embeddings import tables
 
     inputs = open_inputs(AlignedInputs, platform, context.partition_key)
     built = platform.build(
-        context, "embeddings/aligned", partition=context.partition_key, inputs=inputs, force=config.force,
-        write=lambda staged: tables.write_aligned(**inputs, target=staged.path))
+        context,
+        "embeddings/aligned",
+        partition=context.partition_key,
+        inputs=inputs,
+        force=config.force,
+        write=lambda staged: tables.write_aligned(**inputs, target=staged.path),
+    )
     return reporting.result(built.artifact, reused=built.reused)

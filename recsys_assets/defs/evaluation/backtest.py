@@ -16,11 +16,20 @@ class BacktestInputs(TypedDict):
 
 
 @dg.asset(key=["evaluation", "backtest"], kinds={"polars"}, deps=dependencies(BacktestInputs))
-def backtest(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: evaluation/offline of every as-of day that has one. Out: served, retrieval, popularity and AUC by day, a row a day."""
+def backtest(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
+) -> dg.MaterializeResult:
+    """In: evaluation/offline of every as-of day that has one. Out: served, retrieval, popularity
+    and AUC by day, a row a day.
+    """
     from recsys_assets.lib.evaluation import backtest as lib
 
     inputs = open_inputs(BacktestInputs, platform)
-    built = platform.build(context, "evaluation/backtest", inputs=inputs, force=config.force,
-                           write=lambda staged: lib.write_backtest(**inputs, target=staged.path))
+    built = platform.build(
+        context,
+        "evaluation/backtest",
+        inputs=inputs,
+        force=config.force,
+        write=lambda staged: lib.write_backtest(**inputs, target=staged.path),
+    )
     return reporting.result(built.artifact, reused=built.reused)

@@ -14,5 +14,9 @@ class JudgedInputs(TypedDict):
     vectors: Annotated[Artifact, Upstream("retrieval/item_vectors", SAME)]
     aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
     workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
-    features: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)]
-    days_before: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.BEFORE_VALIDATION)]
+    features: Annotated[
+        Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)
+    ]
+    days_before: Annotated[
+        Sequence[Artifact], Upstream("features/interactions", partitions.BEFORE_VALIDATION)
+    ]

@@ -14,12 +14,20 @@ from recsys_assets.orchestration.upstream import Upstream, dependencies, open_in
 
 
 class QueriesConfig(BuildConfig):
-    limit: int = Field(default=20_000, ge=1, description="Clicks that are asked for, about; above it whole users are sampled.")
+    limit: int = Field(
+        default=20_000,
+        ge=1,
+        description="Clicks that are asked for, about; above it whole users are sampled.",
+    )
 
 
 class QueriesInputs(TypedDict):
-    features: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)]
-    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
+    features: Annotated[
+        Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)
+    ]
+    interactions: Annotated[
+        Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
+    ]
     items: Annotated[Artifact, Upstream("raw/items")]
 
 
@@ -29,15 +37,34 @@ class QueriesParams(TypedDict):
     limit: int
 
 
-@dg.asset(key=["evaluation", "queries"], kinds={"polars"}, partitions_def=partitions.as_of(), deps=dependencies(QueriesInputs))
-def queries(context: dg.AssetExecutionContext, config: QueriesConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: clicks of the 3 validation days, the log of the window. Out: one row a query, what its list may not show, slices."""
+@dg.asset(
+    key=["evaluation", "queries"],
+    kinds={"polars"},
+    partitions_def=partitions.as_of(),
+    deps=dependencies(QueriesInputs),
+)
+def queries(
+    context: dg.AssetExecutionContext, config: QueriesConfig, platform: Platform
+) -> dg.MaterializeResult:
+    """In: clicks of the 3 validation days, the log of the window. Out: one row a query, what its
+    list may not show, slices.
+    """
     from recsys_assets.lib.evaluation.queries import Queries
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(QueriesInputs, platform, as_of)
-    params: QueriesParams = {"seed": settings.seed, "seen_days": settings.seen_days, "limit": config.limit}
+    params: QueriesParams = {
+        "seed": settings.seed,
+        "seen_days": settings.seen_days,
+        "limit": config.limit,
+    }
     built = platform.build(
-        context, "evaluation/queries", partition=as_of, inputs=inputs, params=params, force=config.force,
-        write=lambda staged: Queries.build(**inputs, **params).write(staged.path))
+        context,
+        "evaluation/queries",
+        partition=as_of,
+        inputs=inputs,
+        params=params,
+        force=config.force,
+        write=lambda staged: Queries.build(**inputs, **params).write(staged.path),
+    )
     return reporting.result(built.artifact, reused=built.reused)

@@ -21,7 +21,9 @@ class ReportParts(TypedDict):
 
 
 class ReportInputs(ReportParts, total=False):
-    ablations: Annotated[Artifact, Upstream("evaluation/ablations", SAME)]  # read where it exists; a report needs none
+    ablations: Annotated[
+        Artifact, Upstream("evaluation/ablations", SAME)
+    ]  # read where it exists; a report needs none
 
 
 class ReportParams(TypedDict):
@@ -29,19 +31,40 @@ class ReportParams(TypedDict):
     seed: int
 
 
-@dg.asset(key=KEY, kinds={"html", "json"}, partitions_def=partitions.as_of(), deps=dependencies(ReportInputs))
-def report(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: the evaluation's metrics and lists, ablations where there are any. Out: evaluation.json with its targets, an HTML page."""
+@dg.asset(
+    key=KEY,
+    kinds={"html", "json"},
+    partitions_def=partitions.as_of(),
+    deps=dependencies(ReportInputs),
+)
+def report(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
+) -> dg.MaterializeResult:
+    """In: the evaluation's metrics and lists, ablations where there are any. Out: evaluation.json
+    with its targets, an HTML page.
+    """
     from recsys_assets.lib.evaluation import report as evaluation_writing
     from recsys_assets.lib.evaluation import summary
     from recsys_assets.lib.evaluation.oracle import truth_digest
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(ReportInputs, platform, as_of)
-    params: ReportParams = {"scale": summary.scale_of(settings.landing, settings.scale), "seed": settings.seed}
+    params: ReportParams = {
+        "scale": summary.scale_of(settings.landing, settings.scale),
+        "seed": settings.seed,
+    }
     built = platform.build(
-        context, "evaluation/report", partition=as_of, inputs={**inputs, "truth": truth_digest(settings.landing)},
-        params=params, force=config.force,
-        write=lambda staged: evaluation_writing.write_report(**inputs, **params, target=staged.path, landing=settings.landing))
+        context,
+        "evaluation/report",
+        partition=as_of,
+        inputs={**inputs, "truth": truth_digest(settings.landing)},
+        params=params,
+        force=config.force,
+        write=lambda staged: evaluation_writing.write_report(
+            **inputs, **params, target=staged.path, landing=settings.landing
+        ),
+    )
     page = built.artifact.path(evaluation_writing.PAGE_FILE)
-    return reporting.result(built.artifact, reused=built.reused, extra={"page": dg.MetadataValue.path(str(page))})
+    return reporting.result(
+        built.artifact, reused=built.reused, extra={"page": dg.MetadataValue.path(str(page))}
+    )

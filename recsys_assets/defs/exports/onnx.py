@@ -11,7 +11,10 @@ from recsys_assets.orchestration import reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
-PARITY = {"parity": "onnxruntime gives TensorFlow's own outputs, within 1e-6, on the sample that training wrote."}
+PARITY = {
+    "parity": "onnxruntime gives TensorFlow's own outputs, within 1e-6, on the sample that "
+    "training wrote."
+}
 
 
 class OnnxInputs(TypedDict):
@@ -19,15 +22,37 @@ class OnnxInputs(TypedDict):
     dlrm: Annotated[Artifact, Upstream("ranking/dlrm", SAME)]
 
 
-@dg.asset(key=["exports", "onnx"], kinds={"onnx"}, partitions_def=partitions.as_of(), deps=dependencies(OnnxInputs),
-          check_specs=reporting.check_specs(["exports", "onnx"], PARITY, partitions.as_of()))
-def onnx(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: both trained models. Out: query tower, item tower and DLRM as ONNX, held against their origin."""
+@dg.asset(
+    key=["exports", "onnx"],
+    kinds={"onnx"},
+    partitions_def=partitions.as_of(),
+    deps=dependencies(OnnxInputs),
+    check_specs=reporting.check_specs(["exports", "onnx"], PARITY, partitions.as_of()),
+)
+def onnx(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
+) -> dg.MaterializeResult:
+    """In: both trained models. Out: query tower, item tower and DLRM as ONNX, held against their
+    origin.
+    """
     from recsys_assets.lib.exports import exports
 
     inputs = open_inputs(OnnxInputs, platform, context.partition_key)
-    built = platform.build(context, "exports/onnx", partition=context.partition_key, inputs=inputs, force=config.force,
-                           write=lambda staged: exports.write_exports(**inputs, target=staged.path))
+    built = platform.build(
+        context,
+        "exports/onnx",
+        partition=context.partition_key,
+        inputs=inputs,
+        force=config.force,
+        write=lambda staged: exports.write_exports(**inputs, target=staged.path),
+    )
     differences, limit = built.artifact.metrics["max_abs_difference"], gates.Limits().parity
-    return reporting.result(built.artifact, reused=built.reused, checks=[
-        reporting.check("parity", max(differences.values()) <= limit, value=differences, threshold=limit)])
+    return reporting.result(
+        built.artifact,
+        reused=built.reused,
+        checks=[
+            reporting.check(
+                "parity", max(differences.values()) <= limit, value=differences, threshold=limit
+            )
+        ],
+    )

@@ -18,18 +18,33 @@ FEATURE_SOURCES: Mapping[str, Sequence[tuple[str, str]]] = {
     **{name: [(_USERS, name), (_INTERACTIONS, c.USER_ID)] for name in _OF_USER},
     **{name: [(_ITEMS, name), (_INTERACTIONS, c.ITEM_ID)] for name in _OF_ITEM},
     c.TOP_CATEGORY: [*_CLICKS, (_INTERACTIONS, c.ITEM_ID), (_ITEMS, c.CATEGORY_L1)],
-    c.CLICKS_24H: _CLICKS, c.CLICKS_7D: _CLICKS,
-    **{key: [*_CLICKS, (_INTERACTIONS, c.ITEM_ID), (_ITEMS, c.CATEGORY_L1)] for key in (c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)},
+    c.CLICKS_24H: _CLICKS,
+    c.CLICKS_7D: _CLICKS,
+    **{
+        key: [*_CLICKS, (_INTERACTIONS, c.ITEM_ID), (_ITEMS, c.CATEGORY_L1)]
+        for key in (c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)
+    },
     c.HOURS_SINCE_CLICK: _CLICKS,
     c.ITEM_CLICKS: [(_INTERACTIONS, name) for name in (c.ITEM_ID, c.EVENT_TYPE, c.TIMESTAMP)],
 }
 #: Masking changes values row by row; every column comes from its namesake.
 MASKED_SOURCES: Mapping[str, Sequence[tuple[str, str]]] = {
-    name: [("features/interactions", name)] for name in c.INTERACTION_FEATURES}
+    name: [("features/interactions", name)] for name in c.INTERACTION_FEATURES
+}
 
 
-def column_lineage(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, dg.TableColumnLineage]:
+def column_lineage(
+    sources: Mapping[str, Sequence[tuple[str, str]]],
+) -> dict[str, dg.TableColumnLineage]:
     """Metadata entry."""
-    return {LINEAGE: dg.TableColumnLineage({
-        column: [dg.TableColumnDep(dg.AssetKey(asset.split("/")), name) for asset, name in upstream]
-        for column, upstream in sources.items()})}
+    return {
+        LINEAGE: dg.TableColumnLineage(
+            {
+                column: [
+                    dg.TableColumnDep(dg.AssetKey(asset.split("/")), name)
+                    for asset, name in upstream
+                ]
+                for column, upstream in sources.items()
+            }
+        )
+    }

@@ -17,13 +17,27 @@ class PopularityInputs(TypedDict):
     items: Annotated[Artifact, Upstream("raw/items")]
 
 
-@dg.asset(key=["features", "popularity"], kinds={"polars"}, partitions_def=partitions.as_of(), deps=dependencies(PopularityInputs))
-def popularity(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: interactions of the training days. Out: every item with its clicks, most clicked first: baseline and backfill."""
+@dg.asset(
+    key=["features", "popularity"],
+    kinds={"polars"},
+    partitions_def=partitions.as_of(),
+    deps=dependencies(PopularityInputs),
+)
+def popularity(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
+) -> dg.MaterializeResult:
+    """In: interactions of the training days. Out: every item with its clicks, most clicked first:
+    baseline and backfill.
+    """
     from recsys_assets.lib.features import popularity as lib
 
     inputs = open_inputs(PopularityInputs, platform, context.partition_key)
     built = platform.build(
-        context, "features/popularity", partition=context.partition_key, inputs=inputs, force=config.force,
-        write=lambda staged: lib.write_popularity(**inputs, target=staged.path))
+        context,
+        "features/popularity",
+        partition=context.partition_key,
+        inputs=inputs,
+        force=config.force,
+        write=lambda staged: lib.write_popularity(**inputs, target=staged.path),
+    )
     return reporting.result(built.artifact, reused=built.reused)

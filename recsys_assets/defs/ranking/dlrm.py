@@ -21,17 +21,37 @@ class DlrmConfig(BuildConfig):
 
 
 @dg.asset(
-    key=["ranking", "dlrm"], kinds={"tensorflow", "merlin"}, partitions_def=partitions.as_of(),
-    op_tags=compute.op_tags("GPU_TRAIN"), pool="training",
+    key=["ranking", "dlrm"],
+    kinds={"tensorflow", "merlin"},
+    partitions_def=partitions.as_of(),
+    op_tags=compute.op_tags("GPU_TRAIN"),
+    pool="training",
     deps=dependencies(ModelInputs),
     check_specs=reporting.check_specs(["ranking", "dlrm"], AUC, partitions.as_of()),
 )
-def dlrm(context: dg.AssetExecutionContext, config: DlrmConfig, platform: Platform,
-         training: TrainingClient) -> dg.MaterializeResult:
-    """In: data sets, aligned embeddings. Out: DLRM with both embeddings inside the interaction: checkpoint and ONNX."""
+def dlrm(
+    context: dg.AssetExecutionContext,
+    config: DlrmConfig,
+    platform: Platform,
+    training: TrainingClient,
+) -> dg.MaterializeResult:
+    """In: data sets, aligned embeddings. Out: DLRM with both embeddings inside the interaction:
+    checkpoint and ONNX.
+    """
     inputs = open_inputs(ModelInputs, platform, context.partition_key)
-    built = training.build(context, platform, "ranking/dlrm", "ranking.dlrm", partition=context.partition_key, inputs=inputs,
-                           params={**config.model_dump(exclude={"force"}), "seed": platform.settings.seed}, force=config.force)
+    built = training.build(
+        context,
+        platform,
+        "ranking/dlrm",
+        "ranking.dlrm",
+        partition=context.partition_key,
+        inputs=inputs,
+        params={**config.model_dump(exclude={"force"}), "seed": platform.settings.seed},
+        force=config.force,
+    )
     auc = built.artifact.metrics["auc"]
-    return reporting.result(built.artifact, reused=built.reused, checks=[
-        reporting.check("auc", auc > AUC_FLOOR, value=auc, threshold=AUC_FLOOR)])
+    return reporting.result(
+        built.artifact,
+        reused=built.reused,
+        checks=[reporting.check("auc", auc > AUC_FLOOR, value=auc, threshold=AUC_FLOOR)],
+    )

@@ -9,7 +9,9 @@ ALIGNED = Upstream("embeddings/aligned", SAME)
 
 
 class ModelInputs(TypedDict):
-    """``embeddings`` and ``item_inputs`` are one artifact: an ablation gives each step another of either."""
+    """``embeddings`` and ``item_inputs`` are one artifact: an ablation gives each step another of
+    either.
+    """
 
     datasets: Annotated[Artifact, Upstream("features/datasets", SAME)]
     workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]

@@ -21,7 +21,9 @@ class ReleaseParts(JudgedInputs):
     # judged with them
     offline: Annotated[Artifact, Upstream("evaluation/offline", SAME)]
     training: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.TRAINING)]
-    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
+    interactions: Annotated[
+        Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
+    ]
     faiss_index: Annotated[Artifact, Upstream("retrieval/faiss_index", SAME)]
     # carried
     raw_items: Annotated[Artifact, Upstream("raw/items")]
@@ -30,46 +32,76 @@ class ReleaseParts(JudgedInputs):
     popularity: Annotated[Artifact, Upstream("features/popularity", SAME)]
 
 
-class VerdictParams(TypedDict):
+class FullVerdictParams(TypedDict):
     seed: int
     retrieval_topk: int
     first_day: str
 
 
 @dg.asset(
-    key=["serving", "release"], kinds={"triton"}, partitions_def=partitions.as_of(), deps=dependencies(ReleaseParts),
+    key=["serving", "release"],
+    kinds={"triton"},
+    partitions_def=partitions.as_of(),
+    deps=dependencies(ReleaseParts),
     check_specs=reporting.gate_specs(["serving", "release"], partitions.as_of(), gates.GROUPS),
 )
-def release(context: dg.AssetExecutionContext, config: GateConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: everything that must agree, the champion. Out: one self-contained release of all 14 models, with the gates' verdict."""
+def release(
+    context: dg.AssetExecutionContext, config: GateConfig, platform: Platform
+) -> dg.MaterializeResult:
+    """In: everything that must agree, the champion. Out: one self-contained release of all 14
+    models, with the gates' verdict.
+    """
     from recsys_assets.lib.gates import verdicts
 
     as_of, store, settings = context.partition_key, platform.store, platform.settings
     parts, limits = open_inputs(ReleaseParts, platform, as_of), config.limits()
     inputs = verdicts.full_inputs(store, settings, parts)
-    params: VerdictParams = {"seed": settings.seed, "retrieval_topk": settings.retrieval_topk,
-                             "first_day": partitions.calendar_start(settings).isoformat()}
+    params: FullVerdictParams = {
+        "seed": settings.seed,
+        "retrieval_topk": settings.retrieval_topk,
+        "first_day": partitions.calendar_start(settings).isoformat(),
+    }
     release = verdicts.full_release_in_force(store, settings, parts)
     if release is None:
         judged = platform.build(
-            context, "serving/verdict", partition=as_of, inputs=inputs, params={**params, **dataclasses.asdict(limits)},
+            context,
+            "serving/verdict",
+            partition=as_of,
+            inputs=inputs,
+            params={**params, **dataclasses.asdict(limits)},
             force=config.force,
-            write=lambda staged: verdicts.write_full_verdict(store, inputs, staged.path, as_of=as_of, limits=limits, **params))
+            write=lambda staged: verdicts.write_full_verdict(
+                store, inputs, staged.path, as_of=as_of, limits=limits, **params
+            ),
+        )
         release = verdicts.full_release(store, settings, as_of, parts, judged.artifact)
     verdict = release.metrics["gate"]
     return reporting.result(release, checks=reporting.gate_checks(verdict, gates.by_group(verdict)))
 
 
 class PromotionConfig(dg.Config):
-    release: int | None = Field(default=None, description="Number of the release; empty: the newest one whose gate passed.")
+    release: int | None = Field(
+        default=None, description="Number of the release; empty: the newest one whose gate passed."
+    )
 
 
-@dg.asset(key=["serving", "champion"], kinds={"triton"}, deps=[["serving", "release"], ["fine_tune", "release"]], pool="promotion")
-def champion(context: dg.AssetExecutionContext, config: PromotionConfig, platform: Platform) -> dg.MaterializeResult:
-    """In: a release whose gate passed. Out: every Triton replica answers with it, switched as one and verified, or undone."""
+@dg.asset(
+    key=["serving", "champion"],
+    kinds={"triton"},
+    deps=[["serving", "release"], ["fine_tune", "release"]],
+    pool="promotion",
+)
+def champion(
+    context: dg.AssetExecutionContext, config: PromotionConfig, platform: Platform
+) -> dg.MaterializeResult:
+    """In: a release whose gate passed. Out: every Triton replica answers with it, switched as one
+    and verified, or undone.
+    """
     from recsys_assets.lib.release import releases
     from recsys_assets.serving.promotion import promotion
 
     number = config.release or releases.newest_passed(platform.store)
     report = promotion.promote(platform.settings, number, log=context.log.info)
-    return dg.MaterializeResult(metadata=report.metadata(), data_version=dg.DataVersion(str(number)))
+    return dg.MaterializeResult(
+        metadata=report.metadata(), data_version=dg.DataVersion(str(number))
+    )

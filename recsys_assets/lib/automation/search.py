@@ -1,9 +1,11 @@
-"""Hyper-parameter search: what is tried, by what it is judged, and the study that proposes and remembers.
+"""Hyper-parameter search: what is tried, by what it is judged, and the study that proposes and
+remembers.
 
-Trials are judged by training clicks (rows, for the ranker) that their model did not learn from; validation days take no
-part, so that a tuned model has seen no more of them than any other. The first trial is the present defaults, so that a
-search cannot end below them; a third is drawn at random, the rest by a tree-structured Parzen estimator (Bergstra et al.
-2011; optuna's TPESampler). A study is kept in a file: one that was interrupted goes on.
+Trials are judged by training clicks (rows, for the ranker) that their model did not learn from;
+validation days take no part, so that a tuned model has seen no more of them than any other. The
+first trial is the present defaults, so that a search cannot end below them; a third is drawn at
+random, the rest by a tree-structured Parzen estimator (Bergstra et al. 2011; optuna's TPESampler).
+A study is kept in a file: one that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class Search:
     """What is searched for one model.
 
     Attributes:
-        figure: key of a training's metrics: its figure after every epoch, on the rows that were held out.
+        figure: key of a training's metrics: its figure after every epoch, on the rows that were
+            held out.
         higher_is_better: the best epoch's figure, whose weights the training keeps, is the highest.
     """
 
@@ -45,30 +48,55 @@ class Search:
 
     def without(self, fixed: Mapping[str, Any]) -> Search:
         """The same search with some parameters settled."""
-        return dataclasses.replace(self, space={name: choice for name, choice in self.space.items() if name not in fixed})
+        return dataclasses.replace(
+            self, space={name: choice for name, choice in self.space.items() if name not in fixed}
+        )
 
     def objective(self, metrics: Mapping[str, Any]) -> float:
         """The best epoch's figure; raises ValueError where the training judged no epoch."""
         figures = metrics.get(self.figure)
         if not figures:
-            raise ValueError(f"the training reported no {self.figure}: set held_out above 0, and use at least 400 rows, so that 20 of them "
-                             "can be held out")
+            raise ValueError(
+                f"the training reported no {self.figure}: set held_out above 0, and use at least "
+                "400 rows, so that 20 of them "
+                "can be held out"
+            )
         return float(max(figures) if self.higher_is_better else min(figures))
 
 
 SEARCHES: dict[str, Search] = {
-    "two_tower": Search("held_out_recall", True, {
-        "learning_rate": Between(5e-4, 2e-2, log=True), "batch_size": OneOf((1024, 2048, 4096, 8192)),
-        "negatives": OneOf((0, 512, 1024, 2048)), "uniform_negatives": OneOf((0, 256, 1024)),
-        "temperature": Between(0.03, 0.3, log=True), "item_id_dropout": Between(0.0, 0.5), "embedding_dim": OneOf((16, 32, 64)),
-        "dropout": Between(0.0, 0.4), "embedding_l2": OneOf((0.0, 1e-6, 1e-5, 1e-4)), "logq_correction": OneOf((True, False))}),
-    "dlrm": Search("held_out_log_loss", False, {
-        "learning_rate": Between(2e-4, 1e-2, log=True), "batch_size": OneOf((1024, 2048, 4096, 8192)),
-        "dropout": Between(0.0, 0.4), "embedding_l2": OneOf((0.0, 1e-6, 1e-5, 1e-4))}),
+    "two_tower": Search(
+        "held_out_recall",
+        True,
+        {
+            "learning_rate": Between(5e-4, 2e-2, log=True),
+            "batch_size": OneOf((1024, 2048, 4096, 8192)),
+            "negatives": OneOf((0, 512, 1024, 2048)),
+            "uniform_negatives": OneOf((0, 256, 1024)),
+            "temperature": Between(0.03, 0.3, log=True),
+            "item_id_dropout": Between(0.0, 0.5),
+            "embedding_dim": OneOf((16, 32, 64)),
+            "dropout": Between(0.0, 0.4),
+            "embedding_l2": OneOf((0.0, 1e-6, 1e-5, 1e-4)),
+            "logq_correction": OneOf((True, False)),
+        },
+    ),
+    "dlrm": Search(
+        "held_out_log_loss",
+        False,
+        {
+            "learning_rate": Between(2e-4, 1e-2, log=True),
+            "batch_size": OneOf((1024, 2048, 4096, 8192)),
+            "dropout": Between(0.0, 0.4),
+            "embedding_l2": OneOf((0.0, 1e-6, 1e-5, 1e-4)),
+        },
+    ),
 }
 
 
-def open_study(file: Path, name: str, search: Search, trials: int, seed: int, defaults: Mapping[str, Any]) -> optuna.Study:
+def open_study(
+    file: Path, name: str, search: Search, trials: int, seed: int, defaults: Mapping[str, Any]
+) -> optuna.Study:
     """The study of this name in an SQLite file, which a later call finds again with its trials.
 
     defaults: the model's present parameters; those of the space are tried first.
@@ -80,14 +108,31 @@ def open_study(file: Path, name: str, search: Search, trials: int, seed: int, de
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     first = {key: defaults[key] for key in search.space}
-    outside = [f"{key}={first[key]}" for key, choice in search.space.items()
-               if (first[key] not in choice.values if isinstance(choice, OneOf) else not choice.low <= first[key] <= choice.high)]
+    outside = [
+        f"{key}={first[key]}"
+        for key, choice in search.space.items()
+        if (
+            first[key] not in choice.values
+            if isinstance(choice, OneOf)
+            else not choice.low <= first[key] <= choice.high
+        )
+    ]
     if outside:
-        raise ValueError(f"the defaults {', '.join(outside)} lie outside of the search space; widen lib/automation/search.py's space")
+        raise ValueError(
+            f"the defaults {', '.join(outside)} lie outside of the search space; widen "
+            "lib/automation/search.py's space"
+        )
     file.parent.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(storage=f"sqlite:///{file}", study_name=name, direction=search.direction, load_if_exists=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{file}",
+        study_name=name,
+        direction=search.direction,
+        load_if_exists=True,
+    )
     # a seed for each start: the same one again would repeat the random trials of the first
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=-(-trials // 3))
+    study.sampler = optuna.samplers.TPESampler(
+        seed=seed + len(study.trials), n_startup_trials=-(-trials // 3)
+    )
     for trial in study.trials:  # a search that was killed
         if trial.state == optuna.trial.TrialState.RUNNING:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -106,30 +151,68 @@ def propose(study: optuna.Study, search: Search) -> tuple[optuna.Trial, Params]:
 
 
 def table(study: optuna.Study, search: Search) -> pl.DataFrame:
-    """{trial, <figure>, every parameter, seconds, run}, the best first; a failed trial has no figure and is last."""
-    rows = [{"trial": trial.number, search.figure: trial.value if trial.state.name == "COMPLETE" else None, **trial.params,
-             **{name: trial.user_attrs.get(name) for name in ("seconds", "run")}}
-            for trial in study.trials if trial.state.is_finished()]
+    """{trial, <figure>, every parameter, seconds, run}, the best first; a failed trial has no
+    figure and is last.
+    """
+    rows = [
+        {
+            "trial": trial.number,
+            search.figure: trial.value if trial.state.name == "COMPLETE" else None,
+            **trial.params,
+            **{name: trial.user_attrs.get(name) for name in ("seconds", "run")},
+        }
+        for trial in study.trials
+        if trial.state.is_finished()
+    ]
     return pl.DataFrame(rows, infer_schema_length=None).sort(
-        search.figure, "trial", descending=[search.higher_is_better, False], nulls_last=True)
+        search.figure, "trial", descending=[search.higher_is_better, False], nulls_last=True
+    )
 
 
-def report(study: optuna.Study, search: Search, defaults: Mapping[str, Any], op: str, fixed: Mapping[str, Any]) -> dict[str, str]:
-    """Name → Markdown: all trials, the best parameters beside the defaults, and the best as run config to paste; a plot.
+def report(
+    study: optuna.Study,
+    search: Search,
+    defaults: Mapping[str, Any],
+    op: str,
+    fixed: Mapping[str, Any],
+) -> dict[str, str]:
+    """Name → Markdown: all trials, the best parameters beside the defaults, and the best as run
+    config to paste; a plot.
 
     op: of the asset that trains this model. Raises ValueError where no trial succeeded.
     """
     done = table(study, search).with_columns(pl.col(pl.Float64).round_sig_figs(4))
     if done[search.figure].null_count() == done.height:
-        raise ValueError(f"none of {done.height} trials succeeded; the runs tagged with the search's name say why")
+        raise ValueError(
+            f"none of {done.height} trials succeeded; the runs tagged with the search's name "
+            "say why"
+        )
     best = {**fixed, **study.best_params}
-    compared = pl.DataFrame([{"parameter": name, "default": _text(defaults[name]), "best": _text(value)} for name, value in best.items()])
+    compared = pl.DataFrame(
+        [
+            {"parameter": name, "default": _text(defaults[name]), "best": _text(value)}
+            for name, value in best.items()
+        ]
+    )
     config = "\n".join(f"      {name}: {_text(value)}" for name, value in best.items())
-    found = [trial.value for trial in study.trials if trial.state.name == "COMPLETE" and trial.value is not None]
-    return {"trials": markdown_table(done), "best": markdown_table(compared),
-            "run_config": f"```yaml\nops:\n  {op}:\n    config:\n{config}\n```",
-            "by_trial": plots.line_chart(f"{search.figure}, trial by trial", found)}
+    found = [
+        trial.value
+        for trial in study.trials
+        if trial.state.name == "COMPLETE" and trial.value is not None
+    ]
+    return {
+        "trials": markdown_table(done),
+        "best": markdown_table(compared),
+        "run_config": f"```yaml\nops:\n  {op}:\n    config:\n{config}\n```",
+        "by_trial": plots.line_chart(f"{search.figure}, trial by trial", found),
+    }
 
 
 def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value)
+    )

@@ -1,7 +1,9 @@
-"""Product images to vectors by open_clip: a given checkpoint, or a small CLIP trained on the catalogue's own pairs.
+"""Product images to vectors by open_clip: a given checkpoint, or a small CLIP trained on the
+catalogue's own pairs.
 
-A saved encoder is a folder in open_clip's own form (``open_clip_config.json`` and ``open_clip_model.safetensors``),
-so that ``open_clip.create_model_and_transforms("local-dir:<folder>")`` opens it anywhere.
+A saved encoder is a folder in open_clip's own form (``open_clip_config.json`` and
+``open_clip_model.safetensors``), so that
+``open_clip.create_model_and_transforms("local-dir:<folder>")`` opens it anywhere.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from recsys_assets.lib.embeddings.torch_setup import prepare_torch
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 ENCODE_BATCH = 64
-#: Raise it when the same file would now be encoded otherwise: vectors kept from before then no longer count.
+#: Raise it when the same file would now be encoded otherwise: vectors kept from before then no
+#: longer count.
 ENCODING = 1
 
-#: The small CLIP: 36 patches of 16 x 16 pixels, and texts of at most 24 tokens. Short texts keep the text tower, which
-#: only training needs, cheaper than the vision tower.
+#: The small CLIP: 36 patches of 16 x 16 pixels, and texts of at most 24 tokens. Short texts keep
+#: the text tower, which only training needs, cheaper than the vision tower.
 SMALL_MODEL: dict[str, Any] = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": 96, "patch_size": 16, "width": 128, "head_width": 32, "layers": 4},
@@ -39,7 +42,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """An open_clip model in evaluation mode with its preprocessing (PIL image → float32 tensor [3, H, W])."""
+    """An open_clip model in evaluation mode with its preprocessing (PIL image → float32 tensor [3,
+    H, W]).
+    """
 
     model: Any
     preprocess: Any
@@ -57,10 +62,16 @@ class ImageEncoder:
 
         folder.mkdir(parents=True, exist_ok=True)
         # contiguous clones: safetensors refuses views and shared storage
-        weights = {name: tensor.detach().clone().contiguous() for name, tensor in self.model.state_dict().items()}
+        weights = {
+            name: tensor.detach().clone().contiguous()
+            for name, tensor in self.model.state_dict().items()
+        }
         save_file(weights, str(folder / WEIGHTS_FILE))
-        config = {"model_cfg": self.model_config, "preprocess_cfg": get_model_preprocess_cfg(self.model),
-                  "source": self.source}
+        config = {
+            "model_cfg": self.model_config,
+            "preprocess_cfg": get_model_preprocess_cfg(self.model),
+            "source": self.source,
+        }
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -68,7 +79,9 @@ def load_image_encoder(folder: Path) -> ImageEncoder:
     """Open what ``ImageEncoder.save`` wrote; raises FileNotFoundError naming the missing file."""
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name} is missing; materialise embeddings/image_encoder again")
+            raise FileNotFoundError(
+                f"{folder / name} is missing; materialise embeddings/image_encoder again"
+            )
     prepare_torch()
     import open_clip
 
@@ -95,12 +108,14 @@ def decode_image(content: bytes | None) -> Any | None:
     return image.convert("RGB")
 
 
-def encode_images(encoder: ImageEncoder, images: Sequence[bytes | None],
-                  progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+def encode_images(
+    encoder: ImageEncoder, images: Sequence[bytes | None], progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Embed image files.
 
     Returns:
-        vectors float32 [N, D], L2-normalised; missing bool [N]: absent or unreadable, whose vectors are zeros.
+        vectors float32 [N, D], L2-normalised; missing bool [N]: absent or unreadable, whose vectors
+        are zeros.
     """
     import torch
 
@@ -117,23 +132,34 @@ def encode_images(encoder: ImageEncoder, images: Sequence[bytes | None],
                 tensors.append(encoder.preprocess(image))
         if rows:
             with torch.inference_mode():
-                vectors[rows] = encoder.model.encode_image(torch.stack(tensors), normalize=True).float().numpy()
+                vectors[rows] = (
+                    encoder.model.encode_image(torch.stack(tensors), normalize=True).float().numpy()
+                )
         if progress is not None:
             progress(min(start + ENCODE_BATCH, len(images)), len(images))
     return vectors, missing
 
 
 def encoder_digest(weights: str, config: str) -> str:
-    """Name of everything a vector depends on but the picture, of the sha256 of WEIGHTS_FILE and of CONFIG_FILE."""
+    """Name of everything a vector depends on but the picture, of the sha256 of WEIGHTS_FILE and of
+    CONFIG_FILE.
+    """
     return sha256_json([ENCODING, weights, config])
 
 
-def encode_cached(folder: Path, digest: str, images: Sequence[bytes | None], cache: Path,
-                  progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray, int]:
-    """As ``encode_images`` by the encoder saved in ``folder``, but a picture seen before is not encoded again.
+def encode_cached(
+    folder: Path,
+    digest: str,
+    images: Sequence[bytes | None],
+    cache: Path,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """As ``encode_images`` by the encoder saved in ``folder``, but a picture seen before is not
+    encoded again.
 
     Args:
-        digest: of the encoder (``encoder_digest``); with the sha256 of a picture's bytes it is the key.
+        digest: of the encoder (``encoder_digest``); with the sha256 of a picture's bytes it is the
+            key.
         cache: folder of all caches of pictures.
 
     Returns:
@@ -142,11 +168,16 @@ def encode_cached(folder: Path, digest: str, images: Sequence[bytes | None], cac
     encoder = load_image_encoder(folder)
     present = [row for row, image in enumerate(images) if image]
     found, computed = EmbeddingCache(cache, f"open_clip {digest}").get_or_compute(
-        [image for image in images if image], lambda new: encode_images(encoder, new, progress)[0])
+        [image for image in images if image], lambda new: encode_images(encoder, new, progress)[0]
+    )
     vectors = np.zeros((len(images), encoder.dim), np.float32)
     if present:
         vectors[present] = found
-    return vectors, np.logical_not(vectors.any(axis=1)), computed  # a readable picture's vector has length 1
+    return (
+        vectors,
+        np.logical_not(vectors.any(axis=1)),
+        computed,
+    )  # a readable picture's vector has length 1
 
 
 def _small_encoder() -> ImageEncoder:
@@ -159,31 +190,45 @@ def _small_encoder() -> ImageEncoder:
     model = open_clip.CLIP(**SMALL_MODEL)
     set_model_preprocess_cfg(model, asdict(preprocess_config))
     preprocess = image_transform_v2(preprocess_config, is_train=False)
-    return ImageEncoder(model, preprocess, SMALL_MODEL, "trained on the catalogue's own image-text pairs")
+    return ImageEncoder(
+        model, preprocess, SMALL_MODEL, "trained on the catalogue's own image-text pairs"
+    )
 
 
 def untrained_image_encoder(seed: int = 7) -> ImageEncoder:
-    """The small CLIP with its random start: what stands in the graph where a catalogue has no pictures."""
+    """The small CLIP with its random start: what stands in the graph where a catalogue has no
+    pictures.
+    """
     prepare_torch(seed)
     encoder = _small_encoder()
     encoder.model.eval()
     return encoder
 
 
-def train_image_encoder(images: Sequence[bytes | None], texts: Sequence[str], *, steps: int = 250, batch: int = 64,
-                        learning_rate: float = 7e-4, seed: int = 7,
-                        progress: Progress | None = None) -> tuple[ImageEncoder, dict[str, Any]]:
-    """Train a small CLIP on the catalogue's own image-text pairs (Radford et al. 2021, symmetric InfoNCE).
+def train_image_encoder(
+    images: Sequence[bytes | None],
+    texts: Sequence[str],
+    *,
+    steps: int = 250,
+    batch: int = 64,
+    learning_rate: float = 7e-4,
+    seed: int = 7,
+    progress: Progress | None = None,
+) -> tuple[ImageEncoder, dict[str, Any]]:
+    """Train a small CLIP on the catalogue's own image-text pairs (Radford et al. 2021, symmetric
+    InfoNCE).
 
-    The budget is a number of steps, whatever the size of the catalogue, so that a run is repeatable and its time
-    bounded. Items that share a text are positives of each other, not negatives: the target is uniform over them.
+    The budget is a number of steps, whatever the size of the catalogue, so that a run is repeatable
+    and its time bounded. Items that share a text are positives of each other, not negatives: the
+    target is uniform over them.
 
     Args:
         images: N files; those that are missing take no part.
         texts: N short texts; the important words first, for 24 tokens are read.
 
     Returns:
-        The encoder, and {"steps", "pairs", "loss_first", "loss_last", "loss": [one a twentieth of the steps]}.
+        The encoder, and {"steps", "pairs", "loss_first", "loss_last", "loss": [one a twentieth of
+        the steps]}.
 
     Raises:
         ValueError: fewer than two readable images, or lengths differ.
@@ -194,24 +239,40 @@ def train_image_encoder(images: Sequence[bytes | None], texts: Sequence[str], *,
     if len(images) != len(texts):
         raise ValueError(f"{len(images)} images and {len(texts)} texts: give one text an image")
     encoder = _small_encoder()
-    decoded = [(row, image) for row, image in enumerate(map(decode_image, images)) if image is not None]
+    decoded = [
+        (row, image) for row, image in enumerate(map(decode_image, images)) if image is not None
+    ]
     if len(decoded) < 2:
-        raise ValueError(f"only {len(decoded)} of {len(images)} images are readable; contrastive training needs two. "
-                         "Check the catalogue's image folder or set RECSYS_CLIP_CHECKPOINT")
+        raise ValueError(
+            f"only {len(decoded)} of {len(images)} images are readable; contrastive training needs "
+            "two. "
+            "Check the catalogue's image folder or set RECSYS_CLIP_CHECKPOINT"
+        )
     # half precision: a large catalogue of prepared pixels then fits into memory
     pixels = torch.stack([encoder.preprocess(image).half() for _, image in decoded])
     kept = [texts[row] for row, _ in decoded]
-    tokens = open_clip.SimpleTokenizer(context_length=SMALL_MODEL["text_cfg"]["context_length"])(kept)
+    tokens = open_clip.SimpleTokenizer(context_length=SMALL_MODEL["text_cfg"]["context_length"])(
+        kept
+    )
     same = torch.tensor(np.unique(kept, return_inverse=True)[1])
 
     model = encoder.model.train()
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
-                                  lr=learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
+        lr=learning_rate,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+        fused=True,
+    )
     warmup = max(1, steps // 10)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(
-        (step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(
+            (step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+        ),
+    )
     losses: list[float] = []
     order = torch.empty(0, dtype=torch.long)
     for step in range(steps):
@@ -236,6 +297,12 @@ def train_image_encoder(images: Sequence[bytes | None], texts: Sequence[str], *,
         if progress is not None:
             progress(step + 1, steps)
     window = max(1, steps // 20)
-    curve = [round(float(np.mean(losses[i:i + window])), 4) for i in range(0, steps, window)]
+    curve = [round(float(np.mean(losses[i : i + window])), 4) for i in range(0, steps, window)]
     model.eval()
-    return encoder, {"steps": steps, "pairs": len(kept), "loss_first": curve[0], "loss_last": curve[-1], "loss": curve}
+    return encoder, {
+        "steps": steps,
+        "pairs": len(kept),
+        "loss_first": curve[0],
+        "loss_last": curve[-1],
+        "loss": curve,
+    }

@@ -1,7 +1,9 @@
-"""PCA of pretrained embeddings to the width that the towers take: deterministic, saved without pickle.
+"""PCA of pretrained embeddings to the width that the towers take: deterministic, saved without
+pickle.
 
-Source: the eigenvectors of the covariance matrix (Pearson 1901; Hotelling 1933). The matrix is D x D whatever the
-size of the catalogue, so a million items cost one more pass, not a larger decomposition.
+Source: the eigenvectors of the covariance matrix (Pearson 1901; Hotelling 1933). The matrix is D x
+D whatever the size of the catalogue, so a million items cost one more pass, not a larger
+decomposition.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _RANK_TOLERANCE = 1e-12
 
 @dataclass(frozen=True)
 class Pca:
-    """mean [D], components [dim, D] (rows beyond the data's rank are zero), explained [dim] shares of variance."""
+    """mean [D], components [dim, D] (rows beyond the data's rank are zero), explained [dim] shares
+    of variance.
+    """
 
     mean: np.ndarray
     components: np.ndarray
@@ -30,10 +34,16 @@ class Pca:
         return float(self.explained.sum())
 
     def apply(self, vectors: np.ndarray, missing: np.ndarray | None = None) -> np.ndarray:
-        """Project vectors [N, D] → float32 [N, dim]; rows where missing [N] is true become zeros."""
+        """Project vectors [N, D] → float32 [N, dim]; rows where missing [N] is true become
+        zeros.
+        """
         if vectors.ndim != 2 or vectors.shape[1] != len(self.mean):
-            raise ValueError(f"vectors have shape {vectors.shape}; this PCA was fitted on [N, {len(self.mean)}]")
-        projected = ((vectors.astype(np.float64) - self.mean) @ self.components.T).astype(np.float32)
+            raise ValueError(
+                f"vectors have shape {vectors.shape}; this PCA was fitted on [N, {len(self.mean)}]"
+            )
+        projected = ((vectors.astype(np.float64) - self.mean) @ self.components.T).astype(
+            np.float32
+        )
         if missing is not None:
             projected[missing] = 0.0
         return projected
@@ -48,7 +58,9 @@ class Pca:
             return cls(stored["mean"], stored["components"], stored["explained"])
 
 
-def fit_pca(vectors: np.ndarray, dim: int = EMBEDDING_DIM, missing: np.ndarray | None = None) -> Pca:
+def fit_pca(
+    vectors: np.ndarray, dim: int = EMBEDDING_DIM, missing: np.ndarray | None = None
+) -> Pca:
     """Fit on the rows that exist.
 
     Args:
@@ -63,11 +75,16 @@ def fit_pca(vectors: np.ndarray, dim: int = EMBEDDING_DIM, missing: np.ndarray |
     if rows.ndim != 2 or len(rows) < 2:
         raise ValueError(f"a PCA needs at least two existing rows [N, D]; got {rows.shape}")
     if not np.isfinite(rows).all():
-        raise ValueError("vectors hold values that are not finite; look at the encoder that made them")
+        raise ValueError(
+            "vectors hold values that are not finite; look at the encoder that made them"
+        )
     mean = rows.mean(axis=0)
     centred = rows - mean
     variances, directions = np.linalg.eigh(centred.T @ centred / (len(rows) - 1))
-    variances, directions = variances[::-1], directions.T[::-1]  # largest first, one direction a row
+    variances, directions = (
+        variances[::-1],
+        directions.T[::-1],
+    )  # largest first, one direction a row
     kept = min(dim, len(rows) - 1, int((variances > variances[0] * _RANK_TOLERANCE).sum()))
     components, explained = np.zeros((dim, rows.shape[1])), np.zeros(dim)
     components[:kept] = directions[:kept]

@@ -1,4 +1,6 @@
-"""From artifact to artifact: text and image embeddings, their PCA, the table in item-index order."""
+"""From artifact to artifact: text and image embeddings, their PCA, the table in item-index
+order.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,11 @@ Log = Callable[[str], None]
 
 def _logged(log: Log, what: str) -> Callable[[int, int], None]:
     """A progress callback that writes a line at each tenth."""
+
     def progress(done: int, total: int) -> None:
         if done * 10 // total > (done - 1) * 10 // total or done == total:
             log(f"{what}: {done}/{total}")
+
     return progress
 
 
@@ -43,36 +47,62 @@ def _images(items: Artifact, frame: pl.DataFrame) -> list[bytes | None]:
 
 
 def _pair_texts(frame: pl.DataFrame) -> list[str]:
-    """The text that a picture is matched with: name, style and category, the words that 24 tokens have room for."""
-    return [f"{name}, {style}, {category}" for name, style, category in frame.select("name", c.CATEGORY_L2, c.CATEGORY_L1).iter_rows()]
+    """The text that a picture is matched with: name, style and category, the words that 24 tokens
+    have room for.
+    """
+    return [
+        f"{name}, {style}, {category}"
+        for name, style, category in frame.select("name", c.CATEGORY_L2, c.CATEGORY_L1).iter_rows()
+    ]
 
 
-def _text_vectors(frame: pl.DataFrame, settings: Settings, log: Log) -> tuple[np.ndarray, np.ndarray, int]:
-    """Vectors [I, 384] (zeros without a text), which are missing [I], and how many texts were not in the cache."""
+def _text_vectors(
+    frame: pl.DataFrame, settings: Settings, log: Log
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Vectors [I, 384] (zeros without a text), which are missing [I], and how many texts were not
+    in the cache.
+    """
     from recsys_assets.lib.embeddings import text as text_embeddings
 
-    def given(category: str | None) -> str | None:  # what stands for an absent category says nothing
+    def given(
+        category: str | None,
+    ) -> str | None:  # what stands for an absent category says nothing
         return None if category == UNKNOWN_CATEGORY else category
 
     rows = frame.select(c.ITEM_ID, "name", "description", c.CATEGORY_L1, c.CATEGORY_L2).iter_rows()
-    texts = [text_embeddings.item_text(None if name == item_id else name, description, given(l1), given(l2))
-             for item_id, name, description, l1, l2 in rows]
+    texts = [
+        text_embeddings.item_text(
+            None if name == item_id else name, description, given(l1), given(l2)
+        )
+        for item_id, name, description, l1, l2 in rows
+    ]
     missing = np.array([not text for text in texts], bool)
     cache = text_embeddings.EmbeddingCache(settings.home / "cache" / "text")
     found, computed = cache.get_or_compute(
-        [text for text in texts if text], lambda new: text_embeddings.embed_texts(new, _logged(log, "texts")))
+        [text for text in texts if text],
+        lambda new: text_embeddings.embed_texts(new, _logged(log, "texts")),
+    )
     vectors = np.zeros((len(texts), text_embeddings.TEXT_DIM), np.float32)
     if not missing.all():
         vectors[~missing] = found
     return vectors, missing, computed
 
 
-def _image_vectors(items: Artifact, frame: pl.DataFrame, encoder: Path, digest: str, settings: Settings,
-                   log: Log) -> tuple[np.ndarray, np.ndarray, int]:
-    """Vectors [I, D] (zeros without a readable picture), which are missing [I], and how many pictures were encoded."""
+def _image_vectors(
+    items: Artifact, frame: pl.DataFrame, encoder: Path, digest: str, settings: Settings, log: Log
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Vectors [I, D] (zeros without a readable picture), which are missing [I], and how many
+    pictures were encoded.
+    """
     from recsys_assets.lib.embeddings import image_encoder
 
-    return image_encoder.encode_cached(encoder, digest, _images(items, frame), settings.home / "cache" / "image", _logged(log, "pictures"))
+    return image_encoder.encode_cached(
+        encoder,
+        digest,
+        _images(items, frame),
+        settings.home / "cache" / "image",
+        _logged(log, "pictures"),
+    )
 
 
 def _digest(encoder: Artifact) -> str:
@@ -83,28 +113,45 @@ def _digest(encoder: Artifact) -> str:
 
 
 def write_text(items: Artifact, settings: Settings, target: Path, log: Log) -> dict[str, Any]:
-    """text.npy [I, 384], zeros where there is no text; missing.npy bool [I]; item_ids.json. A known text comes from the cache."""
+    """text.npy [I, 384], zeros where there is no text; missing.npy bool [I]; item_ids.json. A known
+    text comes from the cache.
+    """
     from recsys_assets.lib.embeddings import text as text_embeddings
 
     frame = _items(items)
     vectors, missing, computed = _text_vectors(frame, settings, log)
     _write_vectors(target, "text", frame, vectors, missing)
-    return {"rows": len(vectors), "computed": computed, "missing": int(missing.sum()), "model": text_embeddings.MODEL_NAME,
-            "without_description": int((frame["description"].fill_null("") == "").sum())}
+    return {
+        "rows": len(vectors),
+        "computed": computed,
+        "missing": int(missing.sum()),
+        "model": text_embeddings.MODEL_NAME,
+        "without_description": int((frame["description"].fill_null("") == "").sum()),
+    }
 
 
-def encoder_params(settings: Settings, architecture: str, training: Mapping[str, Any]) -> dict[str, Any]:
-    """What the encoder is made from beside the catalogue: the checkpoint's bytes, or seed and ``training``."""
+def encoder_params(
+    settings: Settings, architecture: str, training: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the encoder is made from beside the catalogue: the checkpoint's bytes, or seed and
+    ``training``.
+    """
     from recsys_assets.lib.embeddings import clip_checkpoint
 
     if settings.clip_checkpoint:
-        return {"checkpoint": settings.clip_checkpoint, "architecture": architecture,
-                "version": clip_checkpoint.checkpoint_version(settings.clip_checkpoint)}
+        return {
+            "checkpoint": settings.clip_checkpoint,
+            "architecture": architecture,
+            "version": clip_checkpoint.checkpoint_version(settings.clip_checkpoint),
+        }
     return {"checkpoint": None, "seed": settings.seed, **training}
 
 
-def write_image_encoder(items: Artifact, params: Mapping[str, Any], settings: Settings, target: Path, log: Log) -> dict[str, Any]:
-    """A CLIP in open_clip's own form: the configured checkpoint's, or one trained on the catalogue's pairs.
+def write_image_encoder(
+    items: Artifact, params: Mapping[str, Any], settings: Settings, target: Path, log: Log
+) -> dict[str, Any]:
+    """A CLIP in open_clip's own form: the configured checkpoint's, or one trained on the
+    catalogue's pairs.
 
     params: of ``encoder_params``.
     """
@@ -120,20 +167,44 @@ def write_image_encoder(items: Artifact, params: Mapping[str, Any], settings: Se
     elif sum(ie.decode_image(image) is not None for image in images) < 2:
         # a shop without pictures: nothing to learn from, and nothing will be encoded either
         encoder = ie.untrained_image_encoder(params["seed"])
-        metrics["source"] = "untrained: the catalogue has no pictures, so every image embedding is zero"
+        metrics["source"] = (
+            "untrained: the catalogue has no pictures, so every image embedding is zero"
+        )
     else:
-        steps = min(params["max_steps"], params["epochs"] * math.ceil(len(texts) / params["batch_size"]))
+        steps = min(
+            params["max_steps"], params["epochs"] * math.ceil(len(texts) / params["batch_size"])
+        )
         encoder, trained = ie.train_image_encoder(
-            images, texts, steps=steps, batch=params["batch_size"], seed=params["seed"], progress=_logged(log, "CLIP step"))
-        metrics |= {**trained, "source": "not pretrained: a small CLIP trained on the catalogue's own image-text pairs alone"}
-        _figure(target, "contrastive_loss", plots.line_chart("Contrastive loss, mean of each twentieth of the steps", trained["loss"]))
+            images,
+            texts,
+            steps=steps,
+            batch=params["batch_size"],
+            seed=params["seed"],
+            progress=_logged(log, "CLIP step"),
+        )
+        metrics |= {
+            **trained,
+            "source": "not pretrained: a small CLIP trained on the catalogue's own image-text "
+            "pairs alone",
+        }
+        _figure(
+            target,
+            "contrastive_loss",
+            plots.line_chart(
+                "Contrastive loss, mean of each twentieth of the steps", trained["loss"]
+            ),
+        )
     encoder.save(target)
-    digest = ie.encoder_digest(sha256_file(target / ie.WEIGHTS_FILE), sha256_file(target / ie.CONFIG_FILE))
+    digest = ie.encoder_digest(
+        sha256_file(target / ie.WEIGHTS_FILE), sha256_file(target / ie.CONFIG_FILE)
+    )
     vectors, missing, _ = _image_vectors(items, frame, target, digest, settings, log)
     return {**metrics, "dim": encoder.dim, **_quality(encoder, vectors, missing, frame, texts)}
 
 
-def _quality(encoder: Any, vectors: np.ndarray, missing: np.ndarray, frame: pl.DataFrame, texts: list[str]) -> dict[str, Any]:
+def _quality(
+    encoder: Any, vectors: np.ndarray, missing: np.ndarray, frame: pl.DataFrame, texts: list[str]
+) -> dict[str, Any]:
     from recsys_assets.lib.embeddings import encoder_quality as quality
 
     rows = quality.sample_rows(missing)
@@ -141,33 +212,55 @@ def _quality(encoder: Any, vectors: np.ndarray, missing: np.ndarray, frame: pl.D
         return {}
     colours = quality.named_colours(frame["name"].to_list(), frame["description"].to_list())
     categories = frame[c.CATEGORY_L1].to_list()
-    return {"image_to_text": quality.image_to_text(encoder, vectors[rows], [texts[row] for row in rows]),
-            "category_probe": quality.knn_probe(vectors[rows], [categories[row] for row in rows]),
-            "colour_probe": quality.linear_probe(vectors[rows], [colours[row] for row in rows])}
+    return {
+        "image_to_text": quality.image_to_text(
+            encoder, vectors[rows], [texts[row] for row in rows]
+        ),
+        "category_probe": quality.knn_probe(vectors[rows], [categories[row] for row in rows]),
+        "colour_probe": quality.linear_probe(vectors[rows], [colours[row] for row in rows]),
+    }
 
 
-def write_image(items: Artifact, encoder: Artifact, settings: Settings, target: Path, log: Log) -> dict[str, Any]:
-    """image.npy [I, D], L2-normalised, zeros where there is no picture; missing.npy bool [I]; a known picture comes from the cache."""
+def write_image(
+    items: Artifact, encoder: Artifact, settings: Settings, target: Path, log: Log
+) -> dict[str, Any]:
+    """image.npy [I, D], L2-normalised, zeros where there is no picture; missing.npy bool [I]; a
+    known picture comes from the cache.
+    """
     frame = _items(items)
-    vectors, missing, computed = _image_vectors(items, frame, encoder.local, _digest(encoder), settings, log)
+    vectors, missing, computed = _image_vectors(
+        items, frame, encoder.local, _digest(encoder), settings, log
+    )
     _write_vectors(target, "image", frame, vectors, missing)
-    return {"rows": len(vectors), "dim": vectors.shape[1], "computed": computed, "missing": int(missing.sum())}
+    return {
+        "rows": len(vectors),
+        "dim": vectors.shape[1],
+        "computed": computed,
+        "missing": int(missing.sum()),
+    }
 
 
-def _write_vectors(target: Path, name: str, frame: pl.DataFrame, vectors: np.ndarray, missing: np.ndarray) -> None:
+def _write_vectors(
+    target: Path, name: str, frame: pl.DataFrame, vectors: np.ndarray, missing: np.ndarray
+) -> None:
     np.save(target / f"{name}.npy", vectors, allow_pickle=False)
     np.save(target / "missing.npy", missing, allow_pickle=False)
     write_json(target / "item_ids.json", frame[c.ITEM_ID].to_list())
 
 
-def write_pca(items: Artifact, encoder: Artifact, settings: Settings, target: Path, log: Log) -> dict[str, Any]:
-    """pca_text.npz and pca_image.npz (none where fewer than two items have one), and the explained variance as plots.
+def write_pca(
+    items: Artifact, encoder: Artifact, settings: Settings, target: Path, log: Log
+) -> dict[str, Any]:
+    """pca_text.npz and pca_image.npz (none where fewer than two items have one), and the explained
+    variance as plots.
 
     items: the raw/items of the training catalogue; its vectors come from the cache.
     """
     frame = _items(items)
-    sources = {"text": _text_vectors(frame, settings, log),
-               "image": _image_vectors(items, frame, encoder.local, _digest(encoder), settings, log)}
+    sources = {
+        "text": _text_vectors(frame, settings, log),
+        "image": _image_vectors(items, frame, encoder.local, _digest(encoder), settings, log),
+    }
     metrics: dict[str, Any] = {"rows": frame.height}
     for name, (vectors, missing, _) in sources.items():
         metrics |= {f"{name}_fitted_on": int((~missing).sum()), f"{name}_explained_variance": 0.0}
@@ -176,22 +269,39 @@ def write_pca(items: Artifact, encoder: Artifact, settings: Settings, target: Pa
         fitted = pca.fit_pca(vectors, c.EMBEDDING_DIM, missing)
         fitted.save(target / f"pca_{name}.npz")
         metrics[f"{name}_explained_variance"] = fitted.explained_total
-        _figure(target, f"{name}_explained_variance", plots.line_chart(
-            f"{name}: explained variance, cumulative", np.cumsum(fitted.explained).tolist()))
+        _figure(
+            target,
+            f"{name}_explained_variance",
+            plots.line_chart(
+                f"{name}: explained variance, cumulative", np.cumsum(fitted.explained).tolist()
+            ),
+        )
     return metrics
 
 
-def write_item_embeddings(items: Artifact, text: Artifact, image: Artifact, fitted: Artifact, target: Path) -> dict[str, Any]:
-    """text.npy and image.npy, both [I, 64] by the stored PCA (a missing one is zeros); a 2-D map of the catalogue each.
+def write_item_embeddings(
+    items: Artifact, text: Artifact, image: Artifact, fitted: Artifact, target: Path
+) -> dict[str, Any]:
+    """text.npy and image.npy, both [I, 64] by the stored PCA (a missing one is zeros); a 2-D map of
+    the catalogue each.
 
     fitted: embeddings/pca.
     """
     ids = json.loads(text.path("item_ids.json").read_text())
     if ids != json.loads(image.path("item_ids.json").read_text()):
-        raise ValueError("embeddings/text and embeddings/image hold different items; materialise both from the same raw/items")
-    encoders = {artifact.kind: artifact.manifest["inputs"]["encoder"]["digest"] for artifact in (image, fitted)}
+        raise ValueError(
+            "embeddings/text and embeddings/image hold different items; materialise both from the "
+            "same raw/items"
+        )
+    encoders = {
+        artifact.kind: artifact.manifest["inputs"]["encoder"]["digest"]
+        for artifact in (image, fitted)
+    }
     if len(set(encoders.values())) > 1:
-        raise ValueError(f"embeddings/image and embeddings/pca are of different image encoders ({encoders}); materialise both again")
+        raise ValueError(
+            f"embeddings/image and embeddings/pca are of different image encoders ({encoders}); "
+            "materialise both again"
+        )
     categories = _items(items)[c.CATEGORY_L1].to_list()
     metrics: dict[str, Any] = {"rows": len(ids)}
     for name, artifact in (("text", text), ("image", image)):
@@ -200,27 +310,43 @@ def write_item_embeddings(items: Artifact, text: Artifact, image: Artifact, fitt
         projected = np.zeros((len(ids), c.EMBEDDING_DIM), np.float32)
         if f"pca_{name}.npz" in fitted.manifest["files"]:
             projected = pca.Pca.load(fitted.path(f"pca_{name}.npz")).apply(vectors, missing)
-            _figure(target, f"{name}_map", plots.scatter_map(
-                f"{name}: the catalogue", projected[~missing][:, :2], [categories[row] for row in np.flatnonzero(~missing)]))
+            _figure(
+                target,
+                f"{name}_map",
+                plots.scatter_map(
+                    f"{name}: the catalogue",
+                    projected[~missing][:, :2],
+                    [categories[row] for row in np.flatnonzero(~missing)],
+                ),
+            )
         np.save(target / f"{name}.npy", projected, allow_pickle=False)
         metrics[f"without_{name}"] = int(missing.sum())
     write_json(target / "item_ids.json", ids)
     return metrics
 
 
-def write_aligned(workflows: Artifact, embeddings: Artifact, items: Artifact, popularity: Artifact, target: Path) -> dict[str, Any]:
-    """embedding_table.npy [cardinality(item_id), 128] and item_tower_inputs.npz, both by item index.
+def write_aligned(
+    workflows: Artifact, embeddings: Artifact, items: Artifact, popularity: Artifact, target: Path
+) -> dict[str, Any]:
+    """embedding_table.npy [cardinality(item_id), 128] and item_tower_inputs.npz, both by item
+    index.
 
-    popularity: clicks of every item in the training days; an item without any is packed as one whose id says nothing.
+    popularity: clicks of every item in the training days; an item without any is packed as one
+    whose id says nothing.
     """
     from recsys_assets.lib.embeddings import aligned
 
     transforms = read_transforms(workflows)
     table, counts = aligned.align_embeddings(
-        transforms, json.loads(embeddings.path("item_ids.json").read_text()),
-        np.load(embeddings.path("text.npy"), allow_pickle=False), np.load(embeddings.path("image.npy"), allow_pickle=False))
+        transforms,
+        json.loads(embeddings.path("item_ids.json").read_text()),
+        np.load(embeddings.path("text.npy"), allow_pickle=False),
+        np.load(embeddings.path("image.npy"), allow_pickle=False),
+    )
     np.save(target / EMBEDDING_TABLE, table, allow_pickle=False)
-    clicked = pl.read_parquet(popularity.path("popularity.parquet")).filter(pl.col("clicks") > 0)[c.ITEM_ID]
+    clicked = pl.read_parquet(popularity.path("popularity.parquet")).filter(pl.col("clicks") > 0)[
+        c.ITEM_ID
+    ]
     frame = _items(items)
     without = set(frame[c.ITEM_ID]) - set(clicked)
     inputs = aligned.item_tower_inputs(transforms, frame, without)

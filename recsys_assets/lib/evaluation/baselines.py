@@ -1,9 +1,11 @@
-"""Simple systems that the platform has to beat, each a scorer over the whole catalogue (``list_metrics.run``).
+"""Simple systems that the platform has to beat, each a scorer over the whole catalogue
+(``list_metrics.run``).
 
-A scorer has a ``name`` and ``scores(queries, rows [n]) -> float [n, I]``, higher is better. All are fitted on the training
-days. What they know of a visitor when they answer is what a nightly batch system would: the clicks up to the end of the
-day before the query's, newer ones weighing more (``half_life``, days). Visitors of whom nothing is known get what is
-popular lately. BLAS and OpenMP threads are kept apart, as two pools on the same cores slow each other down.
+A scorer has a ``name`` and ``scores(queries, rows [n]) -> float [n, I]``, higher is better. All are
+fitted on the training days. What they know of a visitor when they answer is what a nightly batch
+system would: the clicks up to the end of the day before the query's, newer ones weighing more
+(``half_life``, days). Visitors of whom nothing is known get what is popular lately. BLAS and OpenMP
+threads are kept apart, as two pools on the same cores slow each other down.
 """
 
 from __future__ import annotations
@@ -30,22 +32,28 @@ _CLICKS_FOR_THREADS = 200_000
 WEIGHTINGS = ("cosine", "tfidf", "bm25")
 
 
-# --- without a profile (popularity over all training days is list_metrics.SameForAll) ------------------------------------
+# --- without a profile (popularity over all training days is list_metrics.SameForAll) -------------
 @dataclass(frozen=True)
 class RandomOrder:
-    """A permutation of the catalogue, drawn anew for every query; the same for the same seed and query."""
+    """A permutation of the catalogue, drawn anew for every query; the same for the same seed and
+    query.
+    """
 
     items: int
     seed: int
     name: ClassVar[str] = "random"
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
-        return np.stack([np.random.default_rng([self.seed, row]).random(self.items, np.float32) for row in rows])
+        return np.stack(
+            [np.random.default_rng([self.seed, row]).random(self.items, np.float32) for row in rows]
+        )
 
 
 @dataclass(frozen=True)
 class RecentPopularity:
-    """Clicks in the ``window`` days before the query's own day, halved in weight every ``half_life`` days."""
+    """Clicks in the ``window`` days before the query's own day, halved in weight every
+    ``half_life`` days.
+    """
 
     log: ClickLog
     window: int
@@ -58,7 +66,7 @@ class RecentPopularity:
         return counts.astype(np.float32)[of]
 
 
-# --- from a profile --------------------------------------------------------------------------------------------------
+# --- from a profile -------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _ByProfile(ABC):
     """Scores that follow from a visitor's profile; ``fallback`` answers where it is empty."""
@@ -66,12 +74,16 @@ class _ByProfile(ABC):
     log: ClickLog
     fallback: RecentPopularity
     half_life: float
-    fitted: np.ndarray  # bool [I], items that had a click when the model was fitted: others say nothing of a visitor
+    fitted: (
+        np.ndarray
+    )  # bool [I], items that had a click when the model was fitted: others say nothing of a visitor
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         code, days = self.log.codes(queries.frame[USER_ID][rows]), days_of(queries.frame)[rows]
         # a visitor's queries of one day have one answer
-        _, first, of = np.unique(np.stack([code, days]), axis=1, return_index=True, return_inverse=True)
+        _, first, of = np.unique(
+            np.stack([code, days]), axis=1, return_index=True, return_inverse=True
+        )
         profiles = self.log.profiles(code[first], days[first], self.half_life)
         profiles.data *= self.fitted[profiles.indices]
         profiles.eliminate_zeros()
@@ -87,12 +99,16 @@ class _ByProfile(ABC):
 
 
 def _implicit(module: str) -> Any:
-    """A module of implicit; raises ImportError naming the system library that its wheel does not bring."""
+    """A module of implicit; raises ImportError naming the system library that its wheel does not
+    bring.
+    """
     try:
         return importlib.import_module(f"implicit.{module}")
     except ImportError as error:
-        raise ImportError(f"implicit cannot be loaded ({error}); it needs OpenMP's libgomp.so.1 of the system: on Debian install libgomp1"
-                          ) from error
+        raise ImportError(
+            f"implicit cannot be loaded ({error}); it needs OpenMP's libgomp.so.1 of the system: "
+            "on Debian install libgomp1"
+        ) from error
 
 
 def _clicked(clicks: sp.csr_matrix) -> np.ndarray:
@@ -101,16 +117,33 @@ def _clicked(clicks: sp.csr_matrix) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ItemKNN(_ByProfile):
-    """Sum of the likenesses of an item to the profile's items (Sarwar et al. 2001); the rest of the list by popularity."""
+    """Sum of the likenesses of an item to the profile's items (Sarwar et al. 2001); the rest of the
+    list by popularity.
+    """
 
     similarity: sp.csr_matrix  # [I, I], row j: the neighbours of item j
     name: ClassVar[str] = "item_knn"
 
     @classmethod
-    def fit(cls, clicks: sp.csr_matrix, log: ClickLog, fallback: RecentPopularity, *, neighbours: int, weighting: str,
-            shrinkage: float, half_life: float) -> ItemKNN:
+    def fit(
+        cls,
+        clicks: sp.csr_matrix,
+        log: ClickLog,
+        fallback: RecentPopularity,
+        *,
+        neighbours: int,
+        weighting: str,
+        shrinkage: float,
+        half_life: float,
+    ) -> ItemKNN:
         """clicks: ones [U, I]. The rest as in ``similarities``."""
-        return cls(log, fallback, half_life, _clicked(clicks), similarities(clicks, neighbours, weighting, shrinkage))
+        return cls(
+            log,
+            fallback,
+            half_life,
+            _clicked(clicks),
+            similarities(clicks, neighbours, weighting, shrinkage),
+        )
 
     def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
         scores = np.asarray((profiles @ self.similarity.T).todense(), np.float32)
@@ -121,15 +154,18 @@ class ItemKNN(_ByProfile):
         return np.where(scores > 0, scores, 0.5 * least * share).astype(np.float32)
 
 
-def similarities(clicks: sp.csr_matrix, neighbours: int, weighting: str, shrinkage: float) -> sp.csr_matrix:
+def similarities(
+    clicks: sp.csr_matrix, neighbours: int, weighting: str, shrinkage: float
+) -> sp.csr_matrix:
     """Likeness of every item to its nearest neighbours, itself excluded.
 
     Args:
         clicks: ones, float32 [U, I].
-        weighting: ``cosine`` of the items' columns; ``tfidf``: the same, clicks of busy visitors counting less; ``bm25``:
-            inner product after BM25, which does not divide popularity out (weights as in the library implicit).
-        shrinkage: added to the cosine's denominator, in units of the mean squared length, so that it means the same for
-            few visitors and many; bm25 has none.
+        weighting: ``cosine`` of the items' columns; ``tfidf``: the same, clicks of busy visitors
+            counting less; ``bm25``: inner product after BM25, which does not divide popularity out
+            (weights as in the library implicit).
+        shrinkage: added to the cosine's denominator, in units of the mean squared length, so that
+            it means the same for few visitors and many; bm25 has none.
 
     Returns:
         [I, I], at most ``neighbours`` positive entries in row j.
@@ -139,7 +175,11 @@ def similarities(clicks: sp.csr_matrix, neighbours: int, weighting: str, shrinka
     weight = _implicit("nearest_neighbours")
     of_items = clicks.T.tocsr()  # an item is a document, a visitor a term
     if weighting != "cosine":
-        of_items = sp.csr_matrix(weight.tfidf_weight(of_items) if weighting == "tfidf" else weight.bm25_weight(of_items, K1=1.2, B=0.75))
+        of_items = sp.csr_matrix(
+            weight.tfidf_weight(of_items)
+            if weighting == "tfidf"
+            else weight.bm25_weight(of_items, K1=1.2, B=0.75)
+        )
     squared = np.asarray(of_items.multiply(of_items).sum(axis=1)).ravel()
     length = np.sqrt(squared)
     added = shrinkage * (squared[squared > 0].mean() if squared.any() else 1.0)
@@ -159,31 +199,55 @@ def similarities(clicks: sp.csr_matrix, neighbours: int, weighting: str, shrinka
 
 @dataclass(frozen=True)
 class Ease(_ByProfile):
-    """Linear item-to-item weights with zero diagonal, in closed form (Steck 2019, "Embarrassingly Shallow Autoencoders")."""
+    """Linear item-to-item weights with zero diagonal, in closed form (Steck 2019, "Embarrassingly
+    Shallow Autoencoders").
+    """
 
     chosen: np.ndarray  # int64 [M], items that have weights
     weights: np.ndarray  # float32 [M, M]
     name: ClassVar[str] = "ease"
 
     @classmethod
-    def fit(cls, clicks: sp.csr_matrix, log: ClickLog, fallback: RecentPopularity, *, regularisation: float, half_life: float,
-            most_items: int = DENSE_ITEMS) -> Ease:
-        """regularisation: Steck's λ in units of the mean clicks of a clicked item, so that it fits few visitors and many."""
+    def fit(
+        cls,
+        clicks: sp.csr_matrix,
+        log: ClickLog,
+        fallback: RecentPopularity,
+        *,
+        regularisation: float,
+        half_life: float,
+        most_items: int = DENSE_ITEMS,
+    ) -> Ease:
+        """regularisation: Steck's λ in units of the mean clicks of a clicked item, so that it fits
+        few visitors and many.
+        """
         counts = np.asarray(clicks.sum(axis=0)).ravel()
-        chosen = np.sort(np.argsort(-counts, kind="stable")[:min(most_items, int((counts > 0).sum()))])
+        chosen = np.sort(
+            np.argsort(-counts, kind="stable")[: min(most_items, int((counts > 0).sum()))]
+        )
         fitted = np.zeros(len(counts), bool)
         fitted[chosen] = True
         gram = np.asarray((clicks[:, chosen].T @ clicks[:, chosen]).todense(), np.float64)
-        return cls(log, fallback, half_life, fitted, chosen, ease_weights(gram, regularisation * counts[chosen].mean()))
+        return cls(
+            log,
+            fallback,
+            half_life,
+            fitted,
+            chosen,
+            ease_weights(gram, regularisation * counts[chosen].mean()),
+        )
 
     def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
-        scores = np.zeros(popular.shape, np.float32)  # an item that nobody had clicked: as if nothing were known of it
+        scores = np.zeros(
+            popular.shape, np.float32
+        )  # an item that nobody had clicked: as if nothing were known of it
         scores[:, self.chosen] = profiles[:, self.chosen] @ self.weights
         return scores
 
 
 def ease_weights(gram: np.ndarray, regularisation: float) -> np.ndarray:
-    """argmin_B ‖X - XB‖² + λ‖B‖² with diag(B) = 0: B = I - P / diag(P), P = (XᵀX + λI)⁻¹ (Steck 2019, eq. 8).
+    """argmin_B ‖X - XB‖² + λ‖B‖² with diag(B) = 0: B = I - P / diag(P), P = (XᵀX + λI)⁻¹ (Steck
+    2019, eq. 8).
 
     Args:
         gram: XᵀX, float64 [M, M]. regularisation: λ > 0.
@@ -192,7 +256,10 @@ def ease_weights(gram: np.ndarray, regularisation: float) -> np.ndarray:
         float32 [M, M].
     """
     if not regularisation > 0:
-        raise ValueError(f"regularisation is {regularisation}; EASE needs one above 0, or XᵀX may have no inverse")
+        raise ValueError(
+            f"regularisation is {regularisation}; EASE needs one above 0, or XᵀX may have no "
+            "inverse"
+        )
     inverse = np.linalg.inv(gram + regularisation * np.eye(len(gram)))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
@@ -201,22 +268,40 @@ def ease_weights(gram: np.ndarray, regularisation: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ImplicitALS(_ByProfile):
-    """Matrix factorisation of clicks with confidence 1 + α·weight (Hu, Koren and Volinsky 2008); visitors are folded in."""
+    """Matrix factorisation of clicks with confidence 1 + α·weight (Hu, Koren and Volinsky 2008);
+    visitors are folded in.
+    """
 
     model: Any  # implicit.cpu.als.AlternatingLeastSquares
     alpha: float
     name: ClassVar[str] = "ials"
 
     @classmethod
-    def fit(cls, clicks: sp.csr_matrix, log: ClickLog, fallback: RecentPopularity, *, factors: int, regularisation: float,
-            alpha: float, iterations: int, half_life: float, seed: int = 0) -> ImplicitALS:
+    def fit(
+        cls,
+        clicks: sp.csr_matrix,
+        log: ClickLog,
+        fallback: RecentPopularity,
+        *,
+        factors: int,
+        regularisation: float,
+        alpha: float,
+        iterations: int,
+        half_life: float,
+        seed: int = 0,
+    ) -> ImplicitALS:
         confidence = clicks.copy()
         confidence.data = 1.0 + alpha * confidence.data
         # a pool of threads for little work costs more than it saves; 0: one a core
         threads = 0 if clicks.nnz > _CLICKS_FOR_THREADS else 1
         with threadpool_limits(1, "blas"):
-            model = _implicit("cpu.als").AlternatingLeastSquares(factors=factors, regularization=regularisation, iterations=iterations,
-                                                                 random_state=seed, num_threads=threads)
+            model = _implicit("cpu.als").AlternatingLeastSquares(
+                factors=factors,
+                regularization=regularisation,
+                iterations=iterations,
+                random_state=seed,
+                num_threads=threads,
+            )
             model.fit(confidence, show_progress=False)
         model.num_threads = 1  # for folding in some hundred visitors at a time
         return cls(log, fallback, half_life, _clicked(clicks), model, alpha)

@@ -1,6 +1,8 @@
-"""All clicks of a window, arranged so that what a visitor had clicked before any day is one range of positions.
+"""All clicks of a window, arranged so that what a visitor had clicked before any day is one range
+of positions.
 
-The unit of time is the UTC day: a batch system that runs nightly knows, on day d, the clicks up to the end of day d - 1.
+The unit of time is the UTC day: a batch system that runs nightly knows, on day d, the clicks up to
+the end of day d - 1.
 """
 
 from __future__ import annotations
@@ -12,7 +14,15 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys_assets.columns import EVENT_TYPE, ITEM_ID, MISSING, SECONDS_PER_DAY, TIMESTAMP, USER_ID, VIEW
+from recsys_assets.columns import (
+    EVENT_TYPE,
+    ITEM_ID,
+    MISSING,
+    SECONDS_PER_DAY,
+    TIMESTAMP,
+    USER_ID,
+    VIEW,
+)
 
 
 def days_of(frame: pl.DataFrame) -> np.ndarray:
@@ -24,7 +34,8 @@ def days_of(frame: pl.DataFrame) -> np.ndarray:
 class ClickLog:
     """C clicks of U known visitors on I items over D days in a row, ordered by visitor and day.
 
-    Clicks without a visitor (MISSING) count towards ``daily`` alone: all who are unknown are not one person.
+    Clicks without a visitor (MISSING) count towards ``daily`` alone: all who are unknown are not
+    one person.
     """
 
     users: pl.DataFrame  # {user_id, code: Int64}, codes 0 to U - 1
@@ -35,26 +46,51 @@ class ClickLog:
     first_day: int  # days since 1970
 
     @classmethod
-    def of(cls, interactions: pl.DataFrame | pl.LazyFrame, item_ids: Sequence[str] | np.ndarray) -> ClickLog:
-        """interactions: RAW_INTERACTIONS of the window. item_ids [I]: the catalogue in order; clicks on others are left out.
+    def of(
+        cls, interactions: pl.DataFrame | pl.LazyFrame, item_ids: Sequence[str] | np.ndarray
+    ) -> ClickLog:
+        """interactions: RAW_INTERACTIONS of the window. item_ids [I]: the catalogue in order;
+        clicks on others are left out.
 
         Raises:
             ValueError: no click on any of these items.
         """
-        rows = pl.DataFrame({ITEM_ID: list(item_ids), "row": np.arange(len(item_ids))}, schema={ITEM_ID: pl.String, "row": pl.Int64})
-        clicks = (interactions.lazy().filter(pl.col(EVENT_TYPE) == VIEW)
-                  .select(USER_ID, ITEM_ID, day=pl.col(TIMESTAMP) // SECONDS_PER_DAY).collect().join(rows, on=ITEM_ID))
+        rows = pl.DataFrame(
+            {ITEM_ID: list(item_ids), "row": np.arange(len(item_ids))},
+            schema={ITEM_ID: pl.String, "row": pl.Int64},
+        )
+        clicks = (
+            interactions.lazy()
+            .filter(pl.col(EVENT_TYPE) == VIEW)
+            .select(USER_ID, ITEM_ID, day=pl.col(TIMESTAMP) // SECONDS_PER_DAY)
+            .collect()
+            .join(rows, on=ITEM_ID)
+        )
         if clicks.is_empty():
-            raise ValueError(f"no {VIEW} event on any of the catalogue's {len(item_ids)} items: nothing to learn from; "
-                             "materialise raw/interactions of the training days, and raw/items of the same shop")
+            raise ValueError(
+                f"no {VIEW} event on any of the catalogue's {len(item_ids)} items: nothing to "
+                "learn from; "
+                "materialise raw/interactions of the training days, and raw/items of the same shop"
+            )
         first = int(clicks["day"].min())  # type: ignore[arg-type]  # Polars: of any type that a column holds
         days = int(clicks["day"].max()) - first + 1  # type: ignore[arg-type]  # as above
         cell = (clicks["day"].to_numpy() - first) * len(item_ids) + clicks["row"].to_numpy()
         daily = np.bincount(cell, minlength=days * len(item_ids)).reshape(days, len(item_ids))
         known = clicks.filter(pl.col(USER_ID) != MISSING)
-        users = known.select(pl.col(USER_ID).unique().sort()).with_row_index("code").with_columns(pl.col("code").cast(pl.Int64))
+        users = (
+            known.select(pl.col(USER_ID).unique().sort())
+            .with_row_index("code")
+            .with_columns(pl.col("code").cast(pl.Int64))
+        )
         known = known.join(users, on=USER_ID).sort("code", "day", "row")
-        return cls(users, known["code"].to_numpy(), known["row"].to_numpy(), known["day"].to_numpy() - first, daily, first)
+        return cls(
+            users,
+            known["code"].to_numpy(),
+            known["row"].to_numpy(),
+            known["day"].to_numpy() - first,
+            daily,
+            first,
+        )
 
     @property
     def items(self) -> int:
@@ -63,8 +99,14 @@ class ClickLog:
     def before(self, day: int) -> ClickLog:
         """The clicks before ``day`` (since 1970), with the same visitors and items."""
         kept = self.day < day - self.first_day
-        return ClickLog(self.users, self.code[kept], self.item[kept], self.day[kept],
-                        self.daily[:max(day - self.first_day, 0)], self.first_day)
+        return ClickLog(
+            self.users,
+            self.code[kept],
+            self.item[kept],
+            self.day[kept],
+            self.daily[: max(day - self.first_day, 0)],
+            self.first_day,
+        )
 
     def matrix(self, most_users: int | None = None, seed: int = 0) -> sp.csr_matrix:
         """Who clicked what, once or more: ones, float32 [U', I], of the visitors that have a click.
@@ -76,13 +118,17 @@ class ClickLog:
             present = np.sort(np.random.default_rng(seed).permutation(present)[:most_users])
         kept = np.isin(self.code, present)
         row = np.searchsorted(present, self.code[kept])
-        clicked = sp.csr_matrix((np.ones(len(row), np.float32), (row, self.item[kept])), shape=(len(present), self.items))
+        clicked = sp.csr_matrix(
+            (np.ones(len(row), np.float32), (row, self.item[kept])),
+            shape=(len(present), self.items),
+        )
         clicked.sum_duplicates()
         clicked.data[:] = 1.0
         return clicked
 
     def recent(self, day: int, half_life: float, window: int | None = None) -> np.ndarray:
-        """Clicks of every item before ``day`` (since 1970), float64 [I]; each half_life days halve a click's weight.
+        """Clicks of every item before ``day`` (since 1970), float64 [I]; each half_life days halve
+        a click's weight.
 
         window: count only the so many days before it.
         """
@@ -94,13 +140,19 @@ class ClickLog:
     def codes(self, user_ids: pl.Series) -> np.ndarray:
         """int64 [N]: each visitor's code; -1 where MISSING or without a click."""
         asked = pl.DataFrame({USER_ID: user_ids.cast(pl.String)})
-        return asked.join(self.users, on=USER_ID, how="left", maintain_order="left")["code"].fill_null(-1).to_numpy()
+        return (
+            asked.join(self.users, on=USER_ID, how="left", maintain_order="left")["code"]
+            .fill_null(-1)
+            .to_numpy()
+        )
 
     def profiles(self, code: np.ndarray, days: np.ndarray, half_life: float) -> sp.csr_matrix:
-        """What each visitor had clicked before their day: weights, float32 [N, I], as in ``recent``.
+        """What each visitor had clicked before their day: weights, float32 [N, I], as in
+        ``recent``.
 
         Args:
-            code: int64 [N], of ``codes``; a visitor of -1 has an empty row. days: int64 [N], since 1970.
+            code: int64 [N], of ``codes``; a visitor of -1 has an empty row. days: int64 [N], since
+                1970.
         """
         span = len(self.daily) + 1
         key, asked = self.code * span + self.day, np.clip(days - self.first_day, 0, span - 1)
@@ -110,7 +162,9 @@ class ClickLog:
         indptr = np.concatenate([[0], np.cumsum(size)])
         position = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], size)
         age = np.repeat(days - self.first_day - 1, size) - self.day[position]
-        weights = sp.csr_matrix(((0.5 ** (age / half_life)).astype(np.float32), self.item[position], indptr),
-                                shape=(len(code), self.items))
+        weights = sp.csr_matrix(
+            ((0.5 ** (age / half_life)).astype(np.float32), self.item[position], indptr),
+            shape=(len(code), self.items),
+        )
         weights.sum_duplicates()
         return weights

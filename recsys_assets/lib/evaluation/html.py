@@ -1,4 +1,6 @@
-"""The evaluation as one HTML file: tables and inline SVG, nothing loaded from anywhere, readable on a phone and by ear."""
+"""The evaluation as one HTML file: tables and inline SVG, nothing loaded from anywhere, readable on
+a phone and by ear.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,15 @@ from html import escape
 from typing import Any
 
 from recsys_assets.lib.evaluation.summary import value_of
-from recsys_assets.lib.evaluation.views import Cell, Table, cell_text, figures, interval_text, number, tables
+from recsys_assets.lib.evaluation.views import (
+    Cell,
+    ReportTable,
+    cell_text,
+    figures,
+    interval_text,
+    number,
+    tables,
+)
 from recsys_assets.lib.figures.plots import Figure
 
 _STYLE = """
@@ -41,63 +51,106 @@ ul.targets li:first-child { border-top: 0 }
 """.strip()
 #: A browser that would load anything is told not to.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_SECTIONS = (("Whole lists", ("systems", "differences"), ("ndcg@10", "recall_curve")), ("Slices", ("slices",), ("slices",)),
-             ("Ranker", ("ranker",), ("reliability",)), ("Beyond accuracy", ("beyond_accuracy",), ()),
-             ("Ablations", ("ablations", "cold_items"), ("ablations",)))
+_SECTIONS = (
+    ("Whole lists", ("systems", "differences"), ("ndcg@10", "recall_curve")),
+    ("Slices", ("slices",), ("slices",)),
+    ("Ranker", ("ranker",), ("reliability",)),
+    ("Beyond accuracy", ("beyond_accuracy",), ()),
+    ("Ablations", ("ablations", "cold_items"), ("ablations",)),
+)
 
 
 def page(summary: Mapping[str, Any]) -> str:
     """``evaluation.json`` as a whole HTML document; every text of the data is escaped."""
     drawn, shown = figures(summary), tables(summary)
     title = f"Evaluation as of {summary['as_of']} ({summary['scale']})"
-    heading = escape(title).replace(escape(summary["as_of"]), f"<time>{escape(summary['as_of'])}</time>", 1)
-    body = [f"<h1>{heading}</h1>", *(f"<p>{escape(line)}</p>" for line in introduction(summary)), _targets(summary)]
+    heading = escape(title).replace(
+        escape(summary["as_of"]), f"<time>{escape(summary['as_of'])}</time>", 1
+    )
+    body = [
+        f"<h1>{heading}</h1>",
+        *(f"<p>{escape(line)}</p>" for line in introduction(summary)),
+        _targets(summary),
+    ]
     for section, names, pictures in _SECTIONS:
-        parts = [_table(shown[name]) for name in names if name in shown] + [_figure(drawn[name]) for name in pictures if name in drawn]
+        parts = [_table(shown[name]) for name in names if name in shown] + [
+            _figure(drawn[name]) for name in pictures if name in drawn
+        ]
         if parts:
             body.append(f"<section><h2>{escape(section)}</h2>{''.join(parts)}</section>")
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
-            f'content="{_POLICY}"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body><main>\n" + "\n".join(body) + "\n</main></body></html>\n")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta '
+        'http-equiv="Content-Security-Policy" '
+        f'content="{_POLICY}"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body><main>\n"
+        + "\n".join(body)
+        + "\n</main></body></html>\n"
+    )
 
 
 def introduction(summary: Mapping[str, Any]) -> list[str]:
     """What was judged, on what, and what the reader should know of it."""
     queries = summary["queries"]
     days = queries.get("days") or []
-    counted = f"{number(queries['queries'])} held-out clicks" if queries.get("queries") else "the held-out clicks"
+    counted = (
+        f"{number(queries['queries'])} held-out clicks"
+        if queries.get("queries")
+        else "the held-out clicks"
+    )
     when = f" of {days[0]} to {days[-1]}" if days else " of the validation days"
-    said = [f"Every system answers {counted}{when} with a list over the whole catalogue"
-            + (f" of {number(queries['items'])} items" if queries.get("items") else "")
-            + "; what the visitor clicked in the days before is dropped from every list alike."]
-    said.append("The shop is simulated, so its truth is known, and the oracle ranks by the true probability of a click. Nothing can rank "
-                "exposures better; on lists it is a strong reference rather than a bound, as clicks are on what the shop chose to show."
-                if summary["simulated"] else
-                "This log was not simulated: nobody knows its true click probabilities, so there is no oracle to compare with.")
+    said = [
+        f"Every system answers {counted}{when} with a list over the whole catalogue"
+        + (f" of {number(queries['items'])} items" if queries.get("items") else "")
+        + "; what the visitor clicked in the days before is dropped from every list alike."
+    ]
+    said.append(
+        "The shop is simulated, so its truth is known, and the oracle ranks by the true "
+        "probability of a click. Nothing can rank "
+        "exposures better; on lists it is a strong reference rather than a bound, as clicks are on "
+        "what the shop chose to show."
+        if summary["simulated"]
+        else "This log was not simulated: nobody knows its true click probabilities, so there is "
+        "no oracle to compare with."
+    )
     return said + list(summary["notes"])
 
 
 def _targets(summary: Mapping[str, Any]) -> str:
-    kinds = {True: ("met", "met"), False: ("missed", "not met"), None: ("unmeasured", "not measured")}
+    kinds = {
+        True: ("met", "met"),
+        False: ("missed", "not met"),
+        None: ("unmeasured", "not measured"),
+    }
     items = []
     for one in summary["targets"]:
         kind, verdict = kinds[one["met"]]
         figures_ = "" if one["value"] is None else f"<strong>{number(one['value'])}</strong>"
         goal = "" if one["target"] is None else f" against {number(one['target'])}"
-        remark = f"<br><span class=\"soft\">{escape(one['note'])}</span>" if one["note"] else ""
-        items.append(f'<li><span class="verdict {kind}">{verdict}</span><span>{escape(one["text"])}'
-                     f"{': ' if figures_ else ''}{figures_}{goal if figures_ else ''}{remark}</span></li>")
+        remark = f'<br><span class="soft">{escape(one["note"])}</span>' if one["note"] else ""
+        items.append(
+            f'<li><span class="verdict {kind}">{verdict}</span><span>{escape(one["text"])}'
+            f"{': ' if figures_ else ''}{figures_}{goal if figures_ else ''}{remark}</span></li>"
+        )
     met = sum(one["met"] is True for one in summary["targets"])
-    return (f"<section><h2>Targets: {met} of {len(summary['targets'])} met</h2><ul class=\"targets\">{''.join(items)}</ul></section>")
+    return (
+        f"<section><h2>Targets: {met} of {len(summary['targets'])} met</h2><ul "
+        f'class="targets">{"".join(items)}</ul></section>'
+    )
 
 
-def _table(table: Table) -> str:
+def _table(table: ReportTable) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
-    rows = "".join(f'<tr><th scope="row">{escape(cell_text(row[0]))}</th>{"".join(map(_cell, row[1:]))}</tr>' for row in table.rows)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(cell_text(row[0]))}</th>{"".join(map(_cell, row[1:]))}</tr>'
+        for row in table.rows
+    )
     note = f'<p class="soft">{escape(table.note)}</p>' if table.note else ""
     # a region that scrolls must be reachable by keyboard, and then it needs a name
-    return (f'<div class="wide" role="region" tabindex="0" aria-label="{escape(table.title)}"><table><caption>{escape(table.title)}'
-            f"</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}")
+    return (
+        '<div class="wide" role="region" tabindex="0" '
+        f'aria-label="{escape(table.title)}"><table><caption>{escape(table.title)}'
+        f"</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}"
+    )
 
 
 def _cell(cell: Cell) -> str:
@@ -105,7 +158,11 @@ def _cell(cell: Cell) -> str:
         return f'<td class="text">{escape(cell)}</td>'
     if isinstance(cell, Mapping):
         interval = interval_text(cell)
-        return f"<td>{number(value_of(cell))}" + (f'<span class="interval">{interval}</span>' if interval else "") + "</td>"
+        return (
+            f"<td>{number(value_of(cell))}"
+            + (f'<span class="interval">{interval}</span>' if interval else "")
+            + "</td>"
+        )
     return f"<td>{escape(cell_text(cell))}</td>"
 
 

@@ -1,15 +1,18 @@
-"""Metrics of ranked lists over a whole catalogue, from the rank of each query's true item (1 = best).
+"""Metrics of ranked lists over a whole catalogue, from the rank of each query's true item (1 =
+best).
 
-Metrics are taken per user, then averaged over users (as RecTools does), so that heavy users do not decide alone;
-intervals are bootstrapped over users for the same reason. All systems answer the same queries, so that differences are
+Metrics are taken per user, then averaged over users (as RecTools does), so that heavy users do not
+decide alone; intervals are bootstrapped over users for the same reason. All systems answer the same
+queries, so that differences are
 paired: a difference's interval is far narrower than the two systems' own.
 
 A *scorer* is any system: an object with a ``name`` and
 
-    scores(queries: Queries, rows: int64 [n]) -> float [n, I]     higher is better, -inf is never shown
+    scores(queries: Queries, rows: int64 [n]) -> float [n, I]     higher is better, -inf is never
+    shown
 
-``run`` applies the seen filter to every scorer alike. In a catalogue of fewer than k items recall@k is 1 for whatever
-shows them all, which says nothing.
+``run`` applies the seen filter to every scorer alike. In a catalogue of fewer than k items recall@k
+is 1 for whatever shows them all, which says nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +28,18 @@ from recsys_assets.lib.evaluation.queries import Queries
 
 RECALL_AT = (10, 50, 100, 300)
 NDCG_AT = MRR_AT = (10, 100, 300)
-METRICS = (*(f"recall@{k}" for k in RECALL_AT), *(f"ndcg@{k}" for k in NDCG_AT), *(f"mrr@{k}" for k in MRR_AT))
+METRICS = (
+    *(f"recall@{k}" for k in RECALL_AT),
+    *(f"ndcg@{k}" for k in NDCG_AT),
+    *(f"mrr@{k}" for k in MRR_AT),
+)
 BOOTSTRAP_RESAMPLES = 500
 SHOWN = 10  # items of a list whose variety is judged
 _CHUNK = 512
 
-Estimate = dict[str, float]  # {"value", "low", "high"}: the mean over users and its 95 % bootstrap interval
+Estimate = dict[
+    str, float
+]  # {"value", "low", "high"}: the mean over users and its 95 % bootstrap interval
 
 
 class Scorer(Protocol):
@@ -53,7 +62,9 @@ class Lists:
 
     @classmethod
     def read(cls, artifact: Artifact, name: str) -> Lists:
-        """A system's lists out of an artifact's ``lists.npz``; raises KeyError naming the systems that it has."""
+        """A system's lists out of an artifact's ``lists.npz``; raises KeyError naming the systems
+        that it has.
+        """
         with np.load(artifact.path("lists.npz"), allow_pickle=False) as stored:
             if f"{name}_ranks" not in stored:
                 raise KeyError(f"{artifact.kind} has no lists of {name!r}; it has {sorted(stored)}")
@@ -71,7 +82,7 @@ class SameForAll:
         return np.repeat(np.asarray(self.values, np.float64)[None], len(rows), axis=0)
 
 
-# --- lists ---------------------------------------------------------------------------------------------------------
+# --- lists ----------------------------------------------------------------------------------------
 def run(scorer: Scorer, queries: Queries, chunk: int = _CHUNK) -> Lists:
     """Ask a scorer every query; equal scores in catalogue order.
 
@@ -84,13 +95,16 @@ def run(scorer: Scorer, queries: Queries, chunk: int = _CHUNK) -> Lists:
         rows = np.arange(start, min(start + chunk, len(queries)))
         scores = np.array(scorer.scores(queries, rows))  # a copy: the filter writes into it
         if scores.shape != (len(rows), queries.items) or np.isnan(scores).any():
-            raise ValueError(f"{scorer.name}: scores must be numbers [{len(rows)}, {queries.items}], got {scores.shape} with "
-                             f"{int(np.isnan(scores).sum())} NaN; -inf says that an item is never shown")
+            raise ValueError(
+                f"{scorer.name}: scores must be numbers [{len(rows)}, {queries.items}], got "
+                f"{scores.shape} with "
+                f"{int(np.isnan(scores).sum())} NaN; -inf says that an item is never shown"
+            )
         queries.mask(scores, rows)
         ranks[rows] = _ranks(scores, queries.true[rows])
         best = highest(scores, SHOWN)
         shown = np.take_along_axis(scores, best, axis=1) > -np.inf
-        top[rows, :best.shape[1]] = np.where(shown, best, -1)
+        top[rows, : best.shape[1]] = np.where(shown, best, -1)
     return Lists(ranks, top)
 
 
@@ -102,9 +116,11 @@ def _ranks(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def highest(scores: np.ndarray, k: int) -> np.ndarray:
-    """int64 [n, min(k, I)]: columns of the k highest of scores [n, I], best first, equal ones in column order."""
+    """int64 [n, min(k, I)]: columns of the k highest of scores [n, I], best first, equal ones in
+    column order.
+    """
     k = min(k, scores.shape[1])
-    border = -np.partition(-scores, k - 1, axis=1)[:, k - 1:k]
+    border = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
     # above the border all, at the border the first ones
     above, at = scores > border, scores == border
     at &= np.cumsum(at, axis=1) <= k - above.sum(axis=1, keepdims=True)
@@ -113,33 +129,48 @@ def highest(scores: np.ndarray, k: int) -> np.ndarray:
     return np.take_along_axis(columns, order, axis=1)
 
 
-# --- accuracy ------------------------------------------------------------------------------------------------------
+# --- accuracy -------------------------------------------------------------------------------------
 def _per_row(ranks: np.ndarray) -> dict[str, np.ndarray]:
-    """With one true item a row, ideal DCG is 1, recall is 0 or 1, and all follow from the rank (Järvelin, Kekäläinen 2002)."""
+    """With one true item a row, ideal DCG is 1, recall is 0 or 1, and all follow from the rank
+    (Järvelin, Kekäläinen 2002).
+    """
     ranks = ranks.astype(np.float64)
     values = {f"recall@{k}": (ranks <= k).astype(np.float64) for k in RECALL_AT}
     values |= {f"ndcg@{k}": np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0) for k in NDCG_AT}
     return values | {f"mrr@{k}": np.where(ranks <= k, 1.0 / ranks, 0.0) for k in MRR_AT}
 
 
-def _means(rows: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int, resamples: int) -> list[Estimate]:
+def _means(
+    rows: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int, resamples: int
+) -> list[Estimate]:
     """Mean over users of each user's mean of values [metrics, Q], with its interval."""
     if not len(users) or rows.shape[1] != len(users):
-        raise ValueError(f"{rows.shape[1]} ranks and {len(users)} users: give one user a rank, and at least one")
+        raise ValueError(
+            f"{rows.shape[1]} ranks and {len(users)} users: give one user a rank, and at least one"
+        )
     _, user = np.unique(np.asarray(users), return_inverse=True)
     counts = np.bincount(user)
     of_user = np.stack([np.bincount(user, values) / counts for values in rows])
     rng = np.random.default_rng(seed)
     # one draw at a time, the same for every metric: how often each user occurs in it
-    drawn = (np.bincount(rng.integers(len(counts), size=len(counts)), minlength=len(counts)) for _ in range(resamples))
+    drawn = (
+        np.bincount(rng.integers(len(counts), size=len(counts)), minlength=len(counts))
+        for _ in range(resamples)
+    )
     means = np.stack([of_user @ times for times in drawn]) / len(counts)
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return [{"value": float(v), "low": float(lo), "high": float(hi)}
-            for v, lo, hi in zip(of_user.mean(axis=1), low, high, strict=True)]
+    return [
+        {"value": float(v), "low": float(lo), "high": float(hi)}
+        for v, lo, hi in zip(of_user.mean(axis=1), low, high, strict=True)
+    ]
 
 
-def list_metrics(ranks: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int = 7,
-                 resamples: int = BOOTSTRAP_RESAMPLES) -> dict[str, Estimate]:
+def list_metrics(
+    ranks: np.ndarray,
+    users: Sequence[Any] | np.ndarray,
+    seed: int = 7,
+    resamples: int = BOOTSTRAP_RESAMPLES,
+) -> dict[str, Estimate]:
     """Every one of METRICS, per user and then averaged.
 
     Args:
@@ -149,44 +180,71 @@ def list_metrics(ranks: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int
         ValueError: no rank, or not one user a rank.
     """
     values = _per_row(np.asarray(ranks))
-    return dict(zip(values, _means(np.stack(list(values.values())), users, seed, resamples), strict=True))
+    return dict(
+        zip(values, _means(np.stack(list(values.values())), users, seed, resamples), strict=True)
+    )
 
 
-def paired_difference(ranks_a: np.ndarray, ranks_b: np.ndarray, users: Sequence[Any] | np.ndarray, metric: str = "ndcg@10",
-                      seed: int = 7, resamples: int = BOOTSTRAP_RESAMPLES) -> Estimate:
+def paired_difference(
+    ranks_a: np.ndarray,
+    ranks_b: np.ndarray,
+    users: Sequence[Any] | np.ndarray,
+    metric: str = "ndcg@10",
+    seed: int = 7,
+    resamples: int = BOOTSTRAP_RESAMPLES,
+) -> Estimate:
     """a − b of one metric on the same queries, per user and then averaged, bootstrapped over users.
 
-    Raises ValueError for a metric that is none of METRICS, or ranks that are not of the same queries.
+    Raises ValueError for a metric that is none of METRICS, or ranks that are not of the same
+    queries.
     """
     if metric not in METRICS or len(ranks_a) != len(ranks_b):
-        raise ValueError(f"metric {metric!r} must be one of {', '.join(METRICS)}, and both systems must answer the same queries "
-                         f"({len(ranks_a)} and {len(ranks_b)} ranks)")
+        raise ValueError(
+            f"metric {metric!r} must be one of {', '.join(METRICS)}, and both systems must answer "
+            "the same queries "
+            f"({len(ranks_a)} and {len(ranks_b)} ranks)"
+        )
     difference = _per_row(np.asarray(ranks_a))[metric] - _per_row(np.asarray(ranks_b))[metric]
     return _means(difference[None], users, seed, resamples)[0]
 
 
-def mean_per_user(values: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int = 7,
-                  resamples: int = BOOTSTRAP_RESAMPLES) -> Estimate:
+def mean_per_user(
+    values: np.ndarray,
+    users: Sequence[Any] | np.ndarray,
+    seed: int = 7,
+    resamples: int = BOOTSTRAP_RESAMPLES,
+) -> Estimate:
     """Any figure of queries, float [Q], averaged and bootstrapped as the metrics of ranks are."""
     return _means(np.asarray(values, np.float64)[None], users, seed, resamples)[0]
 
 
 def judge(ranks: np.ndarray, queries: Queries, seed: int = 7) -> dict[str, Estimate]:
-    """``list_metrics`` over the queries that count overall: simulated cold visitors are none of them."""
+    """``list_metrics`` over the queries that count overall: simulated cold visitors are none of
+    them.
+    """
     return list_metrics(ranks[queries.overall], queries.users[queries.overall], seed)
 
 
 def judge_slices(ranks: np.ndarray, queries: Queries, seed: int = 7) -> dict[str, dict[str, Any]]:
-    """Slice → ``list_metrics``, "queries" (how many), "random_recall@50" (``random_recall``) and "simulated": whether its
-    visitors were masked to be cold; empty slices are left out."""
+    """Slice → ``list_metrics``, "queries" (how many), "random_recall@50" (``random_recall``) and
+    "simulated": whether its visitors were masked to be cold; empty slices are left out."""
     users, masked = queries.users, ~queries.overall
-    return {name: {**list_metrics(ranks[inside], users[inside], seed), "queries": int(inside.sum()),
-                   "random_recall@50": random_recall(queries, np.flatnonzero(inside), 50), "simulated": bool(masked[inside].any())}
-            for name, inside in queries.slices.items() if inside.any()}
+    return {
+        name: {
+            **list_metrics(ranks[inside], users[inside], seed),
+            "queries": int(inside.sum()),
+            "random_recall@50": random_recall(queries, np.flatnonzero(inside), 50),
+            "simulated": bool(masked[inside].any()),
+        }
+        for name, inside in queries.slices.items()
+        if inside.any()
+    }
 
 
 def random_recall(queries: Queries, rows: np.ndarray, k: int) -> float:
-    """What a random order of the items that the filter leaves is expected to recall at k; exact, averaged over users."""
+    """What a random order of the items that the filter leaves is expected to recall at k; exact,
+    averaged over users.
+    """
     left = queries.items - np.diff(queries.seen_start)[rows]
     _, user = np.unique(queries.users[rows], return_inverse=True)
     return float((np.bincount(user, np.minimum(1.0, k / left)) / np.bincount(user)).mean())
@@ -194,10 +252,12 @@ def random_recall(queries: Queries, rows: np.ndarray, k: int) -> float:
 
 def random_metrics(items: int) -> dict[str, float]:
     """What a random order of I items is expected to give: exact, not simulated."""
-    return {name: float(values.mean()) for name, values in _per_row(np.arange(1, items + 1)).items()}
+    return {
+        name: float(values.mean()) for name, values in _per_row(np.arange(1, items + 1)).items()
+    }
 
 
-# --- beyond accuracy -----------------------------------------------------------------------------------------------
+# --- beyond accuracy ------------------------------------------------------------------------------
 def beyond_accuracy(top: np.ndarray, clicks: np.ndarray, vectors: np.ndarray) -> dict[str, float]:
     """What the lists show, whoever clicks.
 
@@ -207,11 +267,13 @@ def beyond_accuracy(top: np.ndarray, clicks: np.ndarray, vectors: np.ndarray) ->
         vectors: float [I, D] of content; of any length, an item without content is zeros.
 
     Returns:
-        coverage@10: share of the catalogue in at least one list. novelty@10: mean self-information of the shown items in
-        bits, −log2 of the item's share of the clicks, each item given one more (Zhou et al. 2010). diversity@10: mean over
-        lists of 1 − cosine over the pairs of a list (Ziegler et al. 2005). gini@10: Gini coefficient of how often each item
-        is shown (0: all alike, 1: one alone). popularity_lift@10: clicks of a shown item over those of a clicked one (means;
-        above 1: the lists are more popular than what people click). top_1_percent_share: share of all places that the most
+        coverage@10: share of the catalogue in at least one list. novelty@10: mean self-information
+        of the shown items in bits, −log2 of the item's share of the clicks, each item given one
+        more (Zhou et al. 2010). diversity@10: mean over lists of 1 − cosine over the pairs of a
+        list (Ziegler et al. 2005). gini@10: Gini coefficient of how often each item is shown (0:
+        all alike, 1: one alone). popularity_lift@10: clicks of a shown item over those of a clicked
+            one (means; above 1: the lists are more popular than what people click).
+            top_1_percent_share: share of all places that the most
         shown hundredth of the catalogue takes.
     """
     listed, flat = top >= 0, top[top >= 0]
@@ -219,7 +281,9 @@ def beyond_accuracy(top: np.ndarray, clicks: np.ndarray, vectors: np.ndarray) ->
     clicks = np.asarray(clicks, np.float64)
     bits = -np.log2((clicks + 1) / (clicks + 1).sum())
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, length, out=np.zeros_like(vectors, dtype=np.float32), where=length > 0)
+    unit = np.divide(
+        vectors, length, out=np.zeros_like(vectors, dtype=np.float32), where=length > 0
+    )
     n = listed.sum(axis=1)
     alike, itself = np.zeros(len(top)), np.zeros(len(top))
     for start in range(0, len(top), _CHUNK):
@@ -230,11 +294,14 @@ def beyond_accuracy(top: np.ndarray, clicks: np.ndarray, vectors: np.ndarray) ->
     variety = 1 - np.divide(alike - itself, pairs, out=np.zeros(len(top)), where=pairs > 0)
     order = np.arange(1, len(shown) + 1)
     clicked = (clicks**2).sum() / clicks.sum() if clicks.any() else np.nan
-    return {"coverage@10": float((shown > 0).mean()), "novelty@10": float(bits[flat].mean()),
-            "diversity@10": float(variety[pairs > 0].mean()),
-            "gini@10": float((2 * order - len(shown) - 1) @ shown / (len(shown) * shown.sum())),
-            "popularity_lift@10": float(clicks[flat].mean() / clicked),
-            "top_1_percent_share": float(shown[-max(1, len(shown) // 100):].sum() / shown.sum())}
+    return {
+        "coverage@10": float((shown > 0).mean()),
+        "novelty@10": float(bits[flat].mean()),
+        "diversity@10": float(variety[pairs > 0].mean()),
+        "gini@10": float((2 * order - len(shown) - 1) @ shown / (len(shown) * shown.sum())),
+        "popularity_lift@10": float(clicks[flat].mean() / clicked),
+        "top_1_percent_share": float(shown[-max(1, len(shown) // 100) :].sum() / shown.sum()),
+    }
 
 
 def estimates(values: Mapping[str, float]) -> dict[str, Estimate]:

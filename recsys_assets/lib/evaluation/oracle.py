@@ -1,7 +1,9 @@
-"""The oracle: who knows the simulator's own click model ranks by it, and nobody can rank exposures better.
+"""The oracle: who knows the simulator's own click model ranks by it, and nobody can rank exposures
+better.
 
-It exists where the landing zone was simulated. It is free of position, as every system here is. On lists it is a strong
-reference rather than a bound: held-out clicks are on what the shop chose to show, of which the click model knows nothing.
+It exists where the landing zone was simulated. It is free of position, as every system here is. On
+lists it is a strong reference rather than a bound: held-out clicks are on what the shop chose to
+show, of which the click model knows nothing.
 """
 
 from __future__ import annotations
@@ -29,29 +31,38 @@ _CHUNK = 512  # queries scored at once
 class Oracle:
     """Scores every item by ``Truth.click_probability`` for the query's visitor, device and moment.
 
-    A visitor that is masked, or that the simulator does not know (the shop's own visitors), is unknown: the probability is
-    ``Truth.cold_click_probability``. An unknown device is the mean of all, an item that the simulator lacks is never shown.
+    A visitor that is masked, or that the simulator does not know (the shop's own visitors), is
+    unknown: the probability is ``Truth.cold_click_probability``. An unknown device is the mean of
+    all, an item that the simulator lacks is never shown.
     """
 
     name = "oracle"
 
     def __init__(self, truth: Truth):
         self._truth = truth
-        self._cold: dict[tuple[int, int], np.ndarray] = {}  # (device, hour since 1970) → float64 [I_truth]
+        self._cold: dict[
+            tuple[int, int], np.ndarray
+        ] = {}  # (device, hour since 1970) → float64 [I_truth]
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         frame = queries.frame[rows]
         user = _known(self._truth.user_ids, frame[VISITOR])
         user[frame[SIMULATED].to_numpy()] = -1
-        device, item = _known(np.array(c.DEVICES), frame[c.DEVICE_TYPE]), _known(self._truth.item_ids, pl.Series(queries.item_ids))
+        device, item = (
+            _known(np.array(c.DEVICES), frame[c.DEVICE_TYPE]),
+            _known(self._truth.item_ids, pl.Series(queries.item_ids)),
+        )
         at, shown = frame[c.TIMESTAMP].to_numpy(), np.flatnonzero(item >= 0)
         scores = np.full((len(rows), queries.items), -np.inf)
         plain = np.flatnonzero((user >= 0) & (device >= 0))
         scores[np.ix_(plain, shown)] = self._truth.click_probability(
-            user[plain, None], item[shown], device[plain, None], at[plain, None])
+            user[plain, None], item[shown], device[plain, None], at[plain, None]
+        )
         for row in np.flatnonzero((user < 0) | (device < 0)):
             devices = [device[row]] if device[row] >= 0 else range(len(c.DEVICES))
-            scores[row, shown] = np.mean([self._one(user[row], item[shown], d, at[row]) for d in devices], axis=0)
+            scores[row, shown] = np.mean(
+                [self._one(user[row], item[shown], d, at[row]) for d in devices], axis=0
+            )
         return scores
 
     def _one(self, user: int, item: np.ndarray, device: int, at: int) -> np.ndarray:
@@ -60,40 +71,61 @@ class Oracle:
         key = (int(device), int(at) // SECONDS_PER_HOUR)  # the truth changes by the hour
         if key not in self._cold:
             everything = np.arange(len(self._truth.item_ids))
-            self._cold[key] = self._truth.cold_click_probability(everything, key[0], key[1] * SECONDS_PER_HOUR)
+            self._cold[key] = self._truth.cold_click_probability(
+                everything, key[0], key[1] * SECONDS_PER_HOUR
+            )
         return self._cold[key][item]
 
 
 def _known(known: np.ndarray, wanted: pl.Series) -> np.ndarray:
     """int64 [n]: position of each wanted value in ``known``, -1 where it is none of them."""
-    table = pl.DataFrame({"value": known.astype(str)}).with_row_index("position").cast({"position": pl.Int64})
-    found = pl.DataFrame({"value": wanted.cast(pl.String)}).join(table, on="value", how="left", maintain_order="left")
+    table = (
+        pl.DataFrame({"value": known.astype(str)})
+        .with_row_index("position")
+        .cast({"position": pl.Int64})
+    )
+    found = pl.DataFrame({"value": wanted.cast(pl.String)}).join(
+        table, on="value", how="left", maintain_order="left"
+    )
     return found["position"].fill_null(-1).to_numpy().copy()
 
 
 def exposure_auc(truth: Truth, exposures: pl.DataFrame) -> dict[str, Any]:
-    """AUC of the position-free probability over exposures (INTERACTION_FEATURES): what no ranker can beat for long.
+    """AUC of the position-free probability over exposures (INTERACTION_FEATURES): what no ranker
+    can beat for long.
 
     Returns:
-        {"auc", "rows", "unknown_rows": exposures of a visitor, item or device that the simulator does not know, left out}.
+        {"auc", "rows", "unknown_rows": exposures of a visitor, item or device that the simulator
+        does not know, left out}.
     """
-    user, item = _known(truth.user_ids, exposures[c.USER_ID]), _known(truth.item_ids, exposures[c.ITEM_ID])
+    user, item = (
+        _known(truth.user_ids, exposures[c.USER_ID]),
+        _known(truth.item_ids, exposures[c.ITEM_ID]),
+    )
     device = _known(np.array(c.DEVICES), exposures[c.DEVICE_TYPE])
     rows = np.flatnonzero((user >= 0) & (item >= 0) & (device >= 0))
     at, clicks = exposures[c.TIMESTAMP].to_numpy()[rows], exposures[c.CLICK].to_numpy()[rows]
     scores = truth.click_probability(user[rows], item[rows], device[rows], at)
-    return {"auc": ranker_metrics.auc(clicks, scores), "rows": len(rows), "unknown_rows": exposures.height - len(rows)}
+    return {
+        "auc": ranker_metrics.auc(clicks, scores),
+        "rows": len(rows),
+        "unknown_rows": exposures.height - len(rows),
+    }
 
 
-def expected_click_rates(truth: Truth, queries: Queries, tops: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What lists are worth by the truth alone: no click that happened to be made takes part, nor what the shop showed.
+def expected_click_rates(
+    truth: Truth, queries: Queries, tops: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What lists are worth by the truth alone: no click that happened to be made takes part, nor
+    what the shop showed.
 
     Args:
         tops: system → int [Q, SHOWN], catalogue rows, -1 where a list ends earlier.
 
     Returns:
-        system → float64 [Q]: mean over the SHOWN places of the ``Oracle``'s probability at the query's moment. A place that
-        is empty, or holds an item that the simulator lacks, counts as 0.
+        system → float64 [Q]: mean over the SHOWN places of the ``Oracle``'s probability at the
+        query's moment. A place that is empty, or holds an item that the simulator lacks, counts as
+        0.
     """
     oracle, found = Oracle(truth), {name: np.empty(len(queries)) for name in tops}
     for start in range(0, len(queries), _CHUNK):
@@ -112,8 +144,11 @@ def truth_digest(landing: str) -> str:
     return sha256_file(path) if path.is_file() else "none"
 
 
-def write_oracle(landing: str, queries: Artifact, features: Sequence[Artifact], target: Path, seed: int) -> dict[str, Any]:
-    """lists.npz and the metrics; {"available": False} and no file where the landing zone was not simulated.
+def write_oracle(
+    landing: str, queries: Artifact, features: Sequence[Artifact], target: Path, seed: int
+) -> dict[str, Any]:
+    """lists.npz and the metrics; {"available": False} and no file where the landing zone was not
+    simulated.
 
     features: ``features/interactions`` of the validation days, for the AUC.
 
@@ -126,7 +161,16 @@ def write_oracle(landing: str, queries: Artifact, features: Sequence[Artifact], 
     lists = list_metrics.run(Oracle(truth), asked)
     np.savez(target / "lists.npz", allow_pickle=False, **lists.arrays("oracle"))
     columns = [c.USER_ID, c.ITEM_ID, c.DEVICE_TYPE, c.TIMESTAMP, c.CLICK]
-    exposures = pl.concat([pl.read_parquet(artifact.path("features.parquet"), columns=columns) for artifact in features])
+    exposures = pl.concat(
+        [
+            pl.read_parquet(artifact.path("features.parquet"), columns=columns)
+            for artifact in features
+        ]
+    )
     of_exposures = exposure_auc(truth, exposures)
-    return {"available": True, "list": list_metrics.judge(lists.ranks, asked, seed),
-            "slices": list_metrics.judge_slices(lists.ranks, asked, seed), **of_exposures}
+    return {
+        "available": True,
+        "list": list_metrics.judge(lists.ranks, asked, seed),
+        "slices": list_metrics.judge_slices(lists.ranks, asked, seed),
+        **of_exposures,
+    }

@@ -1,4 +1,6 @@
-"""From the artifacts of an evaluation to its report: evaluation.json, report.html, and the figures of the Dagster UI."""
+"""From the artifacts of an evaluation to its report: evaluation.json, report.html, and the figures
+of the Dagster UI.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +26,33 @@ SUMMARY_FILE, PAGE_FILE = "evaluation.json", "report.html"
 _QUERIES = "evaluation/queries"
 
 
-def write_report(queries: Artifact, offline: Artifact, baselines: Artifact, oracle: Artifact, target: Path, *, scale: str, seed: int,
-                 ablations: Artifact | None = None, landing: str | None = None) -> dict[str, Any]:
+def write_report(
+    queries: Artifact,
+    offline: Artifact,
+    baselines: Artifact,
+    oracle: Artifact,
+    target: Path,
+    *,
+    scale: str,
+    seed: int,
+    ablations: Artifact | None = None,
+    landing: str | None = None,
+) -> dict[str, Any]:
     """Write the report; returns what the manifest keeps of it.
 
-    landing: the landing zone; where it has a truth, the lists' true click probability is reported too.
+    landing: the landing zone; where it has a truth, the lists' true click probability is reported
+    too.
 
     Raises:
         ValueError: a part has answered other queries than these, so that nothing could be compared.
     """
     for part in (offline, baselines, oracle):
         if not answers(part, queries):
-            raise ValueError(f"{part.kind} [{part.partition}] has answered other queries than evaluation/queries "
-                             f"{queries.digest[:16]} holds; materialise it again")
+            raise ValueError(
+                f"{part.kind} [{part.partition}] has answered other queries than "
+                "evaluation/queries "
+                f"{queries.digest[:16]} holds; materialise it again"
+            )
     summary = read_summary(queries, offline, baselines, oracle, ablations, scale, seed, landing)
     write_json(target / SUMMARY_FILE, summary)
     (target / PAGE_FILE).write_text(html.page(summary))
@@ -52,57 +68,126 @@ def write_report(queries: Artifact, offline: Artifact, baselines: Artifact, orac
 
 
 def answers(part: Artifact, queries: Artifact) -> bool:
-    """Whether a part was made of these very queries, or of none (an oracle of a log that has no truth)."""
-    used = [one["digest"] for role in part.manifest["inputs"].values() for one in (role if isinstance(role, list) else [role])
-            if isinstance(one, Mapping) and one["kind"] == _QUERIES]
+    """Whether a part was made of these very queries, or of none (an oracle of a log that has no
+    truth).
+    """
+    used = [
+        one["digest"]
+        for role in part.manifest["inputs"].values()
+        for one in (role if isinstance(role, list) else [role])
+        if isinstance(one, Mapping) and one["kind"] == _QUERIES
+    ]
     return all(digest == queries.digest for digest in used)
 
 
-def read_summary(queries: Artifact, offline: Artifact, baselines: Artifact, oracle: Artifact, ablations: Artifact | None,
-                 scale: str, seed: int, landing: str | None = None) -> dict[str, Any]:
-    """``evaluation.json`` of these artifacts. Ablations of other queries are left out, with a word about it."""
+def read_summary(
+    queries: Artifact,
+    offline: Artifact,
+    baselines: Artifact,
+    oracle: Artifact,
+    ablations: Artifact | None,
+    scale: str,
+    seed: int,
+    landing: str | None = None,
+) -> dict[str, Any]:
+    """``evaluation.json`` of these artifacts. Ablations of other queries are left out, with a word
+    about it.
+    """
     asked, metrics = Queries.read(queries), baselines.metrics
     days = validation_days(str(offline.partition))
     notes = _notes(queries.metrics)
     if ablations is not None and not answers(ablations, queries):
         ablations = None
-        notes.append("The ablations that are there were judged on other queries and are left out; run evaluation_ablations again.")
+        notes.append(
+            "The ablations that are there were judged on other queries and are left out; run "
+            "evaluation_ablations again."
+        )
     overall, users = asked.overall, asked.users
     ranks = {name: Lists.read(baselines, name).ranks for name in metrics}
     served = Lists.read(offline, "served").ranks
-    differences = {name: list_metrics.paired_difference(served[overall], own[overall], users[overall], PRIMARY, seed)
-                   for name, own in ranks.items()}
-    click_rates = _click_rates(landing, asked, {"served": offline, "retrieval": offline, "oracle": oracle,
-                                                **dict.fromkeys(metrics, baselines)}, seed) if oracle.metrics["available"] else None
+    differences = {
+        name: list_metrics.paired_difference(
+            served[overall], own[overall], users[overall], PRIMARY, seed
+        )
+        for name, own in ranks.items()
+    }
+    click_rates = (
+        _click_rates(
+            landing,
+            asked,
+            {
+                "served": offline,
+                "retrieval": offline,
+                "oracle": oracle,
+                **dict.fromkeys(metrics, baselines),
+            },
+            seed,
+        )
+        if oracle.metrics["available"]
+        else None
+    )
     by_slice: dict[str, dict[str, Any]] = {}
     for name in _compared(metrics):
         for part, found in list_metrics.judge_slices(ranks[name], asked, seed).items():
             by_slice.setdefault(part, {})[name] = found
     return evaluation_summary.summarise(
-        scale, str(offline.partition), offline.metrics, metrics, oracle.metrics, None if ablations is None else ablations.metrics,
-        differences=differences, baseline_slices=by_slice, queries={**queries.metrics, "days": days}, notes=notes,
-        click_rates=click_rates)
+        scale,
+        str(offline.partition),
+        offline.metrics,
+        metrics,
+        oracle.metrics,
+        None if ablations is None else ablations.metrics,
+        differences=differences,
+        baseline_slices=by_slice,
+        queries={**queries.metrics, "days": days},
+        notes=notes,
+        click_rates=click_rates,
+    )
 
 
-def _click_rates(landing: str | None, asked: Queries, systems: Mapping[str, Artifact], seed: int) -> dict[str, Any] | None:
-    """System → mean true click probability of its lists; None where the landing zone has no truth."""
+def _click_rates(
+    landing: str | None, asked: Queries, systems: Mapping[str, Artifact], seed: int
+) -> dict[str, Any] | None:
+    """System → mean true click probability of its lists; None where the landing zone has no
+    truth.
+    """
     if landing is None or truth.truth_digest(landing) == "none":
         return None
-    rates = truth.expected_click_rates(load_truth(Path(landing)), asked,
-                                       {name: Lists.read(artifact, name).top for name, artifact in systems.items()})
+    rates = truth.expected_click_rates(
+        load_truth(Path(landing)),
+        asked,
+        {name: Lists.read(artifact, name).top for name, artifact in systems.items()},
+    )
     overall, users = asked.overall, asked.users
-    return {name: list_metrics.mean_per_user(rate[overall], users[overall], seed) for name, rate in rates.items()}
+    return {
+        name: list_metrics.mean_per_user(rate[overall], users[overall], seed)
+        for name, rate in rates.items()
+    }
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The few figures that the UI plots over as-of days; what was not measured is left out."""
-    shown = {name: {metric: summary[name][metric] for metric in views.SHOWN if metric in summary[name]}
-             for name in ("served", "retrieval", "oracle") if summary[name]}
-    rates = {"share_of_oracle": evaluation_summary.share_of_oracle(summary), "ranker_auc": summary["ranker"].get("auc"),
-             "ranker_share_of_oracle": summary["ranker"]["share_of_oracle"]}
-    return {**shown, "baselines": {name: {PRIMARY: part[PRIMARY]} for name, part in summary["baselines"].items() if part.get(PRIMARY)},
-            **{name: value for name, value in rates.items() if value is not None},
-            "targets_met": sum(one["met"] is True for one in summary["targets"]), "targets": len(summary["targets"])}
+    shown = {
+        name: {metric: summary[name][metric] for metric in views.SHOWN if metric in summary[name]}
+        for name in ("served", "retrieval", "oracle")
+        if summary[name]
+    }
+    rates = {
+        "share_of_oracle": evaluation_summary.share_of_oracle(summary),
+        "ranker_auc": summary["ranker"].get("auc"),
+        "ranker_share_of_oracle": summary["ranker"]["share_of_oracle"],
+    }
+    return {
+        **shown,
+        "baselines": {
+            name: {PRIMARY: part[PRIMARY]}
+            for name, part in summary["baselines"].items()
+            if part.get(PRIMARY)
+        },
+        **{name: value for name, value in rates.items() if value is not None},
+        "targets_met": sum(one["met"] is True for one in summary["targets"]),
+        "targets": len(summary["targets"]),
+    }
 
 
 def _compared(baselines: Mapping[str, Any]) -> list[str]:
@@ -114,12 +199,23 @@ def _compared(baselines: Mapping[str, Any]) -> list[str]:
 def _notes(queries: Mapping[str, Any]) -> list[str]:
     said = []
     if queries.get("seen_share"):
-        said.append(f"{queries['seen_share']:.1%} of the clicks are on an item that the visitor had clicked on the "
-                    f"{queries['seen_days']} days up to then. No list may show it again, so they are no query.")
+        said.append(
+            f"{queries['seen_share']:.1%} of the clicks are on an item that the visitor had "
+            "clicked on the "
+            f"{queries['seen_days']} days up to then. No list may show it again, so they are no "
+            "query."
+        )
     if queries.get("sampled_clicks", 0) < queries.get("clicks", 0):
-        said.append(f"Of {queries['clicks']:,} clicks, those of a random part of the visitors are asked for, "
-                    f"{queries['sampled_clicks']:,} in all; every system answers the same ones.")
+        said.append(
+            f"Of {queries['clicks']:,} clicks, those of a random part of the visitors are asked "
+            "for, "
+            f"{queries['sampled_clicks']:,} in all; every system answers the same ones."
+        )
     if queries.get("cold_users_simulated"):
-        said.append(f"Only {queries['cold_queries']:,} clicks are of visitors that the training days do not know. So cold users are "
-                    "simulated: queries asked once more by an unknown visitor, masked as in training. They count in their slice alone.")
+        said.append(
+            f"Only {queries['cold_queries']:,} clicks are of visitors that the training days do "
+            "not know. So cold users are "
+            "simulated: queries asked once more by an unknown visitor, masked as in training. They "
+            "count in their slice alone."
+        )
     return said

@@ -1,4 +1,6 @@
-"""What is shown of ``evaluation.json``, the same in the Dagster UI, the HTML report and the terminal: tables and figures."""
+"""What is shown of ``evaluation.json``, the same in the Dagster UI, the HTML report and the
+terminal: tables and figures.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,28 @@ SHOWN = (PRIMARY, "recall@10", "recall@100", "recall@300")
 DEPTHS = (10, 50, 100, 300)
 LISTED = 10  # items of the list that CLICK_RATE is a mean over
 #: How slices are ordered; a name before a colon stands for all of its kind.
-SLICES = ("known_users", "cold_users", "activity:low", "activity:medium", "activity:high", NEW_ITEMS, COLD_ITEMS, "device", "hour:night",
-          "hour:morning", "hour:afternoon", "hour:evening", "weekend")
+SLICES = (
+    "known_users",
+    "cold_users",
+    "activity:low",
+    "activity:medium",
+    "activity:high",
+    NEW_ITEMS,
+    COLD_ITEMS,
+    "device",
+    "hour:night",
+    "hour:morning",
+    "hour:afternoon",
+    "hour:evening",
+    "weekend",
+)
 VERDICTS = {True: "met", False: "not met", None: "not measured"}
 
 Cell = Any  # text, a number, an estimate {"value", "low", "high"}, or None
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """Rows of cells; the first cell of a row is its name."""
 
     title: str
@@ -51,7 +66,9 @@ def cell_text(cell: Cell) -> str:
 
 
 def interval_text(cell: Cell) -> str:
-    low, high = (value_of(cell, part) if isinstance(cell, Mapping) else None for part in ("low", "high"))
+    low, high = (
+        value_of(cell, part) if isinstance(cell, Mapping) else None for part in ("low", "high")
+    )
     return "" if low is None or high is None or low == high else f"{number(low)} to {number(high)}"
 
 
@@ -73,14 +90,22 @@ def number(value: float | int | None) -> str:
 def slice_order(names: Iterable[str]) -> list[str]:
     """Visitors, items, then what belongs together, in its own order; others by name at the end."""
     known = {name: number for number, name in enumerate(SLICES)}
-    return sorted(names, key=lambda name: (known.get(name, known.get(name.partition(":")[0], len(known))), name))
+    return sorted(
+        names,
+        key=lambda name: (known.get(name, known.get(name.partition(":")[0], len(known))), name),
+    )
 
 
-def tables(summary: Mapping[str, Any]) -> dict[str, Table]:
+def tables(summary: Mapping[str, Any]) -> dict[str, ReportTable]:
     """Name → table; one that would be empty is left out."""
     found = {
-        "targets": _targets(summary), "systems": _systems(summary), "differences": _differences(summary), "slices": _slices(summary),
-        "ranker": _ranker(summary), "beyond_accuracy": _beyond_accuracy(summary), "ablations": _ablations(summary),
+        "targets": _targets(summary),
+        "systems": _systems(summary),
+        "differences": _differences(summary),
+        "slices": _slices(summary),
+        "ranker": _ranker(summary),
+        "beyond_accuracy": _beyond_accuracy(summary),
+        "ablations": _ablations(summary),
         "cold_items": _cold_items(summary),
     }
     return {name: table for name, table in found.items() if table.rows}
@@ -88,117 +113,255 @@ def tables(summary: Mapping[str, Any]) -> dict[str, Table]:
 
 def figures(summary: Mapping[str, Any]) -> dict[str, plots.Figure]:
     """Name → figure; one without a value to draw is left out."""
-    return {name: figure for name, figure in {
-        "ndcg@10": _forest(summary), "recall_curve": _recall_curve(summary), "slices": _slice_plot(summary),
-        "reliability": _reliability(summary), "ablations": _ablation_plot(summary)}.items() if figure is not None}
+    return {
+        name: figure
+        for name, figure in {
+            "ndcg@10": _forest(summary),
+            "recall_curve": _recall_curve(summary),
+            "slices": _slice_plot(summary),
+            "reliability": _reliability(summary),
+            "ablations": _ablation_plot(summary),
+        }.items()
+        if figure is not None
+    }
 
 
-def _targets(summary: Mapping[str, Any]) -> Table:
-    return Table("Targets", ("target", "value", "goal", "verdict", "remark"),
-                 [(one["text"], one["value"], one["target"], VERDICTS[one["met"]], one["note"]) for one in summary["targets"]])
+def _targets(summary: Mapping[str, Any]) -> ReportTable:
+    return ReportTable(
+        "Targets",
+        ("target", "value", "goal", "verdict", "remark"),
+        [
+            (one["text"], one["value"], one["target"], VERDICTS[one["met"]], one["note"])
+            for one in summary["targets"]
+        ],
+    )
 
 
-def _systems(summary: Mapping[str, Any]) -> Table:
+def _systems(summary: Mapping[str, Any]) -> ReportTable:
     metrics, found = (*SHOWN, "mrr@10"), systems(summary)
     rows = [(label(name), *(own.get(metric) for metric in metrics)) for name, own in found.items()]
-    columns, note = ("system", *map(label, metrics)), "Mean over users, below it the 95 % bootstrap interval by user."
+    columns, note = (
+        ("system", *map(label, metrics)),
+        "Mean over users, below it the 95 % bootstrap interval by user.",
+    )
     if any(CLICK_RATE in own for own in found.values()):
         whole = value_of(found["oracle"].get(CLICK_RATE)) if "oracle" in found else None
-        rows = [(*row, *_expected_clicks(own.get(CLICK_RATE), whole)) for row, own in zip(rows, found.values(), strict=True)]
+        rows = [
+            (*row, *_expected_clicks(own.get(CLICK_RATE), whole))
+            for row, own in zip(rows, found.values(), strict=True)
+        ]
         columns = (*columns, "expected clicks a list", "share of the oracle's")
-        note += (" Expected clicks: the true click probabilities of the first 10 at the query's moment, summed: they depend neither on "
-                 "which click happened to be made, nor on what the shop happened to show.")
-    return Table("Whole lists", columns, rows, note)
+        note += (
+            " Expected clicks: the true click probabilities of the first 10 at the query's moment, "
+            "summed: they depend neither on "
+            "which click happened to be made, nor on what the shop happened to show."
+        )
+    return ReportTable("Whole lists", columns, rows, note)
 
 
 def _expected_clicks(rate: Cell, whole: float | None) -> tuple[Cell, Cell]:
-    """Clicks that a list of 10 is worth where all of it is looked at, and its share of the oracle's."""
+    """Clicks that a list of 10 is worth where all of it is looked at, and its share of the
+    oracle's.
+    """
     value = value_of(rate)
     share = None if value is None or not whole else value / whole
-    clicks = {part: None if one is None else LISTED * one for part in ("value", "low", "high") for one in (value_of(rate, part),)}
+    clicks = {
+        part: None if one is None else LISTED * one
+        for part in ("value", "low", "high")
+        for one in (value_of(rate, part),)
+    }
     return (clicks, share) if value is not None else (None, None)
 
 
-def _differences(summary: Mapping[str, Any]) -> Table:
-    rows = [(label(name), metrics.get("served_minus")) for name, metrics in systems(summary).items() if metrics.get("served_minus")]
-    return Table("Served minus baseline, nDCG@10", ("baseline", "difference"), rows,
-                 "Paired: both lists answer the same clicks, so this interval is narrower than the two above seem to allow.")
+def _differences(summary: Mapping[str, Any]) -> ReportTable:
+    rows = [
+        (label(name), metrics.get("served_minus"))
+        for name, metrics in systems(summary).items()
+        if metrics.get("served_minus")
+    ]
+    return ReportTable(
+        "Served minus baseline, nDCG@10",
+        ("baseline", "difference"),
+        rows,
+        "Paired: both lists answer the same clicks, so this interval is narrower than the two "
+        "above seem to allow.",
+    )
 
 
-def _slices(summary: Mapping[str, Any]) -> Table:
+def _slices(summary: Mapping[str, Any]) -> ReportTable:
     def row(name: str, part: Mapping[str, Any]) -> tuple[Cell, ...]:
         popular = part.get("baselines", {}).get(POPULARITY) or {}
-        return (label(name), part.get("queries"), part.get(PRIMARY), popular.get(PRIMARY), part.get("recall@50"),
-                part.get("random_recall@50"), part.get("recall@100"))
+        return (
+            label(name),
+            part.get("queries"),
+            part.get(PRIMARY),
+            popular.get(PRIMARY),
+            part.get("recall@50"),
+            part.get("random_recall@50"),
+            part.get("recall@100"),
+        )
 
-    return Table("Slices, as served", ("slice", "queries", "nDCG@10", "popularity's nDCG@10", "recall@50", "random's recall@50",
-                                       "recall@100"), [row(name, summary["slices"][name]) for name in slice_order(summary["slices"])],
-                 f"{label(NEW_ITEMS)}: items that had no click in the training days. {label(COLD_ITEMS)}: items that the ablation of this "
-                 "name withholds from training, as it serves them.")
+    return ReportTable(
+        "Slices, as served",
+        (
+            "slice",
+            "queries",
+            "nDCG@10",
+            "popularity's nDCG@10",
+            "recall@50",
+            "random's recall@50",
+            "recall@100",
+        ),
+        [row(name, summary["slices"][name]) for name in slice_order(summary["slices"])],
+        f"{label(NEW_ITEMS)}: items that had no click in the training days. {label(COLD_ITEMS)}: "
+        "items that the ablation of this "
+        "name withholds from training, as it serves them.",
+    )
 
 
-def _ranker(summary: Mapping[str, Any]) -> Table:
+def _ranker(summary: Mapping[str, Any]) -> ReportTable:
     ranker = summary["ranker"]
-    return Table("Ranker, on the validation days' exposures", ("figure", "value"),
-                 [(label(name), value) for name, value in ranker.items()
-                  if value is None or isinstance(value, (int, float)) or (isinstance(value, Mapping) and "value" in value)])
+    return ReportTable(
+        "Ranker, on the validation days' exposures",
+        ("figure", "value"),
+        [
+            (label(name), value)
+            for name, value in ranker.items()
+            if value is None
+            or isinstance(value, (int, float))
+            or (isinstance(value, Mapping) and "value" in value)
+        ],
+    )
 
 
-def _beyond_accuracy(summary: Mapping[str, Any]) -> Table:
-    parts = {name: summary["beyond_accuracy"][name] for name in ("served", "retrieval") if summary["beyond_accuracy"].get(name)}
+def _beyond_accuracy(summary: Mapping[str, Any]) -> ReportTable:
+    parts = {
+        name: summary["beyond_accuracy"][name]
+        for name in ("served", "retrieval")
+        if summary["beyond_accuracy"].get(name)
+    }
     names = list(dict.fromkeys(name for part in parts.values() for name in part))
-    return Table("Beyond accuracy, the first 10 shown", ("figure", *map(label, parts)),
-                 [(label(name), *(part.get(name) for part in parts.values())) for name in names],
-                 "Coverage: share of the catalogue that anyone is shown. Novelty: mean self-information, bits. Diversity: mean distance "
-                 "of two items of a list. Gini: 0 when every item is shown equally often. Popularity lift: mean clicks of a shown item by "
-                 "those of a clicked one; above 1, lists are more popular than what people click.")
+    return ReportTable(
+        "Beyond accuracy, the first 10 shown",
+        ("figure", *map(label, parts)),
+        [(label(name), *(part.get(name) for part in parts.values())) for name in names],
+        "Coverage: share of the catalogue that anyone is shown. Novelty: mean self-information, "
+        "bits. Diversity: mean distance "
+        "of two items of a list. Gini: 0 when every item is shown equally often. Popularity lift: "
+        "mean clicks of a shown item by "
+        "those of a clicked one; above 1, lists are more popular than what people click.",
+    )
 
 
-def _ablations(summary: Mapping[str, Any]) -> Table:
+def _ablations(summary: Mapping[str, Any]) -> ReportTable:
     def row(name: str, part: Mapping[str, Any]) -> tuple[Cell, ...]:
-        return (label(name), part.get(PRIMARY), (part.get("retrieval") or {}).get("recall@100"),
-                (part.get("ranker") or {}).get("auc"), (part.get("slices") or {}).get(NEW_ITEMS, {}).get("recall@50"))
+        return (
+            label(name),
+            part.get(PRIMARY),
+            (part.get("retrieval") or {}).get("recall@100"),
+            (part.get("ranker") or {}).get("auc"),
+            (part.get("slices") or {}).get(NEW_ITEMS, {}).get("recall@50"),
+        )
 
     rows = [row(name, part) for name, part in summary["ablations"].items()]
-    whole = {**summary["served"], "retrieval": summary["retrieval"], "ranker": summary["ranker"], "slices": summary["slices"]}
-    return Table("Ablations, each trained anew", ("trained", "nDCG@10", "retrieval's recall@100", "AUC", "new items' recall@50"),
-                 [row("everything", whole), *rows] if rows else [])
+    whole = {
+        **summary["served"],
+        "retrieval": summary["retrieval"],
+        "ranker": summary["ranker"],
+        "slices": summary["slices"],
+    }
+    return ReportTable(
+        "Ablations, each trained anew",
+        ("trained", "nDCG@10", "retrieval's recall@100", "AUC", "new items' recall@50"),
+        [row("everything", whole), *rows] if rows else [],
+    )
 
 
-def _cold_items(summary: Mapping[str, Any]) -> Table:
+def _cold_items(summary: Mapping[str, Any]) -> ReportTable:
     """Withheld items by what the models know of them."""
-    parts = {name: part for name in (COLD_ITEMS, COLD_ITEMS_NO_CONTENT) if (part := cold_items(summary["ablations"], name))}
+    parts = {
+        name: part
+        for name in (COLD_ITEMS, COLD_ITEMS_NO_CONTENT)
+        if (part := cold_items(summary["ablations"], name))
+    }
     if not parts:
-        return Table("Cold items", (), [])
+        return ReportTable("Cold items", (), [])
     first = next(iter(parts.values()))
     said = {COLD_ITEMS: "withheld", COLD_ITEMS_NO_CONTENT: "withheld, no texts and pictures"}
-    rows = [(said[name], part.get("recall@50"), part.get("recall@100"), part.get(PRIMARY)) for name, part in parts.items()]
+    rows = [
+        (said[name], part.get("recall@50"), part.get("recall@100"), part.get(PRIMARY))
+        for name, part in parts.items()
+    ]
     of_base = (summary["ablations"][name].get("base_slices", {}).get(COLD_ITEMS) for name in parts)
     learnt: Mapping[str, Any] = next((one for one in of_base if one), {})
     rows.append(("in a random order", first.get("random_recall@50"), None, None))
     if learnt:
-        rows.append(("learnt, as all others", learnt.get("recall@50"), learnt.get("recall@100"), learnt.get(PRIMARY)))
-    return Table("Cold items: the newest fifth of the items", ("these items were", "recall@50", "recall@100", "nDCG@10"), rows,
-                 f"{number(first.get('queries'))} held-out clicks on these items. Those withheld are judged as on the day of their "
-                 "launch: known by attributes and content alone, without a click.")
+        rows.append(
+            (
+                "learnt, as all others",
+                learnt.get("recall@50"),
+                learnt.get("recall@100"),
+                learnt.get(PRIMARY),
+            )
+        )
+    return ReportTable(
+        "Cold items: the newest fifth of the items",
+        ("these items were", "recall@50", "recall@100", "nDCG@10"),
+        rows,
+        f"{number(first.get('queries'))} held-out clicks on these items. Those withheld are judged "
+        "as on the day of their "
+        "launch: known by attributes and content alone, without a click.",
+    )
 
 
 def _drawable(estimate: Any) -> dict[str, float] | None:
     """An estimate with all three numbers, or None."""
-    parts = {part: value_of(estimate, part) for part in ("value", "low", "high")} if isinstance(estimate, Mapping) else {}
-    return {name: value for name, value in parts.items() if value is not None} if parts and None not in parts.values() else None
+    parts = (
+        {part: value_of(estimate, part) for part in ("value", "low", "high")}
+        if isinstance(estimate, Mapping)
+        else {}
+    )
+    return (
+        {name: value for name, value in parts.items() if value is not None}
+        if parts and None not in parts.values()
+        else None
+    )
 
 
 def _forest(summary: Mapping[str, Any]) -> plots.Figure | None:
-    rows = {label(name): {"nDCG@10": one} for name, metrics in systems(summary).items() if (one := _drawable(metrics.get(PRIMARY)))}
-    return plots.interval_plot("nDCG@10, 95 % intervals; dashed: served, lower bound", rows,
-                               threshold=value_of(summary["served"].get(PRIMARY), "low")) if rows else None
+    rows = {
+        label(name): {"nDCG@10": one}
+        for name, metrics in systems(summary).items()
+        if (one := _drawable(metrics.get(PRIMARY)))
+    }
+    return (
+        plots.interval_plot(
+            "nDCG@10, 95 % intervals; dashed: served, lower bound",
+            rows,
+            threshold=value_of(summary["served"].get(PRIMARY), "low"),
+        )
+        if rows
+        else None
+    )
 
 
 def _recall_curve(summary: Mapping[str, Any]) -> plots.Figure | None:
-    found = {name: [_drawable(metrics.get(f"recall@{depth}")) for depth in DEPTHS] for name, metrics in systems(summary).items()}
-    series = {label(name): drawn for name, points in found.items() if len(drawn := [point for point in points if point]) == len(points)}
-    return plots.curves("Recall by list length, whole catalogue", [f"@{depth}" for depth in DEPTHS], series) if series else None
+    found = {
+        name: [_drawable(metrics.get(f"recall@{depth}")) for depth in DEPTHS]
+        for name, metrics in systems(summary).items()
+    }
+    series = {
+        label(name): drawn
+        for name, points in found.items()
+        if len(drawn := [point for point in points if point]) == len(points)
+    }
+    return (
+        plots.curves(
+            "Recall by list length, whole catalogue", [f"@{depth}" for depth in DEPTHS], series
+        )
+        if series
+        else None
+    )
 
 
 def _slice_plot(summary: Mapping[str, Any]) -> plots.Figure | None:
@@ -206,7 +369,11 @@ def _slice_plot(summary: Mapping[str, Any]) -> plots.Figure | None:
     for name in slice_order(summary["slices"]):
         part = summary["slices"][name]
         shown = {"served": part, "oracle": part.get("oracle"), **part.get("baselines", {})}
-        row = {label(which): one for which, metrics in shown.items() if (one := _drawable((metrics or {}).get(PRIMARY)))}
+        row = {
+            label(which): one
+            for which, metrics in shown.items()
+            if (one := _drawable((metrics or {}).get(PRIMARY)))
+        }
         if row:
             rows[label(name)] = row
     return plots.interval_plot("nDCG@10 by slice, with 95 % intervals", rows) if rows else None
@@ -214,12 +381,20 @@ def _slice_plot(summary: Mapping[str, Any]) -> plots.Figure | None:
 
 def _reliability(summary: Mapping[str, Any]) -> plots.Figure | None:
     table = summary["ranker"].get("reliability")
-    return plots.reliability_figure("Ranker: predicted and observed click rate", table) if table else None
+    return (
+        plots.reliability_figure("Ranker: predicted and observed click rate", table)
+        if table
+        else None
+    )
 
 
 def _ablation_plot(summary: Mapping[str, Any]) -> plots.Figure | None:
     if not summary["ablations"]:
         return None
     parts = {"everything": summary["served"], **summary["ablations"]}
-    rows = {label(name): {"nDCG@10": one} for name, part in parts.items() if (one := _drawable(part.get(PRIMARY)))}
+    rows = {
+        label(name): {"nDCG@10": one}
+        for name, part in parts.items()
+        if (one := _drawable(part.get(PRIMARY)))
+    }
     return plots.interval_plot("Ablations: served nDCG@10, 95 % intervals", rows) if rows else None

@@ -11,10 +11,11 @@ from recsys_assets.lib.exports.session import open_model
 
 
 def parity(onnx_path: Path, parity_npz: Path) -> float:
-    """Largest absolute difference of onnxruntime's outputs from TensorFlow's on the sample that training wrote.
+    """Largest absolute difference of onnxruntime's outputs from TensorFlow's on the sample that
+    training wrote.
 
-    The sample names each array as the model names its tensor; where it holds two towers, ``query_`` or ``item_``
-    goes before, as in the file name ``query_tower.onnx``.
+    The sample names each array as the model names its tensor; where it holds two towers, ``query_``
+    or ``item_`` goes before, as in the file name ``query_tower.onnx``.
 
     Raises:
         KeyError: the sample lacks a tensor. ValueError: shapes differ or a value is not finite.
@@ -31,27 +32,45 @@ def parity(onnx_path: Path, parity_npz: Path) -> float:
         for tensor, output in zip(session.get_outputs(), outputs, strict=True):
             expected = sample[prefix + tensor.name]
             if output.shape != expected.shape:
-                raise ValueError(f"{onnx_path.name}: {tensor.name} has shape {output.shape}, "
-                                 f"TensorFlow gave {expected.shape}")
+                raise ValueError(
+                    f"{onnx_path.name}: {tensor.name} has shape {output.shape}, "
+                    f"TensorFlow gave {expected.shape}"
+                )
             if not np.isfinite(output).all():
-                raise ValueError(f"{onnx_path.name}: {tensor.name} holds values that are not finite")
+                raise ValueError(
+                    f"{onnx_path.name}: {tensor.name} holds values that are not finite"
+                )
             difference = max(difference, float(np.abs(output.astype(np.float64) - expected).max()))
     return difference
 
 
 def parts_parity(items: Path, lists: Path, parity_npz: Path) -> float:
-    """The same of the ranker in two parts (``training.factored``), as it serves: each row of the sample as a list of its own.
+    """The same of the ranker in two parts (``training.factored``), as it serves: each row of the
+    sample as a list of its own.
 
     Raises:
         ValueError: a score is not finite.
     """
     of_items, of_lists = open_model(items), open_model(lists)
     with np.load(parity_npz, allow_pickle=False) as sample:
-        cat, cont, embeddings, expected = (sample[name] for name in ("cat", "cont", "embeddings", "score"))
+        cat, cont, embeddings, expected = (
+            sample[name] for name in ("cat", "cont", "embeddings", "score")
+        )
     visitor, numbers = len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS)
-    known, vectors = of_items.run(["known", "vectors"], {"cat": cat[:, visitor:], "embeddings": embeddings})
-    given = {"cat": cat[:, :visitor], "cont": cont[:, :numbers], "numbers": cont[:, numbers:], "known": known, "vectors": vectors}
-    rows = [of_lists.run(None, {name: values[row:row + 1] for name, values in given.items()})[0] for row in range(len(cat))]
+    known, vectors = of_items.run(
+        ["known", "vectors"], {"cat": cat[:, visitor:], "embeddings": embeddings}
+    )
+    given = {
+        "cat": cat[:, :visitor],
+        "cont": cont[:, :numbers],
+        "numbers": cont[:, numbers:],
+        "known": known,
+        "vectors": vectors,
+    }
+    rows = [
+        of_lists.run(None, {name: values[row : row + 1] for name, values in given.items()})[0]
+        for row in range(len(cat))
+    ]
     scores = np.concatenate(rows)
     if not np.isfinite(scores).all():
         raise ValueError(f"{lists.name}: score holds values that are not finite")

@@ -23,7 +23,9 @@ def open_model(onnx_path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     # waiting threads that spin cost as much time again, of a machine that has other work to do
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(onnx_path), options, providers=onnxruntime.get_available_providers())
+    return onnxruntime.InferenceSession(
+        str(onnx_path), options, providers=onnxruntime.get_available_providers()
+    )
 
 
 def run_model(session: Any, inputs: Mapping[str, np.ndarray], batch: int = 16_384) -> np.ndarray:
@@ -33,26 +35,39 @@ def run_model(session: Any, inputs: Mapping[str, np.ndarray], batch: int = 16_38
         ValueError: the output holds values that are not finite.
     """
     rows = len(next(iter(inputs.values())))
-    parts = [session.run(None, {name: values[start:start + batch] for name, values in inputs.items()})[0]
-             for start in range(0, max(rows, 1), batch)]
+    parts = [
+        session.run(None, {name: values[start : start + batch] for name, values in inputs.items()})[
+            0
+        ]
+        for start in range(0, max(rows, 1), batch)
+    ]
     answer = np.concatenate(parts)
     if not np.isfinite(answer).all():
-        raise ValueError(f"{int((~np.isfinite(answer)).sum())} of {answer.size} values of {session.get_outputs()[0].name!r} are not "
-                         "finite; the model diverged")
+        raise ValueError(
+            f"{int((~np.isfinite(answer)).sum())} of {answer.size} values of "
+            f"{session.get_outputs()[0].name!r} are not "
+            "finite; the model diverged"
+        )
     return answer
 
 
 def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
-    """One session with one thread (two were slower under load); raises FileCorrupt naming file and inputs."""
+    """One session with one thread (two were slower under load); raises FileCorrupt naming file and
+    inputs.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # onnxruntime's own have no common base
         raise FileCorrupt(f"{path} is no ONNX model ({error}); export the model again") from error
     found = tuple(sorted(tensor.name for tensor in session.get_inputs()))
     if found != tuple(sorted(inputs)):
-        raise FileCorrupt(f"{path} takes {found}, not {tuple(sorted(inputs))}; export the model again")
+        raise FileCorrupt(
+            f"{path} takes {found}, not {tuple(sorted(inputs))}; export the model again"
+        )
     return session

@@ -1,8 +1,9 @@
 """Imports Feast in a quarter of the time: what serving does at each start of a model.
 
-Feast puts typeguard's ``@typechecked`` on its classes, which takes their source apart and compiles it again at import: 2.8
-of 4 seconds of processor time, in each of the processes that read features. Serving calls Feast with arguments of its own
-making, so that these checks find nothing; everywhere else they stay.
+Feast puts typeguard's ``@typechecked`` on its classes, which takes their source apart and compiles
+it again at import: 2.8 of 4 seconds of processor time, in each of the processes that read features.
+Serving calls Feast with arguments of its own making, so that these checks find nothing; everywhere
+else they stay.
 """
 
 from __future__ import annotations

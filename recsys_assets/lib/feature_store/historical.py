@@ -1,7 +1,9 @@
-"""Training features by Feast's point-in-time retrieval: the same values as ``features.interaction_features`` gives.
+"""Training features by Feast's point-in-time retrieval: the same values as
+``features.interaction_features`` gives.
 
-Training computes them a day at a time by the faster engine; this is how anything else (a notebook, an audit, another
-model) gets the features of any moment out of the feature store, and how a test holds the two against each other.
+Training computes them a day at a time by the faster engine; this is how anything else (a notebook,
+an audit, another model) gets the features of any moment out of the feature store, and how a test
+holds the two against each other.
 """
 
 from __future__ import annotations
@@ -47,29 +49,41 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 #: What the shop knows when a day begins counts from that moment on …
-_DAILY = (f"{USER_FEATURES}:{AGE}", f"{USER_FEATURES}:{GENDER}",
-          *(f"{ITEM_FEATURES}:{name}" for name in (CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE)),
-          f"{ITEM_POPULARITY}:{ITEM_CLICKS}")
+_DAILY = (
+    f"{USER_FEATURES}:{AGE}",
+    f"{USER_FEATURES}:{GENDER}",
+    *(f"{ITEM_FEATURES}:{name}" for name in (CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE)),
+    f"{ITEM_POPULARITY}:{ITEM_CLICKS}",
+)
 #: … but a click only for what comes after it, never for another event of the same second.
 _ACTIVITY = (f"{USER_ACTIVITY}:{RECENT_CATEGORIES}", f"{USER_ACTIVITY}:{RECENT_TIMESTAMPS}")
 #: Event times are whole seconds, so that any smaller step says "before"; Athena keeps milliseconds.
 _JUST_BEFORE = pl.duration(milliseconds=1)
 _ROW = "entity_row"
-_COMPUTED = {TOP_CATEGORY: pl.String, CLICKS_24H: pl.Float32, HOURS_SINCE_CLICK: pl.Float32, CLICKS_7D: pl.Float32,
-             CATEGORY_CLICKS_7D: pl.Float32, CATEGORY_CLICKS_24H: pl.Float32}
+_COMPUTED = {
+    TOP_CATEGORY: pl.String,
+    CLICKS_24H: pl.Float32,
+    HOURS_SINCE_CLICK: pl.Float32,
+    CLICKS_7D: pl.Float32,
+    CATEGORY_CLICKS_7D: pl.Float32,
+    CATEGORY_CLICKS_24H: pl.Float32,
+}
 
 
 def historical_features(store: FeatureStore, entity_rows: pl.DataFrame) -> pl.DataFrame:
     """Features of N (user, item, moment) rows as they were known just before each moment.
 
     Args:
-        store: opened with its offline store; the days around the moments were written by ``write_offline``.
+        store: opened with its offline store; the days around the moments were written by
+            ``write_offline``.
         entity_rows: {user_id, item_id, timestamp: unix seconds}; other columns are left out.
 
     Returns:
-        N rows in the given order: the three columns, then those of INTERACTION_FEATURES that Feast knows. A visitor
-        whom Feast does not know has gender MISSING and a null age, an item that it does not know null columns; without
-        popularity of the day before (the calendar's first day) item_clicks is 0.
+        N rows in the given order: the three columns, then those of INTERACTION_FEATURES that Feast
+            knows. A visitor
+        whom Feast does not know has gender MISSING and a null age, an item that it does not know
+        null columns; without popularity of the day before (the calendar's first day) item_clicks is
+        0.
 
     Raises:
         FeatureStoreError: a column is missing, or the offline store lost or doubled rows.
@@ -77,33 +91,69 @@ def historical_features(store: FeatureStore, entity_rows: pl.DataFrame) -> pl.Da
     entity = (USER_ID, ITEM_ID, TIMESTAMP)
     absent = [name for name in entity if name not in entity_rows.columns]
     if absent:
-        raise FeatureStoreError(f"entity_rows: column {', '.join(absent)} is missing; got {entity_rows.columns}")
+        raise FeatureStoreError(
+            f"entity_rows: column {', '.join(absent)} is missing; got {entity_rows.columns}"
+        )
     moment = pl.from_epoch(TIMESTAMP, time_unit="s").cast(pl.Datetime("us", "UTC"))
     asked = entity_rows.select(*entity, moment.alias(EVENT_TIMESTAMP)).with_row_index(_ROW)
     known = _retrieve(store, asked.select(USER_ID, ITEM_ID, EVENT_TIMESTAMP, _ROW), _DAILY)
-    clicks = _retrieve(store, asked.select(USER_ID, pl.col(EVENT_TIMESTAMP) - _JUST_BEFORE, _ROW), _ACTIVITY)
-    computed = [_of_clicks(categories or [], timestamps or [], now, category) for categories, timestamps, now, category in zip(
-        clicks[RECENT_CATEGORIES].to_list(), clicks[RECENT_TIMESTAMPS].to_list(), asked[TIMESTAMP], known[CATEGORY_L1], strict=True)]
-    found = pl.concat([asked.select(entity), known.drop(USER_ID, ITEM_ID, EVENT_TIMESTAMP, _ROW),
-                       pl.DataFrame(computed, schema=_COMPUTED, orient="row")], how="horizontal")
-    found = found.with_columns(pl.col(GENDER).fill_null(MISSING), pl.col(ITEM_CLICKS).fill_null(0.0))
-    return found.select(*entity, *(pl.col(name).cast(getattr(pl, dtype)) for name, dtype in INTERACTION_FEATURES.items()
-                                   if name in found.columns and name not in entity))
+    clicks = _retrieve(
+        store, asked.select(USER_ID, pl.col(EVENT_TIMESTAMP) - _JUST_BEFORE, _ROW), _ACTIVITY
+    )
+    computed = [
+        _of_clicks(categories or [], timestamps or [], now, category)
+        for categories, timestamps, now, category in zip(
+            clicks[RECENT_CATEGORIES].to_list(),
+            clicks[RECENT_TIMESTAMPS].to_list(),
+            asked[TIMESTAMP],
+            known[CATEGORY_L1],
+            strict=True,
+        )
+    ]
+    found = pl.concat(
+        [
+            asked.select(entity),
+            known.drop(USER_ID, ITEM_ID, EVENT_TIMESTAMP, _ROW),
+            pl.DataFrame(computed, schema=_COMPUTED, orient="row"),
+        ],
+        how="horizontal",
+    )
+    found = found.with_columns(
+        pl.col(GENDER).fill_null(MISSING), pl.col(ITEM_CLICKS).fill_null(0.0)
+    )
+    return found.select(
+        *entity,
+        *(
+            pl.col(name).cast(getattr(pl, dtype))
+            for name, dtype in INTERACTION_FEATURES.items()
+            if name in found.columns and name not in entity
+        ),
+    )
 
 
-def _of_clicks(categories: Sequence[str], timestamps: Sequence[int], now: int, category: str | None) -> tuple[str | float, ...]:
+def _of_clicks(
+    categories: Sequence[str], timestamps: Sequence[int], now: int, category: str | None
+) -> tuple[str | float, ...]:
     """The values of _COMPUTED of one visitor and one item's category at a moment."""
     remembered, recent = history(categories, timestamps, now)
-    latest = remembered[len(remembered) - recent:]
-    return (*activity_features(categories, timestamps, now), float(len(remembered)), float(remembered.count(category)),
-            float(latest.count(category)))
+    latest = remembered[len(remembered) - recent :]
+    return (
+        *activity_features(categories, timestamps, now),
+        float(len(remembered)),
+        float(remembered.count(category)),
+        float(latest.count(category)),
+    )
 
 
 def _retrieve(store: FeatureStore, asked: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
     """Feast's point-in-time join of the rows, in their order: DuckDB gives them back in any."""
     table = store.get_historical_features(asked.to_pandas(), list(features)).to_arrow()
-    found = cast("pl.DataFrame", pl.from_arrow(table)).sort(_ROW)  # of a table, from_arrow makes a DataFrame
+    found = cast("pl.DataFrame", pl.from_arrow(table)).sort(
+        _ROW
+    )  # of a table, from_arrow makes a DataFrame
     if not found[_ROW].cast(pl.Int64).equals(asked[_ROW].cast(pl.Int64)):
-        raise FeatureStoreError(f"the offline store gave {found.height} rows for {asked.height}: look for keys that "
-                                f"repeat at one {EVENT_TIMESTAMP} in the tables of {', '.join(features)}")
+        raise FeatureStoreError(
+            f"the offline store gave {found.height} rows for {asked.height}: look for keys that "
+            f"repeat at one {EVENT_TIMESTAMP} in the tables of {', '.join(features)}"
+        )
     return found

@@ -53,29 +53,42 @@ def _write_parquet(frame: pl.DataFrame, path: str) -> None:
     os.replace(temporary, target)
 
 
-def write_offline(settings: Settings, users: pl.DataFrame, items: pl.DataFrame, user_activity: pl.DataFrame,
-                  item_popularity: pl.DataFrame, as_of: int) -> dict[str, int]:
+def write_offline(
+    settings: Settings,
+    users: pl.DataFrame,
+    items: pl.DataFrame,
+    user_activity: pl.DataFrame,
+    item_popularity: pl.DataFrame,
+    as_of: int,
+) -> dict[str, int]:
     """Write one day of the four offline tables; returns each table's rows of that day.
 
-    A day has one file a table, and writing it again replaces it: the tables grow by a file a day, none of the others is
-    read or rewritten, and the order in which days are written changes no byte.
+    A day has one file a table, and writing it again replaces it: the tables grow by a file a day,
+    none of the others is read or rewritten, and the order in which days are written changes no
+    byte.
 
     Args:
         users, items: RAW_USERS and RAW_ITEMS (other columns are left out), both as of ``as_of``.
-        user_activity: {user_id, timestamp, recent_categories, recent_timestamps}, one row a click: the state right
-            after it. Of one visitor's clicks within one second the last row given is the state after all of them.
+        user_activity: {user_id, timestamp, recent_categories, recent_timestamps}, one row a click:
+            the state right after it. Of one visitor's clicks within one second the last row given
+            is the state after all of them.
         item_popularity: {item_id, item_clicks, timestamp: the day's end}.
-        as_of: unix seconds within the UTC day; each row's own ``timestamp`` lies in that day, its end included.
+        as_of: unix seconds within the UTC day; each row's own ``timestamp`` lies in that day, its
+            end included.
 
     Raises:
-        FeatureStoreError: a column is missing, a key repeats at one timestamp, a timestamp lies in another day.
+        FeatureStoreError: a column is missing, a key repeats at one timestamp, a timestamp lies in
+            another day.
     """
     import polars as pl
 
     day = _utc(as_of).date().isoformat()
-    given = {USER_FEATURES: users.with_columns(pl.lit(as_of).alias(TIMESTAMP)),
-             USER_ACTIVITY: user_activity,
-             ITEM_FEATURES: items.with_columns(pl.lit(as_of).alias(TIMESTAMP)), ITEM_POPULARITY: item_popularity}
+    given = {
+        USER_FEATURES: users.with_columns(pl.lit(as_of).alias(TIMESTAMP)),
+        USER_ACTIVITY: user_activity,
+        ITEM_FEATURES: items.with_columns(pl.lit(as_of).alias(TIMESTAMP)),
+        ITEM_POPULARITY: item_popularity,
+    }
     # all are checked before the first is written
     frames = {view: _offline_rows(frame, view, day) for view, frame in given.items()}
     for view, frame in frames.items():
@@ -87,44 +100,68 @@ def _offline_rows(frame: pl.DataFrame, view: str, day: str) -> pl.DataFrame:
     """A view's columns and EVENT_TIMESTAMP, ordered by key and time."""
     import polars as pl
 
-    types: dict[str, pl.DataType] = {"List(String)": pl.List(pl.String), "List(Int64)": pl.List(pl.Int64), "String": pl.String(),
-                                     "Float32": pl.Float32(), "Float64": pl.Float64()}
+    types: dict[str, pl.DataType] = {
+        "List(String)": pl.List(pl.String),
+        "List(Int64)": pl.List(pl.Int64),
+        "String": pl.String(),
+        "Float32": pl.Float32(),
+        "Float64": pl.Float64(),
+    }
     schema = OFFLINE_SCHEMAS[view]
     key = next(iter(schema))
     absent = [name for name in (*schema, TIMESTAMP) if name not in frame.columns]
     if absent:
-        raise FeatureStoreError(f"{view}: column {', '.join(absent)} is missing; got {frame.columns}")
+        raise FeatureStoreError(
+            f"{view}: column {', '.join(absent)} is missing; got {frame.columns}"
+        )
     start, end = day_bounds(day)
     elsewhere = frame.filter(~pl.col(TIMESTAMP).is_between(start, end))
     if elsewhere.height:
-        raise FeatureStoreError(f"{view}: {elsewhere.height} rows are not of {day}, for example {key} "
-                                f"{elsewhere[key][0]!r} at {elsewhere[TIMESTAMP][0]}; give each day its own rows")
+        raise FeatureStoreError(
+            f"{view}: {elsewhere.height} rows are not of {day}, for example {key} "
+            f"{elsewhere[key][0]!r} at {elsewhere[TIMESTAMP][0]}; give each day its own rows"
+        )
     if view == USER_ACTIVITY:
         frame = frame.unique([key, TIMESTAMP], keep="last", maintain_order=True)
     elif frame.select(key, TIMESTAMP).is_duplicated().any():
         raise FeatureStoreError(f"{view}: {key} repeats at one timestamp; give one row a {key}")
     return frame.select(
         *(pl.col(name).cast(types[dtype]) for name, dtype in schema.items()),
-        # microseconds, for DuckDB refuses nanoseconds; without a zone, for Feast casts a time with one to the zone of
-        # the process before it compares, and neither DuckDB nor Athena could skip a day's file by its times
-        pl.from_epoch(pl.col(TIMESTAMP).cast(pl.Int64), time_unit="s").cast(pl.Datetime("us")).alias(EVENT_TIMESTAMP),
+        # microseconds, for DuckDB refuses nanoseconds; without a zone, for Feast casts a time with
+        # one to the zone of the process before it compares, and neither DuckDB nor Athena could
+        # skip a day's file by its times
+        pl.from_epoch(pl.col(TIMESTAMP).cast(pl.Int64), time_unit="s")
+        .cast(pl.Datetime("us"))
+        .alias(EVENT_TIMESTAMP),
     ).sort(key, EVENT_TIMESTAMP)
 
 
-def materialize(settings: Settings, start: int, end: int, *, store: FeatureStore | None = None) -> dict[str, int]:
-    """Load the newest offline row of each key within [start, end] (unix seconds) into the online store.
+def materialize(
+    settings: Settings, start: int, end: int, *, store: FeatureStore | None = None
+) -> dict[str, int]:
+    """Load the newest offline row of each key within [start, end] (unix seconds) into the online
+    store.
 
-    Returns the number of keys a view. Rows that are not newer than what is online are skipped by the store: live
-    pushes stay, and so do the values of later days.
+    Returns the number of keys a view. Rows that are not newer than what is online are skipped by
+    the store: live pushes stay, and so do the values of later days.
     """
     import polars as pl
 
     store = store or open_store(settings)
-    store.materialize(start_date=_utc(start), end_date=_utc(end), feature_views=list(OFFLINE_SCHEMAS))
+    store.materialize(
+        start_date=_utc(start), end_date=_utc(end), feature_views=list(OFFLINE_SCHEMAS)
+    )
     counts: dict[str, int] = {}
-    first, last = (pl.lit(_utc(at).replace(tzinfo=None)).cast(pl.Datetime("us")) for at in (start, end))
+    first, last = (
+        pl.lit(_utc(at).replace(tzinfo=None)).cast(pl.Datetime("us")) for at in (start, end)
+    )
     for view, schema in OFFLINE_SCHEMAS.items():
         within = pl.col(EVENT_TIMESTAMP).is_between(first, last, closed="both")
-        counts[view] = (pl.scan_parquet(offline_path(settings, view)).filter(within)
-                        .select(pl.col(next(iter(schema))).n_unique()).collect().item())
+        counts[view] = (
+            pl.scan_parquet(offline_path(settings, view))
+            .filter(within)
+            .select(pl.col(next(iter(schema))).n_unique())
+            .collect()
+            .item()
+        )
     return counts

@@ -1,4 +1,6 @@
-"""Popularity: clicks per item, ranked over the whole catalogue and within each category, and its online copy."""
+"""Popularity: clicks per item, ranked over the whole catalogue and within each category, and its
+online copy.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,20 @@ _TEMPORARY_SECONDS = 600
 _BATCH = 5_000
 
 
-
-
-
-
 def write_popularity(client: redis.Redis, counts: pl.DataFrame) -> int:
-    """Replace the sorted sets ``popularity:<scope>`` (member item_id, score clicks); returns how many were written.
+    """Replace the sorted sets ``popularity:<scope>`` (member item_id, score clicks); returns how
+    many were written.
 
-    New sets are filled beside the old ones, then all are renamed, and those of vanished scopes deleted, in one
+    New sets are filled beside the old ones, then all are renamed, and those of vanished scopes
+    deleted, in one
     transaction: a reader sees the old state or the new one.
 
     Raises ValueError where there are no items: that would delete what serving falls back to.
     """
     if counts.is_empty():
-        raise ValueError("the popularity ranking is empty: materialise raw/items and raw/interactions first")
+        raise ValueError(
+            "the popularity ranking is empty: materialise raw/items and raw/interactions first"
+        )
     token = uuid.uuid4().hex
     fresh: dict[str, str] = {}  # temporary key → key
     for (scope,), group in rankings(counts).group_by("scope", maintain_order=True):
@@ -39,11 +41,14 @@ def write_popularity(client: redis.Redis, counts: pl.DataFrame) -> int:
         members = list(zip(group[ITEM_ID].to_list(), group["clicks"].to_list(), strict=True))
         with client.pipeline(transaction=False) as pipe:
             for start in range(0, len(members), _BATCH):
-                pipe.zadd(temporary, dict(members[start:start + _BATCH]))
+                pipe.zadd(temporary, dict(members[start : start + _BATCH]))
             pipe.expire(temporary, _TEMPORARY_SECONDS)
             pipe.execute()
     kept = {key.encode() for key in fresh.values()}
-    present = {key if isinstance(key, bytes) else key.encode() for key in client.scan_iter(match=f"{KEY_PREFIX}*")}
+    present = {
+        key if isinstance(key, bytes) else key.encode()
+        for key in client.scan_iter(match=f"{KEY_PREFIX}*")
+    }
     with client.pipeline(transaction=True) as pipe:
         for temporary, key in fresh.items():
             pipe.rename(temporary, key)

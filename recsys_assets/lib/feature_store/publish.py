@@ -15,32 +15,54 @@ from recsys_assets.partitions import day_bounds
 from recsys_assets.settings import POPULARITY_DATABASE, Settings
 
 
-def materialize_online(settings: Settings, features: Sequence[Artifact], *, users: Artifact, items: Artifact) -> dict[str, int]:
-    """The last day's end into Feast's offline files and from there into its online store; rows by view.
+def materialize_online(
+    settings: Settings, features: Sequence[Artifact], *, users: Artifact, items: Artifact
+) -> dict[str, int]:
+    """The last day's end into Feast's offline files and from there into its online store; rows by
+    view.
 
     Args:
-        features: features/interactions of the day, last, and of the days before it that a visitor's history looks back
-            on. What Feast's offline files lack of those is written first: else a visitor whose last click is days ago
-            would have none online.
+        features: features/interactions of the day, last, and of the days before it that a visitor's
+            history looks back on. What Feast's offline files lack of those is written first: else a
+            visitor whose last click is days ago would have none online.
     """
     from recsys_assets.lib.feature_store import offline, views
 
-    missing = [artifact for artifact in features[:-1]
-               if not offline.has_offline(settings, views.USER_ACTIVITY, str(artifact.partition))]
-    users_table, items_table = pl.read_parquet(users.path("users.parquet")), pl.read_parquet(items.path("items.parquet"))
+    missing = [
+        artifact
+        for artifact in features[:-1]
+        if not offline.has_offline(settings, views.USER_ACTIVITY, str(artifact.partition))
+    ]
+    users_table, items_table = (
+        pl.read_parquet(users.path("users.parquet")),
+        pl.read_parquet(items.path("items.parquet")),
+    )
     for artifact in (*missing, features[-1]):
         offline.write_offline(
-            settings, users_table, items_table, pl.read_parquet(artifact.path("user_activity.parquet")),
-            pl.read_parquet(artifact.path("item_popularity.parquet")), day_bounds(str(artifact.partition))[0])
+            settings,
+            users_table,
+            items_table,
+            pl.read_parquet(artifact.path("user_activity.parquet")),
+            pl.read_parquet(artifact.path("item_popularity.parquet")),
+            day_bounds(str(artifact.partition))[0],
+        )
     start = day_bounds(str((*missing, features[-1])[0].partition))[0]
-    with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress; the run's metadata has the counts
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # Feast prints its progress; the run's metadata has the counts
         return offline.materialize(settings, start, day_bounds(str(features[-1].partition))[1])
 
 
-def publish_popularity(settings: Settings, interactions: Sequence[Artifact], items: Artifact) -> pl.DataFrame:
-    """Clicks of these days into database 3; returns the items with their clicks, most clicked first."""
+def publish_popularity(
+    settings: Settings, interactions: Sequence[Artifact], items: Artifact
+) -> pl.DataFrame:
+    """Clicks of these days into database 3; returns the items with their clicks, most clicked
+    first.
+    """
     from recsys_assets.lib.feature_store.valkey import visitor_client
 
     counts = clicks_of_days(interactions, items)
-    popularity.write_popularity(visitor_client(settings, POPULARITY_DATABASE, timeout_ms=10_000), counts)
+    popularity.write_popularity(
+        visitor_client(settings, POPULARITY_DATABASE, timeout_ms=10_000), counts
+    )
     return counts

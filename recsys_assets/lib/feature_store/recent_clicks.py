@@ -22,8 +22,11 @@ class RecentClicks(NamedTuple):
     whole: bool = False  # nothing but these counts, whatever is online: the visitor was reset
 
 
-def read_recent_clicks(store: FeatureStore, user_ids: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
-    """What is online of visitors' clicks, in one read: user id → (category, unix seconds), oldest first.
+def read_recent_clicks(
+    store: FeatureStore, user_ids: Sequence[str]
+) -> dict[str, list[tuple[str, int]]]:
+    """What is online of visitors' clicks, in one read: user id → (category, unix seconds), oldest
+    first.
 
     Empty where nothing is stored, or lists that do not belong together.
 
@@ -32,12 +35,24 @@ def read_recent_clicks(store: FeatureStore, user_ids: Sequence[str]) -> dict[str
         DecodeError, ValueError, OverflowError: a stored value is none that Feast wrote.
     """
     names = [f"{USER_ACTIVITY}:{name}" for name in (RECENT_CATEGORIES, RECENT_TIMESTAMPS)]
-    answer = store.get_online_features(names, {USER_ID: list(user_ids)}).to_dict() if user_ids else {USER_ID: []}
+    answer = (
+        store.get_online_features(names, {USER_ID: list(user_ids)}).to_dict()
+        if user_ids
+        else {USER_ID: []}
+    )
     found = {}
-    for user_id, categories, timestamps in zip(answer[USER_ID], *(answer.get(name, []) for name in (
-            RECENT_CATEGORIES, RECENT_TIMESTAMPS)), strict=True):
-        fits = (isinstance(categories, list) and isinstance(timestamps, list) and len(categories) == len(timestamps)
-                and all(isinstance(name, str) for name in categories) and all(isinstance(at, int) for at in timestamps))
+    for user_id, categories, timestamps in zip(
+        answer[USER_ID],
+        *(answer.get(name, []) for name in (RECENT_CATEGORIES, RECENT_TIMESTAMPS)),
+        strict=True,
+    ):
+        fits = (
+            isinstance(categories, list)
+            and isinstance(timestamps, list)
+            and len(categories) == len(timestamps)
+            and all(isinstance(name, str) for name in categories)
+            and all(isinstance(at, int) for at in timestamps)
+        )
         found[user_id] = list(zip(categories, timestamps, strict=True)) if fits else []
     return found
 
@@ -52,9 +67,14 @@ def push_recent_clicks(store: FeatureStore, rows: Sequence[RecentClicks]) -> Non
 
     if not rows:
         return
-    frame = pd.DataFrame({USER_ID: [row.user_id for row in rows],
-                          RECENT_CATEGORIES: [list(row.categories) for row in rows],
-                          RECENT_TIMESTAMPS: [list(row.timestamps) for row in rows],
-                          EVENT_TIMESTAMP: pd.to_datetime([round(row.updated_at * 1e6) for row in rows], unit="us",
-                                                          utc=True)})
+    frame = pd.DataFrame(
+        {
+            USER_ID: [row.user_id for row in rows],
+            RECENT_CATEGORIES: [list(row.categories) for row in rows],
+            RECENT_TIMESTAMPS: [list(row.timestamps) for row in rows],
+            EVENT_TIMESTAMP: pd.to_datetime(
+                [round(row.updated_at * 1e6) for row in rows], unit="us", utc=True
+            ),
+        }
+    )
     store.push(USER_ACTIVITY_PUSH, frame, to=PushMode.ONLINE)

@@ -22,14 +22,24 @@ ITEM_FEATURES, ITEM_POPULARITY = "item_features", "item_popularity"
 USER_ACTIVITY_PUSH = "user_activity_push"
 HOME_PAGE_V1, HOME_PAGE_V2 = "home_page_v1", "home_page_v2"
 EVENT_TIMESTAMP = "event_timestamp"
-#: Names the folders that the offline tables are partitioned by, and the partition column of the Glue tables.
+#: Names the folders that the offline tables are partitioned by, and the partition column of the
+#: Glue tables.
 DAY = "day"
 #: Offline table → its columns and Polars types, the key first.
 OFFLINE_SCHEMAS: dict[str, dict[str, str]] = {
     USER_FEATURES: {USER_ID: "String", AGE: "Float32", GENDER: "String"},
-    USER_ACTIVITY: {USER_ID: "String", RECENT_CATEGORIES: "List(String)", RECENT_TIMESTAMPS: "List(Int64)"},
-    ITEM_FEATURES: {ITEM_ID: "String", PRICE: "Float64", CATEGORY_L1: "String", CATEGORY_L2: "String",
-                    ITEM_GENDER: "String"},
+    USER_ACTIVITY: {
+        USER_ID: "String",
+        RECENT_CATEGORIES: "List(String)",
+        RECENT_TIMESTAMPS: "List(Int64)",
+    },
+    ITEM_FEATURES: {
+        ITEM_ID: "String",
+        PRICE: "Float64",
+        CATEGORY_L1: "String",
+        CATEGORY_L2: "String",
+        ITEM_GENDER: "String",
+    },
     ITEM_POPULARITY: {ITEM_ID: "String", ITEM_CLICKS: "Float32"},
 }
 
@@ -39,6 +49,8 @@ class FeatureStoreError(RuntimeError):
 
 
 def offline_path(settings: Settings, view: str, day: str = "*") -> str:
-    """A view's Parquet file of a day; by default the pattern of all of them, ``…/<view>/day=*/part.parquet``."""
+    """A view's Parquet file of a day; by default the pattern of all of them,
+    ``…/<view>/day=*/part.parquet``.
+    """
     base = settings.feast_offline_uri or str(settings.home / "feast" / "offline")
     return f"{base.rstrip('/')}/{view}/{DAY}={day}/part.parquet"

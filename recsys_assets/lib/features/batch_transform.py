@@ -1,4 +1,6 @@
-"""The compiled NVTabular workflows over a whole table, in the same float32 arithmetic as one visitor's answer."""
+"""The compiled NVTabular workflows over a whole table, in the same float32 arithmetic as one
+visitor's answer.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ _ROWS_AT_ONCE = 65_536  # bounds the 64-bit counts that numpy makes of a part of
 
 
 class RowTransform(Protocol):
-    """Turns raw rows into features; a generation's transforms, or a variant of them in an ablation."""
+    """Turns raw rows into features; a generation's transforms, or a variant of them in an
+    ablation.
+    """
 
     @property
     def transforms(self) -> Transforms: ...
@@ -70,16 +74,21 @@ class BatchTransform:
 
     def __init__(self, content: Mapping[str, Any]):
         self.transforms = Transforms.from_dict(content)
-        self._known = {name: pl.Enum(vocabulary.values) for name, vocabulary in self.transforms.vocabulary.items()}
+        self._known = {
+            name: pl.Enum(vocabulary.values)
+            for name, vocabulary in self.transforms.vocabulary.items()
+        }
 
     def transform_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Features as the ranker reads them, row for row.
 
         Args:
-            frame: the raw columns of INTERACTION_FEATURES that the workflows read; a null age takes the mean age.
+            frame: the raw columns of INTERACTION_FEATURES that the workflows read; a null age takes
+                the mean age.
 
         Returns:
-            RANKER_CATEGORICAL as Int32 and RANKER_CONTINUOUS as Float32, in that order, in the frame's row order.
+            RANKER_CATEGORICAL as Int32 and RANKER_CONTINUOUS as Float32, in that order, in the
+            frame's row order.
 
         Raises:
             ValueError: naming the columns that are missing, or that hold nulls where none can be.
@@ -94,27 +103,44 @@ class BatchTransform:
         empty = [name for name in numbers if frame[name].null_count()]
         if empty:
             raise ValueError(f"frame has nulls in {', '.join(empty)}")
-        indexed = frame.select(_index(self.transforms.vocabulary[name], self._known[name], frame[name]) for name in raw)
+        indexed = frame.select(
+            _index(self.transforms.vocabulary[name], self._known[name], frame[name]) for name in raw
+        )
         # a null becomes NaN, which fill_age replaces
-        age = self.transforms.fill_age(frame[AGE].cast(pl.Float32).fill_null(float("nan")).to_numpy())
-        computed = {AGE_BINNED: self.transforms.age_binned(age), AGE_NORM: self.transforms.age(age),
-                    USER_FREQUENCY: log_count(frame[CLICKS_24H].to_numpy()),
-                    USER_FREQUENCY_7D: log_count(frame[CLICKS_7D].to_numpy()),
-                    USER_RECENCY: share_of_window(frame[HOURS_SINCE_CLICK].to_numpy()),
-                    PRICE_LOG_NORM: self.transforms.price_log_norm(frame[PRICE].to_numpy()),
-                    ITEM_POPULARITY: log_count(frame[ITEM_CLICKS].to_numpy())}
-        matrices = {CONTEXT_CONTINUOUS: clock_features(frame[TIMESTAMP].cast(pl.Int64).to_numpy()),
-                    AFFINITY_CONTINUOUS: affinity(*(frame[name].to_numpy() for name in of_category))}
-        computed |= {name: np.ascontiguousarray(matrix[:, n]) for names, matrix in matrices.items() for n, name in enumerate(names)}
-        columns = [*indexed.get_columns(), *(pl.Series(name, values) for name, values in computed.items())]
+        age = self.transforms.fill_age(
+            frame[AGE].cast(pl.Float32).fill_null(float("nan")).to_numpy()
+        )
+        computed = {
+            AGE_BINNED: self.transforms.age_binned(age),
+            AGE_NORM: self.transforms.age(age),
+            USER_FREQUENCY: log_count(frame[CLICKS_24H].to_numpy()),
+            USER_FREQUENCY_7D: log_count(frame[CLICKS_7D].to_numpy()),
+            USER_RECENCY: share_of_window(frame[HOURS_SINCE_CLICK].to_numpy()),
+            PRICE_LOG_NORM: self.transforms.price_log_norm(frame[PRICE].to_numpy()),
+            ITEM_POPULARITY: log_count(frame[ITEM_CLICKS].to_numpy()),
+        }
+        matrices = {
+            CONTEXT_CONTINUOUS: clock_features(frame[TIMESTAMP].cast(pl.Int64).to_numpy()),
+            AFFINITY_CONTINUOUS: affinity(*(frame[name].to_numpy() for name in of_category)),
+        }
+        computed |= {
+            name: np.ascontiguousarray(matrix[:, n])
+            for names, matrix in matrices.items()
+            for n, name in enumerate(names)
+        }
+        columns = [
+            *indexed.get_columns(),
+            *(pl.Series(name, values) for name, values in computed.items()),
+        ]
         return pl.DataFrame(columns).select(*RANKER_CATEGORICAL, *RANKER_CONTINUOUS)
 
 
 def _index(vocabulary: Vocabulary, known: pl.Enum, raw: pl.Series) -> pl.Expr:
     """Categorify as an expression over the column ``raw``.
 
-    A cast to the vocabulary's Enum looks a value up in a table that was built once; replacing values would build one
-    for every frame, which at 300,000 users costs more than the rest of the transform.
+    A cast to the vocabulary's Enum looks a value up in a table that was built once; replacing
+    values would build one for every frame, which at 300,000 users costs more than the rest of the
+    transform.
     """
     value = pl.col(vocabulary.column)
     position = value.cast(known, strict=False).to_physical().cast(pl.Int32)
@@ -122,20 +148,32 @@ def _index(vocabulary: Vocabulary, known: pl.Enum, raw: pl.Series) -> pl.Expr:
     if vocabulary.buckets:
         unseen = raw.drop_nulls().unique()
         unseen = unseen.filter(unseen.cast(known, strict=False).is_null())
-        hashed = value.replace_strict(unseen, pl.Series(vocabulary.indices(unseen), dtype=pl.Int32), default=None,
-                                      return_dtype=pl.Int32)
+        hashed = value.replace_strict(
+            unseen,
+            pl.Series(vocabulary.indices(unseen), dtype=pl.Int32),
+            default=None,
+            return_dtype=pl.Int32,
+        )
         found = pl.coalesce(position + VOCABULARY_START, hashed, pl.lit(OOV_INDEX, pl.Int32))
-    return pl.when(value.is_null()).then(pl.lit(NULL_INDEX, pl.Int32)).otherwise(found).alias(vocabulary.column)
+    return (
+        pl.when(value.is_null())
+        .then(pl.lit(NULL_INDEX, pl.Int32))
+        .otherwise(found)
+        .alias(vocabulary.column)
+    )
 
 
-def history_matrix(vocabulary: Vocabulary, categories: pl.Series, n7: np.ndarray, n24: np.ndarray) -> np.ndarray:
-    """Visitors' clicks by category, row for row what ``serving.transforms.history_counts`` gives for one visitor.
+def history_matrix(
+    vocabulary: Vocabulary, categories: pl.Series, n7: np.ndarray, n24: np.ndarray
+) -> np.ndarray:
+    """Visitors' clicks by category, row for row what ``serving.transforms.history_counts`` gives
+    for one visitor.
 
     Args:
         vocabulary: of category_l1, with K rows.
         categories: List(String) [R], category_l1 of each row's clicks, oldest first.
-        n7, n24: [R], how many of them, the latest, lie in the last seven days and in the last 24 hours. Both are 0 for
-            a masked visitor, whatever was clicked.
+        n7, n24: [R], how many of them, the latest, lie in the last seven days and in the last 24
+            hours. Both are 0 for a masked visitor, whatever was clicked.
 
     Returns:
         uint8 [R, 2·K]: clicks by Categorify index, of seven days and then of 24 hours.
@@ -146,13 +184,27 @@ def history_matrix(vocabulary: Vocabulary, categories: pl.Series, n7: np.ndarray
     lengths = categories.list.len().fill_null(0).cast(pl.Int64).to_numpy()
     counts = [np.asarray(n, dtype=np.int64) for n in (n7, n24)]
     if not len(lengths) == len(counts[0]) == len(counts[1]):
-        raise ValueError(f"{len(lengths)} click histories, but counts of {len(counts[0])} and {len(counts[1])} rows")
-    wrong = ~((0 <= counts[1]) & (counts[1] <= counts[0]) & (counts[0] <= np.minimum(lengths, MOST_CLICKS)))
+        raise ValueError(
+            f"{len(lengths)} click histories, but counts of {len(counts[0])} and {len(counts[1])} "
+            "rows"
+        )
+    wrong = ~(
+        (0 <= counts[1])
+        & (counts[1] <= counts[0])
+        & (counts[0] <= np.minimum(lengths, MOST_CLICKS))
+    )
     if wrong.any():
         row = int(wrong.argmax())
-        raise ValueError(f"a click history needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, and at most {MOST_CLICKS}; row {row} "
-                         f"has {counts[1][row]}, {counts[0][row]} and {lengths[row]}")
-    named = categories.explode(empty_as_null=False, keep_nulls=False).cast(pl.String).alias(vocabulary.column)
+        raise ValueError(
+            "a click history needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, and at most "
+            f"{MOST_CLICKS}; row {row} "
+            f"has {counts[1][row]}, {counts[0][row]} and {lengths[row]}"
+        )
+    named = (
+        categories.explode(empty_as_null=False, keep_nulls=False)
+        .cast(pl.String)
+        .alias(vocabulary.column)
+    )
     known = pl.Enum(vocabulary.values)
     index = named.to_frame().select(_index(vocabulary, known, named)).to_series().to_numpy()
     width, ends = 2 * vocabulary.rows, np.cumsum(lengths)
@@ -162,30 +214,46 @@ def history_matrix(vocabulary: Vocabulary, categories: pl.Series, n7: np.ndarray
         owner = np.repeat(np.arange(len(lengths[part])), lengths[part])
         first = ends[start] - lengths[start]
         from_end = ends[part][owner] - np.arange(first, first + len(owner))  # 1: the latest click
-        cell = owner * width + index[first:first + len(owner)]
-        cells = [cell[from_end <= n[part][owner]] + half * vocabulary.rows for half, n in enumerate(counts)]
+        cell = owner * width + index[first : first + len(owner)]
+        cells = [
+            cell[from_end <= n[part][owner]] + half * vocabulary.rows
+            for half, n in enumerate(counts)
+        ]
         found = np.bincount(np.concatenate(cells), minlength=len(matrix[part]) * width)
         matrix[part] = found.reshape(-1, width)
     return matrix
 
 
-def click_histories(transform: BatchTransform, rows: pl.DataFrame, remembered: pl.DataFrame) -> np.ndarray:
+def click_histories(
+    transform: BatchTransform, rows: pl.DataFrame, remembered: pl.DataFrame
+) -> np.ndarray:
     """The history matrix uint8 [R, 2·K] of clicked rows, with the generation's own categories.
 
     Args:
-        rows: event_id, clicks_7d and clicks_24h of R clicked exposures; a masked row counts no click, so it has none.
-        remembered: {event_id, categories} of features/interactions' click_history.parquet, in any order.
+        rows: event_id, clicks_7d and clicks_24h of R clicked exposures; a masked row counts no
+            click, so it has none.
+        remembered: {event_id, categories} of features/interactions' click_history.parquet, in any
+            order.
 
     Raises:
         ValueError: a row has no history.
     """
-    joined = rows.select(EVENT_ID, CLICKS_7D, CLICKS_24H).join(remembered, on=EVENT_ID, how="left", maintain_order="left")
+    joined = rows.select(EVENT_ID, CLICKS_7D, CLICKS_24H).join(
+        remembered, on=EVENT_ID, how="left", maintain_order="left"
+    )
     if joined["categories"].null_count():
         lost = joined.filter(pl.col("categories").is_null())[EVENT_ID][0]
-        raise ValueError(f"click_history has no row for {joined['categories'].null_count()} clicked exposures, for example "
-                         f"{lost!r}; materialise features/interactions of its day again")
-    return history_matrix(transform.transforms.vocabulary[CATEGORY_L1], joined["categories"],
-                          joined[CLICKS_7D].to_numpy(), joined[CLICKS_24H].to_numpy())
+        raise ValueError(
+            f"click_history has no row for {joined['categories'].null_count()} clicked exposures, "
+            "for example "
+            f"{lost!r}; materialise features/interactions of its day again"
+        )
+    return history_matrix(
+        transform.transforms.vocabulary[CATEGORY_L1],
+        joined["categories"],
+        joined[CLICKS_7D].to_numpy(),
+        joined[CLICKS_24H].to_numpy(),
+    )
 
 
 def read_transforms(workflows: Artifact) -> dict[str, Any]:

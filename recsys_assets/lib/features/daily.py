@@ -1,4 +1,6 @@
-"""From artifact to artifact: daily features, masking, parity of the transforms, the online store."""
+"""From artifact to artifact: daily features, masking, parity of the transforms, the online
+store.
+"""
 
 from __future__ import annotations
 
@@ -17,55 +19,86 @@ from recsys_assets.lib.figures.series import number
 LEAKAGE_SAMPLE = 25  # moments at which the future is taken away
 
 
-def _frames(inputs: Mapping[str, Any]) -> tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame, pl.DataFrame]:
+def _frames(
+    inputs: Mapping[str, Any],
+) -> tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame, pl.DataFrame]:
     """Today's rows, the clicks of the days before (None: there are none), users and items."""
     *before, today = [artifact.path("interactions.parquet") for artifact in inputs["interactions"]]
     earlier = None
     if before:  # of the days before, the clicks alone say something
-        earlier = pl.scan_parquet(before).filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION).select(*features.NEEDED).collect()
-    return (pl.read_parquet(today), earlier, pl.read_parquet(inputs["users"].path("users.parquet")),
-            pl.read_parquet(inputs["items"].path("items.parquet")))
+        earlier = (
+            pl.scan_parquet(before)
+            .filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION)
+            .select(*features.NEEDED)
+            .collect()
+        )
+    return (
+        pl.read_parquet(today),
+        earlier,
+        pl.read_parquet(inputs["users"].path("users.parquet")),
+        pl.read_parquet(inputs["items"].path("items.parquet")),
+    )
 
 
 def write_features(inputs: Mapping[str, Any], day: str, target: Path) -> dict[str, Any]:
-    """A day's features.parquet (a row an exposure), click_history.parquet (a row a clicked exposure), user_activity.parquet
-    (a row a click) and item_popularity.parquet."""
+    """A day's features.parquet (a row an exposure), click_history.parquet (a row a clicked
+    exposure), user_activity.parquet (a row a click) and item_popularity.parquet."""
     today, earlier, users, items = _frames(inputs)
     rows, history, activity = features.interaction_features(today, earlier, users, items, day)
     rows.write_parquet(target / "features.parquet")
     history.write_parquet(target / "click_history.parquet")
     activity.write_parquet(target / "user_activity.parquet")
     features.item_popularity(today, items, day).write_parquet(target / "item_popularity.parquet")
-    return {"rows": rows.height, "click_rate": number(rows[c.CLICK].mean()), "users": rows[c.USER_ID].n_unique(),
-            "items": rows[c.ITEM_ID].n_unique(),
-            "without_top_category": number((rows[c.TOP_CATEGORY] == c.MISSING).mean()),
-            "without_history": number((rows[c.CLICKS_7D] == 0).mean()),
-            "users_without_age": number(rows[c.AGE].is_null().mean())}
+    return {
+        "rows": rows.height,
+        "click_rate": number(rows[c.CLICK].mean()),
+        "users": rows[c.USER_ID].n_unique(),
+        "items": rows[c.ITEM_ID].n_unique(),
+        "without_top_category": number((rows[c.TOP_CATEGORY] == c.MISSING).mean()),
+        "without_history": number((rows[c.CLICKS_7D] == 0).mean()),
+        "users_without_age": number(rows[c.AGE].is_null().mean()),
+    }
 
 
 def changed_without_the_future(inputs: Mapping[str, Any], built: Artifact, day: str) -> int:
-    """How many sampled rows' features change when everything from their own moment on is removed (must be 0)."""
+    """How many sampled rows' features change when everything from their own moment on is removed
+    (must be 0).
+    """
     today, earlier, users, items = _frames(inputs)
     rows = pl.read_parquet(built.path("features.parquet")).drop(c.CLICK)
     moments = rows[c.TIMESTAMP].unique().sort()
-    picked = moments.gather(np.linspace(0, len(moments) - 1, min(LEAKAGE_SAMPLE, len(moments))).astype(int))
+    picked = moments.gather(
+        np.linspace(0, len(moments) - 1, min(LEAKAGE_SAMPLE, len(moments))).astype(int)
+    )
     rows = rows.filter(pl.col(c.TIMESTAMP).is_in(picked.implode()))
-    history = pl.read_parquet(built.path("click_history.parquet")).join(rows.select(c.EVENT_ID, c.TIMESTAMP), on=c.EVENT_ID)
-    # nobody else's rows take part in these rows' features, but the day before's in their items' popularity
+    history = pl.read_parquet(built.path("click_history.parquet")).join(
+        rows.select(c.EVENT_ID, c.TIMESTAMP), on=c.EVENT_ID
+    )
+    # nobody else's rows take part in these rows' features, but the day before's in their items'
+    # popularity
     of_users = pl.col(c.USER_ID).is_in(rows[c.USER_ID].unique().implode())
     of_items = pl.col(c.ITEM_ID).is_in(rows[c.ITEM_ID].unique().implode())
-    today, earlier = today.filter(of_users), None if earlier is None else earlier.filter(of_users | of_items)
+    today, earlier = (
+        today.filter(of_users),
+        None if earlier is None else earlier.filter(of_users | of_items),
+    )
     changed = 0
     for moment in picked:
         now = pl.col(c.TIMESTAMP) == moment
         # the moment's own exposures stay as unclicked questions; every answer from then on is gone
-        past = pl.concat([today.filter(pl.col(c.TIMESTAMP) < moment),
-                          today.filter(now & pl.col(c.EVENT_TYPE).is_in(c.EXPOSURE_EVENTS)).with_columns(
-                              pl.lit(c.IMPRESSION).alias(c.EVENT_TYPE), pl.lit(0, pl.Int8).alias(c.CLICK))])
+        past = pl.concat(
+            [
+                today.filter(pl.col(c.TIMESTAMP) < moment),
+                today.filter(now & pl.col(c.EVENT_TYPE).is_in(c.EXPOSURE_EVENTS)).with_columns(
+                    pl.lit(c.IMPRESSION).alias(c.EVENT_TYPE), pl.lit(0, pl.Int8).alias(c.CLICK)
+                ),
+            ]
+        )
         again, _, _ = features.interaction_features(past, earlier, users, items, day)
         kept = rows.filter(now).join(again, on=rows.columns, how="semi", nulls_equal=True)
         changed += rows.filter(now).height - kept.height
-        # a list is right where its length is and it holds no click of the moment or later: as many as the counts say
+        # a list is right where its length is and it holds no click of the moment or later: as many
+        # as the counts say
         lists = history.filter(now).join(again.select(c.EVENT_ID, c.CLICKS_7D), on=c.EVENT_ID)
         changed += lists.filter(pl.col(features.HISTORY).list.len() != pl.col(c.CLICKS_7D)).height
     return changed
@@ -76,6 +109,10 @@ def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[st
     masked = features.mask(rows, day, seed)
     masked.write_parquet(target / "masked.parquet")
     known = rows[c.USER_ID] != c.MISSING
-    return {"rows": masked.height,
-            "masked_visitors": number(((masked[c.USER_ID] == c.MISSING) & known).mean()),
-            "masked_devices": number(((masked[c.DEVICE_TYPE] == c.MISSING) & (rows[c.DEVICE_TYPE] != c.MISSING)).mean())}
+    return {
+        "rows": masked.height,
+        "masked_visitors": number(((masked[c.USER_ID] == c.MISSING) & known).mean()),
+        "masked_devices": number(
+            ((masked[c.DEVICE_TYPE] == c.MISSING) & (rows[c.DEVICE_TYPE] != c.MISSING)).mean()
+        ),
+    }

@@ -15,15 +15,21 @@ from recsys_assets.lib.raw import raw_tables
 
 
 def check_and_profile(folder: Path, items: Artifact, day: str) -> None:
-    """Hold features.parquet in ``folder`` to its contract, then write its profile and figures beside it.
+    """Hold features.parquet in ``folder`` to its contract, then write its profile and figures
+    beside it.
 
     Raises:
         contracts.ContractViolation: a row breaks it.
     """
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID, c.CATEGORY_L1])
     rows = contracts.read_checked(
-        folder / "features.parquet", c.INTERACTION_FEATURES, name=f"features/interactions [{day}]", day=day,
-        items=catalogue[c.ITEM_ID].to_list(), categories=set(catalogue[c.CATEGORY_L1]))
+        folder / "features.parquet",
+        c.INTERACTION_FEATURES,
+        name=f"features/interactions [{day}]",
+        day=day,
+        items=catalogue[c.ITEM_ID].to_list(),
+        categories=set(catalogue[c.CATEGORY_L1]),
+    )
     profiles.write(rows, folder, profiles.DAY_FEATURES)
     profiles.write_top_categories(rows, folder)
 
@@ -33,7 +39,11 @@ def around_the_day(interactions: Artifact, store: ArtifactStore, landing: str) -
 
     It depends on other days and on the landing zone, so it is shown and never part of the artifact.
     """
-    before = artifacts.days_before(store, interactions.kind, str(interactions.partition), profiles.NEW_LOOK_BACK_DAYS)
+    before = artifacts.days_before(
+        store, interactions.kind, str(interactions.partition), profiles.NEW_LOOK_BACK_DAYS
+    )
     earlier = store.require(interactions.kind, before) if before else []
-    return {**profiles.newcomers(interactions, earlier),
-            "quarantined": raw_tables.quarantine_counts(landing, "interactions")}
+    return {
+        **profiles.newcomers(interactions, earlier),
+        "quarantined": raw_tables.quarantine_counts(landing, "interactions"),
+    }

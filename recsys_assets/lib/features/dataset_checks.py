@@ -21,46 +21,84 @@ def items_without_index(workflows: Artifact, items: Artifact) -> list[str]:
     return sorted(set(catalogue) - vocabulary)[:20]
 
 
-def transform_differences(datasets: Artifact, workflows: Artifact, valid: Sequence[Artifact]) -> dict[str, float]:
-    """Largest difference, column by column, between NVTabular's validation rows and the compiled transform's.
+def transform_differences(
+    datasets: Artifact, workflows: Artifact, valid: Sequence[Artifact]
+) -> dict[str, float]:
+    """Largest difference, column by column, between NVTabular's validation rows and the compiled
+    transform's.
 
-    "history": between the click histories of the clicked ones, as the training step and as the platform counts them.
+    "history": between the click histories of the clicked ones, as the training step and as the
+    platform counts them.
     """
     raw = pl.concat([pl.read_parquet(artifact.path("features.parquet")) for artifact in valid])
     compiled = batch_transform.BatchTransform(read_transforms(workflows))
     ours = compiled.transform_frame(raw)
     theirs = pl.read_parquet(sorted((datasets.local / "valid").glob("*.parquet")))
     if theirs.height != ours.height:
-        raise ValueError(f"datasets' valid/ has {theirs.height} rows, the features of these days have {ours.height}")
+        raise ValueError(
+            f"datasets' valid/ has {theirs.height} rows, the features of these days have "
+            f"{ours.height}"
+        )
     clicked = raw.filter(pl.col(c.CLICK) == 1)
-    lists = pl.concat([pl.read_parquet(artifact.path("click_history.parquet")) for artifact in valid])
-    counted = batch_transform.history_matrix(compiled.transforms.vocabulary[c.CATEGORY_L1], lists[features.HISTORY],
-                                             clicked[c.CLICKS_7D].to_numpy(), clicked[c.CLICKS_24H].to_numpy())
+    lists = pl.concat(
+        [pl.read_parquet(artifact.path("click_history.parquet")) for artifact in valid]
+    )
+    counted = batch_transform.history_matrix(
+        compiled.transforms.vocabulary[c.CATEGORY_L1],
+        lists[features.HISTORY],
+        clicked[c.CLICKS_7D].to_numpy(),
+        clicked[c.CLICKS_24H].to_numpy(),
+    )
     written = np.load(datasets.path("valid_history.npy"), allow_pickle=False)
     if written.shape != counted.shape:
-        raise ValueError(f"datasets' valid_history.npy has shape {written.shape}, these days' click histories make {counted.shape}")
-    return {**{name: number((ours[name].cast(pl.Float64) - theirs[name].cast(pl.Float64)).abs().max())
-               for name in c.RANKER_CATEGORICAL + c.RANKER_CONTINUOUS},
-            "history": float((written != counted).any())}
+        raise ValueError(
+            f"datasets' valid_history.npy has shape {written.shape}, these days' click histories "
+            f"make {counted.shape}"
+        )
+    return {
+        **{
+            name: number((ours[name].cast(pl.Float64) - theirs[name].cast(pl.Float64)).abs().max())
+            for name in c.RANKER_CATEGORICAL + c.RANKER_CONTINUOUS
+        },
+        "history": float((written != counted).any()),
+    }
 
 
 def click_rates(datasets: Artifact) -> dict[str, float]:
     """Share of clicked rows in train/ and valid/."""
-    return {part: float(pl.scan_parquet(datasets.local / part / "*.parquet").select(pl.col(c.CLICK).mean()).collect().item() or 0.0)
-            for part in ("train", "valid")}
+    return {
+        part: float(
+            pl.scan_parquet(datasets.local / part / "*.parquet")
+            .select(pl.col(c.CLICK).mean())
+            .collect()
+            .item()
+            or 0.0
+        )
+        for part in ("train", "valid")
+    }
 
 
 def labels(rates: Mapping[str, float]) -> tuple[bool, str]:
-    """Whether models can be trained and judged on data sets of these ``click_rates``, and where the ranker's negatives come from."""
+    """Whether models can be trained and judged on data sets of these ``click_rates``, and where the
+    ranker's negatives come from.
+    """
     if all(0 < rate < 1 for rate in rates.values()):
         return True, "logged: rows that were shown and not clicked"
     if all(rate == 1 for rate in rates.values()):
-        return True, "drawn: the log holds clicks alone, so the ranker learns from items that the visitor did not click that day"
-    return False, "none to trust: " + ", ".join(f"{rate:.0%} of {part}'s rows are clicked" for part, rate in rates.items())
+        return (
+            True,
+            "drawn: the log holds clicks alone, so the ranker learns from items that the visitor "
+            "did not click that day",
+        )
+    return False, "none to trust: " + ", ".join(
+        f"{rate:.0%} of {part}'s rows are clicked" for part, rate in rates.items()
+    )
 
 
 def vocabulary_growth(workflows: Artifact, days: Sequence[Artifact]) -> pl.DataFrame:
-    """{column, unseen_values, rows, share}: what these days hold that the workflows' vocabularies do not."""
+    """{column, unseen_values, rows, share}: what these days hold that the workflows' vocabularies
+    do not.
+    """
     scanned = pl.scan_parquet([artifact.path("features.parquet") for artifact in days])
     grown = vocabulary.growth(scanned, read_transforms(workflows))
     return pl.DataFrame([{"column": column, **counts} for column, counts in grown.items()])

@@ -6,9 +6,11 @@ from typing import Any
 
 
 def number(statistic: Any) -> float:
-    """Return a mean, median, minimum or maximum of a numeric column as a float; 0 where the column has no value.
+    """Return a mean, median, minimum or maximum of a numeric column as a float; 0 where the column
+    has no value.
 
-    Polars cannot say that a numeric column's statistic is a number: it may be of any type that a column holds.
+    Polars cannot say that a numeric column's statistic is a number: it may be of any type that a
+    column holds.
 
     >>> number(None), number(3)
     (0.0, 3.0)

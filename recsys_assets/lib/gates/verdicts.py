@@ -1,7 +1,8 @@
 """Gathers what a release is made of, has the gates judge it, and builds it.
 
-A verdict is an artifact of its own, made from everything that was judged, the champion included: judged again, the same
-parts have the same verdict to the last digit of a measured latency, and the same release.
+A verdict is an artifact of its own, made from everything that was judged, the champion included:
+judged again, the same parts have the same verdict to the last digit of a measured latency, and the
+same release.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from recsys_assets.lib.exports.exports import PARTS
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
-from recsys_assets.lib.gates.evidence import Answers, Champion
+from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
 from recsys_assets.lib.gates.gates import Limits
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.champion import read_champion
@@ -37,16 +38,27 @@ from recsys_assets.settings import Settings
 
 VERDICT_FILE = "verdict.json"
 #: Roles of what the verdict on a full training is made from, and of what its release carries.
-_JUDGED = ("queries", "offline", "models", "vectors", "aligned", "workflows", "faiss_index", "features", "days_before", "training",
-           "interactions")
+_JUDGED = (
+    "queries",
+    "offline",
+    "models",
+    "vectors",
+    "aligned",
+    "workflows",
+    "faiss_index",
+    "features",
+    "days_before",
+    "training",
+    "interactions",
+)
 _CARRIED = ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker")
 #: Settings that the lists were judged by.
 _OF_LISTS = ("retrieval_topk", "retrieval_weight")
 
 
 def _champion(store: ArtifactStore, settings: Settings) -> Artifact | None:
-    """The release in force; None where there is none, or one of an older form, whose models take other inputs than today's
-    transforms make, so that it can answer no query here."""
+    """The release in force; None where there is none, or one of an older form, whose models take
+    other inputs than today's transforms make, so that it can answer no query here."""
     present = read_champion(settings)
     if present is None:
         return None
@@ -54,9 +66,12 @@ def _champion(store: ArtifactStore, settings: Settings) -> Artifact | None:
     return release.artifact if release.of_this_form else None
 
 
-# --- a full release ----------------------------------------------------------------------------------------------------
-def full_inputs(store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the verdict on a full training is made from; role → artifacts, "champion" only where there is one.
+# --- a full release -------------------------------------------------------------------------------
+def full_inputs(
+    store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the verdict on a full training is made from; role → artifacts, "champion" only where
+    there is one.
 
     Args:
         parts: role → artifact or artifacts, as defs/serving/release.py declares them.
@@ -68,86 +83,162 @@ def full_inputs(store: ArtifactStore, settings: Settings, parts: Mapping[str, An
     offline = inputs["offline"]
     for role in ("models", "queries"):
         if offline.manifest["inputs"][role]["digest"] != inputs[role].digest:
-            raise releases.ReleaseError(f"evaluation/offline [{offline.partition}] is of another {inputs[role].kind}; materialise it again")
+            raise releases.ReleaseError(
+                f"evaluation/offline [{offline.partition}] is of another {inputs[role].kind}; "
+                "materialise it again"
+            )
     for name in _OF_LISTS:
         judged, present = offline.manifest["params"][name], getattr(settings, name)
         if judged != present:
-            raise releases.ReleaseError(f"evaluation/offline [{offline.partition}] judged lists of {name} {judged}, the settings say "
-                                        f"{present}; materialise it again")
+            raise releases.ReleaseError(
+                f"evaluation/offline [{offline.partition}] judged lists of {name} {judged}, the "
+                "settings say "
+                f"{present}; materialise it again"
+            )
     champion = _champion(store, settings)
     return inputs | ({"champion": champion} if champion else {})
 
 
-def write_full_verdict(store: ArtifactStore, inputs: Mapping[str, Any], target: Path, *, as_of: str, limits: Limits, seed: int,
-                       retrieval_topk: int, first_day: str) -> dict[str, Any]:
-    """verdict.json: {"gate", "evidence"} of a full training, from ``full_inputs``; returns it as metrics."""
+def write_full_verdict(
+    store: ArtifactStore,
+    inputs: Mapping[str, Any],
+    target: Path,
+    *,
+    as_of: str,
+    limits: Limits,
+    seed: int,
+    retrieval_topk: int,
+    first_day: str,
+) -> dict[str, Any]:
+    """verdict.json: {"gate", "evidence"} of a full training, from ``full_inputs``; returns it as
+    metrics.
+    """
     queries = Queries.read(inputs["queries"])
-    exposures = pl.concat([pl.read_parquet(artifact.path("features.parquet")) for artifact in inputs["features"]])
+    exposures = pl.concat(
+        [pl.read_parquet(artifact.path("features.parquet")) for artifact in inputs["features"]]
+    )
     generation = Generation.of_training(
-        **{role: inputs[role] for role in ("models", "workflows", "aligned", "vectors", "days_before")},
-        retrieval_weight=inputs["offline"].manifest["params"]["retrieval_weight"], retrieval_topk=retrieval_topk)
+        **{
+            role: inputs[role]
+            for role in ("models", "workflows", "aligned", "vectors", "days_before")
+        },
+        retrieval_weight=inputs["offline"].manifest["params"]["retrieval_weight"],
+        retrieval_topk=retrieval_topk,
+    )
     with np.load(inputs["offline"].path("lists.npz"), allow_pickle=False) as arrays:
-        candidate = Answers.of_lists(arrays, generation.click_scores(exposures))
+        candidate = ModelAnswers.of_lists(arrays, generation.click_scores(exposures))
     champion = None
     if "champion" in inputs:
         release = releases.read_release(inputs["champion"])
-        before = Generation.of_release(store, release, inputs["days_before"], retrieval_topk=retrieval_topk)
+        before = Generation.of_release(
+            store, release, inputs["days_before"], retrieval_topk=retrieval_topk
+        )
         # a full training learns its training days, a fine-tune the day itself
-        learnt = release.day if release.kind == "fine_tune" else partitions.train_days(release.day)[-1]
-        champion = Champion(release.number, release.day, learnt, Answers.ask(before, queries, exposures))
-    log = ClickLog.of(pl.scan_parquet([a.path("interactions.parquet") for a in inputs["interactions"]]), queries.item_ids)
+        learnt = (
+            release.day if release.kind == "fine_tune" else partitions.train_days(release.day)[-1]
+        )
+        champion = ChampionAnswers(
+            release.number, release.day, learnt, ModelAnswers.ask(before, queries, exposures)
+        )
+    log = ClickLog.of(
+        pl.scan_parquet([a.path("interactions.parquet") for a in inputs["interactions"]]),
+        queries.item_ids,
+    )
     recent = RecentPopularity(log, **baseline_tuning.DEFAULTS[RecentPopularity.name])
-    evidence = gate_evidence.gather(candidate, queries, exposures, day=as_of, seed=seed, champion=champion, recent=recent)
+    evidence = gate_evidence.gather(
+        candidate, queries, exposures, day=as_of, seed=seed, champion=champion, recent=recent
+    )
     evidence |= {
-        "latency_ms": gate_evidence.latencies(generation, inputs["models"].path(QUERY_TOWER_ONNX), inputs["models"].path(RANKER_ONNX),
-                                              queries, exposures),
-        "drift": gate_evidence.input_drift(inputs["training"], inputs["features"], first_day=first_day),
+        "latency_ms": gate_evidence.latencies(
+            generation,
+            inputs["models"].path(QUERY_TOWER_ONNX),
+            inputs["models"].path(RANKER_ONNX),
+            queries,
+            exposures,
+        ),
+        "drift": gate_evidence.input_drift(
+            inputs["training"], inputs["features"], first_day=first_day
+        ),
         "parity": inputs["models"].metrics["max_abs_difference"],
-        "index": {name: inputs["faiss_index"].metrics.get(name) for name in ("recall", "recall_floor")},
+        "index": {
+            name: inputs["faiss_index"].metrics.get(name) for name in ("recall", "recall_floor")
+        },
     }
-    return _written({"gate": gates.full_release(evidence, limits), "evidence": evidence}, limits, target)
+    return _written(
+        {"gate": gates.full_release(evidence, limits), "evidence": evidence}, limits, target
+    )
 
 
-def full_release_in_force(store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]) -> Artifact | None:
+def full_release_in_force(
+    store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
+) -> Artifact | None:
     """Return the champion if these parts, settings and code made it, else None.
 
-    It is no rival to itself: the verdict that it was promoted by goes on to count, and nothing is judged again.
+    It is no rival to itself: the verdict that it was promoted by goes on to count, and nothing is
+    judged again.
     """
     champion = _champion(store, settings)
     if champion is None or champion.manifest.get("code") != build.code():
         return None
-    if any(champion.manifest["params"].get(name) != getattr(settings, name) for name in build.OF_SETTINGS):
+    if any(
+        champion.manifest["params"].get(name) != getattr(settings, name)
+        for name in build.OF_SETTINGS
+    ):
         return None
     made_from = champion.manifest["inputs"]
     same = all(made_from.get(role, {}).get("digest") == parts[role].digest for role in _CARRIED)
     return champion if same else None
 
 
-def full_release(store: ArtifactStore, settings: Settings, as_of: str, parts: Mapping[str, Any], verdict: Artifact) -> Artifact:
-    """The release of a full training, the first of its generation; the same parts and verdict give the same release again.
+def full_release(
+    store: ArtifactStore,
+    settings: Settings,
+    as_of: str,
+    parts: Mapping[str, Any],
+    verdict: Artifact,
+) -> Artifact:
+    """The release of a full training, the first of its generation; the same parts and verdict give
+    the same release again.
 
     parts: as for ``full_inputs``. verdict: of ``write_full_verdict``.
     """
     report = parts["offline"].metrics
     ranked = pl.read_parquet(parts["popularity"].path("popularity.parquet"))
-    clicks = pl.read_parquet(parts["features"][-1].path("item_popularity.parquet"))  # of the as-of day
+    clicks = pl.read_parquet(
+        parts["features"][-1].path("item_popularity.parquet")
+    )  # of the as-of day
     return build.build_release(
-        store, settings, as_of=as_of, **{role: parts[role] for role in _CARRIED}, popularity=ranked[c.ITEM_ID].to_list(),
-        item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()), gate=verdict.metrics["gate"],
-        metrics={"recall@100": report["retrieval"]["recall@100"], "served_ndcg@10": report["served"]["ndcg@10"],
-                 "auc": report["ranker"]["auc"], "evidence": verdict.metrics["evidence"]})
+        store,
+        settings,
+        as_of=as_of,
+        **{role: parts[role] for role in _CARRIED},
+        popularity=ranked[c.ITEM_ID].to_list(),
+        item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()),
+        gate=verdict.metrics["gate"],
+        metrics={
+            "recall@100": report["retrieval"]["recall@100"],
+            "served_ndcg@10": report["served"]["ndcg@10"],
+            "auc": report["ranker"]["auc"],
+            "evidence": verdict.metrics["evidence"],
+        },
+    )
 
 
-# --- a fine-tune -------------------------------------------------------------------------------------------------------
+# --- a fine-tune ----------------------------------------------------------------------------------
 def training_days(store: ArtifactStore, rows: Artifact) -> list[str]:
-    """Training days of the generation that a day's fine-tune belongs to; rows: ``fine_tune/rows``."""
+    """Training days of the generation that a day's fine-tune belongs to; rows:
+    ``fine_tune/rows``.
+    """
     base = releases.read_release(store.open(rows.manifest["inputs"]["champion"]))
     return partitions.train_days(releases.open_release(store, base.generation).day)
 
 
-def fine_tune_inputs(store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the verdict on a day's fine-tune is made from: its rows, its models, the release it began with ("base"), the days
-    around, and ("newer") the champion where that has come to know a later day since.
+def fine_tune_inputs(
+    store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the verdict on a day's fine-tune is made from: its rows, its models, the release it
+    began with ("base"), the days around, and ("newer") the champion where that has come to know a
+    later day since.
 
     Args:
         parts: role → artifact or artifacts, as defs/fine_tune/daily.py declares them.
@@ -158,52 +249,111 @@ def fine_tune_inputs(store: ArtifactStore, settings: Settings, parts: Mapping[st
     rows, day = parts["rows"], str(parts["rows"].partition)
     for name in fine_tuning.ROLES:
         if parts[name].manifest["inputs"]["rows"]["digest"] != rows.digest:
-            raise releases.ReleaseError(f"fine_tune/{name} [{day}] was made from other rows; materialise it again")
+            raise releases.ReleaseError(
+                f"fine_tune/{name} [{day}] was made from other rows; materialise it again"
+            )
     inputs = {
-        **parts, "base": store.open(rows.manifest["inputs"]["champion"]),
-        "features": store.open(rows.manifest["inputs"]["features"][-1]),  # the replayed days', and then the day's own
+        **parts,
+        "base": store.open(rows.manifest["inputs"]["champion"]),
+        "features": store.open(
+            rows.manifest["inputs"]["features"][-1]
+        ),  # the replayed days', and then the day's own
     }
     champion = _champion(store, settings)
     newer = champion is not None and releases.read_release(champion).day > day
     return inputs | ({"newer": champion} if newer else {})
 
 
-def write_fine_tune_verdict(store: ArtifactStore, inputs: Mapping[str, Any], target: Path, *, day: str, limits: Limits, seed: int,
-                            seen_days: int, retrieval_topk: int, first_day: str) -> dict[str, Any]:
-    """verdict.json: {"gate", "evidence"} of a fine-tune beside the champion that it began with, on the day's held-out rows."""
+def write_fine_tune_verdict(
+    store: ArtifactStore,
+    inputs: Mapping[str, Any],
+    target: Path,
+    *,
+    day: str,
+    limits: Limits,
+    seed: int,
+    seen_days: int,
+    retrieval_topk: int,
+    first_day: str,
+) -> dict[str, Any]:
+    """verdict.json: {"gate", "evidence"} of a fine-tune beside the champion that it began with, on
+    the day's held-out rows.
+    """
     exposures = fine_tuning.held_out(inputs["features"], inputs["rows"].manifest["params"]["seed"])
     # of all clicks of the day, so that a limit of queries leaves as many that were held out
-    asked = Queries.build([inputs["features"]], inputs["interactions"], inputs["items"], seed=seed, seen_days=seen_days,
-                          limit=round(QUERY_LIMIT / (1 - fine_tuning.TRAIN_SHARE)))
+    asked = Queries.build(
+        [inputs["features"]],
+        inputs["interactions"],
+        inputs["items"],
+        seed=seed,
+        seen_days=seen_days,
+        limit=round(QUERY_LIMIT / (1 - fine_tuning.TRAIN_SHARE)),
+    )
     kept = asked.frame[c.EVENT_ID].is_in(exposures[c.EVENT_ID].implode()).to_numpy()
     queries = asked.subset(np.flatnonzero(kept))
     if not queries.overall.any():
-        raise releases.ReleaseError(f"none of the {exposures.height} held-out rows of {day} is a click that a list could be asked for: "
-                                    "nothing to judge a fine-tune by; choose a day with more rows")
+        raise releases.ReleaseError(
+            f"none of the {exposures.height} held-out rows of {day} is a click that a list could "
+            "be asked for: "
+            "nothing to judge a fine-tune by; choose a day with more rows"
+        )
     release = releases.read_release(inputs["base"])
-    before = Generation.of_release(store, release, inputs["days_before"], retrieval_topk=retrieval_topk)
-    models = {"query_tower": inputs["query_tower"].path(QUERY_TOWER_ONNX), "dlrm": inputs["dlrm"].path(RANKER_ONNX)}
+    before = Generation.of_release(
+        store, release, inputs["days_before"], retrieval_topk=retrieval_topk
+    )
+    models = {
+        "query_tower": inputs["query_tower"].path(QUERY_TOWER_ONNX),
+        "dlrm": inputs["dlrm"].path(RANKER_ONNX),
+    }
     tuned = before.with_models(models["query_tower"], models["dlrm"])
     # the day is new to both: its held-out rows were learnt by neither
-    champion = Champion(release.number, release.day, release.day, Answers.ask(before, queries, exposures))
-    evidence = gate_evidence.gather(Answers.ask(tuned, queries, exposures), queries, exposures, day=day, seed=seed, champion=champion)
+    champion = ChampionAnswers(
+        release.number, release.day, release.day, ModelAnswers.ask(before, queries, exposures)
+    )
+    evidence = gate_evidence.gather(
+        ModelAnswers.ask(tuned, queries, exposures),
+        queries,
+        exposures,
+        day=day,
+        seed=seed,
+        champion=champion,
+    )
     if "newer" in inputs:
         evidence["freshness"]["champion_day"] = releases.read_release(inputs["newer"]).day
     of_items, of_lists = (inputs["dlrm"].path(name) for name in PARTS)
     evidence |= {
-        "latency_ms": gate_evidence.latencies(tuned, models["query_tower"], models["dlrm"], queries, exposures),
-        "drift": gate_evidence.input_drift(inputs["training"], [inputs["features"]], first_day=first_day),
-        "parity": {path.name: parity.parity(path, inputs[name].path(PARITY)) for name, path in models.items()}
+        "latency_ms": gate_evidence.latencies(
+            tuned, models["query_tower"], models["dlrm"], queries, exposures
+        ),
+        "drift": gate_evidence.input_drift(
+            inputs["training"], [inputs["features"]], first_day=first_day
+        ),
+        "parity": {
+            path.name: parity.parity(path, inputs[name].path(PARITY))
+            for name, path in models.items()
+        }
         | {PARTS[-1]: parity.parts_parity(of_items, of_lists, inputs["dlrm"].path(PARITY))},
     }
-    return _written({"gate": gates.fine_tune(evidence, limits), "evidence": evidence}, limits, target)
+    return _written(
+        {"gate": gates.fine_tune(evidence, limits), "evidence": evidence}, limits, target
+    )
 
 
-def fine_tuned_release(store: ArtifactStore, day: str, inputs: Mapping[str, Any], verdict: Artifact) -> Artifact:
-    """Return the release of a day's fine-tune, built from ``fine_tune_inputs`` and the verdict of ``write_fine_tune_verdict``."""
+def fine_tuned_release(
+    store: ArtifactStore, day: str, inputs: Mapping[str, Any], verdict: Artifact
+) -> Artifact:
+    """Return the release of a day's fine-tune, built from ``fine_tune_inputs`` and the verdict of
+    ``write_fine_tune_verdict``.
+    """
     return build.build_fine_tune_release(
-        store, day=day, base=inputs["base"], query_tower=inputs["query_tower"], ranker=inputs["dlrm"],
-        gate=verdict.metrics["gate"], metrics={"evidence": verdict.metrics["evidence"]})
+        store,
+        day=day,
+        base=inputs["base"],
+        query_tower=inputs["query_tower"],
+        ranker=inputs["dlrm"],
+        gate=verdict.metrics["gate"],
+        metrics={"evidence": verdict.metrics["evidence"]},
+    )
 
 
 def _written(found: dict[str, Any], limits: Limits, target: Path) -> dict[str, Any]:

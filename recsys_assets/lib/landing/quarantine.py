@@ -1,8 +1,8 @@
 """Rejected rows, kept: ``quarantine/<table>/<source digest>.parquet``.
 
-Columns: ``reason``; ``source_file`` and ``source_row`` (in that file, from 1, without the header); ``source_line``
-(the text of a CSV line that could not be split); and the source's own columns that were mapped, as text, so that a
-mended quarantine file can be ingested with the same mapping.
+Columns: ``reason``; ``source_file`` and ``source_row`` (in that file, from 1, without the header);
+``source_line`` (the text of a CSV line that could not be split); and the source's own columns that
+were mapped, as text, so that a mended quarantine file can be ingested with the same mapping.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def quarantine_path(landing: Path, table: str, digest: str) -> Path:
 
 
 def quarantine_counts(landing: str | Path, table: str = "*") -> dict[str, dict[str, int]]:
-    """Table → reason → rows of the quarantine files of a landing zone (a folder or an fsspec address).
+    """Table → reason → rows of the quarantine files of a landing zone (a folder or an fsspec
+    address).
 
     Args:
         table: the only one to read; all by default.
@@ -38,7 +39,9 @@ def quarantine_counts(landing: str | Path, table: str = "*") -> dict[str, dict[s
     for path in sorted(map(str, fs.glob(f"{prefix}/{QUARANTINE_FOLDER}/{table}/*.parquet"))):
         with fs.open(path, "rb") as stream:
             reasons = pl.read_parquet(stream, columns=[REASON])[REASON]
-        counts.setdefault(path.rsplit("/", 2)[-2], Counter()).update(dict(reasons.value_counts().iter_rows()))
+        counts.setdefault(path.rsplit("/", 2)[-2], Counter()).update(
+            dict(reasons.value_counts().iter_rows())
+        )
     return {table: dict(found.most_common()) for table, found in counts.items()}
 
 
@@ -46,13 +49,17 @@ class QuarantineWriter:
     """Writes one quarantine file as rows come; without a row there is no file.
 
     Args:
-        columns: the source's columns to keep; raises IngestError for one that bears a name of the quarantine's own.
+        columns: the source's columns to keep; raises IngestError for one that bears a name of the
+            quarantine's own.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]):
         clash = [name for name in columns if name in _OWN]
         if clash:
-            raise IngestError(f"column {clash[0]!r} of the source has a name that the quarantine uses itself; rename it")
+            raise IngestError(
+                f"column {clash[0]!r} of the source has a name that the quarantine uses itself; "
+                "rename it"
+            )
         self._path = path
         self._schema: dict[str, type[pl.DataType]] = {**_OWN, **dict.fromkeys(columns, pl.String)}
         self._writer: pq.ParquetWriter | None = None
@@ -61,7 +68,12 @@ class QuarantineWriter:
     def __enter__(self) -> QuarantineWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._writer is not None:
             self._writer.close()
 
@@ -70,8 +82,16 @@ class QuarantineWriter:
         if rows.is_empty():
             return
         self.counts.update(dict(rows[REASON].value_counts().iter_rows()))
-        absent = [pl.lit(None, kind).alias(name) for name, kind in self._schema.items() if name not in rows.columns]
-        arrow = rows.with_columns(absent).select(*self._schema).to_arrow(compat_level=pl.CompatLevel.oldest())
+        absent = [
+            pl.lit(None, kind).alias(name)
+            for name, kind in self._schema.items()
+            if name not in rows.columns
+        ]
+        arrow = (
+            rows.with_columns(absent)
+            .select(*self._schema)
+            .to_arrow(compat_level=pl.CompatLevel.oldest())
+        )
         if self._writer is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(self._path, arrow.schema, compression="zstd")

@@ -8,7 +8,15 @@ from typing import Any
 import polars as pl
 import yaml
 
-from recsys_assets.columns import CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, ITEM_GENDERS, ITEM_ID, PRICE, RAW_ITEMS
+from recsys_assets.columns import (
+    CATEGORY_L1,
+    CATEGORY_L2,
+    ITEM_GENDER,
+    ITEM_GENDERS,
+    ITEM_ID,
+    PRICE,
+    RAW_ITEMS,
+)
 
 #: field of products.yaml → (column, accepted types, required)
 _FIELDS: dict[str, tuple[str, tuple[type, ...], bool]] = {
@@ -34,7 +42,8 @@ def read_retail_demo_store(products_yaml: Path) -> pl.DataFrame:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CatalogueError: not YAML, not a list, a field that is missing or of a wrong type or value, an id twice.
+        CatalogueError: not YAML, not a list, a field that is missing or of a wrong type or value,
+            an id twice.
     """
     with open(products_yaml, "rb") as stream:
         try:
@@ -42,22 +51,29 @@ def read_retail_demo_store(products_yaml: Path) -> pl.DataFrame:
         except yaml.YAMLError as error:
             raise CatalogueError(f"{products_yaml} is not valid YAML: {error}") from error
     if not isinstance(products, list) or not products:
-        raise CatalogueError(f"{products_yaml} must hold a list of products; it holds "
-                             f"{'an empty one' if products == [] else type(products).__name__}")
+        raise CatalogueError(
+            f"{products_yaml} must hold a list of products; it holds "
+            f"{'an empty one' if products == [] else type(products).__name__}"
+        )
     rows: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
     for position, product in enumerate(products, start=1):
         row = _read_product(product, position, products_yaml)
         first = seen.setdefault(row[ITEM_ID], position)
         if first != position:
-            raise CatalogueError(f"{products_yaml}: products {first} and {position} have the same id {row[ITEM_ID]!r}")
+            raise CatalogueError(
+                f"{products_yaml}: products {first} and {position} have the same id "
+                f"{row[ITEM_ID]!r}"
+            )
         rows.append(row)
     return pl.DataFrame(rows, schema={name: getattr(pl, kind) for name, kind in RAW_ITEMS.items()})
 
 
 def _read_product(product: Any, position: int, source: Path) -> dict[str, Any]:
     if not isinstance(product, dict):
-        raise CatalogueError(f"{source}: product {position} must be a mapping, not {type(product).__name__}")
+        raise CatalogueError(
+            f"{source}: product {position} must be a mapping, not {type(product).__name__}"
+        )
     where = f"{source}: product {position} (id {product.get('id')!r})"
     row: dict[str, Any] = {}
     for name, (column, types, required) in _FIELDS.items():
@@ -67,8 +83,10 @@ def _read_product(product: Any, position: int, source: Path) -> dict[str, Any]:
                 raise CatalogueError(f"{where}: field {name!r} is missing")
             value = _DEFAULTS[column]
         elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise CatalogueError(f"{where}: field {name!r} must be {' or '.join(t.__name__ for t in types)}, "
-                                 f"not {value!r}")
+            raise CatalogueError(
+                f"{where}: field {name!r} must be {' or '.join(t.__name__ for t in types)}, "
+                f"not {value!r}"
+            )
         elif isinstance(value, str) and required and not value.strip():
             raise CatalogueError(f"{where}: field {name!r} is empty")
         row[column] = value
@@ -77,6 +95,8 @@ def _read_product(product: Any, position: int, source: Path) -> dict[str, Any]:
     if not 0 < row[PRICE] < float("inf"):
         raise CatalogueError(f"{where}: field 'price' must be above 0, not {row[PRICE]}")
     if row[ITEM_GENDER] not in ITEM_GENDERS:
-        raise CatalogueError(f"{where}: field 'gender_affinity' must be one of {', '.join(ITEM_GENDERS)}, "
-                             f"not {row[ITEM_GENDER]!r}")
+        raise CatalogueError(
+            f"{where}: field 'gender_affinity' must be one of {', '.join(ITEM_GENDERS)}, "
+            f"not {row[ITEM_GENDER]!r}"
+        )
     return row

@@ -17,9 +17,13 @@ INTERACTIONS_FOLDER, TRUTH_FOLDER, QUARANTINE_FOLDER = "interactions", "truth", 
 
 
 def was_ingested(landing: str | Path) -> bool:
-    """Whether a landing zone holds a person's own data, so that nothing may be simulated into it."""
+    """Whether a landing zone holds a person's own data, so that nothing may be simulated into
+    it.
+    """
     return "://" not in str(landing) and (Path(landing) / REPORT_FILE).exists()
 
 
 class IngestError(ValueError):
-    """A source cannot be taken; the message names file or column, and the remedy. Nothing was changed."""
+    """A source cannot be taken; the message names file or column, and the remedy. Nothing was
+    changed.
+    """

@@ -1,8 +1,9 @@
 """Bring your own data: logs, catalogue, pictures and users into the landing zone, all or nothing.
 
-Everything is made in a hidden folder beside the landing zone's own and moved in at the end; ``ingested.json`` is
-written last. A process that dies before leaves the landing zone as the last report says or, in the middle of the
-moves, with whole files that the same command makes again to the same bytes.
+Everything is made in a hidden folder beside the landing zone's own and moved in at the end;
+``ingested.json`` is written last. A process that dies before leaves the landing zone as the last
+report says or, in the middle of the moves, with whole files that the same command makes again to
+the same bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from recsys_assets.columns import AGE, GENDER, ITEM_ID, MISSING, USER_ID
 from recsys_assets.files import sha256_file, sha256_json, write_json
 from recsys_assets.lib.landing import zone
 from recsys_assets.lib.landing.quarantine import QuarantineWriter, quarantine_path
-from recsys_assets.lib.landing.zone import IMAGES_FILE, INTERACTIONS_FOLDER, ITEMS_FILE, USERS_FILE, IngestError
+from recsys_assets.lib.landing.zone import (
+    IMAGES_FILE,
+    INTERACTIONS_FOLDER,
+    ITEMS_FILE,
+    USERS_FILE,
+    IngestError,
+)
 from recsys_assets.lib.own_data import pictures as ingest_images
 from recsys_assets.lib.own_data import report as ingest_report
 from recsys_assets.lib.own_data import tables
@@ -54,16 +61,24 @@ class Request:
     def __post_init__(self) -> None:
         if not (self.logs or self.catalogue or self.users):
             raise IngestError("nothing to ingest: name a log, --catalogue or --users")
-        for option, given, needs, there in (("--images", self.images, "--catalogue", self.catalogue),
-                                            ("--item-map", self.item_mapping, "--catalogue", self.catalogue),
-                                            ("--user-map", self.user_mapping, "--users", self.users),
-                                            ("--map", self.rules.mapping, "a log", self.logs)):
+        for option, given, needs, there in (
+            ("--images", self.images, "--catalogue", self.catalogue),
+            ("--item-map", self.item_mapping, "--catalogue", self.catalogue),
+            ("--user-map", self.user_mapping, "--users", self.users),
+            ("--map", self.rules.mapping, "a log", self.logs),
+        ):
             if given and not there:
                 raise IngestError(f"{option} needs {needs}")
 
 
-def ingest(landing: Path, request: Request, *, now: int, start_day: date | None,
-           progress: Progress = lambda message: None) -> dict[str, Any]:
+def ingest(
+    landing: Path,
+    request: Request,
+    *,
+    now: int,
+    start_day: date | None,
+    progress: Progress = lambda message: None,
+) -> dict[str, Any]:
     """Take what is asked for into the landing zone; the same again changes nothing.
 
     Args:
@@ -103,17 +118,34 @@ def _staging(landing: Path) -> Iterator[Path]:
 
 def _lock(folder: int, landing: Path) -> None:
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, whatever ends it
+        fcntl.flock(
+            folder, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # ends with the process, whatever ends it
     except BlockingIOError as error:
-        raise IngestError(f"another `recsys ingest` writes {landing}: wait until it has ended") from error
+        raise IngestError(
+            f"another `recsys ingest` writes {landing}: wait until it has ended"
+        ) from error
 
 
 class _Run:
     """One ingest, from the sources to the report."""
 
-    def __init__(self, landing: Path, staging: Path, request: Request, before: Mapping[str, Any] | None, now: int,
-                 progress: Progress):
-        self.landing, self.staging, self.request, self.now, self.progress = landing, staging, request, now, progress
+    def __init__(
+        self,
+        landing: Path,
+        staging: Path,
+        request: Request,
+        before: Mapping[str, Any] | None,
+        now: int,
+        progress: Progress,
+    ):
+        self.landing, self.staging, self.request, self.now, self.progress = (
+            landing,
+            staging,
+            request,
+            now,
+            progress,
+        )
         self.sources: list[dict[str, Any]] = list(before["sources"]) if before else []
         self.old = None if request.replace else landing
         self.quarantines: list[Path] = []  # that this ingest renews
@@ -123,7 +155,9 @@ class _Run:
         summary = self._log(items)
         if summary is not None:
             if not self._has("items"):
-                items = _with_derived(items, tables.derived_items(summary.items, tables.UNKNOWN_PRICE), ITEM_ID)
+                items = _with_derived(
+                    items, tables.derived_items(summary.items, tables.UNKNOWN_PRICE), ITEM_ID
+                )
             users = _with_derived(users, tables.derived_users(summary.users), USER_ID)
         items = None if items is None else self._pictures(items)
         for frame, file in ((items, ITEMS_FILE), (users, USERS_FILE)):
@@ -143,17 +177,29 @@ class _Run:
 
     def _record(self, entry: dict[str, Any]) -> None:
         """Add a source, or put it in the place of the same one."""
-        at = next((n for n, one in enumerate(self.sources)
-                   if (one["table"], one["digest"]) == (entry["table"], entry["digest"])), len(self.sources))
-        self.sources[at:at + 1] = [entry]
+        at = next(
+            (
+                n
+                for n, one in enumerate(self.sources)
+                if (one["table"], one["digest"]) == (entry["table"], entry["digest"])
+            ),
+            len(self.sources),
+        )
+        self.sources[at : at + 1] = [entry]
 
     def _table(self, name: str) -> pl.DataFrame | None:
         """The catalogue or the users as they will be without the log; None where there is none."""
         request = self.request
         source, mapping, read, file, key = (
             (request.catalogue, request.item_mapping, tables.read_catalogue, ITEMS_FILE, ITEM_ID)
-            if name == "items" else (request.users, request.user_mapping, tables.read_users, USERS_FILE, USER_ID))
-        landed = None if self.old is None or not (self.old / file).exists() else pl.read_parquet(self.old / file)
+            if name == "items"
+            else (request.users, request.user_mapping, tables.read_users, USERS_FILE, USER_ID)
+        )
+        landed = (
+            None
+            if self.old is None or not (self.old / file).exists()
+            else pl.read_parquet(self.old / file)
+        )
         if source is None:
             return landed
         table = read(source, mapping)
@@ -163,9 +209,18 @@ class _Run:
         with QuarantineWriter(quarantine, list(dict.fromkeys(table.columns))) as writer:
             writer.write(table.rejected)
         self.quarantines.append(quarantine.relative_to(self.staging))
-        self._record({"table": name, "digest": digest, "files": list(map(str, files)), "mapping": table.mapping,
-                      "rows_read": table.read, "accepted": table.frame.height,
-                      "rejected": dict(writer.counts.most_common()), "adjusted": table.adjusted})
+        self._record(
+            {
+                "table": name,
+                "digest": digest,
+                "files": list(map(str, files)),
+                "mapping": table.mapping,
+                "rows_read": table.read,
+                "accepted": table.frame.height,
+                "rejected": dict(writer.counts.most_common()),
+                "adjusted": table.adjusted,
+            }
+        )
         self.progress(f"{name}: {table.frame.height:,} of {table.read:,} rows")
         return tables.upsert(table.frame, landed, key)
 
@@ -173,46 +228,97 @@ class _Run:
         kept = None if self.old is None else self.old / IMAGES_FILE
         if self.request.images is None:
             return ingest_images.without_folder(items, kept)
-        found = ingest_images.read_pictures(self.request.images, items, kept, self.staging / IMAGES_FILE)
-        self._record({"table": "images", "digest": sha256_file(self.staging / IMAGES_FILE)[:16],
-                      "files": [str(self.request.images)], "mapping": {}, "rows_read": found.read + len(found.unreadable),
-                      "accepted": found.read, "rejected": {"not a readable PNG or JPEG": len(found.unreadable)}
-                      if found.unreadable else {}, "unreadable": found.unreadable, "items_without": found.without})
+        found = ingest_images.read_pictures(
+            self.request.images, items, kept, self.staging / IMAGES_FILE
+        )
+        self._record(
+            {
+                "table": "images",
+                "digest": sha256_file(self.staging / IMAGES_FILE)[:16],
+                "files": [str(self.request.images)],
+                "mapping": {},
+                "rows_read": found.read + len(found.unreadable),
+                "accepted": found.read,
+                "rejected": {"not a readable PNG or JPEG": len(found.unreadable)}
+                if found.unreadable
+                else {},
+                "unreadable": found.unreadable,
+                "items_without": found.without,
+            }
+        )
         self.progress(f"pictures: {found.read:,}; {found.without:,} items have none")
         return found.items
 
     def _log(self, items: pl.DataFrame | None) -> LogSummary | None:
-        """Stage the log; None where there is none, or it was taken before against the same catalogue."""
+        """Stage the log; None where there is none, or it was taken before against the same
+        catalogue.
+        """
         if not self.request.logs:
             return None
         rules, files = self.request.rules, find_files(self.request.logs)
-        options = {"mapping": rules.mapping, "events": rules.events, "devices": rules.devices,
-                   "first_day": rules.first_day_start}
+        options = {
+            "mapping": rules.mapping,
+            "events": rules.events,
+            "devices": rules.devices,
+            "first_day": rules.first_day_start,
+        }
         content, digest = _digest(files, {}), _digest(files, options)
         catalogue = items[ITEM_ID] if items is not None and self._has("items") else None
-        against = None if catalogue is None else hashlib.sha256("\0".join(catalogue.sort()).encode()).hexdigest()
+        against = (
+            None
+            if catalogue is None
+            else hashlib.sha256("\0".join(catalogue.sort()).encode()).hexdigest()
+        )
         for one in self.sources:
             if one["table"] == "interactions" and one["content"] == content:
                 if one["digest"] != digest:
-                    raise IngestError(f"{', '.join(self.request.logs)} was ingested before with other options "
-                                      f"({one['options']}): add --replace to start the landing zone anew")
-                days = [self.landing / INTERACTIONS_FOLDER / day / ingested_file(digest) for day in one["days"]]
+                    raise IngestError(
+                        f"{', '.join(self.request.logs)} was ingested before with other options "
+                        f"({one['options']}): add --replace to start the landing zone anew"
+                    )
+                days = [
+                    self.landing / INTERACTIONS_FOLDER / day / ingested_file(digest)
+                    for day in one["days"]
+                ]
                 if one["against"] == against and all(path.exists() for path in days):
                     self.progress("the log was ingested before: its days stay as they are")
                     return None
-        summary = stage_log(files, rules, self.staging, digest, now=self.now, catalogue=catalogue, landing=self.old,
-                            progress=self.progress)
+        summary = stage_log(
+            files,
+            rules,
+            self.staging,
+            digest,
+            now=self.now,
+            catalogue=catalogue,
+            landing=self.old,
+            progress=self.progress,
+        )
         if not summary.accepted:
-            reasons = "; ".join(f"{reason}: {count:,}" for reason, count in summary.rejected.items()) or "it has no rows"
+            reasons = (
+                "; ".join(f"{reason}: {count:,}" for reason, count in summary.rejected.items())
+                or "it has no rows"
+            )
             remedies = "".join(f"\n{one}" for one in ingest_report.log_entry(summary)["remedies"])
-            raise IngestError(f"no row of {', '.join(self.request.logs)} can be taken ({reasons}); nothing was changed{remedies}")
+            raise IngestError(
+                f"no row of {', '.join(self.request.logs)} can be taken ({reasons}); nothing was "
+                f"changed{remedies}"
+            )
         quarantine = quarantine_path(self.staging, "interactions", digest).relative_to(self.staging)
         if (staged := self.staging / "quarantine.parquet").exists():
             (self.staging / quarantine).parent.mkdir(parents=True, exist_ok=True)
             staged.replace(self.staging / quarantine)
         self.quarantines.append(quarantine)
-        self._record({"table": "interactions", "digest": digest, "content": content, "options": options,
-                      "against": against, "files": list(map(str, files)), **ingest_report.log_entry(summary)})
+        self._record(
+            {
+                "table": "interactions",
+                "digest": digest,
+                "content": content,
+                "options": options,
+                "against": against,
+                "files": list(map(str, files)),
+                **ingest_report.log_entry(summary),
+            }
+        )
         return summary
 
     def _report(self, items: pl.DataFrame | None, users: pl.DataFrame | None) -> dict[str, Any]:
@@ -231,9 +337,15 @@ class _Run:
             derived = items.drop("image").join(alike, on=alike.columns, how="semi").height
             sizes["items"] = {"rows": items.height, "derived": derived}
             pictures = int((items["image"] != "").sum())
-        return {"version": 1, "sources": self.sources, **sizes, "pictures": pictures,
-                "days": dict(sorted(days.items())), "calendar": ingest_report.calendar_entry(days),
-                "left_out": ingest_report.tables_left_out(sizes["users"], sizes["items"], pictures)}
+        return {
+            "version": 1,
+            "sources": self.sources,
+            **sizes,
+            "pictures": pictures,
+            "days": dict(sorted(days.items())),
+            "calendar": ingest_report.calendar_entry(days),
+            "left_out": ingest_report.tables_left_out(sizes["users"], sizes["items"], pictures),
+        }
 
 
 def _with_derived(table: pl.DataFrame | None, derived: pl.DataFrame, key: str) -> pl.DataFrame:
@@ -241,13 +353,19 @@ def _with_derived(table: pl.DataFrame | None, derived: pl.DataFrame, key: str) -
 
 
 def _digest(files: Sequence[Path], options: Mapping[str, Any]) -> str:
-    """Of what the files hold, whatever they are called, and how they are read; 16 hexadecimal digits."""
+    """Of what the files hold, whatever they are called, and how they are read; 16 hexadecimal
+    digits.
+    """
     return sha256_json({"files": sorted(sha256_file(file) for file in files), **options})[:16]
 
 
 def _check_calendar(calendar: Mapping[str, Any] | None, start_day: date | None) -> None:
     if calendar and start_day and calendar["start_day"] != start_day.isoformat():
         raise IngestError(
-            f"the log begins on {calendar['start_day']}, the calendar of this home on {start_day}: use a fresh RECSYS_HOME, "
-            f"set RECSYS_START_DAY={calendar['start_day']} (or remove calendar.json of a home in which nothing was "
-            f"materialised yet), or leave out earlier rows with --first-day {start_day}; nothing was changed")
+            f"the log begins on {calendar['start_day']}, the calendar of this home on {start_day}: "
+            "use a fresh RECSYS_HOME, "
+            f"set RECSYS_START_DAY={calendar['start_day']} (or remove calendar.json of a home in "
+            "which nothing was "
+            f"materialised yet), or leave out earlier rows with --first-day {start_day}; nothing "
+            "was changed"
+        )

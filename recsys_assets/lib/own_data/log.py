@@ -1,7 +1,9 @@
-"""An interaction log on its way into the landing zone, in two passes that never hold more than a day.
+"""An interaction log on its way into the landing zone, in two passes that never hold more than a
+day.
 
-First pass, batch by batch: read, translate, reject; what is accepted is spilled by UTC day. Second pass, day by day:
-drop events that occur twice, order by time, write the day's file. Memory: a batch, or the fullest day.
+First pass, batch by batch: read, translate, reject; what is accepted is spilled by UTC day. Second
+pass, day by day: drop events that occur twice, order by time, write the day's file. Memory: a
+batch, or the fullest day.
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ from recsys_assets.columns import (
     TIMESTAMP,
     USER_ID,
 )
-from recsys_assets.lib.landing.quarantine import REASON, SOURCE_FILE, SOURCE_LINE, SOURCE_ROW, QuarantineWriter
+from recsys_assets.lib.landing.quarantine import (
+    REASON,
+    SOURCE_FILE,
+    SOURCE_LINE,
+    SOURCE_ROW,
+    QuarantineWriter,
+)
 from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER, IngestError
 from recsys_assets.lib.own_data import mapping as rules_of
 from recsys_assets.lib.own_data.mapping import LogRules
@@ -53,7 +61,9 @@ class LogSummary:
     rejected: dict[str, int] = field(default_factory=dict)
     days: dict[str, int] = field(default_factory=dict)
     events: Counter[str] = field(default_factory=Counter)
-    users: pl.Series = field(default_factory=lambda: pl.Series(USER_ID, dtype=pl.String))  # once each, sorted
+    users: pl.Series = field(
+        default_factory=lambda: pl.Series(USER_ID, dtype=pl.String)
+    )  # once each, sorted
     items: pl.Series = field(default_factory=lambda: pl.Series(ITEM_ID, dtype=pl.String))
     mapping: dict[str, str] = field(default_factory=dict)
     not_taken: list[str] = field(default_factory=list)
@@ -79,28 +89,44 @@ class _Spill:
     def flush(self) -> None:
         if not self._rows:
             return
-        rows = pl.concat(self._buffer, how="diagonal").with_columns(day=pl.col(TIMESTAMP).floordiv(_DAY))
+        rows = pl.concat(self._buffer, how="diagonal").with_columns(
+            day=pl.col(TIMESTAMP).floordiv(_DAY)
+        )
         for (day,), part in rows.partition_by("day", as_dict=True, include_key=False).items():
             folder = self._folder / (date(1970, 1, 1) + timedelta(days=day)).isoformat()
             folder.mkdir(parents=True, exist_ok=True)
-            part.write_parquet(folder / f"{self._parts:06d}.parquet", compression="lz4", statistics=False)
+            part.write_parquet(
+                folder / f"{self._parts:06d}.parquet", compression="lz4", statistics=False
+            )
         self._buffer, self._rows, self._parts = [], 0, self._parts + 1
 
     def days(self) -> list[Path]:
         return sorted(self._folder.iterdir()) if self._folder.is_dir() else []
 
 
-def stage_log(files: Sequence[Path], rules: LogRules, staging: Path, digest: str, *, now: int,
-              catalogue: pl.Series | None, landing: Path | None, progress: Progress) -> LogSummary:
-    """Translate a log into ``staging``: ``interactions/<day>/ingested-<digest>.parquet`` and ``quarantine.parquet``.
+def stage_log(
+    files: Sequence[Path],
+    rules: LogRules,
+    staging: Path,
+    digest: str,
+    *,
+    now: int,
+    catalogue: pl.Series | None,
+    landing: Path | None,
+    progress: Progress,
+) -> LogSummary:
+    """Translate a log into ``staging``: ``interactions/<day>/ingested-<digest>.parquet`` and
+    ``quarantine.parquet``.
 
     Args:
         now: unix seconds; later events are rejected.
         catalogue: the item ids that exist; None: those of the log.
-        landing: where days that are already there are looked up for events that came before; None: nowhere.
+        landing: where days that are already there are looked up for events that came before; None:
+            nowhere.
 
     Raises:
-        IngestError: a file that cannot be read, lacks a required column, or of which a column has an impossible type.
+        IngestError: a file that cannot be read, lacks a required column, or of which a column has
+            an impossible type.
     """
     summary = LogSummary()
     columns = _columns(files, rules, summary)
@@ -108,8 +134,13 @@ def stage_log(files: Sequence[Path], rules: LogRules, staging: Path, digest: str
     spill = _Spill(staging / "spill")
     with QuarantineWriter(staging / "quarantine.parquet", kept) as quarantine:
         for number, path in enumerate(columns):
-            _read_file(path, number, columns[path], rules, spill, quarantine, summary, now, catalogue)
-            progress(f"{path.name}: {summary.read:,} rows read so far ({number + 1} of {len(columns)} files)")
+            _read_file(
+                path, number, columns[path], rules, spill, quarantine, summary, now, catalogue
+            )
+            progress(
+                f"{path.name}: {summary.read:,} rows read so far ({number + 1} of {len(columns)} "
+                "files)"
+            )
         spill.flush()
         names = pl.Series(list(map(str, columns)), dtype=pl.String)
         for day in spill.days():
@@ -122,7 +153,9 @@ def stage_log(files: Sequence[Path], rules: LogRules, staging: Path, digest: str
     return summary
 
 
-def _columns(files: Sequence[Path], rules: LogRules, summary: LogSummary) -> dict[Path, dict[str, str]]:
+def _columns(
+    files: Sequence[Path], rules: LogRules, summary: LogSummary
+) -> dict[Path, dict[str, str]]:
     """Our column → the file's, for each file that has any; checked before the first row is read."""
     columns: dict[Path, dict[str, str]] = {}
     for path in files:
@@ -132,14 +165,28 @@ def _columns(files: Sequence[Path], rules: LogRules, summary: LogSummary) -> dic
             continue
         columns[path] = mapped = rules.columns(path, present)
         summary.mapping |= mapped
-        summary.not_taken += [name for name in present if name not in (*mapped.values(), *summary.not_taken)]
+        summary.not_taken += [
+            name for name in present if name not in (*mapped.values(), *summary.not_taken)
+        ]
     if not columns:
-        raise IngestError(f"{', '.join(map(str, files))}: no file has a header or a column, so there is nothing to take")
+        raise IngestError(
+            f"{', '.join(map(str, files))}: no file has a header or a column, so there is nothing "
+            "to take"
+        )
     return columns
 
 
-def _read_file(path: Path, number: int, columns: Mapping[str, str], rules: LogRules, spill: _Spill,
-               quarantine: QuarantineWriter, summary: LogSummary, now: int, catalogue: pl.Series | None) -> None:
+def _read_file(
+    path: Path,
+    number: int,
+    columns: Mapping[str, str],
+    rules: LogRules,
+    spill: _Spill,
+    quarantine: QuarantineWriter,
+    summary: LogSummary,
+    now: int,
+    catalogue: pl.Series | None,
+) -> None:
     unit, described = None, False
     for batch in read_batches(path, columns.values()):
         frame = batch.frame
@@ -149,8 +196,11 @@ def _read_file(path: Path, number: int, columns: Mapping[str, str], rules: LogRu
             continue
         times = frame[columns[TIMESTAMP]]
         if not is_time(times.dtype):
-            raise IngestError(f"{path}: column {columns[TIMESTAMP]!r} is {times.dtype}, which is no time; map timestamp "
-                              "to a column of numbers, text, dates or datetimes")
+            raise IngestError(
+                f"{path}: column {columns[TIMESTAMP]!r} is {times.dtype}, which is no time; map "
+                "timestamp "
+                "to a column of numbers, text, dates or datetimes"
+            )
         unit = unit or detect_unit(times)
         if not described and times.null_count() < len(times):
             described = True
@@ -158,7 +208,11 @@ def _read_file(path: Path, number: int, columns: Mapping[str, str], rules: LogRu
                 summary.times.append(what)
         given = frame.select(as_text(frame, name).alias(_RAW + name) for name in frame.columns)
         place = [pl.lit(number, pl.Int32).alias(SOURCE_FILE), batch.rows.alias(SOURCE_ROW)]
-        rows = rules_of.canonical(frame, columns, rules, unit, now, catalogue).hstack(given).with_columns(place)
+        rows = (
+            rules_of.canonical(frame, columns, rules, unit, now, catalogue)
+            .hstack(given)
+            .with_columns(place)
+        )
         _count_unknown(rows, columns, summary)
         rejected = rows.filter(pl.col(REASON).is_not_null())
         quarantine.write(_as_quarantined(rejected, pl.lit(str(path))))
@@ -170,19 +224,37 @@ def _read_file(path: Path, number: int, columns: Mapping[str, str], rules: LogRu
 
 def _malformed(path: Path, batch: Batch) -> pl.DataFrame:
     lines = batch.malformed
-    return pl.DataFrame({REASON: [rules_of.MALFORMED] * len(lines), SOURCE_FILE: [str(path)] * len(lines),
-                         SOURCE_ROW: [line.row for line in lines], SOURCE_LINE: [line.text for line in lines]},
-                        schema={REASON: pl.String, SOURCE_FILE: pl.String, SOURCE_ROW: pl.Int64, SOURCE_LINE: pl.String})
+    return pl.DataFrame(
+        {
+            REASON: [rules_of.MALFORMED] * len(lines),
+            SOURCE_FILE: [str(path)] * len(lines),
+            SOURCE_ROW: [line.row for line in lines],
+            SOURCE_LINE: [line.text for line in lines],
+        },
+        schema={
+            REASON: pl.String,
+            SOURCE_FILE: pl.String,
+            SOURCE_ROW: pl.Int64,
+            SOURCE_LINE: pl.String,
+        },
+    )
 
 
 def _as_quarantined(rows: pl.DataFrame, file: pl.Expr) -> pl.DataFrame:
-    given = [pl.col(name).alias(name.removeprefix(_RAW)) for name in rows.columns if name.startswith(_RAW)]
+    given = [
+        pl.col(name).alias(name.removeprefix(_RAW))
+        for name in rows.columns
+        if name.startswith(_RAW)
+    ]
     return rows.select(REASON, file.alias(SOURCE_FILE), SOURCE_ROW, *given)
 
 
 def _count_unknown(rows: pl.DataFrame, columns: Mapping[str, str], summary: LogSummary) -> None:
     """The words that were not known, for the remedy in the report."""
-    for name, reason in ((EVENT_TYPE, rules_of.UNKNOWN_EVENT), (DEVICE_TYPE, rules_of.UNKNOWN_DEVICE)):
+    for name, reason in (
+        (EVENT_TYPE, rules_of.UNKNOWN_EVENT),
+        (DEVICE_TYPE, rules_of.UNKNOWN_DEVICE),
+    ):
         words = rows.filter(pl.col(REASON) == reason)
         if not words.is_empty():
             found = summary.unknown.setdefault(name, Counter())
@@ -193,31 +265,56 @@ def _count_unknown(rows: pl.DataFrame, columns: Mapping[str, str], summary: LogS
 def _with_event_ids(rows: pl.DataFrame) -> pl.DataFrame:
     """Fill event ids that the log does not give: "i" and 80 bits of BLAKE2b over what the row says.
 
-    The same row has the same id in any file and format; rows that say the same are one event. The chance that any
-    two of 10⁸ different rows share an id is below 10⁻⁸.
+    The same row has the same id in any file and format; rows that say the same are one event. The
+    chance that any two of 10⁸ different rows share an id is below 10⁻⁸.
     """
     lacking = rows[EVENT_ID].is_null()
     if not lacking.any():
         return rows
-    said = rows.filter(lacking).select(
-        pl.concat_str(USER_ID, ITEM_ID, "micros", EVENT_TYPE, DEVICE_TYPE, separator="\x1f")).to_series()
-    made = pl.Series(["i" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest() for text in said], dtype=pl.String)
+    said = (
+        rows.filter(lacking)
+        .select(
+            pl.concat_str(USER_ID, ITEM_ID, "micros", EVENT_TYPE, DEVICE_TYPE, separator="\x1f")
+        )
+        .to_series()
+    )
+    made = pl.Series(
+        ["i" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest() for text in said],
+        dtype=pl.String,
+    )
     return rows.with_columns(rows[EVENT_ID].scatter(lacking.arg_true(), made))
 
 
-def _settle(spilled: Path, target: Path, digest: str, landing: Path | None, names: pl.Series,
-            quarantine: QuarantineWriter, summary: LogSummary) -> None:
-    """Write one day: each event once, by (timestamp, event_id); of several, the one that the source has first."""
+def _settle(
+    spilled: Path,
+    target: Path,
+    digest: str,
+    landing: Path | None,
+    names: pl.Series,
+    quarantine: QuarantineWriter,
+    summary: LogSummary,
+) -> None:
+    """Write one day: each event once, by (timestamp, event_id); of several, the one that the source
+    has first.
+    """
     parts = sorted(spilled.glob("*.parquet"))
     place = [SOURCE_FILE, SOURCE_ROW]
-    rows = pl.read_parquet(parts, columns=[*RAW_INTERACTIONS, *place])  # in the source's order, as it was spilled
-    rows = rows.with_columns(first=pl.col(EVENT_ID).is_first_distinct()).sort(TIMESTAMP, EVENT_ID, *place)
+    rows = pl.read_parquet(
+        parts, columns=[*RAW_INTERACTIONS, *place]
+    )  # in the source's order, as it was spilled
+    rows = rows.with_columns(first=pl.col(EVENT_ID).is_first_distinct()).sort(
+        TIMESTAMP, EVENT_ID, *place
+    )
     here = landing / INTERACTIONS_FOLDER / spilled.name if landing else None
     known = _known_events(here, digest)
     single = rows["first"] & ~rows[EVENT_ID].is_in(known.implode())
     if not single.all():
         repeated = rows.filter(~single).select(*place)
-        given = pl.scan_parquet(parts, missing_columns="insert").join(repeated.lazy(), on=place, how="semi").collect()
+        given = (
+            pl.scan_parquet(parts, missing_columns="insert")
+            .join(repeated.lazy(), on=place, how="semi")
+            .collect()
+        )
         given = given.sort(place).with_columns(pl.lit(rules_of.DUPLICATE).alias(REASON))
         given = given.with_columns(names.gather(given[SOURCE_FILE]).alias(SOURCE_FILE))
         quarantine.write(_as_quarantined(given, pl.col(SOURCE_FILE)))
@@ -236,12 +333,18 @@ def _settle(spilled: Path, target: Path, digest: str, landing: Path | None, name
 
 def _known_events(folder: Path | None, digest: str) -> pl.Series:
     """Event ids of a day that other sources, or visitors, have already landed."""
-    files = [] if folder is None else [p for p in sorted(folder.glob("*.parquet")) if p.name != ingested_file(digest)]
+    files = (
+        []
+        if folder is None
+        else [p for p in sorted(folder.glob("*.parquet")) if p.name != ingested_file(digest)]
+    )
     known = [pl.Series(EVENT_ID, dtype=pl.String)]
     for path in files:
         try:
             known.append(pl.read_parquet(path, columns=[EVENT_ID])[EVENT_ID].cast(pl.String))
         except pl.exceptions.PolarsError as error:
-            raise IngestError(f"{path} is already in the landing zone and cannot be read: {error}; "
-                              "repair or remove it") from error
+            raise IngestError(
+                f"{path} is already in the landing zone and cannot be read: {error}; "
+                "repair or remove it"
+            ) from error
     return pl.concat(known)

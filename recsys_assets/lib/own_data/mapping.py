@@ -1,4 +1,5 @@
-"""Which column of a source is which of ours, and the rules that turn a log's values into RAW_INTERACTIONS.
+"""Which column of a source is which of ours, and the rules that turn a log's values into
+RAW_INTERACTIONS.
 
 A row is accepted whole, or rejected for the first reason that applies.
 """
@@ -43,7 +44,9 @@ UNKNOWN_EVENT, UNKNOWN_DEVICE = "event_type is unknown", "device_type is unknown
 
 
 def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, str]:
-    """``["a=b", …]`` of a command's option as a dictionary; raises IngestError naming the option."""
+    """``["a=b", …]`` of a command's option as a dictionary; raises IngestError naming the
+    option.
+    """
     read: dict[str, str] = {}
     for pair in pairs:
         name, sign, value = pair.partition("=")
@@ -55,31 +58,45 @@ def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, str]:
     return read
 
 
-def resolve(path: Path, present: Mapping[str, pa.DataType], mapping: Mapping[str, str], option: str,
-            wanted: Sequence[str], required: Sequence[str], aliases: Mapping[str, str] | None = None) -> dict[str, str]:
+def resolve(
+    path: Path,
+    present: Mapping[str, pa.DataType],
+    mapping: Mapping[str, str],
+    option: str,
+    wanted: Sequence[str],
+    required: Sequence[str],
+    aliases: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Our column → the file's: as mapped, else of the same name, else of an alias.
 
-    Raises IngestError where a mapping names a column of ours or of the file that is not there, or a required one
-    has none; the message lists what there is.
+    Raises IngestError where a mapping names a column of ours or of the file that is not there, or a
+    required one has none; the message lists what there is.
     """
     there = ", ".join(map(repr, present)) or "none"
     unknown = [name for name in mapping if name not in wanted]
     if unknown:
-        raise IngestError(f"{option} {unknown[0]}={mapping[unknown[0]]}: there is no such column to fill; choose of {', '.join(wanted)}")
+        raise IngestError(
+            f"{option} {unknown[0]}={mapping[unknown[0]]}: there is no such column to fill; choose "
+            f"of {', '.join(wanted)}"
+        )
     resolved: dict[str, str] = {}
     for name in wanted:
         if name in mapping:
             if mapping[name] not in present:
-                raise IngestError(f"{option} {name}={mapping[name]}: {path} has no column {mapping[name]!r}; "
-                                  f"its columns are {there}")
+                raise IngestError(
+                    f"{option} {name}={mapping[name]}: {path} has no column {mapping[name]!r}; "
+                    f"its columns are {there}"
+                )
             resolved[name] = mapping[name]
         elif name in present:
             resolved[name] = name
         elif aliases and aliases.get(name) in present:
             resolved[name] = aliases[name]
         elif name in required:
-            raise IngestError(f"{path} has no column {name!r}: say which of its columns it is with "
-                              f"{option} {name}=<column>; its columns are {there}")
+            raise IngestError(
+                f"{path} has no column {name!r}: say which of its columns it is with "
+                f"{option} {name}=<column>; its columns are {there}"
+            )
     return resolved
 
 
@@ -90,7 +107,9 @@ def _plain(text: str) -> str:
 def _vocabulary(option: str, given: Mapping[str, str], accepted: Sequence[str]) -> dict[str, str]:
     for source, target in given.items():
         if target not in accepted:
-            raise IngestError(f"{option} {source}={target}: {target!r} is not one of {', '.join(accepted)}")
+            raise IngestError(
+                f"{option} {source}={target}: {target!r} is not one of {', '.join(accepted)}"
+            )
     return dict(given)
 
 
@@ -100,7 +119,8 @@ class LogRules:
 
     Args:
         mapping: our column → the log's.
-        events, devices: the log's value → ours; one that only differs in case or punctuation needs no entry.
+        events, devices: the log's value → ours; one that only differs in case or punctuation needs
+            no entry.
         first_day_start: unix seconds; rows before it are left out. None: every row.
     """
 
@@ -115,7 +135,14 @@ class LogRules:
 
     def columns(self, path: Path, present: Mapping[str, pa.DataType]) -> dict[str, str]:
         """Our column → this file's; raises IngestError."""
-        resolved = resolve(path, present, self.mapping, "--map", tuple(RAW_INTERACTIONS), (USER_ID, ITEM_ID, TIMESTAMP))
+        resolved = resolve(
+            path,
+            present,
+            self.mapping,
+            "--map",
+            tuple(RAW_INTERACTIONS),
+            (USER_ID, ITEM_ID, TIMESTAMP),
+        )
         for name in (EVENT_ID, USER_ID, ITEM_ID):
             if name in resolved:
                 check_id_type(path, resolved[name], present[resolved[name]])
@@ -123,12 +150,20 @@ class LogRules:
 
 
 def id_problem(name: str, text: pl.Expr) -> list[tuple[str, pl.Expr]]:
-    """(reason, where it applies) of an id column that is already text; the first that applies counts."""
-    problems = [(f"{name} is null or empty", text.is_null() | (text.str.strip_chars() == "")),
-                (f"{name} is longer than {ID_LENGTH} characters or not printable",
-                 (text.str.len_chars() > ID_LENGTH) | text.str.contains(_UNPRINTABLE))]
+    """(reason, where it applies) of an id column that is already text; the first that applies
+    counts.
+    """
+    problems = [
+        (f"{name} is null or empty", text.is_null() | (text.str.strip_chars() == "")),
+        (
+            f"{name} is longer than {ID_LENGTH} characters or not printable",
+            (text.str.len_chars() > ID_LENGTH) | text.str.contains(_UNPRINTABLE),
+        ),
+    ]
     if name == USER_ID:
-        problems.insert(1, (f"{name} is {MISSING!r}, which stands for unknown visitors", text == MISSING))
+        problems.insert(
+            1, (f"{name} is {MISSING!r}, which stands for unknown visitors", text == MISSING)
+        )
     return problems
 
 
@@ -136,15 +171,27 @@ def _mapped(text: pl.Expr, given: Mapping[str, str], accepted: Sequence[str]) ->
     """The log's words as ours; null for one that is unknown."""
     plain = {_plain(value): value for value in accepted}
     simple = text.str.to_lowercase().str.replace_all("[^a-z0-9]", "")
-    own = simple.replace_strict(list(plain), list(plain.values()), default=None, return_dtype=pl.String)
+    own = simple.replace_strict(
+        list(plain), list(plain.values()), default=None, return_dtype=pl.String
+    )
     if not given:
         return own
     return pl.coalesce(
-        text.replace_strict(list(given), list(given.values()), default=None, return_dtype=pl.String), own)
+        text.replace_strict(
+            list(given), list(given.values()), default=None, return_dtype=pl.String
+        ),
+        own,
+    )
 
 
-def canonical(frame: pl.DataFrame, columns: Mapping[str, str], rules: LogRules, unit: str | None, now: int,
-              catalogue: pl.Series | None) -> pl.DataFrame:
+def canonical(
+    frame: pl.DataFrame,
+    columns: Mapping[str, str],
+    rules: LogRules,
+    unit: str | None,
+    now: int,
+    catalogue: pl.Series | None,
+) -> pl.DataFrame:
     """A batch of the log in our columns.
 
     Args:
@@ -154,20 +201,30 @@ def canonical(frame: pl.DataFrame, columns: Mapping[str, str], rules: LogRules, 
         catalogue: item ids that a row may name; None: any.
 
     Returns:
-        RAW_INTERACTIONS (event_id null where the log has none), ``micros`` Int64 (the time in full), ``device_given``
-        Boolean and ``reason`` String, null for an accepted row; row for row of the frame.
+        RAW_INTERACTIONS (event_id null where the log has none), ``micros`` Int64 (the time in
+        full), ``device_given`` Boolean and ``reason`` String, null for an accepted row; row for row
+        of the frame.
     """
-    text = {name: as_text(frame, source).alias(name) for name, source in columns.items() if name != TIMESTAMP}
-    read = frame.select(*text.values(), microseconds(frame, columns[TIMESTAMP], unit).alias("micros"))
+    text = {
+        name: as_text(frame, source).alias(name)
+        for name, source in columns.items()
+        if name != TIMESTAMP
+    }
+    read = frame.select(
+        *text.values(), microseconds(frame, columns[TIMESTAMP], unit).alias("micros")
+    )
     user, item, micros = pl.col(USER_ID), pl.col(ITEM_ID), pl.col("micros")
     time = micros.floordiv(1_000_000)
     event, click, problems = _behaviour(columns, rules)
     device = pl.lit(MISSING)
     given = pl.lit(False)
-    reasons = [*id_problem(USER_ID, user), *id_problem(ITEM_ID, item),
-               ("timestamp cannot be read", micros.is_null()),
-               ("timestamp is before 1990", time < EARLIEST),
-               ("timestamp is in the future", time > now)]
+    reasons = [
+        *id_problem(USER_ID, user),
+        *id_problem(ITEM_ID, item),
+        ("timestamp cannot be read", micros.is_null()),
+        ("timestamp is before 1990", time < EARLIEST),
+        ("timestamp is in the future", time > now),
+    ]
     if rules.first_day_start is not None:
         reasons.append(("timestamp is before --first-day", time < rules.first_day_start))
     reasons += problems
@@ -180,15 +237,37 @@ def canonical(frame: pl.DataFrame, columns: Mapping[str, str], rules: LogRules, 
         reasons.append((NOT_IN_CATALOGUE, ~item.is_in(catalogue.implode())))
     own_id = pl.col(EVENT_ID) if EVENT_ID in columns else pl.lit(None, pl.String)
     return read.select(
-        own_id.replace("", None).alias(EVENT_ID), user, item, time.alias(TIMESTAMP), device.alias(DEVICE_TYPE),
-        event.alias(EVENT_TYPE), click.cast(pl.Int8).alias(CLICK), micros, given.alias("device_given"),
-        pl.coalesce(pl.when(applies).then(pl.lit(reason)) for reason, applies in reasons).alias("reason"))
+        own_id.replace("", None).alias(EVENT_ID),
+        user,
+        item,
+        time.alias(TIMESTAMP),
+        device.alias(DEVICE_TYPE),
+        event.alias(EVENT_TYPE),
+        click.cast(pl.Int8).alias(CLICK),
+        micros,
+        given.alias("device_given"),
+        pl.coalesce(pl.when(applies).then(pl.lit(reason)) for reason, applies in reasons).alias(
+            "reason"
+        ),
+    )
 
 
-def _behaviour(columns: Mapping[str, str], rules: LogRules) -> tuple[pl.Expr, pl.Expr, list[tuple[str, pl.Expr]]]:
-    """(event type, click, reasons to reject): from either column, from both, or each row a click."""
-    flag = pl.col(CLICK).str.to_lowercase().replace_strict(
-        ["0", "1", "0.0", "1.0", "false", "true"], [0, 1, 0, 1, 0, 1], default=None, return_dtype=pl.Int8)
+def _behaviour(
+    columns: Mapping[str, str], rules: LogRules
+) -> tuple[pl.Expr, pl.Expr, list[tuple[str, pl.Expr]]]:
+    """(event type, click, reasons to reject): from either column, from both, or each row a
+    click.
+    """
+    flag = (
+        pl.col(CLICK)
+        .str.to_lowercase()
+        .replace_strict(
+            ["0", "1", "0.0", "1.0", "false", "true"],
+            [0, 1, 0, 1, 0, 1],
+            default=None,
+            return_dtype=pl.Int8,
+        )
+    )
     kind = _mapped(pl.col(EVENT_TYPE), rules.events, EVENT_TYPES)
     clicked = (kind != IMPRESSION).cast(pl.Int8)
     bad_click, bad_kind = ("click is not 0 or 1", flag.is_null()), (UNKNOWN_EVENT, kind.is_null())
@@ -197,5 +276,9 @@ def _behaviour(columns: Mapping[str, str], rules: LogRules) -> tuple[pl.Expr, pl
     if EVENT_TYPE in columns:
         return kind, clicked, [bad_kind]
     if CLICK in columns:
-        return pl.when(flag == 1).then(pl.lit(VIEW)).otherwise(pl.lit(IMPRESSION)), flag, [bad_click]
+        return (
+            pl.when(flag == 1).then(pl.lit(VIEW)).otherwise(pl.lit(IMPRESSION)),
+            flag,
+            [bad_click],
+        )
     return pl.lit(VIEW), pl.lit(1), []

@@ -1,4 +1,6 @@
-"""Pictures of a person's catalogue, out of a folder: named by the catalogue's ``image`` column or by item id."""
+"""Pictures of a person's catalogue, out of a folder: named by the catalogue's ``image`` column or
+by item id.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _PROBE = (64, 64)  # a JPEG is decoded at about this size: enough to know that i
 
 @dataclass(frozen=True)
 class Pictures:
-    """items: the catalogue, ``image`` naming a picture of the target file or empty; unreadable: file names."""
+    """items: the catalogue, ``image`` naming a picture of the target file or empty; unreadable:
+    file names.
+    """
 
     items: pl.DataFrame
     read: int
@@ -33,10 +37,16 @@ class Pictures:
 
 def _index(folder: Path) -> dict[str, Path]:
     """Relative path, and bare name, → file; only what lies in the folder can be named."""
-    files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names
-                   if name.lower().endswith(SUFFIXES))
+    files = sorted(
+        Path(root, name)
+        for root, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(SUFFIXES)
+    )
     if not files:
-        raise IngestError(f"--images {folder}: no such folder, or none of its files ends in {', '.join(SUFFIXES)}")
+        raise IngestError(
+            f"--images {folder}: no such folder, or none of its files ends in {', '.join(SUFFIXES)}"
+        )
     by_name = {file.name: file for file in reversed(files)}
     return by_name | {file.relative_to(folder).as_posix(): file for file in files}
 
@@ -46,7 +56,12 @@ def _sound(content: bytes) -> bool:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             picture.draft("RGB", _PROBE)
             picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # Pillow's ways to say "broken"
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ):  # Pillow's ways to say "broken"
         return False
     return True
 
@@ -62,12 +77,23 @@ def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: 
     Raises IngestError for a folder without pictures.
     """
     files = _index(folder)
-    found = [next((files[name] for name in (image, *(item_id + suffix for suffix in SUFFIXES)) if name in files), None)
-             for image, item_id in items.select("image", ITEM_ID).iter_rows()]
+    found = [
+        next(
+            (
+                files[name]
+                for name in (image, *(item_id + suffix for suffix in SUFFIXES))
+                if name in files
+            ),
+            None,
+        )
+        for image, item_id in items.select("image", ITEM_ID).iter_rows()
+    ]
     names: dict[Path, str] = {}
     unreadable: list[str] = []
     target.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(target, SCHEMA, compression="none") as writer:  # PNG and JPEG do not shrink
+    with pq.ParquetWriter(
+        target, SCHEMA, compression="none"
+    ) as writer:  # PNG and JPEG do not shrink
         group: list[tuple[str, bytes]] = []
         for file in dict.fromkeys(path for path in found if path is not None):
             content, name = file.read_bytes(), file.relative_to(folder).as_posix()
@@ -81,17 +107,30 @@ def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: 
                 group = []
         _write(writer, group)
         images = [names.get(file) if file is not None else None for file in found]
-        old = [image if file is None else None for image, file in zip(items["image"], found, strict=True)]
+        old = [
+            image if file is None else None
+            for image, file in zip(items["image"], found, strict=True)
+        ]
         still = _keep(writer, kept, {name for name in old if name} - set(names.values()))
-    column = pl.Series("image", [new or (before if before in still else "") or ""
-                                 for new, before in zip(images, old, strict=True)], dtype=pl.String)
+    column = pl.Series(
+        "image",
+        [
+            new or (before if before in still else "") or ""
+            for new, before in zip(images, old, strict=True)
+        ],
+        dtype=pl.String,
+    )
     return Pictures(items.with_columns(column), len(names), int((column == "").sum()), unreadable)
 
 
 def _write(writer: pq.ParquetWriter, group: list[tuple[str, bytes]]) -> None:
     if group:
-        writer.write_table(pa.table({"image": [name for name, _ in group], "content": [one for _, one in group]},
-                                    schema=SCHEMA))
+        writer.write_table(
+            pa.table(
+                {"image": [name for name, _ in group], "content": [one for _, one in group]},
+                schema=SCHEMA,
+            )
+        )
 
 
 def _keep(writer: pq.ParquetWriter, kept: Path | None, wanted: set[str]) -> set[str]:
@@ -101,16 +140,24 @@ def _keep(writer: pq.ParquetWriter, kept: Path | None, wanted: set[str]) -> set[
         return still
     with pq.ParquetFile(kept) as file:
         for batch in file.iter_batches(batch_size=_GROUP, columns=SCHEMA.names):
-            group = [(row["image"], row["content"]) for row in batch.to_pylist() if row["image"] in wanted]
+            group = [
+                (row["image"], row["content"])
+                for row in batch.to_pylist()
+                if row["image"] in wanted
+            ]
             still |= {name for name, _ in group}
             _write(writer, group)
     return still
 
 
 def without_folder(items: pl.DataFrame, kept: Path | None) -> pl.DataFrame:
-    """The catalogue where no folder was given: it names only pictures that the landing zone already has."""
+    """The catalogue where no folder was given: it names only pictures that the landing zone already
+    has.
+    """
     if kept is None or not kept.exists():
         return items.with_columns(image=pl.lit(""))
     have = pl.read_parquet(kept, columns=["image"])["image"].implode()
     names = [pl.col("image"), *(pl.col(ITEM_ID) + suffix for suffix in SUFFIXES)]
-    return items.with_columns(image=pl.coalesce(*(pl.when(name.is_in(have)).then(name) for name in names), pl.lit("")))
+    return items.with_columns(
+        image=pl.coalesce(*(pl.when(name.is_in(have)).then(name) for name in names), pl.lit(""))
+    )

@@ -1,4 +1,6 @@
-"""The landing zone's files while data is brought in: what may be mixed, what gives way, what moves in."""
+"""The landing zone's files while data is brought in: what may be mixed, what gives way, what moves
+in.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +24,33 @@ from recsys_assets.lib.landing.zone import (
 
 
 def refuse_mixture(landing: Path, replace: bool) -> None:
-    """Raises IngestError where the landing zone holds other data than ingested, and may not be replaced."""
+    """Raises IngestError where the landing zone holds other data than ingested, and may not be
+    replaced.
+    """
     if replace or (landing / REPORT_FILE).exists():
         return
     if (landing / PARAMETERS_FILE).exists():
-        raise IngestError(f"{landing} holds a simulated shop, which does not mix with your data: use a fresh RECSYS_HOME, "
-                          "or add --replace to remove the simulated shop")
+        raise IngestError(
+            f"{landing} holds a simulated shop, which does not mix with your data: use a fresh "
+            "RECSYS_HOME, "
+            "or add --replace to remove the simulated shop"
+        )
     for name in (ITEMS_FILE, USERS_FILE):
         if (landing / name).exists():
-            raise IngestError(f"{landing / name} exists, but {REPORT_FILE} does not: it was not ingested, or an ingest died "
-                              "while it replaced another; use a fresh RECSYS_HOME, or add --replace to remove what is there")
+            raise IngestError(
+                f"{landing / name} exists, but {REPORT_FILE} does not: it was not ingested, or an "
+                "ingest died "
+                "while it replaced another; use a fresh RECSYS_HOME, or add --replace to remove "
+                "what is there"
+            )
 
 
 def clear(landing: Path) -> None:
-    """Remove what was simulated or ingested; visitors' own events and the quarantine move to ``superseded/<n>/``.
+    """Remove what was simulated or ingested; visitors' own events and the quarantine move to
+    ``superseded/<n>/``.
 
-    The files that say what the landing zone holds go first: without them it is nobody's, and both the simulator and
-    a later ingest refuse it until the replacement is complete.
+    The files that say what the landing zone holds go first: without them it is nobody's, and both
+    the simulator and a later ingest refuse it until the replacement is complete.
     """
     for name in (PARAMETERS_FILE, REPORT_FILE):
         (landing / name).unlink(missing_ok=True)
@@ -64,7 +76,8 @@ def publish(staging: Path, landing: Path, quarantines: Sequence[Path]) -> None:
     """Move every staged file to its place, each at once; one of equal bytes stays as it is.
 
     Args:
-        quarantines: files (relative) that this ingest renews; one that has no rows any more is removed.
+        quarantines: files (relative) that this ingest renews; one that has no rows any more is
+            removed.
     """
     staged = sorted(path for path in staging.rglob("*") if path.is_file())
     for file in staged:

@@ -1,6 +1,8 @@
-"""Reads a person's own files, CSV or Parquet, in batches: only the columns asked for, every value as it was given.
+"""Reads a person's own files, CSV or Parquet, in batches: only the columns asked for, every value
+as it was given.
 
-CSV values stay text, so that an id keeps its leading zeros and its digits beyond 2^53; Parquet keeps its types.
+CSV values stay text, so that an id keeps its leading zeros and its digits beyond 2^53; Parquet
+keeps its types.
 """
 
 from __future__ import annotations
@@ -25,8 +27,6 @@ BATCH_ROWS = 200_000
 _CSV_BLOCK = 8 << 20  # bytes
 
 
-
-
 @dataclass(frozen=True)
 class MalformedLine:
     row: int  # data row in its file, from 1
@@ -37,7 +37,9 @@ class MalformedLine:
 
 @dataclass(frozen=True)
 class Batch:
-    """frame: the columns asked for; rows: int64, each row's number in its file, from 1 (without the header)."""
+    """frame: the columns asked for; rows: int64, each row's number in its file, from 1 (without the
+    header).
+    """
 
     frame: pl.DataFrame
     rows: pl.Series
@@ -55,13 +57,20 @@ def find_files(sources: Sequence[str | Path]) -> list[Path]:
         if path.is_file():
             files = [path]
         elif path.is_dir():
-            files = [p for p in path.rglob("*") if p.is_file() and _is_data(p)
-                     and not any(part.startswith((".", "_")) for part in p.relative_to(path).parts)]
+            files = [
+                p
+                for p in path.rglob("*")
+                if p.is_file()
+                and _is_data(p)
+                and not any(part.startswith((".", "_")) for part in p.relative_to(path).parts)
+            ]
         else:
             files = [Path(p) for p in glob.glob(source, recursive=True) if Path(p).is_file()]
         if not files:
-            raise IngestError(f"{source}: no such file, or a folder or glob without a file that ends in "
-                              f"{', '.join((*PARQUET, *CSV))}")
+            raise IngestError(
+                f"{source}: no such file, or a folder or glob without a file that ends in "
+                f"{', '.join((*PARQUET, *CSV))}"
+            )
         for file in files:
             if not _is_data(file):
                 raise IngestError(f"{file}: must end in {', '.join((*PARQUET, *CSV))}")
@@ -86,7 +95,9 @@ def schema_of(path: Path) -> dict[str, pa.DataType] | None:
         try:
             arrow = pq.read_schema(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise IngestError(f"{path} is not a readable Parquet file: {_first_line(error)}") from error
+            raise IngestError(
+                f"{path} is not a readable Parquet file: {_first_line(error)}"
+            ) from error
         names, types = arrow.names, arrow.types
     else:
         names = _header(path)[0]
@@ -112,7 +123,8 @@ def _header(path: Path) -> tuple[list[str], str]:
 def read_batches(path: Path, columns: Iterable[str]) -> Iterator[Batch]:
     """Batches of a file in its order; memory does not grow with the file.
 
-    Empty CSV fields are null; no other word is ("NA" may be an id). UUIDs of Parquet become their usual text.
+    Empty CSV fields are null; no other word is ("NA" may be an id). UUIDs of Parquet become their
+    usual text.
     Raises IngestError where the file breaks in the middle.
     """
     columns = list(dict.fromkeys(columns))
@@ -146,15 +158,25 @@ def _csv(path: Path, columns: list[str]) -> Iterator[Batch]:
         return "skip"
 
     reader = pa_csv.open_csv(
-        str(path), read_options=pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
-        parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep),
-        convert_options=pa_csv.ConvertOptions(column_types={name: pa.string() for name in names}, null_values=[""],
-                                              strings_can_be_null=True, include_columns=columns))
+        str(path),
+        read_options=pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
+        parse_options=pa_csv.ParseOptions(
+            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep
+        ),
+        convert_options=pa_csv.ConvertOptions(
+            column_types={name: pa.string() for name in names},
+            null_values=[""],
+            strings_can_be_null=True,
+            include_columns=columns,
+        ),
+    )
     done = 0
     for arrow in reader:
         frame = _frame(arrow)
         rows = _numbers(done, frame.height)
-        rows = rows + pl.Series(np.searchsorted(np.array(gaps, np.int64), rows.to_numpy(), side="left"), dtype=pl.Int64)
+        rows = rows + pl.Series(
+            np.searchsorted(np.array(gaps, np.int64), rows.to_numpy(), side="left"), dtype=pl.Int64
+        )
         done += frame.height
         malformed, pending[:] = tuple(pending), []
         yield Batch(frame, rows, malformed)
@@ -168,7 +190,9 @@ def _numbers(done: int, n: int) -> pl.Series:
 
 
 def _is_uuid(kind: pa.DataType) -> bool:
-    return isinstance(kind, pa.UuidType) or (pa.types.is_fixed_size_binary(kind) and kind.byte_width == 16)
+    return isinstance(kind, pa.UuidType) or (
+        pa.types.is_fixed_size_binary(kind) and kind.byte_width == 16
+    )
 
 
 def _frame(arrow: pa.RecordBatch) -> pl.DataFrame:
@@ -180,7 +204,10 @@ def _frame(arrow: pa.RecordBatch) -> pl.DataFrame:
 
 def _uuid_text(column: str) -> pl.Expr:
     digits = pl.col(column).bin.encode("hex")
-    parts = [digits.str.slice(start, length) for start, length in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
+    parts = [
+        digits.str.slice(start, length)
+        for start, length in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))
+    ]
     return pl.concat_str(parts, separator="-").alias(column)
 
 
@@ -189,19 +216,36 @@ def check_id_type(path: Path, column: str, kind: pa.DataType) -> None:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     decimal = pa.types.is_decimal(kind) and kind.scale == 0
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    text = (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
     raw = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    if not (text or raw or decimal or pa.types.is_integer(kind) or pa.types.is_null(kind) or _is_uuid(kind)):
-        raise IngestError(f"{path}: column {column!r} is {kind}, which cannot hold an id exactly; write it as a string "
-                          "or an integer (pandas: .astype('Int64') keeps integers beside nulls)")
+    if not (
+        text
+        or raw
+        or decimal
+        or pa.types.is_integer(kind)
+        or pa.types.is_null(kind)
+        or _is_uuid(kind)
+    ):
+        raise IngestError(
+            f"{path}: column {column!r} is {kind}, which cannot hold an id exactly; write it as a "
+            "string "
+            "or an integer (pandas: .astype('Int64') keeps integers beside nulls)"
+        )
 
 
 def as_text(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """A column as text, whatever its type: integers and text exactly; bytes as UTF-8; nested values as JSON."""
+    """A column as text, whatever its type: integers and text exactly; bytes as UTF-8; nested values
+    as JSON.
+    """
     dtype = frame.schema[column]
     if dtype == pl.Binary or dtype.is_nested():
-        text = pl.col(column).cast(pl.String, strict=False) if dtype == pl.Binary else (
-            pl.struct(column).struct.json_encode())
+        text = (
+            pl.col(column).cast(pl.String, strict=False)
+            if dtype == pl.Binary
+            else (pl.struct(column).struct.json_encode())
+        )
         return text.alias(column)
     return pl.col(column).cast(pl.String)
 

@@ -1,4 +1,6 @@
-"""A person's catalogue and users as the landing zone's tables, and what a log alone says of them."""
+"""A person's catalogue and users as the landing zone's tables, and what a log alone says of
+them.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +29,32 @@ from recsys_assets.lib.landing.quarantine import REASON, SOURCE_FILE, SOURCE_LIN
 from recsys_assets.lib.landing.retail_demo_store import CatalogueError, read_retail_demo_store
 from recsys_assets.lib.landing.zone import IngestError
 from recsys_assets.lib.own_data.mapping import MALFORMED, id_problem, resolve
-from recsys_assets.lib.own_data.sources import as_text, check_id_type, find_files, read_batches, schema_of
+from recsys_assets.lib.own_data.sources import (
+    as_text,
+    check_id_type,
+    find_files,
+    read_batches,
+    schema_of,
+)
 
 YAML = (".yaml", ".yml")
 UNKNOWN_PRICE = 1.0
 #: Names that the Retail Demo Store's form uses, taken without a mapping.
-ITEM_ALIASES = {ITEM_ID: "id", CATEGORY_L1: "category", CATEGORY_L2: "style", ITEM_GENDER: "gender_affinity"}
+ITEM_ALIASES = {
+    ITEM_ID: "id",
+    CATEGORY_L1: "category",
+    CATEGORY_L2: "style",
+    ITEM_GENDER: "gender_affinity",
+}
 _GENDERS = {"f": "F", "female": "F", "w": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
 _ITEM_GENDERS = {**_GENDERS, "any": "Any", "unisex": "Any", "u": "Any", "women": "F", "men": "M"}
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table that was read: frame (its schema's columns), rows of the source, rejected rows and what was filled in."""
+class ReadTable:
+    """A table that was read: frame (its schema's columns), rows of the source, rejected rows and
+    what was filled in.
+    """
 
     frame: pl.DataFrame
     read: int
@@ -53,81 +68,146 @@ def _schema(kinds: Mapping[str, str]) -> pl.Schema:
     return pl.Schema({name: getattr(pl, kind) for name, kind in kinds.items()})
 
 
-def read_catalogue(source: Path, mapping: Mapping[str, str]) -> Table:
-    """A catalogue as CSV, Parquet (file, folder or glob) or YAML in the Retail Demo Store's form → RAW_ITEMS.
+def read_catalogue(source: Path, mapping: Mapping[str, str]) -> ReadTable:
+    """A catalogue as CSV, Parquet (file, folder or glob) or YAML in the Retail Demo Store's form →
+    RAW_ITEMS.
 
-    Raises IngestError; a YAML product that is wrong is an error, a row of a table is rejected or filled in.
+    Raises IngestError; a YAML product that is wrong is an error, a row of a table is rejected or
+    filled in.
     """
     if str(source).lower().endswith(YAML):
         if mapping:
-            raise IngestError(f"--item-map is for CSV and Parquet; {source} has the Retail Demo Store's fields")
+            raise IngestError(
+                f"--item-map is for CSV and Parquet; {source} has the Retail Demo Store's fields"
+            )
         try:
             frame = read_retail_demo_store(source)
         except FileNotFoundError as error:
             raise IngestError(f"{source}: no such file") from error
         except CatalogueError as error:
             raise IngestError(str(error)) from error
-        return Table(frame, frame.height, pl.DataFrame(), (), {}, {})
-    text, rejected, columns, read = _read(source, mapping, "--item-map", tuple(RAW_ITEMS), ITEM_ID, ITEM_ALIASES)
+        return ReadTable(frame, frame.height, pl.DataFrame(), (), {}, {})
+    text, rejected, columns, read = _read(
+        source, mapping, "--item-map", tuple(RAW_ITEMS), ITEM_ID, ITEM_ALIASES
+    )
     item = pl.col(ITEM_ID)
     plain = {name: pl.col(name).fill_null("") for name in columns}
     price = plain.get(PRICE, pl.lit("")).str.strip_chars().cast(pl.Float64, strict=False)
     price = pl.when(price.is_finite() & (price > 0)).then(price)
     gender = _word(plain.get(ITEM_GENDER), _ITEM_GENDERS)
-    promoted = plain.get("promoted", pl.lit("")).str.to_lowercase().is_in(["true", "1", "yes", "t", "y", "1.0"])
+    promoted = (
+        plain.get("promoted", pl.lit(""))
+        .str.to_lowercase()
+        .is_in(["true", "1", "yes", "t", "y", "1.0"])
+    )
     category = [_category(plain.get(name)) for name in (CATEGORY_L1, CATEGORY_L2)]
     found = text.select(
-        item, _or(plain.get("uuid"), item).alias("uuid"), _or(plain.get("name"), item).alias("name"),
-        plain.get("description", pl.lit("")).alias("description"), category[0].alias(CATEGORY_L1),
-        category[1].alias(CATEGORY_L2), price.alias(PRICE), gender.alias(ITEM_GENDER), promoted.alias("promoted"),
-        plain.get("image", pl.lit("")).alias("image"))
+        item,
+        _or(plain.get("uuid"), item).alias("uuid"),
+        _or(plain.get("name"), item).alias("name"),
+        plain.get("description", pl.lit("")).alias("description"),
+        category[0].alias(CATEGORY_L1),
+        category[1].alias(CATEGORY_L2),
+        price.alias(PRICE),
+        gender.alias(ITEM_GENDER),
+        promoted.alias("promoted"),
+        plain.get("image", pl.lit("")).alias("image"),
+    )
     median = found[PRICE].median()
     usual = float(median) if isinstance(median, float) else UNKNOWN_PRICE
-    adjusted = Counter({
-        f"{PRICE} missing or not above 0: {usual:g} taken ({'the median' if median else 'no item has one'})":
-            found[PRICE].null_count(),
-        f"{CATEGORY_L1} missing: {UNKNOWN_CATEGORY!r} taken": (found[CATEGORY_L1] == UNKNOWN_CATEGORY).sum(),
-        f"{ITEM_GENDER} missing or not one of F, M, Any: 'Any' taken": found[ITEM_GENDER].null_count()})
+    adjusted = Counter(
+        {
+            f"{PRICE} missing or not above 0: {usual:g} taken "
+            f"({'the median' if median else 'no item has one'})": found[PRICE].null_count(),
+            f"{CATEGORY_L1} missing: {UNKNOWN_CATEGORY!r} taken": (
+                found[CATEGORY_L1] == UNKNOWN_CATEGORY
+            ).sum(),
+            f"{ITEM_GENDER} missing or not one of F, M, Any: 'Any' taken": found[
+                ITEM_GENDER
+            ].null_count(),
+        }
+    )
     frame = found.with_columns(pl.col(PRICE).fill_null(usual), pl.col(ITEM_GENDER).fill_null("Any"))
-    return Table(frame.cast(_schema(RAW_ITEMS)), read, rejected, tuple(columns.values()), dict(+adjusted), columns)
+    return ReadTable(
+        frame.cast(_schema(RAW_ITEMS)),
+        read,
+        rejected,
+        tuple(columns.values()),
+        dict(+adjusted),
+        columns,
+    )
 
 
-def read_users(source: Path, mapping: Mapping[str, str]) -> Table:
+def read_users(source: Path, mapping: Mapping[str, str]) -> ReadTable:
     """A users' table as CSV or Parquet → RAW_USERS; raises IngestError."""
-    text, rejected, columns, read = _read(source, mapping, "--user-map", tuple(RAW_USERS), USER_ID, {})
+    text, rejected, columns, read = _read(
+        source, mapping, "--user-map", tuple(RAW_USERS), USER_ID, {}
+    )
     given_age = pl.col(AGE) if AGE in columns else pl.lit(None, pl.String)
     years = given_age.str.strip_chars().cast(pl.Float64, strict=False)
     age = pl.when(years.is_between(0, 120)).then(years).floor().cast(pl.Int32)
     given_gender = pl.col(GENDER) if GENDER in columns else pl.lit(None, pl.String)
     gender = _word(given_gender.fill_null(""), _GENDERS)
-    adjusted = Counter(text.select(
-        (given_age.is_not_null() & age.is_null()).sum().alias("age is not a number of 0 to 120: taken as unknown"),
-        (~given_gender.is_in(["", MISSING]) & gender.is_null()).sum().alias("gender is not F or M: taken as unknown"),
-    ).row(0, named=True))
+    adjusted = Counter(
+        text.select(
+            (given_age.is_not_null() & age.is_null())
+            .sum()
+            .alias("age is not a number of 0 to 120: taken as unknown"),
+            (~given_gender.is_in(["", MISSING]) & gender.is_null())
+            .sum()
+            .alias("gender is not F or M: taken as unknown"),
+        ).row(0, named=True)
+    )
     frame = text.select(USER_ID, age.alias(AGE), gender.fill_null(MISSING).alias(GENDER))
-    return Table(frame.cast(_schema(RAW_USERS)), read, rejected, tuple(columns.values()), dict(+adjusted), columns)
+    return ReadTable(
+        frame.cast(_schema(RAW_USERS)),
+        read,
+        rejected,
+        tuple(columns.values()),
+        dict(+adjusted),
+        columns,
+    )
 
 
 def _word(text: pl.Expr | None, words: Mapping[str, str]) -> pl.Expr:
     if text is None:
         return pl.lit(None, pl.String)
-    return text.str.strip_chars().str.to_lowercase().replace_strict(
-        list(words), list(words.values()), default=None, return_dtype=pl.String)
+    return (
+        text.str.strip_chars()
+        .str.to_lowercase()
+        .replace_strict(list(words), list(words.values()), default=None, return_dtype=pl.String)
+    )
 
 
 def _or(text: pl.Expr | None, default: pl.Expr) -> pl.Expr:
-    return default if text is None else pl.when(text.str.strip_chars() == "").then(default).otherwise(text)
+    return (
+        default
+        if text is None
+        else pl.when(text.str.strip_chars() == "").then(default).otherwise(text)
+    )
 
 
 def _category(text: pl.Expr | None) -> pl.Expr:
     """MISSING would say that the visitor has none, so it counts as unknown here."""
     unknown = pl.lit(UNKNOWN_CATEGORY)
-    return unknown if text is None else pl.when(text.str.strip_chars().is_in(["", MISSING])).then(unknown).otherwise(text)
+    return (
+        unknown
+        if text is None
+        else pl.when(text.str.strip_chars().is_in(["", MISSING])).then(unknown).otherwise(text)
+    )
 
 
-def _read(source: Path, mapping: Mapping[str, str], option: str, wanted: tuple[str, ...], key: str,
-          aliases: Mapping[str, str]) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, str], int]:
-    """(accepted rows as text in our columns, rejected rows, our column → the source's, rows read)."""
+def _read(
+    source: Path,
+    mapping: Mapping[str, str],
+    option: str,
+    wanted: tuple[str, ...],
+    key: str,
+    aliases: Mapping[str, str],
+) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, str], int]:
+    """(accepted rows as text in our columns, rejected rows, our column → the source's, rows
+    read).
+    """
     accepted: list[pl.DataFrame] = []
     rejected: list[pl.DataFrame] = []
     columns: dict[str, str] = {}
@@ -142,21 +222,43 @@ def _read(source: Path, mapping: Mapping[str, str], option: str, wanted: tuple[s
         for batch in read_batches(path, mapped.values()):
             read += batch.frame.height + len(batch.malformed)
             given = batch.frame.select(as_text(batch.frame, name) for name in batch.frame.columns)
-            place: dict[str, pl.Expr | pl.Series] = {SOURCE_FILE: pl.lit(str(path)), SOURCE_ROW: batch.rows}
+            place: dict[str, pl.Expr | pl.Series] = {
+                SOURCE_FILE: pl.lit(str(path)),
+                SOURCE_ROW: batch.rows,
+            }
             problems = id_problem(key, pl.col(mapped[key]))
             rows = given.with_columns(**place).with_columns(
-                pl.coalesce(pl.when(applies).then(pl.lit(reason)) for reason, applies in problems).alias(REASON))
+                pl.coalesce(
+                    pl.when(applies).then(pl.lit(reason)) for reason, applies in problems
+                ).alias(REASON)
+            )
             rejected.append(rows.filter(pl.col(REASON).is_not_null()))
-            rejected += [pl.DataFrame({REASON: MALFORMED, SOURCE_FILE: str(path), SOURCE_ROW: line.row,
-                                       SOURCE_LINE: line.text}) for line in batch.malformed]
-            accepted.append(rows.filter(pl.col(REASON).is_null()).with_columns(
-                pl.col(given_name).alias("\0" + name) for name, given_name in mapped.items()))
+            rejected += [
+                pl.DataFrame(
+                    {
+                        REASON: MALFORMED,
+                        SOURCE_FILE: str(path),
+                        SOURCE_ROW: line.row,
+                        SOURCE_LINE: line.text,
+                    }
+                )
+                for line in batch.malformed
+            ]
+            accepted.append(
+                rows.filter(pl.col(REASON).is_null()).with_columns(
+                    pl.col(given_name).alias("\0" + name) for name, given_name in mapped.items()
+                )
+            )
     rows = pl.concat(accepted, how="diagonal") if accepted else pl.DataFrame()
     if rows.is_empty():
-        raise IngestError(f"{source}: no row can be taken; a table needs at least one row with {key}")
+        raise IngestError(
+            f"{source}: no row can be taken; a table needs at least one row with {key}"
+        )
     repeated = ~rows["\0" + key].is_first_distinct()
     own = [name for name in rows.columns if name.startswith("\0")]
-    rejected.append(rows.filter(repeated).drop(own).with_columns(pl.lit(f"{key} occurs before").alias(REASON)))
+    rejected.append(
+        rows.filter(repeated).drop(own).with_columns(pl.lit(f"{key} occurs before").alias(REASON))
+    )
     text = rows.filter(~repeated).select(pl.col(name).alias(name[1:]) for name in own)
     return text, pl.concat(rejected, how="diagonal"), columns, read
 
@@ -164,18 +266,33 @@ def _read(source: Path, mapping: Mapping[str, str], option: str, wanted: tuple[s
 def derived_items(item_ids: pl.Series, price: float) -> pl.DataFrame:
     """RAW_ITEMS for ids of which a log says nothing else."""
     frame = pl.DataFrame({ITEM_ID: item_ids}).with_columns(
-        uuid=pl.col(ITEM_ID), name=pl.col(ITEM_ID), description=pl.lit(""), category_l1=pl.lit(UNKNOWN_CATEGORY),
-        category_l2=pl.lit(UNKNOWN_CATEGORY), price=pl.lit(price), item_gender=pl.lit("Any"), promoted=pl.lit(False),
-        image=pl.lit(""))
+        uuid=pl.col(ITEM_ID),
+        name=pl.col(ITEM_ID),
+        description=pl.lit(""),
+        category_l1=pl.lit(UNKNOWN_CATEGORY),
+        category_l2=pl.lit(UNKNOWN_CATEGORY),
+        price=pl.lit(price),
+        item_gender=pl.lit("Any"),
+        promoted=pl.lit(False),
+        image=pl.lit(""),
+    )
     return frame.select(*RAW_ITEMS).cast(_schema(RAW_ITEMS))
 
 
 def derived_users(user_ids: pl.Series) -> pl.DataFrame:
     """RAW_USERS for ids of which a log says nothing else."""
-    frame = pl.DataFrame({USER_ID: user_ids}).with_columns(pl.lit(None).alias(AGE), pl.lit(MISSING).alias(GENDER))
+    frame = pl.DataFrame({USER_ID: user_ids}).with_columns(
+        pl.lit(None).alias(AGE), pl.lit(MISSING).alias(GENDER)
+    )
     return frame.cast(_schema(RAW_USERS))
 
 
 def upsert(new: pl.DataFrame, old: pl.DataFrame | None, key: str) -> pl.DataFrame:
-    """new, then the rows of old whose key new does not have: a logged event keeps its item and its user."""
-    return new if old is None else pl.concat([new, old.join(new, on=key, how="anti", maintain_order="left")])
+    """new, then the rows of old whose key new does not have: a logged event keeps its item and its
+    user.
+    """
+    return (
+        new
+        if old is None
+        else pl.concat([new, old.join(new, on=key, how="anti", maintain_order="left")])
+    )

@@ -5,14 +5,27 @@ from __future__ import annotations
 import polars as pl
 
 #: Microseconds in a unit of a numeric time.
-UNITS = {"unix seconds": 1_000_000, "unix milliseconds": 1_000, "unix microseconds": 1, "unix nanoseconds": 0.001}
-EARLIEST, LATEST = 631_152_000, 7_258_118_400  # 1990 and 2200, unix seconds: outside, a number is no time of a log
-_ISO = (r"^(?<date>\d{4}-\d{2}-\d{2})(?:[T ](?<clock>\d{2}:\d{2})(?<second>:\d{2})?(?<fraction>[.,]\d+)?"
-        r"\s?(?<zone>Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?$")
+UNITS = {
+    "unix seconds": 1_000_000,
+    "unix milliseconds": 1_000,
+    "unix microseconds": 1,
+    "unix nanoseconds": 0.001,
+}
+EARLIEST, LATEST = (
+    631_152_000,
+    7_258_118_400,
+)  # 1990 and 2200, unix seconds: outside, a number is no time of a log
+_ISO = (
+    r"^(?<date>\d{4}-\d{2}-\d{2})(?:[T "
+    r"](?<clock>\d{2}:\d{2})(?<second>:\d{2})?(?<fraction>[.,]\d+)?"
+    r"\s?(?<zone>Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?$"
+)
 
 
 def detect_unit(values: pl.Series) -> str | None:
-    """The unit of numeric times by the size of their median: a key of UNITS; None where none is a number."""
+    """The unit of numeric times by the size of their median: a key of UNITS; None where none is a
+    number.
+    """
     numbers = _number(values).drop_nulls()
     median = numbers.filter(numbers.is_finite()).median()
     if median is None:
@@ -35,7 +48,11 @@ def describe(values: pl.Series, unit: str | None) -> str:
 
 def is_time(dtype: pl.DataType) -> bool:
     """Whether a column of this type can be read as time."""
-    return dtype in (pl.String, pl.Date, pl.Null, pl.Categorical) or isinstance(dtype, pl.Datetime) or dtype.is_numeric()
+    return (
+        dtype in (pl.String, pl.Date, pl.Null, pl.Categorical)
+        or isinstance(dtype, pl.Datetime)
+        or dtype.is_numeric()
+    )
 
 
 def _number(values: pl.Series) -> pl.Series:
@@ -49,18 +66,26 @@ def _number(values: pl.Series) -> pl.Series:
 def microseconds(frame: pl.DataFrame, column: str, unit: str | None) -> pl.Expr:
     """Int64 microseconds since 1970, UTC; null where the value is no time.
 
-    A number too large for its unit becomes LATEST or later, one too small becomes 0: the caller's bounds say so.
+    A number too large for its unit becomes LATEST or later, one too small becomes 0: the caller's
+    bounds say so.
     """
     dtype, value = frame.schema[column], pl.col(column)
     if isinstance(dtype, pl.Datetime) or dtype == pl.Date:
-        return value.cast(pl.Datetime("us")).dt.epoch("us") if dtype == pl.Date else value.dt.epoch("us")
+        return (
+            value.cast(pl.Datetime("us")).dt.epoch("us")
+            if dtype == pl.Date
+            else value.dt.epoch("us")
+        )
     if dtype.is_numeric():
         return _scaled(value, dtype, unit)
     text = value.cast(pl.String).str.strip_chars()
     if unit is None:
         return _iso(text)
-    return pl.coalesce(_scaled(text.cast(pl.Int64, strict=False), pl.Int64(), unit),
-                       _scaled(text.cast(pl.Float64, strict=False), pl.Float64(), unit), _iso(text))
+    return pl.coalesce(
+        _scaled(text.cast(pl.Int64, strict=False), pl.Int64(), unit),
+        _scaled(text.cast(pl.Float64, strict=False), pl.Float64(), unit),
+        _iso(text),
+    )
 
 
 def _scaled(value: pl.Expr, dtype: pl.DataType, unit: str | None) -> pl.Expr:
@@ -68,24 +93,45 @@ def _scaled(value: pl.Expr, dtype: pl.DataType, unit: str | None) -> pl.Expr:
     bound = LATEST * 1_000_000 / factor
     if dtype.is_float() or dtype.is_decimal():
         number = value.cast(pl.Float64)
-        return (pl.when(number.is_finite()).then(number.clip(0, bound)) * factor).round().cast(pl.Int64)
+        return (
+            (pl.when(number.is_finite()).then(number.clip(0, bound)) * factor)
+            .round()
+            .cast(pl.Int64)
+        )
     whole = value.clip(0, min(int(bound), _most(dtype))).cast(pl.Int64)
     return whole * int(factor) if factor >= 1 else whole.floordiv(round(1 / factor))
 
 
 def _most(dtype: pl.DataType) -> int:
-    """The largest value of an integer type that is narrower than Int64, so that a bound of clip fits it."""
-    small: dict[type[pl.DataType], int] = {pl.Int8: 7, pl.UInt8: 8, pl.Int16: 15, pl.UInt16: 16, pl.Int32: 31, pl.UInt32: 32}
+    """The largest value of an integer type that is narrower than Int64, so that a bound of clip
+    fits it.
+    """
+    small: dict[type[pl.DataType], int] = {
+        pl.Int8: 7,
+        pl.UInt8: 8,
+        pl.Int16: 15,
+        pl.UInt16: 16,
+        pl.Int32: 31,
+        pl.UInt32: 32,
+    }
     return 2 ** small.get(type(dtype), 63) - 1
 
 
 def _iso(text: pl.Expr) -> pl.Expr:
     part = text.str.extract_groups(_ISO).struct
-    hour, minute = (part.field("clock").str.slice(at, 2).cast(pl.Int64).fill_null(0) for at in (0, 3))
+    hour, minute = (
+        part.field("clock").str.slice(at, 2).cast(pl.Int64).fill_null(0) for at in (0, 3)
+    )
     second = part.field("second").str.slice(1).cast(pl.Int64).fill_null(0)
-    fraction = part.field("fraction").str.slice(1, 6).str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
-    digits = part.field("zone").str.extract(r"^[+-](\d.*)$").str.replace(":", "").str.pad_end(4, "0")
-    away = digits.str.slice(0, 2).cast(pl.Int64) * 3_600 + digits.str.slice(2, 2).cast(pl.Int64) * 60
+    fraction = (
+        part.field("fraction").str.slice(1, 6).str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
+    )
+    digits = (
+        part.field("zone").str.extract(r"^[+-](\d.*)$").str.replace(":", "").str.pad_end(4, "0")
+    )
+    away = (
+        digits.str.slice(0, 2).cast(pl.Int64) * 3_600 + digits.str.slice(2, 2).cast(pl.Int64) * 60
+    )
     zone = pl.when(part.field("zone").str.starts_with("-")).then(-away).otherwise(away).fill_null(0)
     day = part.field("date").str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64)
     seconds = day * 86_400 + hour * 3_600 + minute * 60 + second - zone

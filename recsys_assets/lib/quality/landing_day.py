@@ -31,12 +31,17 @@ class LandingDay:
     extra_columns: dict[str, int]  # a column that the contract does not name → in how many files
 
 
-def read_landing_day(landing_uri: str | Path, day: str, *, items: Collection[str] | None = None,
-                     now: int | None = None) -> LandingDay:
+def read_landing_day(
+    landing_uri: str | Path,
+    day: str,
+    *,
+    items: Collection[str] | None = None,
+    now: int | None = None,
+) -> LandingDay:
     """Read, check and join all files of a day (a folder or an fsspec address).
 
-    The event consumer may deliver an event in two files: the file that comes first by name keeps it. The same file
-    under two names is a failure. ``items`` and ``now``: see Known.
+    The event consumer may deliver an event in two files: the file that comes first by name keeps
+    it. The same file under two names is a failure. ``items`` and ``now``: see Known.
 
     Raises:
         LandingMissing: no file for the day.
@@ -46,8 +51,10 @@ def read_landing_day(landing_uri: str | Path, day: str, *, items: Collection[str
     fs, prefix = fsspec.core.url_to_fs(root)
     paths = sorted(str(path) for path in fs.glob(f"{prefix}/{INTERACTIONS_FOLDER}/{day}/*.parquet"))
     if not paths:
-        raise LandingMissing(f"no interactions of {day} in {root}/{INTERACTIONS_FOLDER}: run `recsys simulate` for "
-                             "this day, or wait until its files have landed")
+        raise LandingMissing(
+            f"no interactions of {day} in {root}/{INTERACTIONS_FOLDER}: run `recsys simulate` for "
+            "this day, or wait until its files have landed"
+        )
     failures: list[Failure] = []
     frames: list[pl.DataFrame] = []
     rows: dict[str, int] = {}
@@ -59,13 +66,23 @@ def read_landing_day(landing_uri: str | Path, day: str, *, items: Collection[str
         name = path.rsplit("/", 1)[-1]
         failures += report.failures
         if (twin := first_with.setdefault(digest, name)) != name and frame is not None:
-            failures.append(Failure(address, "", f"duplicated: the same bytes as {twin}", report.rows))
+            failures.append(
+                Failure(address, "", f"duplicated: the same bytes as {twin}", report.rows)
+            )
         rows[name] = report.rows
         extra.update(report.extra_columns)
         if report.ok and frame is not None:
             frames.append(frame.select(*c.RAW_INTERACTIONS))
     ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
     joined = pl.concat(frames)
-    unique = joined.unique(c.EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
-    return LandingDay(day, unique.sort(c.TIMESTAMP, c.EVENT_ID), rows, joined.height - unique.height,
-                      {name: digest for digest, name in first_with.items()}, dict(extra))
+    unique = (
+        joined.unique(c.EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
+    )
+    return LandingDay(
+        day,
+        unique.sort(c.TIMESTAMP, c.EVENT_ID),
+        rows,
+        joined.height - unique.height,
+        {name: digest for digest, name in first_with.items()},
+        dict(extra),
+    )

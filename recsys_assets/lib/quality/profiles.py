@@ -1,9 +1,11 @@
-"""What a day's rows look like: distributions of their features, top categories, who and what is new.
+"""What a day's rows look like: distributions of their features, top categories, who and what is
+new.
 
-A profile counts rows by value, or by bin with edges that are fixed beforehand: so profiles of several days add up,
-and a day is compared with the days before it without reading their rows again. It is part of the artifact and
-depends on the day's own rows alone; what depends on other days (new users, drift) never is, or a backfill in another
-order would give other bytes. A profile covers every row; nothing is sampled.
+A profile counts rows by value, or by bin with edges that are fixed beforehand: so profiles of
+several days add up, and a day is compared with the days before it without reading their rows again.
+It is part of the artifact and depends on the day's own rows alone; what depends on other days (new
+users, drift) never is, or a backfill in another order would give other bytes. A profile covers
+every row; nothing is sampled.
 """
 
 from __future__ import annotations
@@ -20,8 +22,15 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
 
-PROFILE_FILE, USER_IDS_FILE, ITEM_IDS_FILE = "profile.parquet", "user_ids.parquet", "item_ids.parquet"
-DISTRIBUTIONS_FIGURE, TOP_CATEGORIES_FIGURE = "figures/distributions.md", "figures/top_categories.md"
+PROFILE_FILE, USER_IDS_FILE, ITEM_IDS_FILE = (
+    "profile.parquet",
+    "user_ids.parquet",
+    "item_ids.parquet",
+)
+DISTRIBUTIONS_FIGURE, TOP_CATEGORIES_FIGURE = (
+    "figures/distributions.md",
+    "figures/top_categories.md",
+)
 SCHEMA = {"feature": pl.String, "position": pl.Int32, "value": pl.String, "rows": pl.Int64}
 HOUR = "hour"  # of the day, UTC, from the timestamp
 NULL, OTHER = "(null)", "(other)"
@@ -33,17 +42,35 @@ EDGES: dict[str, tuple[float, ...]] = {
     HOUR: tuple(range(24)),
     c.AGE: (0, *range(20, 95, 5)),
     c.PRICE: (0, *(round(m * 10.0**e, 2) for e in range(0, 5) for m in (1, 2, 3, 5))),
-    **dict.fromkeys((c.CLICKS_24H, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H),
-                    (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)),
+    **dict.fromkeys(
+        (c.CLICKS_24H, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H),
+        (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100),
+    ),
     c.HOURS_SINCE_CLICK: (*range(0, c.LOOK_BACK_HOURS + 1, 2),),
     c.ITEM_CLICKS: (0, *(2**n for n in range(16))),
 }
 RAW_FEATURES = (HOUR, c.EVENT_TYPE, c.DEVICE_TYPE, c.CLICK, c.CATEGORY_L1)
 USER_FEATURES = (c.AGE, c.GENDER)
 ITEM_FEATURES = (c.CATEGORY_L1, c.CATEGORY_L2, c.PRICE, c.ITEM_GENDER, "promoted")
-DAY_FEATURES = (HOUR, c.DEVICE_TYPE, c.CLICK, c.AGE, c.GENDER, c.TOP_CATEGORY, c.CLICKS_24H, c.HOURS_SINCE_CLICK,
-                c.ITEM_ID, c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER, c.PRICE, c.ITEM_CLICKS,
-                c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)
+DAY_FEATURES = (
+    HOUR,
+    c.DEVICE_TYPE,
+    c.CLICK,
+    c.AGE,
+    c.GENDER,
+    c.TOP_CATEGORY,
+    c.CLICKS_24H,
+    c.HOURS_SINCE_CLICK,
+    c.ITEM_ID,
+    c.CATEGORY_L1,
+    c.CATEGORY_L2,
+    c.ITEM_GENDER,
+    c.PRICE,
+    c.ITEM_CLICKS,
+    c.CLICKS_7D,
+    c.CATEGORY_CLICKS_7D,
+    c.CATEGORY_CLICKS_24H,
+)
 
 
 def counts(values: pl.Series) -> dict[str, int]:
@@ -55,29 +82,47 @@ def counts(values: pl.Series) -> dict[str, int]:
 def profile(frame: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
     """Rows by value or bin of each feature {feature, position, value, rows}.
 
-    Numbers have all their bins, in order (position from 0), and one for null where there is any (-1); other
-    features their values, most frequent first (position from 0).
+    Numbers have all their bins, in order (position from 0), and one for null where there is any
+    (-1); other features their values, most frequent first (position from 0).
     """
-    return pl.concat([_binned(frame, name) if name in EDGES else _counted(frame, name) for name in features])
+    return pl.concat(
+        [_binned(frame, name) if name in EDGES else _counted(frame, name) for name in features]
+    )
 
 
-def _table(feature: str, positions: Sequence[int], values: Sequence[str], rows: Sequence[int]) -> pl.DataFrame:
-    return pl.DataFrame({"feature": [feature] * len(values), "position": positions, "value": values, "rows": rows}, schema=SCHEMA)
+def _table(
+    feature: str, positions: Sequence[int], values: Sequence[str], rows: Sequence[int]
+) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"feature": [feature] * len(values), "position": positions, "value": values, "rows": rows},
+        schema=SCHEMA,
+    )
 
 
 def _binned(frame: pl.DataFrame, feature: str) -> pl.DataFrame:
     edges = EDGES[feature]
     values = frame[c.TIMESTAMP] // 3600 % 24 if feature == HOUR else frame[feature]
     filled = values.drop_nulls().to_numpy()
-    # float64 edges meet float32 values exactly: every edge used for a float32 feature is a small integer
-    rows = np.bincount(np.searchsorted(np.asarray(edges, np.float64), filled, side="right"), minlength=len(edges) + 1)
-    labels = [f"below {edges[0]:g}", *(_label(feature, low, high) for low, high in itertools.pairwise(edges)),
-              f"{edges[-1]:g}" if feature == HOUR else f"{edges[-1]:g}+"]
+    # float64 edges meet float32 values exactly: every edge used for a float32 feature is a small
+    # integer
+    rows = np.bincount(
+        np.searchsorted(np.asarray(edges, np.float64), filled, side="right"),
+        minlength=len(edges) + 1,
+    )
+    labels = [
+        f"below {edges[0]:g}",
+        *(_label(feature, low, high) for low, high in itertools.pairwise(edges)),
+        f"{edges[-1]:g}" if feature == HOUR else f"{edges[-1]:g}+",
+    ]
     positions, counted = list(range(len(labels))), rows.tolist()
     if not counted[0]:
         positions, labels, counted = positions[1:], labels[1:], counted[1:]
     if values.null_count():
-        positions, labels, counted = [-1, *positions], [NULL, *labels], [values.null_count(), *counted]
+        positions, labels, counted = (
+            [-1, *positions],
+            [NULL, *labels],
+            [values.null_count(), *counted],
+        )
     return _table(feature, positions, labels, counted)
 
 
@@ -112,11 +157,19 @@ def distributions(table: pl.DataFrame, rows: int) -> str:
 
 
 def top_categories(clicked: pl.DataFrame) -> pl.DataFrame:
-    """{category_l1, exposures, share, clicks, click_rate} of rows {category_l1, click}, most shown first."""
-    return (clicked.group_by(c.CATEGORY_L1).agg(pl.len().alias("exposures"), pl.col(c.CLICK).cast(pl.Int64).sum().alias("clicks"))
-            .with_columns(share=pl.col("exposures") / max(clicked.height, 1), click_rate=pl.col("clicks") / pl.col("exposures"))
-            .select(c.CATEGORY_L1, "exposures", "share", "clicks", "click_rate")
-            .sort(["exposures", c.CATEGORY_L1], descending=[True, False]))
+    """{category_l1, exposures, share, clicks, click_rate} of rows {category_l1, click}, most shown
+    first.
+    """
+    return (
+        clicked.group_by(c.CATEGORY_L1)
+        .agg(pl.len().alias("exposures"), pl.col(c.CLICK).cast(pl.Int64).sum().alias("clicks"))
+        .with_columns(
+            share=pl.col("exposures") / max(clicked.height, 1),
+            click_rate=pl.col("clicks") / pl.col("exposures"),
+        )
+        .select(c.CATEGORY_L1, "exposures", "share", "clicks", "click_rate")
+        .sort(["exposures", c.CATEGORY_L1], descending=[True, False])
+    )
 
 
 def write_top_categories(clicked: pl.DataFrame, target: Path, most: int = 10) -> None:
@@ -126,9 +179,14 @@ def write_top_categories(clicked: pl.DataFrame, target: Path, most: int = 10) ->
 
 
 def write_ids(frame: pl.DataFrame, target: Path) -> dict[str, int]:
-    """The day's distinct users and items, each a small file of its own, sorted; returns how many."""
+    """The day's distinct users and items, each a small file of its own, sorted; returns how
+    many.
+    """
     found = {}
-    for kind, column, name in (("users", c.USER_ID, USER_IDS_FILE), ("items", c.ITEM_ID, ITEM_IDS_FILE)):
+    for kind, column, name in (
+        ("users", c.USER_ID, USER_IDS_FILE),
+        ("items", c.ITEM_ID, ITEM_IDS_FILE),
+    ):
         ids = frame.select(pl.col(column).unique().sort())
         ids.write_parquet(target / name)
         found[kind] = ids.height
@@ -138,10 +196,16 @@ def write_ids(frame: pl.DataFrame, target: Path) -> dict[str, int]:
 def newcomers(day: Artifact, earlier: Sequence[Artifact]) -> dict[str, int]:
     """new_users and new_items of a day of raw interactions: ids that none of the earlier days has.
 
-    One earlier day is read at a time, and only for the ids that are still new: memory does not grow with the days.
+    One earlier day is read at a time, and only for the ids that are still new: memory does not grow
+    with the days.
     """
-    return {f"new_{kind}": _new(day, earlier, name, column)
-            for kind, name, column in (("users", USER_IDS_FILE, c.USER_ID), ("items", ITEM_IDS_FILE, c.ITEM_ID))}
+    return {
+        f"new_{kind}": _new(day, earlier, name, column)
+        for kind, name, column in (
+            ("users", USER_IDS_FILE, c.USER_ID),
+            ("items", ITEM_IDS_FILE, c.ITEM_ID),
+        )
+    }
 
 
 def _new(day: Artifact, earlier: Sequence[Artifact], name: str, column: str) -> int:
@@ -151,5 +215,7 @@ def _new(day: Artifact, earlier: Sequence[Artifact], name: str, column: str) -> 
             break
         # a day that was ingested before there were files of ids has them in its rows
         source = name if name in artifact.manifest["files"] else "interactions.parquet"
-        left = left.join(pl.read_parquet(artifact.path(source), columns=[column]), on=column, how="anti")
+        left = left.join(
+            pl.read_parquet(artifact.path(source), columns=[column]), on=column, how="anti"
+        )
     return left.height

@@ -1,4 +1,6 @@
-"""Orders scored candidates: blend, highest first, Gumbel top-k, category caps, maximal marginal relevance."""
+"""Orders scored candidates: blend, highest first, Gumbel top-k, category caps, maximal marginal
+relevance.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,21 @@ LEAST_PROBABILITY = 1e-7  # keeps the logit of a saturated score finite
 _FAR = 600.0  # e to this times 1 / LEAST_PROBABILITY is still a float64
 
 
-def blend(scores: np.ndarray, similarity: np.ndarray, weight: float, nearest: np.ndarray | None = None) -> np.ndarray:
-    """The ranker's probabilities, lowered by how much less than the nearest item retrieval found each one.
+def blend(
+    scores: np.ndarray, similarity: np.ndarray, weight: float, nearest: np.ndarray | None = None
+) -> np.ndarray:
+    """The ranker's probabilities, lowered by how much less than the nearest item retrieval found
+    each one.
 
     Args:
         scores: [N], click probabilities. similarity: [N], inner products with the query embedding.
         weight: w ≥ 0, retrieval's part; 0 is the ranker alone.
-        nearest: [N] largest similarity of each one's list, where there are several lists; default: all are one.
+        nearest: [N] largest similarity of each one's list, where there are several lists; default:
+            all are one.
 
     Returns:
-        float64 [N]: sigmoid(logit(score) + w · (similarity − largest similarity)); with w = 0 the scores themselves.
-        The nearest item keeps its probability, all others get less than theirs.
+        float64 [N]: sigmoid(logit(score) + w · (similarity − largest similarity)); with w = 0 the
+        scores themselves. The nearest item keeps its probability, all others get less than theirs.
     """
     scores = scores.astype(np.float64)
     if weight == 0 or len(scores) == 0:
@@ -36,19 +42,27 @@ def blend(scores: np.ndarray, similarity: np.ndarray, weight: float, nearest: np
 def highest_first(scores: np.ndarray, topk: int) -> np.ndarray:
     """Positions of the topk highest scores, int64; equal scores keep retrieval's order."""
     low = -scores
-    order = low.argsort()  # a third of a stable sort's time, which is needed where scores are equal, or none
+    order = (
+        low.argsort()
+    )  # a third of a stable sort's time, which is needed where scores are equal, or none
     ranked = low[order]
     if len(ranked) and (ranked[-1] != ranked[-1] or (ranked[1:] == ranked[:-1]).any()):
         order = low.argsort(kind="stable")
     return order[:topk]
 
 
-def gumbel_top_k(scores: np.ndarray, topk: int, temperature: float, generator: np.random.Generator) -> np.ndarray:
-    """Positions of a sample without replacement with weights exp(temperature · score), in the order of the draws.
+def gumbel_top_k(
+    scores: np.ndarray, topk: int, temperature: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Positions of a sample without replacement with weights exp(temperature · score), in the order
+    of the draws.
 
-    The Gumbel top-k trick: Kool, van Hoof and Welling, "Stochastic beams and where to find them", 2019.
+    The Gumbel top-k trick: Kool, van Hoof and Welling, "Stochastic beams and where to find them",
+    2019.
     """
-    return highest_first(temperature * scores.astype(np.float64) + generator.gumbel(size=len(scores)), topk)
+    return highest_first(
+        temperature * scores.astype(np.float64) + generator.gumbel(size=len(scores)), topk
+    )
 
 
 def capped(order: np.ndarray, categories: np.ndarray, cap: int) -> np.ndarray:
@@ -72,22 +86,35 @@ def capped(order: np.ndarray, categories: np.ndarray, cap: int) -> np.ndarray:
     return np.concatenate([order[rank < cap], order[rank >= cap]])
 
 
-def maximal_marginal_relevance(scores: np.ndarray, vectors: np.ndarray, topk: int, weight: float, categories: np.ndarray,
-                               cap: int = 0) -> np.ndarray:
-    """Positions of topk items, each the best of what is left by score and by being unlike those before it.
+def maximal_marginal_relevance(
+    scores: np.ndarray,
+    vectors: np.ndarray,
+    topk: int,
+    weight: float,
+    categories: np.ndarray,
+    cap: int = 0,
+) -> np.ndarray:
+    """Positions of topk items, each the best of what is left by score and by being unlike those
+    before it.
 
-    Carbonell and Goldstein, "The use of MMR, diversity-based reranking", 1998: λ · score − (1 − λ) · largest cosine.
+    Carbonell and Goldstein, "The use of MMR, diversity-based reranking", 1998: λ · score − (1 − λ)
+    · largest cosine.
 
     Args:
-        scores: float64 [N] ≥ 0; they count as shares of the largest. vectors: [N, D], of any length; a zero vector is like
-            nothing. weight: λ; 1 is ``highest_first``. categories, cap: as ``capped``.
+        scores: float64 [N] ≥ 0; they count as shares of the largest. vectors: [N, D], of any
+            length; a zero vector is like nothing. weight: λ; 1 is ``highest_first``. categories,
+            cap: as ``capped``.
     """
     if len(scores) == 0:
         return np.zeros(0, np.int64)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
     relevance = weight * scores / (scores.max() or 1.0)
-    likeness, left, free = np.full(len(scores), -np.inf), np.ones(len(scores), bool), np.ones(len(scores), bool)
+    likeness, left, free = (
+        np.full(len(scores), -np.inf),
+        np.ones(len(scores), bool),
+        np.ones(len(scores), bool),
+    )
     chosen: list[int] = []
     while len(chosen) < min(topk, len(scores)):
         value = relevance - (1 - weight) * likeness if chosen else relevance

@@ -11,18 +11,23 @@ from recsys_assets.artifacts import ArtifactStore, days_before
 from recsys_assets.lib.landing import zone
 from recsys_assets.lib.raw.raw_tables import RAW_INTERACTIONS, Landed
 
-#: A day's exposures against the median of the days before it: a tenth is as wrong as ten times as many.
+#: A day's exposures against the median of the days before it: a tenth is as wrong as ten times as
+#: many.
 VOLUME_BOUNDS = (0.2, 5.0)
 VOLUME_HISTORY = 7
 
 
 class VolumeViolation(ValueError):
-    """A day has far more or far fewer rows than the days before it; the message names files and counts."""
+    """A day has far more or far fewer rows than the days before it; the message names files and
+    counts.
+    """
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A day's exposures beside the median of the days before it; an open day may have fewer, it is not over."""
+    """A day's exposures beside the median of the days before it; an open day may have fewer, it is
+    not over.
+    """
 
     day: str
     exposures: int
@@ -45,10 +50,15 @@ class Volume:
 
     def __str__(self) -> str:
         files = ", ".join(f"{name} ({rows} rows)" for name, rows in self.files.items())
-        return (f"{zone.INTERACTIONS_FOLDER}/{self.day}: {files}: column {c.EVENT_TYPE!r}: {self.exposures} exposures are "
-                f"{self.ratio:.2g} times the median {self.median or 0:.0f} of {len(self.days)} days before "
-                f"({VOLUME_BOUNDS[0]} to {VOLUME_BOUNDS[1]} are usual): repair the files, or materialise with "
-                "accept_volume: true where the shop really had such a day")
+        return (
+            f"{zone.INTERACTIONS_FOLDER}/{self.day}: {files}: column {c.EVENT_TYPE!r}: "
+            f"{self.exposures} exposures are "
+            f"{self.ratio:.2g} times the median {self.median or 0:.0f} of {len(self.days)} days "
+            "before "
+            f"({VOLUME_BOUNDS[0]} to {VOLUME_BOUNDS[1]} are usual): repair the files, or "
+            "materialise with "
+            "accept_volume: true where the shop really had such a day"
+        )
 
 
 def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today: str) -> Volume:
@@ -59,5 +69,14 @@ def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today
     """
     before = days_before(store, RAW_INTERACTIONS, day, VOLUME_HISTORY)
     older = store.require(RAW_INTERACTIONS, before) if before else []
-    rows = [float(artifact.metrics["exposures"]) for artifact in older if artifact.metrics["exposures"]]
-    return Volume(day, landed.exposures, statistics.median(rows) if rows else None, tuple(before), day >= today, landed.files)
+    rows = [
+        float(artifact.metrics["exposures"]) for artifact in older if artifact.metrics["exposures"]
+    ]
+    return Volume(
+        day,
+        landed.exposures,
+        statistics.median(rows) if rows else None,
+        tuple(before),
+        day >= today,
+        landed.files,
+    )

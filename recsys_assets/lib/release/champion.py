@@ -21,7 +21,9 @@ class Champion:
     versions: Mapping[str, int]
     promoted_at: int  # unix seconds
     previous: list[int]  # champions that a rollback goes back to, the latest first
-    history: list[Mapping[str, Any]]  # {"release", "at", "event": "promote" | "rollback", "forced"}, oldest first
+    history: list[
+        Mapping[str, Any]
+    ]  # {"release", "at", "event": "promote" | "rollback", "forced"}, oldest first
 
 
 def champion_path(settings: Settings) -> Path:

@@ -1,11 +1,13 @@
-"""The index of item vectors: exact where that is fast enough; beyond, the fastest that measured recall allows.
+"""The index of item vectors: exact where that is fast enough; beyond, the fastest that measured
+recall allows.
 
-Inner product of L2-normalised vectors, that is cosine. The ids are Categorify indices, so a candidate needs no
-translation before the ranker. Flat search over 2,465 x 64 takes 0.07 ms and misses nothing, which no approximate
-index of the same size can beat.
+Inner product of L2-normalised vectors, that is cosine. The ids are Categorify indices, so a
+candidate needs no translation before the ranker. Flat search over 2,465 x 64 takes 0.07 ms and
+misses nothing, which no approximate index of the same size can beat.
 
-Approximate are inverted lists (IVF: Sivic and Zisserman 2003) and a navigable small-world graph (HNSW: Malkov and
-Yashunin 2018). Which of them is faster at a given recall depends on the vectors, so both are built and tried.
+Approximate are inverted lists (IVF: Sivic and Zisserman 2003) and a navigable small-world graph
+(HNSW: Malkov and Yashunin 2018). Which of them is faster at a given recall depends on the vectors,
+so both are built and tried.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ import numpy as np
 EXACT_LIMIT = 50_000
 #: Neighbours that recall is measured on: as many as retrieval hands on.
 NEIGHBOURS = 300
-#: Recall of brute force's neighbours that an approximate index must reach, and what an exact one must (its ties aside).
+#: Recall of brute force's neighbours that an approximate index must reach, and what an exact one
+#: must (its ties aside).
 RECALL_FLOOR, EXACT_FLOOR = 0.99, 0.999
 FLAT, IVF, HNSW = "flat", "ivf", "hnsw"
 
@@ -36,7 +39,9 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of one index: nprobe of IVF, efSearch of HNSW, 0 of a flat one; ms a query on one thread."""
+    """One setting of one index: nprobe of IVF, efSearch of HNSW, 0 of a flat one; ms a query on one
+    thread.
+    """
 
     kind: str
     setting: int
@@ -49,21 +54,28 @@ def build_index(vectors: np.ndarray, ids: np.ndarray, kind: str = FLAT, seed: in
     """Build a FAISS index.
 
     Args:
-        vectors: float32 [I, D]. ids: integer [I], unique and not negative. kind: FLAT, IVF or HNSW; the latter two
-            search as narrowly as can be until ``set_search`` widens them.
+        vectors: float32 [I, D]. ids: integer [I], unique and not negative. kind: FLAT, IVF or HNSW;
+            the latter two search as narrowly as can be until ``set_search`` widens them.
 
     Raises:
-        ValueError: shapes disagree, ids repeat or are negative, a value is not finite, or the kind is unknown.
+        ValueError: shapes disagree, ids repeat or are negative, a value is not finite, or the kind
+            is unknown.
     """
     import faiss
 
     ids, vectors = np.asarray(ids, np.int64), np.ascontiguousarray(vectors, np.float32)
     if vectors.ndim != 2 or ids.shape != (len(vectors),) or not len(ids):
-        raise ValueError(f"vectors {vectors.shape} and ids {ids.shape} must be [I, D] and [I], with I at least 1")
+        raise ValueError(
+            f"vectors {vectors.shape} and ids {ids.shape} must be [I, D] and [I], with I at least 1"
+        )
     if len(np.unique(ids)) != len(ids) or ids.min() < 0:
-        raise ValueError("ids must be unique and not negative: FAISS answers -1 where it finds too few")
+        raise ValueError(
+            "ids must be unique and not negative: FAISS answers -1 where it finds too few"
+        )
     if not np.isfinite(vectors).all():
-        raise ValueError("vectors hold values that are not finite; the item tower did not train well")
+        raise ValueError(
+            "vectors hold values that are not finite; the item tower did not train well"
+        )
     dim = vectors.shape[1]
     if kind == FLAT:
         index: Any = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
@@ -75,7 +87,9 @@ def build_index(vectors: np.ndarray, ids: np.ndarray, kind: str = FLAT, seed: in
         lists = max(1, min(int(4 * np.sqrt(len(ids))), len(ids)))
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
         index.cp.seed, index.cp.min_points_per_centroid = seed, 1
-        sample = np.random.default_rng(seed).permutation(len(ids))[:lists * _TRAINING_VECTORS_PER_LIST]
+        sample = np.random.default_rng(seed).permutation(len(ids))[
+            : lists * _TRAINING_VECTORS_PER_LIST
+        ]
         index.train(vectors[np.sort(sample)])
     else:
         raise ValueError(f"kind {kind!r} is none of {FLAT!r}, {IVF!r}, {HNSW!r}")
@@ -84,25 +98,40 @@ def build_index(vectors: np.ndarray, ids: np.ndarray, kind: str = FLAT, seed: in
 
 
 def set_search(index: Any, kind: str, setting: int) -> None:
-    """How widely it searches: lists probed (IVF), nodes kept in sight (HNSW). Kept in the file by ``save_index``."""
+    """How widely it searches: lists probed (IVF), nodes kept in sight (HNSW). Kept in the file by
+    ``save_index``.
+    """
     import faiss
 
     if kind == IVF:
         index.nprobe = setting
     elif kind == HNSW:
-        graph: Any = faiss.downcast_index(index.index)  # an IndexHNSW, where the stub knows its base alone
+        graph: Any = faiss.downcast_index(
+            index.index
+        )  # an IndexHNSW, where the stub knows its base alone
         graph.hnsw.efSearch = setting
 
 
-def choose_index(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, *, floor: float = RECALL_FLOOR, k: int = NEIGHBOURS,
-                 exact_limit: int = EXACT_LIMIT, seed: int = 7) -> tuple[Any, Trial, list[Trial]]:
-    """The exact index below the limit; from it on the fastest that finds ``floor`` of brute force's k neighbours.
+def choose_index(
+    vectors: np.ndarray,
+    ids: np.ndarray,
+    queries: np.ndarray,
+    *,
+    floor: float = RECALL_FLOOR,
+    k: int = NEIGHBOURS,
+    exact_limit: int = EXACT_LIMIT,
+    seed: int = 7,
+) -> tuple[Any, Trial, list[Trial]]:
+    """The exact index below the limit; from it on the fastest that finds ``floor`` of brute force's
+    k neighbours.
 
-    IVF and HNSW search ever more widely until they reach the floor, or are slower than what has reached it: a wider one
-    would only be slower still. IVF that probes every list is exact, so that a choice always exists.
+    IVF and HNSW search ever more widely until they reach the floor, or are slower than what has
+    reached it: a wider one would only be slower still. IVF that probes every list is exact, so that
+    a choice always exists.
 
     Args:
-        vectors: float32 [I, D]. ids: int [I]. queries: float32 [Q, D], of the kind that will be asked.
+        vectors: float32 [I, D]. ids: int [I]. queries: float32 [Q, D], of the kind that will be
+            asked.
 
     Returns:
         The index, set; its own trial; and all trials, the exact one first, as reference.
@@ -113,7 +142,10 @@ def choose_index(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, *, f
     if not 0 < floor <= 1:
         raise ValueError(f"recall_floor must be above 0 and at most 1, got {floor}")
     if queries.ndim != 2 or not len(queries) or queries.shape[1] != vectors.shape[1]:
-        raise ValueError(f"queries {queries.shape} must be [Q, {vectors.shape[1]}] with Q at least 1, to measure recall on")
+        raise ValueError(
+            f"queries {queries.shape} must be [Q, {vectors.shape[1]}] with Q at least 1, to "
+            "measure recall on"
+        )
     flat = build_index(vectors, ids, FLAT, seed)
     trials = [_trial(flat, FLAT, 0, 1.0, queries, k)]
     if len(ids) < exact_limit:
@@ -135,7 +167,9 @@ def choose_index(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, *, f
 
 
 def _settings(kind: str, index: Any, k: int) -> list[int]:
-    """Doubling widths; those of IVF end with all its lists, those of HNSW begin at k, below which FAISS does not go."""
+    """Doubling widths; those of IVF end with all its lists, those of HNSW begin at k, below which
+    FAISS does not go.
+    """
     first, last = (1, index.nlist) if kind == IVF else (k, max(k, _WIDEST_SEARCH))
     widths = [first]
     while widths[-1] < last:
@@ -143,7 +177,9 @@ def _settings(kind: str, index: Any, k: int) -> list[int]:
     return widths
 
 
-def _trial(index: Any, kind: str, setting: int, recall: float, queries: np.ndarray, k: int) -> Trial:
+def _trial(
+    index: Any, kind: str, setting: int, recall: float, queries: np.ndarray, k: int
+) -> Trial:
     import faiss
 
     asked = np.ascontiguousarray(queries[:_TIMED_QUERIES], np.float32)
@@ -155,31 +191,37 @@ def _trial(index: Any, kind: str, setting: int, recall: float, queries: np.ndarr
             rounds = []
             for _ in range(_TIMED_ROUNDS):
                 start = time.perf_counter()
-                index.search(asked[row:row + 1], min(k, index.ntotal))
+                index.search(asked[row : row + 1], min(k, index.ntotal))
                 rounds.append(time.perf_counter() - start)
             times.append(min(rounds))  # another process's turn is no property of the index
     finally:
         faiss.omp_set_num_threads(threads)
-    return Trial(kind, setting, recall, float(np.median(times)) * 1e3, int(faiss.serialize_index(index).size))
+    return Trial(
+        kind, setting, recall, float(np.median(times)) * 1e3, int(faiss.serialize_index(index).size)
+    )
 
 
-def check_index(index: Any, vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int = NEIGHBOURS) -> dict[str, float]:
+def check_index(
+    index: Any, vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int = NEIGHBOURS
+) -> dict[str, float]:
     """Compare the index with brute force.
 
     Args:
         vectors: float32 [I, D]. ids: int [I], as the index was built. queries: float32 [Q, D].
 
     Returns:
-        {"recall": share of the true k nearest that it finds, where a tie at the border counts as found,
-        "max_score_error": largest gap between a returned score and the inner product with that id's vector}: the
-        second tells ids that were mixed up.
+        {"recall": share of the true k nearest that it finds, where a tie at the border counts as
+        found, "max_score_error": largest gap between a returned score and the inner product with
+        that id's vector}: the second tells ids that were mixed up.
     """
     vectors, queries = np.asarray(vectors, np.float32), np.ascontiguousarray(queries, np.float32)
     k = min(k, len(ids))
     order = np.argsort(ids)
     hits, error = 0, 0.0
-    for start in range(0, len(queries), _CHUNK):  # a whole matrix [Q, I] would not fit beside a large catalogue
-        asked = queries[start:start + _CHUNK]
+    for start in range(
+        0, len(queries), _CHUNK
+    ):  # a whole matrix [Q, I] would not fit beside a large catalogue
+        asked = queries[start : start + _CHUNK]
         truth = asked @ vectors.T
         kth = -np.partition(-truth, k - 1, axis=1)[:, k - 1]
         scores, found = index.search(asked, k)

@@ -10,12 +10,14 @@ import numpy as np
 from recsys_assets.columns import EMBEDDING_DIM
 
 
-def item_vectors(onnx_path: Path, inputs: Mapping[str, np.ndarray], table: np.ndarray,
-                 batch: int = 4096) -> np.ndarray:
+def item_vectors(
+    onnx_path: Path, inputs: Mapping[str, np.ndarray], table: np.ndarray, batch: int = 4096
+) -> np.ndarray:
     """Run the item tower over the catalogue.
 
     Args:
-        onnx_path: item_tower.onnx (cat int32 [B, 4], cont float32 [B, 1], embeddings float32 [B, 128]).
+        onnx_path: item_tower.onnx (cat int32 [B, 4], cont float32 [B, 1], embeddings float32 [B,
+            128]).
         inputs: of ``item_tower_inputs``.
         table: of ``align_embeddings``.
 
@@ -24,7 +26,9 @@ def item_vectors(onnx_path: Path, inputs: Mapping[str, np.ndarray], table: np.nd
     """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(onnx_path), providers=onnxruntime.get_available_providers())
+    session = onnxruntime.InferenceSession(
+        str(onnx_path), providers=onnxruntime.get_available_providers()
+    )
     index, cat, cont = inputs["index"], inputs["cat"], inputs["cont"]
     vectors = np.zeros((len(index), EMBEDDING_DIM), np.float32)
     for start in range(0, len(index), batch):

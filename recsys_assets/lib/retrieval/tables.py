@@ -34,12 +34,20 @@ def write_item_vectors(two_tower: Artifact, aligned: Artifact, target: Path) -> 
 
 def load_vectors(item_vectors: Artifact) -> tuple[np.ndarray, np.ndarray]:
     """(vectors float32 [I, 64], index int32 [I])."""
-    return (np.load(item_vectors.path("item_vectors.npy"), allow_pickle=False),
-            np.load(item_vectors.path("item_index.npy"), allow_pickle=False))
+    return (
+        np.load(item_vectors.path("item_vectors.npy"), allow_pickle=False),
+        np.load(item_vectors.path("item_index.npy"), allow_pickle=False),
+    )
 
 
-def write_index(item_vectors: Artifact, two_tower: Artifact, target: Path, *, floor: float = index.RECALL_FLOOR,
-                exact_limit: int = index.EXACT_LIMIT) -> dict[str, Any]:
+def write_index(
+    item_vectors: Artifact,
+    two_tower: Artifact,
+    target: Path,
+    *,
+    floor: float = index.RECALL_FLOOR,
+    exact_limit: int = index.EXACT_LIMIT,
+) -> dict[str, Any]:
     """index.faiss, chosen by and held against brute force on query embeddings of held-out visitors.
 
     two_tower: whose parity.npz holds query_embedding [Q, 64] of clicks of the validation days.
@@ -47,13 +55,23 @@ def write_index(item_vectors: Artifact, two_tower: Artifact, target: Path, *, fl
     vectors, ids = load_vectors(item_vectors)
     with np.load(two_tower.path(PARITY), allow_pickle=False) as sample:
         queries = sample["query_embedding"]
-    built, chosen, trials = index.choose_index(vectors, ids, queries, floor=floor, exact_limit=exact_limit)
+    built, chosen, trials = index.choose_index(
+        vectors, ids, queries, floor=floor, exact_limit=exact_limit
+    )
     index.save_index(built, target / INDEX)
     table = index.trials_table(trials, chosen)
     (target / "figures").mkdir()
     (target / "figures" / "index_candidates.md").write_text(markdown_table(pl.DataFrame(table)))
     # what was written is judged, not what was meant
     checked = index.check_index(index.load_index(target / INDEX), vectors, ids, queries)
-    return {"rows": len(vectors), "kind": chosen.kind, "setting": chosen.setting, "queries": len(queries),
-            "neighbours": min(index.NEIGHBOURS, len(vectors)), "ms_a_query": chosen.ms_a_query,
-            "recall_floor": index.EXACT_FLOOR if chosen.kind == index.FLAT else floor, "candidates": table, **checked}
+    return {
+        "rows": len(vectors),
+        "kind": chosen.kind,
+        "setting": chosen.setting,
+        "queries": len(queries),
+        "neighbours": min(index.NEIGHBOURS, len(vectors)),
+        "ms_a_query": chosen.ms_a_query,
+        "recall_floor": index.EXACT_FLOOR if chosen.kind == index.FLAT else floor,
+        "candidates": table,
+        **checked,
+    }

@@ -1,9 +1,10 @@
 """A day of the simulated shop: who is shown what, and what they do.
 
-A visit (session) belongs to one user, device and hour, and shows about a dozen items: mostly of the category that
-the user is after that day, some popular ones, some at random, none before its launch. The shop puts better items
-further up, with noise, so that position and quality are confounded as they are in a real log. Clicks are Bernoulli by
-``truth.Truth`` times the position's examination; behind a click follow the rarer steps of the funnel.
+A visit (session) belongs to one user, device and hour, and shows about a dozen items: mostly of the
+category that the user is after that day, some popular ones, some at random, none before its launch.
+The shop puts better items further up, with noise, so that position and quality are confounded as
+they are in a real log. Clicks are Bernoulli by ``truth.Truth`` times the position's examination;
+behind a click follow the rarer steps of the funnel.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from recsys_assets.columns import (
     USER_ID,
 )
 from recsys_assets.lib.simulator.truth import ANY_GENDER, PERSONA_WEIGHTS, Truth, examination
-from recsys_assets.partitions import HISTORY_DAYS, day_bounds, days_between
+from recsys_assets.partitions import SIMULATED_DAYS, day_bounds, days_between
 
-#: Where in its session an item was shown, from 1 (Int16): of simulated logs alone, beside the columns of
-#: RAW_INTERACTIONS. The steps behind a click carry the click's.
+#: Where in its session an item was shown, from 1 (Int16): of simulated logs alone, beside the
+#: columns of RAW_INTERACTIONS. The steps behind a click carry the click's.
 POSITION = "position"
 CLICK_RATE = 0.20
 SESSION_LENGTH = 12  # mean exposures a session
@@ -46,14 +47,20 @@ WEEKEND_VOLUME, WEEKDAY_VOLUME = 1.10, 0.96  # mean over a week: 1
 #: Percent of sessions by UTC hour: quiet nights, a peak at 12 to 14.
 HOUR_PERCENT = np.array([1, 1, 1, 1, 1, 1, 1, 2, 4, 5, 6, 8, 11, 12, 11, 9, 5, 4, 3, 3, 4, 3, 2, 1])
 #: (event type, probability behind a view, seconds after it); each step implies the ones before.
-FUNNEL = (("AddToCart", 0.08, 20), ("ViewCart", 0.05, 35), ("StartCheckout", 0.02, 60), ("Purchase", 0.01, 120))
+FUNNEL = (
+    ("AddToCart", 0.08, 20),
+    ("ViewCart", 0.05, 35),
+    ("StartCheckout", 0.02, 60),
+    ("Purchase", 0.01, 120),
+)
 
 
 class LoggingPolicy:
-    """What the shop shows on a day: draws items for sessions, by popularity and by category and gender.
+    """What the shop shows on a day: draws items for sessions, by popularity and by category and
+    gender.
 
-    Each draw is one binary search in cumulated weights. A group that has no launched item of its gender shows the
-    other gender's, one that has none at all whatever is in the shop.
+    Each draw is one binary search in cumulated weights. A group that has no launched item of its
+    gender shows the other gender's, one that has none at all whatever is in the shop.
     """
 
     def __init__(self, truth: Truth, day: str):
@@ -66,8 +73,12 @@ class LoggingPolicy:
         for category in range(len(truth.categories)):
             for gender in range(len(GENDERS)):
                 inside = live & (truth.item_category == category)
-                suited = inside & ((truth.item_gender == gender) | (truth.item_gender == ANY_GENDER))
-                group = next(np.flatnonzero(shelf) for shelf in (suited, inside, live) if shelf.any())
+                suited = inside & (
+                    (truth.item_gender == gender) | (truth.item_gender == ANY_GENDER)
+                )
+                group = next(
+                    np.flatnonzero(shelf) for shelf in (suited, inside, live) if shelf.any()
+                )
                 weight = np.cumsum(np.exp(self._quality[group]))
                 members.append(group)
                 edges.append(len(edges) + weight / weight[-1])  # group g lies in (g, g + 1]
@@ -77,22 +88,33 @@ class LoggingPolicy:
         return self._live[rng.integers(len(self._live), size=n)]
 
     def popular(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return self._live[np.searchsorted(self._popular, rng.random(n) * self._popular[-1], side="right")]
+        return self._live[
+            np.searchsorted(self._popular, rng.random(n) * self._popular[-1], side="right")
+        ]
 
-    def of_category(self, rng: np.random.Generator, category: np.ndarray, gender: np.ndarray) -> np.ndarray:
+    def of_category(
+        self, rng: np.random.Generator, category: np.ndarray, gender: np.ndarray
+    ) -> np.ndarray:
         group = category.astype(np.int64) * len(GENDERS) + gender
         # 1 - 2^-30: a draw that rounds up to the next group's edge would leave the category
-        at = np.searchsorted(self._edges, group + rng.random(len(group)) * (1 - 2.0**-30), side="right")
+        at = np.searchsorted(
+            self._edges, group + rng.random(len(group)) * (1 - 2.0**-30), side="right"
+        )
         return self._members[at]
 
-    def arranged(self, rng: np.random.Generator, session: np.ndarray, item: np.ndarray) -> np.ndarray:
+    def arranged(
+        self, rng: np.random.Generator, session: np.ndarray, item: np.ndarray
+    ) -> np.ndarray:
         """The items [n] with those of each session put in the order in which it shows them."""
         appeal = self._quality[item] + ARRANGEMENT_NOISE * rng.standard_normal(len(item))
         return item[np.lexsort((-appeal, session))]
 
 
-def draw_exposures(truth: Truth, n: int, day: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """n exposures of a day → {"user", "item", "device", "timestamp", "position"}, int64 [n] each, session by session.
+def draw_exposures(
+    truth: Truth, n: int, day: str, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """n exposures of a day → {"user", "item", "device", "timestamp", "position"}, int64 [n] each,
+    session by session.
 
     Positions count from 1 within a session.
     """
@@ -107,10 +129,13 @@ def draw_exposures(truth: Truth, n: int, day: str, rng: np.random.Generator) -> 
 
     cumulated = np.cumsum(truth.activity.astype(np.float64))
     user = np.searchsorted(cumulated, rng.random(sessions) * cumulated[-1], side="right")
-    device = (rng.random((sessions, 1)) > np.cumsum(truth.device_share[user], axis=1)[:, :-1]).sum(axis=1)
+    device = (rng.random((sessions, 1)) > np.cumsum(truth.device_share[user], axis=1)[:, :-1]).sum(
+        axis=1
+    )
     category = truth.intent(user, start_of_day)
     other = truth.persona_at(user, start_of_day)[
-        np.arange(sessions), rng.choice(len(PERSONA_WEIGHTS), sessions, p=PERSONA_WEIGHTS)]
+        np.arange(sessions), rng.choice(len(PERSONA_WEIGHTS), sessions, p=PERSONA_WEIGHTS)
+    ]
     category = np.where(rng.random(sessions) < OFF_INTENT_SHARE, other, category)
 
     gaps = rng.exponential(SECONDS_BETWEEN_EXPOSURES, n).astype(np.int64)
@@ -125,15 +150,22 @@ def draw_exposures(truth: Truth, n: int, day: str, rng: np.random.Generator) -> 
     shown_by = rng.choice(len(POLICY_SHARES), n, p=POLICY_SHARES)
     item = policy.anything(rng, n)
     by_category, by_popularity = shown_by == 0, shown_by == 1
-    item[by_category] = policy.of_category(rng, category[session[by_category]],
-                                           truth.user_gender[user[session[by_category]]])
+    item[by_category] = policy.of_category(
+        rng, category[session[by_category]], truth.user_gender[user[session[by_category]]]
+    )
     item[by_popularity] = policy.popular(rng, int(by_popularity.sum()))
-    return {"user": user[session], "item": policy.arranged(rng, session, item), "device": device[session],
-            "timestamp": begin[session] + elapsed, "position": np.arange(n) - first[session] + 1}
+    return {
+        "user": user[session],
+        "item": policy.arranged(rng, session, item),
+        "device": device[session],
+        "timestamp": begin[session] + elapsed,
+        "position": np.arange(n) - first[session] + 1,
+    }
 
 
 def calibrated(truth: Truth, start: str) -> Truth:
-    """The same truth with the bias that makes the mean click rate of the fortnight's log CLICK_RATE (bisection).
+    """The same truth with the bias that makes the mean click rate of the fortnight's log CLICK_RATE
+    (bisection).
 
     Args:
         start: first day (ISO) of the fortnight that the truth was drawn for.
@@ -141,9 +173,11 @@ def calibrated(truth: Truth, start: str) -> Truth:
     rng = np.random.default_rng([truth.seed, 3])
     first = date.fromisoformat(start)
     logits, looks = [], []
-    for day in days_between(first, first + timedelta(days=HISTORY_DAYS - 1)):
+    for day in days_between(first, first + timedelta(days=SIMULATED_DAYS - 1)):
         shown = draw_exposures(truth, _CALIBRATION_EXPOSURES, day, rng)
-        odds = truth.click_probability(shown["user"], shown["item"], shown["device"], shown["timestamp"])
+        odds = truth.click_probability(
+            shown["user"], shown["item"], shown["device"], shown["timestamp"]
+        )
         logits.append(np.log(odds / (1 - odds)) - truth.bias)
         looks.append(examination(shown["position"]))
     logit, look = np.concatenate(logits), np.concatenate(looks)
@@ -156,14 +190,21 @@ def calibrated(truth: Truth, start: str) -> Truth:
 
 
 def simulate_day(truth: Truth, exposures_per_day: int, day: str) -> pl.DataFrame:
-    """All interactions of a day (RAW_INTERACTIONS and POSITION), by time; a function of its arguments alone."""
+    """All interactions of a day (RAW_INTERACTIONS and POSITION), by time; a function of its
+    arguments alone.
+    """
     rng = np.random.default_rng([truth.seed, date.fromisoformat(day).toordinal(), 4])
     volume = WEEKEND_VOLUME if date.fromisoformat(day).weekday() >= 5 else WEEKDAY_VOLUME
     n = round(exposures_per_day * volume)
     shown = draw_exposures(truth, n, day, rng)
     clicked = rng.random(n) < examination(shown["position"]) * truth.click_probability(
-        shown["user"], shown["item"], shown["device"], shown["timestamp"])
-    row, kind, at = [np.arange(n)], [clicked.astype(np.int8)], [shown["timestamp"]]  # kind: index into EVENT_TYPES
+        shown["user"], shown["item"], shown["device"], shown["timestamp"]
+    )
+    row, kind, at = (
+        [np.arange(n)],
+        [clicked.astype(np.int8)],
+        [shown["timestamp"]],
+    )  # kind: index into EVENT_TYPES
     views = np.flatnonzero(clicked)
     depth = rng.random(len(views))
     for name, probability, delay in FUNNEL:
@@ -178,15 +219,19 @@ def simulate_day(truth: Truth, exposures_per_day: int, day: str) -> pl.DataFrame
     def names(values: Sequence[str] | np.ndarray, index: np.ndarray) -> pl.Series:
         return pl.Series(values, dtype=pl.String).gather(index)
 
-    frame = pl.DataFrame({
-        USER_ID: names(truth.user_ids, shown["user"][rows]),
-        ITEM_ID: names(truth.item_ids, shown["item"][rows]),
-        TIMESTAMP: times,
-        DEVICE_TYPE: names(DEVICES, shown["device"][rows]),
-        EVENT_TYPE: names(EVENT_TYPES, kinds),
-        CLICK: (kinds > 0).astype(np.int8),
-        POSITION: shown["position"][rows].astype(np.int16),
-    })
+    frame = pl.DataFrame(
+        {
+            USER_ID: names(truth.user_ids, shown["user"][rows]),
+            ITEM_ID: names(truth.item_ids, shown["item"][rows]),
+            TIMESTAMP: times,
+            DEVICE_TYPE: names(DEVICES, shown["device"][rows]),
+            EVENT_TYPE: names(EVENT_TYPES, kinds),
+            CLICK: (kinds > 0).astype(np.int8),
+            POSITION: shown["position"][rows].astype(np.int16),
+        }
+    )
     prefix = "s" + day.replace("-", "") + "-"
-    numbered = frame.with_row_index(EVENT_ID).with_columns(pl.format(prefix + "{}", pl.col(EVENT_ID)).alias(EVENT_ID))
+    numbered = frame.with_row_index(EVENT_ID).with_columns(
+        pl.format(prefix + "{}", pl.col(EVENT_ID)).alias(EVENT_ID)
+    )
     return numbered.select(*RAW_INTERACTIONS, POSITION)

@@ -1,7 +1,8 @@
 """What a product's text says of it beyond its category: colour family, mood and praise.
 
-The simulator's visitors care for these three, and no column of the catalogue holds them: only a model that reads the
-text, or for the colour sees the image, can know them of a product that nobody has clicked yet.
+The simulator's visitors care for these three, and no column of the catalogue holds them: only a
+model that reads the text, or for the colour sees the image, can know them of a product that nobody
+has clicked yet.
 """
 
 from __future__ import annotations
@@ -24,15 +25,46 @@ PALETTES: dict[str, tuple[str, ...]] = {
     "soft": ("pink", "purple", "lavender", "mauve"),
 }
 MOODS: dict[str, tuple[str, ...]] = {
-    "heritage": ("classic", "rustic", "vintage", "traditional", "timeless", "handmade", "handcrafted", "artisan"),
+    "heritage": (
+        "classic",
+        "rustic",
+        "vintage",
+        "traditional",
+        "timeless",
+        "handmade",
+        "handcrafted",
+        "artisan",
+    ),
     "modern": ("modern", "sleek", "minimalist", "contemporary", "streamlined", "compact"),
     "refined": ("elegant", "premium", "refined", "luxurious", "sophisticated", "chic"),
     "practical": ("everyday", "sturdy", "rugged", "casual", "durable", "comfortable", "versatile"),
-    "playful": ("playful", "cosy", "cozy", "bold", "whimsical", "fun", "festive", "vibrant", "cheerful"),
+    "playful": (
+        "playful",
+        "cosy",
+        "cozy",
+        "bold",
+        "whimsical",
+        "fun",
+        "festive",
+        "vibrant",
+        "cheerful",
+    ),
 }
 NO_MOOD = -1
-PRAISE = ("beautifully", "delightful", "exceptional", "expertly", "exquisite", "finest", "impeccable", "meticulously",
-          "outstanding", "quality", "stunning", "superior")
+PRAISE = (
+    "beautifully",
+    "delightful",
+    "exceptional",
+    "expertly",
+    "exquisite",
+    "finest",
+    "impeccable",
+    "meticulously",
+    "outstanding",
+    "quality",
+    "stunning",
+    "superior",
+)
 
 _PALETTE_OF = {word: number for number, words in enumerate(PALETTES.values()) for word in words}
 _MOOD_OF = {word: number for number, words in enumerate(MOODS.values()) for word in words}
@@ -41,12 +73,16 @@ _PRAISE_WORD = re.compile(r"\b(" + "|".join(PRAISE) + r")\b", re.IGNORECASE)
 
 
 def palette_of(name: str, description: str, item_id: str) -> int:
-    """Index into PALETTES of the product's colour: what the text names, or else what its image shows."""
+    """Index into PALETTES of the product's colour: what the text names, or else what its image
+    shows.
+    """
     return _PALETTE_OF[colour_word(name, description, item_id)]
 
 
 def mood_of(name: str, description: str) -> int:
-    """Index into MOODS of the first mood word, the name's before the description's; NO_MOOD without one."""
+    """Index into MOODS of the first mood word, the name's before the description's; NO_MOOD without
+    one.
+    """
     found = _MOOD_WORD.search(f"{name} {description}")
     return _MOOD_OF[found.group(1).lower()] if found else NO_MOOD
 
@@ -58,7 +94,9 @@ def praise_of(name: str, description: str) -> int:
 
 def looks_of(items: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(palette int8 [I], mood int8 [I], praise int16 [I]) of a catalogue (RAW_ITEMS)."""
-    rows = [(palette_of(name, text, item), mood_of(name, text), praise_of(name, text))
-            for name, text, item in items.select("name", "description", ITEM_ID).iter_rows()]
+    rows = [
+        (palette_of(name, text, item), mood_of(name, text), praise_of(name, text))
+        for name, text, item in items.select("name", "description", ITEM_ID).iter_rows()
+    ]
     palette, mood, praise = np.array(rows, np.int16).reshape(-1, 3).T
     return palette.astype(np.int8), mood.astype(np.int8), praise

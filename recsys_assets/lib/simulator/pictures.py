@@ -1,7 +1,8 @@
-"""Draws product images: the shape says the category, the pattern the style, the colour what the text says.
+"""Draws product images: the shape says the category, the pattern the style, the colour what the
+text says.
 
-Where the text names no colour, the image alone tells it. An encoder that is trained on such images and their
-descriptions can learn all three; nothing is downloaded.
+Where the text names no colour, the image alone tells it. An encoder that is trained on such images
+and their descriptions can learn all three; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -25,26 +26,34 @@ _CANVAS = SIDE * _SCALE
 Points = list[tuple[float, float]]
 
 
-
-
 def colour_of(name: str, description: str, item_id: str) -> RGB:
     """The colour that a product is drawn in: its ``colour_word``'s."""
     return COLOURS[colour_word(name, description, item_id)]
 
 
-
-
-def _regular(corners: int, radius: float = 0.42, inner: float | None = None, turn: float = -90) -> Points:
+def _regular(
+    corners: int, radius: float = 0.42, inner: float | None = None, turn: float = -90
+) -> Points:
     """A regular polygon, or a star where an inner radius is given; unit square."""
     steps = corners * (2 if inner else 1)
-    return [(0.5 + (inner if inner and i % 2 else radius) * math.cos(math.radians(turn + 360 * i / steps)),
-             0.5 + (inner if inner and i % 2 else radius) * math.sin(math.radians(turn + 360 * i / steps)))
-            for i in range(steps)]
+    return [
+        (
+            0.5
+            + (inner if inner and i % 2 else radius)
+            * math.cos(math.radians(turn + 360 * i / steps)),
+            0.5
+            + (inner if inner and i % 2 else radius)
+            * math.sin(math.radians(turn + 360 * i / steps)),
+        )
+        for i in range(steps)
+    ]
 
 
 def _ellipse(x0: float, y0: float, x1: float, y1: float) -> Points:
-    return [((x0 + x1) / 2 + (x1 - x0) / 2 * math.cos(a), (y0 + y1) / 2 + (y1 - y0) / 2 * math.sin(a))
-            for a in np.linspace(0, 2 * math.pi, 40, endpoint=False)]
+    return [
+        ((x0 + x1) / 2 + (x1 - x0) / 2 * math.cos(a), (y0 + y1) / 2 + (y1 - y0) / 2 * math.sin(a))
+        for a in np.linspace(0, 2 * math.pi, 40, endpoint=False)
+    ]
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> Points:
@@ -53,39 +62,102 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> Points:
 
 def _flower() -> Points:
     angles = np.linspace(0, 2 * math.pi, 90, endpoint=False)
-    return [(0.5 + (0.3 + 0.14 * math.cos(5 * a)) * math.cos(a), 0.5 + (0.3 + 0.14 * math.cos(5 * a)) * math.sin(a))
-            for a in angles]
+    return [
+        (
+            0.5 + (0.3 + 0.14 * math.cos(5 * a)) * math.cos(a),
+            0.5 + (0.3 + 0.14 * math.cos(5 * a)) * math.sin(a),
+        )
+        for a in angles
+    ]
 
 
 #: category → the polygons (unit square) whose union is its silhouette.
 SHAPES: dict[str, list[Points]] = {
-    "accessories": [_box(.16, .36, .84, .88), [(.32, .38), (.38, .12), (.62, .12), (.68, .38), (.6, .38), (.56, .2),
-                                               (.44, .2), (.4, .38)]],
-    "apparel": [[(.32, .14), (.68, .14), (.92, .34), (.8, .5), (.7, .42), (.7, .88), (.3, .88), (.3, .42), (.2, .5),
-                 (.08, .34)]],
-    "beauty": [_box(.4, .1, .6, .34), _box(.28, .34, .72, .9)],
-    "books": [_box(.2, .1, .8, .9)],
-    "cold dispensed": [[(.26, .28), (.74, .28), (.66, .92), (.34, .92)], _box(.52, .06, .58, .28)],
-    "electronics": [_box(.08, .2, .92, .72), _box(.42, .72, .58, .84), _box(.3, .82, .7, .9)],
+    "accessories": [
+        _box(0.16, 0.36, 0.84, 0.88),
+        [
+            (0.32, 0.38),
+            (0.38, 0.12),
+            (0.62, 0.12),
+            (0.68, 0.38),
+            (0.6, 0.38),
+            (0.56, 0.2),
+            (0.44, 0.2),
+            (0.4, 0.38),
+        ],
+    ],
+    "apparel": [
+        [
+            (0.32, 0.14),
+            (0.68, 0.14),
+            (0.92, 0.34),
+            (0.8, 0.5),
+            (0.7, 0.42),
+            (0.7, 0.88),
+            (0.3, 0.88),
+            (0.3, 0.42),
+            (0.2, 0.5),
+            (0.08, 0.34),
+        ]
+    ],
+    "beauty": [_box(0.4, 0.1, 0.6, 0.34), _box(0.28, 0.34, 0.72, 0.9)],
+    "books": [_box(0.2, 0.1, 0.8, 0.9)],
+    "cold dispensed": [
+        [(0.26, 0.28), (0.74, 0.28), (0.66, 0.92), (0.34, 0.92)],
+        _box(0.52, 0.06, 0.58, 0.28),
+    ],
+    "electronics": [
+        _box(0.08, 0.2, 0.92, 0.72),
+        _box(0.42, 0.72, 0.58, 0.84),
+        _box(0.3, 0.82, 0.7, 0.9),
+    ],
     "floral": [_flower()],
-    "food service": [[(.5, .92), (.1, .2), (.28, .12), (.5, .09), (.72, .12), (.9, .2)]],
-    "footwear": [[(.1, .3), (.38, .3), (.46, .48), (.86, .58), (.94, .72), (.94, .82), (.1, .82)]],
-    "furniture": [_box(.2, .1, .3, .92), _box(.2, .5, .8, .62), _box(.7, .5, .8, .92)],
-    "groceries": [_ellipse(.14, .26, .86, .92), _box(.47, .08, .53, .3), _ellipse(.53, .1, .76, .22)],
-    "homedecor": [[(.34, .12), (.66, .12), (.84, .54), (.16, .54)], _box(.47, .54, .53, .82), _box(.3, .82, .7, .9)],
-    "hot dispensed": [_box(.16, .32, .68, .86), _ellipse(.58, .4, .9, .76)],
-    "housewares": [[(.08, .44), (.92, .44), (.78, .78), (.64, .88), (.36, .88), (.22, .78)]],
-    "instruments": [_ellipse(.26, .5, .74, .94), _ellipse(.33, .34, .67, .62), _box(.46, .06, .54, .4)],
-    "jewelry": [[(.28, .2), (.72, .2), (.92, .42), (.5, .9), (.08, .42)]],
-    "outdoors": [[(.5, .12), (.94, .86), (.06, .86)]],
-    "salty snacks": [_ellipse(.08, .3, .92, .74)],
+    "food service": [
+        [(0.5, 0.92), (0.1, 0.2), (0.28, 0.12), (0.5, 0.09), (0.72, 0.12), (0.9, 0.2)]
+    ],
+    "footwear": [
+        [
+            (0.1, 0.3),
+            (0.38, 0.3),
+            (0.46, 0.48),
+            (0.86, 0.58),
+            (0.94, 0.72),
+            (0.94, 0.82),
+            (0.1, 0.82),
+        ]
+    ],
+    "furniture": [_box(0.2, 0.1, 0.3, 0.92), _box(0.2, 0.5, 0.8, 0.62), _box(0.7, 0.5, 0.8, 0.92)],
+    "groceries": [
+        _ellipse(0.14, 0.26, 0.86, 0.92),
+        _box(0.47, 0.08, 0.53, 0.3),
+        _ellipse(0.53, 0.1, 0.76, 0.22),
+    ],
+    "homedecor": [
+        [(0.34, 0.12), (0.66, 0.12), (0.84, 0.54), (0.16, 0.54)],
+        _box(0.47, 0.54, 0.53, 0.82),
+        _box(0.3, 0.82, 0.7, 0.9),
+    ],
+    "hot dispensed": [_box(0.16, 0.32, 0.68, 0.86), _ellipse(0.58, 0.4, 0.9, 0.76)],
+    "housewares": [
+        [(0.08, 0.44), (0.92, 0.44), (0.78, 0.78), (0.64, 0.88), (0.36, 0.88), (0.22, 0.78)]
+    ],
+    "instruments": [
+        _ellipse(0.26, 0.5, 0.74, 0.94),
+        _ellipse(0.33, 0.34, 0.67, 0.62),
+        _box(0.46, 0.06, 0.54, 0.4),
+    ],
+    "jewelry": [[(0.28, 0.2), (0.72, 0.2), (0.92, 0.42), (0.5, 0.9), (0.08, 0.42)]],
+    "outdoors": [[(0.5, 0.12), (0.94, 0.86), (0.06, 0.86)]],
+    "salty snacks": [_ellipse(0.08, 0.3, 0.92, 0.74)],
     "seasonal": [_regular(5, 0.45, 0.2)],
-    "tools": [_box(.44, .34, .56, .94), _box(.2, .1, .8, .34)],
+    "tools": [_box(0.44, 0.34, 0.56, 0.94), _box(0.2, 0.1, 0.8, 0.34)],
 }
 
 
 def shape_of(category: str) -> list[Points]:
-    """The silhouette of a category; of one that is not known, a polygon or a star that its name decides."""
+    """The silhouette of a category; of one that is not known, a polygon or a star that its name
+    decides.
+    """
     if category in SHAPES:
         return SHAPES[category]
     number = _hash(category)
@@ -133,13 +205,21 @@ def _grid(draw: ImageDraw.ImageDraw, pitch: int, ink: RGB) -> None:
 
 def _rings(draw: ImageDraw.ImageDraw, pitch: int, ink: RGB) -> None:
     for radius in range(pitch // 2, _CANVAS, pitch):
-        box = (_CANVAS // 2 - radius, _CANVAS // 2 - radius, _CANVAS // 2 + radius, _CANVAS // 2 + radius)
+        box = (
+            _CANVAS // 2 - radius,
+            _CANVAS // 2 - radius,
+            _CANVAS // 2 + radius,
+            _CANVAS // 2 + radius,
+        )
         draw.ellipse(box, outline=ink, width=pitch // 3)
 
 
 def _zigzag(draw: ImageDraw.ImageDraw, pitch: int, ink: RGB) -> None:
     for y in range(0, _CANVAS + pitch, pitch):
-        line = [(x, y + (pitch // 2 if i % 2 else 0)) for i, x in enumerate(range(0, _CANVAS + pitch, pitch // 2))]
+        line = [
+            (x, y + (pitch // 2 if i % 2 else 0))
+            for i, x in enumerate(range(0, _CANVAS + pitch, pitch // 2))
+        ]
         draw.line(line, fill=ink, width=pitch // 5)
 
 
@@ -148,14 +228,31 @@ def _plain(draw: ImageDraw.ImageDraw, pitch: int, ink: RGB) -> None:
 
 
 Pattern = Callable[[ImageDraw.ImageDraw, int, RGB], None]
-PATTERNS: tuple[Pattern, ...] = (_plain, _stripes, _columns, _rising, _falling, _dots, _checks, _grid, _rings, _zigzag)
+PATTERNS: tuple[Pattern, ...] = (
+    _plain,
+    _stripes,
+    _columns,
+    _rising,
+    _falling,
+    _dots,
+    _checks,
+    _grid,
+    _rings,
+    _zigzag,
+)
 _PITCHES = (20, 30, 44)
 
 
 def pattern_of(category: str, style: str) -> tuple[Pattern, int, bool]:
-    """(pattern, pitch in canvas pixels, darker ink or lighter) of a style: its category's and its own name decide."""
+    """(pattern, pitch in canvas pixels, darker ink or lighter) of a style: its category's and its
+    own name decide.
+    """
     number = _hash(f"{category}/{style}")
-    return PATTERNS[number % len(PATTERNS)], _PITCHES[number // 16 % len(_PITCHES)], bool(number // 64 % 2)
+    return (
+        PATTERNS[number % len(PATTERNS)],
+        _PITCHES[number // 16 % len(_PITCHES)],
+        bool(number // 64 % 2),
+    )
 
 
 def _toward(colour: RGB, target: int, share: float) -> RGB:
@@ -164,7 +261,9 @@ def _toward(colour: RGB, target: int, share: float) -> RGB:
 
 
 def draw_product(name: str, description: str, category: str, style: str, item_id: str) -> bytes:
-    """One 96 × 96 RGB image as PNG bytes; the same bytes for the same arguments and the same Pillow."""
+    """One 96 × 96 RGB image as PNG bytes; the same bytes for the same arguments and the same
+    Pillow.
+    """
     number = _hash(item_id + name)
     colour = colour_of(name, description, item_id)
     pattern, pitch, darker = pattern_of(category, style)
@@ -172,7 +271,11 @@ def draw_product(name: str, description: str, category: str, style: str, item_id
     # a near-white product on white, or a near-black pattern on black, could not be seen
     paper = _toward(colour, 60, 0.75) if sum(colour) / 3 > 200 else _toward(colour, 255, 0.86)
     fill = Image.new("RGB", (_CANVAS, _CANVAS), colour)
-    ink = _toward(colour, 0, 0.45 if darker else 0.25) if light else _toward(colour, 255, 0.35 if darker else 0.6)
+    ink = (
+        _toward(colour, 0, 0.45 if darker else 0.25)
+        if light
+        else _toward(colour, 255, 0.35 if darker else 0.6)
+    )
     pattern(ImageDraw.Draw(fill), pitch, ink)
     size = 0.82 + 0.16 * (number % 64) / 63
     shift_x, shift_y = ((number >> 6) % 17 - 8) / 200, ((number >> 11) % 17 - 8) / 200
@@ -188,15 +291,23 @@ def draw_product(name: str, description: str, category: str, style: str, item_id
     return buffer.getvalue()
 
 
-def _place(x: float, y: float, size: float, tilt: float, shift_x: float, shift_y: float) -> tuple[float, float]:
+def _place(
+    x: float, y: float, size: float, tilt: float, shift_x: float, shift_y: float
+) -> tuple[float, float]:
     x, y = (x - 0.5) * size, (y - 0.5) * size
-    return (_CANVAS * (0.5 + shift_x + x * math.cos(tilt) - y * math.sin(tilt)),
-            _CANVAS * (0.5 + shift_y + x * math.sin(tilt) + y * math.cos(tilt)))
+    return (
+        _CANVAS * (0.5 + shift_x + x * math.cos(tilt) - y * math.sin(tilt)),
+        _CANVAS * (0.5 + shift_y + x * math.sin(tilt) + y * math.cos(tilt)),
+    )
 
 
 def draw_catalogue(items: pl.DataFrame) -> pl.DataFrame:
-    """Draw every product of RAW_ITEMS that names an image → {image: String, content: Binary}, in the items' order."""
+    """Draw every product of RAW_ITEMS that names an image → {image: String, content: Binary}, in
+    the items' order.
+    """
     named = items.filter(pl.col("image") != "")
     rows = named.select("name", "description", CATEGORY_L1, CATEGORY_L2, ITEM_ID).iter_rows()
-    return pl.DataFrame({"image": named["image"], "content": [draw_product(*row) for row in rows]},
-                        schema={"image": pl.String, "content": pl.Binary})
+    return pl.DataFrame(
+        {"image": named["image"], "content": [draw_product(*row) for row in rows]},
+        schema={"image": pl.String, "content": pl.Binary},
+    )

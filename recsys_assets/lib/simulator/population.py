@@ -1,7 +1,8 @@
-"""Draws the simulated shop's population: the parameters of ``truth.Truth`` for a catalogue and a number of users.
+"""Draws the simulated shop's population: the parameters of ``truth.Truth`` for a catalogue and a
+number of users.
 
-Sources of the marginals: docs/reference-inventory.md chapter 2 (ages, personas); the rest is set so that taste,
-intent, context and content all can be learnt from the clicks, and none alone suffices.
+Sources of the marginals: docs/reference-inventory.md chapter 2 (ages, personas); the rest is set so
+that taste, intent, context and content all can be learnt from the clicks, and none alone suffices.
 """
 
 from __future__ import annotations
@@ -13,13 +14,28 @@ import polars as pl
 
 from recsys_assets.columns import CATEGORY_L1, DEVICES, GENDERS, ITEM_GENDER, ITEM_ID, PRICE
 from recsys_assets.lib.simulator.looks import MOODS, PALETTES, looks_of
-from recsys_assets.lib.simulator.truth import ANY_GENDER, FROM_THE_START, NEVER, PERSONA_WEIGHTS, Truth, TruthError
-from recsys_assets.partitions import HISTORY_DAYS
+from recsys_assets.lib.simulator.truth import (
+    ANY_GENDER,
+    FROM_THE_START,
+    NEVER,
+    PERSONA_WEIGHTS,
+    Truth,
+    TruthError,
+)
+from recsys_assets.partitions import SIMULATED_DAYS
 
-AGE_MIN, AGE_MAX, AGE_MEAN, AGE_SD = 18, 100, 32.0, 15.0  # of the normal distribution that is truncated
+AGE_MIN, AGE_MAX, AGE_MEAN, AGE_SD = (
+    18,
+    100,
+    32.0,
+    15.0,
+)  # of the normal distribution that is truncated
 DEVICE_SHARES = np.array([0.55, 0.35, 0.10])  # in the order of columns.DEVICES
 LAUNCH_SHARE, SHIFT_SHARE, HUNTER_SHARE = 0.12, 0.25, 0.30
-SHIFT_FROM, SHIFT_TO = 3, HISTORY_DAYS - 2  # the offsets of the days on which interests shift, both included
+SHIFT_FROM, SHIFT_TO = (
+    3,
+    SIMULATED_DAYS - 2,
+)  # the offsets of the days on which interests shift, both included
 #: Share of the users whose look follows from main category and gender; the others' is their own.
 TYPICAL_LOOK_SHARE = 0.8
 FASHION = 0.6  # each look is liked by this part of those who like the next more fashionable one
@@ -41,27 +57,41 @@ def make_truth(items: pl.DataFrame, n_users: int, seed: int, start: str) -> Trut
     rng = np.random.default_rng([seed, 2])
     categories = sorted(items[CATEGORY_L1].unique())
     if len(categories) < len(PERSONA_WEIGHTS):
-        raise TruthError(f"category_l1: the catalogue has {len(categories)} categories; a persona ranks "
-                         f"{len(PERSONA_WEIGHTS)}")
+        raise TruthError(
+            f"category_l1: the catalogue has {len(categories)} categories; a persona ranks "
+            f"{len(PERSONA_WEIGHTS)}"
+        )
     first_day = (date.fromisoformat(start) - date(1970, 1, 1)).days
     item_category = np.searchsorted(categories, items[CATEGORY_L1].to_numpy()).astype(np.int16)
     item_palette, item_mood, praise = looks_of(items)
     noise = rng.standard_normal(len(items))
     praised = _standardise(praise, np.zeros(len(items), np.int16), 1)
-    quality = QUALITY_SD * (PRAISE_CORRELATION * praised + np.sqrt(1 - PRAISE_CORRELATION**2) * noise)
+    quality = QUALITY_SD * (
+        PRAISE_CORRELATION * praised + np.sqrt(1 - PRAISE_CORRELATION**2) * noise
+    )
 
     age, user_gender = _ages(rng, n_users), rng.integers(len(GENDERS), size=n_users).astype(np.int8)
-    attraction = _attraction(rng, age, user_gender, np.bincount(item_category, minlength=len(categories)))
+    attraction = _attraction(
+        rng, age, user_gender, np.bincount(item_category, minlength=len(categories))
+    )
     persona, later_persona = _personas(rng, attraction), _personas(rng, attraction)
     activity = rng.lognormal(0.0, 0.9, n_users)
     gender_codes = {**{g: i for i, g in enumerate(GENDERS)}, "Any": ANY_GENDER}
     hours = np.arange(24)[:, None]
-    peaks = rng.permutation(np.linspace(0, 24, len(categories), endpoint=False))  # spread over the whole day
+    peaks = rng.permutation(
+        np.linspace(0, 24, len(categories), endpoint=False)
+    )  # spread over the whole day
     return Truth(
-        seed=seed, bias=0.0, categories=tuple(categories),
-        user_ids=np.arange(1, n_users + 1).astype(str), item_ids=items[ITEM_ID].to_numpy().astype(str),
-        persona=persona, later_persona=later_persona, shift_day=_shift_days(rng, n_users, first_day),
-        user_gender=user_gender, age=age,
+        seed=seed,
+        bias=0.0,
+        categories=tuple(categories),
+        user_ids=np.arange(1, n_users + 1).astype(str),
+        item_ids=items[ITEM_ID].to_numpy().astype(str),
+        persona=persona,
+        later_persona=later_persona,
+        shift_day=_shift_days(rng, n_users, first_day),
+        user_gender=user_gender,
+        age=age,
         price_taste=rng.standard_normal(n_users).astype(np.float32),
         bargain_hunter=rng.random(n_users) < HUNTER_SHARE,
         user_palette=_typical(rng, len(PALETTES), persona[:, 0], user_gender, len(categories)),
@@ -73,8 +103,12 @@ def make_truth(items: pl.DataFrame, n_users: int, seed: int, start: str) -> Trut
         launch_day=_launch_days(rng, len(items), first_day),
         quality=quality.astype(np.float32),
         price_level=_standardise(np.log(items[PRICE].to_numpy()), item_category, len(categories)),
-        promoted=items["promoted"].to_numpy(), item_palette=item_palette, item_mood=item_mood,
-        device_effect=(DEVICE_SD * rng.standard_normal((len(DEVICES), len(categories)))).astype(np.float32),
+        promoted=items["promoted"].to_numpy(),
+        item_palette=item_palette,
+        item_mood=item_mood,
+        device_effect=(DEVICE_SD * rng.standard_normal((len(DEVICES), len(categories)))).astype(
+            np.float32
+        ),
         hour_effect=(HOUR_AMPLITUDE * np.cos(2 * np.pi * (hours - peaks) / 24)).astype(np.float32),
         weekend_effect=(WEEKEND_SD * rng.standard_normal(len(categories))).astype(np.float32),
     )
@@ -89,20 +123,30 @@ def _ages(rng: np.random.Generator, n: int) -> np.ndarray:
     return ages[:n].astype(np.int16)
 
 
-def _attraction(rng: np.random.Generator, age: np.ndarray, gender: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Log weight of each category for each user, float64 [U, C]: large ones, and those that suit age and gender."""
+def _attraction(
+    rng: np.random.Generator, age: np.ndarray, gender: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
+    """Log weight of each category for each user, float64 [U, C]: large ones, and those that suit
+    age and gender.
+    """
     preferred_age = rng.uniform(20, 65, len(sizes))
     lean = rng.normal(0, 0.7, len(sizes))  # towards F where positive
-    return (0.5 * np.log(sizes) - ((age[:, None] - preferred_age) / 18) ** 2 / 2
-            + np.where(gender[:, None] == 0, lean, -lean))
+    return (
+        0.5 * np.log(sizes)
+        - ((age[:, None] - preferred_age) / 18) ** 2 / 2
+        + np.where(gender[:, None] == 0, lean, -lean)
+    )
 
 
 def _personas(rng: np.random.Generator, attraction: np.ndarray) -> np.ndarray:
     """Three distinct categories a user, int16 [U, 3], drawn by attraction [U, C].
 
-    Gumbel top-3: the three largest of (log weight + Gumbel noise) are a draw without replacement by weight.
+    Gumbel top-3: the three largest of (log weight + Gumbel noise) are a draw without replacement by
+    weight.
     """
-    return np.argsort(-(attraction + rng.gumbel(size=attraction.shape)), axis=1)[:, :3].astype(np.int16)
+    return np.argsort(-(attraction + rng.gumbel(size=attraction.shape)), axis=1)[:, :3].astype(
+        np.int16
+    )
 
 
 def _shift_days(rng: np.random.Generator, n: int, first_day: int) -> np.ndarray:
@@ -112,16 +156,24 @@ def _shift_days(rng: np.random.Generator, n: int, first_day: int) -> np.ndarray:
 
 
 def _launch_days(rng: np.random.Generator, n: int, first_day: int) -> np.ndarray:
-    """Launch day of each item, int32 [n]: LAUNCH_SHARE of them evenly over the fortnight's days after the first."""
+    """Launch day of each item, int32 [n]: LAUNCH_SHARE of them evenly over the fortnight's days
+    after the first.
+    """
     days = np.full(n, FROM_THE_START, np.int32)
-    new = rng.permutation(n)[:round(LAUNCH_SHARE * n)]
-    days[new] = first_day + 1 + np.arange(len(new)) % (HISTORY_DAYS - 1)
+    new = rng.permutation(n)[: round(LAUNCH_SHARE * n)]
+    days[new] = first_day + 1 + np.arange(len(new)) % (SIMULATED_DAYS - 1)
     return days
 
 
-def _typical(rng: np.random.Generator, n_looks: int, category: np.ndarray, gender: np.ndarray,
-             n_categories: int) -> np.ndarray:
-    """The look that each user likes, int8 [U]: mostly that of the main category and gender, so it can be learnt.
+def _typical(
+    rng: np.random.Generator,
+    n_looks: int,
+    category: np.ndarray,
+    gender: np.ndarray,
+    n_categories: int,
+) -> np.ndarray:
+    """The look that each user likes, int8 [U]: mostly that of the main category and gender, so it
+    can be learnt.
 
     Some looks are in fashion, so they are worth more to a visitor of whom nothing is known, too.
     """
@@ -129,7 +181,9 @@ def _typical(rng: np.random.Generator, n_looks: int, category: np.ndarray, gende
     fashion /= fashion.sum()
     usual = rng.choice(n_looks, size=(n_categories, len(GENDERS)), p=fashion)
     own = rng.choice(n_looks, size=len(category), p=fashion)
-    return np.where(rng.random(len(category)) < TYPICAL_LOOK_SHARE, usual[category, gender], own).astype(np.int8)
+    return np.where(
+        rng.random(len(category)) < TYPICAL_LOOK_SHARE, usual[category, gender], own
+    ).astype(np.int8)
 
 
 def _standardise(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:

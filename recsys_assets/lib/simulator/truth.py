@@ -1,23 +1,28 @@
 """The simulator's truth: who would click what, when and on which device, as a closed formula.
 
     P(click | user, item, device, t) = 0 before the item's launch, else
-        σ(b + taste + intent + gender + quality + price + discount + colour + mood + device + hour + weekend)
+        σ(b + taste + intent + gender + quality + price + discount + colour + mood + device + hour +
+        weekend)
 
-- taste: a user has three ranked categories (TASTE, by rank); an item of one of them is worth more. Interests shift:
-  on the user's shift_day three others take their place. A share of the users has one, within the fortnight.
-- intent: each UTC day one of the three is what the user is after (.6/.25/.15 by rank; INTENT): what the last 24
-  hours' clicks reveal. A hash of (seed, user, day) draws it, so that the probability is known for any context.
+- taste: a user has three ranked categories (TASTE, by rank); an item of one of them is worth more.
+  Interests shift: on the user's shift_day three others take their place. A share of the users has
+      one, within the fortnight.
+- intent: each UTC day one of the three is what the user is after (.6/.25/.15 by rank; INTENT): what
+  the last 24 hours' clicks reveal. A hash of (seed, user, day) draws it, so that the probability is
+  known for any context.
 - gender: an item made for the other gender is worth less (WRONG_GENDER). quality: an item's own.
 - price: PRICE_TASTE × the user's taste for dear things × how dear the item is for its category.
 - discount: bargain hunters click promoted items more (DISCOUNT).
-- colour, mood: worth COLOUR_TASTE and MOOD_TASTE where the product's look (``looks``) is the user's. The look, and a
-  part of the quality, are in the product's text and image alone: what makes content worth reading for a new item.
-- device, hour, weekend: effects on the interest in a category; so the best list changes with context, also for a
-  visitor of whom nothing is known.
+- colour, mood: worth COLOUR_TASTE and MOOD_TASTE where the product's look (``looks``) is the
+  user's. The look, and a part of the quality, are in the product's text and image alone: what makes
+  content worth reading for a new item.
+- device, hour, weekend: effects on the interest in a category; so the best list changes with
+  context, also for a visitor of whom nothing is known.
 
-Times count in UTC days: launch and shift happen at midnight. The oracle is free of position: what is shown at position
-k is looked at with probability k^-POSITION_DECAY (``examination``; the position-based model, Craswell et al. 2008), and
-the oracle is for position 1. A logged exposure is clicked with examination(position) × P.
+Times count in UTC days: launch and shift happen at midnight. The oracle is free of position: what
+is shown at position k is looked at with probability k^-POSITION_DECAY (``examination``; the
+position-based model, Craswell et al. 2008), and the oracle is for position 1. A logged exposure is
+clicked with examination(position) × P.
 
 Only the simulator and evaluation may read a truth; no feature may. ``population`` draws one.
 """
@@ -34,10 +39,19 @@ import numpy as np
 from recsys_assets.columns import DEVICES, GENDERS
 from recsys_assets.files import write_json
 
-TRUTH_VERSION = 3  # raise it with any change of the formula or its constants: landing zones are then made anew
+TRUTH_VERSION = (
+    3  # raise it with any change of the formula or its constants: landing zones are then made anew
+)
 PERSONA_WEIGHTS = np.array([0.60, 0.25, 0.15])  # of a persona's three ranked categories
 TASTE = np.array([2.2, 1.8, 1.3])  # logits, by rank; so are the next
-INTENT, WRONG_GENDER, DISCOUNT, COLOUR_TASTE, MOOD_TASTE, PRICE_TASTE = 1.4, -1.7, 0.8, 1.2, 0.9, 0.35
+INTENT, WRONG_GENDER, DISCOUNT, COLOUR_TASTE, MOOD_TASTE, PRICE_TASTE = (
+    1.4,
+    -1.7,
+    0.8,
+    1.2,
+    0.9,
+    0.35,
+)
 POSITION_DECAY = 0.20
 FROM_THE_START = 0  # launch_day of an item that was always there
 NEVER = np.iinfo(np.int32).max  # shift_day of a user who keeps the first persona
@@ -54,8 +68,8 @@ class TruthError(ValueError):
 class Truth:
     """Parameters of the click model: U users, I items, C categories.
 
-    Indices: user and item positions in ``user_ids`` and ``item_ids``; devices as in ``columns.DEVICES``. Days count
-    from 1970-01-01, UTC.
+    Indices: user and item positions in ``user_ids`` and ``item_ids``; devices as in
+    ``columns.DEVICES``. Days count from 1970-01-01, UTC.
     """
 
     seed: int
@@ -88,7 +102,9 @@ class Truth:
 
     # --- indices
     def user_index(self, user_ids: Sequence[str]) -> np.ndarray:
-        """Positions int64 [n]; raises TruthError naming an id that is not one of the simulator's users."""
+        """Positions int64 [n]; raises TruthError naming an id that is not one of the simulator's
+        users.
+        """
         return _positions("user_id", self.user_ids, user_ids)
 
     def item_index(self, item_ids: Sequence[str]) -> np.ndarray:
@@ -100,24 +116,35 @@ class Truth:
 
     # --- the model
     def persona_at(self, user: np.ndarray, timestamp: np.ndarray | int) -> np.ndarray:
-        """The three ranked categories at a time: int16 [..., 3]; user and timestamp (unix seconds) broadcast."""
+        """The three ranked categories at a time: int16 [..., 3]; user and timestamp (unix seconds)
+        broadcast.
+        """
         user = np.asarray(user)
         shifted = np.asarray(timestamp) // _DAY >= self.shift_day[user]
         return np.where(shifted[..., None], self.later_persona[user], self.persona[user])
 
     def intent(self, user: np.ndarray, timestamp: np.ndarray | int) -> np.ndarray:
         """The category that each user is after on the timestamp's UTC day; broadcasts."""
-        user, day = np.broadcast_arrays(np.asarray(user, np.int64), np.asarray(timestamp, np.int64) // _DAY)
+        user, day = np.broadcast_arrays(
+            np.asarray(user, np.int64), np.asarray(timestamp, np.int64) // _DAY
+        )
         draw = _hash_uniform(self.seed, user, day)
         rank = np.searchsorted(np.cumsum(PERSONA_WEIGHTS)[:-1], draw, side="right")
-        return np.take_along_axis(self.persona_at(user, day * _DAY), rank[..., None], axis=-1)[..., 0]
+        return np.take_along_axis(self.persona_at(user, day * _DAY), rank[..., None], axis=-1)[
+            ..., 0
+        ]
 
     def launched(self, item: np.ndarray, timestamp: np.ndarray | int) -> np.ndarray:
         """Whether the shop has the item yet: bool; broadcasts."""
         return np.asarray(timestamp) // _DAY >= self.launch_day[item]
 
-    def click_probability(self, user: np.ndarray | int, item: np.ndarray, device: np.ndarray | int,
-                          timestamp: np.ndarray | int) -> np.ndarray:
+    def click_probability(
+        self,
+        user: np.ndarray | int,
+        item: np.ndarray,
+        device: np.ndarray | int,
+        timestamp: np.ndarray | int,
+    ) -> np.ndarray:
         """P(click) at position 1 as float64: the formula above.
 
         Args:
@@ -139,37 +166,67 @@ class Truth:
         logit = logit + MOOD_TASTE * (self.user_mood[user] == self.item_mood[item])
         return self.launched(item, timestamp) / (1.0 + np.exp(-logit))
 
-    def _context_logit(self, item: np.ndarray, category: np.ndarray, device: np.ndarray,
-                       timestamp: np.ndarray) -> np.ndarray:
-        hour, weekday = timestamp // 3_600 % 24, (timestamp // _DAY + 3) % 7  # 1970-01-01 was a Thursday
-        return (self.bias + self.quality[item].astype(np.float64) + self.device_effect[device, category]
-                + self.hour_effect[hour, category] + np.where(weekday >= 5, self.weekend_effect[category], 0.0))
+    def _context_logit(
+        self, item: np.ndarray, category: np.ndarray, device: np.ndarray, timestamp: np.ndarray
+    ) -> np.ndarray:
+        hour, weekday = (
+            timestamp // 3_600 % 24,
+            (timestamp // _DAY + 3) % 7,
+        )  # 1970-01-01 was a Thursday
+        return (
+            self.bias
+            + self.quality[item].astype(np.float64)
+            + self.device_effect[device, category]
+            + self.hour_effect[hour, category]
+            + np.where(weekday >= 5, self.weekend_effect[category], 0.0)
+        )
 
     def cold_click_probability(self, item: np.ndarray, device: int, timestamp: int) -> np.ndarray:
-        """P(click) [m] of a visitor of whom nothing is known: the mean over a fixed sample of users."""
-        sample = np.random.default_rng([self.seed, 5]).integers(len(self.user_ids), size=_COLD_SAMPLE)
-        return self.click_probability(sample[:, None], np.asarray(item)[None, :], device, timestamp).mean(axis=0)
+        """P(click) [m] of a visitor of whom nothing is known: the mean over a fixed sample of
+        users.
+        """
+        sample = np.random.default_rng([self.seed, 5]).integers(
+            len(self.user_ids), size=_COLD_SAMPLE
+        )
+        return self.click_probability(
+            sample[:, None], np.asarray(item)[None, :], device, timestamp
+        ).mean(axis=0)
 
     # --- storage
     def save(self, folder: Path) -> None:
         """Write ``truth.npz`` (arrays, no pickle) and, last, ``truth.json``."""
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)}
+        arrays = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), np.ndarray)
+        }
         temporary = folder / ".truth.npz"
         with open(temporary, "wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
         temporary.replace(folder / "truth.npz")
-        write_json(folder / "truth.json", {"version": TRUTH_VERSION, "seed": self.seed, "bias": self.bias,
-                                           "categories": list(self.categories)})
+        write_json(
+            folder / "truth.json",
+            {
+                "version": TRUTH_VERSION,
+                "seed": self.seed,
+                "bias": self.bias,
+                "categories": list(self.categories),
+            },
+        )
 
     @classmethod
     def read(cls, folder: Path) -> Truth:
         """Raises FileNotFoundError, or TruthError for a file of another version."""
         meta = json.loads((folder / "truth.json").read_text())
         if meta.pop("version") != TRUTH_VERSION:
-            raise TruthError(f"{folder / 'truth.json'} is of another version: run `recsys simulate` again")
+            raise TruthError(
+                f"{folder / 'truth.json'} is of another version: run `recsys simulate` again"
+            )
         with np.load(folder / "truth.npz", allow_pickle=False) as arrays:
-            return cls(seed=meta["seed"], bias=meta["bias"], categories=tuple(meta["categories"]), **arrays)
+            return cls(
+                seed=meta["seed"], bias=meta["bias"], categories=tuple(meta["categories"]), **arrays
+            )
 
 
 def examination(position: np.ndarray) -> np.ndarray:
@@ -184,13 +241,17 @@ def _positions(column: str, known: np.ndarray, wanted: Sequence[str]) -> np.ndar
     positions = order[at]
     unknown = known[positions] != values
     if unknown.any():
-        raise TruthError(f"{column}: {int(unknown.sum())} values are unknown to the simulator, "
-                         f"for example {str(values[unknown][0])!r}")
+        raise TruthError(
+            f"{column}: {int(unknown.sum())} values are unknown to the simulator, "
+            f"for example {str(values[unknown][0])!r}"
+        )
     return positions
 
 
 def _hash_uniform(seed: int, user: np.ndarray, day: np.ndarray) -> np.ndarray:
-    """Uniform [0, 1) from (seed, user, day): splitmix64's finaliser (Steele et al. 2014), vectorised."""
+    """Uniform [0, 1) from (seed, user, day): splitmix64's finaliser (Steele et al. 2014),
+    vectorised.
+    """
     # arrays, not scalars: only those wrap around in silence, as the hash wants it
     value = np.atleast_1d(user).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     value += np.atleast_1d(day).astype(np.uint64) * np.uint64(0xD1B54A32D192ED03)

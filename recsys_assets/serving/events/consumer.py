@@ -2,9 +2,9 @@
 
     python -m recsys_assets.serving.events.consumer [--name consumer-0]
 
-An entry is acknowledged only when its row is in the landing zone; until then it stays in the group's list of pending
-entries, which is read first at every start and after every outage. Applying and landing are idempotent, so that a
-crash at any point loses nothing and repeats nothing.
+An entry is acknowledged only when its row is in the landing zone; until then it stays in the
+group's list of pending entries, which is read first at every start and after every outage. Applying
+and landing are idempotent, so that a crash at any point loses nothing and repeats nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ logger = logging.getLogger(__name__)
 BATCH, BLOCK_MS = 200, 200
 DEFINITIONS_PAUSE = 2.0  # seconds between looks for Feast's definitions
 LAND_EVENTS, LAND_SECONDS = 500, 3.0
-STORE_LIMIT_MS = 5_000  # nobody waits for these calls; only a hanging server must not hold the process for ever
+STORE_LIMIT_MS = (
+    5_000  # nobody waits for these calls; only a hanging server must not hold the process for ever
+)
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 Entry = tuple[bytes, Mapping[bytes, bytes] | None]
@@ -47,7 +49,8 @@ class Consumer:
     """One member of the consumer group.
 
     Args:
-        name: stable over restarts, unique in the group: a restarted consumer finds its own pending entries by it.
+        name: stable over restarts, unique in the group: a restarted consumer finds its own pending
+            entries by it.
         stop: set it to end ``run`` after what was read is landed.
 
     Raises FeatureStoreError where Feast's definitions were not applied.
@@ -62,8 +65,10 @@ class Consumer:
         self._landed_at = time.monotonic()
         self._store = open_store(settings, online_only=True, timeout_ms=STORE_LIMIT_MS)
         if USER_ACTIVITY_PUSH not in {source.name for source in self._store.list_data_sources()}:
-            raise FeatureStoreError(f"Feast's registry has no push source {USER_ACTIVITY_PUSH}: materialise "
-                                    f"feature_store/definitions first")
+            raise FeatureStoreError(
+                f"Feast's registry has no push source {USER_ACTIVITY_PUSH}: materialise "
+                f"feature_store/definitions first"
+            )
 
     def run(self) -> None:
         """Consume until stopped; an outage of Valkey is waited out."""
@@ -76,19 +81,27 @@ class Consumer:
                 pause, away = FIRST_PAUSE, False
                 while not self._stop.is_set():
                     self.step()
-                    if len(self._buffer) >= LAND_EVENTS or time.monotonic() - self._landed_at >= LAND_SECONDS:
+                    if (
+                        len(self._buffer) >= LAND_EVENTS
+                        or time.monotonic() - self._landed_at >= LAND_SECONDS
+                    ):
                         self.land()
                 self.land()
             except redis.RedisError as error:
                 if not away:
-                    logger.warning("Valkey does not serve (%s: %s); trying again until it does",
-                                   type(error).__name__, error)
+                    logger.warning(
+                        "Valkey does not serve (%s: %s); trying again until it does",
+                        type(error).__name__,
+                        error,
+                    )
                 away = True
                 self._stop.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def recover(self) -> None:
-        """Make the group if there is none, then apply and land what was delivered before and not acknowledged."""
+        """Make the group if there is none, then apply and land what was delivered before and not
+        acknowledged.
+        """
         try:
             self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
         except redis.ResponseError as error:
@@ -99,7 +112,8 @@ class Consumer:
         while entries := self._read(last):
             self._apply(entries)
             last = entries[-1][0].decode()
-        # before anything new is read: the files of a landing that a crash cut off are written again with these rows
+        # before anything new is read: the files of a landing that a crash cut off are written again
+        # with these rows
         self.land()
 
     def step(self) -> None:
@@ -107,7 +121,9 @@ class Consumer:
         self._apply(self._read(">", BLOCK_MS))
 
     def _read(self, after: str, block_ms: int | None = None) -> list[Entry]:
-        reply: Any = self._client.xreadgroup(GROUP, self._name, {STREAM: after}, count=BATCH, block=block_ms)
+        reply: Any = self._client.xreadgroup(
+            GROUP, self._name, {STREAM: after}, count=BATCH, block=block_ms
+        )
         return reply[0][1] if reply else []
 
     def _apply(self, entries: Sequence[Entry]) -> None:
@@ -117,7 +133,13 @@ class Consumer:
         for raw_id, fields in entries:
             entry = self._parse(raw_id, fields)
             if isinstance(entry, Event):
-                known.append((raw_id.decode(), entry, catalogue.get(entry.item_id, {}).get("category_l1", MISSING)))
+                known.append(
+                    (
+                        raw_id.decode(),
+                        entry,
+                        catalogue.get(entry.item_id, {}).get("category_l1", MISSING),
+                    )
+                )
             elif entry is not None:
                 self._apply_events(known, now)
                 self._apply_reset(raw_id.decode(), entry, now)
@@ -131,7 +153,12 @@ class Consumer:
         except redis.ResponseError as error:
             if "WRONGTYPE" not in str(error):
                 raise
-            logger.error("reset %s of user %s is left out: its keys hold another type (%s)", reset.event_id, reset.user_id, error)
+            logger.error(
+                "reset %s of user %s is left out: its keys hold another type (%s)",
+                reset.event_id,
+                reset.user_id,
+                error,
+            )
         else:
             if outcome is not Outcome.DUPLICATE:
                 push_merged(self._store, [row], now)
@@ -149,19 +176,31 @@ class Consumer:
                 self._client.xack(STREAM, GROUP, stream_id)
                 continue
             if isinstance(outcome, redis.ResponseError):
-                logger.error("event %s of user %s only lands: a key of the visitor holds another type (%s)",
-                             event.event_id, event.user_id, outcome)
+                logger.error(
+                    "event %s of user %s only lands: a key of the visitor holds another type (%s)",
+                    event.event_id,
+                    event.user_id,
+                    outcome,
+                )
             self._buffer.add(stream_id, event)
 
     def _parse(self, raw_id: bytes, fields: Mapping[bytes, bytes] | None) -> Event | Reset | None:
-        """The event or reset, or None where the entry holds none: it is set aside in ``events:rejected``."""
+        """The event or reset, or None where the entry holds none: it is set aside in
+        ``events:rejected``.
+        """
         fields = fields or {}  # the stream was trimmed beyond a pending entry
         try:
             return parse_entry(fields)
         except (ValidationError, UnicodeDecodeError) as error:
-            logger.error("stream entry %s is no event, set aside in %s: %s", raw_id.decode(), REJECTED, error)
+            logger.error(
+                "stream entry %s is no event, set aside in %s: %s", raw_id.decode(), REJECTED, error
+            )
             with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.xadd(REJECTED, cast("dict[FieldT, EncodableT]", {**fields, b"stream_id": raw_id}), maxlen=10_000)
+                pipeline.xadd(
+                    REJECTED,
+                    cast("dict[FieldT, EncodableT]", {**fields, b"stream_id": raw_id}),
+                    maxlen=10_000,
+                )
                 pipeline.xack(STREAM, GROUP, raw_id)
                 pipeline.execute()
             return None
@@ -175,8 +214,12 @@ class Consumer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m recsys_assets.serving.events.consumer", description=__doc__)
-    parser.add_argument("--name", default="consumer-0", help="stable over restarts, unique in the group")
+    parser = argparse.ArgumentParser(
+        prog="python -m recsys_assets.serving.events.consumer", description=__doc__
+    )
+    parser.add_argument(
+        "--name", default="consumer-0", help="stable over restarts, unique in the group"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stop = threading.Event()
@@ -191,7 +234,9 @@ def main() -> None:
 
 
 def _when_defined(settings: Settings, name: str, stop: threading.Event) -> Consumer | None:
-    """The consumer, once Feast knows its views; a fresh home has none yet. None: stopped before that."""
+    """The consumer, once Feast knows its views; a fresh home has none yet. None: stopped before
+    that.
+    """
     told = False
     while not stop.is_set():
         try:

@@ -2,8 +2,9 @@
 
     python -m recsys_assets.serving.events.consumer_probe --name recsys-consumer-0
 
-Alive is a consumer that asked the stream for events within the last minute. When the store cannot be asked, the
-consumer waits for it as it should: that is no reason to restart it, so the answer is "alive" with a note.
+Alive is a consumer that asked the stream for events within the last minute. When the store cannot
+be asked, the consumer waits for it as it should: that is no reason to restart it, so the answer is
+"alive" with a note.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from recsys_assets.lib.feature_store.valkey import STORE_ERRORS, visitor_client
 from recsys_assets.serving.events.events import GROUP, STREAM
 from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
 
-#: The consumer reads at least every 200 ms and lands every 3 s; its longest calls to the store end after 5 s.
+#: The consumer reads at least every 200 ms and lands every 3 s; its longest calls to the store end
+#: after 5 s.
 LONGEST_SILENCE_MS = 60_000
 STORE_LIMIT_MS = 3_000
 
 
 def silence_ms(settings: Settings, name: str) -> float | None:
-    """Milliseconds since this member of the group last asked for events; None where the group does not know it.
+    """Milliseconds since this member of the group last asked for events; None where the group does
+    not know it.
 
     Raises:
         redis.RedisError, OSError: the store cannot be asked.
@@ -38,11 +41,15 @@ def silence_ms(settings: Settings, name: str) -> float | None:
         raise
     finally:
         client.close()
-    return next((float(member["idle"]) for member in members if member["name"].decode() == name), None)
+    return next(
+        (float(member["idle"]) for member in members if member["name"].decode() == name), None
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m recsys_assets.serving.events.consumer_probe", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m recsys_assets.serving.events.consumer_probe", description=__doc__
+    )
     parser.add_argument("--name", required=True, help="the consumer's name in its group")
     name = parser.parse_args().name
     try:

@@ -15,7 +15,8 @@ from recsys_assets.columns import IMPRESSION, MISSING, VIEW, Device, EventType, 
 
 STREAM, GROUP, REJECTED = "events", "landing", "events:rejected"
 RESET: Literal["reset"] = "reset"
-#: Entries that the stream keeps, roughly; the consumer lands them within seconds, so the rest is history.
+#: Entries that the stream keeps, roughly; the consumer lands them within seconds, so the rest is
+#: history.
 STREAM_LENGTH = 1_000_000
 ID_LENGTH = 128
 
@@ -27,7 +28,9 @@ def identifier(value: Any) -> str:
     # an integer this long could not be written as text within the limits of Python
     text = value if isinstance(value, str) else str(value) if abs(value) < 10**ID_LENGTH else ""
     if not 1 <= len(text) <= ID_LENGTH or not text.strip():
-        raise ValueError(f"must be a string or an integer of 1 to {ID_LENGTH} characters, and not blank")
+        raise ValueError(
+            f"must be a string or an integer of 1 to {ID_LENGTH} characters, and not blank"
+        )
     if not text.isprintable():
         raise ValueError("must not hold control characters or broken Unicode")
     return text
@@ -50,7 +53,9 @@ class Event(BaseModel):
     event_id: EventId = Field(default_factory=new_event_id)
     user_id: Identifier
     item_id: Identifier
-    timestamp: int = Field(default_factory=lambda: int(time.time()), description="Unix seconds, UTC.")
+    timestamp: int = Field(
+        default_factory=lambda: int(time.time()), description="Unix seconds, UTC."
+    )
     device_type: Literal[Device, Missing] = MISSING
     event_type: EventType = VIEW
 
@@ -65,7 +70,9 @@ class Event(BaseModel):
 
 
 class Reset(BaseModel):
-    """A visitor's wish that what was done before no longer counts; in the stream, so that it has its place among events."""
+    """A visitor's wish that what was done before no longer counts; in the stream, so that it has
+    its place among events.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,12 +82,16 @@ class Reset(BaseModel):
 
 
 def reset_fields(user_id: str, event_id: str | None = None) -> dict[str, str]:
-    """A reset as a stream entry; the same event id twice counts once. Raises pydantic.ValidationError."""
+    """A reset as a stream entry; the same event id twice counts once. Raises
+    pydantic.ValidationError.
+    """
     return Reset(user_id=user_id, event_id=event_id or new_event_id()).model_dump()
 
 
 def parse_entry(fields: Mapping[bytes, bytes]) -> Event | Reset:
-    """What a stream entry says; raises pydantic.ValidationError (UnicodeDecodeError is one of its ValueErrors)."""
+    """What a stream entry says; raises pydantic.ValidationError (UnicodeDecodeError is one of its
+    ValueErrors).
+    """
     values = {name.decode(): value.decode() for name, value in fields.items()}
     return (Reset if "command" in values else Event).model_validate(values)
 
@@ -91,8 +102,15 @@ def enqueue(client: redis.Redis, event: Event) -> str:
 
 
 def enqueue_all(client: redis.Redis, events: Sequence[Event]) -> list[str]:
-    """Append events in one transaction: all or none; returns the stream ids. Raises redis.RedisError."""
+    """Append events in one transaction: all or none; returns the stream ids. Raises
+    redis.RedisError.
+    """
     with client.pipeline(transaction=True) as pipeline:
         for event in events:
-            pipeline.xadd(STREAM, cast("dict[FieldT, EncodableT]", event.fields()), maxlen=STREAM_LENGTH, approximate=True)
+            pipeline.xadd(
+                STREAM,
+                cast("dict[FieldT, EncodableT]", event.fields()),
+                maxlen=STREAM_LENGTH,
+                approximate=True,
+            )
         return [stream_id.decode() for stream_id in pipeline.execute()]

@@ -37,9 +37,11 @@ class LandingBuffer:
         self._entries.clear()
 
     def write(self) -> list[str]:
-        """Write ``interactions/<day of the event>/events-<first stream id>.parquet``; returns the stream ids written.
+        """Write ``interactions/<day of the event>/events-<first stream id>.parquet``; returns the
+        stream ids written.
 
-        The name and bytes follow from the entries, so writing them again after a crash replaces the same files.
+        The name and bytes follow from the entries, so writing them again after a crash replaces the
+        same files.
         """
         days: dict[str, list[tuple[str, Event]]] = defaultdict(list)
         for stream_id, event in self._entries:
@@ -60,7 +62,9 @@ class LandingBuffer:
             return
         directory = Path(self._root) / folder
         directory.mkdir(parents=True, exist_ok=True)
-        temporary = directory / f".{name}.part"  # not *.parquet: no reader takes a half-written file
+        temporary = (
+            directory / f".{name}.part"
+        )  # not *.parquet: no reader takes a half-written file
         with open(temporary, "wb") as stream:
             frame.write_parquet(stream)
             stream.flush()

@@ -17,10 +17,11 @@ DRAIN_SECONDS = 1.0
 
 
 class GatewayServer(uvicorn.Server):
-    """Ends without hanging up on anybody: a connection that is closed while a request is on its way loses it.
+    """Ends without hanging up on anybody: a connection that is closed while a request is on its way
+    loses it.
 
-    At SIGTERM it stops to listen; on the connections there are, answers begin to say ``connection: close`` and /readyz that it is
-    not ready. Who sends nothing meanwhile is closed then.
+    At SIGTERM it stops to listen; on the connections there are, answers begin to say ``connection:
+    close`` and /readyz that it is not ready. Who sends nothing meanwhile is closed then.
     """
 
     def __init__(self, config: uvicorn.Config, app: FastAPI):
@@ -41,12 +42,23 @@ class GatewayServer(uvicorn.Server):
 def main() -> None:
     settings = get_settings()
     if settings.token is None and not is_loopback(settings.gateway_host):
-        raise SystemExit(f"RECSYS_GATEWAY_HOST={settings.gateway_host} is reachable from other machines: set "
-                         f"RECSYS_TOKEN, which writes must bear, or bind 127.0.0.1")
-    # a load balancer keeps idle connections for a minute: were they closed here first, it would answer 502 now and then
+        raise SystemExit(
+            f"RECSYS_GATEWAY_HOST={settings.gateway_host} is reachable from other machines: set "
+            f"RECSYS_TOKEN, which writes must bear, or bind 127.0.0.1"
+        )
+    # a load balancer keeps idle connections for a minute: were they closed here first, it would
+    # answer 502 now and then
     app = create_app(settings)
-    config = uvicorn.Config(app, host=settings.gateway_host, port=settings.gateway_port, log_config=LOGGING, access_log=False,
-                            timeout_keep_alive=75, timeout_graceful_shutdown=10, server_header=False)
+    config = uvicorn.Config(
+        app,
+        host=settings.gateway_host,
+        port=settings.gateway_port,
+        log_config=LOGGING,
+        access_log=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+        server_header=False,
+    )
     server = GatewayServer(config, app)
     server.run()
     if not server.started:

@@ -20,8 +20,9 @@ from recsys_assets.settings import Settings
 
 DESCRIPTION = """Recommendations of the promoted release, and what visitors do.
 
-Every answer bears `x-request-id`: the caller's, where it sent a valid one (`[A-Za-z0-9._-]{1,64}`). An error is always
-`{"error": {"field", "message"}}`. Writes, availability and explain need `Authorization: Bearer <RECSYS_TOKEN>` where one is set.
+Every answer bears `x-request-id`: the caller's, where it sent a valid one (`[A-Za-z0-9._-]{1,64}`).
+An error is always `{"error": {"field", "message"}}`. Writes, availability and explain need
+`Authorization: Bearer <RECSYS_TOKEN>` where one is set.
 """
 
 
@@ -43,14 +44,33 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     # no docs pages: they load scripts from elsewhere; /openapi.json stays
-    app = FastAPI(title="recsys gateway", version="1", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.draining = False  # set while the server ends: whoever is answered then is told to connect elsewhere
-    for routes in (reading_routes, writing_routes, operating_routes):  # routes are tried in this order: /recommend first
+    app = FastAPI(
+        title="recsys gateway",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.draining = (
+        False  # set while the server ends: whoever is answered then is told to connect elsewhere
+    )
+    for routes in (
+        reading_routes,
+        writing_routes,
+        operating_routes,
+    ):  # routes are tried in this order: /recommend first
         for router in routes(parts):
             app.include_router(router)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     paths = frozenset(path for path in app.openapi()["paths"] if "{" not in path)
-    app.add_middleware(Gatekeeper, token=settings.token.get_secret_value() if settings.token is not None else None,
-                       metrics=parts.metrics, rate=RateLimit(settings.rate_limit), check_load=parts.admission.check, paths=paths)
+    app.add_middleware(
+        Gatekeeper,
+        token=settings.token.get_secret_value() if settings.token is not None else None,
+        metrics=parts.metrics,
+        rate=RateLimit(settings.rate_limit),
+        check_load=parts.admission.check,
+        paths=paths,
+    )
     add_error_handlers(app)
     return app

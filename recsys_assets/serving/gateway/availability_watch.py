@@ -1,4 +1,6 @@
-"""What must not be shown, as the gateway last heard it: asked of the store every half second, kept while it is away."""
+"""What must not be shown, as the gateway last heard it: asked of the store every half second, kept
+while it is away.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class AvailabilityWatch:
 
     def __init__(self, unavailable: Unavailable, metrics: Metrics):
         self._unavailable, self._lock = unavailable, asyncio.Lock()
-        metrics.availability_age.set_function(lambda: float("nan") if self.age_seconds is None else self.age_seconds)
+        metrics.availability_age.set_function(
+            lambda: float("nan") if self.age_seconds is None else self.age_seconds
+        )
 
     @property
     def known(self) -> bool:
@@ -45,7 +49,9 @@ class AvailabilityWatch:
             async with self._lock:
                 await asyncio.to_thread(self._unavailable.poll)
         except UNANSWERED as error:
-            logger.debug("availability: %s", error)  # its age is a metric, and the store's state one of readiness
+            logger.debug(
+                "availability: %s", error
+            )  # its age is a metric, and the store's state one of readiness
 
     async def keep(self) -> None:
         """Poll until cancelled."""

@@ -1,4 +1,6 @@
-"""What is shown of items, as JSON text that is made once an item and kept while its catalogue is."""
+"""What is shown of items, as JSON text that is made once an item and kept while its catalogue
+is.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,14 @@ def image_path(item_id: str) -> str:
 def card(display: Display, item_id: str) -> dict[str, Any]:
     """The fields of models.Card; an item that the display file lacks keeps nulls."""
     shown = display.items.get(item_id, {})
-    return {"item_id": item_id, "title": shown.get("title"), "category_l1": shown.get("category_l1"),
-            "category_l2": shown.get("category_l2"), "price": shown.get("price"), "image": image_path(item_id)}
+    return {
+        "item_id": item_id,
+        "title": shown.get("title"),
+        "category_l1": shown.get("category_l1"),
+        "category_l2": shown.get("category_l2"),
+        "price": shown.get("price"),
+        "image": image_path(item_id),
+    }
 
 
 class Cards:

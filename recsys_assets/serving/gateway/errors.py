@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
 SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-                               "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
+    "'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -31,7 +32,9 @@ _PLACES = ("body", "query", "path", *FORM_TAGS)
 
 
 class ErrorDetail(BaseModel):
-    field: str | None = Field(description="The field at fault, dotted; null where no single field is.")
+    field: str | None = Field(
+        description="The field at fault, dotted; null where no single field is."
+    )
     message: str = Field(description="What is wrong with it, or the remedy.")
 
 
@@ -55,21 +58,30 @@ _DOCUMENTED = {
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For OpenAPI: error answers of a route; 429 and 500 may come from any."""
-    return {status: {"model": ErrorResponse, "description": _DOCUMENTED[status]} for status in sorted({*statuses, 429, 500})}
+    return {
+        status: {"model": ErrorResponse, "description": _DOCUMENTED[status]}
+        for status in sorted({*statuses, 429, 500})
+    }
 
 
 class Refused(Exception):
     """An answer that names the field: status, field, message; and when to try again, in seconds."""
 
-    def __init__(self, status: int, field: str | None, message: str, retry_after: int | None = None):
+    def __init__(
+        self, status: int, field: str | None, message: str, retry_after: int | None = None
+    ):
         super().__init__(message)
         self.status, self.field, self.message = status, field, message
         self.retry_after = 1 if retry_after is None and status == 503 else retry_after
 
 
-def error_response(status: int, field: str | None, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def error_response(
+    status: int, field: str | None, message: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
     """{"error": {"field": …, "message": …}}; field is null where no single field is at fault."""
-    return JSONResponse({"error": {"field": field, "message": message}}, status_code=status, headers=headers)
+    return JSONResponse(
+        {"error": {"field": field, "message": message}}, status_code=status, headers=headers
+    )
 
 
 def refusal_response(error: Refused) -> JSONResponse:
@@ -84,7 +96,8 @@ def field_and_message(errors: Sequence[Any]) -> tuple[str | None, str]:
         return "body", "is not valid JSON"
     parts = [str(part) for part in first["loc"] if part not in _PLACES]
     message = {"extra_forbidden": "is not a field of this request", "missing": "is required"}.get(
-        first["type"], first["msg"].removeprefix("Value error, "))
+        first["type"], first["msg"].removeprefix("Value error, ")
+    )
     return ".".join(parts)[:200] or "body", message
 
 
@@ -103,16 +116,30 @@ def add_error_handlers(app: FastAPI) -> None:
     async def file_missing(request: Request, error: Exception) -> JSONResponse:
         logger.error("%s", error)  # names a file of this machine: for the log only
         what = "the catalogue" if isinstance(error, DisplayMissing) else "the similar items"
-        return error_response(503, None, f"{what} cannot be read: promote a release, then try again", {"retry-after": "1"})
+        return error_response(
+            503,
+            None,
+            f"{what} cannot be read: promote a release, then try again",
+            {"retry-after": "1"},
+        )
 
     @app.exception_handler(StarletteHTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return error_response(error.status_code, "body" if error.status_code == 400 else None, str(error.detail),
-                              dict(error.headers or {}))
+        return error_response(
+            error.status_code,
+            "body" if error.status_code == 400 else None,
+            str(error.detail),
+            dict(error.headers or {}),
+        )
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        # the server's own log has the traceback; this runs outside the middleware, so it sets the headers again
+        # the server's own log has the traceback; this runs outside the middleware, so it sets the
+        # headers again
         request_id = request.state.request_id
-        return error_response(500, None, f"unexpected error; the log has it under request {request_id}",
-                              {**SECURITY_HEADERS, REQUEST_ID: request_id})
+        return error_response(
+            500,
+            None,
+            f"unexpected error; the log has it under request {request_id}",
+            {**SECURITY_HEADERS, REQUEST_ID: request_id},
+        )

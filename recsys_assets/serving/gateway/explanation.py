@@ -39,13 +39,16 @@ from recsys_assets.serving.gateway.explanation_models import (
     Scored,
     VisitorFeatures,
 )
-from recsys_assets.serving.gateway.models import Release
+from recsys_assets.serving.gateway.models import ReleaseInfo
 from recsys_assets.serving.gateway.triton_client import Ranking
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Fate, Placing
 from recsys_assets.serving.stages.stage import Tensors
 
-USER_RAW, USER_NUMBERS = (USER_ID, GENDER, TOP_CATEGORY), (AGE, CLICKS_24H, HOURS_SINCE_CLICK, CLICKS_7D)
+USER_RAW, USER_NUMBERS = (
+    (USER_ID, GENDER, TOP_CATEGORY),
+    (AGE, CLICKS_24H, HOURS_SINCE_CLICK, CLICKS_7D),
+)
 #: The features in which candidates of one visitor differ; the item's own index comes first.
 OF_CANDIDATES = (*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS)[1:]
 WHY_NOT = {Placing.LISTED: None, Placing.RANKED_BELOW: RANKED_BELOW, Placing.DIVERSITY: DIVERSITY}
@@ -55,7 +58,9 @@ class IdsDiffer(RuntimeError):
     """The catalogue at hand is not that of the release that answered."""
 
 
-def explain(user_id: str, ranking: Ranking, trace: Tensors, item_ids: Sequence[str], request_id: str) -> Explanation:
+def explain(
+    user_id: str, ranking: Ranking, trace: Tensors, item_ids: Sequence[str], request_id: str
+) -> Explanation:
     """One visitor's trace (``pipeline.trace_layout``, B = 1) as an explanation.
 
     Args:
@@ -70,16 +75,37 @@ def explain(user_id: str, ranking: Ranking, trace: Tensors, item_ids: Sequence[s
     considered = ids.of(trace[t.CONSIDERED.name])
     fates = [Fate(code) for code in trace[t.CONSIDERED_FATE.name].tolist()]
     return Explanation(
-        user_id=user_id, release=Release(query=ranking.query_release, ranker=ranking.ranker_release),
-        degraded=bool(ranking.reasons), reasons=ranking.reasons, visitor=_visitor(trace),
-        retrieval=Retrieval(query_embedding=trace[t.QUERY_EMBEDDING.name][0].tolist(), candidates=[
-            Candidate(item_id=item_id, similarity=similarity)
-            for item_id, similarity in zip(ids.of(trace[t.CANDIDATES.name]), _numbers(trace[t.CANDIDATE_SIMILARITY.name]), strict=True)]),
-        filter=Filter(fates=Counter(fate.name.lower() for fate in fates), dropped=[
-            Dropped(item_id=item_id, why=fate.name.lower()) for item_id, fate in zip(considered, fates, strict=True) if not fate.kept]),
+        user_id=user_id,
+        release=ReleaseInfo(query=ranking.query_release, ranker=ranking.ranker_release),
+        degraded=bool(ranking.reasons),
+        reasons=ranking.reasons,
+        visitor=_visitor(trace),
+        retrieval=Retrieval(
+            query_embedding=trace[t.QUERY_EMBEDDING.name][0].tolist(),
+            candidates=[
+                Candidate(item_id=item_id, similarity=similarity)
+                for item_id, similarity in zip(
+                    ids.of(trace[t.CANDIDATES.name]),
+                    _numbers(trace[t.CANDIDATE_SIMILARITY.name]),
+                    strict=True,
+                )
+            ],
+        ),
+        filter=Filter(
+            fates=Counter(fate.name.lower() for fate in fates),
+            dropped=[
+                Dropped(item_id=item_id, why=fate.name.lower())
+                for item_id, fate in zip(considered, fates, strict=True)
+                if not fate.kept
+            ],
+        ),
         ranking=_ranking(trace, ids, ranking.item_ids, dict(zip(considered, fates, strict=True))),
-        answer=[Listed(item_id=item_id, score=score) for item_id, score in zip(ranking.item_ids, ranking.scores, strict=True)],
-        request_id=request_id)
+        answer=[
+            Listed(item_id=item_id, score=score)
+            for item_id, score in zip(ranking.item_ids, ranking.scores, strict=True)
+        ],
+        request_id=request_id,
+    )
 
 
 class _Ids:
@@ -87,10 +113,16 @@ class _Ids:
         self._item_ids = item_ids
 
     def of(self, indices: np.ndarray) -> list[str]:
-        """Padding and strangers are left as what they are, in brackets: an explanation shows what was there."""
+        """Padding and strangers are left as what they are, in brackets: an explanation shows what
+        was there.
+        """
         known = len(self._item_ids) + VOCABULARY_START
-        return [self._item_ids[index - VOCABULARY_START] if VOCABULARY_START <= index < known else f"[{index}]"
-                for index in indices.tolist()]
+        return [
+            self._item_ids[index - VOCABULARY_START]
+            if VOCABULARY_START <= index < known
+            else f"[{index}]"
+            for index in indices.tolist()
+        ]
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
@@ -101,24 +133,45 @@ def _numbers(values: np.ndarray) -> list[float | None]:
 def _visitor(trace: Tensors) -> VisitorFeatures:
     raw: dict[str, Any] = dict(zip(USER_RAW, trace[t.USER_RAW.name][0].tolist(), strict=True))
     raw |= dict(zip(USER_NUMBERS, _numbers(trace[t.USER_NUMBERS.name][0]), strict=True))
-    raw |= {DEVICE_TYPE: trace[t.CONTEXT_DEVICE.name][0], TIMESTAMP: int(trace[t.CONTEXT_TIMESTAMP.name][0])}
+    raw |= {
+        DEVICE_TYPE: trace[t.CONTEXT_DEVICE.name][0],
+        TIMESTAMP: int(trace[t.CONTEXT_TIMESTAMP.name][0]),
+    }
     names = (*USER_CATEGORICAL, *USER_CONTINUOUS, *CONTEXT_CATEGORICAL, *CONTEXT_CONTINUOUS)
-    values = [value for spec in (t.USER_CAT, t.USER_CONT, t.CONTEXT_CAT, t.CONTEXT_CONT) for value in _numbers(trace[spec.name][0])]
-    return VisitorFeatures(raw=raw, clicked_categories=trace[t.USER_HISTORY_RAW.name].tolist(),
-                           transformed=dict(zip(names, values, strict=True)))
+    values = [
+        value
+        for spec in (t.USER_CAT, t.USER_CONT, t.CONTEXT_CAT, t.CONTEXT_CONT)
+        for value in _numbers(trace[spec.name][0])
+    ]
+    return VisitorFeatures(
+        raw=raw,
+        clicked_categories=trace[t.USER_HISTORY_RAW.name].tolist(),
+        transformed=dict(zip(names, values, strict=True)),
+    )
 
 
-def _ranking(trace: Tensors, ids: _Ids, listed: Sequence[str], fates: dict[str, Fate]) -> list[Scored]:
+def _ranking(
+    trace: Tensors, ids: _Ids, listed: Sequence[str], fates: dict[str, Fate]
+) -> list[Scored]:
     kept, scores = ids.of(trace[t.KEPT.name]), trace[t.SCORES.name]
     positions = {item_id: place for place, item_id in enumerate(listed, 1)}
-    features = np.concatenate([trace[t.ITEM_CAT.name][:, 1:].astype(np.float64), trace[t.CANDIDATE_CONT.name]], axis=1)
+    features = np.concatenate(
+        [trace[t.ITEM_CAT.name][:, 1:].astype(np.float64), trace[t.CANDIDATE_CONT.name]], axis=1
+    )
     blended, placing = _numbers(trace[t.BLENDED_SCORES.name]), trace[t.PLACING.name].tolist()
     found = []
     for row in np.argsort(-scores, kind="stable").tolist():
         item_id = kept[row]
-        found.append(Scored(
-            item_id=item_id, why_kept=fates.get(item_id, Fate.KEPT).name.lower(), score=_numbers(scores[row:row + 1])[0],
-            similarity=_numbers(trace[t.KEPT_SIMILARITY.name][row:row + 1])[0],
-            features=dict(zip(OF_CANDIDATES, _numbers(features[row]), strict=True)), blended=blended[row],
-            position=positions.get(item_id), why_not=WHY_NOT[Placing(placing[row])]))
+        found.append(
+            Scored(
+                item_id=item_id,
+                why_kept=fates.get(item_id, Fate.KEPT).name.lower(),
+                score=_numbers(scores[row : row + 1])[0],
+                similarity=_numbers(trace[t.KEPT_SIMILARITY.name][row : row + 1])[0],
+                features=dict(zip(OF_CANDIDATES, _numbers(features[row]), strict=True)),
+                blended=blended[row],
+                position=positions.get(item_id),
+                why_not=WHY_NOT[Placing(placing[row])],
+            )
+        )
     return found

@@ -21,11 +21,15 @@ def images_path(settings: Settings) -> Path:
 
 def media_type(content: bytes) -> str | None:
     """Of the known image formats, or None."""
-    return next((kind for signature, kind in SIGNATURES.items() if content.startswith(signature)), None)
+    return next(
+        (kind for signature, kind in SIGNATURES.items() if content.startswith(signature)), None
+    )
 
 
 class LiveImages:
-    """Image name → bytes, read again when a promotion has replaced the file; empty where there is none."""
+    """Image name → bytes, read again when a promotion has replaced the file; empty where there is
+    none.
+    """
 
     def __init__(self, settings: Settings):
         self._file: LiveFile[Mapping[str, bytes]] = LiveFile(images_path(settings), _read, {})

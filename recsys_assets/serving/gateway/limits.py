@@ -1,4 +1,6 @@
-"""What keeps the gateway serving when too much is asked: a rate per client, places for ranking calls, a guard of dead parts."""
+"""What keeps the gateway serving when too much is asked: a rate per client, places for ranking
+calls, a guard of dead parts.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,18 @@ class RateLimit:
         clock: monotonic seconds.
     """
 
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic, clients: int = CLIENTS):
-        self._rate, self._burst, self._clock, self._clients = rate, max(1.0, 2 * rate), clock, clients
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client → tokens, and when they were so many
+    def __init__(
+        self, rate: float, clock: Callable[[], float] = time.monotonic, clients: int = CLIENTS
+    ):
+        self._rate, self._burst, self._clock, self._clients = (
+            rate,
+            max(1.0, 2 * rate),
+            clock,
+            clients,
+        )
+        self._buckets: OrderedDict[str, tuple[float, float]] = (
+            OrderedDict()
+        )  # client → tokens, and when they were so many
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -49,7 +60,9 @@ class RateLimit:
         return wait
 
     def _drop(self, now: float) -> None:
-        """Forget who has been silent for so long that the bucket is full again, and whoever is too many."""
+        """Forget who has been silent for so long that the bucket is full again, and whoever is too
+        many.
+        """
         while self._buckets:
             client, (_, at) = next(iter(self._buckets.items()))
             if len(self._buckets) <= self._clients and (now - at) * self._rate < self._burst:
@@ -61,14 +74,22 @@ class Overloaded(Refused):
     """A ranking call would have to wait for too long."""
 
     def __init__(self, wait: float):
-        super().__init__(429, None, f"more is asked than can be ranked at the moment (a wait of {wait * 1_000:.0f} ms is expected): "
-                                    f"try again later", retry_after=max(1, math.ceil(wait)))
+        super().__init__(
+            429,
+            None,
+            f"more is asked than can be ranked at the moment (a wait of {wait * 1_000:.0f} ms is "
+            "expected): "
+            f"try again later",
+            retry_after=max(1, math.ceil(wait)),
+        )
 
 
 class Admission:
-    """Places for ranking calls, first come, first served; who would wait too long is turned away before the queue grows.
+    """Places for ranking calls, first come, first served; who would wait too long is turned away
+    before the queue grows.
 
-    What a call takes is the median of the last ones: a pause of Triton's while a release loads is not taken for overload.
+    What a call takes is the median of the last ones: a pause of Triton's while a release loads is
+    not taken for overload.
 
     Args:
         places: calls that may be open at once.
@@ -145,7 +166,8 @@ class Admission:
 
 
 class Guard:
-    """Says not to ask a part that has failed several times in a row; lets one caller try after a while.
+    """Says not to ask a part that has failed several times in a row; lets one caller try after a
+    while.
 
     Args:
         threshold: failures in a row that close it.
@@ -153,7 +175,9 @@ class Guard:
         clock: monotonic seconds.
     """
 
-    def __init__(self, threshold: int = 3, pause: float = 1.0, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, threshold: int = 3, pause: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ):
         self._threshold, self._pause, self._clock = threshold, pause, clock
         self._failures, self._closed_until = 0, 0.0
 

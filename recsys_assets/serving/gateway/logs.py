@@ -1,4 +1,6 @@
-"""The gateway's log: one JSON object a line, so that it can be searched by request, route, status and release."""
+"""The gateway's log: one JSON object a line, so that it can be searched by request, route, status
+and release.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ requests = logging.getLogger("recsys.gateway.requests")
 
 
 class TurnedAway:
-    """Requests that were turned away: a line a second with their number, for they come by the thousand when the gateway has the
-    least time for them."""
+    """Requests that were turned away: a line a second with their number, for they come by the
+    thousand when the gateway has the least time for them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock, self._count, self._next = clock, 0, 0.0
@@ -24,7 +26,10 @@ class TurnedAway:
         self._count += 1
         now = self._clock()
         if now >= self._next:
-            requests.warning("turned away", extra={"fields": {"status": 429, "requests": self._count, "latest_route": route}})
+            requests.warning(
+                "turned away",
+                extra={"fields": {"status": 429, "requests": self._count, "latest_route": route}},
+            )
             self._count, self._next = 0, now + 1.0
 
 
@@ -33,9 +38,14 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
-            **getattr(record, "fields", {})}
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(
+                timespec="milliseconds"
+            ),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

@@ -5,7 +5,28 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 #: Seconds; fine where answers lie, so that a p99 can be read off.
-BUCKETS = (.001, .0015, .002, .003, .004, .005, .006, .008, .01, .015, .02, .03, .05, .075, .1, .15, .25, .5, 1, 2.5)
+BUCKETS = (
+    0.001,
+    0.0015,
+    0.002,
+    0.003,
+    0.004,
+    0.005,
+    0.006,
+    0.008,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.25,
+    0.5,
+    1,
+    2.5,
+)
 #: What the time of an answer goes into.
 WAITING, TRITON, ASSEMBLING = "waiting", "triton", "assembling"
 #: Why a request was turned away with 429.
@@ -17,18 +38,47 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
-        self.requests = Counter("gateway_requests", "Requests answered.", ["route", "status"], registry=registry)
-        self.seconds = Histogram("gateway_request_seconds", "Seconds until the answer.", ["route"], registry=registry, buckets=BUCKETS)
-        phases = Histogram("gateway_phase_seconds", "Seconds of an answer that went into a phase: waiting for a place, Triton, "
-                           "assembling the answer.", ["phase"], registry=registry, buckets=(.0001, .0002, .0005, *BUCKETS))
-        self.degraded = Counter("gateway_degraded", "Degraded answers, by reason; an answer may have several.", ["reason"],
-                                registry=registry)
-        self.shed = Counter("gateway_shed", "Requests turned away with 429, by cause.", ["cause"], registry=registry)
-        self.in_flight = Gauge("gateway_in_flight", "Ranking calls that are open.", registry=registry)
-        self.waiting = Gauge("gateway_waiting", "Visitors that wait for a ranking call.", registry=registry)
-        release = Gauge("gateway_release", "The release that answered last.", ["part"], registry=registry)
-        self.availability_age = Gauge("gateway_availability_age_seconds", "Since the store last said what is out of stock or hidden; "
-                                      "NaN: never.", registry=registry)
+        self.requests = Counter(
+            "gateway_requests", "Requests answered.", ["route", "status"], registry=registry
+        )
+        self.seconds = Histogram(
+            "gateway_request_seconds",
+            "Seconds until the answer.",
+            ["route"],
+            registry=registry,
+            buckets=BUCKETS,
+        )
+        phases = Histogram(
+            "gateway_phase_seconds",
+            "Seconds of an answer that went into a phase: waiting for a place, Triton, "
+            "assembling the answer.",
+            ["phase"],
+            registry=registry,
+            buckets=(0.0001, 0.0002, 0.0005, *BUCKETS),
+        )
+        self.degraded = Counter(
+            "gateway_degraded",
+            "Degraded answers, by reason; an answer may have several.",
+            ["reason"],
+            registry=registry,
+        )
+        self.shed = Counter(
+            "gateway_shed", "Requests turned away with 429, by cause.", ["cause"], registry=registry
+        )
+        self.in_flight = Gauge(
+            "gateway_in_flight", "Ranking calls that are open.", registry=registry
+        )
+        self.waiting = Gauge(
+            "gateway_waiting", "Visitors that wait for a ranking call.", registry=registry
+        )
+        release = Gauge(
+            "gateway_release", "The release that answered last.", ["part"], registry=registry
+        )
+        self.availability_age = Gauge(
+            "gateway_availability_age_seconds",
+            "Since the store last said what is out of stock or hidden; NaN: never.",
+            registry=registry,
+        )
         # looked up once: an answer touches all of them
         self.phases = {phase: phases.labels(phase) for phase in (WAITING, TRITON, ASSEMBLING)}
         self.query_release, self.ranker_release = release.labels("query"), release.labels("ranker")

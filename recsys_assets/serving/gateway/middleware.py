@@ -1,4 +1,6 @@
-"""What every request passes: request id, rate, token, load, size limit, security headers, metrics and the log line."""
+"""What every request passes: request id, rate, token, load, size limit, security headers, metrics
+and the log line.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,28 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys_assets.serving.gateway import logs
-from recsys_assets.serving.gateway.errors import REQUEST_ID, SECURITY_HEADERS, Refused, error_response, refusal_response
+from recsys_assets.serving.gateway.errors import (
+    REQUEST_ID,
+    SECURITY_HEADERS,
+    Refused,
+    error_response,
+    refusal_response,
+)
 from recsys_assets.serving.gateway.limits import RateLimit
 from recsys_assets.serving.gateway.metrics import RATE_LIMIT, Metrics
 
 BODY_LIMIT = 1 << 20
-#: Method and path of all that changes something or shows what the shop knows of a visitor: these bear the token.
-TOKEN_ROUTES = frozenset({("POST", "/events"), ("POST", "/reset"), ("POST", "/availability"), ("GET", "/availability"),
-                          ("POST", "/explain")})
+#: Method and path of all that changes something or shows what the shop knows of a visitor: these
+#: bear the token.
+TOKEN_ROUTES = frozenset(
+    {
+        ("POST", "/events"),
+        ("POST", "/reset"),
+        ("POST", "/availability"),
+        ("GET", "/availability"),
+        ("POST", "/explain"),
+    }
+)
 #: What a ranking is asked for: turned away at once while too many wait.
 RANKING_ROUTES = frozenset({"/recommend", "/recommend/batch", "/explain"})
 #: For who watches over the gateway: never limited.
@@ -35,12 +51,27 @@ class Gatekeeper:
     Args:
         token: what TOKEN_ROUTES must bear, or None.
         check_load: raises Refused while too many wait.
-        paths: routes without parameters, by which a request that was refused before routing is counted.
+        paths: routes without parameters, by which a request that was refused before routing is
+            counted.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None, metrics: Metrics, rate: RateLimit, check_load: Callable[[], None],
-                 paths: frozenset[str]):
-        self._app, self._metrics, self._rate, self._check_load, self._paths = app, metrics, rate, check_load, paths
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None,
+        metrics: Metrics,
+        rate: RateLimit,
+        check_load: Callable[[], None],
+        paths: frozenset[str],
+    ):
+        self._app, self._metrics, self._rate, self._check_load, self._paths = (
+            app,
+            metrics,
+            rate,
+            check_load,
+            paths,
+        )
         self._token = None if token is None else token.encode()
         self._turned_away = logs.TurnedAway()
 
@@ -77,16 +108,25 @@ class Gatekeeper:
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         # the route's pattern, never the path: a path is whatever a client invents
         path = scope["path"]
-        route = getattr(scope.get("route"), "path", None) or (path if path in self._paths else "other")
+        route = getattr(scope.get("route"), "path", None) or (
+            path if path in self._paths else "other"
+        )
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         if status == 429:
             self._turned_away.count(route)
             return
         state = scope["state"]
-        fields = {"request_id": state["request_id"], "method": scope["method"], "route": route, "status": status,
-                  "ms": round(seconds * 1_000, 2)}
-        if "answered" in state:  # by an answer from a ranking: its release, and what it had to do without
+        fields = {
+            "request_id": state["request_id"],
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "ms": round(seconds * 1_000, 2),
+        }
+        if (
+            "answered" in state
+        ):  # by an answer from a ranking: its release, and what it had to do without
             fields |= state["answered"]
         logs.requests.info("answered", extra={"fields": fields})
 
@@ -96,13 +136,21 @@ class Gatekeeper:
             wait = self._rate.take(scope["client"][0] if scope.get("client") else "")
             if wait:
                 self._metrics.shed.labels(RATE_LIMIT).inc()
-                return error_response(429, None, "too many requests of this address: try again later",
-                                      {"retry-after": str(math.ceil(wait))})
+                return error_response(
+                    429,
+                    None,
+                    "too many requests of this address: try again later",
+                    {"retry-after": str(math.ceil(wait))},
+                )
         if self._token is not None and (scope["method"], path) in TOKEN_ROUTES:
             kind, _, given = headers.get(b"authorization", b"").partition(b" ")
             if kind.lower() != b"bearer" or not given:
-                return error_response(401, "authorization", "this call needs 'Authorization: Bearer <token>'",
-                                      {"www-authenticate": "Bearer"})
+                return error_response(
+                    401,
+                    "authorization",
+                    "this call needs 'Authorization: Bearer <token>'",
+                    {"www-authenticate": "Bearer"},
+                )
             if not hmac.compare_digest(given, self._token):
                 return error_response(403, "authorization", "the token is not valid")
         length = headers.get(b"content-length", b"0")
@@ -122,7 +170,9 @@ class Gatekeeper:
         return error_response(413, "body", f"is over the limit of {BODY_LIMIT} bytes")
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the body on once it is whole: a streamed one has no length to refuse it by beforehand."""
+        """Hand the body on once it is whole: a streamed one has no length to refuse it by
+        beforehand.
+        """
         first: list[Message] = []
         received, more = 0, True
         while more:

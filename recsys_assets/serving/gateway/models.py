@@ -1,11 +1,22 @@
-"""Requests and responses of the gateway; unknown fields, NaN and wrong types are refused by name."""
+"""Requests and responses of the gateway; unknown fields, NaN and wrong types are refused by
+name.
+"""
 
 from __future__ import annotations
 
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, FailFast, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    Tag,
+)
 
 from recsys_assets.columns import MISSING, VIEW, Device, EventType
 from recsys_assets.serving.events.events import Event, EventId, Identifier, new_event_id
@@ -35,8 +46,11 @@ def _unix_seconds(value: Any) -> int | None:
 def _event_seconds(value: Any) -> int | None:
     moment = _unix_seconds(value)
     if moment is not None and not -EVENT_AGE <= moment - time.time() <= EVENT_SKEW:
-        raise ValueError(f"must be at most {EVENT_AGE // 86_400} days ago and at most {EVENT_SKEW} s ahead of the "
-                         f"server's clock")
+        raise ValueError(
+            f"must be at most {EVENT_AGE // 86_400} days ago and at most {EVENT_SKEW} s ahead of "
+            "the "
+            f"server's clock"
+        )
     return moment
 
 
@@ -59,21 +73,35 @@ class Strict(BaseModel):
 
 # --- requests
 
+
 class RecommendRequest(Strict):
     model_config = _example(user_id="1", device_type="mobile", top_k=10)
 
     user_id: Identifier
     device_type: Device | None = None
-    timestamp: Annotated[int | None, BeforeValidator(_unix_seconds)] = Field(None, description="Unix seconds. Absent: now.")
-    top_k: Annotated[int, BeforeValidator(_whole)] = Field(10, ge=1, le=MAX_TOP_K, description="Items wanted.")
-    seed: Annotated[int | None, BeforeValidator(lambda value: None if value is None else _whole(value))] = Field(
-        None, ge=0, le=MAX_SEED, description="Of weighted sampling, where the release orders so: the same seed, the same list.")
+    timestamp: Annotated[int | None, BeforeValidator(_unix_seconds)] = Field(
+        None, description="Unix seconds. Absent: now."
+    )
+    top_k: Annotated[int, BeforeValidator(_whole)] = Field(
+        10, ge=1, le=MAX_TOP_K, description="Items wanted."
+    )
+    seed: Annotated[
+        int | None, BeforeValidator(lambda value: None if value is None else _whole(value))
+    ] = Field(
+        None,
+        ge=0,
+        le=MAX_SEED,
+        description="Of weighted sampling, where the release orders so: the same seed, the same "
+        "list.",
+    )
 
 
 class BatchRequest(Strict):
     model_config = _example(requests=[{"user_id": "1"}, {"user_id": "2", "top_k": 5}])
 
-    requests: Annotated[list[RecommendRequest], FailFast()] = Field(min_length=1, max_length=MAX_REQUESTS)
+    requests: Annotated[list[RecommendRequest], FailFast()] = Field(
+        min_length=1, max_length=MAX_REQUESTS
+    )
 
 
 class EventRequest(Strict):
@@ -82,14 +110,23 @@ class EventRequest(Strict):
     user_id: Visitor
     item_id: Identifier
     event_type: EventType = VIEW
-    timestamp: Annotated[int | None, BeforeValidator(_event_seconds)] = Field(None, description="Absent: now.")
+    timestamp: Annotated[int | None, BeforeValidator(_event_seconds)] = Field(
+        None, description="Absent: now."
+    )
     device_type: Device | None = None
-    event_id: EventId | None = Field(None, description="Repeat a delivery with the same id: it counts once.")
+    event_id: EventId | None = Field(
+        None, description="Repeat a delivery with the same id: it counts once."
+    )
 
     def event(self) -> Event:
-        return Event(event_id=self.event_id or new_event_id(), user_id=self.user_id, item_id=self.item_id,
-                     timestamp=int(time.time()) if self.timestamp is None else self.timestamp,
-                     device_type=self.device_type or MISSING, event_type=self.event_type)
+        return Event(
+            event_id=self.event_id or new_event_id(),
+            user_id=self.user_id,
+            item_id=self.item_id,
+            timestamp=int(time.time()) if self.timestamp is None else self.timestamp,
+            device_type=self.device_type or MISSING,
+            event_type=self.event_type,
+        )
 
 
 class EventBatch(Strict):
@@ -97,12 +134,18 @@ class EventBatch(Strict):
 
 
 def _form(value: Any) -> str:
-    return "batch" if isinstance(value, EventBatch) or (isinstance(value, dict) and "events" in value) else "single"
+    return (
+        "batch"
+        if isinstance(value, EventBatch) or (isinstance(value, dict) and "events" in value)
+        else "single"
+    )
 
 
 #: One event, or {"events": [...]}; the tags are left out of error messages.
 EventForms = Annotated[
-    Annotated[EventRequest, Tag("single")] | Annotated[EventBatch, Tag("batch")], Discriminator(_form)]
+    Annotated[EventRequest, Tag("single")] | Annotated[EventBatch, Tag("batch")],
+    Discriminator(_form),
+]
 FORM_TAGS = ("single", "batch")
 
 
@@ -121,10 +164,13 @@ class AvailabilityChange(Strict):
 class AvailabilityRequest(Strict):
     model_config = _example(changes=[{"item_id": "a-product", "status": "out_of_stock"}])
 
-    changes: Annotated[list[AvailabilityChange], FailFast()] = Field(min_length=1, max_length=MAX_CHANGES)
+    changes: Annotated[list[AvailabilityChange], FailFast()] = Field(
+        min_length=1, max_length=MAX_CHANGES
+    )
 
 
 # --- responses
+
 
 class Card(BaseModel):
     """What is shown of an item; what the catalogue does not know is null."""
@@ -141,7 +187,7 @@ class Item(Card):
     score: float
 
 
-class Release(BaseModel):
+class ReleaseInfo(BaseModel):
     query: int = Field(description="Version of the query tower.")
     ranker: int = Field(description="Version of the ranker: the release's number.")
 
@@ -150,7 +196,9 @@ class Answer(BaseModel):
     """One visitor's items, best first."""
 
     user_id: str
-    release: Release | None = Field(description="Versions that answered; null where popular items stand in.")
+    release: ReleaseInfo | None = Field(
+        description="Versions that answered; null where popular items stand in."
+    )
     degraded: bool
     reasons: list[str] = Field(description="What the answer had to do without.")
     items: list[Item]
@@ -175,7 +223,9 @@ class PopularResponse(BaseModel):
     category: str | None
     degraded: bool
     reasons: list[str]
-    items: list[Item] = Field(description="Most clicked first; the score is its clicks over those of the first.")
+    items: list[Item] = Field(
+        description="Most clicked first; the score is its clicks over those of the first."
+    )
     request_id: str
 
 
@@ -200,7 +250,9 @@ class AvailabilityResponse(BaseModel):
 
 class ChangedResponse(BaseModel):
     changed: int
-    unknown: list[str] = Field(description="Ids that the catalogue at hand does not have: noted all the same.")
+    unknown: list[str] = Field(
+        description="Ids that the catalogue at hand does not have: noted all the same."
+    )
 
 
 class ReadyResponse(BaseModel):

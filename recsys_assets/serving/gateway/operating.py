@@ -27,15 +27,27 @@ IMAGE_CACHE = "public, max-age=300"
 def operating_routes(parts: Parts) -> list[APIRouter]:
     router = APIRouter()
 
-    @router.get("/healthz", tags=["operation"], responses=documented(), summary="Whether the gateway lives")
+    @router.get(
+        "/healthz", tags=["operation"], responses=documented(), summary="Whether the gateway lives"
+    )
     async def healthz() -> dict[str, str]:
         """Says nothing of what it needs: see readyz."""
         return {"status": "ok"}
 
-    @router.get("/readyz", tags=["operation"], response_model=ReadyResponse, summary="Whether a release is served",
-                responses={**documented(), 503: {"model": ReadyResponse, "description": "No release is served."}})
+    @router.get(
+        "/readyz",
+        tags=["operation"],
+        response_model=ReadyResponse,
+        summary="Whether a release is served",
+        responses={
+            **documented(),
+            503: {"model": ReadyResponse, "description": "No release is served."},
+        },
+    )
     async def readyz(request: Request) -> JSONResponse:
-        """200 where Triton serves a release and this gateway is not about to end; without Valkey answers are degraded, not absent."""
+        """200 where Triton serves a release and this gateway is not about to end; without Valkey
+        answers are degraded, not absent.
+        """
         triton = await parts.ranking.ready()
         try:
             release = parts.display.current().release
@@ -50,14 +62,24 @@ def operating_routes(parts: Parts) -> list[APIRouter]:
         answer = ReadyResponse(ready=ready, triton=triton, release=release, valkey=valkey)
         return JSONResponse(answer.model_dump(), status_code=200 if ready else 503)
 
-    @router.get("/metrics", tags=["operation"], summary="Metrics for Prometheus", response_class=Response,
-                responses={**documented(), 200: {"content": {"text/plain": {}}}})
+    @router.get(
+        "/metrics",
+        tags=["operation"],
+        summary="Metrics for Prometheus",
+        response_class=Response,
+        responses={**documented(), 200: {"content": {"text/plain": {}}}},
+    )
     def prometheus() -> Response:
         """Requests, times, degraded and shed answers, places taken, the release served."""
         return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @router.get("/images/{item_id:path}", tags=["items"], summary="The picture of an item", response_class=Response,
-                responses={**documented(404, 422, 503), 200: {"content": {"image/*": {}}}})
+    @router.get(
+        "/images/{item_id:path}",
+        tags=["items"],
+        summary="The picture of an item",
+        response_class=Response,
+        responses={**documented(404, 422, 503), 200: {"content": {"image/*": {}}}},
+    )
     def image(item_id: str) -> Response:
         """Of a known item that has one."""
         shown = parts.display.current().items.get(item_id)

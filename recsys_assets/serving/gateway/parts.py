@@ -27,9 +27,15 @@ WRITE_MS = 1_000  # a batch of 500 is one transaction; losing it would lose the 
 
 
 def async_client(settings: Settings, database: int, timeout_ms: int) -> redis.asyncio.Redis:
-    """A client whose connects and reads each end after ``timeout_ms``, without retries; values are bytes."""
-    return redis.asyncio.Redis.from_url(settings.valkey_url(database), socket_timeout=timeout_ms / 1_000,
-                                        socket_connect_timeout=timeout_ms / 1_000, retry=Retry(NoBackoff(), 0))
+    """A client whose connects and reads each end after ``timeout_ms``, without retries; values are
+    bytes.
+    """
+    return redis.asyncio.Redis.from_url(
+        settings.valkey_url(database),
+        socket_timeout=timeout_ms / 1_000,
+        socket_connect_timeout=timeout_ms / 1_000,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 class Parts:
@@ -44,8 +50,14 @@ class Parts:
 
     def __init__(self, settings: Settings):
         self.settings, self.metrics = settings, Metrics()
-        self.display, self.images, self.similar = LiveDisplay(settings), LiveImages(settings), LiveSimilar(settings)
-        self.admission = Admission(settings.gateway_in_flight, settings.shed_after_ms / 1_000, self.metrics)
+        self.display, self.images, self.similar = (
+            LiveDisplay(settings),
+            LiveImages(settings),
+            LiveSimilar(settings),
+        )
+        self.admission = Admission(
+            settings.gateway_in_flight, settings.shed_after_ms / 1_000, self.metrics
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -53,11 +65,15 @@ class Parts:
         address = f"{settings.triton_host}:{settings.triton_grpc_port}"
         self.ranking = RankingClient(address, settings.recommend_model, settings.triton_timeout_ms)
         popularity = async_client(settings, POPULARITY_DATABASE, settings.store_timeout_ms)
-        self.visitors, self.catalogue = (async_client(settings, database, WRITE_MS)
-                                         for database in (VISITOR_DATABASE, POPULARITY_DATABASE))
+        self.visitors, self.catalogue = (
+            async_client(settings, database, WRITE_MS)
+            for database in (VISITOR_DATABASE, POPULARITY_DATABASE)
+        )
         self.availability = AvailabilityWatch(Unavailable(settings), self.metrics)
         self.popular = PopularItems(popularity, self.availability)
-        self.recommender = Recommender(self.ranking, self.popular, self.display, self.admission, self.metrics)
+        self.recommender = Recommender(
+            self.ranking, self.popular, self.display, self.admission, self.metrics
+        )
         await self.availability.poll()  # the first answer already knows
         watch = asyncio.create_task(self.availability.keep())
         try:
@@ -81,5 +97,8 @@ class Parts:
             self.metrics.query_release.set(made.query_release)
             self.metrics.ranker_release.set(made.ranker_release)
         request.state.answered = {
-            "release": None if made is None else {"query": made.query_release, "ranker": made.ranker_release},
-            "degraded": list(dict.fromkeys(reasons))}
+            "release": None
+            if made is None
+            else {"query": made.query_release, "ranker": made.ranker_release},
+            "degraded": list(dict.fromkeys(reasons)),
+        }

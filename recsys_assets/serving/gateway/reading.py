@@ -29,74 +29,138 @@ from recsys_assets.serving.gateway.models import (
 from recsys_assets.serving.gateway.parts import Parts
 from recsys_assets.serving.gateway.triton_client import RankingUnavailable
 
-#: Says in the OpenAPI document that a call bears the token; the middleware is what holds it to that.
+#: Says in the OpenAPI document that a call bears the token; the middleware is what holds it to
+#: that.
 BEARER = Security(HTTPBearer(auto_error=False, description="RECSYS_TOKEN of the gateway"))
 
 
 def reading_routes(parts: Parts) -> list[APIRouter]:
     router, bodies = APIRouter(tags=["items"]), APIRouter(tags=["items"], route_class=BodyRoute)
 
-    @bodies.post("/recommend", response_model=RecommendResponse, responses=documented(413, 415, 422, 503),
-                 summary="Recommend items to a visitor")
+    @bodies.post(
+        "/recommend",
+        response_model=RecommendResponse,
+        responses=documented(413, 415, 422, 503),
+        summary="Recommend items to a visitor",
+    )
     async def recommend(body: RecommendRequest, request: Request) -> Response:
-        """Items for one visitor in one context, best first. Where a part is away the answer is degraded and says so; where
-        no ranking is to be had popular items stand in."""
-        (text,) = await parts.recommender.recommend([body], request.state.request_id, partial(parts.tell, request))
-        return Response(f'{text}, "request_id": "{request.state.request_id}"}}', media_type="application/json")
+        """Items for one visitor in one context, best first. Where a part is away the answer is
+        degraded and says so; where no ranking is to be had popular items stand in."""
+        (text,) = await parts.recommender.recommend(
+            [body], request.state.request_id, partial(parts.tell, request)
+        )
+        return Response(
+            f'{text}, "request_id": "{request.state.request_id}"}}', media_type="application/json"
+        )
 
-    @bodies.post("/recommend/batch", response_model=BatchResponse, responses=documented(413, 415, 422, 503),
-                 summary="Recommend items to several visitors")
+    @bodies.post(
+        "/recommend/batch",
+        response_model=BatchResponse,
+        responses=documented(413, 415, 422, 503),
+        summary="Recommend items to several visitors",
+    )
     async def recommend_batch(body: BatchRequest, request: Request) -> Response:
         """The same for at most 64 requests at once; each is answered as if it were alone."""
-        texts = await parts.recommender.recommend(body.requests, request.state.request_id, partial(parts.tell, request))
-        return Response(f'{{"answers": [{"}, ".join(texts)}}}], "request_id": "{request.state.request_id}"}}',
-                        media_type="application/json")
+        texts = await parts.recommender.recommend(
+            body.requests, request.state.request_id, partial(parts.tell, request)
+        )
+        return Response(
+            f'{{"answers": [{"}, ".join(texts)}}}], "request_id": "{request.state.request_id}"}}',
+            media_type="application/json",
+        )
 
-    @bodies.post("/explain", response_model=Explanation, responses=documented(401, 403, 413, 415, 422, 503), dependencies=[BEARER],
-                 summary="Say why a visitor is recommended what")
+    @bodies.post(
+        "/explain",
+        response_model=Explanation,
+        responses=documented(401, 403, 413, 415, 422, 503),
+        dependencies=[BEARER],
+        summary="Say why a visitor is recommended what",
+    )
     async def explained(body: RecommendRequest, request: Request) -> Response:
-        """Every stage of one answer: the visitor's features, the candidates, what was dropped and why, the ranker's features and
-        scores, and what of it is in the list. Shows what the shop knows of the visitor, so it needs the token."""
+        """Every stage of one answer: the visitor's features, the candidates, what was dropped and
+        why, the ranker's features and scores, and what of it is in the list. Shows what the shop
+        knows of the visitor, so it needs the token.
+        """
         if parts.settings.recommend_model == "ensemble_model":
-            raise Refused(503, None, "only the fused model keeps what an explanation tells: set RECSYS_TRITON_MODELS to both or fused")
+            raise Refused(
+                503,
+                None,
+                "only the fused model keeps what an explanation tells: set RECSYS_TRITON_MODELS to "
+                "both or fused",
+            )
         request_id = request.state.request_id
         try:
             async with parts.admission.place():
-                (served,) = await parts.ranking.rank([body], request_id)  # which release is in force
-                ranking, trace = await parts.ranking.explain(body, served.ranker_release, request_id)
+                (served,) = await parts.ranking.rank(
+                    [body], request_id
+                )  # which release is in force
+                ranking, trace = await parts.ranking.explain(
+                    body, served.ranker_release, request_id
+                )
             item_ids = (await asyncio.to_thread(parts.similar.current)).item_ids
-            answer = await asyncio.to_thread(explain, body.user_id, ranking, trace, item_ids, request_id)
+            answer = await asyncio.to_thread(
+                explain, body.user_id, ranking, trace, item_ids, request_id
+            )
         except RankingUnavailable as error:
             raise Refused(503, None, f"there is no ranking to explain ({error})") from error
         except IdsDiffer as error:
-            raise Refused(503, None, "a promotion is under way, or was not finished: try again") from error
+            raise Refused(
+                503, None, "a promotion is under way, or was not finished: try again"
+            ) from error
         return Response(answer.model_dump_json(), media_type="application/json")
 
-    @router.get("/similar/{item_id:path}", responses=documented(404, 422, 503), summary="Items similar to an item")
-    def similar(item_id: str, request: Request, top_k: Annotated[int, Query(ge=1, le=MAX_SIMILAR)] = 10) -> SimilarResponse:
-        """Nearest by the item tower's vectors, the most similar first; without what is out of stock or hidden."""
+    @router.get(
+        "/similar/{item_id:path}",
+        responses=documented(404, 422, 503),
+        summary="Items similar to an item",
+    )
+    def similar(
+        item_id: str, request: Request, top_k: Annotated[int, Query(ge=1, le=MAX_SIMILAR)] = 10
+    ) -> SimilarResponse:
+        """Nearest by the item tower's vectors, the most similar first; without what is out of stock
+        or hidden.
+        """
         display, unshown = parts.display.current(), parts.availability.statuses
         found = parts.similar.of(item_id, MAX_SIMILAR)
         if found is None:
             raise Refused(404, "item_id", "is not in the catalogue")
         shown = [other for other in found if other not in unshown][:top_k]
-        return SimilarResponse(item_id=item_id, items=[Card(**card(display, other)) for other in shown],
-                               request_id=request.state.request_id)
+        return SimilarResponse(
+            item_id=item_id,
+            items=[Card(**card(display, other)) for other in shown],
+            request_id=request.state.request_id,
+        )
 
     @router.get("/popular", responses=documented(404, 422, 503), summary="Most clicked items")
-    async def popular(request: Request, top_k: Annotated[int, Query(ge=1, le=MAX_TOP_K)] = 10,
-                      category: Annotated[str | None, Query(description="A category_l1 or category_l2.", max_length=200)] = None,
-                      ) -> PopularResponse:
+    async def popular(
+        request: Request,
+        top_k: Annotated[int, Query(ge=1, le=MAX_TOP_K)] = 10,
+        category: Annotated[
+            str | None, Query(description="A category_l1 or category_l2.", max_length=200)
+        ] = None,
+    ) -> PopularResponse:
         """Of the whole catalogue or of a category, without what is out of stock or hidden."""
         display = parts.display.current()
         if not display.items:
-            raise Refused(503, None, "no release was promoted yet, so no item is known: promote one, then try again")
-        if category is not None and not any(category in values for values in display.categories.values()):
+            raise Refused(
+                503,
+                None,
+                "no release was promoted yet, so no item is known: promote one, then try again",
+            )
+        if category is not None and not any(
+            category in values for values in display.categories.values()
+        ):
             raise Refused(404, "category", "is none of the catalogue's")
         found = await parts.popular.top(display, top_k, category)
-        return PopularResponse(category=category, degraded=bool(found.reasons), reasons=found.reasons,
-                               request_id=request.state.request_id,
-                               items=[Item(**card(display, item_id), score=score)
-                                      for item_id, score in zip(found.item_ids, found.scores, strict=True)])
+        return PopularResponse(
+            category=category,
+            degraded=bool(found.reasons),
+            reasons=found.reasons,
+            request_id=request.state.request_id,
+            items=[
+                Item(**card(display, item_id), score=score)
+                for item_id, score in zip(found.item_ids, found.scores, strict=True)
+            ],
+        )
 
     return [bodies, router]

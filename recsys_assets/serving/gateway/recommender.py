@@ -27,12 +27,18 @@ POPULARITY = "popularity:"
 #: Popular items are read so many at a time, because some are not shown, and at most so many times.
 PAGE, PAGES = 200, 10
 
-RANKING, POPULARITY_STORE, AVAILABILITY = "ranking_unavailable", "popularity_unavailable", Degraded.AVAILABILITY.reasons[0]
+RANKING, POPULARITY_STORE, AVAILABILITY = (
+    "ranking_unavailable",
+    "popularity_unavailable",
+    Degraded.AVAILABILITY.reasons[0],
+)
 
 
 @dataclass(frozen=True)
 class Popular:
-    """Item ids, most clicked first; scores: clicks over the most clicked item's, 0 where no clicks are known."""
+    """Item ids, most clicked first; scores: clicks over the most clicked item's, 0 where no clicks
+    are known.
+    """
 
     item_ids: list[str]
     scores: list[float]
@@ -50,17 +56,23 @@ class PopularItems:
         self._client, self._availability, self._guard = client, availability, Guard()
 
     async def top(self, display: Display, count: int, category: str | None = None) -> Popular:
-        """At most ``count``; where the store does not say which, what the catalogue promotes comes first.
+        """At most ``count``; where the store does not say which, what the catalogue promotes comes
+        first.
 
         Args:
             category: a category_l1 or category_l2 of the catalogue; None: all.
         """
-        unshown, reasons = self._availability.statuses, [] if self._availability.known else [AVAILABILITY]
+        unshown, reasons = (
+            self._availability.statuses,
+            [] if self._availability.known else [AVAILABILITY],
+        )
         level = "category_l1" if category in display.categories["category_l1"] else "category_l2"
         clicks: dict[str, float] = {}
         most = 0.0
         try:
-            async for item_id, score in self._ranked(f"{level}:{category}" if category is not None else "global"):
+            async for item_id, score in self._ranked(
+                f"{level}:{category}" if category is not None else "global"
+            ):
                 if item_id in display.items and item_id not in unshown:
                     clicks[item_id], most = score, most or score
                 if len(clicks) == count:
@@ -75,14 +87,18 @@ class PopularItems:
                 break
             if item_id not in clicks and item_id not in unshown:
                 chosen.append(item_id)
-        return Popular(chosen, [clicks.get(item_id, 0.0) / (most or 1.0) for item_id in chosen], reasons)
+        return Popular(
+            chosen, [clicks.get(item_id, 0.0) / (most or 1.0) for item_id in chosen], reasons
+        )
 
     async def _ranked(self, scope: str) -> AsyncIterator[tuple[str, float]]:
         """(item id, clicks), most clicked first; raises STORE_ERRORS."""
         if self._guard.refuses():
             raise redis.ConnectionError("not asked: it failed several times in a row")
         for page in range(PAGES):
-            found = await self._client.zrevrange(POPULARITY + scope, page * PAGE, page * PAGE + PAGE - 1, withscores=True)
+            found = await self._client.zrevrange(
+                POPULARITY + scope, page * PAGE, page * PAGE + PAGE - 1, withscores=True
+            )
             self._guard.answered()
             for member, score in found:
                 yield member.decode(errors="replace"), score
@@ -91,8 +107,11 @@ class PopularItems:
 
     @staticmethod
     def _catalogue(display: Display, level: str, category: str | None) -> Iterator[str]:
-        return (item_id for item_id in display.promoted_first
-                if category is None or display.items[item_id][level] == category)
+        return (
+            item_id
+            for item_id in display.promoted_first
+            if category is None or display.items[item_id][level] == category
+        )
 
 
 @dataclass(frozen=True)
@@ -109,11 +128,29 @@ class Answered:
 class Recommender:
     """Answers visitors: Triton's ranking, else popular items, else what the catalogue promotes."""
 
-    def __init__(self, ranking: RankingClient, popular: PopularItems, display: LiveDisplay, admission: Admission, metrics: Metrics):
-        self._ranking, self._popular, self._display, self._admission, self._metrics = ranking, popular, display, admission, metrics
+    def __init__(
+        self,
+        ranking: RankingClient,
+        popular: PopularItems,
+        display: LiveDisplay,
+        admission: Admission,
+        metrics: Metrics,
+    ):
+        self._ranking, self._popular, self._display, self._admission, self._metrics = (
+            ranking,
+            popular,
+            display,
+            admission,
+            metrics,
+        )
         self._cards = Cards()
 
-    async def recommend(self, requests: Sequence[RecommendRequest], request_id: str, tell: Callable[[list[Answered]], None]) -> list[str]:
+    async def recommend(
+        self,
+        requests: Sequence[RecommendRequest],
+        request_id: str,
+        tell: Callable[[list[Answered]], None],
+    ) -> list[str]:
         """The JSON text of models.Answer for each request, but for its closing brace.
 
         Args:
@@ -135,8 +172,16 @@ class Recommender:
                 rankings = await self._ranking.rank(requests, request_id)
             ranked = time.perf_counter()
             self._metrics.phases[TRITON].observe(ranked - began)
-            answers = [Answered(asked.user_id, one, one.item_ids[:asked.top_k], one.scores[:asked.top_k], one.reasons)
-                       for asked, one in zip(requests, rankings, strict=True)]
+            answers = [
+                Answered(
+                    asked.user_id,
+                    one,
+                    one.item_ids[: asked.top_k],
+                    one.scores[: asked.top_k],
+                    one.reasons,
+                )
+                for asked, one in zip(requests, rankings, strict=True)
+            ]
         except RankingUnavailable as error:
             logger.warning("request %s: %s; answering with popular items", request_id, error)
             ranked = time.perf_counter()
@@ -146,17 +191,40 @@ class Recommender:
         self._metrics.phases[ASSEMBLING].observe(time.perf_counter() - ranked)
         return texts
 
-    async def _stand_in(self, display: Display, requests: Sequence[RecommendRequest]) -> list[Answered]:
+    async def _stand_in(
+        self, display: Display, requests: Sequence[RecommendRequest]
+    ) -> list[Answered]:
         if not display.items:
-            raise Refused(503, None, "the ranking is not available and no release was promoted: start Triton and promote a release, "
-                                     "then try again")
+            raise Refused(
+                503,
+                None,
+                "the ranking is not available and no release was promoted: start Triton and "
+                "promote a release, "
+                "then try again",
+            )
         popular = await self._popular.top(display, max(asked.top_k for asked in requests))
-        return [Answered(asked.user_id, None, popular.item_ids[:asked.top_k], popular.scores[:asked.top_k],
-                         [RANKING, *popular.reasons]) for asked in requests]
+        return [
+            Answered(
+                asked.user_id,
+                None,
+                popular.item_ids[: asked.top_k],
+                popular.scores[: asked.top_k],
+                [RANKING, *popular.reasons],
+            )
+            for asked in requests
+        ]
 
     def _text(self, display: Display, answer: Answered) -> str:
         made = answer.ranking
-        release = "null" if made is None else f'{{"query": {made.query_release}, "ranker": {made.ranker_release}}}'
+        release = (
+            "null"
+            if made is None
+            else f'{{"query": {made.query_release}, "ranker": {made.ranker_release}}}'
+        )
         reasons = json.dumps(answer.reasons) if answer.reasons else "[]"
-        return (f'{{"user_id": {json.dumps(answer.user_id)}, "release": {release}, "degraded": {"true" if answer.reasons else "false"}, '
-                f'"reasons": {reasons}, "items": {self._cards.text(display, answer.item_ids, answer.scores)}')
+        return (
+            f'{{"user_id": {json.dumps(answer.user_id)}, "release": {release}, "degraded": '
+            f"{'true' if answer.reasons else 'false'}, "
+            f'"reasons": {reasons}, "items": '
+            f"{self._cards.text(display, answer.item_ids, answer.scores)}"
+        )

@@ -10,20 +10,39 @@ from typing import Any
 import grpc
 import grpc.aio
 import numpy as np
-from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse, ModelReadyRequest, ServerReadyRequest
+from tritonclient.grpc.service_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelReadyRequest,
+    ServerReadyRequest,
+)
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from recsys_assets.serving.gateway.limits import Guard
 from recsys_assets.serving.gateway.models import RecommendRequest
 from recsys_assets.serving.stages import tensors as t
-from recsys_assets.serving.stages.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE, TRACE, Degraded
+from recsys_assets.serving.stages.answer import (
+    ANSWER,
+    COUNT,
+    DEGRADED,
+    QUERY_RELEASE,
+    RANKER_RELEASE,
+    TRACE,
+    Degraded,
+)
 from recsys_assets.serving.stages.stage import DTYPES, Tensors, TensorSpec
 
 FUSED = "fused_model"
-#: A restarted server is found again within a second (gRPC's own pause grows to two minutes), one that vanished within 25.
-CHANNEL = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100),
-           ("grpc.max_reconnect_backoff_ms", 1_000), ("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 5_000),
-           ("grpc.max_receive_message_length", 64 << 20)]
+#: A restarted server is found again within a second (gRPC's own pause grows to two minutes), one
+#: that vanished within 25.
+CHANNEL = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.max_receive_message_length", 64 << 20),
+]
 _OUTPUTS = [ModelInferRequest.InferRequestedOutputTensor(name=spec.name) for spec in ANSWER]
 _TRACED = [*_OUTPUTS, ModelInferRequest.InferRequestedOutputTensor(name=TRACE)]
 _ABSENT = -1
@@ -37,7 +56,9 @@ class RankingUnavailable(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """One visitor's answer: item ids and scores, best first, the versions that made it, and what it had to do without."""
+    """One visitor's answer: item ids and scores, best first, the versions that made it, and what it
+    had to do without.
+    """
 
     item_ids: list[str]
     scores: list[float]
@@ -63,14 +84,20 @@ def _read_texts(content: bytes) -> Iterator[str]:
         yield content[begin:at].decode()
 
 
-def _request(model: str, visitors: Sequence[RecommendRequest], request_id: str, version: str = "") -> ModelInferRequest:
+def _request(
+    model: str, visitors: Sequence[RecommendRequest], request_id: str, version: str = ""
+) -> ModelInferRequest:
     """What no visitor gives is left out; where only some do, the others' entries say absent."""
     request = ModelInferRequest(model_name=model, model_version=version, id=request_id)
 
     def add(spec: TensorSpec, values: Sequence[Any]) -> None:
         tensor = request.inputs.add(name=spec.name, datatype=WIRE_TYPES.get(spec.dtype, spec.dtype))
         tensor.shape.append(len(visitors))
-        request.raw_input_contents.append(_texts(values) if spec.dtype == "STRING" else np.array(values, DTYPES[spec.dtype]).tobytes())
+        request.raw_input_contents.append(
+            _texts(values)
+            if spec.dtype == "STRING"
+            else np.array(values, DTYPES[spec.dtype]).tobytes()
+        )
 
     add(t.USER_ID, [visitor.user_id for visitor in visitors])
     add(t.TOP_K, [visitor.top_k for visitor in visitors])
@@ -85,29 +112,46 @@ def _request(model: str, visitors: Sequence[RecommendRequest], request_id: str, 
 
 def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
     """Raises RankingUnavailable where the tensors do not fit together."""
-    contents = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
+    contents = {
+        output.name: content
+        for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
     try:
         ids = list(_read_texts(contents[t.ORDERED_IDS.name]))
         scores = np.frombuffer(contents[t.ORDERED_SCORES.name], DTYPES[t.ORDERED_SCORES.dtype])
-        info = np.frombuffer(contents[t.ANSWER_INFO.name], DTYPES[t.ANSWER_INFO.dtype]).reshape(visitors, t.ANSWER_INFO.shape[1]).tolist()
+        info = (
+            np.frombuffer(contents[t.ANSWER_INFO.name], DTYPES[t.ANSWER_INFO.dtype])
+            .reshape(visitors, t.ANSWER_INFO.shape[1])
+            .tolist()
+        )
     except (KeyError, ValueError, struct.error) as error:
         raise RankingUnavailable(f"Triton's answer cannot be read ({error!r})") from error
-    if not len(ids) == len(scores) == sum(row[COUNT] for row in info) or not np.isfinite(scores).all():
-        raise RankingUnavailable(f"Triton's answer holds {len(ids)} ids and {len(scores)} scores for {[row[COUNT] for row in info]}, "
-                                 "or scores that are no numbers")
+    if (
+        not len(ids) == len(scores) == sum(row[COUNT] for row in info)
+        or not np.isfinite(scores).all()
+    ):
+        raise RankingUnavailable(
+            f"Triton's answer holds {len(ids)} ids and {len(scores)} scores for "
+            f"{[row[COUNT] for row in info]}, "
+            "or scores that are no numbers"
+        )
     rankings, end, values = [], 0, scores.tolist()
     for row in info:
         begin, end = end, end + row[COUNT]
         reasons = Degraded(row[DEGRADED]).reasons if row[DEGRADED] else []
-        rankings.append(Ranking(ids[begin:end], values[begin:end], row[QUERY_RELEASE], row[RANKER_RELEASE], reasons))
+        rankings.append(
+            Ranking(
+                ids[begin:end], values[begin:end], row[QUERY_RELEASE], row[RANKER_RELEASE], reasons
+            )
+        )
     return rankings
 
 
 class RankingClient:
     """Asks one Triton address (a replica, or the service in front of all).
 
-    A server that hangs is not asked by everyone: after a few calls that ran out of time in a row, all but one a second are
-    refused at once.
+    A server that hangs is not asked by everyone: after a few calls that ran out of time in a row,
+    all but one a second are refused at once.
 
     Args:
         address: host:port of gRPC.
@@ -129,8 +173,12 @@ class RankingClient:
         request.outputs.extend(_OUTPUTS)
         return _rankings(await self._infer(request), len(visitors))
 
-    async def explain(self, visitor: RecommendRequest, release: int, request_id: str) -> tuple[Ranking, Tensors]:
-        """The same of one visitor by the fused model of a release, with every tensor on the way; raises RankingUnavailable."""
+    async def explain(
+        self, visitor: RecommendRequest, release: int, request_id: str
+    ) -> tuple[Ranking, Tensors]:
+        """The same of one visitor by the fused model of a release, with every tensor on the way;
+        raises RankingUnavailable.
+        """
         from recsys_assets.serving.stages.packing import PackedInvalid
         from recsys_assets.serving.stages.pipeline import trace_layout
 
@@ -138,11 +186,16 @@ class RankingClient:
         request.outputs.extend(_TRACED)
         response = await self._infer(request)
         (ranking,) = _rankings(response, 1)
-        contents = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
+        contents = {
+            output.name: content
+            for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
+        }
         try:
             return ranking, trace_layout().unpack(np.frombuffer(contents[TRACE], np.uint8))
         except (KeyError, PackedInvalid) as error:
-            raise RankingUnavailable(f"the trace of release {release} cannot be read ({error})") from error
+            raise RankingUnavailable(
+                f"the trace of release {release} cannot be read ({error})"
+            ) from error
 
     async def _infer(self, request: ModelInferRequest) -> ModelInferResponse:
         if self._guard.refuses():
@@ -161,7 +214,13 @@ class RankingClient:
     async def ready(self) -> bool:
         """Whether the server is up and the model that gives the answers is loaded."""
         try:
-            return bool((await self._triton.ServerReady(ServerReadyRequest(), timeout=self._limit)).ready
-                        and (await self._triton.ModelReady(ModelReadyRequest(name=self._model), timeout=self._limit)).ready)
+            return bool(
+                (await self._triton.ServerReady(ServerReadyRequest(), timeout=self._limit)).ready
+                and (
+                    await self._triton.ModelReady(
+                        ModelReadyRequest(name=self._model), timeout=self._limit
+                    )
+                ).ready
+            )
         except grpc.aio.AioRpcError:
             return False

@@ -31,8 +31,12 @@ from recsys_assets.serving.stores.availability import availability_commands
 logger = logging.getLogger(__name__)
 
 
-async def write(client: redis.asyncio.Redis, queue: Callable[[Any], None], what: str, remedy: str) -> None:
-    """Run queued commands as one transaction; raises Refused (503) where the store does not take them."""
+async def write(
+    client: redis.asyncio.Redis, queue: Callable[[Any], None], what: str, remedy: str
+) -> None:
+    """Run queued commands as one transaction; raises Refused (503) where the store does not take
+    them.
+    """
     try:
         async with client.pipeline(transaction=True) as pipeline:
             queue(pipeline)
@@ -43,15 +47,30 @@ async def write(client: redis.asyncio.Redis, queue: Callable[[Any], None], what:
 
 
 def writing_routes(parts: Parts) -> list[APIRouter]:
-    bodies, router = APIRouter(dependencies=[BEARER], route_class=BodyRoute), APIRouter(dependencies=[BEARER])
+    bodies, router = (
+        APIRouter(dependencies=[BEARER], route_class=BodyRoute),
+        APIRouter(dependencies=[BEARER]),
+    )
 
-    @bodies.post("/events", status_code=202, response_model=EventsResponse, tags=["visitors"],
-                 responses=documented(401, 403, 413, 415, 422, 503), summary="Report what visitors did")
+    @bodies.post(
+        "/events",
+        status_code=202,
+        response_model=EventsResponse,
+        tags=["visitors"],
+        responses=documented(401, 403, 413, 415, 422, 503),
+        summary="Report what visitors did",
+    )
     async def events(body: EventForms, request: Request) -> Response:
-        """One event, or ``{"events": [...]}`` with at most 500, taken all or none; in force within a second."""
+        """One event, or ``{"events": [...]}`` with at most 500, taken all or none; in force within
+        a second.
+        """
         catalogue = parts.display.current().items
         if not catalogue:
-            raise Refused(503, None, "no release was promoted yet, so no item is known: promote one, then try again")
+            raise Refused(
+                503,
+                None,
+                "no release was promoted yet, so no item is known: promote one, then try again",
+            )
         given = body.events if isinstance(body, EventBatch) else [body]
         for number, event in enumerate(given):
             if event.item_id not in catalogue:
@@ -63,40 +82,89 @@ def writing_routes(parts: Parts) -> list[APIRouter]:
             for event in accepted:
                 pipeline.xadd(STREAM, event.fields(), maxlen=STREAM_LENGTH, approximate=True)
 
-        await write(parts.visitors, queue, "events", "send them again with the same event_id, they count once")
-        answer = EventsResponse(accepted=len(accepted), event_ids=[event.event_id for event in accepted])
+        await write(
+            parts.visitors,
+            queue,
+            "events",
+            "send them again with the same event_id, they count once",
+        )
+        answer = EventsResponse(
+            accepted=len(accepted), event_ids=[event.event_id for event in accepted]
+        )
         return Response(answer.model_dump_json(), status_code=202, media_type="application/json")
 
-    @bodies.post("/reset", status_code=202, response_model=ResetResponse, tags=["visitors"],
-                 responses=documented(401, 403, 413, 415, 422, 503), summary="Start a visitor anew")
+    @bodies.post(
+        "/reset",
+        status_code=202,
+        response_model=ResetResponse,
+        tags=["visitors"],
+        responses=documented(401, 403, 413, 415, 422, 503),
+        summary="Start a visitor anew",
+    )
     async def reset(body: ResetRequest, request: Request) -> Response:
-        """What the visitor has seen and clicked is forgotten by what serves, in the order of the events: those sent before are gone,
-        those sent after count. The landing zone keeps them for training."""
+        """What the visitor has seen and clicked is forgotten by what serves, in the order of the
+        events: those sent before are gone, those sent after count. The landing zone keeps them for
+        training.
+        """
         event_id = body.event_id or new_event_id()
         fields = reset_fields(body.user_id, event_id)
-        await write(parts.visitors, lambda pipeline: pipeline.xadd(STREAM, fields, maxlen=STREAM_LENGTH, approximate=True),
-                    "a reset", "send it again with the same event_id")
-        return Response(ResetResponse(event_id=event_id).model_dump_json(), status_code=202, media_type="application/json")
+        await write(
+            parts.visitors,
+            lambda pipeline: pipeline.xadd(STREAM, fields, maxlen=STREAM_LENGTH, approximate=True),
+            "a reset",
+            "send it again with the same event_id",
+        )
+        return Response(
+            ResetResponse(event_id=event_id).model_dump_json(),
+            status_code=202,
+            media_type="application/json",
+        )
 
-    @bodies.post("/availability", response_model=ChangedResponse, tags=["shop"],
-                 responses=documented(401, 403, 413, 415, 422, 503), summary="Say what is out of stock or hidden")
+    @bodies.post(
+        "/availability",
+        response_model=ChangedResponse,
+        tags=["shop"],
+        responses=documented(401, 403, 413, 415, 422, 503),
+        summary="Say what is out of stock or hidden",
+    )
     async def change_availability(body: AvailabilityRequest, request: Request) -> Response:
-        """At most 1,000 changes, taken all or none; of several of one item the last counts. In force within a second everywhere."""
+        """At most 1,000 changes, taken all or none; of several of one item the last counts. In
+        force within a second everywhere.
+        """
         changes = {change.item_id: change.status for change in body.changes}
-        await write(parts.catalogue, lambda pipeline: availability_commands(pipeline, changes), "availability", "send it again")
+        await write(
+            parts.catalogue,
+            lambda pipeline: availability_commands(pipeline, changes),
+            "availability",
+            "send it again",
+        )
         await parts.availability.poll()  # this gateway at once
         catalogue = parts.display.current().items
-        answer = ChangedResponse(changed=len(changes), unknown=[item_id for item_id in changes if item_id not in catalogue])
+        answer = ChangedResponse(
+            changed=len(changes),
+            unknown=[item_id for item_id in changes if item_id not in catalogue],
+        )
         return Response(answer.model_dump_json(), media_type="application/json")
 
-    @router.get("/availability", tags=["shop"], responses=documented(401, 403, 503), summary="All that is out of stock or hidden")
+    @router.get(
+        "/availability",
+        tags=["shop"],
+        responses=documented(401, 403, 503),
+        summary="All that is out of stock or hidden",
+    )
     async def availability() -> AvailabilityResponse:
-        """As this gateway knows it; where the store is away that is what it said last, ``age_seconds`` ago."""
+        """As this gateway knows it; where the store is away that is what it said last,
+        ``age_seconds`` ago.
+        """
         await parts.availability.poll()
         if not parts.availability.known:
             raise Refused(503, None, "availability is not known: the store has not answered yet")
-        return AvailabilityResponse(items=[Unshown(item_id=item_id, status=status)
-                                           for item_id, status in parts.availability.statuses.items()],
-                                    age_seconds=parts.availability.age_seconds)
+        return AvailabilityResponse(
+            items=[
+                Unshown(item_id=item_id, status=status)
+                for item_id, status in parts.availability.statuses.items()
+            ],
+            age_seconds=parts.availability.age_seconds,
+        )
 
     return [bodies, router]

@@ -1,4 +1,6 @@
-"""What a promotion is about to do, written down first: from it, whoever comes after a crash finishes or undoes it."""
+"""What a promotion is about to do, written down first: from it, whoever comes after a crash
+finishes or undoes it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,17 @@ from recsys_assets.serving.triton.served import ENSEMBLE
 from recsys_assets.settings import Settings
 
 Step = Literal["planned", "published", "loaded", "smoked", "switched", "verified", "committed"]
-STEPS: tuple[Step, ...] = ("planned", "published", "loaded", "smoked", "switched", "verified", "committed")
-#: From this step on every replica is known to answer with the new release: a crash after it is finished, not undone.
+STEPS: tuple[Step, ...] = (
+    "planned",
+    "published",
+    "loaded",
+    "smoked",
+    "switched",
+    "verified",
+    "committed",
+)
+#: From this step on every replica is known to answer with the new release: a crash after it is
+#: finished, not undone.
 POINT_OF_NO_RETURN: Step = "verified"
 LOCK_LIMIT = 300.0  # seconds to wait for another promotion
 
@@ -32,7 +43,9 @@ class PromotionRefused(PromotionError):
 
 
 class PromotionFailed(PromotionError):
-    """The promotion was begun and undone (or could not begin); the former release serves. The message says why."""
+    """The promotion was begun and undone (or could not begin); the former release serves. The
+    message says why.
+    """
 
 
 class PromotionBusy(PromotionError):
@@ -45,7 +58,9 @@ def journal_path(settings: Settings) -> Path:
 
 @dataclass
 class Journal:
-    """``<home>/serving/promotion.json``; exists only while a promotion is under way, or after it crashed."""
+    """``<home>/serving/promotion.json``; exists only while a promotion is under way, or after it
+    crashed.
+    """
 
     path: Path
     release: int
@@ -82,7 +97,9 @@ def read_journal(settings: Settings) -> Journal | None:
 
 
 @contextlib.contextmanager
-def promotion_lock(settings: Settings, log: Callable[[str], None], limit: float = LOCK_LIMIT) -> Iterator[None]:
+def promotion_lock(
+    settings: Settings, log: Callable[[str], None], limit: float = LOCK_LIMIT
+) -> Iterator[None]:
     """One promotion at a time; the system lets go of the lock when its holder dies.
 
     Raises:
@@ -102,8 +119,10 @@ def promotion_lock(settings: Settings, log: Callable[[str], None], limit: float 
                     log("waiting for another promotion to end")
                     told = True
                 if time.monotonic() > deadline:
-                    raise PromotionBusy(f"another promotion has held {path} for {limit:.0f} s; see its log, or end "
-                                        "it") from None
+                    raise PromotionBusy(
+                        f"another promotion has held {path} for {limit:.0f} s; see its log, or end "
+                        "it"
+                    ) from None
                 time.sleep(0.1)
         yield
     finally:

@@ -1,8 +1,9 @@
 """Promotion: a release goes live whole, on every replica, verified, or not at all.
 
-publish version directories → load the models → smoke requests through candidate ensembles → write the ensembles' pinned
-versions and load them (the switch: one file each) → verify → champion.json. A failure before the verification is undone on
-every replica; a crash is finished or undone by ``recover``, from the journal.
+publish version directories → load the models → smoke requests through candidate ensembles → write
+the ensembles' pinned versions and load them (the switch: one file each) → verify → champion.json. A
+failure before the verification is undone on every replica; a crash is finished or undone by
+``recover``, from the journal.
 """
 
 from __future__ import annotations
@@ -27,16 +28,31 @@ from recsys_assets.serving.promotion.journal import (
     promotion_lock,
     read_journal,
 )
-from recsys_assets.serving.promotion.steps import Log, Platform
+from recsys_assets.serving.promotion.steps import Log, PromotionTarget
 from recsys_assets.serving.triton.ensemble import EnsembleError
 from recsys_assets.serving.triton.replicas import ReplicaError, load_release, smoke
 from recsys_assets.serving.triton.repository import TEMPLATES, ModelRepository, RepositoryError
-from recsys_assets.serving.triton.served import ENTRANCES, entrances, loaded_versions, published_versions
+from recsys_assets.serving.triton.served import (
+    ENTRANCES,
+    entrances,
+    loaded_versions,
+    published_versions,
+)
 from recsys_assets.settings import Settings
 
-__all__ = ["PromotionError", "PromotionFailed", "PromotionRefused", "PromotionReport", "champion_number", "promote", "recover", "rollback"]
+__all__ = [
+    "PromotionError",
+    "PromotionFailed",
+    "PromotionRefused",
+    "PromotionReport",
+    "champion_number",
+    "promote",
+    "recover",
+    "rollback",
+]
 
-#: What may go wrong on the way; each of these is undone. Anything else leaves the journal for ``recover``.
+#: What may go wrong on the way; each of these is undone. Anything else leaves the journal for
+#: ``recover``.
 FAILURES = (ReplicaError, RepositoryError, EnsembleError, ArtifactError, OSError)
 PREVIOUS_KEPT, HISTORY_KEPT = 10, 100
 
@@ -61,15 +77,25 @@ class PromotionReport:
         return asdict(self)
 
 
-def _platform(settings: Settings, templates: Path, log: Log,
-              on_step: Callable[[Step], None] | None = None) -> Platform:
+def _platform(
+    settings: Settings, templates: Path, log: Log, on_step: Callable[[Step], None] | None = None
+) -> PromotionTarget:
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
-    return Platform(settings, store, ModelRepository(settings.model_repository, templates), log, on_step)
+    return PromotionTarget(
+        settings, store, ModelRepository(settings.model_repository, templates), log, on_step
+    )
 
 
-# --- what is called from outside -----------------------------------------------------------------------------------
-def promote(settings: Settings, release: Artifact | int, *, force_gate: bool = False, log: Log = print,
-            templates: Path = TEMPLATES, on_step: Callable[[Step], None] | None = None) -> PromotionReport:
+# --- what is called from outside ------------------------------------------------------------------
+def promote(
+    settings: Settings,
+    release: Artifact | int,
+    *,
+    force_gate: bool = False,
+    log: Log = print,
+    templates: Path = TEMPLATES,
+    on_step: Callable[[Step], None] | None = None,
+) -> PromotionReport:
     """Make a release the champion on every replica of ``settings.triton_grpc``.
 
     Args:
@@ -80,8 +106,10 @@ def promote(settings: Settings, release: Artifact | int, *, force_gate: bool = F
         on_step: called after each step was written to the journal.
 
     Raises:
-        PromotionRefused: the gate's verdict is absent or failed, or the release is of an older form of the code.
-        PromotionFailed: a replica, a file or the answer was not as it must be; undone on all replicas.
+        PromotionRefused: the gate's verdict is absent or failed, or the release is of an older form
+            of the code.
+        PromotionFailed: a replica, a file or the answer was not as it must be; undone on all
+            replicas.
     """
     platform = _platform(settings, templates, log, on_step)
     with promotion_lock(settings, log):
@@ -89,8 +117,13 @@ def promote(settings: Settings, release: Artifact | int, *, force_gate: bool = F
         return _promote(platform, _resolve(platform, release), "promote", force_gate)
 
 
-def rollback(settings: Settings, *, log: Log = print, templates: Path = TEMPLATES,
-             on_step: Callable[[Step], None] | None = None) -> PromotionReport:
+def rollback(
+    settings: Settings,
+    *,
+    log: Log = print,
+    templates: Path = TEMPLATES,
+    on_step: Callable[[Step], None] | None = None,
+) -> PromotionReport:
     """Re-promote the champion before the present one; its gate was passed when it was promoted.
 
     Raises:
@@ -106,9 +139,12 @@ def rollback(settings: Settings, *, log: Log = print, templates: Path = TEMPLATE
         return _promote(platform, _resolve(platform, present.previous[0]), "rollback", True)
 
 
-def recover(settings: Settings, *, log: Log = print,
-            templates: Path = TEMPLATES) -> Literal["finished", "undone"] | None:
-    """Finish or undo a promotion that died; on disk alone where no server runs. None: there was nothing to do."""
+def recover(
+    settings: Settings, *, log: Log = print, templates: Path = TEMPLATES
+) -> Literal["finished", "undone"] | None:
+    """Finish or undo a promotion that died; on disk alone where no server runs. None: there was
+    nothing to do.
+    """
     with promotion_lock(settings, log):
         return _recover(_platform(settings, templates, log))
 
@@ -119,28 +155,49 @@ def champion_number(settings: Settings) -> int | None:
     return present.release if present is not None else None
 
 
-# --- the steps -----------------------------------------------------------------------------------------------------
-def _resolve(platform: Platform, release: Artifact | int) -> Release:
+# --- the steps ------------------------------------------------------------------------------------
+def _resolve(platform: PromotionTarget, release: Artifact | int) -> Release:
     try:
-        return read_release(release) if isinstance(release, Artifact) else open_release(platform.store, release)
+        return (
+            read_release(release)
+            if isinstance(release, Artifact)
+            else open_release(platform.store, release)
+        )
     except ArtifactMissing as error:
         raise PromotionRefused(str(error)) from error
 
 
-def _promote(platform: Platform, release: Release, event: Literal["promote", "rollback"],
-             force_gate: bool) -> PromotionReport:
+def _promote(
+    platform: PromotionTarget,
+    release: Release,
+    event: Literal["promote", "rollback"],
+    force_gate: bool,
+) -> PromotionReport:
     started = time.monotonic()
     if not release.of_this_form:
-        raise PromotionRefused(f"release {release.number} was built by an older version of this code, whose models take other inputs: "
-                               "run full training for one of today's")
+        raise PromotionRefused(
+            f"release {release.number} was built by an older version of this code, whose models "
+            "take other inputs: "
+            "run full training for one of today's"
+        )
     if not force_gate:
         if release.gate is None:
-            raise PromotionRefused(f"release {release.number} has no gate verdict: evaluate it, then build it again")
+            raise PromotionRefused(
+                f"release {release.number} has no gate verdict: evaluate it, then build it again"
+            )
         if not release.gate["passed"]:
-            raise PromotionRefused(f"release {release.number} failed its gate: {'; '.join(release.failed_checks)}")
+            raise PromotionRefused(
+                f"release {release.number} failed its gate: {'; '.join(release.failed_checks)}"
+            )
     present = read_champion(platform.settings)
-    report = PromotionReport(release.number, release.generation, present.release if present else None, event,
-                             published_versions(release), platform.settings.triton_grpc)
+    report = PromotionReport(
+        release.number,
+        release.generation,
+        present.release if present else None,
+        event,
+        published_versions(release),
+        platform.settings.triton_grpc,
+    )
 
     def step(journal: Journal, name: Step) -> None:
         report.steps[name] = round(time.monotonic() - started, 3)
@@ -151,7 +208,9 @@ def _promote(platform: Platform, release: Release, event: Literal["promote", "ro
             release.artifact.verify()
             replicas.require_live()
             catalogue = set(read_display(release))
-            journal = _plan(platform, release, present, event, forced=force_gate and event == "promote")
+            journal = _plan(
+                platform, release, present, event, forced=force_gate and event == "promote"
+            )
         except FAILURES as error:
             raise PromotionFailed(f"release {release.number} was not begun: {error}") from error
         try:
@@ -159,58 +218,97 @@ def _promote(platform: Platform, release: Release, event: Literal["promote", "ro
             report.published = [f"{model}/{version}" for model, version in journal.new_versions]
             changed = steps.publish(platform, release, journal)
             step(journal, "published")
-            platform.log(f"release {release.number}: {len(journal.new_versions)} version directories published")
-            replicas.each(lambda replica: load_release(replica, loaded_versions(release, platform.mode), changed, platform.log))
+            platform.log(
+                f"release {release.number}: {len(journal.new_versions)} version directories "
+                "published"
+            )
+            replicas.each(
+                lambda replica: load_release(
+                    replica, loaded_versions(release, platform.mode), changed, platform.log
+                )
+            )
             step(journal, "loaded")
             steps.try_candidates(platform, replicas, release, catalogue)
             step(journal, "smoked")
-            platform.log(f"release {release.number}: smoke requests passed on {len(replicas.members)} replica(s)")
+            platform.log(
+                f"release {release.number}: smoke requests passed on {len(replicas.members)} "
+                "replica(s)"
+            )
             steps.switch(platform, replicas, release, journal)
             step(journal, "switched")
-            replicas.each(lambda replica: smoke(replica, entrances(platform.mode), release, catalogue))
+            replicas.each(
+                lambda replica: smoke(replica, entrances(platform.mode), release, catalogue)
+            )
         except FAILURES as error:
             platform.log(f"release {release.number} failed, undoing: {error}")
             steps.undo(platform, journal, replicas)
             serving = f"release {present.release} serves on" if present else "nothing is served"
-            raise PromotionFailed(f"release {release.number} was undone, {serving}: {error}") from error
+            raise PromotionFailed(
+                f"release {release.number} was undone, {serving}: {error}"
+            ) from error
         step(journal, "verified")
         steps.commit(platform, journal, release)
         step(journal, "committed")
         report.pruned = steps.clean_up(platform, journal, release, replicas.members)
         journal.close()
     report.seconds = round(time.monotonic() - started, 3)
-    platform.log(f"release {release.number} is the champion on {', '.join(report.replicas)} ({report.seconds:.1f} s)")
+    platform.log(
+        f"release {release.number} is the champion on {', '.join(report.replicas)} "
+        f"({report.seconds:.1f} s)"
+    )
     return report
 
 
-def _plan(platform: Platform, release: Release, present: Champion | None, event: str, forced: bool) -> Journal:
+def _plan(
+    platform: PromotionTarget, release: Release, present: Champion | None, event: str, forced: bool
+) -> Journal:
     previous = list(present.previous) if present else []
     if event == "rollback":
         previous = previous[1:]
     elif present is not None and present.release != release.number:
         previous = [present.release, *(n for n in previous if n != release.number)][:PREVIOUS_KEPT]
     now = int(time.time())
-    history = [*(present.history if present else []),
-               {"release": release.number, "at": now, "event": event, "forced": forced}][-HISTORY_KEPT:]
-    after = Champion(release.number, release.generation, release.artifact.digest, dict(release.versions), now, previous,
-                     history)
+    history = [
+        *(present.history if present else []),
+        {"release": release.number, "at": now, "event": event, "forced": forced},
+    ][-HISTORY_KEPT:]
+    after = Champion(
+        release.number,
+        release.generation,
+        release.artifact.digest,
+        dict(release.versions),
+        now,
+        previous,
+        history,
+    )
     repository = platform.repository
-    return Journal(journal_path(platform.settings), release.number,
-                   present.release if present else None, asdict(after), repository.missing_versions(release),
-                   {model: repository.config(model) for model in published_versions(release)},
-                   {entrance: repository.config(entrance) for entrance in ENTRANCES})
+    return Journal(
+        journal_path(platform.settings),
+        release.number,
+        present.release if present else None,
+        asdict(after),
+        repository.missing_versions(release),
+        {model: repository.config(model) for model in published_versions(release)},
+        {entrance: repository.config(entrance) for entrance in ENTRANCES},
+    )
 
 
-def _recover(platform: Platform) -> Literal["finished", "undone"] | None:
+def _recover(platform: PromotionTarget) -> Literal["finished", "undone"] | None:
     journal = read_journal(platform.settings)
     if journal is None:
         return None
     with platform.replicas() as replicas:
         if not journal.to_be_finished:
-            platform.log(f"a promotion of release {journal.release} died after the step {journal.step!r}: undoing it")
+            platform.log(
+                f"a promotion of release {journal.release} died after the step {journal.step!r}: "
+                "undoing it"
+            )
             steps.undo(platform, journal, replicas)
             return "undone"
-        platform.log(f"a promotion of release {journal.release} died after the step {journal.step!r}: finishing it")
+        platform.log(
+            f"a promotion of release {journal.release} died after the step {journal.step!r}: "
+            "finishing it"
+        )
         release = open_release(platform.store, journal.release)
         steps.commit(platform, journal, release)
         steps.clean_up(platform, journal, release, replicas.live())

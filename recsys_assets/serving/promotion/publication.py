@@ -1,4 +1,6 @@
-"""What a promotion publishes for the gateway beside the models: what pages show of each item, pictures, similar items."""
+"""What a promotion publishes for the gateway beside the models: what pages show of each item,
+pictures, similar items.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from recsys_assets.settings import Settings
 
 
 def publish_display(settings: Settings, release: Release, leaving: Release | None = None) -> None:
-    """Write what the gateway shows. Around the switch it covers both releases, so that no answer lacks its display."""
+    """Write what the gateway shows. Around the switch it covers both releases, so that no answer
+    lacks its display.
+    """
     target = display_path(settings)
     both = [release] if leaving is None else [leaving, release]
     items: dict[str, Any] = {}
@@ -34,11 +38,17 @@ def publish_display(settings: Settings, release: Release, leaving: Release | Non
 def publish_committed(settings: Settings, release: Release) -> None:
     """What is shown once a release is in force, of it alone.
 
-    Similar items change first, while the display still covers both releases: every id that they name can be shown. A
-    release of an older form has none (a promotion that died before an update is finished after it).
+    Similar items change first, while the display still covers both releases: every id that they
+    name can be shown. A release of an older form has none (a promotion that died before an update
+    is finished after it).
     """
     if release.of_this_form:
-        write_similar(similar_path(settings), release.number, release.artifact.path(ITEM_IDS_FILE), release.artifact.path(SIMILAR_FILE))
+        write_similar(
+            similar_path(settings),
+            release.number,
+            release.artifact.path(ITEM_IDS_FILE),
+            release.artifact.path(SIMILAR_FILE),
+        )
     publish_display(settings, release)
 
 

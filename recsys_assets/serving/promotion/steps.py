@@ -1,4 +1,6 @@
-"""The steps of a promotion and their undoing, each on the repository first and then on the replicas."""
+"""The steps of a promotion and their undoing, each on the repository first and then on the
+replicas.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,11 @@ from recsys_assets.files import write_json
 from recsys_assets.lib.release.champion import champion_path
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.serving.promotion.journal import Journal, PromotionFailed, Step
-from recsys_assets.serving.promotion.publication import publish_committed, publish_display, withdraw_display
+from recsys_assets.serving.promotion.publication import (
+    publish_committed,
+    publish_display,
+    withdraw_display,
+)
 from recsys_assets.serving.triton.model_control import grpc_headers
 from recsys_assets.serving.triton.replicas import Replica, ReplicaError, Replicas, smoke
 from recsys_assets.serving.triton.repository import ModelRepository
@@ -29,7 +35,7 @@ Log = Callable[[str], None]
 
 
 @dataclass
-class Platform:
+class PromotionTarget:
     """What every step needs."""
 
     settings: Settings
@@ -61,8 +67,8 @@ class Platform:
             return None
 
 
-# --- forward -------------------------------------------------------------------------------------------------------
-def publish(platform: Platform, release: Release, journal: Journal) -> list[str]:
+# --- forward --------------------------------------------------------------------------------------
+def publish(platform: PromotionTarget, release: Release, journal: Journal) -> list[str]:
     """The version directories; returns the models whose configuration changed."""
     repository = platform.repository
     for model, _ in journal.new_versions:
@@ -70,11 +76,16 @@ def publish(platform: Platform, release: Release, journal: Journal) -> list[str]
     return [model for model in published_versions(release) if repository.write_config(model)]
 
 
-def try_candidates(platform: Platform, replicas: Replicas, release: Release, catalogue: set[str]) -> None:
+def try_candidates(
+    platform: PromotionTarget, replicas: Replicas, release: Release, catalogue: set[str]
+) -> None:
     """Smoke requests through ensembles of other names, which nobody else asks."""
     repository, served = platform.repository, entrances(platform.mode)
     for entrance in served:
-        repository.write_ensemble(CANDIDATES[entrance], repository.ensemble_config(release, entrance, CANDIDATES[entrance]))
+        repository.write_ensemble(
+            CANDIDATES[entrance],
+            repository.ensemble_config(release, entrance, CANDIDATES[entrance]),
+        )
 
     def try_on(replica: Replica) -> None:
         for entrance in served:
@@ -84,11 +95,15 @@ def try_candidates(platform: Platform, replicas: Replicas, release: Release, cat
     replicas.each(try_on)
 
 
-def switch(platform: Platform, replicas: Replicas, release: Release, journal: Journal) -> None:
+def switch(
+    platform: PromotionTarget, replicas: Replicas, release: Release, journal: Journal
+) -> None:
     """From here on visitors are answered by the release; what pages show covers both."""
     publish_display(platform.settings, release, leaving=platform.leaving(journal))
     for entrance in ENTRANCES:
-        platform.repository.write_ensemble(entrance, platform.repository.ensemble_config(release, entrance))
+        platform.repository.write_ensemble(
+            entrance, platform.repository.ensemble_config(release, entrance)
+        )
 
     def switch_on(replica: Replica) -> None:
         for entrance in entrances(platform.mode):
@@ -97,24 +112,33 @@ def switch(platform: Platform, replicas: Replicas, release: Release, journal: Jo
     replicas.each(switch_on)
 
 
-def commit(platform: Platform, journal: Journal, release: Release) -> None:
+def commit(platform: PromotionTarget, journal: Journal, release: Release) -> None:
     publish_committed(platform.settings, release)
     write_json(champion_path(platform.settings), journal.champion)
 
 
-def clean_up(platform: Platform, journal: Journal, release: Release, members: list[Replica]) -> list[str]:
-    """Unload the candidates and drop the versions that nobody needs; a failure leaves surplus, never a wrong answer.
+def clean_up(
+    platform: PromotionTarget, journal: Journal, release: Release, members: list[Replica]
+) -> list[str]:
+    """Unload the candidates and drop the versions that nobody needs; a failure leaves surplus,
+    never a wrong answer.
 
-    Kept: the champion, the one that a rollback goes back to, and the one just left, whose requests may be in flight.
+    Kept: the champion, the one that a rollback goes back to, and the one just left, whose requests
+    may be in flight.
     """
     repository = platform.repository
     keep = {model: {version} for model, version in published_versions(release).items()}
-    for number in {*journal.champion["previous"][:1], *([journal.leaving] if journal.leaving else [])}:
+    for number in {
+        *journal.champion["previous"][:1],
+        *([journal.leaving] if journal.leaving else []),
+    }:
         try:
             for model, version in published_versions(open_release(platform.store, number)).items():
                 keep.setdefault(model, set()).add(version)
         except ArtifactMissing:
-            platform.log(f"release {number} is no longer among the artifacts: it cannot be rolled back to")
+            platform.log(
+                f"release {number} is no longer among the artifacts: it cannot be rolled back to"
+            )
     surplus = repository.surplus(keep)
     for name in CANDIDATES.values():
         repository.remove_model(name)
@@ -124,7 +148,11 @@ def clean_up(platform: Platform, journal: Journal, release: Release, members: li
     repository.clear_staging()
     # what another setting had loaded would go on with releases that are gone
     unloaded = [*CANDIDATES.values(), *idle_models(release, platform.mode)]
-    reloaded = [model for model in dict.fromkeys(model for model, _ in reversed(surplus)) if is_loaded(model, platform.mode)]
+    reloaded = [
+        model
+        for model in dict.fromkeys(model for model, _ in reversed(surplus))
+        if is_loaded(model, platform.mode)
+    ]
     for replica in members:
         try:
             for model in unloaded:
@@ -136,16 +164,20 @@ def clean_up(platform: Platform, journal: Journal, release: Release, members: li
     return [f"{model}/{version}" for model, version in surplus]
 
 
-# --- back ----------------------------------------------------------------------------------------------------------
-def undo(platform: Platform, journal: Journal, replicas: Replicas) -> None:
-    """Back to what was before, on disk first (what a restarted server would read), then on every living replica.
+# --- back -----------------------------------------------------------------------------------------
+def undo(platform: PromotionTarget, journal: Journal, replicas: Replicas) -> None:
+    """Back to what was before, on disk first (what a restarted server would read), then on every
+    living replica.
 
     Raises:
-        PromotionFailed: a living replica would not go back; the journal stays, so that the next call tries again.
+        PromotionFailed: a living replica would not go back; the journal stays, so that the next
+            call tries again.
     """
     repository, mode = platform.repository, platform.mode
     touched = {model for model, _ in journal.new_versions}
-    touched |= {model for model, text in journal.configs.items() if text != repository.config(model)}
+    touched |= {
+        model for model, text in journal.configs.items() if text != repository.config(model)
+    }
     members, faults = replicas.live(), []
 
     def attempt(action: Callable[[Replica, str], None], model: str) -> None:
@@ -167,7 +199,8 @@ def undo(platform: Platform, journal: Journal, replicas: Replicas) -> None:
         attempt(Replica.unload, name)
     for model, version in reversed(journal.new_versions):
         repository.remove_version(model, version)
-    # new versions in the reverse order of their loading: the fused model before the parts that it reads
+    # new versions in the reverse order of their loading: the fused model before the parts that it
+    # reads
     for model in sorted(touched, key=list(journal.configs).index, reverse=True):
         repository.restore_config(model, journal.configs[model])
         if not repository.versions(model):
@@ -181,6 +214,9 @@ def undo(platform: Platform, journal: Journal, replicas: Replicas) -> None:
     else:
         withdraw_display(platform.settings)
     if faults:
-        raise PromotionFailed(f"undoing the promotion of release {journal.release} is not complete, run `recsys up` or "
-                              f"promote again to repeat it: {'; '.join(faults)}")
+        raise PromotionFailed(
+            f"undoing the promotion of release {journal.release} is not complete, run `recsys "
+            "up` or "
+            f"promote again to repeat it: {'; '.join(faults)}"
+        )
     journal.close()

@@ -13,7 +13,16 @@ from recsys_assets.release_files import DISPLAY_FILE
 from recsys_assets.serving.published.live_file import LiveFile
 from recsys_assets.settings import Settings
 
-DISPLAY_FIELDS = ("title", "description", "category_l1", "category_l2", "price", "image", "promoted", "item_gender")
+DISPLAY_FIELDS = (
+    "title",
+    "description",
+    "category_l1",
+    "category_l2",
+    "price",
+    "image",
+    "promoted",
+    "item_gender",
+)
 
 
 class DisplayMissing(RuntimeError):
@@ -39,7 +48,10 @@ class Display:
     @cached_property
     def categories(self) -> Mapping[str, frozenset[str]]:
         """category_l1 and category_l2 → the values that occur."""
-        return {level: frozenset(item[level] for item in self.items.values()) for level in ("category_l1", "category_l2")}
+        return {
+            level: frozenset(item[level] for item in self.items.values())
+            for level in ("category_l1", "category_l2")
+        }
 
 
 def read_display(settings: Settings) -> Display:
@@ -51,11 +63,15 @@ def read_display(settings: Settings) -> Display:
     except FileNotFoundError as error:
         raise DisplayMissing(f"{path} is missing: promote a release first") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DisplayMissing(f"{path} is not a release's display file ({error!r}): promote a release again") from error
+        raise DisplayMissing(
+            f"{path} is not a release's display file ({error!r}): promote a release again"
+        ) from error
     for item_id, item in display.items.items():
         absent = [name for name in DISPLAY_FIELDS if name not in item]
         if absent:
-            raise DisplayMissing(f"{path}: item {item_id!r} lacks {', '.join(absent)}: promote a release again")
+            raise DisplayMissing(
+                f"{path}: item {item_id!r} lacks {', '.join(absent)}: promote a release again"
+            )
     return display
 
 
@@ -65,7 +81,9 @@ def load_display(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
 
 
 class LiveDisplay:
-    """The same, read again when a promotion has replaced the file; empty before the first promotion."""
+    """The same, read again when a promotion has replaced the file; empty before the first
+    promotion.
+    """
 
     def __init__(self, settings: Settings):
         self._file = LiveFile(display_path(settings), lambda _: read_display(settings), Display())

@@ -1,4 +1,6 @@
-"""A file that promotions replace while it is being read from: its content, read again when another file lies in its place."""
+"""A file that promotions replace while it is being read from: its content, read again when another
+file lies in its place.
+"""
 
 from __future__ import annotations
 

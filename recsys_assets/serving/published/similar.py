@@ -1,7 +1,8 @@
 """Similar items as the gateway reads them: ``<home>/serving/similar.npz`` of the promoted release.
 
-One file, replaced by one rename, so that ids and neighbours are always of one release: ``release`` int64, ``item_ids`` uint8
-(JSON), ``neighbours`` int32 [I, S] (Categorify indices, best first, -1 for none). It holds no pickles and none are read.
+One file, replaced by one rename, so that ids and neighbours are always of one release: ``release``
+int64, ``item_ids`` uint8 (JSON), ``neighbours`` int32 [I, S] (Categorify indices, best first, -1
+for none). It holds no pickles and none are read.
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ def write_similar(target: Path, release: int, item_ids: Path, neighbours: Path) 
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     with open(temporary, "wb") as stream:
-        np.savez(stream, release=np.int64(release), item_ids=np.frombuffer(item_ids.read_bytes(), np.uint8),
-                 neighbours=np.load(neighbours, allow_pickle=False))
+        np.savez(
+            stream,
+            release=np.int64(release),
+            item_ids=np.frombuffer(item_ids.read_bytes(), np.uint8),
+            neighbours=np.load(neighbours, allow_pickle=False),
+        )
     os.replace(temporary, target)
 
 
@@ -52,7 +57,11 @@ class Similar:
         row = self.rows.get(item_id)
         if row is None:
             return None
-        return [self.item_ids[index - VOCABULARY_START] for index in self.neighbours[row, :max(k, 0)].tolist() if index >= VOCABULARY_START]
+        return [
+            self.item_ids[index - VOCABULARY_START]
+            for index in self.neighbours[row, : max(k, 0)].tolist()
+            if index >= VOCABULARY_START
+        ]
 
 
 def read_similar(path: Path) -> Similar:
@@ -64,9 +73,18 @@ def read_similar(path: Path) -> Similar:
     except FileNotFoundError as error:
         raise SimilarMissing(f"{path} is missing: promote a release first") from error
     except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
-        raise SimilarMissing(f"{path} is not a release's file of similar items ({error!r}): promote a release again") from error
-    if neighbours.ndim != 2 or len(neighbours) != len(item_ids) or neighbours.max(initial=-1) >= VOCABULARY_START + len(item_ids):
-        raise SimilarMissing(f"{path}: neighbours {list(neighbours.shape)} are not of its {len(item_ids)} items: promote a release again")
+        raise SimilarMissing(
+            f"{path} is not a release's file of similar items ({error!r}): promote a release again"
+        ) from error
+    if (
+        neighbours.ndim != 2
+        or len(neighbours) != len(item_ids)
+        or neighbours.max(initial=-1) >= VOCABULARY_START + len(item_ids)
+    ):
+        raise SimilarMissing(
+            f"{path}: neighbours {list(neighbours.shape)} are not of its {len(item_ids)} items: "
+            "promote a release again"
+        )
     return Similar(release, item_ids, {item: row for row, item in enumerate(item_ids)}, neighbours)
 
 

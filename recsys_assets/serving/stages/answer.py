@@ -1,6 +1,7 @@
 """Define a request and an answer: which tensors they are, and the codes in them.
 
-One definition for the stages, Triton's models and the gateway, which has none of the stages' libraries.
+One definition for the stages, Triton's models and the gateway, which has none of the stages'
+libraries.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from recsys_assets.serving.stages import tensors as t
 
 #: One entry per visitor; B visitors per request.
 REQUEST = (t.USER_ID, t.DEVICE_TYPE, t.TIMESTAMP, t.TOP_K, t.SEED)
-#: The items of all visitors, one visitor's after the other's; ``answer_info`` says how many are whose.
+#: The items of all visitors, one visitor's after the other's; ``answer_info`` says how many are
+#: whose.
 ANSWER = (t.ORDERED_IDS, t.ORDERED_SCORES, t.ANSWER_INFO)
 #: Columns of ``answer_info``.
 COUNT, QUERY_RELEASE, RANKER_RELEASE, DEGRADED = range(4)
@@ -44,7 +46,9 @@ class Placing(IntEnum):
     """Outcome of a scored item: it is in the list, or the reason why it is not."""
 
     RANKED_BELOW = 0
-    DIVERSITY = 1  # an item of the list has a lower blended score: the category cap or the diversity mode left this one out
+    # an item of the list has a lower blended score: the category cap or the diversity mode left
+    # this one out
+    DIVERSITY = 1
     LISTED = 2
 
 

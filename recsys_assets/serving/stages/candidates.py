@@ -1,4 +1,6 @@
-"""The candidates of several visitors in one tensor: one visitor's after the other's, and how many are whose."""
+"""The candidates of several visitors in one tensor: one visitor's after the other's, and how many
+are whose.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,13 @@ def parts(counts: np.ndarray) -> Iterator[slice]:
 
 
 def require_counts(name: str, counts: np.ndarray, total: int, visitors: int | None = None) -> None:
-    """Raise StageInputInvalid unless the counts are not negative and add up, and there is one for each visitor."""
+    """Raise StageInputInvalid unless the counts are not negative and add up, and there is one for
+    each visitor.
+    """
     if visitors is not None and len(counts) != visitors:
-        raise StageInputInvalid(f"{name} must have one count for each of {visitors} visitors, got {len(counts)}")
+        raise StageInputInvalid(
+            f"{name} must have one count for each of {visitors} visitors, got {len(counts)}"
+        )
     values = counts.tolist()  # of few visitors, so that Python's own sum is the fastest
     if sum(values) != total or min(values, default=0) < 0:
         raise StageInputInvalid(f"{name} must add up to {total}, got {values[:10]}")

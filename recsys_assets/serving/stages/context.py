@@ -1,4 +1,6 @@
-"""Who asks from where and when: missing parts of a request get the values that training used for them."""
+"""Who asks from where and when: missing parts of a request get the values that training used for
+them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def known_visitors(visitors: Sequence[str]) -> list[str]:
 
 
 class ContextPreprocessor(Stage):
-    """The request with its defaults: device "-1", the server's clock, as many items as the release gives, no seed."""
+    """The request with its defaults: device "-1", the server's clock, as many items as the release
+    gives, no seed.
+    """
 
     name = "context_preprocessor"
     inputs = REQUEST
@@ -40,10 +44,15 @@ class ContextPreprocessor(Stage):
     def run(self, inputs: Tensors) -> Tensors:
         visitors = len(inputs[t.USER_ID.name])
         if not 1 <= visitors <= MAX_VISITORS:
-            raise StageInputInvalid(f"user_id must hold 1 to {MAX_VISITORS} visitors, got {visitors}")
+            raise StageInputInvalid(
+                f"user_id must hold 1 to {MAX_VISITORS} visitors, got {visitors}"
+            )
         for name in (spec.name for spec in REQUEST[1:]):
             if name in inputs and len(inputs[name]) != visitors:
-                raise StageInputInvalid(f"{name} must be absent or as many as user_id, got {len(inputs[name])} for {visitors}")
+                raise StageInputInvalid(
+                    f"{name} must be absent or as many as user_id, got {len(inputs[name])} for "
+                    f"{visitors}"
+                )
         device = np.full(visitors, MISSING, np.object_)
         if t.DEVICE_TYPE.name in inputs:
             device[:] = [given or MISSING for given in inputs[t.DEVICE_TYPE.name].tolist()]
@@ -53,9 +62,13 @@ class ContextPreprocessor(Stage):
             timestamp = [now if given == ABSENT else given for given in timestamp]
         top_k = self._numbers(inputs, t.TOP_K.name, 1, "a number of items (≥ 1) or -1 for all")
         seed = self._numbers(inputs, t.SEED.name, 0, "≥ 0, or -1 for a random one")
-        return {t.VISITOR_ID.name: inputs[t.USER_ID.name], t.CONTEXT_DEVICE.name: device,
-                t.CONTEXT_TIMESTAMP.name: np.array(timestamp, np.int64), t.CONTEXT_TOP_K.name: np.array(top_k, np.int32),
-                t.CONTEXT_SEED.name: np.array(seed, np.int64)}
+        return {
+            t.VISITOR_ID.name: inputs[t.USER_ID.name],
+            t.CONTEXT_DEVICE.name: device,
+            t.CONTEXT_TIMESTAMP.name: np.array(timestamp, np.int64),
+            t.CONTEXT_TOP_K.name: np.array(top_k, np.int32),
+            t.CONTEXT_SEED.name: np.array(seed, np.int64),
+        }
 
     @staticmethod
     def _numbers(inputs: Tensors, name: str, least: int, form: str) -> list[int]:

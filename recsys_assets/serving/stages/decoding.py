@@ -1,4 +1,6 @@
-"""The answer as a client gets it: the catalogue's own ids, and by which models and with what at hand it was made."""
+"""The answer as a client gets it: the catalogue's own ids, and by which models and with what at
+hand it was made.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ import numpy as np
 
 from recsys_assets.release_files import MODEL_FILES
 from recsys_assets.serving.stages import tensors as t
-from recsys_assets.serving.stages.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE
+from recsys_assets.serving.stages.answer import (
+    ANSWER,
+    COUNT,
+    DEGRADED,
+    QUERY_RELEASE,
+    RANKER_RELEASE,
+)
 from recsys_assets.serving.stages.candidates import require_counts
 from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
 from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
@@ -20,8 +28,15 @@ class ItemIdDecoder(Stage):
     """Categorify item indices → the catalogue's ids; refuses an index that is no item's."""
 
     name = "item_id_decoder"
-    inputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.QUERY_RELEASE, t.RANKER_RELEASE, t.USER_DEGRADED,
-              t.FILTER_DEGRADED)
+    inputs = (
+        t.SAMPLED_ITEMS,
+        t.SAMPLED_SCORES,
+        t.SAMPLED_COUNTS,
+        t.QUERY_RELEASE,
+        t.RANKER_RELEASE,
+        t.USER_DEGRADED,
+        t.FILTER_DEGRADED,
+    )
     outputs = ANSWER
     files = MODEL_FILES[name]
 
@@ -36,12 +51,21 @@ class ItemIdDecoder(Stage):
         items, counts = inputs[t.SAMPLED_ITEMS.name], inputs[t.SAMPLED_COUNTS.name]
         require_counts(t.SAMPLED_COUNTS.name, counts, len(items))
         if len(inputs[t.SAMPLED_SCORES.name]) != len(items):
-            raise StageInputInvalid(f"sampled_scores must be as many as sampled_items, got {len(inputs[t.SAMPLED_SCORES.name])} and "
-                                    f"{len(items)}")
+            raise StageInputInvalid(
+                "sampled_scores must be as many as sampled_items, got "
+                f"{len(inputs[t.SAMPLED_SCORES.name])} and "
+                f"{len(items)}"
+            )
         rows = rows_of(t.SAMPLED_ITEMS.name, items, len(self._item_ids))
         info = np.empty((len(counts), t.ANSWER_INFO.shape[1]), np.int64)
         info[:, COUNT] = counts
-        info[:, QUERY_RELEASE], info[:, RANKER_RELEASE] = inputs[t.QUERY_RELEASE.name], inputs[t.RANKER_RELEASE.name]
+        info[:, QUERY_RELEASE], info[:, RANKER_RELEASE] = (
+            inputs[t.QUERY_RELEASE.name],
+            inputs[t.RANKER_RELEASE.name],
+        )
         info[:, DEGRADED] = inputs[t.USER_DEGRADED.name] | inputs[t.FILTER_DEGRADED.name]
-        return {t.ORDERED_IDS.name: self._item_ids.take(rows), t.ORDERED_SCORES.name: inputs[t.SAMPLED_SCORES.name],
-                t.ANSWER_INFO.name: info}
+        return {
+            t.ORDERED_IDS.name: self._item_ids.take(rows),
+            t.ORDERED_SCORES.name: inputs[t.SAMPLED_SCORES.name],
+            t.ANSWER_INFO.name: info,
+        }

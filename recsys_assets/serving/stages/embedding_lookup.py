@@ -23,7 +23,8 @@ class MultimodalEmbeddingLookup(Stage):
     files = MODEL_FILES[name]
 
     def __init__(self, table: np.ndarray):
-        # a plain view of the mapped file: indexing np.memmap itself makes a memmap again, at three times the cost
+        # a plain view of the mapped file: indexing np.memmap itself makes a memmap again, at three
+        # times the cost
         self._of_items = table.view(np.ndarray)[VOCABULARY_START:]
 
     @classmethod
@@ -31,4 +32,8 @@ class MultimodalEmbeddingLookup(Stage):
         return cls(read_matrix(directory / EMBEDDING_TABLE, 2 * EMBEDDING_DIM))
 
     def run(self, inputs: Tensors) -> Tensors:
-        return {t.ITEM_EMBEDDINGS.name: self._of_items.take(rows_of(t.KEPT.name, inputs[t.KEPT.name], len(self._of_items)), axis=0)}
+        return {
+            t.ITEM_EMBEDDINGS.name: self._of_items.take(
+                rows_of(t.KEPT.name, inputs[t.KEPT.name], len(self._of_items)), axis=0
+            )
+        }

@@ -1,4 +1,6 @@
-"""Item features from memory: Feast's online store, kept up to date, and the release's snapshot where that has nothing."""
+"""Item features from memory: Feast's online store, kept up to date, and the release's snapshot
+where that has nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from recsys_assets.settings import Settings
 
 
 class FeastItemLookup(Stage):
-    """Item indices → category and gender codes, price and clicks of the day before, all out of one state of the table.
+    """Item indices → category and gender codes, price and clicks of the day before, all out of one
+    state of the table.
 
     Args:
         table: of the whole catalogue; ``close`` closes it.
@@ -36,25 +39,43 @@ class FeastItemLookup(Stage):
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FeastItemLookup:
         item_ids, snapshot = read_item_ids(directory), read_json(directory / SNAPSHOT)
-        incomplete = [item_id for item_id in item_ids if not set(FIELDS) <= set(snapshot.get(item_id, ()))]
+        incomplete = [
+            item_id for item_id in item_ids if not set(FIELDS) <= set(snapshot.get(item_id, ()))
+        ]
         if incomplete:
-            raise FileCorrupt(f"{directory / SNAPSHOT} lacks {len(incomplete)} items or one of their {FIELDS}, "
-                                   f"first {incomplete[0]!r}; build the release again")
-        table = ItemTable(shared(directory / TRANSFORMS, Transforms.read), item_ids, snapshot,
-                          OnlineFeatures.open(settings, TIMEOUT_MS))
+            raise FileCorrupt(
+                f"{directory / SNAPSHOT} lacks {len(incomplete)} items or one of their {FIELDS}, "
+                f"first {incomplete[0]!r}; build the release again"
+            )
+        table = ItemTable(
+            shared(directory / TRANSFORMS, Transforms.read),
+            item_ids,
+            snapshot,
+            OnlineFeatures.open(settings, TIMEOUT_MS),
+        )
         table.start()
         return cls(table)
 
     def run(self, inputs: Tensors) -> Tensors:
         table = self.table.current
         rows = rows_of(t.KEPT.name, inputs[t.KEPT.name], len(table.numbers))
-        return {t.ITEM_CODES.name: table.codes.take(rows, axis=0), t.ITEM_NUMBERS.name: table.numbers.take(rows, axis=0),
-                t.ITEM_TABLE_VERSION.name: np.array([table.version], np.int64)}
+        return {
+            t.ITEM_CODES.name: table.codes.take(rows, axis=0),
+            t.ITEM_NUMBERS.name: table.numbers.take(rows, axis=0),
+            t.ITEM_TABLE_VERSION.name: np.array([table.version], np.int64),
+        }
 
     def gauges(self) -> dict[str, tuple[str, float]]:
-        return {"recsys_item_table_refreshed_seconds": ("Unix time when the item table was last the online store's.",
-                                                        self.table.refreshed_at),
-                "recsys_item_table_version": ("How often the item table was read, within this process.", self.table.current.version)}
+        return {
+            "recsys_item_table_refreshed_seconds": (
+                "Unix time when the item table was last the online store's.",
+                self.table.refreshed_at,
+            ),
+            "recsys_item_table_version": (
+                "How often the item table was read, within this process.",
+                self.table.current.version,
+            ),
+        }
 
     def close(self) -> None:
         self.table.close()

@@ -28,8 +28,6 @@ class ModelOutputInvalid(StageError):
     """A model gave a value that is not finite, or of another shape; the message says which."""
 
 
-
-
 class _OnnxStage(Stage):
     arguments: ClassVar[tuple[str, ...]]  # the ONNX model's own input names
 
@@ -42,14 +40,22 @@ class _OnnxStage(Stage):
         return cls(open_session(directory / MODEL, cls.arguments), version)
 
     def gauges(self) -> dict[str, tuple[str, float]]:
-        return {f"recsys_release_{self.name}": ("Version of the model that answers.", float(self._release[0]))}
+        return {
+            f"recsys_release_{self.name}": (
+                "Version of the model that answers.",
+                float(self._release[0]),
+            )
+        }
 
     def _predict(self, output: str, shape: tuple[int, ...], **arguments: np.ndarray) -> np.ndarray:
         """Finite float32 values; raises ModelOutputInvalid."""
         values = self._session.run([output], arguments)[0].reshape(-1)
         if values.size != math.prod(shape) or not np.isfinite(values).all():
-            raise ModelOutputInvalid(f"{self.name}: {output} must be {math.prod(shape)} finite values, got {values.size} values, "
-                                     f"{int((~np.isfinite(values)).sum())} of them not finite")
+            raise ModelOutputInvalid(
+                f"{self.name}: {output} must be {math.prod(shape)} finite values, got "
+                f"{values.size} values, "
+                f"{int((~np.isfinite(values)).sum())} of them not finite"
+            )
         return values.reshape(shape)
 
 
@@ -57,7 +63,8 @@ class QueryTower(_OnnxStage):
     """Visitors and contexts → query embeddings [B, 64].
 
     Args:
-        width: 2·K of the generation's transforms, of ``history.json``: the clicks by category that the model takes.
+        width: 2·K of the generation's transforms, of ``history.json``: the clicks by category that
+            the model takes.
     """
 
     name = "query_tower"
@@ -76,58 +83,98 @@ class QueryTower(_OnnxStage):
         given = read_json(directory / HISTORY)
         width = given.get("width") if isinstance(given, dict) else None
         if not isinstance(width, int) or width < 2 or width % 2:
-            raise FileCorrupt(f"{directory / HISTORY} needs an even width ≥ 2, got {given}; build the release again")
+            raise FileCorrupt(
+                f"{directory / HISTORY} needs an even width ≥ 2, got {given}; build the release "
+                "again"
+            )
         # the model's own width is None or a name where it was exported as one that varies
-        declared = next(tensor.shape for tensor in session.get_inputs() if tensor.name == "history")[-1]
+        declared = next(
+            tensor.shape for tensor in session.get_inputs() if tensor.name == "history"
+        )[-1]
         if isinstance(declared, int) and declared != width:
-            raise FileCorrupt(f"{directory / MODEL} takes a history of {declared} counts, but the transforms give "
-                                   f"{width}; train the query tower on this generation again")
+            raise FileCorrupt(
+                f"{directory / MODEL} takes a history of {declared} counts, but the transforms "
+                "give "
+                f"{width}; train the query tower on this generation again"
+            )
         return cls(session, version, width)
 
     def run(self, inputs: Tensors) -> Tensors:
         history = inputs[t.USER_HISTORY.name]
         if history.shape[1] != self._width:
-            raise StageInputInvalid(f"user_history must be FP32[B, {self._width}], got {list(history.shape)}; "
-                                    f"nvt_user_transform and {self.name} must be of one generation")
+            raise StageInputInvalid(
+                f"user_history must be FP32[B, {self._width}], got {list(history.shape)}; "
+                f"nvt_user_transform and {self.name} must be of one generation"
+            )
         cat = np.concatenate([inputs[t.USER_CAT.name], inputs[t.CONTEXT_CAT.name]], axis=1)
         cont = np.concatenate([inputs[t.USER_CONT.name], inputs[t.CONTEXT_CONT.name]], axis=1)
         if len(cat) == 1:
-            found = self._predict("embedding", (1, EMBEDDING_DIM), cat=cat, cont=cont, history=history)
+            found = self._predict(
+                "embedding", (1, EMBEDDING_DIM), cat=cat, cont=cont, history=history
+            )
         else:  # one at a time: of several rows onnxruntime may add in another order
-            found = np.concatenate([self._predict("embedding", (1, EMBEDDING_DIM), cat=cat[row], cont=cont[row], history=history[row])
-                                    for row in (slice(n, n + 1) for n in range(len(cat)))])
+            found = np.concatenate(
+                [
+                    self._predict(
+                        "embedding",
+                        (1, EMBEDDING_DIM),
+                        cat=cat[row],
+                        cont=cont[row],
+                        history=history[row],
+                    )
+                    for row in (slice(n, n + 1) for n in range(len(cat)))
+                ]
+            )
         return {t.QUERY_EMBEDDING.name: found, t.QUERY_RELEASE.name: self._release}
 
 
 class KnownItems:
-    """What the ranker makes of items alone, kept from request to request: most candidates were somebody's before.
+    """What the ranker makes of items alone, kept from request to request: most candidates were
+    somebody's before.
 
-    A table of fixed size, item i in row i modulo its length, a power of two: memory is used as items come, and never more. An
-    item counts as known by all its categorical values, of which an update of the online store may change some; its embeddings
-    are the release's.
+    A table of fixed size, item i in row i modulo its length, a power of two: memory is used as
+    items come, and never more. An item counts as known by all its categorical values, of which an
+    update of the online store may change some; its embeddings are the release's.
 
     Args:
-        session: cat [N, 4], embeddings [N, 128] → known [N, H], vectors [N, F, D]; each row whatever rows are beside it.
+        session: cat [N, 4], embeddings [N, 128] → known [N, H], vectors [N, F, D]; each row
+            whatever rows are beside it.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, rows: int = KNOWN_ITEMS):
         self._session, self._rows = session, rows
         shapes = {tensor.name: tensor.shape[1:] for tensor in session.get_outputs()}
         self._cat = np.full((rows, t.ITEM_CAT.shape[1]), -1, np.int32)
-        self._known, self._vectors = (np.zeros((rows, *shapes[name]), np.float32) for name in ("known", "vectors"))
-        # what is answered, in memory that is there already: to ask for 600 KiB anew each time costs as much as to fill them
-        self._answer = [np.empty((0, *table.shape[1:]), table.dtype) for table in (self._cat, self._known, self._vectors)]
+        self._known, self._vectors = (
+            np.zeros((rows, *shapes[name]), np.float32) for name in ("known", "vectors")
+        )
+        # what is answered, in memory that is there already: to ask for 600 KiB anew each time costs
+        # as much as to fill them
+        self._answer = [
+            np.empty((0, *table.shape[1:]), table.dtype)
+            for table in (self._cat, self._known, self._vectors)
+        ]
 
     def of(self, cat: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """known [N, H] and vectors [N, F, D] of N items; they are overwritten by the next call."""
         rows, count = cat[:, 0] & (self._rows - 1), len(cat)
         if count > len(self._answer[0]):
             self._answer = [np.empty((count, *old.shape[1:]), old.dtype) for old in self._answer]
-        stored, known, vectors = (table.take(rows, axis=0, out=answer[:count], mode="clip")  # checked, it would be buffered
-                                  for table, answer in zip((self._cat, self._known, self._vectors), self._answer, strict=True))
-        if not np.array_equal(stored, cat):  # nearly always equal, and that is told three times faster
+        stored, known, vectors = (
+            table.take(
+                rows, axis=0, out=answer[:count], mode="clip"
+            )  # checked, it would be buffered
+            for table, answer in zip(
+                (self._cat, self._known, self._vectors), self._answer, strict=True
+            )
+        )
+        if not np.array_equal(
+            stored, cat
+        ):  # nearly always equal, and that is told three times faster
             new = (stored != cat).any(axis=1)
-            found = self._session.run(["known", "vectors"], {"cat": cat[new], "embeddings": embeddings[new]})
+            found = self._session.run(
+                ["known", "vectors"], {"cat": cat[new], "embeddings": embeddings[new]}
+            )
             known[new], vectors[new] = found
             rows = rows[new]
             self._cat[rows] = cat[new]
@@ -139,7 +186,14 @@ class DlrmRanking(_OnnxStage):
     """Each visitor's candidates → their click probabilities."""
 
     name = "dlrm_ranking"
-    inputs = (t.VISITOR_CAT, t.VISITOR_CONT, t.ITEM_CAT, t.CANDIDATE_CONT, t.ITEM_EMBEDDINGS, t.KEPT_COUNTS)
+    inputs = (
+        t.VISITOR_CAT,
+        t.VISITOR_CONT,
+        t.ITEM_CAT,
+        t.CANDIDATE_CONT,
+        t.ITEM_EMBEDDINGS,
+        t.KEPT_COUNTS,
+    )
     outputs = (t.SCORES, t.RANKER_RELEASE)
     files = MODEL_FILES[name]
     arguments = ("cat", "cont", "numbers", "known", "vectors")
@@ -150,19 +204,37 @@ class DlrmRanking(_OnnxStage):
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> DlrmRanking:
-        return cls(open_session(directory / LISTS, cls.arguments), version,
-                   KnownItems(open_session(directory / ITEMS, ("cat", "embeddings"))))
+        return cls(
+            open_session(directory / LISTS, cls.arguments),
+            version,
+            KnownItems(open_session(directory / ITEMS, ("cat", "embeddings"))),
+        )
 
     def run(self, inputs: Tensors) -> Tensors:
-        cat, cont, numbers, counts = (inputs[spec.name] for spec in (t.VISITOR_CAT, t.VISITOR_CONT, t.CANDIDATE_CONT, t.KEPT_COUNTS))
+        cat, cont, numbers, counts = (
+            inputs[spec.name]
+            for spec in (t.VISITOR_CAT, t.VISITOR_CONT, t.CANDIDATE_CONT, t.KEPT_COUNTS)
+        )
         require_counts(t.KEPT_COUNTS.name, counts, len(numbers), len(cat))
         for name in (t.ITEM_CAT.name, t.ITEM_EMBEDDINGS.name):
             if len(inputs[name]) != len(numbers):
-                raise StageInputInvalid(f"{name} must be as many as candidate_cont, got {len(inputs[name])} and {len(numbers)}")
+                raise StageInputInvalid(
+                    f"{name} must be as many as candidate_cont, got {len(inputs[name])} and "
+                    f"{len(numbers)}"
+                )
         scores = np.empty(len(numbers), np.float32)
         for row, part in enumerate(parts(counts)):
             if part.stop > part.start:
-                known, vectors = self._items.of(inputs[t.ITEM_CAT.name][part], inputs[t.ITEM_EMBEDDINGS.name][part])
-                scores[part] = self._predict("score", (part.stop - part.start,), cat=cat[row:row + 1], cont=cont[row:row + 1],
-                                             numbers=numbers[part], known=known, vectors=vectors)
+                known, vectors = self._items.of(
+                    inputs[t.ITEM_CAT.name][part], inputs[t.ITEM_EMBEDDINGS.name][part]
+                )
+                scores[part] = self._predict(
+                    "score",
+                    (part.stop - part.start,),
+                    cat=cat[row : row + 1],
+                    cont=cont[row : row + 1],
+                    numbers=numbers[part],
+                    known=known,
+                    vectors=vectors,
+                )
         return {t.SCORES.name: scores, t.RANKER_RELEASE.name: self._release}

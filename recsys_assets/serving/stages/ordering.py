@@ -1,4 +1,6 @@
-"""The final list: highest blended scores first, or varied by sampling or novelty; no category more than its share."""
+"""The final list: highest blended scores first, or varied by sampling or novelty; no category more
+than its share.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ import numpy as np
 
 from recsys_assets.columns import CATEGORY_L1, ITEM_CATEGORICAL
 from recsys_assets.files import FileCorrupt, read_json
-from recsys_assets.lib.ranking.ordering import blend, capped, gumbel_top_k, highest_first, maximal_marginal_relevance
+from recsys_assets.lib.ranking.ordering import (
+    blend,
+    capped,
+    gumbel_top_k,
+    highest_first,
+    maximal_marginal_relevance,
+)
 from recsys_assets.release_files import MODEL_FILES, SAMPLING
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Placing
@@ -21,16 +29,6 @@ from recsys_assets.settings import Settings
 
 OFF, WEIGHTED, MMR = "off", "sampling", "mmr"
 _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
-
-
-
-
-
-
-
-
-
-
 
 
 def placing(scores: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -74,7 +72,9 @@ class Ordering:
         for name, (form, fits) in rules.items():
             if not isinstance(given, dict) or name not in given or not fits(given[name]):
                 found = given.get(name, "nothing") if isinstance(given, dict) else given
-                raise FileCorrupt(f"{source}: {name} must be {form}, got {found}; build the release again")
+                raise FileCorrupt(
+                    f"{source}: {name} must be {form}, got {found}; build the release again"
+                )
         return cls(**{name: given[name] for name in rules})
 
 
@@ -83,10 +83,21 @@ def _number(value: Any) -> bool:
 
 
 class SoftmaxSampling(Stage):
-    """Orders each visitor's scored candidates by ``blend`` and keeps as many as were asked for, RANKING_TOPK at most."""
+    """Orders each visitor's scored candidates by ``blend`` and keeps as many as were asked for,
+    RANKING_TOPK at most.
+    """
 
     name = "softmax_sampling"
-    inputs = (t.KEPT, t.KEPT_SIMILARITY, t.KEPT_COUNTS, t.SCORES, t.ITEM_CAT, t.ITEM_EMBEDDINGS, t.CONTEXT_TOP_K, t.CONTEXT_SEED)
+    inputs = (
+        t.KEPT,
+        t.KEPT_SIMILARITY,
+        t.KEPT_COUNTS,
+        t.SCORES,
+        t.ITEM_CAT,
+        t.ITEM_EMBEDDINGS,
+        t.CONTEXT_TOP_K,
+        t.CONTEXT_SEED,
+    )
     outputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.BLENDED_SCORES, t.PLACING)
     files = MODEL_FILES[name]
 
@@ -100,28 +111,57 @@ class SoftmaxSampling(Stage):
     def run(self, inputs: Tensors) -> Tensors:
         kept, counts = inputs[t.KEPT.name], inputs[t.KEPT_COUNTS.name]
         require_counts(t.KEPT_COUNTS.name, counts, len(kept), len(inputs[t.CONTEXT_TOP_K.name]))
-        for name in (t.SCORES.name, t.KEPT_SIMILARITY.name, t.ITEM_CAT.name, t.ITEM_EMBEDDINGS.name):
+        for name in (
+            t.SCORES.name,
+            t.KEPT_SIMILARITY.name,
+            t.ITEM_CAT.name,
+            t.ITEM_EMBEDDINGS.name,
+        ):
             if len(inputs[name]) != len(kept):
-                raise StageInputInvalid(f"{name} must be as many as kept, got {len(inputs[name])} and {len(kept)}")
+                raise StageInputInvalid(
+                    f"{name} must be as many as kept, got {len(inputs[name])} and {len(kept)}"
+                )
         items, scores, all_scores, places = [], [], [], []
         wanted, seeds = inputs[t.CONTEXT_TOP_K.name].tolist(), inputs[t.CONTEXT_SEED.name].tolist()
         for part, top_k, seed in zip(parts(counts), wanted, seeds, strict=True):
-            blended = blend(inputs[t.SCORES.name][part], inputs[t.KEPT_SIMILARITY.name][part], self._ordering.retrieval_weight)
-            topk = self._ordering.ranking_topk if top_k == ABSENT else min(top_k, self._ordering.ranking_topk)
-            order = self._order(blended, topk, seed, inputs[t.ITEM_CAT.name][part, _CATEGORY], inputs[t.ITEM_EMBEDDINGS.name][part])
+            blended = blend(
+                inputs[t.SCORES.name][part],
+                inputs[t.KEPT_SIMILARITY.name][part],
+                self._ordering.retrieval_weight,
+            )
+            topk = (
+                self._ordering.ranking_topk
+                if top_k == ABSENT
+                else min(top_k, self._ordering.ranking_topk)
+            )
+            order = self._order(
+                blended,
+                topk,
+                seed,
+                inputs[t.ITEM_CAT.name][part, _CATEGORY],
+                inputs[t.ITEM_EMBEDDINGS.name][part],
+            )
             items.append(kept[part][order])
             all_scores.append(blended.astype(np.float32))
             scores.append(all_scores[-1][order])
             places.append(placing(blended, order))
-        return {t.SAMPLED_ITEMS.name: np.concatenate(items), t.SAMPLED_SCORES.name: np.concatenate(scores),
-                t.SAMPLED_COUNTS.name: np.array([len(one) for one in items], np.int32),
-                t.BLENDED_SCORES.name: np.concatenate(all_scores), t.PLACING.name: np.concatenate(places)}
+        return {
+            t.SAMPLED_ITEMS.name: np.concatenate(items),
+            t.SAMPLED_SCORES.name: np.concatenate(scores),
+            t.SAMPLED_COUNTS.name: np.array([len(one) for one in items], np.int32),
+            t.BLENDED_SCORES.name: np.concatenate(all_scores),
+            t.PLACING.name: np.concatenate(places),
+        }
 
-    def _order(self, scores: np.ndarray, topk: int, seed: int, categories: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    def _order(
+        self, scores: np.ndarray, topk: int, seed: int, categories: np.ndarray, vectors: np.ndarray
+    ) -> np.ndarray:
         """Positions of the list, int64 [≤ topk]."""
         how = self._ordering
         if how.diversity == MMR:
-            return maximal_marginal_relevance(scores, vectors, topk, how.mmr_lambda, categories, how.category_cap)
+            return maximal_marginal_relevance(
+                scores, vectors, topk, how.mmr_lambda, categories, how.category_cap
+            )
         if how.diversity == WEIGHTED:
             generator = np.random.default_rng(None if seed == ABSENT else seed)
             order = gumbel_top_k(scores, len(scores), how.temperature, generator)

@@ -1,7 +1,9 @@
-"""Several tensors as one: what a hop between two models costs is counted in tensors, some 50 to 90 µs each.
+"""Several tensors as one: what a hop between two models costs is counted in tensors, some 50 to 90
+µs each.
 
-A packed tensor is UINT8 [n]: int64 fingerprint of the layout, the sizes that vary, then each tensor's bytes, padded to 8.
-A STRING tensor is its texts' lengths in bytes (int64) and then the texts, in UTF-8.
+A packed tensor is UINT8 [n]: int64 fingerprint of the layout, the sizes that vary, then each
+tensor's bytes, padded to 8. A STRING tensor is its texts' lengths in bytes (int64) and then the
+texts, in UTF-8.
 """
 
 from __future__ import annotations
@@ -41,7 +43,11 @@ class Layout:
         header, parts = [self._fingerprint], []
         for spec in self.specs:
             values = tensors[spec.name]
-            header += [size for declared, size in zip(spec.shape, values.shape, strict=True) if declared == -1]
+            header += [
+                size
+                for declared, size in zip(spec.shape, values.shape, strict=True)
+                if declared == -1
+            ]
             data = _text_bytes(values) if spec.dtype == "STRING" else values.tobytes()
             parts.append(data)
             if len(data) % _WORD:
@@ -49,19 +55,26 @@ class Layout:
         return np.frombuffer(b"".join([np.array(header, np.int64).tobytes(), *parts]), np.uint8)
 
     def unpack(self, packed: np.ndarray, only: Collection[str] | None = None) -> Tensors:
-        """uint8 [n] → tensors by name, all or ``only`` some; numbers are views of the bytes, not to be written to.
+        """uint8 [n] → tensors by name, all or ``only`` some; numbers are views of the bytes, not to
+        be written to.
 
         Raises:
             PackedInvalid: the bytes are of another layout, or cut off.
         """
         if packed.dtype != np.uint8 or packed.ndim != 1 or len(packed) < self._words * _WORD:
-            raise PackedInvalid(f"a packed tensor must be UINT8 of at least {self._words * _WORD} bytes, got {packed.dtype} "
-                                f"{list(packed.shape)}")
+            raise PackedInvalid(
+                f"a packed tensor must be UINT8 of at least {self._words * _WORD} bytes, got "
+                f"{packed.dtype} "
+                f"{list(packed.shape)}"
+            )
         content = packed.tobytes()
         header = np.frombuffer(content, np.int64, self._words).tolist()
         if header[0] != self._fingerprint:
-            raise PackedInvalid(f"packed for other tensors than {', '.join(spec.name for spec in self.specs)}: the models of "
-                                "an answer must be of one version of the code")
+            raise PackedInvalid(
+                f"packed for other tensors than {', '.join(spec.name for spec in self.specs)}: the "
+                "models of "
+                "an answer must be of one version of the code"
+            )
         sizes, at, tensors = iter(header[1:]), self._words * _WORD, {}
         try:
             for spec in self.specs:
@@ -87,7 +100,9 @@ def _text_bytes(values: np.ndarray) -> bytes:
 
 
 def _texts(content: bytes, at: int, count: int, wanted: bool) -> tuple[np.ndarray, int]:
-    """The texts [count] that begin at a byte (empty ones where they are not wanted), and where they end."""
+    """The texts [count] that begin at a byte (empty ones where they are not wanted), and where they
+    end.
+    """
     ends = np.cumsum(np.frombuffer(content, np.int64, count, at)) + at + count * _WORD
     starts = [at + count * _WORD, *ends.tolist()]
     if starts[-1] > len(content):

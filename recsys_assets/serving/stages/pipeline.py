@@ -1,4 +1,6 @@
-"""The 14 stages in one process, over the same files: the core of the fused model, and the oracle of the Triton ensemble."""
+"""The 14 stages in one process, over the same files: the core of the fused model, and the oracle of
+the Triton ensemble.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Pipeline:
         for stage in stages:
             missing = [spec.name for spec in stage.inputs if spec.name not in known]
             if missing:
-                raise ValueError(f"{stage.name} needs {', '.join(missing)}, which no stage before it gives")
+                raise ValueError(
+                    f"{stage.name} needs {', '.join(missing)}, which no stage before it gives"
+                )
             known.update(spec.name for spec in stage.outputs)
         self.stages = tuple(stages)
         self._steps = _steps(stages)
@@ -40,11 +44,14 @@ class Pipeline:
         self.answers = 0
 
     @classmethod
-    def load(cls, payload: Path, settings: Settings, versions: Mapping[str, int] | None = None) -> Pipeline:
+    def load(
+        cls, payload: Path, settings: Settings, versions: Mapping[str, int] | None = None
+    ) -> Pipeline:
         """Open every stage on a release.
 
         Args:
-            payload: the folder of a ``serving/release`` artifact: ``manifest.json`` and ``models/<model>/<files>``.
+            payload: the folder of a ``serving/release`` artifact: ``manifest.json`` and
+                ``models/<model>/<files>``.
             versions: model → version number, which the learned models report; 1 where absent.
 
         Raises:
@@ -52,13 +59,24 @@ class Pipeline:
         """
         verify_directory(payload, read_json(payload / MANIFEST))
         versions = versions or {}
-        return cls([stage_class(name).open(payload / MODELS / name, settings, versions.get(name, 1))
-                    for name in STAGES])
+        return cls(
+            [
+                stage_class(name).open(payload / MODELS / name, settings, versions.get(name, 1))
+                for name in STAGES
+            ]
+        )
 
     @classmethod
     def of_repository(cls, root: Path, versions: Mapping[str, int], settings: Settings) -> Pipeline:
-        """Open every stage on its version directory of a live model repository; raises FileCorrupt."""
-        return cls([stage_class(name).load(root / name / str(versions[name]), settings, versions[name]) for name in STAGES])
+        """Open every stage on its version directory of a live model repository; raises
+        FileCorrupt.
+        """
+        return cls(
+            [
+                stage_class(name).load(root / name / str(versions[name]), settings, versions[name])
+                for name in STAGES
+            ]
+        )
 
     def trace(self, inputs: Tensors) -> Tensors:
         """Every tensor of the answers, the inputs among them; see ``run``."""
@@ -77,7 +95,9 @@ class Pipeline:
                 nanoseconds[name] += ended - began
                 began = ended
         finally:
-            for begun in waiting.values():  # what was asked for a request that failed must be nobody else's answer
+            for begun in (
+                waiting.values()
+            ):  # what was asked for a request that failed must be nobody else's answer
                 begun.drop()
         self.answers += 1
         return tensors
@@ -95,7 +115,9 @@ class Pipeline:
         """``run``, and the seconds that each stage took."""
         before = dict(self.nanoseconds)
         answer = self.run(inputs)
-        return answer, {name: (spent - before[name]) / 1e9 for name, spent in self.nanoseconds.items()}
+        return answer, {
+            name: (spent - before[name]) / 1e9 for name, spent in self.nanoseconds.items()
+        }
 
     def close(self) -> None:
         for stage in self.stages:
@@ -107,17 +129,19 @@ class _Half(Enum):
 
 
 def _steps(stages: Sequence[Stage]) -> list[tuple[str, Callable[..., Any], _Half | None]]:
-    """What is called for an answer, in order: what waits is begun as soon as it can be, and finished as late.
+    """What is called for an answer, in order: what waits is begun as soon as it can be, and
+    finished as late.
 
-    So a stage of two parts comes after whatever follows it and needs nothing of it. Each call is given all tensors so far.
+    So a stage of two parts comes after whatever follows it and needs nothing of it. Each call is
+    given all tensors so far.
     """
     order = list(stages)
     for stage in stages:
         if isinstance(stage, TwoPartStage):
             after: list[Stage] = [stage]
             given = {spec.name for spec in stage.outputs}
-            before = order[:order.index(stage)]
-            for later in order[len(before) + 1:]:
+            before = order[: order.index(stage)]
+            for later in order[len(before) + 1 :]:
                 needs = not given.isdisjoint(spec.name for spec in later.inputs)
                 (after if needs else before).append(later)
                 given.update(spec.name for spec in later.outputs if needs)
@@ -127,13 +151,19 @@ def _steps(stages: Sequence[Stage]) -> list[tuple[str, Callable[..., Any], _Half
     to_begin = [stage for stage in order if isinstance(stage, TwoPartStage)]
 
     def begin() -> None:
-        for stage in [stage for stage in to_begin if known.issuperset(spec.name for spec in stage.begins_with)]:
+        for stage in [
+            stage for stage in to_begin if known.issuperset(spec.name for spec in stage.begins_with)
+        ]:
             steps.append((stage.name, stage.begin, _Half.BEGIN))
             to_begin.remove(stage)
 
     begin()
     for stage in order:
-        steps.append((stage.name, stage.finish, _Half.FINISH) if isinstance(stage, TwoPartStage) else (stage.name, stage.run, None))
+        steps.append(
+            (stage.name, stage.finish, _Half.FINISH)
+            if isinstance(stage, TwoPartStage)
+            else (stage.name, stage.run, None)
+        )
         known.update(spec.name for spec in stage.outputs)
         begin()
     return steps
@@ -143,4 +173,6 @@ def _steps(stages: Sequence[Stage]) -> list[tuple[str, Callable[..., Any], _Half
 def trace_layout() -> Layout:
     """Of a trace: what every stage gave, but for what the answer says itself."""
     said = {spec.name for spec in ANSWER}
-    return Layout([spec for name in STAGES for spec in stage_class(name).outputs if spec.name not in said])
+    return Layout(
+        [spec for name in STAGES for spec in stage_class(name).outputs if spec.name not in said]
+    )

@@ -1,4 +1,6 @@
-"""The 14 stages in the order of an answer, each imported by name: a thin model loads only its own libraries."""
+"""The 14 stages in the order of an answer, each imported by name: a thin model loads only its own
+libraries.
+"""
 
 from __future__ import annotations
 

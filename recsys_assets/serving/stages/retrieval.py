@@ -1,4 +1,6 @@
-"""Candidates out of the FAISS index: the items whose vectors agree best with the query embedding."""
+"""Candidates out of the FAISS index: the items whose vectors agree best with the query
+embedding.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 OVER_FETCH = 100
 
 
-
 class Searcher:
     """Finds the items nearest to one query."""
 
@@ -32,14 +33,17 @@ class Searcher:
 
     @classmethod
     def open(cls, path: Path) -> Searcher:
-        """The index of a file, once a process; raises FileCorrupt where it is none that can be searched."""
+        """The index of a file, once a process; raises FileCorrupt where it is none that can be
+        searched.
+        """
         return shared(path, _read)
 
     def __len__(self) -> int:
         return self._index.ntotal
 
     def search(self, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The items with the highest inner products, best first; of equal ones the lower index first.
+        """The items with the highest inner products, best first; of equal ones the lower index
+        first.
 
         One query at a time: FAISS multiplies several in another order, and rounds otherwise.
 
@@ -47,19 +51,21 @@ class Searcher:
             query: float32 [64]. count: of items wanted, at least 1.
 
         Returns:
-            Categorify indices int32 [N] and their inner products float32 [N], N ≤ count; never the -1 with which FAISS
-            pads a short result. Nothing for a query that is not finite.
+            Categorify indices int32 [N] and their inner products float32 [N], N ≤ count; never the
+            -1 with which FAISS pads a short result. Nothing for a query that is not finite.
         """
         if not np.isfinite(query).all():
             return np.empty(0, np.int32), np.empty(0, np.float32)
-        # of several threads one query keeps one busy, but waits for all: on a loaded machine for tens of milliseconds. What is
-        # set holds for the calling thread alone
+        # of several threads one query keeps one busy, but waits for all: on a loaded machine for
+        # tens of milliseconds. What is set holds for the calling thread alone
         self._set_threads(1)
         (similarity,), (found,) = self._index.search(query[None], min(count, len(self)))
         items = found >= 0
         if not items.all():
             found, similarity = found[items], similarity[items]
-        if (similarity[1:] == similarity[:-1]).any():  # FAISS leaves their order to chance: it differs with the count
+        if (
+            similarity[1:] == similarity[:-1]
+        ).any():  # FAISS leaves their order to chance: it differs with the count
             order = np.lexsort((found, -similarity))
             found, similarity = found[order], similarity[order]
         return found.astype(np.int32), similarity
@@ -73,7 +79,10 @@ def _read(path: Path) -> Searcher:
     except RuntimeError as error:
         raise FileCorrupt(f"{path} is no FAISS index ({error}); build the index again") from error
     if index.d != EMBEDDING_DIM or index.ntotal == 0:
-        raise FileCorrupt(f"{path} must hold vectors of {EMBEDDING_DIM}, got {index.ntotal} of {index.d}; build the index again")
+        raise FileCorrupt(
+            f"{path} must hold vectors of {EMBEDDING_DIM}, got {index.ntotal} of {index.d}; build "
+            "the index again"
+        )
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise FileCorrupt(f"{path} must search by inner product; build the index again")
     return Searcher(index)
@@ -99,7 +108,15 @@ class FaissRetrieval(Stage):
         return cls(Searcher.open(directory / INDEX), settings.retrieval_topk + OVER_FETCH)
 
     def run(self, inputs: Tensors) -> Tensors:
-        found = [self._searcher.search(query, self._topk) for query in inputs[t.QUERY_EMBEDDING.name]]
+        found = [
+            self._searcher.search(query, self._topk) for query in inputs[t.QUERY_EMBEDDING.name]
+        ]
         counts = np.array([len(items) for items, _ in found], np.int32)
-        items, similarity = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
-        return {t.CANDIDATES.name: items, t.CANDIDATE_SIMILARITY.name: similarity, t.CANDIDATE_COUNTS.name: counts}
+        items, similarity = (
+            found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
+        )
+        return {
+            t.CANDIDATES.name: items,
+            t.CANDIDATE_SIMILARITY.name: similarity,
+            t.CANDIDATE_COUNTS.name: counts,
+        }

@@ -1,4 +1,6 @@
-"""Leaves out what the visitor has seen lately and what is not to be had, and fills up with what is popular."""
+"""Leaves out what the visitor has seen lately and what is not to be had, and fills up with what is
+popular.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +28,30 @@ from recsys_assets.serving.stages.retrieval import Searcher
 from recsys_assets.serving.stages.stage import StageInputInvalid, Tensors, TwoPartStage
 from recsys_assets.serving.stores import bloom
 from recsys_assets.serving.stores.availability import HIDDEN, Unavailable
-from recsys_assets.serving.stores.connections import Asked, Breaker, Lines, Replies, StoreUnavailable, argument, command
+from recsys_assets.serving.stores.connections import (
+    Asked,
+    Breaker,
+    Lines,
+    Replies,
+    StoreUnavailable,
+    argument,
+    command,
+)
 from recsys_assets.serving.stores.poller import Pause, Poller
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 
 LOG = logging.getLogger(__name__)
 
-#: Candidates that over-fetch grows to at most, and popular items that backfill looks at: more than a visitor can have seen
-#: at the filter's rated load. Beyond, a filter that takes everything for seen would search a catalogue of millions.
+#: Candidates that over-fetch grows to at most, and popular items that backfill looks at: more than
+#: a visitor can have seen at the filter's rated load. Beyond, a filter that takes everything for
+#: seen would search a catalogue of millions.
 MOST_FETCHED, MOST_POPULAR = 32_768, 65_536
 _FIRST_POPULAR = 256  # of popular items that are looked at together; twice as many the next time
-_KEPT, _SEEN, _SURPLUS = int(Fate.KEPT), int(Fate.SEEN), int(Fate.SURPLUS)  # numpy takes a plain number faster
+_KEPT, _SEEN, _SURPLUS = (
+    int(Fate.KEPT),
+    int(Fate.SEEN),
+    int(Fate.SURPLUS),
+)  # numpy takes a plain number faster
 
 _GET = command(b"GET", 1)
 
@@ -44,14 +59,16 @@ Bitmaps = Sequence[bytes]
 
 
 class FilterSeenItems(TwoPartStage[Asked]):
-    """Candidates minus the visitor's Bloom filters of the last days and minus what is out of stock or hidden.
+    """Candidates minus the visitor's Bloom filters of the last days and minus what is out of stock
+    or hidden.
 
-    While fewer than RETRIEVAL_TOPK are left and the index has more, it is searched again for twice as many: the same as
-    one wide search. Where fewer than RANKING_TOPK are left after all, the list is filled up by popularity, then by
-    catalogue order, with items that are unseen and were no candidates; such an item's similarity is unknown and counts as
-    the smallest of the candidates', as 0 where there are none. A visitor who has seen the whole catalogue is shown the
-    candidates again: an answer is never empty. Nothing unavailable is ever shown. Where the visitors' store fails,
-    everything counts as unseen.
+    While fewer than RETRIEVAL_TOPK are left and the index has more, it is searched again for twice
+    as many: the same as one wide search. Where fewer than RANKING_TOPK are left after all, the list
+    is filled up by popularity, then by catalogue order, with items that are unseen and were no
+    candidates; such an item's similarity is unknown and counts as the smallest of the candidates',
+    as 0 where there are none. A visitor who has seen the whole catalogue is shown the candidates
+    again: an answer is never empty. Nothing unavailable is ever shown. Where the visitors' store
+    fails, everything counts as unseen.
 
     Args:
         client: visitors' database; its calls have a time limit.
@@ -65,15 +82,39 @@ class FilterSeenItems(TwoPartStage[Asked]):
     """
 
     name = "filter_seen_items"
-    inputs = (t.VISITOR_ID, t.QUERY_EMBEDDING, t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
-    outputs = (t.KEPT, t.KEPT_SIMILARITY, t.KEPT_COUNTS, t.CONSIDERED, t.CONSIDERED_FATE, t.CONSIDERED_COUNTS,
-               t.FILTER_DEGRADED)
+    inputs = (
+        t.VISITOR_ID,
+        t.QUERY_EMBEDDING,
+        t.CANDIDATES,
+        t.CANDIDATE_SIMILARITY,
+        t.CANDIDATE_COUNTS,
+    )
+    outputs = (
+        t.KEPT,
+        t.KEPT_SIMILARITY,
+        t.KEPT_COUNTS,
+        t.CONSIDERED,
+        t.CONSIDERED_FATE,
+        t.CONSIDERED_COUNTS,
+        t.FILTER_DEGRADED,
+    )
     files = MODEL_FILES[name]
     begins_with = (t.VISITOR_ID,)
 
-    def __init__(self, client: redis.Redis, unavailable: Unavailable, searcher: Callable[[], Searcher], item_ids: Sequence[str],
-                 popular: np.ndarray, *, most: int, least: int, seen_days: int, clock: Callable[[], float] = time.time,
-                 breaker: Breaker | None = None):
+    def __init__(
+        self,
+        client: redis.Redis,
+        unavailable: Unavailable,
+        searcher: Callable[[], Searcher],
+        item_ids: Sequence[str],
+        popular: np.ndarray,
+        *,
+        most: int,
+        least: int,
+        seen_days: int,
+        clock: Callable[[], float] = time.time,
+        breaker: Breaker | None = None,
+    ):
         self._client, self._unavailable, self._open_searcher = client, unavailable, searcher
         self._lines = Lines(client)
         self._breaker, self._clock = breaker or Breaker(), clock
@@ -81,11 +122,15 @@ class FilterSeenItems(TwoPartStage[Asked]):
         self._items, self._item_ids = len(item_ids), item_ids
         self._prints = bloom.fingerprints(item_ids)
         everything = np.arange(VOCABULARY_START, VOCABULARY_START + self._items, dtype=np.int32)
-        self._popular = np.concatenate([popular, everything[~np.isin(everything, popular)]]).astype(np.int32)
+        self._popular = np.concatenate([popular, everything[~np.isin(everything, popular)]]).astype(
+            np.int32
+        )
         self._searcher: Searcher | None = None
         self._statuses: Mapping[str, str] | None = None
         self._row_of: dict[str, int] | None = None
-        self._barred = np.zeros(self._items, np.int32)  # the Fate of an item that must not be shown, else 0
+        self._barred = np.zeros(
+            self._items, np.int32
+        )  # the Fate of an item that must not be shown, else 0
         self.poller = Poller("availability", self._poll)
 
     @classmethod
@@ -94,11 +139,23 @@ class FilterSeenItems(TwoPartStage[Asked]):
         popular = np.array(read_json(directory / POPULARITY), dtype=np.int64)
         outside = (popular < VOCABULARY_START) | (popular >= VOCABULARY_START + len(item_ids))
         if outside.any() or len(np.unique(popular)) != len(popular):
-            raise FileCorrupt(f"{directory / POPULARITY} must list catalogue indices, each once; build the "
-                                   "release again")
-        stage = cls(visitor_client(settings, VISITOR_DATABASE), Unavailable(settings), partial(Searcher.open, directory / INDEX),
-                    item_ids, popular, most=settings.retrieval_topk, least=settings.ranking_topk, seen_days=settings.seen_days)
-        if "faiss" in sys.modules:  # one process with the retrieval, whose index it is; a thin model may never need one
+            raise FileCorrupt(
+                f"{directory / POPULARITY} must list catalogue indices, each once; build the "
+                "release again"
+            )
+        stage = cls(
+            visitor_client(settings, VISITOR_DATABASE),
+            Unavailable(settings),
+            partial(Searcher.open, directory / INDEX),
+            item_ids,
+            popular,
+            most=settings.retrieval_topk,
+            least=settings.ranking_topk,
+            seen_days=settings.seen_days,
+        )
+        if (
+            "faiss" in sys.modules
+        ):  # one process with the retrieval, whose index it is; a thin model may never need one
             stage._searcher = stage._open_searcher()
         stage.start()
         return stage
@@ -109,9 +166,16 @@ class FilterSeenItems(TwoPartStage[Asked]):
         self.poller.start()
 
     def gauges(self) -> dict[str, tuple[str, float]]:
-        return {"recsys_availability_refreshed_seconds": ("Unix time when the unavailable items were last the store's.",
-                                                          self.poller.refreshed_at),
-                "recsys_unavailable_items": ("Items of the catalogue that must not be shown.", int(np.count_nonzero(self._barred)))}
+        return {
+            "recsys_availability_refreshed_seconds": (
+                "Unix time when the unavailable items were last the store's.",
+                self.poller.refreshed_at,
+            ),
+            "recsys_unavailable_items": (
+                "Items of the catalogue that must not be shown.",
+                int(np.count_nonzero(self._barred)),
+            ),
+        }
 
     def close(self) -> None:
         self.poller.close()
@@ -128,29 +192,51 @@ class FilterSeenItems(TwoPartStage[Asked]):
             begun.drop()
             return self.run(inputs)
         seen = self._read(begun)
-        candidates, similarity, counts = (inputs[spec.name] for spec in (t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS))
+        candidates, similarity, counts = (
+            inputs[spec.name] for spec in (t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
+        )
         rows_of(t.CANDIDATES.name, candidates, self._items)
         if len(similarity) != len(candidates):
-            raise StageInputInvalid(f"candidate_similarity must be as many as candidates, got {len(similarity)} and "
-                                    f"{len(candidates)}")
+            raise StageInputInvalid(
+                f"candidate_similarity must be as many as candidates, got {len(similarity)} and "
+                f"{len(candidates)}"
+            )
         require_counts(t.CANDIDATE_COUNTS.name, counts, len(candidates), len(visitors))
         if len(queries) != len(visitors):
-            raise StageInputInvalid(f"query_embedding must be one for each of {len(visitors)} visitors, got {len(queries)}")
+            raise StageInputInvalid(
+                f"query_embedding must be one for each of {len(visitors)} visitors, got "
+                f"{len(queries)}"
+            )
         unknown = 0 if self._unavailable.known else int(Degraded.AVAILABILITY)
         barred = self._barred  # one state for all of them
         lists, degraded = [], []
         for visitor, query, part in zip(visitors, queries, parts(counts), strict=True):
             bitmaps = seen.get(visitor)
-            lists.append(self._filter(query, candidates[part], similarity[part], bitmaps or (), barred))
+            lists.append(
+                self._filter(query, candidates[part], similarity[part], bitmaps or (), barred)
+            )
             degraded.append(unknown | (int(Degraded.SEEN_FILTER) if bitmaps is None else 0))
-        kept, near, considered, fates = lists[0] if len(lists) == 1 else map(np.concatenate, zip(*lists, strict=True))
-        return {t.KEPT.name: kept, t.KEPT_SIMILARITY.name: near, t.KEPT_COUNTS.name: np.array([len(found[0]) for found in lists], np.int32),
-                t.CONSIDERED.name: considered, t.CONSIDERED_FATE.name: fates,
-                t.CONSIDERED_COUNTS.name: np.array([len(found[2]) for found in lists], np.int32),
-                t.FILTER_DEGRADED.name: np.array(degraded, np.int32)}
+        kept, near, considered, fates = (
+            lists[0] if len(lists) == 1 else map(np.concatenate, zip(*lists, strict=True))
+        )
+        return {
+            t.KEPT.name: kept,
+            t.KEPT_SIMILARITY.name: near,
+            t.KEPT_COUNTS.name: np.array([len(found[0]) for found in lists], np.int32),
+            t.CONSIDERED.name: considered,
+            t.CONSIDERED_FATE.name: fates,
+            t.CONSIDERED_COUNTS.name: np.array([len(found[2]) for found in lists], np.int32),
+            t.FILTER_DEGRADED.name: np.array(degraded, np.int32),
+        }
 
-    def _filter(self, query: np.ndarray, candidates: np.ndarray, similarity: np.ndarray, bitmaps: Bitmaps,
-                barred: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _filter(
+        self,
+        query: np.ndarray,
+        candidates: np.ndarray,
+        similarity: np.ndarray,
+        bitmaps: Bitmaps,
+        barred: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """One visitor's kept items, their similarities, all items looked at, and their fates."""
         fates = self._fates(candidates, bitmaps, barred)
         kept = (fates == _KEPT).nonzero()[0]
@@ -158,29 +244,39 @@ class FilterSeenItems(TwoPartStage[Asked]):
             more, nearer = self._fetch(query, len(candidates))
             if len(more) <= len(candidates):
                 break
-            known = len(candidates) if np.array_equal(more[:len(candidates)], candidates) else 0  # an approximate index may differ
+            known = (
+                len(candidates) if np.array_equal(more[: len(candidates)], candidates) else 0
+            )  # an approximate index may differ
             fates = np.concatenate([fates[:known], self._fates(more[known:], bitmaps, barred)])
             candidates, similarity, kept = more, nearer, np.flatnonzero(fates == _KEPT)
-        fates[kept[self._most:]] = _SURPLUS
+        fates[kept[self._most :]] = _SURPLUS
         kept = kept[: self._most]
         if len(kept) >= self._least and len(kept):
             return candidates.take(kept), similarity.take(kept), candidates, fates
-        filled, fate = self._backfill(self._least - len(kept), candidates, bitmaps, barred), Fate.BACKFILLED
+        filled, fate = (
+            self._backfill(self._least - len(kept), candidates, bitmaps, barred),
+            Fate.BACKFILLED,
+        )
         if not len(kept) and not len(filled):
             kept, fate = np.flatnonzero(fates == Fate.SEEN)[: self._most], Fate.SHOWN_AGAIN
             fates[kept] = fate
             filled = self._backfill(self._least - len(kept), candidates, (), barred)
         least_near = similarity.min() if len(similarity) else np.float32(0)
-        return (np.concatenate([candidates[kept], filled]),
-                np.concatenate([similarity[kept], np.full(len(filled), least_near, np.float32)]),
-                np.concatenate([candidates, filled]), np.concatenate([fates, np.full(len(filled), fate, np.int32)]))
+        return (
+            np.concatenate([candidates[kept], filled]),
+            np.concatenate([similarity[kept], np.full(len(filled), least_near, np.float32)]),
+            np.concatenate([candidates, filled]),
+            np.concatenate([fates, np.full(len(filled), fate, np.int32)]),
+        )
 
     def _fates(self, items: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray) -> np.ndarray:
         """int32 [N]: kept, unless it must not be shown or was seen."""
         rows = items - VOCABULARY_START
         fates = barred.take(rows)
         if bitmaps:
-            fates[bloom.contains(bitmaps, self._prints.take(rows, axis=0)) & (fates == _KEPT)] = _SEEN
+            fates[bloom.contains(bitmaps, self._prints.take(rows, axis=0)) & (fates == _KEPT)] = (
+                _SEEN
+            )
         return fates
 
     def _fetch(self, query: np.ndarray, fetched: int) -> tuple[np.ndarray, np.ndarray]:
@@ -194,8 +290,12 @@ class FilterSeenItems(TwoPartStage[Asked]):
         rows_of(INDEX, items, self._items)
         return items, similarity
 
-    def _backfill(self, count: int, candidates: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray) -> np.ndarray:
-        """At most so many of the most popular items that are unseen, available and no candidates, int32 [N]."""
+    def _backfill(
+        self, count: int, candidates: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray
+    ) -> np.ndarray:
+        """At most so many of the most popular items that are unseen, available and no candidates,
+        int32 [N].
+        """
         found = [np.empty(0, np.int32)]
         for items in self._by_popularity() if count > 0 else ():
             items = items[~np.isin(items, candidates)]
@@ -209,13 +309,17 @@ class FilterSeenItems(TwoPartStage[Asked]):
         """The catalogue in parts that grow: most visitors need but the first."""
         start, size = 0, _FIRST_POPULAR
         while start < min(self._items, MOST_POPULAR):
-            yield self._popular[start:start + size]
+            yield self._popular[start : start + size]
             start, size = start + size, 2 * size
 
     def _ask(self, visitors: Sequence[str]) -> Replies | None:
-        """Ask for the bitmaps of each visitor's last days, all in one; None where the store cannot be asked."""
+        """Ask for the bitmaps of each visitor's last days, all in one; None where the store cannot
+        be asked.
+        """
         days = bloom.last_days(self._clock(), self._seen_days)
-        keys = [argument(key.encode()) for visitor in visitors for key in bloom.seen_keys(visitor, days)]
+        keys = [
+            argument(key.encode()) for visitor in visitors for key in bloom.seen_keys(visitor, days)
+        ]
         try:
             return self._breaker.begin(lambda: self._lines.send(_GET + _GET.join(keys), len(keys)))
         except StoreUnavailable as error:
@@ -233,11 +337,13 @@ class FilterSeenItems(TwoPartStage[Asked]):
                 LOG.debug("seen items: %s", error)
         return found
 
-    def _bitmaps(self, visitors: Sequence[str], replies: Sequence[Any]) -> dict[str, Bitmaps | None]:
+    def _bitmaps(
+        self, visitors: Sequence[str], replies: Sequence[Any]
+    ) -> dict[str, Bitmaps | None]:
         found: dict[str, Bitmaps | None] = {}
         failure = None
         for place, visitor in enumerate(visitors):
-            own = replies[place * self._seen_days:(place + 1) * self._seen_days]
+            own = replies[place * self._seen_days : (place + 1) * self._seen_days]
             refused = next((reply for reply in own if isinstance(reply, redis.ResponseError)), None)
             failure = failure or refused
             found[visitor] = [bitmap for bitmap in own if bitmap] if refused is None else None
@@ -246,7 +352,9 @@ class FilterSeenItems(TwoPartStage[Asked]):
         return found
 
     def _poll(self, pause: Pause) -> None:
-        """Bring what must not be shown up to date; raises StoreUnavailable, and what is known stays."""
+        """Bring what must not be shown up to date; raises StoreUnavailable, and what is known
+        stays.
+        """
         self._unavailable.poll()
         statuses = self._unavailable.statuses
         if statuses is self._statuses:

@@ -1,9 +1,10 @@
 """What a serving stage is: declared tensors, files that are verified at load, and one pure ``run``.
 
-A stage is plain numpy and knows nothing of Triton, so the same class runs inside a thin Triton model
-(``triton_model.py``) and in one process (``pipeline.py``, ``fused_model.py``), with the same answer to the bit. It serves
-B visitors at once: what belongs to a visitor is [B, …], their candidates lie flat (``stages/candidates.py``). Each visitor's
-answer is the same to the bit as alone, so what depends on the size of a batch, as matrix products do, runs visitor by visitor.
+A stage is plain numpy and knows nothing of Triton, so the same class runs inside a thin Triton
+model (``triton_model.py``) and in one process (``pipeline.py``, ``fused_model.py``), with the same
+answer to the bit. It serves B visitors at once: what belongs to a visitor is [B, …], their
+candidates lie flat (``stages/candidates.py``). Each visitor's answer is the same to the bit as
+alone, so what depends on the size of a batch, as matrix products do, runs visitor by visitor.
 """
 
 from __future__ import annotations
@@ -25,18 +26,23 @@ from recsys_assets.settings import Settings
 Tensors = dict[str, np.ndarray]
 T = TypeVar("T")
 
-#: What a version directory may hold beside the files that ``files.json`` lists: Triton's entry point, and the empty
-#: file that keeps Python from writing bytecode there (a changed directory would make Triton reload the version).
+#: What a version directory may hold beside the files that ``files.json`` lists: Triton's entry
+#: point, and the empty file that keeps Python from writing bytecode there (a changed directory
+#: would make Triton reload the version).
 UNLISTED = frozenset({FILES, CODE, "__pycache__"})
 
 #: Triton's type name → numpy dtype. A STRING tensor is an object array of ``str``.
-DTYPES: Mapping[str, Any] = {"STRING": np.object_, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32, "UINT8": np.uint8}
+DTYPES: Mapping[str, Any] = {
+    "STRING": np.object_,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP32": np.float32,
+    "UINT8": np.uint8,
+}
 
 
 class StageError(RuntimeError):
     """Base of every error of a stage; its message is fit for a client."""
-
-
 
 
 class StageInputInvalid(StageError):
@@ -62,14 +68,20 @@ class TensorSpec:
 
     def check(self, value: np.ndarray) -> None:
         """Raise StageInputInvalid unless type and shape are the declared ones."""
-        fits = value.ndim == len(self.shape) and all(w in (-1, g) for w, g in zip(self.shape, value.shape, strict=True))
+        fits = value.ndim == len(self.shape) and all(
+            w in (-1, g) for w, g in zip(self.shape, value.shape, strict=True)
+        )
         if not fits or value.dtype != DTYPES[self.dtype]:
-            raise StageInputInvalid(f"{self.name} must be {self.dtype}{list(self.shape)}, got {value.dtype} "
-                                    f"{list(value.shape)}")
+            raise StageInputInvalid(
+                f"{self.name} must be {self.dtype}{list(self.shape)}, got {value.dtype} "
+                f"{list(value.shape)}"
+            )
 
 
 class Stage(ABC):
-    """One step of an answer. Subclasses declare ``name``, tensors and files, and implement ``open`` and ``run``."""
+    """One step of an answer. Subclasses declare ``name``, tensors and files, and implement ``open``
+    and ``run``.
+    """
 
     name: ClassVar[str]
     inputs: ClassVar[tuple[TensorSpec, ...]]
@@ -104,7 +116,9 @@ class Stage(ABC):
 
     @classmethod
     def check_inputs(cls, inputs: Tensors) -> None:
-        """Raise StageInputInvalid naming the first tensor that is absent or of another type or shape."""
+        """Raise StageInputInvalid naming the first tensor that is absent or of another type or
+        shape.
+        """
         check_tensors(cls.name, cls.inputs, inputs)
 
 
@@ -119,7 +133,8 @@ B = TypeVar("B", bound=Begun)
 
 
 class TwoPartStage(Stage, Generic[B]):
-    """A stage that waits for a store: ``begin`` asks, ``finish`` reads; in between other stages may run.
+    """A stage that waits for a store: ``begin`` asks, ``finish`` reads; in between other stages may
+    run.
 
     ``run``, of a model of its own, is both.
     """
@@ -128,7 +143,9 @@ class TwoPartStage(Stage, Generic[B]):
 
     @abstractmethod
     def begin(self, inputs: Tensors) -> B:
-        """Ask; never raises for want of the store. Whoever calls it calls ``drop`` in the end, after ``finish`` or instead."""
+        """Ask; never raises for want of the store. Whoever calls it calls ``drop`` in the end,
+        after ``finish`` or instead.
+        """
 
     @abstractmethod
     def finish(self, inputs: Tensors, begun: B) -> Tensors:
@@ -143,7 +160,9 @@ class TwoPartStage(Stage, Generic[B]):
 
 
 def check_tensors(who: str, specs: Sequence[TensorSpec], tensors: Tensors) -> None:
-    """Raise StageInputInvalid naming who needs them and the first tensor that is absent or of another type or shape."""
+    """Raise StageInputInvalid naming who needs them and the first tensor that is absent or of
+    another type or shape.
+    """
     for spec in specs:
         if spec.name in tensors:
             spec.check(tensors[spec.name])
@@ -166,20 +185,27 @@ def verify_files(directory: Path, needed: Sequence[str]) -> None:
             raise FileCorrupt(f"{listing} does not list {name}; publish the release again")
     for path in sorted(directory.iterdir()):
         if path.name not in digests and path.name not in UNLISTED:
-            raise FileCorrupt(f"{path} is not listed in {FILES}; remove it or publish the release again")
+            raise FileCorrupt(
+                f"{path} is not listed in {FILES}; remove it or publish the release again"
+            )
     for name, digest in digests.items():
         path = directory / name
         if not path.is_file():
-            raise FileCorrupt(f"{path} is missing though {FILES} lists it; publish the release again")
+            raise FileCorrupt(
+                f"{path} is missing though {FILES} lists it; publish the release again"
+            )
         if sha256_file(path) != digest:
-            raise FileCorrupt(f"{path} differs from its digest in {FILES}; publish the release again")
+            raise FileCorrupt(
+                f"{path} differs from its digest in {FILES}; publish the release again"
+            )
 
 
 _opened: weakref.WeakValueDictionary[tuple[Any, str], Any] = weakref.WeakValueDictionary()
 
 
 def shared(path: Path, read: Callable[[Path], T]) -> T:
-    """``read(path)``, once for all stages of a process whose file has these very bytes, for as long as one of them holds it.
+    """``read(path)``, once for all stages of a process whose file has these very bytes, for as long
+    as one of them holds it.
 
     Several stages need the same tables; in the fused model they are all in one process.
     """
@@ -190,17 +216,20 @@ def shared(path: Path, read: Callable[[Path], T]) -> T:
     return found
 
 
-
-
 def read_matrix(path: Path, columns: int) -> np.ndarray:
-    """Map a float32 matrix [R, columns] of a .npy file into memory; raises FileCorrupt naming the file.
+    """Map a float32 matrix [R, columns] of a .npy file into memory; raises FileCorrupt naming the
+    file.
 
     Pickled arrays are refused (``allow_pickle=False``).
     """
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        raise FileCorrupt(f"{path} is not a plain .npy array ({error}); publish the release again") from error
+        raise FileCorrupt(
+            f"{path} is not a plain .npy array ({error}); publish the release again"
+        ) from error
     if matrix.dtype != np.float32 or matrix.ndim != 2 or matrix.shape[1] != columns:
-        raise FileCorrupt(f"{path} must be float32 [rows, {columns}], got {matrix.dtype} {list(matrix.shape)}")
+        raise FileCorrupt(
+            f"{path} must be float32 [rows, {columns}], got {matrix.dtype} {list(matrix.shape)}"
+        )
     return matrix

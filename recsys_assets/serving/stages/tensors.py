@@ -1,8 +1,9 @@
 """Declare every tensor of an answer once: name, Triton type, shape.
 
-The stages, the packed wire between the thin models, the fused model and the gateway all import these; ``triton_repo/`` repeats
-the names for Triton, and a test compares both. B visitors per request. What belongs to a visitor is [B, …]; the items of all
-visitors lie flat, one visitor's after the other's (``candidates.parts``). Imports none of the stages' libraries.
+The stages, the packed wire between the thin models, the fused model and the gateway all import
+these; ``triton_repo/`` repeats the names for Triton, and a test compares both. B visitors per
+request. What belongs to a visitor is [B, …]; the items of all visitors lie flat, one visitor's
+after the other's (``candidates.parts``). Imports none of the stages' libraries.
 """
 
 from __future__ import annotations
@@ -22,28 +23,33 @@ from recsys_assets.columns import (
 )
 from recsys_assets.serving.stages.stage import TensorSpec
 
-# --- request: "" and -1 leave a value to the defaults, as absence does ---------------------------------------------
+# --- request: "" and -1 leave a value to the defaults, as absence does ----------------------------
 USER_ID = TensorSpec("user_id", "STRING", (-1,))
 DEVICE_TYPE = TensorSpec("device_type", "STRING", (-1,), optional=True)
 TIMESTAMP = TensorSpec("timestamp", "INT64", (-1,), optional=True)  # unix seconds; -1: now
-TOP_K = TensorSpec("top_k", "INT32", (-1,), optional=True)  # items wanted; -1: as many as the release gives
+TOP_K = TensorSpec(
+    "top_k", "INT32", (-1,), optional=True
+)  # items wanted; -1: as many as the release gives
 SEED = TensorSpec("seed", "INT64", (-1,), optional=True)  # of weighted sampling; -1: random
 
-# --- context_preprocessor: the request with its defaults -----------------------------------------------------------
+# --- context_preprocessor: the request with its defaults ------------------------------------------
 VISITOR_ID = TensorSpec("visitor_id", "STRING", (-1,))
 CONTEXT_DEVICE = TensorSpec("context_device", "STRING", (-1,))
 CONTEXT_TIMESTAMP = TensorSpec("context_timestamp", "INT64", (-1,))
 CONTEXT_TOP_K = TensorSpec("context_top_k", "INT32", (-1,))
 CONTEXT_SEED = TensorSpec("context_seed", "INT64", (-1,))
 
-# --- feast_user_lookup: raw user features --------------------------------------------------------------------------
+# --- feast_user_lookup: raw user features ---------------------------------------------------------
 USER_RAW = TensorSpec("user_raw", "STRING", (-1, 3))  # user_id, gender, top_category
-USER_NUMBERS = TensorSpec("user_numbers", "FP32", (-1, 4))  # age, clicks_24h, hours_since_click, clicks_7d
-#: Categories of visitors' clicks, oldest first, one visitor's after the other's (clicks_7d counts them).
+USER_NUMBERS = TensorSpec(
+    "user_numbers", "FP32", (-1, 4)
+)  # age, clicks_24h, hours_since_click, clicks_7d
+#: Categories of visitors' clicks, oldest first, one visitor's after the other's (clicks_7d counts
+#: them).
 USER_HISTORY_RAW = TensorSpec("user_history_raw", "STRING", (-1,))
 USER_DEGRADED = TensorSpec("user_degraded", "INT32", (-1,))  # bits of ``answer.Degraded``
 
-# --- nvt_user_transform and nvt_context_transform ------------------------------------------------------------------
+# --- nvt_user_transform and nvt_context_transform -------------------------------------------------
 USER_CAT = TensorSpec("user_cat", "INT32", (-1, len(USER_CATEGORICAL)))
 USER_CONT = TensorSpec("user_cont", "FP32", (-1, len(USER_CONTINUOUS)))
 #: Clicks per category_l1 index, [B, 2·K]: of seven days, then of 24 hours.
@@ -51,14 +57,14 @@ USER_HISTORY = TensorSpec("user_history", "FP32", (-1, -1))
 CONTEXT_CAT = TensorSpec("context_cat", "INT32", (-1, len(CONTEXT_CATEGORICAL)))
 CONTEXT_CONT = TensorSpec("context_cont", "FP32", (-1, len(CONTEXT_CONTINUOUS)))
 
-# --- query_tower and faiss_retrieval -------------------------------------------------------------------------------
+# --- query_tower and faiss_retrieval --------------------------------------------------------------
 QUERY_EMBEDDING = TensorSpec("query_embedding", "FP32", (-1, EMBEDDING_DIM))
 QUERY_RELEASE = TensorSpec("query_release", "INT64", (1,))
 CANDIDATES = TensorSpec("candidates", "INT32", (-1,))
 CANDIDATE_SIMILARITY = TensorSpec("candidate_similarity", "FP32", (-1,))
 CANDIDATE_COUNTS = TensorSpec("candidate_counts", "INT32", (-1,))
 
-# --- filter_seen_items ---------------------------------------------------------------------------------------------
+# --- filter_seen_items ----------------------------------------------------------------------------
 KEPT = TensorSpec("kept", "INT32", (-1,))
 KEPT_SIMILARITY = TensorSpec("kept_similarity", "FP32", (-1,))
 KEPT_COUNTS = TensorSpec("kept_counts", "INT32", (-1,))
@@ -67,7 +73,7 @@ CONSIDERED_FATE = TensorSpec("considered_fate", "INT32", (-1,))  # ``answer.Fate
 CONSIDERED_COUNTS = TensorSpec("considered_counts", "INT32", (-1,))
 FILTER_DEGRADED = TensorSpec("filter_degraded", "INT32", (-1,))  # bits of ``answer.Degraded``
 
-# --- feast_item_lookup, nvt_item_transform, multimodal_embedding_lookup: per kept item -----------------------------
+# --- feast_item_lookup, nvt_item_transform, multimodal_embedding_lookup: per kept item ------------
 ITEM_CODES = TensorSpec("item_codes", "INT32", (-1, 3))  # category_l1, category_l2, item_gender
 ITEM_NUMBERS = TensorSpec("item_numbers", "FP32", (-1, 2))  # price, item_clicks
 ITEM_TABLE_VERSION = TensorSpec("item_table_version", "INT64", (1,))
@@ -75,21 +81,23 @@ ITEM_CAT = TensorSpec("item_cat", "INT32", (-1, len(ITEM_CATEGORICAL)))
 ITEM_CONT = TensorSpec("item_cont", "FP32", (-1, len((*ITEM_CONTINUOUS, ITEM_POPULARITY))))
 ITEM_EMBEDDINGS = TensorSpec("item_embeddings", "FP32", (-1, 2 * EMBEDDING_DIM))  # text, then image
 
-# --- unroll_features: the ranker's columns, once per visitor and once per candidate --------------------------------
+# --- unroll_features: the ranker's columns, once per visitor and once per candidate ---------------
 VISITOR_CAT = TensorSpec("visitor_cat", "INT32", (-1, len(QUERY_CATEGORICAL)))
 VISITOR_CONT = TensorSpec("visitor_cont", "FP32", (-1, len(QUERY_CONTINUOUS)))
 CANDIDATE_CONT = TensorSpec("candidate_cont", "FP32", (-1, len(CANDIDATE_CONTINUOUS)))
 
-# --- dlrm_ranking and softmax_sampling -----------------------------------------------------------------------------
+# --- dlrm_ranking and softmax_sampling ------------------------------------------------------------
 SCORES = TensorSpec("scores", "FP32", (-1,))
 RANKER_RELEASE = TensorSpec("ranker_release", "INT64", (1,))
-BLENDED_SCORES = TensorSpec("blended_scores", "FP32", (-1,))  # per kept item; the order of the list follows them
+BLENDED_SCORES = TensorSpec(
+    "blended_scores", "FP32", (-1,)
+)  # per kept item; the order of the list follows them
 PLACING = TensorSpec("placing", "INT32", (-1,))  # per kept item: ``answer.Placing``
 SAMPLED_ITEMS = TensorSpec("sampled_items", "INT32", (-1,))
 SAMPLED_SCORES = TensorSpec("sampled_scores", "FP32", (-1,))
 SAMPLED_COUNTS = TensorSpec("sampled_counts", "INT32", (-1,))
 
-# --- item_id_decoder: the answer -----------------------------------------------------------------------------------
+# --- item_id_decoder: the answer ------------------------------------------------------------------
 ORDERED_IDS = TensorSpec("ordered_ids", "STRING", (-1,))
 ORDERED_SCORES = TensorSpec("ordered_scores", "FP32", (-1,))
 ANSWER_INFO = TensorSpec("answer_info", "INT64", (-1, 4))  # columns: ``answer.COUNT`` and so on

@@ -1,4 +1,6 @@
-"""What is known of a visitor, out of Feast's online store; without it, what training used for an unknown one."""
+"""What is known of a visitor, out of Feast's online store; without it, what training used for an
+unknown one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from recsys_assets.columns import AGE, GENDER, MISSING, RECENT_CATEGORIES, RECENT_TIMESTAMPS, USER_ID
+from recsys_assets.columns import (
+    AGE,
+    GENDER,
+    MISSING,
+    RECENT_CATEGORIES,
+    RECENT_TIMESTAMPS,
+    USER_ID,
+)
 from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.lib.features.activity import visitor_activity
 from recsys_assets.release_files import MODEL_FILES, USER_DEFAULTS
@@ -23,15 +32,20 @@ from recsys_assets.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
-FEATURES = (f"user_features:{AGE}", f"user_features:{GENDER}", f"user_activity:{RECENT_CATEGORIES}",
-            f"user_activity:{RECENT_TIMESTAMPS}")
+FEATURES = (
+    f"user_features:{AGE}",
+    f"user_features:{GENDER}",
+    f"user_activity:{RECENT_CATEGORIES}",
+    f"user_activity:{RECENT_TIMESTAMPS}",
+)
 
 
 class FeastUserLookup(TwoPartStage[Asked]):
     """Visitors' ids → raw user features; never fails for want of the store.
 
-    A visitor with neither age nor gender stored is unknown: user_id and gender become "-1", the age the mean of the
-    training users; what the clicks of the last seven days say at the request's time is kept all the same.
+    A visitor with neither age nor gender stored is unknown: user_id and gender become "-1", the age
+    the mean of the training users; what the clicks of the last seven days say at the request's time
+    is kept all the same.
     """
 
     name = "feast_user_lookup"
@@ -47,24 +61,35 @@ class FeastUserLookup(TwoPartStage[Asked]):
     def open(cls, directory: Path, settings: Settings, version: int) -> FeastUserLookup:
         defaults = read_json(directory / USER_DEFAULTS)
         if not isinstance(defaults.get("mean_age"), (int, float)):
-            raise FileCorrupt(f"{directory / USER_DEFAULTS} must hold a number mean_age, got {defaults}")
-        stage = cls(OnlineFeatures.open(settings, settings.store_timeout_ms), float(defaults["mean_age"]))
+            raise FileCorrupt(
+                f"{directory / USER_DEFAULTS} must hold a number mean_age, got {defaults}"
+            )
+        stage = cls(
+            OnlineFeatures.open(settings, settings.store_timeout_ms), float(defaults["mean_age"])
+        )
         stage._warm()
         return stage
 
     def _warm(self) -> None:
-        """Connect and look the features up in Feast's registry before the first visitor waits for it."""
+        """Connect and look the features up in Feast's registry before the first visitor waits for
+        it.
+        """
         try:
             self._features.read(FEATURES, USER_ID, [MISSING])
         except StoreUnavailable as error:
-            LOG.warning("online store not reachable at start, visitors get defaults until it is: %s", error)
+            LOG.warning(
+                "online store not reachable at start, visitors get defaults until it is: %s", error
+            )
 
     def begin(self, inputs: Tensors) -> Asked:
         visitors = known_visitors(inputs[t.VISITOR_ID.name].tolist())
         return Asked(visitors, self._ask(visitors) if visitors else None)
 
     def finish(self, inputs: Tensors, begun: Asked) -> Tensors:
-        visitors, moments = inputs[t.VISITOR_ID.name].tolist(), inputs[t.CONTEXT_TIMESTAMP.name].tolist()
+        visitors, moments = (
+            inputs[t.VISITOR_ID.name].tolist(),
+            inputs[t.CONTEXT_TIMESTAMP.name].tolist(),
+        )
         if begun.visitors != known_visitors(visitors):
             begun.drop()
             return self.run(inputs)
@@ -72,22 +97,38 @@ class FeastUserLookup(TwoPartStage[Asked]):
         raw, numbers, clicked, degraded = [], [], [], []
         for visitor, now in zip(visitors, moments, strict=True):
             row = stored.get(visitor)
-            degraded.append(int(Degraded.USER_FEATURES) if row is None and visitor != MISSING else 0)
+            degraded.append(
+                int(Degraded.USER_FEATURES) if row is None and visitor != MISSING else 0
+            )
             row = row or {}
             age, gender = _typed(row, AGE, float), _typed(row, GENDER, str)
             age = age if age is None or isfinite(age) else None
-            top, clicks, hours, categories = visitor_activity(*_recent_clicks(row), now)  # the last ``clicks`` categories are of 24 hours
-            raw.append((visitor if age is not None or gender is not None else MISSING, MISSING if gender is None else gender, top))
+            top, clicks, hours, categories = visitor_activity(
+                *_recent_clicks(row), now
+            )  # the last ``clicks`` categories are of 24 hours
+            raw.append(
+                (
+                    visitor if age is not None or gender is not None else MISSING,
+                    MISSING if gender is None else gender,
+                    top,
+                )
+            )
             numbers.append((self._mean_age if age is None else age, clicks, hours, len(categories)))
             clicked += categories
-        return {t.USER_RAW.name: np.array(raw, np.object_), t.USER_NUMBERS.name: np.array(numbers, np.float32),
-                t.USER_HISTORY_RAW.name: np.array(clicked, np.object_), t.USER_DEGRADED.name: np.array(degraded, np.int32)}
+        return {
+            t.USER_RAW.name: np.array(raw, np.object_),
+            t.USER_NUMBERS.name: np.array(numbers, np.float32),
+            t.USER_HISTORY_RAW.name: np.array(clicked, np.object_),
+            t.USER_DEGRADED.name: np.array(degraded, np.int32),
+        }
 
     def close(self) -> None:
         self._features.close()
 
     def _ask(self, visitors: list[str]) -> Replies | None:
-        """Ask for what is online of each visitor, all in one; None where the store cannot be asked."""
+        """Ask for what is online of each visitor, all in one; None where the store cannot be
+        asked.
+        """
         try:
             return self._features.begin(FEATURES, USER_ID, visitors)
         except StoreUnavailable as error:
@@ -95,26 +136,46 @@ class FeastUserLookup(TwoPartStage[Asked]):
             return None
 
     def _stored(self, asked: Asked) -> dict[str, Row | None]:
-        """What is online of each visitor that was asked about; nothing of one that could not be read."""
+        """What is online of each visitor that was asked about; nothing of one that could not be
+        read.
+        """
         if asked.replies is None:
             return {}
         try:
-            return dict(zip(asked.visitors, self._features.finish(FEATURES, USER_ID, asked.replies), strict=True))
+            return dict(
+                zip(
+                    asked.visitors,
+                    self._features.finish(FEATURES, USER_ID, asked.replies),
+                    strict=True,
+                )
+            )
         except StoreUnavailable as error:
             LOG.debug("user features: %s", error)
             return {}
 
 
 def _typed(stored: Row, name: str, kind: type) -> Any:
-    """The value, or None where another type is stored than the view declares: as good as nothing stored."""
+    """The value, or None where another type is stored than the view declares: as good as nothing
+    stored.
+    """
     value = stored.get(name)
     return value if isinstance(value, kind) else None
 
 
 def _recent_clicks(stored: Row) -> tuple[list[str], list[int]]:
-    """Categories and times of the stored clicks, oldest first; none where the two lists do not belong together."""
-    categories, timestamps = _typed(stored, RECENT_CATEGORIES, list), _typed(stored, RECENT_TIMESTAMPS, list)
-    if (not categories or not timestamps or len(categories) != len(timestamps)
-            or not isinstance(categories[0], str) or not isinstance(timestamps[0], int)):
+    """Categories and times of the stored clicks, oldest first; none where the two lists do not
+    belong together.
+    """
+    categories, timestamps = (
+        _typed(stored, RECENT_CATEGORIES, list),
+        _typed(stored, RECENT_TIMESTAMPS, list),
+    )
+    if (
+        not categories
+        or not timestamps
+        or len(categories) != len(timestamps)
+        or not isinstance(categories[0], str)
+        or not isinstance(timestamps[0], int)
+    ):
         return [], []
     return categories, timestamps

@@ -1,6 +1,8 @@
-"""Which items must not be shown now: out of stock, or hidden by the shop. Kept in Valkey, known to every process.
+"""Which items must not be shown now: out of stock, or hidden by the shop. Kept in Valkey, known to
+every process.
 
-A hash says what is not available, a counter how often it was changed, so that whoever polls reads the hash only then.
+A hash says what is not available, a counter how often it was changed, so that whoever polls reads
+the hash only then.
 """
 
 from __future__ import annotations
@@ -20,21 +22,26 @@ from recsys_assets.settings import POPULARITY_DATABASE, Settings
 UNAVAILABLE, VERSION = "items:unavailable", "items:unavailable:version"
 AVAILABLE, OUT_OF_STOCK, HIDDEN = "available", "out_of_stock", "hidden"
 Availability = Literal["available", "out_of_stock", "hidden"]
-#: Fields a step of reading the hash, so that a long one holds neither the server nor this process up.
+#: Fields a step of reading the hash, so that a long one holds neither the server nor this process
+#: up.
 _STEP, _ATTEMPTS = 500, 5
 
 
 def availability_commands(pipeline: Any, changes: Mapping[str, Availability]) -> None:
-    """Queue the commands that change items' availability, on a pipeline of ``redis`` or of ``redis.asyncio``.
+    """Queue the commands that change items' availability, on a pipeline of ``redis`` or of
+    ``redis.asyncio``.
 
-    Run them as one transaction. Unknown ids are kept too: a catalogue that has them one day does not show them.
+    Run them as one transaction. Unknown ids are kept too: a catalogue that has them one day does
+    not show them.
 
     Raises:
         ValueError: a state that is none, naming the item.
     """
     for item_id, state in changes.items():
         if state not in get_args(Availability):
-            raise ValueError(f"{item_id!r} must be one of {', '.join(get_args(Availability))}, got {state!r}")
+            raise ValueError(
+                f"{item_id!r} must be one of {', '.join(get_args(Availability))}, got {state!r}"
+            )
     back = [item_id for item_id, state in changes.items() if state == AVAILABLE]
     gone = {item_id: state for item_id, state in changes.items() if state != AVAILABLE}
     if back:
@@ -51,7 +58,8 @@ def set_availability(client: redis.Redis, changes: Mapping[str, Availability]) -
         client: of POPULARITY_DATABASE.
 
     Raises:
-        ValueError: a state that is none. redis.RedisError: nothing is changed, or the answer got lost.
+        ValueError: a state that is none. redis.RedisError: nothing is changed, or the answer got
+            lost.
     """
     with client.pipeline(transaction=True) as pipeline:
         availability_commands(pipeline, changes)
@@ -61,7 +69,8 @@ def set_availability(client: redis.Redis, changes: Mapping[str, Availability]) -
 class Unavailable:
     """The items that must not be shown, as last read; an outage forgets none of them.
 
-    Use: ``poll`` every so often; ``statuses`` (item id → "out_of_stock" or "hidden") is replaced whole, never changed.
+    Use: ``poll`` every so often; ``statuses`` (item id → "out_of_stock" or "hidden") is replaced
+    whole, never changed.
     """
 
     def __init__(self, settings: Settings):
@@ -85,7 +94,8 @@ class Unavailable:
         """Read what has changed.
 
         Raises:
-            StoreUnavailable: the store did not answer, or holds values of other types; what was known stays.
+            StoreUnavailable: the store did not answer, or holds values of other types; what was
+                known stays.
         """
         self._breaker.call(self._poll)
 
@@ -112,4 +122,7 @@ class Unavailable:
     def _statuses(self) -> dict[str, str]:
         pairs = self._client.hscan_iter(UNAVAILABLE, count=_STEP)
         # whatever else somebody wrote there: the item is not to be shown
-        return {item_id.decode("utf-8", "replace"): HIDDEN if state == HIDDEN.encode() else OUT_OF_STOCK for item_id, state in pairs}
+        return {
+            item_id.decode("utf-8", "replace"): HIDDEN if state == HIDDEN.encode() else OUT_OF_STOCK
+            for item_id, state in pairs
+        }

@@ -1,11 +1,12 @@
-"""A visitor's seen items: a Bloom filter on plain strings, one key a user and day, so that it forgets by itself.
+"""A visitor's seen items: a Bloom filter on plain strings, one key a user and day, so that it
+forgets by itself.
 
-Works on any Valkey or Redis (no module): bits are set by SETBIT and read by one GET; membership is numpy. B. H. Bloom,
-"Space/time trade-offs in hash coding with allowable errors", 1970; double hashing after Kirsch and Mitzenmacher, "Less
-hashing, same performance", 2006.
+Works on any Valkey or Redis (no module): bits are set by SETBIT and read by one GET; membership is
+numpy. B. H. Bloom, "Space/time trade-offs in hash coding with allowable errors", 1970; double
+hashing after Kirsch and Mitzenmacher, "Less hashing, same performance", 2006.
 
-An item that was added is always found. Of the others these are taken for seen, at n items in each day's filter, by
-(1 - exp(-HASHES·n / BITS)) ^ HASHES, a day and in a week of them:
+An item that was added is always found. Of the others these are taken for seen, at n items in each
+day's filter, by (1 - exp(-HASHES·n / BITS)) ^ HASHES, a day and in a week of them:
 
 | items a day | one day | seven days |
 |---|---|---|
@@ -14,8 +15,9 @@ An item that was added is always found. Of the others these are taken for seen, 
 | 2,000 | 3.0 % | 19 % |
 | 5,000 | 61 % | 99.9 % |
 
-So the rate grows beyond the capacity, and never breaks: whoever looks at thousands of items a day is shown fewer that are
-new. With more than 25 ``seen_days`` that are all full, the union passes 1 %.
+So the rate grows beyond the capacity, and never breaks: whoever looks at thousands of items a day
+is shown fewer that are new. With more than 25 ``seen_days`` that are all full, the union passes 1
+%.
 """
 
 from __future__ import annotations
@@ -31,12 +33,14 @@ import numpy as np
 
 #: Items that one user sees in one day before the stated error rate is exceeded.
 CAPACITY = 1_000
-#: Of one day's filter at capacity, at most. An answer asks ``seen_days`` (7) of them, so the union stays below 1 %.
+#: Of one day's filter at capacity, at most. An answer asks ``seen_days`` (7) of them, so the union
+#: stays below 1 %.
 ERROR_RATE = 0.001
 
 
 def size(capacity: int, error_rate: float) -> tuple[int, int]:
-    """(bits, hashes) of the smallest filter with a power of two of bits that holds the error rate at capacity.
+    """(bits, hashes) of the smallest filter with a power of two of bits that holds the error rate
+    at capacity.
 
     >>> size(1_000, 0.001)
     (16384, 10)
@@ -50,15 +54,21 @@ _STEPS = np.arange(HASHES)
 
 
 def fingerprints(item_ids: Iterable[str]) -> np.ndarray:
-    """What the positions of items follow from: uint16 [N, 2], each below BITS; the second is odd."""
-    digests = b"".join(hashlib.blake2b(item_id.encode(), digest_size=16).digest() for item_id in item_ids)
+    """What the positions of items follow from: uint16 [N, 2], each below BITS; the second is
+    odd.
+    """
+    digests = b"".join(
+        hashlib.blake2b(item_id.encode(), digest_size=16).digest() for item_id in item_ids
+    )
     # BITS divides 2^64, so reducing first changes no position
     found = np.frombuffer(digests, ">u8").reshape(-1, 2) % BITS
     return (found | np.array([0, 1], np.uint64)).astype(np.uint16)
 
 
 def positions(item_id: str) -> np.ndarray:
-    """Bit positions of one item, int64 [HASHES]; a power of two of bits and an odd step make them distinct."""
+    """Bit positions of one item, int64 [HASHES]; a power of two of bits and an odd step make them
+    distinct.
+    """
     return _positions(fingerprints([item_id]))[0]
 
 
@@ -82,10 +92,14 @@ def contains(bitmaps: Sequence[bytes | None], prints: np.ndarray) -> np.ndarray:
     if not stored or not len(prints):
         return found
     # the server counts bits from a byte's most significant one, as numpy does
-    bits = np.unpackbits(np.frombuffer(b"".join([bitmap.ljust(BITS // 8, b"\0") for bitmap in stored]), np.uint8))
+    bits = np.unpackbits(
+        np.frombuffer(b"".join([bitmap.ljust(BITS // 8, b"\0") for bitmap in stored]), np.uint8)
+    )
     days, first = bits.reshape(-1, BITS), prints[:, 0]
     # few pass the first two positions, so few are asked for all
-    day, item = (days.take(first, axis=1) & days.take(first + prints[:, 1] & BITS - 1, axis=1)).nonzero()
+    day, item = (
+        days.take(first, axis=1) & days.take(first + prints[:, 1] & BITS - 1, axis=1)
+    ).nonzero()
     if len(item):
         places = _positions(prints.take(item, axis=0)) + BITS * day[:, None]
         found[item[bits.take(places).all(axis=1)]] = True
@@ -108,7 +122,8 @@ def _last_days(number: int, count: int) -> tuple[str, ...]:
 
 
 def seen_key(user_id: str, day: str) -> str:
-    """Key of one user and day; the id is percent-encoded, so that none can reach another user's key.
+    """Key of one user and day; the id is percent-encoded, so that none can reach another user's
+    key.
 
     >>> seen_key("a:20260101", "20260102")
     'seen:a%3A20260101:20260102'
@@ -118,13 +133,16 @@ def seen_key(user_id: str, day: str) -> str:
 
 def seen_keys(user_id: str, days: Iterable[str]) -> list[str]:
     """``seen_key`` of each day."""
-    plain = user_id.isascii() and user_id.isalnum()  # most ids: quoting them costs 5 µs and changes nothing
+    plain = (
+        user_id.isascii() and user_id.isalnum()
+    )  # most ids: quoting them costs 5 µs and changes nothing
     head = f"seen:{user_id if plain else quote(user_id, safe='')}:"
     return [head + day for day in days]
 
 
 def expiry(day: str, seen_days: int) -> int:
-    """When a day's key ends, unix seconds: ``seen_days`` + 1 days after the day began, however often it is written.
+    """When a day's key ends, unix seconds: ``seen_days`` + 1 days after the day began, however
+    often it is written.
 
     >>> expiry("20260101", 7) - expiry("20260101", 0)
     604800

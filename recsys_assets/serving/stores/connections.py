@@ -1,4 +1,6 @@
-"""Valkey while serving: clients with a time limit on every call, and a breaker that spares visitors a dead store."""
+"""Valkey while serving: clients with a time limit on every call, and a breaker that spares visitors
+a dead store.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,8 @@ from recsys_assets.lib.feature_store.valkey import STORE_ERRORS
 T = TypeVar("T")
 
 
-
 class StoreUnavailable(RuntimeError):
     """The store did not answer, or was not asked because the breaker is open; serve without it."""
-
-
 
 
 def argument(value: bytes) -> bytes:
@@ -40,10 +39,12 @@ def command(name: bytes, arguments: int) -> bytes:
 
 
 class Lines:
-    """A client's connections for calls in two halves: between ``send`` and ``read`` others may use the time.
+    """A client's connections for calls in two halves: between ``send`` and ``read`` others may use
+    the time.
 
-    A connection serves one call at a time. Idle ones stay out of the client's own pool, whose counting and checking costs
-    50 µs a call; closing the client closes them too. Threads may share an instance.
+    A connection serves one call at a time. Idle ones stay out of the client's own pool, whose
+    counting and checking costs 50 µs a call; closing the client closes them too. Threads may share
+    an instance.
 
     Args:
         client: of one server; its own retries do not apply.
@@ -91,13 +92,17 @@ class Lines:
 
 
 def _is_quiet(connection: redis.Connection) -> bool:
-    """Whether it is of this process, and nothing came on it since: no goodbye of the server, no reply to nobody."""
+    """Whether it is of this process, and nothing came on it since: no goodbye of the server, no
+    reply to nobody.
+    """
     if connection.pid != os.getpid():
         return False
     # redis-py declares the socket as None alone
     opened = cast("socket.socket | None", connection._sock)
     has_data = getattr(getattr(connection._parser, "_reader", None), "has_data", None)
-    if type(opened) is socket.socket and has_data is not None:  # without TLS: what ``can_read`` finds, 7 µs sooner
+    if (
+        type(opened) is socket.socket and has_data is not None
+    ):  # without TLS: what ``can_read`` finds, 7 µs sooner
         poll = select.poll()
         poll.register(opened, select.POLLIN)
         return not (has_data() or poll.poll(0))
@@ -120,8 +125,8 @@ class Replies:
         """One reply a command; where the server refused one, its redis.ResponseError.
 
         Raises:
-            redis.RedisError, OSError: a reply did not come within the client's limit. The connection is closed then, so
-                that no later call reads a late reply as its own.
+            redis.RedisError, OSError: a reply did not come within the client's limit. The
+                connection is closed then, so that no later call reads a late reply as its own.
         """
         connection = self._connection
         if connection is None:
@@ -136,7 +141,9 @@ class Replies:
         return replies
 
     def drop(self) -> None:
-        """Close the connection, unless every reply was read: what comes on it belongs to nobody else."""
+        """Close the connection, unless every reply was read: what comes on it belongs to nobody
+        else.
+        """
         connection, self._connection = self._connection, None
         if connection is not None:
             self._lines.close(connection)
@@ -151,7 +158,9 @@ def _reply(connection: redis.Connection) -> Any:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a stage's first half asked a store: about which visitors, and the replies to come; None where none will."""
+    """What a stage's first half asked a store: about which visitors, and the replies to come; None
+    where none will.
+    """
 
     visitors: list[str]
     replies: Replies | None
@@ -171,11 +180,23 @@ class Breaker:
         clock: monotonic seconds.
     """
 
-    def __init__(self, errors: tuple[type[Exception], ...] = STORE_ERRORS, threshold: int = 3,
-                 open_seconds: float = 1.0, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        errors: tuple[type[Exception], ...] = STORE_ERRORS,
+        threshold: int = 3,
+        open_seconds: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         if threshold < 1 or open_seconds <= 0:
-            raise ValueError(f"threshold must be ≥ 1 and open_seconds > 0, got {threshold} and {open_seconds}")
-        self._errors, self._threshold, self._open_seconds, self._clock = errors, threshold, open_seconds, clock
+            raise ValueError(
+                f"threshold must be ≥ 1 and open_seconds > 0, got {threshold} and {open_seconds}"
+            )
+        self._errors, self._threshold, self._open_seconds, self._clock = (
+            errors,
+            threshold,
+            open_seconds,
+            clock,
+        )
         self._lock = threading.Lock()
         self._failures = 0
         self._refuse_until = 0.0
@@ -219,7 +240,9 @@ class Breaker:
             if self.is_open:
                 if self._clock() < self._refuse_until:
                     raise StoreUnavailable(f"not asked: {self._failures} consecutive errors")
-                self._refuse_until = self._clock() + self._open_seconds  # others wait while this one tries
+                self._refuse_until = (
+                    self._clock() + self._open_seconds
+                )  # others wait while this one tries
 
     def _guarded(self, function: Callable[[], T]) -> T:
         try:

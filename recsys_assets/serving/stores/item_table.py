@@ -1,4 +1,6 @@
-"""The catalogue's item features in memory, versioned, and read again while serving when the online store has changed."""
+"""The catalogue's item features in memory, versioned, and read again while serving when the online
+store has changed.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,16 @@ from recsys_assets.serving.stores.poller import Pause, Poller
 
 CODES, NUMBERS = (CATEGORY_L1, CATEGORY_L2, ITEM_GENDER), (PRICE, ITEM_CLICKS)
 FIELDS = (*CODES, *NUMBERS)
-FEATURES = (*(f"{ITEM_FEATURES}:{field}" for field in (*CODES, PRICE)), f"{ITEM_POPULARITY}:{ITEM_CLICKS}")
+FEATURES = (
+    *(f"{ITEM_FEATURES}:{field}" for field in (*CODES, PRICE)),
+    f"{ITEM_POPULARITY}:{ITEM_CLICKS}",
+)
 VIEWS = (ITEM_FEATURES, ITEM_POPULARITY)
-#: Items a read at start, and for how long: what is not read by then comes from the snapshot until the first refresh.
+#: Items a read at start, and for how long: what is not read by then comes from the snapshot until
+#: the first refresh.
 START_BATCH, START_SECONDS = 500, 5.0
-#: Items a read while serving, some 1.5 ms, and the pause after it: requests share the interpreter with the refresh.
+#: Items a read while serving, some 1.5 ms, and the pause after it: requests share the interpreter
+#: with the refresh.
 BATCH, PAUSE_SECONDS = 50, 0.003
 #: The ranker takes logarithms: a price outside is a mistake, and the snapshot's stays.
 _PRICES = (1e-6, 1e12)
@@ -30,8 +37,10 @@ _MOST_CLICKS = 1e12
 
 
 @dataclass(frozen=True)
-class Table:
-    """One state of all items, in index order: codes int32 [I, 3], numbers float32 [I, 2]; never written to."""
+class ItemColumns:
+    """One state of all items, in index order: codes int32 [I, 3], numbers float32 [I, 2]; never
+    written to.
+    """
 
     version: int
     codes: np.ndarray
@@ -41,7 +50,8 @@ class Table:
 class ItemTable:
     """Keeps ``current`` up to date with the online store, in a thread of its own.
 
-    Each field is the online store's, or the snapshot's where nothing (or a value of another type) is stored.
+    Each field is the online store's, or the snapshot's where nothing (or a value of another type)
+    is stored.
 
     Args:
         transforms: the generation's vocabularies.
@@ -50,15 +60,22 @@ class ItemTable:
         features: of the online store; ``close`` closes it.
     """
 
-    def __init__(self, transforms: Transforms, item_ids: Sequence[str], snapshot: Mapping[str, Mapping[str, Any]],
-                 features: OnlineFeatures):
+    def __init__(
+        self,
+        transforms: Transforms,
+        item_ids: Sequence[str],
+        snapshot: Mapping[str, Mapping[str, Any]],
+        features: OnlineFeatures,
+    ):
         self._item_ids, self._features = item_ids, features
         self._vocabularies = [transforms.vocabulary[column] for column in CODES]
         columns = {field: [snapshot[item_id][field] for item_id in item_ids] for field in FIELDS}
         self._codes = transforms.item_codes(*(columns[field] for field in CODES))
         self._numbers = np.array([columns[field] for field in NUMBERS], np.float32).T.copy()
-        self._versions: tuple[bytes | None, ...] | None = None  # None: the table is not (wholly) the online store's
-        self.current = Table(0, self._codes, self._numbers)
+        self._versions: tuple[bytes | None, ...] | None = (
+            None  # None: the table is not (wholly) the online store's
+        )
+        self.current = ItemColumns(0, self._codes, self._numbers)
         self._poller = Poller("item table", self._poll)
 
     @property
@@ -70,7 +87,7 @@ class ItemTable:
         """Read all items, as far as the store answers in time, and go on looking for changes."""
         self._poller.poll()
         if not self.current.version:
-            self.current = Table(1, self._codes, self._numbers)
+            self.current = ItemColumns(1, self._codes, self._numbers)
         self._poller.start()
 
     def close(self) -> None:
@@ -78,8 +95,12 @@ class ItemTable:
         self._features.close()
 
     def _poll(self, pause: Pause) -> None:
-        """Read every item again if a view has changed since; raises StoreUnavailable, and the table stays."""
-        versions = self._features.versions(VIEWS)  # before the items: what is written meanwhile is found by the next poll
+        """Read every item again if a view has changed since; raises StoreUnavailable, and the table
+        stays.
+        """
+        versions = self._features.versions(
+            VIEWS
+        )  # before the items: what is written meanwhile is found by the next poll
         if versions == self._versions:
             return
         first = not self.current.version
@@ -93,16 +114,25 @@ class ItemTable:
                 self._fill(codes, numbers, start, batch)
             except StoreUnavailable as error:
                 if first:  # what was read is better than the snapshot alone
-                    self.current = Table(1, codes, numbers)
-                raise StoreUnavailable(f"features of {len(self._item_ids) - start} items: {error}") from error
+                    self.current = ItemColumns(1, codes, numbers)
+                raise StoreUnavailable(
+                    f"features of {len(self._item_ids) - start} items: {error}"
+                ) from error
             if not first and pause(PAUSE_SECONDS):
                 return
-        self.current, self._versions = Table(self.current.version + 1, codes, numbers), versions
+        self.current, self._versions = (
+            ItemColumns(self.current.version + 1, codes, numbers),
+            versions,
+        )
 
     def _fill(self, codes: np.ndarray, numbers: np.ndarray, start: int, count: int) -> None:
         """Write what is online of some items over the snapshot's values."""
-        for item, row in enumerate(self._features.read(FEATURES, ITEM_ID, self._item_ids[start:start + count]), start):
-            for column, (field, vocabulary) in enumerate(zip(CODES, self._vocabularies, strict=True)):
+        for item, row in enumerate(
+            self._features.read(FEATURES, ITEM_ID, self._item_ids[start : start + count]), start
+        ):
+            for column, (field, vocabulary) in enumerate(
+                zip(CODES, self._vocabularies, strict=True)
+            ):
                 value = row.get(field) if row else None
                 if isinstance(value, str):
                     codes[item, column] = vocabulary.index(value)
@@ -113,4 +143,6 @@ class ItemTable:
 
 
 _ACCEPTED: tuple[tuple[str, Callable[[float], bool]], ...] = (
-    (PRICE, lambda price: _PRICES[0] <= price <= _PRICES[1]), (ITEM_CLICKS, lambda clicks: 0 <= clicks <= _MOST_CLICKS))
+    (PRICE, lambda price: _PRICES[0] <= price <= _PRICES[1]),
+    (ITEM_CLICKS, lambda clicks: 0 <= clicks <= _MOST_CLICKS),
+)

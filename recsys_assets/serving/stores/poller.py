@@ -13,7 +13,8 @@ LOG = logging.getLogger(__name__)
 
 SECONDS = 1.0
 CLOSE_SECONDS = 5.0
-#: Nobody waits for a poll, so it may take longer than a request's read; a hanging store must not hold it for ever.
+#: Nobody waits for a poll, so it may take longer than a request's read; a hanging store must not
+#: hold it for ever.
 TIMEOUT_MS = 1_000
 #: Waits for so many seconds; True: the poller is being closed, so end early.
 Pause = Callable[[float], bool]
@@ -24,7 +25,8 @@ class Poller:
 
     Args:
         name: of the thread, and in the log.
-        work: takes a ``Pause``, for work of several steps. A StoreUnavailable is logged when an outage begins and ends.
+        work: takes a ``Pause``, for work of several steps. A StoreUnavailable is logged when an
+            outage begins and ends.
         seconds: between two calls.
     """
 
@@ -50,7 +52,11 @@ class Poller:
             self._work(self._closing.wait)
         except StoreUnavailable as error:
             if not self._away:
-                LOG.warning("%s: the store is away, what was read before stays in use: %s", self._name, error)
+                LOG.warning(
+                    "%s: the store is away, what was read before stays in use: %s",
+                    self._name,
+                    error,
+                )
             self._away = True
             return False
         if self._away:
@@ -63,6 +69,11 @@ class Poller:
         while not self._closing.wait(self._seconds):
             try:
                 self.poll()
-            except Exception:  # one bad value must not end the refreshes of a process that serves for weeks
-                LOG.exception("%s failed: what was read before stays in use, and it is tried again; mend what the traceback names",
-                              self._name)
+            except (
+                Exception
+            ):  # one bad value must not end the refreshes of a process that serves for weeks
+                LOG.exception(
+                    "%s failed: what was read before stays in use, and it is tried again; mend "
+                    "what the traceback names",
+                    self._name,
+                )

@@ -1,4 +1,6 @@
-"""Pins every step of the ensemble to one version: the switch from one release to another is this one file."""
+"""Pins every step of the ensemble to one version: the switch from one release to another is this
+one file.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,14 @@ class EnsembleError(ValueError):
     """The template and the versions do not fit together; the message names the models."""
 
 
-def render_ensemble(template: str, versions: Mapping[str, int], name: str = "ensemble_model") -> str:
+def render_ensemble(
+    template: str, versions: Mapping[str, int], name: str = "ensemble_model"
+) -> str:
     """The ensemble's config.pbtxt with ``model_version`` of each step pinned.
 
     Args:
-        template: config.pbtxt of triton_repo/ensemble_model; ``model_version`` follows ``model_name`` in each step.
+        template: config.pbtxt of triton_repo/ensemble_model; ``model_version`` follows
+            ``model_name`` in each step.
         versions: model → version number ≥ 1, for exactly the models of the template.
         name: of the ensemble, which is also its folder's.
 
@@ -29,7 +34,11 @@ def render_ensemble(template: str, versions: Mapping[str, int], name: str = "ens
         raise EnsembleError("the template needs steps with model_name, then model_version")
     missing, unknown = sorted(set(steps) - set(versions)), sorted(set(versions) - set(steps))
     below = sorted(model for model, version in versions.items() if version < 1)
-    for models, fault in ((missing, "have no version"), (unknown, "are no steps"), (below, "need a version ≥ 1")):
+    for models, fault in (
+        (missing, "have no version"),
+        (unknown, "are no steps"),
+        (below, "need a version ≥ 1"),
+    ):
         if models:
             raise EnsembleError(f"{', '.join(models)} {fault}")
     pinned = _STEP.sub(lambda match: f"{match[1]}{versions[match['model']]}", template)

@@ -1,7 +1,7 @@
 """All stages in one Triton Python model: a release answers in one hop.
 
-Its version directory names the component version directories beside it (``parts.json``), so that it serves the very files
-that the thin models serve. Runs in Triton's stub interpreter.
+Its version directory names the component version directories beside it (``parts.json``), so that it
+serves the very files that the thin models serve. Runs in Triton's stub interpreter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ from recsys_assets.serving.stages.answer import ANSWER, DEGRADED, REQUEST, TRACE
 from recsys_assets.serving.stages.pipeline import Pipeline, trace_layout
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.serving.stages.stage import Tensors, verify_files
-from recsys_assets.serving.triton.triton_tensors import answer_all, read_tensors, reason, write_tensor
+from recsys_assets.serving.triton.triton_tensors import (
+    answer_all,
+    read_tensors,
+    reason,
+    write_tensor,
+)
 from recsys_assets.settings import get_settings
 
 FUSED = "fused_model"
@@ -34,8 +39,15 @@ def read_parts(directory: Path) -> dict[str, int]:
     verify_files(directory, [PARTS])
     content = read_json(directory / PARTS)
     versions = content.get("versions") if isinstance(content, dict) else None
-    if not isinstance(versions, dict) or set(versions) != set(STAGES) or not all(type(v) is int and v > 0 for v in versions.values()):
-        raise FileCorrupt(f"{directory / PARTS} must give each of the {len(STAGES)} stages a version; publish the release again")
+    if (
+        not isinstance(versions, dict)
+        or set(versions) != set(STAGES)
+        or not all(type(v) is int and v > 0 for v in versions.values())
+    ):
+        raise FileCorrupt(
+            f"{directory / PARTS} must give each of the {len(STAGES)} stages a version; publish "
+            "the release again"
+        )
     return versions
 
 
@@ -65,10 +77,28 @@ class Figures:
             return
         self._next = now + REPORT_SECONDS
         for name, spent in self._pipeline.nanoseconds.items():
-            self._add("recsys_stage_microseconds_total", "Time spent in a stage.", "stage", name, spent // 1000)
-        self._add("recsys_answers_total", "Requests answered by the fused model.", "model", FUSED, self._pipeline.answers)
+            self._add(
+                "recsys_stage_microseconds_total",
+                "Time spent in a stage.",
+                "stage",
+                name,
+                spent // 1000,
+            )
+        self._add(
+            "recsys_answers_total",
+            "Requests answered by the fused model.",
+            "model",
+            FUSED,
+            self._pipeline.answers,
+        )
         for text in Degraded(~0).reasons:
-            self._add("recsys_degraded_total", "Visitors answered without a part.", "reason", text, self._degraded[text])
+            self._add(
+                "recsys_degraded_total",
+                "Visitors answered without a part.",
+                "reason",
+                text,
+                self._degraded[text],
+            )
         for stage in self._pipeline.stages:
             for gauge, (text, value) in stage.gauges().items():
                 self._set(gauge, text, value)
@@ -76,10 +106,14 @@ class Figures:
     def _metric(self, name: str, text: str, kind: Any, label: str, value: str) -> Any:
         family = self._families.get(name)
         if family is None:
-            family = self._families[name] = self._pb_utils.MetricFamily(name=name, description=text, kind=kind)
+            family = self._families[name] = self._pb_utils.MetricFamily(
+                name=name, description=text, kind=kind
+            )
         found = self._metrics.get((name, value))
         if found is None:
-            found = self._metrics[name, value] = family.Metric(labels={**self._labels, label: value})
+            found = self._metrics[name, value] = family.Metric(
+                labels={**self._labels, label: value}
+            )
         return found
 
     def _add(self, name: str, text: str, label: str, value: str, total: int) -> None:
@@ -112,8 +146,14 @@ def fused_class() -> type:
                 pb_utils.Logger.log_error(f"{FUSED} {version}: {traceback.format_exc()}")
                 raise pb_utils.TritonModelException(f"{FUSED} {version}: {reason(error)}") from None
             gc.collect()
-            gc.freeze()  # what is loaded stays: tables and vocabularies of millions are not looked through while somebody waits
-            self.figures = Figures(pb_utils, self.pipeline, {"version": version, "instance": args["model_instance_name"]})
+            # what is loaded stays: tables and vocabularies of millions are not looked through while
+            # somebody waits
+            gc.freeze()
+            self.figures = Figures(
+                pb_utils,
+                self.pipeline,
+                {"version": version, "instance": args["model_instance_name"]},
+            )
 
         def execute(self, requests: list[Any]) -> list[Any]:
             responses = answer_all(pb_utils, FUSED, requests, self._answer, traceback.format_exc)

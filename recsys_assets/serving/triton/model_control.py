@@ -1,8 +1,10 @@
-"""Who may load and unload Triton's models: whoever has the key that is derived from the write token.
+"""Who may load and unload Triton's models: whoever has the key that is derived from the write
+token.
 
-Triton takes the key on its command line alone (options ``--grpc-restricted-protocol`` and ``--http-restricted-api``), where
-other users of the machine can read it. So it is not the token itself, but an HMAC of it: it opens model control and nothing
-else, and does not give the token away. Without a token nothing is restricted, which is for loopback only.
+Triton takes the key on its command line alone (options ``--grpc-restricted-protocol`` and
+``--http-restricted-api``), where other users of the machine can read it. So it is not the token
+itself, but an HMAC of it: it opens model control and nothing else, and does not give the token
+away. Without a token nothing is restricted, which is for loopback only.
 """
 
 from __future__ import annotations
@@ -22,15 +24,22 @@ def control_key(settings: Settings) -> str | None:
     """The key of model control, or None where no token is set."""
     if settings.token is None or not settings.token.get_secret_value():
         return None
-    return hmac.new(settings.token.get_secret_value().encode(), b"triton model control", hashlib.sha256).hexdigest()
+    return hmac.new(
+        settings.token.get_secret_value().encode(), b"triton model control", hashlib.sha256
+    ).hexdigest()
 
 
 def server_arguments(settings: Settings) -> list[str]:
-    """Options of tritonserver: without the key in their header, control calls are refused on both protocols."""
+    """Options of tritonserver: without the key in their header, control calls are refused on both
+    protocols.
+    """
     key = control_key(settings)
     if key is None:
         return []
-    return [f"--{option}={RESTRICTED}:{HEADER}={key}" for option in ("grpc-restricted-protocol", "http-restricted-api")]
+    return [
+        f"--{option}={RESTRICTED}:{HEADER}={key}"
+        for option in ("grpc-restricted-protocol", "http-restricted-api")
+    ]
 
 
 def grpc_headers(settings: Settings) -> dict[str, str]:

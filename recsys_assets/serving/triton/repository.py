@@ -1,9 +1,10 @@
 """The live model repository: version directories appear and vanish whole, and are never changed.
 
-``<root>/<model>/config.pbtxt`` and ``<root>/<model>/<version>/`` with ``model.py`` (from ``triton_repo/``), the
-release's files, ``files.json`` (their digests, checked at load) and an empty file ``__pycache__``: it keeps Python from
-writing bytecode there, which Triton would take for a changed version and reload. A version of the fused model has no files
-of its own: its ``parts.json`` names the version directories beside it that it opens.
+``<root>/<model>/config.pbtxt`` and ``<root>/<model>/<version>/`` with ``model.py`` (from
+``triton_repo/``), the release's files, ``files.json`` (their digests, checked at load) and an empty
+file ``__pycache__``: it keeps Python from writing bytecode there, which Triton would take for a
+changed version and reload. A version of the fused model has no files of its own: its ``parts.json``
+names the version directories beside it that it opens.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ ENSEMBLE_VERSION = 1  # an ensemble has no files: its versions are in its config
 
 
 class RepositoryError(RuntimeError):
-    """The live repository and a release do not go together; the message names the folder and the remedy."""
+    """The live repository and a release do not go together; the message names the folder and the
+    remedy.
+    """
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -44,7 +47,8 @@ class ModelRepository:
 
     Args:
         root: the live repository.
-        templates: one folder a model with ``config.pbtxt`` and, but for the ensembles, ``model.py``.
+        templates: one folder a model with ``config.pbtxt`` and, but for the ensembles,
+            ``model.py``.
     """
 
     def __init__(self, root: Path, templates: Path = TEMPLATES):
@@ -54,7 +58,11 @@ class ModelRepository:
     # --- reading
     def versions(self, model: str) -> set[int]:
         folder = self.root / model
-        return {int(v.name) for v in folder.iterdir() if v.name.isdigit()} if folder.is_dir() else set()
+        return (
+            {int(v.name) for v in folder.iterdir() if v.name.isdigit()}
+            if folder.is_dir()
+            else set()
+        )
 
     def config(self, model: str) -> str | None:
         """A model's configuration as it lies in the repository, or None."""
@@ -64,7 +72,9 @@ class ModelRepository:
     def template(self, model: str, file: str = CONFIG) -> str:
         path = self.templates / model / file
         if not path.is_file():
-            raise RepositoryError(f"{path} does not exist; this code cannot serve the release's model {model!r}")
+            raise RepositoryError(
+                f"{path} does not exist; this code cannot serve the release's model {model!r}"
+            )
         return path.read_text()
 
     def missing_versions(self, release: Release) -> list[tuple[str, int]]:
@@ -80,8 +90,11 @@ class ModelRepository:
                 missing.append((model, version))
             elif json.loads((folder / FILES).read_text()) != version_digests(release, model):
                 raise RepositoryError(
-                    f"{folder} holds other files than release {release.number} ({release.artifact.digest[:8]}): the "
-                    f"artifacts were begun anew; end the services (`recsys down`), remove {self.root}, promote again")
+                    f"{folder} holds other files than release {release.number} "
+                    f"({release.artifact.digest[:8]}): the "
+                    "artifacts were begun anew; end the services (`recsys down`), remove "
+                    f"{self.root}, promote again"
+                )
         return missing
 
     # --- versions
@@ -134,11 +147,17 @@ class ModelRepository:
 
     def surplus(self, keep: Mapping[str, set[int]]) -> list[tuple[str, int]]:
         """Published versions of the given models that are not among those to keep."""
-        return [(model, version) for model, kept in keep.items() for version in sorted(self.versions(model) - kept)]
+        return [
+            (model, version)
+            for model, kept in keep.items()
+            for version in sorted(self.versions(model) - kept)
+        ]
 
     def refresh_code(self) -> list[str]:
-        """Give every published version the current ``model.py`` and configuration; only while Triton is not running
-        (to a running one it would be a changed version). Returns the models that changed."""
+        """Give every published version the current ``model.py`` and configuration; only while
+        Triton is not running (to a running one it would be a changed version). Returns the models
+        that changed.
+        """
         changed = set()
         for model in sorted(p.name for p in self.templates.iterdir() if (p / CODE).is_file()):
             versions = self.versions(model)
@@ -153,7 +172,9 @@ class ModelRepository:
 
     # --- ensembles
     def ensemble_config(self, release: Release, entrance: str, name: str | None = None) -> str:
-        """One of the ensembles, under its own name or another, each step pinned to the release's version of its model."""
+        """One of the ensembles, under its own name or another, each step pinned to the release's
+        version of its model.
+        """
         versions = dict(release.versions) if entrance == ENSEMBLE else {FUSED: release.number}
         return render_ensemble(self.template(entrance), versions, name or entrance)
 
@@ -178,9 +199,14 @@ def parts(release: Release) -> str:
 
 
 def version_digests(release: Release, model: str) -> dict[str, str]:
-    """{file name: sha256} of a version directory's own files: those of the release, or the fused model's one."""
+    """{file name: sha256} of a version directory's own files: those of the release, or the fused
+    model's one.
+    """
     if model == FUSED:
         return {PARTS: hashlib.sha256(parts(release).encode()).hexdigest()}
     prefix = model_file(model, "")
-    return {name.removeprefix(prefix): entry["sha256"] for name, entry in release.artifact.manifest["files"].items()
-            if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): entry["sha256"]
+        for name, entry in release.artifact.manifest["files"].items()
+        if name.startswith(prefix)
+    }

@@ -1,4 +1,5 @@
-"""Turns a stage into a Triton Python model; imported by the ``model.py`` of each folder of triton_repo.
+"""Turns a stage into a Triton Python model; imported by the ``model.py`` of each folder of
+triton_repo.
 
 Runs in Triton's stub interpreter (numpy 1, Python of the serving environment).
 """
@@ -12,7 +13,12 @@ from typing import Any
 from recsys_assets.serving.stages.registry import stage_class
 from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.serving.triton import wiring
-from recsys_assets.serving.triton.triton_tensors import answer_all, read_tensors, reason, write_tensor
+from recsys_assets.serving.triton.triton_tensors import (
+    answer_all,
+    read_tensors,
+    reason,
+    write_tensor,
+)
 from recsys_assets.settings import get_settings
 
 
@@ -40,7 +46,9 @@ def model_class(name: str) -> type:
         outputs = stage.run(inputs_of(request))
         if not last:
             outputs = {name: wiring.layout(name).pack(outputs)}
-        return pb_utils.InferenceResponse([write_tensor(pb_utils, spec, outputs[spec.name]) for spec in wire_outputs])
+        return pb_utils.InferenceResponse(
+            [write_tensor(pb_utils, spec, outputs[spec.name]) for spec in wire_outputs]
+        )
 
     class TritonPythonModel:
         """One instance; Triton calls its methods from one thread."""
@@ -50,13 +58,21 @@ def model_class(name: str) -> type:
         def initialize(self, args: dict[str, str]) -> None:
             version = args["model_version"]
             try:
-                self.stage = stage_type.load(Path(args["model_repository"]) / version, get_settings(), int(version))
+                self.stage = stage_type.load(
+                    Path(args["model_repository"]) / version, get_settings(), int(version)
+                )
             except Exception as error:  # noqa: BLE001 - the process boundary, as in execute
                 pb_utils.Logger.log_error(f"{name} {version}: {traceback.format_exc()}")
                 raise pb_utils.TritonModelException(f"{name} {version}: {reason(error)}") from None
 
         def execute(self, requests: list[Any]) -> list[Any]:
-            return answer_all(pb_utils, name, requests, lambda request: answer(self.stage, request), traceback.format_exc)
+            return answer_all(
+                pb_utils,
+                name,
+                requests,
+                lambda request: answer(self.stage, request),
+                traceback.format_exc,
+            )
 
         def finalize(self) -> None:
             self.stage.close()

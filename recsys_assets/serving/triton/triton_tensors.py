@@ -1,6 +1,8 @@
-"""Between Triton's Python backend and the stages: tensors in and out, and what a client is told of an error.
+"""Between Triton's Python backend and the stages: tensors in and out, and what a client is told of
+an error.
 
-Runs in Triton's stub interpreter (numpy 1, Python of the serving environment), which alone has ``pb_utils``.
+Runs in Triton's stub interpreter (numpy 1, Python of the serving environment), which alone has
+``pb_utils``.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from recsys_assets.serving.stages.stage import FIT_FOR_CLIENTS, Tensors, TensorS
 
 
 def decode_strings(values: np.ndarray) -> np.ndarray:
-    r"""Triton's bytes → an object array of str of the same shape; bytes that are no UTF-8 become ``\xNN``.
+    r"""Triton's bytes → an object array of str of the same shape; bytes that are no UTF-8 become
+    ``\xNN``.
 
-    Never an error: where one of two steps that run side by side in an ensemble fails, Triton 24.10 may crash as a
-    whole (it releases the request under the other step), so a bad id is just that of an unknown visitor.
+    Never an error: where one of two steps that run side by side in an ensemble fails, Triton 24.10
+    may crash as a whole (it releases the request under the other step), so a bad id is just that of
+    an unknown visitor.
     """
     decoded = np.empty(values.size, dtype=np.object_)
     decoded[:] = [value.decode(errors="backslashreplace") for value in values.reshape(-1)]
@@ -49,11 +53,19 @@ def write_tensor(pb_utils: Any, spec: TensorSpec, values: np.ndarray) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """What a client is told: our own errors in full, of any other its type and message, never a traceback."""
+    """What a client is told: our own errors in full, of any other its type and message, never a
+    traceback.
+    """
     return str(error) if isinstance(error, FIT_FOR_CLIENTS) else f"{type(error).__name__}: {error}"
 
 
-def answer_all(pb_utils: Any, name: str, requests: Sequence[Any], answer: Callable[[Any], Any], traceback: Callable[[], str]) -> list[Any]:
+def answer_all(
+    pb_utils: Any,
+    name: str,
+    requests: Sequence[Any],
+    answer: Callable[[Any], Any],
+    traceback: Callable[[], str],
+) -> list[Any]:
     """One response a request; an error answers its own request alone.
 
     Args:
@@ -66,5 +78,7 @@ def answer_all(pb_utils: Any, name: str, requests: Sequence[Any], answer: Callab
         except Exception as error:  # noqa: BLE001 - the process boundary: else the client gets a traceback
             if not isinstance(error, FIT_FOR_CLIENTS):
                 pb_utils.Logger.log_error(f"{name}: {traceback()}")
-            responses.append(pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{name}: {reason(error)}")))
+            responses.append(
+                pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{name}: {reason(error)}"))
+            )
     return responses

@@ -1,7 +1,7 @@
 """How the thin models hang together: which tensors each takes and gives on the wire.
 
-What a stage gives travels as one packed tensor, named as the stage; only a request comes in and an answer goes out as
-tensors of their own. ``triton_repo/`` says the same to Triton.
+What a stage gives travels as one packed tensor, named as the stage; only a request comes in and an
+answer goes out as tensors of their own. ``triton_repo/`` says the same to Triton.
 """
 
 from __future__ import annotations
@@ -28,9 +28,14 @@ def layout(name: str) -> Layout:
 
 @lru_cache(maxsize=len(STAGES))
 def sources(name: str) -> dict[str, tuple[str, ...]]:
-    """Stages whose outputs a stage takes, in the order of an answer → the tensors that it takes of each."""
+    """Stages whose outputs a stage takes, in the order of an answer → the tensors that it takes of
+    each.
+    """
     wanted = {spec.name for spec in stage_class(name).inputs}
-    given = {source: tuple(spec.name for spec in stage_class(source).outputs if spec.name in wanted) for source in STAGES}
+    given = {
+        source: tuple(spec.name for spec in stage_class(source).outputs if spec.name in wanted)
+        for source in STAGES
+    }
     return {source: names for source, names in given.items() if names}
 
 

@@ -1,7 +1,9 @@
-"""The click histories beside the clicked rows of a data set: what the query tower reads of its visitors.
+"""The click histories beside the clicked rows of a data set: what the query tower reads of its
+visitors.
 
-A day's click_history.parquet has a row for each clicked exposure: event_id and the categories of the visitor's clicks
-before it, oldest first. How many of them count is the feature row's to say: a masked row has no click at all.
+A day's click_history.parquet has a row for each clicked exposure: event_id and the categories of
+the visitor's clicks before it, oldest first. How many of them count is the feature row's to say: a
+masked row has no click at all.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ MOST_CLICKS = np.iinfo(np.uint8).max
 _ROWS_AT_ONCE = 65_536  # bounds the 64-bit counts that numpy makes of a part of the rows
 
 
-def of_days(rows: Sequence[Path], histories: Sequence[Path], vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def of_days(
+    rows: Sequence[Path], histories: Sequence[Path], vocabulary: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
     """The clicked rows of some days, in the order of the days and of the rows within a day.
 
     Args:
@@ -32,13 +36,15 @@ def of_days(rows: Sequence[Path], histories: Sequence[Path], vocabulary: Sequenc
         vocabulary: of category_l1, in index order.
 
     Returns:
-        uint8 [clicked rows, 2·K], K = 3 + len(vocabulary): clicks by Categorify index, of seven days and then of 24
-        hours; and the rows' timestamps, int64.
+        uint8 [clicked rows, 2·K], K = 3 + len(vocabulary): clicks by Categorify index, of seven
+        days and then of 24 hours; and the rows' timestamps, int64.
 
     Raises:
         StepError: a history that is not that of its day's clicked rows; names the day.
     """
-    matrices, timestamps = zip(*(_of_day(*paths, vocabulary) for paths in zip(rows, histories, strict=True)), strict=True)
+    matrices, timestamps = zip(
+        *(_of_day(*paths, vocabulary) for paths in zip(rows, histories, strict=True)), strict=True
+    )
     return np.concatenate(matrices), np.concatenate(timestamps)
 
 
@@ -49,36 +55,61 @@ def _of_day(rows: Path, history: Path, vocabulary: Sequence[str]) -> tuple[np.nd
     kept = pq.read_table(history, columns=[c.EVENT_ID, HISTORY])
     ids = kept.column(c.EVENT_ID).cast(pa.string())
     if not ids.equals(clicked.column(c.EVENT_ID)):
-        raise StepError(f"day {day}: the {len(ids)} event ids of {history} are not those of the {clicked.num_rows} clicked rows of "
-                        f"{rows}: materialise features/interactions and features/masked_train of {day} again")
-    counts = [clicked.column(name).to_numpy().astype(np.int64) for name in (c.CLICKS_7D, c.CLICKS_24H)]
+        raise StepError(
+            f"day {day}: the {len(ids)} event ids of {history} are not those of the "
+            f"{clicked.num_rows} clicked rows of "
+            f"{rows}: materialise features/interactions and features/masked_train of {day} again"
+        )
+    counts = [
+        clicked.column(name).to_numpy().astype(np.int64) for name in (c.CLICKS_7D, c.CLICKS_24H)
+    ]
     lists = kept.column(HISTORY).combine_chunks()
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    wrong = ~((0 <= counts[1]) & (counts[1] <= counts[0]) & (counts[0] <= np.minimum(lengths, MOST_CLICKS)))
+    lengths = (
+        pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    )
+    wrong = ~(
+        (0 <= counts[1])
+        & (counts[1] <= counts[0])
+        & (counts[0] <= np.minimum(lengths, MOST_CLICKS))
+    )
     if wrong.any():
         row = int(wrong.argmax())
-        raise StepError(f"day {day}: event {ids[row]} has {counts[1][row]} clicks of 24 hours and {counts[0][row]} of 7 days, "
-                        f"its history {lengths[row]} (at most {MOST_CLICKS}): materialise features/interactions of {day} again")
-    matrix = _count(_index(lists.flatten(), vocabulary), lengths, counts, c.VOCABULARY_START + len(vocabulary))
+        raise StepError(
+            f"day {day}: event {ids[row]} has {counts[1][row]} clicks of 24 hours and "
+            f"{counts[0][row]} of 7 days, "
+            f"its history {lengths[row]} (at most {MOST_CLICKS}): materialise "
+            f"features/interactions of {day} again"
+        )
+    matrix = _count(
+        _index(lists.flatten(), vocabulary), lengths, counts, c.VOCABULARY_START + len(vocabulary)
+    )
     return matrix, clicked.column(c.TIMESTAMP).to_numpy()
 
 
 def _name_of_day(rows: pa.Table) -> str:
     if not rows.num_rows:
         return "without rows"
-    return datetime.fromtimestamp(rows.column(c.TIMESTAMP)[0].as_py(), timezone.utc).date().isoformat()
+    return (
+        datetime.fromtimestamp(rows.column(c.TIMESTAMP)[0].as_py(), timezone.utc).date().isoformat()
+    )
 
 
 def _index(categories: pa.Array, vocabulary: Sequence[str]) -> np.ndarray:
     """Categorify's index of each category, int64."""
     names = categories.cast(pa.string())
-    known = pc.add(pc.index_in(names, value_set=pa.array(vocabulary, pa.string())), c.VOCABULARY_START)
+    known = pc.add(
+        pc.index_in(names, value_set=pa.array(vocabulary, pa.string())), c.VOCABULARY_START
+    )
     index = pc.if_else(pc.is_null(names), c.NULL_INDEX, pc.fill_null(known, c.OOV_INDEX))
     return index.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _count(index: np.ndarray, lengths: np.ndarray, counts: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """uint8 [R, 2·size]: how often each index is among the last ``counts[half]`` of each row's ``lengths`` entries."""
+def _count(
+    index: np.ndarray, lengths: np.ndarray, counts: Sequence[np.ndarray], size: int
+) -> np.ndarray:
+    """uint8 [R, 2·size]: how often each index is among the last ``counts[half]`` of each row's
+    ``lengths`` entries.
+    """
     ends = np.cumsum(lengths)
     matrix = np.zeros((len(lengths), 2 * size), np.uint8)
     for start in range(0, len(lengths), _ROWS_AT_ONCE):
@@ -86,7 +117,11 @@ def _count(index: np.ndarray, lengths: np.ndarray, counts: Sequence[np.ndarray],
         owner = np.repeat(np.arange(len(lengths[part])), lengths[part])
         first = ends[start] - lengths[start]
         from_end = ends[part][owner] - np.arange(first, first + len(owner))  # 1: the latest click
-        cell = owner * 2 * size + index[first:first + len(owner)]
-        cells = [cell[from_end <= count[part][owner]] + half * size for half, count in enumerate(counts)]
-        matrix[part] = np.bincount(np.concatenate(cells), minlength=matrix[part].size).reshape(-1, 2 * size)
+        cell = owner * 2 * size + index[first : first + len(owner)]
+        cells = [
+            cell[from_end <= count[part][owner]] + half * size for half, count in enumerate(counts)
+        ]
+        matrix[part] = np.bincount(np.concatenate(cells), minlength=matrix[part].size).reshape(
+            -1, 2 * size
+        )
     return matrix

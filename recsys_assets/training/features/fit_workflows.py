@@ -1,7 +1,9 @@
 """Fit the user, item and context workflows and join them with that of affinity, which needs no fit.
 
-In: ``train`` (folders with features.parquet: unmasked rows of the training days), ``items`` (items.parquet).
-Out: workflow_user/, workflow_item/, workflow_context/, workflow_affinity/, workflow_combined/ and transforms.json.
+In: ``train`` (folders with features.parquet: unmasked rows of the training days), ``items``
+(items.parquet).
+Out: workflow_user/, workflow_item/, workflow_context/, workflow_affinity/, workflow_combined/ and
+transforms.json.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from recsys_assets.hyper_parameters import WorkflowsParams
 from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.training.step import Step, run
 
-FITTING = "fitting"  # where NVTabular counts values, beside the output so that it is a relative path
+FITTING = (
+    "fitting"  # where NVTabular counts values, beside the output so that it is a relative path
+)
 
 
 @contextlib.contextmanager
@@ -52,15 +56,19 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
         if empty := tables.name_the_nameless(Path(scratch)):
             step.log(f"{', '.join(empty)}: no value is known on any training day")
         mean_age = tables.mean_age_of_users(ages)
-        items = tables.missing_to_null(tables.read(step.file("items", "items.parquet"), tables.ITEM_COLUMNS))
+        items = tables.missing_to_null(
+            tables.read(step.file("items", "items.parquet"), tables.ITEM_COLUMNS)
+        )
         step.log(f"{rows} training rows, {items.num_rows} items, mean age {mean_age:.2f}")
 
         visits = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
         graphs = {
             workflows.USER: (workflows.user_graph(FITTING, mean_age, buckets), visits),
             workflows.CONTEXT: (workflows.context_graph(FITTING), visits),
-            workflows.ITEM: (workflows.item_graph(FITTING, buckets),
-                             Dataset(tables.without_clicks(items).to_pandas(), cpu=True)),
+            workflows.ITEM: (
+                workflows.item_graph(FITTING, buckets),
+                Dataset(tables.without_clicks(items).to_pandas(), cpu=True),
+            ),
             workflows.AFFINITY: (workflows.affinity_graph(), visits),
         }
         fitted = {}
@@ -72,9 +80,13 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
         workflows.save(workflows.join(list(fitted.values()), visits), workflows.COMBINED)
         step.log(f"saved workflow_{workflows.COMBINED}")
         shutil.rmtree(FITTING)
-    export = workflows.export_transforms(fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age, buckets)
+    export = workflows.export_transforms(
+        fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age, buckets
+    )
     (step.output / TRANSFORMS).write_text(json.dumps(export, indent=1) + "\n")
-    step.report(rows=rows, items=items.num_rows, mean_age=mean_age, cardinality=export["cardinality"])
+    step.report(
+        rows=rows, items=items.num_rows, mean_age=mean_age, cardinality=export["cardinality"]
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Transform the training and validation rows with the combined workflow, and count their visitors' clicks.
+"""Transform the training and validation rows with the combined workflow, and count their visitors'
+clicks.
 
-In: ``workflows``, ``train`` (folders with masked.parquet), ``valid`` (folders with features.parquet), ``history`` (folders
-with click_history.parquet of the days of train and then of those of valid), ``items``.
-Out: train/ and valid/: Parquet with a Merlin schema; RANKER_CATEGORICAL int32, RANKER_CONTINUOUS float32, click
-int32, timestamp int64, in the order of the days and of the rows within a day. train_history.npy and
-valid_history.npy: uint8 [clicked rows, 2·K], a row for each clicked row of train/ and valid/ in their order: the
-visitor's clicks by category_l1 index (K = its cardinality), of seven days and then of 24 hours.
+In: ``workflows``, ``train`` (folders with masked.parquet), ``valid`` (folders with
+features.parquet), ``history`` (folders with click_history.parquet of the days of train and then of
+those of valid), ``items``.
+Out: train/ and valid/: Parquet with a Merlin schema; RANKER_CATEGORICAL int32, RANKER_CONTINUOUS
+float32, click int32, timestamp int64, in the order of the days and of the rows within a day.
+train_history.npy and valid_history.npy: uint8 [clicked rows, 2·K], a row for each clicked row of
+train/ and valid/ in their order: the visitor's clicks by category_l1 index (K = its cardinality),
+of seven days and then of 24 hours.
 """
 
 from __future__ import annotations
@@ -26,11 +29,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Params:
+class MakeDatasetsParams:
     """
     Attributes:
-        train_name: file of a training day's rows; "features.parquet" (in folders of features/interactions) leaves
-            nobody unknown, to see what the masking is worth.
+        train_name: file of a training day's rows; "features.parquet" (in folders of
+            features/interactions) leaves nobody unknown, to see what the masking is worth.
     """
 
     train_name: str = "masked.parquet"
@@ -39,14 +42,22 @@ class Params:
 TRAIN_NAMES = ("masked.parquet", "features.parquet")
 
 
-def make_datasets(step: Step[Params]) -> None:
+def make_datasets(step: Step[MakeDatasetsParams]) -> None:
     if step.params.train_name not in TRAIN_NAMES:
-        raise StepError(f"train_name must be {' or '.join(TRAIN_NAMES)}, got {step.params.train_name!r}")
-    files = {"train": step.files("train", step.params.train_name), "valid": step.files("valid", "features.parquet")}
+        raise StepError(
+            f"train_name must be {' or '.join(TRAIN_NAMES)}, got {step.params.train_name!r}"
+        )
+    files = {
+        "train": step.files("train", step.params.train_name),
+        "valid": step.files("valid", "features.parquet"),
+    }
     histories = step.files("history", "click_history.parquet")
     if len(histories) != sum(map(len, files.values())):
-        raise StepError(f"input 'history' must be {sum(map(len, files.values()))} addresses, a day of train and then of valid each, "
-                        f"got {len(histories)}")
+        raise StepError(
+            f"input 'history' must be {sum(map(len, files.values()))} addresses, a day of train "
+            "and then of valid each, "
+            f"got {len(histories)}"
+        )
     from recsys_assets.training.features import tables
 
     tables.without_tensorflow()
@@ -68,16 +79,24 @@ def make_datasets(step: Step[Params]) -> None:
         rows = _transform(workflow, paths, step.output / split)
         rate = rows / (time.monotonic() - started)
         step.log(f"{split}: {rows} rows, {rate:,.0f} rows/s")
-        of_split, histories = histories[:len(paths)], histories[len(paths):]
+        of_split, histories = histories[: len(paths)], histories[len(paths) :]
         history, timestamps = click_history.of_days(paths, of_split, categories)
         _check_order(step.output / split, timestamps)
         np.save(step.output / f"{split}_history.npy", history)
         step.log(f"{split}: click histories of {len(history)} clicked rows")
-        step.report(**{f"{split}_rows": rows, f"{split}_rows_per_second": round(rate), f"{split}_clicked_rows": len(history)})
+        step.report(
+            **{
+                f"{split}_rows": rows,
+                f"{split}_rows_per_second": round(rate),
+                f"{split}_clicked_rows": len(history),
+            }
+        )
 
 
-def _check_catalogue(step: Step[Params]) -> None:
-    """The workflows must know every item of the catalogue; raises StepError naming those that they do not."""
+def _check_catalogue(step: Step[MakeDatasetsParams]) -> None:
+    """The workflows must know every item of the catalogue; raises StepError naming those that they
+    do not.
+    """
     from recsys_assets import columns as c
     from recsys_assets.training.features import tables, workflows
 
@@ -85,21 +104,31 @@ def _check_catalogue(step: Step[Params]) -> None:
     items = tables.read(step.file("items", "items.parquet"), [c.ITEM_ID]).column(0).to_pylist()
     unknown = sorted(set(items) - known)
     if unknown:
-        raise StepError(f"{len(unknown)} items have no index ({', '.join(unknown[:5])}, …): they are newer than the "
-                        f"workflows; materialise features/workflows again")
+        raise StepError(
+            f"{len(unknown)} items have no index ({', '.join(unknown[:5])}, …): they are newer "
+            "than the "
+            f"workflows; materialise features/workflows again"
+        )
 
 
 def _check_order(folder: Path, timestamps: np.ndarray) -> None:
-    """Histories find their rows by position: raises StepError where the clicked rows written are not those read."""
+    """Histories find their rows by position: raises StepError where the clicked rows written are
+    not those read.
+    """
     import numpy as np
     import pyarrow.parquet as pq
 
     from recsys_assets import columns as c
 
-    written = pq.read_table(sorted(folder.glob("*.parquet")), columns=[c.TIMESTAMP], filters=[(c.CLICK, "==", 1)])
+    written = pq.read_table(
+        sorted(folder.glob("*.parquet")), columns=[c.TIMESTAMP], filters=[(c.CLICK, "==", 1)]
+    )
     if not np.array_equal(written.column(0).to_numpy(), timestamps):
-        raise StepError(f"NVTabular wrote {folder.name}/ in another order than that of the days and their rows: the click "
-                        "histories would not be its rows'; is this another NVTabular?")
+        raise StepError(
+            f"NVTabular wrote {folder.name}/ in another order than that of the days and their "
+            "rows: the click "
+            "histories would not be its rows'; is this another NVTabular?"
+        )
 
 
 def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> int:
@@ -117,9 +146,13 @@ def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> i
         source = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
         workflow.fit_schema(source.schema)
         result = workflow.transform(source)
-        for column in result.schema:  # where the vocabulary lay on this machine: not part of the data
+        for (
+            column
+        ) in result.schema:  # where the vocabulary lay on this machine: not part of the data
             kept = {k: v for k, v in column.properties.items() if k != "cat_path"}
-            result.schema[column.name] = dataclasses.replace(column, properties=kept, dims=column.shape.as_tuple)
+            result.schema[column.name] = dataclasses.replace(
+                column, properties=kept, dims=column.shape.as_tuple
+            )
         result.to_parquet(str(target), output_files=1)
     for name in ("_file_list.txt", "_metadata.json"):  # HugeCTR's; the first holds absolute paths
         (target / name).unlink()
@@ -127,4 +160,4 @@ def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> i
 
 
 if __name__ == "__main__":
-    run(make_datasets, Params)
+    run(make_datasets, MakeDatasetsParams)

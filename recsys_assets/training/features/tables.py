@@ -1,4 +1,6 @@
-"""Feature rows of several days, made ready for NVTabular: one ordered set of Parquet files in plain types."""
+"""Feature rows of several days, made ready for NVTabular: one ordered set of Parquet files in plain
+types.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,24 @@ from recsys_assets import columns as c
 
 _TYPES = {
     c.EVENT_ID: pa.string(),
-    c.USER_ID: pa.string(), c.GENDER: pa.string(), c.TOP_CATEGORY: pa.string(), c.AGE: pa.float32(),
-    c.CLICKS_24H: pa.float32(), c.HOURS_SINCE_CLICK: pa.float32(), c.CLICKS_7D: pa.float32(),
-    c.CATEGORY_CLICKS_7D: pa.float32(), c.CATEGORY_CLICKS_24H: pa.float32(),
-    c.DEVICE_TYPE: pa.string(), c.TIMESTAMP: pa.int64(),
-    c.ITEM_ID: pa.string(), c.CATEGORY_L1: pa.string(), c.CATEGORY_L2: pa.string(), c.ITEM_GENDER: pa.string(),
-    c.PRICE: pa.float64(), c.ITEM_CLICKS: pa.float32(), c.CLICK: pa.int32(),
+    c.USER_ID: pa.string(),
+    c.GENDER: pa.string(),
+    c.TOP_CATEGORY: pa.string(),
+    c.AGE: pa.float32(),
+    c.CLICKS_24H: pa.float32(),
+    c.HOURS_SINCE_CLICK: pa.float32(),
+    c.CLICKS_7D: pa.float32(),
+    c.CATEGORY_CLICKS_7D: pa.float32(),
+    c.CATEGORY_CLICKS_24H: pa.float32(),
+    c.DEVICE_TYPE: pa.string(),
+    c.TIMESTAMP: pa.int64(),
+    c.ITEM_ID: pa.string(),
+    c.CATEGORY_L1: pa.string(),
+    c.CATEGORY_L2: pa.string(),
+    c.ITEM_GENDER: pa.string(),
+    c.PRICE: pa.float64(),
+    c.ITEM_CLICKS: pa.float32(),
+    c.CLICK: pa.int32(),
 }
 #: What the workflows and the models need of a feature row.
 ROW_COLUMNS = tuple(name for name in _TYPES if name != c.EVENT_ID)
@@ -28,7 +42,9 @@ ITEM_COLUMNS = (*c.ITEM_CATEGORICAL, c.PRICE)
 
 
 def without_tensorflow() -> None:
-    """Keep NVTabular from importing TensorFlow, which it does not need and which takes 8 of its 12 seconds."""
+    """Keep NVTabular from importing TensorFlow, which it does not need and which takes 8 of its 12
+    seconds.
+    """
     if "tensorflow" not in sys.modules:
         sys.modules["tensorflow"] = None  # type: ignore[assignment]  # None: importing it fails
 
@@ -47,11 +63,17 @@ def read(path: Path, names: Sequence[str]) -> pa.Table:
     missing = [name for name in names if name not in present]
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(present)}")
-    return pq.read_table(path, columns=list(names)).select(list(names)).cast(pa.schema([(n, _TYPES[n]) for n in names]))
+    return (
+        pq.read_table(path, columns=list(names))
+        .select(list(names))
+        .cast(pa.schema([(n, _TYPES[n]) for n in names]))
+    )
 
 
 def without_clicks(items: pa.Table) -> pa.Table:
-    """A catalogue with item_clicks 0, so that the item workflow finds all its columns; nothing is fitted on them."""
+    """A catalogue with item_clicks 0, so that the item workflow finds all its columns; nothing is
+    fitted on them.
+    """
     return items.append_column(c.ITEM_CLICKS, pa.array(np.zeros(items.num_rows, np.float32)))
 
 
@@ -66,28 +88,42 @@ def missing_to_null(table: pa.Table) -> pa.Table:
 
 
 def name_the_nameless(folder: Path) -> list[str]:
-    """Give text columns that hold nothing but nulls one word, in the first row of the first part; returns their names.
+    """Give text columns that hold nothing but nulls one word, in the first row of the first part;
+    returns their names.
 
-    Categorify cannot encode a column without a single value, such as gender in a log without users. Its vocabulary
-    then has that word alone, which no row of the shop carries.
+    Categorify cannot encode a column without a single value, such as gender in a log without users.
+    Its vocabulary then has that word alone, which no row of the shop carries.
     """
     parts = sorted(folder.glob("part_*.parquet"))
     schema = pq.read_schema(parts[0])
     text = [field.name for field in schema if field.type == pa.string()]
-    empty = [name for name in text
-             if all(pq.read_table(part, columns=[name]).column(0).null_count == pq.read_metadata(part).num_rows for part in parts)]
+    empty = [
+        name
+        for name in text
+        if all(
+            pq.read_table(part, columns=[name]).column(0).null_count
+            == pq.read_metadata(part).num_rows
+            for part in parts
+        )
+    ]
     if empty:
         first = pq.read_table(parts[0])
         for name in empty:
-            word = pa.concat_arrays([pa.array([NAMELESS]), pa.nulls(first.num_rows - 1, pa.string())])
+            word = pa.concat_arrays(
+                [pa.array([NAMELESS]), pa.nulls(first.num_rows - 1, pa.string())]
+            )
             first = first.set_column(schema.get_field_index(name), name, word)
         pq.write_table(first, parts[0])
     return empty
 
 
 def mean_age_of_users(tables: Sequence[pa.Table]) -> float:
-    """Mean age of the distinct users with a known age, as a float32 can hold it; TYPICAL_AGE where none is known."""
-    users = pa.concat_tables([t.select([c.USER_ID, c.AGE]) for t in tables]).filter(pc.is_valid(pc.field(c.AGE)))
+    """Mean age of the distinct users with a known age, as a float32 can hold it; TYPICAL_AGE where
+    none is known.
+    """
+    users = pa.concat_tables([t.select([c.USER_ID, c.AGE]) for t in tables]).filter(
+        pc.is_valid(pc.field(c.AGE))
+    )
     ages = users.group_by(c.USER_ID).aggregate([(c.AGE, "mean")]).column(f"{c.AGE}_mean")
     mean = pc.mean(ages).as_py()
     if mean is None:  # a log without users' ages: every row gets the same value, so it says nothing
@@ -96,7 +132,9 @@ def mean_age_of_users(tables: Sequence[pa.Table]) -> float:
 
 
 def write_part(table: pa.Table, folder: Path, number: int) -> Path:
-    """Write ``folder/part_0007.parquet``; the number keeps the order of the days when the folder is read."""
+    """Write ``folder/part_0007.parquet``; the number keeps the order of the days when the folder is
+    read.
+    """
     path = folder / f"part_{number:04d}.parquet"
     pq.write_table(table, path)
     return path

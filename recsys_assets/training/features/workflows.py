@@ -1,18 +1,25 @@
-"""The NVTabular workflows (user, item, context, affinity, and the four joined) and their export to plain tables.
+"""The NVTabular workflows (user, item, context, affinity, and the four joined) and their export to
+plain tables.
 
-Raw columns in, transformed columns of ``columns.py`` out. The formulas, so that others can repeat them exactly:
+Raw columns in, transformed columns of ``columns.py`` out. The formulas, so that others can repeat
+them exactly:
 
-- Categorify: null → 1, not in the vocabulary (also "-1") → 2, value i of the vocabulary → 3 + i. With hashed buckets, an
-  id that is neither in the vocabulary nor null nor "-1" → 3 + size of the vocabulary + crc32(UTF-8 bytes) mod buckets.
-- age: null → mean_age (of the training users). age_binned: Categorify of the bucket number, where bucket b means
-  boundaries[b-1] <= age < boundaries[b]. age_norm = float32((age - mean) / std) in float64, over the training rows.
-- user_frequency = float32(log(1 + clicks_24h)), user_frequency_7d = float32(log(1 + clicks_7d)), user_recency =
-  float32(hours_since_click / 24) and item_popularity = float32(log(1 + item_clicks)), all in float64.
-- category_share_7d = float32(category_clicks_7d / (clicks_7d + 2)), category_share_24h = float32(category_clicks_24h /
-  (clicks_24h + 1)), category_frequency_* = float32(log(1 + category_clicks_*)), all in float64.
-- price_log_norm = float32((ln(price) - mean) / std) in float64, over the catalogue. Standard deviations have ddof 1.
-- hour = (timestamp // 3600) mod 24, weekday = (timestamp // 86400 + 3) mod 7 (Monday 0), UTC; sine and cosine of
-  2π·hour/24 and 2π·weekday/7 in float64, then float32.
+- Categorify: null → 1, not in the vocabulary (also "-1") → 2, value i of the vocabulary → 3 + i.
+  With hashed buckets, an id that is neither in the vocabulary nor null nor "-1" → 3 + size of the
+  vocabulary + crc32(UTF-8 bytes) mod buckets.
+- age: null → mean_age (of the training users). age_binned: Categorify of the bucket number, where
+  bucket b means boundaries[b-1] <= age < boundaries[b]. age_norm = float32((age - mean) / std) in
+  float64, over the training rows.
+- user_frequency = float32(log(1 + clicks_24h)), user_frequency_7d = float32(log(1 + clicks_7d)),
+  user_recency = float32(hours_since_click / 24) and item_popularity = float32(log(1 +
+  item_clicks)), all in float64.
+- category_share_7d = float32(category_clicks_7d / (clicks_7d + 2)), category_share_24h =
+  float32(category_clicks_24h / (clicks_24h + 1)), category_frequency_* = float32(log(1 +
+  category_clicks_*)), all in float64.
+- price_log_norm = float32((ln(price) - mean) / std) in float64, over the catalogue. Standard
+  deviations have ddof 1.
+- hour = (timestamp // 3600) mod 24, weekday = (timestamp // 86400 + 3) mod 7 (Monday 0), UTC; sine
+  and cosine of 2π·hour/24 and 2π·weekday/7 in float64, then float32.
 """
 
 from __future__ import annotations
@@ -70,7 +77,8 @@ def _float64(values: pd.Series) -> pd.Series:
 
 
 def _age_boundaries(_: str) -> list[int]:
-    # a function, because NVTabular wraps a dict in a lambda, which is pickled with this machine's paths
+    # a function, because NVTabular wraps a dict in a lambda, which is pickled with this machine's
+    # paths
     return list(c.AGE_BOUNDARIES)
 
 
@@ -87,19 +95,24 @@ def _share_of_window(hours: pd.Series) -> pd.Series:
 
 
 def _share_7d(of_category: pd.Series, rows: pd.DataFrame) -> pd.Series:
-    return (of_category.astype("float64") / (rows[c.CLICKS_7D].astype("float64") + 2)).astype("float32")
+    return (of_category.astype("float64") / (rows[c.CLICKS_7D].astype("float64") + 2)).astype(
+        "float32"
+    )
 
 
 def _share_24h(of_category: pd.Series, rows: pd.DataFrame) -> pd.Series:
-    return (of_category.astype("float64") / (rows[c.CLICKS_24H].astype("float64") + 1)).astype("float32")
+    return (of_category.astype("float64") / (rows[c.CLICKS_24H].astype("float64") + 1)).astype(
+        "float32"
+    )
 
 
 class HashedCategorify(ops.Categorify):
-    """Categorify with ``hashed_buckets`` more rows, after the vocabulary, for values that arrive after the fit.
+    """Categorify with ``hashed_buckets`` more rows, after the vocabulary, for values that arrive
+    after the fit.
 
-    NVTabular's own ``num_buckets`` hashes with pandas' hash and lays the buckets before the vocabulary, masked values
-    among them; here a masked value stays out-of-vocabulary and every known value keeps its index. A bucket's rows are
-    untrained until a fine-tune meets its ids.
+    NVTabular's own ``num_buckets`` hashes with pandas' hash and lays the buckets before the
+    vocabulary, masked values among them; here a masked value stays out-of-vocabulary and every
+    known value keeps its index. A bucket's rows are untrained until a fine-tune meets its ids.
     """
 
     def __init__(self, hashed_buckets: int, out_path: str):
@@ -112,40 +125,70 @@ class HashedCategorify(ops.Categorify):
             first, _ = super().get_embedding_sizes([name])[name]
             new = ((encoded[name] == c.OOV_INDEX) & (df[name] != c.MISSING)).to_numpy()
             index = encoded[name].to_numpy().copy()
-            index[new] = [first + zlib.crc32(value.encode()) % self.hashed_buckets for value in df[name][new]]
+            index[new] = [
+                first + zlib.crc32(value.encode()) % self.hashed_buckets for value in df[name][new]
+            ]
             encoded[name] = index
         return encoded
 
     def get_embedding_sizes(self, columns: list[str]) -> dict[str, tuple[int, int]]:
-        return {name: (rows + self.hashed_buckets, width)
-                for name, (rows, width) in super().get_embedding_sizes(columns).items()}
+        return {
+            name: (rows + self.hashed_buckets, width)
+            for name, (rows, width) in super().get_embedding_sizes(columns).items()
+        }
 
 
 def _identify(name: str, scratch: str, hashed_buckets: int) -> nvt.WorkflowNode:
-    return [name] >> (HashedCategorify(hashed_buckets, scratch) if hashed_buckets else
-                      ops.Categorify(dtype="int32", out_path=scratch))
+    return [name] >> (
+        HashedCategorify(hashed_buckets, scratch)
+        if hashed_buckets
+        else ops.Categorify(dtype="int32", out_path=scratch)
+    )
 
 
 def _categorify(names: tuple[str, ...] | list[str], scratch: str, *tags: Tags) -> nvt.WorkflowNode:
-    return list(names) >> ops.Categorify(dtype="int32", out_path=scratch) >> ops.AddTags([Tags.CATEGORICAL, *tags])
+    return (
+        list(names)
+        >> ops.Categorify(dtype="int32", out_path=scratch)
+        >> ops.AddTags([Tags.CATEGORICAL, *tags])
+    )
 
 
-def _computed(source: str, function: Callable[..., pd.Series], name: str, *tags: Tags, beside: str | None = None) -> nvt.WorkflowNode:
-    """A float32 column by a function that needs no fit, of one column or of one and another ``beside`` it."""
-    operator = ops.LambdaOp(function, dependency=None if beside is None else [beside], dtype="float32")
+def _computed(
+    source: str,
+    function: Callable[..., pd.Series],
+    name: str,
+    *tags: Tags,
+    beside: str | None = None,
+) -> nvt.WorkflowNode:
+    """A float32 column by a function that needs no fit, of one column or of one and another
+    ``beside`` it.
+    """
+    operator = ops.LambdaOp(
+        function, dependency=None if beside is None else [beside], dtype="float32"
+    )
     return [source] >> operator >> ops.Rename(name=name) >> ops.AddTags([Tags.CONTINUOUS, *tags])
 
 
 def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.WorkflowNode:
-    """user_id, gender, top_category, age, clicks_24h, hours_since_click, clicks_7d → USER_CATEGORICAL int32,
-    USER_CONTINUOUS float32."""
+    """user_id, gender, top_category, age, clicks_24h, hours_since_click, clicks_7d →
+    USER_CATEGORICAL int32, USER_CONTINUOUS float32."""
     user_id = _identify(c.USER_ID, scratch, hashed_buckets) >> ops.TagAsUserID()
     others = _categorify([c.GENDER, c.TOP_CATEGORY], scratch, Tags.USER)
     age = [c.AGE] >> ops.FillMissing(fill_val=mean_age) >> ops.LambdaOp(_float64, dtype="float64")
-    binned = (age >> ops.Bucketize(_age_boundaries) >> ops.Rename(name=c.AGE_BINNED)
-              >> ops.Categorify(dtype="int32", out_path=scratch) >> ops.AddTags([Tags.CATEGORICAL, Tags.USER]))
-    normal = (age >> ops.Normalize(out_dtype="float32") >> ops.Rename(name=c.AGE_NORM)
-              >> ops.AddTags([Tags.CONTINUOUS, Tags.USER]))
+    binned = (
+        age
+        >> ops.Bucketize(_age_boundaries)
+        >> ops.Rename(name=c.AGE_BINNED)
+        >> ops.Categorify(dtype="int32", out_path=scratch)
+        >> ops.AddTags([Tags.CATEGORICAL, Tags.USER])
+    )
+    normal = (
+        age
+        >> ops.Normalize(out_dtype="float32")
+        >> ops.Rename(name=c.AGE_NORM)
+        >> ops.AddTags([Tags.CONTINUOUS, Tags.USER])
+    )
     frequency = _computed(c.CLICKS_24H, _log_count, c.USER_FREQUENCY, Tags.USER)
     recency = _computed(c.HOURS_SINCE_CLICK, _share_of_window, c.USER_RECENCY, Tags.USER)
     remembered = _computed(c.CLICKS_7D, _log_count, c.USER_FREQUENCY_7D, Tags.USER)
@@ -153,34 +196,54 @@ def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.Wo
 
 
 def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
-    """item_id, category_l1, category_l2, item_gender, price, item_clicks → ITEM_CATEGORICAL int32, ITEM_CONTINUOUS and
-    item_popularity float32; the last is the ranker's alone."""
+    """item_id, category_l1, category_l2, item_gender, price, item_clicks → ITEM_CATEGORICAL int32,
+    ITEM_CONTINUOUS and item_popularity float32; the last is the ranker's alone."""
     item_id = _identify(c.ITEM_ID, scratch, hashed_buckets) >> ops.TagAsItemID()
     others = _categorify([c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER], scratch, Tags.ITEM)
-    price = ([c.PRICE] >> ops.LambdaOp(_log, dtype="float64") >> ops.Normalize(out_dtype="float32")
-             >> ops.Rename(name=c.PRICE_LOG_NORM) >> ops.AddTags([Tags.CONTINUOUS, Tags.ITEM]))
-    return item_id + others + price + _computed(c.ITEM_CLICKS, _log_count, c.ITEM_POPULARITY, Tags.ITEM)
+    price = (
+        [c.PRICE]
+        >> ops.LambdaOp(_log, dtype="float64")
+        >> ops.Normalize(out_dtype="float32")
+        >> ops.Rename(name=c.PRICE_LOG_NORM)
+        >> ops.AddTags([Tags.CONTINUOUS, Tags.ITEM])
+    )
+    return (
+        item_id
+        + others
+        + price
+        + _computed(c.ITEM_CLICKS, _log_count, c.ITEM_POPULARITY, Tags.ITEM)
+    )
 
 
 def context_graph(scratch: str) -> nvt.WorkflowNode:
     """device_type, timestamp → CONTEXT_CATEGORICAL int32, CONTEXT_CONTINUOUS float32."""
     node = _categorify(c.CONTEXT_CATEGORICAL, scratch, Tags.CONTEXT)
-    waves = {c.HOUR_SIN: _hour_sin, c.HOUR_COS: _hour_cos, c.WEEKDAY_SIN: _weekday_sin, c.WEEKDAY_COS: _weekday_cos}
+    waves = {
+        c.HOUR_SIN: _hour_sin,
+        c.HOUR_COS: _hour_cos,
+        c.WEEKDAY_SIN: _weekday_sin,
+        c.WEEKDAY_COS: _weekday_cos,
+    }
     for name, function in waves.items():
         node = node + _computed(c.TIMESTAMP, function, name, Tags.CONTEXT)
     return node
 
 
 def affinity_graph() -> nvt.WorkflowNode:
-    """category_clicks_7d, category_clicks_24h, clicks_7d, clicks_24h → AFFINITY_CONTINUOUS float32; fits nothing."""
-    return (_computed(c.CATEGORY_CLICKS_7D, _share_7d, c.CATEGORY_SHARE_7D, beside=c.CLICKS_7D)
-            + _computed(c.CATEGORY_CLICKS_24H, _share_24h, c.CATEGORY_SHARE_24H, beside=c.CLICKS_24H)
-            + _computed(c.CATEGORY_CLICKS_7D, _log_count, c.CATEGORY_FREQUENCY_7D)
-            + _computed(c.CATEGORY_CLICKS_24H, _log_count, c.CATEGORY_FREQUENCY_24H))
+    """category_clicks_7d, category_clicks_24h, clicks_7d, clicks_24h → AFFINITY_CONTINUOUS float32;
+    fits nothing.
+    """
+    return (
+        _computed(c.CATEGORY_CLICKS_7D, _share_7d, c.CATEGORY_SHARE_7D, beside=c.CLICKS_7D)
+        + _computed(c.CATEGORY_CLICKS_24H, _share_24h, c.CATEGORY_SHARE_24H, beside=c.CLICKS_24H)
+        + _computed(c.CATEGORY_CLICKS_7D, _log_count, c.CATEGORY_FREQUENCY_7D)
+        + _computed(c.CATEGORY_CLICKS_24H, _log_count, c.CATEGORY_FREQUENCY_24H)
+    )
 
 
 def join(parts: list[nvt.Workflow], rows: Dataset) -> nvt.Workflow:
-    """One workflow of several fitted ones, without fitting again: each part can be fitted and replaced alone.
+    """One workflow of several fitted ones, without fitting again: each part can be fitted and
+    replaced alone.
 
     Args:
         rows: any data set with all raw columns; only its schema is read.
@@ -196,7 +259,8 @@ def join(parts: list[nvt.Workflow], rows: Dataset) -> nvt.Workflow:
 def save(workflow: nvt.Workflow, name: str) -> None:
     """Save as ``workflow_<name>`` in the working directory, with equal bytes for equal workflows.
 
-    NVTabular pickles the paths that it was given, so they are relative, and notes the time, which is set to zero.
+    NVTabular pickles the paths that it was given, so they are relative, and notes the time, which
+    is set to zero.
     """
     workflow.save(f"workflow_{name}")
     metadata = Path(f"workflow_{name}", "metadata.json")
@@ -205,7 +269,9 @@ def save(workflow: nvt.Workflow, name: str) -> None:
     metadata.write_text(json.dumps(content))
 
 
-def load(folder: Path, name: str, log: Callable[[str], None] = lambda line: print(line, file=sys.stderr)) -> nvt.Workflow:
+def load(
+    folder: Path, name: str, log: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
+) -> nvt.Workflow:
     """Load a saved workflow. It is a pickle: only from an artifact whose digest was verified.
 
     Raises:
@@ -224,7 +290,9 @@ def vocabulary(folder: Path, name: str, column: str) -> list[str]:
     path = folder / f"workflow_{name}" / "categories" / f"unique.{column}.parquet"
     unique = pd.read_parquet(path)
     if list(unique.index) != list(range(c.VOCABULARY_START, c.VOCABULARY_START + len(unique))):
-        raise ValueError(f"{path}: the index does not run from {c.VOCABULARY_START}; another NVTabular?")
+        raise ValueError(
+            f"{path}: the index does not run from {c.VOCABULARY_START}; another NVTabular?"
+        )
     return [str(value) for value in unique[column]]
 
 
@@ -238,19 +306,27 @@ def moments(workflow: nvt.Workflow, column: str) -> dict[str, float]:
     raise KeyError(f"no Normalize of {column} in this workflow")
 
 
-def export_transforms(user: nvt.Workflow, item: nvt.Workflow, folder: Path, mean_age: float,
-                      hashed_buckets: int = 0) -> dict[str, Any]:
+def export_transforms(
+    user: nvt.Workflow, item: nvt.Workflow, folder: Path, mean_age: float, hashed_buckets: int = 0
+) -> dict[str, Any]:
     """The plain form of the saved workflows, as ``transforms.json`` holds it.
 
     hashed_buckets: what the user and the item graph were built with.
     """
     sources = {USER: c.USER_CATEGORICAL, CONTEXT: c.CONTEXT_CATEGORICAL, ITEM: c.ITEM_CATEGORICAL}
-    words = {column: vocabulary(folder, name, column) for name, names in sources.items() for column in names}
+    words = {
+        column: vocabulary(folder, name, column)
+        for name, names in sources.items()
+        for column in names
+    }
     buckets = {column: hashed_buckets for column in (c.USER_ID, c.ITEM_ID)}
     return {
         "vocabulary": words,
         "hashed_buckets": buckets,
-        "cardinality": {column: c.VOCABULARY_START + len(values) + buckets.get(column, 0) for column, values in words.items()},
+        "cardinality": {
+            column: c.VOCABULARY_START + len(values) + buckets.get(column, 0)
+            for column, values in words.items()
+        },
         "age": moments(user, c.AGE),
         "price_log": moments(item, c.PRICE),
         "age_boundaries": list(c.AGE_BOUNDARIES),

@@ -1,8 +1,9 @@
 """DLRM in two parts, as lists of one visitor need it: what depends on the item alone, and the rest.
 
-DLRM multiplies the vectors of a row's fields with each other. Within one visitor's list the visitor's fields are the same in
-every row, and two fields of an item have the same product whoever asks. So ``dlrm_items.onnx`` gives, once an item, what its
-own fields add up to, and ``dlrm_lists.onnx`` adds what the visitor brings: the same sums in another order, with less than
+DLRM multiplies the vectors of a row's fields with each other. Within one visitor's list the
+visitor's fields are the same in every row, and two fields of an item have the same product whoever
+asks. So ``dlrm_items.onnx`` gives, once an item, what its own fields add up to, and
+``dlrm_lists.onnx`` adds what the visitor brings: the same sums in another order, with less than
 half the work.
 """
 
@@ -24,7 +25,11 @@ from recsys_assets.training.onnx_graph import Dense, Graph, inner, named
 
 _BOTTOM = "bottom_block"
 _VISITOR, _VISITOR_NUMBERS = c.QUERY_CATEGORICAL, len(c.QUERY_CONTINUOUS)
-_ITEM = (*c.ITEM_CATEGORICAL, c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING)  # text and image as they lie in embeddings [N, 128]
+_ITEM = (
+    *c.ITEM_CATEGORICAL,
+    c.TEXT_EMBEDDING,
+    c.IMAGE_EMBEDDING,
+)  # text and image as they lie in embeddings [N, 128]
 
 
 class FactoredRanker:
@@ -37,20 +42,36 @@ class FactoredRanker:
     def __init__(self, model: tf.keras.Model, shape: DlrmShape):
         body, output = model.blocks
         dense = [Dense.of(layer) for layer in inner(body, tf.keras.layers.Dense)]
-        self._bottom = dense[:len(shape.bottom_layers)]
-        self._top = [*dense[-len(shape.top_layers):], *map(Dense.of, inner(output, tf.keras.layers.Dense))]
+        self._bottom = dense[: len(shape.bottom_layers)]
+        self._top = [
+            *dense[-len(shape.top_layers) :],
+            *map(Dense.of, inner(output, tf.keras.layers.Dense)),
+        ]
         categorical, _ = ranker_columns(shape)
         self._visitor = [name for name in _VISITOR if name in categorical]
-        self._tables = {name: named(body, name, mm.EmbeddingTable).table.embeddings.numpy() for name in categorical}
+        self._tables = {
+            name: named(body, name, mm.EmbeddingTable).table.embeddings.numpy()
+            for name in categorical
+        }
         projections = named(body, "pretrained_embeddings", mm.ParallelBlock).parallel_layers
-        self._projections = [Dense.of(*inner(projections[name], tf.keras.layers.Dense))
-                             for name in (c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING)]
-        # Merlin's own order: the bottom MLP's output, then the products: fields by name, the upper triangle row by row
+        self._projections = [
+            Dense.of(*inner(projections[name], tf.keras.layers.Dense))
+            for name in (c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING)
+        ]
+        # Merlin's own order: the bottom MLP's output, then the products: fields by name, the upper
+        # triangle row by row
         fields = sorted([*self._visitor, *_ITEM, _BOTTOM])
-        self._products = {frozenset(pair): shape.embedding_dim + place for place, pair in enumerate(combinations(fields, 2))}
+        self._products = {
+            frozenset(pair): shape.embedding_dim + place
+            for place, pair in enumerate(combinations(fields, 2))
+        }
         if len(self._top[0].kernel) != shape.embedding_dim + len(self._products):
-            raise ValueError(f"the top MLP takes {len(self._top[0].kernel)} values, but {len(fields)} fields make "
-                             f"{shape.embedding_dim + len(self._products)}: models.build_dlrm and factored.py must agree")
+            raise ValueError(
+                f"the top MLP takes {len(self._top[0].kernel)} values, but {len(fields)} fields "
+                "make "
+                f"{shape.embedding_dim + len(self._products)}: models.build_dlrm and factored.py "
+                "must agree"
+            )
         self._dim = shape.embedding_dim
 
     def _rows(self, pairs: Iterable[tuple[str, str]]) -> np.ndarray:
@@ -65,29 +86,63 @@ class FactoredRanker:
         return kernel.reshape(-1, kernel.shape[2])
 
     def write_items(self, path: Path) -> None:
-        """cat int32 [N, 4] ITEM_CATEGORICAL, embeddings float32 [N, 128] → known float32 [N, H], what an item's own products add
-        to the H units of the top MLP's first layer, and vectors float32 [N, 6, 64], its fields."""
+        """cat int32 [N, 4] ITEM_CATEGORICAL, embeddings float32 [N, 128] → known float32 [N, H],
+        what an item's own products add to the H units of the top MLP's first layer, and vectors
+        float32 [N, 6, 64], its fields.
+        """
         graph, dim = Graph(), self._dim
         first, *others = c.ITEM_CATEGORICAL
-        item, attributes = (graph.node("Slice", "cat", np.array([begin]), np.array([end]), np.array([1]))
-                            for begin, end in ((0, 1), (1, len(c.ITEM_CATEGORICAL))))
-        parts = [graph.looked_up(item, [self._tables[first]]), graph.looked_up(attributes, [self._tables[name] for name in others])]
+        item, attributes = (
+            graph.node("Slice", "cat", np.array([begin]), np.array([end]), np.array([1]))
+            for begin, end in ((0, 1), (1, len(c.ITEM_CATEGORICAL)))
+        )
+        parts = [
+            graph.looked_up(item, [self._tables[first]]),
+            graph.looked_up(attributes, [self._tables[name] for name in others]),
+        ]
         for place, layer in enumerate(self._projections):
             begin = place * c.EMBEDDING_DIM
-            part = graph.node("Slice", "embeddings", np.array([begin]), np.array([begin + c.EMBEDDING_DIM]), np.array([1]))
+            part = graph.node(
+                "Slice",
+                "embeddings",
+                np.array([begin]),
+                np.array([begin + c.EMBEDDING_DIM]),
+                np.array([1]),
+            )
             parts.append(graph.node("Unsqueeze", graph.dense(part, layer), np.array([1])))
         graph.node("Concat", *parts, axis=1, output="vectors")
-        products = graph.node("MatMul", "vectors", graph.node("Transpose", "vectors", perm=[0, 2, 1]))
-        graph.node("MatMul", graph.node("Reshape", products, np.array([-1, len(_ITEM) ** 2])), self._square(_ITEM), output="known")
-        graph.save(path, {"cat": (np.int32, ["rows", len(c.ITEM_CATEGORICAL)]), "embeddings": (np.float32, ["rows", 2 * c.EMBEDDING_DIM])},
-                   {"known": ["rows", self._top[0].kernel.shape[1]], "vectors": ["rows", len(_ITEM), dim]})
+        products = graph.node(
+            "MatMul", "vectors", graph.node("Transpose", "vectors", perm=[0, 2, 1])
+        )
+        graph.node(
+            "MatMul",
+            graph.node("Reshape", products, np.array([-1, len(_ITEM) ** 2])),
+            self._square(_ITEM),
+            output="known",
+        )
+        graph.save(
+            path,
+            {
+                "cat": (np.int32, ["rows", len(c.ITEM_CATEGORICAL)]),
+                "embeddings": (np.float32, ["rows", 2 * c.EMBEDDING_DIM]),
+            },
+            {"known": ["rows", self._top[0].kernel.shape[1]], "vectors": ["rows", len(_ITEM), dim]},
+        )
 
     def write_lists(self, path: Path) -> None:
-        """One visitor's cat int32 [1, 5] and cont float32 [1, 8], the list's numbers float32 [N, 6] (price, popularity,
-        affinities), known [N, H] and vectors [N, 6, 64] → score float32 [N], the probability."""
+        """One visitor's cat int32 [1, 5] and cont float32 [1, 8], the list's numbers float32 [N, 6]
+        (price, popularity, affinities), known [N, H] and vectors [N, 6, 64] → score float32 [N],
+        the probability.
+        """
         graph, dim, hidden = Graph(), self._dim, self._top[0].kernel.shape[1]
-        indices = graph.columns("cat", [_VISITOR.index(name) for name in self._visitor], len(_VISITOR))
-        own = graph.node("Reshape", graph.looked_up(indices, [self._tables[name] for name in self._visitor]), np.array([-1, dim]))
+        indices = graph.columns(
+            "cat", [_VISITOR.index(name) for name in self._visitor], len(_VISITOR)
+        )
+        own = graph.node(
+            "Reshape",
+            graph.looked_up(indices, [self._tables[name] for name in self._visitor]),
+            np.array([-1, dim]),
+        )
         turned = graph.node("Transpose", own, perm=[1, 0])
         # the bottom MLP; Merlin takes its numbers by name
         by_name, first = sorted(c.RANKER_CONTINUOUS), self._bottom[0]
@@ -97,28 +152,54 @@ class FactoredRanker:
         bottom = graph.node(first.activation, bottom) if first.activation else bottom
         for layer in self._bottom[1:]:
             bottom = graph.dense(bottom, layer)
-        # products of fields of both sides, as they lie in memory: an item's field with each of the visitor's
-        crossed = graph.node("Reshape", graph.node("MatMul", "vectors", turned), np.array([-1, len(_ITEM) * len(self._visitor)]))
+        # products of fields of both sides, as they lie in memory: an item's field with each of the
+        # visitor's
+        crossed = graph.node(
+            "Reshape",
+            graph.node("MatMul", "vectors", turned),
+            np.array([-1, len(_ITEM) * len(self._visitor)]),
+        )
         deep = graph.node("MatMul", "vectors", graph.node("Unsqueeze", bottom, np.array([2])))
         deep = graph.node("Reshape", deep, np.array([-1, len(_ITEM)]))
-        mixed = self._rows([*((item, name) for item in _ITEM for name in self._visitor), *((_BOTTOM, item) for item in _ITEM)])
-        of_bottom = graph.node("Gemm", turned, self._rows((_BOTTOM, name) for name in self._visitor), self._top[0].kernel[:dim])
+        mixed = self._rows(
+            [
+                *((item, name) for item in _ITEM for name in self._visitor),
+                *((_BOTTOM, item) for item in _ITEM),
+            ]
+        )
+        of_bottom = graph.node(
+            "Gemm",
+            turned,
+            self._rows((_BOTTOM, name) for name in self._visitor),
+            self._top[0].kernel[:dim],
+        )
         among = graph.node("Reshape", graph.node("MatMul", own, turned), np.array([1, -1]))
         fixed = graph.node("Gemm", among, self._square(self._visitor), self._top[0].bias)
         of_both = graph.node("Concat", mixed, of_bottom, axis=0)
-        values = graph.node("Gemm", graph.node("Concat", crossed, deep, bottom, axis=1), of_both, fixed)
+        values = graph.node(
+            "Gemm", graph.node("Concat", crossed, deep, bottom, axis=1), of_both, fixed
+        )
         values = graph.node("Add", values, "known")
         values = graph.node(self._top[0].activation, values) if self._top[0].activation else values
         for layer in self._top[1:]:
             values = graph.dense(values, layer)
         graph.node("Reshape", values, np.array([-1]), output="score")
-        graph.save(path, {"cat": (np.int32, [1, len(_VISITOR)]), "cont": (np.float32, [1, _VISITOR_NUMBERS]),
-                          "numbers": (np.float32, ["rows", len(c.RANKER_CONTINUOUS) - _VISITOR_NUMBERS]),
-                          "known": (np.float32, ["rows", hidden]), "vectors": (np.float32, ["rows", len(_ITEM), dim])}, {"score": ["rows"]})
+        graph.save(
+            path,
+            {
+                "cat": (np.int32, [1, len(_VISITOR)]),
+                "cont": (np.float32, [1, _VISITOR_NUMBERS]),
+                "numbers": (np.float32, ["rows", len(c.RANKER_CONTINUOUS) - _VISITOR_NUMBERS]),
+                "known": (np.float32, ["rows", hidden]),
+                "vectors": (np.float32, ["rows", len(_ITEM), dim]),
+            },
+            {"score": ["rows"]},
+        )
 
 
 def onnx_difference(folder: Path, inputs: Mapping[str, np.ndarray], expected: np.ndarray) -> float:
-    """Largest absolute difference of the two parts' scores from TensorFlow's, each row as a list of its own.
+    """Largest absolute difference of the two parts' scores from TensorFlow's, each row as a list of
+    its own.
 
     Args:
         inputs: cat [N, 9], cont [N, 14], embeddings [N, 128]. expected: [N].
@@ -128,11 +209,24 @@ def onnx_difference(folder: Path, inputs: Mapping[str, np.ndarray], expected: np
     """
     import onnxruntime
 
-    items, lists = (onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-                    for name in (RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX))
+    items, lists = (
+        onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
+        for name in (RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX)
+    )
     cat, cont = inputs[export.CAT], inputs[export.CONT]
-    known, vectors = items.run(["known", "vectors"], {"cat": cat[:, len(_VISITOR):], "embeddings": inputs[export.EMBEDDINGS]})
-    given = {"cat": cat[:, :len(_VISITOR)], "cont": cont[:, :_VISITOR_NUMBERS], "numbers": cont[:, _VISITOR_NUMBERS:], "known": known,
-             "vectors": vectors}
-    rows = [lists.run(None, {name: values[row:row + 1] for name, values in given.items()})[0] for row in range(len(cat))]
+    known, vectors = items.run(
+        ["known", "vectors"],
+        {"cat": cat[:, len(_VISITOR) :], "embeddings": inputs[export.EMBEDDINGS]},
+    )
+    given = {
+        "cat": cat[:, : len(_VISITOR)],
+        "cont": cont[:, :_VISITOR_NUMBERS],
+        "numbers": cont[:, _VISITOR_NUMBERS:],
+        "known": known,
+        "vectors": vectors,
+    }
+    rows = [
+        lists.run(None, {name: values[row : row + 1] for name, values in given.items()})[0]
+        for row in range(len(cat))
+    ]
     return export.checked_difference(RANKER_LISTS_ONNX, np.concatenate(rows), expected)

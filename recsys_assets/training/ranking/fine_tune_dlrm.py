@@ -1,7 +1,8 @@
 """Fine-tune all parameters of the champion's DLRM on a new day.
 
-In: ``champion`` (a DLRM artifact), ``rows`` (train.parquet, holdout.parquet: transformed rows and click),
-``datasets`` (of the champion's generation), ``embeddings`` (embedding_table.npy of that generation).
+In: ``champion`` (a DLRM artifact), ``rows`` (train.parquet, holdout.parquet: transformed rows and
+click), ``datasets`` (of the champion's generation), ``embeddings`` (embedding_table.npy of that
+generation).
 Out: the files of a DLRM artifact, so that the next day can start from it.
 """
 
@@ -29,19 +30,32 @@ def fine_tune_dlrm(step: Step[FineTuneDlrmParams]) -> None:
     holdout = loaders.read_rows(step.file("rows", "holdout.parquet"))
     size = loaders.batch_size(len(rows), params.batch_size)
     step.log(f"{len(rows)} rows, batches of {size}")
-    learning = ranking_training.Learning.of(batches.with_vectors(schema), ranker.read_shape(champion), rows, table)
+    learning = ranking_training.RankerLearning.of(
+        batches.with_vectors(schema), ranker.read_shape(champion), rows, table
+    )
     tuned = learning.ranker
     tuned.build()
     models.restore_checkpoint(champion, tuned.parts)
 
     labels, before = holdout[c.CLICK].to_numpy(), tuned.scores(holdout, table)
-    plan = trainer.Plan(params.epochs, size, params.learning_rate, step.seed)
-    trainer.Trainer(learning.loss, learning.variables, params.learning_rate).fit(len(rows), plan, step)
+    plan = trainer.TrainingPlan(params.epochs, size, params.learning_rate, step.seed)
+    trainer.Trainer(learning.loss, learning.variables, params.learning_rate).fit(
+        len(rows), plan, step
+    )
     after = tuned.scores(holdout, table)
-    step.report(auc_before=metrics.auc(labels, before), auc_after=metrics.auc(labels, after),
-                log_loss_before=metrics.log_loss(labels, before), log_loss_after=metrics.log_loss(labels, after),
-                rows=len(rows), holdout_rows=len(holdout), batch_size=size)
-    step.log(f"holdout AUC {step.metrics['auc_before']:.4f} before, {step.metrics['auc_after']:.4f} after")
+    step.report(
+        auc_before=metrics.auc(labels, before),
+        auc_after=metrics.auc(labels, after),
+        log_loss_before=metrics.log_loss(labels, before),
+        log_loss_after=metrics.log_loss(labels, after),
+        rows=len(rows),
+        holdout_rows=len(holdout),
+        batch_size=size,
+    )
+    step.log(
+        f"holdout AUC {step.metrics['auc_before']:.4f} before, {step.metrics['auc_after']:.4f} "
+        "after"
+    )
     ranker.write(step, tuned, schema, holdout, table, size)
 
 

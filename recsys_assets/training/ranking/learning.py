@@ -24,7 +24,7 @@ _SMALL = 1e-7
 
 
 @dataclass(frozen=True)
-class Learning:
+class RankerLearning:
     """DLRM and what it takes to train it."""
 
     ranker: Ranker
@@ -32,12 +32,21 @@ class Learning:
     variables: Callable[[], Sequence[tf.Variable]]
 
     @classmethod
-    def of(cls, schema: Schema, shape: models.DlrmShape, rows: pd.DataFrame, table: np.ndarray,
-           offsets: np.ndarray | None = None, item_id_dropout: float = 0.0, seed: int = 0) -> Learning:
+    def of(
+        cls,
+        schema: Schema,
+        shape: models.DlrmShape,
+        rows: pd.DataFrame,
+        table: np.ndarray,
+        offsets: np.ndarray | None = None,
+        item_id_dropout: float = 0.0,
+        seed: int = 0,
+    ) -> RankerLearning:
         """
         Args:
             schema: with the pretrained vectors.
-            offsets: float32 [N] log of a row's sampling rate if it is a negative, as ``with_negatives`` gives it.
+            offsets: float32 [N] log of a row's sampling rate if it is a negative, as
+                ``with_negatives`` gives it.
             item_id_dropout: share of a batch's rows that are shown without their item's id.
         """
         model = models.build_dlrm(schema, shape)
@@ -64,16 +73,21 @@ class Learning:
 
 
 def forget_untrained_items(ranker: Ranker, shown: np.ndarray) -> int:
-    """Give every item index that no training row held the embedding of the unknown item; returns how many there are.
+    """Give every item index that no training row held the embedding of the unknown item; returns
+    how many there are.
 
-    Such a row of the table is what chance made it, and its item would be ranked by that. The unknown item's embedding
-    was trained on rows without their id (item_id_dropout), and a fine-tune starts from it when the item is shown.
+    Such a row of the table is what chance made it, and its item would be ranked by that. The
+    unknown item's embedding was trained on rows without their id (item_id_dropout), and a fine-tune
+    starts from it when the item is shown.
 
     Args:
         shown: int [N] item index of the training rows.
     """
-    tables = [layer.table.embeddings for layer in ranker.model.submodules
-              if isinstance(layer, mm.EmbeddingTable) and c.ITEM_ID in layer.features]
+    tables = [
+        layer.table.embeddings
+        for layer in ranker.model.submodules
+        if isinstance(layer, mm.EmbeddingTable) and c.ITEM_ID in layer.features
+    ]
     if len(tables) != 1:
         raise RuntimeError(f"DLRM has {len(tables)} tables of {c.ITEM_ID}; one was expected")
     values = tables[0].numpy()
@@ -96,37 +110,54 @@ def sampled_probability(probability: np.ndarray, offsets: np.ndarray | None) -> 
     return 1 / (1 + (1 - p) / p * np.exp(offsets))
 
 
-def judge(ranker: Ranker, held_out: pd.DataFrame, table: np.ndarray, offsets: np.ndarray | None,
-          seed: int) -> Callable[[], float]:
+def judge(
+    ranker: Ranker, held_out: pd.DataFrame, table: np.ndarray, offsets: np.ndarray | None, seed: int
+) -> Callable[[], float]:
     """Log loss of held-out rows, of at most JUDGED_ROWS."""
     chosen = np.random.default_rng([seed, 6]).permutation(len(held_out))[:JUDGED_ROWS]
     held_out, offsets = held_out.iloc[chosen], None if offsets is None else offsets[chosen]
     labels = held_out[c.CLICK].to_numpy()
-    return lambda: metrics.log_loss(labels, sampled_probability(ranker.scores(held_out, table), offsets))
+    return lambda: metrics.log_loss(
+        labels, sampled_probability(ranker.scores(held_out, table), offsets)
+    )
 
 
 def draw_shares(counts: np.ndarray) -> np.ndarray:
-    """[I] probability of each catalogue item to be drawn as a negative: (clicks + 1)^0.75, normalised."""
+    """[I] probability of each catalogue item to be drawn as a negative: (clicks + 1)^0.75,
+    normalised.
+    """
     weights = (counts + 1.0) ** POPULARITY_POWER
     return weights / weights.sum()
 
 
-def with_negatives(rows: pd.DataFrame, catalogue: Mapping[str, np.ndarray], shares: np.ndarray, per_positive: int,
-                   seed: int, history: np.ndarray | None = None) -> tuple[pd.DataFrame, np.ndarray]:
-    """Clicked rows and, for each, ``per_positive`` items that its visitor did not click that day, as unclicked rows.
+def with_negatives(
+    rows: pd.DataFrame,
+    catalogue: Mapping[str, np.ndarray],
+    shares: np.ndarray,
+    per_positive: int,
+    seed: int,
+    history: np.ndarray | None = None,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Clicked rows and, for each, ``per_positive`` items that its visitor did not click that day,
+    as unclicked rows.
 
-    A negative has its click's visitor and context, and the item's own inputs. Its item_popularity is that item's on
-    that day where a row tells it, else the mean over the item's rows, else 0 (an item without clicks).
+    A negative has its click's visitor and context, and the item's own inputs. Its item_popularity
+    is that item's on that day where a row tells it, else the mean over the item's rows, else 0 (an
+    item without clicks).
 
     Args:
-        rows: clicked rows with timestamp. catalogue: item_tower_inputs.npz. shares: [I] of ``draw_shares``.
-        history: [R, 2·K] of the rows, clicks by category index, of seven days and of 24 hours: what the visitor clicked in
-            a negative's own category. None: the rows tell nothing of it, and a negative keeps its click's numbers.
+        rows: clicked rows with timestamp. catalogue: item_tower_inputs.npz. shares: [I] of
+            ``draw_shares``.
+        history: [R, 2·K] of the rows, clicks by category index, of seven days and of 24 hours: what
+            the visitor clicked in a negative's own category. None: the rows tell nothing of it, and
+            a negative keeps its click's numbers.
 
     Returns:
-        The clicked rows first, then the sampled ones; and float32 [N] offsets log(per_positive · share of the item).
-        Taken from a calibrated logit they give the logit among the sampled rows, so a model trained with them is
-        calibrated: its probability is that of this item being the click of a visit, among the whole catalogue.
+        The clicked rows first, then the sampled ones; and float32 [N] offsets log(per_positive ·
+        share of the item). Taken from a calibrated logit they give the logit among the sampled
+        rows, so a model trained with them is
+        calibrated: its probability is that of this item being the click of a visit, among the whole
+            catalogue.
     """
     random = np.random.default_rng([seed, 7])
     cat, cont, index = catalogue["cat"], catalogue["cont"], catalogue["index"].astype(np.int64)
@@ -143,7 +174,9 @@ def with_negatives(rows: pd.DataFrame, catalogue: Mapping[str, np.ndarray], shar
     drawn = np.full(len(source), -1)
     waiting = np.arange(len(source))
     for _ in range(REDRAWS):
-        tried = np.searchsorted(edges, random.random(len(waiting)) * edges[-1], side="right").clip(max=len(edges) - 1)
+        tried = np.searchsorted(edges, random.random(len(waiting)) * edges[-1], side="right").clip(
+            max=len(edges) - 1
+        )
         keys = visit[source[waiting]] * width + index[tried]
         place = np.searchsorted(clicked, keys).clip(max=len(clicked) - 1)
         free = clicked[place] != keys
@@ -151,12 +184,17 @@ def with_negatives(rows: pd.DataFrame, catalogue: Mapping[str, np.ndarray], shar
         waiting = waiting[~free]
         if not len(waiting):
             break
-    source, drawn = source[drawn >= 0], drawn[drawn >= 0]  # a visitor who clicked nearly everything gets fewer
+    source, drawn = (
+        source[drawn >= 0],
+        drawn[drawn >= 0],
+    )  # a visitor who clicked nearly everything gets fewer
 
     negatives = rows.iloc[source].reset_index(drop=True)
     for i, name in enumerate(c.ITEM_CATEGORICAL):
         negatives[name] = cat[drawn, i].astype(np.int32)
-    negatives[c.ITEM_ID] = index[drawn].astype(np.int32)  # cat hides the ids that the item tower was not taught
+    negatives[c.ITEM_ID] = index[drawn].astype(
+        np.int32
+    )  # cat hides the ids that the item tower was not taught
     for i, name in enumerate(c.ITEM_CONTINUOUS):
         negatives[name] = cont[drawn, i].astype(np.float32)
     if history is not None:
@@ -173,20 +211,33 @@ def with_negatives(rows: pd.DataFrame, catalogue: Mapping[str, np.ndarray], shar
 
 
 def affinity(history: np.ndarray, row: np.ndarray, category: np.ndarray) -> np.ndarray:
-    """float32 [N, 4], AFFINITY_CONTINUOUS of a category for the visitor of a row, by the definitions of columns.py.
+    """float32 [N, 4], AFFINITY_CONTINUOUS of a category for the visitor of a row, by the
+    definitions of columns.py.
 
     Args:
         history: [R, 2·K] counts. row, category: int [N], row of history and index of category_l1.
     """
     half = history.shape[1] // 2
     c7, c24 = (history[row, start + category].astype(np.float64) for start in (0, half))
-    n7, n24 = (history[:, part].sum(axis=1, dtype=np.int64)[row] for part in (slice(0, half), slice(half, None)))
-    return np.stack([c7 / (n7 + 2), c24 / (n24 + 1), np.log1p(c7), np.log1p(c24)], axis=1).astype(np.float32)
+    n7, n24 = (
+        history[:, part].sum(axis=1, dtype=np.int64)[row]
+        for part in (slice(0, half), slice(half, None))
+    )
+    return np.stack([c7 / (n7 + 2), c24 / (n24 + 1), np.log1p(c7), np.log1p(c24)], axis=1).astype(
+        np.float32
+    )
 
 
-def _popularity(rows: pd.DataFrame, day: np.ndarray, items: np.ndarray, days: np.ndarray) -> np.ndarray:
-    known = pd.DataFrame({"item": rows[c.ITEM_ID].to_numpy().astype(np.int64), "day": day,
-                          "value": rows[c.ITEM_POPULARITY].to_numpy()})
+def _popularity(
+    rows: pd.DataFrame, day: np.ndarray, items: np.ndarray, days: np.ndarray
+) -> np.ndarray:
+    known = pd.DataFrame(
+        {
+            "item": rows[c.ITEM_ID].to_numpy().astype(np.int64),
+            "day": day,
+            "value": rows[c.ITEM_POPULARITY].to_numpy(),
+        }
+    )
     of_day = known.groupby(["item", "day"], sort=False)["value"].mean()
     of_item = known.groupby("item", sort=False)["value"].mean()
     value = of_day.reindex(pd.MultiIndex.from_arrays([items, days])).to_numpy()

@@ -36,8 +36,11 @@ class Ranker:
 
     def build(self) -> None:
         """Create the variables, so that a checkpoint can be read into them."""
-        self.function.python_function(tf.zeros([1, len(c.RANKER_CATEGORICAL)], tf.int32),
-                                      tf.zeros([1, len(c.RANKER_CONTINUOUS)]), tf.zeros([1, 2 * c.EMBEDDING_DIM]))
+        self.function.python_function(
+            tf.zeros([1, len(c.RANKER_CATEGORICAL)], tf.int32),
+            tf.zeros([1, len(c.RANKER_CONTINUOUS)]),
+            tf.zeros([1, 2 * c.EMBEDDING_DIM]),
+        )
 
     @property
     def parts(self) -> dict[str, list[tf.keras.layers.Layer]]:
@@ -49,26 +52,43 @@ class Ranker:
 
 
 def inputs(rows: pd.DataFrame, table: np.ndarray) -> dict[str, np.ndarray]:
-    return {export.CAT: pack(rows, c.RANKER_CATEGORICAL), export.CONT: pack(rows, c.RANKER_CONTINUOUS),
-            export.EMBEDDINGS: table[rows[c.ITEM_ID].to_numpy()]}
+    return {
+        export.CAT: pack(rows, c.RANKER_CATEGORICAL),
+        export.CONT: pack(rows, c.RANKER_CONTINUOUS),
+        export.EMBEDDINGS: table[rows[c.ITEM_ID].to_numpy()],
+    }
 
 
 def read_shape(champion: Path) -> DlrmShape:
     written = json.loads((champion / "config.json").read_text())["shape"]
-    shape: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
+    shape: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in written.items()
+    }
     return DlrmShape(**shape)
 
 
-def write(step: Step, ranker: Ranker, schema: Schema, rows: pd.DataFrame, table: np.ndarray, batch_size: int) -> None:
-    """Write checkpoint, config, parity.npz (cat, cont, embeddings, score) and ONNX, whole and in two parts, and report the largest
-    difference of each from TensorFlow.
+def write(
+    step: Step,
+    ranker: Ranker,
+    schema: Schema,
+    rows: pd.DataFrame,
+    table: np.ndarray,
+    batch_size: int,
+) -> None:
+    """Write checkpoint, config, parity.npz (cat, cont, embeddings, score) and ONNX, whole and in
+    two parts, and report the largest difference of each from TensorFlow.
 
     Args:
         rows: transformed rows to take the sample from.
     """
     save_checkpoint(step.output, ranker.parts)
-    config = {"model": "dlrm", "shape": dataclasses.asdict(ranker.shape), "batch_size": batch_size,
-              "cardinality": cardinalities(schema), "opset": export.OPSET}
+    config = {
+        "model": "dlrm",
+        "shape": dataclasses.asdict(ranker.shape),
+        "batch_size": batch_size,
+        "cardinality": cardinalities(schema),
+        "opset": export.OPSET,
+    }
     (step.output / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     sample = export.sample(inputs(rows, table))
     scores, difference = export.export(ranker.function, sample, step.output / RANKER_ONNX)
@@ -76,4 +96,7 @@ def write(step: Step, ranker: Ranker, schema: Schema, rows: pd.DataFrame, table:
     parts = factored.FactoredRanker(ranker.model, ranker.shape)
     parts.write_items(step.output / RANKER_ITEMS_ONNX)
     parts.write_lists(step.output / RANKER_LISTS_ONNX)
-    step.report(dlrm_onnx_difference=difference, dlrm_parts_difference=factored.onnx_difference(step.output, sample, scores))
+    step.report(
+        dlrm_onnx_difference=difference,
+        dlrm_parts_difference=factored.onnx_difference(step.output, sample, scores),
+    )

@@ -1,7 +1,9 @@
-"""Fine-tune the champion's query tower on a new day; the item tower is frozen and stays equal to the bit.
+"""Fine-tune the champion's query tower on a new day; the item tower is frozen and stays equal to
+the bit.
 
-In: ``champion`` (a two-tower artifact), ``rows`` (train.parquet, holdout.parquet: transformed rows and click; their
-click histories), and of the champion's generation ``datasets``, ``embeddings`` (embedding_table.npy) and ``item_inputs``.
+In: ``champion`` (a two-tower artifact), ``rows`` (train.parquet, holdout.parquet: transformed rows
+and click; their click histories), and of the champion's generation ``datasets``, ``embeddings``
+(embedding_table.npy) and ``item_inputs``.
 Out: the files of a two-tower artifact, so that the next day can start from it.
 """
 
@@ -26,15 +28,29 @@ def fine_tune_query_tower(step: Step[FineTuneQueryTowerParams]) -> None:
     schema = loaders.read_schema(step.input("datasets"))
     loaders.check_cardinality(step.file("champion", "config.json"), schema)
     table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
-    rows, holdout = (loaders.read_rows(step.file("rows", f"{name}.parquet"), clicked=True,
-                                       history=step.file("rows", f"{name}_history.npy")) for name in ("train", "holdout"))
+    rows, holdout = (
+        loaders.read_rows(
+            step.file("rows", f"{name}.parquet"),
+            clicked=True,
+            history=step.file("rows", f"{name}_history.npy"),
+        )
+        for name in ("train", "holdout")
+    )
     catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
     size = loaders.batch_size(len(rows), params.batch_size)
     step.log(f"{len(rows)} clicked rows, batches of {size}")
     shape = towers.read_shape(champion)
-    learning = retrieval_training.Learning.of(batches.with_vectors(schema), shape, rows, table,
-                                              retrieval_training.Negatives(), size, step.seed, catalogue=catalogue,
-                                              train_items=False)
+    learning = retrieval_training.TowerLearning.of(
+        batches.with_vectors(schema),
+        shape,
+        rows,
+        table,
+        retrieval_training.Negatives(),
+        size,
+        step.seed,
+        catalogue=catalogue,
+        train_items=False,
+    )
     pair = learning.pair
     pair.build()
     models.restore_checkpoint(champion, pair.parts)
@@ -42,16 +58,31 @@ def fine_tune_query_tower(step: Step[FineTuneQueryTowerParams]) -> None:
     judge = retrieval_training.judge(pair, holdout, learning.items, table, step.seed)
     before = judge()
     item_before, query_before = models.weights(pair.item), models.weights(pair.query)
-    plan = trainer.Plan(params.epochs, size, params.learning_rate, step.seed, drop_last=True)
-    trainer.Trainer(learning.loss, learning.variables, params.learning_rate).fit(len(rows), plan, step)
+    plan = trainer.TrainingPlan(
+        params.epochs, size, params.learning_rate, step.seed, drop_last=True
+    )
+    trainer.Trainer(learning.loss, learning.variables, params.learning_rate).fit(
+        len(rows), plan, step
+    )
     changed = models.changed(item_before, pair.item)
     if changed:
-        raise RuntimeError(f"the frozen item tower changed in {', '.join(changed)}: its vectors no longer fit")
+        raise RuntimeError(
+            f"the frozen item tower changed in {', '.join(changed)}: its vectors no longer fit"
+        )
     moved = len(models.changed(query_before, pair.query))
-    step.report(**{"recall@100_before": before, "recall@100_after": judge()}, query_weights_changed=moved, rows=len(rows),
-                holdout_rows=len(holdout), batch_size=size)
-    step.log(f"held-out recall@100 {before:.4f} before, {step.metrics['recall@100_after']:.4f} after")
-    towers.write(step, pair, schema, holdout, table, size, frozen_item_tower=champion / ITEM_TOWER_ONNX)
+    step.report(
+        **{"recall@100_before": before, "recall@100_after": judge()},
+        query_weights_changed=moved,
+        rows=len(rows),
+        holdout_rows=len(holdout),
+        batch_size=size,
+    )
+    step.log(
+        f"held-out recall@100 {before:.4f} before, {step.metrics['recall@100_after']:.4f} after"
+    )
+    towers.write(
+        step, pair, schema, holdout, table, size, frozen_item_tower=champion / ITEM_TOWER_ONNX
+    )
 
 
 if __name__ == "__main__":

@@ -25,10 +25,11 @@ class Negatives:
 
     Attributes:
         rows: rows of each batch whose items are everyone's negatives; 0: all of the batch.
-        uniform: further items a batch, drawn evenly from the catalogue, so that items without clicks are negatives
-            too (Yang et al. 2020, "Mixed negative sampling for learning two-tower neural networks").
-        item_id_dropout: share of a batch's items whose id is out-of-vocabulary, so that the content alone gives a
-            vector and the id of an item without clicks means something.
+        uniform: further items a batch, drawn evenly from the catalogue, so that items without
+            clicks are negatives too (Yang et al. 2020, "Mixed negative sampling for learning
+            two-tower neural networks").
+        item_id_dropout: share of a batch's items whose id is out-of-vocabulary, so that the content
+            alone gives a vector and the id of an item without clicks means something.
     """
 
     rows: int = 0
@@ -36,13 +37,21 @@ class Negatives:
     item_id_dropout: float = 0.0
 
 
-def loss_function(model: mm.TwoTowerModelV2, output: contrastive.FoldedContrastiveOutput, shape: models.TwoTowerShape,
-                  clicks: batches.Rows, items: batches.Items, table: np.ndarray, negatives: Negatives, batch_size: int,
-                  seed: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def loss_function(
+    model: mm.TwoTowerModelV2,
+    output: contrastive.FoldedContrastiveOutput,
+    shape: models.TwoTowerShape,
+    clicks: batches.Rows,
+    items: batches.Items,
+    table: np.ndarray,
+    negatives: Negatives,
+    batch_size: int,
+    seed: int,
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """The in-batch softmax of the rows of a batch, by their numbers.
 
-    The item tower runs once for each distinct item. They come in the order in which the batch's rows (shuffled)
-    first name them, so the items of the first rows are the first items.
+    The item tower runs once for each distinct item. They come in the order in which the batch's
+    rows (shuffled) first name them, so the items of the first rows are the first items.
     """
     feed, item_feed = clicks.feed(), items.rows(table).feed()
     clicked = tf.constant(items.clicked)
@@ -50,10 +59,14 @@ def loss_function(model: mm.TwoTowerModelV2, output: contrastive.FoldedContrasti
     rows_of_negatives = min(negatives.rows or batch_size, batch_size)
     log_q = np.zeros(len(items.cat), np.float32)
     if shape.logq_correction:
-        log_q = contrastive.log_inclusion(items.counts, rows_of_negatives, negatives.uniform, items.catalogue)
+        log_q = contrastive.log_inclusion(
+            items.counts, rows_of_negatives, negatives.uniform, items.catalogue
+        )
     log_q = tf.constant(log_q)
     if negatives.uniform and not items.catalogue:
-        raise ValueError("uniform negatives are drawn from the catalogue, and no item_inputs were given")
+        raise ValueError(
+            "uniform negatives are drawn from the catalogue, and no item_inputs were given"
+        )
     generator = tf.random.Generator.from_seed(seed)
 
     def loss(rows: tf.Tensor) -> tf.Tensor:
@@ -62,8 +75,8 @@ def loss_function(model: mm.TwoTowerModelV2, output: contrastive.FoldedContrasti
         named = tf.concat([own[:rows_of_negatives], drawn, own[rows_of_negatives:]], axis=0)
         distinct, place = tf.unique(named)
         first = tf.minimum(rows_of_negatives, tf.shape(rows)[0])
-        candidates = tf.reduce_max(place[:first + negatives.uniform]) + 1
-        place = tf.concat([place[:first], place[first + negatives.uniform:]], axis=0)
+        candidates = tf.reduce_max(place[: first + negatives.uniform]) + 1
+        place = tf.concat([place[:first], place[first + negatives.uniform :]], axis=0)
         batch, item_batch = feed(rows), item_feed(distinct)
         if negatives.item_id_dropout:
             dropped = generator.uniform([tf.shape(distinct)[0], 1]) < negatives.item_id_dropout
@@ -73,18 +86,34 @@ def loss_function(model: mm.TwoTowerModelV2, output: contrastive.FoldedContrasti
         all_log_q = tf.gather(log_q, distinct)
         predicted = output.call_contrastive(
             {models.QUERY: query, models.CANDIDATE: tf.gather(vectors, place)},
-            {c.ITEM_ID: tf.gather(ids, own)[:, None], contrastive.NEGATIVE_IDS: tf.gather(ids, distinct[:candidates])[:, None],
-             contrastive.NEGATIVE_VECTORS: vectors[:candidates], contrastive.NEGATIVE_LOG_Q: all_log_q[:candidates],
-             contrastive.POSITIVE_LOG_Q: tf.gather(all_log_q, place),
-             contrastive.OWN: tf.where(place < candidates, place, -1)}, training=True)
-        cross_entropy = tf.nn.softmax_cross_entropy_with_logits(predicted.targets, predicted.outputs)
-        return tf.reduce_mean(cross_entropy) + models.regularisation([model.query_encoder, model.candidate_encoder], rows)
+            {
+                c.ITEM_ID: tf.gather(ids, own)[:, None],
+                contrastive.NEGATIVE_IDS: tf.gather(ids, distinct[:candidates])[:, None],
+                contrastive.NEGATIVE_VECTORS: vectors[:candidates],
+                contrastive.NEGATIVE_LOG_Q: all_log_q[:candidates],
+                contrastive.POSITIVE_LOG_Q: tf.gather(all_log_q, place),
+                contrastive.OWN: tf.where(place < candidates, place, -1),
+            },
+            training=True,
+        )
+        cross_entropy = tf.nn.softmax_cross_entropy_with_logits(
+            predicted.targets, predicted.outputs
+        )
+        return tf.reduce_mean(cross_entropy) + models.regularisation(
+            [model.query_encoder, model.candidate_encoder], rows
+        )
 
     return loss
 
 
-def judge(pair: Towers, held_out: pd.DataFrame, items: batches.Items, table: np.ndarray, seed: int,
-          k: int = 100) -> Callable[[], float]:
+def judge(
+    pair: Towers,
+    held_out: pd.DataFrame,
+    items: batches.Items,
+    table: np.ndarray,
+    seed: int,
+    k: int = 100,
+) -> Callable[[], float]:
     """recall@k of held-out clicks over all items known, of at most JUDGED_CLICKS rows."""
     if len(held_out) > JUDGED_CLICKS:
         held_out = held_out.sample(JUDGED_CLICKS, random_state=seed)
@@ -92,19 +121,20 @@ def judge(pair: Towers, held_out: pd.DataFrame, items: batches.Items, table: np.
 
     def recall() -> float:
         vectors = pair.item_vectors(items.cat, items.cont, table[items.index])
-        return metrics.recall(metrics.clicked_ranks(pair.query_vectors(held_out), vectors, items.index, clicked), k)
+        return metrics.recall(
+            metrics.clicked_ranks(pair.query_vectors(held_out), vectors, items.index, clicked), k
+        )
 
     return recall
 
 
-
-
 @dataclass(frozen=True)
-class Learning:
+class TowerLearning:
     """The towers and what it takes to train them.
 
     Attributes:
-        variables: both towers' and, where it is learned, the temperature; without ``train_items`` the query tower's.
+        variables: both towers' and, where it is learned, the temperature; without ``train_items``
+            the query tower's.
     """
 
     pair: Towers
@@ -114,15 +144,29 @@ class Learning:
     variables: Callable[[], Sequence[tf.Variable]]
 
     @classmethod
-    def of(cls, schema: Schema, shape: models.TwoTowerShape, rows: pd.DataFrame, table: np.ndarray, negatives: Negatives,
-           batch_size: int, seed: int, *, catalogue: Mapping[str, np.ndarray] | None = None,
-           train_items: bool = True) -> Learning:
-        """schema: with the pretrained vectors. catalogue: item_tower_inputs.npz; without it the rows' items are all."""
+    def of(
+        cls,
+        schema: Schema,
+        shape: models.TwoTowerShape,
+        rows: pd.DataFrame,
+        table: np.ndarray,
+        negatives: Negatives,
+        batch_size: int,
+        seed: int,
+        *,
+        catalogue: Mapping[str, np.ndarray] | None = None,
+        train_items: bool = True,
+    ) -> TowerLearning:
+        """schema: with the pretrained vectors. catalogue: item_tower_inputs.npz; without it the
+        rows' items are all.
+        """
         output = models.contrastive_output(schema, shape)
         model = models.build_two_tower(schema, shape, output)
         items = batches.Items.of(rows, catalogue)
         clicks = batches.query_rows(rows, shape)
-        loss = loss_function(model, output, shape, clicks, items, table, negatives, batch_size, seed)
+        loss = loss_function(
+            model, output, shape, clicks, items, table, negatives, batch_size, seed
+        )
 
         def variables() -> Sequence[tf.Variable]:
             found = list(model.query_encoder.trainable_variables)

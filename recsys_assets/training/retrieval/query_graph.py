@@ -1,7 +1,8 @@
-"""The query tower as ONNX for one visitor at a time: one lookup for all tables, and one matrix for all that is linear.
+"""The query tower as ONNX for one visitor at a time: one lookup for all tables, and one matrix for
+all that is linear.
 
-The click history's two projections are linear, and so is the first layer: their product is one kernel for the shares of the
-visitor's clicks by category.
+The click history's two projections are linear, and so is the first layer: their product is one
+kernel for the shares of the visitor's clicks by category.
 """
 
 from __future__ import annotations
@@ -21,28 +22,45 @@ _HISTORY = (c.HISTORY_7D, c.HISTORY_24H)  # as they lie in history [B, 2·K]
 
 
 def write_query_tower(encoder: mm.Encoder, shape: TwoTowerShape, path: Path) -> None:
-    """cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 8] QUERY_CONTINUOUS, history float32 [B, 2·K] (none where the shape
-    has no categories) → embedding float32 [B, 64], of length 1.
+    """cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 8] QUERY_CONTINUOUS, history float32 [B,
+    2·K] (none where the shape has no categories) → embedding float32 [B, 64], of length 1.
 
     Args:
         encoder: of ``models.build_two_tower``, built. shape: its own.
     """
     graph, (categorical, continuous) = Graph(), query_columns(shape)
-    tables = {name: named(encoder, name, mm.EmbeddingTable).table.embeddings.numpy() for name in categorical}
-    dense = [Dense.of(layer) for layer in inner(encoder, tf.keras.layers.Dense)][-len(shape.layers):]
+    tables = {
+        name: named(encoder, name, mm.EmbeddingTable).table.embeddings.numpy()
+        for name in categorical
+    }
+    dense = [Dense.of(layer) for layer in inner(encoder, tf.keras.layers.Dense)][
+        -len(shape.layers) :
+    ]
     # Merlin puts its inputs side by side by name
-    widths = {**{name: shape.embedding_dim for name in categorical}, **dict.fromkeys(continuous, 1),
-              **(dict.fromkeys(_HISTORY, shape.embedding_dim) if shape.categories else {})}
+    widths = {
+        **{name: shape.embedding_dim for name in categorical},
+        **dict.fromkeys(continuous, 1),
+        **(dict.fromkeys(_HISTORY, shape.embedding_dim) if shape.categories else {}),
+    }
     kernels, at, first = {}, 0, dense[0]
     for name in sorted(widths):
-        kernels[name], at = first.kernel[at:at + widths[name]], at + widths[name]
+        kernels[name], at = first.kernel[at : at + widths[name]], at + widths[name]
     if at != len(first.kernel):
-        raise ValueError(f"the query tower takes {len(first.kernel)} values, but its columns make {at}: models.build_two_tower and "
-                         "query_graph.py must agree")
-    indices = graph.columns("cat", [c.QUERY_CATEGORICAL.index(name) for name in categorical], len(c.QUERY_CATEGORICAL))
+        raise ValueError(
+            f"the query tower takes {len(first.kernel)} values, but its columns make {at}: "
+            "models.build_two_tower and "
+            "query_graph.py must agree"
+        )
+    indices = graph.columns(
+        "cat", [c.QUERY_CATEGORICAL.index(name) for name in categorical], len(c.QUERY_CATEGORICAL)
+    )
     looked_up = graph.looked_up(indices, list(tables.values()))
-    parts = [graph.node("Reshape", looked_up, np.array([-1, len(tables) * shape.embedding_dim])),
-             graph.columns("cont", [c.QUERY_CONTINUOUS.index(name) for name in continuous], len(c.QUERY_CONTINUOUS))]
+    parts = [
+        graph.node("Reshape", looked_up, np.array([-1, len(tables) * shape.embedding_dim])),
+        graph.columns(
+            "cont", [c.QUERY_CONTINUOUS.index(name) for name in continuous], len(c.QUERY_CONTINUOUS)
+        ),
+    ]
     kernel, bias = [kernels[name] for name in (*categorical, *continuous)], first.bias
     if shape.categories:
         halves = graph.node("Reshape", "history", np.array([-1, 2, shape.categories]))
@@ -53,15 +71,27 @@ def write_query_tower(encoder: mm.Encoder, shape: TwoTowerShape, path: Path) -> 
         for name in _HISTORY:
             projection = Dense.of(*inner(projections[name], tf.keras.layers.Dense))
             if projection.activation:
-                raise ValueError(f"the projection of {name} is not linear: query_graph.py must not fold it into the first layer")
+                raise ValueError(
+                    f"the projection of {name} is not linear: query_graph.py must not fold it into "
+                    "the first layer"
+                )
             kernel.append(projection.kernel @ kernels[name])
             bias = bias + projection.bias @ kernels[name]
-    values = graph.dense(graph.node("Concat", *parts, axis=1), Dense(np.concatenate(kernel), bias, first.activation))
+    values = graph.dense(
+        graph.node("Concat", *parts, axis=1), Dense(np.concatenate(kernel), bias, first.activation)
+    )
     for layer in dense[1:]:
         values = graph.dense(values, layer)
     graph.node("LpNormalization", values, axis=1, p=2, output=export.EMBEDDING)
     history: dict[str, tuple[type, list[int | str]]] = {}
     if shape.categories:
         history[export.HISTORY] = (np.float32, ["rows", 2 * shape.categories])
-    graph.save(path, {export.CAT: (np.int32, ["rows", len(c.QUERY_CATEGORICAL)]), export.CONT: (np.float32, [
-        "rows", len(c.QUERY_CONTINUOUS)]), **history}, {export.EMBEDDING: ["rows", shape.layers[-1]]})
+    graph.save(
+        path,
+        {
+            export.CAT: (np.int32, ["rows", len(c.QUERY_CATEGORICAL)]),
+            export.CONT: (np.float32, ["rows", len(c.QUERY_CONTINUOUS)]),
+            **history,
+        },
+        {export.EMBEDDING: ["rows", shape.layers[-1]]},
+    )

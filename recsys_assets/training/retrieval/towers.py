@@ -1,4 +1,6 @@
-"""Both towers by their packed inputs: vectors of rows and items, and the files of a two-tower artifact."""
+"""Both towers by their packed inputs: vectors of rows and items, and the files of a two-tower
+artifact.
+"""
 
 from __future__ import annotations
 
@@ -36,27 +38,41 @@ class Towers:
     @classmethod
     def of(cls, model: TwoTowerModelV2, shape: TwoTowerShape) -> Towers:
         query, item = model.query_encoder, model.candidate_encoder
-        return cls(query, item, shape, export.query_function(query, shape), export.item_function(item))
+        return cls(
+            query, item, shape, export.query_function(query, shape), export.item_function(item)
+        )
 
     def build(self) -> None:
         """Create the variables, so that a checkpoint can be read into them."""
         history = [tf.zeros([1, 2 * self.shape.categories])] if self.shape.categories else []
-        self.query_function.python_function(tf.zeros([1, len(c.QUERY_CATEGORICAL)], tf.int32),
-                                            tf.zeros([1, len(c.QUERY_CONTINUOUS)]), *history)
-        self.item_function.python_function(tf.zeros([1, len(c.ITEM_CATEGORICAL)], tf.int32),
-                                           tf.zeros([1, len(c.ITEM_CONTINUOUS)]), tf.zeros([1, 2 * c.EMBEDDING_DIM]))
+        self.query_function.python_function(
+            tf.zeros([1, len(c.QUERY_CATEGORICAL)], tf.int32),
+            tf.zeros([1, len(c.QUERY_CONTINUOUS)]),
+            *history,
+        )
+        self.item_function.python_function(
+            tf.zeros([1, len(c.ITEM_CATEGORICAL)], tf.int32),
+            tf.zeros([1, len(c.ITEM_CONTINUOUS)]),
+            tf.zeros([1, 2 * c.EMBEDDING_DIM]),
+        )
 
     @property
     def parts(self) -> dict[str, tf.keras.Model]:
         return {"query": self.query, "item": self.item}
 
     def query_vectors(self, rows: pd.DataFrame) -> np.ndarray:
-        """[B, 64] unit vectors of transformed rows (with their click history, where the query tower reads one)."""
+        """[B, 64] unit vectors of transformed rows (with their click history, where the query tower
+        reads one).
+        """
         return export.apply(self.query_function, query_inputs(rows, self.shape))
 
     def item_vectors(self, cat: np.ndarray, cont: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-        """[I, 64] unit vectors of items given by cat int32 [I, 4], cont float32 [I, 1], embeddings float32 [I, 128]."""
-        return export.apply(self.item_function, {export.CAT: cat, export.CONT: cont, export.EMBEDDINGS: embeddings})
+        """[I, 64] unit vectors of items given by cat int32 [I, 4], cont float32 [I, 1], embeddings
+        float32 [I, 128].
+        """
+        return export.apply(
+            self.item_function, {export.CAT: cat, export.CONT: cont, export.EMBEDDINGS: embeddings}
+        )
 
     def scores(self, rows: pd.DataFrame, table: np.ndarray) -> np.ndarray:
         """[N] dot product of each row's visitor and item."""
@@ -65,15 +81,21 @@ class Towers:
 
 
 def query_inputs(rows: pd.DataFrame, shape: TwoTowerShape) -> dict[str, np.ndarray]:
-    packed = {export.CAT: pack(rows, c.QUERY_CATEGORICAL), export.CONT: pack(rows, c.QUERY_CONTINUOUS)}
+    packed = {
+        export.CAT: pack(rows, c.QUERY_CATEGORICAL),
+        export.CONT: pack(rows, c.QUERY_CONTINUOUS),
+    }
     if shape.categories:
         packed[export.HISTORY] = history_of(rows, shape.categories).astype(np.float32)
     return packed
 
 
 def item_inputs(rows: pd.DataFrame, table: np.ndarray) -> dict[str, np.ndarray]:
-    return {export.CAT: pack(rows, c.ITEM_CATEGORICAL), export.CONT: pack(rows, c.ITEM_CONTINUOUS),
-            export.EMBEDDINGS: table[rows[c.ITEM_ID].to_numpy()]}
+    return {
+        export.CAT: pack(rows, c.ITEM_CATEGORICAL),
+        export.CONT: pack(rows, c.ITEM_CONTINUOUS),
+        export.EMBEDDINGS: table[rows[c.ITEM_ID].to_numpy()],
+    }
 
 
 def read_shape(champion: Path) -> TwoTowerShape:
@@ -81,32 +103,65 @@ def read_shape(champion: Path) -> TwoTowerShape:
     return TwoTowerShape(**{**shape, "layers": tuple(shape["layers"])})
 
 
-def write(step: Step, pair: Towers, schema: Schema, rows: pd.DataFrame, table: np.ndarray, batch_size: int,
-          frozen_item_tower: Path | None = None) -> None:
+def write(
+    step: Step,
+    pair: Towers,
+    schema: Schema,
+    rows: pd.DataFrame,
+    table: np.ndarray,
+    batch_size: int,
+    frozen_item_tower: Path | None = None,
+) -> None:
     """Write checkpoint, config, both ONNX files and parity.npz, and report the largest differences.
 
-    parity.npz holds query_cat, query_cont, query_embedding and item_cat, item_cont, item_embeddings, item_embedding.
+    parity.npz holds query_cat, query_cont, query_embedding and item_cat, item_cont,
+    item_embeddings, item_embedding.
 
     Args:
         rows: transformed rows to take the sample from.
-        frozen_item_tower: an item tower with the same weights; it is copied rather than converted again.
+        frozen_item_tower: an item tower with the same weights; it is copied rather than converted
+            again.
     """
     save_checkpoint(step.output, pair.parts)
-    config = {"model": "two_tower", "shape": dataclasses.asdict(pair.shape), "batch_size": batch_size,
-              "cardinality": cardinalities(schema), "opset": export.OPSET}
+    config = {
+        "model": "two_tower",
+        "shape": dataclasses.asdict(pair.shape),
+        "batch_size": batch_size,
+        "cardinality": cardinalities(schema),
+        "opset": export.OPSET,
+    }
     (step.output / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
-    queries, items = export.sample(query_inputs(rows, pair.shape)), export.sample(item_inputs(rows, table))
+    queries, items = (
+        export.sample(query_inputs(rows, pair.shape)),
+        export.sample(item_inputs(rows, table)),
+    )
     query_vectors = export.apply(pair.query_function, queries)
     query_graph.write_query_tower(pair.query, pair.shape, step.output / QUERY_TOWER_ONNX)
-    query_difference = export.onnx_difference(step.output / QUERY_TOWER_ONNX, queries, query_vectors)
+    query_difference = export.onnx_difference(
+        step.output / QUERY_TOWER_ONNX, queries, query_vectors
+    )
     if frozen_item_tower is None:
-        item_vectors, item_difference = export.export(pair.item_function, items, step.output / ITEM_TOWER_ONNX)
+        item_vectors, item_difference = export.export(
+            pair.item_function, items, step.output / ITEM_TOWER_ONNX
+        )
     else:
         shutil.copyfile(frozen_item_tower, step.output / ITEM_TOWER_ONNX)
         item_vectors = export.apply(pair.item_function, items)
         item_difference = export.onnx_difference(step.output / ITEM_TOWER_ONNX, items, item_vectors)
-    export.write_arrays(step.output / PARITY, {
-        **{f"query_{name}": values for name, values in {**queries, export.EMBEDDING: query_vectors}.items()},
-        **{f"item_{name}": values for name, values in {**items, export.EMBEDDING: item_vectors}.items()}})
-    step.report(query_tower_onnx_difference=query_difference, item_tower_onnx_difference=item_difference)
+    export.write_arrays(
+        step.output / PARITY,
+        {
+            **{
+                f"query_{name}": values
+                for name, values in {**queries, export.EMBEDDING: query_vectors}.items()
+            },
+            **{
+                f"item_{name}": values
+                for name, values in {**items, export.EMBEDDING: item_vectors}.items()
+            },
+        },
+    )
+    step.report(
+        query_tower_onnx_difference=query_difference, item_tower_onnx_difference=item_difference
+    )

@@ -1,11 +1,12 @@
 """Train the two towers on clicked rows and export both.
 
-In: ``datasets``, ``workflows`` (transforms.json), ``embeddings`` (embedding_table.npy), ``item_inputs``
-(item_tower_inputs.npz: index int32 [I], cat int32 [I, 4], cont float32 [I, 1] of the whole catalogue).
+In: ``datasets``, ``workflows`` (transforms.json), ``embeddings`` (embedding_table.npy),
+``item_inputs`` (item_tower_inputs.npz: index int32 [I], cat int32 [I, 4], cont float32 [I, 1] of
+the whole catalogue).
 Out: checkpoint/, config.json, query_tower.onnx, item_tower.onnx, parity.npz.
 
-An item whose id is out-of-vocabulary in cat (it has no click in the training days) gets its vector from attributes
-and content alone; item_id_dropout teaches the tower what such an id means.
+An item whose id is out-of-vocabulary in cat (it has no click in the training days) gets its vector
+from attributes and content alone; item_id_dropout teaches the tower what such an id means.
 """
 
 from __future__ import annotations
@@ -31,39 +32,91 @@ def train_two_tower(step: Step[TwoTowerParams]) -> None:
     loaders.check_cardinality(step.file("workflows", TRANSFORMS), schema)
     table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
     catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
-    all_clicks = loaders.read_rows(datasets / "train", clicked=True, history=step.file("datasets", "train_history.npy"))
+    all_clicks = loaders.read_rows(
+        datasets / "train", clicked=True, history=step.file("datasets", "train_history.npy")
+    )
     rows, held_out = batches.split(all_clicks, params.held_out, step.seed, keep=c.ITEM_ID)
     size = loaders.batch_size(len(rows), params.batch_size)
     step.log(f"{len(rows)} clicked rows, {len(held_out)} held out, batches of {size}")
     shape = models.TwoTowerShape(
-        params.use_context, params.temperature, params.logq_correction,
-        loaders.cardinalities(schema)[c.CATEGORY_L1] if params.use_history else 0, params.use_user_id, params.learned_temperature,
-        params.embedding_dim, dropout=params.dropout, embedding_l2=params.embedding_l2)
-    negatives = retrieval_training.Negatives(params.negatives, params.uniform_negatives, params.item_id_dropout)
-    learning = retrieval_training.Learning.of(
-        batches.with_vectors(schema), shape, rows, table, negatives, size, step.seed, catalogue=catalogue)
-    plan = trainer.Plan(params.epochs, size, params.learning_rate, step.seed, params.patience if len(held_out) else 0,
-                        params.learning_rate_decay, drop_last=True)
-    judge = retrieval_training.judge(learning.pair, held_out, learning.items, table, step.seed) if len(held_out) else None
+        params.use_context,
+        params.temperature,
+        params.logq_correction,
+        loaders.cardinalities(schema)[c.CATEGORY_L1] if params.use_history else 0,
+        params.use_user_id,
+        params.learned_temperature,
+        params.embedding_dim,
+        dropout=params.dropout,
+        embedding_l2=params.embedding_l2,
+    )
+    negatives = retrieval_training.Negatives(
+        params.negatives, params.uniform_negatives, params.item_id_dropout
+    )
+    learning = retrieval_training.TowerLearning.of(
+        batches.with_vectors(schema),
+        shape,
+        rows,
+        table,
+        negatives,
+        size,
+        step.seed,
+        catalogue=catalogue,
+    )
+    plan = trainer.TrainingPlan(
+        params.epochs,
+        size,
+        params.learning_rate,
+        step.seed,
+        params.patience if len(held_out) else 0,
+        params.learning_rate_decay,
+        drop_last=True,
+    )
+    judge = (
+        retrieval_training.judge(learning.pair, held_out, learning.items, table, step.seed)
+        if len(held_out)
+        else None
+    )
     outcome = trainer.Trainer(learning.loss, learning.variables, params.learning_rate).fit(
-        len(rows), plan, step, judge, figure="recall@100")
+        len(rows), plan, step, judge, figure="recall@100"
+    )
     pair = learning.pair
-    pair = dataclasses.replace(pair, shape=dataclasses.replace(shape, temperature=float(learning.output.temperature)))
+    pair = dataclasses.replace(
+        pair, shape=dataclasses.replace(shape, temperature=float(learning.output.temperature))
+    )
 
-    clicks = loaders.read_rows(datasets / "valid", clicked=True, history=step.file("datasets", "valid_history.npy"))
+    clicks = loaders.read_rows(
+        datasets / "valid", clicked=True, history=step.file("datasets", "valid_history.npy")
+    )
     counts = models.item_counts(all_clicks[c.ITEM_ID].to_numpy(), schema)
     index, clicked = catalogue["index"], clicks[c.ITEM_ID].to_numpy()
     vectors = pair.item_vectors(catalogue["cat"], catalogue["cont"], table[index])
     ranks = metrics.clicked_ranks(pair.query_vectors(clicks), vectors, index, clicked)
     baseline = metrics.popularity_ranks(counts, index, clicked)
     for k in (10, 100):
-        step.report(**{f"recall@{k}": metrics.recall(ranks, k), f"popularity_recall@{k}": metrics.recall(baseline, k),
-                       f"random_recall@{k}": min(1.0, k / len(index))})
-    step.report(rows=len(rows), held_out_clicks=len(held_out), validation_clicks=len(clicks), items=len(index), batch_size=size,
-                items_without_id=int((catalogue["cat"][:, 0] == c.OOV_INDEX).sum()), epochs=outcome.epochs, best_epoch=outcome.best_epoch,
-                held_out_recall=outcome.figures, rows_per_second=outcome.rows_per_second,
-                temperature=pair.shape.temperature)
-    step.log(f"recall@100 {step.metrics['recall@100']:.4f}, popularity's {step.metrics['popularity_recall@100']:.4f}")
+        step.report(
+            **{
+                f"recall@{k}": metrics.recall(ranks, k),
+                f"popularity_recall@{k}": metrics.recall(baseline, k),
+                f"random_recall@{k}": min(1.0, k / len(index)),
+            }
+        )
+    step.report(
+        rows=len(rows),
+        held_out_clicks=len(held_out),
+        validation_clicks=len(clicks),
+        items=len(index),
+        batch_size=size,
+        items_without_id=int((catalogue["cat"][:, 0] == c.OOV_INDEX).sum()),
+        epochs=outcome.epochs,
+        best_epoch=outcome.best_epoch,
+        held_out_recall=outcome.figures,
+        rows_per_second=outcome.rows_per_second,
+        temperature=pair.shape.temperature,
+    )
+    step.log(
+        f"recall@100 {step.metrics['recall@100']:.4f}, popularity's "
+        f"{step.metrics['popularity_recall@100']:.4f}"
+    )
     towers.write(step, pair, schema, clicks, table, size)
 
 

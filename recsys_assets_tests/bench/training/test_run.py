@@ -21,14 +21,23 @@ def test_every_figure_is_there_and_possible(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_HOME", str(tmp_path))
         get_settings.cache_clear()
-        result = CliRunner().invoke(bench.app, ["training", "--users", "500", "--rows", "4000"], env={"COLUMNS": "200"})
+        result = CliRunner().invoke(
+            bench.app, ["training", "--users", "500", "--rows", "4000"], env={"COLUMNS": "200"}
+        )
     get_settings.cache_clear()
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "bench" / "training.json").read_text())
     for model, quality in run.QUALITY.items():
         part = report[model]
-        assert part["rows"] == 4000 and part["rows_s"] > 0 and part["stock_rows_s"] > 0 and 0.2 < part["peak_gib"] < 20
+        assert (
+            part["rows"] == 4000
+            and part["rows_s"] > 0
+            and part["stock_rows_s"] > 0
+            and 0.2 < part["peak_gib"] < 20
+        )
         assert part["speedup"] == pytest.approx(part["rows_s"] / part["stock_rows_s"], abs=0.01)
         assert 0 < part[quality] < 1 and 0 < part[f"stock_{quality}"] < 1 and model in result.output
     assert report["two_tower"]["recall@100"] > 0.04  # above chance: 100 of 2,465
-    assert report["full_graph"]["assets"] is None and not list((tmp_path / "bench").glob("training-*"))
+    assert report["full_graph"]["assets"] is None and not list(
+        (tmp_path / "bench").glob("training-*")
+    )

@@ -1,4 +1,6 @@
-"""The search jobs on an ephemeral instance; a training is a stand-in whose figure has a known best."""
+"""The search jobs on an ephemeral instance; a training is a stand-in whose figure has a known
+best.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +46,24 @@ def home(tmp_path: Path):
                 raise dg.Failure("the loss is nan", allow_retries=False)
             (Path(output) / "config.json").write_text(str(params))
             distance = abs(math.log(params["learning_rate"] / BEST_RATE))
-            return Reported({"held_out_recall": [0.1, 0.8 - 0.1 * distance, 0.1], "held_out_log_loss": [0.9, 0.4 + 0.01 * distance, 0.5],
-                    "recall@100": 0.99, "epochs": 3, "best_epoch": 2, "seconds": 1.0}, {})
+            return Reported(
+                {
+                    "held_out_recall": [0.1, 0.8 - 0.1 * distance, 0.1],
+                    "held_out_log_loss": [0.9, 0.4 + 0.01 * distance, 0.5],
+                    "recall@100": 0.99,
+                    "epochs": 3,
+                    "best_epoch": 2,
+                    "seconds": 1.0,
+                },
+                {},
+            )
 
     store = ArtifactStore(settings.artifacts)
     for kind in {*upstream.kinds(ModelInputs).values(), "retrieval/two_tower"}:
         publish(store, kind)
-    return SimpleNamespace(settings=settings, store=store, platform=HomePlatform(), training=Stand(), calls=calls)
+    return SimpleNamespace(
+        settings=settings, store=store, platform=HomePlatform(), training=Stand(), calls=calls
+    )
 
 
 def publish(store: ArtifactStore, kind: str, text: str = "as it is") -> None:
@@ -59,15 +72,23 @@ def publish(store: ArtifactStore, kind: str, text: str = "as it is") -> None:
         staged.publish()
 
 
-def run(home, job: dg.JobDefinition, instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
+def run(
+    home, job: dg.JobDefinition, instance: dg.DagsterInstance, **config: object
+) -> dg.ExecuteInProcessResult:
     model = job.name.removeprefix("search_")
     return job.execute_in_process(
-        instance=instance, resources={"platform": home.platform, "training": home.training}, raise_on_error=False,
-        run_config={"ops": {f"propose_{model}": {"config": {"as_of": AS_OF, **config}}}})
+        instance=instance,
+        resources={"platform": home.platform, "training": home.training},
+        raise_on_error=False,
+        run_config={"ops": {f"propose_{model}": {"config": {"as_of": AS_OF, **config}}}},
+    )
 
 
 def trials_of(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    return sorted(instance.get_runs(dg.RunsFilter(job_name="search_trial")), key=lambda one: int(one.tags[jobs.TRIAL]))
+    return sorted(
+        instance.get_runs(dg.RunsFilter(job_name="search_trial")),
+        key=lambda one: int(one.tags[jobs.TRIAL]),
+    )
 
 
 def metadata(result: dg.ExecuteInProcessResult, model: str = "two_tower") -> dict:
@@ -78,22 +99,43 @@ def metadata(result: dg.ExecuteInProcessResult, model: str = "two_tower") -> dic
 def test_every_trial_is_a_run_and_the_best_beats_the_defaults(home):
     current = home.store.current("retrieval/two_tower", AS_OF).digest
     with dg.DagsterInstance.ephemeral() as instance:
-        result = run(home, jobs.search_two_tower, instance, trials=9, fixed={"epochs": 6, "embedding_dim": 8})
+        result = run(
+            home, jobs.search_two_tower, instance, trials=9, fixed={"epochs": 6, "embedding_dim": 8}
+        )
         assert result.success
         runs, shown = trials_of(instance), metadata(result)
         assert [one.tags[jobs.TRIAL] for one in runs] == [str(n) for n in range(9)]
         assert {one.tags[jobs.SEARCH] for one in runs} == {shown["search"]}
-        events = instance.fetch_materializations(dg.AssetKey(["search", "two_tower"]), limit=20).records
-    assert {call["embedding_dim"] for call in home.calls} == {8} and "embedding_dim" not in shown["best params"]
-    defaults = {name: getattr(jobs.CONFIGS["two_tower"](), name) for name in SEARCHES["two_tower"].space if name != "embedding_dim"}
-    assert {name: home.calls[0][name] for name in defaults} == defaults and {call["epochs"] for call in home.calls} == {6}
-    assert shown["held_out_recall"] >= 0.8 - 0.1 * abs(math.log(defaults["learning_rate"] / BEST_RATE))
+        events = instance.fetch_materializations(
+            dg.AssetKey(["search", "two_tower"]), limit=20
+        ).records
+    assert {call["embedding_dim"] for call in home.calls} == {8} and "embedding_dim" not in shown[
+        "best params"
+    ]
+    defaults = {
+        name: getattr(jobs.CONFIGS["two_tower"](), name)
+        for name in SEARCHES["two_tower"].space
+        if name != "embedding_dim"
+    }
+    assert {name: home.calls[0][name] for name in defaults} == defaults and {
+        call["epochs"] for call in home.calls
+    } == {6}
+    assert shown["held_out_recall"] >= 0.8 - 0.1 * abs(
+        math.log(defaults["learning_rate"] / BEST_RATE)
+    )
     assert f"| epochs | {jobs.CONFIGS['two_tower']().epochs} | 6 |" in shown["best"]
     assert f"learning_rate: {shown['best params']['learning_rate']:.4g}" in shown["run config"]
-    assert Path(shown["file"]).is_relative_to(home.settings.home / "search") and "## best" in Path(shown["file"]).read_text()
-    # the page of search/two_tower plots the trials by what they were judged by, never by validation days
+    assert (
+        Path(shown["file"]).is_relative_to(home.settings.home / "search")
+        and "## best" in Path(shown["file"]).read_text()
+    )
+    # the page of search/two_tower plots the trials by what they were judged by, never by validation
+    # days
     values = [event.asset_materialization.metadata["held_out_recall"].value for event in events]
-    assert max(values) == shown["held_out_recall"] and "recall@100" not in events[0].asset_materialization.metadata
+    assert (
+        max(values) == shown["held_out_recall"]
+        and "recall@100" not in events[0].asset_materialization.metadata
+    )
     assert home.store.current("retrieval/two_tower", AS_OF).digest == current
     assert home.store.exists("search/two_tower", AS_OF)
 
@@ -102,7 +144,13 @@ def test_it_goes_on_where_it_ended_until_the_data_change(home):
     with dg.DagsterInstance.ephemeral() as instance:
         assert run(home, jobs.search_dlrm, instance, trials=3).success
         assert run(home, jobs.search_dlrm, instance, trials=5).success
-        assert [one.tags[jobs.TRIAL] for one in trials_of(instance)] == ["0", "1", "2", "3", "4"] and len(home.calls) == 5
+        assert [one.tags[jobs.TRIAL] for one in trials_of(instance)] == [
+            "0",
+            "1",
+            "2",
+            "3",
+            "4",
+        ] and len(home.calls) == 5
         assert run(home, jobs.search_dlrm, instance, trials=5).success and len(home.calls) == 5
         publish(home.store, "features/datasets", "other rows")
         result = run(home, jobs.search_dlrm, instance, trials=1)
@@ -122,13 +170,20 @@ def test_a_trial_that_fails_is_noted_and_the_search_goes_on(home):
 def test_what_no_training_knows_is_refused(home):
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(home, jobs.search_two_tower, instance, trials=2, fixed={"colour": 1})
-        [failure] = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
-        assert "two_tower has no parameter colour" in str(failure.event_specific_data.error) and not home.calls
+        [failure] = [
+            event for event in result.all_events if event.event_type_value == "STEP_FAILURE"
+        ]
+        assert (
+            "two_tower has no parameter colour" in str(failure.event_specific_data.error)
+            and not home.calls
+        )
 
 
 @pytest.mark.parametrize("model", list(SEARCHES))
 def test_what_is_searched_are_parameters_that_hold_their_defaults(model):
-    """A default outside of its space, or a value that the asset refuses, would end a search at its first trial."""
+    """A default outside of its space, or a value that the asset refuses, would end a search at its
+    first trial.
+    """
     space, config = SEARCHES[model].space, jobs.CONFIGS[model]
     assert set(space) <= set(config.model_fields)
     for name, choice in space.items():

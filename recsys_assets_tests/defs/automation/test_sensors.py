@@ -38,8 +38,15 @@ def publish(home: Settings, kind: str, day: str, text: str = "x", **metrics: obj
         staged.publish(metrics)
 
 
-def evaluate(sensor: dg.SensorDefinition, platform: Platform, instance: dg.DagsterInstance, cursor: str | None = None):
-    with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"platform": platform}) as context:
+def evaluate(
+    sensor: dg.SensorDefinition,
+    platform: Platform,
+    instance: dg.DagsterInstance,
+    cursor: str | None = None,
+):
+    with dg.build_sensor_context(
+        instance=instance, cursor=cursor, resources={"platform": platform}
+    ) as context:
         return sensor(context)
 
 
@@ -52,11 +59,17 @@ def test_landed_closed_days_are_ingested_in_order_and_once(home: Settings, platf
     publish(home, "raw/interactions", DAYS[0], files={"simulated.parquet": 5})
     with dg.DagsterInstance.ephemeral() as instance:
         requests = evaluate(sensors.new_day, platform, instance)
-        assert [r.partition_key for r in requests] == DAYS[1:3]  # not the ingested one, not the open one
+        assert [r.partition_key for r in requests] == DAYS[
+            1:3
+        ]  # not the ingested one, not the open one
         assert len({r.run_key for r in requests}) == 2
         again = evaluate(sensors.new_day, platform, instance)
-        assert [r.run_key for r in again] == [r.run_key for r in requests]  # Dagster starts a run key once
-        (folders[DAYS[0]] / "events-1.parquet").touch()  # landed after that day was ingested while it was open
+        assert [r.run_key for r in again] == [
+            r.run_key for r in requests
+        ]  # Dagster starts a run key once
+        (
+            folders[DAYS[0]] / "events-1.parquet"
+        ).touch()  # landed after that day was ingested while it was open
         late = evaluate(sensors.new_day, platform, instance)
         assert [r.partition_key for r in late] == DAYS[:3]
 
@@ -70,7 +83,9 @@ def report(instance: dg.DagsterInstance, day: str) -> None:
     instance.report_runless_asset_event(dg.AssetMaterialization(sensors.MASKED, partition=day))
 
 
-def test_several_days_at_once_are_all_fine_tuned(home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch):
+def test_several_days_at_once_are_all_fine_tuned(
+    home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(fine_tuning, "newest_day_of_champion", lambda *_: DAYS[11])
     with dg.DagsterInstance.ephemeral() as instance:
         for day in DAYS[10:14]:
@@ -81,13 +96,19 @@ def test_several_days_at_once_are_all_fine_tuned(home: Settings, platform: Platf
         assert tuned == DAYS[12:14]
         again = evaluate(sensors.ingested_day, platform, instance, cursor=result.cursor)
         assert isinstance(again, dg.SkipReason)
-        report(instance, DAYS[13])  # an identical rewrite: the same run key, which Dagster starts once
+        report(
+            instance, DAYS[13]
+        )  # an identical rewrite: the same run key, which Dagster starts once
         rewritten = evaluate(sensors.ingested_day, platform, instance, cursor=result.cursor)
-        assert {r.run_key for r in rewritten.run_requests} <= {r.run_key for r in result.run_requests}
+        assert {r.run_key for r in rewritten.run_requests} <= {
+            r.run_key for r in result.run_requests
+        }
         publish(home, "features/masked_train", DAYS[13], "other rows")
         report(instance, DAYS[13])
         changed = evaluate(sensors.ingested_day, platform, instance, cursor=rewritten.cursor)
-        assert {r.run_key for r in changed.run_requests}.isdisjoint({r.run_key for r in result.run_requests})
+        assert {r.run_key for r in changed.run_requests}.isdisjoint(
+            {r.run_key for r in result.run_requests}
+        )
 
 
 def test_without_a_champion_the_days_stay_to_be_done(home: Settings, platform: Platform):

@@ -1,4 +1,6 @@
-"""The embedding assets as Dagster runs them: what a new product costs, when a refit comes, and items without clicks."""
+"""The embedding assets as Dagster runs them: what a new product costs, when a refit comes, and
+items without clicks.
+"""
 
 from __future__ import annotations
 
@@ -23,27 +25,48 @@ pytestmark = pytest.mark.slow
 
 FIRST = 40
 FRAME = catalogue.synthetic_catalogue(60, seed=2)
-ASSETS = [encoders.text, encoders.training_catalogue, encoders.image_encoder, encoders.image, encoders.fitted_pca, encoders.item_embeddings]
+ASSETS = [
+    encoders.text,
+    encoders.training_catalogue,
+    encoders.image_encoder,
+    encoders.image,
+    encoders.fitted_pca,
+    encoders.item_embeddings,
+]
 KINDS = ["text", "training_catalogue", "image_encoder", "image", "pca", "items"]
 
 
 def picture(name: str) -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", (32, 32), tuple(hashlib.sha256(name.encode()).digest()[:3])).save(stream, "PNG")
+    Image.new("RGB", (32, 32), tuple(hashlib.sha256(name.encode()).digest()[:3])).save(
+        stream, "PNG"
+    )
     return stream.getvalue()
 
 
 class Shop:
-    """A home with a catalogue, the assets on it, and how many texts and pictures the encoders were given."""
+    """A home with a catalogue, the assets on it, and how many texts and pictures the encoders were
+    given.
+    """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
         settings = Settings(home=folder)
         self.store = ArtifactStore(settings.artifacts)
         self.texts, self.pictures = [], []
         embed, encode = text.embed_texts, image_encoder.encode_images
-        monkeypatch.setattr(text, "embed_texts", lambda new, *rest: (self.texts.append(len(new)), embed(new, *rest))[1])
-        monkeypatch.setattr(image_encoder, "encode_images",
-                            lambda encoder, new, *rest: (self.pictures.append(len(new)), encode(encoder, new, *rest))[1])
+        monkeypatch.setattr(
+            text,
+            "embed_texts",
+            lambda new, *rest: (self.texts.append(len(new)), embed(new, *rest))[1],
+        )
+        monkeypatch.setattr(
+            image_encoder,
+            "encode_images",
+            lambda encoder, new, *rest: (
+                self.pictures.append(len(new)),
+                encode(encoder, new, *rest),
+            )[1],
+        )
 
         class HomePlatform(Platform):
             @property
@@ -56,18 +79,29 @@ class Shop:
         """Publish raw/items; the last ``without_picture`` items have no picture."""
         with self.store.stage("raw/items") as staged:
             frame.write_parquet(staged.path / "items.parquet")
-            names = [name for name in frame["image"].to_list()[:frame.height - without_picture] if name]
-            pl.DataFrame({"image": names, "content": [picture(name) for name in names]},
-                         schema={"image": pl.String, "content": pl.Binary}).write_parquet(staged.path / "images.parquet")
+            names = [
+                name for name in frame["image"].to_list()[: frame.height - without_picture] if name
+            ]
+            pl.DataFrame(
+                {"image": names, "content": [picture(name) for name in names]},
+                schema={"image": pl.String, "content": pl.Binary},
+            ).write_parquet(staged.path / "images.parquet")
             staged.publish()
 
     def embed(self, **training_catalogue: object) -> dict[str, Artifact]:
         self.texts.clear()
         self.pictures.clear()
-        config = {"embeddings__image_encoder": {"config": {"max_steps": 2, "batch_size": 8}},
-                  "embeddings__training_catalogue": {"config": training_catalogue}}
+        config = {
+            "embeddings__image_encoder": {"config": {"max_steps": 2, "batch_size": 8}},
+            "embeddings__training_catalogue": {"config": training_catalogue},
+        }
         with dg.DagsterInstance.ephemeral() as instance:
-            assert dg.materialize(ASSETS, resources={"platform": self.platform}, run_config={"ops": config}, instance=instance).success
+            assert dg.materialize(
+                ASSETS,
+                resources={"platform": self.platform},
+                run_config={"ops": config},
+                instance=instance,
+            ).success
         return {kind: self.store.current(f"embeddings/{kind}") for kind in KINDS}
 
 
@@ -88,29 +122,54 @@ def test_a_new_product_costs_one_product_until_too_many_are_new(shop: Shop):
     # each text and each picture once, whichever asset asks first
     assert (sum(shop.texts), sum(shop.pictures)) == (FIRST, FIRST - 1)
     assert before["image"].metrics["missing"] == before["items"].metrics["without_image"] == 1
-    assert not rows(before["items"], "image")[FIRST - 1].any() and rows(before["items"], "image")[:FIRST - 1].any(axis=1).all()
-    assert before["image_encoder"].metrics["source"].startswith("not pretrained") and not before["image_encoder"].metrics["pretrained"]
-    figures = [name for artifact in before.values() for name in artifact.manifest["files"] if name.startswith("figures/")]
-    assert {Path(name).stem for name in figures} == {"contrastive_loss", "text_explained_variance", "image_explained_variance",
-                                                     "text_map", "image_map"}
+    assert (
+        not rows(before["items"], "image")[FIRST - 1].any()
+        and rows(before["items"], "image")[: FIRST - 1].any(axis=1).all()
+    )
+    assert (
+        before["image_encoder"].metrics["source"].startswith("not pretrained")
+        and not before["image_encoder"].metrics["pretrained"]
+    )
+    figures = [
+        name
+        for artifact in before.values()
+        for name in artifact.manifest["files"]
+        if name.startswith("figures/")
+    ]
+    assert {Path(name).stem for name in figures} == {
+        "contrastive_loss",
+        "text_explained_variance",
+        "image_explained_variance",
+        "text_map",
+        "image_map",
+    }
 
-    shop.stock(pictured[:FIRST + 1])
+    shop.stock(pictured[: FIRST + 1])
     after = shop.embed()
     assert (shop.texts, shop.pictures) == ([1], [1])
     assert after["text"].metrics["computed"] == after["image"].metrics["computed"] == 1
     for kept in ("training_catalogue", "image_encoder", "pca"):
-        assert after[kept].digest == before[kept].digest and after[kept].uri == before[kept].uri, kept
+        assert after[kept].digest == before[kept].digest and after[kept].uri == before[kept].uri, (
+            kept
+        )
     for name in ("text", "image"):
-        np.testing.assert_array_equal(rows(after["items"], name)[:FIRST], rows(before["items"], name))
+        np.testing.assert_array_equal(
+            rows(after["items"], name)[:FIRST], rows(before["items"], name)
+        )
         assert rows(after["items"], name)[FIRST].any()
 
     # 10 of 50 are new: that is 20 %, and one more is too many
-    shop.stock(pictured[:FIRST + 10])
+    shop.stock(pictured[: FIRST + 10])
     assert shop.embed()["pca"].digest == before["pca"].digest
-    shop.stock(pictured[:FIRST + 11])
+    shop.stock(pictured[: FIRST + 11])
     refitted = shop.embed()
-    assert all(refitted[kind].digest != before[kind].digest for kind in ("training_catalogue", "image_encoder", "pca"))
-    assert shop.texts == [1] and sum(shop.pictures) == FIRST + 10  # another encoder: every picture anew, each once
+    assert all(
+        refitted[kind].digest != before[kind].digest
+        for kind in ("training_catalogue", "image_encoder", "pca")
+    )
+    assert (
+        shop.texts == [1] and sum(shop.pictures) == FIRST + 10
+    )  # another encoder: every picture anew, each once
     assert refitted["pca"].metrics["text_fitted_on"] == FIRST + 11
 
 
@@ -118,15 +177,25 @@ def test_force_and_first_pictures_refit(shop: Shop):
     shop.stock(FRAME[:FIRST], without_picture=FIRST)
     without = shop.embed()
     assert "no pictures" in without["image_encoder"].metrics["source"] and shop.pictures == []
-    assert without["items"].metrics["without_image"] == FIRST and not rows(without["items"], "image").any()
-    assert without["pca"].metrics["image_explained_variance"] == 0.0 and without["pca"].metrics["text_explained_variance"] > 0.9
+    assert (
+        without["items"].metrics["without_image"] == FIRST
+        and not rows(without["items"], "image").any()
+    )
+    assert (
+        without["pca"].metrics["image_explained_variance"] == 0.0
+        and without["pca"].metrics["text_explained_variance"] > 0.9
+    )
 
-    shop.stock(FRAME[:FIRST], without_picture=FIRST - 4)  # four pictures: 10 % of the products changed
+    shop.stock(
+        FRAME[:FIRST], without_picture=FIRST - 4
+    )  # four pictures: 10 % of the products changed
     some = shop.embed()
     assert some["training_catalogue"].digest != without["training_catalogue"].digest
     assert some["pca"].metrics["image_fitted_on"] == 4 and rows(some["items"], "image")[:4].any()
 
-    shop.stock(FRAME[:FIRST + 1], without_picture=FIRST - 4)
+    shop.stock(FRAME[: FIRST + 1], without_picture=FIRST - 4)
     assert shop.embed()["pca"].digest == some["pca"].digest
     assert shop.embed(force=True)["pca"].metrics["text_fitted_on"] == FIRST + 1
-    assert shop.embed(refit_share=0.0)["pca"].metrics["text_fitted_on"] == FIRST + 1  # nothing is new since
+    assert (
+        shop.embed(refit_share=0.0)["pca"].metrics["text_fitted_on"] == FIRST + 1
+    )  # nothing is new since

@@ -1,6 +1,8 @@
-"""evaluation/ablations and evaluation/backtest on a simulated window; a training step is a stand-in that writes linear models.
+"""evaluation/ablations and evaluation/backtest on a simulated window; a training step is a stand-in
+that writes linear models.
 
-That real steps read what the variants hand them is tested with the steps (training/test_ablation_data).
+That real steps read what the variants hand them is tested with the steps
+(training/test_ablation_data).
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ from recsys_assets_tests.support import linear_onnx, small_window
 AS_OF = partitions.first_as_of(get_settings())
 FILES = {"two_tower": ("query_tower.onnx", "item_tower.onnx"), "dlrm": ("dlrm.onnx",)}
 PARTS = ("dlrm_items.onnx", "dlrm_lists.onnx")
-BASE_PARAMS = {"two_tower": {"seed": 5, "epochs": 3, "logq_correction": True}, "dlrm": {"seed": 5, "epochs": 2}}
+BASE_PARAMS = {
+    "two_tower": {"seed": 5, "epochs": 3, "logq_correction": True},
+    "dlrm": {"seed": 5, "epochs": 2},
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +45,32 @@ def linear(tmp_path_factory) -> Path:
         sample = {}
         for name in files:
             widths, output, _, _ = linear_onnx.MODELS[name]
-            inputs = {key: (rng.integers(0, 5, (4, n)).astype(np.int32) if key == "cat" else rng.random((4, n), np.float32))
-                      for key, n in widths.items()}
+            inputs = {
+                key: (
+                    rng.integers(0, 5, (4, n)).astype(np.int32)
+                    if key == "cat"
+                    else rng.random((4, n), np.float32)
+                )
+                for key, n in widths.items()
+            }
             prefix = f"{name.removesuffix('_tower.onnx')}_" if "tower" in name else ""
             answer = session.run_model(session.open_model(folder / name), inputs)
-            sample |= {f"{prefix}{key}": values for key, values in {**inputs, output: answer}.items()}
+            sample |= {
+                f"{prefix}{key}": values for key, values in {**inputs, output: answer}.items()
+            }
         np.savez(folder / f"{model}.parity.npz", **sample)
     return folder
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, linear):
-    settings = Settings(home=tmp_path_factory.mktemp("home"), start_day=partitions.calendar_start(get_settings()), seed=5,
-                        retrieval_topk=30, ranking_topk=10)
+    settings = Settings(
+        home=tmp_path_factory.mktemp("home"),
+        start_day=partitions.calendar_start(get_settings()),
+        seed=5,
+        retrieval_topk=30,
+        ranking_topk=10,
+    )
     calls: list[SimpleNamespace] = []
 
     class HomePlatform(Platform):
@@ -68,9 +86,18 @@ def home(tmp_path_factory, linear):
             return settings
 
         def run(self, context, module, *, inputs, output, params=None, profile=None):
-            calls.append(SimpleNamespace(module=module, inputs=dict(inputs), params=dict(params), profile=profile))
+            calls.append(
+                SimpleNamespace(
+                    module=module, inputs=dict(inputs), params=dict(params), profile=profile
+                )
+            )
             if module == "features.make_datasets":
-                frame = pl.concat([pl.read_parquet(Path(folder) / params["train_name"]) for folder in inputs["train"]])
+                frame = pl.concat(
+                    [
+                        pl.read_parquet(Path(folder) / params["train_name"])
+                        for folder in inputs["train"]
+                    ]
+                )
                 write_datasets(store, Path(output), frame)
                 return Reported({"train_rows": frame.height}, {})
             return Reported(train(linear, model=module.split(".")[1], target=Path(output)), {})
@@ -78,7 +105,9 @@ def home(tmp_path_factory, linear):
     store = small_window.write_window(settings, AS_OF)
     small_window.write_generation(store, AS_OF)
     publish_training(store, linear)
-    return SimpleNamespace(settings=settings, store=store, platform=HomePlatform(), training=Stand(), calls=calls)
+    return SimpleNamespace(
+        settings=settings, store=store, platform=HomePlatform(), training=Stand(), calls=calls
+    )
 
 
 def train(linear: Path, model: str, target: Path) -> dict[str, int]:
@@ -92,24 +121,44 @@ def write_datasets(store: ArtifactStore, target: Path, rows: pl.DataFrame) -> No
     (target / "train").mkdir()
     workflows = store.current("features/workflows", AS_OF)
     made = Generation.of_training(
-        models=store.current("exports/onnx", AS_OF), workflows=workflows, aligned=store.current("embeddings/aligned", AS_OF),
+        models=store.current("exports/onnx", AS_OF),
+        workflows=workflows,
+        aligned=store.current("embeddings/aligned", AS_OF),
         vectors=store.current("retrieval/item_vectors", AS_OF),
-        days_before=store.require("features/interactions", [partitions.previous_day(AS_OF)]), retrieval_weight=0.0)
+        days_before=store.require("features/interactions", [partitions.previous_day(AS_OF)]),
+        retrieval_weight=0.0,
+    )
     packed = made.transform.transform_frame(rows)
-    packed.with_columns(rows[c.CLICK].cast(pl.Int32), rows[c.TIMESTAMP]).write_parquet(target / "train" / "part_0.parquet")
+    packed.with_columns(rows[c.CLICK].cast(pl.Int32), rows[c.TIMESTAMP]).write_parquet(
+        target / "train" / "part_0.parquet"
+    )
 
 
 def publish_training(store: ArtifactStore, linear: Path) -> None:
-    """features/datasets, both models and their export, with the inputs that their manifests record."""
+    """features/datasets, both models and their export, with the inputs that their manifests
+    record.
+    """
     days = partitions.train_days(AS_OF)
-    inputs = {"workflows": store.current("features/workflows", AS_OF), "items": store.current("raw/items"),
-              "train": store.require("features/interactions", days[:2])}
+    inputs = {
+        "workflows": store.current("features/workflows", AS_OF),
+        "items": store.current("raw/items"),
+        "train": store.require("features/interactions", days[:2]),
+    }
     with store.stage("features/datasets", AS_OF, inputs=inputs) as staged:
-        write_datasets(store, staged.path, pl.concat([pl.read_parquet(a.path("features.parquet")) for a in inputs["train"]]))
+        write_datasets(
+            store,
+            staged.path,
+            pl.concat([pl.read_parquet(a.path("features.parquet")) for a in inputs["train"]]),
+        )
         datasets = staged.publish()
     aligned, models = store.current("embeddings/aligned", AS_OF), {}
     for kind, model in (("retrieval/two_tower", "two_tower"), ("ranking/dlrm", "dlrm")):
-        of_model = {"datasets": datasets, "workflows": inputs["workflows"], "embeddings": aligned, "item_inputs": aligned}
+        of_model = {
+            "datasets": datasets,
+            "workflows": inputs["workflows"],
+            "embeddings": aligned,
+            "item_inputs": aligned,
+        }
         with store.stage(kind, AS_OF, inputs=of_model, params=BASE_PARAMS[model]) as staged:
             train(linear, model, staged.path)
             models[model] = staged.publish()
@@ -119,11 +168,18 @@ def publish_training(store: ArtifactStore, linear: Path) -> None:
         staged.publish()
 
 
-def run(home, *assets: dg.AssetsDefinition, partition: str | None = AS_OF, **config: object) -> dg.ExecuteInProcessResult:
+def run(
+    home, *assets: dg.AssetsDefinition, partition: str | None = AS_OF, **config: object
+) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
-            list(assets), resources={"platform": home.platform, "training": home.training}, partition_key=partition, instance=instance,
-            raise_on_error=False, run_config={"ops": {assets[-1].op.name: {"config": config}}} if config else None)
+            list(assets),
+            resources={"platform": home.platform, "training": home.training},
+            partition_key=partition,
+            instance=instance,
+            raise_on_error=False,
+            run_config={"ops": {assets[-1].op.name: {"config": config}}} if config else None,
+        )
 
 
 def ablate(home, *variants: str, **config: object) -> tuple[dict, list[SimpleNamespace]]:
@@ -131,10 +187,14 @@ def ablate(home, *variants: str, **config: object) -> tuple[dict, list[SimpleNam
     from recsys_assets.defs.evaluation import ablations
 
     home.calls.clear()
-    result = run(home, ablations.ablations, **({"variants": list(variants)} if variants else {}), **config)
+    result = run(
+        home, ablations.ablations, **({"variants": list(variants)} if variants else {}), **config
+    )
     assert result.success
     [event] = result.get_asset_materialization_events()
-    return {name: value.value for name, value in event.materialization.metadata.items()}, list(home.calls)
+    return {name: value.value for name, value in event.materialization.metadata.items()}, list(
+        home.calls
+    )
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +209,17 @@ def evaluated(home):
 def test_every_variant_is_trained_as_its_base_and_judged_on_its_queries(evaluated):
     shown, calls = ablate(evaluated)
     artifact = evaluated.store.current("evaluation/ablations", AS_OF)
-    assert list(artifact.metrics) == sorted(VARIANTS) and artifact.manifest["params"]["variants"] == list(VARIANTS)
-    assert artifact.manifest["inputs"]["queries"]["digest"] == evaluated.store.current("evaluation/queries", AS_OF).digest
-    assert shown["no_text served ndcg@10"] == artifact.metrics["no_text"]["served"]["ndcg@10"]["value"] and "ablations table" in shown
+    assert list(artifact.metrics) == sorted(VARIANTS) and artifact.manifest["params"][
+        "variants"
+    ] == list(VARIANTS)
+    assert (
+        artifact.manifest["inputs"]["queries"]["digest"]
+        == evaluated.store.current("evaluation/queries", AS_OF).digest
+    )
+    assert (
+        shown["no_text served ndcg@10"] == artifact.metrics["no_text"]["served"]["ndcg@10"]["value"]
+        and "ablations table" in shown
+    )
     # both models of each variant, but no DLRM without logQ: its data are the base's
     assert [call.module for call in calls].count("retrieval.two_tower") == len(VARIANTS)
     assert [call.module for call in calls].count("ranking.dlrm") == len(VARIANTS) - 1
@@ -161,29 +229,61 @@ def test_every_variant_is_trained_as_its_base_and_judged_on_its_queries(evaluate
     assert not evaluated.store.exists("ablation/no_logq/dlrm", AS_OF)
     assert {call.profile for call in calls if call.module.split(".")[1] in FILES} == {"GPU_TRAIN"}
     # what the graph reads is what it was
-    assert evaluated.store.current("retrieval/two_tower", AS_OF).manifest["params"] == BASE_PARAMS["two_tower"]
+    assert (
+        evaluated.store.current("retrieval/two_tower", AS_OF).manifest["params"]
+        == BASE_PARAMS["two_tower"]
+    )
 
 
 def test_each_variant_differs_from_its_base_in_what_it_names_alone(evaluated):
     ablate(evaluated)
     store = evaluated.store
     base = store.current("retrieval/two_tower", AS_OF).manifest["inputs"]
-    changed = {name: {role for role, used in store.current(f"ablation/{name}/two_tower", AS_OF).manifest["inputs"].items()
-                      if used["digest"] != base[role]["digest"]} for name in VARIANTS}
+    changed = {
+        name: {
+            role
+            for role, used in store.current(f"ablation/{name}/two_tower", AS_OF)
+            .manifest["inputs"]
+            .items()
+            if used["digest"] != base[role]["digest"]
+        }
+        for name in VARIANTS
+    }
     assert changed == {
-        "no_text": {"embeddings", "item_inputs"}, "no_image": {"embeddings", "item_inputs"}, "no_content": {"embeddings", "item_inputs"},
-        "no_context": {"datasets"}, "no_masking": {"datasets"}, "no_logq": set(),
-        "cold_items": {"datasets", "embeddings", "item_inputs"}, "cold_items_no_content": {"datasets", "embeddings", "item_inputs"}}
+        "no_text": {"embeddings", "item_inputs"},
+        "no_image": {"embeddings", "item_inputs"},
+        "no_content": {"embeddings", "item_inputs"},
+        "no_context": {"datasets"},
+        "no_masking": {"datasets"},
+        "no_logq": set(),
+        "cold_items": {"datasets", "embeddings", "item_inputs"},
+        "cold_items_no_content": {"datasets", "embeddings", "item_inputs"},
+    }
     unmasked = store.current("ablation/no_masking/datasets", AS_OF).manifest
     assert [one["partition"] for one in unmasked["inputs"]["train"]] == partitions.train_days(AS_OF)
     assert unmasked["params"]["train_name"] == "features.parquet"
-    assert unmasked["inputs"]["items"] == store.current("features/datasets", AS_OF).manifest["inputs"]["items"]
-    withheld = pl.read_parquet(store.current("ablation/withheld", AS_OF).path("withheld.parquet"))["index"].to_list()
-    rows = pl.read_parquet(store.current("ablation/cold_items/datasets", AS_OF).path("train/part_0.parquet"))
-    known = np.load(store.current("ablation/cold_items/known_items", AS_OF).path("item_tower_inputs.npz"))["index"]
-    assert withheld and not rows[c.ITEM_ID].is_in(withheld).any() and not np.isin(known, withheld).any()
+    assert (
+        unmasked["inputs"]["items"]
+        == store.current("features/datasets", AS_OF).manifest["inputs"]["items"]
+    )
+    withheld = pl.read_parquet(store.current("ablation/withheld", AS_OF).path("withheld.parquet"))[
+        "index"
+    ].to_list()
+    rows = pl.read_parquet(
+        store.current("ablation/cold_items/datasets", AS_OF).path("train/part_0.parquet")
+    )
+    known = np.load(
+        store.current("ablation/cold_items/known_items", AS_OF).path("item_tower_inputs.npz")
+    )["index"]
+    assert (
+        withheld
+        and not rows[c.ITEM_ID].is_in(withheld).any()
+        and not np.isin(known, withheld).any()
+    )
     # judged over the whole catalogue all the same
-    vectors = np.load(store.current("ablation/cold_items/item_vectors", AS_OF).path("item_index.npy"))
+    vectors = np.load(
+        store.current("ablation/cold_items/item_vectors", AS_OF).path("item_index.npy")
+    )
     assert np.isin(withheld, vectors).all()
 
 
@@ -193,7 +293,10 @@ def test_what_was_trained_is_trained_once(evaluated):
     assert shown["reused"] and not calls
     shown, calls = ablate(evaluated, "no_text", "cold_items")
     assert not calls and not shown["reused"]
-    assert set(evaluated.store.current("evaluation/ablations", AS_OF).metrics) == {"no_text", "cold_items"}
+    assert set(evaluated.store.current("evaluation/ablations", AS_OF).metrics) == {
+        "no_text",
+        "cold_items",
+    }
     _, calls = ablate(evaluated, "no_logq", force=True)
     assert [call.module for call in calls] == ["retrieval.two_tower"]
 
@@ -202,7 +305,10 @@ def test_an_unknown_variant_fails_before_anything_is_trained(evaluated):
     from recsys_assets.defs.evaluation import ablations
 
     evaluated.calls.clear()
-    assert not run(evaluated, ablations.ablations, variants=["no_text", "no_price"]).success and not evaluated.calls
+    assert (
+        not run(evaluated, ablations.ablations, variants=["no_text", "no_price"]).success
+        and not evaluated.calls
+    )
 
 
 def test_the_backtest_reads_every_day_that_was_evaluated(evaluated):
@@ -222,9 +328,16 @@ def test_the_job_trains_and_judges_a_day_without_releasing_it():
 
     job = defs().resolve_job_def("backtest")
     keys = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
-    assert {"retrieval/two_tower", "ranking/dlrm", "evaluation/offline", "evaluation/backtest"} <= keys
+    assert {
+        "retrieval/two_tower",
+        "ranking/dlrm",
+        "evaluation/offline",
+        "evaluation/backtest",
+    } <= keys
     assert not [key for key in keys if key.startswith(("serving/release", "serving/champion"))]
     assert job.partitions_def == partitions.as_of()
     graph = defs().resolve_asset_graph()
-    mapping = graph.get_partition_mapping(dg.AssetKey(["evaluation", "backtest"]), dg.AssetKey(["evaluation", "offline"]))
+    mapping = graph.get_partition_mapping(
+        dg.AssetKey(["evaluation", "backtest"]), dg.AssetKey(["evaluation", "offline"])
+    )
     assert isinstance(mapping, dg.AllPartitionMapping)

@@ -1,4 +1,6 @@
-"""The asset evaluation/baselines on a small shop: what it reads, writes and shows, and when it builds again."""
+"""The asset evaluation/baselines on a small shop: what it reads, writes and shows, and when it
+builds again.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,17 @@ class Home:
         from recsys_assets.defs.evaluation.baselines import baselines
 
         with dg.DagsterInstance.ephemeral() as instance:
-            result = dg.materialize([baselines], resources={"platform": self.platform}, partition_key=AS_OF, instance=instance,
-                                    run_config={"ops": {baselines.op.name: {"config": {"trials": 2, **config}}}})
+            result = dg.materialize(
+                [baselines],
+                resources={"platform": self.platform},
+                partition_key=AS_OF,
+                instance=instance,
+                run_config={"ops": {baselines.op.name: {"config": {"trials": 2, **config}}}},
+            )
         [event] = result.get_asset_materialization_events()
-        return event.step_materialization_data.materialization, self.store.current("evaluation/baselines", AS_OF)
+        return event.step_materialization_data.materialization, self.store.current(
+            "evaluation/baselines", AS_OF
+        )
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +62,23 @@ def test_it_needs_the_queries(tmp_path):
 
 
 def test_it_shows_its_table_and_builds_again_only_for_another_budget(home):
-    small_clicks.publish_queries(home.store, AS_OF, partitions.window_days(AS_OF), partitions.validation_days(AS_OF))
+    small_clicks.publish_queries(
+        home.store, AS_OF, partitions.window_days(AS_OF), partitions.validation_days(AS_OF)
+    )
     event, artifact = home.run()
-    assert set(artifact.metrics) == {"random", "popularity", "recent_popularity", "item_knn", "ease", "ials"}
+    assert set(artifact.metrics) == {
+        "random",
+        "popularity",
+        "recent_popularity",
+        "item_knn",
+        "ease",
+        "ials",
+    }
     assert artifact.manifest["params"]["train_days"] == partitions.train_days(AS_OF)
-    assert len(Lists.read(artifact, "ease").ranks) == home.store.current("evaluation/queries", AS_OF).metrics["rows"]
+    assert (
+        len(Lists.read(artifact, "ease").ranks)
+        == home.store.current("evaluation/queries", AS_OF).metrics["rows"]
+    )
     assert {"baselines", "tuning", "ndcg@10", "recall@100"} <= set(event.metadata)
     assert event.metadata["ease ndcg@10"].value == artifact.metrics["ease"]["ndcg@10"]["value"]
     again, same = home.run()

@@ -18,8 +18,13 @@ AS_OF = partitions.first_as_of(get_settings())
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    settings = Settings(home=tmp_path_factory.mktemp("evaluation"), start_day=partitions.calendar_start(get_settings()), seed=5,
-                        retrieval_topk=30, ranking_topk=10)
+    settings = Settings(
+        home=tmp_path_factory.mktemp("evaluation"),
+        start_day=partitions.calendar_start(get_settings()),
+        seed=5,
+        retrieval_topk=30,
+        ranking_topk=10,
+    )
 
     class HomePlatform(Platform):
         @property
@@ -36,8 +41,14 @@ def run(home, name: str, **config: object) -> dg.ExecuteInProcessResult:
 
     asset = {"queries": queries.queries, "oracle": oracle.oracle, "offline": offline.offline}[name]
     with dg.DagsterInstance.ephemeral() as instance:
-        return dg.materialize([asset], resources={"platform": home.platform}, partition_key=AS_OF, instance=instance, raise_on_error=False,
-                              run_config={"ops": {asset.op.name: {"config": config}}} if config else None)
+        return dg.materialize(
+            [asset],
+            resources={"platform": home.platform},
+            partition_key=AS_OF,
+            instance=instance,
+            raise_on_error=False,
+            run_config={"ops": {asset.op.name: {"config": config}}} if config else None,
+        )
 
 
 def metadata(result: dg.ExecuteInProcessResult) -> dict:
@@ -52,37 +63,71 @@ def evaluated(home) -> dict[str, dg.ExecuteInProcessResult]:
 
 def test_they_publish_what_the_report_reads(home, evaluated):
     assert evaluated["queries"].success and evaluated["oracle"].success
-    queries, oracle, offline = (home.store.current(f"evaluation/{name}", AS_OF) for name in evaluated)
+    queries, oracle, offline = (
+        home.store.current(f"evaluation/{name}", AS_OF) for name in evaluated
+    )
     assert {"queries.parquet", "seen.npz", "items.parquet"} <= set(queries.manifest["files"])
-    assert oracle.metrics["available"] and oracle.metrics["auc"] > 0.65 and "lists.npz" in oracle.manifest["files"]
-    assert {"served", "retrieval", "slices", "slices_retrieval", "beyond_accuracy", "ranker"} <= set(offline.metrics)
+    assert (
+        oracle.metrics["available"]
+        and oracle.metrics["auc"] > 0.65
+        and "lists.npz" in oracle.manifest["files"]
+    )
+    assert {
+        "served",
+        "retrieval",
+        "slices",
+        "slices_retrieval",
+        "beyond_accuracy",
+        "ranker",
+    } <= set(offline.metrics)
     assert offline.metrics["queries"] == queries.metrics["queries"]
     assert metadata(evaluated["queries"])["dagster/row_count"] == queries.metrics["rows"]
 
 
 def test_the_ui_plots_the_headline_and_the_artifact_keeps_the_slices(home, evaluated):
     shown = metadata(evaluated["offline"])
-    assert shown["served ndcg@10"] == home.store.current("evaluation/offline", AS_OF).metrics["served"]["ndcg@10"]["value"]
-    assert not [name for name in shown if name.startswith("slices known_users")] and "known_users" in shown["slices table"]
+    assert (
+        shown["served ndcg@10"]
+        == home.store.current("evaluation/offline", AS_OF).metrics["served"]["ndcg@10"]["value"]
+    )
+    assert (
+        not [name for name in shown if name.startswith("slices known_users")]
+        and "known_users" in shown["slices table"]
+    )
 
 
 def test_models_that_were_never_trained_are_warned_of(home, evaluated):
-    """Linear models of random weights, neither better than popularity nor able to rank: to be seen, and the release's verdict blocks."""
+    """Linear models of random weights, neither better than popularity nor able to rank: to be seen,
+    and the release's verdict blocks.
+    """
     assert evaluated["offline"].success
-    checks = {check.check_name: check for check in evaluated["offline"].get_asset_check_evaluations()}
+    checks = {
+        check.check_name: check for check in evaluated["offline"].get_asset_check_evaluations()
+    }
     assert set(checks) == {"recall_above_popularity", "auc"}
     metrics = home.store.current("evaluation/offline", AS_OF).metrics
-    assert not checks["auc"].passed and checks["auc"].metadata["value"].value == metrics["ranker"]["auc"]
-    above = metrics["retrieval"]["recall@100"]["value"] > metrics["popularity"]["recall@100"]["value"]
+    assert (
+        not checks["auc"].passed
+        and checks["auc"].metadata["value"].value == metrics["ranker"]["auc"]
+    )
+    above = (
+        metrics["retrieval"]["recall@100"]["value"] > metrics["popularity"]["recall@100"]["value"]
+    )
     assert checks["recall_above_popularity"].passed == above
-    assert all(not check.blocking and check.severity == dg.AssetCheckSeverity.WARN for check in checks.values())
+    assert all(
+        not check.blocking and check.severity == dg.AssetCheckSeverity.WARN
+        for check in checks.values()
+    )
 
 
 def test_what_is_there_is_reused_until_something_changes(home, evaluated):
     before = home.store.current("evaluation/queries", AS_OF)
     assert metadata(run(home, "queries"))["reused"] and metadata(run(home, "oracle"))["reused"]
     limited = run(home, "queries", limit=40)
-    assert not metadata(limited)["reused"] and home.store.current("evaluation/queries", AS_OF).metrics["sampled_clicks"] <= 40
+    assert (
+        not metadata(limited)["reused"]
+        and home.store.current("evaluation/queries", AS_OF).metrics["sampled_clicks"] <= 40
+    )
     assert not metadata(run(home, "oracle"))["reused"]  # other queries, other lists
     assert metadata(run(home, "queries"))["reused"]
     assert home.store.current("evaluation/queries", AS_OF).digest == before.digest

@@ -1,4 +1,6 @@
-"""Daily assets called directly: good days pass, bad days are red, name what is wrong, and publish nothing."""
+"""Daily assets called directly: good days pass, bad days are red, name what is wrong, and publish
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -46,18 +48,31 @@ class Home:
     def run(self, name: str, day: str | None = None, **config: object) -> dg.ExecuteInProcessResult:
         return self.run_all([name], day, **config)
 
-    def run_all(self, names: list[str], day: str | None = None, **config: object) -> dg.ExecuteInProcessResult:
+    def run_all(
+        self, names: list[str], day: str | None = None, **config: object
+    ) -> dg.ExecuteInProcessResult:
         """One run of these assets; ``config`` is that of the first."""
         from recsys_assets.defs.features import daily
         from recsys_assets.defs.raw import catalogue, interactions
 
-        assets = {"users": catalogue.users, "items": catalogue.items, "interactions": interactions.interactions,
-                  "features": daily.interaction_features, "masked": daily.masked_train}
+        assets = {
+            "users": catalogue.users,
+            "items": catalogue.items,
+            "interactions": interactions.interactions,
+            "features": daily.interaction_features,
+            "masked": daily.masked_train,
+        }
         chosen = [assets[name] for name in names]
         run_config = {"ops": {chosen[0].op.name: {"config": config}}} if config else None
         with dg.DagsterInstance.ephemeral() as instance:
-            return dg.materialize(chosen, resources={"platform": self.platform}, partition_key=day, run_config=run_config,
-                                  raise_on_error=False, instance=instance)
+            return dg.materialize(
+                chosen,
+                resources={"platform": self.platform},
+                partition_key=day,
+                run_config=run_config,
+                raise_on_error=False,
+                instance=instance,
+            )
 
     def rewrite(self, day: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
         file = self.landing(day) / "simulated.parquet"
@@ -104,7 +119,10 @@ def begun(tmp_path: Path, begun_shop: Path) -> Home:
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
+    return {
+        evaluation.check_name: evaluation.passed
+        for evaluation in result.get_asset_check_evaluations()
+    }
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMaterialization]:
@@ -115,7 +133,9 @@ def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMateria
 def failure(result: dg.ExecuteInProcessResult) -> str:
     event = next(e for e in result.all_events if e.event_type_value == "STEP_FAILURE")
     data = event.step_failure_data
-    return (data.user_failure_data.description if data.user_failure_data else None) or data.error.cause.message
+    return (
+        data.user_failure_data.description if data.user_failure_data else None
+    ) or data.error.cause.message
 
 
 FEATURE_CHECKS = {"contract": True, "point_in_time": True, "drift": True}
@@ -127,7 +147,11 @@ def test_a_good_day_passes_with_its_figures(stocked: Home):
         assert done.success and checks(done) == {"contract": True, "volume": True}
         raw = materialized(done)["raw/interactions"].metadata
         done = stocked.run("features", day)
-        assert done.success and checks(done).keys() == FEATURE_CHECKS.keys() and checks(done) | {"drift": True} == FEATURE_CHECKS
+        assert (
+            done.success
+            and checks(done).keys() == FEATURE_CHECKS.keys()
+            and checks(done) | {"drift": True} == FEATURE_CHECKS
+        )
         masked = stocked.run("masked", day)
         assert masked.success and checks(masked) == {"contract": True, "masked_share": True}
     features = materialized(done)["features/interactions"].metadata
@@ -136,7 +160,9 @@ def test_a_good_day_passes_with_its_figures(stocked: Home):
     for metadata in (raw, features):
         assert 0 <= metadata["new_users"].value < 300 and metadata["quarantined"].value == {}
         assert metadata["distributions"].value.startswith("![Share of")
-        assert metadata["top categories"].value.startswith("| category_l1 | exposures | share | clicks | click_rate |")
+        assert metadata["top categories"].value.startswith(
+            "| category_l1 | exposures | share | clicks | click_rate |"
+        )
 
 
 def test_new_visitors_are_those_of_no_day_before(stocked: Home):
@@ -149,19 +175,25 @@ def test_new_visitors_are_those_of_no_day_before(stocked: Home):
 
 
 def test_the_same_partition_twice_is_the_same_bytes_and_reused(stocked: Home):
-    first, second = (materialized(stocked.run("interactions", DAYS[0]))["raw/interactions"] for _ in range(2))
+    first, second = (
+        materialized(stocked.run("interactions", DAYS[0]))["raw/interactions"] for _ in range(2)
+    )
     assert first.tags["dagster/data_version"] == second.tags["dagster/data_version"]
     assert second.metadata["reused"].value is True
 
 
-def test_days_in_another_order_are_the_same_bytes(stocked: Home, stocked_shop: Path, tmp_path_factory: pytest.TempPathFactory):
+def test_days_in_another_order_are_the_same_bytes(
+    stocked: Home, stocked_shop: Path, tmp_path_factory: pytest.TempPathFactory
+):
     other = Home(tmp_path_factory.mktemp("other"), stocked_shop)
     for home, order in ((stocked, DAYS), (other, [DAYS[1], DAYS[0], DAYS[2]])):
         for name in ("interactions", "features"):
             for day in order:
                 assert home.run(name, day).success
     for kind in ("raw/interactions", "features/interactions"):
-        assert [stocked.store.current(kind, day).digest for day in DAYS] == [other.store.current(kind, day).digest for day in DAYS]
+        assert [stocked.store.current(kind, day).digest for day in DAYS] == [
+            other.store.current(kind, day).digest for day in DAYS
+        ]
 
 
 def test_a_column_of_the_future_is_tolerated_and_counted(stocked: Home):
@@ -169,7 +201,12 @@ def test_a_column_of_the_future_is_tolerated_and_counted(stocked: Home):
     done = stocked.run("interactions", DAYS[0])
     assert checks(done) == {"contract": True, "volume": True}
     assert materialized(done)["raw/interactions"].metadata["extra_columns campaign"].value == 1
-    assert "campaign" not in pl.read_parquet(stocked.store.current("raw/interactions", DAYS[0]).path("interactions.parquet")).columns
+    assert (
+        "campaign"
+        not in pl.read_parquet(
+            stocked.store.current("raw/interactions", DAYS[0]).path("interactions.parquet")
+        ).columns
+    )
 
 
 def _rewrite(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[Path], object]:
@@ -177,37 +214,77 @@ def _rewrite(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[Path],
 
 
 def _set(column: str, rows: int, value: object) -> Callable[[Path], object]:
-    return _rewrite(lambda f: f.with_columns(
-        pl.when(pl.int_range(pl.len()) < rows).then(pl.lit(value)).otherwise(pl.col(column)).cast(f.schema[column]).alias(column)))
+    return _rewrite(
+        lambda f: f.with_columns(
+            pl.when(pl.int_range(pl.len()) < rows)
+            .then(pl.lit(value))
+            .otherwise(pl.col(column))
+            .cast(f.schema[column])
+            .alias(column)
+        )
+    )
 
 
-#: Line 10 of must-survive: what happens to the day's file → what the failed check must name beside the file.
+#: Line 10 of must-survive: what happens to the day's file → what the failed check must name beside
+#: the file.
 BAD_DAYS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
-    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:-100]), ["not a readable Parquet file", "(1)"]),
-    "cut in half": (lambda file: file.write_bytes(file.read_bytes()[:file.stat().st_size // 2]), ["not a readable Parquet file"]),
+    "truncated": (
+        lambda file: file.write_bytes(file.read_bytes()[:-100]),
+        ["not a readable Parquet file", "(1)"],
+    ),
+    "cut in half": (
+        lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+        ["not a readable Parquet file"],
+    ),
     "without a byte": (lambda file: file.write_bytes(b""), ["not a readable Parquet file"]),
     "no rows": (_rewrite(lambda f: f.clear()), ["no rows"]),
-    "missing column": (_rewrite(lambda f: f.drop("device_type")), ["'device_type': column is missing"]),
-    "wrong type": (_rewrite(lambda f: f.with_columns(pl.col("timestamp").cast(pl.Float64))),
-                   ["'timestamp': type is Float64, not Int64"]),
-    "another table": (_rewrite(lambda f: pl.DataFrame({"a": [1]})), [f"'{name}': column is missing" for name in RAW_INTERACTIONS]),
+    "missing column": (
+        _rewrite(lambda f: f.drop("device_type")),
+        ["'device_type': column is missing"],
+    ),
+    "wrong type": (
+        _rewrite(lambda f: f.with_columns(pl.col("timestamp").cast(pl.Float64))),
+        ["'timestamp': type is Float64, not Int64"],
+    ),
+    "another table": (
+        _rewrite(lambda f: pl.DataFrame({"a": [1]})),
+        [f"'{name}': column is missing" for name in RAW_INTERACTIONS],
+    ),
     "rows twice": (_rewrite(lambda f: pl.concat([f, f.head(5)])), ["'event_id': duplicated (5)"]),
-    "file twice": (lambda file: shutil.copy(file, file.with_name("again.parquet")), ["duplicated: the same bytes as again.parquet"]),
+    "file twice": (
+        lambda file: shutil.copy(file, file.with_name("again.parquet")),
+        ["duplicated: the same bytes as again.parquet"],
+    ),
     **{f"null {name}": (_set(name, 7, None), [f"'{name}': null (7)"]) for name in RAW_INTERACTIONS},
     "empty user": (_set("user_id", 2, ""), ["'user_id': empty (2)"]),
-    "of another day": (_rewrite(lambda f: f.with_columns(pl.col("timestamp") + 86_400 * 3)), [f"'timestamp': outside the day {DAYS[1]}"]),
-    "unknown device": (_set("device_type", 4, "toaster"), ["'device_type': unknown value", "(4), for example 'toaster'"]),
-    "unknown event": (_set("event_type", 3, "Teleport"), ["'event_type': unknown value", "(3), for example 'Teleport'"]),
-    "unknown item": (_set("item_id", 6, "no-such-product"),
-                     ["'item_id': not in the catalogue (raw/items)", "(6), for example 'no-such-product'"]),
+    "of another day": (
+        _rewrite(lambda f: f.with_columns(pl.col("timestamp") + 86_400 * 3)),
+        [f"'timestamp': outside the day {DAYS[1]}"],
+    ),
+    "unknown device": (
+        _set("device_type", 4, "toaster"),
+        ["'device_type': unknown value", "(4), for example 'toaster'"],
+    ),
+    "unknown event": (
+        _set("event_type", 3, "Teleport"),
+        ["'event_type': unknown value", "(3), for example 'Teleport'"],
+    ),
+    "unknown item": (
+        _set("item_id", 6, "no-such-product"),
+        ["'item_id': not in the catalogue (raw/items)", "(6), for example 'no-such-product'"],
+    ),
     "unknown label": (_set("click", 5, 2), ["'click': unknown value", "(5)"]),
-    "labels turned round": (_rewrite(lambda f: f.with_columns((1 - pl.col("click")).alias("click"))),
-                            ["'click': contradicts the event type"]),
+    "labels turned round": (
+        _rewrite(lambda f: f.with_columns((1 - pl.col("click")).alias("click"))),
+        ["'click': contradicts the event type"],
+    ),
 }
 
 
 def nothing_of_the_day_exists(home: Home, done: dg.ExecuteInProcessResult, day: str) -> None:
-    """Nothing was published by the run, and a later run of downstream alone, by hand, has nothing to take."""
+    """Nothing was published by the run, and a later run of downstream alone, by hand, has nothing
+    to take.
+    """
     assert not done.success and materialized(done) == {}
     for kind in ("raw/interactions", "features/interactions", "features/masked_train"):
         assert day not in home.store.partitions(kind)
@@ -228,18 +305,31 @@ def test_a_bad_day_fails_its_check_and_nothing_downstream_runs(begun: Home, name
     nothing_of_the_day_exists(begun, done, DAYS[1])
 
 
-def test_a_later_time_of_the_open_day_is_a_future_time(stocked: Home, monkeypatch: pytest.MonkeyPatch):
+def test_a_later_time_of_the_open_day_is_a_future_time(
+    stocked: Home, monkeypatch: pytest.MonkeyPatch
+):
     from recsys_assets.defs.raw import interactions
 
     noon = partitions.day_bounds(DAYS[0])[0] + 43_200
     monkeypatch.setattr(interactions, "time", SimpleNamespace(time=lambda: noon))
-    late = pl.read_parquet(stocked.landing(DAYS[0]) / "simulated.parquet").filter(pl.col("timestamp") > noon + 300).height
+    late = (
+        pl.read_parquet(stocked.landing(DAYS[0]) / "simulated.parquet")
+        .filter(pl.col("timestamp") > noon + 300)
+        .height
+    )
     done = stocked.run("interactions", DAYS[0])
-    assert checks(done) == {"contract": False} and f"'timestamp': in the future ({late})" in failure(done)
+    assert checks(done) == {
+        "contract": False
+    } and f"'timestamp': in the future ({late})" in failure(done)
 
 
-TEN_TIMES = {"ten times": (lambda f: pl.concat([f.with_columns(pl.col("event_id") + f"-{n}") for n in range(10)]), 10),
-             "a tenth": (lambda f: f.gather_every(10), 0.1)}
+TEN_TIMES = {
+    "ten times": (
+        lambda f: pl.concat([f.with_columns(pl.col("event_id") + f"-{n}") for n in range(10)]),
+        10,
+    ),
+    "a tenth": (lambda f: f.gather_every(10), 0.1),
+}
 
 
 @pytest.mark.parametrize("name", TEN_TIMES)
@@ -249,14 +339,24 @@ def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, nam
     begun.rewrite(DAYS[2], change)
     done = begun.run_all(["interactions", "features", "masked"], DAYS[2])
     assert checks(done) == {"contract": True, "volume": False}
-    volume = next(e for e in done.get_asset_check_evaluations() if e.check_name == "volume").metadata
-    assert volume["value"].value == pytest.approx(times, rel=0.5) and volume["threshold"].value == [0.2, 5.0]
+    volume = next(
+        e for e in done.get_asset_check_evaluations() if e.check_name == "volume"
+    ).metadata
+    assert volume["value"].value == pytest.approx(times, rel=0.5) and volume["threshold"].value == [
+        0.2,
+        5.0,
+    ]
     rows = pl.read_parquet(begun.landing(DAYS[2]) / "simulated.parquet").height
-    assert all(word in failure(done) for word in ["simulated.parquet", f"({rows} rows)", "event_type", "accept_volume: true"])
+    assert all(
+        word in failure(done)
+        for word in ["simulated.parquet", f"({rows} rows)", "event_type", "accept_volume: true"]
+    )
     nothing_of_the_day_exists(begun, done, DAYS[2])
     accepted = begun.run("interactions", DAYS[2], accept_volume=True)
     assert accepted.success and checks(accepted) == {"contract": True, "volume": True}
-    volume = next(e for e in accepted.get_asset_check_evaluations() if e.check_name == "volume").metadata
+    volume = next(
+        e for e in accepted.get_asset_check_evaluations() if e.check_name == "volume"
+    ).metadata
     assert volume["accepted_by_hand"].value is True
     assert begun.run("features", DAYS[2]).success
 
@@ -267,8 +367,11 @@ def test_the_first_day_and_the_open_day_may_be_small(stocked: Home):
     today = partitions.today().isoformat()
     for day in DAYS[1:]:
         assert stocked.run("interactions", day, accept_volume=True).success
-    live = pl.read_parquet(stocked.landing(DAYS[1]) / "simulated.parquet").head(3).with_columns(
-        pl.lit(partitions.day_bounds(today)[0]).cast(pl.Int64).alias("timestamp"))
+    live = (
+        pl.read_parquet(stocked.landing(DAYS[1]) / "simulated.parquet")
+        .head(3)
+        .with_columns(pl.lit(partitions.day_bounds(today)[0]).cast(pl.Int64).alias("timestamp"))
+    )
     stocked.landing(today).mkdir()
     live.write_parquet(stocked.landing(today) / "events-1-0.parquet")
     done = stocked.run("interactions", today)
@@ -282,7 +385,9 @@ def test_a_bad_delivery_leaves_the_good_one_in_force(begun: Home):
     assert begun.store.current("raw/interactions", DAYS[0]).digest == before.digest
 
 
-def test_features_that_break_their_contract_are_not_published(begun: Home, monkeypatch: pytest.MonkeyPatch):
+def test_features_that_break_their_contract_are_not_published(
+    begun: Home, monkeypatch: pytest.MonkeyPatch
+):
     from recsys_assets.lib.features import daily as feature_tables
 
     honest = feature_tables.write_features
@@ -290,17 +395,24 @@ def test_features_that_break_their_contract_are_not_published(begun: Home, monke
     def write_nan(inputs, day, target):
         metrics = honest(inputs, day, target)
         rows = pl.read_parquet(target / "features.parquet")
-        rows.with_columns(pl.lit(float("nan"), pl.Float32).alias("item_clicks")).write_parquet(target / "features.parquet")
+        rows.with_columns(pl.lit(float("nan"), pl.Float32).alias("item_clicks")).write_parquet(
+            target / "features.parquet"
+        )
         return metrics
 
     monkeypatch.setattr(feature_tables, "write_features", write_nan)
     done = begun.run_all(["features", "masked"], DAYS[0])
     assert not done.success and checks(done) == {"contract": False} and materialized(done) == {}
-    assert f"features/interactions [{DAYS[0]}]: column 'item_clicks': not a number of 0 or more" in failure(done)
+    assert (
+        f"features/interactions [{DAYS[0]}]: column 'item_clicks': not a number of 0 or more"
+        in failure(done)
+    )
     assert begun.store.partitions("features/interactions") == []
 
 
-def test_drift_warns_with_value_threshold_and_plot_and_does_not_block(begun: Home, monkeypatch: pytest.MonkeyPatch):
+def test_drift_warns_with_value_threshold_and_plot_and_does_not_block(
+    begun: Home, monkeypatch: pytest.MonkeyPatch
+):
     from recsys_assets.lib.quality import drift as measured
 
     monkeypatch.setattr(measured, "MINIMUM_ROWS", 500)  # a day of the tiny shop has some 900
@@ -313,9 +425,14 @@ def test_drift_warns_with_value_threshold_and_plot_and_does_not_block(begun: Hom
     assert done.success and "features/masked_train" in materialized(done)
     drift = next(e for e in done.get_asset_check_evaluations() if e.check_name == "drift")
     assert not drift.passed and drift.severity == dg.AssetCheckSeverity.WARN
-    assert "device_type" in drift.metadata["drifted"].value and drift.metadata["threshold"].value == 0.06
+    assert (
+        "device_type" in drift.metadata["drifted"].value
+        and drift.metadata["threshold"].value == 0.06
+    )
     assert drift.metadata["divergence"].value["device_type"] == drift.metadata["value"].value > 0.2
-    assert drift.metadata["baseline"].value == [DAYS[0]] and drift.metadata["plot"].value.startswith("![Jensen")
+    assert drift.metadata["baseline"].value == [DAYS[0]] and drift.metadata[
+        "plot"
+    ].value.startswith("![Jensen")
     again = begun.run("features", DAYS[1], drift_threshold=0.9)
     assert checks(again) == FEATURE_CHECKS
 
@@ -329,22 +446,46 @@ def test_the_default_threshold_is_the_documented_one():
 
 def test_column_lineage_names_existing_columns(begun: Home):
     done = begun.run_all(["features", "masked"], DAYS[0])
-    tables = {"raw/interactions": RAW_INTERACTIONS, "raw/users": RAW_USERS, "raw/items": RAW_ITEMS,
-              "features/interactions": INTERACTION_FEATURES}
+    tables = {
+        "raw/interactions": RAW_INTERACTIONS,
+        "raw/users": RAW_USERS,
+        "raw/items": RAW_ITEMS,
+        "features/interactions": INTERACTION_FEATURES,
+    }
     for kind in ("features/interactions", "features/masked_train"):
         lineage = materialized(done)[kind].metadata["dagster/column_lineage"].value.deps_by_column
         assert list(lineage) and set(lineage) == set(INTERACTION_FEATURES)
         for dependencies in lineage.values():
-            assert dependencies and all(d.column_name in tables["/".join(d.asset_key.path)] for d in dependencies)
+            assert dependencies and all(
+                d.column_name in tables["/".join(d.asset_key.path)] for d in dependencies
+            )
 
 
 BAD_TABLES = {
-    "price": ("items", "catalogue/items.parquet", lambda f: f.with_columns(pl.lit(float("nan")).alias("price")),
-              "items.parquet: column 'price': not a number above 0 (120)"),
-    "item twice": ("items", "catalogue/items.parquet", lambda f: pl.concat([f, f.head(2)]), "column 'item_id': duplicated (2)"),
-    "age": ("users", "users/users.parquet", lambda f: f.with_columns(pl.lit(300, pl.Int32).alias("age")),
-            "users.parquet: column 'age': outside 0 to 120 years (300)"),
-    "gender": ("users", "users/users.parquet", lambda f: f.with_columns(pl.lit("x").alias("gender")), "column 'gender': unknown value"),
+    "price": (
+        "items",
+        "catalogue/items.parquet",
+        lambda f: f.with_columns(pl.lit(float("nan")).alias("price")),
+        "items.parquet: column 'price': not a number above 0 (120)",
+    ),
+    "item twice": (
+        "items",
+        "catalogue/items.parquet",
+        lambda f: pl.concat([f, f.head(2)]),
+        "column 'item_id': duplicated (2)",
+    ),
+    "age": (
+        "users",
+        "users/users.parquet",
+        lambda f: f.with_columns(pl.lit(300, pl.Int32).alias("age")),
+        "users.parquet: column 'age': outside 0 to 120 years (300)",
+    ),
+    "gender": (
+        "users",
+        "users/users.parquet",
+        lambda f: f.with_columns(pl.lit("x").alias("gender")),
+        "column 'gender': unknown value",
+    ),
 }
 
 
@@ -362,17 +503,26 @@ def test_a_category_outside_the_declared_ones_fails_and_a_new_one_warns(stocked:
     landing = stocked.settings.home / "landing"
     items = pl.read_parquet(landing / "catalogue/items.parquet")
     known = sorted(items["category_l1"].unique())
-    renamed = items.with_columns(pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("gadgets")).otherwise("category_l1").alias("category_l1"))
+    renamed = items.with_columns(
+        pl.when(pl.int_range(pl.len()) < 3)
+        .then(pl.lit("gadgets"))
+        .otherwise("category_l1")
+        .alias("category_l1")
+    )
     renamed.write_parquet(landing / "catalogue/items.parquet")
     (landing / "catalogue/categories.json").write_text(json.dumps(known))
     done = stocked.run("items")
     assert checks(done) == {"contract": False}
-    assert "items.parquet: column 'category_l1': unknown value" in failure(done) and "(3), for example 'gadgets'" in failure(done)
+    assert "items.parquet: column 'category_l1': unknown value" in failure(
+        done
+    ) and "(3), for example 'gadgets'" in failure(done)
     (landing / "catalogue/categories.json").write_text(json.dumps([*known, "gadgets"]))
     done = stocked.run("items")
     assert done.success and checks(done) == {"contract": True, "new_categories": False}
     new = next(e for e in done.get_asset_check_evaluations() if e.check_name == "new_categories")
-    assert new.metadata["value"].value == {"gadgets": 3} and new.severity == dg.AssetCheckSeverity.WARN
+    assert (
+        new.metadata["value"].value == {"gadgets": 3} and new.severity == dg.AssetCheckSeverity.WARN
+    )
 
 
 def test_refused_rows_are_shown_by_reason(stocked: Home):

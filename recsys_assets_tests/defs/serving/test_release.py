@@ -1,4 +1,6 @@
-"""Releases of real small models through Dagster: what the UI shows, what the manifest says, what promotion would read."""
+"""Releases of real small models through Dagster: what the UI shows, what the manifest says, what
+promotion would read.
+"""
 
 from __future__ import annotations
 
@@ -34,18 +36,25 @@ MODELS = {"query_tower.onnx": "retrieval/two_tower", "dlrm.onnx": "ranking/dlrm"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    settings = Settings(home=tmp_path_factory.mktemp("release"), start_day=partitions.calendar_start(get_settings()), seed=5)
+    settings = Settings(
+        home=tmp_path_factory.mktemp("release"),
+        start_day=partitions.calendar_start(get_settings()),
+        seed=5,
+    )
 
     class HomePlatform(Platform):
         @property
         def settings(self) -> Settings:
             return settings
 
-    # fewer items than recall@100 of a slice is judged for: new visitors' is about popularity's own here, above it on some dates
+    # fewer items than recall@100 of a slice is judged for: new visitors' is about popularity's own
+    # here, above it on some dates
     scale = shop.Scale("release", 300, 290, 3_000)
     small_window.write_window(settings, AS_OF, scale)
-    overlapping = {day: small_window.ArtifactStore(settings.artifacts).current("features/interactions", day)
-                   for day in partitions.window_days(AS_OF)}
+    overlapping = {
+        day: small_window.ArtifactStore(settings.artifacts).current("features/interactions", day)
+        for day in partitions.window_days(AS_OF)
+    }
     store = small_window.write_window(settings, NEXT, scale)
     for artifact in overlapping.values():  # the later window's first day has no day before it
         store.reuse(artifact)
@@ -56,17 +65,39 @@ def home(tmp_path_factory):
         staged.publish()
     items = pl.read_parquet(landing / ITEMS_FILE)
     with store.stage("features/popularity", AS_OF) as staged:
-        count_clicks(small_window.read_log(store, train_days(AS_OF)), items).write_parquet(staged.path / "popularity.parquet")
+        count_clicks(small_window.read_log(store, train_days(AS_OF)), items).write_parquet(
+            staged.path / "popularity.parquet"
+        )
         staged.publish()
-    rows = pl.concat([pl.read_parquet(a.path("features.parquet")) for a in store.require("features/interactions", train_days(AS_OF))])
-    return SimpleNamespace(settings=settings, store=store, platform=HomePlatform(), items=items, rows=rows,
-                           clicked=small_window.clicked_rows(store, train_days(AS_OF)), transforms=small_window.transforms(store, AS_OF))
+    rows = pl.concat(
+        [
+            pl.read_parquet(a.path("features.parquet"))
+            for a in store.require("features/interactions", train_days(AS_OF))
+        ]
+    )
+    return SimpleNamespace(
+        settings=settings,
+        store=store,
+        platform=HomePlatform(),
+        items=items,
+        rows=rows,
+        clicked=small_window.clicked_rows(store, train_days(AS_OF)),
+        transforms=small_window.transforms(store, AS_OF),
+    )
 
 
-def run(home, asset: dg.AssetsDefinition, partition: str = AS_OF, **config: object) -> dg.ExecuteInProcessResult:
+def run(
+    home, asset: dg.AssetsDefinition, partition: str = AS_OF, **config: object
+) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.ephemeral() as instance:
-        return dg.materialize([asset], resources={"platform": home.platform}, partition_key=partition, instance=instance,
-                              raise_on_error=False, run_config={"ops": {asset.op.name: {"config": config}}} if config else None)
+        return dg.materialize(
+            [asset],
+            resources={"platform": home.platform},
+            partition_key=partition,
+            instance=instance,
+            raise_on_error=False,
+            run_config={"ops": {asset.op.name: {"config": config}}} if config else None,
+        )
 
 
 def trained(home, kind: small_models.Kind) -> None:
@@ -75,17 +106,26 @@ def trained(home, kind: small_models.Kind) -> None:
 
     tables = small_models.train(home.rows, home.transforms, home.items, kind)
     small_models.write_generation(home.store, AS_OF, home.transforms, home.items, tables)
-    days_before = home.store.require("features/interactions", [previous_day(day) for day in validation_days(AS_OF)])
+    days_before = home.store.require(
+        "features/interactions", [previous_day(day) for day in validation_days(AS_OF)]
+    )
     made = small_models.generation(home.store, AS_OF, days_before)
     small_models.publish_models(home.store, MODELS, AS_OF, tables, made, home.clicked[-64:])
-    vectors, tower = home.store.current("retrieval/item_vectors", AS_OF), home.store.current("retrieval/two_tower", AS_OF)
-    with home.store.stage("retrieval/faiss_index", AS_OF, inputs={"item_vectors": vectors}) as staged:
+    vectors, tower = (
+        home.store.current("retrieval/item_vectors", AS_OF),
+        home.store.current("retrieval/two_tower", AS_OF),
+    )
+    with home.store.stage(
+        "retrieval/faiss_index", AS_OF, inputs={"item_vectors": vectors}
+    ) as staged:
         staged.publish(retrieval_tables.write_index(vectors, tower, staged.path))
     for asset in (queries.queries, offline.offline):
         run(home, asset)
 
 
-def released(home, partition: str = AS_OF, **config: object) -> tuple[dg.ExecuteInProcessResult, releases.Release, dict]:
+def released(
+    home, partition: str = AS_OF, **config: object
+) -> tuple[dg.ExecuteInProcessResult, releases.Release, dict]:
     """The run, the release it gave, and its checks by name."""
     from recsys_assets.defs.fine_tune import daily
     from recsys_assets.defs.serving import release
@@ -94,8 +134,14 @@ def released(home, partition: str = AS_OF, **config: object) -> tuple[dg.Execute
     done = run(home, release.release if partition == AS_OF else daily.release, partition, **config)
     [event] = done.get_asset_materialization_events()
     number = event.materialization.metadata["release"].value
-    assert (f"{number:06d}" in before) or home.store.partitions(releases.RELEASE)[-1] == f"{number:06d}"
-    return done, releases.open_release(home.store, number), {check.check_name: check for check in done.get_asset_check_evaluations()}
+    assert (f"{number:06d}" in before) or home.store.partitions(releases.RELEASE)[
+        -1
+    ] == f"{number:06d}"
+    return (
+        done,
+        releases.open_release(home.store, number),
+        {check.check_name: check for check in done.get_asset_check_evaluations()},
+    )
 
 
 def parts(home):
@@ -108,9 +154,19 @@ def parts(home):
 def promote(home, release: releases.Release) -> None:
     """As promotion leaves it, without servers."""
     champion.champion_path(home.settings).parent.mkdir(parents=True, exist_ok=True)
-    champion.champion_path(home.settings).write_text(json.dumps({
-        "release": release.number, "generation": release.generation, "digest": release.artifact.digest, "versions": {},
-        "promoted_at": 0, "previous": [], "history": []}))
+    champion.champion_path(home.settings).write_text(
+        json.dumps(
+            {
+                "release": release.number,
+                "generation": release.generation,
+                "digest": release.artifact.digest,
+                "versions": {},
+                "promoted_at": 0,
+                "previous": [],
+                "history": [],
+            }
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -122,21 +178,34 @@ def honest(home):
 def test_an_honest_release_passes_with_its_verdict_in_the_manifest(home, honest):
     _, release, checks = honest
     assert release.gate["passed"] and not release.failed_checks, release.failed_checks
-    assert release.gate == release.artifact.metrics["gate"] and release.metrics["evidence"]["queries"] > 200
-    assert set(checks) == {"gate", *gates.GROUPS} and all(check.passed and check.blocking for check in checks.values())
+    assert (
+        release.gate == release.artifact.metrics["gate"]
+        and release.metrics["evidence"]["queries"] > 200
+    )
+    assert set(checks) == {"gate", *gates.GROUPS} and all(
+        check.passed and check.blocking for check in checks.values()
+    )
     table = checks["gate"].metadata["checks"].value
     for check in release.gate["checks"]:
         assert check["name"] in table
-    # the same parts judged again are the same release; once it is the champion it is not judged again, beside itself
+    # the same parts judged again are the same release; once it is the champion it is not judged
+    # again, beside itself
     verdict = home.store.current("serving/verdict", AS_OF)
     assert released(home)[1].number == release.number
     promote(home, release)
     again, same, checks = released(home)
-    assert again.success and same.number == release.number and home.store.current("serving/verdict", AS_OF).uri == verdict.uri
+    assert (
+        again.success
+        and same.number == release.number
+        and home.store.current("serving/verdict", AS_OF).uri == verdict.uri
+    )
     assert set(checks) == {"gate", *gates.GROUPS}
     # nor is it taken for what other settings would give
     other = home.settings.model_copy(update={"retrieval_weight": 1.5})
-    in_force = [verdicts.full_release_in_force(home.store, settings, parts(home)) for settings in (home.settings, other)]
+    in_force = [
+        verdicts.full_release_in_force(home.store, settings, parts(home))
+        for settings in (home.settings, other)
+    ]
     assert in_force[0].digest == release.artifact.digest and in_force[1] is None
     with pytest.MonkeyPatch.context() as other_code:
         other_code.setattr(build.fingerprints, "digest", lambda *modules: "other code")
@@ -160,43 +229,76 @@ def test_a_budget_in_the_launchpad(home, honest):
     champion.champion_path(home.settings).unlink(missing_ok=True)
     _, release, checks = released(home, query_tower_ms=1e-6)
     assert {name for name, check in checks.items() if not check.passed} == {"gate", "latency"}
-    measured, allowed = (checks["latency"].metadata[name].value["latency: query tower, ms"] for name in ("value", "threshold"))
+    measured, allowed = (
+        checks["latency"].metadata[name].value["latency: query tower, ms"]
+        for name in ("value", "threshold")
+    )
     assert measured > allowed == 1e-6 and len(release.failed_checks) == 1
 
 
 def test_models_other_than_those_evaluated_are_not_released(home, honest):
-    small_models.write_generation(home.store, AS_OF, home.transforms, home.items,
-                                  small_models.train(home.rows, home.transforms, home.items, "permuted"))
+    small_models.write_generation(
+        home.store,
+        AS_OF,
+        home.transforms,
+        home.items,
+        small_models.train(home.rows, home.transforms, home.items, "permuted"),
+    )
     from recsys_assets.defs.serving import release
 
     done = run(home, release.release)
     assert not done.success
-    failure = next(event for event in done.all_events if event.event_type_value == "STEP_FAILURE").step_failure_data
-    assert "evaluation/offline" in failure.error.cause.message and "materialise it again" in failure.error.cause.message
+    failure = next(
+        event for event in done.all_events if event.event_type_value == "STEP_FAILURE"
+    ).step_failure_data
+    assert (
+        "evaluation/offline" in failure.error.cause.message
+        and "materialise it again" in failure.error.cause.message
+    )
     trained(home, "honest")
 
 
 @pytest.mark.parametrize(("name", "value"), [("retrieval_weight", 1.5), ("retrieval_topk", 150)])
 def test_lists_of_other_settings_are_not_released(home, honest, name, value):
     changed = home.settings.model_copy(update={name: value})
-    with pytest.raises(releases.ReleaseError, match=f"judged lists of {name} .*, the settings say {value}; materialise it again"):
+    with pytest.raises(
+        releases.ReleaseError,
+        match=f"judged lists of {name} .*, the settings say {value}; materialise it again",
+    ):
         verdicts.full_inputs(home.store, changed, parts(home))
 
 
 def tune(home, base: releases.Release, kind: small_models.Kind) -> None:
     """A day's fine-tune of the champion: models of other weights, the generation's item side."""
     features = home.store.current("features/interactions", NEXT)
-    with home.store.stage("fine_tune/rows", NEXT, inputs={
-            "champion": base.artifact, "features": [home.store.current("features/interactions", AS_OF), features]},
-                          params={"seed": home.settings.seed}) as staged:
+    with home.store.stage(
+        "fine_tune/rows",
+        NEXT,
+        inputs={
+            "champion": base.artifact,
+            "features": [home.store.current("features/interactions", AS_OF), features],
+        },
+        params={"seed": home.settings.seed},
+    ) as staged:
         staged.publish({})
     rows = home.store.current("fine_tune/rows", NEXT)
     learnt = fine_tuning.held_out(features, home.settings.seed)
-    new = pl.read_parquet(features.path("features.parquet")).filter(~pl.col("event_id").is_in(learnt["event_id"].implode()))
+    new = pl.read_parquet(features.path("features.parquet")).filter(
+        ~pl.col("event_id").is_in(learnt["event_id"].implode())
+    )
     tables = small_models.train(pl.concat([home.rows, new]), home.transforms, home.items, kind)
-    made = small_models.generation(home.store, AS_OF, home.store.require("features/interactions", [AS_OF]))
-    small_models.publish_models(home.store, {f"{name}.onnx": f"fine_tune/{name}" for name in fine_tuning.ROLES}, NEXT, tables, made,
-                                home.clicked[-64:], inputs={"rows": rows})
+    made = small_models.generation(
+        home.store, AS_OF, home.store.require("features/interactions", [AS_OF])
+    )
+    small_models.publish_models(
+        home.store,
+        {f"{name}.onnx": f"fine_tune/{name}" for name in fine_tuning.ROLES},
+        NEXT,
+        tables,
+        made,
+        home.clicked[-64:],
+        inputs={"rows": rows},
+    )
 
 
 def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(home, honest):
@@ -205,19 +307,31 @@ def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(home, honest
     tune(home, base, "honest")
     _, release, checks = released(home, NEXT)
     assert release.gate["passed"], release.failed_checks
-    assert set(checks) == {"gate", *gates.FINE_TUNE_GROUPS} and release.kind == "fine_tune" and release.generation == base.number
+    assert (
+        set(checks) == {"gate", *gates.FINE_TUNE_GROUPS}
+        and release.kind == "fine_tune"
+        and release.generation == base.number
+    )
     evidence = release.metrics["evidence"]
-    held_out = fine_tuning.held_out(home.store.current("features/interactions", NEXT), home.settings.seed)
-    assert evidence["ranker"]["rows"] == held_out.height < 0.35 * 3_000 and evidence["champion"]["judged_on"] == NEXT
+    held_out = fine_tuning.held_out(
+        home.store.current("features/interactions", NEXT), home.settings.seed
+    )
+    assert (
+        evidence["ranker"]["rows"] == held_out.height < 0.35 * 3_000
+        and evidence["champion"]["judged_on"] == NEXT
+    )
     assert 0 < evidence["queries"] <= held_out["click"].sum()
     promote(home, release)
     assert released(home, NEXT)[1].number == release.number  # judged again, promoted or not
 
     tune(home, base, "random")
     _, worse, checks = released(home, NEXT)
-    assert not worse.gate["passed"] and not checks["champion"].passed and not checks["ranker"].passed
+    assert (
+        not worse.gate["passed"] and not checks["champion"].passed and not checks["ranker"].passed
+    )
     assert {"champion: served ndcg@10", "champion: retrieval recall@100", "champion: auc"} <= {
-        check["name"] for check in worse.gate["checks"] if not check["passed"]}
+        check["name"] for check in worse.gate["checks"] if not check["passed"]
+    }
     # a full release as of the day before is stale by now
     trained(home, "honest")
     promote(home, release)

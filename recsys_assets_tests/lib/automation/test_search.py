@@ -10,7 +10,11 @@ import pytest
 from recsys_assets.lib.automation import search
 from recsys_assets.lib.evaluation.baseline_tuning import Between, OneOf
 
-SPACE = search.Search("held_out", True, {"rate": Between(1e-4, 1e-1, log=True), "size": OneOf((1, 2, 4)), "fast": OneOf((True, False))})
+SPACE = search.Search(
+    "held_out",
+    True,
+    {"rate": Between(1e-4, 1e-1, log=True), "size": OneOf((1, 2, 4)), "fast": OneOf((True, False))},
+)
 DEFAULTS = {"rate": 1e-3, "size": 2, "fast": True, "epochs": 12}
 
 
@@ -37,8 +41,15 @@ def test_the_defaults_are_tried_first_and_nothing_ends_below_them(tmp_path):
 
 
 def test_one_seed_gives_one_search(tmp_path):
-    one, two, other = (run(tmp_path / f"{name}.db", 6, seed=seed) for name, seed in (("one", 3), ("two", 3), ("other", 4)))
-    assert [t.params for t in one.trials] == [t.params for t in two.trials] != [t.params for t in other.trials]
+    one, two, other = (
+        run(tmp_path / f"{name}.db", 6, seed=seed)
+        for name, seed in (("one", 3), ("two", 3), ("other", 4))
+    )
+    assert (
+        [t.params for t in one.trials]
+        == [t.params for t in two.trials]
+        != [t.params for t in other.trials]
+    )
 
 
 def test_an_interrupted_search_goes_on_without_repeating_itself(tmp_path):
@@ -52,7 +63,11 @@ def test_an_interrupted_search_goes_on_without_repeating_itself(tmp_path):
 def test_failed_trials_are_last_and_the_report_can_be_pasted(tmp_path):
     study = run(tmp_path / "study.db", 6, fail=(2,))
     table = search.table(study, SPACE)
-    assert table["trial"][-1] == 2 and table["held_out"][-1] is None and table["held_out"][0] == study.best_value
+    assert (
+        table["trial"][-1] == 2
+        and table["held_out"][-1] is None
+        and table["held_out"][0] == study.best_value
+    )
     assert table["run"][0] == f"run-{study.best_trial.number}"
     parts = search.report(study, SPACE, DEFAULTS, "retrieval__two_tower", {"epochs": 6})
     assert "| epochs | 12 | 6 |" in parts["best"] and "| fast | true |" in parts["best"]
@@ -63,7 +78,9 @@ def test_failed_trials_are_last_and_the_report_can_be_pasted(tmp_path):
 
 def test_a_default_outside_of_the_space_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"rate=0.5, size=3 lie outside"):
-        search.open_study(tmp_path / "study.db", "study", SPACE, 3, 1, {**DEFAULTS, "rate": 0.5, "size": 3})
+        search.open_study(
+            tmp_path / "study.db", "study", SPACE, 3, 1, {**DEFAULTS, "rate": 0.5, "size": 3}
+        )
 
 
 def test_the_figure_is_the_best_epochs():

@@ -11,29 +11,47 @@ from recsys_assets.lib.retrieval.item_vectors import item_vectors
 from recsys_assets_tests.support import linear_onnx
 
 VOCABULARY = {
-    "user_id": ["u1"], "gender": ["F", "M"], "top_category": ["books"], "device_type": ["mobile"],
+    "user_id": ["u1"],
+    "gender": ["F", "M"],
+    "top_category": ["books"],
+    "device_type": ["mobile"],
     "age_binned": ["0", "1", "2", "3", "4", "5"],
-    "item_id": ["c", "a", "b"], "category_l1": ["books", "tools"], "category_l2": ["novel", "drill"],
+    "item_id": ["c", "a", "b"],
+    "category_l1": ["books", "tools"],
+    "category_l2": ["novel", "drill"],
     "item_gender": ["Any", "F"],
 }
 TRANSFORMS = {
-    "vocabulary": VOCABULARY, "cardinality": {name: 3 + len(values) for name, values in VOCABULARY.items()},
-    "hashed_buckets": {}, "age": {"mean": 32.0, "std": 15.0}, "price_log": {"mean": 2.0, "std": 0.5},
-    "age_boundaries": [18, 25, 35, 50, 65], "mean_age": 32.0,
+    "vocabulary": VOCABULARY,
+    "cardinality": {name: 3 + len(values) for name, values in VOCABULARY.items()},
+    "hashed_buckets": {},
+    "age": {"mean": 32.0, "std": 15.0},
+    "price_log": {"mean": 2.0, "std": 0.5},
+    "age_boundaries": [18, 25, 35, 50, 65],
+    "mean_age": 32.0,
 }
 
 
 @pytest.fixture
 def items() -> pl.DataFrame:
-    return pl.DataFrame({"item_id": ["a", "b", "c"], "category_l1": ["tools", "books", "toys"],
-                         "category_l2": ["drill", "novel", "novel"], "item_gender": ["F", "Any", None],
-                         "price": [np.e**2, np.e**3, 1.0]})
+    return pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c"],
+            "category_l1": ["tools", "books", "toys"],
+            "category_l2": ["drill", "novel", "novel"],
+            "item_gender": ["F", "Any", None],
+            "price": [np.e**2, np.e**3, 1.0],
+        }
+    )
 
 
 def test_item_tower_inputs_by_hand(items):
     inputs = item_tower_inputs(TRANSFORMS, items)
     assert {name: (a.dtype, a.shape) for name, a in inputs.items()} == {
-        "index": (np.int32, (3,)), "cat": (np.int32, (3, 4)), "cont": (np.float32, (3, 1))}
+        "index": (np.int32, (3,)),
+        "cat": (np.int32, (3, 4)),
+        "cont": (np.float32, (3, 1)),
+    }
     assert inputs["index"].tolist() == [4, 5, 3]
     # columns: item_id, category_l1, category_l2, item_gender; 2 = not in the vocabulary, 1 = null
     assert inputs["cat"].tolist() == [[4, 4, 4, 4], [5, 3, 3, 3], [3, 2, 3, 1]]
@@ -41,9 +59,14 @@ def test_item_tower_inputs_by_hand(items):
 
 
 def test_an_item_without_clicks_keeps_its_index_but_loses_its_id(items):
-    inputs, usual = item_tower_inputs(TRANSFORMS, items, {"b"}), item_tower_inputs(TRANSFORMS, items)
+    inputs, usual = (
+        item_tower_inputs(TRANSFORMS, items, {"b"}),
+        item_tower_inputs(TRANSFORMS, items),
+    )
     np.testing.assert_array_equal(inputs["index"], usual["index"])
-    assert inputs["cat"][:, 0].tolist() == [4, 2, 3] and inputs["cat"].dtype == np.int32  # 2 = not in the vocabulary
+    assert (
+        inputs["cat"][:, 0].tolist() == [4, 2, 3] and inputs["cat"].dtype == np.int32
+    )  # 2 = not in the vocabulary
     np.testing.assert_array_equal(inputs["cat"][:, 1:], usual["cat"][:, 1:])
     np.testing.assert_array_equal(inputs["cont"], usual["cont"])
 
@@ -51,10 +74,15 @@ def test_an_item_without_clicks_keeps_its_index_but_loses_its_id(items):
 def test_bad_catalogues_are_named(items):
     with pytest.raises(ValueError, match=r"item_id must be unique.*\['a'\]"):
         item_tower_inputs(TRANSFORMS, pl.concat([items, items[:1]]))
-    with pytest.raises(ValueError, match=r"1 items are not in the item_id vocabulary: \['new'\].*features/workflows"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 items are not in the item_id vocabulary: \['new'\].*features/workflows",
+    ):
         item_tower_inputs(TRANSFORMS, items.with_columns(item_id=pl.Series(["a", "b", "new"])))
     for price in (None, 0.0, float("nan")):
-        with pytest.raises(ValueError, match=r"price is missing or not above 0 for 1 items: \['b'\]"):
+        with pytest.raises(
+            ValueError, match=r"price is missing or not above 0 for 1 items: \['b'\]"
+        ):
             item_tower_inputs(TRANSFORMS, items.with_columns(price=pl.Series([1.0, price, 2.0])))
 
 
@@ -64,7 +92,14 @@ def test_embeddings_are_aligned_by_index():
     image[1] = 0.0  # b has no picture
     table, counts = align_embeddings(TRANSFORMS, ["a", "b", "gone"], text, image)
     assert table.shape == (6, 128) and table.dtype == np.float32
-    assert table[:, 0].tolist() == [0, 0, 0, 0, 1, 2]  # rows 0-2 are nobody's, row 3 (c) has no embedding
+    assert table[:, 0].tolist() == [
+        0,
+        0,
+        0,
+        0,
+        1,
+        2,
+    ]  # rows 0-2 are nobody's, row 3 (c) has no embedding
     assert table[:, 64].tolist() == [0, 0, 0, 0, -1, 0]
     assert counts == {"items": 3, "not_in_vocabulary": 1, "without_text": 1, "without_image": 2}
 

@@ -1,4 +1,6 @@
-"""Pretrained weights really loaded by open_clip: ViT-B-32 by path, small ones from a folder, from S3, and wrong ones."""
+"""Pretrained weights really loaded by open_clip: ViT-B-32 by path, small ones from a folder, from
+S3, and wrong ones.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +43,18 @@ def bucket(monkeypatch: pytest.MonkeyPatch):
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    for name, value in {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-                        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}.items():
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
         monkeypatch.setenv(name, value)
     client = boto3.client("s3")
     client.create_bucket(Bucket="weights")
-    s3fs.S3FileSystem.clear_instance_cache()  # an instance remembers the address of an earlier test's server
+    # an instance remembers the address of an earlier test's server
+    s3fs.S3FileSystem.clear_instance_cache()
     yield client
     server.stop()
 
@@ -65,18 +73,30 @@ def test_vit_b_32_by_path(saved: Path, tmp_path: Path):
     encoder = cc.open_checkpoint(str(file))
     assert encoder.dim == 512 and encoder.source == str(file) and not encoder.model.training
     with torch.inference_mode():
-        expected = model.eval().encode_image(preprocess(ie.decode_image(IMAGES[0]))[None], normalize=True).numpy()
-    np.testing.assert_allclose(vectors(encoder)[:1], expected, atol=5e-3)  # the file is in half precision
+        expected = (
+            model.eval()
+            .encode_image(preprocess(ie.decode_image(IMAGES[0]))[None], normalize=True)
+            .numpy()
+        )
+    np.testing.assert_allclose(
+        vectors(encoder)[:1], expected, atol=5e-3
+    )  # the file is in half precision
     encoder.save(tmp_path / "saved")
-    np.testing.assert_array_equal(vectors(ie.load_image_encoder(tmp_path / "saved")), vectors(encoder))
-    with pytest.raises(cc.CheckpointError, match=f"does not hold weights of architecture '{SMALL}'"):
+    np.testing.assert_array_equal(
+        vectors(ie.load_image_encoder(tmp_path / "saved")), vectors(encoder)
+    )
+    with pytest.raises(
+        cc.CheckpointError, match=f"does not hold weights of architecture '{SMALL}'"
+    ):
         cc.open_checkpoint(str(file), SMALL)
 
 
 def test_a_folder_is_a_checkpoint_and_open_clip_opens_it(saved: Path):
     import open_clip
 
-    np.testing.assert_array_equal(vectors(cc.open_checkpoint(str(saved))), vectors(ie.load_image_encoder(saved)))
+    np.testing.assert_array_equal(
+        vectors(cc.open_checkpoint(str(saved))), vectors(ie.load_image_encoder(saved))
+    )
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{saved}")
     assert model.visual.image_size == (96, 96)
 
@@ -92,7 +112,9 @@ def test_s3_gives_what_the_file_gives(saved: Path, bucket):
     assert first == cc.checkpoint_version(address)
     bucket.put_object(Bucket="weights", Key="clip/small.safetensors", Body=b"other weights")
     assert cc.checkpoint_version(address) != first
-    with pytest.raises(cc.CheckpointError, match=r"s3://weights/none.pt cannot be read.*look at the address"):
+    with pytest.raises(
+        cc.CheckpointError, match=r"s3://weights/none.pt cannot be read.*look at the address"
+    ):
         cc.open_checkpoint("s3://weights/none.pt", SMALL)
     with pytest.raises(cc.CheckpointError, match=r"s3://weights/none.pt cannot be read"):
         cc.checkpoint_version("s3://weights/none.pt")
@@ -103,20 +125,32 @@ def test_other_bytes_at_the_same_path_are_another_version(tmp_path: Path):
     file.write_bytes(b"one")
     first, folder = cc.checkpoint_version(str(file)), cc.checkpoint_version(str(tmp_path))
     file.write_bytes(b"two")
-    assert cc.checkpoint_version(str(file)) != first and cc.checkpoint_version(str(tmp_path)) != folder
+    assert (
+        cc.checkpoint_version(str(file)) != first and cc.checkpoint_version(str(tmp_path)) != folder
+    )
 
 
 def test_wrong_checkpoints_say_what_to_set(saved: Path, tmp_path: Path):
     weights = str(saved / ie.WEIGHTS_FILE)
-    with pytest.raises(cc.CheckpointError, match=r"'ViT-B-99/nobody' does not exist.*hub tag such as 'ViT-B-32/openai'"):
+    with pytest.raises(
+        cc.CheckpointError,
+        match=r"'ViT-B-99/nobody' does not exist.*hub tag such as 'ViT-B-32/openai'",
+    ):
         cc.open_checkpoint("ViT-B-99/nobody")
-    with pytest.raises(cc.CheckpointError, match=f"does not hold weights of architecture '{OTHER}': set `architecture`"):
+    with pytest.raises(
+        cc.CheckpointError,
+        match=f"does not hold weights of architecture '{OTHER}': set `architecture`",
+    ):
         cc.open_checkpoint(weights, OTHER)
-    with pytest.raises(cc.CheckpointError, match=r"architecture 'ViT-Z' is unknown.*open_clip.list_models"):
+    with pytest.raises(
+        cc.CheckpointError, match=r"architecture 'ViT-Z' is unknown.*open_clip.list_models"
+    ):
         cc.open_checkpoint(weights, "ViT-Z")
     for name in ("broken.pt", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"these are no weights")
         with pytest.raises(cc.CheckpointError, match=f"{name} does not hold weights"):
             cc.open_checkpoint(str(tmp_path / name), SMALL)
-    with pytest.raises(cc.CheckpointError, match=r"is no folder of a saved encoder.*open_clip_config.json"):
+    with pytest.raises(
+        cc.CheckpointError, match=r"is no folder of a saved encoder.*open_clip_config.json"
+    ):
         cc.open_checkpoint(str(tmp_path))

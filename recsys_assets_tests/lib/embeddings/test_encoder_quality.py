@@ -24,7 +24,11 @@ def test_a_trained_clip_tells_colours(trained):
     probe = quality.knn_probe(vectors, colours)
     assert probe["majority_share"] == 0.25 and probe["knn_accuracy"] > 0.8
     linear = quality.linear_probe(vectors, colours)
-    assert linear["accuracy"] > 0.8 and linear["majority_share"] == 0.25 and (linear["labels"], linear["pictures"]) == (4, 40)
+    assert (
+        linear["accuracy"] > 0.8
+        and linear["majority_share"] == 0.25
+        and (linear["labels"], linear["pictures"]) == (4, 40)
+    )
     found = quality.image_to_text(encoder, vectors, TEXTS)
     assert found["chance@1"] == 1 / 8 and found["chance@10"] == 1.0 and found["pictures"] == 40
     assert found["recall@10"] == 1.0 > found["recall@1"] > 0.25
@@ -54,7 +58,10 @@ def test_rare_and_absent_labels_take_no_part():
 def test_knn_probe_by_hand():
     vectors = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], np.float32)
     # nearest of each: 1, 0, 3, 2; the labels of the second pair disagree
-    assert quality.knn_probe(vectors, ["a", "a", "b", "c"], k=1) == {"knn_accuracy": 0.5, "majority_share": 0.5}
+    assert quality.knn_probe(vectors, ["a", "a", "b", "c"], k=1) == {
+        "knn_accuracy": 0.5,
+        "majority_share": 0.5,
+    }
     with pytest.raises(ValueError, match="needs at least two images; 1 exist"):
         quality.knn_probe(vectors[:1], ["a"])
 
@@ -68,5 +75,6 @@ def test_a_sample_is_even_and_of_what_exists():
 
 
 def test_colours_are_read_from_the_name_first():
-    assert quality.named_colours(["Bold RED Kettle", "Chair", "Reddish Mug", None], ["blue", "Blue inside", "", None]) == [
-        "red", "blue", None, None]
+    assert quality.named_colours(
+        ["Bold RED Kettle", "Chair", "Reddish Mug", None], ["blue", "Blue inside", "", None]
+    ) == ["red", "blue", None, None]

@@ -13,7 +13,12 @@ from recsys_assets.lib.embeddings import image_encoder as ie
 
 pytestmark = pytest.mark.slow
 
-COLOURS = {"red": (210, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 210), "yellow": (240, 210, 40)}
+COLOURS = {
+    "red": (210, 30, 30),
+    "green": (30, 160, 60),
+    "blue": (40, 60, 210),
+    "yellow": (240, 210, 40),
+}
 SHAPES = ("circle", "square")
 
 
@@ -22,7 +27,8 @@ def draw(colour: str, shape: str, seed: int) -> bytes:
     image = Image.new("RGB", (64, 64), tuple(rng.integers(215, 255, 3).tolist()))
     x, y = (rng.integers(4, 20, 2)).tolist()
     getattr(ImageDraw.Draw(image), {"circle": "ellipse", "square": "rectangle"}[shape])(
-        [x, y, x + 38, y + 38], fill=COLOURS[colour])
+        [x, y, x + 38, y + 38], fill=COLOURS[colour]
+    )
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()
@@ -65,7 +71,9 @@ def test_saved_and_opened_it_answers_the_same(trained, encoded, tmp_path: Path):
 
 
 def test_the_same_seed_gives_the_same_encoder(trained):
-    losses = [ie.train_image_encoder(IMAGES, TEXTS, steps=2, batch=8, seed=5)[1]["loss"] for _ in range(2)]
+    losses = [
+        ie.train_image_encoder(IMAGES, TEXTS, steps=2, batch=8, seed=5)[1]["loss"] for _ in range(2)
+    ]
     other = ie.train_image_encoder(IMAGES, TEXTS, steps=2, batch=8, seed=6)[1]["loss"]
     assert losses[0] == losses[1] != other
 
@@ -107,14 +115,22 @@ class Counted:
 def test_a_known_picture_is_not_encoded_again(trained, encoded, tmp_path: Path, monkeypatch):
     trained[0].save(tmp_path / "encoder")
     counted = Counted(monkeypatch)
-    first, missing, computed = ie.encode_cached(tmp_path / "encoder", "a", [IMAGES[0], None, b"no image", IMAGES[0]], tmp_path / "cache")
-    assert missing.tolist() == [False, True, True, False] and computed == 2 and counted.pictures == [2]  # one known twice, one broken
+    first, missing, computed = ie.encode_cached(
+        tmp_path / "encoder", "a", [IMAGES[0], None, b"no image", IMAGES[0]], tmp_path / "cache"
+    )
+    assert (
+        missing.tolist() == [False, True, True, False] and computed == 2 and counted.pictures == [2]
+    )  # one known twice, one broken
     np.testing.assert_allclose(first[[0, 3]], encoded[0][[0, 0]], atol=1e-5)
-    again, missing, computed = ie.encode_cached(tmp_path / "encoder", "a", [IMAGES[1], b"no image", IMAGES[0]], tmp_path / "cache")
+    again, missing, computed = ie.encode_cached(
+        tmp_path / "encoder", "a", [IMAGES[1], b"no image", IMAGES[0]], tmp_path / "cache"
+    )
     assert missing.tolist() == [False, True, False] and computed == 1 and counted.pictures == [2, 1]
     np.testing.assert_array_equal(again[2], first[0])
     # another encoder, or the same one that reads pictures otherwise, meets no old vector
     assert ie.encode_cached(tmp_path / "encoder", "b", [IMAGES[0]], tmp_path / "cache")[2] == 1
     assert ie.encoder_digest("w", "c") != ie.encoder_digest("w", "d") != ie.encoder_digest("v", "d")
-    vectors, missing, computed = ie.encode_cached(tmp_path / "encoder", "a", [None, b""], tmp_path / "cache")
+    vectors, missing, computed = ie.encode_cached(
+        tmp_path / "encoder", "a", [None, b""], tmp_path / "cache"
+    )
     assert vectors.shape == (2, trained[0].dim) and missing.all() and computed == 0

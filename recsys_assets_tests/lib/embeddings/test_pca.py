@@ -12,14 +12,19 @@ from recsys_assets.lib.embeddings.pca import Pca, fit_pca
 @pytest.fixture
 def vectors() -> np.ndarray:
     rng = np.random.default_rng(1)
-    return (rng.standard_normal((80, 5)) @ rng.standard_normal((5, 20)) * 3 + rng.standard_normal((80, 20))
-            + 4).astype(np.float32)
+    return (
+        rng.standard_normal((80, 5)) @ rng.standard_normal((5, 20)) * 3
+        + rng.standard_normal((80, 20))
+        + 4
+    ).astype(np.float32)
 
 
 def test_as_scikit_learn(vectors):
     ours, theirs = fit_pca(vectors, 6), PCA(6, svd_solver="full").fit(vectors)
     np.testing.assert_allclose(ours.explained, theirs.explained_variance_ratio_, rtol=1e-5)
-    np.testing.assert_allclose(np.abs(ours.apply(vectors)), np.abs(theirs.transform(vectors)), atol=1e-3)
+    np.testing.assert_allclose(
+        np.abs(ours.apply(vectors)), np.abs(theirs.transform(vectors)), atol=1e-3
+    )
     assert ours.explained_total == pytest.approx(theirs.explained_variance_ratio_.sum(), rel=1e-5)
 
 
@@ -54,7 +59,9 @@ def test_missing_rows_are_left_out_and_stay_zero(vectors):
 def test_saved_and_loaded_it_projects_the_same(vectors, tmp_path):
     fitted = fit_pca(vectors, 6)
     fitted.save(tmp_path / "pca.npz")
-    np.testing.assert_array_equal(Pca.load(tmp_path / "pca.npz").apply(vectors), fitted.apply(vectors))
+    np.testing.assert_array_equal(
+        Pca.load(tmp_path / "pca.npz").apply(vectors), fitted.apply(vectors)
+    )
 
 
 def test_equal_rows_have_no_directions():

@@ -36,8 +36,11 @@ def test_like_meanings_are_near(vectors):
 
 
 def test_golden_value_of_all_minilm_l6_v2(vectors):
-    # published for this model: https://sbert.net, "The weather is lovely today." against "It's so sunny outside!"
-    pair = embed_texts(["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."])
+    # published for this model: https://sbert.net, "The weather is lovely today." against "It's so
+    # sunny outside!"
+    pair = embed_texts(
+        ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
+    )
     similarity = pair @ pair.T
     assert similarity[0, 1] == pytest.approx(0.6660, abs=1e-3)
     assert similarity[0, 2] == pytest.approx(0.1046, abs=1e-3)
@@ -94,7 +97,9 @@ def test_cache_keeps_models_apart(tmp_path: Path):
 
 def test_cache_takes_bytes_and_nothing(tmp_path: Path):
     cache = EmbeddingCache(tmp_path)
-    vectors, computed = cache.get_or_compute([b"\x00\xff", b""], lambda new: np.ones((len(new), 3), np.float32))
+    vectors, computed = cache.get_or_compute(
+        [b"\x00\xff", b""], lambda new: np.ones((len(new), 3), np.float32)
+    )
     assert vectors.shape == (2, 3) and computed == 2
     assert cache.get_or_compute([], Counting())[1] == 0
 
@@ -110,5 +115,7 @@ def test_cache_names_the_file_that_is_broken(tmp_path: Path):
 
 def test_cache_refuses_a_wrong_number_of_vectors(tmp_path: Path):
     with pytest.raises(ValueError, match=r"shape \(1, 2\) for 2 contents"):
-        EmbeddingCache(tmp_path).get_or_compute(["a", "b"], lambda new: np.zeros((1, 2), np.float32))
+        EmbeddingCache(tmp_path).get_or_compute(
+            ["a", "b"], lambda new: np.zeros((1, 2), np.float32)
+        )
     assert not list(EmbeddingCache(tmp_path).folder.glob("*"))

@@ -1,4 +1,6 @@
-"""Tuning: the same budget for all, the same result for the same seed, and nothing of the validation days."""
+"""Tuning: the same budget for all, the same result for the same seed, and nothing of the validation
+days.
+"""
 
 from __future__ import annotations
 
@@ -29,24 +31,45 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
     return store
 
 
-def write(store: ArtifactStore, target: Path, interactions: list[Artifact] | None = None, train: list[str] = TRAIN,
-          seed: int = 7) -> dict[str, Any]:
+def write(
+    store: ArtifactStore,
+    target: Path,
+    interactions: list[Artifact] | None = None,
+    train: list[str] = TRAIN,
+    seed: int = 7,
+) -> dict[str, Any]:
     target.mkdir()
     return baseline_tuning.write_baselines(
-        store.current("evaluation/queries", AS_OF), interactions or store.require("raw/interactions", WINDOW),
-        store.require("features/interactions", TRAIN[-INNER_DAYS:]), store.current("raw/items"), target, train_days=train,
-        budget=BUDGET, seed=seed, seen_days=7)
+        store.current("evaluation/queries", AS_OF),
+        interactions or store.require("raw/interactions", WINDOW),
+        store.require("features/interactions", TRAIN[-INNER_DAYS:]),
+        store.current("raw/items"),
+        target,
+        train_days=train,
+        budget=BUDGET,
+        seed=seed,
+        seen_days=7,
+    )
 
 
 def found(metrics: dict[str, Any]) -> dict[str, Any]:
     """Everything but the seconds."""
-    return {name: {**{key: value for key, value in of.items() if key != "seconds"},
-                   "tuning": [{key: value for key, value in trial.items() if key != "seconds"} for trial in of["tuning"]]}
-            for name, of in metrics.items()}
+    return {
+        name: {
+            **{key: value for key, value in of.items() if key != "seconds"},
+            "tuning": [
+                {key: value for key, value in trial.items() if key != "seconds"}
+                for trial in of["tuning"]
+            ],
+        }
+        for name, of in metrics.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def written(store: ArtifactStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def written(
+    store: ArtifactStore, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
     target = tmp_path_factory.mktemp("written") / "baselines"
     return target, write(store, target)
 
@@ -56,13 +79,20 @@ def test_every_baseline_answers_every_query_and_has_its_metrics(written, store):
     asked = Queries.read(store.current("evaluation/queries", AS_OF))
     assert list(metrics) == NAMES
     with np.load(target / "lists.npz", allow_pickle=False) as lists:
-        assert sorted(lists) == sorted(f"{name}_{part}" for name in NAMES for part in ("ranks", "top"))
+        assert sorted(lists) == sorted(
+            f"{name}_{part}" for name in NAMES for part in ("ranks", "top")
+        )
         for name in NAMES:
-            assert lists[f"{name}_ranks"].shape == (len(asked),) and lists[f"{name}_top"].shape == (len(asked), 10)
+            assert lists[f"{name}_ranks"].shape == (len(asked),) and lists[f"{name}_top"].shape == (
+                len(asked),
+                10,
+            )
             again = list_metrics.judge(lists[f"{name}_ranks"], asked, 7)
             assert {key: metrics[name][key] for key in again} == again
     for name in ("item_knn", "ease", "ials"):
-        assert metrics[name]["ndcg@10"]["low"] > metrics["popularity"]["ndcg@10"]["high"], "of blocks, a profile tells the block"
+        assert metrics[name]["ndcg@10"]["low"] > metrics["popularity"]["ndcg@10"]["high"], (
+            "of blocks, a profile tells the block"
+        )
 
 
 def test_all_have_the_same_budget_and_none_ends_below_its_default(written):
@@ -72,15 +102,23 @@ def test_all_have_the_same_budget_and_none_ends_below_its_default(written):
         assert [trial["trial"] for trial in trials] == list(range(BUDGET.trials))
         assert {key: trials[0][key] for key in space} == DEFAULTS[name]
         best = max(trials, key=lambda trial: trial["value"])
-        assert of["params"] == {key: best[key] for key in space} and best["value"] >= trials[0]["value"]
+        assert (
+            of["params"] == {key: best[key] for key in space}
+            and best["value"] >= trials[0]["value"]
+        )
         assert len({str({key: trial[key] for key in space}) for trial in trials}) == BUDGET.trials
 
 
 def test_the_same_seed_finds_the_same(written, store, tmp_path):
     again = write(store, tmp_path / "again")
     assert found(again) == found(written[1])
-    assert (tmp_path / "again" / "lists.npz").read_bytes() == (written[0] / "lists.npz").read_bytes()
-    assert found(write(store, tmp_path / "other", seed=8))["ease"]["tuning"] != found(again)["ease"]["tuning"]
+    assert (tmp_path / "again" / "lists.npz").read_bytes() == (
+        written[0] / "lists.npz"
+    ).read_bytes()
+    assert (
+        found(write(store, tmp_path / "other", seed=8))["ease"]["tuning"]
+        != found(again)["ease"]["tuning"]
+    )
 
 
 def test_the_validation_days_tune_nothing(written, store, tmp_path):
@@ -97,8 +135,13 @@ def test_the_validation_days_tune_nothing(written, store, tmp_path):
 def test_the_figures_say_what_was_tried(written):
     figures = {path.name: path.read_text() for path in (written[0] / "figures").iterdir()}
     assert sorted(figures) == ["baselines.md", "ndcg@10.md", "recall@100.md", "tuning.md"]
-    assert figures["tuning.md"].startswith("5 trials each, judged by ndcg@100 on ") and "last 2 training days" in figures["tuning.md"]
-    assert all(name in figures["baselines.md"] for name in NAMES) and figures["ndcg@10.md"].startswith("![")
+    assert (
+        figures["tuning.md"].startswith("5 trials each, judged by ndcg@100 on ")
+        and "last 2 training days" in figures["tuning.md"]
+    )
+    assert all(name in figures["baselines.md"] for name in NAMES) and figures[
+        "ndcg@10.md"
+    ].startswith("![")
 
 
 def test_too_few_training_days_are_refused(store, tmp_path):
@@ -106,8 +149,13 @@ def test_too_few_training_days_are_refused(store, tmp_path):
         write(store, tmp_path / "target", train=TRAIN[-2:])
 
 
-@pytest.mark.parametrize("wrong, message", [({"metric": "hits"}, "'hits' is unknown; use one of recall@10"),
-                                            ({"trials": 0}, "trials is 0")])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"metric": "hits"}, "'hits' is unknown; use one of recall@10"),
+        ({"trials": 0}, "trials is 0"),
+    ],
+)
 def test_a_budget_that_cannot_be_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Budget(**wrong)
@@ -118,4 +166,8 @@ def test_defaults_lie_in_their_spaces():
         assert set(space) == set(DEFAULTS[name])
         for key, choice in space.items():
             value = DEFAULTS[name][key]
-            assert choice.low <= value <= choice.high if isinstance(choice, Between) else value in choice.values
+            assert (
+                choice.low <= value <= choice.high
+                if isinstance(choice, Between)
+                else value in choice.values
+            )

@@ -15,17 +15,28 @@ from recsys_assets_tests.support import small_clicks
 
 FIRST, ASKED = 100, 106  # days since 1970: fitted before ASKED
 HISTORY = small_clicks.block_clicks(range(FIRST, ASKED + 3), seed=5)
-FIT = {"item_knn": lambda x, log, pop: baselines.ItemKNN.fit(x, log, pop, neighbours=20, weighting="cosine", shrinkage=0.5, half_life=4.0),
-       "ease": lambda x, log, pop: baselines.Ease.fit(x, log, pop, regularisation=3.0, half_life=4.0),
-       "ials": lambda x, log, pop: baselines.ImplicitALS.fit(x, log, pop, factors=8, regularisation=1.0, alpha=4.0, iterations=10,
-                                                             half_life=4.0, seed=1)}
+FIT = {
+    "item_knn": lambda x, log, pop: baselines.ItemKNN.fit(
+        x, log, pop, neighbours=20, weighting="cosine", shrinkage=0.5, half_life=4.0
+    ),
+    "ease": lambda x, log, pop: baselines.Ease.fit(x, log, pop, regularisation=3.0, half_life=4.0),
+    "ials": lambda x, log, pop: baselines.ImplicitALS.fit(
+        x, log, pop, factors=8, regularisation=1.0, alpha=4.0, iterations=10, half_life=4.0, seed=1
+    ),
+}
 
 
 def fitted(name: str, frame: pl.DataFrame, log: ClickLog | None = None):
-    """A baseline fitted on the clicks before ASKED that answers with what ``log`` (default: the frame) holds."""
+    """A baseline fitted on the clicks before ASKED that answers with what ``log`` (default: the
+    frame) holds.
+    """
     log = log or ClickLog.of(frame, small_clicks.ITEMS)
     popular = baselines.RecentPopularity(log, window=3, half_life=2.0)
-    return popular if name == "recent_popularity" else FIT[name](log.before(ASKED).matrix(), log, popular)
+    return (
+        popular
+        if name == "recent_popularity"
+        else FIT[name](log.before(ASKED).matrix(), log, popular)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +53,9 @@ def test_ease_is_the_constrained_least_squares_solution(clicks, regularisation):
     for j in range(12):  # each column by itself: ridge regression of item j on all other items
         others = [i for i in range(12) if i != j]
         a = np.vstack([x[:, others], np.sqrt(regularisation) * np.eye(11)])
-        expected[others, j] = np.linalg.lstsq(a, np.concatenate([x[:, j], np.zeros(11)]), rcond=None)[0]
+        expected[others, j] = np.linalg.lstsq(
+            a, np.concatenate([x[:, j], np.zeros(11)]), rcond=None
+        )[0]
     np.testing.assert_allclose(baselines.ease_weights(x.T @ x, regularisation), expected, atol=1e-5)
 
 
@@ -57,7 +70,12 @@ def test_similarity_is_the_cosine_of_the_nearest(clicks, shrinkage, neighbours):
     added = shrinkage * np.mean((x**2).sum(axis=0))
     expected = np.zeros((12, 12))
     for i in range(12):
-        row = [0.0 if i == j else x[:, i] @ x[:, j] / (np.linalg.norm(x[:, i]) * np.linalg.norm(x[:, j]) + added) for j in range(12)]
+        row = [
+            0.0
+            if i == j
+            else x[:, i] @ x[:, j] / (np.linalg.norm(x[:, i]) * np.linalg.norm(x[:, j]) + added)
+            for j in range(12)
+        ]
         for j in sorted(range(12), key=lambda j, row=row: -row[j])[:neighbours]:
             expected[i, j] = row[j]
     found = baselines.similarities(clicks, neighbours, "cosine", shrinkage).toarray()
@@ -65,10 +83,15 @@ def test_similarity_is_the_cosine_of_the_nearest(clicks, shrinkage, neighbours):
 
 
 def test_similarity_is_the_same_in_blocks(clicks, monkeypatch):
-    whole = [baselines.similarities(clicks, 4, weighting, 0.5).toarray() for weighting in baselines.WEIGHTINGS]
+    whole = [
+        baselines.similarities(clicks, 4, weighting, 0.5).toarray()
+        for weighting in baselines.WEIGHTINGS
+    ]
     monkeypatch.setattr(baselines, "_ITEMS_PER_BLOCK", 5)
     for weighting, expected in zip(baselines.WEIGHTINGS, whole, strict=True):
-        np.testing.assert_allclose(baselines.similarities(clicks, 4, weighting, 0.5).toarray(), expected, rtol=1e-6)
+        np.testing.assert_allclose(
+            baselines.similarities(clicks, 4, weighting, 0.5).toarray(), expected, rtol=1e-6
+        )
     assert not np.allclose(whole[0], whole[1]) and not np.allclose(whole[1], whole[2])
 
 
@@ -89,7 +112,11 @@ def test_an_unknown_weighting_names_the_known_ones(clicks):
 def test_ials_folds_a_visitor_in_by_the_normal_equations():
     scorer = fitted("ials", small_clicks.interactions(HISTORY))
     asked = small_clicks.queries([("u3", "i0", ASKED + 2)], small_clicks.ITEMS)
-    weights = scorer.log.profiles(scorer.log.codes(pl.Series(["u3"])), np.array([ASKED + 2]), 4.0).toarray()[0].astype(np.float64)
+    weights = (
+        scorer.log.profiles(scorer.log.codes(pl.Series(["u3"])), np.array([ASKED + 2]), 4.0)
+        .toarray()[0]
+        .astype(np.float64)
+    )
     y, confidence = scorer.model.item_factors.astype(np.float64), 1.0 + 4.0 * weights
     confidence[weights == 0] = 1.0  # an item not clicked: preference 0 with confidence 1
     left = y.T @ (confidence[:, None] * y) + 1.0 * np.eye(y.shape[1])
@@ -99,17 +126,25 @@ def test_ials_folds_a_visitor_in_by_the_normal_equations():
 
 def test_knn_and_ease_multiply_the_profile_with_the_items():
     frame = small_clicks.interactions(HISTORY)
-    asked = small_clicks.queries([("u3", "i0", ASKED + 1), ("u3", "i5", ASKED + 1), ("u9", "i1", ASKED)], small_clicks.ITEMS)
+    asked = small_clicks.queries(
+        [("u3", "i0", ASKED + 1), ("u3", "i5", ASKED + 1), ("u9", "i1", ASKED)], small_clicks.ITEMS
+    )
     for name in ("item_knn", "ease"):
         scorer = fitted(name, frame)
-        table = scorer.similarity.toarray().T if name == "item_knn" else np.zeros((len(small_clicks.ITEMS),) * 2)
+        table = (
+            scorer.similarity.toarray().T
+            if name == "item_knn"
+            else np.zeros((len(small_clicks.ITEMS),) * 2)
+        )
         if name == "ease":
             table[np.ix_(scorer.chosen, scorer.chosen)] = scorer.weights
         for n, (user, day) in enumerate([("u3", ASKED + 1), ("u3", ASKED + 1), ("u9", ASKED)]):
             expected = np.zeros(len(small_clicks.ITEMS))
             for who, item, on in HISTORY:
                 if who == user and on < day:
-                    expected += 0.5 ** ((day - 1 - on) / 4.0) * table[small_clicks.ITEMS.index(item)]
+                    expected += (
+                        0.5 ** ((day - 1 - on) / 4.0) * table[small_clicks.ITEMS.index(item)]
+                    )
             found = scorer.scores(asked, np.arange(3))[n]
             kept = expected > 0 if name == "item_knn" else np.ones(len(expected), bool)
             assert kept.any()
@@ -118,10 +153,16 @@ def test_knn_and_ease_multiply_the_profile_with_the_items():
 
 def test_knn_lists_what_is_like_nothing_by_popularity():
     pairs = [("ann", "a"), ("bob", "a"), ("bob", "b"), ("cat", "d"), ("dan", "d"), ("cat", "c")]
-    log = ClickLog.of(small_clicks.interactions([(*pair, 1) for pair in pairs]), ["a", "b", "c", "d", "e"])
+    log = ClickLog.of(
+        small_clicks.interactions([(*pair, 1) for pair in pairs]), ["a", "b", "c", "d", "e"]
+    )
     popular = baselines.RecentPopularity(log, window=9, half_life=9.0)
-    scorer = baselines.ItemKNN.fit(log.matrix(), log, popular, neighbours=5, weighting="cosine", shrinkage=0.0, half_life=9.0)
-    found = scorer.scores(small_clicks.queries([("ann", "b", 2)], ["a", "b", "c", "d", "e"]), np.array([0]))[0]
+    scorer = baselines.ItemKNN.fit(
+        log.matrix(), log, popular, neighbours=5, weighting="cosine", shrinkage=0.0, half_life=9.0
+    )
+    found = scorer.scores(
+        small_clicks.queries([("ann", "b", 2)], ["a", "b", "c", "d", "e"]), np.array([0])
+    )[0]
     # b shares a visitor with a; then a and d (two clicks each), c (one), e (none)
     assert found[1] > found[0] == found[3] > found[2] > found[4]
 
@@ -129,29 +170,45 @@ def test_knn_lists_what_is_like_nothing_by_popularity():
 @pytest.mark.parametrize("name", FIT)
 def test_a_profile_beats_popularity_where_visitors_differ(name):
     frame = small_clicks.interactions(HISTORY)
-    asked = small_clicks.queries([click for click in HISTORY if click[2] >= ASKED], small_clicks.ITEMS)
+    asked = small_clicks.queries(
+        [click for click in HISTORY if click[2] >= ASKED], small_clicks.ITEMS
+    )
     log = ClickLog.of(frame, small_clicks.ITEMS)
     ndcg = {}
-    for scorer in (fitted(name, frame), SameForAll("popularity", log.before(ASKED).daily.sum(axis=0))):
+    for scorer in (
+        fitted(name, frame),
+        SameForAll("popularity", log.before(ASKED).daily.sum(axis=0)),
+    ):
         ranks = list_metrics.run(scorer, asked).ranks
-        ndcg[scorer.name] = list_metrics.list_metrics(ranks, asked.users, resamples=1)["ndcg@10"]["value"]
+        ndcg[scorer.name] = list_metrics.list_metrics(ranks, asked.users, resamples=1)["ndcg@10"][
+            "value"
+        ]
     assert ndcg[name] > 1.5 * ndcg["popularity"]
 
 
 def test_recent_popularity_counts_the_days_before():
-    log = ClickLog.of(small_clicks.interactions([("ann", "a", 1), ("bob", "a", 2), ("bob", "b", 3), ("cat", "b", 4)]), ["a", "b"])
+    log = ClickLog.of(
+        small_clicks.interactions(
+            [("ann", "a", 1), ("bob", "a", 2), ("bob", "b", 3), ("cat", "b", 4)]
+        ),
+        ["a", "b"],
+    )
     asked = small_clicks.queries([("ann", "a", 3), ("bob", "a", 5)], ["a", "b"])
     found = baselines.RecentPopularity(log, window=2, half_life=1.0).scores(asked, np.arange(2))
     assert found.tolist() == [[1.5, 0.0], [0.0, 1.5]]
 
 
 def test_random_order_belongs_to_the_query_and_the_seed():
-    asked = small_clicks.queries([("ann", "i0", 3), ("ann", "i0", 3), ("bob", "i1", 3)], small_clicks.ITEMS)
+    asked = small_clicks.queries(
+        [("ann", "i0", 3), ("ann", "i0", 3), ("bob", "i1", 3)], small_clicks.ITEMS
+    )
     drawn = baselines.RandomOrder(len(small_clicks.ITEMS), 7)
     whole = drawn.scores(asked, np.arange(3))
     np.testing.assert_array_equal(drawn.scores(asked, np.array([2])), whole[2:])
     assert (np.argsort(whole[0]) != np.argsort(whole[1])).any()
-    assert (baselines.RandomOrder(len(small_clicks.ITEMS), 8).scores(asked, np.arange(3)) != whole).any()
+    assert (
+        baselines.RandomOrder(len(small_clicks.ITEMS), 8).scores(asked, np.arange(3)) != whole
+    ).any()
 
 
 # --- point in time
@@ -171,7 +228,10 @@ def test_the_future_changes_no_answer_and_yesterday_does(name):
 @pytest.mark.parametrize("name", FIT)
 def test_unknown_visitors_get_what_is_popular_lately(name):
     scorer = fitted(name, small_clicks.interactions(HISTORY))
-    asked = small_clicks.queries([(MISSING, "i0", ASKED), ("nobody", "i1", ASKED + 1), ("u0", "i1", ASKED)], small_clicks.ITEMS)
+    asked = small_clicks.queries(
+        [(MISSING, "i0", ASKED), ("nobody", "i1", ASKED + 1), ("u0", "i1", ASKED)],
+        small_clicks.ITEMS,
+    )
     found, popular = scorer.scores(asked, np.arange(3)), scorer.fallback.scores(asked, np.arange(3))
     np.testing.assert_array_equal(found[:2], popular[:2])
     assert (popular[0] != popular[1]).any() and (found[2] != popular[2]).any()

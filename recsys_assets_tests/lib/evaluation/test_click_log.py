@@ -11,12 +11,22 @@ from recsys_assets.lib.evaluation.click_log import ClickLog, days_of
 from recsys_assets_tests.support.small_clicks import interactions
 
 ITEMS = ["a", "b", "c"]
-CLICKS = [("ann", "a", 10), ("ann", "b", 12), ("ann", "a", 12), ("bob", "c", 11), (MISSING, "c", 12), ("ann", "gone", 11), ("ann", "a", 10)]
+CLICKS = [
+    ("ann", "a", 10),
+    ("ann", "b", 12),
+    ("ann", "a", 12),
+    ("bob", "c", 11),
+    (MISSING, "c", 12),
+    ("ann", "gone", 11),
+    ("ann", "a", 10),
+]
 
 
 @pytest.fixture
 def log() -> ClickLog:
-    shown = interactions([("bob", "a", 10)]).with_columns(pl.lit("Impression").alias(EVENT_TYPE), pl.lit(0, pl.Int8).alias(CLICK))
+    shown = interactions([("bob", "a", 10)]).with_columns(
+        pl.lit("Impression").alias(EVENT_TYPE), pl.lit(0, pl.Int8).alias(CLICK)
+    )
     return ClickLog.of(pl.concat([interactions(CLICKS), shown]), ITEMS)
 
 
@@ -34,9 +44,13 @@ def test_clicks_count_by_day_views_alone_and_items_of_the_catalogue(log):
 def test_a_profile_ends_the_day_before_and_fades(log):
     assert profile(log, "ann", 10, 1.0) == [0, 0, 0]
     assert profile(log, "ann", 11, 1.0) == [2, 0, 0]
-    assert profile(log, "ann", 12, 1.0) == [1, 0, 0], "halved after a day; the day's own clicks are not known yet"
+    assert profile(log, "ann", 12, 1.0) == [1, 0, 0], (
+        "halved after a day; the day's own clicks are not known yet"
+    )
     assert profile(log, "ann", 13, 1.0) == [0.25 * 2 + 1, 1, 0]
-    assert profile(log, "ann", 14, 1.0) == [0.75, 0.5, 0], "a day beyond the log: everything fades on"
+    assert profile(log, "ann", 14, 1.0) == [0.75, 0.5, 0], (
+        "a day beyond the log: everything fades on"
+    )
     assert profile(log, MISSING, 13, 1.0) == profile(log, "nobody", 13, 1.0) == [0, 0, 0]
 
 

@@ -1,4 +1,6 @@
-"""A generation against serving's own stages on the same files, and an older one on a catalogue that has moved on."""
+"""A generation against serving's own stages on the same files, and an older one on a catalogue that
+has moved on.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,14 @@ from recsys_assets.serving.stages.onnx_models import DlrmRanking, QueryTower
 from recsys_assets.serving.stages.ordering import Ordering, SoftmaxSampling
 from recsys_assets.serving.stages.retrieval import FaissRetrieval, Searcher
 from recsys_assets.serving.stages.seen_items import FilterSeenItems
-from recsys_assets.serving.stages.tabular import NvtContextTransform, NvtItemTransform, NvtUserTransform, UnrollFeatures
+from recsys_assets.serving.stages.tabular import (
+    NvtContextTransform,
+    NvtItemTransform,
+    NvtUserTransform,
+    UnrollFeatures,
+)
 from recsys_assets.serving.stores.availability import Unavailable
-from recsys_assets.serving.stores.item_table import Table
+from recsys_assets.serving.stores.item_table import ItemColumns
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 from recsys_assets_tests.support import linear_onnx, tiny_payload
 from recsys_assets_tests.support.seen import mark_seen
@@ -37,7 +44,9 @@ OVER_FETCH, RETRIEVAL_TOPK, RANKING_TOPK = 4, 8, 6
 
 
 def frame() -> pl.DataFrame:
-    """Feature rows of Q queries on the two days after DAYS, of known, unknown and masked visitors with their click histories."""
+    """Feature rows of Q queries on the two days after DAYS, of known, unknown and masked visitors
+    with their click histories.
+    """
     rng = np.random.default_rng(2)
     users = [*tiny_payload.USERS, "a-stranger", "-1"]
     items = tiny_payload.items()
@@ -45,17 +54,40 @@ def frame() -> pl.DataFrame:
     for n in range(Q):
         user, item = users[n % len(users)], ITEM_IDS[int(rng.integers(40))]
         known = tiny_payload.USERS.get(user, {"age": None, "gender": "-1"})
-        clicked = rng.choice([*tiny_payload.CATEGORIES, "never seen"], int(rng.integers(9))).tolist()
-        n7 = 0 if user == "-1" else len(clicked)  # of a masked visitor nothing counts, whatever was clicked
+        clicked = rng.choice(
+            [*tiny_payload.CATEGORIES, "never seen"], int(rng.integers(9))
+        ).tolist()
+        n7 = (
+            0 if user == "-1" else len(clicked)
+        )  # of a masked visitor nothing counts, whatever was clicked
         n24 = int(rng.integers(n7 + 1))
-        counted, recent = (clicked[len(clicked) - size:].count(items[item]["category_l1"]) for size in (n7, n24))
-        rows.append({"event_id": f"e{n}", "user_id": user, "item_id": item, "device_type": ["mobile", "desktop", "-1"][n % 3],
-                     "timestamp": day_bounds(DAYS[n % 2])[1] + int(rng.integers(86_400)), "click": n % 2, **known,
-                     "top_category": ["-1", "books", "tools"][n % 3], "clicks_24h": float(n24), "hours_since_click": 24.0 - n / 2,
-                     "clicks_7d": float(n7), "category_clicks_7d": float(counted), "category_clicks_24h": float(recent),
-                     "categories": clicked, **items[item]})
-    return pl.DataFrame(rows, schema_overrides={"age": pl.Float32, "click": pl.Int8, "categories": pl.List(pl.String)},
-                        infer_schema_length=None)
+        counted, recent = (
+            clicked[len(clicked) - size :].count(items[item]["category_l1"]) for size in (n7, n24)
+        )
+        rows.append(
+            {
+                "event_id": f"e{n}",
+                "user_id": user,
+                "item_id": item,
+                "device_type": ["mobile", "desktop", "-1"][n % 3],
+                "timestamp": day_bounds(DAYS[n % 2])[1] + int(rng.integers(86_400)),
+                "click": n % 2,
+                **known,
+                "top_category": ["-1", "books", "tools"][n % 3],
+                "clicks_24h": float(n24),
+                "hours_since_click": 24.0 - n / 2,
+                "clicks_7d": float(n7),
+                "category_clicks_7d": float(counted),
+                "category_clicks_24h": float(recent),
+                "categories": clicked,
+                **items[item],
+            }
+        )
+    return pl.DataFrame(
+        rows,
+        schema_overrides={"age": pl.Float32, "click": pl.Int8, "categories": pl.List(pl.String)},
+        infer_schema_length=None,
+    )
 
 
 def clicks_of(day: int, item: int) -> float:
@@ -69,18 +101,34 @@ def shop(tmp_path_factory):
     settings, store = Settings(home=root), ArtifactStore(root / "artifacts")
     for n, day in enumerate(DAYS):
         with store.stage("features/interactions", day) as staged:
-            pl.DataFrame({"item_id": [*ITEM_IDS, "gone"], "item_clicks": [clicks_of(n, i) for i in range(41)],
-                          "timestamp": day_bounds(day)[1]}, schema_overrides={"item_clicks": pl.Float32}).write_parquet(
-                staged.path / "item_popularity.parquet")
+            pl.DataFrame(
+                {
+                    "item_id": [*ITEM_IDS, "gone"],
+                    "item_clicks": [clicks_of(n, i) for i in range(41)],
+                    "timestamp": day_bounds(day)[1],
+                },
+                schema_overrides={"item_clicks": pl.Float32},
+            ).write_parquet(staged.path / "item_popularity.parquet")
             staged.publish()
     content, snapshot = Transforms.from_dict(tiny_payload.transforms()), tiny_payload.items()
     index = np.arange(3, 43, dtype=np.int32)
-    codes = content.item_codes(*([snapshot[i][name] for i in ITEM_IDS] for name in ("category_l1", "category_l2", "item_gender")))
+    codes = content.item_codes(
+        *(
+            [snapshot[i][name] for i in ITEM_IDS]
+            for name in ("category_l1", "category_l2", "item_gender")
+        )
+    )
     price = content.price_log_norm(np.array([snapshot[i]["price"] for i in ITEM_IDS]))
     with store.stage("embeddings/aligned", "d") as staged:
-        # the item tower knows the first items by their content alone; the ranker must know them all the same
+        # the item tower knows the first items by their content alone; the ranker must know them all
+        # the same
         ids = np.where(index < 10, 2, index)
-        np.savez(staged.path / "item_tower_inputs.npz", index=index, cat=np.column_stack([ids, codes]), cont=price[:, None])
+        np.savez(
+            staged.path / "item_tower_inputs.npz",
+            index=index,
+            cat=np.column_stack([ids, codes]),
+            cont=price[:, None],
+        )
         np.save(staged.path / "embedding_table.npy", tiny_payload.embedding_table())
         aligned = staged.publish()
     with store.stage("retrieval/item_vectors", "d") as staged:
@@ -90,49 +138,110 @@ def shop(tmp_path_factory):
         vectors = staged.publish()
     with store.stage("retrieval/faiss_index", "d", inputs={"item_vectors": vectors}) as staged:
         faiss_index = staged.publish()
-    with store.stage("serving/release", "000001", inputs={"aligned": aligned, "faiss_index": faiss_index}) as staged:
+    with store.stage(
+        "serving/release", "000001", inputs={"aligned": aligned, "faiss_index": faiss_index}
+    ) as staged:
         tiny_payload.write_models(staged.path, settings)
-        (staged.path / "release.json").write_text(json.dumps({
-            "release": 1, "kind": "full", "day": "d", "generation": 1, "versions": {}, "gate": None, "metrics": {},
-            "known_user": None}))
+        (staged.path / "release.json").write_text(
+            json.dumps(
+                {
+                    "release": 1,
+                    "kind": "full",
+                    "day": "d",
+                    "generation": 1,
+                    "versions": {},
+                    "gate": None,
+                    "metrics": {},
+                    "known_user": None,
+                }
+            )
+        )
         payload = staged.publish()
     days_before = store.require("features/interactions", DAYS)
-    made = g.Generation.of_release(store, releases.open_release(store, 1), days_before, retrieval_topk=RETRIEVAL_TOPK)
-    return SimpleNamespace(store=store, days_before=days_before, generation=made, models=payload.local / "models", settings=settings)
+    made = g.Generation.of_release(
+        store, releases.open_release(store, 1), days_before, retrieval_topk=RETRIEVAL_TOPK
+    )
+    return SimpleNamespace(
+        store=store,
+        days_before=days_before,
+        generation=made,
+        models=payload.local / "models",
+        settings=settings,
+    )
 
 
 def asked(seen_share: float = 0.5, item_ids=ITEM_IDS):
     rng = np.random.default_rng(9)
     rows = frame()
-    seen = [() if user == "-1" else np.flatnonzero(rng.random(40) < seen_share).tolist() for user in rows["user_id"]]
+    seen = [
+        () if user == "-1" else np.flatnonzero(rng.random(40) < seen_share).tolist()
+        for user in rows["user_id"]
+    ]
     true = [next(i for i in range(40) if i not in s) for s in seen]
-    return queries(true, 40, seen=seen, frame=rows, users=rows["user_id"].to_list(), item_ids=item_ids)
+    return queries(
+        true, 40, seen=seen, frame=rows, users=rows["user_id"].to_list(), item_ids=item_ids
+    )
 
 
 def serve(shop, row: dict, client) -> dict[str, np.ndarray]:
-    """One query through the stages of serving, on the release's files; the filter reads the real store."""
+    """One query through the stages of serving, on the release's files; the filter reads the real
+    store.
+    """
     models, content = shop.models, tiny_payload.transforms()
     transforms = Transforms.from_dict(content)
-    day = DAYS.index(next(d for d in DAYS if day_bounds(d)[1] <= row["timestamp"] < day_bounds(d)[1] + 86_400))
+    day = DAYS.index(
+        next(d for d in DAYS if day_bounds(d)[1] <= row["timestamp"] < day_bounds(d)[1] + 86_400)
+    )
     records = tiny_payload.items().values()
-    codes = transforms.item_codes(*([row[name] for row in records] for name in ("category_l1", "category_l2", "item_gender")))
-    table = Table(0, codes, np.array([[row["price"], clicks_of(day, n)] for n, row in enumerate(records)], np.float32))
+    codes = transforms.item_codes(
+        *([row[name] for row in records] for name in ("category_l1", "category_l2", "item_gender"))
+    )
+    table = ItemColumns(
+        0,
+        codes,
+        np.array([[row["price"], clicks_of(day, n)] for n, row in enumerate(records)], np.float32),
+    )
     searcher = Searcher.open(models / "faiss_retrieval" / INDEX)
     stages = [
-        NvtUserTransform(transforms), NvtContextTransform(transforms), QueryTower.open(models / "query_tower", shop.settings, 1),
+        NvtUserTransform(transforms),
+        NvtContextTransform(transforms),
+        QueryTower.open(models / "query_tower", shop.settings, 1),
         FaissRetrieval(searcher, RETRIEVAL_TOPK + OVER_FETCH),
-        FilterSeenItems(client, Unavailable(shop.settings), lambda: searcher, ITEM_IDS, np.array(range(42, 22, -1)), most=RETRIEVAL_TOPK,
-                        least=RANKING_TOPK, seen_days=7, clock=lambda: row["timestamp"]),
-        FeastItemLookup(SimpleNamespace(current=table)), NvtItemTransform(transforms),
-        MultimodalEmbeddingLookup.open(models / "multimodal_embedding_lookup", shop.settings, 1), UnrollFeatures(),
+        FilterSeenItems(
+            client,
+            Unavailable(shop.settings),
+            lambda: searcher,
+            ITEM_IDS,
+            np.array(range(42, 22, -1)),
+            most=RETRIEVAL_TOPK,
+            least=RANKING_TOPK,
+            seen_days=7,
+            clock=lambda: row["timestamp"],
+        ),
+        FeastItemLookup(SimpleNamespace(current=table)),
+        NvtItemTransform(transforms),
+        MultimodalEmbeddingLookup.open(models / "multimodal_embedding_lookup", shop.settings, 1),
+        UnrollFeatures(),
         DlrmRanking.open(models / "dlrm_ranking", shop.settings, 1),
-        SoftmaxSampling(Ordering(RETRIEVAL_TOPK, "off", 1.0, 1.0, 0, tiny_payload.RETRIEVAL_WEIGHT))]
+        SoftmaxSampling(
+            Ordering(RETRIEVAL_TOPK, "off", 1.0, 1.0, 0, tiny_payload.RETRIEVAL_WEIGHT)
+        ),
+    ]
     age = content["mean_age"] if row["age"] is None else row["age"]
-    tensors = {"visitor_id": np.array([row["user_id"]], object), "context_device": np.array([row["device_type"]], object),
-               "context_timestamp": np.array([row["timestamp"]]), "context_top_k": np.array([-1], np.int32),
-               "context_seed": np.array([-1]), "user_raw": np.array([[row["user_id"], row["gender"], row["top_category"]]], object),
-               "user_numbers": np.array([[age, row["clicks_24h"], row["hours_since_click"], row["clicks_7d"]]], np.float32),
-               "user_history_raw": np.array(row["categories"][len(row["categories"]) - int(row["clicks_7d"]):], object)}
+    tensors = {
+        "visitor_id": np.array([row["user_id"]], object),
+        "context_device": np.array([row["device_type"]], object),
+        "context_timestamp": np.array([row["timestamp"]]),
+        "context_top_k": np.array([-1], np.int32),
+        "context_seed": np.array([-1]),
+        "user_raw": np.array([[row["user_id"], row["gender"], row["top_category"]]], object),
+        "user_numbers": np.array(
+            [[age, row["clicks_24h"], row["hours_since_click"], row["clicks_7d"]]], np.float32
+        ),
+        "user_history_raw": np.array(
+            row["categories"][len(row["categories"]) - int(row["clicks_7d"]) :], object
+        ),
+    }
     for stage in stages:
         tensors |= stage.run({spec.name: tensors[spec.name] for spec in stage.inputs})
     return tensors
@@ -148,7 +257,9 @@ def test_served_as_the_stages_serve(shop, valkey):
         client.flushdb()
         if row["user_id"] != "-1":
             seen = [ITEM_IDS[i] for i in np.flatnonzero(wanted.seen(np.array([n]))[0])]
-            mark_seen(client, row["user_id"], seen, row["timestamp"], seen_days=30_000)  # kept, though long ago
+            mark_seen(
+                client, row["user_id"], seen, row["timestamp"], seen_days=30_000
+            )  # kept, though long ago
         served = serve(shop, row, client)
         shown = np.flatnonzero(scores[n] > -np.inf)
         assert sorted(shown) == sorted(served["kept"] - 3), n
@@ -156,7 +267,9 @@ def test_served_as_the_stages_serve(shop, valkey):
         np.testing.assert_allclose(scores[n, ordered], served["sampled_scores"], atol=1e-6)
         np.testing.assert_array_equal(ordered, shown[np.argsort(-scores[n, shown], kind="stable")])
         widened += len(set(served["kept"].tolist()) - set(served["candidates"].tolist()))
-        reordered += not np.array_equal(served["kept"][np.argsort(-served["scores"], kind="stable")], served["sampled_items"])
+        reordered += not np.array_equal(
+            served["kept"][np.argsort(-served["scores"], kind="stable")], served["sampled_items"]
+        )
         remembered += bool(served["user_history"].any())
     # the growing over-fetch, the blend with retrieval and the click history took part
     assert widened > 5 and reordered > Q / 2 and Q / 2 < remembered < Q
@@ -166,7 +279,10 @@ def test_retrieval_is_the_inner_product(shop):
     wanted = asked()
     scores = shop.generation.retrieval.scores(wanted, np.array([3, 1]))
     inputs = shop.generation.query_inputs(wanted.frame)
-    query = np.concatenate([inputs["cat"], inputs["cont"], inputs["history"]], axis=1)[[3, 1]] @ tiny_payload.weights()["query_tower"]
+    query = (
+        np.concatenate([inputs["cat"], inputs["cont"], inputs["history"]], axis=1)[[3, 1]]
+        @ tiny_payload.weights()["query_tower"]
+    )
     expected = query / np.linalg.norm(query, axis=1, keepdims=True) @ tiny_payload.item_vectors().T
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
@@ -178,7 +294,9 @@ def test_click_scores_are_those_of_the_pairs(shop):
     day = (rows["timestamp"].to_numpy() - day_bounds(DAYS[0])[1]) // 86_400
     of_day = pl.Series([clicks_of(d, i) for d, i in zip(day, item, strict=True)], dtype=pl.Float32)
     alone = shop.generation.click_scores(rows.with_columns(of_day.alias("item_clicks")))
-    everything = g.Generation.of_release(shop.store, releases.open_release(shop.store, 1), shop.days_before, retrieval_topk=40)
+    everything = g.Generation.of_release(
+        shop.store, releases.open_release(shop.store, 1), shop.days_before, retrieval_topk=40
+    )
     everything.retrieval_weight = 0.0
     scores = everything.served.scores(asked(0.0), np.arange(Q))
     assert (rows["category_clicks_7d"] > 0).sum() > 5
@@ -188,7 +306,9 @@ def test_click_scores_are_those_of_the_pairs(shop):
 
 def test_an_older_generation_never_shows_what_it_does_not_know(shop):
     known = asked(0.2)
-    moved_on = asked(0.2, item_ids=[f"new-{n}" if n % 4 == 0 else item for n, item in enumerate(ITEM_IDS)])
+    moved_on = asked(
+        0.2, item_ids=[f"new-{n}" if n % 4 == 0 else item for n, item in enumerate(ITEM_IDS)]
+    )
     for system in (shop.generation.retrieval, shop.generation.served):
         before, after = (system.scores(of, np.arange(Q)) for of in (known, moved_on))
         assert np.isinf(after[:, ::4]).all()
@@ -196,7 +316,9 @@ def test_an_older_generation_never_shows_what_it_does_not_know(shop):
             kept = [i for i in range(40) if i % 4]
             np.testing.assert_array_equal(before[:, kept], after[:, kept])
     ranks = list_metrics.run(shop.generation.retrieval, moved_on).ranks
-    assert (ranks[moved_on.true % 4 == 0] == 41).all() and (ranks[moved_on.true % 4 > 0] <= 40).all()
+    assert (ranks[moved_on.true % 4 == 0] == 41).all() and (
+        ranks[moved_on.true % 4 > 0] <= 40
+    ).all()
 
 
 def test_other_models_of_the_same_generation(shop, tmp_path):
@@ -206,7 +328,9 @@ def test_other_models_of_the_same_generation(shop, tmp_path):
     tuned = shop.generation.with_models(tmp_path / "query_tower.onnx", tmp_path / "dlrm.onnx")
     before = shop.generation.retrieval.scores(wanted, rows)
     query = linear_onnx.answer(weights["query_tower.onnx"], tuned.query_inputs(wanted.frame))
-    np.testing.assert_allclose(tuned.retrieval.scores(wanted, rows), query @ tiny_payload.item_vectors().T, atol=1e-5)
+    np.testing.assert_allclose(
+        tuned.retrieval.scores(wanted, rows), query @ tiny_payload.item_vectors().T, atol=1e-5
+    )
     expected = linear_onnx.answer(weights["dlrm.onnx"], tuned.row_inputs(wanted.frame))
     np.testing.assert_allclose(tuned.click_scores(wanted.frame), expected, atol=1e-6)
     # the one it was made from answers as before
@@ -220,10 +344,15 @@ def test_the_blend_is_that_of_the_release(shop):
     assert shop.generation.retrieval_weight == tiny_payload.RETRIEVAL_WEIGHT
     everything, wanted, rows = copy.copy(shop.generation), asked(0.0), np.arange(Q)
     everything.retrieval_topk = 40
-    blended, near = everything.served.scores(wanted, rows), everything.retrieval.scores(wanted, rows).astype(float)
+    blended, near = (
+        everything.served.scores(wanted, rows),
+        everything.retrieval.scores(wanted, rows).astype(float),
+    )
     everything.retrieval_weight = 0.0
     alone = everything.served.scores(wanted, rows).astype(float)
-    logit = np.log(alone / (1 - alone)) + tiny_payload.RETRIEVAL_WEIGHT * (near - near.max(axis=1, keepdims=True))
+    logit = np.log(alone / (1 - alone)) + tiny_payload.RETRIEVAL_WEIGHT * (
+        near - near.max(axis=1, keepdims=True)
+    )
     np.testing.assert_allclose(blended, 1 / (1 + np.exp(-logit)), atol=1e-6)
     best = near.argmax(axis=1)
     np.testing.assert_allclose(blended[rows, best], alone[rows, best], atol=1e-7)
@@ -232,7 +361,10 @@ def test_the_blend_is_that_of_the_release(shop):
 def test_each_day_sees_the_clicks_of_the_day_before(shop):
     popularity = g.DailyPopularity.read(shop.days_before, ["item-02", "unheard-of", "item-00"])
     assert popularity.values.dtype == np.float32
-    np.testing.assert_array_equal(popularity.values, np.log1p([[clicks_of(d, 2), 0, clicks_of(d, 0)] for d in (0, 1)]).astype(np.float32))
+    np.testing.assert_array_equal(
+        popularity.values,
+        np.log1p([[clicks_of(d, 2), 0, clicks_of(d, 0)] for d in (0, 1)]).astype(np.float32),
+    )
     first = day_bounds(DAYS[0])[1]
     assert popularity.rows(np.array([first, first + 86_399, first + 86_400])).tolist() == [0, 0, 1]
     with pytest.raises(ValueError, match="give features/interactions of the day before each"):
@@ -243,8 +375,9 @@ def test_days_that_do_not_follow_one_another_are_refused(shop, tmp_path):
     days = []
     for day in ("2026-01-08", "2026-01-10"):
         with ArtifactStore(tmp_path).stage("features/interactions", day) as staged:
-            pl.DataFrame({"item_id": ["a"], "item_clicks": [1.0], "timestamp": [day_bounds(day)[1]]}).write_parquet(
-                staged.path / "item_popularity.parquet")
+            pl.DataFrame(
+                {"item_id": ["a"], "item_clicks": [1.0], "timestamp": [day_bounds(day)[1]]}
+            ).write_parquet(staged.path / "item_popularity.parquet")
             days.append(staged.publish())
     with pytest.raises(ValueError, match="features/interactions of days in a row"):
         g.DailyPopularity.read(days, ["a"])

@@ -1,4 +1,6 @@
-"""List metrics against numbers worked out by hand, brute force, and the formulas of their intervals."""
+"""List metrics against numbers worked out by hand, brute force, and the formulas of their
+intervals.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,15 @@ def test_ranks_and_tops_by_hand():
     scores = [[1, 3, 3, 2], [1, 3, 3, 2], [5, -np.inf, 2, 1], [5, -np.inf, 2, 1]]
     asked = queries([2, 3, 1, 2], 4, seen=[[1], [], [], [0, 3]])
     lists = lm.run(Given(scores), asked, chunk=3)
-    # the first query's item 1 is seen; items of equal scores stand in catalogue order; what is -inf is never shown
+    # the first query's item 1 is seen; items of equal scores stand in catalogue order; what is -inf
+    # is never shown
     assert lists.ranks.tolist() == [1, 3, 5, 1] and lists.ranks.dtype == np.int32
-    assert lists.top[:, :4].tolist() == [[2, 3, 0, -1], [1, 2, 3, 0], [0, 2, 3, -1], [2, -1, -1, -1]]
+    assert lists.top[:, :4].tolist() == [
+        [2, 3, 0, -1],
+        [1, 2, 3, 0],
+        [0, 2, 3, -1],
+        [2, -1, -1, -1],
+    ]
     assert (lists.top[:, 4:] == -1).all() and lists.top.shape == (4, lm.SHOWN)
 
 
@@ -51,7 +59,9 @@ def test_a_scorer_never_sees_its_scores_changed():
 
 
 def test_scores_that_are_no_answer_are_refused():
-    with pytest.raises(ValueError, match=r"given: scores must be numbers \[1, 2\], got \(1, 2\) with 1 NaN"):
+    with pytest.raises(
+        ValueError, match=r"given: scores must be numbers \[1, 2\], got \(1, 2\) with 1 NaN"
+    ):
         lm.run(Given([[1.0, np.nan]]), queries([0], 2))
     with pytest.raises(ValueError, match=r"got \(1, 3\)"):
         lm.run(Given([[1.0, 2.0, 3.0]]), queries([0], 2))
@@ -74,13 +84,24 @@ def test_lists_are_read_as_they_were_written(tmp_path):
 
 def test_metrics_are_averaged_per_user():
     # user a: ranks 1 and 50; user b: rank 3
-    value = {name: m["value"] for name, m in lm.list_metrics(np.array([1, 50, 3]), ["a", "a", "b"]).items()}
+    value = {
+        name: m["value"]
+        for name, m in lm.list_metrics(np.array([1, 50, 3]), ["a", "a", "b"]).items()
+    }
     deep = 1 / math.log2(51)
     assert tuple(value) == lm.METRICS
-    assert value == pytest.approx({
-        "recall@10": (0.5 + 1) / 2, "recall@50": 1.0, "recall@100": 1.0, "recall@300": 1.0,
-        "ndcg@10": (0.5 * 1.0 + 1 / math.log2(4)) / 2, **{f"ndcg@{k}": ((1 + deep) / 2 + 1 / math.log2(4)) / 2 for k in (100, 300)},
-        "mrr@10": (0.5 * 1.0 + 1 / 3) / 2, **{f"mrr@{k}": ((1 + 1 / 50) / 2 + 1 / 3) / 2 for k in (100, 300)}})
+    assert value == pytest.approx(
+        {
+            "recall@10": (0.5 + 1) / 2,
+            "recall@50": 1.0,
+            "recall@100": 1.0,
+            "recall@300": 1.0,
+            "ndcg@10": (0.5 * 1.0 + 1 / math.log2(4)) / 2,
+            **{f"ndcg@{k}": ((1 + deep) / 2 + 1 / math.log2(4)) / 2 for k in (100, 300)},
+            "mrr@10": (0.5 * 1.0 + 1 / 3) / 2,
+            **{f"mrr@{k}": ((1 + 1 / 50) / 2 + 1 / 3) / 2 for k in (100, 300)},
+        }
+    )
 
 
 def test_the_interval_covers_the_value_and_shrinks_with_users():
@@ -89,11 +110,17 @@ def test_the_interval_covers_the_value_and_shrinks_with_users():
     many = lm.list_metrics(ranks, np.arange(4000))["recall@10"]
     assert few["low"] < few["value"] < few["high"] and many["low"] < 0.3 < many["high"]
     # a binomial's own interval: 1.96 * sqrt(p (1 - p) / n)
-    assert many["high"] - many["low"] == pytest.approx(2 * 1.96 * math.sqrt(0.3 * 0.7 / 4000), rel=0.15)
+    assert many["high"] - many["low"] == pytest.approx(
+        2 * 1.96 * math.sqrt(0.3 * 0.7 / 4000), rel=0.15
+    )
     assert few["high"] - few["low"] > 4 * (many["high"] - many["low"])
     assert lm.list_metrics(ranks, np.arange(4000))["recall@10"] == many  # seeded
     # one heavy user's rows are one observation: they do not narrow the interval
-    assert lm.list_metrics(np.ones(50), ["a"] * 50)["recall@10"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert lm.list_metrics(np.ones(50), ["a"] * 50)["recall@10"] == {
+        "value": 1.0,
+        "low": 1.0,
+        "high": 1.0,
+    }
     with pytest.raises(ValueError, match="2 ranks and 1 users"):
         lm.list_metrics(np.ones(2), ["a"])
 
@@ -106,7 +133,9 @@ def test_a_paired_difference_is_narrower_than_its_systems():
     found = lm.paired_difference(better, ranks, users)
     of_a, of_b = (lm.list_metrics(r, users)["ndcg@10"] for r in (better, ranks))
     assert found["value"] == pytest.approx(of_a["value"] - of_b["value"])
-    assert 0 < found["low"] < found["high"] and of_a["low"] < of_b["high"]  # seen paired, hidden otherwise
+    assert (
+        0 < found["low"] < found["high"] and of_a["low"] < of_b["high"]
+    )  # seen paired, hidden otherwise
     assert found["high"] - found["low"] < (of_a["high"] - of_a["low"]) / 3
     assert lm.paired_difference(ranks, better, users)["value"] == pytest.approx(-found["value"])
     with pytest.raises(ValueError, match="'ndcg@5' must be one of recall@10"):
@@ -116,13 +145,26 @@ def test_a_paired_difference_is_narrower_than_its_systems():
 
 
 def test_simulated_visitors_count_in_their_slice_alone():
-    asked = queries([0, 0, 0], 4, users=["a", "b", "a"], simulated=[False, False, True], seen=[[1, 2], [], []],
-                    slices={"cold_users": [False, False, True], "known_users": [True, True, False], "weekend": [False] * 3})
+    asked = queries(
+        [0, 0, 0],
+        4,
+        users=["a", "b", "a"],
+        simulated=[False, False, True],
+        seen=[[1, 2], [], []],
+        slices={
+            "cold_users": [False, False, True],
+            "known_users": [True, True, False],
+            "weekend": [False] * 3,
+        },
+    )
     ranks = np.array([1, 1, 400])
     assert lm.judge(ranks, asked)["recall@10"]["value"] == 1.0
     slices = lm.judge_slices(ranks, asked)
     assert set(slices) == {"cold_users", "known_users"}  # an empty slice says nothing
-    assert slices["cold_users"]["recall@300"]["value"] == 0.0 and slices["cold_users"]["simulated"] is True
+    assert (
+        slices["cold_users"]["recall@300"]["value"] == 0.0
+        and slices["cold_users"]["simulated"] is True
+    )
     assert slices["known_users"]["queries"] == 2 and slices["known_users"]["simulated"] is False
     # two items are left of four for the first, four for the second
     assert lm.random_recall(asked, np.array([0, 1]), 1) == pytest.approx((1 / 2 + 1 / 4) / 2)
@@ -139,13 +181,17 @@ def test_random_metrics_are_exact():
 
 def test_beyond_accuracy_by_hand():
     clicks = np.array([7, 3, 0, 0])
-    vectors = np.array([[2, 0], [0, 1], [1, 0], [0, 0]], np.float32)  # of any length; the last has no content
+    vectors = np.array(
+        [[2, 0], [0, 1], [1, 0], [0, 0]], np.float32
+    )  # of any length; the last has no content
     top = np.array([[0, 2, -1], [0, 1, -1]])
     found = lm.beyond_accuracy(top, clicks, vectors)
     assert found["coverage@10"] == 0.75
     bits = [-math.log2(n / 14) for n in (8, 1, 8, 4)]
     assert found["novelty@10"] == pytest.approx(sum(bits) / 4)
-    assert found["diversity@10"] == pytest.approx((0.0 + 1.0) / 2)  # items 0 and 2 are alike, 0 and 1 have nothing in common
+    assert found["diversity@10"] == pytest.approx(
+        (0.0 + 1.0) / 2
+    )  # items 0 and 2 are alike, 0 and 1 have nothing in common
     # shown 2, 1, 1, 0 times: Gini is the mean absolute difference over twice the mean
     shown = [2, 1, 1, 0]
     gini = sum(abs(a - b) for a in shown for b in shown) / (2 * 4 * 4)

@@ -1,4 +1,6 @@
-"""The evaluation's assets on a simulated window and linear models: one run, looked at from all sides."""
+"""The evaluation's assets on a simulated window and linear models: one run, looked at from all
+sides.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,28 @@ from recsys_assets.settings import Settings
 from recsys_assets_tests.support import small_window
 
 AS_OF = "2026-11-19"
-ROLES = {"models": "exports/onnx", "vectors": "retrieval/item_vectors",
-         "aligned": "embeddings/aligned", "workflows": "features/workflows"}
+ROLES = {
+    "models": "exports/onnx",
+    "vectors": "retrieval/item_vectors",
+    "aligned": "embeddings/aligned",
+    "workflows": "features/workflows",
+}
 WEIGHT = 2.5
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> ArtifactStore:
-    store = small_window.write_window(Settings(home=tmp_path_factory.mktemp("report"), seed=5), AS_OF)
+    store = small_window.write_window(
+        Settings(home=tmp_path_factory.mktemp("report"), seed=5), AS_OF
+    )
     small_window.write_generation(store, AS_OF)
-    queries = Queries.build(store.require("features/interactions", validation_days(AS_OF)),
-                            store.require("raw/interactions", window_days(AS_OF)), store.current("raw/items"), seed=7, seen_days=7)
+    queries = Queries.build(
+        store.require("features/interactions", validation_days(AS_OF)),
+        store.require("raw/interactions", window_days(AS_OF)),
+        store.current("raw/items"),
+        seed=7,
+        seen_days=7,
+    )
     with store.stage("evaluation/queries", AS_OF) as staged:
         staged.publish(queries.write(staged.path))
     return store
@@ -33,16 +46,24 @@ def store(tmp_path_factory) -> ArtifactStore:
 
 def inputs(store: ArtifactStore) -> dict:
     days = validation_days(AS_OF)
-    return {"features": store.require("features/interactions", days),
-            "days_before": store.require("features/interactions", [previous_day(day) for day in days]),
-            **{role: store.current(kind, AS_OF) for role, kind in ROLES.items()}}
+    return {
+        "features": store.require("features/interactions", days),
+        "days_before": store.require("features/interactions", [previous_day(day) for day in days]),
+        **{role: store.current(kind, AS_OF) for role, kind in ROLES.items()},
+    }
 
 
 @pytest.fixture(scope="module")
 def report(store):
     with store.stage("evaluation/offline", AS_OF) as staged:
-        metrics = offline.write_report(**inputs(store), queries=store.current("evaluation/queries", AS_OF),
-                                                 target=staged.path, seed=7, retrieval_topk=30, retrieval_weight=WEIGHT)
+        metrics = offline.write_report(
+            **inputs(store),
+            queries=store.current("evaluation/queries", AS_OF),
+            target=staged.path,
+            seed=7,
+            retrieval_topk=30,
+            retrieval_weight=WEIGHT,
+        )
         return staged.publish(metrics)
 
 
@@ -51,14 +72,22 @@ def test_the_metrics_are_those_of_the_lists(store, report):
     assert offline.read_metrics(report) == metrics
     for name, slices in (("served", "slices"), ("retrieval", "slices_retrieval")):
         lists = list_metrics.Lists.read(report, name)
-        assert len(lists.ranks) == len(queries) and metrics[name] == list_metrics.judge(lists.ranks, queries, 7)
+        assert len(lists.ranks) == len(queries) and metrics[name] == list_metrics.judge(
+            lists.ranks, queries, 7
+        )
         assert metrics[slices] == list_metrics.judge_slices(lists.ranks, queries, 7)
         assert 0 < metrics["beyond_accuracy"][name]["coverage@10"] <= 1
     assert set(offline.HEADLINE) <= set(metrics)
-    assert metrics["queries"] == queries.overall.sum() < len(queries) and metrics["slices"]["cold_users"]["simulated"]
+    assert (
+        metrics["queries"] == queries.overall.sum() < len(queries)
+        and metrics["slices"]["cold_users"]["simulated"]
+    )
     popular = list_metrics.run(list_metrics.SameForAll("popularity", queries.clicks), queries)
     assert metrics["popularity"] == list_metrics.judge(popular.ranks, queries, 7)
-    assert not np.array_equal(list_metrics.Lists.read(report, "served").ranks, list_metrics.Lists.read(report, "retrieval").ranks)
+    assert not np.array_equal(
+        list_metrics.Lists.read(report, "served").ranks,
+        list_metrics.Lists.read(report, "retrieval").ranks,
+    )
     for name in ("lists_table", "slices_table", "recall@100", "reliability"):
         assert report.path(f"figures/{name}.md").read_text()
 
@@ -66,22 +95,34 @@ def test_the_metrics_are_those_of_the_lists(store, report):
 def test_the_ranker_is_judged_on_every_exposure(store, report):
     given = inputs(store)
     exposures = pl.concat([pl.read_parquet(a.path("features.parquet")) for a in given["features"]])
-    generation = Generation.of_training(**{role: given[role] for role in (*ROLES, "days_before")}, retrieval_weight=WEIGHT)
+    generation = Generation.of_training(
+        **{role: given[role] for role in (*ROLES, "days_before")}, retrieval_weight=WEIGHT
+    )
     clicks, scores = exposures["click"].to_numpy(), generation.click_scores(exposures)
     found = report.metrics["ranker"]
-    assert found["auc"] == pytest.approx(ranker_metrics.auc(clicks, scores)) and found["rows"] == exposures.height == report.metrics["rows"]
-    assert found["calibration_error"] == pytest.approx(ranker_metrics.calibration_error(found["reliability"]))
+    assert (
+        found["auc"] == pytest.approx(ranker_metrics.auc(clicks, scores))
+        and found["rows"] == exposures.height == report.metrics["rows"]
+    )
+    assert found["calibration_error"] == pytest.approx(
+        ranker_metrics.calibration_error(found["reliability"])
+    )
 
 
 def test_served_lists_hold_what_retrieval_hands_on(store, report):
     """No list shows more than retrieval_topk items, none of them seen."""
     queries = Queries.read(store.current("evaluation/queries", AS_OF))
-    generation = Generation.of_training(**{role: inputs(store)[role] for role in (*ROLES, "days_before")}, retrieval_weight=WEIGHT,
-                                        retrieval_topk=30)
+    generation = Generation.of_training(
+        **{role: inputs(store)[role] for role in (*ROLES, "days_before")},
+        retrieval_weight=WEIGHT,
+        retrieval_topk=30,
+    )
     rows = np.arange(len(queries))
     shown = generation.served.scores(queries, rows) > -np.inf
     assert (shown.sum(axis=1) == 30).all() and not (shown & queries.seen(rows)).any()
-    retrieved = list_metrics.highest(queries.mask(generation.retrieval.scores(queries, rows), rows), 30)
+    retrieved = list_metrics.highest(
+        queries.mask(generation.retrieval.scores(queries, rows), rows), 30
+    )
     assert all(set(np.flatnonzero(shown[q])) == set(retrieved[q]) for q in rows)
     ranks = list_metrics.Lists.read(report, "served").ranks
     assert ((ranks <= 30) | (ranks == queries.items + 1)).all()
@@ -90,7 +131,9 @@ def test_served_lists_hold_what_retrieval_hands_on(store, report):
 def test_content_of_the_catalogue_in_its_own_order(store):
     given = inputs(store)
     queries = Queries.read(store.current("evaluation/queries", AS_OF))
-    generation = Generation.of_training(**{role: given[role] for role in (*ROLES, "days_before")}, retrieval_weight=WEIGHT)
+    generation = Generation.of_training(
+        **{role: given[role] for role in (*ROLES, "days_before")}, retrieval_weight=WEIGHT
+    )
     content = offline.content_vectors(generation, queries)
     row = 5
     index = generation.transform.transforms.vocabulary["item_id"].index(queries.item_ids[row])
@@ -100,8 +143,14 @@ def test_content_of_the_catalogue_in_its_own_order(store):
 
 
 def test_two_runs_give_equal_metrics(store, report, tmp_path):
-    again = offline.write_report(**inputs(store), queries=store.current("evaluation/queries", AS_OF), target=tmp_path, seed=7,
-                                           retrieval_topk=30, retrieval_weight=WEIGHT)
+    again = offline.write_report(
+        **inputs(store),
+        queries=store.current("evaluation/queries", AS_OF),
+        target=tmp_path,
+        seed=7,
+        retrieval_topk=30,
+        retrieval_weight=WEIGHT,
+    )
     assert again == report.metrics
 
 
@@ -109,11 +158,25 @@ def test_a_log_of_clicks_alone_is_judged_by_its_lists(store, report, tmp_path):
     given = inputs(store)
     clicks = []
     for artifact in given["features"]:
-        with ArtifactStore(tmp_path / "clicks").stage("features/interactions", artifact.partition) as staged:
-            pl.read_parquet(artifact.path("features.parquet")).filter(pl.col("click") == 1).write_parquet(staged.path / "features.parquet")
+        with ArtifactStore(tmp_path / "clicks").stage(
+            "features/interactions", artifact.partition
+        ) as staged:
+            pl.read_parquet(artifact.path("features.parquet")).filter(
+                pl.col("click") == 1
+            ).write_parquet(staged.path / "features.parquet")
             clicks.append(staged.publish())
-    found = offline.write_report(**{**given, "features": clicks}, queries=store.current("evaluation/queries", AS_OF),
-                                           target=tmp_path, seed=7, retrieval_topk=30, retrieval_weight=WEIGHT)
+    found = offline.write_report(
+        **{**given, "features": clicks},
+        queries=store.current("evaluation/queries", AS_OF),
+        target=tmp_path,
+        seed=7,
+        retrieval_topk=30,
+        retrieval_weight=WEIGHT,
+    )
     assert found["served"] == report.metrics["served"]
-    assert found["ranker"]["auc"] is None and found["ranker"]["reliability"] == [] and found["ranker"]["click_rate"] == 1
+    assert (
+        found["ranker"]["auc"] is None
+        and found["ranker"]["reliability"] == []
+        and found["ranker"]["click_rate"] == 1
+    )
     assert not (tmp_path / "figures" / "reliability.md").exists()

@@ -28,13 +28,17 @@ def test_the_difference_and_its_interval_are_the_bootstraps():
         drawn.append(roc_auc_score(clicks[rows], a[rows]) - roc_auc_score(clicks[rows], b[rows]))
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * np.std(drawn), rel=0.12)
     alone = auc_difference(clicks, a, b, np.arange(len(user)))
-    assert alone["high"] - alone["low"] < 0.9 * (found["high"] - found["low"])  # rows that are not independent tell less
+    assert alone["high"] - alone["low"] < 0.9 * (
+        found["high"] - found["low"]
+    )  # rows that are not independent tell less
 
 
 def test_parts_are_the_rows_own():
     clicks, scores = np.array([1, 0, 1, 0]), np.array([0.9, 0.5, 0.5, 0.1])
     # AUC 7/8: the clicked rows beat 1 and 3/4 of the others, the others lose to 3/4 and 1
-    np.testing.assert_allclose(_parts(clicks, scores), np.array([1 - 7 / 8, 3 / 4 - 7 / 8, 3 / 4 - 7 / 8, 1 - 7 / 8]) / 2)
+    np.testing.assert_allclose(
+        _parts(clicks, scores), np.array([1 - 7 / 8, 3 / 4 - 7 / 8, 3 / 4 - 7 / 8, 1 - 7 / 8]) / 2
+    )
 
 
 def test_equal_scores_do_not_differ():

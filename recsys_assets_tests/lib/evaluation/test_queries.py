@@ -23,13 +23,18 @@ CLICKED = "click_history.parquet"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return small_window.write_window(Settings(home=tmp_path_factory.mktemp("window"), seed=5), AS_OF)
+    return small_window.write_window(
+        Settings(home=tmp_path_factory.mktemp("window"), seed=5), AS_OF
+    )
 
 
 def build(store, **options) -> Queries:
-    return Queries.build(store.require("features/interactions", validation_days(AS_OF)),
-                         store.require("raw/interactions", window_days(AS_OF)), store.current("raw/items"),
-                         **{"seed": 7, "seen_days": SEEN_DAYS, **options})
+    return Queries.build(
+        store.require("features/interactions", validation_days(AS_OF)),
+        store.require("raw/interactions", window_days(AS_OF)),
+        store.current("raw/items"),
+        **{"seed": 7, "seen_days": SEEN_DAYS, **options},
+    )
 
 
 def day(timestamp: int) -> int:
@@ -37,12 +42,27 @@ def day(timestamp: int) -> int:
 
 
 def plain_seen(store) -> dict[str, set[str]]:
-    """event_id of each held-out click → the items that its visitor clicked before, within SEEN_DAYS UTC days."""
+    """event_id of each held-out click → the items that its visitor clicked before, within SEEN_DAYS
+    UTC days.
+    """
     log = small_window.read_log(store, window_days(AS_OF))
-    clicked = log.filter(pl.col("event_type") != "Impression").select("user_id", "item_id", "timestamp").rows()
-    asked = log.filter(pl.col("event_type") == "View", pl.col("timestamp") >= day_bounds(validation_days(AS_OF)[0])[0])
-    return {event: {item for who, item, at in clicked if who == user and at < now and day(now) - day(at) < SEEN_DAYS}
-            for event, user, now in asked.select("event_id", "user_id", "timestamp").rows()}
+    clicked = (
+        log.filter(pl.col("event_type") != "Impression")
+        .select("user_id", "item_id", "timestamp")
+        .rows()
+    )
+    asked = log.filter(
+        pl.col("event_type") == "View",
+        pl.col("timestamp") >= day_bounds(validation_days(AS_OF)[0])[0],
+    )
+    return {
+        event: {
+            item
+            for who, item, at in clicked
+            if who == user and at < now and day(now) - day(at) < SEEN_DAYS
+        }
+        for event, user, now in asked.select("event_id", "user_id", "timestamp").rows()
+    }
 
 
 def test_every_click_is_asked_for_less_what_was_seen(store):
@@ -50,33 +70,59 @@ def test_every_click_is_asked_for_less_what_was_seen(store):
     found = build(store)
     events, items = found.frame["event_id"].to_list(), found.frame["item_id"].to_list()
     real = found.overall
-    log = {e: i for e, i in small_window.read_log(store, window_days(AS_OF)).select("event_id", "item_id").iter_rows()}
+    log = {
+        e: i
+        for e, i in small_window.read_log(store, window_days(AS_OF))
+        .select("event_id", "item_id")
+        .iter_rows()
+    }
     expected = {event for event, dropped in seen.items() if log[event] not in dropped}
-    assert {e for e, r in zip(events, real, strict=True) if r} == expected and 0 < len(expected) < len(seen)
-    assert found.counts["seen_share"] == pytest.approx(1 - len(expected) / len(seen)) and found.counts["clicks"] == len(seen)
-    catalogue = pl.read_parquet(store.current("raw/items").path("items.parquet"))["item_id"].to_list()
+    assert {e for e, r in zip(events, real, strict=True) if r} == expected and 0 < len(
+        expected
+    ) < len(seen)
+    assert found.counts["seen_share"] == pytest.approx(
+        1 - len(expected) / len(seen)
+    ) and found.counts["clicks"] == len(seen)
+    catalogue = pl.read_parquet(store.current("raw/items").path("items.parquet"))[
+        "item_id"
+    ].to_list()
     assert found.item_ids.tolist() == catalogue and [catalogue[t] for t in found.true] == items
     dropped = found.seen(np.arange(len(found)))
     assert any(seen[event] for event in expected)
     for row, event in enumerate(events):
-        assert {catalogue[i] for i in np.flatnonzero(dropped[row])} == (seen[event] if real[row] else set()), event
+        assert {catalogue[i] for i in np.flatnonzero(dropped[row])} == (
+            seen[event] if real[row] else set()
+        ), event
     scores = found.mask(np.zeros((2, found.items)), np.array([5, 2]))
     np.testing.assert_array_equal(np.isinf(scores), dropped[[5, 2]])
 
 
 def test_each_query_has_its_visitors_click_history(store):
-    """As serving would read it: the clicks of the seven days before, of which the counts say how many."""
+    """As serving would read it: the clicks of the seven days before, of which the counts say how
+    many.
+    """
     found = build(store)
-    items = dict(pl.read_parquet(store.current("raw/items").path("items.parquet")).select("item_id", "category_l1").iter_rows())
+    items = dict(
+        pl.read_parquet(store.current("raw/items").path("items.parquet"))
+        .select("item_id", "category_l1")
+        .iter_rows()
+    )
     clicks: dict[str, list[tuple[int, str, str]]] = {}
-    for user, at, event, item in small_window.read_log(store, window_days(AS_OF)).filter(
-            pl.col("event_type") != "Impression").select("user_id", "timestamp", "event_id", "item_id").iter_rows():
+    for user, at, event, item in (
+        small_window.read_log(store, window_days(AS_OF))
+        .filter(pl.col("event_type") != "Impression")
+        .select("user_id", "timestamp", "event_id", "item_id")
+        .iter_rows()
+    ):
         clicks.setdefault(user, []).append((at, event, items[item]))
     lengths = set()
     for user, at, remembered, n7, n24, simulated in found.frame.select(
-            q.VISITOR, "timestamp", HISTORY, "clicks_7d", "clicks_24h", q.SIMULATED).iter_rows():
+        q.VISITOR, "timestamp", HISTORY, "clicks_7d", "clicks_24h", q.SIMULATED
+    ).iter_rows():
         ordered = sorted(clicks[user])
-        categories, recent = activity.history([name for _, _, name in ordered], [when for when, _, _ in ordered], at)
+        categories, recent = activity.history(
+            [name for _, _, name in ordered], [when for when, _, _ in ordered], at
+        )
         assert remembered == categories
         assert (n7, n24) == ((0, 0) if simulated else (len(categories), recent))
         lengths.add(len(remembered))
@@ -86,11 +132,20 @@ def test_each_query_has_its_visitors_click_history(store):
 def test_slices_and_clicks_are_those_of_the_log(store):
     found = build(store)
     training = small_window.read_log(store, train_days(AS_OF))
-    shown = dict(training.filter(pl.col("event_type").is_in(["Impression", "View"])).group_by("user_id").len().iter_rows())
-    clicks = dict(training.filter(pl.col("event_type") == "View").group_by("item_id").len().iter_rows())
+    shown = dict(
+        training.filter(pl.col("event_type").is_in(["Impression", "View"]))
+        .group_by("user_id")
+        .len()
+        .iter_rows()
+    )
+    clicks = dict(
+        training.filter(pl.col("event_type") == "View").group_by("item_id").len().iter_rows()
+    )
     assert found.clicks.tolist() == [clicks.get(item, 0) for item in found.item_ids.tolist()]
     real = found.overall
-    for row, (user, item, at, device) in enumerate(found.frame.select(q.VISITOR, "item_id", "timestamp", "device_type").iter_rows()):
+    for row, (user, item, at, device) in enumerate(
+        found.frame.select(q.VISITOR, "item_id", "timestamp", "device_type").iter_rows()
+    ):
         inside = {name for name, of in found.slices.items() if of[row]}
         if not real[row]:
             assert inside == {"cold_users"}
@@ -98,13 +153,24 @@ def test_slices_and_clicks_are_those_of_the_log(store):
         hour, weekday = (moment := datetime.fromtimestamp(at, timezone.utc)).hour, moment.weekday()
         assert (user in shown) == ("known_users" in inside), user
         assert f"device:{device}" in inside and ("weekend" in inside) == (weekday >= 5)
-        assert ("night", "morning", "afternoon", "evening")[hour // 6] == next(n for n in inside if n.startswith("hour:"))[5:]
+        assert ("night", "morning", "afternoon", "evening")[hour // 6] == next(
+            n for n in inside if n.startswith("hour:")
+        )[5:]
         assert ("new_items" in inside) == (item not in clicks)
         assert sum(name.startswith("activity:") for name in inside) == (user in shown)
-    low, high = (np.mean([shown[u] for u in found.frame.filter(pl.Series(found.slices[f"activity:{n}"]))[q.VISITOR]])
-                 for n in ("low", "high"))
+    low, high = (
+        np.mean(
+            [
+                shown[u]
+                for u in found.frame.filter(pl.Series(found.slices[f"activity:{n}"]))[q.VISITOR]
+            ]
+        )
+        for n in ("low", "high")
+    )
     assert low < high
-    assert found.slices["weekend"].any() and found.slices["new_items"].any()  # or the lines above said little
+    assert (
+        found.slices["weekend"].any() and found.slices["new_items"].any()
+    )  # or the lines above said little
 
 
 def test_cold_visitors_are_simulated_where_few_are_new(store):
@@ -113,51 +179,87 @@ def test_cold_visitors_are_simulated_where_few_are_new(store):
     simulated = found.frame.filter(pl.Series(~found.overall))
     assert simulated.height == min(q.SIMULATED_COLD, found.counts["queries"])
     for column, value in UNKNOWN_VISITOR.items():
-        assert simulated[column].is_null().all() if value is None else (simulated[column] == value).all(), column
+        assert (
+            simulated[column].is_null().all()
+            if value is None
+            else (simulated[column] == value).all()
+        ), column
     # the visitor stays the unit of the averages, and what the click says of item and moment stays
-    twin = found.frame.filter(pl.Series(found.overall)).join(simulated, on="event_id", suffix="_masked")
+    twin = found.frame.filter(pl.Series(found.overall)).join(
+        simulated, on="event_id", suffix="_masked"
+    )
     assert twin.height == simulated.height
     for column in (q.VISITOR, "item_id", "timestamp", "device_type", "item_clicks"):
         assert (twin[column] == twin[f"{column}_masked"]).all()
-    assert found.frame.schema["age"] == pl.Float32 and (found.frame["user_id"] != found.frame[q.VISITOR]).sum() == simulated.height
+    assert (
+        found.frame.schema["age"] == pl.Float32
+        and (found.frame["user_id"] != found.frame[q.VISITOR]).sum() == simulated.height
+    )
 
 
 def test_new_visitors_are_enough_where_there_are_many(store, monkeypatch):
     monkeypatch.setattr(q, "MINIMUM_COLD", 1)
     found = build(store)
-    assert 0 < found.counts["cold_queries"] == found.slices["cold_users"].sum() and not found.counts["cold_users_simulated"]
-    assert found.overall.all() and not (found.slices["cold_users"] & found.slices["known_users"]).any()
+    assert (
+        0 < found.counts["cold_queries"] == found.slices["cold_users"].sum()
+        and not found.counts["cold_users_simulated"]
+    )
+    assert (
+        found.overall.all() and not (found.slices["cold_users"] & found.slices["known_users"]).any()
+    )
 
 
 def test_above_the_limit_whole_users_are_sampled(store):
     everything, some = build(store), build(store, limit=60)
     kept = set(some.frame[q.VISITOR])
     real = everything.frame.filter(pl.Series(everything.overall))
-    assert some.counts["sampled_clicks"] <= 60 < everything.counts["sampled_clicks"] and len(kept) > 3
+    assert (
+        some.counts["sampled_clicks"] <= 60 < everything.counts["sampled_clicks"] and len(kept) > 3
+    )
     asked = some.frame.filter(pl.Series(some.overall))
-    assert real.filter(pl.col(q.VISITOR).is_in(kept))["event_id"].to_list() == asked["event_id"].to_list()
-    assert build(store, limit=60).frame.equals(some.frame) and not build(store, limit=60, seed=8).frame.equals(some.frame)
+    assert (
+        real.filter(pl.col(q.VISITOR).is_in(kept))["event_id"].to_list()
+        == asked["event_id"].to_list()
+    )
+    assert build(store, limit=60).frame.equals(some.frame) and not build(
+        store, limit=60, seed=8
+    ).frame.equals(some.frame)
 
 
 def test_a_visitor_without_a_name_is_another_one_each_time(store, tmp_path):
     from recsys_assets.artifacts import ArtifactStore
 
-    anonymous = pl.when(pl.col(c.TIMESTAMP) % 2 == 0).then(pl.lit(c.MISSING)).otherwise(c.USER_ID).alias(c.USER_ID)
+    anonymous = (
+        pl.when(pl.col(c.TIMESTAMP) % 2 == 0)
+        .then(pl.lit(c.MISSING))
+        .otherwise(c.USER_ID)
+        .alias(c.USER_ID)
+    )
     other = ArtifactStore(tmp_path)
-    for kind, name in (("raw/interactions", "interactions.parquet"), ("features/interactions", "features.parquet")):
+    for kind, name in (
+        ("raw/interactions", "interactions.parquet"),
+        ("features/interactions", "features.parquet"),
+    ):
         for artifact in store.require(kind, window_days(AS_OF)):
             with other.stage(kind, artifact.partition) as staged:
-                pl.read_parquet(artifact.path(name)).with_columns(anonymous).write_parquet(staged.path / name)
+                pl.read_parquet(artifact.path(name)).with_columns(anonymous).write_parquet(
+                    staged.path / name
+                )
                 if kind == "features/interactions":
                     (staged.path / CLICKED).write_bytes(artifact.path(CLICKED).read_bytes())
                 staged.publish()
     with other.stage("raw/items") as staged:
-        pl.read_parquet(store.current("raw/items").path("items.parquet")).write_parquet(staged.path / "items.parquet")
+        pl.read_parquet(store.current("raw/items").path("items.parquet")).write_parquet(
+            staged.path / "items.parquet"
+        )
         staged.publish()
     found = build(other)
     nameless = found.overall & (found.frame["user_id"] == c.MISSING).to_numpy()
     assert nameless.sum() == len(np.unique(found.users[nameless])) > 10
-    assert not found.seen(np.flatnonzero(nameless)).any() and not found.slices["known_users"][nameless].any()
+    assert (
+        not found.seen(np.flatnonzero(nameless)).any()
+        and not found.slices["known_users"][nameless].any()
+    )
 
 
 def test_queries_are_read_as_they_were_written(store, tmp_path):
@@ -172,7 +274,10 @@ def test_queries_are_read_as_they_were_written(store, tmp_path):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
     assert list(again.slices) == list(found.slices)
     assert all((again.slices[name] == found.slices[name]).all() for name in found.slices)
-    assert metrics["rows"] == len(found) and metrics["slices"]["weekend"] == found.slices["weekend"].sum()
+    assert (
+        metrics["rows"] == len(found)
+        and metrics["slices"]["weekend"] == found.slices["weekend"].sum()
+    )
 
 
 def test_a_subset_keeps_what_belongs_to_its_queries(store):
@@ -185,8 +290,17 @@ def test_a_subset_keeps_what_belongs_to_its_queries(store):
 def test_days_that_are_missing_are_named(store):
     features = store.require("features/interactions", validation_days(AS_OF))
     for days in (validation_days(AS_OF), train_days(AS_OF)):
-        with pytest.raises(ValueError, match="give raw/interactions of the training days and of every validation day"):
-            Queries.build(features, store.require("raw/interactions", days), store.current("raw/items"), seed=7, seen_days=7)
+        with pytest.raises(
+            ValueError,
+            match="give raw/interactions of the training days and of every validation day",
+        ):
+            Queries.build(
+                features,
+                store.require("raw/interactions", days),
+                store.current("raw/items"),
+                seed=7,
+                seen_days=7,
+            )
 
 
 def test_a_log_without_clicks_has_nothing_to_ask(store, tmp_path):
@@ -195,10 +309,16 @@ def test_a_log_without_clicks_has_nothing_to_ask(store, tmp_path):
     other = ArtifactStore(tmp_path)
     for artifact in store.require("features/interactions", validation_days(AS_OF)):
         with other.stage("features/interactions", artifact.partition) as staged:
-            pl.read_parquet(artifact.path("features.parquet")).with_columns(pl.lit(0, pl.Int8).alias("click")).write_parquet(
-                staged.path / "features.parquet")
+            pl.read_parquet(artifact.path("features.parquet")).with_columns(
+                pl.lit(0, pl.Int8).alias("click")
+            ).write_parquet(staged.path / "features.parquet")
             (staged.path / CLICKED).write_bytes(artifact.path(CLICKED).read_bytes())
             staged.publish()
     with pytest.raises(ValueError, match="no click that a list could be asked for"):
-        Queries.build(other.require("features/interactions", validation_days(AS_OF)),
-                      store.require("raw/interactions", window_days(AS_OF)), store.current("raw/items"), seed=7, seen_days=7)
+        Queries.build(
+            other.require("features/interactions", validation_days(AS_OF)),
+            store.require("raw/interactions", window_days(AS_OF)),
+            store.current("raw/items"),
+            seed=7,
+            seen_days=7,
+        )

@@ -1,4 +1,6 @@
-"""Metrics against numbers worked out by hand and against scikit-learn; models through real ONNX files."""
+"""Metrics against numbers worked out by hand and against scikit-learn; models through real ONNX
+files.
+"""
 
 from __future__ import annotations
 
@@ -49,17 +51,27 @@ def test_calibration_by_hand():
     clicks = np.array([1] + [0] * 9 + [1] * 10)
     table = ev.reliability(clicks, scores, bins=2)
     assert [(row["predicted"], row["observed"], row["rows"]) for row in table] == [
-        (pytest.approx(0.1), pytest.approx(0.1), 10), (0.5, 1.0, 10)]
+        (pytest.approx(0.1), pytest.approx(0.1), 10),
+        (0.5, 1.0, 10),
+    ]
     assert ev.calibration_error(table) == pytest.approx(0.25)
     metrics = ev.ranking_metrics(clicks, scores)
     assert metrics["click_rate"] == 0.55 and metrics["rows"] == 20
-    assert metrics["log_loss_of_mean"] == pytest.approx(-(0.55 * math.log(0.55) + 0.45 * math.log(0.45)))
+    assert metrics["log_loss_of_mean"] == pytest.approx(
+        -(0.55 * math.log(0.55) + 0.45 * math.log(0.45))
+    )
 
 
 def test_clicks_alone_say_nothing_of_a_ranker():
     assert ev.clicks_alone(np.ones(3)) and not ev.clicks_alone(np.array([1, 0]))
     assert ev.ranking_metrics(np.ones(3), np.array([0.1, 0.2, 0.3])) == {
-        "auc": None, "log_loss": None, "log_loss_of_mean": None, "calibration_error": None, "click_rate": 1.0, "rows": 3}
+        "auc": None,
+        "log_loss": None,
+        "log_loss_of_mean": None,
+        "calibration_error": None,
+        "click_rate": 1.0,
+        "rows": 3,
+    }
     with pytest.raises(ValueError, match="got 0 and 3"):  # no click at all is a fault
         ev.ranking_metrics(np.zeros(3), np.array([0.1, 0.2, 0.3]))
 
@@ -71,8 +83,11 @@ def models(tmp_path_factory):
 
 
 def queries(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    return {"cat": rng.integers(0, 6, (n, 5)).astype(np.int32), "cont": rng.standard_normal((n, 8)).astype(np.float32),
-            "history": rng.integers(0, 9, (n, linear_onnx.HISTORY)).astype(np.float32)}
+    return {
+        "cat": rng.integers(0, 6, (n, 5)).astype(np.int32),
+        "cont": rng.standard_normal((n, 8)).astype(np.float32),
+        "history": rng.integers(0, 9, (n, linear_onnx.HISTORY)).astype(np.float32),
+    }
 
 
 def test_a_model_is_run_in_batches_of_any_size(models):
@@ -98,15 +113,19 @@ def test_parity_measures_the_difference(models, tmp_path):
     assert parity.parity(folder / "query_tower.onnx", tmp_path / "good.npz") < 1e-6
     sample["query_embedding"] = truth + np.float32(0.01) * np.eye(4, 64, dtype=np.float32)
     np.savez(tmp_path / "off.npz", **sample)
-    assert parity.parity(folder / "query_tower.onnx", tmp_path / "off.npz") == pytest.approx(0.01, abs=1e-5)
+    assert parity.parity(folder / "query_tower.onnx", tmp_path / "off.npz") == pytest.approx(
+        0.01, abs=1e-5
+    )
 
 
 def test_parity_of_a_model_alone_and_of_a_wrong_sample(models, tmp_path):
     folder, weights = models
     rng = np.random.default_rng(0)
-    inputs = {"cat": rng.integers(0, 6, (3, 9)).astype(np.int32),
-              "cont": rng.standard_normal((3, 14)).astype(np.float32),
-              "embeddings": rng.standard_normal((3, 128)).astype(np.float32)}
+    inputs = {
+        "cat": rng.integers(0, 6, (3, 9)).astype(np.int32),
+        "cont": rng.standard_normal((3, 14)).astype(np.float32),
+        "embeddings": rng.standard_normal((3, 128)).astype(np.float32),
+    }
     truth = linear_onnx.answer(weights["dlrm.onnx"], inputs)
     np.savez(tmp_path / "parity.npz", **inputs, score=truth)
     assert parity.parity(folder / "dlrm.onnx", tmp_path / "parity.npz") < 1e-6

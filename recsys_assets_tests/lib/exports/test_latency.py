@@ -18,12 +18,17 @@ def folder(tmp_path_factory):
 
 
 def inputs(file: str, rows: int) -> dict[str, np.ndarray]:
-    return {name: np.ones((rows, width), np.int32 if name == "cat" else np.float32)
-            for name, width in linear_onnx.MODELS[file][0].items()}
+    return {
+        name: np.ones((rows, width), np.int32 if name == "cat" else np.float32)
+        for name, width in linear_onnx.MODELS[file][0].items()
+    }
 
 
 def test_more_rows_take_longer(folder):
-    few, many = (latency.median_ms(folder / "dlrm.onnx", inputs("dlrm.onnx", rows), repetitions=9) for rows in (1, 20_000))
+    few, many = (
+        latency.median_ms(folder / "dlrm.onnx", inputs("dlrm.onnx", rows), repetitions=9)
+        for rows in (1, 20_000)
+    )
     assert 0 < few < many < 10_000
 
 

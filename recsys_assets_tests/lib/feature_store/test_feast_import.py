@@ -29,7 +29,9 @@ except typeguard.TypeCheckError:
 """
 
 
-@pytest.mark.parametrize("python", [sys.executable, str(Settings().serving_python)], ids=["platform", "serving"])
+@pytest.mark.parametrize(
+    "python", [sys.executable, str(Settings().serving_python)], ids=["platform", "serving"]
+)
 @pytest.mark.parametrize(("how", "expected"), [("quick", "unchecked"), ("plain", "checked")])
 def test_checks_are_left_out_for_feast_alone(python, how, expected):
     done = subprocess.run([python, "-c", _SCRIPT, how], capture_output=True, text=True, check=False)

@@ -23,31 +23,60 @@ from recsys_assets_tests.support.small_shop import shop_settings
 
 DAY = 86_400
 DAY_1 = 1_790_035_200  # 2026-09-22 UTC
-FEATURES = ["user_features:age", "user_features:gender", "user_activity:recent_categories",
-            "user_activity:recent_timestamps"]
+FEATURES = [
+    "user_features:age",
+    "user_features:gender",
+    "user_activity:recent_categories",
+    "user_activity:recent_timestamps",
+]
 
-USERS = pl.DataFrame({"user_id": ["1", "2"], "age": [30, 40], "gender": ["F", "M"]}, schema_overrides={"age": pl.Int32})
-ITEMS = pl.DataFrame({"item_id": ["a"], "price": [2.5], "category_l1": ["books"], "category_l2": ["novel"],
-                      "item_gender": ["Any"], "name": ["left out"]})
+USERS = pl.DataFrame(
+    {"user_id": ["1", "2"], "age": [30, 40], "gender": ["F", "M"]},
+    schema_overrides={"age": pl.Int32},
+)
+ITEMS = pl.DataFrame(
+    {
+        "item_id": ["a"],
+        "price": [2.5],
+        "category_l1": ["books"],
+        "category_l2": ["novel"],
+        "item_gender": ["Any"],
+        "name": ["left out"],
+    }
+)
 
 
 def activity(timestamp: int, *categories: str) -> pl.DataFrame:
-    """The state of visitor 1 after its click at ``timestamp``, the clicks before it a second apart."""
+    """The state of visitor 1 after its click at ``timestamp``, the clicks before it a second
+    apart.
+    """
     times = list(range(timestamp - len(categories) + 1, timestamp + 1))
-    return pl.DataFrame({"user_id": ["1"], "timestamp": [timestamp], "recent_categories": [list(categories)],
-                         "recent_timestamps": [times]})
+    return pl.DataFrame(
+        {
+            "user_id": ["1"],
+            "timestamp": [timestamp],
+            "recent_categories": [list(categories)],
+            "recent_timestamps": [times],
+        }
+    )
 
 
 def popularity(day: int, clicks: float) -> pl.DataFrame:
     return pl.DataFrame({"item_id": ["a"], "item_clicks": [clicks], "timestamp": [day + DAY]})
 
 
-def write_day(settings: Settings, day: int, *categories: str, users: pl.DataFrame = USERS, clicks: float = 3) -> None:
-    offline.write_offline(settings, users, ITEMS, activity(day + 100, *categories), popularity(day, clicks), day)
+def write_day(
+    settings: Settings, day: int, *categories: str, users: pl.DataFrame = USERS, clicks: float = 3
+) -> None:
+    offline.write_offline(
+        settings, users, ITEMS, activity(day + 100, *categories), popularity(day, clicks), day
+    )
 
 
 def clicks(*pairs: tuple[str, int], at: float, user_id: str = "1") -> recent_clicks.RecentClicks:
-    return recent_clicks.RecentClicks(user_id, [category for category, _ in pairs], [when for _, when in pairs], at)
+    return recent_clicks.RecentClicks(
+        user_id, [category for category, _ in pairs], [when for _, when in pairs], at
+    )
 
 
 def online(store: Any, user_id: str = "1") -> dict[str, Any]:
@@ -64,8 +93,11 @@ def settings(tmp_path: Path, valkey: Any) -> Settings:
 def store(settings: Settings) -> Any:
     opened = fs.open_store(settings)
     applied = apply.apply_features(opened, settings)  # before any offline table exists
-    assert applied["views"] == list(views.OFFLINE_SCHEMAS) == [
-        "user_features", "user_activity", "item_features", "item_popularity"]
+    assert (
+        applied["views"]
+        == list(views.OFFLINE_SCHEMAS)
+        == ["user_features", "user_activity", "item_features", "item_popularity"]
+    )
     assert applied["services"] == ["home_page_v1", "home_page_v2"]
     return opened
 
@@ -73,9 +105,17 @@ def store(settings: Settings) -> Any:
 def test_materialised_values_are_read_online(settings: Settings, store: Any) -> None:
     write_day(settings, DAY_1, "books", "tools")
     assert offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store) == {
-        "user_features": 2, "user_activity": 1, "item_features": 1, "item_popularity": 1}
-    assert online(store) == {"age": 30.0, "gender": "F", "recent_categories": ["books", "tools"],
-                             "recent_timestamps": [DAY_1 + 99, DAY_1 + 100]}
+        "user_features": 2,
+        "user_activity": 1,
+        "item_features": 1,
+        "item_popularity": 1,
+    }
+    assert online(store) == {
+        "age": 30.0,
+        "gender": "F",
+        "recent_categories": ["books", "tools"],
+        "recent_timestamps": [DAY_1 + 99, DAY_1 + 100],
+    }
     assert set(online(store, "nobody").values()) == {None}
     names = ["item_features:price", "item_features:category_l2", "item_popularity:item_clicks"]
     item = store.get_online_features(names, entity_rows=[{"item_id": "a"}]).to_dict()
@@ -85,11 +125,25 @@ def test_materialised_values_are_read_online(settings: Settings, store: Any) -> 
 def test_a_service_reads_everything_of_its_version(settings: Settings, store: Any) -> None:
     write_day(settings, DAY_1, "books")
     offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
-    read = {name: set(store.get_online_features(store.get_feature_service(name), [{"user_id": "1", "item_id": "a"}])
-                      .to_dict()) for name in (views.HOME_PAGE_V1, views.HOME_PAGE_V2)}
+    read = {
+        name: set(
+            store.get_online_features(
+                store.get_feature_service(name), [{"user_id": "1", "item_id": "a"}]
+            ).to_dict()
+        )
+        for name in (views.HOME_PAGE_V1, views.HOME_PAGE_V2)
+    }
     assert read[views.HOME_PAGE_V2] - read[views.HOME_PAGE_V1] == {"item_clicks"}
-    assert {"age", "gender", "recent_categories", "recent_timestamps", "price", "category_l1", "category_l2",
-            "item_gender"} <= read[views.HOME_PAGE_V1]
+    assert {
+        "age",
+        "gender",
+        "recent_categories",
+        "recent_timestamps",
+        "price",
+        "category_l1",
+        "category_l2",
+        "item_gender",
+    } <= read[views.HOME_PAGE_V1]
 
 
 def test_online_never_goes_back_in_time(settings: Settings, store: Any) -> None:
@@ -98,8 +152,12 @@ def test_online_never_goes_back_in_time(settings: Settings, store: Any) -> None:
     offline.materialize(settings, DAY_1 + DAY, DAY_1 + 2 * DAY, store=store)
     write_day(settings, DAY_1, "books")  # the earlier day is backfilled afterwards
     offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
-    assert online(store) == {"age": 31.0, "gender": "F", "recent_categories": ["tools"],
-                             "recent_timestamps": [DAY_1 + DAY + 100]}
+    assert online(store) == {
+        "age": 31.0,
+        "gender": "F",
+        "recent_categories": ["tools"],
+        "recent_timestamps": [DAY_1 + DAY + 100],
+    }
     item = store.get_online_features(["item_popularity:item_clicks"], [{"item_id": "a"}]).to_dict()
     assert item["item_clicks"] == [9]
 
@@ -114,8 +172,14 @@ def test_a_newer_push_stays_whatever_is_materialised(settings: Settings, store: 
     for day in (DAY_1 + DAY, DAY_1):
         offline.materialize(settings, day, day + DAY, store=store)
     found = online(store)
-    assert (found["recent_categories"], found["recent_timestamps"], found["age"]) == (["toys"], [live], 30.0)
-    recent_clicks.push_recent_clicks(store, [clicks(("toys", live), ("a microsecond later", live), at=live + 1e-6)])
+    assert (found["recent_categories"], found["recent_timestamps"], found["age"]) == (
+        ["toys"],
+        [live],
+        30.0,
+    )
+    recent_clicks.push_recent_clicks(
+        store, [clicks(("toys", live), ("a microsecond later", live), at=live + 1e-6)]
+    )
     assert online(store)["recent_categories"] == ["toys", "a microsecond later"]
     write_day(settings, DAY_1 + 2 * DAY, "next day")
     offline.materialize(settings, DAY_1 + 2 * DAY, DAY_1 + 3 * DAY, store=store)
@@ -123,7 +187,9 @@ def test_a_newer_push_stays_whatever_is_materialised(settings: Settings, store: 
 
 
 def test_a_push_during_a_materialisation_stays(settings: Settings, store: Any) -> None:
-    """Whatever the two writers' order: a batch of many visitors, and a newer click of one of them meanwhile."""
+    """Whatever the two writers' order: a batch of many visitors, and a newer click of one of them
+    meanwhile.
+    """
     many = [f"v{n}" for n in range(400)]
     pushing = fs.open_store(settings)
     for turn in range(12):
@@ -131,9 +197,13 @@ def test_a_push_during_a_materialisation_stays(settings: Settings, store: Any) -
         batch = threading.Thread(target=recent_clicks.push_recent_clicks, args=(store, old))
         batch.start()
         time.sleep(0.004 * turn)
-        recent_clicks.push_recent_clicks(pushing, [clicks(("live", turn), at=DAY_1 + 10 * turn + 1)])
+        recent_clicks.push_recent_clicks(
+            pushing, [clicks(("live", turn), at=DAY_1 + 10 * turn + 1)]
+        )
         batch.join()
-        assert online(store)["recent_categories"] == ["live"] and online(store)["recent_timestamps"] == [turn]
+        assert online(store)["recent_categories"] == ["live"] and online(store)[
+            "recent_timestamps"
+        ] == [turn]
         assert online(store, "v0")["recent_timestamps"] == [turn]
 
 
@@ -149,30 +219,53 @@ def test_a_stored_time_that_cannot_be_read_is_replaced(store: Any, valkey: Any) 
 
 
 def test_live_visitors_need_not_be_registered(store: Any) -> None:
-    recent_clicks.push_recent_clicks(store, [clicks(("toys", DAY_1), at=DAY_1, user_id="guest"),
-                                  clicks(("books", 5), ("tools", 9), at=DAY_1, user_id="other")])
-    assert online(store, "guest") == {"age": None, "gender": None, "recent_categories": ["toys"],
-                                      "recent_timestamps": [DAY_1]}
+    recent_clicks.push_recent_clicks(
+        store,
+        [
+            clicks(("toys", DAY_1), at=DAY_1, user_id="guest"),
+            clicks(("books", 5), ("tools", 9), at=DAY_1, user_id="other"),
+        ],
+    )
+    assert online(store, "guest") == {
+        "age": None,
+        "gender": None,
+        "recent_categories": ["toys"],
+        "recent_timestamps": [DAY_1],
+    }
     assert online(store, "other")["recent_timestamps"] == [5, 9]
     recent_clicks.push_recent_clicks(store, [])
 
 
-def test_clicks_of_many_visitors_are_read_at_once(settings: Settings, store: Any, valkey: Any) -> None:
+def test_clicks_of_many_visitors_are_read_at_once(
+    settings: Settings, store: Any, valkey: Any
+) -> None:
     write_day(settings, DAY_1, "books", "tools")
-    offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)  # visitor 2 is registered, and has no clicks
-    recent_clicks.push_recent_clicks(store, [clicks(("toys", 5), ("toys", 5), at=DAY_1, user_id="guest")])
+    offline.materialize(
+        settings, DAY_1, DAY_1 + DAY, store=store
+    )  # visitor 2 is registered, and has no clicks
+    recent_clicks.push_recent_clicks(
+        store, [clicks(("toys", 5), ("toys", 5), at=DAY_1, user_id="guest")]
+    )
     assert recent_clicks.read_recent_clicks(store, ["guest", "1", "nobody", "2"]) == {
-        "guest": [("toys", 5), ("toys", 5)], "1": [("books", DAY_1 + 99), ("tools", DAY_1 + 100)], "nobody": [], "2": []}
+        "guest": [("toys", 5), ("toys", 5)],
+        "1": [("books", DAY_1 + 99), ("tools", DAY_1 + 100)],
+        "nobody": [],
+        "2": [],
+    }
     assert recent_clicks.read_recent_clicks(store, []) == {}
     (key,) = (key for key in valkey.client(0).keys("*") if b"guest" in key)
     names = [name for name, value in valkey.client(0).hgetall(key).items() if b"toys" in value]
     valkey.client(0).hdel(key, *names)
-    assert recent_clicks.read_recent_clicks(store, ["guest"]) == {"guest": []}  # times alone say nothing
+    assert recent_clicks.read_recent_clicks(store, ["guest"]) == {
+        "guest": []
+    }  # times alone say nothing
 
 
 def offline_bytes(settings: Settings) -> dict[str, bytes]:
     root = settings.home / "feast" / "offline"
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
 
 
 def test_offline_tables_do_not_depend_on_the_order_of_days(tmp_path: Path) -> None:
@@ -197,9 +290,20 @@ def test_another_day_touches_no_file_of_the_days_before(settings: Settings) -> N
 def test_a_day_written_again_forgets_what_it_held(settings: Settings) -> None:
     write_day(settings, DAY_1, "books")
     write_day(settings, DAY_1 + DAY, "tools")
-    offline.write_offline(settings, USERS[:1], ITEMS, activity(DAY_1 + 100, "books").clear(), popularity(DAY_1, 0), DAY_1)
-    assert pl.read_parquet(views.offline_path(settings, "user_features"))["user_id"].sort().to_list() == ["1", "1", "2"]
-    assert pl.read_parquet(views.offline_path(settings, "user_activity"))["recent_categories"].to_list() == [["tools"]]
+    offline.write_offline(
+        settings,
+        USERS[:1],
+        ITEMS,
+        activity(DAY_1 + 100, "books").clear(),
+        popularity(DAY_1, 0),
+        DAY_1,
+    )
+    assert pl.read_parquet(views.offline_path(settings, "user_features"))[
+        "user_id"
+    ].sort().to_list() == ["1", "1", "2"]
+    assert pl.read_parquet(views.offline_path(settings, "user_activity"))[
+        "recent_categories"
+    ].to_list() == [["tools"]]
 
 
 def test_of_clicks_within_a_second_the_last_state_counts(settings: Settings) -> None:
@@ -211,7 +315,8 @@ def test_of_clicks_within_a_second_the_last_state_counts(settings: Settings) -> 
 
 PROGRAM_OF_HISTORY = """
 import json, pandas as pd
-from recsys_assets.lib.feature_store.store import materialize, open_store
+from recsys_assets.lib.feature_store.offline import materialize
+from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.settings import get_settings
 store, settings = open_store(get_settings()), get_settings()
 moments = pd.to_datetime([{moments}], unit="s", utc=True).as_unit("us")
@@ -223,30 +328,67 @@ print(json.dumps([found["recent_categories"].to_pylist(), materialize(settings, 
 
 @pytest.mark.slow
 def test_history_is_point_in_time_in_any_zone(settings: Settings, store: Any) -> None:
-    """In a zone west of UTC, for Feast casts times to the zone of the process before it compares them."""
+    """In a zone west of UTC, for Feast casts times to the zone of the process before it compares
+    them.
+    """
     write_day(settings, DAY_1, "books")
     write_day(settings, DAY_1 + DAY, "tools")
-    program = PROGRAM_OF_HISTORY.format(moments=f"{DAY_1 + 99}, {DAY_1 + 101}, {DAY_1 + DAY + 101}", start=DAY_1 + DAY)
-    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True,
-                          env={**os.environ, **settings.environment(), "TZ": "America/New_York"}, check=False)
+    program = PROGRAM_OF_HISTORY.format(
+        moments=f"{DAY_1 + 99}, {DAY_1 + 101}, {DAY_1 + DAY + 101}", start=DAY_1 + DAY
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **settings.environment(), "TZ": "America/New_York"},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     found, counts = json.loads(done.stdout.splitlines()[-1])
     assert found == [None, ["books"], ["tools"]]
-    assert counts == {"user_features": 2, "user_activity": 1, "item_features": 1, "item_popularity": 1}
+    assert counts == {
+        "user_features": 2,
+        "user_activity": 1,
+        "item_features": 1,
+        "item_popularity": 1,
+    }
     assert online(store)["recent_categories"] == ["tools"]
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"users": USERS.drop("gender")}, "user_features: column gender is missing"),
-    ({"users": pl.concat([USERS, USERS])}, "user_features: user_id repeats"),
-    ({"user_activity": activity(DAY_1 + 100, "books").drop("recent_timestamps")}, "user_activity: column recent_t"),
-    ({"user_activity": activity(DAY_1 - 1, "books")}, "user_activity: 1 rows are not of 2026-09-22, .* at 1790035199"),
-    ({"item_popularity": popularity(DAY_1 + DAY, 1)}, "item_popularity: 1 rows are not of 2026-09-22"),
-    ({"item_popularity": pl.concat([popularity(DAY_1, 1)] * 2)}, "item_popularity: item_id repeats"),
-])
-def test_bad_tables_are_refused_by_name(settings: Settings, changes: dict[str, pl.DataFrame], message: str) -> None:
-    given = {"users": USERS, "items": ITEMS, "user_activity": activity(DAY_1 + 100, "books"),
-             "item_popularity": popularity(DAY_1, 1), **changes}
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"users": USERS.drop("gender")}, "user_features: column gender is missing"),
+        ({"users": pl.concat([USERS, USERS])}, "user_features: user_id repeats"),
+        (
+            {"user_activity": activity(DAY_1 + 100, "books").drop("recent_timestamps")},
+            "user_activity: column recent_t",
+        ),
+        (
+            {"user_activity": activity(DAY_1 - 1, "books")},
+            "user_activity: 1 rows are not of 2026-09-22, .* at 1790035199",
+        ),
+        (
+            {"item_popularity": popularity(DAY_1 + DAY, 1)},
+            "item_popularity: 1 rows are not of 2026-09-22",
+        ),
+        (
+            {"item_popularity": pl.concat([popularity(DAY_1, 1)] * 2)},
+            "item_popularity: item_id repeats",
+        ),
+    ],
+)
+def test_bad_tables_are_refused_by_name(
+    settings: Settings, changes: dict[str, pl.DataFrame], message: str
+) -> None:
+    given = {
+        "users": USERS,
+        "items": ITEMS,
+        "user_activity": activity(DAY_1 + 100, "books"),
+        "item_popularity": popularity(DAY_1, 1),
+        **changes,
+    }
     with pytest.raises(views.FeatureStoreError, match=message):
         offline.write_offline(settings, **given, as_of=DAY_1)
     assert offline_bytes(settings) == {}  # nothing of a refused day is written
@@ -271,30 +413,53 @@ def test_the_serving_environment_reads_online(settings: Settings, store: Any) ->
         pytest.fail(f"{settings.serving_python} is missing: make setup")
     write_day(settings, DAY_1, "books")
     offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
-    recent_clicks.push_recent_clicks(store, [clicks(("toys", DAY_1), ("books", DAY_1 + 9), at=DAY_1 + 9, user_id="2")])
-    program = ("import json, sys\n"
-               "import numpy\n"
-               "from recsys_assets.lib.feature_store.store import RecentClicks, open_store, push_recent_clicks, read_recent_clicks\n"
-               "from recsys_assets.settings import get_settings\n"
-               "store = open_store(get_settings(), online_only=True, timeout_ms=2000)\n"
-               f"push_recent_clicks(store, [RecentClicks('3', ['tools'] * 2, [7, {DAY_1}], {DAY_1})])\n"
-               f"rows = [{{'user_id': '2'}}, {{'user_id': '3'}}]\n"
-               f"answer = store.get_online_features({FEATURES!r}, entity_rows=rows).to_dict()\n"
-               "loaded = [name for name in ('duckdb', 'polars') if name in sys.modules]\n"
-               "clicks = read_recent_clicks(store, ['3', '9'])\n"
-               "print(json.dumps([answer, loaded, numpy.__version__[:2], clicks]))\n")
-    done = subprocess.run([settings.serving_python, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True,
-                          env={**os.environ, **settings.environment()}, check=False)
+    recent_clicks.push_recent_clicks(
+        store, [clicks(("toys", DAY_1), ("books", DAY_1 + 9), at=DAY_1 + 9, user_id="2")]
+    )
+    program = (
+        "import json, sys\n"
+        "import numpy\n"
+        "from recsys_assets.lib.feature_store.recent_clicks import RecentClicks, "
+        "push_recent_clicks, read_recent_clicks\n"
+        "from recsys_assets.lib.feature_store.store import open_store\n"
+        "from recsys_assets.settings import get_settings\n"
+        "store = open_store(get_settings(), online_only=True, timeout_ms=2000)\n"
+        f"push_recent_clicks(store, [RecentClicks('3', ['tools'] * 2, [7, {DAY_1}], {DAY_1})])\n"
+        f"rows = [{{'user_id': '2'}}, {{'user_id': '3'}}]\n"
+        f"answer = store.get_online_features({FEATURES!r}, entity_rows=rows).to_dict()\n"
+        "loaded = [name for name in ('duckdb', 'polars') if name in sys.modules]\n"
+        "clicks = read_recent_clicks(store, ['3', '9'])\n"
+        "print(json.dumps([answer, loaded, numpy.__version__[:2], clicks]))\n"
+    )
+    done = subprocess.run(
+        [settings.serving_python, "-c", program],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **settings.environment()},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    answer = {"user_id": ["2", "3"], "age": [40.0, None], "gender": ["M", None],
-              "recent_categories": [["toys", "books"], ["tools", "tools"]],
-              "recent_timestamps": [[DAY_1, DAY_1 + 9], [7, DAY_1]]}
-    assert json.loads(done.stdout) == [answer, [], "1.", {"3": [["tools", 7], ["tools", DAY_1]], "9": []}]
+    answer = {
+        "user_id": ["2", "3"],
+        "age": [40.0, None],
+        "gender": ["M", None],
+        "recent_categories": [["toys", "books"], ["tools", "tools"]],
+        "recent_timestamps": [[DAY_1, DAY_1 + 9], [7, DAY_1]],
+    }
+    assert json.loads(done.stdout) == [
+        answer,
+        [],
+        "1.",
+        {"3": [["tools", 7], ["tools", DAY_1]], "9": []},
+    ]
     assert online(store, "3")["recent_timestamps"] == [7, DAY_1]
 
 
 def test_the_registry_is_read_whole_while_it_is_written(settings: Settings, store: Any) -> None:
-    """A process that starts meanwhile finds every definition: the file is replaced, never truncated."""
+    """A process that starts meanwhile finds every definition: the file is replaced, never
+    truncated.
+    """
     registry = store.registry._registry_store
     whole = registry.get_registry_proto()
     done = threading.Event()
@@ -311,7 +476,9 @@ def test_the_registry_is_read_whole_while_it_is_written(settings: Settings, stor
         sizes.add(len(registry.get_registry_proto().feature_views))
     writer.join()
     assert sizes == {4}
-    assert [path.name for path in (settings.home / "feast").iterdir() if path.is_file()] == ["registry.db"]
+    assert [path.name for path in (settings.home / "feast").iterdir() if path.is_file()] == [
+        "registry.db"
+    ]
 
 
 def test_the_aws_target_is_athena_and_tls() -> None:
@@ -319,18 +486,35 @@ def test_the_aws_target_is_athena_and_tls() -> None:
 
     from feature_repo.features import define
 
-    settings = Settings(target="aws", aws_region="eu-central-1", feast_registry="s3://b/registry.db",
-                        athena_staging_uri="s3://b/athena", feast_offline_uri="s3://b/offline", valkey_host="cache",
-                        valkey_port=6379, valkey_password="p")
+    settings = Settings(
+        target="aws",
+        aws_region="eu-central-1",
+        feast_registry="s3://b/registry.db",
+        athena_staging_uri="s3://b/athena",
+        feast_offline_uri="s3://b/offline",
+        valkey_host="cache",
+        valkey_port=6379,
+        valkey_password="p",
+    )
     config = fs.store_config(settings, timeout_ms=20)
     assert config["offline_store"] == {
-        "type": "athena", "region": "eu-central-1", "data_source": "AwsDataCatalog", "database": "recsys",
-        "workgroup": "primary", "s3_staging_location": "s3://b/athena"}
+        "type": "athena",
+        "region": "eu-central-1",
+        "data_source": "AwsDataCatalog",
+        "database": "recsys",
+        "workgroup": "primary",
+        "s3_staging_location": "s3://b/athena",
+    }
     assert config["online_store"]["connection_string"] == (
-        "cache:6379,db=0,ssl=true,password=p,socket_timeout=0.02,socket_connect_timeout=0.02,retry=null")
+        "cache:6379,db=0,ssl=true,password=p,socket_timeout=0.02,socket_connect_timeout=0.02,retry=null"
+    )
     assert views.offline_path(settings, "user_features", "2026-09-22") == (
-        "s3://b/offline/user_features/day=2026-09-22/part.parquet")
-    sources = [view.batch_source for view in (define(settings).user_features, define(settings).item_features)]
+        "s3://b/offline/user_features/day=2026-09-22/part.parquet"
+    )
+    sources = [
+        view.batch_source
+        for view in (define(settings).user_features, define(settings).item_features)
+    ]
     assert all(isinstance(source, AthenaSource) for source in sources)
     assert [source.table for source in sources] == ["user_features", "item_features"]
     assert {source.date_partition_column for source in sources} == {"day"}
@@ -340,19 +524,31 @@ def test_the_aws_target_is_athena_and_tls() -> None:
 def test_a_password_reaches_valkey_as_it_is(password: str) -> None:
     from feast.infra.online_stores.redis import RedisOnlineStore
 
-    settings = Settings(target="aws", aws_region="r", feast_registry="s3://b/r", athena_staging_uri="s3://b/a",
-                        valkey_password=password)
+    settings = Settings(
+        target="aws",
+        aws_region="r",
+        feast_registry="s3://b/r",
+        athena_staging_uri="s3://b/a",
+        valkey_password=password,
+    )
     text = fs.store_config(settings)["online_store"]["connection_string"]
     assert str(RedisOnlineStore._parse_connection_string(text)[1]["password"]) == password
 
 
 @pytest.mark.parametrize("password", ["a,b", "1e5", "true", '"quoted"'])
 def test_a_password_that_feast_would_misread_is_refused(password: str) -> None:
-    with pytest.raises(views.FeatureStoreError, match="RECSYS_VALKEY_PASSWORD holds a comma or reads as JSON"):
+    with pytest.raises(
+        views.FeatureStoreError, match="RECSYS_VALKEY_PASSWORD holds a comma or reads as JSON"
+    ):
         fs.store_config(Settings(valkey_password=password))
 
 
 def test_a_missing_variable_is_named() -> None:
-    with pytest.raises(views.FeatureStoreError, match=(
-            "RECSYS_ATHENA_STAGING_URI, RECSYS_AWS_REGION, RECSYS_FEAST_REGISTRY, RECSYS_VALKEY_PASSWORD")):
+    with pytest.raises(
+        views.FeatureStoreError,
+        match=(
+            "RECSYS_ATHENA_STAGING_URI, RECSYS_AWS_REGION, RECSYS_FEAST_REGISTRY, "
+            "RECSYS_VALKEY_PASSWORD"
+        ),
+    ):
         fs.store_config(Settings(target="aws"))

@@ -1,4 +1,6 @@
-"""What a visitor's clicks are worth at one moment: the definition that training and serving share."""
+"""What a visitor's clicks are worth at one moment: the definition that training and serving
+share.
+"""
 
 import doctest
 from random import Random
@@ -21,7 +23,11 @@ NOW = 1_000_000
 
 def test_the_window_is_closed_at_its_start_and_open_at_the_moment():
     edges = [NOW - WINDOW_SECONDS - 1, NOW - WINDOW_SECONDS, NOW - 1, NOW, NOW + 1]
-    assert activity_features(["old", "first", "last", "now", "next"], edges, NOW) == ("last", 2.0, 1 / 3_600)
+    assert activity_features(["old", "first", "last", "now", "next"], edges, NOW) == (
+        "last",
+        2.0,
+        1 / 3_600,
+    )
     assert activity_features(["first"], [NOW - WINDOW_SECONDS], NOW) == ("first", 1.0, 24.0)
     assert activity_features(["old", "now"], [edges[0], NOW], NOW) == ("-1", 0.0, 24.0)
     assert activity_features([], [], NOW) == ("-1", 0.0, 24.0)
@@ -39,17 +45,35 @@ def test_only_the_latest_clicks_count():
 
 
 def test_the_history_s_windows_are_closed_at_their_starts_and_open_at_the_moment():
-    edges = [NOW - HISTORY_SECONDS - 1, NOW - HISTORY_SECONDS, NOW - WINDOW_SECONDS - 1, NOW - WINDOW_SECONDS, NOW - 1, NOW]
-    assert history(["old", "first", "week", "day", "last", "now"], edges, NOW) == (["first", "week", "day", "last"], 2)
+    edges = [
+        NOW - HISTORY_SECONDS - 1,
+        NOW - HISTORY_SECONDS,
+        NOW - WINDOW_SECONDS - 1,
+        NOW - WINDOW_SECONDS,
+        NOW - 1,
+        NOW,
+    ]
+    assert history(["old", "first", "week", "day", "last", "now"], edges, NOW) == (
+        ["first", "week", "day", "last"],
+        2,
+    )
     assert history(["old", "now"], [edges[0], NOW], NOW) == history([], [], NOW) == ([], 0)
 
 
 def test_only_the_latest_clicks_are_history():
-    """The limit comes before the windows: whatever lies before the latest 200 does not count, though it is of the week."""
+    """The limit comes before the windows: whatever lies before the latest 200 does not count,
+    though it is of the week.
+    """
     categories = ["early"] * 150 + ["late"] * 180 + ["now"]
-    timestamps = [NOW - WINDOW_SECONDS - 500 + n for n in range(150)] + [NOW - 180 + n for n in range(180)] + [NOW]
+    timestamps = (
+        [NOW - WINDOW_SECONDS - 500 + n for n in range(150)]
+        + [NOW - 180 + n for n in range(180)]
+        + [NOW]
+    )
     assert history(categories, timestamps, NOW) == (["early"] * 20 + ["late"] * 180, 180)
-    assert history(categories, timestamps, NOW)[1] == activity_features(categories, timestamps, NOW)[1]
+    assert (
+        history(categories, timestamps, NOW)[1] == activity_features(categories, timestamps, NOW)[1]
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -58,9 +82,18 @@ def test_a_visitors_activity_is_features_and_history(seed):
     random = Random(seed)
     clicks = random.randrange(300)
     categories = random.choices(["books", "tools", "beauty"], k=clicks)
-    timestamps = [NOW + random.randint(-9 * 86_400, 9) if seed % 2 else NOW - 3_000 * (clicks - n) for n in range(clicks)]
-    features, (remembered, clicks_24h) = activity_features(categories, timestamps, NOW), history(categories, timestamps, NOW)
-    assert visitor_activity(categories, timestamps, NOW) == (*features, remembered) and features[1] == clicks_24h
+    timestamps = [
+        NOW + random.randint(-9 * 86_400, 9) if seed % 2 else NOW - 3_000 * (clicks - n)
+        for n in range(clicks)
+    ]
+    features, (remembered, clicks_24h) = (
+        activity_features(categories, timestamps, NOW),
+        history(categories, timestamps, NOW),
+    )
+    assert (
+        visitor_activity(categories, timestamps, NOW) == (*features, remembered)
+        and features[1] == clicks_24h
+    )
 
 
 def test_lists_of_different_lengths_are_refused():

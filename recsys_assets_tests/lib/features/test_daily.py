@@ -1,4 +1,6 @@
-"""The files of a day's features artifact, and the check that catches a feature which sees its own future."""
+"""The files of a day's features artifact, and the check that catches a feature which sees its own
+future.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,12 @@ from recsys_assets_tests.lib.features.test_point_in_time import DAY, ITEMS, USER
 YESTERDAY = "2026-11-19"
 
 
-def artifact(store: ArtifactStore, kind: str, day: str | None = None, **frames: pl.DataFrame) -> Artifact:
-    with store.stage(kind, day, params={"rows": [frame.height for frame in frames.values()]}) as staged:
+def artifact(
+    store: ArtifactStore, kind: str, day: str | None = None, **frames: pl.DataFrame
+) -> Artifact:
+    with store.stage(
+        kind, day, params={"rows": [frame.height for frame in frames.values()]}
+    ) as staged:
         for name, frame in frames.items():
             frame.write_parquet(staged.path / f"{name}.parquet")
         return staged.publish()
@@ -34,10 +40,15 @@ def store(tmp_path) -> ArtifactStore:
 
 @pytest.fixture
 def inputs(store) -> dict:
-    days = [artifact(store, "raw/interactions", day, interactions=_random_day(day, 250, seed))
-            for seed, day in enumerate((YESTERDAY, DAY))]
-    return {"interactions": days, "users": artifact(store, "raw/users", users=USERS),
-            "items": artifact(store, "raw/items", items=ITEMS)}
+    days = [
+        artifact(store, "raw/interactions", day, interactions=_random_day(day, 250, seed))
+        for seed, day in enumerate((YESTERDAY, DAY))
+    ]
+    return {
+        "interactions": days,
+        "users": artifact(store, "raw/users", users=USERS),
+        "items": artifact(store, "raw/items", items=ITEMS),
+    }
 
 
 @pytest.fixture
@@ -46,39 +57,77 @@ def built(store, inputs) -> Artifact:
         return staged.publish(daily.write_features(inputs, DAY, staged.path))
 
 
-@pytest.mark.parametrize(("train", "valid", "sound", "said"), [
-    (0.2, 0.18, True, "logged"), (1.0, 1.0, True, "drawn"), (0.2, 1.0, False, "100% of valid's rows are clicked"),
-    (1.0, 0.2, False, "100% of train's"), (0.0, 0.2, False, "0% of train's"), (0.2, 0.0, False, "0% of valid's")])
+@pytest.mark.parametrize(
+    ("train", "valid", "sound", "said"),
+    [
+        (0.2, 0.18, True, "logged"),
+        (1.0, 1.0, True, "drawn"),
+        (0.2, 1.0, False, "100% of valid's rows are clicked"),
+        (1.0, 0.2, False, "100% of train's"),
+        (0.0, 0.2, False, "0% of train's"),
+        (0.2, 0.0, False, "0% of valid's"),
+    ],
+)
 def test_where_negatives_come_from(train, valid, sound, said):
     found, words = dataset_checks.labels({"train": train, "valid": valid})
     assert found is sound and said in words
 
 
 def test_a_days_artifact_holds_features_activity_and_popularity(built, inputs):
-    yesterday, today = (pl.read_parquet(day.path("interactions.parquet")) for day in inputs["interactions"])
-    rows, history, activity = point_in_time.interaction_features(today, yesterday, USERS, ITEMS, DAY)
-    assert pl.read_parquet(built.path("features.parquet")).equals(rows) and built.metrics["rows"] == rows.height
-    assert pl.read_parquet(built.path("click_history.parquet")).equals(history) and history.height == rows["click"].sum()
+    yesterday, today = (
+        pl.read_parquet(day.path("interactions.parquet")) for day in inputs["interactions"]
+    )
+    rows, history, activity = point_in_time.interaction_features(
+        today, yesterday, USERS, ITEMS, DAY
+    )
+    assert (
+        pl.read_parquet(built.path("features.parquet")).equals(rows)
+        and built.metrics["rows"] == rows.height
+    )
+    assert (
+        pl.read_parquet(built.path("click_history.parquet")).equals(history)
+        and history.height == rows["click"].sum()
+    )
     assert pl.read_parquet(built.path("user_activity.parquet")).equals(activity)
     popularity = pl.read_parquet(built.path("item_popularity.parquet"))
-    assert popularity.equals(point_in_time.item_popularity(today, ITEMS, DAY)) and popularity["item_clicks"].max() > 0
+    assert (
+        popularity.equals(point_in_time.item_popularity(today, ITEMS, DAY))
+        and popularity["item_clicks"].max() > 0
+    )
 
 
 def test_nothing_changes_without_the_future(built, inputs):
     assert daily.changed_without_the_future(inputs, built, DAY) == 0
 
 
-@pytest.mark.parametrize(("column", "leak"), [
-    ("clicks_24h", lambda today: today.filter(pl.col("event_type") != "Impression").group_by("user_id").len()),
-    ("item_clicks", lambda today: today.filter(pl.col("event_type") == "View").group_by("item_id").len())])
-def test_a_feature_that_counts_its_own_day_is_caught(built, inputs, monkeypatch, store, column, leak):
+@pytest.mark.parametrize(
+    ("column", "leak"),
+    [
+        (
+            "clicks_24h",
+            lambda today: (
+                today.filter(pl.col("event_type") != "Impression").group_by("user_id").len()
+            ),
+        ),
+        (
+            "item_clicks",
+            lambda today: today.filter(pl.col("event_type") == "View").group_by("item_id").len(),
+        ),
+    ],
+)
+def test_a_feature_that_counts_its_own_day_is_caught(
+    built, inputs, monkeypatch, store, column, leak
+):
     honest = point_in_time.interaction_features
 
     def leaking(today, *rest):
         rows, *others = honest(today, *rest)
         counts = leak(today)
-        return rows.join(counts, on=counts.columns[0], how="left", maintain_order="left").with_columns(
-            pl.col("len").fill_null(0).cast(pl.Float32).alias(column)).drop("len"), *others
+        return rows.join(
+            counts, on=counts.columns[0], how="left", maintain_order="left"
+        ).with_columns(pl.col("len").fill_null(0).cast(pl.Float32).alias(column)).drop(
+            "len"
+        ), *others
 
     monkeypatch.setattr(point_in_time, "interaction_features", leaking)
     with store.stage("features/interactions", DAY) as staged:
@@ -88,27 +137,52 @@ def test_a_feature_that_counts_its_own_day_is_caught(built, inputs, monkeypatch,
 
 @pytest.mark.services
 def test_the_days_state_and_popularity_go_online(built, inputs, tmp_path, valkey, store):
-    settings = Settings(home=tmp_path, start_day=date.fromisoformat(YESTERDAY), scale="tiny", valkey_port=valkey.port)
+    settings = Settings(
+        home=tmp_path,
+        start_day=date.fromisoformat(YESTERDAY),
+        scale="tiny",
+        valkey_port=valkey.port,
+    )
     opened = feature_store.open_store(settings)
     apply.apply_features(opened, settings)
     with store.stage("features/interactions", YESTERDAY) as staged:
         first = {**inputs, "interactions": inputs["interactions"][:1]}
         before = staged.publish(daily.write_features(first, YESTERDAY, staged.path))
-    publish.materialize_online(settings, [before, built], users=inputs["users"], items=inputs["items"])
+    publish.materialize_online(
+        settings, [before, built], users=inputs["users"], items=inputs["items"]
+    )
     # who clicked on the day before alone is known all the same
-    gone = (set(pl.read_parquet(before.path("user_activity.parquet"))["user_id"])
-            - set(pl.read_parquet(built.path("user_activity.parquet"))["user_id"])).pop()
-    assert opened.get_online_features(["user_activity:recent_categories"], [{"user_id": gone}]).to_dict()["recent_categories"][0]
+    gone = (
+        set(pl.read_parquet(before.path("user_activity.parquet"))["user_id"])
+        - set(pl.read_parquet(built.path("user_activity.parquet"))["user_id"])
+    ).pop()
+    assert opened.get_online_features(
+        ["user_activity:recent_categories"], [{"user_id": gone}]
+    ).to_dict()["recent_categories"][0]
     written = views.offline_path(settings, "user_activity", YESTERDAY)
     stamp = Path(written).stat().st_mtime_ns
-    publish.materialize_online(settings, [before, built], users=inputs["users"], items=inputs["items"])
+    publish.materialize_online(
+        settings, [before, built], users=inputs["users"], items=inputs["items"]
+    )
     assert Path(written).stat().st_mtime_ns == stamp  # what is there already is not written again
-    states = pl.read_parquet(built.path("user_activity.parquet")).filter(pl.col("user_id") == "2").row(-1, named=True)
+    states = (
+        pl.read_parquet(built.path("user_activity.parquet"))
+        .filter(pl.col("user_id") == "2")
+        .row(-1, named=True)
+    )
     names = ["recent_categories", "recent_timestamps"]
-    online = opened.get_online_features([f"user_activity:{n}" for n in names], [{"user_id": "2"}]).to_dict()
-    assert {n: list(online[n][0]) for n in names} == {n: states[n] for n in names} and len(states["recent_timestamps"]) > 3
+    online = opened.get_online_features(
+        [f"user_activity:{n}" for n in names], [{"user_id": "2"}]
+    ).to_dict()
+    assert {n: list(online[n][0]) for n in names} == {n: states[n] for n in names} and len(
+        states["recent_timestamps"]
+    ) > 3
     asked = [{"item_id": item} for item in ITEMS["item_id"]]
-    clicks = opened.get_online_features(["item_popularity:item_clicks"], asked).to_dict()["item_clicks"]
+    clicks = opened.get_online_features(["item_popularity:item_clicks"], asked).to_dict()[
+        "item_clicks"
+    ]
     popularity = pl.read_parquet(built.path("item_popularity.parquet"))
-    assert dict(zip(ITEMS["item_id"], clicks, strict=True)) == dict(popularity.select("item_id", "item_clicks").iter_rows())
+    assert dict(zip(ITEMS["item_id"], clicks, strict=True)) == dict(
+        popularity.select("item_id", "item_clicks").iter_rows()
+    )
     assert popularity["timestamp"].unique().to_list() == [day_bounds(DAY)[1]]

@@ -9,38 +9,75 @@ import pytest
 from recsys_assets.columns import INTERACTION_FEATURES
 from recsys_assets.lib.features import point_in_time as module
 from recsys_assets.lib.features.activity import activity_features, history
-from recsys_assets.lib.features.point_in_time import FeatureError, interaction_features, item_popularity, mask
+from recsys_assets.lib.features.point_in_time import (
+    FeatureError,
+    interaction_features,
+    item_popularity,
+    mask,
+)
 from recsys_assets.partitions import day_bounds, previous_day
 
 DAY = "2026-11-20"
 START, END = day_bounds(DAY)
 CATEGORIES = ["books", "floral", "tools", "apparel"]
-ITEMS = pl.DataFrame({
-    "item_id": [f"i{n}" for n in range(12)], "category_l1": [CATEGORIES[n % 4] for n in range(12)],
-    "category_l2": [f"s{n % 6}" for n in range(12)], "item_gender": "Any", "price": [float(n + 1) for n in range(12)],
-})
-USERS = pl.DataFrame({"user_id": ["1", "2", "3"], "age": [30, None, 50], "gender": ["F", "M", "F"]},
-                     schema_overrides={"age": pl.Int32})
+ITEMS = pl.DataFrame(
+    {
+        "item_id": [f"i{n}" for n in range(12)],
+        "category_l1": [CATEGORIES[n % 4] for n in range(12)],
+        "category_l2": [f"s{n % 6}" for n in range(12)],
+        "item_gender": "Any",
+        "price": [float(n + 1) for n in range(12)],
+    }
+)
+USERS = pl.DataFrame(
+    {"user_id": ["1", "2", "3"], "age": [30, None, 50], "gender": ["F", "M", "F"]},
+    schema_overrides={"age": pl.Int32},
+)
 EVENTS = ["Impression", "View", "AddToCart", "Purchase"]
 
 
 def _interactions(rows: list[tuple[str, str, int, str]], prefix: str = "e") -> pl.DataFrame:
     """(user, item, timestamp, event type) → RAW_INTERACTIONS."""
-    frame = pl.DataFrame(rows, schema={"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64,
-                                       "event_type": pl.String}, orient="row")
+    frame = pl.DataFrame(
+        rows,
+        schema={
+            "user_id": pl.String,
+            "item_id": pl.String,
+            "timestamp": pl.Int64,
+            "event_type": pl.String,
+        },
+        orient="row",
+    )
     return frame.select(
-        pl.format(prefix + "{}", pl.int_range(pl.len())).alias("event_id"), "user_id", "item_id", "timestamp",
-        pl.lit("mobile").alias("device_type"), "event_type",
-        (pl.col("event_type") != "Impression").cast(pl.Int8).alias("click"))
+        pl.format(prefix + "{}", pl.int_range(pl.len())).alias("event_id"),
+        "user_id",
+        "item_id",
+        "timestamp",
+        pl.lit("mobile").alias("device_type"),
+        "event_type",
+        (pl.col("event_type") != "Impression").cast(pl.Int8).alias("click"),
+    )
 
 
 def _random_day(day: str, n: int, seed: int) -> pl.DataFrame:
-    """Busy and rare users at 10-minute steps, so that equal seconds, equal counts and empty windows are frequent."""
+    """Busy and rare users at 10-minute steps, so that equal seconds, equal counts and empty windows
+    are frequent.
+    """
     rng = np.random.default_rng(seed)
     users = np.where(rng.random(n) < 0.2, rng.integers(6, 40, n), rng.integers(1, 6, n))
-    return _interactions([(str(u), f"i{i}", day_bounds(day)[0] + 600 * int(t), EVENTS[e]) for u, i, t, e in zip(
-        users, rng.integers(12, size=n), rng.integers(144, size=n),
-        rng.choice(4, n, p=[0.5, 0.4, 0.06, 0.04]), strict=True)], prefix=day + "-")
+    return _interactions(
+        [
+            (str(u), f"i{i}", day_bounds(day)[0] + 600 * int(t), EVENTS[e])
+            for u, i, t, e in zip(
+                users,
+                rng.integers(12, size=n),
+                rng.integers(144, size=n),
+                rng.choice(4, n, p=[0.5, 0.4, 0.06, 0.04]),
+                strict=True,
+            )
+        ],
+        prefix=day + "-",
+    )
 
 
 CATEGORY = dict(ITEMS.select("item_id", "category_l1").iter_rows())
@@ -54,10 +91,15 @@ def _earlier(seed: int, days: int = 8, rows: int = 120) -> pl.DataFrame:
     return pl.concat([_random_day(name, rows, seed + n) for n, name in enumerate(names[1:])])
 
 
-def _clicked(events: pl.DataFrame, user: str, now: int, most: int = 200, seconds: int = 86_400) -> list[tuple[str, int]]:
+def _clicked(
+    events: pl.DataFrame, user: str, now: int, most: int = 200, seconds: int = 86_400
+) -> list[tuple[str, int]]:
     """(category, time) of a user's clicks in [now − seconds, now), the latest at most."""
-    clicked = sorted((r["timestamp"], r["event_id"], CATEGORY[r["item_id"]]) for r in events.iter_rows(named=True)
-                     if r["user_id"] == user and r["event_type"] != "Impression" and r["timestamp"] < now)
+    clicked = sorted(
+        (r["timestamp"], r["event_id"], CATEGORY[r["item_id"]])
+        for r in events.iter_rows(named=True)
+        if r["user_id"] == user and r["event_type"] != "Impression" and r["timestamp"] < now
+    )
     return [(category, at) for at, _, category in clicked[-most:] if at >= now - seconds]
 
 
@@ -70,14 +112,21 @@ def _oracle(events: pl.DataFrame, user: str, now: int) -> tuple[str, float, floa
     most = max(sum(c == n for c, _ in clicked) for n in names)
     names = [n for n in names if sum(c == n for c, _ in clicked) == most]
     latest = max(t for c, t in clicked if c in names)
-    return (min(c for c, t in clicked if c in names and t == latest), float(len(clicked)),
-            float(np.float32((now - clicked[-1][1]) / 3_600)))
+    return (
+        min(c for c, t in clicked if c in names and t == latest),
+        float(len(clicked)),
+        float(np.float32((now - clicked[-1][1]) / 3_600)),
+    )
 
 
 def _history(events: pl.DataFrame, user: str, now: int, item: str) -> tuple[float, float, float]:
     """clicks_7d, category_clicks_7d and category_clicks_24h, word by word."""
     week, day = (_clicked(events, user, now, seconds=seconds) for seconds in (7 * 86_400, 86_400))
-    return float(len(week)), float(sum(c == CATEGORY[item] for c, _ in week)), float(sum(c == CATEGORY[item] for c, _ in day))
+    return (
+        float(len(week)),
+        float(sum(c == CATEGORY[item] for c, _ in week)),
+        float(sum(c == CATEGORY[item] for c, _ in day)),
+    )
 
 
 def _popularity(events: pl.DataFrame, item: str) -> float:
@@ -92,11 +141,21 @@ HISTORY = ["clicks_7d", "category_clicks_7d", "category_clicks_24h"]
 def test_every_row_equals_the_oracle(seed):
     today, earlier = _random_day(DAY, 250, seed), _earlier(seed + 100)
     features, remembered, _ = interaction_features(today, earlier, USERS, ITEMS, DAY)
-    both, yesterday = pl.concat([earlier, today]), earlier.filter(pl.col("timestamp") >= START - 86_400)
-    expected = [_oracle(both, user, now) for user, now in features.select("user_id", "timestamp").iter_rows()]
+    both, yesterday = (
+        pl.concat([earlier, today]),
+        earlier.filter(pl.col("timestamp") >= START - 86_400),
+    )
+    expected = [
+        _oracle(both, user, now)
+        for user, now in features.select("user_id", "timestamp").iter_rows()
+    ]
     assert features.select(ACTIVITY).rows() == expected
-    assert {top for top, _, _ in expected} == {*CATEGORIES, "-1"} and max(count for _, count, _ in expected) > 5
-    assert features["item_clicks"].to_list() == [_popularity(yesterday, item) for item in features["item_id"]]
+    assert {top for top, _, _ in expected} == {*CATEGORIES, "-1"} and max(
+        count for _, count, _ in expected
+    ) > 5
+    assert features["item_clicks"].to_list() == [
+        _popularity(yesterday, item) for item in features["item_id"]
+    ]
     assert features["item_clicks"].n_unique() > 3
     asked = features.select("user_id", "timestamp", "item_id").rows()
     assert features.select(HISTORY).rows() == [_history(both, *row) for row in asked]
@@ -105,31 +164,48 @@ def test_every_row_equals_the_oracle(seed):
     assert remembered["event_id"].equals(clicked["event_id"])
     assert remembered["categories"].to_list() == [
         [category for category, _ in _clicked(both, user, now, seconds=7 * 86_400)]
-        for user, now in clicked.select("user_id", "timestamp").iter_rows()]
+        for user, now in clicked.select("user_id", "timestamp").iter_rows()
+    ]
 
 
 def test_the_clicks_of_the_days_before_alone_say_the_same():
     """The asset reads no impressions of earlier days."""
     today, earlier = _random_day(DAY, 250, 5), _earlier(50)
     clicks = earlier.filter(pl.col("event_type") != "Impression")
-    for whole, alone in zip(interaction_features(today, earlier, USERS, ITEMS, DAY),
-                            interaction_features(today, clicks, USERS, ITEMS, DAY), strict=True):
+    for whole, alone in zip(
+        interaction_features(today, earlier, USERS, ITEMS, DAY),
+        interaction_features(today, clicks, USERS, ITEMS, DAY),
+        strict=True,
+    ):
         assert whole.equals(alone)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_live_path_gets_the_same_from_the_latest_state_before_a_moment(seed):
     """What serving does: look the visitor's state up, and compute at the request's time."""
-    before, yesterday, today = (_random_day(day, 250, seed + n) for n, day in enumerate(
-        [previous_day(previous_day(DAY)), previous_day(DAY), DAY]))
-    features, _, states_today = interaction_features(today, pl.concat([before, yesterday]), USERS, ITEMS, DAY)
-    _, _, states_yesterday = interaction_features(yesterday, before, USERS, ITEMS, previous_day(DAY))
-    _, _, states_before = interaction_features(before, None, USERS, ITEMS, previous_day(previous_day(DAY)))
+    before, yesterday, today = (
+        _random_day(day, 250, seed + n)
+        for n, day in enumerate([previous_day(previous_day(DAY)), previous_day(DAY), DAY])
+    )
+    features, _, states_today = interaction_features(
+        today, pl.concat([before, yesterday]), USERS, ITEMS, DAY
+    )
+    _, _, states_yesterday = interaction_features(
+        yesterday, before, USERS, ITEMS, previous_day(DAY)
+    )
+    _, _, states_before = interaction_features(
+        before, None, USERS, ITEMS, previous_day(previous_day(DAY))
+    )
     states = pl.concat([states_before, states_yesterday, states_today])
     for row in features.iter_rows(named=True):
-        past = states.filter(pl.col("user_id") == row["user_id"], pl.col("timestamp") < row["timestamp"])
-        latest = past.sort("timestamp").row(-1, named=True) if past.height else {
-            "recent_categories": [], "recent_timestamps": []}
+        past = states.filter(
+            pl.col("user_id") == row["user_id"], pl.col("timestamp") < row["timestamp"]
+        )
+        latest = (
+            past.sort("timestamp").row(-1, named=True)
+            if past.height
+            else {"recent_categories": [], "recent_timestamps": []}
+        )
         clicks = latest["recent_categories"], latest["recent_timestamps"]
         top, count, hours = activity_features(*clicks, row["timestamp"])
         assert (top, count, np.float32(hours)) == tuple(row[name] for name in ACTIVITY)
@@ -142,30 +218,55 @@ def test_states_hold_the_clicks_up_to_and_including_theirs():
     today, yesterday = _random_day(DAY, 300, 9), _random_day(previous_day(DAY), 300, 10)
     _, _, states = interaction_features(today, yesterday, USERS, ITEMS, DAY)
     assert {name: str(kind) for name, kind in states.schema.items()} == {
-        "user_id": "String", "timestamp": "Int64", "recent_categories": "List(String)", "recent_timestamps": "List(Int64)"}
-    clicks = today.filter(pl.col("event_type") != "Impression").select("user_id", "timestamp").unique()
+        "user_id": "String",
+        "timestamp": "Int64",
+        "recent_categories": "List(String)",
+        "recent_timestamps": "List(Int64)",
+    }
+    clicks = (
+        today.filter(pl.col("event_type") != "Impression").select("user_id", "timestamp").unique()
+    )
     assert states.select("user_id", "timestamp").rows() == sorted(clicks.rows())
     both = pl.concat([yesterday, today])
     for user, at, categories, timestamps in states.iter_rows():
-        assert list(zip(categories, timestamps, strict=True)) == _clicked(both, user, at + 1, seconds=7 * 86_400)
+        assert list(zip(categories, timestamps, strict=True)) == _clicked(
+            both, user, at + 1, seconds=7 * 86_400
+        )
 
 
 def test_of_a_busy_visitor_the_latest_two_hundred_clicks_count():
     rows = [("1", f"i{n % 2}", START + 10 * n, "View") for n in range(320)]
-    today = _interactions([*rows[:120], *[("1", "i2", at, kind) for _, _, at, kind in rows[120:]],
-                           ("1", "i3", START + 5_000, "Impression")])
+    today = _interactions(
+        [
+            *rows[:120],
+            *[("1", "i2", at, kind) for _, _, at, kind in rows[120:]],
+            ("1", "i3", START + 5_000, "Impression"),
+        ]
+    )
     features, _, states = interaction_features(today, None, USERS, ITEMS, DAY)
     both = [_oracle(today, "1", at) for at in features["timestamp"]]
-    assert features.select(ACTIVITY).rows() == both and both[-1] == ("tools", 200.0, float(np.float32(1_810 / 3_600)))
+    assert features.select(ACTIVITY).rows() == both and both[-1] == (
+        "tools",
+        200.0,
+        float(np.float32(1_810 / 3_600)),
+    )
     assert features["clicks_24h"].max() == features["clicks_7d"].max() == 200.0
     assert states["recent_categories"].list.len().to_list() == [min(n + 1, 200) for n in range(320)]
 
 
 def test_window_edges_and_ties_golden():
     t = START + 43_200
-    yesterday = _interactions([("1", "i0", t - 86_401, "View"), ("1", "i0", t - 86_401, "Purchase"),
-                               ("1", "i2", t - 86_400, "View")], "y")
-    today = _interactions([("1", "i1", t, "View"), ("1", "i5", t, "Impression"), ("1", "i3", t + 1, "Impression")])
+    yesterday = _interactions(
+        [
+            ("1", "i0", t - 86_401, "View"),
+            ("1", "i0", t - 86_401, "Purchase"),
+            ("1", "i2", t - 86_400, "View"),
+        ],
+        "y",
+    )
+    today = _interactions(
+        [("1", "i1", t, "View"), ("1", "i5", t, "Impression"), ("1", "i3", t + 1, "Impression")]
+    )
     features, _, _ = interaction_features(today, yesterday, USERS, ITEMS, DAY)
     # at t: books are too old by a second, tools just inside, the click at t itself does not count;
     # one second later tools are too old and the click at t (floral) counts
@@ -179,9 +280,11 @@ def test_nothing_at_or_after_a_moment_changes_its_features():
     features, _, _ = interaction_features(today, yesterday, USERS, ITEMS, DAY)
     for moment in features["timestamp"].unique().sort()[::9]:
         now = pl.col("timestamp") == moment
-        # the moment's exposures remain as questions, without their answers; all that follows is gone
-        questions = today.filter(now, pl.col("event_type").is_in(["Impression", "View"])).with_columns(
-            event_type=pl.lit("Impression"), click=pl.lit(0, pl.Int8))
+        # the moment's exposures remain as questions, without their answers; all that follows is
+        # gone
+        questions = today.filter(
+            now, pl.col("event_type").is_in(["Impression", "View"])
+        ).with_columns(event_type=pl.lit("Impression"), click=pl.lit(0, pl.Int8))
         past = pl.concat([today.filter(pl.col("timestamp") < moment), questions])
         again, _, _ = interaction_features(past, yesterday, USERS, ITEMS, DAY)
         assert features.filter(now).drop("click").equals(again.filter(now).drop("click"))
@@ -192,45 +295,83 @@ def test_shuffled_answers_from_a_moment_on_change_nothing_before():
     today, yesterday = _random_day(DAY, 300, 31), _random_day(previous_day(DAY), 300, 32)
     features, _, states = interaction_features(today, yesterday, USERS, ITEMS, DAY)
     for seed, moment in enumerate(features["timestamp"].unique().sort()[10::13]):
-        later = _random_day(DAY, 300, 1_000 + seed).filter(pl.col("timestamp") >= moment).with_columns(
-            pl.format("later-{}", "event_id").alias("event_id"))
-        other, _, other_states = interaction_features(pl.concat([today.filter(pl.col("timestamp") < moment), later]),
-                                                   yesterday, USERS, ITEMS, DAY)
+        later = (
+            _random_day(DAY, 300, 1_000 + seed)
+            .filter(pl.col("timestamp") >= moment)
+            .with_columns(pl.format("later-{}", "event_id").alias("event_id"))
+        )
+        other, _, other_states = interaction_features(
+            pl.concat([today.filter(pl.col("timestamp") < moment), later]),
+            yesterday,
+            USERS,
+            ITEMS,
+            DAY,
+        )
         before = pl.col("timestamp") < moment
-        assert features.filter(before).equals(other.filter(before)) and features.filter(before).height
+        assert (
+            features.filter(before).equals(other.filter(before)) and features.filter(before).height
+        )
         assert states.filter(before).equals(other_states.filter(before))
 
 
 def test_item_popularity_counts_the_views_of_its_day():
-    day = _interactions([("1", "i0", START, "View"), ("2", "i0", END - 1, "View"), ("1", "i0", START - 1, "View"),
-                         ("1", "i0", END, "View"), ("1", "i0", START, "Purchase"), ("1", "i1", START, "Impression"),
-                         ("3", "i2", START + 5, "View")])
+    day = _interactions(
+        [
+            ("1", "i0", START, "View"),
+            ("2", "i0", END - 1, "View"),
+            ("1", "i0", START - 1, "View"),
+            ("1", "i0", END, "View"),
+            ("1", "i0", START, "Purchase"),
+            ("1", "i1", START, "Impression"),
+            ("3", "i2", START + 5, "View"),
+        ]
+    )
     popularity = item_popularity(day, ITEMS, DAY)
     assert {name: str(kind) for name, kind in popularity.schema.items()} == {
-        "item_id": "String", "item_clicks": "Float32", "timestamp": "Int64"}
+        "item_id": "String",
+        "item_clicks": "Float32",
+        "timestamp": "Int64",
+    }
     assert popularity["item_id"].to_list() == sorted(ITEMS["item_id"])
     assert popularity["timestamp"].unique().to_list() == [END]
     assert {i: n for i, n, _ in popularity.iter_rows() if n} == {"i0": 2.0, "i2": 1.0}
 
 
 def test_features_are_the_exposures_with_their_attributes():
-    today = _interactions([("2", "i1", START + 9, "View"), ("1", "i0", START + 5, "Impression"),
-                           ("2", "i1", START + 9, "AddToCart"), ("guest", "i2", START + 9, "View")])
+    today = _interactions(
+        [
+            ("2", "i1", START + 9, "View"),
+            ("1", "i0", START + 5, "Impression"),
+            ("2", "i1", START + 9, "AddToCart"),
+            ("guest", "i2", START + 9, "View"),
+        ]
+    )
     features, _, activity = interaction_features(today, None, USERS, ITEMS, DAY)
     assert {name: str(kind) for name, kind in features.schema.items()} == INTERACTION_FEATURES
-    assert features.select("event_id", "click", "age", "gender", "category_l1", "category_l2", "price").rows() == [
-        ("e1", 0, 30.0, "F", "books", "s0", 1.0), ("e0", 1, None, "M", "floral", "s1", 2.0),
-        ("e3", 1, None, "-1", "tools", "s2", 3.0)]
+    assert features.select(
+        "event_id", "click", "age", "gender", "category_l1", "category_l2", "price"
+    ).rows() == [
+        ("e1", 0, 30.0, "F", "books", "s0", 1.0),
+        ("e0", 1, None, "M", "floral", "s1", 2.0),
+        ("e3", 1, None, "-1", "tools", "s2", 3.0),
+    ]
     assert features["item_clicks"].to_list() == [0.0, 0.0, 0.0]  # the calendar's first day
-    assert activity.rows() == [("2", START + 9, ["floral", "floral"], [START + 9] * 2),
-                               ("guest", START + 9, ["tools"], [START + 9])]
+    assert activity.rows() == [
+        ("2", START + 9, ["floral", "floral"], [START + 9] * 2),
+        ("guest", START + 9, ["tools"], [START + 9]),
+    ]
 
 
 def test_the_order_of_input_rows_changes_nothing():
     today, yesterday = _random_day(DAY, 120, 3), _random_day(previous_day(DAY), 120, 4)
     first = interaction_features(today, yesterday, USERS, ITEMS, DAY)
-    again = interaction_features(today.sample(fraction=1, shuffle=True, seed=1), yesterday.reverse(),
-                                 USERS.reverse(), ITEMS.reverse(), DAY)
+    again = interaction_features(
+        today.sample(fraction=1, shuffle=True, seed=1),
+        yesterday.reverse(),
+        USERS.reverse(),
+        ITEMS.reverse(),
+        DAY,
+    )
     assert first[0].equals(again[0])
     assert first[1].equals(again[1]) and first[2].equals(again[2])
 
@@ -247,7 +388,9 @@ def test_a_day_without_clicks_and_an_unknown_item():
 
 def test_mask_hides_visitors_and_devices_independently():
     today = _interactions([(str(n % 3 + 1), "i0", START + n, "View") for n in range(8_000)])
-    features, _, _ = interaction_features(today, None, USERS.with_columns(age=pl.lit(40, pl.Int32)), ITEMS, DAY)
+    features, _, _ = interaction_features(
+        today, None, USERS.with_columns(age=pl.lit(40, pl.Int32)), ITEMS, DAY
+    )
     masked = mask(features, DAY, 7)
     assert masked.schema == features.schema
     assert masked.equals(mask(features, DAY, 7))
@@ -258,13 +401,27 @@ def test_mask_hides_visitors_and_devices_independently():
     assert 0.04 < device.mean() < 0.06
     assert 0 < (visitor & device).sum() < 50
     hidden, shown = masked.filter(visitor), masked.filter(~visitor)
-    assert hidden["gender"].unique().to_list() == hidden["top_category"].unique().to_list() == ["-1"]
+    assert (
+        hidden["gender"].unique().to_list() == hidden["top_category"].unique().to_list() == ["-1"]
+    )
     assert hidden["age"].is_null().all()
     assert hidden.select(*HISTORY).sum().row(0) == (0.0, 0.0, 0.0)
-    assert hidden["clicks_24h"].unique().to_list() == [0.0] and hidden["hours_since_click"].unique().to_list() == [24.0]
+    assert hidden["clicks_24h"].unique().to_list() == [0.0] and hidden[
+        "hours_since_click"
+    ].unique().to_list() == [24.0]
     assert shown["clicks_24h"].max() == 200.0
     assert shown.drop("device_type").equals(features.filter(~visitor).drop("device_type"))
-    untouched = ["event_id", "item_id", "timestamp", "click", "category_l1", "category_l2", "item_gender", "price", "item_clicks"]
+    untouched = [
+        "event_id",
+        "item_id",
+        "timestamp",
+        "click",
+        "category_l1",
+        "category_l2",
+        "item_gender",
+        "price",
+        "item_clicks",
+    ]
     assert masked.select(untouched).equals(features.select(untouched))
 
 

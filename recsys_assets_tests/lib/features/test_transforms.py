@@ -25,7 +25,15 @@ def compiled() -> Transforms:
 
 
 def test_categorify_null_oov_and_vocabulary():
-    assert Vocabulary("x", ["b", "a"]).indices(["b", "a", None, "-1", "", "B", "zz"]).tolist() == [3, 4, 1, 2, 2, 2, 2]
+    assert Vocabulary("x", ["b", "a"]).indices(["b", "a", None, "-1", "", "B", "zz"]).tolist() == [
+        3,
+        4,
+        1,
+        2,
+        2,
+        2,
+        2,
+    ]
 
 
 def test_ids_that_arrive_after_the_fit_share_hashed_rows():
@@ -33,51 +41,78 @@ def test_ids_that_arrive_after_the_fit_share_hashed_rows():
     known = vocabulary.indices(["b", "a", None, "-1"]).tolist()
     new = vocabulary.indices([f"ü{n}" for n in range(300)])
     assert known == [3, 4, 1, 2] and vocabulary.rows == 8
-    assert new.tolist() == [5 + zlib.crc32(f"ü{n}".encode()) % 3 for n in range(300)] and set(new) == {5, 6, 7}
+    assert new.tolist() == [5 + zlib.crc32(f"ü{n}".encode()) % 3 for n in range(300)] and set(
+        new
+    ) == {5, 6, 7}
 
 
-@pytest.mark.parametrize(("values", "fault"), [(["a", "a"], "twice"), (["a", "-1"], "means unknown"), ([1], "strings")])
+@pytest.mark.parametrize(
+    ("values", "fault"), [(["a", "a"], "twice"), (["a", "-1"], "means unknown"), ([1], "strings")]
+)
 def test_senseless_vocabularies_are_refused(values, fault):
     with pytest.raises(TransformsInvalid, match=f"vocabulary.gender .*{fault}"):
         Vocabulary("gender", values)
 
 
 def test_buckets_count_the_boundaries_at_or_below(compiled):
-    ages = np.array([0, 17.999, 18, 24.999, 25, 34, 35, 49.5, 50, 64.999, 65, 100], dtype=np.float32)
+    ages = np.array(
+        [0, 17.999, 18, 24.999, 25, 34, 35, 49.5, 50, 64.999, 65, 100], dtype=np.float32
+    )
     oracle = [sum(age >= boundary for boundary in (18, 25, 35, 50, 65)) for age in ages]
     # bucket 0 never occurred in training: out of vocabulary; bucket b has index 2 + b
     assert compiled.age_binned(ages).tolist() == [2 + bucket if bucket else 2 for bucket in oracle]
 
 
 def test_user(compiled):
-    cat, cont = compiled.users(np.array([["user-2", "F", "tools"]], dtype=object), np.array([[35, 3, 1.5, 9]], dtype=np.float32))
+    cat, cont = compiled.users(
+        np.array([["user-2", "F", "tools"]], dtype=object),
+        np.array([[35, 3, 1.5, 9]], dtype=np.float32),
+    )
     assert cat.tolist() == [[5, 4, 5, 5]] and cat.dtype == np.int32
     expected = [(35 - 40.25) / 12.5, math.log(4), 1.5 / 24, math.log(10)]
     assert cont.tolist() == np.float32([expected]).tolist() and cont.dtype == np.float32
 
 
 def test_a_visitor_among_others_is_as_alone_to_the_bit(compiled):
-    """What is computed for two columns, or for many rows, together must not depend on what lies beside."""
+    """What is computed for two columns, or for many rows, together must not depend on what lies
+    beside.
+    """
     random = np.random.default_rng(8)
     raw = np.array([[f"user-{n % 7}", "MF"[n % 2], "tools"] for n in range(201)], dtype=object)
     counts = np.arange(201)
-    numbers = np.stack([random.normal(40, 15, 201), counts, random.random(201) * 24, counts[::-1]], axis=1).astype(np.float32)
+    numbers = np.stack(
+        [random.normal(40, 15, 201), counts, random.random(201) * 24, counts[::-1]], axis=1
+    ).astype(np.float32)
     cat, cont = compiled.users(raw, numbers)
     for n in range(201):
-        own_cat, own_cont = compiled.users(raw[n:n + 1], numbers[n:n + 1])
+        own_cat, own_cont = compiled.users(raw[n : n + 1], numbers[n : n + 1])
         assert (own_cat.tobytes(), own_cont.tobytes()) == (cat[n].tobytes(), cont[n].tobytes())
-    assert cont[:, 1].tobytes() == log_count(counts).tobytes() and cont[:, 3].tobytes() == log_count(counts[::-1]).tobytes()
+    assert (
+        cont[:, 1].tobytes() == log_count(counts).tobytes()
+        and cont[:, 3].tobytes() == log_count(counts[::-1]).tobytes()
+    )
 
 
 def test_masked_user_is_out_of_vocabulary_with_the_mean_age(compiled):
-    cat, cont = compiled.users(np.array([["-1"] * 3], dtype=object), np.array([[np.nan, 0, 24, 0]], dtype=np.float32))
+    cat, cont = compiled.users(
+        np.array([["-1"] * 3], dtype=object), np.array([[np.nan, 0, 24, 0]], dtype=np.float32)
+    )
     assert cat.tolist() == [[2, 2, 2, 3 + 2]]  # 40.25 lies in bucket 3
     assert cont.tolist() == [[0.0, 0.0, 1.0, 0.0]]
 
 
 def test_history_counts_the_latest_clicks_of_each_category(compiled):
-    clicks = ["beauty", "books", "tools", "books", "unheard-of", "books"]  # footwear 3, books 4, tools 5, beauty 6
-    found, = compiled.histories(np.array(clicks[1:], dtype=object), np.array([[40, 2, 1, 5]], np.float32))
+    clicks = [
+        "beauty",
+        "books",
+        "tools",
+        "books",
+        "unheard-of",
+        "books",
+    ]  # footwear 3, books 4, tools 5, beauty 6
+    (found,) = compiled.histories(
+        np.array(clicks[1:], dtype=object), np.array([[40, 2, 1, 5]], np.float32)
+    )
     assert found.reshape(2, 7).tolist() == [[0, 0, 1, 0, 3, 1, 0], [0, 0, 1, 0, 1, 0, 0]]
     assert found.dtype == np.float32 and len(found) == compiled.history_width == 14
     # masked, though the clicks are known: it counts none; so does a visitor who has none
@@ -87,21 +122,40 @@ def test_history_counts_the_latest_clicks_of_each_category(compiled):
 
 @pytest.mark.parametrize(("n7", "n24"), [(3, 0), (1, 2), (2, -1), (-1, -1)])
 def test_a_history_that_contradicts_itself_is_refused(n7, n24):
-    with pytest.raises(TransformsInvalid, match=f"needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, got {n24}, {n7} and 2"):
+    with pytest.raises(
+        TransformsInvalid,
+        match=f"needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, got {n24}, {n7} and 2",
+    ):
         history_counts(Vocabulary("category_l1", ["a"]), ["a", "a"], n7, n24)
 
 
 def test_affinity_by_hand():
-    counts = [np.array(values, np.float32) for values in ([0, 3, 200], [0, 1, 0], [0, 8, 200], [0, 1, 199])]
+    counts = [
+        np.array(values, np.float32)
+        for values in ([0, 3, 200], [0, 1, 0], [0, 8, 200], [0, 1, 199])
+    ]
     found = affinity(*counts)
-    expected = [[0, 0, 0, 0], [3 / 10, 1 / 2, math.log(4), math.log(2)], [200 / 202, 0, math.log(201), 0]]
+    expected = [
+        [0, 0, 0, 0],
+        [3 / 10, 1 / 2, math.log(4), math.log(2)],
+        [200 / 202, 0, math.log(201), 0],
+    ]
     assert found.tolist() == np.float32(expected).tolist() and found.dtype == np.float32
     assert affinity(*(values[:0] for values in counts)).shape == (0, 4)
 
 
-# golden: 2025-10-09T08:53:20Z is a Thursday (3), 1970-01-01T00:00Z too, 2026-02-28T23:59:59Z a Saturday (5)
-@pytest.mark.parametrize(("timestamp", "hour", "weekday"), [
-    (1_760_000_000, 8, 3), (0, 0, 3), (1_772_323_199, 23, 5), (1_772_323_200, 0, 6), (253_402_300_799, 23, 4)])
+# golden: 2025-10-09T08:53:20Z is a Thursday (3), 1970-01-01T00:00Z too, 2026-02-28T23:59:59Z a
+# Saturday (5)
+@pytest.mark.parametrize(
+    ("timestamp", "hour", "weekday"),
+    [
+        (1_760_000_000, 8, 3),
+        (0, 0, 3),
+        (1_772_323_199, 23, 5),
+        (1_772_323_200, 0, 6),
+        (253_402_300_799, 23, 4),
+    ],
+)
 def test_clock(timestamp, hour, weekday):
     angles = (2 * math.pi * hour / 24, 2 * math.pi * weekday / 7)
     expected = [function(angle) for angle in angles for function in (math.sin, math.cos)]
@@ -110,21 +164,31 @@ def test_clock(timestamp, hour, weekday):
 
 def test_context(compiled):
     cat, cont = compiled.context(["desktop", "-1", "toaster"], np.array([1_760_000_000, 0, 1]))
-    assert cat.tolist() == [[4], [2], [2]] and cont.shape == (3, 4) and (cat.dtype, cont.dtype) == (np.int32, np.float32)
+    assert (
+        cat.tolist() == [[4], [2], [2]]
+        and cont.shape == (3, 4)
+        and (cat.dtype, cont.dtype) == (np.int32, np.float32)
+    )
 
 
 def test_items(compiled):
     codes = compiled.item_codes(["books", "x"], ["style-7", "-1"], ["M", "F"])
     assert codes.tolist() == [[4, 10, 5], [2, 2, 4]]
-    cat, cont = compiled.items(np.array([3, 4], np.int32), codes, np.array([[1.0, 0.0], [24_999.99, 19.0]], np.float32))
+    cat, cont = compiled.items(
+        np.array([3, 4], np.int32), codes, np.array([[1.0, 0.0], [24_999.99, 19.0]], np.float32)
+    )
     assert cat.tolist() == [[3, 4, 10, 5], [4, 2, 2, 4]] and cat.dtype == np.int32
-    expected = [[(math.log(price) - 3.5) / 1.25, math.log(1 + clicks)]
-                for price, clicks in ((1.0, 0), (float(np.float32(24_999.99)), 19))]
+    expected = [
+        [(math.log(price) - 3.5) / 1.25, math.log(1 + clicks)]
+        for price, clicks in ((1.0, 0), (float(np.float32(24_999.99)), 19))
+    ]
     assert cont.tolist() == np.float32(expected).tolist() and cont.dtype == np.float32
 
 
 def test_no_item_gives_no_row(compiled):
-    cat, cont = compiled.items(np.zeros(0, np.int32), np.zeros((0, 3), np.int32), np.zeros((0, 2), np.float32))
+    cat, cont = compiled.items(
+        np.zeros(0, np.int32), np.zeros((0, 3), np.int32), np.zeros((0, 2), np.float32)
+    )
     assert cat.shape == (0, 4) and cont.shape == (0, 2)
 
 
@@ -142,15 +206,24 @@ def broken(**changes: object) -> dict:
     return content
 
 
-@pytest.mark.parametrize(("content", "fault"), [
-    (broken(vocabulary__gender=None), "'gender'"),
-    (broken(mean_age=None), "'mean_age'"),
-    (broken(hashed_buckets__user_id=5), "cardinality.user_id is 9, but the vocabulary makes it 14"),
-    (broken(cardinality__item_id=7), "cardinality.item_id is 7, but the vocabulary makes it 43"),
-    (broken(age__std=0.0), "age needs a finite mean and std > 0"),
-    (broken(price_log__mean=float("nan")), "price_log needs a finite mean"),
-    (broken(age_boundaries=[18, 18]), "age_boundaries must ascend"),
-])
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (broken(vocabulary__gender=None), "'gender'"),
+        (broken(mean_age=None), "'mean_age'"),
+        (
+            broken(hashed_buckets__user_id=5),
+            "cardinality.user_id is 9, but the vocabulary makes it 14",
+        ),
+        (
+            broken(cardinality__item_id=7),
+            "cardinality.item_id is 7, but the vocabulary makes it 43",
+        ),
+        (broken(age__std=0.0), "age needs a finite mean and std > 0"),
+        (broken(price_log__mean=float("nan")), "price_log needs a finite mean"),
+        (broken(age_boundaries=[18, 18]), "age_boundaries must ascend"),
+    ],
+)
 def test_a_broken_export_is_refused_and_the_part_named(content, fault):
     with pytest.raises(TransformsInvalid, match=fault):
         Transforms.from_dict(content)

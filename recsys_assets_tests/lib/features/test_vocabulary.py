@@ -17,18 +17,27 @@ def test_the_docstring_is_true():
 
 def rows(**columns: list[str | None]) -> pl.DataFrame:
     """Five rows that hold known values wherever nothing else is given."""
-    known = {name: [values[0]] * 5 for name, values in transforms()["vocabulary"].items() if name != "age_binned"}
+    known = {
+        name: [values[0]] * 5
+        for name, values in transforms()["vocabulary"].items()
+        if name != "age_binned"
+    }
     return pl.DataFrame({**known, **columns})
 
 
 def test_known_values_masked_ones_and_nulls_are_no_growth():
     found = vocabulary.growth(rows(gender=["M", "-1", None, "F", "F"]), transforms())
     assert set(found) == set(transforms()["vocabulary"]) - {"age_binned"}
-    assert all(figures == {"unseen_values": 0, "rows": 0, "share": 0.0} for figures in found.values())
+    assert all(
+        figures == {"unseen_values": 0, "rows": 0, "share": 0.0} for figures in found.values()
+    )
 
 
 def test_counts_values_and_rows():
-    frame = rows(item_id=["new-1", "new-1", "new-2", "item-00", "-1"], user_id=["user-0", None, "guest", "user-1", "-1"])
+    frame = rows(
+        item_id=["new-1", "new-1", "new-2", "item-00", "-1"],
+        user_id=["user-0", None, "guest", "user-1", "-1"],
+    )
     for given in (frame, frame.lazy()):
         found = vocabulary.growth(given, transforms())
         assert found["item_id"] == {"unseen_values": 2, "rows": 3, "share": 0.6}
@@ -44,6 +53,10 @@ def test_the_rows_counted_are_those_that_the_transform_makes_unknown():
 
 
 def test_no_rows_and_missing_columns():
-    assert vocabulary.growth(rows().head(0), transforms())["gender"] == {"unseen_values": 0, "rows": 0, "share": 0.0}
+    assert vocabulary.growth(rows().head(0), transforms())["gender"] == {
+        "unseen_values": 0,
+        "rows": 0,
+        "share": 0.0,
+    }
     with pytest.raises(ValueError, match="lack gender, item_id"):
         vocabulary.growth(rows().drop("item_id", "gender"), transforms())

@@ -37,12 +37,18 @@ def test_the_new_day_three_recent_and_two_older_days(home):
     plan = fine_tuning.plan(*home, "2026-01-13")
     *older, r1, r2, r3, new = plan.training_days
     assert [r1, r2, r3, new] == ["2026-01-10", "2026-01-11", "2026-01-12", "2026-01-13"]
-    assert len(older) == 2 and older == sorted(older) and all("2026-01-01" <= day <= "2026-01-09" for day in older)
+    assert (
+        len(older) == 2
+        and older == sorted(older)
+        and all("2026-01-01" <= day <= "2026-01-09" for day in older)
+    )
     assert fine_tuning.plan(*home, "2026-01-13").training_days == plan.training_days
 
 
 def test_different_days_replay_different_older_days(home):
-    replays = {tuple(fine_tuning.plan(*home, f"2026-01-{day}").training_days[:2]) for day in range(13, 23)}
+    replays = {
+        tuple(fine_tuning.plan(*home, f"2026-01-{day}").training_days[:2]) for day in range(13, 23)
+    }
     assert len(replays) > 1
 
 
@@ -54,14 +60,20 @@ def test_a_day_that_the_champion_has_learnt_is_refused(home):
 def test_a_day_of_clicks_alone_is_refused(home, tmp_path):
     store = home[1]
     with store.stage("features/interactions", "2026-01-13") as staged:
-        pl.DataFrame({c.EVENT_ID: ["a", "b"], c.CLICK: [1, 1]}).write_parquet(staged.path / "features.parquet")
+        pl.DataFrame({c.EVENT_ID: ["a", "b"], c.CLICK: [1, 1]}).write_parquet(
+            staged.path / "features.parquet"
+        )
         features = staged.publish()
-    with pytest.raises(fine_tuning.FineTuneError, match=r"every row of 2026-01-13 is clicked.*run full_training"):
+    with pytest.raises(
+        fine_tuning.FineTuneError, match=r"every row of 2026-01-13 is clicked.*run full_training"
+    ):
         fine_tuning.write_rows(store, features, [], [features], tmp_path, seed=7)
 
 
 def test_a_champion_of_an_older_form_is_refused(home, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(releases, "open_release", lambda _, number: Served(number, "2026-01-12", of_this_form=False))
+    monkeypatch.setattr(
+        releases, "open_release", lambda _, number: Served(number, "2026-01-12", of_this_form=False)
+    )
     with pytest.raises(fine_tuning.FineTuneError, match="built by an older version"):
         fine_tuning.plan(*home, "2026-01-13")
 

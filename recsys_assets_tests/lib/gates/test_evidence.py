@@ -1,4 +1,6 @@
-"""Real small models, judged by what ``measure`` measures: the dishonest and the stale are blocked, the honest one passes."""
+"""Real small models, judged by what ``measure`` measures: the dishonest and the stale are blocked,
+the honest one passes.
+"""
 
 from __future__ import annotations
 
@@ -19,38 +21,69 @@ from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.popularity import count_clicks
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
-from recsys_assets.lib.gates.evidence import Answers, Champion
+from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
 from recsys_assets.lib.quality import drift
 from recsys_assets.lib.simulator import shop as simulator
-from recsys_assets.partitions import day_bounds, previous_day, train_days, validation_days, window_days
+from recsys_assets.partitions import (
+    day_bounds,
+    previous_day,
+    train_days,
+    validation_days,
+    window_days,
+)
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import small_models, small_window
 
 AS_OF, EARLIER = "2026-11-19", "2026-11-13"
-TRAINED_BEFORE = train_days(EARLIER)[-3:]  # the first days of the window: what the stale model has learnt
+TRAINED_BEFORE = train_days(EARLIER)[
+    -3:
+]  # the first days of the window: what the stale model has learnt
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    store = small_window.write_window(Settings(home=tmp_path_factory.mktemp("gates"), seed=5), AS_OF,
-                                      simulator.Scale("gates", 300, 330, 3_000))
-    days, items = validation_days(AS_OF), pl.read_parquet(store.current("raw/items").path("items.parquet"))
+    store = small_window.write_window(
+        Settings(home=tmp_path_factory.mktemp("gates"), seed=5),
+        AS_OF,
+        simulator.Scale("gates", 300, 330, 3_000),
+    )
+    days, items = (
+        validation_days(AS_OF),
+        pl.read_parquet(store.current("raw/items").path("items.parquet")),
+    )
     features = store.require("features/interactions", days)
-    queries = Queries.build(features, store.require("raw/interactions", window_days(AS_OF)), store.current("raw/items"), seed=7,
-                            seen_days=7)
+    queries = Queries.build(
+        features,
+        store.require("raw/interactions", window_days(AS_OF)),
+        store.current("raw/items"),
+        seed=7,
+        seen_days=7,
+    )
     with store.stage("features/popularity", AS_OF) as staged:
-        count_clicks(small_window.read_log(store, train_days(AS_OF)), items).write_parquet(staged.path / "popularity.parquet")
+        count_clicks(small_window.read_log(store, train_days(AS_OF)), items).write_parquet(
+            staged.path / "popularity.parquet"
+        )
         staged.publish()
     log = ClickLog.of(small_window.read_log(store, window_days(AS_OF)), queries.item_ids)
-    return SimpleNamespace(store=store, items=items, queries=queries, recent=RecentPopularity(log, window=7, half_life=7.0),
-                           features=features, days_before=store.require("features/interactions", [previous_day(day) for day in days]),
-                           exposures=pl.concat([pl.read_parquet(a.path("features.parquet")) for a in features]))
+    return SimpleNamespace(
+        store=store,
+        items=items,
+        queries=queries,
+        recent=RecentPopularity(log, window=7, half_life=7.0),
+        features=features,
+        days_before=store.require("features/interactions", [previous_day(day) for day in days]),
+        exposures=pl.concat([pl.read_parquet(a.path("features.parquet")) for a in features]),
+    )
 
 
 @pytest.fixture(scope="module")
 def rows(shop) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(a.path("features.parquet"))
-                      for a in shop.store.require("features/interactions", train_days(AS_OF))])
+    return pl.concat(
+        [
+            pl.read_parquet(a.path("features.parquet"))
+            for a in shop.store.require("features/interactions", train_days(AS_OF))
+        ]
+    )
 
 
 def judged(shop, transforms, items, tables) -> SimpleNamespace:
@@ -58,32 +91,65 @@ def judged(shop, transforms, items, tables) -> SimpleNamespace:
     generation = small_models.generation(shop.store, AS_OF, shop.days_before)
     metrics, arrays = measure(generation, shop.queries, shop.exposures, seed=7)
     folder = shop.store.current("exports/onnx", AS_OF).local
-    return SimpleNamespace(metrics=metrics, answers=Answers.of_lists(arrays, generation.click_scores(shop.exposures)),
-                           latency=gate_evidence.latencies(generation, folder / "query_tower.onnx", folder / "dlrm.onnx", shop.queries,
-                                                           shop.exposures))
+    return SimpleNamespace(
+        metrics=metrics,
+        answers=ModelAnswers.of_lists(arrays, generation.click_scores(shop.exposures)),
+        latency=gate_evidence.latencies(
+            generation,
+            folder / "query_tower.onnx",
+            folder / "dlrm.onnx",
+            shop.queries,
+            shop.exposures,
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
 def models(shop, rows) -> dict[str, SimpleNamespace]:
-    """honest, permuted and random: all of the training days; stale: honest, of the first three of them alone."""
+    """honest, permuted and random: all of the training days; stale: honest, of the first three of
+    them alone.
+    """
     transforms = small_window.transforms(shop.store, AS_OF)
-    found = {kind: judged(shop, transforms, shop.items, small_models.train(rows, transforms, shop.items, kind))
-             for kind in ("honest", "permuted", "random")}
+    found = {
+        kind: judged(
+            shop, transforms, shop.items, small_models.train(rows, transforms, shop.items, kind)
+        )
+        for kind in ("honest", "permuted", "random")
+    }
     old = rows.filter(pl.col(c.TIMESTAMP) < day_bounds(TRAINED_BEFORE[-1])[1])
-    known = {name: [value for value in values if value in set(old[name])] if name in (c.USER_ID, c.ITEM_ID) else values
-             for name, values in transforms["vocabulary"].items()}
-    earlier = {**transforms, "vocabulary": known, "cardinality": {name: 3 + len(values) for name, values in known.items()}}
+    known = {
+        name: [value for value in values if value in set(old[name])]
+        if name in (c.USER_ID, c.ITEM_ID)
+        else values
+        for name, values in transforms["vocabulary"].items()
+    }
+    earlier = {
+        **transforms,
+        "vocabulary": known,
+        "cardinality": {name: 3 + len(values) for name, values in known.items()},
+    }
     catalogue = small_models.known_items(earlier, shop.items)
     found["stale"] = judged(shop, earlier, catalogue, small_models.train(old, earlier, catalogue))
     return found
 
 
 def verdict(shop, model, *, day=AS_OF, champion=None, limits=gates.Limits()) -> gates.Verdict:
-    evidence = gate_evidence.gather(model.answers, shop.queries, shop.exposures, day=day, seed=7, champion=champion, recent=shop.recent)
+    evidence = gate_evidence.gather(
+        model.answers,
+        shop.queries,
+        shop.exposures,
+        day=day,
+        seed=7,
+        champion=champion,
+        recent=shop.recent,
+    )
     training = shop.store.require("features/interactions", train_days(AS_OF))
-    evidence |= {"latency_ms": model.latency, "parity": {"dlrm.onnx": 0.0, "query_tower.onnx": 0.0},
-                 "drift": gate_evidence.input_drift(training, shop.features, first_day=train_days(AS_OF)[0]),
-                 "index": {"recall": 1.0, "recall_floor": 0.999}}
+    evidence |= {
+        "latency_ms": model.latency,
+        "parity": {"dlrm.onnx": 0.0, "query_tower.onnx": 0.0},
+        "drift": gate_evidence.input_drift(training, shop.features, first_day=train_days(AS_OF)[0]),
+        "index": {"recall": 1.0, "recall_floor": 0.999},
+    }
     return gates.full_release(evidence, limits)
 
 
@@ -91,8 +157,8 @@ def failed(found: gates.Verdict) -> set[str]:
     return {check["name"] for check in found["checks"] if not check["passed"]}
 
 
-def champion(model, day=AS_OF, learnt=None) -> Champion:
-    return Champion(4, day, learnt or train_days(AS_OF)[-1], model.answers)
+def champion(model, day=AS_OF, learnt=None) -> ChampionAnswers:
+    return ChampionAnswers(4, day, learnt or train_days(AS_OF)[-1], model.answers)
 
 
 POPULARITY = "popularity: served ndcg@10 above recent popularity's, lower bound"
@@ -108,59 +174,100 @@ def test_the_evidence_is_what_was_measured(shop, models):
     honest = models["honest"]
     checks = {check["name"]: check for check in verdict(shop, honest)["checks"]}
     assert checks["ranker: auc"]["value"] == pytest.approx(honest.metrics["ranker"]["auc"])
-    assert checks["exposure: coverage@10"]["value"] == pytest.approx(honest.metrics["beyond_accuracy"]["served"]["coverage@10"])
+    assert checks["exposure: coverage@10"]["value"] == pytest.approx(
+        honest.metrics["beyond_accuracy"]["served"]["coverage@10"]
+    )
     cold = checks["slices: cold_users, served recall@100 above popularity's"]
-    assert cold["value"] == pytest.approx(honest.metrics["slices"]["cold_users"]["recall@100"]["value"]) and cold["threshold"] > 0.2
+    assert (
+        cold["value"]
+        == pytest.approx(honest.metrics["slices"]["cold_users"]["recall@100"]["value"])
+        and cold["threshold"] > 0.2
+    )
 
 
 @pytest.mark.parametrize("kind", ["permuted", "random"])
 def test_a_model_that_learnt_nothing_true_is_blocked(shop, models, kind):
-    assert {POPULARITY, "ranker: auc", "slices: cold_users, served recall@100 above popularity's"} <= failed(verdict(shop, models[kind]))
+    assert {
+        POPULARITY,
+        "ranker: auc",
+        "slices: cold_users, served recall@100 above popularity's",
+    } <= failed(verdict(shop, models[kind]))
     beside = failed(verdict(shop, models[kind], champion=champion(models["honest"])))
     assert {"champion: served ndcg@10", "champion: auc"} <= beside
 
 
 def test_a_stale_model_is_blocked(shop, models):
     """By its day, and, were it to lie about its day, by the champion that knows the days since."""
-    served = {kind: models[kind].metrics["served"]["ndcg@10"]["value"] for kind in ("honest", "stale")}
+    served = {
+        kind: models[kind].metrics["served"]["ndcg@10"]["value"] for kind in ("honest", "stale")
+    }
     assert 0.05 < served["stale"] < served["honest"]
     found = failed(verdict(shop, models["stale"], day=EARLIER, champion=champion(models["honest"])))
     assert {"freshness: day that was learnt", "champion: served ndcg@10"} <= found
-    assert "champion: served ndcg@10" in failed(verdict(shop, models["stale"], champion=champion(models["honest"])))
+    assert "champion: served ndcg@10" in failed(
+        verdict(shop, models["stale"], champion=champion(models["honest"]))
+    )
 
 
 def test_an_equal_model_passes_on_two_hundred_queries(shop, models):
     """The same lists with their neighbours swapped at random: as good, and never the same."""
     few = shop.queries.subset(np.flatnonzero(shop.queries.overall)[:200])
     rng, ranks = np.random.default_rng(1), models["honest"].answers.served.ranks[:200]
-    swapped = np.maximum(1, ranks + np.where(rng.random(200) < 0.5, 1, -1) * (ranks < 300)).astype(np.int32)
-    honest = dataclasses.replace(models["honest"].answers, served=list_metrics.Lists(ranks, np.zeros((200, 10), np.int32)),
-                                 retrieval=list_metrics.Lists(ranks, np.zeros((200, 10), np.int32)))
-    equal = dataclasses.replace(honest, served=list_metrics.Lists(swapped, np.zeros((200, 10), np.int32)))
+    swapped = np.maximum(1, ranks + np.where(rng.random(200) < 0.5, 1, -1) * (ranks < 300)).astype(
+        np.int32
+    )
+    honest = dataclasses.replace(
+        models["honest"].answers,
+        served=list_metrics.Lists(ranks, np.zeros((200, 10), np.int32)),
+        retrieval=list_metrics.Lists(ranks, np.zeros((200, 10), np.int32)),
+    )
+    equal = dataclasses.replace(
+        honest, served=list_metrics.Lists(swapped, np.zeros((200, 10), np.int32))
+    )
     for a, b in ((equal, honest), (honest, equal)):
-        found = gate_evidence.against_champion(a, Champion(1, AS_OF, EARLIER, b), few, shop.exposures, seed=7)
+        found = gate_evidence.against_champion(
+            a, ChampionAnswers(1, AS_OF, EARLIER, b), few, shop.exposures, seed=7
+        )
         assert found["served ndcg@10"]["value"] != 0 and found["queries"] == 200
-        assert all(check["passed"] for check in gates._champion({"champion": found}, gates.Limits()))
+        assert all(
+            check["passed"] for check in gates._champion({"champion": found}, gates.Limits())
+        )
 
 
 def test_a_budget_that_no_model_keeps_blocks(shop, models):
-    assert failed(verdict(shop, models["honest"], limits=gates.Limits(query_tower_ms=1e-6, ranker_ms=1e-6))) == {
-        "latency: query tower, ms", "latency: ranker, ms"}
+    assert failed(
+        verdict(shop, models["honest"], limits=gates.Limits(query_tower_ms=1e-6, ranker_ms=1e-6))
+    ) == {"latency: query tower, ms", "latency: ranker, ms"}
 
 
 def test_days_that_the_champion_has_learnt_do_not_count(shop, models):
     first, _, last = validation_days(AS_OF)
 
     def judged_with(learnt: str) -> dict:
-        return gate_evidence.against_champion(models["honest"].answers, champion(models["stale"], learnt=learnt), shop.queries,
-                                              shop.exposures, seed=7)
+        return gate_evidence.against_champion(
+            models["honest"].answers,
+            champion(models["stale"], learnt=learnt),
+            shop.queries,
+            shop.exposures,
+            seed=7,
+        )
 
     beside = judged_with(first)
-    later = shop.queries.overall & (shop.queries.frame[c.TIMESTAMP].to_numpy() >= day_bounds(first)[1])
-    assert first not in beside["judged_on"] and last in beside["judged_on"] and 200 < beside["queries"] == later.sum()
+    later = shop.queries.overall & (
+        shop.queries.frame[c.TIMESTAMP].to_numpy() >= day_bounds(first)[1]
+    )
+    assert (
+        first not in beside["judged_on"]
+        and last in beside["judged_on"]
+        and 200 < beside["queries"] == later.sum()
+    )
     # none is left: all of them, to the champion's advantage
     whole = judged_with(last)
-    assert whole["queries"] == shop.queries.overall.sum() and whole["rows"] == shop.exposures.height and first in whole["judged_on"]
+    assert (
+        whole["queries"] == shop.queries.overall.sum()
+        and whole["rows"] == shop.exposures.height
+        and first in whole["judged_on"]
+    )
 
 
 def test_drift_is_seen_and_days_without_profile_are_read(shop, tmp_path):
@@ -170,26 +277,44 @@ def test_drift_is_seen_and_days_without_profile_are_read(shop, tmp_path):
     store, moved = ArtifactStore(tmp_path), []
     for artifact in shop.features:
         with store.stage("features/interactions", artifact.partition) as staged:
-            (pl.read_parquet(artifact.path("features.parquet")).with_columns(pl.col(c.PRICE) * 100)
-             .write_parquet(staged.path / "features.parquet"))
+            (
+                pl.read_parquet(artifact.path("features.parquet"))
+                .with_columns(pl.col(c.PRICE) * 100)
+                .write_parquet(staged.path / "features.parquet")
+            )
             moved.append(staged.publish())
     after = gate_evidence.input_drift(training, moved, first_day=train_days(AS_OF)[0])
     assert after["price"] > gates.Limits().drift and after["hour"] == before["hour"]
     # fewer rows than tell anything
-    assert drift.MINIMUM_ROWS > 3_000 and gate_evidence.input_drift(training, shop.features[:1], first_day="2026-01-01") == {}
+    assert (
+        drift.MINIMUM_ROWS > 3_000
+        and gate_evidence.input_drift(training, shop.features[:1], first_day="2026-01-01") == {}
+    )
 
 
 def test_answers_to_other_questions_are_refused(shop, models):
     with pytest.raises(ValueError, match="materialise evaluation/offline again"):
-        gate_evidence.gather(models["honest"].answers, shop.queries.subset(np.arange(5)), shop.exposures, day=AS_OF, seed=7, champion=None)
+        gate_evidence.gather(
+            models["honest"].answers,
+            shop.queries.subset(np.arange(5)),
+            shop.exposures,
+            day=AS_OF,
+            seed=7,
+            champion=None,
+        )
 
 
 def test_concentration_and_calibration_noise():
     top = np.array([[0, 1], [0, 2], [0, -1]])
     assert gate_evidence.concentration(top, 3) == 1.0  # of a small catalogue, ten items are all
     many = np.arange(2_000).reshape(200, 10)
-    assert gate_evidence.concentration(np.concatenate([many, np.zeros((200, 10), int)]), 2_000) == pytest.approx((2_001 + 19) / 4_000)
+    assert gate_evidence.concentration(
+        np.concatenate([many, np.zeros((200, 10), int)]), 2_000
+    ) == pytest.approx((2_001 + 19) / 4_000)
     rng, p = np.random.default_rng(0), np.full(20_000, 0.2)
     table = [{"predicted": 0.2, "rows": 2_000}] * 10
-    gaps = [np.abs((rng.random(20_000) < p).reshape(10, -1).mean(axis=1) - 0.2).mean() for _ in range(40)]
+    gaps = [
+        np.abs((rng.random(20_000) < p).reshape(10, -1).mean(axis=1) - 0.2).mean()
+        for _ in range(40)
+    ]
     assert gate_evidence.calibration_noise(table) == pytest.approx(np.mean(gaps), rel=0.1)

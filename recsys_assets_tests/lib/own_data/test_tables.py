@@ -42,7 +42,10 @@ def users_of(landing: Path) -> pl.DataFrame:
 
 
 def log_of(path: Path, *rows: tuple[str, str]) -> str:
-    lines = ["user_id,item_id,timestamp", *(f"{user},{item},{DAY + n}" for n, (user, item) in enumerate(rows))]
+    lines = [
+        "user_id,item_id,timestamp",
+        *(f"{user},{item},{DAY + n}" for n, (user, item) in enumerate(rows)),
+    ]
     path.write_text("\n".join(lines) + "\n")
     return str(path)
 
@@ -53,7 +56,9 @@ def picture(colour: str, kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the Retail Demo Store's catalogue is not beside the repository")
+@pytest.mark.skipif(
+    not REAL.exists(), reason="the Retail Demo Store's catalogue is not beside the repository"
+)
 def test_the_retail_demo_store_catalogue(tmp_path: Path):
     report = take(tmp_path / "landing", catalogue=REAL)
     items = items_of(tmp_path / "landing")
@@ -70,32 +75,54 @@ def test_a_log_is_held_against_the_catalogue(tmp_path: Path):
     assert report["sources"][1]["rejected"] == {"item is not in the catalogue": 1}
     assert items_of(tmp_path / "landing")["item_id"].to_list() == ["b1", "9007199254740993"]
     # the catalogue learns of the item: the same log is read again, and what was kept back comes in
-    (tmp_path / "products.yaml").write_text(YAML + "- {id: gone, name: G, description: g, category: tools, style: axe, price: 1}\n")
+    (tmp_path / "products.yaml").write_text(
+        YAML + "- {id: gone, name: G, description: g, category: tools, style: axe, price: 1}\n"
+    )
     report = take(tmp_path / "landing", logs=[log], catalogue=tmp_path / "products.yaml")
-    assert [(s["table"], s["accepted"]) for s in report["sources"]] == [("items", 2), ("interactions", 3), ("items", 3)]
+    assert [(s["table"], s["accepted"]) for s in report["sources"]] == [
+        ("items", 2),
+        ("interactions", 3),
+        ("items", 3),
+    ]
     assert quarantine_counts(tmp_path / "landing") == {}
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_catalogue_of_any_columns(tmp_path: Path, kind: str):
-    products = pl.DataFrame({
-        "sku": ["001", "002", "003", "003", None, "004"], "titel": ["Bag", None, "Axe", "Axe", "Nothing", "Tea"],
-        "category": ["bags", "", "tools", "tools", "x", "-1"], "preis": ["10", "free", "30", "30", "1", "-2"],
-        "gender_affinity": ["Women", "any", None, None, None, "alien"], "promoted": ["true", "0", None, None, None, "1"]})
+    products = pl.DataFrame(
+        {
+            "sku": ["001", "002", "003", "003", None, "004"],
+            "titel": ["Bag", None, "Axe", "Axe", "Nothing", "Tea"],
+            "category": ["bags", "", "tools", "tools", "x", "-1"],
+            "preis": ["10", "free", "30", "30", "1", "-2"],
+            "gender_affinity": ["Women", "any", None, None, None, "alien"],
+            "promoted": ["true", "0", None, None, None, "1"],
+        }
+    )
     path = tmp_path / f"items.{kind}"
     products.write_csv(path) if kind == "csv" else products.write_parquet(path)
-    report = take(tmp_path / "landing", catalogue=path,
-                  item_mapping={"item_id": "sku", "name": "titel", "price": "preis"})
+    report = take(
+        tmp_path / "landing",
+        catalogue=path,
+        item_mapping={"item_id": "sku", "name": "titel", "price": "preis"},
+    )
     items = items_of(tmp_path / "landing")
-    assert items.select("item_id", "name", "category_l1", "price", "item_gender", "promoted").rows() == [
-        ("001", "Bag", "bags", 10.0, "F", True), ("002", "002", "unknown", 20.0, "Any", False),
-        ("003", "Axe", "tools", 30.0, "Any", False), ("004", "Tea", "unknown", 20.0, "Any", True)]
+    assert items.select(
+        "item_id", "name", "category_l1", "price", "item_gender", "promoted"
+    ).rows() == [
+        ("001", "Bag", "bags", 10.0, "F", True),
+        ("002", "002", "unknown", 20.0, "Any", False),
+        ("003", "Axe", "tools", 30.0, "Any", False),
+        ("004", "Tea", "unknown", 20.0, "Any", True),
+    ]
     source = report["sources"][0]
     assert source["rejected"] == {"item_id is null or empty": 1, "item_id occurs before": 1}
     assert quarantine_counts(tmp_path / "landing") == {"items": source["rejected"]}
     assert source["adjusted"] == {
-        "price missing or not above 0: 20 taken (the median)": 2, "category_l1 missing: 'unknown' taken": 2,
-        "item_gender missing or not one of F, M, Any: 'Any' taken": 2}
+        "price missing or not above 0: 20 taken (the median)": 2,
+        "category_l1 missing: 'unknown' taken": 2,
+        "item_gender missing or not one of F, M, Any: 'Any' taken": 2,
+    }
     kept = pl.read_parquet(tmp_path / f"landing/quarantine/items/{source['digest']}.parquet")
     assert set(kept["titel"]) == {"Nothing", "Axe"} and set(kept["source_row"]) == {4, 5}
 
@@ -103,8 +130,14 @@ def test_a_catalogue_of_any_columns(tmp_path: Path, kind: str):
 def test_a_catalogue_of_ids_alone(tmp_path: Path):
     (tmp_path / "ids.csv").write_text("id\na\nb\n")
     report = take(tmp_path / "landing", catalogue=tmp_path / "ids.csv")
-    assert items_of(tmp_path / "landing").select("name", "price", "category_l1").rows() == [("a", 1.0, "unknown"), ("b", 1.0, "unknown")]
-    assert report["sources"][0]["adjusted"]["price missing or not above 0: 1 taken (no item has one)"] == 2
+    assert items_of(tmp_path / "landing").select("name", "price", "category_l1").rows() == [
+        ("a", 1.0, "unknown"),
+        ("b", 1.0, "unknown"),
+    ]
+    assert (
+        report["sources"][0]["adjusted"]["price missing or not above 0: 1 taken (no item has one)"]
+        == 2
+    )
 
 
 def test_pictures_by_column_by_id_and_what_is_wrong_with_the_rest(tmp_path: Path):
@@ -116,13 +149,30 @@ def test_pictures_by_column_by_id_and_what_is_wrong_with_the_rest(tmp_path: Path
     (folder / "cut.png").write_bytes(picture("white")[:60])
     (folder / "page.png").write_bytes(b"<html>")
     (tmp_path / "secret.png").write_bytes(picture("black"))
-    (tmp_path / "items.csv").write_text("item_id,image\na,one.png\nb,sub/two.jpg\nc,\nd,cut.png\ne,../secret.png\nf,two.jpg\ng,page.png\n")
+    (tmp_path / "items.csv").write_text(
+        "item_id,image\na,one.png\nb,sub/two.jpg\nc,\nd,cut.png\ne,../secret.png\nf,two.jpg\ng,page.png\n"
+    )
     report = take(tmp_path / "landing", catalogue=tmp_path / "items.csv", images=folder)
     items = items_of(tmp_path / "landing")
     assert dict(items.select("item_id", "image").iter_rows()) == {
-        "a": "one.png", "b": "sub/two.jpg", "c": "c.jpeg", "d": "", "e": "", "f": "sub/two.jpg", "g": ""}
-    content = dict(pl.read_parquet(tmp_path / "landing/catalogue/images.parquet").select("image", "content").iter_rows())
-    assert content == {"one.png": picture("red"), "sub/two.jpg": picture("blue", "JPEG"), "c.jpeg": picture("green", "JPEG")}
+        "a": "one.png",
+        "b": "sub/two.jpg",
+        "c": "c.jpeg",
+        "d": "",
+        "e": "",
+        "f": "sub/two.jpg",
+        "g": "",
+    }
+    content = dict(
+        pl.read_parquet(tmp_path / "landing/catalogue/images.parquet")
+        .select("image", "content")
+        .iter_rows()
+    )
+    assert content == {
+        "one.png": picture("red"),
+        "sub/two.jpg": picture("blue", "JPEG"),
+        "c.jpeg": picture("green", "JPEG"),
+    }
     entry = next(one for one in report["sources"] if one["table"] == "images")
     assert entry["unreadable"] == ["cut.png", "page.png"] and entry["items_without"] == 3
     assert report["pictures"] == 4
@@ -146,16 +196,28 @@ def test_an_image_folder_without_pictures(tmp_path: Path):
 
 def test_users_with_and_without_attributes(tmp_path: Path):
     (tmp_path / "users.csv").write_text(
-        "id,years,sex\n007,30,female\n8,200,M\n9,thirty,\n8,31,F\n,5,M\n10,40.0,diverse\n")
+        "id,years,sex\n007,30,female\n8,200,M\n9,thirty,\n8,31,F\n,5,M\n10,40.0,diverse\n"
+    )
     log = log_of(tmp_path / "log.csv", ("007", "a"), ("visitor", "a"))
-    report = take(tmp_path / "landing", logs=[log], users=tmp_path / "users.csv",
-                  user_mapping={"user_id": "id", "age": "years", "gender": "sex"})
+    report = take(
+        tmp_path / "landing",
+        logs=[log],
+        users=tmp_path / "users.csv",
+        user_mapping={"user_id": "id", "age": "years", "gender": "sex"},
+    )
     assert users_of(tmp_path / "landing").rows() == [
-        ("007", 30, "F"), ("8", None, "M"), ("9", None, "-1"), ("10", 40, "-1"), ("visitor", None, "-1")]
+        ("007", 30, "F"),
+        ("8", None, "M"),
+        ("9", None, "-1"),
+        ("10", 40, "-1"),
+        ("visitor", None, "-1"),
+    ]
     source = next(one for one in report["sources"] if one["table"] == "users")
     assert source["rejected"] == {"user_id is null or empty": 1, "user_id occurs before": 1}
-    assert source["adjusted"] == {"age is not a number of 0 to 120: taken as unknown": 2,
-                                  "gender is not F or M: taken as unknown": 1}
+    assert source["adjusted"] == {
+        "age is not a number of 0 to 120: taken as unknown": 2,
+        "gender is not F or M: taken as unknown": 1,
+    }
 
 
 def test_a_later_catalogue_updates_and_never_loses_a_logged_item(tmp_path: Path):
@@ -163,7 +225,11 @@ def test_a_later_catalogue_updates_and_never_loses_a_logged_item(tmp_path: Path)
     take(landing, logs=[log_of(tmp_path / "log.csv", ("u", "a"), ("u", "b"))])
     (tmp_path / "items.csv").write_text("item_id,name,price\nb,Better,5\nc,New,6\n")
     report = take(landing, catalogue=tmp_path / "items.csv")
-    assert items_of(landing).select("item_id", "name", "price").rows() == [("b", "Better", 5.0), ("c", "New", 6.0), ("a", "a", 1.0)]
+    assert items_of(landing).select("item_id", "name", "price").rows() == [
+        ("b", "Better", 5.0),
+        ("c", "New", 6.0),
+        ("a", "a", 1.0),
+    ]
     assert report["items"] == {"rows": 3, "derived": 1}
     before = {p: p.read_bytes() for p in landing.rglob("*.parquet")}
     take(landing, catalogue=tmp_path / "items.csv")
@@ -172,7 +238,10 @@ def test_a_later_catalogue_updates_and_never_loses_a_logged_item(tmp_path: Path)
 
 def test_tables_that_cannot_be_read_say_why(tmp_path: Path):
     (tmp_path / "items.csv").write_text("name,price\na,1\n")
-    with pytest.raises(IngestError, match=r"no column 'item_id'.*--item-map item_id=<column>; its columns are 'name', 'price'"):
+    with pytest.raises(
+        IngestError,
+        match=r"no column 'item_id'.*--item-map item_id=<column>; its columns are 'name', 'price'",
+    ):
         take(tmp_path / "landing", catalogue=tmp_path / "items.csv")
     (tmp_path / "p.yaml").write_text("- {id: a, name: A}\n")
     with pytest.raises(IngestError, match="field 'description' is missing"):

@@ -17,10 +17,18 @@ from recsys_assets.lib.quality import drift, profiles
 HALF = 0.5 * math.log2(4 / 3) + 0.5 * (0.5 * math.log2(2 / 3) + 0.5)
 
 
-@pytest.mark.parametrize(("p", "q", "expected"), [
-    ([1, 1], [7, 7], 0.0), ([1, 0], [0, 1], 1.0), ([1, 0], [1, 1], HALF), ([1, 1], [1, 0], HALF), ([5, 0, 0], [5, 0, 0], 0.0),
-    ([1, 1, 0, 0], [0, 0, 3, 3], 1.0), ([1, 1, 0], [0, 1, 1], 0.5),
-])
+@pytest.mark.parametrize(
+    ("p", "q", "expected"),
+    [
+        ([1, 1], [7, 7], 0.0),
+        ([1, 0], [0, 1], 1.0),
+        ([1, 0], [1, 1], HALF),
+        ([1, 1], [1, 0], HALF),
+        ([5, 0, 0], [5, 0, 0], 0.0),
+        ([1, 1, 0, 0], [0, 0, 3, 3], 1.0),
+        ([1, 1, 0], [0, 1, 1], 0.5),
+    ],
+)
 def test_golden_values(p, q, expected):
     assert drift.jensen_shannon(p, q) == pytest.approx(expected, abs=1e-15)
 
@@ -35,20 +43,43 @@ def test_it_is_scipys_distance_squared_and_lies_between_0_and_1():
         assert ours == pytest.approx(jensenshannon(p, q, base=2) ** 2, abs=1e-12)
 
 
-@pytest.mark.parametrize(("p", "q"), [([1, 2], [1, 2, 3]), ([[1]], [[1]]), ([1, -1], [1, 1]), ([0, 0], [1, 1]), ([1, math.nan], [1, 1])])
+@pytest.mark.parametrize(
+    ("p", "q"),
+    [
+        ([1, 2], [1, 2, 3]),
+        ([[1]], [[1]]),
+        ([1, -1], [1, 1]),
+        ([0, 0], [1, 1]),
+        ([1, math.nan], [1, 1]),
+    ],
+)
 def test_what_is_no_distribution_is_refused(p, q):
     with pytest.raises(ValueError, match=r"vectors|counts"):
         drift.jensen_shannon(p, q)
 
 
 def _profile(feature: str, **rows: int) -> pl.DataFrame:
-    return pl.DataFrame({"feature": feature, "position": range(len(rows)), "value": list(rows), "rows": list(rows.values())},
-                        schema=profiles.SCHEMA)
+    return pl.DataFrame(
+        {
+            "feature": feature,
+            "position": range(len(rows)),
+            "value": list(rows),
+            "rows": list(rows.values()),
+        },
+        schema=profiles.SCHEMA,
+    )
 
 
 def test_days_of_a_baseline_add_up():
-    base = pl.concat([_profile("device_type", mobile=10, desktop=30), _profile("device_type", mobile=30, tablet=10)])
-    assert drift.divergence(_profile("device_type", tablet=1, mobile=4, desktop=3), base) == pytest.approx(0)
+    base = pl.concat(
+        [
+            _profile("device_type", mobile=10, desktop=30),
+            _profile("device_type", mobile=30, tablet=10),
+        ]
+    )
+    assert drift.divergence(
+        _profile("device_type", tablet=1, mobile=4, desktop=3), base
+    ) == pytest.approx(0)
     assert drift.divergence(_profile("device_type", fridge=9), base) == 1
 
 
@@ -56,7 +87,9 @@ def test_rare_values_count_together():
     common = {f"c{i:02}": 1000 - i for i in range(drift.TOP_VALUES)}
     base = _profile("item_id", **common, **{f"old{i}": 1 for i in range(300)})
     same_share = _profile("item_id", **common, **{f"new{i}": 1 for i in range(300)})
-    assert drift.divergence(same_share, base) == pytest.approx(0, abs=1e-12)  # which rare item it is tells nothing
+    assert drift.divergence(same_share, base) == pytest.approx(
+        0, abs=1e-12
+    )  # which rare item it is tells nothing
     more = _profile("item_id", **common, **{f"new{i}": 100 for i in range(300)})
     assert drift.divergence(more, base) > drift.THRESHOLD
 
@@ -65,7 +98,13 @@ def test_samples_of_one_distribution_stay_below_the_threshold():
     rng = np.random.default_rng(2)
     p = rng.dirichlet(np.ones(84))
     for rows in (500, 5_000):  # independent rows: the documented reason for MINIMUM_ROWS
-        now, before = (_profile("category_l2", **{f"v{i}": int(n) for i, n in enumerate(rng.multinomial(rows, p)) if n}) for _ in range(2))
+        now, before = (
+            _profile(
+                "category_l2",
+                **{f"v{i}": int(n) for i, n in enumerate(rng.multinomial(rows, p)) if n},
+            )
+            for _ in range(2)
+        )
         assert drift.divergence(now, before) < drift.THRESHOLD
 
 
@@ -90,20 +129,40 @@ def test_the_first_day_has_no_baseline(tmp_path):
 
 
 def test_a_feature_that_moved_is_named(tmp_path):
-    usual = pl.concat([_profile("device_type", mobile=6_000, desktop=3_000), _profile("click", **{"0": 8_000, "1": 1_000})])
-    moved = pl.concat([_profile("device_type", mobile=3_000, desktop=6_000), _profile("click", **{"0": 8_000, "1": 1_000})])
+    usual = pl.concat(
+        [
+            _profile("device_type", mobile=6_000, desktop=3_000),
+            _profile("click", **{"0": 8_000, "1": 1_000}),
+        ]
+    )
+    moved = pl.concat(
+        [
+            _profile("device_type", mobile=3_000, desktop=6_000),
+            _profile("click", **{"0": 8_000, "1": 1_000}),
+        ]
+    )
     *earlier, today = _days(tmp_path, None, usual, usual, moved)
     found = drift.against_baseline(today, earlier, first_day="2026-01-01")
-    assert found.drifted == ["device_type"] and found.divergence["click"] == 0 and found.days == ("2026-01-02", "2026-01-03")
-    assert found.divergence["device_type"] == pytest.approx(jensenshannon([1, 2], [2, 1], base=2) ** 2)
-    assert drift.against_baseline(today, earlier, first_day="2026-01-01", threshold=0.5).drifted == []
+    assert (
+        found.drifted == ["device_type"]
+        and found.divergence["click"] == 0
+        and found.days == ("2026-01-02", "2026-01-03")
+    )
+    assert found.divergence["device_type"] == pytest.approx(
+        jensenshannon([1, 2], [2, 1], base=2) ** 2
+    )
+    assert (
+        drift.against_baseline(today, earlier, first_day="2026-01-01", threshold=0.5).drifted == []
+    )
     assert found.figure().startswith("![Jensen-Shannon")
 
 
 def test_only_the_last_seven_days_count(tmp_path):
     other, usual = _profile("device_type", desktop=9_000), _profile("device_type", mobile=9_000)
     *earlier, today = _days(tmp_path, other, *[usual] * (drift.BASELINE_DAYS + 1))
-    assert drift.against_baseline(today, earlier, first_day="2026-01-01").divergence == {"device_type": 0}
+    assert drift.against_baseline(today, earlier, first_day="2026-01-01").divergence == {
+        "device_type": 0
+    }
 
 
 def test_empty_look_backs_of_the_first_day_are_no_baseline(tmp_path):
@@ -112,12 +171,24 @@ def test_empty_look_backs_of_the_first_day_are_no_baseline(tmp_path):
 
     empty, full = day({"0": 9_000}), day({"0": 1_000, "8 to 16": 8_000})
     first, second, third = _days(tmp_path, empty, full, full)
-    assert drift.against_baseline(second, [first], first_day="2026-01-01").divergence == {"gender": 0}
-    assert drift.against_baseline(second, [first], first_day="2025-12-01").divergence["item_clicks"] > 0.3
-    assert drift.against_baseline(third, [first, second], first_day="2026-01-01").divergence == {"item_clicks": 0, "gender": 0}
+    assert drift.against_baseline(second, [first], first_day="2026-01-01").divergence == {
+        "gender": 0
+    }
+    assert (
+        drift.against_baseline(second, [first], first_day="2025-12-01").divergence["item_clicks"]
+        > 0.3
+    )
+    assert drift.against_baseline(third, [first, second], first_day="2026-01-01").divergence == {
+        "item_clicks": 0,
+        "gender": 0,
+    }
 
 
 def test_few_rows_are_not_compared(tmp_path):
-    earlier, today = _days(tmp_path, _profile("gender", F=drift.MINIMUM_ROWS), _profile("gender", M=drift.MINIMUM_ROWS - 1))
+    earlier, today = _days(
+        tmp_path,
+        _profile("gender", F=drift.MINIMUM_ROWS),
+        _profile("gender", M=drift.MINIMUM_ROWS - 1),
+    )
     found = drift.against_baseline(today, [earlier], first_day="2025-01-01")
     assert found.divergence == {} and "fewer than" in found.reason

@@ -1,4 +1,6 @@
-"""The landing zone's sides that the daily assets do not show: volume, declared categories, refused rows."""
+"""The landing zone's sides that the daily assets do not show: volume, declared categories, refused
+rows.
+"""
 
 from __future__ import annotations
 
@@ -27,32 +29,71 @@ def store_with(tmp_path: Path, exposures: dict[str, int]) -> ArtifactStore:
 
 
 def landed(exposures: int, others: int = 0) -> raw_tables.Landed:
-    events = ["Impression"] * (exposures // 2) + ["View"] * (exposures - exposures // 2) + ["Purchase"] * others
-    frame = pl.DataFrame({"event_type": events}, schema={"event_type": getattr(pl, RAW_INTERACTIONS["event_type"])})
+    events = (
+        ["Impression"] * (exposures // 2)
+        + ["View"] * (exposures - exposures // 2)
+        + ["Purchase"] * others
+    )
+    frame = pl.DataFrame(
+        {"event_type": events}, schema={"event_type": getattr(pl, RAW_INTERACTIONS["event_type"])}
+    )
     return raw_tables.Landed(frame, "digest", {"simulated.parquet": frame.height})
 
 
-@pytest.mark.parametrize(("history", "exposures", "day", "within"), [
-    ({}, 7, "2026-01-01", True),  # the first day: nothing to compare with
-    ({"2026-01-01": 100}, 20, "2026-01-02", True), ({"2026-01-01": 100}, 500, "2026-01-02", True),
-    ({"2026-01-01": 100}, 19, "2026-01-02", False), ({"2026-01-01": 100}, 501, "2026-01-02", False),
-    ({"2026-01-01": 100}, 0, "2026-01-02", False),
-    ({"2026-01-01": 100}, 3, TODAY, True),  # the open day has only begun
-    ({"2026-01-01": 100}, 1000, TODAY, False),
-    ({f"2026-01-{d:02}": 100 if d != 9 else 1000 for d in range(3, 10)}, 1000, "2026-01-10", False),  # one spike is no history
-    ({"2026-01-01": 9000, **{f"2026-01-{d:02}": 100 for d in range(3, 10)}}, 100, "2026-01-10", True),
-    ({"2026-01-11": 9000}, 100, "2026-01-10", True),  # later days are no history
-    ({"2026-01-01": 0}, 100, "2026-01-02", True),  # a day without an exposure says nothing of the usual
-])
+@pytest.mark.parametrize(
+    ("history", "exposures", "day", "within"),
+    [
+        ({}, 7, "2026-01-01", True),  # the first day: nothing to compare with
+        ({"2026-01-01": 100}, 20, "2026-01-02", True),
+        ({"2026-01-01": 100}, 500, "2026-01-02", True),
+        ({"2026-01-01": 100}, 19, "2026-01-02", False),
+        ({"2026-01-01": 100}, 501, "2026-01-02", False),
+        ({"2026-01-01": 100}, 0, "2026-01-02", False),
+        ({"2026-01-01": 100}, 3, TODAY, True),  # the open day has only begun
+        ({"2026-01-01": 100}, 1000, TODAY, False),
+        (
+            {f"2026-01-{d:02}": 100 if d != 9 else 1000 for d in range(3, 10)},
+            1000,
+            "2026-01-10",
+            False,
+        ),  # one spike is no history
+        (
+            {"2026-01-01": 9000, **{f"2026-01-{d:02}": 100 for d in range(3, 10)}},
+            100,
+            "2026-01-10",
+            True,
+        ),
+        ({"2026-01-11": 9000}, 100, "2026-01-10", True),  # later days are no history
+        (
+            {"2026-01-01": 0},
+            100,
+            "2026-01-02",
+            True,
+        ),  # a day without an exposure says nothing of the usual
+    ],
+)
 def test_volume(tmp_path, history, exposures, day, within):
-    volume = volume_against_history(landed(exposures, others=1000), store_with(tmp_path, history), day, TODAY)
+    volume = volume_against_history(
+        landed(exposures, others=1000), store_with(tmp_path, history), day, TODAY
+    )
     assert volume.within is within and volume.exposures == exposures
 
 
 def test_a_volume_failure_names_files_counts_and_the_remedy(tmp_path):
-    text = str(volume_against_history(landed(1000, 50), store_with(tmp_path, {"2026-01-01": 100}), "2026-01-02", TODAY))
-    for word in ("interactions/2026-01-02", "simulated.parquet (1050 rows)", "event_type", "1000 exposures", "10 times", "100",
-                 "accept_volume"):
+    text = str(
+        volume_against_history(
+            landed(1000, 50), store_with(tmp_path, {"2026-01-01": 100}), "2026-01-02", TODAY
+        )
+    )
+    for word in (
+        "interactions/2026-01-02",
+        "simulated.parquet (1050 rows)",
+        "event_type",
+        "1000 exposures",
+        "10 times",
+        "100",
+        "accept_volume",
+    ):
         assert word in text
 
 
@@ -69,8 +110,18 @@ def test_the_digest_follows_every_byte_of_every_file(tmp_path):
     folder = tmp_path / "interactions" / "2026-01-02"
     folder.mkdir(parents=True)
     start = 1_767_312_000
-    frame = pl.DataFrame({"event_id": ["a"], "user_id": ["u"], "item_id": ["i"], "timestamp": [start], "device_type": ["mobile"],
-                          "event_type": ["View"], "click": [1]}, schema={n: getattr(pl, t) for n, t in RAW_INTERACTIONS.items()})
+    frame = pl.DataFrame(
+        {
+            "event_id": ["a"],
+            "user_id": ["u"],
+            "item_id": ["i"],
+            "timestamp": [start],
+            "device_type": ["mobile"],
+            "event_type": ["View"],
+            "click": [1],
+        },
+        schema={n: getattr(pl, t) for n, t in RAW_INTERACTIONS.items()},
+    )
     frame.write_parquet(folder / "events-1.parquet")
     first = raw_tables.landed_interactions(str(tmp_path), "2026-01-02")
     assert raw_tables.landed_interactions(f"file://{tmp_path}", "2026-01-02").digest == first.digest

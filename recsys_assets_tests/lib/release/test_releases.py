@@ -14,7 +14,12 @@ import pytest
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.release import build, releases
-from recsys_assets.lib.release.build import allocate_number, build_fine_tune_release, build_release, popularity_indices
+from recsys_assets.lib.release.build import (
+    allocate_number,
+    build_fine_tune_release,
+    build_release,
+    popularity_indices,
+)
 from recsys_assets.lib.release.releases import (
     COMPONENTS,
     ReleaseError,
@@ -31,13 +36,23 @@ from recsys_assets.settings import Settings
 
 DAY = "2026-01-12"
 ITEMS = ["i3", "i1", "i2"]  # in the order of their indices
-VECTORS = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)  # the middle one is the others' nearest
-PASSED = {"passed": True, "checks": [{"name": "auc", "value": 0.7, "threshold": 0.6, "passed": True}]}
-FAILED = {"passed": False, "checks": [{"name": "auc", "value": 0.5, "threshold": 0.6, "passed": False}]}
+VECTORS = np.array(
+    [[1, 0], [0.6, 0.8], [0, 1]], np.float32
+)  # the middle one is the others' nearest
+PASSED = {
+    "passed": True,
+    "checks": [{"name": "auc", "value": 0.7, "threshold": 0.6, "passed": True}],
+}
+FAILED = {
+    "passed": False,
+    "checks": [{"name": "auc", "value": 0.5, "threshold": 0.6, "passed": False}],
+}
 
 
 def artifact(store: ArtifactStore, kind: str, inputs: dict | None = None, **files) -> Artifact:
-    with store.stage(kind, DAY, inputs=inputs or {}, params={"files": sorted(map(repr, files.items()))}) as staged:
+    with store.stage(
+        kind, DAY, inputs=inputs or {}, params={"files": sorted(map(repr, files.items()))}
+    ) as staged:
         for name, write in files.items():
             write(staged.path / name.replace("__", "."))
         return staged.publish()
@@ -56,38 +71,95 @@ class Generation:
 
     def __init__(self, store: ArtifactStore, tag: str = "a", rows: int = 6):
         self.store, self.tag = store, tag
-        items = pl.DataFrame([
-            {columns.ITEM_ID: i, "uuid": f"u{i}", "name": f"Item {i}", "description": "", "category_l1": "c",
-             "category_l2": "s", "price": 9.5, "item_gender": "Any", "promoted": False,
-             "image": "i1.png" if i == "i1" else ""} for i in sorted(ITEMS)])
+        items = pl.DataFrame(
+            [
+                {
+                    columns.ITEM_ID: i,
+                    "uuid": f"u{i}",
+                    "name": f"Item {i}",
+                    "description": "",
+                    "category_l1": "c",
+                    "category_l2": "s",
+                    "price": 9.5,
+                    "item_gender": "Any",
+                    "promoted": False,
+                    "image": "i1.png" if i == "i1" else "",
+                }
+                for i in sorted(ITEMS)
+            ]
+        )
         images = pl.DataFrame({"image": ["i1.png"], "content": [b"png"]})
         vocabulary = {columns.ITEM_ID: ITEMS, columns.USER_ID: ["ann", "bob"]}
-        transforms = {"vocabulary": vocabulary, "cardinality": {columns.ITEM_ID: 6, columns.CATEGORY_L1: 4},
-                      "mean_age": 33.5, "tag": tag}
-        self.raw_items = artifact(store, "raw/items", items__parquet=items.write_parquet,
-                                  images__parquet=images.write_parquet)
-        self.workflows = artifact(store, "features/workflows", {"items": self.raw_items},
-                                  transforms__json=text(json.dumps(transforms)))
+        transforms = {
+            "vocabulary": vocabulary,
+            "cardinality": {columns.ITEM_ID: 6, columns.CATEGORY_L1: 4},
+            "mean_age": 33.5,
+            "tag": tag,
+        }
+        self.raw_items = artifact(
+            store,
+            "raw/items",
+            items__parquet=items.write_parquet,
+            images__parquet=images.write_parquet,
+        )
+        self.workflows = artifact(
+            store,
+            "features/workflows",
+            {"items": self.raw_items},
+            transforms__json=text(json.dumps(transforms)),
+        )
         upstream = {"workflows": self.workflows}
         table = np.zeros((rows, 128), np.float32)
-        self.aligned = artifact(store, "embeddings/aligned", upstream,
-                                embedding_table__npy=lambda path: np.save(path, table))
-        self.query_tower = artifact(store, "retrieval/two_tower", upstream, query_tower__onnx=text(f"tower {tag}"))
+        self.aligned = artifact(
+            store,
+            "embeddings/aligned",
+            upstream,
+            embedding_table__npy=lambda path: np.save(path, table),
+        )
+        self.query_tower = artifact(
+            store, "retrieval/two_tower", upstream, query_tower__onnx=text(f"tower {tag}")
+        )
         self.ranker = artifact(store, "ranking/dlrm", upstream, **ranker_files(f"dlrm {tag}"))
-        index = build_index(VECTORS, np.arange(columns.VOCABULARY_START, columns.VOCABULARY_START + len(ITEMS)))
-        self.faiss_index = artifact(store, "retrieval/faiss_index", upstream, index__faiss=lambda path: save_index(index, path))
+        index = build_index(
+            VECTORS, np.arange(columns.VOCABULARY_START, columns.VOCABULARY_START + len(ITEMS))
+        )
+        self.faiss_index = artifact(
+            store,
+            "retrieval/faiss_index",
+            upstream,
+            index__faiss=lambda path: save_index(index, path),
+        )
 
     def release(self, settings: Settings, **changes) -> Artifact:
-        parts = {name: getattr(self, name) for name in
-                 ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker")}
-        given = {"as_of": DAY, "popularity": ["i2", "gone", "i3"], "item_clicks": {"i2": 4.0, "gone": 1.0},
-                 "gate": PASSED, **parts, **changes}
+        parts = {
+            name: getattr(self, name)
+            for name in (
+                "raw_items",
+                "workflows",
+                "aligned",
+                "faiss_index",
+                "query_tower",
+                "ranker",
+            )
+        }
+        given = {
+            "as_of": DAY,
+            "popularity": ["i2", "gone", "i3"],
+            "item_clicks": {"i2": 4.0, "gone": 1.0},
+            "gate": PASSED,
+            **parts,
+            **changes,
+        }
         return build_release(self.store, settings, **given)
 
     def tuned(self, tag: str) -> dict[str, Artifact]:
         upstream = {"workflows": self.workflows, "origin": self.query_tower}
-        return {"query_tower": artifact(self.store, "fine_tune/query_tower", upstream, query_tower__onnx=text(tag)),
-                "ranker": artifact(self.store, "fine_tune/dlrm", upstream, **ranker_files(tag))}
+        return {
+            "query_tower": artifact(
+                self.store, "fine_tune/query_tower", upstream, query_tower__onnx=text(tag)
+            ),
+            "ranker": artifact(self.store, "fine_tune/dlrm", upstream, **ranker_files(tag)),
+        }
 
 
 @pytest.fixture
@@ -109,21 +181,44 @@ def test_a_full_release_holds_everything(store, settings):
     release = open_release(store, 1)
     assert (release.number, release.generation, release.kind, release.day) == (1, 1, "full", DAY)
     assert release.versions == dict.fromkeys(COMPONENTS, 1) and release.known_user == "ann"
-    assert release.gate == PASSED and built.metrics == {"recall_at_100": 0.4, "release": 1, "gate": PASSED}
-    assert content(built, "models/filter_seen_items/popularity.json") == [5, 3, 4]  # i2, i3, then i1 that nobody took
+    assert release.gate == PASSED and built.metrics == {
+        "recall_at_100": 0.4,
+        "release": 1,
+        "gate": PASSED,
+    }
+    assert content(built, "models/filter_seen_items/popularity.json") == [
+        5,
+        3,
+        4,
+    ]  # i2, i3, then i1 that nobody took
     assert content(built, "models/item_id_decoder/item_ids.json") == ITEMS
     assert content(built, "models/softmax_sampling/sampling.json") == {
-        "ranking_topk": 2, "diversity": "off", "temperature": 20.0, "mmr_lambda": 0.7, "category_cap": 0,
-        "retrieval_weight": settings.retrieval_weight}
+        "ranking_topk": 2,
+        "diversity": "off",
+        "temperature": 20.0,
+        "mmr_lambda": 0.7,
+        "category_cap": 0,
+        "retrieval_weight": settings.retrieval_weight,
+    }
     files = built.manifest["files"]
-    assert files["models/filter_seen_items/index.faiss"] == files["models/faiss_retrieval/index.faiss"]
+    assert (
+        files["models/filter_seen_items/index.faiss"] == files["models/faiss_retrieval/index.faiss"]
+    )
     assert content(built, "item_ids.json") == ITEMS
     similar = np.load(built.path("similar_items.npy"), allow_pickle=False)
     assert similar.dtype == np.int32 and similar.tolist() == [[4, 5], [5, 3], [4, 3]]
-    assert content(built, "models/query_tower/history.json") == {"width": 8}  # a category and the three rows before it
+    assert content(built, "models/query_tower/history.json") == {
+        "width": 8
+    }  # a category and the three rows before it
     assert content(built, "models/feast_user_lookup/user_defaults.json") == {"mean_age": 33.5}
     snapshot = content(built, "models/feast_item_lookup/items.json")
-    assert snapshot["i1"] == {"category_l1": "c", "category_l2": "s", "item_gender": "Any", "price": 9.5, "item_clicks": 0.0}
+    assert snapshot["i1"] == {
+        "category_l1": "c",
+        "category_l2": "s",
+        "item_gender": "Any",
+        "price": 9.5,
+        "item_clicks": 0.0,
+    }
     assert snapshot["i2"]["item_clicks"] == 4.0
     display = read_display(release)
     assert set(display) == set(ITEMS) and display["i1"]["title"] == "Item i1"
@@ -136,9 +231,13 @@ def test_every_model_of_the_repository_gets_the_files_its_stage_declares(store, 
     assert set(COMPONENTS) == set(STAGES)
     for model in COMPONENTS:
         prefix = f"models/{model}/"
-        files = {name.removeprefix(prefix) for name in built.manifest["files"] if name.startswith(prefix)}
+        files = {
+            name.removeprefix(prefix) for name in built.manifest["files"] if name.startswith(prefix)
+        }
         assert files == set(stage_class(model).files), model
-        assert (TEMPLATES / model / "model.py").is_file() and (TEMPLATES / model / "config.pbtxt").is_file()
+        assert (TEMPLATES / model / "model.py").is_file() and (
+            TEMPLATES / model / "config.pbtxt"
+        ).is_file()
     versions = open_release(store, 1).versions
     template = (TEMPLATES / "ensemble_model" / "config.pbtxt").read_text()
     assert render_ensemble(template, versions).count("model_version: 1") == 14
@@ -147,15 +246,34 @@ def test_every_model_of_the_repository_gets_the_files_its_stage_declares(store, 
 def test_a_fine_tune_keeps_the_generation(store, settings):
     generation = Generation(store)
     full = generation.release(settings)
-    first = build_fine_tune_release(store, day="2026-01-13", base=full, gate=PASSED, **generation.tuned("one"))
-    second = build_fine_tune_release(store, day="2026-01-14", base=first, gate=None, **generation.tuned("two"))
+    first = build_fine_tune_release(
+        store, day="2026-01-13", base=full, gate=PASSED, **generation.tuned("one")
+    )
+    second = build_fine_tune_release(
+        store, day="2026-01-14", base=first, gate=None, **generation.tuned("two")
+    )
     assert [(r.number, r.kind, r.generation) for r in list_releases(store)] == [
-        (1, "full", 1), (2, "fine_tune", 1), (3, "fine_tune", 1)]
+        (1, "full", 1),
+        (2, "fine_tune", 1),
+        (3, "fine_tune", 1),
+    ]
     own = ("query_tower", "dlrm_ranking")
-    assert open_release(store, 3).versions == {model: 3 if model in own else 1 for model in COMPONENTS}
-    changed = {name for name, entry in second.manifest["files"].items() if full.manifest["files"].get(name) != entry}
-    assert changed == {"models/query_tower/model.onnx", "models/dlrm_ranking/items.onnx", "models/dlrm_ranking/lists.onnx",
-                       "ranker.onnx", "release.json", "display.json"}
+    assert open_release(store, 3).versions == {
+        model: 3 if model in own else 1 for model in COMPONENTS
+    }
+    changed = {
+        name
+        for name, entry in second.manifest["files"].items()
+        if full.manifest["files"].get(name) != entry
+    }
+    assert changed == {
+        "models/query_tower/model.onnx",
+        "models/dlrm_ranking/items.onnx",
+        "models/dlrm_ranking/lists.onnx",
+        "ranker.onnx",
+        "release.json",
+        "display.json",
+    }
     assert set(second.manifest["files"]) == set(full.manifest["files"])
     assert read_display(open_release(store, 3)) == read_display(open_release(store, 1))
     assert newest_passed(store) == 2
@@ -164,19 +282,31 @@ def test_a_fine_tune_keeps_the_generation(store, settings):
 def test_the_same_parts_give_the_same_release(store, settings):
     generation = Generation(store)
     first = generation.release(settings)
-    assert generation.release(settings).uri == first.uri and store.partitions("serving/release") == ["000001"]
-    assert generation.release(settings, gate=FAILED).partition == "000002"  # another verdict is another release
+    assert generation.release(settings).uri == first.uri and store.partitions(
+        "serving/release"
+    ) == ["000001"]
+    assert (
+        generation.release(settings, gate=FAILED).partition == "000002"
+    )  # another verdict is another release
     assert generation.release(settings, item_clicks={"i2": 5.0}).partition == "000003"
     tuned = generation.tuned("one")
     weighted = generation.release(settings.model_copy(update={"retrieval_weight": 0.5}))
     assert weighted.partition == "000004"
     assert content(weighted, "models/softmax_sampling/sampling.json")["retrieval_weight"] == 0.5
-    for number, change in enumerate(({"diversity_mode": "mmr"}, {"mmr_lambda": 0.5}, {"category_cap": 3}), start=5):
+    for number, change in enumerate(
+        ({"diversity_mode": "mmr"}, {"mmr_lambda": 0.5}, {"category_cap": 3}), start=5
+    ):
         varied = generation.release(settings.model_copy(update=change))
         assert varied.partition == f"{number:06d}"
         [(name, value)] = change.items()
-        assert content(varied, "models/softmax_sampling/sampling.json")[name.removesuffix("_mode")] == value
-    tune = [build_fine_tune_release(store, day=DAY, base=first, gate=PASSED, **tuned).partition for _ in range(2)]
+        assert (
+            content(varied, "models/softmax_sampling/sampling.json")[name.removesuffix("_mode")]
+            == value
+        )
+    tune = [
+        build_fine_tune_release(store, day=DAY, base=first, gate=PASSED, **tuned).partition
+        for _ in range(2)
+    ]
     assert tune == ["000008", "000008"]
 
 
@@ -187,12 +317,17 @@ def test_the_same_parts_after_a_change_of_code_are_another_release(store, settin
     monkeypatch.setattr(build.fingerprints, "digest", lambda *modules: f"other code of {modules}")
     second = generation.release(settings)
     assert (first.partition, second.partition) == ("000001", "000002")
-    assert second.manifest["code"] == f"{releases.CODE_VERSION}-other code of ('recsys_assets.lib.release.build',)"
+    assert (
+        second.manifest["code"]
+        == f"{releases.CODE_VERSION}-other code of ('recsys_assets.lib.release.build',)"
+    )
 
 
 def test_parts_of_two_generations_are_refused(store, settings):
     old, new = Generation(store, "a"), Generation(store, "b")
-    with pytest.raises(ReleaseError, match=r"ranking/dlrm \[2026-01-12\] was made from another features/workflows"):
+    with pytest.raises(
+        ReleaseError, match=r"ranking/dlrm \[2026-01-12\] was made from another features/workflows"
+    ):
         new.release(settings, ranker=old.ranker)
     full = new.release(settings)
     with pytest.raises(ReleaseError, match="fine_tune/query_tower"):
@@ -213,10 +348,13 @@ def test_a_table_of_another_length_is_refused(store, settings):
         Generation(store, rows=5).release(settings)
 
 
-@pytest.mark.parametrize(("gate", "message"), [
-    ({"passed": True, "checks": []}, "no checks"),
-    ({**FAILED, "passed": True}, "against its own checks"),
-])
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        ({"passed": True, "checks": []}, "no checks"),
+        ({**FAILED, "passed": True}, "against its own checks"),
+    ],
+)
 def test_a_verdict_that_contradicts_itself_is_refused(store, settings, gate, message):
     with pytest.raises(ReleaseError, match=message):
         Generation(store).release(settings, gate=gate)
@@ -237,7 +375,10 @@ def _take(root: str, queue) -> None:
 
 def test_two_writers_never_get_the_same_number(store):
     queue = multiprocessing.get_context("fork").Queue()
-    writers = [multiprocessing.get_context("fork").Process(target=_take, args=(store.root, queue)) for _ in range(2)]
+    writers = [
+        multiprocessing.get_context("fork").Process(target=_take, args=(store.root, queue))
+        for _ in range(2)
+    ]
     for writer in writers:
         writer.start()
     given = [queue.get(timeout=60) for _ in writers]

@@ -20,7 +20,9 @@ def catalogue() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def large() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """60,000 vectors in groups, as items have them, in the form of the real ones; queries between the groups."""
+    """60,000 vectors in groups, as items have them, in the form of the real ones; queries between
+    the groups.
+    """
     rng = np.random.default_rng(3)
     centres = rng.standard_normal((400, 16))
     vectors = unit(centres[rng.integers(0, 400, 60_000)] + 0.4 * rng.standard_normal((60_000, 16)))
@@ -54,12 +56,17 @@ def test_many_items_get_the_fastest_index_that_reaches_the_floor(large, chosen):
     assert trial.kind in (ix.IVF, ix.HNSW) and index.ntotal == 60_000
     # recall as brute force counts it, apart from check_index
     truth = queries @ vectors.T
-    nearest = ids[np.argsort(-truth, axis=1)[:, :ix.NEIGHBOURS]]
+    nearest = ids[np.argsort(-truth, axis=1)[:, : ix.NEIGHBOURS]]
     _, found = index.search(queries, ix.NEIGHBOURS)
-    share = np.mean([len(np.intersect1d(a, b)) for a, b in zip(nearest, found, strict=True)]) / ix.NEIGHBOURS
+    share = (
+        np.mean([len(np.intersect1d(a, b)) for a, b in zip(nearest, found, strict=True)])
+        / ix.NEIGHBOURS
+    )
     assert share == pytest.approx(trial.recall, abs=1e-3) and trial.recall >= 0.95
     reached = [t for t in trials[1:] if t.recall >= 0.95]
-    assert {t.kind for t in reached} <= {ix.IVF, ix.HNSW} and trial.ms_a_query == min(t.ms_a_query for t in reached)
+    assert {t.kind for t in reached} <= {ix.IVF, ix.HNSW} and trial.ms_a_query == min(
+        t.ms_a_query for t in reached
+    )
     assert trials[0].kind == ix.FLAT and trial.ms_a_query < trials[0].ms_a_query
 
 
@@ -76,7 +83,9 @@ def test_the_settings_survive_the_file(large, chosen, tmp_path):
     vectors, ids, queries = large
     ix.save_index(chosen[0], tmp_path / "index.faiss")
     loaded = ix.load_index(tmp_path / "index.faiss")
-    assert ix.check_index(loaded, vectors, ids, queries)["recall"] == pytest.approx(chosen[1].recall, abs=1e-9)
+    assert ix.check_index(loaded, vectors, ids, queries)["recall"] == pytest.approx(
+        chosen[1].recall, abs=1e-9
+    )
 
 
 def test_a_floor_of_one_is_always_reached(catalogue):
@@ -93,7 +102,9 @@ def test_the_check_sees_an_index_that_searches_too_little(large, kind):
     narrow = ix.check_index(index, vectors[:5000], ids[:5000], queries, k=100)
     assert narrow["recall"] < 0.999 and narrow["max_score_error"] < 1e-5
     ix.set_search(index, kind, index.nlist if kind == ix.IVF else 4000)
-    assert ix.check_index(index, vectors[:5000], ids[:5000], queries, k=100)["recall"] > max(0.999, narrow["recall"])
+    assert ix.check_index(index, vectors[:5000], ids[:5000], queries, k=100)["recall"] > max(
+        0.999, narrow["recall"]
+    )
 
 
 def test_the_check_sees_mixed_up_ids(catalogue):
@@ -104,7 +115,12 @@ def test_the_check_sees_mixed_up_ids(catalogue):
 
 def test_a_list_longer_than_the_catalogue(catalogue):
     vectors, ids = catalogue
-    assert ix.check_index(ix.build_index(vectors[:7], ids[:7]), vectors[:7], ids[:7], vectors, k=100)["recall"] == 1.0
+    assert (
+        ix.check_index(ix.build_index(vectors[:7], ids[:7]), vectors[:7], ids[:7], vectors, k=100)[
+            "recall"
+        ]
+        == 1.0
+    )
 
 
 def test_saved_and_loaded_it_answers_the_same(catalogue, tmp_path):

@@ -40,7 +40,9 @@ def test_the_nearest_others_of_every_item(tmp_path, monkeypatch, kind, setting):
     assert found.shape == (450, NEIGHBOURS) and found.dtype == np.int32
     agreeing = (found == brute_force(made)).mean()
     assert agreeing == 1.0 if kind != HNSW else agreeing > 0.95  # the graph is approximate
-    assert not (found == np.arange(VOCABULARY_START, VOCABULARY_START + 450)[:, None]).any(), "an item is similar to itself"
+    assert not (found == np.arange(VOCABULARY_START, VOCABULARY_START + 450)[:, None]).any(), (
+        "an item is similar to itself"
+    )
 
 
 def test_a_wide_search_is_narrowed(tmp_path, monkeypatch):
@@ -60,7 +62,9 @@ def test_a_search_too_narrow_is_padded_at_the_end(tmp_path):
 def test_equal_vectors_do_not_hide_each_other(tmp_path):
     made = np.repeat(vectors(2), 40, axis=0)  # an item may not even be among its own nearest
     found = similar_items(written(tmp_path, made), len(made))
-    assert (found >= VOCABULARY_START).all() and all(len(set(row)) == NEIGHBOURS for row in found.tolist())
+    assert (found >= VOCABULARY_START).all() and all(
+        len(set(row)) == NEIGHBOURS for row in found.tolist()
+    )
     assert not (found == np.arange(VOCABULARY_START, VOCABULARY_START + 80)[:, None]).any()
 
 

@@ -1,13 +1,18 @@
 """The synthetic catalogue and the reader of the Retail Demo Store's."""
 
-
 import numpy as np
 import polars as pl
 import pytest
 
 from recsys_assets.columns import ITEM_GENDERS, RAW_ITEMS
 from recsys_assets.lib.landing.retail_demo_store import CatalogueError, read_retail_demo_store
-from recsys_assets.lib.simulator.catalogue import MAX_PRICE, MIN_PRICE, STYLES, proportional_sizes, synthetic_catalogue
+from recsys_assets.lib.simulator.catalogue import (
+    MAX_PRICE,
+    MIN_PRICE,
+    STYLES,
+    proportional_sizes,
+    synthetic_catalogue,
+)
 from recsys_assets.settings import PROJECT_ROOT
 
 REAL = PROJECT_ROOT.parent / "shared/data/retail-demo-store/products.yaml"
@@ -50,10 +55,28 @@ def test_synthetic_catalogue_of_the_real_size_has_every_category_and_style():
     sizes = dict(items["category_l1"].value_counts().iter_rows())
     assert items["price"].is_between(MIN_PRICE, MAX_PRICE).all()
     assert items["price"].median() == pytest.approx(80, rel=0.25)  # the reference's
-    reference = {"furniture": 245, "apparel": 231, "accessories": 228, "housewares": 217, "seasonal": 217,
-                 "groceries": 195, "homedecor": 194, "footwear": 188, "instruments": 167, "floral": 127,
-                 "electronics": 104, "outdoors": 92, "jewelry": 90, "beauty": 60, "tools": 59, "books": 35,
-                 "food service": 8, "salty snacks": 4, "cold dispensed": 3, "hot dispensed": 1}
+    reference = {
+        "furniture": 245,
+        "apparel": 231,
+        "accessories": 228,
+        "housewares": 217,
+        "seasonal": 217,
+        "groceries": 195,
+        "homedecor": 194,
+        "footwear": 188,
+        "instruments": 167,
+        "floral": 127,
+        "electronics": 104,
+        "outdoors": 92,
+        "jewelry": 90,
+        "beauty": 60,
+        "tools": 59,
+        "books": 35,
+        "food service": 8,
+        "salty snacks": 4,
+        "cold dispensed": 3,
+        "hot dispensed": 1,
+    }
     assert sizes == pytest.approx(reference, abs=3)
     assert items["promoted"].mean() == pytest.approx(0.25, abs=0.03)
     assert set(items["item_gender"]) == set(ITEM_GENDERS)
@@ -80,28 +103,63 @@ def test_read_retail_demo_store_golden(tmp_path):
     items = read_retail_demo_store(path)
     assert dict(items.schema) == _schema()
     assert items.rows() == [
-        ("6579c22f-be2b-444c-a52b-0116dd82df6c", "6579c22f-be2b-444c-a52b-0116dd82df6c", "Expedition Backpack",
-         "A durable beige backpack.", "accessories", "backpack", 129.99, "F", True, "6579c22f.jpg"),
-        ("2e852905-c6f4-47db-802c-654013571922", "2e852905-c6f4-47db-802c-654013571922", "Oak Table",
-         "A table.", "furniture", "tables", 500.0, "Any", False, ""),
+        (
+            "6579c22f-be2b-444c-a52b-0116dd82df6c",
+            "6579c22f-be2b-444c-a52b-0116dd82df6c",
+            "Expedition Backpack",
+            "A durable beige backpack.",
+            "accessories",
+            "backpack",
+            129.99,
+            "F",
+            True,
+            "6579c22f.jpg",
+        ),
+        (
+            "2e852905-c6f4-47db-802c-654013571922",
+            "2e852905-c6f4-47db-802c-654013571922",
+            "Oak Table",
+            "A table.",
+            "furniture",
+            "tables",
+            500.0,
+            "Any",
+            False,
+            "",
+        ),
     ]
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ("  price: 500", "", r"product 2 \(id '2e852905.*field 'price' is missing"),
-    ("price: 500", "price: cheap", r"product 2 .*field 'price' must be int or float, not 'cheap'"),
-    ("price: 500", "price: -1", r"product 2 .*field 'price' must be above 0"),
-    ("price: 500", "price: .nan", r"product 2 .*field 'price' must be above 0"),
-    ("price: 500", "price: true", r"product 2 .*field 'price' must be int or float, not True"),
-    ("name: Oak Table", "name: ''", r"product 2 .*field 'name' is empty"),
-    ("gender_affinity: F", "gender_affinity: X", r"product 1 .*field 'gender_affinity' must be one of F, M, Any"),
-    ("promoted: true", "promoted: 1", r"product 1 .*field 'promoted' must be bool"),
-    ("2e852905-c6f4-47db-802c-654013571922", "6579c22f-be2b-444c-a52b-0116dd82df6c", "1 and 2 have the same id"),
-    (PRODUCT, "- [1, 2]", "product 1 must be a mapping, not list"),
-    (PRODUCT, "[]", "must hold a list of products; it holds an empty one"),
-    (PRODUCT, "a: 1", "must hold a list of products; it holds dict"),
-    (PRODUCT, "- {a: ", "is not valid YAML"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  price: 500", "", r"product 2 \(id '2e852905.*field 'price' is missing"),
+        (
+            "price: 500",
+            "price: cheap",
+            r"product 2 .*field 'price' must be int or float, not 'cheap'",
+        ),
+        ("price: 500", "price: -1", r"product 2 .*field 'price' must be above 0"),
+        ("price: 500", "price: .nan", r"product 2 .*field 'price' must be above 0"),
+        ("price: 500", "price: true", r"product 2 .*field 'price' must be int or float, not True"),
+        ("name: Oak Table", "name: ''", r"product 2 .*field 'name' is empty"),
+        (
+            "gender_affinity: F",
+            "gender_affinity: X",
+            r"product 1 .*field 'gender_affinity' must be one of F, M, Any",
+        ),
+        ("promoted: true", "promoted: 1", r"product 1 .*field 'promoted' must be bool"),
+        (
+            "2e852905-c6f4-47db-802c-654013571922",
+            "6579c22f-be2b-444c-a52b-0116dd82df6c",
+            "1 and 2 have the same id",
+        ),
+        (PRODUCT, "- [1, 2]", "product 1 must be a mapping, not list"),
+        (PRODUCT, "[]", "must hold a list of products; it holds an empty one"),
+        (PRODUCT, "a: 1", "must hold a list of products; it holds dict"),
+        (PRODUCT, "- {a: ", "is not valid YAML"),
+    ],
+)
 def test_a_bad_catalogue_is_refused_by_product_and_field(tmp_path, old, new, message):
     path = tmp_path / "products.yaml"
     path.write_text(PRODUCT.replace(old, new))
@@ -109,12 +167,16 @@ def test_a_bad_catalogue_is_refused_by_product_and_field(tmp_path, old, new, mes
         read_retail_demo_store(path)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the Retail Demo Store's catalogue is not on this machine")
+@pytest.mark.skipif(
+    not REAL.exists(), reason="the Retail Demo Store's catalogue is not on this machine"
+)
 def test_the_real_catalogue():
     items = read_retail_demo_store(REAL)
     assert items.height == items["item_id"].n_unique() == 2_465
     assert items["category_l1"].n_unique() == 20
     assert items["category_l2"].n_unique() == 84
     # the synthetic catalogue claims its proportions
-    counts = {(c, s): n for c, s, n in items.group_by("category_l1", "category_l2").len().iter_rows()}
+    counts = {
+        (c, s): n for c, s, n in items.group_by("category_l1", "category_l2").len().iter_rows()
+    }
     assert counts == {(c, s): n for c, styles in STYLES.items() for s, n in styles.items()}

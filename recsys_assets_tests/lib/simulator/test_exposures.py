@@ -10,7 +10,13 @@ from sklearn.metrics import roc_auc_score
 
 from recsys_assets.columns import RAW_INTERACTIONS
 from recsys_assets.lib.simulator.catalogue import synthetic_catalogue
-from recsys_assets.lib.simulator.exposures import POSITION, LoggingPolicy, calibrated, draw_exposures, simulate_day
+from recsys_assets.lib.simulator.exposures import (
+    POSITION,
+    LoggingPolicy,
+    calibrated,
+    draw_exposures,
+    simulate_day,
+)
 from recsys_assets.lib.simulator.population import make_truth
 from recsys_assets.lib.simulator.truth import Truth, examination
 from recsys_assets.partitions import day_bounds, days_between
@@ -35,14 +41,24 @@ def exposures(log) -> pl.DataFrame:
 
 
 def _odds(truth: Truth, frame: pl.DataFrame) -> np.ndarray:
-    return truth.click_probability(truth.user_index(frame["user_id"]), truth.item_index(frame["item_id"]),
-                                   truth.device_index(frame["device_type"]), frame["timestamp"].to_numpy())
+    return truth.click_probability(
+        truth.user_index(frame["user_id"]),
+        truth.item_index(frame["item_id"]),
+        truth.device_index(frame["device_type"]),
+        frame["timestamp"].to_numpy(),
+    )
 
 
 def test_the_log_and_its_order(truth, log):
-    assert dict(log.schema) == {**{c: getattr(pl, kind) for c, kind in RAW_INTERACTIONS.items()}, POSITION: pl.Int16}
+    assert dict(log.schema) == {
+        **{c: getattr(pl, kind) for c, kind in RAW_INTERACTIONS.items()},
+        POSITION: pl.Int16,
+    }
     start, end = day_bounds(WEDNESDAY)
-    assert log["timestamp"].is_sorted() and log["timestamp"].is_between(start, end, closed="left").all()
+    assert (
+        log["timestamp"].is_sorted()
+        and log["timestamp"].is_between(start, end, closed="left").all()
+    )
     assert log["event_id"].n_unique() == log.height
     assert log.equals(simulate_day(truth, EXPOSURES, WEDNESDAY))
     other = simulate_day(truth, EXPOSURES, "2026-11-12")
@@ -55,12 +71,25 @@ def test_event_types_are_the_references(log, exposures):
     assert clicks / exposures.height == pytest.approx(0.20, abs=0.02)
     counts = dict(log["event_type"].value_counts().iter_rows())
     assert counts["View"] == clicks and counts["Impression"] == exposures.height - clicks
-    for name, rate in (("AddToCart", 0.08), ("ViewCart", 0.05), ("StartCheckout", 0.02), ("Purchase", 0.01)):
+    for name, rate in (
+        ("AddToCart", 0.08),
+        ("ViewCart", 0.05),
+        ("StartCheckout", 0.02),
+        ("Purchase", 0.01),
+    ):
         assert counts[name] / clicks == pytest.approx(rate, abs=4 * np.sqrt(rate / clicks)), name
     # the funnel: what was bought was in the cart, and was viewed
     keys = log.select("user_id", "item_id", POSITION, "event_type")
-    rows = {name: set(keys.filter(event_type=name).drop("event_type").iter_rows()) for name in counts}
-    assert rows["Purchase"] <= rows["StartCheckout"] <= rows["ViewCart"] <= rows["AddToCart"] <= rows["View"]
+    rows = {
+        name: set(keys.filter(event_type=name).drop("event_type").iter_rows()) for name in counts
+    }
+    assert (
+        rows["Purchase"]
+        <= rows["StartCheckout"]
+        <= rows["ViewCart"]
+        <= rows["AddToCart"]
+        <= rows["View"]
+    )
 
 
 def test_hours_are_the_references(log):
@@ -71,7 +100,9 @@ def test_hours_are_the_references(log):
 
 
 def test_days_of_the_week_and_devices(truth, exposures):
-    saturday = simulate_day(truth, EXPOSURES, SATURDAY).filter(pl.col("event_type").is_in(["Impression", "View"]))
+    saturday = simulate_day(truth, EXPOSURES, SATURDAY).filter(
+        pl.col("event_type").is_in(["Impression", "View"])
+    )
     assert saturday.height == round(EXPOSURES * 1.10)
     shares = dict(exposures["device_type"].value_counts(normalize=True).iter_rows())
     for device, share in (("mobile", 0.55), ("desktop", 0.35), ("tablet", 0.10)):
@@ -79,8 +110,10 @@ def test_days_of_the_week_and_devices(truth, exposures):
 
 
 def test_nothing_is_shown_before_its_launch_and_everything_after(truth):
-    shown = {day: draw_exposures(truth, 20_000, day, np.random.default_rng(1))
-             for day in days_between(date(2026, 11, 9), date(2026, 11, 22))}
+    shown = {
+        day: draw_exposures(truth, 20_000, day, np.random.default_rng(1))
+        for day in days_between(date(2026, 11, 9), date(2026, 11, 22))
+    }
     for exposed in shown.values():
         assert truth.launched(exposed["item"], exposed["timestamp"]).all()
     assert set(np.unique(shown["2026-11-22"]["item"])) == set(range(240))
@@ -90,9 +123,17 @@ def test_nothing_is_shown_before_its_launch_and_everything_after(truth):
 
 
 def test_a_category_whose_only_item_is_yet_to_come_shows_others():
-    items = pl.DataFrame({
-        "item_id": [str(n) for n in range(25)], "category_l1": ["a"] * 12 + ["b"] * 12 + ["c"], "name": "Thing",
-        "description": "", "item_gender": ["F"] * 12 + ["Any"] * 13, "price": 5.0, "promoted": False})
+    items = pl.DataFrame(
+        {
+            "item_id": [str(n) for n in range(25)],
+            "category_l1": ["a"] * 12 + ["b"] * 12 + ["c"],
+            "name": "Thing",
+            "description": "",
+            "item_gender": ["F"] * 12 + ["Any"] * 13,
+            "price": 5.0,
+            "promoted": False,
+        }
+    )
     launch = np.zeros(25, np.int32)
     launch[24] = day_bounds(SATURDAY)[0] // 86_400
     shop = dataclasses.replace(make_truth(items, 50, 3, START), launch_day=launch)
@@ -100,7 +141,9 @@ def test_a_category_whose_only_item_is_yet_to_come_shows_others():
     assert 24 not in LoggingPolicy(shop, WEDNESDAY).of_category(rng, category, np.ones(500, int))
     assert set(LoggingPolicy(shop, SATURDAY).of_category(rng, category, np.ones(500, int))) == {24}
     # category a has nothing for men: they see its other items
-    assert LoggingPolicy(shop, WEDNESDAY).of_category(rng, category * 0, np.ones(500, int)).max() < 12
+    assert (
+        LoggingPolicy(shop, WEDNESDAY).of_category(rng, category * 0, np.ones(500, int)).max() < 12
+    )
 
 
 def test_positions_count_within_a_session(truth):
@@ -139,8 +182,10 @@ def test_the_truth_explains_the_clicks(truth, exposures):
     assert roc_auc_score(clicks, rate[item]) < 0.70
 
 
-@pytest.mark.parametrize(("liked", "least"), [("price", 1.05), ("promoted", 1.10), ("palette", 1.25), ("mood", 1.15),
-                                              ("gender", 1.5)])
+@pytest.mark.parametrize(
+    ("liked", "least"),
+    [("price", 1.05), ("promoted", 1.10), ("palette", 1.25), ("mood", 1.15), ("gender", 1.5)],
+)
 def test_each_taste_shows_in_the_log(truth, exposures, liked, least):
     """The click rate of exposures that suit the visitor against that of the others."""
     user, item = truth.user_index(exposures["user_id"]), truth.item_index(exposures["item_id"])

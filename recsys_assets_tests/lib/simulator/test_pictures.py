@@ -8,7 +8,14 @@ from PIL import Image
 
 from recsys_assets.lib.figures.colours import COLOURS
 from recsys_assets.lib.simulator.catalogue import STYLES, synthetic_catalogue
-from recsys_assets.lib.simulator.pictures import SHAPES, SIDE, colour_of, draw_catalogue, draw_product, pattern_of
+from recsys_assets.lib.simulator.pictures import (
+    SHAPES,
+    SIDE,
+    colour_of,
+    draw_catalogue,
+    draw_product,
+    pattern_of,
+)
 
 
 def _pixels(content: bytes) -> np.ndarray:
@@ -24,7 +31,9 @@ def _silhouette(content: bytes) -> np.ndarray:
 def test_colour_is_the_first_that_the_text_names():
     assert colour_of("Sleek Navy Bag", "A red bag.", "1") == COLOURS["navy"]
     assert colour_of("Sleek Bag", "A golden clasp on black leather.", "1") == COLOURS["gold"]
-    assert colour_of("Redwood Bench", "Handmade.", "1") == colour_of("Bench", "Handmade.", "1")  # no word "red"
+    assert colour_of("Redwood Bench", "Handmade.", "1") == colour_of(
+        "Bench", "Handmade.", "1"
+    )  # no word "red"
     assert colour_of("Bag", "", "1") != colour_of("Bag", "", "2")
 
 
@@ -42,7 +51,8 @@ def test_images_are_png_of_the_same_size_and_deterministic():
 
 def test_an_item_without_image_name_gets_none():
     items = synthetic_catalogue(20, 7).with_columns(
-        image=pl.when(pl.col("item_id") == "3").then(pl.lit("")).otherwise(pl.col("image")))
+        image=pl.when(pl.col("item_id") == "3").then(pl.lit("")).otherwise(pl.col("image"))
+    )
     assert draw_catalogue(items)["image"].to_list() == [f"{n}.png" for n in range(1, 21) if n != 3]
 
 
@@ -60,7 +70,9 @@ def test_the_shape_says_the_category():
     def drawn(category: str) -> np.ndarray:
         return _silhouette(draw_product("Red", "", category, "style", "7"))
 
-    masks = {category: drawn(category) for category in [*SHAPES, "a new category", "and another one"]}
+    masks = {
+        category: drawn(category) for category in [*SHAPES, "a new category", "and another one"]
+    }
     names = list(masks)
     for i, first in enumerate(names):
         assert 0.05 < masks[first].mean() < 0.6, first
@@ -71,7 +83,9 @@ def test_the_shape_says_the_category():
 
 
 def test_the_pattern_says_the_style():
-    patterns = {pattern_of(category, style) for category, styles in STYLES.items() for style in styles}
+    patterns = {
+        pattern_of(category, style) for category, styles in STYLES.items() for style in styles
+    }
     assert len(patterns) > 30
     boot = draw_product("Red", "", "footwear", "boot", "7")
     assert boot != draw_product("Red", "", "footwear", "sneaker", "7")

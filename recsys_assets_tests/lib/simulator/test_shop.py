@@ -1,4 +1,6 @@
-"""The simulated shop as a landing zone: its contract, determinism, replacement, and a feature that is informative."""
+"""The simulated shop as a landing zone: its contract, determinism, replacement, and a feature that
+is informative.
+"""
 
 import dataclasses
 
@@ -11,7 +13,14 @@ from recsys_assets.lib.landing.zone import IMAGES_FILE, ITEMS_FILE, USERS_FILE
 from recsys_assets.lib.quality.contracts import check_table
 from recsys_assets.lib.quality.landing_day import read_landing_day
 from recsys_assets.lib.simulator.exposures import POSITION
-from recsys_assets.lib.simulator.shop import SCALES, Scale, SimulationError, landing_summary, load_truth, simulate
+from recsys_assets.lib.simulator.shop import (
+    SCALES,
+    Scale,
+    SimulationError,
+    landing_summary,
+    load_truth,
+    simulate,
+)
 from recsys_assets.lib.simulator.truth import TruthError
 
 DAYS = ["2026-11-18", "2026-11-19", "2026-11-20"]  # Wednesday to Friday
@@ -31,7 +40,9 @@ def landing(tmp_path_factory):
 
 
 def _bytes(folder) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*.parquet"))}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*.parquet"))
+    }
 
 
 def test_the_landing_zone_keeps_its_contract(landing):
@@ -67,16 +78,23 @@ def test_any_day_can_be_made_again_alone_to_equal_bytes(landing, tmp_path):
     assert set(again) < set(before)
     assert all(before[name] == content for name, content in again.items())
     simulate(tmp_path, "tiny", [DAYS[0]], 7)
-    assert _bytes(tmp_path)[f"interactions/{DAYS[0]}/simulated.parquet"] == before[
-        f"interactions/{DAYS[0]}/simulated.parquet"]
+    assert (
+        _bytes(tmp_path)[f"interactions/{DAYS[0]}/simulated.parquet"]
+        == before[f"interactions/{DAYS[0]}/simulated.parquet"]
+    )
 
 
 def test_the_fortnight_starts_where_it_is_told_or_with_the_first_day(tmp_path):
     simulate(tmp_path, "tiny", DAYS[:1], 7)
     later = simulate(tmp_path, "tiny", ["2026-12-01"], 7)  # day 13 of the same fortnight
     assert (later["kept"], later["parameters"]["start"]) == (["catalogue"], DAYS[0])
-    other = simulate(tmp_path, "tiny", ["2026-12-02"], 7)  # another fortnight: a shop with launches of its own
-    assert (other["written"], other["parameters"]["start"]) == (["catalogue", "2026-12-02"], "2026-12-02")
+    other = simulate(
+        tmp_path, "tiny", ["2026-12-02"], 7
+    )  # another fortnight: a shop with launches of its own
+    assert (other["written"], other["parameters"]["start"]) == (
+        ["catalogue", "2026-12-02"],
+        "2026-12-02",
+    )
     assert list(other["days"]) == ["2026-12-02"]
     truth = load_truth(tmp_path)
     assert truth.launch_day.max() == truth.launch_day[truth.launch_day > 0].min() + 12
@@ -89,7 +107,9 @@ def test_the_fortnight_starts_where_it_is_told_or_with_the_first_day(tmp_path):
 def test_the_summary_counts_visitors_events_beside_the_simulated(tmp_path):
     before = simulate(tmp_path, "tiny", DAYS[:1], 7)["days"][DAYS[0]]
     events = read_landing_day(tmp_path, DAYS[0]).frame.filter(event_type="View").head(3)
-    events.write_parquet(tmp_path / "interactions" / DAYS[0] / "events-1.parquet")  # without a position
+    events.write_parquet(
+        tmp_path / "interactions" / DAYS[0] / "events-1.parquet"
+    )  # without a position
     after = landing_summary(tmp_path)["days"][DAYS[0]]
     assert [after[name] - before[name] for name in ("rows", "exposures", "clicks")] == [3, 3, 3]
 
@@ -124,17 +144,27 @@ def test_other_parameters_replace_the_shop_and_set_visitors_events_aside(tmp_pat
 def test_a_real_catalogue(tmp_path):
     path = tmp_path / "products.yaml"
     path.write_text(CATALOGUE)
-    simulate(tmp_path / "landing", dataclasses.replace(TINY, exposures_per_day=100), DAYS[:1], 7, path)
+    simulate(
+        tmp_path / "landing", dataclasses.replace(TINY, exposures_per_day=100), DAYS[:1], 7, path
+    )
     items = pl.read_parquet(tmp_path / "landing" / ITEMS_FILE)
-    assert items.select("item_id", "image").rows() == [(i, f"{i}.png") for i in ("a-1", "b-2", "c-3")]
-    assert set(read_landing_day(tmp_path / "landing", DAYS[0]).frame["item_id"]) <= {"a-1", "b-2", "c-3"}
+    assert items.select("item_id", "image").rows() == [
+        (i, f"{i}.png") for i in ("a-1", "b-2", "c-3")
+    ]
+    assert set(read_landing_day(tmp_path / "landing", DAYS[0]).frame["item_id"]) <= {
+        "a-1",
+        "b-2",
+        "c-3",
+    }
     path.write_text("\n".join(CATALOGUE.splitlines()[:2]))
     with pytest.raises(TruthError, match="category_l1: the catalogue has 2 categories"):
         simulate(tmp_path / "other", "tiny", DAYS[:1], 7, path)
 
 
 def test_refusals_name_the_remedy(tmp_path):
-    with pytest.raises(SimulationError, match="unknown scale 'huge': choose one of tiny, demo, seed"):
+    with pytest.raises(
+        SimulationError, match="unknown scale 'huge': choose one of tiny, demo, seed"
+    ):
         simulate(tmp_path, "huge", DAYS, 7)
     (tmp_path / "users").mkdir()
     (tmp_path / USERS_FILE).write_bytes(b"somebody's own")
@@ -144,7 +174,9 @@ def test_refusals_name_the_remedy(tmp_path):
 
 
 def test_top_category_of_the_last_day_is_informative(landing):
-    """Within its 24-hour window the feature separates clicks that the item's category alone does not."""
+    """Within its 24-hour window the feature separates clicks that the item's category alone does
+    not.
+    """
     items, users = pl.read_parquet(landing / ITEMS_FILE), pl.read_parquet(landing / USERS_FILE)
     yesterday, today = (read_landing_day(landing, day).frame for day in DAYS[1:])
     features, _, _ = interaction_features(today, yesterday, users, items, DAYS[2])
@@ -156,7 +188,10 @@ def test_top_category_of_the_last_day_is_informative(landing):
 
 def test_the_scales():
     assert {s.name: (s.users, s.items) for s in SCALES.values()} == {
-        "tiny": (300, 120), "demo": (5_000, 600), "seed": (300_000, 2_465)}
+        "tiny": (300, 120),
+        "demo": (5_000, 600),
+        "seed": (300_000, 2_465),
+    }
     assert isinstance(TINY, Scale)
     # a view is followed by .08 + .05 + .02 + .01 events, and one exposure in five is a view
     assert 13e6 < SCALES["seed"].exposures_per_day * 14 * (1 + 0.20 * 0.16) < 13.3e6

@@ -1,4 +1,6 @@
-"""The truth's formula, spelled out, and the population it is drawn for against the reference's figures."""
+"""The truth's formula, spelled out, and the population it is drawn for against the reference's
+figures.
+"""
 
 import dataclasses
 import json
@@ -12,7 +14,14 @@ from scipy.stats import truncnorm
 from recsys_assets.lib.simulator.catalogue import synthetic_catalogue
 from recsys_assets.lib.simulator.exposures import calibrated, draw_exposures
 from recsys_assets.lib.simulator.population import make_truth
-from recsys_assets.lib.simulator.truth import FROM_THE_START, NEVER, PERSONA_WEIGHTS, Truth, TruthError, examination
+from recsys_assets.lib.simulator.truth import (
+    FROM_THE_START,
+    NEVER,
+    PERSONA_WEIGHTS,
+    Truth,
+    TruthError,
+    examination,
+)
 from recsys_assets.partitions import day_bounds
 
 START = "2026-11-09"  # a Monday
@@ -36,9 +45,16 @@ def _by_hand(truth: Truth, user: int, item: int, device: int, at: int) -> float:
     day, hour = at // DAY, at // 3_600 % 24
     if day < truth.launch_day[item]:
         return 0.0
-    persona = list(truth.persona[user] if day < truth.shift_day[user] else truth.later_persona[user])
+    persona = list(
+        truth.persona[user] if day < truth.shift_day[user] else truth.later_persona[user]
+    )
     category = int(truth.item_category[item])
-    logit = truth.bias + truth.quality[item] + truth.device_effect[device, category] + truth.hour_effect[hour, category]
+    logit = (
+        truth.bias
+        + truth.quality[item]
+        + truth.device_effect[device, category]
+        + truth.hour_effect[hour, category]
+    )
     weekend = date.fromordinal(day + date(1970, 1, 1).toordinal()).weekday() >= 5
     logit += truth.weekend_effect[category] if weekend else 0
     logit += (2.2, 1.8, 1.3)[persona.index(category)] if category in persona else 0
@@ -55,7 +71,14 @@ def test_click_probability_golden_and_broadcast(truth):
     shifting = np.flatnonzero(truth.shift_day < NEVER)[:4]
     users = np.concatenate([np.arange(3), shifting])
     items = np.concatenate([np.arange(20), np.flatnonzero(truth.launch_day > 0)[:15]])
-    for device, days, hour in ((0, 0, 9), (1, 4, 0), (2, 5, 23), (0, 6, 12), (1, 9, 13), (2, 13, 18)):
+    for device, days, hour in (
+        (0, 0, 9),
+        (1, 4, 0),
+        (2, 5, 23),
+        (0, 6, 12),
+        (1, 9, 13),
+        (2, 13, 18),
+    ):
         at = MIDNIGHT + days * DAY + hour * 3_600
         odds = truth.click_probability(users[:, None], items[None, :], device, at)
         expected = [[_by_hand(truth, u, i, device, at) for i in items] for u in users]
@@ -71,7 +94,9 @@ def test_an_item_cannot_be_clicked_before_its_launch(truth):
     new = np.flatnonzero(truth.launch_day != FROM_THE_START)
     assert len(new) == round(0.12 * 240)
     per_day = np.bincount(truth.launch_day[new] - FIRST_DAY, minlength=14)
-    assert per_day[0] == 0 and len(per_day) == 14 and per_day[1:].min() >= 2 and per_day[1:].max() <= 3
+    assert (
+        per_day[0] == 0 and len(per_day) == 14 and per_day[1:].min() >= 2 and per_day[1:].max() <= 3
+    )
     launch = truth.launch_day[new].astype(np.int64) * DAY
     users = np.arange(50)[:, None]
     assert (truth.click_probability(users, new, 0, launch - 1) == 0).all()
@@ -94,12 +119,20 @@ def test_interests_shift_within_the_fortnight(truth):
     assert (truth.persona_at(staying, MIDNIGHT + 1_000 * DAY) == truth.persona[staying]).all()
     for user in shifting[:20]:  # three different categories each
         assert len(set(truth.persona[user])) == len(set(truth.later_persona[user])) == 3
-    # items of the new first category are worth more after the shift than before, in the same context
+    # items of the new first category are worth more after the shift than before, in the same
+    # context
     gained = truth.later_persona[shifting, 0]
-    week, old = 7 * DAY, truth.launch_day == FROM_THE_START  # the same weekday and hour; no launch in between
-    fresh = ~(truth.persona[shifting] == gained[:, None]).any(axis=1) & np.isin(gained, truth.item_category[old])
+    week, old = (
+        7 * DAY,
+        truth.launch_day == FROM_THE_START,
+    )  # the same weekday and hour; no launch in between
+    fresh = ~(truth.persona[shifting] == gained[:, None]).any(axis=1) & np.isin(
+        gained, truth.item_category[old]
+    )
     user = shifting[fresh]
-    item = np.array([np.flatnonzero((truth.item_category == category) & old)[0] for category in gained[fresh]])
+    item = np.array(
+        [np.flatnonzero((truth.item_category == category) & old)[0] for category in gained[fresh]]
+    )
     before = truth.click_probability(user, item, 0, at[fresh] - week)
     assert (truth.click_probability(user, item, 0, at[fresh]) > before).all()
 
@@ -115,7 +148,11 @@ def test_intent_follows_the_persona_of_the_day_and_changes_by_day(truth):
 
 def test_a_cold_visitors_best_list_changes_with_device_and_hour(truth):
     def best(device: int, hour: int) -> set[int]:
-        return set(np.argsort(-truth.cold_click_probability(np.arange(240), device, MIDNIGHT + hour * 3_600))[:20])
+        return set(
+            np.argsort(
+                -truth.cold_click_probability(np.arange(240), device, MIDNIGHT + hour * 3_600)
+            )[:20]
+        )
 
     base = best(0, 9)
     assert base == best(0, 9)
@@ -137,7 +174,9 @@ def test_ages_are_the_references_truncated_normal(crowd):
 
 def test_personas_and_tastes(crowd):
     assert len(crowd.categories) == 20
-    assert (np.sort(crowd.persona, axis=1)[:, 1:] > np.sort(crowd.persona, axis=1)[:, :-1]).all()  # three different
+    assert (
+        np.sort(crowd.persona, axis=1)[:, 1:] > np.sort(crowd.persona, axis=1)[:, :-1]
+    ).all()  # three different
     assert (crowd.user_gender == 0).mean() == pytest.approx(0.5, abs=0.01)
     assert crowd.bargain_hunter.mean() == pytest.approx(0.30, abs=0.01)
     assert (crowd.price_taste.mean(), crowd.price_taste.std()) == pytest.approx((0, 1), abs=0.02)
@@ -149,14 +188,19 @@ def test_personas_and_tastes(crowd):
         for look in (crowd.user_palette, crowd.user_mood):
             assert np.bincount(look[group]).max() / group.sum() > 0.8
     # a persona depends on gender: so a visitor's gender is worth knowing
-    shares = [np.bincount(main[crowd.user_gender == g], minlength=20) / (crowd.user_gender == g).sum() for g in (0, 1)]
+    shares = [
+        np.bincount(main[crowd.user_gender == g], minlength=20) / (crowd.user_gender == g).sum()
+        for g in (0, 1)
+    ]
     assert np.abs(shares[0] - shares[1]).sum() > 0.2
 
 
 def test_the_quality_shows_in_the_text_in_part():
     items = synthetic_catalogue(2_465, 7)
     truth = make_truth(items, 10, 7, START)
-    praised = items["description"].str.count_matches(r"\b(superior|exquisite|exceptional|outstanding|stunning)\b")
+    praised = items["description"].str.count_matches(
+        r"\b(superior|exquisite|exceptional|outstanding|stunning)\b"
+    )
     assert 0.3 < np.corrcoef(praised.to_numpy(), truth.quality)[0, 1] < 0.8
     assert truth.quality.std() == pytest.approx(0.4, rel=0.05)
 
@@ -178,25 +222,39 @@ def test_truth_survives_storage_without_pickle(truth, tmp_path):
 def test_indices_name_what_is_unknown(truth):
     assert truth.user_ids[truth.user_index(["12", "3", "12"])].tolist() == ["12", "3", "12"]
     assert truth.device_index(["tablet", "mobile"]).tolist() == [2, 0]
-    with pytest.raises(TruthError, match="user_id: 2 values are unknown to the simulator, for example 'nobody'"):
+    with pytest.raises(
+        TruthError, match="user_id: 2 values are unknown to the simulator, for example 'nobody'"
+    ):
         truth.user_index(["1", "nobody", "0"])
     with pytest.raises(TruthError, match="device_type: 1 values"):
         truth.device_index(["-1"])
 
 
 def test_every_seed_is_another_shop_with_the_same_click_rate(truth):
-    catalogue = pl.DataFrame({
-        "item_id": [str(n) for n in range(40)], "category_l1": [f"c{n % 5}" for n in range(40)], "name": "Plain Thing",
-        "description": "", "item_gender": ["F", "M", "Any", "Any"] * 10, "price": [float(n + 1) for n in range(40)],
-        "promoted": False,
-    })
+    catalogue = pl.DataFrame(
+        {
+            "item_id": [str(n) for n in range(40)],
+            "category_l1": [f"c{n % 5}" for n in range(40)],
+            "name": "Plain Thing",
+            "description": "",
+            "item_gender": ["F", "M", "Any", "Any"] * 10,
+            "price": [float(n + 1) for n in range(40)],
+            "promoted": False,
+        }
+    )
     other = calibrated(make_truth(catalogue, 500, 3, START), START)
     assert other.bias != truth.bias
     for shop in (truth, other):
         rng = np.random.default_rng(0)
         shown = [draw_exposures(shop, 5_000, f"2026-11-{day:02}", rng) for day in range(9, 23)]
-        odds = [shop.click_probability(s["user"], s["item"], s["device"], s["timestamp"]) for s in shown]
+        odds = [
+            shop.click_probability(s["user"], s["item"], s["device"], s["timestamp"]) for s in shown
+        ]
         looks = [examination(s["position"]) for s in shown]
-        assert (np.concatenate(odds) * np.concatenate(looks)).mean() == pytest.approx(0.20, abs=0.01)
-    with pytest.raises(TruthError, match="category_l1: the catalogue has 2 categories; a persona ranks 3"):
+        assert (np.concatenate(odds) * np.concatenate(looks)).mean() == pytest.approx(
+            0.20, abs=0.01
+        )
+    with pytest.raises(
+        TruthError, match="category_l1: the catalogue has 2 categories; a persona ranks 3"
+    ):
         make_truth(catalogue.filter(pl.col("category_l1").is_in(["c0", "c1"])), 5, 3, START)

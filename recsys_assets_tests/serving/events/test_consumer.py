@@ -1,4 +1,6 @@
-"""The event consumer as a real process on a real Valkey and Feast: killed, restarted, cut off from its store."""
+"""The event consumer as a real process on a real Valkey and Feast: killed, restarted, cut off from
+its store.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,13 @@ class Processes:
 
     def start(self) -> subprocess.Popen:
         with open(self.log, "ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", "recsys_assets.serving.events.consumer"], cwd=PROJECT_ROOT,
-                                       env={**os.environ, **self._settings.environment()}, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "recsys_assets.serving.events.consumer"],
+                cwd=PROJECT_ROOT,
+                env={**os.environ, **self._settings.environment()},
+                stdout=log,
+                stderr=log,
+            )
         self._all.append(process)
         return process
 
@@ -83,12 +90,22 @@ def processes(settings: Settings) -> Iterator[Processes]:
 def make_events(count: int, prefix: str = "e") -> list[Event]:
     """Of three visitors, on two days, one in four an Impression."""
     items, kinds = ("a", "b", "c", "d/4"), ("View", "Purchase", "View", "Impression")
-    return [Event(event_id=f"{prefix}{n}", user_id=str(n % 3), item_id=items[n % 4], event_type=kinds[n // 3 % 4],
-                  timestamp=(LAST_WEEK if n % 5 == 0 else NOW - 600) + n, device_type="mobile") for n in range(count)]
+    return [
+        Event(
+            event_id=f"{prefix}{n}",
+            user_id=str(n % 3),
+            item_id=items[n % 4],
+            event_type=kinds[n // 3 % 4],
+            timestamp=(LAST_WEEK if n % 5 == 0 else NOW - 600) + n,
+            device_type="mobile",
+        )
+        for n in range(count)
+    ]
 
 
-def test_killed_in_the_middle_it_loses_nothing_and_doubles_nothing(settings: Settings, processes: Processes,
-                                                                  valkey: Any) -> None:
+def test_killed_in_the_middle_it_loses_nothing_and_doubles_nothing(
+    settings: Settings, processes: Processes, valkey: Any
+) -> None:
     client, events = valkey.client(1), make_events(900)
     enqueue_all(client, events)
     first = processes.start()
@@ -111,18 +128,39 @@ def test_killed_in_the_middle_it_loses_nothing_and_doubles_nothing(settings: Set
     by_id = {event.event_id: event for event in expected}
     for row in rows.iter_rows(named=True):
         event = by_id[row["event_id"]]
-        assert (row["user_id"], row["item_id"], row["timestamp"], row["event_type"], row["click"]) == (
-            event.user_id, event.item_id, event.timestamp, event.event_type, int(event.event_type != "Impression"))
-        assert row["day"] == datetime.fromtimestamp(event.timestamp, tz=timezone.utc).date().isoformat()
-    live = [event for event in expected if event.user_id == "1" and event.event_type != "Impression"]
+        assert (
+            row["user_id"],
+            row["item_id"],
+            row["timestamp"],
+            row["event_type"],
+            row["click"],
+        ) == (
+            event.user_id,
+            event.item_id,
+            event.timestamp,
+            event.event_type,
+            int(event.event_type != "Impression"),
+        )
+        assert (
+            row["day"]
+            == datetime.fromtimestamp(event.timestamp, tz=timezone.utc).date().isoformat()
+        )
+    live = [
+        event for event in expected if event.user_id == "1" and event.event_type != "Impression"
+    ]
     assert client.zcard("views:1") == sum(event.timestamp >= NOW - 600 for event in live)
     assert int(client.get("updates:1")) == len(live)
-    recent = sorted((event.timestamp, event.event_id) for event in live if event.timestamp >= NOW - 600)
-    assert recent_clicks(settings, "1") == [(ITEMS[by_id[event_id].item_id], at) for at, event_id in recent]
+    recent = sorted(
+        (event.timestamp, event.event_id) for event in live if event.timestamp >= NOW - 600
+    )
+    assert recent_clicks(settings, "1") == [
+        (ITEMS[by_id[event_id].item_id], at) for at, event_id in recent
+    ]
 
 
-def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(settings: Settings, processes: Processes,
-                                                               valkey: Any) -> None:
+def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(
+    settings: Settings, processes: Processes, valkey: Any
+) -> None:
     process = processes.start()
     enqueue(valkey.client(1), Event(event_id="before", user_id="9", item_id="a"))
     wait_for(lambda: valkey.client(1).exists("event:before"), "the event is applied")
@@ -130,18 +168,31 @@ def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(settings: Setting
     wait_for(lambda: "does not serve" in processes.log.read_text(), "the outage is noticed")
     time.sleep(1)  # several attempts fail meanwhile
     valkey.start()
-    enqueue_all(valkey.client(1), [Event(event_id="after", user_id="9", item_id="c"),
-                                   Event(event_id="last", user_id="9", item_id="c")])
+    enqueue_all(
+        valkey.client(1),
+        [
+            Event(event_id="after", user_id="9", item_id="c"),
+            Event(event_id="last", user_id="9", item_id="c"),
+        ],
+    )
     wait_for(lambda: valkey.client(1).exists("event:last"), "consuming goes on")
     processes.end(process)  # sooner than the next landing is due
 
     rows = landed(settings)
-    assert sorted(rows["event_id"]) == ["after", "before", "last"] and set(rows["device_type"]) == {"-1"}
-    assert rows.drop("day").schema == {name: getattr(pl, dtype) for name, dtype in RAW_INTERACTIONS.items()}
+    assert sorted(rows["event_id"]) == ["after", "before", "last"] and set(rows["device_type"]) == {
+        "-1"
+    }
+    assert rows.drop("day").schema == {
+        name: getattr(pl, dtype) for name, dtype in RAW_INTERACTIONS.items()
+    }
     assert valkey.client(1).xpending(STREAM, GROUP)["pending"] == 0
     assert [category for category, _ in recent_clicks(settings, "9")] == ["books", "tools", "tools"]
     log = processes.log.read_text()
-    assert log.count("does not serve") == 1 and log.count("answers again") == 1 and "Traceback" not in log
+    assert (
+        log.count("does not serve") == 1
+        and log.count("answers again") == 1
+        and "Traceback" not in log
+    )
 
 
 @pytest.fixture
@@ -150,7 +201,8 @@ def consumer(settings: Settings) -> Callable[[], Consumer]:
 
 
 def test_a_crash_between_file_and_acknowledgement_rewrites_the_same_file(
-        settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+    settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
+) -> None:
     client = valkey.client(1)
     enqueue_all(client, make_events(12))
     crashed = consumer()
@@ -160,13 +212,15 @@ def test_a_crash_between_file_and_acknowledgement_rewrites_the_same_file(
     before = {file: file.read_bytes() for file in Path(settings.landing).rglob("*.parquet")}
     assert len(before) >= 2 and client.xpending(STREAM, GROUP)["pending"] == 12
     consumer().recover()
-    assert {file: file.read_bytes() for file in Path(settings.landing).rglob("*")
-            if file.is_file()} == before
+    assert {
+        file: file.read_bytes() for file in Path(settings.landing).rglob("*") if file.is_file()
+    } == before
     assert client.xpending(STREAM, GROUP)["pending"] == 0
 
 
-def test_a_crash_before_feast_is_made_good(settings: Settings, valkey: Any,
-                                           consumer: Callable[[], Consumer]) -> None:
+def test_a_crash_before_feast_is_made_good(
+    settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
+) -> None:
     crashed = consumer()
     crashed.recover()
     event = Event(event_id="e", user_id="5", item_id="a")
@@ -178,37 +232,62 @@ def test_a_crash_before_feast_is_made_good(settings: Settings, valkey: Any,
     assert recent_clicks(settings, "5") == [("books", event.timestamp)]
 
 
-def test_an_event_delivered_twice_changes_nothing_online(settings: Settings, valkey: Any,
-                                                         consumer: Callable[[], Consumer]) -> None:
+def test_an_event_delivered_twice_changes_nothing_online(
+    settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
+) -> None:
     one, feast = consumer(), valkey.client(0)
     one.recover()
-    events = [Event(event_id=f"e{n}", user_id="5", item_id=item, timestamp=NOW - 60 + n)
-              for n, item in enumerate(("a", "c", "d/4"))]
+    events = [
+        Event(event_id=f"e{n}", user_id="5", item_id=item, timestamp=NOW - 60 + n)
+        for n, item in enumerate(("a", "c", "d/4"))
+    ]
     enqueue_all(valkey.client(1), events)
     one.step()
     before = rows(feast)
-    assert recent_clicks(settings, "5") == [("books", NOW - 60), ("tools", NOW - 59), ("toys", NOW - 58)]
+    assert recent_clicks(settings, "5") == [
+        ("books", NOW - 60),
+        ("tools", NOW - 59),
+        ("toys", NOW - 58),
+    ]
     enqueue_all(valkey.client(1), events)
     one.step()
     assert rows(feast) == before
-    enqueue(valkey.client(1), Event(user_id="5", item_id="b", timestamp=NOW - 90, event_type="Impression"))
-    enqueue(valkey.client(1), Event(user_id="5", item_id="b", timestamp=NOW - 90))  # late, but of the seven days
+    enqueue(
+        valkey.client(1),
+        Event(user_id="5", item_id="b", timestamp=NOW - 90, event_type="Impression"),
+    )
+    enqueue(
+        valkey.client(1), Event(user_id="5", item_id="b", timestamp=NOW - 90)
+    )  # late, but of the seven days
     one.step()
-    assert recent_clicks(settings, "5")[0] == ("books", NOW - 90) and len(recent_clicks(settings, "5")) == 4
+    assert (
+        recent_clicks(settings, "5")[0] == ("books", NOW - 90)
+        and len(recent_clicks(settings, "5")) == 4
+    )
 
 
 #: A week of a visitor in the offline tables, its last two clicks within one second.
-WEEK = [("toys", NOW - 7 * DAY + 3_600), ("tools", NOW - 5 * DAY), ("books", NOW - 3 * DAY), ("books", NOW - 2 * DAY),
-        ("tools", NOW - 2 * DAY), ("tools", NOW - 2 * DAY)]
+WEEK = [
+    ("toys", NOW - 7 * DAY + 3_600),
+    ("tools", NOW - 5 * DAY),
+    ("books", NOW - 3 * DAY),
+    ("books", NOW - 2 * DAY),
+    ("tools", NOW - 2 * DAY),
+    ("tools", NOW - 2 * DAY),
+]
 
 
-def test_a_materialised_week_outlives_a_live_click(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+def test_a_materialised_week_outlives_a_live_click(
+    settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
+) -> None:
     materialise(settings, _5=WEEK)
     assert recent_clicks(settings, "5") == WEEK
     one, client, feast = consumer(), valkey.client(1), valkey.client(0)
     one.recover()
     first = Event(event_id="first", user_id="5", item_id="c", timestamp=NOW - 60)
-    enqueue_all(client, [first, Event(event_id="other", user_id="6", item_id="a", timestamp=NOW - 50)])
+    enqueue_all(
+        client, [first, Event(event_id="other", user_id="6", item_id="a", timestamp=NOW - 50)]
+    )
     one.step()
     assert recent_clicks(settings, "5") == [*WEEK, ("tools", NOW - 60)]
     assert recent_clicks(settings, "6") == [("books", NOW - 50)]
@@ -218,11 +297,20 @@ def test_a_materialised_week_outlives_a_live_click(settings: Settings, valkey: A
     one.step()
     consumer().recover()
     assert rows(feast) == before
-    # two clicks of one second on one category are two; so are they where the offline tables learn of them too
-    enqueue_all(client, [Event(event_id="second", user_id="5", item_id="c", timestamp=NOW - 60),
-                         Event(event_id="late", user_id="5", item_id="a", timestamp=NOW - 3 * DAY + 5)])
+    # two clicks of one second on one category are two; so are they where the offline tables learn
+    # of them too
+    enqueue_all(
+        client,
+        [
+            Event(event_id="second", user_id="5", item_id="c", timestamp=NOW - 60),
+            Event(event_id="late", user_id="5", item_id="a", timestamp=NOW - 3 * DAY + 5),
+        ],
+    )
     one.step()
-    after = sorted([*WEEK, ("tools", NOW - 60), ("tools", NOW - 60), ("books", NOW - 3 * DAY + 5)], key=lambda click: click[1])
+    after = sorted(
+        [*WEEK, ("tools", NOW - 60), ("tools", NOW - 60), ("books", NOW - 3 * DAY + 5)],
+        key=lambda click: click[1],
+    )
     assert recent_clicks(settings, "5") == after
     materialise(settings, _5=after)  # not newer than the live row
     enqueue(client, Event(event_id="third", user_id="5", item_id="a", timestamp=NOW - 40))
@@ -230,8 +318,9 @@ def test_a_materialised_week_outlives_a_live_click(settings: Settings, valkey: A
     assert recent_clicks(settings, "5") == [*after, ("books", NOW - 40)]
 
 
-def test_what_is_older_than_seven_days_is_not_pushed_again(settings: Settings, valkey: Any,
-                                                          consumer: Callable[[], Consumer]) -> None:
+def test_what_is_older_than_seven_days_is_not_pushed_again(
+    settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
+) -> None:
     old = ("toys", NOW - HISTORY_SECONDS - 1)
     materialise(settings, _5=[old, *WEEK])
     assert recent_clicks(settings, "5")[0] == old  # whoever reads it drops it
@@ -242,23 +331,35 @@ def test_what_is_older_than_seven_days_is_not_pushed_again(settings: Settings, v
     assert recent_clicks(settings, "5") == [*WEEK, ("books", NOW)]
 
 
-def test_a_late_click_joins_what_is_online(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
-    """Older than the newest click that the offline tables brought: the row is newer all the same."""
+def test_a_late_click_joins_what_is_online(
+    settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
+) -> None:
+    """Older than the newest click that the offline tables brought: the row is newer all the
+    same.
+    """
     materialise(settings, _5=WEEK)
     one = consumer()
     one.recover()
-    enqueue(valkey.client(1), Event(event_id="e", user_id="5", item_id="d/4", timestamp=WEEK[-1][1] - 30))
+    enqueue(
+        valkey.client(1),
+        Event(event_id="e", user_id="5", item_id="d/4", timestamp=WEEK[-1][1] - 30),
+    )
     one.step()
-    assert recent_clicks(settings, "5") == sorted([*WEEK, ("toys", WEEK[-1][1] - 30)], key=lambda click: click[1])
+    assert recent_clicks(settings, "5") == sorted(
+        [*WEEK, ("toys", WEEK[-1][1] - 30)], key=lambda click: click[1]
+    )
 
 
 def test_no_history_is_shortened_where_the_online_store_cannot_be_read(
-        settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+    settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
+) -> None:
     materialise(settings, _5=WEEK)
     one, client = consumer(), valkey.client(1)
     one.recover()
     enqueue(client, Event(event_id="e", user_id="5", item_id="c", timestamp=NOW - 60))
-    valkey.client().execute_command("ACL", "SETUSER", "default", "-hmget")  # Feast's reads fail, its writes do not
+    valkey.client().execute_command(
+        "ACL", "SETUSER", "default", "-hmget"
+    )  # Feast's reads fail, its writes do not
     try:
         for step in (one.step, one.recover):
             with pytest.raises(redis.RedisError, match="hmget"):
@@ -266,25 +367,37 @@ def test_no_history_is_shortened_where_the_online_store_cannot_be_read(
             assert client.xpending(STREAM, GROUP)["pending"] == 1
     finally:
         valkey.client().execute_command("ACL", "SETUSER", "default", "+@all")
-    assert recent_clicks(settings, "5") == WEEK and client.exists("event:e")  # applied, not yet pushed
+    assert recent_clicks(settings, "5") == WEEK and client.exists(
+        "event:e"
+    )  # applied, not yet pushed
     one.recover()
     assert recent_clicks(settings, "5") == [*WEEK, ("tools", NOW - 60)]
     assert client.xpending(STREAM, GROUP)["pending"] == 0
 
 
-def test_a_broken_row_online_keeps_no_other_visitor_back(settings: Settings, valkey: Any, consumer: Callable[[], Consumer],
-                                                         caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_row_online_keeps_no_other_visitor_back(
+    settings: Settings,
+    valkey: Any,
+    consumer: Callable[[], Consumer],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     feast = valkey.client(0)
     keys = {}
     for user in "456":
         materialise(settings, **{f"_{user}": WEEK})
-        (keys[user],) = set(rows(feast)) - set(keys.values()) - {key for key in rows(feast) if b"item_id" in key}
+        (keys[user],) = (
+            set(rows(feast))
+            - set(keys.values())
+            - {key for key in rows(feast) if b"item_id" in key}
+        )
     feast.set(keys["4"], "no hash")
     field = next(name for name, value in feast.hgetall(keys["5"]).items() if b"toys" in value)
     feast.hset(keys["5"], field, b"\xff")  # no protobuf
     one = consumer()
     one.recover()
-    enqueue_all(valkey.client(1), [Event(user_id=user, item_id="c", timestamp=NOW - 60) for user in "456"])
+    enqueue_all(
+        valkey.client(1), [Event(user_id=user, item_id="c", timestamp=NOW - 60) for user in "456"]
+    )
     one.step()
     one.land()
     assert recent_clicks(settings, "6") == [*WEEK, ("tools", NOW - 60)]
@@ -293,7 +406,9 @@ def test_a_broken_row_online_keeps_no_other_visitor_back(settings: Settings, val
     assert valkey.client(1).xpending(STREAM, GROUP)["pending"] == 0
 
 
-def test_what_is_no_event_is_set_aside(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+def test_what_is_no_event_is_set_aside(
+    settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
+) -> None:
     client = valkey.client(1)
     client.xadd(STREAM, {"user_id": "1", "item_id": "a", "event_type": "Nonsense"})
     client.xadd(STREAM, {b"\xff": b"\xff"})

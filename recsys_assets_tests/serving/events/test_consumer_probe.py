@@ -27,7 +27,9 @@ def test_a_consumer_that_reads_is_alive(probe, valkey):
     client.xreadgroup(GROUP, "consumer-0", {STREAM: ">"}, count=1, block=1)
     assert probe() == 0
     client.xreadgroup(GROUP, "consumer-1", {STREAM: ">"}, count=1, block=1)
-    assert consumer_probe.silence_ms(get_settings(), "consumer-0") < consumer_probe.LONGEST_SILENCE_MS
+    assert (
+        consumer_probe.silence_ms(get_settings(), "consumer-0") < consumer_probe.LONGEST_SILENCE_MS
+    )
 
 
 def test_a_consumer_that_stopped_reading_is_not(probe, valkey, monkeypatch, capsys):

@@ -1,4 +1,6 @@
-"""A reset through the event consumer, on a real Valkey and Feast: in its place among the events, exactly once."""
+"""A reset through the event consumer, on a real Valkey and Feast: in its place among the events,
+exactly once.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ from feature_repo.apply import apply_features
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.serving.events import consumer as module
 from recsys_assets.serving.events.consumer import Consumer
-from recsys_assets.serving.events.events import GROUP, STREAM, Event, Reset, enqueue, enqueue_all, reset_fields
+from recsys_assets.serving.events.events import (
+    GROUP,
+    STREAM,
+    Event,
+    Reset,
+    enqueue,
+    enqueue_all,
+    reset_fields,
+)
 from recsys_assets.serving.stages.user_lookup import FeastUserLookup
 from recsys_assets.serving.stores.online_features import OnlineFeatures
 from recsys_assets.settings import Settings
@@ -43,32 +53,50 @@ def consumer(settings: Settings) -> Callable[[], Consumer]:
 def served(settings: Settings, user_id: str) -> list[str]:
     """Categories of the clicks that an answer knows of."""
     stage = FeastUserLookup(OnlineFeatures.open(settings, 2_000), 40.0)
-    found = stage.run({"visitor_id": np.array([user_id], object), "context_timestamp": np.array([NOW + 600])})
+    found = stage.run(
+        {"visitor_id": np.array([user_id], object), "context_timestamp": np.array([NOW + 600])}
+    )
     assert found["user_degraded"].tolist() == [0]
     return found["user_history_raw"].tolist()
 
 
-def test_a_reset_visitor_is_as_one_without_clicks(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+def test_a_reset_visitor_is_as_one_without_clicks(
+    settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
+) -> None:
     """In its place among the events: what came before no longer counts, what comes after does."""
     materialise(settings, _5=WEEK)
     one, client, feast = consumer(), valkey.client(1), valkey.client(0)
     one.recover()
-    before = [Event(event_id=f"b{n}", user_id="5", item_id=item, timestamp=NOW - 60 + n) for n, item in enumerate(("a", "c", "c"))]
+    before = [
+        Event(event_id=f"b{n}", user_id="5", item_id=item, timestamp=NOW - 60 + n)
+        for n, item in enumerate(("a", "c", "c"))
+    ]
     enqueue_all(client, [*before, Event(event_id="z", user_id="6", item_id="a", timestamp=NOW)])
     one.step()
     assert served(settings, "5") == [name for name, _ in WEEK] + ["books", "tools", "tools"]
     client.xadd(STREAM, reset_fields("5", "r1"))
     one.step()
-    assert recent_clicks(settings, "5") in ([], None) and served(settings, "5") == [] and served(settings, "6") == ["books"]
-    assert client.keys("seen:5:*") == client.keys("views:5") == client.keys("recent:5") == client.keys("updates:5") == []
+    assert (
+        recent_clicks(settings, "5") in ([], None)
+        and served(settings, "5") == []
+        and served(settings, "6") == ["books"]
+    )
+    assert (
+        client.keys("seen:5:*")
+        == client.keys("views:5")
+        == client.keys("recent:5")
+        == client.keys("updates:5")
+        == []
+    )
     # the offline tables of that time do not bring it back, nor does the same event once more
     again = rows(feast)
     materialise(settings, _5=[*WEEK, ("toys", WEEK[-1][1] + 1)])
     enqueue_all(client, before)
     client.xadd(STREAM, reset_fields("5", "r1"))
     one.step()
-    assert served(settings, "5") == [] and {key: row for key, row in rows(feast).items() if b"item_id" not in key} == {
-        key: row for key, row in again.items() if b"item_id" not in key}
+    assert served(settings, "5") == [] and {
+        key: row for key, row in rows(feast).items() if b"item_id" not in key
+    } == {key: row for key, row in again.items() if b"item_id" not in key}
     # clicks go on, in one batch with the next reset too, and by a clock that lags behind
     enqueue(client, Event(event_id="a1", user_id="5", item_id="d/4", timestamp=NOW - 30))
     one.step()
@@ -80,12 +108,21 @@ def test_a_reset_visitor_is_as_one_without_clicks(settings: Settings, valkey: An
     assert served(settings, "5") == ["tools"]
     one.land()
     assert client.xpending(STREAM, GROUP)["pending"] == 0
-    assert sorted(landed(settings)["event_id"])[:3] == ["a1", "a2", "a3"]  # what happened is still what is learned from
+    assert sorted(landed(settings)["event_id"])[:3] == [
+        "a1",
+        "a2",
+        "a3",
+    ]  # what happened is still what is learned from
 
 
 @pytest.mark.parametrize("pushed", [False, True])
-def test_a_crash_within_a_reset_is_made_good(settings: Settings, valkey: Any, consumer: Callable[[], Consumer], pushed: bool,
-                                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_within_a_reset_is_made_good(
+    settings: Settings,
+    valkey: Any,
+    consumer: Callable[[], Consumer],
+    pushed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """After the visitor's state, or after Feast and before the acknowledgement."""
     client = valkey.client(1)
     crashed = consumer()
@@ -113,7 +150,9 @@ def test_a_crash_within_a_reset_is_made_good(settings: Settings, valkey: Any, co
         assert served(settings, "5") == ["tools"] and client.xpending(STREAM, GROUP)["pending"] == 0
 
 
-def test_a_reset_delivered_again_forgets_nothing_new(settings: Settings, valkey: Any, consumer: Callable[[], Consumer]) -> None:
+def test_a_reset_delivered_again_forgets_nothing_new(
+    settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
+) -> None:
     client = valkey.client(1)
     one = consumer()
     one.recover()

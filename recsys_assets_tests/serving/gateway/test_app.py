@@ -1,4 +1,6 @@
-"""The gateway's contract: the OpenAPI document, request ids, log lines, metrics, similar and popular items, hostile bodies."""
+"""The gateway's contract: the OpenAPI document, request ids, log lines, metrics, similar and
+popular items, hostile bodies.
+"""
 
 from __future__ import annotations
 
@@ -25,26 +27,46 @@ def ids(answer: Any) -> list[str]:
 
 # --- the document
 
+
 def operations(client: TestClient) -> dict[tuple[str, str], dict[str, Any]]:
     paths = client.get("/openapi.json").json()["paths"]
-    return {(method.upper(), path): operation for path, methods in paths.items() for method, operation in methods.items()}
+    return {
+        (method.upper(), path): operation
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    }
 
 
 def test_every_route_is_documented(client: TestClient) -> None:
     found = operations(client)
     assert set(found) == TOKEN_ROUTES | {
-        ("POST", "/recommend"), ("POST", "/recommend/batch"), ("GET", "/similar/{item_id}"), ("GET", "/popular"),
-        ("GET", "/images/{item_id}"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
+        ("POST", "/recommend"),
+        ("POST", "/recommend/batch"),
+        ("GET", "/similar/{item_id}"),
+        ("GET", "/popular"),
+        ("GET", "/images/{item_id}"),
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+        ("GET", "/metrics"),
+    }
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     for (method, path), operation in found.items():
         assert operation["summary"] and operation["description"] and operation["tags"], path
         for status in ("429", "500"):
-            assert operation["responses"][status]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorResponse")
-        assert ((method, path) in TOKEN_ROUTES) == ("security" in operation) == ("401" in operation["responses"])
+            assert operation["responses"][status]["content"]["application/json"]["schema"][
+                "$ref"
+            ].endswith("/ErrorResponse")
+        assert (
+            ((method, path) in TOKEN_ROUTES)
+            == ("security" in operation)
+            == ("401" in operation["responses"])
+        )
         if method == "POST":
             body = operation["requestBody"]["content"]["application/json"]["schema"]
             forms = body.get("oneOf", body.get("anyOf", [body]))
-            assert any(schemas[form["$ref"].rpartition("/")[2]].get("examples") for form in forms), path
+            assert any(
+                schemas[form["$ref"].rpartition("/")[2]].get("examples") for form in forms
+            ), path
             assert {"413", "415", "422", "503"} <= set(operation["responses"])
     assert "HTTPValidationError" not in schemas  # errors have one form
 
@@ -53,14 +75,20 @@ def test_the_examples_of_the_document_are_true(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     for name, schema in document["components"]["schemas"].items():
         for example in schema.get("examples", []):
-            path = {"RecommendRequest": "/recommend", "BatchRequest": "/recommend/batch", "EventRequest": "/events",
-                    "ResetRequest": "/reset", "AvailabilityRequest": "/availability"}[name]
+            path = {
+                "RecommendRequest": "/recommend",
+                "BatchRequest": "/recommend/batch",
+                "EventRequest": "/events",
+                "ResetRequest": "/reset",
+                "AvailabilityRequest": "/availability",
+            }[name]
             if "item_id" in example:
                 example = {**example, "item_id": "a"}
             assert client.post(path, json=example).status_code in (200, 202), name
 
 
 # --- request ids, logs, metrics
+
 
 def test_a_valid_request_id_is_kept_and_any_other_replaced(client: TestClient) -> None:
     for given in ("abc", "A.b_c-9" * 9, "x" * 64):
@@ -71,17 +99,30 @@ def test_a_valid_request_id_is_kept_and_any_other_replaced(client: TestClient) -
         assert len(made) == 32 and made != given
 
 
-def test_one_line_a_request_and_no_visitor_in_it(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_line_a_request_and_no_visitor_in_it(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
-    client.post("/recommend", json={"user_id": "somebody-private"}, headers={"x-request-id": "mine"})
+    client.post(
+        "/recommend", json={"user_id": "somebody-private"}, headers={"x-request-id": "mine"}
+    )
     client.get("/similar/private-item")
     client.post("/events", json={"user_id": "somebody-private"})
-    lines = [json.loads(JsonLines().format(record)) for record in caplog.records if record.name == "recsys.gateway.requests"]
+    lines = [
+        json.loads(JsonLines().format(record))
+        for record in caplog.records
+        if record.name == "recsys.gateway.requests"
+    ]
     assert [(line["method"], line["route"], line["status"]) for line in lines] == [
-        ("POST", "/recommend", 200), ("GET", "/similar/{item_id:path}", 503), ("POST", "/events", 422)]
+        ("POST", "/recommend", 200),
+        ("GET", "/similar/{item_id:path}", 503),
+        ("POST", "/events", 422),
+    ]
     assert lines[0]["request_id"] == "mine" and lines[0]["ms"] >= 0 and lines[0]["release"] is None
     assert lines[0]["degraded"] == ["ranking_unavailable"]
-    assert "private" not in "".join(JsonLines().format(record) for record in caplog.records if record.name.startswith("recsys"))
+    assert "private" not in "".join(
+        JsonLines().format(record) for record in caplog.records if record.name.startswith("recsys")
+    )
 
 
 def test_those_turned_away_are_counted_in_a_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
@@ -92,18 +133,31 @@ def test_those_turned_away_are_counted_in_a_line_a_second(caplog: pytest.LogCapt
         turned_away.count("/recommend")
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
     assert [(line["message"], line["requests"], line["latest_route"]) for line in lines] == [
-        ("turned away", 1, "/recommend"), ("turned away", 3, "/recommend")]
+        ("turned away", 1, "/recommend"),
+        ("turned away", 3, "/recommend"),
+    ]
 
 
 def test_an_unexpected_error_is_logged_with_its_traceback_and_told_without(
-        client: TestClient, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    client: TestClient, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     (settings.home / "serving" / "images.parquet").write_bytes(b"no Parquet")
     answer = client.get("/images/a", headers={"x-request-id": "mine"})
     assert error(answer) == (500, None, "unexpected error; the log has it under request mine")
-    line = next(json.loads(JsonLines().format(record)) for record in caplog.records if record.name == "recsys.gateway.requests")
-    assert (line["request_id"], line["status"], line["route"]) == ("mine", 500, "/images/{item_id:path}")
-    record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "Exception in ASGI application", (), None)
+    line = next(
+        json.loads(JsonLines().format(record))
+        for record in caplog.records
+        if record.name == "recsys.gateway.requests"
+    )
+    assert (line["request_id"], line["status"], line["route"]) == (
+        "mine",
+        500,
+        "/images/{item_id:path}",
+    )
+    record = logging.LogRecord(
+        "uvicorn.error", logging.ERROR, "", 0, "Exception in ASGI application", (), None
+    )
     try:
         raise ValueError("of the log")
     except ValueError as raised:
@@ -113,17 +167,36 @@ def test_an_unexpected_error_is_logged_with_its_traceback_and_told_without(
 
 # --- similar and popular
 
-def test_similar_items_of_a_known_item(client: TestClient, settings: Settings, tmp_path: Path) -> None:
+
+def test_similar_items_of_a_known_item(
+    client: TestClient, settings: Settings, tmp_path: Path
+) -> None:
     status, field, message = error(client.get("/similar/a"))
-    assert (status, field) == (503, None) and "promote a release" in message and str(settings.home) not in message
+    assert (
+        (status, field) == (503, None)
+        and "promote a release" in message
+        and str(settings.home) not in message
+    )
     promote_similar(settings, tmp_path, [[6, 4, 5], [3, -1, -1], [-1, -1, -1], [3, 4, -1]])
     answer = client.get("/similar/a")
     assert ids(answer) == ["d/4", "b", "c"] and answer.json()["items"][0] == {
-        "item_id": "d/4", "title": "Product d/4", "category_l1": "toys", "category_l2": "toys-2", "price": 9.5, "image": "/images/d%2F4"}
+        "item_id": "d/4",
+        "title": "Product d/4",
+        "category_l1": "toys",
+        "category_l2": "toys-2",
+        "price": 9.5,
+        "image": "/images/d%2F4",
+    }
     assert ids(client.get("/similar/d%2F4")) == ["a", "b"] and ids(client.get("/similar/c")) == []
     client.post("/availability", json={"changes": [{"item_id": "d/4", "status": "out_of_stock"}]})
     assert ids(client.get("/similar/a", params={"top_k": 2})) == ["b", "c"]
-    for path in ("/similar/zzz", "/similar/..%2F..%2Fetc%2Fpasswd", "/similar/a%00", "/similar/", "/similar/%ff"):
+    for path in (
+        "/similar/zzz",
+        "/similar/..%2F..%2Fetc%2Fpasswd",
+        "/similar/a%00",
+        "/similar/",
+        "/similar/%ff",
+    ):
         assert error(client.get(path))[:2] == (404, "item_id")
     similar_path(settings).write_bytes(b"no archive")
     assert error(client.get("/similar/a"))[0] == 503
@@ -132,7 +205,9 @@ def test_similar_items_of_a_known_item(client: TestClient, settings: Settings, t
 @pytest.mark.parametrize("given", ["0", "31", "x", "1.5", "NaN", ""])
 def test_a_bad_top_k_of_a_query_is_named(client: TestClient, given: str) -> None:
     assert error(client.get("/similar/a", params={"top_k": given}))[:2] == (422, "top_k")
-    assert error(client.get("/popular", params={"top_k": "1000" if given == "31" else given}))[:2] == (422, "top_k")
+    assert error(client.get("/popular", params={"top_k": "1000" if given == "31" else given}))[
+        :2
+    ] == (422, "top_k")
 
 
 def test_popular_items_of_all_and_of_a_category(client: TestClient, valkey: Any) -> None:
@@ -140,7 +215,12 @@ def test_popular_items_of_all_and_of_a_category(client: TestClient, valkey: Any)
     store.zadd("popularity:global", {"gone": 9, "d/4": 8, "b": 4, "a": 2, b"\xff": 1})
     store.zadd("popularity:category_l1:books", {"b": 4})
     answer = client.get("/popular")
-    assert [(item["item_id"], item["score"]) for item in answer.json()["items"]] == [("d/4", 1), ("b", .5), ("a", .25), ("c", 0)]
+    assert [(item["item_id"], item["score"]) for item in answer.json()["items"]] == [
+        ("d/4", 1),
+        ("b", 0.5),
+        ("a", 0.25),
+        ("c", 0),
+    ]
     assert not answer.json()["degraded"]
     assert ids(client.get("/popular", params={"top_k": 1})) == ["d/4"]
     assert ids(client.get("/popular", params={"category": "books"})) == ["b", "a"]
@@ -148,9 +228,14 @@ def test_popular_items_of_all_and_of_a_category(client: TestClient, valkey: Any)
     assert error(client.get("/popular", params={"category": "cars"}))[:2] == (404, "category")
 
 
-def test_popular_items_are_found_behind_many_that_are_not_shown(client: TestClient, valkey: Any) -> None:
+def test_popular_items_are_found_behind_many_that_are_not_shown(
+    client: TestClient, valkey: Any
+) -> None:
     store = valkey.client(3)
-    store.zadd("popularity:global", {f"gone-{number}": 1_000 - number for number in range(450)} | {"a": 2, "b": 1})
+    store.zadd(
+        "popularity:global",
+        {f"gone-{number}": 1_000 - number for number in range(450)} | {"a": 2, "b": 1},
+    )
     assert ids(client.get("/popular", params={"top_k": 2})) == ["a", "b"]
 
 
@@ -163,30 +248,62 @@ def test_popular_items_without_the_store(settings: Settings) -> None:
 
 # --- hostile bodies
 
-@pytest.mark.parametrize(("requests", "field"), [
-    ([{"user_id": "u"}] * 65, "requests"), ([1] * 300_000, "requests.0"), ([], "requests"),
-    ([{"user_id": "u", "top_k": 0}], "requests.0.top_k"),
-    ([{"user_id": "u"}, {}], "requests.1.user_id"), ({"0": {}}, "requests"), (float("nan"), "requests")])
+
+@pytest.mark.parametrize(
+    ("requests", "field"),
+    [
+        ([{"user_id": "u"}] * 65, "requests"),
+        ([1] * 300_000, "requests.0"),
+        ([], "requests"),
+        ([{"user_id": "u", "top_k": 0}], "requests.0.top_k"),
+        ([{"user_id": "u"}, {}], "requests.1.user_id"),
+        ({"0": {}}, "requests"),
+        (float("nan"), "requests"),
+    ],
+)
 def test_a_bad_batch_names_the_field(client: TestClient, requests: Any, field: str) -> None:
-    answer = client.post("/recommend/batch", content=json.dumps({"requests": requests}), headers={"content-type": "application/json"})
+    answer = client.post(
+        "/recommend/batch",
+        content=json.dumps({"requests": requests}),
+        headers={"content-type": "application/json"},
+    )
     assert error(answer)[:2] == (422, field)
 
 
 def test_a_million_ids_are_refused_unread(client: TestClient) -> None:
     million = json.dumps({"requests": [{"user_id": str(number)} for number in range(1_000_000)]})
-    answer = client.post("/recommend/batch", content=million, headers={"content-type": "application/json"})
+    answer = client.post(
+        "/recommend/batch", content=million, headers={"content-type": "application/json"}
+    )
     assert error(answer)[:2] == (413, "body")
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""])
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""],
+)
 def test_only_json_is_read(client: TestClient, kind: str) -> None:
     answer = client.post("/events", content=json.dumps(GOOD), headers={"content-type": kind})
     assert error(answer)[:2] == (415, "content-type")
 
 
-@pytest.mark.parametrize("path", ["/recommend", "/recommend/batch", "/events", "/reset", "/availability", "/explain"])
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'"' + b"\\ud800" + b'"', b"[" * 100_000, b'{"a": ' * 50_000,
-                                     b"1" * 10_000, b"NaN", b"null"])
+@pytest.mark.parametrize(
+    "path", ["/recommend", "/recommend/batch", "/events", "/reset", "/availability", "/explain"]
+)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'"' + b"\\ud800" + b'"',
+        b"[" * 100_000,
+        b'{"a": ' * 50_000,
+        b"1" * 10_000,
+        b"NaN",
+        b"null",
+    ],
+)
 def test_no_body_brings_a_route_down(client: TestClient, path: str, content: bytes) -> None:
     answer = client.post(path, content=content, headers={"content-type": "application/json"})
     assert error(answer)[0] == 422

@@ -1,4 +1,6 @@
-"""The gateway over real ASGI and a real Valkey, with no Triton behind it: degraded answers, bad questions, images, page."""
+"""The gateway over real ASGI and a real Valkey, with no Triton behind it: degraded answers, bad
+questions, images, page.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +19,44 @@ from recsys_assets_tests.support.small_shop import png, promote, shop_settings
 
 # --- recommendations
 
+
 def test_without_triton_popular_items_stand_in(client: TestClient, valkey: Any) -> None:
     valkey.client(3).zadd("popularity:global", {"b": 20, "gone": 15, "a": 10})
     answer = client.post("/recommend", json={"user_id": 17, "top_k": 3})
     assert answer.status_code == 200
     body = answer.json()
     assert (body["user_id"], body["release"], body["degraded"], body["reasons"]) == (
-        "17", None, True, ["ranking_unavailable"])
+        "17",
+        None,
+        True,
+        ["ranking_unavailable"],
+    )
     # an item that left the catalogue is never answered; the promoted one fills up
-    assert [(item["item_id"], item["score"]) for item in body["items"]] == [("b", 1.0), ("a", 0.5), ("c", 0.0)]
-    assert body["items"][0] == {"item_id": "b", "score": 1.0, "title": "Product b", "category_l1": "books",
-                                "category_l2": "books-2", "price": 9.5, "image": "/images/b"}
+    assert [(item["item_id"], item["score"]) for item in body["items"]] == [
+        ("b", 1.0),
+        ("a", 0.5),
+        ("c", 0.0),
+    ]
+    assert body["items"][0] == {
+        "item_id": "b",
+        "score": 1.0,
+        "title": "Product b",
+        "category_l1": "books",
+        "category_l2": "books-2",
+        "price": 9.5,
+        "image": "/images/b",
+    }
     assert body["request_id"] == answer.headers["x-request-id"]
 
 
 def test_without_any_store_the_catalogue_stands_in(settings: Settings) -> None:
     for client in serve(settings.model_copy(update={"valkey_port": free_port()})):
         body = client.post("/recommend", json={"user_id": "u"}).json()
-        assert body["reasons"] == ["ranking_unavailable", "popularity_unavailable", "availability_unavailable"]
+        assert body["reasons"] == [
+            "ranking_unavailable",
+            "popularity_unavailable",
+            "availability_unavailable",
+        ]
         assert [item["item_id"] for item in body["items"]] == ["c", "a", "b", "d/4"]
         assert body["items"][3]["image"] == "/images/d%2F4"
         assert error(client.post("/events", json={"user_id": "u", "item_id": "a"}))[0] == 503
@@ -42,7 +64,10 @@ def test_without_any_store_the_catalogue_stands_in(settings: Settings) -> None:
 
 def test_a_wrong_type_in_the_store_is_survived(client: TestClient, valkey: Any) -> None:
     valkey.client(3).set("popularity:global", "not a sorted set")
-    assert client.post("/recommend", json={"user_id": "u"}).json()["reasons"][1] == "popularity_unavailable"
+    assert (
+        client.post("/recommend", json={"user_id": "u"}).json()["reasons"][1]
+        == "popularity_unavailable"
+    )
 
 
 def test_where_nothing_is_known_it_says_so(tmp_path: Path, valkey: Any) -> None:
@@ -89,28 +114,48 @@ RECOMMEND_ERRORS = [
 
 
 @pytest.mark.parametrize(("body", "field", "message"), RECOMMEND_ERRORS)
-def test_bad_questions_name_the_field(client: TestClient, body: Any, field: str, message: str) -> None:
-    status, named, said = error(client.post("/recommend", content=json.dumps(body),
-                                            headers={"content-type": "application/json"}))
+def test_bad_questions_name_the_field(
+    client: TestClient, body: Any, field: str, message: str
+) -> None:
+    status, named, said = error(
+        client.post(
+            "/recommend", content=json.dumps(body), headers={"content-type": "application/json"}
+        )
+    )
     assert (status, named) == (422, field) and message in said
 
 
-@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b'{"user_id": ' + b"1" * 5_000 + b"}",
-                                     b'{"user_id": "\\ud800"}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"",
+        b"\xff\xfe",
+        b'{"user_id": ' + b"1" * 5_000 + b"}",
+        b'{"user_id": "\\ud800"}',
+        b"[" * 100_000,
+    ],
+)
 def test_broken_bodies_are_the_clients_fault(client: TestClient, content: bytes) -> None:
-    answer = client.post("/recommend", content=content, headers={"content-type": "application/json"})
+    answer = client.post(
+        "/recommend", content=content, headers={"content-type": "application/json"}
+    )
     assert error(answer)[0] in (400, 422)
     assert client.get("/healthz").status_code == 200
 
 
 # --- limits, images, page
 
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_body_over_the_limit_is_refused(client: TestClient, streamed: bool) -> None:
     whole = b'{"user_id": "' + b"x" * (1 << 20) + b'"}'
-    parts = (whole[n:n + 65_536] for n in range(0, len(whole), 65_536))
-    answer = client.post("/recommend", content=parts if streamed else whole,
-                         headers={"content-type": "application/json"})
+    parts = (whole[n : n + 65_536] for n in range(0, len(whole), 65_536))
+    answer = client.post(
+        "/recommend",
+        content=parts if streamed else whole,
+        headers={"content-type": "application/json"},
+    )
     assert error(answer)[:2] == (413, "body")
     assert client.get("/healthz").json() == {"status": "ok"}
 
@@ -119,8 +164,14 @@ def test_images_of_known_items_only(client: TestClient) -> None:
     for path in ("/images/a", "/images/d%2F4"):
         answer = client.get(path)
         assert (answer.content, answer.headers["content-type"]) == (png(), "image/png")
-    for path in ("/images/b", "/images/zzz", "/images/a.png", "/images/..%2F..%2Fdisplay.json",
-                 "/page/../app.py", "/page/%2e%2e/app.py"):
+    for path in (
+        "/images/b",
+        "/images/zzz",
+        "/images/a.png",
+        "/images/..%2F..%2Fdisplay.json",
+        "/page/../app.py",
+        "/page/%2e%2e/app.py",
+    ):
         assert error(client.get(path))[0] == 404
 
 
@@ -141,14 +192,20 @@ def test_a_broken_display_file_names_no_path(client: TestClient, settings: Setti
 
 def test_the_page_is_whole_and_loads_nothing_from_elsewhere(client: TestClient) -> None:
     page = client.get("/")
-    assert page.status_code == 200 and "default-src 'none'" in page.headers["content-security-policy"]
+    assert (
+        page.status_code == 200 and "default-src 'none'" in page.headers["content-security-policy"]
+    )
     texts = [page.text]
     for name in ("style.css", "page.js"):
         assert f"/page/{name}" in page.text
         answer = client.get(f"/page/{name}")
         assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
         texts.append(answer.text)
-    assert not any(word in text for text in texts for word in ("http://", "https://", "//cdn", "onclick=", "style="))
+    assert not any(
+        word in text
+        for text in texts
+        for word in ("http://", "https://", "//cdn", "onclick=", "style=")
+    )
 
 
 def test_readiness_and_metrics(client: TestClient) -> None:

@@ -1,4 +1,6 @@
-"""A gateway process before a real Triton: the typed client, hostile sockets, the log as it is written, and its end by SIGTERM."""
+"""A gateway process before a real Triton: the typed client, hostile sockets, the log as it is
+written, and its end by SIGTERM.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,13 @@ def log_of(settings: Settings) -> Path:
 def running(settings: Settings) -> Iterator[subprocess.Popen[str]]:
     """A gateway that serves."""
     with open(log_of(settings), "w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "recsys_assets.serving.gateway"], cwd=PROJECT_ROOT, stderr=log,
-                                   env={**os.environ, **settings.environment()}, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "recsys_assets.serving.gateway"],
+            cwd=PROJECT_ROOT,
+            stderr=log,
+            env={**os.environ, **settings.environment()},
+            text=True,
+        )
     try:
         for _ in range(600):
             if process.poll() is not None:
@@ -60,7 +67,9 @@ def running(settings: Settings) -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, valkey_process: Any) -> Iterator[Settings]:
     home = tmp_path_factory.mktemp("gateway-process")
-    made = settings_for(home, valkey_port=valkey_process.port, token=TOKEN, triton_timeout_ms=20_000)
+    made = settings_for(
+        home, valkey_port=valkey_process.port, token=TOKEN, triton_timeout_ms=20_000
+    )
     write_answering(made.model_repository, ["a", "b", "c"], np.zeros(1, np.uint8))
     promote(made, release=3)
     promote_similar(made, home, [[4, 5], [3, -1], [3, -1], [-1, -1]])
@@ -78,21 +87,34 @@ def test_the_typed_client_calls_everything(settings: Settings, gateway: Any, val
     with GatewayClient(settings.gateway_url, TOKEN) as client:
         ready = client.ready()
         assert ready.ready and ready.release == 3
-        answer = client.recommend("u", device_type="mobile", timestamp=1_790_000_000, top_k=2, seed=5)
-        assert [item.item_id for item in answer.items] == ["a", "b"] and answer.release is not None and answer.release.ranker == 3
+        answer = client.recommend(
+            "u", device_type="mobile", timestamp=1_790_000_000, top_k=2, seed=5
+        )
+        assert (
+            [item.item_id for item in answer.items] == ["a", "b"]
+            and answer.release is not None
+            and answer.release.ranker == 3
+        )
         batch = client.recommend_batch([{"user_id": "u", "top_k": 1}, {"user_id": "bits:1"}])
         assert [len(one.items) for one in batch.answers] == [1, 3] and batch.answers[1].degraded
-        assert client.send_events([{"user_id": "u", "item_id": "d/4", "event_id": "mine"}]).event_ids == ["mine"]
+        assert client.send_events(
+            [{"user_id": "u", "item_id": "d/4", "event_id": "mine"}]
+        ).event_ids == ["mine"]
         assert client.reset("u", "other").event_id == "other"
         assert client.set_availability({"a": "hidden"}).changed == 1
         assert [item.item_id for item in client.similar("b").items] == []
         assert [item.item_id for item in client.popular(category="books").items] == ["b"]
         client.set_availability({"a": "available"})
-        assert [item.item_id for item in client.similar("b").items] == ["a"] and client.similar("d/4").items == []
+        assert [item.item_id for item in client.similar("b").items] == ["a"] and client.similar(
+            "d/4"
+        ).items == []
         with pytest.raises(GatewayError, match="no ranking to explain") as refused:
             client.explain("u")  # this Triton's trace is empty
         assert (refused.value.status, refused.value.retry_after) == (503, 1)
-        for call, status, field in ((lambda: client.similar("zzz"), 404, "item_id"), (lambda: client.recommend(""), 422, "user_id")):
+        for call, status, field in (
+            (lambda: client.similar("zzz"), 404, "item_id"),
+            (lambda: client.recommend(""), 422, "user_id"),
+        ):
             with pytest.raises(GatewayError) as refused:
                 call()
             assert (refused.value.status, refused.value.field) == (status, field)
@@ -110,23 +132,42 @@ def test_a_hundred_megabytes_are_not_taken(settings: Settings, gateway: Any) -> 
 
     for content in (b"x" * (100 << 20), streamed()):
         try:
-            answer = httpx.post(f"{settings.gateway_url}/recommend", content=content, headers={"content-type": "application/json"})
+            answer = httpx.post(
+                f"{settings.gateway_url}/recommend",
+                content=content,
+                headers={"content-type": "application/json"},
+            )
             assert (answer.status_code, answer.json()["error"]["field"]) == (413, "body")
         except httpx.TransportError:  # the connection was closed while we still sent
             pass
-    with socket.create_connection((settings.gateway_host, settings.gateway_port), timeout=10) as raw:
-        raw.sendall(b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 104857600\r\n\r\n")  # declared, never sent
+    with socket.create_connection(
+        (settings.gateway_host, settings.gateway_port), timeout=10
+    ) as raw:
+        raw.sendall(
+            b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 104857600\r\n\r\n"
+        )  # declared, never sent
         assert raw.recv(64).startswith(b"HTTP/1.1 413 ")
     assert recommend(settings.gateway_url, "u")["items"]
 
 
-@pytest.mark.parametrize("sent", [
-    b"GET /similar/../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /images/%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-    b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 1e3\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"])
-def test_strange_requests_are_refused_and_the_process_lives(settings: Settings, gateway: subprocess.Popen[str], sent: bytes) -> None:
-    with socket.create_connection((settings.gateway_host, settings.gateway_port), timeout=10) as raw:
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /similar/../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /images/%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 1e3\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_strange_requests_are_refused_and_the_process_lives(
+    settings: Settings, gateway: subprocess.Popen[str], sent: bytes
+) -> None:
+    with socket.create_connection(
+        (settings.gateway_host, settings.gateway_port), timeout=10
+    ) as raw:
         raw.sendall(sent)
         raw.shutdown(socket.SHUT_WR)
         answer = b""
@@ -135,12 +176,22 @@ def test_strange_requests_are_refused_and_the_process_lives(settings: Settings, 
                 answer += part
         except ConnectionResetError:
             pass
-    assert (not answer or answer.split()[1].startswith(b"4")) and b"Traceback" not in answer and b"root:" not in answer
-    assert gateway.poll() is None and httpx.get(f"{settings.gateway_url}/healthz").status_code == 200
+    assert (
+        (not answer or answer.split()[1].startswith(b"4"))
+        and b"Traceback" not in answer
+        and b"root:" not in answer
+    )
+    assert (
+        gateway.poll() is None and httpx.get(f"{settings.gateway_url}/healthz").status_code == 200
+    )
 
 
 def test_the_log_is_json_and_names_no_visitor(settings: Settings, gateway: Any) -> None:
-    answer = httpx.post(f"{settings.gateway_url}/recommend", json={"user_id": "bits:3"}, headers={"x-request-id": "find-me"})
+    answer = httpx.post(
+        f"{settings.gateway_url}/recommend",
+        json={"user_id": "bits:3"},
+        headers={"x-request-id": "find-me"},
+    )
     assert answer.status_code == 200
     for _ in range(200):
         lines = [json.loads(line) for line in log_of(settings).read_text().splitlines()]
@@ -148,7 +199,11 @@ def test_the_log_is_json_and_names_no_visitor(settings: Settings, gateway: Any) 
         if found:
             break
         time.sleep(0.05)
-    assert found[0]["release"] == {"query": 2, "ranker": 3} and found[0]["route"] == "/recommend" and found[0]["status"] == 200
+    assert (
+        found[0]["release"] == {"query": 2, "ranker": 3}
+        and found[0]["route"] == "/recommend"
+        and found[0]["status"] == 200
+    )
     assert found[0]["degraded"] == ["user_features_unavailable", "seen_filter_unavailable"]
     assert "bits" not in log_of(settings).read_text()
 
@@ -159,7 +214,11 @@ def test_sigterm_finishes_what_is_in_flight(settings: Settings, valkey: Any) -> 
     answers: list[int] = []
 
     def ask() -> None:
-        answers.append(httpx.post(f"{other.gateway_url}/recommend", json={"user_id": "slow:300"}, timeout=30).status_code)
+        answers.append(
+            httpx.post(
+                f"{other.gateway_url}/recommend", json={"user_id": "slow:300"}, timeout=30
+            ).status_code
+        )
 
     with running(other) as process:
         callers = [threading.Thread(target=ask) for _ in range(8)]
@@ -167,8 +226,15 @@ def test_sigterm_finishes_what_is_in_flight(settings: Settings, valkey: Any) -> 
             caller.start()
         for _ in range(400):  # until all of them are inside
             metrics = httpx.get(f"{other.gateway_url}/metrics").text
-            values = dict(line.split() for line in metrics.splitlines() if line.startswith(("gateway_in_flight ", "gateway_waiting ")))
-            if float(values["gateway_in_flight"]) + float(values["gateway_waiting"]) + len(answers) >= 8:
+            values = dict(
+                line.split()
+                for line in metrics.splitlines()
+                if line.startswith(("gateway_in_flight ", "gateway_waiting "))
+            )
+            if (
+                float(values["gateway_in_flight"]) + float(values["gateway_waiting"]) + len(answers)
+                >= 8
+            ):
                 break
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
@@ -176,21 +242,43 @@ def test_sigterm_finishes_what_is_in_flight(settings: Settings, valkey: Any) -> 
             caller.join()
         assert answers == [200] * 8
         assert process.wait(timeout=60) in (0, -signal.SIGTERM)
-    assert not [line for line in log_of(other).read_text().splitlines() if json.loads(line)["level"] == "error"]
+    assert not [
+        line
+        for line in log_of(other).read_text().splitlines()
+        if json.loads(line)["level"] == "error"
+    ]
 
 
 def test_who_keeps_a_connection_is_told_before_it_ends(settings: Settings, valkey: Any) -> None:
-    """A request that is on its way when the gateway is told to end is answered, and the connection is not used again."""
+    """A request that is on its way when the gateway is told to end is answered, and the connection
+    is not used again.
+    """
     other = settings.model_copy(update={"gateway_port": settings_for(settings.home).gateway_port})
-    with running(other) as process, httpx.Client(base_url=other.gateway_url, timeout=30) as asking, httpx.Client(
-            base_url=other.gateway_url, timeout=30) as watching:
-        assert "connection" not in asking.get("/healthz").headers and watching.get("/readyz").json()["ready"]
+    with (
+        running(other) as process,
+        httpx.Client(base_url=other.gateway_url, timeout=30) as asking,
+        httpx.Client(base_url=other.gateway_url, timeout=30) as watching,
+    ):
+        assert (
+            "connection" not in asking.get("/healthz").headers
+            and watching.get("/readyz").json()["ready"]
+        )
         process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 10
-        while "connection" not in (answer := asking.post("/recommend", json={"user_id": "u"})).headers:
+        while (
+            "connection" not in (answer := asking.post("/recommend", json={"user_id": "u"})).headers
+        ):
             assert answer.status_code == 200 and time.monotonic() < deadline
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         unready = watching.get("/readyz")
-        assert (unready.status_code, unready.json()["ready"], unready.headers["connection"]) == (503, False, "close")
+        assert (unready.status_code, unready.json()["ready"], unready.headers["connection"]) == (
+            503,
+            False,
+            "close",
+        )
         assert process.wait(timeout=60) in (0, -signal.SIGTERM)
-    assert not [line for line in log_of(other).read_text().splitlines() if json.loads(line)["level"] == "error"]
+    assert not [
+        line
+        for line in log_of(other).read_text().splitlines()
+        if json.loads(line)["level"] == "error"
+    ]

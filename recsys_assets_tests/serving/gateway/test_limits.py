@@ -1,4 +1,6 @@
-"""What the gateway does when too much is asked, or Triton does not answer: rate, shedding, the guard of a hanging server."""
+"""What the gateway does when too much is asked, or Triton does not answer: rate, shedding, the
+guard of a hanging server.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ import numpy as np
 import pytest
 
 from recsys_assets.operations.processes import read_record
-from recsys_assets.serving.gateway.limits import FIRST_GUESS, Admission, Guard, Overloaded, RateLimit
+from recsys_assets.serving.gateway.limits import (
+    FIRST_GUESS,
+    Admission,
+    Guard,
+    Overloaded,
+    RateLimit,
+)
 from recsys_assets.serving.gateway.metrics import Metrics
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.answering_triton import answering, write_answering
@@ -37,6 +45,7 @@ class Clock:
 
 
 # --- rate
+
 
 def test_a_bucket_holds_twice_the_rate_and_fills_again() -> None:
     clock = Clock()
@@ -62,7 +71,9 @@ def test_buckets_of_the_silent_are_forgotten_and_never_too_many() -> None:
 
 
 def test_too_many_requests_of_one_address(tmp_path: Path, valkey: Any) -> None:
-    settings = settings_for(tmp_path, valkey_port=valkey.port, rate_limit=0.001)  # a burst of one, and then no more for long
+    settings = settings_for(
+        tmp_path, valkey_port=valkey.port, rate_limit=0.001
+    )  # a burst of one, and then no more for long
     for client in serve(settings):
         assert client.get("/popular").status_code == 503
         answer = client.post("/events", json={})
@@ -74,6 +85,7 @@ def test_too_many_requests_of_one_address(tmp_path: Path, valkey: Any) -> None:
 
 
 # --- places for ranking calls
+
 
 def test_places_are_given_first_come_first_served() -> None:
     async def walk() -> list[int]:
@@ -112,7 +124,10 @@ def test_who_would_wait_too_long_is_turned_away_before_the_queue_grows() -> None
         assert metrics.registry.get_sample_value("gateway_waiting") == 21
         done.set()
         await asyncio.gather(*calls)
-        assert admission.expected_wait == 0.0 and metrics.registry.get_sample_value("gateway_in_flight") == 0
+        assert (
+            admission.expected_wait == 0.0
+            and metrics.registry.get_sample_value("gateway_in_flight") == 0
+        )
 
     asyncio.run(walk())
 
@@ -128,7 +143,10 @@ def test_a_caller_that_goes_away_gives_its_place_on() -> None:
 
         first = asyncio.create_task(caller(holding))
         await asyncio.sleep(0)
-        gone, waiting = asyncio.create_task(caller(asyncio.Event())), asyncio.create_task(caller(holding))
+        gone, waiting = (
+            asyncio.create_task(caller(asyncio.Event())),
+            asyncio.create_task(caller(holding)),
+        )
         await asyncio.sleep(0)
         gone.cancel()
         holding.set()
@@ -161,6 +179,7 @@ def test_one_long_pause_is_not_overload() -> None:
 
 # --- a Triton that hangs
 
+
 def test_the_guard_lets_one_try_after_a_while() -> None:
     clock = Clock()
     guard = Guard(3, 1.0, clock)
@@ -181,19 +200,30 @@ def test_the_guard_lets_one_try_after_a_while() -> None:
 
 def test_a_server_that_accepts_and_says_nothing(tmp_path: Path, valkey: Any) -> None:
     with SilentServer() as silent:
-        settings = settings_for(tmp_path, valkey_port=valkey.port, triton_grpc_port=silent.port, triton_timeout_ms=100)
+        settings = settings_for(
+            tmp_path, valkey_port=valkey.port, triton_grpc_port=silent.port, triton_timeout_ms=100
+        )
         promote(settings)
         for client in serve(settings):
             answers = [client.post("/recommend", json={"user_id": "u"}) for _ in range(20)]
-            assert {(answer.status_code, answer.json()["reasons"][0]) for answer in answers} == {(200, "ranking_unavailable")}
+            assert {(answer.status_code, answer.json()["reasons"][0]) for answer in answers} == {
+                (200, "ranking_unavailable")
+            }
             assert client.get("/healthz").status_code == 200
 
 
 # --- a Triton that is slow
 
+
 @pytest.fixture
 def slow(tmp_path: Path, valkey: Any) -> Iterator[Settings]:
-    settings = settings_for(tmp_path, valkey_port=valkey.port, gateway_in_flight=2, shed_after_ms=50, triton_timeout_ms=20_000)
+    settings = settings_for(
+        tmp_path,
+        valkey_port=valkey.port,
+        gateway_in_flight=2,
+        shed_after_ms=50,
+        triton_timeout_ms=20_000,
+    )
     write_answering(settings.model_repository, ["a", "b"], np.zeros(1, np.uint8))
     promote(settings)
     with answering(settings):
@@ -210,10 +240,16 @@ def test_more_than_can_be_served_is_turned_away_and_the_rest_is_served(slow: Set
         shed = [answer for answer in answers if answer.status_code == 429]
         served = [answer for answer in answers if answer.status_code == 200]
         assert len(shed) + len(served) == 240 and shed and served
-        assert all(error(answer)[1] is None and int(answer.headers["retry-after"]) >= 1 for answer in shed)
+        assert all(
+            error(answer)[1] is None and int(answer.headers["retry-after"]) >= 1 for answer in shed
+        )
         assert not any(answer.json()["degraded"] for answer in served)
         metrics = client.get("/metrics").text
-        counted = [line for line in metrics.splitlines() if line.startswith(("gateway_shed_total", "gateway_requests_total"))]
+        counted = [
+            line
+            for line in metrics.splitlines()
+            if line.startswith(("gateway_shed_total", "gateway_requests_total"))
+        ]
         assert f'gateway_shed_total{{cause="overload"}} {float(len(shed))}' in counted, counted
         assert "gateway_in_flight 0.0" in metrics and "gateway_waiting 0.0" in metrics
         assert ask().status_code == 200
@@ -221,8 +257,12 @@ def test_more_than_can_be_served_is_turned_away_and_the_rest_is_served(slow: Set
 
 def test_what_watches_over_the_gateway_is_answered_meanwhile(slow: Settings) -> None:
     for client in serve(slow):
-        callers = [threading.Thread(target=client.post, args=("/recommend",), kwargs={"json": {"user_id": "slow:500"}})
-                   for _ in range(4)]
+        callers = [
+            threading.Thread(
+                target=client.post, args=("/recommend",), kwargs={"json": {"user_id": "slow:500"}}
+            )
+            for _ in range(4)
+        ]
         for caller in callers:
             caller.start()
         for _ in range(2_000):
@@ -236,7 +276,9 @@ def test_what_watches_over_the_gateway_is_answered_meanwhile(slow: Settings) -> 
             caller.join()
 
 
-def test_a_hanging_triton_is_not_waited_for_by_everyone(slow: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hanging_triton_is_not_waited_for_by_everyone(
+    slow: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     record = read_record(slow.home / "run", "triton")
     assert record is not None
     for client in serve(slow.model_copy(update={"triton_timeout_ms": 150})):
@@ -247,9 +289,19 @@ def test_a_hanging_triton_is_not_waited_for_by_everyone(slow: Settings, caplog: 
             answers = [client.post("/recommend", json={"user_id": "u"}) for _ in range(40)]
         finally:
             os.kill(record.pid, signal.SIGCONT)
-        assert {(answer.status_code, answer.json()["reasons"][0]) for answer in answers} == {(200, "ranking_unavailable")}
-        said = [record.getMessage() for record in caplog.records if "answering with popular items" in record.getMessage()]
-        assert all("DEADLINE_EXCEEDED" in line for line in said[:3]) and "not asked" in said[3] and len(said) == 40
+        assert {(answer.status_code, answer.json()["reasons"][0]) for answer in answers} == {
+            (200, "ranking_unavailable")
+        }
+        said = [
+            record.getMessage()
+            for record in caplog.records
+            if "answering with popular items" in record.getMessage()
+        ]
+        assert (
+            all("DEADLINE_EXCEEDED" in line for line in said[:3])
+            and "not asked" in said[3]
+            and len(said) == 40
+        )
         for _ in range(200):
             answer = client.post("/recommend", json={"user_id": "u"}).json()
             if not answer["degraded"]:

@@ -1,4 +1,6 @@
-"""The gateway before a real Triton that answers as the recommender does: rankings, batches, explanations, odd answers."""
+"""The gateway before a real Triton that answers as the recommender does: rankings, batches,
+explanations, odd answers.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +30,35 @@ SIMILARITY = np.array([0.1, 0.3, 0.3, 0.5], np.float32)
 
 
 def trace_of_an_answer() -> np.ndarray:
-    """Retrieval brought 3 to 6 and 9 was no item's; b is ranked below, the rest was shown as ANSWERED."""
+    """Retrieval brought 3 to 6 and 9 was no item's; b is ranked below, the rest was shown as
+    ANSWERED.
+    """
     weight = 4.0
     blended = 1 / (1 + (1 - SCORES) / SCORES * np.exp(weight * (SIMILARITY.max() - SIMILARITY)))
     values: dict[str, Any] = {
-        "visitor_id": ["ann"], "context_device": ["mobile"], "context_timestamp": [1_790_000_000],
-        "user_raw": [["ann", "F", "books"]], "user_numbers": [[math.nan, 2, 5, 2]], "user_history_raw": ["books", "toys"],
-        "query_embedding": np.ones((1, 64)), "candidates": [6, 4, 5, 3, 7], "candidate_similarity": [.5, .3, .3, .1, math.nan],
-        "considered": [6, 4, 5, 3, 7], "considered_fate": [Fate.KEPT, Fate.KEPT, Fate.BACKFILLED, Fate.KEPT, Fate.SEEN],
-        "kept": [3, 4, 5, 6], "kept_similarity": SIMILARITY, "kept_counts": [4], "scores": SCORES,
-        "item_cat": np.arange(4 * len(ITEM_CATEGORICAL)).reshape(4, -1), "sampled_items": [6, 3, 5],
-        "candidate_cont": np.zeros((4, len(CANDIDATE_CONTINUOUS))), "sampled_scores": blended[[3, 0, 2]], "sampled_counts": [3],
-        "blended_scores": blended, "placing": [Placing.LISTED, Placing.RANKED_BELOW, Placing.LISTED, Placing.LISTED]}
+        "visitor_id": ["ann"],
+        "context_device": ["mobile"],
+        "context_timestamp": [1_790_000_000],
+        "user_raw": [["ann", "F", "books"]],
+        "user_numbers": [[math.nan, 2, 5, 2]],
+        "user_history_raw": ["books", "toys"],
+        "query_embedding": np.ones((1, 64)),
+        "candidates": [6, 4, 5, 3, 7],
+        "candidate_similarity": [0.5, 0.3, 0.3, 0.1, math.nan],
+        "considered": [6, 4, 5, 3, 7],
+        "considered_fate": [Fate.KEPT, Fate.KEPT, Fate.BACKFILLED, Fate.KEPT, Fate.SEEN],
+        "kept": [3, 4, 5, 6],
+        "kept_similarity": SIMILARITY,
+        "kept_counts": [4],
+        "scores": SCORES,
+        "item_cat": np.arange(4 * len(ITEM_CATEGORICAL)).reshape(4, -1),
+        "sampled_items": [6, 3, 5],
+        "candidate_cont": np.zeros((4, len(CANDIDATE_CONTINUOUS))),
+        "sampled_scores": blended[[3, 0, 2]],
+        "sampled_counts": [3],
+        "blended_scores": blended,
+        "placing": [Placing.LISTED, Placing.RANKED_BELOW, Placing.LISTED, Placing.LISTED],
+    }
     tensors = {}
     for spec in trace_layout().specs:
         shape = tuple(1 if size == -1 else size for size in spec.shape)
@@ -69,44 +88,90 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 
 def test_a_ranking_is_answered_with_its_release(client: TestClient) -> None:
-    body = client.post("/recommend", json={"user_id": "ann\u00e9 \"q\"", "top_k": 2}).json()
+    body = client.post("/recommend", json={"user_id": 'ann\u00e9 "q"', "top_k": 2}).json()
     assert ids(body) == ["d/4", "a"]
-    assert body["items"][1] == {"item_id": "a", "score": 0.5, "title": "Product a", "category_l1": "books", "category_l2": "books-2",
-                                "price": 9.5, "image": "/images/a"}
+    assert body["items"][1] == {
+        "item_id": "a",
+        "score": 0.5,
+        "title": "Product a",
+        "category_l1": "books",
+        "category_l2": "books-2",
+        "price": 9.5,
+        "image": "/images/a",
+    }
     assert (body["user_id"], body["release"], body["degraded"], body["reasons"]) == (
-        "ann\u00e9 \"q\"", {"query": 2, "ranker": 3}, False, [])
-    assert client.get("/readyz").json() == {"ready": True, "triton": True, "release": 3, "valkey": True}
+        'ann\u00e9 "q"',
+        {"query": 2, "ranker": 3},
+        False,
+        [],
+    )
+    assert client.get("/readyz").json() == {
+        "ready": True,
+        "triton": True,
+        "release": 3,
+        "valkey": True,
+    }
     metrics = client.get("/metrics").text
-    assert 'gateway_release{part="ranker"} 3.0' in metrics and 'gateway_release{part="query"} 2.0' in metrics
+    assert (
+        'gateway_release{part="ranker"} 3.0' in metrics
+        and 'gateway_release{part="query"} 2.0' in metrics
+    )
     for phase in ("waiting", "triton", "assembling"):
         assert f'gateway_phase_seconds_count{{phase="{phase}"}} 1.0' in metrics
     assert "gateway_in_flight 0.0" in metrics and "gateway_waiting 0.0" in metrics
 
 
 def test_what_is_not_said_is_not_sent(client: TestClient) -> None:
-    assert ids(client.post("/recommend", json={"user_id": "echo"}).json()) == ["device_type=None", "timestamp=None", "seed=None"]
-    given = {"user_id": "echo", "device_type": "tablet", "timestamp": 1_790_000_000, "seed": 2**63 - 1}
+    assert ids(client.post("/recommend", json={"user_id": "echo"}).json()) == [
+        "device_type=None",
+        "timestamp=None",
+        "seed=None",
+    ]
+    given = {
+        "user_id": "echo",
+        "device_type": "tablet",
+        "timestamp": 1_790_000_000,
+        "seed": 2**63 - 1,
+    }
     body = client.post("/recommend", json=given).json()
     assert ids(body) == ["device_type=b'tablet'", "timestamp=1790000000", f"seed={2**63 - 1}"]
-    assert body["items"][0]["title"] is None  # no item of the catalogue: shown without what is not known
+    assert (
+        body["items"][0]["title"] is None
+    )  # no item of the catalogue: shown without what is not known
 
 
 def test_a_batch_is_answered_as_one_by_one(client: TestClient) -> None:
-    requests = [{"user_id": "a"}, {"user_id": "echo", "device_type": "mobile"}, {"user_id": "bits:7", "top_k": 1}, {"user_id": "echo"}]
+    requests = [
+        {"user_id": "a"},
+        {"user_id": "echo", "device_type": "mobile"},
+        {"user_id": "bits:7", "top_k": 1},
+        {"user_id": "echo"},
+    ]
     body = client.post("/recommend/batch", json={"requests": requests}).json()
     assert set(body) == {"answers", "request_id"}
     alone = [client.post("/recommend", json=request).json() for request in requests[:3]]
-    assert [{**answer, "request_id": one["request_id"]} for answer, one in zip(body["answers"], alone, strict=False)] == alone
+    assert [
+        {**answer, "request_id": one["request_id"]}
+        for answer, one in zip(body["answers"], alone, strict=False)
+    ] == alone
     # where others say it, absence is said too: "" and -1
     assert ids(body["answers"][3]) == ["device_type=b''", "timestamp=None", "seed=None"]
-    assert len(client.post("/recommend/batch", json={"requests": requests * 16}).json()["answers"]) == 64
+    assert (
+        len(client.post("/recommend/batch", json={"requests": requests * 16}).json()["answers"])
+        == 64
+    )
 
 
 def test_degraded_rankings_say_why(client: TestClient) -> None:
     body = client.post("/recommend", json={"user_id": "bits:7"}).json()
     assert body["degraded"] and body["reasons"] == Degraded(7).reasons and ids(body) == ANSWERED
-    assert client.post("/recommend", json={"user_id": "bits:2"}).json()["reasons"] == ["seen_filter_unavailable"]
-    assert 'gateway_degraded_total{reason="seen_filter_unavailable"} 2.0' in client.get("/metrics").text
+    assert client.post("/recommend", json={"user_id": "bits:2"}).json()["reasons"] == [
+        "seen_filter_unavailable"
+    ]
+    assert (
+        'gateway_degraded_total{reason="seen_filter_unavailable"} 2.0'
+        in client.get("/metrics").text
+    )
 
 
 @pytest.mark.parametrize("user", ["nan", "short", "error"])
@@ -119,51 +184,114 @@ def test_an_answer_that_is_none_is_not_passed_on(client: TestClient, user: str) 
 
 def test_an_explanation_tells_every_stage(client: TestClient) -> None:
     bearer = {"authorization": "Bearer secret"}
-    answer = client.post("/explain", json={"user_id": "ann", "device_type": "mobile"}, headers=bearer)
+    answer = client.post(
+        "/explain", json={"user_id": "ann", "device_type": "mobile"}, headers=bearer
+    )
     body = answer.json()
-    assert (answer.status_code, body["user_id"], body["release"], body["degraded"]) == (200, "ann", {"query": 2, "ranker": 3}, False)
-    assert body["visitor"]["raw"] == {"user_id": "ann", "gender": "F", "top_category": "books", "age": None, "clicks_24h": 2.0,
-                                      "hours_since_click": 5.0, "clicks_7d": 2.0, "device_type": "mobile", "timestamp": 1_790_000_000}
-    assert body["visitor"]["clicked_categories"] == ["books", "toys"] and "hour_sin" in body["visitor"]["transformed"]
+    assert (answer.status_code, body["user_id"], body["release"], body["degraded"]) == (
+        200,
+        "ann",
+        {"query": 2, "ranker": 3},
+        False,
+    )
+    assert body["visitor"]["raw"] == {
+        "user_id": "ann",
+        "gender": "F",
+        "top_category": "books",
+        "age": None,
+        "clicks_24h": 2.0,
+        "hours_since_click": 5.0,
+        "clicks_7d": 2.0,
+        "device_type": "mobile",
+        "timestamp": 1_790_000_000,
+    }
+    assert (
+        body["visitor"]["clicked_categories"] == ["books", "toys"]
+        and "hour_sin" in body["visitor"]["transformed"]
+    )
     candidates = body["retrieval"]["candidates"]
     assert [one["item_id"] for one in candidates] == ["d/4", "b", "c", "a", "[7]"]
     assert candidates[0]["similarity"] == 0.5 and candidates[4]["similarity"] is None
-    assert body["filter"] == {"fates": {"kept": 3, "backfilled": 1, "seen": 1}, "dropped": [{"item_id": "[7]", "why": "seen"}]}
+    assert body["filter"] == {
+        "fates": {"kept": 3, "backfilled": 1, "seen": 1},
+        "dropped": [{"item_id": "[7]", "why": "seen"}],
+    }
     ranked = {one["item_id"]: one for one in body["ranking"]}
     assert list(ranked) == ["a", "c", "d/4", "b"]  # by the ranker's score
-    assert [(ranked[item]["position"], ranked[item]["why_not"]) for item in "abc"] == [(2, None), (None, "ranked below"), (3, None)]
+    assert [(ranked[item]["position"], ranked[item]["why_not"]) for item in "abc"] == [
+        (2, None),
+        (None, "ranked below"),
+        (3, None),
+    ]
     assert ranked["c"]["why_kept"] == "backfilled"
     listed = {one["item_id"]: one["score"] for one in body["answer"]}
-    assert ranked["d/4"]["blended"] == pytest.approx(ranked["d/4"]["score"])  # the nearest keeps its score
+    assert ranked["d/4"]["blended"] == pytest.approx(
+        ranked["d/4"]["score"]
+    )  # the nearest keeps its score
     assert ranked["b"]["blended"] < ranked["b"]["score"] and set(listed) == {"a", "c", "d/4"}
-    assert set(ranked["a"]["features"]) == {*ITEM_CATEGORICAL[1:], "price_log_norm", "item_popularity", "category_share_7d",
-                                            "category_share_24h", "category_frequency_7d", "category_frequency_24h"}
+    assert set(ranked["a"]["features"]) == {
+        *ITEM_CATEGORICAL[1:],
+        "price_log_norm",
+        "item_popularity",
+        "category_share_7d",
+        "category_share_24h",
+        "category_frequency_7d",
+        "category_frequency_24h",
+    }
     assert [one["item_id"] for one in body["answer"]] == ANSWERED
     assert body["request_id"] == answer.headers["x-request-id"]
 
 
-def test_an_explanation_needs_a_ranking_and_the_catalogue_of_its_release(client: TestClient, settings: Settings) -> None:
+def test_an_explanation_needs_a_ranking_and_the_catalogue_of_its_release(
+    client: TestClient, settings: Settings
+) -> None:
     bearer = {"authorization": "Bearer secret"}
-    status, field, message = error(client.post("/explain", json={"user_id": "error"}, headers=bearer))
+    status, field, message = error(
+        client.post("/explain", json={"user_id": "error"}, headers=bearer)
+    )
     assert (status, field) == (503, None) and "no ranking to explain" in message
-    assert error(client.post("/explain", json={"user_id": "ann", "top_k": 2}, headers=bearer))[0] == 503  # not the trace's list
+    assert (
+        error(client.post("/explain", json={"user_id": "ann", "top_k": 2}, headers=bearer))[0]
+        == 503
+    )  # not the trace's list
     for other in serve(settings.model_copy(update={"triton_models": "ensemble"})):
-        assert "RECSYS_TRITON_MODELS" in error(other.post("/explain", json={"user_id": "ann"}, headers=bearer))[2]
+        assert (
+            "RECSYS_TRITON_MODELS"
+            in error(other.post("/explain", json={"user_id": "ann"}, headers=bearer))[2]
+        )
         assert other.get("/readyz").json()["triton"] is False  # ensemble_model is not loaded
 
 
 def test_a_better_item_that_is_not_listed_was_left_out_for_variety() -> None:
     trace = trace_layout().unpack(trace_of_an_answer())
     listed = [0, 2]  # d/4 and c
-    trace["placing"] = np.array([Placing.DIVERSITY, Placing.RANKED_BELOW, Placing.LISTED, Placing.LISTED], np.int32)
-    trace["sampled_items"], trace["sampled_scores"] = trace["sampled_items"][listed], trace["sampled_scores"][listed]
+    trace["placing"] = np.array(
+        [Placing.DIVERSITY, Placing.RANKED_BELOW, Placing.LISTED, Placing.LISTED], np.int32
+    )
+    trace["sampled_items"], trace["sampled_scores"] = (
+        trace["sampled_items"][listed],
+        trace["sampled_scores"][listed],
+    )
     ranking = Ranking(["d/4", "c"], trace["sampled_scores"].tolist(), 2, 3, [])
-    ranked = {one.item_id: (one.position, one.why_not) for one in explain("ann", ranking, trace, list(ITEMS), "id").ranking}
-    assert ranked == {"a": (None, "category cap or diversity"), "c": (2, None), "d/4": (1, None), "b": (None, "ranked below")}
+    ranked = {
+        one.item_id: (one.position, one.why_not)
+        for one in explain("ann", ranking, trace, list(ITEMS), "id").ranking
+    }
+    assert ranked == {
+        "a": (None, "category cap or diversity"),
+        "c": (2, None),
+        "d/4": (1, None),
+        "b": (None, "ranked below"),
+    }
     nobody = Ranking([], [], 2, 3, [])
-    trace["sampled_items"], trace["sampled_scores"] = trace["sampled_items"][:0], trace["sampled_scores"][:0]
+    trace["sampled_items"], trace["sampled_scores"] = (
+        trace["sampled_items"][:0],
+        trace["sampled_scores"][:0],
+    )
     trace["placing"] = np.zeros(4, np.int32)
-    assert {one.why_not for one in explain("ann", nobody, trace, list(ITEMS), "id").ranking} == {"ranked below"}
+    assert {one.why_not for one in explain("ann", nobody, trace, list(ITEMS), "id").ranking} == {
+        "ranked below"
+    }
     with pytest.raises(IdsDiffer):
         explain("ann", ranking, trace, list(ITEMS), "id")
 

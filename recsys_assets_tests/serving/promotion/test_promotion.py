@@ -39,11 +39,19 @@ def test_the_first_promotion_into_an_empty_server(shop):
     small_release(shop.store, 1)
     report = shop.promote(1)
     assert shop.ask().ids[0].startswith("1.1.1:") and shop.display() == (1, ["1.png"])
-    assert sorted(report.published) == ["dlrm_ranking/1", "faiss_retrieval/1", "fused_model/1", "query_tower/1"]
+    assert sorted(report.published) == [
+        "dlrm_ranking/1",
+        "faiss_retrieval/1",
+        "fused_model/1",
+        "query_tower/1",
+    ]
     assert [shop.ask(model=entrance) for entrance in ENTRANCES] == [shop.ask()] * 2
     assert LiveSimilar(shop.settings).of("1.1.1:9", 5) == ["1.1.1:0"]
     assert json.loads(shop.on_disk()["fused_model/1/parts.json"])["versions"] == {
-        "query_tower": 1, "faiss_retrieval": 1, "dlrm_ranking": 1}
+        "query_tower": 1,
+        "faiss_retrieval": 1,
+        "dlrm_ranking": 1,
+    }
     assert read_champion(shop.settings).release == 1 and read_champion(shop.settings).previous == []
     assert not journal_path(shop.settings).exists()
     assert not any((shop.settings.model_repository / name).exists() for name in CANDIDATES.values())
@@ -61,7 +69,9 @@ def test_a_fine_tune_switches_two_models_and_rollback_gives_the_same_answers(sho
     report = shop.promote(2)
     assert sorted(report.published) == ["dlrm_ranking/2", "fused_model/2", "query_tower/2"]
     assert shop.ask().ids[0].startswith("2.1.2:") and shop.answers_hash() != before
-    assert {p: p.stat().st_mtime_ns for p in [index, *index.iterdir()]} == untouched, "the generation was loaded again"
+    assert {p: p.stat().st_mtime_ns for p in [index, *index.iterdir()]} == untouched, (
+        "the generation was loaded again"
+    )
     report = shop.rollback()
     assert (report.event, report.release, report.previous) == ("rollback", 1, 2)
     assert shop.answers_hash() == before and shop.display() == (1, ["1.png"])
@@ -80,7 +90,11 @@ def test_rollback_past_what_was_pruned_publishes_again(shop):
     assert read_champion(shop.settings).previous == [2, 1]
     shop.rollback()
     report = shop.rollback()
-    assert report.release == 1 and shop.ask().ids[0].startswith("1.1.1:") and len(report.published) == 4
+    assert (
+        report.release == 1
+        and shop.ask().ids[0].startswith("1.1.1:")
+        and len(report.published) == 4
+    )
 
 
 def test_an_absent_or_failed_verdict_is_refused(shop):
@@ -90,7 +104,10 @@ def test_an_absent_or_failed_verdict_is_refused(shop):
         shop.promote(1)
     with pytest.raises(promotion.PromotionRefused, match=r"auc = 0\.4 \(threshold 0\.6\)"):
         shop.promote(2)
-    with pytest.MonkeyPatch.context() as other_code, pytest.raises(promotion.PromotionRefused, match="older version of this code"):
+    with (
+        pytest.MonkeyPatch.context() as other_code,
+        pytest.raises(promotion.PromotionRefused, match="older version of this code"),
+    ):
         other_code.setattr(releases, "CODE_VERSION", "a later one")
         shop.promote(2, force_gate=True)
     with pytest.raises(promotion.PromotionRefused, match="000007"):
@@ -100,12 +117,20 @@ def test_an_absent_or_failed_verdict_is_refused(shop):
     assert read_champion(shop.settings).history[-1]["forced"] is True
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ({"dlrm_ranking": "broken"}, "broken on purpose"), ({"faiss_retrieval": "broken"}, "broken on purpose"),
-    ({"dlrm_ranking": "empty"}, "got no items"), ({"dlrm_ranking": "twice"}, "got items twice"),
-    ({"query_tower": "fused breaks"}, "the fused model breaks on purpose"),
-    ({"query_tower": "fused differs"}, "other answers from recommender_candidate than from ensemble_candidate"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"dlrm_ranking": "broken"}, "broken on purpose"),
+        ({"faiss_retrieval": "broken"}, "broken on purpose"),
+        ({"dlrm_ranking": "empty"}, "got no items"),
+        ({"dlrm_ranking": "twice"}, "got items twice"),
+        ({"query_tower": "fused breaks"}, "the fused model breaks on purpose"),
+        (
+            {"query_tower": "fused differs"},
+            "other answers from recommender_candidate than from ensemble_candidate",
+        ),
+    ],
+)
 def test_a_bad_release_is_undone_and_the_old_one_serves(shop, content, message, monkeypatch):
     monkeypatch.setattr("recsys_assets.serving.triton.replicas.AGREEMENT_PAUSE", 0.0)
     small_release(shop.store, 1)
@@ -167,7 +192,9 @@ def test_switching_under_load_fails_no_request_and_mixes_no_answer(shop):
             tuples.append((*makers, answer.query_release, answer.ranker_release))
         replica.close()
 
-    visitors = [threading.Thread(target=visit, args=(f"user-{n}", ENTRANCES[n % 2])) for n in range(4)]
+    visitors = [
+        threading.Thread(target=visit, args=(f"user-{n}", ENTRANCES[n % 2])) for n in range(4)
+    ]
     for visitor in visitors:
         visitor.start()
     try:
@@ -187,7 +214,9 @@ def test_switching_under_load_fails_no_request_and_mixes_no_answer(shop):
             visitor.join()
     assert faults == []
     seen = set(tuples)
-    assert seen == {((1, 1, 1), 1, 1), ((2, 1, 2), 2, 2), ((3, 3, 3), 3, 3)}, "an answer that no release gives, or none"
+    assert seen == {((1, 1, 1), 1, 1), ((2, 1, 2), 2, 2), ((3, 3, 3), 3, 3)}, (
+        "an answer that no release gives, or none"
+    )
     assert len(tuples) > 100
 
 
@@ -227,7 +256,10 @@ def test_two_replicas_get_the_same_release_or_neither(tmp_path):
             first.promote(2, on_step=second_dies)
         assert first.ask(address=addresses[0]).query_release == 1
         second.start()  # from disk, which was put back
-        assert first.ask(address=addresses[1]).query_release == 1 and read_champion(first.settings).release == 1
+        assert (
+            first.ask(address=addresses[1]).query_release == 1
+            and read_champion(first.settings).release == 1
+        )
         first.promote(2)
         assert [first.ask(address=a).query_release for a in addresses] == [2, 2]
     finally:
@@ -240,12 +272,20 @@ def test_code_is_refreshed_while_the_server_is_down(shop):
     shop.promote(1)
     shop.server.stop()
     template = shop.templates / "query_tower" / CODE
-    template.write_text(template.read_text().replace("self.version], np", "self.version + 100], np"))
+    template.write_text(
+        template.read_text().replace("self.version], np", "self.version + 100], np")
+    )
     fused = shop.templates / "fused_model" / CODE
     fused.write_text(fused.read_text() + "\n# changed\n")
-    assert shop.repository.refresh_code() == ["fused_model", "query_tower"] and shop.repository.refresh_code() == []
+    assert (
+        shop.repository.refresh_code() == ["fused_model", "query_tower"]
+        and shop.repository.refresh_code() == []
+    )
     shop.server.start()
-    assert shop.ask(model="ensemble_model").query_release == 101 and shop.ask(model="recommender").query_release == 1
+    assert (
+        shop.ask(model="ensemble_model").query_release == 101
+        and shop.ask(model="recommender").query_release == 1
+    )
 
 
 def test_both_entrances_declare_the_tensors_of_an_answer(shop):
@@ -256,7 +296,13 @@ def test_both_entrances_declare_the_tensors_of_an_answer(shop):
     for entrance in ENTRANCES:
         declared = client.get_model_metadata(entrance)
         assert [t.name for t in declared.inputs] == [spec.name for spec in REQUEST]
-        assert {t.name: t.datatype for t in declared.outputs} == {s.name: triton_types.get(s.dtype, s.dtype) for s in ANSWER}
+        assert {t.name: t.datatype for t in declared.outputs} == {
+            s.name: triton_types.get(s.dtype, s.dtype) for s in ANSWER
+        }
     client.close()
     answer = shop.ask()
-    assert len(answer.ids) == 3 and np.allclose(answer.scores, [1.0, 0.5, 0.0]) and answer.degraded == 0
+    assert (
+        len(answer.ids) == 3
+        and np.allclose(answer.scores, [1.0, 0.5, 0.0])
+        and answer.degraded == 0
+    )

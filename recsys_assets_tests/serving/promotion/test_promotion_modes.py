@@ -1,4 +1,6 @@
-"""What Triton loads by the setting ``triton_models``, and that a change of it needs a restart and nothing else."""
+"""What Triton loads by the setting ``triton_models``, and that a change of it needs a restart and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,20 @@ from recsys_assets_tests.support.small_promotion import Shop
 from recsys_assets_tests.support.small_triton import small_release
 
 pytestmark = pytest.mark.services
-ALL = ("query_tower", "faiss_retrieval", "dlrm_ranking", "ensemble_model", "fused_model", "recommender")
+ALL = (
+    "query_tower",
+    "faiss_retrieval",
+    "dlrm_ranking",
+    "ensemble_model",
+    "fused_model",
+    "recommender",
+)
 
 
 @pytest.mark.parametrize(("mode", "loaded"), [("fused", ALL[4:]), ("ensemble", ALL[:4])])
-def test_only_what_the_setting_says_is_loaded_and_all_is_published(tmp_path, mode, loaded, monkeypatch):
+def test_only_what_the_setting_says_is_loaded_and_all_is_published(
+    tmp_path, mode, loaded, monkeypatch
+):
     monkeypatch.setattr("recsys_assets.serving.triton.replicas.AGREEMENT_PAUSE", 0.0)
     shop = Shop(tmp_path, triton_models=mode)
     shop.server.start()
@@ -32,12 +43,19 @@ def test_only_what_the_setting_says_is_loaded_and_all_is_published(tmp_path, mod
         small_release(shop.store, 3, dlrm_ranking=bad)
         with pytest.raises(promotion.PromotionFailed, match="on purpose"):
             shop.promote(3)
-        assert shop.ask().query_release == 1 and shop.ready(*ALL) == list(loaded) and read_champion(shop.settings).release == 1
+        assert (
+            shop.ask().query_release == 1
+            and shop.ready(*ALL) == list(loaded)
+            and read_champion(shop.settings).release == 1
+        )
         shop.server.stop()
         shop.settings.triton_models = "both"
         shop.server.start()
         assert shop.ready(*ALL) == list(ALL)
-        assert [shop.ask(model=entrance).query_release for entrance in ENTRANCES] == [1, 1]  # none of them was left behind
+        assert [shop.ask(model=entrance).query_release for entrance in ENTRANCES] == [
+            1,
+            1,
+        ]  # none of them was left behind
     finally:
         shop.end()
 

@@ -1,4 +1,6 @@
-"""Promotion of the real 14 models, the fused one and both ensembles, from an empty server to a full release, a fine-tune and back."""
+"""Promotion of the real 14 models, the fused one and both ensembles, from an empty server to a full
+release, a fine-tune and back.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,7 @@ import pytest
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.files import write_json
-from recsys_assets.lib.release.releases import (
-    CODE_VERSION,
-    COMPONENTS,
-    RELEASE,
-    RELEASE_BOUND,
-)
+from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, RELEASE, RELEASE_BOUND
 from recsys_assets.operations.processes import marked
 from recsys_assets.operations.triton_server import TritonServer
 from recsys_assets.release_files import ITEM_IDS_FILE, SIMILAR_FILE
@@ -37,21 +34,45 @@ def write_release(store: ArtifactStore, models, number: int, generation: int) ->
     versions = {model: number if model in RELEASE_BOUND else generation for model in COMPONENTS}
     with store.stage(RELEASE, f"{number:06d}", params={"n": number}) as staged:
         shutil.copytree(models, staged.path / "models")
-        write_json(staged.path / "display.json", {"release": number, "items": {i: {} for i in tiny_payload.ITEM_IDS}})
-        pl.DataFrame({"image": ["a.png"], "content": [b"png"]}).write_parquet(staged.path / "images.parquet")
+        write_json(
+            staged.path / "display.json",
+            {"release": number, "items": {i: {} for i in tiny_payload.ITEM_IDS}},
+        )
+        pl.DataFrame({"image": ["a.png"], "content": [b"png"]}).write_parquet(
+            staged.path / "images.parquet"
+        )
         write_json(staged.path / ITEM_IDS_FILE, tiny_payload.ITEM_IDS)
-        np.save(staged.path / SIMILAR_FILE, np.full((len(tiny_payload.ITEM_IDS), 1), VOCABULARY_START, np.int32))
-        write_json(staged.path / "release.json", {
-            "form": CODE_VERSION, "release": number, "kind": "full" if number == generation else "fine_tune", "day": "2026-01-12",
-            "generation": generation, "versions": versions, "gate": GATE, "metrics": {}, "known_user": "user-1",
-            "artifacts": {}})
+        np.save(
+            staged.path / SIMILAR_FILE,
+            np.full((len(tiny_payload.ITEM_IDS), 1), VOCABULARY_START, np.int32),
+        )
+        write_json(
+            staged.path / "release.json",
+            {
+                "form": CODE_VERSION,
+                "release": number,
+                "kind": "full" if number == generation else "fine_tune",
+                "day": "2026-01-12",
+                "generation": generation,
+                "versions": versions,
+                "gate": GATE,
+                "metrics": {},
+                "known_user": "user-1",
+                "artifacts": {},
+            },
+        )
         return staged.publish()
 
 
 def test_full_release_fine_tune_restart_and_rollback(tmp_path, valkey):
     names = ("triton_http_port", "triton_grpc_port", "triton_metrics_port")
-    settings = tiny_store.settings_on(tmp_path / "home", valkey, retrieval_topk=30, ranking_topk=tiny_payload.TOPK,
-                                      **{name: free_port() for name in names})
+    settings = tiny_store.settings_on(
+        tmp_path / "home",
+        valkey,
+        retrieval_topk=30,
+        ranking_topk=tiny_payload.TOPK,
+        **{name: free_port() for name in names},
+    )
     views = tiny_store.apply_views(settings)
     tiny_store.write_users(views)
     tiny_payload.write_models(tmp_path / "payload", settings)
@@ -67,7 +88,10 @@ def test_full_release_fine_tune_restart_and_rollback(tmp_path, valkey):
         first = replica.ask("ensemble_model", "user-1", timestamp=NOW)
         assert first == replica.ask("recommender", "user-1", timestamp=NOW)
         assert LiveSimilar(settings).of(tiny_payload.ITEM_IDS[1], 5) == [tiny_payload.ITEM_IDS[0]]
-        assert len(first.ids) == tiny_payload.TOPK and (first.query_release, first.ranker_release) == (1, 1)
+        assert len(first.ids) == tiny_payload.TOPK and (
+            first.query_release,
+            first.ranker_release,
+        ) == (1, 1)
         report = promotion.promote(settings, 2, log=quiet)
         assert sorted(report.published) == ["dlrm_ranking/2", "fused_model/2", "query_tower/2"]
         for entrance in ENTRANCES:
@@ -77,7 +101,10 @@ def test_full_release_fine_tune_restart_and_rollback(tmp_path, valkey):
         server.start()  # from the repository alone: the same release again
         assert [replica.ask(entrance, "user-1").query_release for entrance in ENTRANCES] == [2, 2]
         promotion.rollback(settings, log=quiet)
-        assert [replica.ask(entrance, "user-1", timestamp=NOW) for entrance in ENTRANCES] == [first, first]
+        assert [replica.ask(entrance, "user-1", timestamp=NOW) for entrance in ENTRANCES] == [
+            first,
+            first,
+        ]
     finally:
         replica.close()
         for process in marked(f"{server.run}:{server.name}"):

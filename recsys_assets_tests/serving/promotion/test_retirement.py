@@ -24,8 +24,19 @@ def _in_force(settings: Settings) -> None:
     Generation(ArtifactStore(settings.artifacts)).release(settings)
     path = champion.champion_path(settings)
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"release": 1, "generation": 1, "digest": "d", "versions": {}, "promoted_at": 0, "previous": [],
-                                "history": []}))
+    path.write_text(
+        json.dumps(
+            {
+                "release": 1,
+                "generation": 1,
+                "digest": "d",
+                "versions": {},
+                "promoted_at": 0,
+                "previous": [],
+                "history": [],
+            }
+        )
+    )
     (settings.model_repository / "query_tower" / "1").mkdir(parents=True)
 
 
@@ -36,17 +47,26 @@ def test_without_a_champion_there_is_nothing_to_set_aside(settings):
 def test_a_champion_of_todays_form_stays(settings):
     _in_force(settings)
     assert retire_older_form(settings, print) is None
-    assert read_champion(settings).release == 1 and (settings.model_repository / "query_tower").is_dir()
+    assert (
+        read_champion(settings).release == 1
+        and (settings.model_repository / "query_tower").is_dir()
+    )
 
 
 def test_a_champion_of_an_older_form_is_set_aside_whole_and_once(settings, monkeypatch):
     _in_force(settings)
-    monkeypatch.setattr(releases, "CODE_VERSION", "a later one")  # the release says which code built it
+    monkeypatch.setattr(
+        releases, "CODE_VERSION", "a later one"
+    )  # the release says which code built it
     said: list[str] = []
     assert retire_older_form(settings, said.append) == 1
     assert len(said) == 1 and "release 1" in said[0] and "older version" in said[0]
     assert read_champion(settings) is None and not settings.model_repository.exists()
     aside = settings.home / "serving" / "retired" / "000001"
-    assert (aside / "model_repository" / "query_tower" / "1").is_dir() and json.loads((aside / "champion.json").read_text())["release"] == 1
-    assert releases.open_release(ArtifactStore(settings.artifacts), 1).number == 1  # still among the artifacts
+    assert (aside / "model_repository" / "query_tower" / "1").is_dir() and json.loads(
+        (aside / "champion.json").read_text()
+    )["release"] == 1
+    assert (
+        releases.open_release(ArtifactStore(settings.artifacts), 1).number == 1
+    )  # still among the artifacts
     assert retire_older_form(settings, said.append) is None

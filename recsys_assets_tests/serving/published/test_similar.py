@@ -1,4 +1,6 @@
-"""Similar items as the gateway reads them: one file, of one release, read again when it is replaced."""
+"""Similar items as the gateway reads them: one file, of one release, read again when it is
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,12 @@ import pickle
 import numpy as np
 import pytest
 
-from recsys_assets.serving.published.similar import LiveSimilar, SimilarMissing, similar_path, write_similar
+from recsys_assets.serving.published.similar import (
+    LiveSimilar,
+    SimilarMissing,
+    similar_path,
+    write_similar,
+)
 from recsys_assets.settings import Settings
 
 
@@ -17,18 +24,24 @@ def settings(tmp_path):
     return Settings(home=tmp_path / "home")
 
 
-def publish(settings: Settings, release: int, item_ids: list[str], neighbours: list[list[int]]) -> None:
+def publish(
+    settings: Settings, release: int, item_ids: list[str], neighbours: list[list[int]]
+) -> None:
     folder = settings.home
     folder.mkdir(exist_ok=True)
     (folder / "item_ids.json").write_text(json.dumps(item_ids, ensure_ascii=False), "utf-8")
     np.save(folder / "similar_items.npy", np.array(neighbours, np.int32))
-    write_similar(similar_path(settings), release, folder / "item_ids.json", folder / "similar_items.npy")
+    write_similar(
+        similar_path(settings), release, folder / "item_ids.json", folder / "similar_items.npy"
+    )
 
 
 def test_best_first_and_no_more_than_there_are(settings):
     publish(settings, 1, ["a", "ítem:20", "c"], [[5, 4], [3, -1], [-1, -1]])
     live = LiveSimilar(settings)
-    assert live.of("a", 10) == ["c", "ítem:20"] and live.of("a", 1) == ["c"] and live.of("a", 0) == []
+    assert (
+        live.of("a", 10) == ["c", "ítem:20"] and live.of("a", 1) == ["c"] and live.of("a", 0) == []
+    )
     assert live.of("ítem:20", 5) == ["a"] and live.of("c", 5) == []
     assert live.of("unknown", 5) is None
     assert live.current().release == 1
@@ -59,7 +72,12 @@ def test_a_pickle_is_not_read(settings):
     publish(settings, 1, ["a"], [[]])
     for content in (pickle.dumps(Harm()), None):
         if content is None:
-            np.savez(similar_path(settings), release=1, item_ids=np.array([Harm()], object), neighbours=np.zeros((1, 0)))
+            np.savez(
+                similar_path(settings),
+                release=1,
+                item_ids=np.array([Harm()], object),
+                neighbours=np.zeros((1, 0)),
+            )
         else:
             similar_path(settings).write_bytes(content)
         with pytest.raises(SimilarMissing, match="not a release's file"):
@@ -67,7 +85,9 @@ def test_a_pickle_is_not_read(settings):
         assert not marker.exists()
 
 
-@pytest.mark.parametrize(("item_ids", "neighbours"), [(["a"], [[3], [3]]), (["a", "b"], [[5], [3]])])
+@pytest.mark.parametrize(
+    ("item_ids", "neighbours"), [(["a"], [[3], [3]]), (["a", "b"], [[5], [3]])]
+)
 def test_neighbours_of_other_items_are_refused(settings, item_ids, neighbours):
     publish(settings, 1, item_ids, neighbours)
     with pytest.raises(SimilarMissing, match="are not of its"):

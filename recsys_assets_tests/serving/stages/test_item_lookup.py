@@ -26,8 +26,11 @@ def shop(tmp_path_factory, valkey_process):
 
 
 def open_stage(folder, settings, snapshot=None) -> FeastItemLookup:
-    for name, content in {"items.json": snapshot or items(), "item_ids.json": ITEM_IDS,
-                          "transforms.json": transforms()}.items():
+    for name, content in {
+        "items.json": snapshot or items(),
+        "item_ids.json": ITEM_IDS,
+        "transforms.json": transforms(),
+    }.items():
         (folder / name).write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     stage = FeastItemLookup.open(folder, settings, 1)
     _opened.append(stage)
@@ -59,7 +62,8 @@ def ask(stage: FeastItemLookup, *indices: int) -> tuple[list[list[int]], list[li
 
 def expected(*rows: dict) -> tuple[list[list[int]], list[list[float]]]:
     codes = Transforms.from_dict(transforms()).item_codes(
-        *([row[field] for row in rows] for field in ("category_l1", "category_l2", "item_gender")))
+        *([row[field] for row in rows] for field in ("category_l1", "category_l2", "item_gender"))
+    )
     return codes.tolist(), [[float(np.float32(row["price"])), row["item_clicks"]] for row in rows]
 
 
@@ -69,13 +73,20 @@ def test_online_values_win_over_the_snapshot_which_fills_the_rest(shop, valkey, 
     half = {**items()["item-02"], "price": None}
     del half["item_clicks"]
     tiny_store.write_online(shop.store, "item_features", "item_id", {"item-02": half})
-    tiny_store.write_online(shop.store, "item_popularity", "item_id", {"item-02": {"item_clicks": 70.0}})
+    tiny_store.write_online(
+        shop.store, "item_popularity", "item_id", {"item-02": {"item_clicks": 70.0}}
+    )
     stage = open_stage(tmp_path, shop.settings)
-    assert ask(stage, 5, 4, 3) == expected({**items()["item-02"], "item_clicks": 70.0}, {**items()["item-01"], **changed},
-                                           items()["item-00"])
+    assert ask(stage, 5, 4, 3) == expected(
+        {**items()["item-02"], "item_clicks": 70.0},
+        {**items()["item-01"], **changed},
+        items()["item-00"],
+    )
     assert ask(stage) == ([], [])
     assert {name: value for name, (_, value) in stage.gauges().items()} == {
-        "recsys_item_table_refreshed_seconds": stage.table.refreshed_at, "recsys_item_table_version": 1}
+        "recsys_item_table_refreshed_seconds": stage.table.refreshed_at,
+        "recsys_item_table_version": 1,
+    }
     assert time.time() - 60 < stage.table.refreshed_at <= time.time()
 
 
@@ -101,7 +112,9 @@ def test_an_incomplete_snapshot_is_refused_and_the_item_named(shop, valkey, tmp_
     snapshot = items()
     del snapshot["item-05"]["price"]
     del snapshot["item-07"]
-    with pytest.raises(FileCorrupt, match=r"items\.json lacks 2 items or one of their .*first 'item-05'"):
+    with pytest.raises(
+        FileCorrupt, match=r"items\.json lacks 2 items or one of their .*first 'item-05'"
+    ):
         open_stage(tmp_path, shop.settings, snapshot)
 
 
@@ -116,13 +129,28 @@ def test_what_is_written_while_serving_is_served(shop, valkey, tmp_path):
     for at, price in ((60, 7.25), (120, 8.5)):
         before = stage.table.current
         rows["item-07"]["price"] = price
-        tiny_store.write_online(shop.store, "item_features", "item_id", {
-            "item-07": {name: value for name, value in rows["item-07"].items() if name != "item_clicks"}}, tiny_store.AS_OF + at)
+        tiny_store.write_online(
+            shop.store,
+            "item_features",
+            "item_id",
+            {
+                "item-07": {
+                    name: value for name, value in rows["item-07"].items() if name != "item_clicks"
+                }
+            },
+            tiny_store.AS_OF + at,
+        )
         eventually(lambda before=before: stage.table.current.version > before.version)
         assert ask(stage, *EVERY) == expected(*rows.values())
         assert not np.shares_memory(before.numbers, stage.table.current.numbers)
     rows["item-08"]["item_clicks"] = 99.0
-    tiny_store.write_online(shop.store, "item_popularity", "item_id", {"item-08": {"item_clicks": 99.0}}, tiny_store.AS_OF + 60)
+    tiny_store.write_online(
+        shop.store,
+        "item_popularity",
+        "item_id",
+        {"item-08": {"item_clicks": 99.0}},
+        tiny_store.AS_OF + 60,
+    )
     eventually(lambda: stage.table.current.version == 4)
     assert ask(stage, *EVERY) == expected(*rows.values())
 
@@ -139,8 +167,16 @@ def test_nothing_new_leaves_the_table_alone_and_is_known_to_be_fresh(shop, valke
 def test_a_snapshot_is_replaced_when_the_store_comes_back(shop, valkey, tmp_path):
     rows = items()
     rows["item-00"]["price"] = 3.5
-    tiny_store.write_online(shop.store, "item_features", "item_id", {
-        "item-00": {name: value for name, value in rows["item-00"].items() if name != "item_clicks"}})
+    tiny_store.write_online(
+        shop.store,
+        "item_features",
+        "item_id",
+        {
+            "item-00": {
+                name: value for name, value in rows["item-00"].items() if name != "item_clicks"
+            }
+        },
+    )
     valkey.kill()
     stage = open_stage(tmp_path, shop.settings)
     assert ask(stage, *EVERY) == expected(*items().values())
@@ -157,7 +193,13 @@ def test_a_refresh_that_fails_keeps_the_table_and_is_tried_again(shop, valkey, t
     admin = valkey.client()
     admin.execute_command("ACL", "SETUSER", "default", "-hmget")  # versions are read, items are not
     try:
-        tiny_store.write_online(shop.store, "item_popularity", "item_id", {"item-08": {"item_clicks": 99.0}}, tiny_store.AS_OF + 60)
+        tiny_store.write_online(
+            shop.store,
+            "item_popularity",
+            "item_id",
+            {"item-08": {"item_clicks": 99.0}},
+            tiny_store.AS_OF + 60,
+        )
         time.sleep(2.5)
         assert stage.table.current is table and stage.table.refreshed_at - at < 2.5
     finally:
@@ -167,7 +209,9 @@ def test_a_refresh_that_fails_keeps_the_table_and_is_tried_again(shop, valkey, t
 
 
 def test_an_emptied_store_leaves_the_snapshot(shop, valkey, tmp_path):
-    tiny_store.write_online(shop.store, "item_popularity", "item_id", {"item-08": {"item_clicks": 99.0}})
+    tiny_store.write_online(
+        shop.store, "item_popularity", "item_id", {"item-08": {"item_clicks": 99.0}}
+    )
     stage = open_stage(tmp_path, shop.settings)
     valkey.client(FEAST_DATABASE).flushdb()
     eventually(lambda: stage.table.current.version == 2)
@@ -176,21 +220,73 @@ def test_an_emptied_store_leaves_the_snapshot(shop, valkey, tmp_path):
 
 def test_values_that_no_model_can_read_are_as_good_as_none(shop, valkey, tmp_path):
     for n, price in enumerate((0.0, -1.0, float("nan"), float("inf"), 1e300)):
-        tiny_store.write_online(shop.store, "item_features", "item_id", {f"item-0{n}": {
-            "category_l1": "tools", "category_l2": "style-0", "item_gender": "M", "price": price}})
-        tiny_store.write_online(shop.store, "item_popularity", "item_id", {f"item-0{n}": {"item_clicks": -abs(price) - 1}})
+        tiny_store.write_online(
+            shop.store,
+            "item_features",
+            "item_id",
+            {
+                f"item-0{n}": {
+                    "category_l1": "tools",
+                    "category_l2": "style-0",
+                    "item_gender": "M",
+                    "price": price,
+                }
+            },
+        )
+        tiny_store.write_online(
+            shop.store,
+            "item_popularity",
+            "item_id",
+            {f"item-0{n}": {"item_clicks": -abs(price) - 1}},
+        )
     codes, numbers = ask(open_stage(tmp_path, shop.settings), *range(3, 8))
     assert numbers == expected(*list(items().values())[:5])[1]
-    assert codes == expected(*[{"category_l1": "tools", "category_l2": "style-0", "item_gender": "M", "price": 1, "item_clicks": 0}] * 5)[0]
+    assert (
+        codes
+        == expected(
+            *[
+                {
+                    "category_l1": "tools",
+                    "category_l2": "style-0",
+                    "item_gender": "M",
+                    "price": 1,
+                    "item_clicks": 0,
+                }
+            ]
+            * 5
+        )[0]
+    )
 
 
 def test_an_answer_is_of_one_state_of_the_table(shop, valkey, tmp_path):
-    """Price and clicks are written as a pair; a reader beside the refreshes never sees half of one."""
+    """Price and clicks are written as a pair; a reader beside the refreshes never sees half of
+    one.
+    """
+
     def write(n: int) -> None:
         at = tiny_store.AS_OF + n
-        tiny_store.write_online(shop.store, "item_features", "item_id", {
-            i: {"category_l1": "tools", "category_l2": "style-0", "item_gender": "M", "price": float(n)} for i in ITEM_IDS}, at)
-        tiny_store.write_online(shop.store, "item_popularity", "item_id", {i: {"item_clicks": float(n)} for i in ITEM_IDS}, at)
+        tiny_store.write_online(
+            shop.store,
+            "item_features",
+            "item_id",
+            {
+                i: {
+                    "category_l1": "tools",
+                    "category_l2": "style-0",
+                    "item_gender": "M",
+                    "price": float(n),
+                }
+                for i in ITEM_IDS
+            },
+            at,
+        )
+        tiny_store.write_online(
+            shop.store,
+            "item_popularity",
+            "item_id",
+            {i: {"item_clicks": float(n)} for i in ITEM_IDS},
+            at,
+        )
 
     write(1)
     stage = open_stage(tmp_path, shop.settings)
@@ -209,7 +305,11 @@ def test_an_answer_is_of_one_state_of_the_table(shop, valkey, tmp_path):
     done.set()
     reader.join()
     versions = sorted(version for version, _ in seen)
-    assert (versions[0], True) in seen and (versions[-1], True) in seen and versions == sorted(set(versions))
+    assert (
+        (versions[0], True) in seen
+        and (versions[-1], True) in seen
+        and versions == sorted(set(versions))
+    )
 
 
 def test_closing_ends_the_thread(shop, valkey, tmp_path):

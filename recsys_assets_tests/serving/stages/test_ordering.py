@@ -1,4 +1,6 @@
-"""The order of an answer: blend, sampling, novelty, the cap of a category; and the answer's last form."""
+"""The order of an answer: blend, sampling, novelty, the cap of a category; and the answer's last
+form.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ import numpy as np
 import pytest
 
 from recsys_assets.files import FileCorrupt
-from recsys_assets.lib.ranking.ordering import blend, capped, gumbel_top_k, highest_first, maximal_marginal_relevance
+from recsys_assets.lib.ranking.ordering import (
+    blend,
+    capped,
+    gumbel_top_k,
+    highest_first,
+    maximal_marginal_relevance,
+)
 from recsys_assets.serving.stages.answer import Placing
 from recsys_assets.serving.stages.catalogue import UnknownItemIndex
 from recsys_assets.serving.stages.decoding import ItemIdDecoder
@@ -18,22 +26,41 @@ from recsys_assets.settings import Settings
 from recsys_assets_tests.support.stage_runs import run
 
 
-def sampler(topk: int, diversity: str = "off", weight: float = 0.0, *, cap: int = 0, mmr_lambda: float = 0.7) -> SoftmaxSampling:
+def sampler(
+    topk: int, diversity: str = "off", weight: float = 0.0, *, cap: int = 0, mmr_lambda: float = 0.7
+) -> SoftmaxSampling:
     return SoftmaxSampling(Ordering(topk, diversity, 20.0, mmr_lambda, cap, weight))
 
 
-def order(stage: SoftmaxSampling, kept, scores, similarity=None, *, categories=None, vectors=None, top_k: int = -1, seed: int = -1,
-          counts=None) -> Tensors:
+def order(
+    stage: SoftmaxSampling,
+    kept,
+    scores,
+    similarity=None,
+    *,
+    categories=None,
+    vectors=None,
+    top_k: int = -1,
+    seed: int = -1,
+    counts=None,
+) -> Tensors:
     """Of one visitor, or of several with as many items as ``counts`` says."""
     similarity = np.zeros(len(scores)) if similarity is None else similarity
     kept = np.array(kept, np.int32)
     item_cat = np.zeros((len(kept), 4), np.int32)
     item_cat[:, 1] = np.arange(len(kept)) if categories is None else categories
     counts = np.array([len(kept)] if counts is None else counts, np.int32)
-    return run(stage, kept=kept, scores=np.array(scores, np.float32), kept_similarity=np.array(similarity, np.float32),
-               kept_counts=counts, item_cat=item_cat, context_top_k=np.full(len(counts), top_k, np.int32),
-               item_embeddings=np.zeros((len(kept), 128), np.float32) if vectors is None else vectors,
-               context_seed=np.full(len(counts), seed, np.int64))
+    return run(
+        stage,
+        kept=kept,
+        scores=np.array(scores, np.float32),
+        kept_similarity=np.array(similarity, np.float32),
+        kept_counts=counts,
+        item_cat=item_cat,
+        context_top_k=np.full(len(counts), top_k, np.int32),
+        item_embeddings=np.zeros((len(kept), 128), np.float32) if vectors is None else vectors,
+        context_seed=np.full(len(counts), seed, np.int64),
+    )
 
 
 @pytest.mark.parametrize("weight", [0.0, 3.0])
@@ -49,9 +76,17 @@ def test_the_order_is_that_of_a_stable_sort(values):
     random = np.random.default_rng(values)
     for length in (0, 1, 2, 3, 17, 300):
         scores = random.integers(values, size=length) / values
-        for given in (scores, scores.astype(np.float32), np.where(random.random(length) < 0.1, np.nan, scores), -0.0 * scores):
+        for given in (
+            scores,
+            scores.astype(np.float32),
+            np.where(random.random(length) < 0.1, np.nan, scores),
+            -0.0 * scores,
+        ):
             for topk in (1, 10, 1_000):
-                assert highest_first(given, topk).tolist() == np.argsort(-given, kind="stable")[:topk].tolist()
+                assert (
+                    highest_first(given, topk).tolist()
+                    == np.argsort(-given, kind="stable")[:topk].tolist()
+                )
 
 
 def test_blend_by_hand_and_its_order():
@@ -62,7 +97,9 @@ def test_blend_by_hand_and_its_order():
     found = order(sampler(3, weight=2.0), [9, 8, 7], scores, similarity)
     assert found["sampled_items"].tolist() == [7, 8, 9]
     np.testing.assert_allclose(found["sampled_scores"], np.sort(expected)[::-1], rtol=1e-6)
-    assert found["sampled_scores"][1] == scores[1]  # the nearest item keeps its probability to the bit
+    assert (
+        found["sampled_scores"][1] == scores[1]
+    )  # the nearest item keeps its probability to the bit
     alone = order(sampler(3, weight=0.0), [9, 8, 7], scores, similarity)
     assert alone["sampled_items"].tolist() == [9, 7, 8]
     assert alone["sampled_scores"].tolist() == np.float32([0.5, 0.4, 0.2]).tolist()
@@ -74,7 +111,9 @@ def test_several_lists_blend_as_each_alone():
     nearest = np.array([similarity[of == n].max() for n in range(4)])
     together = blend(scores, similarity, 2.0, nearest[of])
     for n in range(4):
-        np.testing.assert_array_equal(together[of == n], blend(scores[of == n], similarity[of == n], 2.0))
+        np.testing.assert_array_equal(
+            together[of == n], blend(scores[of == n], similarity[of == n], 2.0)
+        )
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 3.0, 10_000.0])
@@ -82,19 +121,33 @@ def test_blended_scores_descend_and_never_exceed_the_rankers(weight):
     random = np.random.default_rng(4)
     scores = np.concatenate([random.random(200), [0, 1, 1e-9, 1 - 1e-8]]).astype(np.float32)
     similarity = random.uniform(-1, 1, len(scores)).astype(np.float32)
-    found = order(sampler(len(scores), weight=weight), range(3, 3 + len(scores)), scores, similarity)
+    found = order(
+        sampler(len(scores), weight=weight), range(3, 3 + len(scores)), scores, similarity
+    )
     assert (np.diff(found["sampled_scores"]) <= 0).all()
     assert (found["sampled_scores"] <= scores[found["sampled_items"] - 3] + 1e-7).all()
-    assert (found["sampled_scores"] >= 0).all() and sorted(found["sampled_items"]) == [*range(3, 3 + len(scores))]
+    assert (found["sampled_scores"] >= 0).all() and sorted(found["sampled_items"]) == [
+        *range(3, 3 + len(scores))
+    ]
     nearest = 3 + similarity.argmax()
-    assert found["sampled_scores"][found["sampled_items"] == nearest][0] == pytest.approx(scores[nearest - 3], abs=1e-7)
+    assert found["sampled_scores"][found["sampled_items"] == nearest][0] == pytest.approx(
+        scores[nearest - 3], abs=1e-7
+    )
 
 
 def test_more_weight_brings_the_list_nearer_to_retrievals_order():
     random = np.random.default_rng(9)
-    scores, similarity = random.random(50), np.sort(random.uniform(-1, 1, 50))[::-1]  # retrieval's order: as given
-    moved = [np.abs(order(sampler(50, weight=weight), range(3, 53), scores, similarity)["sampled_items"]
-                    - np.arange(3, 53)).mean() for weight in (0.0, 1.0, 3.0, 100.0)]
+    scores, similarity = (
+        random.random(50),
+        np.sort(random.uniform(-1, 1, 50))[::-1],
+    )  # retrieval's order: as given
+    moved = [
+        np.abs(
+            order(sampler(50, weight=weight), range(3, 53), scores, similarity)["sampled_items"]
+            - np.arange(3, 53)
+        ).mean()
+        for weight in (0.0, 1.0, 3.0, 100.0)
+    ]
     assert moved == sorted(moved, reverse=True) and moved[0] > moved[2] > moved[3]
 
 
@@ -110,20 +163,32 @@ def test_every_scored_item_has_its_blended_score_and_its_placing(weight):
     blended = blend(np.float32(scores), np.float32(similarity), weight)
     np.testing.assert_array_equal(found["blended_scores"], blended.astype(np.float32))
     listed = set(np.argsort(-blended)[:2].tolist())
-    assert found["placing"].tolist() == [Placing.LISTED if row in listed else Placing.RANKED_BELOW for row in range(5)]
+    assert found["placing"].tolist() == [
+        Placing.LISTED if row in listed else Placing.RANKED_BELOW for row in range(5)
+    ]
 
 
 def test_a_better_item_that_is_not_listed_was_left_out_for_variety():
     # two of category 1 are better than the listed one of category 2; the last is worse than all
-    capped_list = order(sampler(2, cap=1), [3, 4, 5, 6], [0.9, 0.8, 0.3, 0.1], categories=[1, 1, 2, 3])
+    capped_list = order(
+        sampler(2, cap=1), [3, 4, 5, 6], [0.9, 0.8, 0.3, 0.1], categories=[1, 1, 2, 3]
+    )
     assert capped_list["sampled_items"].tolist() == [3, 5]
-    assert capped_list["placing"].tolist() == [Placing.LISTED, Placing.DIVERSITY, Placing.LISTED, Placing.RANKED_BELOW]
+    assert capped_list["placing"].tolist() == [
+        Placing.LISTED,
+        Placing.DIVERSITY,
+        Placing.LISTED,
+        Placing.RANKED_BELOW,
+    ]
     vectors = np.zeros((3, 128), np.float32)
     vectors[[0, 1], 0] = vectors[2, 1] = 1  # the second is the first's twin
     novel = order(sampler(2, "mmr", mmr_lambda=0.5), [3, 4, 5], [0.9, 0.8, 0.3], vectors=vectors)
     assert novel["placing"].tolist() == [Placing.LISTED, Placing.DIVERSITY, Placing.LISTED]
     assert order(sampler(3), [], [])["placing"].tolist() == []
-    assert placing(np.array([0.5, 0.5]), np.array([0])).tolist() == [Placing.LISTED, Placing.RANKED_BELOW]  # equal is not better
+    assert placing(np.array([0.5, 0.5]), np.array([0])).tolist() == [
+        Placing.LISTED,
+        Placing.RANKED_BELOW,
+    ]  # equal is not better
     assert placing(np.array([0.5]), np.array([], np.int64)).tolist() == [Placing.RANKED_BELOW]
 
 
@@ -140,14 +205,21 @@ def test_diversity_samples_without_replacement_by_softmax_weights():
     draws = np.array([gumbel_top_k(scores, 4, 20.0, generator) for _ in range(4_000)])
     assert (np.sort(draws, axis=1) == np.arange(4)).all()
     weights = np.exp(20.0 * scores)
-    np.testing.assert_allclose(np.bincount(draws[:, 0], minlength=4) / len(draws), weights / weights.sum(), atol=0.03)
+    np.testing.assert_allclose(
+        np.bincount(draws[:, 0], minlength=4) / len(draws), weights / weights.sum(), atol=0.03
+    )
 
 
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_diversity_mode_keeps_blended_scores_with_their_items(weight):
-    scores, similarity = np.linspace(0, 1, 20, dtype=np.float32), np.linspace(1, -1, 20, dtype=np.float32)
+    scores, similarity = (
+        np.linspace(0, 1, 20, dtype=np.float32),
+        np.linspace(1, -1, 20, dtype=np.float32),
+    )
     stage = sampler(10, "sampling", weight)
-    first, second, again = (order(stage, range(3, 23), scores, similarity, seed=seed) for seed in (1, 2, 1))
+    first, second, again = (
+        order(stage, range(3, 23), scores, similarity, seed=seed) for seed in (1, 2, 1)
+    )
     assert again["sampled_items"].tolist() == first["sampled_items"].tolist()
     assert first["sampled_items"].tolist() != second["sampled_items"].tolist()
     blended = blend(scores, similarity, weight).astype(np.float32)
@@ -157,35 +229,65 @@ def test_diversity_mode_keeps_blended_scores_with_their_items(weight):
 
 
 def test_diversity_draws_by_the_blended_scores():
-    """Equal probabilities: without retrieval's part each item comes first as often, with it the nearest does."""
+    """Equal probabilities: without retrieval's part each item comes first as often, with it the
+    nearest does.
+    """
+
     def firsts(weight: float) -> np.ndarray:
         stage = sampler(1, "sampling", weight)
-        drawn = [order(stage, [3, 4], [0.5, 0.5], [0.0, 1.0], seed=n)["sampled_items"][0] for n in range(2_000)]
+        drawn = [
+            order(stage, [3, 4], [0.5, 0.5], [0.0, 1.0], seed=n)["sampled_items"][0]
+            for n in range(2_000)
+        ]
         return np.bincount(drawn, minlength=5)[3:] / 2_000
 
     np.testing.assert_allclose(firsts(0.0), [0.5, 0.5], atol=0.04)
     far, near = 20 / (1 + np.exp(0.4)), 10.0  # temperature times the blended scores
-    np.testing.assert_allclose(firsts(0.4), np.exp([far - near, 0]) / np.exp([far - near, 0]).sum(), atol=0.04)
+    np.testing.assert_allclose(
+        firsts(0.4), np.exp([far - near, 0]) / np.exp([far - near, 0]).sum(), atol=0.04
+    )
 
 
-@pytest.mark.parametrize(("scores", "similarity", "fault"), [
-    (2, 3, "scores must be as many as kept, got 2 and 3"), (3, 4, "kept_similarity must be as many as kept, got 4 and 3")])
+@pytest.mark.parametrize(
+    ("scores", "similarity", "fault"),
+    [
+        (2, 3, "scores must be as many as kept, got 2 and 3"),
+        (3, 4, "kept_similarity must be as many as kept, got 4 and 3"),
+    ],
+)
 def test_scores_and_similarities_must_match_their_items(scores, similarity, fault):
     with pytest.raises(StageInputInvalid, match=fault):
         order(sampler(3, weight=3.0), range(3), np.zeros(scores), np.zeros(similarity))
 
 
-@pytest.mark.parametrize(("change", "fault"), [
-    ({"ranking_topk": 0}, "ranking_topk must be a whole number ≥ 1, got 0"), ({"ranking_topk": True}, "ranking_topk must be"),
-    ({"diversity": True}, "diversity must be 'off', 'sampling' or 'mmr', got True"),
-    ({"temperature": 0}, "temperature must be a finite number > 0"), ({"temperature": None}, "temperature must be .*, got nothing"),
-    ({"mmr_lambda": 1.5}, "mmr_lambda must be a number from 0 to 1"), ({"category_cap": -1}, "category_cap must be a whole number ≥ 0"),
-    ({"retrieval_weight": -0.5}, "retrieval_weight must be a finite number ≥ 0"),
-    ({"retrieval_weight": float("inf")}, "retrieval_weight must be"), ({"retrieval_weight": "3"}, "retrieval_weight must be")])
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"ranking_topk": 0}, "ranking_topk must be a whole number ≥ 1, got 0"),
+        ({"ranking_topk": True}, "ranking_topk must be"),
+        ({"diversity": True}, "diversity must be 'off', 'sampling' or 'mmr', got True"),
+        ({"temperature": 0}, "temperature must be a finite number > 0"),
+        ({"temperature": None}, "temperature must be .*, got nothing"),
+        ({"mmr_lambda": 1.5}, "mmr_lambda must be a number from 0 to 1"),
+        ({"category_cap": -1}, "category_cap must be a whole number ≥ 0"),
+        ({"retrieval_weight": -0.5}, "retrieval_weight must be a finite number ≥ 0"),
+        ({"retrieval_weight": float("inf")}, "retrieval_weight must be"),
+        ({"retrieval_weight": "3"}, "retrieval_weight must be"),
+    ],
+)
 def test_a_senseless_sampling_file_is_refused(tmp_path, change, fault):
-    given = {"ranking_topk": 5, "diversity": "off", "temperature": 20.0, "mmr_lambda": 0.7, "category_cap": 0, "retrieval_weight": 3.0,
-             **change}
-    (tmp_path / "sampling.json").write_text(json.dumps({k: v for k, v in given.items() if v is not None}))
+    given = {
+        "ranking_topk": 5,
+        "diversity": "off",
+        "temperature": 20.0,
+        "mmr_lambda": 0.7,
+        "category_cap": 0,
+        "retrieval_weight": 3.0,
+        **change,
+    }
+    (tmp_path / "sampling.json").write_text(
+        json.dumps({k: v for k, v in given.items() if v is not None})
+    )
     with pytest.raises(FileCorrupt, match=fault):
         SoftmaxSampling.open(tmp_path, Settings(), 1)
 
@@ -193,19 +295,47 @@ def test_a_senseless_sampling_file_is_refused(tmp_path, change, fault):
 # --- as many as asked for, of several visitors
 @pytest.mark.parametrize(("asked", "given"), [(-1, 4), (1, 1), (4, 4), (99, 4)])
 def test_no_more_than_asked_for_and_than_the_release_gives(asked, given):
-    assert order(sampler(4), range(3, 13), np.linspace(1, 0, 10), top_k=asked)["sampled_counts"].tolist() == [given]
+    assert order(sampler(4), range(3, 13), np.linspace(1, 0, 10), top_k=asked)[
+        "sampled_counts"
+    ].tolist() == [given]
 
 
 @pytest.mark.parametrize("diversity", ["off", "sampling", "mmr"])
 def test_visitors_of_a_batch_are_ordered_as_alone(diversity):
-    random, stage, counts = np.random.default_rng(2), sampler(5, diversity, 2.0, cap=2), [7, 0, 40, 3]
+    random, stage, counts = (
+        np.random.default_rng(2),
+        sampler(5, diversity, 2.0, cap=2),
+        [7, 0, 40, 3],
+    )
     items, scores, similarity = random.integers(3, 99, 50), random.random(50), random.random(50)
-    categories, vectors = random.integers(0, 5, 50), random.normal(size=(50, 128)).astype(np.float32)
-    found = order(stage, items, scores, similarity, categories=categories, vectors=vectors, seed=5, counts=counts)
+    categories, vectors = (
+        random.integers(0, 5, 50),
+        random.normal(size=(50, 128)).astype(np.float32),
+    )
+    found = order(
+        stage,
+        items,
+        scores,
+        similarity,
+        categories=categories,
+        vectors=vectors,
+        seed=5,
+        counts=counts,
+    )
     assert found["sampled_counts"].tolist() == [5, 0, 5, 3]
     ends = np.cumsum(counts)
-    alone = [order(stage, items[part], scores[part], similarity[part], categories=categories[part], vectors=vectors[part], seed=5)
-             for part in (slice(end - count, end) for end, count in zip(ends, counts, strict=True))]
+    alone = [
+        order(
+            stage,
+            items[part],
+            scores[part],
+            similarity[part],
+            categories=categories[part],
+            vectors=vectors[part],
+            seed=5,
+        )
+        for part in (slice(end - count, end) for end, count in zip(ends, counts, strict=True))
+    ]
     for name in ("sampled_items", "sampled_scores"):
         assert found[name].tobytes() == np.concatenate([one[name] for one in alone]).tobytes()
 
@@ -214,14 +344,25 @@ def test_visitors_of_a_batch_are_ordered_as_alone(diversity):
 def test_a_category_has_no_more_than_its_share_while_others_have_items():
     categories = [1, 1, 1, 1, 2, 1, 3, 2]
     found = order(sampler(8, cap=2), range(3, 11), np.linspace(1, 0.3, 8), categories=categories)
-    assert found["sampled_items"].tolist() == [3, 4, 7, 9, 10, 5, 6, 8]  # the surplus of category 1 comes last
+    assert found["sampled_items"].tolist() == [
+        3,
+        4,
+        7,
+        9,
+        10,
+        5,
+        6,
+        8,
+    ]  # the surplus of category 1 comes last
     short = order(sampler(3, cap=2), range(3, 11), np.linspace(1, 0.3, 8), categories=categories)
     assert short["sampled_items"].tolist() == [3, 4, 7]
 
 
 def test_a_cap_makes_no_list_shorter():
     for diversity in ("off", "sampling", "mmr"):
-        found = order(sampler(6, diversity, cap=1), range(3, 9), np.linspace(1, 0.5, 6), categories=[4] * 6)
+        found = order(
+            sampler(6, diversity, cap=1), range(3, 9), np.linspace(1, 0.5, 6), categories=[4] * 6
+        )
         assert sorted(found["sampled_items"].tolist()) == [3, 4, 5, 6, 7, 8]
 
 
@@ -232,7 +373,7 @@ def test_a_capped_order_is_a_permutation():
         found = capped(positions, categories, cap)
         assert sorted(found.tolist()) == list(range(60))
         if cap:
-            assert (np.bincount(categories[found[:4 * cap]]) <= cap).all() or cap == 100
+            assert (np.bincount(categories[found[: 4 * cap]]) <= cap).all() or cap == 100
     assert capped(positions, categories, 0).tolist() == positions.tolist()
 
 
@@ -245,7 +386,8 @@ def unit(*angles: float) -> np.ndarray:
 
 def test_mmr_by_hand():
     scores, vectors = np.array([0.8, 0.76, 0.4]), unit(0, 0.1, np.pi / 2)
-    # after the first: .5 · .95 − .5 · cos .1 < 0 and .5 · .5 − 0: the one that is like nothing so far
+    # after the first: .5 · .95 − .5 · cos .1 < 0 and .5 · .5 − 0: the one that is like nothing so
+    # far
     assert maximal_marginal_relevance(scores, vectors, 3, 0.5, np.zeros(3)).tolist() == [0, 2, 1]
     assert maximal_marginal_relevance(scores, vectors, 2, 1.0, np.zeros(3)).tolist() == [0, 1]
 
@@ -253,42 +395,74 @@ def test_mmr_by_hand():
 def test_mmr_alone_by_relevance_is_highest_first_and_lengths_do_not_matter():
     random = np.random.default_rng(4)
     scores, vectors = random.random(80), random.normal(size=(80, 128)).astype(np.float32)
-    assert maximal_marginal_relevance(scores, vectors, 20, 1.0, np.zeros(80)).tolist() == highest_first(scores, 20).tolist()
+    assert (
+        maximal_marginal_relevance(scores, vectors, 20, 1.0, np.zeros(80)).tolist()
+        == highest_first(scores, 20).tolist()
+    )
     longer = vectors * random.uniform(0.5, 2, (80, 1)).astype(np.float32)
-    plain, scaled = (maximal_marginal_relevance(scores, given, 20, 0.6, np.zeros(80)).tolist() for given in (vectors, longer))
+    plain, scaled = (
+        maximal_marginal_relevance(scores, given, 20, 0.6, np.zeros(80)).tolist()
+        for given in (vectors, longer)
+    )
     assert plain == scaled
 
 
 def test_mmr_varies_a_list_of_twins():
     """Pairs of equal items: relevance alone shows both of a pair, novelty one of each."""
-    vectors = np.repeat(np.random.default_rng(1).normal(size=(10, 128)), 2, axis=0).astype(np.float32)
+    vectors = np.repeat(np.random.default_rng(1).normal(size=(10, 128)), 2, axis=0).astype(
+        np.float32
+    )
     scores = np.repeat(np.linspace(1, 0.6, 10), 2)
-    found = order(sampler(10, "mmr", mmr_lambda=0.5), range(3, 23), scores, vectors=vectors)["sampled_items"] - 3
+    found = (
+        order(sampler(10, "mmr", mmr_lambda=0.5), range(3, 23), scores, vectors=vectors)[
+            "sampled_items"
+        ]
+        - 3
+    )
     assert len({item // 2 for item in found.tolist()}) == 10
     assert len({item // 2 for item in highest_first(scores, 10).tolist()}) == 5
 
 
 def test_mmr_takes_items_without_content_and_scores_of_zero():
-    found = maximal_marginal_relevance(np.zeros(4), np.zeros((4, 128), np.float32), 9, 0.5, np.zeros(4))
+    found = maximal_marginal_relevance(
+        np.zeros(4), np.zeros((4, 128), np.float32), 9, 0.5, np.zeros(4)
+    )
     assert sorted(found.tolist()) == [0, 1, 2, 3]
-    assert maximal_marginal_relevance(np.zeros(0), np.zeros((0, 128), np.float32), 9, 0.5, np.zeros(0)).tolist() == []
+    assert (
+        maximal_marginal_relevance(
+            np.zeros(0), np.zeros((0, 128), np.float32), 9, 0.5, np.zeros(0)
+        ).tolist()
+        == []
+    )
 
 
 # --- the answer
 def decode(stage: ItemIdDecoder, items, *, counts=None, degraded=(0, 0)) -> Tensors:
     items = np.array(items, np.int32)
     counts = np.array([len(items)] if counts is None else counts, np.int32)
-    return run(stage, sampled_items=items, sampled_scores=np.linspace(1, 0, len(items), dtype=np.float32), sampled_counts=counts,
-               query_release=np.array([7]), ranker_release=np.array([9]), user_degraded=np.full(len(counts), degraded[0], np.int32),
-               filter_degraded=np.full(len(counts), degraded[1], np.int32))
+    return run(
+        stage,
+        sampled_items=items,
+        sampled_scores=np.linspace(1, 0, len(items), dtype=np.float32),
+        sampled_counts=counts,
+        query_release=np.array([7]),
+        ranker_release=np.array([9]),
+        user_degraded=np.full(len(counts), degraded[0], np.int32),
+        filter_degraded=np.full(len(counts), degraded[1], np.int32),
+    )
 
 
 def test_decoder_gives_the_catalogues_ids_and_refuses_any_other_index():
     stage = ItemIdDecoder(["a", "ü:b"])
     found = decode(stage, [4, 3])
-    assert found["ordered_ids"].tolist() == ["ü:b", "a"] and found["ordered_scores"].tolist() == [1, 0]
+    assert found["ordered_ids"].tolist() == ["ü:b", "a"] and found["ordered_scores"].tolist() == [
+        1,
+        0,
+    ]
     for index in (-1, 0, 2, 5):
-        with pytest.raises(UnknownItemIndex, match=f"sampled_items holds {index}; items have 3 to 4"):
+        with pytest.raises(
+            UnknownItemIndex, match=f"sampled_items holds {index}; items have 3 to 4"
+        ):
             decode(stage, [3, index])
 
 

@@ -1,4 +1,6 @@
-"""Packed tensors: what comes out is what went in, to the bit, and bytes of another layout are refused."""
+"""Packed tensors: what comes out is what went in, to the bit, and bytes of another layout are
+refused.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,16 @@ from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.serving.stages.stage import DTYPES, TensorSpec
 from recsys_assets.serving.triton.wiring import layout
 
-MIXED = Layout([TensorSpec("ids", "STRING", (-1,)), TensorSpec("cat", "INT32", (-1, 3)), TensorSpec("raw", "STRING", (-1, 2)),
-                TensorSpec("near", "FP32", (-1,)), TensorSpec("release", "INT64", (1,)), TensorSpec("history", "FP32", (-1, -1))])
+MIXED = Layout(
+    [
+        TensorSpec("ids", "STRING", (-1,)),
+        TensorSpec("cat", "INT32", (-1, 3)),
+        TensorSpec("raw", "STRING", (-1, 2)),
+        TensorSpec("near", "FP32", (-1,)),
+        TensorSpec("release", "INT64", (1,)),
+        TensorSpec("history", "FP32", (-1, -1)),
+    ]
+)
 
 
 def random_tensors(layout: Layout, seed: int) -> dict[str, np.ndarray]:
@@ -30,7 +40,11 @@ def random_tensors(layout: Layout, seed: int) -> dict[str, np.ndarray]:
     return made
 
 
-@pytest.mark.parametrize("layout", [MIXED, trace_layout(), *(layout(name) for name in STAGES)], ids=["mixed", "trace", *STAGES])
+@pytest.mark.parametrize(
+    "layout",
+    [MIXED, trace_layout(), *(layout(name) for name in STAGES)],
+    ids=["mixed", "trace", *STAGES],
+)
 def test_what_is_packed_comes_out_to_the_bit(layout):
     for seed in range(40):
         tensors = random_tensors(layout, seed)
@@ -41,8 +55,11 @@ def test_what_is_packed_comes_out_to_the_bit(layout):
         for spec in layout.specs:
             given = tensors[spec.name]
             assert (found[spec.name].dtype, found[spec.name].shape) == (given.dtype, given.shape)
-            assert (found[spec.name].tolist() == given.tolist() if spec.dtype == "STRING"
-                    else found[spec.name].tobytes() == given.tobytes())
+            assert (
+                found[spec.name].tolist() == given.tolist()
+                if spec.dtype == "STRING"
+                else found[spec.name].tobytes() == given.tobytes()
+            )
 
 
 def test_only_what_is_wanted_is_unpacked():

@@ -1,4 +1,6 @@
-"""The 14 stages in one process, against a computation by hand and what an answer must and must not hold."""
+"""The 14 stages in one process, against a computation by hand and what an answer must and must not
+hold.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ import numpy as np
 import pytest
 
 from recsys_assets.artifacts import ArtifactCorrupt
-from recsys_assets.serving.stages.answer import ANSWER, COUNT, DEGRADED, QUERY_RELEASE, RANKER_RELEASE
+from recsys_assets.serving.stages.answer import (
+    ANSWER,
+    COUNT,
+    DEGRADED,
+    QUERY_RELEASE,
+    RANKER_RELEASE,
+)
 from recsys_assets.serving.stages.pipeline import Pipeline, trace_layout
 from recsys_assets.serving.stages.registry import STAGES, stage_class
 from recsys_assets.serving.stages.stage import StageInputInvalid
@@ -32,7 +40,9 @@ def pipeline(shop, valkey):
     opened.close()
 
 
-def request(user_id: str, device: str | None = None, timestamp: int | None = AS_OF) -> dict[str, np.ndarray]:
+def request(
+    user_id: str, device: str | None = None, timestamp: int | None = AS_OF
+) -> dict[str, np.ndarray]:
     given = {"user_id": np.array([user_id], object)}
     if device is not None:
         given["device_type"] = np.array([device], object)
@@ -49,25 +59,53 @@ def info(answer, column: int) -> list[int]:
     return answer["answer_info"][:, column].tolist()
 
 
-def by_hand(user: list[int], age: float, device: int, clock: list[float], seen: set[int] = frozenset(),
-            week: tuple[str, ...] = (), day: tuple[str, ...] = (), hours: float = 24.0):
-    """Ordered ids and scores out of the weights and tables alone; week and day: the categories of the clicks."""
+def by_hand(
+    user: list[int],
+    age: float,
+    device: int,
+    clock: list[float],
+    seen: set[int] = frozenset(),
+    week: tuple[str, ...] = (),
+    day: tuple[str, ...] = (),
+    hours: float = 24.0,
+):
+    """Ordered ids and scores out of the weights and tables alone; week and day: the categories of
+    the clicks.
+    """
     weights, table = tiny_payload.weights(), tiny_payload.embedding_table()
     cont = [(age - 40.25) / 12.5, np.log1p(len(day)), hours / 24, np.log1p(len(week)), *clock]
-    history = [clicks.count(name) for clicks in (week, day) for name in (None, None, None, *tiny_payload.CATEGORIES)]
+    history = [
+        clicks.count(name)
+        for clicks in (week, day)
+        for name in (None, None, None, *tiny_payload.CATEGORIES)
+    ]
     query = np.array([*user, device, *cont, *history]) @ weights["query_tower"]
     products = tiny_payload.item_vectors() @ (query / np.linalg.norm(query))
     candidates = [n for n in np.argsort(-products) if n not in seen][:30]
-    vocabulary = {name: {v: 3 + n for n, v in enumerate(values)}
-                  for name, values in tiny_payload.transforms()["vocabulary"].items()}
+    vocabulary = {
+        name: {v: 3 + n for n, v in enumerate(values)}
+        for name, values in tiny_payload.transforms()["vocabulary"].items()
+    }
     scores = []
     for n in candidates:
         item = tiny_payload.items()[ITEM_IDS[n]]
-        codes = [vocabulary[name][item[name]] for name in ("category_l1", "category_l2", "item_gender")]
+        codes = [
+            vocabulary[name][item[name]] for name in ("category_l1", "category_l2", "item_gender")
+        ]
         price = (np.log(item["price"]) - 3.5) / 1.25
         c7, c24 = (clicks.count(item["category_l1"]) for clicks in (week, day))
         affinity = [c7 / (len(week) + 2), c24 / (len(day) + 1), np.log1p(c7), np.log1p(c24)]
-        row = [*user, device, 3 + n, *codes, *cont, price, np.log1p(item["item_clicks"]), *affinity, *table[3 + n]]
+        row = [
+            *user,
+            device,
+            3 + n,
+            *codes,
+            *cont,
+            price,
+            np.log1p(item["item_clicks"]),
+            *affinity,
+            *table[3 + n],
+        ]
         logit = (np.array(row) @ weights["dlrm_ranking"])[0]
         logit += tiny_payload.RETRIEVAL_WEIGHT * (products[n] - products[candidates[0]])
         scores.append(1 / (1 + np.exp(-logit)))
@@ -75,8 +113,12 @@ def by_hand(user: list[int], age: float, device: int, clock: list[float], seen: 
     return [ITEM_IDS[candidates[b]] for b in best], [scores[b] for b in best]
 
 
-CLOCK = [float(np.sin(2 * np.pi * 8 / 24)), float(np.cos(2 * np.pi * 8 / 24)), float(np.sin(2 * np.pi * 3 / 7)),
-         float(np.cos(2 * np.pi * 3 / 7))]  # AS_OF: Thursday, 8 o'clock
+CLOCK = [
+    float(np.sin(2 * np.pi * 8 / 24)),
+    float(np.cos(2 * np.pi * 8 / 24)),
+    float(np.sin(2 * np.pi * 3 / 7)),
+    float(np.cos(2 * np.pi * 3 / 7)),
+]  # AS_OF: Thursday, 8 o'clock
 
 
 def test_known_visitor_by_hand(pipeline):
@@ -89,38 +131,68 @@ def test_known_visitor_by_hand(pipeline):
 
 
 def test_cold_visitor_by_hand_with_seen_items_and_a_live_category(pipeline, shop, valkey):
-    mark_seen(valkey.client(VISITOR_DATABASE), "new", ["item-03", "item-11"], valkey.client().time()[0])
-    tiny_store.write_clicks(shop.store, "new", ("beauty", AS_OF - 7 * 86_400), ("books", AS_OF - 1), ("tools", AS_OF),
-                            ("tools", AS_OF + 79_200))
+    mark_seen(
+        valkey.client(VISITOR_DATABASE), "new", ["item-03", "item-11"], valkey.client().time()[0]
+    )
+    tiny_store.write_clicks(
+        shop.store,
+        "new",
+        ("beauty", AS_OF - 7 * 86_400),
+        ("books", AS_OF - 1),
+        ("tools", AS_OF),
+        ("tools", AS_OF + 79_200),
+    )
     answer = pipeline.run(request("new", "mobile", AS_OF + 86_400))
     friday = [*CLOCK[:2], float(np.sin(2 * np.pi * 4 / 7)), float(np.cos(2 * np.pi * 4 / 7))]
-    expected_ids, expected_scores = by_hand([2, 2, 5, 5], 40.25, 3, friday, seen={3, 11}, hours=2.0,
-                                            week=("books", "tools", "tools"), day=("tools", "tools"))
+    expected_ids, expected_scores = by_hand(
+        [2, 2, 5, 5],
+        40.25,
+        3,
+        friday,
+        seen={3, 11},
+        hours=2.0,
+        week=("books", "tools", "tools"),
+        day=("tools", "tools"),
+    )
     assert ids(answer) == expected_ids
     np.testing.assert_allclose(answer["ordered_scores"], expected_scores, atol=1e-5)
 
 
 def test_the_list_follows_the_category_clicked_last_week(pipeline, shop):
-    """Clicks of before the 24 hours: they change the answer, and no longer so when seven days have passed."""
+    """Clicks of before the 24 hours: they change the answer, and no longer so when seven days have
+    passed.
+    """
     answers = {}
     for user_id, category in (("books-reader", "books"), ("smith", "tools")):
-        tiny_store.write_clicks(shop.store, user_id, *[(category, AS_OF - 2 * 86_400 + n) for n in range(9)])
+        tiny_store.write_clicks(
+            shop.store, user_id, *[(category, AS_OF - 2 * 86_400 + n) for n in range(9)]
+        )
         answers[user_id] = pipeline.run(request(user_id, "mobile"))["ordered_scores"].tobytes()
     answers["nobody"] = pipeline.run(request("nobody", "mobile"))["ordered_scores"].tobytes()
     assert len(set(answers.values())) == 3
     later = AS_OF + 7 * 86_400
-    assert ids(pipeline.run(request("smith", "mobile", later))) == ids(pipeline.run(request("nobody", "mobile", later)))
+    assert ids(pipeline.run(request("smith", "mobile", later))) == ids(
+        pipeline.run(request("nobody", "mobile", later))
+    )
 
 
 def test_a_cold_visitors_list_changes_with_device_and_hour(pipeline):
-    scores = {(device, hour): pipeline.run(request("nobody", device, AS_OF + 3_600 * hour))["ordered_scores"].tobytes()
-              for device in ("mobile", "desktop", None) for hour in (0, 6)}
+    scores = {
+        (device, hour): pipeline.run(request("nobody", device, AS_OF + 3_600 * hour))[
+            "ordered_scores"
+        ].tobytes()
+        for device in ("mobile", "desktop", None)
+        for hour in (0, 6)
+    }
     assert len(set(scores.values())) == len(scores)
 
 
 def test_the_same_request_gives_the_same_bytes(pipeline):
     first, second = (pipeline.run(request("user-3", "mobile")) for _ in range(2))
-    assert all(first[name].tobytes() == second[name].tobytes() for name in ("ordered_scores", "answer_info"))
+    assert all(
+        first[name].tobytes() == second[name].tobytes()
+        for name in ("ordered_scores", "answer_info")
+    )
     assert ids(first) == ids(second)
 
 
@@ -128,7 +200,10 @@ def test_the_same_request_gives_the_same_bytes(pipeline):
 def test_always_a_full_list_of_catalogue_items_each_once(pipeline, user_id):
     answer = pipeline.run(request(user_id, None, None))
     assert len(ids(answer)) == TOPK == len(set(ids(answer))) and set(ids(answer)) <= set(ITEM_IDS)
-    assert np.isfinite(answer["ordered_scores"]).all() and (np.diff(answer["ordered_scores"]) <= 0).all()
+    assert (
+        np.isfinite(answer["ordered_scores"]).all()
+        and (np.diff(answer["ordered_scores"]) <= 0).all()
+    )
 
 
 def test_without_the_store_a_known_visitor_gets_the_cold_list_marked_degraded(pipeline, valkey):
@@ -146,10 +221,27 @@ def batch(*requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def test_a_batch_is_answered_as_one_by_one_to_the_bit(pipeline, shop, valkey):
     mark_seen(valkey.client(VISITOR_DATABASE), "seen", ITEM_IDS[:30], valkey.client().time()[0])
-    tiny_store.write_clicks(shop.store, "clicker", *[("tools", AS_OF - 60 * n) for n in range(9, 0, -1)])
-    users = ["user-1", "nobody", "seen", "clicker", "-1", "ü:*\n", "user-1", *(f"user-{n % 9}" for n in range(40))]
-    asked = [{**request(user, ("mobile", "desktop", "")[n % 3], AS_OF + 977 * n), "top_k": np.array([(-1, 1, 7, 500)[n % 4]], np.int32),
-              "seed": np.array([n])} for n, user in enumerate(users)]
+    tiny_store.write_clicks(
+        shop.store, "clicker", *[("tools", AS_OF - 60 * n) for n in range(9, 0, -1)]
+    )
+    users = [
+        "user-1",
+        "nobody",
+        "seen",
+        "clicker",
+        "-1",
+        "ü:*\n",
+        "user-1",
+        *(f"user-{n % 9}" for n in range(40)),
+    ]
+    asked = [
+        {
+            **request(user, ("mobile", "desktop", "")[n % 3], AS_OF + 977 * n),
+            "top_k": np.array([(-1, 1, 7, 500)[n % 4]], np.int32),
+            "seed": np.array([n]),
+        }
+        for n, user in enumerate(users)
+    ]
     together, alone = pipeline.run(batch(*asked)), [pipeline.run(one) for one in asked]
     assert ids(together) == [item for one in alone for item in ids(one)]
     for name in ("ordered_scores", "answer_info"):
@@ -182,13 +274,19 @@ def test_every_tensor_is_of_its_declared_form(pipeline):
 def test_a_request_without_a_user_or_of_a_wrong_type_is_refused(pipeline):
     with pytest.raises(StageInputInvalid, match="the request needs the tensor user_id"):
         pipeline.run({"timestamp": np.array([AS_OF])})
-    with pytest.raises(StageInputInvalid, match=r"timestamp must be INT64\[-1\], got float64 \[1\]"):
+    with pytest.raises(
+        StageInputInvalid, match=r"timestamp must be INT64\[-1\], got float64 \[1\]"
+    ):
         pipeline.run({**request("u"), "timestamp": np.array([float("nan")])})
 
 
 def test_stages_must_follow_one_another():
     decoder = stage_class("item_id_decoder")(ITEM_IDS)
-    with pytest.raises(ValueError, match=r"item_id_decoder needs sampled_items, sampled_scores, .* which no stage before it gives"):
+    with pytest.raises(
+        ValueError,
+        match=r"item_id_decoder needs sampled_items, sampled_scores, .* which no stage before it "
+        r"gives",
+    ):
         Pipeline([decoder])
 
 

@@ -67,9 +67,15 @@ def test_a_query_that_is_no_number_finds_nothing(wrong, kind):
     query = QUERIES[0].copy()
     query[7] = wrong
     items, similarity = Searcher(index_of(VECTORS, kind)).search(query, 10)
-    assert items.shape == similarity.shape == (0,) and items.dtype == np.int32 and similarity.dtype == np.float32
+    assert (
+        items.shape == similarity.shape == (0,)
+        and items.dtype == np.int32
+        and similarity.dtype == np.float32
+    )
     for huge in (3e38, -3e38):
-        assert set(Searcher(index_of(VECTORS, kind)).search(np.full(64, huge, np.float32), 10)[0].tolist()) <= set(range(3, 3 + ITEMS))
+        assert set(
+            Searcher(index_of(VECTORS, kind)).search(np.full(64, huge, np.float32), 10)[0].tolist()
+        ) <= set(range(3, 3 + ITEMS))
 
 
 def test_many_visitors_are_answered_as_one_by_one(searcher):
@@ -92,10 +98,17 @@ def test_opened_once_a_process_and_as_wide_as_the_settings_say(tmp_path):
         (tmp_path / name).mkdir()
         write(tmp_path / name, index_of(VECTORS))
     stage = FaissRetrieval.open(tmp_path / "one", Settings(home=tmp_path, retrieval_topk=30), 1)
-    assert stage_runs.run(stage, query_embedding=QUERIES[:1])["candidate_counts"].tolist() == [30 + OVER_FETCH]
+    assert stage_runs.run(stage, query_embedding=QUERIES[:1])["candidate_counts"].tolist() == [
+        30 + OVER_FETCH
+    ]
     assert Searcher.open(tmp_path / "two" / INDEX) is stage._searcher
     found = []
-    threads = [threading.Thread(target=lambda: found.append(stage_runs.run(stage, query_embedding=QUERIES))) for _ in range(4)]
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(stage_runs.run(stage, query_embedding=QUERIES))
+        )
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -103,11 +116,21 @@ def test_opened_once_a_process_and_as_wide_as_the_settings_say(tmp_path):
     assert len({one["candidates"].tobytes() for one in found}) == 1 and len(found) == 4
 
 
-@pytest.mark.parametrize(("broken", "message"), [
-    (lambda folder: (folder / INDEX).write_bytes(b"no index"), "is no FAISS index"),
-    (lambda folder: write(folder, faiss.IndexFlatIP(32)), "must hold vectors of 64, got 0 of 32"),
-    (lambda folder: write(folder, faiss.IndexFlatIP(64)), "got 0 of 64"),
-    (lambda folder: write(folder, faiss.index_factory(64, "IDMap2,Flat", faiss.METRIC_L2)), "got 0 of 64")])
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda folder: (folder / INDEX).write_bytes(b"no index"), "is no FAISS index"),
+        (
+            lambda folder: write(folder, faiss.IndexFlatIP(32)),
+            "must hold vectors of 64, got 0 of 32",
+        ),
+        (lambda folder: write(folder, faiss.IndexFlatIP(64)), "got 0 of 64"),
+        (
+            lambda folder: write(folder, faiss.index_factory(64, "IDMap2,Flat", faiss.METRIC_L2)),
+            "got 0 of 64",
+        ),
+    ],
+)
 def test_what_is_no_index_is_refused(tmp_path, broken, message):
     broken(tmp_path)
     with pytest.raises(FileCorrupt, match=message):

@@ -34,10 +34,26 @@ class Unsearched:
         return 0
 
 
-def stage_on(settings: Settings, *, most: int = 8, least: int = 5, breaker: Breaker | None = None,
-             searcher: Searcher | Unsearched | None = None) -> FilterSeenItems:
-    stage = FilterSeenItems(visitor_client(settings, VISITOR_DATABASE), Unavailable(settings), lambda: searcher or Unsearched(), ITEMS,
-                            POPULAR, most=most, least=least, seen_days=7, clock=lambda: NOW, breaker=breaker)
+def stage_on(
+    settings: Settings,
+    *,
+    most: int = 8,
+    least: int = 5,
+    breaker: Breaker | None = None,
+    searcher: Searcher | Unsearched | None = None,
+) -> FilterSeenItems:
+    stage = FilterSeenItems(
+        visitor_client(settings, VISITOR_DATABASE),
+        Unavailable(settings),
+        lambda: searcher or Unsearched(),
+        ITEMS,
+        POPULAR,
+        most=most,
+        least=least,
+        seen_days=7,
+        clock=lambda: NOW,
+        breaker=breaker,
+    )
     stage.poller.poll()  # as ``start`` does first; the thread is not needed here
     return stage
 
@@ -56,28 +72,48 @@ def see(valkey, user_id: str, indices: list[int], at: float = NOW) -> None:
 
 
 def similarity(index: int) -> float:
-    """Of a candidate with its place in the catalogue, so that a kept one tells whether it kept its own."""
+    """Of a candidate with its place in the catalogue, so that a kept one tells whether it kept its
+    own.
+    """
     return index / 64
 
 
 QUERY = np.ones((1, 64), np.float32)
 
 
-def run(stage: FilterSeenItems, candidates: list[int], user_id: str = "u", query: np.ndarray = QUERY) -> dict[str, np.ndarray]:
-    return stage_runs.run(stage, visitor_id=np.array([user_id], dtype=object), query_embedding=query,
-                          candidates=np.array(candidates, dtype=np.int32), candidate_counts=np.array([len(candidates)], np.int32),
-                          candidate_similarity=np.array([similarity(index) for index in candidates], dtype=np.float32))
+def run(
+    stage: FilterSeenItems, candidates: list[int], user_id: str = "u", query: np.ndarray = QUERY
+) -> dict[str, np.ndarray]:
+    return stage_runs.run(
+        stage,
+        visitor_id=np.array([user_id], dtype=object),
+        query_embedding=query,
+        candidates=np.array(candidates, dtype=np.int32),
+        candidate_counts=np.array([len(candidates)], np.int32),
+        candidate_similarity=np.array(
+            [similarity(index) for index in candidates], dtype=np.float32
+        ),
+    )
 
 
 def ask(stage: FilterSeenItems, candidates: list[int], user_id: str = "u") -> tuple[list[int], int]:
-    """kept and filter_degraded; every candidate kept has its own similarity, every other item the smallest."""
+    """kept and filter_degraded; every candidate kept has its own similarity, every other item the
+    smallest.
+    """
     found = run(stage, candidates, user_id)
     kept, least = found["kept"].tolist(), min(map(similarity, candidates), default=0.0)
-    assert found["kept_similarity"].tolist() == [similarity(k) if k in candidates else least for k in kept]
+    assert found["kept_similarity"].tolist() == [
+        similarity(k) if k in candidates else least for k in kept
+    ]
     assert found["kept_counts"].tolist() == [len(kept)] and len(set(kept)) == len(kept)
-    considered, fates = found["considered"].tolist(), [Fate(fate) for fate in found["considered_fate"]]
-    assert found["considered_counts"].tolist() == [len(considered)] and len(set(considered)) == len(considered)
-    assert considered[:len(candidates)] == candidates
+    considered, fates = (
+        found["considered"].tolist(),
+        [Fate(fate) for fate in found["considered_fate"]],
+    )
+    assert found["considered_counts"].tolist() == [len(considered)] and len(set(considered)) == len(
+        considered
+    )
+    assert considered[: len(candidates)] == candidates
     assert [item for item, fate in zip(considered, fates, strict=True) if fate.kept] == kept
     return kept, int(found["filter_degraded"][0])
 
@@ -138,7 +174,11 @@ def test_visitors_do_not_share_and_anonymous_ones_have_no_memory(settings, valke
     see(valkey, "u", [3])
     see(valkey, "-1", [4])
     stage = stage_on(settings)
-    assert ask(stage, [3, 4, 5, 6, 7], "v")[0] == ask(stage, [3, 4, 5, 6, 7], "-1")[0] == [3, 4, 5, 6, 7]
+    assert (
+        ask(stage, [3, 4, 5, 6, 7], "v")[0]
+        == ask(stage, [3, 4, 5, 6, 7], "-1")[0]
+        == [3, 4, 5, 6, 7]
+    )
 
 
 def test_a_dead_store_passes_candidates_through_and_recovers(settings, valkey):
@@ -157,7 +197,9 @@ def test_a_hanging_store_is_tried_once_a_visitor_and_then_spared(tmp_path):
     with SilentServer() as server:
         stage = stage_on(Settings(home=tmp_path, valkey_port=server.port, store_timeout_ms=20))
         tried = server.connections  # by the poll
-        assert [Degraded(ask(stage, [3, 4, 5, 6, 7])[1]) for _ in range(6)] == [Degraded.SEEN_FILTER | Degraded.AVAILABILITY] * 6
+        assert [Degraded(ask(stage, [3, 4, 5, 6, 7])[1]) for _ in range(6)] == [
+            Degraded.SEEN_FILTER | Degraded.AVAILABILITY
+        ] * 6
         assert server.connections == tried + 3
 
 
@@ -168,35 +210,55 @@ def test_a_key_of_the_wrong_type_degrades_that_visitor_only(settings, valkey):
     assert ask(stage, [3, 4, 5, 6, 7], "v") == ([3, 4, 5, 6, 7], 0)
 
 
-@pytest.mark.parametrize("index", [-1, 0, 2, 23, 2**31 - 1, -2**31])
+@pytest.mark.parametrize("index", [-1, 0, 2, 23, 2**31 - 1, -(2**31)])
 def test_an_index_outside_the_catalogue_is_refused(settings, index):
     with pytest.raises(UnknownItemIndex, match=f"candidates holds {index}; items have 3 to 22"):
         ask(stage_on(settings), [3, index])
 
 
 def test_similarities_must_match_their_candidates(settings):
-    good = {"visitor_id": np.array(["u"], dtype=object), "candidates": np.array([3, 4], dtype=np.int32), "query_embedding": QUERY,
-            "candidate_similarity": np.zeros(2, np.float32), "candidate_counts": np.array([2], np.int32)}
+    good = {
+        "visitor_id": np.array(["u"], dtype=object),
+        "candidates": np.array([3, 4], dtype=np.int32),
+        "query_embedding": QUERY,
+        "candidate_similarity": np.zeros(2, np.float32),
+        "candidate_counts": np.array([2], np.int32),
+    }
     stage = stage_on(settings)
-    for wrong, message in (({"candidate_similarity": np.zeros(1, np.float32)}, "candidate_similarity must be as many as candidates, got 1"),
-                           ({"candidate_counts": np.array([1], np.int32)}, "candidate_counts must add up to 2"),
-                           ({"candidate_counts": np.array([1, 1], np.int32)}, "one count for each of 1 visitors, got 2"),
-                           ({"query_embedding": np.ones((2, 64), np.float32)}, "one for each of 1 visitors, got 2")):
+    for wrong, message in (
+        (
+            {"candidate_similarity": np.zeros(1, np.float32)},
+            "candidate_similarity must be as many as candidates, got 1",
+        ),
+        ({"candidate_counts": np.array([1], np.int32)}, "candidate_counts must add up to 2"),
+        (
+            {"candidate_counts": np.array([1, 1], np.int32)},
+            "one count for each of 1 visitors, got 2",
+        ),
+        ({"query_embedding": np.ones((2, 64), np.float32)}, "one for each of 1 visitors, got 2"),
+    ):
         with pytest.raises(StageInputInvalid, match=message):
             stage.run(good | wrong)
 
 
 @pytest.mark.parametrize("popularity", [[3, 3], [2], [43], [-1]])
-def test_a_popularity_list_that_is_no_ranking_of_the_catalogue_is_refused(settings, tmp_path, popularity):
+def test_a_popularity_list_that_is_no_ranking_of_the_catalogue_is_refused(
+    settings, tmp_path, popularity
+):
     (tmp_path / "item_ids.json").write_text(json.dumps(tiny_payload.ITEM_IDS))
     (tmp_path / "popularity.json").write_text(json.dumps(popularity))
-    with pytest.raises(FileCorrupt, match=r"popularity.json must list catalogue indices, each once"):
+    with pytest.raises(
+        FileCorrupt, match=r"popularity.json must list catalogue indices, each once"
+    ):
         FilterSeenItems.open(tmp_path, settings, 1)
 
 
 def bar(valkey, **states: str) -> None:
     """By index: i5="hidden"."""
-    set_availability(valkey.client(POPULARITY_DATABASE), {ITEMS[int(name[1:]) - 3]: state for name, state in states.items()})
+    set_availability(
+        valkey.client(POPULARITY_DATABASE),
+        {ITEMS[int(name[1:]) - 3]: state for name, state in states.items()},
+    )
 
 
 def test_what_is_unavailable_is_shown_nowhere(settings, valkey):
@@ -204,11 +266,20 @@ def test_what_is_unavailable_is_shown_nowhere(settings, valkey):
     see(valkey, "u", [3, 5])
     stage = stage_on(settings)
     assert stage.gauges()["recsys_unavailable_items"][1] == 3
-    assert time.time() - 60 < stage.gauges()["recsys_availability_refreshed_seconds"][1] <= time.time()
+    assert (
+        time.time() - 60 < stage.gauges()["recsys_availability_refreshed_seconds"][1] <= time.time()
+    )
     # no candidate, no backfill
     assert ask(stage, [5, 3, 7]) == ([7, 21, 19, 4, 6], 0)
-    assert fates(stage, [5, 3, 7]) == {5: Fate.HIDDEN, 3: Fate.SEEN, 7: Fate.KEPT, 21: Fate.BACKFILLED, 19: Fate.BACKFILLED,
-                                      4: Fate.BACKFILLED, 6: Fate.BACKFILLED}
+    assert fates(stage, [5, 3, 7]) == {
+        5: Fate.HIDDEN,
+        3: Fate.SEEN,
+        7: Fate.KEPT,
+        21: Fate.BACKFILLED,
+        19: Fate.BACKFILLED,
+        4: Fate.BACKFILLED,
+        6: Fate.BACKFILLED,
+    }
     # nor in the last resort
     see(valkey, "u", [*range(3, 23)])
     assert ask(stage, [22, 5, 9]) == ([9, 21, 19, 3, 4], 0)
@@ -250,7 +321,11 @@ def test_availability_that_was_never_read_degrades_and_an_outage_later_does_not(
 
 
 def test_what_is_beyond_topk_says_so(settings):
-    assert fates(stage_on(settings, most=2, least=1), [3, 4, 5]) == {3: Fate.KEPT, 4: Fate.KEPT, 5: Fate.SURPLUS}
+    assert fates(stage_on(settings, most=2, least=1), [3, 4, 5]) == {
+        3: Fate.KEPT,
+        4: Fate.KEPT,
+        5: Fate.SURPLUS,
+    }
 
 
 def test_many_visitors_are_answered_as_one_by_one_and_read_at_once(settings, valkey):
@@ -259,17 +334,33 @@ def test_many_visitors_are_answered_as_one_by_one_and_read_at_once(settings, val
     see(valkey, "b", [*range(3, 23)])
     valkey.client(VISITOR_DATABASE).rpush(bloom.seen_key("broken", bloom.day_of(NOW)), "x")
     stage = stage_on(settings)
-    asked = {"a": [3, 4, 5, 6, 7, 8], "-1": [9, 8], "b": [4, 5], "nobody": [], "broken": [3, 4], "ü": [*range(3, 23)]}
+    asked = {
+        "a": [3, 4, 5, 6, 7, 8],
+        "-1": [9, 8],
+        "b": [4, 5],
+        "nobody": [],
+        "broken": [3, 4],
+        "ü": [*range(3, 23)],
+    }
     visitors = [*asked, "a"]
     candidates = [asked[visitor] for visitor in visitors]
     flat = [index for given in candidates for index in given]
     admin = valkey.client()
     admin.config_resetstat()
-    together = stage_runs.run(stage, visitor_id=np.array(visitors, dtype=object), query_embedding=np.ones((7, 64), np.float32),
-                              candidates=np.array(flat, np.int32), candidate_counts=np.array([*map(len, candidates)], np.int32),
-                              candidate_similarity=np.array([*map(similarity, flat)], np.float32))
-    assert admin.info("commandstats")["cmdstat_get"]["calls"] == 7 * 5  # days of distinct visitors that are known
-    alone = [run(stage, given, visitor) for visitor, given in zip(visitors, candidates, strict=True)]
+    together = stage_runs.run(
+        stage,
+        visitor_id=np.array(visitors, dtype=object),
+        query_embedding=np.ones((7, 64), np.float32),
+        candidates=np.array(flat, np.int32),
+        candidate_counts=np.array([*map(len, candidates)], np.int32),
+        candidate_similarity=np.array([*map(similarity, flat)], np.float32),
+    )
+    assert (
+        admin.info("commandstats")["cmdstat_get"]["calls"] == 7 * 5
+    )  # days of distinct visitors that are known
+    alone = [
+        run(stage, given, visitor) for visitor, given in zip(visitors, candidates, strict=True)
+    ]
     for name, found in together.items():
         expected = np.concatenate([one[name] for one in alone])
         assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes(), name
@@ -291,14 +382,25 @@ MANY = [f"item-{n}" for n in range(900)]
 
 
 def many(settings: Settings, searcher: Searcher) -> FilterSeenItems:
-    return FilterSeenItems(visitor_client(settings, VISITOR_DATABASE), Unavailable(settings), lambda: searcher, MANY,
-                           np.arange(902, 802, -1), most=30, least=10, seen_days=7, clock=lambda: NOW)
+    return FilterSeenItems(
+        visitor_client(settings, VISITOR_DATABASE),
+        Unavailable(settings),
+        lambda: searcher,
+        MANY,
+        np.arange(902, 802, -1),
+        most=30,
+        least=10,
+        seen_days=7,
+        clock=lambda: NOW,
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 0.97, 1.0])
 def test_over_fetch_grows_to_what_one_wide_search_gives(settings, valkey, index, share):
     random = np.random.default_rng(int(share * 100))
-    see(valkey, "u", [n + 3 for n in range(20) if random.random() < share])  # 20 items for the test's own ids
+    see(
+        valkey, "u", [n + 3 for n in range(20) if random.random() < share]
+    )  # 20 items for the test's own ids
     client = valkey.client(VISITOR_DATABASE)
     mark = [item for item in MANY if random.random() < share]
     for item in mark:
@@ -312,8 +414,16 @@ def test_over_fetch_grows_to_what_one_wide_search_gives(settings, valkey, index,
         lists = []
         for width in (40, len(MANY)):
             items, near = index.search(query[0], width)
-            lists.append(stage_runs.run(stage, visitor_id=np.array(["u"], object), query_embedding=query, candidates=items,
-                                        candidate_similarity=near, candidate_counts=np.array([len(items)], np.int32)))
+            lists.append(
+                stage_runs.run(
+                    stage,
+                    visitor_id=np.array(["u"], object),
+                    query_embedding=query,
+                    candidates=items,
+                    candidate_similarity=near,
+                    candidate_counts=np.array([len(items)], np.int32),
+                )
+            )
         for name in ("kept", "kept_similarity", "kept_counts"):
             assert lists[0][name].tobytes() == lists[1][name].tobytes()
         kept = lists[0]["kept"].tolist()
@@ -330,20 +440,42 @@ def test_a_query_that_is_no_number_finds_what_is_popular(settings, index):
     stage = many(settings, index)
     none = np.empty(0, np.int32)
     for wrong in (np.nan, np.inf, -np.inf):
-        found = stage_runs.run(stage, visitor_id=np.array(["u"], object), query_embedding=np.full((1, 64), wrong, np.float32),
-                               candidates=none, candidate_similarity=none.astype(np.float32), candidate_counts=np.zeros(1, np.int32))
-        assert found["kept"].tolist() == list(range(902, 892, -1)) and found["kept_similarity"].tolist() == [0.0] * 10
+        found = stage_runs.run(
+            stage,
+            visitor_id=np.array(["u"], object),
+            query_embedding=np.full((1, 64), wrong, np.float32),
+            candidates=none,
+            candidate_similarity=none.astype(np.float32),
+            candidate_counts=np.zeros(1, np.int32),
+        )
+        assert (
+            found["kept"].tolist() == list(range(902, 892, -1))
+            and found["kept_similarity"].tolist() == [0.0] * 10
+        )
 
 
 def test_what_is_looked_at_has_a_limit(settings, valkey, index, monkeypatch):
-    """A filter that takes everything for seen costs no search of a whole catalogue, and the list is full all the same."""
+    """A filter that takes everything for seen costs no search of a whole catalogue, and the list is
+    full all the same.
+    """
     monkeypatch.setattr(seen_items, "MOST_FETCHED", 100)
     monkeypatch.setattr(seen_items, "MOST_POPULAR", 300)
-    valkey.client(VISITOR_DATABASE).set(bloom.seen_key("u", bloom.day_of(NOW)), b"\xff" * (bloom.BITS // 8))
+    valkey.client(VISITOR_DATABASE).set(
+        bloom.seen_key("u", bloom.day_of(NOW)), b"\xff" * (bloom.BITS // 8)
+    )
     items, near = index.search(np.ones(64, np.float32), 40)
-    found = stage_runs.run(many(settings, index), visitor_id=np.array(["u"], object), query_embedding=QUERY, candidates=items,
-                           candidate_similarity=near, candidate_counts=np.array([40], np.int32))
-    assert found["considered_counts"].tolist() == [100] and found["kept"].tolist() == found["considered"][:30].tolist()
+    found = stage_runs.run(
+        many(settings, index),
+        visitor_id=np.array(["u"], object),
+        query_embedding=QUERY,
+        candidates=items,
+        candidate_similarity=near,
+        candidate_counts=np.array([40], np.int32),
+    )
+    assert (
+        found["considered_counts"].tolist() == [100]
+        and found["kept"].tolist() == found["considered"][:30].tolist()
+    )
 
 
 def test_an_index_of_another_catalogue_is_refused(settings, index):

@@ -8,7 +8,13 @@ import pytest
 from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.serving.stages.embedding_lookup import MultimodalEmbeddingLookup
 from recsys_assets.serving.stages.ordering import SoftmaxSampling
-from recsys_assets.serving.stages.stage import StageInputInvalid, TensorSpec, read_matrix, shared, verify_files
+from recsys_assets.serving.stages.stage import (
+    StageInputInvalid,
+    TensorSpec,
+    read_matrix,
+    shared,
+    verify_files,
+)
 from recsys_assets_tests.support.tiny_payload import write_files_json
 
 
@@ -57,7 +63,14 @@ def test_a_directory_without_digests_is_refused(tmp_path):
 
 def test_every_stage_verifies_before_it_opens(version, tmp_path_factory):
     directory = tmp_path_factory.mktemp("sampling")
-    sampling = {"ranking_topk": 1, "diversity": "off", "temperature": 1.0, "mmr_lambda": 0.5, "category_cap": 0, "retrieval_weight": 3.0}
+    sampling = {
+        "ranking_topk": 1,
+        "diversity": "off",
+        "temperature": 1.0,
+        "mmr_lambda": 0.5,
+        "category_cap": 0,
+        "retrieval_weight": 3.0,
+    }
     (directory / "sampling.json").write_text(json.dumps(sampling))
     write_files_json(directory)
     assert SoftmaxSampling.load(directory, None, 1).name == "softmax_sampling"
@@ -71,13 +84,17 @@ def test_pickled_arrays_are_refused(tmp_path):
         def __reduce__(self):
             return pytest.fail, ("a pickle was loaded",)
 
-    np.save(tmp_path / "embedding_table.npy", np.array([Payload()], dtype=object), allow_pickle=True)
+    np.save(
+        tmp_path / "embedding_table.npy", np.array([Payload()], dtype=object), allow_pickle=True
+    )
     write_files_json(tmp_path)
     with pytest.raises(FileCorrupt, match=r"embedding_table\.npy is not a plain"):
         MultimodalEmbeddingLookup.load(tmp_path, None, 1)
 
 
-@pytest.mark.parametrize("matrix", [np.zeros((2, 4), np.float64), np.zeros((2, 3), np.float32), np.zeros(4, np.float32)])
+@pytest.mark.parametrize(
+    "matrix", [np.zeros((2, 4), np.float64), np.zeros((2, 3), np.float32), np.zeros(4, np.float32)]
+)
 def test_a_matrix_of_another_form_is_refused(tmp_path, matrix):
     np.save(tmp_path / "m.npy", matrix)
     with pytest.raises(FileCorrupt, match=r"m\.npy must be float32 \[rows, 4\]"):
@@ -90,7 +107,9 @@ def test_broken_json_is_named(tmp_path):
         read_json(tmp_path / "x.json")
 
 
-@pytest.mark.parametrize("value", [np.zeros(3, np.int64), np.zeros((2, 3), np.float32), np.zeros((2, 4), np.int32)])
+@pytest.mark.parametrize(
+    "value", [np.zeros(3, np.int64), np.zeros((2, 3), np.float32), np.zeros((2, 4), np.int32)]
+)
 def test_tensors_of_another_type_or_shape_are_named(value):
     with pytest.raises(StageInputInvalid, match=r"x must be INT32\[-1, 3\]"):
         TensorSpec("x", "INT32", (-1, 3)).check(value)

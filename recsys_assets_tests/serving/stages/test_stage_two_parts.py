@@ -34,7 +34,7 @@ def pipeline(shop, valkey) -> Iterator[Pipeline]:
     tiny_store.write_users(shop.store)
     now = valkey.client().time()[0]
     for n in range(4):
-        mark_seen(valkey.client(VISITOR_DATABASE), f"user-{n}", ITEM_IDS[5 * n:5 * n + 5], now)
+        mark_seen(valkey.client(VISITOR_DATABASE), f"user-{n}", ITEM_IDS[5 * n : 5 * n + 5], now)
     opened = Pipeline.load(shop.payload, shop.settings)
     yield opened
     opened.close()
@@ -50,21 +50,35 @@ def stages(pipeline: Pipeline) -> list[Any]:
 
 def same(found: Tensors, expected: Tensors, names: Any) -> None:
     for name in names:
-        assert found[name].dtype == expected[name].dtype and found[name].shape == expected[name].shape, name
-        assert (found[name].tolist() == expected[name].tolist() if found[name].dtype == object
-                else found[name].tobytes() == expected[name].tobytes()), name
+        assert (
+            found[name].dtype == expected[name].dtype and found[name].shape == expected[name].shape
+        ), name
+        assert (
+            found[name].tolist() == expected[name].tolist()
+            if found[name].dtype == object
+            else found[name].tobytes() == expected[name].tobytes()
+        ), name
 
 
 def test_both_are_asked_before_either_is_read_and_finished_as_late_as_can_be(pipeline):
     steps = [(name, step.__name__) for name, step, _ in pipeline._steps]
-    assert steps[:6] == [("context_preprocessor", "run"), *((name, "begin") for name in ASKING), ("nvt_context_transform", "run"),
-                         ("feast_user_lookup", "finish"), ("nvt_user_transform", "run")]
+    assert steps[:6] == [
+        ("context_preprocessor", "run"),
+        *((name, "begin") for name in ASKING),
+        ("nvt_context_transform", "run"),
+        ("feast_user_lookup", "finish"),
+        ("nvt_user_transform", "run"),
+    ]
     assert sorted(name for name, half in steps if half != "begin") == sorted(STAGES)
-    assert {stage.name for stage in pipeline.stages if isinstance(stage, TwoPartStage)} == set(ASKING)
+    assert {stage.name for stage in pipeline.stages if isinstance(stage, TwoPartStage)} == set(
+        ASKING
+    )
 
 
 def test_each_stage_needs_what_it_declares_and_no_more(pipeline):
-    """They are handed every tensor there is; a model of its own has but the declared ones, in one part."""
+    """They are handed every tensor there is; a model of its own has but the declared ones, in one
+    part.
+    """
     trace = pipeline.trace(request("user-1", "nobody", "-1", "user-2"))
     known = {spec.name for spec in REQUEST}
     for stage in pipeline.stages:
@@ -103,11 +117,16 @@ class Breaking(Stage):
         return self._stage.run(inputs)
 
 
-@pytest.mark.parametrize("model", ["nvt_context_transform", "query_tower"])  # before either is read, and between the two
+@pytest.mark.parametrize(
+    "model", ["nvt_context_transform", "query_tower"]
+)  # before either is read, and between the two
 def test_a_request_that_fails_between_leaves_no_reply_to_others(pipeline, model):
     breaking = next(Breaking(stage) for stage in pipeline.stages if stage.name == model)
     pipeline = Pipeline([breaking if stage.name == model else stage for stage in pipeline.stages])
-    alone = {user: pipeline.run(request(user)) for user in ("user-0", "user-1", "user-2", "user-3", "nobody")}
+    alone = {
+        user: pipeline.run(request(user))
+        for user in ("user-0", "user-1", "user-2", "user-3", "nobody")
+    }
     assert len({answer["ordered_scores"].tobytes() for answer in alone.values()}) == len(alone)
     users = list(alone)
     for n in range(20):
@@ -147,7 +166,9 @@ def test_a_store_that_dies_between_degrades_that_visitor_and_counts_once(pipelin
     assert pipeline.run(request("user-1"))["answer_info"][0, DEGRADED] == WITHOUT
     assert [breaker._failures for breaker in breakers_of(pipeline)] == [2, 2]
     valkey.start()
-    assert pipeline.run(request("user-1"))["answer_info"][0, DEGRADED] == 0  # two are no three: asked, and there again
+    assert (
+        pipeline.run(request("user-1"))["answer_info"][0, DEGRADED] == 0
+    )  # two are no three: asked, and there again
     assert [breaker._failures for breaker in breakers_of(pipeline)] == [0, 0]
 
 

@@ -28,7 +28,9 @@ def shop(tmp_path_factory, valkey_process):
 @pytest.fixture
 def lookup(shop, valkey):
     tiny_store.write_users(shop.store)
-    return FeastUserLookup(OnlineFeatures.open(shop.settings, shop.settings.store_timeout_ms), MEAN_AGE)
+    return FeastUserLookup(
+        OnlineFeatures.open(shop.settings, shop.settings.store_timeout_ms), MEAN_AGE
+    )
 
 
 COLD = (0.0, 24.0, 0.0)  # clicks_24h, hours_since_click and clicks_7d of a visitor without any
@@ -47,17 +49,27 @@ def look_up(stage: FeastUserLookup, user_id: str, now: int) -> dict[str, np.ndar
     return look_up_all(stage, [user_id], [now])
 
 
-def look_up_all(stage: FeastUserLookup, user_ids: list[str], moments: list[int]) -> dict[str, np.ndarray]:
-    return stage_runs.run(stage, visitor_id=np.array(user_ids, dtype=object), context_timestamp=np.array(moments))
+def look_up_all(
+    stage: FeastUserLookup, user_ids: list[str], moments: list[int]
+) -> dict[str, np.ndarray]:
+    return stage_runs.run(
+        stage, visitor_id=np.array(user_ids, dtype=object), context_timestamp=np.array(moments)
+    )
 
 
 def history(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> list[str]:
     return look_up(stage, user_id, now)["user_history_raw"].tolist()
 
 
-def ask_all(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> tuple[list[str], list[float], int]:
+def ask_all(
+    stage: FeastUserLookup, user_id: str, now: int = AS_OF
+) -> tuple[list[str], list[float], int]:
     found = look_up(stage, user_id, now)
-    return found["user_raw"][0].tolist(), found["user_numbers"][0].tolist(), int(found["user_degraded"][0])
+    return (
+        found["user_raw"][0].tolist(),
+        found["user_numbers"][0].tolist(),
+        int(found["user_degraded"][0]),
+    )
 
 
 def test_known_visitor(lookup):
@@ -69,26 +81,58 @@ def test_unknown_visitor_gets_the_defaults_of_training(lookup):
 
 
 def test_half_known_visitor_keeps_the_id(lookup, shop):
-    tiny_store.write_online(shop.store, "user_features", "user_id", {"half": {"age": None, "gender": "F"}})
+    tiny_store.write_online(
+        shop.store, "user_features", "user_id", {"half": {"age": None, "gender": "F"}}
+    )
     assert ask(lookup, "half") == (["half", "F", "-1"], MEAN_AGE, 0)
 
 
-@pytest.mark.parametrize(("user_id", "known", "age"), [("user-1", ["user-1", "M"], 29.0), ("nobody", ["-1", "-1"], MEAN_AGE)])
+@pytest.mark.parametrize(
+    ("user_id", "known", "age"),
+    [("user-1", ["user-1", "M"], 29.0), ("nobody", ["-1", "-1"], MEAN_AGE)],
+)
 def test_recent_clicks_count_at_the_moment_of_the_request(lookup, shop, user_id, known, age):
-    tiny_store.write_clicks(shop.store, user_id, ("books", AS_OF - 7_200), ("tools", AS_OF - 3_600), ("tools", AS_OF + 10))
+    tiny_store.write_clicks(
+        shop.store,
+        user_id,
+        ("books", AS_OF - 7_200),
+        ("tools", AS_OF - 3_600),
+        ("tools", AS_OF + 10),
+    )
     assert ask_all(lookup, user_id, AS_OF + 3_610) == ([*known, "tools"], [age, 3.0, 1.0, 3.0], 0)
-    # the click of the very second does not count, nor does a later one: a clock that lags behind the event
-    assert ask_all(lookup, user_id, AS_OF + 10) == ([*known, "tools"], [age, 2.0, float(np.float32(3_610 / 3_600)), 2.0], 0)
+    # the click of the very second does not count, nor does a later one: a clock that lags behind
+    # the event
+    assert ask_all(lookup, user_id, AS_OF + 10) == (
+        [*known, "tools"],
+        [age, 2.0, float(np.float32(3_610 / 3_600)), 2.0],
+        0,
+    )
     assert ask_all(lookup, user_id, AS_OF - 3_600) == ([*known, "books"], [age, 1.0, 1.0, 1.0], 0)
-    assert ask_all(lookup, user_id, AS_OF + 10 + DAY) == ([*known, "tools"], [age, 1.0, 24.0, 3.0], 0)
-    assert ask_all(lookup, user_id, AS_OF + 10 + DAY + 1) == ([*known, "-1"], [age, 0.0, 24.0, 3.0], 0)
+    assert ask_all(lookup, user_id, AS_OF + 10 + DAY) == (
+        [*known, "tools"],
+        [age, 1.0, 24.0, 3.0],
+        0,
+    )
+    assert ask_all(lookup, user_id, AS_OF + 10 + DAY + 1) == (
+        [*known, "-1"],
+        [age, 0.0, 24.0, 3.0],
+        0,
+    )
     assert ask_all(lookup, user_id, AS_OF + 11 + 7 * DAY) == ([*known, "-1"], [age, *COLD], 0)
 
 
 def test_the_history_is_of_seven_days_oldest_first(lookup, shop):
-    tiny_store.write_clicks(shop.store, "user-1", ("beauty", AS_OF - 7 * DAY - 1), ("books", AS_OF - 7 * DAY),
-                            ("tools", AS_OF - DAY - 1), ("books", AS_OF - DAY), ("footwear", AS_OF - 1),
-                            ("beauty", AS_OF), ("beauty", AS_OF + 9))
+    tiny_store.write_clicks(
+        shop.store,
+        "user-1",
+        ("beauty", AS_OF - 7 * DAY - 1),
+        ("books", AS_OF - 7 * DAY),
+        ("tools", AS_OF - DAY - 1),
+        ("books", AS_OF - DAY),
+        ("footwear", AS_OF - 1),
+        ("beauty", AS_OF),
+        ("beauty", AS_OF + 9),
+    )
     assert history(lookup, "user-1") == ["books", "tools", "books", "footwear"]
     clicks_24h, _, clicks_7d = ask_all(lookup, "user-1")[1][1:]
     assert (clicks_24h, clicks_7d) == (2.0, 4.0)  # the last two of the four are of the 24 hours
@@ -99,7 +143,9 @@ def test_the_history_is_of_seven_days_oldest_first(lookup, shop):
 def test_of_many_clicks_the_latest_200_count(lookup, shop):
     """150 of yesterday and before, 180 of today: 200 of them are looked at, whatever is stored."""
     old = [("books", AS_OF - DAY - 150 + n) for n in range(150)]
-    tiny_store.write_clicks(shop.store, "user-1", *old, *[("tools", AS_OF - 180 + n) for n in range(180)])
+    tiny_store.write_clicks(
+        shop.store, "user-1", *old, *[("tools", AS_OF - 180 + n) for n in range(180)]
+    )
     assert history(lookup, "user-1") == ["books"] * 20 + ["tools"] * 180
     assert ask_all(lookup, "user-1")[1] == [29.0, 180.0, float(np.float32(1 / 3_600)), 200.0]
     tiny_store.write_clicks(shop.store, "user-2", *[("tools", AS_OF - 250 + n) for n in range(250)])
@@ -112,8 +158,12 @@ def test_anonymous_visitors_share_nothing(lookup, shop):
 
 
 def test_lists_that_do_not_belong_together_are_as_good_as_none(lookup, shop):
-    tiny_store.write_online(shop.store, "user_activity", "user_id", {
-        "user-1": {"recent_categories": ["tools", "books"], "recent_timestamps": [AS_OF - 60]}})
+    tiny_store.write_online(
+        shop.store,
+        "user_activity",
+        "user_id",
+        {"user-1": {"recent_categories": ["tools", "books"], "recent_timestamps": [AS_OF - 60]}},
+    )
     assert ask(lookup, "user-1") == (["user-1", "M", "-1"], 29.0, 0)
 
 
@@ -135,7 +185,9 @@ def test_a_dead_store_gives_defaults_and_it_recovers_by_itself(lookup, valkey):
 
 
 def test_a_hanging_store_is_tried_once_a_visitor_and_then_spared(shop):
-    """redis-py's own default would try each read four times; the breaker lets three visitors try."""
+    """redis-py's own default would try each read four times; the breaker lets three visitors
+    try.
+    """
     with SilentServer() as server:
         settings = shop.settings.model_copy(update={"valkey_port": server.port})
         stage = FeastUserLookup(OnlineFeatures.open(settings, timeout_ms=20), MEAN_AGE)
@@ -152,7 +204,11 @@ def test_a_value_of_the_wrong_type_degrades_that_visitor_only(lookup, shop, valk
     assert ask(lookup, "user-2") == (["user-2", "F", "-1"], 38.0, 0)
     client.delete(key)
     tiny_store.write_users(shop.store)
-    field = next(name for name, value in client.hgetall(key).items() if value == Value(string_val="M").SerializeToString())
+    field = next(
+        name
+        for name, value in client.hgetall(key).items()
+        if value == Value(string_val="M").SerializeToString()
+    )
     client.hset(key, field, b"\xff\xff\xff")
     assert ask(lookup, "user-1")[2] == 1
     # and of several asked at once, none beside
@@ -185,7 +241,9 @@ def test_defaults_without_a_mean_age_are_refused(shop, valkey, tmp_path):
 
 def test_many_visitors_are_answered_as_one_by_one_and_read_at_once(lookup, shop, valkey):
     for n in range(4):
-        clicks = [(("books", "tools")[k % 2], AS_OF - 40 * DAY // (k + 5)) for k in range(9 * n + 1)]
+        clicks = [
+            (("books", "tools")[k % 2], AS_OF - 40 * DAY // (k + 5)) for k in range(9 * n + 1)
+        ]
         tiny_store.write_clicks(shop.store, f"user-{n}", *clicks)
     tiny_store.write_clicks(shop.store, "cold", ("beauty", AS_OF - 60))
     visitors = ["user-3", "-1", "user-0", "cold", "nobody", "user-3", "user-2", "ünï", "user-1"]
@@ -193,15 +251,23 @@ def test_many_visitors_are_answered_as_one_by_one_and_read_at_once(lookup, shop,
     admin = valkey.client()
     admin.config_resetstat()
     together = look_up_all(lookup, visitors, moments)
-    assert admin.info("commandstats")["cmdstat_hmget"]["calls"] == 7  # of distinct visitors, none anonymous
+    assert (
+        admin.info("commandstats")["cmdstat_hmget"]["calls"] == 7
+    )  # of distinct visitors, none anonymous
     alone = [look_up(lookup, visitor, now) for visitor, now in zip(visitors, moments, strict=True)]
     for name, found in together.items():
         expected = np.concatenate([one[name] for one in alone])
         assert found.dtype == expected.dtype and found.shape == expected.shape
-        assert found.tolist() == expected.tolist() if found.dtype == object else found.tobytes() == expected.tobytes()
+        assert (
+            found.tolist() == expected.tolist()
+            if found.dtype == object
+            else found.tobytes() == expected.tobytes()
+        )
     assert len(together["user_history_raw"]) == together["user_numbers"][:, 3].sum() > 20
 
 
 def test_an_age_that_is_no_number_is_as_good_as_none(lookup, shop):
-    tiny_store.write_online(shop.store, "user_features", "user_id", {"odd": {"age": float("inf"), "gender": "F"}})
+    tiny_store.write_online(
+        shop.store, "user_features", "user_id", {"odd": {"age": float("inf"), "gender": "F"}}
+    )
     assert ask(lookup, "odd") == (["odd", "F", "-1"], MEAN_AGE, 0)

@@ -88,7 +88,10 @@ def test_a_hash_that_changes_while_it_is_read_is_read_again(settings, client, mo
 
 def test_the_gateway_queues_the_same_on_its_asynchronous_client(valkey, settings):
     async def change() -> None:
-        async with redis_asyncio.Redis(port=valkey.port, db=POPULARITY_DATABASE) as client, client.pipeline(transaction=True) as pipeline:
+        async with (
+            redis_asyncio.Redis(port=valkey.port, db=POPULARITY_DATABASE) as client,
+            client.pipeline(transaction=True) as pipeline,
+        ):
             availability_commands(pipeline, {"a": "hidden", "b": "available"})
             await pipeline.execute()
 
@@ -99,7 +102,9 @@ def test_the_gateway_queues_the_same_on_its_asynchronous_client(valkey, settings
 
 
 def test_a_state_that_is_none_changes_nothing(client):
-    with pytest.raises(ValueError, match="'b' must be one of available, out_of_stock, hidden, got 'sold'"):
+    with pytest.raises(
+        ValueError, match="'b' must be one of available, out_of_stock, hidden, got 'sold'"
+    ):
         set_availability(client, {"a": "hidden", "b": "sold"})
     assert client.dbsize() == 0
 
@@ -169,5 +174,8 @@ def test_a_poller_goes_on_whatever_happens(caplog):
     ended = len(calls)
     time.sleep(0.05)
     assert len(calls) == ended >= 6
-    assert [line.split(":")[0] for line in caplog.messages] == [
-        "test", "test failed", "test"] and "gone" in caplog.text and "answers again" in caplog.text
+    assert (
+        [line.split(":")[0] for line in caplog.messages] == ["test", "test failed", "test"]
+        and "gone" in caplog.text
+        and "answers again" in caplog.text
+    )

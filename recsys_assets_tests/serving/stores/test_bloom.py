@@ -36,8 +36,14 @@ def test_no_false_negative_and_few_false_positives_at_capacity():
     assert bloom.contains([bitmap], others).mean() <= bloom.ERROR_RATE
 
 
-@pytest.mark.parametrize(("items", "day", "week"), [(1_000, (0.0001, 0.001), (0.001, 0.004)), (2_000, (0.025, 0.035), (0.15, 0.23)),
-                                                    (5_000, (0.58, 0.65), (0.99, 1.0))])
+@pytest.mark.parametrize(
+    ("items", "day", "week"),
+    [
+        (1_000, (0.0001, 0.001), (0.001, 0.004)),
+        (2_000, (0.025, 0.035), (0.15, 0.23)),
+        (5_000, (0.58, 0.65), (0.99, 1.0)),
+    ],
+)
 def test_beyond_capacity_the_error_grows_as_documented(items, day, week):
     bitmaps = [local_bitmap([f"item-{d}-{n}" for n in range(items)]) for d in range(7)]
     others = bloom.fingerprints(f"other-{n}" for n in range(20_000))
@@ -47,15 +53,23 @@ def test_beyond_capacity_the_error_grows_as_documented(items, day, week):
 
 
 def test_rated_load_on_a_real_server(valkey):
-    """Seven full days through the consumer's script: nothing seen is missed, of the rest at most 1 % counts as seen."""
+    """Seven full days through the consumer's script: nothing seen is missed, of the rest at most 1
+    % counts as seen.
+    """
     client, now = valkey.client(1), int(time.time())
     for day in range(7):
-        mark_seen(client, "u", [f"item-{day}-{n}" for n in range(bloom.CAPACITY)], now - 86_400 * day)
+        mark_seen(
+            client, "u", [f"item-{day}-{n}" for n in range(bloom.CAPACITY)], now - 86_400 * day
+        )
     bitmaps = client.mget([bloom.seen_key("u", day) for day in bloom.last_days(now, 7)])
     assert all(bitmaps)
     seen = bloom.fingerprints(f"item-{day}-{n}" for day in range(7) for n in range(bloom.CAPACITY))
     assert bloom.contains(bitmaps, seen).all()
-    assert 0 < bloom.contains(bitmaps, bloom.fingerprints(f"other-{n}" for n in range(50_000))).mean() <= 0.01
+    assert (
+        0
+        < bloom.contains(bitmaps, bloom.fingerprints(f"other-{n}" for n in range(50_000))).mean()
+        <= 0.01
+    )
 
 
 def test_positions_are_distinct_stable_and_in_range():
@@ -80,15 +94,24 @@ def test_no_item_gives_no_row():
 def test_membership_is_that_of_every_position():
     added, asked = [f"item-{n}" for n in range(300)], [f"item-{n}" for n in range(250, 900)]
     bitmaps = [local_bitmap(added[:100]), None, local_bitmap(added[100:])]
-    for item_id, found in zip(asked, bloom.contains(bitmaps, bloom.fingerprints(asked)), strict=True):
-        held = [all(bitmap[bit // 8] & 128 >> bit % 8 for bit in bloom.positions(item_id).tolist()) for bitmap in bitmaps if bitmap]
+    for item_id, found in zip(
+        asked, bloom.contains(bitmaps, bloom.fingerprints(asked)), strict=True
+    ):
+        held = [
+            all(bitmap[bit // 8] & 128 >> bit % 8 for bit in bloom.positions(item_id).tolist())
+            for bitmap in bitmaps
+            if bitmap
+        ]
         assert found == any(held), item_id
 
 
 def test_no_id_escapes_its_key():
     assert bloom.seen_key("a", "20260101") == "seen:a:20260101"
     assert bloom.seen_key("a:20260101", "20260102") != bloom.seen_key("a", "20260101:20260102")
-    keys = {bloom.seen_key(user, "20260101") for user in ("a b", "a%20b", "a\nb", "ä", "*", "a:b", "a%3Ab")}
+    keys = {
+        bloom.seen_key(user, "20260101")
+        for user in ("a b", "a%20b", "a\nb", "ä", "*", "a:b", "a%3Ab")
+    }
     assert len(keys) == 7
     assert all(key.count(":") == 2 and key.isascii() and not set("* \n") & set(key) for key in keys)
 
@@ -101,7 +124,9 @@ def test_days_are_utc_and_cross_the_year():
 
 
 def test_added_on_a_real_server(valkey):
-    """What SETBIT sets, GET and numpy find again; the key ends by itself, and adding twice changes nothing."""
+    """What SETBIT sets, GET and numpy find again; the key ends by itself, and adding twice changes
+    nothing.
+    """
     client, items = valkey.client(1), ["item-1", "ünï", "a:b"]
     now = client.time()[0]
     key = bloom.seen_key("u:1", bloom.day_of(now))

@@ -7,7 +7,13 @@ import pytest
 import redis
 
 from recsys_assets.lib.feature_store.valkey import visitor_client
-from recsys_assets.serving.stores.connections import Breaker, Lines, StoreUnavailable, argument, command
+from recsys_assets.serving.stores.connections import (
+    Breaker,
+    Lines,
+    StoreUnavailable,
+    argument,
+    command,
+)
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 from recsys_assets_tests.support.silent_server import SilentServer
 
@@ -96,7 +102,9 @@ def test_senseless_limits_are_refused(wrong):
 
 def test_client_tries_once(tmp_path):
     with SilentServer() as server:
-        client = visitor_client(Settings(home=tmp_path, valkey_port=server.port, store_timeout_ms=20), VISITOR_DATABASE)
+        client = visitor_client(
+            Settings(home=tmp_path, valkey_port=server.port, store_timeout_ms=20), VISITOR_DATABASE
+        )
         with pytest.raises(redis.TimeoutError):
             client.get("x")
         assert server.connections == 1
@@ -116,13 +124,17 @@ def test_client_reads_its_database_and_survives_a_restart(valkey, tmp_path):
 
 
 def test_client_sends_the_password(valkey, tmp_path):
-    settings = Settings(home=tmp_path, valkey_port=valkey.port, valkey_password="geheim", store_timeout_ms=1_000)
+    settings = Settings(
+        home=tmp_path, valkey_port=valkey.port, valkey_password="geheim", store_timeout_ms=1_000
+    )
     admin = valkey.client()
     admin.config_set("requirepass", "geheim")
     try:
         assert visitor_client(settings, VISITOR_DATABASE).ping()
         with pytest.raises(redis.AuthenticationError):
-            visitor_client(settings.model_copy(update={"valkey_password": None}), VISITOR_DATABASE).ping()
+            visitor_client(
+                settings.model_copy(update={"valkey_password": None}), VISITOR_DATABASE
+            ).ping()
     finally:
         admin.config_set("requirepass", "")
 
@@ -139,7 +151,9 @@ def gets(*keys: str) -> tuple[bytes, int]:
 @pytest.fixture(params=["hiredis", "python"])
 def client(valkey, tmp_path, request) -> redis.Redis:
     """With each of redis-py's parsers: they keep what came too early at different places."""
-    made = visitor_client(Settings(home=tmp_path, valkey_port=valkey.port, store_timeout_ms=1_000), VISITOR_DATABASE)
+    made = visitor_client(
+        Settings(home=tmp_path, valkey_port=valkey.port, store_timeout_ms=1_000), VISITOR_DATABASE
+    )
     if request.param == "python":
         made.connection_pool.connection_kwargs["parser_class"] = redis._parsers._RESP2Parser
     return made
@@ -151,7 +165,14 @@ def lines(client) -> Lines:
 
 
 def test_each_command_gets_its_reply(lines, client):
-    commands = [wire("SET", "a", "ü"), wire("RPUSH", "b", 1, 2), wire("GET", "b"), wire("GET", "a"), wire("GET", "none"), wire("NONSENSE")]
+    commands = [
+        wire("SET", "a", "ü"),
+        wire("RPUSH", "b", 1, 2),
+        wire("GET", "b"),
+        wire("GET", "a"),
+        wire("GET", "none"),
+        wire("NONSENSE"),
+    ]
     replies = lines.send(b"".join(commands), len(commands)).read()
     assert replies[:2] == [b"OK", 2] and replies[3:5] == ["ü".encode(), None]
     assert "WRONGTYPE" in str(replies[2]) and isinstance(replies[2], redis.ResponseError)
@@ -167,7 +188,9 @@ def test_calls_under_way_have_a_connection_each_and_later_ones_share_them(lines,
     connected = direct.info("stats")["total_connections_received"]
     for _ in range(3):
         under_way = [lines.send(*gets(f"key-{n}", f"key-{n + 1}")) for n in range(8)]
-        assert [replies.read() for replies in reversed(under_way)] == [[b"%d" % n, b"%d" % (n + 1)] for n in reversed(range(8))]
+        assert [replies.read() for replies in reversed(under_way)] == [
+            [b"%d" % n, b"%d" % (n + 1)] for n in reversed(range(8))
+        ]
     assert direct.info("stats")["total_connections_received"] - connected == 8
 
 
@@ -209,7 +232,11 @@ def test_a_store_that_dies_between_the_two_halves_fails_that_call_alone(lines, v
 def test_a_restart_or_a_closed_connection_is_noticed_before_a_call(lines, client, valkey):
     direct = valkey.client(VISITOR_DATABASE)
     direct.set("x", 1)
-    for end in (lambda: direct.client_kill_filter(_type="normal", skipme=True), client.connection_pool.disconnect, client.close):
+    for end in (
+        lambda: direct.client_kill_filter(_type="normal", skipme=True),
+        client.connection_pool.disconnect,
+        client.close,
+    ):
         assert lines.send(*gets("x")).read() == [b"1"]
         end()
         assert lines.send(*gets("x")).read() == [b"1"]

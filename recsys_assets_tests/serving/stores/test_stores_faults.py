@@ -1,6 +1,8 @@
-"""must-survive 7: a store that hangs, is slow, holds another type or is full. Each call is limited, the breaker opens and closes.
+"""must-survive 7: a store that hangs, is slow, holds another type or is full. Each call is limited,
+the breaker opens and closes.
 
-The limit itself is seen by what the store was asked, not by a clock: an answer that comes after it counts as none.
+The limit itself is seen by what the store was asked, not by a clock: an answer that comes after it
+counts as none.
 """
 
 from __future__ import annotations
@@ -23,7 +25,13 @@ from recsys_assets.serving.stages.seen_items import FilterSeenItems
 from recsys_assets.serving.stages.user_lookup import FeastUserLookup
 from recsys_assets.serving.stores import bloom
 from recsys_assets.serving.stores.availability import Unavailable, set_availability
-from recsys_assets.serving.stores.connections import Breaker, Lines, StoreUnavailable, argument, command
+from recsys_assets.serving.stores.connections import (
+    Breaker,
+    Lines,
+    StoreUnavailable,
+    argument,
+    command,
+)
 from recsys_assets.serving.stores.item_table import ItemTable
 from recsys_assets.serving.stores.online_features import READ_ERRORS, OnlineFeatures
 from recsys_assets.settings import FEAST_DATABASE, POPULARITY_DATABASE, VISITOR_DATABASE
@@ -49,8 +57,13 @@ class Clock:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory, valkey_process):
-    settings = tiny_store.settings_on(tmp_path_factory.mktemp("home"), valkey_process, store_timeout_ms=LIMIT_MS)
-    return SimpleNamespace(settings=settings, store=tiny_store.apply_views(settings.model_copy(update={"store_timeout_ms": 2_000})))
+    settings = tiny_store.settings_on(
+        tmp_path_factory.mktemp("home"), valkey_process, store_timeout_ms=LIMIT_MS
+    )
+    return SimpleNamespace(
+        settings=settings,
+        store=tiny_store.apply_views(settings.model_copy(update={"store_timeout_ms": 2_000})),
+    )
 
 
 class Parts:
@@ -62,22 +75,45 @@ class Parts:
         settings = shop.settings.model_copy(update={"valkey_port": port})
         self.clock = Clock()
         store = open_store(settings, online_only=True, timeout_ms=LIMIT_MS)
-        self.users = FeastUserLookup(OnlineFeatures(store, Breaker(READ_ERRORS, clock=self.clock)), 40.25)
-        self.filter = FilterSeenItems(visitor_client(settings, VISITOR_DATABASE), Unavailable(settings), lambda: (), ITEM_IDS,
-                                      np.arange(42, 22, -1), most=8, least=5, seen_days=7, clock=lambda: AS_OF,
-                                      breaker=Breaker(clock=self.clock))
-        self.table = ItemTable(Transforms.from_dict(transforms()), ITEM_IDS, items(), OnlineFeatures.open(settings, LIMIT_MS))
+        self.users = FeastUserLookup(
+            OnlineFeatures(store, Breaker(READ_ERRORS, clock=self.clock)), 40.25
+        )
+        self.filter = FilterSeenItems(
+            visitor_client(settings, VISITOR_DATABASE),
+            Unavailable(settings),
+            lambda: (),
+            ITEM_IDS,
+            np.arange(42, 22, -1),
+            most=8,
+            least=5,
+            seen_days=7,
+            clock=lambda: AS_OF,
+            breaker=Breaker(clock=self.clock),
+        )
+        self.table = ItemTable(
+            Transforms.from_dict(transforms()),
+            ITEM_IDS,
+            items(),
+            OnlineFeatures.open(settings, LIMIT_MS),
+        )
         self.items = FeastItemLookup(self.table)
 
     def user(self, user_id: str = "user-1") -> tuple[str, int]:
-        found = stage_runs.run(self.users, visitor_id=np.array([user_id], object), context_timestamp=np.array([AS_OF]))
+        found = stage_runs.run(
+            self.users, visitor_id=np.array([user_id], object), context_timestamp=np.array([AS_OF])
+        )
         return found["user_raw"][0, 1], int(found["user_degraded"][0])
 
     def seen(self, user_id: str = "user-1") -> tuple[int, int]:
         """How many of the candidates were seen, and filter_degraded."""
-        found = stage_runs.run(self.filter, visitor_id=np.array([user_id], object), query_embedding=np.ones((1, 64), np.float32),
-                               candidates=CANDIDATES, candidate_similarity=np.ones(20, np.float32),
-                               candidate_counts=np.array([20], np.int32))
+        found = stage_runs.run(
+            self.filter,
+            visitor_id=np.array([user_id], object),
+            query_embedding=np.ones((1, 64), np.float32),
+            candidates=CANDIDATES,
+            candidate_similarity=np.ones(20, np.float32),
+            candidate_counts=np.array([20], np.int32),
+        )
         assert found["kept_counts"][0] == 8
         return int((found["considered_fate"] == 1).sum()), int(found["filter_degraded"][0])
 
@@ -91,8 +127,19 @@ FINE, WITHOUT = (("M", 0), (3, 0)), (("-1", Degraded.USER_FEATURES), (0, Degrade
 @pytest.fixture
 def parts(shop, valkey) -> Iterator[Parts]:
     tiny_store.write_users(shop.store)
-    tiny_store.write_online(shop.store, "item_features", "item_id", {"item-01": {
-        "category_l1": "tools", "category_l2": "style-7", "item_gender": "M", "price": 1.5}})
+    tiny_store.write_online(
+        shop.store,
+        "item_features",
+        "item_id",
+        {
+            "item-01": {
+                "category_l1": "tools",
+                "category_l2": "style-7",
+                "item_gender": "M",
+                "price": 1.5,
+            }
+        },
+    )
     mark_seen(valkey.client(VISITOR_DATABASE), "user-1", ITEM_IDS[:3], AS_OF, 30_000)
     set_availability(valkey.client(POPULARITY_DATABASE), {ITEM_IDS[5]: "hidden"})
     with SlowProxy(valkey.port) as proxy:
@@ -110,7 +157,9 @@ def answers(parts: Parts) -> tuple[Any, Any]:
 
 
 def opens_and_closes(parts: Parts, valkey: Any, end: Callable[[], None]) -> None:
-    """While the fault lasts nobody fails, and from the fourth visitor on none asks; after it, all is as before."""
+    """While the fault lasts nobody fails, and from the fourth visitor on none asks; after it, all
+    is as before.
+    """
     for _ in range(3):
         assert answers(parts) == WITHOUT
     assert parts.users._features._breaker.is_open and parts.filter._breaker.is_open
@@ -144,7 +193,9 @@ def test_a_store_that_hangs(parts, valkey):
 
 
 def test_a_store_that_is_slow(parts, valkey):
-    """Each answer 200 ms late: the limit cuts it off, and none of the late ones is taken for another's."""
+    """Each answer 200 ms late: the limit cuts it off, and none of the late ones is taken for
+    another's.
+    """
     parts.proxy.delay = 0.2
 
     def end() -> None:
@@ -166,7 +217,10 @@ def test_values_of_another_type(parts, valkey):
         assert (parts.user("user-2"), parts.seen("user-2")) == (("F", 0), (0, 0))
         for _ in range(3):
             assert answers(parts) == WITHOUT
-            assert (parts.user("user-2"), parts.seen("user-2")) == (("F", 0), (0, 0))  # one visitor's keys open no breaker
+            assert (parts.user("user-2"), parts.seen("user-2")) == (
+                ("F", 0),
+                (0, 0),
+            )  # one visitor's keys open no breaker
         for _ in range(3):
             answers(parts)
         assert parts.users._features._breaker.is_open and parts.filter._breaker.is_open
@@ -208,7 +262,9 @@ def test_a_late_answer_is_no_later_calls_answer(valkey, shop):
     for n in range(50):
         direct.set(f"key-{n}", n)
     with SlowProxy(valkey.port) as proxy:
-        client = visitor_client(shop.settings.model_copy(update={"valkey_port": proxy.port}), VISITOR_DATABASE)
+        client = visitor_client(
+            shop.settings.model_copy(update={"valkey_port": proxy.port}), VISITOR_DATABASE
+        )
         lines = Lines(client)
 
         def values(*numbers: int) -> list[bytes]:

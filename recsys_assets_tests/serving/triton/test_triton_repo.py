@@ -27,8 +27,15 @@ def read(model: str) -> pb.ModelConfig:
 
 
 def tensors(declared) -> list[tuple]:
-    return [(t.name, pb.DataType.Name(t.data_type).removeprefix("TYPE_"), tuple(t.dims), getattr(t, "optional", False))
-            for t in declared]
+    return [
+        (
+            t.name,
+            pb.DataType.Name(t.data_type).removeprefix("TYPE_"),
+            tuple(t.dims),
+            getattr(t, "optional", False),
+        )
+        for t in declared
+    ]
 
 
 def specs(declared) -> list[tuple]:
@@ -36,7 +43,9 @@ def specs(declared) -> list[tuple]:
 
 
 def test_the_repository_holds_the_stages_the_fused_model_and_the_ensembles():
-    assert sorted(path.name for path in TEMPLATES.iterdir()) == sorted([*STAGES, "ensemble_model", "fused_model", "recommender"])
+    assert sorted(path.name for path in TEMPLATES.iterdir()) == sorted(
+        [*STAGES, "ensemble_model", "fused_model", "recommender"]
+    )
     assert len(STAGES) == 14
 
 
@@ -57,7 +66,9 @@ def test_every_stages_inputs_come_from_the_stages_before_it():
 
 def test_the_fused_model_takes_a_request_and_gives_the_answer_and_the_trace():
     config = read("fused_model")
-    assert tensors(config.input) == specs(REQUEST) and tensors(config.output) == specs((*ANSWER, TRACE_SPEC))
+    assert tensors(config.input) == specs(REQUEST) and tensors(config.output) == specs(
+        (*ANSWER, TRACE_SPEC)
+    )
     code = (TEMPLATES / "fused_model" / "model.py").read_text()
     assert code.endswith("TritonPythonModel = fused_class()\n") and len(code.splitlines()) == 3
 
@@ -67,31 +78,48 @@ def test_a_model_is_served_by_the_cpu_in_all_versions_without_batching(model):
     config = read(model)
     assert (config.backend, config.max_batch_size) == ("python", 0)
     instances = 2 if model == "fused_model" else 1
-    assert [(group.kind, group.count) for group in config.instance_group] == [(pb.ModelInstanceGroup.KIND_CPU, instances)]
+    assert [(group.kind, group.count) for group in config.instance_group] == [
+        (pb.ModelInstanceGroup.KIND_CPU, instances)
+    ]
     assert config.version_policy.WhichOneof("policy_choice") == "all"
     assert not config.HasField("dynamic_batching") and not config.HasField("sequence_batching")
     if model != "fused_model":
         code = (TEMPLATES / model / "model.py").read_text()
-        assert code.endswith(f'TritonPythonModel = model_class("{model}")\n') and len(code.splitlines()) == 3
+        assert (
+            code.endswith(f'TritonPythonModel = model_class("{model}")\n')
+            and len(code.splitlines()) == 3
+        )
 
 
 def test_the_recommender_is_the_fused_model_alone():
     config = parse(RECOMMENDER)
-    step, = config.ensemble_scheduling.step
+    (step,) = config.ensemble_scheduling.step
     assert (config.name, step.model_name, step.model_version) == ("recommender", "fused_model", -1)
     assert dict(step.input_map) == {spec.name: spec.name for spec in REQUEST}
-    assert dict(step.output_map) == {spec.name: spec.name for spec in ANSWER}  # the trace is not made for nobody
+    assert dict(step.output_map) == {
+        spec.name: spec.name for spec in ANSWER
+    }  # the trace is not made for nobody
     assert tensors(config.input) == specs(REQUEST) and tensors(config.output) == specs(ANSWER)
 
 
 def test_the_ensemble_wires_every_stage_by_its_tensors_names():
     config = parse(ENSEMBLE)
-    assert (config.name, config.platform, config.max_batch_size) == ("ensemble_model", "ensemble", 0)
+    assert (config.name, config.platform, config.max_batch_size) == (
+        "ensemble_model",
+        "ensemble",
+        0,
+    )
     steps = config.ensemble_scheduling.step
-    assert [(step.model_name, step.model_version) for step in steps] == [(model, -1) for model in STAGES]
+    assert [(step.model_name, step.model_version) for step in steps] == [
+        (model, -1) for model in STAGES
+    ]
     for step in steps:
-        assert dict(step.input_map) == {spec.name: spec.name for spec in wire_inputs(step.model_name)}
-        assert dict(step.output_map) == {spec.name: spec.name for spec in wire_outputs(step.model_name)}
+        assert dict(step.input_map) == {
+            spec.name: spec.name for spec in wire_inputs(step.model_name)
+        }
+        assert dict(step.output_map) == {
+            spec.name: spec.name for spec in wire_outputs(step.model_name)
+        }
     assert tensors(config.input) == specs(REQUEST) and tensors(config.output) == specs(ANSWER)
 
 
@@ -110,14 +138,19 @@ def test_every_step_is_pinned_and_nothing_else_changes():
 
 
 def test_a_pinned_ensemble_can_be_pinned_again():
-    assert render_ensemble(render_ensemble(ENSEMBLE, dict.fromkeys(STAGES, 12)), VERSIONS) == render_ensemble(
-        ENSEMBLE, VERSIONS)
+    assert render_ensemble(
+        render_ensemble(ENSEMBLE, dict.fromkeys(STAGES, 12)), VERSIONS
+    ) == render_ensemble(ENSEMBLE, VERSIONS)
 
 
-@pytest.mark.parametrize(("versions", "fault"), [
-    ({k: v for k, v in VERSIONS.items() if k != "query_tower"}, "query_tower have no version"),
-    ({**VERSIONS, "other": 1}, "other are no steps"),
-    ({**VERSIONS, "query_tower": 0}, "query_tower need a version ≥ 1")])
+@pytest.mark.parametrize(
+    ("versions", "fault"),
+    [
+        ({k: v for k, v in VERSIONS.items() if k != "query_tower"}, "query_tower have no version"),
+        ({**VERSIONS, "other": 1}, "other are no steps"),
+        ({**VERSIONS, "query_tower": 0}, "query_tower need a version ≥ 1"),
+    ],
+)
 def test_versions_must_fit_the_steps(versions, fault):
     with pytest.raises(EnsembleError, match=fault):
         render_ensemble(ENSEMBLE, versions)

@@ -1,4 +1,6 @@
-"""The 14 models and the fused one on the real Triton server, against the same stages in this process: equal to the bit."""
+"""The 14 models and the fused one on the real Triton server, against the same stages in this
+process: equal to the bit.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def served(tmp_path_factory, valkey_process):
     """Triton with the tiny release published, and its client; ended again whatever happens."""
     home = tmp_path_factory.mktemp("home")
     ports = {f"triton_{kind}_port": free_port() for kind in ("http", "grpc", "metrics")}
-    settings = tiny_store.settings_on(home, valkey_process, retrieval_topk=30, ranking_topk=TOPK, **ports)
+    settings = tiny_store.settings_on(
+        home, valkey_process, retrieval_topk=30, ranking_topk=TOPK, **ports
+    )
     store = tiny_store.apply_views(settings)
     tiny_store.write_items(store)
     payload = tiny_payload.write_release(home / "artifacts", settings)
@@ -41,7 +45,9 @@ def served(tmp_path_factory, valkey_process):
     try:
         server.start()
         client = grpcclient.InferenceServerClient(f"127.0.0.1:{settings.triton_grpc_port}")
-        yield SimpleNamespace(settings=settings, store=store, payload=payload, repository=repository, client=client)
+        yield SimpleNamespace(
+            settings=settings, store=store, payload=payload, repository=repository, client=client
+        )
         client.close()
     finally:
         server.stop()
@@ -55,7 +61,13 @@ def shop(served, valkey):
 
 
 ENTRANCES = ("ensemble_model", "recommender")
-TYPES = {"user_id": "BYTES", "device_type": "BYTES", "timestamp": "INT64", "top_k": "INT32", "seed": "INT64"}
+TYPES = {
+    "user_id": "BYTES",
+    "device_type": "BYTES",
+    "timestamp": "INT64",
+    "top_k": "INT32",
+    "seed": "INT64",
+}
 NUMBERS = {"INT64": np.int64, "INT32": np.int32}
 
 
@@ -74,13 +86,18 @@ def columns(values: dict) -> dict[str, list]:
 
 def ask(client, model: str = "recommender", version: str = "", outputs=None, **values):
     given = [tensor(name, value) for name, value in columns(values).items()]
-    outputs = None if outputs is None else [grpcclient.InferRequestedOutput(name) for name in outputs]
+    outputs = (
+        None if outputs is None else [grpcclient.InferRequestedOutput(name) for name in outputs]
+    )
     return client.infer(model, given, model_version=version, outputs=outputs, client_timeout=30)
 
 
 def answered(result) -> tuple[list[str], bytes, list[list[int]]]:
-    return ([name.decode() for name in result.as_numpy("ordered_ids")], result.as_numpy("ordered_scores").tobytes(),
-            result.as_numpy("answer_info").tolist())
+    return (
+        [name.decode() for name in result.as_numpy("ordered_ids")],
+        result.as_numpy("ordered_scores").tobytes(),
+        result.as_numpy("answer_info").tolist(),
+    )
 
 
 def degraded(result) -> int:
@@ -89,8 +106,14 @@ def degraded(result) -> int:
 
 def in_process(pipeline: Pipeline, **values) -> tuple[list[str], bytes, list[list[int]]]:
     kinds = {name: NUMBERS.get(kind, object) for name, kind in TYPES.items()}
-    found = pipeline.run({name: np.array(value, kinds[name]) for name, value in columns(values).items()})
-    return found["ordered_ids"].tolist(), found["ordered_scores"].tobytes(), found["answer_info"].tolist()
+    found = pipeline.run(
+        {name: np.array(value, kinds[name]) for name, value in columns(values).items()}
+    )
+    return (
+        found["ordered_ids"].tolist(),
+        found["ordered_scores"].tobytes(),
+        found["answer_info"].tolist(),
+    )
 
 
 REQUESTS = [
@@ -107,9 +130,16 @@ REQUESTS = [
 def visitors(shop, valkey) -> None:
     """Some have seen items, some have clicked lately."""
     for user, seen in (("seen", 25), ("everything", 40)):
-        mark_seen(valkey.client(VISITOR_DATABASE), user, tiny_payload.ITEM_IDS[:seen], valkey.client().time()[0])
+        mark_seen(
+            valkey.client(VISITOR_DATABASE),
+            user,
+            tiny_payload.ITEM_IDS[:seen],
+            valkey.client().time()[0],
+        )
     tiny_store.write_clicks(shop.store, "live", ("tools", AS_OF - 4_000), ("books", AS_OF - 60))
-    weekly = [(name, AS_OF - 200_000 + n) for n, name in enumerate(("beauty", "ünheard") * 120)]  # more than count
+    weekly = [
+        (name, AS_OF - 200_000 + n) for n, name in enumerate(("beauty", "ünheard") * 120)
+    ]  # more than count
     tiny_store.write_clicks(shop.store, "weekly", *weekly)
 
 
@@ -130,13 +160,28 @@ def test_an_answer_equals_the_stages_in_one_process_to_the_bit(shop, valkey, ent
 def random_requests(count: int, seed: int) -> list[dict]:
     """Single visitors and batches of up to five, known, unknown and hostile."""
     random = np.random.default_rng(seed)
-    users = [*(f"user-{n}" for n in range(8)), "seen", "everything", "live", "weekly", "nobody", "-1", "", "ü:*\n"]
+    users = [
+        *(f"user-{n}" for n in range(8)),
+        "seen",
+        "everything",
+        "live",
+        "weekly",
+        "nobody",
+        "-1",
+        "",
+        "ü:*\n",
+    ]
     made = []
     for _ in range(count):
         size = int(random.choice([1, 1, 1, 2, 5]))
-        values = {"user_id": random.choice(users, size).tolist(), "timestamp": random.integers(0, 2 * AS_OF, size).tolist()}
+        values = {
+            "user_id": random.choice(users, size).tolist(),
+            "timestamp": random.integers(0, 2 * AS_OF, size).tolist(),
+        }
         if random.random() < 0.7:
-            values["device_type"] = random.choice(["mobile", "desktop", "tablet", "", "toaster"], size).tolist()
+            values["device_type"] = random.choice(
+                ["mobile", "desktop", "tablet", "", "toaster"], size
+            ).tolist()
         if random.random() < 0.5:
             values["top_k"] = random.choice([-1, 1, 3, 10, 400], size).tolist()
         if random.random() < 0.5:
@@ -157,15 +202,32 @@ def test_the_fused_model_equals_the_ensemble_over_thousands_of_requests(shop, va
 
 def test_the_fused_model_tells_every_tensor_to_who_asks(shop):
     values = {"user_id": "user-1", "device_type": "desktop", "timestamp": AS_OF}
-    result = ask(shop.client, "fused_model", version="9", outputs=[*(spec.name for spec in ANSWER), TRACE], **values)
+    result = ask(
+        shop.client,
+        "fused_model",
+        version="9",
+        outputs=[*(spec.name for spec in ANSWER), TRACE],
+        **values,
+    )
     pipeline = Pipeline.load(shop.payload, shop.settings, VERSIONS)
-    expected = pipeline.trace({"user_id": np.array(["user-1"], object), "device_type": np.array(["desktop"], object),
-                               "timestamp": np.array([AS_OF])})
+    expected = pipeline.trace(
+        {
+            "user_id": np.array(["user-1"], object),
+            "device_type": np.array(["desktop"], object),
+            "timestamp": np.array([AS_OF]),
+        }
+    )
     found = trace_layout().unpack(result.as_numpy(TRACE))
     for name, values in found.items():
         if name != "item_table_version":
-            assert values.tolist() == expected[name].tolist() if values.dtype == object else values.tobytes() == expected[name].tobytes()
-    assert answered(result) == answered(ask(shop.client, user_id="user-1", device_type="desktop", timestamp=AS_OF))
+            assert (
+                values.tolist() == expected[name].tolist()
+                if values.dtype == object
+                else values.tobytes() == expected[name].tobytes()
+            )
+    assert answered(result) == answered(
+        ask(shop.client, user_id="user-1", device_type="desktop", timestamp=AS_OF)
+    )
     pipeline.close()
 
 
@@ -175,11 +237,20 @@ def test_the_fused_models_figures_reach_tritons_metrics(shop):
     ask(shop.client, user_id="user-1")
     time.sleep(5.5)  # of two reports
     ask(shop.client, user_id="user-1")
-    with urllib.request.urlopen(f"http://127.0.0.1:{shop.settings.triton_metrics_port}/metrics", timeout=5) as page:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{shop.settings.triton_metrics_port}/metrics", timeout=5
+    ) as page:
         lines = page.read().decode().splitlines()
     for stage in STAGES:
-        assert any(line.startswith("recsys_stage_microseconds_total{") and f'stage="{stage}"' in line for line in lines), stage
-    named = {line.split("{")[0].split(" ")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("recsys_")}
+        assert any(
+            line.startswith("recsys_stage_microseconds_total{") and f'stage="{stage}"' in line
+            for line in lines
+        ), stage
+    named = {
+        line.split("{")[0].split(" ")[0]: float(line.rsplit(" ", 1)[1])
+        for line in lines
+        if line.startswith("recsys_")
+    }
     assert (named["recsys_release_query_tower"], named["recsys_release_dlrm_ranking"]) == (7, 9)
     assert named["recsys_answers_total"] >= 1 and named["recsys_item_table_refreshed_seconds"] > 1e9
 
@@ -208,14 +279,34 @@ def test_without_the_store_it_answers_degraded_and_recovers(shop, valkey):
             pytest.fail("still degraded long after the breaker may try again")
 
 
-@pytest.mark.parametrize(("entrance", "values", "fault"), [
-    ("ensemble_model", {"user_id": "u", "timestamp": -5}, "context_preprocessor: timestamp must be unix seconds"),
-    ("recommender", {"user_id": "u", "timestamp": -5}, "fused_model: timestamp must be unix seconds"),
-    ("recommender", {"user_id": ["u", "v"], "top_k": 3}, "top_k must be absent or as many as user_id, got 1 for 2"),
-    ("recommender", {"user_id": ["u"] * 257}, "user_id must hold 1 to 256 visitors, got 257"),
-    ("recommender", {"user_id": []}, "user_id must hold 1 to 256 visitors, got 0"),
-    ("recommender", {"device_type": "mobile"}, "in ensemble 'recommender'"),  # Triton's own words name no tensor
-    ("ensemble_model", {"device_type": "mobile"}, "in ensemble 'ensemble_model'")])
+@pytest.mark.parametrize(
+    ("entrance", "values", "fault"),
+    [
+        (
+            "ensemble_model",
+            {"user_id": "u", "timestamp": -5},
+            "context_preprocessor: timestamp must be unix seconds",
+        ),
+        (
+            "recommender",
+            {"user_id": "u", "timestamp": -5},
+            "fused_model: timestamp must be unix seconds",
+        ),
+        (
+            "recommender",
+            {"user_id": ["u", "v"], "top_k": 3},
+            "top_k must be absent or as many as user_id, got 1 for 2",
+        ),
+        ("recommender", {"user_id": ["u"] * 257}, "user_id must hold 1 to 256 visitors, got 257"),
+        ("recommender", {"user_id": []}, "user_id must hold 1 to 256 visitors, got 0"),
+        (
+            "recommender",
+            {"device_type": "mobile"},
+            "in ensemble 'recommender'",
+        ),  # Triton's own words name no tensor
+        ("ensemble_model", {"device_type": "mobile"}, "in ensemble 'ensemble_model'"),
+    ],
+)
 def test_a_bad_request_names_its_fault_and_shows_no_traceback(shop, entrance, values, fault):
     with pytest.raises(InferenceServerException) as caught:
         ask(shop.client, entrance, **values)
@@ -225,17 +316,26 @@ def test_a_bad_request_names_its_fault_and_shows_no_traceback(shop, entrance, va
 
 
 def test_ids_that_are_no_utf8_belong_to_unknown_visitors(shop):
-    """Repeatedly: an error beside a step that still runs crashes this Triton as a whole within a few requests."""
+    """Repeatedly: an error beside a step that still runs crashes this Triton as a whole within a
+    few requests.
+    """
     values = {"device_type": "mobile", "timestamp": AS_OF}
     cold = ask(shop.client, user_id="nobody", **values).as_numpy("ordered_ids").tolist()
     for entrance in ENTRANCES * 10:
-        assert ask(shop.client, entrance, user_id=b"\xff\xfe", **values).as_numpy("ordered_ids").tolist() == cold
+        assert (
+            ask(shop.client, entrance, user_id=b"\xff\xfe", **values)
+            .as_numpy("ordered_ids")
+            .tolist()
+            == cold
+        )
 
 
 def test_a_version_with_a_changed_byte_is_refused_and_the_old_one_serves(shop):
     version = shop.repository / "item_id_decoder" / "4"
     shutil.copytree(shop.repository / "item_id_decoder" / "3", version)
-    (version / "item_ids.json").write_text((version / "item_ids.json").read_text().replace("item-00", "item-xx"))
+    (version / "item_ids.json").write_text(
+        (version / "item_ids.json").read_text().replace("item-00", "item-xx")
+    )
     with pytest.raises(InferenceServerException, match=r"item_ids\.json differs from its digest"):
         shop.client.load_model("item_id_decoder", client_timeout=60)
     assert shop.client.is_model_ready("item_id_decoder", "3")

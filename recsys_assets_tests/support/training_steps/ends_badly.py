@@ -17,16 +17,18 @@ from recsys_assets.training.step import Step, run
 class Params:
     """
     Attributes:
-        how: ``exit_handlers``: Python's and C's exit handlers abort; ``thread``: a thread never ends; ``arrow``: a thread of
-            Arrow's pool reads through a Python object; ``abort``, ``exit``: the process ends before the result, by SIGABRT
-            or with status 0.
+        how: ``exit_handlers``: Python's and C's exit handlers abort; ``thread``: a thread never
+            ends; ``arrow``: a thread of Arrow's pool reads through a Python object; ``abort``,
+            ``exit``: the process ends before the result, by SIGABRT or with status 0.
     """
 
     how: str
 
 
 def read_slowly_by_arrow() -> None:
-    """Leave a thread of Arrow's pool inside a Python call; it asks for the GIL when the interpreter is ending, and aborts it."""
+    """Leave a thread of Arrow's pool inside a Python call; it asks for the GIL when the interpreter
+    is ending, and aborts it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -35,7 +37,9 @@ def read_slowly_by_arrow() -> None:
 
     class Slow(io.BytesIO):
         def read(self, *size: int) -> bytes:
-            if threading.current_thread().name.startswith("Dummy"):  # not a thread that Python started
+            if threading.current_thread().name.startswith(
+                "Dummy"
+            ):  # not a thread that Python started
                 started.set()
                 time.sleep(0.5)
             return super().read(*size)

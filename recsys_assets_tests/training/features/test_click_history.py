@@ -16,7 +16,14 @@ from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.features.batch_transform import history_matrix
 from recsys_assets.lib.features.dataset_checks import transform_differences
 from recsys_assets.lib.features.transforms import Transforms
-from recsys_assets_tests.support.tiny_shop import TRAIN_DAYS, Shop, StepRun, run_step, start_step, write
+from recsys_assets_tests.support.tiny_shop import (
+    TRAIN_DAYS,
+    Shop,
+    StepRun,
+    run_step,
+    start_step,
+    write,
+)
 
 pytestmark = pytest.mark.training
 
@@ -27,22 +34,35 @@ def transforms(workflows: StepRun) -> Transforms:
 
 
 def clicked(folders: list[Path], name: str) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(folder / name) for folder in folders]).filter(pl.col(c.CLICK) == 1)
+    return pl.concat([pl.read_parquet(folder / name) for folder in folders]).filter(
+        pl.col(c.CLICK) == 1
+    )
 
 
 def expected(rows: pl.DataFrame, histories: list[Path], transforms: Transforms) -> np.ndarray:
     lists = pl.concat([pl.read_parquet(folder / "click_history.parquet") for folder in histories])
     assert lists[c.EVENT_ID].equals(rows[c.EVENT_ID])
-    return history_matrix(transforms.vocabulary[c.CATEGORY_L1], lists["categories"], rows[c.CLICKS_7D].to_numpy(),
-                          rows[c.CLICKS_24H].to_numpy())
+    return history_matrix(
+        transforms.vocabulary[c.CATEGORY_L1],
+        lists["categories"],
+        rows[c.CLICKS_7D].to_numpy(),
+        rows[c.CLICKS_24H].to_numpy(),
+    )
 
 
-def test_both_splits_are_the_platforms_own_count(shop: Shop, datasets: StepRun, transforms: Transforms) -> None:
-    days = {"train": (shop.masked, "masked.parquet", shop.features[:TRAIN_DAYS]),
-            "valid": (shop.features[TRAIN_DAYS:], "features.parquet", shop.features[TRAIN_DAYS:])}
+def test_both_splits_are_the_platforms_own_count(
+    shop: Shop, datasets: StepRun, transforms: Transforms
+) -> None:
+    days = {
+        "train": (shop.masked, "masked.parquet", shop.features[:TRAIN_DAYS]),
+        "valid": (shop.features[TRAIN_DAYS:], "features.parquet", shop.features[TRAIN_DAYS:]),
+    }
     for split, (folders, name, histories) in days.items():
         found, rows = np.load(datasets.output / f"{split}_history.npy"), clicked(folders, name)
-        assert found.dtype == np.uint8 and found.shape == (rows.height, 2 * (c.VOCABULARY_START + 6))
+        assert found.dtype == np.uint8 and found.shape == (
+            rows.height,
+            2 * (c.VOCABULARY_START + 6),
+        )
         assert np.array_equal(found, expected(rows, histories, transforms))
         assert datasets.metrics[f"{split}_clicked_rows"] == rows.height
         assert found[:, :9].sum(axis=1).tolist() == rows[c.CLICKS_7D].to_list()
@@ -54,9 +74,15 @@ def test_a_row_is_that_of_the_data_sets_clicked_row(datasets: StepRun) -> None:
         rows = pl.read_parquet(datasets.output / split / "*.parquet").filter(pl.col(c.CLICK) == 1)
         found = np.load(datasets.output / f"{split}_history.npy").astype(np.float64)
         index = rows[c.CATEGORY_L1].to_numpy()
-        for name, start in ((c.CATEGORY_FREQUENCY_7D, 0), (c.CATEGORY_FREQUENCY_24H, found.shape[1] // 2)):
+        for name, start in (
+            (c.CATEGORY_FREQUENCY_7D, 0),
+            (c.CATEGORY_FREQUENCY_24H, found.shape[1] // 2),
+        ):
             counts = found[np.arange(len(rows)), start + index]
-            assert np.array_equal(np.log1p(counts).astype(np.float32), rows[name].to_numpy()) and len(np.unique(counts)) > 5
+            assert (
+                np.array_equal(np.log1p(counts).astype(np.float32), rows[name].to_numpy())
+                and len(np.unique(counts)) > 5
+            )
 
 
 def test_masked_rows_are_empty(datasets: StepRun) -> None:
@@ -67,13 +93,21 @@ def test_masked_rows_are_empty(datasets: StepRun) -> None:
     assert found[~masked].any(axis=1).mean() > 0.9
 
 
-def test_its_width_is_the_models_cardinality_of_the_category(datasets: StepRun, transforms: Transforms) -> None:
+def test_its_width_is_the_models_cardinality_of_the_category(
+    datasets: StepRun, transforms: Transforms
+) -> None:
     schema = (datasets.output / "train" / "schema.pbtxt").read_text()
     size = 1 + int(re.search(r'int_domain \{\s*name: "category_l1"\s*max: (\d+)', schema)[1])
-    assert np.load(datasets.output / "train_history.npy").shape[1] == 2 * size == transforms.history_width
+    assert (
+        np.load(datasets.output / "train_history.npy").shape[1]
+        == 2 * size
+        == transforms.history_width
+    )
 
 
-def test_the_data_sets_check_sees_a_history_that_differs(shop: Shop, workflows: StepRun, datasets: StepRun, tmp_path: Path) -> None:
+def test_the_data_sets_check_sees_a_history_that_differs(
+    shop: Shop, workflows: StepRun, datasets: StepRun, tmp_path: Path
+) -> None:
     store = ArtifactStore(tmp_path)
 
     def artifact(kind: str, folder: Path) -> Artifact:
@@ -81,10 +115,16 @@ def test_the_data_sets_check_sees_a_history_that_differs(shop: Shop, workflows: 
             shutil.copytree(folder, staged.path, dirs_exist_ok=True)
             return staged.publish()
 
-    parts = artifact("datasets", datasets.output), artifact("workflows", workflows.output), \
-        [artifact("features", folder) for folder in shop.features[TRAIN_DAYS:]]
+    parts = (
+        artifact("datasets", datasets.output),
+        artifact("workflows", workflows.output),
+        [artifact("features", folder) for folder in shop.features[TRAIN_DAYS:]],
+    )
     found = transform_differences(*parts)
-    assert set(found) == {*c.RANKER_CATEGORICAL, *c.RANKER_CONTINUOUS, "history"} and max(found.values()) <= 1e-6
+    assert (
+        set(found) == {*c.RANKER_CATEGORICAL, *c.RANKER_CONTINUOUS, "history"}
+        and max(found.values()) <= 1e-6
+    )
     assert found["history"] == 0
     made = np.load(datasets.output / "valid_history.npy")
     other = shutil.copytree(datasets.output, tmp_path / "other")
@@ -97,18 +137,42 @@ def test_the_data_sets_check_sees_a_history_that_differs(shop: Shop, workflows: 
 
 @pytest.fixture
 def one_day(shop: Shop, workflows: StepRun, tmp_path: Path) -> dict:
-    """Inputs of a small call: one day to train on, one to judge by, their histories copied to be changed."""
-    histories = [write(pl.read_parquet(folder / "click_history.parquet"), tmp_path / f"history-{n}", "click_history.parquet")
-                 for n, folder in enumerate((shop.features[0], shop.features[-1]))]
-    return {"workflows": str(workflows.output), "items": str(shop.items), "train": [str(shop.masked[0])],
-            "valid": [str(shop.features[-1])], "history": [str(path) for path in histories]}
+    """Inputs of a small call: one day to train on, one to judge by, their histories copied to be
+    changed.
+    """
+    histories = [
+        write(
+            pl.read_parquet(folder / "click_history.parquet"),
+            tmp_path / f"history-{n}",
+            "click_history.parquet",
+        )
+        for n, folder in enumerate((shop.features[0], shop.features[-1]))
+    ]
+    return {
+        "workflows": str(workflows.output),
+        "items": str(shop.items),
+        "train": [str(shop.masked[0])],
+        "valid": [str(shop.features[-1])],
+        "history": [str(path) for path in histories],
+    }
 
 
-def test_without_the_masking_nobody_is_unknown(shop: Shop, one_day: dict, transforms: Transforms, tmp_path: Path) -> None:
-    made = run_step("features.make_datasets", tmp_path, {**one_day, "train": [str(shop.features[0])]}, {"train_name": "features.parquet"})
+def test_without_the_masking_nobody_is_unknown(
+    shop: Shop, one_day: dict, transforms: Transforms, tmp_path: Path
+) -> None:
+    made = run_step(
+        "features.make_datasets",
+        tmp_path,
+        {**one_day, "train": [str(shop.features[0])]},
+        {"train_name": "features.parquet"},
+    )
     rows = clicked(shop.features[:1], "features.parquet")
-    assert np.array_equal(np.load(made.output / "train_history.npy"), expected(rows, shop.features[:1], transforms))
-    assert pl.read_parquet(made.output / "train" / "*.parquet")[c.USER_ID].min() >= c.VOCABULARY_START
+    assert np.array_equal(
+        np.load(made.output / "train_history.npy"), expected(rows, shop.features[:1], transforms)
+    )
+    assert (
+        pl.read_parquet(made.output / "train" / "*.parquet")[c.USER_ID].min() >= c.VOCABULARY_START
+    )
 
 
 def _swapped(history: pl.DataFrame) -> pl.DataFrame:
@@ -119,23 +183,41 @@ def _shorter(history: pl.DataFrame) -> pl.DataFrame:
     return history.with_columns(pl.col("categories").list.head(1))
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (_swapped, "day {day}: the {rows} event ids of"), (lambda history: history.head(5), "day {day}: the 5 event ids of"),
-    (_shorter, "day {day}: event event-11-"),
-])
-def test_a_history_of_other_rows_is_refused_by_its_day(shop: Shop, one_day: dict, tmp_path: Path, change, message: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_swapped, "day {day}: the {rows} event ids of"),
+        (lambda history: history.head(5), "day {day}: the 5 event ids of"),
+        (_shorter, "day {day}: event event-11-"),
+    ],
+)
+def test_a_history_of_other_rows_is_refused_by_its_day(
+    shop: Shop, one_day: dict, tmp_path: Path, change, message: str
+) -> None:
     path = Path(one_day["history"][1]) / "click_history.parquet"
     history = pl.read_parquet(path)
     change(history).write_parquet(path)
-    done = start_step("features.make_datasets", {"inputs": one_day, "output": str(tmp_path / "output")}, tmp_path)
+    done = start_step(
+        "features.make_datasets", {"inputs": one_day, "output": str(tmp_path / "output")}, tmp_path
+    )
     assert done.returncode != 0
     assert "StepError: " + message.format(day="2026-10-02", rows=history.height) in done.stderr
 
 
-@pytest.mark.parametrize(("changes", "params", "message"), [
-    ({"history": 1}, {}, "input 'history' must be 2 addresses"),
-    ({}, {"train_name": "raw.parquet"}, "train_name must be masked.parquet or")])
-def test_wrong_calls_are_refused_before_anything_runs(one_day: dict, tmp_path: Path, changes: dict, params: dict, message: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "params", "message"),
+    [
+        ({"history": 1}, {}, "input 'history' must be 2 addresses"),
+        ({}, {"train_name": "raw.parquet"}, "train_name must be masked.parquet or"),
+    ],
+)
+def test_wrong_calls_are_refused_before_anything_runs(
+    one_day: dict, tmp_path: Path, changes: dict, params: dict, message: str
+) -> None:
     inputs = {**one_day, **{role: one_day[role][:count] for role, count in changes.items()}}
-    done = start_step("features.make_datasets", {"inputs": inputs, "output": str(tmp_path / "output"), "params": params}, tmp_path)
+    done = start_step(
+        "features.make_datasets",
+        {"inputs": inputs, "output": str(tmp_path / "output"), "params": params},
+        tmp_path,
+    )
     assert done.returncode != 0 and message in done.stderr

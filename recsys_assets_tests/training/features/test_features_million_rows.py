@@ -1,4 +1,6 @@
-"""The compiled transform against NVTabular itself, column by column, on a million rows of everything that can come."""
+"""The compiled transform against NVTabular itself, column by column, on a million rows of
+everything that can come.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,61 @@ pytestmark = pytest.mark.training
 ROWS, FIT_ROWS = 1_000_000, 20_000
 USERS, ITEMS = 5_000, 600
 KNOWN = {
-    c.USER_ID: [f"user-{n}" for n in range(USERS)], c.GENDER: list(c.GENDERS), c.TOP_CATEGORY: ["tools", "books", "ágil"],
-    c.DEVICE_TYPE: list(c.DEVICES), c.ITEM_ID: [f"item-{n}" for n in range(ITEMS)],
-    c.CATEGORY_L1: ["tools", "books", "ágil"], c.CATEGORY_L2: [f"style-{n}" for n in range(40)],
+    c.USER_ID: [f"user-{n}" for n in range(USERS)],
+    c.GENDER: list(c.GENDERS),
+    c.TOP_CATEGORY: ["tools", "books", "ágil"],
+    c.DEVICE_TYPE: list(c.DEVICES),
+    c.ITEM_ID: [f"item-{n}" for n in range(ITEMS)],
+    c.CATEGORY_L1: ["tools", "books", "ágil"],
+    c.CATEGORY_L2: [f"style-{n}" for n in range(40)],
     c.ITEM_GENDER: list(c.ITEM_GENDERS),
 }
 #: Null, the mark of the unknown, and strings that no fit has seen; some look like a known one.
-STRANGE = [None, c.MISSING, "", " ", "user-0 ", "USER-1", "item-01", "f", "nan", "None", "0", "3", "日本", "x" * 300]
+STRANGE = [
+    None,
+    c.MISSING,
+    "",
+    " ",
+    "user-0 ",
+    "USER-1",
+    "item-01",
+    "f",
+    "nan",
+    "None",
+    "0",
+    "3",
+    "日本",
+    "x" * 300,
+]
 BELOW = [float(np.nextafter(np.float32(age), np.float32(0))) for age in c.AGE_BOUNDARIES]
 COUNTS = (c.CLICKS_24H, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)
 EXTREMES = {
-    c.AGE: [None, float("nan"), 0.0, -0.0, 1.5, *map(float, c.AGE_BOUNDARIES), *BELOW, 120.0, -1.0, 1e6],
-    c.TIMESTAMP: [0, -1, 1, 3_599, 3_600, 86_399, 86_400, -86_400, -1_000_000_007, 2**31, 2**33, 253_402_300_799],
+    c.AGE: [
+        None,
+        float("nan"),
+        0.0,
+        -0.0,
+        1.5,
+        *map(float, c.AGE_BOUNDARIES),
+        *BELOW,
+        120.0,
+        -1.0,
+        1e6,
+    ],
+    c.TIMESTAMP: [
+        0,
+        -1,
+        1,
+        3_599,
+        3_600,
+        86_399,
+        86_400,
+        -86_400,
+        -1_000_000_007,
+        2**31,
+        2**33,
+        253_402_300_799,
+    ],
     c.PRICE: [0.01, 1e-30, 1.0, 0.1 + 0.2, 24_999.99, 1e30, float(np.float32(16_777_217))],
     **{name: [0.0, 1.0, 200.0, 1e6, 16_777_216.0] for name in COUNTS},
     c.HOURS_SINCE_CLICK: [0.0, 1 / 3600, 23.999, 24.0, 24.5],
@@ -39,20 +84,32 @@ EXTREMES = {
 
 
 def usual(count: int, seed: int) -> pl.DataFrame:
-    """Rows as a shop has them; nobody is under 18, so that one age bucket is not in the vocabulary either."""
+    """Rows as a shop has them; nobody is under 18, so that one age bucket is not in the vocabulary
+    either.
+    """
     random = np.random.default_rng(seed)
-    table = {name: pl.Series(values).gather(random.integers(len(values), size=count)) for name, values in KNOWN.items()}
+    table = {
+        name: pl.Series(values).gather(random.integers(len(values), size=count))
+        for name, values in KNOWN.items()
+    }
     n24 = random.poisson(2, count)
     n7 = n24 + random.poisson(4, count)
     numbers = {
-        c.TIMESTAMP: random.integers(1_600_000_000, 1_900_000_000, size=count), c.AGE: random.integers(18, 90, size=count),
-        c.PRICE: np.round(np.exp(random.normal(4, 1.3, count)), 2), c.CLICKS_24H: n24, c.CLICKS_7D: n7,
-        c.CATEGORY_CLICKS_7D: random.binomial(n7, 0.3), c.CATEGORY_CLICKS_24H: random.binomial(n24, 0.3),
-        c.HOURS_SINCE_CLICK: random.random(count) * 24, c.ITEM_CLICKS: random.poisson(40, count),
+        c.TIMESTAMP: random.integers(1_600_000_000, 1_900_000_000, size=count),
+        c.AGE: random.integers(18, 90, size=count),
+        c.PRICE: np.round(np.exp(random.normal(4, 1.3, count)), 2),
+        c.CLICKS_24H: n24,
+        c.CLICKS_7D: n7,
+        c.CATEGORY_CLICKS_7D: random.binomial(n7, 0.3),
+        c.CATEGORY_CLICKS_24H: random.binomial(n24, 0.3),
+        c.HOURS_SINCE_CLICK: random.random(count) * 24,
+        c.ITEM_CLICKS: random.poisson(40, count),
         c.CLICK: random.random(count) < 0.2,
     }
     frame = pl.DataFrame({**table, **numbers, c.EVENT_ID: np.arange(count).astype(str)})
-    return frame.select(list(c.INTERACTION_FEATURES)).cast({name: getattr(pl, kind) for name, kind in c.INTERACTION_FEATURES.items()})
+    return frame.select(list(c.INTERACTION_FEATURES)).cast(
+        {name: getattr(pl, kind) for name, kind in c.INTERACTION_FEATURES.items()}
+    )
 
 
 def strange(count: int, seed: int) -> pl.DataFrame:
@@ -61,21 +118,33 @@ def strange(count: int, seed: int) -> pl.DataFrame:
     The counts of a clicked row stay: its click history must have as many entries.
     """
     frame, random = usual(count, seed), np.random.default_rng(seed + 1)
-    pools = {**{name: pl.Series(STRANGE, dtype=pl.String) for name in KNOWN},
-             **{name: pl.Series(values).cast(frame.schema[name]) for name, values in EXTREMES.items()}}
+    pools = {
+        **{name: pl.Series(STRANGE, dtype=pl.String) for name in KNOWN},
+        **{name: pl.Series(values).cast(frame.schema[name]) for name, values in EXTREMES.items()},
+    }
     return frame.with_columns(
-        pl.when(pl.lit(pl.Series(random.random(count) < 0.25)) & ((pl.col(c.CLICK) == 0) | pl.lit(name not in COUNTS)))
-        .then(pl.lit(pool.gather(random.integers(len(pool), size=count)))).otherwise(pl.col(name)).alias(name)
-        for name, pool in pools.items())
+        pl.when(
+            pl.lit(pl.Series(random.random(count) < 0.25))
+            & ((pl.col(c.CLICK) == 0) | pl.lit(name not in COUNTS))
+        )
+        .then(pl.lit(pool.gather(random.integers(len(pool), size=count))))
+        .otherwise(pl.col(name))
+        .alias(name)
+        for name, pool in pools.items()
+    )
 
 
 def histories(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """A click history for each clicked row, of known categories, null and strange ones; some hold more than counts."""
+    """A click history for each clicked row, of known categories, null and strange ones; some hold
+    more than counts.
+    """
     random, clicked = np.random.default_rng(seed), rows.filter(pl.col(c.CLICK) == 1)
     sizes = clicked[c.CLICKS_7D].to_numpy().astype(int) + random.integers(0, 3, clicked.height)
     pool = pl.Series([*KNOWN[c.CATEGORY_L1] * 5, *STRANGE], dtype=pl.String)
     flat = pool.gather(random.integers(len(pool), size=sizes.sum())).to_arrow()
-    lists = pl.Series(pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(sizes)])), flat))
+    lists = pl.Series(
+        pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(sizes)])), flat)
+    )
     return pl.DataFrame([clicked[c.EVENT_ID], lists.alias("categories")])
 
 
@@ -86,27 +155,52 @@ def write(frame: pl.DataFrame, folder: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, pl.DataFrame, np.ndarray, np.ndarray]:
-    """The million rows by the compiled transform, and by NVTabular as the graph's own step runs it; both click histories."""
+def both(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[pl.DataFrame, pl.DataFrame, np.ndarray, np.ndarray]:
+    """The million rows by the compiled transform, and by NVTabular as the graph's own step runs it;
+    both click histories.
+    """
     if not TRAINING_PYTHON.exists():
         pytest.skip(f"no training environment at {TRAINING_PYTHON}: run `make setup`")
     folder = tmp_path_factory.mktemp("million")
     fit = write(usual(FIT_ROWS, 1), folder / "fit", "features.parquet")
-    items = usual(ITEMS, 2).with_columns(pl.Series(c.ITEM_ID, KNOWN[c.ITEM_ID])).select(*c.ITEM_CATEGORICAL, c.PRICE)
+    items = (
+        usual(ITEMS, 2)
+        .with_columns(pl.Series(c.ITEM_ID, KNOWN[c.ITEM_ID]))
+        .select(*c.ITEM_CATEGORICAL, c.PRICE)
+    )
     catalogue = write(items, folder / "items", "items.parquet")
     rows, few = strange(ROWS, 3), strange(10, 5)
     clicks = histories(rows, 6)
     workflows = run_step("features.fit_workflows", folder, {"train": [fit], "items": catalogue})
-    datasets = run_step("features.make_datasets", folder, {
-        "workflows": workflows.output, "items": catalogue, "valid": [write(rows, folder / "rows", "features.parquet")],
-        "train": [write(few, folder / "few", "masked.parquet")],
-        "history": [write(histories(few, 7), folder / "few", "click_history.parquet"),
-                    write(clicks, folder / "rows", "click_history.parquet")]})
+    datasets = run_step(
+        "features.make_datasets",
+        folder,
+        {
+            "workflows": workflows.output,
+            "items": catalogue,
+            "valid": [write(rows, folder / "rows", "features.parquet")],
+            "train": [write(few, folder / "few", "masked.parquet")],
+            "history": [
+                write(histories(few, 7), folder / "few", "click_history.parquet"),
+                write(clicks, folder / "rows", "click_history.parquet"),
+            ],
+        },
+    )
     transform = BatchTransform(json.loads((workflows.output / "transforms.json").read_text()))
-    counts = (rows.filter(pl.col(c.CLICK) == 1)[name].to_numpy() for name in (c.CLICKS_7D, c.CLICKS_24H))
-    counted = history_matrix(transform.transforms.vocabulary[c.CATEGORY_L1], clicks["categories"], *counts)
-    return (transform.transform_frame(rows), pl.read_parquet(datasets.output / "valid" / "*.parquet"), counted,
-            np.load(datasets.output / "valid_history.npy"))
+    counts = (
+        rows.filter(pl.col(c.CLICK) == 1)[name].to_numpy() for name in (c.CLICKS_7D, c.CLICKS_24H)
+    )
+    counted = history_matrix(
+        transform.transforms.vocabulary[c.CATEGORY_L1], clicks["categories"], *counts
+    )
+    return (
+        transform.transform_frame(rows),
+        pl.read_parquet(datasets.output / "valid" / "*.parquet"),
+        counted,
+        np.load(datasets.output / "valid_history.npy"),
+    )
 
 
 def test_every_index_is_equal(both: tuple):
@@ -116,15 +210,23 @@ def test_every_index_is_equal(both: tuple):
         different = ours[name] != theirs[name]
         assert not different.any(), f"{name}: {different.sum()} rows differ"
         kinds = set(ours[name].clip(upper_bound=c.VOCABULARY_START).unique())
-        expected = {c.OOV_INDEX, c.VOCABULARY_START}  # a null age is the mean one, so age_binned is never null
+        expected = {
+            c.OOV_INDEX,
+            c.VOCABULARY_START,
+        }  # a null age is the mean one, so age_binned is never null
         assert kinds == (expected if name == c.AGE_BINNED else expected | {c.NULL_INDEX}), name
 
 
 def test_every_click_history_is_equal(both: tuple):
     _, theirs, ours, written = both
-    assert ours.shape == (int(theirs[c.CLICK].sum()), 2 * (c.VOCABULARY_START + 3)) and np.array_equal(ours, written)
+    assert ours.shape == (
+        int(theirs[c.CLICK].sum()),
+        2 * (c.VOCABULARY_START + 3),
+    ) and np.array_equal(ours, written)
     halves = ours.reshape(len(ours), 2, -1).sum(axis=0)
-    assert (halves[:, c.NULL_INDEX:] > 1_000).all() and not halves[:, c.PAD_INDEX].any()  # null, strange and known ones
+    assert (halves[:, c.NULL_INDEX :] > 1_000).all() and not halves[
+        :, c.PAD_INDEX
+    ].any()  # null, strange and known ones
     assert (halves[0] >= halves[1]).all() and (halves[0] > halves[1]).any()
 
 
@@ -140,5 +242,7 @@ def test_every_number_is_equal(both: tuple):
         found = ours[name].to_numpy()
         assert np.isfinite(found).all(), name
         # relative where the value is large: neighbouring float32 are further apart than 1e-6 there
-        np.testing.assert_allclose(found, theirs[name].to_numpy(), rtol=1e-6, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            found, theirs[name].to_numpy(), rtol=1e-6, atol=1e-6, err_msg=name
+        )
         assert len(np.unique(found)) >= 4, f"{name} hardly varies: the rows test nothing"

@@ -15,7 +15,8 @@ from recsys_assets_tests.support.tiny_shop import TRAINING_PYTHON
 
 pytestmark = pytest.mark.training
 
-#: Draws negatives in the training environment; the numbers of the rows, and what is needed to count them again, come back.
+#: Draws negatives in the training environment; the numbers of the rows, and what is needed to count
+#: them again, come back.
 DRAW = """
 import sys
 import numpy as np
@@ -38,16 +39,32 @@ np.savez(sys.argv[1], history=history, found=both[names].to_numpy(), plain=kept[
 def test_a_negatives_affinity_is_that_of_its_own_category(tmp_path: Path) -> None:
     if not TRAINING_PYTHON.exists():
         pytest.skip(f"no training environment at {TRAINING_PYTHON}: run `make setup`")
-    done = subprocess.run([str(TRAINING_PYTHON), "-c", DRAW, str(tmp_path / "drawn.npz")], cwd=PROJECT_ROOT, capture_output=True, text=True,
-                          timeout=300, env={"PYTHONPATH": str(PROJECT_ROOT), "PATH": "/usr/bin:/bin"})
+    done = subprocess.run(
+        [str(TRAINING_PYTHON), "-c", DRAW, str(tmp_path / "drawn.npz")],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={"PYTHONPATH": str(PROJECT_ROOT), "PATH": "/usr/bin:/bin"},
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     with np.load(tmp_path / "drawn.npz") as stored:
         drawn = dict(stored)
-    row, category, negative = drawn["row"][drawn["negative"]], drawn["category"][drawn["negative"]], drawn["negative"]
+    row, category, negative = (
+        drawn["row"][drawn["negative"]],
+        drawn["category"][drawn["negative"]],
+        drawn["negative"],
+    )
     history, width = drawn["history"].astype(np.int64), drawn["history"].shape[1] // 2
-    expected = transforms.affinity(history[row, category], history[row, width + category], history[row, :width].sum(axis=1),
-                                   history[row, width:].sum(axis=1))
+    expected = transforms.affinity(
+        history[row, category],
+        history[row, width + category],
+        history[row, :width].sum(axis=1),
+        history[row, width:].sum(axis=1),
+    )
     assert expected.shape == (negative.sum(), len(c.AFFINITY_CONTINUOUS)) and negative.sum() > 500
     np.testing.assert_array_equal(drawn["found"][negative], expected)
-    np.testing.assert_array_equal(drawn["found"][~negative], drawn["clicks"])  # clicks keep the log's own
+    np.testing.assert_array_equal(
+        drawn["found"][~negative], drawn["clicks"]
+    )  # clicks keep the log's own
     np.testing.assert_array_equal(drawn["plain"][negative], drawn["clicks"][row])
