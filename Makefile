@@ -16,7 +16,7 @@ export PYTHONUTF8 := 1
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(PLATFORM)/python -m pytest -n 2
 
-.PHONY: help setup demo stop check test test-clock bench lint locks clean
+.PHONY: help setup demo stop check test test-clock bench lint map locks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -53,6 +53,9 @@ bench: setup  ## data (SCALE=seed), training and the served release, each beside
 lint: setup  ## ruff: format and rules
 	@$(PLATFORM)/ruff format --check -q $(CODE)
 	$(PLATFORM)/ruff check -q $(CODE)
+
+map: setup  ## the folders and their imports, floor by floor; AT=ref: of a commit; WRITE=docs/architecture.md: into the document
+	@$(PLATFORM)/python scripts/map.py $(if $(AT),--at "$(AT)") $(if $(WRITE),--write "$(WRITE)")
 
 locks:  ## resolve requirements/*.in again, without any index address
 	@bash scripts/lock.sh
