@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from recsys_assets.settings import PROJECT_ROOT
+from scripts import map as house_map
 
 PACKAGE = PROJECT_ROOT / "recsys_assets"
 HEAVY = {
@@ -52,29 +53,75 @@ def offenders(folder: str, forbidden: set[str], *, top_level_only: bool = False)
     ]
 
 
-@pytest.mark.parametrize("folder", ["lib", "serving", "training"])
-def test_no_dagster_outside_the_orchestration(folder: str):
-    assert (
-        offenders(
-            folder,
-            {
-                "dagster",
-                "dagster_k8s",
-                "dagster_aws",
-                "recsys_assets.defs",
-                "recsys_assets.definitions",
-                "recsys_assets.orchestration.reporting",
-                "recsys_assets.orchestration.resources",
-                "recsys_assets.orchestration.pipes",
-            },
+#: Folder → what it may not import. Each is a reason of its own: lib is tested without Dagster, the
+#: serving image has no orchestration, and only the command line may measure or hurt the product.
+WALLS = {
+    "lib": "dagster dagster_k8s dagster_aws defs definitions orchestration serving operations"
+    " training bench drills cli feature_repo",
+    "serving": "dagster dagster_k8s dagster_aws defs definitions orchestration operations training"
+    " bench drills cli",
+    "training": "dagster dagster_k8s dagster_aws lib serving orchestration operations defs bench",
+    "orchestration": "serving operations defs definitions training bench drills cli",
+    "defs": "training operations bench drills cli",
+    "operations": "training bench drills cli",
+    "bench": "drills cli",
+    "drills": "training cli",
+}
+OUTSIDE = {"dagster", "dagster_k8s", "dagster_aws", "feature_repo"}
+
+
+@pytest.mark.parametrize("folder", WALLS)
+def test_a_folder_imports_only_what_lies_below_it(folder: str):
+    forbidden = {
+        name if name in OUTSIDE else f"recsys_assets.{name}" for name in WALLS[folder].split()
+    }
+    assert offenders(folder, forbidden) == []
+
+
+def test_no_import_runs_in_a_circle():
+    """Neither between the rooms of a package nor between modules; scripts/map.py draws them."""
+    tree = house_map.read_tree(PROJECT_ROOT)
+    packages = house_map.packages_of(tree)
+    assert {"recsys_assets", "recsys_assets.lib", "recsys_assets.serving"} <= set(packages)
+    assert house_map.named_circles(tree, packages) == []
+
+
+def test_no_two_classes_share_a_name():
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert len(found) > 200
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
+#: Tests of the whole: they have no module of their own.
+OF_THE_WHOLE = {"survival", "helm", "clock", "test_end_to_end.py", "test_walls.py"}
+
+
+def test_a_test_lies_at_the_path_of_what_it_tests():
+    """``a/b/test_x.py`` or ``a/b/test_x_aspect.py`` tests ``a/b/x.py``, or ``a/x/…`` as a whole."""
+    tests = PROJECT_ROOT / "recsys_assets_tests"
+    astray = []
+    for path in sorted(tests.rglob("test_*.py")):
+        relative = path.relative_to(tests)
+        if relative.parts[0] in OF_THE_WHOLE:
+            continue
+        root = (
+            PROJECT_ROOT
+            if relative.parts[0] in ("scripts", "feature_repo", "triton_repo")
+            else PACKAGE
         )
-        == []
-    )
-
-
-@pytest.mark.parametrize("folder", ["lib", "serving", "defs"])
-def test_nobody_imports_training(folder: str):
-    assert offenders(folder, {"recsys_assets.training"}) == []
+        folder = root / relative.parent
+        names = {
+            module.stem for module in folder.iterdir() if module.suffix in (".py", ".sh", ".yaml")
+        }
+        words = path.stem.removeprefix("test_").split("_")
+        candidates = {"_".join(words[: n + 1]) for n in range(len(words))}
+        if not candidates & (names | {folder.name}):
+            astray.append(str(relative))
+    assert astray == []
 
 
 #: What every environment can import: the standard library alone, valid Python 3.10.
@@ -102,22 +149,6 @@ def test_the_ground_needs_nothing_but_the_standard_library(name: str):
 def test_training_and_the_ground_are_valid_python_3_10():
     for path in [*modules("training"), *(PACKAGE / f"{name}.py" for name in GROUND)]:
         ast.parse(path.read_text(), feature_version=(3, 10))
-
-
-def test_only_the_command_line_and_the_drills_import_the_benchmarks():
-    allowed = {"bench", "drills", "cli"}
-    product = [
-        path
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if path.relative_to(PACKAGE).parts[0] not in allowed
-    ]
-    assert len(product) > 100, "the product has few modules: has it moved?"
-    assert [
-        f"{path.relative_to(PROJECT_ROOT)} imports {name}"
-        for path in product
-        for name in imports(path, top_level_only=False)
-        if name == "recsys_assets.bench" or name.startswith("recsys_assets.bench.")
-    ] == []
 
 
 def test_defs_load_nothing_heavy():
