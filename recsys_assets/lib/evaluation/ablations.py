@@ -30,7 +30,8 @@ from recsys_assets.files import write_json
 from recsys_assets.lib.embeddings.aligned import vocabulary_index
 from recsys_assets.lib.evaluation import list_metrics, offline
 from recsys_assets.lib.evaluation.ablation_variants import BASE, IMAGE, TEXT, VARIANTS, Variant
-from recsys_assets.lib.evaluation.generation import DailyPopularity, Generation
+from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
+from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.batch_transform import RowTransform, read_transforms
