@@ -13,6 +13,9 @@ from typing import Any
 
 BASE = "base"  # the complete models, beside their ablations
 TEXT, IMAGE = "text", "image"
+#: Ablations that withhold the newest items; the first is also the name of the slice of the queries
+#: whose item was withheld.
+COLD_ITEMS, COLD_ITEMS_NO_CONTENT = "cold_items", "cold_items_no_content"
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,9 @@ VARIANTS: dict[str, Variant] = {
             "two-tower without the correction of popular negatives",
             two_tower={"logq_correction": False},
         ),
-        Variant("cold_items", "the newest items withheld from training", withheld=True),
+        Variant(COLD_ITEMS, "the newest items withheld from training", withheld=True),
         Variant(
-            "cold_items_no_content",
+            COLD_ITEMS_NO_CONTENT,
             "the newest items withheld, and no text and image embeddings",
             without=(TEXT, IMAGE),
             withheld=True,

@@ -68,6 +68,22 @@ class OfflineFigures(GenerationFigures):
     random: ListFigures
 
 
+class QueryCounts(TypedDict):
+    """Holds the counts of ``Queries.build``."""
+
+    rows: int  # queries, the simulated ones included
+    queries: int
+    users: int
+    items: int  # of the catalogue
+    clicks: int  # of the validation days, on items of the catalogue
+    sampled_clicks: int
+    seen_share: float  # of the sampled clicks, on items that the seen filter drops
+    cold_queries: int
+    cold_users_simulated: bool
+    seen_days: int
+    slices: dict[str, int]  # queries of each slice
+
+
 class VariantFigures(TypedDict):
     """Holds the figures of one ablation on the queries of its base."""
 
@@ -77,3 +93,27 @@ class VariantFigures(TypedDict):
     slices_retrieval: dict[str, SliceFigures]
     ranker: RankerReport
     queries: int
+
+
+class MeasuredGeneration(TypedDict):
+    """Holds ``evaluation.json`` without its targets; see docs/evaluation.md."""
+
+    scale: str
+    as_of: str
+    simulated: bool  # the log has a truth, so there is an oracle
+    served: dict[str, Any]
+    retrieval: dict[str, Any]
+    oracle: dict[str, Any] | None
+    baselines: dict[str, dict[str, Any]]
+    ranker: dict[str, Any]
+    slices: dict[str, dict[str, Any]]
+    ablations: dict[str, dict[str, Any]]
+    beyond_accuracy: dict[str, dict[str, float]]
+    queries: dict[str, Any]
+    notes: list[str]
+
+
+class EvaluationSummary(MeasuredGeneration):
+    """Holds the content of ``evaluation.json``."""
+
+    targets: list[dict[str, Any]]  # the fields of summary.Target

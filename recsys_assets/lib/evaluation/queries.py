@@ -17,7 +17,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,6 +26,7 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import EPOCH_WEEKDAY, SECONDS_PER_DAY, SECONDS_PER_HOUR
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import seen_filter
+from recsys_assets.lib.evaluation.measures import QueryCounts
 from recsys_assets.lib.features.point_in_time import UNKNOWN_VISITOR
 
 QUERY_LIMIT = 20_000
@@ -54,7 +54,7 @@ class Queries:
     #: int32 [...], catalogue rows that the seen filter drops, ascending within a query
     seen_items: np.ndarray
     slices: Mapping[str, np.ndarray]  # name → bool [Q]
-    counts: Mapping[str, Any]  # of ``build``, as ``write`` returns them
+    counts: QueryCounts
 
     def __len__(self) -> int:
         """Number of queries."""
@@ -178,7 +178,7 @@ class Queries:
         slices = _slices(
             frame, np.concatenate([known, np.zeros(len(simulated), np.int64)]), counts[true]
         )
-        metrics = {
+        counted: QueryCounts = {
             "rows": frame.height,
             "queries": asks.height,
             "users": asks[VISITOR].n_unique(),
@@ -199,11 +199,11 @@ class Queries:
             start,
             dropped,
             slices,
-            metrics,
+            counted,
         )
 
     # --- storage
-    def write(self, target: Path) -> dict[str, Any]:
+    def write(self, target: Path) -> QueryCounts:
         """Write queries.parquet, seen.npz, items.parquet and counts.json; return the counts."""
         (
             self.frame.with_columns(
@@ -216,7 +216,7 @@ class Queries:
             target / "items.parquet"
         )
         write_json(target / "counts.json", self.counts)
-        return dict(self.counts)
+        return self.counts
 
     @classmethod
     def read(cls, artifact: Artifact) -> Queries:
