@@ -1,4 +1,4 @@
-"""Store immutable, content-addressed artifacts: directories of files with a manifest.
+"""Store immutable, content-addressed artifacts: folders of files with a manifest.
 
 ``<root>/<kind>/<partition>/<fingerprint>-<digest>/`` holds the files and ``manifest.json``, which
 is written last. ``<root>/<kind>/<partition>/CURRENT`` names the version that downstream reads. The
@@ -149,7 +149,7 @@ class Staged:
     started: float = field(default_factory=time.monotonic)
 
     def publish(self, metrics: Mapping[str, Any] | None = None) -> Artifact:
-        """Move the directory into the store, write its manifest and make it the current version."""
+        """Publish the directory with a manifest and make it the current version."""
         self.published = self.store._publish(self, dict(metrics or {}))
         return self.published
 
@@ -381,7 +381,7 @@ class ArtifactStore:
             self.fs.pipe_file(path, version.encode())
 
     def reuse(self, artifact: Artifact) -> Artifact:
-        """Make an artifact that was found by its fingerprint the current one, and return it."""
+        """Make an artifact of the store the current version, and return it."""
         self.make_current(
             artifact.kind, artifact.partition, artifact.uri.rstrip("/").rsplit("/", 1)[-1]
         )

@@ -1,4 +1,4 @@
-"""Assemble the Dagster definitions: the defs folder, the resources and the executor."""
+"""Assemble the Dagster definitions: the defs folder, resources and the executor."""
 
 from pathlib import Path
 

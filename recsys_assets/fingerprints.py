@@ -1,4 +1,4 @@
-"""Find the source code that decides what an artifact contains, and compute its digest.
+"""Compute the digest of the source code that decides the content of an artifact.
 
 The function that writes an artifact names the project modules that it uses. Their import closure is
 every project module that can run while the artifact is written. The digest covers the name of each
@@ -32,7 +32,7 @@ ORCHESTRATION = tuple(
 
 
 class FingerprintError(RuntimeError):
-    """The code of an artifact cannot be found; the message names the artifact and the remedy."""
+    """The code of an artifact cannot be found; the message names the remedy."""
 
 
 def code_of(write: Callable[..., Any], kind: str) -> str:
@@ -174,7 +174,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _imported_by(code: types.CodeType, package: str | None) -> Iterator[Any]:
-    """Yield the project modules and orchestration attributes that a code object imports."""
+    """Yield the project modules and orchestration attributes that some code imports."""
     arguments: list[Any] = []
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
@@ -283,7 +283,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _plain(tree: ast.Module) -> str:
-    """Return a source as text without comments, layout, docstrings and other bare strings."""
+    """Return a source without comments, layout, docstrings and other bare strings."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [one for one in node.body if not _is_text(one)]

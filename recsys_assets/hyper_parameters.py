@@ -1,4 +1,4 @@
-"""Define each hyper-parameter of a training step: name, type, default, bounds, description.
+"""Define the hyper-parameters of training steps, with defaults and bounds.
 
 A training step reads its parameters as one of these classes, and ``step_config.py`` makes the
 Dagster config of the asset from the same class. This module imports only the standard library and

@@ -1,4 +1,4 @@
-"""Declare the form of an artifact's ``manifest.json`` and the versions that it records."""
+"""Declare the form of ``manifest.json`` and the versions that it records."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def today() -> date:
 
 
 def calendar_start(settings: Settings) -> date:
-    """Return the first daily partition; chosen once and stored in ``home/calendar.json``."""
+    """Return the first daily partition; it is stored in ``home/calendar.json``."""
     if settings.start_day is not None:
         return settings.start_day
     path = settings.home / "calendar.json"
@@ -153,7 +153,7 @@ def day_bounds(day: str) -> tuple[int, int]:
 
 
 def day_with_history(settings: Settings, day: str) -> list[str]:
-    """Return the days that a day's features read: LOOK_BACK_DAYS before it, and the day.
+    """Return the days that a day's features read: LOOK_BACK_DAYS and the day.
 
     Days before the calendar are left out.
     """

@@ -1,4 +1,4 @@
-"""Declare the file layout of model artifacts, releases and model version directories.
+"""Declare the files of model artifacts, releases and model version directories.
 
 Training writes the model artifacts. ``lib`` builds releases from them. Promotion copies a release's
 model folders into version directories, and the stages open these. This module imports nothing and

@@ -1,4 +1,4 @@
-"""Define all settings; only this module reads the environment (prefix ``RECSYS_``)."""
+"""Define all settings; only this module reads the variables ``RECSYS_…``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look up the versions of the libraries that can change the content of an artifact.
+"""Look up the versions of libraries that can change the content of an artifact.
 
 This module imports only the standard library and stays valid Python 3.10, so that the training
 environment can import it. Each environment names its own libraries, so that a library added to one
