@@ -20,8 +20,8 @@ from recsys_assets.artifacts import (
     ArtifactError,
     ArtifactMissing,
     ArtifactStore,
-    library_versions,
 )
+from recsys_assets.manifests import library_versions
 from recsys_assets.orchestration.reporting import metadata_of
 
 
