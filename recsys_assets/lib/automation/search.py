@@ -1,11 +1,10 @@
-"""Hyper-parameter search: what is tried, by what it is judged, and the study that proposes and
-remembers.
+"""Searches hyper-parameters: their spaces, the figure to optimise, and the study.
 
-Trials are judged by training clicks (rows, for the ranker) that their model did not learn from;
-validation days take no part, so that a tuned model has seen no more of them than any other. The
-first trial is the present defaults, so that a search cannot end below them; a third is drawn at
+Trials are judged by clicks of the training days (rows, for the ranker) that their model did not
+learn. Validation days take no part, so a tuned model has learnt no more of them than any other. The
+first trial is the defaults, so a search cannot end below them. A third of the trials is drawn at
 random, the rest by a tree-structured Parzen estimator (Bergstra et al. 2011; optuna's TPESampler).
-A study is kept in a file: one that was interrupted goes on.
+A study is stored in a file, so an interrupted search continues.
 """
 
 from __future__ import annotations
@@ -30,12 +29,13 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for one model.
+    """Defines the search of one model.
 
     Attributes:
-        figure: key of a training's metrics: its figure after every epoch, on the rows that were
-            held out.
-        higher_is_better: the best epoch's figure, whose weights the training keeps, is the highest.
+        figure: key of a training's metrics: its figure after every epoch, on the held-out rows.
+        higher_is_better: whether the best epoch has the highest figure. The training keeps the
+            weights of the best epoch.
+        space: parameter → the values to try.
     """
 
     figure: str
@@ -44,22 +44,26 @@ class Search:
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
+        """Direction of the study, in optuna's words."""
         return "maximize" if self.higher_is_better else "minimize"
 
     def without(self, fixed: Mapping[str, Any]) -> Search:
-        """The same search with some parameters settled."""
+        """Return the same search without the parameters in ``fixed``."""
         return dataclasses.replace(
             self, space={name: choice for name, choice in self.space.items() if name not in fixed}
         )
 
     def objective(self, metrics: Mapping[str, Any]) -> float:
-        """The best epoch's figure; raises ValueError where the training judged no epoch."""
+        """Return the best epoch's figure.
+
+        Raises:
+            ValueError: the training judged no epoch.
+        """
         figures = metrics.get(self.figure)
         if not figures:
             raise ValueError(
                 f"the training reported no {self.figure}: set held_out above 0, and use at least "
-                "400 rows, so that 20 of them "
-                "can be held out"
+                "400 rows, so that 20 of them can be held out"
             )
         return float(max(figures) if self.higher_is_better else min(figures))
 
@@ -97,9 +101,15 @@ SEARCHES: dict[str, Search] = {
 def open_study(
     file: Path, name: str, search: Search, trials: int, seed: int, defaults: Mapping[str, Any]
 ) -> optuna.Study:
-    """The study of this name in an SQLite file, which a later call finds again with its trials.
+    """Open or create the study of this name in an SQLite file.
 
-    defaults: the model's present parameters; those of the space are tried first.
+    Args:
+        file: SQLite.
+        name: of the study; the same name finds its trials again.
+        search: direction and space.
+        trials: of the whole search; a third is drawn at random.
+        seed: of the draws.
+        defaults: the model's parameters; those of the space are tried first.
 
     Raises:
         ValueError: a default lies outside of the space.
@@ -129,11 +139,11 @@ def open_study(
         direction=search.direction,
         load_if_exists=True,
     )
-    # a seed for each start: the same one again would repeat the random trials of the first
+    # another seed per start: the same seed would repeat the random trials of the first start
     study.sampler = optuna.samplers.TPESampler(
         seed=seed + len(study.trials), n_startup_trials=-(-trials // 3)
     )
-    for trial in study.trials:  # a search that was killed
+    for trial in study.trials:  # left by a killed search
         if trial.state == optuna.trial.TrialState.RUNNING:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     study.enqueue_trial(first, skip_if_exists=True)
@@ -141,18 +151,20 @@ def open_study(
 
 
 def finished(study: optuna.Study) -> int:
-    """Trials that came to an end, failed ones included."""
+    """Return the number of ended trials, failed ones included."""
     return sum(trial.state.is_finished() for trial in study.trials)
 
 
 def propose(study: optuna.Study, search: Search) -> tuple[optuna.Trial, Params]:
+    """Start a trial; return it and its parameters."""
     trial = study.ask()
     return trial, {key: choice.suggest(trial, key) for key, choice in search.space.items()}
 
 
 def table(study: optuna.Study, search: Search) -> pl.DataFrame:
-    """{trial, <figure>, every parameter, seconds, run}, the best first; a failed trial has no
-    figure and is last.
+    """Return the trials, best first: {trial, <figure>, every parameter, seconds, run}.
+
+    A failed trial has no figure and is last.
     """
     rows = [
         {
@@ -176,16 +188,25 @@ def report(
     op: str,
     fixed: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Name → Markdown: all trials, the best parameters beside the defaults, and the best as run
-    config to paste; a plot.
+    """Return the report of a search: name → Markdown.
 
-    op: of the asset that trains this model. Raises ValueError where no trial succeeded.
+    It has all trials, the best parameters beside the defaults and as run config, and a plot.
+
+    Args:
+        study: with its trials.
+        search: figure and space.
+        defaults: the model's parameters.
+        op: of the asset that trains this model.
+        fixed: parameters that were not searched.
+
+    Raises:
+        ValueError: no trial succeeded.
     """
     done = table(study, search).with_columns(pl.col(pl.Float64).round_sig_figs(4))
     if done[search.figure].null_count() == done.height:
         raise ValueError(
-            f"none of {done.height} trials succeeded; the runs tagged with the search's name "
-            "say why"
+            f"none of {done.height} trials succeeded; the causes are in the runs tagged with the "
+            "search's name"
         )
     best = {**fixed, **study.best_params}
     compared = pl.DataFrame(

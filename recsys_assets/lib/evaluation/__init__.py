@@ -1,0 +1,1 @@
+"""Judges generations and baselines on held-out clicks."""

@@ -1,8 +1,8 @@
-"""What may be taken away from the models: names and contents of the ablations.
+"""Defines the ablations: what each variant takes away from the models.
 
-Each is another set of data wherever it can be: only what no data can express (logQ, whether the
-query tower has context columns at all) is a parameter of the training, so that the models know
-nothing of ablations.
+Wherever possible, a variant is another set of data, so that the models have no code for ablations.
+What data cannot express is a parameter of the training: logQ, and whether the query tower has
+context columns.
 """
 
 from __future__ import annotations
@@ -11,20 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-BASE = "base"  # the models as they are, beside their ablations
+BASE = "base"  # the complete models, beside their ablations
 TEXT, IMAGE = "text", "image"
+#: Ablations that withhold the newest items; the first is also the name of the slice of the queries
+#: whose item was withheld.
+COLD_ITEMS, COLD_ITEMS_NO_CONTENT = "cold_items", "cold_items_no_content"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One generation less a part.
+    """A generation without one part.
 
     Attributes:
+        name: key in VARIANTS.
+        text: what the figures call it.
         without: halves of the pretrained embeddings that are zeros.
-        context: False: every row is of an unknown device at the same hour of the same weekday.
+        context: False: every row has an unknown device and the same hour and weekday.
         masked: False: no visitor and no device of the training rows is made unknown.
-        withheld: the newest items have no training row, and are unknown until they are judged.
-        two_tower: parameters of the two-tower's training that differ.
+        withheld: True: the newest items have no training row, and are unknown until judged.
+        two_tower: parameters of the two-tower training that differ.
     """
 
     name: str
@@ -37,7 +42,7 @@ class Variant:
 
     @property
     def rows(self) -> str:
-        """Names the data sets that it learns from; variants of one name share them."""
+        """Name of the data sets that it learns from; variants of one name share them."""
         parts = [
             name
             for name, absent in (
@@ -70,9 +75,9 @@ VARIANTS: dict[str, Variant] = {
             "two-tower without the correction of popular negatives",
             two_tower={"logq_correction": False},
         ),
-        Variant("cold_items", "the newest items withheld from training", withheld=True),
+        Variant(COLD_ITEMS, "the newest items withheld from training", withheld=True),
         Variant(
-            "cold_items_no_content",
+            COLD_ITEMS_NO_CONTENT,
             "the newest items withheld, and no text and image embeddings",
             without=(TEXT, IMAGE),
             withheld=True,
@@ -82,8 +87,10 @@ VARIANTS: dict[str, Variant] = {
 
 
 def chosen(names: Sequence[str]) -> list[Variant]:
-    """The variants of these names, each once; raises ValueError naming an unknown one, or where
-    there is none.
+    """Return the variants of these names, each once.
+
+    Raises:
+        ValueError: a name is unknown, or none is given.
     """
     unknown = [name for name in names if name not in VARIANTS]
     if unknown or not names:

@@ -1,15 +1,13 @@
-"""Ablations: the data that each variant is trained on, and what it is worth on the queries of its
-base.
+"""Prepares the training data of each ablation and judges it on the queries of its base.
 
-The base is the generation that an ``evaluation/offline`` has judged. A variant differs from it in
-what its ``ablation_variants.Variant`` says and in nothing else: other inputs, parameters and the
-seed are the base's own.
+The base is the generation that an ``evaluation/offline`` has judged. A variant differs from it only
+in the parts that its ``ablation_variants.Variant`` names. Other inputs, parameters and the seed are
+the base's own.
 
-*Withheld* items are the newest by the day on which they were launched, their first one in the
-window's log; among those of one day a seeded draw decides, so that a log in which nothing is ever
-launched withholds any. Their rows are removed from training. When they are judged they are as new
-as on a launch day: the item tower knows them by content and attributes alone, and nobody has
-clicked them yet (popularity 0).
+*Withheld* items are those with the latest launch, their first day in the window's log. Among items
+of one day, a seeded draw decides, so that a log without launches withholds random items. Their rows
+are removed from training. When they are judged they are as new as on their launch day: the item
+tower knows them by content and attributes alone, and they have no clicks (popularity 0).
 """
 
 from __future__ import annotations
@@ -29,20 +27,20 @@ from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.files import write_json
 from recsys_assets.lib.embeddings.aligned import vocabulary_index
 from recsys_assets.lib.evaluation import list_metrics, offline
-from recsys_assets.lib.evaluation.ablation_variants import BASE, IMAGE, TEXT, VARIANTS, Variant
-from recsys_assets.lib.evaluation.generation import DailyPopularity, Generation
+from recsys_assets.lib.evaluation.ablation_figures import write_figures
+from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, IMAGE, TEXT, Variant
+from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
+from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
+from recsys_assets.lib.evaluation.measures import VariantFigures
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.batch_transform import RowTransform, read_transforms
 from recsys_assets.lib.features.transforms import Transforms
-from recsys_assets.lib.figures import plots
-from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
 
 WITHHELD_SHARE = 0.2  # of the items that the log has
 COMPARED = ("ndcg@10", "recall@100")  # with the base, on the same queries
-COLD_ITEMS = "cold_items"  # the slice of the queries whose item was withheld
-#: What a row without context says: an unknown device, midnight, Monday.
+#: Values of a row without context: an unknown device, midnight, Monday.
 NO_CONTEXT: dict[str, float | int] = {
     c.DEVICE_TYPE: c.OOV_INDEX,
     c.HOUR_SIN: 0.0,
@@ -58,11 +56,17 @@ _WITHHELD = "withheld.parquet"
 def write_withheld(
     interactions: Sequence[Artifact], items: Artifact, workflows: Artifact, target: Path, seed: int
 ) -> dict[str, Any]:
-    """withheld.parquet {item_id, index: Int32 (Categorify's), launched: Date}: the newest
-    WITHHELD_SHARE of the items of the log.
+    """Write withheld.parquet: the newest WITHHELD_SHARE of the items of the log.
 
-    interactions: ``raw/interactions`` of the window. Items that the log lacks are cold already, and
-    nobody asks for them.
+    Its columns are {item_id, index: Int32 (Categorify's), launched: Date}. Items that the log lacks
+    are cold already, and no query asks for them.
+
+    Args:
+        interactions: ``raw/interactions`` of the window.
+        items: ``raw/items``.
+        workflows: ``features/workflows``.
+        target: folder of the file.
+        seed: of the draw among items of one day.
     """
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])
     launched = (
@@ -96,8 +100,9 @@ def write_withheld(
 def write_aligned(
     aligned: Artifact, target: Path, without: Sequence[str], withheld: Artifact | None = None
 ) -> dict[str, Any]:
-    """``embeddings/aligned`` with zeros for the halves ``without``; withheld items are packed as of
-    unknown id.
+    """Write ``embeddings/aligned`` with zeros for the halves ``without``.
+
+    Withheld items get the unknown item id.
     """
     table = np.load(aligned.path(EMBEDDING_TABLE), allow_pickle=False)
     for name in without:
@@ -115,8 +120,9 @@ def write_aligned(
 
 
 def write_known_items(aligned: Artifact, withheld: Artifact, target: Path) -> dict[str, Any]:
-    """item_tower_inputs.npz without the withheld items: the catalogue as training sees it, where
-    none can be a negative.
+    """Write item_tower_inputs.npz without the withheld items.
+
+    Training takes it as the catalogue, so that no withheld item is a negative.
     """
     inputs = _item_inputs(aligned)
     known = ~np.isin(inputs["index"], _withheld_indices(withheld))
@@ -131,32 +137,28 @@ def write_known_items(aligned: Artifact, withheld: Artifact, target: Path) -> di
 def write_datasets(
     datasets: Artifact, target: Path, context: bool, withheld: Artifact | None = None
 ) -> dict[str, Any]:
-    """``features/datasets`` with NO_CONTEXT in every row (``context`` False), and without the rows
-    of withheld items.
+    """Write ``features/datasets`` without context or without the rows of withheld items.
 
-    Merlin's schema goes along; its statistics of row groups (_metadata) would be wrong, and are
-    left out. A matrix with a row for each clicked row ({train,valid}_history.npy) loses the same
-    rows.
+    Merlin's schema is copied. Its statistics of row groups (_metadata) would be wrong and are left
+    out. The matrices with one row per clicked row ({train,valid}_history.npy) lose the same rows.
+
+    Args:
+        datasets: ``features/datasets``.
+        target: folder of the files.
+        context: False: every row gets NO_CONTEXT.
+        withheld: of ``write_withheld``; None: no row is removed.
+
+    Returns:
+        "<split>_rows" → rows of the split.
     """
     indices = _withheld_indices(withheld)
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, int] = {}
     for name in datasets.manifest["files"]:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if name.endswith(".parquet"):
-            rows = pl.scan_parquet(datasets.path(name))
-            schema = rows.collect_schema()
-            kept = rows.filter(~pl.col(c.ITEM_ID).is_in(indices.tolist()))
-            if not context:
-                kept = kept.with_columns(
-                    pl.lit(value, schema[column]).alias(column)
-                    for column, value in NO_CONTEXT.items()
-                )
-            kept.sink_parquet(target / name, maintain_order=True)
             split = f"{name.split('/')[0]}_rows"
-            metrics[split] = (
-                metrics.get(split, 0)
-                + pl.scan_parquet(target / name).select(pl.len()).collect().item()
-            )
+            rows = _write_rows(datasets.path(name), target / name, context, indices)
+            metrics[split] = metrics.get(split, 0) + rows
         elif name.endswith("_history.npy"):
             matrix = np.load(datasets.path(name), mmap_mode="r", allow_pickle=False)
             np.save(
@@ -169,8 +171,21 @@ def write_datasets(
     return metrics
 
 
+def _write_rows(source: Path, target: Path, context: bool, indices: np.ndarray) -> int:
+    """Write the rows of a file whose item is not in ``indices``; return their number."""
+    rows = pl.scan_parquet(source)
+    schema = rows.collect_schema()
+    kept = rows.filter(~pl.col(c.ITEM_ID).is_in(indices.tolist()))
+    if not context:
+        kept = kept.with_columns(
+            pl.lit(value, schema[column]).alias(column) for column, value in NO_CONTEXT.items()
+        )
+    kept.sink_parquet(target, maintain_order=True)
+    return int(pl.scan_parquet(target).select(pl.len()).collect().item())
+
+
 def _kept_clicks(datasets: Artifact, split: str, indices: np.ndarray) -> np.ndarray:
-    """bool [clicked rows of the split], in their order: those whose item is not withheld."""
+    """Return which clicked rows of the split have no withheld item, bool, in their order."""
     files = sorted(
         name
         for name in datasets.manifest["files"]
@@ -191,7 +206,7 @@ def _item_inputs(aligned: Artifact) -> dict[str, np.ndarray]:
 
 
 def _withheld_indices(withheld: Artifact | None) -> np.ndarray:
-    """int32: Categorify indices; none where nothing is withheld."""
+    """Return the Categorify indices of the withheld items, int32; empty without any."""
     return (
         np.zeros(0, np.int32)
         if withheld is None
@@ -201,16 +216,18 @@ def _withheld_indices(withheld: Artifact | None) -> np.ndarray:
 
 # --- judging --------------------------------------------------------------------------------------
 class WithoutContext:
-    """A generation's transform that says the same context of every row."""
+    """Wraps a generation's transform so that every row gets NO_CONTEXT."""
 
-    def __init__(self, transform: RowTransform):
+    def __init__(self, transform: RowTransform) -> None:
         self._transform = transform
 
     @property
     def transforms(self) -> Transforms:
+        """Transforms of the generation."""
         return self._transform.transforms
 
     def transform_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Transform the rows and overwrite their context."""
         rows = self._transform.transform_frame(frame)
         return rows.with_columns(
             pl.lit(value, rows.schema[column]).alias(column) for column, value in NO_CONTEXT.items()
@@ -218,9 +235,7 @@ class WithoutContext:
 
 
 def withhold(generation: Generation, item_ids: Sequence[str]) -> None:
-    """Make items as unpopular as on the day of their launch, in place: without clicks on any
-    day.
-    """
+    """Set the popularity of items to 0 on all days, in place, as on their launch day."""
     hidden = np.isin(generation.item_ids, item_ids)
     values = np.where(hidden, np.float32(0), generation.popularity.values)
     generation.popularity = DailyPopularity(generation.popularity.first, values)
@@ -235,16 +250,19 @@ def write_evaluation(
     params: Mapping[str, Any],
     withheld: Artifact | None = None,
     **made_from: Any,
-) -> dict[str, Any]:
-    """lists.npz and the metrics of one variant on the queries of its base.
+) -> VariantFigures:
+    """Write lists.npz of one variant on the queries of its base; return its figures.
+
+    Where items are withheld, the slices include COLD_ITEMS.
 
     Args:
+        variant: the ablation.
+        queries: ``evaluation/queries`` of the base.
         features: ``features/interactions`` of the validation days.
-        params: of the base's evaluation/offline: the seed, and how lists are made.
+        target: folder of lists.npz.
+        params: of the base's ``evaluation/offline``: the seed, and the parameters of the lists.
+        withheld: of ``write_withheld``.
         made_from: the artifacts that ``Generation.of_training`` takes.
-
-    Returns {"served", "retrieval", "ranker", "slices", "slices_retrieval", "queries"}; the slice
-    COLD_ITEMS where items are withheld.
     """
     asked, exposures = (
         Queries.read(queries),
@@ -268,18 +286,17 @@ def write_evaluation(
     metrics, arrays = offline.measure(generation, asked, exposures, seed)
     np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     return {
-        **{
-            name: metrics[name]
-            for name in ("served", "retrieval", "slices", "slices_retrieval", "ranker")
-        },
+        "served": metrics["served"],
+        "retrieval": metrics["retrieval"],
+        "slices": metrics["slices"],
+        "slices_retrieval": metrics["slices_retrieval"],
+        "ranker": metrics["ranker"],
         "queries": int(asked.overall.sum()),
     }
 
 
 def with_cold_items(queries: Queries, withheld: Artifact) -> Queries:
-    """The same queries with the slice COLD_ITEMS: those, of visitors as they are, whose item is
-    withheld.
-    """
+    """Add the slice COLD_ITEMS: the overall queries whose item is withheld."""
     item_ids = pl.read_parquet(withheld.path(_WITHHELD))[c.ITEM_ID].to_numpy().astype(str)
     cold = np.isin(queries.item_ids, item_ids)[queries.true] & queries.overall
     return dataclasses.replace(queries, slices={**queries.slices, COLD_ITEMS: cold})
@@ -294,14 +311,23 @@ def write_ablations(
     seed: int,
     withheld: Artifact | None = None,
 ) -> dict[str, Any]:
-    """lists.npz, tables and plots of all variants beside their base.
+    """Write lists.npz, metrics.json, tables and plots of all variants beside their base.
 
     Args:
-        base: ``evaluation/offline``. variants: name → what ``write_evaluation`` wrote.
+        queries: ``evaluation/queries``.
+        base: ``evaluation/offline``.
+        variants: name → artifact of ``write_evaluation``.
+        target: folder of the files.
+        seed: of the bootstrap.
+        withheld: of ``write_withheld``.
 
-    Returns variant → {"served", "retrieval", "ranker", "slices", "minus_base": {metric: paired
-    difference as served}}; where items are withheld "base_slices" too: what the base, which has
-    learnt them, gives for COLD_ITEMS.
+    Returns:
+        variant → {"served", "retrieval", "ranker", "slices", "minus_base": {metric: paired
+        difference as served}}. Where items are withheld, also "slices_retrieval" and "base_slices":
+        the figures for COLD_ITEMS of retrieval and of the base, which has learnt these items.
+
+    Raises:
+        ValueError: the base has not answered these queries.
     """
     asked = Queries.read(queries)
     overall, users, own = asked.overall, asked.users, Lists.read(base, "served").ranks
@@ -334,14 +360,12 @@ def write_ablations(
             }
     np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     write_json(target / "metrics.json", metrics)
-    _write_figures(base.metrics, metrics, target / "figures")
+    write_figures(base.metrics, metrics, target / "figures")
     return metrics
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What the UI plots over as-of days: of each variant, nDCG@10, AUC, difference to the base,
-    recall of withheld items.
-    """
+    """Return the figures of each variant that the UI plots over as-of days."""
     return {
         name: {
             "served": {"ndcg@10": part["served"]["ndcg@10"]},
@@ -356,59 +380,3 @@ def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
         }
         for name, part in metrics.items()
     }
-
-
-def _write_figures(base: Mapping[str, Any], variants: Mapping[str, Any], folder: Path) -> None:
-    folder.mkdir()
-    everything = {BASE: base, **variants}
-    for name, title, rows, threshold in (
-        (
-            "ndcg@10",
-            "Served nDCG@10, 95 % intervals; dashed: the base",
-            {label: part["served"]["ndcg@10"] for label, part in everything.items()},
-            base["served"]["ndcg@10"]["value"],
-        ),
-        (
-            "minus_base",
-            "Served nDCG@10 minus the base's, same queries",
-            {label: part["minus_base"]["ndcg@10"] for label, part in variants.items()},
-            0.0,
-        ),
-    ):
-        figure = plots.interval_plot(
-            title,
-            {label.replace("_", " "): {"nDCG@10": one} for label, one in rows.items()},
-            threshold,
-        )
-        (folder / f"{name}.md").write_text(figure.markdown())
-    (folder / "ablations_table.md").write_text(
-        markdown_table(pl.DataFrame([_row(name, part) for name, part in everything.items()]))
-    )
-
-
-def _row(name: str, part: Mapping[str, Any]) -> dict[str, str]:
-    """A variant, or the base, in the table."""
-    cold, ranker = part.get("slices", {}).get(COLD_ITEMS), part["ranker"]
-    known = part.get("base_slices", {}).get(COLD_ITEMS)
-    difference = part.get("minus_base", {}).get("ndcg@10")
-    return {
-        "models": name,
-        "what": VARIANTS[name].text if name in VARIANTS else "as they are",
-        "nDCG@10": _interval(part["served"]["ndcg@10"]),
-        "minus base": _interval(difference) if difference else "",
-        "recall@100": _interval(part["served"]["recall@100"]),
-        "retrieval's recall@100": _interval(part["retrieval"]["recall@100"]),
-        **{
-            title: "" if ranker[metric] is None else f"{ranker[metric]:.4f}"
-            for title, metric in (("AUC", "auc"), ("log loss", "log_loss"))
-        },
-        "withheld items' "
-        "recall@50": f"{_interval(cold['recall@50'])}, random {cold['random_recall@50']:.3f}, "
-        f"learnt {known['recall@50']['value']:.3f}"
-        if cold and known
-        else "",
-    }
-
-
-def _interval(one: Mapping[str, float]) -> str:
-    return f"{one['value']:.4f} [{one['low']:.4f}, {one['high']:.4f}]"

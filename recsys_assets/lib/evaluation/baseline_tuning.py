@@ -1,12 +1,11 @@
-"""Every baseline is tuned with equal care: the same number of trials on the same inner split, by
-the same metric.
+"""Tunes every baseline by the same number of trials, on the same inner split and metric.
 
-The inner split repeats the outer one a step earlier: fitted on the training days without the last
-INNER_DAYS, judged on these, point in time, by the same queries, seen filter and metrics. Validation
-days take no part, so that a tuned baseline has seen no more of them than the models have. With the
-parameters found, each is fitted again on all training days. The first trial is a sensible default,
-so that tuning cannot end below it; the rest are drawn by a tree-structured Parzen estimator
-(Bergstra et al. 2011; optuna's TPESampler), the same for the same seed.
+The inner split repeats the outer one earlier: baselines are fitted on the training days without the
+last INNER_DAYS and judged on these, point-in-time, by the same kind of queries, seen filter and
+metrics. Validation days take no part, so a tuned baseline has learnt no more of them than the
+models have. With the best parameters, each baseline is fitted again on all training days. The first
+trial is the default, so tuning cannot end below it. The others are drawn by a tree-structured
+Parzen estimator (Bergstra et al. 2011; optuna's TPESampler); the seed decides the draws.
 """
 
 from __future__ import annotations
@@ -38,13 +37,17 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class Budget:
-    """What each baseline may spend."""
+    """Limits the tuning of each baseline.
+
+    Raises:
+        ValueError: the metric is unknown, or a number is below 1.
+    """
 
     trials: int = 16
-    # visitors that a trial's model is fitted on, at most; the final one is fitted on all
+    #: most visitors that a trial's model is fitted on; the final one is fitted on all
     users: int = 60_000
-    clicks: int = 8_000  # held-out clicks of the inner split that a trial is judged on, about
-    # rewards both a good head and a long reach, which recall@100 and ndcg@10 are shown for
+    clicks: int = 8_000  # held-out clicks of the inner split that judge a trial, about
+    #: depends on the head of the list and on its length, as ndcg@10 and recall@100 do
     metric: str = "ndcg@100"
 
     def __post_init__(self) -> None:
@@ -57,26 +60,34 @@ class Budget:
 
 @dataclass(frozen=True)
 class Between:
-    """A number from low to high, whole where low is; log: equal factors are equally likely."""
+    """A number from low to high, whole where low is an int.
+
+    log: equal factors are equally likely.
+    """
 
     low: float
     high: float
     log: bool = False
 
     def suggest(self, trial: Any, name: str) -> float:
+        """Return the trial's value of the parameter ``name``."""
         suggest = trial.suggest_int if isinstance(self.low, int) else trial.suggest_float
-        return suggest(name, self.low, self.high, log=self.log)
+        value: float = suggest(name, self.low, self.high, log=self.log)
+        return value
 
 
 @dataclass(frozen=True)
 class OneOf:
+    """One of some values."""
+
     values: tuple[Any, ...]
 
     def suggest(self, trial: Any, name: str) -> Any:
+        """Return the trial's value of the parameter ``name``."""
         return trial.suggest_categorical(name, list(self.values))
 
 
-#: 30 days halve hardly anything in a window of nine.
+#: With 30 days, all clicks of a window of nine days weigh nearly the same.
 _HALF_LIFE = Between(1.0, 30.0, log=True)
 SPACES: dict[str, dict[str, Between | OneOf]] = {
     "recent_popularity": {"window": Between(1, 9), "half_life": Between(0.5, 30.0, log=True)},
@@ -111,6 +122,8 @@ DEFAULTS: dict[str, Params] = {
 
 @dataclass(frozen=True)
 class Tuned:
+    """Holds the best parameters of a baseline and its trials."""
+
     params: Params
     value: float  # of the budget's metric, on the inner split
     trials: list[dict[str, Any]]  # in order: {"trial", "value", "seconds", and every parameter}
@@ -119,10 +132,16 @@ class Tuned:
 def tune(
     name: str, fit: Callable[[Params], Scorer], queries: Queries, budget: Budget, seed: int
 ) -> Tuned:
-    """Best parameters of SPACES[name] by the budget's metric on these queries; equal ones: the
-    earliest.
+    """Search SPACES[name] for the best parameters by the budget's metric.
 
-    fit: makes the scorer for parameters.
+    Of equal trials, the earliest counts.
+
+    Args:
+        name: of the baseline.
+        fit: parameters → scorer.
+        queries: of the inner split.
+        budget: trials and metric.
+        seed: of the draws.
     """
     import optuna
 
@@ -152,16 +171,18 @@ def tune(
 
 @dataclass(frozen=True)
 class Fitter:
-    """Fits baselines on the clicks before a day; ``recent`` is set once recent_popularity is tuned:
-    the others fall back on it.
+    """Fits baselines on the clicks before a day.
+
+    recent: parameters of the recent popularity that the others fall back on; None: the default.
     """
 
     clicks: sp.csr_matrix  # ones [U, I]
-    log: ClickLog  # that profiles are read from: reaches up to the queries' days
+    log: ClickLog  # of the profiles; reaches up to the days of the queries
     seed: int
     recent: Params | None = None
 
     def __call__(self, name: str, params: Params) -> Scorer:
+        """Fit the baseline ``name``."""
         if name == "recent_popularity":
             return baselines.RecentPopularity(self.log, **params)
         fallback = baselines.RecentPopularity(
@@ -177,9 +198,7 @@ class Fitter:
 def tune_all(
     log: ClickLog, queries: Queries, first_day: int, budget: Budget, seed: int
 ) -> dict[str, Tuned]:
-    """Every baseline of SPACES, fitted on the clicks before ``first_day`` (since 1970), judged on
-    the queries.
-    """
+    """Tune every baseline of SPACES on the clicks before ``first_day`` (since 1970)."""
     fitter = Fitter(log.before(first_day).matrix(budget.users, seed), log, seed)
     found = {
         "recent_popularity": tune(
@@ -204,23 +223,30 @@ def write_baselines(
     seed: int,
     seen_days: int,
 ) -> dict[str, Any]:
-    """lists.npz and figures; {baseline: list metrics, "params", "tuning" (its trials), "seconds"
-    (all told)} as metrics.
+    """Write lists.npz and figures of all baselines; return their metrics.
 
     Args:
-        queries: evaluation/queries. items: raw/items.
-        interactions: raw/interactions of the training and the validation days, in order.
-        features: features/interactions of the last INNER_DAYS training days.
+        queries: ``evaluation/queries``.
+        interactions: ``raw/interactions`` of the training and the validation days, in order.
+        features: ``features/interactions`` of the last INNER_DAYS training days.
+        items: ``raw/items``.
+        target: folder of the files.
         train_days: of the as-of day.
+        budget: of each baseline.
+        seed: of all draws.
+        seen_days: for how many UTC days a clicked item counts as seen.
+
+    Returns:
+        baseline → its list metrics, "params", "tuning" (its trials) and "seconds" (in total).
 
     Raises:
-        ValueError: too few training days to leave some out.
+        ValueError: there are too few training days to hold some out, or the queries are of another
+            catalogue.
     """
     if len(train_days) <= INNER_DAYS:
         raise ValueError(
             f"train_days has {len(train_days)} days: baselines are tuned on the last {INNER_DAYS}, "
-            "fitted on those before; "
-            "choose a later as-of day"
+            "fitted on those before; choose a later as-of day"
         )
     asked = Queries.read(queries)
     log = ClickLog.of(
@@ -237,11 +263,24 @@ def write_baselines(
             "evaluation/queries again"
         )
     tuned = tune_all(log, inner, _day(train_days[-INNER_DAYS]), budget, seed)
+    metrics, lists = _judge_all(log, tuned, asked, _day(train_days[-1]), seed)
+    np.savez(target / "lists.npz", allow_pickle=False, **lists)
+    _write_figures(metrics, tuned, budget, len(inner), target / "figures")
+    return metrics
 
-    fitted = log.before(_day(train_days[-1]) + 1)
+
+def _judge_all(
+    log: ClickLog, tuned: Mapping[str, Tuned], queries: Queries, last_day: int, seed: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Fit every baseline on the clicks up to ``last_day`` and judge it on the queries.
+
+    Returns:
+        metrics and lists, as ``write_baselines`` returns and writes them.
+    """
+    fitted = log.before(last_day + 1)
     fitter = Fitter(fitted.matrix(), log, seed, tuned["recent_popularity"].params)
     simple: dict[str, Scorer] = {
-        "random": baselines.RandomOrder(asked.items, seed),
+        "random": baselines.RandomOrder(queries.items, seed),
         "popularity": SameForAll("popularity", fitted.daily.sum(axis=0)),
     }
     metrics: dict[str, Any] = {}
@@ -249,21 +288,20 @@ def write_baselines(
     for name in [*simple, *tuned]:
         started = time.perf_counter()
         found = tuned.get(name, Tuned({}, 0.0, []))
-        answered = list_metrics.run(simple.get(name) or fitter(name, found.params), asked)
+        answered = list_metrics.run(simple.get(name) or fitter(name, found.params), queries)
         lists |= answered.arrays(name)
         spent = time.perf_counter() - started + sum(trial["seconds"] for trial in found.trials)
         metrics[name] = {
-            **list_metrics.judge(answered.ranks, asked, seed),
+            **list_metrics.judge(answered.ranks, queries, seed),
             "params": found.params,
             "tuning": found.trials,
             "seconds": round(spent, 2),
         }
-    np.savez(target / "lists.npz", allow_pickle=False, **lists)
-    _write_figures(metrics, tuned, budget, len(inner), target / "figures")
-    return metrics
+    return metrics, lists
 
 
 def _day(day: str) -> int:
+    """Return a day, ISO, in days since 1970."""
     return int(days_of(pl.DataFrame({"timestamp": [day_bounds(day)[0]]}))[0])
 
 
@@ -274,7 +312,7 @@ def _write_figures(
     clicks: int,
     folder: Path,
 ) -> None:
-    """baselines.md (table), recall and nDCG (bars) and tuning.md: the best trials of each."""
+    """Write baselines.md (table), bars of two metrics, and tuning.md (the best trials)."""
     folder.mkdir()
     shown = ("ndcg@10", "recall@10", "recall@100", "recall@300")
     table = pl.DataFrame(
@@ -314,8 +352,8 @@ def _write_figures(
     ]
     (folder / "tuning.md").write_text(
         f"{budget.trials} trials each, judged by {budget.metric} on {clicks} clicks of the last "
-        f"{INNER_DAYS} training days; the best "
-        f"{_SHOWN_TRIALS}:\n\n" + markdown_table(pl.DataFrame(trials))
+        f"{INNER_DAYS} training days; the best {_SHOWN_TRIALS}:\n\n"
+        + markdown_table(pl.DataFrame(trials))
     )
 
 

@@ -1,11 +1,9 @@
-"""Simple systems that the platform has to beat, each a scorer over the whole catalogue
-(``list_metrics.run``).
+"""Defines the baselines: simple scorers over the whole catalogue (``list_metrics.Scorer``).
 
-A scorer has a ``name`` and ``scores(queries, rows [n]) -> float [n, I]``, higher is better. All are
-fitted on the training days. What they know of a visitor when they answer is what a nightly batch
-system would: the clicks up to the end of the day before the query's, newer ones weighing more
-(``half_life``, days). Visitors of whom nothing is known get what is popular lately. BLAS and OpenMP
-threads are kept apart, as two pools on the same cores slow each other down.
+All are fitted on the training days. When they answer, they use what a nightly batch system has: a
+visitor's clicks up to the end of the day before the query, newer clicks weighing more
+(``half_life``, days). Visitors without clicks get recent popularity. BLAS and OpenMP threads are
+kept apart, because two pools on the same cores slow each other down.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from recsys_assets.lib.evaluation.click_log import ClickLog, days_of
 if TYPE_CHECKING:
     from recsys_assets.lib.evaluation.queries import Queries
 
-#: EASE inverts a matrix of this many items at most: the most clicked; 10,000 are 800 MB.
+#: EASE inverts a matrix of at most this many items, the most clicked; 10,000 take 800 MB.
 DENSE_ITEMS = 10_000
 _ITEMS_PER_BLOCK = 1_024
 _CLICKS_FOR_THREADS = 200_000
@@ -35,15 +33,14 @@ WEIGHTINGS = ("cosine", "tfidf", "bm25")
 # --- without a profile (popularity over all training days is list_metrics.SameForAll) -------------
 @dataclass(frozen=True)
 class RandomOrder:
-    """A permutation of the catalogue, drawn anew for every query; the same for the same seed and
-    query.
-    """
+    """Orders the catalogue at random, by seed and query."""
 
     items: int
     seed: int
     name: ClassVar[str] = "random"
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        """Return uniform draws, float32 [n, I]."""
         return np.stack(
             [np.random.default_rng([self.seed, row]).random(self.items, np.float32) for row in rows]
         )
@@ -51,9 +48,7 @@ class RandomOrder:
 
 @dataclass(frozen=True)
 class RecentPopularity:
-    """Clicks in the ``window`` days before the query's own day, halved in weight every
-    ``half_life`` days.
-    """
+    """Scores items by weighted clicks of the ``window`` days before the query's day."""
 
     log: ClickLog
     window: int
@@ -61,6 +56,7 @@ class RecentPopularity:
     name: ClassVar[str] = "recent_popularity"
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        """Return the weighted clicks of each query's day, float32 [n, I]."""
         days, of = np.unique(days_of(queries.frame)[rows], return_inverse=True)
         counts = np.stack([self.log.recent(int(day), self.half_life, self.window) for day in days])
         return counts.astype(np.float32)[of]
@@ -69,18 +65,18 @@ class RecentPopularity:
 # --- from a profile -------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _ByProfile(ABC):
-    """Scores that follow from a visitor's profile; ``fallback`` answers where it is empty."""
+    """Scores items from a visitor's profile; ``fallback`` answers where it is empty."""
 
     log: ClickLog
     fallback: RecentPopularity
     half_life: float
-    fitted: (
-        np.ndarray
-    )  # bool [I], items that had a click when the model was fitted: others say nothing of a visitor
+    #: bool [I], items that had a click when the model was fitted; a profile has no others
+    fitted: np.ndarray
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        """Return the scores of the queries ``rows``, float32 [n, I]."""
         code, days = self.log.codes(queries.frame[USER_ID][rows]), days_of(queries.frame)[rows]
-        # a visitor's queries of one day have one answer
+        # all queries of a visitor on one day have the same answer
         _, first, of = np.unique(
             np.stack([code, days]), axis=1, return_index=True, return_inverse=True
         )
@@ -95,12 +91,20 @@ class _ByProfile(ABC):
 
     @abstractmethod
     def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
-        """profiles: float32 [n, I], no row empty. popular: float32 [n, I] → float32 [n, I]."""
+        """Return scores float32 [n, I].
+
+        Args:
+            profiles: float32 [n, I], no row empty.
+            popular: scores of the fallback, float32 [n, I].
+        """
 
 
 def _implicit(module: str) -> Any:
-    """A module of implicit; raises ImportError naming the system library that its wheel does not
-    bring.
+    """Import a module of implicit.
+
+    Raises:
+        ImportError: implicit cannot be loaded; the message names the system library that its wheel
+            lacks.
     """
     try:
         return importlib.import_module(f"implicit.{module}")
@@ -117,8 +121,9 @@ def _clicked(clicks: sp.csr_matrix) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ItemKNN(_ByProfile):
-    """Sum of the likenesses of an item to the profile's items (Sarwar et al. 2001); the rest of the
-    list by popularity.
+    """Sums an item's similarities to the profile's items (Sarwar et al. 2001).
+
+    Items without a similar one in the profile follow by popularity.
     """
 
     similarity: sp.csr_matrix  # [I, I], row j: the neighbours of item j
@@ -136,7 +141,7 @@ class ItemKNN(_ByProfile):
         shrinkage: float,
         half_life: float,
     ) -> ItemKNN:
-        """clicks: ones [U, I]. The rest as in ``similarities``."""
+        """Fit the similarities to clicks, ones [U, I]; see ``similarities``."""
         return cls(
             log,
             fallback,
@@ -146,8 +151,9 @@ class ItemKNN(_ByProfile):
         )
 
     def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
+        """Return summed similarities, then popularity below them, float32 [n, I]."""
         scores = np.asarray((profiles @ self.similarity.T).todense(), np.float32)
-        # whatever is like nothing in the profile comes after all that is, most popular first
+        # items without a similar one come after all others, most popular first
         least = np.where(scores > 0, scores, np.inf).min(axis=1, keepdims=True)
         least = np.where(np.isfinite(least), least, 1.0)
         share = popular / (popular.max(axis=1, keepdims=True) + 1.0)
@@ -157,18 +163,22 @@ class ItemKNN(_ByProfile):
 def similarities(
     clicks: sp.csr_matrix, neighbours: int, weighting: str, shrinkage: float
 ) -> sp.csr_matrix:
-    """Likeness of every item to its nearest neighbours, itself excluded.
+    """Return the similarity of every item to its nearest neighbours, itself excluded.
 
     Args:
         clicks: ones, float32 [U, I].
-        weighting: ``cosine`` of the items' columns; ``tfidf``: the same, clicks of busy visitors
-            counting less; ``bm25``: inner product after BM25, which does not divide popularity out
-            (weights as in the library implicit).
+        neighbours: per item.
+        weighting: ``cosine`` of the items' columns; ``tfidf``: the same, with lower weights for
+            clicks of visitors with many; ``bm25``: inner product after BM25, which does not divide
+            popularity out (weights as in the library implicit).
         shrinkage: added to the cosine's denominator, in units of the mean squared length, so that
-            it means the same for few visitors and many; bm25 has none.
+            one value fits few visitors and many; bm25 has none.
 
     Returns:
         [I, I], at most ``neighbours`` positive entries in row j.
+
+    Raises:
+        ValueError: the weighting is unknown.
     """
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting {weighting!r} is unknown; use one of {', '.join(WEIGHTINGS)}")
@@ -199,8 +209,9 @@ def similarities(
 
 @dataclass(frozen=True)
 class Ease(_ByProfile):
-    """Linear item-to-item weights with zero diagonal, in closed form (Steck 2019, "Embarrassingly
-    Shallow Autoencoders").
+    """Scores by linear item-to-item weights with zero diagonal, in closed form.
+
+    Source: Steck 2019, "Embarrassingly Shallow Autoencoders".
     """
 
     chosen: np.ndarray  # int64 [M], items that have weights
@@ -218,8 +229,10 @@ class Ease(_ByProfile):
         half_life: float,
         most_items: int = DENSE_ITEMS,
     ) -> Ease:
-        """regularisation: Steck's λ in units of the mean clicks of a clicked item, so that it fits
-        few visitors and many.
+        """Fit the weights to clicks, ones [U, I].
+
+        regularisation: Steck's λ in units of the mean clicks of a clicked item, so that one value
+        fits few visitors and many.
         """
         counts = np.asarray(clicks.sum(axis=0)).ravel()
         chosen = np.sort(
@@ -238,22 +251,26 @@ class Ease(_ByProfile):
         )
 
     def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
-        scores = np.zeros(
-            popular.shape, np.float32
-        )  # an item that nobody had clicked: as if nothing were known of it
+        """Return weighted profiles, float32 [n, I]; 0 for items without weights."""
+        scores = np.zeros(popular.shape, np.float32)
         scores[:, self.chosen] = profiles[:, self.chosen] @ self.weights
         return scores
 
 
 def ease_weights(gram: np.ndarray, regularisation: float) -> np.ndarray:
-    """argmin_B ‖X - XB‖² + λ‖B‖² with diag(B) = 0: B = I - P / diag(P), P = (XᵀX + λI)⁻¹ (Steck
-    2019, eq. 8).
+    """Return the weights B that minimise ‖X - XB‖² + λ‖B‖² with diag(B) = 0.
+
+    B = I - P / diag(P) with P = (XᵀX + λI)⁻¹ (Steck 2019, eq. 8).
 
     Args:
-        gram: XᵀX, float64 [M, M]. regularisation: λ > 0.
+        gram: XᵀX, float64 [M, M].
+        regularisation: λ > 0.
 
     Returns:
         float32 [M, M].
+
+    Raises:
+        ValueError: the regularisation is not above 0.
     """
     if not regularisation > 0:
         raise ValueError(
@@ -268,8 +285,9 @@ def ease_weights(gram: np.ndarray, regularisation: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ImplicitALS(_ByProfile):
-    """Matrix factorisation of clicks with confidence 1 + α·weight (Hu, Koren and Volinsky 2008);
-    visitors are folded in.
+    """Factorises clicks with confidence 1 + α·weight (Hu, Koren and Volinsky 2008).
+
+    Visitors are folded in when they are scored.
     """
 
     model: Any  # implicit.cpu.als.AlternatingLeastSquares
@@ -290,9 +308,10 @@ class ImplicitALS(_ByProfile):
         half_life: float,
         seed: int = 0,
     ) -> ImplicitALS:
+        """Fit the factors to clicks, ones [U, I]; alpha: of the confidence."""
         confidence = clicks.copy()
         confidence.data = 1.0 + alpha * confidence.data
-        # a pool of threads for little work costs more than it saves; 0: one a core
+        # with few clicks, a pool of threads costs more time than it saves; 0: one per core
         threads = 0 if clicks.nnz > _CLICKS_FOR_THREADS else 1
         with threadpool_limits(1, "blas"):
             model = _implicit("cpu.als").AlternatingLeastSquares(
@@ -303,12 +322,14 @@ class ImplicitALS(_ByProfile):
                 num_threads=threads,
             )
             model.fit(confidence, show_progress=False)
-        model.num_threads = 1  # for folding in some hundred visitors at a time
+        model.num_threads = 1  # only some hundred visitors are folded in at a time
         return cls(log, fallback, half_life, _clicked(clicks), model, alpha)
 
     def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
+        """Return products of folded-in visitors and item factors, float32 [n, I]."""
         confidence = profiles.copy()
         confidence.data = 1.0 + self.alpha * confidence.data
         with threadpool_limits(1, "blas"):
             visitors = self.model.recalculate_user(np.arange(profiles.shape[0]), confidence)
-            return visitors @ self.model.item_factors.T
+            scores: np.ndarray = visitors @ self.model.item_factors.T
+        return scores

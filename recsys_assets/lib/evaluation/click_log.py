@@ -1,7 +1,6 @@
-"""All clicks of a window, arranged so that what a visitor had clicked before any day is one range
-of positions.
+"""Arranges the clicks of a window so that a visitor's clicks before a day are one range.
 
-The unit of time is the UTC day: a batch system that runs nightly knows, on day d, the clicks up to
+The unit of time is the UTC day: on day d, a batch system that runs nightly knows the clicks up to
 the end of day d - 1.
 """
 
@@ -26,16 +25,16 @@ from recsys_assets.columns import (
 
 
 def days_of(frame: pl.DataFrame) -> np.ndarray:
-    """int64 [N]: the UTC day of each row, in days since 1970."""
+    """Return the UTC day of each row, in days since 1970, int64 [N]."""
     return frame[TIMESTAMP].to_numpy() // SECONDS_PER_DAY
 
 
 @dataclass(frozen=True)
 class ClickLog:
-    """C clicks of U known visitors on I items over D days in a row, ordered by visitor and day.
+    """Holds C clicks of U known visitors on I items over D days in a row.
 
-    Clicks without a visitor (MISSING) count towards ``daily`` alone: all who are unknown are not
-    one person.
+    They are ordered by visitor and day. Clicks without a user id (MISSING) count in ``daily`` only,
+    because they are not of one person.
     """
 
     users: pl.DataFrame  # {user_id, code: Int64}, codes 0 to U - 1
@@ -49,11 +48,14 @@ class ClickLog:
     def of(
         cls, interactions: pl.DataFrame | pl.LazyFrame, item_ids: Sequence[str] | np.ndarray
     ) -> ClickLog:
-        """interactions: RAW_INTERACTIONS of the window. item_ids [I]: the catalogue in order;
-        clicks on others are left out.
+        """Arrange the clicks of a log.
+
+        Args:
+            interactions: RAW_INTERACTIONS of the window.
+            item_ids: [I], the catalogue in order; clicks on other items are left out.
 
         Raises:
-            ValueError: no click on any of these items.
+            ValueError: no click is on any of these items.
         """
         rows = pl.DataFrame(
             {ITEM_ID: list(item_ids), "row": np.arange(len(item_ids))},
@@ -69,8 +71,8 @@ class ClickLog:
         if clicks.is_empty():
             raise ValueError(
                 f"no {VIEW} event on any of the catalogue's {len(item_ids)} items: nothing to "
-                "learn from; "
-                "materialise raw/interactions of the training days, and raw/items of the same shop"
+                "learn from; materialise raw/interactions of the training days, and raw/items of "
+                "the same shop"
             )
         first = int(clicks["day"].min())  # type: ignore[arg-type]  # Polars: of any type that a column holds
         days = int(clicks["day"].max()) - first + 1  # type: ignore[arg-type]  # as above
@@ -94,10 +96,11 @@ class ClickLog:
 
     @property
     def items(self) -> int:
-        return self.daily.shape[1]
+        """Number of items of the catalogue."""
+        return int(self.daily.shape[1])
 
     def before(self, day: int) -> ClickLog:
-        """The clicks before ``day`` (since 1970), with the same visitors and items."""
+        """Return the clicks before ``day`` (since 1970), with the same visitors and items."""
         kept = self.day < day - self.first_day
         return ClickLog(
             self.users,
@@ -109,9 +112,10 @@ class ClickLog:
         )
 
     def matrix(self, most_users: int | None = None, seed: int = 0) -> sp.csr_matrix:
-        """Who clicked what, once or more: ones, float32 [U', I], of the visitors that have a click.
+        """Return ones where a visitor clicked an item, float32 [U', I].
 
-        most_users: draw so many of them (by ``seed``) where there are more.
+        Visitors without a click have no row. Where more than ``most_users`` have one, draw that
+        many by ``seed``.
         """
         present = np.unique(self.code)
         if most_users is not None and len(present) > most_users:
@@ -127,18 +131,21 @@ class ClickLog:
         return clicked
 
     def recent(self, day: int, half_life: float, window: int | None = None) -> np.ndarray:
-        """Clicks of every item before ``day`` (since 1970), float64 [I]; each half_life days halve
-        a click's weight.
+        """Return the weighted clicks of every item before ``day`` (since 1970), float64 [I].
 
-        window: count only the so many days before it.
+        Args:
+            day: days since 1970.
+            half_life: days after which a click weighs half.
+            window: count only this many days before ``day``; None: all.
         """
         end = min(max(day - self.first_day, 0), len(self.daily))
         age = (day - self.first_day - 1) - np.arange(end)
         weight = np.where(age < (window or np.inf), 0.5 ** (age / half_life), 0.0)
-        return weight @ self.daily[:end]
+        clicks: np.ndarray = weight @ self.daily[:end]
+        return clicks
 
     def codes(self, user_ids: pl.Series) -> np.ndarray:
-        """int64 [N]: each visitor's code; -1 where MISSING or without a click."""
+        """Return each visitor's code, int64 [N]; -1 where MISSING or without a click."""
         asked = pl.DataFrame({USER_ID: user_ids.cast(pl.String)})
         return (
             asked.join(self.users, on=USER_ID, how="left", maintain_order="left")["code"]
@@ -147,12 +154,12 @@ class ClickLog:
         )
 
     def profiles(self, code: np.ndarray, days: np.ndarray, half_life: float) -> sp.csr_matrix:
-        """What each visitor had clicked before their day: weights, float32 [N, I], as in
-        ``recent``.
+        """Return the weighted clicks of each visitor before their day, float32 [N, I].
 
         Args:
-            code: int64 [N], of ``codes``; a visitor of -1 has an empty row. days: int64 [N], since
-                1970.
+            code: int64 [N], of ``codes``; a visitor of -1 has an empty row.
+            days: int64 [N], since 1970.
+            half_life: days, as in ``recent``.
         """
         span = len(self.daily) + 1
         key, asked = self.code * span + self.day, np.clip(days - self.first_day, 0, span - 1)

@@ -1,13 +1,14 @@
-"""The evaluation as one HTML file: tables and inline SVG, nothing loaded from anywhere, readable on
-a phone and by ear.
+"""Writes the evaluation as one HTML file with tables and inline SVG.
+
+The page loads nothing, and can be read on a phone and with a screen reader.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import Any
 
+from recsys_assets.lib.evaluation.measures import EvaluationSummary
 from recsys_assets.lib.evaluation.summary import value_of
 from recsys_assets.lib.evaluation.views import (
     Cell,
@@ -49,7 +50,7 @@ ul.targets li:first-child { border-top: 0 }
 }
 @media print { body { background: #fff } section { break-inside: avoid } .wide { overflow: visible } }
 """.strip()
-#: A browser that would load anything is told not to.
+#: Forbids the browser to load anything.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _SECTIONS = (
     ("Whole lists", ("systems", "differences"), ("ndcg@10", "recall_curve")),
@@ -60,8 +61,8 @@ _SECTIONS = (
 )
 
 
-def page(summary: Mapping[str, Any]) -> str:
-    """``evaluation.json`` as a whole HTML document; every text of the data is escaped."""
+def page(summary: EvaluationSummary) -> str:
+    """Return ``evaluation.json`` as an HTML document; all texts of the data are escaped."""
     drawn, shown = figures(summary), tables(summary)
     title = f"Evaluation as of {summary['as_of']} ({summary['scale']})"
     heading = escape(title).replace(
@@ -88,8 +89,8 @@ def page(summary: Mapping[str, Any]) -> str:
     )
 
 
-def introduction(summary: Mapping[str, Any]) -> list[str]:
-    """What was judged, on what, and what the reader should know of it."""
+def introduction(summary: EvaluationSummary) -> list[str]:
+    """Return the sentences above the tables: the data, the oracle and the notes."""
     queries = summary["queries"]
     days = queries.get("days") or []
     counted = (
@@ -101,21 +102,20 @@ def introduction(summary: Mapping[str, Any]) -> list[str]:
     said = [
         f"Every system answers {counted}{when} with a list over the whole catalogue"
         + (f" of {number(queries['items'])} items" if queries.get("items") else "")
-        + "; what the visitor clicked in the days before is dropped from every list alike."
+        + "; items that the visitor clicked in the days before are dropped from every list."
     ]
     said.append(
         "The shop is simulated, so its truth is known, and the oracle ranks by the true "
-        "probability of a click. Nothing can rank "
-        "exposures better; on lists it is a strong reference rather than a bound, as clicks are on "
-        "what the shop chose to show."
+        "probability of a click. No system can rank exposures better. On lists the oracle is a "
+        "strong reference, not a bound, because clicks are on items that the shop chose to show."
         if summary["simulated"]
-        else "This log was not simulated: nobody knows its true click probabilities, so there is "
+        else "This log was not simulated: its true click probabilities are unknown, so there is "
         "no oracle to compare with."
     )
     return said + list(summary["notes"])
 
 
-def _targets(summary: Mapping[str, Any]) -> str:
+def _targets(summary: EvaluationSummary) -> str:
     kinds = {
         True: ("met", "met"),
         False: ("missed", "not met"),
@@ -145,7 +145,7 @@ def _table(table: ReportTable) -> str:
         for row in table.rows
     )
     note = f'<p class="soft">{escape(table.note)}</p>' if table.note else ""
-    # a region that scrolls must be reachable by keyboard, and then it needs a name
+    # a region that scrolls must be reachable by keyboard, and so it needs a name
     return (
         '<div class="wide" role="region" tabindex="0" '
         f'aria-label="{escape(table.title)}"><table><caption>{escape(table.title)}'

@@ -1,18 +1,12 @@
-"""Metrics of ranked lists over a whole catalogue, from the rank of each query's true item (1 =
-best).
+"""Computes metrics of ranked lists over a whole catalogue from the rank of the true item.
 
-Metrics are taken per user, then averaged over users (as RecTools does), so that heavy users do not
-decide alone; intervals are bootstrapped over users for the same reason. All systems answer the same
-queries, so that differences are
-paired: a difference's interval is far narrower than the two systems' own.
+Metrics are taken per user and then averaged over users (as RecTools does), so that heavy users do
+not dominate. Intervals are bootstrapped over users for the same reason. All systems answer the same
+queries, so differences are paired: the interval of a difference is much narrower than those of the
+two systems.
 
-A *scorer* is any system: an object with a ``name`` and
-
-    scores(queries: Queries, rows: int64 [n]) -> float [n, I]     higher is better, -inf is never
-    shown
-
-``run`` applies the seen filter to every scorer alike. In a catalogue of fewer than k items recall@k
-is 1 for whatever shows them all, which says nothing.
+``run`` applies the seen filter to every scorer. In a catalogue of fewer than k items, recall@k is 1
+for any system that shows them all, so it compares nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recsys_assets.artifacts import Artifact
+from recsys_assets.lib.evaluation.measures import Estimate, ListFigures, SliceFigures
 from recsys_assets.lib.evaluation.queries import Queries
 
 RECALL_AT = (10, 50, 100, 300)
@@ -35,35 +30,40 @@ METRICS = (
 )
 BOOTSTRAP_RESAMPLES = 500
 SHOWN = 10  # items of a list whose variety is judged
-_CHUNK = 512
-
-Estimate = dict[
-    str, float
-]  # {"value", "low", "high"}: the mean over users and its 95 % bootstrap interval
+_CHUNK = 512  # queries or lists at a time
 
 
 class Scorer(Protocol):
-    @property
-    def name(self) -> str: ...
+    """Any system that scores a whole catalogue."""
 
-    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray: ...
+    @property
+    def name(self) -> str:
+        """Name of the system, as files and figures show it."""
+
+    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        """Score the catalogue for the queries ``rows``, int64 [n]: float [n, I].
+
+        Higher is better. An item of -inf is never shown.
+        """
 
 
 @dataclass(frozen=True)
 class Lists:
-    """What a system answered to Q queries."""
+    """Holds the answers of a system to Q queries."""
 
     ranks: np.ndarray  # int32 [Q], of the true item; I + 1 where it is never shown
     top: np.ndarray  # int32 [Q, SHOWN], catalogue rows, best first; -1 where the list ends earlier
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """As ``lists.npz`` names them."""
+        """Return both arrays under their names in ``lists.npz``."""
         return {f"{name}_ranks": self.ranks, f"{name}_top": self.top}
 
     @classmethod
     def read(cls, artifact: Artifact, name: str) -> Lists:
-        """A system's lists out of an artifact's ``lists.npz``; raises KeyError naming the systems
-        that it has.
+        """Read a system's lists from the ``lists.npz`` of an artifact.
+
+        Raises:
+            KeyError: it has no such system; the message names those that it has.
         """
         with np.load(artifact.path("lists.npz"), allow_pickle=False) as stored:
             if f"{name}_ranks" not in stored:
@@ -73,21 +73,22 @@ class Lists:
 
 @dataclass(frozen=True)
 class SameForAll:
-    """A scorer that gives everybody the same list, such as popularity."""
+    """A scorer that gives every visitor the same list, such as popularity."""
 
     name: str
     values: np.ndarray  # float [I]
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        """Return the same values for each query, float64 [n, I]."""
         return np.repeat(np.asarray(self.values, np.float64)[None], len(rows), axis=0)
 
 
 # --- lists ----------------------------------------------------------------------------------------
 def run(scorer: Scorer, queries: Queries, chunk: int = _CHUNK) -> Lists:
-    """Ask a scorer every query; equal scores in catalogue order.
+    """Run a scorer on every query; equal scores rank in catalogue order.
 
     Raises:
-        ValueError: scores of another shape, or NaN among them.
+        ValueError: scores have another shape, or NaN is among them.
     """
     ranks = np.empty(len(queries), np.int32)
     top = np.full((len(queries), SHOWN), -1, np.int32)
@@ -97,8 +98,8 @@ def run(scorer: Scorer, queries: Queries, chunk: int = _CHUNK) -> Lists:
         if scores.shape != (len(rows), queries.items) or np.isnan(scores).any():
             raise ValueError(
                 f"{scorer.name}: scores must be numbers [{len(rows)}, {queries.items}], got "
-                f"{scores.shape} with "
-                f"{int(np.isnan(scores).sum())} NaN; -inf says that an item is never shown"
+                f"{scores.shape} with {int(np.isnan(scores).sum())} NaN; use -inf for an item "
+                "that is never shown"
             )
         queries.mask(scores, rows)
         ranks[rows] = _ranks(scores, queries.true[rows])
@@ -109,19 +110,24 @@ def run(scorer: Scorer, queries: Queries, chunk: int = _CHUNK) -> Lists:
 
 
 def _ranks(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """int64 [n]: rank of each row's true item in scores [n, I]; I + 1 where its score is -inf."""
+    """Return the rank of each row's true item in scores [n, I], int64 [n].
+
+    The rank is I + 1 where the score of the true item is -inf.
+    """
     own = np.take_along_axis(scores, true[:, None], axis=1)
     before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < true[:, None]))
-    return np.where(own[:, 0] > -np.inf, 1 + before.sum(axis=1), scores.shape[1] + 1)
+    ranks: np.ndarray = np.where(own[:, 0] > -np.inf, 1 + before.sum(axis=1), scores.shape[1] + 1)
+    return ranks
 
 
 def highest(scores: np.ndarray, k: int) -> np.ndarray:
-    """int64 [n, min(k, I)]: columns of the k highest of scores [n, I], best first, equal ones in
-    column order.
+    """Return the columns of the k highest of scores [n, I], int64 [n, min(k, I)].
+
+    The best comes first; equal scores are in column order.
     """
     k = min(k, scores.shape[1])
     border = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-    # above the border all, at the border the first ones
+    # take all scores above the border, and the first ones of those that equal it
     above, at = scores > border, scores == border
     at &= np.cumsum(at, axis=1) <= k - above.sum(axis=1, keepdims=True)
     columns = np.nonzero(above | at)[1].reshape(len(scores), k)
@@ -131,8 +137,10 @@ def highest(scores: np.ndarray, k: int) -> np.ndarray:
 
 # --- accuracy -------------------------------------------------------------------------------------
 def _per_row(ranks: np.ndarray) -> dict[str, np.ndarray]:
-    """With one true item a row, ideal DCG is 1, recall is 0 or 1, and all follow from the rank
-    (Järvelin, Kekäläinen 2002).
+    """Return every one of METRICS per row, float64 [Q] each.
+
+    With one true item per row, the ideal DCG is 1, recall is 0 or 1, and all metrics follow from
+    the rank (Järvelin, Kekäläinen 2002).
     """
     ranks = ranks.astype(np.float64)
     values = {f"recall@{k}": (ranks <= k).astype(np.float64) for k in RECALL_AT}
@@ -143,16 +151,17 @@ def _per_row(ranks: np.ndarray) -> dict[str, np.ndarray]:
 def _means(
     rows: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int, resamples: int
 ) -> list[Estimate]:
-    """Mean over users of each user's mean of values [metrics, Q], with its interval."""
+    """Return the mean over users of each user's mean of values [metrics, Q]."""
     if not len(users) or rows.shape[1] != len(users):
         raise ValueError(
-            f"{rows.shape[1]} ranks and {len(users)} users: give one user a rank, and at least one"
+            f"{rows.shape[1]} ranks and {len(users)} users: give one user per rank, and at least "
+            "one"
         )
     _, user = np.unique(np.asarray(users), return_inverse=True)
     counts = np.bincount(user)
     of_user = np.stack([np.bincount(user, values) / counts for values in rows])
     rng = np.random.default_rng(seed)
-    # one draw at a time, the same for every metric: how often each user occurs in it
+    # each draw counts how often a user occurs in it; all metrics share it
     drawn = (
         np.bincount(rng.integers(len(counts), size=len(counts)), minlength=len(counts))
         for _ in range(resamples)
@@ -170,14 +179,17 @@ def list_metrics(
     users: Sequence[Any] | np.ndarray,
     seed: int = 7,
     resamples: int = BOOTSTRAP_RESAMPLES,
-) -> dict[str, Estimate]:
-    """Every one of METRICS, per user and then averaged.
+) -> ListFigures:
+    """Return every one of METRICS, taken per user and then averaged.
 
     Args:
-        ranks: int [Q]. users: [Q], whoever the query belongs to.
+        ranks: int [Q], of the true items.
+        users: [Q], the visitor of each query.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
 
     Raises:
-        ValueError: no rank, or not one user a rank.
+        ValueError: there is no rank, or not one user per rank.
     """
     values = _per_row(np.asarray(ranks))
     return dict(
@@ -193,16 +205,15 @@ def paired_difference(
     seed: int = 7,
     resamples: int = BOOTSTRAP_RESAMPLES,
 ) -> Estimate:
-    """a − b of one metric on the same queries, per user and then averaged, bootstrapped over users.
+    """Return a − b of one metric on the same queries, per user and then averaged.
 
-    Raises ValueError for a metric that is none of METRICS, or ranks that are not of the same
-    queries.
+    Raises:
+        ValueError: the metric is none of METRICS, or the ranks are not of the same queries.
     """
     if metric not in METRICS or len(ranks_a) != len(ranks_b):
         raise ValueError(
             f"metric {metric!r} must be one of {', '.join(METRICS)}, and both systems must answer "
-            "the same queries "
-            f"({len(ranks_a)} and {len(ranks_b)} ranks)"
+            f"the same queries ({len(ranks_a)} and {len(ranks_b)} ranks)"
         )
     difference = _per_row(np.asarray(ranks_a))[metric] - _per_row(np.asarray(ranks_b))[metric]
     return _means(difference[None], users, seed, resamples)[0]
@@ -214,20 +225,21 @@ def mean_per_user(
     seed: int = 7,
     resamples: int = BOOTSTRAP_RESAMPLES,
 ) -> Estimate:
-    """Any figure of queries, float [Q], averaged and bootstrapped as the metrics of ranks are."""
+    """Average and bootstrap any figure of queries, float [Q], as metrics of ranks are."""
     return _means(np.asarray(values, np.float64)[None], users, seed, resamples)[0]
 
 
-def judge(ranks: np.ndarray, queries: Queries, seed: int = 7) -> dict[str, Estimate]:
-    """``list_metrics`` over the queries that count overall: simulated cold visitors are none of
-    them.
-    """
+def judge(ranks: np.ndarray, queries: Queries, seed: int = 7) -> ListFigures:
+    """Return ``list_metrics`` over all queries but those of simulated cold visitors."""
     return list_metrics(ranks[queries.overall], queries.users[queries.overall], seed)
 
 
-def judge_slices(ranks: np.ndarray, queries: Queries, seed: int = 7) -> dict[str, dict[str, Any]]:
-    """Slice → ``list_metrics``, "queries" (how many), "random_recall@50" (``random_recall``) and
-    "simulated": whether its visitors were masked to be cold; empty slices are left out."""
+def judge_slices(ranks: np.ndarray, queries: Queries, seed: int = 7) -> dict[str, SliceFigures]:
+    """Return ``list_metrics`` per slice; empty slices are left out.
+
+    Beside the metrics, a slice has "queries" (their number), "random_recall@50" (of
+    ``random_recall``) and "simulated" (whether its visitors were masked to be cold).
+    """
     users, masked = queries.users, ~queries.overall
     return {
         name: {
@@ -242,8 +254,9 @@ def judge_slices(ranks: np.ndarray, queries: Queries, seed: int = 7) -> dict[str
 
 
 def random_recall(queries: Queries, rows: np.ndarray, k: int) -> float:
-    """What a random order of the items that the filter leaves is expected to recall at k; exact,
-    averaged over users.
+    """Return the expected recall@k of a random order of the items that the filter keeps.
+
+    It is exact, and averaged over users.
     """
     left = queries.items - np.diff(queries.seen_start)[rows]
     _, user = np.unique(queries.users[rows], return_inverse=True)
@@ -251,7 +264,7 @@ def random_recall(queries: Queries, rows: np.ndarray, k: int) -> float:
 
 
 def random_metrics(items: int) -> dict[str, float]:
-    """What a random order of I items is expected to give: exact, not simulated."""
+    """Return the exact expectation of every metric for a random order of I items."""
     return {
         name: float(values.mean()) for name, values in _per_row(np.arange(1, items + 1)).items()
     }
@@ -259,22 +272,24 @@ def random_metrics(items: int) -> dict[str, float]:
 
 # --- beyond accuracy ------------------------------------------------------------------------------
 def beyond_accuracy(top: np.ndarray, clicks: np.ndarray, vectors: np.ndarray) -> dict[str, float]:
-    """What the lists show, whoever clicks.
+    """Describe what the lists show, without regard to clicks.
 
     Args:
         top: int [Q, SHOWN], catalogue rows, -1 where a list ends earlier.
         clicks: [I], of each item in the training days.
-        vectors: float [I, D] of content; of any length, an item without content is zeros.
+        vectors: float [I, D] of content; their length is free, an item without content is zeros.
 
     Returns:
-        coverage@10: share of the catalogue in at least one list. novelty@10: mean self-information
-        of the shown items in bits, −log2 of the item's share of the clicks, each item given one
-        more (Zhou et al. 2010). diversity@10: mean over lists of 1 − cosine over the pairs of a
-        list (Ziegler et al. 2005). gini@10: Gini coefficient of how often each item is shown (0:
-        all alike, 1: one alone). popularity_lift@10: clicks of a shown item over those of a clicked
-            one (means; above 1: the lists are more popular than what people click).
-            top_1_percent_share: share of all places that the most
-        shown hundredth of the catalogue takes.
+        - coverage@10: share of the catalogue in at least one list.
+        - novelty@10: mean self-information of the shown items, bits: −log2 of the item's share of
+          the clicks, with one click added per item (Zhou et al. 2010).
+        - diversity@10: mean over lists of 1 − cosine over the pairs of a list (Ziegler et al.
+          2005).
+        - gini@10: Gini coefficient of how often each item is shown (0: all alike, 1: one alone).
+        - popularity_lift@10: mean clicks of a shown item over mean clicks of a clicked one. Above
+          1, the lists are more popular than the clicked items.
+        - top_1_percent_share: share of all places that the most shown hundredth of the catalogue
+          takes.
     """
     listed, flat = top >= 0, top[top >= 0]
     shown = np.sort(np.bincount(flat, minlength=len(clicks)))
@@ -305,5 +320,5 @@ def beyond_accuracy(top: np.ndarray, clicks: np.ndarray, vectors: np.ndarray) ->
 
 
 def estimates(values: Mapping[str, float]) -> dict[str, Estimate]:
-    """Exact values in the form of estimates."""
+    """Return exact values as estimates whose bounds equal the value."""
     return {name: {"value": value, "low": value, "high": value} for name, value in values.items()}

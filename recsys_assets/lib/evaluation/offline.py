@@ -1,4 +1,4 @@
-"""From artifact to artifact: what the exported models are worth on days they have not seen."""
+"""Judges the exported models on the validation days, from artifact to artifact."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import list_metrics, ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import SameForAll
+from recsys_assets.lib.evaluation.measures import GenerationFigures, OfflineFigures
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
 
-#: What the UI plots over the as-of days; the slices are in the artifact's metrics and in a figure.
+#: Metrics that the UI plots over as-of days. The slices are in the artifact's metrics and a figure.
 HEADLINE = (
     "rows",
     "clicks",
@@ -36,44 +37,44 @@ HEADLINE = (
 
 def measure(
     generation: Generation, queries: Queries, exposures: pl.DataFrame, seed: int
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[GenerationFigures, dict[str, np.ndarray]]:
     """Judge a generation on queries and on exposures.
 
     Args:
+        generation: the models.
+        queries: of the validation days.
         exposures: INTERACTION_FEATURES of the validation days, clicked or not.
+        seed: of the bootstrap.
 
     Returns:
-        metrics {"served", "retrieval", "slices", "slices_retrieval", "beyond_accuracy", "ranker",
-        …}, and the lists as ``lists.npz`` has them: {served,retrieval}_ranks and _top.
+        the figures, and the lists under their names in ``lists.npz``: {served,retrieval}_ranks and
+        _top.
     """
     content = content_vectors(generation, queries)
-    metrics: dict[str, Any] = {"beyond_accuracy": {}}
-    arrays: dict[str, np.ndarray] = {}
-    for name, slices, system in (
-        ("served", "slices", generation.served),
-        ("retrieval", "slices_retrieval", generation.retrieval),
-    ):
-        lists = list_metrics.run(system, queries)
-        arrays |= lists.arrays(name)
-        metrics[name] = list_metrics.judge(lists.ranks, queries, seed)
-        metrics[slices] = list_metrics.judge_slices(lists.ranks, queries, seed)
-        metrics["beyond_accuracy"][name] = list_metrics.beyond_accuracy(
-            lists.top[queries.overall], queries.clicks, content
-        )
+    served = list_metrics.run(generation.served, queries)
+    retrieval = list_metrics.run(generation.retrieval, queries)
     scores, clicked = generation.click_scores(exposures), exposures[c.CLICK].to_numpy()
     reliability = (
         [] if ranker_metrics.clicks_alone(clicked) else ranker_metrics.reliability(clicked, scores)
     )
-    metrics["ranker"] = {
-        **ranker_metrics.ranking_metrics(clicked, scores),
-        "reliability": reliability,
+    figures: GenerationFigures = {
+        "beyond_accuracy": {
+            name: list_metrics.beyond_accuracy(lists.top[queries.overall], queries.clicks, content)
+            for name, lists in (("served", served), ("retrieval", retrieval))
+        },
+        "served": list_metrics.judge(served.ranks, queries, seed),
+        "slices": list_metrics.judge_slices(served.ranks, queries, seed),
+        "retrieval": list_metrics.judge(retrieval.ranks, queries, seed),
+        "slices_retrieval": list_metrics.judge_slices(retrieval.ranks, queries, seed),
+        "ranker": {**ranker_metrics.ranking_metrics(clicked, scores), "reliability": reliability},
     }
-    return metrics, arrays
+    return figures, {**served.arrays("served"), **retrieval.arrays("retrieval")}
 
 
 def content_vectors(generation: Generation, queries: Queries) -> np.ndarray:
-    """Text and image embeddings of the catalogue, float32 [I, 128], in its order; zeros for what
-    the generation lacks.
+    """Return text and image embeddings of the catalogue in its order, float32 [I, 128].
+
+    Items that the generation lacks have zeros.
     """
     row = {item: n for n, item in enumerate(generation.item_ids.tolist())}
     own = np.array([row.get(item, -1) for item in queries.item_ids.tolist()])
@@ -94,11 +95,21 @@ def write_report(
     seed: int,
     retrieval_topk: int,
     retrieval_weight: float,
-) -> dict[str, Any]:
-    """metrics.json, lists.npz, tables and plots; the returned metrics are those of the file.
+) -> OfflineFigures:
+    """Write metrics.json, lists.npz, tables and plots; return the content of metrics.json.
 
-    features: ``features/interactions`` of the validation days; days_before: of the day before each
-    of them.
+    Args:
+        queries: ``evaluation/queries``.
+        features: ``features/interactions`` of the validation days.
+        days_before: ``features/interactions`` of the day before each validation day.
+        models: ``exports/onnx``.
+        vectors: ``retrieval/item_vectors``.
+        aligned: ``embeddings/aligned``.
+        workflows: ``features/workflows``.
+        target: folder of the files.
+        seed: of the bootstrap.
+        retrieval_topk: candidates of the first stage.
+        retrieval_weight: of the blend that orders the list.
     """
     asked = Queries.read(queries)
     exposures = pl.concat(
@@ -113,9 +124,10 @@ def write_report(
         retrieval_topk=retrieval_topk,
         retrieval_weight=retrieval_weight,
     )
-    metrics, arrays = measure(generation, asked, exposures, seed)
+    judged, arrays = measure(generation, asked, exposures, seed)
     popular = list_metrics.run(SameForAll("popularity", asked.clicks), asked)
-    metrics |= {
+    metrics: OfflineFigures = {
+        **judged,
         "rows": exposures.height,
         "clicks": asked.counts["clicks"],
         "queries": int(asked.overall.sum()),
@@ -127,35 +139,35 @@ def write_report(
     }
     np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     write_json(target / "metrics.json", metrics)
-    figures = target / "figures"
-    figures.mkdir()
-    (figures / "lists_table.md").write_text(
-        markdown_table(
-            _table(
-                {name: metrics[name] for name in ("served", "retrieval", "popularity", "random")},
-                "system",
-            )
-        )
-    )
-    (figures / "slices_table.md").write_text(markdown_table(_table(metrics["slices"], "slice")))
-    (figures / "recall@100.md").write_text(
-        plots.bar_chart(
-            "Recall@100, whole catalogue, validation days",
-            {
-                name: metrics[name]["recall@100"]["value"]
-                for name in ("served", "retrieval", "popularity", "random")
-            },
-        )
-    )
-    if table := metrics["ranker"]["reliability"]:
-        (figures / "reliability.md").write_text(
-            plots.reliability_chart("Ranker: predicted and observed click rate", table)
-        )
+    _write_figures(metrics, target / "figures")
     return metrics
 
 
+def _write_figures(metrics: OfflineFigures, folder: Path) -> None:
+    folder.mkdir()
+    systems = {
+        "served": metrics["served"],
+        "retrieval": metrics["retrieval"],
+        "popularity": metrics["popularity"],
+        "random": metrics["random"],
+    }
+    (folder / "lists_table.md").write_text(markdown_table(_table(systems, "system")))
+    (folder / "slices_table.md").write_text(markdown_table(_table(metrics["slices"], "slice")))
+    (folder / "recall@100.md").write_text(
+        plots.bar_chart(
+            "Recall@100, whole catalogue, validation days",
+            {name: own["recall@100"]["value"] for name, own in systems.items()},
+        )
+    )
+    if bins := metrics["ranker"]["reliability"]:
+        table = [{"predicted": one["predicted"], "observed": one["observed"]} for one in bins]
+        (folder / "reliability.md").write_text(
+            plots.reliability_chart("Ranker: predicted and observed click rate", table)
+        )
+
+
 def _table(rows: Mapping[str, Mapping[str, Any]], what: str) -> pl.DataFrame:
-    """One row a system or slice: value [low, high] of each metric."""
+    """Return value [low, high] of each metric, one row per system or slice."""
     return pl.DataFrame(
         [
             {
@@ -172,5 +184,7 @@ def _table(rows: Mapping[str, Mapping[str, Any]], what: str) -> pl.DataFrame:
     )
 
 
-def read_metrics(report: Artifact) -> dict[str, Any]:
-    return json.loads(report.path("metrics.json").read_text())
+def read_metrics(report: Artifact) -> OfflineFigures:
+    """Read the metrics.json of an ``evaluation/offline``."""
+    metrics: OfflineFigures = json.loads(report.path("metrics.json").read_text())
+    return metrics

@@ -1,16 +1,16 @@
-"""The oracle: who knows the simulator's own click model ranks by it, and nobody can rank exposures
-better.
+"""Ranks by the simulator's own click probabilities: the oracle.
 
-It exists where the landing zone was simulated. It is free of position, as every system here is. On
-lists it is a strong reference rather than a bound: held-out clicks are on what the shop chose to
-show, of which the click model knows nothing.
+No system can rank exposures better. The oracle exists where the landing zone was simulated. It
+takes no account of position, as every system here. On lists it is a strong reference, not a bound:
+held-out clicks are on items that the shop chose to show, and the click model does not cover that
+choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import polars as pl
@@ -28,23 +28,31 @@ from recsys_assets.lib.simulator.truth import Truth
 _CHUNK = 512  # queries scored at once
 
 
-class Oracle:
-    """Scores every item by ``Truth.click_probability`` for the query's visitor, device and moment.
+class ExposureAuc(TypedDict):
+    """Holds the oracle's AUC over exposures."""
 
-    A visitor that is masked, or that the simulator does not know (the shop's own visitors), is
-    unknown: the probability is ``Truth.cold_click_probability``. An unknown device is the mean of
-    all, an item that the simulator lacks is never shown.
+    auc: float
+    rows: int
+    unknown_rows: int  # left out: visitor, item or device is not of the simulator
+
+
+class Oracle:
+    """Scores every item by ``Truth.click_probability`` for visitor, device and moment.
+
+    A masked visitor, or one that is not of the simulator, gets ``Truth.cold_click_probability``. An
+    unknown device gets the mean over all devices. An item that is not of the simulator is never
+    shown.
     """
 
     name = "oracle"
 
-    def __init__(self, truth: Truth):
+    def __init__(self, truth: Truth) -> None:
         self._truth = truth
-        self._cold: dict[
-            tuple[int, int], np.ndarray
-        ] = {}  # (device, hour since 1970) → float64 [I_truth]
+        #: (device, hour since 1970) → float64 [I_truth]
+        self._cold: dict[tuple[int, int], np.ndarray] = {}
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        """Return true click probabilities, float64 [n, I]; -inf for unknown items."""
         frame = queries.frame[rows]
         user = _known(self._truth.user_ids, frame[VISITOR])
         user[frame[SIMULATED].to_numpy()] = -1
@@ -66,19 +74,22 @@ class Oracle:
         return scores
 
     def _one(self, user: int, item: np.ndarray, device: int, at: int) -> np.ndarray:
+        """Return the probabilities of one query on one device, float64 [n]."""
         if user >= 0:
-            return self._truth.click_probability(user, item, device, at)
-        key = (int(device), int(at) // SECONDS_PER_HOUR)  # the truth changes by the hour
+            known: np.ndarray = self._truth.click_probability(user, item, device, at)
+            return known
+        key = (int(device), int(at) // SECONDS_PER_HOUR)  # the probability changes by the hour
         if key not in self._cold:
             everything = np.arange(len(self._truth.item_ids))
             self._cold[key] = self._truth.cold_click_probability(
                 everything, key[0], key[1] * SECONDS_PER_HOUR
             )
-        return self._cold[key][item]
+        cold: np.ndarray = self._cold[key][item]
+        return cold
 
 
 def _known(known: np.ndarray, wanted: pl.Series) -> np.ndarray:
-    """int64 [n]: position of each wanted value in ``known``, -1 where it is none of them."""
+    """Return the position of each wanted value in ``known``, int64 [n]; -1 where absent."""
     table = (
         pl.DataFrame({"value": known.astype(str)})
         .with_row_index("position")
@@ -90,13 +101,12 @@ def _known(known: np.ndarray, wanted: pl.Series) -> np.ndarray:
     return found["position"].fill_null(-1).to_numpy().copy()
 
 
-def exposure_auc(truth: Truth, exposures: pl.DataFrame) -> dict[str, Any]:
-    """AUC of the position-free probability over exposures (INTERACTION_FEATURES): what no ranker
-    can beat for long.
+def exposure_auc(truth: Truth, exposures: pl.DataFrame) -> ExposureAuc:
+    """Return the AUC of the position-free probability over exposures.
 
-    Returns:
-        {"auc", "rows", "unknown_rows": exposures of a visitor, item or device that the simulator
-        does not know, left out}.
+    In expectation, no ranker exceeds it.
+
+    exposures: INTERACTION_FEATURES.
     """
     user, item = (
         _known(truth.user_ids, exposures[c.USER_ID]),
@@ -116,15 +126,18 @@ def exposure_auc(truth: Truth, exposures: pl.DataFrame) -> dict[str, Any]:
 def expected_click_rates(
     truth: Truth, queries: Queries, tops: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """What lists are worth by the truth alone: no click that happened to be made takes part, nor
-    what the shop showed.
+    """Return the mean true click probability of each list.
+
+    It depends neither on the logged clicks nor on what the shop showed.
 
     Args:
+        truth: of the simulated shop.
+        queries: Q queries.
         tops: system → int [Q, SHOWN], catalogue rows, -1 where a list ends earlier.
 
     Returns:
         system → float64 [Q]: mean over the SHOWN places of the ``Oracle``'s probability at the
-        query's moment. A place that is empty, or holds an item that the simulator lacks, counts as
+        query's moment. An empty place, or one with an item that is not of the simulator, counts as
         0.
     """
     oracle, found = Oracle(truth), {name: np.empty(len(queries)) for name in tops}
@@ -139,7 +152,7 @@ def expected_click_rates(
 
 
 def truth_digest(landing: str) -> str:
-    """Of the landing zone's truth, "none" where it was not simulated."""
+    """Return the digest of the landing zone's truth; "none" where it was not simulated."""
     path = Path(landing) / TRUTH_FOLDER / "truth.npz"
     return sha256_file(path) if path.is_file() else "none"
 
@@ -147,10 +160,17 @@ def truth_digest(landing: str) -> str:
 def write_oracle(
     landing: str, queries: Artifact, features: Sequence[Artifact], target: Path, seed: int
 ) -> dict[str, Any]:
-    """lists.npz and the metrics; {"available": False} and no file where the landing zone was not
-    simulated.
+    """Write the oracle's lists.npz; return its metrics.
 
-    features: ``features/interactions`` of the validation days, for the AUC.
+    Where the landing zone was not simulated, no file is written and the metrics are
+    {"available": False}.
+
+    Args:
+        landing: the landing zone.
+        queries: ``evaluation/queries``.
+        features: ``features/interactions`` of the validation days, for the AUC.
+        target: folder of lists.npz.
+        seed: of the bootstrap.
 
     Raises:
         TruthError: the truth is of another version than this code.

@@ -1,19 +1,19 @@
-"""Metrics of the ranker, and the exported models run on whole tables.
-
-Metrics of lists are in ``list_metrics``.
-"""
+"""Computes the metrics of the ranker; ``list_metrics`` has those of lists."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from recsys_assets.lib.evaluation.measures import RankerFigures, ReliabilityBin
+
 
 def rows_of(item_index: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Row of each wanted Categorify index in ``item_index`` int [I]; raises ValueError naming what
-    it lacks.
+    """Return the row of each wanted Categorify index, int [n], in ``item_index`` int [I].
+
+    Raises:
+        ValueError: ``item_index`` lacks one; the message names up to five.
     """
     order = np.argsort(item_index, kind="stable")
     position = np.minimum(np.searchsorted(item_index, wanted, sorter=order), len(order) - 1)
@@ -21,15 +21,17 @@ def rows_of(item_index: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     if (unknown := np.unique(wanted[item_index[rows] != wanted])).size:
         raise ValueError(
             f"{unknown.size} item indices have no vector, such as {unknown[:5].tolist()}; leave "
-            "rows of "
-            "items outside the catalogue out, or materialise retrieval/item_vectors again"
+            "rows of items outside the catalogue out, or materialise retrieval/item_vectors again"
         )
     return rows
 
 
-# --- ranking --------------------------------------------------------------------------------------
 def auc(clicks: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve as the Mann-Whitney statistic; ties count half.
+    """Return the area under the ROC curve, the Mann-Whitney statistic; ties count half.
+
+    Args:
+        clicks: [N], 0 or 1.
+        scores: [N].
 
     Raises:
         ValueError: rows are all clicked or all not, or a score is not finite.
@@ -51,16 +53,15 @@ def auc(clicks: np.ndarray, scores: np.ndarray) -> float:
 
 
 def log_loss(clicks: np.ndarray, scores: np.ndarray) -> float:
-    """Mean negative log likelihood; probabilities are kept 1e-7 away from 0 and 1."""
+    """Return the mean negative log likelihood, probabilities kept 1e-7 from 0 and 1."""
     p = np.clip(np.asarray(scores, np.float64), 1e-7, 1 - 1e-7)
     return float(-np.mean(np.where(np.asarray(clicks).astype(bool), np.log(p), np.log1p(-p))))
 
 
-def reliability(clicks: np.ndarray, scores: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
-    """Predicted against observed click rate in bins of equal count, lowest first: {"predicted",
-    "observed", "rows"}.
+def reliability(clicks: np.ndarray, scores: np.ndarray, bins: int = 10) -> list[ReliabilityBin]:
+    """Compare predicted and observed click rates in bins of equal count, lowest first.
 
-    Equal count, because scores of a click model crowd near the click rate.
+    The bins have equal count because the scores of a click model lie close to the click rate.
     """
     order = np.argsort(scores, kind="stable")
     parts = [rows for rows in np.array_split(order, bins) if len(rows)]
@@ -75,31 +76,35 @@ def reliability(clicks: np.ndarray, scores: np.ndarray, bins: int = 10) -> list[
     ]
 
 
-def calibration_error(table: Sequence[Mapping[str, float]]) -> float:
-    """Expected calibration error of a ``reliability`` table (Naeini et al. 2015): mean gap,
-    weighted by rows.
+def calibration_error(table: Sequence[ReliabilityBin]) -> float:
+    """Return the expected calibration error of a ``reliability`` table.
+
+    It is the mean gap of the bins, weighted by rows (Naeini et al. 2015).
     """
     rows = sum(row["rows"] for row in table)
     return float(sum(row["rows"] * abs(row["predicted"] - row["observed"]) for row in table) / rows)
 
 
 def clicks_alone(clicks: np.ndarray) -> bool:
-    """Whether every row is clicked, as in a log without impressions: such rows cannot tell a good
-    ranker from a bad one.
+    """Return whether every row is clicked, as in a log without impressions.
+
+    Such rows cannot tell a good ranker from a bad one.
     """
     return bool(np.all(np.asarray(clicks) == 1))
 
 
-def ranking_metrics(clicks: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    """auc, log_loss, log_loss_of_mean (of always saying the click rate), calibration_error,
-    click_rate, rows.
+def ranking_metrics(clicks: np.ndarray, scores: np.ndarray) -> RankerFigures:
+    """Return the figures of a ranker on N rows.
 
-    Of ``clicks_alone`` there is nothing to say: None each, but the last two.
+    Where ``clicks_alone``, all are None except "click_rate" and "rows".
     """
     rate = float(np.mean(clicks))
     if clicks_alone(clicks):
         return {
-            **dict.fromkeys(("auc", "log_loss", "log_loss_of_mean", "calibration_error")),
+            "auc": None,
+            "log_loss": None,
+            "log_loss_of_mean": None,
+            "calibration_error": None,
             "click_rate": rate,
             "rows": len(scores),
         }
@@ -111,6 +116,3 @@ def ranking_metrics(clicks: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
         "click_rate": rate,
         "rows": len(scores),
     }
-
-
-# --- the exported models --------------------------------------------------------------------------

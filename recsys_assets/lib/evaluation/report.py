@@ -1,6 +1,4 @@
-"""From the artifacts of an evaluation to its report: evaluation.json, report.html, and the figures
-of the Dagster UI.
-"""
+"""Writes the report of an evaluation: evaluation.json, report.html and figures."""
 
 from __future__ import annotations
 
@@ -16,6 +14,7 @@ from recsys_assets.lib.evaluation import html, list_metrics, views
 from recsys_assets.lib.evaluation import oracle as truth
 from recsys_assets.lib.evaluation import summary as evaluation_summary
 from recsys_assets.lib.evaluation.list_metrics import Lists
+from recsys_assets.lib.evaluation.measures import Estimate, EvaluationSummary
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.summary import POPULARITY, PRIMARY, value_of
 from recsys_assets.lib.figures.tables import markdown_table
@@ -38,20 +37,28 @@ def write_report(
     ablations: Artifact | None = None,
     landing: str | None = None,
 ) -> dict[str, Any]:
-    """Write the report; returns what the manifest keeps of it.
+    """Write the report; return the metrics of its manifest.
 
-    landing: the landing zone; where it has a truth, the lists' true click probability is reported
-    too.
+    Args:
+        queries: ``evaluation/queries``.
+        offline: ``evaluation/offline``.
+        baselines: ``evaluation/baselines``.
+        oracle: ``evaluation/oracle``.
+        target: folder of the files.
+        scale: of ``summary.scale_of``.
+        seed: of the bootstrap.
+        ablations: ``evaluation/ablations``; None: not run.
+        landing: the landing zone; where it has a truth, the report includes the true click
+            probability of the lists.
 
     Raises:
-        ValueError: a part has answered other queries than these, so that nothing could be compared.
+        ValueError: a part has answered other queries than these.
     """
     for part in (offline, baselines, oracle):
         if not answers(part, queries):
             raise ValueError(
-                f"{part.kind} [{part.partition}] has answered other queries than "
-                "evaluation/queries "
-                f"{queries.digest[:16]} holds; materialise it again"
+                f"{part.kind} [{part.partition}] has answered other queries than those of "
+                f"evaluation/queries {queries.digest[:16]}; materialise it again"
             )
     summary = read_summary(queries, offline, baselines, oracle, ablations, scale, seed, landing)
     write_json(target / SUMMARY_FILE, summary)
@@ -68,8 +75,9 @@ def write_report(
 
 
 def answers(part: Artifact, queries: Artifact) -> bool:
-    """Whether a part was made of these very queries, or of none (an oracle of a log that has no
-    truth).
+    """Return whether a part was made from these queries, or from none.
+
+    The oracle of a log without a truth is made from none.
     """
     used = [
         one["digest"]
@@ -89,9 +97,10 @@ def read_summary(
     scale: str,
     seed: int,
     landing: str | None = None,
-) -> dict[str, Any]:
-    """``evaluation.json`` of these artifacts. Ablations of other queries are left out, with a word
-    about it.
+) -> EvaluationSummary:
+    """Return ``evaluation.json`` of these artifacts.
+
+    Ablations of other queries are left out, and a note states it.
     """
     asked, metrics = Queries.read(queries), baselines.metrics
     days = validation_days(str(offline.partition))
@@ -99,7 +108,7 @@ def read_summary(
     if ablations is not None and not answers(ablations, queries):
         ablations = None
         notes.append(
-            "The ablations that are there were judged on other queries and are left out; run "
+            "The ablations were judged on other queries and are left out; run "
             "evaluation_ablations again."
         )
     overall, users = asked.overall, asked.users
@@ -147,10 +156,8 @@ def read_summary(
 
 def _click_rates(
     landing: str | None, asked: Queries, systems: Mapping[str, Artifact], seed: int
-) -> dict[str, Any] | None:
-    """System → mean true click probability of its lists; None where the landing zone has no
-    truth.
-    """
+) -> dict[str, Estimate] | None:
+    """Return the mean true click probability of each system's lists; None without a truth."""
     if landing is None or truth.truth_digest(landing) == "none":
         return None
     rates = truth.expected_click_rates(
@@ -165,12 +172,17 @@ def _click_rates(
     }
 
 
-def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The few figures that the UI plots over as-of days; what was not measured is left out."""
+def headline(summary: EvaluationSummary) -> dict[str, Any]:
+    """Return the figures that the UI plots over as-of days, without those not measured."""
+    systems = {
+        "served": summary["served"],
+        "retrieval": summary["retrieval"],
+        "oracle": summary["oracle"],
+    }
     shown = {
-        name: {metric: summary[name][metric] for metric in views.SHOWN if metric in summary[name]}
-        for name in ("served", "retrieval", "oracle")
-        if summary[name]
+        name: {metric: own[metric] for metric in views.SHOWN if metric in own}
+        for name, own in systems.items()
+        if own
     }
     rates = {
         "share_of_oracle": evaluation_summary.share_of_oracle(summary),
@@ -191,7 +203,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compared(baselines: Mapping[str, Any]) -> list[str]:
-    """Baselines that slices are compared with: popularity and the strongest."""
+    """Return the baselines that slices are compared with: popularity and the strongest."""
     strongest = max(baselines, key=lambda name: value_of(baselines[name].get(PRIMARY)) or 0.0)
     return [name for name in dict.fromkeys((POPULARITY, strongest)) if name in baselines]
 
@@ -201,21 +213,18 @@ def _notes(queries: Mapping[str, Any]) -> list[str]:
     if queries.get("seen_share"):
         said.append(
             f"{queries['seen_share']:.1%} of the clicks are on an item that the visitor had "
-            "clicked on the "
-            f"{queries['seen_days']} days up to then. No list may show it again, so they are no "
-            "query."
+            f"clicked in the {queries['seen_days']} days up to the click. No list may show it "
+            "again, so these clicks are no queries."
         )
     if queries.get("sampled_clicks", 0) < queries.get("clicks", 0):
         said.append(
-            f"Of {queries['clicks']:,} clicks, those of a random part of the visitors are asked "
-            "for, "
-            f"{queries['sampled_clicks']:,} in all; every system answers the same ones."
+            f"The queries are {queries['sampled_clicks']:,} of {queries['clicks']:,} clicks, those "
+            "of a random part of the visitors; every system answers the same ones."
         )
     if queries.get("cold_users_simulated"):
         said.append(
             f"Only {queries['cold_queries']:,} clicks are of visitors that the training days do "
-            "not know. So cold users are "
-            "simulated: queries asked once more by an unknown visitor, masked as in training. They "
-            "count in their slice alone."
+            "not contain. So cold users are simulated: some queries are asked once more with the "
+            "visitor masked as in training. They count in their slice alone."
         )
     return said

@@ -1,8 +1,7 @@
-"""All that was measured of a generation, as one structure: ``evaluation.json``, its targets and
-their verdicts included.
+"""Joins all figures of a generation and its targets into one structure: ``evaluation.json``.
 
-A figure that was not measured is absent or None, never a number; so is what is not finite, which
-JSON cannot hold.
+A figure that was not measured is absent or None, never a number. A figure that is not finite is
+None, because JSON cannot hold it.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, COLD_ITEMS_NO_CONTENT
+from recsys_assets.lib.evaluation.measures import EvaluationSummary, MeasuredGeneration
 from recsys_assets.lib.landing.zone import was_ingested
 
-#: The targets, as issue and report state them.
+#: Bounds of the targets, as the report states them.
 ORACLE_SHARE, RANKER_SHARE, COLD_ITEM_FACTOR = 0.85, 0.95, 3.0
 INGESTED = "ingested"
-#: The baseline that cold visitors are held against, and their slice.
+#: The slice of cold visitors, and the baseline that it is compared with.
 POPULARITY, COLD_USERS = "popularity", "cold_users"
-#: Items that an ablation withholds from training, and the same without texts and pictures: names of
-#: ablations, and the first of their slice too. New items are those that nobody happened to click in
-#: the training days.
-COLD_ITEMS, COLD_ITEMS_NO_CONTENT, NEW_ITEMS = "cold_items", "cold_items_no_content", "new_items"
+#: The slice of the queries whose item had no click in the training days.
+NEW_ITEMS = "new_items"
 PRIMARY = "ndcg@10"
 #: Mean true click probability of the first 10 shown, at the query's moment; simulated data only.
 CLICK_RATE = "truth_click_rate@10"
 
-#: Names that are written otherwise than their key.
+#: Words whose label differs from their key.
 PROPER = {
     "ndcg": "nDCG",
     "mrr": "MRR",
@@ -48,19 +47,21 @@ Metrics = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Target:
-    """One target: ``met`` is None where the figure was not measured, and ``note`` says why."""
+    """One target of a generation and its result."""
 
     name: str
     text: str
     value: float | None
     target: float | None
-    met: bool | None
+    met: bool | None  # None where the figure was not measured; ``note`` has the reason
     note: str = ""
 
 
 def scale_of(landing: str, configured: str) -> str:
-    """The name of what was measured: ``ingested``, the scale that a local landing zone was
-    simulated at, else the configured one.
+    """Return the name of the evaluated data.
+
+    It is ``ingested``, or the scale at which a local landing zone was simulated, or else the
+    configured scale.
     """
     from recsys_assets.lib.landing.zone import PARAMETERS_FILE
 
@@ -85,18 +86,21 @@ def summarise(
     queries: Metrics | None = None,
     notes: list[str] | None = None,
     click_rates: Metrics | None = None,
-) -> dict[str, Any]:
-    """The metrics of the evaluation's artifacts, joined.
+) -> EvaluationSummary:
+    """Join the metrics of the evaluation's artifacts.
 
     Args:
-        offline, baselines, oracle, ablations: metrics of evaluation/…; ablations None: not run.
+        scale: of ``scale_of``.
+        as_of: the as-of day, ISO.
+        offline: metrics of ``evaluation/offline``.
+        baselines: metrics of ``evaluation/baselines``.
+        oracle: metrics of ``evaluation/oracle``.
+        ablations: metrics of ``evaluation/ablations``; None: not run.
         differences: baseline → served minus baseline, nDCG@10 on the same queries.
         baseline_slices: slice → baseline → list metrics.
-        queries: metrics of evaluation/queries, and ``days``, the validation days.
+        queries: metrics of ``evaluation/queries``, and ``days``, the validation days.
         notes: sentences for the reader.
         click_rates: system → CLICK_RATE {value, low, high}; None without a truth.
-
-    Returns ``evaluation.json``; see docs/evaluation.md for its keys.
     """
     available = bool(oracle.get("available"))
     ranker = dict(offline["ranker"])
@@ -104,25 +108,6 @@ def summarise(
     ranker["share_of_oracle"] = _share(
         _above_chance(ranker.get("auc")), _above_chance(ranker["oracle_auc"])
     )
-    slices = {
-        name: {
-            **part,
-            "retrieval": offline.get("slices_retrieval", {}).get(name),
-            "oracle": oracle.get("slices", {}).get(name),
-            "baselines": (baseline_slices or {}).get(name, {}),
-        }
-        for name, part in offline.get("slices", {}).items()
-    }
-    if COLD_USERS in slices:
-        slices[COLD_USERS]["simulated"] = bool((queries or {}).get("cold_users_simulated"))
-    if withheld := cold_items(ablations or {}, COLD_ITEMS):
-        slices[COLD_ITEMS] = {
-            **withheld,
-            "retrieval": (ablations or {})[COLD_ITEMS].get("slices_retrieval", {}).get(COLD_ITEMS),
-            "oracle": None,
-            "baselines": {},
-            "ablation": COLD_ITEMS,
-        }
 
     def rated(name: str, metrics: Metrics) -> dict[str, Any]:
         return {
@@ -130,7 +115,7 @@ def summarise(
             **({CLICK_RATE: click_rates[name]} if click_rates and name in click_rates else {}),
         }
 
-    summary = {
+    measured: MeasuredGeneration = {
         "scale": scale,
         "as_of": as_of,
         "simulated": available,
@@ -142,7 +127,7 @@ def summarise(
             for name, metrics in baselines.items()
         },
         "ranker": ranker,
-        "slices": slices,
+        "slices": _joined_slices(offline, oracle, ablations or {}, baseline_slices, queries),
         "ablations": {
             name: {
                 **part.get("served", {}),
@@ -151,16 +136,45 @@ def summarise(
             for name, part in (ablations or {}).items()
         },
         "beyond_accuracy": offline.get("beyond_accuracy", {}),
-        "queries": queries or {},
+        "queries": dict(queries or {}),
         "notes": notes or [],
     }
-    summary = _finite(summary)
-    summary["targets"] = [asdict(target) for target in targets(summary)]
-    return summary
+    finite: MeasuredGeneration = _finite(measured)
+    return {**finite, "targets": [asdict(target) for target in targets(finite)]}
+
+
+def _joined_slices(
+    offline: Metrics,
+    oracle: Metrics,
+    ablations: Metrics,
+    baseline_slices: Metrics | None,
+    queries: Metrics | None,
+) -> dict[str, dict[str, Any]]:
+    """Join the figures of each slice; arguments as for ``summarise``."""
+    slices = {
+        name: {
+            **part,
+            "retrieval": offline.get("slices_retrieval", {}).get(name),
+            "oracle": oracle.get("slices", {}).get(name),
+            "baselines": (baseline_slices or {}).get(name, {}),
+        }
+        for name, part in offline.get("slices", {}).items()
+    }
+    if COLD_USERS in slices:
+        slices[COLD_USERS]["simulated"] = bool((queries or {}).get("cold_users_simulated"))
+    if withheld := cold_items(ablations, COLD_ITEMS):
+        slices[COLD_ITEMS] = {
+            **withheld,
+            "retrieval": ablations[COLD_ITEMS].get("slices_retrieval", {}).get(COLD_ITEMS),
+            "oracle": None,
+            "baselines": {},
+            "ablation": COLD_ITEMS,
+        }
+    return slices
 
 
 def label(name: str) -> str:
-    """A key as words.
+    """Return a key as words.
 
     >>> label("recent_popularity"), label("ndcg@10"), label("device:mobile")
     ('recent popularity', 'nDCG@10', 'device: mobile')
@@ -169,8 +183,8 @@ def label(name: str) -> str:
     return f"{PROPER.get(stem, stem)}{at}{depth}".replace("_", " ").replace(":", ": ")
 
 
-def targets(summary: Metrics) -> list[Target]:
-    """The targets of a generation, in the order in which they are reported."""
+def targets(summary: MeasuredGeneration) -> list[Target]:
+    """Return the targets of a generation, in the order of the report."""
     return [
         _above_baselines(summary),
         _share_of_oracle(summary),
@@ -181,37 +195,41 @@ def targets(summary: Metrics) -> list[Target]:
     ]
 
 
-def systems(summary: Metrics) -> dict[str, Metrics]:
-    """Every system that makes whole lists: served, retrieval, oracle where there is one, then
-    baselines, best first.
+def systems(summary: MeasuredGeneration) -> dict[str, Metrics]:
+    """Return every system that makes whole lists.
+
+    The order is served, retrieval, oracle where there is one, then the baselines, best first.
     """
     baselines = sorted(
         summary["baselines"].items(), key=lambda one: -(value_of(one[1].get(PRIMARY)) or 0.0)
     )
-    first = {name: summary[name] for name in ("served", "retrieval", "oracle") if summary.get(name)}
-    return {**first, **dict(baselines)}
+    first = {
+        "served": summary.get("served"),
+        "retrieval": summary.get("retrieval"),
+        "oracle": summary.get("oracle"),
+    }
+    return {**{name: own for name, own in first.items() if own}, **dict(baselines)}
 
 
 def cold_items(ablations: Metrics, name: str) -> Metrics:
-    """What an ablation gives for the items that it withheld: like ``served``, "queries",
-    "random_recall@50"; empty if not run.
-    """
-    return ablations.get(name, {}).get("slices", {}).get(COLD_ITEMS, {})
+    """Return an ablation's slice of the items that it withheld; empty where it was not run."""
+    found: Metrics = ablations.get(name, {}).get("slices", {}).get(COLD_ITEMS, {})
+    return found
 
 
 def value_of(estimate: Any, part: str = "value") -> float | None:
-    """A part of an estimate {value, low, high}, or a plain number; None where it is absent."""
+    """Return a part of an estimate, or a plain number; None where absent or not finite."""
     found = estimate.get(part) if isinstance(estimate, Mapping) else estimate
     return None if found is None or not math.isfinite(found) else float(found)
 
 
-def share_of_oracle(summary: Metrics) -> float | None:
-    """Served nDCG@10 by the oracle's; None without an oracle."""
+def share_of_oracle(summary: MeasuredGeneration) -> float | None:
+    """Return served nDCG@10 divided by the oracle's; None without an oracle."""
     oracle = (summary.get("oracle") or {}).get(PRIMARY)
     return _share(value_of(summary["served"].get(PRIMARY)), value_of(oracle))
 
 
-def _above_baselines(summary: Metrics) -> Target:
+def _above_baselines(summary: MeasuredGeneration) -> Target:
     name, text = (
         "served_above_baselines",
         "served nDCG@10: lower bound above every baseline's upper bound",
@@ -236,7 +254,7 @@ def _above_baselines(summary: Metrics) -> Target:
     note = f"the strongest of {len(highs)} is {label(strongest)}" + (
         f"; not measured: {', '.join(map(label, missing))}" if missing else ""
     )
-    # a baseline without a figure may have been the strongest: only a defeat is certain then
+    # a baseline without a figure may be the strongest: then only a missed target is certain
     return Target(
         name,
         text,
@@ -247,7 +265,7 @@ def _above_baselines(summary: Metrics) -> Target:
     )
 
 
-def _share_of_oracle(summary: Metrics) -> Target:
+def _share_of_oracle(summary: MeasuredGeneration) -> Target:
     share = share_of_oracle(summary)
     return Target(
         "share_of_oracle",
@@ -259,7 +277,7 @@ def _share_of_oracle(summary: Metrics) -> Target:
     )
 
 
-def _ranker_share(summary: Metrics) -> Target:
+def _ranker_share(summary: MeasuredGeneration) -> Target:
     share = summary["ranker"].get("share_of_oracle")
     return Target(
         "ranker_share_of_oracle",
@@ -271,11 +289,11 @@ def _ranker_share(summary: Metrics) -> Target:
     )
 
 
-def _no_truth(summary: Metrics) -> str:
+def _no_truth(summary: MeasuredGeneration) -> str:
     return "" if summary.get("oracle") else "no truth to compare with: the log was not simulated"
 
 
-def _cold_users(summary: Metrics) -> Target:
+def _cold_users(summary: MeasuredGeneration) -> Target:
     part = summary["slices"].get(COLD_USERS, {})
     popular = part.get("baselines", {}).get(POPULARITY, {}).get(PRIMARY)
     value, bound = value_of(part.get(PRIMARY)), value_of(popular)
@@ -289,7 +307,7 @@ def _cold_users(summary: Metrics) -> Target:
     )
 
 
-def _cold_items_random(summary: Metrics) -> Target:
+def _cold_items_random(summary: MeasuredGeneration) -> Target:
     name, text = (
         "cold_items_above_random",
         f"cold items' recall@50 at least {COLD_ITEM_FACTOR:g} × a random order's",
@@ -316,7 +334,7 @@ def _cold_items_random(summary: Metrics) -> Target:
     )
 
 
-def _cold_items_content(summary: Metrics) -> Target:
+def _cold_items_content(summary: MeasuredGeneration) -> Target:
     part, without = (
         cold_items(summary["ablations"], one) for one in (COLD_ITEMS, COLD_ITEMS_NO_CONTENT)
     )
@@ -330,8 +348,8 @@ def _cold_items_content(summary: Metrics) -> Target:
     )
 
 
-def _not_run(summary: Metrics, *names: str) -> str:
-    """Why there is no figure of withheld items."""
+def _not_run(summary: MeasuredGeneration, *names: str) -> str:
+    """Return the reason for a missing figure of withheld items."""
     absent = [name for name in names if name not in summary["ablations"]]
     if not absent:
         return "no held-out click is on an item that was withheld"
@@ -360,7 +378,7 @@ def _share(part: float | None, whole: float | None) -> float | None:
 
 
 def _finite(value: Any) -> Any:
-    """The same structure with None for every number that is not finite."""
+    """Replace every number that is not finite by None."""
     if isinstance(value, Mapping):
         return {str(name): _finite(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):

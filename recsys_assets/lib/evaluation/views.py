@@ -1,5 +1,6 @@
-"""What is shown of ``evaluation.json``, the same in the Dagster UI, the HTML report and the
-terminal: tables and figures.
+"""Makes the tables and figures of ``evaluation.json``.
+
+The Dagster UI, the HTML report and the terminal show the same ones.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, COLD_ITEMS_NO_CONTENT
+from recsys_assets.lib.evaluation.measures import EvaluationSummary
 from recsys_assets.lib.evaluation.summary import (
     CLICK_RATE,
-    COLD_ITEMS,
-    COLD_ITEMS_NO_CONTENT,
     NEW_ITEMS,
     POPULARITY,
     PRIMARY,
@@ -25,8 +26,8 @@ from recsys_assets.lib.figures import plots
 #: Columns of every table of whole lists, and the depths of the recall curve.
 SHOWN = (PRIMARY, "recall@10", "recall@100", "recall@300")
 DEPTHS = (10, 50, 100, 300)
-LISTED = 10  # items of the list that CLICK_RATE is a mean over
-#: How slices are ordered; a name before a colon stands for all of its kind.
+LISTED = 10  # items of a list in CLICK_RATE
+#: Order of the slices; a name before a colon stands for all slices that begin with it.
 SLICES = (
     "known_users",
     "cold_users",
@@ -49,7 +50,7 @@ Cell = Any  # text, a number, an estimate {"value", "low", "high"}, or None
 
 @dataclass(frozen=True)
 class ReportTable:
-    """Rows of cells; the first cell of a row is its name."""
+    """Holds rows of cells; the first cell of a row is its name."""
 
     title: str
     columns: Sequence[str]
@@ -58,7 +59,7 @@ class ReportTable:
 
 
 def cell_text(cell: Cell) -> str:
-    """A cell as plain text; an estimate with its interval."""
+    """Return a cell as plain text, an estimate with its interval."""
     if isinstance(cell, Mapping):
         text, interval = number(value_of(cell)), interval_text(cell)
         return f"{text} [{interval}]" if interval else text
@@ -66,6 +67,7 @@ def cell_text(cell: Cell) -> str:
 
 
 def interval_text(cell: Cell) -> str:
+    """Return the interval of an estimate as text; empty where it has none."""
     low, high = (
         value_of(cell, part) if isinstance(cell, Mapping) else None for part in ("low", "high")
     )
@@ -73,7 +75,8 @@ def interval_text(cell: Cell) -> str:
 
 
 def number(value: float | int | None) -> str:
-    """
+    """Return a number as text, with three decimals or one.
+
     >>> number(None), number(12345), number(0.15708), number(12.345)
     ('–', '12,345', '0.157', '12.3')
     >>> number(-0.02)
@@ -88,7 +91,7 @@ def number(value: float | int | None) -> str:
 
 
 def slice_order(names: Iterable[str]) -> list[str]:
-    """Visitors, items, then what belongs together, in its own order; others by name at the end."""
+    """Sort slices by SLICES; others follow by name."""
     known = {name: number for number, name in enumerate(SLICES)}
     return sorted(
         names,
@@ -96,8 +99,8 @@ def slice_order(names: Iterable[str]) -> list[str]:
     )
 
 
-def tables(summary: Mapping[str, Any]) -> dict[str, ReportTable]:
-    """Name → table; one that would be empty is left out."""
+def tables(summary: EvaluationSummary) -> dict[str, ReportTable]:
+    """Return the tables by name; empty ones are left out."""
     found = {
         "targets": _targets(summary),
         "systems": _systems(summary),
@@ -111,8 +114,8 @@ def tables(summary: Mapping[str, Any]) -> dict[str, ReportTable]:
     return {name: table for name, table in found.items() if table.rows}
 
 
-def figures(summary: Mapping[str, Any]) -> dict[str, plots.Figure]:
-    """Name → figure; one without a value to draw is left out."""
+def figures(summary: EvaluationSummary) -> dict[str, plots.Figure]:
+    """Return the figures by name; those without a value to draw are left out."""
     return {
         name: figure
         for name, figure in {
@@ -126,7 +129,7 @@ def figures(summary: Mapping[str, Any]) -> dict[str, plots.Figure]:
     }
 
 
-def _targets(summary: Mapping[str, Any]) -> ReportTable:
+def _targets(summary: EvaluationSummary) -> ReportTable:
     return ReportTable(
         "Targets",
         ("target", "value", "goal", "verdict", "remark"),
@@ -137,7 +140,7 @@ def _targets(summary: Mapping[str, Any]) -> ReportTable:
     )
 
 
-def _systems(summary: Mapping[str, Any]) -> ReportTable:
+def _systems(summary: EvaluationSummary) -> ReportTable:
     metrics, found = (*SHOWN, "mrr@10"), systems(summary)
     rows = [(label(name), *(own.get(metric) for metric in metrics)) for name, own in found.items()]
     columns, note = (
@@ -152,16 +155,16 @@ def _systems(summary: Mapping[str, Any]) -> ReportTable:
         ]
         columns = (*columns, "expected clicks a list", "share of the oracle's")
         note += (
-            " Expected clicks: the true click probabilities of the first 10 at the query's moment, "
-            "summed: they depend neither on "
-            "which click happened to be made, nor on what the shop happened to show."
+            " Expected clicks: the sum of the true click probabilities of the first 10 at the "
+            "query's moment. They depend neither on the logged clicks nor on what the shop showed."
         )
     return ReportTable("Whole lists", columns, rows, note)
 
 
 def _expected_clicks(rate: Cell, whole: float | None) -> tuple[Cell, Cell]:
-    """Clicks that a list of 10 is worth where all of it is looked at, and its share of the
-    oracle's.
+    """Return the expected clicks on a list of 10 and their share of the oracle's.
+
+    The visitor is assumed to look at the whole list.
     """
     value = value_of(rate)
     share = None if value is None or not whole else value / whole
@@ -173,7 +176,7 @@ def _expected_clicks(rate: Cell, whole: float | None) -> tuple[Cell, Cell]:
     return (clicks, share) if value is not None else (None, None)
 
 
-def _differences(summary: Mapping[str, Any]) -> ReportTable:
+def _differences(summary: EvaluationSummary) -> ReportTable:
     rows = [
         (label(name), metrics.get("served_minus"))
         for name, metrics in systems(summary).items()
@@ -183,12 +186,12 @@ def _differences(summary: Mapping[str, Any]) -> ReportTable:
         "Served minus baseline, nDCG@10",
         ("baseline", "difference"),
         rows,
-        "Paired: both lists answer the same clicks, so this interval is narrower than the two "
-        "above seem to allow.",
+        "Paired: both lists answer the same clicks, so this interval is narrower than those of the "
+        "two systems.",
     )
 
 
-def _slices(summary: Mapping[str, Any]) -> ReportTable:
+def _slices(summary: EvaluationSummary) -> ReportTable:
     def row(name: str, part: Mapping[str, Any]) -> tuple[Cell, ...]:
         popular = part.get("baselines", {}).get(POPULARITY) or {}
         return (
@@ -214,12 +217,11 @@ def _slices(summary: Mapping[str, Any]) -> ReportTable:
         ),
         [row(name, summary["slices"][name]) for name in slice_order(summary["slices"])],
         f"{label(NEW_ITEMS)}: items that had no click in the training days. {label(COLD_ITEMS)}: "
-        "items that the ablation of this "
-        "name withholds from training, as it serves them.",
+        "items that the ablation of this name withholds from training, as it serves them.",
     )
 
 
-def _ranker(summary: Mapping[str, Any]) -> ReportTable:
+def _ranker(summary: EvaluationSummary) -> ReportTable:
     ranker = summary["ranker"]
     return ReportTable(
         "Ranker, on the validation days' exposures",
@@ -234,7 +236,7 @@ def _ranker(summary: Mapping[str, Any]) -> ReportTable:
     )
 
 
-def _beyond_accuracy(summary: Mapping[str, Any]) -> ReportTable:
+def _beyond_accuracy(summary: EvaluationSummary) -> ReportTable:
     parts = {
         name: summary["beyond_accuracy"][name]
         for name in ("served", "retrieval")
@@ -245,15 +247,14 @@ def _beyond_accuracy(summary: Mapping[str, Any]) -> ReportTable:
         "Beyond accuracy, the first 10 shown",
         ("figure", *map(label, parts)),
         [(label(name), *(part.get(name) for part in parts.values())) for name in names],
-        "Coverage: share of the catalogue that anyone is shown. Novelty: mean self-information, "
-        "bits. Diversity: mean distance "
-        "of two items of a list. Gini: 0 when every item is shown equally often. Popularity lift: "
-        "mean clicks of a shown item by "
-        "those of a clicked one; above 1, lists are more popular than what people click.",
+        "Coverage: share of the catalogue that is in any list. Novelty: mean self-information, "
+        "bits. Diversity: mean distance of two items of a list. Gini: 0 when every item is shown "
+        "equally often. Popularity lift: mean clicks of a shown item over mean clicks of a clicked "
+        "one; above 1, lists are more popular than the clicked items.",
     )
 
 
-def _ablations(summary: Mapping[str, Any]) -> ReportTable:
+def _ablations(summary: EvaluationSummary) -> ReportTable:
     def row(name: str, part: Mapping[str, Any]) -> tuple[Cell, ...]:
         return (
             label(name),
@@ -277,8 +278,8 @@ def _ablations(summary: Mapping[str, Any]) -> ReportTable:
     )
 
 
-def _cold_items(summary: Mapping[str, Any]) -> ReportTable:
-    """Withheld items by what the models know of them."""
+def _cold_items(summary: EvaluationSummary) -> ReportTable:
+    """Compare the withheld items with and without content, at random, and learnt."""
     parts = {
         name: part
         for name in (COLD_ITEMS, COLD_ITEMS_NO_CONTENT)
@@ -309,13 +310,12 @@ def _cold_items(summary: Mapping[str, Any]) -> ReportTable:
         ("these items were", "recall@50", "recall@100", "nDCG@10"),
         rows,
         f"{number(first.get('queries'))} held-out clicks on these items. Those withheld are judged "
-        "as on the day of their "
-        "launch: known by attributes and content alone, without a click.",
+        "as on the day of their launch: known by attributes and content alone, without a click.",
     )
 
 
 def _drawable(estimate: Any) -> dict[str, float] | None:
-    """An estimate with all three numbers, or None."""
+    """Return an estimate with all three numbers, or None where one is missing."""
     parts = (
         {part: value_of(estimate, part) for part in ("value", "low", "high")}
         if isinstance(estimate, Mapping)
@@ -328,7 +328,7 @@ def _drawable(estimate: Any) -> dict[str, float] | None:
     )
 
 
-def _forest(summary: Mapping[str, Any]) -> plots.Figure | None:
+def _forest(summary: EvaluationSummary) -> plots.Figure | None:
     rows = {
         label(name): {"nDCG@10": one}
         for name, metrics in systems(summary).items()
@@ -345,7 +345,7 @@ def _forest(summary: Mapping[str, Any]) -> plots.Figure | None:
     )
 
 
-def _recall_curve(summary: Mapping[str, Any]) -> plots.Figure | None:
+def _recall_curve(summary: EvaluationSummary) -> plots.Figure | None:
     found = {
         name: [_drawable(metrics.get(f"recall@{depth}")) for depth in DEPTHS]
         for name, metrics in systems(summary).items()
@@ -364,7 +364,7 @@ def _recall_curve(summary: Mapping[str, Any]) -> plots.Figure | None:
     )
 
 
-def _slice_plot(summary: Mapping[str, Any]) -> plots.Figure | None:
+def _slice_plot(summary: EvaluationSummary) -> plots.Figure | None:
     rows = {}
     for name in slice_order(summary["slices"]):
         part = summary["slices"][name]
@@ -379,7 +379,7 @@ def _slice_plot(summary: Mapping[str, Any]) -> plots.Figure | None:
     return plots.interval_plot("nDCG@10 by slice, with 95 % intervals", rows) if rows else None
 
 
-def _reliability(summary: Mapping[str, Any]) -> plots.Figure | None:
+def _reliability(summary: EvaluationSummary) -> plots.Figure | None:
     table = summary["ranker"].get("reliability")
     return (
         plots.reliability_figure("Ranker: predicted and observed click rate", table)
@@ -388,7 +388,7 @@ def _reliability(summary: Mapping[str, Any]) -> plots.Figure | None:
     )
 
 
-def _ablation_plot(summary: Mapping[str, Any]) -> plots.Figure | None:
+def _ablation_plot(summary: EvaluationSummary) -> plots.Figure | None:
     if not summary["ablations"]:
         return None
     parts = {"everything": summary["served"], **summary["ablations"]}

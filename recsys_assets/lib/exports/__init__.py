@@ -1,0 +1,1 @@
+"""Writes, opens and compares the ONNX exports."""

@@ -1,10 +1,10 @@
-"""The trained models as ONNX files."""
+"""Collects the ONNX files of the trained models."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.exports import parity
@@ -18,13 +18,24 @@ from recsys_assets.release_files import (
 
 #: ONNX file → the artifact role that exports it and the parity sample beside it.
 EXPORTS = {QUERY_TOWER_ONNX: "two_tower", ITEM_TOWER_ONNX: "two_tower", RANKER_ONNX: "dlrm"}
-#: The ranker in the two parts that serve, held against the same sample together.
+#: The two parts of the ranker that serve; one sample compares both together.
 PARTS = tuple(RANKER_PARTS.values())
 
 
-def write_exports(two_tower: Artifact, dlrm: Artifact, target: Path) -> dict[str, Any]:
-    """The ONNX files, with the largest difference of each model from TensorFlow's outputs on its
-    parity sample.
+class ExportFigures(TypedDict):
+    """Holds the figures of the ONNX files."""
+
+    max_abs_difference: dict[str, float]  # file → largest difference from TensorFlow
+    bytes_of: dict[str, int]  # file → size
+
+
+def write_exports(two_tower: Artifact, dlrm: Artifact, target: Path) -> ExportFigures:
+    """Copy the ONNX files and compare each with TensorFlow on its parity sample.
+
+    Args:
+        two_tower: ``retrieval/two_tower``.
+        dlrm: ``ranking/dlrm``.
+        target: folder of the files.
     """
     origin = {"two_tower": two_tower, "dlrm": dlrm}
     differences = {}

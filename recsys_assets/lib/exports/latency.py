@@ -1,8 +1,7 @@
-"""What one call of an exported model takes, opened as serving opens it: onnxruntime on one thread
-of the CPU.
+"""Measures one call of an exported model, opened as in serving: onnxruntime on one CPU thread.
 
-The median over repetitions: another process's turn on the same core makes a few calls long, and
-says nothing of the model.
+The median over repetitions is taken, because a few calls are slowed by other processes on the same
+core.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ import numpy as np
 
 from recsys_assets.lib.exports.session import open_session
 
-#: Rows of one call while serving: one visitor, and the candidates that retrieval hands on
-#: (settings.retrieval_topk).
+#: Rows per call in serving: one visitor, and the candidates of retrieval (settings.retrieval_topk).
 QUERY_ROWS, RANKER_ROWS = 1, 300
 WARM_UP, REPETITIONS = 5, 50
 
@@ -28,13 +26,17 @@ def median_ms(
     repetitions: int = REPETITIONS,
     warm_up: int = WARM_UP,
 ) -> float:
-    """Milliseconds of a call, the median.
+    """Return the median time of one call, milliseconds.
 
     Args:
-        model: an ONNX file. inputs: its inputs by name, as they are while serving.
+        model: an ONNX file.
+        inputs: its inputs by name, with as many rows as in serving.
+        repetitions: measured calls.
+        warm_up: calls before them.
 
     Raises:
-        FileCorrupt: the model takes other inputs. ValueError: no repetition.
+        FileCorrupt: the model takes other inputs.
+        ValueError: repetitions is below 1, or warm_up below 0.
     """
     if repetitions < 1 or warm_up < 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Parity of the ONNX exports with the trained models."""
+"""Compares the ONNX exports with the trained models: parity."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from recsys_assets.lib.exports.session import open_model
 
 
 def parity(onnx_path: Path, parity_npz: Path) -> float:
-    """Largest absolute difference of onnxruntime's outputs from TensorFlow's on the sample that
-    training wrote.
+    """Return the largest absolute difference of onnxruntime's outputs from TensorFlow's.
 
-    The sample names each array as the model names its tensor; where it holds two towers, ``query_``
-    or ``item_`` goes before, as in the file name ``query_tower.onnx``.
+    The sample was written by the training. Its arrays are named as the model's tensors. In a sample
+    of two towers the names begin with ``query_`` or ``item_``, as the file ``query_tower.onnx``
+    does.
+
+    Args:
+        onnx_path: the model.
+        parity_npz: the sample.
 
     Raises:
-        KeyError: the sample lacks a tensor. ValueError: shapes differ or a value is not finite.
+        KeyError: the sample lacks a tensor.
+        ValueError: shapes differ, or a value is not finite.
     """
     session = open_model(onnx_path)
     tower = onnx_path.stem.removesuffix("_tower")
@@ -45,8 +50,14 @@ def parity(onnx_path: Path, parity_npz: Path) -> float:
 
 
 def parts_parity(items: Path, lists: Path, parity_npz: Path) -> float:
-    """The same of the ranker in two parts (``training.factored``), as it serves: each row of the
-    sample as a list of its own.
+    """Return the same for the ranker in its two parts (``training.ranking.factored``).
+
+    As in serving, the parts run one after the other, with each row of the sample as a list.
+
+    Args:
+        items: the part that runs on items.
+        lists: the part that runs on lists.
+        parity_npz: the sample of the whole ranker.
 
     Raises:
         ValueError: a score is not finite.

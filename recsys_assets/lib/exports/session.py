@@ -1,4 +1,4 @@
-"""ONNX models on whole tables."""
+"""Opens ONNX models and runs them on whole tables."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 
 def open_model(onnx_path: Path) -> Any:
-    """An onnxruntime session; raises FileNotFoundError naming the remedy."""
+    """Open an onnxruntime session on all available devices.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+    """
     import onnxruntime
 
     if not onnx_path.is_file():
         raise FileNotFoundError(f"{onnx_path} does not exist; materialise exports/onnx first")
     options = onnxruntime.SessionOptions()
-    # waiting threads that spin cost as much time again, of a machine that has other work to do
+    # spinning threads would double the CPU time and slow other work on the machine
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
         str(onnx_path), options, providers=onnxruntime.get_available_providers()
@@ -29,7 +33,12 @@ def open_model(onnx_path: Path) -> Any:
 
 
 def run_model(session: Any, inputs: Mapping[str, np.ndarray], batch: int = 16_384) -> np.ndarray:
-    """The model's one output for rows of any number; inputs: ONNX input → its rows [N, …].
+    """Return the model's one output for N rows.
+
+    Args:
+        session: of ``open_model``.
+        inputs: ONNX input → its rows [N, …].
+        batch: rows per call.
 
     Raises:
         ValueError: the output holds values that are not finite.
@@ -45,15 +54,20 @@ def run_model(session: Any, inputs: Mapping[str, np.ndarray], batch: int = 16_38
     if not np.isfinite(answer).all():
         raise ValueError(
             f"{int((~np.isfinite(answer)).sum())} of {answer.size} values of "
-            f"{session.get_outputs()[0].name!r} are not "
-            "finite; the model diverged"
+            f"{session.get_outputs()[0].name!r} are not finite; the model diverged"
         )
     return answer
 
 
 def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
-    """One session with one thread (two were slower under load); raises FileCorrupt naming file and
-    inputs.
+    """Open a session with one thread; two were slower under load.
+
+    Args:
+        path: an ONNX file.
+        inputs: names of the inputs that it must take.
+
+    Raises:
+        FileCorrupt: the file is no ONNX model, or it takes other inputs.
     """
     import onnxruntime
 
@@ -63,7 +77,7 @@ def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSe
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # onnxruntime's own have no common base
+    except Exception as error:  # onnxruntime's errors have no common base
         raise FileCorrupt(f"{path} is no ONNX model ({error}); export the model again") from error
     found = tuple(sorted(tensor.name for tensor in session.get_inputs()))
     if found != tuple(sorted(inputs)):

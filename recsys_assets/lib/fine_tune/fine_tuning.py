@@ -1,4 +1,4 @@
-"""What a daily fine-tune learns from, where it starts, and how it is judged."""
+"""Prepares a daily fine-tune: its start, its training rows and its held-out rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import polars as pl
@@ -27,30 +27,38 @@ from recsys_assets.settings import Settings
 TRAIN_SHARE = 0.7  # of the new day; the rest judges
 #: Model of a release → its role in the release's manifest.
 ROLES = {"query_tower": "query_tower", "dlrm": "ranker"}
-#: What a trained model was made from and its fine-tune needs again.
+#: Roles of the inputs of a trained model that its fine-tune needs again.
 GENERATION_ROLES = ("datasets", "workflows", "embeddings", "item_inputs")
 
 
 class FineTuneError(RuntimeError):
-    """A day cannot be fine-tuned; the message says why and what to do."""
+    """A day cannot be fine-tuned. The message names the cause and the remedy."""
 
 
 @dataclass(frozen=True)
 class FineTunePlan:
-    """A day's fine-tune: the champion it starts from and the days it learns from, the new one
-    last.
-    """
+    """Holds the start of a day's fine-tune and the days that it learns."""
 
-    base: releases.Release
-    training_days: list[str]
+    base: releases.Release  # the champion
+    training_days: list[str]  # ISO, the new day last
+
+
+class FineTuneRows(TypedDict):
+    """Holds the counts of the rows of a fine-tune."""
+
+    rows: int
+    train: int
+    replayed: int  # of the train rows, those of earlier days
+    holdout: int
+    out_of_vocabulary: dict[str, dict[str, float]]  # split → column → share of unknown values
 
 
 def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
-    """Start from the champion; learn from the day, the days just before it and a few older training
-    days.
+    """Choose the champion, and the days to learn: the day, the days before it, a few older ones.
 
     Raises:
-        FineTuneError: no champion, or a champion that has already learnt this day or a later one.
+        FineTuneError: there is no champion, it is of an older form, or it has learnt this day or a
+            later one.
     """
     champion = read_champion(settings)
     if champion is None:
@@ -61,14 +69,12 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
     if not base.of_this_form:
         raise FineTuneError(
             f"the champion (release {base.number}) was built by an older version of this code, "
-            "whose models take "
-            "other inputs; run full_training, then `recsys promote`"
+            "whose models take other inputs; run full_training, then `recsys promote`"
         )
     if day <= base.day:
         raise FineTuneError(
             f"the champion (release {base.number}) has learnt up to {base.day}, so {day} would be "
-            "learnt "
-            "twice; choose a later day, or roll back first"
+            "learnt twice; choose a later day, or roll back first"
         )
     recent = [
         d
@@ -80,7 +86,7 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
         for d in partitions.train_days(releases.open_release(store, base.generation).day)
         if d not in recent
     ]
-    # the day is the seed: the same day replays the same older ones
+    # seeded by the day, so that one day always replays the same older ones
     rng = np.random.default_rng(
         int.from_bytes(hashlib.sha256(f"{settings.seed}/{day}".encode()).digest()[:8], "big")
     )
@@ -91,13 +97,13 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
 
 
 def newest_day_of_champion(settings: Settings, store: ArtifactStore) -> str | None:
-    """The last day that the champion has learnt; None without a champion."""
+    """Return the last day that the champion has learnt; None without a champion."""
     champion = read_champion(settings)
     return releases.open_release(store, champion.release).day if champion else None
 
 
 def transforms_of(store: ArtifactStore, base: Artifact) -> dict[str, Any]:
-    """The transforms of the generation that a release belongs to."""
+    """Read the transforms of the generation that a release belongs to."""
     generation = releases.open_release(store, releases.read_release(base).generation).artifact
     return read_transforms(store.open(generation.manifest["inputs"]["workflows"]))
 
@@ -109,28 +115,30 @@ def write_rows(
     features: Sequence[Artifact],
     target: Path,
     seed: int,
-) -> dict[str, Any]:
-    """Transformed rows to learn from and to judge by, each with the click history of its clicked
-    rows.
+) -> FineTuneRows:
+    """Write the transformed rows to learn and to judge by.
 
-    train.parquet (masked rows: the replayed days and 70 % of the new day), holdout.parquet (the
-    other 30 %, unmasked), and train_history.npy, holdout_history.npy, uint8 [clicked rows, 2·K] in
-    their order.
+    train.parquet holds masked rows: the replayed days and 70 % of the new day. holdout.parquet
+    holds the other 30 %, unmasked. train_history.npy and holdout_history.npy hold the click
+    histories of their clicked rows in order, uint8 [clicked rows, 2·K].
 
     Args:
-        masked, features: features/masked_train and features/interactions of the days, the new one
-            last.
+        store: of the artifacts.
+        champion: the release that the fine-tune starts from.
+        masked: ``features/masked_train`` of the days, the new one last.
+        features: ``features/interactions`` of the days, the new one last.
+        target: folder of the files.
+        seed: of the held-out rows.
 
     Raises:
-        FineTuneError: the new day has clicks alone.
+        FineTuneError: every row of the new day is clicked.
     """
     day, learns = _split(features[-1], seed)
     if day.height and day[c.CLICK].min() == 1:
         raise FineTuneError(
-            f"every row of {features[-1].partition} is clicked, so the ranker has nothing to be "
-            "tuned or judged "
-            "by: give the log its impressions, or, where it never has any, run full_training as of "
-            "a later day"
+            f"every row of {features[-1].partition} is clicked, so the ranker can neither be tuned "
+            "nor judged: add impressions to the log, or, where it never has any, run full_training "
+            "as of a later day"
         )
     transform = BatchTransform(transforms_of(store, champion))
     train_ids = day.filter(pl.Series(learns))[c.EVENT_ID]
@@ -164,28 +172,33 @@ def write_rows(
 
 
 def held_out(features: Artifact, seed: int) -> pl.DataFrame:
-    """INTERACTION_FEATURES of the day's rows that ``write_rows`` holds out, by time; seed: of those
-    rows.
+    """Return the day's rows that ``write_rows`` holds out, sorted by time.
+
+    features: ``features/interactions`` of the day. seed: as in ``write_rows``.
     """
     day, learns = _split(features, seed)
     return day.filter(pl.Series(~learns)).sort(c.TIMESTAMP, c.EVENT_ID)
 
 
 def _split(features: Artifact, seed: int) -> tuple[pl.DataFrame, np.ndarray]:
-    """The day's rows by event, and which of them are learnt: bool [N]."""
+    """Return the day's rows sorted by event, and which of them are learnt, bool [N]."""
     day = pl.read_parquet(features.path("features.parquet")).sort(c.EVENT_ID)
     return day, np.random.default_rng(seed).random(day.height) < TRAIN_SHARE
 
 
 def origin(store: ArtifactStore, rows: Artifact, model: str) -> Artifact:
-    """The trained model inside the release that these rows were prepared for: where the fine-tune
-    starts.
+    """Return the trained model that a fine-tune starts from.
+
+    Args:
+        store: of the artifacts.
+        rows: ``fine_tune/rows``.
+        model: a key of ROLES.
     """
     base = store.open(rows.manifest["inputs"]["champion"])
     return store.open(base.manifest["inputs"][ROLES[model]])
 
 
 def generation_inputs(store: ArtifactStore, model: Artifact) -> dict[str, Artifact]:
-    """What the model's generation was trained on, from the model's own manifest."""
+    """Return the artifacts that a model was trained with, by GENERATION_ROLES."""
     recorded = model.manifest["inputs"]
     return {role: store.open(recorded[role]) for role in GENERATION_ROLES if role in recorded}

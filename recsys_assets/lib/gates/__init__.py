@@ -1,0 +1,1 @@
+"""Judges releases: evidence, checks and verdicts."""

@@ -1,7 +1,7 @@
-"""What the gates judge by: figures of a candidate and its champion on the same held-out rows.
+"""Gathers the evidence of the gates: a candidate and its champion on the same held-out rows.
 
-Everything follows from *answers*: the ranks and lists that a generation gave to the queries, and
-its ranker's probabilities for the exposures.
+All figures follow from *answers*: the ranks and lists that a generation gives to the queries, and
+the click probabilities that its ranker gives to the exposures.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,23 +19,32 @@ from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.lib.evaluation import list_metrics, ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists, SameForAll, Scorer
+from recsys_assets.lib.evaluation.measures import ReliabilityBin
 from recsys_assets.lib.evaluation.paired_auc import auc_difference
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.exports import latency
+from recsys_assets.lib.gates.evidence_types import (
+    ChampionDifference,
+    ChampionEvidence,
+    Evidence,
+    ExposureEvidence,
+    Latencies,
+    RankerEvidence,
+    SliceEvidence,
+)
 from recsys_assets.lib.quality import drift, profiles
 from recsys_assets.partitions import day_bounds
 
-#: Fewer queries of days that the champion has not learnt than this, and it is judged on all of
-#: them, to its advantage.
+#: Below this many queries of days that the champion has not learnt, compare on all queries (this
+#: favours the champion).
 UNLEARNT_QUERIES = 200
-#: Items whose share of the places is the concentration: the hundredth of the catalogue, but as many
-#: as one list shows.
+#: Least number of items in ``concentration``: as many as one list shows.
 _MOST_SHOWN = list_metrics.SHOWN
 
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """What a generation said to Q queries and N exposures."""
+    """Holds the answers of a generation to Q queries and N exposures."""
 
     served: Lists
     retrieval: Lists
@@ -44,6 +52,7 @@ class ModelAnswers:
 
     @classmethod
     def ask(cls, generation: Generation, queries: Queries, exposures: pl.DataFrame) -> ModelAnswers:
+        """Run a generation on all queries and exposures."""
         return cls(
             list_metrics.run(generation.served, queries),
             list_metrics.run(generation.retrieval, queries),
@@ -52,7 +61,7 @@ class ModelAnswers:
 
     @classmethod
     def of_lists(cls, arrays: Mapping[str, np.ndarray], scores: np.ndarray) -> ModelAnswers:
-        """Out of the arrays of ``evaluation_report.measure``, or of a report's ``lists.npz``."""
+        """Take the lists from arrays of ``offline.measure`` or of a ``lists.npz``."""
         served, retrieval = (
             Lists(arrays[f"{name}_ranks"], arrays[f"{name}_top"])
             for name in ("served", "retrieval")
@@ -62,7 +71,7 @@ class ModelAnswers:
 
 @dataclass(frozen=True)
 class ChampionAnswers:
-    """The release in force, asked the same."""
+    """Holds the champion's answers to the same queries and exposures."""
 
     release: int
     day: str  # ISO, of the release
@@ -79,29 +88,27 @@ def gather(
     seed: int,
     champion: ChampionAnswers | None,
     recent: Scorer | None = None,
-) -> dict[str, Any]:
-    """Evidence of quality: the keys "champion", "popularity" (where ``recent`` is given), "slices",
-    "ranker", "exposure", "freshness".
+) -> Evidence:
+    """Return the evidence of quality: all of Evidence but the figures of the exported models.
 
     Args:
         exposures: INTERACTION_FEATURES, N held-out rows, clicked or not.
+        seed: of the bootstrap.
         day: ISO, of the candidate's release.
-        recent: recent popularity, to be beaten.
+        recent: recent popularity; where given, the evidence has "popularity".
 
     Raises:
-        ValueError: answers of other queries or exposures, or exposures of which none is clicked.
+        ValueError: the answers are to other queries or exposures, or no exposure is clicked.
     """
     if len(candidate.served.ranks) != len(queries) or len(candidate.scores) != exposures.height:
         raise ValueError(
             f"{len(candidate.served.ranks)} ranks and {len(candidate.scores)} scores for "
-            f"{len(queries)} queries and "
-            f"{exposures.height} exposures: the answers are of others; materialise "
-            "evaluation/offline again"
+            f"{len(queries)} queries and {exposures.height} exposures: the answers are of others; "
+            "materialise evaluation/offline again"
         )
-    whole, users = queries.overall, queries.users
+    whole = queries.overall
     popular = list_metrics.run(SameForAll("popularity", queries.clicks), queries)
-    clicked = exposures[c.CLICK].to_numpy()
-    found: dict[str, Any] = {
+    found: Evidence = {
         "queries": int(whole.sum()),
         "champion": against_champion(candidate, champion, queries, exposures, seed)
         if champion
@@ -110,30 +117,31 @@ def gather(
             "cold_users": _slice(candidate, queries, "cold_users", "recall@100", popular),
             "new_items": _slice(candidate, queries, "new_items", "recall@50", None),
         },
-        "ranker": _ranker(clicked, candidate.scores),
-        "exposure": {
-            "concentration": concentration(candidate.served.top[whole], queries.items),
-            "popularity_concentration": concentration(popular.top[whole], queries.items),
-            "coverage@10": float(
-                len(np.unique(_shown(candidate.served.top[whole]))) / queries.items
-            ),
-            "possible_coverage": min(1.0, list_metrics.SHOWN * int(whole.sum()) / queries.items),
-            "items": queries.items,
-        },
+        "ranker": _ranker(exposures[c.CLICK].to_numpy(), candidate.scores),
+        "exposure": _exposure(candidate.served, popular, queries),
         "freshness": {"day": day, "champion_day": champion.day if champion else None},
     }
     if recent is not None:
         asked = list_metrics.run(recent, queries)
         found["popularity"] = list_metrics.paired_difference(
-            candidate.served.ranks[whole], asked.ranks[whole], users[whole], seed=seed
+            candidate.served.ranks[whole], asked.ranks[whole], queries.users[whole], seed=seed
         )
     return found
 
 
-def _ranker(clicked: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    """``evaluation.ranking_metrics``, "calibration_noise", and "clicks_alone": True where there is
-    no unclicked row to judge by.
-    """
+def _exposure(served: Lists, popular: Lists, queries: Queries) -> ExposureEvidence:
+    """Return how much the served lists differ, beside popularity's."""
+    whole = queries.overall
+    return {
+        "concentration": concentration(served.top[whole], queries.items),
+        "popularity_concentration": concentration(popular.top[whole], queries.items),
+        "coverage@10": float(len(np.unique(_shown(served.top[whole]))) / queries.items),
+        "possible_coverage": min(1.0, list_metrics.SHOWN * int(whole.sum()) / queries.items),
+        "items": queries.items,
+    }
+
+
+def _ranker(clicked: np.ndarray, scores: np.ndarray) -> RankerEvidence:
     alone = ranker_metrics.clicks_alone(clicked)
     noise = None if alone else calibration_noise(ranker_metrics.reliability(clicked, scores))
     return {
@@ -149,12 +157,12 @@ def against_champion(
     queries: Queries,
     exposures: pl.DataFrame,
     seed: int,
-) -> dict[str, Any]:
-    """Paired differences candidate − champion, each {"value", "low", "high", "champion": its own
-    figure}.
+) -> ChampionEvidence:
+    """Return the paired differences candidate − champion.
 
-    On the rows of days that the champion has not learnt: a fine-tune has seen most of its day, and
-    would win by memory.
+    They are taken on the rows of days that the champion has not learnt. A fine-tune has learnt most
+    rows of its day, and would win by memory. With fewer than UNLEARNT_QUERIES such queries, they
+    are taken on all rows.
     """
     end = day_bounds(champion.learnt_until)[1]
     asked = queries.overall & (queries.frame[c.TIMESTAMP].to_numpy() >= end)
@@ -162,51 +170,61 @@ def against_champion(
     if asked.sum() < UNLEARNT_QUERIES:
         asked, rows = queries.overall, np.ones(exposures.height, bool)
     users = queries.users[asked]
-    found: dict[str, Any] = {
+
+    def difference(own: Lists, others: Lists, metric: str) -> ChampionDifference:
+        of_own, of_others = own.ranks[asked], others.ranks[asked]
+        figures = list_metrics.list_metrics(of_others, users, seed, resamples=1)
+        paired = list_metrics.paired_difference(of_own, of_others, users, metric, seed)
+        return {**paired, "champion": figures[metric]["value"]}
+
+    answers = champion.answers
+    return {
         "release": champion.release,
         "queries": int(asked.sum()),
         "rows": int(rows.sum()),
         "judged_on": _days(queries.frame.filter(pl.Series(asked))),
+        "served ndcg@10": difference(candidate.served, answers.served, "ndcg@10"),
+        "retrieval recall@100": difference(candidate.retrieval, answers.retrieval, "recall@100"),
+        "auc": _auc_difference(
+            exposures.filter(pl.Series(rows)), candidate.scores[rows], answers.scores[rows]
+        ),
     }
-    for stage, metric in (("served", "ndcg@10"), ("retrieval", "recall@100")):
-        of_candidate, of_champion = (
-            getattr(answers, stage).ranks[asked] for answers in (candidate, champion.answers)
-        )
-        found[f"{stage} {metric}"] = {
-            **list_metrics.paired_difference(of_candidate, of_champion, users, metric, seed),
-            "champion": list_metrics.list_metrics(of_champion, users, seed, resamples=1)[metric][
-                "value"
-            ],
-        }
-    exposed = exposures.filter(pl.Series(rows))
-    # visitors without a name are another one each time
-    visitor = exposed.select(
+
+
+def _auc_difference(
+    exposures: pl.DataFrame, candidate: np.ndarray, champion: np.ndarray
+) -> ChampionDifference | None:
+    """Return the difference of AUC on N exposures; None where every one is clicked.
+
+    candidate, champion: their click probabilities, float32 [N].
+    """
+    clicked = exposures[c.CLICK].to_numpy()
+    if ranker_metrics.clicks_alone(clicked):
+        return None
+    # each row without a user id counts as a visitor of its own
+    visitor = exposures.select(
         pl.when(pl.col(c.USER_ID) == c.MISSING)
         .then(pl.format("-1 {}", c.EVENT_ID))
         .otherwise(c.USER_ID)
     ).to_series()
-    clicked = exposed[c.CLICK].to_numpy()
-    if ranker_metrics.clicks_alone(clicked):
-        return {**found, "auc": None}
-    found["auc"] = {
-        **auc_difference(
-            clicked, candidate.scores[rows], champion.answers.scores[rows], visitor.to_numpy()
-        ),
-        "champion": ranker_metrics.auc(clicked, champion.answers.scores[rows]),
+    return {
+        **auc_difference(clicked, candidate, champion, visitor.to_numpy()),
+        "champion": ranker_metrics.auc(clicked, champion),
     }
-    return found
 
 
 def _days(frame: pl.DataFrame) -> str:
+    """Return the days of the rows, ISO, joined by commas."""
     days = (frame[c.TIMESTAMP].unique() // SECONDS_PER_DAY * SECONDS_PER_DAY).unique().sort()
     return ", ".join(pl.from_epoch(days, time_unit="s").dt.strftime("%Y-%m-%d").to_list())
 
 
 def _slice(
     candidate: ModelAnswers, queries: Queries, name: str, metric: str, popular: Lists | None
-) -> dict[str, Any]:
-    """{"queries", "value", "other"}: the slice's served recall, and popularity's or (popular None)
-    what chance would give.
+) -> SliceEvidence:
+    """Return the served recall of a slice beside popularity's.
+
+    popular: popularity's lists; None compares with a random order instead.
     """
     inside = queries.slices.get(name, np.zeros(len(queries), bool))
     if not inside.any():
@@ -225,10 +243,14 @@ def _slice(
     return {"queries": int(inside.sum()), "value": recall(candidate.served.ranks), "other": other}
 
 
-def calibration_noise(reliability: Sequence[Mapping[str, float]]) -> float:
-    """Calibration error that a perfect model of the same ``evaluation.reliability`` table is
-    expected to show by chance: the mean absolute deviation of a binomial share, sqrt(2 / π · p (1 −
-    p) / n), weighted by rows.
+def calibration_noise(reliability: Sequence[ReliabilityBin]) -> float:
+    """Return the calibration error that a perfect model is expected to show by chance.
+
+    It is the mean absolute deviation of a binomial share, sqrt(2 / π · p (1 − p) / n), weighted by
+    rows.
+
+    Args:
+        reliability: of ``ranker_metrics.reliability``.
     """
     rows = sum(row["rows"] for row in reliability)
     return float(
@@ -242,10 +264,13 @@ def calibration_noise(reliability: Sequence[Mapping[str, float]]) -> float:
 
 
 def concentration(top: np.ndarray, items: int) -> float:
-    """Share of all places that go to the most shown items: a hundredth of the catalogue, at least
-    as many as a list has.
+    """Return the share of all places that the most shown items take.
 
-    top: int [Q, SHOWN], catalogue rows, -1 where a list ends earlier.
+    The most shown items are a hundredth of the catalogue, but at least as many as a list has.
+
+    Args:
+        top: int [Q, SHOWN], catalogue rows, -1 where a list ends earlier.
+        items: of the catalogue.
     """
     shown = np.sort(np.bincount(_shown(top), minlength=items))
     return float(shown[-max(_MOST_SHOWN, items // 100) :].sum() / max(shown.sum(), 1))
@@ -262,8 +287,11 @@ def latencies(
     ranker: Path,
     queries: Queries,
     exposures: pl.DataFrame,
-) -> dict[str, float]:
-    """{"query_tower", "ranker"}: ms of one call, the median, on rows as they are while serving."""
+) -> Latencies:
+    """Measure one call of each model, on as many rows as in serving.
+
+    query_tower, ranker: the ONNX files.
+    """
     rows = exposures[np.arange(latency.RANKER_ROWS) % exposures.height]
     return {
         "query_tower": latency.median_ms(
@@ -276,11 +304,15 @@ def latencies(
 def input_drift(
     training: Sequence[Artifact], held_out: Sequence[Artifact], *, first_day: str
 ) -> dict[str, float]:
-    """Feature → Jensen-Shannon divergence of the held-out days from the training days
-    (``features/interactions``), bits.
+    """Return per feature the divergence of the held-out days from the training days.
 
-    Features with fewer than drift.MINIMUM_ROWS rows on either side are left out. first_day: the
-    calendar's, ISO, on which features that look back are empty.
+    It is the Jensen-Shannon divergence, bits. Features with fewer than drift.MINIMUM_ROWS rows on
+    either side are left out.
+
+    Args:
+        training: ``features/interactions`` of the training days.
+        held_out: ``features/interactions`` of the held-out days.
+        first_day: of the calendar, ISO; on it, features that look back are empty.
     """
     before, now = _profile(training), _profile(held_out)
     found = {}
@@ -296,7 +328,7 @@ def input_drift(
 
 def _profile(days: Sequence[Artifact]) -> pl.DataFrame:
     def of(day: Artifact) -> pl.DataFrame:
-        # an artifact of before there were profiles has its rows
+        # older artifacts have no profile file
         if profiles.PROFILE_FILE in day.manifest["files"]:
             return pl.read_parquet(day.path(profiles.PROFILE_FILE))
         return profiles.profile(

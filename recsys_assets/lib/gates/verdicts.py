@@ -1,7 +1,7 @@
-"""Gathers what a release is made of, has the gates judge it, and builds it.
+"""Gathers the parts of a release, judges them by the gates, and builds the release.
 
-A verdict is an artifact of its own, made from everything that was judged, the champion included:
-judged again, the same parts have the same verdict to the last digit of a measured latency, and the
+A verdict is an artifact of its own. Its inputs are everything that was judged, the champion
+included. So the same parts have the same verdict, to the last digit of a measured latency, and the
 same release.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import polars as pl
@@ -30,14 +30,16 @@ from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
 from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
+from recsys_assets.lib.gates.evidence_types import Evidence
 from recsys_assets.lib.gates.gates import Limits
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.lib.release.verdict import Verdict
 from recsys_assets.release_files import PARITY, QUERY_TOWER_ONNX, RANKER_ONNX
 from recsys_assets.settings import Settings
 
 VERDICT_FILE = "verdict.json"
-#: Roles of what the verdict on a full training is made from, and of what its release carries.
+#: Roles of the parts that a full training is judged by, and of those that its release contains.
 _JUDGED = (
     "queries",
     "offline",
@@ -52,13 +54,23 @@ _JUDGED = (
     "interactions",
 )
 _CARRIED = ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker")
-#: Settings that the lists were judged by.
+#: Settings that the lists were judged with.
 _OF_LISTS = ("retrieval_topk", "retrieval_weight")
 
 
+class JudgedRelease(TypedDict):
+    """Holds a verdict and its evidence: verdict.json without the limits."""
+
+    gate: Verdict
+    evidence: Evidence
+
+
 def _champion(store: ArtifactStore, settings: Settings) -> Artifact | None:
-    """The release in force; None where there is none, or one of an older form, whose models take
-    other inputs than today's transforms make, so that it can answer no query here."""
+    """Return the champion's artifact; None where there is none or it is of an older form.
+
+    Models of an older form take other inputs than today's transforms make, so they cannot answer
+    the queries.
+    """
     present = read_champion(settings)
     if present is None:
         return None
@@ -70,14 +82,17 @@ def _champion(store: ArtifactStore, settings: Settings) -> Artifact | None:
 def full_inputs(
     store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the verdict on a full training is made from; role → artifacts, "champion" only where
-    there is one.
+    """Return the inputs of the verdict on a full training.
 
     Args:
         parts: role → artifact or artifacts, as defs/serving/release.py declares them.
 
+    Returns:
+        role → artifact or artifacts; "champion" only where there is one.
+
     Raises:
-        ReleaseError: the evaluation is of other models, queries or settings than those in force.
+        ReleaseError: the evaluation is of other models or queries than the parts, or of other
+            settings than today's.
     """
     inputs = {role: parts[role] for role in _JUDGED}
     offline = inputs["offline"]
@@ -92,8 +107,7 @@ def full_inputs(
         if judged != present:
             raise releases.ReleaseError(
                 f"evaluation/offline [{offline.partition}] judged lists of {name} {judged}, the "
-                "settings say "
-                f"{present}; materialise it again"
+                f"settings say {present}; materialise it again"
             )
     champion = _champion(store, settings)
     return inputs | ({"champion": champion} if champion else {})
@@ -109,9 +123,10 @@ def write_full_verdict(
     seed: int,
     retrieval_topk: int,
     first_day: str,
-) -> dict[str, Any]:
-    """verdict.json: {"gate", "evidence"} of a full training, from ``full_inputs``; returns it as
-    metrics.
+) -> JudgedRelease:
+    """Write verdict.json of a full training; return it as metrics.
+
+    inputs: of ``full_inputs``. seed: of the bootstrap. first_day: of the calendar, ISO.
     """
     queries = Queries.read(inputs["queries"])
     exposures = pl.concat(
@@ -129,17 +144,7 @@ def write_full_verdict(
         candidate = ModelAnswers.of_lists(arrays, generation.click_scores(exposures))
     champion = None
     if "champion" in inputs:
-        release = releases.read_release(inputs["champion"])
-        before = Generation.of_release(
-            store, release, inputs["days_before"], retrieval_topk=retrieval_topk
-        )
-        # a full training learns its training days, a fine-tune the day itself
-        learnt = (
-            release.day if release.kind == "fine_tune" else partitions.train_days(release.day)[-1]
-        )
-        champion = ChampionAnswers(
-            release.number, release.day, learnt, ModelAnswers.ask(before, queries, exposures)
-        )
+        champion = _champion_answers(store, inputs, queries, exposures, retrieval_topk)
     log = ClickLog.of(
         pl.scan_parquet([a.path("interactions.parquet") for a in inputs["interactions"]]),
         queries.item_ids,
@@ -148,6 +153,7 @@ def write_full_verdict(
     evidence = gate_evidence.gather(
         candidate, queries, exposures, day=as_of, seed=seed, champion=champion, recent=recent
     )
+    index = inputs["faiss_index"].metrics
     evidence |= {
         "latency_ms": gate_evidence.latencies(
             generation,
@@ -160,12 +166,29 @@ def write_full_verdict(
             inputs["training"], inputs["features"], first_day=first_day
         ),
         "parity": inputs["models"].metrics["max_abs_difference"],
-        "index": {
-            name: inputs["faiss_index"].metrics.get(name) for name in ("recall", "recall_floor")
-        },
+        "index": {"recall": index.get("recall"), "recall_floor": index.get("recall_floor")},
     }
     return _written(
         {"gate": gates.full_release(evidence, limits), "evidence": evidence}, limits, target
+    )
+
+
+def _champion_answers(
+    store: ArtifactStore,
+    inputs: Mapping[str, Any],
+    queries: Queries,
+    exposures: pl.DataFrame,
+    retrieval_topk: int,
+) -> ChampionAnswers:
+    """Run the champion of ``full_inputs`` on the queries and exposures."""
+    release = releases.read_release(inputs["champion"])
+    generation = Generation.of_release(
+        store, release, inputs["days_before"], retrieval_topk=retrieval_topk
+    )
+    # a full training learns its training days, a fine-tune the day itself
+    learnt = release.day if release.kind == "fine_tune" else partitions.train_days(release.day)[-1]
+    return ChampionAnswers(
+        release.number, release.day, learnt, ModelAnswers.ask(generation, queries, exposures)
     )
 
 
@@ -174,8 +197,7 @@ def full_release_in_force(
 ) -> Artifact | None:
     """Return the champion if these parts, settings and code made it, else None.
 
-    It is no rival to itself: the verdict that it was promoted by goes on to count, and nothing is
-    judged again.
+    The champion is not compared with itself: the verdict that it was promoted by stays valid.
     """
     champion = _champion(store, settings)
     if champion is None or champion.manifest.get("code") != build.code():
@@ -197,16 +219,16 @@ def full_release(
     parts: Mapping[str, Any],
     verdict: Artifact,
 ) -> Artifact:
-    """The release of a full training, the first of its generation; the same parts and verdict give
-    the same release again.
+    """Build the release of a full training, the first of its generation.
+
+    The same parts and verdict give the same release again.
 
     parts: as for ``full_inputs``. verdict: of ``write_full_verdict``.
     """
     report = parts["offline"].metrics
     ranked = pl.read_parquet(parts["popularity"].path("popularity.parquet"))
-    clicks = pl.read_parquet(
-        parts["features"][-1].path("item_popularity.parquet")
-    )  # of the as-of day
+    of_as_of_day = parts["features"][-1]
+    clicks = pl.read_parquet(of_as_of_day.path("item_popularity.parquet"))
     return build.build_release(
         store,
         settings,
@@ -226,8 +248,9 @@ def full_release(
 
 # --- a fine-tune ----------------------------------------------------------------------------------
 def training_days(store: ArtifactStore, rows: Artifact) -> list[str]:
-    """Training days of the generation that a day's fine-tune belongs to; rows:
-    ``fine_tune/rows``.
+    """Return the training days of the generation that a fine-tune belongs to.
+
+    rows: ``fine_tune/rows`` of the day.
     """
     base = releases.read_release(store.open(rows.manifest["inputs"]["champion"]))
     return partitions.train_days(releases.open_release(store, base.generation).day)
@@ -236,12 +259,14 @@ def training_days(store: ArtifactStore, rows: Artifact) -> list[str]:
 def fine_tune_inputs(
     store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the verdict on a day's fine-tune is made from: its rows, its models, the release it
-    began with ("base"), the days around, and ("newer") the champion where that has come to know a
-    later day since.
+    """Return the inputs of the verdict on a day's fine-tune.
 
     Args:
         parts: role → artifact or artifacts, as defs/fine_tune/daily.py declares them.
+
+    Returns:
+        the parts; "base", the release that the fine-tune started from; "features" of the day; and
+        "newer", the champion, where it has learnt a later day since.
 
     Raises:
         ReleaseError: a model was made from other rows.
@@ -255,9 +280,8 @@ def fine_tune_inputs(
     inputs = {
         **parts,
         "base": store.open(rows.manifest["inputs"]["champion"]),
-        "features": store.open(
-            rows.manifest["inputs"]["features"][-1]
-        ),  # the replayed days', and then the day's own
+        # the day's own come after those of the replayed days
+        "features": store.open(rows.manifest["inputs"]["features"][-1]),
     }
     champion = _champion(store, settings)
     newer = champion is not None and releases.read_release(champion).day > day
@@ -275,28 +299,19 @@ def write_fine_tune_verdict(
     seen_days: int,
     retrieval_topk: int,
     first_day: str,
-) -> dict[str, Any]:
-    """verdict.json: {"gate", "evidence"} of a fine-tune beside the champion that it began with, on
-    the day's held-out rows.
+) -> JudgedRelease:
+    """Write verdict.json of a fine-tune; return it as metrics.
+
+    The day's held-out rows judge the fine-tune and the champion that it started from.
+
+    inputs: of ``fine_tune_inputs``. seed: of the bootstrap and of the sampled queries. first_day:
+    of the calendar, ISO.
+
+    Raises:
+        ReleaseError: no held-out row gives a query.
     """
     exposures = fine_tuning.held_out(inputs["features"], inputs["rows"].manifest["params"]["seed"])
-    # of all clicks of the day, so that a limit of queries leaves as many that were held out
-    asked = Queries.build(
-        [inputs["features"]],
-        inputs["interactions"],
-        inputs["items"],
-        seed=seed,
-        seen_days=seen_days,
-        limit=round(QUERY_LIMIT / (1 - fine_tuning.TRAIN_SHARE)),
-    )
-    kept = asked.frame[c.EVENT_ID].is_in(exposures[c.EVENT_ID].implode()).to_numpy()
-    queries = asked.subset(np.flatnonzero(kept))
-    if not queries.overall.any():
-        raise releases.ReleaseError(
-            f"none of the {exposures.height} held-out rows of {day} is a click that a list could "
-            "be asked for: "
-            "nothing to judge a fine-tune by; choose a day with more rows"
-        )
+    queries = _held_out_queries(inputs, exposures, day, seed, seen_days)
     release = releases.read_release(inputs["base"])
     before = Generation.of_release(
         store, release, inputs["days_before"], retrieval_topk=retrieval_topk
@@ -306,7 +321,7 @@ def write_fine_tune_verdict(
         "dlrm": inputs["dlrm"].path(RANKER_ONNX),
     }
     tuned = before.with_models(models["query_tower"], models["dlrm"])
-    # the day is new to both: its held-out rows were learnt by neither
+    # neither has learnt the held-out rows of the day
     champion = ChampionAnswers(
         release.number, release.day, release.day, ModelAnswers.ask(before, queries, exposures)
     )
@@ -339,11 +354,35 @@ def write_fine_tune_verdict(
     )
 
 
+def _held_out_queries(
+    inputs: Mapping[str, Any], exposures: pl.DataFrame, day: str, seed: int, seen_days: int
+) -> Queries:
+    """Return the queries of the day whose click is among the held-out exposures."""
+    # sampled from all clicks of the day: the limit is raised so that as many held-out ones remain
+    asked = Queries.build(
+        [inputs["features"]],
+        inputs["interactions"],
+        inputs["items"],
+        seed=seed,
+        seen_days=seen_days,
+        limit=round(QUERY_LIMIT / (1 - fine_tuning.TRAIN_SHARE)),
+    )
+    kept = asked.frame[c.EVENT_ID].is_in(exposures[c.EVENT_ID].implode()).to_numpy()
+    queries = asked.subset(np.flatnonzero(kept))
+    if not queries.overall.any():
+        raise releases.ReleaseError(
+            f"none of the {exposures.height} held-out rows of {day} is a click that a list could "
+            "be asked for: nothing to judge a fine-tune by; choose a day with more rows"
+        )
+    return queries
+
+
 def fine_tuned_release(
     store: ArtifactStore, day: str, inputs: Mapping[str, Any], verdict: Artifact
 ) -> Artifact:
-    """Return the release of a day's fine-tune, built from ``fine_tune_inputs`` and the verdict of
-    ``write_fine_tune_verdict``.
+    """Build the release of a day's fine-tune.
+
+    inputs: of ``fine_tune_inputs``. verdict: of ``write_fine_tune_verdict``.
     """
     return build.build_fine_tune_release(
         store,
@@ -356,6 +395,6 @@ def fine_tuned_release(
     )
 
 
-def _written(found: dict[str, Any], limits: Limits, target: Path) -> dict[str, Any]:
+def _written(found: JudgedRelease, limits: Limits, target: Path) -> JudgedRelease:
     write_json(target / VERDICT_FILE, {**found, "limits": dataclasses.asdict(limits)})
     return found

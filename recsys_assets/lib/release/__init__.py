@@ -1,0 +1,1 @@
+"""Builds, numbers and reads releases, and reads the champion."""

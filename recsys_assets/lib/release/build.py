@@ -1,21 +1,26 @@
-"""Builds a release from the artifacts that must agree."""
+"""Builds a release from artifacts that belong to one generation."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import polars as pl
 
 from recsys_assets import columns, fingerprints
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.release import releases
+from recsys_assets.lib.release.contents import (
+    display_data,
+    dump,
+    learnt_files,
+    place,
+    write_contents,
+)
+from recsys_assets.lib.release.numbers import allocate_number
 from recsys_assets.lib.release.releases import (
     COMPONENTS,
     RELEASE,
@@ -24,61 +29,19 @@ from recsys_assets.lib.release.releases import (
     read_display,
     read_release,
 )
-from recsys_assets.lib.retrieval.similar_items import similar_items
+from recsys_assets.lib.release.verdict import Check, Verdict
 from recsys_assets.release_files import (
     DISPLAY_FILE,
     EMBEDDING_TABLE,
-    HISTORY,
-    IMAGES_FILE,
-    INDEX,
-    ITEM_IDS_FILE,
-    MODEL,
-    MODELS,
-    POPULARITY,
     QUERY_TOWER,
-    QUERY_TOWER_ONNX,
     RANKER,
-    RANKER_FILE,
-    RANKER_ONNX,
-    RANKER_PARTS,
     RELEASE_FILE,
-    SAMPLING,
-    SIMILAR_FILE,
-    SNAPSHOT,
     TRANSFORMS,
-    USER_DEFAULTS,
-    model_file,
-    models_with,
 )
 from recsys_assets.settings import Settings
 
-NUMBERS = "serving/release-numbers"  # one empty file a number that was ever given out
-SAMPLING_TEMPERATURE = 20.0
-#: Settings that a release is made with: others give another release.
+#: Settings that a release is made with; other values give another release.
 OF_SETTINGS = ("ranking_topk", "diversity_mode", "mmr_lambda", "category_cap", "retrieval_weight")
-_ITEM_SNAPSHOT = (columns.CATEGORY_L1, columns.CATEGORY_L2, columns.ITEM_GENDER, columns.PRICE)
-
-
-def allocate_number(store: ArtifactStore) -> int:
-    """The next release number; never given twice, also to two writers at once (exclusive creation
-    of a file).
-    """
-    prefix = f"{fsspec.core.url_to_fs(store.root)[1]}/{NUMBERS}"
-    while True:
-        # a fresh listing each time: a cached one would offer a taken number for ever
-        taken = store.fs.ls(prefix, detail=False, refresh=True) if store.fs.exists(prefix) else []
-        names = [Path(path).name for path in taken] + store.partitions(RELEASE)
-        number = max(map(int, names), default=0) + 1
-        path = f"{prefix}/{number:06d}"
-        try:
-            if store.is_local:
-                Path(prefix).mkdir(parents=True, exist_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            else:
-                store.fs.pipe_file(path, b"", mode="create")  # S3: If-None-Match
-        except FileExistsError:
-            continue
-        return number
 
 
 def build_release(
@@ -94,30 +57,31 @@ def build_release(
     ranker: Artifact,
     popularity: Sequence[str],
     item_clicks: Mapping[str, float],
-    gate: Mapping[str, Any] | None,
+    gate: Verdict | None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """Assemble a full release, the first of a new generation.
 
     Args:
+        store: of the artifacts.
+        settings: those of OF_SETTINGS count.
         as_of: the as-of day of the training, ISO.
         raw_items: ``raw/items`` (items.parquet, images.parquet).
         workflows: ``features/workflows`` (transforms.json).
         aligned: ``embeddings/aligned`` (embedding_table.npy, [3 + items, 128]).
         faiss_index: ``retrieval/faiss_index`` (index.faiss).
         query_tower: ``retrieval/two_tower`` (query_tower.onnx).
-        ranker: ``ranking/dlrm`` (dlrm.onnx, and the same in two parts: dlrm_items.onnx,
-            dlrm_lists.onnx).
-        popularity: item ids, most popular first; ids outside the catalogue are left out, items
-            without any interaction follow in the catalogue's order, so that backfilling can reach
+        ranker: ``ranking/dlrm`` (dlrm.onnx, and its two parts dlrm_items.onnx, dlrm_lists.onnx).
+        popularity: item ids, most popular first. Ids outside the catalogue are left out. Items
+            without an interaction follow in the catalogue's order, so that the backfill list has
             every item.
-        item_clicks: item id → its clicks on the as-of day, which count where the online store has
-            none; 0 where absent.
-        gate: the verdict, or None where none was reached (such a release cannot be promoted).
+        item_clicks: item id → its clicks on the as-of day, used where the online store has none; 0
+            where absent.
+        gate: the verdict. A release without one (None) cannot be promoted.
         metrics: figures to show beside the release.
 
     Returns:
-        The artifact; the one that exists already where it was made from exactly the same parts.
+        the artifact; an existing one where it was made from exactly the same parts.
 
     Raises:
         ReleaseError: the parts do not belong to one generation, or the verdict is malformed.
@@ -142,57 +106,22 @@ def build_release(
     existing = _find(store, inputs, params)
     if existing is not None:
         return existing
-    transforms = json.loads(workflows.path(TRANSFORMS).read_text())
-    item_ids: list[str] = transforms["vocabulary"][columns.ITEM_ID]
-    rows = np.load(aligned.path(EMBEDDING_TABLE), mmap_mode="r", allow_pickle=False).shape[0]
-    if rows != transforms["cardinality"][columns.ITEM_ID]:
-        raise ReleaseError(
-            f"{EMBEDDING_TABLE} has {rows} rows for {len(item_ids)} items (needs "
-            f"{transforms['cardinality'][columns.ITEM_ID]}); materialise {aligned.kind} again"
-        )
+    transforms = _fitting_transforms(workflows, aligned)
     items = pl.read_parquet(raw_items.path("items.parquet"))
     number = allocate_number(store)
     with store.stage(
         RELEASE, f"{number:06d}", code_version=code(), inputs=inputs, params=params
     ) as staged:
-        for model in COMPONENTS:  # a model without files has a folder all the same
-            (staged.path / MODELS / model).mkdir(parents=True)
-        for name, path in {
-            TRANSFORMS: workflows.path(TRANSFORMS),
-            INDEX: faiss_index.path(INDEX),
-            EMBEDDING_TABLE: aligned.path(EMBEDDING_TABLE),
-        }.items():
-            for model in models_with(name):
-                _place(path, staged.path / model_file(model, name))
-        for name, path in _learnt(query_tower, ranker).items():
-            _place(path, staged.path / name)
-        made: dict[str, Any] = {
-            ITEM_IDS_FILE: item_ids,
-            SNAPSHOT: item_snapshot(items, item_clicks),
-            POPULARITY: popularity_indices(popularity, item_ids),
-            USER_DEFAULTS: {"mean_age": transforms["mean_age"]},
-            SAMPLING: {
-                "ranking_topk": settings.ranking_topk,
-                "diversity": settings.diversity_mode,
-                "temperature": SAMPLING_TEMPERATURE,
-                "mmr_lambda": settings.mmr_lambda,
-                "category_cap": settings.category_cap,
-                "retrieval_weight": settings.retrieval_weight,
-            },
-            # the query tower's clicks by category must be as wide
-            HISTORY: {"width": 2 * transforms["cardinality"][columns.CATEGORY_L1]},
-        }
-        for name, content in made.items():
-            for model in models_with(name):
-                _dump(staged.path / model_file(model, name), content)
-        _dump(staged.path / DISPLAY_FILE, {"release": number, "items": display_data(items)})
-        _place(raw_items.path(IMAGES_FILE), staged.path / IMAGES_FILE)
-        _dump(staged.path / ITEM_IDS_FILE, item_ids)
-        np.save(
-            staged.path / SIMILAR_FILE,
-            similar_items(faiss_index.path(INDEX), len(item_ids)),
-            allow_pickle=False,
+        write_contents(
+            staged.path,
+            inputs,
+            settings,
+            transforms=transforms,
+            items=items,
+            popularity=popularity,
+            item_clicks=item_clicks,
         )
+        dump(staged.path / DISPLAY_FILE, {"release": number, "items": display_data(items)})
         users = transforms["vocabulary"][columns.USER_ID]
         _dump_release(
             staged.path,
@@ -209,6 +138,19 @@ def build_release(
         )
 
 
+def _fitting_transforms(workflows: Artifact, aligned: Artifact) -> dict[str, Any]:
+    """Return the content of transforms.json; raise where the embedding table does not fit it."""
+    transforms: dict[str, Any] = json.loads(workflows.path(TRANSFORMS).read_text())
+    items = len(transforms["vocabulary"][columns.ITEM_ID])
+    rows = np.load(aligned.path(EMBEDDING_TABLE), mmap_mode="r", allow_pickle=False).shape[0]
+    if rows != transforms["cardinality"][columns.ITEM_ID]:
+        raise ReleaseError(
+            f"{EMBEDDING_TABLE} has {rows} rows for {items} items (needs "
+            f"{transforms['cardinality'][columns.ITEM_ID]}); materialise {aligned.kind} again"
+        )
+    return transforms
+
+
 def build_fine_tune_release(
     store: ArtifactStore,
     *,
@@ -216,18 +158,22 @@ def build_fine_tune_release(
     base: Artifact,
     query_tower: Artifact,
     ranker: Artifact,
-    gate: Mapping[str, Any] | None,
+    gate: Verdict | None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Artifact:
-    """Assemble the release of a daily fine-tune: the base's generation with a new query tower and
-    ranker.
+    """Assemble the release of a fine-tune: the generation with a new query tower and ranker.
 
     Args:
+        store: of the artifacts.
         day: the day that was learnt, ISO.
         base: any release of the generation, usually the champion that the fine-tune started from.
         query_tower: an artifact with query_tower.onnx.
         ranker: an artifact with the three files of a ranker.
-        gate, metrics: as for ``build_release``.
+        gate: as for ``build_release``.
+        metrics: as for ``build_release``.
+
+    Returns:
+        the artifact, as for ``build_release``.
 
     Raises:
         ReleaseError: tower or ranker were made with another generation's parts, the generation is
@@ -236,9 +182,8 @@ def build_fine_tune_release(
     generation = open_release(store, read_release(base).generation)
     if not generation.of_this_form:
         raise ReleaseError(
-            f"generation {generation.number} was built by an older version of this code, whose "
-            "files are not all that "
-            "today's models need; run full_training"
+            f"generation {generation.number} was built by an older version of this code and lacks "
+            "files that today's models need; run full_training"
         )
     recorded = [
         r
@@ -257,17 +202,17 @@ def build_fine_tune_release(
     if existing is not None:
         return existing
     number = allocate_number(store)
-    own = _learnt(query_tower, ranker)
+    own = learnt_files(query_tower, ranker)
     replaced = {RELEASE_FILE, DISPLAY_FILE, *own}
     with store.stage(
         RELEASE, f"{number:06d}", code_version=code(), inputs=inputs, params=params
     ) as staged:
         for name in generation.artifact.manifest["files"]:
             if name not in replaced:
-                _place(generation.artifact.path(name), staged.path / name)
-        _dump(staged.path / DISPLAY_FILE, {"release": number, "items": read_display(generation)})
+                place(generation.artifact.path(name), staged.path / name)
+        dump(staged.path / DISPLAY_FILE, {"release": number, "items": read_display(generation)})
         for name, path in own.items():
-            _place(path, staged.path / name)
+            place(path, staged.path / name)
         versions = {**generation.versions, QUERY_TOWER: number, RANKER: number}
         _dump_release(
             staged.path,
@@ -284,65 +229,6 @@ def build_fine_tune_release(
         )
 
 
-def _learnt(query_tower: Artifact, ranker: Artifact) -> dict[str, Path]:
-    """File of a release → where it comes from, of the two models that a fine-tune replaces."""
-    return {
-        model_file(QUERY_TOWER, MODEL): query_tower.path(QUERY_TOWER_ONNX),
-        RANKER_FILE: ranker.path(RANKER_ONNX),
-        **{model_file(RANKER, part): ranker.path(name) for part, name in RANKER_PARTS.items()},
-    }
-
-
-def item_snapshot(
-    items: pl.DataFrame, item_clicks: Mapping[str, float]
-) -> dict[str, dict[str, Any]]:
-    """item id → {category_l1, category_l2, item_gender, price, item_clicks}: for where the online
-    store has nothing.
-    """
-    rows = items.select(columns.ITEM_ID, *_ITEM_SNAPSHOT).iter_rows(named=True)
-    return {
-        item: {**row, columns.ITEM_CLICKS: float(item_clicks.get(item, 0.0))}
-        for row in rows
-        for item in [row.pop(columns.ITEM_ID)]
-    }
-
-
-def display_data(items: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    """item id → what a page shows of it: every catalogue column, ``name`` as ``title``; ``image``
-    is null for none.
-    """
-    display = {}
-    for row in items.select(*columns.RAW_ITEMS).iter_rows(named=True):
-        row["title"], row["image"] = row.pop("name"), row["image"] or None
-        display[row[columns.ITEM_ID]] = row
-    return display
-
-
-def popularity_indices(popularity: Sequence[str], item_ids: Sequence[str]) -> list[int]:
-    """Categorify indices of the whole catalogue, most popular first.
-
-    >>> popularity_indices(["b", "gone"], ["a", "b", "c"])
-    [4, 3, 5]
-    """
-    index = {item: columns.VOCABULARY_START + position for position, item in enumerate(item_ids)}
-    ordered = dict.fromkeys([*popularity, *item_ids])
-    return [index[item] for item in ordered if item in index]
-
-
-def _place(source: Path, target: Path) -> None:
-    """A hard link where both lie on one file system (artifacts are immutable), else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _dump(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, ensure_ascii=False))
-
-
 def _dump_release(
     folder: Path,
     number: int,
@@ -354,7 +240,7 @@ def _dump_release(
     versions: Mapping[str, int],
     inputs: Mapping[str, Artifact],
 ) -> None:
-    _dump(
+    dump(
         folder / RELEASE_FILE,
         {
             "form": releases.CODE_VERSION,
@@ -371,18 +257,28 @@ def _dump_release(
     )
 
 
-def _checked_gate(gate: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _checked_gate(gate: Verdict | None) -> Verdict | None:
+    """Return the verdict without other keys.
+
+    Raises:
+        ReleaseError: it has no checks, or contradicts them.
+    """
     if gate is None:
         return None
-    checks = [
-        {key: check[key] for key in ("name", "value", "threshold", "passed")}
+    checks: list[Check] = [
+        {
+            "name": check["name"],
+            "value": check["value"],
+            "threshold": check["threshold"],
+            "passed": check["passed"],
+        }
         for check in gate["checks"]
     ]
     if not checks:
         raise ReleaseError("the gate verdict has no checks; give None where nothing was evaluated")
     if bool(gate["passed"]) != all(check["passed"] for check in checks):
         raise ReleaseError(
-            f"the gate verdict says passed={gate['passed']} against its own checks: {checks}"
+            f"the gate verdict has passed={gate['passed']} against its own checks: {checks}"
         )
     return {"passed": bool(gate["passed"]), "checks": checks}
 
@@ -395,8 +291,9 @@ def _references(artifact: Artifact) -> Iterator[Mapping[str, Any]]:
 
 
 def _require_one_generation(given: Mapping[str, str], parts: Sequence[Artifact]) -> None:
-    """Every part that was made from a kind in ``given`` must have been made from this very digest
-    of it.
+    """Raise ReleaseError where a part was made from another version than those given.
+
+    given: kind → digest.
     """
     for part in parts:
         for reference in _references(part):
@@ -404,8 +301,8 @@ def _require_one_generation(given: Mapping[str, str], parts: Sequence[Artifact])
             if expected is not None and reference["digest"] != expected:
                 raise ReleaseError(
                     f"{part.kind} [{part.partition}] was made from another {reference['kind']} "
-                    "(digest "
-                    f"{reference['digest'][:8]}, not {expected[:8]}); materialise {part.kind} again"
+                    f"(digest {reference['digest'][:8]}, not {expected[:8]}); materialise "
+                    f"{part.kind} again"
                 )
 
 
@@ -421,7 +318,5 @@ def _find(
 
 
 def code() -> str:
-    """Return the part of a release's fingerprint that covers its form and the code that assembles
-    it.
-    """
+    """Return the code version of a release: its form, and the digest of this module's code."""
     return f"{releases.CODE_VERSION}-{fingerprints.digest(__name__)}"

@@ -1,4 +1,4 @@
-"""The champion: the release that the servers answer with."""
+"""Reads the champion: the release that the Triton servers answer with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys_assets.settings import Settings
 
 @dataclass(frozen=True)
 class Champion:
-    """``<home>/serving/champion.json``: what is being served."""
+    """Holds the content of ``<home>/serving/champion.json``."""
 
     release: int
     generation: int
@@ -21,16 +21,16 @@ class Champion:
     versions: Mapping[str, int]
     promoted_at: int  # unix seconds
     previous: list[int]  # champions that a rollback goes back to, the latest first
-    history: list[
-        Mapping[str, Any]
-    ]  # {"release", "at", "event": "promote" | "rollback", "forced"}, oldest first
+    #: {"release", "at", "event": "promote" | "rollback", "forced"}, oldest first
+    history: list[Mapping[str, Any]]
 
 
 def champion_path(settings: Settings) -> Path:
+    """Return the path of champion.json."""
     return settings.home / "serving" / "champion.json"
 
 
 def read_champion(settings: Settings) -> Champion | None:
-    """The release in force, or None before the first promotion."""
+    """Read the champion; return None before the first promotion."""
     path = champion_path(settings)
     return Champion(**json.loads(path.read_text())) if path.is_file() else None

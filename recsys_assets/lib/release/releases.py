@@ -1,10 +1,10 @@
-"""Releases: the only thing that can be promoted, and each of them whole.
+"""Reads releases, the only artifacts that can be promoted, each as a whole.
 
-A release is an artifact ``serving/release`` [``NNNNNN``] that carries everything that online
-serving needs: ``models/<model>/<files>``, the display data, each item's similar ones, and
-``release.json``. A *full* release starts a generation (vocabularies, embedding tables, towers,
-index, ranker, compiled transforms: all that must agree); a *fine-tune* release keeps the
-generation's files and brings a query tower and a ranker of its own.
+A release is an artifact ``serving/release`` [``NNNNNN``] that holds everything that online serving
+needs: ``models/<model>/<files>``, the display data, the similar items, and ``release.json``. A
+*full* release starts a generation: vocabularies, embedding tables, towers, index, ranker and
+compiled transforms, which must agree. A *fine-tune* release has the generation's files with its own
+query tower and ranker.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.lib.release.verdict import Verdict
 from recsys_assets.release_files import DISPLAY_FILE, MODEL_FILES, QUERY_TOWER, RANKER, RELEASE_FILE
 
 RELEASE = "serving/release"
-#: Form of a release's files, which decides whether this code can run its models. Raise it by hand
-#: where their inputs change: a derived fingerprint would refuse every release of the past after
-#: each change of code, and a rollback with it.
+#: Form of a release's files. This code runs only models of this form. Raise it by hand where the
+#: inputs of the models change. A derived fingerprint would refuse every older release after each
+#: change of code, and so every rollback.
 CODE_VERSION = "4"
 
 #: Models whose version is the release's own; all others carry the number of their generation.
@@ -29,12 +30,12 @@ COMPONENTS = tuple(MODEL_FILES)
 
 
 class ReleaseError(RuntimeError):
-    """A release cannot be assembled or read; the message names the part and the remedy."""
+    """A release cannot be assembled or read. The message names the part and the remedy."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """``release.json`` of a release, and its artifact."""
+    """Holds a release's artifact and the content of its ``release.json``."""
 
     artifact: Artifact
     number: int
@@ -42,23 +43,19 @@ class Release:
     day: str  # the as-of day of a full training, or the day that was learnt
     generation: int  # number of the full release whose files it uses
     versions: Mapping[str, int]  # model → version directory
-    gate: (
-        Mapping[str, Any] | None
-    )  # {"passed", "checks": [{"name", "value", "threshold", "passed"}]}
+    gate: Verdict | None
     metrics: Mapping[str, Any]
     known_user: str | None  # a visitor of the training data, for the smoke request
     form: str | None = CODE_VERSION  # of the code that built it; None: before forms were written
 
     @property
     def of_this_form(self) -> bool:
-        """Whether this version of the code can run the release's models: their inputs have not
-        changed since it was built.
-        """
+        """Whether this version of the code can run the release's models."""
         return self.form == CODE_VERSION
 
     @property
     def failed_checks(self) -> list[str]:
-        """The gate's failed checks, readable; empty where it passed."""
+        """Failed checks of the gate as lines of text; empty where it passed."""
         checks = self.gate["checks"] if self.gate else []
         return [
             f"{c['name']} = {c['value']} (threshold {c['threshold']})"
@@ -68,6 +65,7 @@ class Release:
 
 
 def read_release(artifact: Artifact) -> Release:
+    """Read the ``release.json`` of a release."""
     content = json.loads(artifact.path(RELEASE_FILE).read_text())
     return Release(
         artifact,
@@ -84,17 +82,25 @@ def read_release(artifact: Artifact) -> Release:
 
 
 def open_release(store: ArtifactStore, number: int) -> Release:
-    """A release by its number; raises ArtifactMissing."""
+    """Open a release by its number.
+
+    Raises:
+        ArtifactMissing: there is none of this number.
+    """
     return read_release(store.current(RELEASE, f"{number:06d}"))
 
 
 def list_releases(store: ArtifactStore) -> list[Release]:
-    """All releases, oldest first."""
+    """Return all releases, oldest first."""
     return [open_release(store, int(name)) for name in store.partitions(RELEASE)]
 
 
 def newest_passed(store: ArtifactStore) -> int:
-    """Number of the newest release whose gate passed; raises ReleaseError when there is none."""
+    """Return the number of the newest release whose gate passed.
+
+    Raises:
+        ReleaseError: there is none.
+    """
     numbers = sorted(map(int, store.partitions(RELEASE)), reverse=True)
     for number in numbers:
         release = open_release(store, number)
@@ -107,18 +113,9 @@ def newest_passed(store: ArtifactStore) -> int:
     )
 
 
-# --- building -------------------------------------------------------------------------------------
-
-
-# --- derived payload ------------------------------------------------------------------------------
-
-
 def read_display(release: Release) -> dict[str, dict[str, Any]]:
-    """item id → what a page shows of it; its keys are the release's whole catalogue."""
-    return json.loads(release.artifact.path(DISPLAY_FILE).read_text())["items"]
-
-
-# --- parts ----------------------------------------------------------------------------------------
-
-
-# --- the champion ---------------------------------------------------------------------------------
+    """Return what a page shows of each item of the catalogue: item id → columns."""
+    items: dict[str, dict[str, Any]] = json.loads(release.artifact.path(DISPLAY_FILE).read_text())[
+        "items"
+    ]
+    return items

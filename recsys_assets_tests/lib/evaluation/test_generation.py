@@ -15,6 +15,7 @@ import pytest
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import generation as g
 from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.lib.release import releases
 from recsys_assets.partitions import day_bounds
@@ -359,7 +360,7 @@ def test_the_blend_is_that_of_the_release(shop):
 
 
 def test_each_day_sees_the_clicks_of_the_day_before(shop):
-    popularity = g.DailyPopularity.read(shop.days_before, ["item-02", "unheard-of", "item-00"])
+    popularity = DailyPopularity.read(shop.days_before, ["item-02", "unheard-of", "item-00"])
     assert popularity.values.dtype == np.float32
     np.testing.assert_array_equal(
         popularity.values,
@@ -380,4 +381,4 @@ def test_days_that_do_not_follow_one_another_are_refused(shop, tmp_path):
             ).write_parquet(staged.path / "item_popularity.parquet")
             days.append(staged.publish())
     with pytest.raises(ValueError, match="features/interactions of days in a row"):
-        g.DailyPopularity.read(days, ["a"])
+        DailyPopularity.read(days, ["a"])

@@ -52,5 +52,5 @@ def test_what_has_no_auc_is_refused():
         auc_difference(np.ones(3), np.arange(3), np.arange(3), np.arange(3))
     with pytest.raises(ValueError, match="not finite"):
         auc_difference(np.array([1, 0, 1]), np.array([1, np.nan, 0]), np.arange(3), np.arange(3))
-    with pytest.raises(ValueError, match="one of each a row"):
+    with pytest.raises(ValueError, match="one of each per row"):
         auc_difference(np.array([1, 0]), np.arange(2), np.arange(3), np.arange(2))

@@ -230,7 +230,7 @@ def test_an_equal_model_passes_on_two_hundred_queries(shop, models):
         )
         assert found["served ndcg@10"]["value"] != 0 and found["queries"] == 200
         assert all(
-            check["passed"] for check in gates._champion({"champion": found}, gates.Limits())
+            check["passed"] for check in gates._champion({"champion": found}, gates.Limits(), False)
         )
 
 

@@ -99,7 +99,6 @@ def test_what_is_too_bad_missing_or_nan_is_blocked_by_its_check(path):
     for value in (bad, math.nan, None):
         verdict = gates.full_release(changed(path, value))
         assert failed(verdict) == [check], value
-        assert gates.failures(verdict)[0].startswith(f"{check}: {value}")
 
 
 @pytest.mark.parametrize("part", GOOD)

@@ -14,12 +14,9 @@ import pytest
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.release import build, releases
-from recsys_assets.lib.release.build import (
-    allocate_number,
-    build_fine_tune_release,
-    build_release,
-    popularity_indices,
-)
+from recsys_assets.lib.release.build import build_fine_tune_release, build_release
+from recsys_assets.lib.release.contents import popularity_indices
+from recsys_assets.lib.release.numbers import allocate_number
 from recsys_assets.lib.release.releases import (
     COMPONENTS,
     ReleaseError,

@@ -1,0 +1,119 @@
+"""The forms of the figures that an evaluation keeps: JSON objects with fixed keys."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class Estimate(TypedDict):
+    """Holds a mean over users and the bounds of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+#: Metric, one of ``list_metrics.METRICS`` → its estimate.
+ListFigures = dict[str, Estimate]
+#: A slice: the keys of ListFigures, "queries", "random_recall@50" and "simulated".
+SliceFigures = dict[str, Any]
+
+
+class ReliabilityBin(TypedDict):
+    """Holds the mean predicted and observed click rate of some rows."""
+
+    predicted: float
+    observed: float
+    rows: int
+
+
+class RankerFigures(TypedDict):
+    """Holds the figures of a ranker; four are None in a log of clicks alone."""
+
+    auc: float | None
+    log_loss: float | None
+    log_loss_of_mean: float | None  # of a constant prediction, the click rate
+    calibration_error: float | None
+    click_rate: float
+    rows: int
+
+
+class RankerReport(RankerFigures):
+    """Holds the figures of a ranker and its reliability table."""
+
+    reliability: list[ReliabilityBin]
+
+
+class GenerationFigures(TypedDict):
+    """Holds the figures of one generation on queries and exposures."""
+
+    served: ListFigures
+    retrieval: ListFigures
+    slices: dict[str, SliceFigures]  # of the served lists
+    slices_retrieval: dict[str, SliceFigures]
+    beyond_accuracy: dict[str, dict[str, float]]  # "served" and "retrieval"
+    ranker: RankerReport
+
+
+class OfflineFigures(GenerationFigures):
+    """Holds the content of ``metrics.json`` of ``evaluation/offline``."""
+
+    rows: int  # exposures of the validation days
+    clicks: int
+    queries: int  # that count overall
+    items: int
+    seen_share: float
+    cold_users_simulated: bool
+    popularity: ListFigures
+    random: ListFigures
+
+
+class QueryCounts(TypedDict):
+    """Holds the counts of ``Queries.build``."""
+
+    rows: int  # queries, the simulated ones included
+    queries: int
+    users: int
+    items: int  # of the catalogue
+    clicks: int  # of the validation days, on items of the catalogue
+    sampled_clicks: int
+    seen_share: float  # of the sampled clicks, on items that the seen filter drops
+    cold_queries: int
+    cold_users_simulated: bool
+    seen_days: int
+    slices: dict[str, int]  # queries of each slice
+
+
+class VariantFigures(TypedDict):
+    """Holds the figures of one ablation on the queries of its base."""
+
+    served: ListFigures
+    retrieval: ListFigures
+    slices: dict[str, SliceFigures]
+    slices_retrieval: dict[str, SliceFigures]
+    ranker: RankerReport
+    queries: int
+
+
+class MeasuredGeneration(TypedDict):
+    """Holds ``evaluation.json`` without its targets; see docs/evaluation.md."""
+
+    scale: str
+    as_of: str
+    simulated: bool  # the log has a truth, so there is an oracle
+    served: dict[str, Any]
+    retrieval: dict[str, Any]
+    oracle: dict[str, Any] | None
+    baselines: dict[str, dict[str, Any]]
+    ranker: dict[str, Any]
+    slices: dict[str, dict[str, Any]]
+    ablations: dict[str, dict[str, Any]]
+    beyond_accuracy: dict[str, dict[str, float]]
+    queries: dict[str, Any]
+    notes: list[str]
+
+
+class EvaluationSummary(MeasuredGeneration):
+    """Holds the content of ``evaluation.json``."""
+
+    targets: list[dict[str, Any]]  # the fields of summary.Target

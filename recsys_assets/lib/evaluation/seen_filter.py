@@ -1,0 +1,59 @@
+"""Finds the items that the seen filter drops for each query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from recsys_assets import columns as c
+from recsys_assets.artifacts import Artifact
+from recsys_assets.columns import SECONDS_PER_DAY
+
+
+def seen_pairs(
+    asked: pl.DataFrame, interactions: Sequence[Artifact], catalogue: pl.DataFrame, seen_days: int
+) -> pl.DataFrame:
+    """Return {query, item}: the items that the filter drops for each click, once each.
+
+    asked: {query, user_id, timestamp}.
+    """
+    asks = asked.select("query", c.USER_ID, asked_at=pl.col(c.TIMESTAMP)).filter(
+        pl.col(c.USER_ID) != c.MISSING
+    )
+    # of the clicks on an item on one day, the first one counts
+    clicks = (
+        pl.scan_parquet([a.path("interactions.parquet") for a in interactions])
+        .filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION)
+        .join(asks.lazy().select(c.USER_ID).unique(), on=c.USER_ID, how="semi")
+        .join(catalogue.lazy(), on=c.ITEM_ID)
+        .group_by(c.USER_ID, "item", day=pl.col(c.TIMESTAMP) // SECONDS_PER_DAY)
+        .agg(first=pl.col(c.TIMESTAMP).min())
+    )
+    age = pl.col("asked_at") // SECONDS_PER_DAY - pl.col("day")
+    return (
+        asks.lazy()
+        .join(clicks, on=c.USER_ID)
+        .filter(pl.col("first") < pl.col("asked_at"), age < seen_days)
+        .select("query", "item")
+        .unique()
+        .sort("query", "item")
+        .collect()
+    )
+
+
+def seen_rows(
+    seen: pl.DataFrame, query: np.ndarray, simulated: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return bounds and items of the kept queries, in their order.
+
+    A simulated visitor is unknown and has seen no item.
+    """
+    of_query, items = seen["query"].to_numpy(), seen["item"].to_numpy()
+    kept = np.isin(of_query, query)
+    size = np.bincount(np.searchsorted(query, of_query[kept]), minlength=len(query))
+    start = np.concatenate([[0], np.cumsum(size), np.full(len(simulated), size.sum())]).astype(
+        np.int64
+    )
+    return start, np.ascontiguousarray(items[kept], np.int32)

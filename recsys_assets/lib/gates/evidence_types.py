@@ -1,0 +1,94 @@
+"""The form of the evidence that the gates judge, as ``verdict.json`` holds it."""
+
+from __future__ import annotations
+
+from typing import Required, TypedDict
+
+from recsys_assets.lib.evaluation.measures import Estimate, RankerFigures
+
+
+class ChampionDifference(Estimate):
+    """Holds the paired difference candidate − champion of one metric."""
+
+    champion: float  # the champion's own figure
+
+
+ChampionEvidence = TypedDict(
+    "ChampionEvidence",
+    {
+        "release": int,
+        "queries": int,
+        "rows": int,  # exposures
+        "judged_on": str,  # days, ISO, joined by commas
+        "served ndcg@10": ChampionDifference,
+        "retrieval recall@100": ChampionDifference,
+        "auc": ChampionDifference | None,  # None where every exposure is clicked
+    },
+)
+
+
+class SliceEvidence(TypedDict, total=False):
+    """Holds the served recall of a slice; an empty slice has "queries" alone."""
+
+    queries: Required[int]
+    value: float
+    other: float  # recall of popularity, or of a random order
+
+
+class RankerEvidence(RankerFigures):
+    """Holds the figures of the ranker on the held-out exposures."""
+
+    calibration_noise: float | None
+    clicks_alone: bool  # every exposure is clicked
+
+
+ExposureEvidence = TypedDict(
+    "ExposureEvidence",
+    {
+        "concentration": float,
+        "popularity_concentration": float,
+        "coverage@10": float,
+        "possible_coverage": float,
+        "items": int,
+    },
+)
+
+
+class FreshnessEvidence(TypedDict):
+    """Holds the last days that candidate and champion have learnt, ISO."""
+
+    day: str
+    champion_day: str | None
+
+
+class Latencies(TypedDict):
+    """Holds the median time of one call of each model, milliseconds."""
+
+    query_tower: float
+    ranker: float
+
+
+class IndexEvidence(TypedDict):
+    """Holds the agreement of the index with exact search, and its floor."""
+
+    recall: float | None
+    recall_floor: float | None
+
+
+class Evidence(TypedDict, total=False):
+    """Holds everything that the gates judge of one candidate.
+
+    A missing part fails its checks. Only a full release needs "popularity" and "index".
+    """
+
+    queries: int
+    champion: ChampionEvidence | None  # None before the first promotion
+    popularity: Estimate  # served nDCG@10, candidate − recent popularity
+    slices: dict[str, SliceEvidence]
+    ranker: RankerEvidence
+    exposure: ExposureEvidence
+    freshness: FreshnessEvidence
+    latency_ms: Latencies
+    drift: dict[str, float]  # feature → Jensen-Shannon divergence, bits
+    parity: dict[str, float]  # ONNX file → largest difference from TensorFlow
+    index: IndexEvidence

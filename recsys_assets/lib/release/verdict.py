@@ -1,0 +1,21 @@
+"""The form of a gate verdict, as ``release.json`` and the manifests hold it."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class Check(TypedDict):
+    """Holds one check of a verdict."""
+
+    name: str  # begins with the group of the check and a colon
+    value: object  # a number, an interval, a word, or None where the figure is missing
+    threshold: object
+    passed: bool
+
+
+class Verdict(TypedDict):
+    """Holds all checks of a release; it passed where every check passed."""
+
+    passed: bool
+    checks: list[Check]
