@@ -108,7 +108,7 @@ class EmbeddingCache:
             limit).
     """
 
-    def __init__(self, folder: Path, model: str = MODEL_NAME):
+    def __init__(self, folder: Path, model: str = MODEL_NAME) -> None:
         self.model = model
         self.folder = Path(folder) / hashlib.sha256(model.encode()).hexdigest()[:16]
 

@@ -72,7 +72,7 @@ class BatchTransform:
         content: what ``transforms.json`` holds.
     """
 
-    def __init__(self, content: Mapping[str, Any]):
+    def __init__(self, content: Mapping[str, Any]) -> None:
         self.transforms = Transforms.from_dict(content)
         self._known = {
             name: pl.Enum(vocabulary.values)

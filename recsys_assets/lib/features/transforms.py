@@ -133,7 +133,7 @@ class Vocabulary:
     [4, 2, 1, 66]
     """
 
-    def __init__(self, column: str, values: Sequence[str], buckets: int = 0):
+    def __init__(self, column: str, values: Sequence[str], buckets: int = 0) -> None:
         self.column, self.buckets = column, buckets
         self.values = tuple(values)
         self._index = {value: VOCABULARY_START + n for n, value in enumerate(self.values)}

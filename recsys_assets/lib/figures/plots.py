@@ -120,7 +120,7 @@ class _Canvas:
         width: int = WIDTH,
         size: int = 11,
         top: int = _TOP,
-    ):
+    ) -> None:
         self.height, self.right, self.x_range, self.y_range = height, right, x_range, y_range
         self.title, self.left, self.top, self.width, self.size = title, left, top, width, size
         self.elements = [f'<rect width="{width}" height="{height}" fill="#ffffff"/>']

@@ -63,7 +63,7 @@ class LoggingPolicy:
     gender shows the other gender's, one that has none at all whatever is in the shop.
     """
 
-    def __init__(self, truth: Truth, day: str):
+    def __init__(self, truth: Truth, day: str) -> None:
         self._quality = truth.quality.astype(np.float64)
         live = truth.launched(np.arange(len(truth.item_ids)), day_bounds(day)[0])
         self._live = np.flatnonzero(live)
