@@ -262,7 +262,7 @@ def canonical(
 def _device(
     columns: Mapping[str, str], rules: LogRules
 ) -> tuple[pl.Expr, pl.Expr, list[tuple[str, pl.Expr]]]:
-    """Return (device, whether the log has it, reasons to reject); MISSING without a column."""
+    """Return (device, whether the log has it, reasons to reject)."""
     if DEVICE_TYPE not in columns:
         return pl.lit(MISSING), pl.lit(False), []
     filled = pl.col(DEVICE_TYPE).is_not_null() & (pl.col(DEVICE_TYPE) != MISSING)
