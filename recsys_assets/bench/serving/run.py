@@ -1,9 +1,9 @@
-"""``recsys bench serving``: the reference's way, the ensemble, the fused model, the gateway, and
-the stages' own time.
+"""Run ``recsys bench serving``: compare the ways to serve one release.
 
-All of one release, asked the same requests on this machine in this run, in turns: each round asks
-every system, so that a neighbour's busy minute is in all of them. Everything runs in a home of the
-bench's own, beside a running demo.
+The systems are the reference's way, the ensemble, the fused model, the gateway and the stages
+alone. All serve one release and receive the same requests on this machine, in turns: each round
+asks every system, so that a busy minute of the machine affects all of them. Everything runs in the
+bench's own home, beside a running demo.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from recsys_assets.serving.triton.served import ENSEMBLE, RECOMMENDER
 from recsys_assets.settings import Settings
 
 Say = Callable[[str], None]
-#: The reference's own parts; all other stages of it are measured as ours are.
+#: The reference's own parts; its other stages are those of this platform.
 REFERENCE_PARTS = ("feast_user", "feast_items", "nvt_user", "nvt_context", "nvt_items")
 REPLACED = frozenset(
     {
@@ -87,11 +87,15 @@ class MeasuredSystem:
 
 
 class ServingBench:
-    """Systems that run, and their measurement.
+    """Runs the systems and measures them.
 
     Args:
-        own: the bench's own home, empty. release: of the real one. scratch: for files of the
-            workers.
+        own: settings of the bench's own, empty home.
+        release: of the real home.
+        workflows: folder of the release's NVTabular workflows.
+        plan: how much is measured.
+        scratch: for files of the workers.
+        say: receives one line per step.
     """
 
     def __init__(
@@ -102,7 +106,7 @@ class ServingBench:
         plan: ServingBenchPlan,
         scratch: Path,
         say: Say,
-    ):
+    ) -> None:
         self.own, self.release, self.workflows, self.plan, self.scratch, self.say = (
             own,
             release,
@@ -125,10 +129,11 @@ class ServingBench:
         analyzer = PerfAnalyzer(own, scratch)
         fault = analyzer.fault()
         if fault:
-            say(f"perf_analyzer does not run here, tritonclient asks instead: {fault}")
+            say(f"perf_analyzer does not run here, so tritonclient sends the requests: {fault}")
         self.analyzer = None if fault else analyzer
 
     def run(self) -> dict[str, Any]:
+        """Start all parts, measure every system and return the report."""
         load_average = os.getloadavg()
         with home.running(self.own, ["valkey"]):
             keys = home.fill_online_store(self.own)
@@ -163,7 +168,6 @@ class ServingBench:
         }
         return report | {"ratios": serving_report.ratios(report)}
 
-    # --- workers
     def _workers(
         self,
         name: str,
@@ -173,8 +177,9 @@ class ServingBench:
         python: Path | str | None = None,
         count: int | None = None,
     ) -> Workers:
-        """As many as the largest concurrency; by default in the serving environment, with what
-        Triton's stubs have.
+        """Return workers, by default as many as the largest concurrency.
+
+        By default they run in the serving environment with the variables of Triton's stubs.
         """
         environment = (
             home.serving_environment(self.own)
@@ -209,7 +214,7 @@ class ServingBench:
 
     @contextlib.contextmanager
     def _reference(self, floor: Workers) -> Iterator[tuple[Workers, Workers]]:
-        """Feast's and NVTabular's workers on what the floor's requests made of them."""
+        """Return the workers of Feast and NVTabular, on the floor's requests."""
         raw, items = self.scratch / "raw.json", self.scratch / "items.json"
         raw.write_text(json.dumps(floor.ask("raw")[0]))
         with self._workers("feast", "serving.feast", {"raw": str(raw)}) as feast:
@@ -220,7 +225,6 @@ class ServingBench:
             ) as nvtabular:
                 yield feast, nvtabular.ready()
 
-    # --- measuring
     def _systems(self, floor: Workers) -> dict[str, Any]:
         address, http = (
             home.triton_address(self.own),
@@ -248,7 +252,7 @@ class ServingBench:
             for load in (fused, ensemble):
                 load.run(1, min(WARM_UP, self.plan.requests))
             gateway.run(1, 1, count=min(WARM_UP, self.plan.requests))
-            ways = nvtabular.ask("trial")[0]
+            ways: dict[str, float] = nvtabular.ask("trial")[0]
             loops = _Loops(
                 self.plan,
                 floor,
@@ -257,7 +261,7 @@ class ServingBench:
                 gateway,
                 feast,
                 nvtabular,
-                min(ways, key=ways.get),
+                min(ways, key=lambda way: ways[way]),
             )
             loops.latencies(self.measured, self.own, self.say)
             loops.throughputs(self.measured, self.say)
@@ -271,11 +275,11 @@ class ServingBench:
             }
 
     def _same_answers(self, floor: Workers, gateway: Workers, address: str) -> bool | None:
-        """Whether all gave the same lists, none of them degraded; None where the release draws them
-        at random.
+        """Return whether all systems gave the same lists; None for random lists.
 
         Raises:
-            BenchFailed: naming the system and the request.
+            BenchFailed: a system gave another list or a degraded one; the message names the system
+                and the request.
         """
         sampling = json.loads((self.payload / model_file("softmax_sampling", SAMPLING)).read_text())
         if sampling["diversity"] == "sampling":
