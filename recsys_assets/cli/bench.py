@@ -31,8 +31,8 @@ def data(
 ) -> None:
     """Measure simulation, features and transforms.
 
-    The features are compared with the least work that any implementation must do, and the compiled
-    transforms with NVTabular.
+    The features are compared with plain reads and writes of the same files,
+    the compiled transforms with NVTabular.
     """
     from recsys_assets.bench.data.run import bench_data, table_rows
     from recsys_assets.operations.jobs import Clock
@@ -120,12 +120,13 @@ def serving(
 ) -> None:
     """Measure the serving latency of this home's release.
 
-    Compares the reference's way, the ensemble, the fused model and the gateway, and shows the time
-    of each stage.
+    The systems are the reference's way, the ensemble, the fused model,
+    the gateway, and the stages alone.
     """
     from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.bench.serving.measured import ServingBenchPlan
     from recsys_assets.bench.serving.report import PERCENTILES, ratio_rows, stage_rows, table_rows
-    from recsys_assets.bench.serving.run import ServingBenchPlan, bench_serving
+    from recsys_assets.bench.serving.run import bench_serving
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()

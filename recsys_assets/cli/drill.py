@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from recsys_assets.bench.harness.requests import Request
 from recsys_assets.drills.figures import Bar
 from recsys_assets.settings import Settings, get_settings
 
@@ -40,7 +41,8 @@ def outage(
 ) -> None:
     """Kill Valkey under load and start it again.
 
-    Passes if every request is answered, and answers are normal soon after the restart.
+    Passes if every request is answered,
+    and answers are normal soon after the restart.
     """
     from recsys_assets.drills import outage as part
 
@@ -100,7 +102,7 @@ def restart(rate: Rate = 50) -> None:
 def _hold(
     name: str,
     body: Callable[
-        [Settings, list[dict[str, Any]], Callable[[str], None]], tuple[dict[str, Any], list[Bar]]
+        [Settings, list[Request], Callable[[str], None]], tuple[dict[str, Any], list[Bar]]
     ],
 ) -> None:
     """Run a drill, show its table and write its file.

@@ -155,7 +155,7 @@ def evaluate(
 ) -> None:
     """Judge the lists against baselines and, for simulated data, the truth.
 
-    Materialises what is missing and writes RECSYS_HOME/evaluation.json and .html.
+    Materialises what is missing. Writes RECSYS_HOME/evaluation.json and .html.
     """
     from recsys_assets.cli import evaluate as evaluate_command
     from recsys_assets.operations.evaluate import evaluate as run_evaluation
@@ -209,7 +209,8 @@ def promote(
 ) -> None:
     """Promote a release into the running Triton servers.
 
-    The promotion is undone if a step fails: gate, publish, load, smoke test, switch, verify.
+    Steps: gate, publish, load, smoke test, switch, verify.
+    The promotion is undone if a step fails.
     """
     from recsys_assets.lib.release import releases
     from recsys_assets.orchestration.resources import Platform

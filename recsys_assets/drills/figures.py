@@ -86,13 +86,14 @@ class Answers:
     @property
     def full(self) -> np.ndarray:
         """Return whether each answer is a full list (200, TOP_K distinct items), bool [N]."""
-        flags: np.ndarray = (self.rows[:, 4].astype(np.int64) & FULL) > 0
-        return self.answered & flags
+        flags: np.ndarray = self.answered & ((self.rows[:, 4].astype(np.int64) & FULL) > 0)
+        return flags
 
     @property
     def ms(self) -> np.ndarray:
         """Return milliseconds from the planned time to the answer, [N]."""
-        return (self.done - self.meant) * 1_000
+        times: np.ndarray = (self.done - self.meant) * 1_000
+        return times
 
     def where(self, chosen: np.ndarray) -> Answers:
         """Return the chosen requests, bool [N]."""

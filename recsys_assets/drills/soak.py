@@ -1,4 +1,7 @@
-"""Drill: steady load for an hour; memory and latency must not grow (must-survive 21)."""
+"""Drill: steady load for an hour (must-survive 21).
+
+Memory and latency must not grow.
+"""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ def parse_params(params_type: type[P], given: dict[str, Any]) -> P:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise StepError(
-            f"unknown parameter {', '.join(unknown)}; this step knows {', '.join(known) or 'none'}"
+            f"unknown parameter {', '.join(unknown)}; this step has {', '.join(known) or 'none'}"
         )
     try:
         return params_type(**given)

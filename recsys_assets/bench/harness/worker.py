@@ -59,9 +59,7 @@ def _serve(make: Callable[[dict[str, Any]], Mapping[str, Command]]) -> None:
         say(commands[order["command"]](order))
 
 
-def drive(
-    act: Callable[[int], Mapping[str, float]], number: int, order: Mapping[str, Any]
-) -> Laps:
+def drive(act: Callable[[int], Mapping[str, float]], number: int, order: Mapping[str, Any]) -> Laps:
     """Run a closed loop: send the next request when the last is answered.
 
     Args:

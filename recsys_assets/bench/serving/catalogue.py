@@ -74,8 +74,8 @@ def noisy(vectors: np.ndarray, share: float, random: np.random.Generator) -> np.
     """Add Gaussian noise of ``share`` times their expected length to rows [N, D]."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     noise = random.standard_normal(vectors.shape, np.float32)
-    sum_: np.ndarray = vectors + noise * (share / np.sqrt(vectors.shape[1]) * length)
-    return sum_.astype(np.float32)
+    moved: np.ndarray = vectors + noise * (share / np.sqrt(vectors.shape[1]) * length)
+    return moved.astype(np.float32)
 
 
 class Catalogue:

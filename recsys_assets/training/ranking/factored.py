@@ -151,14 +151,7 @@ class FactoredRanker:
             np.array([-1, dim]),
         )
         turned = graph.node("Transpose", own, perm=[1, 0])
-        # the bottom MLP; Merlin sorts its numbers by name
-        by_name, first = sorted(c.RANKER_CONTINUOUS), self._bottom[0]
-        kernel = first.kernel[[by_name.index(name) for name in c.RANKER_CONTINUOUS]]
-        of_visitor = graph.node("Gemm", "cont", kernel[:_VISITOR_NUMBERS], first.bias)
-        bottom = graph.node("Gemm", "numbers", kernel[_VISITOR_NUMBERS:], of_visitor)
-        bottom = graph.node(first.activation, bottom) if first.activation else bottom
-        for layer in self._bottom[1:]:
-            bottom = graph.dense(bottom, layer)
+        bottom = self._add_bottom(graph)
         # products of fields of both sides, item by visitor in memory
         crossed = graph.node(
             "Reshape",
@@ -201,6 +194,17 @@ class FactoredRanker:
             },
             {"score": ["rows"]},
         )
+
+    def _add_bottom(self, graph: Graph) -> str:
+        """Add the bottom MLP and return its output's name, [N, D]."""
+        by_name, first = sorted(c.RANKER_CONTINUOUS), self._bottom[0]  # Merlin sorts by name
+        kernel = first.kernel[[by_name.index(name) for name in c.RANKER_CONTINUOUS]]
+        of_visitor = graph.node("Gemm", "cont", kernel[:_VISITOR_NUMBERS], first.bias)
+        bottom = graph.node("Gemm", "numbers", kernel[_VISITOR_NUMBERS:], of_visitor)
+        bottom = graph.node(first.activation, bottom) if first.activation else bottom
+        for layer in self._bottom[1:]:
+            bottom = graph.dense(bottom, layer)
+        return bottom
 
 
 def onnx_difference(folder: Path, inputs: Mapping[str, np.ndarray], expected: np.ndarray) -> float:

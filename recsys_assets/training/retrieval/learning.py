@@ -77,11 +77,7 @@ def loss_function(
     def loss(rows: tf.Tensor) -> tf.Tensor:
         own = tf.gather(clicked, rows)
         drawn = generator.uniform([negatives.uniform], 0, max(items.catalogue, 1), tf.int32)
-        named = tf.concat([own[:rows_of_negatives], drawn, own[rows_of_negatives:]], axis=0)
-        distinct, place = tf.unique(named)
-        first = tf.minimum(rows_of_negatives, tf.shape(rows)[0])
-        candidates = tf.reduce_max(place[: first + negatives.uniform]) + 1
-        place = tf.concat([place[:first], place[first + negatives.uniform :]], axis=0)
+        distinct, place, candidates = _distinct_items(own, drawn, rows_of_negatives)
         batch, item_batch = feed(rows), item_feed(distinct)
         if negatives.item_id_dropout:
             dropped = generator.uniform([tf.shape(distinct)[0], 1]) < negatives.item_id_dropout
@@ -109,6 +105,27 @@ def loss_function(
         )
 
     return loss
+
+
+def _distinct_items(
+    own: tf.Tensor, drawn: tf.Tensor, rows_of_negatives: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the distinct items of a batch, the candidates first.
+
+    Args:
+        own: int32 [B] the rows' items.
+        drawn: int32 [U] uniform negatives.
+        rows_of_negatives: the first rows, whose items are candidates of all rows.
+
+    Returns:
+        The items int32 [D], each row's place among them int32 [B], and the number of candidates.
+    """
+    named = tf.concat([own[:rows_of_negatives], drawn, own[rows_of_negatives:]], axis=0)
+    distinct, place = tf.unique(named)
+    uniform = tf.shape(drawn)[0]
+    first = tf.minimum(rows_of_negatives, tf.shape(own)[0])
+    candidates = tf.reduce_max(place[: first + uniform]) + 1
+    return distinct, tf.concat([place[:first], place[first + uniform :]], axis=0), candidates
 
 
 def judge(
