@@ -1,0 +1,1 @@
+"""Define the features for Feast: definitions, online store and registry."""

@@ -1,4 +1,4 @@
-"""Applies the definitions of this folder to Feast's registry."""
+"""Apply the definitions of this folder to Feast's registry."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def apply_features(store: FeatureStore, settings: Settings | None = None) -> dict[str, list[str]]:
-    """Write the definitions into the registry; returns the names of entities, views, push sources
-    and services.
+    """Write the definitions into the registry and return their names.
+
+    The names are grouped by "entities", "views", "push_sources" and "services".
     """
     from feature_repo.features import define
 

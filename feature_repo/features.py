@@ -1,8 +1,7 @@
-"""Feast's definitions: two entities, four views, the live push source and the home page's feature
-services.
+"""Define Feast's entities, views, push source and feature services.
 
-``define`` builds them for one target; the module's own names are the same objects for the
-configured target, so that ``feast apply`` and ``feast ui`` find them.
+``define`` builds them for the target of some settings. The names of this module are the objects of
+the configured target, so that ``feast apply`` and ``feast ui`` find them.
 """
 
 from __future__ import annotations
@@ -45,6 +44,8 @@ TTL = timedelta(days=365)
 
 
 class Definitions(NamedTuple):
+    """Holds all definitions of one target."""
+
     user: Entity
     item: Entity
     user_features: FeatureView
@@ -75,15 +76,11 @@ def _source(settings: Settings, view: str) -> DataSource:
     )
 
 
-def define(settings: Settings) -> Definitions:
-    user = Entity(
-        name="user", join_keys=[USER_ID], value_type=ValueType.STRING, description="A visitor."
-    )
-    item = Entity(
-        name="item", join_keys=[ITEM_ID], value_type=ValueType.STRING, description="A product."
-    )
-    # each schema names its key too: else apply would read the table, which may not be written yet
-    user_features = FeatureView(
+def _user_views(
+    settings: Settings, user: Entity, push: PushSource
+) -> tuple[FeatureView, FeatureView]:
+    # schemas name the key: otherwise apply reads the table, which may not be written yet
+    features = FeatureView(
         name=USER_FEATURES,
         entities=[user],
         ttl=TTL,
@@ -93,10 +90,9 @@ def define(settings: Settings) -> Definitions:
             Field(name=AGE, dtype=Float32),
             Field(name=GENDER, dtype=String),
         ],
-        description="What the shop knows about a registered visitor.",
+        description="Age and gender of a registered visitor.",
     )
-    push = PushSource(name=USER_ACTIVITY_PUSH, batch_source=_source(settings, USER_ACTIVITY))
-    user_activity = FeatureView(
+    activity = FeatureView(
         name=USER_ACTIVITY,
         entities=[user],
         ttl=TTL,
@@ -106,11 +102,14 @@ def define(settings: Settings) -> Definitions:
             Field(name=RECENT_CATEGORIES, dtype=Array(String)),
             Field(name=RECENT_TIMESTAMPS, dtype=Array(Int64)),
         ],
-        description="The visitor's clicks of the seven days up to its newest one, oldest first: "
-        "categories and unix "
-        "seconds. Whoever reads them drops what is older than seven days by then.",
+        description="The visitor's clicks in the seven days up to the newest click, oldest first: "
+        "categories and unix seconds. Readers must drop clicks older than seven days.",
     )
-    item_features = FeatureView(
+    return features, activity
+
+
+def _item_views(settings: Settings, item: Entity) -> tuple[FeatureView, FeatureView]:
+    features = FeatureView(
         name=ITEM_FEATURES,
         entities=[item],
         ttl=TTL,
@@ -122,27 +121,40 @@ def define(settings: Settings) -> Definitions:
             Field(name=CATEGORY_L2, dtype=String),
             Field(name=ITEM_GENDER, dtype=String),
         ],
-        description="What the ranker reads of a product beside its embeddings.",
+        description="Price, categories and gender of a product, which the ranker reads.",
     )
-    item_popularity = FeatureView(
+    popularity = FeatureView(
         name=ITEM_POPULARITY,
         entities=[item],
         ttl=TTL,
         source=_source(settings, ITEM_POPULARITY),
         schema=[Field(name=ITEM_ID, dtype=String), Field(name=ITEM_CLICKS, dtype=Float32)],
-        description="Views of a product on one day; its timestamp is the day's end.",
+        description="Clicks of a product on one day; the timestamp is the end of the day.",
     )
-    # a release keeps the service that it was trained with: a new set of features is a new version
-    # beside it
+    return features, popularity
+
+
+def define(settings: Settings) -> Definitions:
+    """Return all definitions for the target of these settings."""
+    user = Entity(
+        name="user", join_keys=[USER_ID], value_type=ValueType.STRING, description="A visitor."
+    )
+    item = Entity(
+        name="item", join_keys=[ITEM_ID], value_type=ValueType.STRING, description="A product."
+    )
+    push = PushSource(name=USER_ACTIVITY_PUSH, batch_source=_source(settings, USER_ACTIVITY))
+    user_features, user_activity = _user_views(settings, user, push)
+    item_features, item_popularity = _item_views(settings, item)
+    # a release keeps the service that it was trained with; new features are a new version
     v1 = FeatureService(
         name=HOME_PAGE_V1,
         features=[user_features, user_activity, item_features],
-        description="The reference's set: visitor, recent categories, product.",
+        description="The reference's features: visitor, recent categories, product.",
     )
     v2 = FeatureService(
         name=HOME_PAGE_V2,
         features=[user_features, user_activity, item_features, item_popularity],
-        description="Everything that one home page request reads: v1 and yesterday's popularity.",
+        description="All features of a home page request: v1 and the popularity of the day before.",
     )
     return Definitions(
         user, item, user_features, user_activity, item_features, item_popularity, push, v1, v2

@@ -1,9 +1,9 @@
-"""Feast's Redis online store, whose values never go back in time whoever writes beside whom.
+"""Extend Feast's Redis online store: a row is replaced only by a newer one.
 
-Feast's own store reads the stored times of a whole batch, compares, and writes: a visitor's live
-click that another process pushes in between is overwritten by the older row. Here the server
-compares and writes a row in one step. Keys, fields and values stay those of Feast's format, and
-reading is Feast's own.
+Feast's own store reads the stored times of a whole batch, compares them, and writes. So a live
+click that another process pushes in between is overwritten by an older row. Here the server
+compares and writes each row in one step. Keys, fields and values keep Feast's format, and Feast's
+own code reads them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from recsys_assets.lib.feature_store.views import ITEM_FEATURES, ITEM_POPULARITY
 
-#: KEYS: an entity, and the version of its view if that has one: it grows in the same step, so that
-#: no crash leaves a row written and its readers unaware. ARGV: field of a view's time, seconds,
-#: nanoseconds, the time as protobuf, then fields and values. A stored time that is no protobuf
-#: Timestamp counts as none.
+#: KEYS: an entity, and the version of its view if the view has one. The version grows in the same
+#: step, so that a crash cannot hide a written row from its readers. ARGV: field of the view's time,
+#: seconds, nanoseconds, the time as protobuf, then fields and values. A stored time that is not a
+#: protobuf Timestamp counts as none.
 _WRITE_IF_NEWER = """
 local raw = redis.call('HGET', KEYS[1], ARGV[1])
 local stored = {[8] = 0, [16] = 0}  -- protobuf's tags: seconds, nanoseconds
@@ -49,25 +49,25 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[4], unpack(ARGV, 5))
 if KEYS[2] then redis.call('INCR', KEYS[2]) end
 return 1
 """
-#: Views that serving keeps in memory, and reads again when their version grows.
+#: Views that serving caches in memory and reads again when their version grows.
 VERSIONED = (ITEM_FEATURES, ITEM_POPULARITY)
 
 
 def version_key(project: str, view: str) -> str:
-    """Key of the number that grows with every row of a view that is written."""
+    """Return the key of a view's version, which grows with each written row."""
     return f"online_version:{project}:{view}"
 
 
 class NewerOnlyRedisOnlineStoreConfig(RedisOnlineStoreConfig):
-    """As Redis' own; its connection string and nothing else is set in feature_store.yaml."""
+    """Config of the store; feature_store.yaml sets only the connection string."""
 
     type: Literal["feature_repo.online_store.NewerOnlyRedisOnlineStore"] = (
-        "feature_repo.online_store.NewerOnlyRedisOnlineStore"  # type: ignore[assignment]  # Feast's base allows its own name alone
+        "feature_repo.online_store.NewerOnlyRedisOnlineStore"  # type: ignore[assignment]  # Feast's base class allows only its own name
     )
 
 
 class NewerOnlyRedisOnlineStore(RedisOnlineStore):
-    """Skips a row whose event time is not after the stored one of its entity and view."""
+    """Skips rows that are not newer than the stored row of their entity and view."""
 
     def online_write_batch(
         self,
@@ -76,8 +76,10 @@ class NewerOnlyRedisOnlineStore(RedisOnlineStore):
         data: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Raises redis.RedisError; the other rows of the batch may have been written all the
-        same.
+        """Write rows that are newer than the stored ones.
+
+        Raises:
+            redis.RedisError: a write failed; other rows of the batch may have been written.
         """
         client, view = self._get_client(config.online_store), _versioned_fv_name(table, config)
         versions = [version_key(config.project, table.name)] if table.name in VERSIONED else []

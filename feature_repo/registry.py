@@ -1,6 +1,4 @@
-"""Feast's registry file, replaced as a whole: a process that starts meanwhile reads the old one or
-the new one.
-"""
+"""Write Feast's registry file atomically: readers see the old file or the new one."""
 
 from __future__ import annotations
 
@@ -14,11 +12,10 @@ from feast.protos.feast.core.Registry_pb2 import Registry
 
 
 class AtomicFileRegistryStore(FileRegistryStore):
-    """Feast's own file store truncates the file before it writes it, so that a reader may find none
-    or half of it.
+    """Replaces the registry file as a whole; feature_store.yaml names this class.
 
-    Named in feature_store.yaml; on S3 Feast's own store is atomic already, for an object is put
-    whole.
+    Feast's own file store truncates the file before it writes it, so that a reader may find an
+    empty or partial file. On S3, Feast's own store is atomic already.
     """
 
     def _write_registry(self, registry_proto: Registry) -> None:

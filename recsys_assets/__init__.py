@@ -1,8 +1,8 @@
 """A multistage, multimodal recommender platform as one Dagster asset graph.
 
-Importing the package switches off the usage reports of the libraries below it, in this process and
-its children, unless the environment already says otherwise. onnxruntime, for one, sends them to its
-vendor from version 1.32 on Linux.
+Importing the package switches off the usage reports of third-party libraries, in this process and
+its children, unless the environment sets these variables. onnxruntime, for example, sends reports
+to its vendor since version 1.32 on Linux.
 """
 
 import os as _os

@@ -1,11 +1,10 @@
-"""Immutable, content-addressed artifacts: a directory, its manifest, and nothing half-written in
-between.
+"""Store immutable, content-addressed artifacts: folders of files with a manifest.
 
 ``<root>/<kind>/<partition>/<fingerprint>-<digest>/`` holds the files and ``manifest.json``, which
-is written last; ``<root>/<kind>/<partition>/CURRENT`` names the version that downstream reads. The
-*fingerprint* says what an artifact was made from (code version, parameters, digests of its inputs);
-the *digest* says what is in it, and is the Dagster data version. The root is a local folder or any
-fsspec address (``s3://…``).
+is written last. ``<root>/<kind>/<partition>/CURRENT`` names the version that downstream reads. The
+*fingerprint* is computed from code version, parameters and input digests. The *digest* is computed
+from the content and is the Dagster data version. The root is a local folder or an fsspec address
+(``s3://…``).
 """
 
 from __future__ import annotations
@@ -25,39 +24,19 @@ from typing import Any
 import fsspec
 
 from recsys_assets.files import sha256_file, sha256_json, write_json
-from recsys_assets.versions import installed
+from recsys_assets.manifests import FileEntry, Manifest, Reference, library_versions
 
-#: Distributions of the platform's environment that decide what an artifact contains.
-LIBRARIES = (
-    "polars",
-    "numpy",
-    "pyarrow",
-    "scipy",
-    "implicit",
-    "torch",
-    "sentence-transformers",
-    "open-clip-torch",
-    "pillow",
-    "faiss-cpu",
-    "onnxruntime",
-    "duckdb",
-)
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
 WHOLE = "all"  # the partition of an artifact that has none
 
 
-def library_versions() -> dict[str, str]:
-    """Return library → version of the platform's environment, without importing any."""
-    return installed(*LIBRARIES)
-
-
 class ArtifactError(RuntimeError):
-    """Base of every error of this module."""
+    """Base class of the errors of this module."""
 
 
 class ArtifactMissing(ArtifactError):
-    """An upstream artifact does not exist; the message names the partitions and the remedy."""
+    """An artifact does not exist; the message names the partitions and the remedy."""
 
 
 class ArtifactCorrupt(ArtifactError):
@@ -66,36 +45,43 @@ class ArtifactCorrupt(ArtifactError):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A published artifact, read-only."""
+    """A published artifact, read-only.
+
+    ``local`` is its directory on this machine: a verified copy where the store is remote.
+    """
 
     kind: str
     partition: str | None
     uri: str
-    manifest: Mapping[str, Any]
-    local: Path  # the directory on this machine (a verified copy, where the store is remote)
+    manifest: Manifest
+    local: Path
 
     @property
     def digest(self) -> str:
+        """Return the digest of the content."""
         return self.manifest["digest"]
 
     @property
     def seconds(self) -> float | None:
-        """What it took to build; None for an artifact of before this was noted."""
+        """Return the build time in seconds; None if the manifest does not hold it."""
         return self.manifest.get("seconds")
 
     @property
     def versions(self) -> dict[str, str]:
-        """Library → version of the environment that wrote it; empty for an artifact of before they
-        were recorded.
-        """
+        """Return library → version of the writing environment; empty if not recorded."""
         return dict(self.manifest.get("versions", {}))
 
     @property
     def metrics(self) -> dict[str, Any]:
+        """Return the metrics that the writer recorded."""
         return dict(self.manifest.get("metrics", {}))
 
     def path(self, name: str) -> Path:
-        """Path of one file; raises ArtifactError where the manifest does not list it."""
+        """Return the local path of a file.
+
+        Raises:
+            ArtifactError: the manifest does not list the file.
+        """
         if name not in self.manifest["files"]:
             raise ArtifactError(
                 f"{self.kind} [{self.partition or WHOLE}] has no file {name!r}; it has "
@@ -104,12 +90,16 @@ class Artifact:
         return self.local / name
 
     def verify(self) -> Artifact:
-        """Compare every byte with the manifest; raises ArtifactCorrupt naming the file."""
+        """Compare every file with its digest and return the artifact.
+
+        Raises:
+            ArtifactCorrupt: a file is missing or differs.
+        """
         verify_directory(self.local, self.manifest)
         return self
 
-    def reference(self) -> dict[str, Any]:
-        """What another manifest records of this one."""
+    def reference(self) -> Reference:
+        """Return the reference by which other manifests record this version."""
         return {
             "kind": self.kind,
             "partition": self.partition,
@@ -118,24 +108,33 @@ class Artifact:
         }
 
 
-def verify_directory(directory: Path, manifest: Mapping[str, Any]) -> None:
+def verify_directory(directory: Path, manifest: Manifest) -> None:
+    """Compare every file of a directory with the digest in its manifest.
+
+    Raises:
+        ArtifactCorrupt: a file is missing or differs.
+    """
     for name, entry in manifest["files"].items():
         path = directory / name
         if not path.is_file():
             raise ArtifactCorrupt(
-                f"{path} is missing though its manifest lists it; materialise {manifest['kind']} "
+                f"{path} is missing, but its manifest lists it; materialise {manifest['kind']} "
                 "again"
             )
         if sha256_file(path) != entry["sha256"]:
             raise ArtifactCorrupt(
-                f"{path} differs from its manifest (sha256); refuse it and materialise "
+                f"{path} differs from its manifest (sha256); materialise "
                 f"{manifest['kind']} [{manifest.get('partition') or WHOLE}] again"
             )
 
 
 @dataclass
 class Staged:
-    """A directory that is being written; ``publish`` makes it an artifact."""
+    """Holds a directory that is being written; ``publish`` makes it an artifact.
+
+    ``versions`` maps library → version of the environment that writes the files. A training step
+    replaces them by its own.
+    """
 
     store: ArtifactStore
     kind: str
@@ -145,13 +144,12 @@ class Staged:
     inputs: dict[str, Any]
     params: dict[str, Any]
     path: Path
-    #: Library → version of the environment that writes the files. A training step replaces them by
-    #: its own.
     versions: dict[str, str] = field(default_factory=library_versions)
     published: Artifact | None = field(default=None)
     started: float = field(default_factory=time.monotonic)
 
     def publish(self, metrics: Mapping[str, Any] | None = None) -> Artifact:
+        """Publish the directory with a manifest and make it the current version."""
         self.published = self.store._publish(self, dict(metrics or {}))
         return self.published
 
@@ -161,11 +159,10 @@ class ArtifactStore:
 
     Args:
         root: a local folder or an fsspec address.
-        cache: where copies of remote artifacts are kept (default: a folder in the system's
-            temporary one).
+        cache: folder for copies of remote artifacts (default: in the system's temporary folder).
     """
 
-    def __init__(self, root: str | Path, cache: Path | None = None):
+    def __init__(self, root: str | Path, cache: Path | None = None) -> None:
         self.root = str(root).rstrip("/")
         self.fs, self._prefix = fsspec.core.url_to_fs(self.root)
         self.is_local = "file" in (
@@ -191,7 +188,7 @@ class ArtifactStore:
             kind, partition, self._uri(base), manifest, self._local_copy(base, manifest)
         )
 
-    def _local_copy(self, base: str, manifest: Mapping[str, Any]) -> Path:
+    def _local_copy(self, base: str, manifest: Manifest) -> Path:
         if self.is_local:
             return Path(base)
         target = self.cache / manifest["digest"]
@@ -201,15 +198,14 @@ class ArtifactStore:
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 self.fs.get_file(f"{base}/{name}", str(temporary / name))
             verify_directory(temporary, manifest)
-            with contextlib.suppress(
-                OSError
-            ):  # another process was first: its copy was verified too
+            # another process may have been first; its copy is verified too
+            with contextlib.suppress(OSError):
                 os.replace(temporary, target)
             shutil.rmtree(temporary, ignore_errors=True)
         return target
 
     def find(self, kind: str, partition: str | None, fingerprint: str) -> Artifact | None:
-        """The artifact made from exactly these inputs, or None."""
+        """Return the artifact with this fingerprint, or None."""
         for version in self._names(self._base(kind, partition)):
             if version.startswith(fingerprint[:16] + "-"):
                 found = self._open(kind, partition, version)
@@ -218,8 +214,8 @@ class ArtifactStore:
         return None
 
     def _names(self, base: str) -> list[str]:
-        """Names below a folder; none where it does not exist."""
-        # a remote file system's cached listing would hide what another process has just published
+        """Return the names in a folder; none if the folder does not exist."""
+        # a cached listing of a remote file system hides what other processes published
         self.fs.invalidate_cache()
         try:
             return [
@@ -229,15 +225,18 @@ class ArtifactStore:
             return []
 
     def exists(self, kind: str, partition: str | None = None) -> bool:
-        return self.fs.exists(f"{self._base(kind, partition)}/{CURRENT}")
+        """Return whether a partition has a current version."""
+        return bool(self.fs.exists(f"{self._base(kind, partition)}/{CURRENT}"))
 
     def current(self, kind: str, partition: str | None = None) -> Artifact:
-        """The version in force; raises ArtifactMissing."""
+        """Return the current version; raises ArtifactMissing."""
         return self.require(kind, [partition])[0]
 
     def require(self, kind: str, partitions: Sequence[str | None]) -> list[Artifact]:
-        """The versions in force of all these partitions; raises ArtifactMissing naming every absent
-        one.
+        """Return the current version of each of these partitions.
+
+        Raises:
+            ArtifactMissing: names every absent partition.
         """
         found: list[Artifact] = []
         missing: list[str] = []
@@ -261,20 +260,22 @@ class ArtifactStore:
         return found
 
     def open(self, reference: Mapping[str, Any]) -> Artifact:
-        """The very version that another manifest records (``Artifact.reference``); raises
-        ArtifactMissing.
+        """Open the version that a reference of another manifest names.
+
+        Raises:
+            ArtifactMissing: this version no longer exists.
         """
         version = reference["uri"].rstrip("/").rsplit("/", 1)[-1]
         found = self._open(reference["kind"], reference["partition"], version)
         if found is None or found.digest != reference["digest"]:
             raise ArtifactMissing(
-                f"{reference['kind']} [{reference['partition'] or WHOLE}] of digest "
+                f"{reference['kind']} [{reference['partition'] or WHOLE}] with digest "
                 f"{reference['digest'][:16]} no longer exists; materialise it again"
             )
         return found
 
     def partitions(self, kind: str) -> list[str]:
-        """All partitions of a kind that have a version in force, sorted."""
+        """Return the partitions of a kind that have a current version, sorted."""
         return sorted(
             name for name in self._names(f"{self._prefix}/{kind}") if self.exists(kind, name)
         )
@@ -282,6 +283,8 @@ class ArtifactStore:
     # --- writing
     @staticmethod
     def fingerprint(code_version: str, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+        """Return the digest of code version, input digests and parameters."""
+
         def digest(value: Any) -> Any:
             if isinstance(value, Artifact):
                 return value.digest
@@ -305,9 +308,10 @@ class ArtifactStore:
         inputs: Mapping[str, Artifact | Sequence[Artifact] | str] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Iterator[Staged]:
-        """Open a private directory to write into; leaving without ``publish`` discards it.
+        """Open a private directory to write into; without ``publish`` it is discarded.
 
-        ``inputs`` maps a role to the artifacts (or plain digests) that the new one is made from.
+        ``inputs`` maps a role to the artifacts, or plain digests, that the new artifact is made
+        from.
         """
         inputs, params = dict(inputs or {}), dict(params or {})
         if self.is_local:
@@ -316,37 +320,22 @@ class ArtifactStore:
             path = Path(tempfile.mkdtemp(dir=staging_root))
         else:
             path = Path(tempfile.mkdtemp(prefix="recsys-"))
-        references = {
-            role: [a.reference() if isinstance(a, Artifact) else a for a in value]
-            if isinstance(value, (list, tuple))
-            else value.reference()
-            if isinstance(value, Artifact)
-            else value
-            for role, value in inputs.items()
-        }
+        fingerprint = self.fingerprint(code_version, inputs, params)
+        references = {role: _referenced(value) for role, value in inputs.items()}
         try:
-            yield Staged(
-                self,
-                kind,
-                partition,
-                self.fingerprint(code_version, inputs, params),
-                code_version,
-                references,
-                params,
-                path,
-            )
+            yield Staged(self, kind, partition, fingerprint, code_version, references, params, path)
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
     def _publish(self, staged: Staged, metrics: dict[str, Any]) -> Artifact:
-        files = {}
+        files: dict[str, FileEntry] = {}
         for path in sorted(p for p in staged.path.rglob("*") if p.is_file()):
             files[path.relative_to(staged.path).as_posix()] = {
                 "sha256": sha256_file(path),
                 "bytes": path.stat().st_size,
             }
         digest = sha256_json({name: entry["sha256"] for name, entry in files.items()})
-        manifest = {
+        manifest: Manifest = {
             "kind": staged.kind,
             "partition": staged.partition,
             "digest": digest,
@@ -367,9 +356,8 @@ class ArtifactStore:
             if self.is_local:
                 write_json(staged.path / MANIFEST, manifest)
                 Path(base).mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(
-                    target, ignore_errors=True
-                )  # a copy without a manifest does not exist
+                # a directory without a manifest is incomplete
+                shutil.rmtree(target, ignore_errors=True)
                 os.replace(staged.path, target)
             else:
                 for name in files:
@@ -383,6 +371,7 @@ class ArtifactStore:
         return artifact
 
     def make_current(self, kind: str, partition: str | None, version: str) -> None:
+        """Make a version the current one of its partition."""
         path = f"{self._base(kind, partition)}/{CURRENT}"
         if self.is_local:
             temporary = Path(path).with_name(f".{CURRENT}.{uuid.uuid4().hex}")
@@ -392,13 +381,19 @@ class ArtifactStore:
             self.fs.pipe_file(path, version.encode())
 
     def reuse(self, artifact: Artifact) -> Artifact:
-        """Point CURRENT at an artifact found by fingerprint."""
+        """Make an artifact of the store the current version, and return it."""
         self.make_current(
             artifact.kind, artifact.partition, artifact.uri.rstrip("/").rsplit("/", 1)[-1]
         )
         return artifact
 
 
+def _referenced(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_referenced(one) for one in value]
+    return value.reference() if isinstance(value, Artifact) else value
+
+
 def days_before(store: ArtifactStore, kind: str, day: str, most: int) -> Sequence[str]:
-    """Up to ``most`` partitions before a day, oldest first."""
+    """Return up to ``most`` partitions before a day, oldest first."""
     return [name for name in store.partitions(kind) if name < day][-most:]

@@ -1,8 +1,8 @@
-"""The column vocabulary and table schemas: the one module that every environment shares.
+"""Define column names, values and table schemas, shared by all three environments.
 
-Imports nothing outside the standard library, so that the training environment (Python 3.10, Merlin)
-and the serving environment can read it too. Ids and categorical values are strings everywhere: an
-id of any type survives the round trip from the log to the answer.
+This module imports only the standard library, so that the training environment (Python 3.10,
+Merlin) and the serving environment can import it. Ids and categorical values are strings
+everywhere, so that an id of any type is unchanged from the log to the answer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ITEM_CLICKS = "item_clicks"
 RECENT_CATEGORIES, RECENT_TIMESTAMPS = "recent_categories", "recent_timestamps"
 
 # --- values ---------------------------------------------------------------------------------------
-#: Raw form of a masked, unknown or absent categorical value; the workflows map it to
+#: Raw form of a masked, unknown or absent categorical value. Workflows map it to
 #: out-of-vocabulary.
 Missing = Literal["-1"]
 MISSING: Missing = "-1"
@@ -48,20 +48,19 @@ Device = Literal["mobile", "desktop", "tablet"]
 DEVICES: tuple[Device, ...] = get_args(Device)
 GENDERS = ("F", "M")
 ITEM_GENDERS = ("F", "M", "Any")
-#: A shown item that was not clicked is an Impression; a click is a View; the rest is the funnel
-#: behind a click.
+#: Impression: an item was shown and not clicked. View: it was clicked. The others follow a click.
 EventType = Literal["Impression", "View", "AddToCart", "ViewCart", "StartCheckout", "Purchase"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 IMPRESSION, VIEW = EVENT_TYPES[0], EVENT_TYPES[1]
-#: Rows that the ranker learns from: every exposure once, clicked or not.
+#: Events that the ranker is trained on: every exposure once, clicked or not.
 EXPOSURE_EVENTS = (IMPRESSION, VIEW)
 
 # --- NVTabular's Categorify: 0 padding, 1 null, 2 out-of-vocabulary, the vocabulary from 3 --------
 PAD_INDEX, NULL_INDEX, OOV_INDEX, VOCABULARY_START = 0, 1, 2, 3
 AGE_BOUNDARIES = (18, 25, 35, 50, 65)
-TYPICAL_AGE = 32.0  # years; stands for the mean age where a shop knows none at all
+TYPICAL_AGE = 32.0  # years; replaces the mean age if no age is known
 
-# --- transformed columns, in the order in which they are packed into one matrix a kind ------------
+# --- transformed columns, in the order in which they are packed into matrices ---------------------
 AGE_BINNED, AGE_NORM = "age_binned", "age_norm"
 USER_FREQUENCY, USER_RECENCY, USER_FREQUENCY_7D = (
     "user_frequency",
@@ -73,11 +72,9 @@ CATEGORY_FREQUENCY_7D, CATEGORY_FREQUENCY_24H = "category_frequency_7d", "catego
 PRICE_LOG_NORM, ITEM_POPULARITY = "price_log_norm", "item_popularity"
 HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS = "hour_sin", "hour_cos", "weekday_sin", "weekday_cos"
 TEXT_EMBEDDING, IMAGE_EMBEDDING = "text_embedding", "image_embedding"
-HISTORY_7D, HISTORY_24H = (
-    "history_7d",
-    "history_24h",
-)  # the halves of a click history as shares of a visitor's clicks
-EMBEDDING_DIM = 64  # of each pretrained embedding after PCA, and of the two towers
+#: The halves of a click history, as shares of the visitor's clicks.
+HISTORY_7D, HISTORY_24H = "history_7d", "history_24h"
+EMBEDDING_DIM = 64  # width of each pretrained embedding after PCA, and of the towers' vectors
 
 USER_CATEGORICAL = (USER_ID, GENDER, TOP_CATEGORY, AGE_BINNED)
 USER_CONTINUOUS = (AGE_NORM, USER_FREQUENCY, USER_RECENCY, USER_FREQUENCY_7D)
@@ -85,7 +82,7 @@ CONTEXT_CATEGORICAL = (DEVICE_TYPE,)
 CONTEXT_CONTINUOUS = (HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS)
 ITEM_CATEGORICAL = (ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER)
 ITEM_CONTINUOUS = (PRICE_LOG_NORM,)
-#: Of a visitor and an item: what the visitor's clicks say of the item's category.
+#: Per visitor and item: the visitor's clicks in the item's category.
 AFFINITY_CONTINUOUS = (
     CATEGORY_SHARE_7D,
     CATEGORY_SHARE_24H,
@@ -93,13 +90,13 @@ AFFINITY_CONTINUOUS = (
     CATEGORY_FREQUENCY_24H,
 )
 
-#: Query tower input: cat int32 [B, 5], cont float32 [B, 8], history float32 [B, 2·K]: the visitor's
-#: clicks by category_l1 index (K = its cardinality), of seven days and then of 24 hours.
+#: Query tower input: cat int32 [B, 5], cont float32 [B, 8], history float32 [B, 2·K]. The history
+#: holds the visitor's clicks per category_l1 index (K = its size): seven days, then 24 hours.
 QUERY_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL
 QUERY_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS
 #: Ranker input: cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] (text, then
-#: image). Popularity and affinity are the ranker's alone: they change daily or with each visitor,
-#: the item tower's vectors do not.
+#: image). Only the ranker reads popularity and affinity: they change daily or per visitor, and the
+#: item tower's vectors do not.
 RANKER_CATEGORICAL = QUERY_CATEGORICAL + ITEM_CATEGORICAL
 CANDIDATE_CONTINUOUS = (*ITEM_CONTINUOUS, ITEM_POPULARITY, *AFFINITY_CONTINUOUS)
 RANKER_CONTINUOUS = QUERY_CONTINUOUS + CANDIDATE_CONTINUOUS
@@ -125,9 +122,9 @@ RAW_ITEMS = {
     PRICE: "Float64",
     ITEM_GENDER: "String",
     "promoted": "Boolean",
-    "image": "String",  # file name in the catalogue's image folder; empty when there is none
+    "image": "String",  # file name in the catalogue's image folder; empty if there is none
 }
-#: One row an exposure, features as of just before it.
+#: One row per exposure, with features as of just before it.
 INTERACTION_FEATURES = {
     EVENT_ID: "String",
     USER_ID: "String",
@@ -135,7 +132,7 @@ INTERACTION_FEATURES = {
     TIMESTAMP: "Int64",
     DEVICE_TYPE: "String",
     CLICK: "Int8",
-    AGE: "Float32",  # null: unknown or masked; the training window's mean takes its place
+    AGE: "Float32",  # null: unknown or masked; replaced by the mean of the training window
     GENDER: "String",
     TOP_CATEGORY: "String",
     CATEGORY_L1: "String",
@@ -143,11 +140,11 @@ INTERACTION_FEATURES = {
     ITEM_GENDER: "String",
     PRICE: "Float64",
     CLICKS_24H: "Float32",  # the visitor's clicks in the 24 hours before the event
-    HOURS_SINCE_CLICK: "Float32",  # to the event; LOOK_BACK_HOURS where there is none
-    ITEM_CLICKS: "Float32",  # of the item on the day before the event's
+    HOURS_SINCE_CLICK: "Float32",  # hours from the last click to the event; else LOOK_BACK_HOURS
+    ITEM_CLICKS: "Float32",  # the item's clicks on the day before the event's day
     CLICKS_7D: "Float32",  # the visitor's clicks in the HISTORY_DAYS before the event
-    CATEGORY_CLICKS_7D: "Float32",  # those of them on the item's category_l1
-    CATEGORY_CLICKS_24H: "Float32",  # and those of the last 24 hours
+    CATEGORY_CLICKS_7D: "Float32",  # CLICKS_7D in the item's category_l1
+    CATEGORY_CLICKS_24H: "Float32",  # CLICKS_24H in the item's category_l1
 }
 LOOK_BACK_HOURS = 24
-HISTORY_DAYS = 7  # what is remembered of a visitor
+HISTORY_DAYS = 7  # days of clicks that a visitor's features cover

@@ -1,6 +1,4 @@
-"""Assembles everything Dagster knows: the defs folder, resources, the executor of this
-environment.
-"""
+"""Assemble the Dagster definitions: the defs folder, resources and the executor."""
 
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from recsys_assets.settings import get_settings
 
 @dg.definitions
 def defs() -> dg.Definitions:
+    """Return all definitions of this code location."""
     settings = get_settings()
     return dg.Definitions.merge(
         dg.load_from_defs_folder(path_within_project=Path(__file__).parent),

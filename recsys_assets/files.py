@@ -1,4 +1,4 @@
-"""Digests of files and values, and JSON files that are replaced as one."""
+"""Compute digests of files and values; read JSON files and write them atomically."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 
 def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file as hex."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while block := stream.read(1 << 20):
@@ -19,11 +20,12 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_json(value: Any) -> str:
+    """Return the SHA-256 of a value's JSON as hex; key order has no effect."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: readers see the old file or the new one."""
+    """Write a JSON file atomically: readers see the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
@@ -31,13 +33,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 class FileCorrupt(RuntimeError):
-    """A file is missing, unlisted, differs from its digest or holds what it may not; the message
-    names it and the remedy.
+    """A file is missing, unlisted, invalid, or differs from its digest.
+
+    The message names the file and the remedy.
     """
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file; raises FileCorrupt naming it."""
+    """Parse a JSON file.
+
+    Raises:
+        FileCorrupt: the file is not valid JSON.
+    """
     try:
         return json.loads(path.read_bytes())  # bytes: Triton's stub has an ASCII locale
     except ValueError as error:

@@ -1,11 +1,10 @@
-"""Derives from the code itself which source decides what an artifact contains, and digests it.
+"""Compute the digest of the source code that decides the content of an artifact.
 
 The function that writes an artifact names the project modules that it uses. Their import closure is
 every project module that can run while the artifact is written. The digest covers the name of each
-and its source without comments and docstrings, so that a changed comment rebuilds nothing.
+module and its source without comments and docstrings, so that a changed comment rebuilds nothing.
 
-Only modules that are imported by a statement are found. A module that is imported by a computed
-name is not.
+Only import statements are followed. A module that is imported by a computed name is not found.
 """
 
 from __future__ import annotations
@@ -23,18 +22,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-#: Packages whose modules count. A closure also counts the packages of the modules that it starts
-#: from.
+#: Packages whose modules count. A closure also counts the packages of its starting modules.
 PROJECT = ("recsys_assets", "feature_repo")
-#: Modules that decide when and where an artifact is written, not what is in it. Only their
-#: functions that a writer calls are followed.
+#: Modules that decide when and where an artifact is written, not its content. Of these, only
+#: functions that the writer calls are followed.
 ORCHESTRATION = tuple(
     f"recsys_assets.{name}" for name in ("definitions", "defs", "operations", "orchestration")
 )
 
 
 class FingerprintError(RuntimeError):
-    """The code of an artifact cannot be derived; the message names the artifact and the remedy."""
+    """The code of an artifact cannot be found; the message names the remedy."""
 
 
 def code_of(write: Callable[..., Any], kind: str) -> str:
@@ -42,7 +40,7 @@ def code_of(write: Callable[..., Any], kind: str) -> str:
 
     Args:
         write: the function that writes the artifact, usually a lambda in an asset.
-        kind: of the artifact, for the message.
+        kind: kind of the artifact, for the error message.
 
     Raises:
         FingerprintError: the function uses no module of the project.
@@ -51,30 +49,32 @@ def code_of(write: Callable[..., Any], kind: str) -> str:
     if not modules:
         raise FingerprintError(
             f"{kind}: its writing function {getattr(write, '__qualname__', write)} uses no "
-            "module of "
-            f"{' or '.join(PROJECT)}, so no change of code would ever rebuild it; let it call a "
-            "function of lib"
+            f"module of {' or '.join(PROJECT)}, so no code change would rebuild it; let it call "
+            "a function of lib"
         )
     return digest(*sorted(modules))
 
 
 def digest(*modules: str) -> str:
-    """Return the digest of the import closure of these modules; raises ModuleNotFoundError where
-    one has no source.
+    """Return the digest of the import closure of these modules.
+
+    Raises:
+        ModuleNotFoundError: a module has no source.
     """
     return _digest(modules)
 
 
 def closure(*modules: str) -> list[str]:
-    """Return these modules and every project module that they import, at any depth of the code,
-    sorted by name.
+    """Return these modules and all project modules that they import, sorted by name.
+
+    Imports inside functions count too.
 
     Raises:
-        ModuleNotFoundError: a module that the closure starts from has no source.
+        ModuleNotFoundError: one of the given modules has no source.
     """
     for module in modules:
         if _source_of(module) is None:
-            raise ModuleNotFoundError(f"source of {module} not found; is the module's name right?")
+            raise ModuleNotFoundError(f"source of {module} not found; check the module's name")
     roots = {*PROJECT, *(module.partition(".")[0] for module in modules)}
     found: set[str] = set()
     waiting = list(modules)
@@ -90,13 +90,13 @@ def closure(*modules: str) -> list[str]:
 
 # --- modules that a function uses -----------------------------------------------------------------
 def modules_of(write: Callable[..., Any]) -> set[str]:
-    """Return the project modules that a function uses, found in its code, globals, closure and
-    defaults.
+    """Return the project modules that a function uses.
 
-    Functions of ORCHESTRATION, and the function itself, are followed. Instances are ignored.
+    They are found in its code, globals, closure and defaults. The function itself and functions of
+    ORCHESTRATION are followed. Instances are ignored.
     """
     found: set[str] = set()
-    seen: dict[int, Any] = {}  # holds what it has seen, so that no id is given twice
+    seen: dict[int, Any] = {}  # keeps the values alive, so that ids stay unique
     waiting: list[Any] = []
     if isinstance(write, types.FunctionType) and not _counts(write.__module__):
         waiting += _used_by(write)
@@ -141,9 +141,7 @@ def _parts_of(value: Any) -> list[Any]:
 
 
 def _used_by(function: types.FunctionType) -> list[Any]:
-    """Return the values that a function's code can reach: its globals, closure, defaults and
-    imports.
-    """
+    """Return the values that a function uses: globals, closure, defaults and imports."""
     names: set[str] = set()
     imported: list[Any] = []
     for code in _codes(function.__code__):
@@ -156,8 +154,7 @@ def _used_by(function: types.FunctionType) -> list[Any]:
         *defaults,
         *imported,
     ]
-    # a package or an orchestration module is used by its attributes, which are among the code's
-    # names
+    # packages and orchestration modules are used through attributes, which are among the names
     return values + [
         getattr(value, name)
         for value in values
@@ -177,7 +174,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _imported_by(code: types.CodeType, package: str | None) -> Iterator[Any]:
-    """Modules of the project, and attributes of its orchestration, that a code object imports."""
+    """Yield the project modules and orchestration attributes that some code imports."""
     arguments: list[Any] = []
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
@@ -200,7 +197,7 @@ def _members(module: str, names: Iterable[str]) -> Iterator[Any]:
 
 
 def _named(module: str) -> types.ModuleType:
-    """Return a module of this name. A module that counts is not imported: only its name is read."""
+    """Return a module of this name; one outside ORCHESTRATION is an empty stand-in."""
     return (
         importlib.import_module(module) if _is_orchestration(module) else types.ModuleType(module)
     )
@@ -212,9 +209,7 @@ def _of_project(module: str) -> bool:
 
 def _enclosed(function: types.FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
-        with contextlib.suppress(
-            ValueError
-        ):  # a name of the enclosing function that has no value yet
+        with contextlib.suppress(ValueError):  # the cell has no value yet
             yield cell.cell_contents
 
 
@@ -229,7 +224,7 @@ def _digest(modules: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=4096)
 def _source_of(module: str) -> Path | None:
-    """Path of a module's source, found without importing it; None where there is none."""
+    """Return the path of a module's source without importing it; None if it has none."""
     root, *parts = module.split(".")
     try:
         spec = importlib.util.find_spec(root)
@@ -249,7 +244,7 @@ def _source_of(module: str) -> Path | None:
 
 @lru_cache(maxsize=4096)
 def _read(module: str) -> tuple[frozenset[str], str]:
-    """Names that may be modules that this one imports, and the digest of its source."""
+    """Return the names that a module may import, and the digest of its source."""
     path = _source_of(module)
     assert path is not None, module
     tree = ast.parse(path.read_bytes(), filename=str(path))
@@ -260,7 +255,7 @@ def _read(module: str) -> tuple[frozenset[str], str]:
 
 
 def _imported_names(tree: ast.Module, package: str) -> set[str]:
-    """Every name that a statement imports at any depth, but not for type checkers alone."""
+    """Return all imported names, except those under ``if TYPE_CHECKING``."""
     found: set[str] = set()
     waiting: list[ast.AST] = [tree]
     while waiting:
@@ -288,7 +283,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _plain(tree: ast.Module) -> str:
-    """Return a source without comments, layout, docstrings and other strings that stand alone."""
+    """Return a source without comments, layout, docstrings and other bare strings."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [one for one in node.body if not _is_text(one)]
@@ -304,6 +299,6 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def forget() -> None:
-    """Read every source anew: this process has changed some."""
+    """Clear the caches, so that sources changed by this process are read again."""
     for cached in (_digest, _source_of, _read):
         cached.cache_clear()

@@ -1,8 +1,8 @@
-"""Define each hyper-parameter of a training step once: name, type, default, bounds, description.
+"""Define the hyper-parameters of training steps, with defaults and bounds.
 
-Both sides are made from these classes: a training step's parameters are the class itself, and
-``step_config.py`` makes the Dagster config of the asset from it. Imports nothing outside the
-standard library and stays valid Python 3.10, so that the training environment can read it too.
+A training step reads its parameters as one of these classes, and ``step_config.py`` makes the
+Dagster config of the asset from the same class. This module imports only the standard library and
+stays valid Python 3.10, so that the training environment can import it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ T = TypeVar("T", bool, int, float)
 
 
 class ParameterInvalid(ValueError):
-    """A parameter has a wrong type or lies outside of its bounds; the message names it and what is
-    allowed.
+    """A parameter has a wrong type or lies outside of its bounds.
+
+    The message names the parameter and the allowed values.
     """
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The range of a number; None: no limit. The names are those of pydantic."""
+    """The range of a number; None: no limit. The names are pydantic's."""
 
     ge: float | None = None
     gt: float | None = None
@@ -37,7 +38,7 @@ class Bounds:
         }
 
     def allow(self, value: float) -> bool:
-        """Return whether a number lies inside; NaN lies outside of every limit."""
+        """Return whether a number lies inside the bounds; NaN is outside of every limit."""
         return (
             (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
@@ -46,7 +47,8 @@ class Bounds:
         )
 
     def __str__(self) -> str:
-        """
+        """Return the bounds as text.
+
         >>> str(Bounds(ge=0, lt=0.5))
         '≥ 0 and < 0.5'
         """
@@ -56,7 +58,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter as both sides declare it."""
+    """One declared parameter."""
 
     name: str
     kind: type
@@ -65,8 +67,10 @@ class Parameter:
     bounds: Bounds
 
     def check(self, value: object) -> None:
-        """Raise ParameterInvalid unless the value has the type and lies inside the bounds; a whole
-        number is also a float.
+        """Check type and bounds of a value; an int is accepted as a float.
+
+        Raises:
+            ParameterInvalid: the type is wrong, or the value is out of bounds.
         """
         fits = (
             isinstance(value, bool)
@@ -102,10 +106,10 @@ def parameter(
 
 @dataclass(frozen=True)
 class Parameters:
-    """Base of the parameters of a training step; refuses wrong types and values out of bounds.
+    """Base class of the parameters of a training step.
 
     Raises:
-        ParameterInvalid: naming the parameter.
+        ParameterInvalid: a value has a wrong type or is out of bounds.
     """
 
     def __post_init__(self) -> None:
@@ -114,7 +118,7 @@ class Parameters:
 
     @classmethod
     def declared(cls) -> tuple[Parameter, ...]:
-        """Return every parameter in the order of its declaration."""
+        """Return all parameters in order of declaration."""
         kinds = typing.get_type_hints(cls)
         return tuple(
             Parameter(
@@ -134,9 +138,8 @@ class WorkflowsParams(Parameters):
 
     hashed_buckets: int = parameter(
         0,
-        "Rows shared by user and item ids that arrive after the fit; such rows are untrained until "
-        "a fine-tune meets their ids. "
-        "0: these ids are out-of-vocabulary.",
+        "Embedding rows, shared by hash, for user and item ids that first appear after the fit. "
+        "They are untrained until a fine-tune sees the ids. 0: such ids are out-of-vocabulary.",
         ge=0,
     )
 
@@ -146,72 +149,69 @@ class TwoTowerParams(Parameters):
     """Parameters of ``training.two_tower``."""
 
     epochs: int = parameter(
-        16, "Largest number of passes over the clicked rows of the training days.", ge=1
+        16, "Maximum number of passes over the clicked rows of the training days.", ge=1
     )
-    batch_size: int = parameter(1024, "Rows per step; less where data is scarce.", ge=16)
-    learning_rate: float = parameter(2e-3, "Learning rate of Adam at the first epoch.", gt=0)
+    batch_size: int = parameter(1024, "Rows per step; fewer if data is scarce.", ge=16)
+    learning_rate: float = parameter(2e-3, "Learning rate of Adam in the first epoch.", gt=0)
     learning_rate_decay: float = parameter(
         0.1,
-        "Share of itself to which the learning rate falls, as a cosine over all epochs; 1: "
-        "constant.",
+        "Final learning rate as a share of the initial one, reached by cosine decay over all "
+        "epochs. 1: constant.",
         gt=0,
         le=1,
     )
     negatives: int = parameter(
-        0,
-        "Rows per batch whose items are the negatives of all rows of the batch; 0: all rows.",
-        ge=0,
+        0, "Rows per batch whose items are negatives for all rows of the batch; 0: all rows.", ge=0
     )
     uniform_negatives: int = parameter(
         0,
-        "Further negatives per batch, drawn evenly from the catalogue, so that items without "
+        "Additional negatives per batch, drawn uniformly from the catalogue, so that items without "
         "clicks are negatives too.",
         ge=0,
     )
     temperature: float = parameter(
         0.1,
-        "Divisor of the softmax logits; with learned_temperature, the value at the start.",
+        "Divisor of the softmax logits; the initial value if learned_temperature is on.",
         ge=0.02,
     )
     learned_temperature: bool = parameter(False, "Train the temperature with the model.")
     use_context: bool = parameter(
-        True, "Read device, hour and weekday in the query tower; off to compare."
+        True, "Use device, hour and weekday in the query tower; off for comparison."
     )
     use_history: bool = parameter(
-        True, "Read the visitor's latest clicks by category in the query tower; off to compare."
+        True, "Use the visitor's recent clicks per category in the query tower; off for comparison."
     )
     use_user_id: bool = parameter(
-        False, "Give the query tower a table of user ids; it memorises single visitors."
+        False, "Add a user id embedding to the query tower; it memorises single visitors."
     )
     logq_correction: bool = parameter(
-        True, "Correct for popular items being negatives more often (logQ)."
+        True, "Correct the logits for popular items being negatives more often (logQ)."
     )
     item_id_dropout: float = parameter(
         0.1,
-        "Share of a batch's items shown without their id, so that items without clicks get a "
-        "meaningful vector from their "
-        "content.",
+        "Share of a batch's items whose id is hidden, so that items without clicks get a "
+        "meaningful vector from their content.",
         ge=0,
         lt=1,
     )
     embedding_dim: int = parameter(32, "Width of the towers' embedding tables.", ge=4)
     dropout: float = parameter(
-        0.1, "Share of the towers' hidden units left out in training.", ge=0, lt=1
+        0.1, "Dropout rate of the towers' hidden units in training.", ge=0, lt=1
     )
     embedding_l2: float = parameter(
         0.0, "Weight of the squared norm of a batch's embedding rows in the loss.", ge=0
     )
     held_out: float = parameter(
         0.05,
-        "Share of the training clicks held out; their recall@100 judges the epochs. 0: train on "
-        "all, keep the last epoch.",
+        "Share of the training clicks held out to compare epochs by recall@100. 0: train on all "
+        "clicks and keep the last epoch.",
         ge=0,
         lt=0.5,
     )
     patience: int = parameter(
         2,
-        "Epochs without a better recall after which training ends; the best epoch's weights are "
-        "kept. 0: never.",
+        "Epochs without a better recall after which training stops. The best epoch's weights are "
+        "kept. 0: never stop early.",
         ge=0,
     )
 
@@ -221,54 +221,54 @@ class DlrmParams(Parameters):
     """Parameters of ``training.dlrm``."""
 
     epochs: int = parameter(
-        4, "Largest number of passes over the masked exposures of the training days.", ge=1
+        4, "Maximum number of passes over the masked exposures of the training days.", ge=1
     )
     batch_size: int = parameter(
         4096,
-        "Rows per step; less where data is scarce. The reference uses 16,384 for data of its size.",
+        "Rows per step; fewer if data is scarce. The reference uses 16,384 for data of its size.",
         ge=64,
     )
-    learning_rate: float = parameter(1e-3, "Learning rate of Adam at the first epoch.", gt=0)
+    learning_rate: float = parameter(1e-3, "Learning rate of Adam in the first epoch.", gt=0)
     learning_rate_decay: float = parameter(
         0.1,
-        "Share of itself to which the learning rate falls, as a cosine over all epochs; 1: "
-        "constant.",
+        "Final learning rate as a share of the initial one, reached by cosine decay over all "
+        "epochs. 1: constant.",
         gt=0,
         le=1,
     )
     negatives_per_positive: int = parameter(
         5,
-        "Items drawn per click where the log holds clicks alone, by popularity^0.75, never one "
-        "that the visitor clicked that day.",
+        "Negative items drawn per click if the log holds only clicks. They are drawn by "
+        "popularity^0.75 and exclude items that the visitor clicked that day.",
         ge=1,
     )
     item_id_dropout: float = parameter(
         0.1,
-        "Share of the rows shown without their item's id, so that an item that was never shown is "
-        "scored by its content.",
+        "Share of the rows whose item id is hidden, so that an item without exposures is scored by "
+        "its content.",
         ge=0,
         lt=1,
     )
     use_user_id: bool = parameter(
-        False, "Give the ranker a table of user ids; it memorises single visitors."
+        False, "Add a user id embedding to the ranker; it memorises single visitors."
     )
     dropout: float = parameter(
-        0.1, "Share of the top MLP's hidden units left out in training.", ge=0, lt=1
+        0.1, "Dropout rate of the top MLP's hidden units in training.", ge=0, lt=1
     )
     embedding_l2: float = parameter(
         1e-4, "Weight of the squared norm of a batch's embedding rows in the loss.", ge=0
     )
     held_out: float = parameter(
         0.05,
-        "Share of the training rows held out; their log loss judges the epochs. 0: train on all, "
-        "keep the last epoch.",
+        "Share of the training rows held out to compare epochs by log loss. 0: train on all rows "
+        "and keep the last epoch.",
         ge=0,
         lt=0.5,
     )
     patience: int = parameter(
         1,
-        "Epochs without a better log loss after which training ends; the best epoch's weights are "
-        "kept. 0: never.",
+        "Epochs without a better log loss after which training stops. The best epoch's weights are "
+        "kept. 0: never stop early.",
         ge=0,
     )
 
@@ -278,7 +278,7 @@ class FineTuneQueryTowerParams(Parameters):
     """Parameters of ``training.fine_tune_query_tower``."""
 
     epochs: int = parameter(1, "Passes over the clicked rows.", ge=1)
-    batch_size: int = parameter(1024, "Rows per step; less where data is scarce.", ge=16)
+    batch_size: int = parameter(1024, "Rows per step; fewer if data is scarce.", ge=16)
     learning_rate: float = parameter(1e-4, "Learning rate of Adam.", gt=0)
 
 
@@ -287,5 +287,5 @@ class FineTuneDlrmParams(Parameters):
     """Parameters of ``training.fine_tune_dlrm``."""
 
     epochs: int = parameter(1, "Passes over the exposures.", ge=1)
-    batch_size: int = parameter(4096, "Rows per step; less where data is scarce.", ge=64)
+    batch_size: int = parameter(4096, "Rows per step; fewer if data is scarce.", ge=64)
     learning_rate: float = parameter(1e-4, "Learning rate of Adam.", gt=0)

@@ -1,7 +1,8 @@
-"""Every calendar, window and partition mapping: the only place with dates.
+"""Define the calendar, the windows of days and the partition mappings.
 
-Days are UTC. The first day is configured (``RECSYS_START_DAY``) or chosen once per home so that the
-demo's 14 days end yesterday, and then kept, so that tomorrow's process sees the same partitions.
+Days are UTC. The first day is ``RECSYS_START_DAY``. If that is not set, it is chosen once per home,
+so that the demo's 14 days end yesterday. It is stored, so that later processes see the same
+partitions.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from recsys_assets.settings import Settings, get_settings
 if TYPE_CHECKING:
     from dagster import DailyPartitionsDefinition, TimeWindowPartitionMapping
 
-SIMULATED_DAYS = 14  # that the simulator writes
+SIMULATED_DAYS = 14  # days that the simulator writes
 TRAIN_DAYS, VALIDATION_DAYS = 9, 3
 WINDOW_DAYS = TRAIN_DAYS + VALIDATION_DAYS
-#: Fine-tuning replays these many recent days and these many random older training days beside the
-#: new day.
+#: Days that a fine-tune replays beside the new day: recent ones, and random older training days.
 REPLAY_RECENT_DAYS, REPLAY_OLDER_DAYS = 3, 2
-POPULARITY_DAYS = 7  # that the online popularity counts
-INNER_DAYS = 2  # of training, at their end, that baselines are tuned on
+POPULARITY_DAYS = 7  # days of clicks in the online popularity
+INNER_DAYS = 2  # last training days, on which baselines are tuned
 
 
 def today() -> date:
+    """Return the current day in UTC."""
     return datetime.now(timezone.utc).date()
 
 
 def calendar_start(settings: Settings) -> date:
-    """First daily partition; chosen once and kept in ``home/calendar.json``."""
+    """Return the first daily partition; it is stored in ``home/calendar.json``."""
     if settings.start_day is not None:
         return settings.start_day
     path = settings.home / "calendar.json"
@@ -44,30 +45,31 @@ def calendar_start(settings: Settings) -> date:
 
 
 def days_between(first: date, last: date) -> list[str]:
-    """ISO days from first to last, both included."""
+    """Return the ISO days from first to last, both included."""
     return [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
 
 
 def history_days(settings: Settings) -> list[str]:
-    """The days that the simulator fills."""
+    """Return the days that the simulator writes."""
     first = calendar_start(settings)
     return days_between(first, first + timedelta(days=SIMULATED_DAYS - 1))
 
 
 def first_as_of(settings: Settings) -> str:
-    """The first day as of which a whole window exists."""
+    """Return the first as-of day that has a whole window."""
     return (calendar_start(settings) + timedelta(days=WINDOW_DAYS - 1)).isoformat()
 
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive days around a day: of artifacts that an asset opens, and of Dagster's partition
-    mapping alike.
+    """Consecutive days around a day.
+
+    The artifacts that an asset opens and Dagster's partition mapping are both made from it.
 
     Attributes:
-        first, last: distance from the day, both included.
-        clipped: the calendar's first days have fewer days before them; later days check that theirs
-            are there.
+        first: distance of the first day from the day.
+        last: distance of the last day from the day, included.
+        clipped: days before the calendar are left out; other days must exist.
     """
 
     first: int
@@ -75,9 +77,7 @@ class Window:
     clipped: bool = False
 
     def days(self, settings: Settings, day: str) -> list[str]:
-        """Return the days of the window around this one, less those before the calendar where it is
-        clipped.
-        """
+        """Return the window's days; a clipped window leaves out days before the calendar."""
         around = self.around(day)
         return (
             [one for one in around if one >= calendar_start(settings).isoformat()]
@@ -86,7 +86,7 @@ class Window:
         )
 
     def around(self, day: str) -> list[str]:
-        """Return all days of the window around this one, whether the calendar has them or not."""
+        """Return all days of the window, also those before the calendar."""
         first, last = (
             date.fromisoformat(day) + timedelta(days=distance)
             for distance in (self.first, self.last)
@@ -94,7 +94,7 @@ class Window:
         return days_between(first, last)
 
     def mapping(self) -> TimeWindowPartitionMapping:
-        """Return Dagster's mapping from a day to the same days."""
+        """Return Dagster's partition mapping from a day to the days of the window."""
         from dagster import TimeWindowPartitionMapping
 
         return TimeWindowPartitionMapping(
@@ -104,73 +104,74 @@ class Window:
         )
 
     def __or__(self, other: Window) -> Window:
-        """Return the smallest window that holds both."""
+        """Return the smallest window that contains both."""
         return Window(
             min(self.first, other.first), max(self.last, other.last), self.clipped or other.clipped
         )
 
 
-# seen from an as-of day
+# relative to an as-of day
 TRAINING = Window(1 - WINDOW_DAYS, -VALIDATION_DAYS)
 INNER = Window(1 - VALIDATION_DAYS - INNER_DAYS, -VALIDATION_DAYS)  # the last training days
 VALIDATION = Window(1 - VALIDATION_DAYS, 0)
-BEFORE_VALIDATION = Window(-VALIDATION_DAYS, -1)  # the day before each of them
+BEFORE_VALIDATION = Window(-VALIDATION_DAYS, -1)  # the day before each validation day
 WHOLE_WINDOW = Window(1 - WINDOW_DAYS, 0)
-# seen from a day
-LOOK_BACK = Window(
-    -LOOK_BACK_DAYS, 0, clipped=True
-)  # with the day itself: what its features look back on
+# relative to a day
+LOOK_BACK = Window(-LOOK_BACK_DAYS, 0, clipped=True)  # days that a day's features read
 POPULARITY = Window(1 - POPULARITY_DAYS, 0, clipped=True)
 RECENT_WINDOW = Window(1 - WINDOW_DAYS, 0, clipped=True)
 DAY_BEFORE = Window(-1, -1)
-#: What fine-tuning may replay, with the day itself; the older days among it are chosen out of the
+#: Days that a fine-tune may replay, and the day itself. The older ones are chosen from the
 #: champion's training days.
 REPLAY = Window(1 - SIMULATED_DAYS, 0, clipped=True)
 
 
 def train_days(as_of: str) -> list[str]:
-    """The 9 days that end three days before the as-of day."""
+    """Return the 9 days that end three days before the as-of day."""
     return TRAINING.around(as_of)
 
 
 def validation_days(as_of: str) -> list[str]:
-    """The last 3 days of the window, the as-of day included."""
+    """Return the last 3 days of the window, the as-of day included."""
     return VALIDATION.around(as_of)
 
 
 def window_days(as_of: str) -> list[str]:
+    """Return the 12 days of the window that ends with the as-of day."""
     return train_days(as_of) + validation_days(as_of)
 
 
 def previous_day(day: str) -> str:
+    """Return the day before a day."""
     return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
 
 
 def day_bounds(day: str) -> tuple[int, int]:
-    """[start, end) of a day in unix seconds, UTC."""
+    """Return [start, end) of a day in unix seconds, UTC."""
     start = int(datetime.fromisoformat(day).replace(tzinfo=timezone.utc).timestamp())
     return start, start + 86_400
 
 
 def day_with_history(settings: Settings, day: str) -> list[str]:
-    """The LOOK_BACK_DAYS before the day (those that the calendar has) and the day: what the
-    features look back on.
+    """Return the days that a day's features read: LOOK_BACK_DAYS and the day.
+
+    Days before the calendar are left out.
     """
     return recent_days(settings, day, 1 + LOOK_BACK_DAYS)
 
 
 def recent_days(settings: Settings, day: str, days: int = POPULARITY_DAYS) -> list[str]:
-    """Up to `days` days that end with this one."""
+    """Return up to ``days`` days that end with this day."""
     first = max(calendar_start(settings), date.fromisoformat(day) - timedelta(days=days - 1))
     return days_between(first, date.fromisoformat(day))
 
 
-# --- Dagster's view of the same calendar (imported late: lib/ reads this module without Dagster) --
+# --- Dagster partitions (Dagster is imported late: lib reads this module without it) --------------
 
 
 @lru_cache(maxsize=1)
 def daily() -> DailyPartitionsDefinition:
-    """One partition a day; today's is open: what visitors do today lands in it."""
+    """Return the daily partitions, up to today's, which receives today's events."""
     from dagster import DailyPartitionsDefinition
 
     return DailyPartitionsDefinition(
@@ -180,7 +181,7 @@ def daily() -> DailyPartitionsDefinition:
 
 @lru_cache(maxsize=1)
 def as_of() -> DailyPartitionsDefinition:
-    """One partition a day as of which a whole training window exists."""
+    """Return the partitions by as-of day: each day that ends a whole window."""
     from dagster import DailyPartitionsDefinition
 
     return DailyPartitionsDefinition(start_date=first_as_of(get_settings()), timezone="UTC")

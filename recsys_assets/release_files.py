@@ -1,19 +1,16 @@
-"""Declare the layout of a release once: the files of a model artifact, of a release and of a model
-version.
+"""Declare the files of model artifacts, releases and model version directories.
 
-Training writes the model artifacts, ``lib`` assembles releases from them, promotion copies a
-release's model folders into version directories, and the stages open these. Imports nothing, so
-that every environment can read it; valid Python 3.10.
+Training writes the model artifacts. ``lib`` builds releases from them. Promotion copies a release's
+model folders into version directories, and the stages open these. This module imports nothing and
+stays valid Python 3.10, so that every environment can import it.
 """
 
 from __future__ import annotations
 
 # --- artifacts that a release is made from --------------------------------------------------------
 QUERY_TOWER_ONNX, ITEM_TOWER_ONNX, RANKER_ONNX = "query_tower.onnx", "item_tower.onnx", "dlrm.onnx"
-RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX = (
-    "dlrm_items.onnx",
-    "dlrm_lists.onnx",
-)  # the ranker in the two parts that serve
+#: The ranker in the two parts that serve.
+RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX = "dlrm_items.onnx", "dlrm_lists.onnx"
 PARITY = "parity.npz"  # sample inputs and outputs beside an exported model
 TRANSFORMS = "transforms.json"
 EMBEDDING_TABLE = "embedding_table.npy"
@@ -23,23 +20,23 @@ INDEX = "index.faiss"
 # --- a release ------------------------------------------------------------------------------------
 RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
 ITEM_IDS_FILE, SIMILAR_FILE = "item_ids.json", "similar_items.npy"
-# the whole ranker, for offline evaluation; the parts that serve it lie among the models
+# the whole ranker, for offline evaluation; the two parts that serve are in MODELS
 RANKER_FILE = "ranker.onnx"
-MODELS = "models"  # a folder per model, with the files of its version directory
+MODELS = "models"  # one folder per model, with the files of its version directory
 
 # --- a model's version directory ------------------------------------------------------------------
 FILES, CODE = "files.json", "model.py"  # digests of the other files; Triton's entry point
-PARTS = "parts.json"  # of the fused model: versions of the models beside it
+PARTS = "parts.json"  # in the fused model: versions of the models that it runs
 MODEL = "model.onnx"
 ITEMS, LISTS = "items.onnx", "lists.onnx"
 HISTORY = "history.json"  # width of the query tower's click history
 SAMPLING = "sampling.json"
-SNAPSHOT = "items.json"  # item features for where the online store has none
+SNAPSHOT = "items.json"  # item features for items that the online store lacks
 POPULARITY = "popularity.json"
 USER_DEFAULTS = "user_defaults.json"
 
 QUERY_TOWER, RANKER = "query_tower", "dlrm_ranking"
-#: Model → files of its version directory, in the order in which an answer passes the models.
+#: Model → files of its version directory, in the order of serving.
 MODEL_FILES: dict[str, tuple[str, ...]] = {
     "context_preprocessor": (),
     "feast_user_lookup": (USER_DEFAULTS,),
@@ -47,7 +44,7 @@ MODEL_FILES: dict[str, tuple[str, ...]] = {
     "nvt_context_transform": (TRANSFORMS,),
     QUERY_TOWER: (MODEL, HISTORY),
     "faiss_retrieval": (INDEX,),
-    "filter_seen_items": (ITEM_IDS_FILE, POPULARITY, INDEX),  # it searches on where it removes much
+    "filter_seen_items": (ITEM_IDS_FILE, POPULARITY, INDEX),  # INDEX: searches again if few remain
     "feast_item_lookup": (ITEM_IDS_FILE, SNAPSHOT, TRANSFORMS),
     "nvt_item_transform": (TRANSFORMS,),
     "multimodal_embedding_lookup": (EMBEDDING_TABLE,),
@@ -61,7 +58,7 @@ RANKER_PARTS = {ITEMS: RANKER_ITEMS_ONNX, LISTS: RANKER_LISTS_ONNX}
 
 
 def model_file(model: str, name: str) -> str:
-    """Return the path, inside a release, of a file of a model's version directory.
+    """Return the path, inside a release, of a file of a model.
 
     >>> model_file("query_tower", MODEL)
     'models/query_tower/model.onnx'

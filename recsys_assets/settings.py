@@ -1,4 +1,4 @@
-"""One settings object; the only place that reads the environment (prefix ``RECSYS_``)."""
+"""Define all settings; only this module reads the variables ``RECSYS_…``."""
 
 from __future__ import annotations
 
@@ -25,37 +25,41 @@ LOCAL_PORTS = (
 
 
 class Settings(BaseSettings):
+    """The settings of one home; each field is the variable ``RECSYS_<NAME>``."""
+
     model_config = SettingsConfigDict(env_prefix="RECSYS_", extra="ignore")
 
-    home: Path = Field(PROJECT_ROOT / ".recsys", description="Holds everything that is generated.")
+    home: Path = Field(PROJECT_ROOT / ".recsys", description="Folder for all generated files.")
     scale: Literal["tiny", "demo", "seed"] = Field(
         "demo", description="Size of the simulated shop."
     )
     seed: int = Field(7, description="Seed of the simulator and of every training step.")
     catalogue: Path | None = Field(
-        None, description="A products.yaml of the Retail Demo Store's form; None: simulated."
+        None, description="A products.yaml in the Retail Demo Store's format; None: simulated."
     )
     start_day: date | None = Field(
-        None, description="First daily partition; None: so that 14 days end yesterday."
+        None, description="First daily partition; None: the 14 demo days end yesterday."
     )
 
     # stores
     artifacts_uri: str | None = Field(
-        None, description="Where artifacts live: a folder or s3://…; None: home/artifacts."
+        None, description="Artifact store: a folder or s3://…; None: home/artifacts."
     )
-    landing_uri: str | None = Field(None, description="The landing zone; None: home/landing.")
-    target: Literal["local", "aws"] = Field("local", description="Which feature_store.yaml.")
+    landing_uri: str | None = Field(
+        None, description="Landing zone: a folder or s3://…; None: home/landing."
+    )
+    target: Literal["local", "aws"] = Field("local", description="Which feature_store.yaml to use.")
     valkey_host: str = "127.0.0.1"
     valkey_port: int = 6390
     valkey_tls: bool = False
     valkey_password: SecretStr | None = None
     store_timeout_ms: int = Field(
-        20, description="Limit of one online store call while serving, milliseconds."
+        20, description="Timeout of one online store call while serving, in milliseconds."
     )
 
     # the feature store on AWS (target aws)
     aws_region: str | None = Field(
-        None, description="None: what the environment or the cluster injects."
+        None, description="AWS region; None: the one that the environment or the cluster sets."
     )
     feast_registry: str | None = Field(None, description="Feast's registry file on AWS, s3://….")
     feast_offline_uri: str | None = Field(
@@ -64,9 +68,7 @@ class Settings(BaseSettings):
     athena_data_source: str = "AwsDataCatalog"
     athena_database: str = "recsys"
     athena_workgroup: str = "primary"
-    athena_staging_uri: str | None = Field(
-        None, description="Where Athena writes its results, s3://…."
-    )
+    athena_staging_uri: str | None = Field(None, description="Folder for Athena's results, s3://….")
 
     # addresses of the local parts
     triton_host: str = "127.0.0.1"
@@ -75,34 +77,35 @@ class Settings(BaseSettings):
     triton_metrics_port: int = 8012
     triton_replicas: str = Field(
         "",
-        description="host:port,… of every Triton replica's gRPC; dns:host:port "
-        "stands for every address of that name; empty: the local one.",
+        description="gRPC addresses of all Triton replicas, host:port,…; dns:host:port stands for "
+        "all addresses of that name; empty: the local server.",
     )
     model_repository_uri: Path | None = Field(
-        None, description="The live model repository; None: home/model_repository."
+        None, description="Model repository that Triton serves; None: home/model_repository."
     )
     triton_timeout_ms: int = Field(
-        1000, description="Limit of one ranking call by the gateway, milliseconds."
+        1000, description="Timeout of one ranking call by the gateway, in milliseconds."
     )
     triton_models: Literal["both", "fused", "ensemble"] = Field(
         "both",
-        description="What Triton serves: one fused model, the 14 "
-        "models and their ensemble, or both.",
+        description="Models that Triton serves: the fused model, the 14 stage models with their "
+        "ensemble, or both.",
     )
     gateway_in_flight: int = Field(
-        8, ge=1, description="Ranking calls that the gateway has open at once."
+        8, ge=1, description="Maximum number of concurrent ranking calls by the gateway."
     )
     shed_after_ms: int = Field(
         100,
         ge=1,
-        description="Expected wait for such a call beyond which the gateway answers 429, "
+        description="Expected wait for a ranking call above which the gateway answers 429, in "
         "milliseconds.",
     )
     rate_limit: float = Field(
         500,
         ge=0,
         allow_inf_nan=False,
-        description="Requests a second of one client address, bursts of twice that; 0: no limit.",
+        description="Requests per second per client address, with bursts of twice that; 0: no "
+        "limit.",
     )
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 8080
@@ -112,12 +115,11 @@ class Settings(BaseSettings):
     port_offset: int = Field(
         0,
         ge=0,
-        description="Added to every port of a local part that is not set itself: a second home "
-        "runs "
-        "beside the first.",
+        description="Added to each local port that is not set explicitly, so that a second home "
+        "can run beside the first.",
     )
     token: SecretStr | None = Field(
-        None, description="Bearer token on writes; may be absent on loopback only."
+        None, description="Bearer token for write requests; optional on loopback only."
     )
 
     # where work runs
@@ -128,55 +130,62 @@ class Settings(BaseSettings):
         None, description="Image of the training pods (executor k8s)."
     )
     platform_image: str | None = Field(
-        None, description="Image of the step pods; None: the code location's own."
+        None, description="Image of the step pods; None: the code location's image."
     )
     k8s_namespace: str = "recsys"
     k8s_service_account: str = Field(
-        "recsys-training", description="Identity of the training pods."
+        "recsys-training", description="Service account of the training pods."
     )
     k8s_step_service_account: str = Field(
-        "recsys-platform", description="Identity of the run and step pods."
+        "recsys-platform", description="Service account of the run and step pods."
     )
     k8s_shared_claim: str = Field(
-        "recsys-shared", description="Volume that step and training pods share; holds home."
+        "recsys-shared",
+        description="Volume claim that step pods and training pods share; it holds home.",
     )
     k8s_shared_dir: Path = Field(
-        Path("/recsys"), description="Where that volume is mounted in both."
+        Path("/recsys"), description="Mount path of the shared volume in both kinds of pods."
     )
 
     # models
     automation: bool = Field(
-        False, description="Sensors are on from the start: new days are ingested and fine-tuned."
+        False, description="Start the sensors, so that new days are ingested and fine-tuned."
     )
-    retrieval_topk: int = Field(300, ge=1, description="Candidates that retrieval hands on.")
-    ranking_topk: int = Field(100, ge=1, description="Items that an answer holds at most.")
+    retrieval_topk: int = Field(300, ge=1, description="Number of candidates from retrieval.")
+    ranking_topk: int = Field(100, ge=1, description="Maximum number of items in an answer.")
     diversity_mode: Literal["off", "sampling", "mmr"] = Field(
         "off",
-        description="How an answer is varied: not; weighted "
-        "sampling; maximal marginal relevance. true: sampling.",
+        description="How an answer is diversified: off, weighted sampling, or maximal marginal "
+        "relevance (mmr). true: sampling.",
     )
     mmr_lambda: float = Field(
-        0.7, ge=0, le=1, description="Of diversity mmr: 1 is relevance alone, 0 is novelty alone."
+        0.7,
+        ge=0,
+        le=1,
+        description="Weight of relevance against novelty in mmr; 1: relevance only, 0: novelty "
+        "only.",
     )
     category_cap: int = Field(
-        0, ge=0, description="Items of one category_l1 in an answer at most; 0: no limit."
+        0, ge=0, description="Maximum number of items per category_l1 in an answer; 0: no limit."
     )
     retrieval_weight: float = Field(
         6.0,
         ge=0,
         allow_inf_nan=False,
-        description="How much retrieval's similarity counts "
-        "beside the ranker's logit in the order of an answer; 0: the ranker alone.",
+        description="Weight of retrieval's similarity, added to the ranker's logit to order an "
+        "answer; 0: the ranker only.",
     )
-    seen_days: int = Field(7, ge=1, description="For how many days an item counts as seen.")
+    seen_days: int = Field(7, ge=1, description="Number of days for which an item counts as seen.")
     clip_checkpoint: str | None = Field(
-        None, description="open_clip weights: a path, s3://… or a hub tag."
+        None,
+        description="open_clip weights: a path, s3://… or a hub tag; None: a small CLIP is trained "
+        "on the catalogue.",
     )
 
     @field_validator("diversity_mode", mode="before")
     @classmethod
     def _as_reference(cls, value: object) -> object:
-        """DIVERSITY_MODE=true of the reference is weighted sampling."""
+        """Accept the reference's booleans: true is weighted sampling, false is off."""
         text = str(value).lower()
         return "sampling" if text in ("true", "1") else "off" if text in ("false", "0") else value
 
@@ -190,26 +199,27 @@ class Settings(BaseSettings):
     @field_validator("home", "catalogue", "training_python", "serving_python", mode="after")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        # not resolve(): an environment's python is a link, and must stay inside its environment
+        # resolve() would follow an environment's python link out of its environment
         return value if value is None or value.is_absolute() else Path.cwd() / value
 
     @property
     def artifacts(self) -> str:
+        """Return the address of the artifact store."""
         return self.artifacts_uri or str(self.home / "artifacts")
 
     @property
     def landing(self) -> str:
+        """Return the address of the landing zone."""
         return self.landing_uri or str(self.home / "landing")
 
     @property
     def model_repository(self) -> Path:
+        """Return the path of the model repository that Triton serves."""
         return self.model_repository_uri or self.home / "model_repository"
 
     @property
     def triton_grpc(self) -> list[str]:
-        """host:port of every Triton replica that a promotion must reach; looked up anew at each
-        call.
-        """
+        """Return host:port of every Triton replica; DNS names are resolved at each call."""
         given = [a.strip() for a in self.triton_replicas.split(",") if a.strip()]
         return [a for entry in given for a in _resolve(entry)] or [
             f"{self.triton_host}:{self.triton_grpc_port}"
@@ -217,19 +227,21 @@ class Settings(BaseSettings):
 
     @property
     def recommend_model(self) -> str:
-        """Which of Triton's models an answer is asked of."""
+        """Return the name of the Triton model that the gateway calls."""
         return "ensemble_model" if self.triton_models == "ensemble" else "recommender"
 
     @property
     def gateway_url(self) -> str:
+        """Return the base URL of the gateway."""
         return f"http://{self.gateway_host}:{self.gateway_port}"
 
     def valkey_url(self, database: int) -> str:
+        """Return the URL of a Valkey database, with the password if there is one."""
         auth = f":{self.valkey_password.get_secret_value()}@" if self.valkey_password else ""
         return f"{'rediss' if self.valkey_tls else 'redis'}://{auth}{self.valkey_host}:{self.valkey_port}/{database}"
 
     def environment(self) -> dict[str, str]:
-        """The same settings as variables, for child processes."""
+        """Return the settings as environment variables for child processes."""
         values: dict[str, str] = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
@@ -242,8 +254,10 @@ class Settings(BaseSettings):
 
 
 def _resolve(replica: str) -> list[str]:
-    """``dns:host:port``, a headless Service's name, → host:port of each of its pods; anything else
-    is an address.
+    """Return the addresses of a replica entry.
+
+    ``dns:host:port`` names a headless Service and gives host:port of each of its pods. Any other
+    entry is an address.
     """
     if not replica.startswith("dns:"):
         return [replica]
@@ -257,10 +271,12 @@ def _resolve(replica: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
+    """Return the settings of this process, read once from the environment."""
     return Settings()
 
 
 def new_token() -> str:
+    """Return a new random token of 32 bytes, URL-safe."""
     return secrets.token_urlsafe(32)
 
 

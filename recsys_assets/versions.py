@@ -1,8 +1,8 @@
-"""Look up the versions of the libraries that decide what an artifact contains.
+"""Look up the versions of libraries that can change the content of an artifact.
 
-Imports nothing outside the standard library and stays valid Python 3.10: the training environment
-reads it too. Each environment names its own libraries, so that a library added to one rebuilds
-nothing of the other.
+This module imports only the standard library and stays valid Python 3.10, so that the training
+environment can import it. Each environment names its own libraries, so that a library added to one
+rebuilds nothing of the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def _installed(libraries: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def installed(*libraries: str) -> dict[str, str]:
-    """Return library → version of this environment, without importing any; a library that is not
-    installed is absent.
+    """Return library → version of this environment, without importing any.
+
+    A library that is not installed is absent.
     """
     return dict(_installed(libraries))

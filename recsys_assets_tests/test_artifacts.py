@@ -15,13 +15,8 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from recsys_assets.artifacts import (
-    ArtifactCorrupt,
-    ArtifactError,
-    ArtifactMissing,
-    ArtifactStore,
-    library_versions,
-)
+from recsys_assets.artifacts import ArtifactCorrupt, ArtifactError, ArtifactMissing, ArtifactStore
+from recsys_assets.manifests import library_versions
 from recsys_assets.orchestration.reporting import metadata_of
 
 

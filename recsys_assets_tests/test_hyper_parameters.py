@@ -179,7 +179,7 @@ def test_both_sides_take_a_limit_that_is_included(
         ({"learning_rate": "fast"}, "learning_rate must be of type float, got 'fast'"),
         ({"use_context": 1}, "use_context must be of type bool, got 1"),
         ({"learning_rate": float("nan")}, "learning_rate must be > 0, got nan"),
-        ({"epoch": 3}, "unknown parameter epoch; this step knows epochs, "),
+        ({"epoch": 3}, "unknown parameter epoch; this step has epochs, "),
     ],
 )
 def test_a_step_refuses_a_wrong_type_and_an_unknown_name(

@@ -1,7 +1,7 @@
-"""Check that every file that this environment's packages installed is there, with its size.
+"""Check that all installed files of this environment exist and have their size.
 
-A deleted or truncated file shows up here, in under a second, and not as an import error an hour
-later. Exit status 1 and one line where something is missing.
+A deleted or truncated file is found in under a second, not as an import error an hour later. If a
+file is missing or has another size, the exit status is 1 and one line names the file.
 """
 
 from __future__ import annotations

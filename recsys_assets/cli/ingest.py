@@ -1,4 +1,4 @@
-"""``recsys ingest``: a person's own logs, catalogue, pictures and users into the landing zone."""
+"""Define ``recsys ingest``: write own data into the landing zone."""
 
 from __future__ import annotations
 
@@ -35,28 +35,26 @@ def ingest(
         typer.Option(
             "--map",
             metavar="OURS=YOURS",
-            help="The log's column for user_id, item_id, "
-            "timestamp (required), event_id, event_type, click, device_type; the same name needs "
-            "none.",
+            help="The log's column for user_id, item_id, timestamp (required), event_id, "
+            "event_type, click, device_type; not needed for a column of the same name.",
         ),
     ] = None,
     event_type: Annotated[
         Pairs | None,
         typer.Option(
             metavar="YOURS=OURS",
-            help="A word of the log for Impression, View, "
-            "AddToCart, ViewCart, StartCheckout or Purchase.",
+            help="The log's word for Impression, View, AddToCart, ViewCart, StartCheckout or "
+            "Purchase.",
         ),
     ] = None,
     device: Annotated[
         Pairs | None,
         typer.Option(
-            metavar="YOURS=OURS",
-            help="A word of the log for mobile, desktop, tablet or -1 (unknown).",
+            metavar="YOURS=OURS", help="The log's word for mobile, desktop, tablet or -1 (unknown)."
         ),
     ] = None,
     first_day: Annotated[
-        str | None, typer.Option(metavar="DAY", help="Leave out what is older (ISO day).")
+        str | None, typer.Option(metavar="DAY", help="Leave out rows before this day (ISO day).")
     ] = None,
     catalogue: Annotated[
         Path | None,
@@ -66,14 +64,13 @@ def ingest(
         Pairs | None,
         typer.Option(
             metavar="OURS=YOURS",
-            help="The catalogue's column for item_id "
-            "(required), name, description, category_l1, category_l2, price, item_gender, "
-            "promoted, image, uuid.",
+            help="The catalogue's column for item_id (required), name, description, category_l1, "
+            "category_l2, price, item_gender, promoted, image, uuid.",
         ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of PNG or JPEG files, named by image column or item id."),
+        typer.Option(help="Folder of PNG or JPEG files, named by the image column or item id."),
     ] = None,
     users: Annotated[Path | None, typer.Option(help="Users: Parquet or CSV.")] = None,
     user_map: Annotated[
@@ -85,12 +82,13 @@ def ingest(
     replace: Annotated[
         bool,
         typer.Option(
-            "--replace", help="Remove the simulated or ingested shop that is there first."
+            "--replace", help="First remove the simulated or ingested shop in the landing zone."
         ),
     ] = False,
 ) -> None:
-    """Bring your own data: logs, catalogue, pictures, users → the landing zone. Says what was
-    rejected and left out.
+    """Write your own logs, catalogue, pictures and users into the landing zone.
+
+    Reports every rejected row and everything that was left out.
     """
     from recsys_assets.lib.landing.zone import IngestError
     from recsys_assets.lib.own_data.bring import Request
@@ -136,6 +134,7 @@ def _say(message: str) -> None:
 
 
 def _first_second(first_day: str | None) -> int | None:
+    """Return the first second of an ISO day, or None without a day."""
     from recsys_assets.lib.landing.zone import IngestError
 
     try:
@@ -151,8 +150,9 @@ def _first_second(first_day: str | None) -> int | None:
 
 
 def _calendar(settings: Settings) -> date | None:
-    """The calendar's first day, or None in a fresh home; unlike ``calendar_start`` it chooses
-    none.
+    """Return the calendar's first day, or None in a fresh home.
+
+    Unlike ``calendar_start`` it chooses none.
     """
     path = settings.home / "calendar.json"
     if settings.start_day is not None or not path.exists():
@@ -171,7 +171,7 @@ def _local_landing(settings: Settings) -> Path:
 
 
 def show(report: dict[str, Any], settings: Settings, console: Console) -> None:
-    """The report as tables and plain words."""
+    """Print the report as tables and lines."""
     table = Table("table", "source", "rows read", "accepted", "rejected", title=settings.landing)
     for source in report["sources"]:
         rejected = (
@@ -206,16 +206,15 @@ def show(report: dict[str, Any], settings: Settings, console: Console) -> None:
             line(f"{source['table']}: not a readable PNG or JPEG: {name}")
     line(
         f"landing zone: {sum(report['days'].values()):,} events, {report['users']['rows']:,} "
-        "users, "
-        f"{report['items']['rows']:,} items, {report['pictures']:,} items with a picture"
+        f"users, {report['items']['rows']:,} items, {report['pictures']:,} items with a picture"
     )
-    for said in [
+    for text in [
         *(one for source in report["sources"] for one in source.get("left_out", [])),
         *report["left_out"],
     ]:
-        line(f"left out: {said}")
-    for said in (one for source in report["sources"] for one in source.get("remedies", [])):
-        line(f"to mend: {said}")
+        line(f"left out: {text}")
+    for text in (one for source in report["sources"] for one in source.get("remedies", [])):
+        line(f"to mend: {text}")
     if any(source["rejected"] for source in report["sources"]):
         line(f"rejected rows are kept in {settings.landing}/quarantine, each with its reason")
     _show_calendar(report["calendar"], settings, line)
@@ -232,8 +231,8 @@ def _show_calendar(
         return line("no event yet: ingest a log before the graph is materialised")
     where = "RECSYS_START_DAY" if settings.start_day else str(settings.home / "calendar.json")
     line(
-        f"calendar: {calendar['start_day']} to {calendar['last_day']}; {where} says so (elsewhere: "
-        f"RECSYS_START_DAY={calendar['start_day']})"
+        f"calendar: {calendar['start_day']} to {calendar['last_day']}, from {where} (for another "
+        f"home: RECSYS_START_DAY={calendar['start_day']})"
     )
     for note in calendar["notes"]:
         line(f"calendar: {note}")

@@ -1,6 +1,4 @@
-"""The commands a person types: ``recsys up | down | status | simulate | materialize | evaluate |
-promote | …``.
-"""
+"""Define the commands: ``recsys up | down | status | simulate | …``."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import locale
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -35,18 +33,20 @@ app.command()(ingest)
 console = Console(stderr=True)  # standard output carries answers only
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+#: Parts of demo.json that the demo prints.
+SHOWN: tuple[Literal["urls", "seconds", "peak_gib"], ...] = ("urls", "seconds", "peak_gib")
 
 Scale = Annotated[str | None, typer.Option(help="tiny, demo or seed; default: RECSYS_SCALE.")]
 Catalogue = Annotated[
     Path | None,
     typer.Option(
-        exists=True, dir_okay=False, help="A products.yaml of the Retail Demo Store's form."
+        exists=True, dir_okay=False, help="A products.yaml in the Retail Demo Store's format."
     ),
 ]
 
 
 def configured(**overrides: object) -> Settings:
-    """Settings with a command's options, for this process and every child of it."""
+    """Return the settings with a command's options, and set them for child processes."""
     for name, value in overrides.items():
         if value is not None:
             os.environ[f"RECSYS_{name.upper()}"] = str(
@@ -60,8 +60,9 @@ def configured(**overrides: object) -> Settings:
 
 
 def _reach_local_parts_directly() -> None:
-    """Keep calls to this machine off a proxy that the environment sets; gRPC, urllib and httpx all
-    read these names.
+    """Exclude this machine from the proxy that the environment sets.
+
+    gRPC, urllib and httpx all read these names.
     """
     for name in ("no_proxy", "NO_PROXY"):
         listed = [host for host in os.environ.get(name, "").split(",") if host]
@@ -69,13 +70,15 @@ def _reach_local_parts_directly() -> None:
 
 
 def say(message: str) -> None:
+    """Print a line to standard error."""
     console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
 def up() -> None:
-    """Start Valkey, Triton, the gateway, the event consumer and Dagster; those that run are left
-    alone.
+    """Start Valkey, Triton, gateway, event consumer and Dagster.
+
+    Parts that already run are left alone.
     """
     from recsys_assets.operations import services
     from recsys_assets.serving.promotion import promotion
@@ -88,7 +91,7 @@ def up() -> None:
 
 @app.command()
 def down() -> None:
-    """End every local part, leaving no process behind."""
+    """Stop every local part and all its processes."""
     from recsys_assets.operations import services
 
     services.down(configured())
@@ -97,7 +100,7 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """Each part: running or not, its address, what it serves."""
+    """Show each part: running or stopped, its address, what it serves."""
     from recsys_assets.operations import services
 
     table = Table("part", "state", "address", "detail")
@@ -113,7 +116,7 @@ def status() -> None:
 
 @app.command()
 def simulate(scale: Scale = None, catalogue: Catalogue = None) -> None:
-    """Write the simulated shop into the landing zone; what is already there stays."""
+    """Write the simulated shop into the landing zone; existing parts stay."""
     from recsys_assets.operations import full_graph
 
     full_graph.simulate(configured(scale=scale, catalogue=catalogue))
@@ -126,11 +129,12 @@ def materialize(
     as_of: Annotated[
         str | None,
         typer.Option(
-            help="As-of day; default: the first whole window, or the newest day of a longer log."
+            help="As-of day; default: the end of the first whole window, or the newest day of a "
+            "longer log."
         ),
     ] = None,
 ) -> None:
-    """Materialise the full graph: landing zone → daily partitions → full training → a release."""
+    """Materialise the full graph, from the landing zone to a release."""
     from recsys_assets.operations import full_graph, services
 
     settings = configured(scale=scale, catalogue=catalogue)
@@ -143,14 +147,15 @@ def evaluate(
     scale: Scale = None,
     catalogue: Catalogue = None,
     as_of: Annotated[
-        str | None, typer.Option(metavar="DAY", help="As-of day; default: as materialize.")
+        str | None, typer.Option(metavar="DAY", help="As-of day; default: as for materialize.")
     ] = None,
     ablations: Annotated[
-        bool, typer.Option(help="Train again without texts, pictures, context, masking, logQ.")
+        bool, typer.Option(help="Also train without texts, pictures, context, masking and logQ.")
     ] = True,
 ) -> None:
-    """Judge the lists against baselines and the truth: materialise what is missing →
-    RECSYS_HOME/evaluation.json and .html.
+    """Judge the lists against baselines and, for simulated data, the truth.
+
+    Materialises what is missing. Writes RECSYS_HOME/evaluation.json and .html.
     """
     from recsys_assets.cli import evaluate as evaluate_command
     from recsys_assets.operations.evaluate import evaluate as run_evaluation
@@ -162,16 +167,17 @@ def evaluate(
 
 @app.command()
 def ingest_day(
-    day: Annotated[str, typer.Argument(help="ISO day whose landing files become a partition.")],
+    day: Annotated[str, typer.Argument(help="ISO day of the landing files (2026-11-20).")],
     accept_volume: Annotated[
         bool,
         typer.Option(
             "--accept-volume",
-            help="Take a day whose volume is far from the days before; you have looked at it.",
+            help="Accept a day whose volume differs much from the days before, after you have "
+            "checked it.",
         ),
     ] = False,
 ) -> None:
-    """Ingest a landed day, as the sensor does: raw → features → masked train set."""
+    """Ingest a landed day, as the sensor does: raw, features, masked train set."""
     from recsys_assets.operations import jobs
 
     settings = configured()
@@ -184,8 +190,9 @@ def ingest_day(
 
 @app.command()
 def fine_tune(day: Annotated[str, typer.Argument(help="The new day, ISO (2026-11-20).")]) -> None:
-    """Fine-tune the champion on a day and promote the result, as the sensor does when a new day was
-    ingested.
+    """Fine-tune the champion on a day and promote the result.
+
+    The sensor does this when a new day is ingested.
     """
     from recsys_assets.operations import jobs
 
@@ -196,11 +203,14 @@ def fine_tune(day: Annotated[str, typer.Argument(help="The new day, ISO (2026-11
 @app.command()
 def promote(
     release: Annotated[
-        int | None, typer.Argument(help="Number; default: the newest whose gate passed.")
+        int | None,
+        typer.Argument(help="Number of the release; default: the newest that passed its gate."),
     ] = None,
 ) -> None:
-    """Promote a release into the running Triton servers: gate, publish, load, smoke, switch,
-    verify, or undo.
+    """Promote a release into the running Triton servers.
+
+    Steps: gate, publish, load, smoke test, switch, verify.
+    The promotion is undone if a step fails.
     """
     from recsys_assets.lib.release import releases
     from recsys_assets.orchestration.resources import Platform
@@ -214,7 +224,7 @@ def promote(
 
 @app.command()
 def rollback() -> None:
-    """Re-promote the release that served before."""
+    """Promote the release that served before the champion."""
     from recsys_assets.serving.promotion import promotion
 
     settings = configured()
@@ -225,7 +235,7 @@ def rollback() -> None:
 @app.command()
 def recommend(
     user_id: str,
-    device: Annotated[str | None, typer.Option(help="mobile, desktop or tablet")] = None,
+    device: Annotated[str | None, typer.Option(help="mobile, desktop or tablet.")] = None,
     timestamp: Annotated[int | None, typer.Option(help="Unix seconds; default: now.")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100)] = 10,
 ) -> None:
@@ -262,26 +272,27 @@ def recommend(
 def demo(
     catalogue: Catalogue = None,
     setup_seconds: Annotated[
-        float, typer.Option(hidden=True, help="What set-up took, for demo.json.")
+        float, typer.Option(hidden=True, help="Seconds of the set-up, for demo.json.")
     ] = 0.0,
 ) -> None:
-    """The main job: data, full graph, services, a promoted release, recommendations for a known and
-    a cold visitor.
+    """Run all: data, full graph, services, promotion, recommendations.
+
+    Shows the recommendations for a known and a cold visitor.
     """
     from recsys_assets.operations.demo import demo as run_demo
 
     settings = configured(catalogue=catalogue)
     summary = run_demo(settings, setup_seconds)
-    for who in ("known", "cold"):
+    for who, answer in (("known", summary["known"]), ("cold", summary["cold"])):
         table = Table(
             "item",
             "score",
             "title",
             "category",
             "price",
-            title=f"{who} visitor {summary[who]['user_id']}",
+            title=f"{who} visitor {answer['user_id']}",
         )
-        for item in summary[who]["items"]:
+        for item in answer["items"]:
             table.add_row(
                 item["item_id"],
                 f"{item['score']:.4f}",
@@ -290,14 +301,15 @@ def demo(
                 f"{item['price']:.2f}",
             )
         Console().print(table)
-    print(json.dumps({name: summary[name] for name in ("urls", "seconds", "peak_gib")}, indent=2))
+    shown = {name: summary[name] for name in SHOWN}
+    print(json.dumps(shown, indent=2))
     say(f"written to {settings.home / 'demo.json'}; `make stop` ends every part")
 
 
 def main() -> NoReturn:
     """Run a command and end the process.
 
-    This project's own errors say what is wrong and what to do, so they are printed without a
+    This project's own errors name the cause and the remedy, so they are printed without a
     traceback.
     """
     use_utf8()
@@ -305,14 +317,15 @@ def main() -> NoReturn:
 
 
 def use_utf8() -> None:
-    """Start again in Python's UTF-8 mode where the machine's language has another encoding: all
-    files here are UTF-8.
+    """Restart in Python's UTF-8 mode if the locale has another encoding.
+
+    All files of this project are UTF-8.
     """
     if (
         not sys.flags.utf8_mode
         and codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8"
     ):
-        os.environ["PYTHONUTF8"] = "1"  # children have it too
+        os.environ["PYTHONUTF8"] = "1"  # also for child processes
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

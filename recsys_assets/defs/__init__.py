@@ -1,0 +1,1 @@
+"""Define assets, checks, jobs and sensors, in one folder per stage."""

@@ -1,10 +1,8 @@
-"""Worker: visitors who come at their own pace, whether or not those before them have been answered
-(an open loop).
+"""Worker: send requests at a fixed rate, whether or not earlier ones are answered.
 
-A request that cannot be sent when it was meant to be, because every connection still waits, counts
-from when it was meant to
-be: so a pause of the server is seen by all who would have come meanwhile (no "coordinated
-omission", G. Tene).
+This is an open loop. A request may be sent late because every connection still waits. Its latency
+counts from the planned time, so a pause of the server shows in every request that was due during
+the pause (no "coordinated omission", G. Tene).
 """
 
 from __future__ import annotations
@@ -17,35 +15,38 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from recsys_assets.bench.harness.client import AnswerRefused, read_response
 from recsys_assets.bench.harness.requests import TOP_K
 from recsys_assets.bench.harness.worker import Command, serve
 
-#: Seconds for an answer. A request of which nothing came back, and one that no connection could be
-#: made for.
-LIMIT, CUT, REFUSED = 30.0, -1, 0
-#: Bits of the last column.
+#: Seconds for an answer.
+LIMIT = 30.0
+#: Status of a request that was sent and not answered, and of one without a connection.
+CUT, REFUSED = -1, 0
+#: Bits of the last column of a row.
 DEGRADED, FULL = 1, 2
 
 
 class Connection:
-    """One kept alive, opened again where the server has closed it.
+    """A connection that is kept alive and reopened if the server closes it.
 
     Args:
-        address: host:port. source: address that it comes from; "" for any.
+        address: host:port.
+        source: address of this side; "" for any.
     """
 
-    def __init__(self, address: str, source: str):
+    def __init__(self, address: str, source: str) -> None:
         host, port = address.rsplit(":", 1)
         self._address, self._source = (host, int(port)), source
         self._socket: socket.socket | None = None
 
     def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body; CUT or REFUSED and nothing where there is no answer."""
+        """Return status and body; CUT or REFUSED and b"" without an answer."""
         try:
-            connection = self._open()
+            connection = self.open()
         except OSError:
             return REFUSED, b""
         try:
@@ -56,21 +57,26 @@ class Connection:
             return CUT, b""
 
     def close(self) -> None:
+        """Close the connection if it is open."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _open(self) -> socket.socket:
+    def open(self) -> socket.socket:
+        """Return the open connection.
+
+        Raises:
+            OSError: the server accepts no connection.
+        """
         if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
-            # nothing is due, so it is the end: a server that stops closes what is idle
+            # no answer is due, so readable means closed: a stopping server closes idle connections
             self.close()
         if self._socket is None:
             self._socket = socket.create_connection(
                 self._address, LIMIT, (self._source, 0) if self._source else None
             )
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # the kernel's own limit: Python's asks it twice for every send and receive, and the
-            # senders share the machine
+            # a timeout in the kernel: Python's costs two more system calls per send and receive
             self._socket.settimeout(None)
             self._socket.setsockopt(
                 socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(LIMIT), 0)
@@ -78,7 +84,8 @@ class Connection:
         return self._socket
 
 
-def encode(address: str, body: dict[str, Any]) -> bytes:
+def encode(address: str, body: Mapping[str, Any]) -> bytes:
+    """Return the HTTP request of a body."""
     content = json.dumps({**body, "top_k": TOP_K}).encode()
     return (
         b"POST /recommend HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n"
@@ -87,7 +94,7 @@ def encode(address: str, body: dict[str, Any]) -> bytes:
 
 
 def judge(status: int, content: bytes) -> int:
-    """The last column of an answer."""
+    """Return the bits DEGRADED and FULL of an answer."""
     if status != 200:
         return 0
     body = json.loads(content)
@@ -98,15 +105,16 @@ def judge(status: int, content: bytes) -> int:
 def run(
     connections: list[Connection], requests: list[bytes], order: dict[str, Any]
 ) -> list[list[float]]:
-    """Send from ``begin`` to ``end`` (monotonic seconds).
+    """Send requests from ``begin`` to ``end`` (monotonic seconds).
 
     Args:
-        order: ``begin``, ``end``, ``first``: number of the first request, ``interval``: seconds
-            from one request to the next, 0 for each when the one before it on the connection is
-            answered.
+        connections: one thread each.
+        requests: encoded requests, sent in turn.
+        order: ``begin``, ``end``, ``first`` (number of the first request) and ``interval`` (seconds
+            between requests; 0: each connection sends when its last request is answered).
 
     Returns:
-        Rows of [meant to be sent, sent, answered, status, bits].
+        Rows of [planned time, sent, answered, status, bits].
     """
     begin, end, interval, numbers = (
         order["begin"],
@@ -127,7 +135,7 @@ def run(
             status, content = connection.ask(requests[(order["first"] + number) % len(requests)])
             rows.append([meant, sent, time.monotonic(), status, judge(status, content)])
             if status == REFUSED:
-                time.sleep(0.01)  # nobody listens: not as fast as the machine can
+                time.sleep(0.01)  # nothing listens: do not retry in a busy loop
 
     threads = [threading.Thread(target=visit, args=(connection,)) for connection in connections]
     for thread in threads:
@@ -138,12 +146,16 @@ def run(
 
 
 def make(request: dict[str, Any]) -> dict[str, Command]:
-    """request: ``address``, ``requests`` (bodies), ``sources`` (one a connection)."""
+    """Open the connections and return the command ``run``.
+
+    Args:
+        request: ``address``, ``requests`` (bodies), ``sources`` (one per connection).
+    """
     connections = [Connection(request["address"], source) for source in request["sources"]]
     requests = [encode(request["address"], body) for body in request["requests"]]
     for connection in connections:
         with contextlib.suppress(OSError):
-            connection._open()
+            connection.open()
     return {"run": lambda order: run(connections, requests, order)}
 
 

@@ -1,32 +1,50 @@
-"""What is made of the answers of a drill: percentiles, shares, trends, and whether a bar is met."""
+"""Compute a drill's figures: percentiles, shares, trends and bars."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from recsys_assets.drills.client import CUT, DEGRADED, FULL, REFUSED
 
-#: Of the interval around a trend.
+#: Confidence of the interval around a trend.
 CONFIDENCE = 0.95
-#: Seconds without a degraded answer that make it normal again.
+#: Seconds without a degraded answer after which answers count as normal.
 CALM = 2.0
+
+#: Counts and latencies of answers. "degraded" is a share of the answered.
+AnswerSummary = TypedDict(
+    "AnswerSummary",
+    {
+        "requests": int,
+        "not_200": int,
+        "short_lists": int,
+        "429": int,
+        "cut": int,
+        "refused": int,
+        "degraded": float | None,
+        "p50_ms": float | None,
+        "p99_ms": float | None,
+    },
+)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Requests of a drill in the order in which they were meant to be sent; rows of ``client.run``,
-    float64 [N, 5].
+    """Holds the requests of a drill in the order of their planned times.
+
+    Attributes:
+        rows: float64 [N, 5], of ``client.run``.
     """
 
     rows: np.ndarray
 
     @classmethod
     def of(cls, parts: Sequence[Sequence[Sequence[float]]]) -> Answers:
-        """Of several clients."""
+        """Join the rows of several clients."""
         rows = np.array([row for part in parts for row in part], np.float64).reshape(-1, 5)
         return cls(rows[np.argsort(rows[:, 0], kind="stable")])
 
@@ -35,48 +53,58 @@ class Answers:
 
     @property
     def meant(self) -> np.ndarray:
+        """Return the planned times, monotonic seconds [N]."""
         return self.rows[:, 0]
 
     @property
     def sent(self) -> np.ndarray:
+        """Return the times of sending, monotonic seconds [N]."""
         return self.rows[:, 1]
 
     @property
     def done(self) -> np.ndarray:
+        """Return the times of the answers, monotonic seconds [N]."""
         return self.rows[:, 2]
 
     @property
     def status(self) -> np.ndarray:
+        """Return the HTTP status, CUT or REFUSED, int64 [N]."""
         return self.rows[:, 3].astype(np.int64)
 
     @property
     def degraded(self) -> np.ndarray:
-        return (self.rows[:, 4].astype(np.int64) & DEGRADED) > 0
+        """Return whether each answer is degraded, bool [N]."""
+        flags: np.ndarray = (self.rows[:, 4].astype(np.int64) & DEGRADED) > 0
+        return flags
 
     @property
     def answered(self) -> np.ndarray:
-        """bool [N]: 200."""
-        return self.status == 200
+        """Return whether each status is 200, bool [N]."""
+        flags: np.ndarray = self.status == 200
+        return flags
 
     @property
     def full(self) -> np.ndarray:
-        """bool [N]: 200 with as many distinct items as were wanted."""
-        return self.answered & ((self.rows[:, 4].astype(np.int64) & FULL) > 0)
+        """Return whether each answer is a full list (200, TOP_K distinct items), bool [N]."""
+        flags: np.ndarray = self.answered & ((self.rows[:, 4].astype(np.int64) & FULL) > 0)
+        return flags
 
     @property
     def ms(self) -> np.ndarray:
-        """Milliseconds from when each request was meant to be sent to its answer."""
-        return (self.done - self.meant) * 1_000
+        """Return milliseconds from the planned time to the answer, [N]."""
+        times: np.ndarray = (self.done - self.meant) * 1_000
+        return times
 
     def where(self, chosen: np.ndarray) -> Answers:
+        """Return the chosen requests, bool [N]."""
         return Answers(self.rows[chosen])
 
     def between(self, begin: float, end: float) -> Answers:
-        """Meant to be sent in [begin, end)."""
+        """Return the requests planned in [begin, end)."""
         return self.where((self.meant >= begin) & (self.meant < end))
 
     def percentile(self, share: float) -> float | None:
-        """Milliseconds of the answered; None where there are none.
+        """Return a percentile of the answered in milliseconds; None without any.
 
         >>> rows = np.array([[0, 0, 0.001 * n, 200, 2] for n in range(101)])
         >>> round(Answers(rows).percentile(99), 6)
@@ -85,7 +113,8 @@ class Answers:
         times = self.ms[self.answered]
         return float(np.percentile(times, share)) if len(times) else None
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> AnswerSummary:
+        """Return counts and latencies."""
         return {
             "requests": len(self),
             "not_200": int((~self.answered).sum()),
@@ -100,19 +129,20 @@ class Answers:
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> float | None:
-    """Of the true ones of ``whole``; None where there are none."""
+    """Return the share of ``whole`` that is in ``part``; None if ``whole`` is empty."""
     return round(float((part & whole).sum() / whole.sum()), 4) if whole.any() else None
 
 
 def rounded(value: float | None, digits: int = 3) -> float | None:
+    """Round a value that may be None."""
     return None if value is None else round(value, digits)
 
 
 def normal_again(answers: Answers, returned: float) -> float | None:
-    """Seconds from a moment until answers are normal: until the first of CALM seconds in which none
-    is degraded; None: never.
+    """Return the seconds from a moment until answers are normal; None: never.
 
-    A single answer that is degraded later on, by a busy machine, is not of the outage.
+    Answers are normal from the first of CALM seconds without a degraded one. A single degraded
+    answer later, on a busy machine, is not part of the outage.
 
     >>> rows = np.array([[n, n, n, 200, 1 if n < 3 else 2] for n in range(6)], float)
     >>> normal_again(Answers(rows), returned=1.0)
@@ -130,7 +160,10 @@ def normal_again(answers: Answers, returned: float) -> float | None:
 class Trend:
     """A straight line through values over time.
 
-    per_hour: growth an hour, as a share of the median; low, high: its confidence interval.
+    Attributes:
+        per_hour: growth per hour, as a share of the median.
+        low: lower end of its confidence interval.
+        high: upper end of its confidence interval.
     """
 
     per_hour: float
@@ -139,19 +172,22 @@ class Trend:
 
     @property
     def grows(self) -> bool:
-        """Whether the interval lies above zero."""
+        """Return whether the interval lies above zero."""
         return self.low > 0
 
 
 def trend(seconds: Sequence[float], values: Sequence[float]) -> Trend:
-    """Theil and Sen's slope with its interval (P. K. Sen, 1968): the median of the slopes of all
-    pairs.
+    """Return Theil and Sen's slope with its interval (P. K. Sen, 1968).
 
-    Unlike least squares, some busy minutes of the machine do not make a trend. "Is there a trend?"
-    is Kendall's test, which the interval answers: none where it holds zero.
+    The slope is the median of the slopes of all pairs. Unlike with least squares, some busy minutes
+    of the machine make no trend. The interval answers Kendall's test: there is no trend if it holds
+    zero.
 
     >>> trend([0, 1800, 3600], [1.0, 1.0, 1.0]).grows
     False
+
+    Raises:
+        ValueError: fewer than 3 values, or another number of times.
     """
     from scipy.stats import theilslopes
 
@@ -168,7 +204,9 @@ def trend(seconds: Sequence[float], values: Sequence[float]) -> Trend:
 
 
 def growth(values: Sequence[float], edge: float = 0.1) -> float:
-    """From the median of the first tenth to that of the last, as a share of the first.
+    """Return the growth from the first tenth to the last, as a share of the first.
+
+    Each tenth counts with its median.
 
     >>> round(growth([100.0] * 10 + [104.0] * 10), 6)
     0.04
@@ -180,8 +218,11 @@ def growth(values: Sequence[float], edge: float = 0.1) -> float:
 
 @dataclass(frozen=True)
 class Bar:
-    """A figure and what it is held against: ``most`` or ``least``, or neither where it is only
-    told.
+    """A figure and its limits; without limits it is only reported.
+
+    Attributes:
+        most: upper limit.
+        least: lower limit.
     """
 
     name: str
@@ -192,7 +233,7 @@ class Bar:
 
     @property
     def met(self) -> bool | None:
-        """A figure that could not be had meets no bar."""
+        """Return whether the limits are met; a missing value meets none."""
         if self.most is None and self.least is None:
             return None
         if self.value is None:
@@ -203,7 +244,7 @@ class Bar:
 
     @property
     def words(self) -> tuple[str, str, str]:
-        """Value, bar and verdict, for a table.
+        """Return value, bar and verdict for a table.
 
         >>> Bar("p99", 12.34, most=100, unit="ms").words
         ('12.34 ms', '≤ 100 ms', 'yes')
@@ -230,4 +271,5 @@ class Bar:
         )
 
     def told(self) -> dict[str, Any]:
+        """Return the bar with its verdict, for the report."""
         return {**asdict(self), "met": self.met}

@@ -1,4 +1,4 @@
-"""The running home that a drill is held on: its parts, their memory, and load on its gateway."""
+"""Prepare a drill on the running home: its parts, their memory, and load."""
 
 from __future__ import annotations
 
@@ -28,22 +28,26 @@ from recsys_assets.release_files import TRANSFORMS, model_file
 from recsys_assets.settings import Settings
 
 PARTS = ("valkey", "triton", "gateway", "consumer")
-#: Processes that send, and connections of each: more than can be open at once in the gateway, so
-#: that a queue is not the sender's.
+#: Client processes, and connections per process: more than the gateway serves at once, so that
+#: requests queue there and not in the client.
 CLIENTS, CONNECTIONS = 2, 24
 REQUESTS, SEED = 5_000, 7
-#: Until the first request after everybody was told to begin.
+#: Seconds from the order to the first request.
 LEAD = 0.5
 
 Say = Callable[[str], None]
 
 
 class DrillFailed(RuntimeError):
-    """A drill cannot be held on this home; the message says why and what to do."""
+    """A drill cannot run on this home; the message names the reason and the remedy."""
 
 
 def require_running(settings: Settings, parts: Sequence[str] = PARTS) -> None:
-    """Raises DrillFailed where a part does not run here, or nothing is served."""
+    """Verify that the parts run here and that a release is served.
+
+    Raises:
+        DrillFailed: a part does not run on this machine, or the gateway serves no release.
+    """
     known = {
         part.name: part
         for part in services.status(
@@ -53,7 +57,7 @@ def require_running(settings: Settings, parts: Sequence[str] = PARTS) -> None:
     away = [part for part in parts if part not in known or not known[part].running]
     if away:
         raise DrillFailed(
-            f"{', '.join(away)} of {settings.home} must run on this machine for a drill: start "
+            f"{', '.join(away)} of {settings.home} must run on this machine for a drill: start it "
             "with `recsys up`"
         )
     if not http_ok(f"{settings.gateway_url}/readyz"):
@@ -64,7 +68,7 @@ def require_running(settings: Settings, parts: Sequence[str] = PARTS) -> None:
 
 
 def visitors(settings: Settings, count: int = REQUESTS) -> list[Request]:
-    """Requests of visitors whom the champion knows, and some whom nobody knows.
+    """Return requests of visitors that the champion knows, and of some unknown ones.
 
     Raises:
         DrillFailed: no release was promoted.
@@ -82,7 +86,11 @@ def visitors(settings: Settings, count: int = REQUESTS) -> list[Request]:
 
 
 def process(settings: Settings, part: str) -> psutil.Process:
-    """Raises DrillFailed where it has ended."""
+    """Return the process of a part.
+
+    Raises:
+        DrillFailed: it has ended.
+    """
     record = read_record(settings.home / "run", part)
     found = record.process() if record else None
     if found is None:
@@ -91,9 +99,10 @@ def process(settings: Settings, part: str) -> psutil.Process:
 
 
 def memory(settings: Settings) -> dict[str, float]:
-    """Mebibytes of each part with its descendants: what is theirs alone, swapped out or not. Not
-    the proportional set size, which grows when another program ends that had the same libraries
-    loaded.
+    """Return the memory of each part with its descendants, in MiB.
+
+    It is the memory of these processes alone, in RAM or swapped out. The proportional set size
+    would grow when another program ends that had loaded the same libraries.
     """
     return {
         part: round(sum(_own_bytes(one) for one in _tree(process(settings, part))) / 2**20, 2)
@@ -109,16 +118,18 @@ def _own_bytes(of: psutil.Process) -> int:
     with contextlib.suppress(psutil.Error, OSError):
         memory = of.memory_full_info()
         return memory.uss + memory.swap
-    return 0  # ended meanwhile
+    return 0  # the process has ended
 
 
 class Load:
-    """Clients in processes of their own on one gateway; several measurements one after the other.
+    """Sends load to one gateway from client processes, one measurement at a time.
 
     Args:
-        connections: of each client process.
-        addresses: let each connection come from a loopback address of its own, so that the rate
-            limit of one client does not apply.
+        settings: of the home.
+        requests: sent in turn.
+        connections: per client process.
+        addresses: use a loopback address per connection, so that the rate limit per client does not
+            apply.
     """
 
     def __init__(
@@ -128,7 +139,7 @@ class Load:
         connections: int = CONNECTIONS,
         *,
         addresses: bool = False,
-    ):
+    ) -> None:
         self._requests, self._connections = requests, connections
         self._workers: list[Workers] = []
         self._folder = tempfile.TemporaryDirectory(prefix="recsys-drill-")
@@ -166,8 +177,9 @@ class Load:
         self._folder.cleanup()
 
     def start(self, seconds: float, rate: float = 0.0) -> Running:
-        """Begin to send ``rate`` requests a second; 0: each connection the next as soon as the last
-        is answered.
+        """Start to send ``rate`` requests per second.
+
+        With rate 0 each connection sends the next request when the last is answered.
         """
         begin = time.monotonic() + LEAD
         interval = CLIENTS / rate if rate else 0.0
@@ -186,27 +198,34 @@ class Load:
         return Running(begin, begin + seconds, asked)
 
     def run(self, seconds: float, rate: float = 0.0) -> Answers:
-        """The same to its end."""
+        """Send load to its end and return the answers."""
         return self.start(seconds, rate).answers()
 
 
 class Running:
-    """Load under way from ``begin`` to ``end``, monotonic seconds."""
+    """Load in progress from ``begin`` to ``end``, monotonic seconds."""
 
-    def __init__(self, begin: float, end: float, asked: list[Future[list[list[list[float]]]]]):
+    def __init__(
+        self, begin: float, end: float, asked: list[Future[list[list[list[float]]]]]
+    ) -> None:
         self.begin, self.end, self._asked = begin, end, asked
 
     def wait_until(self, moment: float) -> None:
+        """Sleep until a moment, monotonic seconds."""
         time.sleep(max(0.0, moment - time.monotonic()))
 
     def answers(self) -> Answers:
-        """Wait for all; raises BenchFailed where a client ended."""
+        """Wait for all answers.
+
+        Raises:
+            BenchFailed: a client process ended.
+        """
         return Answers.of([one.result()[0] for one in self._asked])
 
 
 @contextlib.contextmanager
 def parts_again(settings: Settings, say: Say) -> Iterator[None]:
-    """Whatever happens, what a drill has ended runs again."""
+    """Start every ended part again, also after an error."""
     try:
         yield
     finally:
@@ -218,7 +237,7 @@ def parts_again(settings: Settings, say: Say) -> Iterator[None]:
 def write_report(
     settings: Settings, name: str, figures: dict[str, object], bars: Sequence[Bar]
 ) -> Path:
-    """$RECSYS_HOME/bench/drill_<name>.json."""
+    """Write $RECSYS_HOME/bench/drill_<name>.json and return its path."""
     path = settings.home / "bench" / f"drill_{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(

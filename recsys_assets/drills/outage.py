@@ -1,4 +1,4 @@
-"""Valkey killed in the middle of requests (must-survive 6)."""
+"""Drill: kill Valkey under load (must-survive 6)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsys_assets.drills.home import Load, Say, parts_again, process, require_r
 from recsys_assets.operations import services
 from recsys_assets.settings import Settings
 
-#: Load before the kill and after the return, seconds.
+#: Seconds of load before the kill and after the restart.
 BEFORE, AFTER = 15.0, 20.0
 MOST_P99_MS, MOST_SECONDS = 100.0, 5.0
 
@@ -29,7 +29,7 @@ class Timing:
 def outage(
     settings: Settings, requests: list[Request], timing: Timing, rate: float, say: Say
 ) -> tuple[dict[str, Any], list[Bar]]:
-    """Kill Valkey under load and start it again; figures and bars."""
+    """Kill Valkey under load, start it again, and return figures and bars."""
     require_running(settings)
     total = timing.before + timing.seconds + timing.after
     with Load(settings, requests) as load, parts_again(settings, say):

@@ -1,4 +1,4 @@
-"""Three times the load that can be served (must-survive 24)."""
+"""Drill: send three times the load that the home can serve (must-survive 24)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from recsys_assets.drills.home import CLIENTS, DrillFailed, Load, Say, require_r
 from recsys_assets.settings import Settings
 
 TIMES, LEAST_GOODPUT = 3.0, 0.8
-#: Seconds of the measurement of what can be served, after as many of warming up.
+#: Seconds over which the capacity is measured, after a warm-up of the same length.
 MEASURED = 10.0
-#: Connections of a client process: overload needs enough that nobody waits for one.
+#: Connections per client process: enough that no request waits for one.
 CONNECTIONS = 64
 
 
 def goodput(answers: Answers, seconds: float) -> float:
-    """Full answers a second."""
+    """Return full answers per second."""
     return float(answers.full.sum()) / seconds
 
 
 def overload(
     settings: Settings, requests: list[Request], seconds: float, say: Say
 ) -> tuple[dict[str, Any], list[Bar]]:
-    """Measure what can be served, then offer three times as much; figures and bars.
+    """Measure the capacity, send three times as much, and return figures and bars.
 
-    What can be served is what as many clients get who each wait for their answer as the gateway
-    ranks at once, two for each process at least.
+    The capacity is measured with clients that wait for their answer. They are as many as the
+    gateway ranks at once, and at least two per process.
+
+    Raises:
+        DrillFailed: the gateway gave no full answer.
     """
     require_running(settings)
     with Load(
@@ -38,10 +41,7 @@ def overload(
         load.run(MEASURED)
         measured = load.run(MEASURED)
     capacity = goodput(measured, MEASURED)
-    say(
-        f"it serves {capacity:,.0f} requests/s; {TIMES * capacity:,.0f} are offered for "
-        f"{seconds:g} s"
-    )
+    say(f"capacity {capacity:,.0f} requests/s; {TIMES * capacity:,.0f} are sent for {seconds:g} s")
     if not capacity:
         raise DrillFailed(
             f"the gateway at {settings.gateway_url} gave no full answer in {MEASURED:g} s: see "
@@ -49,14 +49,14 @@ def overload(
         )
     with Load(settings, requests, CONNECTIONS, addresses=True) as load:
         answers = load.run(seconds, TIMES * capacity)
-    # what was still owed when the last request came is answered later, and is not goodput of these
-    # seconds
+    # answers that come after the last request are no goodput of these seconds
     last = float(answers.done[answers.answered].max(initial=0))
-    told, served = answers.summary(), goodput(answers, max(seconds, last - float(answers.meant[0])))
-    failures = int((~answers.answered & (answers.status != 429)).sum()) + told["short_lists"]
+    summary = answers.summary()
+    served = goodput(answers, max(seconds, last - float(answers.meant[0])))
+    failures = int((~answers.answered & (answers.status != 429)).sum()) + summary["short_lists"]
     late = answers.sent - answers.meant
-    figures = {
-        **told,
+    figures: dict[str, Any] = {
+        **summary,
         "capacity": rounded(capacity, 1),
         "offered": rounded(len(answers) / seconds, 1),
         "goodput": rounded(served, 1),
@@ -70,8 +70,8 @@ def overload(
         Bar("requests/s offered", figures["offered"]),
         Bar("full answers/s under three times the load", figures["goodput"]),
         Bar("goodput", rounded(served / capacity), least=LEAST_GOODPUT),
-        Bar("turned away with 429", rounded(told["429"] / len(answers))),
+        Bar("turned away with 429", rounded(summary["429"] / len(answers))),
         Bar("neither 429 nor a full answer", failures, most=0),
-        Bar("p50 of the answered", told["p50_ms"], unit="ms"),
-        Bar("p99 of the answered", told["p99_ms"], unit="ms"),
+        Bar("p50 of the answered", summary["p50_ms"], unit="ms"),
+        Bar("p99 of the answered", summary["p99_ms"], unit="ms"),
     ]

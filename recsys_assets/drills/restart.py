@@ -1,4 +1,4 @@
-"""SIGTERM to each serving process under load (must-survive 23)."""
+"""Drill: send SIGTERM to each serving process under load (must-survive 23)."""
 
 from __future__ import annotations
 
@@ -9,28 +9,36 @@ from typing import Any
 import psutil
 
 from recsys_assets.bench.harness.requests import Request
-from recsys_assets.drills.figures import Answers, Bar
+from recsys_assets.drills.figures import Answers, AnswerSummary, Bar
 from recsys_assets.drills.home import DrillFailed, Load, Say, parts_again, process, require_running
 from recsys_assets.operations import services
 from recsys_assets.settings import Settings
 
 ENDED = ("gateway", "triton", "consumer")
-#: Load before each SIGTERM, and how long an end may take.
+#: Seconds of load before each SIGTERM, and seconds until the process must have ended.
 BEFORE, LIMIT = 5.0, 60.0
 
 
+class Ending(AnswerSummary):
+    """Figures of one part's end under load."""
+
+    in_flight: int
+    in_flight_failed: int
+    seconds_to_end: float
+
+
 def in_flight(answers: Answers, moment: float) -> Answers:
-    """Sent before a moment and not answered then."""
+    """Return the requests that were sent before a moment and answered after it."""
     return answers.where((answers.sent < moment) & (answers.done > moment))
 
 
 def restart(
     settings: Settings, requests: list[Request], rate: float, say: Say
 ) -> tuple[dict[str, Any], list[Bar]]:
-    """End each part under load and start it again; figures and bars.
+    """End each part under load, start it again, and return figures and bars.
 
-    While the one gateway of this home is away, nobody listens: requests that found no connection
-    are told apart from those that were taken. In a cluster they reach another replica.
+    While the gateway of this home is away, nothing listens. Requests without a connection are
+    counted apart from those that were taken. In a cluster they reach another replica.
     """
     require_running(settings)
     figures: dict[str, Any] = {"rate": rate}
@@ -55,8 +63,8 @@ def restart(
     return figures, bars
 
 
-def _end(settings: Settings, part: str, load: Load, rate: float, say: Say) -> dict[str, Any]:
-    """SIGTERM after BEFORE seconds of load, and start again."""
+def _end(settings: Settings, part: str, load: Load, rate: float, say: Say) -> Ending:
+    """Send SIGTERM after BEFORE seconds of load, and start the part again."""
     running = load.start(3 * BEFORE, rate)
     running.wait_until(running.begin + BEFORE)
     ending = process(settings, part)

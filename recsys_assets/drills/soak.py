@@ -1,4 +1,7 @@
-"""Load for an hour: memory and latency stay what they are (must-survive 21)."""
+"""Drill: steady load for an hour (must-survive 21).
+
+Memory and latency must not grow.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,39 @@ import time
 from typing import Any
 
 from recsys_assets.bench.harness.requests import Request
-from recsys_assets.drills.figures import Answers, Bar, growth, rounded, trend
+from recsys_assets.drills.figures import AnswerSummary, Bar, growth, rounded, trend
 from recsys_assets.drills.home import PARTS, Load, Say, memory, require_running
 from recsys_assets.settings import Settings
 
 MOST_GROWTH = 0.05
-#: Load before anything counts, as a share of the whole and at most so many seconds: caches and
-#: pools fill.
+#: Warm-up as a share of the whole, and its largest seconds: caches and pools fill.
 WARM_SHARE, WARM_SECONDS = 0.1, 300.0
-#: Figures are of a minute, or of less where a soak is short: a trend needs some of them.
+#: Seconds per window, and the least number of windows: a short soak has shorter windows.
 WINDOW, LEAST_WINDOWS = 60.0, 12
+
+
+class Window(AnswerSummary):
+    """Figures of one window; ``at`` is its middle in seconds."""
+
+    at: float
+    memory_mib: dict[str, float]
 
 
 def soak(
     settings: Settings, requests: list[Request], seconds: float, rate: float, say: Say
 ) -> tuple[dict[str, Any], list[Bar]]:
-    """Steady load; memory and p50 of each window. Growth of memory: from the first windows' median
-    to the last ones'.
+    """Send steady load and return figures and bars of memory and p50 per window.
+
+    The growth of memory is from the first windows' median to the last windows'.
     """
     require_running(settings)
     window = min(WINDOW, seconds / LEAST_WINDOWS)
-    windows: list[dict[str, Any]] = []
-    parts: list[Answers] = []
+    windows: list[Window] = []
     with Load(settings, requests) as load:
         load.run(min(WARM_SHARE * seconds, WARM_SECONDS), rate)
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             answers = load.run(window, rate)
-            parts.append(answers)
             windows.append(
                 {
                     "at": round(time.monotonic() - began - window / 2, 1),
@@ -50,16 +58,17 @@ def soak(
     return {**figures, "rate": rate, "seconds": seconds, "windows": windows}, bars
 
 
-def judge(windows: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Bar]]:
-    """Figures and bars of a soak's windows."""
-    timed = [one for one in windows if one["p50_ms"] is not None]
+def judge(windows: list[Window]) -> tuple[dict[str, Any], list[Bar]]:
+    """Return figures and bars of a soak's windows."""
+    timed = [(one["at"], one["p50_ms"]) for one in windows if one["p50_ms"] is not None]
     grown = {
         part: rounded(growth([one["memory_mib"][part] for one in windows]), 4) for part in PARTS
     }
-    line = trend([one["at"] for one in timed], [one["p50_ms"] for one in timed])
-    requests, failed = (sum(one[name] for one in windows) for name in ("requests", "not_200"))
+    line = trend([at for at, _ in timed], [p50 for _, p50 in timed])
+    requests = sum(one["requests"] for one in windows)
+    failed = sum(one["not_200"] for one in windows)
     short = sum(one["short_lists"] for one in windows)
-    figures = {
+    figures: dict[str, Any] = {
         "requests": requests,
         "not_200": failed,
         "short_lists": short,

@@ -1,0 +1,1 @@
+"""Operations on this machine: local services, jobs in process, demo, evaluate."""

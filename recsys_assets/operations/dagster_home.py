@@ -1,6 +1,4 @@
-"""Dagster's own files in the home: instance, workspace, and the variables its processes run
-with.
-"""
+"""Write Dagster's files in the home and the environment of its processes."""
 
 from __future__ import annotations
 
@@ -11,10 +9,9 @@ from pathlib import Path
 from recsys_assets.settings import Settings
 
 LOCATION = "recsys_assets"
-#: Runs of one lane (fine-tunes) follow each other in the order in which they were asked for: each
-#: starts from the champion that the one before has promoted. Storage is SQLite in the home by
-#: default. Runs take turns on a small machine; a pool (training, promotion) is one at a time
-#: everywhere.
+#: Runs of one lane (fine-tunes) run in the order of their requests: each starts from the champion
+#: that the previous one promoted. Two runs at most share a small machine, and a pool (training,
+#: promotion) runs one step at a time. Storage is SQLite in the home by default.
 INSTANCE = """\
 telemetry:
   enabled: false
@@ -34,15 +31,17 @@ concurrency:
 
 
 def folder(settings: Settings) -> Path:
+    """Return the folder that DAGSTER_HOME names."""
     return settings.home.absolute() / "dagster"
 
 
 def workspace_file(settings: Settings) -> Path:
+    """Return the path of workspace.yaml."""
     return folder(settings) / "workspace.yaml"
 
 
 def write(settings: Settings) -> Path:
-    """Write dagster.yaml and workspace.yaml; returns what DAGSTER_HOME must be."""
+    """Write dagster.yaml and workspace.yaml; return the value for DAGSTER_HOME."""
     home = folder(settings)
     home.mkdir(parents=True, exist_ok=True)
     (home / "dagster.yaml").write_text(INSTANCE)
@@ -51,13 +50,13 @@ def write(settings: Settings) -> Path:
         "port": settings.code_server_port,
         "location_name": LOCATION,
     }
-    # JSON is YAML: values are quoted rightly whatever they hold
+    # JSON is YAML, and json.dumps quotes every value correctly
     workspace_file(settings).write_text(f"load_from:\n  - grpc_server: {json.dumps(server)}\n")
     return home
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Variables of every local process of the platform environment."""
+    """Return the variables of every local process of the platform environment."""
     return {
         **os.environ,
         **settings.environment(),
@@ -67,7 +66,10 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def code_server_answers(settings: Settings) -> bool:
-    """Whether the code server has loaded the definitions: its gRPC health service says SERVING."""
+    """Return whether the code server has loaded the definitions.
+
+    Its gRPC health service then answers SERVING.
+    """
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -78,4 +80,4 @@ def code_server_answers(settings: Settings) -> bool:
             )
         except grpc.RpcError:
             return False
-    return answer.status == health_pb2.HealthCheckResponse.SERVING
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -1,8 +1,8 @@
-"""The demo: the whole path, services, a promoted release, recommendations."""
+"""Run the demo: materialise, start the services, promote and recommend."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 from recsys_assets.files import write_json
 from recsys_assets.operations import usage
@@ -11,8 +11,46 @@ from recsys_assets.operations.jobs import Clock, PipelineFailed
 from recsys_assets.settings import Settings
 
 
-def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
-    """Materialise, serve, promote, recommend; returns and writes what ``demo.json`` holds."""
+class Recommendation(TypedDict):
+    """The answer for one visitor."""
+
+    user_id: str
+    items: list[dict[str, Any]]
+    degraded: list[str]
+    release: int
+
+
+class Urls(TypedDict):
+    """Addresses to open in a browser."""
+
+    dagster: str
+    page: str
+    api: str
+
+
+class Seconds(TypedDict):
+    """Seconds of each phase."""
+
+    setup: float
+    materialize: float
+    serve: float
+    total: float
+
+
+class DemoSummary(TypedDict):
+    """The content of ``demo.json``."""
+
+    known: Recommendation
+    cold: Recommendation
+    urls: Urls
+    seconds: Seconds
+    peak_gib: usage.Peaks
+    scale: str
+    release: int
+
+
+def demo(settings: Settings, setup_seconds: float = 0.0) -> DemoSummary:
+    """Materialise, serve, promote and recommend; write and return ``demo.json``."""
     from recsys_assets.lib.release import releases
     from recsys_assets.operations import services
     from recsys_assets.orchestration.resources import Platform
@@ -29,22 +67,21 @@ def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
     number = releases.newest_passed(Platform().store)
     if promotion.champion_number(settings) != number:
         promotion.promote(settings, number, log=clock.say)
-    visitors = {"known": _known_visitor(settings), "cold": "a-visitor-never-seen"}
-    answers = {
-        who: client.recommend(settings.gateway_url, user_id, device_type="mobile")
-        for who, user_id in visitors.items()
-    }
+
+    def recommend(user_id: str) -> Recommendation:
+        answer = client.recommend(settings.gateway_url, user_id, device_type="mobile")
+        return {
+            "user_id": user_id,
+            "items": answer["items"],
+            "degraded": answer["degraded"],
+            "release": answer["release"],
+        }
+
+    known, cold = recommend(_known_visitor(settings)), recommend("a-visitor-never-seen")
     served = clock.seconds
-    summary = {
-        **{
-            who: {
-                "user_id": visitors[who],
-                "items": answer["items"],
-                "degraded": answer["degraded"],
-                "release": answer["release"],
-            }
-            for who, answer in answers.items()
-        },
+    summary: DemoSummary = {
+        "known": known,
+        "cold": cold,
         "urls": {
             "dagster": f"http://{settings.dagster_host}:{settings.dagster_port}",
             "page": settings.gateway_url,
@@ -65,7 +102,7 @@ def demo(settings: Settings, setup_seconds: float = 0.0) -> dict[str, Any]:
 
 
 def _known_visitor(settings: Settings) -> str:
-    """The visitor with the most clicks on the newest day of history."""
+    """Return the visitor with the most clicks on the newest day of history."""
     import polars as pl
 
     from recsys_assets.orchestration.resources import Platform
@@ -80,6 +117,6 @@ def _known_visitor(settings: Settings) -> str:
     )
     if clicks.is_empty():
         raise PipelineFailed(
-            "the newest day has no click, so no visitor is known; is the landing zone right?"
+            "the newest day has no click, so no visitor is known; check the landing zone"
         )
-    return clicks["user_id"][0]
+    return str(clicks["user_id"][0])

@@ -1,10 +1,11 @@
-"""Evaluates the models of an as-of day and publishes the report."""
+"""Evaluate the models of an as-of day and publish the report."""
 
 from __future__ import annotations
 
 import json
 import os
 import uuid
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,21 @@ from recsys_assets.files import write_json
 from recsys_assets.operations import full_graph, jobs
 from recsys_assets.settings import Settings
 
-#: Steps whose verdict is part of what is reported: their asset is there, and nothing below them is
-#: needed here.
+#: Steps whose blocking checks do not end the evaluation: the report shows their verdicts.
 VERDICTS = frozenset({"evaluation__offline", "serving__release"})
 
 
 def evaluate(
     settings: Settings, as_of: str | None = None, ablations: bool = True
 ) -> dict[str, Any]:
-    """Materialise what is missing, then the evaluation; returns what ``evaluation.json`` holds.
+    """Materialise what is missing, evaluate, and return ``evaluation.json``.
 
-    Nothing is asserted: a gate that blocks the release, and a target that is not met, are reported.
+    A gate that blocks the release and a target that is not met are reported; they raise nothing.
+
+    Args:
+        settings: of the home.
+        as_of: ISO day; None: the default of ``full_graph.default_as_of``.
+        ablations: train and judge the ablations too.
     """
     from recsys_assets.operations import services
     from recsys_assets.orchestration.resources import Platform
@@ -37,12 +42,12 @@ def evaluate(
     services.up(settings, only=["valkey"], progress=clock.say)
     _unless_blocked(lambda: full_graph.materialize(settings, day, clock), clock)
     whole = _unless_blocked(lambda: jobs.run_jobs(settings, [("evaluation", day)], clock), clock)
-    if not whole:  # a blocking check held the report back
+    if not whole:  # a blocking check stopped the run before the report
         jobs.run_jobs(settings, [("evaluation_report", day)], clock)
     store = Platform().store
     summary = publish(store.current("evaluation/report", day), settings.home)
     if ablations:
-        # what was measured so far is on disk: ablations train every model several times more
+        # the first report is on disk already: ablations train every model several times more
         jobs.run_jobs(settings, [("evaluation_ablations", day), ("evaluation_report", day)], clock)
         summary = publish(store.current("evaluation/report", day), settings.home)
     clock.say(
@@ -52,8 +57,10 @@ def evaluate(
 
 
 def as_of_day(settings: Settings, as_of: str | None) -> str:
-    """The as-of day to evaluate; raises typer.BadParameter for one that no whole window of the log
-    ends on.
+    """Return the as-of day to evaluate.
+
+    Raises:
+        typer.BadParameter: ``as_of`` is no day, or no whole window of the log ends on it.
     """
     try:
         wanted = None if as_of is None else date.fromisoformat(as_of).isoformat()
@@ -65,21 +72,21 @@ def as_of_day(settings: Settings, as_of: str | None) -> str:
     possible = [day for day in days if day >= partitions.first_as_of(settings)]
     if wanted is not None and wanted not in possible:
         raise typer.BadParameter(
-            f"{wanted} must be from {possible[0]} to {possible[-1]}: the {partitions.WINDOW_DAYS} "
-            "days that end "
-            "with it are trained and judged on",
+            f"{wanted} must be from {possible[0]} to {possible[-1]}: the models are trained and "
+            f"judged on the {partitions.WINDOW_DAYS} days that end with it",
             param_hint="--as-of",
         )
     return wanted or full_graph.default_as_of(settings, days)
 
 
 def publish(report: Artifact, home: Path) -> dict[str, Any]:
-    """evaluation.json and evaluation.html in the home, each replaced as a whole; returns the
-    former.
+    """Write evaluation.json and evaluation.html into the home; return the former.
+
+    Each file is replaced as a whole.
     """
     from recsys_assets.lib.evaluation.report import PAGE_FILE, SUMMARY_FILE
 
-    summary = json.loads(report.path(SUMMARY_FILE).read_text())
+    summary: dict[str, Any] = json.loads(report.path(SUMMARY_FILE).read_text())
     write_json(home / "evaluation.json", summary)
     temporary = home / f".evaluation.{uuid.uuid4().hex}"
     temporary.write_bytes(report.path(PAGE_FILE).read_bytes())
@@ -87,13 +94,13 @@ def publish(report: Artifact, home: Path) -> dict[str, Any]:
     return summary
 
 
-def _unless_blocked(run: Any, clock: jobs.Clock) -> bool:
-    """Run; False where all that stopped it is a verdict on the models."""
+def _unless_blocked(run: Callable[[], None], clock: jobs.Clock) -> bool:
+    """Return whether ``run`` ended without a verdict of VERDICTS that blocked it."""
     try:
         run()
     except jobs.PipelineFailed as failed:
         if not failed.blocked or not failed.blocked <= VERDICTS:
             raise
-        clock.say(f"{failed}: the evaluation goes on, to show why")
+        clock.say(f"{failed}: the evaluation continues, so that the report shows why")
         return False
     return True

@@ -1,4 +1,4 @@
-"""The whole graph on this machine, from the simulated shop to a release."""
+"""Run the whole graph on this machine, from the simulated shop to a release."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from recsys_assets.settings import Settings
 
 
 def simulate(settings: Settings, clock: Clock | None = None) -> None:
-    """Fill the landing zone with the simulated shop's history; one that was ingested stays as it
-    is.
+    """Fill the landing zone with the simulated shop's history.
+
+    An ingested landing zone is left unchanged.
     """
     from recsys_assets.lib.landing import zone
     from recsys_assets.lib.simulator import shop
@@ -23,8 +24,7 @@ def simulate(settings: Settings, clock: Clock | None = None) -> None:
     clock = clock or Clock()
     if zone.was_ingested(settings.landing):
         clock.say(
-            f"landing zone: {settings.landing} was ingested (recsys ingest), so nothing is "
-            "simulated"
+            f"landing zone: {settings.landing} was ingested (recsys ingest), so it is not simulated"
         )
         return
     summary = shop.simulate(
@@ -39,11 +39,13 @@ def simulate(settings: Settings, clock: Clock | None = None) -> None:
 
 
 def history(settings: Settings) -> list[str]:
-    """The days to materialise: the simulator's fortnight, or every closed day of an ingested log.
+    """Return the days to materialise.
+
+    They are the simulator's fortnight, or every closed day of an ingested log.
 
     Raises:
-        PipelineFailed: an ingested log has no row on some day between its first and its last, or
-            too few days.
+        PipelineFailed: an ingested log has too few days, or no row on a day between its first and
+            its last.
     """
     from recsys_assets.lib.landing import zone
     from recsys_assets.lib.landing.days import landed_days
@@ -55,8 +57,7 @@ def history(settings: Settings) -> list[str]:
     if len(landed) < partitions.WINDOW_DAYS:
         raise PipelineFailed(
             f"the ingested log has {len(landed)} closed days from {first} on; a training window "
-            "needs "
-            f"{partitions.WINDOW_DAYS} ({partitions.TRAIN_DAYS} to train, "
+            f"needs {partitions.WINDOW_DAYS} ({partitions.TRAIN_DAYS} to train, "
             f"{partitions.VALIDATION_DAYS} to validate)"
         )
     expected = partitions.days_between(
@@ -65,22 +66,23 @@ def history(settings: Settings) -> list[str]:
     if missing := sorted(set(expected) - set(landed)):
         raise PipelineFailed(
             f"the ingested log has no row on {', '.join(missing)}; ingest what is missing, or "
-            "start after "
-            "the gap with `recsys ingest --first-day`"
+            "start after the gap with `recsys ingest --first-day`"
         )
     return landed
 
 
 def default_as_of(settings: Settings, days: Sequence[str]) -> str:
-    """The reference's as-of day where there are two days more to fine-tune on, else the newest
-    day.
+    """Return the default as-of day.
+
+    It is the first possible one where two more days follow to fine-tune on (the simulated history),
+    else the newest day.
     """
     first = partitions.first_as_of(settings)
     return first if len(days) <= partitions.SIMULATED_DAYS and first in days else days[-1]
 
 
 def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, str | None]]:
-    """Every job of the full graph, in the order of the data flow."""
+    """Return every (job, partition) of the full graph, in the order of the data flow."""
     return [
         ("catalogue", None),
         *(("daily_ingest", day) for day in days),
@@ -90,7 +92,7 @@ def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, str | None]]:
 
 
 def materialize(settings: Settings, as_of: str | None = None, clock: Clock | None = None) -> None:
-    """Landing zone → daily partitions → feature store → full training → a release."""
+    """Materialise landing zone, daily partitions, feature store, models and release."""
     clock = clock or Clock()
     simulate(settings, clock)
     days = history(settings)

@@ -1,5 +1,6 @@
-"""Runs the graph's jobs in this process, one after the other, each a run of its own in the Dagster
-UI.
+"""Run the graph's jobs in this process, one after the other.
+
+Each is a run of its own in the Dagster UI.
 """
 
 from __future__ import annotations
@@ -9,40 +10,46 @@ import time
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
 from recsys_assets.settings import Settings
 
+if TYPE_CHECKING:
+    import dagster as dg
+
 console = Console(stderr=True)
-#: The run's own log, in the UI, has every line; the terminal gets one a job.
+#: The log of the run, in the UI, has every line; the terminal shows one line per job.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class PipelineFailed(RuntimeError):
-    """A job did not succeed; the message names the job, the partition, the step and the reason.
+    """A job failed; the message names job, partition, step and reason.
 
-    ``blocked``: the steps whose asset is there and whose own blocking check ended the run; none
-    where anything else failed.
+    Attributes:
+        blocked: the steps whose asset exists and whose own blocking check ended the run; empty
+            where anything else failed.
     """
 
-    def __init__(self, message: str, blocked: Collection[str] = ()):
+    def __init__(self, message: str, blocked: Collection[str] = ()) -> None:
         super().__init__(message)
         self.blocked = frozenset(blocked)
 
 
 class Clock:
-    """Seconds since the start, printed before each line."""
+    """Measures seconds since its start and prints them before each line."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
 
     @property
     def seconds(self) -> float:
+        """Return the seconds since the start, to a tenth."""
         return round(time.monotonic() - self.start, 1)
 
     def say(self, message: str) -> None:
+        """Print a line to standard error."""
         console.print(
             f"{self.seconds:6.1f}s  {message}", highlight=False, markup=False, soft_wrap=True
         )
@@ -54,11 +61,16 @@ def run_jobs(
     clock: Clock | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run (job, partition) pairs in order; raises PipelineFailed at the first that does not
-    succeed.
+    """Run (job, partition) pairs in order.
 
     Args:
-        config: run config of every job, beside the terminal's log level.
+        settings: of the home.
+        jobs: job names with a partition key or None.
+        clock: prints one line per job.
+        config: run config of every job, added to the terminal's log level.
+
+    Raises:
+        PipelineFailed: a job failed; the jobs after it do not run.
     """
     from recsys_assets.operations import services
 
@@ -87,26 +99,25 @@ def run_jobs(
                     f"its log is in the Dagster UI or `dagster run`)",
                     _blocked(result),
                 )
-            materialized = [
-                event
-                for event in result.all_events
-                if event.event_type_value == "ASSET_MATERIALIZATION"
-            ]
-            reused = sum(
-                bool(
-                    event.step_materialization_data.materialization.metadata.get("reused")
-                    and event.step_materialization_data.materialization.metadata["reused"].value
-                )
-                for event in materialized
-            )
             clock.say(
-                f"({number}/{len(jobs)}) {label}: {len(materialized)} assets, {reused} reused, "
+                f"({number}/{len(jobs)}) {label}: {_materialized(result)}, "
                 f"{time.monotonic() - started:.1f} s"
             )
 
 
+def _materialized(result: dg.ExecuteInProcessResult) -> str:
+    """Return how many assets a run materialised and how many of them it reused."""
+    found = [
+        event.step_materialization_data.materialization.metadata.get("reused")
+        for event in result.all_events
+        if event.event_type_value == "ASSET_MATERIALIZATION"
+    ]
+    reused = sum(bool(metadata and metadata.value) for metadata in found)
+    return f"{len(found)} assets, {reused} reused"
+
+
 def _warnings_into(path: Path) -> None:
-    """Libraries' warnings to a log: a terminal of deprecations hides the one line that matters."""
+    """Write the libraries' warnings to a log and keep the terminal readable."""
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def show(
@@ -123,19 +134,21 @@ def _warnings_into(path: Path) -> None:
     warnings.showwarning = show
 
 
-def _blocked(result: Any) -> list[str]:
+def _blocked(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Return the steps that a blocking check ended; none where another step failed."""
     failures = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
     by_check = [
         event.step_key
         for event in failures
-        if event.step_failure_data.error
+        if event.step_key is not None
+        and event.step_failure_data.error
         and event.step_failure_data.error.cls_name == "DagsterAssetCheckFailedError"
     ]
     return by_check if len(by_check) == len(failures) else []
 
 
-def _reason(result: Any) -> str:
-    """The first failed step's own words."""
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    """Return the error message of the first failed step."""
     for event in result.all_events:
         if event.event_type_value == "STEP_FAILURE":
             data = event.step_failure_data

@@ -1,4 +1,4 @@
-"""The parts that run on this machine: how each is started, recognised and ended."""
+"""Define the parts that run on this machine: start, health check and end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,20 @@ from recsys_assets.settings import PROJECT_ROOT, Settings
 
 @dataclass(frozen=True)
 class Service:
-    """How one part is started, recognised and ended."""
+    """Defines how one part is started, recognised and ended.
+
+    Attributes:
+        name: of the part, its record and its log.
+        address: for people; "" for a part that listens nowhere.
+        spawn: starts the process.
+        ready: whether it answers.
+        ports: on which it listens.
+        needs: parts that must be ready before it starts.
+        limit: seconds until it must be ready.
+        grace: seconds from SIGTERM until SIGKILL.
+        after_stop: cleans up after its end.
+        detail: what it serves, for the status table.
+    """
 
     name: str
     address: str
@@ -26,15 +39,17 @@ class Service:
     ready: Callable[[], bool]
     ports: tuple[Port, ...] = ()
     needs: tuple[str, ...] = ()
-    limit: float = 60.0  # seconds until it must be ready
-    grace: float = 10.0  # seconds that it gets to end by itself
+    limit: float = 60.0
+    grace: float = 10.0
     after_stop: Callable[[], object] = field(default=lambda: None)
     detail: Callable[[], str] = field(default=lambda: "")
 
 
 def local_services(settings: Settings) -> list[Service]:
-    """The parts that run on this machine, each after those that it needs. A store or Triton at a
-    remote address is not ours to start."""
+    """Return the parts that run on this machine, each after those that it needs.
+
+    A store or a Triton at a remote address is not among them.
+    """
     services = [make(settings) for make in (_gateway, _consumer, _code_server, _webserver, _daemon)]
     if _is_loopback(settings.triton_host) and not settings.triton_replicas:
         services.insert(0, _triton(settings))
@@ -53,7 +68,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _python(settings: Settings, name: str, arguments: list[str]) -> Callable[[], Record]:
-    """Start a module in this (the platform's) interpreter."""
+    """Return a function that starts a module in the platform's interpreter."""
     return lambda: processes.spawn(
         name,
         [sys.executable, "-m", *arguments],
@@ -65,15 +80,16 @@ def _python(settings: Settings, name: str, arguments: list[str]) -> Callable[[],
 
 
 def _log_says(settings: Settings, name: str, text: str) -> bool:
+    """Return whether the log of a part contains a text."""
     path = settings.home / "logs" / f"{name}.log"
     return path.is_file() and text in path.read_text(errors="replace")
 
 
 def http_ok(url: str) -> bool:
-    """Whether a GET answers 200."""
+    """Return whether a GET answers 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
 
@@ -121,14 +137,12 @@ def _valkey(settings: Settings) -> Service:
 
 
 def _quoted(value: str) -> str:
-    """Return a value as Valkey's configuration file takes it whatever it holds: spaces, quotes,
-    backslashes.
-    """
+    """Quote a value for Valkey's configuration file."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def valkey_answers(settings: Settings) -> bool:
-    """Whether Valkey answers PING (with PONG, not with "loading")."""
+    """Return whether Valkey answers PING with PONG, and not with "loading"."""
     command = b""
     if settings.valkey_password:
         password = settings.valkey_password.get_secret_value().encode()

@@ -1,9 +1,9 @@
-"""Local background processes: started in their own session, found again by pid and start time,
-ended as a whole.
+"""Start, find and end local background processes.
 
-A pid alone is not an identity: it is reused. So each start is recorded in ``<run>/<name>.json``
-with the process's create time, and every process carries a mark in its environment that its
-descendants inherit; by that mark a descendant is found even when its parents are gone.
+Each runs in its own session. A pid is reused, so it does not identify a process: each start is
+recorded in ``<run>/<name>.json`` with the process's create time. Every process also has a mark in
+its environment, which its descendants inherit. The mark finds a descendant even when its parents
+have ended.
 """
 
 from __future__ import annotations
@@ -25,25 +25,22 @@ import psutil
 from recsys_assets.files import write_json
 
 MARK = "RECSYS_PROCESS_MARK"
-#: Seconds by which a create time may differ between two readings (the kernel counts in ticks since
-#: boot).
+#: Seconds by which two readings of a create time may differ; the kernel counts ticks since boot.
 CREATE_TIME_TOLERANCE = 1.0
 LOG_TAIL_LINES = 25
 
 
 class ProcessError(RuntimeError):
-    """A local part could not be started or stopped; the message names the part, the cause and the
-    remedy.
-    """
+    """A local part could not be started or stopped; the message names the remedy."""
 
 
 class PortInUse(ProcessError):
-    """A port that a part needs is held by another process."""
+    """Another process holds a port that a part needs."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """A port that a part listens on, and the setting that moves it."""
+    """A port that a part listens on, and the setting that changes it."""
 
     number: int
     variable: str  # RECSYS_…_PORT
@@ -52,7 +49,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Record:
-    """What ``<run>/<name>.json`` holds of a started process."""
+    """The content of ``<run>/<name>.json``: a started process."""
 
     name: str
     pid: int
@@ -62,7 +59,10 @@ class Record:
     command: list[str] = field(default_factory=list)
 
     def process(self) -> psutil.Process | None:
-        """The very process that was started, or None when it has ended (a reused pid is not it)."""
+        """Return the process that was started; None if it has ended.
+
+        A process with a reused pid is not returned.
+        """
         try:
             process = psutil.Process(self.pid)
             if abs(process.create_time() - self.create_time) > CREATE_TIME_TOLERANCE:
@@ -73,8 +73,10 @@ class Record:
 
 
 def read_record(run: Path, name: str) -> Record | None:
-    """The last recorded start of a part, or None; an unreadable record counts as none (a crash
-    while it was written cannot leave one, because it is written atomically)."""
+    """Return the last recorded start of a part; None without a record.
+
+    Records are written atomically, so a crash leaves no broken one.
+    """
     path = run / f"{name}.json"
     if not path.is_file():
         return None
@@ -90,8 +92,9 @@ def spawn(
     environment: Mapping[str, str],
     cwd: Path | None = None,
 ) -> Record:
-    """Start a process in its own session, its output in ``log`` (the former one is kept as
-    ``<log>.1``).
+    """Start a process in its own session and record it.
+
+    Its output goes to ``log``; the previous log is kept as ``<log>.1``.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists():
@@ -107,7 +110,7 @@ def spawn(
             cwd=cwd,
             start_new_session=True,
         )
-    process.returncode = 0  # it outlives us on purpose: psutil waits for it, Popen must not warn
+    process.returncode = 0  # it outlives this process on purpose, and Popen must not warn
     try:
         created = psutil.Process(process.pid).create_time()
     except psutil.NoSuchProcess:
@@ -118,6 +121,7 @@ def spawn(
 
 
 def log_tail(log: str | Path, lines: int = LOG_TAIL_LINES) -> str:
+    """Return the last lines of a log."""
     path = Path(log)
     if not path.is_file():
         return f"({path} does not exist)"
@@ -128,11 +132,11 @@ def log_tail(log: str | Path, lines: int = LOG_TAIL_LINES) -> str:
 
 
 def wait_ready(record: Record, ready: Callable[[], bool], limit: float) -> float:
-    """Wait until ``ready()``; returns the seconds it took.
+    """Wait until ``ready()`` and return the seconds.
 
     Raises:
-        ProcessError: the process ended, or was not ready within ``limit`` seconds; with the end of
-            its log.
+        ProcessError: the process ended, or was not ready within ``limit`` seconds. The message
+            holds the end of its log.
     """
     start = time.monotonic()
     while True:
@@ -152,7 +156,7 @@ def wait_ready(record: Record, ready: Callable[[], bool], limit: float) -> float
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """All living processes that carry the mark."""
+    """Return all living processes that have the mark."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):  # gone meanwhile, or another user's
@@ -177,13 +181,14 @@ def _signal(processes: set[psutil.Process], number: signal.Signals) -> None:
 
 
 def stop(record: Record, grace: float = 10.0) -> bool:
-    """End a process and all its descendants: SIGTERM to the first, then to the rest, then SIGKILL.
+    """End a process and its descendants; return whether anything was running.
 
-    Returns whether anything was running. A reused pid is never signalled.
+    SIGTERM goes to the process first, then to the rest, then SIGKILL. A process with a reused pid
+    receives no signal.
     """
     members = _members(record)
     root = record.process()
-    if root is not None:  # it ends its children itself, in its own order, if it is given the time
+    if root is not None:  # the process ends its children itself, in its own order
         _signal({root}, signal.SIGTERM)
         psutil.wait_procs([root], timeout=grace)
     for number, timeout in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
@@ -200,7 +205,14 @@ def stop(record: Record, grace: float = 10.0) -> bool:
 
 
 def stop_recorded(run: Path, name: str, grace: float = 10.0) -> bool:
-    """Stop a recorded part and forget its record; returns whether anything was running."""
+    """Stop a recorded part and delete its record.
+
+    Returns:
+        Whether anything was running.
+
+    Raises:
+        ProcessError: a process survived SIGKILL.
+    """
     record = read_record(run, name)
     if record is None:
         return False
@@ -215,9 +227,8 @@ def stop_recorded(run: Path, name: str, grace: float = 10.0) -> bool:
     return was_running
 
 
-# --- ports ----------------------------------------------------------------------------------------
 def port_holder(port: int) -> str | None:
-    """ "pid 12 (redis-server)" of whoever listens on a port; None when it cannot be known."""
+    """Return the process on a port, as "pid 12 (redis-server)"; None if unknown."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:
@@ -237,8 +248,11 @@ def port_holder(port: int) -> str | None:
 
 
 def require_free(name: str, ports: Sequence[Port]) -> None:
-    """Raises PortInUse with one line that names the first port in use, its holder and the setting
-    that moves it.
+    """Verify that no other process holds the ports.
+
+    Raises:
+        PortInUse: one is in use. The message names the port, its holder and the setting that
+            changes it.
     """
     for port in ports:
         family = socket.AF_INET6 if ":" in port.host else socket.AF_INET
@@ -253,13 +267,12 @@ def require_free(name: str, ports: Sequence[Port]) -> None:
                 raise PortInUse(
                     f"{name} cannot start: port {port.number} ({port.variable}) is in use"
                     f"{f' by {holder}' if holder else ''}; end that process, set {port.variable} "
-                    "to a free "
-                    "port, or set RECSYS_PORT_OFFSET=100 to move every port of this home"
+                    "to a free port, or set RECSYS_PORT_OFFSET=100 to move every port of this home"
                 ) from None
 
 
 def answers(host: str, port: int, timeout: float = 0.5) -> bool:
-    """Whether something accepts connections there."""
+    """Return whether a process accepts connections at an address."""
     try:
         with socket.create_connection((host, port), timeout=timeout):
             return True

@@ -1,9 +1,9 @@
-"""Starts and stops the local parts: Valkey, Triton, gateway, event consumer; Dagster's code server,
-webserver, daemon.
+"""Start and stop the local parts of the platform.
 
-``up`` starts what does not run, in parallel where one does not need the other; ``down`` ends every
-process of every part; ``status`` tells of each. Records are in ``<home>/run``, logs in
-``<home>/logs``.
+The parts are Valkey, Triton, gateway, event consumer, and Dagster's code server, webserver and
+daemon. ``up`` starts the parts that do not run, in parallel where they do not need each other.
+``down`` ends every process of every part. ``status`` describes each. Records are in ``<home>/run``,
+logs in ``<home>/logs``.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ LAST_TO_END = ("triton", "valkey")
 
 
 class ServiceError(RuntimeError):
-    """A part could not be started or ended; the message names it, the cause and the remedy."""
+    """A part could not be started or ended; the message names the remedy."""
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One part, as ``recsys status`` shows it."""
+    """The state of one part, as ``recsys status`` shows it."""
 
     name: str
     running: bool
@@ -38,15 +38,15 @@ class ServiceStatus:
     detail: str
 
 
-# --- what is called from outside ------------------------------------------------------------------
 def up(
     settings: Settings, only: Collection[str] | None = None, progress: Progress = print
 ) -> list[ServiceStatus]:
     """Start the parts that do not run and wait until each is ready.
 
     Args:
-        only: names of parts, started without what they need; default: all.
-        progress: gets one line a part.
+        settings: of the home.
+        only: names of parts, which are started without the parts that they need; default: all.
+        progress: receives one line per part.
 
     Raises:
         ServiceError: a port is in use by another process, or a part did not become ready (with the
@@ -56,9 +56,8 @@ def up(
     starting = [s for s in services if _process(settings, s.name) is None]
     try:
         for service in starting:
-            processes.stop_recorded(
-                settings.home / "run", service.name
-            )  # descendants of one that died
+            # ends descendants of a process that died
+            processes.stop_recorded(settings.home / "run", service.name)
             service.after_stop()
             processes.require_free(service.name, service.ports)
     except ProcessError as error:
@@ -72,14 +71,7 @@ def up(
         for need in service.needs:
             if need in names and futures[need].exception() is not None:
                 raise ServiceError(f"{service.name} was not started, because {need} failed")
-        record = service.spawn()
-        try:
-            seconds = processes.wait_ready(record, service.ready, service.limit)
-        except ProcessError:
-            processes.stop_recorded(settings.home / "run", service.name, service.grace)
-            service.after_stop()
-            raise
-        progress(f"{service.name} is ready at {service.address} ({seconds:.1f} s)")
+        _start(settings, service, progress)
 
     with ThreadPoolExecutor(max(1, len(starting))) as pool:
         for service in starting:  # in the order of their needs
@@ -96,16 +88,30 @@ def up(
     return status(settings, only)
 
 
+def _start(settings: Settings, service: Service, progress: Progress) -> None:
+    """Start a part and wait until it is ready; end it again if it is not ready in time."""
+    record = service.spawn()
+    try:
+        seconds = processes.wait_ready(record, service.ready, service.limit)
+    except ProcessError:
+        processes.stop_recorded(settings.home / "run", service.name, service.grace)
+        service.after_stop()
+        raise
+    progress(f"{service.name} is ready at {service.address} ({seconds:.1f} s)")
+
+
 def require_free_ports(settings: Settings) -> None:
-    """Raises ServiceError where another process holds a port of a part that does not run yet.
+    """Verify that no other process holds a port of a part that does not run yet.
 
     For commands that start parts after minutes of other work.
+
+    Raises:
+        ServiceError: a port is in use.
     """
     for service in local_services(settings):
         if _process(settings, service.name) is None:
-            processes.stop_recorded(
-                settings.home / "run", service.name
-            )  # descendants of one that died
+            # ends descendants of a process that died
+            processes.stop_recorded(settings.home / "run", service.name)
             try:
                 processes.require_free(service.name, service.ports)
             except ProcessError as error:
@@ -115,8 +121,9 @@ def require_free_ports(settings: Settings) -> None:
 def down(
     settings: Settings, only: Collection[str] | None = None, progress: Progress = lambda line: None
 ) -> None:
-    """End the parts and every process that they started; what does not run, or runs under a reused
-    pid, is passed.
+    """End the parts and every process that they started.
+
+    A part that does not run, or whose pid is reused, is skipped.
 
     Raises:
         ServiceError: a process survived SIGKILL.
@@ -129,7 +136,7 @@ def down(
         service.after_stop()
 
     failures = []
-    # those that others need end last, so that nobody logs errors on the way out
+    # the parts that others need end last, so that no part logs errors while it ends
     first = [s.name for s in services if s.name not in LAST_TO_END]
     for layer in (first, *([name] for name in LAST_TO_END)):
         with ThreadPoolExecutor(len(services)) as pool:
@@ -145,7 +152,10 @@ def down(
 
 
 def status(settings: Settings, only: Collection[str] | None = None) -> list[ServiceStatus]:
-    """Each part: whether it runs, where, and what it serves or what is wrong."""
+    """Return the state of each part: running or not, address and detail.
+
+    The detail is what the part serves, or what is wrong.
+    """
     found = []
     for service in _chosen(settings, only):
         if _process(settings, service.name) is not None:
@@ -162,7 +172,7 @@ def status(settings: Settings, only: Collection[str] | None = None) -> list[Serv
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """Write Dagster's files into the home; returns what DAGSTER_HOME must be."""
+    """Write Dagster's files into the home; return the value for DAGSTER_HOME."""
     return dagster_home.write(settings)
 
 
@@ -172,8 +182,9 @@ def _process(settings: Settings, name: str) -> psutil.Process | None:
 
 
 def _mend_repository(settings: Settings, progress: Progress) -> None:
-    """Before Triton reads it: a promotion that died is finished or undone, and the models get the
-    present code.
+    """Prepare the model repository before Triton reads it.
+
+    An interrupted promotion is finished or undone, and the published models get the present code.
     """
     from recsys_assets.serving.promotion import promotion
     from recsys_assets.serving.promotion.retirement import retire_older_form
@@ -186,7 +197,7 @@ def _mend_repository(settings: Settings, progress: Progress) -> None:
     retire_older_form(settings, progress)
     for model in ModelRepository(settings.model_repository).refresh_code():
         progress(
-            f"the code of {model} has changed; its published versions have the present one now"
+            f"the code of {model} has changed; its published versions now have the present code"
         )
 
 
@@ -199,6 +210,3 @@ def _chosen(settings: Settings, only: Collection[str] | None) -> list[Service]:
             f"{', '.join(s.name for s in services)}"
         )
     return [s for s in services if only is None or s.name in only]
-
-
-# --- the parts ------------------------------------------------------------------------------------

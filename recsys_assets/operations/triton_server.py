@@ -1,9 +1,9 @@
-"""Starts the real tritonserver out of the serving environment's wheel, in explicit model control.
+"""Start tritonserver from the serving environment's wheel, in explicit mode.
 
-The wheel (nvidia-pytriton) holds the server, the Python backend and its stubs; nothing of
-pytriton's own API is used. The stubs link against the very interpreter that the serving environment
-was made from, so its library folder goes first on the library path, and the environment's ``bin``
-first on PATH (that is how the stub finds ``pyvenv.cfg``).
+The wheel (nvidia-pytriton) holds the server, the Python backend and its stubs; pytriton's own API
+is not used. The stubs link against the interpreter that the serving environment was made from. So
+that interpreter's library folder goes first on the library path, and the environment's ``bin``
+first on PATH, where the stub finds ``pyvenv.cfg``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TypedDict
 
 from recsys_assets.operations.processes import (
     Port,
@@ -36,8 +37,7 @@ from recsys_assets.serving.triton.model_control import server_arguments
 from recsys_assets.serving.triton.served import Mode, is_loaded
 from recsys_assets.settings import Settings
 
-#: Seconds that the server gets to become ready; with 17 models it takes about 8 on an idle machine
-#: of two cores.
+#: Seconds until the server must be ready; with 17 models it takes about 8 on two idle cores.
 READY_LIMIT = 120.0
 STOP_GRACE = 15.0
 SHARED_MEMORY = Path("/dev/shm")
@@ -45,15 +45,16 @@ _PROBE = (
     "import json, sysconfig; print(json.dumps({'site': sysconfig.get_paths()['purelib'], "
     "'version': sysconfig.get_python_version(), 'libdir': sysconfig.get_config_var('LIBDIR')}))"
 )
-#: One request runs through 14 small models: threads inside one of them only fight over the cores.
+#: One request runs through 14 small models: threads inside a model only compete for the cores.
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
 
 
 def servable_models(repository: Path, mode: Mode) -> list[str]:
-    """Models to load of a repository: of those that ``mode`` serves, what has a configuration and
-    at least one version.
+    """Return the models of a repository to load.
+
+    They are those that ``mode`` serves and that have a configuration and at least one version.
     """
     if not repository.is_dir():
         return []
@@ -66,30 +67,40 @@ def servable_models(repository: Path, mode: Mode) -> list[str]:
     )
 
 
+class Interpreter(TypedDict):
+    """Paths of the serving environment's interpreter and of the wheel in it."""
+
+    site: str
+    version: str
+    libdir: str
+    wheel: str
+
+
 class TritonServer:
     """One local Triton server on a model repository.
 
     Args:
         settings: addresses, the home and the serving environment's interpreter.
-        repository: the live model repository (default: ``settings.model_repository``); made when
+        repository: the live model repository (default: ``settings.model_repository``); created if
             absent.
-        name: of the record and log, where several servers run on one home.
+        name: of the record and the log, where several servers run in one home.
     """
 
-    def __init__(self, settings: Settings, repository: Path | None = None, name: str = "triton"):
+    def __init__(
+        self, settings: Settings, repository: Path | None = None, name: str = "triton"
+    ) -> None:
         self.settings = settings
         self.repository = Path(repository or settings.model_repository)
         self.name = name
         self.run = settings.home / "run"
         self.log = settings.home / "logs" / f"{name}.log"
-        # unique per server and the same again after a crash, so that what a killed one left can be
-        # found
+        # unique per server and stable over restarts, to find what a killed server left
         identity = f"{settings.home.absolute()}:{settings.triton_http_port}"
         self.shared_memory_prefix = f"recsys_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
-    # --- what is started
     @property
     def ports(self) -> list[Port]:
+        """Return the ports for HTTP, gRPC and metrics."""
         s = self.settings
         return [
             Port(s.triton_http_port, "RECSYS_TRITON_HTTP_PORT", s.triton_host),
@@ -98,13 +109,17 @@ class TritonServer:
         ]
 
     @cached_property
-    def _interpreter(self) -> dict[str, str]:
+    def _interpreter(self) -> Interpreter:
+        """Return the serving environment's paths.
+
+        Raises:
+            ProcessError: the interpreter or the wheel is missing.
+        """
         python = self.settings.serving_python
         if not python.exists():
             raise ProcessError(
                 f"the serving environment's interpreter {python} does not exist; run `make "
-                "setup` or "
-                "set RECSYS_SERVING_PYTHON"
+                "setup` or set RECSYS_SERVING_PYTHON"
             )
         probed = subprocess.run(
             [str(python), "-c", _PROBE], capture_output=True, text=True, timeout=60, check=True
@@ -116,15 +131,23 @@ class TritonServer:
                 f"{wheel} holds no tritonserver: nvidia-pytriton is not installed in "
                 f"{python.parent.parent}; run `make setup`"
             )
-        return {**found, "wheel": str(wheel)}
+        return {
+            "site": found["site"],
+            "version": found["version"],
+            "libdir": found["libdir"],
+            "wheel": str(wheel),
+        }
 
     @property
     def backends(self) -> Path:
+        """Return the backend directory."""
         return self.settings.home / "run" / "triton" / "backends"
 
     def prepare(self) -> None:
-        """Make the repository and the backend directory: files of the wheel, laid out as the server
-        expects.
+        """Create the repository and the backend directory in the server's layout.
+
+        Raises:
+            ProcessError: the wheel has no Python backend for the serving environment's Python.
         """
         self.repository.mkdir(parents=True, exist_ok=True)
         wheel = Path(self._interpreter["wheel"])
@@ -140,14 +163,14 @@ class TritonServer:
             if not source.exists():
                 raise ProcessError(
                     f"{source} is missing: the wheel has no Python backend for Python "
-                    f"{self._interpreter['version']}; make the serving environment with another "
+                    f"{self._interpreter['version']}; create the serving environment with another "
                     "Python"
                 )
             temporary = folder / f".{name}.{os.getpid()}"
             temporary.unlink(missing_ok=True)
             if name == stub:
-                # a copy: Triton takes the stub's read permission away, and the wheel's own file is
-                # shared with the installer's cache
+                # copied, because Triton removes the stub's read permission and the installer's
+                # cache shares the wheel's file
                 if not source.stat().st_mode & stat.S_IRUSR:
                     source.chmod(0o755)
                 shutil.copyfile(source, temporary)
@@ -159,24 +182,24 @@ class TritonServer:
     def _from_run(self, folder: Path) -> str:
         """Return a folder relative to the server's working directory.
 
-        Triton starts a model's stub by a shell command that quotes no path, so a home with a space
-        in its name works only where the command does not hold that name.
+        Triton starts a model's stub with a shell command that quotes no path. A home with a space
+        in its name works only if the command does not hold that name.
 
         Raises:
-            ProcessError: the relative path still holds a character that a shell would take apart.
+            ProcessError: the relative path holds a character with a meaning to the shell.
         """
         relative = os.path.relpath(folder.absolute(), self.run.absolute())
         if shlex.quote(relative) != relative:
             raise ProcessError(
                 f"{self.name} cannot start: Triton takes no model repository at {folder}, because "
-                f"its path from {self.run} "
-                "has a space or another character of the shell; put it below RECSYS_HOME, or "
-                "rename the folder"
+                f"its path from {self.run} has a space or another character of the shell; put it "
+                "below RECSYS_HOME, or rename the folder"
             )
         return relative
 
     @property
     def command(self) -> list[str]:
+        """Return the command line of the server."""
         s, wheel = self.settings, self._interpreter["wheel"]
         return [
             f"{wheel}/bin/tritonserver",
@@ -203,8 +226,9 @@ class TritonServer:
         ]
 
     def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Variables of the server and its stubs: the settings without the write token, which no
-        model needs.
+        """Return the variables of the server and its stubs.
+
+        They are the settings without the write token, which no model needs.
         """
         python = self.settings.serving_python
         values = {
@@ -223,18 +247,20 @@ class TritonServer:
         values["PATH"] = f"{python.parent}:{values.get('PATH', os.defpath)}"
         return values
 
-    # --- life
     def ready(self) -> bool:
-        """Whether /v2/health/ready answers 200."""
+        """Return whether /v2/health/ready answers 200."""
         url = f"http://{self.settings.triton_host}:{self.settings.triton_http_port}/v2/health/ready"
         try:
             with urllib.request.urlopen(url, timeout=1) as answer:
-                return answer.status == 200
+                return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
 
     def spawn(self) -> Record:
-        """Start without waiting; the stubs and shared memory that a killed server left go first."""
+        """Start without waiting.
+
+        Stubs and shared memory of a killed server are removed first.
+        """
         self.prepare()
         record = read_record(self.run, self.name)
         if record is not None and record.process() is None:
@@ -254,9 +280,9 @@ class TritonServer:
         """Start and wait until every model is ready.
 
         Raises:
-            PortInUse: one of the three ports is held.
-            ProcessError: the server ended or was not ready within ``limit`` seconds; with the end
-                of its log.
+            PortInUse: another process holds one of the three ports.
+            ProcessError: the server ended or was not ready within ``limit`` seconds. The message
+                holds the end of its log.
         """
         record = self.spawn()
         try:
@@ -267,15 +293,21 @@ class TritonServer:
         return record
 
     def stop(self, grace: float = STOP_GRACE) -> bool:
-        """SIGTERM, then SIGKILL, then clear what it left in shared memory; returns whether it was
-        running.
+        """End the server with SIGTERM, then SIGKILL, and remove its shared memory.
+
+        Returns:
+            Whether it was running.
         """
         was_running = stop_recorded(self.run, self.name, grace)
         self.clean_shared_memory()
         return was_running
 
     def clean_shared_memory(self) -> list[str]:
-        """Remove the regions of this server, and of no other; only while it is not running."""
+        """Remove this server's shared memory regions, if it is not running.
+
+        Returns:
+            Names of the removed regions.
+        """
         record = read_record(self.run, self.name)
         if record is not None and record.process() is not None:
             return []

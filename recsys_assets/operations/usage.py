@@ -1,4 +1,4 @@
-"""Reads what processes and artifacts used: seconds and peak memory."""
+"""Read what processes and artifacts used: seconds and peak memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import psutil
 
@@ -22,22 +22,27 @@ def gib(size: float) -> float:
 
 
 def peak_bytes(pid: int | str = "self") -> int:
-    """Return a process's largest resident memory in bytes since it began, or since ``reset_peak``.
+    """Return the peak resident memory of a process in bytes.
 
-    Not getrusage's ru_maxrss: a child inherits that from the process that started it.
+    It is the peak since the process began, or since ``reset_peak``. getrusage's ru_maxrss does not
+    serve, because a child inherits it from its parent.
     """
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0  # a process that has just ended has no memory
+    return int(found[1]) * 1024 if found else 0  # a process that has just ended has no VmHWM
 
 
 def reset_peak() -> None:
-    """Restart ``peak_bytes`` of this process at what it holds now (Linux: proc(5), clear_refs)."""
+    """Reset ``peak_bytes`` of this process to its present memory.
+
+    Linux: proc(5), clear_refs.
+    """
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def tree_bytes(process: psutil.Process) -> int:
-    """Return the memory of a process and its descendants now, in bytes; without descendants, its
-    largest.
+    """Return the present memory of a process and its descendants in bytes.
+
+    Without descendants, return its peak.
     """
     total, pages = 0, 0
     with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
@@ -47,41 +52,79 @@ def tree_bytes(process: psutil.Process) -> int:
             pages = process.memory_info().rss
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
-                pages += child.memory_info().rss  # shared pages count twice: the sum errs upwards
+                pages += child.memory_info().rss  # counts shared pages twice: an upper bound
     return max(total, pages)
 
 
-def peaks(settings: Settings) -> dict[str, Any]:
-    """Return the largest resident memory, in GiB, of this process and of the training steps.
+class Peaks(TypedDict):
+    """Peak memory of the processes that materialised the graph, in GiB.
+
+    Attributes:
+        this_process: the process that runs the jobs.
+        training_step: the largest training step; None where no artifact records its memory.
+        asset: the asset of that step, or None.
+    """
+
+    this_process: float
+    training_step: float | None
+    asset: str | None
+
+
+class LastRun(TypedDict):
+    """The content of ``materialize.json``."""
+
+    scale: str
+    seconds: float
+    peak_gib: Peaks
+
+
+class AssetUsage(TypedDict):
+    """Usage of one kind of artifact; None where it was not recorded."""
+
+    seconds: float | None
+    peak_gib: float | None
+    partitions: int
+
+
+class GraphUsage(TypedDict):
+    """Usage of a home's graph; None where nothing is materialised.
+
+    Attributes:
+        scale: of the home.
+        seconds: of all artifacts, each once.
+        last_run: of the last `recsys materialize`, which reuses existing artifacts.
+        peak_gib: the largest of any process.
+        assets: usage by kind.
+    """
+
+    scale: str
+    seconds: float | None
+    last_run: LastRun | None
+    peak_gib: float | None
+    assets: dict[str, AssetUsage] | None
+
+
+def peaks(settings: Settings) -> Peaks:
+    """Return the peak memory of this process and of the training steps.
 
     This process runs every job; a training step is a process of its own.
-
-    Returns:
-        {"this_process", "training_step", "asset": the asset of that step}; the last two are None
-        where no artifact records its memory.
     """
     assets = graph_usage(settings)["assets"] or {}
-    asset, largest = max(
-        ((kind, one["peak_gib"]) for kind, one in assets.items() if one["peak_gib"] is not None),
-        key=lambda pair: pair[1],
-        default=(None, None),
-    )
-    return {"this_process": gib(peak_bytes()), "training_step": largest, "asset": asset}
+    known = {kind: one["peak_gib"] for kind, one in assets.items() if one["peak_gib"] is not None}
+    asset = max(known, key=lambda kind: known[kind], default=None)
+    return {
+        "this_process": gib(peak_bytes()),
+        "training_step": None if asset is None else known[asset],
+        "asset": asset,
+    }
 
 
-def graph_usage(settings: Settings) -> dict[str, Any]:
-    """Return seconds and peak memory of the newest artifacts of this home, by kind and in all.
-
-    Returns:
-        {"scale", "seconds" (of all artifacts, each once), "last_run" (materialize.json of the last
-        `recsys materialize`, which reuses what is there), "peak_gib" (the largest of any process),
-        "assets": {kind: {"seconds", "peak_gib", "partitions"}}}, where an asset that does not
-        record its usage has None; all are None where nothing is materialised.
-    """
+def graph_usage(settings: Settings) -> GraphUsage:
+    """Return seconds and peak memory of the newest artifacts of this home."""
     store = ArtifactStore(settings.artifacts)
-    assets: dict[str, dict[str, Any]] = {}
+    assets: dict[str, AssetUsage] = {}
     for kind in kinds(Path(settings.artifacts)) if "://" not in str(settings.artifacts) else []:
-        named = [name for name in store.partitions(kind)]
+        named = store.partitions(kind)
         present = [store.current(kind, name) for name in named] if named else [store.current(kind)]
         metrics = [artifact.metrics for artifact in present]
         seconds = [artifact.seconds for artifact in present if artifact.seconds is not None]
@@ -95,15 +138,15 @@ def graph_usage(settings: Settings) -> dict[str, Any]:
             "peak_gib": round(max(largest), 3) if largest else None,
             "partitions": len(metrics),
         }
-    told = [asset["seconds"] for asset in assets.values() if asset["seconds"] is not None]
+    recorded = [asset["seconds"] for asset in assets.values() if asset["seconds"] is not None]
     largest = [asset["peak_gib"] for asset in assets.values() if asset["peak_gib"] is not None]
     path = settings.home / "materialize.json"
-    last_run = json.loads(path.read_text()) if path.is_file() else None
+    last_run: LastRun | None = json.loads(path.read_text()) if path.is_file() else None
     if last_run:
         largest.append(last_run["peak_gib"]["this_process"])
     return {
         "scale": settings.scale,
-        "seconds": round(sum(told), 1) if told else None,
+        "seconds": round(sum(recorded), 1) if recorded else None,
         "last_run": last_run,
         "peak_gib": max(largest) if largest else None,
         "assets": assets or None,
@@ -111,7 +154,7 @@ def graph_usage(settings: Settings) -> dict[str, Any]:
 
 
 def kinds(root: Path) -> list[str]:
-    """Return the kinds, stage/name, that have a current artifact below a local root."""
+    """Return the kinds (stage/name) that have a current artifact below a local root."""
     found = {path.relative_to(root).parts[:2] for path in root.glob("*/*/CURRENT")}
     found |= {path.relative_to(root).parts[:2] for path in root.glob("*/*/*/CURRENT")}
     return sorted("/".join(parts) for parts in found)

@@ -1,0 +1,1 @@
+"""Provide resources, compute profiles, Pipes and reporting to all assets."""

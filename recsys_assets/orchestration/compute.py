@@ -1,22 +1,21 @@
-"""Where work runs: named Kubernetes profiles, pools, the executor and the Pipes client, all chosen
-by settings.
+"""Define compute profiles, pools, the executor and the Pipes client.
 
-A profile is what a piece of work needs. Two kinds of pods use it:
+A compute profile is a named set of Kubernetes resources. Two kinds of pods use it:
 
-- a *step pod* does the work itself, in the platform image (Polars, torch, FAISS):
-  ``op_tags("CPU_LARGE")``;
-- a *training pod*, in the training image, is started through Pipes by a step pod that only waits:
+- A *step pod* does the work itself, in the platform image (Polars, torch, FAISS):
+  ``op_tags("CPU_LARGE")``.
+- A *training pod* runs the training image. A step pod starts it through Pipes and waits for it:
   ``op_tags("GPU_TRAIN")``, or ``training_tags("CPU_LARGE")`` for training work without a GPU. The
-  waiting pod holds no GPU and little memory; otherwise each training step would reserve its node
+  waiting pod reserves no GPU and little memory; otherwise each training step would reserve its node
   twice.
 
-Op tags, not job tags: a job's Kubernetes tags do not reach step pods and vanish when someone
-materialises by hand.
+Profiles are op tags, not job tags: Kubernetes tags of a job do not reach step pods and are lost in
+a manual materialisation.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import dagster as dg
 
@@ -27,8 +26,7 @@ LANE = "recsys/lane"
 K8S_CONFIG = "dagster-k8s/config"
 PROFILE = "recsys/profile"
 
-#: Pools: how many steps of a kind run at once, over all runs. Limits are the instance's, not the
-#: code's.
+#: Pools limit how many steps of a kind run at once, over all runs. The instance sets the limits.
 POOL_CPU, POOL_TRAINING, POOL_EMBEDDING, POOL_PROMOTION = (
     "cpu",
     "training",
@@ -36,7 +34,7 @@ POOL_CPU, POOL_TRAINING, POOL_EMBEDDING, POOL_PROMOTION = (
     "promotion",
 )
 
-#: The user of every image of this project; the shared volume's files belong to it.
+#: The user id in every image of this project; it owns the files on the shared volume.
 UID = 10001
 GPU_TAINT = {
     "key": "nvidia.com/gpu",
@@ -44,7 +42,7 @@ GPU_TAINT = {
     "value": "present",
     "effect": "NoSchedule",
 }
-#: Label that the Karpenter node pools put on their nodes (helm/karpenter).
+#: Label of the nodes of the Karpenter node pools (helm/karpenter).
 NODE_LABEL = "recsys/compute"
 
 POD_SECURITY = {
@@ -63,12 +61,21 @@ CONTAINER_SECURITY = {
 }
 
 
-def _profile(cpu: str, memory: str, *, gpu: bool, hours: int) -> dict[str, Any]:
-    """``dagster-k8s/config`` of one profile.
+class PodConfig(TypedDict):
+    """The value of the tag ``dagster-k8s/config``, in the form of dagster_k8s."""
 
-    Memory is requested whole, so that a training step is never evicted for a neighbour; CPU has no
-    limit, so that an idle node is used. A pod is not moved by Karpenter's consolidation while it
-    works.
+    container_config: dict[str, Any]
+    pod_spec_config: dict[str, Any]
+    pod_template_spec_metadata: dict[str, Any]
+    job_spec_config: dict[str, Any]
+
+
+def _profile(cpu: str, memory: str, *, gpu: bool, hours: int) -> PodConfig:
+    """Return the pod configuration of a profile.
+
+    The memory request equals the limit, so that a training step is not evicted for another pod. CPU
+    has no limit, so that a pod can use an idle node. Karpenter's consolidation does not move a
+    working pod.
     """
     resources: dict[str, Any] = {
         "requests": {"cpu": cpu, "memory": memory},
@@ -82,7 +89,7 @@ def _profile(cpu: str, memory: str, *, gpu: bool, hours: int) -> dict[str, Any]:
         "container_config": {"resources": resources, "security_context": CONTAINER_SECURITY},
         "pod_spec_config": pod,
         "pod_template_spec_metadata": {"annotations": {"karpenter.sh/do-not-disrupt": "true"}},
-        # Dagster retries; a Job that retried by itself would run a step twice behind its back
+        # only Dagster retries: a Job with retries would run a step twice
         "job_spec_config": {
             "backoff_limit": 0,
             "ttl_seconds_after_finished": 3600,
@@ -99,24 +106,31 @@ _PROFILES = {
 }
 
 
-def _config(name: str) -> dict[str, Any]:
+def _config(name: str) -> PodConfig:
     if name not in _PROFILES:
         raise ValueError(f"compute profile {name!r} is unknown; use one of {', '.join(_PROFILES)}")
     return _PROFILES[name]
 
 
 def step_tags(name: str) -> dict[str, Any]:
-    """Op tags of an asset whose step pod does the work itself."""
+    """Return the op tags of an asset whose step pod does the work itself.
+
+    Raises:
+        ValueError: the profile is unknown.
+    """
     return {K8S_CONFIG: _config(name), PROFILE: name}
 
 
 def training_tags(name: str) -> dict[str, Any]:
-    """Op tags of an asset whose work runs in a training pod of this profile; its own step pod only
-    waits for it.
+    """Return the op tags of an asset whose work runs in a training pod.
+
+    Its own step pod only waits.
+
+    Raises:
+        ValueError: the profile is unknown.
     """
     _config(name)
-    # the waiting pod lives at least as long as the pod that it waits for (6 hours both), Pipes ends
-    # the latter first
+    # both pods may run for 6 hours; Pipes ends the training pod first
     return {K8S_CONFIG: _config("CPU_SMALL"), PROFILE: name}
 
 
@@ -127,14 +141,18 @@ GPU_EMBED = step_tags("GPU_EMBED")
 
 
 def op_tags(name: str) -> dict[str, Any]:
-    """Op tags of a profile by name; raises ValueError naming the known ones."""
+    """Return the op tags of a profile.
+
+    Raises:
+        ValueError: the profile is unknown; the message names the known ones.
+    """
     return training_tags(name) if name == "GPU_TRAIN" else step_tags(name)
 
 
 def training_pod(settings: Settings, profile: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metadata and spec of a training pod, in the form of ``PipesK8sClient.run``.
+    """Return metadata and spec of a training pod for ``PipesK8sClient.run``.
 
-    The pod reads and writes artifacts on the shared volume, and so needs neither a bucket nor the
+    The pod reads and writes artifacts on the shared volume. It needs no bucket and no access to the
     Kubernetes API.
     """
     config = _config(profile)
@@ -177,7 +195,7 @@ def training_pod(settings: Settings, profile: str) -> tuple[dict[str, Any], dict
 
 
 def _pod_environment(settings: Settings) -> dict[str, str]:
-    # the root file system is read-only: everything that wants a home finds it in /tmp
+    # the root file system is read-only; /tmp is writable
     environment = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     if settings.aws_region:
         environment |= {
@@ -188,8 +206,9 @@ def _pod_environment(settings: Settings) -> dict[str, str]:
 
 
 def executor_for(settings: Settings) -> dg.ExecutorDefinition:
-    """The executor that the settings name. dagster_k8s (2 s to import) is loaded for Kubernetes
-    only.
+    """Return the executor that the settings name.
+
+    dagster_k8s takes 2 s to import and is loaded for Kubernetes only.
     """
     if settings.executor == "in_process":
         return dg.in_process_executor
@@ -200,7 +219,7 @@ def executor_for(settings: Settings) -> dg.ExecutorDefinition:
     config: dict[str, Any] = {
         "job_namespace": settings.k8s_namespace,
         "service_account_name": settings.k8s_step_service_account,
-        # a run pod that dies takes its step pods along
+        # Kubernetes deletes the step pods of a deleted run pod
         "enable_owner_references": True,
         "step_k8s_config": {
             "job_spec_config": {"backoff_limit": 0, "ttl_seconds_after_finished": 3600}
@@ -212,11 +231,10 @@ def executor_for(settings: Settings) -> dg.ExecutorDefinition:
 
 
 def pipes_client_for(settings: Settings) -> Any:
-    """A ``PipesSubprocessClient`` on this machine, a ``PipesK8sClient`` on Kubernetes.
+    """Return a ``PipesSubprocessClient`` locally, a ``PipesK8sClient`` on Kubernetes.
 
-    On Kubernetes the context goes in by environment variable and messages come back through the
-    pod's log, so that a training pod needs no bucket, no credentials and no network beyond the
-    shared volume.
+    On Kubernetes, the pod receives its context in an environment variable and sends messages in its
+    log. So a training pod needs no bucket, no credentials and no network beyond the shared volume.
     """
     if settings.executor != "k8s":
         return dg.PipesSubprocessClient(cwd=str(PROJECT_ROOT))

@@ -1,8 +1,7 @@
-"""Runs training steps where the settings say, through Dagster Pipes; the asset does not know where
-that is.
+"""Run training steps through Dagster Pipes, in a subprocess or in a pod.
 
-A step is ``python -m recsys_assets.training.<module>``: it finds ``inputs``, ``output`` and
-``params`` in its Pipes extras, writes its files into the directory ``output`` and reports
+A step is ``python -m recsys_assets.training.<module>``. It reads ``inputs``, ``output`` and
+``params`` from its Pipes extras, writes its files into the directory ``output`` and reports
 ``{"metrics": {…}, "versions": {…}}`` as a custom message.
 """
 
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
@@ -21,8 +20,9 @@ from recsys_assets.orchestration.resources import Built, Platform, StepContext
 from recsys_assets.settings import Settings, get_settings
 
 LAST_LINES = 30
-#: Model → the module that trains it, and the one that fine-tunes it.
+#: Model → module that trains it.
 MODEL_STEPS = {"two_tower": "retrieval.two_tower", "dlrm": "ranking.dlrm"}
+#: Model → module that fine-tunes it.
 FINE_TUNE_STEPS = {
     "query_tower": "retrieval.fine_tune_query_tower",
     "dlrm": "ranking.fine_tune_dlrm",
@@ -31,21 +31,32 @@ Paths = Mapping[str, "str | Sequence[str]"]
 
 
 class Reported(NamedTuple):
-    """Holds the report of a step: its metrics, and library → version of its environment."""
+    """Holds the report of a step: metrics, and library → version."""
 
     metrics: dict[str, Any]
     versions: dict[str, str]
 
 
-class TrainingClient(dg.ConfigurableResource):
-    """Runs a module of the training environment: in a subprocess here, in a pod of the training
-    image on EKS.
+class StepExtras(TypedDict):
+    """The Pipes extras of a step.
+
+    ``inputs`` maps a role to one path or several. ``output`` is the directory that the step writes
+    into. ``params`` are plain JSON values.
     """
+
+    inputs: dict[str, str | list[str]]
+    output: str
+    params: dict[str, Any]
+
+
+class TrainingClient(dg.ConfigurableResource["TrainingClient"]):
+    """Runs training steps in a subprocess or, on EKS, in a training pod."""
 
     module_prefix: str = "recsys_assets.training"
 
     @property
     def settings(self) -> Settings:
+        """Return the settings of this home."""
         return get_settings()
 
     def run(
@@ -58,23 +69,23 @@ class TrainingClient(dg.ConfigurableResource):
         params: Mapping[str, Any] | None = None,
         profile: str | Mapping[str, Any] | None = None,
     ) -> Reported:
-        """Run one step and return what it reported.
+        """Run one step and return its report.
 
         Args:
             module: name below ``module_prefix``.
-            inputs: role → path, or paths, of what the step reads.
+            inputs: role → path, or paths, that the step reads.
             output: directory that the step writes into.
             params: plain JSON values.
-            profile: of the training pod (a name, or the tags of ``compute``); None: the one in the
-                asset's op tags.
+            profile: compute profile of the training pod, by name or by op tags; None: the one in
+                the asset's op tags.
 
         Raises:
-            dagster.Failure: with the step's last log lines and the remedy, when it fails or reports
-                no metrics.
+            dagster.Failure: the step failed or reported no metrics. The message holds its last log
+                lines and the remedy.
         """
         settings = self.settings
         target = f"{self.module_prefix}.{module}"
-        extras = {
+        extras: StepExtras = {
             "inputs": {
                 role: value if isinstance(value, str) else list(value)
                 for role, value in inputs.items()
@@ -88,23 +99,7 @@ class TrainingClient(dg.ConfigurableResource):
             )
         else:
             messages = self._run_here(context, settings, target, extras)
-        reported = [
-            message for message in messages if isinstance(message, dict) and "metrics" in message
-        ]
-        if not reported:
-            raise dg.Failure(
-                f"{target} ended without reporting metrics; it must call "
-                'pipes.report_custom_message({"metrics": {…}}) before it returns',
-                allow_retries=False,
-            )
-        return Reported(
-            {name: value for message in reported for name, value in message["metrics"].items()},
-            {
-                name: version
-                for message in reported
-                for name, version in message.get("versions", {}).items()
-            },
-        )
+        return _reported(target, messages)
 
     def build(
         self,
@@ -119,11 +114,11 @@ class TrainingClient(dg.ConfigurableResource):
         force: bool = False,
         profile: str | Mapping[str, Any] | None = None,
     ) -> Built:
-        """Build an artifact by a training step, unless the same inputs, parameters and code have
-        built it before.
+        """Build an artifact by a training step, or reuse it if nothing has changed.
 
-        ``inputs``: role → artifact or artifacts. The settings' seed is a parameter of every step.
-        For the other arguments see ``run`` and ``Platform.build``.
+        An artifact that was built from the same inputs, parameters and code is reused. ``inputs``
+        maps a role to one artifact or several. The settings' seed is a parameter of every step. For
+        the other arguments, see ``run`` and ``Platform.build``.
         """
         params = {"seed": self.settings.seed, **(params or {})}
         paths: dict[str, str | list[str]] = {
@@ -156,13 +151,12 @@ class TrainingClient(dg.ConfigurableResource):
         )
 
     def _run_here(
-        self, context: StepContext, settings: Settings, target: str, extras: Mapping[str, Any]
+        self, context: StepContext, settings: Settings, target: str, extras: StepExtras
     ) -> Sequence[Any]:
         if not settings.training_python.exists():
             raise dg.Failure(
                 f"the training environment's interpreter {settings.training_python} does not "
-                "exist; run "
-                "`make setup`, or set RECSYS_TRAINING_PYTHON",
+                "exist; run `make setup`, or set RECSYS_TRAINING_PYTHON",
                 allow_retries=False,
             )
         log = (
@@ -173,8 +167,7 @@ class TrainingClient(dg.ConfigurableResource):
         )
         log.parent.mkdir(parents=True, exist_ok=True)
         context.log.info(f"{target} runs in the training environment; its output goes to {log}")
-        # the shell only redirects: exec leaves the step itself as our child, so that its signals
-        # and exit code are ours
+        # the shell only redirects output; exec makes the step our child, with its own exit code
         command = [
             "/bin/sh",
             "-c",
@@ -193,21 +186,22 @@ class TrainingClient(dg.ConfigurableResource):
             raise _failure(
                 target, str(error), _tail(log), f"the whole output is in {log}"
             ) from error
-        return completed.get_custom_messages()
+        messages: Sequence[Any] = completed.get_custom_messages()
+        return messages
 
     def _run_pod(
         self,
         context: StepContext,
         settings: Settings,
         target: str,
-        extras: Mapping[str, Any],
+        extras: StepExtras,
         profile: str,
     ) -> Sequence[Any]:
         from dagster_k8s.client import DagsterK8sError
 
         if not settings.training_image:
             raise dg.Failure(
-                "no training image: set RECSYS_TRAINING_IMAGE to the image of this release",
+                "no training image; set RECSYS_TRAINING_IMAGE to the image of this release",
                 allow_retries=False,
             )
         _require_shared(settings, extras)
@@ -228,9 +222,35 @@ class TrainingClient(dg.ConfigurableResource):
                 target,
                 f"its {profile} pod failed",
                 str(error),
-                "the step's log has its whole output",
+                "the whole output is in the step's log",
             ) from error
-        return completed.get_custom_messages()
+        messages: Sequence[Any] = completed.get_custom_messages()
+        return messages
+
+
+def _reported(target: str, messages: Sequence[Any]) -> Reported:
+    """Merge the reports among a step's custom messages.
+
+    Raises:
+        dagster.Failure: no message holds metrics.
+    """
+    reported = [
+        message for message in messages if isinstance(message, dict) and "metrics" in message
+    ]
+    if not reported:
+        raise dg.Failure(
+            f"{target} ended without reporting metrics; it must call "
+            'pipes.report_custom_message({"metrics": {…}}) before it returns',
+            allow_retries=False,
+        )
+    return Reported(
+        {name: value for message in reported for name, value in message["metrics"].items()},
+        {
+            name: version
+            for message in reported
+            for name, version in message.get("versions", {}).items()
+        },
+    )
 
 
 def _profile_name(context: StepContext, profile: str | Mapping[str, Any] | None) -> str:
@@ -243,20 +263,23 @@ def _profile_name(context: StepContext, profile: str | Mapping[str, Any] | None)
             "recsys_assets.orchestration.compute",
             allow_retries=False,
         )
-    return tags[compute.PROFILE]
+    return str(tags[compute.PROFILE])
 
 
-def _require_shared(settings: Settings, extras: Mapping[str, Any]) -> None:
-    """A training pod sees nothing of the step pod but the shared volume."""
+def _require_shared(settings: Settings, extras: StepExtras) -> None:
+    """Check that all paths lie on the shared volume, which the training pod mounts.
+
+    Raises:
+        dagster.Failure: a path lies elsewhere.
+    """
     paths = [extras["output"]]
     for value in extras["inputs"].values():
         paths += [value] if isinstance(value, str) else value
     outside = [path for path in paths if not Path(path).is_relative_to(settings.k8s_shared_dir)]
     if outside:
         raise dg.Failure(
-            f"{', '.join(outside)}: not on the shared volume {settings.k8s_shared_dir}, which is "
-            "all that "
-            "a training pod can see; set RECSYS_HOME and TMPDIR to folders in it",
+            f"{', '.join(outside)}: not on the shared volume {settings.k8s_shared_dir}, the only "
+            "folder that a training pod can read; set RECSYS_HOME and TMPDIR to folders in it",
             allow_retries=False,
         )
 
@@ -272,15 +295,15 @@ def _failure(target: str, what: str, output: str, where: str) -> dg.Failure:
     if "ModuleNotFoundError" in output or "No module named" in output:
         remedy = (
             "a module is missing in the training environment: run `make setup`, or build its "
-            "image anew"
+            "image again"
         )
     elif "code -9" in what or "OOMKilled" in output:
         remedy = (
-            "it was killed, most likely for memory: use a larger profile, a smaller scale or "
-            "a smaller batch"
+            "it was killed, most likely because it ran out of memory: use a larger profile, a "
+            "smaller scale or a smaller batch"
         )
     else:
-        remedy = "mend what its last lines name, then materialise again"
+        remedy = "fix the error in its last lines, then materialise again"
     return dg.Failure(
         f"{target} failed ({what}); {remedy}; {where}. Last lines:\n{output}",
         metadata={"last_lines": dg.MetadataValue.md(f"```\n{output}\n```")},

@@ -1,19 +1,30 @@
-"""Figures, tables and metrics → Dagster metadata."""
+"""Convert artifacts and checks to Dagster's results, with metadata for the UI."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import dagster as dg
 
 from recsys_assets.artifacts import Artifact
 
+if TYPE_CHECKING:
+    from recsys_assets.lib.gates.gates import Check, Verdict
+
+    Materialized: TypeAlias = dg.MaterializeResult[None]
+else:
+    # Dagster recognises only the plain class as the return type of an asset
+    Materialized = dg.MaterializeResult
+
 Read = TypeVar("Read")
-FIGURES = "figures"  # a folder of Markdown files inside an artifact, each shown in the UI
+#: What an asset yields that reports its checks itself.
+Events: TypeAlias = Generator[Materialized | dg.AssetCheckResult, None, None]
+FIGURES = "figures"  # folder of Markdown files inside an artifact; the UI shows each file
 
 
 def column_schema(columns: Mapping[str, str]) -> dg.TableSchema:
+    """Return a column schema for the UI from column → type name."""
     return dg.TableSchema(columns=[dg.TableColumn(name, type_) for name, type_ in columns.items()])
 
 
@@ -24,8 +35,9 @@ def metadata_of(
     columns: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return an artifact's metadata for the UI: address, size, metrics, figures and the libraries
-    that wrote it.
+    """Return an artifact's metadata for the UI.
+
+    It holds address, size, metrics, figures and the versions of the libraries that wrote it.
     """
     metadata: dict[str, Any] = {}
     for name in sorted(artifact.manifest["files"]):
@@ -55,10 +67,9 @@ def metadata_of(
 
 
 def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested metrics as one level of names, so that each number has a plot of its own over
-    partitions.
+    """Flatten nested metrics to one level of names, so that the UI plots each number.
 
-    An estimate {"value", "low", "high"} counts as its value.
+    An estimate {"value", "low", "high"} becomes its value.
 
     >>> flatten({"retrieval": {"recall@10": {"value": 0.3, "low": 0.2, "high": 0.4}}, "rows": 7})
     {'retrieval recall@10': 0.3, 'rows': 7}
@@ -88,7 +99,8 @@ def result(
     columns: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
     checks: Sequence[dg.AssetCheckResult] = (),
-) -> dg.MaterializeResult:
+) -> Materialized:
+    """Return the materialisation of an artifact, with its digest as data version."""
     return dg.MaterializeResult(
         metadata=metadata_of(artifact, reused=reused, columns=columns, extra=extra),
         data_version=dg.DataVersion(artifact.digest),
@@ -99,7 +111,7 @@ def result(
 def check(
     name: str, passed: bool, *, value: Any, threshold: Any, blocking: bool = True, **metadata: Any
 ) -> dg.AssetCheckResult:
-    """A check that shows its value beside its threshold; one that does not block warns."""
+    """Return a check result with value and threshold; a warning if not blocking."""
     return dg.AssetCheckResult(
         check_name=name,
         passed=bool(passed),
@@ -119,8 +131,13 @@ def check_specs(
     *,
     blocking: bool = True,
 ) -> list[dg.AssetCheckSpec]:
-    """Checks that an asset reports itself, name → description; one that does not block is reported
-    with ``check``'s blocking=False.
+    """Return the specs of checks that an asset reports itself.
+
+    Args:
+        asset: key of the asset.
+        descriptions: name → description.
+        partitions_def: partitions of the asset; None: it has none.
+        blocking: False if the asset reports them with ``check(…, blocking=False)``.
     """
     return [
         dg.AssetCheckSpec(
@@ -137,22 +154,26 @@ def check_specs(
 def gate_specs(
     asset: Sequence[str], partitions_def: dg.PartitionsDefinition, groups: Mapping[str, str]
 ) -> list[dg.AssetCheckSpec]:
-    """Blocking checks of a release: ``gate``, the whole verdict, and one a group (group →
-    description).
+    """Return the blocking checks of a release: ``gate`` and one per group.
+
+    ``gate`` is the whole verdict. ``groups`` maps group → description.
     """
     return check_specs(
         asset,
-        {"gate": "Every check of the verdict: what fails one cannot be promoted.", **groups},
+        {
+            "gate": "All checks of the verdict pass. A release that fails one cannot be promoted.",
+            **groups,
+        },
         partitions_def,
     )
 
 
 def gate_checks(
-    verdict: Mapping[str, Any], groups: Mapping[str, Sequence[Mapping[str, Any]]]
+    verdict: Verdict, groups: Mapping[str, Sequence[Check]]
 ) -> list[dg.AssetCheckResult]:
-    """Results of ``gate_specs``: each with a table of its checks, name, value, threshold.
+    """Return the results of ``gate_specs``, each with a table of its checks.
 
-    groups: group → its checks, of ``gates.by_group``.
+    ``groups`` maps group → its checks, as ``gates.by_group`` returns them.
     """
     return [
         _gate_check("gate", verdict["checks"]),
@@ -160,7 +181,7 @@ def gate_checks(
     ]
 
 
-def _gate_check(name: str, checks: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
+def _gate_check(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
     rows = [
         f"| {one['name']} | {_short(one['value'])} | {_short(one['threshold'])} | "
         f"{'yes' if one['passed'] else '**no**'} |"
@@ -169,13 +190,17 @@ def _gate_check(name: str, checks: Sequence[Mapping[str, Any]]) -> dg.AssetCheck
     table = dg.MetadataValue.md(
         "\n".join(["| check | value | threshold | passed |", "| --- | --- | --- | --- |", *rows])
     )
-    # plotted over partitions where the group is one number
-    numbers = (
-        {key: checks[0][key] for key in ("value", "threshold")}
-        if len(checks) == 1
-        else {key: {one["name"]: one[key] for one in checks} for key in ("value", "threshold")}
+    # the UI plots a single number over partitions
+    values: dict[str, Any] = {one["name"]: one["value"] for one in checks}
+    thresholds: dict[str, Any] = {one["name"]: one["threshold"] for one in checks}
+    single = len(checks) == 1
+    return check(
+        name,
+        all(one["passed"] for one in checks),
+        value=checks[0]["value"] if single else values,
+        threshold=checks[0]["threshold"] if single else thresholds,
+        checks=table,
     )
-    return check(name, all(one["passed"] for one in checks), **numbers, checks=table)
 
 
 def _short(value: Any) -> str:
@@ -187,11 +212,13 @@ def _short(value: Any) -> str:
 
 
 def read_under_contract(read: Callable[[], Read]) -> Generator[dg.AssetCheckResult, None, Read]:
-    """Run ``read``; where it breaks its contract, report the failed check ``contract`` and fail the
-    step.
+    """Run ``read``; yield the failed check ``contract`` if the data breaks it.
 
-    The order matters: the check must be recorded before the failure ends the step, and nothing is
-    materialised, so that nothing downstream can take the bad rows for good ones, not even by hand.
+    The failed check is yielded before the step fails, so that Dagster records it. Nothing is
+    materialised, so that no downstream asset can read the bad rows. Otherwise, return the result.
+
+    Raises:
+        dagster.Failure: the data breaks its contract, or has not landed.
     """
     from recsys_assets.lib.quality.contracts import ContractViolation
     from recsys_assets.lib.quality.landing_day import LandingMissing

@@ -1,4 +1,4 @@
-"""What assets are given: settings, the artifact store, and one way to build an artifact once."""
+"""Give assets the settings, the artifact store and ``build``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from recsys_assets import fingerprints
 from recsys_assets.artifacts import Artifact, ArtifactStore, Staged
 from recsys_assets.settings import Settings, get_settings
 
-#: Of whatever builds an artifact: an asset, or a plain op such as a trial of the search.
+#: Context of an asset, or of a plain op such as a search trial.
 StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
 @dataclass(frozen=True)
 class Built:
+    """An artifact, and whether it was reused."""
+
     artifact: Artifact
     reused: bool
 
@@ -25,20 +28,24 @@ class Built:
 class BuildConfig(dg.Config):
     """Config of every asset that builds an artifact."""
 
-    force: bool = (
-        False  # build again though the same inputs, parameters and code gave an artifact before
+    force: bool = Field(
+        default=False,
+        description="Build again even if an artifact of the same inputs, parameters and code "
+        "exists.",
     )
 
 
-class Platform(dg.ConfigurableResource):
+class Platform(dg.ConfigurableResource["Platform"]):
     """Settings and artifact store of this home."""
 
     @property
     def settings(self) -> Settings:
+        """Return the settings of this home."""
         return get_settings()
 
     @property
     def store(self) -> ArtifactStore:
+        """Return the artifact store of this home."""
         return ArtifactStore(
             self.settings.artifacts, cache=self.settings.home / "cache" / "artifacts"
         )
@@ -55,14 +62,19 @@ class Platform(dg.ConfigurableResource):
         force: bool = False,
         step: str | None = None,
     ) -> Built:
-        """Build an artifact unless the same inputs, parameters and code have built it before.
+        """Build an artifact, or reuse the one of the same inputs, parameters and code.
 
         Args:
+            context: of the asset or op, for its log.
+            kind: kind of the artifact, ``stage/name``.
             inputs: role → upstream artifacts or digests.
             write: fills ``staged.path`` and returns the metrics for the manifest. The modules that
                 it uses, and all that they import, are the artifact's code.
-            step: module that writes the artifact in another environment; its imports are the
-                artifact's code instead.
+            partition: partition of the artifact; None: it has none.
+            params: plain JSON values, recorded in the manifest.
+            force: build again even if the artifact exists.
+            step: module that writes the artifact in another environment; its imports are then the
+                artifact's code.
 
         Raises:
             FingerprintError: ``write`` uses no module of the project.

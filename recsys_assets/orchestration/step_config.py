@@ -1,4 +1,4 @@
-"""Makes the Dagster config of an asset from the parameters of the training step that it runs."""
+"""Make the Dagster config of an asset from the parameters of its training step."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ C = TypeVar("C", bound=dg.Config)
 
 
 def config_of(parameters: type[Parameters]) -> Callable[[type[C]], type[C]]:
-    """Return a class decorator that adds a config field per parameter, with its default, bounds and
-    description.
+    """Return a class decorator that adds one config field per parameter.
+
+    Each field has the parameter's default, bounds and description.
     """
 
     def with_fields(config: type[C]) -> type[C]:
@@ -39,5 +40,5 @@ def _field(one: Parameter) -> Any:
 
 
 def _text(one: Parameter) -> str:
-    """Return the description with the bounds, which the launchpad would not show otherwise."""
+    """Return the description with the bounds, which the launchpad does not show."""
     return f"{one.description} Allowed: {one.bounds}." if one.bounds.given() else one.description

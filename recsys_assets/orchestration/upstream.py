@@ -1,7 +1,6 @@
-"""Upstreams of an asset, declared once: Dagster's dependencies and the opened inputs are made from
-the same declaration.
+"""Declare the inputs of an asset once, for its dependencies and its reads.
 
-A declaration is a TypedDict whose values are annotated with where they come from::
+Each value of the TypedDict is annotated with its source::
 
     class VectorsInputs(TypedDict):
         two_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
@@ -11,8 +10,8 @@ A declaration is a TypedDict whose values are annotated with where they come fro
     def item_vectors(context, platform):
         inputs = open_inputs(VectorsInputs, platform, context.partition_key)
 
-Two kinds of reading are no dependency. An asset may read its own earlier versions and partitions.
-And ``fine_tune`` and the gates read the release in force, which would close a circle: release →
+Two kinds of reads are not declared as dependencies. An asset may read its own earlier versions and
+partitions. ``fine_tune`` and the gates read the champion, which would close a circle: release →
 champion → fine-tune → release.
 """
 
@@ -30,7 +29,7 @@ from recsys_assets.partitions import Window
 
 SAME = Window(0, 0)
 T = TypeVar("T")
-#: Days of a role that the asset chooses, given or made from what the other roles opened.
+#: Days that an asset chooses for a role: a sequence, or a function of the other opened roles.
 Chosen = Sequence[str] | Callable[[Mapping[str, Any]], Sequence[str]]
 
 
@@ -39,12 +38,12 @@ class Upstream:
     """Declares the source of an input.
 
     Attributes:
-        kind: of the artifact, and the key of the asset that makes it.
-        window: its partitions, seen from the asset's own; None: it has none.
-        every: all of its partitions that exist.
-        chosen: the asset chooses days out of the window.
-        recorded: role in the upstream's manifest; the input is what that names, not the upstream
-            itself.
+        kind: kind of the artifact, and key of the asset that makes it.
+        window: partitions of the upstream, relative to the asset's own; None: it has none.
+        every: open all partitions that exist.
+        chosen: the asset chooses days from the window.
+        recorded: role in the upstream's manifest; the artifact of this role is the input, not the
+            upstream itself.
     """
 
     kind: str
@@ -56,8 +55,9 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Role:
-    """One input of a declaration; ``many``: a sequence of artifacts; ``optional``: opened where it
-    exists.
+    """One input of a declaration.
+
+    ``many``: a sequence of artifacts. ``optional``: opened only if it exists.
     """
 
     upstream: Upstream
@@ -69,14 +69,14 @@ def roles(declared: type) -> dict[str, Role]:
     """Return the inputs of a declaration by name.
 
     Raises:
-        TypeError: an input does not say where it comes from.
+        TypeError: an input has no ``Upstream``.
     """
     found = {}
     for name, hint in get_type_hints(declared, include_extras=True).items():
         if get_origin(hint) is not Annotated or not isinstance(get_args(hint)[1], Upstream):
             raise TypeError(
-                f"{declared.__name__}.{name} names no upstream; annotate it as Annotated[Artifact, "
-                "Upstream(…)]"
+                f"{declared.__name__}.{name} names no upstream; annotate it as "
+                "Annotated[Artifact, Upstream(…)]"
             )
         type_, upstream = get_args(hint)[:2]
         found[name] = Role(
@@ -86,16 +86,18 @@ def roles(declared: type) -> dict[str, Role]:
 
 
 def kinds(declared: type) -> dict[str, str]:
-    """Return role → kind of a declaration."""
+    """Return role → kind of the inputs of a declaration."""
     return {name: role.upstream.kind for name, role in roles(declared).items()}
 
 
 def dependencies(declared: type, *after: str) -> list[dg.AssetDep]:
-    """Return a declaration as Dagster's dependencies, one per upstream asset, over all days that
-    any input asks of it.
+    """Return the Dagster dependencies of a declaration, one per upstream asset.
+
+    Each covers all days that any input reads from that asset.
 
     Args:
-        after: assets that have to come first though none of their artifacts is opened.
+        declared: the declaration.
+        after: assets that must run first, although none of their artifacts is opened.
     """
     windows: dict[str, Window | None] = {}
     every = set()
@@ -121,23 +123,23 @@ def dependencies(declared: type, *after: str) -> list[dg.AssetDep]:
 def open_inputs(
     declared: type[T], platform: Platform, partition: str | None = None, **chosen: Chosen
 ) -> T:
-    """Open what is declared, each artifact once.
+    """Open the declared inputs, each artifact once.
 
     Args:
-        partition: the asset's own.
-        chosen: role → its days, for each role whose days the asset chooses.
+        declared: the declaration.
+        platform: settings and artifact store.
+        partition: the asset's own partition.
+        chosen: role → days, for each role whose days the asset chooses.
 
     Raises:
         ArtifactMissing: names every absent partition of an upstream.
-        ValueError: the days of a role were not given, or given where they are not for the asset to
-            choose.
+        ValueError: ``chosen`` lacks a role whose days the asset chooses, or names another role.
     """
     store, settings, wanted = platform.store, platform.settings, roles(declared)
     expected = {name for name, role in wanted.items() if role.upstream.chosen}
     if expected != set(chosen):
         raise ValueError(
-            f"{declared.__name__}: days are to be chosen of {sorted(expected)}, not of "
-            f"{sorted(chosen)}"
+            f"{declared.__name__}: choose the days of {sorted(expected)}, not of {sorted(chosen)}"
         )
 
     def asked(role: Role) -> list[str | None]:
@@ -164,7 +166,7 @@ def open_inputs(
 def _opened(
     platform: Platform, wanted: Mapping[str, Role], asked: Mapping[str, Sequence[str | None]]
 ) -> dict[str, Any]:
-    """Role → artifact or artifacts of its partitions."""
+    """Return role → artifact, or artifacts, of its partitions."""
     needed: dict[str, dict[str | None, None]] = {}
     for name, days in asked.items():
         needed.setdefault(wanted[name].upstream.kind, {}).update(dict.fromkeys(days))

@@ -1,0 +1,1 @@
+"""Training steps, which run in the training environment (Merlin, TensorFlow)."""

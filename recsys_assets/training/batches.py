@@ -1,9 +1,8 @@
-"""Rows packed in memory, and batches of them made inside the training graph: no loader, no queue,
-no copy a column.
+"""Pack rows in memory and make batches of them inside the training graph.
 
-Merlin's loader concatenates, shuffles and splits column by column in Python, which at a batch of
-1,024 takes as long as the training step itself. Here a batch is one gather a matrix by a slice of a
-permutation; the names that Merlin's layers want are views of it.
+Merlin's loader concatenates, shuffles and splits column by column in Python. At a batch of 1,024
+this takes as long as the training step itself. Here a batch is one gather per matrix by a slice of
+a permutation. The names that Merlin's layers expect are views of the gathered matrix.
 """
 
 from __future__ import annotations
@@ -20,22 +19,24 @@ from recsys_assets import columns as c
 from recsys_assets.training import models
 from recsys_assets.training.loaders import cardinalities, history_of, pack
 
-#: Makes further named tensors of those that a batch has already, such as a mean over a padded list
-#: of items.
+#: Makes further named tensors of those that a batch already has.
 Maker = Callable[["dict[str, tf.Tensor]"], "dict[str, tf.Tensor]"]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """N packed rows, and what is made of them for a batch.
+    """Holds N packed rows and the recipe for a batch of them.
 
     Attributes:
-        matrices: packed name → [N, F], one dtype a matrix.
+        matrices: packed name → [N, F], one dtype per matrix.
         names: packed name → the F columns' names; a batch holds each as [B, 1].
         arrays: name → [N, …]; a batch holds [B, …].
-        lookups: name → (table [V, D], column): a batch holds the table's rows at the column's
+        lookups: name → (table [V, D], column); a batch holds the table's rows at the column's
             values, [B, D].
-        makers: called in order with the batch so far; what they return is added.
+        makers: called in order with the batch so far; the result is added to the batch.
+
+    Raises:
+        ValueError: a matrix and its names differ in number of columns, or rows differ in number.
     """
 
     matrices: Mapping[str, np.ndarray]
@@ -59,8 +60,9 @@ class Rows:
         return len(next(iter(self.matrices.values())))
 
     def feed(self) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-        """A function of row numbers int [B] that gives the batch; the rows lie on the device once,
-        not a batch.
+        """Return a function that makes a batch from row numbers int [B].
+
+        The rows are copied to the device once, not per batch.
         """
         matrices = {name: tf.constant(values) for name, values in self.matrices.items()}
         arrays = {name: tf.constant(values) for name, values in self.arrays.items()}
@@ -68,8 +70,6 @@ class Rows:
             name: (tf.constant(table), column) for name, (table, column) in self.lookups.items()
         }
 
-        # plain Python over names; autograph's zip knows no strict
-        @tf.autograph.experimental.do_not_convert
         def batch(rows: tf.Tensor) -> dict[str, tf.Tensor]:
             made: dict[str, tf.Tensor] = {}
             for name, matrix in matrices.items():
@@ -82,21 +82,37 @@ class Rows:
                 made.update(maker(made))
             return made
 
-        return batch
+        # autograph's zip has no strict, and plain Python over the names suffices
+        plain: Callable[[tf.Tensor], dict[str, tf.Tensor]] = (
+            tf.autograph.experimental.do_not_convert(batch)
+        )
+        return plain
 
 
 def order(rows: int, size: int, seed: int, epoch: int, *, drop_last: bool) -> np.ndarray:
-    """A permutation of the rows, the same for one seed and epoch: int32 [rows], or a multiple of
-    ``size``.
+    """Return a permutation of the rows, the same for equal seed and epoch.
 
-    drop_last: leave out the rows of an incomplete last batch (in-batch negatives need company).
+    Args:
+        rows: number of rows.
+        size: batch size.
+        seed: random seed.
+        epoch: epoch number, from 0.
+        drop_last: leave out the rows of an incomplete last batch, where in-batch negatives are
+            few.
+
+    Returns:
+        int32 [rows], or with ``drop_last`` a multiple of ``size``.
     """
     shuffled = np.random.default_rng([seed, epoch]).permutation(rows).astype(np.int32)
     return shuffled[: rows // size * size] if drop_last and rows > size else shuffled
 
 
 def pretrained_lookups(table: np.ndarray) -> dict[str, tuple[np.ndarray, str]]:
-    """Text and image vector by item index, of the aligned table [cardinality(item_id), 128]."""
+    """Return the lookups of text and image vector by item index.
+
+    Args:
+        table: the aligned table [cardinality(item_id), 128].
+    """
     halves = {
         c.TEXT_EMBEDDING: table[:, : c.EMBEDDING_DIM],
         c.IMAGE_EMBEDDING: table[:, c.EMBEDDING_DIM :],
@@ -105,7 +121,7 @@ def pretrained_lookups(table: np.ndarray) -> dict[str, tuple[np.ndarray, str]]:
 
 
 def ranker_rows(rows: pd.DataFrame, table: np.ndarray, shape: models.DlrmShape) -> Rows:
-    """Transformed exposures as DLRM reads them."""
+    """Pack transformed exposures as DLRM reads them."""
     categorical, continuous = models.ranker_columns(shape)
     return Rows(
         {"cat": pack(rows, categorical), "cont": pack(rows, continuous)},
@@ -115,8 +131,9 @@ def ranker_rows(rows: pd.DataFrame, table: np.ndarray, shape: models.DlrmShape) 
 
 
 def query_rows(rows: pd.DataFrame, shape: models.TwoTowerShape) -> Rows:
-    """Transformed rows, with their click history where the shape asks for one, as the query tower
-    reads them.
+    """Pack transformed rows as the query tower reads them.
+
+    The click history is included where the shape has categories.
     """
     categorical, continuous = models.query_columns(shape)
     packed = (
@@ -134,33 +151,44 @@ def query_rows(rows: pd.DataFrame, shape: models.TwoTowerShape) -> Rows:
 
 @dataclass(frozen=True)
 class Items:
-    """M distinct items as the item tower reads them, and which of them each row clicked.
+    """Holds M distinct items as the item tower reads them.
 
-    Rows share few items, so the tower runs over a batch's distinct ones. An item is told by all of
-    its inputs, not by its index alone: items that came after the workflows share the index of the
-    unknown.
+    Rows share few items, so the tower runs over a batch's distinct ones. All inputs of an item
+    identify it, not its index alone: items that are newer than the workflows share the index of the
+    unknown item.
+
+    Attributes:
+        index: int32 [M] item index.
+        cat: int32 [M, 4] ITEM_CATEGORICAL; the id is out-of-vocabulary where the catalogue has it
+            so.
+        cont: float32 [M, 1] ITEM_CONTINUOUS.
+        clicked: int32 [N] each row's item, 0 … M-1.
+        catalogue: number of leading items that are the catalogue, in its order; 0 without one.
     """
 
-    index: np.ndarray  # int32 [M] item index
-    cat: (
-        np.ndarray
-    )  # int32 [M, 4] ITEM_CATEGORICAL; the id is out-of-vocabulary where the catalogue says so
-    cont: np.ndarray  # float32 [M, 1] ITEM_CONTINUOUS
-    clicked: np.ndarray  # int32 [N] the row's item, 0 … M-1
-    catalogue: int  # the first so many are the catalogue, in its order; 0 where it was not given
+    index: np.ndarray
+    cat: np.ndarray
+    cont: np.ndarray
+    clicked: np.ndarray
+    catalogue: int
 
     @property
     def counts(self) -> np.ndarray:
-        """int64 [M] clicks of each item."""
+        """Return the clicks of each item, int64 [M]."""
         return np.bincount(self.clicked, minlength=len(self.cat))
 
     @classmethod
     def of(cls, rows: pd.DataFrame, catalogue: Mapping[str, np.ndarray] | None = None) -> Items:
-        """
+        """Return the distinct items of clicked rows.
+
         Args:
-            catalogue: item_tower_inputs.npz (index int32 [I], cat int32 [I, 4], cont float32 [I,
-                1]); its items come first. One whose id is out-of-vocabulary in cat keeps it so, and
-                its own index.
+            rows: transformed clicked rows.
+            catalogue: item_tower_inputs.npz (index int32 [I], cat int32 [I, 4], cont float32
+                [I, 1]); its items come first. An item whose id is out-of-vocabulary in cat keeps
+                that id, and its own index.
+
+        Raises:
+            ValueError: the catalogue holds an item twice.
         """
         names = [*c.ITEM_CATEGORICAL, *c.ITEM_CONTINUOUS]
         known = _catalogue_frame(catalogue) if catalogue is not None else rows[names][:0]
@@ -179,7 +207,7 @@ class Items:
         return cls(index, cat, pack(distinct, c.ITEM_CONTINUOUS), numbers[len(known) :], len(known))
 
     def rows(self, table: np.ndarray) -> Rows:
-        """The items as rows of their own, with both pretrained vectors by the true item index."""
+        """Return the items as rows, with both pretrained vectors by item index."""
         halves = {
             name: values[self.index] for name, (values, _) in pretrained_lookups(table).items()
         }
@@ -202,10 +230,11 @@ def _catalogue_frame(catalogue: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def with_vectors(schema: Schema) -> Schema:
-    """The schema with what no table holds: both pretrained vectors of an item, and a visitor's
-    clicks by category.
+    """Return the schema with the vectors that no embedding table holds.
+
+    These are both pretrained vectors of an item and a visitor's clicks by category.
     """
-    categories = cardinalities(schema)[c.CATEGORY_L1]  # raises where this is no data set's schema
+    categories = cardinalities(schema)[c.CATEGORY_L1]  # raises if this is no data set's schema
     widths = {
         c.TEXT_EMBEDDING: (Tags.ITEM, c.EMBEDDING_DIM),
         c.IMAGE_EMBEDDING: (Tags.ITEM, c.EMBEDDING_DIM),
@@ -223,11 +252,19 @@ def with_vectors(schema: Schema) -> Schema:
 def split(
     rows: pd.DataFrame, share: float, seed: int, keep: str | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows to learn from, and a random share held out to judge epochs by (none where it would be
-    fewer than 20).
+    """Split rows into training rows and a random held-out share.
 
-    keep: a column of which no value may be held out altogether, such as the id of an item with a
-    single click.
+    The held-out part is empty where it would have fewer than 20 rows.
+
+    Args:
+        rows: rows to split.
+        share: share of the rows to hold out.
+        seed: random seed.
+        keep: a column whose every value stays in the training rows, such as the id of an item with
+            a single click.
+
+    Returns:
+        Training rows and held-out rows.
     """
     if int(len(rows) * share) < 20:
         return rows, rows[:0]

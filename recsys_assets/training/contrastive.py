@@ -1,11 +1,10 @@
-"""Merlin's ContrastiveOutput with the negatives folded into one logit, and the sampler that feeds
-it.
+"""Extend Merlin's ContrastiveOutput: all negatives become one logit.
 
 Merlin builds the matrix of logits [B, 1 + U], masks it, corrects it, divides it and takes a
-softmax: about a dozen passes over B × U numbers, ten times the cost of the products themselves. The
-loss needs of a row's negatives only log Σ exp(logit), so one pass makes that and a hand-written
-gradient does without the matrix' softmax. Loss and gradients are those of Merlin's own output
-(tested); the sampler interface, candidates and prediction are Merlin's.
+softmax. These are about a dozen passes over B × U numbers, ten times the cost of the products
+themselves. The loss needs only log Σ exp(logit) of a row's negatives. One pass computes that sum,
+and a hand-written gradient avoids the softmax of the matrix. Loss and gradients equal those of
+Merlin's own output (tested). The sampler interface, candidates and prediction are Merlin's.
 """
 
 from __future__ import annotations
@@ -18,32 +17,32 @@ from merlin.models.tf.outputs.base import DotProduct
 from merlin.models.tf.outputs.sampling.base import Candidate, CandidateSampler
 from merlin.schema import Schema
 
-#: What a training step adds to the features for the sampler and the output.
+#: Features that a training step adds for the sampler and the output.
 NEGATIVE_IDS, NEGATIVE_VECTORS, NEGATIVE_LOG_Q = (
     "__negative_ids",
     "__negative_vectors",
     "__negative_log_q",
 )
 POSITIVE_LOG_Q, OWN = "__positive_log_q", "__own"
-#: The rest of a softmax is never taken below this share of the whole: what float32 can tell from
-#: nothing.
+#: Lower bound of the negatives' share of all logits: float32 cannot resolve less.
 LEAST_SHARE = 1e-7
 #: With unit vectors logits lie within 1/T plus the correction; exp of float32 overflows at 88.
 LEAST_TEMPERATURE = 0.02
 
 
-@tf.custom_gradient
+@tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
 def log_sum_of_negatives(
     queries: tf.Tensor, items: tf.Tensor, own: tf.Tensor
 ) -> tuple[tf.Tensor, object]:
-    """log Σ_j exp(queries · items_j) over all items but the row's own.
+    """Return log Σ_j exp(queries · items_j) over all items except the row's own.
 
     Args:
-        queries: [B, D]. items: [U, D].
-        own: int32 [B] which item is the row's own and no negative; -1: none of them.
+        queries: [B, D].
+        items: [U, D].
+        own: int32 [B] index of the row's own item, which is no negative; -1: none.
 
     Returns:
-        [B], and its gradient. Sums of exp are taken without shifting: logits must stay below 80.
+        [B], and its gradient. The sum of exp is not shifted: logits must stay below 80.
     """
     share = tf.exp(tf.matmul(queries, items, transpose_b=True))
     own_item = tf.gather(items, tf.maximum(own, 0))
@@ -63,29 +62,39 @@ def log_sum_of_negatives(
     return tf.math.log(rest), gradient
 
 
-class GivenNegatives(CandidateSampler):
-    """The negatives that the training step chose, with their vectors."""
+class GivenNegatives(CandidateSampler):  # type: ignore[misc]  # Merlin has no types
+    """Returns the negatives that the training step chose, with their vectors."""
 
     def call(
-        self, items: Candidate, features=None, targets=None, training=False, testing=False
+        self,
+        items: Candidate,
+        features: dict[str, tf.Tensor],
+        targets: tf.Tensor | None = None,
+        training: bool = False,
+        testing: bool = False,
     ) -> Candidate:
+        """Return the batch's negatives as a candidate with embedding."""
         return Candidate(features[NEGATIVE_IDS], {}).with_embedding(features[NEGATIVE_VECTORS])
 
     def add(self, items: Candidate) -> None:
+        """Raise NotImplementedError: this sampler keeps no items."""
         raise NotImplementedError("negatives are given with each batch, none are kept")
 
     def sample(self) -> Candidate:
+        """Raise NotImplementedError: this sampler keeps no items."""
         raise NotImplementedError("negatives are given with each batch, none are kept")
 
 
 @tf.keras.utils.register_keras_serializable(package="recsys")
-class FoldedContrastiveOutput(mm.ContrastiveOutput):
-    """ContrastiveOutput whose prediction is [B, 2]: the positive's logit, and log Σ exp of the
-    negatives'.
+class FoldedContrastiveOutput(mm.ContrastiveOutput):  # type: ignore[misc]  # Merlin has no types
+    """ContrastiveOutput with a prediction [B, 2]: positive and negatives.
 
-    Their cross-entropy is that of all logits. The row's own item among the negatives never counts.
-    Logits are s/T - log q: unlike in Merlin's output, the correction is not divided by the
-    temperature.
+    The two logits are the positive's, and log Σ exp of the negatives'. Their cross-entropy equals
+    that of all logits. The row's own item among the negatives does not count. Logits are s/T - log
+    q: unlike in Merlin's output, the correction is not divided by the temperature.
+
+    Raises:
+        ValueError: the temperature is below LEAST_TEMPERATURE.
     """
 
     def __init__(
@@ -96,7 +105,7 @@ class FoldedContrastiveOutput(mm.ContrastiveOutput):
         learned: bool,
         query_name: str,
         candidate_name: str,
-    ):
+    ) -> None:
         super().__init__(
             to_call=DotProduct(query_name, candidate_name),
             negative_samplers=GivenNegatives(),
@@ -112,11 +121,18 @@ class FoldedContrastiveOutput(mm.ContrastiveOutput):
 
     @property
     def temperature(self) -> tf.Tensor:
+        """Return the temperature, a scalar of at least LEAST_TEMPERATURE."""
         return tf.exp(tf.maximum(self.log_temperature, np.log(LEAST_TEMPERATURE)))
 
     def call_contrastive(
-        self, inputs, features, targets=None, training=False, testing=False
+        self,
+        inputs: dict[str, tf.Tensor],
+        features: dict[str, tf.Tensor],
+        targets: tf.Tensor | None = None,
+        training: bool = False,
+        testing: bool = False,
     ) -> Prediction:
+        """Return the logits [B, 2] and their targets (1, 0)."""
         query, embedding = inputs[self.query_name] / self.temperature, inputs[self.candidate_name]
         positive = Candidate(features[self.col_schema.name], {**features}).with_embedding(embedding)
         negative, positive = self.sample_negatives(
@@ -134,20 +150,29 @@ class FoldedContrastiveOutput(mm.ContrastiveOutput):
 def log_inclusion(
     counts: np.ndarray, rows: int, uniform: int = 0, catalogue: int = 0
 ) -> np.ndarray:
-    """log of the probability that each of M items is among a batch's negatives, float32 [M].
+    """Return the log probability that an item is among a batch's negatives.
 
     1 - (1 - p)^rows · (1 - 1/I)^uniform: at least one of ``rows`` clicked rows, drawn by popularity
-    p, or of ``uniform`` draws from the I items of the catalogue. With each item once among the
-    negatives this is the sampling probability of the logQ correction (Yi et al. 2019,
+    p, or of ``uniform`` draws from the I items of the catalogue. Each item occurs once among the
+    negatives, so this is the sampling probability of the logQ correction (Yi et al. 2019,
     "Sampling-bias-corrected neural modeling for large corpus item recommendations"; Bengio and
     Senécal 2008).
+
+    Args:
+        counts: [M] clicks of each item.
+        rows: clicked rows of a batch whose items are negatives.
+        uniform: further items per batch, drawn evenly from the catalogue.
+        catalogue: I, the number of leading items that are the catalogue.
+
+    Returns:
+        float32 [M].
     """
-    share = (counts + 1) / (
-        counts.sum() + len(counts)
-    )  # one more click each: an item of a fine-tune may have none
+    # one more click each, because an item of a fine-tune may have none
+    share = (counts + 1) / (counts.sum() + len(counts))
     missed = rows * np.log1p(-np.minimum(share, 1 - 1e-9))
     if uniform and catalogue:
         drawn = np.zeros(len(counts))
         drawn[:catalogue] = uniform * np.log1p(-1 / max(catalogue, 2))
         missed = missed + drawn
-    return np.log(-np.expm1(missed)).astype(np.float32)
+    log_probability: np.ndarray = np.log(-np.expm1(missed)).astype(np.float32)
+    return log_probability

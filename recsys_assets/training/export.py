@@ -1,9 +1,9 @@
-"""Models as ONNX with packed inputs, and the proof that ONNX gives what TensorFlow gives."""
+"""Export models to ONNX with packed inputs and verify the output."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,16 +30,24 @@ CAT, CONT, HISTORY, EMBEDDINGS, EMBEDDING, SCORE = (
 
 
 class Packed(Protocol):
-    """Return a tf.function of packed matrices with one named output."""
+    """A tf.function of packed matrices with one named output."""
 
     @property
-    def input_signature(self) -> Sequence[tf.TensorSpec]: ...
+    def input_signature(self) -> Sequence[tf.TensorSpec]:
+        """Return dtype, shape and name of each input."""
 
-    def __call__(self, *matrices: tf.Tensor, **named: tf.Tensor) -> dict[str, tf.Tensor]: ...
+    def __call__(self, *matrices: tf.Tensor, **named: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the output by name."""
 
 
 def _signature(cat: int, cont: int, **others: int) -> list[tf.TensorSpec]:
-    """others: name → width of further float32 inputs."""
+    """Return the signature of packed inputs.
+
+    Args:
+        cat: width of the int32 matrix.
+        cont: width of the float32 matrix.
+        others: name → width of further float32 inputs.
+    """
     signature = [
         tf.TensorSpec([None, cat], tf.int32, name=CAT),
         tf.TensorSpec([None, cont], tf.float32, name=CONT),
@@ -49,48 +57,44 @@ def _signature(cat: int, cont: int, **others: int) -> list[tf.TensorSpec]:
     ]
 
 
-def query_function(encoder: tf.keras.Model, shape: models.TwoTowerShape) -> Packed:
-    """cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 8] QUERY_CONTINUOUS, history float32 [B,
-    2·K] (none where the shape has no categories) → embedding float32 [B, 64]."""
-    categorical, continuous = models.query_columns(shape)
+def _packed(
+    function: Callable[..., dict[str, tf.Tensor]], signature: Sequence[tf.TensorSpec]
+) -> Packed:
+    packed: Packed = tf.function(function, input_signature=signature)
+    return packed
 
-    def embed(cat: tf.Tensor, cont: tf.Tensor, more: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+
+def query_function(encoder: tf.keras.Model, shape: models.TwoTowerShape) -> Packed:
+    """Return the query tower as a function of packed inputs.
+
+    cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 8] QUERY_CONTINUOUS, history float32
+    [B, 2·K] (absent if the shape has no categories) → embedding float32 [B, 64].
+    """
+    categorical, continuous = models.query_columns(shape)
+    widths = len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS)
+
+    def query_tower(
+        cat: tf.Tensor, cont: tf.Tensor, history: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         columns = {
             **models.named(cat, c.QUERY_CATEGORICAL, categorical),
             **models.named(cont, c.QUERY_CONTINUOUS, continuous),
+            **({} if history is None else models.shares(history)),
         }
-        return {EMBEDDING: encoder({**columns, **more}, training=False)}
+        return {EMBEDDING: encoder(columns, training=False)}
 
-    if not shape.categories:
-
-        @tf.function(input_signature=_signature(len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS)))
-        def query_tower(cat: tf.Tensor, cont: tf.Tensor) -> dict[str, tf.Tensor]:
-            return embed(cat, cont, {})
-    else:
-
-        @tf.function(
-            input_signature=_signature(
-                len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS), history=2 * shape.categories
-            )
-        )
-        def query_tower(
-            cat: tf.Tensor, cont: tf.Tensor, history: tf.Tensor
-        ) -> dict[str, tf.Tensor]:
-            return embed(cat, cont, models.shares(history))
-
-    return query_tower
+    if shape.categories:
+        return _packed(query_tower, _signature(*widths, history=2 * shape.categories))
+    return _packed(query_tower, _signature(*widths))
 
 
 def item_function(encoder: tf.keras.Model) -> Packed:
-    """cat int32 [B, 4] ITEM_CATEGORICAL, cont float32 [B, 1], embeddings float32 [B, 128] →
-    embedding [B, 64].
+    """Return the item tower as a function of packed inputs.
+
+    cat int32 [B, 4] ITEM_CATEGORICAL, cont float32 [B, 1], embeddings float32 [B, 128] → embedding
+    float32 [B, 64].
     """
 
-    @tf.function(
-        input_signature=_signature(
-            len(c.ITEM_CATEGORICAL), len(c.ITEM_CONTINUOUS), embeddings=2 * c.EMBEDDING_DIM
-        )
-    )
     def item_tower(cat: tf.Tensor, cont: tf.Tensor, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         columns = {
             **models.named(cat, c.ITEM_CATEGORICAL, c.ITEM_CATEGORICAL),
@@ -99,20 +103,18 @@ def item_function(encoder: tf.keras.Model) -> Packed:
         }
         return {EMBEDDING: encoder(columns, training=False)}
 
-    return item_tower
+    widths = len(c.ITEM_CATEGORICAL), len(c.ITEM_CONTINUOUS)
+    return _packed(item_tower, _signature(*widths, embeddings=2 * c.EMBEDDING_DIM))
 
 
 def ranker_function(model: tf.keras.Model, shape: models.DlrmShape) -> Packed:
-    """cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] → score float32 [N], the
-    probability.
+    """Return DLRM as a function of packed inputs.
+
+    cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] → score float32 [N], the
+    click probability.
     """
     categorical, continuous = models.ranker_columns(shape)
 
-    @tf.function(
-        input_signature=_signature(
-            len(c.RANKER_CATEGORICAL), len(c.RANKER_CONTINUOUS), embeddings=2 * c.EMBEDDING_DIM
-        )
-    )
     def dlrm(cat: tf.Tensor, cont: tf.Tensor, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         columns = {
             **models.named(cat, c.RANKER_CATEGORICAL, categorical),
@@ -121,11 +123,12 @@ def ranker_function(model: tf.keras.Model, shape: models.DlrmShape) -> Packed:
         }
         return {SCORE: tf.reshape(model(columns, training=False), [-1])}
 
-    return dlrm
+    widths = len(c.RANKER_CATEGORICAL), len(c.RANKER_CONTINUOUS)
+    return _packed(dlrm, _signature(*widths, embeddings=2 * c.EMBEDDING_DIM))
 
 
 def apply(function: Packed, inputs: Mapping[str, np.ndarray], batch: int = 8192) -> np.ndarray:
-    """The one output of a packed function for all rows."""
+    """Return the one output of a packed function for all rows."""
     rows = len(inputs[CAT])
     parts = []
     for start in range(0, rows, batch):
@@ -137,22 +140,24 @@ def apply(function: Packed, inputs: Mapping[str, np.ndarray], batch: int = 8192)
 
 
 def sample(inputs: Mapping[str, np.ndarray], rows: int = PARITY_ROWS) -> dict[str, np.ndarray]:
-    """Rows spread evenly over the inputs: what parity is judged on."""
+    """Return rows spread evenly over the inputs, for the parity check."""
     count = len(inputs[CAT])
     chosen = np.unique(np.linspace(0, count - 1, min(rows, count)).astype(int))
     return {name: values[chosen] for name, values in inputs.items()}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write an .npz of arrays by name. Typed Any: numpy's stub takes an unpacked value for
-    ``allow_pickle``.
+    """Write arrays by name to an .npz file.
+
+    Typed Any because numpy's stub takes an unpacked value for ``allow_pickle``.
     """
     np.savez(path, **arrays)
 
 
 def to_onnx(function: Packed, path: Path) -> None:
-    """Convert a packed function; inputs and output keep their names, and equal models become equal
-    bytes.
+    """Convert a packed function to an ONNX file.
+
+    Inputs and output keep their names. Equal models give equal bytes.
     """
     import onnx
     import tf2onnx
@@ -166,8 +171,10 @@ def to_onnx(function: Packed, path: Path) -> None:
 
 
 def _settle(model: onnx.ModelProto) -> None:
-    """Order nodes by what the outputs need first and name them by place: tf2onnx's own order and
-    counters differ between runs."""
+    """Order and name the nodes by what the outputs need first.
+
+    The order and the counters of tf2onnx differ between runs.
+    """
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
     nodes: dict[str, onnx.NodeProto] = {}
@@ -209,10 +216,10 @@ def _settle(model: onnx.ModelProto) -> None:
 
 
 def onnx_difference(path: Path, inputs: Mapping[str, np.ndarray], expected: np.ndarray) -> float:
-    """Largest absolute difference between onnxruntime's output and TensorFlow's.
+    """Return the largest absolute difference of onnxruntime from TensorFlow.
 
     Raises:
-        ValueError: it is above 1e-6, or shapes differ.
+        ValueError: the difference is above 1e-6, or shapes differ.
     """
     import onnxruntime
 
@@ -222,8 +229,15 @@ def onnx_difference(path: Path, inputs: Mapping[str, np.ndarray], expected: np.n
 
 
 def checked_difference(name: str, actual: np.ndarray, expected: np.ndarray) -> float:
-    """Largest absolute difference of a file's output from TensorFlow's; raises ValueError above
-    1e-6, or for other shapes.
+    """Return the largest absolute difference of a file's output.
+
+    Args:
+        name: file name, for the message.
+        actual: output of the file.
+        expected: TensorFlow's output.
+
+    Raises:
+        ValueError: the difference is above 1e-6, or shapes differ.
     """
     if actual.shape != expected.shape:
         raise ValueError(f"{name} gives {actual.shape}, TensorFlow {expected.shape}")
@@ -231,8 +245,7 @@ def checked_difference(name: str, actual: np.ndarray, expected: np.ndarray) -> f
     if not difference <= MAX_DIFFERENCE:
         raise ValueError(
             f"{name} differs from TensorFlow by {difference:.2e}, more than {MAX_DIFFERENCE:.0e}: "
-            "do not serve it; look at "
-            "the operators that it was made of"
+            "do not serve it; look at the operators that it was made of"
         )
     return difference
 
@@ -240,8 +253,10 @@ def checked_difference(name: str, actual: np.ndarray, expected: np.ndarray) -> f
 def export(
     function: Packed, inputs: Mapping[str, np.ndarray], path: Path
 ) -> tuple[np.ndarray, float]:
-    """Write ONNX and check it on ``inputs``; gives TensorFlow's output and the largest
-    difference.
+    """Write ONNX and verify it on ``inputs``.
+
+    Returns:
+        TensorFlow's output, and the largest difference of the file's from it.
     """
     expected = apply(function, inputs)
     to_onnx(function, path)

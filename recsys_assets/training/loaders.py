@@ -1,6 +1,4 @@
-"""Transformed rows, the embedding table, and the loaders that feed them to a model batch by
-batch.
-"""
+"""Read transformed rows and the embedding table, and feed them in batches."""
 
 from __future__ import annotations
 
@@ -26,16 +24,17 @@ _DTYPES = {
 
 
 def read_schema(datasets: Path) -> Schema:
-    """The Merlin schema of a data set artifact: model inputs and click, without what is neither
-    (timestamp).
-    """
+    """Return the Merlin schema of a data set: model inputs and click, no timestamp."""
     return Dataset(str(datasets / "train"), engine="parquet", cpu=True).schema.select_by_name(
         list(_DTYPES)
     )
 
 
 def cardinalities(schema: Schema) -> dict[str, int]:
-    """Rows of each categorical column's embedding table: 3 + the size of the vocabulary."""
+    """Return the rows of each categorical column's embedding table.
+
+    They are 3 + the size of the vocabulary, plus hashed buckets where there are any.
+    """
     return {
         name: int(schema[name].properties["embedding_sizes"]["cardinality"])
         for name in c.RANKER_CATEGORICAL
@@ -43,8 +42,14 @@ def cardinalities(schema: Schema) -> dict[str, int]:
 
 
 def check_cardinality(path: Path, schema: Schema) -> None:
-    """Raise ValueError where a JSON file's ``cardinality`` (of workflows, of a model) is not the
-    data set's own.
+    """Verify that a JSON file's ``cardinality`` equals the data set's.
+
+    Args:
+        path: transforms.json of workflows, or config.json of a model.
+        schema: the data set's.
+
+    Raises:
+        ValueError: they differ; the message names the columns.
     """
     made_for, given = json.loads(path.read_text())["cardinality"], cardinalities(schema)
     other = [
@@ -59,21 +64,21 @@ def check_cardinality(path: Path, schema: Schema) -> None:
         )
 
 
-HISTORY = (
-    "history_of_category_"  # and the index of category_l1; K of seven days, then K of 24 hours
-)
+#: Prefix of the history columns, before a number: K of seven days, then K of 24 hours.
+HISTORY = "history_of_category_"
 
 
 def read_rows(
     path: Path, *, clicked: bool = False, timestamp: bool = False, history: Path | None = None
 ) -> pd.DataFrame:
-    """Rows of a Parquet file or folder in the order in which they lie there.
+    """Return the rows of a Parquet file or folder in their stored order.
 
     Args:
-        clicked: only rows with click == 1.
-        timestamp: with the timestamp (int64), which is no model's input.
+        path: Parquet file, or a folder of them.
+        clicked: return only rows with click == 1.
+        timestamp: add the timestamp (int64), which is no model input.
         history: a .npy of uint8 [clicked rows, 2·K], their visitors' clicks by category; its
-            columns join the rows'.
+            columns are added to the rows.
 
     Raises:
         ValueError: a column is missing, no row is left, or the history is of other rows.
@@ -90,53 +95,61 @@ def read_rows(
     rows = pq.read_table(files, columns=list(dtypes), filters=filters).to_pandas().astype(dtypes)
     if rows.empty:
         raise ValueError(
-            f"{path} holds no {'clicked ' if clicked else ''}row: nothing to learn from or to "
-            "judge by"
+            f"{path} holds no {'clicked ' if clicked else ''}row to learn from or to judge by: "
+            "choose other days"
         )
     return rows if history is None else with_history(rows, np.load(history, allow_pickle=False))
 
 
 def with_history(rows: pd.DataFrame, counts: np.ndarray) -> pd.DataFrame:
-    """Rows [R] with the columns of a history uint8 [R, 2·K] beside their own."""
+    """Return rows [R] with the columns of a history uint8 [R, 2·K].
+
+    Raises:
+        ValueError: the history has another dtype or shape.
+    """
     if counts.dtype != np.uint8 or counts.shape[0] != len(rows) or counts.shape[1] % 2:
         raise ValueError(
             f"a click history must be uint8 [{len(rows)}, 2·K], got {counts.dtype} "
-            f"{list(counts.shape)}; "
-            "materialise what holds it again"
+            f"{list(counts.shape)}; materialise the artifact that holds it again"
         )
     names = [f"{HISTORY}{i}" for i in range(counts.shape[1])]
     return pd.concat([rows.reset_index(drop=True), pd.DataFrame(counts, columns=names)], axis=1)
 
 
 def history_of(rows: pd.DataFrame, categories: int) -> np.ndarray:
-    """uint8 [R, 2·categories] out of the columns that ``with_history`` gave; raises ValueError
-    where they are not there.
+    """Return the history uint8 [R, 2·categories] that ``with_history`` added.
+
+    Raises:
+        ValueError: the rows hold another number of history columns.
     """
     names = [name for name in rows.columns if name.startswith(HISTORY)]
     if len(names) != 2 * categories:
         raise ValueError(
             f"the rows hold a click history of {len(names)} columns, the model reads "
-            f"{2 * categories}: "
-            "use data sets and models of one as-of day"
+            f"{2 * categories}: use data sets and models of one as-of day"
         )
-    return rows[names].to_numpy(np.uint8)
+    history: np.ndarray = rows[names].to_numpy(np.uint8)
+    return history
 
 
 def pack(rows: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """Columns of one kind as one matrix [N, len(names)], int32 or float32, as the exported models
-    take them.
+    """Return columns of one dtype as a matrix, as the exported models read it.
+
+    Returns:
+        int32 or float32 [N, len(names)].
     """
     dtypes = {_DTYPES[name] for name in names}
-    return np.ascontiguousarray(rows[list(names)].to_numpy(dtypes.pop()))
+    matrix: np.ndarray = np.ascontiguousarray(rows[list(names)].to_numpy(dtypes.pop()))
+    return matrix
 
 
 def read_embeddings(path: Path, schema: Schema) -> np.ndarray:
-    """The aligned table [cardinality(item_id), 128] float32, text then image.
+    """Return the aligned table float32 [cardinality(item_id), 128], text then image.
 
     Raises:
         ValueError: the shape does not fit the vocabulary of the data set.
     """
-    table = np.load(path, allow_pickle=False).astype(np.float32, copy=False)
+    table: np.ndarray = np.load(path, allow_pickle=False).astype(np.float32, copy=False)
     wanted = (cardinalities(schema)[c.ITEM_ID], 2 * c.EMBEDDING_DIM)
     if table.shape != wanted:
         raise ValueError(
@@ -147,20 +160,24 @@ def read_embeddings(path: Path, schema: Schema) -> np.ndarray:
 
 
 def batch_size(rows: int, wanted: int, steps: int = 50, least: int = 32) -> int:
-    """The wanted batch size, or a smaller power of two where an epoch would have fewer than
-    ``steps`` steps.
+    """Return the wanted batch size, or a smaller power of two for few rows.
+
+    An epoch has at least ``steps`` steps, unless the batch would be smaller than ``least``.
     """
-    return max(least, min(wanted, 2 ** int(np.log2(max(rows // steps, 1)))))
+    return max(least, min(wanted, int(2 ** int(np.log2(max(rows // steps, 1))))))
 
 
 def make_loader(
     rows: pd.DataFrame, schema: Schema, table: np.ndarray, size: int, *, drop_last: bool = False
 ) -> mm.Loader:
-    """Shuffled batches, with both pretrained vectors looked up per batch by item index.
+    """Return shuffled batches with both pretrained vectors by item index.
 
     Args:
-        schema: the columns to load; click, where it is among them, goes along as the label.
-        drop_last: leave out an incomplete last batch (in-batch negatives need company).
+        rows: transformed rows.
+        schema: the columns to load; click, where included, is the label.
+        table: the aligned table.
+        size: batch size.
+        drop_last: leave out an incomplete last batch, where in-batch negatives are few.
     """
     halves = {
         c.TEXT_EMBEDDING: table[:, : c.EMBEDDING_DIM],

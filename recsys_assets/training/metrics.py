@@ -1,4 +1,4 @@
-"""Figures that a training step reports, in plain numpy."""
+"""Compute the metrics that a training step reports, in plain numpy."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import numpy as np
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve of [N] labels 0/1: the share of (clicked, not clicked) pairs in the
-    right order.
+    """Return the area under the ROC curve of [N] labels 0/1.
 
-    Ties count one half (Mann-Whitney U).
+    This is the share of (clicked, not clicked) pairs in the right order. Ties count one half
+    (Mann-Whitney U).
 
     >>> auc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))
     0.75
 
     Raises:
-        ValueError: only one kind of label.
+        ValueError: all labels are equal.
     """
     positives = int(labels.sum())
     negatives = len(labels) - positives
@@ -29,7 +29,7 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean negative log likelihood of [N] labels 0/1 in nats.
+    """Return the mean negative log likelihood of [N] labels 0/1 in nats.
 
     >>> round(log_loss(np.array([1, 0]), np.array([0.5, 0.5])), 4)
     0.6931
@@ -45,17 +45,20 @@ def clicked_ranks(
     clicked: np.ndarray,
     chunk: int = 2048,
 ) -> np.ndarray:
-    """Rank (0 is best) of each clicked item among the whole catalogue, by brute force.
+    """Return the rank of each clicked item in the catalogue, by exact search.
 
-    An equal score counts against it, so that a model that cannot tell items apart gains nothing; an
-    item that is not in the catalogue ranks last.
+    Rank 0 is best. Items with an equal score rank before the clicked item, so a model that gives
+    all items one score gains nothing. An item outside the catalogue ranks last.
 
     Args:
-        queries: [Q, D]. items: [I, D]. item_index: [I] index of each item. clicked: [Q] index of
-            the clicked item.
+        queries: [Q, D].
+        items: [I, D].
+        item_index: [I] index of each item.
+        clicked: [Q] index of the clicked item.
+        chunk: queries per pass, which bounds the memory.
 
     Returns:
-        [Q] int64.
+        int64 [Q].
     """
     order = np.argsort(item_index)
     place = np.searchsorted(item_index, clicked, sorter=order).clip(max=len(order) - 1)
@@ -72,13 +75,14 @@ def clicked_ranks(
 
 
 def recall(ranks: np.ndarray, k: int) -> float:
-    """Share of clicks whose item is among the first k."""
+    """Return the share of clicks whose item is among the first k."""
     return float(np.mean(ranks < k))
 
 
 def popularity_ranks(counts: np.ndarray, item_index: np.ndarray, clicked: np.ndarray) -> np.ndarray:
-    """The same ranks where every visitor gets the items most clicked in training first; ties count
-    against.
+    """Return the ranks if every visitor gets the most clicked items first.
+
+    Items with equal counts rank before the clicked item, as in ``clicked_ranks``.
     """
     scores = counts[item_index].astype(np.float64)[None, :]
     return clicked_ranks(np.ones((len(clicked), 1)), scores.T, item_index, clicked)

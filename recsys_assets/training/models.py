@@ -1,4 +1,4 @@
-"""The two-tower model and DLRM, as merlin-models builds them, and their checkpoints."""
+"""Build the two-tower model and DLRM with merlin-models, and their checkpoints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True)
 class TwoTowerShape:
-    """What is needed to build the two towers again around saved weights."""
+    """Holds what is needed to build the two towers again around saved weights."""
 
     use_context: bool
     temperature: float
@@ -39,7 +39,7 @@ class TwoTowerShape:
 
 @dataclass(frozen=True)
 class DlrmShape:
-    """What is needed to build the DLRM again around saved weights."""
+    """Holds what is needed to build DLRM again around saved weights."""
 
     use_user_id: bool = False
     embedding_dim: int = c.EMBEDDING_DIM
@@ -50,7 +50,7 @@ class DlrmShape:
 
 
 def query_columns(shape: TwoTowerShape) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Categorical and continuous columns that the query tower reads."""
+    """Return the categorical and continuous columns that the query tower reads."""
     categorical, continuous = (
         (c.QUERY_CATEGORICAL, c.QUERY_CONTINUOUS)
         if shape.use_context
@@ -60,24 +60,28 @@ def query_columns(shape: TwoTowerShape) -> tuple[tuple[str, ...], tuple[str, ...
 
 
 def ranker_columns(shape: DlrmShape) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Categorical and continuous columns that DLRM reads."""
+    """Return the categorical and continuous columns that DLRM reads."""
     return _known(c.RANKER_CATEGORICAL, shape.use_user_id), c.RANKER_CONTINUOUS
 
 
 def _known(categorical: tuple[str, ...], use_user_id: bool) -> tuple[str, ...]:
-    """A table of user ids learns single visitors by heart: with some 30 exposures each, those who
-    come again are judged worse with it than by what they clicked lately."""
+    """Return the columns without user_id, unless it is asked for.
+
+    A table of user ids memorises single visitors. With some 30 exposures per visitor, returning
+    visitors are judged worse with it than by their recent clicks.
+    """
     return tuple(name for name in categorical if use_user_id or name != c.USER_ID)
 
 
 def build_two_tower(
     schema: Schema, shape: TwoTowerShape, outputs: mm.ContrastiveOutput
 ) -> mm.TwoTowerModelV2:
-    """Query and item tower, dot product of unit vectors, softmax over a batch's items.
+    """Build both towers with the dot product of unit vectors and an in-batch softmax.
 
     Args:
         schema: the data set's, with the vectors that no table holds (``batches.with_vectors``).
-        outputs: of ``contrastive_output``; the bench compares with Merlin's own.
+        shape: size and inputs of the towers.
+        outputs: of ``contrastive_output``; the bench passes Merlin's own.
     """
     query_schema = schema.select_by_name([name for names in query_columns(shape) for name in names])
     item_schema = schema.select_by_name(
@@ -107,7 +111,7 @@ def build_two_tower(
 
 
 def contrastive_output(schema: Schema, shape: TwoTowerShape) -> FoldedContrastiveOutput:
-    """The towers' output, whose temperature is the shape's, or begins there and is learned."""
+    """Return the towers' output; a learned temperature starts at the shape's."""
     return FoldedContrastiveOutput(
         schema.select_by_name(c.ITEM_ID),
         shape.temperature,
@@ -125,8 +129,13 @@ def _tower(inputs: tf.keras.layers.Layer, shape: TwoTowerShape, name: str) -> mm
 
 
 def _tables(schema: Schema, dim: int, l2: float) -> tf.keras.layers.Layer:
-    """l2: times the squared norm of the rows that a batch looks up, summed (``regularisation``
-    divides by the rows).
+    """Return the embedding tables of the categorical columns.
+
+    Args:
+        schema: columns of the tower or ranker.
+        dim: width of each table.
+        l2: factor of the summed squared norm of the rows that a batch looks up; ``regularisation``
+            divides it by the rows.
     """
     return mm.Embeddings(
         schema.select_by_tag(Tags.CATEGORICAL), dim=dim, l2_batch_regularization_factor=l2
@@ -134,14 +143,16 @@ def _tables(schema: Schema, dim: int, l2: float) -> tf.keras.layers.Layer:
 
 
 def _pretrained(schema: Schema, dim: int) -> tf.keras.layers.Layer:
-    """Text and image vector, each through its own projection to ``dim``."""
+    """Return text and image vector, each with its own projection to ``dim``."""
     return mm.PretrainedEmbeddings(schema.select_by_tag(Tags.EMBEDDING), output_dims=dim)
 
 
 def build_dlrm(schema: Schema, shape: DlrmShape) -> mm.Model:
-    """DLRM (Naumov et al. 2019): dot products of all pairs of 8 or 9 tables, 2 projected pretrained
-    vectors and the bottom MLP's output, beside that output, into the top MLP; sigmoid of the
-    click.
+    """Build DLRM (Naumov et al. 2019).
+
+    The fields are 8 or 9 tables, 2 projected pretrained vectors and the bottom MLP's output. The
+    top MLP reads the dot products of all pairs of fields, and the bottom MLP's output. The last
+    layer is the click's sigmoid.
     """
     names, numbers = ranker_columns(shape)
     categorical, pretrained = (
@@ -169,12 +180,12 @@ def build_dlrm(schema: Schema, shape: DlrmShape) -> mm.Model:
 def named(
     matrix: tf.Tensor, packed: tuple[str, ...], wanted: tuple[str, ...]
 ) -> dict[str, tf.Tensor]:
-    """Columns [B, 1] of a packed matrix [B, F], as Merlin's layers take them."""
+    """Return columns [B, 1] of a packed matrix [B, F], as Merlin's layers read them."""
     return {name: matrix[:, i : i + 1] for i, name in enumerate(packed) if name in wanted}
 
 
 def vectors(embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Text and image vector [B, 64] of embeddings [B, 128]."""
+    """Return text and image vector [B, 64] of embeddings [B, 128]."""
     return {
         c.TEXT_EMBEDDING: embeddings[:, : c.EMBEDDING_DIM],
         c.IMAGE_EMBEDDING: embeddings[:, c.EMBEDDING_DIM :],
@@ -182,8 +193,9 @@ def vectors(embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def shares(history: tf.Tensor) -> dict[str, tf.Tensor]:
-    """A visitor's clicks by category [B, 2·K] as shares [B, K] of seven days and of 24 hours:
-    counts / (their sum + 1).
+    """Return a visitor's clicks by category as shares of each window.
+
+    counts / (their sum + 1): history [B, 2·K] → [B, K] of seven days and [B, K] of 24 hours.
     """
 
     def share(half: tf.Tensor) -> tf.Tensor:
@@ -194,28 +206,27 @@ def shares(history: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def regularisation(parts: Sequence[tf.keras.layers.Layer], rows: tf.Tensor) -> tf.Tensor:
-    """What the layers' own regularisers ask for, a row of the batch."""
+    """Return the sum of the layers' regularisation losses per row of the batch."""
     asked = [loss for part in parts for loss in part.losses]
     return tf.add_n(asked) / tf.cast(tf.shape(rows)[0], tf.float32) if asked else tf.constant(0.0)
 
 
 def item_counts(item_index: np.ndarray, schema: Schema) -> np.ndarray:
-    """[cardinality(item_id)] how often each item index occurs."""
+    """Return how often each item index occurs, [cardinality(item_id)]."""
     return np.bincount(item_index, minlength=cardinalities(schema)[c.ITEM_ID])
 
 
 def save_checkpoint(folder: Path, parts: Mapping[str, Any]) -> None:
-    """Write the weights of named layers (or lists of layers) below ``folder/checkpoint``.
+    """Write the weights of named layers (or lists of layers) to ``folder/checkpoint``.
 
-    A compiled model would bring its optimizer along, and restoring it would bring back the old
-    learning rate and
-    moments: so the parts are layers, never the model.
+    The parts are layers, never the model: a compiled model would save its optimizer too, and
+    restoring it would restore the old learning rate and moments.
     """
     tf.train.Checkpoint(**parts).write(str(folder / CHECKPOINT / "weights"))
 
 
 def restore_checkpoint(folder: Path, parts: Mapping[str, Any]) -> None:
-    """Read the weights back into parts that were built already.
+    """Read the weights into parts that are built already.
 
     Raises:
         AssertionError: the parts and the checkpoint do not hold the same variables.
@@ -226,7 +237,15 @@ def restore_checkpoint(folder: Path, parts: Mapping[str, Any]) -> None:
 
 
 def changed(before: list[np.ndarray], part: tf.keras.layers.Layer) -> list[str]:
-    """Names of a part's weights that are not what ``weights`` gave before, to the bit."""
+    """Return the names of a part's weights that differ from ``before`` in any bit.
+
+    Args:
+        before: result of ``weights`` at an earlier time.
+        part: the layer to compare.
+
+    Raises:
+        ValueError: the part has another number of weights.
+    """
     now = weights(part)
     if len(now) != len(before):
         raise ValueError(f"{part.name} has {len(now)} weights, had {len(before)}")
@@ -234,5 +253,5 @@ def changed(before: list[np.ndarray], part: tf.keras.layers.Layer) -> list[str]:
 
 
 def weights(part: tf.keras.layers.Layer) -> list[np.ndarray]:
-    """Copies of a part's weights, in their order."""
+    """Return copies of a part's weights, in their order."""
     return [weight.numpy().copy() for weight in part.weights]

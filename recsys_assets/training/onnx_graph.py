@@ -1,7 +1,7 @@
-"""ONNX graphs written node by node, and the layers that they take their weights from.
+"""Build ONNX graphs node by node from the weights of Keras layers.
 
-A converter's graph follows the framework's operators; where one visitor waits for a few thousand
-multiplications, each node more costs as much as they do.
+A converter's graph follows the framework's operators. For one visitor the model computes a few
+thousand products, so each further node costs as much as they do.
 """
 
 from __future__ import annotations
@@ -25,13 +25,25 @@ _ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Dense:
+    """Holds the weights of one dense layer.
+
+    Attributes:
+        kernel: [inputs, units].
+        bias: [units].
+        activation: an ONNX operator; None: linear.
+    """
+
     kernel: np.ndarray
     bias: np.ndarray
-    activation: str | None  # an ONNX operator
+    activation: str | None
 
     @classmethod
     def of(cls, layer: tf.keras.layers.Dense) -> Dense:
-        """Raises ValueError for an activation that no graph here has needed yet."""
+        """Copy the weights of a Keras layer.
+
+        Raises:
+            ValueError: the activation is not in ``_ACTIVATIONS``.
+        """
         if layer.activation not in _ACTIVATIONS:
             raise ValueError(
                 f"{layer.name} has the activation {layer.activation}; add it to "
@@ -41,13 +53,15 @@ class Dense:
 
 
 def inner(layer: tf.keras.layers.Layer, kind: type) -> list[tf.keras.layers.Layer]:
-    """Layers of exactly this kind within another, in their order."""
+    """Return the layers of exactly this kind within another, in their order."""
     return [one for one in layer._flatten_layers() if type(one) is kind]
 
 
 def named(layer: tf.keras.layers.Layer, name: str, kind: type) -> tf.keras.layers.Layer:
-    """The one layer of a kind and a name within another; raises ValueError where there is none, or
-    several.
+    """Return the one layer of a kind and name within another.
+
+    Raises:
+        ValueError: there is none, or more than one.
     """
     found = [one for one in inner(layer, kind) if one.name == name]
     if len(found) != 1:
@@ -59,13 +73,14 @@ def named(layer: tf.keras.layers.Layer, name: str, kind: type) -> tf.keras.layer
 
 
 class Graph:
-    """An ONNX graph that grows node by node; a value is known by its name."""
+    """An ONNX graph to which nodes are added; a value is known by its name."""
 
     def __init__(self) -> None:
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
 
     def constant(self, values: Any) -> str:
+        """Add a constant and return its name."""
         from onnx import numpy_helper
 
         name = f"constant_{len(self._constants)}"
@@ -75,7 +90,7 @@ class Graph:
     def node(
         self, kind: str, *inputs: str | np.ndarray, output: str | None = None, **attributes: Any
     ) -> str:
-        """Arrays among the inputs become constants."""
+        """Add a node and return its output's name; arrays become constants."""
         from onnx import helper
 
         output = output or f"{kind}_{len(self._nodes)}"
@@ -84,13 +99,14 @@ class Graph:
         return output
 
     def dense(self, values: str, layer: Dense, output: str | None = None) -> str:
+        """Add a dense layer and return its output's name."""
         made = self.node(
             "Gemm", values, layer.kernel, layer.bias, output=None if layer.activation else output
         )
         return self.node(layer.activation, made, output=output) if layer.activation else made
 
     def columns(self, values: str, places: Sequence[int], width: int) -> str:
-        """Some columns of a matrix that has so many."""
+        """Return the columns at ``places`` of a matrix with ``width`` columns."""
         return (
             values
             if list(places) == list(range(width))
@@ -98,7 +114,10 @@ class Graph:
         )
 
     def looked_up(self, indices: str, tables: Sequence[np.ndarray]) -> str:
-        """indices [N, F], one column a table → [N, F, 64]: one table of all, for one lookup."""
+        """Look up indices [N, F], one column per table, and return vectors [N, F, D].
+
+        The tables are joined to one, so that one lookup serves all.
+        """
         starts = np.cumsum([0, *map(len, tables[:-1])], dtype=np.int32)
         if len(tables) > 1:
             indices = self.node("Add", indices, starts)
@@ -110,6 +129,13 @@ class Graph:
         inputs: Mapping[str, tuple[type, Sequence[int | str]]],
         outputs: Mapping[str, Sequence[int | str]],
     ) -> None:
+        """Check the graph and write it to a file.
+
+        Args:
+            path: file to write; its stem is the graph's name.
+            inputs: name → dtype and shape.
+            outputs: name → shape; all are float32.
+        """
         import onnx
         from onnx import TensorProto, helper
 

@@ -1,18 +1,19 @@
-"""The frame of every training step: parameters in, metrics out, files at an address.
+"""Run a training step: parameters in, metrics out, files at an address.
 
 A step runs as ``python -m recsys_assets.training.<name>``, either under Dagster Pipes or, to debug
-it, alone with ``--extras FILE``, where FILE holds the same JSON that Pipes gives as extras::
+it, alone with ``--extras FILE``. FILE holds the JSON that Pipes passes as extras::
 
     {"inputs": {role: address or list of addresses}, "output": address, "params": {...}}
 
-Addresses are local folders or anything fsspec knows (``s3://…``). ``seed`` and ``threads`` are
-parameters of every step. At the end one custom message goes to the caller: ``{"metrics": {...},
-"versions": {...}}``. With that message the step is done: its files are on the disk, and the process
-ends there, past the exit handlers of its libraries (``recsys_assets.exits``). A process that ends
-without the message has failed, whatever its exit status.
+Addresses are local folders or any address that fsspec supports (``s3://…``). ``seed`` and
+``threads`` are parameters of every step. At the end the step sends one custom message:
+``{"metrics": {...}, "versions": {...}}``. With that message the step is done: its files are on the
+disk, and the process ends without running the exit handlers of its libraries
+(``recsys_assets.exits``). A process that ends without the message has failed, whatever its exit
+status.
 
-TensorFlow is not imported here: a step imports what it needs inside its body, after the environment
-is set.
+This module does not import TensorFlow. A step imports what it needs inside its body, after the
+environment is set.
 """
 
 from __future__ import annotations
@@ -60,17 +61,19 @@ P = TypeVar("P")
 
 
 class StepError(ValueError):
-    """A step was called with something it cannot use; the message names it and the remedy."""
+    """A step received something that it cannot use; the message names the remedy."""
 
 
 @dataclass
 class Step(Generic[P]):
-    """What a step's body is given.
+    """Holds inputs, parameters and output of a step for its body.
 
     Attributes:
         params: the step's own parameters, validated.
+        seed: seed of every random generator.
         output: an empty local folder to write into.
         log: writes one line to the caller's log.
+        metrics: reported to the caller at the end.
     """
 
     params: P
@@ -81,34 +84,48 @@ class Step(Generic[P]):
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def inputs(self, role: str) -> list[Path]:
-        """Local folders of a role, in the order given; raises StepError where the role is absent or
-        empty.
+        """Return the local folders of a role, in the given order.
+
+        Raises:
+            StepError: the role is absent or empty.
         """
         if not self._inputs.get(role):
             raise StepError(f"input {role!r} is missing; given were {sorted(self._inputs)}")
         return self._inputs[role]
 
     def input(self, role: str) -> Path:
-        """The one folder of a role."""
+        """Return the one folder of a role.
+
+        Raises:
+            StepError: the role has no folder, or several.
+        """
         paths = self.inputs(role)
         if len(paths) != 1:
             raise StepError(f"input {role!r} must be one address, got {len(paths)}")
         return paths[0]
 
     def file(self, role: str, name: str) -> Path:
-        """A file in the one folder of a role; raises StepError naming it where it is absent."""
+        """Return the path of a file in the one folder of a role.
+
+        Raises:
+            StepError: the file is absent.
+        """
         return require_file(self.input(role), name)
 
     def files(self, role: str, name: str) -> list[Path]:
-        """The same file in every folder of a role."""
+        """Return the path of the same file in every folder of a role.
+
+        Raises:
+            StepError: a file is absent.
+        """
         return [require_file(folder, name) for folder in self.inputs(role)]
 
     def report(self, **metrics: Any) -> None:
-        """Add metrics to the message that the caller gets."""
+        """Add metrics to the message that the caller receives."""
         self.metrics.update(metrics)
 
     def start_tensorflow(self) -> Any:
-        """Import TensorFlow, seed every generator, and give the module back."""
+        """Import TensorFlow, seed every generator and return the module."""
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
@@ -116,7 +133,7 @@ class Step(Generic[P]):
         return tf
 
     def epoch_log(self, epochs: int) -> tf.keras.callbacks.Callback:
-        """A Keras callback that writes one line an epoch."""
+        """Return a Keras callback that logs one line per epoch."""
         import tensorflow as tf
 
         started = time.monotonic()
@@ -131,11 +148,10 @@ class Step(Generic[P]):
 
 
 def run(body: Callable[[Step[P]], None], params_type: type[P]) -> NoReturn:
-    """Entry point: parse the call, bring the inputs, run ``body``, push the output, report, end the
-    process.
+    """Run a step as a process: read inputs, run ``body``, write output, report.
 
-    The exit status is 0 after the report and 1 after an exception, among them StepError: unknown or
-    wrong parameters, missing inputs.
+    Ends the process. The exit status is 0 after the report and 1 after an exception, for example a
+    StepError for an unknown parameter, a wrong parameter or a missing input.
     """
     run_and_leave(lambda: _run(body, params_type))
 
@@ -159,7 +175,8 @@ def _run(body: Callable[[Step[P]], None], params_type: type[P]) -> None:
 
     from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
 
-    if not PipesEnvVarParamsLoader().is_dagster_pipes_process():
+    loader = PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]  # dagster_pipes has none
+    if not loader.is_dagster_pipes_process():
         parser.error("not started by Dagster Pipes: give --extras FILE")
     with open_dagster_pipes() as context:
         _execute(
@@ -172,8 +189,9 @@ def _run(body: Callable[[Step[P]], None], params_type: type[P]) -> None:
 
 
 def _fix_hash_order() -> None:
-    """Start again with hashing unseeded: the workflows and schemas hold sets, and equal input must
-    give equal bytes.
+    """Restart the process with PYTHONHASHSEED=0, if it is not set.
+
+    Workflows and schemas hold sets, and equal input must give equal bytes.
     """
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.environ["PYTHONHASHSEED"] = "0"
@@ -212,10 +230,9 @@ def _execute(
 
 
 def _set_environment(threads: int) -> None:
-    """Threads and silence; read by TensorFlow, numpy and onnxruntime when they are imported."""
-    warnings.filterwarnings(
-        "ignore"
-    )  # Merlin and dask warn on every import and call; errors still raise
+    """Set threads and log levels before numpy and TensorFlow are imported."""
+    # Merlin and dask warn on every import and call; errors still raise
+    warnings.filterwarnings("ignore")
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ[name] = str(threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -223,14 +240,16 @@ def _set_environment(threads: int) -> None:
 
 
 def parse_params(params_type: type[P], given: dict[str, Any]) -> P:
-    """Make the dataclass ``params_type`` of a JSON object; raises StepError naming an unknown or
-    wrong parameter.
+    """Make the dataclass ``params_type`` from a JSON object.
+
+    Raises:
+        StepError: a parameter is unknown or invalid; the message names it.
     """
     known = [f.name for f in dataclasses.fields(params_type)]  # type: ignore[arg-type]  # any dataclass
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise StepError(
-            f"unknown parameter {', '.join(unknown)}; this step knows {', '.join(known) or 'none'}"
+            f"unknown parameter {', '.join(unknown)}; this step has {', '.join(known) or 'none'}"
         )
     try:
         return params_type(**given)
@@ -239,6 +258,11 @@ def parse_params(params_type: type[P], given: dict[str, Any]) -> P:
 
 
 def require_file(folder: Path, name: str) -> Path:
+    """Return the path of a file in a folder.
+
+    Raises:
+        StepError: the file is absent; the message lists what the folder holds.
+    """
     path = folder / name
     if not path.exists():
         raise StepError(
@@ -249,7 +273,7 @@ def require_file(folder: Path, name: str) -> Path:
 
 
 def _fetch(address: str, scratch: Path) -> Path:
-    """A local folder with the content of an address."""
+    """Return a local folder with the content of an address."""
     if "://" not in address or address.startswith("file://"):
         path = Path(address.removeprefix("file://"))
         if not path.is_dir():
@@ -271,8 +295,9 @@ def _fetch(address: str, scratch: Path) -> Path:
 
 @contextlib.contextmanager
 def _output(address: str, scratch: Path) -> Iterator[Path]:
-    """A local folder to write into; what lies in it is pushed to the address unless the body
-    fails.
+    """Return a local folder to write into.
+
+    Its files are copied to the address, unless the body fails.
     """
     if "://" not in address or address.startswith("file://"):
         path = Path(address.removeprefix("file://"))
@@ -290,10 +315,10 @@ def _output(address: str, scratch: Path) -> Iterator[Path]:
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process in MB (Linux counts in kB).
+    """Return the peak resident memory of this process in MB (Linux counts in kB).
 
-    Not getrusage's ru_maxrss where the kernel tells better: a child inherits that from the process
-    that started it, so that every small step under Dagster would report Dagster's own peak.
+    Reads VmHWM where it exists. A child inherits getrusage's ru_maxrss from its parent, so small
+    steps under Dagster would report Dagster's own peak.
     """
     status = Path("/proc/self/status")
     found = (

@@ -1,8 +1,7 @@
-"""The training loop: a whole epoch in one graph, row-wise updates of embedding tables, early
-stopping with the best weights.
+"""Train with a whole epoch in one graph and row-wise updates of embedding tables.
 
-Keras' own loop leaves the graph after every step and its Adam reads and writes whole embedding
-tables; both cost more than the step of a small model.
+Early stopping restores the best weights. Keras' own loop leaves the graph after every step, and its
+Adam reads and writes whole embedding tables. Both cost more than the step of a small model.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import merlin.models.tf as mm
 import numpy as np
@@ -18,19 +18,19 @@ import tensorflow as tf
 from recsys_assets.training import batches
 from recsys_assets.training.step import Step
 
-#: Loss of the rows of a batch, by their numbers; a scalar. It may add what its layers ask for
+#: Scalar loss of a batch, given its row numbers. It may include the layers' own losses
 #: (``layer.losses``).
 Loss = Callable[[tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how fast to train.
+    """Sets how long and how fast to train.
 
     Attributes:
-        epochs: passes at most.
-        patience: epochs without a better figure after which training ends; 0: never, and the last
-            weights stay.
+        epochs: largest number of passes.
+        patience: epochs without a better figure after which training stops; 0: train all epochs
+            and keep the last weights.
         decay: the learning rate falls to this share of itself over all epochs, as a cosine; 1:
             constant.
     """
@@ -43,14 +43,22 @@ class TrainingPlan:
     decay: float = 1.0
     drop_last: bool = False
 
+    def learning_rate_of(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, from 0, by the cosine of ``decay``."""
+        progress = epoch / max(self.epochs - 1, 1)
+        share = self.decay + (1 - self.decay) * 0.5 * (1 + np.cos(np.pi * progress))
+        return float(self.learning_rate * share)
+
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What training came to.
+    """Holds the result of a training.
 
     Attributes:
-        epochs: passes made. best_epoch: from 1, the one whose weights the model has now.
-        figures: of every epoch, where a judge was given.
+        epochs: passes made.
+        best_epoch: from 1, the epoch whose weights the model has now.
+        losses: mean loss of every epoch.
+        figures: the judge's figure of every epoch; empty without a judge.
         rows_per_second: of the training alone, without building the graph and without judging.
     """
 
@@ -61,13 +69,13 @@ class TrainingOutcome:
     rows_per_second: float
 
 
-class RowwiseAdam(mm.LazyAdam):
-    """Adam whose embedding rows move only with a batch that holds them, and then all the way.
+class RowwiseAdam(mm.LazyAdam):  # type: ignore[misc]  # Merlin has no types
+    """Adam that updates an embedding row only in batches that hold it.
 
-    Keras' Adam goes on moving a row by its momentum for some ten steps after the batch that held
-    it, by ten times the first step in all; a lazy Adam, which stops after the first, leaves rare
-    rows nearly where they began. Without momentum a row makes the whole way at once, and the first
-    moment need not be kept for it.
+    Keras' Adam moves a row by its momentum for some ten steps after the batch that held it, by ten
+    times the first step in all. A lazy Adam stops after the first step and leaves rare rows nearly
+    where they began. Without momentum a row moves the whole way at once, and its first moment need
+    not be stored.
     """
 
     def _resource_apply_sparse(
@@ -88,26 +96,30 @@ class RowwiseAdam(mm.LazyAdam):
 
 
 class Trainer:
-    """Trains the variables with Adam; embedding rows that a batch does not hold are not touched."""
+    """Trains variables with Adam; rows outside of a batch do not change.
+
+    Args:
+        loss: scalar loss of a batch, given its row numbers.
+        variables: called after the loss is traced, because Merlin's layers build at their first
+            call.
+        learning_rate: of the first epoch.
+    """
 
     def __init__(
         self, loss: Loss, variables: Callable[[], Sequence[tf.Variable]], learning_rate: float
-    ):
-        """variables: called once the loss was traced, since Merlin's layers build at their first
-        call.
-        """
+    ) -> None:
         self._loss, self._variables = loss, variables
         self.optimizer = RowwiseAdam(learning_rate)
 
     def build(self, size: int) -> None:
-        """Create the model's and the optimizer's variables by one traced call, outside of the
-        loop's graph.
+        """Create the variables of model and optimizer by one traced call.
+
+        This happens outside of the loop's graph.
         """
         tf.function(self._loss).get_concrete_function(tf.TensorSpec([None], tf.int32))
         self.variables = list(self._variables())
         self.optimizer._create_all_weights(self.variables)
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
         def epoch(order: tf.Tensor) -> tf.Tensor:
             total, start = tf.constant(0.0), tf.constant(0)
             while start < tf.shape(order)[0]:
@@ -119,10 +131,10 @@ class Trainer:
                 start += size
             return total / tf.cast(tf.shape(order)[0], tf.float32)
 
-        self.epoch = epoch
-        epoch(tf.zeros([0], tf.int32))  # no row: only makes the graph and optimises it
+        self.epoch = tf.function(epoch, input_signature=[tf.TensorSpec([None], tf.int32)])
+        self.epoch(tf.zeros([0], tf.int32))  # without rows it only builds and optimises the graph
 
-    @tf.autograph.experimental.do_not_convert
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def _apply(self, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None]) -> None:
         pairs = zip(gradients, self.variables, strict=True)
         self.optimizer.apply_gradients(
@@ -133,7 +145,7 @@ class Trainer:
         self,
         rows: int,
         plan: TrainingPlan,
-        step: Step,
+        step: Step[Any],
         judge: Callable[[], float] | None = None,
         *,
         higher_is_better: bool = True,
@@ -142,18 +154,23 @@ class Trainer:
         """Train on rows 0 … rows-1.
 
         Args:
-            judge: gives the figure that early stopping looks at, after every epoch; the best
-                epoch's weights are restored at the end.
+            rows: number of rows.
+            plan: how long and how fast to train.
+            step: logs one line per epoch.
+            judge: returns the figure for early stopping after every epoch; the best epoch's
+                weights are restored at the end.
+            higher_is_better: whether a higher figure is better.
+            figure: name of the figure, for the log.
+
+        Raises:
+            FloatingPointError: the loss of an epoch is not finite.
         """
         self.build(min(plan.batch_size, rows))
         losses: list[float] = []
         figures: list[float] = []
         best, best_epoch, kept, busy, seen = -np.inf, 0, None, 0.0, 0
         for epoch in range(plan.epochs):
-            progress = epoch / max(plan.epochs - 1, 1)
-            self.optimizer.learning_rate = plan.learning_rate * (
-                plan.decay + (1 - plan.decay) * 0.5 * (1 + np.cos(np.pi * progress))
-            )
+            self.optimizer.learning_rate = plan.learning_rate_of(epoch)
             order = batches.order(rows, plan.batch_size, plan.seed, epoch, drop_last=plan.drop_last)
             started = time.perf_counter()
             loss = float(self.epoch(tf.constant(order)))

@@ -1,7 +1,7 @@
-"""Compares the libraries that wrote an artifact with those that are about to read it.
+"""Compare the libraries that wrote an artifact with those that read it.
 
-A manifest records the versions that the step reported. What differs in major or minor version is
-either refused, because reading it is known to fail or to give other values, or logged.
+A manifest records the versions that the step reported. A difference in major or minor version is
+refused where reading is known to fail or to give other values, and logged otherwise.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Rule:
-    """
+    """States which library differences are refused and which are logged.
+
     Attributes:
-        refused: libraries between whose minor versions the content does not carry over.
-        logged: libraries between whose minor versions it should.
+        refused: libraries whose content cannot be read across minor versions.
+        logged: libraries whose content should be readable across minor versions.
         remedy: how to get content of the present versions.
     """
 
@@ -34,16 +35,16 @@ class Rule:
 CHECKPOINT = Rule(
     ("tensorflow", "merlin-models", "merlin-core"),
     ("numpy",),
-    "train a champion by the present versions (run full_training, with force where its inputs are "
+    "train a champion with the present versions (run full_training, with force if its inputs are "
     "the same, and promote it)",
 )
-#: A saved workflow is a cloudpickle of NVTabular's own objects, which Python's minor versions do
-#: not share.
+#: A saved workflow is a cloudpickle of NVTabular's objects, which a Python of another minor version
+#: cannot read.
 WORKFLOW = Rule(
     ("python", "nvtabular", "merlin-core"),
     ("numpy", "pandas"),
-    "fit the workflows by the present versions (materialise features/workflows with force, and "
-    "what follows from it)",
+    "fit the workflows with the present versions (materialise features/workflows with force, and "
+    "everything downstream)",
 )
 
 
@@ -51,12 +52,14 @@ def compare(folder: Path, rule: Rule, log: Callable[[str], None]) -> None:
     """Compare the versions in an artifact's manifest with the present ones.
 
     Args:
-        folder: of the artifact; one without a manifest, or with one that names no versions, is
-            logged and accepted.
+        folder: the artifact; one without a manifest or without recorded versions is logged and
+            accepted.
+        rule: which differences are refused or logged.
+        log: writes one line.
 
     Raises:
-        StepError: a library of ``rule.refused`` has another major or minor version; names both
-            versions and the remedy.
+        StepError: a library of ``rule.refused`` has another major or minor version. The message
+            names both versions and the remedy.
     """
     path, present = folder / MANIFEST, versions()
     content = json.loads(path.read_text()) if path.is_file() else {}
@@ -73,9 +76,8 @@ def compare(folder: Path, rule: Rule, log: Callable[[str], None]) -> None:
     if refused:
         raise StepError(
             f"{what} was written by {_text(refused, 0)}, this environment has {_text(refused, 1)}, "
-            "which may not read "
-            f"it right: {rule.remedy}, or set up the training environment by the lock file of that "
-            "time"
+            f"which may not read it right: {rule.remedy}, or set up the training environment from "
+            "the lock file of that time"
         )
     if logged:
         log(f"{what} was written by {_text(logged, 0)}, this environment has {_text(logged, 1)}")
@@ -84,7 +86,7 @@ def compare(folder: Path, rule: Rule, log: Callable[[str], None]) -> None:
 def _differences(
     written: dict[str, str], present: dict[str, str], names: Sequence[str]
 ) -> dict[str, tuple[str, str]]:
-    """Library → (written, present), where both are known and differ in major or minor version."""
+    """Return library → (written, present) where major or minor version differ."""
     pairs = {name: (_of(written, name), _of(present, name)) for name in names}
     return {
         name: (before, now)
@@ -94,7 +96,7 @@ def _differences(
 
 
 def _of(found: dict[str, str], name: str) -> str | None:
-    # TensorFlow for processors alone is a distribution of its own, of the same code
+    # tensorflow-cpu is a distribution of its own with the same code
     return found.get(name) or found.get(f"{name}-cpu")
 
 

@@ -215,7 +215,7 @@ def test_a_step_runs_in_the_training_environment(settings, tmp_path):
     [
         ("raise", "column 'price' of day 2026-01-03 is empty; materialise raw/items again"),
         ("import", "run `make setup`"),
-        ("kill", "most likely for memory"),
+        ("kill", "ran out of memory"),
         ("silent", "ended without reporting metrics"),
     ],
 )

@@ -282,7 +282,7 @@ MAY_OPEN = {
     "release.releases.open_release": "the release in force, and a release by its number",
 }
 IN_DEFS = {
-    "features.daily.interaction_features": "drift against the asset's own earlier days",
+    "features.daily._drift": "drift against the asset's own earlier days",
     "automation.sensors.ingested_day": "a sensor's",
 }
 
@@ -380,9 +380,7 @@ def test_a_declaration_opens_its_days(shop):
 def test_every_absent_day_is_named_and_chosen_days_are_asked_for(shop):
     with pytest.raises(ArtifactMissing, match="a/days is missing for 2026-01-04, 2026-01-03"):
         upstream.open_inputs(Absent, shop.platform, "2026-01-06")
-    with pytest.raises(
-        ValueError, match=r"Days: days are to be chosen of \['chosen'\], not of \[\]"
-    ):
+    with pytest.raises(ValueError, match=r"Days: choose the days of \['chosen'\], not of \[\]"):
         upstream.open_inputs(Days, shop.platform, "2026-01-09")
 
 

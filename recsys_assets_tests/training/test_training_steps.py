@@ -488,7 +488,7 @@ def test_a_checkpoint_holds_no_optimizer(run: str, request: pytest.FixtureReques
 @pytest.mark.parametrize(
     ("extras", "message"),
     [
-        ({"params": {"epoch": 3}}, "unknown parameter epoch; this step knows epochs"),
+        ({"params": {"epoch": 3}}, "unknown parameter epoch; this step has epochs"),
         ({"inputs": {"datasets": "/nowhere"}}, "input folder /nowhere does not exist"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Bench of simulation, features and transforms."""

@@ -1,4 +1,4 @@
-"""Part: the compiled transform of the training days, file by file, from Parquet to Parquet."""
+"""Part: run the compiled transform on the training days, Parquet to Parquet."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ READ = tuple(name for name in c.INTERACTION_FEATURES if name not in (c.EVENT_ID,
 
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
-    """request: ``transforms`` (transforms.json), ``files`` (Parquet, in order), ``target`` (a
-    folder to write to).
+    """Transform the files one by one and measure it.
+
+    Args:
+        request: ``transforms`` (transforms.json), ``files`` (Parquet, in order), ``target`` (a
+            folder to write to).
     """
     transform = BatchTransform(json.loads(Path(request["transforms"]).read_text()))
     files, target = [Path(name) for name in request["files"]], Path(request["target"])

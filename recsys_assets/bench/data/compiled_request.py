@@ -1,11 +1,10 @@
-"""Part: one request through the transform stages that Triton runs: one visitor, one context, N
-candidates.
+"""Part: run one request through the transform stages that Triton runs.
 
-The visitor's clicks come as a list and are counted inside the clock; unroll_features makes the
-affinities of these counts and also repeats the visitor to the candidates, which NVTabular is not
-asked to do. Served, the candidates come as indices: the item lookup has translated the catalogue's
-strings once, at its start. So that nothing is hidden, "from raw" also translates every candidate's
-four strings inside the clock.
+The request has one visitor, one context and N candidates. The visitor's clicks come as a list and
+are counted inside the clock. unroll_features computes the affinities from these counts and repeats
+the visitor to the candidates; NVTabular does not do the latter. When served, the candidates come as
+indices: the item lookup translates the catalogue's strings once, at its start. For a fair
+comparison, "from raw" also translates every candidate's four strings inside the clock.
 """
 
 from __future__ import annotations
@@ -37,7 +36,10 @@ from recsys_assets.settings import get_settings
 def visitor_tensors(
     user: dict[str, Any], history: list[str], context: dict[str, Any]
 ) -> tuple[Tensors, Tensors]:
-    """What feast_user_lookup and context_preprocessor hand on; a null age is NaN."""
+    """Return the outputs of feast_user_lookup and context_preprocessor.
+
+    A null age is NaN.
+    """
     raw = np.array([[user[name] for name in (c.USER_ID, c.GENDER, c.TOP_CATEGORY)]], dtype=object)
     numbers = np.array(
         [
@@ -64,7 +66,7 @@ def visitor_tensors(
 def item_tensors(
     items: dict[str, list[Any]], numbers: np.ndarray, transforms: Transforms
 ) -> Tensors:
-    """What feast_item_lookup hands on."""
+    """Return the output of feast_item_lookup."""
     return {
         t.KEPT.name: transforms.vocabulary[c.ITEM_ID].indices(items[c.ITEM_ID]),
         t.ITEM_NUMBERS.name: numbers,
@@ -76,6 +78,7 @@ def item_tensors(
 
 
 def median_seconds(action: Callable[[], object], repetitions: int) -> float:
+    """Return the median seconds of an action."""
     laps = []
     for _ in range(repetitions):
         started = time.perf_counter()
@@ -85,9 +88,14 @@ def median_seconds(action: Callable[[], object], repetitions: int) -> float:
 
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
-    """request: ``transforms`` (the folder with transforms.json), ``request`` (the folder with
-    user.parquet, history.parquet, context.parquet, item.parquet), ``repetitions``, ``target`` (a
-    folder: the same files, transformed, and affinity.parquet in place of history.parquet)."""
+    """Run the transform stages and measure them.
+
+    Args:
+        request: ``transforms`` (the folder with transforms.json), ``request`` (the folder with
+            user.parquet, history.parquet, context.parquet, item.parquet), ``repetitions``,
+            ``target`` (a folder: the same files, transformed, and affinity.parquet in place of
+            history.parquet).
+    """
     folder, settings = Path(request["transforms"]), get_settings()
     transforms = Transforms.read(folder / TRANSFORMS)
     stages: dict[str, Stage] = {
@@ -130,7 +138,7 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(tensors: Tensors, target: Path) -> None:
-    """The transformed tensors as four tables with the names that NVTabular gives its columns."""
+    """Write the transformed tensors as four tables with NVTabular's column names."""
     target.mkdir(parents=True)
     layout = {
         "user": (c.USER_CATEGORICAL, c.USER_CONTINUOUS),

@@ -1,10 +1,9 @@
-"""Part: validate, feature and mask every day, one after the other, by the very functions that the
-assets call.
+"""Part: validate, feature and mask every day with the functions of the assets.
 
-Inside the clock, as in the graph: the contracts of all three tables, profiles and drift, the
+Inside the clock, as in the graph: the contracts of all three tables, profiles and drift, and the
 artifact store's hashing and publishing. Outside: users and items, which belong to no day and are
-ingested before it starts, and the point-in-time check, which computes a sample of features again;
-its time is given beside.
+ingested before, and the point-in-time check, which computes a sample of features again. The time of
+the check is reported too.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ STEPS, LEAKAGE_TEST = ("validate", "features", "drift", "mask"), "leakage_test"
 
 
 def ingest_catalogue(settings: Settings, store: ArtifactStore) -> dict[str, Artifact]:
-    """Users and items as artifacts."""
+    """Ingest users and items as artifacts."""
     built = {}
     for name, read, write in (
         ("users", raw_tables.landed_users, raw_tables.write_users),
@@ -42,8 +41,9 @@ def ingest_catalogue(settings: Settings, store: ArtifactStore) -> dict[str, Arti
 def build_day(
     settings: Settings, store: ArtifactStore, catalogue: dict[str, Artifact], day: str
 ) -> dict[str, float]:
-    """Seconds of a day's steps; the last, the look for leakage on a sample, is a test and no part
-    of the work.
+    """Return the seconds of a day's steps.
+
+    The last step, the leakage test on a sample, is no part of the work.
     """
     clock, first_day = [time.perf_counter()], partitions.calendar_start(settings).isoformat()
     landed = raw_tables.landed_interactions(
@@ -85,7 +85,7 @@ def build_day(
 
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
-    """No request: the settings say it all."""
+    """Build every day of the settings and measure it; the request is empty."""
     settings = get_settings()
     store = ArtifactStore(settings.artifacts)
     days = partitions.history_days(settings)

@@ -1,10 +1,9 @@
-"""Part: the physical floor of the features part: Polars reads and writes the same Parquet bytes,
-and does nothing else.
+"""Part: measure the physical floor of the features part.
 
-Each file that the features part reads from the landing zone, and each that it publishes, counts
-once. What it reads again (what it has published, the day before for the look-back, users and items
-every day) is its own choice and no part of the floor; that time is measured beside it, once a file
-and day.
+Polars reads and writes the same Parquet bytes and does nothing else. Each file that the features
+part reads from the landing zone, and each that it publishes, counts once. What it reads again (its
+own output, the day before for the look-back, users and items every day) is no part of the floor.
+That time is measured apart, once per file and day.
 """
 
 from __future__ import annotations
@@ -25,12 +24,13 @@ PUBLISHED = ("raw/interactions", "features/interactions", "features/masked_train
 
 
 class Stopwatch:
-    """Seconds and bytes of reads or writes."""
+    """Measures seconds and bytes of reads or writes."""
 
     def __init__(self) -> None:
         self.seconds, self.bytes = 0.0, 0
 
     def read(self, path: Path) -> pl.DataFrame:
+        """Read a Parquet file and add its time and size."""
         started = time.perf_counter()
         frame = pl.read_parquet(path)
         self.seconds += time.perf_counter() - started
@@ -38,16 +38,19 @@ class Stopwatch:
         return frame
 
     def write(self, frame: pl.DataFrame, path: Path) -> None:
+        """Write a Parquet file and add its time and size."""
         started = time.perf_counter()
         frame.write_parquet(path)
         self.seconds += time.perf_counter() - started
         self.bytes += path.stat().st_size
 
     def figures(self) -> dict[str, float]:
+        """Return seconds and bytes."""
         return {"seconds": self.seconds, "bytes": self.bytes}
 
 
 def parquet_files(artifact: Artifact) -> list[Path]:
+    """Return the Parquet files of an artifact."""
     return [
         artifact.path(name)
         for name in sorted(artifact.manifest["files"])
@@ -56,7 +59,11 @@ def parquet_files(artifact: Artifact) -> list[Path]:
 
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
-    """request: ``scratch``, an empty folder on the artifacts' disk."""
+    """Read and write the files of the features part and measure it.
+
+    Args:
+        request: ``scratch``, an empty folder on the artifacts' disk.
+    """
     settings, scratch = get_settings(), Path(request["scratch"])
     store = ArtifactStore(settings.artifacts)
     read, write, again = Stopwatch(), Stopwatch(), Stopwatch()

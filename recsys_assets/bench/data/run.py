@@ -1,9 +1,9 @@
-"""``recsys bench data``: what data and features cost at a scale, beside their physical floor and
-beside NVTabular.
+"""Run ``recsys bench data``: the cost of data and features at a scale.
 
-Everything is generated anew in a home of the bench's own, on the same disk as the real one, and
-removed at the end. The calendar is fixed, so that every run has the same weekdays and, with the
-same seed, the same rows.
+The features are compared with their physical floor and the transforms with NVTabular. Everything is
+generated anew in the bench's own home, on the same disk as the real one, and removed at the end.
+The calendar is fixed, so that every run has the same weekdays and, with the same seed, the same
+rows.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ from recsys_assets.files import write_json
 from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.settings import Settings
 
-START_DAY = date(2024, 1, 1)  # a Monday, and past: nothing may have happened later than now
-#: Candidates of the measured request: what retrieval hands on; fewer where the catalogue is
-#: smaller.
+START_DAY = date(2024, 1, 1)  # a Monday in the past, because no event may lie in the future
+#: Candidates of the measured request, as retrieval returns them; fewer for a smaller catalogue.
 REQUEST_ITEMS = 300
 COMPILED_REPETITIONS = 2_000
 LIBRARIES = ("polars", "numpy", "pandera", "pyarrow")
@@ -41,14 +40,14 @@ Say = Callable[[str], None]
 
 
 class DataBench:
-    """The parts in their order; each leaves what the next one reads.
+    """Runs the parts in their order; each leaves what the next one reads.
 
     Args:
         settings: of the bench's own, empty home.
-        say: gets one line a part.
+        say: receives one line per part.
     """
 
-    def __init__(self, settings: Settings, say: Say):
+    def __init__(self, settings: Settings, say: Say) -> None:
         self.settings, self.say = settings, say
         self.store = ArtifactStore(settings.artifacts)
         self.as_of = partitions.first_as_of(settings)
@@ -56,6 +55,7 @@ class DataBench:
         self.scratch.mkdir(parents=True)
 
     def run(self) -> dict[str, Any]:
+        """Run all parts and return the report."""
         report = {"simulate": self.simulate(), "features": self.features()}
         workflows, training = self.fit()
         report["batch_transform"] = self.batch_transform(workflows)
@@ -78,6 +78,7 @@ class DataBench:
         }
 
     def simulate(self) -> dict[str, Any]:
+        """Measure the simulation of every day."""
         part = self._part("simulate", {})
         figures = {
             **_pace(part),
@@ -89,6 +90,7 @@ class DataBench:
         return figures
 
     def features(self) -> dict[str, Any]:
+        """Measure the features of every day against their floor."""
         part = self._part("features", {})
         with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
             floor = self._part("floor", {"scratch": scratch}).result
@@ -118,8 +120,10 @@ class DataBench:
         return figures
 
     def fit(self) -> tuple[Path, dict[str, str]]:
-        """The workflows, fitted by the graph's own step; unmeasured. Returns their folder and the
-        step's versions.
+        """Fit the workflows with the graph's own step, unmeasured.
+
+        Returns:
+            The folder of the workflows, and the step's versions.
         """
         target = self.scratch / "workflows"
         inputs = {
@@ -131,6 +135,11 @@ class DataBench:
         return target, part.result["versions"]
 
     def batch_transform(self, workflows: Path) -> dict[str, Any]:
+        """Measure the transform of the training days against NVTabular.
+
+        Raises:
+            BenchFailed: the two results differ.
+        """
         masked = self._folders("features/masked_train")
         ours, theirs = self.scratch / "compiled", self.scratch / "nvtabular"
         part = self._part(
@@ -167,13 +176,17 @@ class DataBench:
         }
         self.say(
             f"batch transform: {_line(figures)}; NVTabular "
-            f"{figures['nvtabular']['seconds']:.2f} s, "
-            f"{figures['speedup_over_nvtabular']} times (on a Dask cluster "
-            f"{figures['nvtabular_on_dask']['seconds']:.2f} s)"
+            f"{figures['nvtabular']['seconds']:.2f} s, {figures['speedup_over_nvtabular']} times "
+            f"(on a Dask cluster {figures['nvtabular_on_dask']['seconds']:.2f} s)"
         )
         return figures
 
     def request_transform(self, workflows: Path) -> dict[str, Any]:
+        """Measure the transform of one request against NVTabular.
+
+        Raises:
+            BenchFailed: the two results differ.
+        """
         request, ours, theirs = (
             self.scratch / f"request_{name}" for name in ("raw", "compiled", "nvtabular")
         )
@@ -190,12 +203,6 @@ class DataBench:
         reference = self._training(
             "bench.training.request", {"workflows": str(workflows), "request": str(request)}, theirs
         )
-        apart: dict[str, float] = {}
-        for name in ("user", "context", "item", "affinity"):
-            columns = pl.read_parquet_schema(ours / f"{name}.parquet")
-            apart |= agreement.largest_difference(
-                [ours / f"{name}.parquet"], [theirs / f"{name}.parquet"], list(columns)
-            )
         seconds, raw, metrics = (
             part.result["seconds"],
             part.result["from_raw_seconds"],
@@ -209,7 +216,7 @@ class DataBench:
             "repetitions": part.result["repetitions"],
             "items": part.result["items"],
             "equal": True,
-            "largest_difference": max(apart.values()),
+            "largest_difference": _largest_of_request(ours, theirs),
             "speedup_over_nvtabular": round(metrics["request_seconds"] / seconds, 1),
             "from_raw": {
                 "seconds": raw,
@@ -231,10 +238,13 @@ class DataBench:
         return figures
 
     def _write_request(self, folder: Path) -> None:
-        """A registered visitor of the last training day who has clicked, and the day's first items,
-        in raw columns.
+        """Write one visit and its candidates in raw columns.
 
-        Of a row that was clicked: only of these the list of the visitor's clicks is kept.
+        The visit is a clicked row of a registered visitor on the last training day, because only
+        clicked rows have a click history. The candidates are the day's first items.
+
+        Raises:
+            BenchFailed: no such row exists.
         """
         features = self.store.current(
             "features/interactions", partitions.train_days(self.as_of)[-1]
@@ -248,7 +258,7 @@ class DataBench:
         )
         if visit.is_empty():
             raise BenchFailed(
-                f"no visitor of {features.partition} has clicked before: is the scale too small?"
+                f"no visitor of {features.partition} has clicked before: take a larger scale"
             )
         items = rows.unique(c.ITEM_ID, keep="first", maintain_order=True).head(REQUEST_ITEMS)
         n7, n24 = (int(visit[name].item()) for name in (c.CLICKS_7D, c.CLICKS_24H))
@@ -297,8 +307,19 @@ class DataBench:
         return run_training_part(module, inputs, output, params, self.scratch, self.settings)
 
 
+def _largest_of_request(ours: Path, theirs: Path) -> float:
+    """Return the largest difference between the transformed tables of a request."""
+    apart: dict[str, float] = {}
+    for name in ("user", "context", "item", "affinity"):
+        columns = pl.read_parquet_schema(ours / f"{name}.parquet")
+        apart |= agreement.largest_difference(
+            [ours / f"{name}.parquet"], [theirs / f"{name}.parquet"], list(columns)
+        )
+    return max(apart.values())
+
+
 def _times(column: pl.Expr, values: Sequence[str]) -> pl.Expr:
-    """How often each row's value is among ``values``."""
+    """Return how often each row's value is among ``values``."""
     counts = Counter(values)
     return column.replace_strict(
         list(counts), list(counts.values()), default=0, return_dtype=pl.Int64
@@ -326,22 +347,21 @@ def _nvtabular(part: Measured) -> dict[str, Any]:
 
 
 def _speedup(reference: Measured, seconds: float) -> float:
-    return round(reference.result["metrics"]["transform_seconds"] / seconds, 1)
+    return round(float(reference.result["metrics"]["transform_seconds"]) / seconds, 1)
 
 
 def _line(figures: dict[str, Any]) -> str:
     return (
         f"{figures['rows']:,} rows in {figures['seconds']:.2f} s, {figures['rows_s']:,} "
-        "rows/s, "
-        f"{figures['peak_gib']:.2f} GiB"
+        f"rows/s, {figures['peak_gib']:.2f} GiB"
     )
 
 
 def bench_data(settings: Settings, say: Say) -> dict[str, Any]:
-    """Measure at ``settings.scale``; returns and writes what ``home/bench/data.json`` holds.
+    """Measure at ``settings.scale``; write and return ``home/bench/data.json``.
 
     Raises:
-        BenchFailed: a part failed, or the compiled transform and NVTabular disagree.
+        BenchFailed: a part failed, or the compiled transform and NVTabular differ.
     """
     folder = settings.home / "bench"
     folder.mkdir(parents=True, exist_ok=True)
@@ -360,8 +380,9 @@ def bench_data(settings: Settings, say: Say) -> dict[str, Any]:
 
 
 def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
-    """The printed table: part, seconds, rows, rows/s, peak GiB, seconds in terms of the
-    comparison.
+    """Return the printed table.
+
+    Its columns are part, seconds, rows, rows/s, peak GiB and the comparison.
     """
     against = {
         "features": "{0[features][ratio_to_floor]} × floor",

@@ -13,7 +13,7 @@ from recsys_assets.settings import get_settings
 
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
-    """No request: the settings say it all."""
+    """Simulate every day of the settings and measure it; the request is empty."""
     settings = get_settings()
     started = time.perf_counter()
     summary = shop.simulate(

@@ -1,0 +1,1 @@
+"""Processes and requests that the benchmarks and drills share."""

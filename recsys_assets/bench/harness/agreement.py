@@ -1,4 +1,4 @@
-"""Whether two engines wrote the same table: a speed counts only beside an equal answer."""
+"""Compare the tables of two engines: a speed counts only with an equal result."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ TOLERANCE = 1e-6
 
 
 def in_order(folder: Path) -> list[Path]:
-    """A folder's Parquet files by the number in their name: NVTabular writes part_10 after
-    part_9.
+    """Return a folder's Parquet files by the number in their name.
+
+    NVTabular writes part_10 after part_9.
     """
     return sorted(
         folder.glob("*.parquet"), key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)]
@@ -26,14 +27,14 @@ def in_order(folder: Path) -> list[Path]:
 def largest_difference(
     ours: Sequence[Path], theirs: Sequence[Path], columns: Sequence[str]
 ) -> dict[str, float]:
-    """Compare all rows, one column at a time so that memory holds two columns only.
+    """Compare all rows, one column at a time, so that memory holds two columns.
 
     Returns:
         column → largest absolute difference.
 
     Raises:
-        BenchFailed: a differing number of rows, an integer that differs, a null, or a float off by
-            more than 1e-6; names column and count.
+        BenchFailed: the numbers of rows differ, an integer differs, a value is null, or a float
+            differs by more than 1e-6. The message names column and count.
     """
     found = {}
     for column in columns:
@@ -46,7 +47,8 @@ def largest_difference(
         if differing:
             raise BenchFailed(
                 f"{column}: {differing} of {len(a)} rows differ between the compiled transform and "
-                f"NVTabular by more than {limit}, by up to {apart.max()!r}; run test_million_rows"
+                f"NVTabular by more than {limit}, by up to {apart.max()!r}; run "
+                "test_features_million_rows.py"
             )
         found[column] = number(apart.max())
     return found

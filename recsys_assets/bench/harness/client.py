@@ -1,8 +1,7 @@
-"""Worker: one client that waits for each answer before it asks again, of Triton (gRPC) or of the
-gateway (HTTP, kept alive).
+"""Worker: a client that waits for each answer before it sends the next request.
 
-A process each: several clients that are threads of one Python process would measure its interpreter
-lock.
+It asks Triton (gRPC) or the gateway (HTTP, kept alive). Each client is a process: threads of one
+Python process would measure its interpreter lock.
 """
 
 from __future__ import annotations
@@ -17,17 +16,16 @@ from recsys_assets.bench.harness.requests import TOP_K, Request, tensors
 from recsys_assets.bench.harness.worker import Command, drive, serve, undegraded
 
 LIMIT = 30.0  # seconds for an answer
-Ask = Callable[
-    [int], tuple[list[str], bool]
-]  # of a request's number: ids, and whether the answer had to do without a part
+#: Sends the request of a number and returns item ids, and whether the answer is degraded.
+Ask = Callable[[int], tuple[list[str], bool]]
 
 
 class AnswerRefused(RuntimeError):
-    """The gateway answered with another status than 200; the message holds its words."""
+    """The gateway's status is not 200, or it closed the connection."""
 
 
 def triton(address: str, model: str, requests: list[Request]) -> Ask:
-    """Through tritonclient; the tensors lie ready."""
+    """Return a client of a Triton model; its tensors are made in advance."""
     import tritonclient.grpc as grpcclient
     from tritonclient.utils import np_to_triton_dtype
 
@@ -53,8 +51,9 @@ def triton(address: str, model: str, requests: list[Request]) -> Ask:
 
 
 def gateway(address: str, requests: list[Request]) -> Ask:
-    """POST /recommend on a plain socket: an HTTP library would cost the machine as much as the
-    gateway's own part.
+    """Return a client of the gateway that posts to /recommend on a plain socket.
+
+    An HTTP library would cost the machine as much as the gateway's own part.
     """
     host, port = address.rsplit(":", 1)
     connection = socket.create_connection((host, int(port)), timeout=LIMIT)
@@ -79,8 +78,10 @@ def gateway(address: str, requests: list[Request]) -> Ask:
 
 
 def read_response(connection: socket.socket) -> tuple[int, bytes]:
-    """Status and body of one answer with a Content-Length; raises AnswerRefused where the other
-    side hangs up.
+    """Return status and body of one answer with a Content-Length.
+
+    Raises:
+        AnswerRefused: the other side closed the connection.
     """
     received = b""
     while b"\r\n\r\n" not in received:
@@ -98,12 +99,16 @@ def read_response(connection: socket.socket) -> tuple[int, bytes]:
 def _block(connection: socket.socket) -> bytes:
     block = connection.recv(65_536)
     if not block:
-        raise AnswerRefused("the gateway closed the connection before it had answered")
+        raise AnswerRefused("the gateway closed the connection before it answered")
     return block
 
 
 def make(request: dict[str, Any]) -> dict[str, Command]:
-    """request: ``address``, ``requests`` and, for Triton, ``model``."""
+    """Connect and return the commands ``run``, ``degraded`` and ``answers``.
+
+    Args:
+        request: ``address``, ``requests`` and, for Triton, ``model``.
+    """
     requests = request["requests"]
     ask = (
         triton(request["address"], request["model"], requests)

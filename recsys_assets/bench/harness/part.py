@@ -1,8 +1,8 @@
-"""One measured part of a bench: a module run in a process of its own, so that its time and peak
-memory are its own.
+"""Run one measured part of a bench in a process of its own.
 
-A part is called as ``python -m <module> REQUEST.json``, or, in the training environment, as a
-training step; it writes one JSON object as the last line of its standard output.
+So its time and its peak memory are its own. A part is called as ``python -m <module>
+REQUEST.json``, or, in the training environment, as a training step. It writes one JSON object as
+the last line of its standard output.
 """
 
 from __future__ import annotations
@@ -27,19 +27,24 @@ SAMPLE_SECONDS = 0.05
 
 
 class BenchFailed(RuntimeError):
-    """A part failed, or two engines that must agree do not; the message names which and what to
-    look at.
-    """
+    """A part failed, or two systems that must agree differ; the message says where."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    result: dict[str, Any]  # what the part wrote
-    peak_gib: float  # of its process and all of its descendants together
+    """Holds the result and the memory of a part.
+
+    Attributes:
+        result: the object that the part wrote.
+        peak_gib: of its process and all descendants together.
+    """
+
+    result: dict[str, Any]
+    peak_gib: float
 
 
 def watch(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process to end; its peak memory in bytes, with its descendants'."""
+    """Wait for a process to end; return its and its descendants' peak bytes."""
     watched, peak = psutil.Process(process.pid), 0
     while True:
         try:
@@ -50,7 +55,7 @@ def watch(process: subprocess.Popen[bytes]) -> int:
 
 
 def run_part(module: str, request: Mapping[str, Any], folder: Path, settings: Settings) -> Measured:
-    """Run a module of this package as a part; ``request`` is what its ``body`` is given."""
+    """Run a module of this package as a part; its ``body`` receives ``request``."""
     path = folder / f"{module.rsplit('.', 1)[-1]}.json"
     path.write_text(json.dumps(request))
     return run_process(module, [sys.executable, "-m", module, str(path)], folder, settings)
@@ -64,7 +69,7 @@ def run_training_part(
     folder: Path,
     settings: Settings,
 ) -> Measured:
-    """Run a training step in the training environment, as Pipes would."""
+    """Run a training step in the training environment, as Pipes does."""
     path = folder / f"{module.rsplit('.', 1)[-1]}.json"
     path.write_text(json.dumps({"inputs": inputs, "output": str(output), "params": params}))
     return run_process(
@@ -79,11 +84,11 @@ def run_process(name: str, command: Sequence[str], folder: Path, settings: Setti
     """Run a command to its end and watch its memory.
 
     Raises:
-        BenchFailed: it ended with another code than 0; with the last lines of what it said.
+        BenchFailed: the exit code is not 0; the message holds the end of its log.
     """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RECSYS_")}
     log, answer = folder / f"{name}.log", folder / f"{name}.out"
-    # the hash seed: a training step would otherwise start itself a second time to set it
+    # with another hash seed a training step would restart itself
     environment = {**inherited, **settings.environment(), "PYTHONHASHSEED": "0"}
     with open(log, "wb") as errors, open(answer, "wb") as output:
         process = subprocess.Popen(
@@ -106,12 +111,10 @@ def run_process(name: str, command: Sequence[str], folder: Path, settings: Setti
 
 
 def main(body: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Entry point of a part's module: the request's file in, the result out, with the process's own
-    peak.
-    """
+    """Run a part's module: read the request's file, print result and peak memory."""
 
     def measured() -> None:
         result = body(json.loads(Path(sys.argv[1]).read_text()))
         print(json.dumps({"peak_bytes": peak_bytes(), **result}), flush=True)
 
-    run_and_leave(measured)  # the clock and the memory of tear-down belong to nobody
+    run_and_leave(measured)  # skips the tear-down, which would be measured too

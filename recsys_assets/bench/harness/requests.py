@@ -1,12 +1,13 @@
-"""The requests that every measured system is asked: real visitors of the release, and some whom
-nobody knows.
+"""Choose the requests that every measured system receives.
+
+They are of real visitors of the release, and of some unknown ones.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -14,23 +15,31 @@ from recsys_assets import columns as c
 from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.serving.stages import tensors as t
 
-#: Items an answer shall hold: a home page.
+#: Items per answer, as on a home page.
 TOP_K = 10
 UNKNOWN_SHARE = 0.1
-#: Items of the catalogue that a known visitor has seen today, so that the filter has something to
-#: do.
+#: Items that a known visitor has seen today, so that the seen filter has work.
 SEEN = 20
 
-Request = dict[str, Any]  # user_id, device_type, timestamp
+
+class Request(TypedDict):
+    """One request for recommendations; the timestamp is in unix seconds."""
+
+    user_id: str
+    device_type: str
+    timestamp: int
 
 
 def choose(transforms: dict[str, Any], count: int, now: int, seed: int) -> list[Request]:
-    """Requests in a random order: visitors of the training data, each once where there are enough,
-    and unknown ones.
+    """Return requests of known and unknown visitors in a random order.
+
+    Known visitors are of the training data, each once where there are enough.
 
     Args:
         transforms: content of the release's transforms.json.
-        now: unix seconds of the newest visits; they spread over the day before it.
+        count: number of requests.
+        now: unix seconds of the newest visit; the visits spread over the day before it.
+        seed: random seed.
     """
     random, users = np.random.default_rng(seed), transforms["vocabulary"][c.USER_ID]
     unknown = max(1, round(count * UNKNOWN_SHARE))
@@ -52,6 +61,7 @@ def choose(transforms: dict[str, Any], count: int, now: int, seed: int) -> list[
 
 
 def known_visitors(requests: list[Request]) -> list[str]:
+    """Return the known visitors of the requests, sorted."""
     return sorted(
         {
             request["user_id"]
@@ -62,7 +72,7 @@ def known_visitors(requests: list[Request]) -> list[str]:
 
 
 def tensors(request: Request) -> dict[str, np.ndarray]:
-    """The request tensors of one visitor (``serving.answer.REQUEST``)."""
+    """Return the request tensors of one visitor (``serving.answer.REQUEST``)."""
     return {
         t.USER_ID.name: np.array([request["user_id"]], np.object_),
         t.DEVICE_TYPE.name: np.array([request["device_type"]], np.object_),
@@ -72,7 +82,7 @@ def tensors(request: Request) -> dict[str, np.ndarray]:
 
 
 def write_perf_analyzer(requests: list[Request], path: Path) -> Path:
-    """The same requests in perf_analyzer's form; it goes through them in circles."""
+    """Write the requests in perf_analyzer's format, which cycles through them."""
     path.write_text(
         json.dumps(
             {

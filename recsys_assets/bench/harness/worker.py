@@ -1,9 +1,8 @@
-"""The inner side of a measured process that lives through several rounds: told by a line of JSON,
-it answers by a line.
+"""The inner side of a measured process: reads orders and writes answers, as JSON.
 
-Kept warm between rounds, so that systems can be measured in turns and a busy moment of the machine
-hits all of them alike. Run by every environment's interpreter, hence the standard library alone.
-The outer side is ``workers.py``.
+The process stays warm over several rounds. So systems can be measured in turns, and a busy moment
+of the machine affects all of them. Every environment's interpreter runs this module, so it imports
+only the standard library. The outer side is ``workers.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict
 
 from recsys_assets.exits import run_and_leave
 
@@ -22,19 +21,32 @@ Command = Callable[[dict[str, Any]], Any]
 TRIES = 5
 
 
-def serve(make: Callable[[dict[str, Any]], Mapping[str, Command]]) -> NoReturn:
-    """Entry point: ``make`` the commands out of the request's file (argv[1]), say ``ready``, then
-    answer order by order.
+class Laps(TypedDict):
+    """Seconds that a closed loop measured.
 
-    An order is ``{"command": name, …}``; its answer is what the command returns. Ends with the
-    orders.
+    Attributes:
+        laps: of each request.
+        elapsed: of all requests together.
+        parts: name → of each request's part.
+    """
+
+    laps: list[float]
+    elapsed: float
+    parts: dict[str, list[float]]
+
+
+def serve(make: Callable[[dict[str, Any]], Mapping[str, Command]]) -> NoReturn:
+    """Make the commands from the request's file (argv[1]) and answer orders.
+
+    Writes ``ready`` first. An order is ``{"command": name, …}``; its answer is the command's
+    result. Ends the process when the orders end.
     """
     run_and_leave(lambda: _serve(make))
 
 
 def _serve(make: Callable[[dict[str, Any]], Mapping[str, Command]]) -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not run between the answers
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
 
     def say(value: Any) -> None:
         answers.write(json.dumps(value) + "\n")
@@ -47,19 +59,13 @@ def _serve(make: Callable[[dict[str, Any]], Mapping[str, Command]]) -> None:
         say(commands[order["command"]](order))
 
 
-def drive(
-    act: Callable[[int], Mapping[str, float]], number: int, order: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A closed loop: the next request when the last is answered.
+def drive(act: Callable[[int], Mapping[str, float]], number: int, order: Mapping[str, Any]) -> Laps:
+    """Run a closed loop: send the next request when the last is answered.
 
     Args:
-        act: sends request i; returns the seconds of its parts, where it knows them.
-        number: of requests, gone through in circles.
-        order: ``count`` of requests or ``seconds`` to go on for; ``first``: the request to begin
-            with.
-
-    Returns:
-        {"laps": seconds of each, "elapsed": of all, "parts": {name: [seconds of each]}}.
+        act: sends request i; returns the seconds of its parts, if known.
+        number: number of requests, which the loop cycles through.
+        order: ``count`` of requests or ``seconds`` to run; ``first``: number of the first request.
     """
     at, count, limit = order.get("first", 0), order.get("count"), order.get("seconds")
     laps: list[float] = []
@@ -80,8 +86,9 @@ def drive(
 
 
 def undegraded(ask: Callable[[], tuple[list[str], bool]]) -> tuple[list[str], bool]:
-    """(ids, degraded) of the first of a few answers that did without nothing: a busy machine may
-    miss a store's limit once.
+    """Return (ids, degraded) of the first answer that is not degraded.
+
+    Tries a few times, because a busy machine may miss a store's timeout once.
     """
     for _ in range(TRIES):
         ids, degraded = ask()

@@ -1,5 +1,6 @@
-"""The outer side of ``worker.py``: several processes alike, of which as many are set to work as a
-measurement asks for.
+"""The outer side of ``worker.py``: equal processes that receive orders.
+
+A measurement uses as many of them as it has clients.
 """
 
 from __future__ import annotations
@@ -15,25 +16,31 @@ from pathlib import Path
 from typing import IO, Any
 
 from recsys_assets.bench.harness.part import BenchFailed
+from recsys_assets.bench.harness.worker import Laps
 from recsys_assets.operations.processes import log_tail
 from recsys_assets.settings import PROJECT_ROOT
 
-#: Seconds for an answer, and until the first: TensorFlow's neighbours import slowly, and a million
-#: items load slowly.
+#: Seconds for an answer, and for the start: Merlin imports slowly, and a million items load slowly.
 ANSWER_LIMIT, START_LIMIT = 600.0, 300.0
 
 
 @dataclass
 class WorkerLoad:
-    """What a closed loop of one or more clients measured."""
+    """Holds the measurements of a closed loop of one or more clients.
 
-    laps: list[float] = field(default_factory=list)  # seconds of each request
-    rate: float = 0.0  # requests a second, of all clients together
-    parts: dict[str, list[float]] = field(default_factory=dict)  # seconds of each request's parts
+    Attributes:
+        laps: seconds of each request.
+        rate: requests per second of all clients together.
+        parts: seconds of each request's parts.
+    """
+
+    laps: list[float] = field(default_factory=list)
+    rate: float = 0.0
+    parts: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, answers: list[dict[str, Any]]) -> WorkerLoad:
-        """Of clients that ran side by side."""
+    def of(cls, answers: list[Laps]) -> WorkerLoad:
+        """Join the measurements of clients that ran in parallel."""
         parts: dict[str, list[float]] = {}
         for answer in answers:
             for name, seconds in answer["parts"].items():
@@ -46,12 +53,16 @@ class WorkerLoad:
 
 
 class Workers:
-    """Processes of one module, started at once; ``close`` ends them.
+    """Starts equal processes of one module; ``close`` ends them.
 
     Args:
-        name: of their logs. python: the environment's interpreter. module: calls ``worker.serve``.
-        request: what the module's ``make`` is given. environment: of the processes. folder: for
-            request and logs.
+        name: of their logs.
+        python: the environment's interpreter.
+        module: calls ``worker.serve``.
+        request: passed to the module's ``make``.
+        count: number of processes.
+        environment: of the processes.
+        folder: for request and logs.
     """
 
     def __init__(
@@ -63,15 +74,14 @@ class Workers:
         count: int,
         environment: Mapping[str, str],
         folder: Path,
-    ):
+    ) -> None:
         self.name = name
         path = folder / f"{name}.json"
         path.write_text(json.dumps(request))
         self._logs = [folder / f"{name}-{n}.log" for n in range(count)]
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._pipes: list[
-            tuple[IO[bytes], IO[bytes]]
-        ] = []  # of each process: its orders, its answers
+        #: Orders and answers of each process.
+        self._pipes: list[tuple[IO[bytes], IO[bytes]]] = []
         for log in self._logs:
             with open(log, "wb") as errors:
                 process = subprocess.Popen(
@@ -94,14 +104,22 @@ class Workers:
         self.close()
 
     def ready(self) -> Workers:
-        """Wait until all have opened what they need; raises BenchFailed."""
+        """Wait until all processes are ready.
+
+        Raises:
+            BenchFailed: a process ended, or was not ready in time.
+        """
         for n in range(len(self._processes)):
             self._answer(n, START_LIMIT)
         return self
 
     def ask(self, command: str, clients: int = 1, **order: Any) -> list[Any]:
-        """Give an order to the first ``clients`` at the same time; their answers. Raises
-        BenchFailed.
+        """Give an order to the first ``clients`` processes at once; return their answers.
+
+        A list among the order's values holds one value per client.
+
+        Raises:
+            BenchFailed: a process ended, or did not answer in time.
         """
         for n in range(clients):
             line = (
@@ -116,12 +134,12 @@ class Workers:
                 )
                 + "\n"
             )
-            with contextlib.suppress(BrokenPipeError):  # told below, with its log
+            with contextlib.suppress(BrokenPipeError):  # _answer raises, with the log
                 self._pipes[n][0].write(line.encode())
         return [self._answer(n, ANSWER_LIMIT) for n in range(clients)]
 
     def run(self, clients: int, stride: int, **order: Any) -> WorkerLoad:
-        """Closed loops side by side, each ``stride`` requests after the one before."""
+        """Run closed loops in parallel, each ``stride`` requests after the last."""
         return WorkerLoad.of(
             self.ask(
                 "run",
@@ -132,6 +150,7 @@ class Workers:
         )
 
     def close(self) -> None:
+        """End all processes."""
         for pipes in self._pipes:
             for pipe in pipes:
                 pipe.close()
@@ -147,8 +166,7 @@ class Workers:
         while not received.endswith(b"\n"):
             if not select.select([answers], [], [], limit)[0]:
                 raise BenchFailed(
-                    f"{self.name} gave no answer within {limit:.0f} s; see "
-                    f"{log_tail(self._logs[n])}"
+                    f"{self.name} gave no answer within {limit:.0f} s:\n{log_tail(self._logs[n])}"
                 )
             block = os.read(answers.fileno(), 1 << 20)
             if not block:

@@ -1,0 +1,1 @@
+"""Bench of the serving latency of a release."""

@@ -1,10 +1,9 @@
-"""Part: the release of a large synthetic catalogue, derived from a real one, as an artifact of its
-own.
+"""Part: build a release with a large synthetic catalogue from a real one.
 
 A synthetic item is a real one with noise: its vector is the real item's plus Gaussian noise,
-normalised again, its pretrained embeddings likewise; category, price, clicks and the ranker's row
-of its id are the real item's. So the vectors stay a mixture of the clusters that a real catalogue
-has, which an index must cope with, instead of a sphere of noise.
+normalised again, and so are its pretrained embeddings. Category, price, clicks and the ranker's row
+of its id are the real item's. So the vectors stay a mixture of the clusters of a real catalogue,
+which an index must handle, and are no sphere of noise.
 """
 
 from __future__ import annotations
@@ -47,44 +46,48 @@ from recsys_assets.release_files import (
 )
 from recsys_assets.serving.stages.catalogue import read_item_ids
 
-#: Length of the noise beside the vector's own 1 (in expectation), and beside an embedding row's own
-#: length.
+#: Expected length of the noise, as a share of the length of the vector or of the embedding row.
 VECTOR_NOISE, EMBEDDING_NOISE = 0.5, 0.2
 _CHUNK = 100_000
 
 
 def base_items(payload: Path, items: int, seed: int) -> np.ndarray:
-    """int64 [items]: a real item of the payload, counted from 0, for each synthetic one."""
+    """Return the real item (from 0) of each synthetic one, int64 [items]."""
     real = len(read_item_ids(payload / MODELS / "item_id_decoder"))
     return np.random.default_rng(seed).integers(0, real, items)
 
 
 def real_vectors(path: Path, items: int) -> np.ndarray:
-    """float32 [I, 64]: what the index of a release holds, in the order of its items."""
+    """Return the vectors of a release's index in item order, float32 [I, 64]."""
     import faiss
 
     index = load_index(path)
     if isinstance(index, faiss.IndexIVF):
         index.make_direct_map()
-    return np.stack([index.reconstruct(c.VOCABULARY_START + n) for n in range(items)])
+    vectors: np.ndarray = np.stack(
+        [index.reconstruct(c.VOCABULARY_START + n) for n in range(items)]
+    )
+    return vectors
 
 
 def noisy(vectors: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Rows [N, D] with Gaussian noise of ``share`` times their own length (in expectation)."""
+    """Add Gaussian noise of ``share`` times their expected length to rows [N, D]."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     noise = random.standard_normal(vectors.shape, np.float32)
-    return (vectors + noise * (share / np.sqrt(vectors.shape[1]) * length)).astype(np.float32)
+    moved: np.ndarray = vectors + noise * (share / np.sqrt(vectors.shape[1]) * length)
+    return moved.astype(np.float32)
 
 
 class Catalogue:
-    """A synthetic catalogue of the payload's kind.
+    """A synthetic catalogue made from the items of a release.
 
     Args:
-        payload: a release's folder. base: int [I], the real item that each synthetic one is made
-            from (``base_items``).
+        payload: a release's folder.
+        base: int [I], the real item of each synthetic one (``base_items``).
+        seed: of the noise.
     """
 
-    def __init__(self, payload: Path, base: np.ndarray, seed: int):
+    def __init__(self, payload: Path, base: np.ndarray, seed: int) -> None:
         self.payload, self.base, self.random = payload, base, np.random.default_rng(seed)
         self.real_ids = read_item_ids(payload / MODELS / "item_id_decoder")
         self.item_ids = [f"m{n:07d}" for n in range(1, len(base) + 1)]
@@ -94,8 +97,9 @@ class Catalogue:
         self.indices = np.arange(len(base), dtype=np.int64) + c.VOCABULARY_START
 
     def write(self, folder: Path, index: Any, ranker: Path) -> None:
-        """Everything that a release holds: files that depend on the catalogue are made anew
-        wherever they lie, others copied.
+        """Write all files of the release.
+
+        Files that depend on the catalogue are made anew wherever they lie; others are copied.
         """
         made: dict[str, Callable[[Path], None]] = {
             ITEM_IDS_FILE: lambda path: _dump(path, self.item_ids),
@@ -127,16 +131,14 @@ class Catalogue:
                 shutil.copyfile(ranker, target)
             else:
                 shutil.copyfile(source, target)
-        for model in releases.COMPONENTS:  # a stage without files has a folder all the same
+        for model in releases.COMPONENTS:  # a stage without files has an empty folder
             (folder / MODELS / model).mkdir(parents=True, exist_ok=True)
 
     def _items(self, path: Path) -> None:
         given = json.loads(
             (self.payload / MODELS / "feast_item_lookup" / path.name).read_text("utf-8")
         )
-        rows = [
-            json.dumps(given[item_id]) for item_id in self.real_ids
-        ]  # each once, not a million times
+        rows = [json.dumps(given[item_id]) for item_id in self.real_ids]
         of_items = zip(self.item_ids, self.base.tolist(), strict=True)
         path.write_text("{" + ",".join(f'"{item_id}":{rows[n]}' for item_id, n in of_items) + "}")
 
@@ -185,9 +187,12 @@ def _dump(path: Path, value: Any) -> None:
 
 
 def body(request: dict[str, Any]) -> dict[str, Any]:
-    """request: ``payload``, ``base`` (.npy, of ``base_items``), ``seed``, ``embeddings`` (.npy, of
-    real queries: the first third chooses the index, the others judge it), ``floor`` (of recall),
-    ``ranker`` (ONNX), ``root`` (of the artifact store).
+    """Build the release in an artifact store.
+
+    Args:
+        request: ``payload``, ``base`` (.npy, of ``base_items``), ``seed``, ``embeddings`` (.npy, of
+            real queries: the first third chooses the index, the others judge it), ``floor`` (of
+            recall), ``ranker`` (ONNX), ``root`` (of the artifact store).
     """
     catalogue = Catalogue(
         Path(request["payload"]), np.load(request["base"], allow_pickle=False), request["seed"]

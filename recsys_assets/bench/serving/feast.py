@@ -1,5 +1,6 @@
-"""Worker: Feast as the reference asked it: one call for the visitor, one for all candidates,
-without a time limit.
+"""Worker: call Feast as the reference did.
+
+One call for the visitor and one for all candidates, without a timeout.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ WARM_UP = 5
 
 
 def make(request: dict[str, Any]) -> dict[str, Command]:
-    """request: ``raw`` (a file, of the floor's ``raw``)."""
+    """Open the store and return the commands ``run`` and ``items``.
+
+    Args:
+        request: ``raw`` (a file with the answer of the floor's ``raw``).
+    """
     asked = json.loads(Path(request["raw"]).read_text())
     store = open_store(get_settings(), online_only=True)
 
@@ -48,8 +53,9 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
         return {"feast_user": clock[1] - clock[0], "feast_items": clock[2] - clock[1]}
 
     def items(order: dict[str, Any]) -> dict[str, list[Any]]:
-        """Online features of every candidate of any request, a column each; null where nothing is
-        stored.
+        """Return the online features of all candidates of all requests, by column.
+
+        A value is null where nothing is stored.
         """
         known = sorted({item for one in asked for item in one["items"]})
         found = store.get_online_features(ITEMS, {c.ITEM_ID: known}).to_dict()

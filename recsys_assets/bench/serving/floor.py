@@ -1,8 +1,8 @@
-"""Worker: the stages called directly, one request after the other, in the environment and on the
-one thread that serving has.
+"""Worker: call the stages directly, one request at a time.
 
-Also tells what others are measured on: the candidates of each request, its features in raw form,
-its query embedding.
+It runs in the serving environment, on one thread, as serving does. It also returns what the other
+systems are measured on: the candidates of each request, its features in raw form, and its query
+embedding.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ WARM_UP = 20
 
 
 def make(request: dict[str, Any]) -> dict[str, Command]:
-    """request: ``payload`` (the release's folder), ``versions``, ``requests``."""
+    """Load the pipeline and return the worker's commands.
+
+    Args:
+        request: ``payload`` (the release's folder), ``versions``, ``requests``.
+    """
     pipeline = Pipeline.load(Path(request["payload"]), get_settings(), request["versions"])
     requests = request["requests"]
     asked = [tensors(one) for one in requests]
@@ -41,16 +45,17 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
         return answer[t.ORDERED_IDS.name].tolist(), bool(answer[t.ANSWER_INFO.name][0, DEGRADED])
 
     def answers(order: dict[str, Any]) -> list[Any]:
-        """[ids, degraded] of each request."""
+        """Return [ids, degraded] of each request."""
         return [undegraded(partial(ask, number)) for number in range(len(asked))]
 
     def embeddings(order: dict[str, Any]) -> list[list[float]]:
-        """Query embedding [64] of each request."""
+        """Return the query embedding [64] of each request."""
         return [pipeline.trace(one)[t.QUERY_EMBEDDING.name][0].tolist() for one in asked]
 
     def raw(order: dict[str, Any]) -> list[dict[str, Any]]:
-        """What Feast and NVTabular are asked about for each request: the visitor, the visit, the
-        candidates.
+        """Return the inputs of Feast and NVTabular for each request.
+
+        They are the visitor, the visit and the candidates.
         """
         return [_raw(pipeline.trace(one), one, item_ids) for one in asked]
 

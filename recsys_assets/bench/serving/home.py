@@ -1,5 +1,6 @@
-"""A home of the bench's own: a release of the real one promoted on ports, stores and servers that
-nobody else uses.
+"""Set up the bench's own home.
+
+A release of the real home is promoted on ports, stores and servers of its own.
 """
 
 from __future__ import annotations
@@ -40,16 +41,16 @@ PORTS = (
     "triton_metrics_port",
     "gateway_port",
 )
-REMEDY = "run `make demo` first, or set RECSYS_HOME to a home that it was run in"
+REMEDY = "run `make demo` first, or set RECSYS_HOME to a home in which it has run"
 LOCAL = "127.0.0.1"
 PORT_RANGE = range(15_000, 32_000)
 
 
 def release_of(settings: Settings) -> Release:
-    """The champion, else the newest release that passed its gate.
+    """Return the champion, else the newest release that passed its gate.
 
     Raises:
-        BenchFailed: there is none, or it is of an older form; names the remedy.
+        BenchFailed: there is none, or it has an older form; the message names the remedy.
     """
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
     present = read_champion(settings)
@@ -69,17 +70,24 @@ def release_of(settings: Settings) -> Release:
 
 
 def workflows_of(settings: Settings, release: Release) -> Artifact:
-    """The fitted NVTabular workflows of the release's generation; raises ArtifactMissing."""
+    """Return the fitted NVTabular workflows of the release's generation.
+
+    Raises:
+        ArtifactMissing: the artifact is not in the store.
+    """
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
     generation = releases.open_release(store, release.generation)
     return store.open(generation.artifact.manifest["inputs"]["workflows"])
 
 
 def free_ports() -> dict[str, int]:
-    """A free port for each local part.
+    """Return a free port for each local part.
 
-    Below those that the system gives to outgoing connections: a part is started long after its port
-    was chosen, and one of the many connections of a measurement would take it meanwhile.
+    The ports lie below those that the system uses for outgoing connections. A part starts long
+    after its port was chosen, and a connection of a measurement could take a higher one.
+
+    Raises:
+        BenchFailed: too few ports are free.
     """
     found: list[int] = []
     for port in random.SystemRandom().sample(PORT_RANGE, len(PORT_RANGE)):
@@ -89,14 +97,15 @@ def free_ports() -> dict[str, int]:
         if len(found) == len(PORTS):
             return dict(zip(PORTS, found, strict=True))
     raise BenchFailed(
-        f"no {len(PORTS)} free ports from {PORT_RANGE[0]} to {PORT_RANGE[-1]}; end what listens "
-        "there"
+        f"no {len(PORTS)} free ports from {PORT_RANGE[0]} to {PORT_RANGE[-1]}; end the processes "
+        "that listen there"
     )
 
 
 def own_settings(settings: Settings, home: Path, **changed: Any) -> Settings:
-    """The same settings for a home beside: local parts on free ports, the real home's artifacts and
-    offline tables (both only read).
+    """Return the settings of a second home.
+
+    Its local parts use free ports. The real home's artifacts and offline tables are only read.
     """
     return settings.model_copy(
         update={
@@ -121,7 +130,7 @@ def own_settings(settings: Settings, home: Path, **changed: Any) -> Settings:
 
 @contextlib.contextmanager
 def running(settings: Settings, parts: list[str]) -> Iterator[None]:
-    """Local parts of an own home, ended whatever happens."""
+    """Run local parts of an own home, and end them also after an error."""
     try:
         services.up(settings, only=parts, progress=lambda line: None)
         yield
@@ -130,7 +139,10 @@ def running(settings: Settings, parts: list[str]) -> Iterator[None]:
 
 
 def fill_online_store(settings: Settings) -> int:
-    """Apply the definitions and load every day of the offline tables; returns the number of keys.
+    """Apply the definitions and load every day of the offline tables.
+
+    Returns:
+        Number of keys.
 
     Raises:
         BenchFailed: there are no offline tables.
@@ -151,7 +163,7 @@ def fill_online_store(settings: Settings) -> int:
 def mark_seen(
     settings: Settings, visitors: list[str], item_ids: list[str], count: int, seed: int
 ) -> None:
-    """Let each visitor have viewed some items just now, as the event consumer notes it."""
+    """Write views of some items per visitor, as the event consumer does."""
     generator = np.random.default_rng(seed)
     with redis.Redis.from_url(settings.valkey_url(VISITOR_DATABASE)) as client:
         state, now = VisitorState(client, settings.seen_days), int(client.time()[0])
@@ -164,28 +176,30 @@ def mark_seen(
 
 
 def promote(settings: Settings, release: Artifact | int) -> None:
-    """Publish and load a release on the own Triton; a verdict is not asked for: it was promoted, or
-    is synthetic.
+    """Publish and load a release on the own Triton, without the gate.
+
+    The release was promoted before, or is synthetic.
     """
     promotion.promote(settings, release, force_gate=True, log=lambda line: None)
 
 
 def triton_address(settings: Settings) -> str:
+    """Return host:port of Triton's gRPC."""
     return f"{settings.triton_host}:{settings.triton_grpc_port}"
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's variables without the settings, which each home has of its own."""
+    """Return this process's variables without the settings, which each home sets."""
     return {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
 
 
 def serving_environment(settings: Settings) -> Mapping[str, str]:
-    """What Triton's stubs run with: one thread, the libraries, the settings."""
+    """Return the environment of Triton's stubs: one thread, libraries, settings."""
     return TritonServer(settings).environment(clean_environment())
 
 
 def other_environment(settings: Settings) -> Mapping[str, str]:
-    """For parts in the platform and the training environment."""
+    """Return the variables for parts in the platform and training environments."""
     return {
         **clean_environment(),
         **settings.environment(),

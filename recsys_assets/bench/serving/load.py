@@ -1,9 +1,9 @@
-"""Closed loops on Triton by perf_analyzer, where that runs, else by tritonclient.
+"""Run closed loops on Triton with perf_analyzer, or else with tritonclient.
 
-perf_analyzer is the binary in tritonclient's wheel. Two libraries that it wants lie under other
-names in the wheel of the server, so it gets a folder of links. Its own throughput counts whole
-seconds and its percentiles cannot be joined over several rounds: both are computed of the times of
-each request, which it exports.
+perf_analyzer is the binary in tritonclient's wheel. Two libraries that it loads have other names in
+the server's wheel, so it receives a folder of links. Its own throughput counts whole seconds, and
+its percentiles cannot be joined over several rounds. So both are computed from the times of each
+request, which it exports.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from recsys_assets.bench.serving.home import other_environment
 from recsys_assets.settings import Settings
 
 PERF_ANALYZER, TRITONCLIENT = "perf_analyzer", "tritonclient"
-#: Name that the binary asks for → how the file in the server's wheel is called.
+#: Name that the binary loads → name of the file in the server's wheel.
 LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 LIMIT = 600.0
 
 
 class PerfAnalyzer:
-    """The binary of the serving environment with its libraries.
+    """The perf_analyzer of the serving environment, with its libraries.
 
     Args:
-        settings: for the serving environment. folder: for the links and its reports.
+        settings: of the serving environment.
+        folder: for the links and the reports.
     """
 
-    def __init__(self, settings: Settings, folder: Path):
+    def __init__(self, settings: Settings, folder: Path) -> None:
         environment = settings.serving_python.parent.parent
         self.binary, self.folder, self.links = (
             environment / "bin" / PERF_ANALYZER,
@@ -50,7 +51,7 @@ class PerfAnalyzer:
                 (self.links / name).symlink_to(source)
 
     def fault(self) -> str | None:
-        """Why it does not run here; None where it does."""
+        """Return why it does not run here; None if it runs."""
         try:
             self._run(["--version"])
         except (OSError, BenchFailed) as error:
@@ -58,8 +59,12 @@ class PerfAnalyzer:
         return None
 
     def measure(self, address: str, model: str, data: Path, clients: int, count: int) -> WorkerLoad:
-        """``count`` requests over gRPC from ``clients`` threads, each with one request in flight;
-        raises BenchFailed.
+        """Send ``count`` requests over gRPC from ``clients`` threads.
+
+        Each thread has one request in flight.
+
+        Raises:
+            BenchFailed: it failed, or a request has no answer.
         """
         report = self.folder / "perf_analyzer.json"
         report.unlink(missing_ok=True)
@@ -110,12 +115,17 @@ class PerfAnalyzer:
 
 
 class TritonLoad:
-    """Closed loops on one model of one Triton by the client that runs here.
+    """Runs closed loops on one model of one Triton.
 
     Args:
-        analyzer: None where it does not run; then processes of ``serving_client`` ask, as many as
-            ``most``.
-        data: the requests in perf_analyzer's form. requests: the same.
+        address: host:port of Triton's gRPC.
+        model: to ask.
+        analyzer: None where it does not run; then ``most`` processes of ``harness.client`` send the
+            requests.
+        requests: to send.
+        settings: of the home.
+        most: largest number of clients.
+        folder: for requests and reports.
     """
 
     def __init__(
@@ -127,7 +137,7 @@ class TritonLoad:
         settings: Settings,
         most: int,
         folder: Path,
-    ):
+    ) -> None:
         self._address, self._model, self._analyzer, self._stride = (
             address,
             model,
@@ -135,7 +145,7 @@ class TritonLoad:
             max(1, len(requests) // most),
         )
         self.client = PERF_ANALYZER if analyzer else TRITONCLIENT
-        self._asking: Path | Workers  # what the analyzer is given, or those who ask in its stead
+        self._asking: Path | Workers  # input of the analyzer, or the processes in its place
         if analyzer:
             self._asking = write_perf_analyzer(requests, folder / "perf_analyzer_input.json")
         else:
@@ -150,17 +160,18 @@ class TritonLoad:
             ).ready()
 
     def run(self, clients: int, count: int) -> WorkerLoad:
-        """About ``count`` requests in all, four of each client at least; at concurrency 1 exactly
-        so, from the first on.
+        """Send about ``count`` requests in all, at least four per client.
+
+        With one client the number is exact, and the first request comes first.
         """
-        count = max(
-            count, 4 * clients
-        )  # perf_analyzer ends with an error where it saw one request alone
+        # perf_analyzer fails on a single request
+        count = max(count, 4 * clients)
         if isinstance(self._asking, Workers):
             return self._asking.run(clients, self._stride, count=-(-count // clients))
         assert self._analyzer is not None
         return self._analyzer.measure(self._address, self._model, self._asking, clients, count)
 
     def close(self) -> None:
+        """End the client processes, if any."""
         if isinstance(self._asking, Workers):
             self._asking.close()

@@ -1,5 +1,6 @@
-"""The whole request on a large synthetic catalogue beside the same request on the real one: does
-latency grow with the catalogue?
+"""Measure a request on a large synthetic catalogue and on the real one.
+
+This shows whether latency grows with the catalogue.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from recsys_assets.operations.usage import gib
 from recsys_assets.release_files import ITEMS, MODELS, RANKER
 from recsys_assets.settings import Settings
 
-#: What the issue asks of retrieval; the index is chosen to keep it.
+#: Required recall of retrieval; the index is chosen for it.
 RECALL_FLOOR = 0.95
 RECALL = f"recall@{NEIGHBOURS}"
 WARM_UP = 100
@@ -34,13 +35,20 @@ WARM_UP = 100
 
 @dataclass(frozen=True)
 class Million:
-    """
-    Args:
-        own: the home where the real release runs. payload: of that release. item_rows: of its
-            ranker's item_id table.
+    """The measurement on a synthetic catalogue.
+
+    Attributes:
+        own: settings of the home where the real release runs.
+        payload: folder of that release.
+        item_rows: rows of its ranker's item_id table.
         embeddings: float32 [Q, 64] of the requests' queries.
-        client: makes a client of the fused model at an address. folder: for everything that is
-            written.
+        client: makes a client of the fused model at an address.
+        folder: for all files.
+        items: of the synthetic catalogue.
+        requests: per round.
+        rounds: of both systems in turns.
+        seed: random seed.
+        say: receives one line per step.
     """
 
     own: Settings
@@ -56,8 +64,7 @@ class Million:
     say: Callable[[str], None]
 
     def run(self) -> dict[str, Any]:
-        """Build the catalogue, serve it by a fused model of its own, and measure it in turns with
-        the real one.
+        """Build the catalogue, serve it with its own Triton, and measure both in turns.
 
         Returns:
             ``million_items`` of serving.json.
@@ -131,8 +138,7 @@ class Million:
         made = built.result
         self.say(
             f"{self.items:,} items: {made['index']['kind']} {made['index']['setting']}, {RECALL} "
-            f"{made['recall']:.4f}, "
-            f"{made['build_seconds']:.0f} s for the index"
+            f"{made['recall']:.4f}, {made['build_seconds']:.0f} s for the index"
         )
         return {
             "items": self.items,
@@ -157,8 +163,9 @@ class Million:
 
 
 def _memory(settings: Settings) -> float:
-    """GiB resident in the server and its models' processes together; pages that they share count in
-    each.
+    """Return the resident GiB of the server and its models' processes.
+
+    Shared pages count in each process.
     """
     record = read_record(settings.home / "run", "triton")
     process = record.process() if record else None

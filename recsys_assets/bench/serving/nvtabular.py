@@ -1,11 +1,10 @@
-"""Worker, in the training environment: NVTabular's own transforms of one request, as the reference
-ran them.
+"""Worker, in the training environment: NVTabular's transforms of one request.
 
-The fitted user, context and item workflows, one after the other. The data frames lie ready: making
-them is not counted. The reference ran them through Merlin Systems' WorkflowRunner, which this
-environment has not. NVTabular itself offers two ways (``bench/training/request.py``); ``trial``
-times both, and each ``run`` is told which to take: the faster one. The affinities of a visitor to
-each candidate, which the reference had not, are left out.
+The fitted user, context and item workflows run one after the other, as in the reference. The data
+frames are made in advance and not counted. The reference used Merlin Systems' WorkflowRunner, which
+this environment does not have. NVTabular itself offers two ways (``bench/training/request.py``);
+``trial`` times both, and each ``run`` receives the faster one. The affinities of a visitor to each
+candidate, which the reference did not have, are left out.
 """
 
 from __future__ import annotations
@@ -25,12 +24,14 @@ TRIAL = 15
 
 
 def make(request: dict[str, Any]) -> dict[str, Command]:
-    """request: ``workflows`` (folder), ``raw`` (file, of the floor's ``raw``), ``items`` (file, of
-    Feast's ``items``).
+    """Load the workflows and return the commands ``trial`` and ``run``.
+
+    Args:
+        request: ``workflows`` (folder), ``raw`` (file with the answer of the floor's ``raw``),
+            ``items`` (file with the answer of Feast's ``items``).
     """
-    warnings.filterwarnings(
-        "ignore"
-    )  # Merlin and dask warn on every import and call; errors still raise
+    # Merlin and dask warn on every import and call; errors still raise
+    warnings.filterwarnings("ignore")
     from recsys_assets.training.features import tables
 
     tables.without_tensorflow()
@@ -74,10 +75,10 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
 
     ways = {"frame": as_frame, "dataset": as_dataset}
     for way in ways.values():
-        timed(way, 0)  # reads the vocabularies' files
+        timed(way, 0)  # reads the files of the vocabularies
 
     def trial(order: dict[str, Any]) -> dict[str, float]:
-        """Seconds of a request in each way, medians of a few."""
+        """Return the median seconds of a request in each way."""
         return {
             name: statistics.median(
                 sum(timed(way, number % len(frames)).values()) for number in range(TRIAL)
@@ -96,7 +97,7 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
 def _frames(
     asked: list[dict[str, Any]], items: dict[str, list[Any]], pd: Any
 ) -> list[dict[str, Any]]:
-    """The three raw data frames of each request, in the types of the training rows."""
+    """Return the three raw data frames of each request, in the training types."""
     catalogue = pd.DataFrame(items).set_index(c.ITEM_ID, drop=False)
     catalogue = catalogue.astype({c.PRICE: "float64", c.ITEM_CLICKS: "float32"}).fillna(
         {c.ITEM_CLICKS: 0}

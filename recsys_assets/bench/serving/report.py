@@ -1,11 +1,9 @@
-"""What ``serving.json`` says of the measurements: percentiles, stages, and the ratios with their
-bars.
-"""
+"""Build ``serving.json``: percentiles, stages, and ratios with their bars."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -14,10 +12,10 @@ from recsys_assets.serving.triton.fused_model import FUSED
 from recsys_assets.serving.triton.served import ENSEMBLE, RECOMMENDER
 
 if TYPE_CHECKING:
-    from recsys_assets.bench.serving.run import MeasuredSystem
+    from recsys_assets.bench.serving.measured import MeasuredSystem
 
 PERCENTILES = (50, 95, 99)
-#: Ratio → (how the value must lie, bar); the issue's.
+#: Ratio → (whether the bar is the "most" or the "least" allowed, bar).
 BARS: dict[str, tuple[str, float]] = {
     "fused p50 / floor p50": ("most", 2.5),
     "reference p50 / fused p50": ("least", 50.0),
@@ -30,7 +28,17 @@ BARS: dict[str, tuple[str, float]] = {
 }
 
 
+class Ratio(TypedDict):
+    """A ratio and its bar; ``at`` is "most" or "least"."""
+
+    value: float
+    bar: float
+    at: str
+    met: bool
+
+
 def milliseconds(seconds: Sequence[float], q: float = 50) -> float:
+    """Return a percentile in milliseconds."""
     return round(float(np.percentile(seconds, q)) * 1e3, 4)
 
 
@@ -43,20 +51,22 @@ def add_stages(
     ensemble: Mapping[str, Mapping[str, float]],
     calls: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]],
 ) -> None:
-    """Fill each system's ``stages``, and sum the reference's parts request by request.
+    """Fill each system's ``stages``, and sum the reference's parts per request.
 
     Args:
-        replaced: stages that the reference has otherwise. reference_parts: instead of these.
-            requests: a round's.
-        in_fused: stages by the fused model's own clock. ensemble: model → its milliseconds by
-            phase.
+        measured: the systems by name.
+        replaced: stages that the reference does not share.
+        reference_parts: the reference's parts in their place.
+        requests: per round.
+        in_fused: stages by the fused model's own clock.
+        ensemble: model → its milliseconds by phase.
         calls: "fused", "gateway" → of each round, FUSED's and RECOMMENDER's milliseconds by phase.
     """
     floor, reference = measured["floor"], measured["reference"]
     floor.stages = {f"{name}_ms": milliseconds(seconds) for name, seconds in floor.parts.items()}
     kept = [name for name in floor.parts if name not in replaced]
     rounds = np.sum([floor.parts[name] for name in kept], axis=0).reshape(-1, requests)
-    rest = np.median(rounds, axis=0)  # of each request
+    rest = np.median(rounds, axis=0)  # [requests]
     own = np.sum([reference.parts[name] for name in reference_parts], axis=0)
     reference.laps = (own + rest[: len(own)]).tolist()
     reference.stages = {
@@ -96,12 +106,15 @@ def add_stages(
 
 
 def _outside(name: str, measured: Mapping[str, MeasuredSystem], inside: float) -> float:
-    """Mean milliseconds that a request spends outside Triton's models: client, wire, gateway."""
+    """Return the mean milliseconds of a request outside of Triton's models.
+
+    That is the time of client, network and gateway.
+    """
     return round(float(np.mean(measured[name].laps)) * 1e3 - inside, 4)
 
 
 def report(measured: Mapping[str, MeasuredSystem], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """One mapping a system, and the facts beside them."""
+    """Return one mapping per system, and the facts."""
     systems = {
         name: {
             **{f"p{q}_ms": milliseconds(system.laps, q) for q in PERCENTILES},
@@ -114,10 +127,8 @@ def report(measured: Mapping[str, MeasuredSystem], facts: Mapping[str, Any]) -> 
     return {**systems, **facts}
 
 
-def ratios(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The issue's figures: ratio → {"value", "bar", "at" ("most" or "least"), "met"}; what was not
-    measured is left out.
-    """
+def ratios(report: Mapping[str, Any]) -> dict[str, Ratio]:
+    """Return the ratios with their bars; ratios that were not measured are left out."""
     p50 = {
         name: report[name]["p50_ms"]
         for name in ("reference", "ensemble", "fused", "floor", "gateway")
@@ -149,7 +160,7 @@ def ratios(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def table_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """System, percentiles, throughput by concurrency."""
+    """Return the printed table: system, percentiles, throughput by concurrency."""
     return [
         (
             name,
@@ -162,7 +173,10 @@ def table_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def stage_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Stage, milliseconds in each system; empty where a system has no such stage."""
+    """Return the printed table: stage, milliseconds in each system.
+
+    The cell is empty where a system has no such stage.
+    """
     names = ("reference", "ensemble", "fused", "floor", "gateway")
     stages = dict.fromkeys(stage for name in ("floor", *names) for stage in report[name]["stages"])
     return [
@@ -178,7 +192,7 @@ def stage_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def ratio_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Ratio, value, bar, met."""
+    """Return the printed table: ratio, value, bar, met."""
     return [
         (
             name,

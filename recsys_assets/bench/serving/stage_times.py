@@ -1,5 +1,6 @@
-"""Where the time of an answer goes inside Triton: what the server counts of each model, and the
-fused model of its stages.
+"""Read from Triton where the time of an answer goes.
+
+The server counts the time of each model, and the fused model the time of its stages.
 """
 
 from __future__ import annotations
@@ -22,24 +23,29 @@ _POLL_SECONDS = 0.2
 
 
 class ModelTimes:
-    """Milliseconds that Triton's models took between two moments, out of its statistics: means, for
-    it keeps nothing else.
+    """Mean milliseconds of Triton's models between two moments.
+
+    They come from Triton's statistics, which hold only sums.
     """
 
-    def __init__(self, address: str, models: Sequence[str]):
+    def __init__(self, address: str, models: Sequence[str]) -> None:
         self._models = tuple(models)
         self._client = grpcclient.InferenceServerClient(address)
         self._before = self._read()
 
     def close(self) -> None:
+        """Close the connection to Triton."""
         self._client.close()
 
     def restart(self) -> None:
+        """Start a new measurement now."""
         self._before = self._read()
 
     def since(self) -> dict[str, dict[str, float]]:
-        """Model → {"queue", "compute_input", "compute_infer", "compute_output", "total"}:
-        milliseconds a request.
+        """Return the milliseconds per request since the start, by model and phase.
+
+        Returns:
+            Model → {"queue", "compute_input", "compute_infer", "compute_output", "total"}.
         """
         found = {}
         for model, after in self._read().items():
@@ -65,7 +71,10 @@ class ModelTimes:
 
 
 def _counters(version: Mapping[str, Any]) -> dict[str, int]:
-    """Nanoseconds by phase, and the number of requests; absent in protobuf's JSON is zero."""
+    """Return nanoseconds by phase and the number of requests.
+
+    A field that protobuf's JSON leaves out is zero.
+    """
     stats = version.get("inference_stats", {})
     return {
         **{phase: int(stats.get(phase, {}).get("ns", 0)) for phase in PHASES},
@@ -75,14 +84,16 @@ def _counters(version: Mapping[str, Any]) -> dict[str, int]:
 
 
 class StageTimes:
-    """Milliseconds of the fused model's stages between two moments, by its own clock, out of
-    Triton's metrics: means.
+    """Mean milliseconds of the fused model's stages between two moments.
+
+    They come from the model's own clock, through Triton's metrics.
 
     Args:
-        ask: sends one request: the model tells its figures with an answer, every few seconds.
+        settings: of the home.
+        ask: sends one request; the model updates its metrics with an answer, every few seconds.
     """
 
-    def __init__(self, settings: Settings, ask: Callable[[], object]):
+    def __init__(self, settings: Settings, ask: Callable[[], object]) -> None:
         self._url, self._ask = (
             f"http://{settings.triton_host}:{settings.triton_metrics_port}/metrics",
             ask,
@@ -90,7 +101,7 @@ class StageTimes:
         self._before = self._fresh()
 
     def since(self) -> dict[str, float]:
-        """``<stage>_ms`` → milliseconds an answer."""
+        """Return ``<stage>_ms`` → milliseconds per answer since the start."""
         after = self._fresh()
         answers = after[ANSWERS] - self._before[ANSWERS]
         return {
@@ -100,8 +111,10 @@ class StageTimes:
         }
 
     def _fresh(self) -> dict[str, float]:
-        """The figures after everything that was asked so far; raises BenchFailed where the model
-        tells none.
+        """Return the metrics after all requests so far.
+
+        Raises:
+            BenchFailed: the model updates no metrics.
         """
         stale, limit = self._read().get(ANSWERS, 0.0), time.monotonic() + 4 * REPORT_SECONDS
         while time.monotonic() < limit:

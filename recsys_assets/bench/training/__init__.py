@@ -1,0 +1,1 @@
+"""Bench of the training, and of NVTabular in the training environment."""

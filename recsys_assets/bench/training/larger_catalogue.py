@@ -1,9 +1,8 @@
-"""Bench: a ranker for a larger catalogue: its item_id embedding table with a row for each item of a
-synthetic one.
+"""Bench: extend a ranker's item_id embedding table to a synthetic catalogue.
 
 In: ``ranker`` (folder with items.onnx), ``base`` (folder with base.npy: int [I], the real item,
-counted from 0, that each synthetic one was made from). Out: items.onnx, where synthetic item i has
-the row of real item base[i]. A model without such a table is copied.
+from 0, of each synthetic one). Out: items.onnx, where synthetic item i has the row of real item
+base[i]. A model without such a table is copied.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from recsys_assets.training.step import Step, StepError, run
 
 @dataclass(frozen=True)
 class LargerCatalogueParams:
-    """
+    """Parameters of the step.
+
     Attributes:
         rows: of the item_id table; no other table may have as many.
     """
@@ -26,6 +26,11 @@ class LargerCatalogueParams:
 
 
 def bench_catalogue(step: Step[LargerCatalogueParams]) -> None:
+    """Write the extended ranker.
+
+    Raises:
+        StepError: several tables have ``rows`` rows.
+    """
     import numpy as np
     import onnx
     from onnx import numpy_helper
@@ -40,9 +45,8 @@ def bench_catalogue(step: Step[LargerCatalogueParams]) -> None:
     ]
     if len(tables) > 1:
         raise StepError(
-            f"{len(tables)} tables of the ranker have {step.params.rows} rows: which is item_id's "
-            "cannot be told; take "
-            "another release"
+            f"{len(tables)} tables of the ranker have {step.params.rows} rows, so item_id's is "
+            "ambiguous; take another release"
         )
     for table in tables:
         values = numpy_helper.to_array(table)

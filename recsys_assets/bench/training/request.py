@@ -1,9 +1,12 @@
-"""Bench: how long NVTabular itself takes for one request: user, context, item and affinity
-workflow, one after the other.
+"""Bench: measure NVTabular itself on one request.
+
+The user, context, item and affinity workflows run one after the other.
 
 In: ``workflows``, ``request`` (user.parquet, context.parquet: one row each; item.parquet,
-affinity.parquet: a row a candidate; raw columns). Out: the same four files, transformed. NVTabular
-offers two ways, both measured; the faster one counts:
+affinity.parquet: one row per candidate; raw columns).
+Out: the same four files, transformed.
+
+NVTabular offers two ways. Both are measured, and the faster one counts:
 
 - "frame": ``Workflow.transform`` of a pandas DataFrame, which runs the operators in this thread,
   without dask;
@@ -22,10 +25,17 @@ from recsys_assets.training.step import Step, run
 
 @dataclass(frozen=True)
 class RequestParams:
+    """Parameters of the step.
+
+    Attributes:
+        repetitions: measured requests per way.
+    """
+
     repetitions: int = 25
 
 
 def bench_request(step: Step[RequestParams]) -> None:
+    """Measure both ways and write the transformed files."""
     from recsys_assets.training.features import tables
 
     tables.without_tensorflow()
@@ -50,8 +60,9 @@ def bench_request(step: Step[RequestParams]) -> None:
         )
 
     def seconds(way: Callable[[str], pd.DataFrame]) -> dict[str, float]:
-        """Median seconds of each workflow and of the whole request; the first request, which reads
-        files, is not counted.
+        """Return the median seconds of each workflow and of the whole request.
+
+        The first request reads files and is not counted.
         """
         laps: dict[str, list[float]] = {"request": [], **{name: [] for name in names}}
         for repetition in range(1 + step.params.repetitions):

@@ -1,9 +1,8 @@
-"""``recsys bench training``: both models beside Merlin's stock set-up, and what a materialised
-graph took.
+"""Run ``recsys bench training``: both models beside Merlin's stock set-up.
 
-Each model is trained in a process of its own, the stock set-up right after ours, on rows generated
-alike in both. The seconds and peaks of the whole graph are not measured here: they are read from
-the artifacts of this home, which say themselves what they took.
+Each model is trained in a process of its own, the stock set-up right after it, on equal rows. The
+seconds and peaks of the whole graph are not measured: they are read from the artifacts of this
+home, which record them.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from recsys_assets.settings import Settings
 
 USERS, ITEMS = 300_000, 2_465
 CLICKS, EXPOSURES = 1_200_000, 1_200_000
-#: The figure that tells whether speed was bought with quality.
+#: The figure that shows whether more speed costs quality.
 QUALITY = {"two_tower": "recall@100", "dlrm": "auc"}
 
 Say = Callable[[str], None]
@@ -30,9 +29,12 @@ Say = Callable[[str], None]
 def bench_training(
     settings: Settings, say: Say, users: int = USERS, rows: int | None = None, epochs: int = 1
 ) -> dict[str, Any]:
-    """Measure; returns and writes what ``home/bench/training.json`` holds.
+    """Measure both models; write and return ``home/bench/training.json``.
 
     Args:
+        settings: of the home.
+        say: receives one line per model.
+        users: number of visitors.
         rows: clicks and exposures; default: those of the seed scale.
         epochs: passes of all four trainings.
 
@@ -58,8 +60,8 @@ def bench_training(
             report[model] = figures = _against_stock(ours, stock, quality)
             say(
                 f"{model}: {figures['rows_s']:,.0f} rows/s, Merlin's stock set-up "
-                f"{figures['stock_rows_s']:,.0f}; "
-                f"{quality} {figures[quality]:.4f} and {figures[f'stock_{quality}']:.4f}"
+                f"{figures['stock_rows_s']:,.0f}; {quality} {figures[quality]:.4f} and "
+                f"{figures[f'stock_{quality}']:.4f}"
             )
             report["versions"] = ours.result["versions"]
     report["full_graph"] = graph_usage(settings)
@@ -102,7 +104,10 @@ def _against_stock(ours: Measured, stock: Measured, quality: str) -> dict[str, A
 
 
 def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
-    """The printed table: model, rows/s, stock rows/s, speed-up, quality, stock's, peak GiB."""
+    """Return the printed table.
+
+    Its columns are model, rows/s, stock rows/s, speed-up, quality, stock's, peak GiB.
+    """
     return [
         (
             model,

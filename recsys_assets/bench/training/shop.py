@@ -1,9 +1,9 @@
-"""Bench data: transformed rows of a shop of any size, with a taste that both models can learn.
+"""Generate transformed rows of a shop of any size, with a taste to learn.
 
-Made in the models' own terms (indices and normalised numbers), since the bench is about training
-alone. A visitor likes a few styles; styles belong to categories; an item has a style and a
-popularity. Clicks follow both, exposures popularity alone; gender, favourite category and what was
-clicked lately tell a part of the taste, the pretrained vectors most of an item's style.
+The rows are made in the models' own terms (indices and normalised numbers), because the bench
+measures training alone. A visitor likes a few styles; styles belong to categories; an item has a
+style and a popularity. Clicks follow both, exposures popularity alone. Gender, favourite category
+and recent clicks carry a part of the taste, and the pretrained vectors most of an item's style.
 """
 
 from __future__ import annotations
@@ -17,20 +17,28 @@ from merlin.schema import ColumnSchema, Schema, Tags
 from recsys_assets import columns as c
 
 CATEGORIES, STYLES = 16, 120
-LIKED = 4  # styles a visitor likes
-TASTE = 0.75  # of the clicks are on a liked style, the rest follows popularity alone
-CLICKS_A_WEEK, OF_A_DAY = (
-    6,
-    1 / 7,
-)  # of a visitor, on average, and the share of them that are of the last 24 hours
+LIKED = 4  # styles that a visitor likes
+TASTE = 0.75  # share of the clicks on a liked style; the rest follows popularity alone
+#: Mean clicks of a visitor in seven days, and their share in the last 24 hours.
+CLICKS_A_WEEK, OF_A_DAY = 6, 1 / 7
 
 
 @dataclass(frozen=True)
 class BenchShop:
-    """Rows in the types of ``loaders.read_rows``; catalogue as in item_tower_inputs.npz."""
+    """Holds a generated shop.
+
+    Attributes:
+        schema: of the rows, with click.
+        table: float32 [cardinality(item_id), 128], text then image.
+        catalogue: as in item_tower_inputs.npz.
+        clicks: training clicks in the types of ``loaders.read_rows``.
+        exposures: training exposures.
+        valid_clicks: clicks to judge by.
+        valid_exposures: exposures to judge by.
+    """
 
     schema: Schema
-    table: np.ndarray  # float32 [cardinality(item_id), 128]
+    table: np.ndarray
     catalogue: dict[str, np.ndarray]
     clicks: pd.DataFrame
     exposures: pd.DataFrame
@@ -39,7 +47,7 @@ class BenchShop:
 
 
 def make(users: int, items: int, clicks: int, exposures: int, valid: int, seed: int) -> BenchShop:
-    """valid: rows of each kind to judge by."""
+    """Generate a shop; ``valid`` is the number of rows of each kind to judge by."""
     random = np.random.default_rng(seed)
     style_category = random.permutation(STYLES) % CATEGORIES
     style = random.integers(STYLES, size=items)
@@ -141,10 +149,14 @@ def make(users: int, items: int, clicks: int, exposures: int, valid: int, seed: 
 
 
 def _clicks_lately(liked: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Clicks of each visitor by category, of seven days and those of them of 24 hours: int64
-    [users, CATEGORIES] both.
+    """Return each visitor's clicks by category, of seven days and of 24 hours.
 
-    liked: int [users, LIKED], the categories of the styles that a visitor likes.
+    Args:
+        liked: int [users, LIKED], categories of the styles that a visitor likes.
+        random: the source of the draws.
+
+    Returns:
+        Two int64 [users, CATEGORIES].
     """
     share = np.full((len(liked), CATEGORIES), (1 - TASTE) / CATEGORIES)
     np.add.at(share, (np.arange(len(liked))[:, None], liked), TASTE / LIKED)
@@ -155,12 +167,12 @@ def _clicks_lately(liked: np.ndarray, random: np.random.Generator) -> tuple[np.n
 class _Sampler:
     """Draws items of a given style by popularity."""
 
-    def __init__(self, style: np.ndarray, popularity: np.ndarray):
+    def __init__(self, style: np.ndarray, popularity: np.ndarray) -> None:
         self.of_style = [np.flatnonzero(style == s) for s in range(STYLES)]
         self.shares = [np.cumsum(popularity[found]) for found in self.of_style]
 
     def draw(self, styles: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """int [N], -1 where no item has the style."""
+        """Return int [N] items of the styles; -1 where no item has the style."""
         drawn = np.full(len(styles), -1)
         for s, (found, shares) in enumerate(zip(self.of_style, self.shares, strict=True)):
             rows = np.flatnonzero(styles == s)
@@ -190,7 +202,11 @@ def _catalogue(
 
 
 def schema(cardinality: dict[str, int]) -> Schema:
-    """A data set's schema as make_datasets writes it, by the rows of each embedding table."""
+    """Return a data set's schema as make_datasets writes it.
+
+    Args:
+        cardinality: rows of each categorical column's embedding table.
+    """
     owner = {
         **dict.fromkeys(c.USER_CATEGORICAL + c.USER_CONTINUOUS, Tags.USER),
         **dict.fromkeys(c.CONTEXT_CATEGORICAL + c.CONTEXT_CONTINUOUS, Tags.CONTEXT),

@@ -1,10 +1,9 @@
-"""Bench: one model trained on a generated shop, as this package trains it or as Merlin's stock
-set-up does.
+"""Bench: train one model on a generated shop, here or with Merlin's stock set-up.
 
-No input and no output: the figures are the metrics. The stock set-up is mm.Loader, Keras' Adam and
-Keras' fit; its two-tower is Merlin's ContrastiveOutput over the batch, with the same towers,
-temperature and logQ correction. Both see the same rows as often and are judged on the same ones.
-The rate leaves out the making of the graph.
+The step has no input and no output: the figures are its metrics. The stock set-up is mm.Loader,
+Keras' Adam and Keras' fit. Its two-tower is Merlin's ContrastiveOutput over the batch, with the
+same towers, temperature and logQ correction. Both train on the same rows for the same epochs and
+are judged on the same rows. The rate leaves out building the graph.
 """
 
 from __future__ import annotations
@@ -18,16 +17,20 @@ from recsys_assets.training.step import Step, StepError, run
 
 #: Steps of the stock set-up that are not timed: the first builds the graph.
 WARM_UP_STEPS = 10
-#: Of the stock two-tower; the DLRM's are our own.
+#: Of the stock two-tower; the stock DLRM uses this package's.
 STOCK_BATCH_SIZE, STOCK_LEARNING_RATE = 1024, 2e-3
 
 
 @dataclass(frozen=True)
 class TrainModelsParams:
-    """
+    """Parameters of the step.
+
     Attributes:
         part: two_tower, stock_two_tower, dlrm or stock_dlrm.
-        rows: clicks of the two-tower, exposures of the DLRM; epochs: passes over them.
+        users: number of visitors.
+        items: number of items.
+        rows: clicks of the two-tower, exposures of the DLRM.
+        epochs: passes over the rows.
         judged: rows to judge by.
     """
 
@@ -40,6 +43,11 @@ class TrainModelsParams:
 
 
 def bench_training(step: Step[TrainModelsParams]) -> None:
+    """Train the part and report its speed and quality.
+
+    Raises:
+        StepError: the part is unknown, or the rows are too few to measure.
+    """
     step.start_tensorflow()
     from recsys_assets.bench.training import shop as bench_data
 
@@ -165,8 +173,7 @@ def _stock_two_tower(step: Step[TrainModelsParams], shop: Any) -> dict[str, floa
     loader = loaders.make_loader(shop.clicks, inputs, shop.table, size, drop_last=True)
     item_id = shop.schema.select_by_name(c.ITEM_ID)
     counts = models.item_counts(shop.clicks[c.ITEM_ID].to_numpy(), shop.schema)
-    # Merlin divides the correction by the temperature too, so it is scaled to come out as s/T - log
-    # q
+    # Merlin also divides the correction by the temperature: scaled, the logits are s/T - log q
     correction = PopularityLogitsCorrection(
         tf.constant(counts + 1, tf.float32), schema=item_id, reg_factor=shape.temperature
     )
@@ -207,7 +214,7 @@ def _stock_dlrm(step: Step[TrainModelsParams], shop: Any) -> dict[str, float]:
 def _fit_stock(
     step: Step[TrainModelsParams], model: Any, loader: Any, size: int, learning_rate: float
 ) -> float:
-    """Keras' own fit; gives rows a second, without the first steps."""
+    """Train with Keras' own fit; return rows per second without the first steps."""
     import tensorflow as tf
 
     clock: list[float] = []

@@ -1,11 +1,14 @@
-"""Bench: how long NVTabular itself takes to transform training rows; the compiled transform is
-measured against it.
+"""Bench: measure NVTabular itself on the training rows.
 
-In: ``workflows``, ``train`` (folders with masked.parquet). Out: transformed/: Parquet as NVTabular
-writes it, in the order of the days and of the rows within a day. The clock covers
-``Workflow.transform`` and ``to_parquet`` alone, on files in plain types that lie ready, with the
-workflow loaded and warmed up. NVTabular runs in one process unless it is given a Dask cluster
-(``processes``), whose start is not counted either.
+The compiled transform is compared with it.
+
+In: ``workflows``, ``train`` (folders with masked.parquet).
+Out: transformed/: Parquet as NVTabular writes it, in the order of the days and of the rows within a
+day.
+
+The clock covers ``Workflow.transform`` and ``to_parquet`` alone, on existing files in plain types,
+with the workflow loaded and warmed up. NVTabular runs in one process unless ``processes`` asks for
+a Dask cluster, whose start is not counted either.
 """
 
 from __future__ import annotations
@@ -24,12 +27,21 @@ WARM_UP_ROWS = 1_000
 
 @dataclass(frozen=True)
 class TransformParams:
+    """Parameters of the step.
+
+    Attributes:
+        processes: of the Dask cluster; 1: no cluster.
+    """
+
     processes: int = 1
 
 
 @contextlib.contextmanager
 def dask_cluster(processes: int) -> Iterator[None]:
-    """Let Merlin find a local Dask cluster of single-threaded processes; none for one process."""
+    """Run a local Dask cluster, which Merlin finds; none for one process.
+
+    Its processes have one thread each.
+    """
     if processes == 1:
         yield
         return
@@ -46,6 +58,7 @@ def dask_cluster(processes: int) -> Iterator[None]:
 
 
 def bench_transform(step: Step[TransformParams]) -> None:
+    """Transform the rows and report the seconds."""
     from recsys_assets.training.features import tables
 
     tables.without_tensorflow()
@@ -68,9 +81,8 @@ def bench_transform(step: Step[TransformParams]) -> None:
         )
 
     with dask_cluster(step.params.processes):
-        workflow = workflows.load(
-            step.input("workflows"), workflows.COMBINED
-        )  # it takes the cluster that it finds
+        # loaded inside, because a workflow uses the cluster that it finds
+        workflow = workflows.load(step.input("workflows"), workflows.COMBINED)
         transform("part_0000.parquet", warm)
         started = time.perf_counter()
         transform("*.parquet", target)

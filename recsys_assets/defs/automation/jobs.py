@@ -1,4 +1,4 @@
-"""Jobs: the units that a person, a schedule or a sensor starts."""
+"""Define the jobs that people and sensors start."""
 
 import dagster as dg
 
@@ -7,7 +7,8 @@ from recsys_assets.orchestration.compute import LANE
 
 catalogue = dg.define_asset_job(
     "catalogue",
-    description="Users, items, their embeddings, and the feature store's definitions.",
+    description="Imports users and items, embeds the catalogue and applies the feature store's "
+    "definitions.",
     selection=dg.AssetSelection.assets(
         ["raw", "users"],
         ["raw", "items"],
@@ -23,7 +24,7 @@ catalogue = dg.define_asset_job(
 
 daily_ingest = dg.define_asset_job(
     "daily_ingest",
-    description="One day: raw interactions → features → masked train set.",
+    description="Imports one day: raw interactions, features and the masked train set.",
     partitions_def=partitions.daily(),
     selection=dg.AssetSelection.assets(
         ["raw", "interactions"], ["features", "interactions"], ["features", "masked_train"]
@@ -32,7 +33,7 @@ daily_ingest = dg.define_asset_job(
 
 feature_store_refresh = dg.define_asset_job(
     "feature_store_refresh",
-    description="Features as of a day's end and popularity, into the online store.",
+    description="Writes features and popularity as of the end of a day to the online store.",
     partitions_def=partitions.daily(),
     selection=dg.AssetSelection.assets(
         ["feature_store", "online"], ["feature_store", "popularity"]
@@ -41,7 +42,7 @@ feature_store_refresh = dg.define_asset_job(
 
 full_training = dg.define_asset_job(
     "full_training",
-    description="Workflows, data sets, both models, index, evaluation and a release, as of a day.",
+    description="Trains and evaluates both models as of a day and builds a release.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(
         ["features", "workflows"],
@@ -62,7 +63,8 @@ full_training = dg.define_asset_job(
 
 evaluation = dg.define_asset_job(
     "evaluation",
-    description="Whole lists against baselines and the truth, as of a day, and the report.",
+    description="Compares the served lists with baselines and the simulator's truth, as of a day, "
+    "and writes the report.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(
         ["evaluation", "queries"],
@@ -75,16 +77,16 @@ evaluation = dg.define_asset_job(
 
 evaluation_ablations = dg.define_asset_job(
     "evaluation_ablations",
-    description="The models trained again, less a part each; evaluation_report then shows what it "
-    "is worth.",
+    description="Trains the models again without one part each. Run evaluation_report afterwards "
+    "to see the effect of each part.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(["evaluation", "ablations"]),
 )
 
 backtest = dg.define_asset_job(
     "backtest",
-    description="Quality by as-of day: a backfill over days trains and judges a generation for "
-    "each, without releasing any.",
+    description="Trains and evaluates a generation as of a day, without a release. A backfill over "
+    "several days shows quality over time.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(
         ["features", "workflows"],
@@ -103,25 +105,25 @@ backtest = dg.define_asset_job(
 
 evaluation_report = dg.define_asset_job(
     "evaluation_report",
-    description="The report alone, of what was measured before.",
+    description="Writes the evaluation report again from existing measurements.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(["evaluation", "report"]),
 )
 
 promote = dg.define_asset_job(
     "promote",
-    description="Promote a release (by default the newest whose gate passed) into the running "
-    "Triton servers.",
+    description="Promotes a release to all Triton servers; by default the newest release whose "
+    "gate passed.",
     selection=dg.AssetSelection.assets(["serving", "champion"]),
 )
 
 fine_tune = dg.define_asset_job(
     "fine_tune",
-    description="The champion, fine-tuned on a new day, gated, and promoted.",
+    description="Fine-tunes the champion on a new day, judges the result by the gates and promotes "
+    "it.",
     partitions_def=partitions.daily(),
-    tags={
-        LANE: "fine_tune"
-    },  # one after the other: each day starts from the champion that the day before made
+    # one run at a time: each day starts from the champion of the day before
+    tags={LANE: "fine_tune"},
     selection=dg.AssetSelection.assets(
         ["fine_tune", "rows"],
         ["fine_tune", "query_tower"],

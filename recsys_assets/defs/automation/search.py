@@ -1,12 +1,13 @@
-"""Hyper-parameter search: a driver that proposes, and trials that are runs of their own, comparable
-in the UI.
+"""Define the jobs of the hyper-parameter search.
 
-A trial trains on the data sets and embeddings of an as-of day and keeps its model under
-``search/…``, so that nothing that the graph reads changes. Its run carries the tags SEARCH and
-TRIAL, and reports a materialisation of the asset ``search/<model>``, whose page plots the trials.
+A driver proposes parameters, and each trial is a run of its own, so that the UI can compare them. A
+trial trains on the data sets and embeddings of an as-of day and stores its model under
+``search/…``, which no asset reads. Its run has the tags SEARCH and TRIAL and reports a
+materialisation of the asset ``search/<model>``, whose page plots the trials.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -30,36 +31,45 @@ OPS = {"two_tower": "retrieval__two_tower", "dlrm": "ranking__dlrm"}
 
 
 class TrialConfig(dg.Config):
-    model: str = Field(description="two_tower or dlrm.")
-    as_of: str = Field(description="As-of day whose data sets are trained on.")
+    """Config of one trial."""
+
+    model: str = Field(description="Model to train: two_tower or dlrm.")
+    as_of: str = Field(description="As-of day whose data sets are used for training.")
     params: dict[str, Any] = Field(
         default={},
-        description="Config of the asset that trains this model; the rest are its defaults.",
+        description="Config of the asset that trains the model; other fields keep their defaults.",
     )
 
 
 class SearchConfig(dg.Config):
+    """Config of a search."""
+
     trials: int = Field(
         default=20,
         ge=1,
-        description="Trainings in all; those of an earlier search of the same data count.",
+        description="Total number of trials; trials of an earlier search on the same data count.",
     )
     as_of: str = Field(
         default=partitions.first_as_of(get_settings()),
-        description="As-of day whose data sets are trained on.",
+        description="As-of day whose data sets are used for training.",
     )
     seed: int = Field(
-        default=7, description="Of the proposals; that of the trainings is the settings'."
+        default=7,
+        description="Random seed of the proposals; the trainings use the seed of the settings.",
     )
     fixed: dict[str, Any] = Field(
         default={},
-        description="Parameters that are not searched, where the asset's default will not do, "
-        "such as {epochs: 6}; one of the search space leaves it.",
+        description="Parameters with a fixed value that differs from the asset's default, such as "
+        "{epochs: 6}. They are not searched.",
     )
 
 
 def _params(model: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Every parameter of a training; raises for what the asset's config does not know or allow."""
+    """Return all parameters of a training, with defaults for those that are not given.
+
+    Raises:
+        ValueError: the asset's config has no such parameter, or does not allow its value.
+    """
     config = CONFIGS[model]
     if unknown := sorted(set(given) - set(config.model_fields)):
         raise ValueError(
@@ -76,7 +86,7 @@ def train_trial(
     platform: Platform,
     training: TrainingClient,
 ) -> dict[str, Any]:
-    """One training under ``search/<model>``; gives its metrics."""
+    """Trains one trial, stores it under `search/<model>` and returns its metrics."""
     params = _params(config.model, config.params)
     inputs = open_inputs(ModelInputs, platform, config.as_of)
     built = training.build(
@@ -117,10 +127,11 @@ def train_trial(
 
 
 @dg.job(
-    description="One training of a hyper-parameter search; search_two_tower and search_dlrm "
+    description="Trains one trial of a hyper-parameter search; search_two_tower and search_dlrm "
     "start it."
 )
-def search_trial():
+def search_trial() -> None:
+    """Train one trial of a search."""
     train_trial()
 
 
@@ -132,8 +143,7 @@ def _run_trial(
     number: int,
     config: TrialConfig,
 ) -> dg.ExecuteInProcessResult:
-    # in this process, yet a run of its own on the same instance: needs no daemon, and works
-    # wherever the driver does
+    # a run of its own in this process: it needs no daemon
     return search_trial.execute_in_process(
         instance=context.instance,
         resources={"platform": platform, "training": training},
@@ -153,20 +163,14 @@ def _search(
     training: TrainingClient,
     model: str,
 ) -> None:
-    """Trial after trial, until the study has as many as are asked for; the results are the op's
-    metadata and files.
-    """
+    """Run trials until the study has ``config.trials``, then write the results."""
     import optuna
 
     from recsys_assets.lib.automation import search
 
-    _params(model, config.fixed)  # refuses what no training knows before anything is trained
+    _params(model, config.fixed)  # fails before the first training if a parameter is unknown
     wanted, defaults = search.SEARCHES[model].without(config.fixed), _params(model, {})
-    inputs: Mapping[str, Any] = open_inputs(ModelInputs, platform, config.as_of)
-    data = {role: artifact.digest for role, artifact in inputs.items()}
-    # figures of other data, or of other fixed parameters, cannot be compared
-    digest = sha256_json([data, config.fixed, list(wanted.space), config.seed])[:8]
-    name = f"{model}-{config.as_of}-{digest}"
+    name = _study_name(platform, model, config, list(wanted.space))
     folder = platform.settings.home / "search"
     study = search.open_study(
         folder / f"{model}.db", name, wanted, config.trials, config.seed, defaults
@@ -185,7 +189,7 @@ def _search(
         if not result.success:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             context.log.warning(
-                f"trial {number} failed with {params}; run {result.run_id} says why"
+                f"trial {number} failed with {params}; see the error in run {result.run_id}"
             )
             continue
         metrics = result.output_for_node("train_trial")
@@ -194,22 +198,33 @@ def _search(
         study.tell(trial, value)
         context.log.info(
             f"trial {number} of {config.trials}: {wanted.figure} {value:.4f}, best "
-            f"{study.best_value:.4f}; "
-            f"run {result.run_id}: {params}"
+            f"{study.best_value:.4f}; run {result.run_id}: {params}"
         )
-    parts = search.report(study, wanted, defaults, OPS[model], config.fixed)
-    (folder / f"{name}.md").write_text(
-        "\n\n".join(f"## {title.replace('_', ' ')}\n{text}" for title, text in parts.items()) + "\n"
-    )
-    context.add_output_metadata(
-        {
-            **{title.replace("_", " "): dg.MetadataValue.md(text) for title, text in parts.items()},
-            wanted.figure: study.best_value,
-            "best params": dg.MetadataValue.json(study.best_params),
-            "search": name,
-            "file": dg.MetadataValue.path(str(folder / f"{name}.md")),
-        }
-    )
+    report = search.report(study, wanted, defaults, OPS[model], config.fixed)
+    best = dg.MetadataValue.json(study.best_params)
+    shown = {wanted.figure: study.best_value, "best params": best, "search": name}
+    context.add_output_metadata({**_written(report, folder / f"{name}.md"), **shown})
+
+
+def _written(report: Mapping[str, str], file: Path) -> dict[str, dg.MetadataValue[Any]]:
+    """Write the parts of a report into a Markdown file; return them as metadata."""
+    parts = {title.replace("_", " "): text for title, text in report.items()}
+    file.write_text("\n\n".join(f"## {title}\n{text}" for title, text in parts.items()) + "\n")
+    return {
+        **{title: dg.MetadataValue.md(text) for title, text in parts.items()},
+        "file": dg.MetadataValue.path(str(file)),
+    }
+
+
+def _study_name(platform: Platform, model: str, config: SearchConfig, space: list[str]) -> str:
+    """Return a study's name, with a digest of its data and config.
+
+    Trials that differ in one of these cannot be compared.
+    """
+    inputs: Mapping[str, Any] = open_inputs(ModelInputs, platform, config.as_of)
+    data = {role: artifact.digest for role, artifact in inputs.items()}
+    digest = sha256_json([data, config.fixed, space, config.seed])[:8]
+    return f"{model}-{config.as_of}-{digest}"
 
 
 def _job(model: str) -> dg.JobDefinition:
@@ -220,13 +235,15 @@ def _job(model: str) -> dg.JobDefinition:
         platform: Platform,
         training: TrainingClient,
     ) -> None:
+        """Proposes parameters and runs one trial after another."""
         _search(context, config, platform, training, model)
 
     @dg.job(
         name=f"search_{model}",
-        description=f"Hyper-parameters of {model}: each trial a run of its own, tagged {SEARCH}.",
+        description=f"Searches hyper-parameters of {model}. Each trial is a run of its own with "
+        f"the tag {SEARCH}.",
     )
-    def search_model():
+    def search_model() -> None:
         propose()
 
     return search_model

@@ -1,4 +1,4 @@
-"""Sensors: a new day in the landing zone is ingested; an ingested day fine-tunes the champion."""
+"""Define the sensors that ingest new days and fine-tune the champion on them."""
 
 import dagster as dg
 
@@ -15,9 +15,12 @@ MASKED = dg.AssetKey(["features", "masked_train"])
 
 
 @dg.sensor(jobs=[daily_ingest], default_status=DEFAULT_STATUS, minimum_interval_seconds=60)
-def new_day(context: dg.SensorEvaluationContext, platform: Platform):
-    """A day that is over starts `daily_ingest` where files have landed that its partition has not
-    read; older days first.
+def new_day(
+    context: dg.SensorEvaluationContext, platform: Platform
+) -> dg.SkipReason | list[dg.RunRequest]:
+    """Starts `daily_ingest` for each past day that has unread files.
+
+    Older days start first.
     """
     from recsys_assets.lib.landing import days
     from recsys_assets.lib.raw import raw_tables
@@ -30,7 +33,7 @@ def new_day(context: dg.SensorEvaluationContext, platform: Platform):
     ]
     unread = raw_tables.unread_days(landing, platform.store, closed)
     if not unread:
-        return dg.SkipReason(f"{len(closed)} closed days have landed, all of them ingested")
+        return dg.SkipReason(f"all {len(closed)} past days in the landing zone are ingested")
     return [
         dg.RunRequest(
             run_key=f"ingest-{day}-{files}", job_name=daily_ingest.name, partition_key=day
@@ -44,12 +47,15 @@ def new_day(context: dg.SensorEvaluationContext, platform: Platform):
     default_status=DEFAULT_STATUS,
     minimum_interval_seconds=60,
 )
-def ingested_day(context: dg.SensorEvaluationContext, platform: Platform):
-    """Every new version of a masked day after the champion's newest one starts `fine_tune`, one day
-    after the other.
+def ingested_day(
+    context: dg.SensorEvaluationContext, platform: Platform
+) -> dg.SkipReason | dg.SensorResult:
+    """Starts `feature_store_refresh` and `fine_tune` for each new day.
 
-    The cursor is the storage id of the last materialisation seen: several days at once are all seen
-    (an asset sensor would see only the last of them), and a day is asked for once a content digest.
+    A day is new if it is later than the champion's newest day and `features/masked_train` has new
+    content. Each content starts one run per job. The cursor is the storage id of the last processed
+    materialisation. So several days at once are all processed; an asset sensor would process only
+    the last one.
     """
     from recsys_assets.lib.fine_tune import fine_tuning
 
@@ -58,11 +64,11 @@ def ingested_day(context: dg.SensorEvaluationContext, platform: Platform):
         dg.AssetRecordsFilter(asset_key=MASKED, after_storage_id=after), limit=100, ascending=True
     ).records
     if not records:
-        return dg.SkipReason("no new masked day")
+        return dg.SkipReason("no new version of features/masked_train")
     newest = fine_tuning.newest_day_of_champion(platform.settings, platform.store)
     if newest is None:
         return dg.SkipReason(
-            "no champion yet: run full_training, then promote; the days seen so far stay to be done"
+            "no champion yet: run full_training, then promote; the new days are processed then"
         )
     requests = []
     for day in sorted(

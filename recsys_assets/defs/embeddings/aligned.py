@@ -1,4 +1,4 @@
-"""The embedding table in the order of the workflows' item index."""
+"""Define the asset of the embedding table in the order of the item index."""
 
 from typing import Annotated, TypedDict
 
@@ -12,6 +12,8 @@ from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, o
 
 
 class AlignedInputs(TypedDict):
+    """Inputs of ``embeddings/aligned``."""
+
     workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
     embeddings: Annotated[Artifact, Upstream("embeddings/items")]
     items: Annotated[Artifact, Upstream("raw/items")]
@@ -26,10 +28,12 @@ class AlignedInputs(TypedDict):
 )
 def aligned(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: item embeddings, the item workflow, clicks of the training days. Out: a 128-wide row an
-    item index, and the item tower's inputs, in which an item without a click has no id of its
-    own.
+) -> reporting.Materialized:
+    """Orders the item embeddings by item index, per as-of day.
+
+    Reads item embeddings, workflows, items and clicks of the training days. Writes one row of 128
+    numbers per item index, and the inputs of the item tower. In these inputs, an item without
+    clicks has the out-of-vocabulary id.
     """
     from recsys_assets.lib.embeddings import tables
 

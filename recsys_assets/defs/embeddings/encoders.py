@@ -1,74 +1,86 @@
-"""Text and image embeddings of the catalogue, and their common 64 + 64 dimensions."""
+"""Define the assets of text and image embeddings, and of their PCAs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypedDict
 
 import dagster as dg
 from pydantic import Field
 
-from recsys_assets.artifacts import Artifact
+from recsys_assets.artifacts import Artifact, Staged
 from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
-TRAINING_CATALOGUE = Upstream(
-    "embeddings/training_catalogue", recorded="items"
-)  # the raw/items that it chose
+#: The raw/items that ``embeddings/training_catalogue`` chose.
+TRAINING_CATALOGUE = Upstream("embeddings/training_catalogue", recorded="items")
 
 
 class TrainingCatalogueConfig(BuildConfig):
+    """Config of ``embeddings/training_catalogue``."""
+
     refit_share: float = Field(
         default=0.2,
         ge=0,
         le=1,
-        description="Share of products that are new or changed since the last fit, "
-        "above which image encoder and PCAs are fitted anew, on today's catalogue; `force` does so "
-        "at once.",
+        description="Share of new or changed products since the last fit. Above it, image encoder "
+        "and PCAs are fitted again on the current catalogue. `force` fits them at once.",
     )
 
 
 class ImageEncoderConfig(BuildConfig):
+    """Config of ``embeddings/image_encoder``."""
+
     architecture: str = Field(
         default="ViT-B-32",
-        description="open_clip's name of the architecture that RECSYS_CLIP_CHECKPOINT holds, "
-        "where it is a bare weights file; OpenAI's own file is ViT-B-32-quickgelu.",
+        description="open_clip's name of the architecture in RECSYS_CLIP_CHECKPOINT, if that is a "
+        "bare weights file. OpenAI's own file is ViT-B-32-quickgelu.",
     )
     epochs: int = Field(
         default=24,
         ge=1,
-        description="Passes over the catalogue's own image-text pairs (no checkpoint configured).",
+        description="Passes over the catalogue's image-text pairs, if no checkpoint is configured.",
     )
     max_steps: int = Field(
         default=240,
         ge=1,
-        description="Optimizer steps at most: a large catalogue gets fewer passes.",
+        description="Maximum number of optimizer steps; a large catalogue gets fewer passes.",
     )
     batch_size: int = Field(
         default=64,
         ge=8,
-        description="Image-text pairs a step; also the number of in-batch negatives.",
+        description="Image-text pairs per step; also the number of in-batch negatives.",
     )
 
 
 class CatalogueInputs(TypedDict):
+    """Inputs of ``embeddings/text`` and ``embeddings/training_catalogue``."""
+
     items: Annotated[Artifact, Upstream("raw/items")]
 
 
 class EncoderInputs(TypedDict):
+    """Inputs of ``embeddings/image_encoder``."""
+
     items: Annotated[Artifact, TRAINING_CATALOGUE]
 
 
 class ImageInputs(TypedDict):
+    """Inputs of ``embeddings/image``."""
+
     items: Annotated[Artifact, Upstream("raw/items")]
     encoder: Annotated[Artifact, Upstream("embeddings/image_encoder")]
 
 
 class PcaInputs(TypedDict):
+    """Inputs of ``embeddings/pca``."""
+
     items: Annotated[Artifact, TRAINING_CATALOGUE]
     encoder: Annotated[Artifact, Upstream("embeddings/image_encoder")]
 
 
 class ItemEmbeddingsInputs(TypedDict):
+    """Inputs of ``embeddings/items``."""
+
     items: Annotated[Artifact, Upstream("raw/items")]
     text: Annotated[Artifact, Upstream("embeddings/text")]
     image: Annotated[Artifact, Upstream("embeddings/image")]
@@ -80,10 +92,10 @@ def _embed(
     platform: Platform,
     kind: str,
     inputs: Mapping[str, Any],
-    write,
+    write: Callable[[Staged], Mapping[str, Any]],
     force: bool,
-    params: dict | None = None,
-) -> dg.MaterializeResult:
+    params: Mapping[str, Any] | None = None,
+) -> reporting.Materialized:
     built = platform.build(context, kind, inputs=inputs, write=write, params=params, force=force)
     return reporting.result(built.artifact, reused=built.reused)
 
@@ -97,9 +109,11 @@ def _embed(
 )
 def text(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: names and descriptions. Out: one Sentence-BERT vector (384) an item; an unchanged text is
-    read from the cache.
+) -> reporting.Materialized:
+    """Embeds the texts of the catalogue with Sentence-BERT.
+
+    Reads names and descriptions of the items. Writes one vector of 384 numbers per item. Vectors of
+    unchanged texts come from the cache.
     """
     from recsys_assets.lib.embeddings import tables
 
@@ -121,9 +135,11 @@ def text(
 )
 def training_catalogue(
     context: dg.AssetExecutionContext, config: TrainingCatalogueConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: the catalogue. Out: the one that image encoder and PCAs are fitted on: kept until too
-    many products are new.
+) -> reporting.Materialized:
+    """Chooses the catalogue on which image encoder and PCAs are fitted.
+
+    Reads the current catalogue. Records the chosen one: it stays the same until too many products
+    are new or changed.
     """
     from recsys_assets.lib.embeddings import training_catalogue as catalogue
 
@@ -160,9 +176,11 @@ def training_catalogue(
 )
 def image_encoder(
     context: dg.AssetExecutionContext, config: ImageEncoderConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: pictures and texts of the training catalogue. Out: CLIP: the configured checkpoint, or a
-    small one trained on them.
+) -> reporting.Materialized:
+    """Provides the CLIP model that embeds images.
+
+    Reads images and texts of the training catalogue. Writes the configured checkpoint. If none is
+    configured, it trains a small CLIP on these image-text pairs.
     """
     from recsys_assets.lib.embeddings import tables
 
@@ -192,9 +210,12 @@ def image_encoder(
 )
 def image(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: pictures, the image encoder. Out: one L2-normalised vector an item, from the cache where
-    the picture is known; a missing picture is zeros, and counted."""
+) -> reporting.Materialized:
+    """Embeds the images of the catalogue with the image encoder.
+
+    Reads the items' images and the encoder. Writes one L2-normalised vector per item. Vectors of
+    known images come from the cache. A missing image gives zeros and is counted.
+    """
     from recsys_assets.lib.embeddings import tables
 
     inputs = open_inputs(ImageInputs, platform)
@@ -210,8 +231,7 @@ def image(
     )
 
 
-# text and image come first only so that their caches are warm: the PCA reads the training
-# catalogue's vectors there
+# text and image run first so that their caches are warm: the PCA reads vectors from these caches
 @dg.asset(
     key=["embeddings", "pca"],
     kinds={"numpy"},
@@ -220,9 +240,11 @@ def image(
 )
 def fitted_pca(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: vectors of the training catalogue. Out: the PCA of texts and of pictures to 64 each, with
-    the explained variance.
+) -> reporting.Materialized:
+    """Fits the PCAs that project text and image embeddings to 64 dimensions each.
+
+    Reads the embeddings of the training catalogue. Writes one PCA for texts and one for images, and
+    plots of the explained variance.
     """
     from recsys_assets.lib.embeddings import tables
 
@@ -242,9 +264,11 @@ def fitted_pca(
 @dg.asset(key=["embeddings", "items"], kinds={"numpy"}, deps=dependencies(ItemEmbeddingsInputs))
 def item_embeddings(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: both embeddings, the PCAs. Out: each projected to 64 dimensions, one row an item, with a
-    map of the catalogue.
+) -> reporting.Materialized:
+    """Projects text and image embeddings to 64 dimensions each.
+
+    Reads both embeddings and the PCAs. Writes one row per item in each of the two tables, and a map
+    of the catalogue for each.
     """
     from recsys_assets.lib.embeddings import tables
 

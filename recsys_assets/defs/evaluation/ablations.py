@@ -1,7 +1,8 @@
-"""The models trained again, less a part each, and judged on the same queries."""
+"""Define the asset of ablations: models trained without one part."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import dagster as dg
@@ -15,31 +16,39 @@ from recsys_assets.orchestration.pipes import MODEL_STEPS, TrainingClient
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
-#: Which step trains which model, in exports/onnx.
+#: The models of ``exports/onnx``.
 MODELS = ("two_tower", "dlrm")
 
 
 class AblationsConfig(BuildConfig):
+    """Config of ``evaluation/ablations``."""
+
     variants: list[str] = Field(
         default=list(VARIANTS),
-        description="What is taken away, each trained and judged on its own: "
+        description="Variants, each trained and judged on its own. "
         + "; ".join(f"{variant.name}: {variant.text}" for variant in VARIANTS.values())
         + ".",
     )
 
 
 class AblationsInputs(TypedDict):
+    """Inputs of ``evaluation/ablations``."""
+
     offline: Annotated[Artifact, Upstream("evaluation/offline", SAME)]
     train: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.TRAINING)]
 
 
 @dataclasses.dataclass
 class Laboratory:
-    """Builds what the variants of one base need; whatever was built before is reused.
+    """Builds the artifacts of the variants of one base; existing artifacts are reused.
 
     Attributes:
-        base: ``evaluation/offline``, whose manifest names every input of the models that it judged.
+        context: of the asset.
+        platform: settings and artifact store.
+        training: runs the training steps.
+        base: ``evaluation/offline``, whose manifest names every input of the judged models.
         unmasked: features/interactions of the training days.
+        force: build again even if an artifact exists.
     """
 
     context: dg.AssetExecutionContext
@@ -51,14 +60,14 @@ class Laboratory:
 
     def __post_init__(self) -> None:
         self.inputs = self._recorded(self.base)
-        self.models = {
+        self.models: dict[str, Artifact] = {
             model: self.platform.store.open(self.inputs["models"].manifest["inputs"][model])
             for model in MODELS
         }
         self.params = dict(self.base.manifest["params"])
 
     def _recorded(self, artifact: Artifact) -> dict[str, Any]:
-        """The very versions that an artifact was made from: role → artifact, or artifacts."""
+        """Open the inputs that an artifact was made from: role → artifact, or artifacts."""
         store = self.platform.store
         return {
             role: [store.open(one) for one in value]
@@ -68,8 +77,13 @@ class Laboratory:
         }
 
     def build(
-        self, kind: str, inputs: Mapping[str, Any], write: Any, params: Any = None
+        self,
+        kind: str,
+        inputs: Mapping[str, Any],
+        write: Callable[[Path], Mapping[str, Any]],
+        params: Mapping[str, Any] | None = None,
     ) -> Artifact:
+        """Build ``ablation/<kind>`` for the asset's partition."""
         return self.platform.build(
             self.context,
             f"ablation/{kind}",
@@ -81,6 +95,7 @@ class Laboratory:
         ).artifact
 
     def withheld(self) -> Artifact:
+        """Build the table of the newest items, which some variants withhold."""
         from recsys_assets.lib.evaluation import ablations
 
         asked = self._recorded(self.inputs["queries"])
@@ -98,13 +113,11 @@ class Laboratory:
         )
 
     def datasets(self, variant: Variant, withheld: Artifact | None) -> Artifact:
-        """What both models learn from: the base's own where the variant's rows are the base's."""
+        """Return the data sets of a variant: the base's own if their rows are the same."""
         from recsys_assets.lib.evaluation import ablations
 
-        rows, kind = (
-            self._recorded(self.models["two_tower"])["datasets"],
-            f"{variant.rows}/datasets",
-        )
+        rows: Artifact = self._recorded(self.models["two_tower"])["datasets"]
+        kind = f"{variant.rows}/datasets"
         if not variant.masked:
             made_from = self._recorded(rows)
             made_from["train"] = self.unmasked
@@ -136,7 +149,7 @@ class Laboratory:
         changed: Mapping[str, Artifact],
         params: Mapping[str, Any],
     ) -> Artifact:
-        """The base's model where nothing that it is made from differs."""
+        """Train a model of a variant, or return the base's if nothing differs."""
         base = self.models[model]
         own = self._recorded(base)
         inputs = {role: changed.get(role, artifact) for role, artifact in own.items()}
@@ -155,18 +168,15 @@ class Laboratory:
             profile="GPU_TRAIN",
         ).artifact
 
-    def judged(self, variant: Variant) -> Artifact:
-        """Data, both models, their export and their lists."""
+    def aligned(self, variant: Variant, withheld: Artifact | None) -> tuple[Artifact, Artifact]:
+        """Return a variant's aligned embeddings of all items, and of the known items."""
         from recsys_assets.lib.evaluation import ablations
-        from recsys_assets.lib.exports.exports import write_exports
-        from recsys_assets.lib.retrieval import tables
 
-        withheld = self.withheld() if variant.withheld else None
         hidden = {"withheld": withheld} if withheld else {}
-        aligned = known = self.inputs["aligned"]
+        aligned: Artifact = self.inputs["aligned"]
         if variant.without or withheld:
             inputs = {"aligned": aligned, **hidden}
-            aligned = known = self.build(
+            aligned = self.build(
                 f"{variant.name}/aligned",
                 inputs,
                 params={"without": variant.without},
@@ -174,17 +184,20 @@ class Laboratory:
                     **inputs, target=path, without=variant.without
                 ),
             )
-        if withheld:
-            known = self.build(
-                f"{variant.name}/known_items",
-                {"aligned": aligned, **hidden},
-                lambda path: ablations.write_known_items(aligned, withheld, path),
-            )
-        changed = {
-            "datasets": self.datasets(variant, withheld),
-            "embeddings": aligned,
-            "item_inputs": known,
-        }
+        if withheld is None:
+            return aligned, aligned
+        known = self.build(
+            f"{variant.name}/known_items",
+            {"aligned": aligned, **hidden},
+            lambda path: ablations.write_known_items(aligned, withheld, path),
+        )
+        return aligned, known
+
+    def exported(self, variant: Variant, changed: Mapping[str, Artifact]) -> dict[str, Artifact]:
+        """Train both models of a variant; return their exports and item vectors by role."""
+        from recsys_assets.lib.exports.exports import write_exports
+        from recsys_assets.lib.retrieval import tables
+
         trained = {
             model: self.train(
                 variant, model, changed, variant.two_tower if model == "two_tower" else {}
@@ -196,18 +209,30 @@ class Laboratory:
             trained,
             lambda path: write_exports(**trained, target=path),
         )
-        of_tower = {"two_tower": trained["two_tower"], "aligned": aligned}
+        of_tower = {"two_tower": trained["two_tower"], "aligned": changed["embeddings"]}
         vectors = self.build(
             f"{variant.name}/item_vectors",
             of_tower,
             lambda path: tables.write_item_vectors(**of_tower, target=path),
         )
+        return {"models": exports, "vectors": vectors}
+
+    def judged(self, variant: Variant) -> Artifact:
+        """Train, export and evaluate a variant; return the evaluation."""
+        from recsys_assets.lib.evaluation import ablations
+
+        withheld = self.withheld() if variant.withheld else None
+        aligned, known = self.aligned(variant, withheld)
+        changed = {
+            "datasets": self.datasets(variant, withheld),
+            "embeddings": aligned,
+            "item_inputs": known,
+        }
         inputs = {
             **self.inputs,
-            "models": exports,
-            "vectors": vectors,
+            **self.exported(variant, changed),
             "aligned": aligned,
-            **hidden,
+            **({"withheld": withheld} if withheld else {}),
         }
         return self.build(
             f"{variant.name}/evaluation",
@@ -232,9 +257,11 @@ def ablations(
     config: AblationsConfig,
     platform: Platform,
     training: TrainingClient,
-) -> dg.MaterializeResult:
-    """In: the generation that evaluation/offline judged. Out: both models without a part, a variant
-    each, on the same queries.
+) -> reporting.Materialized:
+    """Trains and evaluates both models without one part each, per as-of day.
+
+    Reads the generation that the offline evaluation judged, and the features of the training days.
+    Writes the metrics of each variant on the same queries, and its difference to the base.
     """
     from recsys_assets.lib.evaluation import ablations as lib
 
@@ -243,15 +270,13 @@ def ablations(
     laboratory = Laboratory(
         context, platform, training, opened["offline"], opened["train"], config.force
     )
-    found = {}
+    found: dict[str, Artifact] = {}
     for number, variant in enumerate(variants, 1):
         context.log.info(f"{variant.name} ({number} of {len(variants)}): {variant.text}")
         found[variant.name] = laboratory.judged(variant)
-        served = found[variant.name].metrics["served"]["ndcg@10"]
-        context.log.info(
-            f"{variant.name}: served nDCG@10 {served['value']:.4f} ({served['low']:.4f} to "
-            f"{served['high']:.4f})"
-        )
+        ndcg = found[variant.name].metrics["served"]["ndcg@10"]
+        interval = f"{ndcg['low']:.4f} to {ndcg['high']:.4f}"
+        context.log.info(f"{variant.name}: served nDCG@10 {ndcg['value']:.4f} ({interval})")
     withheld = laboratory.withheld() if any(variant.withheld for variant in variants) else None
     inputs = {
         "queries": laboratory.inputs["queries"],
@@ -271,8 +296,8 @@ def ablations(
             inputs["queries"], laboratory.base, found, staged.path, seed, withheld
         ),
     )
+    headline = lib.headline(built.artifact.metrics)
     shown = dataclasses.replace(
-        built.artifact,
-        manifest={**built.artifact.manifest, "metrics": lib.headline(built.artifact.metrics)},
+        built.artifact, manifest={**built.artifact.manifest, "metrics": headline}
     )
     return reporting.result(shown, reused=built.reused)

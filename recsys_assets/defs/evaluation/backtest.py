@@ -1,4 +1,4 @@
-"""Quality by as-of day, over whatever days were evaluated."""
+"""Define the asset of quality over as-of days."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
@@ -12,15 +12,19 @@ from recsys_assets.orchestration.upstream import Upstream, dependencies, open_in
 
 
 class BacktestInputs(TypedDict):
+    """Inputs of ``evaluation/backtest``."""
+
     reports: Annotated[Sequence[Artifact], Upstream("evaluation/offline", every=True)]
 
 
 @dg.asset(key=["evaluation", "backtest"], kinds={"polars"}, deps=dependencies(BacktestInputs))
 def backtest(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: evaluation/offline of every as-of day that has one. Out: served, retrieval, popularity
-    and AUC by day, a row a day.
+) -> reporting.Materialized:
+    """Collects quality over as-of days in one table.
+
+    Reads all partitions of the offline evaluation. Writes one row per as-of day, with the metrics
+    of served lists, retrieval and popularity, and the ranker's AUC.
     """
     from recsys_assets.lib.evaluation import backtest as lib
 

@@ -1,4 +1,4 @@
-"""Simple systems, tuned with equal care: what the models have to beat."""
+"""Define the asset of tuned baselines, which the models have to beat."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
@@ -14,24 +14,28 @@ from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, o
 
 
 class BaselinesConfig(BuildConfig):
+    """Config of ``evaluation/baselines``."""
+
     trials: int = Field(
-        default=16, ge=1, description="Parameters that each baseline is tried with."
+        default=16, ge=1, description="Number of parameter settings tried per baseline."
     )
     tuning_users: int = Field(
-        default=60_000, ge=1, description="Visitors that a trial is fitted on, at most."
+        default=60_000, ge=1, description="Maximum number of visitors that a trial is fitted on."
     )
     tuning_clicks: int = Field(
         default=8_000,
         ge=1,
-        description="Clicks of the inner split that a trial is judged on, at most.",
+        description="Approximate maximum number of held-out clicks that a trial is evaluated on.",
     )
     metric: str = Field(
         default="ndcg@100",
-        description="What the trials are compared by, on the last training days.",
+        description="Metric that compares the trials, on the last training days.",
     )
 
 
 class BaselinesInputs(TypedDict):
+    """Inputs of ``evaluation/baselines``."""
+
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
     items: Annotated[Artifact, Upstream("raw/items")]
     interactions: Annotated[
@@ -41,6 +45,8 @@ class BaselinesInputs(TypedDict):
 
 
 class BaselinesParams(TypedDict):
+    """Parameters of ``evaluation/baselines``, as its manifest records them."""
+
     train_days: list[str]
     seed: int
     seen_days: int
@@ -56,9 +62,11 @@ class BaselinesParams(TypedDict):
 )
 def baselines(
     context: dg.AssetExecutionContext, config: BaselinesConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: queries, clicks of the window. Out: ranks of random, popularity, recent popularity,
-    item-kNN, EASE and iALS, tuned.
+) -> reporting.Materialized:
+    """Tunes the baselines and runs them on the queries, per as-of day.
+
+    Reads the queries, items and events of the window. Writes the ranks and metrics of random,
+    popularity, recent popularity, item-kNN, EASE and iALS.
     """
     from recsys_assets.lib.evaluation import baseline_tuning
 

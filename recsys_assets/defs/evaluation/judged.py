@@ -1,4 +1,4 @@
-"""Inputs that judge a generation: its models, and the validation days that they have not seen."""
+"""Declare the inputs that judge a generation: models and validation days."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
@@ -9,6 +9,8 @@ from recsys_assets.orchestration.upstream import SAME, Upstream
 
 
 class JudgedInputs(TypedDict):
+    """Inputs of ``evaluation/offline``; ``serving/release`` opens them too."""
+
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
     models: Annotated[Artifact, Upstream("exports/onnx", SAME)]
     vectors: Annotated[Artifact, Upstream("retrieval/item_vectors", SAME)]

@@ -1,7 +1,8 @@
-"""What the exported models are worth on days they have not seen, over the whole catalogue."""
+"""Define the asset that evaluates the exported models on the validation days."""
 
 import dataclasses
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 import dagster as dg
 
@@ -15,6 +16,8 @@ KEY = ["evaluation", "offline"]
 
 
 class OfflineParams(TypedDict):
+    """Parameters of ``evaluation/offline``, as its manifest records them."""
+
     seed: int
     retrieval_topk: int
     retrieval_weight: float
@@ -25,13 +28,13 @@ class OfflineParams(TypedDict):
     kinds={"onnx", "numpy"},
     partitions_def=partitions.as_of(),
     deps=dependencies(JudgedInputs),
-    # warnings: whether these models may be released is for the verdict of serving/release to say
+    # warnings only: the verdict of serving/release decides whether these models may be released
     check_specs=reporting.check_specs(
         KEY,
         {
-            "recall_above_popularity": "Two-tower recall@100 over the whole catalogue beats "
-            "popularity's.",
-            "auc": "DLRM's AUC on the validation days is above its floor.",
+            "recall_above_popularity": "Recall@100 of the two towers over the whole catalogue is "
+            "above recall@100 of popularity. Warns otherwise.",
+            "auc": "AUC of the ranker on the validation days is above its floor. Warns otherwise.",
         },
         partitions.as_of(),
         blocking=False,
@@ -39,12 +42,14 @@ class OfflineParams(TypedDict):
 )
 def offline(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: queries, exported models. Out: lists as served and of retrieval alone, the ranker's
-    scores; slices, intervals.
+) -> reporting.Materialized:
+    """Evaluates the exported models on the held-out queries, per as-of day.
+
+    Reads the queries, the exported models, item vectors and features of the validation days. Writes
+    the served lists and the retrieval lists, and the metrics of both and of the ranker, per slice
+    and with confidence intervals.
     """
     from recsys_assets.lib.evaluation import offline as evaluation_report
-    from recsys_assets.lib.gates import gates
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(JudgedInputs, platform, as_of)
@@ -63,34 +68,32 @@ def offline(
         write=lambda staged: evaluation_report.write_report(**inputs, target=staged.path, **params),
     )
     metrics = built.artifact.metrics
-    recall, popular, auc = (
-        metrics["retrieval"]["recall@100"],
-        metrics["popularity"]["recall@100"],
-        metrics["ranker"]["auc"],
-    )
-    # the slices' hundreds of figures stay in the artifact and in a table: the UI plots what one
-    # follows
+    # the hundreds of figures per slice stay in the artifact: the UI plots the headline only
     shown = {name: metrics[name] for name in evaluation_report.HEADLINE}
     headline = dataclasses.replace(
         built.artifact, manifest={**built.artifact.manifest, "metrics": shown}
     )
-    return reporting.result(
-        headline,
-        reused=built.reused,
-        checks=[
-            reporting.check(
-                "recall_above_popularity",
-                recall["value"] > popular["value"],
-                value=recall,
-                threshold=popular,
-                blocking=False,
-            ),
-            reporting.check(
-                "auc",
-                auc is None or auc > gates.AUC_FLOOR,
-                value=gates.NO_UNCLICKED if auc is None else auc,
-                threshold=gates.AUC_FLOOR,
-                blocking=False,
-            ),
-        ],
-    )
+    return reporting.result(headline, reused=built.reused, checks=_checks(metrics))
+
+
+def _checks(metrics: Mapping[str, Any]) -> list[dg.AssetCheckResult]:
+    from recsys_assets.lib.gates import gates
+
+    recall, popular = metrics["retrieval"]["recall@100"], metrics["popularity"]["recall@100"]
+    auc = metrics["ranker"]["auc"]
+    return [
+        reporting.check(
+            "recall_above_popularity",
+            recall["value"] > popular["value"],
+            value=recall,
+            threshold=popular,
+            blocking=False,
+        ),
+        reporting.check(
+            "auc",
+            auc is None or auc > gates.AUC_FLOOR,
+            value=gates.NO_UNCLICKED if auc is None else auc,
+            threshold=gates.AUC_FLOOR,
+            blocking=False,
+        ),
+    ]

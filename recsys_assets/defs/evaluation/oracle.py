@@ -1,4 +1,4 @@
-"""What whoever knows the simulator's own click model would reach, on the same queries."""
+"""Define the asset of the oracle, which ranks by true click probabilities."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
@@ -13,6 +13,8 @@ from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, o
 
 
 class OracleInputs(TypedDict):
+    """Inputs of ``evaluation/oracle``."""
+
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
     features: Annotated[
         Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)
@@ -27,9 +29,12 @@ class OracleInputs(TypedDict):
 )
 def oracle(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: queries, the simulator's truth. Out: lists by true click probability and its AUC; nothing
-    for a log that was ingested.
+) -> reporting.Materialized:
+    """Ranks the catalogue by the simulator's true click probabilities, per as-of day.
+
+    Reads the queries, the validation days and the simulator's truth. Writes the oracle's list per
+    query, its metrics and the AUC of the true probabilities. Without a simulated landing zone, it
+    writes no lists.
     """
     from recsys_assets.lib.evaluation import oracle as truth
 

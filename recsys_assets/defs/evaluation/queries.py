@@ -1,4 +1,4 @@
-"""The held-out clicks that every system is asked for."""
+"""Define the asset of the evaluation queries: clicks of the validation days."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
@@ -14,14 +14,18 @@ from recsys_assets.orchestration.upstream import Upstream, dependencies, open_in
 
 
 class QueriesConfig(BuildConfig):
+    """Config of ``evaluation/queries``."""
+
     limit: int = Field(
         default=20_000,
         ge=1,
-        description="Clicks that are asked for, about; above it whole users are sampled.",
+        description="Approximate maximum number of queries; above it, whole users are sampled.",
     )
 
 
 class QueriesInputs(TypedDict):
+    """Inputs of ``evaluation/queries``."""
+
     features: Annotated[
         Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)
     ]
@@ -32,6 +36,8 @@ class QueriesInputs(TypedDict):
 
 
 class QueriesParams(TypedDict):
+    """Parameters of ``evaluation/queries``, as its manifest records them."""
+
     seed: int
     seen_days: int
     limit: int
@@ -45,9 +51,11 @@ class QueriesParams(TypedDict):
 )
 def queries(
     context: dg.AssetExecutionContext, config: QueriesConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: clicks of the 3 validation days, the log of the window. Out: one row a query, what its
-    list may not show, slices.
+) -> reporting.Materialized:
+    """Selects the queries on which all systems are compared, per as-of day.
+
+    Reads the clicks of the 3 validation days, the events of the window and items. Writes one row
+    per query, the items that its list must not show, and its slices.
     """
     from recsys_assets.lib.evaluation.queries import Queries
 

@@ -1,4 +1,4 @@
-"""Everything that was measured of a generation, in one place."""
+"""Define the asset of the evaluation report."""
 
 from typing import Annotated, TypedDict
 
@@ -14,6 +14,8 @@ KEY = ["evaluation", "report"]
 
 
 class ReportParts(TypedDict):
+    """Inputs of ``evaluation/report`` that must exist."""
+
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
     offline: Annotated[Artifact, Upstream("evaluation/offline", SAME)]
     baselines: Annotated[Artifact, Upstream("evaluation/baselines", SAME)]
@@ -21,12 +23,14 @@ class ReportParts(TypedDict):
 
 
 class ReportInputs(ReportParts, total=False):
-    ablations: Annotated[
-        Artifact, Upstream("evaluation/ablations", SAME)
-    ]  # read where it exists; a report needs none
+    """Inputs of ``evaluation/report``; ``ablations`` is optional."""
+
+    ablations: Annotated[Artifact, Upstream("evaluation/ablations", SAME)]
 
 
 class ReportParams(TypedDict):
+    """Parameters of ``evaluation/report``, as its manifest records them."""
+
     scale: str
     seed: int
 
@@ -39,9 +43,11 @@ class ReportParams(TypedDict):
 )
 def report(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: the evaluation's metrics and lists, ablations where there are any. Out: evaluation.json
-    with its targets, an HTML page.
+) -> reporting.Materialized:
+    """Writes the evaluation report of a generation, per as-of day.
+
+    Reads queries, offline evaluation, baselines, oracle and, if they exist, ablations. Writes
+    evaluation.json with the targets, and an HTML page.
     """
     from recsys_assets.lib.evaluation import report as evaluation_writing
     from recsys_assets.lib.evaluation import summary

@@ -1,4 +1,4 @@
-"""The trained models as ONNX files."""
+"""Define the asset that exports the trained models to ONNX."""
 
 from typing import Annotated, TypedDict
 
@@ -12,12 +12,14 @@ from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 PARITY = {
-    "parity": "onnxruntime gives TensorFlow's own outputs, within 1e-6, on the sample that "
+    "parity": "Outputs of onnxruntime and TensorFlow differ by at most 1e-6 on the sample that "
     "training wrote."
 }
 
 
 class OnnxInputs(TypedDict):
+    """Inputs of ``exports/onnx``."""
+
     two_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
     dlrm: Annotated[Artifact, Upstream("ranking/dlrm", SAME)]
 
@@ -31,9 +33,10 @@ class OnnxInputs(TypedDict):
 )
 def onnx(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: both trained models. Out: query tower, item tower and DLRM as ONNX, held against their
-    origin.
+) -> reporting.Materialized:
+    """Exports both models to ONNX and compares them with TensorFlow, per as-of day.
+
+    Reads both trained models. Writes query tower, item tower and DLRM as ONNX files.
     """
     from recsys_assets.lib.exports import exports
 

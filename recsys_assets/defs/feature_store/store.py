@@ -1,4 +1,4 @@
-"""Feast: definitions applied, features materialised online; popularity beside them."""
+"""Define the assets of the feature store: definitions, features, popularity."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
@@ -7,11 +7,14 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
+from recsys_assets.orchestration import reporting
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
 
 class OnlineInputs(TypedDict):
+    """Inputs of ``feature_store/online``."""
+
     features: Annotated[
         Sequence[Artifact], Upstream("features/interactions", partitions.POPULARITY)
     ]
@@ -20,14 +23,17 @@ class OnlineInputs(TypedDict):
 
 
 class OnlinePopularityInputs(TypedDict):
+    """Inputs of ``feature_store/popularity``."""
+
     interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.POPULARITY)]
     items: Annotated[Artifact, Upstream("raw/items")]
 
 
 @dg.asset(key=["feature_store", "definitions"], kinds={"feast"})
-def definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-    """In: feature_repo/features.py. Out: entities, views and feature services in Feast's
-    registry.
+def definitions(context: dg.AssetExecutionContext, platform: Platform) -> reporting.Materialized:
+    """Applies the feature definitions to Feast's registry.
+
+    Reads feature_repo/features.py. Writes entities, views, push sources and feature services.
     """
     from feature_repo import apply
     from recsys_assets.lib.feature_store import store
@@ -42,9 +48,11 @@ def definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Mat
     partitions_def=partitions.daily(),
     deps=dependencies(OnlineInputs, "feature_store/definitions"),
 )
-def online(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-    """In: users, items, what visitors did in 7 days. Out: Feast's online store as of the day's end;
-    it never goes back in time.
+def online(context: dg.AssetExecutionContext, platform: Platform) -> reporting.Materialized:
+    """Writes features as of the end of a day to Feast's online store.
+
+    Reads users, items and the features of 7 days. Writes one row per user or item and view. A
+    stored row is replaced only by a newer one.
     """
     from recsys_assets.lib.feature_store import publish
 
@@ -61,9 +69,11 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> dg.Material
     partitions_def=partitions.daily(),
     deps=dependencies(OnlinePopularityInputs),
 )
-def popularity(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-    """In: interactions of the 7 days up to the day. Out: sorted sets in database 3: global, by
-    category, by style.
+def popularity(context: dg.AssetExecutionContext, platform: Platform) -> reporting.Materialized:
+    """Writes the popularity of items in the 7 days up to a day to Valkey (database 3).
+
+    Reads raw interactions and items. Writes sorted sets of items by clicks: over all items, per
+    category and per style.
     """
     from recsys_assets.lib.feature_store import publish
     from recsys_assets.lib.figures import tables

@@ -1,55 +1,64 @@
-"""Point-in-time features and masked training rows, a day at a time."""
+"""Define the daily assets of point-in-time features and masked training rows."""
 
 from collections.abc import Sequence
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import columns as c
 from recsys_assets import partitions
-from recsys_assets.artifacts import Artifact
+from recsys_assets.artifacts import Artifact, Staged
 from recsys_assets.defs.features.lineage import FEATURE_SOURCES, MASKED_SOURCES, column_lineage
 from recsys_assets.orchestration import reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
+if TYPE_CHECKING:
+    from recsys_assets.lib.quality.drift import Drift
+
 CHECKS = {
-    "contract": "Columns, types, nulls, ranges and the catalogue's own values: no row may break "
-    "them. Nothing is published where one does.",
-    "point_in_time": "On a sample, the features of an event stay the same when everything from it "
-    "on is removed.",
+    "contract": "All rows meet the contract: columns, types, nulls, ranges and values of the "
+    "catalogue. Otherwise nothing is materialised.",
+    "point_in_time": "On a sample, the features of an event do not change if this event and all "
+    "later ones are removed.",
 }
 MASKED = {
-    "contract": "The features' contract, and a masked visitor keeps no feature.",
-    "masked_share": "Between 3 and 7 % of rows have a masked visitor, and as many a masked device "
-    "(1,000 rows or more).",
+    "contract": "All rows meet the contract of the features, and masked visitors have no features.",
+    "masked_share": "3 to 7 % of the rows have a masked visitor, and 3 to 7 % a masked device. "
+    "Days below 1,000 rows pass.",
 }
 DRIFT = dg.AssetCheckSpec(
     "drift",
     asset=dg.AssetKey(["features", "interactions"]),
     partitions_def=partitions.daily(),
-    description="Jensen-Shannon divergence of each feature from up to seven days before, at most "
-    "the threshold; a warning.",
+    description="The Jensen-Shannon divergence of each feature from up to seven days before is at "
+    "most the threshold. Warns otherwise.",
 )
 
 
 class FeaturesInputs(TypedDict):
+    """Inputs of ``features/interactions``."""
+
     interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.LOOK_BACK)]
     users: Annotated[Artifact, Upstream("raw/users")]
     items: Annotated[Artifact, Upstream("raw/items")]
 
 
 class MaskedInputs(TypedDict):
+    """Inputs of ``features/masked_train``."""
+
     features: Annotated[Artifact, Upstream("features/interactions", SAME)]
 
 
 class FeaturesConfig(BuildConfig):
+    """Config of ``features/interactions``."""
+
     drift_threshold: float = Field(
         0.06,
         gt=0,
         le=1,
-        description="Divergence above which a feature counts as drifted (lib/quality/drift.py).",
+        description="Jensen-Shannon divergence above which a feature counts as drifted.",
     )
 
 
@@ -66,18 +75,18 @@ class FeaturesConfig(BuildConfig):
 )
 def interaction_features(
     context: dg.AssetExecutionContext, config: FeaturesConfig, platform: Platform
-):
-    """In: raw interactions of the day and the 7 before, users, items. Out: one row an exposure, as
-    of just before it.
+) -> reporting.Events:
+    """Computes the features of each exposure of a day, as of just before the exposure.
+
+    Reads raw interactions of the day and the 7 days before, users and items. Writes one row per
+    exposure.
     """
-    from recsys_assets import artifacts
     from recsys_assets.lib.features import daily, daily_checks
-    from recsys_assets.lib.quality import drift
 
     day, store, settings = context.partition_key, platform.store, platform.settings
     inputs = open_inputs(FeaturesInputs, platform, day)
 
-    def write(staged):
+    def write(staged: Staged) -> dict[str, Any]:
         metrics = daily.write_features(inputs, day, staged.path)
         daily_checks.check_and_profile(staged.path, inputs["items"], day)
         return metrics
@@ -93,16 +102,7 @@ def interaction_features(
         )
     )
     changed = daily.changed_without_the_future(inputs, built.artifact, day)
-    earlier = store.require(
-        "features/interactions",
-        artifacts.days_before(store, "features/interactions", day, drift.BASELINE_DAYS),
-    )
-    moved = drift.against_baseline(
-        built.artifact,
-        earlier,
-        threshold=config.drift_threshold,
-        first_day=partitions.calendar_start(settings).isoformat(),
-    )
+    moved = _drift(platform, built.artifact, day, config.drift_threshold)
     yield reporting.result(
         built.artifact,
         reused=built.reused,
@@ -117,11 +117,29 @@ def interaction_features(
     yield drift_check(moved)
 
 
-def drift_check(moved) -> dg.AssetCheckResult:
-    """A warning with the value of each feature, the threshold and a plot; passed where nothing can
-    be compared.
+def _drift(platform: Platform, features: Artifact, day: str, threshold: float) -> "Drift":
+    from recsys_assets import artifacts
+    from recsys_assets.lib.quality import drift
+
+    store = platform.store
+    earlier = store.require(
+        "features/interactions",
+        artifacts.days_before(store, "features/interactions", day, drift.BASELINE_DAYS),
+    )
+    return drift.against_baseline(
+        features,
+        earlier,
+        threshold=threshold,
+        first_day=partitions.calendar_start(platform.settings).isoformat(),
+    )
+
+
+def drift_check(moved: "Drift") -> dg.AssetCheckResult:
+    """Return the check ``drift``, with the divergence per feature and a plot.
+
+    It is a warning if a feature has drifted. It passes if there is nothing to compare with.
     """
-    metadata = {
+    metadata: dict[str, Any] = {
         "threshold": moved.threshold,
         "drifted": moved.drifted,
         "baseline": list(moved.days),
@@ -149,9 +167,13 @@ def drift_check(moved) -> dg.AssetCheckResult:
     deps=dependencies(MaskedInputs),
     check_specs=reporting.check_specs(["features", "masked_train"], MASKED, partitions.daily()),
 )
-def masked_train(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform):
-    """In: the day's features. Out: the same rows, 5 % as if the visitor and 5 % as if the device
-    were unknown.
+def masked_train(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
+) -> reporting.Events:
+    """Masks visitors and devices in the training rows of a day.
+
+    Reads the day's features. Writes the same rows, one per exposure: in 5 % the visitor is unknown,
+    and in 5 % the device.
     """
     from recsys_assets.lib.features import daily
     from recsys_assets.lib.quality import contracts
@@ -159,7 +181,7 @@ def masked_train(context: dg.AssetExecutionContext, config: BuildConfig, platfor
     day, seed = context.partition_key, platform.settings.seed
     inputs = open_inputs(MaskedInputs, platform, day)
 
-    def write(staged):
+    def write(staged: Staged) -> dict[str, Any]:
         metrics = daily.write_masked(inputs["features"], day, seed, staged.path)
         contracts.read_checked(
             staged.path / "masked.parquet",

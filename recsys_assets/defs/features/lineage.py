@@ -1,4 +1,4 @@
-"""Which upstream columns each feature comes from, as the Dagster UI shows it."""
+"""Declare the upstream columns of each feature, for the lineage in the UI."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ _OWN = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.TIMESTAMP, c.DEVICE_TYPE, c.CLICK)
 _OF_USER, _OF_ITEM = (c.AGE, c.GENDER), (c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER, c.PRICE)
 _CLICKS = [(_INTERACTIONS, name) for name in (c.USER_ID, c.EVENT_TYPE, c.TIMESTAMP)]
 
-#: column of features/interactions → the (asset, column) pairs that it is made from.
+#: Column of features/interactions → the (asset, column) pairs that it is made from.
 FEATURE_SOURCES: Mapping[str, Sequence[tuple[str, str]]] = {
     **{name: [(_INTERACTIONS, name)] for name in _OWN},
     **{name: [(_USERS, name), (_INTERACTIONS, c.USER_ID)] for name in _OF_USER},
@@ -27,7 +27,7 @@ FEATURE_SOURCES: Mapping[str, Sequence[tuple[str, str]]] = {
     c.HOURS_SINCE_CLICK: _CLICKS,
     c.ITEM_CLICKS: [(_INTERACTIONS, name) for name in (c.ITEM_ID, c.EVENT_TYPE, c.TIMESTAMP)],
 }
-#: Masking changes values row by row; every column comes from its namesake.
+#: Masking changes values row by row; each column comes from the column of the same name.
 MASKED_SOURCES: Mapping[str, Sequence[tuple[str, str]]] = {
     name: [("features/interactions", name)] for name in c.INTERACTION_FEATURES
 }
@@ -36,7 +36,7 @@ MASKED_SOURCES: Mapping[str, Sequence[tuple[str, str]]] = {
 def column_lineage(
     sources: Mapping[str, Sequence[tuple[str, str]]],
 ) -> dict[str, dg.TableColumnLineage]:
-    """Metadata entry."""
+    """Return the column lineage as a metadata entry."""
     return {
         LINEAGE: dg.TableColumnLineage(
             {

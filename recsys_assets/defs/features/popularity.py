@@ -1,4 +1,4 @@
-"""Clicks per item over the training days."""
+"""Define the asset of clicks per item over the training days."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
@@ -13,6 +13,8 @@ from recsys_assets.orchestration.upstream import Upstream, dependencies, open_in
 
 
 class PopularityInputs(TypedDict):
+    """Inputs of ``features/popularity``."""
+
     interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.TRAINING)]
     items: Annotated[Artifact, Upstream("raw/items")]
 
@@ -25,9 +27,11 @@ class PopularityInputs(TypedDict):
 )
 def popularity(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: interactions of the training days. Out: every item with its clicks, most clicked first:
-    baseline and backfill.
+) -> reporting.Materialized:
+    """Counts the clicks per item over the training days, per as-of day.
+
+    Reads raw interactions and items. Writes one row per item, most clicked first. The table is a
+    baseline and the backfill list of serving.
     """
     from recsys_assets.lib.features import popularity as lib
 

@@ -1,6 +1,4 @@
-"""NVTabular workflows and the data sets they make, as of a day; both run in the training
-environment.
-"""
+"""Define the assets of the NVTabular workflows and of the data sets."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
@@ -18,11 +16,15 @@ from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, o
 
 
 class WorkflowsInputs(TypedDict):
+    """Inputs of ``features/workflows``."""
+
     train: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.TRAINING)]
     items: Annotated[Artifact, Upstream("raw/items")]
 
 
 class DatasetsInputs(TypedDict):
+    """Inputs of ``features/datasets``."""
+
     workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
     items: Annotated[Artifact, Upstream("raw/items")]
     train: Annotated[Sequence[Artifact], Upstream("features/masked_train", partitions.TRAINING)]
@@ -34,20 +36,15 @@ class DatasetsInputs(TypedDict):
 
 @config_of(WorkflowsParams)
 class WorkflowsConfig(BuildConfig):
-    """Config of the asset: the parameters of its training step."""
+    """Config of ``features/workflows``: the parameters of its training step."""
 
 
-WORKFLOW_CHECKS = {
-    "vocabulary": "Every column has a vocabulary, and every catalogue item an index."
-}
+WORKFLOW_CHECKS = {"vocabulary": "Every item of the catalogue has an item index."}
 DATASET_CHECKS = {
-    "parity": "The compiled transform gives NVTabular's own values, column by column, on every "
-    "validation row, "
-    "and counts the same click histories.",
-    "labels": "There are clicks, and unclicked rows beside them or none at all: of a log of clicks "
-    "alone the ranker learns from "
-    "items drawn as negatives. Part of the days without unclicked rows, or without clicks, is a "
-    "fault of the log.",
+    "parity": "The compiled transform equals NVTabular in all columns and click histories of the "
+    "validation rows, within 1e-6.",
+    "labels": "Training and validation days both hold clicked and unclicked rows, or both hold "
+    "only clicks (the ranker then draws negatives). Anything else is a fault of the log.",
 }
 
 
@@ -67,9 +64,11 @@ def workflows(
     config: WorkflowsConfig,
     platform: Platform,
     training: TrainingClient,
-) -> dg.MaterializeResult:
-    """In: unmasked features of the 9 training days, the catalogue. Out: user, item, context and
-    combined workflows.
+) -> reporting.Materialized:
+    """Fits the NVTabular workflows of all model inputs, per as-of day.
+
+    Reads the unmasked features of the 9 training days and the catalogue. Writes one workflow each
+    for user, item, context and affinity columns, a combined one, and the compiled transforms.
     """
     from recsys_assets.lib.features import dataset_checks
 
@@ -110,11 +109,12 @@ def datasets(
     config: BuildConfig,
     platform: Platform,
     training: TrainingClient,
-) -> dg.MaterializeResult:
-    """In: masked rows of 9 days, unmasked rows of the 3 after them, the click histories of all 12,
-    the workflows.
+) -> reporting.Materialized:
+    """Transforms the training and validation rows for the models, per as-of day.
 
-    Out: train/ and valid/ for the models, and the histories of their clicked rows.
+    Reads masked rows of the 9 training days, unmasked rows of the 3 validation days, the click
+    histories of all 12 days, and the workflows. Writes train/ and valid/, one row per exposure, and
+    one click history per clicked row.
     """
     from recsys_assets.lib.features import dataset_checks
     from recsys_assets.lib.figures import tables

@@ -1,5 +1,6 @@
-"""Daily fine-tuning: the champion, warm-started, on the newest day; the item side stays as it
-is.
+"""Define the assets that fine-tune the champion's models on a new day.
+
+The query tower and the ranker are trained. The item tower and the index stay the same.
 """
 
 import dataclasses
@@ -22,15 +23,17 @@ from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, o
 
 @config_of(FineTuneQueryTowerParams)
 class FineTuneQueryTowerConfig(BuildConfig):
-    """Config of the asset: the parameters of its training step."""
+    """Config of ``fine_tune/query_tower``: the parameters of its training step."""
 
 
 @config_of(FineTuneDlrmParams)
 class FineTuneDlrmConfig(BuildConfig):
-    """Config of the asset: the parameters of its training step."""
+    """Config of ``fine_tune/dlrm``: the parameters of its training step."""
 
 
 class ReplayedDays(TypedDict):
+    """Declared inputs of ``fine_tune/rows``: the new day and the replayed days."""
+
     masked: Annotated[
         Sequence[Artifact], Upstream("features/masked_train", partitions.REPLAY, chosen=True)
     ]
@@ -40,14 +43,20 @@ class ReplayedDays(TypedDict):
 
 
 class RowsInputs(ReplayedDays):
-    champion: Artifact  # the release in force (see upstream.py)
+    """Inputs of ``fine_tune/rows``, with the champion (see upstream.py)."""
+
+    champion: Artifact
 
 
 class RowsOfDay(TypedDict):
+    """Inputs of ``fine_tune/query_tower`` and ``fine_tune/dlrm``."""
+
     rows: Annotated[Artifact, Upstream("fine_tune/rows", SAME)]
 
 
 class FineTuneParts(RowsOfDay):
+    """Inputs of ``fine_tune/release``."""
+
     query_tower: Annotated[Artifact, Upstream("fine_tune/query_tower", SAME)]
     dlrm: Annotated[Artifact, Upstream("fine_tune/dlrm", SAME)]
     items: Annotated[Artifact, Upstream("raw/items")]
@@ -70,9 +79,12 @@ class FineTuneParts(RowsOfDay):
 )
 def rows(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: the new day and a replay of older ones, the champion's transforms. Out: train (70 % of
-    the day, replay), holdout.
+) -> reporting.Materialized:
+    """Selects and transforms the rows of a fine-tune, per day.
+
+    Reads masked rows and features of the new day and of replayed older days, and the champion's
+    transforms. Writes the training rows (70 % of the new day, and the replayed days) and the
+    held-out rows (30 % of the new day), one row per exposure.
     """
     from recsys_assets.lib.fine_tune import fine_tuning
 
@@ -106,7 +118,7 @@ def _fine_tune(
     platform: Platform,
     training: TrainingClient,
     name: str,
-) -> dg.MaterializeResult:
+) -> reporting.Materialized:
     from recsys_assets.lib.fine_tune import fine_tuning
 
     day, store = context.partition_key, platform.store
@@ -139,9 +151,11 @@ def query_tower(
     config: FineTuneQueryTowerConfig,
     platform: Platform,
     training: TrainingClient,
-) -> dg.MaterializeResult:
-    """In: rows, the champion's towers. Out: a new query tower; the item tower is frozen and stays
-    equal to the bit.
+) -> reporting.Materialized:
+    """Fine-tunes the champion's query tower on a new day.
+
+    Reads the day's rows and the champion's towers. Writes a new query tower as checkpoint and ONNX.
+    The item tower is frozen and stays bit-identical.
     """
     return _fine_tune(context, config, platform, training, "query_tower")
 
@@ -159,12 +173,17 @@ def dlrm(
     config: FineTuneDlrmConfig,
     platform: Platform,
     training: TrainingClient,
-) -> dg.MaterializeResult:
-    """In: rows, the champion's DLRM. Out: a new DLRM, all parameters tuned."""
+) -> reporting.Materialized:
+    """Fine-tunes all parameters of the champion's DLRM on a new day.
+
+    Reads the day's rows and the champion's DLRM. Writes a new DLRM as checkpoint and ONNX.
+    """
     return _fine_tune(context, config, platform, training, "dlrm")
 
 
 class FineTuneVerdictParams(TypedDict):
+    """Parameters of ``fine_tune/verdict``, as its manifest records them."""
+
     seed: int
     seen_days: int
     retrieval_topk: int
@@ -184,9 +203,11 @@ class FineTuneVerdictParams(TypedDict):
 )
 def release(
     context: dg.AssetExecutionContext, config: GateConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: both tuned models, the champion, the day's held-out rows. Out: a release of the
-    champion's generation with its verdict.
+) -> reporting.Materialized:
+    """Builds a fine-tuned release per day and records the gate verdict.
+
+    Reads both fine-tuned models, the day's held-out rows and the champion. The release keeps the
+    champion's generation (workflows, item vectors and index).
     """
     from recsys_assets.lib.gates import verdicts
 

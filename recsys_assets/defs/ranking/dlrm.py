@@ -1,4 +1,4 @@
-"""DLRM ranking, as of a day."""
+"""Define the asset that trains the ranker (DLRM)."""
 
 import dagster as dg
 
@@ -17,7 +17,7 @@ AUC = {"auc": f"AUC on the validation days is above {AUC_FLOOR}."}
 
 @config_of(DlrmParams)
 class DlrmConfig(BuildConfig):
-    """Config of the asset: the parameters of its training step."""
+    """Config of ``ranking/dlrm``: the parameters of its training step."""
 
 
 @dg.asset(
@@ -34,9 +34,11 @@ def dlrm(
     config: DlrmConfig,
     platform: Platform,
     training: TrainingClient,
-) -> dg.MaterializeResult:
-    """In: data sets, aligned embeddings. Out: DLRM with both embeddings inside the interaction:
-    checkpoint and ONNX.
+) -> reporting.Materialized:
+    """Trains the ranker (DLRM), per as-of day.
+
+    Reads the data sets, the workflows and the aligned embeddings, which enter DLRM's feature
+    interaction. Writes the model as checkpoint and ONNX.
     """
     inputs = open_inputs(ModelInputs, platform, context.partition_key)
     built = training.build(

@@ -1,4 +1,4 @@
-"""Users and items, as the landing zone holds them now."""
+"""Define the assets of users and items, as they are in the landing zone now."""
 
 import dagster as dg
 
@@ -7,15 +7,14 @@ from recsys_assets.orchestration import reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 
 CONTRACT = {
-    "contract": "Columns, types, keys and values, and the declared categories: no row may break "
-    "them."
+    "contract": "All rows meet the contract: columns, types, keys, values and declared categories."
 }
 NEW_CATEGORIES = dg.AssetCheckSpec(
     "new_categories",
     asset=dg.AssetKey(["raw", "items"]),
-    description="Categories that the catalogue in force lacks: no model knows them before the next "
-    "full training. To refuse "
-    "them, declare the accepted ones in the landing zone's catalogue/categories.json.",
+    description="The catalogue has no new category. Models ignore a new category until the next "
+    "full training. To reject new categories, declare the accepted ones in the landing zone's "
+    "catalogue/categories.json. Warns otherwise.",
 )
 
 
@@ -24,8 +23,13 @@ NEW_CATEGORIES = dg.AssetCheckSpec(
     kinds={"polars", "parquet"},
     check_specs=reporting.check_specs(["raw", "users"], CONTRACT),
 )
-def users(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform):
-    """In: the landing zone's users. Out: one row a registered user (age, gender)."""
+def users(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
+) -> reporting.Events:
+    """Imports the registered users from the landing zone.
+
+    Reads all users of the landing zone. Writes one row per registered user, with age and gender.
+    """
     from recsys_assets.lib.raw import raw_tables
 
     landing = platform.settings.landing
@@ -58,8 +62,13 @@ def users(context: dg.AssetExecutionContext, config: BuildConfig, platform: Plat
     kinds={"polars", "parquet"},
     check_specs=[*reporting.check_specs(["raw", "items"], CONTRACT), NEW_CATEGORIES],
 )
-def items(context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform):
-    """In: the landing zone's catalogue. Out: one row a product, and its pictures."""
+def items(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
+) -> reporting.Events:
+    """Imports the catalogue from the landing zone.
+
+    Reads the products and images of the landing zone. Writes one row per product, and the images.
+    """
     from recsys_assets.lib.raw import raw_tables
 
     landing = platform.settings.landing

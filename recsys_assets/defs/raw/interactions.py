@@ -1,7 +1,7 @@
-"""Daily interactions, from the landing zone into an immutable, checked partition."""
+"""Define the asset of daily interactions from the landing zone."""
 
 import time
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import dagster as dg
 from pydantic import Field
@@ -13,26 +13,33 @@ from recsys_assets.orchestration import reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
+if TYPE_CHECKING:
+    from recsys_assets.lib.raw.volume import Volume
+
 KEY = ["raw", "interactions"]
 CHECKS = {
-    "contract": "Columns, types, nulls, values, the catalogue's items, the partition's own day and "
-    "no later than now, "
-    "duplicates: no row may break them. Nothing is published where one does.",
-    "volume": "Exposures between a fifth and five times the median of up to seven days before; "
-    "nothing is published "
-    "otherwise, unless accept_volume says that the shop had such a day.",
+    "contract": "All rows meet the contract: columns, types, nulls, values, items of the "
+    "catalogue, timestamps within the day and not in the future, no duplicates. Otherwise nothing "
+    "is materialised.",
+    "volume": "The day has between a fifth and five times the median exposures of up to seven days "
+    "before; a day that is not over has no lower bound. Otherwise nothing is materialised, unless "
+    "accept_volume is set.",
 }
 
 
 class InteractionsInputs(TypedDict):
+    """Inputs of ``raw/interactions``."""
+
     items: Annotated[Artifact, Upstream("raw/items")]
 
 
 class InteractionsConfig(BuildConfig):
+    """Config of ``raw/interactions``."""
+
     accept_volume: bool = Field(
         False,
-        description="Take the day though it has far more or fewer rows than the days before: "
-        "a sale, an outage, a day of which only the visitors' own events landed.",
+        description="Accept a day with far more or fewer exposures than the days before, for "
+        "example a sale, an outage, or a day with live events only.",
     )
 
 
@@ -44,9 +51,13 @@ class InteractionsConfig(BuildConfig):
     deps=dependencies(InteractionsInputs),
     check_specs=reporting.check_specs(KEY, CHECKS, partitions.daily()),
 )
-def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, platform: Platform):
-    """In: every Parquet file of the day's landing folder, the catalogue. Out: one row an event,
-    each event once.
+def interactions(
+    context: dg.AssetExecutionContext, config: InteractionsConfig, platform: Platform
+) -> reporting.Events:
+    """Imports the events of a day from the landing zone.
+
+    Reads all Parquet files of the day's landing folder, and the catalogue. Writes one row per
+    event, without duplicates.
     """
     from recsys_assets.lib.features import daily_checks
     from recsys_assets.lib.raw import raw_tables
@@ -66,16 +77,7 @@ def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, 
         extra_columns=landed.extra_columns,
     )
     volume = volume_against_history(landed, store, day, partitions.today().isoformat())
-    within = reporting.check(
-        "volume",
-        volume.within or config.accept_volume,
-        value=volume.ratio,
-        threshold=list(volume.bounds),
-        exposures=volume.exposures,
-        median_of_days_before=volume.median,
-        days_before=list(volume.days),
-        accepted_by_hand=config.accept_volume and not volume.within,
-    )
+    within = _volume_check(volume, config.accept_volume)
     if not within.passed:
         yield from (contract, within)
         raise dg.Failure(str(volume), allow_retries=False)
@@ -94,3 +96,16 @@ def interactions(context: dg.AssetExecutionContext, config: InteractionsConfig, 
         extra=daily_checks.around_the_day(built.artifact, store, landing),
     )
     yield from (contract, within)
+
+
+def _volume_check(volume: "Volume", accepted: bool) -> dg.AssetCheckResult:
+    return reporting.check(
+        "volume",
+        volume.within or accepted,
+        value=volume.ratio,
+        threshold=list(volume.bounds),
+        exposures=volume.exposures,
+        median_of_days_before=volume.median,
+        days_before=list(volume.days),
+        accepted_by_hand=accepted and not volume.within,
+    )

@@ -1,4 +1,4 @@
-"""Inputs of the training steps of both models."""
+"""Declare the inputs of the training steps of both models."""
 
 from typing import Annotated, TypedDict
 
@@ -9,8 +9,9 @@ ALIGNED = Upstream("embeddings/aligned", SAME)
 
 
 class ModelInputs(TypedDict):
-    """``embeddings`` and ``item_inputs`` are one artifact: an ablation gives each step another of
-    either.
+    """Inputs of ``retrieval/two_tower`` and ``ranking/dlrm``.
+
+    ``embeddings`` and ``item_inputs`` are the same artifact here. Ablations replace each of them.
     """
 
     datasets: Annotated[Artifact, Upstream("features/datasets", SAME)]

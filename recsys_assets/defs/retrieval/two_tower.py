@@ -1,4 +1,4 @@
-"""Two-tower retrieval: the towers, the catalogue's vectors, the index."""
+"""Define the assets of two-tower retrieval: towers, item vectors and index."""
 
 import dataclasses
 from typing import Annotated, TypedDict
@@ -19,13 +19,16 @@ from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, o
 
 @config_of(TwoTowerParams)
 class TwoTowerConfig(BuildConfig):
-    """Config of the asset: the parameters of its training step."""
+    """Config of ``retrieval/two_tower``: the parameters of its training step."""
 
 
-RECALL = {"recall": "Validation recall@100 over the whole catalogue is above a random ranking's."}
+RECALL = {
+    "recall": "Recall@100 on the validation days, over the whole catalogue, is above that of a "
+    "random ranking."
+}
 AGREEMENT = {
-    "agreement": "The index finds what brute force finds: its recall is at least the configured "
-    "floor (0.999 where it is exact)."
+    "agreement": "The index's recall of the items that brute force finds is at least the "
+    "configured floor (0.999 if the index is exact)."
 }
 
 
@@ -43,8 +46,12 @@ def two_tower(
     config: TwoTowerConfig,
     platform: Platform,
     training: TrainingClient,
-) -> dg.MaterializeResult:
-    """In: data sets, aligned embeddings. Out: query and item tower: checkpoint and ONNX."""
+) -> reporting.Materialized:
+    """Trains the query tower and the item tower for retrieval, per as-of day.
+
+    Reads the data sets, the workflows and the aligned embeddings. Writes both towers as checkpoint
+    and ONNX.
+    """
     inputs = open_inputs(ModelInputs, platform, context.partition_key)
     built = training.build(
         context,
@@ -72,6 +79,8 @@ def two_tower(
 
 
 class VectorsInputs(TypedDict):
+    """Inputs of ``retrieval/item_vectors``."""
+
     two_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
     aligned: Annotated[Artifact, ALIGNED]
 
@@ -84,8 +93,11 @@ class VectorsInputs(TypedDict):
 )
 def item_vectors(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: the item tower, the catalogue's inputs. Out: one 64-wide vector an item."""
+) -> reporting.Materialized:
+    """Computes the item tower's vectors of the whole catalogue, per as-of day.
+
+    Reads the item tower and its inputs. Writes one vector of 64 numbers per item.
+    """
     from recsys_assets.lib.retrieval import tables
 
     inputs = open_inputs(VectorsInputs, platform, context.partition_key)
@@ -101,15 +113,19 @@ def item_vectors(
 
 
 class FaissIndexConfig(BuildConfig):
+    """Config of ``retrieval/faiss_index``."""
+
     recall_floor: float = Field(
         default=0.99,
         gt=0,
         le=1,
-        description="Share of brute force's 300 nearest items that an "
-        "approximate index must find; the fastest that does is taken.",
+        description="Minimum share of the 300 nearest items by brute force that an approximate "
+        "index must find. The fastest index above it is chosen.",
     )
     exact_limit: int = Field(
-        default=50_000, ge=1, description="Items from which the index is approximate (IVF or HNSW)."
+        default=50_000,
+        ge=1,
+        description="Number of items from which the index is approximate (IVF or HNSW).",
     )
 
 
@@ -117,13 +133,15 @@ VECTORS = Upstream("retrieval/item_vectors", SAME)
 
 
 class FaissIndexInputs(TypedDict):
+    """Inputs of ``retrieval/faiss_index``; ``two_tower`` made the vectors."""
+
     item_vectors: Annotated[Artifact, VECTORS]
-    two_tower: Annotated[
-        Artifact, dataclasses.replace(VECTORS, recorded="two_tower")
-    ]  # the one that made these vectors
+    two_tower: Annotated[Artifact, dataclasses.replace(VECTORS, recorded="two_tower")]
 
 
 class FaissIndexParams(TypedDict):
+    """Parameters of ``retrieval/faiss_index``, as its manifest records them."""
+
     floor: float
     exact_limit: int
 
@@ -137,9 +155,11 @@ class FaissIndexParams(TypedDict):
 )
 def faiss_index(
     context: dg.AssetExecutionContext, config: FaissIndexConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: item vectors, held-out query embeddings. Out: a FAISS index by inner product whose ids
-    are the item indices.
+) -> reporting.Materialized:
+    """Builds the FAISS index of the item vectors by inner product, per as-of day.
+
+    Reads the item vectors and held-out query embeddings. Writes one entry per item, with the item
+    index as its id.
     """
     from recsys_assets.lib.retrieval import tables
 

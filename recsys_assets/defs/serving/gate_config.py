@@ -1,4 +1,4 @@
-"""Limits of the gates that one sets in the launchpad, for full releases and fine-tunes alike."""
+"""Define the limits of the gates that can be set in the launchpad."""
 
 import dataclasses
 
@@ -11,45 +11,48 @@ LIMITS = gates.Limits()
 
 
 class GateConfig(BuildConfig):
-    """The limits that depend on the shop and its machines; all others, and the reasons of all, are
+    """Config of ``serving/release`` and ``fine_tune/release``.
+
+    It holds the limits that depend on the shop and its machines. All limits and their reasons are
     in lib/gates/gates.py.
     """
 
     query_tower_ms: float = Field(
         default=LIMITS.query_tower_ms,
         gt=0,
-        description="Budget of one call of the query tower, median ms.",
+        description="Maximum median time of one query tower call, in milliseconds.",
     )
     ranker_ms: float = Field(
         default=LIMITS.ranker_ms,
         gt=0,
-        description="Budget of one call of the ranker for 300 items, median ms.",
+        description="Maximum median time of one ranker call for 300 items, in milliseconds.",
     )
     drift: float = Field(
         default=LIMITS.drift,
         gt=0,
         le=1,
-        description="Jensen-Shannon divergence of a feature's held-out days from its "
-        "training days, at most.",
+        description="Maximum Jensen-Shannon divergence of a feature between held-out days and "
+        "training days.",
     )
     ndcg_tolerance: float = Field(
         default=LIMITS.ndcg_tolerance,
         ge=0,
         lt=1,
-        description="Share of the champion's served nDCG@10 that may be lost.",
+        description="Maximum loss of served nDCG@10, as a share of the champion's.",
     )
     recall_tolerance: float = Field(
         default=LIMITS.recall_tolerance,
         ge=0,
         lt=1,
-        description="Share of the champion's recall@100 that may be lost.",
+        description="Maximum loss of recall@100, as a share of the champion's.",
     )
     auc_tolerance: float = Field(
         default=LIMITS.auc_tolerance,
         ge=0,
         lt=1,
-        description="AUC that may be lost against the champion.",
+        description="Maximum loss of AUC against the champion.",
     )
 
     def limits(self) -> gates.Limits:
+        """Return all limits, with the configured ones replaced."""
         return dataclasses.replace(LIMITS, **self.model_dump(exclude={"force"}))

@@ -1,4 +1,4 @@
-"""Releases, and the champion that the Triton servers answer with."""
+"""Define the assets of full releases and of the champion."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,14 +18,16 @@ from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, o
 
 
 class ReleaseParts(JudgedInputs):
-    # judged with them
+    """Inputs of ``serving/release``."""
+
+    # read by the gates
     offline: Annotated[Artifact, Upstream("evaluation/offline", SAME)]
     training: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.TRAINING)]
     interactions: Annotated[
         Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
     ]
     faiss_index: Annotated[Artifact, Upstream("retrieval/faiss_index", SAME)]
-    # carried
+    # stored in the release
     raw_items: Annotated[Artifact, Upstream("raw/items")]
     query_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
     ranker: Annotated[Artifact, Upstream("ranking/dlrm", SAME)]
@@ -33,6 +35,8 @@ class ReleaseParts(JudgedInputs):
 
 
 class FullVerdictParams(TypedDict):
+    """Parameters of ``serving/verdict``, as its manifest records them."""
+
     seed: int
     retrieval_topk: int
     first_day: str
@@ -47,9 +51,11 @@ class FullVerdictParams(TypedDict):
 )
 def release(
     context: dg.AssetExecutionContext, config: GateConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: everything that must agree, the champion. Out: one self-contained release of all 14
-    models, with the gates' verdict.
+) -> reporting.Materialized:
+    """Builds one release (all 14 models) per as-of day and records the gate verdict.
+
+    Reads the exports, the index, the workflows, the catalogue, the offline evaluation and the
+    champion. A release is self-contained.
     """
     from recsys_assets.lib.gates import verdicts
 
@@ -80,8 +86,10 @@ def release(
 
 
 class PromotionConfig(dg.Config):
+    """Config of ``serving/champion``."""
+
     release: int | None = Field(
-        default=None, description="Number of the release; empty: the newest one whose gate passed."
+        default=None, description="Number of the release; empty: the newest whose gate passed."
     )
 
 
@@ -93,9 +101,11 @@ class PromotionConfig(dg.Config):
 )
 def champion(
     context: dg.AssetExecutionContext, config: PromotionConfig, platform: Platform
-) -> dg.MaterializeResult:
-    """In: a release whose gate passed. Out: every Triton replica answers with it, switched as one
-    and verified, or undone.
+) -> reporting.Materialized:
+    """Promotes a release whose gate passed to all Triton replicas.
+
+    Reads the releases of full trainings and fine-tunes. All replicas switch together, and their
+    answers are verified. A failed promotion is undone on all replicas.
     """
     from recsys_assets.lib.release import releases
     from recsys_assets.serving.promotion import promotion

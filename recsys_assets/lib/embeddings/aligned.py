@@ -1,8 +1,7 @@
-"""The catalogue as the models take it: packed inputs, the aligned table of pretrained embeddings,
-item vectors.
+"""Pack the catalogue for the item tower, and align embeddings by item index.
 
-``transforms`` is everywhere the content of ``transforms.json`` (features/workflows): vocabularies
-in index order, cardinalities, means and deviations as the NVTabular workflows fitted them.
+``transforms`` is the content of ``transforms.json`` (features/workflows): vocabularies in index
+order, cardinalities, means and standard deviations of the fitted NVTabular workflows.
 """
 
 from __future__ import annotations
@@ -25,11 +24,16 @@ from recsys_assets.lib.features.transforms import Transforms
 
 
 def vocabulary_index(transforms: Mapping[str, Any], column: str) -> dict[str, int]:
-    """Value → Categorify index (from 3); raises KeyError naming a column without a vocabulary."""
+    """Return value → Categorify index (from 3) of a column.
+
+    Raises:
+        KeyError: the column has no vocabulary.
+    """
     vocabulary = transforms["vocabulary"]
     if column not in vocabulary:
         raise KeyError(
-            f"transforms.json has no vocabulary of {column!r}; it has {sorted(vocabulary)}"
+            f"transforms.json has no vocabulary of {column!r}, only of {sorted(vocabulary)}; "
+            "materialise features/workflows again"
         )
     return {str(value): VOCABULARY_START + i for i, value in enumerate(vocabulary[column])}
 
@@ -37,22 +41,40 @@ def vocabulary_index(transforms: Mapping[str, Any], column: str) -> dict[str, in
 def item_tower_inputs(
     transforms: Mapping[str, Any], items: pl.DataFrame, without_clicks: Set[str] = frozenset()
 ) -> dict[str, np.ndarray]:
-    """Pack the catalogue (RAW_ITEMS) as the item tower takes it, by the transforms that serving
-    runs.
+    """Return the item tower's inputs for the catalogue, by the transforms of serving.
 
     Args:
-        without_clicks: item ids that no training row holds. Their id's embedding was never trained,
-            so that it would add noise to the vector; as out-of-vocabulary, what the tower learnt of
-            an item of unknown id (item-id dropout in training) takes its place, and the vector
-            comes from attributes and content alone.
+        transforms: the content of ``transforms.json``.
+        items: RAW_ITEMS, I rows.
+        without_clicks: ids of items without a training row. The embedding of such an id was never
+            trained. The item is packed as out-of-vocabulary, which the tower learns by item-id
+            dropout, so that its vector depends only on attributes and content.
 
     Returns:
-        index int32 [I] (Categorify index of the item id, also of those without clicks), cat int32
-        [I, 4] (ITEM_CATEGORICAL), cont float32 [I, 1] (ITEM_CONTINUOUS: without the popularity,
-        which changes daily and is the ranker's alone).
+        index int32 [I]: Categorify index of the item id, also without clicks.
+        cat int32 [I, 4]: ITEM_CATEGORICAL.
+        cont float32 [I, 1]: ITEM_CONTINUOUS, without popularity, which changes daily and is only
+            the ranker's.
 
     Raises:
         ValueError: an item occurs twice, is not in the vocabulary, or has no valid price.
+    """
+    item_ids, price = items[ITEM_ID], items[PRICE].cast(pl.Float64)
+    _check_items(transforms, items)
+    compiled = Transforms.from_dict(transforms)
+    index = compiled.vocabulary[ITEM_ID].indices(item_ids.to_list())
+    untrained = np.array([i in without_clicks for i in item_ids.to_list()], bool)
+    ids = np.where(untrained, np.int32(OOV_INDEX), index)
+    codes = compiled.item_codes(*(items[column].to_list() for column in ITEM_CATEGORICAL[1:]))
+    cat = np.concatenate([ids[:, None], codes], axis=1)
+    return {"index": index, "cat": cat, "cont": compiled.price_log_norm(price.to_numpy())[:, None]}
+
+
+def _check_items(transforms: Mapping[str, Any], items: pl.DataFrame) -> None:
+    """Refuse items that occur twice, are unknown, or have no valid price.
+
+    Raises:
+        ValueError: names up to five such items.
     """
     item_ids = items[ITEM_ID]
     if item_ids.n_unique() != len(item_ids):
@@ -72,42 +94,39 @@ def item_tower_inputs(
     invalid = items.filter(price.is_null() | price.is_nan() | (price <= 0))[ITEM_ID].to_list()
     if invalid:
         raise ValueError(
-            f"{PRICE} is missing or not above 0 for {len(invalid)} items: {invalid[:5]}; mend "
-            "raw/items"
+            f"{PRICE} is missing or not above 0 for {len(invalid)} items: {invalid[:5]}; correct "
+            "the catalogue and materialise raw/items again"
         )
-    compiled = Transforms.from_dict(transforms)
-    index = compiled.vocabulary[ITEM_ID].indices(item_ids.to_list())
-    untrained = np.array([i in without_clicks for i in item_ids.to_list()], bool)
-    ids = np.where(untrained, np.int32(OOV_INDEX), index)
-    codes = compiled.item_codes(*(items[column].to_list() for column in ITEM_CATEGORICAL[1:]))
-    cat = np.concatenate([ids[:, None], codes], axis=1)
-    return {"index": index, "cat": cat, "cont": compiled.price_log_norm(price.to_numpy())[:, None]}
 
 
 def align_embeddings(
     transforms: Mapping[str, Any], item_ids: Sequence[str], text: np.ndarray, image: np.ndarray
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Order pretrained embeddings by Categorify index, so that a lookup is one row of a matrix.
+    """Order pretrained embeddings by Categorify index.
 
     Args:
+        transforms: the content of ``transforms.json``.
         item_ids: I ids, the rows of text and image.
-        text: float32 [I, 64]. image: float32 [I, 64]; a missing image is a row of zeros.
+        text: float32 [I, 64].
+        image: float32 [I, 64]; a missing image is a row of zeros.
 
     Returns:
-        table float32 [cardinality, 128] (text, then image; rows 0 to 2, hashed buckets and items
-        without embedding are zeros), and
+        table float32 [cardinality, 128]: text, then image. Rows 0 to 2, hash buckets and items
+            without embedding are zeros.
         counts {"items", "without_text", "without_image", "not_in_vocabulary"}.
+
+    Raises:
+        ValueError: numbers of rows differ, or a width is not 64.
     """
     if not len(item_ids) == len(text) == len(image):
         raise ValueError(
             f"{len(item_ids)} item ids, {len(text)} text and {len(image)} image embeddings: the "
-            "rows must "
-            "be the same items; materialise embeddings/items again"
+            "rows must be the same items; materialise embeddings/items again"
         )
     if text.shape[1] != EMBEDDING_DIM or image.shape[1] != EMBEDDING_DIM:
         raise ValueError(
             f"embeddings have widths {text.shape[1]} and {image.shape[1]}; expected "
-            f"{EMBEDDING_DIM} each"
+            f"{EMBEDDING_DIM} each: materialise embeddings/items again"
         )
     index = vocabulary_index(transforms, ITEM_ID)
     table = np.zeros((int(transforms["cardinality"][ITEM_ID]), 2 * EMBEDDING_DIM), np.float32)

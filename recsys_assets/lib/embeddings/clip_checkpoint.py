@@ -1,5 +1,7 @@
-"""Pretrained CLIP weights from wherever they lie: a file, a saved encoder's folder, an object
-store, open_clip's hub.
+"""Open pretrained CLIP weights.
+
+They may be a file, the folder of a saved encoder, an object in a store, or a tag of open_clip's
+hub.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from recsys_assets.lib.embeddings.torch_setup import prepare_torch
 DEFAULT_ARCHITECTURE = "ViT-B-32"
 _ACCEPTED = (
     "RECSYS_CLIP_CHECKPOINT takes a weights file, the folder of a saved encoder, the s3:// address "
-    "of a weights file, or a "
-    "hub tag such as 'ViT-B-32/openai' (open_clip.list_pretrained() names them)"
+    "of a weights file, or a hub tag such as 'ViT-B-32/openai' (open_clip.list_pretrained() lists "
+    "them)"
 )
 
 
 class CheckpointError(ValueError):
-    """The configured CLIP cannot be opened; the message says why and what is accepted."""
+    """Raised if the configured CLIP cannot be opened; names cause and accepted forms."""
 
 
 def open_checkpoint(checkpoint: str, architecture: str = DEFAULT_ARCHITECTURE) -> ImageEncoder:
@@ -38,12 +40,12 @@ def open_checkpoint(checkpoint: str, architecture: str = DEFAULT_ARCHITECTURE) -
         checkpoint: ``<architecture>/<tag>`` of open_clip's hub (needs a network), the path of a
             weights file, the folder of a saved encoder, or the ``s3://`` address of a weights file.
         architecture: of a bare weights file, as ``open_clip.list_models()`` names it. Weights that
-            were trained with QuickGELU, as OpenAI's, need its ``-quickgelu`` form; a hub tag knows
-            by itself.
+            were trained with QuickGELU, such as OpenAI's, need the ``-quickgelu`` form; a hub tag
+            does not.
 
     Raises:
-        CheckpointError: it is none of these, cannot be reached, or holds another architecture's
-            weights.
+        CheckpointError: the checkpoint is none of these, cannot be reached, or holds the weights of
+            another architecture.
     """
     prepare_torch()
     import open_clip
@@ -54,8 +56,7 @@ def open_checkpoint(checkpoint: str, architecture: str = DEFAULT_ARCHITECTURE) -
         except Exception as error:  # as in _create
             raise CheckpointError(
                 f"{checkpoint} is no folder of a saved encoder ({_first_line(error)}); it needs "
-                f"{CONFIG_FILE} and "
-                f"{WEIGHTS_FILE}. {_ACCEPTED}"
+                f"{CONFIG_FILE} and {WEIGHTS_FILE}. {_ACCEPTED}"
             ) from error
     name, _, tag = checkpoint.rpartition("/")
     if open_clip.get_pretrained_cfg(name, tag):
@@ -71,8 +72,12 @@ def open_checkpoint(checkpoint: str, architecture: str = DEFAULT_ARCHITECTURE) -
 
 
 def checkpoint_version(checkpoint: str) -> str:
-    """What tells that other bytes lie at the same place: a digest of local files, the store's own
-    tag of a remote one.
+    """Return a value that changes with the checkpoint's bytes.
+
+    It is the digest of local files, the store's checksum of a remote file, or "hub".
+
+    Raises:
+        CheckpointError: a remote file cannot be reached.
     """
     path = Path(checkpoint)
     if path.is_dir():
@@ -102,9 +107,8 @@ def _download(address: str, target: Path) -> None:
 
 def _unreachable(address: str, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"{address} cannot be read ({type(error).__name__}: {_first_line(error)}); look at the "
-        "address and the "
-        f"credentials. {_ACCEPTED}"
+        f"{address} cannot be read ({type(error).__name__}: {_first_line(error)}); check the "
+        f"address and the credentials. {_ACCEPTED}"
     )
 
 
@@ -113,28 +117,32 @@ def _first_line(error: Exception) -> str:
 
 
 def _create(open_clip: Any, architecture: str, pretrained: str, source: str) -> ImageEncoder:
+    """Create the model and load its weights.
+
+    Raises:
+        CheckpointError: the architecture is unknown, or the weights do not fit it.
+    """
     config = open_clip.get_model_config(architecture)
     if config is None:
         raise CheckpointError(
             f"architecture {architecture!r} is unknown to open_clip; set `architecture` of "
-            "embeddings/image_encoder "
-            "to one that open_clip.list_models() names, such as 'ViT-B-32'"
+            "embeddings/image_encoder to one that open_clip.list_models() lists, such as 'ViT-B-32'"
         )
     known = open_clip.get_pretrained_cfg(architecture, pretrained) or {}
-    # OpenAI's weights were trained with QuickGELU; with the exact one they give other vectors
+    # OpenAI's weights were trained with QuickGELU; the exact GELU would give other vectors.
     quick_gelu = bool(known.get("quick_gelu", False))
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(
             architecture, pretrained=pretrained, force_quick_gelu=quick_gelu, weights_only=True
         )
-    # each file format's reader has errors of its own; none is swallowed, all get the remedy
+    # Each file format's reader has its own errors; each of them gets the remedy.
     except Exception as error:
         reason = (
             "could not be fetched from the hub"
             if known
             else f"does not hold weights of architecture {architecture!r}: set `architecture` of "
-            "embeddings/image_encoder to its own "
-            "(open_clip.list_models() names them), or give another file"
+            "embeddings/image_encoder to the file's own (open_clip.list_models() lists them), or "
+            "give another file"
         )
         raise CheckpointError(
             f"{source} {reason} ({' '.join(str(error).split())[:300]})"

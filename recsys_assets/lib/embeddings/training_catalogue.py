@@ -1,9 +1,9 @@
-"""Which catalogue the image encoder and both PCAs are fitted on, and for how long it stays so.
+"""Choose the catalogue that the image encoder and both PCAs are fitted on.
 
-Were they fitted on each day's catalogue, one new product would change every vector of every item,
-and with them each model that takes them. So the catalogue of the last fit is kept until it is
-forced, or until too large a share of today's products is not in it; a product that comes in between
-costs its own two vectors and two projections.
+With a fit on each day's catalogue, one new item would change every item's vectors and every model
+that uses them. The catalogue of the last fit is therefore kept until a new fit is forced, or until
+too large a share of today's items is not in it. An item that arrives in between needs only its own
+vectors and projections.
 """
 
 from __future__ import annotations
@@ -21,23 +21,21 @@ from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
 KIND = "embeddings/training_catalogue"
 CONTENTS = "contents.parquet"
 _DESCRIBED_BY = ("name", "description", c.CATEGORY_L1, c.CATEGORY_L2)
-_ENOUGH = 2  # pictures: with fewer, neither a CLIP nor a PCA can be fitted
+_ENOUGH = 2  # fewest pictures for the fit of a CLIP or a PCA
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The raw/items to fit on; the share of today's products that the kept one does not know; and
-    why.
-    """
+    """Holds the raw/items to fit on, and the reason."""
 
     items: Artifact
-    new: int
-    share: float
+    new: int  # today's items that the kept catalogue lacks
+    share: float  # their share of today's items
     reason: str
 
 
 def contents(items: Artifact) -> pl.DataFrame:
-    """{item_id, content: digest of texts and picture, picture: Boolean}, a row an item."""
+    """Return {item_id, content: digest of texts and picture, picture: Boolean}."""
     frame = pl.read_parquet(items.path("items.parquet"))
     files = pl.read_parquet(items.path("images.parquet"))
     pictures = {
@@ -68,8 +66,11 @@ def choose(
     """Keep the catalogue of the last fit, or take today's.
 
     Args:
-        items: today's raw/items. refit_share: of today's products; above it, today's catalogue is
-            taken. A product whose texts or picture changed counts as new.
+        store: holds the catalogue of the last fit.
+        items: today's raw/items.
+        refit_share: share of new items above which today's catalogue is taken. An item whose texts
+            or picture changed counts as new.
+        force: take today's catalogue.
     """
     if not store.exists(KIND):
         return Choice(items, 0, 0.0, "first fit")
@@ -97,7 +98,7 @@ def choose(
 
 
 def write(items: Artifact, target: Path) -> dict[str, Any]:
-    """contents.parquet; the artifact's input ``items`` is the catalogue itself."""
+    """Write contents.parquet of a catalogue; return the metrics."""
     rows = contents(items)
     rows.write_parquet(target / CONTENTS)
     return {"rows": rows.height, "with_picture": int(rows["picture"].sum())}

@@ -1,9 +1,8 @@
-"""Training features by Feast's point-in-time retrieval: the same values as
-``features.interaction_features`` gives.
+"""Read training features by Feast's point-in-time retrieval.
 
-Training computes them a day at a time by the faster engine; this is how anything else (a notebook,
-an audit, another model) gets the features of any moment out of the feature store, and how a test
-holds the two against each other.
+The values equal those of ``point_in_time.interaction_features``, which training uses because it is
+faster for whole days. This module is for notebooks, audits and other models, which need the
+features of any moment. A test compares both.
 """
 
 from __future__ import annotations
@@ -48,16 +47,16 @@ from recsys_assets.lib.features.activity import activity_features, history
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-#: What the shop knows when a day begins counts from that moment on …
+#: Values of the start of a day count from that moment on.
 _DAILY = (
     f"{USER_FEATURES}:{AGE}",
     f"{USER_FEATURES}:{GENDER}",
     *(f"{ITEM_FEATURES}:{name}" for name in (CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE)),
     f"{ITEM_POPULARITY}:{ITEM_CLICKS}",
 )
-#: … but a click only for what comes after it, never for another event of the same second.
+#: A click counts only for later seconds, not for another event of the same second.
 _ACTIVITY = (f"{USER_ACTIVITY}:{RECENT_CATEGORIES}", f"{USER_ACTIVITY}:{RECENT_TIMESTAMPS}")
-#: Event times are whole seconds, so that any smaller step says "before"; Athena keeps milliseconds.
+#: Less than one second, because event times are whole seconds. Athena keeps milliseconds.
 _JUST_BEFORE = pl.duration(milliseconds=1)
 _ROW = "entity_row"
 _COMPUTED = {
@@ -71,22 +70,20 @@ _COMPUTED = {
 
 
 def historical_features(store: FeatureStore, entity_rows: pl.DataFrame) -> pl.DataFrame:
-    """Features of N (user, item, moment) rows as they were known just before each moment.
+    """Return the features of N (user, item, moment) rows, as known before each moment.
 
     Args:
-        store: opened with its offline store; the days around the moments were written by
-            ``write_offline``.
-        entity_rows: {user_id, item_id, timestamp: unix seconds}; other columns are left out.
+        store: opened with its offline store; ``write_offline`` has written the days around the
+            moments.
+        entity_rows: {user_id, item_id, timestamp: unix seconds}; other columns are ignored.
 
     Returns:
-        N rows in the given order: the three columns, then those of INTERACTION_FEATURES that Feast
-            knows. A visitor
-        whom Feast does not know has gender MISSING and a null age, an item that it does not know
-        null columns; without popularity of the day before (the calendar's first day) item_clicks is
-        0.
+        N rows in the given order: the three columns, then the columns of INTERACTION_FEATURES that
+        Feast has. An unknown visitor has gender MISSING and a null age. An unknown item has null
+        columns. Without popularity of the day before (the calendar's first day), item_clicks is 0.
 
     Raises:
-        FeatureStoreError: a column is missing, or the offline store lost or doubled rows.
+        FeatureStoreError: a column is missing, or the offline store lost or repeated rows.
     """
     entity = (USER_ID, ITEM_ID, TIMESTAMP)
     absent = [name for name in entity if name not in entity_rows.columns]
@@ -134,7 +131,7 @@ def historical_features(store: FeatureStore, entity_rows: pl.DataFrame) -> pl.Da
 def _of_clicks(
     categories: Sequence[str], timestamps: Sequence[int], now: int, category: str | None
 ) -> tuple[str | float, ...]:
-    """The values of _COMPUTED of one visitor and one item's category at a moment."""
+    """Return the values of _COMPUTED for a visitor and an item's category at a moment."""
     remembered, recent = history(categories, timestamps, now)
     latest = remembered[len(remembered) - recent :]
     return (
@@ -146,14 +143,18 @@ def _of_clicks(
 
 
 def _retrieve(store: FeatureStore, asked: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
-    """Feast's point-in-time join of the rows, in their order: DuckDB gives them back in any."""
+    """Return Feast's point-in-time join of the rows, in the given order.
+
+    Raises:
+        FeatureStoreError: the offline store lost or repeated rows.
+    """
     table = store.get_historical_features(asked.to_pandas(), list(features)).to_arrow()
-    found = cast("pl.DataFrame", pl.from_arrow(table)).sort(
-        _ROW
-    )  # of a table, from_arrow makes a DataFrame
+    # from_arrow returns a DataFrame for a table; DuckDB returns rows in any order
+    found = cast("pl.DataFrame", pl.from_arrow(table)).sort(_ROW)
     if not found[_ROW].cast(pl.Int64).equals(asked[_ROW].cast(pl.Int64)):
         raise FeatureStoreError(
             f"the offline store gave {found.height} rows for {asked.height}: look for keys that "
-            f"repeat at one {EVENT_TIMESTAMP} in the tables of {', '.join(features)}"
+            f"repeat at one {EVENT_TIMESTAMP} in the tables of {', '.join(features)}, and write "
+            "these days again"
         )
     return found

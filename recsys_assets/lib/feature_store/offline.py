@@ -1,4 +1,4 @@
-"""Feast's offline tables: write a day, and materialise it online."""
+"""Write a day of Feast's offline tables, and materialise it into the online store."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 def has_offline(settings: Settings, view: str, day: str) -> bool:
-    """Whether a view's file of a day is there."""
+    """Return whether a view's file of a day exists."""
     import fsspec
 
     filesystem, path = fsspec.core.url_to_fs(offline_path(settings, view, day))
-    return filesystem.exists(path)
+    return bool(filesystem.exists(path))
 
 
 def _utc(timestamp: int) -> datetime:
@@ -41,7 +41,7 @@ def _utc(timestamp: int) -> datetime:
 
 
 def _write_parquet(frame: pl.DataFrame, path: str) -> None:
-    """Atomically: a rename locally, a single PUT on S3."""
+    """Write a Parquet file atomically: by a rename locally, by one PUT on S3."""
     if "://" in path:
         frame.write_parquet(path)
         return
@@ -61,24 +61,25 @@ def write_offline(
     item_popularity: pl.DataFrame,
     as_of: int,
 ) -> dict[str, int]:
-    """Write one day of the four offline tables; returns each table's rows of that day.
+    """Write one day of the four offline tables; return each table's rows of that day.
 
-    A day has one file a table, and writing it again replaces it: the tables grow by a file a day,
-    none of the others is read or rewritten, and the order in which days are written changes no
-    byte.
+    A day has one file per table, which a second write replaces. Files of other days are neither
+    read nor written, so the order in which days are written does not matter.
 
     Args:
-        users, items: RAW_USERS and RAW_ITEMS (other columns are left out), both as of ``as_of``.
-        user_activity: {user_id, timestamp, recent_categories, recent_timestamps}, one row a click:
-            the state right after it. Of one visitor's clicks within one second the last row given
-            is the state after all of them.
+        settings: names the offline store.
+        users: RAW_USERS as of ``as_of``; other columns are ignored.
+        items: RAW_ITEMS as of ``as_of``; other columns are ignored.
+        user_activity: {user_id, timestamp, recent_categories, recent_timestamps}, one row per
+            click: the visitor's state right after it. Of a visitor's rows of one second, the last
+            one is kept.
         item_popularity: {item_id, item_clicks, timestamp: the day's end}.
-        as_of: unix seconds within the UTC day; each row's own ``timestamp`` lies in that day, its
-            end included.
+        as_of: unix seconds within the UTC day; every row's ``timestamp`` lies in that day or at its
+            end.
 
     Raises:
-        FeatureStoreError: a column is missing, a key repeats at one timestamp, a timestamp lies in
-            another day.
+        FeatureStoreError: a column is missing, a key repeats at one timestamp, or a timestamp lies
+            in another day.
     """
     import polars as pl
 
@@ -89,7 +90,7 @@ def write_offline(
         ITEM_FEATURES: items.with_columns(pl.lit(as_of).alias(TIMESTAMP)),
         ITEM_POPULARITY: item_popularity,
     }
-    # all are checked before the first is written
+    # Check all tables before the first is written.
     frames = {view: _offline_rows(frame, view, day) for view, frame in given.items()}
     for view, frame in frames.items():
         _write_parquet(frame, offline_path(settings, view, day))
@@ -97,7 +98,11 @@ def write_offline(
 
 
 def _offline_rows(frame: pl.DataFrame, view: str, day: str) -> pl.DataFrame:
-    """A view's columns and EVENT_TIMESTAMP, ordered by key and time."""
+    """Return a view's columns and EVENT_TIMESTAMP, ordered by key and time.
+
+    Raises:
+        FeatureStoreError: see ``write_offline``.
+    """
     import polars as pl
 
     types: dict[str, pl.DataType] = {
@@ -124,12 +129,11 @@ def _offline_rows(frame: pl.DataFrame, view: str, day: str) -> pl.DataFrame:
     if view == USER_ACTIVITY:
         frame = frame.unique([key, TIMESTAMP], keep="last", maintain_order=True)
     elif frame.select(key, TIMESTAMP).is_duplicated().any():
-        raise FeatureStoreError(f"{view}: {key} repeats at one timestamp; give one row a {key}")
+        raise FeatureStoreError(f"{view}: {key} repeats at one timestamp; give one row per {key}")
     return frame.select(
         *(pl.col(name).cast(types[dtype]) for name, dtype in schema.items()),
-        # microseconds, for DuckDB refuses nanoseconds; without a zone, for Feast casts a time with
-        # one to the zone of the process before it compares, and neither DuckDB nor Athena could
-        # skip a day's file by its times
+        # Microseconds: DuckDB refuses nanoseconds. No time zone: Feast would cast such times before
+        # it compares them, and DuckDB and Athena could not skip files by their times.
         pl.from_epoch(pl.col(TIMESTAMP).cast(pl.Int64), time_unit="s")
         .cast(pl.Datetime("us"))
         .alias(EVENT_TIMESTAMP),
@@ -139,11 +143,19 @@ def _offline_rows(frame: pl.DataFrame, view: str, day: str) -> pl.DataFrame:
 def materialize(
     settings: Settings, start: int, end: int, *, store: FeatureStore | None = None
 ) -> dict[str, int]:
-    """Load the newest offline row of each key within [start, end] (unix seconds) into the online
-    store.
+    """Load each key's newest offline row within [start, end] into the online store.
 
-    Returns the number of keys a view. Rows that are not newer than what is online are skipped by
-    the store: live pushes stay, and so do the values of later days.
+    The store skips rows that are not newer than the online row. Live pushes and values of later
+    days therefore stay.
+
+    Args:
+        settings: names the stores.
+        start: unix seconds.
+        end: unix seconds.
+        store: the opened feature store; by default the configured one.
+
+    Returns:
+        View → number of keys.
     """
     import polars as pl
 

@@ -1,6 +1,4 @@
-"""Popularity: clicks per item, ranked over the whole catalogue and within each category, and its
-online copy.
-"""
+"""Write the popularity rankings into Valkey."""
 
 from __future__ import annotations
 
@@ -13,20 +11,24 @@ from recsys_assets.columns import ITEM_ID
 from recsys_assets.lib.features.popularity import rankings
 
 KEY_PREFIX = "popularity:"
-#: Keys that a dead writer left behind vanish after this many seconds.
+#: Temporary keys of a dead writer expire after this many seconds.
 _TEMPORARY_SECONDS = 600
 _BATCH = 5_000
 
 
 def write_popularity(client: redis.Redis, counts: pl.DataFrame) -> int:
-    """Replace the sorted sets ``popularity:<scope>`` (member item_id, score clicks); returns how
-    many were written.
+    """Replace the sorted sets ``popularity:<scope>``; return how many were written.
 
-    New sets are filled beside the old ones, then all are renamed, and those of vanished scopes
-    deleted, in one
-    transaction: a reader sees the old state or the new one.
+    A member is an item_id, its score the clicks. New sets are written under temporary keys. One
+    transaction then renames them and deletes the sets of scopes that no longer exist, so that a
+    reader sees either the old state or the new one.
 
-    Raises ValueError where there are no items: that would delete what serving falls back to.
+    Args:
+        client: of the popularity database.
+        counts: from ``features.popularity.count_clicks``.
+
+    Raises:
+        ValueError: there are no items; this would delete the lists that serving falls back to.
     """
     if counts.is_empty():
         raise ValueError(

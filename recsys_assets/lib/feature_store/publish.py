@@ -1,4 +1,4 @@
-"""Publishes features and popularity into the online store."""
+"""Publish features and popularity into the online stores."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ from recsys_assets.settings import POPULARITY_DATABASE, Settings
 def materialize_online(
     settings: Settings, features: Sequence[Artifact], *, users: Artifact, items: Artifact
 ) -> dict[str, int]:
-    """The last day's end into Feast's offline files and from there into its online store; rows by
-    view.
+    """Write a day into Feast's offline files and load it into the online store.
+
+    Earlier days that the offline files lack are written first. Otherwise, a visitor whose last
+    click is some days old would have no clicks online.
 
     Args:
-        features: features/interactions of the day, last, and of the days before it that a visitor's
-            history looks back on. What Feast's offline files lack of those is written first: else a
-            visitor whose last click is days ago would have none online.
+        settings: names the stores.
+        features: features/interactions of the day (last), and of the days before it that a click
+            history covers.
+        users: raw/users.
+        items: raw/items.
+
+    Returns:
+        View → number of keys.
     """
     from recsys_assets.lib.feature_store import offline, views
 
@@ -33,10 +40,8 @@ def materialize_online(
         for artifact in features[:-1]
         if not offline.has_offline(settings, views.USER_ACTIVITY, str(artifact.partition))
     ]
-    users_table, items_table = (
-        pl.read_parquet(users.path("users.parquet")),
-        pl.read_parquet(items.path("items.parquet")),
-    )
+    users_table = pl.read_parquet(users.path("users.parquet"))
+    items_table = pl.read_parquet(items.path("items.parquet"))
     for artifact in (*missing, features[-1]):
         offline.write_offline(
             settings,
@@ -47,17 +52,18 @@ def materialize_online(
             day_bounds(str(artifact.partition))[0],
         )
     start = day_bounds(str((*missing, features[-1])[0].partition))[0]
-    with contextlib.redirect_stdout(
-        io.StringIO()
-    ):  # Feast prints its progress; the run's metadata has the counts
+    # Feast prints its progress; the run's metadata has the counts.
+    with contextlib.redirect_stdout(io.StringIO()):
         return offline.materialize(settings, start, day_bounds(str(features[-1].partition))[1])
 
 
 def publish_popularity(
     settings: Settings, interactions: Sequence[Artifact], items: Artifact
 ) -> pl.DataFrame:
-    """Clicks of these days into database 3; returns the items with their clicks, most clicked
-    first.
+    """Write the popularity rankings of these days into Valkey.
+
+    Returns:
+        The items with their clicks, most clicked first.
     """
     from recsys_assets.lib.feature_store.valkey import visitor_client
 

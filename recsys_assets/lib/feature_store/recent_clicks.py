@@ -1,4 +1,4 @@
-"""A visitor's clicks of the last days in the online store."""
+"""Read and write visitors' recent clicks in the online store."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ if TYPE_CHECKING:
 
 
 class RecentClicks(NamedTuple):
-    """A visitor's clicks of the last seven days, oldest first; a row of the view user_activity."""
+    """Holds a visitor's clicks of seven days, oldest first; a row of user_activity."""
 
     user_id: str
     categories: Sequence[str]
     timestamps: Sequence[int]  # unix seconds
-    updated_at: float  # unix seconds, with a fraction down to microseconds
-    whole: bool = False  # nothing but these counts, whatever is online: the visitor was reset
+    updated_at: float  # unix seconds, with microseconds
+    whole: bool = False  # the visitor was reset: ignore all clicks that are online
 
 
 def read_recent_clicks(
     store: FeatureStore, user_ids: Sequence[str]
 ) -> dict[str, list[tuple[str, int]]]:
-    """What is online of visitors' clicks, in one read: user id → (category, unix seconds), oldest
-    first.
+    """Read visitors' online clicks in one request.
 
-    Empty where nothing is stored, or lists that do not belong together.
+    Returns:
+        User id → (category, unix seconds) pairs, oldest first. The list is empty if nothing is
+        stored, or if the stored lists do not fit together.
 
     Raises:
         redis.RedisError: the online store did not answer, or a key holds another type.
-        DecodeError, ValueError, OverflowError: a stored value is none that Feast wrote.
+        DecodeError: a stored value was not written by Feast.
+        ValueError: a stored value was not written by Feast.
+        OverflowError: a stored value was not written by Feast.
     """
     names = [f"{USER_ACTIVITY}:{name}" for name in (RECENT_CATEGORIES, RECENT_TIMESTAMPS)]
     answer = (
@@ -58,9 +61,9 @@ def read_recent_clicks(
 
 
 def push_recent_clicks(store: FeatureStore, rows: Sequence[RecentClicks]) -> None:
-    """Push visitors' live clicks, online only, in one write.
+    """Push visitors' live clicks to the online store in one write.
 
-    A row that is not newer (``updated_at``) than what is online for its visitor is ignored.
+    A row is ignored if its ``updated_at`` is not newer than the visitor's online row.
     """
     import pandas as pd
     from feast.data_source import PushMode

@@ -1,8 +1,7 @@
-"""Opens the configured feature store.
+"""Open the configured feature store.
 
-Imported by the platform and by the serving environment; so Feast and Polars are imported where they
-are used. Online values never go back in time: the online store skips a row that is not newer than
-the stored one.
+The platform and the serving environment import this module, so Feast and Polars are imported where
+they are used. The online store skips a row that is not newer than the stored one.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recsys_assets.lib.feature_store.feast_import import import_without_checks
 from recsys_assets.lib.feature_store.views import FeatureStoreError
@@ -20,34 +19,47 @@ from recsys_assets.settings import PROJECT_ROOT, Settings
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+T = TypeVar("T")
 
-def substitute(values: Any, variables: Mapping[str, str], source: str) -> Any:
-    """``values`` (parsed YAML) with every ``${NAME}`` of its texts replaced.
 
-    Raises FeatureStoreError naming the variables that have no value.
+def substitute(values: T, variables: Mapping[str, str], source: str) -> T:
+    """Replace every ``${NAME}`` in the texts of parsed YAML.
+
+    Args:
+        values: the parsed YAML.
+        variables: name → value.
+        source: the file's name, for messages.
+
+    Raises:
+        FeatureStoreError: names the variables without a value.
     """
-    text = json.dumps(
-        values
-    )  # one text to search; a value is escaped, so that no password can break out of its place
+    # In JSON, a value is escaped, so that a password cannot change the structure.
+    text = json.dumps(values)
     missing = sorted({name for name in re.findall(r"\$\{(\w+)\}", text) if name not in variables})
     if missing:
         raise FeatureStoreError(
             f"{source} needs {', '.join(missing)}: set {'them' if len(missing) > 1 else 'it'} "
             f"in the environment"
         )
-    return json.loads(
+    replaced: T = json.loads(
         re.sub(r"\$\{(\w+)\}", lambda match: json.dumps(variables[match[1]])[1:-1], text)
     )
+    return replaced
 
 
 def store_config(
     settings: Settings, *, online_only: bool = False, timeout_ms: int | None = None
 ) -> dict[str, Any]:
-    """feature_store.yaml of the configured target as a mapping, with every ${…} replaced.
+    """Return feature_store.yaml of the configured target, with variables replaced.
 
-    ``online_only`` drops the offline store (the serving environment has no DuckDB). ``timeout_ms``
-    limits each call on the online store and switches redis-py's own retries off, which would
-    multiply the limit.
+    Args:
+        settings: name the target and the stores.
+        online_only: leave out the offline store (the serving environment has no DuckDB).
+        timeout_ms: limit of each call to the online store. It also switches off redis-py's
+            retries, which would multiply the limit.
+
+    Raises:
+        FeatureStoreError: a variable has no value, or Feast cannot carry the password.
     """
     import yaml
 
@@ -57,7 +69,7 @@ def store_config(
         else f"feature_store.{settings.target}.yaml"
     )
     path = PROJECT_ROOT / "feature_repo" / name
-    config = substitute(
+    config: dict[str, Any] = substitute(
         yaml.safe_load(path.read_text("utf-8")), settings.environment(), f"feature_repo/{name}"
     )
     options = []
@@ -79,13 +91,14 @@ def store_config(
 
 
 def _option(password: str) -> str:
-    """The password as a value of Feast's connection string; raises FeatureStoreError where Feast
-    would read another.
+    """Return the password if Feast's connection string can carry it.
+
+    Raises:
+        FeatureStoreError: Feast would read another password.
     """
     try:
-        read = str(
-            json.loads(password)
-        )  # as Feast does: 12345 stays what it is, 1e5 and true do not
+        # Feast reads values as JSON: 12345 is unchanged, 1e5 and true are not.
+        read = str(json.loads(password))
     except json.JSONDecodeError:
         read = password
     if "," in password or read != password:
@@ -99,10 +112,16 @@ def _option(password: str) -> str:
 def open_store(
     settings: Settings, *, online_only: bool = False, timeout_ms: int | None = None
 ) -> FeatureStore:
-    """The configured store; see ``store_config`` for the two options that serving sets.
+    """Open the configured store.
 
-    Raises FeatureStoreError where ``online_only`` and nothing was applied: Feast itself would write
-    an empty registry.
+    Args:
+        settings: see ``store_config``.
+        online_only: see ``store_config``.
+        timeout_ms: see ``store_config``.
+
+    Raises:
+        FeatureStoreError: with ``online_only``, the registry is missing. Feast itself would write
+            an empty one.
     """
     if online_only:
         import_without_checks()

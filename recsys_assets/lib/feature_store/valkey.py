@@ -1,4 +1,4 @@
-"""Connections to Valkey."""
+"""Connect to Valkey."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from redis.retry import Retry
 
 from recsys_assets.settings import Settings
 
-#: What a store call raises when the store is down, hangs, is full or holds a value of another type.
+#: Errors of a store call: the store is down, hangs, is full, or holds a value of another type.
 STORE_ERRORS: tuple[type[Exception], ...] = (redis.RedisError, OSError)
 
 
 def visitor_client(
     settings: Settings, database: int, *, timeout_ms: int | None = None
 ) -> redis.Redis:
-    """A client whose connects and reads each end after a limit, without retries; values are bytes.
+    """Return a client with a timeout per connect and read, without retries.
 
-    The limit is ``settings.store_timeout_ms``; ``timeout_ms`` replaces it for bulk work outside a
-    request.
+    Values are bytes.
+
+    Args:
+        settings: name the server, and ``store_timeout_ms`` as the timeout.
+        database: number of the database.
+        timeout_ms: another timeout, for bulk work outside of a request.
     """
     limit = (settings.store_timeout_ms if timeout_ms is None else timeout_ms) / 1_000
     password = settings.valkey_password.get_secret_value() if settings.valkey_password else None
-    # redis-py's own default is 3 retries with pauses of seconds: far beyond a visitor's patience
+    # redis-py retries 3 times with pauses of seconds by default, too long for a request
     return redis.Redis(
         host=settings.valkey_host,
         port=settings.valkey_port,

@@ -1,4 +1,4 @@
-"""Names and schemas of the feature views, and where their offline tables lie."""
+"""Define names and schemas of the feature views, and the paths of offline tables."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ ITEM_FEATURES, ITEM_POPULARITY = "item_features", "item_popularity"
 USER_ACTIVITY_PUSH = "user_activity_push"
 HOME_PAGE_V1, HOME_PAGE_V2 = "home_page_v1", "home_page_v2"
 EVENT_TIMESTAMP = "event_timestamp"
-#: Names the folders that the offline tables are partitioned by, and the partition column of the
-#: Glue tables.
+#: Name of the partition folders of offline tables, and of the Glue tables' partition column.
 DAY = "day"
 #: Offline table → its columns and Polars types, the key first.
 OFFLINE_SCHEMAS: dict[str, dict[str, str]] = {
@@ -45,12 +44,13 @@ OFFLINE_SCHEMAS: dict[str, dict[str, str]] = {
 
 
 class FeatureStoreError(RuntimeError):
-    """The store's configuration or its tables cannot be used; the message names the remedy."""
+    """Raised if the feature store or its tables cannot be used; names the remedy."""
 
 
 def offline_path(settings: Settings, view: str, day: str = "*") -> str:
-    """A view's Parquet file of a day; by default the pattern of all of them,
-    ``…/<view>/day=*/part.parquet``.
+    """Return the path of a view's Parquet file of a day.
+
+    By default, returns the pattern of all days, ``…/<view>/day=*/part.parquet``.
     """
     base = settings.feast_offline_uri or str(settings.home / "feast" / "offline")
     return f"{base.rstrip('/')}/{view}/{DAY}={day}/part.parquet"

@@ -1,0 +1,1 @@
+"""Point-in-time features, feature transforms and the checks on both."""

@@ -1,8 +1,7 @@
-"""What a visitor's clicks of the last 24 hours, and of the last days, say at one moment: what
-training and serving share.
+"""Compute a visitor's click features at one moment, for training and serving.
 
-Plain Python without imports beside the column names, so that a serving stage computes at request
-time what ``features.interaction_features`` computes for a whole day.
+A serving stage computes here per request what ``point_in_time.interaction_features`` computes for a
+whole day. This is plain Python that imports only column names, so that serving starts fast.
 """
 
 from __future__ import annotations
@@ -14,17 +13,20 @@ from recsys_assets.columns import HISTORY_DAYS, LOOK_BACK_HOURS, MISSING
 SECONDS_PER_HOUR = 3_600
 WINDOW_SECONDS = LOOK_BACK_HOURS * SECONDS_PER_HOUR
 HISTORY_SECONDS = HISTORY_DAYS * 24 * SECONDS_PER_HOUR
-#: Of one visitor's clicks only these many, the latest, count: what the online store holds of a
-#: visitor.
+#: Only a visitor's latest clicks count. The online store keeps this many per visitor.
 RECENT_CLICKS = 200
 
 
 def top_category(categories: Sequence[str], timestamps: Sequence[int], now: int) -> str:
-    """The top category of one user's clicks at ``now`` (unix seconds), MISSING where none lies in
-    the window.
+    """Return the most frequent category of a visitor's clicks in [now − 24 h, now).
 
-    The most frequent category of [now − 24 h, now); equal counts go to the category clicked last,
-    equal last clicks to the name that sorts first.
+    Of equal counts, the category clicked last wins; then the name that sorts first. Returns MISSING
+    without a click in the window.
+
+    Args:
+        categories: category_l1 of C clicks, oldest first.
+        timestamps: unix seconds of the C clicks.
+        now: unix seconds.
 
     >>> top_category(["tools", "books", "tools"], [100, 150, 200], now=300)
     'tools'
@@ -39,14 +41,16 @@ def top_category(categories: Sequence[str], timestamps: Sequence[int], now: int)
 def history(
     categories: Sequence[str], timestamps: Sequence[int], now: int
 ) -> tuple[Sequence[str], int]:
-    """A visitor's clicks that count at a moment, and how many of them lie in the last 24 hours.
+    """Return a visitor's click history at a moment, and its length of 24 hours.
 
     Args:
-        categories, timestamps, now: as for ``activity_features``.
+        categories: as for ``activity_features``.
+        timestamps: as for ``activity_features``.
+        now: as for ``activity_features``.
 
     Returns:
-        The categories of the latest RECENT_CLICKS clicks in [now − 7 days, now), oldest first, and
-        the number of the last of them that lie in [now − 24 h, now).
+        The categories of the clicks in [now − 7 days, now), oldest first, the latest RECENT_CLICKS
+        at most; and how many of them, at the end, lie in [now − 24 h, now).
 
     >>> history(["books", "tools", "books"], [0, 90_000, 100_000], now=100_000)
     (['books', 'tools'], 1)
@@ -58,17 +62,19 @@ def history(
 def activity_features(
     categories: Sequence[str], timestamps: Sequence[int], now: int
 ) -> tuple[str, float, float]:
-    """What one user's clicks are worth at a moment: (top_category, clicks_24h, hours_since_click).
+    """Return a visitor's (top_category, clicks_24h, hours_since_click) at a moment.
+
+    Only clicks in [now − 24 h, now) count, and of all clicks before now only the latest
+    RECENT_CLICKS.
 
     Args:
-        categories, timestamps: category_l1 and unix seconds of C clicks, oldest first. Those
-            outside [now − 24 h, now) do not count, and of more than RECENT_CLICKS before now only
-            the latest do.
+        categories: category_l1 of C clicks, oldest first.
+        timestamps: unix seconds of the C clicks.
         now: unix seconds.
 
     Returns:
-        top_category as ``top_category`` defines it, how many clicks count, and the hours from the
-        last of them to now. Without any: MISSING, 0.0 and LOOK_BACK_HOURS.
+        The top category (see ``top_category``), the number of clicks, and the hours from the last
+        click to now. Without a click: MISSING, 0.0 and LOOK_BACK_HOURS.
 
     >>> activity_features(["books", "tools"], [0, 5_400], now=9_000)
     ('tools', 2.0, 1.0)
@@ -81,8 +87,7 @@ def activity_features(
 def visitor_activity(
     categories: Sequence[str], timestamps: Sequence[int], now: int
 ) -> tuple[str, float, float, list[str]]:
-    """``activity_features`` and the categories of ``history``, of clicks that are gone through
-    once.
+    """Return ``activity_features`` and the categories of ``history`` in one pass.
 
     >>> visitor_activity(["books", "tools", "books"], [0, 90_000, 100_000], now=100_000)
     ('tools', 1.0, 2.7777777777777777, ['books', 'tools'])
@@ -94,9 +99,7 @@ def visitor_activity(
 def _clicks(
     categories: Sequence[str], timestamps: Sequence[int], now: int
 ) -> list[tuple[str, int]]:
-    """Of the latest RECENT_CLICKS clicks before now those of the last HISTORY_DAYS, in the order
-    given.
-    """
+    """Return the clicks of the last HISTORY_DAYS, the latest RECENT_CLICKS at most."""
     before = [click for click in zip(categories, timestamps, strict=True) if click[1] < now][
         -RECENT_CLICKS:
     ]
@@ -110,7 +113,7 @@ def _of_window(counted: list[tuple[str, int]], now: int) -> list[tuple[str, int]
 
 
 def _features(counted: list[tuple[str, int]], now: int) -> tuple[str, float, float]:
-    """Of the clicks of the window."""
+    """Return ``activity_features`` of the clicks in the window."""
     if not counted:
         return MISSING, 0.0, float(LOOK_BACK_HOURS)
     seen: dict[str, tuple[int, int]] = {}

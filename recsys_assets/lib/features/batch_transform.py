@@ -1,11 +1,12 @@
-"""The compiled NVTabular workflows over a whole table, in the same float32 arithmetic as one
-visitor's answer.
+"""Apply the compiled NVTabular workflows to whole tables.
+
+The arithmetic is that of one visitor's answer (``transforms``), so that both agree to the bit.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,30 +50,32 @@ from recsys_assets.lib.features.transforms import (
 )
 from recsys_assets.release_files import TRANSFORMS
 
-#: A list is counted in bytes: no visitor has as many clicks on one category as would not fit.
+#: Most clicks of a history, because clicks are counted in uint8.
 MOST_CLICKS = np.iinfo(np.uint8).max
-_ROWS_AT_ONCE = 65_536  # bounds the 64-bit counts that numpy makes of a part of the rows
+_ROWS_AT_ONCE = 65_536  # bounds the memory of numpy's 64-bit counts
 
 
 class RowTransform(Protocol):
-    """Turns raw rows into features; a generation's transforms, or a variant of them in an
-    ablation.
-    """
+    """Turns raw rows into features: a generation's transforms, or an ablation of them."""
 
     @property
-    def transforms(self) -> Transforms: ...
+    def transforms(self) -> Transforms:
+        """Return the generation's transforms."""
+        ...
 
-    def transform_frame(self, frame: pl.DataFrame) -> pl.DataFrame: ...
+    def transform_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the ranker's features, as ``BatchTransform.transform_frame``."""
+        ...
 
 
 class BatchTransform:
     """Applies one generation's transforms to frames.
 
     Args:
-        content: what ``transforms.json`` holds.
+        content: the content of ``transforms.json``.
     """
 
-    def __init__(self, content: Mapping[str, Any]):
+    def __init__(self, content: Mapping[str, Any]) -> None:
         self.transforms = Transforms.from_dict(content)
         self._known = {
             name: pl.Enum(vocabulary.values)
@@ -80,29 +83,23 @@ class BatchTransform:
         }
 
     def transform_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Features as the ranker reads them, row for row.
+        """Return the ranker's features, one row per row of the frame.
 
         Args:
-            frame: the raw columns of INTERACTION_FEATURES that the workflows read; a null age takes
-                the mean age.
+            frame: the raw columns of INTERACTION_FEATURES that the workflows read; a null age
+                becomes the mean age.
 
         Returns:
-            RANKER_CATEGORICAL as Int32 and RANKER_CONTINUOUS as Float32, in that order, in the
-            frame's row order.
+            RANKER_CATEGORICAL as Int32, then RANKER_CONTINUOUS as Float32.
 
         Raises:
-            ValueError: naming the columns that are missing, or that hold nulls where none can be.
+            ValueError: columns are missing, or a number other than age is null; names the columns.
         """
         raw = [name for name in RANKER_CATEGORICAL if name != AGE_BINNED]
         of_category = (CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H, CLICKS_7D, CLICKS_24H)
-        numbers = (TIMESTAMP, PRICE, HOURS_SINCE_CLICK, ITEM_CLICKS, *of_category)
-        needed = (*raw, AGE, *numbers)
-        missing = [name for name in needed if name not in frame.columns]
-        if missing:
-            raise ValueError(f"frame lacks {', '.join(missing)}; it has {frame.columns}")
-        empty = [name for name in numbers if frame[name].null_count()]
-        if empty:
-            raise ValueError(f"frame has nulls in {', '.join(empty)}")
+        _require_columns(
+            frame, raw, (TIMESTAMP, PRICE, HOURS_SINCE_CLICK, ITEM_CLICKS, *of_category)
+        )
         indexed = frame.select(
             _index(self.transforms.vocabulary[name], self._known[name], frame[name]) for name in raw
         )
@@ -135,12 +132,25 @@ class BatchTransform:
         return pl.DataFrame(columns).select(*RANKER_CATEGORICAL, *RANKER_CONTINUOUS)
 
 
-def _index(vocabulary: Vocabulary, known: pl.Enum, raw: pl.Series) -> pl.Expr:
-    """Categorify as an expression over the column ``raw``.
+def _require_columns(frame: pl.DataFrame, raw: Sequence[str], numbers: Sequence[str]) -> None:
+    """Refuse a frame without these columns or AGE, or with nulls in the numbers.
 
-    A cast to the vocabulary's Enum looks a value up in a table that was built once; replacing
-    values would build one for every frame, which at 300,000 users costs more than the rest of the
-    transform.
+    Raises:
+        ValueError: names the columns.
+    """
+    missing = [name for name in (*raw, AGE, *numbers) if name not in frame.columns]
+    if missing:
+        raise ValueError(f"frame lacks {', '.join(missing)}; it has {frame.columns}")
+    empty = [name for name in numbers if frame[name].null_count()]
+    if empty:
+        raise ValueError(f"frame has nulls in {', '.join(empty)}; fill or drop these rows")
+
+
+def _index(vocabulary: Vocabulary, known: pl.Enum, raw: pl.Series) -> pl.Expr:
+    """Return Categorify as an expression over the column ``raw``.
+
+    A cast to the vocabulary's Enum uses a hash table that is built once. ``replace`` would build
+    one per frame, which at 300,000 users costs more than the rest of the transform.
     """
     value = pl.col(vocabulary.column)
     position = value.cast(known, strict=False).to_physical().cast(pl.Int32)
@@ -166,40 +176,26 @@ def _index(vocabulary: Vocabulary, known: pl.Enum, raw: pl.Series) -> pl.Expr:
 def history_matrix(
     vocabulary: Vocabulary, categories: pl.Series, n7: np.ndarray, n24: np.ndarray
 ) -> np.ndarray:
-    """Visitors' clicks by category, row for row what ``serving.transforms.history_counts`` gives
-    for one visitor.
+    """Return R visitors' clicks per category.
+
+    Each row equals ``transforms.history_counts`` of one visitor.
 
     Args:
         vocabulary: of category_l1, with K rows.
         categories: List(String) [R], category_l1 of each row's clicks, oldest first.
-        n7, n24: [R], how many of them, the latest, lie in the last seven days and in the last 24
-            hours. Both are 0 for a masked visitor, whatever was clicked.
+        n7: [R], how many of them, at the end, lie in the last seven days; 0 for a masked visitor.
+        n24: [R], how many of them, at the end, lie in the last 24 hours; 0 for a masked visitor.
 
     Returns:
-        uint8 [R, 2·K]: clicks by Categorify index, of seven days and then of 24 hours.
+        uint8 [R, 2·K]: clicks per Categorify index, of seven days and then of 24 hours.
 
     Raises:
-        ValueError: the three do not go together; names the first row.
+        ValueError: not 0 ≤ n24 ≤ n7 ≤ clicks, or a row has more than MOST_CLICKS; names the first
+            such row.
     """
     lengths = categories.list.len().fill_null(0).cast(pl.Int64).to_numpy()
     counts = [np.asarray(n, dtype=np.int64) for n in (n7, n24)]
-    if not len(lengths) == len(counts[0]) == len(counts[1]):
-        raise ValueError(
-            f"{len(lengths)} click histories, but counts of {len(counts[0])} and {len(counts[1])} "
-            "rows"
-        )
-    wrong = ~(
-        (0 <= counts[1])
-        & (counts[1] <= counts[0])
-        & (counts[0] <= np.minimum(lengths, MOST_CLICKS))
-    )
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise ValueError(
-            "a click history needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, and at most "
-            f"{MOST_CLICKS}; row {row} "
-            f"has {counts[1][row]}, {counts[0][row]} and {lengths[row]}"
-        )
+    _check_counts(lengths, counts)
     named = (
         categories.explode(empty_as_null=False, keep_nulls=False)
         .cast(pl.String)
@@ -224,15 +220,40 @@ def history_matrix(
     return matrix
 
 
+def _check_counts(lengths: np.ndarray, counts: Sequence[np.ndarray]) -> None:
+    """Refuse histories whose lengths [R] do not fit the counts (n7 [R], n24 [R]).
+
+    Raises:
+        ValueError: names the first such row.
+    """
+    if not len(lengths) == len(counts[0]) == len(counts[1]):
+        raise ValueError(
+            f"{len(lengths)} click histories, but counts of {len(counts[0])} and {len(counts[1])} "
+            "rows"
+        )
+    wrong = ~(
+        (0 <= counts[1])
+        & (counts[1] <= counts[0])
+        & (counts[0] <= np.minimum(lengths, MOST_CLICKS))
+    )
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            "a click history needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, and at most "
+            f"{MOST_CLICKS}; row {row} has {counts[1][row]}, {counts[0][row]} and {lengths[row]}"
+        )
+
+
 def click_histories(
     transform: BatchTransform, rows: pl.DataFrame, remembered: pl.DataFrame
 ) -> np.ndarray:
-    """The history matrix uint8 [R, 2·K] of clicked rows, with the generation's own categories.
+    """Return the history matrix of clicked rows, uint8 [R, 2·K].
 
     Args:
-        rows: event_id, clicks_7d and clicks_24h of R clicked exposures; a masked row counts no
-            click, so it has none.
-        remembered: {event_id, categories} of features/interactions' click_history.parquet, in any
+        transform: holds the generation's categories.
+        rows: event_id, clicks_7d and clicks_24h of R clicked exposures; both counts are 0 in a
+            masked row.
+        remembered: {event_id, categories} of click_history.parquet of features/interactions, in any
             order.
 
     Raises:
@@ -245,8 +266,7 @@ def click_histories(
         lost = joined.filter(pl.col("categories").is_null())[EVENT_ID][0]
         raise ValueError(
             f"click_history has no row for {joined['categories'].null_count()} clicked exposures, "
-            "for example "
-            f"{lost!r}; materialise features/interactions of its day again"
+            f"for example {lost!r}; materialise features/interactions of its day again"
         )
     return history_matrix(
         transform.transforms.vocabulary[CATEGORY_L1],
@@ -257,4 +277,6 @@ def click_histories(
 
 
 def read_transforms(workflows: Artifact) -> dict[str, Any]:
-    return json.loads(workflows.path(TRANSFORMS).read_text())
+    """Return the content of ``transforms.json``."""
+    content: dict[str, Any] = json.loads(workflows.path(TRANSFORMS).read_text())
+    return content

@@ -1,6 +1,4 @@
-"""From artifact to artifact: daily features, masking, parity of the transforms, the online
-store.
-"""
+"""Build daily features and masked train sets, and check features for leakage."""
 
 from __future__ import annotations
 
@@ -16,16 +14,16 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.features import point_in_time as features
 from recsys_assets.lib.figures.series import number
 
-LEAKAGE_SAMPLE = 25  # moments at which the future is taken away
+LEAKAGE_SAMPLE = 25  # moments at which features are recomputed without the future
 
 
 def _frames(
     inputs: Mapping[str, Any],
 ) -> tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame, pl.DataFrame]:
-    """Today's rows, the clicks of the days before (None: there are none), users and items."""
+    """Return the day's rows, the earlier days' clicks (or None), users and items."""
     *before, today = [artifact.path("interactions.parquet") for artifact in inputs["interactions"]]
     earlier = None
-    if before:  # of the days before, the clicks alone say something
+    if before:  # of earlier days, features use only clicks
         earlier = (
             pl.scan_parquet(before)
             .filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION)
@@ -41,8 +39,12 @@ def _frames(
 
 
 def write_features(inputs: Mapping[str, Any], day: str, target: Path) -> dict[str, Any]:
-    """A day's features.parquet (a row an exposure), click_history.parquet (a row a clicked
-    exposure), user_activity.parquet (a row a click) and item_popularity.parquet."""
+    """Write a day's features and what its clicks leave for later; return the metrics.
+
+    The files are features.parquet (one row per exposure), click_history.parquet (one row per
+    clicked exposure), user_activity.parquet (one row per second with a click of a visitor) and
+    item_popularity.parquet (one row per item).
+    """
     today, earlier, users, items = _frames(inputs)
     rows, history, activity = features.interaction_features(today, earlier, users, items, day)
     rows.write_parquet(target / "features.parquet")
@@ -61,8 +63,10 @@ def write_features(inputs: Mapping[str, Any], day: str, target: Path) -> dict[st
 
 
 def changed_without_the_future(inputs: Mapping[str, Any], built: Artifact, day: str) -> int:
-    """How many sampled rows' features change when everything from their own moment on is removed
-    (must be 0).
+    """Count sampled rows whose features change without the future; must be 0.
+
+    For each sampled moment, features are computed again without any event or outcome from this
+    moment on.
     """
     today, earlier, users, items = _frames(inputs)
     rows = pl.read_parquet(built.path("features.parquet")).drop(c.CLICK)
@@ -74,8 +78,7 @@ def changed_without_the_future(inputs: Mapping[str, Any], built: Artifact, day: 
     history = pl.read_parquet(built.path("click_history.parquet")).join(
         rows.select(c.EVENT_ID, c.TIMESTAMP), on=c.EVENT_ID
     )
-    # nobody else's rows take part in these rows' features, but the day before's in their items'
-    # popularity
+    # Features depend on the visitor's own rows, and on the day before for the item's popularity.
     of_users = pl.col(c.USER_ID).is_in(rows[c.USER_ID].unique().implode())
     of_items = pl.col(c.ITEM_ID).is_in(rows[c.ITEM_ID].unique().implode())
     today, earlier = (
@@ -85,7 +88,7 @@ def changed_without_the_future(inputs: Mapping[str, Any], built: Artifact, day: 
     changed = 0
     for moment in picked:
         now = pl.col(c.TIMESTAMP) == moment
-        # the moment's own exposures stay as unclicked questions; every answer from then on is gone
+        # Exposures of the moment stay, without their outcome.
         past = pl.concat(
             [
                 today.filter(pl.col(c.TIMESTAMP) < moment),
@@ -97,14 +100,14 @@ def changed_without_the_future(inputs: Mapping[str, Any], built: Artifact, day: 
         again, _, _ = features.interaction_features(past, earlier, users, items, day)
         kept = rows.filter(now).join(again, on=rows.columns, how="semi", nulls_equal=True)
         changed += rows.filter(now).height - kept.height
-        # a list is right where its length is and it holds no click of the moment or later: as many
-        # as the counts say
+        # A history must have as many clicks as the recomputed count.
         lists = history.filter(now).join(again.select(c.EVENT_ID, c.CLICKS_7D), on=c.EVENT_ID)
         changed += lists.filter(pl.col(features.HISTORY).list.len() != pl.col(c.CLICKS_7D)).height
     return changed
 
 
 def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[str, Any]:
+    """Write masked.parquet, the masked train set of a day; return the metrics."""
     rows = pl.read_parquet(source.path("features.parquet"))
     masked = features.mask(rows, day, seed)
     masked.write_parquet(target / "masked.parquet")

@@ -1,4 +1,4 @@
-"""What is checked and shown of a day's features beside the features themselves."""
+"""Check and profile a day's features."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from recsys_assets.lib.raw import raw_tables
 
 
 def check_and_profile(folder: Path, items: Artifact, day: str) -> None:
-    """Hold features.parquet in ``folder`` to its contract, then write its profile and figures
-    beside it.
+    """Check features.parquet in ``folder``, and write its profile and figures.
 
     Raises:
-        contracts.ContractViolation: a row breaks it.
+        contracts.ContractViolation: a row breaks the contract.
     """
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID, c.CATEGORY_L1])
     rows = contracts.read_checked(
@@ -35,9 +34,10 @@ def check_and_profile(folder: Path, items: Artifact, day: str) -> None:
 
 
 def around_the_day(interactions: Artifact, store: ArtifactStore, landing: str) -> dict[str, Any]:
-    """new_users and new_items of a day of raw interactions, and what its ingest refused, by reason.
+    """Return new_users, new_items and quarantined rows of a day of raw interactions.
 
-    It depends on other days and on the landing zone, so it is shown and never part of the artifact.
+    These figures depend on other days and on the landing zone. They are metadata and never part of
+    the artifact.
     """
     before = artifacts.days_before(
         store, interactions.kind, str(interactions.partition), profiles.NEW_LOOK_BACK_DAYS

@@ -1,4 +1,4 @@
-"""Checks of data sets and workflows: parity of the transforms, labels, vocabulary growth."""
+"""Check data sets and workflows: transform parity, labels, vocabulary growth."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from recsys_assets.lib.figures.series import number
 
 
 def items_without_index(workflows: Artifact, items: Artifact) -> list[str]:
+    """Return up to 20 item ids of the catalogue that the vocabulary lacks, sorted."""
     vocabulary = set(read_transforms(workflows)["vocabulary"][c.ITEM_ID])
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])[c.ITEM_ID]
     return sorted(set(catalogue) - vocabulary)[:20]
@@ -24,11 +25,13 @@ def items_without_index(workflows: Artifact, items: Artifact) -> list[str]:
 def transform_differences(
     datasets: Artifact, workflows: Artifact, valid: Sequence[Artifact]
 ) -> dict[str, float]:
-    """Largest difference, column by column, between NVTabular's validation rows and the compiled
-    transform's.
+    """Return the largest difference per column of NVTabular and compiled transforms.
 
-    "history": between the click histories of the clicked ones, as the training step and as the
-    platform counts them.
+    Both transform the rows of the validation days. The key "history" is 1.0 if the click histories
+    of clicked rows differ between the training step and the platform, otherwise 0.0.
+
+    Raises:
+        ValueError: the data set was built from other rows than these days have.
     """
     raw = pl.concat([pl.read_parquet(artifact.path("features.parquet")) for artifact in valid])
     compiled = batch_transform.BatchTransform(read_transforms(workflows))
@@ -37,7 +40,7 @@ def transform_differences(
     if theirs.height != ours.height:
         raise ValueError(
             f"datasets' valid/ has {theirs.height} rows, the features of these days have "
-            f"{ours.height}"
+            f"{ours.height}; materialise features/datasets again"
         )
     clicked = raw.filter(pl.col(c.CLICK) == 1)
     lists = pl.concat(
@@ -52,8 +55,8 @@ def transform_differences(
     written = np.load(datasets.path("valid_history.npy"), allow_pickle=False)
     if written.shape != counted.shape:
         raise ValueError(
-            f"datasets' valid_history.npy has shape {written.shape}, these days' click histories "
-            f"make {counted.shape}"
+            f"datasets' valid_history.npy has shape {written.shape}, the click histories of these "
+            f"days have {counted.shape}; materialise features/datasets again"
         )
     return {
         **{
@@ -65,7 +68,7 @@ def transform_differences(
 
 
 def click_rates(datasets: Artifact) -> dict[str, float]:
-    """Share of clicked rows in train/ and valid/."""
+    """Return the share of clicked rows in train/ and valid/."""
     return {
         part: float(
             pl.scan_parquet(datasets.local / part / "*.parquet")
@@ -79,8 +82,9 @@ def click_rates(datasets: Artifact) -> dict[str, float]:
 
 
 def labels(rates: Mapping[str, float]) -> tuple[bool, str]:
-    """Whether models can be trained and judged on data sets of these ``click_rates``, and where the
-    ranker's negatives come from.
+    """Return whether data sets of these ``click_rates`` can be used for training.
+
+    Also returns, in words, where the ranker's negatives come from.
     """
     if all(0 < rate < 1 for rate in rates.values()):
         return True, "logged: rows that were shown and not clicked"
@@ -96,8 +100,10 @@ def labels(rates: Mapping[str, float]) -> tuple[bool, str]:
 
 
 def vocabulary_growth(workflows: Artifact, days: Sequence[Artifact]) -> pl.DataFrame:
-    """{column, unseen_values, rows, share}: what these days hold that the workflows' vocabularies
-    do not.
+    """Return the values of these days that the workflows' vocabularies lack.
+
+    Returns:
+        One row per column: {column, unseen_values, rows, share}.
     """
     scanned = pl.scan_parquet([artifact.path("features.parquet") for artifact in days])
     grown = vocabulary.growth(scanned, read_transforms(workflows))

@@ -1,4 +1,4 @@
-"""Popularity: clicks per item, ranked over the whole catalogue and within each category."""
+"""Count clicks per item, and rank items in the whole catalogue and per category."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from recsys_assets.columns import CATEGORY_L1, CATEGORY_L2, EVENT_TYPE, ITEM_ID,
 
 
 def count_clicks(interactions: pl.DataFrame | pl.LazyFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """Clicks of every item, the most clicked first; an item without any has 0, so that every
-    ranking is complete.
+    """Return the clicks of every item, most clicked first.
 
     Args:
-        interactions: RAW_INTERACTIONS of any number of days; each View counts once, the funnel
-            behind it does not.
+        interactions: RAW_INTERACTIONS of any number of days; only View events count.
         items: RAW_ITEMS; interactions with other items do not count.
 
     Returns:
-        {item_id, category_l1, category_l2, clicks: Int64}; equal counts by item_id.
+        {item_id, category_l1, category_l2, clicks: Int64}, one row per item, 0 without a click;
+        equal counts by item_id.
     """
     clicks = (
         interactions.lazy()
@@ -40,10 +39,11 @@ def count_clicks(interactions: pl.DataFrame | pl.LazyFrame, items: pl.DataFrame)
 
 
 def rankings(counts: pl.DataFrame) -> pl.DataFrame:
-    """All rankings of ``count_clicks``: {scope, item_id, clicks, rank: UInt32 from 1}, ordered by
-    scope and rank.
+    """Rank the items of ``count_clicks`` overall and per category.
 
-    The scope is ``global``, ``category_l1:<value>`` or ``category_l2:<value>``.
+    Returns:
+        {scope, item_id, clicks, rank: UInt32 from 1}, ordered by scope and rank. The scope is
+        ``global``, ``category_l1:<value>`` or ``category_l2:<value>``.
     """
     scopes = [counts.select(pl.lit("global").alias("scope"), ITEM_ID, "clicks")]
     scopes += [
@@ -55,7 +55,7 @@ def rankings(counts: pl.DataFrame) -> pl.DataFrame:
 
 
 def clicks_of_days(interactions: Sequence[Artifact], items: Artifact) -> pl.DataFrame:
-    """Every item with its clicks over these days, most clicked first."""
+    """Return every item with its clicks over these days, most clicked first."""
     scanned = pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
     return count_clicks(scanned, pl.read_parquet(items.path("items.parquet")))
 
@@ -63,7 +63,7 @@ def clicks_of_days(interactions: Sequence[Artifact], items: Artifact) -> pl.Data
 def write_popularity(
     interactions: Sequence[Artifact], items: Artifact, target: Path
 ) -> dict[str, Any]:
-    """popularity.parquet: every item with its clicks, most clicked first."""
+    """Write popularity.parquet (see ``count_clicks``); return the metrics."""
     counts = clicks_of_days(interactions, items)
     counts.write_parquet(target / "popularity.parquet")
     return {

@@ -1,10 +1,14 @@
-"""The compiled NVTabular workflows: plain tables out of ``transforms.json``, applied with numpy.
+"""Apply the compiled NVTabular workflows of ``transforms.json`` with numpy.
 
-Semantics are NVTabular's: Categorify gives 0 to padding, 1 to null, 2 to whatever is out of the
-vocabulary (also to ``columns.MISSING``, which never is in one) and counts the vocabulary from 3;
-Bucketize gives the number of boundaries that are ≤ x (``np.digitize``); Normalize is (x - mean) /
-std in float64, then float32; the price's log is the natural one, a count's is log(1 + count). The
-same functions serve one visitor and a whole table, so both agree to the bit.
+The semantics are NVTabular's:
+
+- Categorify: 0 for padding, 1 for null, 2 for a value out of the vocabulary (also for
+  ``columns.MISSING``, which is in no vocabulary); the vocabulary starts at 3.
+- Bucketize: the number of boundaries ≤ x (``np.digitize``).
+- Normalize: (x - mean) / std in float64, then float32.
+- Logarithms: natural for the price, log(1 + count) for counts.
+
+The same functions transform one visitor and a whole table, so that both agree to the bit.
 """
 
 from __future__ import annotations
@@ -53,11 +57,11 @@ VOCABULARY_COLUMNS = (
 
 
 class TransformsInvalid(ValueError):
-    """``transforms.json`` lacks a part or contradicts itself; the message names the part."""
+    """Raised if a part of ``transforms.json`` is missing or wrong; names the part."""
 
 
 def _circle(steps: int) -> np.ndarray:
-    """float32 [steps, 2]: sine and cosine of each step."""
+    """Return sine and cosine of each step on the circle, float32 [steps, 2]."""
     angle = 2 * np.pi * np.arange(steps) / steps
     return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
@@ -69,7 +73,7 @@ _HOURS_OF_WEEK = np.concatenate(
 
 
 def clock_features(timestamp: np.ndarray) -> np.ndarray:
-    """Hour of day and weekday (UTC, Monday = 0) on the circle.
+    """Return hour of day and weekday (UTC, Monday = 0) as points on a circle.
 
     Args:
         timestamp: unix seconds, int64 [N].
@@ -83,15 +87,14 @@ def clock_features(timestamp: np.ndarray) -> np.ndarray:
 
 
 def log_count(counts: np.ndarray) -> np.ndarray:
-    """float32 [N]: log(1 + count) in float64; of a visitor's clicks, also on one category, and of
-    an item's on a day.
-    """
+    """Return log(1 + count), computed in float64, as float32 [N]."""
     return np.log1p(counts.astype(np.float64)).astype(np.float32)
 
 
 def share_of_window(hours: np.ndarray) -> np.ndarray:
-    """float32 [N]: hours since the last click as a share of the window that is looked back on; 1
-    where there is none.
+    """Return hours since the last click as a share of LOOK_BACK_HOURS, float32 [N].
+
+    The share is 1 without a click in the window.
     """
     return (hours.astype(np.float64) / LOOK_BACK_HOURS).astype(np.float32)
 
@@ -99,18 +102,19 @@ def share_of_window(hours: np.ndarray) -> np.ndarray:
 def affinity(
     c7: np.ndarray, c24: np.ndarray, n7: np.ndarray | np.number, n24: np.ndarray | np.number
 ) -> np.ndarray:
-    """What visitors' clicks say of an item's category, in float64 arithmetic.
+    """Return visitors' affinity to an item's category, computed in float64.
 
-    The shares are smoothed towards 0: one click of two days ago says less than ten.
+    The shares are smoothed towards 0, because one click is weaker evidence than ten.
 
     Args:
-        c7, c24: [N], the visitor's clicks on the item's category_l1 in the seven days and the 24
-            hours before.
-        n7, n24: [N], or one number: all clicks of the visitor in the same times.
+        c7: [N], the visitor's clicks on the item's category_l1 in the seven days before.
+        c24: [N], the same in the 24 hours before.
+        n7: [N] or one number, all clicks of the visitor in the seven days before.
+        n24: [N] or one number, the same in the 24 hours before.
 
     Returns:
-        float32 [N, 4], AFFINITY_CONTINUOUS: c7 / (n7 + 2), c24 / (n24 + 1), log(1 + c7), log(1 +
-        c24).
+        float32 [N, 4], AFFINITY_CONTINUOUS: c7 / (n7 + 2), c24 / (n24 + 1), log(1 + c7) and
+        log(1 + c24).
     """
     c7, c24 = c7.astype(np.float64), c24.astype(np.float64)
     n7, n24 = n7.astype(np.float64), n24.astype(np.float64)
@@ -121,11 +125,16 @@ def affinity(
 
 
 class Vocabulary:
-    """Categorify of one column: value → index.
+    """Applies Categorify to one column: value → index.
 
     Args:
-        buckets: rows after the vocabulary for values that arrived after the fit, found by their
-            crc32; with 0 these are out-of-vocabulary. ``columns.MISSING`` is never hashed.
+        column: the column's name.
+        values: the distinct values, in the order of their indices.
+        buckets: number of hash buckets (CRC-32) for values that arrived after the fit; with 0 they
+            are out-of-vocabulary. ``columns.MISSING`` is never hashed.
+
+    Raises:
+        TransformsInvalid: a value repeats, is MISSING, or is not a string.
 
     >>> Vocabulary("gender", ["F", "M"]).indices(["M", "-1", None, "x"]).tolist()
     [4, 2, 1, 2]
@@ -133,7 +142,7 @@ class Vocabulary:
     [4, 2, 1, 66]
     """
 
-    def __init__(self, column: str, values: Sequence[str], buckets: int = 0):
+    def __init__(self, column: str, values: Sequence[str], buckets: int = 0) -> None:
         self.column, self.buckets = column, buckets
         self.values = tuple(values)
         self._index = {value: VOCABULARY_START + n for n, value in enumerate(self.values)}
@@ -151,10 +160,11 @@ class Vocabulary:
 
     @property
     def rows(self) -> int:
-        """Of the column's embedding table."""
+        """Return the number of rows of the column's embedding table."""
         return VOCABULARY_START + len(self) + self.buckets
 
     def index(self, value: str | None) -> int:
+        """Return the index of a value."""
         if value is None:
             return NULL_INDEX
         found = self._index.get(value, OOV_INDEX)
@@ -163,26 +173,26 @@ class Vocabulary:
         return found
 
     def indices(self, values: Iterable[str | None]) -> np.ndarray:
-        """int32 [N]."""
+        """Return the indices of N values, int32 [N]."""
         return np.array([self.index(value) for value in values], np.int32)
 
 
 def history_counts(
     vocabulary: Vocabulary, categories: Sequence[str] | np.ndarray, n7: int, n24: int
 ) -> np.ndarray:
-    """One visitor's clicks by category.
+    """Return one visitor's clicks per category.
 
     Args:
         vocabulary: of category_l1, with K rows.
-        categories: category_l1 of the visitor's clicks, oldest first.
-        n7, n24: how many of them, the latest, lie in the last seven days and in the last 24 hours;
-            0 ≤ n24 ≤ n7 ≤ their number. Both are 0 for a masked visitor, whatever was clicked.
+        categories: category_l1 of C clicks, oldest first.
+        n7: how many of them, at the end, lie in the last seven days; 0 for a masked visitor.
+        n24: how many of them, at the end, lie in the last 24 hours; 0 for a masked visitor.
 
     Returns:
-        float32 [2·K]: clicks by Categorify index, of seven days and then of 24 hours.
+        float32 [2·K]: clicks per Categorify index, of seven days and then of 24 hours.
 
     Raises:
-        TransformsInvalid: the three do not go together.
+        TransformsInvalid: not 0 ≤ n24 ≤ n7 ≤ C.
 
     >>> history_counts(
     ...     Vocabulary("category_l1", ["books", "tools"]), ["books", "tools", "tools"], 3, 1
@@ -205,18 +215,19 @@ def history_counts(
 
 @dataclass(frozen=True)
 class Normalizer:
-    """(x - mean) / std in float64, then float32."""
+    """Computes (x - mean) / std in float64, then rounds to float32."""
 
     mean: float
     std: float  # > 0
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Return the normalised values, float32 [N]."""
         return ((values.astype(np.float64) - self.mean) / self.std).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Transforms:
-    """Every workflow of one generation."""
+    """Holds the compiled workflows of one generation."""
 
     vocabulary: Mapping[str, Vocabulary]
     age: Normalizer
@@ -227,12 +238,19 @@ class Transforms:
 
     @classmethod
     def read(cls, path: Path) -> Transforms:
+        """Read ``transforms.json``.
+
+        Raises:
+            TransformsInvalid: a part is missing or wrong.
+        """
         return cls.from_dict(read_json(path))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Transforms:
-        """Compile the content of ``transforms.json``; raises TransformsInvalid naming what is
-        wrong.
+        """Compile the content of ``transforms.json``.
+
+        Raises:
+            TransformsInvalid: a part is missing or wrong.
         """
         try:
             buckets = content["hashed_buckets"]
@@ -254,8 +272,8 @@ class Transforms:
         for column, table in vocabulary.items():
             if cardinality.get(column) != table.rows:
                 raise TransformsInvalid(
-                    f"cardinality.{column} is {cardinality.get(column)}, but the vocabulary makes "
-                    f"it {table.rows}; materialise features/workflows again"
+                    f"cardinality.{column} is {cardinality.get(column)}, but the vocabulary has "
+                    f"{table.rows} rows; materialise features/workflows again"
                 )
         for part, normalizer in normalizers.items():
             if not (np.isfinite(normalizer.mean) and normalizer.std > 0):
@@ -270,29 +288,32 @@ class Transforms:
         )
 
     def fill_age(self, age: np.ndarray) -> np.ndarray:
-        """float32 [N]; a null (NaN) becomes the training users' mean age."""
+        """Replace NaN by the training users' mean age; float32 [N]."""
         age = age.astype(np.float32)
         age[age != age] = self.mean_age
         return age
 
     def age_binned(self, age: np.ndarray) -> np.ndarray:
-        """int32 [N] from filled ages."""
-        return self.age_bucket_index[
-            self.age_boundaries.searchsorted(age, "right")
-        ]  # np.digitize of what ascends
+        """Return the indices of age_binned for filled ages, int32 [N]."""
+        # the same as np.digitize for ascending boundaries
+        return self.age_bucket_index[self.age_boundaries.searchsorted(age, "right")]
 
     def price_log_norm(self, price: np.ndarray) -> np.ndarray:
-        """float32 [N] from prices (> 0), which are rounded to float32 first, as tensors carry
-        them.
+        """Return normalised log prices, float32 [N].
+
+        Prices (> 0) are first rounded to float32, the type of the serving tensors.
         """
         return self.price_log(np.log(price.astype(np.float32).astype(np.float64)))
 
     def users(self, raw: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """B visitors → USER_CATEGORICAL int32 [B, 4], USER_CONTINUOUS float32 [B, 4].
+        """Transform B visitors.
 
         Args:
-            raw: [B, 3] user_id, gender, top_category. numbers: float32 [B, 4] age (NaN: unknown),
-                clicks_24h, hours_since_click, clicks_7d.
+            raw: [B, 3] user_id, gender, top_category.
+            numbers: float32 [B, 4] age (NaN: unknown), clicks_24h, hours_since_click, clicks_7d.
+
+        Returns:
+            USER_CATEGORICAL int32 [B, 4] and USER_CONTINUOUS float32 [B, 4].
         """
         age = self.fill_age(numbers[:, 0])
         cat, cont = (
@@ -312,18 +333,19 @@ class Transforms:
 
     @property
     def history_width(self) -> int:
-        """2·K: the length of ``history``."""
+        """Return 2·K, the width of ``histories``."""
         return 2 * self.vocabulary[CATEGORY_L1].rows
 
     def histories(self, categories: Sequence[str] | np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Visitors' clicks by category, float32 [B, 2·K].
+        """Return B visitors' clicks per category, float32 [B, 2·K].
 
         Args:
-            categories: of all visitors' clicks, one visitor's after the other's, oldest first.
-                numbers: as for ``users``; the last says how many clicks are whose.
+            categories: category_l1 of all visitors' clicks, visitor after visitor, each oldest
+                first.
+            numbers: as for ``users``; clicks_7d is the number of the visitor's categories.
 
         Raises:
-            TransformsInvalid: categories and numbers do not go together.
+            TransformsInvalid: clicks_7d do not add up to the number of categories.
         """
         counts = [(int(n7), int(n24)) for _, n24, _, n7 in numbers.tolist()]
         vocabulary = self.vocabulary[CATEGORY_L1]
@@ -343,20 +365,29 @@ class Transforms:
     def context(
         self, devices: Iterable[str], timestamps: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """B requests: devices, timestamps int64 [B] → CONTEXT_CATEGORICAL int32 [B, 1],
-        CONTEXT_CONTINUOUS float32 [B, 4].
+        """Transform the context of B requests.
+
+        Args:
+            devices: B device types.
+            timestamps: unix seconds, int64 [B].
+
+        Returns:
+            CONTEXT_CATEGORICAL int32 [B, 1] and CONTEXT_CONTINUOUS float32 [B, 4].
         """
         return self.vocabulary[DEVICE_TYPE].indices(devices)[:, None], clock_features(timestamps)
 
     def items(
         self, index: np.ndarray, codes: np.ndarray, numbers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """N items → ITEM_CATEGORICAL int32 [N, 4] and float32 [N, 2]: price_log_norm,
-        item_popularity.
+        """Transform N items.
 
         Args:
-            index: [N]. codes: [N, 3], of ``item_codes``. numbers: float32 [N, 2] price,
-                item_clicks.
+            index: item indices, [N].
+            codes: [N, 3], from ``item_codes``.
+            numbers: float32 [N, 2] price, item_clicks.
+
+        Returns:
+            ITEM_CATEGORICAL int32 [N, 4], and float32 [N, 2] price_log_norm, item_popularity.
         """
         cat, cont = (
             np.empty((len(index), len(ITEM_CATEGORICAL)), np.int32),
@@ -369,7 +400,7 @@ class Transforms:
     def item_codes(
         self, category_l1: Iterable[str], category_l2: Iterable[str], gender: Iterable[str]
     ) -> np.ndarray:
-        """Categorify indices of raw item features, int32 [N, 3]."""
+        """Return Categorify indices of raw item features, int32 [N, 3]."""
         columns = ((CATEGORY_L1, category_l1), (CATEGORY_L2, category_l2), (ITEM_GENDER, gender))
         return np.stack(
             [self.vocabulary[column].indices(values) for column, values in columns], axis=1

@@ -1,9 +1,8 @@
-"""How far the world has moved on since the workflows were fitted: values that arrived after the
-fit.
+"""Count values that arrived after the workflows were fitted.
 
 Until the next full training such a value is out-of-vocabulary (index 2), and the models treat its
-rows as they treat a masked visitor or device; with hashed buckets, an id shares one of them with
-others. The share of rows says when that is no longer good enough.
+rows like those of a masked visitor or device. With hashed buckets, several such ids share one
+bucket. The share of rows shows when a new fit is needed.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from recsys_assets.columns import AGE_BINNED, MISSING
 def growth(
     features: pl.DataFrame | pl.LazyFrame, transforms: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
-    """Values of each column that its vocabulary lacks.
+    """Count the values of each column that its vocabulary lacks.
 
     Args:
-        features: INTERACTION_FEATURES of days after the fit (raw, unmasked); only its categorical
+        features: INTERACTION_FEATURES of days after the fit (raw, unmasked); only categorical
             columns are read.
-        transforms: what ``transforms.json`` holds.
+        transforms: the content of ``transforms.json``.
 
     Returns:
-        column → {"unseen_values": distinct values, "rows": rows that hold one, "share": of all
-        rows, 0 … 1}; all vocabulary columns but age_binned, whose six buckets cannot grow. Null and
-        MISSING are no values.
+        column → {"unseen_values": distinct values, "rows": rows that hold one, "share": their share
+        of all rows, 0 to 1}, for all vocabulary columns except age_binned, whose buckets are fixed.
+        Null and MISSING do not count.
 
     Raises:
         ValueError: a column of the vocabulary is missing; names it.
@@ -48,7 +47,10 @@ def growth(
     }
     missing = sorted(set(words) - set(rows.collect_schema().names()))
     if missing:
-        raise ValueError(f"features lack {', '.join(missing)}, which the vocabulary has")
+        raise ValueError(
+            f"features lack {', '.join(missing)}, which the vocabulary has; materialise "
+            "features/interactions again"
+        )
     total = rows.select(pl.len()).collect().item()
     found: dict[str, dict[str, float]] = {}
     for column, values in words.items():

@@ -1,0 +1,1 @@
+"""Figures and tables as SVG and Markdown."""

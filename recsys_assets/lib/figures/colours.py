@@ -1,4 +1,4 @@
-"""Colour words of products and their colours."""
+"""Find the colour words of products, and their colours."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ _COLOUR_WORD = re.compile(r"\b(" + "|".join([*COLOURS, *_SYNONYMS]) + r")\b", re
 
 
 def colour_word(name: str, description: str, item_id: str) -> str:
-    """The word of COLOURS that the text names first (name before description); without one, drawn
-    from the id.
+    """Return the first word of COLOURS in the name, or else in the description.
+
+    Without such a word, the id determines the colour.
     """
     for text in (name, description):
         if found := _COLOUR_WORD.search(text):
@@ -67,4 +68,4 @@ def colour_word(name: str, description: str, item_id: str) -> str:
 
 
 def _hash(text: str) -> int:
-    return zlib.crc32(text.encode())  # the same in every process, which hash() is not
+    return zlib.crc32(text.encode())  # hash() differs between processes

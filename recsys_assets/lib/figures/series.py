@@ -1,4 +1,4 @@
-"""Figures of Polars columns."""
+"""Convert statistics of Polars columns to numbers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Any
 
 
 def number(statistic: Any) -> float:
-    """Return a mean, median, minimum or maximum of a numeric column as a float; 0 where the column
-    has no value.
+    """Return a statistic of a numeric column as a float; 0 if there is no value.
 
-    Polars cannot say that a numeric column's statistic is a number: it may be of any type that a
-    column holds.
+    Polars types a column's mean, median, minimum and maximum as any value that a column can hold.
 
     >>> number(None), number(3)
     (0.0, 3.0)

@@ -1,16 +1,14 @@
-"""Tables for the UI and for reports."""
+"""Format tables for the UI and for reports."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import polars as pl
 
 
 def markdown_table(frame: pl.DataFrame) -> str:
-    """A small frame as Markdown, for the UI."""
+    """Return a small frame as a Markdown table."""
 
-    def cell(value: Any) -> str:
+    def cell(value: object) -> str:
         return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
     lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]

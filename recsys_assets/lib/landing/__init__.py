@@ -1,0 +1,1 @@
+"""The landing zone: names of its files, its days and its quarantine."""

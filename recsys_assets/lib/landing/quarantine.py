@@ -1,8 +1,12 @@
-"""Rejected rows, kept: ``quarantine/<table>/<source digest>.parquet``.
+"""Write and count rejected rows in ``quarantine/<table>/<source digest>.parquet``.
 
-Columns: ``reason``; ``source_file`` and ``source_row`` (in that file, from 1, without the header);
-``source_line`` (the text of a CSV line that could not be split); and the source's own columns that
-were mapped, as text, so that a mended quarantine file can be ingested with the same mapping.
+Columns:
+    reason: why the row was rejected.
+    source_file, source_row: the file, and the row in it (from 1, without the header).
+    source_line: the text of a CSV line that could not be split.
+
+The mapped columns of the source follow, as text. A corrected quarantine file can therefore be
+ingested with the same mapping.
 """
 
 from __future__ import annotations
@@ -24,15 +28,16 @@ _OWN = {REASON: pl.String, SOURCE_FILE: pl.String, SOURCE_ROW: pl.Int64, SOURCE_
 
 
 def quarantine_path(landing: Path, table: str, digest: str) -> Path:
+    """Return the path of the quarantine file of one source."""
     return landing / QUARANTINE_FOLDER / table / f"{digest}.parquet"
 
 
 def quarantine_counts(landing: str | Path, table: str = "*") -> dict[str, dict[str, int]]:
-    """Table → reason → rows of the quarantine files of a landing zone (a folder or an fsspec
-    address).
+    """Return table → reason → number of rows in the quarantine of a landing zone.
 
     Args:
-        table: the only one to read; all by default.
+        landing: a folder or an fsspec address.
+        table: the only table to read; all by default.
     """
     fs, prefix = fsspec.core.url_to_fs(str(landing).rstrip("/"))
     counts: dict[str, Counter[str]] = {}
@@ -46,19 +51,22 @@ def quarantine_counts(landing: str | Path, table: str = "*") -> dict[str, dict[s
 
 
 class QuarantineWriter:
-    """Writes one quarantine file as rows come; without a row there is no file.
+    """Writes one quarantine file, batch by batch; without a row it writes no file.
 
     Args:
-        columns: the source's columns to keep; raises IngestError for one that bears a name of the
-            quarantine's own.
+        path: the file to write.
+        columns: the source's columns to keep.
+
+    Raises:
+        IngestError: a column has the name of one of the quarantine's own columns.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str]):
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
         clash = [name for name in columns if name in _OWN]
         if clash:
             raise IngestError(
-                f"column {clash[0]!r} of the source has a name that the quarantine uses itself; "
-                "rename it"
+                f"column {clash[0]!r} of the source has a name that the quarantine file uses too; "
+                "rename the column in the source"
             )
         self._path = path
         self._schema: dict[str, type[pl.DataType]] = {**_OWN, **dict.fromkeys(columns, pl.String)}
@@ -78,7 +86,7 @@ class QuarantineWriter:
             self._writer.close()
 
     def write(self, rows: pl.DataFrame) -> None:
-        """Append rows that have at least ``reason``; columns that they lack are null."""
+        """Append rows; ``reason`` is required, and missing columns become null."""
         if rows.is_empty():
             return
         self.counts.update(dict(rows[REASON].value_counts().iter_rows()))

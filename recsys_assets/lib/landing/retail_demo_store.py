@@ -1,4 +1,4 @@
-"""Reads the product catalogue of the AWS Retail Demo Store."""
+"""Read the product catalogue of the AWS Retail Demo Store."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ _DEFAULTS = {ITEM_GENDER: "Any", "promoted": False, "image": ""}
 
 
 class CatalogueError(ValueError):
-    """A catalogue file cannot be read; the message names the product and the field."""
+    """Raised if a catalogue file cannot be read; names the product and the field."""
 
 
 def read_retail_demo_store(products_yaml: Path) -> pl.DataFrame:
-    """Read a ``products.yaml`` of the Retail Demo Store's form into RAW_ITEMS, in the file's order.
+    """Read a ``products.yaml`` of the Retail Demo Store into RAW_ITEMS.
+
+    Rows keep the file's order.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CatalogueError: not YAML, not a list, a field that is missing or of a wrong type or value,
-            an id twice.
+        CatalogueError: the file is not YAML or not a list, a field is missing or has a wrong type
+            or value, or two products have the same id.
     """
     with open(products_yaml, "rb") as stream:
         try:
@@ -52,8 +54,8 @@ def read_retail_demo_store(products_yaml: Path) -> pl.DataFrame:
             raise CatalogueError(f"{products_yaml} is not valid YAML: {error}") from error
     if not isinstance(products, list) or not products:
         raise CatalogueError(
-            f"{products_yaml} must hold a list of products; it holds "
-            f"{'an empty one' if products == [] else type(products).__name__}"
+            f"{products_yaml} must hold a list of products, not "
+            f"{'an empty list' if products == [] else type(products).__name__}"
         )
     rows: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
@@ -69,7 +71,7 @@ def read_retail_demo_store(products_yaml: Path) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={name: getattr(pl, kind) for name, kind in RAW_ITEMS.items()})
 
 
-def _read_product(product: Any, position: int, source: Path) -> dict[str, Any]:
+def _read_product(product: object, position: int, source: Path) -> dict[str, Any]:
     if not isinstance(product, dict):
         raise CatalogueError(
             f"{source}: product {position} must be a mapping, not {type(product).__name__}"

@@ -1,4 +1,4 @@
-"""Names of the files in the landing zone, where every log comes in."""
+"""Name the files of the landing zone."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ INTERACTIONS_FOLDER, TRUTH_FOLDER, QUARANTINE_FOLDER = "interactions", "truth", 
 
 
 def was_ingested(landing: str | Path) -> bool:
-    """Whether a landing zone holds a person's own data, so that nothing may be simulated into
-    it.
+    """Return whether a landing zone holds ingested data.
+
+    The simulator writes nothing into such a landing zone.
     """
     return "://" not in str(landing) and (Path(landing) / REPORT_FILE).exists()
 
 
 class IngestError(ValueError):
-    """A source cannot be taken; the message names file or column, and the remedy. Nothing was
-    changed.
+    """Raised if a source cannot be ingested; the landing zone is unchanged.
+
+    The message names the file or column, and the remedy.
     """

@@ -1,0 +1,1 @@
+"""Ingest of your own logs, catalogue, pictures and users into the landing zone."""

@@ -1,9 +1,9 @@
-"""Bring your own data: logs, catalogue, pictures and users into the landing zone, all or nothing.
+"""Ingest logs, catalogue, pictures and users into the landing zone, atomically.
 
-Everything is made in a hidden folder beside the landing zone's own and moved in at the end;
-``ingested.json`` is written last. A process that dies before leaves the landing zone as the last
-report says or, in the middle of the moves, with whole files that the same command makes again to
-the same bytes.
+All files are written to a hidden staging folder in the landing zone and moved at the end.
+``ingested.json`` is written last. If the process dies before the moves, the landing zone is
+unchanged. If it dies between two moves, each file is whole, and the same command writes the same
+bytes again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -39,6 +39,7 @@ from recsys_assets.lib.own_data import tables
 from recsys_assets.lib.own_data.log import LogSummary, ingested_file, stage_log
 from recsys_assets.lib.own_data.mapping import LogRules
 from recsys_assets.lib.own_data.publish import clear, publish, refuse_mixture
+from recsys_assets.lib.own_data.report import Calendar, IngestReport, SourceEntry, TableSize
 from recsys_assets.lib.own_data.sources import find_files
 
 Progress = Callable[[str], None]
@@ -47,7 +48,11 @@ _STAGING = ".ingest-"
 
 @dataclass(frozen=True)
 class Request:
-    """What to take; at least one of logs, catalogue and users."""
+    """Names the sources of one ingest; at least one of logs, catalogue and users.
+
+    Raises:
+        IngestError: no source is named, or an option lacks the source that it belongs to.
+    """
 
     logs: Sequence[str] = ()
     rules: LogRules = field(default_factory=LogRules)
@@ -79,29 +84,38 @@ def ingest(
     start_day: date | None,
     progress: Progress = lambda message: None,
 ) -> dict[str, Any]:
-    """Take what is asked for into the landing zone; the same again changes nothing.
+    """Ingest the requested sources into the landing zone.
+
+    The same request again changes nothing.
 
     Args:
-        landing: the landing zone's folder; it is made where it is missing.
+        landing: the landing zone's folder; created if missing.
+        request: the sources and how to read them.
         now: unix seconds; later events are rejected.
-        start_day: the calendar's first day; None: it is still to be set.
+        start_day: the calendar's first day; None if it is not set yet.
+        progress: receives one line of text per step.
 
-    Returns the report, as it is in ``ingested.json``.
+    Returns:
+        The report, as it is in ``ingested.json``.
 
     Raises:
-        IngestError: the reason and the remedy; the landing zone is as before.
+        IngestError: a source cannot be ingested; the landing zone is unchanged.
     """
     refuse_mixture(landing, request.replace)
     landing.mkdir(parents=True, exist_ok=True)
     with _staging(landing) as staging:
         before = None if request.replace else ingest_report.read_report(landing)
         run = _Run(landing, staging, request, before, now, progress)
-        return run.run(start_day)
+        return dict(run.run(start_day))
 
 
 @contextmanager
 def _staging(landing: Path) -> Iterator[Path]:
-    """A folder of one ingest alone; what a process that died has left is removed."""
+    """Open the staging folder of one ingest, and remove those of dead processes.
+
+    Raises:
+        IngestError: another ingest is running.
+    """
     folder = os.open(landing, os.O_RDONLY)
     try:
         _lock(folder, landing)
@@ -118,39 +132,34 @@ def _staging(landing: Path) -> Iterator[Path]:
 
 def _lock(folder: int, landing: Path) -> None:
     try:
-        fcntl.flock(
-            folder, fcntl.LOCK_EX | fcntl.LOCK_NB
-        )  # ends with the process, whatever ends it
+        # The kernel releases the lock when the process ends, also after a crash.
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise IngestError(
-            f"another `recsys ingest` writes {landing}: wait until it has ended"
+            f"another `recsys ingest` is writing to {landing}: wait until it has ended"
         ) from error
 
 
 class _Run:
-    """One ingest, from the sources to the report."""
+    """Runs one ingest, from the sources to the report."""
 
     def __init__(
         self,
         landing: Path,
         staging: Path,
         request: Request,
-        before: Mapping[str, Any] | None,
+        before: IngestReport | None,
         now: int,
         progress: Progress,
-    ):
-        self.landing, self.staging, self.request, self.now, self.progress = (
-            landing,
-            staging,
-            request,
-            now,
-            progress,
-        )
-        self.sources: list[dict[str, Any]] = list(before["sources"]) if before else []
+    ) -> None:
+        self.landing, self.staging, self.request = landing, staging, request
+        self.now, self.progress = now, progress
+        self.sources: list[SourceEntry] = list(before["sources"]) if before else []
         self.old = None if request.replace else landing
-        self.quarantines: list[Path] = []  # that this ingest renews
+        self.quarantines: list[Path] = []  # quarantine files that this ingest replaces
 
-    def run(self, start_day: date | None) -> dict[str, Any]:
+    def run(self, start_day: date | None) -> IngestReport:
+        """Stage all tables, move them into the landing zone and return the report."""
         items, users = self._table("items"), self._table("users")
         summary = self._log(items)
         if summary is not None:
@@ -175,8 +184,8 @@ class _Run:
     def _has(self, table: str) -> bool:
         return any(source["table"] == table for source in self.sources)
 
-    def _record(self, entry: dict[str, Any]) -> None:
-        """Add a source, or put it in the place of the same one."""
+    def _record(self, entry: SourceEntry) -> None:
+        """Add a source, or replace the entry of the same source."""
         at = next(
             (
                 n
@@ -187,19 +196,16 @@ class _Run:
         )
         self.sources[at : at + 1] = [entry]
 
-    def _table(self, name: str) -> pl.DataFrame | None:
-        """The catalogue or the users as they will be without the log; None where there is none."""
+    def _table(self, name: Literal["items", "users"]) -> pl.DataFrame | None:
+        """Return the new catalogue or users, before the log's ids are added; None if none."""
         request = self.request
         source, mapping, read, file, key = (
             (request.catalogue, request.item_mapping, tables.read_catalogue, ITEMS_FILE, ITEM_ID)
             if name == "items"
             else (request.users, request.user_mapping, tables.read_users, USERS_FILE, USER_ID)
         )
-        landed = (
-            None
-            if self.old is None or not (self.old / file).exists()
-            else pl.read_parquet(self.old / file)
-        )
+        has_landed = self.old is not None and (self.old / file).exists()
+        landed = pl.read_parquet(self.landing / file) if has_landed else None
         if source is None:
             return landed
         table = read(source, mapping)
@@ -250,13 +256,14 @@ class _Run:
         return found.items
 
     def _log(self, items: pl.DataFrame | None) -> LogSummary | None:
-        """Stage the log; None where there is none, or it was taken before against the same
-        catalogue.
+        """Stage the log and return its summary.
+
+        Returns None without a log, or if the log was ingested before against the same catalogue.
         """
         if not self.request.logs:
             return None
         rules, files = self.request.rules, find_files(self.request.logs)
-        options = {
+        options: dict[str, object] = {
             "mapping": rules.mapping,
             "events": rules.events,
             "devices": rules.devices,
@@ -264,25 +271,10 @@ class _Run:
         }
         content, digest = _digest(files, {}), _digest(files, options)
         catalogue = items[ITEM_ID] if items is not None and self._has("items") else None
-        against = (
-            None
-            if catalogue is None
-            else hashlib.sha256("\0".join(catalogue.sort()).encode()).hexdigest()
-        )
-        for one in self.sources:
-            if one["table"] == "interactions" and one["content"] == content:
-                if one["digest"] != digest:
-                    raise IngestError(
-                        f"{', '.join(self.request.logs)} was ingested before with other options "
-                        f"({one['options']}): add --replace to start the landing zone anew"
-                    )
-                days = [
-                    self.landing / INTERACTIONS_FOLDER / day / ingested_file(digest)
-                    for day in one["days"]
-                ]
-                if one["against"] == against and all(path.exists() for path in days):
-                    self.progress("the log was ingested before: its days stay as they are")
-                    return None
+        against = None if catalogue is None else _ids_digest(catalogue)
+        if self._was_ingested(content, digest, against):
+            self.progress("the log was ingested before: its days are kept")
+            return None
         summary = stage_log(
             files,
             rules,
@@ -293,58 +285,87 @@ class _Run:
             landing=self.old,
             progress=self.progress,
         )
-        if not summary.accepted:
-            reasons = (
-                "; ".join(f"{reason}: {count:,}" for reason, count in summary.rejected.items())
-                or "it has no rows"
-            )
-            remedies = "".join(f"\n{one}" for one in ingest_report.log_entry(summary)["remedies"])
-            raise IngestError(
-                f"no row of {', '.join(self.request.logs)} can be taken ({reasons}); nothing was "
-                f"changed{remedies}"
-            )
+        self._refuse_empty(summary)
         quarantine = quarantine_path(self.staging, "interactions", digest).relative_to(self.staging)
         if (staged := self.staging / "quarantine.parquet").exists():
             (self.staging / quarantine).parent.mkdir(parents=True, exist_ok=True)
             staged.replace(self.staging / quarantine)
         self.quarantines.append(quarantine)
         self._record(
-            {
-                "table": "interactions",
-                "digest": digest,
-                "content": content,
-                "options": options,
-                "against": against,
-                "files": list(map(str, files)),
-                **ingest_report.log_entry(summary),
-            }
+            ingest_report.log_entry(
+                summary, files, digest=digest, content=content, options=options, against=against
+            )
         )
         return summary
 
-    def _report(self, items: pl.DataFrame | None, users: pl.DataFrame | None) -> dict[str, Any]:
-        """The whole landing zone's report."""
+    def _refuse_empty(self, log: LogSummary) -> None:
+        """Refuse a log without an accepted row.
+
+        Raises:
+            IngestError: names the reasons and the remedies.
+        """
+        if log.accepted:
+            return
+        reasons = (
+            "; ".join(f"{reason}: {count:,}" for reason, count in log.rejected.items())
+            or "it has no rows"
+        )
+        remedies = "".join(f"\n{one}" for one in ingest_report.remedies(log))
+        raise IngestError(
+            f"no row of {', '.join(self.request.logs)} was accepted ({reasons}); nothing was "
+            f"changed{remedies}"
+        )
+
+    def _was_ingested(self, content: str, digest: str, against: str | None) -> bool:
+        """Return whether the log was ingested with these options and this catalogue.
+
+        Raises:
+            IngestError: the log was ingested with other options.
+        """
+        for one in self.sources:
+            if one["table"] != "interactions" or one["content"] != content:
+                continue
+            if one["digest"] != digest:
+                raise IngestError(
+                    f"{', '.join(self.request.logs)} was ingested before with other options "
+                    f"({one['options']}): give the same options, or add --replace to start the "
+                    "landing zone anew"
+                )
+            days = [
+                self.landing / INTERACTIONS_FOLDER / day / ingested_file(digest)
+                for day in one["days"]
+            ]
+            if one["against"] == against and all(path.exists() for path in days):
+                return True
+        return False
+
+    def _report(self, items: pl.DataFrame | None, users: pl.DataFrame | None) -> IngestReport:
+        """Return the report of the whole landing zone."""
         days: dict[str, int] = {}
         for source in self.sources:
-            for day, rows in source.get("days", {}).items():
-                days[day] = days.get(day, 0) + rows
-        sizes = {"users": {"rows": 0, "derived": 0}, "items": {"rows": 0, "derived": 0}}
+            if source["table"] == "interactions":
+                for day, rows in source["days"].items():
+                    days[day] = days.get(day, 0) + rows
+        user_size: TableSize = {"rows": 0, "derived": 0}
+        item_size: TableSize = {"rows": 0, "derived": 0}
         if users is not None:
             unknown = users.filter(pl.col(AGE).is_null() & (pl.col(GENDER) == MISSING)).height
-            sizes["users"] = {"rows": users.height, "derived": unknown}
+            user_size = {"rows": users.height, "derived": unknown}
         pictures = 0
         if items is not None:
             alike = tables.derived_items(items[ITEM_ID], tables.UNKNOWN_PRICE).drop("image")
             derived = items.drop("image").join(alike, on=alike.columns, how="semi").height
-            sizes["items"] = {"rows": items.height, "derived": derived}
+            item_size = {"rows": items.height, "derived": derived}
             pictures = int((items["image"] != "").sum())
         return {
             "version": 1,
             "sources": self.sources,
-            **sizes,
+            "users": user_size,
+            "items": item_size,
             "pictures": pictures,
             "days": dict(sorted(days.items())),
             "calendar": ingest_report.calendar_entry(days),
-            "left_out": ingest_report.tables_left_out(sizes["users"], sizes["items"], pictures),
+            "left_out": ingest_report.tables_left_out(user_size, item_size, pictures),
         }
 
 
@@ -353,19 +374,27 @@ def _with_derived(table: pl.DataFrame | None, derived: pl.DataFrame, key: str) -
 
 
 def _digest(files: Sequence[Path], options: Mapping[str, Any]) -> str:
-    """Of what the files hold, whatever they are called, and how they are read; 16 hexadecimal
-    digits.
+    """Return the digest (16 hexadecimal digits) of the files' content and the options.
+
+    File names do not count.
     """
     return sha256_json({"files": sorted(sha256_file(file) for file in files), **options})[:16]
 
 
-def _check_calendar(calendar: Mapping[str, Any] | None, start_day: date | None) -> None:
+def _ids_digest(ids: pl.Series) -> str:
+    return hashlib.sha256("\0".join(ids.sort()).encode()).hexdigest()
+
+
+def _check_calendar(calendar: Calendar | None, start_day: date | None) -> None:
+    """Refuse a log whose first day is not the calendar's first day.
+
+    Raises:
+        IngestError: both days are known and differ.
+    """
     if calendar and start_day and calendar["start_day"] != start_day.isoformat():
         raise IngestError(
-            f"the log begins on {calendar['start_day']}, the calendar of this home on {start_day}: "
-            "use a fresh RECSYS_HOME, "
-            f"set RECSYS_START_DAY={calendar['start_day']} (or remove calendar.json of a home in "
-            "which nothing was "
-            f"materialised yet), or leave out earlier rows with --first-day {start_day}; nothing "
-            "was changed"
+            f"the log begins on {calendar['start_day']}, the calendar of this home on {start_day}; "
+            "nothing was changed. Do one of these: use a fresh RECSYS_HOME; set "
+            f"RECSYS_START_DAY={calendar['start_day']}, or remove calendar.json if nothing was "
+            f"materialised in this home yet; leave out earlier rows with --first-day {start_day}"
         )

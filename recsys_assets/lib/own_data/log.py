@@ -1,9 +1,8 @@
-"""An interaction log on its way into the landing zone, in two passes that never hold more than a
-day.
+"""Turn an interaction log into one file per day, in two passes.
 
-First pass, batch by batch: read, translate, reject; what is accepted is spilled by UTC day. Second
-pass, day by day: drop events that occur twice, order by time, write the day's file. Memory: a
-batch, or the fullest day.
+First pass, per batch: read, translate and reject rows; spill the accepted rows by UTC day. Second
+pass, per day: drop repeated events, order by time, write the day's file. Memory holds one batch, or
+the fullest day.
 """
 
 from __future__ import annotations
@@ -42,28 +41,28 @@ from recsys_assets.lib.own_data.times import describe, detect_unit, is_time
 
 SPILL_ROWS = 400_000
 _DAY = 86_400
-_RAW = "given:"  # prefix of the source's own columns while they are spilled
-_UNKNOWN_VALUES = 200  # different unknown words that are counted at most
+_RAW = "given:"  # prefix of the source's own columns in spilled files
+_UNKNOWN_VALUES = 200  # most distinct unknown words that are counted
 
 Progress = Callable[[str], None]
 
 
 def ingested_file(digest: str) -> str:
+    """Return the name of a day's file of one log."""
     return f"ingested-{digest}.parquet"
 
 
 @dataclass
 class LogSummary:
-    """What became of a log's rows; read = accepted + the sum of rejected."""
+    """Counts what happened to a log's rows; read = accepted + sum of rejected."""
 
     read: int = 0
     accepted: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     days: dict[str, int] = field(default_factory=dict)
     events: Counter[str] = field(default_factory=Counter)
-    users: pl.Series = field(
-        default_factory=lambda: pl.Series(USER_ID, dtype=pl.String)
-    )  # once each, sorted
+    # distinct ids, sorted
+    users: pl.Series = field(default_factory=lambda: pl.Series(USER_ID, dtype=pl.String))
     items: pl.Series = field(default_factory=lambda: pl.Series(ITEM_ID, dtype=pl.String))
     mapping: dict[str, str] = field(default_factory=dict)
     not_taken: list[str] = field(default_factory=list)
@@ -75,18 +74,20 @@ class LogSummary:
 
 
 class _Spill:
-    """Accepted rows by UTC day, on disk."""
+    """Keeps accepted rows on disk, by UTC day."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self._folder, self._buffer, self._rows, self._parts = folder, list[pl.DataFrame](), 0, 0
 
     def add(self, frame: pl.DataFrame) -> None:
+        """Add rows; write them once SPILL_ROWS are in memory."""
         self._buffer.append(frame)
         self._rows += frame.height
         if self._rows >= SPILL_ROWS:
             self.flush()
 
     def flush(self) -> None:
+        """Write all rows that are in memory."""
         if not self._rows:
             return
         rows = pl.concat(self._buffer, how="diagonal").with_columns(
@@ -101,6 +102,7 @@ class _Spill:
         self._buffer, self._rows, self._parts = [], 0, self._parts + 1
 
     def days(self) -> list[Path]:
+        """Return the folders of the days, sorted."""
         return sorted(self._folder.iterdir()) if self._folder.is_dir() else []
 
 
@@ -115,18 +117,24 @@ def stage_log(
     landing: Path | None,
     progress: Progress,
 ) -> LogSummary:
-    """Translate a log into ``staging``: ``interactions/<day>/ingested-<digest>.parquet`` and
-    ``quarantine.parquet``.
+    """Write a log's days and its quarantine into ``staging``.
+
+    The files are ``interactions/<day>/ingested-<digest>.parquet`` and ``quarantine.parquet``.
 
     Args:
+        files: the log's files.
+        rules: how columns and values are read.
+        staging: the folder to write to.
+        digest: digest of the files and rules; part of the file names.
         now: unix seconds; later events are rejected.
-        catalogue: the item ids that exist; None: those of the log.
-        landing: where days that are already there are looked up for events that came before; None:
-            nowhere.
+        catalogue: the item ids that exist; None: accept every item.
+        landing: landing zone whose events are not accepted again; None: compare with no other
+            events.
+        progress: receives one line of text per file and per day.
 
     Raises:
-        IngestError: a file that cannot be read, lacks a required column, or of which a column has
-            an impossible type.
+        IngestError: a file cannot be read, lacks a required column, or has a column of a wrong
+            type.
     """
     summary = LogSummary()
     columns = _columns(files, rules, summary)
@@ -156,7 +164,7 @@ def stage_log(
 def _columns(
     files: Sequence[Path], rules: LogRules, summary: LogSummary
 ) -> dict[Path, dict[str, str]]:
-    """Our column → the file's, for each file that has any; checked before the first row is read."""
+    """Return our column → the file's, per file; check all files before reading rows."""
     columns: dict[Path, dict[str, str]] = {}
     for path in files:
         present = schema_of(path)
@@ -170,8 +178,8 @@ def _columns(
         ]
     if not columns:
         raise IngestError(
-            f"{', '.join(map(str, files))}: no file has a header or a column, so there is nothing "
-            "to take"
+            f"{', '.join(map(str, files))}: no file has a header or a column; give a file with a "
+            "header and rows"
         )
     return columns
 
@@ -187,6 +195,7 @@ def _read_file(
     now: int,
     catalogue: pl.Series | None,
 ) -> None:
+    """Read one file: spill the accepted rows, quarantine the others."""
     unit, described = None, False
     for batch in read_batches(path, columns.values()):
         frame = batch.frame
@@ -198,8 +207,7 @@ def _read_file(
         if not is_time(times.dtype):
             raise IngestError(
                 f"{path}: column {columns[TIMESTAMP]!r} is {times.dtype}, which is no time; map "
-                "timestamp "
-                "to a column of numbers, text, dates or datetimes"
+                "timestamp to a column of numbers, text, dates or datetimes"
             )
         unit = unit or detect_unit(times)
         if not described and times.null_count() < len(times):
@@ -250,7 +258,7 @@ def _as_quarantined(rows: pl.DataFrame, file: pl.Expr) -> pl.DataFrame:
 
 
 def _count_unknown(rows: pl.DataFrame, columns: Mapping[str, str], summary: LogSummary) -> None:
-    """The words that were not known, for the remedy in the report."""
+    """Count the unknown words, for the remedies in the report."""
     for name, reason in (
         (EVENT_TYPE, rules_of.UNKNOWN_EVENT),
         (DEVICE_TYPE, rules_of.UNKNOWN_DEVICE),
@@ -263,10 +271,10 @@ def _count_unknown(rows: pl.DataFrame, columns: Mapping[str, str], summary: LogS
 
 
 def _with_event_ids(rows: pl.DataFrame) -> pl.DataFrame:
-    """Fill event ids that the log does not give: "i" and 80 bits of BLAKE2b over what the row says.
+    """Fill missing event ids with "i" and 80 bits of BLAKE2b over the row's values.
 
-    The same row has the same id in any file and format; rows that say the same are one event. The
-    chance that any two of 10⁸ different rows share an id is below 10⁻⁸.
+    The same row has the same id in every file and format; equal rows are one event. The probability
+    that any two of 10⁸ different rows share an id is below 10⁻⁸.
     """
     lacking = rows[EVENT_ID].is_null()
     if not lacking.any():
@@ -294,14 +302,14 @@ def _settle(
     quarantine: QuarantineWriter,
     summary: LogSummary,
 ) -> None:
-    """Write one day: each event once, by (timestamp, event_id); of several, the one that the source
-    has first.
+    """Write one day, each event once, ordered by (timestamp, event_id).
+
+    Of repeated events, the first row of the source is kept.
     """
     parts = sorted(spilled.glob("*.parquet"))
     place = [SOURCE_FILE, SOURCE_ROW]
-    rows = pl.read_parquet(
-        parts, columns=[*RAW_INTERACTIONS, *place]
-    )  # in the source's order, as it was spilled
+    # Rows were spilled in the source's order, so the first occurrence is the source's first.
+    rows = pl.read_parquet(parts, columns=[*RAW_INTERACTIONS, *place])
     rows = rows.with_columns(first=pl.col(EVENT_ID).is_first_distinct()).sort(
         TIMESTAMP, EVENT_ID, *place
     )
@@ -332,7 +340,11 @@ def _settle(
 
 
 def _known_events(folder: Path | None, digest: str) -> pl.Series:
-    """Event ids of a day that other sources, or visitors, have already landed."""
+    """Return a day's event ids that other sources or visitors have already landed.
+
+    Raises:
+        IngestError: a landed file cannot be read.
+    """
     files = (
         []
         if folder is None

@@ -1,5 +1,4 @@
-"""Which column of a source is which of ours, and the rules that turn a log's values into
-RAW_INTERACTIONS.
+"""Map a source's columns to ours, and a log's values to RAW_INTERACTIONS.
 
 A row is accepted whole, or rejected for the first reason that applies.
 """
@@ -33,8 +32,8 @@ from recsys_assets.lib.landing.zone import IngestError
 from recsys_assets.lib.own_data.sources import as_text, check_id_type
 from recsys_assets.lib.own_data.times import EARLIEST, microseconds
 
-ID_LENGTH = 128  # what the gateway accepts
-#: What ``str.isprintable`` refuses: the gateway could not be asked for such an id.
+ID_LENGTH = 128  # the gateway's limit
+#: Characters that are not ``str.isprintable``. The gateway refuses ids that contain them.
 _UNPRINTABLE = r"\p{C}|\p{Zl}|\p{Zp}|[\p{Zs}&&[^ ]]"
 
 MALFORMED = "malformed line"
@@ -44,8 +43,11 @@ UNKNOWN_EVENT, UNKNOWN_DEVICE = "event_type is unknown", "device_type is unknown
 
 
 def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, str]:
-    """``["a=b", …]`` of a command's option as a dictionary; raises IngestError naming the
-    option.
+    """Return the ``name=value`` pairs of a command's option as a dictionary.
+
+    Raises:
+        IngestError: a pair has another form, or a name has two values. The message names the
+            option.
     """
     read: dict[str, str] = {}
     for pair in pairs:
@@ -53,7 +55,9 @@ def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, str]:
         if not (name and sign and value):
             raise IngestError(f"{option} {pair!r} must have the form name=value")
         if read.get(name, value) != value:
-            raise IngestError(f"{option} names {name!r} twice: {read[name]!r} and {value!r}")
+            raise IngestError(
+                f"{option} names {name!r} twice: {read[name]!r} and {value!r}; keep one of them"
+            )
         read[name] = value
     return read
 
@@ -67,17 +71,18 @@ def resolve(
     required: Sequence[str],
     aliases: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Our column → the file's: as mapped, else of the same name, else of an alias.
+    """Return our column → the file's: as mapped, or of the same name, or an alias.
 
-    Raises IngestError where a mapping names a column of ours or of the file that is not there, or a
-    required one has none; the message lists what there is.
+    Raises:
+        IngestError: a mapping names a column that does not exist on our side or in the file, or a
+            required column is missing. The message lists the existing columns.
     """
     there = ", ".join(map(repr, present)) or "none"
     unknown = [name for name in mapping if name not in wanted]
     if unknown:
         raise IngestError(
-            f"{option} {unknown[0]}={mapping[unknown[0]]}: there is no such column to fill; choose "
-            f"of {', '.join(wanted)}"
+            f"{option} {unknown[0]}={mapping[unknown[0]]}: there is no column {unknown[0]!r} to "
+            f"fill; choose one of {', '.join(wanted)}"
         )
     resolved: dict[str, str] = {}
     for name in wanted:
@@ -94,7 +99,7 @@ def resolve(
             resolved[name] = aliases[name]
         elif name in required:
             raise IngestError(
-                f"{path} has no column {name!r}: say which of its columns it is with "
+                f"{path} has no column {name!r}: name the column that holds it with "
                 f"{option} {name}=<column>; its columns are {there}"
             )
     return resolved
@@ -115,13 +120,17 @@ def _vocabulary(option: str, given: Mapping[str, str], accepted: Sequence[str]) 
 
 @dataclass(frozen=True)
 class LogRules:
-    """How a log is read.
+    """Holds the rules by which a log is read.
 
     Args:
         mapping: our column → the log's.
-        events, devices: the log's value → ours; one that only differs in case or punctuation needs
+        events: the log's event type → ours. A word that differs only in case or punctuation needs
             no entry.
-        first_day_start: unix seconds; rows before it are left out. None: every row.
+        devices: the log's device → ours, by the same rule.
+        first_day_start: unix seconds; earlier rows are rejected. None: accept every row.
+
+    Raises:
+        IngestError: an event type or a device is mapped to an unknown word.
     """
 
     mapping: Mapping[str, str] = field(default_factory=dict)
@@ -134,7 +143,11 @@ class LogRules:
         _vocabulary("--device", self.devices, (*DEVICES, MISSING))
 
     def columns(self, path: Path, present: Mapping[str, pa.DataType]) -> dict[str, str]:
-        """Our column → this file's; raises IngestError."""
+        """Return our column → this file's.
+
+        Raises:
+            IngestError: a column is missing, or an id column has a type that loses digits.
+        """
         resolved = resolve(
             path,
             present,
@@ -150,9 +163,7 @@ class LogRules:
 
 
 def id_problem(name: str, text: pl.Expr) -> list[tuple[str, pl.Expr]]:
-    """(reason, where it applies) of an id column that is already text; the first that applies
-    counts.
-    """
+    """Return the reasons to reject an id (text), as (reason, condition) pairs."""
     problems = [
         (f"{name} is null or empty", text.is_null() | (text.str.strip_chars() == "")),
         (
@@ -168,7 +179,7 @@ def id_problem(name: str, text: pl.Expr) -> list[tuple[str, pl.Expr]]:
 
 
 def _mapped(text: pl.Expr, given: Mapping[str, str], accepted: Sequence[str]) -> pl.Expr:
-    """The log's words as ours; null for one that is unknown."""
+    """Return the log's words as ours; null for an unknown word."""
     plain = {_plain(value): value for value in accepted}
     simple = text.str.to_lowercase().str.replace_all("[^a-z0-9]", "")
     own = simple.replace_strict(
@@ -192,18 +203,20 @@ def canonical(
     now: int,
     catalogue: pl.Series | None,
 ) -> pl.DataFrame:
-    """A batch of the log in our columns.
+    """Return a batch of the log in our columns, with the reason to reject each row.
 
     Args:
+        frame: the batch.
         columns: our column → the frame's.
-        unit: of numeric times (see ``ingest_time.detect_unit``).
-        now: unix seconds; what lies behind it is rejected.
+        rules: how the log's values are read.
+        unit: unit of numeric times (see ``times.detect_unit``).
+        now: unix seconds; later rows are rejected.
         catalogue: item ids that a row may name; None: any.
 
     Returns:
-        RAW_INTERACTIONS (event_id null where the log has none), ``micros`` Int64 (the time in
-        full), ``device_given`` Boolean and ``reason`` String, null for an accepted row; row for row
-        of the frame.
+        One row per row of the frame: RAW_INTERACTIONS (``event_id`` is null if the log has none),
+        ``micros`` Int64 (the time in microseconds), ``device_given`` Boolean, and ``reason``
+        String, null for an accepted row.
     """
     text = {
         name: as_text(frame, source).alias(name)
@@ -216,8 +229,7 @@ def canonical(
     user, item, micros = pl.col(USER_ID), pl.col(ITEM_ID), pl.col("micros")
     time = micros.floordiv(1_000_000)
     event, click, problems = _behaviour(columns, rules)
-    device = pl.lit(MISSING)
-    given = pl.lit(False)
+    device, given, device_problems = _device(columns, rules)
     reasons = [
         *id_problem(USER_ID, user),
         *id_problem(ITEM_ID, item),
@@ -227,12 +239,7 @@ def canonical(
     ]
     if rules.first_day_start is not None:
         reasons.append(("timestamp is before --first-day", time < rules.first_day_start))
-    reasons += problems
-    if DEVICE_TYPE in columns:
-        filled = pl.col(DEVICE_TYPE).is_not_null() & (pl.col(DEVICE_TYPE) != MISSING)
-        mapped = _mapped(pl.col(DEVICE_TYPE), rules.devices, DEVICES)
-        reasons.append((UNKNOWN_DEVICE, filled & mapped.is_null()))
-        device, given = pl.when(filled).then(mapped).otherwise(pl.lit(MISSING)), filled
+    reasons += [*problems, *device_problems]
     if catalogue is not None:
         reasons.append((NOT_IN_CATALOGUE, ~item.is_in(catalogue.implode())))
     own_id = pl.col(EVENT_ID) if EVENT_ID in columns else pl.lit(None, pl.String)
@@ -252,11 +259,24 @@ def canonical(
     )
 
 
+def _device(
+    columns: Mapping[str, str], rules: LogRules
+) -> tuple[pl.Expr, pl.Expr, list[tuple[str, pl.Expr]]]:
+    """Return (device, whether the log has it, reasons to reject)."""
+    if DEVICE_TYPE not in columns:
+        return pl.lit(MISSING), pl.lit(False), []
+    filled = pl.col(DEVICE_TYPE).is_not_null() & (pl.col(DEVICE_TYPE) != MISSING)
+    mapped = _mapped(pl.col(DEVICE_TYPE), rules.devices, DEVICES)
+    device = pl.when(filled).then(mapped).otherwise(pl.lit(MISSING))
+    return device, filled, [(UNKNOWN_DEVICE, filled & mapped.is_null())]
+
+
 def _behaviour(
     columns: Mapping[str, str], rules: LogRules
 ) -> tuple[pl.Expr, pl.Expr, list[tuple[str, pl.Expr]]]:
-    """(event type, click, reasons to reject): from either column, from both, or each row a
-    click.
+    """Return (event type, click, reasons to reject), from event_type, click or both.
+
+    Without both columns, every row is a click.
     """
     flag = (
         pl.col(CLICK)

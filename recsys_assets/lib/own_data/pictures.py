@@ -1,5 +1,6 @@
-"""Pictures of a person's catalogue, out of a folder: named by the catalogue's ``image`` column or
-by item id.
+"""Read the pictures of a catalogue from a folder.
+
+A file is found by the catalogue's ``image`` column, or by item id.
 """
 
 from __future__ import annotations
@@ -19,24 +20,22 @@ from recsys_assets.lib.landing.zone import IngestError
 
 FORMATS, SUFFIXES = ("PNG", "JPEG"), (".png", ".jpg", ".jpeg")
 SCHEMA = pa.schema([("image", pa.string()), ("content", pa.binary())])
-_GROUP = 128  # pictures that are in memory at once
-_PROBE = (64, 64)  # a JPEG is decoded at about this size: enough to know that it can be
+_GROUP = 128  # pictures in memory at the same time
+_PROBE = (64, 64)  # a JPEG is decoded at about this size, which is enough to find a broken file
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """items: the catalogue, ``image`` naming a picture of the target file or empty; unreadable:
-    file names.
-    """
+    """Holds the catalogue with its pictures, and the counts for the report."""
 
-    items: pl.DataFrame
+    items: pl.DataFrame  # ``image`` names a picture of the target file, or is empty
     read: int
-    without: int  # items for which the folder has no picture
-    unreadable: list[str]
+    without: int  # items without a picture
+    unreadable: list[str]  # file names
 
 
 def _index(folder: Path) -> dict[str, Path]:
-    """Relative path, and bare name, → file; only what lies in the folder can be named."""
+    """Return relative path → file and file name → file, for the files in the folder."""
     files = sorted(
         Path(root, name)
         for root, _, names in os.walk(folder)
@@ -56,25 +55,25 @@ def _sound(content: bytes) -> bool:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             picture.draft("RGB", _PROBE)
             picture.load()
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ):  # Pillow's ways to say "broken"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        # Pillow raises each of these for a broken file.
         return False
     return True
 
 
 def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: Path) -> Pictures:
-    """Write {image: String, content: Binary} for every item that the folder has a PNG or JPEG of.
+    """Write the pictures of all items that have a PNG or JPEG in the folder.
+
+    The target file has the columns {image: String, content: Binary}.
 
     Args:
+        folder: the folder with the pictures, searched whole.
         items: RAW_ITEMS; ``image`` as the catalogue gives it (a name, a relative path, or empty).
-        kept: an older file of pictures; those that an item still names stay.
-        target: the file to write; pictures are streamed through, a group at a time.
+        kept: an older file of pictures; a picture that an item still names is kept.
+        target: the file to write; memory holds one group of pictures at a time.
 
-    Raises IngestError for a folder without pictures.
+    Raises:
+        IngestError: the folder has no picture.
     """
     files = _index(folder)
     found = [
@@ -91,9 +90,8 @@ def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: 
     names: dict[Path, str] = {}
     unreadable: list[str] = []
     target.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(
-        target, SCHEMA, compression="none"
-    ) as writer:  # PNG and JPEG do not shrink
+    # PNG and JPEG do not get smaller by compression.
+    with pq.ParquetWriter(target, SCHEMA, compression="none") as writer:
         group: list[tuple[str, bytes]] = []
         for file in dict.fromkeys(path for path in found if path is not None):
             content, name = file.read_bytes(), file.relative_to(folder).as_posix()
@@ -134,7 +132,7 @@ def _write(writer: pq.ParquetWriter, group: list[tuple[str, bytes]]) -> None:
 
 
 def _keep(writer: pq.ParquetWriter, kept: Path | None, wanted: set[str]) -> set[str]:
-    """Copy the pictures of these names from an older file; the names that it has."""
+    """Copy the wanted pictures from an older file; return the names that were found."""
     still: set[str] = set()
     if kept is None or not kept.exists() or not wanted:
         return still
@@ -151,8 +149,9 @@ def _keep(writer: pq.ParquetWriter, kept: Path | None, wanted: set[str]) -> set[
 
 
 def without_folder(items: pl.DataFrame, kept: Path | None) -> pl.DataFrame:
-    """The catalogue where no folder was given: it names only pictures that the landing zone already
-    has.
+    """Return the catalogue with ``image`` limited to pictures that are already landed.
+
+    This is for an ingest without ``--images``.
     """
     if kept is None or not kept.exists():
         return items.with_columns(image=pl.lit(""))

@@ -1,6 +1,4 @@
-"""The landing zone's files while data is brought in: what may be mixed, what gives way, what moves
-in.
-"""
+"""Move ingested files into the landing zone, and remove what they replace."""
 
 from __future__ import annotations
 
@@ -24,33 +22,33 @@ from recsys_assets.lib.landing.zone import (
 
 
 def refuse_mixture(landing: Path, replace: bool) -> None:
-    """Raises IngestError where the landing zone holds other data than ingested, and may not be
-    replaced.
+    """Refuse a landing zone with other data than ingested, unless it may be replaced.
+
+    Raises:
+        IngestError: there is such data and ``replace`` is false.
     """
     if replace or (landing / REPORT_FILE).exists():
         return
     if (landing / PARAMETERS_FILE).exists():
         raise IngestError(
-            f"{landing} holds a simulated shop, which does not mix with your data: use a fresh "
-            "RECSYS_HOME, "
-            "or add --replace to remove the simulated shop"
+            f"{landing} holds a simulated shop, which cannot be mixed with your data: use a fresh "
+            "RECSYS_HOME, or add --replace to remove the simulated shop"
         )
     for name in (ITEMS_FILE, USERS_FILE):
         if (landing / name).exists():
             raise IngestError(
-                f"{landing / name} exists, but {REPORT_FILE} does not: it was not ingested, or an "
-                "ingest died "
-                "while it replaced another; use a fresh RECSYS_HOME, or add --replace to remove "
-                "what is there"
+                f"{landing / name} exists, but {REPORT_FILE} does not: the file was not ingested, "
+                "or an ingest with --replace was interrupted; use a fresh RECSYS_HOME, or add "
+                "--replace to remove the old files"
             )
 
 
 def clear(landing: Path) -> None:
-    """Remove what was simulated or ingested; visitors' own events and the quarantine move to
-    ``superseded/<n>/``.
+    """Remove simulated and ingested files from the landing zone.
 
-    The files that say what the landing zone holds go first: without them it is nobody's, and both
-    the simulator and a later ingest refuse it until the replacement is complete.
+    Visitors' own events and the quarantine move to ``superseded/ingest-<n>/``. The files that
+    describe the landing zone are removed first. Without them, the simulator and a later ingest
+    refuse the landing zone until the replacement is complete.
     """
     for name in (PARAMETERS_FILE, REPORT_FILE):
         (landing / name).unlink(missing_ok=True)
@@ -63,7 +61,7 @@ def clear(landing: Path) -> None:
             (aside / file.parent.name).mkdir(parents=True, exist_ok=True)
             file.replace(aside / file.parent.name / file.name)
     for folder in (landing / INTERACTIONS_FOLDER).glob("*/"):
-        if not any(folder.iterdir()):  # a folder is a day to its readers
+        if not any(folder.iterdir()):  # readers take every folder for a day
             folder.rmdir()
     if (landing / QUARANTINE_FOLDER).exists():
         aside.mkdir(parents=True, exist_ok=True)
@@ -73,11 +71,13 @@ def clear(landing: Path) -> None:
 
 
 def publish(staging: Path, landing: Path, quarantines: Sequence[Path]) -> None:
-    """Move every staged file to its place, each at once; one of equal bytes stays as it is.
+    """Move each staged file to its place atomically, except files of equal bytes.
 
     Args:
-        quarantines: files (relative) that this ingest renews; one that has no rows any more is
-            removed.
+        staging: the folder with the new files.
+        landing: the landing zone's folder.
+        quarantines: relative paths of the quarantine files of this ingest; a file that has no rows
+            any more is removed.
     """
     staged = sorted(path for path in staging.rglob("*") if path.is_file())
     for file in staged:

@@ -1,15 +1,15 @@
-"""What an ingest says of itself: ``landing/ingested.json``, and in plain words what is left out and
-what to mend.
+"""Build the report of an ingest, ``landing/ingested.json``.
+
+It states in plain words what the models cannot learn from the data, and how to correct it.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict
 
 from recsys_assets.columns import CLICK, DEVICE_TYPE, EVENT_TYPE, EXPOSURE_EVENTS, IMPRESSION
 from recsys_assets.lib.landing.zone import REPORT_FILE
@@ -20,15 +20,109 @@ from recsys_assets.partitions import WINDOW_DAYS, days_between
 _EXAMPLES = 5
 
 
-def read_report(landing: Path) -> dict[str, Any] | None:
-    """``ingested.json``; None where nothing was ingested."""
+class TableSize(TypedDict):
+    """Counts the rows of a table; ``derived`` are those that only a log names."""
+
+    rows: int
+    derived: int
+
+
+class Calendar(TypedDict):
+    """Describes the days of all logs; ``as_of`` is the first day to train as of."""
+
+    start_day: str
+    last_day: str
+    missing_days: list[str]
+    notes: list[str]
+    as_of: str | None
+
+
+class _Entry(TypedDict):
+    """Has the keys that every source has beside ``table``."""
+
+    digest: str
+    files: list[str]
+    mapping: dict[str, str]
+    rows_read: int
+    accepted: int
+    rejected: dict[str, int]
+
+
+class TableEntry(_Entry):
+    """Describes a catalogue or a users' table."""
+
+    table: Literal["items", "users"]
+    adjusted: dict[str, int]
+
+
+class PicturesEntry(_Entry):
+    """Describes a folder of pictures."""
+
+    table: Literal["images"]
+    unreadable: list[str]
+    items_without: int
+
+
+class LogEntry(_Entry):
+    """Describes a log."""
+
+    table: Literal["interactions"]
+    content: str  # digest of the files alone
+    options: dict[str, object]
+    against: str | None  # digest of the catalogue's ids, if rows were compared with them
+    columns_not_taken: list[str]
+    empty_files: list[str]
+    times: list[str]
+    days: dict[str, int]
+    users: int
+    items: int
+    events: dict[str, int]
+    left_out: list[str]
+    remedies: list[str]
+
+
+SourceEntry = TableEntry | PicturesEntry | LogEntry
+
+
+class IngestReport(TypedDict):
+    """Holds the content of ``ingested.json``."""
+
+    version: int
+    sources: list[SourceEntry]
+    users: TableSize
+    items: TableSize
+    pictures: int
+    days: dict[str, int]
+    calendar: Calendar | None
+    left_out: list[str]
+
+
+def read_report(landing: Path) -> IngestReport | None:
+    """Return the content of ``ingested.json``; None if nothing was ingested."""
     path = landing / REPORT_FILE
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    report: IngestReport = json.loads(path.read_text())
+    return report
 
 
-def log_entry(summary: LogSummary) -> dict[str, Any]:
-    """A log's part of the report."""
+def log_entry(
+    summary: LogSummary,
+    files: Sequence[Path],
+    *,
+    digest: str,
+    content: str,
+    options: dict[str, object],
+    against: str | None,
+) -> LogEntry:
+    """Return a log's part of the report."""
     return {
+        "table": "interactions",
+        "digest": digest,
+        "content": content,
+        "options": options,
+        "against": against,
+        "files": list(map(str, files)),
         "mapping": summary.mapping,
         "columns_not_taken": summary.not_taken,
         "empty_files": summary.empty_files,
@@ -41,7 +135,7 @@ def log_entry(summary: LogSummary) -> dict[str, Any]:
         "items": len(summary.items),
         "events": dict(summary.events.most_common()),
         "left_out": _left_out(summary),
-        "remedies": _remedies(summary),
+        "remedies": remedies(summary),
     }
 
 
@@ -51,16 +145,13 @@ def _left_out(log: LogSummary) -> list[str]:
     if EVENT_TYPE not in log.mapping and CLICK not in log.mapping:
         said.append(
             "positives only (no event_type, no click): every row is taken as a View with click=1; "
-            "the log says "
-            "nothing of items that were shown and not clicked, so the ranker has no logged "
-            "negatives and the "
-            "click rate is 1"
+            "the log has no items that were shown and not clicked, so the ranker has no logged "
+            "negatives and the click rate is 1"
         )
     elif not exposures:
         said.append(
-            "no View and no Impression: there is no exposure to learn from; say which event is the "
-            "click with "
-            "--event-type <word>=View"
+            "no View and no Impression: there is no exposure to learn from; name the log's word "
+            "for a click with --event-type <word>=View"
         )
     elif not log.events[IMPRESSION]:
         said.append("no Impression: the ranker has no logged negatives and the click rate is 1")
@@ -70,19 +161,21 @@ def _left_out(log: LogSummary) -> list[str]:
             "with it"
         )
     elif log.without_device:
-        said.append(f"{log.without_device:,} rows without a device_type: unknown ('-1') there")
+        said.append(
+            f"{log.without_device:,} rows have no device_type: their device is unknown ('-1')"
+        )
     if log.accepted and not log.time_of_day:
         said.append(
-            "no time of day (every event at midnight): the hour says nothing, and within a day no "
-            "event comes "
-            "before another"
+            "no time of day (every event is at midnight): nothing can be learnt from the hour, and "
+            "the events of a day have no order"
         )
     if log.empty_files:
         said.append(f"{len(log.empty_files)} empty files: {', '.join(log.empty_files[:_EXAMPLES])}")
     return said
 
 
-def _remedies(log: LogSummary) -> list[str]:
+def remedies(log: LogSummary) -> list[str]:
+    """Return, as sentences, how to get rejected rows of a log accepted."""
     said = []
     for name, option, example in (
         (EVENT_TYPE, "--event-type", "View"),
@@ -94,49 +187,57 @@ def _remedies(log: LogSummary) -> list[str]:
             )
             more = f" and {len(words) - _EXAMPLES} more" if len(words) > _EXAMPLES else ""
             said.append(
-                f"{name} has words that are not known: {listed}{more}; map each with {option} "
-                f"'{words.most_common(1)[0][0]}={example}' and start with --replace"
+                f"{name} has unknown words: {listed}{more}; map each of them (for example "
+                f"{option} '{words.most_common(1)[0][0]}={example}') and ingest again with "
+                "--replace"
             )
     if log.rejected.get(NOT_IN_CATALOGUE):
-        said.append("give a catalogue that has the missing items, then the same log again")
+        said.append(
+            "some rows name an item that the catalogue lacks: ingest a catalogue that has it, then "
+            "the same log again"
+        )
     if log.rejected.get(DUPLICATE):
         said.append(
-            "an event counts once a day: the same event_id, or, where the log has none, the same "
-            "user, item, "
-            "time, event type and device"
+            "some rows repeat an event, and an event counts once per day; nothing has to be done, "
+            "unless they are different events: then give each one its own event_id (without "
+            "event_id, rows of the same user, item, time, event type and device are one event)"
         )
     return said
 
 
-def tables_left_out(users: Mapping[str, int], items: Mapping[str, int], pictures: int) -> list[str]:
-    """users, items: {"rows", "derived"}, derived being those of which only the log speaks."""
+def tables_left_out(users: TableSize, items: TableSize, pictures: int) -> list[str]:
+    """Return, as sentences, what is unknown of items, users and pictures."""
     said = []
     if items["rows"] and items["derived"] == items["rows"]:
         said.append(
             "no catalogue: items have no name, text or picture, category 'unknown' and price 1.0, "
-            "so only "
-            "behaviour tells them apart"
+            "so only behaviour tells them apart"
         )
     elif items["derived"]:
         said.append(
-            f"{items['derived']:,} of {items['rows']:,} items are known from a log only: category "
-            "'unknown', price 1.0"
+            f"{items['derived']:,} of {items['rows']:,} items are known from a log only: they have "
+            "category 'unknown' and price 1.0"
         )
     if items["rows"] and not pictures:
         said.append("no pictures: give the folder with --images")
     if users["rows"] and users["derived"] == users["rows"]:
-        said.append("no users' table: age and gender are unknown for every visitor")
+        said.append(
+            "no users' table: age and gender are unknown for every visitor; give a table with "
+            "--users"
+        )
     elif users["derived"]:
         said.append(
-            f"{users['derived']:,} of {users['rows']:,} users are known from a log only: age and "
-            "gender unknown"
+            f"{users['derived']:,} of {users['rows']:,} users are known from a log only: their age "
+            "and gender are unknown"
         )
     return said
 
 
-def calendar_entry(days: Mapping[str, int]) -> dict[str, Any] | None:
-    """First and last day, days without rows, and what full training makes of it; None without a
-    day.
+def calendar_entry(days: Mapping[str, int]) -> Calendar | None:
+    """Return the calendar of the days that have rows; None without a day.
+
+    Args:
+        days: day → rows.
     """
     if not days:
         return None
@@ -145,17 +246,19 @@ def calendar_entry(days: Mapping[str, int]) -> dict[str, Any] | None:
     missing = [day for day in every if day not in days]
     said = (
         [
-            f"{len(missing)} days between {first} and {last} have no rows, and a window that holds "
-            "one cannot be trained: "
-            f"{', '.join(missing[:_EXAMPLES])}{' …' if len(missing) > _EXAMPLES else ''}; begin "
-            "behind them with "
-            "--first-day and --replace"
+            f"{len(missing)} days between {first} and {last} have no rows, and a window with such "
+            "a day cannot be trained: "
+            f"{', '.join(missing[:_EXAMPLES])}{' …' if len(missing) > _EXAMPLES else ''}; to start "
+            "after them, add --first-day and --replace"
         ]
         if missing
         else []
     )
     if len(every) < WINDOW_DAYS:
-        said.append(f"full training needs {WINDOW_DAYS} days in a row; the log has {len(every)}")
+        said.append(
+            f"full training needs {WINDOW_DAYS} days in a row; the log has {len(every)}: ingest "
+            "more days"
+        )
     return {
         "start_day": first,
         "last_day": last,
@@ -163,11 +266,3 @@ def calendar_entry(days: Mapping[str, int]) -> dict[str, Any] | None:
         "notes": said,
         "as_of": every[WINDOW_DAYS - 1] if len(every) >= WINDOW_DAYS else None,
     }
-
-
-def total_rejected(report: Mapping[str, Any]) -> dict[str, int]:
-    """Reason → rows over all sources of a report."""
-    counts: Counter[str] = Counter()
-    for source in report["sources"]:
-        counts.update(source["rejected"])
-    return dict(counts.most_common())

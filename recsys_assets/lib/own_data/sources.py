@@ -1,8 +1,7 @@
-"""Reads a person's own files, CSV or Parquet, in batches: only the columns asked for, every value
-as it was given.
+"""Read the required columns of CSV and Parquet files in batches.
 
-CSV values stay text, so that an id keeps its leading zeros and its digits beyond 2^53; Parquet
-keeps its types.
+CSV values stay text, so that an id keeps its leading zeros and its digits beyond 2^53. Parquet
+values keep their types.
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ _CSV_BLOCK = 8 << 20  # bytes
 
 @dataclass(frozen=True)
 class MalformedLine:
+    """Holds a CSV line that has more or fewer fields than the header."""
+
     row: int  # data row in its file, from 1
     text: str
     fields: int
@@ -37,19 +38,20 @@ class MalformedLine:
 
 @dataclass(frozen=True)
 class Batch:
-    """frame: the columns asked for; rows: int64, each row's number in its file, from 1 (without the
-    header).
-    """
+    """Holds consecutive rows of a file and the malformed lines among them."""
 
-    frame: pl.DataFrame
-    rows: pl.Series
+    frame: pl.DataFrame  # the requested columns
+    rows: pl.Series  # int64: each row's number in its file, from 1, without the header
     malformed: tuple[MalformedLine, ...]
 
 
 def find_files(sources: Sequence[str | Path]) -> list[Path]:
-    """Files, folders (searched whole) and globs → data files, once each, sorted by path.
+    """Return the data files of files, folders and globs, once each, sorted by path.
 
-    Raises IngestError for a source that gives no file.
+    Folders are searched recursively.
+
+    Raises:
+        IngestError: a source has no data file, or a file has an unknown suffix.
     """
     found: dict[Path, None] = {}
     for source in map(str, sources):
@@ -69,11 +71,14 @@ def find_files(sources: Sequence[str | Path]) -> list[Path]:
         if not files:
             raise IngestError(
                 f"{source}: no such file, or a folder or glob without a file that ends in "
-                f"{', '.join((*PARQUET, *CSV))}"
+                f"{', '.join((*PARQUET, *CSV))}; check the path"
             )
         for file in files:
             if not _is_data(file):
-                raise IngestError(f"{file}: must end in {', '.join((*PARQUET, *CSV))}")
+                raise IngestError(
+                    f"{file}: the file name must end in {', '.join((*PARQUET, *CSV))}; rename or "
+                    "convert the file"
+                )
             found[file.resolve()] = None
     return sorted(found)
 
@@ -83,13 +88,17 @@ def _is_data(path: Path) -> bool:
 
 
 def is_parquet(path: Path) -> bool:
+    """Return whether a file name ends like that of a Parquet file."""
     return path.name.lower().endswith(PARQUET)
 
 
 def schema_of(path: Path) -> dict[str, pa.DataType] | None:
-    """Column → Arrow type (text throughout for CSV); None for a file of no bytes or no header.
+    """Return column → Arrow type of a file; None if it is empty or has no header.
 
-    Raises IngestError for a file that cannot be read, or that names a column twice.
+    Every column of a CSV file is text.
+
+    Raises:
+        IngestError: the file cannot be read, or has two columns of the same name.
     """
     if is_parquet(path):
         try:
@@ -104,12 +113,14 @@ def schema_of(path: Path) -> dict[str, pa.DataType] | None:
         types = [pa.string()] * len(names)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise IngestError(f"{path}: column {twice[0]!r} occurs more than once; rename it")
+        raise IngestError(
+            f"{path}: column {twice[0]!r} occurs more than once; rename one of the columns"
+        )
     return dict(zip(names, types, strict=True)) or None
 
 
 def _header(path: Path) -> tuple[list[str], str]:
-    """Column names and the delimiter: of the usual ones, the one that splits the header most."""
+    """Return the column names and the delimiter that splits the header most often."""
     try:
         with pa.input_stream(str(path), compression="detect") as stream:
             head = stream.read(1 << 16)
@@ -121,11 +132,13 @@ def _header(path: Path) -> tuple[list[str], str]:
 
 
 def read_batches(path: Path, columns: Iterable[str]) -> Iterator[Batch]:
-    """Batches of a file in its order; memory does not grow with the file.
+    """Yield the batches of a file in its order; memory does not grow with the file.
 
-    Empty CSV fields are null; no other word is ("NA" may be an id). UUIDs of Parquet become their
-    usual text.
-    Raises IngestError where the file breaks in the middle.
+    Only empty CSV fields are null ("NA" may be an id). UUIDs of Parquet become text in their usual
+    form.
+
+    Raises:
+        IngestError: a part of the file cannot be read.
     """
     columns = list(dict.fromkeys(columns))
     try:
@@ -152,7 +165,7 @@ def _csv(path: Path, columns: list[str]) -> Iterator[Batch]:
     gaps: list[int] = []  # for each malformed line, the number of sound rows before it
 
     def keep(row: pa_csv.InvalidRow) -> str:
-        number = row.number - 1  # its count starts with the header
+        number = row.number - 1  # Arrow counts the header too
         gaps.append(number - 1 - len(gaps))
         pending.append(MalformedLine(number, row.text, row.actual_columns, row.expected_columns))
         return "skip"
@@ -212,7 +225,11 @@ def _uuid_text(column: str) -> pl.Expr:
 
 
 def check_id_type(path: Path, column: str, kind: pa.DataType) -> None:
-    """Raises IngestError for a type that cannot hold an id exactly."""
+    """Refuse a column whose type cannot hold an id exactly.
+
+    Raises:
+        IngestError: the column is neither text, bytes, integer, UUID nor a decimal of scale 0.
+    """
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     decimal = pa.types.is_decimal(kind) and kind.scale == 0
@@ -230,14 +247,14 @@ def check_id_type(path: Path, column: str, kind: pa.DataType) -> None:
     ):
         raise IngestError(
             f"{path}: column {column!r} is {kind}, which cannot hold an id exactly; write it as a "
-            "string "
-            "or an integer (pandas: .astype('Int64') keeps integers beside nulls)"
+            "string or an integer (pandas: .astype('Int64') keeps integers beside nulls)"
         )
 
 
 def as_text(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """A column as text, whatever its type: integers and text exactly; bytes as UTF-8; nested values
-    as JSON.
+    """Return a column of any type as text.
+
+    Integers and text are exact. Bytes are read as UTF-8. Nested values become JSON.
     """
     dtype = frame.schema[column]
     if dtype == pl.Binary or dtype.is_nested():

@@ -1,6 +1,4 @@
-"""A person's catalogue and users as the landing zone's tables, and what a log alone says of
-them.
-"""
+"""Read the tables of items and users, or derive them from a log."""
 
 from __future__ import annotations
 
@@ -30,6 +28,8 @@ from recsys_assets.lib.landing.retail_demo_store import CatalogueError, read_ret
 from recsys_assets.lib.landing.zone import IngestError
 from recsys_assets.lib.own_data.mapping import MALFORMED, id_problem, resolve
 from recsys_assets.lib.own_data.sources import (
+    Batch,
+    MalformedLine,
     as_text,
     check_id_type,
     find_files,
@@ -39,7 +39,7 @@ from recsys_assets.lib.own_data.sources import (
 
 YAML = (".yaml", ".yml")
 UNKNOWN_PRICE = 1.0
-#: Names that the Retail Demo Store's form uses, taken without a mapping.
+#: Our column → its name in the Retail Demo Store's catalogue; needs no mapping.
 ITEM_ALIASES = {
     ITEM_ID: "id",
     CATEGORY_L1: "category",
@@ -52,16 +52,14 @@ _ITEM_GENDERS = {**_GENDERS, "any": "Any", "unisex": "Any", "u": "Any", "women":
 
 @dataclass(frozen=True)
 class ReadTable:
-    """A table that was read: frame (its schema's columns), rows of the source, rejected rows and
-    what was filled in.
-    """
+    """Holds a table that was read, its rejected rows and what was filled in."""
 
-    frame: pl.DataFrame
-    read: int
-    rejected: pl.DataFrame  # as the quarantine takes it
-    columns: tuple[str, ...]  # of the source, as mapped
-    adjusted: dict[str, int]
-    mapping: dict[str, str]
+    frame: pl.DataFrame  # the columns of its schema
+    read: int  # rows of the source
+    rejected: pl.DataFrame  # in the form of the quarantine
+    columns: tuple[str, ...]  # mapped columns of the source
+    adjusted: dict[str, int]  # what was filled in → rows
+    mapping: dict[str, str]  # our column → the source's
 
 
 def _schema(kinds: Mapping[str, str]) -> pl.Schema:
@@ -69,50 +67,23 @@ def _schema(kinds: Mapping[str, str]) -> pl.Schema:
 
 
 def read_catalogue(source: Path, mapping: Mapping[str, str]) -> ReadTable:
-    """A catalogue as CSV, Parquet (file, folder or glob) or YAML in the Retail Demo Store's form →
-    RAW_ITEMS.
+    """Read a catalogue into RAW_ITEMS: CSV, Parquet, or YAML of the Retail Demo Store.
 
-    Raises IngestError; a YAML product that is wrong is an error, a row of a table is rejected or
-    filled in.
+    A wrong row of CSV or Parquet is rejected or completed. A wrong YAML product is an error.
+
+    Args:
+        source: a file, a folder or a glob.
+        mapping: our column → the source's.
+
+    Raises:
+        IngestError: the source cannot be read, lacks the id, or has no row with one.
     """
     if str(source).lower().endswith(YAML):
-        if mapping:
-            raise IngestError(
-                f"--item-map is for CSV and Parquet; {source} has the Retail Demo Store's fields"
-            )
-        try:
-            frame = read_retail_demo_store(source)
-        except FileNotFoundError as error:
-            raise IngestError(f"{source}: no such file") from error
-        except CatalogueError as error:
-            raise IngestError(str(error)) from error
-        return ReadTable(frame, frame.height, pl.DataFrame(), (), {}, {})
+        return _read_yaml(source, mapping)
     text, rejected, columns, read = _read(
         source, mapping, "--item-map", tuple(RAW_ITEMS), ITEM_ID, ITEM_ALIASES
     )
-    item = pl.col(ITEM_ID)
-    plain = {name: pl.col(name).fill_null("") for name in columns}
-    price = plain.get(PRICE, pl.lit("")).str.strip_chars().cast(pl.Float64, strict=False)
-    price = pl.when(price.is_finite() & (price > 0)).then(price)
-    gender = _word(plain.get(ITEM_GENDER), _ITEM_GENDERS)
-    promoted = (
-        plain.get("promoted", pl.lit(""))
-        .str.to_lowercase()
-        .is_in(["true", "1", "yes", "t", "y", "1.0"])
-    )
-    category = [_category(plain.get(name)) for name in (CATEGORY_L1, CATEGORY_L2)]
-    found = text.select(
-        item,
-        _or(plain.get("uuid"), item).alias("uuid"),
-        _or(plain.get("name"), item).alias("name"),
-        plain.get("description", pl.lit("")).alias("description"),
-        category[0].alias(CATEGORY_L1),
-        category[1].alias(CATEGORY_L2),
-        price.alias(PRICE),
-        gender.alias(ITEM_GENDER),
-        promoted.alias("promoted"),
-        plain.get("image", pl.lit("")).alias("image"),
-    )
+    found = _item_columns(text, columns)
     median = found[PRICE].median()
     usual = float(median) if isinstance(median, float) else UNKNOWN_PRICE
     adjusted = Counter(
@@ -138,8 +109,58 @@ def read_catalogue(source: Path, mapping: Mapping[str, str]) -> ReadTable:
     )
 
 
+def _read_yaml(source: Path, mapping: Mapping[str, str]) -> ReadTable:
+    if mapping:
+        raise IngestError(
+            f"--item-map is for CSV and Parquet; {source} has the Retail Demo Store's fields: "
+            "leave --item-map out"
+        )
+    try:
+        frame = read_retail_demo_store(source)
+    except FileNotFoundError as error:
+        raise IngestError(f"{source}: no such file; check the path") from error
+    except CatalogueError as error:
+        raise IngestError(str(error)) from error
+    return ReadTable(frame, frame.height, pl.DataFrame(), (), {}, {})
+
+
+def _item_columns(text: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
+    """Return RAW_ITEMS from a catalogue as text; unknown prices and genders are null."""
+    item = pl.col(ITEM_ID)
+    plain = {name: pl.col(name).fill_null("") for name in columns}
+    price = plain.get(PRICE, pl.lit("")).str.strip_chars().cast(pl.Float64, strict=False)
+    price = pl.when(price.is_finite() & (price > 0)).then(price)
+    gender = _word(plain.get(ITEM_GENDER), _ITEM_GENDERS)
+    promoted = (
+        plain.get("promoted", pl.lit(""))
+        .str.to_lowercase()
+        .is_in(["true", "1", "yes", "t", "y", "1.0"])
+    )
+    category = [_category(plain.get(name)) for name in (CATEGORY_L1, CATEGORY_L2)]
+    return text.select(
+        item,
+        _or(plain.get("uuid"), item).alias("uuid"),
+        _or(plain.get("name"), item).alias("name"),
+        plain.get("description", pl.lit("")).alias("description"),
+        category[0].alias(CATEGORY_L1),
+        category[1].alias(CATEGORY_L2),
+        price.alias(PRICE),
+        gender.alias(ITEM_GENDER),
+        promoted.alias("promoted"),
+        plain.get("image", pl.lit("")).alias("image"),
+    )
+
+
 def read_users(source: Path, mapping: Mapping[str, str]) -> ReadTable:
-    """A users' table as CSV or Parquet → RAW_USERS; raises IngestError."""
+    """Read users into RAW_USERS from CSV or Parquet.
+
+    Args:
+        source: a file, a folder or a glob.
+        mapping: our column → the source's.
+
+    Raises:
+        IngestError: the source cannot be read, lacks the id, or has no row with one.
+    """
     text, rejected, columns, read = _read(
         source, mapping, "--user-map", tuple(RAW_USERS), USER_ID, {}
     )
@@ -170,6 +191,7 @@ def read_users(source: Path, mapping: Mapping[str, str]) -> ReadTable:
 
 
 def _word(text: pl.Expr | None, words: Mapping[str, str]) -> pl.Expr:
+    """Return the word of each text, in any case; null for an unknown word."""
     if text is None:
         return pl.lit(None, pl.String)
     return (
@@ -180,6 +202,7 @@ def _word(text: pl.Expr | None, words: Mapping[str, str]) -> pl.Expr:
 
 
 def _or(text: pl.Expr | None, default: pl.Expr) -> pl.Expr:
+    """Return the text, or the default if it is blank."""
     return (
         default
         if text is None
@@ -188,7 +211,10 @@ def _or(text: pl.Expr | None, default: pl.Expr) -> pl.Expr:
 
 
 def _category(text: pl.Expr | None) -> pl.Expr:
-    """MISSING would say that the visitor has none, so it counts as unknown here."""
+    """Return the category; blank and MISSING count as unknown.
+
+    MISSING stands for a visitor without a top category, so an item may not have it.
+    """
     unknown = pl.lit(UNKNOWN_CATEGORY)
     return (
         unknown
@@ -205,8 +231,10 @@ def _read(
     key: str,
     aliases: Mapping[str, str],
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, str], int]:
-    """(accepted rows as text in our columns, rejected rows, our column → the source's, rows
-    read).
+    """Read all files of a table as text.
+
+    Returns:
+        Accepted rows in our columns, rejected rows, our column → the source's, and rows read.
     """
     accepted: list[pl.DataFrame] = []
     rejected: list[pl.DataFrame] = []
@@ -221,29 +249,9 @@ def _read(
         columns |= mapped
         for batch in read_batches(path, mapped.values()):
             read += batch.frame.height + len(batch.malformed)
-            given = batch.frame.select(as_text(batch.frame, name) for name in batch.frame.columns)
-            place: dict[str, pl.Expr | pl.Series] = {
-                SOURCE_FILE: pl.lit(str(path)),
-                SOURCE_ROW: batch.rows,
-            }
-            problems = id_problem(key, pl.col(mapped[key]))
-            rows = given.with_columns(**place).with_columns(
-                pl.coalesce(
-                    pl.when(applies).then(pl.lit(reason)) for reason, applies in problems
-                ).alias(REASON)
-            )
+            rows = _with_reasons(path, batch, key, mapped[key])
             rejected.append(rows.filter(pl.col(REASON).is_not_null()))
-            rejected += [
-                pl.DataFrame(
-                    {
-                        REASON: MALFORMED,
-                        SOURCE_FILE: str(path),
-                        SOURCE_ROW: line.row,
-                        SOURCE_LINE: line.text,
-                    }
-                )
-                for line in batch.malformed
-            ]
+            rejected += [_malformed_line(path, line) for line in batch.malformed]
             accepted.append(
                 rows.filter(pl.col(REASON).is_null()).with_columns(
                     pl.col(given_name).alias("\0" + name) for name, given_name in mapped.items()
@@ -252,7 +260,7 @@ def _read(
     rows = pl.concat(accepted, how="diagonal") if accepted else pl.DataFrame()
     if rows.is_empty():
         raise IngestError(
-            f"{source}: no row can be taken; a table needs at least one row with {key}"
+            f"{source}: no row can be taken; the table needs at least one row with {key}"
         )
     repeated = ~rows["\0" + key].is_first_distinct()
     own = [name for name in rows.columns if name.startswith("\0")]
@@ -263,8 +271,26 @@ def _read(
     return text, pl.concat(rejected, how="diagonal"), columns, read
 
 
+def _with_reasons(path: Path, batch: Batch, key: str, given_key: str) -> pl.DataFrame:
+    """Return a batch as text, with each row's place and the reason to reject it."""
+    given = batch.frame.select(as_text(batch.frame, name) for name in batch.frame.columns)
+    place: dict[str, pl.Expr | pl.Series] = {SOURCE_FILE: pl.lit(str(path)), SOURCE_ROW: batch.rows}
+    problems = id_problem(key, pl.col(given_key))
+    return given.with_columns(**place).with_columns(
+        pl.coalesce(pl.when(applies).then(pl.lit(reason)) for reason, applies in problems).alias(
+            REASON
+        )
+    )
+
+
+def _malformed_line(path: Path, line: MalformedLine) -> pl.DataFrame:
+    return pl.DataFrame(
+        {REASON: MALFORMED, SOURCE_FILE: str(path), SOURCE_ROW: line.row, SOURCE_LINE: line.text}
+    )
+
+
 def derived_items(item_ids: pl.Series, price: float) -> pl.DataFrame:
-    """RAW_ITEMS for ids of which a log says nothing else."""
+    """Return RAW_ITEMS for ids that only a log names."""
     frame = pl.DataFrame({ITEM_ID: item_ids}).with_columns(
         uuid=pl.col(ITEM_ID),
         name=pl.col(ITEM_ID),
@@ -280,7 +306,7 @@ def derived_items(item_ids: pl.Series, price: float) -> pl.DataFrame:
 
 
 def derived_users(user_ids: pl.Series) -> pl.DataFrame:
-    """RAW_USERS for ids of which a log says nothing else."""
+    """Return RAW_USERS for ids that only a log names."""
     frame = pl.DataFrame({USER_ID: user_ids}).with_columns(
         pl.lit(None).alias(AGE), pl.lit(MISSING).alias(GENDER)
     )
@@ -288,8 +314,9 @@ def derived_users(user_ids: pl.Series) -> pl.DataFrame:
 
 
 def upsert(new: pl.DataFrame, old: pl.DataFrame | None, key: str) -> pl.DataFrame:
-    """new, then the rows of old whose key new does not have: a logged event keeps its item and its
-    user.
+    """Return the rows of new, then the rows of old whose key new lacks.
+
+    Old rows stay, so that a logged event keeps its item and its user.
     """
     return (
         new

@@ -1,20 +1,18 @@
-"""Times of a person's log: numbers of any unit, ISO text, dates; all to microseconds, UTC."""
+"""Convert the times of a log (numbers, ISO text, dates) to microseconds UTC."""
 
 from __future__ import annotations
 
 import polars as pl
 
-#: Microseconds in a unit of a numeric time.
+#: Unit of a numeric time → microseconds per unit.
 UNITS = {
     "unix seconds": 1_000_000,
     "unix milliseconds": 1_000,
     "unix microseconds": 1,
     "unix nanoseconds": 0.001,
 }
-EARLIEST, LATEST = (
-    631_152_000,
-    7_258_118_400,
-)  # 1990 and 2200, unix seconds: outside, a number is no time of a log
+#: Unix seconds of 1990 and 2200. A number outside is not a time of a log.
+EARLIEST, LATEST = 631_152_000, 7_258_118_400
 _ISO = (
     r"^(?<date>\d{4}-\d{2}-\d{2})(?:[T "
     r"](?<clock>\d{2}:\d{2})(?<second>:\d{2})?(?<fraction>[.,]\d+)?"
@@ -23,8 +21,9 @@ _ISO = (
 
 
 def detect_unit(values: pl.Series) -> str | None:
-    """The unit of numeric times by the size of their median: a key of UNITS; None where none is a
-    number.
+    """Return the unit of numeric times, from the size of their median.
+
+    The unit is a key of UNITS. Returns None if no value is a number.
     """
     numbers = _number(values).drop_nulls()
     median = numbers.filter(numbers.is_finite()).median()
@@ -38,7 +37,7 @@ def detect_unit(values: pl.Series) -> str | None:
 
 
 def describe(values: pl.Series, unit: str | None) -> str:
-    """What the times are, for the report."""
+    """Return in words how the times are read, for the report."""
     if values.dtype == pl.Date:
         return "dates, taken as midnight UTC"
     if isinstance(values.dtype, pl.Datetime):
@@ -47,7 +46,7 @@ def describe(values: pl.Series, unit: str | None) -> str:
 
 
 def is_time(dtype: pl.DataType) -> bool:
-    """Whether a column of this type can be read as time."""
+    """Return whether a column of this type can be read as time."""
     return (
         dtype in (pl.String, pl.Date, pl.Null, pl.Categorical)
         or isinstance(dtype, pl.Datetime)
@@ -64,10 +63,10 @@ def _number(values: pl.Series) -> pl.Series:
 
 
 def microseconds(frame: pl.DataFrame, column: str, unit: str | None) -> pl.Expr:
-    """Int64 microseconds since 1970, UTC; null where the value is no time.
+    """Return a column's times as Int64 microseconds since 1970, UTC.
 
-    A number too large for its unit becomes LATEST or later, one too small becomes 0: the caller's
-    bounds say so.
+    An unreadable value becomes null. A number that is too large for its unit becomes LATEST or
+    later, one that is too small becomes 0. The caller rejects both by its bounds.
     """
     dtype, value = frame.schema[column], pl.col(column)
     if isinstance(dtype, pl.Datetime) or dtype == pl.Date:
@@ -103,8 +102,9 @@ def _scaled(value: pl.Expr, dtype: pl.DataType, unit: str | None) -> pl.Expr:
 
 
 def _most(dtype: pl.DataType) -> int:
-    """The largest value of an integer type that is narrower than Int64, so that a bound of clip
-    fits it.
+    """Return the largest value of an integer type, at most that of Int64.
+
+    A bound of ``clip`` must fit the column's type.
     """
     small: dict[type[pl.DataType], int] = {
         pl.Int8: 7,
@@ -114,7 +114,7 @@ def _most(dtype: pl.DataType) -> int:
         pl.Int32: 31,
         pl.UInt32: 32,
     }
-    return 2 ** small.get(type(dtype), 63) - 1
+    return (1 << small.get(type(dtype), 63)) - 1
 
 
 def _iso(text: pl.Expr) -> pl.Expr:

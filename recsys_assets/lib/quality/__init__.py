@@ -1,0 +1,1 @@
+"""Contracts, profiles and drift of tables."""

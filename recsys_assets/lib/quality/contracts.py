@@ -1,12 +1,13 @@
-"""What a table must look like, and the reader that accepts nothing else.
+"""Define the contracts of tables, and read only tables that keep them.
 
-A failure is (file, column, check, count, example): enough to find the rows without opening the
-code.
+A failure names file, column, check, count and an example, so that the rows can be found without
+reading the code.
 
-Landing zone: ``catalogue/items.parquet``, ``catalogue/images.parquet``, ``users/users.parquet`` and
-``interactions/<YYYY-MM-DD>/*.parquet`` (one file of the simulator, any number of the event
-consumer); where the shop declares its categories, ``catalogue/categories.json`` (a list of names);
-rows that an ingest refused, ``quarantine/<table>/<digest>.parquet``.
+Files of the landing zone:
+    ``catalogue/items.parquet``, ``catalogue/images.parquet``, ``users/users.parquet``.
+    ``interactions/<YYYY-MM-DD>/*.parquet``: one file of the simulator, any number of the consumer.
+    ``catalogue/categories.json``: a list of names, if the shop declares its categories.
+    ``quarantine/<table>/<digest>.parquet``: rows that an ingest rejected.
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ from pandera.errors import SchemaErrors
 from recsys_assets import columns as c
 from recsys_assets.partitions import day_bounds
 
-#: Every other column must be filled.
+#: Columns that may be null.
 NULLABLE = frozenset({c.AGE})
-#: Clocks of different machines differ by this much; what lies further ahead of now is a future
-#: time.
+#: Accepted difference between the clocks of machines. A later timestamp is in the future.
 CLOCK_TOLERANCE_SECONDS = 300
 _NOT_EMPTY = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.CATEGORY_L1, c.CATEGORY_L2)
 _VALUES: dict[str, tuple[object, ...]] = {
@@ -39,7 +39,7 @@ _VALUES: dict[str, tuple[object, ...]] = {
     c.GENDER: (*c.GENDERS, c.MISSING),
     c.ITEM_GENDER: c.ITEM_GENDERS,
 }
-#: column → (condition, what a row that breaks it is told); null and NaN break it too.
+#: column → (condition, message); null and NaN break the condition too.
 _NUMBERS: dict[str, tuple[pl.Expr, str]] = {
     c.PRICE: (pl.col(c.PRICE) > 0, "not a number above 0"),
     c.CLICKS_24H: (pl.col(c.CLICKS_24H) >= 0, "not a number of 0 or more"),
@@ -52,8 +52,7 @@ _NUMBERS: dict[str, tuple[pl.Expr, str]] = {
         for name in (c.ITEM_CLICKS, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)
     },
 }
-#: What columns say of each other: (column named, the others needed, rows that break it, what they
-#: are told).
+#: Rules across columns: (column to name, other columns, condition of a wrong row, message).
 _ACROSS: tuple[tuple[str, tuple[str, ...], pl.Expr, str], ...] = (
     (
         c.CLICK,
@@ -96,22 +95,24 @@ _ACROSS: tuple[tuple[str, tuple[str, ...], pl.Expr, str], ...] = (
             | (pl.col(c.CLICKS_24H) != 0)
             | (pl.col(c.CLICKS_7D) != 0)
         ),
-        "is masked, but the visitor's features are not",
+        "is masked, but the visitor's features are not masked",
     ),
 )
 
 
 class ContractViolation(ValueError):
-    """A table breaks its contract; the message names file, column, check and count."""
+    """Raised if a table breaks its contract; names file, column, check and count."""
 
 
 @dataclass(frozen=True)
 class Failure:
+    """Describes one broken rule of a table."""
+
     file: str
-    column: str  # "" where the whole file is meant
+    column: str  # "" if the whole file is meant
     check: str
-    count: int  # of rows, or 1 where the whole file or column is meant
-    example: str = ""  # a value that breaks it
+    count: int  # number of rows, or 1 if the whole file or column is meant
+    example: str = ""  # a value that breaks the rule
 
     def __str__(self) -> str:
         column = f"column {self.column!r}: " if self.column else ""
@@ -123,32 +124,37 @@ class Failure:
 
 @dataclass(frozen=True)
 class ContractReport:
+    """Holds all failures of one table."""
+
     file: str
     rows: int
     failures: tuple[Failure, ...] = field(default=())
-    extra_columns: tuple[str, ...] = field(
-        default=()
-    )  # tolerated: the contract says nothing about them
+    extra_columns: tuple[str, ...] = field(default=())  # accepted, but not in the contract
 
     @property
     def ok(self) -> bool:
+        """Return whether the table keeps its contract."""
         return not self.failures
 
     def raise_if_failed(self) -> None:
-        """Raises ContractViolation with one line a failure."""
+        """Raise an error if there is a failure.
+
+        Raises:
+            ContractViolation: there is a failure; one line per failure.
+        """
         if self.failures:
             raise ContractViolation("\n".join(map(str, self.failures)))
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a table is held against beyond itself.
+    """Holds known facts that a table is compared with.
 
     Args:
-        day: the partition (ISO): every timestamp must lie in that UTC day.
-        now: unix seconds: no timestamp may lie more than CLOCK_TOLERANCE_SECONDS after it.
-        items: ids of the catalogue: every item_id must be one.
-        categories: the accepted category_l1; top_category may be MISSING besides.
+        day: the partition (ISO); every timestamp must lie in that UTC day.
+        now: unix seconds; no timestamp may be later by more than CLOCK_TOLERANCE_SECONDS.
+        items: ids of the catalogue; every item_id must be one of them.
+        categories: accepted values of category_l1; top_category may also be MISSING.
     """
 
     day: str | None = None
@@ -157,6 +163,7 @@ class Known:
     categories: Collection[str] | None = None
 
     def checks(self, column: str) -> list[pa.Check]:
+        """Return the Pandera checks of a column."""
         values = _VALUES.get(column)
         if self.categories is not None and column in (c.CATEGORY_L1, c.TOP_CATEGORY):
             values = (*sorted(self.categories), *((c.MISSING,) if column == c.TOP_CATEGORY else ()))
@@ -168,7 +175,7 @@ class Known:
                 pa.Check.isin(
                     list(self.items),
                     error="not in the catalogue (raw/items): deliver and "
-                    "materialise the catalogue that holds it, or repair the rows",
+                    "materialise a catalogue that has it, or repair the rows",
                 )
             )
         if column == c.TIMESTAMP and self.day is not None:
@@ -203,10 +210,13 @@ def check_table(
     name: str | None = None,
     **known: Any,
 ) -> ContractReport:
-    """Check a frame or a Parquet file (path or fsspec address) against a schema of ``columns``.
+    """Check a frame or a Parquet file (path or fsspec address) against a schema.
 
-    The schema's first column is the key where it is one of event_id, user_id, item_id. ``name``:
-    what messages call it (default: its address, or "table"). ``known``: the fields of Known.
+    Args:
+        source: the table.
+        schema: a schema of ``columns``; its first column is the key, without duplicates.
+        name: the table's name in messages (default: its address, or "table").
+        known: the fields of Known.
     """
     if isinstance(source, pl.DataFrame):
         return _check_frame(source, schema, name or "table", Known(**known))
@@ -217,7 +227,17 @@ def check_table(
 def read_checked(
     source: str | Path, schema: Mapping[str, str], *, name: str | None = None, **known: Any
 ) -> pl.DataFrame:
-    """A Parquet file's rows, columns in the schema's order; raises ContractViolation."""
+    """Return the rows of a Parquet file, with columns in the schema's order.
+
+    Args:
+        source: path or fsspec address.
+        schema: a schema of ``columns``.
+        name: the table's name in messages (default: its address).
+        known: the fields of Known.
+
+    Raises:
+        ContractViolation: the table breaks its contract.
+    """
     report, frame, _ = read(source, schema, name=name, **known)
     report.raise_if_failed()
     assert frame is not None
@@ -227,7 +247,7 @@ def read_checked(
 def read(
     source: str | Path, schema: Mapping[str, str], *, name: str | None = None, **known: Any
 ) -> tuple[ContractReport, pl.DataFrame | None, str]:
-    """Report, rows (None: unreadable) and sha256 of a Parquet file, whose bytes are read once."""
+    """Read a Parquet file once; return report, rows (None: unreadable) and SHA-256."""
     name = name or str(source)
     fs, path = fsspec.core.url_to_fs(str(source))
     try:
@@ -283,12 +303,12 @@ def _check_frame(
 
 
 def _value_failures(frame: pl.DataFrame, file: str, known: Known) -> list[Failure]:
-    """Nulls and values, by Pandera; only for columns of the right type."""
+    """Check nulls and values by Pandera; all columns have the right type."""
     rules = {
         column: pa.Column(
             dtype,
             checks=known.checks(column),
-            # a number's own check covers null and NaN
+            # the check of a number covers null and NaN
             nullable=column in NULLABLE or column in _NUMBERS,
         )
         for column, dtype in frame.schema.items()
@@ -309,7 +329,7 @@ def _value_failures(frame: pl.DataFrame, file: str, known: Known) -> list[Failur
 
 
 def _contradictions(frame: pl.DataFrame, file: str, failed: set[str]) -> list[Failure]:
-    """Rows whose columns contradict each other; only where these columns hold on their own."""
+    """Count rows whose columns contradict each other; skip columns that failed before."""
     rules = [
         (column, broken, message)
         for column, others, broken, message in _ACROSS

@@ -1,9 +1,10 @@
-"""Has a day's distribution of a feature moved away from the days before it?
+"""Measure how far a day's features have moved from the days before it.
 
-Jensen-Shannon divergence (Lin 1991, IEEE Trans. Inf. Theory 37(1)), base 2: 0 for equal
-distributions, 1 for disjoint ones. Both sides are profiles (``lib/quality/profiles.py``): numbers
-in bins of fixed edges; of other features the TOP_VALUES most frequent of the baseline, and all the
-others together. The baseline is the sum of up to BASELINE_DAYS days.
+The measure is the Jensen-Shannon divergence (Lin 1991, IEEE Trans. Inf. Theory 37(1)) to base 2: 0
+for equal distributions, 1 for disjoint ones. Both sides are profiles (``lib/quality/profiles.py``).
+Numbers are counted in bins of fixed edges. Other features keep the TOP_VALUES most frequent values
+of the baseline; all other values are counted together. The baseline is the sum of up to
+BASELINE_DAYS days.
 """
 
 from __future__ import annotations
@@ -20,30 +21,31 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.quality import profiles
 
-#: Above it a feature has drifted. The reference's second system retrains at this value.
+#: Above this divergence a feature has drifted.
 THRESHOLD = 0.06
 BASELINE_DAYS = 7
 TOP_VALUES = 30
-#: With fewer rows on either side chance alone comes near the threshold: two samples of n
-#: independent rows over k values differ by about (k − 1) / (4 n ln 2) bits, 0.02 for 31 values and
-#: 500 rows; and the some ten rows of a visit share hour, visitor and device, so that 5,000 rows
-#: tell about as much as 500 independent ones.
+#: With fewer rows on either side, chance alone comes near the threshold. Two samples of n
+#: independent rows over k values differ by about (k − 1) / (4 n ln 2) bits: 0.02 for 31 values and
+#: 500 rows. The about ten rows of a visit share hour, visitor and device, so 5,000 rows count as
+#: about 500 independent ones.
 MINIMUM_ROWS = 5_000
-#: Features of the 24 hours or the day before: on the calendar's first day they are empty, which is
-#: no baseline.
+#: Features of the 24 hours or the day before. They are empty on the calendar's first day, which is
+#: therefore not part of their baseline.
 LOOK_BACK = frozenset(
     {c.TOP_CATEGORY, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.ITEM_CLICKS, c.CATEGORY_CLICKS_24H}
 )
-#: Features of HISTORY_DAYS grow over the first days of a calendar: days that look back less far are
-#: no baseline.
+#: Features of HISTORY_DAYS. They grow over the calendar's first HISTORY_DAYS days, which are
+#: therefore not part of their baseline.
 LONG_LOOK_BACK = frozenset({c.CLICKS_7D, c.CATEGORY_CLICKS_7D})
 _DAY = "day"
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Divergence by feature; empty where there is nothing to compare with, and ``reason`` says
-    why.
+    """Holds the divergence per feature.
+
+    It is empty if there is nothing to compare with; ``reason`` then states the cause.
     """
 
     divergence: dict[str, float]
@@ -53,10 +55,15 @@ class Drift:
 
     @property
     def drifted(self) -> list[str]:
+        """Return the features above the threshold."""
         return [feature for feature, value in self.divergence.items() if value > self.threshold]
 
     def figure(self) -> str:
-        """Markdown; raises ValueError where nothing was compared."""
+        """Return a bar chart as Markdown.
+
+        Raises:
+            ValueError: nothing was compared.
+        """
         return plots.horizontal_bars(
             "Jensen-Shannon divergence from the days before",
             self.divergence,
@@ -65,10 +72,14 @@ class Drift:
 
 
 def jensen_shannon(p: Sequence[float] | np.ndarray, q: Sequence[float] | np.ndarray) -> float:
-    """Divergence in bits, 0 to 1, of two count or probability vectors [K] over the same values.
+    """Return the divergence in bits, 0 to 1, of two count or probability vectors.
+
+    Args:
+        p: [K], one count or probability per value.
+        q: [K], over the same values.
 
     Raises:
-        ValueError: other shapes, a negative or infinite number, or a vector without weight.
+        ValueError: other shapes, a negative or infinite number, or a vector of zeros.
 
     >>> jensen_shannon([1, 1], [5, 5])
     0.0
@@ -96,14 +107,16 @@ def jensen_shannon(p: Sequence[float] | np.ndarray, q: Sequence[float] | np.ndar
         some = of > 0
         return float((of[some] * np.log2(of[some] / middle[some])).sum())
 
-    return min(
-        max((relative_entropy(a) + relative_entropy(b)) / 2, 0.0), 1.0
-    )  # rounding may leave -1e-17
+    # rounding may give -1e-17
+    return min(max((relative_entropy(a) + relative_entropy(b)) / 2, 0.0), 1.0)
 
 
 def divergence(day: pl.DataFrame, baseline: pl.DataFrame) -> float:
-    """Of one feature's profile rows {value, rows} from those of the baseline (values may repeat:
-    days add up).
+    """Return the divergence of one feature's profile from its baseline.
+
+    Args:
+        day: profile rows of the feature, {feature, value, rows}.
+        baseline: profile rows of several days; rows of a repeated value are added up.
     """
 
     def summed(table: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -133,15 +146,18 @@ def divergence(day: pl.DataFrame, baseline: pl.DataFrame) -> float:
 def against_baseline(
     day: Artifact, earlier: Sequence[Artifact], *, first_day: str, threshold: float = THRESHOLD
 ) -> Drift:
-    """A day's features against the days before it, feature by feature.
+    """Compare a day's features with the days before it.
 
     Args:
-        earlier: the days before, of the same kind; the last BASELINE_DAYS of them that have a
-            profile count.
-        first_day: the calendar's first; LOOK_BACK features of it are no baseline, nor
-            LONG_LOOK_BACK features of its first HISTORY_DAYS, on which they are not judged either.
+        day: the artifact of the day.
+        earlier: artifacts of the days before, of the same kind; the last BASELINE_DAYS of them that
+            have a profile are the baseline.
+        first_day: the calendar's first day. It is not in the baseline of LOOK_BACK features. Its
+            first HISTORY_DAYS days are not in the baseline of LONG_LOOK_BACK features, which are
+            also not compared on these days.
+        threshold: above it a feature has drifted.
     """
-    # an artifact of before there were profiles has none until it is materialised again
+    # an artifact of an older form has no profile
     with_profile = [
         artifact for artifact in earlier if profiles.PROFILE_FILE in artifact.manifest["files"]
     ][-BASELINE_DAYS:]

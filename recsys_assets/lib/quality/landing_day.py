@@ -1,4 +1,4 @@
-"""Reads one day of the landing zone under the contract of its table."""
+"""Read one day of the landing zone and check it against its contract."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from recsys_assets.lib.quality.contracts import ContractReport, Failure, read
 
 
 class LandingMissing(FileNotFoundError):
-    """The landing zone holds no file for a day."""
+    """Raised if the landing zone has no file of a day."""
 
 
 @dataclass(frozen=True)
 class LandingDay:
-    """A day of the landing zone: its rows, once each, ordered by (timestamp, event_id)."""
+    """Holds a day of the landing zone, each event once, by (timestamp, event_id)."""
 
     day: str
     frame: pl.DataFrame  # RAW_INTERACTIONS
     rows_by_file: dict[str, int]
     duplicates: int  # rows dropped because an earlier file holds the same event_id
     digests: dict[str, str]  # file → sha256 of the bytes that were read
-    extra_columns: dict[str, int]  # a column that the contract does not name → in how many files
+    extra_columns: dict[str, int]  # column that the contract does not name → number of files
 
 
 def read_landing_day(
@@ -38,14 +38,20 @@ def read_landing_day(
     items: Collection[str] | None = None,
     now: int | None = None,
 ) -> LandingDay:
-    """Read, check and join all files of a day (a folder or an fsspec address).
+    """Read, check and join all files of a day.
 
-    The event consumer may deliver an event in two files: the file that comes first by name keeps
-    it. The same file under two names is a failure. ``items`` and ``now``: see Known.
+    The event consumer may deliver an event in two files; the file that comes first by name keeps
+    it. The same bytes under two names are a failure.
+
+    Args:
+        landing_uri: the landing zone, a folder or an fsspec address.
+        day: ISO, UTC.
+        items: see Known.
+        now: see Known.
 
     Raises:
-        LandingMissing: no file for the day.
-        ContractViolation: with every failure of every file.
+        LandingMissing: the day has no file.
+        ContractViolation: lists every failure of every file.
     """
     root = str(landing_uri).rstrip("/")
     fs, prefix = fsspec.core.url_to_fs(root)

@@ -1,11 +1,10 @@
-"""What a day's rows look like: distributions of their features, top categories, who and what is
-new.
+"""Profile a day's rows: feature distributions, top categories, new ids.
 
-A profile counts rows by value, or by bin with edges that are fixed beforehand: so profiles of
-several days add up, and a day is compared with the days before it without reading their rows again.
-It is part of the artifact and depends on the day's own rows alone; what depends on other days (new
-users, drift) never is, or a backfill in another order would give other bytes. A profile covers
-every row; nothing is sampled.
+A profile counts rows per value, or per bin with fixed edges. Profiles of several days can therefore
+be added, and a day is compared with earlier days without reading their rows again. A profile is
+part of the artifact and depends only on the day's own rows. New users and drift depend on other
+days, so they are not part of the artifact: a backfill in another order must give the same bytes. A
+profile counts every row, without sampling.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ DISTRIBUTIONS_FIGURE, TOP_CATEGORIES_FIGURE = (
 SCHEMA = {"feature": pl.String, "position": pl.Int32, "value": pl.String, "rows": pl.Int64}
 HOUR = "hour"  # of the day, UTC, from the timestamp
 NULL, OTHER = "(null)", "(other)"
-#: A categorical feature's rarer values are counted together.
+#: Most values of a categorical feature; rarer values are counted together.
 MOST_VALUES = 2_000
 NEW_LOOK_BACK_DAYS = 30
-#: Bins of numbers: [edge, next edge), and what lies below the first. The last bin is open.
+#: Bins of numbers: below the first edge, then [edge, next edge). The last bin is open.
 EDGES: dict[str, tuple[float, ...]] = {
     HOUR: tuple(range(24)),
     c.AGE: (0, *range(20, 95, 5)),
@@ -74,16 +73,19 @@ DAY_FEATURES = (
 
 
 def counts(values: pl.Series) -> dict[str, int]:
-    """value → rows, most frequent first, equals by name."""
+    """Return value → rows, most frequent first; equal counts by value."""
     table = values.value_counts(name="rows").sort(["rows", values.name], descending=[True, False])
     return dict(table.iter_rows())
 
 
 def profile(frame: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
-    """Rows by value or bin of each feature {feature, position, value, rows}.
+    """Count the rows per value or bin of each feature.
 
-    Numbers have all their bins, in order (position from 0), and one for null where there is any
-    (-1); other features their values, most frequent first (position from 0).
+    A number has all its bins in order (position from 0), and one for null, if any (position -1).
+    Another feature has its values, most frequent first (position from 0).
+
+    Returns:
+        {feature, position, value, rows}.
     """
     return pl.concat(
         [_binned(frame, name) if name in EDGES else _counted(frame, name) for name in features]
@@ -103,8 +105,7 @@ def _binned(frame: pl.DataFrame, feature: str) -> pl.DataFrame:
     edges = EDGES[feature]
     values = frame[c.TIMESTAMP] // 3600 % 24 if feature == HOUR else frame[feature]
     filled = values.drop_nulls().to_numpy()
-    # float64 edges meet float32 values exactly: every edge used for a float32 feature is a small
-    # integer
+    # Edges of float32 features are small integers, so that float64 edges equal float32 values.
     rows = np.bincount(
         np.searchsorted(np.asarray(edges, np.float64), filled, side="right"),
         minlength=len(edges) + 1,
@@ -139,7 +140,7 @@ def _counted(frame: pl.DataFrame, feature: str) -> pl.DataFrame:
 
 
 def write(frame: pl.DataFrame, target: Path, features: Sequence[str]) -> None:
-    """profile.parquet and the figure of all distributions into an artifact's folder."""
+    """Write the profile and the figure of all distributions into an artifact's folder."""
     table = profile(frame, features)
     table.write_parquet(target / PROFILE_FILE)
     figure = target / DISTRIBUTIONS_FIGURE
@@ -148,7 +149,7 @@ def write(frame: pl.DataFrame, target: Path, features: Sequence[str]) -> None:
 
 
 def distributions(table: pl.DataFrame, rows: int) -> str:
-    """One figure of small charts, a feature each: a profile as shares of the rows."""
+    """Draw a profile as shares of the rows, one small chart per feature."""
     panels = []
     for (feature,), part in table.group_by("feature", maintain_order=True):
         shares = dict(zip(part["value"], (part["rows"] / max(rows, 1)).to_list(), strict=True))
@@ -157,8 +158,13 @@ def distributions(table: pl.DataFrame, rows: int) -> str:
 
 
 def top_categories(clicked: pl.DataFrame) -> pl.DataFrame:
-    """{category_l1, exposures, share, clicks, click_rate} of rows {category_l1, click}, most shown
-    first.
+    """Return exposures and clicks per category, most exposures first.
+
+    Args:
+        clicked: one row per exposure, {category_l1, click}.
+
+    Returns:
+        {category_l1, exposures, share, clicks, click_rate}.
     """
     return (
         clicked.group_by(c.CATEGORY_L1)
@@ -173,15 +179,14 @@ def top_categories(clicked: pl.DataFrame) -> pl.DataFrame:
 
 
 def write_top_categories(clicked: pl.DataFrame, target: Path, most: int = 10) -> None:
+    """Write the first rows of ``top_categories`` as a Markdown table."""
     figure = target / TOP_CATEGORIES_FIGURE
     figure.parent.mkdir(exist_ok=True)
     figure.write_text(markdown_table(top_categories(clicked).head(most)))
 
 
 def write_ids(frame: pl.DataFrame, target: Path) -> dict[str, int]:
-    """The day's distinct users and items, each a small file of its own, sorted; returns how
-    many.
-    """
+    """Write the day's distinct user ids and item ids, sorted; return their numbers."""
     found = {}
     for kind, column, name in (
         ("users", c.USER_ID, USER_IDS_FILE),
@@ -194,10 +199,9 @@ def write_ids(frame: pl.DataFrame, target: Path) -> dict[str, int]:
 
 
 def newcomers(day: Artifact, earlier: Sequence[Artifact]) -> dict[str, int]:
-    """new_users and new_items of a day of raw interactions: ids that none of the earlier days has.
+    """Return new_users and new_items: the numbers of ids that no earlier day has.
 
-    One earlier day is read at a time, and only for the ids that are still new: memory does not grow
-    with the days.
+    One earlier day is read at a time, so that memory does not grow with the number of days.
     """
     return {
         f"new_{kind}": _new(day, earlier, name, column)
@@ -213,7 +217,7 @@ def _new(day: Artifact, earlier: Sequence[Artifact], name: str, column: str) -> 
     for artifact in reversed(earlier):
         if left.is_empty():
             break
-        # a day that was ingested before there were files of ids has them in its rows
+        # an artifact of an older form has its ids only in its rows
         source = name if name in artifact.manifest["files"] else "interactions.parquet"
         left = left.join(
             pl.read_parquet(artifact.path(source), columns=[column]), on=column, how="anti"

@@ -1,30 +1,28 @@
-"""Orders scored candidates: blend, highest first, Gumbel top-k, category caps, maximal marginal
-relevance.
-"""
+"""Order scored candidates: blend, top k, Gumbel top k, category caps, MMR."""
 
 from __future__ import annotations
 
 import numpy as np
 
 LEAST_PROBABILITY = 1e-7  # keeps the logit of a saturated score finite
-_FAR = 600.0  # e to this times 1 / LEAST_PROBABILITY is still a float64
+_FAR = 600.0  # exp(_FAR) / LEAST_PROBABILITY is still a float64
 
 
 def blend(
     scores: np.ndarray, similarity: np.ndarray, weight: float, nearest: np.ndarray | None = None
 ) -> np.ndarray:
-    """The ranker's probabilities, lowered by how much less than the nearest item retrieval found
-    each one.
+    """Lower the ranker's probabilities of items that are less similar to the query.
 
     Args:
-        scores: [N], click probabilities. similarity: [N], inner products with the query embedding.
-        weight: w ≥ 0, retrieval's part; 0 is the ranker alone.
-        nearest: [N] largest similarity of each one's list, where there are several lists; default:
-            all are one.
+        scores: [N], click probabilities.
+        similarity: [N], inner products with the query embedding.
+        weight: w ≥ 0, the weight of the similarity; with 0, the result is the scores.
+        nearest: [N], the largest similarity of each candidate's list; by default, all candidates
+            are one list.
 
     Returns:
-        float64 [N]: sigmoid(logit(score) + w · (similarity − largest similarity)); with w = 0 the
-        scores themselves. The nearest item keeps its probability, all others get less than theirs.
+        float64 [N]: sigmoid(logit(score) + w · (similarity − largest similarity)). The item with
+        the largest similarity keeps its probability.
     """
     scores = scores.astype(np.float64)
     if weight == 0 or len(scores) == 0:
@@ -34,17 +32,16 @@ def blend(
     nearest = near.max() if nearest is None else nearest.astype(np.float64)
     odds, behind = (1 - clipped) / clipped, weight * (nearest - near)
     if behind.max() < _FAR:
-        return 1 / (1 + odds * np.exp(behind))
-    with np.errstate(over="ignore"):  # too far away for a float64: 0
-        return 1 / (1 + odds * np.exp(behind))
+        return np.asarray(1 / (1 + odds * np.exp(behind)))
+    with np.errstate(over="ignore"):  # an overflow gives probability 0
+        return np.asarray(1 / (1 + odds * np.exp(behind)))
 
 
 def highest_first(scores: np.ndarray, topk: int) -> np.ndarray:
-    """Positions of the topk highest scores, int64; equal scores keep retrieval's order."""
+    """Return the positions of the topk highest scores, int64; equal scores keep order."""
     low = -scores
-    order = (
-        low.argsort()
-    )  # a third of a stable sort's time, which is needed where scores are equal, or none
+    # Fast path: a stable sort takes 3x longer, and is needed only for equal scores or NaN.
+    order = low.argsort()
     ranked = low[order]
     if len(ranked) and (ranked[-1] != ranked[-1] or (ranked[1:] == ranked[:-1]).any()):
         order = low.argsort(kind="stable")
@@ -54,11 +51,10 @@ def highest_first(scores: np.ndarray, topk: int) -> np.ndarray:
 def gumbel_top_k(
     scores: np.ndarray, topk: int, temperature: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Positions of a sample without replacement with weights exp(temperature · score), in the order
-    of the draws.
+    """Draw topk positions without replacement, with weights exp(temperature · score).
 
-    The Gumbel top-k trick: Kool, van Hoof and Welling, "Stochastic beams and where to find them",
-    2019.
+    The order is that of the draws. This is the Gumbel top-k trick: Kool, van Hoof and Welling,
+    "Stochastic beams and where to find them", 2019.
     """
     return highest_first(
         temperature * scores.astype(np.float64) + generator.gumbel(size=len(scores)), topk
@@ -66,12 +62,14 @@ def gumbel_top_k(
 
 
 def capped(order: np.ndarray, categories: np.ndarray, cap: int) -> np.ndarray:
-    """The order with what is more than ``cap`` of its category moved to the end.
+    """Move items beyond ``cap`` per category to the end of the order.
 
-    So a category fills no list while others have something to show, and no list gets shorter.
+    No category fills the list while other categories have items, and the list keeps its length.
 
     Args:
-        order: positions. categories: [N], by position. cap: 0 for no limit.
+        order: positions.
+        categories: [N], by position.
+        cap: most items per category; 0 for no limit.
 
     >>> capped(np.array([0, 1, 2, 3]), np.array([7, 7, 7, 8]), 2).tolist()
     [0, 1, 3, 2]
@@ -94,27 +92,26 @@ def maximal_marginal_relevance(
     categories: np.ndarray,
     cap: int = 0,
 ) -> np.ndarray:
-    """Positions of topk items, each the best of what is left by score and by being unlike those
-    before it.
+    """Choose topk positions, one by one, by score and difference from those before.
 
-    Carbonell and Goldstein, "The use of MMR, diversity-based reranking", 1998: λ · score − (1 − λ)
-    · largest cosine.
+    Each choice maximises λ · score − (1 − λ) · largest cosine to a chosen item. Source: Carbonell
+    and Goldstein, "The use of MMR, diversity-based reranking", 1998.
 
     Args:
-        scores: float64 [N] ≥ 0; they count as shares of the largest. vectors: [N, D], of any
-            length; a zero vector is like nothing. weight: λ; 1 is ``highest_first``. categories,
-            cap: as ``capped``.
+        scores: float64 [N] ≥ 0; divided by the largest score.
+        vectors: [N, D], of any length; a zero vector has cosine 0 with all others.
+        topk: number of positions.
+        weight: λ; 1 is ``highest_first``.
+        categories: as for ``capped``.
+        cap: as for ``capped``.
     """
     if len(scores) == 0:
         return np.zeros(0, np.int64)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
     relevance = weight * scores / (scores.max() or 1.0)
-    likeness, left, free = (
-        np.full(len(scores), -np.inf),
-        np.ones(len(scores), bool),
-        np.ones(len(scores), bool),
-    )
+    likeness = np.full(len(scores), -np.inf)
+    left, free = np.ones(len(scores), bool), np.ones(len(scores), bool)
     chosen: list[int] = []
     while len(chosen) < min(topk, len(scores)):
         value = relevance - (1 - weight) * likeness if chosen else relevance

@@ -1,0 +1,1 @@
+"""From landed files to checked raw artifacts."""

@@ -1,4 +1,4 @@
-"""From the landing zone into raw artifacts: read, checked, digested."""
+"""Read and check the landing zone's tables, and write them as raw artifacts."""
 
 from __future__ import annotations
 
@@ -25,32 +25,36 @@ RAW_INTERACTIONS, RAW_ITEMS = "raw/interactions", "raw/items"
 
 @dataclass(frozen=True)
 class Landed:
-    """What was read from the landing zone: the checked rows, and the digest of the very files they
-    came from.
-    """
+    """Holds checked rows of the landing zone and the digest of their files."""
 
     frame: pl.DataFrame
     digest: str
     files: dict[str, int]  # name → rows
     duplicates: int = 0
     images: pl.DataFrame | None = None
-    extra_columns: dict[str, int] = field(
-        default_factory=dict
-    )  # tolerated column → files that have it
+    #: column that the contract does not name → number of files that have it
+    extra_columns: dict[str, int] = field(default_factory=dict)
 
     @property
     def exposures(self) -> int:
-        return self.frame.select(pl.col(c.EVENT_TYPE).is_in(c.EXPOSURE_EVENTS).sum()).item()
+        """Return the number of rows that are exposures."""
+        return int(self.frame[c.EVENT_TYPE].is_in(c.EXPOSURE_EVENTS).sum())
 
 
 def landed_interactions(
     landing: str, day: str, *, items: Artifact | None = None, now: int | None = None
 ) -> Landed:
-    """A day's files; raises LandingMissing or ContractViolation, both naming what and the remedy.
+    """Read and check a day's files of interactions.
 
     Args:
-        items: raw/items; every interaction must name one of its products.
-        now: unix seconds; nothing may have happened after it.
+        landing: the landing zone, a folder or an fsspec address.
+        day: ISO, UTC.
+        items: raw/items; every interaction must name one of its items.
+        now: unix seconds; no event may be later.
+
+    Raises:
+        LandingMissing: the day has no file.
+        ContractViolation: a file breaks the contract.
     """
     ids = (
         None
@@ -68,9 +72,10 @@ def landed_interactions(
 
 
 def _read(landing: str, file: str) -> bytes | None:
+    """Return the content of a file of the landing zone; None if it is missing."""
     fs, path = fsspec.core.url_to_fs(f"{landing.rstrip('/')}/{file}")
     try:
-        return fs.cat_file(path)
+        return bytes(fs.cat_file(path))
     except FileNotFoundError:
         return None
 
@@ -89,12 +94,19 @@ def _landed_table(landing: str, file: str, schema: Mapping[str, str], **known: A
 
 
 def landed_users(landing: str) -> Landed:
+    """Read and check the users.
+
+    Raises:
+        ContractViolation: the table breaks its contract.
+    """
     return _landed_table(landing, zone.USERS_FILE, c.RAW_USERS)
 
 
 def landed_items(landing: str) -> Landed:
-    """The catalogue with its pictures; a catalogue without pictures is one without pictures, not an
-    error.
+    """Read and check the catalogue with its pictures; a missing picture is no error.
+
+    Raises:
+        ContractViolation: the table breaks its contract.
     """
     read = _landed_table(
         landing, zone.ITEMS_FILE, c.RAW_ITEMS, categories=declared_categories(landing)
@@ -109,8 +121,9 @@ def landed_items(landing: str) -> Landed:
 
 
 def declared_categories(landing: str) -> list[str] | None:
-    """The category_l1 that the shop declares in ``catalogue/categories.json``; None: it declares
-    none, any may come.
+    """Return the values of category_l1 that ``catalogue/categories.json`` declares.
+
+    Returns None without this file: every category is then accepted.
 
     Raises:
         ContractViolation: the file is not a JSON list of names.
@@ -132,8 +145,12 @@ def declared_categories(landing: str) -> list[str] | None:
 
 
 def write_interactions(landed: Landed, items: Artifact, target: Path) -> dict[str, Any]:
-    """interactions.parquet, the day's distinct ids, its profile and figures; returns the
-    metrics.
+    """Write a day's interactions, ids, profile and figures; return the metrics.
+
+    Args:
+        landed: the day's rows.
+        items: raw/items.
+        target: the artifact's folder.
     """
     frame = landed.frame
     frame.write_parquet(target / "interactions.parquet")
@@ -160,6 +177,7 @@ def write_interactions(landed: Landed, items: Artifact, target: Path) -> dict[st
 
 
 def write_users(landed: Landed, target: Path) -> dict[str, Any]:
+    """Write the users and their profile; return the metrics."""
     landed.frame.write_parquet(target / "users.parquet")
     profiles.write(landed.frame, target, profiles.USER_FEATURES)
     return {
@@ -171,6 +189,7 @@ def write_users(landed: Landed, target: Path) -> dict[str, Any]:
 
 
 def write_items(landed: Landed, target: Path) -> dict[str, Any]:
+    """Write the catalogue, its pictures and its profile; return the metrics."""
     assert landed.images is not None
     landed.frame.write_parquet(target / "items.parquet")
     landed.images.write_parquet(target / "images.parquet")
@@ -186,8 +205,9 @@ def write_items(landed: Landed, target: Path) -> dict[str, Any]:
 
 
 def new_categories(landed: Landed, store: ArtifactStore) -> dict[str, int]:
-    """category_l1 → products, of the categories that the catalogue in force lacks; empty for the
-    first catalogue.
+    """Return category_l1 → items for categories that the current raw/items lacks.
+
+    The first catalogue has no new category.
     """
     if not store.exists(RAW_ITEMS):
         return {}
@@ -202,16 +222,18 @@ def new_categories(landed: Landed, store: ArtifactStore) -> dict[str, int]:
 
 
 def quarantine_counts(landing: str, table: str) -> dict[str, int]:
-    """reason → rows of one table that an ingest refused."""
+    """Return reason → number of rows of a table that were rejected by an ingest."""
     return quarantine.quarantine_counts(landing, table).get(table, {})
 
 
 def unread_days(landing: str, store: ArtifactStore, days: Sequence[str]) -> dict[str, str]:
-    """Days whose landing files are not those that ``raw/interactions`` was made from → a short
-    digest of their names.
+    """Return the days whose landing files differ from those that were read.
 
-    A day that was ingested while it was open is among them once more of its events have landed.
-    Names are enough: every file of the landing zone is written once, under a name of its own.
+    A day that was read while it was open is among them once more of its events have landed. Names
+    are compared, not content: every file of the landing zone is written once under a unique name.
+
+    Returns:
+        Day → a short digest of the names of its landing files.
     """
     fs, prefix = fsspec.core.url_to_fs(f"{landing.rstrip('/')}/{zone.INTERACTIONS_FOLDER}")
     unread = {}

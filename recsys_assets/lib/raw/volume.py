@@ -1,4 +1,4 @@
-"""Volume of a day against the days before it."""
+"""Compare the volume of a day with the days before it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from recsys_assets.artifacts import ArtifactStore, days_before
 from recsys_assets.lib.landing import zone
 from recsys_assets.lib.raw.raw_tables import RAW_INTERACTIONS, Landed
 
-#: A day's exposures against the median of the days before it: a tenth is as wrong as ten times as
-#: many.
+#: Accepted ratio of a day's exposures to the median of the days before it.
 VOLUME_BOUNDS = (0.2, 5.0)
 VOLUME_HISTORY = 7
 
 
 class VolumeViolation(ValueError):
-    """A day has far more or far fewer rows than the days before it; the message names files and
-    counts.
+    """Raised if a day has far more or fewer rows than the days before it.
+
+    The message names files and counts.
     """
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A day's exposures beside the median of the days before it; an open day may have fewer, it is
-    not over.
+    """Compares a day's exposures with the median of the days before it.
+
+    An open day is not over yet, so it has no lower bound.
     """
 
     day: str
@@ -38,34 +39,40 @@ class Volume:
 
     @property
     def ratio(self) -> float:
+        """Return exposures / median; 1 without a day before."""
         return 1.0 if self.median is None else self.exposures / self.median
 
     @property
     def bounds(self) -> tuple[float, float]:
+        """Return the lowest and the highest accepted ratio."""
         return (0.0 if self.is_open else VOLUME_BOUNDS[0], VOLUME_BOUNDS[1])
 
     @property
     def within(self) -> bool:
+        """Return whether the ratio is within the bounds."""
         return self.bounds[0] <= self.ratio <= self.bounds[1]
 
     def __str__(self) -> str:
         files = ", ".join(f"{name} ({rows} rows)" for name, rows in self.files.items())
         return (
             f"{zone.INTERACTIONS_FOLDER}/{self.day}: {files}: column {c.EVENT_TYPE!r}: "
-            f"{self.exposures} exposures are "
-            f"{self.ratio:.2g} times the median {self.median or 0:.0f} of {len(self.days)} days "
-            "before "
-            f"({VOLUME_BOUNDS[0]} to {VOLUME_BOUNDS[1]} are usual): repair the files, or "
-            "materialise with "
-            "accept_volume: true where the shop really had such a day"
+            f"{self.exposures} exposures are {self.ratio:.2g} times the median "
+            f"{self.median or 0:.0f} of {len(self.days)} days before "
+            f"({VOLUME_BOUNDS[0]} to {VOLUME_BOUNDS[1]} are usual): repair the files, or, if the "
+            "shop really had such a day, materialise with accept_volume: true"
         )
 
 
 def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today: str) -> Volume:
-    """A day's exposures against the median of up to seven days before it that had any.
+    """Compare a day's exposures with the median of up to seven days before it.
+
+    Days without exposures do not count.
 
     Args:
-        today: ISO, UTC; a day that is not over yet (today or later) is not held to the lower bound.
+        landed: the day's rows.
+        store: holds raw/interactions of the days before.
+        day: ISO, UTC.
+        today: ISO, UTC; a day that is not over yet (today or later) has no lower bound.
     """
     before = days_before(store, RAW_INTERACTIONS, day, VOLUME_HISTORY)
     older = store.require(RAW_INTERACTIONS, before) if before else []

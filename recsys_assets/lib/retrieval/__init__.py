@@ -1,0 +1,1 @@
+"""Item vectors, the FAISS index and the tables beside it."""

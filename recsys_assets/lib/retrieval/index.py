@@ -1,13 +1,12 @@
-"""The index of item vectors: exact where that is fast enough; beyond, the fastest that measured
-recall allows.
+"""Build, choose and check the FAISS index of item vectors.
 
-Inner product of L2-normalised vectors, that is cosine. The ids are Categorify indices, so a
-candidate needs no translation before the ranker. Flat search over 2,465 x 64 takes 0.07 ms and
-misses nothing, which no approximate index of the same size can beat.
+Scores are inner products of L2-normalised vectors, that is cosines. The ids are Categorify indices,
+so the ranker needs no translation. Below EXACT_LIMIT items, search is exact: a flat search over
+2,465 x 64 takes 0.07 ms and misses nothing.
 
-Approximate are inverted lists (IVF: Sivic and Zisserman 2003) and a navigable small-world graph
-(HNSW: Malkov and Yashunin 2018). Which of them is faster at a given recall depends on the vectors,
-so both are built and tried.
+From EXACT_LIMIT on, the index is approximate: inverted lists (IVF: Sivic and Zisserman 2003) or a
+navigable small-world graph (HNSW: Malkov and Yashunin 2018). Which one is faster at a given recall
+depends on the vectors, so both are built and measured.
 """
 
 from __future__ import annotations
@@ -21,32 +20,29 @@ from typing import Any
 
 import numpy as np
 
-#: Below this many items search is exact; from it on, approximate.
+#: From this many items on, search is approximate.
 EXACT_LIMIT = 50_000
-#: Neighbours that recall is measured on: as many as retrieval hands on.
+#: Neighbours for the measurement of recall, as many as retrieval hands on.
 NEIGHBOURS = 300
-#: Recall of brute force's neighbours that an approximate index must reach, and what an exact one
-#: must (its ties aside).
+#: Least recall of an approximate index and of an exact one (which may differ only in ties).
 RECALL_FLOOR, EXACT_FLOOR = 0.99, 0.999
 FLAT, IVF, HNSW = "flat", "ivf", "hnsw"
 
 _TRAINING_VECTORS_PER_LIST = 64
-_LINKS, _CONSTRUCTION = 32, 80  # of HNSW: neighbours of a node, and how widely they are sought
-_WIDEST_SEARCH = 4_096  # efSearch; beyond it HNSW loses to any scan
+_LINKS, _CONSTRUCTION = 32, 80  # HNSW: neighbours per node, and efConstruction
+_WIDEST_SEARCH = 4_096  # efSearch; a wider HNSW search is slower than a scan
 _TIMED_QUERIES, _TIMED_ROUNDS = 64, 3
 _CHUNK = 64
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of one index: nprobe of IVF, efSearch of HNSW, 0 of a flat one; ms a query on one
-    thread.
-    """
+    """Holds the measurements of one index with one setting."""
 
     kind: str
-    setting: int
+    setting: int  # nprobe of IVF, efSearch of HNSW, 0 of a flat index
     recall: float
-    ms_a_query: float
+    ms_a_query: float  # milliseconds per query on one thread
     bytes: int
 
 
@@ -54,8 +50,10 @@ def build_index(vectors: np.ndarray, ids: np.ndarray, kind: str = FLAT, seed: in
     """Build a FAISS index.
 
     Args:
-        vectors: float32 [I, D]. ids: integer [I], unique and not negative. kind: FLAT, IVF or HNSW;
-            the latter two search as narrowly as can be until ``set_search`` widens them.
+        vectors: float32 [I, D].
+        ids: integer [I], unique and not negative.
+        kind: FLAT, IVF or HNSW. IVF and HNSW have their narrowest search until ``set_search``.
+        seed: random seed of the IVF clusters.
 
     Raises:
         ValueError: shapes disagree, ids repeat or are negative, a value is not finite, or the kind
@@ -70,11 +68,11 @@ def build_index(vectors: np.ndarray, ids: np.ndarray, kind: str = FLAT, seed: in
         )
     if len(np.unique(ids)) != len(ids) or ids.min() < 0:
         raise ValueError(
-            "ids must be unique and not negative: FAISS answers -1 where it finds too few"
+            "ids must be unique and not negative: FAISS returns -1 if it finds too few items"
         )
     if not np.isfinite(vectors).all():
         raise ValueError(
-            "vectors hold values that are not finite; the item tower did not train well"
+            "vectors hold values that are not finite; check the training of the item tower"
         )
     dim = vectors.shape[1]
     if kind == FLAT:
@@ -98,17 +96,16 @@ def build_index(vectors: np.ndarray, ids: np.ndarray, kind: str = FLAT, seed: in
 
 
 def set_search(index: Any, kind: str, setting: int) -> None:
-    """How widely it searches: lists probed (IVF), nodes kept in sight (HNSW). Kept in the file by
-    ``save_index``.
+    """Set the width of the search: nprobe of IVF, efSearch of HNSW.
+
+    ``save_index`` saves the setting with the index.
     """
     import faiss
 
     if kind == IVF:
         index.nprobe = setting
     elif kind == HNSW:
-        graph: Any = faiss.downcast_index(
-            index.index
-        )  # an IndexHNSW, where the stub knows its base alone
+        graph: Any = faiss.downcast_index(index.index)  # an IndexHNSW; the stub has its base
         graph.hnsw.efSearch = setting
 
 
@@ -122,19 +119,22 @@ def choose_index(
     exact_limit: int = EXACT_LIMIT,
     seed: int = 7,
 ) -> tuple[Any, Trial, list[Trial]]:
-    """The exact index below the limit; from it on the fastest that finds ``floor`` of brute force's
-    k neighbours.
+    """Return the exact index, or from the limit on the fastest with enough recall.
 
-    IVF and HNSW search ever more widely until they reach the floor, or are slower than what has
-    reached it: a wider one would only be slower still. IVF that probes every list is exact, so that
-    a choice always exists.
+    IVF and HNSW are tried with ever wider searches, until they reach the floor or are slower than
+    an index that has reached it. IVF that probes every list is exact, so there is always a choice.
 
     Args:
-        vectors: float32 [I, D]. ids: int [I]. queries: float32 [Q, D], of the kind that will be
-            asked.
+        vectors: float32 [I, D].
+        ids: int [I].
+        queries: float32 [Q, D], a sample of those that will be searched.
+        floor: least recall of brute force's k neighbours.
+        k: number of neighbours.
+        exact_limit: number of items from which on the index is approximate.
+        seed: see ``build_index``.
 
     Returns:
-        The index, set; its own trial; and all trials, the exact one first, as reference.
+        The index with its setting, its trial, and all trials, the exact one first.
 
     Raises:
         ValueError: the floor is not within (0, 1], there is no query, or as ``build_index``.
@@ -161,14 +161,15 @@ def choose_index(
                 reached.append((trials[-1], index))
             fastest = min((trial.ms_a_query for trial, _ in reached), default=np.inf)
             if recall >= floor or trials[-1].ms_a_query > fastest:
-                break  # wider is slower still
+                break  # a wider search would be slower
     chosen, index = min(reached, key=lambda pair: pair[0].ms_a_query)
     return index, chosen, trials
 
 
 def _settings(kind: str, index: Any, k: int) -> list[int]:
-    """Doubling widths; those of IVF end with all its lists, those of HNSW begin at k, below which
-    FAISS does not go.
+    """Return the search widths to try, each twice the one before.
+
+    Those of IVF end with all lists. Those of HNSW begin at k, which is FAISS's minimum.
     """
     first, last = (1, index.nlist) if kind == IVF else (k, max(k, _WIDEST_SEARCH))
     widths = [first]
@@ -180,11 +181,12 @@ def _settings(kind: str, index: Any, k: int) -> list[int]:
 def _trial(
     index: Any, kind: str, setting: int, recall: float, queries: np.ndarray, k: int
 ) -> Trial:
+    """Measure time and size of an index."""
     import faiss
 
     asked = np.ascontiguousarray(queries[:_TIMED_QUERIES], np.float32)
     threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # as serving asks: one query at a time
+    faiss.omp_set_num_threads(1)  # serving searches one query at a time
     try:
         times = []
         for row in range(len(asked)):
@@ -193,7 +195,7 @@ def _trial(
                 start = time.perf_counter()
                 index.search(asked[row : row + 1], min(k, index.ntotal))
                 rounds.append(time.perf_counter() - start)
-            times.append(min(rounds))  # another process's turn is no property of the index
+            times.append(min(rounds))  # the minimum excludes interruptions by other processes
     finally:
         faiss.omp_set_num_threads(threads)
     return Trial(
@@ -207,20 +209,23 @@ def check_index(
     """Compare the index with brute force.
 
     Args:
-        vectors: float32 [I, D]. ids: int [I], as the index was built. queries: float32 [Q, D].
+        index: the FAISS index.
+        vectors: float32 [I, D], as the index was built.
+        ids: int [I], as the index was built.
+        queries: float32 [Q, D].
+        k: number of neighbours.
 
     Returns:
-        {"recall": share of the true k nearest that it finds, where a tie at the border counts as
-        found, "max_score_error": largest gap between a returned score and the inner product with
-        that id's vector}: the second tells ids that were mixed up.
+        {"recall": share of the true k nearest that the index finds; a tie at the border counts as
+        found, "max_score_error": largest difference between a returned score and the inner product
+        with that id's vector, which shows ids that were mixed up}.
     """
     vectors, queries = np.asarray(vectors, np.float32), np.ascontiguousarray(queries, np.float32)
     k = min(k, len(ids))
     order = np.argsort(ids)
     hits, error = 0, 0.0
-    for start in range(
-        0, len(queries), _CHUNK
-    ):  # a whole matrix [Q, I] would not fit beside a large catalogue
+    # For a large catalogue, a matrix [Q, I] would not fit into memory.
+    for start in range(0, len(queries), _CHUNK):
         asked = queries[start : start + _CHUNK]
         truth = asked @ vectors.T
         kth = -np.partition(-truth, k - 1, axis=1)[:, k - 1]
@@ -234,12 +239,12 @@ def check_index(
 
 
 def trials_table(trials: list[Trial], chosen: Trial) -> list[dict[str, Any]]:
-    """The trials as rows of a table, the chosen one marked."""
+    """Return the trials as rows of a table; ``chosen`` marks the chosen one."""
     return [{**asdict(trial), "chosen": trial == chosen} for trial in trials]
 
 
 def save_index(index: Any, path: Path) -> None:
-    """Write atomically: a reader sees the old file or the new one."""
+    """Write the index atomically: a reader sees the old file or the new one."""
     import faiss
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,6 +254,11 @@ def save_index(index: Any, path: Path) -> None:
 
 
 def load_index(path: Path) -> Any:
+    """Read an index that ``save_index`` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
     import faiss
 
     if not path.is_file():

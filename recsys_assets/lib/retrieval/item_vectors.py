@@ -1,4 +1,4 @@
-"""The catalogue's vectors by the exported item tower."""
+"""Compute item vectors by the exported item tower."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ def item_vectors(
     Args:
         onnx_path: item_tower.onnx (cat int32 [B, 4], cont float32 [B, 1], embeddings float32 [B,
             128]).
-        inputs: of ``item_tower_inputs``.
-        table: of ``align_embeddings``.
+        inputs: from ``item_tower_inputs``.
+        table: from ``align_embeddings``.
+        batch: items per call.
 
     Returns:
-        float32 [I, 64], L2-normalised, row for row of inputs.
+        float32 [I, 64], L2-normalised, one row per row of the inputs.
     """
     import onnxruntime
 

@@ -1,5 +1,6 @@
-"""Each item's nearest others, once a release: what "similar items" shows, out of the very index
-that retrieval searches.
+"""Compute each item's nearest other items, once per release, for "similar items".
+
+They come from the index that retrieval searches.
 """
 
 from __future__ import annotations
@@ -12,28 +13,27 @@ import numpy as np
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.retrieval.index import load_index
 
-#: Others kept of each item.
+#: Similar items per item.
 NEIGHBOURS = 30
-#: Items searched for at once: their scores and ids stay small beside the index, also of a million
-#: items.
+#: Items per search call, which bounds the memory for scores and ids.
 _CHUNK = 8_192
-#: An approximate index searches no wider than this for them (lists probed, nodes in sight): 30
-#: neighbours near a vector of its own need less than 300 of a visitor's, and a million items then
-#: take some two minutes on two cores.
+#: Widest search of an approximate index (nprobe, efSearch). 30 neighbours of an item need a
+#: narrower search than 300 of a visitor. A million items then take about two minutes on two cores.
 _LISTS, _NODES = 32, 128
 
 
 def similar_items(index: Path, items: int, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """Nearest others by inner product of item vectors, by the index's own search (approximate where
-    it is).
+    """Return the nearest other items by inner product, by the index's own search.
 
     Args:
-        index: index.faiss, its ids Categorify indices. items: I, of the item vocabulary.
+        index: path of index.faiss, whose ids are Categorify indices.
+        items: I, the number of items in the vocabulary.
+        neighbours: number of similar items per item.
 
     Returns:
-        int32 [I, min(neighbours, vectors - 1)]: Categorify indices, best first; row i is of the
-        item with index VOCABULARY_START + i. -1 where the search found fewer; a row of -1 for an
-        item without a vector.
+        int32 [I, min(neighbours, vectors - 1)]: Categorify indices, best first. Row i belongs to
+        the item with index VOCABULARY_START + i. -1 fills a row if the search found fewer, and the
+        whole row of an item without a vector.
     """
     opened = load_index(index)
     _narrow(opened)
@@ -43,9 +43,8 @@ def similar_items(index: Path, items: int, neighbours: int = NEIGHBOURS) -> np.n
     for start in range(0, len(ids), _CHUNK):
         own = ids[start : start + _CHUNK]
         _, found = opened.search(vectors(own), width)
-        last = np.argsort(
-            found == own[:, None], axis=1, kind="stable"
-        )  # itself behind the others, whose order stays
+        # Move the item itself to the end; the order of the others stays.
+        last = np.argsort(found == own[:, None], axis=1, kind="stable")
         similar[own - VOCABULARY_START] = np.take_along_axis(found, last, axis=1)[:, :-1]
     return similar
 
@@ -60,9 +59,7 @@ def _narrow(index: Any) -> None:
 
 
 def _content(index: Any) -> tuple[np.ndarray, Any]:
-    """Ids int64 [I'] of an index of ``lib.index``, and what gives float32 [n, D] vectors of some of
-    them.
-    """
+    """Return an index's ids int64 [I'] and its function ids [n] → float32 [n, D]."""
     import faiss
 
     if hasattr(index, "id_map"):

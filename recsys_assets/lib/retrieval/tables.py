@@ -1,4 +1,4 @@
-"""From artifact to artifact: item vectors, index, popularity ranking, the exported models."""
+"""Build the artifacts of item vectors and of the index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recsys_assets.release_files import (
 
 
 def write_item_vectors(two_tower: Artifact, aligned: Artifact, target: Path) -> dict[str, Any]:
-    """item_vectors.npy [I, 64] and item_index.npy int32 [I]."""
+    """Write item_vectors.npy [I, 64] and item_index.npy int32 [I]; return the metrics."""
     with np.load(aligned.path(ITEM_TOWER_INPUTS), allow_pickle=False) as stored:
         inputs = dict(stored)
     table = np.load(aligned.path(EMBEDDING_TABLE), allow_pickle=False)
@@ -33,7 +33,7 @@ def write_item_vectors(two_tower: Artifact, aligned: Artifact, target: Path) -> 
 
 
 def load_vectors(item_vectors: Artifact) -> tuple[np.ndarray, np.ndarray]:
-    """(vectors float32 [I, 64], index int32 [I])."""
+    """Return the vectors float32 [I, 64] and the item indices int32 [I]."""
     return (
         np.load(item_vectors.path("item_vectors.npy"), allow_pickle=False),
         np.load(item_vectors.path("item_index.npy"), allow_pickle=False),
@@ -48,9 +48,16 @@ def write_index(
     floor: float = index.RECALL_FLOOR,
     exact_limit: int = index.EXACT_LIMIT,
 ) -> dict[str, Any]:
-    """index.faiss, chosen by and held against brute force on query embeddings of held-out visitors.
+    """Write index.faiss, compare it with brute force and return the metrics.
 
-    two_tower: whose parity.npz holds query_embedding [Q, 64] of clicks of the validation days.
+    The queries are query embeddings [Q, 64] of clicks of the validation days.
+
+    Args:
+        item_vectors: retrieval/item_vectors.
+        two_tower: retrieval/two_tower, whose parity.npz holds the queries.
+        target: the artifact's folder.
+        floor: least recall of an approximate index.
+        exact_limit: number of items from which on the index is approximate.
     """
     vectors, ids = load_vectors(item_vectors)
     with np.load(two_tower.path(PARITY), allow_pickle=False) as sample:
@@ -62,7 +69,7 @@ def write_index(
     table = index.trials_table(trials, chosen)
     (target / "figures").mkdir()
     (target / "figures" / "index_candidates.md").write_text(markdown_table(pl.DataFrame(table)))
-    # what was written is judged, not what was meant
+    # check the written file, not the index in memory
     checked = index.check_index(index.load_index(target / INDEX), vectors, ids, queries)
     return {
         "rows": len(vectors),

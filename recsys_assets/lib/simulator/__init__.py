@@ -1,0 +1,1 @@
+"""A simulated shop with known click probabilities."""

@@ -1,9 +1,7 @@
-"""Catalogues: a synthetic one of any size, and the reader of the Retail Demo Store's
-``products.yaml``.
+"""Generate a synthetic catalogue of any size, with the schema RAW_ITEMS.
 
-Both give one frame of schema ``columns.RAW_ITEMS``. Category and style names and their relative
-sizes are those of the real catalogue (20 categories, 84 styles), so that the two are
-interchangeable.
+Category and style names and their relative sizes are those of the Retail Demo Store's catalogue (20
+categories, 84 styles).
 """
 
 from __future__ import annotations
@@ -27,8 +25,7 @@ from recsys_assets.lib.figures.colours import COLOURS
 
 MIN_PRICE, MAX_PRICE = 1.99, 24_999.99
 
-#: category → style → products of it in the real catalogue; a synthetic catalogue keeps the
-#: proportions.
+#: category → style → number of products in the Retail Demo Store's catalogue.
 STYLES: dict[str, dict[str, int]] = {
     "accessories": {
         "backpack": 48,
@@ -90,7 +87,7 @@ STYLES: dict[str, dict[str, int]] = {
         "wrench": 10,
     },
 }
-#: Median price of a category; the logarithm is normal around it.
+#: Median price per category; prices have a log-normal distribution.
 _MEDIAN_PRICE = {
     "accessories": 90,
     "apparel": 80,
@@ -114,7 +111,7 @@ _MEDIAN_PRICE = {
     "tools": 50,
 }
 _PRICE_SIGMA = 0.8
-#: Share of (F, M, Any) where a category is made for a gender at all.
+#: Shares of (F, M, Any) per category; all items of other categories are for Any.
 _GENDER_SHARES = {
     "accessories": (0.55, 0.35, 0.10),
     "apparel": (0.50, 0.50, 0.0),
@@ -123,7 +120,7 @@ _GENDER_SHARES = {
     "jewelry": (0.79, 0.21, 0.0),
 }
 _PROMOTED_SHARE = 0.25
-_UNNAMED_COLOUR_SHARE = 0.2  # products whose text names no colour: only the image shows it
+_UNNAMED_COLOUR_SHARE = 0.2  # products whose colour is only in the image
 
 _ADJECTIVES = (
     "Classic",
@@ -143,8 +140,7 @@ _ADJECTIVES = (
     "Playful",
     "Minimalist",
 )
-#: By grade; the words of ``looks.PRAISE`` in them are what visitors value, so the text tells part
-#: of the quality.
+#: Phrases by grade. Their words of ``looks.PRAISE`` are correlated with an item's quality.
 _QUALITIES = (
     ("a simple make", "a light touch", "honest parts", "generous proportions"),
     (
@@ -175,10 +171,19 @@ _AUDIENCE = {"F": "women", "M": "men"}
 
 
 def proportional_sizes(n: int, weights: np.ndarray) -> np.ndarray:
-    """Split n into parts proportional to weights [K], at least one each: largest remainders, ties
-    to the first.
+    """Split n into parts proportional to weights, at least 1 each.
 
-    Returns int64 [K] with sum n. Raises ValueError where n < K.
+    The method is that of largest remainders; the first part wins a tie.
+
+    Args:
+        n: the sum of the parts.
+        weights: [K].
+
+    Returns:
+        int64 [K] with sum n.
+
+    Raises:
+        ValueError: n < K.
     """
     if n < len(weights):
         raise ValueError(
@@ -186,17 +191,14 @@ def proportional_sizes(n: int, weights: np.ndarray) -> np.ndarray:
             "or more"
         )
     share = (n - len(weights)) * weights / weights.sum()
-    sizes = np.floor(share).astype(np.int64)
+    sizes: np.ndarray = np.floor(share).astype(np.int64)
     rest = n - len(weights) - int(sizes.sum())
     sizes[np.argsort(-(share - sizes), kind="stable")[:rest]] += 1
     return sizes + 1
 
 
-def synthetic_catalogue(n_items: int, seed: int) -> pl.DataFrame:
-    """A catalogue of n_items ≥ 20 products (RAW_ITEMS), ids "1"…"N"; the same for the same
-    arguments.
-    """
-    rng = np.random.default_rng([seed, n_items, 1])
+def _draw_kinds(rng: np.random.Generator, n_items: int) -> list[tuple[str, str]]:
+    """Draw n (category, style) pairs in the proportions of STYLES, shuffled."""
     categories = sorted(STYLES)
     sizes = proportional_sizes(
         n_items, np.array([sum(STYLES[c].values()) for c in categories], dtype=float)
@@ -217,7 +219,19 @@ def synthetic_catalogue(n_items: int, seed: int) -> pl.DataFrame:
                 (category, names[i])
                 for i in rng.choice(len(names), size, False, weights / weights.sum())
             ]
-    kinds = [kinds[i] for i in rng.permutation(n_items)]
+    return [kinds[i] for i in rng.permutation(n_items)]
+
+
+def synthetic_catalogue(n_items: int, seed: int) -> pl.DataFrame:
+    """Generate a catalogue of n_items products (RAW_ITEMS) with the ids "1" to "N".
+
+    The result depends only on the arguments.
+
+    Raises:
+        ValueError: n_items is below 20.
+    """
+    rng = np.random.default_rng([seed, n_items, 1])
+    kinds = _draw_kinds(rng, n_items)
     colours = list(COLOURS)
     rows: list[dict[str, Any]] = []
     for number, (category, style) in enumerate(kinds, start=1):
@@ -258,6 +272,7 @@ def _describe(
     gender: str,
     promoted: bool,
 ) -> str:
+    """Write a product's description."""
     audience = f" for {_AUDIENCE[gender]}" if gender in _AUDIENCE else ""
     opening, qualities, occasion = (
         words[rng.integers(len(words))] for words in (_OPENINGS, _QUALITIES, _OCCASIONS)

@@ -1,10 +1,10 @@
-"""A day of the simulated shop: who is shown what, and what they do.
+"""Simulate a day of the shop: exposures, clicks and the steps after a click.
 
-A visit (session) belongs to one user, device and hour, and shows about a dozen items: mostly of the
-category that the user is after that day, some popular ones, some at random, none before its launch.
-The shop puts better items further up, with noise, so that position and quality are confounded as
-they are in a real log. Clicks are Bernoulli by ``truth.Truth`` times the position's examination;
-behind a click follow the rarer steps of the funnel.
+A session belongs to one user, device and hour, and shows about a dozen launched items: most of the
+category that the user seeks that day, some popular, some random. The shop tends to place better
+items first, so that position and quality are confounded, as in a real log. A click is a Bernoulli
+draw with the probability of ``truth.Truth`` times the position's examination. The rarer steps of
+the funnel follow a click.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from recsys_assets.columns import (
 from recsys_assets.lib.simulator.truth import ANY_GENDER, PERSONA_WEIGHTS, Truth, examination
 from recsys_assets.partitions import SIMULATED_DAYS, day_bounds, days_between
 
-#: Where in its session an item was shown, from 1 (Int16): of simulated logs alone, beside the
-#: columns of RAW_INTERACTIONS. The steps behind a click carry the click's.
+#: Position of an exposure in its session, from 1 (Int16). Only simulated logs have this column. The
+#: steps after a click have the click's position.
 POSITION = "position"
 CLICK_RATE = 0.20
-SESSION_LENGTH = 12  # mean exposures a session
+SESSION_LENGTH = 12  # mean exposures per session
 SECONDS_BETWEEN_EXPOSURES = 40
-#: Share of exposures of the session's category, of popular items, of items at random.
+#: Shares of exposures: items of the session's category, popular items, random items.
 POLICY_SHARES = np.array([0.55, 0.20, 0.25])
 ARRANGEMENT_NOISE = 0.8  # logits, against a spread of 0.4 in quality
-OFF_INTENT_SHARE = 0.25  # sessions about another of the persona's categories than the day's
-_CALIBRATION_EXPOSURES = 3_000  # a day
+OFF_INTENT_SHARE = 0.25  # sessions about a category of the persona that is not the day's
+_CALIBRATION_EXPOSURES = 3_000  # per day
 WEEKEND_VOLUME, WEEKDAY_VOLUME = 1.10, 0.96  # mean over a week: 1
 #: Percent of sessions by UTC hour: quiet nights, a peak at 12 to 14.
 HOUR_PERCENT = np.array([1, 1, 1, 1, 1, 1, 1, 2, 4, 5, 6, 8, 11, 12, 11, 9, 5, 4, 3, 3, 4, 3, 2, 1])
-#: (event type, probability behind a view, seconds after it); each step implies the ones before.
+#: (event type, probability after a view, seconds after it); each step implies the ones before.
 FUNNEL = (
     ("AddToCart", 0.08, 20),
     ("ViewCart", 0.05, 35),
@@ -56,14 +56,13 @@ FUNNEL = (
 
 
 class LoggingPolicy:
-    """What the shop shows on a day: draws items for sessions, by popularity and by category and
-    gender.
+    """Draws the items that the shop shows on a day.
 
-    Each draw is one binary search in cumulated weights. A group that has no launched item of its
-    gender shows the other gender's, one that has none at all whatever is in the shop.
+    Each draw is one binary search in cumulated weights. A category without a launched item for a
+    gender shows the other gender's items; a category without any launched item shows all items.
     """
 
-    def __init__(self, truth: Truth, day: str):
+    def __init__(self, truth: Truth, day: str) -> None:
         self._quality = truth.quality.astype(np.float64)
         live = truth.launched(np.arange(len(truth.item_ids)), day_bounds(day)[0])
         self._live = np.flatnonzero(live)
@@ -85,27 +84,30 @@ class LoggingPolicy:
         self._members, self._edges = np.concatenate(members), np.concatenate(edges)
 
     def anything(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Draw n launched items, int64 [n]."""
         return self._live[rng.integers(len(self._live), size=n)]
 
     def popular(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return self._live[
-            np.searchsorted(self._popular, rng.random(n) * self._popular[-1], side="right")
-        ]
+        """Draw n launched items by popularity, int64 [n]."""
+        at = np.searchsorted(self._popular, rng.random(n) * self._popular[-1], side="right")
+        return np.asarray(self._live[at])
 
     def of_category(
         self, rng: np.random.Generator, category: np.ndarray, gender: np.ndarray
     ) -> np.ndarray:
+        """Draw an item per category [n] and gender [n], int64 [n]."""
         group = category.astype(np.int64) * len(GENDERS) + gender
-        # 1 - 2^-30: a draw that rounds up to the next group's edge would leave the category
+        # below 1 - 2^-30, so that rounding cannot move a draw into the next group
         at = np.searchsorted(
             self._edges, group + rng.random(len(group)) * (1 - 2.0**-30), side="right"
         )
-        return self._members[at]
+        members: np.ndarray = self._members[at]
+        return members
 
     def arranged(
         self, rng: np.random.Generator, session: np.ndarray, item: np.ndarray
     ) -> np.ndarray:
-        """The items [n] with those of each session put in the order in which it shows them."""
+        """Return the items [n] of the sessions [n] in the order in which they are shown."""
         appeal = self._quality[item] + ARRANGEMENT_NOISE * rng.standard_normal(len(item))
         return item[np.lexsort((-appeal, session))]
 
@@ -113,10 +115,11 @@ class LoggingPolicy:
 def draw_exposures(
     truth: Truth, n: int, day: str, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """n exposures of a day → {"user", "item", "device", "timestamp", "position"}, int64 [n] each,
-    session by session.
+    """Draw n exposures of a day, session by session.
 
-    Positions count from 1 within a session.
+    Returns:
+        {"user", "item", "device", "timestamp", "position"}, int64 [n] each. Positions count from 1
+        within a session.
     """
     policy = LoggingPolicy(truth, day)
     start_of_day, end_of_day = day_bounds(day)
@@ -164,11 +167,11 @@ def draw_exposures(
 
 
 def calibrated(truth: Truth, start: str) -> Truth:
-    """The same truth with the bias that makes the mean click rate of the fortnight's log CLICK_RATE
-    (bisection).
+    """Return the truth with a bias for a mean click rate of CLICK_RATE, by bisection.
 
     Args:
-        start: first day (ISO) of the fortnight that the truth was drawn for.
+        truth: the truth to calibrate.
+        start: first day (ISO) of the simulated days that the truth was drawn for.
     """
     rng = np.random.default_rng([truth.seed, 3])
     first = date.fromisoformat(start)
@@ -190,8 +193,9 @@ def calibrated(truth: Truth, start: str) -> Truth:
 
 
 def simulate_day(truth: Truth, exposures_per_day: int, day: str) -> pl.DataFrame:
-    """All interactions of a day (RAW_INTERACTIONS and POSITION), by time; a function of its
-    arguments alone.
+    """Return all interactions of a day, RAW_INTERACTIONS and POSITION, by time.
+
+    The result depends only on the arguments.
     """
     rng = np.random.default_rng([truth.seed, date.fromisoformat(day).toordinal(), 4])
     volume = WEEKEND_VOLUME if date.fromisoformat(day).weekday() >= 5 else WEEKDAY_VOLUME
@@ -200,11 +204,8 @@ def simulate_day(truth: Truth, exposures_per_day: int, day: str) -> pl.DataFrame
     clicked = rng.random(n) < examination(shown["position"]) * truth.click_probability(
         shown["user"], shown["item"], shown["device"], shown["timestamp"]
     )
-    row, kind, at = (
-        [np.arange(n)],
-        [clicked.astype(np.int8)],
-        [shown["timestamp"]],
-    )  # kind: index into EVENT_TYPES
+    # kind: index into EVENT_TYPES
+    row, kind, at = [np.arange(n)], [clicked.astype(np.int8)], [shown["timestamp"]]
     views = np.flatnonzero(clicked)
     depth = rng.random(len(views))
     for name, probability, delay in FUNNEL:

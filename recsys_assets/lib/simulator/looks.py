@@ -1,8 +1,8 @@
-"""What a product's text says of it beyond its category: colour family, mood and praise.
+"""Derive a product's colour family, mood and praise from its text.
 
-The simulator's visitors care for these three, and no column of the catalogue holds them: only a
-model that reads the text, or for the colour sees the image, can know them of a product that nobody
-has clicked yet.
+The simulator's visitors prefer some colours and moods, and praise is correlated with quality. No
+column of the catalogue holds these three. For a new item, a model can learn them only from the
+text, and the colour also from the image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 from recsys_assets.columns import ITEM_ID
 from recsys_assets.lib.figures.colours import colour_word
 
-#: Families of ``images.COLOURS``: people like one of them rather than one exact shade.
+#: Families of ``colours.COLOURS``; a visitor likes a family, not one shade.
 PALETTES: dict[str, tuple[str, ...]] = {
     "dark": ("black", "charcoal", "navy", "indigo", "maroon", "burgundy"),
     "light": ("white", "ivory", "cream", "beige", "silver", "gray"),
@@ -73,27 +73,26 @@ _PRAISE_WORD = re.compile(r"\b(" + "|".join(PRAISE) + r")\b", re.IGNORECASE)
 
 
 def palette_of(name: str, description: str, item_id: str) -> int:
-    """Index into PALETTES of the product's colour: what the text names, or else what its image
-    shows.
-    """
+    """Return the index into PALETTES of the product's ``colour_word``."""
     return _PALETTE_OF[colour_word(name, description, item_id)]
 
 
 def mood_of(name: str, description: str) -> int:
-    """Index into MOODS of the first mood word, the name's before the description's; NO_MOOD without
-    one.
+    """Return the index into MOODS of the first mood word, or NO_MOOD.
+
+    The name counts before the description.
     """
     found = _MOOD_WORD.search(f"{name} {description}")
     return _MOOD_OF[found.group(1).lower()] if found else NO_MOOD
 
 
 def praise_of(name: str, description: str) -> int:
-    """How many different words of PRAISE the text holds."""
+    """Return how many different words of PRAISE the text has."""
     return len({word.lower() for word in _PRAISE_WORD.findall(f"{name} {description}")})
 
 
 def looks_of(items: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(palette int8 [I], mood int8 [I], praise int16 [I]) of a catalogue (RAW_ITEMS)."""
+    """Return palette int8 [I], mood int8 [I] and praise int16 [I] of RAW_ITEMS."""
     rows = [
         (palette_of(name, text, item), mood_of(name, text), praise_of(name, text))
         for name, text, item in items.select("name", "description", ITEM_ID).iter_rows()

@@ -1,8 +1,7 @@
-"""Draws product images: the shape says the category, the pattern the style, the colour what the
-text says.
+"""Draw product images: shape by category, pattern by style, colour by text.
 
-Where the text names no colour, the image alone tells it. An encoder that is trained on such images
-and their descriptions can learn all three; nothing is downloaded.
+If the text names no colour, only the image shows it. An encoder that is trained on such images and
+their descriptions can learn all three.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from recsys_assets.columns import CATEGORY_L1, CATEGORY_L2, ITEM_ID
 from recsys_assets.lib.figures.colours import COLOURS, RGB, _hash, colour_word
 
 SIDE = 96
-_SCALE = 2  # drawn at twice the size, then reduced: smooth edges
+_SCALE = 2  # images are drawn at twice their size and reduced, for smooth edges
 _CANVAS = SIDE * _SCALE
 
 
@@ -27,14 +26,14 @@ Points = list[tuple[float, float]]
 
 
 def colour_of(name: str, description: str, item_id: str) -> RGB:
-    """The colour that a product is drawn in: its ``colour_word``'s."""
+    """Return the colour of a product, by its ``colour_word``."""
     return COLOURS[colour_word(name, description, item_id)]
 
 
 def _regular(
     corners: int, radius: float = 0.42, inner: float | None = None, turn: float = -90
 ) -> Points:
-    """A regular polygon, or a star where an inner radius is given; unit square."""
+    """Return a regular polygon, or with an inner radius a star, in the unit square."""
     steps = corners * (2 if inner else 1)
     return [
         (
@@ -71,7 +70,7 @@ def _flower() -> Points:
     ]
 
 
-#: category → the polygons (unit square) whose union is its silhouette.
+#: category → polygons in the unit square; their union is the silhouette.
 SHAPES: dict[str, list[Points]] = {
     "accessories": [
         _box(0.16, 0.36, 0.84, 0.88),
@@ -155,8 +154,9 @@ SHAPES: dict[str, list[Points]] = {
 
 
 def shape_of(category: str) -> list[Points]:
-    """The silhouette of a category; of one that is not known, a polygon or a star that its name
-    decides.
+    """Return the silhouette of a category.
+
+    An unknown category has a polygon or a star, by the hash of its name.
     """
     if category in SHAPES:
         return SHAPES[category]
@@ -244,8 +244,9 @@ _PITCHES = (20, 30, 44)
 
 
 def pattern_of(category: str, style: str) -> tuple[Pattern, int, bool]:
-    """(pattern, pitch in canvas pixels, darker ink or lighter) of a style: its category's and its
-    own name decide.
+    """Return (pattern, pitch in canvas pixels, whether the ink is darker) of a style.
+
+    They depend on the hash of category and style.
     """
     number = _hash(f"{category}/{style}")
     return (
@@ -261,14 +262,15 @@ def _toward(colour: RGB, target: int, share: float) -> RGB:
 
 
 def draw_product(name: str, description: str, category: str, style: str, item_id: str) -> bytes:
-    """One 96 × 96 RGB image as PNG bytes; the same bytes for the same arguments and the same
-    Pillow.
+    """Draw a 96 × 96 RGB image as PNG bytes.
+
+    The same arguments and the same version of Pillow give the same bytes.
     """
     number = _hash(item_id + name)
     colour = colour_of(name, description, item_id)
     pattern, pitch, darker = pattern_of(category, style)
     light = sum(colour) / 3 > 128
-    # a near-white product on white, or a near-black pattern on black, could not be seen
+    # A near-white product on white, or a near-black pattern on black, would be invisible.
     paper = _toward(colour, 60, 0.75) if sum(colour) / 3 > 200 else _toward(colour, 255, 0.86)
     fill = Image.new("RGB", (_CANVAS, _CANVAS), colour)
     ink = (
@@ -302,8 +304,10 @@ def _place(
 
 
 def draw_catalogue(items: pl.DataFrame) -> pl.DataFrame:
-    """Draw every product of RAW_ITEMS that names an image → {image: String, content: Binary}, in
-    the items' order.
+    """Draw every product of RAW_ITEMS that names an image.
+
+    Returns:
+        {image: String, content: Binary}, in the items' order.
     """
     named = items.filter(pl.col("image") != "")
     rows = named.select("name", "description", CATEGORY_L1, CATEGORY_L2, ITEM_ID).iter_rows()

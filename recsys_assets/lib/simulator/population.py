@@ -1,8 +1,7 @@
-"""Draws the simulated shop's population: the parameters of ``truth.Truth`` for a catalogue and a
-number of users.
+"""Draw the parameters of ``truth.Truth`` for a catalogue and a number of users.
 
-Sources of the marginals: docs/reference-inventory.md chapter 2 (ages, personas); the rest is set so
-that taste, intent, context and content all can be learnt from the clicks, and none alone suffices.
+The parameters are set so that taste, intent, context and content can all be learnt from clicks, and
+none of them is enough alone.
 """
 
 from __future__ import annotations
@@ -24,32 +23,28 @@ from recsys_assets.lib.simulator.truth import (
 )
 from recsys_assets.partitions import SIMULATED_DAYS
 
-AGE_MIN, AGE_MAX, AGE_MEAN, AGE_SD = (
-    18,
-    100,
-    32.0,
-    15.0,
-)  # of the normal distribution that is truncated
+AGE_MIN, AGE_MAX, AGE_MEAN, AGE_SD = 18, 100, 32.0, 15.0  # of a truncated normal distribution
 DEVICE_SHARES = np.array([0.55, 0.35, 0.10])  # in the order of columns.DEVICES
 LAUNCH_SHARE, SHIFT_SHARE, HUNTER_SHARE = 0.12, 0.25, 0.30
-SHIFT_FROM, SHIFT_TO = (
-    3,
-    SIMULATED_DAYS - 2,
-)  # the offsets of the days on which interests shift, both included
-#: Share of the users whose look follows from main category and gender; the others' is their own.
+SHIFT_FROM, SHIFT_TO = 3, SIMULATED_DAYS - 2  # first and last day offset of a shift of interests
+#: Share of users whose look follows from main category and gender; others have their own.
 TYPICAL_LOOK_SHARE = 0.8
-FASHION = 0.6  # each look is liked by this part of those who like the next more fashionable one
+FASHION = 0.6  # popularity of each look relative to the next more popular one
 QUALITY_SD, DEVICE_SD, HOUR_AMPLITUDE, WEEKEND_SD = 0.4, 0.6, 0.8, 0.25  # logits
-PRAISE_CORRELATION = 0.7  # of an item's quality with how much its text praises it
+PRAISE_CORRELATION = 0.7  # of an item's quality with the praise in its text
 
 
 def make_truth(items: pl.DataFrame, n_users: int, seed: int, start: str) -> Truth:
-    """Draw a truth for a catalogue (RAW_ITEMS) and users "1"…"n_users".
+    """Draw a truth for a catalogue and the users "1" to "n_users".
 
-    Its bias is 0: ``exposures.calibrated`` sets it, since the click rate depends on what is shown.
+    Its bias is 0. ``exposures.calibrated`` sets the bias, because the click rate depends on the
+    shown items.
 
     Args:
-        start: first day (ISO) of the fortnight over which items launch and interests shift.
+        items: RAW_ITEMS.
+        n_users: number of users.
+        seed: random seed.
+        start: first day (ISO) of the 14 days over which items launch and interests shift.
 
     Raises:
         TruthError: the catalogue has fewer than three categories.
@@ -59,16 +54,12 @@ def make_truth(items: pl.DataFrame, n_users: int, seed: int, start: str) -> Trut
     if len(categories) < len(PERSONA_WEIGHTS):
         raise TruthError(
             f"category_l1: the catalogue has {len(categories)} categories; a persona ranks "
-            f"{len(PERSONA_WEIGHTS)}"
+            f"{len(PERSONA_WEIGHTS)}, so give a catalogue with more"
         )
     first_day = (date.fromisoformat(start) - date(1970, 1, 1)).days
     item_category = np.searchsorted(categories, items[CATEGORY_L1].to_numpy()).astype(np.int16)
     item_palette, item_mood, praise = looks_of(items)
-    noise = rng.standard_normal(len(items))
-    praised = _standardise(praise, np.zeros(len(items), np.int16), 1)
-    quality = QUALITY_SD * (
-        PRAISE_CORRELATION * praised + np.sqrt(1 - PRAISE_CORRELATION**2) * noise
-    )
+    quality = _quality(rng, praise)
 
     age, user_gender = _ages(rng, n_users), rng.integers(len(GENDERS), size=n_users).astype(np.int8)
     attraction = _attraction(
@@ -78,9 +69,8 @@ def make_truth(items: pl.DataFrame, n_users: int, seed: int, start: str) -> Trut
     activity = rng.lognormal(0.0, 0.9, n_users)
     gender_codes = {**{g: i for i, g in enumerate(GENDERS)}, "Any": ANY_GENDER}
     hours = np.arange(24)[:, None]
-    peaks = rng.permutation(
-        np.linspace(0, 24, len(categories), endpoint=False)
-    )  # spread over the whole day
+    # peaks spread over the whole day
+    peaks = rng.permutation(np.linspace(0, 24, len(categories), endpoint=False))
     return Truth(
         seed=seed,
         bias=0.0,
@@ -114,8 +104,18 @@ def make_truth(items: pl.DataFrame, n_users: int, seed: int, start: str) -> Trut
     )
 
 
+def _quality(rng: np.random.Generator, praise: np.ndarray) -> np.ndarray:
+    """Draw each item's quality in logits, float64 [I], correlated with its praise [I]."""
+    noise = rng.standard_normal(len(praise))
+    praised = _standardise(praise, np.zeros(len(praise), np.int16), 1)
+    quality: np.ndarray = QUALITY_SD * (
+        PRAISE_CORRELATION * praised + np.sqrt(1 - PRAISE_CORRELATION**2) * noise
+    )
+    return quality
+
+
 def _ages(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Whole years int16 [n] of a truncated normal distribution, by rejection."""
+    """Draw whole years, int16 [n], from a truncated normal distribution by rejection."""
     ages = np.empty(0)
     while len(ages) < n:
         draw = rng.normal(AGE_MEAN, AGE_SD, 2 * n)
@@ -126,23 +126,25 @@ def _ages(rng: np.random.Generator, n: int) -> np.ndarray:
 def _attraction(
     rng: np.random.Generator, age: np.ndarray, gender: np.ndarray, sizes: np.ndarray
 ) -> np.ndarray:
-    """Log weight of each category for each user, float64 [U, C]: large ones, and those that suit
-    age and gender.
+    """Return the log weight of each category for each user, float64 [U, C].
+
+    Large categories, and those that suit the user's age and gender, have more weight.
     """
     preferred_age = rng.uniform(20, 65, len(sizes))
-    lean = rng.normal(0, 0.7, len(sizes))  # towards F where positive
-    return (
+    lean = rng.normal(0, 0.7, len(sizes))  # positive: preferred by F
+    weight: np.ndarray = (
         0.5 * np.log(sizes)
         - ((age[:, None] - preferred_age) / 18) ** 2 / 2
         + np.where(gender[:, None] == 0, lean, -lean)
     )
+    return weight
 
 
 def _personas(rng: np.random.Generator, attraction: np.ndarray) -> np.ndarray:
-    """Three distinct categories a user, int16 [U, 3], drawn by attraction [U, C].
+    """Draw three distinct categories per user, int16 [U, 3], by attraction [U, C].
 
-    Gumbel top-3: the three largest of (log weight + Gumbel noise) are a draw without replacement by
-    weight.
+    By the Gumbel top-k trick, the three largest of (log weight + Gumbel noise) are a draw without
+    replacement by weight.
     """
     return np.argsort(-(attraction + rng.gumbel(size=attraction.shape)), axis=1)[:, :3].astype(
         np.int16
@@ -150,14 +152,15 @@ def _personas(rng: np.random.Generator, attraction: np.ndarray) -> np.ndarray:
 
 
 def _shift_days(rng: np.random.Generator, n: int, first_day: int) -> np.ndarray:
-    """Day on which a user's interests change, int32 [n]; NEVER for all but SHIFT_SHARE."""
+    """Draw the day of each user's shift of interests, int32 [n]; NEVER for most users."""
     days = first_day + rng.integers(SHIFT_FROM, SHIFT_TO + 1, size=n)
     return np.where(rng.random(n) < SHIFT_SHARE, days, NEVER).astype(np.int32)
 
 
 def _launch_days(rng: np.random.Generator, n: int, first_day: int) -> np.ndarray:
-    """Launch day of each item, int32 [n]: LAUNCH_SHARE of them evenly over the fortnight's days
-    after the first.
+    """Draw the launch day of each item, int32 [n].
+
+    LAUNCH_SHARE of the items launch evenly over the simulated days after the first.
     """
     days = np.full(n, FROM_THE_START, np.int32)
     new = rng.permutation(n)[: round(LAUNCH_SHARE * n)]
@@ -172,10 +175,10 @@ def _typical(
     gender: np.ndarray,
     n_categories: int,
 ) -> np.ndarray:
-    """The look that each user likes, int8 [U]: mostly that of the main category and gender, so it
-    can be learnt.
+    """Draw the look that each user likes, int8 [U].
 
-    Some looks are in fashion, so they are worth more to a visitor of whom nothing is known, too.
+    It is mostly that of the main category and gender, so that models can learn it. Some looks are
+    more popular than others, so that they also help with unknown visitors.
     """
     fashion = rng.permutation(FASHION ** np.arange(n_looks))
     fashion /= fashion.sum()
@@ -187,8 +190,9 @@ def _typical(
 
 
 def _standardise(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Zero mean and unit deviation within each group; 0 in a group of equal values."""
+    """Scale to zero mean and unit deviation per group; 0 in a group of equal values."""
     count = np.maximum(np.bincount(group, minlength=n_groups), 1)
     centred = values - (np.bincount(group, values, n_groups) / count)[group]
     deviation = np.sqrt(np.bincount(group, centred**2, n_groups) / count)
-    return (centred / np.where(deviation > 0, deviation, 1.0)[group]).astype(np.float32)
+    scaled: np.ndarray = centred / np.where(deviation > 0, deviation, 1.0)[group]
+    return scaled.astype(np.float32)

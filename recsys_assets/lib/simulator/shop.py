@@ -1,9 +1,8 @@
-"""The simulated shop, written as a landing zone: catalogue, images, users, truth and daily
-interactions.
+"""Write the simulated shop as a landing zone.
 
-Everything is drawn from (seed, start of the fortnight, day), so that any day can be made again
-alone, in any order, to equal bytes. The model of the visitors is ``truth``, what happens on a day
-is ``exposures``. One day is in memory at a time.
+It has a catalogue, images, users, a truth and daily interactions. All random draws depend only on
+seed, first day and day, so each day can be written again alone, in any order, with equal bytes.
+``truth`` models the visitors, ``exposures`` simulates a day. Memory holds one day at a time.
 """
 
 from __future__ import annotations
@@ -53,14 +52,16 @@ from recsys_assets.partitions import SIMULATED_DAYS
 
 SIMULATOR_VERSION = 2
 
-Progress = Callable[[str, int, int], None]  # (what was done, steps done, steps in all)
+Progress = Callable[[str, int, int], None]  # (message, steps done, number of steps)
 
 
 @dataclass(frozen=True)
 class Scale:
+    """Holds the size of a simulated shop."""
+
     name: str
     users: int
-    items: int  # of the synthetic catalogue; a real one brings its own
+    items: int  # of the synthetic catalogue; a given catalogue has its own number
     exposures_per_day: int  # mean; the funnel adds about 3 %
 
 
@@ -75,11 +76,11 @@ SCALES = {
 
 
 class SimulationError(RuntimeError):
-    """The landing zone cannot be simulated into; the message says why and what to do."""
+    """Raised if a landing zone cannot be simulated; names cause and remedy."""
 
 
 def users_of(truth: Truth) -> pl.DataFrame:
-    """The users' table (RAW_USERS)."""
+    """Return the users of a truth as RAW_USERS."""
     return pl.DataFrame(
         {
             USER_ID: truth.user_ids,
@@ -91,7 +92,12 @@ def users_of(truth: Truth) -> pl.DataFrame:
 
 
 def load_truth(landing: Path) -> Truth:
-    """The truth of a simulated landing zone; raises FileNotFoundError where there is none."""
+    """Read the truth of a simulated landing zone.
+
+    Raises:
+        FileNotFoundError: the landing zone has no truth.
+        TruthError: the truth has another version.
+    """
     return Truth.read(Path(landing) / TRUTH_FOLDER)
 
 
@@ -104,24 +110,31 @@ def simulate(
     progress: Progress | None = None,
     start: str | None = None,
 ) -> dict[str, Any]:
-    """Write catalogue, users, truth and the given days; keep what is there of the same parameters.
+    """Write catalogue, users, truth and the given days into a landing zone.
 
-    Where the landing zone was simulated with other parameters, its simulated files are replaced,
-    and the visitors' own event files, which name items and users of the old shop, move to
+    Files of the same parameters are kept. Simulated files of other parameters are replaced; the
+    visitors' own event files, which name items and users of the old shop, then move to
     ``superseded/<fingerprint>/``.
 
     Args:
-        start: first day (ISO) of the fortnight over which items launch and interests shift.
-            Default: the landing zone's own where the first of the days lies in its fortnight, or
-                else the first of the days.
+        landing: the landing zone's folder.
+        scale: the size of the shop, or its name in SCALES.
+        days: ISO days to write.
+        seed: random seed.
+        catalogue: a ``products.yaml`` of the Retail Demo Store; by default, a synthetic catalogue.
+        progress: called after each step.
+        start: first day (ISO) of the SIMULATED_DAYS over which items launch and interests shift.
+            Default: the landing zone's own start if the first of the days lies in its
+            SIMULATED_DAYS, or else the first of the days.
 
-    Returns ``landing_summary`` with ``written`` and ``kept`` (names of parts) and ``superseded``
-    (event files moved).
+    Returns:
+        ``landing_summary`` with ``written`` and ``kept`` (names of parts) and ``superseded``
+        (number of event files moved).
 
     Raises:
-        SimulationError: an unknown scale, no days, or a landing zone that holds data which no
-            simulator wrote.
-        catalogue.CatalogueError: the catalogue cannot be read.
+        SimulationError: the scale is unknown, there are no days, or the landing zone holds data
+            that no simulator wrote.
+        CatalogueError: the catalogue cannot be read.
     """
     landing, scale = Path(landing), _scale(scale)
     if not days:
@@ -163,8 +176,9 @@ def _scale(scale: Scale | str) -> Scale:
 
 
 def _start(landing: Path, first_day: str) -> str:
+    """Return the landing zone's own start if the day lies in its days, or the day."""
     path = landing / PARAMETERS_FILE
-    known = json.loads(path.read_text()).get("start") if path.exists() else None
+    known: str | None = json.loads(path.read_text()).get("start") if path.exists() else None
     if (
         known
         and 0 <= (date.fromisoformat(first_day) - date.fromisoformat(known)).days < SIMULATED_DAYS
@@ -174,10 +188,12 @@ def _start(landing: Path, first_day: str) -> str:
 
 
 def _prepare(landing: Path, parameters: dict[str, Any]) -> int:
-    """Make the landing zone one of these parameters; how many event files were set aside.
+    """Clear a landing zone of other parameters; return how many event files moved.
 
-    The parameters are written last: a process that dies before leaves the old ones, and the next
-    clears again.
+    The parameters are written last. If the process dies before, the next one clears again.
+
+    Raises:
+        SimulationError: the landing zone holds data that no simulator wrote.
     """
     path = landing / PARAMETERS_FILE
     previous = json.loads(path.read_text()) if path.exists() else None
@@ -207,17 +223,17 @@ def _prepare(landing: Path, parameters: dict[str, Any]) -> int:
 def _write_shop(
     landing: Path, scale: Scale, seed: int, catalogue: Path | None, start: str
 ) -> Truth:
-    """Catalogue, images, users and, last, the truth: its presence says that the others are
-    whole.
+    """Write catalogue, images, users and the truth.
+
+    The truth is written last: if it exists, the other files are complete.
     """
     items = (
         synthetic_catalogue(scale.items, seed)
         if catalogue is None
         else read_retail_demo_store(catalogue)
     )
-    items = items.with_columns(
-        image=pl.col(ITEM_ID) + ".png"
-    )  # drawn here, whatever the catalogue's file is called
+    # images are drawn here, so a given catalogue's file names do not apply
+    items = items.with_columns(image=pl.col(ITEM_ID) + ".png")
     truth = calibrated(make_truth(items, scale.users, seed, start), start)
     write_parquet(items, landing / ITEMS_FILE)
     write_parquet(draw_catalogue(items), landing / IMAGES_FILE)
@@ -227,7 +243,7 @@ def _write_shop(
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    """Write atomically: readers see no file or the whole one."""
+    """Write a Parquet file atomically: readers see no file or the whole one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     frame.write_parquet(temporary)
@@ -235,8 +251,10 @@ def write_parquet(frame: pl.DataFrame, path: Path) -> None:
 
 
 def landing_summary(landing: Path) -> dict[str, Any]:
-    """What a landing zone holds: parameters, users, items, and per day rows, exposures, clicks and
-    click rate.
+    """Return the content of a landing zone in numbers.
+
+    These are its parameters, users, items and images, and per day rows, exposures, clicks and click
+    rate.
     """
     landing = Path(landing)
     days: dict[str, dict[str, Any]] = {}
@@ -245,7 +263,7 @@ def landing_summary(landing: Path) -> dict[str, Any]:
         if not files:
             continue
         exposure = pl.col(EVENT_TYPE).is_in(EXPOSURE_EVENTS)
-        # file by file: visitors' own events have no position
+        # read each file alone: visitors' own events have no position column
         rows = pl.concat([pl.scan_parquet(file).select(EVENT_TYPE, CLICK) for file in files])
         counts = (
             rows.select(

@@ -1,0 +1,1 @@
+"""Training steps that fit the feature workflows and write the data sets."""

@@ -1,9 +1,8 @@
-"""The click histories beside the clicked rows of a data set: what the query tower reads of its
-visitors.
+"""Count the click histories of the clicked rows, which the query tower reads.
 
-A day's click_history.parquet has a row for each clicked exposure: event_id and the categories of
-the visitor's clicks before it, oldest first. How many of them count is the feature row's to say: a
-masked row has no click at all.
+A day's click_history.parquet has one row per clicked exposure: event_id, and the categories of the
+visitor's clicks before it, oldest first. The feature row states how many of them count: a masked
+row has no click at all.
 """
 
 from __future__ import annotations
@@ -23,24 +22,27 @@ from recsys_assets.training.step import StepError
 
 HISTORY = "categories"
 MOST_CLICKS = np.iinfo(np.uint8).max
-_ROWS_AT_ONCE = 65_536  # bounds the 64-bit counts that numpy makes of a part of the rows
+_ROWS_AT_ONCE = 65_536  # bounds the memory of the 64-bit counts
 
 
 def of_days(
     rows: Sequence[Path], histories: Sequence[Path], vocabulary: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The clicked rows of some days, in the order of the days and of the rows within a day.
+    """Return the click histories and timestamps of the clicked rows of some days.
+
+    They are in the order of the days and of the rows within a day.
 
     Args:
-        rows: Parquet files of feature rows. histories: the click_history.parquet of each.
+        rows: Parquet files of feature rows.
+        histories: the click_history.parquet of each.
         vocabulary: of category_l1, in index order.
 
     Returns:
         uint8 [clicked rows, 2·K], K = 3 + len(vocabulary): clicks by Categorify index, of seven
-        days and then of 24 hours; and the rows' timestamps, int64.
+        days and then of 24 hours; and the rows' timestamps, int64 [clicked rows].
 
     Raises:
-        StepError: a history that is not that of its day's clicked rows; names the day.
+        StepError: a history does not belong to its day's clicked rows; the message names the day.
     """
     matrices, timestamps = zip(
         *(_of_day(*paths, vocabulary) for paths in zip(rows, histories, strict=True)), strict=True
@@ -57,8 +59,8 @@ def _of_day(rows: Path, history: Path, vocabulary: Sequence[str]) -> tuple[np.nd
     if not ids.equals(clicked.column(c.EVENT_ID)):
         raise StepError(
             f"day {day}: the {len(ids)} event ids of {history} are not those of the "
-            f"{clicked.num_rows} clicked rows of "
-            f"{rows}: materialise features/interactions and features/masked_train of {day} again"
+            f"{clicked.num_rows} clicked rows of {rows}: materialise features/interactions and "
+            f"features/masked_train of {day} again"
         )
     counts = [
         clicked.column(name).to_numpy().astype(np.int64) for name in (c.CLICKS_7D, c.CLICKS_24H)
@@ -76,9 +78,8 @@ def _of_day(rows: Path, history: Path, vocabulary: Sequence[str]) -> tuple[np.nd
         row = int(wrong.argmax())
         raise StepError(
             f"day {day}: event {ids[row]} has {counts[1][row]} clicks of 24 hours and "
-            f"{counts[0][row]} of 7 days, "
-            f"its history {lengths[row]} (at most {MOST_CLICKS}): materialise "
-            f"features/interactions of {day} again"
+            f"{counts[0][row]} of 7 days, its history {lengths[row]} (at most {MOST_CLICKS}): "
+            f"materialise features/interactions of {day} again"
         )
     matrix = _count(
         _index(lists.flatten(), vocabulary), lengths, counts, c.VOCABULARY_START + len(vocabulary)
@@ -95,20 +96,29 @@ def _name_of_day(rows: pa.Table) -> str:
 
 
 def _index(categories: pa.Array, vocabulary: Sequence[str]) -> np.ndarray:
-    """Categorify's index of each category, int64."""
+    """Return Categorify's index of each category, int64."""
     names = categories.cast(pa.string())
     known = pc.add(
         pc.index_in(names, value_set=pa.array(vocabulary, pa.string())), c.VOCABULARY_START
     )
     index = pc.if_else(pc.is_null(names), c.NULL_INDEX, pc.fill_null(known, c.OOV_INDEX))
-    return index.to_numpy(zero_copy_only=False).astype(np.int64)
+    values: np.ndarray = index.to_numpy(zero_copy_only=False).astype(np.int64)
+    return values
 
 
 def _count(
     index: np.ndarray, lengths: np.ndarray, counts: Sequence[np.ndarray], size: int
 ) -> np.ndarray:
-    """uint8 [R, 2·size]: how often each index is among the last ``counts[half]`` of each row's
-    ``lengths`` entries.
+    """Count each index among the last ``counts[half]`` clicks of each row.
+
+    Args:
+        index: int64, the rows' clicks one after the other, oldest first.
+        lengths: [R] clicks of each row in ``index``.
+        counts: two arrays [R], how many of the latest clicks each half counts.
+        size: K.
+
+    Returns:
+        uint8 [R, 2·size].
     """
     ends = np.cumsum(lengths)
     matrix = np.zeros((len(lengths), 2 * size), np.uint8)

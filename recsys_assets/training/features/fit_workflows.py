@@ -1,4 +1,6 @@
-"""Fit the user, item and context workflows and join them with that of affinity, which needs no fit.
+"""Fit the user, item and context workflows and join them with affinity's.
+
+The affinity workflow needs no fit.
 
 In: ``train`` (folders with features.parquet: unmasked rows of the training days), ``items``
 (items.parquet).
@@ -20,13 +22,13 @@ from recsys_assets.hyper_parameters import WorkflowsParams
 from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.training.step import Step, run
 
-FITTING = (
-    "fitting"  # where NVTabular counts values, beside the output so that it is a relative path
-)
+#: Folder in which NVTabular counts values; inside the output, so that its path is relative.
+FITTING = "fitting"
 
 
 @contextlib.contextmanager
 def working_directory(path: Path) -> Iterator[None]:
+    """Change the working directory to ``path`` and back."""
     before = os.getcwd()
     os.chdir(path)
     try:
@@ -36,7 +38,9 @@ def working_directory(path: Path) -> Iterator[None]:
 
 
 def fit_workflows(step: Step[WorkflowsParams]) -> None:
+    """Fit and save all workflows and their plain form, transforms.json."""
     buckets = step.params.hashed_buckets
+    from recsys_assets import columns as c
     from recsys_assets.training.features import tables
 
     tables.without_tensorflow()
@@ -51,10 +55,10 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
             day = tables.missing_to_null(tables.read(path, tables.ROW_COLUMNS))
             tables.write_part(day, Path(scratch), number)
             rows += day.num_rows
-            users = day.select([tables.c.USER_ID, tables.c.AGE])
+            users = day.select([c.USER_ID, c.AGE])
             ages.append(users.group_by(users.column_names).aggregate([]))
         if empty := tables.name_the_nameless(Path(scratch)):
-            step.log(f"{', '.join(empty)}: no value is known on any training day")
+            step.log(f"{', '.join(empty)}: no known value on any training day")
         mean_age = tables.mean_age_of_users(ages)
         items = tables.missing_to_null(
             tables.read(step.file("items", "items.parquet"), tables.ITEM_COLUMNS)
@@ -76,7 +80,7 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
             fitted[name] = nvt.Workflow(graph).fit(data)
             workflows.save(fitted[name], name)
             step.log(f"saved workflow_{name}")
-        # joined last: joining links the graphs, and the parts are to be saved alone
+        # join last: joining links the graphs, and each part must be saved alone
         workflows.save(workflows.join(list(fitted.values()), visits), workflows.COMBINED)
         step.log(f"saved workflow_{workflows.COMBINED}")
         shutil.rmtree(FITTING)

@@ -1,12 +1,11 @@
-"""Transform the training and validation rows with the combined workflow, and count their visitors'
-clicks.
+"""Transform the training and validation rows and count their visitors' clicks.
 
 In: ``workflows``, ``train`` (folders with masked.parquet), ``valid`` (folders with
 features.parquet), ``history`` (folders with click_history.parquet of the days of train and then of
 those of valid), ``items``.
 Out: train/ and valid/: Parquet with a Merlin schema; RANKER_CATEGORICAL int32, RANKER_CONTINUOUS
 float32, click int32, timestamp int64, in the order of the days and of the rows within a day.
-train_history.npy and valid_history.npy: uint8 [clicked rows, 2·K], a row for each clicked row of
+train_history.npy and valid_history.npy: uint8 [clicked rows, 2·K], one row per clicked row of
 train/ and valid/ in their order: the visitor's clicks by category_l1 index (K = its cardinality),
 of seven days and then of 24 hours.
 """
@@ -30,10 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MakeDatasetsParams:
-    """
+    """Parameters of the data sets.
+
     Attributes:
         train_name: file of a training day's rows; "features.parquet" (in folders of
-            features/interactions) leaves nobody unknown, to see what the masking is worth.
+            features/interactions) masks no visitor, to measure the effect of the masking.
     """
 
     train_name: str = "masked.parquet"
@@ -43,6 +43,12 @@ TRAIN_NAMES = ("masked.parquet", "features.parquet")
 
 
 def make_datasets(step: Step[MakeDatasetsParams]) -> None:
+    """Write both splits and their click histories.
+
+    Raises:
+        StepError: a parameter or the number of histories is wrong, the catalogue has items without
+            an index, or a history does not fit its rows.
+    """
     if step.params.train_name not in TRAIN_NAMES:
         raise StepError(
             f"train_name must be {' or '.join(TRAIN_NAMES)}, got {step.params.train_name!r}"
@@ -54,9 +60,8 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
     histories = step.files("history", "click_history.parquet")
     if len(histories) != sum(map(len, files.values())):
         raise StepError(
-            f"input 'history' must be {sum(map(len, files.values()))} addresses, a day of train "
-            "and then of valid each, "
-            f"got {len(histories)}"
+            f"input 'history' must be {sum(map(len, files.values()))} addresses, one per day of "
+            f"train and then of valid, got {len(histories)}"
         )
     from recsys_assets.training.features import tables
 
@@ -94,8 +99,10 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
 
 
 def _check_catalogue(step: Step[MakeDatasetsParams]) -> None:
-    """The workflows must know every item of the catalogue; raises StepError naming those that they
-    do not.
+    """Verify that the workflows have an index for every item of the catalogue.
+
+    Raises:
+        StepError: some have none; the message names up to five.
     """
     from recsys_assets import columns as c
     from recsys_assets.training.features import tables, workflows
@@ -106,14 +113,17 @@ def _check_catalogue(step: Step[MakeDatasetsParams]) -> None:
     if unknown:
         raise StepError(
             f"{len(unknown)} items have no index ({', '.join(unknown[:5])}, …): they are newer "
-            "than the "
-            f"workflows; materialise features/workflows again"
+            "than the workflows; materialise features/workflows again"
         )
 
 
 def _check_order(folder: Path, timestamps: np.ndarray) -> None:
-    """Histories find their rows by position: raises StepError where the clicked rows written are
-    not those read.
+    """Verify that the clicked rows were written in the order in which they were read.
+
+    Histories find their rows by position.
+
+    Raises:
+        StepError: the order differs.
     """
     import numpy as np
     import pyarrow.parquet as pq
@@ -126,13 +136,12 @@ def _check_order(folder: Path, timestamps: np.ndarray) -> None:
     if not np.array_equal(written.column(0).to_numpy(), timestamps):
         raise StepError(
             f"NVTabular wrote {folder.name}/ in another order than that of the days and their "
-            "rows: the click "
-            "histories would not be its rows'; is this another NVTabular?"
+            "rows, so the click histories would not fit; is this another NVTabular?"
         )
 
 
 def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> int:
-    """Write the transformed rows of some days; gives the number of rows."""
+    """Write the transformed rows of some days and return their number."""
     from merlin.io import Dataset
 
     from recsys_assets.training.features import tables
@@ -146,15 +155,15 @@ def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> i
         source = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
         workflow.fit_schema(source.schema)
         result = workflow.transform(source)
-        for (
-            column
-        ) in result.schema:  # where the vocabulary lay on this machine: not part of the data
+        for column in result.schema:
+            # cat_path is a path of this machine and not part of the data
             kept = {k: v for k, v in column.properties.items() if k != "cat_path"}
             result.schema[column.name] = dataclasses.replace(
                 column, properties=kept, dims=column.shape.as_tuple
             )
         result.to_parquet(str(target), output_files=1)
-    for name in ("_file_list.txt", "_metadata.json"):  # HugeCTR's; the first holds absolute paths
+    # for HugeCTR alone; the first holds absolute paths
+    for name in ("_file_list.txt", "_metadata.json"):
         (target / name).unlink()
     return rows
 

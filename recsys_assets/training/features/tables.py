@@ -1,5 +1,6 @@
-"""Feature rows of several days, made ready for NVTabular: one ordered set of Parquet files in plain
-types.
+"""Prepare the feature rows of several days for NVTabular.
+
+The result is one ordered set of Parquet files in plain types.
 """
 
 from __future__ import annotations
@@ -36,25 +37,26 @@ _TYPES = {
     c.ITEM_CLICKS: pa.float32(),
     c.CLICK: pa.int32(),
 }
-#: What the workflows and the models need of a feature row.
+#: Columns of a feature row that the workflows and the models read.
 ROW_COLUMNS = tuple(name for name in _TYPES if name != c.EVENT_ID)
 ITEM_COLUMNS = (*c.ITEM_CATEGORICAL, c.PRICE)
 
 
 def without_tensorflow() -> None:
-    """Keep NVTabular from importing TensorFlow, which it does not need and which takes 8 of its 12
-    seconds.
+    """Keep NVTabular from importing TensorFlow.
+
+    NVTabular does not need it, and the import takes 8 of its 12 seconds.
     """
     if "tensorflow" not in sys.modules:
         sys.modules["tensorflow"] = None  # type: ignore[assignment]  # None: importing it fails
 
 
-#: The one word of a vocabulary whose column holds nothing but nulls.
+#: The one value in the vocabulary of a column that holds only nulls.
 NAMELESS = "unknown"
 
 
 def read(path: Path, names: Sequence[str]) -> pa.Table:
-    """Read columns in the types above.
+    """Read columns in the types of ``_TYPES``.
 
     Raises:
         ValueError: a column is missing; the message names file and column.
@@ -71,14 +73,15 @@ def read(path: Path, names: Sequence[str]) -> pa.Table:
 
 
 def without_clicks(items: pa.Table) -> pa.Table:
-    """A catalogue with item_clicks 0, so that the item workflow finds all its columns; nothing is
-    fitted on them.
+    """Return a catalogue with item_clicks 0, which the item workflow expects.
+
+    The workflow fits nothing on that column.
     """
     return items.append_column(c.ITEM_CLICKS, pa.array(np.zeros(items.num_rows, np.float32)))
 
 
 def missing_to_null(table: pa.Table) -> pa.Table:
-    """Replace "-1" by null, so that a vocabulary fitted on the table does not hold it."""
+    """Replace "-1" by null, so that a vocabulary fitted on the table has no "-1"."""
     for index, column in enumerate(table.schema):
         if column.type == pa.string():
             values = table.column(index)
@@ -88,11 +91,11 @@ def missing_to_null(table: pa.Table) -> pa.Table:
 
 
 def name_the_nameless(folder: Path) -> list[str]:
-    """Give text columns that hold nothing but nulls one word, in the first row of the first part;
-    returns their names.
+    """Write one value into text columns that hold only nulls; return their names.
 
-    Categorify cannot encode a column without a single value, such as gender in a log without users.
-    Its vocabulary then has that word alone, which no row of the shop carries.
+    Categorify cannot encode a column without any value, such as gender in a log without users. The
+    value goes into the first row of the first part. The vocabulary then has that value alone, which
+    no row of the shop has.
     """
     parts = sorted(folder.glob("part_*.parquet"))
     schema = pq.read_schema(parts[0])
@@ -118,22 +121,25 @@ def name_the_nameless(folder: Path) -> list[str]:
 
 
 def mean_age_of_users(tables: Sequence[pa.Table]) -> float:
-    """Mean age of the distinct users with a known age, as a float32 can hold it; TYPICAL_AGE where
-    none is known.
+    """Return the mean age of the distinct users with a known age.
+
+    Returns:
+        The mean, rounded to float32; TYPICAL_AGE if no age is known.
     """
     users = pa.concat_tables([t.select([c.USER_ID, c.AGE]) for t in tables]).filter(
         pc.is_valid(pc.field(c.AGE))
     )
     ages = users.group_by(c.USER_ID).aggregate([(c.AGE, "mean")]).column(f"{c.AGE}_mean")
     mean = pc.mean(ages).as_py()
-    if mean is None:  # a log without users' ages: every row gets the same value, so it says nothing
+    if mean is None:  # every row gets the same value, which carries no information
         mean = c.TYPICAL_AGE
-    return pa.scalar(mean, pa.float32()).as_py()
+    return float(pa.scalar(mean, pa.float32()).as_py())
 
 
 def write_part(table: pa.Table, folder: Path, number: int) -> Path:
-    """Write ``folder/part_0007.parquet``; the number keeps the order of the days when the folder is
-    read.
+    """Write ``folder/part_0007.parquet`` and return its path.
+
+    The number keeps the order of the days when the folder is read.
     """
     path = folder / f"part_{number:04d}.parquet"
     pq.write_table(table, path)

@@ -1,8 +1,7 @@
-"""The NVTabular workflows (user, item, context, affinity, and the four joined) and their export to
-plain tables.
+"""Build the NVTabular workflows and export them to plain tables.
 
-Raw columns in, transformed columns of ``columns.py`` out. The formulas, so that others can repeat
-them exactly:
+The workflows are user, item, context, affinity, and the four joined. They turn raw columns into the
+transformed columns of ``columns.py``. The formulas, for an exact reimplementation:
 
 - Categorify: null → 1, not in the vocabulary (also "-1") → 2, value i of the vocabulary → 3 + i.
   With hashed buckets, an id that is neither in the vocabulary nor null nor "-1" → 3 + size of the
@@ -77,8 +76,7 @@ def _float64(values: pd.Series) -> pd.Series:
 
 
 def _age_boundaries(_: str) -> list[int]:
-    # a function, because NVTabular wraps a dict in a lambda, which is pickled with this machine's
-    # paths
+    # NVTabular wraps a dict in a lambda, whose pickle holds paths of this machine
     return list(c.AGE_BOUNDARIES)
 
 
@@ -106,20 +104,20 @@ def _share_24h(of_category: pd.Series, rows: pd.DataFrame) -> pd.Series:
     )
 
 
-class HashedCategorify(ops.Categorify):
-    """Categorify with ``hashed_buckets`` more rows, after the vocabulary, for values that arrive
-    after the fit.
+class HashedCategorify(ops.Categorify):  # type: ignore[misc]  # NVTabular has no types
+    """Categorify with further rows after the vocabulary for values newer than the fit.
 
-    NVTabular's own ``num_buckets`` hashes with pandas' hash and lays the buckets before the
-    vocabulary, masked values among them; here a masked value stays out-of-vocabulary and every
-    known value keeps its index. A bucket's rows are untrained until a fine-tune meets its ids.
+    NVTabular's own ``num_buckets`` hashes with pandas' hash and puts the buckets before the
+    vocabulary, masked values included. Here a masked value stays out-of-vocabulary and every known
+    value keeps its index. The rows of a bucket are untrained until a fine-tune has its ids.
     """
 
-    def __init__(self, hashed_buckets: int, out_path: str):
+    def __init__(self, hashed_buckets: int, out_path: str) -> None:
         super().__init__(dtype="int32", out_path=out_path)
         self.hashed_buckets = hashed_buckets
 
     def transform(self, col_selector: nvt.ColumnSelector, df: pd.DataFrame) -> pd.DataFrame:
+        """Return the index of each value; unknown ids get a bucket's."""
         encoded = super().transform(col_selector, df)
         for name in col_selector.names:
             first, _ = super().get_embedding_sizes([name])[name]
@@ -132,6 +130,7 @@ class HashedCategorify(ops.Categorify):
         return encoded
 
     def get_embedding_sizes(self, columns: list[str]) -> dict[str, tuple[int, int]]:
+        """Return rows, buckets included, and width per column."""
         return {
             name: (rows + self.hashed_buckets, width)
             for name, (rows, width) in super().get_embedding_sizes(columns).items()
@@ -161,8 +160,14 @@ def _computed(
     *tags: Tags,
     beside: str | None = None,
 ) -> nvt.WorkflowNode:
-    """A float32 column by a function that needs no fit, of one column or of one and another
-    ``beside`` it.
+    """Return a float32 column computed by a function that needs no fit.
+
+    Args:
+        source: the column that the function reads.
+        function: of the column, or of the column and the rows with ``beside``.
+        name: of the result.
+        tags: further Merlin tags.
+        beside: a second column that the function reads.
     """
     operator = ops.LambdaOp(
         function, dependency=None if beside is None else [beside], dtype="float32"
@@ -171,8 +176,16 @@ def _computed(
 
 
 def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.WorkflowNode:
-    """user_id, gender, top_category, age, clicks_24h, hours_since_click, clicks_7d →
-    USER_CATEGORICAL int32, USER_CONTINUOUS float32."""
+    """Build the user workflow's graph.
+
+    user_id, gender, top_category, age, clicks_24h, hours_since_click, clicks_7d → USER_CATEGORICAL
+    int32, USER_CONTINUOUS float32.
+
+    Args:
+        scratch: folder in which NVTabular counts values.
+        mean_age: replaces a missing age.
+        hashed_buckets: rows for user ids newer than the fit.
+    """
     user_id = _identify(c.USER_ID, scratch, hashed_buckets) >> ops.TagAsUserID()
     others = _categorify([c.GENDER, c.TOP_CATEGORY], scratch, Tags.USER)
     age = [c.AGE] >> ops.FillMissing(fill_val=mean_age) >> ops.LambdaOp(_float64, dtype="float64")
@@ -196,8 +209,15 @@ def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.Wo
 
 
 def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
-    """item_id, category_l1, category_l2, item_gender, price, item_clicks → ITEM_CATEGORICAL int32,
-    ITEM_CONTINUOUS and item_popularity float32; the last is the ranker's alone."""
+    """Build the item workflow's graph.
+
+    item_id, category_l1, category_l2, item_gender, price, item_clicks → ITEM_CATEGORICAL int32,
+    ITEM_CONTINUOUS and item_popularity float32. Only the ranker reads item_popularity.
+
+    Args:
+        scratch: folder in which NVTabular counts values.
+        hashed_buckets: rows for item ids newer than the fit.
+    """
     item_id = _identify(c.ITEM_ID, scratch, hashed_buckets) >> ops.TagAsItemID()
     others = _categorify([c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER], scratch, Tags.ITEM)
     price = (
@@ -216,7 +236,10 @@ def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
 
 
 def context_graph(scratch: str) -> nvt.WorkflowNode:
-    """device_type, timestamp → CONTEXT_CATEGORICAL int32, CONTEXT_CONTINUOUS float32."""
+    """Build the context workflow's graph.
+
+    device_type, timestamp → CONTEXT_CATEGORICAL int32, CONTEXT_CONTINUOUS float32.
+    """
     node = _categorify(c.CONTEXT_CATEGORICAL, scratch, Tags.CONTEXT)
     waves = {
         c.HOUR_SIN: _hour_sin,
@@ -230,8 +253,9 @@ def context_graph(scratch: str) -> nvt.WorkflowNode:
 
 
 def affinity_graph() -> nvt.WorkflowNode:
-    """category_clicks_7d, category_clicks_24h, clicks_7d, clicks_24h → AFFINITY_CONTINUOUS float32;
-    fits nothing.
+    """Build the affinity workflow's graph, which fits nothing.
+
+    category_clicks_7d, category_clicks_24h, clicks_7d, clicks_24h → AFFINITY_CONTINUOUS float32.
     """
     return (
         _computed(c.CATEGORY_CLICKS_7D, _share_7d, c.CATEGORY_SHARE_7D, beside=c.CLICKS_7D)
@@ -242,10 +266,12 @@ def affinity_graph() -> nvt.WorkflowNode:
 
 
 def join(parts: list[nvt.Workflow], rows: Dataset) -> nvt.Workflow:
-    """One workflow of several fitted ones, without fitting again: each part can be fitted and
-    replaced alone.
+    """Join several fitted workflows to one without fitting again.
+
+    Each part can be fitted and replaced alone.
 
     Args:
+        parts: the fitted workflows.
         rows: any data set with all raw columns; only its schema is read.
     """
     node = parts[0].output_node
@@ -257,10 +283,10 @@ def join(parts: list[nvt.Workflow], rows: Dataset) -> nvt.Workflow:
 
 
 def save(workflow: nvt.Workflow, name: str) -> None:
-    """Save as ``workflow_<name>`` in the working directory, with equal bytes for equal workflows.
+    """Save ``workflow_<name>`` in the working directory, equal bytes if equal.
 
-    NVTabular pickles the paths that it was given, so they are relative, and notes the time, which
-    is set to zero.
+    NVTabular pickles the paths that it received, so they are relative. It also records the time,
+    which is set to zero.
     """
     workflow.save(f"workflow_{name}")
     metadata = Path(f"workflow_{name}", "metadata.json")
@@ -272,7 +298,9 @@ def save(workflow: nvt.Workflow, name: str) -> None:
 def load(
     folder: Path, name: str, log: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
 ) -> nvt.Workflow:
-    """Load a saved workflow. It is a pickle: only from an artifact whose digest was verified.
+    """Load a saved workflow.
+
+    It is a pickle: load it only from an artifact whose digest was verified.
 
     Raises:
         StepError: another version of Python or NVTabular saved it.
@@ -282,26 +310,32 @@ def load(
 
 
 def vocabulary(folder: Path, name: str, column: str) -> list[str]:
-    """Values of a saved workflow's column in index order; value i has index 3 + i.
+    """Return the values of a saved workflow's column in index order.
+
+    Value i has index 3 + i.
 
     Raises:
-        ValueError: the index in NVTabular's file does not run from 3 upwards.
+        ValueError: the index in NVTabular's file does not start at 3 or has gaps.
     """
     path = folder / f"workflow_{name}" / "categories" / f"unique.{column}.parquet"
     unique = pd.read_parquet(path)
     if list(unique.index) != list(range(c.VOCABULARY_START, c.VOCABULARY_START + len(unique))):
         raise ValueError(
-            f"{path}: the index does not run from {c.VOCABULARY_START}; another NVTabular?"
+            f"{path}: the index does not run from {c.VOCABULARY_START}; is this another NVTabular?"
         )
     return [str(value) for value in unique[column]]
 
 
 def moments(workflow: nvt.Workflow, column: str) -> dict[str, float]:
-    """Mean and standard deviation (ddof 1) of a Normalize operator in float64."""
+    """Return mean and standard deviation (ddof 1) of a Normalize operator in float64.
+
+    Raises:
+        KeyError: the workflow does not normalise this column.
+    """
     for node in Graph.get_nodes_by_op_type([workflow.output_node], ops.Normalize):
         if column in node.op.means:
             std = node.op.stds[column]
-            # like NVTabular, which only subtracts the mean where all values are the same
+            # NVTabular only subtracts the mean if all values are equal
             return {"mean": node.op.means[column], "std": std if std > 0 else 1.0}
     raise KeyError(f"no Normalize of {column} in this workflow")
 
@@ -309,9 +343,14 @@ def moments(workflow: nvt.Workflow, column: str) -> dict[str, float]:
 def export_transforms(
     user: nvt.Workflow, item: nvt.Workflow, folder: Path, mean_age: float, hashed_buckets: int = 0
 ) -> dict[str, Any]:
-    """The plain form of the saved workflows, as ``transforms.json`` holds it.
+    """Return the plain form of the saved workflows, the content of transforms.json.
 
-    hashed_buckets: what the user and the item graph were built with.
+    Args:
+        user: fitted user workflow.
+        item: fitted item workflow.
+        folder: the folder that holds the saved workflows.
+        mean_age: replaces a missing age.
+        hashed_buckets: as passed to ``user_graph`` and ``item_graph``.
     """
     sources = {USER: c.USER_CATEGORICAL, CONTEXT: c.CONTEXT_CATEGORICAL, ITEM: c.ITEM_CATEGORICAL}
     words = {

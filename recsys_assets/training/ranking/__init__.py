@@ -1,0 +1,1 @@
+"""Training steps of the ranker (DLRM)."""

@@ -1,5 +1,6 @@
-"""Train DLRM on all exposures, or on clicks and sampled negatives where the log holds clicks alone,
-and export it.
+"""Train DLRM on all exposures and export it.
+
+A log that holds only clicks is completed with sampled negatives.
 
 In: ``datasets``, ``workflows`` (transforms.json), ``embeddings`` (embedding_table.npy) and, for a
 log without unclicked exposures, ``item_inputs`` (item_tower_inputs.npz of the whole catalogue).
@@ -8,77 +9,89 @@ Out: checkpoint/, config.json, dlrm.onnx, parity.npz.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from recsys_assets.hyper_parameters import DlrmParams
-from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS, TRANSFORMS
+from recsys_assets.release_files import EMBEDDING_TABLE, TRANSFORMS
 from recsys_assets.training.step import Step, run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from merlin.schema import Schema
+
+    from recsys_assets.training.ranking.ranker import Ranker
+    from recsys_assets.training.ranking.rows import RankerData
+    from recsys_assets.training.trainer import TrainingOutcome
 
 
 def train_dlrm(step: Step[DlrmParams]) -> None:
+    """Train DLRM, export it and report its figures on the validation rows."""
     step.start_tensorflow()
-    import numpy as np
-
     from recsys_assets import columns as c
-    from recsys_assets.training import batches, loaders, metrics, models, trainer
+    from recsys_assets.training import loaders, metrics
     from recsys_assets.training.ranking import learning as ranking_training
     from recsys_assets.training.ranking import ranker
+    from recsys_assets.training.ranking import rows as ranker_rows
 
-    params, datasets = step.params, step.input("datasets")
-    schema = loaders.read_schema(datasets)
+    params = step.params
+    schema = loaders.read_schema(step.input("datasets"))
     loaders.check_cardinality(step.file("workflows", TRANSFORMS), schema)
     table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
-    rows, valid = (
-        loaders.read_rows(datasets / split, timestamp=True) for split in ("train", "valid")
-    )
-    clicks_only = bool(rows[c.CLICK].all())
-    if clicks_only:
-        valid = valid[valid[c.CLICK] == 1]
-        rows, valid = (
-            loaders.with_history(
-                clicks, np.load(step.file("datasets", f"{split}_history.npy"), allow_pickle=False)
-            )
-            for split, clicks in (("train", rows), ("valid", valid))
-        )
-    rows, held_out = batches.split(rows, params.held_out, step.seed)
-    offsets = held_offsets = valid_offsets = None
-    if clicks_only:
-        catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
-        shares = ranking_training.draw_shares(
-            models.item_counts(rows[c.ITEM_ID].to_numpy(), schema)[catalogue["index"]]
-        )
-
-        def sampled(
-            clicks: loaders.pd.DataFrame, seed: int
-        ) -> tuple[loaders.pd.DataFrame, np.ndarray]:
-            history = loaders.history_of(clicks, loaders.cardinalities(schema)[c.CATEGORY_L1])
-            plain = clicks.drop(
-                columns=[name for name in clicks.columns if name.startswith(loaders.HISTORY)]
-            )
-            return ranking_training.with_negatives(
-                plain, catalogue, shares, params.negatives_per_positive, seed, history
-            )
-
-        step.log(
-            f"no unclicked exposure in the log: {params.negatives_per_positive} items are drawn "
-            "for each click"
-        )
-        rows, offsets = sampled(rows, step.seed)
-        valid, valid_offsets = sampled(valid, step.seed + 1)
-        if len(held_out):
-            held_out, held_offsets = sampled(held_out, step.seed + 2)
+    data = ranker_rows.read(step, schema)
+    rows, valid = data.train.rows, data.valid
     size = loaders.batch_size(len(rows), params.batch_size)
     step.log(
-        f"{len(rows)} rows, {rows[c.CLICK].mean():.1%} clicked, {len(held_out)} held out, batches "
-        f"of {size}"
+        f"{len(rows)} rows, {rows[c.CLICK].mean():.1%} clicked, {len(data.held_out)} held out, "
+        f"batches of {size}"
     )
+    trained, outcome = _train(step, schema, table, data, size)
+    never_shown = (
+        ranking_training.forget_untrained_items(trained, rows[c.ITEM_ID].to_numpy())
+        if params.item_id_dropout
+        else 0
+    )
+    labels = valid.rows[c.CLICK].to_numpy()
+    scores = ranking_training.sampled_probability(trained.scores(valid.rows, table), valid.offsets)
+    step.report(
+        auc=metrics.auc(labels, scores),
+        log_loss=metrics.log_loss(labels, scores),
+        rows=len(rows),
+        validation_rows=len(valid),
+        batch_size=size,
+        held_out_rows=len(data.held_out),
+        epochs=outcome.epochs,
+        best_epoch=outcome.best_epoch,
+        held_out_log_loss=outcome.figures,
+        rows_per_second=outcome.rows_per_second,
+        items_never_shown=never_shown,
+        sampled_negatives=int((rows[c.CLICK] == 0).sum()) if data.clicks_only else 0,
+    )
+    step.log(f"AUC {step.metrics['auc']:.4f}, log loss {step.metrics['log_loss']:.4f}")
+    ranker.write(step, trained, schema, valid.rows, table, size)
+
+
+def _train(
+    step: Step[DlrmParams], schema: Schema, table: np.ndarray, data: RankerData, size: int
+) -> tuple[Ranker, TrainingOutcome]:
+    """Train DLRM with batches of ``size`` rows."""
+    from recsys_assets.training import batches, models, trainer
+    from recsys_assets.training.ranking import learning as ranking_training
+
+    params, held_out = step.params, data.held_out
     shape = models.DlrmShape(
         params.use_user_id, dropout=params.dropout, embedding_l2=params.embedding_l2
     )
     learning = ranking_training.RankerLearning.of(
-        batches.with_vectors(schema), shape, rows, table, offsets, params.item_id_dropout, step.seed
+        batches.with_vectors(schema),
+        shape,
+        data.train.rows,
+        table,
+        data.train.offsets,
+        params.item_id_dropout,
+        step.seed,
     )
-    trained = learning.ranker
     judge = (
-        ranking_training.judge(trained, held_out, table, held_offsets, step.seed)
+        ranking_training.judge(learning.ranker, held_out.rows, table, held_out.offsets, step.seed)
         if len(held_out)
         else None
     )
@@ -91,33 +104,9 @@ def train_dlrm(step: Step[DlrmParams]) -> None:
         params.learning_rate_decay,
     )
     outcome = trainer.Trainer(learning.loss, learning.variables, params.learning_rate).fit(
-        len(rows), plan, step, judge, higher_is_better=False, figure="log loss"
+        len(data.train), plan, step, judge, higher_is_better=False, figure="log loss"
     )
-
-    never_shown = (
-        ranking_training.forget_untrained_items(trained, rows[c.ITEM_ID].to_numpy())
-        if params.item_id_dropout
-        else 0
-    )
-
-    labels = valid[c.CLICK].to_numpy()
-    scores = ranking_training.sampled_probability(trained.scores(valid, table), valid_offsets)
-    step.report(
-        auc=metrics.auc(labels, scores),
-        log_loss=metrics.log_loss(labels, scores),
-        rows=len(rows),
-        validation_rows=len(valid),
-        batch_size=size,
-        held_out_rows=len(held_out),
-        epochs=outcome.epochs,
-        best_epoch=outcome.best_epoch,
-        held_out_log_loss=outcome.figures,
-        rows_per_second=outcome.rows_per_second,
-        items_never_shown=never_shown,
-        sampled_negatives=int((rows[c.CLICK] == 0).sum()) if clicks_only else 0,
-    )
-    step.log(f"AUC {step.metrics['auc']:.4f}, log loss {step.metrics['log_loss']:.4f}")
-    ranker.write(step, trained, schema, valid, table, size)
+    return learning.ranker, outcome
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""DLRM in two parts, as lists of one visitor need it: what depends on the item alone, and the rest.
+"""Export DLRM in two parts: what depends on the item alone, and the rest.
 
 DLRM multiplies the vectors of a row's fields with each other. Within one visitor's list the
-visitor's fields are the same in every row, and two fields of an item have the same product whoever
-asks. So ``dlrm_items.onnx`` gives, once an item, what its own fields add up to, and
-``dlrm_lists.onnx`` adds what the visitor brings: the same sums in another order, with less than
-half the work.
+visitor's fields are the same in every row, and the product of two fields of an item does not depend
+on the visitor. ``dlrm_items.onnx`` computes, once per item, the sum over the item's own fields.
+``dlrm_lists.onnx`` adds the terms with the visitor's fields. These are the same sums in another
+order, with less than half the work.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from recsys_assets.training.onnx_graph import Dense, Graph, inner, named
 
 _BOTTOM = "bottom_block"
 _VISITOR, _VISITOR_NUMBERS = c.QUERY_CATEGORICAL, len(c.QUERY_CONTINUOUS)
-_ITEM = (
-    *c.ITEM_CATEGORICAL,
-    c.TEXT_EMBEDDING,
-    c.IMAGE_EMBEDDING,
-)  # text and image as they lie in embeddings [N, 128]
+#: Fields of an item; text and image in their order in embeddings [N, 128].
+_ITEM = (*c.ITEM_CATEGORICAL, c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING)
 
 
 class FactoredRanker:
-    """The weights of a DLRM as they are now, sorted by what they are multiplied with.
+    """Copies the weights of a DLRM, sorted by what they are multiplied with.
 
     Args:
-        model: of ``models.build_dlrm``, built. shape: its own.
+        model: of ``models.build_dlrm``, built.
+        shape: the model's shape.
+
+    Raises:
+        ValueError: the model has another number of fields than this module expects.
     """
 
-    def __init__(self, model: tf.keras.Model, shape: DlrmShape):
+    def __init__(self, model: tf.keras.Model, shape: DlrmShape) -> None:
         body, output = model.blocks
         dense = [Dense.of(layer) for layer in inner(body, tf.keras.layers.Dense)]
         self._bottom = dense[: len(shape.bottom_layers)]
@@ -58,8 +59,8 @@ class FactoredRanker:
             Dense.of(*inner(projections[name], tf.keras.layers.Dense))
             for name in (c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING)
         ]
-        # Merlin's own order: the bottom MLP's output, then the products: fields by name, the upper
-        # triangle row by row
+        # Merlin's order: the bottom MLP's output, then the products of the fields sorted by name,
+        # the upper triangle row by row
         fields = sorted([*self._visitor, *_ITEM, _BOTTOM])
         self._products = {
             frozenset(pair): shape.embedding_dim + place
@@ -68,27 +69,31 @@ class FactoredRanker:
         if len(self._top[0].kernel) != shape.embedding_dim + len(self._products):
             raise ValueError(
                 f"the top MLP takes {len(self._top[0].kernel)} values, but {len(fields)} fields "
-                "make "
-                f"{shape.embedding_dim + len(self._products)}: models.build_dlrm and factored.py "
-                "must agree"
+                f"make {shape.embedding_dim + len(self._products)}: models.build_dlrm and "
+                "factored.py must agree"
             )
         self._dim = shape.embedding_dim
 
     def _rows(self, pairs: Iterable[tuple[str, str]]) -> np.ndarray:
-        """[pairs, H]: what the top MLP's first layer multiplies the products with."""
+        """Return the first top layer's weights of some products, [pairs, H]."""
         return self._top[0].kernel[[self._products[frozenset(pair)] for pair in pairs]]
 
     def _square(self, fields: Sequence[str]) -> np.ndarray:
-        """[F², H]: the same for all products of some fields, each pair once: zeros elsewhere."""
+        """Return the weights of all products of some fields, [F², H].
+
+        Each pair has its weights once; the other entries are zero.
+        """
         kernel = np.zeros((len(fields), len(fields), self._top[0].kernel.shape[1]), np.float32)
         for a, b in combinations(range(len(fields)), 2):
             (kernel[a, b],) = self._rows([(fields[a], fields[b])])
         return kernel.reshape(-1, kernel.shape[2])
 
     def write_items(self, path: Path) -> None:
-        """cat int32 [N, 4] ITEM_CATEGORICAL, embeddings float32 [N, 128] → known float32 [N, H],
-        what an item's own products add to the H units of the top MLP's first layer, and vectors
-        float32 [N, 6, 64], its fields.
+        """Write the part that depends on the item alone.
+
+        cat int32 [N, 4] ITEM_CATEGORICAL, embeddings float32 [N, 128] → known float32 [N, H], the
+        sum of the item's own products in the H units of the top MLP's first layer, and vectors
+        float32 [N, 6, 64], the item's fields.
         """
         graph, dim = Graph(), self._dim
         first, *others = c.ITEM_CATEGORICAL
@@ -130,9 +135,11 @@ class FactoredRanker:
         )
 
     def write_lists(self, path: Path) -> None:
-        """One visitor's cat int32 [1, 5] and cont float32 [1, 8], the list's numbers float32 [N, 6]
+        """Write the part that scores one visitor's list.
+
+        The visitor's cat int32 [1, 5] and cont float32 [1, 8], the list's numbers float32 [N, 6]
         (price, popularity, affinities), known [N, H] and vectors [N, 6, 64] → score float32 [N],
-        the probability.
+        the click probability.
         """
         graph, dim, hidden = Graph(), self._dim, self._top[0].kernel.shape[1]
         indices = graph.columns(
@@ -144,16 +151,8 @@ class FactoredRanker:
             np.array([-1, dim]),
         )
         turned = graph.node("Transpose", own, perm=[1, 0])
-        # the bottom MLP; Merlin takes its numbers by name
-        by_name, first = sorted(c.RANKER_CONTINUOUS), self._bottom[0]
-        kernel = first.kernel[[by_name.index(name) for name in c.RANKER_CONTINUOUS]]
-        of_visitor = graph.node("Gemm", "cont", kernel[:_VISITOR_NUMBERS], first.bias)
-        bottom = graph.node("Gemm", "numbers", kernel[_VISITOR_NUMBERS:], of_visitor)
-        bottom = graph.node(first.activation, bottom) if first.activation else bottom
-        for layer in self._bottom[1:]:
-            bottom = graph.dense(bottom, layer)
-        # products of fields of both sides, as they lie in memory: an item's field with each of the
-        # visitor's
+        bottom = self._add_bottom(graph)
+        # products of fields of both sides, item by visitor in memory
         crossed = graph.node(
             "Reshape",
             graph.node("MatMul", "vectors", turned),
@@ -196,16 +195,30 @@ class FactoredRanker:
             {"score": ["rows"]},
         )
 
+    def _add_bottom(self, graph: Graph) -> str:
+        """Add the bottom MLP and return its output's name, [N, D]."""
+        by_name, first = sorted(c.RANKER_CONTINUOUS), self._bottom[0]  # Merlin sorts by name
+        kernel = first.kernel[[by_name.index(name) for name in c.RANKER_CONTINUOUS]]
+        of_visitor = graph.node("Gemm", "cont", kernel[:_VISITOR_NUMBERS], first.bias)
+        bottom = graph.node("Gemm", "numbers", kernel[_VISITOR_NUMBERS:], of_visitor)
+        bottom = graph.node(first.activation, bottom) if first.activation else bottom
+        for layer in self._bottom[1:]:
+            bottom = graph.dense(bottom, layer)
+        return bottom
+
 
 def onnx_difference(folder: Path, inputs: Mapping[str, np.ndarray], expected: np.ndarray) -> float:
-    """Largest absolute difference of the two parts' scores from TensorFlow's, each row as a list of
-    its own.
+    """Return the largest absolute difference of the two parts' scores.
+
+    Each row is scored as a list of its own.
 
     Args:
-        inputs: cat [N, 9], cont [N, 14], embeddings [N, 128]. expected: [N].
+        folder: holds both ONNX files.
+        inputs: cat [N, 9], cont [N, 14], embeddings [N, 128].
+        expected: TensorFlow's scores, [N].
 
     Raises:
-        ValueError: it is above 1e-6.
+        ValueError: the difference is above 1e-6.
     """
     import onnxruntime
 

@@ -15,6 +15,7 @@ from recsys_assets.training.step import Step, run
 
 
 def fine_tune_dlrm(step: Step[FineTuneDlrmParams]) -> None:
+    """Fine-tune the champion's DLRM, export it and report it before and after."""
     versions.compare(step.input("champion"), versions.CHECKPOINT, step.log)
     step.start_tensorflow()
     from recsys_assets import columns as c

@@ -1,4 +1,4 @@
-"""How DLRM learns: the click's cross-entropy, and negatives for a log that holds clicks alone."""
+"""Define DLRM's loss, and sample negatives for a log that holds only clicks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recsys_assets import columns as c
 from recsys_assets.training import batches, metrics, models
 from recsys_assets.training.ranking.ranker import Ranker
 
-#: Held-out rows that a judgement looks at, at most.
+#: Largest number of held-out rows per judgement.
 JUDGED_ROWS = 100_000
 SECONDS_PER_DAY = 86_400
 POPULARITY_POWER = 0.75  # Mikolov et al. 2013, "Distributed representations of words and phrases"
@@ -25,7 +25,7 @@ _SMALL = 1e-7
 
 @dataclass(frozen=True)
 class RankerLearning:
-    """DLRM and what it takes to train it."""
+    """Holds DLRM with its loss and its trainable variables."""
 
     ranker: Ranker
     loss: Callable[[tf.Tensor], tf.Tensor]
@@ -42,12 +42,16 @@ class RankerLearning:
         item_id_dropout: float = 0.0,
         seed: int = 0,
     ) -> RankerLearning:
-        """
+        """Build DLRM and its loss over packed rows.
+
         Args:
             schema: with the pretrained vectors.
-            offsets: float32 [N] log of a row's sampling rate if it is a negative, as
-                ``with_negatives`` gives it.
-            item_id_dropout: share of a batch's rows that are shown without their item's id.
+            shape: size and inputs of DLRM.
+            rows: transformed exposures.
+            table: the aligned table.
+            offsets: float32 [N] log of a row's sampling rate as a negative, of ``with_negatives``.
+            item_id_dropout: share of a batch's rows whose item id is replaced by the unknown.
+            seed: of the dropout.
         """
         model = models.build_dlrm(schema, shape)
         feed = batches.ranker_rows(rows, table, shape).feed()
@@ -73,15 +77,21 @@ class RankerLearning:
 
 
 def forget_untrained_items(ranker: Ranker, shown: np.ndarray) -> int:
-    """Give every item index that no training row held the embedding of the unknown item; returns
-    how many there are.
+    """Give item indices without a training row the embedding of the unknown item.
 
-    Such a row of the table is what chance made it, and its item would be ranked by that. The
-    unknown item's embedding was trained on rows without their id (item_id_dropout), and a fine-tune
-    starts from it when the item is shown.
+    The embedding of such an index is random, and its item would be ranked by that. The unknown
+    item's embedding was trained on rows without their id (item_id_dropout), and a fine-tune starts
+    from it when the item is shown.
 
     Args:
+        ranker: the trained DLRM, changed in place.
         shown: int [N] item index of the training rows.
+
+    Returns:
+        Number of indices without a training row.
+
+    Raises:
+        RuntimeError: DLRM does not have exactly one table of item ids.
     """
     tables = [
         layer.table.embeddings
@@ -103,17 +113,18 @@ def _logit(probability: tf.Tensor) -> tf.Tensor:
 
 
 def sampled_probability(probability: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
-    """[N] what a calibrated probability is among sampled rows: σ(logit - offset)."""
+    """Return [N] calibrated probabilities among sampled rows: σ(logit - offset)."""
     if offsets is None:
         return probability
     p = np.clip(probability.astype(np.float64), _SMALL, 1 - _SMALL)
-    return 1 / (1 + (1 - p) / p * np.exp(offsets))
+    sampled: np.ndarray = 1 / (1 + (1 - p) / p * np.exp(offsets))
+    return sampled
 
 
 def judge(
     ranker: Ranker, held_out: pd.DataFrame, table: np.ndarray, offsets: np.ndarray | None, seed: int
 ) -> Callable[[], float]:
-    """Log loss of held-out rows, of at most JUDGED_ROWS."""
+    """Return a function that gives the log loss of at most JUDGED_ROWS held-out rows."""
     chosen = np.random.default_rng([seed, 6]).permutation(len(held_out))[:JUDGED_ROWS]
     held_out, offsets = held_out.iloc[chosen], None if offsets is None else offsets[chosen]
     labels = held_out[c.CLICK].to_numpy()
@@ -123,11 +134,13 @@ def judge(
 
 
 def draw_shares(counts: np.ndarray) -> np.ndarray:
-    """[I] probability of each catalogue item to be drawn as a negative: (clicks + 1)^0.75,
-    normalised.
+    """Return [I] probabilities to draw each catalogue item as a negative.
+
+    (clicks + 1)^0.75, normalised.
     """
     weights = (counts + 1.0) ** POPULARITY_POWER
-    return weights / weights.sum()
+    shares: np.ndarray = weights / weights.sum()
+    return shares
 
 
 def with_negatives(
@@ -138,63 +151,48 @@ def with_negatives(
     seed: int,
     history: np.ndarray | None = None,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Clicked rows and, for each, ``per_positive`` items that its visitor did not click that day,
-    as unclicked rows.
+    """Add ``per_positive`` unclicked rows per clicked row.
 
-    A negative has its click's visitor and context, and the item's own inputs. Its item_popularity
-    is that item's on that day where a row tells it, else the mean over the item's rows, else 0 (an
-    item without clicks).
+    The items of the added rows are items that the visitor did not click that day. A negative has
+    its click's visitor and context, and the item's own inputs. Its item_popularity is that of the
+    item on that day where a row has it, else the mean over the item's rows, else 0 (an item without
+    clicks).
 
     Args:
-        rows: clicked rows with timestamp. catalogue: item_tower_inputs.npz. shares: [I] of
-            ``draw_shares``.
-        history: [R, 2·K] of the rows, clicks by category index, of seven days and of 24 hours: what
-            the visitor clicked in a negative's own category. None: the rows tell nothing of it, and
-            a negative keeps its click's numbers.
+        rows: clicked rows with timestamp.
+        catalogue: item_tower_inputs.npz.
+        shares: [I] of ``draw_shares``.
+        per_positive: negatives per clicked row.
+        seed: random seed.
+        history: [R, 2·K] of the rows, clicks by category index, of seven days and of 24 hours. They
+            give the visitor's clicks in a negative's own category. None: a negative keeps its
+            click's numbers.
 
     Returns:
         The clicked rows first, then the sampled ones; and float32 [N] offsets log(per_positive ·
-        share of the item). Taken from a calibrated logit they give the logit among the sampled
-        rows, so a model trained with them is
-        calibrated: its probability is that of this item being the click of a visit, among the whole
-            catalogue.
+        share of the item). A calibrated logit minus the offset is the logit among the sampled rows.
+        So a model trained with the offsets is calibrated: its probability is that of this item
+        being the click of a visit, among the whole catalogue.
     """
-    random = np.random.default_rng([seed, 7])
     cat, cont, index = catalogue["cat"], catalogue["cont"], catalogue["index"].astype(np.int64)
     day = (rows[c.TIMESTAMP].to_numpy() // SECONDS_PER_DAY).astype(np.int64)
     user = rows[c.USER_ID].to_numpy().astype(np.int64)
-    # visitors without an id are not one visitor: only the row's own item is known to be clicked
+    # unknown visitors are not one visitor: only the row's own item is known to be clicked
     user = np.where(user == c.OOV_INDEX, user.max() + 1 + np.arange(len(rows)), user)
     visit = pd.factorize(user * (day.max() - day.min() + 1) + day - day.min())[0].astype(np.int64)
     width = int(max(index.max(), rows[c.ITEM_ID].max())) + 1
     clicked = np.unique(visit * width + rows[c.ITEM_ID].to_numpy())
 
     source = np.repeat(np.arange(len(rows)), per_positive)
-    edges = np.cumsum(shares)
-    drawn = np.full(len(source), -1)
-    waiting = np.arange(len(source))
-    for _ in range(REDRAWS):
-        tried = np.searchsorted(edges, random.random(len(waiting)) * edges[-1], side="right").clip(
-            max=len(edges) - 1
-        )
-        keys = visit[source[waiting]] * width + index[tried]
-        place = np.searchsorted(clicked, keys).clip(max=len(clicked) - 1)
-        free = clicked[place] != keys
-        drawn[waiting[free]] = tried[free]
-        waiting = waiting[~free]
-        if not len(waiting):
-            break
-    source, drawn = (
-        source[drawn >= 0],
-        drawn[drawn >= 0],
-    )  # a visitor who clicked nearly everything gets fewer
+    drawn = _draw(np.random.default_rng([seed, 7]), shares, visit[source] * width, index, clicked)
+    # a visitor who clicked nearly everything gets fewer negatives
+    source, drawn = source[drawn >= 0], drawn[drawn >= 0]
 
     negatives = rows.iloc[source].reset_index(drop=True)
     for i, name in enumerate(c.ITEM_CATEGORICAL):
         negatives[name] = cat[drawn, i].astype(np.int32)
-    negatives[c.ITEM_ID] = index[drawn].astype(
-        np.int32
-    )  # cat hides the ids that the item tower was not taught
+    # cat has the unknown id for items without a training click
+    negatives[c.ITEM_ID] = index[drawn].astype(np.int32)
     for i, name in enumerate(c.ITEM_CONTINUOUS):
         negatives[name] = cont[drawn, i].astype(np.float32)
     if history is not None:
@@ -210,12 +208,51 @@ def with_negatives(
     return both, np.log(per_positive * share).astype(np.float32)
 
 
-def affinity(history: np.ndarray, row: np.ndarray, category: np.ndarray) -> np.ndarray:
-    """float32 [N, 4], AFFINITY_CONTINUOUS of a category for the visitor of a row, by the
-    definitions of columns.py.
+def _draw(
+    random: np.random.Generator,
+    shares: np.ndarray,
+    first_keys: np.ndarray,
+    index: np.ndarray,
+    clicked: np.ndarray,
+) -> np.ndarray:
+    """Draw a catalogue item per row that its visit did not click.
 
     Args:
-        history: [R, 2·K] counts. row, category: int [N], row of history and index of category_l1.
+        random: the source of the draws.
+        shares: [I] probability of each catalogue item.
+        first_keys: [N] key of item index 0 in each row's visit.
+        index: [I] item index of each catalogue item.
+        clicked: sorted keys (visit and item index) of the clicks.
+
+    Returns:
+        int64 [N] position in the catalogue; -1 where REDRAWS draws were all clicked.
+    """
+    edges = np.cumsum(shares)
+    drawn = np.full(len(first_keys), -1)
+    waiting = np.arange(len(first_keys))
+    for _ in range(REDRAWS):
+        tried = np.searchsorted(edges, random.random(len(waiting)) * edges[-1], side="right").clip(
+            max=len(edges) - 1
+        )
+        keys = first_keys[waiting] + index[tried]
+        place = np.searchsorted(clicked, keys).clip(max=len(clicked) - 1)
+        free = clicked[place] != keys
+        drawn[waiting[free]] = tried[free]
+        waiting = waiting[~free]
+        if not len(waiting):
+            break
+    return drawn
+
+
+def affinity(history: np.ndarray, row: np.ndarray, category: np.ndarray) -> np.ndarray:
+    """Return AFFINITY_CONTINUOUS of a category for a row's visitor, float32 [N, 4].
+
+    The definitions are those of ``columns.py``.
+
+    Args:
+        history: [R, 2·K] counts.
+        row: int [N], row of ``history``.
+        category: int [N], index of category_l1.
     """
     half = history.shape[1] // 2
     c7, c24 = (history[row, start + category].astype(np.float64) for start in (0, half))
@@ -231,6 +268,7 @@ def affinity(history: np.ndarray, row: np.ndarray, category: np.ndarray) -> np.n
 def _popularity(
     rows: pd.DataFrame, day: np.ndarray, items: np.ndarray, days: np.ndarray
 ) -> np.ndarray:
+    """Return item_popularity float32 [N] of items on days, as ``with_negatives`` defines it."""
     known = pd.DataFrame(
         {
             "item": rows[c.ITEM_ID].to_numpy().astype(np.int64),
@@ -242,4 +280,5 @@ def _popularity(
     of_item = known.groupby("item", sort=False)["value"].mean()
     value = of_day.reindex(pd.MultiIndex.from_arrays([items, days])).to_numpy()
     usual = of_item.reindex(items).to_numpy()
-    return np.nan_to_num(np.where(np.isnan(value), usual, value)).astype(np.float32)
+    popularity: np.ndarray = np.nan_to_num(np.where(np.isnan(value), usual, value))
+    return popularity.astype(np.float32)

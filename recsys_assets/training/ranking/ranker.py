@@ -1,4 +1,4 @@
-"""DLRM by its packed inputs: scores of rows, and the files of a DLRM artifact."""
+"""Score rows with DLRM and write the files of a DLRM artifact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from recsys_assets.training.step import Step
 
 @dataclass(frozen=True)
 class Ranker:
-    """A DLRM and the function with the signature that is exported."""
+    """Holds a DLRM and the function that is exported."""
 
     model: tf.keras.Model
     shape: DlrmShape
@@ -32,6 +32,7 @@ class Ranker:
 
     @classmethod
     def of(cls, model: tf.keras.Model, shape: DlrmShape) -> Ranker:
+        """Return the ranker of a model."""
         return cls(model, shape, export.ranker_function(model, shape))
 
     def build(self) -> None:
@@ -44,14 +45,16 @@ class Ranker:
 
     @property
     def parts(self) -> dict[str, list[tf.keras.layers.Layer]]:
+        """Return the named layers of a checkpoint."""
         return {"dlrm": list(self.model.blocks)}
 
     def scores(self, rows: pd.DataFrame, table: np.ndarray) -> np.ndarray:
-        """[N] click probabilities of transformed rows."""
+        """Return [N] click probabilities of transformed rows."""
         return export.apply(self.function, inputs(rows, table))
 
 
 def inputs(rows: pd.DataFrame, table: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the packed inputs of the exported DLRM."""
     return {
         export.CAT: pack(rows, c.RANKER_CATEGORICAL),
         export.CONT: pack(rows, c.RANKER_CONTINUOUS),
@@ -60,6 +63,7 @@ def inputs(rows: pd.DataFrame, table: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def read_shape(champion: Path) -> DlrmShape:
+    """Return the shape in a DLRM artifact's config.json."""
     written = json.loads((champion / "config.json").read_text())["shape"]
     shape: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in written.items()
@@ -68,18 +72,25 @@ def read_shape(champion: Path) -> DlrmShape:
 
 
 def write(
-    step: Step,
+    step: Step[Any],
     ranker: Ranker,
     schema: Schema,
     rows: pd.DataFrame,
     table: np.ndarray,
     batch_size: int,
 ) -> None:
-    """Write checkpoint, config, parity.npz (cat, cont, embeddings, score) and ONNX, whole and in
-    two parts, and report the largest difference of each from TensorFlow.
+    """Write the files of a DLRM artifact and report the differences.
+
+    The files are checkpoint, config, parity.npz (cat, cont, embeddings, score), and ONNX whole and
+    in two parts. The largest difference of each ONNX from TensorFlow is reported.
 
     Args:
-        rows: transformed rows to take the sample from.
+        step: the step that writes.
+        ranker: trained DLRM.
+        schema: the data set's.
+        rows: transformed rows from which the parity sample is drawn.
+        table: the aligned table.
+        batch_size: of the training, for config.json.
     """
     save_checkpoint(step.output, ranker.parts)
     config = {

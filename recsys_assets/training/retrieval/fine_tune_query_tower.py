@@ -1,5 +1,6 @@
-"""Fine-tune the champion's query tower on a new day; the item tower is frozen and stays equal to
-the bit.
+"""Fine-tune the champion's query tower on a new day.
+
+The item tower is frozen; its weights stay equal to the bit.
 
 In: ``champion`` (a two-tower artifact), ``rows`` (train.parquet, holdout.parquet: transformed rows
 and click; their click histories), and of the champion's generation ``datasets``, ``embeddings``
@@ -16,6 +17,11 @@ from recsys_assets.training.step import Step, run
 
 
 def fine_tune_query_tower(step: Step[FineTuneQueryTowerParams]) -> None:
+    """Fine-tune the query tower, export both towers and report before and after.
+
+    Raises:
+        RuntimeError: a weight of the item tower changed.
+    """
     versions.compare(step.input("champion"), versions.CHECKPOINT, step.log)
     step.start_tensorflow()
     import numpy as np

@@ -1,4 +1,4 @@
-"""How the two towers learn: a batch's distinct items are candidates for all of its rows."""
+"""Define the two towers' loss: a batch's distinct items are its candidates."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from recsys_assets import columns as c
 from recsys_assets.training import batches, contrastive, metrics, models
 from recsys_assets.training.retrieval.towers import Towers
 
-#: Held-out clicks that a judgement looks at, at most: enough for a standard error of 0.004.
+#: Largest number of held-out clicks per judgement: enough for a standard error of 0.004.
 JUDGED_CLICKS = 20_000
 
 
 @dataclass(frozen=True)
 class Negatives:
-    """Which items a row is contrasted with.
+    """Sets which items a row is contrasted with.
 
     Attributes:
-        rows: rows of each batch whose items are everyone's negatives; 0: all of the batch.
-        uniform: further items a batch, drawn evenly from the catalogue, so that items without
+        rows: rows of each batch whose items are negatives of all rows; 0: all of the batch.
+        uniform: further items per batch, drawn evenly from the catalogue, so that items without
             clicks are negatives too (Yang et al. 2020, "Mixed negative sampling for learning
             two-tower neural networks").
-        item_id_dropout: share of a batch's items whose id is out-of-vocabulary, so that the content
-            alone gives a vector and the id of an item without clicks means something.
+        item_id_dropout: share of a batch's items whose id is replaced by the out-of-vocabulary one.
+            This trains the tower to give a vector from content alone.
     """
 
     rows: int = 0
@@ -48,35 +48,36 @@ def loss_function(
     batch_size: int,
     seed: int,
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The in-batch softmax of the rows of a batch, by their numbers.
+    """Return the in-batch softmax loss of a batch, given its row numbers.
 
-    The item tower runs once for each distinct item. They come in the order in which the batch's
-    rows (shuffled) first name them, so the items of the first rows are the first items.
+    The item tower runs once per distinct item. The items are in the order in which the batch's
+    (shuffled) rows first name them, so the items of the first rows come first.
+
+    Raises:
+        ValueError: uniform negatives without a catalogue.
     """
     feed, item_feed = clicks.feed(), items.rows(table).feed()
     clicked = tf.constant(items.clicked)
     ids = tf.constant(items.index)
     rows_of_negatives = min(negatives.rows or batch_size, batch_size)
-    log_q = np.zeros(len(items.cat), np.float32)
-    if shape.logq_correction:
-        log_q = contrastive.log_inclusion(
-            items.counts, rows_of_negatives, negatives.uniform, items.catalogue
-        )
-    log_q = tf.constant(log_q)
     if negatives.uniform and not items.catalogue:
         raise ValueError(
-            "uniform negatives are drawn from the catalogue, and no item_inputs were given"
+            "uniform negatives are drawn from the catalogue: give item_inputs, or set "
+            "uniform_negatives to 0"
         )
+    log_q = tf.constant(
+        contrastive.log_inclusion(
+            items.counts, rows_of_negatives, negatives.uniform, items.catalogue
+        )
+        if shape.logq_correction
+        else np.zeros(len(items.cat), np.float32)
+    )
     generator = tf.random.Generator.from_seed(seed)
 
     def loss(rows: tf.Tensor) -> tf.Tensor:
         own = tf.gather(clicked, rows)
         drawn = generator.uniform([negatives.uniform], 0, max(items.catalogue, 1), tf.int32)
-        named = tf.concat([own[:rows_of_negatives], drawn, own[rows_of_negatives:]], axis=0)
-        distinct, place = tf.unique(named)
-        first = tf.minimum(rows_of_negatives, tf.shape(rows)[0])
-        candidates = tf.reduce_max(place[: first + negatives.uniform]) + 1
-        place = tf.concat([place[:first], place[first + negatives.uniform :]], axis=0)
+        distinct, place, candidates = _distinct_items(own, drawn, rows_of_negatives)
         batch, item_batch = feed(rows), item_feed(distinct)
         if negatives.item_id_dropout:
             dropped = generator.uniform([tf.shape(distinct)[0], 1]) < negatives.item_id_dropout
@@ -106,6 +107,27 @@ def loss_function(
     return loss
 
 
+def _distinct_items(
+    own: tf.Tensor, drawn: tf.Tensor, rows_of_negatives: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the distinct items of a batch, the candidates first.
+
+    Args:
+        own: int32 [B] the rows' items.
+        drawn: int32 [U] uniform negatives.
+        rows_of_negatives: the first rows, whose items are candidates of all rows.
+
+    Returns:
+        The items int32 [D], each row's place among them int32 [B], and the number of candidates.
+    """
+    named = tf.concat([own[:rows_of_negatives], drawn, own[rows_of_negatives:]], axis=0)
+    distinct, place = tf.unique(named)
+    uniform = tf.shape(drawn)[0]
+    first = tf.minimum(rows_of_negatives, tf.shape(own)[0])
+    candidates = tf.reduce_max(place[: first + uniform]) + 1
+    return distinct, tf.concat([place[:first], place[first + uniform :]], axis=0), candidates
+
+
 def judge(
     pair: Towers,
     held_out: pd.DataFrame,
@@ -114,7 +136,10 @@ def judge(
     seed: int,
     k: int = 100,
 ) -> Callable[[], float]:
-    """recall@k of held-out clicks over all items known, of at most JUDGED_CLICKS rows."""
+    """Return a function that gives the recall@k of held-out clicks.
+
+    The recall is over all known items, of at most JUDGED_CLICKS rows.
+    """
     if len(held_out) > JUDGED_CLICKS:
         held_out = held_out.sample(JUDGED_CLICKS, random_state=seed)
     clicked = held_out[c.ITEM_ID].to_numpy()
@@ -130,11 +155,15 @@ def judge(
 
 @dataclass(frozen=True)
 class TowerLearning:
-    """The towers and what it takes to train them.
+    """Holds the towers with their loss and their trainable variables.
 
     Attributes:
-        variables: both towers' and, where it is learned, the temperature; without ``train_items``
-            the query tower's.
+        pair: both towers.
+        output: the contrastive output.
+        items: the items that rows and catalogue hold.
+        loss: scalar loss of a batch, given its row numbers.
+        variables: both towers' and a learned temperature; without ``train_items`` the query tower's
+            and a learned temperature.
     """
 
     pair: Towers
@@ -157,8 +186,18 @@ class TowerLearning:
         catalogue: Mapping[str, np.ndarray] | None = None,
         train_items: bool = True,
     ) -> TowerLearning:
-        """schema: with the pretrained vectors. catalogue: item_tower_inputs.npz; without it the
-        rows' items are all.
+        """Build the towers and their loss over packed clicked rows.
+
+        Args:
+            schema: with the pretrained vectors.
+            shape: size and inputs of the towers.
+            rows: transformed clicked rows.
+            table: the aligned table.
+            negatives: which items a row is contrasted with.
+            batch_size: rows per batch.
+            seed: of drawn negatives and dropout.
+            catalogue: item_tower_inputs.npz; without it the rows' items are all.
+            train_items: False freezes the item tower.
         """
         output = models.contrastive_output(schema, shape)
         model = models.build_two_tower(schema, shape, output)

@@ -1,8 +1,8 @@
-"""The query tower as ONNX for one visitor at a time: one lookup for all tables, and one matrix for
-all that is linear.
+"""Export the query tower to ONNX for one visitor at a time.
 
-The click history's two projections are linear, and so is the first layer: their product is one
-kernel for the shares of the visitor's clicks by category.
+One lookup serves all tables, and one matrix product serves all linear layers. The click history's
+two projections are linear, and so is the first layer: their product is one kernel for the shares of
+the visitor's clicks by category.
 """
 
 from __future__ import annotations
@@ -18,15 +18,22 @@ from recsys_assets.training import export
 from recsys_assets.training.models import TwoTowerShape, query_columns
 from recsys_assets.training.onnx_graph import Dense, Graph, inner, named
 
-_HISTORY = (c.HISTORY_7D, c.HISTORY_24H)  # as they lie in history [B, 2·K]
+_HISTORY = (c.HISTORY_7D, c.HISTORY_24H)  # in their order in history [B, 2·K]
 
 
 def write_query_tower(encoder: mm.Encoder, shape: TwoTowerShape, path: Path) -> None:
-    """cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 8] QUERY_CONTINUOUS, history float32 [B,
-    2·K] (none where the shape has no categories) → embedding float32 [B, 64], of length 1.
+    """Write the query tower to an ONNX file.
+
+    cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 8] QUERY_CONTINUOUS, history float32 [B,
+    2·K] (absent if the shape has no categories) → embedding float32 [B, 64], of length 1.
 
     Args:
-        encoder: of ``models.build_two_tower``, built. shape: its own.
+        encoder: of ``models.build_two_tower``, built.
+        shape: the encoder's shape.
+        path: file to write.
+
+    Raises:
+        ValueError: the encoder has other inputs than its shape says, or a projection is not linear.
     """
     graph, (categorical, continuous) = Graph(), query_columns(shape)
     tables = {
@@ -36,21 +43,8 @@ def write_query_tower(encoder: mm.Encoder, shape: TwoTowerShape, path: Path) -> 
     dense = [Dense.of(layer) for layer in inner(encoder, tf.keras.layers.Dense)][
         -len(shape.layers) :
     ]
-    # Merlin puts its inputs side by side by name
-    widths = {
-        **{name: shape.embedding_dim for name in categorical},
-        **dict.fromkeys(continuous, 1),
-        **(dict.fromkeys(_HISTORY, shape.embedding_dim) if shape.categories else {}),
-    }
-    kernels, at, first = {}, 0, dense[0]
-    for name in sorted(widths):
-        kernels[name], at = first.kernel[at : at + widths[name]], at + widths[name]
-    if at != len(first.kernel):
-        raise ValueError(
-            f"the query tower takes {len(first.kernel)} values, but its columns make {at}: "
-            "models.build_two_tower and "
-            "query_graph.py must agree"
-        )
+    first = dense[0]
+    kernels = _kernels(first, shape)
     indices = graph.columns(
         "cat", [c.QUERY_CATEGORICAL.index(name) for name in categorical], len(c.QUERY_CATEGORICAL)
     )
@@ -63,10 +57,7 @@ def write_query_tower(encoder: mm.Encoder, shape: TwoTowerShape, path: Path) -> 
     ]
     kernel, bias = [kernels[name] for name in (*categorical, *continuous)], first.bias
     if shape.categories:
-        halves = graph.node("Reshape", "history", np.array([-1, 2, shape.categories]))
-        clicks = graph.node("ReduceSum", halves, np.array([2]), keepdims=1)
-        shares = graph.node("Div", halves, graph.node("Add", clicks, np.array(1, np.float32)))
-        parts.append(graph.node("Reshape", shares, np.array([-1, 2 * shape.categories])))
+        parts.append(_shares(graph, shape.categories))
         projections = named(encoder, "pretrained_embeddings", mm.ParallelBlock).parallel_layers
         for name in _HISTORY:
             projection = Dense.of(*inner(projections[name], tf.keras.layers.Dense))
@@ -95,3 +86,30 @@ def write_query_tower(encoder: mm.Encoder, shape: TwoTowerShape, path: Path) -> 
         },
         {export.EMBEDDING: ["rows", shape.layers[-1]]},
     )
+
+
+def _kernels(first: Dense, shape: TwoTowerShape) -> dict[str, np.ndarray]:
+    """Return the first layer's weights by input, [width of the input, units]."""
+    categorical, continuous = query_columns(shape)
+    widths = {
+        **{name: shape.embedding_dim for name in categorical},
+        **dict.fromkeys(continuous, 1),
+        **(dict.fromkeys(_HISTORY, shape.embedding_dim) if shape.categories else {}),
+    }
+    kernels, at = {}, 0
+    for name in sorted(widths):  # Merlin concatenates its inputs by name
+        kernels[name], at = first.kernel[at : at + widths[name]], at + widths[name]
+    if at != len(first.kernel):
+        raise ValueError(
+            f"the query tower takes {len(first.kernel)} values, but its columns make {at}: "
+            "models.build_two_tower and query_graph.py must agree"
+        )
+    return kernels
+
+
+def _shares(graph: Graph, categories: int) -> str:
+    """Add ``models.shares`` of the input history; return its name, [B, 2·K]."""
+    halves = graph.node("Reshape", "history", np.array([-1, 2, categories]))
+    clicks = graph.node("ReduceSum", halves, np.array([2]), keepdims=1)
+    shares = graph.node("Div", halves, graph.node("Add", clicks, np.array(1, np.float32)))
+    return graph.node("Reshape", shares, np.array([-1, 2 * categories]))

@@ -1,6 +1,4 @@
-"""Both towers by their packed inputs: vectors of rows and items, and the files of a two-tower
-artifact.
-"""
+"""Compute vectors with both towers and write the files of a two-tower artifact."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,7 @@ from recsys_assets.training.step import Step
 
 @dataclass(frozen=True)
 class Towers:
-    """Two encoders and the functions with the signature that is exported."""
+    """Holds two encoders and the functions that are exported."""
 
     query: tf.keras.Model
     item: tf.keras.Model
@@ -37,6 +36,7 @@ class Towers:
 
     @classmethod
     def of(cls, model: TwoTowerModelV2, shape: TwoTowerShape) -> Towers:
+        """Return the towers of a model."""
         query, item = model.query_encoder, model.candidate_encoder
         return cls(
             query, item, shape, export.query_function(query, shape), export.item_function(item)
@@ -58,29 +58,37 @@ class Towers:
 
     @property
     def parts(self) -> dict[str, tf.keras.Model]:
+        """Return the named layers of a checkpoint."""
         return {"query": self.query, "item": self.item}
 
     def query_vectors(self, rows: pd.DataFrame) -> np.ndarray:
-        """[B, 64] unit vectors of transformed rows (with their click history, where the query tower
-        reads one).
+        """Return [B, 64] unit vectors of transformed rows.
+
+        The rows hold their click history where the query tower reads one.
         """
         return export.apply(self.query_function, query_inputs(rows, self.shape))
 
     def item_vectors(self, cat: np.ndarray, cont: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-        """[I, 64] unit vectors of items given by cat int32 [I, 4], cont float32 [I, 1], embeddings
-        float32 [I, 128].
+        """Return [I, 64] unit vectors of items.
+
+        Args:
+            cat: int32 [I, 4] ITEM_CATEGORICAL.
+            cont: float32 [I, 1] ITEM_CONTINUOUS.
+            embeddings: float32 [I, 128], text then image.
         """
         return export.apply(
             self.item_function, {export.CAT: cat, export.CONT: cont, export.EMBEDDINGS: embeddings}
         )
 
     def scores(self, rows: pd.DataFrame, table: np.ndarray) -> np.ndarray:
-        """[N] dot product of each row's visitor and item."""
+        """Return [N] dot products of each row's visitor and item."""
         items = export.apply(self.item_function, item_inputs(rows, table))
-        return np.einsum("nd,nd->n", self.query_vectors(rows), items)
+        products: np.ndarray = np.einsum("nd,nd->n", self.query_vectors(rows), items)
+        return products
 
 
 def query_inputs(rows: pd.DataFrame, shape: TwoTowerShape) -> dict[str, np.ndarray]:
+    """Return the packed inputs of the exported query tower."""
     packed = {
         export.CAT: pack(rows, c.QUERY_CATEGORICAL),
         export.CONT: pack(rows, c.QUERY_CONTINUOUS),
@@ -91,6 +99,7 @@ def query_inputs(rows: pd.DataFrame, shape: TwoTowerShape) -> dict[str, np.ndarr
 
 
 def item_inputs(rows: pd.DataFrame, table: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the packed inputs of the exported item tower."""
     return {
         export.CAT: pack(rows, c.ITEM_CATEGORICAL),
         export.CONT: pack(rows, c.ITEM_CONTINUOUS),
@@ -99,12 +108,13 @@ def item_inputs(rows: pd.DataFrame, table: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def read_shape(champion: Path) -> TwoTowerShape:
+    """Return the shape in a two-tower artifact's config.json."""
     shape = json.loads((champion / "config.json").read_text())["shape"]
     return TwoTowerShape(**{**shape, "layers": tuple(shape["layers"])})
 
 
 def write(
-    step: Step,
+    step: Step[Any],
     pair: Towers,
     schema: Schema,
     rows: pd.DataFrame,
@@ -112,14 +122,19 @@ def write(
     batch_size: int,
     frozen_item_tower: Path | None = None,
 ) -> None:
-    """Write checkpoint, config, both ONNX files and parity.npz, and report the largest differences.
+    """Write the files of a two-tower artifact and report the largest differences.
 
-    parity.npz holds query_cat, query_cont, query_embedding and item_cat, item_cont,
-    item_embeddings, item_embedding.
+    The files are checkpoint, config, both ONNX files and parity.npz (query_cat, query_cont,
+    query_history, query_embedding, item_cat, item_cont, item_embeddings, item_embedding).
 
     Args:
-        rows: transformed rows to take the sample from.
-        frozen_item_tower: an item tower with the same weights; it is copied rather than converted
+        step: the step that writes.
+        pair: trained towers.
+        schema: the data set's.
+        rows: transformed rows from which the parity sample is drawn.
+        table: the aligned table.
+        batch_size: of the training, for config.json.
+        frozen_item_tower: an item tower with the same weights; it is copied and not converted
             again.
     """
     save_checkpoint(step.output, pair.parts)
@@ -132,34 +147,28 @@ def write(
     }
     (step.output / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
-    queries, items = (
-        export.sample(query_inputs(rows, pair.shape)),
-        export.sample(item_inputs(rows, table)),
-    )
+    queries = export.sample(query_inputs(rows, pair.shape))
+    query_path, item_path = step.output / QUERY_TOWER_ONNX, step.output / ITEM_TOWER_ONNX
     query_vectors = export.apply(pair.query_function, queries)
-    query_graph.write_query_tower(pair.query, pair.shape, step.output / QUERY_TOWER_ONNX)
-    query_difference = export.onnx_difference(
-        step.output / QUERY_TOWER_ONNX, queries, query_vectors
-    )
+    query_graph.write_query_tower(pair.query, pair.shape, query_path)
+    query_difference = export.onnx_difference(query_path, queries, query_vectors)
+    items = export.sample(item_inputs(rows, table))
     if frozen_item_tower is None:
-        item_vectors, item_difference = export.export(
-            pair.item_function, items, step.output / ITEM_TOWER_ONNX
-        )
+        item_vectors, item_difference = export.export(pair.item_function, items, item_path)
     else:
-        shutil.copyfile(frozen_item_tower, step.output / ITEM_TOWER_ONNX)
+        shutil.copyfile(frozen_item_tower, item_path)
         item_vectors = export.apply(pair.item_function, items)
-        item_difference = export.onnx_difference(step.output / ITEM_TOWER_ONNX, items, item_vectors)
+        item_difference = export.onnx_difference(item_path, items, item_vectors)
+    sides = {
+        "query": {**queries, export.EMBEDDING: query_vectors},
+        "item": {**items, export.EMBEDDING: item_vectors},
+    }
     export.write_arrays(
         step.output / PARITY,
         {
-            **{
-                f"query_{name}": values
-                for name, values in {**queries, export.EMBEDDING: query_vectors}.items()
-            },
-            **{
-                f"item_{name}": values
-                for name, values in {**items, export.EMBEDDING: item_vectors}.items()
-            },
+            f"{side}_{name}": values
+            for side, arrays in sides.items()
+            for name, values in arrays.items()
         },
     )
     step.report(

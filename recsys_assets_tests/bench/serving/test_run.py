@@ -19,10 +19,11 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness import requests as serving_requests
 from recsys_assets.bench.harness.part import BenchFailed, run_training_part
 from recsys_assets.bench.harness.workers import WorkerLoad, Workers
+from recsys_assets.bench.serving import loops, run
 from recsys_assets.bench.serving import report as serving_report
-from recsys_assets.bench.serving import run
 from recsys_assets.bench.serving.catalogue import noisy
 from recsys_assets.bench.serving.load import TritonLoad
+from recsys_assets.bench.serving.measured import ServingBenchPlan
 from recsys_assets.cli import bench
 from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, RELEASE
@@ -32,7 +33,7 @@ from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import tiny_payload, tiny_store
 
 SYSTEMS = ("reference", "ensemble", "fused", "floor", "gateway")
-PLAN = run.ServingBenchPlan(requests=24, rounds=1, concurrencies=(1, 2), seconds=0.3, items=3_000)
+PLAN = ServingBenchPlan(requests=24, rounds=1, concurrencies=(1, 2), seconds=0.3, items=3_000)
 
 
 def rows() -> pl.DataFrame:
@@ -171,9 +172,9 @@ def test_every_system_has_its_figures(measured: tuple[dict[str, Any], list[str],
     assert set(report["floor"]["stages"]) == {f"{stage}_ms" for stage in STAGES}
     for name in ("ensemble", "fused"):
         assert set(report["floor"]["stages"]) < set(report[name]["stages"]), name
-    own = {f"{part}_ms" for part in run.REFERENCE_PARTS}
+    own = {f"{part}_ms" for part in loops.REFERENCE_PARTS}
     assert own < set(report["reference"]["stages"]) and not {
-        f"{name}_ms" for name in run.REPLACED
+        f"{name}_ms" for name in loops.REPLACED
     } & set(report["reference"]["stages"])
     assert (
         report["reference"]["p50_ms"] > sum(report["reference"]["stages"][part] for part in own) / 2

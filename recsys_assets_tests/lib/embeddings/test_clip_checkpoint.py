@@ -113,7 +113,7 @@ def test_s3_gives_what_the_file_gives(saved: Path, bucket):
     bucket.put_object(Bucket="weights", Key="clip/small.safetensors", Body=b"other weights")
     assert cc.checkpoint_version(address) != first
     with pytest.raises(
-        cc.CheckpointError, match=r"s3://weights/none.pt cannot be read.*look at the address"
+        cc.CheckpointError, match=r"s3://weights/none.pt cannot be read.*check the address"
     ):
         cc.open_checkpoint("s3://weights/none.pt", SMALL)
     with pytest.raises(cc.CheckpointError, match=r"s3://weights/none.pt cannot be read"):

@@ -112,5 +112,5 @@ def test_vectors_of_one_encoder_and_a_pca_of_another_are_refused(tmp_path: Path)
     text = publish(store, "embeddings/text", ids)
     image = publish(store, "embeddings/image", ids, encoder=one)
     fitted = publish(store, "embeddings/pca", ids, encoder=other)
-    with pytest.raises(ValueError, match="of different image encoders"):
+    with pytest.raises(ValueError, match="from different image encoders"):
         tables.write_item_embeddings(text, text, image, fitted, tmp_path)

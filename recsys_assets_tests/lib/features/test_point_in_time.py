@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from recsys_assets.columns import INTERACTION_FEATURES
-from recsys_assets.lib.features import point_in_time as module
+from recsys_assets.lib.features import click_ranges
 from recsys_assets.lib.features.activity import activity_features, history
 from recsys_assets.lib.features.point_in_time import (
     FeatureError,
@@ -426,5 +426,5 @@ def test_mask_hides_visitors_and_devices_independently():
 
 
 def test_docstring_examples_run():
-    assert doctest.testmod(module).failed == 0
-    assert doctest.testmod(module).attempted == 1
+    assert doctest.testmod(click_ranges).failed == 0
+    assert doctest.testmod(click_ranges).attempted == 1

@@ -213,11 +213,11 @@ def broken(**changes: object) -> dict:
         (broken(mean_age=None), "'mean_age'"),
         (
             broken(hashed_buckets__user_id=5),
-            "cardinality.user_id is 9, but the vocabulary makes it 14",
+            "cardinality.user_id is 9, but the vocabulary has 14 rows",
         ),
         (
             broken(cardinality__item_id=7),
-            "cardinality.item_id is 7, but the vocabulary makes it 43",
+            "cardinality.item_id is 7, but the vocabulary has 43 rows",
         ),
         (broken(age__std=0.0), "age needs a finite mean and std > 0"),
         (broken(price_log__mean=float("nan")), "price_log needs a finite mean"),

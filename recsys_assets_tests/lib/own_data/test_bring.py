@@ -515,7 +515,7 @@ def test_bad_parquet_and_encodings_say_so(tmp_path: Path):
         take(tmp_path / "landing", tmp_path / "whole.parquet", mapping={"item_id": "sku"})
     with pytest.raises(
         IngestError,
-        match="--map color=x: there is no such column to fill; choose of event_id, user_id",
+        match="--map color=x: there is no column 'color' to fill; choose one of event_id, user_id",
     ):
         take(tmp_path / "landing", tmp_path / "whole.parquet", mapping={"color": "x"})
     pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "timestamp": [[1]]}).write_parquet(

@@ -155,8 +155,8 @@ def test_read_retail_demo_store_golden(tmp_path):
             "1 and 2 have the same id",
         ),
         (PRODUCT, "- [1, 2]", "product 1 must be a mapping, not list"),
-        (PRODUCT, "[]", "must hold a list of products; it holds an empty one"),
-        (PRODUCT, "a: 1", "must hold a list of products; it holds dict"),
+        (PRODUCT, "[]", "must hold a list of products, not an empty list"),
+        (PRODUCT, "a: 1", "must hold a list of products, not dict"),
         (PRODUCT, "- {a: ", "is not valid YAML"),
     ],
 )

@@ -70,7 +70,7 @@ def test_the_fused_model_takes_a_request_and_gives_the_answer_and_the_trace():
         (*ANSWER, TRACE_SPEC)
     )
     code = (TEMPLATES / "fused_model" / "model.py").read_text()
-    assert code.endswith("TritonPythonModel = fused_class()\n") and len(code.splitlines()) == 3
+    assert code.endswith("TritonPythonModel = fused_class()\n") and len(code.splitlines()) == 5
 
 
 @pytest.mark.parametrize("model", [*STAGES, "fused_model"])
@@ -87,7 +87,7 @@ def test_a_model_is_served_by_the_cpu_in_all_versions_without_batching(model):
         code = (TEMPLATES / model / "model.py").read_text()
         assert (
             code.endswith(f'TritonPythonModel = model_class("{model}")\n')
-            and len(code.splitlines()) == 3
+            and len(code.splitlines()) == 5
         )
 
 

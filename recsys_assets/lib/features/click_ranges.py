@@ -1,0 +1,152 @@
+"""Find, count and list visitors' clicks before a moment, for many moments at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from recsys_assets.columns import (
+    CATEGORY_L1,
+    EVENT_ID,
+    RECENT_CATEGORIES,
+    RECENT_TIMESTAMPS,
+    TIMESTAMP,
+    USER_ID,
+)
+from recsys_assets.lib.features.activity import HISTORY_SECONDS, RECENT_CLICKS
+
+
+@dataclass(frozen=True)
+class ClickRanges:
+    """Holds C clicks by user, time and event id; each moment's clicks are one range.
+
+    ``key`` = user code · span + seconds since ``origin`` ascends, so that two binary searches find
+    a range of positions. ``shelf`` = (user code · categories + category) · (C + 1) + position
+    ascends too, so that two binary searches count a category in a range.
+    """
+
+    users: pl.DataFrame  # {user_id, code: Int64}
+    names: pl.Series  # categories, sorted
+    name: np.ndarray  # int64 [C], row of names
+    time: np.ndarray  # int64 [C], unix seconds
+    code: np.ndarray  # int64 [C]
+    key: np.ndarray  # int64 [C]
+    shelf: np.ndarray  # int64 [C]
+    origin: int
+    span: int
+
+    @classmethod
+    def of(cls, clicks: pl.DataFrame, earliest: int, latest: int) -> ClickRanges:
+        """Sort and index clicks.
+
+        Args:
+            clicks: {event_id, user_id, timestamp, category_l1}.
+            earliest: unix seconds of the first moment that will be looked up.
+            latest: unix seconds of the last such moment.
+        """
+        clicks = clicks.sort(USER_ID, TIMESTAMP, EVENT_ID).with_columns(
+            code=(pl.col(USER_ID) != pl.col(USER_ID).shift())
+            .fill_null(False)
+            .cum_sum()
+            .cast(pl.Int64)
+        )
+        names = clicks[CATEGORY_L1].unique().sort()
+        name = (
+            clicks[CATEGORY_L1]
+            .replace_strict(names, pl.int_range(len(names), eager=True))
+            .cast(pl.Int64)
+            .to_numpy()
+        )
+        time, code = clicks[TIMESTAMP].to_numpy(), clicks["code"].to_numpy()
+        origin = int(time.min(initial=earliest)) - HISTORY_SECONDS
+        span = int(time.max(initial=latest)) - origin + 1
+        shelf = (code * len(names) + name) * (len(time) + 1) + np.arange(len(time))
+        return cls(
+            clicks.select(USER_ID, "code").unique(maintain_order=True),
+            names,
+            name,
+            time,
+            code,
+            code * span + time - origin,
+            np.sort(shelf),
+            origin,
+            span,
+        )
+
+    def before(
+        self, code: np.ndarray, at: np.ndarray, seconds: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ranges [start, end) of the clicks in [at − seconds, at).
+
+        Each range has the latest RECENT_CLICKS clicks at most.
+
+        Args:
+            code: user codes, int64 [Q].
+            at: unix seconds, int64 [Q].
+            seconds: length of the window.
+        """
+        moment = code * self.span + at - self.origin
+        end = np.searchsorted(self.key, moment, side="left")
+        start = np.searchsorted(self.key, moment - seconds, side="left")
+        return np.maximum(start, end - RECENT_CLICKS), end
+
+    def of_category(
+        self, code: np.ndarray, name: np.ndarray, start: np.ndarray, end: np.ndarray
+    ) -> np.ndarray:
+        """Return how many clicks of each range are on a category.
+
+        Args:
+            code: user codes, int64 [Q].
+            name: rows of ``names``, int64 [Q]; −1 for a category without clicks.
+            start: first position of each range, [Q].
+            end: last position of each range + 1, [Q].
+        """
+        base = (code * len(self.names) + np.maximum(name, 0)) * (len(self.time) + 1)
+        counted = np.searchsorted(self.shelf, base + end) - np.searchsorted(
+            self.shelf, base + start
+        )
+        return np.where(name < 0, 0, counted)
+
+    def lists(self, start: np.ndarray, end: np.ndarray) -> tuple[pl.Series, pl.Series]:
+        """Return categories List(String) and times List(Int64) per range, oldest first."""
+        offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]))
+        _, position = _unroll(start, end)
+        values = (self.names.gather(self.name[position]).to_arrow(), pa.array(self.time[position]))
+        # from_arrow returns a Series for an array
+        categories, times = (
+            cast("pl.Series", pl.from_arrow(pa.LargeListArray.from_arrays(offsets, value)))
+            for value in values
+        )
+        return categories.alias(RECENT_CATEGORIES).cast(pl.List(pl.String)), times.alias(
+            RECENT_TIMESTAMPS
+        )
+
+    def top_categories(self, start: np.ndarray, end: np.ndarray) -> pl.Series:
+        """Return ``activity.top_category`` of each range; no range may be empty."""
+        # The result depends only on the clicks of a range, so each distinct range is computed once.
+        ranges, back = np.unique(start * (len(self.time) + 1) + end, return_inverse=True)
+        start, end = ranges // (len(self.time) + 1), ranges % (len(self.time) + 1)
+        owner, position = _unroll(start, end)
+        best = (
+            pl.DataFrame({"owner": owner, "name": self.name[position], "at": self.time[position]})
+            .group_by("owner", "name")
+            .agg(count=pl.len(), last=pl.col("at").max())
+            .sort("owner", "count", "last", "name", descending=[False, True, True, False])
+            .unique("owner", keep="first", maintain_order=True)
+        )
+        return self.names.gather(best["name"].gather(back))
+
+
+def _unroll(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (number of the range, position) for each position of R ranges, in order.
+
+    >>> [a.tolist() for a in _unroll(np.array([4, 0]), np.array([6, 1]))]
+    [[0, 0, 1], [4, 5, 0]]
+    """
+    size = end - start
+    owner = np.repeat(np.arange(len(size)), size)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size) + start[owner]
