@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+if TYPE_CHECKING:
+    from recsys_assets.lib.evaluation.measures import EvaluationSummary
+
 COLOURS = {True: "green", False: "red", None: "yellow"}
 
 
-def show(summary: dict[str, Any], console: Console) -> None:
+def show(summary: EvaluationSummary, console: Console) -> None:
     """Print the figures of the lists and one line per target."""
     from recsys_assets.lib.evaluation import views
     from recsys_assets.lib.evaluation.summary import label, value_of

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.files import write_json
+from recsys_assets.files import replacing, write_json
 from recsys_assets.operations import full_graph, jobs
 from recsys_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from recsys_assets.lib.evaluation.measures import EvaluationSummary
 
 #: Steps whose blocking checks do not end the evaluation: the report shows their verdicts.
 VERDICTS = frozenset({"evaluation__offline", "serving__release"})
@@ -24,7 +25,7 @@ VERDICTS = frozenset({"evaluation__offline", "serving__release"})
 
 def evaluate(
     settings: Settings, as_of: str | None = None, ablations: bool = True
-) -> dict[str, Any]:
+) -> EvaluationSummary:
     """Materialise what is missing, evaluate, and return ``evaluation.json``.
 
     A gate that blocks the release and a target that is not met are reported; they raise nothing.
@@ -79,18 +80,17 @@ def as_of_day(settings: Settings, as_of: str | None) -> str:
     return wanted or full_graph.default_as_of(settings, days)
 
 
-def publish(report: Artifact, home: Path) -> dict[str, Any]:
+def publish(report: Artifact, home: Path) -> EvaluationSummary:
     """Write evaluation.json and evaluation.html into the home; return the former.
 
     Each file is replaced as a whole.
     """
     from recsys_assets.lib.evaluation.report import PAGE_FILE, SUMMARY_FILE
 
-    summary: dict[str, Any] = json.loads(report.path(SUMMARY_FILE).read_text())
+    summary: EvaluationSummary = json.loads(report.path(SUMMARY_FILE).read_text())
     write_json(home / "evaluation.json", summary)
-    temporary = home / f".evaluation.{uuid.uuid4().hex}"
-    temporary.write_bytes(report.path(PAGE_FILE).read_bytes())
-    os.replace(temporary, home / "evaluation.html")
+    with replacing(home / "evaluation.html") as page:
+        page.write_bytes(report.path(PAGE_FILE).read_bytes())
     return summary
 
 

@@ -10,7 +10,7 @@ import dagster as dg
 from recsys_assets.artifacts import Artifact
 
 if TYPE_CHECKING:
-    from recsys_assets.lib.gates.gates import Check, Verdict
+    from recsys_assets.lib.release.verdict import Check, Verdict
 
     Materialized: TypeAlias = dg.MaterializeResult[None]
 else:
