@@ -1,6 +1,4 @@
-"""Artifacts: nothing half-written is visible, every byte is checked, the same inputs are
-recognised.
-"""
+"""Test artifacts: atomic writes, verified files, and reuse for equal inputs."""
 
 from __future__ import annotations
 
@@ -21,6 +19,7 @@ from recsys_assets.orchestration.reporting import metadata_of
 
 
 def write(store: ArtifactStore, text: str, partition: str | None = None, **stage):
+    """Publish an artifact with one file."""
     with store.stage("raw/things", partition, **stage) as staged:
         (staged.path / "sub").mkdir()
         (staged.path / "sub" / "a.txt").write_text(text)
@@ -29,7 +28,7 @@ def write(store: ArtifactStore, text: str, partition: str | None = None, **stage
 
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A store on S3's wire protocol, served by moto."""
+    """Return a store on S3's wire protocol, served by moto."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -52,6 +51,7 @@ def remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    """Return an empty store, local or remote."""
     return (
         ArtifactStore(tmp_path / "artifacts")
         if request.param == "local"

@@ -1,4 +1,4 @@
-"""Test the asset graph: it loads, data flows one way, and every asset has a description."""
+"""Test the asset graph: data flows one way, and every asset has a description."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ HEAVY = [
 
 @pytest.fixture(scope="module")
 def definitions(tmp_path_factory) -> dg.Definitions:
+    """Return the definitions of the code location."""
     from recsys_assets.definitions import defs
 
     return defs()
@@ -44,6 +45,7 @@ def definitions(tmp_path_factory) -> dg.Definitions:
 
 @pytest.fixture(scope="module")
 def graph(definitions: dg.Definitions):
+    """Return the asset graph."""
     return definitions.resolve_asset_graph()
 
 
@@ -91,7 +93,7 @@ def test_data_flows_one_way(graph):
 
 
 def test_the_groups_flow_one_way(graph):
-    """Lineage by group has no circle, so that the UI draws the stages from left to right."""
+    """Lineage by group has no circle: the UI draws the stages from left to right."""
     above = {stage: set() for stage in STAGES}
     for key in graph.get_all_asset_keys():
         stage = graph.get(key).group_name

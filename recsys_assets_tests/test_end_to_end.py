@@ -1,9 +1,8 @@
-"""The whole path once, at tiny scale, on the real parts, as a person would walk it: with the
-`recsys` command.
+"""Walk the whole path at tiny scale on the real parts, with the `recsys` command.
 
-Dagster in process, training steps through Pipes in the training environment, Merlin, Valkey,
-Triton, the gateway, the event consumer. The tests of this file are steps of one walk and run in
-their order.
+Dagster runs in process, training steps run through Pipes in the training environment, with Merlin,
+Valkey, Triton, the gateway and the event consumer. The tests of this file are steps of one walk and
+run in order.
 """
 
 from __future__ import annotations
@@ -45,13 +44,14 @@ CHROMIUM = (
 
 @dataclass
 class Walk:
-    """A home of its own, free ports, and the command line."""
+    """Holds a home of its own, free ports and the command line."""
 
     home: Path
     environment: dict[str, str]
     settings: Settings
 
     def recsys(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a `recsys` command in the home."""
         done = subprocess.run(
             [sys.executable, "-m", "recsys_assets.cli.main", *arguments],
             cwd=PROJECT_ROOT,
@@ -67,18 +67,21 @@ class Walk:
         return done
 
     def post(self, path: str, body: object) -> httpx.Response:
+        """Send JSON to the gateway."""
         return httpx.post(f"{self.settings.gateway_url}{path}", json=body, timeout=30)
 
     def recommend(self, user_id: str, **more: object) -> dict:
+        """Return the gateway's answer for a visitor."""
         answer = self.post("/recommend", {"user_id": user_id, "top_k": 20, **more})
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def ids(self, user_id: str, **more: object) -> list[str]:
+        """Return the recommended item ids for a visitor."""
         return [item["item_id"] for item in self.recommend(user_id, **more)["items"]]
 
     def processes(self) -> list[str]:
-        """Every process that carries this home in its environment."""
+        """Return the processes that have this home in their environment."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -94,6 +97,7 @@ class Walk:
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    """Return a walk on a new home; at the end, stop its processes."""
     home = tmp_path_factory.mktemp("a home")  # with a space, as in a user's own folders
     environment = {
         name: value
@@ -109,6 +113,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
 
 @pytest.fixture(scope="module")
 def demo(walk: Walk) -> dict:
+    """Return the report of `recsys demo`."""
     walk.recsys("demo")
     return json.loads((walk.home / "demo.json").read_text())
 
@@ -286,9 +291,7 @@ def test_a_second_run_reuses_what_is_unchanged(walk: Walk, demo: dict):
 
 
 def test_the_walls_of_a_bad_day(walk: Walk, demo: dict):
-    """A file without a column: the run is red and names file and column, nothing is published, what
-    serves stays.
-    """
+    """A file lacks a column: the run fails and names both, and serving does not change."""
     day = time.strftime("%Y-%m-%d", time.gmtime())
     bad = walk.home / "landing/interactions" / day / "bad.parquet"
     pl.DataFrame(

@@ -1,4 +1,4 @@
-"""Test derived fingerprints: a changed line rebuilds an artifact, a changed comment does not."""
+"""Test fingerprints: a changed line rebuilds an artifact, a comment does not."""
 
 import dis
 import functools
@@ -59,7 +59,7 @@ CLOSURE = [
 
 
 class Small:
-    """Write the package into a folder of its own."""
+    """Writes the package into a folder of its own."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -67,13 +67,14 @@ class Small:
             self.edit(name, source)
 
     def edit(self, name: str, source: str) -> None:
+        """Replace the source of a module."""
         path = self.folder / "small" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
         fingerprints.forget()
 
     def after(self, name: str, source: str) -> str:
-        """Digest with this file changed; the change is taken back."""
+        """Return the digest with this file changed, then undo the change."""
         before = (self.folder / "small" / name).read_text()
         self.edit(name, source)
         found = fingerprints.digest("small.write")
@@ -83,6 +84,7 @@ class Small:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Small]:
+    """Return a small package whose modules can be edited."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(fingerprints, "PROJECT", (*fingerprints.PROJECT, "small"))
     yield Small(tmp_path)
@@ -217,8 +219,9 @@ def test_an_artifact_is_rebuilt_where_its_code_has_changed_and_reused_otherwise(
 
 # --- the project ----------------------------------------------------------------------------------
 def writers() -> dict[str, set[str]]:
-    """Asset → modules that the functions in it which take ``staged`` or a ``path`` use, helpers of
-    its module included.
+    """Return asset → modules that its writing functions use.
+
+    Writing functions take ``staged`` or a ``path``. Helper functions of the same module count.
     """
     from recsys_assets.definitions import defs
 
@@ -255,9 +258,7 @@ def writers() -> dict[str, set[str]]:
 
 
 def _writes(owner: types.FunctionType) -> Iterator[types.FunctionType]:
-    """Return the writing functions inside ``owner``, with the modules that it imports in their
-    closure.
-    """
+    """Return the writing functions inside ``owner``, with the modules that it imports."""
     imported = _imported(owner.__code__)
     for code in owner.__code__.co_consts:
         if isinstance(code, types.CodeType) and code.co_varnames[:1] in (("staged",), ("path",)):
@@ -266,7 +267,7 @@ def _writes(owner: types.FunctionType) -> Iterator[types.FunctionType]:
 
 
 def _imported(code: types.CodeType) -> dict[str, object]:
-    """Local name → what a function imports under it."""
+    """Return local name → what a function imports under it."""
     found: dict[str, object] = {}
     base, value = "", None
     for step in dis.get_instructions(code):
@@ -300,6 +301,7 @@ WITHOUT = {
 
 @pytest.fixture(scope="module")
 def closures() -> dict[str, set[str]]:
+    """Return asset → modules of its import closure."""
     return {
         asset: set(fingerprints.closure(*modules)) if modules else set()
         for asset, modules in writers().items()
@@ -431,7 +433,7 @@ def test_a_training_step_is_its_own_imports(step):
 
 
 def test_a_line_of_the_project_changes_the_steps_that_use_it_and_no_other(tmp_path):
-    """On a copy of the project, each time read by a process of its own."""
+    """Each change is made on a copy of the project and read by a new process."""
     package = tmp_path / "recsys_assets"
     shutil.copytree(
         PROJECT_ROOT / "recsys_assets", package, ignore=shutil.ignore_patterns("__pycache__")

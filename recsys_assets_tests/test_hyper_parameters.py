@@ -1,6 +1,4 @@
-"""One definition per hyper-parameter: the launchpad's config and the training step's parameters are
-the same.
-"""
+"""Test that the launchpad's config and the training step's parameters are the same."""
 
 import dataclasses
 import importlib

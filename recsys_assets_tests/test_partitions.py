@@ -1,4 +1,4 @@
-"""The calendar: the reference split, kept from one process to the next."""
+"""Test the calendar: the reference split, which all processes share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings and the environment of commands: ports of a second home, proxies."""
+"""Test the settings and the environment of commands: port offset and proxies."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_second_home_on_the_same_ports_gets_one_clear_line(tmp_path: Path):
 
 @pytest.mark.services
 def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path):
-    """The proxy is dead: a call that goes through it fails."""
+    """The proxy is dead, so a call through it fails."""
     settings = settings_for(tmp_path / "home")
     dead = "http://127.0.0.1:9"
     environment = {
@@ -130,8 +130,10 @@ def test_files_are_utf8_whatever_the_machine_s_language(tmp_path: Path, encoding
 
 
 def test_libraries_send_no_usage_reports():
-    """That onnxruntime heeds its variable was seen with a counting proxy: 4 connections in 60 s
-    without it, none with it.
+    """The variables that switch off usage reports are set.
+
+    A counting proxy showed that onnxruntime honours its variable: 4 connections in 60 s without it,
+    none with it.
     """
     code = (
         "import os, recsys_assets\nprint(os.environ['ORT_DISABLE_TELEMETRY'], "

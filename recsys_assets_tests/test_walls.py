@@ -1,4 +1,4 @@
-"""Who may import whom: the walls of the house."""
+"""Test which packages and modules may import which."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ HEAVY = {
 
 
 def imports(path: Path, *, top_level_only: bool) -> Iterator[str]:
+    """Yield the names that a module imports."""
     tree = ast.parse(path.read_text())
     nodes = tree.body if top_level_only else ast.walk(tree)
     for node in nodes:
@@ -39,12 +40,14 @@ def imports(path: Path, *, top_level_only: bool) -> Iterator[str]:
 
 
 def modules(folder: str) -> list[Path]:
+    """Return the modules of a folder."""
     found = sorted((PACKAGE / folder).rglob("*.py"))
     assert found, f"{folder} has no module: has it moved?"
     return found
 
 
 def offenders(folder: str, forbidden: set[str], *, top_level_only: bool = False) -> list[str]:
+    """Return one line per forbidden import in a folder."""
     return [
         f"{path.relative_to(PROJECT_ROOT)} imports {name}"
         for path in modules(folder)
@@ -79,7 +82,7 @@ def test_a_folder_imports_only_what_lies_below_it(folder: str):
 
 
 def test_no_import_runs_in_a_circle():
-    """Neither between the rooms of a package nor between modules; scripts/map.py draws them."""
+    """There is no circle of rooms or modules; scripts/map.py draws them."""
     tree = house_map.read_tree(PROJECT_ROOT)
     packages = house_map.packages_of(tree)
     assert {"recsys_assets", "recsys_assets.lib", "recsys_assets.serving"} <= set(packages)
@@ -101,7 +104,7 @@ OF_THE_WHOLE = {"survival", "helm", "clock", "test_end_to_end.py", "test_walls.p
 
 
 def test_a_test_lies_at_the_path_of_what_it_tests():
-    """``a/b/test_x.py`` or ``a/b/test_x_aspect.py`` tests ``a/b/x.py``, or ``a/x/…`` as a whole."""
+    """``a/b/test_x.py`` and ``a/b/test_x_aspect.py`` test ``a/b/x.py`` or ``a/x/…``."""
     tests = PROJECT_ROOT / "recsys_assets_tests"
     astray = []
     for path in sorted(tests.rglob("test_*.py")):

@@ -1,5 +1,6 @@
-"""Profiles, executor and training steps: here by subprocess, on Kubernetes by pod, both by the real
-Pipes client.
+"""Test profiles, executors and training steps, by subprocess and by Kubernetes pod.
+
+Both use the real Pipes client.
 """
 
 import json
@@ -33,7 +34,7 @@ needs_training = pytest.mark.skipif(
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    """Settings of a fresh home; the shared volume of the Kubernetes tests is the same folder."""
+    """Return settings of a new home, whose folder is also the shared volume of the pods."""
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("RECSYS_K8S_SHARED_DIR", str(tmp_path))
     monkeypatch.setenv("RECSYS_TRAINING_IMAGE", "recsys-training:1.2.3")
@@ -45,6 +46,7 @@ def settings(tmp_path, monkeypatch):
 
 @pytest.fixture
 def kubernetes_executor(settings, tmp_path, monkeypatch):
+    """Set the executor ``k8s`` and return a stand-in for the cluster."""
     monkeypatch.setenv("RECSYS_EXECUTOR", "k8s")
     get_settings.cache_clear()
     with SmallKubernetes(settings.training_python, PROJECT_ROOT) as cluster:
@@ -66,7 +68,7 @@ def materialise(
     module: str = "scale_numbers",
     params: dict | None = None,
 ):
-    """Run a small step inside an asset; returns (result, metrics, output folder)."""
+    """Run a small step inside an asset; return result, metrics and output folder."""
     numbers = [tmp_path / "a.json", tmp_path / "b.json"]
     for path, values in zip(numbers, ([1, 2], [3]), strict=True):
         path.write_text(json.dumps(values))
@@ -94,6 +96,7 @@ def materialise(
 
 
 def failure_text(result: dg.ExecuteInProcessResult) -> str:
+    """Return the error message of the failed step."""
     (event,) = [event for event in result.all_events if event.is_step_failure]
     error = event.step_failure_data.error
     return f"{error.message} {error.cause.message if error.cause else ''}"
@@ -103,7 +106,7 @@ def failure_text(result: dg.ExecuteInProcessResult) -> str:
 
 
 def job_of(tags: dict) -> dict:
-    """The Kubernetes Job that the executor would submit for an op with these tags."""
+    """Return the Kubernetes Job that the executor submits for an op with these tags."""
 
     @dg.op(tags=tags)
     def step(): ...

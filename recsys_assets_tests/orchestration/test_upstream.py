@@ -1,5 +1,6 @@
-"""Lineage is what is opened: every asset is run on a store of empty artifacts that notes what it is
-asked for.
+"""Test that an asset's dependencies are what it opens.
+
+Each asset runs on a store of empty artifacts that records the opened ones.
 """
 
 import ast
@@ -42,21 +43,23 @@ IN_FORCE = releases.RELEASE
 
 
 class Noting(ArtifactStore):
-    """Notes every artifact that is opened as the one in force."""
+    """Records each artifact that is opened as the current version."""
 
     opened: set[tuple[str, str | None]]
 
     def require(self, kind: str, partitions: Sequence[str | None]) -> list[Artifact]:
+        """Open the current versions and record them."""
         self.opened |= {(kind, partition) for partition in partitions}
         return super().require(kind, partitions)
 
 
 class Reached(Exception):
-    """Ends an asset's run when it begins to build."""
+    """Ends the run of an asset when it begins to build."""
 
 
 @pytest.fixture(scope="module")
 def graph():
+    """Return the asset graph."""
     from recsys_assets.definitions import defs
 
     return defs().resolve_asset_graph()
@@ -64,6 +67,7 @@ def graph():
 
 @pytest.fixture(scope="module")
 def assets() -> dict[str, dg.AssetsDefinition]:
+    """Return the assets by key."""
     from recsys_assets.definitions import defs
 
     return {
@@ -75,8 +79,9 @@ def assets() -> dict[str, dg.AssetsDefinition]:
 
 @pytest.fixture(scope="module")
 def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
-    """Every artifact of the calendar's first weeks, empty, with the manifest entries that others
-    follow.
+    """Return a store with empty artifacts of the calendar's first weeks.
+
+    Their manifests hold the inputs that assets follow.
     """
     settings = Settings(
         home=tmp_path_factory.mktemp("paper"), start_day=partitions.calendar_start(get_settings())
@@ -194,7 +199,7 @@ def partition_of(asset: dg.AssetsDefinition) -> str | None:
 
 
 def opened_by(paper, asset: dg.AssetsDefinition) -> tuple[set[tuple[str, str | None]], str]:
-    """Return the artifacts that an asset opens before it builds, and why its run ended."""
+    """Return the artifacts that an asset opens before it builds, and the end of its run."""
     paper.store.opened.clear()
     resources = {
         name: value
@@ -214,7 +219,7 @@ def opened_by(paper, asset: dg.AssetsDefinition) -> tuple[set[tuple[str, str | N
 
 
 def declared_of(graph, asset: dg.AssetsDefinition) -> set[tuple[str, str | None]]:
-    """Artifacts of Dagster's dependencies, over their partition mappings."""
+    """Return the artifacts of an asset's dependencies, by their partition mappings."""
     partition, found = partition_of(asset), set()
     for parent in graph.get(asset.key).parent_keys:
         kind = parent.to_user_string()
@@ -237,6 +242,7 @@ def declared_of(graph, asset: dg.AssetsDefinition) -> set[tuple[str, str | None]
 
 
 def names() -> Iterator[str]:
+    """Yield the names of all assets."""
     from recsys_assets.definitions import defs
 
     yield from sorted(
@@ -288,7 +294,7 @@ IN_DEFS = {
 
 
 def _opening(folder: Path) -> set[str]:
-    """module.function → functions that call ``store.current`` or ``store.require``."""
+    """Return the functions that call ``store.current`` or ``store.require``."""
     found = set()
     for path in sorted(folder.rglob("*.py")):
         for function in (
@@ -319,6 +325,8 @@ def test_inputs_are_opened_by_their_declaration_alone():
 
 # --- the declaration itself -----------------------------------------------------------------------
 class Days(TypedDict):
+    """A declaration with windows, chosen days and a recorded input."""
+
     early: Annotated[Sequence[Artifact], Upstream("a/days", Window(-3, -2))]
     own: Annotated[Artifact, Upstream("a/days", SAME)]
     chosen: Annotated[Sequence[Artifact], Upstream("b/days", Window(-9, 0), chosen=True)]
@@ -327,16 +335,21 @@ class Days(TypedDict):
 
 
 class DaysAndMore(Days, total=False):
+    """A declaration with an optional input."""
+
     extra: Annotated[Artifact, Upstream("d/extra", SAME)]
 
 
 class Absent(TypedDict):
+    """A declaration of days that may be absent."""
+
     before: Annotated[Artifact, Upstream("a/days", Window(-2, -2))]
     long_before: Annotated[Artifact, Upstream("a/days", Window(-3, -3))]
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> SimpleNamespace:
+    """Return a store with five days of artifacts."""
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     store = ArtifactStore(settings.artifacts)
 

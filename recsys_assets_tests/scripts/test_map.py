@@ -1,6 +1,4 @@
-"""Test the map of the house on small trees: imports, arrows, floors, circles, the written drawing
-and another commit.
-"""
+"""Test the map on small trees: imports, arrows, floors, circles and drawing."""
 
 from __future__ import annotations
 
@@ -33,6 +31,7 @@ DOCUMENT = "# Architecture\n\n<!-- map -->\n<!-- /map -->\n\nThe end.\n"
 
 
 def write(root: Path, files: Mapping[str, str]) -> Path:
+    """Write files below a folder, and return it."""
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -42,10 +41,12 @@ def write(root: Path, files: Mapping[str, str]) -> Path:
 def graph_of(
     root: Path, files: Mapping[str, str], package: str = "recsys_assets"
 ) -> dict[str, set[str]]:
+    """Return the room graph of a tree."""
     return house_map.room_graph(house_map.read_tree(write(root, files)), package)
 
 
 def run(root: Path, *options: str) -> int:
+    """Run the command line on a tree."""
     return house_map.main(["recsys_assets", "recsys_assets/work", "--root", str(root), *options])
 
 
@@ -391,6 +392,7 @@ def test_check_names_every_circle_also_in_packages_that_are_not_drawn(
 
 # --- a commit, the command ------------------------------------------------------------------------
 def commit(root: Path) -> None:
+    """Commit a tree with git."""
     for command in (
         ["init", "-q"],
         ["add", "."],

@@ -1,8 +1,7 @@
-"""Set-up as a stranger's machine meets it: what it needs, which build of torch, cut off, broken;
-and the locks.
+"""Test set-up on other machines: builds of torch, interruptions and locks.
 
-The script is the real one. What it calls (uv, df, uname, getconf) is replaced on PATH where the
-machine must be another one; the commands that it makes are read from a log. ``make setup`` itself
+The script is the real one. Its commands (uv, df, uname, getconf) are replaced on PATH where the
+machine must be another one. The commands that it runs are read from a log. ``make setup`` itself
 installs for real before these tests run.
 """
 
@@ -72,9 +71,7 @@ if [ -f slow ] && [[ "$*" == *training.lock* ]]; then touch slow.reached; sleep 
 
 
 class Machine:
-    """Holds a copy of the files that set-up reads, in a folder with a space, and a PATH with
-    replaceable commands.
-    """
+    """Holds a copy of set-up's files, in a folder with a space, and a replaceable PATH."""
 
     def __init__(self, folder: Path):
         self.root = folder / "a clone"
@@ -102,6 +99,7 @@ class Machine:
         file.chmod(0o755)
 
     def start(self, **variables: str) -> subprocess.Popen[str]:
+        """Start set-up."""
         environment = {"PATH": str(self.path), "HOME": str(self.root), **variables}
         return subprocess.Popen(
             [shutil.which("bash") or "bash", "scripts/setup.sh"],
@@ -114,12 +112,13 @@ class Machine:
         )
 
     def setup(self, **variables: str) -> tuple[int, str]:
-        """Run set-up to its end: (exit status, what it printed)."""
+        """Run set-up to its end; return exit status and output."""
         process = self.start(**variables)
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
     def log(self, name: str) -> list[str]:
+        """Return the lines of a log file."""
         file = self.root / name
         return file.read_text().splitlines() if file.exists() else []
 
@@ -131,6 +130,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
+    """Return a new machine."""
     return Machine(tmp_path)
 
 
@@ -182,6 +182,7 @@ def write_wheel(folder: Path, name: str, version: str) -> None:
 
 
 def locked(name: str) -> str:
+    """Return the version of a package in torch.lock."""
     found = re.search(rf"^{name}==(\S+)", (REQUIREMENTS / "torch.lock").read_text(), re.MULTILINE)
     assert found
     return found[1]
@@ -448,9 +449,7 @@ def test_every_requirement_is_locked_with_hashes_and_without_addresses():
 
 
 def test_torch_lock_holds_torch_and_what_only_its_cuda_build_needs():
-    """By the installed packages' own metadata, from everything but torch: no path leads to a
-    package of torch.lock.
-    """
+    """Of torch.lock, the packages of platform.lock require torch and torchvision only."""
     from importlib import metadata
 
     from packaging.requirements import Requirement

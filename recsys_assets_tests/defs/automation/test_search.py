@@ -1,5 +1,6 @@
-"""The search jobs on an ephemeral instance; a training is a stand-in whose figure has a known
-best.
+"""Test the search jobs on an ephemeral instance.
+
+A training is a stand-in whose figure has a known best.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ BEST_RATE = 8e-3
 
 @pytest.fixture
 def home(tmp_path: Path):
+    """Return a home with the inputs of a training, and a stand-in for the training."""
     settings = Settings(home=tmp_path, start_day=partitions.calendar_start(get_settings()))
     calls: list[dict] = []
 
@@ -67,6 +69,7 @@ def home(tmp_path: Path):
 
 
 def publish(store: ArtifactStore, kind: str, text: str = "as it is") -> None:
+    """Publish an artifact of the as-of day."""
     with store.stage(kind, AS_OF) as staged:
         (staged.path / "a").write_text(text)
         staged.publish()
@@ -75,6 +78,7 @@ def publish(store: ArtifactStore, kind: str, text: str = "as it is") -> None:
 def run(
     home, job: dg.JobDefinition, instance: dg.DagsterInstance, **config: object
 ) -> dg.ExecuteInProcessResult:
+    """Run a search job."""
     model = job.name.removeprefix("search_")
     return job.execute_in_process(
         instance=instance,
@@ -85,6 +89,7 @@ def run(
 
 
 def trials_of(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Return the runs of the trials in order."""
     return sorted(
         instance.get_runs(dg.RunsFilter(job_name="search_trial")),
         key=lambda one: int(one.tags[jobs.TRIAL]),
@@ -92,6 +97,7 @@ def trials_of(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 
 def metadata(result: dg.ExecuteInProcessResult, model: str = "two_tower") -> dict:
+    """Return the metadata of the search's output."""
     [event] = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
     return {name: value.value for name, value in event.event_specific_data.metadata.items()}
 
@@ -181,9 +187,7 @@ def test_what_no_training_knows_is_refused(home):
 
 @pytest.mark.parametrize("model", list(SEARCHES))
 def test_what_is_searched_are_parameters_that_hold_their_defaults(model):
-    """A default outside of its space, or a value that the asset refuses, would end a search at its
-    first trial.
-    """
+    """A default outside of its space, or a rejected value, fails the first trial."""
     space, config = SEARCHES[model].space, jobs.CONFIGS[model]
     assert set(space) <= set(config.model_fields)
     for name, choice in space.items():

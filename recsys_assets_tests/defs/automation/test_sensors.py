@@ -1,4 +1,4 @@
-"""Sensors on an ephemeral instance: no day is lost, none is asked for twice."""
+"""Test the sensors on an ephemeral instance: each day is processed exactly once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ DAYS = partitions.history_days(get_settings())
 
 @pytest.fixture
 def home(tmp_path: Path) -> Settings:
+    """Return settings of a new home."""
     return Settings(home=tmp_path, start_day=partitions.calendar_start(get_settings()))
 
 
 @pytest.fixture
 def platform(home: Settings) -> Platform:
+    """Return the platform resource of the home."""
+
     class HomePlatform(Platform):
         @property
         def settings(self) -> Settings:
@@ -33,6 +36,7 @@ def platform(home: Settings) -> Platform:
 
 
 def publish(home: Settings, kind: str, day: str, text: str = "x", **metrics: object) -> None:
+    """Publish an artifact of a day."""
     with ArtifactStore(home.artifacts).stage(kind, day) as staged:
         (staged.path / "a").write_text(text)
         staged.publish(metrics)
@@ -44,6 +48,7 @@ def evaluate(
     instance: dg.DagsterInstance,
     cursor: str | None = None,
 ):
+    """Evaluate a sensor."""
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, resources={"platform": platform}
     ) as context:
@@ -80,6 +85,7 @@ def test_nothing_landed_is_a_skip(home: Settings, platform: Platform):
 
 
 def report(instance: dg.DagsterInstance, day: str) -> None:
+    """Report a materialisation of the masked train set."""
     instance.report_runless_asset_event(dg.AssetMaterialization(sensors.MASKED, partition=day))
 
 

@@ -1,8 +1,7 @@
-"""evaluation/ablations and evaluation/backtest on a simulated window; a training step is a stand-in
-that writes linear models.
+"""Test evaluation/ablations and evaluation/backtest on a simulated window.
 
-That real steps read what the variants hand them is tested with the steps
-(training/test_ablation_data).
+A training step is a stand-in that writes linear models. The tests of the steps cover the data that
+real steps read.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ BASE_PARAMS = {
 
 @pytest.fixture(scope="module")
 def linear(tmp_path_factory) -> Path:
-    """Linear models with a parity sample each, as training steps write them."""
+    """Return linear models with a parity sample each, as training steps write them."""
     folder = tmp_path_factory.mktemp("linear")
     linear_onnx.write_models(folder)
     rng = np.random.default_rng(0)
@@ -64,6 +63,7 @@ def linear(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, linear):
+    """Return a home with a simulated window, linear models and a stand-in for training."""
     settings = Settings(
         home=tmp_path_factory.mktemp("home"),
         start_day=partitions.calendar_start(get_settings()),
@@ -79,7 +79,7 @@ def home(tmp_path_factory, linear):
             return settings
 
     class Stand(TrainingClient):
-        """Notes what a step was asked for, and writes what the real one would have to."""
+        """Records the calls of training steps and writes their files."""
 
         @property
         def settings(self) -> Settings:
@@ -111,6 +111,7 @@ def home(tmp_path_factory, linear):
 
 
 def train(linear: Path, model: str, target: Path) -> dict[str, int]:
+    """Write a linear model as a training step does."""
     for name in (*FILES[model], *(PARTS if model == "dlrm" else ())):
         (target / name).write_bytes((linear / name).read_bytes())
     (target / "parity.npz").write_bytes((linear / f"{model}.parity.npz").read_bytes())
@@ -118,6 +119,7 @@ def train(linear: Path, model: str, target: Path) -> dict[str, int]:
 
 
 def write_datasets(store: ArtifactStore, target: Path, rows: pl.DataFrame) -> None:
+    """Write data sets as a training step does."""
     (target / "train").mkdir()
     workflows = store.current("features/workflows", AS_OF)
     made = Generation.of_training(
@@ -135,9 +137,7 @@ def write_datasets(store: ArtifactStore, target: Path, rows: pl.DataFrame) -> No
 
 
 def publish_training(store: ArtifactStore, linear: Path) -> None:
-    """features/datasets, both models and their export, with the inputs that their manifests
-    record.
-    """
+    """Publish data sets, both models and their export, with the inputs in the manifests."""
     days = partitions.train_days(AS_OF)
     inputs = {
         "workflows": store.current("features/workflows", AS_OF),
@@ -171,6 +171,7 @@ def publish_training(store: ArtifactStore, linear: Path) -> None:
 def run(
     home, *assets: dg.AssetsDefinition, partition: str | None = AS_OF, **config: object
 ) -> dg.ExecuteInProcessResult:
+    """Materialise assets."""
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
             list(assets),
@@ -183,7 +184,7 @@ def run(
 
 
 def ablate(home, *variants: str, **config: object) -> tuple[dict, list[SimpleNamespace]]:
-    """Metadata of a run of these variants, and the steps that it needed."""
+    """Return the metadata of a run of these variants, and the steps that it needed."""
     from recsys_assets.defs.evaluation import ablations
 
     home.calls.clear()
@@ -199,6 +200,7 @@ def ablate(home, *variants: str, **config: object) -> tuple[dict, list[SimpleNam
 
 @pytest.fixture(scope="module")
 def evaluated(home):
+    """Return the home with queries and the base's evaluation."""
     from recsys_assets.defs.evaluation import offline, queries
 
     run(home, queries.queries)

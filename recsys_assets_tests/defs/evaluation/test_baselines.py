@@ -1,6 +1,4 @@
-"""The asset evaluation/baselines on a small shop: what it reads, writes and shows, and when it
-builds again.
-"""
+"""Test evaluation/baselines on a small shop: inputs, outputs and reuse."""
 
 from __future__ import annotations
 
@@ -21,6 +19,8 @@ START, AS_OF = partitions.calendar_start(get_settings()), partitions.first_as_of
 
 
 class Home:
+    """Holds the artifact store and the platform of a home."""
+
     def __init__(self, folder: Path):
         settings = Settings(home=folder, start_day=START, scale="tiny")
         self.store = ArtifactStore(settings.artifacts)
@@ -33,6 +33,7 @@ class Home:
         self.platform = HomePlatform()
 
     def run(self, **config: object) -> tuple[dg.AssetMaterialization, Artifact]:
+        """Materialise the asset; return the event and the artifact."""
         from recsys_assets.defs.evaluation.baselines import baselines
 
         with dg.DagsterInstance.ephemeral() as instance:
@@ -51,6 +52,7 @@ class Home:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Return a home with a small shop."""
     home = Home(tmp_path_factory.mktemp("home"))
     small_clicks.publish_shop(home.store, partitions.window_days(AS_OF))
     return home

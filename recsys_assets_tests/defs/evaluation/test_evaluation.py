@@ -1,4 +1,4 @@
-"""Evaluation's assets, run one after the other on a simulated window and linear models."""
+"""Test the evaluation assets in order, on a simulated window with linear models."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ AS_OF = partitions.first_as_of(get_settings())
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
+    """Return a home with a simulated window and linear models."""
     settings = Settings(
         home=tmp_path_factory.mktemp("evaluation"),
         start_day=partitions.calendar_start(get_settings()),
@@ -37,6 +38,7 @@ def home(tmp_path_factory):
 
 
 def run(home, name: str, **config: object) -> dg.ExecuteInProcessResult:
+    """Materialise one asset."""
     from recsys_assets.defs.evaluation import offline, oracle, queries
 
     asset = {"queries": queries.queries, "oracle": oracle.oracle, "offline": offline.offline}[name]
@@ -52,12 +54,14 @@ def run(home, name: str, **config: object) -> dg.ExecuteInProcessResult:
 
 
 def metadata(result: dg.ExecuteInProcessResult) -> dict:
+    """Return the metadata of a materialisation as plain values."""
     [event] = result.get_asset_materialization_events()
     return {name: value.value for name, value in event.materialization.metadata.items()}
 
 
 @pytest.fixture(scope="module")
 def evaluated(home) -> dict[str, dg.ExecuteInProcessResult]:
+    """Return asset → its run."""
     return {name: run(home, name) for name in ("queries", "oracle", "offline")}
 
 
@@ -97,9 +101,7 @@ def test_the_ui_plots_the_headline_and_the_artifact_keeps_the_slices(home, evalu
 
 
 def test_models_that_were_never_trained_are_warned_of(home, evaluated):
-    """Linear models of random weights, neither better than popularity nor able to rank: to be seen,
-    and the release's verdict blocks.
-    """
+    """Linear models of random weights fail both checks; the release's verdict blocks."""
     assert evaluated["offline"].success
     checks = {
         check.check_name: check for check in evaluated["offline"].get_asset_check_evaluations()

@@ -1,6 +1,4 @@
-"""Daily assets called directly: good days pass, bad days are red, name what is wrong, and publish
-nothing.
-"""
+"""Test the daily assets: good days pass; bad days fail and publish nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ DAYS = partitions.history_days(get_settings())[:3]
 
 
 class Home:
-    """A home of its own and the daily assets in it."""
+    """Holds a copy of a shop and the daily assets in it."""
 
     def __init__(self, folder: Path, template: Path):
         shutil.copytree(template, folder, dirs_exist_ok=True)
@@ -43,15 +41,17 @@ class Home:
         self.platform = HomePlatform()
 
     def landing(self, day: str) -> Path:
+        """Return the landing folder of a day."""
         return self.settings.home / "landing" / "interactions" / day
 
     def run(self, name: str, day: str | None = None, **config: object) -> dg.ExecuteInProcessResult:
+        """Materialise one asset."""
         return self.run_all([name], day, **config)
 
     def run_all(
         self, names: list[str], day: str | None = None, **config: object
     ) -> dg.ExecuteInProcessResult:
-        """One run of these assets; ``config`` is that of the first."""
+        """Materialise these assets in one run; ``config`` is that of the first."""
         from recsys_assets.defs.features import daily
         from recsys_assets.defs.raw import catalogue, interactions
 
@@ -75,13 +75,14 @@ class Home:
             )
 
     def rewrite(self, day: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """Change the landed rows of a day."""
         file = self.landing(day) / "simulated.parquet"
         change(pl.read_parquet(file)).write_parquet(file)
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a simulated landing zone of three days; tests copy it before they hurt it."""
+    """Return a home with three simulated days; tests copy it before they change it."""
     folder = tmp_path_factory.mktemp("shop")
     simulator.simulate(folder / "landing", "tiny", DAYS, seed=3)
     return folder
@@ -89,6 +90,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stocked_shop(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a shop with users and items materialised."""
     home = Home(tmp_path_factory.mktemp("stocked"), shop)
     assert home.run("users").success and home.run("items").success
     return home.settings.home
@@ -96,6 +98,7 @@ def stocked_shop(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def begun_shop(stocked_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a shop with the first day's interactions materialised."""
     home = Home(tmp_path_factory.mktemp("begun"), stocked_shop)
     assert home.run("interactions", DAYS[0]).success
     return home.settings.home
@@ -103,22 +106,24 @@ def begun_shop(stocked_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def home(tmp_path: Path, shop: Path) -> Home:
+    """Return a copy of the shop."""
     return Home(tmp_path, shop)
 
 
 @pytest.fixture
 def stocked(tmp_path: Path, stocked_shop: Path) -> Home:
-    """With users and items materialised."""
+    """Return a home with users and items materialised."""
     return Home(tmp_path, stocked_shop)
 
 
 @pytest.fixture
 def begun(tmp_path: Path, begun_shop: Path) -> Home:
-    """With users, items and the first day's interactions materialised."""
+    """Return a home with users, items and the first day's interactions materialised."""
     return Home(tmp_path, begun_shop)
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """Return check → whether it passed."""
     return {
         evaluation.check_name: evaluation.passed
         for evaluation in result.get_asset_check_evaluations()
@@ -126,11 +131,13 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMaterialization]:
+    """Return asset → its materialisation."""
     events = [e for e in result.all_events if e.event_type_value == "ASSET_MATERIALIZATION"]
     return {"/".join(e.asset_key.path): e.step_materialization_data.materialization for e in events}
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
+    """Return the error message of the failed step."""
     event = next(e for e in result.all_events if e.event_type_value == "STEP_FAILURE")
     data = event.step_failure_data
     return (
@@ -282,9 +289,7 @@ BAD_DAYS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
 
 
 def nothing_of_the_day_exists(home: Home, done: dg.ExecuteInProcessResult, day: str) -> None:
-    """Nothing was published by the run, and a later run of downstream alone, by hand, has nothing
-    to take.
-    """
+    """Check that the run published nothing, and that downstream alone fails."""
     assert not done.success and materialized(done) == {}
     for kind in ("raw/interactions", "features/interactions", "features/masked_train"):
         assert day not in home.store.partitions(kind)

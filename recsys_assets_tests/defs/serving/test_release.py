@@ -1,6 +1,4 @@
-"""Releases of real small models through Dagster: what the UI shows, what the manifest says, what
-promotion would read.
-"""
+"""Test releases of real small models: metadata, manifest and champion."""
 
 from __future__ import annotations
 
@@ -36,6 +34,7 @@ MODELS = {"query_tower.onnx": "retrieval/two_tower", "dlrm.onnx": "ranking/dlrm"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
+    """Return a home with a simulated window."""
     settings = Settings(
         home=tmp_path_factory.mktemp("release"),
         start_day=partitions.calendar_start(get_settings()),
@@ -89,6 +88,7 @@ def home(tmp_path_factory):
 def run(
     home, asset: dg.AssetsDefinition, partition: str = AS_OF, **config: object
 ) -> dg.ExecuteInProcessResult:
+    """Materialise one asset."""
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
             [asset],
@@ -101,7 +101,7 @@ def run(
 
 
 def trained(home, kind: small_models.Kind) -> None:
-    """Models of the as-of day, their vectors, index and evaluation."""
+    """Publish models of the as-of day, with their vectors, index and evaluation."""
     from recsys_assets.defs.evaluation import offline, queries
 
     tables = small_models.train(home.rows, home.transforms, home.items, kind)
@@ -126,7 +126,7 @@ def trained(home, kind: small_models.Kind) -> None:
 def released(
     home, partition: str = AS_OF, **config: object
 ) -> tuple[dg.ExecuteInProcessResult, releases.Release, dict]:
-    """The run, the release it gave, and its checks by name."""
+    """Return the run, its release and its checks by name."""
     from recsys_assets.defs.fine_tune import daily
     from recsys_assets.defs.serving import release
 
@@ -152,7 +152,7 @@ def parts(home):
 
 
 def promote(home, release: releases.Release) -> None:
-    """As promotion leaves it, without servers."""
+    """Write the champion file that a promotion leaves, without servers."""
     champion.champion_path(home.settings).parent.mkdir(parents=True, exist_ok=True)
     champion.champion_path(home.settings).write_text(
         json.dumps(
@@ -171,6 +171,7 @@ def promote(home, release: releases.Release) -> None:
 
 @pytest.fixture(scope="module")
 def honest(home):
+    """Return run, release and checks of models that pass the gates."""
     trained(home, "honest")
     return released(home)
 
@@ -269,7 +270,7 @@ def test_lists_of_other_settings_are_not_released(home, honest, name, value):
 
 
 def tune(home, base: releases.Release, kind: small_models.Kind) -> None:
-    """A day's fine-tune of the champion: models of other weights, the generation's item side."""
+    """Publish a day's fine-tune: other model weights, with the champion's items."""
     features = home.store.current("features/interactions", NEXT)
     with home.store.stage(
         "fine_tune/rows",
