@@ -14,7 +14,7 @@ overall figures. Use ``Queries.overall`` for those, as ``list_metrics.judge`` do
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,14 +137,7 @@ class Queries:
                 left for a query.
         """
         validation = {artifact.partition for artifact in features}
-        log = [artifact for artifact in interactions if artifact.partition in validation]
-        before = [artifact for artifact in interactions if artifact.partition not in validation]
-        if len(log) != len(validation) or not before:
-            raise ValueError(
-                f"interactions has the days {sorted(str(a.partition) for a in interactions)}: give "
-                "raw/interactions of the training days and of every validation day "
-                f"({sorted(map(str, validation))})"
-            )
+        training = _training_log(interactions, validation)
         catalogue = (
             pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])
             .with_row_index("item")
@@ -167,7 +160,6 @@ class Queries:
                 f"the validation days {sorted(map(str, validation))} have no click that a list "
                 "could be asked for; choose other days, or check whether the log has clicks"
             )
-        training = pl.scan_parquet([a.path("interactions.parquet") for a in before])
         counts = _item_clicks(training, catalogue)
         known = _exposures(training, asks, kept)
         cold = int((known == 0).sum())
@@ -238,6 +230,19 @@ class Queries:
             {name.removeprefix(_SLICE): frame[name].to_numpy() for name in slices},
             json.loads(artifact.path("counts.json").read_text()),
         )
+
+
+def _training_log(interactions: Sequence[Artifact], validation: Set[str | None]) -> pl.LazyFrame:
+    """Scan the log of the days before the validation days; raise where a day is missing."""
+    log = [artifact for artifact in interactions if artifact.partition in validation]
+    before = [artifact for artifact in interactions if artifact.partition not in validation]
+    if len(log) != len(validation) or not before:
+        raise ValueError(
+            f"interactions has the days {sorted(str(a.partition) for a in interactions)}: give "
+            "raw/interactions of the training days and of every validation day "
+            f"({sorted(map(str, validation))})"
+        )
+    return pl.scan_parquet([a.path("interactions.parquet") for a in before])
 
 
 def _clicked(features: Sequence[Artifact], catalogue: pl.DataFrame) -> pl.DataFrame:

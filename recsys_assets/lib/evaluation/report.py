@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from recsys_assets.artifacts import Artifact
@@ -14,7 +15,7 @@ from recsys_assets.lib.evaluation import html, list_metrics, views
 from recsys_assets.lib.evaluation import oracle as truth
 from recsys_assets.lib.evaluation import summary as evaluation_summary
 from recsys_assets.lib.evaluation.list_metrics import Lists
-from recsys_assets.lib.evaluation.measures import Estimate, EvaluationSummary
+from recsys_assets.lib.evaluation.measures import Estimate, EvaluationSummary, SliceFigures
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.summary import POPULARITY, PRIMARY, value_of
 from recsys_assets.lib.figures.tables import markdown_table
@@ -135,10 +136,6 @@ def read_summary(
         if oracle.metrics["available"]
         else None
     )
-    by_slice: dict[str, dict[str, Any]] = {}
-    for name in _compared(metrics):
-        for part, found in list_metrics.judge_slices(ranks[name], asked, seed).items():
-            by_slice.setdefault(part, {})[name] = found
     return evaluation_summary.summarise(
         scale,
         str(offline.partition),
@@ -147,7 +144,9 @@ def read_summary(
         oracle.metrics,
         None if ablations is None else ablations.metrics,
         differences=differences,
-        baseline_slices=by_slice,
+        baseline_slices=_baseline_slices(
+            {name: ranks[name] for name in _compared(metrics)}, asked, seed
+        ),
         queries={**queries.metrics, "days": days},
         notes=notes,
         click_rates=click_rates,
@@ -200,6 +199,17 @@ def headline(summary: EvaluationSummary) -> dict[str, Any]:
         "targets_met": sum(one["met"] is True for one in summary["targets"]),
         "targets": len(summary["targets"]),
     }
+
+
+def _baseline_slices(
+    ranks: Mapping[str, np.ndarray], queries: Queries, seed: int
+) -> dict[str, dict[str, SliceFigures]]:
+    """Judge the slices of some baselines: slice → baseline → figures."""
+    by_slice: dict[str, dict[str, SliceFigures]] = {}
+    for name, own in ranks.items():
+        for part, found in list_metrics.judge_slices(own, queries, seed).items():
+            by_slice.setdefault(part, {})[name] = found
+    return by_slice
 
 
 def _compared(baselines: Mapping[str, Any]) -> list[str]:
