@@ -56,7 +56,7 @@ class Consumer:
     Raises FeatureStoreError where Feast's definitions were not applied.
     """
 
-    def __init__(self, settings: Settings, name: str, stop: threading.Event):
+    def __init__(self, settings: Settings, name: str, stop: threading.Event) -> None:
         self._name, self._stop = name, stop
         self._client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
         self._state = VisitorState(self._client, settings.seen_days)

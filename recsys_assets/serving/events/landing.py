@@ -23,7 +23,7 @@ class LandingBuffer:
         root: the landing zone, a folder or an fsspec address.
     """
 
-    def __init__(self, root: str):
+    def __init__(self, root: str) -> None:
         self._root = root.rstrip("/")
         self._entries: list[tuple[str, Event]] = []
 

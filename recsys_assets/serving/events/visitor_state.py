@@ -116,7 +116,7 @@ class VisitorState:
             longer.
     """
 
-    def __init__(self, client: redis.Redis, seen_days: int):
+    def __init__(self, client: redis.Redis, seen_days: int) -> None:
         self._client, self._seen_days, self._remembered = (
             client,
             seen_days,
