@@ -34,7 +34,7 @@ class ContextPreprocessor(Stage):
     inputs = REQUEST
     outputs = (t.VISITOR_ID, t.CONTEXT_DEVICE, t.CONTEXT_TIMESTAMP, t.CONTEXT_TOP_K, t.CONTEXT_SEED)
 
-    def __init__(self, clock: Callable[[], float] = time.time):
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
 
     @classmethod

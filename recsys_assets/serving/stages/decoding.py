@@ -40,7 +40,7 @@ class ItemIdDecoder(Stage):
     outputs = ANSWER
     files = MODEL_FILES[name]
 
-    def __init__(self, item_ids: Sequence[str]):
+    def __init__(self, item_ids: Sequence[str]) -> None:
         self._item_ids = np.array(item_ids, dtype=np.object_)
 
     @classmethod

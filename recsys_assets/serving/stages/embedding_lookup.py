@@ -22,7 +22,7 @@ class MultimodalEmbeddingLookup(Stage):
     outputs = (t.ITEM_EMBEDDINGS,)
     files = MODEL_FILES[name]
 
-    def __init__(self, table: np.ndarray):
+    def __init__(self, table: np.ndarray) -> None:
         # a plain view of the mapped file: indexing np.memmap itself makes a memmap again, at three
         # times the cost
         self._of_items = table.view(np.ndarray)[VOCABULARY_START:]

@@ -33,7 +33,7 @@ class FeastItemLookup(Stage):
     outputs = (t.ITEM_CODES, t.ITEM_NUMBERS, t.ITEM_TABLE_VERSION)
     files = MODEL_FILES[name]
 
-    def __init__(self, table: ItemTable):
+    def __init__(self, table: ItemTable) -> None:
         self.table = table
 
     @classmethod

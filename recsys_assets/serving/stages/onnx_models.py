@@ -31,7 +31,7 @@ class ModelOutputInvalid(StageError):
 class _OnnxStage(Stage):
     arguments: ClassVar[tuple[str, ...]]  # the ONNX model's own input names
 
-    def __init__(self, session: onnxruntime.InferenceSession, version: int):
+    def __init__(self, session: onnxruntime.InferenceSession, version: int) -> None:
         self._session = session
         self._release = np.array([version], dtype=np.int64)
 
@@ -73,7 +73,7 @@ class QueryTower(_OnnxStage):
     files = MODEL_FILES[name]
     arguments = ("cat", "cont", "history")
 
-    def __init__(self, session: onnxruntime.InferenceSession, version: int, width: int):
+    def __init__(self, session: onnxruntime.InferenceSession, version: int, width: int) -> None:
         super().__init__(session, version)
         self._width = width
 
@@ -141,7 +141,7 @@ class KnownItems:
             whatever rows are beside it.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, rows: int = KNOWN_ITEMS):
+    def __init__(self, session: onnxruntime.InferenceSession, rows: int = KNOWN_ITEMS) -> None:
         self._session, self._rows = session, rows
         shapes = {tensor.name: tensor.shape[1:] for tensor in session.get_outputs()}
         self._cat = np.full((rows, t.ITEM_CAT.shape[1]), -1, np.int32)
@@ -198,7 +198,9 @@ class DlrmRanking(_OnnxStage):
     files = MODEL_FILES[name]
     arguments = ("cat", "cont", "numbers", "known", "vectors")
 
-    def __init__(self, session: onnxruntime.InferenceSession, version: int, items: KnownItems):
+    def __init__(
+        self, session: onnxruntime.InferenceSession, version: int, items: KnownItems
+    ) -> None:
         super().__init__(session, version)
         self._items = items
 

@@ -101,7 +101,7 @@ class SoftmaxSampling(Stage):
     outputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.BLENDED_SCORES, t.PLACING)
     files = MODEL_FILES[name]
 
-    def __init__(self, ordering: Ordering):
+    def __init__(self, ordering: Ordering) -> None:
         self._ordering = ordering
 
     @classmethod

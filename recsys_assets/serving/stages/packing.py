@@ -31,7 +31,7 @@ class Layout:
         specs: the tensors in their order; shapes may vary where they say -1.
     """
 
-    def __init__(self, specs: Sequence[TensorSpec]):
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
         self.specs = tuple(specs)
         self._varying = [sum(size == -1 for size in spec.shape) for spec in self.specs]
         self._words = 1 + sum(self._varying)

@@ -28,7 +28,7 @@ class Pipeline:
         stages: in an order in which every stage's inputs exist when it runs.
     """
 
-    def __init__(self, stages: Sequence[Stage]):
+    def __init__(self, stages: Sequence[Stage]) -> None:
         known = {spec.name for spec in REQUEST}
         for stage in stages:
             missing = [spec.name for spec in stage.inputs if spec.name not in known]

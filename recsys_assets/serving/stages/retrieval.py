@@ -26,7 +26,7 @@ OVER_FETCH = 100
 class Searcher:
     """Finds the items nearest to one query."""
 
-    def __init__(self, index: faiss.Index):
+    def __init__(self, index: faiss.Index) -> None:
         import faiss
 
         self._index, self._set_threads = index, faiss.omp_set_num_threads
@@ -100,7 +100,7 @@ class FaissRetrieval(Stage):
     outputs = (t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
     files = MODEL_FILES[name]
 
-    def __init__(self, searcher: Searcher, topk: int):
+    def __init__(self, searcher: Searcher, topk: int) -> None:
         self._searcher, self._topk = searcher, topk
 
     @classmethod

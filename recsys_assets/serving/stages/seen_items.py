@@ -114,7 +114,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
         seen_days: int,
         clock: Callable[[], float] = time.time,
         breaker: Breaker | None = None,
-    ):
+    ) -> None:
         self._client, self._unavailable, self._open_searcher = client, unavailable, searcher
         self._lines = Lines(client)
         self._breaker, self._clock = breaker or Breaker(), clock

@@ -25,7 +25,7 @@ _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
 
 
 class _TransformStage(Stage):
-    def __init__(self, transforms: Transforms):
+    def __init__(self, transforms: Transforms) -> None:
         self._transforms = transforms
 
     @classmethod

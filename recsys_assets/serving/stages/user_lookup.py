@@ -54,7 +54,7 @@ class FeastUserLookup(TwoPartStage[Asked]):
     files = MODEL_FILES[name]
     begins_with = (t.VISITOR_ID,)
 
-    def __init__(self, features: OnlineFeatures, mean_age: float):
+    def __init__(self, features: OnlineFeatures, mean_age: float) -> None:
         self._features, self._mean_age = features, mean_age
 
     @classmethod

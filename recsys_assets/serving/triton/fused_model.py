@@ -58,7 +58,7 @@ class Figures:
         labels: of every figure: two versions, or two instances of one, must not share a series.
     """
 
-    def __init__(self, pb_utils: Any, pipeline: Pipeline, labels: dict[str, str]):
+    def __init__(self, pb_utils: Any, pipeline: Pipeline, labels: dict[str, str]) -> None:
         self._pb_utils, self._pipeline, self._labels = pb_utils, pipeline, labels
         self._families: dict[str, Any] = {}
         self._metrics: dict[tuple[str, str], Any] = {}

@@ -71,7 +71,7 @@ class Replica:
         address: str,
         headers: Mapping[str, str] | None = None,
         load_limit: float | None = None,
-    ):
+    ) -> None:
         self.address = address
         self._headers = dict(headers or {})
         self._load_limit = LOAD_LIMIT if load_limit is None else load_limit
@@ -163,7 +163,7 @@ class Replica:
 class Replicas:
     """All replicas that a promotion must reach; every call goes to all of them at once."""
 
-    def __init__(self, addresses: Sequence[str], headers: Mapping[str, str] | None = None):
+    def __init__(self, addresses: Sequence[str], headers: Mapping[str, str] | None = None) -> None:
         self.members = [Replica(address, headers) for address in addresses]
 
     def __enter__(self) -> Replicas:

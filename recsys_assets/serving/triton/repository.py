@@ -51,7 +51,7 @@ class ModelRepository:
             ``model.py``.
     """
 
-    def __init__(self, root: Path, templates: Path = TEMPLATES):
+    def __init__(self, root: Path, templates: Path = TEMPLATES) -> None:
         self.root = Path(root)
         self.templates = Path(templates)
 
