@@ -125,7 +125,7 @@ class ValkeyProcess:
 
     host = "127.0.0.1"
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self._folder, self.port = folder, free_port()
         self._process: subprocess.Popen[bytes] | None = None
 

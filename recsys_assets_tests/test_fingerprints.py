@@ -61,7 +61,7 @@ CLOSURE = [
 class Small:
     """Writes the package into a folder of its own."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name, source in FILES.items():
             self.edit(name, source)
@@ -93,14 +93,14 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Small]:
         del sys.modules[name]
 
 
-def test_the_closure_follows_every_form_of_import(small: Small):
+def test_the_closure_follows_every_form_of_import(small: Small) -> None:
     assert fingerprints.closure("small.write") == CLOSURE
     assert "small.write" not in sys.modules, "a source is read, not imported"
     with pytest.raises(ModuleNotFoundError, match=r"source of small\.gone not found"):
         fingerprints.closure("small.gone")
 
 
-def test_one_line_of_any_module_in_the_closure_changes_the_digest(small: Small):
+def test_one_line_of_any_module_in_the_closure_changes_the_digest(small: Small) -> None:
     found = fingerprints.digest("small.write")
     names = {name for name in FILES if name not in ("typed.py", "outside.py")}
     assert len(names) == len(CLOSURE)
@@ -111,7 +111,7 @@ def test_one_line_of_any_module_in_the_closure_changes_the_digest(small: Small):
     assert small.after("late.py", FILES["late.py"].replace("VALUE = 0", "VALUE = 9")) != found
 
 
-def test_comments_docstrings_and_layout_change_nothing(small: Small):
+def test_comments_docstrings_and_layout_change_nothing(small: Small) -> None:
     found = fingerprints.digest("small.write")
     for before, after in [
         ("# as it is", "# otherwise"),
@@ -130,7 +130,7 @@ def test_comments_docstrings_and_layout_change_nothing(small: Small):
 
 
 # --- what a writing function uses -----------------------------------------------------------------
-def test_a_function_names_its_modules(small: Small, tmp_path: Path):
+def test_a_function_names_its_modules(small: Small, tmp_path: Path) -> None:
     write, late = importlib.import_module("small.write"), importlib.import_module("small.late")
     number, value, by_default = late.number, 3, late
     assert fingerprints.modules_of(lambda: write.write(tmp_path)) == {"small.write"}
@@ -158,7 +158,7 @@ def test_a_function_names_its_modules(small: Small, tmp_path: Path):
     }
 
 
-def test_functions_of_assets_are_followed_and_do_not_count(small: Small):
+def test_functions_of_assets_are_followed_and_do_not_count(small: Small) -> None:
     of_assets = types.ModuleType("recsys_assets.defs.made_up")
     exec(
         "from small import late\ndef inner():\n    return late.number()\ndef outer():\n    return "
@@ -170,7 +170,7 @@ def test_functions_of_assets_are_followed_and_do_not_count(small: Small):
     assert fingerprints.modules_of(lambda: outer()) == {"small.late"}
 
 
-def test_a_function_that_uses_no_module_is_an_error_that_names_the_artifact():
+def test_a_function_that_uses_no_module_is_an_error_that_names_the_artifact() -> None:
     with pytest.raises(
         fingerprints.FingerprintError,
         match=r"serving/nothing: its writing function .*<lambda> uses no module",
@@ -181,7 +181,7 @@ def test_a_function_that_uses_no_module_is_an_error_that_names_the_artifact():
 # --- reuse ----------------------------------------------------------------------------------------
 def test_an_artifact_is_rebuilt_where_its_code_has_changed_and_reused_otherwise(
     small: Small, tmp_path: Path
-):
+) -> None:
     settings, write = Settings(home=tmp_path / "home"), importlib.import_module("small.write")
     built: list[Built] = []
 
@@ -308,7 +308,7 @@ def closures() -> dict[str, set[str]]:
     }
 
 
-def test_every_asset_that_writes_has_code(closures):
+def test_every_asset_that_writes_has_code(closures: dict[str, set[str]]) -> None:
     assert {asset for asset, modules in closures.items() if not modules} == WITHOUT
 
 
@@ -376,11 +376,15 @@ def test_every_asset_that_writes_has_code(closures):
         ("embeddings/pca", ["lib.embeddings.pca", "lib.embeddings.clip_checkpoint"]),
     ],
 )
-def test_what_the_lists_had_and_what_they_missed(closures, asset, modules):
+def test_what_the_lists_had_and_what_they_missed(
+    closures: dict[str, set[str]], asset: str, modules
+) -> None:
     assert {f"recsys_assets.{module}" for module in modules} - closures[asset] == set()
 
 
-def test_no_artifact_depends_on_benchmarks_drills_commands_or_orchestration(closures):
+def test_no_artifact_depends_on_benchmarks_drills_commands_or_orchestration(
+    closures: dict[str, set[str]],
+) -> None:
     forbidden = (
         *fingerprints.ORCHESTRATION,
         *(
@@ -421,7 +425,7 @@ STEPS = (
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_training_step_is_its_own_imports(step):
+def test_a_training_step_is_its_own_imports(step) -> None:
     found = fingerprints.closure(f"recsys_assets.training.{step}")
     assert {"recsys_assets.training.step", "recsys_assets.columns"} <= set(found)
     allowed = tuple(f"recsys_assets.{name}" for name in ("training", *GROUND))
@@ -432,7 +436,7 @@ def test_a_training_step_is_its_own_imports(step):
     ] == []
 
 
-def test_a_line_of_the_project_changes_the_steps_that_use_it_and_no_other(tmp_path):
+def test_a_line_of_the_project_changes_the_steps_that_use_it_and_no_other(tmp_path: Path) -> None:
     """Each change is made on a copy of the project and read by a new process."""
     package = tmp_path / "recsys_assets"
     shutil.copytree(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, TypedDict
+from typing import Annotated, NoReturn, TypedDict
 
 import dagster as dg
 import pytest
@@ -78,7 +78,9 @@ def assets() -> dict[str, dg.AssetsDefinition]:
 
 
 @pytest.fixture(scope="module")
-def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
+def paper(
+    graph, assets: dict[str, dg.AssetsDefinition], tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
     """Return a store with empty artifacts of the calendar's first weeks.
 
     Their manifests hold the inputs that assets follow.
@@ -177,11 +179,11 @@ def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
         def store(self) -> ArtifactStore:
             return store
 
-        def build(self, *args: object, **kwargs: object):
+        def build(self, *args: object, **kwargs: object) -> NoReturn:
             raise Reached
 
     class PaperTraining(TrainingClient):
-        def build(self, *args: object, **kwargs: object):
+        def build(self, *args: object, **kwargs: object) -> NoReturn:
             raise Reached
 
     return SimpleNamespace(
@@ -198,7 +200,9 @@ def partition_of(asset: dg.AssetsDefinition) -> str | None:
     return AS_OF if asset.partitions_def == partitions.as_of() else DAY
 
 
-def opened_by(paper, asset: dg.AssetsDefinition) -> tuple[set[tuple[str, str | None]], str]:
+def opened_by(
+    paper: SimpleNamespace, asset: dg.AssetsDefinition
+) -> tuple[set[tuple[str, str | None]], str]:
     """Return the artifacts that an asset opens before it builds, and the end of its run."""
     paper.store.opened.clear()
     resources = {
@@ -253,7 +257,9 @@ def names() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name != PROMOTES])
-def test_what_is_opened_is_what_is_declared(paper, graph, assets, name):
+def test_what_is_opened_is_what_is_declared(
+    paper: SimpleNamespace, graph, assets: dict[str, dg.AssetsDefinition], name: str
+) -> None:
     asset = assets[name]
     opened, why = opened_by(paper, asset)
     opened = {(kind, partition) for kind, partition in opened if kind not in (name, IN_FORCE)}
@@ -268,7 +274,7 @@ def test_what_is_opened_is_what_is_declared(paper, graph, assets, name):
     assert opened == declared, why
 
 
-def test_the_release_declares_what_it_packs_and_nothing_else(graph):
+def test_the_release_declares_what_it_packs_and_nothing_else(graph) -> None:
     parents = {
         key.to_user_string() for key in graph.get(dg.AssetKey(["serving", "release"])).parent_keys
     }
@@ -317,7 +323,7 @@ def _opening(folder: Path) -> set[str]:
     return found
 
 
-def test_inputs_are_opened_by_their_declaration_alone():
+def test_inputs_are_opened_by_their_declaration_alone() -> None:
     package = PROJECT_ROOT / "recsys_assets"
     assert _opening(package / "lib") == set(MAY_OPEN)
     assert _opening(package / "defs") == set(IN_DEFS)
@@ -370,7 +376,7 @@ def shop(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(publish=publish, platform=ShopPlatform())
 
 
-def test_a_declaration_opens_its_days(shop):
+def test_a_declaration_opens_its_days(shop: SimpleNamespace) -> None:
     opened = upstream.open_inputs(
         DaysAndMore, shop.platform, "2026-01-09", chosen=["2026-01-08", "2026-01-05"]
     )
@@ -390,14 +396,14 @@ def test_a_declaration_opens_its_days(shop):
     ] == ["2026-01-06"]
 
 
-def test_every_absent_day_is_named_and_chosen_days_are_asked_for(shop):
+def test_every_absent_day_is_named_and_chosen_days_are_asked_for(shop: SimpleNamespace) -> None:
     with pytest.raises(ArtifactMissing, match="a/days is missing for 2026-01-04, 2026-01-03"):
         upstream.open_inputs(Absent, shop.platform, "2026-01-06")
     with pytest.raises(ValueError, match=r"Days: choose the days of \['chosen'\], not of \[\]"):
         upstream.open_inputs(Days, shop.platform, "2026-01-09")
 
 
-def test_a_declaration_depends_on_the_smallest_window_of_each_upstream():
+def test_a_declaration_depends_on_the_smallest_window_of_each_upstream() -> None:
     found = {
         dep.asset_key.to_user_string(): dep.partition_mapping
         for dep in upstream.dependencies(DaysAndMore, "e/before")
@@ -414,7 +420,7 @@ def test_a_declaration_depends_on_the_smallest_window_of_each_upstream():
     }
 
 
-def test_an_input_without_an_upstream_is_refused():
+def test_an_input_without_an_upstream_is_refused() -> None:
     class Bare(TypedDict):
         items: Artifact
 
@@ -422,7 +428,7 @@ def test_an_input_without_an_upstream_is_refused():
         upstream.roles(Bare)
 
 
-def test_a_window_s_days_are_those_of_its_mapping(tmp_path):
+def test_a_window_s_days_are_those_of_its_mapping(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     assert Window(-2, -1).days(settings, "2026-01-02") == ["2025-12-31", "2026-01-01"]
     assert Window(-2, -1, clipped=True).days(settings, "2026-01-02") == ["2026-01-01"]

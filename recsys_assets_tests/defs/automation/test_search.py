@@ -27,7 +27,7 @@ BEST_RATE = 8e-3
 
 
 @pytest.fixture
-def home(tmp_path: Path):
+def home(tmp_path: Path) -> SimpleNamespace:
     """Return a home with the inputs of a training, and a stand-in for the training."""
     settings = Settings(home=tmp_path, start_day=partitions.calendar_start(get_settings()))
     calls: list[dict] = []
@@ -76,7 +76,7 @@ def publish(store: ArtifactStore, kind: str, text: str = "as it is") -> None:
 
 
 def run(
-    home, job: dg.JobDefinition, instance: dg.DagsterInstance, **config: object
+    home: SimpleNamespace, job: dg.JobDefinition, instance: dg.DagsterInstance, **config: object
 ) -> dg.ExecuteInProcessResult:
     """Run a search job."""
     model = job.name.removeprefix("search_")
@@ -102,7 +102,7 @@ def metadata(result: dg.ExecuteInProcessResult, model: str = "two_tower") -> dic
     return {name: value.value for name, value in event.event_specific_data.metadata.items()}
 
 
-def test_every_trial_is_a_run_and_the_best_beats_the_defaults(home):
+def test_every_trial_is_a_run_and_the_best_beats_the_defaults(home: SimpleNamespace) -> None:
     current = home.store.current("retrieval/two_tower", AS_OF).digest
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(
@@ -146,7 +146,7 @@ def test_every_trial_is_a_run_and_the_best_beats_the_defaults(home):
     assert home.store.exists("search/two_tower", AS_OF)
 
 
-def test_it_goes_on_where_it_ended_until_the_data_change(home):
+def test_it_goes_on_where_it_ended_until_the_data_change(home: SimpleNamespace) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert run(home, jobs.search_dlrm, instance, trials=3).success
         assert run(home, jobs.search_dlrm, instance, trials=5).success
@@ -164,7 +164,7 @@ def test_it_goes_on_where_it_ended_until_the_data_change(home):
         assert len({one.tags[jobs.SEARCH] for one in trials_of(instance)}) == 2
 
 
-def test_a_trial_that_fails_is_noted_and_the_search_goes_on(home):
+def test_a_trial_that_fails_is_noted_and_the_search_goes_on(home: SimpleNamespace) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(home, jobs.search_two_tower, instance, trials=12, seed=2)
         assert result.success
@@ -173,7 +173,7 @@ def test_a_trial_that_fails_is_noted_and_the_search_goes_on(home):
         assert metadata(result)["best params"]["dropout"] <= 0.3
 
 
-def test_what_no_training_knows_is_refused(home):
+def test_what_no_training_knows_is_refused(home: SimpleNamespace) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(home, jobs.search_two_tower, instance, trials=2, fixed={"colour": 1})
         [failure] = [
@@ -186,7 +186,7 @@ def test_what_no_training_knows_is_refused(home):
 
 
 @pytest.mark.parametrize("model", list(SEARCHES))
-def test_what_is_searched_are_parameters_that_hold_their_defaults(model):
+def test_what_is_searched_are_parameters_that_hold_their_defaults(model: str) -> None:
     """A default outside of its space, or a rejected value, fails the first trial."""
     space, config = SEARCHES[model].space, jobs.CONFIGS[model]
     assert set(space) <= set(config.model_fields)

@@ -55,7 +55,9 @@ def evaluate(
         return sensor(context)
 
 
-def test_landed_closed_days_are_ingested_in_order_and_once(home: Settings, platform: Platform):
+def test_landed_closed_days_are_ingested_in_order_and_once(
+    home: Settings, platform: Platform
+) -> None:
     today = partitions.today().isoformat()
     folders = {day: Path(home.landing) / "interactions" / day for day in [*DAYS[:3], today]}
     for folder in folders.values():
@@ -79,7 +81,7 @@ def test_landed_closed_days_are_ingested_in_order_and_once(home: Settings, platf
         assert [r.partition_key for r in late] == DAYS[:3]
 
 
-def test_nothing_landed_is_a_skip(home: Settings, platform: Platform):
+def test_nothing_landed_is_a_skip(home: Settings, platform: Platform) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert isinstance(evaluate(sensors.new_day, platform, instance), dg.SkipReason)
 
@@ -91,7 +93,7 @@ def report(instance: dg.DagsterInstance, day: str) -> None:
 
 def test_several_days_at_once_are_all_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(fine_tuning, "newest_day_of_champion", lambda *_: DAYS[11])
     with dg.DagsterInstance.ephemeral() as instance:
         for day in DAYS[10:14]:
@@ -117,7 +119,7 @@ def test_several_days_at_once_are_all_fine_tuned(
         )
 
 
-def test_without_a_champion_the_days_stay_to_be_done(home: Settings, platform: Platform):
+def test_without_a_champion_the_days_stay_to_be_done(home: Settings, platform: Platform) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         publish(home, "features/masked_train", DAYS[12])
         report(instance, DAYS[12])

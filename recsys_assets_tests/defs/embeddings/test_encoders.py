@@ -46,7 +46,7 @@ def picture(name: str) -> bytes:
 class Shop:
     """Holds a home with a catalogue, its assets, and counts of encoded texts and images."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = Settings(home=folder)
         self.store = ArtifactStore(settings.artifacts)
         self.texts, self.pictures = [], []
@@ -114,7 +114,7 @@ def rows(artifact: Artifact, name: str) -> np.ndarray:
     return np.load(artifact.path(f"{name}.npy"))
 
 
-def test_a_new_product_costs_one_product_until_too_many_are_new(shop: Shop):
+def test_a_new_product_costs_one_product_until_too_many_are_new(shop: Shop) -> None:
     one = pl.col("item_id") == FRAME["item_id"][FIRST - 1]
     pictured = FRAME.with_columns(image=pl.when(one).then(pl.lit("")).otherwise(pl.col("image")))
     shop.stock(pictured[:FIRST])
@@ -173,7 +173,7 @@ def test_a_new_product_costs_one_product_until_too_many_are_new(shop: Shop):
     assert refitted["pca"].metrics["text_fitted_on"] == FIRST + 11
 
 
-def test_force_and_first_pictures_refit(shop: Shop):
+def test_force_and_first_pictures_refit(shop: Shop) -> None:
     shop.stock(FRAME[:FIRST], without_picture=FIRST)
     without = shop.embed()
     assert "no pictures" in without["image_encoder"].metrics["source"] and shop.pictures == []

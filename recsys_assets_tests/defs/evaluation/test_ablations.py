@@ -35,7 +35,7 @@ BASE_PARAMS = {
 
 
 @pytest.fixture(scope="module")
-def linear(tmp_path_factory) -> Path:
+def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return linear models with a parity sample each, as training steps write them."""
     folder = tmp_path_factory.mktemp("linear")
     linear_onnx.write_models(folder)
@@ -62,7 +62,7 @@ def linear(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, linear):
+def home(tmp_path_factory: pytest.TempPathFactory, linear: Path) -> SimpleNamespace:
     """Return a home with a simulated window, linear models and a stand-in for training."""
     settings = Settings(
         home=tmp_path_factory.mktemp("home"),
@@ -169,7 +169,10 @@ def publish_training(store: ArtifactStore, linear: Path) -> None:
 
 
 def run(
-    home, *assets: dg.AssetsDefinition, partition: str | None = AS_OF, **config: object
+    home: SimpleNamespace,
+    *assets: dg.AssetsDefinition,
+    partition: str | None = AS_OF,
+    **config: object,
 ) -> dg.ExecuteInProcessResult:
     """Materialise assets."""
     with dg.DagsterInstance.ephemeral() as instance:
@@ -183,7 +186,9 @@ def run(
         )
 
 
-def ablate(home, *variants: str, **config: object) -> tuple[dict, list[SimpleNamespace]]:
+def ablate(
+    home: SimpleNamespace, *variants: str, **config: object
+) -> tuple[dict, list[SimpleNamespace]]:
     """Return the metadata of a run of these variants, and the steps that it needed."""
     from recsys_assets.defs.evaluation import ablations
 
@@ -199,7 +204,7 @@ def ablate(home, *variants: str, **config: object) -> tuple[dict, list[SimpleNam
 
 
 @pytest.fixture(scope="module")
-def evaluated(home):
+def evaluated(home: SimpleNamespace) -> SimpleNamespace:
     """Return the home with queries and the base's evaluation."""
     from recsys_assets.defs.evaluation import offline, queries
 
@@ -208,7 +213,9 @@ def evaluated(home):
     return home
 
 
-def test_every_variant_is_trained_as_its_base_and_judged_on_its_queries(evaluated):
+def test_every_variant_is_trained_as_its_base_and_judged_on_its_queries(
+    evaluated: SimpleNamespace,
+) -> None:
     shown, calls = ablate(evaluated)
     artifact = evaluated.store.current("evaluation/ablations", AS_OF)
     assert list(artifact.metrics) == sorted(VARIANTS) and artifact.manifest["params"][
@@ -237,7 +244,9 @@ def test_every_variant_is_trained_as_its_base_and_judged_on_its_queries(evaluate
     )
 
 
-def test_each_variant_differs_from_its_base_in_what_it_names_alone(evaluated):
+def test_each_variant_differs_from_its_base_in_what_it_names_alone(
+    evaluated: SimpleNamespace,
+) -> None:
     ablate(evaluated)
     store = evaluated.store
     base = store.current("retrieval/two_tower", AS_OF).manifest["inputs"]
@@ -289,7 +298,7 @@ def test_each_variant_differs_from_its_base_in_what_it_names_alone(evaluated):
     assert np.isin(withheld, vectors).all()
 
 
-def test_what_was_trained_is_trained_once(evaluated):
+def test_what_was_trained_is_trained_once(evaluated: SimpleNamespace) -> None:
     ablate(evaluated)
     shown, calls = ablate(evaluated)
     assert shown["reused"] and not calls
@@ -303,7 +312,7 @@ def test_what_was_trained_is_trained_once(evaluated):
     assert [call.module for call in calls] == ["retrieval.two_tower"]
 
 
-def test_an_unknown_variant_fails_before_anything_is_trained(evaluated):
+def test_an_unknown_variant_fails_before_anything_is_trained(evaluated: SimpleNamespace) -> None:
     from recsys_assets.defs.evaluation import ablations
 
     evaluated.calls.clear()
@@ -313,7 +322,7 @@ def test_an_unknown_variant_fails_before_anything_is_trained(evaluated):
     )
 
 
-def test_the_backtest_reads_every_day_that_was_evaluated(evaluated):
+def test_the_backtest_reads_every_day_that_was_evaluated(evaluated: SimpleNamespace) -> None:
     from recsys_assets.defs.evaluation import backtest
 
     result = run(evaluated, backtest.backtest, partition=None)
@@ -325,7 +334,7 @@ def test_the_backtest_reads_every_day_that_was_evaluated(evaluated):
     assert [one["digest"] for one in artifact.manifest["inputs"]["reports"]] == [offline.digest]
 
 
-def test_the_job_trains_and_judges_a_day_without_releasing_it():
+def test_the_job_trains_and_judges_a_day_without_releasing_it() -> None:
     from recsys_assets.definitions import defs
 
     job = defs().resolve_job_def("backtest")

@@ -21,7 +21,7 @@ START, AS_OF = partitions.calendar_start(get_settings()), partitions.first_as_of
 class Home:
     """Holds the artifact store and the platform of a home."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         settings = Settings(home=folder, start_day=START, scale="tiny")
         self.store = ArtifactStore(settings.artifacts)
 
@@ -58,12 +58,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return home
 
 
-def test_it_needs_the_queries(tmp_path):
+def test_it_needs_the_queries(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissing, match="evaluation/queries is missing"):
         Home(tmp_path).run()
 
 
-def test_it_shows_its_table_and_builds_again_only_for_another_budget(home):
+def test_it_shows_its_table_and_builds_again_only_for_another_budget(home: Home) -> None:
     small_clicks.publish_queries(
         home.store, AS_OF, partitions.window_days(AS_OF), partitions.validation_days(AS_OF)
     )
@@ -89,6 +89,6 @@ def test_it_shows_its_table_and_builds_again_only_for_another_budget(home):
     assert other.metadata["reused"].value is False
 
 
-def test_an_unknown_metric_fails_before_anything_is_read(home):
+def test_an_unknown_metric_fails_before_anything_is_read(home: Home) -> None:
     with pytest.raises(ValueError, match="'clicks' is unknown; use one of recall@10"):
         home.run(metric="clicks")
