@@ -72,7 +72,8 @@ def positions(item_id: str) -> np.ndarray:
 
     They are distinct, because BITS is a power of two and the step is odd.
     """
-    return _positions(fingerprints([item_id]))[0]
+    found: np.ndarray = _positions(fingerprints([item_id]))[0]
+    return found
 
 
 def _positions(prints: np.ndarray) -> np.ndarray:
