@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from datetime import datetime, timezone
 
 from feast.infra.registry.file import FileRegistryStore
 from feast.protos.feast.core.Registry_pb2 import Registry
+
+from recsys_assets.files import replacing
 
 
 class AtomicFileRegistryStore(FileRegistryStore):
@@ -21,16 +22,7 @@ class AtomicFileRegistryStore(FileRegistryStore):
     def _write_registry(self, registry_proto: Registry) -> None:
         registry_proto.version_id = str(uuid.uuid4())
         registry_proto.last_updated.FromDatetime(datetime.now(timezone.utc))
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=self._filepath.parent, prefix=f".{self._filepath.name}."
-        )
-        try:
-            with open(handle, "wb") as stream:
-                stream.write(registry_proto.SerializeToString())
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, self._filepath)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with replacing(self._filepath) as temporary, open(temporary, "wb") as stream:
+            stream.write(registry_proto.SerializeToString())
+            stream.flush()
+            os.fsync(stream.fileno())

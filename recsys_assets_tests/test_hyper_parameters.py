@@ -1,6 +1,4 @@
-"""One definition per hyper-parameter: the launchpad's config and the training step's parameters are
-the same.
-"""
+"""Test that the launchpad's config and the training step's parameters are the same."""
 
 import dataclasses
 import importlib
@@ -227,7 +225,7 @@ def test_an_asset_hands_every_parameter_to_its_step() -> None:
         return config.model_dump(exclude={"force"})
 
     @dg.job
-    def job():
+    def job() -> None:
         takes()
 
     result = job.execute_in_process(

@@ -1,14 +1,17 @@
-"""The calendar: the reference split, kept from one process to the next."""
+"""Test the calendar: the reference split, which all processes share."""
 
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
+
+import pytest
 
 from recsys_assets import partitions
 from recsys_assets.settings import Settings
 
 
-def test_as_of_day_11_is_the_reference_split(tmp_path):
+def test_as_of_day_11_is_the_reference_split(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     assert partitions.first_as_of(settings) == "2026-01-12"
     assert partitions.train_days("2026-01-12") == [f"2026-01-0{d}" for d in range(1, 10)]
@@ -16,7 +19,7 @@ def test_as_of_day_11_is_the_reference_split(tmp_path):
     assert partitions.history_days(settings)[-1] == "2026-01-14"
 
 
-def test_history_ends_yesterday_and_stays(tmp_path, monkeypatch):
+def test_history_ends_yesterday_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(home=tmp_path, start_day=None)
     monkeypatch.setattr(partitions, "today", lambda: date(2028, 3, 1))
     first = partitions.calendar_start(settings)
@@ -25,7 +28,7 @@ def test_history_ends_yesterday_and_stays(tmp_path, monkeypatch):
     assert partitions.calendar_start(settings) == first
 
 
-def test_look_back_stops_at_the_calendar_s_start(tmp_path):
+def test_look_back_stops_at_the_calendar_s_start(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     assert partitions.day_with_history(settings, "2026-01-01") == ["2026-01-01"]
     assert partitions.day_with_history(settings, "2026-01-02") == ["2026-01-01", "2026-01-02"]
@@ -44,5 +47,5 @@ def test_look_back_stops_at_the_calendar_s_start(tmp_path):
     ]
 
 
-def test_day_bounds_are_utc():
+def test_day_bounds_are_utc() -> None:
     assert partitions.day_bounds("1970-01-02") == (86_400, 172_800)

@@ -1,6 +1,4 @@
-"""One layout of a release's files: the writer, the promotion and the stages read the same
-declaration.
-"""
+"""Test that the writer, the promotion and the stages share one layout of a release."""
 
 from __future__ import annotations
 

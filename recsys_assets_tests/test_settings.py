@@ -1,4 +1,4 @@
-"""Settings and the environment of commands: ports of a second home, proxies."""
+"""Test the settings and the environment of commands: port offset and proxies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recsys_assets.settings import LOCAL_PORTS, PROJECT_ROOT, Settings
 from recsys_assets_tests.support.small_triton import settings_for
 
 
-def test_an_offset_moves_every_port_that_is_not_set(monkeypatch: pytest.MonkeyPatch):
+def test_an_offset_moves_every_port_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, moved = Settings(), Settings(port_offset=100, gateway_port=9000)
     assert {
         name: getattr(moved, name) - getattr(plain, name)
@@ -29,7 +29,7 @@ def test_an_offset_moves_every_port_that_is_not_set(monkeypatch: pytest.MonkeyPa
     assert Settings() == moved, "a child process has the same ports, not ports moved twice"
 
 
-def test_two_homes_of_one_machine_share_no_port(tmp_path: Path):
+def test_two_homes_of_one_machine_share_no_port(tmp_path: Path) -> None:
     ports = [
         {
             port.number
@@ -45,7 +45,7 @@ def test_two_homes_of_one_machine_share_no_port(tmp_path: Path):
 
 
 @pytest.mark.services
-def test_the_second_home_on_the_same_ports_gets_one_clear_line(tmp_path: Path):
+def test_the_second_home_on_the_same_ports_gets_one_clear_line(tmp_path: Path) -> None:
     first = settings_for(tmp_path / "first")
     services.up(first, ["valkey"], lambda line: None)
     try:
@@ -61,8 +61,8 @@ def test_the_second_home_on_the_same_ports_gets_one_clear_line(tmp_path: Path):
 
 
 @pytest.mark.services
-def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path):
-    """The proxy is dead: a call that goes through it fails."""
+def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path) -> None:
+    """The proxy is dead, so a call through it fails."""
     settings = settings_for(tmp_path / "home")
     dead = "http://127.0.0.1:9"
     environment = {
@@ -99,7 +99,9 @@ def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("encoding", "mode"), [("ISO-8859-1", "1"), ("UTF-8", "0")])
-def test_files_are_utf8_whatever_the_machine_s_language(tmp_path: Path, encoding: str, mode: str):
+def test_files_are_utf8_whatever_the_machine_s_language(
+    tmp_path: Path, encoding: str, mode: str
+) -> None:
     language = f"de_DE.{encoding}"
     if (
         shutil.which("localedef") is None
@@ -129,9 +131,11 @@ def test_files_are_utf8_whatever_the_machine_s_language(tmp_path: Path, encoding
     assert done.stdout.split() == [mode, "UTF-8"]
 
 
-def test_libraries_send_no_usage_reports():
-    """That onnxruntime heeds its variable was seen with a counting proxy: 4 connections in 60 s
-    without it, none with it.
+def test_libraries_send_no_usage_reports() -> None:
+    """The variables that switch off usage reports are set.
+
+    A counting proxy showed that onnxruntime honours its variable: 4 connections in 60 s without it,
+    none with it.
     """
     code = (
         "import os, recsys_assets\nprint(os.environ['ORT_DISABLE_TELEMETRY'], "

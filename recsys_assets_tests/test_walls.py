@@ -1,4 +1,4 @@
-"""Who may import whom: the walls of the house."""
+"""Test which packages and modules may import which."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ HEAVY = {
 
 
 def imports(path: Path, *, top_level_only: bool) -> Iterator[str]:
+    """Yield the names that a module imports."""
     tree = ast.parse(path.read_text())
     nodes = tree.body if top_level_only else ast.walk(tree)
     for node in nodes:
@@ -39,12 +40,14 @@ def imports(path: Path, *, top_level_only: bool) -> Iterator[str]:
 
 
 def modules(folder: str) -> list[Path]:
+    """Return the modules of a folder."""
     found = sorted((PACKAGE / folder).rglob("*.py"))
     assert found, f"{folder} has no module: has it moved?"
     return found
 
 
 def offenders(folder: str, forbidden: set[str], *, top_level_only: bool = False) -> list[str]:
+    """Return one line per forbidden import in a folder."""
     return [
         f"{path.relative_to(PROJECT_ROOT)} imports {name}"
         for path in modules(folder)
@@ -71,22 +74,22 @@ OUTSIDE = {"dagster", "dagster_k8s", "dagster_aws", "feature_repo"}
 
 
 @pytest.mark.parametrize("folder", WALLS)
-def test_a_folder_imports_only_what_lies_below_it(folder: str):
+def test_a_folder_imports_only_what_lies_below_it(folder: str) -> None:
     forbidden = {
         name if name in OUTSIDE else f"recsys_assets.{name}" for name in WALLS[folder].split()
     }
     assert offenders(folder, forbidden) == []
 
 
-def test_no_import_runs_in_a_circle():
-    """Neither between the rooms of a package nor between modules; scripts/map.py draws them."""
+def test_no_import_runs_in_a_circle() -> None:
+    """There is no circle of rooms or modules; scripts/map.py draws them."""
     tree = house_map.read_tree(PROJECT_ROOT)
     packages = house_map.packages_of(tree)
     assert {"recsys_assets", "recsys_assets.lib", "recsys_assets.serving"} <= set(packages)
     assert house_map.named_circles(tree, packages) == []
 
 
-def test_no_two_classes_share_a_name():
+def test_no_two_classes_share_a_name() -> None:
     found: dict[str, list[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
@@ -100,8 +103,8 @@ def test_no_two_classes_share_a_name():
 OF_THE_WHOLE = {"survival", "helm", "clock", "test_end_to_end.py", "test_walls.py"}
 
 
-def test_a_test_lies_at_the_path_of_what_it_tests():
-    """``a/b/test_x.py`` or ``a/b/test_x_aspect.py`` tests ``a/b/x.py``, or ``a/x/…`` as a whole."""
+def test_a_test_lies_at_the_path_of_what_it_tests() -> None:
+    """``a/b/test_x.py`` and ``a/b/test_x_aspect.py`` test ``a/b/x.py`` or ``a/x/…``."""
     tests = PROJECT_ROOT / "recsys_assets_tests"
     astray = []
     for path in sorted(tests.rglob("test_*.py")):
@@ -128,7 +131,7 @@ def test_a_test_lies_at_the_path_of_what_it_tests():
 GROUND = ("columns", "exits", "files", "hyper_parameters", "release_files", "versions")
 
 
-def test_training_imports_only_the_ground_of_this_project():
+def test_training_imports_only_the_ground_of_this_project() -> None:
     allowed = tuple(f"recsys_assets.{name}" for name in ("training", *GROUND))
     names = [
         (path, name) for path in modules("training") for name in imports(path, top_level_only=False)
@@ -141,21 +144,21 @@ def test_training_imports_only_the_ground_of_this_project():
 
 
 @pytest.mark.parametrize("name", GROUND)
-def test_the_ground_needs_nothing_but_the_standard_library(name: str):
+def test_the_ground_needs_nothing_but_the_standard_library(name: str) -> None:
     found = {one.split(".")[0] for one in imports(PACKAGE / f"{name}.py", top_level_only=False)}
     assert found <= sys.stdlib_module_names
 
 
-def test_training_and_the_ground_are_valid_python_3_10():
+def test_training_and_the_ground_are_valid_python_3_10() -> None:
     for path in [*modules("training"), *(PACKAGE / f"{name}.py" for name in GROUND)]:
         ast.parse(path.read_text(), feature_version=(3, 10))
 
 
-def test_defs_load_nothing_heavy():
+def test_defs_load_nothing_heavy() -> None:
     assert offenders("defs", HEAVY, top_level_only=True) == []
 
 
-def test_only_settings_reads_the_environment():
+def test_only_settings_reads_the_environment() -> None:
     reading = [
         f"{path.relative_to(PROJECT_ROOT)}:{node.lineno}"
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -170,7 +173,7 @@ def test_only_settings_reads_the_environment():
     assert reading == []
 
 
-def test_no_pickle_is_read_anywhere_but_in_training():
+def test_no_pickle_is_read_anywhere_but_in_training() -> None:
     forbidden = {"pickle", "cloudpickle", "joblib", "dill"}
     assert (
         offenders("lib", forbidden)
@@ -184,7 +187,7 @@ def test_no_pickle_is_read_anywhere_but_in_training():
     assert allowing == []
 
 
-def test_definitions_load_without_anything_heavy(tmp_path: Path):
+def test_definitions_load_without_anything_heavy(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom recsys_assets.definitions import defs\ndefs().resolve_all_job_defs()\n"
         f"print([m for m in {sorted(HEAVY)!r} if m in sys.modules])"
@@ -201,7 +204,7 @@ def test_definitions_load_without_anything_heavy(tmp_path: Path):
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
-def test_modules_stay_small():
+def test_modules_stay_small() -> None:
     long = {
         str(path.relative_to(PROJECT_ROOT)): lines
         for path in PACKAGE.rglob("*.py")

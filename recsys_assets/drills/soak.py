@@ -20,7 +20,7 @@ WARM_SHARE, WARM_SECONDS = 0.1, 300.0
 WINDOW, LEAST_WINDOWS = 60.0, 12
 
 
-class Window(AnswerSummary):
+class SoakWindow(AnswerSummary):
     """Figures of one window; ``at`` is its middle in seconds."""
 
     at: float
@@ -36,7 +36,7 @@ def soak(
     """
     require_running(settings)
     window = min(WINDOW, seconds / LEAST_WINDOWS)
-    windows: list[Window] = []
+    windows: list[SoakWindow] = []
     with Load(settings, requests) as load:
         load.run(min(WARM_SHARE * seconds, WARM_SECONDS), rate)
         began = time.monotonic()
@@ -58,7 +58,7 @@ def soak(
     return {**figures, "rate": rate, "seconds": seconds, "windows": windows}, bars
 
 
-def judge(windows: list[Window]) -> tuple[dict[str, Any], list[Bar]]:
+def judge(windows: list[SoakWindow]) -> tuple[dict[str, Any], list[Bar]]:
     """Return figures and bars of a soak's windows."""
     timed = [(one["at"], one["p50_ms"]) for one in windows if one["p50_ms"] is not None]
     grown = {

@@ -20,7 +20,7 @@ class Recommendation(TypedDict):
     release: int
 
 
-class Urls(TypedDict):
+class DemoUrls(TypedDict):
     """Addresses to open in a browser."""
 
     dagster: str
@@ -28,7 +28,7 @@ class Urls(TypedDict):
     api: str
 
 
-class Seconds(TypedDict):
+class DemoSeconds(TypedDict):
     """Seconds of each phase."""
 
     setup: float
@@ -42,8 +42,8 @@ class DemoSummary(TypedDict):
 
     known: Recommendation
     cold: Recommendation
-    urls: Urls
-    seconds: Seconds
+    urls: DemoUrls
+    seconds: DemoSeconds
     peak_gib: usage.Peaks
     scale: str
     release: int

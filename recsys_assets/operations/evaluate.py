@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.files import write_json
-from recsys_assets.lib.evaluation.measures import EvaluationSummary
+from recsys_assets.files import replacing, write_json
 from recsys_assets.operations import full_graph, jobs
 from recsys_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from recsys_assets.lib.evaluation.measures import EvaluationSummary
 
 #: Steps whose blocking checks do not end the evaluation: the report shows their verdicts.
 VERDICTS = frozenset({"evaluation__offline", "serving__release"})
@@ -88,9 +89,8 @@ def publish(report: Artifact, home: Path) -> EvaluationSummary:
 
     summary: EvaluationSummary = json.loads(report.path(SUMMARY_FILE).read_text())
     write_json(home / "evaluation.json", summary)
-    temporary = home / f".evaluation.{uuid.uuid4().hex}"
-    temporary.write_bytes(report.path(PAGE_FILE).read_bytes())
-    os.replace(temporary, home / "evaluation.html")
+    with replacing(home / "evaluation.html") as page:
+        page.write_bytes(report.path(PAGE_FILE).read_bytes())
     return summary
 
 

@@ -23,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
 
+from recsys_assets.files import replacing
 from recsys_assets.operations.processes import (
     Port,
     ProcessError,
@@ -166,18 +167,16 @@ class TritonServer:
                     f"{self._interpreter['version']}; create the serving environment with another "
                     "Python"
                 )
-            temporary = folder / f".{name}.{os.getpid()}"
-            temporary.unlink(missing_ok=True)
-            if name == stub:
+            with replacing(folder / name) as temporary:
+                if name != stub:
+                    temporary.symlink_to(source)
+                    continue
                 # copied, because Triton removes the stub's read permission and the installer's
                 # cache shares the wheel's file
                 if not source.stat().st_mode & stat.S_IRUSR:
                     source.chmod(0o755)
                 shutil.copyfile(source, temporary)
                 temporary.chmod(0o755)
-            else:
-                temporary.symlink_to(source)
-            os.replace(temporary, folder / name)
 
     def _from_run(self, folder: Path) -> str:
         """Return a folder relative to the server's working directory.

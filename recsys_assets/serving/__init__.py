@@ -1,0 +1,1 @@
+"""Everything that runs online: stages, Triton, promotion, stores, events, gateway."""

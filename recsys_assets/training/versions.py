@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recsys_assets.files import sha256_file
 from recsys_assets.training.step import StepError, versions
 
 MANIFEST = "manifest.json"
@@ -81,6 +82,42 @@ def compare(folder: Path, rule: Rule, log: Callable[[str], None]) -> None:
         )
     if logged:
         log(f"{what} was written by {_text(logged, 0)}, this environment has {_text(logged, 1)}")
+
+
+def verify(folder: Path, part: str, log: Callable[[str], None]) -> None:
+    """Compare the files below a folder of an artifact with the digests in its manifest.
+
+    Args:
+        folder: the artifact; one without a manifest (a step that is debugged alone) is logged and
+            accepted.
+        part: the folder in it whose files are about to be read.
+        log: writes one line.
+
+    Raises:
+        StepError: a file is missing, is not listed, or differs from its digest.
+    """
+    path = folder / MANIFEST
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    if "files" not in content:
+        log(f"{folder.name}: no digests were recorded, so {part} is read unverified")
+        return
+    listed = {
+        name: entry["sha256"]
+        for name, entry in content["files"].items()
+        if name.startswith(f"{part}/")
+    }
+    present = {
+        str(file.relative_to(folder)): sha256_file(file)
+        for file in sorted((folder / part).rglob("*"))
+        if file.is_file()
+    }
+    wrong = sorted(name for name in {*listed, *present} if listed.get(name) != present.get(name))
+    if wrong or not listed:
+        raise StepError(
+            f"{content.get('kind', folder.name)} [{content.get('partition') or 'all'}]: "
+            f"{', '.join(wrong) or part} differs from the manifest (sha256); materialise "
+            f"{content.get('kind', folder.name)} again"
+        )
 
 
 def _differences(

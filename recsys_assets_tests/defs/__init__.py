@@ -1,0 +1,1 @@
+"""Test ``recsys_assets.defs``."""

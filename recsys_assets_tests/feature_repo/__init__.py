@@ -1,0 +1,1 @@
+"""Test ``feature_repo``."""

@@ -1,10 +1,9 @@
-"""The Athena target: the SQL that Feast makes of our definitions, snapshot and meaning, without
-contacting AWS.
+"""Test the SQL that Feast makes for Athena, by snapshot and by meaning, without AWS.
 
-After a change that is meant (a view, a feature, another Feast), write the snapshots anew and read
-the difference:
+After an intended change (a view, a feature, another Feast), write the snapshots again and read the
+difference:
 
-    python -m recsys_assets_tests.feature_repo.test_athena
+    python -m recsys_assets_tests.feature_repo.test_feature_store_athena
 """
 
 from __future__ import annotations
@@ -32,15 +31,13 @@ MOMENTS = ("2026-11-19 08:00:00", "2026-11-20 21:30:00")
 
 
 def normalised(statement: str) -> str:
-    """Without what differs from call to call: the ids of temporary tables and folders; blank lines
-    dropped.
-    """
+    """Return SQL without blank lines and without temporary ids."""
     text = re.sub(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>", statement)
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
 
 
 def generated() -> dict[str, str]:
-    """Snapshot name → the SQL that Feast makes for the AWS target."""
+    """Return snapshot name → the SQL that Feast makes for the AWS target."""
     settings = aws_settings()
     with athena(settings) as aws:
         store = open_store(settings)
@@ -72,12 +69,14 @@ def generated() -> dict[str, str]:
 
 def test_the_sql_is_the_one_that_was_read_and_agreed() -> None:
     found = {path.stem: path.read_text("utf-8") for path in SNAPSHOTS.glob("*.sql")}
-    assert generated() == found, "meant? python -m recsys_assets_tests.feature_repo.test_athena"
+    assert generated() == found, (
+        "if intended: python -m recsys_assets_tests.feature_repo.test_feature_store_athena"
+    )
 
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: Any) -> tuple[Settings, pl.DataFrame]:
-    """The three days where both targets' tables are read from, and the training rows."""
+    """Return settings of the AWS target with three days, and the training rows."""
     folder = tmp_path_factory.mktemp("athena")
     local = Settings(home=folder / "home")
     rows = write_history(local, folder / "landing")

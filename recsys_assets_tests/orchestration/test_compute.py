@@ -1,5 +1,6 @@
-"""Profiles, executor and training steps: here by subprocess, on Kubernetes by pod, both by the real
-Pipes client.
+"""Test profiles, executors and training steps, by subprocess and by Kubernetes pod.
+
+Both use the real Pipes client.
 """
 
 import json
@@ -32,8 +33,8 @@ needs_training = pytest.mark.skipif(
 
 
 @pytest.fixture
-def settings(tmp_path, monkeypatch):
-    """Settings of a fresh home; the shared volume of the Kubernetes tests is the same folder."""
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return settings of a new home, whose folder is also the shared volume of the pods."""
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("RECSYS_K8S_SHARED_DIR", str(tmp_path))
     monkeypatch.setenv("RECSYS_TRAINING_IMAGE", "recsys-training:1.2.3")
@@ -44,7 +45,8 @@ def settings(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def kubernetes_executor(settings, tmp_path, monkeypatch):
+def kubernetes_executor(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Set the executor ``k8s`` and return a stand-in for the cluster."""
     monkeypatch.setenv("RECSYS_EXECUTOR", "k8s")
     get_settings.cache_clear()
     with SmallKubernetes(settings.training_python, PROJECT_ROOT) as cluster:
@@ -66,7 +68,7 @@ def materialise(
     module: str = "scale_numbers",
     params: dict | None = None,
 ):
-    """Run a small step inside an asset; returns (result, metrics, output folder)."""
+    """Run a small step inside an asset; return result, metrics and output folder."""
     numbers = [tmp_path / "a.json", tmp_path / "b.json"]
     for path, values in zip(numbers, ([1, 2], [3]), strict=True):
         path.write_text(json.dumps(values))
@@ -94,6 +96,7 @@ def materialise(
 
 
 def failure_text(result: dg.ExecuteInProcessResult) -> str:
+    """Return the error message of the failed step."""
     (event,) = [event for event in result.all_events if event.is_step_failure]
     error = event.step_failure_data.error
     return f"{error.message} {error.cause.message if error.cause else ''}"
@@ -103,10 +106,10 @@ def failure_text(result: dg.ExecuteInProcessResult) -> str:
 
 
 def job_of(tags: dict) -> dict:
-    """The Kubernetes Job that the executor would submit for an op with these tags."""
+    """Return the Kubernetes Job that the executor submits for an op with these tags."""
 
     @dg.op(tags=tags)
-    def step(): ...
+    def step() -> None: ...
 
     config = DagsterK8sJobConfig(
         job_image="recsys-platform:1.2.3",
@@ -126,7 +129,7 @@ def job_of(tags: dict) -> dict:
     ("profile", "gpu"),
     [("CPU_SMALL", False), ("CPU_LARGE", False), ("GPU_EMBED", True), ("GPU_TRAIN", False)],
 )
-def test_a_profile_makes_a_valid_job(profile, gpu):
+def test_a_profile_makes_a_valid_job(profile: str, gpu: bool) -> None:
     job = job_of(compute.op_tags(profile))
     kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
     pod = job["spec"]["template"]["spec"]
@@ -146,14 +149,14 @@ def test_a_profile_makes_a_valid_job(profile, gpu):
     assert tolerated == ({(GPU, "present", "NoSchedule")} if gpu else set())
 
 
-def test_constants_are_the_named_tags():
+def test_constants_are_the_named_tags() -> None:
     for name in ("CPU_SMALL", "CPU_LARGE", "GPU_TRAIN", "GPU_EMBED"):
         assert getattr(compute, name) == compute.op_tags(name)
     with pytest.raises(ValueError, match="'GPU_HUGE' is unknown; use one of CPU_SMALL, CPU_LARGE"):
         compute.op_tags("GPU_HUGE")
 
 
-def test_a_pod_that_waits_for_training_reserves_little():
+def test_a_pod_that_waits_for_training_reserves_little() -> None:
     waiting = compute.training_tags("CPU_LARGE")
     assert waiting[compute.K8S_CONFIG] == compute.CPU_SMALL[compute.K8S_CONFIG]
     assert waiting[compute.PROFILE] == "CPU_LARGE"
@@ -162,7 +165,7 @@ def test_a_pod_that_waits_for_training_reserves_little():
 # --- executor -------------------------------------------------------------------------------------
 
 
-def test_executor_by_settings(settings):
+def test_executor_by_settings(settings: Settings) -> None:
     assert compute.executor_for(settings) is dg.in_process_executor
     assert (
         compute.executor_for(settings.model_copy(update={"executor": "multiprocess"}))
@@ -170,7 +173,7 @@ def test_executor_by_settings(settings):
     )
 
 
-def test_kubernetes_executor_has_namespace_identity_and_image(settings):
+def test_kubernetes_executor_has_namespace_identity_and_image(settings: Settings) -> None:
     on_k8s = settings.model_copy(
         update={"executor": "k8s", "k8s_namespace": "shop", "platform_image": "recsys-platform:9"}
     )
@@ -185,7 +188,7 @@ def test_kubernetes_executor_has_namespace_identity_and_image(settings):
     assert config["job_image"] == "recsys-platform:9"
 
 
-def test_definitions_load_without_kubernetes():
+def test_definitions_load_without_kubernetes() -> None:
     code = (
         "import sys, recsys_assets.orchestration.compute, recsys_assets.orchestration.pipes\n"
         "print(sorted({'kubernetes', 'dagster_k8s'} & set(sys.modules)))"
@@ -200,7 +203,7 @@ def test_definitions_load_without_kubernetes():
 
 
 @needs_training
-def test_a_step_runs_in_the_training_environment(settings, tmp_path):
+def test_a_step_runs_in_the_training_environment(settings: Settings, tmp_path: Path) -> None:
     result, metrics, output = materialise(tmp_path)
     assert result.success
     assert metrics == {"rows": 3, "python": str(settings.training_python)}
@@ -219,7 +222,9 @@ def test_a_step_runs_in_the_training_environment(settings, tmp_path):
         ("silent", "ended without reporting metrics"),
     ],
 )
-def test_a_failed_step_says_why(settings, tmp_path, fail, expected):
+def test_a_failed_step_says_why(
+    settings: Settings, tmp_path: Path, fail: str, expected: str
+) -> None:
     result, metrics, _ = materialise(tmp_path, fail=fail)
     assert not result.success
     assert metrics == {}
@@ -228,7 +233,9 @@ def test_a_failed_step_says_why(settings, tmp_path, fail, expected):
 
 @needs_training
 @pytest.mark.parametrize("how", ["exit_handlers", "thread", "arrow"])
-def test_a_step_that_reported_succeeds_however_its_interpreter_ends(settings, tmp_path, how):
+def test_a_step_that_reported_succeeds_however_its_interpreter_ends(
+    settings: Settings, tmp_path: Path, how
+) -> None:
     result, metrics, output = materialise(tmp_path, module="ends_badly", params={"how": how})
     assert result.success
     assert metrics["rows"] == 1
@@ -239,7 +246,9 @@ def test_a_step_that_reported_succeeds_however_its_interpreter_ends(settings, tm
 @pytest.mark.parametrize(
     ("how", "expected"), [("abort", "code -6"), ("exit", "ended without reporting metrics")]
 )
-def test_a_step_that_crashed_before_its_result_fails(settings, tmp_path, how, expected):
+def test_a_step_that_crashed_before_its_result_fails(
+    settings: Settings, tmp_path: Path, how, expected: str
+) -> None:
     result, metrics, output = materialise(tmp_path, module="ends_badly", params={"how": how})
     assert (output / "done.txt").exists(), "its files are there, and still it has failed"
     assert not result.success
@@ -247,7 +256,9 @@ def test_a_step_that_crashed_before_its_result_fails(settings, tmp_path, how, ex
     assert expected in failure_text(result)
 
 
-def test_a_missing_interpreter_names_make_setup(settings, tmp_path, monkeypatch):
+def test_a_missing_interpreter_names_make_setup(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RECSYS_TRAINING_PYTHON", str(tmp_path / "none" / "python"))
     get_settings.cache_clear()
     result, _, _ = materialise(tmp_path)
@@ -255,7 +266,7 @@ def test_a_missing_interpreter_names_make_setup(settings, tmp_path, monkeypatch)
 
 
 @needs_training
-def test_build_makes_an_artifact_once(settings, tmp_path):
+def test_build_makes_an_artifact_once(settings: Settings, tmp_path: Path) -> None:
     built = []
 
     @dg.asset(op_tags=compute.training_tags("CPU_LARGE"))
@@ -288,7 +299,7 @@ def test_build_makes_an_artifact_once(settings, tmp_path):
 
 
 @needs_training
-def test_a_step_runs_in_a_pod(kubernetes_executor, tmp_path):
+def test_a_step_runs_in_a_pod(kubernetes_executor: SmallKubernetes, tmp_path: Path) -> None:
     result, metrics, output = materialise(tmp_path)
     assert result.success
     assert metrics["rows"] == 3
@@ -328,7 +339,9 @@ def test_a_step_runs_in_a_pod(kubernetes_executor, tmp_path):
         ("silent", "ended without reporting metrics"),
     ],
 )
-def test_a_failed_pod_says_why_and_is_removed(kubernetes_executor, tmp_path, fail, expected):
+def test_a_failed_pod_says_why_and_is_removed(
+    kubernetes_executor: SmallKubernetes, tmp_path: Path, fail: str, expected: str
+) -> None:
     result, _, _ = materialise(tmp_path, fail=fail)
     assert not result.success
     assert expected in failure_text(result)
@@ -336,8 +349,8 @@ def test_a_failed_pod_says_why_and_is_removed(kubernetes_executor, tmp_path, fai
 
 
 def test_a_path_outside_the_shared_volume_is_refused(
-    kubernetes_executor, tmp_path, tmp_path_factory
-):
+    kubernetes_executor: SmallKubernetes, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     result, _, _ = materialise(tmp_path, output=elsewhere)
     assert f"{elsewhere}: not on the shared volume {tmp_path}" in failure_text(result)

@@ -1,5 +1,6 @@
-"""Lineage is what is opened: every asset is run on a store of empty artifacts that notes what it is
-asked for.
+"""Test that an asset's dependencies are what it opens.
+
+Each asset runs on a store of empty artifacts that records the opened ones.
 """
 
 import ast
@@ -8,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, TypedDict
+from typing import Annotated, NoReturn, TypedDict
 
 import dagster as dg
 import pytest
@@ -42,21 +43,23 @@ IN_FORCE = releases.RELEASE
 
 
 class Noting(ArtifactStore):
-    """Notes every artifact that is opened as the one in force."""
+    """Records each artifact that is opened as the current version."""
 
     opened: set[tuple[str, str | None]]
 
     def require(self, kind: str, partitions: Sequence[str | None]) -> list[Artifact]:
+        """Open the current versions and record them."""
         self.opened |= {(kind, partition) for partition in partitions}
         return super().require(kind, partitions)
 
 
 class Reached(Exception):
-    """Ends an asset's run when it begins to build."""
+    """Ends the run of an asset when it begins to build."""
 
 
 @pytest.fixture(scope="module")
 def graph():
+    """Return the asset graph."""
     from recsys_assets.definitions import defs
 
     return defs().resolve_asset_graph()
@@ -64,6 +67,7 @@ def graph():
 
 @pytest.fixture(scope="module")
 def assets() -> dict[str, dg.AssetsDefinition]:
+    """Return the assets by key."""
     from recsys_assets.definitions import defs
 
     return {
@@ -74,9 +78,12 @@ def assets() -> dict[str, dg.AssetsDefinition]:
 
 
 @pytest.fixture(scope="module")
-def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
-    """Every artifact of the calendar's first weeks, empty, with the manifest entries that others
-    follow.
+def paper(
+    graph, assets: dict[str, dg.AssetsDefinition], tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """Return a store with empty artifacts of the calendar's first weeks.
+
+    Their manifests hold the inputs that assets follow.
     """
     settings = Settings(
         home=tmp_path_factory.mktemp("paper"), start_day=partitions.calendar_start(get_settings())
@@ -172,11 +179,11 @@ def paper(graph, assets, tmp_path_factory) -> SimpleNamespace:
         def store(self) -> ArtifactStore:
             return store
 
-        def build(self, *args: object, **kwargs: object):
+        def build(self, *args: object, **kwargs: object) -> NoReturn:
             raise Reached
 
     class PaperTraining(TrainingClient):
-        def build(self, *args: object, **kwargs: object):
+        def build(self, *args: object, **kwargs: object) -> NoReturn:
             raise Reached
 
     return SimpleNamespace(
@@ -193,8 +200,10 @@ def partition_of(asset: dg.AssetsDefinition) -> str | None:
     return AS_OF if asset.partitions_def == partitions.as_of() else DAY
 
 
-def opened_by(paper, asset: dg.AssetsDefinition) -> tuple[set[tuple[str, str | None]], str]:
-    """Return the artifacts that an asset opens before it builds, and why its run ended."""
+def opened_by(
+    paper: SimpleNamespace, asset: dg.AssetsDefinition
+) -> tuple[set[tuple[str, str | None]], str]:
+    """Return the artifacts that an asset opens before it builds, and the end of its run."""
     paper.store.opened.clear()
     resources = {
         name: value
@@ -214,7 +223,7 @@ def opened_by(paper, asset: dg.AssetsDefinition) -> tuple[set[tuple[str, str | N
 
 
 def declared_of(graph, asset: dg.AssetsDefinition) -> set[tuple[str, str | None]]:
-    """Artifacts of Dagster's dependencies, over their partition mappings."""
+    """Return the artifacts of an asset's dependencies, by their partition mappings."""
     partition, found = partition_of(asset), set()
     for parent in graph.get(asset.key).parent_keys:
         kind = parent.to_user_string()
@@ -237,6 +246,7 @@ def declared_of(graph, asset: dg.AssetsDefinition) -> set[tuple[str, str | None]
 
 
 def names() -> Iterator[str]:
+    """Yield the names of all assets."""
     from recsys_assets.definitions import defs
 
     yield from sorted(
@@ -247,7 +257,9 @@ def names() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name != PROMOTES])
-def test_what_is_opened_is_what_is_declared(paper, graph, assets, name):
+def test_what_is_opened_is_what_is_declared(
+    paper: SimpleNamespace, graph, assets: dict[str, dg.AssetsDefinition], name: str
+) -> None:
     asset = assets[name]
     opened, why = opened_by(paper, asset)
     opened = {(kind, partition) for kind, partition in opened if kind not in (name, IN_FORCE)}
@@ -262,7 +274,7 @@ def test_what_is_opened_is_what_is_declared(paper, graph, assets, name):
     assert opened == declared, why
 
 
-def test_the_release_declares_what_it_packs_and_nothing_else(graph):
+def test_the_release_declares_what_it_packs_and_nothing_else(graph) -> None:
     parents = {
         key.to_user_string() for key in graph.get(dg.AssetKey(["serving", "release"])).parent_keys
     }
@@ -288,7 +300,7 @@ IN_DEFS = {
 
 
 def _opening(folder: Path) -> set[str]:
-    """module.function → functions that call ``store.current`` or ``store.require``."""
+    """Return the functions that call ``store.current`` or ``store.require``."""
     found = set()
     for path in sorted(folder.rglob("*.py")):
         for function in (
@@ -311,7 +323,7 @@ def _opening(folder: Path) -> set[str]:
     return found
 
 
-def test_inputs_are_opened_by_their_declaration_alone():
+def test_inputs_are_opened_by_their_declaration_alone() -> None:
     package = PROJECT_ROOT / "recsys_assets"
     assert _opening(package / "lib") == set(MAY_OPEN)
     assert _opening(package / "defs") == set(IN_DEFS)
@@ -319,6 +331,8 @@ def test_inputs_are_opened_by_their_declaration_alone():
 
 # --- the declaration itself -----------------------------------------------------------------------
 class Days(TypedDict):
+    """A declaration with windows, chosen days and a recorded input."""
+
     early: Annotated[Sequence[Artifact], Upstream("a/days", Window(-3, -2))]
     own: Annotated[Artifact, Upstream("a/days", SAME)]
     chosen: Annotated[Sequence[Artifact], Upstream("b/days", Window(-9, 0), chosen=True)]
@@ -327,16 +341,21 @@ class Days(TypedDict):
 
 
 class DaysAndMore(Days, total=False):
+    """A declaration with an optional input."""
+
     extra: Annotated[Artifact, Upstream("d/extra", SAME)]
 
 
 class Absent(TypedDict):
+    """A declaration of days that may be absent."""
+
     before: Annotated[Artifact, Upstream("a/days", Window(-2, -2))]
     long_before: Annotated[Artifact, Upstream("a/days", Window(-3, -3))]
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> SimpleNamespace:
+    """Return a store with five days of artifacts."""
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     store = ArtifactStore(settings.artifacts)
 
@@ -357,7 +376,7 @@ def shop(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(publish=publish, platform=ShopPlatform())
 
 
-def test_a_declaration_opens_its_days(shop):
+def test_a_declaration_opens_its_days(shop: SimpleNamespace) -> None:
     opened = upstream.open_inputs(
         DaysAndMore, shop.platform, "2026-01-09", chosen=["2026-01-08", "2026-01-05"]
     )
@@ -377,14 +396,14 @@ def test_a_declaration_opens_its_days(shop):
     ] == ["2026-01-06"]
 
 
-def test_every_absent_day_is_named_and_chosen_days_are_asked_for(shop):
+def test_every_absent_day_is_named_and_chosen_days_are_asked_for(shop: SimpleNamespace) -> None:
     with pytest.raises(ArtifactMissing, match="a/days is missing for 2026-01-04, 2026-01-03"):
         upstream.open_inputs(Absent, shop.platform, "2026-01-06")
     with pytest.raises(ValueError, match=r"Days: choose the days of \['chosen'\], not of \[\]"):
         upstream.open_inputs(Days, shop.platform, "2026-01-09")
 
 
-def test_a_declaration_depends_on_the_smallest_window_of_each_upstream():
+def test_a_declaration_depends_on_the_smallest_window_of_each_upstream() -> None:
     found = {
         dep.asset_key.to_user_string(): dep.partition_mapping
         for dep in upstream.dependencies(DaysAndMore, "e/before")
@@ -401,7 +420,7 @@ def test_a_declaration_depends_on_the_smallest_window_of_each_upstream():
     }
 
 
-def test_an_input_without_an_upstream_is_refused():
+def test_an_input_without_an_upstream_is_refused() -> None:
     class Bare(TypedDict):
         items: Artifact
 
@@ -409,7 +428,7 @@ def test_an_input_without_an_upstream_is_refused():
         upstream.roles(Bare)
 
 
-def test_a_window_s_days_are_those_of_its_mapping(tmp_path):
+def test_a_window_s_days_are_those_of_its_mapping(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     assert Window(-2, -1).days(settings, "2026-01-02") == ["2025-12-31", "2026-01-01"]
     assert Window(-2, -1, clipped=True).days(settings, "2026-01-02") == ["2026-01-01"]

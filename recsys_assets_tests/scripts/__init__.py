@@ -1,0 +1,1 @@
+"""Test ``scripts``."""

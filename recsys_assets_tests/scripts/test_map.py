@@ -1,6 +1,4 @@
-"""Test the map of the house on small trees: imports, arrows, floors, circles, the written drawing
-and another commit.
-"""
+"""Test the map on small trees: imports, arrows, floors, circles and drawing."""
 
 from __future__ import annotations
 
@@ -33,6 +31,7 @@ DOCUMENT = "# Architecture\n\n<!-- map -->\n<!-- /map -->\n\nThe end.\n"
 
 
 def write(root: Path, files: Mapping[str, str]) -> Path:
+    """Write files below a folder, and return it."""
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -42,10 +41,12 @@ def write(root: Path, files: Mapping[str, str]) -> Path:
 def graph_of(
     root: Path, files: Mapping[str, str], package: str = "recsys_assets"
 ) -> dict[str, set[str]]:
+    """Return the room graph of a tree."""
     return house_map.room_graph(house_map.read_tree(write(root, files)), package)
 
 
 def run(root: Path, *options: str) -> int:
+    """Run the command line on a tree."""
     return house_map.main(["recsys_assets", "recsys_assets/work", "--root", str(root), *options])
 
 
@@ -83,7 +84,7 @@ def run(root: Path, *options: str) -> int:
         ("'import recsys_assets.b'  # import recsys_assets.b\n", set()),
     ],
 )
-def test_imports_are_resolved_to_modules(tmp_path: Path, text: str, expected: set[str]):
+def test_imports_are_resolved_to_modules(tmp_path: Path, text: str, expected: set[str]) -> None:
     write(
         tmp_path,
         {
@@ -97,7 +98,7 @@ def test_imports_are_resolved_to_modules(tmp_path: Path, text: str, expected: se
     assert house_map.read_tree(tmp_path)["recsys_assets.c.here"].imports == expected
 
 
-def test_an_init_imports_from_its_own_package(tmp_path: Path):
+def test_an_init_imports_from_its_own_package(tmp_path: Path) -> None:
     tree = house_map.read_tree(
         write(
             tmp_path,
@@ -111,7 +112,7 @@ def test_an_init_imports_from_its_own_package(tmp_path: Path):
 
 
 # --- rooms, arrows, floors ------------------------------------------------------------------------
-def test_rooms_are_modules_and_folders_with_modules(tmp_path: Path):
+def test_rooms_are_modules_and_folders_with_modules(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
@@ -131,7 +132,7 @@ def test_rooms_are_modules_and_folders_with_modules(tmp_path: Path):
     assert house_map.packages_of(tree) == ["recsys_assets", "recsys_assets.work"]
 
 
-def test_an_init_with_code_is_a_room(tmp_path: Path):
+def test_an_init_with_code_is_a_room(tmp_path: Path) -> None:
     graph = graph_of(
         tmp_path,
         {
@@ -142,7 +143,7 @@ def test_an_init_with_code_is_a_room(tmp_path: Path):
     assert graph == {"__init__": set(), "a": {"__init__"}}
 
 
-def test_an_arrow_names_the_imports_that_make_it(tmp_path: Path):
+def test_an_arrow_names_the_imports_that_make_it(tmp_path: Path) -> None:
     assert house_map.arrows(house_map.read_tree(write(tmp_path, HOUSE)), "recsys_assets") == {
         ("cli", "ground"): [("recsys_assets.cli", "recsys_assets.ground")],
         ("cli", "work"): [("recsys_assets.cli", "recsys_assets.work.make")],
@@ -151,13 +152,13 @@ def test_an_arrow_names_the_imports_that_make_it(tmp_path: Path):
     }
 
 
-def test_an_import_of_a_folder_is_an_arrow_to_its_room(tmp_path: Path):
+def test_an_import_of_a_folder_is_an_arrow_to_its_room(tmp_path: Path) -> None:
     assert graph_of(
         tmp_path, {**HOUSE, "recsys_assets/cli.py": "from recsys_assets import work\n"}
     )["cli"] == {"work"}
 
 
-def test_floors_stand_on_what_they_import():
+def test_floors_stand_on_what_they_import() -> None:
     assert house_map.floors({"d": {"c", "a"}, "c": {"b"}, "b": {"a"}, "a": set(), "x": {"a"}}) == {
         "a": 0,
         "b": 1,
@@ -167,20 +168,20 @@ def test_floors_stand_on_what_they_import():
     }
 
 
-def test_the_rooms_of_a_circle_share_a_floor():
+def test_the_rooms_of_a_circle_share_a_floor() -> None:
     graph = {"ground": set(), "a": {"b"}, "b": {"a", "ground"}, "top": {"a"}}
     assert house_map.floors(graph) == {"ground": 0, "a": 1, "b": 1, "top": 2}
     assert house_map.floors({"a": {"b"}, "b": {"a"}}) == {"a": 0, "b": 0}
 
 
 # --- circles, reduction ---------------------------------------------------------------------------
-def test_circles_are_named_with_their_members():
+def test_circles_are_named_with_their_members() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d"}, "f": {"a"}}
     assert house_map.circles(graph) == [["a", "b", "c"], ["d", "e"]]
     assert house_map.circles({"a": {"b"}, "b": set()}) == []
 
 
-def test_a_circle_of_rooms_need_not_be_a_circle_of_modules(tmp_path: Path):
+def test_a_circle_of_rooms_need_not_be_a_circle_of_modules(tmp_path: Path) -> None:
     files = {
         "recsys_assets/a/one.py": "from recsys_assets.b import two\n",
         "recsys_assets/b/two.py": "",
@@ -192,7 +193,7 @@ def test_a_circle_of_rooms_need_not_be_a_circle_of_modules(tmp_path: Path):
     assert house_map.module_circles(tree) == []
 
 
-def test_a_circle_of_modules_inside_one_room_is_found(tmp_path: Path):
+def test_a_circle_of_modules_inside_one_room_is_found(tmp_path: Path) -> None:
     late = "def make():\n    from recsys_assets.work import read\n"
     tree = house_map.read_tree(write(tmp_path, {**HOUSE, "recsys_assets/work/make.py": late}))
     assert house_map.module_circles(tree) == [
@@ -205,7 +206,7 @@ def test_a_circle_of_modules_inside_one_room_is_found(tmp_path: Path):
     )
 
 
-def test_an_import_that_follows_from_others_is_left_out():
+def test_an_import_that_follows_from_others_is_left_out() -> None:
     assert house_map.reduced({"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set()}) == {
         "a": {"b"},
         "b": {"c"},
@@ -214,7 +215,7 @@ def test_an_import_that_follows_from_others_is_left_out():
     }
 
 
-def test_imports_inside_a_circle_stay():
+def test_imports_inside_a_circle_stay() -> None:
     graph = {"a": {"b", "ground"}, "b": {"a", "middle"}, "middle": {"ground"}, "ground": set()}
     assert house_map.reduced(graph) == {
         "a": {"b"},
@@ -225,7 +226,7 @@ def test_imports_inside_a_circle_stay():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_reduction_reaches_what_the_graph_reaches_and_is_minimal(seed: int):
+def test_the_reduction_reaches_what_the_graph_reaches_and_is_minimal(seed: int) -> None:
     chance = random.Random(seed)
     nodes = "abcdefghij"
     with_circles = seed % 2
@@ -245,7 +246,7 @@ def test_the_reduction_reaches_what_the_graph_reaches_and_is_minimal(seed: int):
 
 
 # --- the drawing ----------------------------------------------------------------------------------
-def test_the_drawing_of_a_small_house(tmp_path: Path):
+def test_the_drawing_of_a_small_house(tmp_path: Path) -> None:
     assert (
         house_map.drawing(house_map.read_tree(write(tmp_path, HOUSE)), ["recsys_assets"])
         == """\
@@ -264,7 +265,7 @@ floor  room          modules   lines  imports
     )
 
 
-def test_a_long_line_is_continued_below_its_column(tmp_path: Path):
+def test_a_long_line_is_continued_below_its_column(tmp_path: Path) -> None:
     files = {f"recsys_assets/a_module_with_a_long_name_{number}.py": "" for number in range(9)}
     names = [Path(name).stem for name in files]
     tree = house_map.read_tree(
@@ -283,7 +284,7 @@ def test_a_long_line_is_continued_below_its_column(tmp_path: Path):
     assert all(line == line.rstrip() and "```" not in line for line in lines)
 
 
-def test_an_import_of_a_circle_is_marked(tmp_path: Path):
+def test_an_import_of_a_circle_is_marked(tmp_path: Path) -> None:
     tree = house_map.read_tree(
         write(
             tmp_path,
@@ -295,7 +296,7 @@ def test_an_import_of_a_circle_is_marked(tmp_path: Path):
     assert "ground*, work*" in drawn
 
 
-def test_json_holds_every_arrow(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_json_holds_every_arrow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(write(tmp_path, HOUSE), "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["packages"]["recsys_assets"]["rooms"]["cli"] == {
@@ -308,7 +309,9 @@ def test_json_holds_every_arrow(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert found["module_circles"] == found["packages"]["recsys_assets"]["circles"] == []
 
 
-def test_all_draws_every_package_with_rooms(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_all_draws_every_package_with_rooms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert house_map.main(["--all", "--json", "--root", str(write(tmp_path, HOUSE))]) == 0
     assert list(json.loads(capsys.readouterr().out)["packages"]) == [
         "recsys_assets",
@@ -316,13 +319,15 @@ def test_all_draws_every_package_with_rooms(tmp_path: Path, capsys: pytest.Captu
     ]
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_folder_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert house_map.main(["recsys_assets/attic", "--root", str(write(tmp_path, HOUSE))]) == 2
     assert "recsys_assets.attic" in capsys.readouterr().err
 
 
 # --- the document ---------------------------------------------------------------------------------
-def test_write_replaces_the_text_between_the_markers_and_nothing_else(tmp_path: Path):
+def test_write_replaces_the_text_between_the_markers_and_nothing_else(tmp_path: Path) -> None:
     document = DOCUMENT.replace("-->\n<", "-->\nold\n\n```\nold\n```\n<")
     file = write(tmp_path, {**HOUSE, "docs/architecture.md": document}) / house_map.DOCUMENT
     assert run(tmp_path, "--write", house_map.DOCUMENT) == 0
@@ -345,19 +350,19 @@ def test_write_replaces_the_text_between_the_markers_and_nothing_else(tmp_path: 
 )
 def test_write_names_the_markers_that_it_needs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], document: str
-):
+) -> None:
     write(tmp_path, {**HOUSE, "docs/architecture.md": document})
     assert run(tmp_path, "--write", house_map.DOCUMENT) == 2
     assert "<!-- /map -->" in capsys.readouterr().err
     assert (tmp_path / house_map.DOCUMENT).read_text() == document
 
 
-def test_check_passes_on_a_house_without_circles_and_todays_drawing(tmp_path: Path):
+def test_check_passes_on_a_house_without_circles_and_todays_drawing(tmp_path: Path) -> None:
     run(write(tmp_path, {**HOUSE, "docs/architecture.md": DOCUMENT}), "--write", house_map.DOCUMENT)
     assert run(tmp_path, "--check") == 0
 
 
-def test_check_fails_on_a_stale_drawing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_check_fails_on_a_stale_drawing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, HOUSE)
     assert run(tmp_path, "--check") == 1, "no document"
     write(tmp_path, {"docs/architecture.md": DOCUMENT})
@@ -371,7 +376,7 @@ def test_check_fails_on_a_stale_drawing(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_check_names_every_circle_also_in_packages_that_are_not_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     write(
         tmp_path,
         {
@@ -391,6 +396,7 @@ def test_check_names_every_circle_also_in_packages_that_are_not_drawn(
 
 # --- a commit, the command ------------------------------------------------------------------------
 def commit(root: Path) -> None:
+    """Commit a tree with git."""
     for command in (
         ["init", "-q"],
         ["add", "."],
@@ -399,7 +405,9 @@ def commit(root: Path) -> None:
         subprocess.run(["git", "-C", str(root), *command], check=True)
 
 
-def test_at_reads_a_commit_and_leaves_the_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_at_reads_a_commit_and_leaves_the_tree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = write(tmp_path / "clone", HOUSE)
     commit(root)
     assert run(root) == 0
@@ -413,18 +421,18 @@ def test_at_reads_a_commit_and_leaves_the_tree(tmp_path: Path, capsys: pytest.Ca
 
 def test_at_names_a_commit_that_git_does_not_have(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     commit(write(tmp_path, HOUSE))
     assert run(tmp_path, "--at", "no-such-branch") == 2
     assert "no-such-branch" in capsys.readouterr().err
 
 
-def test_at_writes_no_document(tmp_path: Path):
+def test_at_writes_no_document(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         run(write(tmp_path, HOUSE), "--at", "HEAD", "--write", house_map.DOCUMENT)
 
 
-def test_the_script_draws_this_project():
+def test_the_script_draws_this_project() -> None:
     done = subprocess.run(
         [sys.executable, str(PROJECT_ROOT / "scripts" / "map.py")], text=True, capture_output=True
     )

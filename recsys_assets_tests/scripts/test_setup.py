@@ -1,8 +1,7 @@
-"""Set-up as a stranger's machine meets it: what it needs, which build of torch, cut off, broken;
-and the locks.
+"""Test set-up on other machines: builds of torch, interruptions and locks.
 
-The script is the real one. What it calls (uv, df, uname, getconf) is replaced on PATH where the
-machine must be another one; the commands that it makes are read from a log. ``make setup`` itself
+The script is the real one. Its commands (uv, df, uname, getconf) are replaced on PATH where the
+machine must be another one. The commands that it runs are read from a log. ``make setup`` itself
 installs for real before these tests run.
 """
 
@@ -72,11 +71,9 @@ if [ -f slow ] && [[ "$*" == *training.lock* ]]; then touch slow.reached; sleep 
 
 
 class Machine:
-    """Holds a copy of the files that set-up reads, in a folder with a space, and a PATH with
-    replaceable commands.
-    """
+    """Holds a copy of set-up's files, in a folder with a space, and a replaceable PATH."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self.root = folder / "a clone"
         self.path = folder / "path"
         for part in (self.root, self.path, self.root / ".venvs" / "tools" / "bin"):
@@ -102,6 +99,7 @@ class Machine:
         file.chmod(0o755)
 
     def start(self, **variables: str) -> subprocess.Popen[str]:
+        """Start set-up."""
         environment = {"PATH": str(self.path), "HOME": str(self.root), **variables}
         return subprocess.Popen(
             [shutil.which("bash") or "bash", "scripts/setup.sh"],
@@ -114,12 +112,13 @@ class Machine:
         )
 
     def setup(self, **variables: str) -> tuple[int, str]:
-        """Run set-up to its end: (exit status, what it printed)."""
+        """Run set-up to its end; return exit status and output."""
         process = self.start(**variables)
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
     def log(self, name: str) -> list[str]:
+        """Return the lines of a log file."""
         file = self.root / name
         return file.read_text().splitlines() if file.exists() else []
 
@@ -131,11 +130,12 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
+    """Return a new machine."""
     return Machine(tmp_path)
 
 
 # --- which build of torch -------------------------------------------------------------------------
-def test_torch_comes_from_its_hashed_lock(machine: Machine):
+def test_torch_comes_from_its_hashed_lock(machine: Machine) -> None:
     status, output = machine.setup()
     assert status == 0, output
     assert machine.torch_command() == (
@@ -144,7 +144,7 @@ def test_torch_comes_from_its_hashed_lock(machine: Machine):
     )
 
 
-def test_the_small_build_is_taken_by_the_torch_backend_and_remembered(machine: Machine):
+def test_the_small_build_is_taken_by_the_torch_backend_and_remembered(machine: Machine) -> None:
     status, output = machine.setup(TORCH="cpu")
     assert status == 0, output
     assert re.fullmatch(
@@ -182,12 +182,13 @@ def write_wheel(folder: Path, name: str, version: str) -> None:
 
 
 def locked(name: str) -> str:
+    """Return the version of a package in torch.lock."""
     found = re.search(rf"^{name}==(\S+)", (REQUIREMENTS / "torch.lock").read_text(), re.MULTILINE)
     assert found
     return found[1]
 
 
-def test_a_local_wheel_is_taken_where_find_links_has_one(machine: Machine, tmp_path: Path):
+def test_a_local_wheel_is_taken_where_find_links_has_one(machine: Machine, tmp_path: Path) -> None:
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     write_wheel(wheels, "torch", f"{locked('torch')}+cpu")
@@ -200,7 +201,9 @@ def test_a_local_wheel_is_taken_where_find_links_has_one(machine: Machine, tmp_p
 
 
 @pytest.mark.parametrize("held", ["nothing", "another version", "no folder"])
-def test_find_links_without_the_wheel_changes_nothing(machine: Machine, tmp_path: Path, held: str):
+def test_find_links_without_the_wheel_changes_nothing(
+    machine: Machine, tmp_path: Path, held: str
+) -> None:
     wheels = tmp_path / "wheels"
     if held != "no folder":
         wheels.mkdir()
@@ -240,7 +243,7 @@ def test_find_links_without_the_wheel_changes_nothing(machine: Machine, tmp_path
 )
 def test_what_is_missing_is_named_with_its_remedy(
     machine: Machine, name: str, body: str | None, expected: str
-):
+) -> None:
     if body is None:
         (machine.path / name).unlink()
     else:
@@ -252,7 +255,7 @@ def test_what_is_missing_is_named_with_its_remedy(
     assert machine.log("uv.log") == [], "nothing is installed before the machine is known to do"
 
 
-def test_disk_is_what_the_build_of_torch_needs(machine: Machine):
+def test_disk_is_what_the_build_of_torch_needs(machine: Machine) -> None:
     machine.command("df", 'printf "a\\nb 1 1 %d 1 /\\n" $((8 * 1024 * 1024))')
     status, output = machine.setup()
     assert status == 1
@@ -260,7 +263,9 @@ def test_disk_is_what_the_build_of_torch_needs(machine: Machine):
     assert machine.setup(TORCH="cpu")[0] == 0
 
 
-def test_python_comes_from_uv_where_the_machine_has_uv_alone(machine: Machine, tmp_path: Path):
+def test_python_comes_from_uv_where_the_machine_has_uv_alone(
+    machine: Machine, tmp_path: Path
+) -> None:
     (machine.path / "python3.11").unlink()
     machine.command("uv", f'[ "$2" = find ] && echo "{sys.executable}"')
     status, output = machine.setup()
@@ -275,14 +280,16 @@ def test_python_comes_from_uv_where_the_machine_has_uv_alone(machine: Machine, t
         ({"PYTHON": "/nowhere/python"}, "and PYTHON=/nowhere/python is not that; install it"),
     ],
 )
-def test_a_wrong_choice_is_named(machine: Machine, variables: dict[str, str], expected: str):
+def test_a_wrong_choice_is_named(
+    machine: Machine, variables: dict[str, str], expected: str
+) -> None:
     (machine.path / "python3.11").unlink() if "PYTHON" in variables else None
     status, output = machine.setup(**variables)
     assert status == 1
     assert expected in output
 
 
-def test_what_cannot_run_on_a_mac_is_named(machine: Machine):
+def test_what_cannot_run_on_a_mac_is_named(machine: Machine) -> None:
     machine.command("uname", '[ "$1" = -s ] && echo Darwin || echo arm64')
     status, output = machine.setup()
     assert status == 0, output
@@ -290,14 +297,14 @@ def test_what_cannot_run_on_a_mac_is_named(machine: Machine):
 
 
 # --- cut off, broken, twice -----------------------------------------------------------------------
-def test_a_second_setup_installs_nothing(machine: Machine):
+def test_a_second_setup_installs_nothing(machine: Machine) -> None:
     assert machine.setup()[0] == 0
     (machine.root / "uv.log").unlink()
     assert machine.setup()[0] == 0
     assert machine.log("uv.log") == []
 
 
-def test_a_cut_off_setup_goes_on_and_a_half_made_environment_is_made_anew(machine: Machine):
+def test_a_cut_off_setup_goes_on_and_a_half_made_environment_is_made_anew(machine: Machine) -> None:
     (machine.root / "slow").touch()
     process = machine.start()
     for _ in range(600):
@@ -316,7 +323,7 @@ def test_a_cut_off_setup_goes_on_and_a_half_made_environment_is_made_anew(machin
     assert [line for line in machine.log("uv.log") if "training.lock" in line]
 
 
-def test_a_broken_environment_is_made_anew_alone(machine: Machine):
+def test_a_broken_environment_is_made_anew_alone(machine: Machine) -> None:
     assert machine.setup()[0] == 0
     (machine.root / "uv.log").unlink()
     machine.command("true", "exit 0")
@@ -331,7 +338,7 @@ def test_a_broken_environment_is_made_anew_alone(machine: Machine):
     ]
 
 
-def test_an_environment_that_does_not_load_is_not_taken_for_made(machine: Machine):
+def test_an_environment_that_does_not_load_is_not_taken_for_made(machine: Machine) -> None:
     (machine.root / "broken").write_text(".venvs/platform/bin/python")
     assert machine.setup()[0] == 1
     (machine.root / "broken").unlink()
@@ -340,7 +347,7 @@ def test_an_environment_that_does_not_load_is_not_taken_for_made(machine: Machin
     assert "platform: installing" in output
 
 
-def test_missing_and_truncated_files_are_found(tmp_path: Path):
+def test_missing_and_truncated_files_are_found(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
     python = tmp_path / "bin" / "python"
     site = tmp_path / "lib" / "python3.11" / "site-packages"
@@ -375,7 +382,7 @@ def test_missing_and_truncated_files_are_found(tmp_path: Path):
         ),
     ],
 )
-def test_an_import_that_fails_names_the_remedy(tmp_path: Path, error: str, expected: str):
+def test_an_import_that_fails_names_the_remedy(tmp_path: Path, error: str, expected: str) -> None:
     for name in ("numpy", "onnxruntime", "faiss", "feast"):
         (tmp_path / f"{name}.py").write_text("")
     (tmp_path / "redis.py").write_text(
@@ -398,7 +405,9 @@ def test_an_import_that_fails_names_the_remedy(tmp_path: Path, error: str, expec
 @pytest.mark.parametrize(
     "platform", ["x86_64-manylinux_2_35", "aarch64-manylinux_2_35", "aarch64-apple-darwin"]
 )
-def test_the_locks_resolve_on_other_machines(tmp_path: Path, environment: str, platform: str):
+def test_the_locks_resolve_on_other_machines(
+    tmp_path: Path, environment: str, platform: str
+) -> None:
     python = PROJECT_ROOT / ".venvs" / environment / "bin" / "python"
     command = [
         str(UV),
@@ -432,7 +441,7 @@ def test_the_locks_resolve_on_other_machines(tmp_path: Path, environment: str, p
     )
 
 
-def test_every_requirement_is_locked_with_hashes_and_without_addresses():
+def test_every_requirement_is_locked_with_hashes_and_without_addresses() -> None:
     for environment, locks in LOCKS.items():
         text = "".join((REQUIREMENTS / lock).read_text() for lock in locks)
         assert "://" not in text, f"{environment}: a lock names an address"
@@ -447,10 +456,8 @@ def test_every_requirement_is_locked_with_hashes_and_without_addresses():
         assert set(name.lower().replace("_", "-") for name in wanted) <= set(pins)
 
 
-def test_torch_lock_holds_torch_and_what_only_its_cuda_build_needs():
-    """By the installed packages' own metadata, from everything but torch: no path leads to a
-    package of torch.lock.
-    """
+def test_torch_lock_holds_torch_and_what_only_its_cuda_build_needs() -> None:
+    """Of torch.lock, the packages of platform.lock require torch and torchvision only."""
     from importlib import metadata
 
     from packaging.requirements import Requirement

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys_assets.files import sha256_file
 from recsys_assets.training import versions
 from recsys_assets.training.step import StepError
 from recsys_assets_tests.support.tiny_shop import TRAIN_DAYS, Shop, StepRun, start_step
@@ -129,6 +130,69 @@ def test_without_recorded_versions_nothing_is_compared_and_that_is_said(tmp_path
         "no library versions were recorded"
         in compared(tmp_path, versions.CHECKPOINT, monkeypatch)[0]
     )
+
+
+# --- digests of what is unpickled -----------------------------------------------------------------
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    for name in ("workflow_user/workflow.pkl", "workflow_user/categories/a.parquet", "other.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    files = {
+        str(path.relative_to(tmp_path)): {"sha256": sha256_file(path), "bytes": 1}
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+    }
+    (tmp_path / versions.MANIFEST).write_text(
+        json.dumps({"kind": "features/workflows", "partition": "2026-03-13", "files": files})
+    )
+    return tmp_path
+
+
+def test_a_workflow_that_equals_its_manifest_is_read(saved: Path):
+    said: list[str] = []
+    versions.verify(saved, "workflow_user", said.append)
+    (saved / "other.json").write_text("changed")  # is not part of what is read
+    versions.verify(saved, "workflow_user", said.append)
+    assert said == []
+
+
+def _change(folder: Path) -> None:
+    (folder / "workflow.pkl").write_text("other code")
+
+
+def _delete(folder: Path) -> None:
+    (folder / "categories" / "a.parquet").unlink()
+
+
+def _add(folder: Path) -> None:
+    (folder / "extra.pkl").write_text("code")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (_change, "workflow_user/workflow.pkl"),
+        (_delete, "workflow_user/categories/a.parquet"),
+        (_add, "workflow_user/extra.pkl"),
+        (shutil.rmtree, "workflow_user/categories/a.parquet, workflow_user/workflow.pkl"),
+    ],
+)
+def test_a_workflow_that_differs_from_its_manifest_is_refused(saved: Path, spoil, named: str):
+    spoil(saved / "workflow_user")
+    with pytest.raises(StepError) as refused:
+        versions.verify(saved, "workflow_user", print)
+    assert str(refused.value) == (
+        f"features/workflows [2026-03-13]: {named} differs from the manifest (sha256); "
+        "materialise features/workflows again"
+    )
+
+
+def test_a_folder_without_a_manifest_is_read_and_that_is_said(saved: Path):
+    (saved / versions.MANIFEST).unlink()
+    said: list[str] = []
+    versions.verify(saved, "workflow_user", said.append)
+    assert said == [f"{saved.name}: no digests were recorded, so workflow_user is read unverified"]
 
 
 # --- the real steps -------------------------------------------------------------------------------

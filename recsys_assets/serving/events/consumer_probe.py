@@ -1,10 +1,9 @@
-"""Is the event consumer alive? Exit code 0 or 1, for Kubernetes' probes.
+"""Check that the event consumer is alive: exit code 0 or 1 for Kubernetes' probes.
 
     python -m recsys_assets.serving.events.consumer_probe --name recsys-consumer-0
 
-Alive is a consumer that asked the stream for events within the last minute. When the store cannot
-be asked, the consumer waits for it as it should: that is no reason to restart it, so the answer is
-"alive" with a note.
+A consumer is alive if it asked the stream for events within the last minute. If the store does not
+answer, the consumer waits, and a restart would not help. Then the probe says "alive" with a note.
 """
 
 from __future__ import annotations
@@ -19,18 +18,19 @@ from recsys_assets.lib.feature_store.valkey import STORE_ERRORS, visitor_client
 from recsys_assets.serving.events.events import GROUP, STREAM
 from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
 
-#: The consumer reads at least every 200 ms and lands every 3 s; its longest calls to the store end
-#: after 5 s.
+#: The consumer reads at least every 200 ms and lands every 3 s. Its longest store calls end after
+#: 5 s.
 LONGEST_SILENCE_MS = 60_000
 STORE_LIMIT_MS = 3_000
 
 
 def silence_ms(settings: Settings, name: str) -> float | None:
-    """Milliseconds since this member of the group last asked for events; None where the group does
-    not know it.
+    """Return the milliseconds since a consumer last asked for events.
+
+    None: the group does not know the consumer.
 
     Raises:
-        redis.RedisError, OSError: the store cannot be asked.
+        redis.RedisError, OSError: the store does not answer.
     """
     client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
     try:
@@ -47,6 +47,7 @@ def silence_ms(settings: Settings, name: str) -> float | None:
 
 
 def main() -> int:
+    """Print the state of the consumer and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m recsys_assets.serving.events.consumer_probe", description=__doc__
     )
@@ -55,7 +56,7 @@ def main() -> int:
     try:
         silence = silence_ms(get_settings(), name)
     except STORE_ERRORS as error:
-        print(f"alive as far as one can tell: the store cannot be asked ({error})")
+        print(f"assumed alive: the store does not answer ({error})")
         return 0
     if silence is None:
         print(f"{name} has not joined the group {GROUP} of the stream {STREAM} yet")

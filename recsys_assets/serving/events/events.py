@@ -1,4 +1,7 @@
-"""What a visitor did, and the Valkey stream that carries it from the gateway to the consumer."""
+"""Define events and resets, and the Valkey stream that carries them.
+
+The gateway writes the stream, and the consumer reads it.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,21 @@ from recsys_assets.columns import IMPRESSION, MISSING, VIEW, Device, EventType, 
 
 STREAM, GROUP, REJECTED = "events", "landing", "events:rejected"
 RESET: Literal["reset"] = "reset"
-#: Entries that the stream keeps, roughly; the consumer lands them within seconds, so the rest is
-#: history.
+#: Approximate number of entries that the stream keeps. The consumer lands entries within seconds,
+#: so almost all of them are history.
 STREAM_LENGTH = 1_000_000
 ID_LENGTH = 128
 
 
 def identifier(value: Any) -> str:
-    """A visitor's or product's id as text; raises ValueError saying the accepted form."""
+    """Return the id of a visitor or product as text.
+
+    Raises:
+        ValueError: it does not have the accepted form, which the message gives.
+    """
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise ValueError(f"must be a string or an integer of 1 to {ID_LENGTH} characters")
-    # an integer this long could not be written as text within the limits of Python
+    # Python limits the length of an integer that it converts to text
     text = value if isinstance(value, str) else str(value) if abs(value) < 10**ID_LENGTH else ""
     if not 1 <= len(text) <= ID_LENGTH or not text.strip():
         raise ValueError(
@@ -42,11 +49,12 @@ EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 
 def new_event_id() -> str:
+    """Return a new random event id."""
     return str(uuid.uuid4())
 
 
 class Event(BaseModel):
-    """One event, complete: the row that lands."""
+    """A complete event: the row that lands."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,17 +69,21 @@ class Event(BaseModel):
 
     @property
     def click(self) -> int:
-        """A View and everything behind it follow from a click, as in the simulator's log."""
+        """Return 1 unless the event is an impression, as in the simulator's log.
+
+        A View and every later event follow from a click.
+        """
         return int(self.event_type != IMPRESSION)
 
     def fields(self) -> dict[str, str]:
-        """As a stream entry."""
+        """Return the event as a stream entry."""
         return {name: str(value) for name, value in self.model_dump().items()}
 
 
 class Reset(BaseModel):
-    """A visitor's wish that what was done before no longer counts; in the stream, so that it has
-    its place among events.
+    """A request to forget what a visitor did before it.
+
+    It is in the stream, so that it keeps its place among the events.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,28 +94,35 @@ class Reset(BaseModel):
 
 
 def reset_fields(user_id: str, event_id: str | None = None) -> dict[str, str]:
-    """A reset as a stream entry; the same event id twice counts once. Raises
-    pydantic.ValidationError.
+    """Return a reset as a stream entry; sent twice with one event id, it counts once.
+
+    Raises:
+        pydantic.ValidationError: an id is invalid.
     """
     return Reset(user_id=user_id, event_id=event_id or new_event_id()).model_dump()
 
 
 def parse_entry(fields: Mapping[bytes, bytes]) -> Event | Reset:
-    """What a stream entry says; raises pydantic.ValidationError (UnicodeDecodeError is one of its
-    ValueErrors).
+    """Return the event or reset of a stream entry.
+
+    Raises:
+        pydantic.ValidationError: a field is missing or invalid.
+        UnicodeDecodeError: a value is not UTF-8.
     """
     values = {name.decode(): value.decode() for name, value in fields.items()}
     return (Reset if "command" in values else Event).model_validate(values)
 
 
 def enqueue(client: redis.Redis, event: Event) -> str:
-    """Append one event to the stream; returns the stream id."""
+    """Append one event to the stream and return its stream id."""
     return enqueue_all(client, [event])[0]
 
 
 def enqueue_all(client: redis.Redis, events: Sequence[Event]) -> list[str]:
-    """Append events in one transaction: all or none; returns the stream ids. Raises
-    redis.RedisError.
+    """Append events in one transaction, all or none, and return their stream ids.
+
+    Raises:
+        redis.RedisError: the store did not answer or refused.
     """
     with client.pipeline(transaction=True) as pipeline:
         for event in events:

@@ -1,4 +1,7 @@
-"""Events on their way into the landing zone: buffered, then one Parquet file a day, atomically."""
+"""Buffer events and write them into the landing zone, one Parquet file per day.
+
+Each file is written atomically.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ SCHEMA = {name: getattr(pl, dtype) for name, dtype in RAW_INTERACTIONS.items()}
 
 
 class LandingBuffer:
-    """Entries that are applied but not yet on disk; an entry is acknowledged only after ``write``.
+    """Entries that are applied but not yet on disk.
+
+    Acknowledge an entry only after ``write``.
 
     Args:
         root: the landing zone, a folder or an fsspec address.
     """
 
-    def __init__(self, root: str):
+    def __init__(self, root: str) -> None:
         self._root = root.rstrip("/")
         self._entries: list[tuple[str, Event]] = []
 
@@ -31,17 +36,18 @@ class LandingBuffer:
         return len(self._entries)
 
     def add(self, stream_id: str, event: Event) -> None:
+        """Add an applied entry."""
         self._entries.append((stream_id, event))
 
     def clear(self) -> None:
+        """Drop all entries."""
         self._entries.clear()
 
     def write(self) -> list[str]:
-        """Write ``interactions/<day of the event>/events-<first stream id>.parquet``; returns the
-        stream ids written.
+        """Write the buffered events and return their stream ids.
 
-        The name and bytes follow from the entries, so writing them again after a crash replaces the
-        same files.
+        The files are ``interactions/<day of the event>/events-<first stream id>.parquet``. Name and
+        bytes follow from the entries, so that a repetition after a crash replaces the same files.
         """
         days: dict[str, list[tuple[str, Event]]] = defaultdict(list)
         for stream_id, event in self._entries:
@@ -56,15 +62,15 @@ class LandingBuffer:
         return written
 
     def _write_file(self, frame: pl.DataFrame, folder: str, name: str) -> None:
-        if "://" in self._root:  # an object appears whole or not at all
+        """Write one file atomically."""
+        if "://" in self._root:  # an object store writes an object whole or not at all
             with fsspec.open(f"{self._root}/{folder}/{name}", "wb") as stream:
                 frame.write_parquet(stream)
             return
         directory = Path(self._root) / folder
         directory.mkdir(parents=True, exist_ok=True)
-        temporary = (
-            directory / f".{name}.part"
-        )  # not *.parquet: no reader takes a half-written file
+        # not *.parquet, so that no reader takes a half-written file
+        temporary = directory / f".{name}.part"
         with open(temporary, "wb") as stream:
             frame.write_parquet(stream)
             stream.flush()

@@ -1,14 +1,13 @@
-"""What a visitor's event changes in Valkey, exactly once: seen items, recent items, views of the
-last seven days.
+"""Apply each visitor event to Valkey exactly once.
 
-One Lua script an event decides and applies in one step, so that no crash falls in between. The key
-``event:<event id>`` holds the stream id that was applied: the same entry delivered again is known
-to be done, and another entry with the same event id is a duplicate. A reset is decided and applied
-in the same way.
+An event changes the seen items, the recent items and the views of the last seven days. One Lua
+script per event decides and applies in one step, so that no crash falls in between. The key
+``event:<event id>`` holds the stream id that was applied: the same entry delivered again counts as
+done, and another entry with the same event id is a duplicate. A reset works in the same way.
 
 A reset leaves one key, ``reset:<user id>``: the second from which on the visitor's row in Feast
-counts. It makes every later row newer than the empty one, whatever the events' own clocks say, and
-ends when no older click counts any more.
+counts. It makes every later row newer than the empty one, whatever the clocks of the events are,
+and it expires when no older click counts any more.
 """
 
 from __future__ import annotations
@@ -33,12 +32,13 @@ from recsys_assets.serving.stores.bloom import (
 )
 
 RECENT_ITEMS = 100
-VIEWS_EXPIRE_SECONDS = (
-    HISTORY_SECONDS + 86_400
-)  # after the last event: none of the views counts any more
+#: Seconds after the last event: then none of the views counts any more.
+VIEWS_EXPIRE_SECONDS = HISTORY_SECONDS + 86_400
 
 
 class Outcome(IntEnum):
+    """What was done with one stream entry."""
+
     DUPLICATE = 0  # another entry brought this event before
     REDELIVERED = 1  # this entry was applied before
     APPLIED = 2
@@ -68,8 +68,8 @@ redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 2
 """
 
-#: KEYS: event, reset, views, then what is forgotten. ARGV: stream id, its seconds to live, now,
-#: reset's seconds to live. Gives the outcome, and the second of the visitor's last reset.
+#: KEYS: event, reset, then the keys to delete, views first. ARGV: stream id, its seconds to live,
+#: now, the reset's seconds to live. Returns the outcome and the second of the visitor's last reset.
 _RESET = """
 local owner, last = redis.call('GET', KEYS[1]), tonumber(redis.call('GET', KEYS[2]) or '') or 0
 if owner and owner ~= ARGV[1] then return {0, last} end
@@ -87,23 +87,30 @@ return {2, tonumber(at)}
 
 
 def event_key(event_id: str) -> str:
+    """Return the key that marks an event as applied."""
     return f"event:{event_id}"
 
 
 def recent_key(user_id: str) -> str:
+    """Return the key of a visitor's recent items."""
     return f"recent:{user_id}"
 
 
 def views_key(user_id: str) -> str:
+    """Return the key of a visitor's views."""
     return f"views:{user_id}"
 
 
 def updates_key(user_id: str) -> str:
-    """Counts the changes of a visitor's views; orders updates within one second."""
+    """Return the key that counts the changes of a visitor's views.
+
+    The count orders updates within one second.
+    """
     return f"updates:{user_id}"
 
 
 def reset_key(user_id: str) -> str:
+    """Return the key of a visitor's last reset."""
     return f"reset:{user_id}"
 
 
@@ -111,12 +118,12 @@ class VisitorState:
     """Applies events and resets to database 1.
 
     Args:
-        client: of database 1, answers as bytes.
-        seen_days: for how many days an item counts as seen; an event id is remembered one day
+        client: of database 1, replies as bytes.
+        seen_days: for how many days an item counts as seen. An event id is remembered one day
             longer.
     """
 
-    def __init__(self, client: redis.Redis, seen_days: int):
+    def __init__(self, client: redis.Redis, seen_days: int) -> None:
         self._client, self._seen_days, self._remembered = (
             client,
             seen_days,
@@ -127,12 +134,17 @@ class VisitorState:
     def apply(
         self, entries: Sequence[tuple[str, Event, str]], now: float
     ) -> list[Outcome | redis.ResponseError]:
-        """Apply (stream id, event, category_l1) in order; an Impression is only remembered as
-        delivered.
+        """Apply events in their order; an impression is only recorded as delivered.
 
-        Returns one outcome an entry, or the error where one of the visitor's keys holds a value of
-        another type.
-        Raises redis.RedisError where the store does not answer or refuses to write.
+        Args:
+            entries: (stream id, event, category_l1).
+            now: Unix seconds.
+
+        Returns:
+            One outcome per entry, or the error if a key of the visitor holds another type.
+
+        Raises:
+            redis.RedisError: the store does not answer or refuses to write.
         """
         with self._client.pipeline(transaction=False) as pipeline:
             for stream_id, event, category in entries:
@@ -150,6 +162,7 @@ class VisitorState:
     def _arguments(
         self, stream_id: str, event: Event, category: str, now: float
     ) -> tuple[list[str], list[Any]]:
+        """Return keys and arguments of the script for one event."""
         day = day_of(event.timestamp)
         live = event.event_type != IMPRESSION
         member = f"{event.event_id}|{category}" if category != MISSING else ""
@@ -176,12 +189,19 @@ class VisitorState:
         ]
 
     def recent_clicks(self, user_ids: Sequence[str], now: float) -> list[RecentClicks]:
-        """The clicks at or after now - 7 days of the visitors who have any: the newest
-        RECENT_CLICKS, oldest first.
+        """Return the clicks of the last seven days of each visitor who has any.
 
-        The microseconds of ``updated_at``, the time of the newest click or of a reset after it,
-        count the visitor's updates, so that of two updates within one second the later is the newer
-        one, and the same update given twice is the same. A reset visitor's row is ``whole``.
+        A row holds the newest RECENT_CLICKS clicks, oldest first. Its ``updated_at`` is the time of
+        the newest click, or of a later reset. The microseconds count the visitor's updates: of two
+        updates within one second the later one is newer, and the same update given twice is the
+        same. The row of a visitor who was reset is ``whole``.
+
+        Args:
+            user_ids: the visitors.
+            now: Unix seconds.
+
+        Raises:
+            redis.RedisError: the store does not answer.
         """
         with self._client.pipeline(transaction=False) as pipeline:
             for user_id in user_ids:
@@ -218,17 +238,19 @@ class VisitorState:
         return found
 
     def reset(self, stream_id: str, reset: Reset, now: float) -> tuple[Outcome, RecentClicks]:
-        """Forget a visitor: seen items of every day that could still be asked for, recent items,
-        views.
+        """Forget a visitor's seen items, recent items and views.
 
-        Returns the outcome and the empty row that takes the place of the one in Feast: newer than
-        any before it.
-        Raises redis.RedisError where the store does not answer or refuses to write; then nothing is
-        changed.
+        The seen items of every day that could still be read are deleted.
+
+        Returns:
+            The outcome, and an empty row for Feast that is newer than any before it.
+
+        Raises:
+            redis.RedisError: the store does not answer or refuses to write; nothing is changed.
         """
         user_id, day = reset.user_id, 86_400
-        # an event's own clock may be a little ahead, so tomorrow may have a filter; a key ends a
-        # day after it last counts
+        # an event's clock may be ahead, so tomorrow may have a filter; a key expires a day after it
+        # last counts
         days = last_days(now + day, self._seen_days + 2)
         keys = [
             event_key(reset.event_id),

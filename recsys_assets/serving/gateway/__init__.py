@@ -1,0 +1,1 @@
+"""The HTTP server that applications and the demo page call."""

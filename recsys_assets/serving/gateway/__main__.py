@@ -1,4 +1,7 @@
-"""``python -m recsys_assets.serving.gateway``: serve at the configured address until SIGTERM."""
+"""Serve the gateway at the configured address until SIGTERM.
+
+python -m recsys_assets.serving.gateway
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,24 @@ from recsys_assets.serving.gateway.app import create_app, is_loopback
 from recsys_assets.serving.gateway.logs import LOGGING
 from recsys_assets.settings import get_settings
 
-#: Seconds in which whoever keeps a connection is told with his next answer that it ends.
+#: Seconds for which answers on open connections say that the connection ends.
 DRAIN_SECONDS = 1.0
 
 
 class GatewayServer(uvicorn.Server):
-    """Ends without hanging up on anybody: a connection that is closed while a request is on its way
-    loses it.
+    """A uvicorn server that drains its connections before it ends.
 
-    At SIGTERM it stops to listen; on the connections there are, answers begin to say ``connection:
-    close`` and /readyz that it is not ready. Who sends nothing meanwhile is closed then.
+    At SIGTERM it stops listening. On open connections, answers then say ``connection: close``, and
+    /readyz says that the gateway is not ready. After DRAIN_SECONDS the idle connections are closed.
+    So no request is lost because its connection closes while it is on its way.
     """
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI):
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain the connections, then shut down."""
         self._app.state.draining = True
         for server in self.servers:
             server.close()
@@ -40,15 +44,16 @@ class GatewayServer(uvicorn.Server):
 
 
 def main() -> None:
+    """Run the gateway."""
     settings = get_settings()
     if settings.token is None and not is_loopback(settings.gateway_host):
         raise SystemExit(
             f"RECSYS_GATEWAY_HOST={settings.gateway_host} is reachable from other machines: set "
-            f"RECSYS_TOKEN, which writes must bear, or bind 127.0.0.1"
+            f"RECSYS_TOKEN, so that writes need a token, or bind 127.0.0.1"
         )
-    # a load balancer keeps idle connections for a minute: were they closed here first, it would
-    # answer 502 now and then
     app = create_app(settings)
+    # keep-alive is longer than a load balancer's minute: if the gateway closed an idle connection
+    # first, the balancer could answer 502
     config = uvicorn.Config(
         app,
         host=settings.gateway_host,
@@ -62,7 +67,7 @@ def main() -> None:
     server = GatewayServer(config, app)
     server.run()
     if not server.started:
-        raise SystemExit(3)  # as uvicorn.run says it: the log has why
+        raise SystemExit(3)  # as uvicorn.run does; the log has the cause
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The gateway: what applications and the page call."""
+"""Build the gateway, which applications and the demo page call."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from recsys_assets.settings import Settings
 
 DESCRIPTION = """Recommendations of the promoted release, and what visitors do.
 
-Every answer bears `x-request-id`: the caller's, where it sent a valid one (`[A-Za-z0-9._-]{1,64}`).
-An error is always `{"error": {"field", "message"}}`. Writes, availability and explain need
-`Authorization: Bearer <RECSYS_TOKEN>` where one is set.
+Every answer has the header `x-request-id`: the caller's, if valid (`[A-Za-z0-9._-]{1,64}`), or a
+new one. An error is always `{"error": {"field", "message"}}`. Writes, availability and explain need
+`Authorization: Bearer <RECSYS_TOKEN>` if a token is set.
 """
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """Return whether only this machine reaches the address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with parts.open():
             yield
 
-    # no docs pages: they load scripts from elsewhere; /openapi.json stays
+    # no docs pages, because they load scripts from other sites; /openapi.json stays
     app = FastAPI(
         title="recsys gateway",
         version="1",
@@ -52,14 +52,10 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.draining = (
-        False  # set while the server ends: whoever is answered then is told to connect elsewhere
-    )
-    for routes in (
-        reading_routes,
-        writing_routes,
-        operating_routes,
-    ):  # routes are tried in this order: /recommend first
+    # True while the server ends: answers then ask clients to connect anew
+    app.state.draining = False
+    # routes are tried in this order: /recommend first
+    for routes in (reading_routes, writing_routes, operating_routes):
         for router in routes(parts):
             app.include_router(router)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")

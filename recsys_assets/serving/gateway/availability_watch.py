@@ -1,6 +1,4 @@
-"""What must not be shown, as the gateway last heard it: asked of the store every half second, kept
-while it is away.
-"""
+"""Poll which items must not be shown; an outage keeps what was read last."""
 
 from __future__ import annotations
 
@@ -21,9 +19,14 @@ UNANSWERED: tuple[type[Exception], ...] = (*STORE_ERRORS, StoreUnavailable)
 
 
 class AvailabilityWatch:
-    """Polls in a thread, so that a slow store holds up no answer."""
+    """Polls the store in a thread, so that a slow store delays no answer.
 
-    def __init__(self, unavailable: Unavailable, metrics: Metrics):
+    Args:
+        unavailable: what is polled; ``close`` closes it.
+        metrics: get the age of the last successful poll.
+    """
+
+    def __init__(self, unavailable: Unavailable, metrics: Metrics) -> None:
         self._unavailable, self._lock = unavailable, asyncio.Lock()
         metrics.availability_age.set_function(
             lambda: float("nan") if self.age_seconds is None else self.age_seconds
@@ -31,27 +34,27 @@ class AvailabilityWatch:
 
     @property
     def known(self) -> bool:
+        """Return whether the items were ever read."""
         return self._unavailable.known
 
     @property
     def statuses(self) -> Mapping[str, str]:
-        """Item id → out_of_stock or hidden."""
+        """Return item id → out_of_stock or hidden."""
         return self._unavailable.statuses
 
     @property
     def age_seconds(self) -> float | None:
-        """Since the store last answered; None before it did."""
+        """Return the seconds since the last successful poll; None before the first."""
         return self._unavailable.age_seconds
 
     async def poll(self) -> None:
-        """Ask now; what was known stays where the store does not answer."""
+        """Poll once; a store that does not answer changes nothing."""
         try:
             async with self._lock:
                 await asyncio.to_thread(self._unavailable.poll)
         except UNANSWERED as error:
-            logger.debug(
-                "availability: %s", error
-            )  # its age is a metric, and the store's state one of readiness
+            # a metric shows the age, and /readyz the state of the store
+            logger.debug("availability: %s", error)
 
     async def keep(self) -> None:
         """Poll until cancelled."""
@@ -60,4 +63,5 @@ class AvailabilityWatch:
             await self.poll()
 
     def close(self) -> None:
+        """Close the connections."""
         self._unavailable.close()

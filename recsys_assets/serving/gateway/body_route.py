@@ -1,5 +1,6 @@
-"""A route whose JSON body pydantic reads in one step, several times faster than parsing it first
-and validating it then.
+"""Parse and validate a JSON body in one pydantic step.
+
+This is several times faster than parsing first and validating afterwards.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from recsys_assets.serving.gateway.errors import Refused
 
 
 class BodyRoute(APIRoute):
-    """Of endpoints ``(body, request) -> Response``; documented as any other of FastAPI's."""
+    """A route for endpoints ``(body, request) -> Response``.
+
+    FastAPI documents it like any other route.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler that reads the body and calls the endpoint."""
         endpoint = self.endpoint
         form: TypeAdapter[Any] = TypeAdapter(get_type_hints(endpoint, include_extras=True)["body"])
 
         async def handle(request: Request) -> Response:
-            # a page of another site can send text unasked, but no JSON
+            # a page of another site can send text without CORS consent, but not JSON
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json" and not (
                 kind.startswith("application/") and kind.endswith("+json")
@@ -35,6 +40,7 @@ class BodyRoute(APIRoute):
                 raise RequestValidationError(
                     error.errors(include_url=False, include_context=False, include_input=False)
                 ) from None
-            return await endpoint(body, request)
+            answer: Response = await endpoint(body, request)
+            return answer
 
         return handle

@@ -1,6 +1,4 @@
-"""What is shown of items, as JSON text that is made once an item and kept while its catalogue
-is.
-"""
+"""Build what is shown of an item, and cache its JSON text per catalogue."""
 
 from __future__ import annotations
 
@@ -11,17 +9,17 @@ from urllib.parse import quote
 
 from recsys_assets.serving.published.display import Display
 
-#: Items whose text is kept: some 20 MB.
+#: Items whose text is cached, some 20 MB.
 KEPT = 50_000
 
 
 def image_path(item_id: str) -> str:
-    """URL path of an item's image."""
+    """Return the URL path of an item's image."""
     return f"/images/{quote(item_id, safe='')}"
 
 
 def card(display: Display, item_id: str) -> dict[str, Any]:
-    """The fields of models.Card; an item that the display file lacks keeps nulls."""
+    """Return the fields of models.Card; fields of an unknown item are null."""
     shown = display.items.get(item_id, {})
     return {
         "item_id": item_id,
@@ -34,14 +32,14 @@ def card(display: Display, item_id: str) -> dict[str, Any]:
 
 
 class Cards:
-    """Texts of models.Item lists."""
+    """Makes the JSON text of models.Item lists, with a cache per item."""
 
     def __init__(self) -> None:
         self._display: Display | None = None
         self._heads: dict[str, str] = {}
 
     def text(self, display: Display, item_ids: Iterable[str], scores: Iterable[float]) -> str:
-        """A JSON list of the items, in their order; scores must be finite."""
+        """Return the items as a JSON list in their order; scores must be finite."""
         if display is not self._display or len(self._heads) > KEPT:
             self._display, self._heads = display, {}
         heads, parts = self._heads, []

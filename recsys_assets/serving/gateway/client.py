@@ -1,4 +1,4 @@
-"""A typed client of the gateway."""
+"""Call the gateway from Python with typed requests and responses."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class GatewayError(RuntimeError):
-    """The gateway did not do what it was asked; the message says what it said instead.
+    """The gateway refused a call or did not answer; the message holds its answer.
 
     Attributes:
-        status: of the answer; None where there was none.
-        field: at fault, where the answer names one.
-        retry_after: seconds after which to try again, where the answer says so.
+        status: of the answer; None if there was none.
+        field: at fault, if the answer names one.
+        retry_after: seconds after which to try again, if the answer gives them.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class GatewayError(RuntimeError):
         status: int | None = None,
         field: str | None = None,
         retry_after: int | None = None,
-    ):
+    ) -> None:
         super().__init__(message)
         self.status, self.field, self.retry_after = status, field, retry_after
 
 
 class GatewayClient:
-    """Calls one gateway over connections that are kept; use as a context, or ``close`` it. Threads
-    may share it.
+    """Calls one gateway over connections that are kept open.
 
-    Every call raises GatewayError.
+    Use it as a context manager, or ``close`` it. Threads may share it. Every call raises
+    GatewayError if it fails.
 
     Args:
         url: http://host:port.
@@ -60,7 +60,7 @@ class GatewayClient:
     ...     gateway.recommend("1", device_type="mobile").items[0].title
     """
 
-    def __init__(self, url: str, token: str | None = None, timeout: float = 10.0):
+    def __init__(self, url: str, token: str | None = None, timeout: float = 10.0) -> None:
         headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
         self._url, self._http = url.rstrip("/"), httpx.Client(timeout=timeout, headers=headers)
 
@@ -76,6 +76,7 @@ class GatewayClient:
         self.close()
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def recommend(
@@ -87,8 +88,14 @@ class GatewayClient:
         top_k: int = 10,
         seed: int | None = None,
     ) -> RecommendResponse:
-        """Items for one visitor, best first; timestamp: unix seconds, None: now; seed: of weighted
-        sampling.
+        """Recommend items to one visitor, best first.
+
+        Args:
+            user_id: the visitor.
+            device_type: mobile, desktop or tablet; None: unknown.
+            timestamp: Unix seconds; None: now.
+            top_k: items wanted.
+            seed: of weighted sampling.
         """
         return self._post(
             "/recommend",
@@ -103,29 +110,39 @@ class GatewayClient:
         )
 
     def recommend_batch(self, requests: Sequence[Mapping[str, Any]]) -> BatchResponse:
-        """At most 64 requests, each of the fields that ``recommend`` takes; answers in their
-        order.
+        """Recommend items to at most 64 visitors; answers keep the order of requests.
+
+        Args:
+            requests: each has the fields that ``recommend`` takes.
         """
         return self._post(
             "/recommend/batch", BatchResponse, {"requests": [dict(request) for request in requests]}
         )
 
     def send_events(self, events: Sequence[Mapping[str, Any]]) -> EventsResponse:
-        """What visitors did, at most 500: [{user_id, item_id, event_type, …}]; repeated with the
-        same event_id it counts once.
+        """Report what visitors did, at most 500 events.
+
+        Args:
+            events: [{user_id, item_id, event_type, …}]; an event sent again with the same event_id
+                counts once.
         """
         return self._post("/events", EventsResponse, {"events": [dict(event) for event in events]})
 
     def reset(self, user_id: str, event_id: str | None = None) -> ResetResponse:
-        """Let serving forget what the visitor has seen and clicked."""
+        """Make serving forget what the visitor has seen and clicked."""
         return self._post("/reset", ResetResponse, _given(user_id=user_id, event_id=event_id))
 
     def similar(self, item_id: str, top_k: int = 10) -> SimilarResponse:
-        """Items most similar to one, at most 30; an unknown item is an error of status 404."""
+        """Return the items most similar to one, at most 30; status 404 if it is unknown."""
         return self._get(f"/similar/{quote(item_id, safe='')}", SimilarResponse, {"top_k": top_k})
 
     def popular(self, top_k: int = 10, category: str | None = None) -> PopularResponse:
-        """Most clicked items, of a category_l1 or category_l2 where one is given."""
+        """Return the most clicked items of the catalogue, or of one category.
+
+        Args:
+            top_k: items wanted.
+            category: a category_l1 or category_l2; None: all.
+        """
         return self._get("/popular", PopularResponse, _given(top_k=top_k, category=category))
 
     def explain(
@@ -137,7 +154,7 @@ class GatewayClient:
         top_k: int = 10,
         seed: int | None = None,
     ) -> Explanation:
-        """Every stage of one answer: features, candidates, what was dropped and why, scores."""
+        """Explain one answer stage by stage: features, candidates, drops and scores."""
         return self._post(
             "/explain",
             Explanation,
@@ -151,7 +168,11 @@ class GatewayClient:
         )
 
     def set_availability(self, changes: Mapping[str, str]) -> ChangedResponse:
-        """Item id → available, out_of_stock or hidden; at most 1,000, taken all or none."""
+        """Change the availability of at most 1,000 items, all or none.
+
+        Args:
+            changes: item id → available, out_of_stock or hidden.
+        """
         return self._post(
             "/availability",
             ChangedResponse,
@@ -163,9 +184,7 @@ class GatewayClient:
         )
 
     def ready(self) -> ReadyResponse:
-        """Whether a release is served; says no rather than raise where the gateway itself
-        answers.
-        """
+        """Return whether a release is served; status 503 of the gateway does not raise."""
         answer = self._send("GET", "/readyz")
         return self._read(answer, ReadyResponse, accepted=(200, 503))
 
@@ -191,11 +210,8 @@ class GatewayClient:
             if answer.status_code in accepted:
                 return form.model_validate(content)
             field = content["error"]["field"]
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-        ):  # not of the gateway's form: something else is at that address, or between
+        # not the gateway's form: another server, or a proxy, answered
+        except (ValueError, KeyError, TypeError):
             field = None
         wait = answer.headers.get("retry-after", "")
         raise GatewayError(
@@ -219,8 +235,9 @@ def recommend(
     top_k: int = 10,
     timeout: float = 10.0,
 ) -> dict[str, Any]:
-    """One call of ``GatewayClient.recommend``: {"items": [{item_id, score, title, …}], "degraded",
-    "release", …}.
+    """Call ``GatewayClient.recommend`` once and return the answer as a dict.
+
+    Its keys: items [{item_id, score, title, …}], degraded, release, ….
     """
     with GatewayClient(url, timeout=timeout) as gateway:
         return gateway.recommend(
@@ -231,6 +248,6 @@ def recommend(
 def send_events(
     url: str, events: list[dict[str, Any]], *, token: str | None = None, timeout: float = 10.0
 ) -> dict[str, Any]:
-    """One call of ``GatewayClient.send_events``: {"accepted", "event_ids"}."""
+    """Call ``GatewayClient.send_events`` once: {"accepted", "event_ids"}."""
     with GatewayClient(url, token, timeout) as gateway:
         return gateway.send_events(events).model_dump()

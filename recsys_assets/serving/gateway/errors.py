@@ -1,4 +1,4 @@
-"""The one form of every error answer, and what raises it; no traceback is ever in one."""
+"""Give every error of the gateway one form, without a traceback."""
 
 from __future__ import annotations
 
@@ -27,18 +27,22 @@ SECURITY_HEADERS = {
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
 }
-#: Parts of pydantic's locations that say where in a request, not which field.
+#: Parts of pydantic's locations that are not the name of a field.
 _PLACES = ("body", "query", "path", *FORM_TAGS)
 
 
 class ErrorDetail(BaseModel):
+    """What is wrong with a request."""
+
     field: str | None = Field(
-        description="The field at fault, dotted; null where no single field is."
+        description="The field at fault, as a dotted path; null if no single field is at fault."
     )
-    message: str = Field(description="What is wrong with it, or the remedy.")
+    message: str = Field(description="What is wrong, or the remedy.")
 
 
 class ErrorResponse(BaseModel):
+    """The form of every error."""
+
     error: ErrorDetail
 
 
@@ -46,18 +50,18 @@ _DOCUMENTED = {
     400: "The request cannot be read.",
     401: "No bearer token was given.",
     403: "The token is not valid.",
-    404: "There is nothing of that name.",
-    413: "The body is over the limit.",
-    415: "The body is not declared as JSON.",
-    422: "A field is missing or not of the accepted form; the message names it.",
-    429: "Too many requests, or more than can be served: try again after Retry-After seconds.",
+    404: "The item or category does not exist.",
+    413: "The body exceeds the limit.",
+    415: "The content type of the body is not JSON.",
+    422: "A field is missing or invalid; the message names it.",
+    429: "Too many requests, from this client or in total: try again after Retry-After seconds.",
     500: "An unexpected error; the log has it under the request id.",
-    503: "Something that this call needs is away: try again after Retry-After seconds.",
+    503: "A service that this call needs is unavailable: try again after Retry-After seconds.",
 }
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For OpenAPI: error answers of a route; 429 and 500 may come from any."""
+    """Return the error answers of a route for OpenAPI; 429 and 500 are added."""
     return {
         status: {"model": ErrorResponse, "description": _DOCUMENTED[status]}
         for status in sorted({*statuses, 429, 500})
@@ -65,11 +69,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 class Refused(Exception):
-    """An answer that names the field: status, field, message; and when to try again, in seconds."""
+    """An error answer: status, field, message, and seconds until a retry."""
 
     def __init__(
         self, status: int, field: str | None, message: str, retry_after: int | None = None
-    ):
+    ) -> None:
         super().__init__(message)
         self.status, self.field, self.message = status, field, message
         self.retry_after = 1 if retry_after is None and status == 503 else retry_after
@@ -78,19 +82,27 @@ class Refused(Exception):
 def error_response(
     status: int, field: str | None, message: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """{"error": {"field": …, "message": …}}; field is null where no single field is at fault."""
+    """Return {"error": {"field": …, "message": …}} as a response.
+
+    Args:
+        status: of the answer.
+        field: at fault; None if no single field is at fault.
+        message: what is wrong, or the remedy.
+        headers: added to the answer.
+    """
     return JSONResponse(
         {"error": {"field": field, "message": message}}, status_code=status, headers=headers
     )
 
 
 def refusal_response(error: Refused) -> JSONResponse:
+    """Return the answer of a Refused."""
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     return error_response(error.status, error.field, error.message, headers)
 
 
 def field_and_message(errors: Sequence[Any]) -> tuple[str | None, str]:
-    """The first of pydantic's errors as a dotted field name and a sentence."""
+    """Return the first of pydantic's errors as a dotted field name and a sentence."""
     first = errors[0]
     if first["type"] == "json_invalid":
         return "body", "is not valid JSON"
@@ -102,6 +114,8 @@ def field_and_message(errors: Sequence[Any]) -> tuple[str | None, str]:
 
 
 def add_error_handlers(app: FastAPI) -> None:
+    """Make the app answer every error in the one form."""
+
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         field, message = field_and_message(error.errors())
@@ -114,7 +128,7 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(DisplayMissing)
     @app.exception_handler(SimilarMissing)
     async def file_missing(request: Request, error: Exception) -> JSONResponse:
-        logger.error("%s", error)  # names a file of this machine: for the log only
+        logger.error("%s", error)  # only for the log: it names a file of this machine
         what = "the catalogue" if isinstance(error, DisplayMissing) else "the similar items"
         return error_response(
             503,
@@ -134,8 +148,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        # the server's own log has the traceback; this runs outside the middleware, so it sets the
-        # headers again
+        # runs outside the middleware, so it sets the headers again; uvicorn logs the traceback
         request_id = request.state.request_id
         return error_response(
             500,

@@ -1,4 +1,4 @@
-"""Why a visitor is shown what: the trace of one answer in words and by the columns' names."""
+"""Explain an answer: turn its trace into named features, drops and scores."""
 
 from __future__ import annotations
 
@@ -49,29 +49,33 @@ USER_RAW, USER_NUMBERS = (
     (USER_ID, GENDER, TOP_CATEGORY),
     (AGE, CLICKS_24H, HOURS_SINCE_CLICK, CLICKS_7D),
 )
-#: The features in which candidates of one visitor differ; the item's own index comes first.
+#: The features in which the candidates of a visitor differ, without the item's own index.
 OF_CANDIDATES = (*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS)[1:]
 WHY_NOT = {Placing.LISTED: None, Placing.RANKED_BELOW: RANKED_BELOW, Placing.DIVERSITY: DIVERSITY}
 
 
 class IdsDiffer(RuntimeError):
-    """The catalogue at hand is not that of the release that answered."""
+    """The published catalogue is not that of the release that answered."""
 
 
 def explain(
     user_id: str, ranking: Ranking, trace: Tensors, item_ids: Sequence[str], request_id: str
 ) -> Explanation:
-    """One visitor's trace (``pipeline.trace_layout``, B = 1) as an explanation.
+    """Turn the trace of one visitor into an explanation.
 
     Args:
+        user_id: the visitor.
+        ranking: the answer.
+        trace: tensors of ``pipeline.trace_layout``, B = 1.
         item_ids: of the release that answered; item i has Categorify index VOCABULARY_START + i.
+        request_id: of the request.
 
     Raises:
-        IdsDiffer: they are another release's.
+        IdsDiffer: the ids are those of another release.
     """
     ids = _Ids(item_ids)
     if ids.of(trace[t.SAMPLED_ITEMS.name]) != ranking.item_ids:
-        raise IdsDiffer("the ids of the answer are not the catalogue's at hand")
+        raise IdsDiffer("the ids of the answer differ from those of the published catalogue")
     considered = ids.of(trace[t.CONSIDERED.name])
     fates = [Fate(code) for code in trace[t.CONSIDERED_FATE.name].tolist()]
     return Explanation(
@@ -109,13 +113,13 @@ def explain(
 
 
 class _Ids:
-    def __init__(self, item_ids: Sequence[str]):
+    """Translates Categorify indices into item ids."""
+
+    def __init__(self, item_ids: Sequence[str]) -> None:
         self._item_ids = item_ids
 
     def of(self, indices: np.ndarray) -> list[str]:
-        """Padding and strangers are left as what they are, in brackets: an explanation shows what
-        was there.
-        """
+        """Return the ids of indices; other indices are shown in brackets, as "[0]"."""
         known = len(self._item_ids) + VOCABULARY_START
         return [
             self._item_ids[index - VOCABULARY_START]
@@ -126,11 +130,12 @@ class _Ids:
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
-    """NaN and infinities, which JSON has not, as None."""
+    """Return the values as a list; NaN and infinities, which JSON lacks, as None."""
     return [value if math.isfinite(value) else None for value in values.astype(np.float64).tolist()]
 
 
 def _visitor(trace: Tensors) -> VisitorFeatures:
+    """Return the visitor's raw and transformed features."""
     raw: dict[str, Any] = dict(zip(USER_RAW, trace[t.USER_RAW.name][0].tolist(), strict=True))
     raw |= dict(zip(USER_NUMBERS, _numbers(trace[t.USER_NUMBERS.name][0]), strict=True))
     raw |= {
@@ -153,6 +158,7 @@ def _visitor(trace: Tensors) -> VisitorFeatures:
 def _ranking(
     trace: Tensors, ids: _Ids, listed: Sequence[str], fates: dict[str, Fate]
 ) -> list[Scored]:
+    """Return the scored items, highest score first."""
     kept, scores = ids.of(trace[t.KEPT.name]), trace[t.SCORES.name]
     positions = {item_id: place for place, item_id in enumerate(listed, 1)}
     features = np.concatenate(

@@ -1,5 +1,6 @@
-"""What an explanation holds; apart from how it is made, so that a client of the gateway needs none
-of that.
+"""Define the form of an explanation.
+
+It is apart from the code that makes one, so that a client of the gateway needs none of that code.
 """
 
 from __future__ import annotations
@@ -12,77 +13,90 @@ RANKED_BELOW, DIVERSITY = "ranked below", "category cap or diversity"
 
 
 class VisitorFeatures(BaseModel):
-    """What is known of the visitor and the moment; null: unknown."""
+    """Features of the visitor and the moment; null: unknown."""
 
     raw: dict[str, str | float | None] = Field(
-        description="As the feature store and the request gave them."
+        description="Values of the feature store and of the request."
     )
     clicked_categories: list[str] = Field(
-        description="Of each click of the last days, oldest first."
+        description="Category of each click of the last seven days, oldest first."
     )
     transformed: dict[str, float | None] = Field(
-        description="As the models read them; categories as Categorify's indices."
+        description="Values that the models read; categories as Categorify's indices."
     )
 
 
 class Candidate(BaseModel):
+    """An item that retrieval found."""
+
     item_id: str
     similarity: float | None = Field(description="Inner product with the query embedding.")
 
 
 class Dropped(BaseModel):
+    """An item that the filter removed."""
+
     item_id: str
     why: str = Field(description="seen, out_of_stock, hidden or surplus (beyond RETRIEVAL_TOPK).")
 
 
 class Scored(BaseModel):
+    """An item that the ranker scored."""
+
     item_id: str
     why_kept: str = Field(
-        description="kept, backfilled (popular, because too few were left) or shown_again (nothing "
-        "unseen is left)."
+        description="kept, backfilled (popular, because too few candidates were left) or "
+        "shown_again (nothing unseen is left)."
     )
-    similarity: float | None
+    similarity: float | None = Field(description="Inner product with the query embedding.")
     features: dict[str, float | None] = Field(
-        description="Those of the ranker's in which this visitor's candidates differ."
+        description="The ranker's features in which this visitor's candidates differ."
     )
     score: float | None = Field(description="The ranker's click probability.")
     blended: float | None = Field(
-        description="That score, lowered by how much less similar than the nearest candidate the "
-        "item is; "
-        "the list is ordered by it."
+        description="The score, lowered for an item that is less similar than the nearest "
+        "candidate. The list is ordered by it."
     )
-    position: int | None = Field(description="In the final list, from 1.")
+    position: int | None = Field(description="Position in the answer, from 1; null if not in it.")
     why_not: str | None = Field(
-        description=f"Why it is not in the list: {RANKED_BELOW!r} or {DIVERSITY!r}."
+        description=f"Why it is not in the answer: {RANKED_BELOW!r} or {DIVERSITY!r}."
     )
 
 
 class Retrieval(BaseModel):
-    query_embedding: list[float]
-    candidates: list[Candidate]
+    """The search for candidates."""
+
+    query_embedding: list[float] = Field(description="Output of the query tower.")
+    candidates: list[Candidate] = Field(description="Best first.")
 
 
 class Filter(BaseModel):
-    fates: dict[str, int] = Field(description="How many items met which fate.")
-    dropped: list[Dropped]
+    """The removal of items that are seen or unavailable."""
+
+    fates: dict[str, int] = Field(description="Number of items per outcome, such as kept or seen.")
+    dropped: list[Dropped] = Field(description="Items that the filter removed.")
 
 
 class Listed(BaseModel):
+    """An item of the answer."""
+
     item_id: str
     score: float = Field(
-        description="The ranker's, lowered by how much less similar than the nearest candidate the "
-        "item is."
+        description="The ranker's score, lowered for an item that is less similar than the nearest "
+        "candidate."
     )
 
 
 class Explanation(BaseModel):
+    """Every stage of one answer."""
+
     user_id: str
     release: ReleaseInfo
-    degraded: bool
-    reasons: list[str]
+    degraded: bool = Field(description="Whether a part failed while this answer was made.")
+    reasons: list[str] = Field(description="The parts that failed.")
     visitor: VisitorFeatures
     retrieval: Retrieval
     filter: Filter
-    ranking: list[Scored] = Field(description="Highest score first.")
-    answer: list[Listed]
-    request_id: str
+    ranking: list[Scored] = Field(description="All ranked items, highest score first.")
+    answer: list[Listed] = Field(description="The items of the answer, best first.")
+    request_id: str = Field(description="The header x-request-id of this answer.")

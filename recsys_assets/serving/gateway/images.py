@@ -1,4 +1,4 @@
-"""Product images out of ``<home>/serving/images.parquet``, by known item id only."""
+"""Read product images from ``<home>/serving/images.parquet``, by known item only."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ SIGNATURES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "
 
 
 def images_path(settings: Settings) -> Path:
+    """Return the path of the images."""
     return settings.home / "serving" / IMAGES_FILE
 
 
 def media_type(content: bytes) -> str | None:
-    """Of the known image formats, or None."""
+    """Return the media type of an image; None for an unknown format."""
     return next(
         (kind for signature, kind in SIGNATURES.items() if content.startswith(signature)), None
     )
 
 
 class LiveImages:
-    """Image name → bytes, read again when a promotion has replaced the file; empty where there is
-    none.
+    """The images of the promoted release by name, read again after each promotion.
+
+    They are empty while there is no file.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings) -> None:
         self._file: LiveFile[Mapping[str, bytes]] = LiveFile(images_path(settings), _read, {})
 
     def get(self, name: str) -> bytes | None:
+        """Return the bytes of an image; None for an unknown name."""
         return self._file.current().get(name)
 
 

@@ -1,6 +1,4 @@
-"""What keeps the gateway serving when too much is asked: a rate per client, places for ranking
-calls, a guard of dead parts.
-"""
+"""Keep the gateway responsive under overload: rate limits and admission."""
 
 from __future__ import annotations
 
@@ -15,40 +13,40 @@ from statistics import median
 from recsys_assets.serving.gateway.errors import Refused
 from recsys_assets.serving.gateway.metrics import OVERLOAD, WAITING, Metrics
 
-#: Clients whose buckets are kept; beyond that the one that was silent longest starts anew.
+#: Clients whose buckets are kept; beyond that, the one silent for longest starts anew.
 CLIENTS = 10_000
-#: A ranking call takes this long until some have been measured (seconds).
+#: Assumed seconds of a ranking call until some have been measured.
 FIRST_GUESS = 0.005
-#: Calls that the typical time is of, and after how many it is computed again.
+#: The typical time is the median of this many calls, computed again after so many new ones.
 MEASURED, RENEWED = 64, 8
 
 
 class RateLimit:
-    """A token bucket a client: ``rate`` requests a second, and twice as many at once.
+    """A token bucket per client: ``rate`` requests per second, bursts of twice that.
 
     Args:
-        rate: 0 for no limit.
+        rate: requests per second; 0: no limit.
         clock: monotonic seconds.
+        clients: buckets that are kept at most.
     """
 
     def __init__(
         self, rate: float, clock: Callable[[], float] = time.monotonic, clients: int = CLIENTS
-    ):
+    ) -> None:
         self._rate, self._burst, self._clock, self._clients = (
             rate,
             max(1.0, 2 * rate),
             clock,
             clients,
         )
-        self._buckets: OrderedDict[str, tuple[float, float]] = (
-            OrderedDict()
-        )  # client → tokens, and when they were so many
+        # client → tokens, and the time of that count
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def take(self, client: str) -> float:
-        """Take a token: 0, or the seconds until there is one."""
+        """Take a token: return 0, or the seconds until there is one."""
         if not self._rate:
             return 0.0
         now = self._clock()
@@ -60,9 +58,7 @@ class RateLimit:
         return wait
 
     def _drop(self, now: float) -> None:
-        """Forget who has been silent for so long that the bucket is full again, and whoever is too
-        many.
-        """
+        """Forget clients whose bucket is full again, and those beyond the limit."""
         while self._buckets:
             client, (_, at) = next(iter(self._buckets.items()))
             if len(self._buckets) <= self._clients and (now - at) * self._rate < self._burst:
@@ -73,30 +69,30 @@ class RateLimit:
 class Overloaded(Refused):
     """A ranking call would have to wait for too long."""
 
-    def __init__(self, wait: float):
+    def __init__(self, wait: float) -> None:
         super().__init__(
             429,
             None,
-            f"more is asked than can be ranked at the moment (a wait of {wait * 1_000:.0f} ms is "
-            "expected): "
-            f"try again later",
+            "too many ranking requests at the moment (expected wait "
+            f"{wait * 1_000:.0f} ms): try again later",
             retry_after=max(1, math.ceil(wait)),
         )
 
 
 class Admission:
-    """Places for ranking calls, first come, first served; who would wait too long is turned away
-    before the queue grows.
+    """Places for ranking calls, first come, first served.
 
-    What a call takes is the median of the last ones: a pause of Triton's while a release loads is
-    not taken for overload.
+    A caller that would wait too long is refused before the queue grows. The typical time of a call
+    is the median of the last calls, so that a pause of Triton while a release loads does not count
+    as overload.
 
     Args:
         places: calls that may be open at once.
         limit: expected wait in seconds beyond which a caller is refused.
+        metrics: of the gateway.
     """
 
-    def __init__(self, places: int, limit: float, metrics: Metrics):
+    def __init__(self, places: int, limit: float, metrics: Metrics) -> None:
         self._places, self._free, self._limit, self._metrics = places, places, limit, metrics
         self._queue: deque[asyncio.Future[None]] = deque()
         self._waiting = 0  # visitors
@@ -106,11 +102,11 @@ class Admission:
 
     @property
     def expected_wait(self) -> float:
-        """Seconds that a caller would wait now."""
+        """Return the seconds that a caller would wait now."""
         return 0.0 if self._free > 0 else self._waiting * self._typical / self._places
 
     def check(self) -> None:
-        """Raises Overloaded."""
+        """Raise Overloaded if a caller would wait for too long."""
         wait = self.expected_wait
         if wait > self._limit:
             self._metrics.shed.labels(OVERLOAD).inc()
@@ -118,7 +114,14 @@ class Admission:
 
     @asynccontextmanager
     async def place(self, visitors: int = 1) -> AsyncIterator[None]:
-        """Hold a place meanwhile; raises Overloaded."""
+        """Hold a place in the meantime.
+
+        Args:
+            visitors: of the call.
+
+        Raises:
+            Overloaded: the expected wait is too long.
+        """
         began = time.perf_counter()
         if self._free > 0:
             self._free -= 1
@@ -136,6 +139,7 @@ class Admission:
             self._measure((time.perf_counter() - admitted) / visitors)
 
     async def _wait(self, visitors: int) -> None:
+        """Wait for a place."""
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         self._waiting += visitors
@@ -143,7 +147,7 @@ class Admission:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # given a place just when its client went away
+            if turn.done() and not turn.cancelled():  # got a place just as its client left
                 self._release()
             raise
         finally:
@@ -151,6 +155,7 @@ class Admission:
             self._metrics.waiting.set(self._waiting)
 
     def _release(self) -> None:
+        """Give the place to the next caller in the queue."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
@@ -159,41 +164,8 @@ class Admission:
         self._free += 1
 
     def _measure(self, seconds: float) -> None:
+        """Take the seconds per visitor of a call into the typical time."""
         self._measured.append(seconds)
         self._since += 1
         if self._since >= RENEWED:
             self._since, self._typical = 0, median(self._measured)
-
-
-class Guard:
-    """Says not to ask a part that has failed several times in a row; lets one caller try after a
-    while.
-
-    Args:
-        threshold: failures in a row that close it.
-        pause: seconds until the next trial.
-        clock: monotonic seconds.
-    """
-
-    def __init__(
-        self, threshold: int = 3, pause: float = 1.0, clock: Callable[[], float] = time.monotonic
-    ):
-        self._threshold, self._pause, self._clock = threshold, pause, clock
-        self._failures, self._closed_until = 0, 0.0
-
-    def refuses(self) -> bool:
-        """Whether not to ask; where it says no while closed, the caller is the one that tries."""
-        if self._failures < self._threshold:
-            return False
-        now = self._clock()
-        if now < self._closed_until:
-            return True
-        self._closed_until = now + self._pause  # the others wait for what becomes of it
-        return False
-
-    def failed(self) -> None:
-        self._failures += 1
-        self._closed_until = self._clock() + self._pause
-
-    def answered(self) -> None:
-        self._failures = 0

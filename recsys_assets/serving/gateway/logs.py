@@ -1,5 +1,6 @@
-"""The gateway's log: one JSON object a line, so that it can be searched by request, route, status
-and release.
+"""Write the gateway's log: one JSON object per line.
+
+Lines can be searched by request, route, status and release.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
-#: One line a request, but for those turned away.
+#: One line per request, except for those answered with 429.
 requests = logging.getLogger("recsys.gateway.requests")
 
 
 class TurnedAway:
-    """Requests that were turned away: a line a second with their number, for they come by the
-    thousand when the gateway has the least time for them."""
+    """Logs the number of requests answered with 429, in one line per second.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic):
+    There can be thousands of them while the gateway is busiest.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._count, self._next = clock, 0, 0.0
 
     def count(self, route: str) -> None:
+        """Count a request, and log the number if the last line is a second old."""
         self._count += 1
         now = self._clock()
         if now >= self._next:
@@ -34,9 +38,10 @@ class TurnedAway:
 
 
 class JsonLines(logging.Formatter):
-    """{"time", "level", "logger", "message", …}; a record's ``fields`` are put beside them."""
+    """{"time", "level", "logger", "message", …}, and the ``fields`` of a record."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(
                 timespec="milliseconds"

@@ -1,4 +1,4 @@
-"""What the gateway tells Prometheus."""
+"""Define the gateway's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ BUCKETS = (
     1,
     2.5,
 )
-#: What the time of an answer goes into.
+#: Phases of an answer.
 WAITING, TRITON, ASSEMBLING = "waiting", "triton", "assembling"
-#: Why a request was turned away with 429.
+#: Causes of an answer with status 429.
 RATE_LIMIT, OVERLOAD = "rate_limit", "overload"
 
 
 class Metrics:
-    """Counters, gauges and histograms of one gateway, in a registry of its own."""
+    """Counters, gauges and histograms of one gateway, in their own registry."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
@@ -50,8 +50,7 @@ class Metrics:
         )
         phases = Histogram(
             "gateway_phase_seconds",
-            "Seconds of an answer that went into a phase: waiting for a place, Triton, "
-            "assembling the answer.",
+            "Seconds of an answer per phase: waiting for a place, Triton, assembling the answer.",
             ["phase"],
             registry=registry,
             buckets=(0.0001, 0.0002, 0.0005, *BUCKETS),
@@ -63,11 +62,9 @@ class Metrics:
             registry=registry,
         )
         self.shed = Counter(
-            "gateway_shed", "Requests turned away with 429, by cause.", ["cause"], registry=registry
+            "gateway_shed", "Requests answered with 429, by cause.", ["cause"], registry=registry
         )
-        self.in_flight = Gauge(
-            "gateway_in_flight", "Ranking calls that are open.", registry=registry
-        )
+        self.in_flight = Gauge("gateway_in_flight", "Open ranking calls.", registry=registry)
         self.waiting = Gauge(
             "gateway_waiting", "Visitors that wait for a ranking call.", registry=registry
         )
@@ -76,10 +73,10 @@ class Metrics:
         )
         self.availability_age = Gauge(
             "gateway_availability_age_seconds",
-            "Since the store last said what is out of stock or hidden; NaN: never.",
+            "Seconds since the unavailable items were last read; NaN: never.",
             registry=registry,
         )
-        # looked up once: an answer touches all of them
+        # looked up once, because every answer uses them
         self.phases = {phase: phases.labels(phase) for phase in (WAITING, TRITON, ASSEMBLING)}
         self.query_release, self.ranker_release = release.labels("query"), release.labels("ranker")
         for cause in (RATE_LIMIT, OVERLOAD):

@@ -1,6 +1,4 @@
-"""What every request passes: request id, rate, token, load, size limit, security headers, metrics
-and the log line.
-"""
+"""Check and log every request: id, rate, token, load, size, headers, metrics."""
 
 from __future__ import annotations
 
@@ -26,8 +24,7 @@ from recsys_assets.serving.gateway.limits import RateLimit
 from recsys_assets.serving.gateway.metrics import RATE_LIMIT, Metrics
 
 BODY_LIMIT = 1 << 20
-#: Method and path of all that changes something or shows what the shop knows of a visitor: these
-#: bear the token.
+#: Routes that need the token: they change something, or show what the shop knows of a visitor.
 TOKEN_ROUTES = frozenset(
     {
         ("POST", "/events"),
@@ -37,22 +34,27 @@ TOKEN_ROUTES = frozenset(
         ("POST", "/explain"),
     }
 )
-#: What a ranking is asked for: turned away at once while too many wait.
+#: Routes that need a ranking: refused at once while too many requests wait.
 RANKING_ROUTES = frozenset({"/recommend", "/recommend/batch", "/explain"})
-#: For who watches over the gateway: never limited.
+#: Routes for monitoring: never limited.
 UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
 class Gatekeeper:
-    """Pure ASGI, so that a body over the limit is refused before it is whole in memory.
+    """The middleware that every request passes.
+
+    It is pure ASGI, so that a body over the limit is refused before it is whole in memory.
 
     Args:
-        token: what TOKEN_ROUTES must bear, or None.
-        check_load: raises Refused while too many wait.
-        paths: routes without parameters, by which a request that was refused before routing is
-            counted.
+        app: the next application.
+        token: that TOKEN_ROUTES need, or None.
+        metrics: of the gateway.
+        rate: the limit per client.
+        check_load: raises Refused while too many requests wait.
+        paths: routes without parameters; a request that is refused before routing is counted under
+            one of them, or as "other".
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Gatekeeper:
         rate: RateLimit,
         check_load: Callable[[], None],
         paths: frozenset[str],
-    ):
+    ) -> None:
         self._app, self._metrics, self._rate, self._check_load, self._paths = (
             app,
             metrics,
@@ -76,6 +78,7 @@ class Gatekeeper:
         self._turned_away = logs.TurnedAway()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, pass it on or refuse it, then count and log it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -106,7 +109,8 @@ class Gatekeeper:
             self._tell(scope, status, time.perf_counter() - began)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        # the route's pattern, never the path: a path is whatever a client invents
+        """Count the request in the metrics and log it."""
+        # the route's pattern and not the path, which clients can invent
         path = scope["path"]
         route = getattr(scope.get("route"), "path", None) or (
             path if path in self._paths else "other"
@@ -124,13 +128,12 @@ class Gatekeeper:
             "status": status,
             "ms": round(seconds * 1_000, 2),
         }
-        if (
-            "answered" in state
-        ):  # by an answer from a ranking: its release, and what it had to do without
+        if "answered" in state:  # set by Parts.tell: the release, and why the answer is degraded
             fields |= state["answered"]
         logs.requests.info("answered", extra={"fields": fields})
 
     def _refuse(self, scope: Scope, headers: dict[bytes, bytes]) -> JSONResponse | None:
+        """Return the error answer of a request that must not go on, or None."""
         path = scope["path"]
         if path not in UNLIMITED:
             wait = self._rate.take(scope["client"][0] if scope.get("client") else "")
@@ -139,7 +142,7 @@ class Gatekeeper:
                 return error_response(
                     429,
                     None,
-                    "too many requests of this address: try again later",
+                    "too many requests from this address: try again later",
                     {"retry-after": str(math.ceil(wait))},
                 )
         if self._token is not None and (scope["method"], path) in TOKEN_ROUTES:
@@ -167,11 +170,13 @@ class Gatekeeper:
 
     @staticmethod
     def _too_large() -> JSONResponse:
-        return error_response(413, "body", f"is over the limit of {BODY_LIMIT} bytes")
+        """Return the answer to a body over the limit."""
+        return error_response(413, "body", f"exceeds the limit of {BODY_LIMIT} bytes")
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the body on once it is whole: a streamed one has no length to refuse it by
-        beforehand.
+        """Pass the request on once its body is whole.
+
+        A streamed body has no declared length by which it could be refused earlier.
         """
         first: list[Message] = []
         received, more = 0, True

@@ -1,5 +1,6 @@
-"""Requests and responses of the gateway; unknown fields, NaN and wrong types are refused by
-name.
+"""Define requests and responses of the gateway.
+
+Unknown fields, NaN and wrong types are refused, and the error names the field.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ from pydantic import (
 from recsys_assets.columns import MISSING, VIEW, Device, EventType
 from recsys_assets.serving.events.events import Event, EventId, Identifier, new_event_id
 
-#: A moment that a shop can mean: 2000-01-01 to 2100-01-01.
+#: Accepted moments: 2000-01-01 to 2100-01-01.
 EARLIEST, LATEST = 946_684_800, 4_102_444_800
-#: Events are news: at most this old, and ahead of our clock by at most this skew (seconds).
+#: Accepted events: at most this old, and at most this far ahead of the server's clock (seconds).
 EVENT_AGE, EVENT_SKEW = 30 * 86_400, 300
 MAX_TOP_K, MAX_SIMILAR, MAX_EVENTS, MAX_REQUESTS, MAX_CHANGES = 100, 30, 500, 64, 1_000
 MAX_SEED = 2**63 - 1
 
 
 def _whole(value: Any) -> int:
+    """Accept whole numbers alone, and no booleans."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError("must be a whole number")
     return value
 
 
 def _unix_seconds(value: Any) -> int | None:
+    """Accept Unix seconds from EARLIEST to LATEST - 1, or None."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not EARLIEST <= value < LATEST:
@@ -44,17 +47,18 @@ def _unix_seconds(value: Any) -> int | None:
 
 
 def _event_seconds(value: Any) -> int | None:
+    """Accept Unix seconds that are near to the server's clock, or None."""
     moment = _unix_seconds(value)
     if moment is not None and not -EVENT_AGE <= moment - time.time() <= EVENT_SKEW:
         raise ValueError(
             f"must be at most {EVENT_AGE // 86_400} days ago and at most {EVENT_SKEW} s ahead of "
-            "the "
-            f"server's clock"
+            "the server's clock"
         )
     return moment
 
 
 def _visitor(value: str) -> str:
+    """Refuse the id that means an unknown visitor."""
     if value == MISSING:
         raise ValueError(f"{MISSING!r} means an unknown visitor, who has no events")
     return value
@@ -64,10 +68,13 @@ Visitor = Annotated[Identifier, AfterValidator(_visitor)]
 
 
 def _example(**fields: Any) -> ConfigDict:
+    """Return a model configuration with one example for OpenAPI."""
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
 
 
 class Strict(BaseModel):
+    """A request, which may hold no unknown field."""
+
     model_config = ConfigDict(extra="forbid")
 
 
@@ -75,15 +82,17 @@ class Strict(BaseModel):
 
 
 class RecommendRequest(Strict):
+    """One visitor in one context."""
+
     model_config = _example(user_id="1", device_type="mobile", top_k=10)
 
-    user_id: Identifier
-    device_type: Device | None = None
+    user_id: Identifier = Field(description="The visitor; an unknown id is accepted.")
+    device_type: Device | None = Field(None, description="Absent: unknown.")
     timestamp: Annotated[int | None, BeforeValidator(_unix_seconds)] = Field(
         None, description="Unix seconds. Absent: now."
     )
     top_k: Annotated[int, BeforeValidator(_whole)] = Field(
-        10, ge=1, le=MAX_TOP_K, description="Items wanted."
+        10, ge=1, le=MAX_TOP_K, description="Number of items wanted."
     )
     seed: Annotated[
         int | None, BeforeValidator(lambda value: None if value is None else _whole(value))
@@ -91,34 +100,39 @@ class RecommendRequest(Strict):
         None,
         ge=0,
         le=MAX_SEED,
-        description="Of weighted sampling, where the release orders so: the same seed, the same "
-        "list.",
+        description="Seed of weighted sampling, for a release that uses it: the same seed gives "
+        "the same list.",
     )
 
 
 class BatchRequest(Strict):
+    """Several visitors, each in a context."""
+
     model_config = _example(requests=[{"user_id": "1"}, {"user_id": "2", "top_k": 5}])
 
     requests: Annotated[list[RecommendRequest], FailFast()] = Field(
-        min_length=1, max_length=MAX_REQUESTS
+        min_length=1, max_length=MAX_REQUESTS, description="One request per visitor."
     )
 
 
 class EventRequest(Strict):
+    """One thing that a visitor did."""
+
     model_config = _example(user_id="1", item_id="a-product", event_type="View")
 
-    user_id: Visitor
-    item_id: Identifier
-    event_type: EventType = VIEW
+    user_id: Visitor = Field(description="The visitor.")
+    item_id: Identifier = Field(description="An item of the catalogue.")
+    event_type: EventType = Field(VIEW, description="What the visitor did.")
     timestamp: Annotated[int | None, BeforeValidator(_event_seconds)] = Field(
-        None, description="Absent: now."
+        None, description=f"Unix seconds, at most {EVENT_AGE // 86_400} days ago. Absent: now."
     )
-    device_type: Device | None = None
+    device_type: Device | None = Field(None, description="Absent: unknown.")
     event_id: EventId | None = Field(
-        None, description="Repeat a delivery with the same id: it counts once."
+        None, description="An event that is sent again with the same id counts once."
     )
 
     def event(self) -> Event:
+        """Return the complete event."""
         return Event(
             event_id=self.event_id or new_event_id(),
             user_id=self.user_id,
@@ -130,10 +144,15 @@ class EventRequest(Strict):
 
 
 class EventBatch(Strict):
-    events: Annotated[list[EventRequest], FailFast()] = Field(min_length=1, max_length=MAX_EVENTS)
+    """Several events."""
+
+    events: Annotated[list[EventRequest], FailFast()] = Field(
+        min_length=1, max_length=MAX_EVENTS, description="Accepted all or none."
+    )
 
 
 def _form(value: Any) -> str:
+    """Return the tag of the form that a body has."""
     return (
         "batch"
         if isinstance(value, EventBatch) or (isinstance(value, dict) and "events" in value)
@@ -141,7 +160,7 @@ def _form(value: Any) -> str:
     )
 
 
-#: One event, or {"events": [...]}; the tags are left out of error messages.
+#: One event, or {"events": [...]}. Error messages leave out the tags.
 EventForms = Annotated[
     Annotated[EventRequest, Tag("single")] | Annotated[EventBatch, Tag("batch")],
     Discriminator(_form),
@@ -150,46 +169,64 @@ FORM_TAGS = ("single", "batch")
 
 
 class ResetRequest(Strict):
+    """A visitor to forget."""
+
     model_config = _example(user_id="1")
 
-    user_id: Visitor
-    event_id: EventId | None = Field(None, description="Repeat a delivery with the same id.")
+    user_id: Visitor = Field(description="The visitor to forget.")
+    event_id: EventId | None = Field(
+        None, description="A reset that is sent again with the same id counts once."
+    )
 
 
 class AvailabilityChange(Strict):
-    item_id: Identifier
-    status: Literal["available", "out_of_stock", "hidden"]
+    """The new availability of one item."""
+
+    item_id: Identifier = Field(description="An id outside the catalogue is stored too.")
+    status: Literal["available", "out_of_stock", "hidden"] = Field(description="The new state.")
 
 
 class AvailabilityRequest(Strict):
+    """Several changes of availability."""
+
     model_config = _example(changes=[{"item_id": "a-product", "status": "out_of_stock"}])
 
     changes: Annotated[list[AvailabilityChange], FailFast()] = Field(
-        min_length=1, max_length=MAX_CHANGES
+        min_length=1,
+        max_length=MAX_CHANGES,
+        description="Accepted all or none. For several changes of one item, the last counts.",
     )
 
 
 # --- responses
 
+_REQUEST_ID = "The header x-request-id of this answer."
+
 
 class Card(BaseModel):
-    """What is shown of an item; what the catalogue does not know is null."""
+    """What is shown of an item; fields that the catalogue lacks are null."""
 
     item_id: str
     title: str | None
     category_l1: str | None
     category_l2: str | None
     price: float | None
-    image: str = Field(description="Path of its picture at this gateway.")
+    image: str = Field(description="Path of its image at this gateway.")
 
 
 class Item(Card):
-    score: float
+    """An item with its score."""
+
+    score: float = Field(
+        description="The ranking's score; for popular items, clicks over the most clicked item's."
+    )
 
 
 class ReleaseInfo(BaseModel):
+    """The versions of the models that made an answer."""
+
     query: int = Field(description="Version of the query tower.")
-    ranker: int = Field(description="Version of the ranker: the release's number.")
+    ranker: int = Field(description="Version of the ranker, which is the release's number.")
 
 
 class Answer(BaseModel):
@@ -197,66 +234,90 @@ class Answer(BaseModel):
 
     user_id: str
     release: ReleaseInfo | None = Field(
-        description="Versions that answered; null where popular items stand in."
+        description="Versions of the models; null if popular items replace the ranking."
     )
-    degraded: bool
-    reasons: list[str] = Field(description="What the answer had to do without.")
-    items: list[Item]
+    degraded: bool = Field(description="Whether a part failed while this answer was made.")
+    reasons: list[str] = Field(description="The parts that failed, such as ranking_unavailable.")
+    items: list[Item] = Field(description="Best first.")
 
 
 class RecommendResponse(Answer):
-    request_id: str
+    """One visitor's items, best first."""
+
+    request_id: str = Field(description=_REQUEST_ID)
 
 
 class BatchResponse(BaseModel):
+    """The answers of several visitors."""
+
     answers: list[Answer] = Field(description="In the order of the requests.")
-    request_id: str
+    request_id: str = Field(description=_REQUEST_ID)
 
 
 class SimilarResponse(BaseModel):
-    item_id: str
+    """The items similar to one item."""
+
+    item_id: str = Field(description="The item of the request.")
     items: list[Card] = Field(description="Most similar first.")
-    request_id: str
+    request_id: str = Field(description=_REQUEST_ID)
 
 
 class PopularResponse(BaseModel):
-    category: str | None
-    degraded: bool
-    reasons: list[str]
+    """The most clicked items."""
+
+    category: str | None = Field(description="The category of the request; null: all items.")
+    degraded: bool = Field(description="Whether a part failed while this answer was made.")
+    reasons: list[str] = Field(description="The parts that failed, such as popularity_unavailable.")
     items: list[Item] = Field(
-        description="Most clicked first; the score is its clicks over those of the first."
+        description="Most clicked first; the score is the item's clicks over the first item's."
     )
-    request_id: str
+    request_id: str = Field(description=_REQUEST_ID)
 
 
 class EventsResponse(BaseModel):
-    accepted: int
-    event_ids: list[str]
+    """The events that were accepted."""
+
+    accepted: int = Field(description="Number of events accepted.")
+    event_ids: list[str] = Field(description="In the order of the events.")
 
 
 class ResetResponse(BaseModel):
-    event_id: str
+    """The reset that was accepted."""
+
+    event_id: str = Field(description="The given id, or a new one.")
 
 
 class Unshown(BaseModel):
+    """An item that must not be shown."""
+
     item_id: str
-    status: str
+    status: str = Field(description="out_of_stock or hidden.")
 
 
 class AvailabilityResponse(BaseModel):
-    items: list[Unshown] = Field(description="All that is out of stock or hidden.")
-    age_seconds: float | None = Field(description="Since the store last said so.")
+    """The items that must not be shown."""
+
+    items: list[Unshown] = Field(description="All items that are out of stock or hidden.")
+    age_seconds: float | None = Field(description="Seconds since they were read from the store.")
 
 
 class ChangedResponse(BaseModel):
-    changed: int
+    """The changes of availability that were made."""
+
+    changed: int = Field(description="Number of items changed.")
     unknown: list[str] = Field(
-        description="Ids that the catalogue at hand does not have: noted all the same."
+        description="Ids that the present catalogue does not have; their state is stored too."
     )
 
 
 class ReadyResponse(BaseModel):
-    ready: bool = Field(description="Triton serves, and a release was promoted.")
-    triton: bool
-    release: int | None
-    valkey: bool = Field(description="Without it answers are degraded, not absent.")
+    """The state of the gateway and of the services that it needs."""
+
+    ready: bool = Field(
+        description="Whether Triton serves, a release was promoted, and the gateway is not ending."
+    )
+    triton: bool = Field(description="Whether Triton serves.")
+    release: int | None = Field(description="Number of the promoted release; null: none.")
+    valkey: bool = Field(
+        description="Whether Valkey answers; if not, answers are degraded, but not absent."
+    )

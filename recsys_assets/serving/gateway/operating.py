@@ -1,4 +1,4 @@
-"""The routes of those who watch over the gateway, and of the page."""
+"""Add the routes for monitoring, for images and for the demo page."""
 
 from __future__ import annotations
 
@@ -25,13 +25,21 @@ IMAGE_CACHE = "public, max-age=300"
 
 
 def operating_routes(parts: Parts) -> list[APIRouter]:
+    """Return the routes for monitoring, for images and for the demo page."""
     router = APIRouter()
+    _add_monitoring(router, parts)
+    _add_page(router, parts)
+    return [router]
+
+
+def _add_monitoring(router: APIRouter, parts: Parts) -> None:
+    """Add /healthz, /readyz and /metrics."""
 
     @router.get(
-        "/healthz", tags=["operation"], responses=documented(), summary="Whether the gateway lives"
+        "/healthz", tags=["operation"], responses=documented(), summary="Whether the gateway is up"
     )
     async def healthz() -> dict[str, str]:
-        """Says nothing of what it needs: see readyz."""
+        """Answer while the gateway runs; /readyz checks the services that it needs."""
         return {"status": "ok"}
 
     @router.get(
@@ -45,8 +53,9 @@ def operating_routes(parts: Parts) -> list[APIRouter]:
         },
     )
     async def readyz(request: Request) -> JSONResponse:
-        """200 where Triton serves a release and this gateway is not about to end; without Valkey
-        answers are degraded, not absent.
+        """Answer 200 if Triton serves a release and this gateway is not about to end.
+
+        Without Valkey answers are degraded, but not absent.
         """
         triton = await parts.ranking.ready()
         try:
@@ -70,18 +79,22 @@ def operating_routes(parts: Parts) -> list[APIRouter]:
         responses={**documented(), 200: {"content": {"text/plain": {}}}},
     )
     def prometheus() -> Response:
-        """Requests, times, degraded and shed answers, places taken, the release served."""
+        """Return requests, times, degraded and shed answers, open calls and the release."""
         return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_page(router: APIRouter, parts: Parts) -> None:
+    """Add the images and the demo page."""
 
     @router.get(
         "/images/{item_id:path}",
         tags=["items"],
-        summary="The picture of an item",
+        summary="Image of an item",
         response_class=Response,
         responses={**documented(404, 422, 503), 200: {"content": {"image/*": {}}}},
     )
     def image(item_id: str) -> Response:
-        """Of a known item that has one."""
+        """Return the image of an item that is known and has one."""
         shown = parts.display.current().items.get(item_id)
         content = parts.images.get(shown["image"]) if shown and shown["image"] else None
         kind = media_type(content) if content else None
@@ -91,6 +104,5 @@ def operating_routes(parts: Parts) -> list[APIRouter]:
 
     @router.get("/", include_in_schema=False)
     def index() -> FileResponse:
+        """Return the demo page."""
         return FileResponse(PAGE / "index.html")
-
-    return [router]

@@ -1,4 +1,4 @@
-"""What the gateway's routes share: connections, what is read of a promotion, limits and metrics."""
+"""Hold what the gateway's routes share: connections, files, limits and metrics."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from recsys_assets.serving.published.similar import LiveSimilar
 from recsys_assets.serving.stores.availability import Unavailable
 from recsys_assets.settings import POPULARITY_DATABASE, VISITOR_DATABASE, Settings
 
-WRITE_MS = 1_000  # a batch of 500 is one transaction; losing it would lose the visitor's clicks
+#: Longer than a read's limit: a batch of 500 events is one transaction, which must not be lost.
+WRITE_MS = 1_000
 
 
 def async_client(settings: Settings, database: int, timeout_ms: int) -> redis.asyncio.Redis:
-    """A client whose connects and reads each end after ``timeout_ms``, without retries; values are
-    bytes.
+    """Return a client without retries whose values are bytes.
+
+    Connects and reads each end after ``timeout_ms``.
     """
     return redis.asyncio.Redis.from_url(
         settings.valkey_url(database),
@@ -39,7 +41,7 @@ def async_client(settings: Settings, database: int, timeout_ms: int) -> redis.as
 
 
 class Parts:
-    """Made with the app; ``open`` connects, while the app serves."""
+    """The parts of one gateway; ``open`` connects them while the app serves."""
 
     ranking: RankingClient
     visitors: redis.asyncio.Redis  # database 1, for writes
@@ -48,7 +50,7 @@ class Parts:
     popular: PopularItems
     recommender: Recommender
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
         self.display, self.images, self.similar = (
             LiveDisplay(settings),
@@ -61,6 +63,7 @@ class Parts:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
+        """Connect the parts, and close them at the end."""
         settings = self.settings
         address = f"{settings.triton_host}:{settings.triton_grpc_port}"
         self.ranking = RankingClient(address, settings.recommend_model, settings.triton_timeout_ms)
@@ -74,7 +77,7 @@ class Parts:
         self.recommender = Recommender(
             self.ranking, self.popular, self.display, self.admission, self.metrics
         )
-        await self.availability.poll()  # the first answer already knows
+        await self.availability.poll()  # before the first answer
         watch = asyncio.create_task(self.availability.keep())
         try:
             yield
@@ -88,7 +91,10 @@ class Parts:
             self.availability.close()
 
     def tell(self, request: Request, answers: list[Answered]) -> None:
-        """Note which release answered, and without what, in the metrics and for the log line."""
+        """Record which release answered, and why answers are degraded.
+
+        Metrics and the log line of the request get both.
+        """
         reasons = [reason for answer in answers for reason in answer.reasons]
         for reason in reasons:
             self.metrics.degraded.labels(reason).inc()

@@ -1,4 +1,4 @@
-"""The routes that answer with items: recommend, batch, similar, popular and explain."""
+"""Add the routes that answer with items, and /explain."""
 
 from __future__ import annotations
 
@@ -29,13 +29,22 @@ from recsys_assets.serving.gateway.models import (
 from recsys_assets.serving.gateway.parts import Parts
 from recsys_assets.serving.gateway.triton_client import RankingUnavailable
 
-#: Says in the OpenAPI document that a call bears the token; the middleware is what holds it to
-#: that.
+#: Documents in OpenAPI that a call needs the token; the middleware checks it.
 BEARER = Security(HTTPBearer(auto_error=False, description="RECSYS_TOKEN of the gateway"))
 
 
 def reading_routes(parts: Parts) -> list[APIRouter]:
+    """Return the routes that answer with items, and /explain."""
     router, bodies = APIRouter(tags=["items"]), APIRouter(tags=["items"], route_class=BodyRoute)
+    _add_recommend(bodies, parts)
+    _add_explain(bodies, parts)
+    _add_similar(router, parts)
+    _add_popular(router, parts)
+    return [bodies, router]
+
+
+def _add_recommend(bodies: APIRouter, parts: Parts) -> None:
+    """Add /recommend and /recommend/batch."""
 
     @bodies.post(
         "/recommend",
@@ -44,8 +53,11 @@ def reading_routes(parts: Parts) -> list[APIRouter]:
         summary="Recommend items to a visitor",
     )
     async def recommend(body: RecommendRequest, request: Request) -> Response:
-        """Items for one visitor in one context, best first. Where a part is away the answer is
-        degraded and says so; where no ranking is to be had popular items stand in."""
+        """Recommend items to one visitor in one context, best first.
+
+        If a part fails, the answer is degraded and names the part. If there is no ranking, popular
+        items replace it.
+        """
         (text,) = await parts.recommender.recommend(
             [body], request.state.request_id, partial(parts.tell, request)
         )
@@ -60,7 +72,7 @@ def reading_routes(parts: Parts) -> list[APIRouter]:
         summary="Recommend items to several visitors",
     )
     async def recommend_batch(body: BatchRequest, request: Request) -> Response:
-        """The same for at most 64 requests at once; each is answered as if it were alone."""
+        """Recommend items to at most 64 visitors; each is answered as if it were alone."""
         texts = await parts.recommender.recommend(
             body.requests, request.state.request_id, partial(parts.tell, request)
         )
@@ -69,31 +81,35 @@ def reading_routes(parts: Parts) -> list[APIRouter]:
             media_type="application/json",
         )
 
+
+def _add_explain(bodies: APIRouter, parts: Parts) -> None:
+    """Add /explain."""
+
     @bodies.post(
         "/explain",
         response_model=Explanation,
         responses=documented(401, 403, 413, 415, 422, 503),
         dependencies=[BEARER],
-        summary="Say why a visitor is recommended what",
+        summary="Explain an answer",
     )
     async def explained(body: RecommendRequest, request: Request) -> Response:
-        """Every stage of one answer: the visitor's features, the candidates, what was dropped and
-        why, the ranker's features and scores, and what of it is in the list. Shows what the shop
-        knows of the visitor, so it needs the token.
+        """Return every stage of one answer.
+
+        That is: the visitor's features, the candidates, what was dropped and why, the ranker's
+        features and scores, and the final list. It shows what the shop knows of the visitor, so it
+        needs the token.
         """
         if parts.settings.recommend_model == "ensemble_model":
             raise Refused(
                 503,
                 None,
-                "only the fused model keeps what an explanation tells: set RECSYS_TRITON_MODELS to "
-                "both or fused",
+                "only the fused model can be explained: set RECSYS_TRITON_MODELS to both or fused",
             )
         request_id = request.state.request_id
         try:
             async with parts.admission.place():
-                (served,) = await parts.ranking.rank(
-                    [body], request_id
-                )  # which release is in force
+                # gives the release in force
+                (served,) = await parts.ranking.rank([body], request_id)
                 ranking, trace = await parts.ranking.explain(
                     body, served.ranker_release, request_id
                 )
@@ -109,6 +125,10 @@ def reading_routes(parts: Parts) -> list[APIRouter]:
             ) from error
         return Response(answer.model_dump_json(), media_type="application/json")
 
+
+def _add_similar(router: APIRouter, parts: Parts) -> None:
+    """Add /similar."""
+
     @router.get(
         "/similar/{item_id:path}",
         responses=documented(404, 422, 503),
@@ -117,8 +137,9 @@ def reading_routes(parts: Parts) -> list[APIRouter]:
     def similar(
         item_id: str, request: Request, top_k: Annotated[int, Query(ge=1, le=MAX_SIMILAR)] = 10
     ) -> SimilarResponse:
-        """Nearest by the item tower's vectors, the most similar first; without what is out of stock
-        or hidden.
+        """Return the items nearest by the item tower's vectors, most similar first.
+
+        Items that are out of stock or hidden are left out.
         """
         display, unshown = parts.display.current(), parts.availability.statuses
         found = parts.similar.of(item_id, MAX_SIMILAR)
@@ -131,6 +152,10 @@ def reading_routes(parts: Parts) -> list[APIRouter]:
             request_id=request.state.request_id,
         )
 
+
+def _add_popular(router: APIRouter, parts: Parts) -> None:
+    """Add /popular."""
+
     @router.get("/popular", responses=documented(404, 422, 503), summary="Most clicked items")
     async def popular(
         request: Request,
@@ -139,7 +164,10 @@ def reading_routes(parts: Parts) -> list[APIRouter]:
             str | None, Query(description="A category_l1 or category_l2.", max_length=200)
         ] = None,
     ) -> PopularResponse:
-        """Of the whole catalogue or of a category, without what is out of stock or hidden."""
+        """Return the most clicked items of the catalogue, or of one category.
+
+        Items that are out of stock or hidden are left out.
+        """
         display = parts.display.current()
         if not display.items:
             raise Refused(
@@ -150,7 +178,7 @@ def reading_routes(parts: Parts) -> list[APIRouter]:
         if category is not None and not any(
             category in values for values in display.categories.values()
         ):
-            raise Refused(404, "category", "is none of the catalogue's")
+            raise Refused(404, "category", "is not in the catalogue")
         found = await parts.popular.top(display, top_k, category)
         return PopularResponse(
             category=category,
@@ -162,5 +190,3 @@ def reading_routes(parts: Parts) -> list[APIRouter]:
                 for item_id, score in zip(found.item_ids, found.scores, strict=True)
             ],
         )
-
-    return [bodies, router]

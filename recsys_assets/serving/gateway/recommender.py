@@ -1,4 +1,4 @@
-"""From rankings to answers, and what stands in where there is no ranking."""
+"""Turn rankings into answers; popular items replace a missing ranking."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from recsys_assets.lib.feature_store.valkey import STORE_ERRORS
 from recsys_assets.serving.gateway.availability_watch import AvailabilityWatch
 from recsys_assets.serving.gateway.cards import Cards
 from recsys_assets.serving.gateway.errors import Refused
-from recsys_assets.serving.gateway.limits import Admission, Guard
+from recsys_assets.serving.gateway.limits import Admission
 from recsys_assets.serving.gateway.metrics import ASSEMBLING, TRITON, Metrics
 from recsys_assets.serving.gateway.models import RecommendRequest
 from recsys_assets.serving.gateway.triton_client import Ranking, RankingClient, RankingUnavailable
 from recsys_assets.serving.published.display import Display, DisplayMissing, LiveDisplay
 from recsys_assets.serving.stages.answer import Degraded
+from recsys_assets.serving.stores.connections import Breaker
 
 logger = logging.getLogger(__name__)
 
 POPULARITY = "popularity:"
-#: Popular items are read so many at a time, because some are not shown, and at most so many times.
+#: Popular items per read (some of them are not shown), and reads per answer at most.
 PAGE, PAGES = 200, 10
 
 RANKING, POPULARITY_STORE, AVAILABILITY = (
@@ -36,8 +37,12 @@ RANKING, POPULARITY_STORE, AVAILABILITY = (
 
 @dataclass(frozen=True)
 class Popular:
-    """Item ids, most clicked first; scores: clicks over the most clicked item's, 0 where no clicks
-    are known.
+    """Popular items, most clicked first.
+
+    Attributes:
+        item_ids: N ids.
+        scores: N clicks over those of the most clicked item; 0 if no clicks are known.
+        reasons: the parts that failed.
     """
 
     item_ids: list[str]
@@ -46,20 +51,24 @@ class Popular:
 
 
 class PopularItems:
-    """The catalogue's items by clicks, without those that are out of stock or hidden.
+    """The catalogue's items by clicks, without those out of stock or hidden.
 
     Args:
         client: of database 3.
+        availability: what must not be shown.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, availability: AvailabilityWatch):
-        self._client, self._availability, self._guard = client, availability, Guard()
+    def __init__(self, client: redis.asyncio.Redis, availability: AvailabilityWatch) -> None:
+        self._client, self._availability, self._breaker = client, availability, Breaker()
 
     async def top(self, display: Display, count: int, category: str | None = None) -> Popular:
-        """At most ``count``; where the store does not say which, what the catalogue promotes comes
-        first.
+        """Return at most ``count`` items.
+
+        If too few have clicks, or the store fails, other items follow, promoted ones first.
 
         Args:
+            display: the catalogue.
+            count: items wanted.
             category: a category_l1 or category_l2 of the catalogue; None: all.
         """
         unshown, reasons = (
@@ -79,7 +88,7 @@ class PopularItems:
                     break
         except STORE_ERRORS as error:
             logger.warning("popularity: %s", error)
-            self._guard.failed()
+            self._breaker.failed()
             reasons.insert(0, POPULARITY_STORE)
         chosen = list(clicks)[:count]
         for item_id in self._catalogue(display, level, category):
@@ -92,14 +101,14 @@ class PopularItems:
         )
 
     async def _ranked(self, scope: str) -> AsyncIterator[tuple[str, float]]:
-        """(item id, clicks), most clicked first; raises STORE_ERRORS."""
-        if self._guard.refuses():
-            raise redis.ConnectionError("not asked: it failed several times in a row")
+        """Yield (item id, clicks), most clicked first; raises STORE_ERRORS."""
+        if self._breaker.refuses():
+            raise redis.ConnectionError("not asked after several consecutive errors")
         for page in range(PAGES):
             found = await self._client.zrevrange(
                 POPULARITY + scope, page * PAGE, page * PAGE + PAGE - 1, withscores=True
             )
-            self._guard.answered()
+            self._breaker.answered()
             for member, score in found:
                 yield member.decode(errors="replace"), score
             if len(found) < PAGE:
@@ -107,6 +116,7 @@ class PopularItems:
 
     @staticmethod
     def _catalogue(display: Display, level: str, category: str | None) -> Iterator[str]:
+        """Yield the items of a category, promoted ones first."""
         return (
             item_id
             for item_id in display.promoted_first
@@ -119,14 +129,17 @@ class Answered:
     """One visitor's answer, before it is text."""
 
     user_id: str
-    ranking: Ranking | None  # None: popular items stand in
+    ranking: Ranking | None  # None: popular items replace it
     item_ids: Sequence[str]
     scores: Sequence[float]
     reasons: list[str]
 
 
 class Recommender:
-    """Answers visitors: Triton's ranking, else popular items, else what the catalogue promotes."""
+    """Answers visitors with Triton's ranking, else with popular items.
+
+    If popularity is missing too, items come in the order of ``Display.promoted_first``.
+    """
 
     def __init__(
         self,
@@ -135,7 +148,7 @@ class Recommender:
         display: LiveDisplay,
         admission: Admission,
         metrics: Metrics,
-    ):
+    ) -> None:
         self._ranking, self._popular, self._display, self._admission, self._metrics = (
             ranking,
             popular,
@@ -151,13 +164,15 @@ class Recommender:
         request_id: str,
         tell: Callable[[list[Answered]], None],
     ) -> list[str]:
-        """The JSON text of models.Answer for each request, but for its closing brace.
+        """Return the JSON text of models.Answer per request, without its closing brace.
 
         Args:
-            tell: is given the answers, for log and metrics.
+            requests: one per visitor.
+            request_id: for Triton and the log.
+            tell: gets the answers, for log and metrics.
 
         Raises:
-            Overloaded: too many wait already.
+            Overloaded: too many requests wait already.
             Refused: there is nothing to answer with (503).
         """
         try:
@@ -194,13 +209,17 @@ class Recommender:
     async def _stand_in(
         self, display: Display, requests: Sequence[RecommendRequest]
     ) -> list[Answered]:
+        """Answer with popular items.
+
+        Raises:
+            Refused: no release was promoted (503).
+        """
         if not display.items:
             raise Refused(
                 503,
                 None,
                 "the ranking is not available and no release was promoted: start Triton and "
-                "promote a release, "
-                "then try again",
+                "promote a release, then try again",
             )
         popular = await self._popular.top(display, max(asked.top_k for asked in requests))
         return [
@@ -215,6 +234,7 @@ class Recommender:
         ]
 
     def _text(self, display: Display, answer: Answered) -> str:
+        """Return the JSON text of an answer without its closing brace."""
         made = answer.ranking
         release = (
             "null"

@@ -1,4 +1,4 @@
-"""Asks Triton for the rankings of a batch of visitors in one gRPC call, with a time limit."""
+"""Ask Triton for the rankings of several visitors in one gRPC call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tritonclient.grpc.service_pb2 import (
 )
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from recsys_assets.serving.gateway.limits import Guard
 from recsys_assets.serving.gateway.models import RecommendRequest
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import (
@@ -31,10 +30,11 @@ from recsys_assets.serving.stages.answer import (
     Degraded,
 )
 from recsys_assets.serving.stages.stage import DTYPES, Tensors, TensorSpec
+from recsys_assets.serving.stores.connections import Breaker
 
 FUSED = "fused_model"
-#: A restarted server is found again within a second (gRPC's own pause grows to two minutes), one
-#: that vanished within 25.
+#: Reconnects to a restarted server within a second (gRPC's own pause grows to two minutes), and
+#: detects a lost connection within 25 seconds.
 CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -56,8 +56,14 @@ class RankingUnavailable(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """One visitor's answer: item ids and scores, best first, the versions that made it, and what it
-    had to do without.
+    """One visitor's answer.
+
+    Attributes:
+        item_ids: best first.
+        scores: of the items.
+        query_release: version of the query tower.
+        ranker_release: version of the ranker.
+        reasons: the parts that failed.
     """
 
     item_ids: list[str]
@@ -68,7 +74,7 @@ class Ranking:
 
 
 def _texts(values: Sequence[str]) -> bytes:
-    """As Triton reads a STRING tensor: each text after its length in bytes, uint32."""
+    """Encode texts as a STRING tensor: each after its length in bytes, uint32."""
     parts: list[bytes] = []
     for value in values:
         text = value.encode()
@@ -77,6 +83,7 @@ def _texts(values: Sequence[str]) -> bytes:
 
 
 def _read_texts(content: bytes) -> Iterator[str]:
+    """Yield the texts of a STRING tensor."""
     at = 0
     while at < len(content):
         begin = at + 4
@@ -87,7 +94,11 @@ def _read_texts(content: bytes) -> Iterator[str]:
 def _request(
     model: str, visitors: Sequence[RecommendRequest], request_id: str, version: str = ""
 ) -> ModelInferRequest:
-    """What no visitor gives is left out; where only some do, the others' entries say absent."""
+    """Return the request of some visitors.
+
+    A tensor that no visitor gives is left out. If only some give it, the others' entries say
+    absent.
+    """
     request = ModelInferRequest(model_name=model, model_version=version, id=request_id)
 
     def add(spec: TensorSpec, values: Sequence[Any]) -> None:
@@ -111,7 +122,11 @@ def _request(
 
 
 def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
-    """Raises RankingUnavailable where the tensors do not fit together."""
+    """Return one ranking per visitor.
+
+    Raises:
+        RankingUnavailable: the tensors do not fit together.
+    """
     contents = {
         output.name: content
         for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
@@ -132,8 +147,7 @@ def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
     ):
         raise RankingUnavailable(
             f"Triton's answer holds {len(ids)} ids and {len(scores)} scores for "
-            f"{[row[COUNT] for row in info]}, "
-            "or scores that are no numbers"
+            f"{[row[COUNT] for row in info]}, or scores that are not finite"
         )
     rankings, end, values = [], 0, scores.tolist()
     for row in info:
@@ -148,10 +162,10 @@ def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
 
 
 class RankingClient:
-    """Asks one Triton address (a replica, or the service in front of all).
+    """Asks one Triton address: a replica, or the service in front of all replicas.
 
-    A server that hangs is not asked by everyone: after a few calls that ran out of time in a row,
-    all but one a second are refused at once.
+    After a few consecutive timeouts a circuit breaker refuses calls at once, except for one per
+    second.
 
     Args:
         address: host:port of gRPC.
@@ -159,16 +173,21 @@ class RankingClient:
         timeout_ms: limit of one call, milliseconds.
     """
 
-    def __init__(self, address: str, model: str, timeout_ms: int):
-        self._model, self._limit, self._guard = model, timeout_ms / 1_000, Guard()
+    def __init__(self, address: str, model: str, timeout_ms: int) -> None:
+        self._model, self._limit, self._breaker = model, timeout_ms / 1_000, Breaker()
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL)
         self._triton = GRPCInferenceServiceStub(self._channel)
 
     async def close(self) -> None:
+        """Close the connection."""
         await self._channel.close()
 
     async def rank(self, visitors: Sequence[RecommendRequest], request_id: str) -> list[Ranking]:
-        """Rank the catalogue for each visitor; raises RankingUnavailable."""
+        """Rank the catalogue for each visitor.
+
+        Raises:
+            RankingUnavailable: Triton did not answer in time, or not properly.
+        """
         request = _request(self._model, visitors, request_id)
         request.outputs.extend(_OUTPUTS)
         return _rankings(await self._infer(request), len(visitors))
@@ -176,8 +195,15 @@ class RankingClient:
     async def explain(
         self, visitor: RecommendRequest, release: int, request_id: str
     ) -> tuple[Ranking, Tensors]:
-        """The same of one visitor by the fused model of a release, with every tensor on the way;
-        raises RankingUnavailable.
+        """Rank the catalogue for one visitor, and return every tensor of the answer.
+
+        Args:
+            visitor: the request.
+            release: whose fused model answers.
+            request_id: for Triton's log.
+
+        Raises:
+            RankingUnavailable: Triton did not answer in time, or not properly.
         """
         from recsys_assets.serving.stages.packing import PackedInvalid
         from recsys_assets.serving.stages.pipeline import trace_layout
@@ -198,21 +224,22 @@ class RankingClient:
             ) from error
 
     async def _infer(self, request: ModelInferRequest) -> ModelInferResponse:
-        if self._guard.refuses():
-            raise RankingUnavailable("Triton hangs: not asked")
+        """Call Triton unless the circuit breaker refuses."""
+        if self._breaker.refuses():
+            raise RankingUnavailable("Triton is not asked after several timeouts in a row")
         try:
             response = await self._triton.ModelInfer(request, timeout=self._limit)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                self._guard.failed()
+                self._breaker.failed()
             else:
-                self._guard.answered()
+                self._breaker.answered()
             raise RankingUnavailable(f"Triton: {error.code().name}: {error.details()}") from error
-        self._guard.answered()
+        self._breaker.answered()
         return response
 
     async def ready(self) -> bool:
-        """Whether the server is up and the model that gives the answers is loaded."""
+        """Return whether the server is up and the model that answers is loaded."""
         try:
             return bool(
                 (await self._triton.ServerReady(ServerReadyRequest(), timeout=self._limit)).ready

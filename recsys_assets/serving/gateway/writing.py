@@ -1,4 +1,4 @@
-"""The routes that change something: events, reset and availability."""
+"""Add the routes that change something: events, reset and availability."""
 
 from __future__ import annotations
 
@@ -34,8 +34,16 @@ logger = logging.getLogger(__name__)
 async def write(
     client: redis.asyncio.Redis, queue: Callable[[Any], None], what: str, remedy: str
 ) -> None:
-    """Run queued commands as one transaction; raises Refused (503) where the store does not take
-    them.
+    """Run queued commands as one transaction.
+
+    Args:
+        client: of the store.
+        queue: queues the commands on a pipeline.
+        what: is stored, for the message.
+        remedy: for the message.
+
+    Raises:
+        Refused: the store does not take them (503).
     """
     try:
         async with client.pipeline(transaction=True) as pipeline:
@@ -47,10 +55,20 @@ async def write(
 
 
 def writing_routes(parts: Parts) -> list[APIRouter]:
+    """Return the routes that change something, and GET /availability."""
     bodies, router = (
         APIRouter(dependencies=[BEARER], route_class=BodyRoute),
         APIRouter(dependencies=[BEARER]),
     )
+    _add_events(bodies, parts)
+    _add_reset(bodies, parts)
+    _add_change_availability(bodies, parts)
+    _add_availability(router, parts)
+    return [bodies, router]
+
+
+def _add_events(bodies: APIRouter, parts: Parts) -> None:
+    """Add POST /events."""
 
     @bodies.post(
         "/events",
@@ -61,8 +79,9 @@ def writing_routes(parts: Parts) -> list[APIRouter]:
         summary="Report what visitors did",
     )
     async def events(body: EventForms, request: Request) -> Response:
-        """One event, or ``{"events": [...]}`` with at most 500, taken all or none; in force within
-        a second.
+        """Accept one event, or ``{"events": [...]}`` with at most 500, all or none.
+
+        They are in force within a second.
         """
         catalogue = parts.display.current().items
         if not catalogue:
@@ -93,18 +112,23 @@ def writing_routes(parts: Parts) -> list[APIRouter]:
         )
         return Response(answer.model_dump_json(), status_code=202, media_type="application/json")
 
+
+def _add_reset(bodies: APIRouter, parts: Parts) -> None:
+    """Add POST /reset."""
+
     @bodies.post(
         "/reset",
         status_code=202,
         response_model=ResetResponse,
         tags=["visitors"],
         responses=documented(401, 403, 413, 415, 422, 503),
-        summary="Start a visitor anew",
+        summary="Forget what a visitor did",
     )
     async def reset(body: ResetRequest, request: Request) -> Response:
-        """What the visitor has seen and clicked is forgotten by what serves, in the order of the
-        events: those sent before are gone, those sent after count. The landing zone keeps them for
-        training.
+        """Make serving forget what the visitor has seen and clicked.
+
+        A reset keeps its place among the events: those sent before are forgotten, those sent after
+        count. The landing zone keeps all of them for training.
         """
         event_id = body.event_id or new_event_id()
         fields = reset_fields(body.user_id, event_id)
@@ -120,16 +144,22 @@ def writing_routes(parts: Parts) -> list[APIRouter]:
             media_type="application/json",
         )
 
+
+def _add_change_availability(bodies: APIRouter, parts: Parts) -> None:
+    """Add POST /availability."""
+
     @bodies.post(
         "/availability",
         response_model=ChangedResponse,
         tags=["shop"],
         responses=documented(401, 403, 413, 415, 422, 503),
-        summary="Say what is out of stock or hidden",
+        summary="Change what is out of stock or hidden",
     )
     async def change_availability(body: AvailabilityRequest, request: Request) -> Response:
-        """At most 1,000 changes, taken all or none; of several of one item the last counts. In
-        force within a second everywhere.
+        """Accept at most 1,000 changes, all or none.
+
+        For several changes of one item, the last counts. They are in force everywhere within a
+        second.
         """
         changes = {change.item_id: change.status for change in body.changes}
         await write(
@@ -138,7 +168,7 @@ def writing_routes(parts: Parts) -> list[APIRouter]:
             "availability",
             "send it again",
         )
-        await parts.availability.poll()  # this gateway at once
+        await parts.availability.poll()  # at once in this gateway
         catalogue = parts.display.current().items
         answer = ChangedResponse(
             changed=len(changes),
@@ -146,15 +176,20 @@ def writing_routes(parts: Parts) -> list[APIRouter]:
         )
         return Response(answer.model_dump_json(), media_type="application/json")
 
+
+def _add_availability(router: APIRouter, parts: Parts) -> None:
+    """Add GET /availability."""
+
     @router.get(
         "/availability",
         tags=["shop"],
         responses=documented(401, 403, 503),
-        summary="All that is out of stock or hidden",
+        summary="List what is out of stock or hidden",
     )
     async def availability() -> AvailabilityResponse:
-        """As this gateway knows it; where the store is away that is what it said last,
-        ``age_seconds`` ago.
+        """Return what this gateway knows.
+
+        If the store does not answer, this is what was read ``age_seconds`` ago.
         """
         await parts.availability.poll()
         if not parts.availability.known:
@@ -166,5 +201,3 @@ def writing_routes(parts: Parts) -> list[APIRouter]:
             ],
             age_seconds=parts.availability.age_seconds,
         )
-
-    return [bodies, router]

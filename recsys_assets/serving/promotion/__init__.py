@@ -1,0 +1,1 @@
+"""Make a release the champion on every replica, or not at all."""

@@ -1,6 +1,4 @@
-"""What a promotion is about to do, written down first: from it, whoever comes after a crash
-finishes or undoes it.
-"""
+"""Record a promotion before it begins, so that a crash can be finished or undone."""
 
 from __future__ import annotations
 
@@ -28,8 +26,7 @@ STEPS: tuple[Step, ...] = (
     "verified",
     "committed",
 )
-#: From this step on every replica is known to answer with the new release: a crash after it is
-#: finished, not undone.
+#: After this step every replica answers with the new release, so a crash is finished, not undone.
 POINT_OF_NO_RETURN: Step = "verified"
 LOCK_LIMIT = 300.0  # seconds to wait for another promotion
 
@@ -39,12 +36,13 @@ class PromotionError(RuntimeError):
 
 
 class PromotionRefused(PromotionError):
-    """The release may not be promoted; nothing was touched. The message names the failed checks."""
+    """The release may not be promoted; nothing was changed. The message says why."""
 
 
 class PromotionFailed(PromotionError):
-    """The promotion was begun and undone (or could not begin); the former release serves. The
-    message says why.
+    """The promotion was undone, or could not begin; the former release serves.
+
+    The message gives the cause.
     """
 
 
@@ -53,44 +51,49 @@ class PromotionBusy(PromotionError):
 
 
 def journal_path(settings: Settings) -> Path:
+    """Return the path of the journal."""
     return settings.home / "serving" / "promotion.json"
 
 
 @dataclass
 class Journal:
-    """``<home>/serving/promotion.json``; exists only while a promotion is under way, or after it
-    crashed.
+    """``<home>/serving/promotion.json``, the record of one promotion.
+
+    The file exists only during a promotion, or after one crashed.
     """
 
     path: Path
     release: int
     leaving: int | None  # the release in force when it began
-    champion: dict[str, Any]  # champion.json as it shall be
+    champion: dict[str, Any]  # the champion.json to be written
     new_versions: list[tuple[str, int]]  # directories that did not exist before
-    configs: dict[str, str | None]  # config.pbtxt of every model before; None: it did not exist
-    ensembles: dict[str, str | None]  # the same of the ensembles that pin the versions
+    configs: dict[str, str | None]  # former config.pbtxt of every model; None: it did not exist
+    ensembles: dict[str, str | None]  # the same for the ensembles that pin the versions
     step: Step = "planned"
     started: float = field(default_factory=time.time)
 
     def reach(self, step: Step) -> None:
+        """Record that a step is done."""
         self.step = step
         write_json(self.path, {key: value for key, value in asdict(self).items() if key != "path"})
 
     @property
     def to_be_finished(self) -> bool:
+        """Return whether a crash is finished from here, and not undone."""
         return STEPS.index(self.step) >= STEPS.index(POINT_OF_NO_RETURN)
 
     def close(self) -> None:
+        """Delete the journal."""
         self.path.unlink(missing_ok=True)
 
 
 def read_journal(settings: Settings) -> Journal | None:
-    """The journal of a promotion that did not end, or None."""
+    """Return the journal of a promotion that did not end, or None."""
     path = journal_path(settings)
     if not path.is_file():
         return None
     content = json.loads(path.read_text())
-    if "ensemble" in content:  # as an older version of this code wrote it, which knew one ensemble
+    if "ensemble" in content:  # written by an older version of this code, which had one ensemble
         content["ensembles"] = {ENSEMBLE: content.pop("ensemble")}
     content["new_versions"] = [(model, version) for model, version in content["new_versions"]]
     return Journal(path=path, **content)
@@ -100,7 +103,9 @@ def read_journal(settings: Settings) -> Journal | None:
 def promotion_lock(
     settings: Settings, log: Callable[[str], None], limit: float = LOCK_LIMIT
 ) -> Iterator[None]:
-    """One promotion at a time; the system lets go of the lock when its holder dies.
+    """Hold the lock that allows one promotion at a time.
+
+    The system releases the lock when its holder dies.
 
     Raises:
         PromotionBusy: the lock was not free within ``limit`` seconds.
@@ -109,19 +114,19 @@ def promotion_lock(
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        deadline, told = time.monotonic() + limit, False
+        deadline, logged = time.monotonic() + limit, False
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not told:
+                if not logged:
                     log("waiting for another promotion to end")
-                    told = True
+                    logged = True
                 if time.monotonic() > deadline:
                     raise PromotionBusy(
-                        f"another promotion has held {path} for {limit:.0f} s; see its log, or end "
-                        "it"
+                        f"another promotion has held {path} for {limit:.0f} s; see its log, or "
+                        "end it"
                     ) from None
                 time.sleep(0.1)
         yield

@@ -1,9 +1,9 @@
-"""Promotion: a release goes live whole, on every replica, verified, or not at all.
+"""Promote a release whole, on every replica, verified, or not at all.
 
-publish version directories → load the models → smoke requests through candidate ensembles → write
-the ensembles' pinned versions and load them (the switch: one file each) → verify → champion.json. A
-failure before the verification is undone on every replica; a crash is finished or undone by
-``recover``, from the journal.
+Steps: publish version directories → load the models → smoke requests through candidate ensembles →
+write the ensembles' pinned versions and load them (the switch: one file each) → verify →
+champion.json. A failure before the verification is undone on every replica. ``recover`` finishes or
+undoes a crash, from the journal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from recsys_assets.serving.promotion.journal import (
 )
 from recsys_assets.serving.promotion.steps import Log, PromotionTarget
 from recsys_assets.serving.triton.ensemble import EnsembleError
-from recsys_assets.serving.triton.replicas import ReplicaError, load_release, smoke
+from recsys_assets.serving.triton.replicas import ReplicaError, Replicas, load_release, smoke
 from recsys_assets.serving.triton.repository import TEMPLATES, ModelRepository, RepositoryError
 from recsys_assets.serving.triton.served import (
     ENTRANCES,
@@ -51,8 +51,7 @@ __all__ = [
     "rollback",
 ]
 
-#: What may go wrong on the way; each of these is undone. Anything else leaves the journal for
-#: ``recover``.
+#: Errors that undo a promotion. Any other error leaves the journal for ``recover``.
 FAILURES = (ReplicaError, RepositoryError, EnsembleError, ArtifactError, OSError)
 PREVIOUS_KEPT, HISTORY_KEPT = 10, 100
 
@@ -73,13 +72,14 @@ class PromotionReport:
     seconds: float = 0.0
 
     def metadata(self) -> dict[str, Any]:
-        """Plain values for a run's metadata."""
+        """Return plain values for a run's metadata."""
         return asdict(self)
 
 
 def _platform(
     settings: Settings, templates: Path, log: Log, on_step: Callable[[Step], None] | None = None
 ) -> PromotionTarget:
+    """Return what the steps need, from the settings."""
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
     return PromotionTarget(
         settings, store, ModelRepository(settings.model_repository, templates), log, on_step
@@ -99,17 +99,18 @@ def promote(
     """Make a release the champion on every replica of ``settings.triton_grpc``.
 
     Args:
+        settings: of the home.
         release: its number or artifact.
-        force_gate: promote in spite of a failed or absent verdict; the champion's history says so.
-        log: gets one line a step.
+        force_gate: promote in spite of a failed or absent verdict; the champion's history records
+            it.
+        log: gets one line per step.
         templates: the models' configuration and code.
         on_step: called after each step was written to the journal.
 
     Raises:
-        PromotionRefused: the gate's verdict is absent or failed, or the release is of an older form
-            of the code.
-        PromotionFailed: a replica, a file or the answer was not as it must be; undone on all
-            replicas.
+        PromotionRefused: the gate's verdict is absent or failed, or the release has an older form.
+        PromotionFailed: a replica, a file or an answer was wrong; undone on all replicas.
+        PromotionBusy: another promotion held the lock for too long.
     """
     platform = _platform(settings, templates, log, on_step)
     with promotion_lock(settings, log):
@@ -124,11 +125,12 @@ def rollback(
     templates: Path = TEMPLATES,
     on_step: Callable[[Step], None] | None = None,
 ) -> PromotionReport:
-    """Re-promote the champion before the present one; its gate was passed when it was promoted.
+    """Promote the former champion again; its gate passed when it was promoted.
 
     Raises:
         PromotionRefused: there is no previous champion.
-        PromotionFailed: as for ``promote``; the present champion goes on.
+        PromotionFailed: as for ``promote``; the present champion serves on.
+        PromotionBusy: another promotion held the lock for too long.
     """
     platform = _platform(settings, templates, log, on_step)
     with promotion_lock(settings, log):
@@ -142,21 +144,23 @@ def rollback(
 def recover(
     settings: Settings, *, log: Log = print, templates: Path = TEMPLATES
 ) -> Literal["finished", "undone"] | None:
-    """Finish or undo a promotion that died; on disk alone where no server runs. None: there was
-    nothing to do.
+    """Finish or undo a promotion that died; return None if there was none.
+
+    Where no server runs, this changes only the files.
     """
     with promotion_lock(settings, log):
         return _recover(_platform(settings, templates, log))
 
 
 def champion_number(settings: Settings) -> int | None:
-    """Number of the release in force, or None before the first promotion."""
+    """Return the number of the release in force; None before the first promotion."""
     present = read_champion(settings)
     return present.release if present is not None else None
 
 
 # --- the steps ------------------------------------------------------------------------------------
 def _resolve(platform: PromotionTarget, release: Artifact | int) -> Release:
+    """Open a release; raise PromotionRefused if it does not exist."""
     try:
         return (
             read_release(release)
@@ -173,22 +177,9 @@ def _promote(
     event: Literal["promote", "rollback"],
     force_gate: bool,
 ) -> PromotionReport:
+    """Run all steps of a promotion, and undo them if one fails."""
     started = time.monotonic()
-    if not release.of_this_form:
-        raise PromotionRefused(
-            f"release {release.number} was built by an older version of this code, whose models "
-            "take other inputs: "
-            "run full training for one of today's"
-        )
-    if not force_gate:
-        if release.gate is None:
-            raise PromotionRefused(
-                f"release {release.number} has no gate verdict: evaluate it, then build it again"
-            )
-        if not release.gate["passed"]:
-            raise PromotionRefused(
-                f"release {release.number} failed its gate: {'; '.join(release.failed_checks)}"
-            )
+    _require_promotable(release, force_gate)
     present = read_champion(platform.settings)
     report = PromotionReport(
         release.number,
@@ -200,6 +191,7 @@ def _promote(
     )
 
     def step(journal: Journal, name: Step) -> None:
+        """Record a step in the journal and in the report."""
         report.steps[name] = round(time.monotonic() - started, 3)
         platform.reach(journal, name)
 
@@ -216,33 +208,11 @@ def _promote(
         try:
             step(journal, "planned")
             report.published = [f"{model}/{version}" for model, version in journal.new_versions]
-            changed = steps.publish(platform, release, journal)
-            step(journal, "published")
-            platform.log(
-                f"release {release.number}: {len(journal.new_versions)} version directories "
-                "published"
-            )
-            replicas.each(
-                lambda replica: load_release(
-                    replica, loaded_versions(release, platform.mode), changed, platform.log
-                )
-            )
-            step(journal, "loaded")
-            steps.try_candidates(platform, replicas, release, catalogue)
-            step(journal, "smoked")
-            platform.log(
-                f"release {release.number}: smoke requests passed on {len(replicas.members)} "
-                "replica(s)"
-            )
-            steps.switch(platform, replicas, release, journal)
-            step(journal, "switched")
-            replicas.each(
-                lambda replica: smoke(replica, entrances(platform.mode), release, catalogue)
-            )
+            _go_live(platform, replicas, release, journal, catalogue, step)
         except FAILURES as error:
             platform.log(f"release {release.number} failed, undoing: {error}")
             steps.undo(platform, journal, replicas)
-            serving = f"release {present.release} serves on" if present else "nothing is served"
+            serving = f"release {present.release} still serves" if present else "nothing is served"
             raise PromotionFailed(
                 f"release {release.number} was undone, {serving}: {error}"
             ) from error
@@ -259,9 +229,59 @@ def _promote(
     return report
 
 
+def _require_promotable(release: Release, force_gate: bool) -> None:
+    """Raise PromotionRefused unless the form and the gate's verdict allow promotion."""
+    if not release.of_this_form:
+        raise PromotionRefused(
+            f"release {release.number} was built by an older version of this code, whose models "
+            "take other inputs: run full training to build a new release"
+        )
+    if force_gate:
+        return
+    if release.gate is None:
+        raise PromotionRefused(
+            f"release {release.number} has no gate verdict: evaluate it, then build it again"
+        )
+    if not release.gate["passed"]:
+        raise PromotionRefused(
+            f"release {release.number} failed its gate: {'; '.join(release.failed_checks)}"
+        )
+
+
+def _go_live(
+    platform: PromotionTarget,
+    replicas: Replicas,
+    release: Release,
+    journal: Journal,
+    catalogue: set[str],
+    step: Callable[[Journal, Step], None],
+) -> None:
+    """Publish, load, try, switch and verify a release on every replica."""
+    changed = steps.publish(platform, release, journal)
+    step(journal, "published")
+    platform.log(
+        f"release {release.number}: {len(journal.new_versions)} version directories published"
+    )
+    replicas.each(
+        lambda replica: load_release(
+            replica, loaded_versions(release, platform.mode), changed, platform.log
+        )
+    )
+    step(journal, "loaded")
+    steps.try_candidates(platform, replicas, release, catalogue)
+    step(journal, "smoked")
+    platform.log(
+        f"release {release.number}: smoke requests passed on {len(replicas.members)} replica(s)"
+    )
+    steps.switch(platform, replicas, release, journal)
+    step(journal, "switched")
+    replicas.each(lambda replica: smoke(replica, entrances(platform.mode), release, catalogue))
+
+
 def _plan(
     platform: PromotionTarget, release: Release, present: Champion | None, event: str, forced: bool
 ) -> Journal:
+    """Return the journal of a promotion: the present state and the champion to come."""
     previous = list(present.previous) if present else []
     if event == "rollback":
         previous = previous[1:]
@@ -294,6 +314,7 @@ def _plan(
 
 
 def _recover(platform: PromotionTarget) -> Literal["finished", "undone"] | None:
+    """Finish or undo the promotion of the journal, if there is one."""
     journal = read_journal(platform.settings)
     if journal is None:
         return None

@@ -1,6 +1,4 @@
-"""What a promotion publishes for the gateway beside the models: what pages show of each item,
-pictures, similar items.
-"""
+"""Publish what the gateway needs beside the models: display, images, neighbours."""
 
 from __future__ import annotations
 
@@ -19,8 +17,13 @@ from recsys_assets.settings import Settings
 
 
 def publish_display(settings: Settings, release: Release, leaving: Release | None = None) -> None:
-    """Write what the gateway shows. Around the switch it covers both releases, so that no answer
-    lacks its display.
+    """Write what pages show of a release.
+
+    Args:
+        settings: of the home.
+        release: that is shown.
+        leaving: the former release. Around the switch the files cover both, so that every answer
+            has its display.
     """
     target = display_path(settings)
     both = [release] if leaving is None else [leaving, release]
@@ -36,11 +39,11 @@ def publish_display(settings: Settings, release: Release, leaving: Release | Non
 
 
 def publish_committed(settings: Settings, release: Release) -> None:
-    """What is shown once a release is in force, of it alone.
+    """Publish the display and the similar items of a release in force.
 
-    Similar items change first, while the display still covers both releases: every id that they
-    name can be shown. A release of an older form has none (a promotion that died before an update
-    is finished after it).
+    Similar items change first, while the display still covers both releases, so that every id that
+    they name can be shown. A release of an older form has none; this occurs when a promotion that
+    died before an update is finished after it.
     """
     if release.of_this_form:
         write_similar(
@@ -53,6 +56,6 @@ def publish_committed(settings: Settings, release: Release) -> None:
 
 
 def withdraw_display(settings: Settings) -> None:
-    """After a first promotion that was undone: there is nothing to show."""
+    """Remove the display after a first promotion was undone."""
     for path in (display_path(settings), display_path(settings).with_name(IMAGES_FILE)):
         path.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
-"""A champion that this version of the code cannot run any more is set aside, so that the servers
-start without it.
+"""Set aside a champion that this version of the code cannot run.
+
+The servers can then start without it.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ from recsys_assets.settings import Settings
 
 
 def retire_older_form(settings: Settings, log: Callable[[str], None]) -> int | None:
-    """Set champion.json and the live model repository aside where the champion was built by an
-    older version of the code.
+    """Set aside champion.json and the live repository of a champion of an older form.
 
-    Its models take other inputs than today's stages give, so that Triton would refuse to load them
-    and end. What is set aside lies in ``home/serving/retired/<release>``; the release itself stays
-    among the artifacts. Call it while no server runs on the repository.
+    Its models take other inputs than today's stages give, so Triton would refuse to load them and
+    end. The files go to ``home/serving/retired/<release>``; the release stays among the artifacts.
+    Call this while no server runs on the repository.
 
     Returns:
-        The number of the release that was set aside, or None where there was no reason to.
+        The number of the release that was set aside; None if the champion is of today's form.
     """
     present = read_champion(settings)
     if (
@@ -34,12 +34,11 @@ def retire_older_form(settings: Settings, log: Callable[[str], None]) -> int | N
     aside.mkdir(parents=True, exist_ok=True)
     if settings.model_repository.is_dir():
         shutil.move(settings.model_repository, aside / "model_repository")
-    champion.champion_path(settings).replace(
-        aside / "champion.json"
-    )  # last: a process that dies before does it again
+    # last, so that a process that dies before is repeated
+    champion.champion_path(settings).replace(aside / "champion.json")
     log(
-        f"release {present.release} was built by an older version of this code, which alone can "
-        f"run it: it is set aside in {aside}; "
-        "nothing is served until a new release is promoted"
+        f"release {present.release} was built by an older version of this code, and this version "
+        f"cannot run it: it is set aside in {aside}; nothing is served until a new release is "
+        "promoted"
     )
     return present.release

@@ -1,6 +1,4 @@
-"""The steps of a promotion and their undoing, each on the repository first and then on the
-replicas.
-"""
+"""Run and undo the steps of a promotion, first on disk, then on the replicas."""
 
 from __future__ import annotations
 
@@ -34,6 +32,10 @@ from recsys_assets.settings import Settings
 Log = Callable[[str], None]
 
 
+#: Runs an action for a model on every live replica; an error is noted and not raised.
+Attempt = Callable[[Callable[[Replica, str], None], str], None]
+
+
 @dataclass
 class PromotionTarget:
     """What every step needs."""
@@ -46,19 +48,21 @@ class PromotionTarget:
 
     @property
     def mode(self) -> Mode:
+        """Return which models Triton loads."""
         return self.settings.triton_models
 
     def replicas(self) -> Replicas:
-        """Those of this moment, with what their model control asks for."""
+        """Return the present replicas, with the headers for their model control."""
         return Replicas(self.settings.triton_grpc, grpc_headers(self.settings))
 
     def reach(self, journal: Journal, step: Step) -> None:
+        """Record a step in the journal and call ``on_step``."""
         journal.reach(step)
         if self.on_step is not None:
             self.on_step(step)
 
     def leaving(self, journal: Journal) -> Release | None:
-        """The release that is being left; None where there is none, or its artifact is gone."""
+        """Return the former release; None if there is none, or its artifact is gone."""
         if journal.leaving is None:
             return None
         try:
@@ -69,7 +73,7 @@ class PromotionTarget:
 
 # --- forward --------------------------------------------------------------------------------------
 def publish(platform: PromotionTarget, release: Release, journal: Journal) -> list[str]:
-    """The version directories; returns the models whose configuration changed."""
+    """Publish the version directories; return the models whose configuration changed."""
     repository = platform.repository
     for model, _ in journal.new_versions:
         repository.publish(release, model)
@@ -79,7 +83,7 @@ def publish(platform: PromotionTarget, release: Release, journal: Journal) -> li
 def try_candidates(
     platform: PromotionTarget, replicas: Replicas, release: Release, catalogue: set[str]
 ) -> None:
-    """Smoke requests through ensembles of other names, which nobody else asks."""
+    """Send smoke requests through candidate ensembles, which no visitor asks."""
     repository, served = platform.repository, entrances(platform.mode)
     for entrance in served:
         repository.write_ensemble(
@@ -98,7 +102,7 @@ def try_candidates(
 def switch(
     platform: PromotionTarget, replicas: Replicas, release: Release, journal: Journal
 ) -> None:
-    """From here on visitors are answered by the release; what pages show covers both."""
+    """Make the replicas answer visitors with the release; the display covers both."""
     publish_display(platform.settings, release, leaving=platform.leaving(journal))
     for entrance in ENTRANCES:
         platform.repository.write_ensemble(
@@ -113,6 +117,7 @@ def switch(
 
 
 def commit(platform: PromotionTarget, journal: Journal, release: Release) -> None:
+    """Publish the files of the release alone, and write champion.json."""
     publish_committed(platform.settings, release)
     write_json(champion_path(platform.settings), journal.champion)
 
@@ -120,11 +125,10 @@ def commit(platform: PromotionTarget, journal: Journal, release: Release) -> Non
 def clean_up(
     platform: PromotionTarget, journal: Journal, release: Release, members: list[Replica]
 ) -> list[str]:
-    """Unload the candidates and drop the versions that nobody needs; a failure leaves surplus,
-    never a wrong answer.
+    """Unload the candidates and remove versions that nobody needs; return these.
 
-    Kept: the champion, the one that a rollback goes back to, and the one just left, whose requests
-    may be in flight.
+    A failure leaves surplus files, but never a wrong answer. These versions are kept: the champion,
+    the one that a rollback goes back to, and the one just left, which may still have requests.
     """
     repository = platform.repository
     keep = {model: {version} for model, version in published_versions(release).items()}
@@ -142,11 +146,11 @@ def clean_up(
     surplus = repository.surplus(keep)
     for name in CANDIDATES.values():
         repository.remove_model(name)
-    # the fused model first: what its versions read goes after them
+    # the fused model first, because its versions read those of the other models
     for model, version in reversed(surplus):
         repository.remove_version(model, version)
     repository.clear_staging()
-    # what another setting had loaded would go on with releases that are gone
+    # models that another setting had loaded would keep releases that are gone
     unloaded = [*CANDIDATES.values(), *idle_models(release, platform.mode)]
     reloaded = [
         model
@@ -166,48 +170,27 @@ def clean_up(
 
 # --- back -----------------------------------------------------------------------------------------
 def undo(platform: PromotionTarget, journal: Journal, replicas: Replicas) -> None:
-    """Back to what was before, on disk first (what a restarted server would read), then on every
-    living replica.
+    """Restore the former state, on disk first, then on every live replica.
+
+    A restarted server reads the disk.
 
     Raises:
-        PromotionFailed: a living replica would not go back; the journal stays, so that the next
-            call tries again.
+        PromotionFailed: a live replica refused. The journal stays, so that the next call tries
+            again.
     """
-    repository, mode = platform.repository, platform.mode
-    touched = {model for model, _ in journal.new_versions}
-    touched |= {
-        model for model, text in journal.configs.items() if text != repository.config(model)
-    }
     members, faults = replicas.live(), []
 
     def attempt(action: Callable[[Replica, str], None], model: str) -> None:
+        """Run an action on every live replica and note its errors."""
         for replica in members:
             try:
                 action(replica, model)
             except ReplicaError as error:
                 faults.append(str(error))
 
-    for name in CANDIDATES.values():
-        repository.remove_model(name)
-    for entrance, text in journal.ensembles.items():
-        repository.restore_ensemble(entrance, text)
-        if text is None:
-            attempt(Replica.unload, entrance)
-        elif entrance in entrances(mode):
-            attempt(Replica.load, entrance)
-    for name in CANDIDATES.values():
-        attempt(Replica.unload, name)
-    for model, version in reversed(journal.new_versions):
-        repository.remove_version(model, version)
-    # new versions in the reverse order of their loading: the fused model before the parts that it
-    # reads
-    for model in sorted(touched, key=list(journal.configs).index, reverse=True):
-        repository.restore_config(model, journal.configs[model])
-        if not repository.versions(model):
-            attempt(Replica.unload, model)
-        elif is_loaded(model, mode):
-            attempt(Replica.load, model)
-    repository.clear_staging()
+    _undo_ensembles(platform, journal, attempt)
+    _undo_models(platform, journal, attempt)
+    platform.repository.clear_staging()
     former = platform.leaving(journal)
     if former is not None:
         publish_display(platform.settings, former)
@@ -215,8 +198,40 @@ def undo(platform: PromotionTarget, journal: Journal, replicas: Replicas) -> Non
         withdraw_display(platform.settings)
     if faults:
         raise PromotionFailed(
-            f"undoing the promotion of release {journal.release} is not complete, run `recsys "
-            "up` or "
-            f"promote again to repeat it: {'; '.join(faults)}"
+            f"undoing the promotion of release {journal.release} is not complete; run `recsys up` "
+            f"or promote again to repeat it: {'; '.join(faults)}"
         )
     journal.close()
+
+
+def _undo_ensembles(platform: PromotionTarget, journal: Journal, attempt: Attempt) -> None:
+    """Remove the candidates and restore the former ensembles."""
+    repository = platform.repository
+    for name in CANDIDATES.values():
+        repository.remove_model(name)
+    for entrance, text in journal.ensembles.items():
+        repository.restore_ensemble(entrance, text)
+        if text is None:
+            attempt(Replica.unload, entrance)
+        elif entrance in entrances(platform.mode):
+            attempt(Replica.load, entrance)
+    for name in CANDIDATES.values():
+        attempt(Replica.unload, name)
+
+
+def _undo_models(platform: PromotionTarget, journal: Journal, attempt: Attempt) -> None:
+    """Remove the new versions and restore the former configurations."""
+    repository = platform.repository
+    touched = {model for model, _ in journal.new_versions}
+    touched |= {
+        model for model, text in journal.configs.items() if text != repository.config(model)
+    }
+    for model, version in reversed(journal.new_versions):
+        repository.remove_version(model, version)
+    # reverse order of loading: the fused model before the models that it reads
+    for model in sorted(touched, key=list(journal.configs).index, reverse=True):
+        repository.restore_config(model, journal.configs[model])
+        if not repository.versions(model):
+            attempt(Replica.unload, model)
+        elif is_loaded(model, platform.mode):
+            attempt(Replica.load, model)

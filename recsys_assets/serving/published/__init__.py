@@ -1,0 +1,1 @@
+"""Read the files that a promotion publishes for the gateway."""

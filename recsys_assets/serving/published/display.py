@@ -1,4 +1,7 @@
-"""The catalogue as visitors see it: ``<home>/serving/display.json`` of the promoted release."""
+"""Read what pages show of each item: ``<home>/serving/display.json``.
+
+The file belongs to the promoted release.
+"""
 
 from __future__ import annotations
 
@@ -30,24 +33,30 @@ class DisplayMissing(RuntimeError):
 
 
 def display_path(settings: Settings) -> Path:
+    """Return the path of the display file."""
     return settings.home / "serving" / DISPLAY_FILE
 
 
 @dataclass(frozen=True)
 class Display:
-    """release: its number; items: item id → DISPLAY_FIELDS."""
+    """What pages show of each item of a release.
+
+    Attributes:
+        release: its number; None before the first promotion.
+        items: item id → DISPLAY_FIELDS.
+    """
 
     release: int | None = None
     items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def promoted_first(self) -> tuple[str, ...]:
-        """All item ids: promoted products, then the others, both in the catalogue's order."""
+        """Return all item ids, promoted products first, each part in catalogue order."""
         return tuple(sorted(self.items, key=lambda item_id: not self.items[item_id]["promoted"]))
 
     @cached_property
     def categories(self) -> Mapping[str, frozenset[str]]:
-        """category_l1 and category_l2 → the values that occur."""
+        """Return the values that occur in category_l1 and in category_l2."""
         return {
             level: frozenset(item[level] for item in self.items.values())
             for level in ("category_l1", "category_l2")
@@ -55,7 +64,11 @@ class Display:
 
 
 def read_display(settings: Settings) -> Display:
-    """Raises DisplayMissing naming the file and the remedy."""
+    """Read the display file of the promoted release.
+
+    Raises:
+        DisplayMissing: the file is missing or invalid; the message names it and the remedy.
+    """
     path = display_path(settings)
     try:
         content = json.loads(path.read_bytes())
@@ -75,19 +88,19 @@ def read_display(settings: Settings) -> Display:
     return display
 
 
-def load_display(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
-    """Item id → what is shown of it, of the promoted release; raises DisplayMissing."""
-    return read_display(settings).items
-
-
 class LiveDisplay:
-    """The same, read again when a promotion has replaced the file; empty before the first
-    promotion.
+    """The display of the promoted release, read again after each promotion.
+
+    It is empty before the first promotion.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings) -> None:
         self._file = LiveFile(display_path(settings), lambda _: read_display(settings), Display())
 
     def current(self) -> Display:
-        """Raises DisplayMissing where a file exists that is not a release's."""
+        """Return the display.
+
+        Raises:
+            DisplayMissing: a file exists, but it is not a valid display file.
+        """
         return self._file.current()

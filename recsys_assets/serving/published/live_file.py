@@ -1,6 +1,4 @@
-"""A file that promotions replace while it is being read from: its content, read again when another
-file lies in its place.
-"""
+"""Read a file again when a promotion has replaced it."""
 
 from __future__ import annotations
 
@@ -14,25 +12,26 @@ T = TypeVar("T")
 
 
 class LiveFile(Generic[T]):
-    """Content of the file that lies at a path now.
+    """The content of the file that is at a path now.
 
     Args:
-        read: of the path; what it raises goes to the caller, and the next call tries again.
-        empty: the content until there is a file.
+        path: of the file, which is replaced by a rename.
+        read: reads the path. Its errors go to the caller, and the next call tries again.
+        empty: the content until the file exists.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], T], empty: T):
+    def __init__(self, path: Path, read: Callable[[Path], T], empty: T) -> None:
         self.path, self._read, self._content = path, read, empty
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | None = None
 
     @property
     def was_read(self) -> bool:
-        """Whether there ever was a file."""
+        """Return whether a file was ever read."""
         return self._stamp is not None
 
     def current(self) -> T:
-        """The content; a moment without the file takes nothing away."""
+        """Return the content; while the file is missing, the content that was read last."""
         try:
             status = os.stat(self.path)
         except FileNotFoundError:

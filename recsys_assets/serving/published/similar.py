@@ -1,8 +1,9 @@
-"""Similar items as the gateway reads them: ``<home>/serving/similar.npz`` of the promoted release.
+"""Read and write the items similar to each item: ``<home>/serving/similar.npz``.
 
-One file, replaced by one rename, so that ids and neighbours are always of one release: ``release``
-int64, ``item_ids`` uint8 (JSON), ``neighbours`` int32 [I, S] (Categorify indices, best first, -1
-for none). It holds no pickles and none are read.
+The file belongs to the promoted release. Ids and neighbours are in one file, replaced by one
+rename, so that they are always of one release: ``release`` int64, ``item_ids`` uint8 (JSON),
+``neighbours`` int32 [I, S] (Categorify indices, best first, -1 for none). It holds no pickles, and
+none are read.
 """
 
 from __future__ import annotations
@@ -26,11 +27,19 @@ class SimilarMissing(RuntimeError):
 
 
 def similar_path(settings: Settings) -> Path:
+    """Return the path of the file."""
     return settings.home / "serving" / "similar.npz"
 
 
 def write_similar(target: Path, release: int, item_ids: Path, neighbours: Path) -> None:
-    """Put a release's item_ids.json and similar_items.npy into the one file, at once."""
+    """Write the ids and neighbours of a release into one file, atomically.
+
+    Args:
+        target: the file to replace.
+        release: the release's number.
+        item_ids: path of its item_ids.json.
+        neighbours: path of its similar_items.npy.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     with open(temporary, "wb") as stream:
@@ -45,7 +54,14 @@ def write_similar(target: Path, release: int, item_ids: Path, neighbours: Path) 
 
 @dataclass(frozen=True)
 class Similar:
-    """release: its number; row of an item id → neighbours int32 [I, S]."""
+    """The neighbours of each item of a release.
+
+    Attributes:
+        release: its number; None before a file was read.
+        item_ids: I ids in index order.
+        rows: item id → its row of ``neighbours``.
+        neighbours: int32 [I, S], Categorify indices, best first, -1 for none.
+    """
 
     release: int | None = None
     item_ids: list[str] = field(default_factory=list)
@@ -53,7 +69,7 @@ class Similar:
     neighbours: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int32))
 
     def of(self, item_id: str, k: int) -> list[str] | None:
-        """At most k ids, best first; None for an unknown item."""
+        """Return at most k similar ids, best first; None for an unknown item."""
         row = self.rows.get(item_id)
         if row is None:
             return None
@@ -65,7 +81,11 @@ class Similar:
 
 
 def read_similar(path: Path) -> Similar:
-    """Raises SimilarMissing naming the file and the remedy."""
+    """Read a file of similar items.
+
+    Raises:
+        SimilarMissing: the file is missing or invalid; the message names it and the remedy.
+    """
     try:
         with np.load(path, allow_pickle=False) as stored:
             release, neighbours = int(stored["release"]), stored["neighbours"]
@@ -89,21 +109,25 @@ def read_similar(path: Path) -> Similar:
 
 
 class LiveSimilar:
-    """The same, read again when a promotion has replaced the file."""
+    """The similar items of the promoted release, read again after each promotion."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings) -> None:
         self._file = LiveFile(similar_path(settings), read_similar, Similar())
 
     def of(self, item_id: str, k: int) -> list[str] | None:
-        """At most k ids, best first; None for an item that the release does not have.
+        """Return at most k similar ids, best first; None for an unknown item.
 
         Raises:
-            SimilarMissing: no release was promoted yet, or the file is not a release's.
+            SimilarMissing: no release was promoted yet, or the file is invalid.
         """
         return self.current().of(item_id, k)
 
     def current(self) -> Similar:
-        """All of it; raises SimilarMissing."""
+        """Return all similar items.
+
+        Raises:
+            SimilarMissing: no release was promoted yet, or the file is invalid.
+        """
         found = self._file.current()
         if not self._file.was_read:
             raise SimilarMissing(f"{self._file.path} is missing: promote a release first")

@@ -1,6 +1,6 @@
-"""Define a request and an answer: which tensors they are, and the codes in them.
+"""Define a request and an answer: their tensors, and the codes in them.
 
-One definition for the stages, Triton's models and the gateway, which has none of the stages'
+One definition serves the stages, Triton's models and the gateway, which has none of the stages'
 libraries.
 """
 
@@ -12,18 +12,18 @@ from recsys_assets.serving.stages import tensors as t
 
 #: One entry per visitor; B visitors per request.
 REQUEST = (t.USER_ID, t.DEVICE_TYPE, t.TIMESTAMP, t.TOP_K, t.SEED)
-#: The items of all visitors, one visitor's after the other's; ``answer_info`` says how many are
-#: whose.
+#: The items of all visitors, one visitor's after the other's; ``answer_info`` counts each
+#: visitor's.
 ANSWER = (t.ORDERED_IDS, t.ORDERED_SCORES, t.ANSWER_INFO)
 #: Columns of ``answer_info``.
 COUNT, QUERY_RELEASE, RANKER_RELEASE, DEGRADED = range(4)
-#: Visitors of one request at most.
+#: Most visitors of one request.
 MAX_VISITORS = 256
 TRACE = t.TRACE.name
 
 
 class Degraded(IntFlag):
-    """What an answer had to do without."""
+    """The parts that failed while an answer was made."""
 
     USER_FEATURES = 1
     SEEN_FILTER = 2
@@ -31,7 +31,7 @@ class Degraded(IntFlag):
 
     @property
     def reasons(self) -> list[str]:
-        """As the gateway names them."""
+        """Return the names that the gateway gives the parts."""
         return [_REASONS[flag] for flag in Degraded if flag in self]
 
 
@@ -46,23 +46,24 @@ class Placing(IntEnum):
     """Outcome of a scored item: it is in the list, or the reason why it is not."""
 
     RANKED_BELOW = 0
-    # an item of the list has a lower blended score: the category cap or the diversity mode left
-    # this one out
+    # left out by the category cap or the diversity mode: an item of the list has a lower blended
+    # score
     DIVERSITY = 1
     LISTED = 2
 
 
 class Fate(IntEnum):
-    """What the filter made of an item that retrieval or backfilling brought."""
+    """Outcome of the filter for an item that retrieval or backfilling found."""
 
     KEPT = 0
     SEEN = 1
     OUT_OF_STOCK = 2
     HIDDEN = 3
-    SURPLUS = 4  # beyond RETRIEVAL_TOPK: over-fetched in case others had been seen
+    SURPLUS = 4  # beyond RETRIEVAL_TOPK: over-fetched to replace seen items
     BACKFILLED = 5  # popular, because too few candidates were left
     SHOWN_AGAIN = 6  # seen, but nothing unseen is left
 
     @property
     def kept(self) -> bool:
+        """Return whether the item is passed on."""
         return self in (Fate.KEPT, Fate.BACKFILLED, Fate.SHOWN_AGAIN)

@@ -1,5 +1,6 @@
-"""The catalogue of a generation as the stages know it: item i of ``item_ids.json`` has Categorify
-index 3 + i.
+"""Read the item ids of a generation and check item indices.
+
+Item i of ``item_ids.json`` has Categorify index 3 + i.
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ from recsys_assets.serving.stages.stage import StageError, shared
 
 
 class UnknownItemIndex(StageError):
-    """An item index outside the catalogue; the message names it and the range."""
+    """An item index is outside the catalogue; the message names it and the range."""
 
 
-class _ItemIds(list):
-    """A list that can be shared: plain ones take no weak references."""
+class _ItemIds(list[str]):
+    """A list that can be shared; plain lists take no weak references."""
 
 
 def read_item_ids(directory: Path) -> list[str]:
-    """The catalogue's ids in index order; raises FileCorrupt unless they are distinct strings."""
+    """Return the catalogue's ids in index order.
+
+    Raises:
+        FileCorrupt: they are not distinct strings.
+    """
     return shared(directory / ITEM_IDS_FILE, _read_item_ids)
 
 
 def _read_item_ids(path: Path) -> _ItemIds:
+    """Read the ids from a file."""
     item_ids = read_json(path)
     if (
         not isinstance(item_ids, list)
@@ -40,15 +46,18 @@ def _read_item_ids(path: Path) -> _ItemIds:
 
 
 def rows_of(name: str, indices: np.ndarray, items: int) -> np.ndarray:
-    """The catalogue's rows, int32 [N], of indices int32 [N].
+    """Return the catalogue rows, int32 [N], of item indices, int32 [N].
+
+    Args:
+        name: of the tensor, for the message.
+        indices: Categorify indices.
+        items: number of items of the catalogue.
 
     Raises:
-        UnknownItemIndex: naming the tensor, where an index belongs to no item of a catalogue of
-            that many.
+        UnknownItemIndex: an index belongs to no item; the message names the tensor.
     """
     rows = indices - VOCABULARY_START
-    # as unsigned numbers those below 0 are the largest: one look finds what lies outside on either
-    # side
+    # as unsigned numbers, negative ones are the largest: one comparison finds both kinds outside
     if len(rows) and np.maximum.reduce(rows.view(np.uint32)) >= items:
         outside = (indices < VOCABULARY_START) | (indices >= VOCABULARY_START + items)
         raise UnknownItemIndex(

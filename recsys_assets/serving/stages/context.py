@@ -1,6 +1,4 @@
-"""Who asks from where and when: missing parts of a request get the values that training used for
-them.
-"""
+"""Fill in what a request leaves out, with the values that training used."""
 
 from __future__ import annotations
 
@@ -16,32 +14,38 @@ from recsys_assets.serving.stages.answer import MAX_VISITORS, REQUEST
 from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.settings import Settings
 
-#: A number that the caller leaves to the defaults.
+#: Stands for a number that the caller does not give.
 ABSENT = -1
 
 
 def known_visitors(visitors: Sequence[str]) -> list[str]:
-    """Those that a store can know something of, each once: anonymous ones share nothing."""
+    """Return the visitors that a store can know, each once; anonymous ones drop out."""
     return [visitor for visitor in dict.fromkeys(visitors) if visitor != MISSING]
 
 
 class ContextPreprocessor(Stage):
-    """The request with its defaults: device "-1", the server's clock, as many items as the release
-    gives, no seed.
+    """Fills in the defaults of a request.
+
+    Device "-1", the server's clock, as many items as the release gives, and no seed.
+
+    Args:
+        clock: Unix seconds.
     """
 
     name = "context_preprocessor"
     inputs = REQUEST
     outputs = (t.VISITOR_ID, t.CONTEXT_DEVICE, t.CONTEXT_TIMESTAMP, t.CONTEXT_TOP_K, t.CONTEXT_SEED)
 
-    def __init__(self, clock: Callable[[], float] = time.time):
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> ContextPreprocessor:
+        """Return the stage, which has no files."""
         return cls()
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Check the request and fill in its defaults."""
         visitors = len(inputs[t.USER_ID.name])
         if not 1 <= visitors <= MAX_VISITORS:
             raise StageInputInvalid(
@@ -72,10 +76,10 @@ class ContextPreprocessor(Stage):
 
     @staticmethod
     def _numbers(inputs: Tensors, name: str, least: int, form: str) -> list[int]:
-        """[B], ABSENT where nothing is given."""
+        """Return a number per visitor [B], ABSENT where none is given."""
         if name not in inputs:
             return [ABSENT] * len(inputs[t.USER_ID.name])
-        values = inputs[name].tolist()
+        values: list[int] = inputs[name].tolist()
         for value in values:
             if value < least and value != ABSENT:
                 raise StageInputInvalid(f"{name} must be {form}, got {value}")

@@ -1,5 +1,6 @@
-"""The answer as a client gets it: the catalogue's own ids, and by which models and with what at
-hand it was made.
+"""Turn the ranked indices into the answer that a client gets.
+
+It holds the catalogue's own ids, the versions of the models and the parts that failed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ from recsys_assets.settings import Settings
 
 
 class ItemIdDecoder(Stage):
-    """Categorify item indices → the catalogue's ids; refuses an index that is no item's."""
+    """Turns Categorify item indices into ids; refuses an index that is no item's.
+
+    Args:
+        item_ids: of the catalogue, in index order.
+    """
 
     name = "item_id_decoder"
     inputs = (
@@ -40,21 +45,22 @@ class ItemIdDecoder(Stage):
     outputs = ANSWER
     files = MODEL_FILES[name]
 
-    def __init__(self, item_ids: Sequence[str]):
+    def __init__(self, item_ids: Sequence[str]) -> None:
         self._item_ids = np.array(item_ids, dtype=np.object_)
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> ItemIdDecoder:
+        """Read the item ids."""
         return cls(read_item_ids(directory))
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Return the ids, the scores and the figures of each visitor."""
         items, counts = inputs[t.SAMPLED_ITEMS.name], inputs[t.SAMPLED_COUNTS.name]
         require_counts(t.SAMPLED_COUNTS.name, counts, len(items))
         if len(inputs[t.SAMPLED_SCORES.name]) != len(items):
             raise StageInputInvalid(
                 "sampled_scores must be as many as sampled_items, got "
-                f"{len(inputs[t.SAMPLED_SCORES.name])} and "
-                f"{len(items)}"
+                f"{len(inputs[t.SAMPLED_SCORES.name])} and {len(items)}"
             )
         rows = rows_of(t.SAMPLED_ITEMS.name, items, len(self._item_ids))
         info = np.empty((len(counts), t.ANSWER_INFO.shape[1]), np.int64)

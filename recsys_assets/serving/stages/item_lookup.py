@@ -1,5 +1,6 @@
-"""Item features from memory: Feast's online store, kept up to date, and the release's snapshot
-where that has nothing.
+"""Look up item features in memory.
+
+They are Feast's online store, kept up to date, and the release's snapshot where that has nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from recsys_assets.settings import Settings
 
 
 class FeastItemLookup(Stage):
-    """Item indices → category and gender codes, price and clicks of the day before, all out of one
-    state of the table.
+    """Turns item indices into category and gender codes, price and clicks.
+
+    The clicks are those of the day before. All of an answer's items come from one state of the
+    table.
 
     Args:
         table: of the whole catalogue; ``close`` closes it.
@@ -33,11 +36,16 @@ class FeastItemLookup(Stage):
     outputs = (t.ITEM_CODES, t.ITEM_NUMBERS, t.ITEM_TABLE_VERSION)
     files = MODEL_FILES[name]
 
-    def __init__(self, table: ItemTable):
+    def __init__(self, table: ItemTable) -> None:
         self.table = table
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FeastItemLookup:
+        """Read the snapshot, open the online store and start to refresh the table.
+
+        Raises:
+            FileCorrupt: the snapshot lacks an item or a field.
+        """
         item_ids, snapshot = read_item_ids(directory), read_json(directory / SNAPSHOT)
         incomplete = [
             item_id for item_id in item_ids if not set(FIELDS) <= set(snapshot.get(item_id, ()))
@@ -57,6 +65,7 @@ class FeastItemLookup(Stage):
         return cls(table)
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Return the features of the kept items."""
         table = self.table.current
         rows = rows_of(t.KEPT.name, inputs[t.KEPT.name], len(table.numbers))
         return {
@@ -66,16 +75,18 @@ class FeastItemLookup(Stage):
         }
 
     def gauges(self) -> dict[str, tuple[str, float]]:
+        """Return when the table was refreshed, and its version."""
         return {
             "recsys_item_table_refreshed_seconds": (
-                "Unix time when the item table was last the online store's.",
+                "Unix time when the item table last equalled the online store.",
                 self.table.refreshed_at,
             ),
             "recsys_item_table_version": (
-                "How often the item table was read, within this process.",
+                "Number of reads of the item table in this process.",
                 self.table.current.version,
             ),
         }
 
     def close(self) -> None:
+        """Close the table."""
         self.table.close()

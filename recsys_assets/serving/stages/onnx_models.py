@@ -1,4 +1,4 @@
-"""The two learned models, as ONNX on onnxruntime."""
+"""Run the two learned models, as ONNX on onnxruntime."""
 
 from __future__ import annotations
 
@@ -20,26 +20,33 @@ from recsys_assets.settings import Settings
 if TYPE_CHECKING:
     import onnxruntime
 
-#: Items whose part is remembered, 2 KiB each.
+#: Items whose part is cached, 2 KiB each.
 KNOWN_ITEMS = 1 << 16
 
 
 class ModelOutputInvalid(StageError):
-    """A model gave a value that is not finite, or of another shape; the message says which."""
+    """A model gave a value that is not finite, or another shape.
+
+    The message names the model and the output.
+    """
 
 
 class _OnnxStage(Stage):
+    """A stage that runs one ONNX model and reports its version."""
+
     arguments: ClassVar[tuple[str, ...]]  # the ONNX model's own input names
 
-    def __init__(self, session: onnxruntime.InferenceSession, version: int):
+    def __init__(self, session: onnxruntime.InferenceSession, version: int) -> None:
         self._session = session
         self._release = np.array([version], dtype=np.int64)
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> _OnnxStage:
+        """Open the ONNX model."""
         return cls(open_session(directory / MODEL, cls.arguments), version)
 
     def gauges(self) -> dict[str, tuple[str, float]]:
+        """Return the version of the model."""
         return {
             f"recsys_release_{self.name}": (
                 "Version of the model that answers.",
@@ -48,23 +55,28 @@ class _OnnxStage(Stage):
         }
 
     def _predict(self, output: str, shape: tuple[int, ...], **arguments: np.ndarray) -> np.ndarray:
-        """Finite float32 values; raises ModelOutputInvalid."""
-        values = self._session.run([output], arguments)[0].reshape(-1)
+        """Run the model and return finite float32 values of a shape.
+
+        Raises:
+            ModelOutputInvalid: a value is not finite, or the shape differs.
+        """
+        values: np.ndarray = self._session.run([output], arguments)[0].reshape(-1)
         if values.size != math.prod(shape) or not np.isfinite(values).all():
             raise ModelOutputInvalid(
                 f"{self.name}: {output} must be {math.prod(shape)} finite values, got "
-                f"{values.size} values, "
-                f"{int((~np.isfinite(values)).sum())} of them not finite"
+                f"{values.size} values, {int((~np.isfinite(values)).sum())} of them not finite"
             )
         return values.reshape(shape)
 
 
 class QueryTower(_OnnxStage):
-    """Visitors and contexts → query embeddings [B, 64].
+    """Turns visitors and contexts into query embeddings [B, 64].
 
     Args:
-        width: 2·K of the generation's transforms, of ``history.json``: the clicks by category that
-            the model takes.
+        session: of the model.
+        version: of the model.
+        width: 2·K of the generation's transforms, from ``history.json``: the counts of clicks per
+            category that the model takes.
     """
 
     name = "query_tower"
@@ -73,12 +85,17 @@ class QueryTower(_OnnxStage):
     files = MODEL_FILES[name]
     arguments = ("cat", "cont", "history")
 
-    def __init__(self, session: onnxruntime.InferenceSession, version: int, width: int):
+    def __init__(self, session: onnxruntime.InferenceSession, version: int, width: int) -> None:
         super().__init__(session, version)
         self._width = width
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> QueryTower:
+        """Open the query tower.
+
+        Raises:
+            FileCorrupt: the width of the history is missing, or is not the model's.
+        """
         session = open_session(directory / MODEL, cls.arguments)
         given = read_json(directory / HISTORY)
         width = given.get("width") if isinstance(given, dict) else None
@@ -87,19 +104,19 @@ class QueryTower(_OnnxStage):
                 f"{directory / HISTORY} needs an even width ≥ 2, got {given}; build the release "
                 "again"
             )
-        # the model's own width is None or a name where it was exported as one that varies
+        # None or a name if the model was exported with a width that varies
         declared = next(
             tensor.shape for tensor in session.get_inputs() if tensor.name == "history"
         )[-1]
         if isinstance(declared, int) and declared != width:
             raise FileCorrupt(
                 f"{directory / MODEL} takes a history of {declared} counts, but the transforms "
-                "give "
-                f"{width}; train the query tower on this generation again"
+                f"give {width}; train the query tower on this generation again"
             )
         return cls(session, version, width)
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Return the query embeddings and the model's version."""
         history = inputs[t.USER_HISTORY.name]
         if history.shape[1] != self._width:
             raise StageInputInvalid(
@@ -112,7 +129,7 @@ class QueryTower(_OnnxStage):
             found = self._predict(
                 "embedding", (1, EMBEDDING_DIM), cat=cat, cont=cont, history=history
             )
-        else:  # one at a time: of several rows onnxruntime may add in another order
+        else:  # one at a time: for several rows onnxruntime may add in another order
             found = np.concatenate(
                 [
                     self._predict(
@@ -129,48 +146,48 @@ class QueryTower(_OnnxStage):
 
 
 class KnownItems:
-    """What the ranker makes of items alone, kept from request to request: most candidates were
-    somebody's before.
+    """Caches the part of the ranker that depends on items alone, across requests.
 
-    A table of fixed size, item i in row i modulo its length, a power of two: memory is used as
-    items come, and never more. An item counts as known by all its categorical values, of which an
-    update of the online store may change some; its embeddings are the release's.
+    A table of fixed size: item i is in row i modulo the number of rows, a power of two. Memory is
+    used as items come, up to that size. An item is known by all its categorical values, some of
+    which an update of the online store may change; its embeddings are the release's.
 
     Args:
-        session: cat [N, 4], embeddings [N, 128] → known [N, H], vectors [N, F, D]; each row
-            whatever rows are beside it.
+        session: cat [N, 4], embeddings [N, 128] → known [N, H], vectors [N, F, D]; a row does not
+            depend on the other rows.
+        rows: of the table.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, rows: int = KNOWN_ITEMS):
+    def __init__(self, session: onnxruntime.InferenceSession, rows: int = KNOWN_ITEMS) -> None:
         self._session, self._rows = session, rows
         shapes = {tensor.name: tensor.shape[1:] for tensor in session.get_outputs()}
         self._cat = np.full((rows, t.ITEM_CAT.shape[1]), -1, np.int32)
         self._known, self._vectors = (
             np.zeros((rows, *shapes[name]), np.float32) for name in ("known", "vectors")
         )
-        # what is answered, in memory that is there already: to ask for 600 KiB anew each time costs
-        # as much as to fill them
+        # reused memory for results: allocating 600 KiB per call costs as much as filling them
         self._answer = [
             np.empty((0, *table.shape[1:]), table.dtype)
             for table in (self._cat, self._known, self._vectors)
         ]
 
     def of(self, cat: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """known [N, H] and vectors [N, F, D] of N items; they are overwritten by the next call."""
+        """Return known [N, H] and vectors [N, F, D] of N items.
+
+        The next call overwrites them.
+        """
         rows, count = cat[:, 0] & (self._rows - 1), len(cat)
         if count > len(self._answer[0]):
             self._answer = [np.empty((count, *old.shape[1:]), old.dtype) for old in self._answer]
         stored, known, vectors = (
-            table.take(
-                rows, axis=0, out=answer[:count], mode="clip"
-            )  # checked, it would be buffered
+            # with mode="raise", numpy would buffer the output
+            table.take(rows, axis=0, out=answer[:count], mode="clip")
             for table, answer in zip(
                 (self._cat, self._known, self._vectors), self._answer, strict=True
             )
         )
-        if not np.array_equal(
-            stored, cat
-        ):  # nearly always equal, and that is told three times faster
+        # fast path: rows rarely change, and array_equal is 3x cheaper
+        if not np.array_equal(stored, cat):
             new = (stored != cat).any(axis=1)
             found = self._session.run(
                 ["known", "vectors"], {"cat": cat[new], "embeddings": embeddings[new]}
@@ -183,7 +200,13 @@ class KnownItems:
 
 
 class DlrmRanking(_OnnxStage):
-    """Each visitor's candidates → their click probabilities."""
+    """Turns each visitor's candidates into click probabilities.
+
+    Args:
+        session: of the model that takes one visitor and a list of items.
+        version: of the model.
+        items: the cached part of the model.
+    """
 
     name = "dlrm_ranking"
     inputs = (
@@ -198,12 +221,15 @@ class DlrmRanking(_OnnxStage):
     files = MODEL_FILES[name]
     arguments = ("cat", "cont", "numbers", "known", "vectors")
 
-    def __init__(self, session: onnxruntime.InferenceSession, version: int, items: KnownItems):
+    def __init__(
+        self, session: onnxruntime.InferenceSession, version: int, items: KnownItems
+    ) -> None:
         super().__init__(session, version)
         self._items = items
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> DlrmRanking:
+        """Open both parts of the ranker."""
         return cls(
             open_session(directory / LISTS, cls.arguments),
             version,
@@ -211,6 +237,7 @@ class DlrmRanking(_OnnxStage):
         )
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Return the click probability of each candidate, visitor by visitor."""
         cat, cont, numbers, counts = (
             inputs[spec.name]
             for spec in (t.VISITOR_CAT, t.VISITOR_CONT, t.CANDIDATE_CONT, t.KEPT_COUNTS)

@@ -1,9 +1,11 @@
-"""The final list: highest blended scores first, or varied by sampling or novelty; no category more
-than its share.
+"""Order the final list: by blended score, or varied by sampling or novelty.
+
+No category gets more than its share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +34,11 @@ _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
 
 
 def placing(scores: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return for each scored item whether it is in the list, and why not.
+    """Return for each scored item whether it is in the list, or why not.
 
     Args:
-        scores: [N], blended. order: int64 [≤ N], positions of the list.
+        scores: [N], blended.
+        order: int64 [≤ N], positions of the list.
 
     Returns:
         int32 [N], codes of ``Placing``.
@@ -60,8 +63,12 @@ class Ordering:
 
     @classmethod
     def of(cls, given: Any, source: object) -> Ordering:
-        """Raises FileCorrupt naming the field."""
-        rules = {
+        """Check the content of ``sampling.json``.
+
+        Raises:
+            FileCorrupt: a field is missing or invalid; the message names it.
+        """
+        rules: dict[str, tuple[str, Callable[[Any], bool]]] = {
             "ranking_topk": ("a whole number ≥ 1", lambda v: type(v) is int and v >= 1),
             "diversity": (f"{OFF!r}, {WEIGHTED!r} or {MMR!r}", lambda v: v in (OFF, WEIGHTED, MMR)),
             "temperature": ("a finite number > 0", lambda v: _number(v) and v > 0),
@@ -79,12 +86,14 @@ class Ordering:
 
 
 def _number(value: Any) -> bool:
+    """Return whether a value is a finite number, and no boolean."""
     return type(value) in (int, float) and bool(np.isfinite(value))
 
 
 class SoftmaxSampling(Stage):
-    """Orders each visitor's scored candidates by ``blend`` and keeps as many as were asked for,
-    RANKING_TOPK at most.
+    """Orders each visitor's scored candidates by ``blend`` and cuts the list.
+
+    As many items are kept as were asked for, RANKING_TOPK at most.
     """
 
     name = "softmax_sampling"
@@ -101,14 +110,16 @@ class SoftmaxSampling(Stage):
     outputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.BLENDED_SCORES, t.PLACING)
     files = MODEL_FILES[name]
 
-    def __init__(self, ordering: Ordering):
+    def __init__(self, ordering: Ordering) -> None:
         self._ordering = ordering
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> SoftmaxSampling:
+        """Read ``sampling.json``."""
         return cls(Ordering.of(read_json(directory / SAMPLING), directory / SAMPLING))
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Return the lists, and for every candidate its score and placing."""
         kept, counts = inputs[t.KEPT.name], inputs[t.KEPT_COUNTS.name]
         require_counts(t.KEPT_COUNTS.name, counts, len(kept), len(inputs[t.CONTEXT_TOP_K.name]))
         for name in (
@@ -156,7 +167,7 @@ class SoftmaxSampling(Stage):
     def _order(
         self, scores: np.ndarray, topk: int, seed: int, categories: np.ndarray, vectors: np.ndarray
     ) -> np.ndarray:
-        """Positions of the list, int64 [≤ topk]."""
+        """Return the positions of the list, int64 [≤ topk]."""
         how = self._ordering
         if how.diversity == MMR:
             return maximal_marginal_relevance(

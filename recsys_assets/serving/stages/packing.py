@@ -1,9 +1,8 @@
-"""Several tensors as one: what a hop between two models costs is counted in tensors, some 50 to 90
-µs each.
+"""Pack several tensors into one, because a hop costs 50 to 90 µs per tensor.
 
-A packed tensor is UINT8 [n]: int64 fingerprint of the layout, the sizes that vary, then each
-tensor's bytes, padded to 8. A STRING tensor is its texts' lengths in bytes (int64) and then the
-texts, in UTF-8.
+A packed tensor is UINT8 [n]: an int64 fingerprint of the layout, the sizes that vary, then each
+tensor's bytes, padded to 8. A STRING tensor is the lengths of its texts in bytes (int64), then the
+texts in UTF-8.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ _WORD = 8
 
 
 class PackedInvalid(StageError):
-    """Bytes that are not of this layout: cut off, or packed by another version of the code."""
+    """The bytes are not of this layout: cut off, or of another version of the code."""
 
 
 class Layout:
     """Packs tensors of declared forms and unpacks them again, bit for bit.
 
     Args:
-        specs: the tensors in their order; shapes may vary where they say -1.
+        specs: the tensors in their order; a size of -1 may vary.
     """
 
-    def __init__(self, specs: Sequence[TensorSpec]):
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
         self.specs = tuple(specs)
         self._varying = [sum(size == -1 for size in spec.shape) for spec in self.specs]
         self._words = 1 + sum(self._varying)
@@ -39,7 +38,7 @@ class Layout:
         self._fingerprint = zlib.crc32(text.encode())
 
     def pack(self, tensors: Tensors) -> np.ndarray:
-        """Tensors by name, as declared → uint8 [n]."""
+        """Pack tensors by name, as declared → uint8 [n]."""
         header, parts = [self._fingerprint], []
         for spec in self.specs:
             values = tensors[spec.name]
@@ -55,8 +54,9 @@ class Layout:
         return np.frombuffer(b"".join([np.array(header, np.int64).tobytes(), *parts]), np.uint8)
 
     def unpack(self, packed: np.ndarray, only: Collection[str] | None = None) -> Tensors:
-        """uint8 [n] → tensors by name, all or ``only`` some; numbers are views of the bytes, not to
-        be written to.
+        """Unpack uint8 [n] into tensors by name, all or ``only`` some.
+
+        Numbers are views of the bytes and must not be written to.
 
         Raises:
             PackedInvalid: the bytes are of another layout, or cut off.
@@ -64,16 +64,14 @@ class Layout:
         if packed.dtype != np.uint8 or packed.ndim != 1 or len(packed) < self._words * _WORD:
             raise PackedInvalid(
                 f"a packed tensor must be UINT8 of at least {self._words * _WORD} bytes, got "
-                f"{packed.dtype} "
-                f"{list(packed.shape)}"
+                f"{packed.dtype} {list(packed.shape)}"
             )
         content = packed.tobytes()
         header = np.frombuffer(content, np.int64, self._words).tolist()
         if header[0] != self._fingerprint:
             raise PackedInvalid(
                 f"packed for other tensors than {', '.join(spec.name for spec in self.specs)}: the "
-                "models of "
-                "an answer must be of one version of the code"
+                "models of an answer must be of one version of the code"
             )
         sizes, at, tensors = iter(header[1:]), self._words * _WORD, {}
         try:
@@ -95,13 +93,15 @@ class Layout:
 
 
 def _text_bytes(values: np.ndarray) -> bytes:
+    """Encode a STRING tensor."""
     texts = [text.encode() for text in values.reshape(-1)]
     return np.array([len(text) for text in texts], np.int64).tobytes() + b"".join(texts)
 
 
 def _texts(content: bytes, at: int, count: int, wanted: bool) -> tuple[np.ndarray, int]:
-    """The texts [count] that begin at a byte (empty ones where they are not wanted), and where they
-    end.
+    """Return the texts [count] that begin at a byte, and where they end.
+
+    The texts are None where they are not wanted.
     """
     ends = np.cumsum(np.frombuffer(content, np.int64, count, at)) + at + count * _WORD
     starts = [at + count * _WORD, *ends.tolist()]

@@ -1,5 +1,6 @@
-"""The 14 stages in one process, over the same files: the core of the fused model, and the oracle of
-the Triton ensemble.
+"""Run the 14 stages in one process, over the same files as Triton's models.
+
+This is the core of the fused model, and the oracle of the Triton ensemble.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from recsys_assets.settings import Settings
 
 
 class Pipeline:
-    """Runs stages in order; a tensor is known by its name, which only one stage gives.
+    """Runs stages in order. A tensor is known by its name, which one stage gives.
 
     Args:
         stages: in an order in which every stage's inputs exist when it runs.
     """
 
-    def __init__(self, stages: Sequence[Stage]):
+    def __init__(self, stages: Sequence[Stage]) -> None:
         known = {spec.name for spec in REQUEST}
         for stage in stages:
             missing = [spec.name for spec in stage.inputs if spec.name not in known]
@@ -39,7 +40,7 @@ class Pipeline:
             known.update(spec.name for spec in stage.outputs)
         self.stages = tuple(stages)
         self._steps = _steps(stages)
-        #: Of all answers so far, by stage: nanoseconds, and how many there were.
+        #: Nanoseconds per stage, and the number of answers so far.
         self.nanoseconds = dict.fromkeys((stage.name for stage in stages), 0)
         self.answers = 0
 
@@ -52,6 +53,7 @@ class Pipeline:
         Args:
             payload: the folder of a ``serving/release`` artifact: ``manifest.json`` and
                 ``models/<model>/<files>``.
+            settings: of the home.
             versions: model → version number, which the learned models report; 1 where absent.
 
         Raises:
@@ -68,8 +70,10 @@ class Pipeline:
 
     @classmethod
     def of_repository(cls, root: Path, versions: Mapping[str, int], settings: Settings) -> Pipeline:
-        """Open every stage on its version directory of a live model repository; raises
-        FileCorrupt.
+        """Open every stage on its version directory of a live model repository.
+
+        Raises:
+            FileCorrupt: a file is missing, not listed or changed.
         """
         return cls(
             [
@@ -79,7 +83,7 @@ class Pipeline:
         )
 
     def trace(self, inputs: Tensors) -> Tensors:
-        """Every tensor of the answers, the inputs among them; see ``run``."""
+        """Return every tensor of the answers, inputs included; see ``run``."""
         check_tensors("the request", REQUEST, inputs)
         tensors, waiting, nanoseconds = dict(inputs), {}, self.nanoseconds
         began = time.perf_counter_ns()
@@ -95,9 +99,8 @@ class Pipeline:
                 nanoseconds[name] += ended - began
                 began = ended
         finally:
-            for begun in (
-                waiting.values()
-            ):  # what was asked for a request that failed must be nobody else's answer
+            # replies to a request that failed must not reach another request
+            for begun in waiting.values():
                 begun.drop()
         self.answers += 1
         return tensors
@@ -112,7 +115,7 @@ class Pipeline:
         return {spec.name: tensors[spec.name] for spec in ANSWER}
 
     def timed(self, inputs: Tensors) -> tuple[Tensors, dict[str, float]]:
-        """``run``, and the seconds that each stage took."""
+        """Return the answer of ``run``, and the seconds that each stage took."""
         before = dict(self.nanoseconds)
         answer = self.run(inputs)
         return answer, {
@@ -120,20 +123,22 @@ class Pipeline:
         }
 
     def close(self) -> None:
+        """Close every stage."""
         for stage in self.stages:
             stage.close()
 
 
 class _Half(Enum):
+    """The half of a stage of two parts."""
+
     BEGIN, FINISH = range(2)
 
 
 def _steps(stages: Sequence[Stage]) -> list[tuple[str, Callable[..., Any], _Half | None]]:
-    """What is called for an answer, in order: what waits is begun as soon as it can be, and
-    finished as late.
+    """Return the calls of an answer in order; each takes all tensors so far.
 
-    So a stage of two parts comes after whatever follows it and needs nothing of it. Each call is
-    given all tensors so far.
+    Waiting stages begin as soon as they can and finish as late as they can: a stage of two parts
+    comes after all later stages that do not need its outputs.
     """
     order = list(stages)
     for stage in stages:
@@ -151,6 +156,7 @@ def _steps(stages: Sequence[Stage]) -> list[tuple[str, Callable[..., Any], _Half
     to_begin = [stage for stage in order if isinstance(stage, TwoPartStage)]
 
     def begin() -> None:
+        """Add the first half of each stage whose inputs are known now."""
         for stage in [
             stage for stage in to_begin if known.issuperset(spec.name for spec in stage.begins_with)
         ]:
@@ -171,8 +177,8 @@ def _steps(stages: Sequence[Stage]) -> list[tuple[str, Callable[..., Any], _Half
 
 @lru_cache(maxsize=1)
 def trace_layout() -> Layout:
-    """Of a trace: what every stage gave, but for what the answer says itself."""
-    said = {spec.name for spec in ANSWER}
+    """Return the layout of a trace: all outputs that are not part of the answer."""
+    answered = {spec.name for spec in ANSWER}
     return Layout(
-        [spec for name in STAGES for spec in stage_class(name).outputs if spec.name not in said]
+        [spec for name in STAGES for spec in stage_class(name).outputs if spec.name not in answered]
     )

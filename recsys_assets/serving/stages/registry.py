@@ -1,5 +1,6 @@
-"""The 14 stages in the order of an answer, each imported by name: a thin model loads only its own
-libraries.
+"""List the 14 stages in the order of an answer.
+
+Each is imported by name, so that a thin model loads only its own libraries.
 """
 
 from __future__ import annotations
@@ -28,8 +29,13 @@ STAGES: dict[str, tuple[str, str]] = {
 
 
 def stage_class(name: str) -> type[Stage]:
-    """The class of a stage; raises ValueError naming the known ones."""
+    """Return the class of a stage.
+
+    Raises:
+        ValueError: there is no such stage; the message names the known ones.
+    """
     if name not in STAGES:
         raise ValueError(f"{name!r} is not a stage; stages are {', '.join(STAGES)}")
     module, attribute = STAGES[name]
-    return getattr(import_module(f"{__package__}.{module}"), attribute)
+    found: type[Stage] = getattr(import_module(f"{__package__}.{module}"), attribute)
+    return found

@@ -1,5 +1,6 @@
-"""Candidates out of the FAISS index: the items whose vectors agree best with the query
-embedding.
+"""Retrieve candidates from the FAISS index.
+
+They are the items whose vectors have the highest inner product with the query embedding.
 """
 
 from __future__ import annotations
@@ -19,22 +20,28 @@ from recsys_assets.settings import Settings
 if TYPE_CHECKING:
     import faiss
 
-#: Retrieved beyond RETRIEVAL_TOPK, because the next stage drops what the visitor has seen.
+#: Candidates beyond RETRIEVAL_TOPK, because the next stage drops what the visitor has seen.
 OVER_FETCH = 100
 
 
 class Searcher:
-    """Finds the items nearest to one query."""
+    """Finds the items nearest to one query.
 
-    def __init__(self, index: faiss.Index):
+    Args:
+        index: of the item vectors.
+    """
+
+    def __init__(self, index: faiss.Index) -> None:
         import faiss
 
         self._index, self._set_threads = index, faiss.omp_set_num_threads
 
     @classmethod
     def open(cls, path: Path) -> Searcher:
-        """The index of a file, once a process; raises FileCorrupt where it is none that can be
-        searched.
+        """Return the index of a file, opened once per process.
+
+        Raises:
+            FileCorrupt: it is not an index that can be searched.
         """
         return shared(path, _read)
 
@@ -42,13 +49,14 @@ class Searcher:
         return self._index.ntotal
 
     def search(self, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The items with the highest inner products, best first; of equal ones the lower index
-        first.
+        """Return the items with the highest inner products, best first.
 
-        One query at a time: FAISS multiplies several in another order, and rounds otherwise.
+        Of equal items the lower index comes first. One query at a time: for several queries, FAISS
+        multiplies in another order and rounds otherwise.
 
         Args:
-            query: float32 [64]. count: of items wanted, at least 1.
+            query: float32 [64].
+            count: items wanted, at least 1.
 
         Returns:
             Categorify indices int32 [N] and their inner products float32 [N], N ≤ count; never the
@@ -56,28 +64,30 @@ class Searcher:
         """
         if not np.isfinite(query).all():
             return np.empty(0, np.int32), np.empty(0, np.float32)
-        # of several threads one query keeps one busy, but waits for all: on a loaded machine for
-        # tens of milliseconds. What is set holds for the calling thread alone
+        # one query uses one thread but would wait for all of them, on a loaded machine for tens of
+        # milliseconds; the setting holds for the calling thread alone
         self._set_threads(1)
         (similarity,), (found,) = self._index.search(query[None], min(count, len(self)))
         items = found >= 0
         if not items.all():
             found, similarity = found[items], similarity[items]
-        if (
-            similarity[1:] == similarity[:-1]
-        ).any():  # FAISS leaves their order to chance: it differs with the count
+        # FAISS orders equal items differently for different counts
+        if (similarity[1:] == similarity[:-1]).any():
             order = np.lexsort((found, -similarity))
             found, similarity = found[order], similarity[order]
         return found.astype(np.int32), similarity
 
 
 def _read(path: Path) -> Searcher:
+    """Read an index and check it."""
     import faiss
 
     try:
         index = faiss.read_index(str(path))
     except RuntimeError as error:
-        raise FileCorrupt(f"{path} is no FAISS index ({error}); build the index again") from error
+        raise FileCorrupt(
+            f"{path} is not a FAISS index ({error}); build the index again"
+        ) from error
     if index.d != EMBEDDING_DIM or index.ntotal == 0:
         raise FileCorrupt(
             f"{path} must hold vectors of {EMBEDDING_DIM}, got {index.ntotal} of {index.d}; build "
@@ -89,10 +99,11 @@ def _read(path: Path) -> Searcher:
 
 
 class FaissRetrieval(Stage):
-    """Query embeddings → Categorify item indices and their inner products with them, best first.
+    """Turns query embeddings into item indices and inner products, best first.
 
     Args:
-        topk: candidates of a visitor, those included that are only in case others were seen.
+        searcher: of the index.
+        topk: candidates per visitor, including those that replace seen items.
     """
 
     name = "faiss_retrieval"
@@ -100,14 +111,16 @@ class FaissRetrieval(Stage):
     outputs = (t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
     files = MODEL_FILES[name]
 
-    def __init__(self, searcher: Searcher, topk: int):
+    def __init__(self, searcher: Searcher, topk: int) -> None:
         self._searcher, self._topk = searcher, topk
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FaissRetrieval:
+        """Open the index."""
         return cls(Searcher.open(directory / INDEX), settings.retrieval_topk + OVER_FETCH)
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Return each visitor's candidates."""
         found = [
             self._searcher.search(query, self._topk) for query in inputs[t.QUERY_EMBEDDING.name]
         ]

@@ -1,6 +1,4 @@
-"""Leaves out what the visitor has seen lately and what is not to be had, and fills up with what is
-popular.
-"""
+"""Drop items that the visitor has seen or that are unavailable; backfill the rest."""
 
 from __future__ import annotations
 
@@ -42,16 +40,13 @@ from recsys_assets.settings import VISITOR_DATABASE, Settings
 
 LOG = logging.getLogger(__name__)
 
-#: Candidates that over-fetch grows to at most, and popular items that backfill looks at: more than
-#: a visitor can have seen at the filter's rated load. Beyond, a filter that takes everything for
-#: seen would search a catalogue of millions.
+#: Limits of over-fetched candidates, and of popular items that backfill considers. They exceed what
+#: a visitor can have seen at the filter's capacity. Without a limit, a filter that takes everything
+#: for seen would search a catalogue of millions.
 MOST_FETCHED, MOST_POPULAR = 32_768, 65_536
-_FIRST_POPULAR = 256  # of popular items that are looked at together; twice as many the next time
-_KEPT, _SEEN, _SURPLUS = (
-    int(Fate.KEPT),
-    int(Fate.SEEN),
-    int(Fate.SURPLUS),
-)  # numpy takes a plain number faster
+_FIRST_POPULAR = 256  # popular items considered at first; each further part is twice as large
+# plain numbers, which numpy takes faster
+_KEPT, _SEEN, _SURPLUS = int(Fate.KEPT), int(Fate.SEEN), int(Fate.SURPLUS)
 
 _GET = command(b"GET", 1)
 
@@ -59,16 +54,16 @@ Bitmaps = Sequence[bytes]
 
 
 class FilterSeenItems(TwoPartStage[Asked]):
-    """Candidates minus the visitor's Bloom filters of the last days and minus what is out of stock
-    or hidden.
+    """Drops candidates that the visitor has seen lately, or that are unavailable.
 
-    While fewer than RETRIEVAL_TOPK are left and the index has more, it is searched again for twice
-    as many: the same as one wide search. Where fewer than RANKING_TOPK are left after all, the list
-    is filled up by popularity, then by catalogue order, with items that are unseen and were no
-    candidates; such an item's similarity is unknown and counts as the smallest of the candidates',
-    as 0 where there are none. A visitor who has seen the whole catalogue is shown the candidates
-    again: an answer is never empty. Nothing unavailable is ever shown. Where the visitors' store
-    fails, everything counts as unseen.
+    Seen items are those in the visitor's Bloom filters of the last days. If fewer than
+    RETRIEVAL_TOPK candidates are left and the index has more, it is searched again for twice as
+    many, with the same result as one wide search. If fewer than RANKING_TOPK are left in the end,
+    the list is filled up by popularity, then by catalogue order, with items that are unseen and
+    were no candidates. The similarity of such an item is unknown; it counts as the smallest of the
+    candidates', or as 0 without candidates. A visitor who has seen the whole catalogue is shown the
+    candidates again, so that an answer is never empty. Nothing unavailable is ever shown. If the
+    visitors' store fails, everything counts as unseen.
 
     Args:
         client: visitors' database; its calls have a time limit.
@@ -76,9 +71,11 @@ class FilterSeenItems(TwoPartStage[Asked]):
         searcher: opens the index that the candidates come from.
         item_ids: item i has index 3 + i.
         popular: item indices, most popular first, without repetition.
-        most: RETRIEVAL_TOPK, that are kept at most.
+        most: RETRIEVAL_TOPK, the most items that are kept.
         least: RANKING_TOPK, below which the list is filled up.
         seen_days: for how many UTC days, the current one included, an item counts as seen.
+        clock: Unix seconds.
+        breaker: of the visitors' store.
     """
 
     name = "filter_seen_items"
@@ -114,7 +111,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
         seen_days: int,
         clock: Callable[[], float] = time.time,
         breaker: Breaker | None = None,
-    ):
+    ) -> None:
         self._client, self._unavailable, self._open_searcher = client, unavailable, searcher
         self._lines = Lines(client)
         self._breaker, self._clock = breaker or Breaker(), clock
@@ -128,13 +125,17 @@ class FilterSeenItems(TwoPartStage[Asked]):
         self._searcher: Searcher | None = None
         self._statuses: Mapping[str, str] | None = None
         self._row_of: dict[str, int] | None = None
-        self._barred = np.zeros(
-            self._items, np.int32
-        )  # the Fate of an item that must not be shown, else 0
+        # the Fate of an item that must not be shown, else 0
+        self._barred = np.zeros(self._items, np.int32)
         self.poller = Poller("availability", self._poll)
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FilterSeenItems:
+        """Read the popularity, connect to the stores and start to poll availability.
+
+        Raises:
+            FileCorrupt: the popularity does not list catalogue indices, each once.
+        """
         item_ids = read_item_ids(directory)
         popular = np.array(read_json(directory / POPULARITY), dtype=np.int64)
         outside = (popular < VOCABULARY_START) | (popular >= VOCABULARY_START + len(item_ids))
@@ -153,22 +154,22 @@ class FilterSeenItems(TwoPartStage[Asked]):
             least=settings.ranking_topk,
             seen_days=settings.seen_days,
         )
-        if (
-            "faiss" in sys.modules
-        ):  # one process with the retrieval, whose index it is; a thin model may never need one
+        # one process with the retrieval, which has the index open; a thin model may never need it
+        if "faiss" in sys.modules:
             stage._searcher = stage._open_searcher()
         stage.start()
         return stage
 
     def start(self) -> None:
-        """Read what is unavailable, if the store answers, and go on looking for changes."""
+        """Read what is unavailable, if the store answers, then poll for changes."""
         self.poller.poll()
         self.poller.start()
 
     def gauges(self) -> dict[str, tuple[str, float]]:
+        """Return when availability was refreshed, and the number of unavailable items."""
         return {
             "recsys_availability_refreshed_seconds": (
-                "Unix time when the unavailable items were last the store's.",
+                "Unix time when the unavailable items last equalled the store's.",
                 self.poller.refreshed_at,
             ),
             "recsys_unavailable_items": (
@@ -178,15 +179,18 @@ class FilterSeenItems(TwoPartStage[Asked]):
         }
 
     def close(self) -> None:
+        """End the thread and close the connections."""
         self.poller.close()
         self._unavailable.close()
         self._client.close()
 
     def begin(self, inputs: Tensors) -> Asked:
+        """Ask for the bitmaps of the known visitors."""
         visitors = known_visitors(inputs[t.VISITOR_ID.name].tolist())
         return Asked(visitors, self._ask(visitors) if visitors else None)
 
     def finish(self, inputs: Tensors, begun: Asked) -> Tensors:
+        """Return the kept items, and what was considered and why."""
         visitors, queries = inputs[t.VISITOR_ID.name].tolist(), inputs[t.QUERY_EMBEDDING.name]
         if begun.visitors != known_visitors(visitors):
             begun.drop()
@@ -208,7 +212,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
                 f"{len(queries)}"
             )
         unknown = 0 if self._unavailable.known else int(Degraded.AVAILABILITY)
-        barred = self._barred  # one state for all of them
+        barred = self._barred  # one state for all visitors
         lists, degraded = [], []
         for visitor, query, part in zip(visitors, queries, parts(counts), strict=True):
             bitmaps = seen.get(visitor)
@@ -237,16 +241,15 @@ class FilterSeenItems(TwoPartStage[Asked]):
         bitmaps: Bitmaps,
         barred: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """One visitor's kept items, their similarities, all items looked at, and their fates."""
+        """Return one visitor's kept items, similarities, considered items and fates."""
         fates = self._fates(candidates, bitmaps, barred)
         kept = (fates == _KEPT).nonzero()[0]
         while len(kept) < self._most:
             more, nearer = self._fetch(query, len(candidates))
             if len(more) <= len(candidates):
                 break
-            known = (
-                len(candidates) if np.array_equal(more[: len(candidates)], candidates) else 0
-            )  # an approximate index may differ
+            # an approximate index may give other items first
+            known = len(candidates) if np.array_equal(more[: len(candidates)], candidates) else 0
             fates = np.concatenate([fates[:known], self._fates(more[known:], bitmaps, barred)])
             candidates, similarity, kept = more, nearer, np.flatnonzero(fates == _KEPT)
         fates[kept[self._most :]] = _SURPLUS
@@ -270,7 +273,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
         )
 
     def _fates(self, items: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray) -> np.ndarray:
-        """int32 [N]: kept, unless it must not be shown or was seen."""
+        """Return int32 [N]: kept, unless the item must not be shown or was seen."""
         rows = items - VOCABULARY_START
         fates = barred.take(rows)
         if bitmaps:
@@ -280,7 +283,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
         return fates
 
     def _fetch(self, query: np.ndarray, fetched: int) -> tuple[np.ndarray, np.ndarray]:
-        """Twice as many candidates; none where there are no more, or the query finds nothing."""
+        """Return twice as many candidates; none if there are no more or none is found."""
         if self._searcher is None:
             self._searcher = self._open_searcher()
         count = min(2 * max(fetched, self._most), MOST_FETCHED, len(self._searcher))
@@ -293,8 +296,9 @@ class FilterSeenItems(TwoPartStage[Asked]):
     def _backfill(
         self, count: int, candidates: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray
     ) -> np.ndarray:
-        """At most so many of the most popular items that are unseen, available and no candidates,
-        int32 [N].
+        """Return at most ``count`` popular items, int32 [N].
+
+        They are the most popular ones that are unseen, available and no candidates.
         """
         found = [np.empty(0, np.int32)]
         for items in self._by_popularity() if count > 0 else ():
@@ -306,16 +310,14 @@ class FilterSeenItems(TwoPartStage[Asked]):
         return np.concatenate(found)
 
     def _by_popularity(self) -> Iterator[np.ndarray]:
-        """The catalogue in parts that grow: most visitors need but the first."""
+        """Yield the catalogue in growing parts; most visitors need only the first."""
         start, size = 0, _FIRST_POPULAR
         while start < min(self._items, MOST_POPULAR):
             yield self._popular[start : start + size]
             start, size = start + size, 2 * size
 
     def _ask(self, visitors: Sequence[str]) -> Replies | None:
-        """Ask for the bitmaps of each visitor's last days, all in one; None where the store cannot
-        be asked.
-        """
+        """Ask for the bitmaps of each visitor's last days; None if that is not possible."""
         days = bloom.last_days(self._clock(), self._seen_days)
         keys = [
             argument(key.encode()) for visitor in visitors for key in bloom.seen_keys(visitor, days)
@@ -327,7 +329,10 @@ class FilterSeenItems(TwoPartStage[Asked]):
             return None
 
     def _read(self, asked: Asked) -> dict[str, Bitmaps | None]:
-        """The bitmaps of each visitor's days; None, or no visitor, where they could not be read."""
+        """Return each visitor's bitmaps.
+
+        A visitor whose bitmaps could not be read is absent or has None.
+        """
         found: dict[str, Bitmaps | None] = {MISSING: ()}
         if asked.replies is not None:
             replies = asked.replies
@@ -340,6 +345,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
     def _bitmaps(
         self, visitors: Sequence[str], replies: Sequence[Any]
     ) -> dict[str, Bitmaps | None]:
+        """Return each visitor's bitmaps; raise if reads failed and no visitor has any."""
         found: dict[str, Bitmaps | None] = {}
         failure = None
         for place, visitor in enumerate(visitors):
@@ -352,8 +358,10 @@ class FilterSeenItems(TwoPartStage[Asked]):
         return found
 
     def _poll(self, pause: Pause) -> None:
-        """Bring what must not be shown up to date; raises StoreUnavailable, and what is known
-        stays.
+        """Update what must not be shown.
+
+        Raises:
+            StoreUnavailable: the store did not answer; what is known stays.
         """
         self._unavailable.poll()
         statuses = self._unavailable.statuses

@@ -1,10 +1,10 @@
-"""What a serving stage is: declared tensors, files that are verified at load, and one pure ``run``.
+"""Define a serving stage: tensors, files verified at load, and one pure ``run``.
 
-A stage is plain numpy and knows nothing of Triton, so the same class runs inside a thin Triton
-model (``triton_model.py``) and in one process (``pipeline.py``, ``fused_model.py``), with the same
-answer to the bit. It serves B visitors at once: what belongs to a visitor is [B, …], their
-candidates lie flat (``stages/candidates.py``). Each visitor's answer is the same to the bit as
-alone, so what depends on the size of a batch, as matrix products do, runs visitor by visitor.
+A stage is plain numpy without Triton. So the same class runs inside a thin Triton model
+(``triton_model.py``) and in one process (``pipeline.py``, ``fused_model.py``), with the same answer
+to the bit. It serves B visitors at once: what belongs to a visitor is [B, …], their candidates lie
+flat (``stages/candidates.py``). Each visitor's answer is the same to the bit as alone. What depends
+on the size of a batch, such as a matrix product, therefore runs visitor by visitor.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from recsys_assets.settings import Settings
 Tensors = dict[str, np.ndarray]
 T = TypeVar("T")
 
-#: What a version directory may hold beside the files that ``files.json`` lists: Triton's entry
-#: point, and the empty file that keeps Python from writing bytecode there (a changed directory
-#: would make Triton reload the version).
+#: Files of a version directory that ``files.json`` does not list. The empty file ``__pycache__``
+#: keeps Python from writing bytecode there, because Triton reloads a version that has changed.
 UNLISTED = frozenset({FILES, CODE, "__pycache__"})
 
 #: Triton's type name → numpy dtype. A STRING tensor is an object array of ``str``.
@@ -42,20 +41,23 @@ DTYPES: Mapping[str, Any] = {
 
 
 class StageError(RuntimeError):
-    """Base of every error of a stage; its message is fit for a client."""
+    """Base of every error of a stage; its message may go to a client."""
 
 
 class StageInputInvalid(StageError):
-    """An input tensor is absent or not of the declared type and shape; the message names it."""
+    """An input tensor is absent, or has another type or shape than declared.
+
+    The message names the tensor.
+    """
 
 
-#: Errors whose message says to a client what is wrong, and nothing else.
+#: Errors whose message may go to a client.
 FIT_FOR_CLIENTS = (StageError, FileCorrupt, TransformsInvalid)
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A declared tensor: Triton's type name, and its shape with -1 for a size that varies."""
+    """A declared tensor: Triton's type name, and its shape; -1 is a size that varies."""
 
     name: str
     dtype: str
@@ -79,8 +81,9 @@ class TensorSpec:
 
 
 class Stage(ABC):
-    """One step of an answer. Subclasses declare ``name``, tensors and files, and implement ``open``
-    and ``run``.
+    """One step of an answer.
+
+    Subclasses declare ``name``, tensors and files, and implement ``open`` and ``run``.
     """
 
     name: ClassVar[str]
@@ -108,7 +111,7 @@ class Stage(ABC):
         """Compute the declared outputs; optional inputs may be absent."""
 
     def gauges(self) -> dict[str, tuple[str, float]]:
-        """Figures of the stage's own state, for monitoring: metric name → (what it says, value)."""
+        """Return figures of the stage's own state: metric name → (help text, value)."""
         return {}
 
     def close(self) -> None:  # noqa: B027 - most stages hold nothing
@@ -116,42 +119,41 @@ class Stage(ABC):
 
     @classmethod
     def check_inputs(cls, inputs: Tensors) -> None:
-        """Raise StageInputInvalid naming the first tensor that is absent or of another type or
-        shape.
-        """
+        """Raise StageInputInvalid naming the first tensor that is absent or wrong."""
         check_tensors(cls.name, cls.inputs, inputs)
 
 
 class Begun(Protocol):
-    """What ``begin`` has under way."""
+    """What ``begin`` has started."""
 
     def drop(self) -> None:
-        """Give up what ``finish`` has not taken; nothing where it has."""
+        """Give up what ``finish`` has not taken; no effect if it took everything."""
 
 
 B = TypeVar("B", bound=Begun)
 
 
 class TwoPartStage(Stage, Generic[B]):
-    """A stage that waits for a store: ``begin`` asks, ``finish`` reads; in between other stages may
-    run.
+    """A stage that waits for a store: ``begin`` asks, ``finish`` reads.
 
-    ``run``, of a model of its own, is both.
+    Other stages may run in between. ``run`` does both.
     """
 
     begins_with: ClassVar[tuple[TensorSpec, ...]]  # of ``inputs``
 
     @abstractmethod
     def begin(self, inputs: Tensors) -> B:
-        """Ask; never raises for want of the store. Whoever calls it calls ``drop`` in the end,
-        after ``finish`` or instead.
+        """Start the read. Store failures do not raise.
+
+        The caller calls ``drop`` in the end, after ``finish`` or instead of it.
         """
 
     @abstractmethod
     def finish(self, inputs: Tensors, begun: B) -> Tensors:
-        """Compute the declared outputs; where other inputs were begun with than these, ask anew."""
+        """Compute the declared outputs; if ``begin`` had other inputs, ask again."""
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Ask and read."""
         begun = self.begin(inputs)
         try:
             return self.finish(inputs, begun)
@@ -160,8 +162,12 @@ class TwoPartStage(Stage, Generic[B]):
 
 
 def check_tensors(who: str, specs: Sequence[TensorSpec], tensors: Tensors) -> None:
-    """Raise StageInputInvalid naming who needs them and the first tensor that is absent or of
-    another type or shape.
+    """Raise StageInputInvalid for the first tensor that is absent or wrong.
+
+    Args:
+        who: needs the tensors, for the message.
+        specs: the declared tensors.
+        tensors: by name.
     """
     for spec in specs:
         if spec.name in tensors:
@@ -171,7 +177,7 @@ def check_tensors(who: str, specs: Sequence[TensorSpec], tensors: Tensors) -> No
 
 
 def verify_files(directory: Path, needed: Sequence[str]) -> None:
-    """Hold every file of a version directory against ``files.json`` ({name: sha256}).
+    """Compare every file of a version directory with ``files.json`` ({name: sha256}).
 
     Raises:
         FileCorrupt: naming the file, when it is missing, unlisted or changed.
@@ -204,10 +210,10 @@ _opened: weakref.WeakValueDictionary[tuple[Any, str], Any] = weakref.WeakValueDi
 
 
 def shared(path: Path, read: Callable[[Path], T]) -> T:
-    """``read(path)``, once for all stages of a process whose file has these very bytes, for as long
-    as one of them holds it.
+    """Return ``read(path)``, once for all stages of a process with the same file.
 
-    Several stages need the same tables; in the fused model they are all in one process.
+    Files are the same if their bytes are. The result is kept as long as a stage holds it. Several
+    stages need the same tables, and in the fused model they are all in one process.
     """
     key = (read, sha256_file(path))
     found = _opened.get(key)
@@ -217,13 +223,15 @@ def shared(path: Path, read: Callable[[Path], T]) -> T:
 
 
 def read_matrix(path: Path, columns: int) -> np.ndarray:
-    """Map a float32 matrix [R, columns] of a .npy file into memory; raises FileCorrupt naming the
-    file.
+    """Map a float32 matrix [R, columns] of a .npy file into memory.
 
     Pickled arrays are refused (``allow_pickle=False``).
+
+    Raises:
+        FileCorrupt: it is not such a matrix; the message names the file.
     """
     try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+        matrix: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         raise FileCorrupt(
             f"{path} is not a plain .npy array ({error}); publish the release again"

@@ -1,6 +1,4 @@
-"""The compiled NVTabular workflows as stages, and the join of their outputs into the ranker's
-inputs.
-"""
+"""Run the compiled NVTabular workflows, and join their outputs for the ranker."""
 
 from __future__ import annotations
 
@@ -25,16 +23,19 @@ _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
 
 
 class _TransformStage(Stage):
-    def __init__(self, transforms: Transforms):
+    """A stage that runs one workflow of the transforms."""
+
+    def __init__(self, transforms: Transforms) -> None:
         self._transforms = transforms
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> _TransformStage:
+        """Read the transforms."""
         return cls(shared(directory / TRANSFORMS, Transforms.read))
 
 
 class NvtUserTransform(_TransformStage):
-    """The user workflow, and the visitors' clicks counted by category."""
+    """Runs the user workflow, and counts the visitors' clicks by category."""
 
     name = "nvt_user_transform"
     inputs = (t.USER_RAW, t.USER_NUMBERS, t.USER_HISTORY_RAW)
@@ -42,6 +43,7 @@ class NvtUserTransform(_TransformStage):
     files = MODEL_FILES[name]
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Return the user features and the histories."""
         cat, cont = self._transforms.users(inputs[t.USER_RAW.name], inputs[t.USER_NUMBERS.name])
         history = self._transforms.histories(
             inputs[t.USER_HISTORY_RAW.name], inputs[t.USER_NUMBERS.name]
@@ -50,7 +52,7 @@ class NvtUserTransform(_TransformStage):
 
 
 class NvtContextTransform(_TransformStage):
-    """The context workflow."""
+    """Runs the context workflow."""
 
     name = "nvt_context_transform"
     inputs = (t.CONTEXT_DEVICE, t.CONTEXT_TIMESTAMP)
@@ -58,6 +60,7 @@ class NvtContextTransform(_TransformStage):
     files = MODEL_FILES[name]
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Return the context features."""
         cat, cont = self._transforms.context(
             inputs[t.CONTEXT_DEVICE.name], inputs[t.CONTEXT_TIMESTAMP.name]
         )
@@ -65,7 +68,7 @@ class NvtContextTransform(_TransformStage):
 
 
 class NvtItemTransform(_TransformStage):
-    """The item workflow, for all candidates."""
+    """Runs the item workflow for all candidates."""
 
     name = "nvt_item_transform"
     inputs = (t.KEPT, t.ITEM_CODES, t.ITEM_NUMBERS)
@@ -73,6 +76,7 @@ class NvtItemTransform(_TransformStage):
     files = MODEL_FILES[name]
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Return the item features."""
         cat, cont = self._transforms.items(
             inputs[t.KEPT.name], inputs[t.ITEM_CODES.name], inputs[t.ITEM_NUMBERS.name]
         )
@@ -80,9 +84,11 @@ class NvtItemTransform(_TransformStage):
 
 
 class UnrollFeatures(Stage):
-    """The ranker's inputs: visitor and context side by side, and each candidate's numbers, to which
-    the visitor's affinities to its category come. What is the same for all of a visitor's
-    candidates is not repeated: the ranker takes it once.
+    """Joins the ranker's inputs.
+
+    Visitor and context features lie side by side. Each candidate's numbers are extended by the
+    visitor's affinities to its category. What is the same for all candidates of a visitor is not
+    repeated: the ranker takes it once.
     """
 
     name = "unroll_features"
@@ -100,9 +106,11 @@ class UnrollFeatures(Stage):
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> UnrollFeatures:
+        """Return the stage, which has no files."""
         return cls()
 
     def run(self, inputs: Tensors) -> Tensors:
+        """Return the features of visitors and of candidates."""
         counts, categories, history = (
             inputs[t.KEPT_COUNTS.name],
             inputs[t.ITEM_CAT.name][:, _CATEGORY],
@@ -128,8 +136,16 @@ class UnrollFeatures(Stage):
 
     @staticmethod
     def _affinity(history: np.ndarray, categories: np.ndarray) -> np.ndarray:
-        """[2·K] and category_l1 indices [N] → float32 [N, 4]; made once a category, which are fewer
-        than candidates.
+        """Return the affinities of a visitor to the categories of items.
+
+        They are computed per category, because categories are fewer than candidates.
+
+        Args:
+            history: [2·K], clicks per category of seven days, then of 24 hours.
+            categories: [N], category_l1 indices.
+
+        Returns:
+            float32 [N, 4].
         """
         width = len(history) // 2
         if len(history) != 2 * width or (
@@ -141,4 +157,5 @@ class UnrollFeatures(Stage):
                 "user and item transforms must be of one generation"
             )
         week, day = history[:width], history[width:]
-        return affinity(week, day, week.sum(), day.sum())[categories]
+        found: np.ndarray = affinity(week, day, week.sum(), day.sum())[categories]
+        return found

@@ -23,13 +23,12 @@ from recsys_assets.columns import (
 )
 from recsys_assets.serving.stages.stage import TensorSpec
 
-# --- request: "" and -1 leave a value to the defaults, as absence does ----------------------------
+# --- request: "" and -1 mean the default, as absence does -----------------------------------------
 USER_ID = TensorSpec("user_id", "STRING", (-1,))
 DEVICE_TYPE = TensorSpec("device_type", "STRING", (-1,), optional=True)
 TIMESTAMP = TensorSpec("timestamp", "INT64", (-1,), optional=True)  # unix seconds; -1: now
-TOP_K = TensorSpec(
-    "top_k", "INT32", (-1,), optional=True
-)  # items wanted; -1: as many as the release gives
+# items wanted; -1: as many as the release gives
+TOP_K = TensorSpec("top_k", "INT32", (-1,), optional=True)
 SEED = TensorSpec("seed", "INT64", (-1,), optional=True)  # of weighted sampling; -1: random
 
 # --- context_preprocessor: the request with its defaults ------------------------------------------
@@ -41,9 +40,8 @@ CONTEXT_SEED = TensorSpec("context_seed", "INT64", (-1,))
 
 # --- feast_user_lookup: raw user features ---------------------------------------------------------
 USER_RAW = TensorSpec("user_raw", "STRING", (-1, 3))  # user_id, gender, top_category
-USER_NUMBERS = TensorSpec(
-    "user_numbers", "FP32", (-1, 4)
-)  # age, clicks_24h, hours_since_click, clicks_7d
+# age, clicks_24h, hours_since_click, clicks_7d
+USER_NUMBERS = TensorSpec("user_numbers", "FP32", (-1, 4))
 #: Categories of visitors' clicks, oldest first, one visitor's after the other's (clicks_7d counts
 #: them).
 USER_HISTORY_RAW = TensorSpec("user_history_raw", "STRING", (-1,))
@@ -89,9 +87,8 @@ CANDIDATE_CONT = TensorSpec("candidate_cont", "FP32", (-1, len(CANDIDATE_CONTINU
 # --- dlrm_ranking and softmax_sampling ------------------------------------------------------------
 SCORES = TensorSpec("scores", "FP32", (-1,))
 RANKER_RELEASE = TensorSpec("ranker_release", "INT64", (1,))
-BLENDED_SCORES = TensorSpec(
-    "blended_scores", "FP32", (-1,)
-)  # per kept item; the order of the list follows them
+# per kept item; the order of the list follows them
+BLENDED_SCORES = TensorSpec("blended_scores", "FP32", (-1,))
 PLACING = TensorSpec("placing", "INT32", (-1,))  # per kept item: ``answer.Placing``
 SAMPLED_ITEMS = TensorSpec("sampled_items", "INT32", (-1,))
 SAMPLED_SCORES = TensorSpec("sampled_scores", "FP32", (-1,))
@@ -102,5 +99,5 @@ ORDERED_IDS = TensorSpec("ordered_ids", "STRING", (-1,))
 ORDERED_SCORES = TensorSpec("ordered_scores", "FP32", (-1,))
 ANSWER_INFO = TensorSpec("answer_info", "INT64", (-1, 4))  # columns: ``answer.COUNT`` and so on
 
-#: Every tensor of an answer, packed (``packing``); of the fused model alone, and only on request.
+#: Every tensor of an answer, packed (``packing``). Only the fused model gives it, and on request.
 TRACE = TensorSpec("trace", "UINT8", (-1,))

@@ -1,5 +1,6 @@
-"""What is known of a visitor, out of Feast's online store; without it, what training used for an
-unknown one.
+"""Look up visitors in Feast's online store.
+
+Without the store, a visitor gets the values that training used for an unknown one.
 """
 
 from __future__ import annotations
@@ -41,11 +42,15 @@ FEATURES = (
 
 
 class FeastUserLookup(TwoPartStage[Asked]):
-    """Visitors' ids → raw user features; never fails for want of the store.
+    """Turns visitors' ids into raw user features; a failed store does not raise.
 
-    A visitor with neither age nor gender stored is unknown: user_id and gender become "-1", the age
-    the mean of the training users; what the clicks of the last seven days say at the request's time
-    is kept all the same.
+    A visitor with neither age nor gender stored is unknown: user_id and gender become "-1", and the
+    age is the mean of the training users. Their clicks of the last seven days, at the request's
+    time, are kept nevertheless.
+
+    Args:
+        features: of the online store; ``close`` closes it.
+        mean_age: of the training users.
     """
 
     name = "feast_user_lookup"
@@ -54,11 +59,16 @@ class FeastUserLookup(TwoPartStage[Asked]):
     files = MODEL_FILES[name]
     begins_with = (t.VISITOR_ID,)
 
-    def __init__(self, features: OnlineFeatures, mean_age: float):
+    def __init__(self, features: OnlineFeatures, mean_age: float) -> None:
         self._features, self._mean_age = features, mean_age
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FeastUserLookup:
+        """Read the defaults and open the online store.
+
+        Raises:
+            FileCorrupt: the defaults have no mean age.
+        """
         defaults = read_json(directory / USER_DEFAULTS)
         if not isinstance(defaults.get("mean_age"), (int, float)):
             raise FileCorrupt(
@@ -71,21 +81,21 @@ class FeastUserLookup(TwoPartStage[Asked]):
         return stage
 
     def _warm(self) -> None:
-        """Connect and look the features up in Feast's registry before the first visitor waits for
-        it.
-        """
+        """Connect, and find the features in the registry, before the first request."""
         try:
             self._features.read(FEATURES, USER_ID, [MISSING])
         except StoreUnavailable as error:
             LOG.warning(
-                "online store not reachable at start, visitors get defaults until it is: %s", error
+                "online store not reachable at start; visitors get defaults until it is: %s", error
             )
 
     def begin(self, inputs: Tensors) -> Asked:
+        """Ask for the features of the known visitors."""
         visitors = known_visitors(inputs[t.VISITOR_ID.name].tolist())
         return Asked(visitors, self._ask(visitors) if visitors else None)
 
     def finish(self, inputs: Tensors, begun: Asked) -> Tensors:
+        """Return the raw features of each visitor."""
         visitors, moments = (
             inputs[t.VISITOR_ID.name].tolist(),
             inputs[t.CONTEXT_TIMESTAMP.name].tolist(),
@@ -103,9 +113,8 @@ class FeastUserLookup(TwoPartStage[Asked]):
             row = row or {}
             age, gender = _typed(row, AGE, float), _typed(row, GENDER, str)
             age = age if age is None or isfinite(age) else None
-            top, clicks, hours, categories = visitor_activity(
-                *_recent_clicks(row), now
-            )  # the last ``clicks`` categories are of 24 hours
+            # the last ``clicks`` categories are of 24 hours
+            top, clicks, hours, categories = visitor_activity(*_recent_clicks(row), now)
             raw.append(
                 (
                     visitor if age is not None or gender is not None else MISSING,
@@ -123,12 +132,11 @@ class FeastUserLookup(TwoPartStage[Asked]):
         }
 
     def close(self) -> None:
+        """Close the connections."""
         self._features.close()
 
     def _ask(self, visitors: list[str]) -> Replies | None:
-        """Ask for what is online of each visitor, all in one; None where the store cannot be
-        asked.
-        """
+        """Ask for the rows of all visitors at once; None if that is not possible."""
         try:
             return self._features.begin(FEATURES, USER_ID, visitors)
         except StoreUnavailable as error:
@@ -136,9 +144,7 @@ class FeastUserLookup(TwoPartStage[Asked]):
             return None
 
     def _stored(self, asked: Asked) -> dict[str, Row | None]:
-        """What is online of each visitor that was asked about; nothing of one that could not be
-        read.
-        """
+        """Return the row of each visitor; a visitor without a readable row is absent."""
         if asked.replies is None:
             return {}
         try:
@@ -155,16 +161,15 @@ class FeastUserLookup(TwoPartStage[Asked]):
 
 
 def _typed(stored: Row, name: str, kind: type) -> Any:
-    """The value, or None where another type is stored than the view declares: as good as nothing
-    stored.
-    """
+    """Return the value; None if it has another type than the view declares."""
     value = stored.get(name)
     return value if isinstance(value, kind) else None
 
 
 def _recent_clicks(stored: Row) -> tuple[list[str], list[int]]:
-    """Categories and times of the stored clicks, oldest first; none where the two lists do not
-    belong together.
+    """Return categories and times of the stored clicks, oldest first.
+
+    Both are empty if the two lists do not match.
     """
     categories, timestamps = (
         _typed(stored, RECENT_CATEGORIES, list),

@@ -1,0 +1,1 @@
+"""Read what changes while serving: features, seen items and availability."""

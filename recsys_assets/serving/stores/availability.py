@@ -1,8 +1,7 @@
-"""Which items must not be shown now: out of stock, or hidden by the shop. Kept in Valkey, known to
-every process.
+"""Read and change which items must not be shown: out of stock, or hidden.
 
-A hash says what is not available, a counter how often it was changed, so that whoever polls reads
-the hash only then.
+Valkey holds a hash with the unavailable items and a counter of the changes. A process that polls
+reads the hash only if the counter has changed.
 """
 
 from __future__ import annotations
@@ -22,20 +21,22 @@ from recsys_assets.settings import POPULARITY_DATABASE, Settings
 UNAVAILABLE, VERSION = "items:unavailable", "items:unavailable:version"
 AVAILABLE, OUT_OF_STOCK, HIDDEN = "available", "out_of_stock", "hidden"
 Availability = Literal["available", "out_of_stock", "hidden"]
-#: Fields a step of reading the hash, so that a long one holds neither the server nor this process
-#: up.
+#: Fields per HSCAN step: a long hash must block neither the server nor this process.
 _STEP, _ATTEMPTS = 500, 5
 
 
 def availability_commands(pipeline: Any, changes: Mapping[str, Availability]) -> None:
-    """Queue the commands that change items' availability, on a pipeline of ``redis`` or of
-    ``redis.asyncio``.
+    """Queue the commands that change the availability of items.
 
-    Run them as one transaction. Unknown ids are kept too: a catalogue that has them one day does
-    not show them.
+    Run them as one transaction. Unknown ids are stored too, because a later catalogue may have
+    them.
+
+    Args:
+        pipeline: of ``redis`` or of ``redis.asyncio``.
+        changes: item id → new state.
 
     Raises:
-        ValueError: a state that is none, naming the item.
+        ValueError: a state is unknown; the message names the item.
     """
     for item_id, state in changes.items():
         if state not in get_args(Availability):
@@ -52,14 +53,15 @@ def availability_commands(pipeline: Any, changes: Mapping[str, Availability]) ->
 
 
 def set_availability(client: redis.Redis, changes: Mapping[str, Availability]) -> int:
-    """Change items' availability, all or none; returns the number of the change.
+    """Change items' availability, all or none, and return the number of the change.
 
     Args:
         client: of POPULARITY_DATABASE.
+        changes: item id → new state.
 
     Raises:
-        ValueError: a state that is none. redis.RedisError: nothing is changed, or the answer got
-            lost.
+        ValueError: a state is unknown.
+        redis.RedisError: nothing is changed, or the reply was lost.
     """
     with client.pipeline(transaction=True) as pipeline:
         availability_commands(pipeline, changes)
@@ -67,13 +69,13 @@ def set_availability(client: redis.Redis, changes: Mapping[str, Availability]) -
 
 
 class Unavailable:
-    """The items that must not be shown, as last read; an outage forgets none of them.
+    """Holds the items that must not be shown, as last read from Valkey.
 
-    Use: ``poll`` every so often; ``statuses`` (item id → "out_of_stock" or "hidden") is replaced
-    whole, never changed.
+    Call ``poll`` at intervals; an outage keeps the last items. ``statuses`` (item id →
+    "out_of_stock" or "hidden") is replaced as a whole and never changed in place.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings) -> None:
         self._client = visitor_client(settings, POPULARITY_DATABASE, timeout_ms=TIMEOUT_MS)
         self._breaker = Breaker()
         self._version: bytes | None = None
@@ -82,24 +84,25 @@ class Unavailable:
 
     @property
     def known(self) -> bool:
-        """Whether they were ever read."""
+        """Return whether the items were ever read."""
         return self._read_at is not None
 
     @property
     def age_seconds(self) -> float | None:
-        """Since the last poll that worked."""
+        """Return the seconds since the last successful poll; None before the first."""
         return None if self._read_at is None else time.monotonic() - self._read_at
 
     def poll(self) -> None:
-        """Read what has changed.
+        """Read the items again if they have changed.
 
         Raises:
-            StoreUnavailable: the store did not answer, or holds values of other types; what was
-                known stays.
+            StoreUnavailable: the store did not answer, or holds values of other types. The items
+                read before stay in use.
         """
         self._breaker.call(self._poll)
 
     def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     def _stamp(self) -> bytes | None:
@@ -112,7 +115,7 @@ class Unavailable:
                 break
             statuses = self._statuses()
             before, version = version, self._stamp()
-            if before == version:  # else it was changed meanwhile, perhaps behind the reader
+            if before == version:  # else a change during the scan may have been missed
                 self.statuses, self._version = MappingProxyType(statuses), version
                 break
         else:
@@ -121,7 +124,7 @@ class Unavailable:
 
     def _statuses(self) -> dict[str, str]:
         pairs = self._client.hscan_iter(UNAVAILABLE, count=_STEP)
-        # whatever else somebody wrote there: the item is not to be shown
+        # an unknown value also means: do not show the item
         return {
             item_id.decode("utf-8", "replace"): HIDDEN if state == HIDDEN.encode() else OUT_OF_STOCK
             for item_id, state in pairs

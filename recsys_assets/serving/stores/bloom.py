@@ -1,23 +1,22 @@
-"""A visitor's seen items: a Bloom filter on plain strings, one key a user and day, so that it
-forgets by itself.
+"""Keep a visitor's seen items in Bloom filters, one key per user and day.
 
-Works on any Valkey or Redis (no module): bits are set by SETBIT and read by one GET; membership is
-numpy. B. H. Bloom, "Space/time trade-offs in hash coding with allowable errors", 1970; double
-hashing after Kirsch and Mitzenmacher, "Less hashing, same performance", 2006.
+Each key expires by itself. Works on any Valkey or Redis without a module: SETBIT sets bits, one GET
+reads a filter, and numpy tests membership. Sources: B. H. Bloom, "Space/time trade-offs in hash
+coding with allowable errors", 1970; double hashing after Kirsch and Mitzenmacher, "Less hashing,
+same performance", 2006.
 
-An item that was added is always found. Of the others these are taken for seen, at n items in each
-day's filter, by (1 - exp(-HASHES·n / BITS)) ^ HASHES, a day and in a week of them:
+An item that was added is always found. Some other items are taken for seen as well. With n items
+in each day's filter, their share is (1 - exp(-HASHES·n / BITS)) ^ HASHES for one day:
 
-| items a day | one day | seven days |
+| items per day | one day | seven days |
 |---|---|---|
 | 500 | 0.00 % | 0.01 % |
 | 1,000 (CAPACITY) | 0.04 % | 0.28 % |
 | 2,000 | 3.0 % | 19 % |
 | 5,000 | 61 % | 99.9 % |
 
-So the rate grows beyond the capacity, and never breaks: whoever looks at thousands of items a day
-is shown fewer that are new. With more than 25 ``seen_days`` that are all full, the union passes 1
-%.
+Beyond CAPACITY the rate grows: a visitor with thousands of items per day gets fewer new items. With
+more than 25 full days (``seen_days``), the union exceeds 1 %.
 """
 
 from __future__ import annotations
@@ -31,16 +30,17 @@ from urllib.parse import quote
 
 import numpy as np
 
-#: Items that one user sees in one day before the stated error rate is exceeded.
+#: Items per user and day up to which the error rate holds.
 CAPACITY = 1_000
-#: Of one day's filter at capacity, at most. An answer asks ``seen_days`` (7) of them, so the union
-#: stays below 1 %.
+#: Highest error rate of one day's filter at capacity. An answer reads ``seen_days`` (7) filters, so
+#: their union stays below 1 %.
 ERROR_RATE = 0.001
 
 
 def size(capacity: int, error_rate: float) -> tuple[int, int]:
-    """(bits, hashes) of the smallest filter with a power of two of bits that holds the error rate
-    at capacity.
+    """Return (bits, hashes) of the smallest filter for a capacity and error rate.
+
+    The number of bits is a power of two.
 
     >>> size(1_000, 0.001)
     (16384, 10)
@@ -54,8 +54,10 @@ _STEPS = np.arange(HASHES)
 
 
 def fingerprints(item_ids: Iterable[str]) -> np.ndarray:
-    """What the positions of items follow from: uint16 [N, 2], each below BITS; the second is
-    odd.
+    """Return the pairs of numbers that give the positions of items.
+
+    Returns:
+        uint16 [N, 2], each below BITS; the second number is odd.
     """
     digests = b"".join(
         hashlib.blake2b(item_id.encode(), digest_size=16).digest() for item_id in item_ids
@@ -66,37 +68,40 @@ def fingerprints(item_ids: Iterable[str]) -> np.ndarray:
 
 
 def positions(item_id: str) -> np.ndarray:
-    """Bit positions of one item, int64 [HASHES]; a power of two of bits and an odd step make them
-    distinct.
+    """Return the bit positions of one item, int64 [HASHES].
+
+    They are distinct, because BITS is a power of two and the step is odd.
     """
-    return _positions(fingerprints([item_id]))[0]
+    found: np.ndarray = _positions(fingerprints([item_id]))[0]
+    return found
 
 
 def _positions(prints: np.ndarray) -> np.ndarray:
-    """[N, 2] → int64 [N, HASHES]."""
-    return (prints[:, :1] + prints[:, 1:] * _STEPS) & BITS - 1
+    """Return the bit positions of N items: uint16 [N, 2] → int64 [N, HASHES]."""
+    found: np.ndarray = (prints[:, :1] + prints[:, 1:] * _STEPS) & BITS - 1
+    return found
 
 
 def contains(bitmaps: Sequence[bytes | None], prints: np.ndarray) -> np.ndarray:
-    """Which items one of the filters (perhaps) holds.
+    """Return which items at least one of the filters (perhaps) holds.
 
     Args:
-        bitmaps: the values of D keys; None or a short one has zeros where it ends.
+        bitmaps: values of D keys; None, or bytes missing at the end, count as zeros.
         prints: uint16 [N, 2] of ``fingerprints``.
 
     Returns:
-        bool [N]; never False for an item that was added to one of them.
+        bool [N]; never False for an item that was added to one of the filters.
     """
     found = np.zeros(len(prints), bool)
     stored = [bitmap[: BITS // 8] for bitmap in bitmaps if bitmap]
     if not stored or not len(prints):
         return found
-    # the server counts bits from a byte's most significant one, as numpy does
+    # the server and numpy both count from a byte's most significant bit
     bits = np.unpackbits(
         np.frombuffer(b"".join([bitmap.ljust(BITS // 8, b"\0") for bitmap in stored]), np.uint8)
     )
     days, first = bits.reshape(-1, BITS), prints[:, 0]
-    # few pass the first two positions, so few are asked for all
+    # few items pass the first two positions; only these are tested on all
     day, item = (
         days.take(first, axis=1) & days.take(first + prints[:, 1] & BITS - 1, axis=1)
     ).nonzero()
@@ -107,12 +112,12 @@ def contains(bitmaps: Sequence[bytes | None], prints: np.ndarray) -> np.ndarray:
 
 
 def day_of(timestamp: float) -> str:
-    """UTC day of unix seconds as YYYYMMDD."""
+    """Return the UTC day of a Unix time as YYYYMMDD."""
     return datetime.fromtimestamp(timestamp, tz=timezone.utc).strftime("%Y%m%d")
 
 
 def last_days(timestamp: float, count: int) -> list[str]:
-    """The UTC day of a moment and the count - 1 before it, latest first."""
+    """Return the UTC day of a Unix time and ``count`` - 1 days before, latest first."""
     return list(_last_days(int(timestamp // 86_400), count))
 
 
@@ -122,8 +127,9 @@ def _last_days(number: int, count: int) -> tuple[str, ...]:
 
 
 def seen_key(user_id: str, day: str) -> str:
-    """Key of one user and day; the id is percent-encoded, so that none can reach another user's
-    key.
+    """Return the key of one user and day.
+
+    The id is percent-encoded, so that no id can form the key of another user.
 
     >>> seen_key("a:20260101", "20260102")
     'seen:a%3A20260101:20260102'
@@ -132,17 +138,17 @@ def seen_key(user_id: str, day: str) -> str:
 
 
 def seen_keys(user_id: str, days: Iterable[str]) -> list[str]:
-    """``seen_key`` of each day."""
-    plain = (
-        user_id.isascii() and user_id.isalnum()
-    )  # most ids: quoting them costs 5 µs and changes nothing
+    """Return the ``seen_key`` of each day."""
+    # true for most ids: quote() would cost 5 µs and change nothing
+    plain = user_id.isascii() and user_id.isalnum()
     head = f"seen:{user_id if plain else quote(user_id, safe='')}:"
     return [head + day for day in days]
 
 
 def expiry(day: str, seen_days: int) -> int:
-    """When a day's key ends, unix seconds: ``seen_days`` + 1 days after the day began, however
-    often it is written.
+    """Return the Unix time at which the key of a day expires.
+
+    This is ``seen_days`` + 1 days after the day began, whenever the key is written.
 
     >>> expiry("20260101", 7) - expiry("20260101", 0)
     604800

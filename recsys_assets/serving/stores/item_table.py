@@ -1,5 +1,6 @@
-"""The catalogue's item features in memory, versioned, and read again while serving when the online
-store has changed.
+"""Hold the item features of the catalogue in memory, as versioned columns.
+
+The table is read again while serving when the online store has changed.
 """
 
 from __future__ import annotations
@@ -25,21 +26,25 @@ FEATURES = (
     f"{ITEM_POPULARITY}:{ITEM_CLICKS}",
 )
 VIEWS = (ITEM_FEATURES, ITEM_POPULARITY)
-#: Items a read at start, and for how long: what is not read by then comes from the snapshot until
-#: the first refresh.
+#: At start: items per read, and seconds after which reading stops. Items not read by then come from
+#: the snapshot until the first refresh.
 START_BATCH, START_SECONDS = 500, 5.0
-#: Items a read while serving, some 1.5 ms, and the pause after it: requests share the interpreter
-#: with the refresh.
+#: While serving: items per read (some 1.5 ms), and the pause after it, because requests share the
+#: interpreter with the refresh.
 BATCH, PAUSE_SECONDS = 50, 0.003
-#: The ranker takes logarithms: a price outside is a mistake, and the snapshot's stays.
+#: Accepted prices: the ranker takes their logarithm. For a price outside, the snapshot's stays.
 _PRICES = (1e-6, 1e12)
 _MOST_CLICKS = 1e12
 
 
 @dataclass(frozen=True)
 class ItemColumns:
-    """One state of all items, in index order: codes int32 [I, 3], numbers float32 [I, 2]; never
-    written to.
+    """One state of all I items in index order; its arrays are never changed.
+
+    Attributes:
+        version: the number of this state; 0 for the snapshot before ``start``.
+        codes: int32 [I, 3], columns CODES.
+        numbers: float32 [I, 2], columns NUMBERS.
     """
 
     version: int
@@ -48,10 +53,10 @@ class ItemColumns:
 
 
 class ItemTable:
-    """Keeps ``current`` up to date with the online store, in a thread of its own.
+    """Keeps ``current`` up to date with the online store, in its own thread.
 
-    Each field is the online store's, or the snapshot's where nothing (or a value of another type)
-    is stored.
+    Each field comes from the online store, or from the snapshot where the store has no value of the
+    right type.
 
     Args:
         transforms: the generation's vocabularies.
@@ -66,41 +71,42 @@ class ItemTable:
         item_ids: Sequence[str],
         snapshot: Mapping[str, Mapping[str, Any]],
         features: OnlineFeatures,
-    ):
+    ) -> None:
         self._item_ids, self._features = item_ids, features
         self._vocabularies = [transforms.vocabulary[column] for column in CODES]
         columns = {field: [snapshot[item_id][field] for item_id in item_ids] for field in FIELDS}
         self._codes = transforms.item_codes(*(columns[field] for field in CODES))
         self._numbers = np.array([columns[field] for field in NUMBERS], np.float32).T.copy()
-        self._versions: tuple[bytes | None, ...] | None = (
-            None  # None: the table is not (wholly) the online store's
-        )
+        # None: the table does not (fully) come from the online store
+        self._versions: tuple[bytes | None, ...] | None = None
         self.current = ItemColumns(0, self._codes, self._numbers)
         self._poller = Poller("item table", self._poll)
 
     @property
     def refreshed_at(self) -> float:
-        """Unix seconds when the table was last known to be the online store's; 0: not yet."""
+        """Return when the table last equalled the online store (Unix seconds; 0: never)."""
         return self._poller.refreshed_at
 
     def start(self) -> None:
-        """Read all items, as far as the store answers in time, and go on looking for changes."""
+        """Read all items that the store gives in time, then start to look for changes."""
         self._poller.poll()
         if not self.current.version:
             self.current = ItemColumns(1, self._codes, self._numbers)
         self._poller.start()
 
     def close(self) -> None:
+        """End the thread and close the connections."""
         self._poller.close()
         self._features.close()
 
     def _poll(self, pause: Pause) -> None:
-        """Read every item again if a view has changed since; raises StoreUnavailable, and the table
-        stays.
+        """Read every item again if a view has changed.
+
+        Raises:
+            StoreUnavailable: a read failed. The table stays; at start it takes what was read.
         """
-        versions = self._features.versions(
-            VIEWS
-        )  # before the items: what is written meanwhile is found by the next poll
+        # read before the items, so that the next poll finds what is written meanwhile
+        versions = self._features.versions(VIEWS)
         if versions == self._versions:
             return
         first = not self.current.version
@@ -113,7 +119,7 @@ class ItemTable:
                     raise StoreUnavailable(f"not read within {START_SECONDS:g} s")
                 self._fill(codes, numbers, start, batch)
             except StoreUnavailable as error:
-                if first:  # what was read is better than the snapshot alone
+                if first:  # a partly read table is better than the snapshot alone
                     self.current = ItemColumns(1, codes, numbers)
                 raise StoreUnavailable(
                     f"features of {len(self._item_ids) - start} items: {error}"
@@ -126,7 +132,7 @@ class ItemTable:
         )
 
     def _fill(self, codes: np.ndarray, numbers: np.ndarray, start: int, count: int) -> None:
-        """Write what is online of some items over the snapshot's values."""
+        """Write the online values of some items over the snapshot's values."""
         for item, row in enumerate(
             self._features.read(FEATURES, ITEM_ID, self._item_ids[start : start + count]), start
         ):

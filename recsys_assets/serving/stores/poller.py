@@ -1,4 +1,4 @@
-"""A thread that looks after what changes while serving, so that no visitor waits for it."""
+"""Refresh state in a background thread, so that no visitor waits for it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LOG = logging.getLogger(__name__)
 
 SECONDS = 1.0
 CLOSE_SECONDS = 5.0
-#: Nobody waits for a poll, so it may take longer than a request's read; a hanging store must not
-#: hold it for ever.
+#: No request waits for a poll, so it may take longer than a request's read. The limit ends a call
+#: to a store that hangs.
 TIMEOUT_MS = 1_000
-#: Waits for so many seconds; True: the poller is being closed, so end early.
+#: Waits for some seconds. Returns True if the poller is being closed: end early.
 Pause = Callable[[float], bool]
 
 
 class Poller:
-    """Calls ``work`` every second until closed, whatever becomes of a single call.
+    """Calls ``work`` at intervals until closed; a failed call does not end it.
 
     Args:
         name: of the thread, and in the log.
@@ -30,7 +30,7 @@ class Poller:
         seconds: between two calls.
     """
 
-    def __init__(self, name: str, work: Callable[[Pause], None], seconds: float = SECONDS):
+    def __init__(self, name: str, work: Callable[[Pause], None], seconds: float = SECONDS) -> None:
         self._name, self._work, self._seconds = name, work, seconds
         self._closing = threading.Event()
         self._away = False
@@ -38,22 +38,23 @@ class Poller:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; a call under way ends at its next pause or time limit."""
+        """End the thread; a call in progress ends at its next pause or time limit."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
 
     def poll(self) -> bool:
-        """One call; whether it worked."""
+        """Call ``work`` once and return whether it succeeded."""
         try:
             self._work(self._closing.wait)
         except StoreUnavailable as error:
             if not self._away:
                 LOG.warning(
-                    "%s: the store is away, what was read before stays in use: %s",
+                    "%s: the store does not answer; what was read before stays in use: %s",
                     self._name,
                     error,
                 )
@@ -66,14 +67,14 @@ class Poller:
         return True
 
     def _run(self) -> None:
+        """Poll until closed."""
         while not self._closing.wait(self._seconds):
             try:
                 self.poll()
-            except (
-                Exception
-            ):  # one bad value must not end the refreshes of a process that serves for weeks
+            # one bad value must not end the refreshes of a process that serves for weeks
+            except Exception:
                 LOG.exception(
-                    "%s failed: what was read before stays in use, and it is tried again; mend "
-                    "what the traceback names",
+                    "%s failed: what was read before stays in use, and the next call tries again; "
+                    "fix the cause that the traceback names",
                     self._name,
                 )

@@ -1,0 +1,1 @@
+"""Serve stages as Triton models, and control Triton's replicas."""

@@ -1,5 +1,6 @@
-"""Pins every step of the ensemble to one version: the switch from one release to another is this
-one file.
+"""Pin every step of an ensemble to one version of its model.
+
+This one file is the switch from one release to another.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ _NAME = re.compile(r'\A((?:\s*#[^\n]*\n)*\s*name:\s*)"[^"]+"')
 
 
 class EnsembleError(ValueError):
-    """The template and the versions do not fit together; the message names the models."""
+    """The template and the versions do not match; the message names the models."""
 
 
 def render_ensemble(
     template: str, versions: Mapping[str, int], name: str = "ensemble_model"
 ) -> str:
-    """The ensemble's config.pbtxt with ``model_version`` of each step pinned.
+    """Return the ensemble's config.pbtxt with ``model_version`` of each step pinned.
 
     Args:
         template: config.pbtxt of triton_repo/ensemble_model; ``model_version`` follows
@@ -36,7 +37,7 @@ def render_ensemble(
     below = sorted(model for model, version in versions.items() if version < 1)
     for models, fault in (
         (missing, "have no version"),
-        (unknown, "are no steps"),
+        (unknown, "are not steps"),
         (below, "need a version ≥ 1"),
     ):
         if models:

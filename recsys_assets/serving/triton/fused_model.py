@@ -1,4 +1,4 @@
-"""All stages in one Triton Python model: a release answers in one hop.
+"""Serve all stages as one Triton Python model, which answers in one hop.
 
 Its version directory names the component version directories beside it (``parts.json``), so that it
 serves the very files that the thin models serve. Runs in Triton's stub interpreter.
@@ -30,12 +30,16 @@ from recsys_assets.settings import get_settings
 
 FUSED = "fused_model"
 TRACE_SPEC = t.TRACE
-#: Seconds between two reports of the figures: each of them is a message to the server, some 50 µs.
+#: Seconds between two reports of the figures: each figure is a message to the server, some 50 µs.
 REPORT_SECONDS = 5.0
 
 
 def read_parts(directory: Path) -> dict[str, int]:
-    """Component → version, of a verified version directory; raises FileCorrupt."""
+    """Return component → version of a version directory, which is verified first.
+
+    Raises:
+        FileCorrupt: ``parts.json`` is missing, changed or incomplete.
+    """
     verify_files(directory, [PARTS])
     content = read_json(directory / PARTS)
     versions = content.get("versions") if isinstance(content, dict) else None
@@ -52,13 +56,15 @@ def read_parts(directory: Path) -> dict[str, int]:
 
 
 class Figures:
-    """What the fused model tells Triton's metrics, in one go every REPORT_SECONDS.
+    """Reports the fused model's figures to Triton's metrics.
 
     Args:
-        labels: of every figure: two versions, or two instances of one, must not share a series.
+        pb_utils: of Triton's stub.
+        pipeline: whose times and answers are reported.
+        labels: of every figure. Two versions, or two instances of one, must not share a series.
     """
 
-    def __init__(self, pb_utils: Any, pipeline: Pipeline, labels: dict[str, str]):
+    def __init__(self, pb_utils: Any, pipeline: Pipeline, labels: dict[str, str]) -> None:
         self._pb_utils, self._pipeline, self._labels = pb_utils, pipeline, labels
         self._families: dict[str, Any] = {}
         self._metrics: dict[tuple[str, str], Any] = {}
@@ -67,11 +73,13 @@ class Figures:
         self._next = 0.0
 
     def count(self, answer: Tensors) -> None:
+        """Count the degraded visitors of an answer."""
         for bits in answer[t.ANSWER_INFO.name][:, DEGRADED].tolist():
             if bits:
                 self._degraded.update(Degraded(bits).reasons)
 
     def report(self, *, force: bool = False) -> None:
+        """Report all figures, at most every REPORT_SECONDS unless forced."""
         now = time.monotonic()
         if now < self._next and not force:
             return
@@ -94,7 +102,7 @@ class Figures:
         for text in Degraded(~0).reasons:
             self._add(
                 "recsys_degraded_total",
-                "Visitors answered without a part.",
+                "Visitors with a degraded answer, by the part that failed.",
                 "reason",
                 text,
                 self._degraded[text],
@@ -104,6 +112,7 @@ class Figures:
                 self._set(gauge, text, value)
 
     def _metric(self, name: str, text: str, kind: Any, label: str, value: str) -> Any:
+        """Return the metric of one label value; make it at the first call."""
         family = self._families.get(name)
         if family is None:
             family = self._families[name] = self._pb_utils.MetricFamily(
@@ -117,6 +126,7 @@ class Figures:
         return found
 
     def _add(self, name: str, text: str, label: str, value: str, total: int) -> None:
+        """Raise a counter to its total."""
         metric = self._metric(name, text, self._pb_utils.MetricFamily.COUNTER, label, value)
         grown = total - self._told[name, value]
         if grown:
@@ -124,11 +134,12 @@ class Figures:
             self._told[name, value] = total
 
     def _set(self, name: str, text: str, value: float) -> None:
+        """Set a gauge."""
         self._metric(name, text, self._pb_utils.MetricFamily.GAUGE, "model", FUSED).set(value)
 
 
 def fused_class() -> type:
-    """The ``TritonPythonModel`` that serves whole releases."""
+    """Return the ``TritonPythonModel`` that serves whole releases."""
     import triton_python_backend_utils as pb_utils  # only the stub has it
 
     class TritonPythonModel:
@@ -138,6 +149,7 @@ def fused_class() -> type:
         figures: Figures
 
         def initialize(self, args: dict[str, str]) -> None:
+            """Open the stages; Triton gets an error without a traceback."""
             version, root = args["model_version"], Path(args["model_repository"])
             try:
                 versions = read_parts(root / version)
@@ -146,8 +158,7 @@ def fused_class() -> type:
                 pb_utils.Logger.log_error(f"{FUSED} {version}: {traceback.format_exc()}")
                 raise pb_utils.TritonModelException(f"{FUSED} {version}: {reason(error)}") from None
             gc.collect()
-            # what is loaded stays: tables and vocabularies of millions are not looked through while
-            # somebody waits
+            # keep the collector from scanning the loaded tables during a request
             gc.freeze()
             self.figures = Figures(
                 pb_utils,
@@ -156,11 +167,13 @@ def fused_class() -> type:
             )
 
         def execute(self, requests: list[Any]) -> list[Any]:
+            """Return one response per request."""
             responses = answer_all(pb_utils, FUSED, requests, self._answer, traceback.format_exc)
             self.figures.report()
             return responses
 
         def _answer(self, request: Any) -> Any:
+            """Answer one request, with its trace if it is wanted."""
             tensors = self.pipeline.trace(read_tensors(pb_utils, request, REQUEST))
             self.figures.count(tensors)
             written = [write_tensor(pb_utils, spec, tensors[spec.name]) for spec in ANSWER]
@@ -169,6 +182,7 @@ def fused_class() -> type:
             return pb_utils.InferenceResponse(written)
 
         def finalize(self) -> None:
+            """Close the stages."""
             self.pipeline.close()
 
     return TritonPythonModel

@@ -1,10 +1,9 @@
-"""Who may load and unload Triton's models: whoever has the key that is derived from the write
-token.
+"""Restrict who may load and unload Triton's models, by a key.
 
-Triton takes the key on its command line alone (options ``--grpc-restricted-protocol`` and
-``--http-restricted-api``), where other users of the machine can read it. So it is not the token
-itself, but an HMAC of it: it opens model control and nothing else, and does not give the token
-away. Without a token nothing is restricted, which is for loopback only.
+Triton takes the key only on its command line (options ``--grpc-restricted-protocol`` and
+``--http-restricted-api``), where other users of the machine can read it. So the key is not the
+write token itself, but an HMAC of it: it opens model control alone and does not reveal the token.
+Without a token nothing is restricted, which is for loopback only.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import hmac
 from recsys_assets.settings import Settings, get_settings
 
 HEADER = "recsys-control"
-#: Triton's name for it among gRPC metadata.
+#: Triton's name for the header in gRPC metadata.
 GRPC_HEADER = f"triton-grpc-protocol-{HEADER}"
 RESTRICTED = "model-repository,shared-memory,trace,logging"
 
 
 def control_key(settings: Settings) -> str | None:
-    """The key of model control, or None where no token is set."""
+    """Return the key of model control; None if no token is set."""
     if settings.token is None or not settings.token.get_secret_value():
         return None
     return hmac.new(
@@ -30,8 +29,9 @@ def control_key(settings: Settings) -> str | None:
 
 
 def server_arguments(settings: Settings) -> list[str]:
-    """Options of tritonserver: without the key in their header, control calls are refused on both
-    protocols.
+    """Return the options with which tritonserver refuses control calls without key.
+
+    They hold for both protocols, gRPC and HTTP.
     """
     key = control_key(settings)
     if key is None:
@@ -43,10 +43,10 @@ def server_arguments(settings: Settings) -> list[str]:
 
 
 def grpc_headers(settings: Settings) -> dict[str, str]:
-    """What a client sends along with control calls."""
+    """Return the headers that a client sends with control calls."""
     key = control_key(settings)
     return {} if key is None else {GRPC_HEADER: key}
 
 
-if __name__ == "__main__":  # for Triton's container, which starts the server by itself
+if __name__ == "__main__":  # Triton's container starts the server itself and needs the key
     print(control_key(get_settings()) or "")

@@ -1,5 +1,7 @@
-"""Control and smoke requests to every Triton replica, over gRPC (a slow load over HTTP stalls HTTP
-traffic), each call with a time limit."""
+"""Send control and smoke requests to Triton's replicas, with time limits.
+
+Requests use gRPC, because a slow load over HTTP stalls HTTP traffic.
+"""
 
 from __future__ import annotations
 
@@ -26,24 +28,24 @@ from recsys_assets.serving.stages.answer import (
 )
 from recsys_assets.serving.stages.stage import DTYPES
 
-#: Seconds. A model that imports Feast takes 7 to load; a stub that cannot start hangs the call for
-#: ever.
+#: Seconds. A model that imports Feast takes 7 to load. A stub that cannot start hangs the call.
 LOAD_LIMIT, CONTROL_LIMIT, INFER_LIMIT = 120.0, 5.0, 20.0
-#: How often two models may be asked until they agree, and the seconds between: an event or a fresh
-#: count may come between.
+#: How often models may be asked until they agree, and the seconds between: an event or a fresh
+#: count may come between two questions.
 AGREEMENT_TRIES, AGREEMENT_PAUSE = 6, 0.5
 SMOKE_SEED = 7
 T = TypeVar("T")
 
 
 class ReplicaError(RuntimeError):
-    """A replica did not do what was asked; the message names replica, model and the server's own
-    words.
+    """A replica did not do what was asked.
+
+    The message names the replica and the model and quotes the server.
     """
 
 
 class SmokeFailed(ReplicaError):
-    """A replica answered, and the answer is not one that may be served."""
+    """A replica gave an answer that must not be served."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class SmokeAnswer:
     scores: list[float]
     query_release: int
     ranker_release: int
-    degraded: int = 0  # bits of serving.answer.Degraded
+    degraded: int = 0  # bits of ``answer.Degraded``
 
 
 class Replica:
@@ -62,7 +64,7 @@ class Replica:
 
     Args:
         address: host:port of its gRPC.
-        headers: what its model control asks for (``model_control.grpc_headers``).
+        headers: that its model control needs (``model_control.grpc_headers``).
         load_limit: seconds that a load may take.
     """
 
@@ -71,31 +73,36 @@ class Replica:
         address: str,
         headers: Mapping[str, str] | None = None,
         load_limit: float | None = None,
-    ):
+    ) -> None:
         self.address = address
         self._headers = dict(headers or {})
         self._load_limit = LOAD_LIMIT if load_limit is None else load_limit
         self._client = grpcclient.InferenceServerClient(address)
 
     def close(self) -> None:
+        """Close the connection."""
         self._client.close()
 
     def is_live(self) -> bool:
-        """Whether the server answers; not whether it is ready: a promotion may be what mends it."""
+        """Return whether the server answers.
+
+        It need not be ready, because a promotion may be what repairs it.
+        """
         try:
-            return self._client.is_server_live(client_timeout=CONTROL_LIMIT)
+            return bool(self._client.is_server_live(client_timeout=CONTROL_LIMIT))
         except InferenceServerException:
             return False
 
     def serves(self, model: str, version: int) -> bool:
-        """Whether this version of a model is ready here."""
-        return self._call(
+        """Return whether this version of a model is ready here."""
+        ready: bool = self._call(
             f"ask for {model} {version}",
             lambda: self._client.is_model_ready(model, str(version), client_timeout=CONTROL_LIMIT),
         )
+        return ready
 
     def load(self, model: str) -> None:
-        """Load what is new of a model and unload the versions whose directory is gone."""
+        """Load new versions of a model and unload those whose directory is gone."""
         self._call(
             f"load {model}",
             lambda: self._client.load_model(
@@ -104,6 +111,7 @@ class Replica:
         )
 
     def unload(self, model: str) -> None:
+        """Unload a model."""
         self._call(
             f"unload {model}",
             lambda: self._client.unload_model(
@@ -114,8 +122,11 @@ class Replica:
     def ask(
         self, model: str, user_id: str, *, timestamp: int | None = None, seed: int | None = None
     ) -> SmokeAnswer:
-        """Send one visitor's request to a model that takes and gives the tensors of
-        ``serving.answer``.
+        """Send one visitor's request to a model with the tensors of ``answer``.
+
+        Raises:
+            SmokeFailed: the answer is not that of one visitor.
+            ReplicaError: the request failed.
         """
         given = {t.USER_ID.name: [user_id.encode()]} | {
             spec.name: [value]
@@ -140,8 +151,7 @@ class Replica:
         if info.shape != (1, columns):
             raise SmokeFailed(
                 f"{model} at {self.address} answered one visitor with {t.ANSWER_INFO.name} "
-                f"{list(info.shape)}, not "
-                f"[1, {columns}]"
+                f"{list(info.shape)}, not [1, {columns}]"
             )
         return SmokeAnswer(
             [value.decode() for value in ids],
@@ -152,6 +162,7 @@ class Replica:
         )
 
     def _call(self, action: str, call: Callable[[], T]) -> T:
+        """Run a call; raise ReplicaError with the server's words if it fails."""
         try:
             return call()
         except InferenceServerException as error:
@@ -161,9 +172,9 @@ class Replica:
 
 
 class Replicas:
-    """All replicas that a promotion must reach; every call goes to all of them at once."""
+    """All replicas that a promotion must reach; each call goes to all at once."""
 
-    def __init__(self, addresses: Sequence[str], headers: Mapping[str, str] | None = None):
+    def __init__(self, addresses: Sequence[str], headers: Mapping[str, str] | None = None) -> None:
         self.members = [Replica(address, headers) for address in addresses]
 
     def __enter__(self) -> Replicas:
@@ -174,8 +185,9 @@ class Replicas:
             replica.close()
 
     def each(self, action: Callable[[Replica], T]) -> list[T]:
-        """Run an action on all replicas at the same time; raises the first error, after all have
-        ended.
+        """Run an action on all replicas at the same time.
+
+        All of them end before the first error is raised.
         """
         with ThreadPoolExecutor(len(self.members)) as pool:
             return [
@@ -184,17 +196,17 @@ class Replicas:
             ]
 
     def require_live(self) -> None:
-        """Raises ReplicaError naming every replica that does not answer."""
+        """Raise ReplicaError naming every replica that does not answer."""
         live = self.live()
         silent = [replica.address for replica in self.members if replica not in live]
         if silent:
             raise ReplicaError(
-                f"Triton at {', '.join(silent)} does not answer; start it with `recsys up` (and "
-                "see "
-                "RECSYS_TRITON_REPLICAS for the addresses)"
+                f"Triton at {', '.join(silent)} does not answer; start it with `recsys up` "
+                "(RECSYS_TRITON_REPLICAS holds the addresses)"
             )
 
     def live(self) -> list[Replica]:
+        """Return the replicas that answer."""
         return [
             r for r, alive in zip(self.members, self.each(Replica.is_live), strict=True) if alive
         ]
@@ -206,8 +218,12 @@ def load_release(
     changed: Iterable[str],
     log: Callable[[str], None],
 ) -> None:
-    """Load every model of a release that a replica does not serve yet, or whose configuration
-    changed.
+    """Load every model of a release that a replica does not serve yet.
+
+    Models whose configuration changed are loaded as well.
+
+    Raises:
+        ReplicaError: a load failed, or a version is not ready after it.
     """
     changed = set(changed)
     for model, version in versions.items():
@@ -215,19 +231,19 @@ def load_release(
             replica.load(model)
             if not replica.serves(model, version):
                 raise ReplicaError(
-                    f"Triton at {replica.address} loaded {model}, but not its version "
-                    f"{version}; is "
-                    "version_policy { all {} } in its configuration?"
+                    f"Triton at {replica.address} loaded {model}, but not its version {version}; "
+                    "is version_policy { all {} } in its configuration?"
                 )
             log(f"{replica.address}: loaded {model} {version}")
 
 
 def smoke(replica: Replica, models: Sequence[str], release: Release, catalogue: set[str]) -> None:
-    """A known and an unknown visitor must get a proper answer, made by this release alone, and the
-    same one of every model.
+    """Require a proper answer, made by this release, for two visitors.
+
+    One is known and one is unknown. Each must get the same answer from every model.
 
     Raises:
-        SmokeFailed: naming replica, model, visitor and what is wrong.
+        SmokeFailed: names the replica, the model, the visitor and what is wrong.
         ReplicaError: a request failed.
     """
     visitors = {"unknown": f"smoke-{uuid.uuid4().hex}"}
@@ -253,14 +269,14 @@ def smoke(replica: Replica, models: Sequence[str], release: Release, catalogue: 
             if attempt == AGREEMENT_TRIES:
                 raise SmokeFailed(
                     f"the {kind} visitor of the smoke request got other answers from "
-                    f"{', '.join(differing)} than from "
-                    f"{models[0]} at {replica.address}, {attempt} times: {answers}"[:2_000]
+                    f"{', '.join(differing)} than from {models[0]} at {replica.address}, "
+                    f"{attempt} times: {answers}"[:2_000]
                 )
             time.sleep(AGREEMENT_PAUSE)
 
 
 def _fault(answer: SmokeAnswer, release: Release, catalogue: set[str]) -> str | None:
-    """What is wrong with an answer of one release; None for nothing."""
+    """Return what is wrong with an answer of a release; None if nothing is."""
     made_by, expected = (
         (answer.query_release, answer.ranker_release),
         (release.versions[QUERY_TOWER], release.versions[RANKER]),

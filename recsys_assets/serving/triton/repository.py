@@ -1,10 +1,11 @@
-"""The live model repository: version directories appear and vanish whole, and are never changed.
+"""Publish releases into the model repository that Triton reads.
 
-``<root>/<model>/config.pbtxt`` and ``<root>/<model>/<version>/`` with ``model.py`` (from
+Version directories appear and vanish whole, and are never changed. ``<root>/<model>/`` holds
+``config.pbtxt`` and one ``<version>/`` per version. A version holds ``model.py`` (from
 ``triton_repo/``), the release's files, ``files.json`` (their digests, checked at load) and an empty
-file ``__pycache__``: it keeps Python from writing bytecode there, which Triton would take for a
-changed version and reload. A version of the fused model has no files of its own: its ``parts.json``
-names the version directories beside it that it opens.
+file ``__pycache__``. The last one keeps Python from writing bytecode there, which Triton would take
+for a changed version and reload. A version of the fused model has no files of its own: its
+``parts.json`` names the version directories beside it that it opens.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ ENSEMBLE_VERSION = 1  # an ensemble has no files: its versions are in its config
 
 
 class RepositoryError(RuntimeError):
-    """The live repository and a release do not go together; the message names the folder and the
-    remedy.
+    """The repository and a release do not match.
+
+    The message names the folder and the remedy.
     """
 
 
 def write_atomically(path: Path, text: str) -> None:
+    """Write a text file by a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_text(text)
@@ -47,16 +50,17 @@ class ModelRepository:
 
     Args:
         root: the live repository.
-        templates: one folder a model with ``config.pbtxt`` and, but for the ensembles,
+        templates: one folder per model with ``config.pbtxt`` and, except for the ensembles,
             ``model.py``.
     """
 
-    def __init__(self, root: Path, templates: Path = TEMPLATES):
+    def __init__(self, root: Path, templates: Path = TEMPLATES) -> None:
         self.root = Path(root)
         self.templates = Path(templates)
 
     # --- reading
     def versions(self, model: str) -> set[int]:
+        """Return the published versions of a model."""
         folder = self.root / model
         return (
             {int(v.name) for v in folder.iterdir() if v.name.isdigit()}
@@ -65,11 +69,16 @@ class ModelRepository:
         )
 
     def config(self, model: str) -> str | None:
-        """A model's configuration as it lies in the repository, or None."""
+        """Return the configuration of a model in the repository; None if it has none."""
         path = self.root / model / CONFIG
         return path.read_text() if path.is_file() else None
 
     def template(self, model: str, file: str = CONFIG) -> str:
+        """Return a file of a model's template.
+
+        Raises:
+            RepositoryError: this code has no such model.
+        """
         path = self.templates / model / file
         if not path.is_file():
             raise RepositoryError(
@@ -78,7 +87,7 @@ class ModelRepository:
         return path.read_text()
 
     def missing_versions(self, release: Release) -> list[tuple[str, int]]:
-        """The release's version directories that are not published yet.
+        """Return the release's version directories that are not published yet.
 
         Raises:
             RepositoryError: a directory of that number holds other files.
@@ -91,15 +100,14 @@ class ModelRepository:
             elif json.loads((folder / FILES).read_text()) != version_digests(release, model):
                 raise RepositoryError(
                     f"{folder} holds other files than release {release.number} "
-                    f"({release.artifact.digest[:8]}): the "
-                    "artifacts were begun anew; end the services (`recsys down`), remove "
-                    f"{self.root}, promote again"
+                    f"({release.artifact.digest[:8]}), so it belongs to artifacts that are gone: "
+                    f"stop the services (`recsys down`), remove {self.root}, promote again"
                 )
         return missing
 
     # --- versions
     def publish(self, release: Release, model: str) -> Path:
-        """Make one version directory of a release: beside, then renamed into its place."""
+        """Make one version directory of a release beside its place, then rename it."""
         version = published_versions(release)[model]
         staging = self.root / ".staging" / f"{model}-{version}-{uuid.uuid4().hex}"
         staging.mkdir(parents=True)
@@ -118,7 +126,7 @@ class ModelRepository:
         return target
 
     def write_config(self, model: str) -> bool:
-        """Bring a model's configuration up to its template; returns whether it changed."""
+        """Copy a model's configuration from its template; return whether it changed."""
         text = self.template(model)
         if text == self.config(model):
             return False
@@ -126,14 +134,14 @@ class ModelRepository:
         return True
 
     def restore_config(self, model: str, text: str | None) -> None:
-        """Put back what ``config`` gave before; None removes the model wholly."""
+        """Write back what ``config`` returned before; None removes the model."""
         if text is None:
             shutil.rmtree(self.root / model, ignore_errors=True)
         elif text != self.config(model):
             write_atomically(self.root / model / CONFIG, text)
 
     def remove_version(self, model: str, version: int) -> None:
-        """A version directory vanishes at once: renamed away, then deleted."""
+        """Remove a version directory: rename it away, then delete it."""
         folder = self.root / model / str(version)
         if folder.is_dir():
             doomed = self.root / ".staging" / f"{model}-{version}-{uuid.uuid4().hex}"
@@ -146,7 +154,7 @@ class ModelRepository:
         shutil.rmtree(self.root / ".staging", ignore_errors=True)
 
     def surplus(self, keep: Mapping[str, set[int]]) -> list[tuple[str, int]]:
-        """Published versions of the given models that are not among those to keep."""
+        """Return published versions of the given models that are not to be kept."""
         return [
             (model, version)
             for model, kept in keep.items()
@@ -154,9 +162,12 @@ class ModelRepository:
         ]
 
     def refresh_code(self) -> list[str]:
-        """Give every published version the current ``model.py`` and configuration; only while
-        Triton is not running (to a running one it would be a changed version). Returns the models
-        that changed.
+        """Give every published version the current ``model.py`` and configuration.
+
+        Call this only while Triton is not running: a running one would see changed versions.
+
+        Returns:
+            The models that changed.
         """
         changed = set()
         for model in sorted(p.name for p in self.templates.iterdir() if (p / CODE).is_file()):
@@ -172,35 +183,42 @@ class ModelRepository:
 
     # --- ensembles
     def ensemble_config(self, release: Release, entrance: str, name: str | None = None) -> str:
-        """One of the ensembles, under its own name or another, each step pinned to the release's
-        version of its model.
+        """Return an ensemble with each step pinned to the release's version.
+
+        Args:
+            release: whose versions are pinned.
+            entrance: the ensemble.
+            name: under which it is written; None: its own.
         """
         versions = dict(release.versions) if entrance == ENSEMBLE else {FUSED: release.number}
         return render_ensemble(self.template(entrance), versions, name or entrance)
 
     def write_ensemble(self, name: str, text: str) -> None:
+        """Write the configuration of an ensemble."""
         (self.root / name / str(ENSEMBLE_VERSION)).mkdir(parents=True, exist_ok=True)
         write_atomically(self.root / name / CONFIG, text)
 
     def restore_ensemble(self, name: str, text: str | None) -> None:
-        """Put back what ``config`` gave before; None removes it wholly."""
+        """Write back what ``config`` returned before; None removes the ensemble."""
         if text is None:
             self.remove_model(name)
         else:
             self.write_ensemble(name, text)
 
     def remove_model(self, name: str) -> None:
+        """Remove a model and all its versions."""
         shutil.rmtree(self.root / name, ignore_errors=True)
 
 
 def parts(release: Release) -> str:
-    """parts.json of a release's fused model."""
+    """Return parts.json of a release's fused model."""
     return json.dumps({"versions": dict(release.versions)}, indent=2, sort_keys=True) + "\n"
 
 
 def version_digests(release: Release, model: str) -> dict[str, str]:
-    """{file name: sha256} of a version directory's own files: those of the release, or the fused
-    model's one.
+    """Return {file name: sha256} of the files of a version directory.
+
+    These are files of the release, or the one file of the fused model.
     """
     if model == FUSED:
         return {PARTS: hashlib.sha256(parts(release).encode()).hexdigest()}

@@ -1,8 +1,8 @@
-"""The models of the live repository and which of them Triton loads (setting ``triton_models``).
+"""Name the models of the live repository and those that Triton loads.
 
-Everything is published and pinned whatever the setting, so that another one needs only a restart;
-it says what is loaded: the 14 components under ``ensemble_model``, the one ``fused_model`` under
-``recommender``, or both.
+Everything is published and pinned whatever the setting ``triton_models`` is, so that another value
+needs only a restart. The setting says what is loaded: the 14 components under ``ensemble_model``,
+the one ``fused_model`` under ``recommender``, or both.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from recsys_assets.serving.triton.fused_model import FUSED
 Mode = Literal["both", "fused", "ensemble"]
 
 ENSEMBLE, RECOMMENDER = "ensemble_model", "recommender"
-#: What is asked for answers: ensembles that pin the versions of one release → their names while a
-#: promotion tries them.
+#: Ensembles that clients ask, which pin the versions of one release → their names while a promotion
+#: tries them.
 CANDIDATES: Mapping[str, str] = {
     ENSEMBLE: "ensemble_candidate",
     RECOMMENDER: "recommender_candidate",
@@ -26,19 +26,22 @@ ENTRANCES = tuple(CANDIDATES)
 
 
 def published_versions(release: Release) -> dict[str, int]:
-    """Model → version directory of a release: its components, and the fused model by the release's
-    own number.
+    """Return model → version directory of a release.
+
+    These are its components, and the fused model under the release's own number.
     """
     return {**release.versions, FUSED: release.number}
 
 
 def entrances(mode: Mode) -> tuple[str, ...]:
-    """The ensembles that are served, the one that visitors' answers come from last."""
+    """Return the served ensembles; the last one gives visitors' answers."""
     return {"both": ENTRANCES, "fused": (RECOMMENDER,), "ensemble": (ENSEMBLE,)}[mode]
 
 
 def is_loaded(model: str, mode: Mode) -> bool:
-    """Whether Triton loads a model; candidates are a promotion's own and never loaded at a start.
+    """Return whether Triton loads a model.
+
+    Candidates belong to a promotion and are never loaded at a start.
 
     >>> [
     ...     is_loaded(model, "fused")
@@ -54,7 +57,7 @@ def is_loaded(model: str, mode: Mode) -> bool:
 
 
 def loaded_versions(release: Release, mode: Mode) -> dict[str, int]:
-    """Model → version that a replica must serve before the switch."""
+    """Return model → version that a replica must serve before the switch."""
     return {
         model: version
         for model, version in published_versions(release).items()
@@ -63,7 +66,7 @@ def loaded_versions(release: Release, mode: Mode) -> dict[str, int]:
 
 
 def idle_models(release: Release, mode: Mode) -> list[str]:
-    """Published models that are not served, those that hold others first."""
+    """Return published models that are not served; those that use others come first."""
     return [
         model for model in (*ENTRANCES, *published_versions(release)) if not is_loaded(model, mode)
     ]

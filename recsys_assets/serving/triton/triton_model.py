@@ -1,7 +1,7 @@
-"""Turns a stage into a Triton Python model; imported by the ``model.py`` of each folder of
-triton_repo.
+"""Turn a stage into a Triton Python model.
 
-Runs in Triton's stub interpreter (numpy 1, Python of the serving environment).
+The ``model.py`` of each folder of triton_repo imports this module. Runs in Triton's stub
+interpreter (numpy 1, Python of the serving environment).
 """
 
 from __future__ import annotations
@@ -23,27 +23,15 @@ from recsys_assets.settings import get_settings
 
 
 def model_class(name: str) -> type:
-    """The ``TritonPythonModel`` that serves one stage."""
+    """Return the ``TritonPythonModel`` that serves one stage."""
     import triton_python_backend_utils as pb_utils  # only the stub has it
 
-    stage_type, first, last = stage_class(name), name == wiring.FIRST, name == wiring.LAST
+    stage_type, last = stage_class(name), name == wiring.LAST
     wire_inputs, wire_outputs = wiring.wire_inputs(name), wiring.wire_outputs(name)
 
-    def inputs_of(request: Any) -> Tensors:
-        given = read_tensors(pb_utils, request, wire_inputs)
-        if first:
-            stage_type.check_inputs(given)
-            return given
-        inputs: Tensors = {}
-        for source, wanted in wiring.sources(name).items():
-            if source not in given:
-                raise StageInputInvalid(f"{name} needs the tensor {source}")
-            unpacked = wiring.layout(source).unpack(given[source], wanted)
-            inputs.update((tensor, unpacked[tensor]) for tensor in wanted)
-        return inputs
-
     def answer(stage: Stage, request: Any) -> Any:
-        outputs = stage.run(inputs_of(request))
+        """Answer one request."""
+        outputs = stage.run(_stage_inputs(stage, read_tensors(pb_utils, request, wire_inputs)))
         if not last:
             outputs = {name: wiring.layout(name).pack(outputs)}
         return pb_utils.InferenceResponse(
@@ -56,6 +44,7 @@ def model_class(name: str) -> type:
         stage: Stage
 
         def initialize(self, args: dict[str, str]) -> None:
+            """Open the stage; Triton gets an error without a traceback."""
             version = args["model_version"]
             try:
                 self.stage = stage_type.load(
@@ -66,6 +55,7 @@ def model_class(name: str) -> type:
                 raise pb_utils.TritonModelException(f"{name} {version}: {reason(error)}") from None
 
         def execute(self, requests: list[Any]) -> list[Any]:
+            """Return one response per request."""
             return answer_all(
                 pb_utils,
                 name,
@@ -75,6 +65,26 @@ def model_class(name: str) -> type:
             )
 
         def finalize(self) -> None:
+            """Close the stage."""
             self.stage.close()
 
     return TritonPythonModel
+
+
+def _stage_inputs(stage: Stage, given: Tensors) -> Tensors:
+    """Return the inputs of a stage from the tensors on the wire.
+
+    Raises:
+        StageInputInvalid: a tensor is missing or invalid.
+    """
+    name = stage.name
+    if name == wiring.FIRST:
+        stage.check_inputs(given)
+        return given
+    inputs: Tensors = {}
+    for source, wanted in wiring.sources(name).items():
+        if source not in given:
+            raise StageInputInvalid(f"{name} needs the tensor {source}")
+        unpacked = wiring.layout(source).unpack(given[source], wanted)
+        inputs.update((tensor, unpacked[tensor]) for tensor in wanted)
+    return inputs

@@ -1,5 +1,4 @@
-"""Between Triton's Python backend and the stages: tensors in and out, and what a client is told of
-an error.
+"""Convert tensors and errors between Triton's Python backend and the stages.
 
 Runs in Triton's stub interpreter (numpy 1, Python of the serving environment), which alone has
 ``pb_utils``.
@@ -16,12 +15,11 @@ from recsys_assets.serving.stages.stage import FIT_FOR_CLIENTS, Tensors, TensorS
 
 
 def decode_strings(values: np.ndarray) -> np.ndarray:
-    r"""Triton's bytes → an object array of str of the same shape; bytes that are no UTF-8 become
-    ``\xNN``.
+    r"""Turn Triton's bytes into an object array of str, of the same shape.
 
-    Never an error: where one of two steps that run side by side in an ensemble fails, Triton 24.10
-    may crash as a whole (it releases the request under the other step), so a bad id is just that of
-    an unknown visitor.
+    Bytes that are not UTF-8 become ``\xNN`` and never an error: if one of two parallel steps of an
+    ensemble fails, Triton 24.10 may crash as a whole (it releases the request under the other
+    step). So a bad id is just that of an unknown visitor.
     """
     decoded = np.empty(values.size, dtype=np.object_)
     decoded[:] = [value.decode(errors="backslashreplace") for value in values.reshape(-1)]
@@ -29,14 +27,14 @@ def decode_strings(values: np.ndarray) -> np.ndarray:
 
 
 def encode_strings(values: np.ndarray) -> np.ndarray:
-    """An object array of str → of bytes, of the same shape."""
+    """Turn an object array of str into one of bytes, of the same shape."""
     encoded = np.empty(values.size, dtype=np.object_)
     encoded[:] = [value.encode() for value in values.reshape(-1)]
     return encoded.reshape(values.shape)
 
 
 def read_tensors(pb_utils: Any, request: Any, specs: Sequence[TensorSpec]) -> Tensors:
-    """Those of the declared tensors that a request has."""
+    """Return those of the declared tensors that a request has."""
     found: Tensors = {}
     for spec in specs:
         tensor = pb_utils.get_input_tensor_by_name(request, spec.name)
@@ -47,14 +45,16 @@ def read_tensors(pb_utils: Any, request: Any, specs: Sequence[TensorSpec]) -> Te
 
 
 def write_tensor(pb_utils: Any, spec: TensorSpec, values: np.ndarray) -> Any:
+    """Return a tensor for Triton."""
     if spec.dtype == "STRING":
         values = encode_strings(values)
     return pb_utils.Tensor(spec.name, np.ascontiguousarray(values))
 
 
 def reason(error: Exception) -> str:
-    """What a client is told: our own errors in full, of any other its type and message, never a
-    traceback.
+    """Return the message for a client, never a traceback.
+
+    Our own errors give their message; other errors give type and message.
     """
     return str(error) if isinstance(error, FIT_FOR_CLIENTS) else f"{type(error).__name__}: {error}"
 
@@ -66,10 +66,14 @@ def answer_all(
     answer: Callable[[Any], Any],
     traceback: Callable[[], str],
 ) -> list[Any]:
-    """One response a request; an error answers its own request alone.
+    """Return one response per request; an error fails its own request alone.
 
     Args:
-        traceback: of the error in hand, for the server's log.
+        pb_utils: of Triton's stub.
+        name: of the model, for messages.
+        requests: of Triton.
+        answer: answers one request.
+        traceback: of the present error, for the server's log.
     """
     responses = []
     for request in requests:

@@ -1,7 +1,7 @@
-"""How the thin models hang together: which tensors each takes and gives on the wire.
+"""Declare which tensors each thin model takes and gives on the wire.
 
-What a stage gives travels as one packed tensor, named as the stage; only a request comes in and an
-answer goes out as tensors of their own. ``triton_repo/`` says the same to Triton.
+The outputs of a stage travel as one packed tensor, named as the stage. Only a request comes in, and
+an answer goes out, as separate tensors. ``triton_repo/`` declares the same to Triton.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ FIRST, LAST = next(iter(STAGES)), list(STAGES)[-1]
 
 
 def packed(name: str) -> TensorSpec:
-    """The packed outputs of a stage."""
+    """Return the tensor of a stage's packed outputs."""
     return TensorSpec(name, "UINT8", (-1,))
 
 
 @lru_cache(maxsize=len(STAGES))
 def layout(name: str) -> Layout:
+    """Return the layout of a stage's packed outputs."""
     return Layout(stage_class(name).outputs)
 
 
 @lru_cache(maxsize=len(STAGES))
 def sources(name: str) -> dict[str, tuple[str, ...]]:
-    """Stages whose outputs a stage takes, in the order of an answer → the tensors that it takes of
-    each.
+    """Return the stages whose outputs a stage takes → the tensors that it takes.
+
+    Stages are in the order of an answer.
     """
     wanted = {spec.name for spec in stage_class(name).inputs}
     given = {
@@ -40,8 +42,10 @@ def sources(name: str) -> dict[str, tuple[str, ...]]:
 
 
 def wire_inputs(name: str) -> tuple[TensorSpec, ...]:
+    """Return the tensors that a thin model takes."""
     return REQUEST if name == FIRST else tuple(packed(source) for source in sources(name))
 
 
 def wire_outputs(name: str) -> tuple[TensorSpec, ...]:
+    """Return the tensors that a thin model gives."""
     return ANSWER if name == LAST else (packed(name),)

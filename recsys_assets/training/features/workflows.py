@@ -300,12 +300,15 @@ def load(
 ) -> nvt.Workflow:
     """Load a saved workflow.
 
-    It is a pickle: load it only from an artifact whose digest was verified.
+    It is a pickle, which runs code as it is read: every file of it must have the digest that the
+    artifact's manifest records.
 
     Raises:
-        StepError: another version of Python or NVTabular saved it.
+        StepError: another version of Python or NVTabular saved it, or a file of it differs from
+            the manifest.
     """
     versions.compare(folder, versions.WORKFLOW, log)
+    versions.verify(folder, f"workflow_{name}", log)
     return nvt.Workflow.load(str(folder / f"workflow_{name}"))
 
 

@@ -1,5 +1,6 @@
-"""The search jobs on an ephemeral instance; a training is a stand-in whose figure has a known
-best.
+"""Test the search jobs on an ephemeral instance.
+
+A training is a stand-in whose figure has a known best.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ BEST_RATE = 8e-3
 
 
 @pytest.fixture
-def home(tmp_path: Path):
+def home(tmp_path: Path) -> SimpleNamespace:
+    """Return a home with the inputs of a training, and a stand-in for the training."""
     settings = Settings(home=tmp_path, start_day=partitions.calendar_start(get_settings()))
     calls: list[dict] = []
 
@@ -67,14 +69,16 @@ def home(tmp_path: Path):
 
 
 def publish(store: ArtifactStore, kind: str, text: str = "as it is") -> None:
+    """Publish an artifact of the as-of day."""
     with store.stage(kind, AS_OF) as staged:
         (staged.path / "a").write_text(text)
         staged.publish()
 
 
 def run(
-    home, job: dg.JobDefinition, instance: dg.DagsterInstance, **config: object
+    home: SimpleNamespace, job: dg.JobDefinition, instance: dg.DagsterInstance, **config: object
 ) -> dg.ExecuteInProcessResult:
+    """Run a search job."""
     model = job.name.removeprefix("search_")
     return job.execute_in_process(
         instance=instance,
@@ -85,6 +89,7 @@ def run(
 
 
 def trials_of(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Return the runs of the trials in order."""
     return sorted(
         instance.get_runs(dg.RunsFilter(job_name="search_trial")),
         key=lambda one: int(one.tags[jobs.TRIAL]),
@@ -92,11 +97,12 @@ def trials_of(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 
 def metadata(result: dg.ExecuteInProcessResult, model: str = "two_tower") -> dict:
+    """Return the metadata of the search's output."""
     [event] = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
     return {name: value.value for name, value in event.event_specific_data.metadata.items()}
 
 
-def test_every_trial_is_a_run_and_the_best_beats_the_defaults(home):
+def test_every_trial_is_a_run_and_the_best_beats_the_defaults(home: SimpleNamespace) -> None:
     current = home.store.current("retrieval/two_tower", AS_OF).digest
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(
@@ -140,7 +146,7 @@ def test_every_trial_is_a_run_and_the_best_beats_the_defaults(home):
     assert home.store.exists("search/two_tower", AS_OF)
 
 
-def test_it_goes_on_where_it_ended_until_the_data_change(home):
+def test_it_goes_on_where_it_ended_until_the_data_change(home: SimpleNamespace) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert run(home, jobs.search_dlrm, instance, trials=3).success
         assert run(home, jobs.search_dlrm, instance, trials=5).success
@@ -158,7 +164,7 @@ def test_it_goes_on_where_it_ended_until_the_data_change(home):
         assert len({one.tags[jobs.SEARCH] for one in trials_of(instance)}) == 2
 
 
-def test_a_trial_that_fails_is_noted_and_the_search_goes_on(home):
+def test_a_trial_that_fails_is_noted_and_the_search_goes_on(home: SimpleNamespace) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(home, jobs.search_two_tower, instance, trials=12, seed=2)
         assert result.success
@@ -167,7 +173,7 @@ def test_a_trial_that_fails_is_noted_and_the_search_goes_on(home):
         assert metadata(result)["best params"]["dropout"] <= 0.3
 
 
-def test_what_no_training_knows_is_refused(home):
+def test_what_no_training_knows_is_refused(home: SimpleNamespace) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(home, jobs.search_two_tower, instance, trials=2, fixed={"colour": 1})
         [failure] = [
@@ -180,10 +186,8 @@ def test_what_no_training_knows_is_refused(home):
 
 
 @pytest.mark.parametrize("model", list(SEARCHES))
-def test_what_is_searched_are_parameters_that_hold_their_defaults(model):
-    """A default outside of its space, or a value that the asset refuses, would end a search at its
-    first trial.
-    """
+def test_what_is_searched_are_parameters_that_hold_their_defaults(model: str) -> None:
+    """A default outside of its space, or a rejected value, fails the first trial."""
     space, config = SEARCHES[model].space, jobs.CONFIGS[model]
     assert set(space) <= set(config.model_fields)
     for name, choice in space.items():

@@ -1,4 +1,4 @@
-"""Sensors on an ephemeral instance: no day is lost, none is asked for twice."""
+"""Test the sensors on an ephemeral instance: each day is processed exactly once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ DAYS = partitions.history_days(get_settings())
 
 @pytest.fixture
 def home(tmp_path: Path) -> Settings:
+    """Return settings of a new home."""
     return Settings(home=tmp_path, start_day=partitions.calendar_start(get_settings()))
 
 
 @pytest.fixture
 def platform(home: Settings) -> Platform:
+    """Return the platform resource of the home."""
+
     class HomePlatform(Platform):
         @property
         def settings(self) -> Settings:
@@ -33,6 +36,7 @@ def platform(home: Settings) -> Platform:
 
 
 def publish(home: Settings, kind: str, day: str, text: str = "x", **metrics: object) -> None:
+    """Publish an artifact of a day."""
     with ArtifactStore(home.artifacts).stage(kind, day) as staged:
         (staged.path / "a").write_text(text)
         staged.publish(metrics)
@@ -44,13 +48,16 @@ def evaluate(
     instance: dg.DagsterInstance,
     cursor: str | None = None,
 ):
+    """Evaluate a sensor."""
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, resources={"platform": platform}
     ) as context:
         return sensor(context)
 
 
-def test_landed_closed_days_are_ingested_in_order_and_once(home: Settings, platform: Platform):
+def test_landed_closed_days_are_ingested_in_order_and_once(
+    home: Settings, platform: Platform
+) -> None:
     today = partitions.today().isoformat()
     folders = {day: Path(home.landing) / "interactions" / day for day in [*DAYS[:3], today]}
     for folder in folders.values():
@@ -74,18 +81,19 @@ def test_landed_closed_days_are_ingested_in_order_and_once(home: Settings, platf
         assert [r.partition_key for r in late] == DAYS[:3]
 
 
-def test_nothing_landed_is_a_skip(home: Settings, platform: Platform):
+def test_nothing_landed_is_a_skip(home: Settings, platform: Platform) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert isinstance(evaluate(sensors.new_day, platform, instance), dg.SkipReason)
 
 
 def report(instance: dg.DagsterInstance, day: str) -> None:
+    """Report a materialisation of the masked train set."""
     instance.report_runless_asset_event(dg.AssetMaterialization(sensors.MASKED, partition=day))
 
 
 def test_several_days_at_once_are_all_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(fine_tuning, "newest_day_of_champion", lambda *_: DAYS[11])
     with dg.DagsterInstance.ephemeral() as instance:
         for day in DAYS[10:14]:
@@ -111,7 +119,7 @@ def test_several_days_at_once_are_all_fine_tuned(
         )
 
 
-def test_without_a_champion_the_days_stay_to_be_done(home: Settings, platform: Platform):
+def test_without_a_champion_the_days_stay_to_be_done(home: Settings, platform: Platform) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         publish(home, "features/masked_train", DAYS[12])
         report(instance, DAYS[12])

@@ -1,6 +1,4 @@
-"""The embedding assets as Dagster runs them: what a new product costs, when a refit comes, and
-items without clicks.
-"""
+"""Test the embedding assets: cost of a new product, refits, items without clicks."""
 
 from __future__ import annotations
 
@@ -37,6 +35,7 @@ KINDS = ["text", "training_catalogue", "image_encoder", "image", "pca", "items"]
 
 
 def picture(name: str) -> bytes:
+    """Return a small image as PNG bytes."""
     stream = io.BytesIO()
     Image.new("RGB", (32, 32), tuple(hashlib.sha256(name.encode()).digest()[:3])).save(
         stream, "PNG"
@@ -45,11 +44,9 @@ def picture(name: str) -> bytes:
 
 
 class Shop:
-    """A home with a catalogue, the assets on it, and how many texts and pictures the encoders were
-    given.
-    """
+    """Holds a home with a catalogue, its assets, and counts of encoded texts and images."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = Settings(home=folder)
         self.store = ArtifactStore(settings.artifacts)
         self.texts, self.pictures = [], []
@@ -76,7 +73,7 @@ class Shop:
         self.platform = HomePlatform()
 
     def stock(self, frame: pl.DataFrame, without_picture: int = 0) -> None:
-        """Publish raw/items; the last ``without_picture`` items have no picture."""
+        """Publish raw/items; the last ``without_picture`` items have no image."""
         with self.store.stage("raw/items") as staged:
             frame.write_parquet(staged.path / "items.parquet")
             names = [
@@ -89,6 +86,7 @@ class Shop:
             staged.publish()
 
     def embed(self, **training_catalogue: object) -> dict[str, Artifact]:
+        """Materialise the embedding assets; return them by name."""
         self.texts.clear()
         self.pictures.clear()
         config = {
@@ -107,14 +105,16 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """Return an empty shop."""
     return Shop(tmp_path, monkeypatch)
 
 
 def rows(artifact: Artifact, name: str) -> np.ndarray:
+    """Return an array of an artifact."""
     return np.load(artifact.path(f"{name}.npy"))
 
 
-def test_a_new_product_costs_one_product_until_too_many_are_new(shop: Shop):
+def test_a_new_product_costs_one_product_until_too_many_are_new(shop: Shop) -> None:
     one = pl.col("item_id") == FRAME["item_id"][FIRST - 1]
     pictured = FRAME.with_columns(image=pl.when(one).then(pl.lit("")).otherwise(pl.col("image")))
     shop.stock(pictured[:FIRST])
@@ -173,7 +173,7 @@ def test_a_new_product_costs_one_product_until_too_many_are_new(shop: Shop):
     assert refitted["pca"].metrics["text_fitted_on"] == FIRST + 11
 
 
-def test_force_and_first_pictures_refit(shop: Shop):
+def test_force_and_first_pictures_refit(shop: Shop) -> None:
     shop.stock(FRAME[:FIRST], without_picture=FIRST)
     without = shop.embed()
     assert "no pictures" in without["image_encoder"].metrics["source"] and shop.pictures == []

@@ -1,8 +1,7 @@
-"""evaluation/ablations and evaluation/backtest on a simulated window; a training step is a stand-in
-that writes linear models.
+"""Test evaluation/ablations and evaluation/backtest on a simulated window.
 
-That real steps read what the variants hand them is tested with the steps
-(training/test_ablation_data).
+A training step is a stand-in that writes linear models. The tests of the steps cover the data that
+real steps read.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ BASE_PARAMS = {
 
 
 @pytest.fixture(scope="module")
-def linear(tmp_path_factory) -> Path:
-    """Linear models with a parity sample each, as training steps write them."""
+def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return linear models with a parity sample each, as training steps write them."""
     folder = tmp_path_factory.mktemp("linear")
     linear_onnx.write_models(folder)
     rng = np.random.default_rng(0)
@@ -63,7 +62,8 @@ def linear(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, linear):
+def home(tmp_path_factory: pytest.TempPathFactory, linear: Path) -> SimpleNamespace:
+    """Return a home with a simulated window, linear models and a stand-in for training."""
     settings = Settings(
         home=tmp_path_factory.mktemp("home"),
         start_day=partitions.calendar_start(get_settings()),
@@ -79,7 +79,7 @@ def home(tmp_path_factory, linear):
             return settings
 
     class Stand(TrainingClient):
-        """Notes what a step was asked for, and writes what the real one would have to."""
+        """Records the calls of training steps and writes their files."""
 
         @property
         def settings(self) -> Settings:
@@ -111,6 +111,7 @@ def home(tmp_path_factory, linear):
 
 
 def train(linear: Path, model: str, target: Path) -> dict[str, int]:
+    """Write a linear model as a training step does."""
     for name in (*FILES[model], *(PARTS if model == "dlrm" else ())):
         (target / name).write_bytes((linear / name).read_bytes())
     (target / "parity.npz").write_bytes((linear / f"{model}.parity.npz").read_bytes())
@@ -118,6 +119,7 @@ def train(linear: Path, model: str, target: Path) -> dict[str, int]:
 
 
 def write_datasets(store: ArtifactStore, target: Path, rows: pl.DataFrame) -> None:
+    """Write data sets as a training step does."""
     (target / "train").mkdir()
     workflows = store.current("features/workflows", AS_OF)
     made = Generation.of_training(
@@ -135,9 +137,7 @@ def write_datasets(store: ArtifactStore, target: Path, rows: pl.DataFrame) -> No
 
 
 def publish_training(store: ArtifactStore, linear: Path) -> None:
-    """features/datasets, both models and their export, with the inputs that their manifests
-    record.
-    """
+    """Publish data sets, both models and their export, with the inputs in the manifests."""
     days = partitions.train_days(AS_OF)
     inputs = {
         "workflows": store.current("features/workflows", AS_OF),
@@ -169,8 +169,12 @@ def publish_training(store: ArtifactStore, linear: Path) -> None:
 
 
 def run(
-    home, *assets: dg.AssetsDefinition, partition: str | None = AS_OF, **config: object
+    home: SimpleNamespace,
+    *assets: dg.AssetsDefinition,
+    partition: str | None = AS_OF,
+    **config: object,
 ) -> dg.ExecuteInProcessResult:
+    """Materialise assets."""
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
             list(assets),
@@ -182,8 +186,10 @@ def run(
         )
 
 
-def ablate(home, *variants: str, **config: object) -> tuple[dict, list[SimpleNamespace]]:
-    """Metadata of a run of these variants, and the steps that it needed."""
+def ablate(
+    home: SimpleNamespace, *variants: str, **config: object
+) -> tuple[dict, list[SimpleNamespace]]:
+    """Return the metadata of a run of these variants, and the steps that it needed."""
     from recsys_assets.defs.evaluation import ablations
 
     home.calls.clear()
@@ -198,7 +204,8 @@ def ablate(home, *variants: str, **config: object) -> tuple[dict, list[SimpleNam
 
 
 @pytest.fixture(scope="module")
-def evaluated(home):
+def evaluated(home: SimpleNamespace) -> SimpleNamespace:
+    """Return the home with queries and the base's evaluation."""
     from recsys_assets.defs.evaluation import offline, queries
 
     run(home, queries.queries)
@@ -206,7 +213,9 @@ def evaluated(home):
     return home
 
 
-def test_every_variant_is_trained_as_its_base_and_judged_on_its_queries(evaluated):
+def test_every_variant_is_trained_as_its_base_and_judged_on_its_queries(
+    evaluated: SimpleNamespace,
+) -> None:
     shown, calls = ablate(evaluated)
     artifact = evaluated.store.current("evaluation/ablations", AS_OF)
     assert list(artifact.metrics) == sorted(VARIANTS) and artifact.manifest["params"][
@@ -235,7 +244,9 @@ def test_every_variant_is_trained_as_its_base_and_judged_on_its_queries(evaluate
     )
 
 
-def test_each_variant_differs_from_its_base_in_what_it_names_alone(evaluated):
+def test_each_variant_differs_from_its_base_in_what_it_names_alone(
+    evaluated: SimpleNamespace,
+) -> None:
     ablate(evaluated)
     store = evaluated.store
     base = store.current("retrieval/two_tower", AS_OF).manifest["inputs"]
@@ -287,7 +298,7 @@ def test_each_variant_differs_from_its_base_in_what_it_names_alone(evaluated):
     assert np.isin(withheld, vectors).all()
 
 
-def test_what_was_trained_is_trained_once(evaluated):
+def test_what_was_trained_is_trained_once(evaluated: SimpleNamespace) -> None:
     ablate(evaluated)
     shown, calls = ablate(evaluated)
     assert shown["reused"] and not calls
@@ -301,7 +312,7 @@ def test_what_was_trained_is_trained_once(evaluated):
     assert [call.module for call in calls] == ["retrieval.two_tower"]
 
 
-def test_an_unknown_variant_fails_before_anything_is_trained(evaluated):
+def test_an_unknown_variant_fails_before_anything_is_trained(evaluated: SimpleNamespace) -> None:
     from recsys_assets.defs.evaluation import ablations
 
     evaluated.calls.clear()
@@ -311,7 +322,7 @@ def test_an_unknown_variant_fails_before_anything_is_trained(evaluated):
     )
 
 
-def test_the_backtest_reads_every_day_that_was_evaluated(evaluated):
+def test_the_backtest_reads_every_day_that_was_evaluated(evaluated: SimpleNamespace) -> None:
     from recsys_assets.defs.evaluation import backtest
 
     result = run(evaluated, backtest.backtest, partition=None)
@@ -323,7 +334,7 @@ def test_the_backtest_reads_every_day_that_was_evaluated(evaluated):
     assert [one["digest"] for one in artifact.manifest["inputs"]["reports"]] == [offline.digest]
 
 
-def test_the_job_trains_and_judges_a_day_without_releasing_it():
+def test_the_job_trains_and_judges_a_day_without_releasing_it() -> None:
     from recsys_assets.definitions import defs
 
     job = defs().resolve_job_def("backtest")

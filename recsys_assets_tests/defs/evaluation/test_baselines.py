@@ -1,6 +1,4 @@
-"""The asset evaluation/baselines on a small shop: what it reads, writes and shows, and when it
-builds again.
-"""
+"""Test evaluation/baselines on a small shop: inputs, outputs and reuse."""
 
 from __future__ import annotations
 
@@ -21,7 +19,9 @@ START, AS_OF = partitions.calendar_start(get_settings()), partitions.first_as_of
 
 
 class Home:
-    def __init__(self, folder: Path):
+    """Holds the artifact store and the platform of a home."""
+
+    def __init__(self, folder: Path) -> None:
         settings = Settings(home=folder, start_day=START, scale="tiny")
         self.store = ArtifactStore(settings.artifacts)
 
@@ -33,6 +33,7 @@ class Home:
         self.platform = HomePlatform()
 
     def run(self, **config: object) -> tuple[dg.AssetMaterialization, Artifact]:
+        """Materialise the asset; return the event and the artifact."""
         from recsys_assets.defs.evaluation.baselines import baselines
 
         with dg.DagsterInstance.ephemeral() as instance:
@@ -51,17 +52,18 @@ class Home:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Return a home with a small shop."""
     home = Home(tmp_path_factory.mktemp("home"))
     small_clicks.publish_shop(home.store, partitions.window_days(AS_OF))
     return home
 
 
-def test_it_needs_the_queries(tmp_path):
+def test_it_needs_the_queries(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissing, match="evaluation/queries is missing"):
         Home(tmp_path).run()
 
 
-def test_it_shows_its_table_and_builds_again_only_for_another_budget(home):
+def test_it_shows_its_table_and_builds_again_only_for_another_budget(home: Home) -> None:
     small_clicks.publish_queries(
         home.store, AS_OF, partitions.window_days(AS_OF), partitions.validation_days(AS_OF)
     )
@@ -87,6 +89,6 @@ def test_it_shows_its_table_and_builds_again_only_for_another_budget(home):
     assert other.metadata["reused"].value is False
 
 
-def test_an_unknown_metric_fails_before_anything_is_read(home):
+def test_an_unknown_metric_fails_before_anything_is_read(home: Home) -> None:
     with pytest.raises(ValueError, match="'clicks' is unknown; use one of recall@10"):
         home.run(metric="clicks")

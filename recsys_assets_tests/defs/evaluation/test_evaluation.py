@@ -1,4 +1,4 @@
-"""Evaluation's assets, run one after the other on a simulated window and linear models."""
+"""Test the evaluation assets in order, on a simulated window with linear models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ AS_OF = partitions.first_as_of(get_settings())
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Return a home with a simulated window and linear models."""
     settings = Settings(
         home=tmp_path_factory.mktemp("evaluation"),
         start_day=partitions.calendar_start(get_settings()),
@@ -36,7 +37,8 @@ def home(tmp_path_factory):
     return SimpleNamespace(settings=settings, store=store, platform=HomePlatform())
 
 
-def run(home, name: str, **config: object) -> dg.ExecuteInProcessResult:
+def run(home: SimpleNamespace, name: str, **config: object) -> dg.ExecuteInProcessResult:
+    """Materialise one asset."""
     from recsys_assets.defs.evaluation import offline, oracle, queries
 
     asset = {"queries": queries.queries, "oracle": oracle.oracle, "offline": offline.offline}[name]
@@ -52,16 +54,20 @@ def run(home, name: str, **config: object) -> dg.ExecuteInProcessResult:
 
 
 def metadata(result: dg.ExecuteInProcessResult) -> dict:
+    """Return the metadata of a materialisation as plain values."""
     [event] = result.get_asset_materialization_events()
     return {name: value.value for name, value in event.materialization.metadata.items()}
 
 
 @pytest.fixture(scope="module")
-def evaluated(home) -> dict[str, dg.ExecuteInProcessResult]:
+def evaluated(home: SimpleNamespace) -> dict[str, dg.ExecuteInProcessResult]:
+    """Return asset → its run."""
     return {name: run(home, name) for name in ("queries", "oracle", "offline")}
 
 
-def test_they_publish_what_the_report_reads(home, evaluated):
+def test_they_publish_what_the_report_reads(
+    home: SimpleNamespace, evaluated: dict[str, dg.ExecuteInProcessResult]
+) -> None:
     assert evaluated["queries"].success and evaluated["oracle"].success
     queries, oracle, offline = (
         home.store.current(f"evaluation/{name}", AS_OF) for name in evaluated
@@ -84,7 +90,9 @@ def test_they_publish_what_the_report_reads(home, evaluated):
     assert metadata(evaluated["queries"])["dagster/row_count"] == queries.metrics["rows"]
 
 
-def test_the_ui_plots_the_headline_and_the_artifact_keeps_the_slices(home, evaluated):
+def test_the_ui_plots_the_headline_and_the_artifact_keeps_the_slices(
+    home: SimpleNamespace, evaluated: dict[str, dg.ExecuteInProcessResult]
+) -> None:
     shown = metadata(evaluated["offline"])
     assert (
         shown["served ndcg@10"]
@@ -96,10 +104,10 @@ def test_the_ui_plots_the_headline_and_the_artifact_keeps_the_slices(home, evalu
     )
 
 
-def test_models_that_were_never_trained_are_warned_of(home, evaluated):
-    """Linear models of random weights, neither better than popularity nor able to rank: to be seen,
-    and the release's verdict blocks.
-    """
+def test_models_that_were_never_trained_are_warned_of(
+    home: SimpleNamespace, evaluated: dict[str, dg.ExecuteInProcessResult]
+) -> None:
+    """Linear models of random weights fail both checks; the release's verdict blocks."""
     assert evaluated["offline"].success
     checks = {
         check.check_name: check for check in evaluated["offline"].get_asset_check_evaluations()
@@ -120,7 +128,9 @@ def test_models_that_were_never_trained_are_warned_of(home, evaluated):
     )
 
 
-def test_what_is_there_is_reused_until_something_changes(home, evaluated):
+def test_what_is_there_is_reused_until_something_changes(
+    home: SimpleNamespace, evaluated: dict[str, dg.ExecuteInProcessResult]
+) -> None:
     before = home.store.current("evaluation/queries", AS_OF)
     assert metadata(run(home, "queries"))["reused"] and metadata(run(home, "oracle"))["reused"]
     limited = run(home, "queries", limit=40)

@@ -1,6 +1,4 @@
-"""Daily assets called directly: good days pass, bad days are red, name what is wrong, and publish
-nothing.
-"""
+"""Test the daily assets: good days pass; bad days fail and publish nothing."""
 
 from __future__ import annotations
 
@@ -27,9 +25,9 @@ DAYS = partitions.history_days(get_settings())[:3]
 
 
 class Home:
-    """A home of its own and the daily assets in it."""
+    """Holds a copy of a shop and the daily assets in it."""
 
-    def __init__(self, folder: Path, template: Path):
+    def __init__(self, folder: Path, template: Path) -> None:
         shutil.copytree(template, folder, dirs_exist_ok=True)
         self.settings = Settings(home=folder, start_day=START, scale="tiny")
         self.store = ArtifactStore(self.settings.artifacts)
@@ -43,15 +41,17 @@ class Home:
         self.platform = HomePlatform()
 
     def landing(self, day: str) -> Path:
+        """Return the landing folder of a day."""
         return self.settings.home / "landing" / "interactions" / day
 
     def run(self, name: str, day: str | None = None, **config: object) -> dg.ExecuteInProcessResult:
+        """Materialise one asset."""
         return self.run_all([name], day, **config)
 
     def run_all(
         self, names: list[str], day: str | None = None, **config: object
     ) -> dg.ExecuteInProcessResult:
-        """One run of these assets; ``config`` is that of the first."""
+        """Materialise these assets in one run; ``config`` is that of the first."""
         from recsys_assets.defs.features import daily
         from recsys_assets.defs.raw import catalogue, interactions
 
@@ -75,13 +75,14 @@ class Home:
             )
 
     def rewrite(self, day: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """Change the landed rows of a day."""
         file = self.landing(day) / "simulated.parquet"
         change(pl.read_parquet(file)).write_parquet(file)
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a simulated landing zone of three days; tests copy it before they hurt it."""
+    """Return a home with three simulated days; tests copy it before they change it."""
     folder = tmp_path_factory.mktemp("shop")
     simulator.simulate(folder / "landing", "tiny", DAYS, seed=3)
     return folder
@@ -89,6 +90,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stocked_shop(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a shop with users and items materialised."""
     home = Home(tmp_path_factory.mktemp("stocked"), shop)
     assert home.run("users").success and home.run("items").success
     return home.settings.home
@@ -96,6 +98,7 @@ def stocked_shop(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def begun_shop(stocked_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a shop with the first day's interactions materialised."""
     home = Home(tmp_path_factory.mktemp("begun"), stocked_shop)
     assert home.run("interactions", DAYS[0]).success
     return home.settings.home
@@ -103,22 +106,24 @@ def begun_shop(stocked_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def home(tmp_path: Path, shop: Path) -> Home:
+    """Return a copy of the shop."""
     return Home(tmp_path, shop)
 
 
 @pytest.fixture
 def stocked(tmp_path: Path, stocked_shop: Path) -> Home:
-    """With users and items materialised."""
+    """Return a home with users and items materialised."""
     return Home(tmp_path, stocked_shop)
 
 
 @pytest.fixture
 def begun(tmp_path: Path, begun_shop: Path) -> Home:
-    """With users, items and the first day's interactions materialised."""
+    """Return a home with users, items and the first day's interactions materialised."""
     return Home(tmp_path, begun_shop)
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """Return check → whether it passed."""
     return {
         evaluation.check_name: evaluation.passed
         for evaluation in result.get_asset_check_evaluations()
@@ -126,11 +131,13 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMaterialization]:
+    """Return asset → its materialisation."""
     events = [e for e in result.all_events if e.event_type_value == "ASSET_MATERIALIZATION"]
     return {"/".join(e.asset_key.path): e.step_materialization_data.materialization for e in events}
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
+    """Return the error message of the failed step."""
     event = next(e for e in result.all_events if e.event_type_value == "STEP_FAILURE")
     data = event.step_failure_data
     return (
@@ -141,7 +148,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
 FEATURE_CHECKS = {"contract": True, "point_in_time": True, "drift": True}
 
 
-def test_a_good_day_passes_with_its_figures(stocked: Home):
+def test_a_good_day_passes_with_its_figures(stocked: Home) -> None:
     for day in DAYS:
         done = stocked.run("interactions", day)
         assert done.success and checks(done) == {"contract": True, "volume": True}
@@ -165,7 +172,7 @@ def test_a_good_day_passes_with_its_figures(stocked: Home):
         )
 
 
-def test_new_visitors_are_those_of_no_day_before(stocked: Home):
+def test_new_visitors_are_those_of_no_day_before(stocked: Home) -> None:
     seen: set[str] = set()
     for day in DAYS:
         today = set(pl.read_parquet(stocked.landing(day) / "simulated.parquet")["user_id"])
@@ -174,7 +181,7 @@ def test_new_visitors_are_those_of_no_day_before(stocked: Home):
         seen |= today
 
 
-def test_the_same_partition_twice_is_the_same_bytes_and_reused(stocked: Home):
+def test_the_same_partition_twice_is_the_same_bytes_and_reused(stocked: Home) -> None:
     first, second = (
         materialized(stocked.run("interactions", DAYS[0]))["raw/interactions"] for _ in range(2)
     )
@@ -184,7 +191,7 @@ def test_the_same_partition_twice_is_the_same_bytes_and_reused(stocked: Home):
 
 def test_days_in_another_order_are_the_same_bytes(
     stocked: Home, stocked_shop: Path, tmp_path_factory: pytest.TempPathFactory
-):
+) -> None:
     other = Home(tmp_path_factory.mktemp("other"), stocked_shop)
     for home, order in ((stocked, DAYS), (other, [DAYS[1], DAYS[0], DAYS[2]])):
         for name in ("interactions", "features"):
@@ -196,7 +203,7 @@ def test_days_in_another_order_are_the_same_bytes(
         ]
 
 
-def test_a_column_of_the_future_is_tolerated_and_counted(stocked: Home):
+def test_a_column_of_the_future_is_tolerated_and_counted(stocked: Home) -> None:
     stocked.rewrite(DAYS[0], lambda f: f.with_columns(pl.lit("spring").alias("campaign")))
     done = stocked.run("interactions", DAYS[0])
     assert checks(done) == {"contract": True, "volume": True}
@@ -282,9 +289,7 @@ BAD_DAYS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
 
 
 def nothing_of_the_day_exists(home: Home, done: dg.ExecuteInProcessResult, day: str) -> None:
-    """Nothing was published by the run, and a later run of downstream alone, by hand, has nothing
-    to take.
-    """
+    """Check that the run published nothing, and that downstream alone fails."""
     assert not done.success and materialized(done) == {}
     for kind in ("raw/interactions", "features/interactions", "features/masked_train"):
         assert day not in home.store.partitions(kind)
@@ -294,7 +299,7 @@ def nothing_of_the_day_exists(home: Home, done: dg.ExecuteInProcessResult, day: 
 
 
 @pytest.mark.parametrize("name", BAD_DAYS)
-def test_a_bad_day_fails_its_check_and_nothing_downstream_runs(begun: Home, name: str):
+def test_a_bad_day_fails_its_check_and_nothing_downstream_runs(begun: Home, name: str) -> None:
     damage, named = BAD_DAYS[name]
     damage(begun.landing(DAYS[1]) / "simulated.parquet")
     done = begun.run_all(["interactions", "features", "masked"], DAYS[1])
@@ -307,7 +312,7 @@ def test_a_bad_day_fails_its_check_and_nothing_downstream_runs(begun: Home, name
 
 def test_a_later_time_of_the_open_day_is_a_future_time(
     stocked: Home, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     from recsys_assets.defs.raw import interactions
 
     noon = partitions.day_bounds(DAYS[0])[0] + 43_200
@@ -333,7 +338,7 @@ TEN_TIMES = {
 
 
 @pytest.mark.parametrize("name", TEN_TIMES)
-def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, name: str):
+def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, name: str) -> None:
     assert begun.run("interactions", DAYS[1]).success
     change, times = TEN_TIMES[name]
     begun.rewrite(DAYS[2], change)
@@ -361,7 +366,7 @@ def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, nam
     assert begun.run("features", DAYS[2]).success
 
 
-def test_the_first_day_and_the_open_day_may_be_small(stocked: Home):
+def test_the_first_day_and_the_open_day_may_be_small(stocked: Home) -> None:
     stocked.rewrite(DAYS[0], lambda f: f.head(40))
     assert checks(stocked.run("interactions", DAYS[0])) == {"contract": True, "volume": True}
     today = partitions.today().isoformat()
@@ -378,7 +383,7 @@ def test_the_first_day_and_the_open_day_may_be_small(stocked: Home):
     assert done.success and checks(done) == {"contract": True, "volume": True}
 
 
-def test_a_bad_delivery_leaves_the_good_one_in_force(begun: Home):
+def test_a_bad_delivery_leaves_the_good_one_in_force(begun: Home) -> None:
     before = begun.store.current("raw/interactions", DAYS[0])
     begun.rewrite(DAYS[0], lambda f: f.drop("click"))
     assert not begun.run("interactions", DAYS[0]).success
@@ -387,7 +392,7 @@ def test_a_bad_delivery_leaves_the_good_one_in_force(begun: Home):
 
 def test_features_that_break_their_contract_are_not_published(
     begun: Home, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     from recsys_assets.lib.features import daily as feature_tables
 
     honest = feature_tables.write_features
@@ -412,7 +417,7 @@ def test_features_that_break_their_contract_are_not_published(
 
 def test_drift_warns_with_value_threshold_and_plot_and_does_not_block(
     begun: Home, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     from recsys_assets.lib.quality import drift as measured
 
     monkeypatch.setattr(measured, "MINIMUM_ROWS", 500)  # a day of the tiny shop has some 900
@@ -437,14 +442,14 @@ def test_drift_warns_with_value_threshold_and_plot_and_does_not_block(
     assert checks(again) == FEATURE_CHECKS
 
 
-def test_the_default_threshold_is_the_documented_one():
+def test_the_default_threshold_is_the_documented_one() -> None:
     from recsys_assets.defs.features.daily import FeaturesConfig
     from recsys_assets.lib.quality import drift
 
     assert FeaturesConfig().drift_threshold == drift.THRESHOLD
 
 
-def test_column_lineage_names_existing_columns(begun: Home):
+def test_column_lineage_names_existing_columns(begun: Home) -> None:
     done = begun.run_all(["features", "masked"], DAYS[0])
     tables = {
         "raw/interactions": RAW_INTERACTIONS,
@@ -490,7 +495,7 @@ BAD_TABLES = {
 
 
 @pytest.mark.parametrize("name", BAD_TABLES)
-def test_a_bad_catalogue_or_users_file_is_named(home: Home, name: str):
+def test_a_bad_catalogue_or_users_file_is_named(home: Home, name: str) -> None:
     asset, file, change, named = BAD_TABLES[name]
     path = home.settings.home / "landing" / file
     change(pl.read_parquet(path)).write_parquet(path)
@@ -499,7 +504,7 @@ def test_a_bad_catalogue_or_users_file_is_named(home: Home, name: str):
     assert not home.store.exists(f"raw/{asset}")
 
 
-def test_a_category_outside_the_declared_ones_fails_and_a_new_one_warns(stocked: Home):
+def test_a_category_outside_the_declared_ones_fails_and_a_new_one_warns(stocked: Home) -> None:
     landing = stocked.settings.home / "landing"
     items = pl.read_parquet(landing / "catalogue/items.parquet")
     known = sorted(items["category_l1"].unique())
@@ -525,7 +530,7 @@ def test_a_category_outside_the_declared_ones_fails_and_a_new_one_warns(stocked:
     )
 
 
-def test_refused_rows_are_shown_by_reason(stocked: Home):
+def test_refused_rows_are_shown_by_reason(stocked: Home) -> None:
     folder = stocked.settings.home / "landing" / "quarantine" / "interactions"
     folder.mkdir(parents=True)
     for number, reasons in enumerate((["no item"] * 2, ["no item", "no time"])):
@@ -534,12 +539,12 @@ def test_refused_rows_are_shown_by_reason(stocked: Home):
     assert metadata["quarantined"].value == {"no item": 3, "no time": 1}
 
 
-def test_a_day_that_did_not_land_is_named(stocked: Home):
+def test_a_day_that_did_not_land_is_named(stocked: Home) -> None:
     (stocked.landing(DAYS[1]) / "simulated.parquet").unlink()
     done = stocked.run("interactions", DAYS[1])
     assert not done.success and DAYS[1] in failure(done) and "recsys simulate" in failure(done)
 
 
-def test_features_name_the_missing_days(stocked: Home):
+def test_features_name_the_missing_days(stocked: Home) -> None:
     done = stocked.run("features", DAYS[2])
     assert not done.success and all(day in failure(done) for day in DAYS[1:])

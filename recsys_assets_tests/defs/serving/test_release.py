@@ -1,6 +1,4 @@
-"""Releases of real small models through Dagster: what the UI shows, what the manifest says, what
-promotion would read.
-"""
+"""Test releases of real small models: metadata, manifest and champion."""
 
 from __future__ import annotations
 
@@ -35,7 +33,8 @@ MODELS = {"query_tower.onnx": "retrieval/two_tower", "dlrm.onnx": "ranking/dlrm"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Return a home with a simulated window."""
     settings = Settings(
         home=tmp_path_factory.mktemp("release"),
         start_day=partitions.calendar_start(get_settings()),
@@ -87,8 +86,9 @@ def home(tmp_path_factory):
 
 
 def run(
-    home, asset: dg.AssetsDefinition, partition: str = AS_OF, **config: object
+    home: SimpleNamespace, asset: dg.AssetsDefinition, partition: str = AS_OF, **config: object
 ) -> dg.ExecuteInProcessResult:
+    """Materialise one asset."""
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
             [asset],
@@ -100,8 +100,8 @@ def run(
         )
 
 
-def trained(home, kind: small_models.Kind) -> None:
-    """Models of the as-of day, their vectors, index and evaluation."""
+def trained(home: SimpleNamespace, kind: small_models.Kind) -> None:
+    """Publish models of the as-of day, with their vectors, index and evaluation."""
     from recsys_assets.defs.evaluation import offline, queries
 
     tables = small_models.train(home.rows, home.transforms, home.items, kind)
@@ -124,9 +124,9 @@ def trained(home, kind: small_models.Kind) -> None:
 
 
 def released(
-    home, partition: str = AS_OF, **config: object
+    home: SimpleNamespace, partition: str = AS_OF, **config: object
 ) -> tuple[dg.ExecuteInProcessResult, releases.Release, dict]:
-    """The run, the release it gave, and its checks by name."""
+    """Return the run, its release and its checks by name."""
     from recsys_assets.defs.fine_tune import daily
     from recsys_assets.defs.serving import release
 
@@ -144,15 +144,15 @@ def released(
     )
 
 
-def parts(home):
+def parts(home: SimpleNamespace):
     """Return the inputs that the release's asset opens."""
     from recsys_assets.defs.serving import release
 
     return upstream.open_inputs(release.ReleaseParts, home.platform, AS_OF)
 
 
-def promote(home, release: releases.Release) -> None:
-    """As promotion leaves it, without servers."""
+def promote(home: SimpleNamespace, release: releases.Release) -> None:
+    """Write the champion file that a promotion leaves, without servers."""
     champion.champion_path(home.settings).parent.mkdir(parents=True, exist_ok=True)
     champion.champion_path(home.settings).write_text(
         json.dumps(
@@ -170,12 +170,15 @@ def promote(home, release: releases.Release) -> None:
 
 
 @pytest.fixture(scope="module")
-def honest(home):
+def honest(home: SimpleNamespace):
+    """Return run, release and checks of models that pass the gates."""
     trained(home, "honest")
     return released(home)
 
 
-def test_an_honest_release_passes_with_its_verdict_in_the_manifest(home, honest):
+def test_an_honest_release_passes_with_its_verdict_in_the_manifest(
+    home: SimpleNamespace, honest
+) -> None:
     _, release, checks = honest
     assert release.gate["passed"] and not release.failed_checks, release.failed_checks
     assert (
@@ -212,7 +215,7 @@ def test_an_honest_release_passes_with_its_verdict_in_the_manifest(home, honest)
         assert verdicts.full_release_in_force(home.store, home.settings, parts(home)) is None
 
 
-def test_a_random_release_is_built_blocked_and_says_why(home, honest):
+def test_a_random_release_is_built_blocked_and_says_why(home: SimpleNamespace, honest) -> None:
     promote(home, honest[1])
     trained(home, "random")
     done, release, checks = released(home)
@@ -225,7 +228,7 @@ def test_a_random_release_is_built_blocked_and_says_why(home, honest):
     trained(home, "honest")
 
 
-def test_a_budget_in_the_launchpad(home, honest):
+def test_a_budget_in_the_launchpad(home: SimpleNamespace, honest) -> None:
     champion.champion_path(home.settings).unlink(missing_ok=True)
     _, release, checks = released(home, query_tower_ms=1e-6)
     assert {name for name, check in checks.items() if not check.passed} == {"gate", "latency"}
@@ -236,7 +239,7 @@ def test_a_budget_in_the_launchpad(home, honest):
     assert measured > allowed == 1e-6 and len(release.failed_checks) == 1
 
 
-def test_models_other_than_those_evaluated_are_not_released(home, honest):
+def test_models_other_than_those_evaluated_are_not_released(home: SimpleNamespace, honest) -> None:
     small_models.write_generation(
         home.store,
         AS_OF,
@@ -259,7 +262,9 @@ def test_models_other_than_those_evaluated_are_not_released(home, honest):
 
 
 @pytest.mark.parametrize(("name", "value"), [("retrieval_weight", 1.5), ("retrieval_topk", 150)])
-def test_lists_of_other_settings_are_not_released(home, honest, name, value):
+def test_lists_of_other_settings_are_not_released(
+    home: SimpleNamespace, honest, name, value
+) -> None:
     changed = home.settings.model_copy(update={name: value})
     with pytest.raises(
         releases.ReleaseError,
@@ -268,8 +273,8 @@ def test_lists_of_other_settings_are_not_released(home, honest, name, value):
         verdicts.full_inputs(home.store, changed, parts(home))
 
 
-def tune(home, base: releases.Release, kind: small_models.Kind) -> None:
-    """A day's fine-tune of the champion: models of other weights, the generation's item side."""
+def tune(home: SimpleNamespace, base: releases.Release, kind: small_models.Kind) -> None:
+    """Publish a day's fine-tune: other model weights, with the champion's items."""
     features = home.store.current("features/interactions", NEXT)
     with home.store.stage(
         "fine_tune/rows",
@@ -301,7 +306,9 @@ def tune(home, base: releases.Release, kind: small_models.Kind) -> None:
     )
 
 
-def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(home, honest):
+def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(
+    home: SimpleNamespace, honest
+) -> None:
     base = honest[1]
     promote(home, base)
     tune(home, base, "honest")

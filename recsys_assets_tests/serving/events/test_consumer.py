@@ -165,7 +165,7 @@ def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(
     enqueue(valkey.client(1), Event(event_id="before", user_id="9", item_id="a"))
     wait_for(lambda: valkey.client(1).exists("event:before"), "the event is applied")
     valkey.kill()
-    wait_for(lambda: "does not serve" in processes.log.read_text(), "the outage is noticed")
+    wait_for(lambda: "is not available" in processes.log.read_text(), "the outage is noticed")
     time.sleep(1)  # several attempts fail meanwhile
     valkey.start()
     enqueue_all(
@@ -189,7 +189,7 @@ def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(
     assert [category for category, _ in recent_clicks(settings, "9")] == ["books", "tools", "tools"]
     log = processes.log.read_text()
     assert (
-        log.count("does not serve") == 1
+        log.count("is not available") == 1
         and log.count("answers again") == 1
         and "Traceback" not in log
     )

@@ -1,6 +1,4 @@
-"""What the gateway does when too much is asked, or Triton does not answer: rate, shedding, the
-guard of a hanging server.
-"""
+"""What the gateway does when too much is asked, or Triton does not answer: rate and shedding."""
 
 from __future__ import annotations
 
@@ -19,13 +17,7 @@ import numpy as np
 import pytest
 
 from recsys_assets.operations.processes import read_record
-from recsys_assets.serving.gateway.limits import (
-    FIRST_GUESS,
-    Admission,
-    Guard,
-    Overloaded,
-    RateLimit,
-)
+from recsys_assets.serving.gateway.limits import FIRST_GUESS, Admission, Overloaded, RateLimit
 from recsys_assets.serving.gateway.metrics import Metrics
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.answering_triton import answering, write_answering
@@ -178,24 +170,6 @@ def test_one_long_pause_is_not_overload() -> None:
 
 
 # --- a Triton that hangs
-
-
-def test_the_guard_lets_one_try_after_a_while() -> None:
-    clock = Clock()
-    guard = Guard(3, 1.0, clock)
-    for _ in range(2):
-        guard.failed()
-    assert not guard.refuses()
-    guard.failed()
-    assert guard.refuses()
-    clock.now += 1
-    assert [guard.refuses() for _ in range(3)] == [False, True, True]
-    guard.failed()
-    assert guard.refuses()
-    clock.now += 1
-    assert not guard.refuses()
-    guard.answered()
-    assert not any(guard.refuses() for _ in range(3))
 
 
 def test_a_server_that_accepts_and_says_nothing(tmp_path: Path, valkey: Any) -> None:

@@ -119,7 +119,7 @@ def test_opened_once_a_process_and_as_wide_as_the_settings_say(tmp_path):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (lambda folder: (folder / INDEX).write_bytes(b"no index"), "is no FAISS index"),
+        (lambda folder: (folder / INDEX).write_bytes(b"no index"), "is not a FAISS index"),
         (
             lambda folder: write(folder, faiss.IndexFlatIP(32)),
             "must hold vectors of 64, got 0 of 32",

@@ -87,6 +87,23 @@ def test_only_one_caller_tries_while_half_open(open_breaker, clock):
     assert open_breaker.call(lambda: refuses(open_breaker)) is True
 
 
+def test_a_caller_that_reports_itself_tries_once_after_a_while(clock):
+    breaker = Breaker(threshold=3, open_seconds=1.0, clock=clock)
+    for _ in range(2):
+        breaker.failed()
+    assert not breaker.refuses()
+    breaker.failed()
+    assert breaker.refuses()
+    clock.now += 1
+    assert [breaker.refuses() for _ in range(3)] == [False, True, True]
+    breaker.failed()
+    assert breaker.refuses()
+    clock.now += 1
+    assert not breaker.refuses()
+    breaker.answered()
+    assert not any(breaker.refuses() for _ in range(3))
+
+
 def test_programming_errors_pass_and_do_not_count(clock):
     breaker = Breaker(threshold=1, clock=clock)
     with pytest.raises(KeyError):

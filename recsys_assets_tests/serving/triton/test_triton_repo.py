@@ -147,7 +147,7 @@ def test_a_pinned_ensemble_can_be_pinned_again():
     ("versions", "fault"),
     [
         ({k: v for k, v in VERSIONS.items() if k != "query_tower"}, "query_tower have no version"),
-        ({**VERSIONS, "other": 1}, "other are no steps"),
+        ({**VERSIONS, "other": 1}, "other are not steps"),
         ({**VERSIONS, "query_tower": 0}, "query_tower need a version ≥ 1"),
     ],
 )

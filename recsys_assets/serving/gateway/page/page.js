@@ -1,10 +1,10 @@
 // The storefront page: asks the gateway, shows cards, reports interest and shows what that changed.
 "use strict";
 
-const REFRESH_MS = 1000; // the consumer has taken an event in by then
+const REFRESH_MS = 1000; // by then the consumer has applied an event
 const REASONS = {
-  ranking_unavailable: "the ranking is not available, popular items stand in",
-  popularity_unavailable: "popularity is not available, the catalogue's promoted items stand in",
+  ranking_unavailable: "the ranking is not available; popular items replace it",
+  popularity_unavailable: "popularity is not available; the catalogue's promoted items replace it",
   user_features_unavailable: "what the shop knows of you is not available",
   seen_filter_unavailable: "items that you have seen may appear again",
   availability_unavailable: "what is out of stock is not known at the moment",
@@ -13,7 +13,7 @@ const by = (id) => document.getElementById(id);
 const money = new Intl.NumberFormat("en", { style: "currency", currency: "USD" });
 let asked = null; // visitor of the list that is shown
 let shown = new Set(); // item ids of that list
-let turn = 0; // only the latest question's answer is shown
+let turn = 0; // only the answer to the latest question is shown
 
 async function post(path, body) {
   const headers = { "content-type": "application/json" };
@@ -53,7 +53,7 @@ function card(item, fresh, ask) {
 }
 
 function show(answer, ask) {
-  const before = asked === ask.user_id ? shown : null; // another visitor's list is not news
+  const before = asked === ask.user_id ? shown : null; // for another visitor, no item is "new"
   const added = before ? answer.items.filter((item) => !before.has(item.item_id)) : [];
   by("cards").replaceChildren(...answer.items.map((item) => card(item, added.includes(item), ask)));
   asked = ask.user_id;
