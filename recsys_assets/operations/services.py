@@ -89,7 +89,7 @@ def up(
 
 
 def _start(settings: Settings, service: Service, progress: Progress) -> None:
-    """Start a part and wait until it is ready; end it again if it is not ready in time."""
+    """Start a part and wait until it is ready; end it again if it is late."""
     record = service.spawn()
     try:
         seconds = processes.wait_ready(record, service.ready, service.limit)

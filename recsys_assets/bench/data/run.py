@@ -13,7 +13,6 @@ import os
 import platform
 import statistics
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -24,15 +23,14 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.bench.data.raw_request import write_request
 from recsys_assets.bench.harness import agreement
-from recsys_assets.bench.harness.part import BenchFailed, Measured, run_part, run_training_part
+from recsys_assets.bench.harness.part import Measured, run_part, run_training_part
 from recsys_assets.files import write_json
 from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.settings import Settings
 
 START_DAY = date(2024, 1, 1)  # a Monday in the past, because no event may lie in the future
-#: Candidates of the measured request, as retrieval returns them; fewer for a smaller catalogue.
-REQUEST_ITEMS = 300
 COMPILED_REPETITIONS = 2_000
 LIBRARIES = ("polars", "numpy", "pandera", "pyarrow")
 
@@ -190,7 +188,8 @@ class DataBench:
         request, ours, theirs = (
             self.scratch / f"request_{name}" for name in ("raw", "compiled", "nvtabular")
         )
-        self._write_request(request)
+        day = partitions.train_days(self.as_of)[-1]
+        write_request(self.store.current("features/interactions", day), request)
         part = self._part(
             "compiled_request",
             {
@@ -237,65 +236,6 @@ class DataBench:
         )
         return figures
 
-    def _write_request(self, folder: Path) -> None:
-        """Write one visit and its candidates in raw columns.
-
-        The visit is a clicked row of a registered visitor on the last training day, because only
-        clicked rows have a click history. The candidates are the day's first items.
-
-        Raises:
-            BenchFailed: no such row exists.
-        """
-        features = self.store.current(
-            "features/interactions", partitions.train_days(self.as_of)[-1]
-        )
-        rows = pl.read_parquet(features.path("features.parquet"))
-        histories = pl.read_parquet(features.path("click_history.parquet"))
-        visit = (
-            rows.filter(pl.col(c.AGE).is_not_null() & (pl.col(c.TOP_CATEGORY) != c.MISSING))
-            .join(histories, on=c.EVENT_ID)
-            .head(1)
-        )
-        if visit.is_empty():
-            raise BenchFailed(
-                f"no visitor of {features.partition} has clicked before: take a larger scale"
-            )
-        items = rows.unique(c.ITEM_ID, keep="first", maintain_order=True).head(REQUEST_ITEMS)
-        n7, n24 = (int(visit[name].item()) for name in (c.CLICKS_7D, c.CLICKS_24H))
-        history = visit["categories"].item()
-        counts = {
-            c.CLICKS_7D: pl.lit(n7),
-            c.CLICKS_24H: pl.lit(n24),
-            **{
-                name: _times(pl.col(c.CATEGORY_L1), history[len(history) - n :])
-                for name, n in ((c.CATEGORY_CLICKS_7D, n7), (c.CATEGORY_CLICKS_24H, n24))
-            },
-        }
-        affinity = items.with_columns(
-            counted.cast(pl.Float32).alias(name) for name, counted in counts.items()
-        )
-        folder.mkdir()
-        pl.DataFrame({"categories": history}).write_parquet(folder / "history.parquet")
-        for name, table, columns in (
-            (
-                "user",
-                visit,
-                (
-                    c.USER_ID,
-                    c.GENDER,
-                    c.TOP_CATEGORY,
-                    c.AGE,
-                    c.CLICKS_24H,
-                    c.HOURS_SINCE_CLICK,
-                    c.CLICKS_7D,
-                ),
-            ),
-            ("context", visit, (c.DEVICE_TYPE, c.TIMESTAMP)),
-            ("item", items, (*c.ITEM_CATEGORICAL, c.PRICE, c.ITEM_CLICKS)),
-            ("affinity", affinity, tuple(counts)),
-        ):
-            table.select(columns).write_parquet(folder / f"{name}.parquet")
-
     def _folders(self, kind: str) -> list[str]:
         return [str(a.local) for a in self.store.require(kind, partitions.train_days(self.as_of))]
 
@@ -316,14 +256,6 @@ def _largest_of_request(ours: Path, theirs: Path) -> float:
             [ours / f"{name}.parquet"], [theirs / f"{name}.parquet"], list(columns)
         )
     return max(apart.values())
-
-
-def _times(column: pl.Expr, values: Sequence[str]) -> pl.Expr:
-    """Return how often each row's value is among ``values``."""
-    counts = Counter(values)
-    return column.replace_strict(
-        list(counts), list(counts.values()), default=0, return_dtype=pl.Int64
-    )
 
 
 def _pace(part: Measured) -> dict[str, Any]:

@@ -280,7 +280,7 @@ class ServingBench:
 def bench_serving(
     settings: Settings, say: Say, plan: ServingBenchPlan | None = None
 ) -> dict[str, Any]:
-    """Measure the release of a home; returns and writes what ``home/bench/serving.json`` holds.
+    """Measure the release of a home; write and return ``home/bench/serving.json``.
 
     Raises:
         BenchFailed: there is no release, a part failed, or two systems gave different lists.

@@ -268,7 +268,10 @@ def affinity(history: np.ndarray, row: np.ndarray, category: np.ndarray) -> np.n
 def _popularity(
     rows: pd.DataFrame, day: np.ndarray, items: np.ndarray, days: np.ndarray
 ) -> np.ndarray:
-    """Return item_popularity float32 [N] of items on days, as ``with_negatives`` defines it."""
+    """Return item_popularity of items on days, float32 [N].
+
+    The value is the one that ``with_negatives`` describes.
+    """
     known = pd.DataFrame(
         {
             "item": rows[c.ITEM_ID].to_numpy().astype(np.int64),

@@ -1,4 +1,7 @@
-"""Read the rows that DLRM learns from, with sampled negatives where the log has none."""
+"""Read the rows that DLRM learns from.
+
+Negatives are sampled where the log has none.
+"""
 
 from __future__ import annotations
 
