@@ -1,0 +1,1 @@
+"""Do the work of the graph: plain functions and small classes, without Dagster."""

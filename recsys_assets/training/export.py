@@ -173,9 +173,10 @@ def to_onnx(function: Packed, path: Path) -> None:
 def _settle(model: onnx.ModelProto) -> None:
     """Order and name the nodes by what the outputs need first.
 
-    The order and the counters of tf2onnx differ between runs.
+    The order, the counters and the description that tf2onnx writes differ between runs.
     """
     graph = model.graph
+    graph.doc_string = ""  # tf2onnx writes the number of the traced function into it
     producers = {name: node for node in graph.node for name in node.output}
     nodes: dict[str, onnx.NodeProto] = {}
 

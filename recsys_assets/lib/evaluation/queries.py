@@ -57,7 +57,7 @@ class Queries:
     counts: QueryCounts
 
     def __len__(self) -> int:
-        """Number of queries."""
+        """Return the number of queries."""
         return len(self.true)
 
     @property

@@ -624,7 +624,7 @@ def test_nothing_is_simulated_into_an_ingested_landing_zone(
     before = tree(tmp_path / "landing")
     full_graph.simulate(settings)
     assert tree(tmp_path / "landing") == before
-    assert "nothing is simulated" in capsys.readouterr().err
+    assert "was ingested (recsys ingest), so it is not simulated" in capsys.readouterr().err
 
 
 def test_the_report_is_what_the_landing_zone_keeps(tmp_path: Path):
