@@ -41,27 +41,10 @@ from recsys_assets.columns import (
     USER_ID,
     VIEW,
 )
-from recsys_assets.lib.features.activity import (
-    HISTORY_SECONDS,
-    RECENT_CLICKS,
-    SECONDS_PER_HOUR,
-    WINDOW_SECONDS,
-    activity_features,
-    top_category,
-)
+from recsys_assets.lib.features.activity import HISTORY_SECONDS, SECONDS_PER_HOUR, WINDOW_SECONDS
 from recsys_assets.lib.features.click_ranges import ClickRanges
 from recsys_assets.partitions import day_bounds, previous_day
 
-__all__ = [
-    "RECENT_CLICKS",
-    "WINDOW_SECONDS",
-    "FeatureError",
-    "activity_features",
-    "interaction_features",
-    "item_popularity",
-    "mask",
-    "top_category",
-]
 HISTORY = "categories"  # the column of ``click_history`` beside event_id
 
 NEEDED = (EVENT_ID, USER_ID, ITEM_ID, TIMESTAMP, EVENT_TYPE)  # columns of the days before

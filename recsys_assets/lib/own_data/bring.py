@@ -373,7 +373,7 @@ def _with_derived(table: pl.DataFrame | None, derived: pl.DataFrame, key: str) -
     return derived if table is None else tables.upsert(table, derived, key)
 
 
-def _digest(files: Sequence[Path], options: Mapping[str, Any]) -> str:
+def _digest(files: Sequence[Path], options: Mapping[str, object]) -> str:
     """Return the digest (16 hexadecimal digits) of the files' content and the options.
 
     File names do not count.

@@ -99,7 +99,7 @@ def test_embeddings_are_aligned_by_index():
         0,
         1,
         2,
-    ]  # rows 0-2 are nobody's, row 3 (c) has no embedding
+    ]  # rows 0-2 belong to no item, row 3 (c) has no embedding
     assert table[:, 64].tolist() == [0, 0, 0, 0, -1, 0]
     assert counts == {"items": 3, "not_in_vocabulary": 1, "without_text": 1, "without_image": 2}
 

@@ -1,6 +1,4 @@
-"""Pretrained weights really loaded by open_clip: ViT-B-32 by path, small ones from a folder, from
-S3, and wrong ones.
-"""
+"""Test that open_clip loads checkpoints from a path, a folder and S3, or refuses them."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ SMALL, OTHER = "small-catalogue-clip", "other-catalogue-clip"
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of a saved encoder; open_clip knows its architecture, and another one, by name."""
+    """Return the folder of a saved encoder; register its architecture and another one."""
     prepare_torch()
     import open_clip
 

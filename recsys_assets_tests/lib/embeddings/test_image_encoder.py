@@ -1,4 +1,4 @@
-"""The small CLIP learns from drawn pairs, and any encoder survives being saved."""
+"""Test that the small CLIP learns from drawn pairs, and that saved encoders are equal."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_training_takes_no_part_of_missing_images():
 
 
 class Counted:
-    """The real encoding, and how many pictures it was given."""
+    """Encode as usual, and count the pictures."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.pictures, encode = [], ie.encode_images
@@ -127,7 +127,7 @@ def test_a_known_picture_is_not_encoded_again(trained, encoded, tmp_path: Path, 
     )
     assert missing.tolist() == [False, True, False] and computed == 1 and counted.pictures == [2, 1]
     np.testing.assert_array_equal(again[2], first[0])
-    # another encoder, or the same one that reads pictures otherwise, meets no old vector
+    # another encoder, or another version of the encoding, gets no cached vector
     assert ie.encode_cached(tmp_path / "encoder", "b", [IMAGES[0]], tmp_path / "cache")[2] == 1
     assert ie.encoder_digest("w", "c") != ie.encoder_digest("w", "d") != ie.encoder_digest("v", "d")
     vectors, missing, computed = ie.encode_cached(

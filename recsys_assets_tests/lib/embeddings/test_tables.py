@@ -1,6 +1,4 @@
-"""From artifact to artifact: texts that are missing, the aligned table with its items without
-clicks, mixed generations.
-"""
+"""Test embedding artifacts: missing texts, items without clicks, mixed generations."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_item_text_takes_what_there_is():
 
 
 class Counting:
-    """Gives each text its length as vector, and remembers what it was asked for."""
+    """Returns each text's length as its vector, and records the texts."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -1,4 +1,4 @@
-"""Feast as serving imports it: whole, without typeguard's checks, and typeguard as it was."""
+"""Test that Feast imports without typeguard's checks and leaves typeguard unchanged."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_it_agrees_with_the_training_rows(shop: SimpleNamespace) -> None:
         1_500, seed=3, shuffle=True
     )  # in no order, repeated moments among them
     found = historical_features(shop.store, asked.select(ENTITY))
-    # what makes the comparison worth something
+    # the comparison covers filled values
     midnight = [day_bounds(day)[0] for day in DAYS[1:]]
     assert asked.filter(pl.col("timestamp").is_in(midnight)).height > 3
     assert asked.select("user_id", "timestamp").is_duplicated().sum() > 100
@@ -88,9 +88,7 @@ def test_a_missing_column_is_named(shop: SimpleNamespace) -> None:
 
 
 def test_a_click_pushes_none_out_before_it_happened(tmp_path: Path) -> None:
-    """At the cap, the state after a click of the same second holds one click less of those before
-    it.
-    """
+    """At the cap, a click of the same second displaces one earlier click from the state."""
     settings, start, now = (
         Settings(home=tmp_path),
         day_bounds(DAYS[0])[0],

@@ -47,9 +47,7 @@ ITEMS = pl.DataFrame(
 
 
 def activity(timestamp: int, *categories: str) -> pl.DataFrame:
-    """The state of visitor 1 after its click at ``timestamp``, the clicks before it a second
-    apart.
-    """
+    """Return visitor 1's state after a click at ``timestamp``; clicks are a second apart."""
     times = list(range(timestamp - len(categories) + 1, timestamp + 1))
     return pl.DataFrame(
         {
@@ -187,9 +185,7 @@ def test_a_newer_push_stays_whatever_is_materialised(settings: Settings, store: 
 
 
 def test_a_push_during_a_materialisation_stays(settings: Settings, store: Any) -> None:
-    """Whatever the two writers' order: a batch of many visitors, and a newer click of one of them
-    meanwhile.
-    """
+    """A batch of many visitors and a newer click of one of them, in either order."""
     many = [f"v{n}" for n in range(400)]
     pushing = fs.open_store(settings)
     for turn in range(12):
@@ -258,7 +254,7 @@ def test_clicks_of_many_visitors_are_read_at_once(
     valkey.client(0).hdel(key, *names)
     assert recent_clicks.read_recent_clicks(store, ["guest"]) == {
         "guest": []
-    }  # times alone say nothing
+    }  # times without categories do not count
 
 
 def offline_bytes(settings: Settings) -> dict[str, bytes]:
@@ -328,9 +324,7 @@ print(json.dumps([found["recent_categories"].to_pylist(), materialize(settings, 
 
 @pytest.mark.slow
 def test_history_is_point_in_time_in_any_zone(settings: Settings, store: Any) -> None:
-    """In a zone west of UTC, for Feast casts times to the zone of the process before it compares
-    them.
-    """
+    """Feast casts times to the zone of the process before it compares them."""
     write_day(settings, DAY_1, "books")
     write_day(settings, DAY_1 + DAY, "tools")
     program = PROGRAM_OF_HISTORY.format(
@@ -457,9 +451,7 @@ def test_the_serving_environment_reads_online(settings: Settings, store: Any) ->
 
 
 def test_the_registry_is_read_whole_while_it_is_written(settings: Settings, store: Any) -> None:
-    """A process that starts meanwhile finds every definition: the file is replaced, never
-    truncated.
-    """
+    """A process that starts meanwhile finds every definition: the file is never truncated."""
     registry = store.registry._registry_store
     whole = registry.get_registry_proto()
     done = threading.Event()

@@ -1,6 +1,4 @@
-"""What a visitor's clicks are worth at one moment: the definition that training and serving
-share.
-"""
+"""Test the click features that training and serving share."""
 
 import doctest
 from random import Random
@@ -61,9 +59,7 @@ def test_the_history_s_windows_are_closed_at_their_starts_and_open_at_the_moment
 
 
 def test_only_the_latest_clicks_are_history():
-    """The limit comes before the windows: whatever lies before the latest 200 does not count,
-    though it is of the week.
-    """
+    """Only the latest 200 clicks count, even if older ones are within the week."""
     categories = ["early"] * 150 + ["late"] * 180 + ["now"]
     timestamps = (
         [NOW - WINDOW_SECONDS - 500 + n for n in range(150)]
@@ -78,7 +74,7 @@ def test_only_the_latest_clicks_are_history():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_visitors_activity_is_features_and_history(seed):
-    """Of lists in no order at all too, as nobody but the store says that they are in order."""
+    """Unordered lists count too: only the store guarantees the order."""
     random = Random(seed)
     clicks = random.randrange(300)
     categories = random.choices(["books", "tools", "beauty"], k=clicks)

@@ -111,9 +111,7 @@ CATEGORY = Vocabulary("category_l1", ["books", "tools", "ágil"])
 
 
 def histories(count: int, longest: int, seed: int = 4) -> tuple[pl.Series, np.ndarray, np.ndarray]:
-    """Lists of known, unknown, masked and null categories, some empty; how many of each count, of 7
-    days and of 24 hours.
-    """
+    """Return lists of known, unknown, masked and null categories, and counts n7 and n24."""
     random = np.random.default_rng(seed)
     sizes = np.where(random.random(count) < 0.2, 0, random.integers(0, longest + 1, size=count))
     lists = [
@@ -204,9 +202,7 @@ w.load(folder, w.COMBINED).transform(Dataset(new, cpu=True)).to_ddf().compute(sc
 @pytest.mark.training
 @pytest.mark.parametrize("buckets", [0, 5])
 def test_agrees_with_nvtabular_itself(tmp_path, buckets):
-    """The project's own workflows, fitted and exported in the training environment, over rows with
-    every special case.
-    """
+    """Fit and export the project's workflows on rows with every special case."""
     fit = rows(300, seed=2).with_columns(
         pl.when(pl.col(name) != "-1").then(pl.col(name)).alias(name)
         for name in ("user_id", "gender", "top_category", "device_type")

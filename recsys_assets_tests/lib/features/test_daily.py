@@ -1,6 +1,4 @@
-"""The files of a day's features artifact, and the check that catches a feature which sees its own
-future.
-"""
+"""Test the files of a day's features, and the check for leakage of the future."""
 
 from __future__ import annotations
 
@@ -151,7 +149,7 @@ def test_the_days_state_and_popularity_go_online(built, inputs, tmp_path, valkey
     publish.materialize_online(
         settings, [before, built], users=inputs["users"], items=inputs["items"]
     )
-    # who clicked on the day before alone is known all the same
+    # a visitor who clicked only on the day before is known too
     gone = (
         set(pl.read_parquet(before.path("user_activity.parquet"))["user_id"])
         - set(pl.read_parquet(built.path("user_activity.parquet"))["user_id"])
@@ -164,7 +162,7 @@ def test_the_days_state_and_popularity_go_online(built, inputs, tmp_path, valkey
     publish.materialize_online(
         settings, [before, built], users=inputs["users"], items=inputs["items"]
     )
-    assert Path(written).stat().st_mtime_ns == stamp  # what is there already is not written again
+    assert Path(written).stat().st_mtime_ns == stamp  # an existing file is not written again
     states = (
         pl.read_parquet(built.path("user_activity.parquet"))
         .filter(pl.col("user_id") == "2")

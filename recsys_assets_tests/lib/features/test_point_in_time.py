@@ -60,9 +60,7 @@ def _interactions(rows: list[tuple[str, str, int, str]], prefix: str = "e") -> p
 
 
 def _random_day(day: str, n: int, seed: int) -> pl.DataFrame:
-    """Busy and rare users at 10-minute steps, so that equal seconds, equal counts and empty windows
-    are frequent.
-    """
+    """Draw busy and rare users with frequent equal seconds, equal counts and empty windows."""
     rng = np.random.default_rng(seed)
     users = np.where(rng.random(n) < 0.2, rng.integers(6, 40, n), rng.integers(1, 6, n))
     return _interactions(
@@ -84,7 +82,7 @@ CATEGORY = dict(ITEMS.select("item_id", "category_l1").iter_rows())
 
 
 def _earlier(seed: int, days: int = 8, rows: int = 120) -> pl.DataFrame:
-    """Busy days before DAY, one more than counts."""
+    """Draw busy days before DAY, one more than the history covers."""
     names = [DAY]
     for _ in range(days):
         names.append(previous_day(names[-1]))
@@ -94,7 +92,7 @@ def _earlier(seed: int, days: int = 8, rows: int = 120) -> pl.DataFrame:
 def _clicked(
     events: pl.DataFrame, user: str, now: int, most: int = 200, seconds: int = 86_400
 ) -> list[tuple[str, int]]:
-    """(category, time) of a user's clicks in [now − seconds, now), the latest at most."""
+    """Return (category, time) of a user's latest clicks in [now − seconds, now)."""
     clicked = sorted(
         (r["timestamp"], r["event_id"], CATEGORY[r["item_id"]])
         for r in events.iter_rows(named=True)
@@ -104,7 +102,7 @@ def _clicked(
 
 
 def _oracle(events: pl.DataFrame, user: str, now: int) -> tuple[str, float, float]:
-    """The definition, word by word, on the raw rows."""
+    """Compute the definition on the raw rows."""
     clicked = _clicked(events, user, now)
     names = sorted({c for c, _ in clicked})
     if not names:
@@ -120,7 +118,7 @@ def _oracle(events: pl.DataFrame, user: str, now: int) -> tuple[str, float, floa
 
 
 def _history(events: pl.DataFrame, user: str, now: int, item: str) -> tuple[float, float, float]:
-    """clicks_7d, category_clicks_7d and category_clicks_24h, word by word."""
+    """Compute clicks_7d, category_clicks_7d and category_clicks_24h on the raw rows."""
     week, day = (_clicked(events, user, now, seconds=seconds) for seconds in (7 * 86_400, 86_400))
     return (
         float(len(week)),
@@ -182,7 +180,7 @@ def test_the_clicks_of_the_days_before_alone_say_the_same():
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_live_path_gets_the_same_from_the_latest_state_before_a_moment(seed):
-    """What serving does: look the visitor's state up, and compute at the request's time."""
+    """Serving looks up the visitor's state and computes features at the request's time."""
     before, yesterday, today = (
         _random_day(day, 250, seed + n)
         for n, day in enumerate([previous_day(previous_day(DAY)), previous_day(DAY), DAY])
@@ -280,8 +278,7 @@ def test_nothing_at_or_after_a_moment_changes_its_features():
     features, _, _ = interaction_features(today, yesterday, USERS, ITEMS, DAY)
     for moment in features["timestamp"].unique().sort()[::9]:
         now = pl.col("timestamp") == moment
-        # the moment's exposures remain as questions, without their answers; all that follows is
-        # gone
+        # the moment's exposures stay without their outcome; all later events are removed
         questions = today.filter(
             now, pl.col("event_type").is_in(["Impression", "View"])
         ).with_columns(event_type=pl.lit("Impression"), click=pl.lit(0, pl.Int8))
@@ -291,7 +288,7 @@ def test_nothing_at_or_after_a_moment_changes_its_features():
 
 
 def test_shuffled_answers_from_a_moment_on_change_nothing_before():
-    """Other clicks, other items, other visitors and other times, all from the moment on."""
+    """Change clicks, items, visitors and times from the moment on."""
     today, yesterday = _random_day(DAY, 300, 31), _random_day(previous_day(DAY), 300, 32)
     features, _, states = interaction_features(today, yesterday, USERS, ITEMS, DAY)
     for seed, moment in enumerate(features["timestamp"].unique().sort()[10::13]):

@@ -74,9 +74,7 @@ def test_user(compiled):
 
 
 def test_a_visitor_among_others_is_as_alone_to_the_bit(compiled):
-    """What is computed for two columns, or for many rows, together must not depend on what lies
-    beside.
-    """
+    """A value must not depend on the other columns and rows of the same call."""
     random = np.random.default_rng(8)
     raw = np.array([[f"user-{n % 7}", "MF"[n % 2], "tools"] for n in range(201)], dtype=object)
     counts = np.arange(201)

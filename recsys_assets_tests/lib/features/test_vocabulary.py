@@ -16,7 +16,7 @@ def test_the_docstring_is_true():
 
 
 def rows(**columns: list[str | None]) -> pl.DataFrame:
-    """Five rows that hold known values wherever nothing else is given."""
+    """Return five rows; columns that are not given hold known values."""
     known = {
         name: [values[0]] * 5
         for name, values in transforms()["vocabulary"].items()

@@ -1,4 +1,4 @@
-"""Each figure is a Markdown image that holds a well-formed SVG with the data where they belong."""
+"""Test that each figure is a Markdown image of a well-formed SVG with the right data."""
 
 from __future__ import annotations
 

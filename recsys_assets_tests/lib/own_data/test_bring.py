@@ -1,5 +1,6 @@
-"""Logs of one's own: ids, times, events, rejected rows, repeated runs; every landing zone is read
-back by its contract.
+"""Test the ingest of logs: ids, times, events, rejected rows, repeated runs.
+
+Every landing zone is read back by its contract.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def take(
 
 
 def landed(landing: Path) -> pl.DataFrame:
-    """Every event of a landing zone, through the contracts that the graph reads it by."""
+    """Read every event of a landing zone through the contracts of the graph."""
     days = sorted(folder.name for folder in (landing / "interactions").iterdir())
     contracts.check_table(landing / "users/users.parquet", RAW_USERS).raise_if_failed()
     contracts.check_table(landing / "catalogue/items.parquet", RAW_ITEMS).raise_if_failed()
@@ -59,7 +60,7 @@ def landed(landing: Path) -> pl.DataFrame:
 
 
 def tree(landing: Path) -> dict[str, tuple[str, int]]:
-    """File → (digest, time of its last change)."""
+    """Return file → (digest, time of its last change)."""
     return {
         str(p.relative_to(landing)): (
             hashlib.sha256(p.read_bytes()).hexdigest(),

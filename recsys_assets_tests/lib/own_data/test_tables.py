@@ -1,4 +1,4 @@
-"""Catalogue, pictures and users of one's own, and logs that are held against them."""
+"""Test the ingest of catalogue, pictures and users, and of logs compared with them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_log_is_held_against_the_catalogue(tmp_path: Path):
     report = take(tmp_path / "landing", logs=[log], catalogue=tmp_path / "products.yaml")
     assert report["sources"][1]["rejected"] == {"item is not in the catalogue": 1}
     assert items_of(tmp_path / "landing")["item_id"].to_list() == ["b1", "9007199254740993"]
-    # the catalogue learns of the item: the same log is read again, and what was kept back comes in
+    # with the item in the catalogue, the same log is read again and its rejected row is accepted
     (tmp_path / "products.yaml").write_text(
         YAML + "- {id: gone, name: G, description: g, category: tools, style: axe, price: 1}\n"
     )

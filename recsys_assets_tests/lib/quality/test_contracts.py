@@ -1,4 +1,4 @@
-"""What a landing file may not be: each defect is named by file, column, check and count."""
+"""Test that each defect of a landing file is named by file, column, check and count."""
 
 import polars as pl
 import pytest
@@ -243,9 +243,7 @@ def test_what_a_table_is_held_against(known, expected):
 
 
 def _features(n: int = 4, **changes: object) -> pl.DataFrame:
-    """Sound rows of features; ``changes``: a value for the first row, its column's name as the
-    key.
-    """
+    """Return sound rows of features; ``changes``: column → value for the first row."""
     row = {
         "event_id": "e",
         "user_id": "u",

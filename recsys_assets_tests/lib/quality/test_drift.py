@@ -89,7 +89,7 @@ def test_rare_values_count_together():
     same_share = _profile("item_id", **common, **{f"new{i}": 1 for i in range(300)})
     assert drift.divergence(same_share, base) == pytest.approx(
         0, abs=1e-12
-    )  # which rare item it is tells nothing
+    )  # all rare items count as one value
     more = _profile("item_id", **common, **{f"new{i}": 100 for i in range(300)})
     assert drift.divergence(more, base) > drift.THRESHOLD
 
@@ -109,7 +109,7 @@ def test_samples_of_one_distribution_stay_below_the_threshold():
 
 
 def _days(tmp_path: Path, *frames: pl.DataFrame | None) -> list[Artifact]:
-    """Artifacts with a profile each (None: an old artifact that has none)."""
+    """Write one artifact per profile (None: an old artifact without a profile)."""
     store, days = ArtifactStore(tmp_path), []
     for number, frame in enumerate(frames, 1):
         with store.stage("features/interactions", f"2026-01-{number:02}") as staged:

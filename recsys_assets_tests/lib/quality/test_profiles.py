@@ -1,4 +1,4 @@
-"""Profiles against counts made by hand; newcomers against sets."""
+"""Test profiles against counts made by hand, and newcomers against sets."""
 
 from __future__ import annotations
 

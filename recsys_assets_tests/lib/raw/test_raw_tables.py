@@ -1,6 +1,4 @@
-"""The landing zone's sides that the daily assets do not show: volume, declared categories, refused
-rows.
-"""
+"""Test volume, declared categories and rejected rows of the landing zone."""
 
 from __future__ import annotations
 
@@ -64,12 +62,7 @@ def landed(exposures: int, others: int = 0) -> raw_tables.Landed:
             True,
         ),
         ({"2026-01-11": 9000}, 100, "2026-01-10", True),  # later days are no history
-        (
-            {"2026-01-01": 0},
-            100,
-            "2026-01-02",
-            True,
-        ),  # a day without an exposure says nothing of the usual
+        ({"2026-01-01": 0}, 100, "2026-01-02", True),  # a day without an exposure does not count
     ],
 )
 def test_volume(tmp_path, history, exposures, day, within):

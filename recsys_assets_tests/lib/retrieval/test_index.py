@@ -20,9 +20,7 @@ def catalogue() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def large() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """60,000 vectors in groups, as items have them, in the form of the real ones; queries between
-    the groups.
-    """
+    """Draw 60,000 vectors in groups, as those of items, and queries between the groups."""
     rng = np.random.default_rng(3)
     centres = rng.standard_normal((400, 16))
     vectors = unit(centres[rng.integers(0, 400, 60_000)] + 0.4 * rng.standard_normal((60_000, 16)))

@@ -174,7 +174,7 @@ def test_clicks_follow_examination_times_the_oracle(truth, exposures):
 
 
 def test_the_truth_explains_the_clicks(truth, exposures):
-    """And so could a model: popularity alone could not."""
+    """The truth predicts clicks well; popularity alone does not."""
     clicks, item = exposures["click"].to_numpy(), truth.item_index(exposures["item_id"])
     shown = np.bincount(item, minlength=240)
     rate = np.bincount(item, clicks, 240) / np.maximum(shown, 1)
@@ -187,7 +187,7 @@ def test_the_truth_explains_the_clicks(truth, exposures):
     [("price", 1.05), ("promoted", 1.10), ("palette", 1.25), ("mood", 1.15), ("gender", 1.5)],
 )
 def test_each_taste_shows_in_the_log(truth, exposures, liked, least):
-    """The click rate of exposures that suit the visitor against that of the others."""
+    """Return the click rates of exposures that suit the visitor, and of the others."""
     user, item = truth.user_index(exposures["user_id"]), truth.item_index(exposures["item_id"])
     clicks = exposures["click"].to_numpy()
     made_for, sex = truth.item_gender[item], truth.user_gender[user]

@@ -1,6 +1,4 @@
-"""Looks: what text and image tell of a product, and that it suffices to foresee a new product's
-clicks.
-"""
+"""Test that text and image hold a product's look, which predicts a new item's clicks."""
 
 import io
 
@@ -82,9 +80,7 @@ def test_the_image_alone_shows_a_colour_that_the_text_does_not_name():
 
 
 def test_content_foresees_the_clicks_of_new_items():
-    """Least squares on the launched items' click rates; for new items, content adds to what the
-    columns tell.
-    """
+    """By least squares, content predicts new items' click rates better than columns alone."""
     items = synthetic_catalogue(600, 7)
     truth = calibrated(make_truth(items, 3_000, 7, START), START)
     shown = draw_exposures(truth, 120_000, "2026-11-22", np.random.default_rng(2))

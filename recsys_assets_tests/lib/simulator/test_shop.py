@@ -1,6 +1,4 @@
-"""The simulated shop as a landing zone: its contract, determinism, replacement, and a feature that
-is informative.
-"""
+"""Test the simulated landing zone: contract, determinism, replacement, signal."""
 
 import dataclasses
 
@@ -174,9 +172,7 @@ def test_refusals_name_the_remedy(tmp_path):
 
 
 def test_top_category_of_the_last_day_is_informative(landing):
-    """Within its 24-hour window the feature separates clicks that the item's category alone does
-    not.
-    """
+    """The 24-hour feature separates clicks that the item's category alone does not."""
     items, users = pl.read_parquet(landing / ITEMS_FILE), pl.read_parquet(landing / USERS_FILE)
     yesterday, today = (read_landing_day(landing, day).frame for day in DAYS[1:])
     features, _, _ = interaction_features(today, yesterday, users, items, DAYS[2])

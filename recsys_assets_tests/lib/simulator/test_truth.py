@@ -1,6 +1,4 @@
-"""The truth's formula, spelled out, and the population it is drawn for against the reference's
-figures.
-"""
+"""Test the truth's formula, and the population against the reference's figures."""
 
 import dataclasses
 import json
@@ -187,7 +185,7 @@ def test_personas_and_tastes(crowd):
         group = (main == np.bincount(main).argmax()) & (crowd.user_gender == gender)
         for look in (crowd.user_palette, crowd.user_mood):
             assert np.bincount(look[group]).max() / group.sum() > 0.8
-    # a persona depends on gender: so a visitor's gender is worth knowing
+    # a persona depends on the gender
     shares = [
         np.bincount(main[crowd.user_gender == g], minlength=20) / (crowd.user_gender == g).sum()
         for g in (0, 1)
