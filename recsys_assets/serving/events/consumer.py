@@ -68,7 +68,7 @@ class Consumer:
         if USER_ACTIVITY_PUSH not in {source.name for source in self._store.list_data_sources()}:
             raise FeatureStoreError(
                 f"Feast's registry has no push source {USER_ACTIVITY_PUSH}: materialise "
-                f"feature_store/definitions first"
+                "feature_store/definitions first"
             )
 
     def run(self) -> None:

@@ -49,7 +49,7 @@ def main() -> None:
     if settings.token is None and not is_loopback(settings.gateway_host):
         raise SystemExit(
             f"RECSYS_GATEWAY_HOST={settings.gateway_host} is reachable from other machines: set "
-            f"RECSYS_TOKEN, so that writes need a token, or bind 127.0.0.1"
+            "RECSYS_TOKEN, so that writes need a token, or bind 127.0.0.1"
         )
     app = create_app(settings)
     # keep-alive is longer than a load balancer's minute: if the gateway closed an idle connection

@@ -195,6 +195,7 @@ class GatewayClient:
         return self._read(self._send("GET", path, params=parameters), form)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request; raise GatewayError if there is no answer."""
         try:
             return self._http.request(method, self._url + path, **options)
         except httpx.HTTPError as error:
@@ -205,6 +206,7 @@ class GatewayClient:
 
     @staticmethod
     def _read(answer: httpx.Response, form: type[M], accepted: tuple[int, ...] = (200, 202)) -> M:
+        """Return the answer as a model; raise GatewayError for any other status or form."""
         try:
             content = answer.json()
             if answer.status_code in accepted:
@@ -223,6 +225,7 @@ class GatewayClient:
 
 
 def _given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -84,17 +84,7 @@ def explain(
         degraded=bool(ranking.reasons),
         reasons=ranking.reasons,
         visitor=_visitor(trace),
-        retrieval=Retrieval(
-            query_embedding=trace[t.QUERY_EMBEDDING.name][0].tolist(),
-            candidates=[
-                Candidate(item_id=item_id, similarity=similarity)
-                for item_id, similarity in zip(
-                    ids.of(trace[t.CANDIDATES.name]),
-                    _numbers(trace[t.CANDIDATE_SIMILARITY.name]),
-                    strict=True,
-                )
-            ],
-        ),
+        retrieval=_retrieval(trace, ids),
         filter=Filter(
             fates=Counter(fate.name.lower() for fate in fates),
             dropped=[
@@ -152,6 +142,21 @@ def _visitor(trace: Tensors) -> VisitorFeatures:
         raw=raw,
         clicked_categories=trace[t.USER_HISTORY_RAW.name].tolist(),
         transformed=dict(zip(names, values, strict=True)),
+    )
+
+
+def _retrieval(trace: Tensors, ids: _Ids) -> Retrieval:
+    """Return the query embedding and the candidates with their similarities."""
+    return Retrieval(
+        query_embedding=trace[t.QUERY_EMBEDDING.name][0].tolist(),
+        candidates=[
+            Candidate(item_id=item_id, similarity=similarity)
+            for item_id, similarity in zip(
+                ids.of(trace[t.CANDIDATES.name]),
+                _numbers(trace[t.CANDIDATE_SIMILARITY.name]),
+                strict=True,
+            )
+        ],
     )
 
 

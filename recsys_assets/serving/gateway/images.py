@@ -42,5 +42,6 @@ class LiveImages:
 
 
 def _read(path: Path) -> Mapping[str, bytes]:
+    """Read all images: name → bytes."""
     table = pl.read_parquet(path, columns=["image", "content"])
     return dict(zip(table["image"], table["content"], strict=True))

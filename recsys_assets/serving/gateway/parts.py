@@ -23,7 +23,7 @@ from recsys_assets.serving.published.similar import LiveSimilar
 from recsys_assets.serving.stores.availability import Unavailable
 from recsys_assets.settings import POPULARITY_DATABASE, VISITOR_DATABASE, Settings
 
-#: Longer than a read's limit: a batch of 500 events is one transaction, which must not be lost.
+#: Longer than a read's limit: a batch of 500 events is one transaction that must not be lost.
 WRITE_MS = 1_000
 
 

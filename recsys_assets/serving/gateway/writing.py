@@ -187,9 +187,9 @@ def _add_availability(router: APIRouter, parts: Parts) -> None:
         summary="List what is out of stock or hidden",
     )
     async def availability() -> AvailabilityResponse:
-        """Return what this gateway knows.
+        """Return what is out of stock or hidden, as this gateway last read it.
 
-        If the store does not answer, this is what was read ``age_seconds`` ago.
+        If the store does not answer, that was ``age_seconds`` ago.
         """
         await parts.availability.poll()
         if not parts.availability.known:

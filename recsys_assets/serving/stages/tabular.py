@@ -152,7 +152,7 @@ class UnrollFeatures(Stage):
             len(categories) and not 0 <= categories.min() <= categories.max() < width
         ):
             raise StageInputInvalid(
-                f"user_history must count clicks by every category_l1 index twice, got "
+                "user_history must count clicks by every category_l1 index twice, got "
                 f"{len(history)} counts for an item of category {categories.max(initial=0)}; the "
                 "user and item transforms must be of one generation"
             )

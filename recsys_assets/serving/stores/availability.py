@@ -106,9 +106,11 @@ class Unavailable:
         self._client.close()
 
     def _stamp(self) -> bytes | None:
+        """Read the counter of changes."""
         return cast("bytes | None", self._client.get(VERSION))
 
     def _poll(self) -> None:
+        """Read the hash until the counter is the same before and after."""
         version = self._stamp()
         for _ in range(_ATTEMPTS):
             if self.known and version == self._version:
@@ -123,6 +125,7 @@ class Unavailable:
         self._read_at = time.monotonic()
 
     def _statuses(self) -> dict[str, str]:
+        """Read the hash in steps."""
         pairs = self._client.hscan_iter(UNAVAILABLE, count=_STEP)
         # an unknown value also means: do not show the item
         return {

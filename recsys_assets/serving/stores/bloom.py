@@ -123,6 +123,7 @@ def last_days(timestamp: float, count: int) -> list[str]:
 
 @lru_cache(maxsize=8)
 def _last_days(number: int, count: int) -> tuple[str, ...]:
+    """Return ``count`` days up to the day with a number since 1970, latest first."""
     return tuple(day_of(86_400 * (number - n)) for n in range(count))
 
 

@@ -272,10 +272,12 @@ class Breaker:
         return result
 
     def _admit(self) -> None:
+        """Raise StoreUnavailable if the breaker refuses."""
         if self.refuses():
             raise StoreUnavailable(f"not asked: {self._failures} consecutive errors")
 
     def _guarded(self, function: Callable[[], T]) -> T:
+        """Run a function; count its error and raise it as StoreUnavailable."""
         try:
             return function()
         except self._errors as error:
