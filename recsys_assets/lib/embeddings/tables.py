@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,18 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
-from recsys_assets.columns import UNKNOWN_CATEGORY
 from recsys_assets.files import sha256_file, write_json
 from recsys_assets.lib.embeddings import pca
+from recsys_assets.lib.embeddings.catalogue_vectors import (
+    Log,
+    digest_of,
+    image_vectors,
+    logged,
+    pair_texts,
+    pictures_of,
+    read_items,
+    text_vectors,
+)
 from recsys_assets.lib.features.batch_transform import read_transforms
 from recsys_assets.lib.figures import plots
 from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
@@ -23,91 +32,6 @@ from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
     from recsys_assets.lib.embeddings.image_encoder import ImageEncoder
-
-Log = Callable[[str], None]
-
-
-def _logged(log: Log, what: str) -> Callable[[int, int], None]:
-    """Return a progress callback that logs a line at each tenth."""
-
-    def progress(done: int, total: int) -> None:
-        if done * 10 // total > (done - 1) * 10 // total or done == total:
-            log(f"{what}: {done}/{total}")
-
-    return progress
-
-
-def _items(items: Artifact) -> pl.DataFrame:
-    return pl.read_parquet(items.path("items.parquet"))
-
-
-def _images(items: Artifact, frame: pl.DataFrame) -> list[bytes | None]:
-    files = pl.read_parquet(items.path("images.parquet"))
-    content = dict(zip(files["image"], files["content"], strict=True))
-    return [content.get(name) for name in frame["image"]]
-
-
-def _pair_texts(frame: pl.DataFrame) -> list[str]:
-    """Return the texts that pictures are matched with, short enough for 24 tokens."""
-    return [
-        f"{name}, {style}, {category}"
-        for name, style, category in frame.select("name", c.CATEGORY_L2, c.CATEGORY_L1).iter_rows()
-    ]
-
-
-def _text_vectors(
-    frame: pl.DataFrame, settings: Settings, log: Log
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Embed the texts of I items.
-
-    Returns:
-        Vectors float32 [I, 384] (zeros without a text), missing bool [I], and the number of texts
-        that the cache lacked.
-    """
-    from recsys_assets.lib.embeddings import text as text_embeddings
-
-    def given(category: str | None) -> str | None:
-        return None if category == UNKNOWN_CATEGORY else category
-
-    rows = frame.select(c.ITEM_ID, "name", "description", c.CATEGORY_L1, c.CATEGORY_L2).iter_rows()
-    texts = [
-        text_embeddings.item_text(
-            None if name == item_id else name, description, given(l1), given(l2)
-        )
-        for item_id, name, description, l1, l2 in rows
-    ]
-    missing = np.array([not text for text in texts], bool)
-    cache = text_embeddings.EmbeddingCache(settings.home / "cache" / "text")
-    found, computed = cache.get_or_compute(
-        [text for text in texts if text],
-        lambda new: text_embeddings.embed_texts(new, _logged(log, "texts")),
-    )
-    vectors = np.zeros((len(texts), text_embeddings.TEXT_DIM), np.float32)
-    if not missing.all():
-        vectors[~missing] = found
-    return vectors, missing, computed
-
-
-def _image_vectors(
-    items: Artifact, frame: pl.DataFrame, encoder: Path, digest: str, settings: Settings, log: Log
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Embed the pictures of I items; see ``image_encoder.encode_cached``."""
-    from recsys_assets.lib.embeddings import image_encoder
-
-    return image_encoder.encode_cached(
-        encoder,
-        digest,
-        _images(items, frame),
-        settings.home / "cache" / "image",
-        _logged(log, "pictures"),
-    )
-
-
-def _digest(encoder: Artifact) -> str:
-    from recsys_assets.lib.embeddings import image_encoder as ie
-
-    files = encoder.manifest["files"]
-    return ie.encoder_digest(files[ie.WEIGHTS_FILE]["sha256"], files[ie.CONFIG_FILE]["sha256"])
 
 
 def write_text(items: Artifact, settings: Settings, target: Path, log: Log) -> dict[str, Any]:
@@ -117,8 +41,8 @@ def write_text(items: Artifact, settings: Settings, target: Path, log: Log) -> d
     """
     from recsys_assets.lib.embeddings import text as text_embeddings
 
-    frame = _items(items)
-    vectors, missing, computed = _text_vectors(frame, settings, log)
+    frame = read_items(items)
+    vectors, missing, computed = text_vectors(frame, settings, log)
     _write_vectors(target, "text", frame, vectors, missing)
     return {
         "rows": len(vectors),
@@ -166,8 +90,8 @@ def write_image_encoder(
     """
     from recsys_assets.lib.embeddings import image_encoder as ie
 
-    frame = _items(items)
-    images, texts = _images(items, frame), _pair_texts(frame)
+    frame = read_items(items)
+    images, texts = pictures_of(items, frame), pair_texts(frame)
     encoder, metrics = _make_encoder(images, texts, params, log)
     if "loss" in metrics:
         _figure(
@@ -181,7 +105,7 @@ def write_image_encoder(
     digest = ie.encoder_digest(
         sha256_file(target / ie.WEIGHTS_FILE), sha256_file(target / ie.CONFIG_FILE)
     )
-    vectors, missing, _ = _image_vectors(items, frame, target, digest, settings, log)
+    vectors, missing, _ = image_vectors(items, frame, target, digest, settings, log)
     return {**metrics, "dim": encoder.dim, **_quality(encoder, vectors, missing, frame, texts)}
 
 
@@ -210,7 +134,7 @@ def _make_encoder(
         steps=steps,
         batch=params["batch_size"],
         seed=params["seed"],
-        progress=_logged(log, "CLIP step"),
+        progress=logged(log, "CLIP step"),
     )
     return encoder, {
         **metrics,
@@ -251,9 +175,9 @@ def write_image(
     Vectors are L2-normalised; an item without a picture has zeros. The vector of a known picture
     comes from the cache.
     """
-    frame = _items(items)
-    vectors, missing, computed = _image_vectors(
-        items, frame, encoder.local, _digest(encoder), settings, log
+    frame = read_items(items)
+    vectors, missing, computed = image_vectors(
+        items, frame, encoder.local, digest_of(encoder), settings, log
     )
     _write_vectors(target, "image", frame, vectors, missing)
     return {
@@ -289,10 +213,10 @@ def write_pca(
     Returns:
         The metrics.
     """
-    frame = _items(items)
+    frame = read_items(items)
     sources = {
-        "text": _text_vectors(frame, settings, log),
-        "image": _image_vectors(items, frame, encoder.local, _digest(encoder), settings, log),
+        "text": text_vectors(frame, settings, log),
+        "image": image_vectors(items, frame, encoder.local, digest_of(encoder), settings, log),
     }
     metrics: dict[str, Any] = {"rows": frame.height}
     for name, (vectors, missing, _) in sources.items():
@@ -347,7 +271,7 @@ def write_item_embeddings(
             f"embeddings/image and embeddings/pca are from different image encoders ({encoders}); "
             "materialise both again"
         )
-    categories = _items(items)[c.CATEGORY_L1].to_list()
+    categories = read_items(items)[c.CATEGORY_L1].to_list()
     metrics: dict[str, Any] = {"rows": len(ids)}
     for name, artifact in (("text", text), ("image", image)):
         vectors = np.load(artifact.path(f"{name}.npy"), allow_pickle=False)
@@ -399,7 +323,7 @@ def write_aligned(
     clicked = pl.read_parquet(popularity.path("popularity.parquet")).filter(pl.col("clicks") > 0)[
         c.ITEM_ID
     ]
-    frame = _items(items)
+    frame = read_items(items)
     without = set(frame[c.ITEM_ID]) - set(clicked)
     inputs = aligned.item_tower_inputs(transforms, frame, without)
     np.savez(target / ITEM_TOWER_INPUTS, allow_pickle=False, **inputs)

@@ -2,13 +2,12 @@
 
 The semantics are NVTabular's:
 
-- Categorify: 0 for padding, 1 for null, 2 for a value out of the vocabulary (also for
-  ``columns.MISSING``, which is in no vocabulary); the vocabulary starts at 3.
+- Categorify: 0 is padding, 1 null, 2 out-of-vocabulary (also MISSING); the vocabulary starts at 3.
 - Bucketize: the number of boundaries ≤ x (``np.digitize``).
 - Normalize: (x - mean) / std in float64, then float32.
 - Logarithms: natural for the price, log(1 + count) for counts.
 
-The same functions transform one visitor and a whole table, so that both agree to the bit.
+The same functions serve one visitor and a whole table, so both agree to the bit.
 """
 
 from __future__ import annotations
@@ -92,10 +91,7 @@ def log_count(counts: np.ndarray) -> np.ndarray:
 
 
 def share_of_window(hours: np.ndarray) -> np.ndarray:
-    """Return hours since the last click as a share of LOOK_BACK_HOURS, float32 [N].
-
-    The share is 1 without a click in the window.
-    """
+    """Return hours since the last click as a share of LOOK_BACK_HOURS, float32 [N]."""
     return (hours.astype(np.float64) / LOOK_BACK_HOURS).astype(np.float32)
 
 
@@ -128,7 +124,7 @@ class Vocabulary:
     """Applies Categorify to one column: value → index.
 
     Args:
-        column: the column's name.
+        column: name of the column.
         values: the distinct values, in the order of their indices.
         buckets: number of hash buckets (CRC-32) for values that arrived after the fit; with 0 they
             are out-of-vocabulary. ``columns.MISSING`` is never hashed.
@@ -238,11 +234,7 @@ class Transforms:
 
     @classmethod
     def read(cls, path: Path) -> Transforms:
-        """Read ``transforms.json``.
-
-        Raises:
-            TransformsInvalid: a part is missing or wrong.
-        """
+        """Read and compile ``transforms.json``, as ``from_dict``."""
         return cls.from_dict(read_json(path))
 
     @classmethod
