@@ -72,3 +72,14 @@ def read_json(path: Path) -> Any:
         raise FileCorrupt(
             f"{path} is not valid JSON ({error}); publish the release again"
         ) from error
+
+
+def log_tail(log: str | Path, lines: int = 30) -> str:
+    """Return the last lines of a log."""
+    path = Path(log)
+    if not path.is_file():
+        return f"({path} does not exist)"
+    with open(path, "rb") as stream:
+        stream.seek(max(0, path.stat().st_size - 65_536))
+        text = stream.read().decode(errors="replace")
+    return "\n".join(text.splitlines()[-lines:]) or f"({path} is empty)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import ipaddress
 import socket
 from datetime import date
 from functools import lru_cache
@@ -275,9 +275,12 @@ def get_settings() -> Settings:
     return Settings()
 
 
-def new_token() -> str:
-    """Return a new random token of 32 bytes, URL-safe."""
-    return secrets.token_urlsafe(32)
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 #: Valkey's databases.

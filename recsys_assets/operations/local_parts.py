@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import sys
 import urllib.request
@@ -13,7 +12,7 @@ from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.operations import dagster_home, processes
 from recsys_assets.operations.processes import Port, Record
 from recsys_assets.operations.triton_server import READY_LIMIT, TritonServer
-from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets.settings import PROJECT_ROOT, Settings, is_loopback
 
 
 @dataclass(frozen=True)
@@ -51,20 +50,11 @@ def local_services(settings: Settings) -> list[Service]:
     A store or a Triton at a remote address is not among them.
     """
     services = [make(settings) for make in (_gateway, _consumer, _code_server, _webserver, _daemon)]
-    if _is_loopback(settings.triton_host) and not settings.triton_replicas:
+    if is_loopback(settings.triton_host) and not settings.triton_replicas:
         services.insert(0, _triton(settings))
-    if _is_loopback(settings.valkey_host):
+    if is_loopback(settings.valkey_host):
         services.insert(0, _valkey(settings))
     return services
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _python(settings: Settings, name: str, arguments: list[str]) -> Callable[[], Record]:

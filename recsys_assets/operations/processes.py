@@ -22,12 +22,11 @@ from pathlib import Path
 
 import psutil
 
-from recsys_assets.files import write_json
+from recsys_assets.files import log_tail, write_json
 
 MARK = "RECSYS_PROCESS_MARK"
 #: Seconds by which two readings of a create time may differ; the kernel counts ticks since boot.
 CREATE_TIME_TOLERANCE = 1.0
-LOG_TAIL_LINES = 25
 
 
 class ProcessError(RuntimeError):
@@ -118,17 +117,6 @@ def spawn(
     record = Record(name, process.pid, created, mark, str(log), list(command))
     write_json(run / f"{name}.json", asdict(record))
     return record
-
-
-def log_tail(log: str | Path, lines: int = LOG_TAIL_LINES) -> str:
-    """Return the last lines of a log."""
-    path = Path(log)
-    if not path.is_file():
-        return f"({path} does not exist)"
-    with open(path, "rb") as stream:
-        stream.seek(max(0, path.stat().st_size - 65_536))
-        text = stream.read().decode(errors="replace")
-    return "\n".join(text.splitlines()[-lines:]) or f"({path} is empty)"
 
 
 def wait_ready(record: Record, ready: Callable[[], bool], limit: float) -> float:

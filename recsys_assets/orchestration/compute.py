@@ -26,13 +26,6 @@ LANE = "recsys/lane"
 K8S_CONFIG = "dagster-k8s/config"
 PROFILE = "recsys/profile"
 
-#: Pools limit how many steps of a kind run at once, over all runs. The instance sets the limits.
-POOL_CPU, POOL_TRAINING, POOL_EMBEDDING, POOL_PROMOTION = (
-    "cpu",
-    "training",
-    "embedding",
-    "promotion",
-)
 
 #: The user id in every image of this project; it owns the files on the shared volume.
 UID = 10001

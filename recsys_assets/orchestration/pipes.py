@@ -15,11 +15,11 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
 from recsys_assets.artifacts import Artifact, Staged
+from recsys_assets.files import log_tail
 from recsys_assets.orchestration import compute
 from recsys_assets.orchestration.resources import Built, Platform, StepContext
 from recsys_assets.settings import Settings, get_settings
 
-LAST_LINES = 30
 #: Model → module that trains it.
 MODEL_STEPS = {"two_tower": "retrieval.two_tower", "dlrm": "ranking.dlrm"}
 #: Model → module that fine-tunes it.
@@ -184,7 +184,7 @@ class TrainingClient(dg.ConfigurableResource["TrainingClient"]):
             )
         except DagsterPipesExecutionError as error:
             raise _failure(
-                target, str(error), _tail(log), f"the whole output is in {log}"
+                target, str(error), log_tail(log), f"the whole output is in {log}"
             ) from error
         messages: Sequence[Any] = completed.get_custom_messages()
         return messages
@@ -282,13 +282,6 @@ def _require_shared(settings: Settings, extras: StepExtras) -> None:
             "folder that a training pod can read; set RECSYS_HOME and TMPDIR to folders in it",
             allow_retries=False,
         )
-
-
-def _tail(log: Path, size: int = 16_384) -> str:
-    with open(log, "rb") as stream:
-        stream.seek(max(0, log.stat().st_size - size))
-        text = stream.read().decode(errors="replace")
-    return "\n".join(text.splitlines()[-LAST_LINES:])
 
 
 def _failure(target: str, what: str, output: str, where: str) -> dg.Failure:

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from recsys_assets.exits import run_and_leave
-from recsys_assets.operations.processes import log_tail
+from recsys_assets.files import log_tail
 from recsys_assets.operations.usage import gib, peak_bytes, tree_bytes
 from recsys_assets.settings import PROJECT_ROOT, Settings
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from recsys_assets.bench.harness.part import BenchFailed
 from recsys_assets.bench.harness.worker import Laps
-from recsys_assets.operations.processes import log_tail
+from recsys_assets.files import log_tail
 from recsys_assets.settings import PROJECT_ROOT
 
 #: Seconds for an answer, and for the start: Merlin imports slowly, and a million items load slowly.

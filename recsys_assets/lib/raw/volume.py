@@ -16,13 +16,6 @@ VOLUME_BOUNDS = (0.2, 5.0)
 VOLUME_HISTORY = 7
 
 
-class VolumeViolation(ValueError):
-    """Raised if a day has far more or fewer rows than the days before it.
-
-    The message names files and counts.
-    """
-
-
 @dataclass(frozen=True)
 class Volume:
     """Compares a day's exposures with the median of the days before it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,14 +23,6 @@ Every answer has the header `x-request-id`: the caller's, if valid (`[A-Za-z0-9.
 new one. An error is always `{"error": {"field", "message"}}`. Writes, availability and explain need
 `Authorization: Bearer <RECSYS_TOKEN>` if a token is set.
 """
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from typing import Any
 
 import polars as pl
 
-from recsys_assets.files import write_json
+from recsys_assets.files import replacing, write_json
 from recsys_assets.lib.release.releases import Release, read_display
 from recsys_assets.release_files import IMAGES_FILE, ITEM_IDS_FILE, SIMILAR_FILE
 from recsys_assets.serving.published.display import display_path
@@ -31,10 +29,8 @@ def publish_display(settings: Settings, release: Release, leaving: Release | Non
     for one in both:
         items |= read_display(one)
     images = pl.concat([pl.read_parquet(one.artifact.path(IMAGES_FILE)) for one in both])
-    temporary = target.with_name(f".{IMAGES_FILE}.{uuid.uuid4().hex}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    images.unique("image", keep="last", maintain_order=True).write_parquet(temporary)
-    os.replace(temporary, target.with_name(IMAGES_FILE))
+    with replacing(target.with_name(IMAGES_FILE)) as temporary:
+        images.unique("image", keep="last", maintain_order=True).write_parquet(temporary)
     write_json(target, {"release": both[0].number, "items": items})
 
 

@@ -9,8 +9,6 @@ none are read.
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -18,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.files import replacing
 from recsys_assets.serving.published.live_file import LiveFile
 from recsys_assets.settings import Settings
 
@@ -40,16 +39,13 @@ def write_similar(target: Path, release: int, item_ids: Path, neighbours: Path) 
         item_ids: path of its item_ids.json.
         neighbours: path of its similar_items.npy.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    with open(temporary, "wb") as stream:
+    with replacing(target) as temporary, open(temporary, "wb") as stream:
         np.savez(
             stream,
             release=np.int64(release),
             item_ids=np.frombuffer(item_ids.read_bytes(), np.uint8),
             neighbours=np.load(neighbours, allow_pickle=False),
         )
-    os.replace(temporary, target)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from recsys_assets.files import write_text
 from recsys_assets.lib.release.releases import Release
 from recsys_assets.release_files import CODE, FILES, PARTS, model_file
 from recsys_assets.serving.triton.ensemble import render_ensemble
@@ -35,14 +36,6 @@ class RepositoryError(RuntimeError):
 
     The message names the folder and the remedy.
     """
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file by a rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 class ModelRepository:
@@ -130,7 +123,7 @@ class ModelRepository:
         text = self.template(model)
         if text == self.config(model):
             return False
-        write_atomically(self.root / model / CONFIG, text)
+        write_text(self.root / model / CONFIG, text)
         return True
 
     def restore_config(self, model: str, text: str | None) -> None:
@@ -138,7 +131,7 @@ class ModelRepository:
         if text is None:
             shutil.rmtree(self.root / model, ignore_errors=True)
         elif text != self.config(model):
-            write_atomically(self.root / model / CONFIG, text)
+            write_text(self.root / model / CONFIG, text)
 
     def remove_version(self, model: str, version: int) -> None:
         """Remove a version directory: rename it away, then delete it."""
@@ -175,7 +168,7 @@ class ModelRepository:
             for version in versions:
                 path = self.root / model / str(version) / CODE
                 if not path.is_file() or path.read_text() != self.template(model, CODE):
-                    write_atomically(path, self.template(model, CODE))
+                    write_text(path, self.template(model, CODE))
                     changed.add(model)
             if versions and self.write_config(model):
                 changed.add(model)
@@ -196,7 +189,7 @@ class ModelRepository:
     def write_ensemble(self, name: str, text: str) -> None:
         """Write the configuration of an ensemble."""
         (self.root / name / str(ENSEMBLE_VERSION)).mkdir(parents=True, exist_ok=True)
-        write_atomically(self.root / name / CONFIG, text)
+        write_text(self.root / name / CONFIG, text)
 
     def restore_ensemble(self, name: str, text: str | None) -> None:
         """Write back what ``config`` returned before; None removes the ensemble."""

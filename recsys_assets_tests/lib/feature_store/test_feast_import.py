@@ -37,3 +37,23 @@ def test_checks_are_left_out_for_feast_alone(python, how, expected):
     done = subprocess.run([python, "-c", _SCRIPT, how], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == expected
+
+
+_METRICS = """
+import os
+from recsys_assets.lib.feature_store.feast_import import import_without_checks
+import_without_checks()
+import prometheus_client
+first, second = (prometheus_client.CollectorRegistry() for _ in range(2))
+prometheus_client.Counter("asked", "Asked.", registry=first).inc()
+prometheus_client.Counter("asked", "Asked.", registry=second)
+print(second.get_sample_value("asked_total"), [name for name in os.environ if "MULTIPROC" in name])
+"""
+
+
+def test_metrics_stay_in_their_process_and_registry():
+    done = subprocess.run(
+        [sys.executable, "-c", _METRICS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "0.0 []"
