@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from recsys_assets.lib.feature_store.feast_import import import_without_checks
+from recsys_assets.lib.feature_store.feast_import import import_feast, import_without_checks
 from recsys_assets.lib.feature_store.views import FeatureStoreError
 from recsys_assets.settings import PROJECT_ROOT, Settings
 
@@ -125,6 +125,7 @@ def open_store(
     """
     if online_only:
         import_without_checks()
+    import_feast()
     from feast import FeatureStore
     from feast.repo_config import RepoConfig
 
