@@ -9,7 +9,7 @@ from recsys_assets.bench.harness.workers import WorkerLoad
 
 @dataclass(frozen=True)
 class ServingBenchPlan:
-    """How much is measured.
+    """Sets how much a serving benchmark measures.
 
     Attributes:
         requests: number of different requests.

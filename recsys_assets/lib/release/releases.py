@@ -50,7 +50,7 @@ class Release:
 
     @property
     def of_this_form(self) -> bool:
-        """Whether this version of the code can run the release's models."""
+        """Return whether this version of the code can run the release's models."""
         return self.form == CODE_VERSION
 
     @property

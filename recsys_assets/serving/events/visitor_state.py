@@ -37,7 +37,7 @@ VIEWS_EXPIRE_SECONDS = HISTORY_SECONDS + 86_400
 
 
 class Outcome(IntEnum):
-    """What was done with one stream entry."""
+    """Outcome of one stream entry."""
 
     DUPLICATE = 0  # another entry brought this event before
     REDELIVERED = 1  # this entry was applied before

@@ -32,7 +32,7 @@ _PLACES = ("body", "query", "path", *FORM_TAGS)
 
 
 class ErrorDetail(BaseModel):
-    """What is wrong with a request."""
+    """Error of a request: the field at fault and a message."""
 
     field: str | None = Field(
         description="The field at fault, as a dotted path; null if no single field is at fault."

@@ -204,7 +204,7 @@ _REQUEST_ID = "The header x-request-id of this answer."
 
 
 class Card(BaseModel):
-    """What is shown of an item; fields that the catalogue lacks are null."""
+    """Display data of an item; fields that the catalogue lacks are null."""
 
     item_id: str
     title: str | None

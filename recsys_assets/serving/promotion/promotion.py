@@ -58,7 +58,7 @@ PREVIOUS_KEPT, HISTORY_KEPT = 10, 100
 
 @dataclass
 class PromotionReport:
-    """What a promotion did."""
+    """Report of a promotion: the release, its replicas and the times of its steps."""
 
     release: int
     generation: int

@@ -38,7 +38,7 @@ Attempt = Callable[[Callable[[Replica, str], None], str], None]
 
 @dataclass
 class PromotionTarget:
-    """What every step needs."""
+    """Context that every step of a promotion needs."""
 
     settings: Settings
     store: ArtifactStore

@@ -39,7 +39,7 @@ def display_path(settings: Settings) -> Path:
 
 @dataclass(frozen=True)
 class Display:
-    """What pages show of each item of a release.
+    """Display data of each item of a release.
 
     Attributes:
         release: its number; None before the first promotion.

@@ -124,7 +124,7 @@ class Stage(ABC):
 
 
 class Begun(Protocol):
-    """What ``begin`` has started."""
+    """Reads that ``begin`` has started."""
 
     def drop(self) -> None:
         """Give up what ``finish`` has not taken; no effect if it took everything."""
