@@ -12,6 +12,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from recsys_assets import local_time
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 LOCAL_PORTS = (
     "valkey_port",
@@ -39,6 +41,30 @@ class Settings(BaseSettings):
     )
     start_day: date | None = Field(
         None, description="First daily partition; None: the 14 demo days end yesterday."
+    )
+
+    # the calendar, and the windows around a day
+    time_zone: str | None = Field(
+        None,
+        description="Time zone of the shop, an IANA name such as Europe/Berlin. It decides days, "
+        "hours and weekdays. None: what `recsys ingest --time-zone` stored in home/calendar.json, "
+        "else UTC.",
+    )
+    train_days: int = Field(9, ge=1, le=366, description="Days that a full training learns.")
+    validation_days: int = Field(
+        3, ge=1, le=60, description="Days after the training days, on which models are judged."
+    )
+    look_back_days: int = Field(
+        7, ge=1, le=60, description="Days of clicks before a moment that its features count."
+    )
+    replay_recent_days: int = Field(
+        3, ge=0, le=60, description="Latest days that a fine-tune replays beside the new day."
+    )
+    replay_older_days: int = Field(
+        2, ge=0, le=60, description="Random older training days that a fine-tune replays."
+    )
+    popularity_days: int = Field(
+        7, ge=1, le=366, description="Days of clicks in the online popularity."
     )
 
     # stores
@@ -181,6 +207,13 @@ class Settings(BaseSettings):
         description="open_clip weights: a path, s3://… or a hub tag; None: a small CLIP is trained "
         "on the catalogue.",
     )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            local_time.time_zone(value)
+        return value
 
     @field_validator("diversity_mode", mode="before")
     @classmethod

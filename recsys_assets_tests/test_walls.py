@@ -128,7 +128,15 @@ def test_a_test_lies_at_the_path_of_what_it_tests() -> None:
 
 
 #: What every environment can import: the standard library alone, valid Python 3.10.
-GROUND = ("columns", "exits", "files", "hyper_parameters", "release_files", "versions")
+GROUND = (
+    "columns",
+    "exits",
+    "files",
+    "hyper_parameters",
+    "local_time",
+    "release_files",
+    "versions",
+)
 
 
 def test_training_imports_only_the_ground_of_this_project() -> None:
