@@ -17,7 +17,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
         dg.Definitions(
-            resources={"platform": Platform(), "training": TrainingClient()},
+            resources={"platform": Platform.of(settings), "training": TrainingClient()},
             executor=compute.executor_for(settings),
         ),
     )

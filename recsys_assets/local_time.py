@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 UTC = "UTC"
@@ -86,6 +87,60 @@ def to_local(moment: int, zone: str) -> int:
     """
     moments, seconds = offsets(zone)
     return moment + seconds[max(0, bisect_right(moments, moment) - 1)]
+
+
+def local_seconds(moments: Any, zone: str) -> Any:
+    """Return the local seconds of many moments.
+
+    It uses operators only, so that it takes arrays of numpy and series of pandas alike.
+
+    Args:
+        moments: int64 [N], unix seconds.
+        zone: IANA name.
+
+    Returns:
+        int64 [N], of the same type.
+    """
+    if zone == UTC or not len(moments):
+        return moments
+    at, seconds = offsets(zone)
+    first, last = (max(0, bisect_right(at, int(one)) - 1) for one in (moments.min(), moments.max()))
+    local = moments + seconds[first]
+    for change in range(first + 1, last + 1):  # at most a few per year
+        local = local + (moments >= at[change]) * (seconds[change] - seconds[change - 1])
+    return local
+
+
+def local_days(moments: Any, zone: str) -> Any:
+    """Return the number of the local day of many moments; see ``local_seconds``."""
+    return local_seconds(moments, zone) // _DAY
+
+
+@cache
+def wall_clock_changes(zone: str) -> tuple[int, ...]:
+    """Return from which local seconds on each offset of ``offsets`` reads a wall clock.
+
+    Where the clock is set back, a local time happens twice, and the first one counts. Where it is
+    set forward, a local time does not exist, and it is moved forward by the hour that is left out.
+    """
+    moments, seconds = offsets(zone)
+    return (
+        moments[0] + seconds[0],
+        *(
+            moment + max(before, after)
+            for moment, before, after in zip(moments[1:], seconds[:-1], seconds[1:], strict=True)
+        ),
+    )
+
+
+def from_local(local: int, zone: str) -> int:
+    """Return the moment of local seconds, by the rule of ``wall_clock_changes``.
+
+    >>> from_local(32_400, "Asia/Tokyo")
+    0
+    """
+    _, seconds = offsets(zone)
+    return local - seconds[max(0, bisect_right(wall_clock_changes(zone), local) - 1)]
 
 
 def day_of(moment: int, zone: str) -> str:

@@ -54,9 +54,6 @@ class Settings(BaseSettings):
     validation_days: int = Field(
         3, ge=1, le=60, description="Days after the training days, on which models are judged."
     )
-    look_back_days: int = Field(
-        7, ge=1, le=60, description="Days of clicks before a moment that its features count."
-    )
     replay_recent_days: int = Field(
         3, ge=0, le=60, description="Latest days that a fine-tune replays beside the new day."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from datetime import date
@@ -13,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recsys_assets import partitions
+from recsys_assets import local_time, partitions
 from recsys_assets.files import write_json
 from recsys_assets.settings import Settings, get_settings
 
@@ -79,6 +78,14 @@ def ingest(
             metavar="OURS=YOURS", help="The users' column for user_id (required), age, gender."
         ),
     ] = None,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE",
+            help="The shop's time zone, such as Europe/Berlin: decides days, hours and weekdays, "
+            "and reads times that name no zone. Default: that of the home, else UTC.",
+        ),
+    ] = None,
     replace: Annotated[
         bool,
         typer.Option(
@@ -96,12 +103,15 @@ def ingest(
     from recsys_assets.lib.own_data.mapping import LogRules, parse_pairs
 
     settings = get_settings()
+    before = partitions.stored_calendar(settings)
     try:
+        zone = _time_zone(settings, time_zone, replace)
         rules = LogRules(
             parse_pairs("--map", map_ or []),
             parse_pairs("--event-type", event_type or []),
             parse_pairs("--device", device or []),
-            _first_second(first_day),
+            _first_second(first_day, zone),
+            zone,
         )
         request = Request(
             logs or [],
@@ -113,51 +123,76 @@ def ingest(
             parse_pairs("--user-map", user_map or []),
             replace,
         )
-        known_start = _calendar(settings)
         report = take(
             _local_landing(settings),
             request,
             now=int(time.time()),
-            start_day=known_start,
+            start_day=settings.start_day,
             progress=_say,
         )
     except IngestError as error:
         _errors.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    if known_start is None and report["calendar"]:
-        write_json(settings.home / "calendar.json", {"start_day": report["calendar"]["start_day"]})
+    after = {**before, "time_zone": zone}
+    if report["calendar"]:
+        after["start_day"] = report["calendar"]["start_day"]
+    write_json(settings.home / partitions.CALENDAR_FILE, after)
     show(report, settings, Console())
+    if before and before != after:
+        moved = ", ".join(f"{key} {before.get(key)} → {after[key]}" for key in sorted(after))
+        _say(
+            f"the calendar of this home has changed ({moved}): restart a running Dagster with "
+            "`recsys down; recsys up`"
+        )
 
 
 def _say(message: str) -> None:
     _errors.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
-def _first_second(first_day: str | None) -> int | None:
-    """Return the first second of an ISO day, or None without a day."""
+def _time_zone(settings: Settings, given: str | None, replace: bool) -> str:
+    """Return the time zone of the log.
+
+    Raises:
+        IngestError: there is no such zone, RECSYS_TIME_ZONE names another one, or the days of the
+            landing zone are those of another one.
+    """
+    from recsys_assets.lib.landing.zone import IngestError, was_ingested
+
+    zone, known = given or partitions.time_zone(settings), settings.time_zone
+    try:
+        local_time.time_zone(zone)
+    except local_time.UnknownTimeZone as error:
+        raise IngestError(f"--time-zone: {error}") from error
+    if known and zone != known:
+        raise IngestError(
+            f"--time-zone is {zone}, but RECSYS_TIME_ZONE is {known}; nothing was changed: unset "
+            "one of them, or make both equal"
+        )
+    before = partitions.stored_calendar(settings).get("time_zone", local_time.UTC)
+    if zone != before and not replace and was_ingested(settings.landing):
+        raise IngestError(
+            f"the days of {settings.landing} are those of {before}, not of {zone}; nothing was "
+            f"changed: give --time-zone {before}, or add --replace and all logs to start the "
+            "landing zone anew"
+        )
+    return zone
+
+
+def _first_second(first_day: str | None, zone: str) -> int | None:
+    """Return the first second of an ISO day of the zone, or None without a day."""
     from recsys_assets.lib.landing.zone import IngestError
 
     try:
         return (
             None
             if first_day is None
-            else partitions.day_bounds(date.fromisoformat(first_day).isoformat())[0]
+            else partitions.day_bounds(date.fromisoformat(first_day).isoformat(), zone)[0]
         )
     except ValueError as error:
         raise IngestError(
             f"--first-day {first_day} must be a day of the form 2026-11-20"
         ) from error
-
-
-def _calendar(settings: Settings) -> date | None:
-    """Return the calendar's first day, or None in a fresh home.
-
-    Unlike ``calendar_start`` it chooses none.
-    """
-    path = settings.home / "calendar.json"
-    if settings.start_day is not None or not path.exists():
-        return settings.start_day
-    return date.fromisoformat(json.loads(path.read_text())["start_day"])
 
 
 def _local_landing(settings: Settings) -> Path:
@@ -229,12 +264,17 @@ def _show_calendar(
 ) -> None:
     if calendar is None:
         return line("no event yet: ingest a log before the graph is materialised")
-    where = "RECSYS_START_DAY" if settings.start_day else str(settings.home / "calendar.json")
+    where = "RECSYS_START_DAY" if settings.start_day else settings.home / partitions.CALENDAR_FILE
     line(
-        f"calendar: {calendar['start_day']} to {calendar['last_day']}, from {where} (for another "
-        f"home: RECSYS_START_DAY={calendar['start_day']})"
+        f"calendar: {calendar['start_day']} to {calendar['last_day']}, from {where}, days of "
+        f"{partitions.time_zone(settings)}"
     )
     for note in calendar["notes"]:
         line(f"calendar: {note}")
     if calendar["as_of"]:
-        line(f"next: recsys materialize --as-of {calendar['as_of']}")
+        first, last = (date.fromisoformat(calendar[key]) for key in ("start_day", "as_of"))
+        split = partitions.split_of((last - first).days + 1, settings)
+        line(
+            f"next: recsys materialize --as-of {last} ({split.train} training days, "
+            f"{split.validation} validation days)"
+        )

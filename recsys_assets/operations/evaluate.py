@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import replacing, write_json
 from recsys_assets.operations import full_graph, jobs
@@ -61,7 +60,7 @@ def as_of_day(settings: Settings, as_of: str | None) -> str:
     """Return the as-of day to evaluate.
 
     Raises:
-        typer.BadParameter: ``as_of`` is no day, or no whole window of the log ends on it.
+        typer.BadParameter: ``as_of`` is no day of the log.
     """
     try:
         wanted = None if as_of is None else date.fromisoformat(as_of).isoformat()
@@ -70,11 +69,10 @@ def as_of_day(settings: Settings, as_of: str | None) -> str:
             f"{as_of!r} must be a day of the form 2026-11-20", param_hint="--as-of"
         ) from error
     days = full_graph.history(settings)
-    possible = [day for day in days if day >= partitions.first_as_of(settings)]
-    if wanted is not None and wanted not in possible:
+    if wanted is not None and wanted not in days:
         raise typer.BadParameter(
-            f"{wanted} must be from {possible[0]} to {possible[-1]}: the models are trained and "
-            f"judged on the {partitions.WINDOW_DAYS} days that end with it",
+            f"{wanted} must be from {days[0]} to {days[-1]}: the models are trained and judged on "
+            "days of the log that end with it",
             param_hint="--as-of",
         )
     return wanted or full_graph.default_as_of(settings, days)

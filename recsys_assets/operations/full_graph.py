@@ -34,6 +34,7 @@ def simulate(settings: Settings, clock: Clock | None = None) -> None:
         settings.seed,
         settings.catalogue,
         progress=lambda what, done, total: clock.say(f"simulate {done}/{total}: {what}"),
+        zone=partitions.time_zone(settings),
     )
     clock.say(f"landing zone: {len(summary['written'])} parts written, {len(summary['kept'])} kept")
 
@@ -41,44 +42,38 @@ def simulate(settings: Settings, clock: Clock | None = None) -> None:
 def history(settings: Settings) -> list[str]:
     """Return the days to materialise.
 
-    They are the simulator's fortnight, or every closed day of an ingested log.
+    They are the simulator's fortnight, or every day of the calendar up to the last closed day of an
+    ingested log. A day without rows is a day.
 
     Raises:
-        PipelineFailed: an ingested log has too few days, or no row on a day between its first and
-            its last.
+        PipelineFailed: an ingested log has no closed day.
     """
     from recsys_assets.lib.landing import zone
     from recsys_assets.lib.landing.days import landed_days
 
     if not zone.was_ingested(settings.landing):
         return partitions.history_days(settings)
-    first, today = partitions.calendar_start(settings).isoformat(), partitions.today().isoformat()
-    landed = [day for day in landed_days(settings.landing) if first <= day < today]
-    if len(landed) < partitions.WINDOW_DAYS:
+    start, today = partitions.calendar_start(settings), partitions.today(settings).isoformat()
+    closed = [day for day in landed_days(settings.landing) if start.isoformat() <= day < today]
+    if not closed:
         raise PipelineFailed(
-            f"the ingested log has {len(landed)} closed days from {first} on; a training window "
-            f"needs {partitions.WINDOW_DAYS} ({partitions.TRAIN_DAYS} to train, "
-            f"{partitions.VALIDATION_DAYS} to validate)"
+            f"the ingested log has no closed day from {start} on: ingest earlier days, or wait "
+            "until today is over"
         )
-    expected = partitions.days_between(
-        date.fromisoformat(landed[0]), date.fromisoformat(landed[-1])
-    )
-    if missing := sorted(set(expected) - set(landed)):
-        raise PipelineFailed(
-            f"the ingested log has no row on {', '.join(missing)}; ingest what is missing, or "
-            "start after the gap with `recsys ingest --first-day`"
-        )
-    return landed
+    return partitions.days_between(start, date.fromisoformat(closed[-1]))
 
 
 def default_as_of(settings: Settings, days: Sequence[str]) -> str:
     """Return the default as-of day.
 
-    It is the first possible one where two more days follow to fine-tune on (the simulated history),
-    else the newest day.
+    For the simulated history it is the first with a whole window, so that days follow to fine-tune
+    on. For an ingested log it is the newest day.
     """
+    from recsys_assets.lib.landing import zone
+
     first = partitions.first_as_of(settings)
-    return first if len(days) <= partitions.SIMULATED_DAYS and first in days else days[-1]
+    simulated = not zone.was_ingested(settings.landing)
+    return first if simulated and first in days else days[-1]
 
 
 def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, str | None]]:

@@ -17,6 +17,16 @@ from recsys_assets.settings import Settings, get_settings
 StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
+#: Settings that a run may override.
+WINDOWS = (
+    "train_days",
+    "validation_days",
+    "replay_recent_days",
+    "replay_older_days",
+    "popularity_days",
+)
+
+
 @dataclass(frozen=True)
 class Built:
     """An artifact, and whether it was reused."""
@@ -35,13 +45,44 @@ class BuildConfig(dg.Config):
     )
 
 
+def _window(setting: str) -> Any:
+    """Return the field that overrides a setting of a number of days."""
+    known = Settings.model_fields[setting]
+    bounds: dict[str, Any] = {
+        name: getattr(one, name)
+        for one in known.metadata
+        for name in ("ge", "le")
+        if hasattr(one, name)
+    }
+    allowed = f"{bounds['ge']} to {bounds['le']}"
+    return Field(
+        None,
+        description=f"{known.description} Allowed: {allowed}. Empty: RECSYS_{setting.upper()}.",
+        **bounds,
+    )
+
+
 class Platform(dg.ConfigurableResource["Platform"]):
-    """Settings and artifact store of this home."""
+    """Settings and artifact store of this home; a run may have windows of its own."""
+
+    train_days: int | None = _window("train_days")
+    validation_days: int | None = _window("validation_days")
+    replay_recent_days: int | None = _window("replay_recent_days")
+    replay_older_days: int | None = _window("replay_older_days")
+    popularity_days: int | None = _window("popularity_days")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Platform:
+        """Return the resource with the windows of the settings, which the launchpad shows."""
+        return cls(**{name: getattr(settings, name) for name in WINDOWS})
 
     @property
     def settings(self) -> Settings:
-        """Return the settings of this home."""
-        return get_settings()
+        """Return the settings of this home, with this run's windows."""
+        own = {name: getattr(self, name) for name in WINDOWS}
+        return get_settings().model_copy(
+            update={name: days for name, days in own.items() if days is not None}
+        )
 
     @property
     def store(self) -> ArtifactStore:

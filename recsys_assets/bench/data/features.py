@@ -49,7 +49,7 @@ def build_day(
     landed = raw_tables.landed_interactions(
         settings.landing, day, items=catalogue["items"], now=int(time.time())
     )
-    volume.volume_against_history(landed, store, day, partitions.today().isoformat())
+    volume.volume_against_history(landed, store, day, partitions.today(settings).isoformat())
     with store.stage(
         "raw/interactions", day, inputs={"landing": landed.digest, "items": catalogue["items"]}
     ) as staged:

@@ -1,5 +1,7 @@
 """Define the sensors that ingest new days and fine-tune the champion on them."""
 
+from datetime import date
+
 import dagster as dg
 
 from recsys_assets import partitions
@@ -20,20 +22,24 @@ def new_day(
 ) -> dg.SkipReason | list[dg.RunRequest]:
     """Starts `daily_ingest` for each past day that has unread files.
 
-    Older days start first.
+    A day without files is taken too, once a later day has landed. Older days start first.
     """
     from recsys_assets.lib.landing import days
     from recsys_assets.lib.raw import raw_tables
 
-    landing, calendar = platform.settings.landing, partitions.daily()
-    closed = [
-        day
-        for day in days.landed_days(landing)
-        if day < partitions.today().isoformat() and calendar.has_partition_key(day)
+    settings, calendar = platform.settings, partitions.daily()
+    landing, today = settings.landing, partitions.today(settings).isoformat()
+    landed = [
+        day for day in days.landed_days(landing) if day < today and calendar.has_partition_key(day)
     ]
+    closed = (
+        partitions.days_between(partitions.calendar_start(settings), date.fromisoformat(landed[-1]))
+        if landed
+        else []
+    )
     unread = raw_tables.unread_days(landing, platform.store, closed)
     if not unread:
-        return dg.SkipReason(f"all {len(closed)} past days in the landing zone are ingested")
+        return dg.SkipReason(f"all {len(closed)} past days up to the last landed one are ingested")
     return [
         dg.RunRequest(
             run_key=f"ingest-{day}-{files}", job_name=daily_ingest.name, partition_key=day
@@ -78,7 +84,8 @@ def ingested_day(
             if record.partition_key and record.partition_key > newest
         }
     ):
-        digest = platform.store.current("features/masked_train", day).digest[:12]
+        masked = platform.store.current("features/masked_train", day)
+        digest = masked.digest[:12]
         requests.append(
             dg.RunRequest(
                 run_key=f"refresh-{day}-{digest}",
@@ -86,9 +93,10 @@ def ingested_day(
                 partition_key=day,
             )
         )
-        requests.append(
-            dg.RunRequest(
-                run_key=f"fine-tune-{day}-{digest}", job_name=fine_tune.name, partition_key=day
+        if masked.metrics["rows"]:  # a day without rows has nothing to learn
+            requests.append(
+                dg.RunRequest(
+                    run_key=f"fine-tune-{day}-{digest}", job_name=fine_tune.name, partition_key=day
+                )
             )
-        )
     return dg.SensorResult(run_requests=requests, cursor=str(records[-1].storage_id))

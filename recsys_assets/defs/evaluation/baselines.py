@@ -50,6 +50,7 @@ class BaselinesParams(TypedDict):
     train_days: list[str]
     seed: int
     seen_days: int
+    time_zone: str
 
 
 @dg.asset(
@@ -76,9 +77,10 @@ def baselines(
     )
     inputs = open_inputs(BaselinesInputs, platform, as_of)
     chosen: BaselinesParams = {
-        "train_days": partitions.train_days(as_of),
+        "train_days": partitions.train_days(settings, as_of),
         "seed": settings.seed,
         "seen_days": settings.seen_days,
+        "time_zone": partitions.time_zone(settings),
     }
     built = platform.build(
         context,

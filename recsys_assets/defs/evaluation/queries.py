@@ -41,6 +41,7 @@ class QueriesParams(TypedDict):
     seed: int
     seen_days: int
     limit: int
+    time_zone: str
 
 
 @dg.asset(
@@ -54,7 +55,7 @@ def queries(
 ) -> reporting.Materialized:
     """Selects the queries on which all systems are compared, per as-of day.
 
-    Reads the clicks of the 3 validation days, the events of the window and items. Writes one row
+    Reads the clicks of the validation days, the events of the window and items. Writes one row
     per query, the items that its list must not show, and its slices.
     """
     from recsys_assets.lib.evaluation.queries import Queries
@@ -65,6 +66,7 @@ def queries(
         "seed": settings.seed,
         "seen_days": settings.seen_days,
         "limit": config.limit,
+        "time_zone": partitions.time_zone(settings),
     }
     built = platform.build(
         context,

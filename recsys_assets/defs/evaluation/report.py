@@ -33,6 +33,7 @@ class ReportParams(TypedDict):
 
     scale: str
     seed: int
+    days: list[str]
 
 
 @dg.asset(
@@ -58,6 +59,7 @@ def report(
     params: ReportParams = {
         "scale": summary.scale_of(settings.landing, settings.scale),
         "seed": settings.seed,
+        "days": partitions.validation_days(settings, as_of),
     }
     built = platform.build(
         context,

@@ -16,7 +16,7 @@ class OnlineInputs(TypedDict):
     """Inputs of ``feature_store/online``."""
 
     features: Annotated[
-        Sequence[Artifact], Upstream("features/interactions", partitions.POPULARITY)
+        Sequence[Artifact], Upstream("features/interactions", partitions.CLICK_HISTORY)
     ]
     users: Annotated[Artifact, Upstream("raw/users")]
     items: Annotated[Artifact, Upstream("raw/items")]
@@ -70,7 +70,7 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> reporting.M
     deps=dependencies(OnlinePopularityInputs),
 )
 def popularity(context: dg.AssetExecutionContext, platform: Platform) -> reporting.Materialized:
-    """Writes the popularity of items in the 7 days up to a day to Valkey (database 3).
+    """Writes the popularity of items in the days up to a day to Valkey (database 3).
 
     Reads raw interactions and items. Writes sorted sets of items by clicks: over all items, per
     category and per style.

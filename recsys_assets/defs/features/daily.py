@@ -84,11 +84,11 @@ def interaction_features(
     from recsys_assets.lib.features import daily, daily_checks
 
     day, store, settings = context.partition_key, platform.store, platform.settings
-    inputs = open_inputs(FeaturesInputs, platform, day)
+    inputs, zone = open_inputs(FeaturesInputs, platform, day), partitions.time_zone(settings)
 
     def write(staged: Staged) -> dict[str, Any]:
-        metrics = daily.write_features(inputs, day, staged.path)
-        daily_checks.check_and_profile(staged.path, inputs["items"], day)
+        metrics = daily.write_features(inputs, day, staged.path, zone)
+        daily_checks.check_and_profile(staged.path, inputs["items"], day, zone)
         return metrics
 
     built = yield from reporting.read_under_contract(
@@ -97,11 +97,12 @@ def interaction_features(
             "features/interactions",
             partition=day,
             inputs=inputs,
+            params={"time_zone": zone},
             force=config.force,
             write=write,
         )
     )
-    changed = daily.changed_without_the_future(inputs, built.artifact, day)
+    changed = daily.changed_without_the_future(inputs, built.artifact, day, zone)
     moved = _drift(platform, built.artifact, day, config.drift_threshold)
     yield reporting.result(
         built.artifact,
@@ -188,6 +189,7 @@ def masked_train(
             c.INTERACTION_FEATURES,
             name=f"features/masked_train [{day}]",
             day=day,
+            zone=partitions.time_zone(platform.settings),
         )
         return metrics
 

@@ -67,12 +67,13 @@ def workflows(
 ) -> reporting.Materialized:
     """Fits the NVTabular workflows of all model inputs, per as-of day.
 
-    Reads the unmasked features of the 9 training days and the catalogue. Writes one workflow each
+    Reads the unmasked features of the training days and the catalogue. Writes one workflow each
     for user, item, context and affinity columns, a combined one, and the compiled transforms.
     """
     from recsys_assets.lib.features import dataset_checks
 
     inputs = open_inputs(WorkflowsInputs, platform, context.partition_key)
+    zone = partitions.time_zone(platform.settings)
     built = training.build(
         context,
         platform,
@@ -80,7 +81,7 @@ def workflows(
         "features.fit_workflows",
         partition=context.partition_key,
         inputs=inputs,
-        params=config.model_dump(exclude={"force"}),
+        params={**config.model_dump(exclude={"force"}), "time_zone": zone},
         force=config.force,
     )
     missing = dataset_checks.items_without_index(built.artifact, inputs["items"])
@@ -112,9 +113,9 @@ def datasets(
 ) -> reporting.Materialized:
     """Transforms the training and validation rows for the models, per as-of day.
 
-    Reads masked rows of the 9 training days, unmasked rows of the 3 validation days, the click
-    histories of all 12 days, and the workflows. Writes train/ and valid/, one row per exposure, and
-    one click history per clicked row.
+    Reads masked rows of the training days, unmasked rows of the validation days, the click
+    histories of all these days, and the workflows. Writes train/ and valid/, one row per exposure,
+    and one click history per clicked row.
     """
     from recsys_assets.lib.features import dataset_checks
     from recsys_assets.lib.figures import tables

@@ -188,6 +188,7 @@ class FineTuneVerdictParams(TypedDict):
     seen_days: int
     retrieval_topk: int
     first_day: str
+    time_zone: str
 
 
 @dg.asset(
@@ -224,6 +225,7 @@ def release(
         "seen_days": settings.seen_days,
         "retrieval_topk": settings.retrieval_topk,
         "first_day": partitions.calendar_start(settings).isoformat(),
+        "time_zone": partitions.time_zone(settings),
     }
     judged = platform.build(
         context,

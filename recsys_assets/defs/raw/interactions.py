@@ -57,16 +57,22 @@ def interactions(
     """Imports the events of a day from the landing zone.
 
     Reads all Parquet files of the day's landing folder, and the catalogue. Writes one row per
-    event, without duplicates.
+    event, without duplicates. A day without files has no rows.
     """
     from recsys_assets.lib.features import daily_checks
     from recsys_assets.lib.raw import raw_tables
     from recsys_assets.lib.raw.volume import volume_against_history
 
     day, store, landing = context.partition_key, platform.store, platform.settings.landing
+    zone, today = (
+        partitions.time_zone(platform.settings),
+        partitions.today(platform.settings).isoformat(),
+    )
     items = open_inputs(InteractionsInputs, platform)["items"]
     landed = yield from reporting.read_under_contract(
-        lambda: raw_tables.landed_interactions(landing, day, items=items, now=int(time.time()))
+        lambda: raw_tables.landed_interactions(
+            landing, day, items=items, now=int(time.time()), zone=zone
+        )
     )
     contract = reporting.check(
         "contract",
@@ -76,7 +82,7 @@ def interactions(
         files=landed.files,
         extra_columns=landed.extra_columns,
     )
-    volume = volume_against_history(landed, store, day, partitions.today().isoformat())
+    volume = volume_against_history(landed, store, day, today)
     within = _volume_check(volume, config.accept_volume)
     if not within.passed:
         yield from (contract, within)
@@ -86,8 +92,9 @@ def interactions(
         "raw/interactions",
         partition=day,
         inputs={"landing": landed.digest, "items": items},
+        params={"time_zone": zone},
         force=config.force,
-        write=lambda staged: raw_tables.write_interactions(landed, items, staged.path),
+        write=lambda staged: raw_tables.write_interactions(landed, items, staged.path, zone),
     )
     yield reporting.result(
         built.artifact,

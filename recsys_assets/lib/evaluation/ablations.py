@@ -23,19 +23,18 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
-from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.files import write_json
 from recsys_assets.lib.embeddings.aligned import vocabulary_index
 from recsys_assets.lib.evaluation import list_metrics, offline
 from recsys_assets.lib.evaluation.ablation_figures import write_figures
 from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, IMAGE, TEXT, Variant
-from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import VariantFigures
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.batch_transform import RowTransform, read_transforms
-from recsys_assets.lib.features.transforms import Transforms
+from recsys_assets.lib.features.transforms import Transforms, zone_of
+from recsys_assets.lib.landing.local_days import local_day
 from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
 
 WITHHELD_SHARE = 0.2  # of the items that the log has
@@ -69,10 +68,11 @@ def write_withheld(
         seed: of the draw among items of one day.
     """
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])
+    transforms = read_transforms(workflows)
     launched = (
         pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
         .group_by(c.ITEM_ID)
-        .agg(day=pl.col(c.TIMESTAMP).min() // SECONDS_PER_DAY)
+        .agg(day=local_day(pl.col(c.TIMESTAMP).min(), zone_of(transforms)))
         .join(catalogue.lazy(), on=c.ITEM_ID, how="semi")
         .sort(c.ITEM_ID)
         .collect()
@@ -84,7 +84,7 @@ def write_withheld(
         .head(max(1, int(WITHHELD_SHARE * launched.height)))
         .sort(c.ITEM_ID)
     )
-    index = vocabulary_index(read_transforms(workflows), c.ITEM_ID)
+    index = vocabulary_index(transforms, c.ITEM_ID)
     newest.select(
         c.ITEM_ID,
         pl.Series("index", [index[item] for item in newest[c.ITEM_ID]], pl.Int32),
@@ -238,7 +238,7 @@ def withhold(generation: Generation, item_ids: Sequence[str]) -> None:
     """Set the popularity of items to 0 on all days, in place, as on their launch day."""
     hidden = np.isin(generation.item_ids, item_ids)
     values = np.where(hidden, np.float32(0), generation.popularity.values)
-    generation.popularity = DailyPopularity(generation.popularity.first, values)
+    generation.popularity = dataclasses.replace(generation.popularity, values=values)
 
 
 def write_evaluation(

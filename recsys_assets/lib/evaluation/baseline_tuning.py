@@ -1,11 +1,12 @@
 """Tunes every baseline by the same number of trials, on the same inner split and metric.
 
 The inner split repeats the outer one earlier: baselines are fitted on the training days without the
-last INNER_DAYS and judged on these, point-in-time, by the same kind of queries, seen filter and
-metrics. Validation days take no part, so a tuned baseline has learnt no more of them than the
-models have. With the best parameters, each baseline is fitted again on all training days. The first
-trial is the default, so tuning cannot end below it. The others are drawn by a tree-structured
-Parzen estimator (Bergstra et al. 2011; optuna's TPESampler); the seed decides the draws.
+last two (``partitions.INNER``) and judged on these, point-in-time, by the same kind of queries,
+seen filter and metrics. Validation days take no part, so a tuned baseline has learnt no more of
+them than the models have. With the best parameters, each baseline is fitted again on all training
+days. The first trial is the default, so tuning cannot end below it. The others are drawn by a
+tree-structured Parzen estimator (Bergstra et al. 2011; optuna's TPESampler); the seed decides the
+draws.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import scipy.sparse as sp
 
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.evaluation import baselines, list_metrics
-from recsys_assets.lib.evaluation.click_log import ClickLog, days_of
+from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.list_metrics import METRICS, SameForAll, Scorer
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
-from recsys_assets.partitions import INNER_DAYS, day_bounds
+from recsys_assets.local_time import UTC, day_number
 
 _SHOWN_TRIALS = 5  # in the figure, the best of each baseline
 
@@ -222,51 +223,79 @@ def write_baselines(
     budget: Budget,
     seed: int,
     seen_days: int,
+    time_zone: str = UTC,
 ) -> dict[str, Any]:
     """Write lists.npz and figures of all baselines; return their metrics.
 
     Args:
         queries: ``evaluation/queries``.
         interactions: ``raw/interactions`` of the training and the validation days, in order.
-        features: ``features/interactions`` of the last INNER_DAYS training days.
+        features: ``features/interactions`` of the last training days (``partitions.INNER``), which
+            are held out; without one, baselines keep their default parameters.
         items: ``raw/items``.
         target: folder of the files.
         train_days: of the as-of day.
         budget: of each baseline.
         seed: of all draws.
         seen_days: for how many UTC days a clicked item counts as seen.
+        time_zone: the shop's.
 
     Returns:
         baseline → its list metrics, "params", "tuning" (its trials) and "seconds" (in total).
 
     Raises:
-        ValueError: there are too few training days to hold some out, or the queries are of another
-            catalogue.
+        ValueError: all training days are held out, or the queries are of another catalogue.
     """
-    if len(train_days) <= INNER_DAYS:
+    if len(train_days) <= len(features):
         raise ValueError(
-            f"train_days has {len(train_days)} days: baselines are tuned on the last {INNER_DAYS}, "
-            "fitted on those before; choose a later as-of day"
+            f"train_days has {len(train_days)} days: baselines are tuned on the last "
+            f"{len(features)}, fitted on those before; choose a later as-of day"
         )
     asked = Queries.read(queries)
     log = ClickLog.of(
-        pl.scan_parquet([a.path("interactions.parquet") for a in interactions]), asked.item_ids
+        pl.scan_parquet([a.path("interactions.parquet") for a in interactions]),
+        asked.item_ids,
+        time_zone,
     )
-    training = [a for a in interactions if a.partition in set(train_days)]
-    inner = Queries.build(
-        features, training, items, seed=seed, seen_days=seen_days, limit=budget.clicks
+    tuned, held_out = {name: Tuned(params, 0.0, []) for name, params in DEFAULTS.items()}, 0
+    if features:
+        training = [a for a in interactions if a.partition in set(train_days)]
+        inner = Queries.build(
+            features,
+            training,
+            items,
+            seed=seed,
+            seen_days=seen_days,
+            limit=budget.clicks,
+            time_zone=time_zone,
+        )
+        inner, held_out = inner.subset(np.flatnonzero(inner.overall)), int(inner.overall.sum())
+        _require_catalogue(inner, asked)
+        first_inner = day_number(train_days[-len(features)])
+        tuned = tune_all(log, inner, first_inner, budget, seed)
+    metrics, lists = _judge_all(log, tuned, asked, day_number(train_days[-1]), seed)
+    np.savez(target / "lists.npz", allow_pickle=False, **lists)
+    _write_figures(
+        metrics,
+        tuned,
+        budget,
+        f"{held_out} clicks of the last {len(features)} training days",
+        target,
     )
-    inner = inner.subset(np.flatnonzero(inner.overall))
+    return metrics
+
+
+def _require_catalogue(inner: Queries, asked: Queries) -> None:
+    """Refuse inner queries of another catalogue than the outer ones.
+
+    Raises:
+        ValueError: the catalogues differ.
+    """
     if not np.array_equal(inner.item_ids, asked.item_ids):
         raise ValueError(
             "evaluation/queries are of another catalogue than raw/items; materialise "
             "evaluation/queries again"
         )
-    tuned = tune_all(log, inner, _day(train_days[-INNER_DAYS]), budget, seed)
-    metrics, lists = _judge_all(log, tuned, asked, _day(train_days[-1]), seed)
-    np.savez(target / "lists.npz", allow_pickle=False, **lists)
-    _write_figures(metrics, tuned, budget, len(inner), target / "figures")
-    return metrics
 
 
 def _judge_all(
@@ -300,19 +329,15 @@ def _judge_all(
     return metrics, lists
 
 
-def _day(day: str) -> int:
-    """Return a day, ISO, in days since 1970."""
-    return int(days_of(pl.DataFrame({"timestamp": [day_bounds(day)[0]]}))[0])
-
-
 def _write_figures(
     metrics: Mapping[str, Any],
     tuned: Mapping[str, Tuned],
     budget: Budget,
-    clicks: int,
-    folder: Path,
+    held_out: str,
+    target: Path,
 ) -> None:
     """Write baselines.md (table), bars of two metrics, and tuning.md (the best trials)."""
+    folder = target / "figures"
     folder.mkdir()
     shown = ("ndcg@10", "recall@10", "recall@100", "recall@300")
     table = pl.DataFrame(
@@ -351,9 +376,8 @@ def _write_figures(
         )
     ]
     (folder / "tuning.md").write_text(
-        f"{budget.trials} trials each, judged by {budget.metric} on {clicks} clicks of the last "
-        f"{INNER_DAYS} training days; the best {_SHOWN_TRIALS}:\n\n"
-        + markdown_table(pl.DataFrame(trials))
+        f"{budget.trials} trials each, judged by {budget.metric} on {held_out}; the best "
+        f"{_SHOWN_TRIALS}:\n\n" + markdown_table(pl.DataFrame(trials))
     )
 
 

@@ -57,7 +57,7 @@ class RecentPopularity:
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the weighted clicks of each query's day, float32 [n, I]."""
-        days, of = np.unique(days_of(queries.frame)[rows], return_inverse=True)
+        days, of = np.unique(days_of(queries.frame, self.log.zone)[rows], return_inverse=True)
         counts = np.stack([self.log.recent(int(day), self.half_life, self.window) for day in days])
         return counts.astype(np.float32)[of]
 
@@ -75,7 +75,10 @@ class _ByProfile(ABC):
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the scores of the queries ``rows``, float32 [n, I]."""
-        code, days = self.log.codes(queries.frame[USER_ID][rows]), days_of(queries.frame)[rows]
+        code, days = (
+            self.log.codes(queries.frame[USER_ID][rows]),
+            days_of(queries.frame, self.log.zone)[rows],
+        )
         # all queries of a visitor on one day have the same answer
         _, first, of = np.unique(
             np.stack([code, days]), axis=1, return_index=True, return_inverse=True

@@ -1,6 +1,6 @@
 """Arranges the clicks of a window so that a visitor's clicks before a day are one range.
 
-The unit of time is the UTC day: on day d, a batch system that runs nightly knows the clicks up to
+The unit of time is the local day: on day d, a batch system that runs nightly knows the clicks up to
 the end of day d - 1.
 """
 
@@ -13,20 +13,15 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys_assets.columns import (
-    EVENT_TYPE,
-    ITEM_ID,
-    MISSING,
-    SECONDS_PER_DAY,
-    TIMESTAMP,
-    USER_ID,
-    VIEW,
-)
+from recsys_assets.columns import EVENT_TYPE, ITEM_ID, MISSING, TIMESTAMP, USER_ID, VIEW
+from recsys_assets.lib.landing.local_days import local_day
+from recsys_assets.local_time import UTC, local_days
 
 
-def days_of(frame: pl.DataFrame) -> np.ndarray:
-    """Return the UTC day of each row, in days since 1970, int64 [N]."""
-    return frame[TIMESTAMP].to_numpy() // SECONDS_PER_DAY
+def days_of(frame: pl.DataFrame, zone: str = UTC) -> np.ndarray:
+    """Return the local day of each row, in days since 1970, int64 [N]."""
+    days: np.ndarray = local_days(frame[TIMESTAMP].to_numpy(), zone)
+    return days
 
 
 @dataclass(frozen=True)
@@ -43,16 +38,21 @@ class ClickLog:
     day: np.ndarray  # int64 [C], days since ``first_day``
     daily: np.ndarray  # int64 [D, I], clicks of every item on every day
     first_day: int  # days since 1970
+    zone: str = UTC  # of the days
 
     @classmethod
     def of(
-        cls, interactions: pl.DataFrame | pl.LazyFrame, item_ids: Sequence[str] | np.ndarray
+        cls,
+        interactions: pl.DataFrame | pl.LazyFrame,
+        item_ids: Sequence[str] | np.ndarray,
+        zone: str = UTC,
     ) -> ClickLog:
         """Arrange the clicks of a log.
 
         Args:
             interactions: RAW_INTERACTIONS of the window.
             item_ids: [I], the catalogue in order; clicks on other items are left out.
+            zone: the shop's time zone.
 
         Raises:
             ValueError: no click is on any of these items.
@@ -64,7 +64,7 @@ class ClickLog:
         clicks = (
             interactions.lazy()
             .filter(pl.col(EVENT_TYPE) == VIEW)
-            .select(USER_ID, ITEM_ID, day=pl.col(TIMESTAMP) // SECONDS_PER_DAY)
+            .select(USER_ID, ITEM_ID, day=local_day(pl.col(TIMESTAMP), zone))
             .collect()
             .join(rows, on=ITEM_ID)
         )
@@ -92,6 +92,7 @@ class ClickLog:
             known["day"].to_numpy() - first,
             daily,
             first,
+            zone,
         )
 
     @property
@@ -109,6 +110,7 @@ class ClickLog:
             self.day[kept],
             self.daily[: max(day - self.first_day, 0)],
             self.first_day,
+            self.zone,
         )
 
     def matrix(self, most_users: int | None = None, seed: int = 0) -> sp.csr_matrix:

@@ -10,8 +10,8 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
-from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.lib.features.transforms import log_count
+from recsys_assets.local_time import UTC, local_days
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,12 @@ class DailyPopularity:
 
     first: int  # day since 1970 of row 0
     values: np.ndarray  # float32 [D, I']
+    zone: str = UTC  # of the days
 
     @classmethod
-    def read(cls, days_before: Sequence[Artifact], item_ids: Sequence[str]) -> DailyPopularity:
+    def read(
+        cls, days_before: Sequence[Artifact], item_ids: Sequence[str], zone: str = UTC
+    ) -> DailyPopularity:
         """Read ``features/interactions`` of the days before.
 
         Items outside ``item_ids`` are left out; items without clicks have 0.
@@ -33,7 +36,7 @@ class DailyPopularity:
         counts = pl.concat(
             [pl.read_parquet(artifact.path("item_popularity.parquet")) for artifact in days_before]
         )
-        days = np.unique(counts[c.TIMESTAMP].to_numpy()) // SECONDS_PER_DAY
+        days = np.unique(local_days(counts[c.TIMESTAMP].to_numpy(), zone))
         if len(days) != len(days_before) or np.any(np.diff(days) != 1):
             raise ValueError(
                 f"item_popularity of {len(days_before)} days gives the days {days.tolist()} since "
@@ -47,9 +50,9 @@ class DailyPopularity:
         )
         values = np.zeros((len(days), len(item_ids)), np.float32)
         values[
-            known[c.TIMESTAMP].to_numpy() // SECONDS_PER_DAY - days[0], known["item"].to_numpy()
+            local_days(known[c.TIMESTAMP].to_numpy(), zone) - days[0], known["item"].to_numpy()
         ] = known[c.ITEM_CLICKS].to_numpy()
-        return cls(int(days[0]), log_count(values))
+        return cls(int(days[0]), log_count(values), zone)
 
     def rows(self, timestamp: np.ndarray) -> np.ndarray:
         """Return the row of ``values`` for each moment, int64 [n].
@@ -57,7 +60,7 @@ class DailyPopularity:
         Raises:
             ValueError: it lacks a day; the message names it.
         """
-        rows = timestamp // SECONDS_PER_DAY - self.first
+        rows: np.ndarray = local_days(timestamp, self.zone) - self.first
         if (outside := (rows < 0) | (rows >= len(self.values))).any():
             raise ValueError(
                 f"popularity is known for {len(self.values)} days from day {self.first} since 1970 "

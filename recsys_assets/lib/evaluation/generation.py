@@ -32,7 +32,7 @@ from recsys_assets.lib.features.batch_transform import (
     read_transforms,
 )
 from recsys_assets.lib.features.point_in_time import HISTORY
-from recsys_assets.lib.features.transforms import affinity
+from recsys_assets.lib.features.transforms import affinity, zone_of
 from recsys_assets.lib.ranking.ordering import blend
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.lib.retrieval.tables import load_vectors
@@ -117,7 +117,9 @@ class Generation:
             np.int32
         )
         self.item_cont = inputs["cont"][own]
-        self.popularity = DailyPopularity.read(days_before, self.item_ids.tolist())
+        self.popularity = DailyPopularity.read(
+            days_before, self.item_ids.tolist(), zone_of(transforms)
+        )
         self.retrieval_weight = retrieval_weight
         self.retrieval_topk = retrieval_topk
         self._query_tower, self._ranker = (

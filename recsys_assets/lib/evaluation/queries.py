@@ -28,11 +28,12 @@ from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import seen_filter
 from recsys_assets.lib.evaluation.measures import QueryCounts
 from recsys_assets.lib.features.point_in_time import UNKNOWN_VISITOR
+from recsys_assets.local_time import UTC, local_seconds
 
 QUERY_LIMIT = 20_000
 #: Below MINIMUM_COLD queries of new visitors, add SIMULATED_COLD queries with a masked visitor.
 MINIMUM_COLD, SIMULATED_COLD = 200, 2_000
-#: [first, last), UTC
+#: [first, last), local
 HOURS = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
 ACTIVITY = ("low", "medium", "high")  # thirds of the known visitors by their training exposures
 #: Columns of the frame beside INTERACTION_FEATURES. VISITOR holds the visitor also where user_id is
@@ -119,6 +120,7 @@ class Queries:
         seed: int,
         seen_days: int,
         limit: int = QUERY_LIMIT,
+        time_zone: str = UTC,
     ) -> Queries:
         """Gather the queries.
 
@@ -131,6 +133,7 @@ class Queries:
             seen_days: for how many UTC days a clicked item counts as seen, the query's own
                 included.
             limit: clicks above which whole users are sampled until the next would exceed it.
+            time_zone: of the slices by hour and weekday.
 
         Raises:
             ValueError: ``interactions`` lacks a validation day or all training days, or no click is
@@ -168,7 +171,10 @@ class Queries:
         start, dropped = seen_filter.seen_rows(seen, asks["query"].to_numpy(), simulated)
         true = frame["item"].to_numpy().astype(np.int64)
         slices = _slices(
-            frame, np.concatenate([known, np.zeros(len(simulated), np.int64)]), counts[true]
+            frame,
+            np.concatenate([known, np.zeros(len(simulated), np.int64)]),
+            counts[true],
+            time_zone,
         )
         counted: QueryCounts = {
             "rows": frame.height,
@@ -346,7 +352,7 @@ def _simulated(asks: pl.DataFrame, cold: int, rng: np.random.Generator) -> np.nd
 
 
 def _slices(
-    frame: pl.DataFrame, exposures: np.ndarray, clicks_of_item: np.ndarray
+    frame: pl.DataFrame, exposures: np.ndarray, clicks_of_item: np.ndarray, zone: str
 ) -> dict[str, np.ndarray]:
     """Return the slices: name → bool [Q].
 
@@ -354,10 +360,11 @@ def _slices(
         frame: of the queries.
         exposures: of the visitor in the training days, int64 [Q].
         clicks_of_item: of the true item in the training days, int64 [Q].
+        zone: the shop's time zone.
     """
     simulated = frame[SIMULATED].to_numpy()
     real, known = ~simulated, exposures > 0
-    moment = frame[c.TIMESTAMP].to_numpy()
+    moment = local_seconds(frame[c.TIMESTAMP].to_numpy(), zone)
     hour, weekday = (
         moment % SECONDS_PER_DAY // SECONDS_PER_HOUR,
         (moment // SECONDS_PER_DAY + EPOCH_WEEKDAY) % 7,

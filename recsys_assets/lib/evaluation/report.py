@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.summary import POPULARITY, PRIMARY, value_of
 from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.lib.simulator.shop import load_truth
-from recsys_assets.partitions import validation_days
 
 SUMMARY_FILE, PAGE_FILE = "evaluation.json", "report.html"
 _QUERIES = "evaluation/queries"
@@ -35,6 +34,7 @@ def write_report(
     *,
     scale: str,
     seed: int,
+    days: Sequence[str],
     ablations: Artifact | None = None,
     landing: str | None = None,
 ) -> dict[str, Any]:
@@ -48,6 +48,7 @@ def write_report(
         target: folder of the files.
         scale: of ``summary.scale_of``.
         seed: of the bootstrap.
+        days: the validation days.
         ablations: ``evaluation/ablations``; None: not run.
         landing: the landing zone; where it has a truth, the report includes the true click
             probability of the lists.
@@ -61,7 +62,9 @@ def write_report(
                 f"{part.kind} [{part.partition}] has answered other queries than those of "
                 f"evaluation/queries {queries.digest[:16]}; materialise it again"
             )
-    summary = read_summary(queries, offline, baselines, oracle, ablations, scale, seed, landing)
+    summary = read_summary(
+        queries, offline, baselines, oracle, ablations, scale, seed, days, landing
+    )
     write_json(target / SUMMARY_FILE, summary)
     (target / PAGE_FILE).write_text(html.page(summary))
     figures = target / "figures"
@@ -97,6 +100,7 @@ def read_summary(
     ablations: Artifact | None,
     scale: str,
     seed: int,
+    days: Sequence[str],
     landing: str | None = None,
 ) -> EvaluationSummary:
     """Return ``evaluation.json`` of these artifacts.
@@ -104,7 +108,6 @@ def read_summary(
     Ablations of other queries are left out, and a note states it.
     """
     asked, metrics = Queries.read(queries), baselines.metrics
-    days = validation_days(str(offline.partition))
     notes = _notes(queries.metrics)
     if ablations is not None and not answers(ablations, queries):
         ablations = None

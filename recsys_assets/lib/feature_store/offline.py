@@ -19,7 +19,8 @@ from recsys_assets.lib.feature_store.views import (
     FeatureStoreError,
     offline_path,
 )
-from recsys_assets.partitions import day_bounds
+from recsys_assets.local_time import day_of
+from recsys_assets.partitions import day_bounds, time_zone
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def write_offline(
             click: the visitor's state right after it. Of a visitor's rows of one second, the last
             one is kept.
         item_popularity: {item_id, item_clicks, timestamp: the day's end}.
-        as_of: unix seconds within the UTC day; every row's ``timestamp`` lies in that day or at its
-            end.
+        as_of: unix seconds within the local day; every row's ``timestamp`` lies in that day or at
+            its end.
 
     Raises:
         FeatureStoreError: a column is missing, a key repeats at one timestamp, or a timestamp lies
@@ -78,7 +79,8 @@ def write_offline(
     """
     import polars as pl
 
-    day = _utc(as_of).date().isoformat()
+    zone = time_zone(settings)
+    day = day_of(as_of, zone)
     given = {
         USER_FEATURES: users.with_columns(pl.lit(as_of).alias(TIMESTAMP)),
         USER_ACTIVITY: user_activity,
@@ -86,13 +88,13 @@ def write_offline(
         ITEM_POPULARITY: item_popularity,
     }
     # Check all tables before the first is written.
-    frames = {view: _offline_rows(frame, view, day) for view, frame in given.items()}
+    frames = {view: _offline_rows(frame, view, day, zone) for view, frame in given.items()}
     for view, frame in frames.items():
         _write_parquet(frame, offline_path(settings, view, day))
     return {view: frame.height for view, frame in frames.items()}
 
 
-def _offline_rows(frame: pl.DataFrame, view: str, day: str) -> pl.DataFrame:
+def _offline_rows(frame: pl.DataFrame, view: str, day: str, zone: str) -> pl.DataFrame:
     """Return a view's columns and EVENT_TIMESTAMP, ordered by key and time.
 
     Raises:
@@ -114,7 +116,7 @@ def _offline_rows(frame: pl.DataFrame, view: str, day: str) -> pl.DataFrame:
         raise FeatureStoreError(
             f"{view}: column {', '.join(absent)} is missing; got {frame.columns}"
         )
-    start, end = day_bounds(day)
+    start, end = day_bounds(day, zone)
     elsewhere = frame.filter(~pl.col(TIMESTAMP).is_between(start, end))
     if elsewhere.height:
         raise FeatureStoreError(

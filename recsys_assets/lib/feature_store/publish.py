@@ -11,7 +11,7 @@ import polars as pl
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.feature_store import popularity
 from recsys_assets.lib.features.popularity import clicks_of_days
-from recsys_assets.partitions import day_bounds
+from recsys_assets.partitions import day_bounds, time_zone
 from recsys_assets.settings import POPULARITY_DATABASE, Settings
 
 
@@ -35,6 +35,7 @@ def materialize_online(
     """
     from recsys_assets.lib.feature_store import offline, views
 
+    zone = time_zone(settings)
     missing = [
         artifact
         for artifact in features[:-1]
@@ -49,12 +50,14 @@ def materialize_online(
             items_table,
             pl.read_parquet(artifact.path("user_activity.parquet")),
             pl.read_parquet(artifact.path("item_popularity.parquet")),
-            day_bounds(str(artifact.partition))[0],
+            day_bounds(str(artifact.partition), zone)[0],
         )
-    start = day_bounds(str((*missing, features[-1])[0].partition))[0]
+    start = day_bounds(str((*missing, features[-1])[0].partition), zone)[0]
     # Feast prints its progress; the run's metadata has the counts.
     with contextlib.redirect_stdout(io.StringIO()):
-        return offline.materialize(settings, start, day_bounds(str(features[-1].partition))[1])
+        return offline.materialize(
+            settings, start, day_bounds(str(features[-1].partition), zone)[1]
+        )
 
 
 def publish_popularity(

@@ -117,7 +117,9 @@ class BatchTransform:
             ITEM_POPULARITY: log_count(frame[ITEM_CLICKS].to_numpy()),
         }
         matrices = {
-            CONTEXT_CONTINUOUS: clock_features(frame[TIMESTAMP].cast(pl.Int64).to_numpy()),
+            CONTEXT_CONTINUOUS: clock_features(
+                frame[TIMESTAMP].cast(pl.Int64).to_numpy(), self.transforms.time_zone
+            ),
             AFFINITY_CONTINUOUS: affinity(*(frame[name].to_numpy() for name in of_category)),
         }
         computed |= {

@@ -12,7 +12,8 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.features import point_in_time as features
-from recsys_assets.lib.figures.series import number
+from recsys_assets.lib.figures.series import mean
+from recsys_assets.local_time import UTC
 
 LEAKAGE_SAMPLE = 25  # moments at which features are recomputed without the future
 
@@ -38,7 +39,9 @@ def _frames(
     )
 
 
-def write_features(inputs: Mapping[str, Any], day: str, target: Path) -> dict[str, Any]:
+def write_features(
+    inputs: Mapping[str, Any], day: str, target: Path, zone: str = UTC
+) -> dict[str, Any]:
     """Write a day's features and what its clicks leave for later; return the metrics.
 
     The files are features.parquet (one row per exposure), click_history.parquet (one row per
@@ -46,23 +49,27 @@ def write_features(inputs: Mapping[str, Any], day: str, target: Path) -> dict[st
     item_popularity.parquet (one row per item).
     """
     today, earlier, users, items = _frames(inputs)
-    rows, history, activity = features.interaction_features(today, earlier, users, items, day)
+    rows, history, activity = features.interaction_features(today, earlier, users, items, day, zone)
     rows.write_parquet(target / "features.parquet")
     history.write_parquet(target / "click_history.parquet")
     activity.write_parquet(target / "user_activity.parquet")
-    features.item_popularity(today, items, day).write_parquet(target / "item_popularity.parquet")
+    features.item_popularity(today, items, day, zone).write_parquet(
+        target / "item_popularity.parquet"
+    )
     return {
         "rows": rows.height,
-        "click_rate": number(rows[c.CLICK].mean()),
+        "click_rate": mean(rows[c.CLICK]),
         "users": rows[c.USER_ID].n_unique(),
         "items": rows[c.ITEM_ID].n_unique(),
-        "without_top_category": number((rows[c.TOP_CATEGORY] == c.MISSING).mean()),
-        "without_history": number((rows[c.CLICKS_7D] == 0).mean()),
-        "users_without_age": number(rows[c.AGE].is_null().mean()),
+        "without_top_category": mean(rows[c.TOP_CATEGORY] == c.MISSING),
+        "without_history": mean(rows[c.CLICKS_7D] == 0),
+        "users_without_age": mean(rows[c.AGE].is_null()),
     }
 
 
-def changed_without_the_future(inputs: Mapping[str, Any], built: Artifact, day: str) -> int:
+def changed_without_the_future(
+    inputs: Mapping[str, Any], built: Artifact, day: str, zone: str = UTC
+) -> int:
     """Count sampled rows whose features change without the future; must be 0.
 
     For each sampled moment, features are computed again without any event or outcome from this
@@ -97,7 +104,7 @@ def changed_without_the_future(inputs: Mapping[str, Any], built: Artifact, day: 
                 ),
             ]
         )
-        again, _, _ = features.interaction_features(past, earlier, users, items, day)
+        again, _, _ = features.interaction_features(past, earlier, users, items, day, zone)
         kept = rows.filter(now).join(again, on=rows.columns, how="semi", nulls_equal=True)
         changed += rows.filter(now).height - kept.height
         # A history must have as many clicks as the recomputed count.
@@ -114,8 +121,8 @@ def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[st
     known = rows[c.USER_ID] != c.MISSING
     return {
         "rows": masked.height,
-        "masked_visitors": number(((masked[c.USER_ID] == c.MISSING) & known).mean()),
-        "masked_devices": number(
-            ((masked[c.DEVICE_TYPE] == c.MISSING) & (rows[c.DEVICE_TYPE] != c.MISSING)).mean()
+        "masked_visitors": mean((masked[c.USER_ID] == c.MISSING) & known),
+        "masked_devices": mean(
+            (masked[c.DEVICE_TYPE] == c.MISSING) & (rows[c.DEVICE_TYPE] != c.MISSING)
         ),
     }

@@ -12,9 +12,10 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.quality import contracts, profiles
 from recsys_assets.lib.raw import raw_tables
+from recsys_assets.local_time import UTC
 
 
-def check_and_profile(folder: Path, items: Artifact, day: str) -> None:
+def check_and_profile(folder: Path, items: Artifact, day: str, zone: str = UTC) -> None:
     """Check features.parquet in ``folder``, and write its profile and figures.
 
     Raises:
@@ -26,10 +27,11 @@ def check_and_profile(folder: Path, items: Artifact, day: str) -> None:
         c.INTERACTION_FEATURES,
         name=f"features/interactions [{day}]",
         day=day,
+        zone=zone,
         items=catalogue[c.ITEM_ID].to_list(),
         categories=set(catalogue[c.CATEGORY_L1]),
     )
-    profiles.write(rows, folder, profiles.DAY_FEATURES)
+    profiles.write(rows, folder, profiles.DAY_FEATURES, zone)
     profiles.write_top_categories(rows, folder)
 
 

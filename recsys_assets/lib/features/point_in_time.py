@@ -43,6 +43,7 @@ from recsys_assets.columns import (
 )
 from recsys_assets.lib.features.activity import HISTORY_SECONDS, SECONDS_PER_HOUR, WINDOW_SECONDS
 from recsys_assets.lib.features.click_ranges import ClickRanges
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds, previous_day
 
 HISTORY = "categories"  # the column of ``click_history`` beside event_id
@@ -148,20 +149,23 @@ def _states(clicks: ClickRanges, since: int) -> pl.DataFrame:
     )
 
 
-def item_popularity(interactions: pl.DataFrame, items: pl.DataFrame, day: str) -> pl.DataFrame:
+def item_popularity(
+    interactions: pl.DataFrame, items: pl.DataFrame, day: str, zone: str = UTC
+) -> pl.DataFrame:
     """Return the clicks of every item on a day, which are a feature of the next day.
 
     Args:
         interactions: RAW_INTERACTIONS around the day.
         items: RAW_ITEMS.
-        day: ISO, UTC.
+        day: ISO, local.
+        zone: the shop's time zone.
 
     Returns:
         {item_id, item_clicks: Float32, timestamp: Int64, the end of the day}, one row per item of
         the catalogue, ordered by item_id. Items without a click have 0.0, so that no older count
         stays online.
     """
-    start, end = day_bounds(day)
+    start, end = day_bounds(day, zone)
     views = interactions.filter(
         pl.col(EVENT_TYPE) == VIEW, pl.col(TIMESTAMP).is_between(start, end, closed="left")
     )
@@ -180,6 +184,7 @@ def interaction_features(
     users: pl.DataFrame,
     items: pl.DataFrame,
     day: str,
+    zone: str = UTC,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return the features of a day's exposures, and each visitor's clicks for later.
 
@@ -189,7 +194,8 @@ def interaction_features(
             calendar's first day.
         users: RAW_USERS. An unknown visitor has gender MISSING and a null age.
         items: RAW_ITEMS.
-        day: ISO, UTC.
+        day: ISO, local.
+        zone: the shop's time zone.
 
     Returns:
         features: INTERACTION_FEATURES, one row per exposure, ordered by (timestamp, event_id).
@@ -210,7 +216,7 @@ def interaction_features(
         else pl.concat([earlier.select(NEEDED), today.select(NEEDED)])
     )
     _require_items(history, items, day)
-    start, end = day_bounds(day)
+    start, end = day_bounds(day, zone)
     # Only clicks of visitors of this day are needed.
     here = today.select(USER_ID).unique()
     clicked = (
@@ -222,7 +228,7 @@ def interaction_features(
     moments = exposures[TIMESTAMP].to_numpy()
     clicks = ClickRanges.of(clicked, int(moments.min(initial=start)), int(moments.max(initial=end)))
     counts = item_popularity(
-        history.clear() if earlier is None else earlier, items, previous_day(day)
+        history.clear() if earlier is None else earlier, items, previous_day(day), zone
     )
     shown = exposures.join(
         items.select(ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE).join(
@@ -269,7 +275,7 @@ def mask(features: pl.DataFrame, day: str, seed: int) -> pl.DataFrame:
 
     Args:
         features: INTERACTION_FEATURES.
-        day: ISO, UTC.
+        day: ISO, local.
         seed: random seed.
     """
     rng = np.random.default_rng([seed, date.fromisoformat(day).toordinal(), 6])

@@ -41,6 +41,7 @@ from recsys_assets.columns import (
     VOCABULARY_START,
 )
 from recsys_assets.files import read_json
+from recsys_assets.local_time import UTC, UnknownTimeZone, local_seconds, time_zone
 
 VOCABULARY_COLUMNS = (
     USER_ID,
@@ -71,18 +72,23 @@ _HOURS_OF_WEEK = np.concatenate(
 )
 
 
-def clock_features(timestamp: np.ndarray) -> np.ndarray:
-    """Return hour of day and weekday (UTC, Monday = 0) as points on a circle.
+def zone_of(content: Mapping[str, Any]) -> str:
+    """Return the time zone of a transforms.json; UTC in those of before there was a choice."""
+    return str(content.get("time_zone", UTC))
+
+
+def clock_features(timestamp: np.ndarray, zone: str = UTC) -> np.ndarray:
+    """Return hour of day and weekday (local, Monday = 0) as points on a circle.
 
     Args:
         timestamp: unix seconds, int64 [N].
+        zone: the shop's time zone.
 
     Returns:
         float32 [N, 4]: hour_sin, hour_cos, weekday_sin, weekday_cos.
     """
-    return _HOURS_OF_WEEK.take(
-        (timestamp // SECONDS_PER_HOUR + 24 * EPOCH_WEEKDAY) % len(_HOURS_OF_WEEK), axis=0
-    )
+    hour: np.ndarray = local_seconds(timestamp, zone) // SECONDS_PER_HOUR
+    return _HOURS_OF_WEEK.take((hour + 24 * EPOCH_WEEKDAY) % len(_HOURS_OF_WEEK), axis=0)
 
 
 def log_count(counts: np.ndarray) -> np.ndarray:
@@ -231,6 +237,7 @@ class Transforms:
     age_boundaries: np.ndarray  # ascending, [B]
     age_bucket_index: np.ndarray  # int32 [B + 1]: bucket number → index of age_binned
     mean_age: np.float32
+    time_zone: str = UTC  # of hour and weekday
 
     @classmethod
     def read(cls, path: Path) -> Transforms:
@@ -256,7 +263,10 @@ class Transforms:
                 part: Normalizer(float(content[part]["mean"]), float(content[part]["std"]))
                 for part in ("age", "price_log")
             }
-            mean_age = np.float32(content["mean_age"])
+            mean_age, zone = np.float32(content["mean_age"]), zone_of(content)
+            time_zone(zone)  # fails here, not at the first request
+        except UnknownTimeZone as error:
+            raise TransformsInvalid(f"transforms.json: time_zone: {error}") from error
         except KeyError as error:
             raise TransformsInvalid(
                 f"transforms.json has no {error}; materialise features/workflows again"
@@ -276,7 +286,13 @@ class Transforms:
             str(bucket) for bucket in range(len(boundaries) + 1)
         )
         return cls(
-            vocabulary, normalizers["age"], normalizers["price_log"], boundaries, buckets, mean_age
+            vocabulary,
+            normalizers["age"],
+            normalizers["price_log"],
+            boundaries,
+            buckets,
+            mean_age,
+            zone,
         )
 
     def fill_age(self, age: np.ndarray) -> np.ndarray:
@@ -366,7 +382,8 @@ class Transforms:
         Returns:
             CONTEXT_CATEGORICAL int32 [B, 1] and CONTEXT_CONTINUOUS float32 [B, 4].
         """
-        return self.vocabulary[DEVICE_TYPE].indices(devices)[:, None], clock_features(timestamps)
+        clock = clock_features(timestamps, self.time_zone)
+        return self.vocabulary[DEVICE_TYPE].indices(devices)[:, None], clock
 
     def items(
         self, index: np.ndarray, codes: np.ndarray, numbers: np.ndarray

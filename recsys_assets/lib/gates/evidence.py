@@ -15,7 +15,6 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
-from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.lib.evaluation import list_metrics, ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists, SameForAll, Scorer
@@ -33,6 +32,7 @@ from recsys_assets.lib.gates.evidence_types import (
     SliceEvidence,
 )
 from recsys_assets.lib.quality import drift, profiles
+from recsys_assets.local_time import UTC, day_name, local_days
 from recsys_assets.partitions import day_bounds
 
 #: Below this many queries of days that the champion has not learnt, compare on all queries (this
@@ -88,6 +88,7 @@ def gather(
     seed: int,
     champion: ChampionAnswers | None,
     recent: Scorer | None = None,
+    zone: str = UTC,
 ) -> Evidence:
     """Return the evidence of quality: all of Evidence but the figures of the exported models.
 
@@ -96,6 +97,7 @@ def gather(
         seed: of the bootstrap.
         day: ISO, of the candidate's release.
         recent: recent popularity; where given, the evidence has "popularity".
+        zone: the shop's time zone.
 
     Raises:
         ValueError: the answers are to other queries or exposures, or no exposure is clicked.
@@ -110,7 +112,7 @@ def gather(
     popular = list_metrics.run(SameForAll("popularity", queries.clicks), queries)
     found: Evidence = {
         "queries": int(whole.sum()),
-        "champion": against_champion(candidate, champion, queries, exposures, seed)
+        "champion": against_champion(candidate, champion, queries, exposures, seed, zone)
         if champion
         else None,
         "slices": {
@@ -157,6 +159,7 @@ def against_champion(
     queries: Queries,
     exposures: pl.DataFrame,
     seed: int,
+    zone: str = UTC,
 ) -> ChampionEvidence:
     """Return the paired differences candidate − champion.
 
@@ -164,7 +167,7 @@ def against_champion(
     rows of its day, and would win by memory. With fewer than UNLEARNT_QUERIES such queries, they
     are taken on all rows.
     """
-    end = day_bounds(champion.learnt_until)[1]
+    end = day_bounds(champion.learnt_until, zone)[1]
     asked = queries.overall & (queries.frame[c.TIMESTAMP].to_numpy() >= end)
     rows = exposures[c.TIMESTAMP].to_numpy() >= end
     if asked.sum() < UNLEARNT_QUERIES:
@@ -182,7 +185,7 @@ def against_champion(
         "release": champion.release,
         "queries": int(asked.sum()),
         "rows": int(rows.sum()),
-        "judged_on": _days(queries.frame.filter(pl.Series(asked))),
+        "judged_on": _days(queries.frame.filter(pl.Series(asked)), zone),
         "served ndcg@10": difference(candidate.served, answers.served, "ndcg@10"),
         "retrieval recall@100": difference(candidate.retrieval, answers.retrieval, "recall@100"),
         "auc": _auc_difference(
@@ -213,10 +216,10 @@ def _auc_difference(
     }
 
 
-def _days(frame: pl.DataFrame) -> str:
+def _days(frame: pl.DataFrame, zone: str) -> str:
     """Return the days of the rows, ISO, joined by commas."""
-    days = (frame[c.TIMESTAMP].unique() // SECONDS_PER_DAY * SECONDS_PER_DAY).unique().sort()
-    return ", ".join(pl.from_epoch(days, time_unit="s").dt.strftime("%Y-%m-%d").to_list())
+    days = np.unique(local_days(frame[c.TIMESTAMP].to_numpy(), zone))
+    return ", ".join(day_name(int(day)) for day in days)
 
 
 def _slice(

@@ -39,8 +39,9 @@ from recsys_assets.lib.own_data import tables
 from recsys_assets.lib.own_data.log import LogSummary, ingested_file, stage_log
 from recsys_assets.lib.own_data.mapping import LogRules
 from recsys_assets.lib.own_data.publish import clear, publish, refuse_mixture
-from recsys_assets.lib.own_data.report import Calendar, IngestReport, SourceEntry, TableSize
+from recsys_assets.lib.own_data.report import IngestReport, SourceEntry, TableSize
 from recsys_assets.lib.own_data.sources import find_files
+from recsys_assets.local_time import UTC, day_of
 
 Progress = Callable[[str], None]
 _STAGING = ".ingest-"
@@ -92,7 +93,7 @@ def ingest(
         landing: the landing zone's folder; created if missing.
         request: the sources and how to read them.
         now: unix seconds; later events are rejected.
-        start_day: the calendar's first day; None if it is not set yet.
+        start_day: the first day that is set explicitly; None: the log's.
         progress: receives one line of text per step.
 
     Returns:
@@ -174,7 +175,7 @@ class _Run:
                 (self.staging / file).parent.mkdir(exist_ok=True)
                 frame.write_parquet(self.staging / file)
         report = self._report(items, users)
-        _check_calendar(report["calendar"], start_day)
+        ingest_report.check_calendar(report["calendar"], start_day)
         if self.request.replace:
             clear(self.landing)
         publish(self.staging, self.landing, self.quarantines)
@@ -269,6 +270,8 @@ class _Run:
             "devices": rules.devices,
             "first_day": rules.first_day_start,
         }
+        if rules.time_zone != UTC:  # logs of before there was a choice keep their digest
+            options["time_zone"] = rules.time_zone
         content, digest = _digest(files, {}), _digest(files, options)
         catalogue = items[ITEM_ID] if items is not None and self._has("items") else None
         against = None if catalogue is None else _ids_digest(catalogue)
@@ -364,7 +367,9 @@ class _Run:
             "items": item_size,
             "pictures": pictures,
             "days": dict(sorted(days.items())),
-            "calendar": ingest_report.calendar_entry(days),
+            "calendar": ingest_report.calendar_entry(
+                days, day_of(self.now, self.request.rules.time_zone)
+            ),
             "left_out": ingest_report.tables_left_out(user_size, item_size, pictures),
         }
 
@@ -383,18 +388,3 @@ def _digest(files: Sequence[Path], options: Mapping[str, object]) -> str:
 
 def _ids_digest(ids: pl.Series) -> str:
     return hashlib.sha256("\0".join(ids.sort()).encode()).hexdigest()
-
-
-def _check_calendar(calendar: Calendar | None, start_day: date | None) -> None:
-    """Refuse a log whose first day is not the calendar's first day.
-
-    Raises:
-        IngestError: both days are known and differ.
-    """
-    if calendar and start_day and calendar["start_day"] != start_day.isoformat():
-        raise IngestError(
-            f"the log begins on {calendar['start_day']}, the calendar of this home on {start_day}; "
-            "nothing was changed. Do one of these: use a fresh RECSYS_HOME; set "
-            f"RECSYS_START_DAY={calendar['start_day']}, or remove calendar.json if nothing was "
-            f"materialised in this home yet; leave out earlier rows with --first-day {start_day}"
-        )

@@ -1,8 +1,8 @@
 """Turn an interaction log into one file per day, in two passes.
 
-First pass, per batch: read, translate and reject rows; spill the accepted rows by UTC day. Second
-pass, per day: drop repeated events, order by time, write the day's file. Memory holds one batch, or
-the fullest day.
+First pass, per batch: read, translate and reject rows; spill the accepted rows by local day. Second
+pass, per day: drop repeated events, order by time, write the day's file; or set the day aside, if
+it is one of a few old days. Memory holds one batch, or the fullest day.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
+from recsys_assets import local_time
 from recsys_assets.columns import (
     DEVICE_TYPE,
     EVENT_ID,
     EVENT_TYPE,
     ITEM_ID,
     RAW_INTERACTIONS,
+    SECONDS_PER_DAY,
     TIMESTAMP,
     USER_ID,
 )
+from recsys_assets.lib.landing.local_days import local_day, local_seconds
 from recsys_assets.lib.landing.quarantine import (
     REASON,
     SOURCE_FILE,
@@ -40,7 +43,9 @@ from recsys_assets.lib.own_data.sources import Batch, as_text, read_batches, sch
 from recsys_assets.lib.own_data.times import describe, detect_unit, is_time
 
 SPILL_ROWS = 400_000
-_DAY = 86_400
+#: Days before a gap of more than STRAY_GAP days that hold at most STRAY_SHARE of a log's rows are no
+#: part of the shop's history: a wrong clock, or a test.
+STRAY_GAP, STRAY_SHARE = 31, 0.05
 _RAW = "given:"  # prefix of the source's own columns in spilled files
 _UNKNOWN_VALUES = 200  # most distinct unknown words that are counted
 
@@ -71,13 +76,16 @@ class LogSummary:
     unknown: dict[str, Counter[str]] = field(default_factory=dict)
     without_device: int = 0
     time_of_day: bool = False
+    strays: list[str] = field(default_factory=list)  # days that were set aside
 
 
 class _Spill:
-    """Keeps accepted rows on disk, by UTC day."""
+    """Keeps accepted rows on disk, by day of the zone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, zone: str) -> None:
         self._folder, self._buffer, self._rows, self._parts = folder, list[pl.DataFrame](), 0, 0
+        self._zone = zone
+        self.rows: Counter[str] = Counter()  # day → rows that were written
 
     def add(self, frame: pl.DataFrame) -> None:
         """Add rows; write them once SPILL_ROWS are in memory."""
@@ -91,10 +99,11 @@ class _Spill:
         if not self._rows:
             return
         rows = pl.concat(self._buffer, how="diagonal").with_columns(
-            day=pl.col(TIMESTAMP).floordiv(_DAY)
+            day=local_day(pl.col(TIMESTAMP), self._zone)
         )
         for (day,), part in rows.partition_by("day", as_dict=True, include_key=False).items():
-            folder = self._folder / (date(1970, 1, 1) + timedelta(days=day)).isoformat()
+            folder = self._folder / local_time.day_name(day)
+            self.rows[folder.name] += part.height
             folder.mkdir(parents=True, exist_ok=True)
             part.write_parquet(
                 folder / f"{self._parts:06d}.parquet", compression="lz4", statistics=False
@@ -139,7 +148,7 @@ def stage_log(
     summary = LogSummary()
     columns = _columns(files, rules, summary)
     kept = list(dict.fromkeys(source for mapped in columns.values() for source in mapped.values()))
-    spill = _Spill(staging / "spill")
+    spill = _Spill(staging / "spill", rules.time_zone)
     with QuarantineWriter(staging / "quarantine.parquet", kept) as quarantine:
         for number, path in enumerate(columns):
             _read_file(
@@ -151,8 +160,22 @@ def stage_log(
             )
         spill.flush()
         names = pl.Series(list(map(str, columns)), dtype=pl.String)
+        if rules.first_day_start is None:
+            summary.strays = stray_days(spill.rows)
         for day in spill.days():
-            _settle(day, staging / INTERACTIONS_FOLDER, digest, landing, names, quarantine, summary)
+            if day.name in summary.strays:
+                _set_aside(day, names, quarantine, rules_of.STRAY)
+            else:
+                _settle(
+                    day,
+                    staging / INTERACTIONS_FOLDER,
+                    digest,
+                    landing,
+                    names,
+                    quarantine,
+                    summary,
+                    rules.time_zone,
+                )
             shutil.rmtree(day)
             progress(f"{day.name}: {summary.days.get(day.name, 0):,} rows")
     summary.rejected = dict(quarantine.counts.most_common())
@@ -212,7 +235,7 @@ def _read_file(
         unit = unit or detect_unit(times)
         if not described and times.null_count() < len(times):
             described = True
-            if (what := describe(times, unit)) not in summary.times:
+            if (what := describe(times, unit, rules.time_zone)) not in summary.times:
                 summary.times.append(what)
         given = frame.select(as_text(frame, name).alias(_RAW + name) for name in frame.columns)
         place = [pl.lit(number, pl.Int32).alias(SOURCE_FILE), batch.rows.alias(SOURCE_ROW)]
@@ -293,6 +316,51 @@ def _with_event_ids(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(rows[EVENT_ID].scatter(lacking.arg_true(), made))
 
 
+def stray_days(rows: Mapping[str, int]) -> list[str]:
+    """Return the few old days before a long gap, which are no part of the shop's history.
+
+    Args:
+        rows: day → rows.
+
+    >>> stray_days({"1999-01-01": 1, "2026-01-01": 30, "2026-01-02": 30})
+    ['1999-01-01']
+    """
+    days, before, strays = sorted(rows), 0, 0
+    for place, (one, following) in enumerate(pairwise(days), start=1):
+        before += rows[one]
+        if before > STRAY_SHARE * sum(rows.values()):
+            break
+        empty = local_time.day_number(following) - local_time.day_number(one) - 1
+        if empty > STRAY_GAP:
+            strays = place
+    return days[:strays]
+
+
+def _set_aside(
+    spilled: Path,
+    names: pl.Series,
+    quarantine: QuarantineWriter,
+    reason: str,
+    only: pl.DataFrame | None = None,
+) -> None:
+    """Move rows of a spilled day into the quarantine.
+
+    Args:
+        spilled: the day's folder.
+        names: the sources' files.
+        quarantine: the writer.
+        reason: of all rows.
+        only: places of the rows, {source_file, source_row}; None: all.
+    """
+    place = [SOURCE_FILE, SOURCE_ROW]
+    given = pl.scan_parquet(sorted(spilled.glob("*.parquet")), missing_columns="insert")
+    if only is not None:
+        given = given.join(only.lazy(), on=place, how="semi")
+    rows = given.sort(place).with_columns(pl.lit(reason).alias(REASON)).collect()
+    rows = rows.with_columns(names.gather(rows[SOURCE_FILE]).alias(SOURCE_FILE))
+    quarantine.write(_as_quarantined(rows, pl.col(SOURCE_FILE)))
+
+
 def _settle(
     spilled: Path,
     target: Path,
@@ -301,6 +369,7 @@ def _settle(
     names: pl.Series,
     quarantine: QuarantineWriter,
     summary: LogSummary,
+    zone: str,
 ) -> None:
     """Write one day, each event once, ordered by (timestamp, event_id).
 
@@ -318,14 +387,7 @@ def _settle(
     single = rows["first"] & ~rows[EVENT_ID].is_in(known.implode())
     if not single.all():
         repeated = rows.filter(~single).select(*place)
-        given = (
-            pl.scan_parquet(parts, missing_columns="insert")
-            .join(repeated.lazy(), on=place, how="semi")
-            .collect()
-        )
-        given = given.sort(place).with_columns(pl.lit(rules_of.DUPLICATE).alias(REASON))
-        given = given.with_columns(names.gather(given[SOURCE_FILE]).alias(SOURCE_FILE))
-        quarantine.write(_as_quarantined(given, pl.col(SOURCE_FILE)))
+        _set_aside(spilled, names, quarantine, rules_of.DUPLICATE, repeated)
     day = rows.filter(single).select(*RAW_INTERACTIONS)
     if day.is_empty():
         return
@@ -336,7 +398,8 @@ def _settle(
     summary.events.update(dict(day[EVENT_TYPE].value_counts().iter_rows()))
     summary.users = pl.concat([summary.users, day[USER_ID]]).unique()
     summary.items = pl.concat([summary.items, day[ITEM_ID]]).unique()
-    summary.time_of_day = summary.time_of_day or bool((day[TIMESTAMP] % _DAY != 0).any())
+    local = day.select(local_seconds(pl.col(TIMESTAMP), zone) % SECONDS_PER_DAY != 0).to_series()
+    summary.time_of_day = summary.time_of_day or bool(local.any())
 
 
 def _known_events(folder: Path | None, digest: str) -> pl.Series:

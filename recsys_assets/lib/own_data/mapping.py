@@ -31,6 +31,7 @@ from recsys_assets.columns import (
 from recsys_assets.lib.landing.zone import IngestError
 from recsys_assets.lib.own_data.sources import as_text, check_id_type
 from recsys_assets.lib.own_data.times import EARLIEST, microseconds
+from recsys_assets.local_time import UTC
 
 ID_LENGTH = 128  # the gateway's limit
 #: Characters that are not ``str.isprintable``. The gateway refuses ids that contain them.
@@ -39,6 +40,7 @@ _UNPRINTABLE = r"\p{C}|\p{Zl}|\p{Zp}|[\p{Zs}&&[^ ]]"
 MALFORMED = "malformed line"
 NOT_IN_CATALOGUE = "item is not in the catalogue"
 DUPLICATE = "duplicate event"
+STRAY = "a few old rows before a gap of more than 31 days"
 UNKNOWN_EVENT, UNKNOWN_DEVICE = "event_type is unknown", "device_type is unknown"
 
 
@@ -128,6 +130,7 @@ class LogRules:
             no entry.
         devices: the log's device → ours, by the same rule.
         first_day_start: unix seconds; earlier rows are rejected. None: accept every row.
+        time_zone: of the shop; decides the days, and reads times that name no zone.
 
     Raises:
         IngestError: an event type or a device is mapped to an unknown word.
@@ -137,6 +140,7 @@ class LogRules:
     events: Mapping[str, str] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)
     first_day_start: int | None = None
+    time_zone: str = UTC
 
     def __post_init__(self) -> None:
         _vocabulary("--event-type", self.events, EVENT_TYPES)
@@ -224,7 +228,8 @@ def canonical(
         if name != TIMESTAMP
     }
     read = frame.select(
-        *text.values(), microseconds(frame, columns[TIMESTAMP], unit).alias("micros")
+        *text.values(),
+        microseconds(frame, columns[TIMESTAMP], unit, rules.time_zone).alias("micros"),
     )
     user, item, micros = pl.col(USER_ID), pl.col(ITEM_ID), pl.col("micros")
     time = micros.floordiv(1_000_000)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from recsys_assets.columns import CLICK, DEVICE_TYPE, EVENT_TYPE, EXPOSURE_EVENTS, IMPRESSION
-from recsys_assets.lib.landing.zone import REPORT_FILE
+from recsys_assets.lib.landing.zone import REPORT_FILE, IngestError
 from recsys_assets.lib.own_data.log import LogSummary
-from recsys_assets.lib.own_data.mapping import DUPLICATE, NOT_IN_CATALOGUE
-from recsys_assets.partitions import WINDOW_DAYS, days_between
+from recsys_assets.lib.own_data.mapping import DUPLICATE, NOT_IN_CATALOGUE, STRAY
+from recsys_assets.partitions import days_between
 
 _EXAMPLES = 5
 
@@ -28,7 +28,10 @@ class TableSize(TypedDict):
 
 
 class Calendar(TypedDict):
-    """Describes the days of all logs; ``as_of`` is the first day to train as of."""
+    """Describes the days of all logs; ``as_of`` is the newest day to train as of.
+
+    It is None while the only day is today.
+    """
 
     start_day: str
     last_day: str
@@ -196,6 +199,13 @@ def remedies(log: LogSummary) -> list[str]:
             "some rows name an item that the catalogue lacks: ingest a catalogue that has it, then "
             "the same log again"
         )
+    if log.strays:
+        first, last = log.strays[0], log.strays[-1]
+        said.append(
+            f"{log.rejected[STRAY]:,} rows of {first}{f' to {last}' if last != first else ''} are "
+            "set aside: a gap of more than 31 days without rows follows, and they are at most 5 % "
+            f"of the log; to keep them, ingest again with --first-day {first} and --replace"
+        )
     if log.rejected.get(DUPLICATE):
         said.append(
             "some rows repeat an event, and an event counts once per day; nothing has to be done, "
@@ -233,36 +243,44 @@ def tables_left_out(users: TableSize, items: TableSize, pictures: int) -> list[s
     return said
 
 
-def calendar_entry(days: Mapping[str, int]) -> Calendar | None:
-    """Return the calendar of the days that have rows; None without a day.
+def calendar_entry(days: Mapping[str, int], today: str) -> Calendar | None:
+    """Return the calendar of the days of all logs; None without a day.
+
+    A day without rows is a day of the calendar.
 
     Args:
         days: day → rows.
+        today: ISO; only days before it are over.
     """
     if not days:
         return None
     first, last = min(days), max(days)
     every = days_between(date.fromisoformat(first), date.fromisoformat(last))
     missing = [day for day in every if day not in days]
-    said = (
-        [
-            f"{len(missing)} days between {first} and {last} have no rows, and a window with such "
-            "a day cannot be trained: "
-            f"{', '.join(missing[:_EXAMPLES])}{' …' if len(missing) > _EXAMPLES else ''}; to start "
-            "after them, add --first-day and --replace"
-        ]
-        if missing
-        else []
-    )
-    if len(every) < WINDOW_DAYS:
-        said.append(
-            f"full training needs {WINDOW_DAYS} days in a row; the log has {len(every)}: ingest "
-            "more days"
-        )
+    listed = f"{', '.join(missing[:_EXAMPLES])}{' …' if len(missing) > _EXAMPLES else ''}"
     return {
         "start_day": first,
         "last_day": last,
         "missing_days": missing,
-        "notes": said,
-        "as_of": every[WINDOW_DAYS - 1] if len(every) >= WINDOW_DAYS else None,
+        "notes": [f"{len(missing)} of {len(every)} days have no rows: {listed}"] if missing else [],
+        "as_of": max((day for day in every if day < today), default=None),
     }
+
+
+def check_calendar(calendar: Calendar | None, start_day: date | None) -> None:
+    """Refuse a log whose first day is not the one that is set explicitly.
+
+    Args:
+        calendar: of the log.
+        start_day: RECSYS_START_DAY; None: the calendar begins with the log.
+
+    Raises:
+        IngestError: both days are known and differ.
+    """
+    if calendar and start_day and calendar["start_day"] != start_day.isoformat():
+        raise IngestError(
+            f"the log begins on {calendar['start_day']}, but RECSYS_START_DAY is {start_day}; "
+            "nothing was changed. Do one of these: unset RECSYS_START_DAY, so that the calendar "
+            f"begins with the log; set RECSYS_START_DAY={calendar['start_day']}; leave out earlier "
+            f"rows with --first-day {start_day}"
+        )

@@ -1,8 +1,14 @@
-"""Convert the times of a log (numbers, ISO text, dates) to microseconds UTC."""
+"""Convert the times of a log (numbers, ISO text, dates) to microseconds UTC.
+
+Times that name no zone are the wall clock of the shop's time zone.
+"""
 
 from __future__ import annotations
 
 import polars as pl
+
+from recsys_assets.lib.landing.local_days import from_local
+from recsys_assets.local_time import UTC
 
 #: Unit of a numeric time → microseconds per unit.
 UNITS = {
@@ -36,13 +42,13 @@ def detect_unit(values: pl.Series) -> str | None:
     raise AssertionError("every finite number is below infinity")
 
 
-def describe(values: pl.Series, unit: str | None) -> str:
+def describe(values: pl.Series, unit: str | None, zone: str = UTC) -> str:
     """Return in words how the times are read, for the report."""
     if values.dtype == pl.Date:
-        return "dates, taken as midnight UTC"
+        return f"dates, taken as midnight {zone}"
     if isinstance(values.dtype, pl.Datetime):
-        return f"datetimes ({values.dtype.time_zone or 'without zone: UTC assumed'})"
-    return unit or "ISO text (UTC where no zone is given)"
+        return f"datetimes ({values.dtype.time_zone or f'without zone: {zone} assumed'})"
+    return unit or f"ISO text ({zone} where no zone is given)"
 
 
 def is_time(dtype: pl.DataType) -> bool:
@@ -62,28 +68,26 @@ def _number(values: pl.Series) -> pl.Series:
     return pl.Series(dtype=pl.Float64)
 
 
-def microseconds(frame: pl.DataFrame, column: str, unit: str | None) -> pl.Expr:
+def microseconds(frame: pl.DataFrame, column: str, unit: str | None, zone: str = UTC) -> pl.Expr:
     """Return a column's times as Int64 microseconds since 1970, UTC.
 
-    An unreadable value becomes null. A number that is too large for its unit becomes LATEST or
+    A time without zone is read on the wall clock of ``zone``, see ``local_time.from_local``. An unreadable value becomes null. A number that is too large for its unit becomes LATEST or
     later, one that is too small becomes 0. The caller rejects both by its bounds.
     """
     dtype, value = frame.schema[column], pl.col(column)
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return value.dt.epoch("us")
     if isinstance(dtype, pl.Datetime) or dtype == pl.Date:
-        return (
-            value.cast(pl.Datetime("us")).dt.epoch("us")
-            if dtype == pl.Date
-            else value.dt.epoch("us")
-        )
+        return _from_wall(value.cast(pl.Datetime("us")).dt.epoch("us"), zone)
     if dtype.is_numeric():
         return _scaled(value, dtype, unit)
     text = value.cast(pl.String).str.strip_chars()
     if unit is None:
-        return _iso(text)
+        return _iso(text, zone)
     return pl.coalesce(
         _scaled(text.cast(pl.Int64, strict=False), pl.Int64(), unit),
         _scaled(text.cast(pl.Float64, strict=False), pl.Float64(), unit),
-        _iso(text),
+        _iso(text, zone),
     )
 
 
@@ -117,7 +121,13 @@ def _most(dtype: pl.DataType) -> int:
     return (1 << small.get(type(dtype), 63)) - 1
 
 
-def _iso(text: pl.Expr) -> pl.Expr:
+def _from_wall(micros: pl.Expr, zone: str) -> pl.Expr:
+    """Return the microseconds UTC of microseconds of a wall clock."""
+    local = micros.floordiv(1_000_000)
+    return micros + (from_local(local, zone) - local) * 1_000_000
+
+
+def _iso(text: pl.Expr, wall: str) -> pl.Expr:
     part = text.str.extract_groups(_ISO).struct
     hour, minute = (
         part.field("clock").str.slice(at, 2).cast(pl.Int64).fill_null(0) for at in (0, 3)
@@ -135,4 +145,7 @@ def _iso(text: pl.Expr) -> pl.Expr:
     zone = pl.when(part.field("zone").str.starts_with("-")).then(-away).otherwise(away).fill_null(0)
     day = part.field("date").str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64)
     seconds = day * 86_400 + hour * 3_600 + minute * 60 + second - zone
+    seconds = (
+        pl.when(part.field("zone").is_null()).then(from_local(seconds, wall)).otherwise(seconds)
+    )
     return pl.when((hour < 24) & (minute < 60) & (second < 61)).then(seconds * 1_000_000 + fraction)

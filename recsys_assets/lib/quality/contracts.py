@@ -25,6 +25,7 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from recsys_assets import columns as c
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds
 
 #: Columns that may be null.
@@ -151,16 +152,19 @@ class Known:
     """Holds known facts that a table is compared with.
 
     Args:
-        day: the partition (ISO); every timestamp must lie in that UTC day.
+        day: the partition (ISO); every timestamp must lie in that local day. A day
+            may have no rows.
         now: unix seconds; no timestamp may be later by more than CLOCK_TOLERANCE_SECONDS.
         items: ids of the catalogue; every item_id must be one of them.
         categories: accepted values of category_l1; top_category may also be MISSING.
+        zone: time zone of the day.
     """
 
     day: str | None = None
     now: int | None = None
     items: Collection[str] | None = None
     categories: Collection[str] | None = None
+    zone: str = UTC
 
     def checks(self, column: str) -> list[pa.Check]:
         """Return the Pandera checks of a column."""
@@ -179,7 +183,7 @@ class Known:
                 )
             )
         if column == c.TIMESTAMP and self.day is not None:
-            start, end = day_bounds(self.day)
+            start, end = day_bounds(self.day, self.zone)
             checks.append(
                 pa.Check.in_range(
                     start, end, include_max=False, error=f"outside the day {self.day}"
@@ -289,7 +293,9 @@ def _check_frame(
         else:
             sound.append(column)
     if frame.is_empty():
-        return ContractReport(file, 0, (*failures, Failure(file, "", "no rows", 1)), extra)
+        if known.day is None:
+            failures.append(Failure(file, "", "no rows", 1))
+        return ContractReport(file, 0, tuple(failures), extra)
     sound_frame = frame.select(sound)
     failures += _value_failures(sound_frame, file, known)
     failures += _contradictions(sound_frame, file, {failure.column for failure in failures})

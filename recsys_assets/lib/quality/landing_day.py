@@ -13,10 +13,13 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER
 from recsys_assets.lib.quality.contracts import ContractReport, Failure, read
+from recsys_assets.local_time import UTC
+
+_SCHEMA = {name: getattr(pl, kind) for name, kind in c.RAW_INTERACTIONS.items()}
 
 
 class LandingMissing(FileNotFoundError):
-    """Raised if the landing zone has no file of a day."""
+    """Raised if the landing zone has no interactions at all."""
 
 
 @dataclass(frozen=True)
@@ -37,29 +40,31 @@ def read_landing_day(
     *,
     items: Collection[str] | None = None,
     now: int | None = None,
+    zone: str = UTC,
 ) -> LandingDay:
     """Read, check and join all files of a day.
 
     The event consumer may deliver an event in two files; the file that comes first by name keeps
-    it. The same bytes under two names are a failure.
+    it. The same bytes under two names are a failure. A day without a file has no rows.
 
     Args:
         landing_uri: the landing zone, a folder or an fsspec address.
-        day: ISO, UTC.
+        day: ISO, local.
         items: see Known.
         now: see Known.
+        zone: see Known.
 
     Raises:
-        LandingMissing: the day has no file.
+        LandingMissing: the landing zone has no folder of interactions.
         ContractViolation: lists every failure of every file.
     """
     root = str(landing_uri).rstrip("/")
     fs, prefix = fsspec.core.url_to_fs(root)
     paths = sorted(str(path) for path in fs.glob(f"{prefix}/{INTERACTIONS_FOLDER}/{day}/*.parquet"))
-    if not paths:
+    if not paths and not fs.isdir(f"{prefix}/{INTERACTIONS_FOLDER}"):
         raise LandingMissing(
-            f"no interactions of {day} in {root}/{INTERACTIONS_FOLDER}: run `recsys simulate` for "
-            "this day, or wait until its files have landed"
+            f"there is no {root}/{INTERACTIONS_FOLDER}: run `recsys ingest` or `recsys simulate`, "
+            "or wait until the first files have landed"
         )
     failures: list[Failure] = []
     frames: list[pl.DataFrame] = []
@@ -68,7 +73,9 @@ def read_landing_day(
     extra: Counter[str] = Counter()
     for path in paths:
         address = fs.unstrip_protocol(path) if "://" in root else path
-        report, frame, digest = read(address, c.RAW_INTERACTIONS, day=day, now=now, items=items)
+        report, frame, digest = read(
+            address, c.RAW_INTERACTIONS, day=day, now=now, items=items, zone=zone
+        )
         name = path.rsplit("/", 1)[-1]
         failures += report.failures
         if (twin := first_with.setdefault(digest, name)) != name and frame is not None:
@@ -80,7 +87,7 @@ def read_landing_day(
         if report.ok and frame is not None:
             frames.append(frame.select(*c.RAW_INTERACTIONS))
     ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
-    joined = pl.concat(frames)
+    joined = pl.concat(frames) if frames else pl.DataFrame(schema=_SCHEMA)
     unique = (
         joined.unique(c.EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
     )

@@ -20,6 +20,8 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
+from recsys_assets.lib.landing.local_days import local_hour
+from recsys_assets.local_time import UTC
 
 PROFILE_FILE, USER_IDS_FILE, ITEM_IDS_FILE = (
     "profile.parquet",
@@ -31,7 +33,7 @@ DISTRIBUTIONS_FIGURE, TOP_CATEGORIES_FIGURE = (
     "figures/top_categories.md",
 )
 SCHEMA = {"feature": pl.String, "position": pl.Int32, "value": pl.String, "rows": pl.Int64}
-HOUR = "hour"  # of the day, UTC, from the timestamp
+HOUR = "hour"  # of the local day, from the timestamp
 NULL, OTHER = "(null)", "(other)"
 #: Most values of a categorical feature; rarer values are counted together.
 MOST_VALUES = 2_000
@@ -78,8 +80,8 @@ def counts(values: pl.Series) -> dict[str, int]:
     return dict(table.iter_rows())
 
 
-def profile(frame: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
-    """Count the rows per value or bin of each feature.
+def profile(frame: pl.DataFrame, features: Sequence[str], zone: str = UTC) -> pl.DataFrame:
+    """Count the rows per value or bin of each feature; ``zone`` decides the HOUR.
 
     A number has all its bins in order (position from 0), and one for null, if any (position -1).
     Another feature has its values, most frequent first (position from 0).
@@ -88,7 +90,10 @@ def profile(frame: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
         {feature, position, value, rows}.
     """
     return pl.concat(
-        [_binned(frame, name) if name in EDGES else _counted(frame, name) for name in features]
+        [
+            _binned(frame, name, zone) if name in EDGES else _counted(frame, name)
+            for name in features
+        ]
     )
 
 
@@ -101,9 +106,13 @@ def _table(
     )
 
 
-def _binned(frame: pl.DataFrame, feature: str) -> pl.DataFrame:
+def _binned(frame: pl.DataFrame, feature: str, zone: str) -> pl.DataFrame:
     edges = EDGES[feature]
-    values = frame[c.TIMESTAMP] // 3600 % 24 if feature == HOUR else frame[feature]
+    values = (
+        frame.select(local_hour(pl.col(c.TIMESTAMP), zone)).to_series()
+        if feature == HOUR
+        else frame[feature]
+    )
     filled = values.drop_nulls().to_numpy()
     # Edges of float32 features are small integers, so that float64 edges equal float32 values.
     rows = np.bincount(
@@ -139,9 +148,9 @@ def _counted(frame: pl.DataFrame, feature: str) -> pl.DataFrame:
     return _table(feature, range(len(kept)), list(kept), list(kept.values()))
 
 
-def write(frame: pl.DataFrame, target: Path, features: Sequence[str]) -> None:
+def write(frame: pl.DataFrame, target: Path, features: Sequence[str], zone: str = UTC) -> None:
     """Write the profile and the figure of all distributions into an artifact's folder."""
-    table = profile(frame, features)
+    table = profile(frame, features, zone)
     table.write_parquet(target / PROFILE_FILE)
     figure = target / DISTRIBUTIONS_FIGURE
     figure.parent.mkdir(exist_ok=True)

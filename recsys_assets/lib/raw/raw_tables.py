@@ -16,9 +16,10 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import sha256_json
-from recsys_assets.lib.figures.series import number
+from recsys_assets.lib.figures.series import mean, number
 from recsys_assets.lib.landing import quarantine, zone
 from recsys_assets.lib.quality import contracts, landing_day, profiles
+from recsys_assets.local_time import UTC
 
 RAW_INTERACTIONS, RAW_ITEMS = "raw/interactions", "raw/items"
 
@@ -42,18 +43,24 @@ class Landed:
 
 
 def landed_interactions(
-    landing: str, day: str, *, items: Artifact | None = None, now: int | None = None
+    landing: str,
+    day: str,
+    *,
+    items: Artifact | None = None,
+    now: int | None = None,
+    zone: str = UTC,
 ) -> Landed:
-    """Read and check a day's files of interactions.
+    """Read and check a day's files of interactions; a day without a file has no rows.
 
     Args:
         landing: the landing zone, a folder or an fsspec address.
-        day: ISO, UTC.
+        day: ISO, local.
         items: raw/items; every interaction must name one of its items.
         now: unix seconds; no event may be later.
+        zone: the shop's time zone.
 
     Raises:
-        LandingMissing: the day has no file.
+        LandingMissing: the landing zone has no interactions at all.
         ContractViolation: a file breaks the contract.
     """
     ids = (
@@ -61,7 +68,7 @@ def landed_interactions(
         if items is None
         else pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])[c.ITEM_ID].to_list()
     )
-    read = landing_day.read_landing_day(landing, day, items=ids, now=now)
+    read = landing_day.read_landing_day(landing, day, items=ids, now=now, zone=zone)
     return Landed(
         read.frame,
         sha256_json(read.digests),
@@ -144,13 +151,16 @@ def declared_categories(landing: str) -> list[str] | None:
     return names
 
 
-def write_interactions(landed: Landed, items: Artifact, target: Path) -> dict[str, Any]:
+def write_interactions(
+    landed: Landed, items: Artifact, target: Path, zone: str = UTC
+) -> dict[str, Any]:
     """Write a day's interactions, ids, profile and figures; return the metrics.
 
     Args:
         landed: the day's rows.
         items: raw/items.
         target: the artifact's folder.
+        zone: the shop's time zone.
     """
     frame = landed.frame
     frame.write_parquet(target / "interactions.parquet")
@@ -162,12 +172,14 @@ def write_interactions(landed: Landed, items: Artifact, target: Path) -> dict[st
         .select(c.ITEM_ID, c.CLICK)
         .collect()
     )
-    profiles.write(frame.join(catalogue, on=c.ITEM_ID, how="left"), target, profiles.RAW_FEATURES)
+    profiles.write(
+        frame.join(catalogue, on=c.ITEM_ID, how="left"), target, profiles.RAW_FEATURES, zone
+    )
     profiles.write_top_categories(exposures.join(catalogue, on=c.ITEM_ID, how="left"), target)
     return {
         "rows": frame.height,
         "exposures": exposures.height,
-        "click_rate": number(exposures[c.CLICK].mean()),
+        "click_rate": mean(exposures[c.CLICK]),
         **distinct,
         "files": landed.files,
         "duplicates_dropped": landed.duplicates,
@@ -229,8 +241,9 @@ def quarantine_counts(landing: str, table: str) -> dict[str, int]:
 def unread_days(landing: str, store: ArtifactStore, days: Sequence[str]) -> dict[str, str]:
     """Return the days whose landing files differ from those that were read.
 
-    A day that was read while it was open is among them once more of its events have landed. Names
-    are compared, not content: every file of the landing zone is written once under a unique name.
+    A day that was read while it was open is among them once more of its events have landed. A day
+    without files is among them until it was read. Names are compared, not content: every file of
+    the landing zone is written once under a unique name.
 
     Returns:
         Day → a short digest of the names of its landing files.
@@ -241,11 +254,8 @@ def unread_days(landing: str, store: ArtifactStore, days: Sequence[str]) -> dict
         names = sorted(
             str(path).rsplit("/", 1)[-1] for path in fs.glob(f"{prefix}/{day}/*.parquet")
         )
-        read = (
-            store.current(RAW_INTERACTIONS, day).metrics["files"]
-            if store.exists(RAW_INTERACTIONS, day)
-            else {}
-        )
-        if names and names != sorted(read):
+        known = store.exists(RAW_INTERACTIONS, day)
+        read = store.current(RAW_INTERACTIONS, day).metrics["files"] if known else {}
+        if names != sorted(read) if names else not known:
             unread[day] = hashlib.sha256("/".join(names).encode()).hexdigest()[:12]
     return unread

@@ -90,6 +90,15 @@ def open_release(store: ArtifactStore, number: int) -> Release:
     return read_release(store.current(RELEASE, f"{number:06d}"))
 
 
+def training_days(store: ArtifactStore, generation: int) -> list[str]:
+    """Return the days that a full release was trained on, as its workflows record them.
+
+    The settings may have changed since.
+    """
+    workflows = store.open(open_release(store, generation).artifact.manifest["inputs"]["workflows"])
+    return [str(one["partition"]) for one in workflows.manifest["inputs"]["train"]]
+
+
 def list_releases(store: ArtifactStore) -> list[Release]:
     """Return all releases, oldest first."""
     return [open_release(store, int(name)) for name in store.partitions(RELEASE)]

@@ -30,6 +30,7 @@ from recsys_assets.columns import (
     USER_ID,
 )
 from recsys_assets.lib.simulator.truth import ANY_GENDER, PERSONA_WEIGHTS, Truth, examination
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import SIMULATED_DAYS, day_bounds, days_between
 
 #: Position of an exposure in its session, from 1 (Int16). Only simulated logs have this column. The
@@ -44,7 +45,7 @@ ARRANGEMENT_NOISE = 0.8  # logits, against a spread of 0.4 in quality
 OFF_INTENT_SHARE = 0.25  # sessions about a category of the persona that is not the day's
 _CALIBRATION_EXPOSURES = 3_000  # per day
 WEEKEND_VOLUME, WEEKDAY_VOLUME = 1.10, 0.96  # mean over a week: 1
-#: Percent of sessions by UTC hour: quiet nights, a peak at 12 to 14.
+#: Percent of sessions by hour after midnight: quiet nights, a peak at 12 to 14.
 HOUR_PERCENT = np.array([1, 1, 1, 1, 1, 1, 1, 2, 4, 5, 6, 8, 11, 12, 11, 9, 5, 4, 3, 3, 4, 3, 2, 1])
 #: (event type, probability after a view, seconds after it); each step implies the ones before.
 FUNNEL = (
@@ -113,16 +114,16 @@ class LoggingPolicy:
 
 
 def draw_exposures(
-    truth: Truth, n: int, day: str, rng: np.random.Generator
+    truth: Truth, n: int, day: str, rng: np.random.Generator, zone: str = UTC
 ) -> dict[str, np.ndarray]:
-    """Draw n exposures of a day, session by session.
+    """Draw n exposures of a day of the zone, session by session.
 
     Returns:
         {"user", "item", "device", "timestamp", "position"}, int64 [n] each. Positions count from 1
         within a session.
     """
     policy = LoggingPolicy(truth, day)
-    start_of_day, end_of_day = day_bounds(day)
+    start_of_day, end_of_day = day_bounds(day, zone)
     lengths = 1 + rng.poisson(SESSION_LENGTH - 1, n // (SESSION_LENGTH // 2) + 8)
     sessions = int(np.searchsorted(np.cumsum(lengths), n)) + 1
     lengths = lengths[:sessions]
@@ -192,15 +193,15 @@ def calibrated(truth: Truth, start: str) -> Truth:
     return dataclasses.replace(truth, bias=low)
 
 
-def simulate_day(truth: Truth, exposures_per_day: int, day: str) -> pl.DataFrame:
-    """Return all interactions of a day, RAW_INTERACTIONS and POSITION, by time.
+def simulate_day(truth: Truth, exposures_per_day: int, day: str, zone: str = UTC) -> pl.DataFrame:
+    """Return all interactions of a day of the zone, RAW_INTERACTIONS and POSITION, by time.
 
     The result depends only on the arguments.
     """
     rng = np.random.default_rng([truth.seed, date.fromisoformat(day).toordinal(), 4])
     volume = WEEKEND_VOLUME if date.fromisoformat(day).weekday() >= 5 else WEEKDAY_VOLUME
     n = round(exposures_per_day * volume)
-    shown = draw_exposures(truth, n, day, rng)
+    shown = draw_exposures(truth, n, day, rng, zone)
     clicked = rng.random(n) < examination(shown["position"]) * truth.click_probability(
         shown["user"], shown["item"], shown["device"], shown["timestamp"]
     )
@@ -212,7 +213,7 @@ def simulate_day(truth: Truth, exposures_per_day: int, day: str) -> pl.DataFrame
         reached = views[depth < probability]
         row.append(reached)
         kind.append(np.full(len(reached), EVENT_TYPES.index(name), np.int8))
-        at.append(np.minimum(shown["timestamp"][reached] + delay, day_bounds(day)[1] - 1))
+        at.append(np.minimum(shown["timestamp"][reached] + delay, day_bounds(day, zone)[1] - 1))
     rows, kinds, times = np.concatenate(row), np.concatenate(kind), np.concatenate(at)
     order = np.lexsort((kinds, rows, times))
     rows, kinds, times = rows[order], kinds[order], times[order]

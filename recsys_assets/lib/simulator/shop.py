@@ -48,6 +48,7 @@ from recsys_assets.lib.simulator.exposures import calibrated, simulate_day
 from recsys_assets.lib.simulator.pictures import draw_catalogue
 from recsys_assets.lib.simulator.population import make_truth
 from recsys_assets.lib.simulator.truth import TRUTH_VERSION, Truth
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import SIMULATED_DAYS
 
 SIMULATOR_VERSION = 2
@@ -109,6 +110,7 @@ def simulate(
     catalogue: Path | None = None,
     progress: Progress | None = None,
     start: str | None = None,
+    zone: str = UTC,
 ) -> dict[str, Any]:
     """Write catalogue, users, truth and the given days into a landing zone.
 
@@ -126,6 +128,7 @@ def simulate(
         start: first day (ISO) of the SIMULATED_DAYS over which items launch and interests shift.
             Default: the landing zone's own start if the first of the days lies in its
             SIMULATED_DAYS, or else the first of the days.
+        zone: time zone of the days.
 
     Returns:
         ``landing_summary`` with ``written`` and ``kept`` (names of parts) and ``superseded``
@@ -145,6 +148,8 @@ def simulate(
         "seed": seed,
         "catalogue": None if catalogue is None else sha256_file(catalogue),
         "start": start or _start(landing, min(days)),
+        # landing zones of before there was a choice keep their fingerprint
+        **({} if zone == UTC else {"time_zone": zone}),
     }
     superseded = _prepare(landing, parameters)
     report = progress or (lambda message, done, total: None)
@@ -161,7 +166,7 @@ def simulate(
         if path.exists():
             kept.append(day)
         else:
-            write_parquet(simulate_day(truth, scale.exposures_per_day, day), path)
+            write_parquet(simulate_day(truth, scale.exposures_per_day, day, zone), path)
             written.append(day)
         report(f"interactions of {day}", number, total)
     return {**landing_summary(landing), "written": written, "kept": kept, "superseded": superseded}

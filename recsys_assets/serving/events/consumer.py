@@ -25,6 +25,7 @@ from recsys_assets.columns import IMPRESSION, MISSING
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.lib.feature_store.views import USER_ACTIVITY_PUSH, FeatureStoreError
+from recsys_assets.partitions import time_zone
 from recsys_assets.serving.events.click_history import push_merged
 from recsys_assets.serving.events.events import GROUP, REJECTED, STREAM, Event, Reset, parse_entry
 from recsys_assets.serving.events.landing import LandingBuffer
@@ -62,7 +63,7 @@ class Consumer:
         self._client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
         self._state = VisitorState(self._client, settings.seen_days)
         self._display = LiveDisplay(settings)
-        self._buffer = LandingBuffer(settings.landing)
+        self._buffer = LandingBuffer(settings.landing, time_zone(settings))
         self._landed_at = time.monotonic()
         self._store = open_store(settings, online_only=True, timeout_ms=STORE_LIMIT_MS)
         if USER_ACTIVITY_PUSH not in {source.name for source in self._store.list_data_sources()}:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from datetime import datetime, timezone
 from pathlib import Path
 
 import fsspec
 import polars as pl
 
 from recsys_assets.columns import CLICK, RAW_INTERACTIONS
+from recsys_assets.local_time import UTC, day_of
 from recsys_assets.serving.events.events import Event
 
 SCHEMA = {name: getattr(pl, dtype) for name, dtype in RAW_INTERACTIONS.items()}
@@ -26,10 +26,11 @@ class LandingBuffer:
 
     Args:
         root: the landing zone, a folder or an fsspec address.
+        zone: time zone of the days.
     """
 
-    def __init__(self, root: str) -> None:
-        self._root = root.rstrip("/")
+    def __init__(self, root: str, zone: str = UTC) -> None:
+        self._root, self._zone = root.rstrip("/"), zone
         self._entries: list[tuple[str, Event]] = []
 
     def __len__(self) -> int:
@@ -51,8 +52,7 @@ class LandingBuffer:
         """
         days: dict[str, list[tuple[str, Event]]] = defaultdict(list)
         for stream_id, event in self._entries:
-            day = datetime.fromtimestamp(event.timestamp, tz=timezone.utc).date().isoformat()
-            days[day].append((stream_id, event))
+            days[day_of(event.timestamp, self._zone)].append((stream_id, event))
         for day, entries in sorted(days.items()):
             rows = [{**event.model_dump(), CLICK: event.click} for _, event in entries]
             name = f"events-{entries[0][0]}.parquet"

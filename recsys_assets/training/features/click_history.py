@@ -8,7 +8,6 @@ row has no click at all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_assets import columns as c
+from recsys_assets import local_time
 from recsys_assets.training.features import tables
 from recsys_assets.training.step import StepError
 
@@ -26,7 +26,10 @@ _ROWS_AT_ONCE = 65_536  # bounds the memory of the 64-bit counts
 
 
 def of_days(
-    rows: Sequence[Path], histories: Sequence[Path], vocabulary: Sequence[str]
+    rows: Sequence[Path],
+    histories: Sequence[Path],
+    vocabulary: Sequence[str],
+    zone: str = local_time.UTC,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the click histories and timestamps of the clicked rows of some days.
 
@@ -36,6 +39,7 @@ def of_days(
         rows: Parquet files of feature rows.
         histories: the click_history.parquet of each.
         vocabulary: of category_l1, in index order.
+        zone: time zone of the days that messages name.
 
     Returns:
         uint8 [clicked rows, 2·K], K = 3 + len(vocabulary): clicks by Categorify index, of seven
@@ -45,14 +49,17 @@ def of_days(
         StepError: a history does not belong to its day's clicked rows; the message names the day.
     """
     matrices, timestamps = zip(
-        *(_of_day(*paths, vocabulary) for paths in zip(rows, histories, strict=True)), strict=True
+        *(_of_day(*paths, vocabulary, zone) for paths in zip(rows, histories, strict=True)),
+        strict=True,
     )
     return np.concatenate(matrices), np.concatenate(timestamps)
 
 
-def _of_day(rows: Path, history: Path, vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _of_day(
+    rows: Path, history: Path, vocabulary: Sequence[str], zone: str
+) -> tuple[np.ndarray, np.ndarray]:
     table = tables.read(rows, (c.EVENT_ID, c.TIMESTAMP, c.CLICKS_7D, c.CLICKS_24H, c.CLICK))
-    day = _name_of_day(table)
+    day = _name_of_day(table, zone)
     clicked = table.filter(pc.equal(table.column(c.CLICK), 1))
     kept = pq.read_table(history, columns=[c.EVENT_ID, HISTORY])
     ids = kept.column(c.EVENT_ID).cast(pa.string())
@@ -87,12 +94,10 @@ def _of_day(rows: Path, history: Path, vocabulary: Sequence[str]) -> tuple[np.nd
     return matrix, clicked.column(c.TIMESTAMP).to_numpy()
 
 
-def _name_of_day(rows: pa.Table) -> str:
+def _name_of_day(rows: pa.Table, zone: str) -> str:
     if not rows.num_rows:
         return "without rows"
-    return (
-        datetime.fromtimestamp(rows.column(c.TIMESTAMP)[0].as_py(), timezone.utc).date().isoformat()
-    )
+    return local_time.day_of(rows.column(c.TIMESTAMP)[0].as_py(), zone)
 
 
 def _index(categories: pa.Array, vocabulary: Sequence[str]) -> np.ndarray:

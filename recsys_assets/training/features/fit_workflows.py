@@ -16,14 +16,27 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from recsys_assets import local_time
 from recsys_assets.hyper_parameters import WorkflowsParams
 from recsys_assets.release_files import TRANSFORMS
-from recsys_assets.training.step import Step, run
+from recsys_assets.training.step import Step, StepError, run
 
 #: Folder in which NVTabular counts values; inside the output, so that its path is relative.
 FITTING = "fitting"
+
+
+@dataclass(frozen=True)
+class FitWorkflowsParams(WorkflowsParams):
+    """Parameters of the fit: those of the asset's config, and the shop's time zone.
+
+    Attributes:
+        time_zone: IANA name; decides hour and weekday.
+    """
+
+    time_zone: str = local_time.UTC
 
 
 @contextlib.contextmanager
@@ -37,9 +50,13 @@ def working_directory(path: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def fit_workflows(step: Step[WorkflowsParams]) -> None:
-    """Fit and save all workflows and their plain form, transforms.json."""
-    buckets = step.params.hashed_buckets
+def fit_workflows(step: Step[FitWorkflowsParams]) -> None:
+    """Fit and save all workflows and their plain form, transforms.json.
+
+    Raises:
+        StepError: no training day has a row.
+    """
+    buckets, zone = step.params.hashed_buckets, step.params.time_zone
     from recsys_assets import columns as c
     from recsys_assets.training.features import tables
 
@@ -53,10 +70,15 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
     with tempfile.TemporaryDirectory() as scratch, working_directory(step.output):
         for number, path in enumerate(step.files("train", "features.parquet")):
             day = tables.missing_to_null(tables.read(path, tables.ROW_COLUMNS))
-            tables.write_part(day, Path(scratch), number)
+            if day.num_rows:
+                tables.write_part(day, Path(scratch), number)
             rows += day.num_rows
             users = day.select([c.USER_ID, c.AGE])
             ages.append(users.group_by(users.column_names).aggregate([]))
+        if not rows:
+            raise StepError(
+                "no training day has a row: choose a later as-of day, or more training days"
+            )
         if empty := tables.name_the_nameless(Path(scratch)):
             step.log(f"{', '.join(empty)}: no known value on any training day")
         mean_age = tables.mean_age_of_users(ages)
@@ -68,7 +90,7 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
         visits = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
         graphs = {
             workflows.USER: (workflows.user_graph(FITTING, mean_age, buckets), visits),
-            workflows.CONTEXT: (workflows.context_graph(FITTING), visits),
+            workflows.CONTEXT: (workflows.context_graph(FITTING, zone), visits),
             workflows.ITEM: (
                 workflows.item_graph(FITTING, buckets),
                 Dataset(tables.without_clicks(items).to_pandas(), cpu=True),
@@ -85,7 +107,7 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
         step.log(f"saved workflow_{workflows.COMBINED}")
         shutil.rmtree(FITTING)
     export = workflows.export_transforms(
-        fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age, buckets
+        fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age, buckets, zone
     )
     (step.output / TRANSFORMS).write_text(json.dumps(export, indent=1) + "\n")
     step.report(
@@ -94,4 +116,4 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
 
 
 if __name__ == "__main__":
-    run(fit_workflows, WorkflowsParams)
+    run(fit_workflows, FitWorkflowsParams)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.training.step import Step, StepError, run
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
     """Write both splits and their click histories.
 
     Raises:
-        StepError: a parameter or the number of histories is wrong, the catalogue has items without
-            an index, or a history does not fit its rows.
+        StepError: a parameter or the number of histories is wrong, a split has no row, the
+            catalogue has items without an index, or a history does not fit its rows.
     """
     if step.params.train_name not in TRAIN_NAMES:
         raise StepError(
@@ -77,15 +78,20 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
     categories = workflows.vocabulary(step.input("workflows"), workflows.ITEM, c.CATEGORY_L1)
     combined = workflows.load(step.input("workflows"), workflows.COMBINED, step.log)
     click = [c.CLICK] >> ops.AddTags([Tags.BINARY_CLASSIFICATION, Tags.TARGET])
+    zone = tables.time_zone(step.file("workflows", TRANSFORMS))
     workflow = nvt.Workflow(combined.output_node + click + [c.TIMESTAMP])
     _check_catalogue(step)
     for split, paths in files.items():
         started = time.monotonic()
         rows = _transform(workflow, paths, step.output / split)
+        if not rows:
+            raise StepError(
+                f"none of the {len(paths)} days of {split} has a row: choose another as-of day"
+            )
         rate = rows / (time.monotonic() - started)
         step.log(f"{split}: {rows} rows, {rate:,.0f} rows/s")
         of_split, histories = histories[: len(paths)], histories[len(paths) :]
-        history, timestamps = click_history.of_days(paths, of_split, categories)
+        history, timestamps = click_history.of_days(paths, of_split, categories, zone)
         _check_order(step.output / split, timestamps)
         np.save(step.output / f"{split}_history.npy", history)
         step.log(f"{split}: click histories of {len(history)} clicked rows")
@@ -141,7 +147,7 @@ def _check_order(folder: Path, timestamps: np.ndarray) -> None:
 
 
 def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> int:
-    """Write the transformed rows of some days and return their number."""
+    """Write the transformed rows of some days and return their number; write nothing for 0."""
     from merlin.io import Dataset
 
     from recsys_assets.training.features import tables
@@ -150,8 +156,11 @@ def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> i
     with tempfile.TemporaryDirectory() as scratch:
         for number, path in enumerate(paths):
             day = tables.read(path, tables.ROW_COLUMNS)
-            tables.write_part(day, Path(scratch), number)
+            if day.num_rows:
+                tables.write_part(day, Path(scratch), number)
             rows += day.num_rows
+        if not rows:
+            return 0
         source = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
         workflow.fit_schema(source.schema)
         result = workflow.transform(source)

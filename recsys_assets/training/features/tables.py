@@ -5,6 +5,7 @@ The result is one ordered set of Parquet files in plain types.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_assets import columns as c
+from recsys_assets import local_time
 
 _TYPES = {
     c.EVENT_ID: pa.string(),
@@ -70,6 +72,11 @@ def read(path: Path, names: Sequence[str]) -> pa.Table:
         .select(list(names))
         .cast(pa.schema([(n, _TYPES[n]) for n in names]))
     )
+
+
+def time_zone(transforms: Path) -> str:
+    """Return the time zone of a transforms.json; UTC in those of before there was a choice."""
+    return str(json.loads(transforms.read_text()).get("time_zone", local_time.UTC))
 
 
 def without_clicks(items: pa.Table) -> pa.Table:

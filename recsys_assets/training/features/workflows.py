@@ -17,8 +17,9 @@ transformed columns of ``columns.py``. The formulas, for an exact reimplementati
   category_clicks_*)), all in float64.
 - price_log_norm = float32((ln(price) - mean) / std) in float64, over the catalogue. Standard
   deviations have ddof 1.
-- hour = (timestamp // 3600) mod 24, weekday = (timestamp // 86400 + 3) mod 7 (Monday 0), UTC; sine
-  and cosine of 2π·hour/24 and 2π·weekday/7 in float64, then float32.
+- local = timestamp + the time zone's offset from UTC at that moment; hour = (local // 3600) mod 24,
+  weekday = (local // 86400 + 3) mod 7 (Monday 0); sine and cosine of 2π·hour/24 and 2π·weekday/7 in
+  float64, then float32.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from merlin.schema import Tags
 from nvtabular import ops
 
 from recsys_assets import columns as c
+from recsys_assets import local_time
 from recsys_assets.training import versions
 
 USER, ITEM, CONTEXT, AFFINITY, COMBINED = "user", "item", "context", "affinity", "combined"
@@ -47,28 +49,42 @@ SECONDS_PER_HOUR, SECONDS_PER_DAY = 3_600, 86_400
 THURSDAY = 3  # the weekday of 1970-01-01
 
 
-def _hour_angle(timestamp: pd.Series) -> pd.Series:
-    return timestamp // SECONDS_PER_HOUR % 24 * (2 * math.pi / 24)
+def _hour_angle(local: pd.Series) -> pd.Series:
+    return local // SECONDS_PER_HOUR % 24 * (2 * math.pi / 24)
 
 
-def _weekday_angle(timestamp: pd.Series) -> pd.Series:
-    return (timestamp // SECONDS_PER_DAY + THURSDAY) % 7 * (2 * math.pi / 7)
+def _weekday_angle(local: pd.Series) -> pd.Series:
+    return (local // SECONDS_PER_DAY + THURSDAY) % 7 * (2 * math.pi / 7)
 
 
-def _hour_sin(timestamp: pd.Series) -> pd.Series:
-    return np.sin(_hour_angle(timestamp)).astype("float32")
+#: Column → the angle of a local time and its wave.
+_WAVES: dict[str, tuple[Callable[[pd.Series], pd.Series], Callable[[pd.Series], pd.Series]]] = {
+    c.HOUR_SIN: (_hour_angle, np.sin),
+    c.HOUR_COS: (_hour_angle, np.cos),
+    c.WEEKDAY_SIN: (_weekday_angle, np.sin),
+    c.WEEKDAY_COS: (_weekday_angle, np.cos),
+}
 
 
-def _hour_cos(timestamp: pd.Series) -> pd.Series:
-    return np.cos(_hour_angle(timestamp)).astype("float32")
+class LocalWave:
+    """Computes one clock feature from moments.
 
+    It is an object, because a saved workflow must hold the time zone.
 
-def _weekday_sin(timestamp: pd.Series) -> pd.Series:
-    return np.sin(_weekday_angle(timestamp)).astype("float32")
+    Args:
+        name: a clock feature of ``columns.py``.
+        time_zone: IANA name.
+    """
 
+    def __init__(self, name: str, time_zone: str) -> None:
+        self.__name__ = name  # NVTabular shows it
+        self._time_zone = time_zone
 
-def _weekday_cos(timestamp: pd.Series) -> pd.Series:
-    return np.cos(_weekday_angle(timestamp)).astype("float32")
+    def __call__(self, timestamp: pd.Series) -> pd.Series:
+        """Return the feature of unix seconds, float32."""
+        angle, wave = _WAVES[self.__name__]
+        local = local_time.local_seconds(timestamp, self._time_zone)
+        return wave(angle(local)).astype("float32")
 
 
 def _float64(values: pd.Series) -> pd.Series:
@@ -235,20 +251,18 @@ def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
     )
 
 
-def context_graph(scratch: str) -> nvt.WorkflowNode:
+def context_graph(scratch: str, time_zone: str = local_time.UTC) -> nvt.WorkflowNode:
     """Build the context workflow's graph.
 
     device_type, timestamp → CONTEXT_CATEGORICAL int32, CONTEXT_CONTINUOUS float32.
+
+    Args:
+        scratch: folder in which NVTabular counts values.
+        time_zone: of hour and weekday.
     """
     node = _categorify(c.CONTEXT_CATEGORICAL, scratch, Tags.CONTEXT)
-    waves = {
-        c.HOUR_SIN: _hour_sin,
-        c.HOUR_COS: _hour_cos,
-        c.WEEKDAY_SIN: _weekday_sin,
-        c.WEEKDAY_COS: _weekday_cos,
-    }
-    for name, function in waves.items():
-        node = node + _computed(c.TIMESTAMP, function, name, Tags.CONTEXT)
+    for name in _WAVES:
+        node = node + _computed(c.TIMESTAMP, LocalWave(name, time_zone), name, Tags.CONTEXT)
     return node
 
 
@@ -344,7 +358,12 @@ def moments(workflow: nvt.Workflow, column: str) -> dict[str, float]:
 
 
 def export_transforms(
-    user: nvt.Workflow, item: nvt.Workflow, folder: Path, mean_age: float, hashed_buckets: int = 0
+    user: nvt.Workflow,
+    item: nvt.Workflow,
+    folder: Path,
+    mean_age: float,
+    hashed_buckets: int = 0,
+    time_zone: str = local_time.UTC,
 ) -> dict[str, Any]:
     """Return the plain form of the saved workflows, the content of transforms.json.
 
@@ -354,6 +373,7 @@ def export_transforms(
         folder: the folder that holds the saved workflows.
         mean_age: replaces a missing age.
         hashed_buckets: as passed to ``user_graph`` and ``item_graph``.
+        time_zone: as passed to ``context_graph``.
     """
     sources = {USER: c.USER_CATEGORICAL, CONTEXT: c.CONTEXT_CATEGORICAL, ITEM: c.ITEM_CATEGORICAL}
     words = {
@@ -373,4 +393,5 @@ def export_transforms(
         "price_log": moments(item, c.PRICE),
         "age_boundaries": list(c.AGE_BOUNDARIES),
         "mean_age": mean_age,
+        "time_zone": time_zone,
     }

@@ -12,12 +12,12 @@ import tensorflow as tf
 from merlin.schema import Schema
 
 from recsys_assets import columns as c
+from recsys_assets import local_time
 from recsys_assets.training import batches, metrics, models
 from recsys_assets.training.ranking.ranker import Ranker
 
 #: Largest number of held-out rows per judgement.
 JUDGED_ROWS = 100_000
-SECONDS_PER_DAY = 86_400
 POPULARITY_POWER = 0.75  # Mikolov et al. 2013, "Distributed representations of words and phrases"
 REDRAWS = 20
 _SMALL = 1e-7
@@ -150,6 +150,7 @@ def with_negatives(
     per_positive: int,
     seed: int,
     history: np.ndarray | None = None,
+    zone: str = local_time.UTC,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Add ``per_positive`` unclicked rows per clicked row.
 
@@ -167,6 +168,7 @@ def with_negatives(
         history: [R, 2·K] of the rows, clicks by category index, of seven days and of 24 hours. They
             give the visitor's clicks in a negative's own category. None: a negative keeps its
             click's numbers.
+        zone: time zone of the days.
 
     Returns:
         The clicked rows first, then the sampled ones; and float32 [N] offsets log(per_positive ·
@@ -175,7 +177,7 @@ def with_negatives(
         being the click of a visit, among the whole catalogue.
     """
     cat, cont, index = catalogue["cat"], catalogue["cont"], catalogue["index"].astype(np.int64)
-    day = (rows[c.TIMESTAMP].to_numpy() // SECONDS_PER_DAY).astype(np.int64)
+    day = local_time.local_days(rows[c.TIMESTAMP].to_numpy(), zone).astype(np.int64)
     user = rows[c.USER_ID].to_numpy().astype(np.int64)
     # unknown visitors are not one visitor: only the row's own item is known to be clicked
     user = np.where(user == c.OOV_INDEX, user.max() + 1 + np.arange(len(rows)), user)

@@ -13,8 +13,9 @@ from merlin.schema import Schema
 
 from recsys_assets import columns as c
 from recsys_assets.hyper_parameters import DlrmParams
-from recsys_assets.release_files import ITEM_TOWER_INPUTS
+from recsys_assets.release_files import ITEM_TOWER_INPUTS, TRANSFORMS
 from recsys_assets.training import batches, loaders, models
+from recsys_assets.training.features import tables
 from recsys_assets.training.ranking import learning
 from recsys_assets.training.step import Step
 
@@ -70,6 +71,8 @@ def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
         models.item_counts(rows[c.ITEM_ID].to_numpy(), schema)[catalogue["index"]]
     )
 
+    zone = tables.time_zone(step.file("workflows", TRANSFORMS))
+
     def sampled(clicks: pd.DataFrame, seed: int) -> Labelled:
         history = loaders.history_of(clicks, loaders.cardinalities(schema)[c.CATEGORY_L1])
         plain = clicks.drop(
@@ -77,7 +80,7 @@ def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
         )
         per_positive = params.negatives_per_positive
         return Labelled(
-            *learning.with_negatives(plain, catalogue, shares, per_positive, seed, history)
+            *learning.with_negatives(plain, catalogue, shares, per_positive, seed, history, zone)
         )
 
     step.log(
