@@ -110,8 +110,8 @@ def test_the_as_of_window_maps_to_exactly_its_days(graph) -> None:
 
     as_of = partitions.first_as_of(get_settings())
     for key, days in [
-        ("features/workflows", partitions.train_days(as_of)),
-        ("features/datasets", partitions.window_days(as_of)),
+        ("features/workflows", partitions.train_days(get_settings(), as_of)),
+        ("features/datasets", partitions.window_days(get_settings(), as_of)),
     ]:
         asset = dg.AssetKey.from_user_string(key)
         mapping = graph.get_partition_mapping(asset, dg.AssetKey(["features", "interactions"]))

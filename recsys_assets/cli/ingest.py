@@ -104,6 +104,8 @@ def ingest(
 
     settings = get_settings()
     before = partitions.stored_calendar(settings)
+    if before:
+        before = {"time_zone": local_time.UTC, **before}
     try:
         zone = _time_zone(settings, time_zone, replace)
         rules = LogRules(

@@ -436,13 +436,27 @@ def test_a_window_s_days_are_those_of_its_mapping(tmp_path: Path) -> None:
         settings, "2026-01-12"
     )
     assert partitions.POPULARITY.days(settings, "2026-01-03") == partitions.recent_days(
-        settings, "2026-01-03"
+        settings, "2026-01-03", 7
     )
-    assert partitions.BEFORE_VALIDATION.around("2026-01-12") == [
-        partitions.previous_day(day) for day in partitions.validation_days("2026-01-12")
+    assert partitions.BEFORE_VALIDATION.days(settings, "2026-01-12") == [
+        partitions.previous_day(day) for day in partitions.validation_days(settings, "2026-01-12")
     ]
-    assert (
-        partitions.INNER.around("2026-01-12")
-        == partitions.train_days("2026-01-12")[-partitions.INNER_DAYS :]
-    )
-    assert partitions.WHOLE_WINDOW.around("2026-01-12") == partitions.window_days("2026-01-12")
+    trained = partitions.train_days(settings, "2026-01-12")
+    assert partitions.INNER.days(settings, "2026-01-12") == trained[-partitions.INNER_DAYS :]
+    both = partitions.TRAINING | partitions.VALIDATION
+    whole = partitions.window_days(settings, "2026-01-12")
+    assert both.days(settings, "2026-01-12") == whole
+
+
+def test_a_window_without_days_opens_nothing(tmp_path: Path) -> None:
+    class Judged(TypedDict):
+        days: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.VALIDATION)]
+
+    home = Settings(home=tmp_path, start_day=date(2026, 1, 1))
+
+    class BarePlatform(Platform):
+        @property
+        def settings(self) -> Settings:
+            return home
+
+    assert upstream.open_inputs(Judged, BarePlatform(), "2026-01-01") == {"days": []}

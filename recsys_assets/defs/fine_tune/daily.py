@@ -210,6 +210,7 @@ def release(
     Reads both fine-tuned models, the day's held-out rows and the champion. The release keeps the
     champion's generation (workflows, item vectors and index).
     """
+    from recsys_assets.lib.fine_tune import fine_tuning
     from recsys_assets.lib.gates import verdicts
 
     day, store, settings = context.partition_key, platform.store, platform.settings
@@ -217,7 +218,7 @@ def release(
         FineTuneParts,
         platform,
         day,
-        training=lambda opened: verdicts.training_days(store, opened["rows"]),
+        training=lambda opened: fine_tuning.training_days(store, opened["rows"]),
     )
     inputs, limits = verdicts.fine_tune_inputs(store, settings, parts), config.limits()
     params: FineTuneVerdictParams = {

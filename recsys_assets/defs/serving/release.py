@@ -40,7 +40,6 @@ class FullVerdictParams(TypedDict):
     seed: int
     retrieval_topk: int
     first_day: str
-    time_zone: str
 
 
 @dg.asset(
@@ -67,7 +66,6 @@ def release(
         "seed": settings.seed,
         "retrieval_topk": settings.retrieval_topk,
         "first_day": partitions.calendar_start(settings).isoformat(),
-        "time_zone": partitions.time_zone(settings),
     }
     release = verdicts.full_release_in_force(store, settings, parts)
     if release is None:

@@ -33,7 +33,8 @@ from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import VariantFigures
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.batch_transform import RowTransform, read_transforms
-from recsys_assets.lib.features.transforms import Transforms, zone_of
+from recsys_assets.lib.features.clock import zone_of
+from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.lib.landing.local_days import local_day
 from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
 

@@ -31,8 +31,9 @@ from recsys_assets.lib.features.batch_transform import (
     history_matrix,
     read_transforms,
 )
+from recsys_assets.lib.features.clock import zone_of
 from recsys_assets.lib.features.point_in_time import HISTORY
-from recsys_assets.lib.features.transforms import affinity, zone_of
+from recsys_assets.lib.features.transforms import affinity
 from recsys_assets.lib.ranking.ordering import blend
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.lib.retrieval.tables import load_vectors

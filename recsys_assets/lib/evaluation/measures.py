@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class Estimate(TypedDict):
@@ -81,6 +81,7 @@ class QueryCounts(TypedDict):
     cold_queries: int
     cold_users_simulated: bool
     seen_days: int
+    time_zone: NotRequired[str]
     slices: dict[str, int]  # queries of each slice
 
 

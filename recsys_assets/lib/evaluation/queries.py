@@ -72,6 +72,11 @@ class Queries:
         return ~self.frame[SIMULATED].to_numpy()
 
     @property
+    def time_zone(self) -> str:
+        """The shop's time zone; UTC for queries of before there was a choice."""
+        return str(self.counts.get("time_zone", UTC))
+
+    @property
     def users(self) -> np.ndarray:
         """Number of each visitor, masked or not, int64 [Q].
 
@@ -187,6 +192,7 @@ class Queries:
             "cold_queries": cold,
             "cold_users_simulated": bool(len(simulated)),
             "seen_days": seen_days,
+            "time_zone": time_zone,
             "slices": {name: int(inside.sum()) for name, inside in slices.items()},
         }
         return cls(

@@ -40,11 +40,11 @@ from recsys_assets.columns import (
     USER_RECENCY,
     VOCABULARY_START,
 )
+from recsys_assets.lib.features.clock import clock_features
 from recsys_assets.lib.features.transforms import (
     Transforms,
     Vocabulary,
     affinity,
-    clock_features,
     log_count,
     share_of_window,
 )

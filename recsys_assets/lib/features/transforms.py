@@ -25,7 +25,6 @@ from recsys_assets.columns import (
     CATEGORY_L1,
     CATEGORY_L2,
     DEVICE_TYPE,
-    EPOCH_WEEKDAY,
     GENDER,
     ITEM_CATEGORICAL,
     ITEM_GENDER,
@@ -34,14 +33,14 @@ from recsys_assets.columns import (
     MISSING,
     NULL_INDEX,
     OOV_INDEX,
-    SECONDS_PER_HOUR,
     TOP_CATEGORY,
     USER_CATEGORICAL,
     USER_ID,
     VOCABULARY_START,
 )
 from recsys_assets.files import read_json
-from recsys_assets.local_time import UTC, UnknownTimeZone, local_seconds, time_zone
+from recsys_assets.lib.features.clock import clock_features, zone_of
+from recsys_assets.local_time import UTC, UnknownTimeZone, time_zone
 
 VOCABULARY_COLUMNS = (
     USER_ID,
@@ -58,37 +57,6 @@ VOCABULARY_COLUMNS = (
 
 class TransformsInvalid(ValueError):
     """Raised if a part of ``transforms.json`` is missing or wrong; names the part."""
-
-
-def _circle(steps: int) -> np.ndarray:
-    """Return sine and cosine of each step on the circle, float32 [steps, 2]."""
-    angle = 2 * np.pi * np.arange(steps) / steps
-    return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
-
-
-#: float32 [168, 4]: clock features of each hour of a week that begins on Monday.
-_HOURS_OF_WEEK = np.concatenate(
-    [np.tile(_circle(24), (7, 1)), np.repeat(_circle(7), 24, axis=0)], axis=1
-)
-
-
-def zone_of(content: Mapping[str, Any]) -> str:
-    """Return the time zone of a transforms.json; UTC in those of before there was a choice."""
-    return str(content.get("time_zone", UTC))
-
-
-def clock_features(timestamp: np.ndarray, zone: str = UTC) -> np.ndarray:
-    """Return hour of day and weekday (local, Monday = 0) as points on a circle.
-
-    Args:
-        timestamp: unix seconds, int64 [N].
-        zone: the shop's time zone.
-
-    Returns:
-        float32 [N, 4]: hour_sin, hour_cos, weekday_sin, weekday_cos.
-    """
-    hour: np.ndarray = local_seconds(timestamp, zone) // SECONDS_PER_HOUR
-    return _HOURS_OF_WEEK.take((hour + 24 * EPOCH_WEEKDAY) % len(_HOURS_OF_WEEK), axis=0)
 
 
 def log_count(counts: np.ndarray) -> np.ndarray:

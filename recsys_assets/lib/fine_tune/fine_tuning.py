@@ -202,3 +202,12 @@ def generation_inputs(store: ArtifactStore, model: Artifact) -> dict[str, Artifa
     """Return the artifacts that a model was trained with, by GENERATION_ROLES."""
     recorded = model.manifest["inputs"]
     return {role: store.open(recorded[role]) for role in GENERATION_ROLES if role in recorded}
+
+
+def training_days(store: ArtifactStore, rows: Artifact) -> list[str]:
+    """Return the training days of the generation that a fine-tune belongs to.
+
+    rows: ``fine_tune/rows`` of the day.
+    """
+    base = releases.read_release(store.open(rows.manifest["inputs"]["champion"]))
+    return releases.training_days(store, base.generation)

@@ -32,7 +32,7 @@ from recsys_assets.lib.gates.evidence_types import (
     SliceEvidence,
 )
 from recsys_assets.lib.quality import drift, profiles
-from recsys_assets.local_time import UTC, day_name, local_days
+from recsys_assets.local_time import day_name, local_days
 from recsys_assets.partitions import day_bounds
 
 #: Below this many queries of days that the champion has not learnt, compare on all queries (this
@@ -88,7 +88,6 @@ def gather(
     seed: int,
     champion: ChampionAnswers | None,
     recent: Scorer | None = None,
-    zone: str = UTC,
 ) -> Evidence:
     """Return the evidence of quality: all of Evidence but the figures of the exported models.
 
@@ -97,7 +96,6 @@ def gather(
         seed: of the bootstrap.
         day: ISO, of the candidate's release.
         recent: recent popularity; where given, the evidence has "popularity".
-        zone: the shop's time zone.
 
     Raises:
         ValueError: the answers are to other queries or exposures, or no exposure is clicked.
@@ -112,7 +110,7 @@ def gather(
     popular = list_metrics.run(SameForAll("popularity", queries.clicks), queries)
     found: Evidence = {
         "queries": int(whole.sum()),
-        "champion": against_champion(candidate, champion, queries, exposures, seed, zone)
+        "champion": against_champion(candidate, champion, queries, exposures, seed)
         if champion
         else None,
         "slices": {
@@ -159,7 +157,6 @@ def against_champion(
     queries: Queries,
     exposures: pl.DataFrame,
     seed: int,
-    zone: str = UTC,
 ) -> ChampionEvidence:
     """Return the paired differences candidate − champion.
 
@@ -167,6 +164,7 @@ def against_champion(
     rows of its day, and would win by memory. With fewer than UNLEARNT_QUERIES such queries, they
     are taken on all rows.
     """
+    zone = queries.time_zone
     end = day_bounds(champion.learnt_until, zone)[1]
     asked = queries.overall & (queries.frame[c.TIMESTAMP].to_numpy() >= end)
     rows = exposures[c.TIMESTAMP].to_numpy() >= end

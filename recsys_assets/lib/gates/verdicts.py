@@ -33,8 +33,8 @@ from recsys_assets.lib.gates.evidence_types import Evidence
 from recsys_assets.lib.gates.gates import Limits
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.champion import read_champion
-from recsys_assets.local_time import UTC
 from recsys_assets.lib.release.verdict import Verdict
+from recsys_assets.local_time import UTC
 from recsys_assets.release_files import PARITY, QUERY_TOWER_ONNX, RANKER_ONNX
 from recsys_assets.settings import Settings
 
@@ -123,12 +123,10 @@ def write_full_verdict(
     seed: int,
     retrieval_topk: int,
     first_day: str,
-    time_zone: str = UTC,
 ) -> JudgedRelease:
     """Write verdict.json of a full training; return it as metrics.
 
     inputs: of ``full_inputs``. seed: of the bootstrap. first_day: of the calendar, ISO.
-    time_zone: of the shop.
     """
     queries = Queries.read(inputs["queries"])
     exposures = pl.concat(
@@ -150,18 +148,11 @@ def write_full_verdict(
     log = ClickLog.of(
         pl.scan_parquet([a.path("interactions.parquet") for a in inputs["interactions"]]),
         queries.item_ids,
-        time_zone,
+        queries.time_zone,
     )
     recent = RecentPopularity(log, **baseline_tuning.DEFAULTS[RecentPopularity.name])
     evidence = gate_evidence.gather(
-        candidate,
-        queries,
-        exposures,
-        day=as_of,
-        seed=seed,
-        champion=champion,
-        recent=recent,
-        zone=time_zone,
+        candidate, queries, exposures, day=as_of, seed=seed, champion=champion, recent=recent
     )
     index = inputs["faiss_index"].metrics
     evidence |= {
@@ -195,12 +186,7 @@ def _champion_answers(
     generation = Generation.of_release(
         store, release, inputs["days_before"], retrieval_topk=retrieval_topk
     )
-    # a full training learns its training days, a fine-tune the day itself
-    learnt = (
-        release.day
-        if release.kind == "fine_tune"
-        else releases.training_days(store, release.number)[-1]
-    )
+    learnt = releases.learnt_until(store, release)
     return ChampionAnswers(
         release.number, release.day, learnt, ModelAnswers.ask(generation, queries, exposures)
     )
@@ -261,15 +247,6 @@ def full_release(
 
 
 # --- a fine-tune ----------------------------------------------------------------------------------
-def training_days(store: ArtifactStore, rows: Artifact) -> list[str]:
-    """Return the training days of the generation that a fine-tune belongs to.
-
-    rows: ``fine_tune/rows`` of the day.
-    """
-    base = releases.read_release(store.open(rows.manifest["inputs"]["champion"]))
-    return releases.training_days(store, base.generation)
-
-
 def fine_tune_inputs(
     store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -326,7 +303,9 @@ def write_fine_tune_verdict(
         ReleaseError: no held-out row gives a query.
     """
     exposures = fine_tuning.held_out(inputs["features"], inputs["rows"].manifest["params"]["seed"])
-    queries = _held_out_queries(inputs, exposures, day, seed, seen_days, time_zone)
+    queries = _held_out_queries(
+        inputs, exposures, day, seed=seed, seen_days=seen_days, time_zone=time_zone
+    )
     release = releases.read_release(inputs["base"])
     before = Generation.of_release(
         store, release, inputs["days_before"], retrieval_topk=retrieval_topk
@@ -347,7 +326,6 @@ def write_fine_tune_verdict(
         day=day,
         seed=seed,
         champion=champion,
-        zone=time_zone,
     )
     if "newer" in inputs:
         evidence["freshness"]["champion_day"] = releases.read_release(inputs["newer"]).day
@@ -371,23 +349,19 @@ def write_fine_tune_verdict(
 
 
 def _held_out_queries(
-    inputs: Mapping[str, Any],
-    exposures: pl.DataFrame,
-    day: str,
-    seed: int,
-    seen_days: int,
-    time_zone: str,
+    inputs: Mapping[str, Any], exposures: pl.DataFrame, day: str, **params: Any
 ) -> Queries:
-    """Return the queries of the day whose click is among the held-out exposures."""
+    """Return the queries of the day whose click is among the held-out exposures.
+
+    params: seed, seen_days and time_zone of ``Queries.build``.
+    """
     # sampled from all clicks of the day: the limit is raised so that as many held-out ones remain
     asked = Queries.build(
         [inputs["features"]],
         inputs["interactions"],
         inputs["items"],
-        seed=seed,
-        seen_days=seen_days,
         limit=round(QUERY_LIMIT / (1 - fine_tuning.TRAIN_SHARE)),
-        time_zone=time_zone,
+        **params,
     )
     kept = asked.frame[c.EVENT_ID].is_in(exposures[c.EVENT_ID].implode()).to_numpy()
     queries = asked.subset(np.flatnonzero(kept))

@@ -12,12 +12,10 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
-from recsys_assets import local_time
 from recsys_assets.columns import (
     DEVICE_TYPE,
     EVENT_ID,
@@ -28,7 +26,7 @@ from recsys_assets.columns import (
     TIMESTAMP,
     USER_ID,
 )
-from recsys_assets.lib.landing.local_days import local_day, local_seconds
+from recsys_assets.lib.landing.local_days import local_seconds
 from recsys_assets.lib.landing.quarantine import (
     REASON,
     SOURCE_FILE,
@@ -40,12 +38,9 @@ from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER, IngestError
 from recsys_assets.lib.own_data import mapping as rules_of
 from recsys_assets.lib.own_data.mapping import LogRules
 from recsys_assets.lib.own_data.sources import Batch, as_text, read_batches, schema_of
+from recsys_assets.lib.own_data.spill import Spill, stray_days
 from recsys_assets.lib.own_data.times import describe, detect_unit, is_time
 
-SPILL_ROWS = 400_000
-#: Days before a gap of more than STRAY_GAP days that hold at most STRAY_SHARE of a log's rows are no
-#: part of the shop's history: a wrong clock, or a test.
-STRAY_GAP, STRAY_SHARE = 31, 0.05
 _RAW = "given:"  # prefix of the source's own columns in spilled files
 _UNKNOWN_VALUES = 200  # most distinct unknown words that are counted
 
@@ -77,42 +72,6 @@ class LogSummary:
     without_device: int = 0
     time_of_day: bool = False
     strays: list[str] = field(default_factory=list)  # days that were set aside
-
-
-class _Spill:
-    """Keeps accepted rows on disk, by day of the zone."""
-
-    def __init__(self, folder: Path, zone: str) -> None:
-        self._folder, self._buffer, self._rows, self._parts = folder, list[pl.DataFrame](), 0, 0
-        self._zone = zone
-        self.rows: Counter[str] = Counter()  # day → rows that were written
-
-    def add(self, frame: pl.DataFrame) -> None:
-        """Add rows; write them once SPILL_ROWS are in memory."""
-        self._buffer.append(frame)
-        self._rows += frame.height
-        if self._rows >= SPILL_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write all rows that are in memory."""
-        if not self._rows:
-            return
-        rows = pl.concat(self._buffer, how="diagonal").with_columns(
-            day=local_day(pl.col(TIMESTAMP), self._zone)
-        )
-        for (day,), part in rows.partition_by("day", as_dict=True, include_key=False).items():
-            folder = self._folder / local_time.day_name(day)
-            self.rows[folder.name] += part.height
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_parquet(
-                folder / f"{self._parts:06d}.parquet", compression="lz4", statistics=False
-            )
-        self._buffer, self._rows, self._parts = [], 0, self._parts + 1
-
-    def days(self) -> list[Path]:
-        """Return the folders of the days, sorted."""
-        return sorted(self._folder.iterdir()) if self._folder.is_dir() else []
 
 
 def stage_log(
@@ -148,7 +107,7 @@ def stage_log(
     summary = LogSummary()
     columns = _columns(files, rules, summary)
     kept = list(dict.fromkeys(source for mapped in columns.values() for source in mapped.values()))
-    spill = _Spill(staging / "spill", rules.time_zone)
+    spill = Spill(staging / "spill", rules.time_zone)
     with QuarantineWriter(staging / "quarantine.parquet", kept) as quarantine:
         for number, path in enumerate(columns):
             _read_file(
@@ -212,7 +171,7 @@ def _read_file(
     number: int,
     columns: Mapping[str, str],
     rules: LogRules,
-    spill: _Spill,
+    spill: Spill,
     quarantine: QuarantineWriter,
     summary: LogSummary,
     now: int,
@@ -314,26 +273,6 @@ def _with_event_ids(rows: pl.DataFrame) -> pl.DataFrame:
         dtype=pl.String,
     )
     return rows.with_columns(rows[EVENT_ID].scatter(lacking.arg_true(), made))
-
-
-def stray_days(rows: Mapping[str, int]) -> list[str]:
-    """Return the few old days before a long gap, which are no part of the shop's history.
-
-    Args:
-        rows: day → rows.
-
-    >>> stray_days({"1999-01-01": 1, "2026-01-01": 30, "2026-01-02": 30})
-    ['1999-01-01']
-    """
-    days, before, strays = sorted(rows), 0, 0
-    for place, (one, following) in enumerate(pairwise(days), start=1):
-        before += rows[one]
-        if before > STRAY_SHARE * sum(rows.values()):
-            break
-        empty = local_time.day_number(following) - local_time.day_number(one) - 1
-        if empty > STRAY_GAP:
-            strays = place
-    return days[:strays]
 
 
 def _set_aside(

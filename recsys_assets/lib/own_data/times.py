@@ -71,8 +71,9 @@ def _number(values: pl.Series) -> pl.Series:
 def microseconds(frame: pl.DataFrame, column: str, unit: str | None, zone: str = UTC) -> pl.Expr:
     """Return a column's times as Int64 microseconds since 1970, UTC.
 
-    A time without zone is read on the wall clock of ``zone``, see ``local_time.from_local``. An unreadable value becomes null. A number that is too large for its unit becomes LATEST or
-    later, one that is too small becomes 0. The caller rejects both by its bounds.
+    A time without zone is read on the wall clock of ``zone``, see ``local_time.from_local``. An
+    unreadable value becomes null. A number that is too large for its unit becomes LATEST or later,
+    one that is too small becomes 0. The caller rejects both by its bounds.
     """
     dtype, value = frame.schema[column], pl.col(column)
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:

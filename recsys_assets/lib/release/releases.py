@@ -99,6 +99,14 @@ def training_days(store: ArtifactStore, generation: int) -> list[str]:
     return [str(one["partition"]) for one in workflows.manifest["inputs"]["train"]]
 
 
+def learnt_until(store: ArtifactStore, release: Release) -> str:
+    """Return the last day whose rows a release has learnt.
+
+    A full training learns its training days, a fine-tune the day itself.
+    """
+    return release.day if release.kind == "fine_tune" else training_days(store, release.number)[-1]
+
+
 def list_releases(store: ArtifactStore) -> list[Release]:
     """Return all releases, oldest first."""
     return [open_release(store, int(name)) for name in store.partitions(RELEASE)]

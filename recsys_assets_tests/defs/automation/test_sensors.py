@@ -58,7 +58,7 @@ def evaluate(
 def test_landed_closed_days_are_ingested_in_order_and_once(
     home: Settings, platform: Platform
 ) -> None:
-    today = partitions.today().isoformat()
+    today = partitions.today(get_settings()).isoformat()
     folders = {day: Path(home.landing) / "interactions" / day for day in [*DAYS[:3], today]}
     for folder in folders.values():
         folder.mkdir(parents=True)
@@ -81,6 +81,37 @@ def test_landed_closed_days_are_ingested_in_order_and_once(
         assert [r.partition_key for r in late] == DAYS[:3]
 
 
+def test_a_day_without_files_is_ingested_once_a_later_day_has_landed(
+    home: Settings, platform: Platform
+) -> None:
+    landing = Path(home.landing) / "interactions"
+    for day in (DAYS[0], DAYS[3]):
+        (landing / day).mkdir(parents=True)
+        (landing / day / "events-1.parquet").touch()
+    with dg.DagsterInstance.ephemeral() as instance:
+        requests = evaluate(sensors.new_day, platform, instance)
+        assert [r.partition_key for r in requests] == DAYS[:4]
+        for day, files in zip(DAYS[:4], ({"events-1.parquet": 1}, {}, {}) * 2, strict=False):
+            publish(home, "raw/interactions", day, files=files)
+        assert isinstance(evaluate(sensors.new_day, platform, instance), dg.SkipReason)
+        (landing / DAYS[1]).mkdir()
+        (landing / DAYS[1] / "events-2.parquet").touch()  # it has landed after all
+        late = evaluate(sensors.new_day, platform, instance)
+        assert [r.partition_key for r in late] == [DAYS[1]]
+        assert late[0].run_key not in {r.run_key for r in requests}
+
+
+def test_a_day_without_rows_is_not_fine_tuned(
+    home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fine_tuning, "newest_day_of_champion", lambda *_: DAYS[11])
+    with dg.DagsterInstance.ephemeral() as instance:
+        publish(home, "features/masked_train", DAYS[12], rows=0)
+        report(instance, DAYS[12])
+        result = evaluate(sensors.ingested_day, platform, instance)
+        assert [r.job_name for r in result.run_requests] == ["feature_store_refresh"]
+
+
 def test_nothing_landed_is_a_skip(home: Settings, platform: Platform) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert isinstance(evaluate(sensors.new_day, platform, instance), dg.SkipReason)
@@ -97,7 +128,7 @@ def test_several_days_at_once_are_all_fine_tuned(
     monkeypatch.setattr(fine_tuning, "newest_day_of_champion", lambda *_: DAYS[11])
     with dg.DagsterInstance.ephemeral() as instance:
         for day in DAYS[10:14]:
-            publish(home, "features/masked_train", day)
+            publish(home, "features/masked_train", day, rows=5)
             report(instance, day)
         result = evaluate(sensors.ingested_day, platform, instance)
         tuned = [r.partition_key for r in result.run_requests if r.job_name == "fine_tune"]
@@ -111,7 +142,7 @@ def test_several_days_at_once_are_all_fine_tuned(
         assert {r.run_key for r in rewritten.run_requests} <= {
             r.run_key for r in result.run_requests
         }
-        publish(home, "features/masked_train", DAYS[13], "other rows")
+        publish(home, "features/masked_train", DAYS[13], "other rows", rows=5)
         report(instance, DAYS[13])
         changed = evaluate(sensors.ingested_day, platform, instance, cursor=rewritten.cursor)
         assert {r.run_key for r in changed.run_requests}.isdisjoint(
@@ -121,7 +152,7 @@ def test_several_days_at_once_are_all_fine_tuned(
 
 def test_without_a_champion_the_days_stay_to_be_done(home: Settings, platform: Platform) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        publish(home, "features/masked_train", DAYS[12])
+        publish(home, "features/masked_train", DAYS[12], rows=5)
         report(instance, DAYS[12])
         result = evaluate(sensors.ingested_day, platform, instance)
         assert isinstance(result, dg.SkipReason) and "no champion" in result.skip_message

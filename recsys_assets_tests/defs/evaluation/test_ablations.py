@@ -138,7 +138,7 @@ def write_datasets(store: ArtifactStore, target: Path, rows: pl.DataFrame) -> No
 
 def publish_training(store: ArtifactStore, linear: Path) -> None:
     """Publish data sets, both models and their export, with the inputs in the manifests."""
-    days = partitions.train_days(AS_OF)
+    days = partitions.train_days(get_settings(), AS_OF)
     inputs = {
         "workflows": store.current("features/workflows", AS_OF),
         "items": store.current("raw/items"),
@@ -271,7 +271,9 @@ def test_each_variant_differs_from_its_base_in_what_it_names_alone(
         "cold_items_no_content": {"datasets", "embeddings", "item_inputs"},
     }
     unmasked = store.current("ablation/no_masking/datasets", AS_OF).manifest
-    assert [one["partition"] for one in unmasked["inputs"]["train"]] == partitions.train_days(AS_OF)
+    assert [one["partition"] for one in unmasked["inputs"]["train"]] == partitions.train_days(
+        get_settings(), AS_OF
+    )
     assert unmasked["params"]["train_name"] == "features.parquet"
     assert (
         unmasked["inputs"]["items"]

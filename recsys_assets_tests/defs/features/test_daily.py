@@ -369,7 +369,7 @@ def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, nam
 def test_the_first_day_and_the_open_day_may_be_small(stocked: Home) -> None:
     stocked.rewrite(DAYS[0], lambda f: f.head(40))
     assert checks(stocked.run("interactions", DAYS[0])) == {"contract": True, "volume": True}
-    today = partitions.today().isoformat()
+    today = partitions.today(get_settings()).isoformat()
     for day in DAYS[1:]:
         assert stocked.run("interactions", day, accept_volume=True).success
     live = (

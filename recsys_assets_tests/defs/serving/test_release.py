@@ -52,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     small_window.write_window(settings, AS_OF, scale)
     overlapping = {
         day: small_window.ArtifactStore(settings.artifacts).current("features/interactions", day)
-        for day in partitions.window_days(AS_OF)
+        for day in partitions.window_days(get_settings(), AS_OF)
     }
     store = small_window.write_window(settings, NEXT, scale)
     for artifact in overlapping.values():  # the later window's first day has no day before it
@@ -64,14 +64,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         staged.publish()
     items = pl.read_parquet(landing / ITEMS_FILE)
     with store.stage("features/popularity", AS_OF) as staged:
-        count_clicks(small_window.read_log(store, train_days(AS_OF)), items).write_parquet(
-            staged.path / "popularity.parquet"
-        )
+        count_clicks(
+            small_window.read_log(store, train_days(get_settings(), AS_OF)), items
+        ).write_parquet(staged.path / "popularity.parquet")
         staged.publish()
     rows = pl.concat(
         [
             pl.read_parquet(a.path("features.parquet"))
-            for a in store.require("features/interactions", train_days(AS_OF))
+            for a in store.require("features/interactions", train_days(get_settings(), AS_OF))
         ]
     )
     return SimpleNamespace(
@@ -80,7 +80,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         platform=HomePlatform(),
         items=items,
         rows=rows,
-        clicked=small_window.clicked_rows(store, train_days(AS_OF)),
+        clicked=small_window.clicked_rows(store, train_days(get_settings(), AS_OF)),
         transforms=small_window.transforms(store, AS_OF),
     )
 
@@ -107,7 +107,8 @@ def trained(home: SimpleNamespace, kind: small_models.Kind) -> None:
     tables = small_models.train(home.rows, home.transforms, home.items, kind)
     small_models.write_generation(home.store, AS_OF, home.transforms, home.items, tables)
     days_before = home.store.require(
-        "features/interactions", [previous_day(day) for day in validation_days(AS_OF)]
+        "features/interactions",
+        [previous_day(day) for day in validation_days(get_settings(), AS_OF)],
     )
     made = small_models.generation(home.store, AS_OF, days_before)
     small_models.publish_models(home.store, MODELS, AS_OF, tables, made, home.clicked[-64:])

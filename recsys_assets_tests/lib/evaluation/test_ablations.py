@@ -25,7 +25,7 @@ from recsys_assets.partitions import (
     validation_days,
     window_days,
 )
-from recsys_assets.settings import Settings
+from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import small_window
 
 AS_OF = "2026-11-19"
@@ -51,10 +51,10 @@ def shop(tmp_path_factory):
     settings = Settings(home=tmp_path_factory.mktemp("ablations"), seed=5)
     store = small_window.write_window(settings, AS_OF)
     small_window.write_generation(store, AS_OF)
-    days, items = validation_days(AS_OF), store.current("raw/items")
+    days, items = validation_days(get_settings(), AS_OF), store.current("raw/items")
     features, log = (
         store.require("features/interactions", days),
-        store.require("raw/interactions", window_days(AS_OF)),
+        store.require("raw/interactions", window_days(get_settings(), AS_OF)),
     )
     queries = publish(
         store,
@@ -212,7 +212,10 @@ def datasets(shop) -> Artifact:
 
     def write(target: Path) -> None:
         transform = Generation.of_training(**shop.made_from, retrieval_weight=0.0).transform
-        for split, days in (("train", train_days(AS_OF)), ("valid", validation_days(AS_OF))):
+        for split, days in (
+            ("train", train_days(get_settings(), AS_OF)),
+            ("valid", validation_days(get_settings(), AS_OF)),
+        ):
             folder = target / split
             (folder / ".merlin").mkdir(parents=True)
             raw = pl.concat(

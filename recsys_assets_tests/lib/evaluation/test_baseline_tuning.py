@@ -15,10 +15,15 @@ from recsys_assets.lib.evaluation import baseline_tuning, list_metrics
 from recsys_assets.lib.evaluation.baseline_tuning import DEFAULTS, SPACES, Between, Budget
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.partitions import INNER_DAYS, train_days, validation_days, window_days
+from recsys_assets.settings import get_settings
 from recsys_assets_tests.support import small_clicks
 
 AS_OF = "2026-01-12"
-WINDOW, TRAIN, VALIDATION = window_days(AS_OF), train_days(AS_OF), validation_days(AS_OF)
+WINDOW, TRAIN, VALIDATION = (
+    window_days(get_settings(), AS_OF),
+    train_days(get_settings(), AS_OF),
+    validation_days(get_settings(), AS_OF),
+)
 BUDGET = Budget(trials=5, users=100, clicks=400)
 NAMES = ["random", "popularity", *SPACES]
 

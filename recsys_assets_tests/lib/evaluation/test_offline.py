@@ -13,7 +13,7 @@ from recsys_assets.lib.evaluation import list_metrics, offline, ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.partitions import previous_day, validation_days, window_days
-from recsys_assets.settings import Settings
+from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import small_window
 
 AS_OF = "2026-11-19"
@@ -33,8 +33,8 @@ def store(tmp_path_factory) -> ArtifactStore:
     )
     small_window.write_generation(store, AS_OF)
     queries = Queries.build(
-        store.require("features/interactions", validation_days(AS_OF)),
-        store.require("raw/interactions", window_days(AS_OF)),
+        store.require("features/interactions", validation_days(get_settings(), AS_OF)),
+        store.require("raw/interactions", window_days(get_settings(), AS_OF)),
         store.current("raw/items"),
         seed=7,
         seen_days=7,
@@ -45,7 +45,7 @@ def store(tmp_path_factory) -> ArtifactStore:
 
 
 def inputs(store: ArtifactStore) -> dict:
-    days = validation_days(AS_OF)
+    days = validation_days(get_settings(), AS_OF)
     return {
         "features": store.require("features/interactions", days),
         "days_before": store.require("features/interactions", [previous_day(day) for day in days]),

@@ -7,12 +7,12 @@ import zlib
 import numpy as np
 import pytest
 
+from recsys_assets.lib.features.clock import clock_features
 from recsys_assets.lib.features.transforms import (
     Transforms,
     TransformsInvalid,
     Vocabulary,
     affinity,
-    clock_features,
     history_counts,
     log_count,
 )

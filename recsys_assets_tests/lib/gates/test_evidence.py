@@ -31,11 +31,11 @@ from recsys_assets.partitions import (
     validation_days,
     window_days,
 )
-from recsys_assets.settings import Settings
+from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import small_models, small_window
 
 AS_OF, EARLIER = "2026-11-19", "2026-11-13"
-TRAINED_BEFORE = train_days(EARLIER)[
+TRAINED_BEFORE = train_days(get_settings(), EARLIER)[
     -3:
 ]  # the first days of the window: what the stale model has learnt
 
@@ -48,23 +48,25 @@ def shop(tmp_path_factory):
         simulator.Scale("gates", 300, 330, 3_000),
     )
     days, items = (
-        validation_days(AS_OF),
+        validation_days(get_settings(), AS_OF),
         pl.read_parquet(store.current("raw/items").path("items.parquet")),
     )
     features = store.require("features/interactions", days)
     queries = Queries.build(
         features,
-        store.require("raw/interactions", window_days(AS_OF)),
+        store.require("raw/interactions", window_days(get_settings(), AS_OF)),
         store.current("raw/items"),
         seed=7,
         seen_days=7,
     )
     with store.stage("features/popularity", AS_OF) as staged:
-        count_clicks(small_window.read_log(store, train_days(AS_OF)), items).write_parquet(
-            staged.path / "popularity.parquet"
-        )
+        count_clicks(
+            small_window.read_log(store, train_days(get_settings(), AS_OF)), items
+        ).write_parquet(staged.path / "popularity.parquet")
         staged.publish()
-    log = ClickLog.of(small_window.read_log(store, window_days(AS_OF)), queries.item_ids)
+    log = ClickLog.of(
+        small_window.read_log(store, window_days(get_settings(), AS_OF)), queries.item_ids
+    )
     return SimpleNamespace(
         store=store,
         items=items,
@@ -81,7 +83,7 @@ def rows(shop) -> pl.DataFrame:
     return pl.concat(
         [
             pl.read_parquet(a.path("features.parquet"))
-            for a in shop.store.require("features/interactions", train_days(AS_OF))
+            for a in shop.store.require("features/interactions", train_days(get_settings(), AS_OF))
         ]
     )
 
@@ -143,11 +145,13 @@ def verdict(shop, model, *, day=AS_OF, champion=None, limits=gates.Limits()) -> 
         champion=champion,
         recent=shop.recent,
     )
-    training = shop.store.require("features/interactions", train_days(AS_OF))
+    training = shop.store.require("features/interactions", train_days(get_settings(), AS_OF))
     evidence |= {
         "latency_ms": model.latency,
         "parity": {"dlrm.onnx": 0.0, "query_tower.onnx": 0.0},
-        "drift": gate_evidence.input_drift(training, shop.features, first_day=train_days(AS_OF)[0]),
+        "drift": gate_evidence.input_drift(
+            training, shop.features, first_day=train_days(get_settings(), AS_OF)[0]
+        ),
         "index": {"recall": 1.0, "recall_floor": 0.999},
     }
     return gates.full_release(evidence, limits)
@@ -158,7 +162,7 @@ def failed(found: gates.Verdict) -> set[str]:
 
 
 def champion(model, day=AS_OF, learnt=None) -> ChampionAnswers:
-    return ChampionAnswers(4, day, learnt or train_days(AS_OF)[-1], model.answers)
+    return ChampionAnswers(4, day, learnt or train_days(get_settings(), AS_OF)[-1], model.answers)
 
 
 POPULARITY = "popularity: served ndcg@10 above recent popularity's, lower bound"
@@ -241,7 +245,7 @@ def test_a_budget_that_no_model_keeps_blocks(shop, models):
 
 
 def test_days_that_the_champion_has_learnt_do_not_count(shop, models):
-    first, _, last = validation_days(AS_OF)
+    first, _, last = validation_days(get_settings(), AS_OF)
 
     def judged_with(learnt: str) -> dict:
         return gate_evidence.against_champion(
@@ -271,8 +275,10 @@ def test_days_that_the_champion_has_learnt_do_not_count(shop, models):
 
 
 def test_drift_is_seen_and_days_without_profile_are_read(shop, tmp_path):
-    training = shop.store.require("features/interactions", train_days(AS_OF))
-    before = gate_evidence.input_drift(training, shop.features, first_day=train_days(AS_OF)[0])
+    training = shop.store.require("features/interactions", train_days(get_settings(), AS_OF))
+    before = gate_evidence.input_drift(
+        training, shop.features, first_day=train_days(get_settings(), AS_OF)[0]
+    )
     assert before["price"] < 0.05 and max(before.values()) < gates.Limits().drift
     store, moved = ArtifactStore(tmp_path), []
     for artifact in shop.features:
@@ -283,7 +289,9 @@ def test_drift_is_seen_and_days_without_profile_are_read(shop, tmp_path):
                 .write_parquet(staged.path / "features.parquet")
             )
             moved.append(staged.publish())
-    after = gate_evidence.input_drift(training, moved, first_day=train_days(AS_OF)[0])
+    after = gate_evidence.input_drift(
+        training, moved, first_day=train_days(get_settings(), AS_OF)[0]
+    )
     assert after["price"] > gates.Limits().drift and after["hour"] == before["hour"]
     # fewer rows than tell anything
     assert (
