@@ -123,9 +123,12 @@ def paper(
         "evaluation/ablations",
         "evaluation/report",
     ):
-        recorded = (
-            {"two_tower": made["retrieval/two_tower"]} if kind == "retrieval/item_vectors" else {}
-        )
+        recorded: dict[str, object] = {}
+        if kind == "retrieval/item_vectors":
+            recorded = {"two_tower": made["retrieval/two_tower"]}
+        if kind == "features/workflows":
+            trained = partitions.train_days(settings, AS_OF)
+            recorded = {"train": store.require("features/interactions", trained)}
         made[kind] = publish(kind, AS_OF, **recorded)
     with store.stage(
         releases.RELEASE,

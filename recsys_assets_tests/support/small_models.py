@@ -207,12 +207,13 @@ def write_generation(
     transforms: Mapping[str, Any],
     items: pl.DataFrame,
     tables: Tables,
+    trained_on: Sequence[Artifact] = (),
 ) -> None:
     """features/workflows, embeddings/aligned, retrieval/item_vectors and exports/onnx of the as-of
     day.
     """
     inputs = aligned.item_tower_inputs(transforms, items)
-    with store.stage("features/workflows", as_of) as staged:
+    with store.stage("features/workflows", as_of, inputs={"train": [*trained_on]}) as staged:
         (staged.path / "transforms.json").write_text(json.dumps(transforms))
         staged.publish()
     with store.stage("embeddings/aligned", as_of) as staged:

@@ -121,7 +121,8 @@ def write_generation(store: ArtifactStore, as_of: str, seed: int = 3) -> None:
         pl.read_parquet(store.current("raw/items").path("items.parquet")),
     )
     rng = np.random.default_rng(seed)
-    with store.stage("features/workflows", as_of) as staged:
+    trained_on = store.require("features/interactions", train_days(get_settings(), as_of))
+    with store.stage("features/workflows", as_of, inputs={"train": trained_on}) as staged:
         (staged.path / "transforms.json").write_text(json.dumps(content))
         staged.publish()
     inputs = aligned.item_tower_inputs(content, items)

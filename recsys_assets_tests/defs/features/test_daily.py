@@ -244,7 +244,6 @@ BAD_DAYS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["not a readable Parquet file"],
     ),
     "without a byte": (lambda file: file.write_bytes(b""), ["not a readable Parquet file"]),
-    "no rows": (_rewrite(lambda f: f.clear()), ["no rows"]),
     "missing column": (
         _rewrite(lambda f: f.drop("device_type")),
         ["'device_type': column is missing"],
@@ -397,8 +396,8 @@ def test_features_that_break_their_contract_are_not_published(
 
     honest = feature_tables.write_features
 
-    def write_nan(inputs, day, target):
-        metrics = honest(inputs, day, target)
+    def write_nan(inputs, day, target, zone):
+        metrics = honest(inputs, day, target, zone)
         rows = pl.read_parquet(target / "features.parquet")
         rows.with_columns(pl.lit(float("nan"), pl.Float32).alias("item_clicks")).write_parquet(
             target / "features.parquet"
@@ -539,10 +538,75 @@ def test_refused_rows_are_shown_by_reason(stocked: Home) -> None:
     assert metadata["quarantined"].value == {"no item": 3, "no time": 1}
 
 
-def test_a_day_that_did_not_land_is_named(stocked: Home) -> None:
-    (stocked.landing(DAYS[1]) / "simulated.parquet").unlink()
-    done = stocked.run("interactions", DAYS[1])
-    assert not done.success and DAYS[1] in failure(done) and "recsys simulate" in failure(done)
+def test_a_day_without_rows_goes_through_all_daily_assets(begun: Home) -> None:
+    (begun.landing(DAYS[1]) / "simulated.parquet").unlink()
+    # far fewer rows than usual: accepted by hand
+    done = begun.run_all(["interactions"], DAYS[1], accept_volume=True)
+    assert done.success and begun.run_all(["features", "masked"], DAYS[0]).success
+    done = begun.run_all(["features", "masked"], DAYS[1])
+    assert done.success and all(checks(done).values())
+    for kind, file in (
+        ("raw/interactions", "interactions.parquet"),
+        ("features/interactions", "features.parquet"),
+        ("features/interactions", "click_history.parquet"),
+        ("features/interactions", "user_activity.parquet"),
+        ("features/masked_train", "masked.parquet"),
+    ):
+        empty, full = (
+            pl.read_parquet(begun.store.current(kind, day).path(file)) for day in (DAYS[1], DAYS[0])
+        )
+        assert empty.is_empty() and empty.schema == full.schema, file
+        assert full.height, file
+    raw, features = (
+        begun.store.current(kind, DAYS[1]) for kind in ("raw/interactions", "features/interactions")
+    )
+    assert (raw.metrics["rows"], raw.metrics["click_rate"]) == (0, None)
+    assert (features.metrics["rows"], features.metrics["without_history"]) == (0, None)
+    clicks = pl.read_parquet(features.path("item_popularity.parquet"))
+    assert clicks.height and clicks["item_clicks"].sum() == 0
+    # the day after looks back on it
+    assert begun.run_all(["interactions", "features", "masked"], DAYS[2]).success
+    after = begun.store.current("features/interactions", DAYS[2])
+    rows = pl.read_parquet(after.path("features.parquet"))
+    assert rows["item_clicks"].sum() == 0 and rows["clicks_7d"].sum() > 0
+
+
+def test_the_calendar_s_first_day_may_be_empty(stocked: Home) -> None:
+    (stocked.landing(DAYS[0]) / "simulated.parquet").unlink()
+    for day in DAYS[:2]:
+        assert stocked.run_all(["interactions", "features", "masked"], day).success, day
+    assert stocked.store.current("features/masked_train", DAYS[0]).metrics["rows"] == 0
+    assert stocked.store.current("features/masked_train", DAYS[1]).metrics["rows"] > 0
+
+
+def test_the_days_are_those_of_the_shop_s_time_zone(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    zone = "America/New_York"
+    landing = tmp_path_factory.mktemp("york")
+    simulator.simulate(landing / "landing", "tiny", DAYS, seed=3, zone=zone)
+    home = Home(tmp_path, landing)
+    home.settings.time_zone = zone
+    assert home.run("users").success and home.run("items").success
+    for day in DAYS[:2]:
+        assert home.run_all(["interactions", "features", "masked"], day).success, day
+    rows = pl.read_parquet(
+        home.store.current("features/interactions", DAYS[1]).path("features.parquet")
+    )
+    start, end = partitions.day_bounds(DAYS[1], zone)
+    assert rows["timestamp"].is_between(start, end, closed="left").all()
+    assert start == partitions.day_bounds(DAYS[1])[0] + 5 * 3_600
+    before = pl.read_parquet(
+        home.store.current("raw/interactions", DAYS[0]).path("interactions.parquet")
+    )
+    views = before.filter(event_type="View").group_by("item_id").len()
+    expected = dict(views.iter_rows())
+    popular = rows.select("item_id", "item_clicks").unique()
+    assert {item: expected.get(item, 0) for item in popular["item_id"]} == dict(popular.iter_rows())
+    # in UTC, the same files belong to two days
+    home.settings.time_zone = "UTC"
+    done = home.run("interactions", DAYS[1])
+    assert not done.success and f"outside the day {DAYS[1]}" in failure(done)
 
 
 def test_features_name_the_missing_days(stocked: Home) -> None:

@@ -105,7 +105,10 @@ def trained(home: SimpleNamespace, kind: small_models.Kind) -> None:
     from recsys_assets.defs.evaluation import offline, queries
 
     tables = small_models.train(home.rows, home.transforms, home.items, kind)
-    small_models.write_generation(home.store, AS_OF, home.transforms, home.items, tables)
+    trained_on = home.store.require("features/interactions", train_days(get_settings(), AS_OF))
+    small_models.write_generation(
+        home.store, AS_OF, home.transforms, home.items, tables, trained_on
+    )
     days_before = home.store.require(
         "features/interactions",
         [previous_day(day) for day in validation_days(get_settings(), AS_OF)],

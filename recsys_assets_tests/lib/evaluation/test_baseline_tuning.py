@@ -18,7 +18,7 @@ from recsys_assets.partitions import INNER_DAYS, train_days, validation_days, wi
 from recsys_assets.settings import get_settings
 from recsys_assets_tests.support import small_clicks
 
-AS_OF = "2026-01-12"
+AS_OF = "2026-03-13"
 WINDOW, TRAIN, VALIDATION = (
     window_days(get_settings(), AS_OF),
     train_days(get_settings(), AS_OF),
@@ -152,6 +152,28 @@ def test_the_figures_say_what_was_tried(written):
 def test_too_few_training_days_are_refused(store, tmp_path):
     with pytest.raises(ValueError, match="train_days has 2 days"):
         write(store, tmp_path / "target", train=TRAIN[-2:])
+
+
+def test_without_an_inner_day_the_defaults_are_kept(store, tmp_path):
+    (tmp_path / "target").mkdir()
+    metrics = baseline_tuning.write_baselines(
+        store.current("evaluation/queries", AS_OF),
+        store.require("raw/interactions", [TRAIN[-1], *VALIDATION]),
+        [],
+        store.current("raw/items"),
+        tmp_path / "target",
+        train_days=TRAIN[-1:],
+        budget=BUDGET,
+        seed=7,
+        seen_days=7,
+    )
+    assert list(metrics) == NAMES
+    for name, params in DEFAULTS.items():
+        assert metrics[name]["params"] == params and metrics[name]["tuning"] == []
+    assert (
+        "0 clicks of the last 0 training days"
+        in (tmp_path / "target/figures/tuning.md").read_text()
+    )
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def parts(tmp_path) -> dict[str, Any]:
 def write(parts: dict[str, Any], target: Any, **more: Any) -> dict[str, Any]:
     target.mkdir()
     chosen = {name: artifact for name, artifact in {**parts, **more}.items() if name != "store"}
-    return report.write_report(**chosen, target=target, scale="tiny", seed=7)
+    return report.write_report(**chosen, target=target, scale="tiny", seed=7, days=["2026-11-19"])
 
 
 def test_the_report_has_its_files_and_its_differences(parts, tmp_path):

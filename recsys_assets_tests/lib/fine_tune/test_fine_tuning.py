@@ -30,6 +30,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, Art
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     monkeypatch.setattr(fine_tuning, "read_champion", lambda _: Served(1, "2026-01-12"))
     monkeypatch.setattr(releases, "open_release", lambda _, number: Served(number, "2026-01-12"))
+    learnt = [f"2026-01-0{day}" for day in range(1, 10)]
+    monkeypatch.setattr(releases, "training_days", lambda *_: learnt)
     return settings, ArtifactStore(settings.artifacts)
 
 

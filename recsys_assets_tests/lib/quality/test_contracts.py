@@ -84,7 +84,6 @@ def test_a_good_table_passes():
         (_set("click", 5, 2), [("click", "unknown value, not one of 0, 1", 5)]),
         (_set("timestamp", 2, END), [("timestamp", "outside the day 2026-11-20", 2)]),
         (_set("timestamp", 3, START - 1), [("timestamp", "outside the day 2026-11-20", 3)]),
-        (_good().clear(), [("", "no rows", 1)]),
         (
             _set("user_id", 3, None).drop("click").with_columns(pl.col("timestamp") + 86_400),
             [
@@ -186,10 +185,35 @@ def test_all_defects_of_all_files_are_told_at_once(tmp_path):
     assert second.endswith("events-2.parquet: column 'click': column is missing (1)")
 
 
-def test_a_missing_day_is_named_with_the_remedy(tmp_path):
-    (tmp_path / "interactions" / DAY).mkdir(parents=True)
-    with pytest.raises(LandingMissing, match=r"2026-11-20.*recsys simulate"):
+def test_a_day_without_files_or_rows_has_no_rows(tmp_path):
+    with pytest.raises(LandingMissing, match=r"interactions.*recsys ingest"):
+        read_landing_day(tmp_path, DAY)  # nothing has landed on any day
+    (tmp_path / "interactions").mkdir(parents=True)
+    day = read_landing_day(tmp_path, DAY)
+    assert day.frame.is_empty() and day.rows_by_file == {} and day.digests == {}
+    assert {name: str(kind) for name, kind in day.frame.schema.items()} == RAW_INTERACTIONS
+    _land(tmp_path, "closed.parquet", _good().clear())
+    day = read_landing_day(tmp_path, DAY)
+    assert day.frame.is_empty() and day.rows_by_file == {"closed.parquet": 0}
+
+
+def test_a_table_that_is_of_no_day_needs_rows():
+    report = check_table(_good().clear(), RAW_INTERACTIONS)
+    assert [(one.column, one.check) for one in report.failures] == [("", "no rows")]
+
+
+def test_an_empty_day_still_needs_its_columns(tmp_path):
+    _land(tmp_path, "closed.parquet", _good().clear().drop("click"))
+    with pytest.raises(ContractViolation, match="'click': column is missing"):
         read_landing_day(tmp_path, DAY)
+
+
+def test_the_day_is_that_of_the_zone(tmp_path):
+    late = _good(1).with_columns(pl.lit(END - 1, pl.Int64).alias("timestamp"))
+    assert check_table(late, RAW_INTERACTIONS, day=DAY).ok
+    next_day = "2026-11-21"
+    assert not check_table(late, RAW_INTERACTIONS, day=DAY, zone="Asia/Tokyo").ok
+    assert check_table(late, RAW_INTERACTIONS, day=next_day, zone="Asia/Tokyo").ok
 
 
 def test_a_file_under_two_names_is_a_failure(tmp_path):
