@@ -118,10 +118,7 @@ class Parameters:
 
     @classmethod
     def declared(cls) -> tuple[Parameter, ...]:
-        """Return all parameters in order of declaration.
-
-        A field that is not declared by ``parameter`` comes from the settings and is none of them.
-        """
+        """Return all parameters in order of declaration."""
         kinds = typing.get_type_hints(cls)
         return tuple(
             Parameter(
@@ -132,7 +129,6 @@ class Parameters:
                 one.metadata["bounds"],
             )
             for one in dataclasses.fields(cls)
-            if one.metadata
         )
 
 

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from recsys_assets.exits import run_and_leave, sync_folder
 from recsys_assets.hyper_parameters import ParameterInvalid
+from recsys_assets.local_time import UTC
 from recsys_assets.versions import installed
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Step(Generic[P]):
         output: an empty local folder to write into.
         log: writes one line to the caller's log.
         metrics: reported to the caller at the end.
+        time_zone: of the shop, an IANA name.
     """
 
     params: P
@@ -82,6 +84,7 @@ class Step(Generic[P]):
     log: Callable[[str], None]
     _inputs: dict[str, list[Path]]
     metrics: dict[str, Any] = field(default_factory=dict)
+    time_zone: str = UTC
 
     def inputs(self, role: str) -> list[Path]:
         """Return the local folders of a role, in the given order.
@@ -213,6 +216,7 @@ def _execute(
         int(params.pop("seed", DEFAULT_SEED)),
         int(params.pop("threads", len(os.sched_getaffinity(0)))),
     )
+    zone = str(params.pop("time_zone", UTC))
     _set_environment(threads)
     with tempfile.TemporaryDirectory(prefix="recsys-step-") as scratch:
         inputs = {
@@ -223,7 +227,8 @@ def _execute(
             for role, value in extras.get("inputs", {}).items()
         }
         with _output(extras["output"], Path(scratch)) as output:
-            step = Step(parse_params(params_type, params), seed, output, log, inputs)
+            own = parse_params(params_type, params)
+            step = Step(own, seed, output, log, inputs, time_zone=zone)
             body(step)
     step.report(seconds=round(time.monotonic() - started, 1), peak_memory_mb=peak_memory_mb())
     send({"metrics": step.metrics, "versions": versions()})

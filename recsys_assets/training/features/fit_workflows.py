@@ -16,27 +16,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_assets import local_time
 from recsys_assets.hyper_parameters import WorkflowsParams
 from recsys_assets.release_files import TRANSFORMS
 from recsys_assets.training.step import Step, StepError, run
 
 #: Folder in which NVTabular counts values; inside the output, so that its path is relative.
 FITTING = "fitting"
-
-
-@dataclass(frozen=True)
-class FitWorkflowsParams(WorkflowsParams):
-    """Parameters of the fit: those of the asset's config, and the shop's time zone.
-
-    Attributes:
-        time_zone: IANA name; decides hour and weekday.
-    """
-
-    time_zone: str = local_time.UTC
 
 
 @contextlib.contextmanager
@@ -50,13 +37,13 @@ def working_directory(path: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def fit_workflows(step: Step[FitWorkflowsParams]) -> None:
+def fit_workflows(step: Step[WorkflowsParams]) -> None:
     """Fit and save all workflows and their plain form, transforms.json.
 
     Raises:
         StepError: no training day has a row.
     """
-    buckets, zone = step.params.hashed_buckets, step.params.time_zone
+    buckets, zone = step.params.hashed_buckets, step.time_zone
     from recsys_assets import columns as c
     from recsys_assets.training.features import tables
 
@@ -116,4 +103,4 @@ def fit_workflows(step: Step[FitWorkflowsParams]) -> None:
 
 
 if __name__ == "__main__":
-    run(fit_workflows, FitWorkflowsParams)
+    run(fit_workflows, WorkflowsParams)

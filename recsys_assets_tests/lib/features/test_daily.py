@@ -134,6 +134,37 @@ def test_a_feature_that_counts_its_own_day_is_caught(
 
 
 @pytest.mark.services
+def test_a_day_without_rows_goes_online_and_keeps_what_is_known(
+    built, inputs, tmp_path, valkey, store
+):
+    settings = Settings(
+        home=tmp_path, start_day=date.fromisoformat(DAY), scale="tiny", valkey_port=valkey.port
+    )
+    opened = feature_store.open_store(settings)
+    apply.apply_features(opened, settings)
+    after = "2026-11-21"
+    closed = artifact(
+        store, "raw/interactions", after, interactions=_random_day(after, 5, 0).clear()
+    )
+    with store.stage("features/interactions", after) as staged:
+        days = {**inputs, "interactions": [*inputs["interactions"], closed]}
+        empty = staged.publish(daily.write_features(days, after, staged.path))
+    tables = {"users": inputs["users"], "items": inputs["items"]}
+    counts = publish.materialize_online(settings, [built, empty], **tables)
+    assert counts["user_activity"] > 0  # of the day before, which was written too
+    clicks = opened.get_online_features(
+        ["item_popularity:item_clicks"], [{"item_id": item} for item in ITEMS["item_id"]]
+    ).to_dict()["item_clicks"]
+    assert clicks == [0.0] * len(clicks)
+    categories = opened.get_online_features(
+        ["user_activity:recent_categories"], [{"user_id": "2"}]
+    ).to_dict()["recent_categories"][0]
+    assert categories
+    top = publish.publish_popularity(settings, [closed], inputs["items"])
+    assert top.height == ITEMS.height and top["clicks"].sum() == 0
+
+
+@pytest.mark.services
 def test_the_days_state_and_popularity_go_online(built, inputs, tmp_path, valkey, store):
     settings = Settings(
         home=tmp_path,
