@@ -1,7 +1,5 @@
 """Tests of the windows that a run may override in the launchpad."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -74,17 +72,29 @@ def test_the_launchpad_overrides_them_for_one_run(settings: Settings) -> None:
         ["2026-01-18", "2026-01-19"],
         ["2026-01-20"],
     )
-    assert (
-        opened(settings, train_days=30)[0]
-        == partitions.days_between(START, date(2026, 1, 16))[-16:]
+    # 20 days are fewer than 30 and 2: split by that ratio
+    assert opened(settings, train_days=30) == (
+        partitions.days_between(START, date(2026, 1, 19)),
+        ["2026-01-20"],
     )
     assert len(opened(settings)[0]) == 4
 
 
 def test_the_launchpad_shows_each_window_with_its_default_and_bounds(settings: Settings) -> None:
-    fields = Platform.of(settings).config_schema.config_type.fields
+    @dg.asset
+    def nothing(platform: Platform) -> None: ...
+
+    definitions = dg.Definitions(
+        assets=[nothing],
+        resources={"platform": Platform.of(settings)},
+        jobs=[dg.define_asset_job("job")],
+    )
+    run_config = definitions.resolve_job_def("job").run_config_schema.config_type
+    of_platform = run_config.fields["resources"].config_type.fields["platform"].config_type
+    config = of_platform.fields["config"]
+    assert config.default_value == {name: getattr(settings, name) for name in WINDOWS}
+    fields = config.config_type.fields
     assert set(fields) == set(WINDOWS)
-    assert fields["train_days"].default_value == 4
     assert "Allowed: 1 to 366" in str(fields["train_days"].description)
-    with pytest.raises(Exception, match="less than or equal to 366"):
+    with pytest.raises(ValueError, match="less than or equal to 366"):
         Platform(train_days=367)
