@@ -1,0 +1,50 @@
+"""Tests of the days that are materialised, and of the default as-of day."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from recsys_assets import partitions
+from recsys_assets.operations import full_graph
+from recsys_assets.operations.jobs import PipelineFailed
+from recsys_assets.settings import Settings
+
+
+def home(folder: Path, *landed: str, ingested: bool = True) -> Settings:
+    for day in landed:
+        (folder / "landing/interactions" / day).mkdir(parents=True)
+    if ingested:
+        (folder / "landing").mkdir(exist_ok=True)
+        (folder / "landing/ingested.json").write_text(json.dumps({}))
+    return Settings(home=folder, start_day=date(2026, 1, 1))
+
+
+def test_an_ingested_log_has_every_day_up_to_its_last_closed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "today", lambda _: date(2026, 1, 6))
+    settings = home(tmp_path, "2026-01-01", "2026-01-04", "2026-01-06")  # the last one is open
+    days = full_graph.history(settings)
+    assert days == ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"]
+    assert full_graph.default_as_of(settings, days) == "2026-01-04"
+
+
+def test_a_log_without_a_closed_day_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "today", lambda _: date(2026, 1, 6))
+    with pytest.raises(PipelineFailed, match="no closed day from 2026-01-01 on"):
+        full_graph.history(home(tmp_path, "2026-01-06"))
+
+
+def test_the_simulated_default_is_the_first_whole_window(tmp_path: Path) -> None:
+    settings = home(tmp_path, ingested=False)
+    days = full_graph.history(settings)
+    assert len(days) == partitions.SIMULATED_DAYS
+    assert full_graph.default_as_of(settings, days) == "2026-01-12"
+    longer = settings.model_copy(update={"train_days": 30})
+    assert full_graph.default_as_of(longer, days) == days[-1]
