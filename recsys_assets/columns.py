@@ -37,7 +37,13 @@ CLICKS_7D, CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H = (
 )
 HOURS_SINCE_CLICK = "hours_since_click"
 ITEM_CLICKS = "item_clicks"
-RECENT_CATEGORIES, RECENT_TIMESTAMPS = "recent_categories", "recent_timestamps"
+RECENT_CATEGORIES, RECENT_ITEMS, RECENT_TIMESTAMPS = (
+    "recent_categories",
+    "recent_items",
+    "recent_timestamps",
+)
+#: Latest clicks of a visitor that a query tower of items reads.
+ITEM_HISTORY = 50
 
 # --- values ---------------------------------------------------------------------------------------
 #: Raw form of a masked, unknown or absent categorical value. Workflows map it to

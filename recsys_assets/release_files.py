@@ -16,6 +16,8 @@ TRANSFORMS = "transforms.json"
 EMBEDDING_TABLE = "embedding_table.npy"
 ITEM_TOWER_INPUTS = "item_tower_inputs.npz"
 INDEX = "index.faiss"
+#: Table, constant and half-life of the query of a simple rung.
+RUNG_QUERY = "query.npz"
 
 # --- a release ------------------------------------------------------------------------------------
 RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"

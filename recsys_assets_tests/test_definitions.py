@@ -20,6 +20,7 @@ STAGES = {
     "exports",
     "evaluation",
     "fine_tune",
+    "ladder",
     "serving",
 }
 HEAVY = [

@@ -42,7 +42,8 @@ feature_store_refresh = dg.define_asset_job(
 
 full_training = dg.define_asset_job(
     "full_training",
-    description="Trains and evaluates both models as of a day and builds a release.",
+    description="Builds the release of a simple rung as of a day; trains and evaluates both models "
+    "and builds their release, where the window has enough clicks.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(
         ["features", "workflows"],
@@ -57,6 +58,9 @@ full_training = dg.define_asset_job(
         ["evaluation", "queries"],
         ["evaluation", "offline"],
         ["evaluation", "oracle"],
+        ["ladder", "simple_rung"],
+        ["ladder", "simple_models"],
+        ["ladder", "release"],
         ["serving", "release"],
     ),
 )

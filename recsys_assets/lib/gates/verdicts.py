@@ -33,7 +33,7 @@ from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
 from recsys_assets.lib.gates.evidence_types import Evidence
 from recsys_assets.lib.gates.gates import Limits
 from recsys_assets.lib.release import build, releases
-from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.lib.release.releases import champion_artifact
 from recsys_assets.lib.release.verdict import Verdict
 from recsys_assets.release_files import PARITY, QUERY_TOWER_ONNX, RANKER_ONNX
 from recsys_assets.settings import Settings
@@ -63,19 +63,6 @@ class JudgedRelease(TypedDict):
 
     gate: Verdict
     evidence: Evidence
-
-
-def _champion(store: ArtifactStore, settings: Settings) -> Artifact | None:
-    """Return the champion's artifact; None where there is none or it is of an older form.
-
-    Models of an older form take other inputs than today's transforms make, so they cannot answer
-    the queries.
-    """
-    present = read_champion(settings)
-    if present is None:
-        return None
-    release = releases.open_release(store, present.release)
-    return release.artifact if release.of_this_form else None
 
 
 # --- a full release -------------------------------------------------------------------------------
@@ -109,7 +96,7 @@ def full_inputs(
                 f"evaluation/offline [{offline.partition}] judged lists of {name} {judged}, the "
                 f"settings say {present}; materialise it again"
             )
-    champion = _champion(store, settings)
+    champion = champion_artifact(store, settings)
     return inputs | ({"champion": champion} if champion else {})
 
 
@@ -199,7 +186,7 @@ def full_release_in_force(
 
     The champion is not compared with itself: the verdict that it was promoted by stays valid.
     """
-    champion = _champion(store, settings)
+    champion = champion_artifact(store, settings)
     if champion is None or champion.manifest.get("code") != build.code():
         return None
     if any(
@@ -283,7 +270,7 @@ def fine_tune_inputs(
         # the day's own come after those of the replayed days
         "features": store.open(rows.manifest["inputs"]["features"][-1]),
     }
-    champion = _champion(store, settings)
+    champion = champion_artifact(store, settings)
     newer = champion is not None and releases.read_release(champion).day > day
     return inputs | ({"newer": champion} if newer else {})
 

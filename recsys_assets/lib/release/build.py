@@ -29,6 +29,7 @@ from recsys_assets.lib.release.releases import (
     read_display,
     read_release,
 )
+from recsys_assets.lib.release.rung import FULL, OLDER, Rung
 from recsys_assets.lib.release.verdict import Check, Verdict
 from recsys_assets.release_files import (
     DISPLAY_FILE,
@@ -58,9 +59,10 @@ def build_release(
     popularity: Sequence[str],
     item_clicks: Mapping[str, float],
     gate: Verdict | None,
+    rung: Rung = OLDER,
     metrics: Mapping[str, Any] | None = None,
 ) -> Artifact:
-    """Assemble a full release, the first of a new generation.
+    """Assemble a full or simple release, the first of a new generation.
 
     Args:
         store: of the artifacts.
@@ -78,6 +80,7 @@ def build_release(
         item_clicks: item id → its clicks on the as-of day, used where the online store has none; 0
             where absent.
         gate: the verdict. A release without one (None) cannot be promoted.
+        rung: what the models are, and why.
         metrics: figures to show beside the release.
 
     Returns:
@@ -96,7 +99,8 @@ def build_release(
     }
     _require_one_generation({a.kind: a.digest for a in inputs.values()}, list(inputs.values()))
     params = {
-        "kind": "full",
+        "kind": "full" if rung["name"] == FULL else "simple",
+        "rung": rung,
         "day": as_of,
         "gate": _checked_gate(gate),
         "popularity": list(popularity),
@@ -121,7 +125,10 @@ def build_release(
             popularity=popularity,
             item_clicks=item_clicks,
         )
-        dump(staged.path / DISPLAY_FILE, {"release": number, "items": display_data(items)})
+        dump(
+            staged.path / DISPLAY_FILE,
+            {"release": number, "rung": rung["name"], "items": display_data(items)},
+        )
         users = transforms["vocabulary"][columns.USER_ID]
         _dump_release(
             staged.path,
@@ -134,7 +141,12 @@ def build_release(
             inputs=inputs,
         )
         return staged.publish(
-            metrics={**(metrics or {}), "release": number, "gate": params["gate"]}
+            metrics={
+                **(metrics or {}),
+                "release": number,
+                "rung": params["rung"],
+                "gate": params["gate"],
+            }
         )
 
 
@@ -197,7 +209,7 @@ def build_fine_tune_release(
         "query_tower": query_tower,
         "ranker": ranker,
     }
-    params = {"kind": "fine_tune", "day": day, "gate": _checked_gate(gate)}
+    params = {"kind": "fine_tune", "day": day, "gate": _checked_gate(gate), "rung": generation.rung}
     existing = _find(store, inputs, params)
     if existing is not None:
         return existing
@@ -210,7 +222,10 @@ def build_fine_tune_release(
         for name in generation.artifact.manifest["files"]:
             if name not in replaced:
                 place(generation.artifact.path(name), staged.path / name)
-        dump(staged.path / DISPLAY_FILE, {"release": number, "items": read_display(generation)})
+        dump(
+            staged.path / DISPLAY_FILE,
+            {"release": number, "rung": generation.rung["name"], "items": read_display(generation)},
+        )
         for name, path in own.items():
             place(path, staged.path / name)
         versions = {**generation.versions, QUERY_TOWER: number, RANKER: number}
@@ -225,7 +240,12 @@ def build_fine_tune_release(
             inputs=inputs,
         )
         return staged.publish(
-            metrics={**(metrics or {}), "release": number, "gate": params["gate"]}
+            metrics={
+                **(metrics or {}),
+                "release": number,
+                "rung": params["rung"],
+                "gate": params["gate"],
+            }
         )
 
 
@@ -246,6 +266,7 @@ def _dump_release(
             "form": releases.CODE_VERSION,
             "release": number,
             "kind": params["kind"],
+            "rung": params["rung"],
             "day": params["day"],
             "generation": generation,
             "versions": versions,

@@ -3,20 +3,24 @@
 A release is an artifact ``serving/release`` [``NNNNNN``] that holds everything that online serving
 needs: ``models/<model>/<files>``, the display data, the similar items, and ``release.json``. A
 *full* release starts a generation: vocabularies, embedding tables, towers, index, ranker and
-compiled transforms, which must agree. A *fine-tune* release has the generation's files with its own
-query tower and ranker.
+compiled transforms, which must agree. A *simple* release starts a generation too; its models are
+those of a simple rung (popularity or item-to-item) in the same form. A *fine-tune* release has the
+full generation's files with its own query tower and ranker.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.lib.release.rung import OLDER, RUNGS, Rung, read_rung
 from recsys_assets.lib.release.verdict import Verdict
 from recsys_assets.release_files import DISPLAY_FILE, MODEL_FILES, QUERY_TOWER, RANKER, RELEASE_FILE
+from recsys_assets.settings import Settings
 
 RELEASE = "serving/release"
 #: Form of a release's files. This code runs only models of this form. Raise it by hand where the
@@ -39,7 +43,7 @@ class Release:
 
     artifact: Artifact
     number: int
-    kind: Literal["full", "fine_tune"]
+    kind: Literal["full", "fine_tune", "simple"]
     day: str  # the as-of day of a full training, or the day that was learnt
     generation: int  # number of the full release whose files it uses
     versions: Mapping[str, int]  # model → version directory
@@ -47,6 +51,7 @@ class Release:
     metrics: Mapping[str, Any]
     known_user: str | None  # a visitor of the training data, for the smoke request
     form: str | None = CODE_VERSION  # of the code that built it; None: before forms were written
+    rung: Rung = field(default_factory=lambda: OLDER)
 
     @property
     def of_this_form(self) -> bool:
@@ -78,6 +83,7 @@ def read_release(artifact: Artifact) -> Release:
         content["metrics"],
         content["known_user"],
         content.get("form"),
+        read_rung(content),
     )
 
 
@@ -96,21 +102,36 @@ def list_releases(store: ArtifactStore) -> list[Release]:
 
 
 def newest_passed(store: ArtifactStore) -> int:
-    """Return the number of the newest release whose gate passed.
+    """Return the number of the best release whose gate passed.
+
+    It is of the newest day, of the highest rung of that day, and the newest of those.
 
     Raises:
         ReleaseError: there is none.
     """
-    numbers = sorted(map(int, store.partitions(RELEASE)), reverse=True)
-    for number in numbers:
-        release = open_release(store, number)
-        if release.gate and release.gate["passed"]:
-            return number
-    raise ReleaseError(
-        "no release has passed its gate"
-        if numbers
-        else "there is no release; materialise the full graph first (`recsys materialize`)"
-    )
+    releases = list_releases(store)
+    passed = [one for one in releases if one.gate and one.gate["passed"]]
+    if not passed:
+        raise ReleaseError(
+            "no release has passed its gate"
+            if releases
+            else "there is no release; materialise the full graph first (`recsys materialize`)"
+        )
+    best = max(passed, key=lambda one: (one.day, RUNGS.index(one.rung["name"]), one.number))
+    return best.number
+
+
+def champion_artifact(store: ArtifactStore, settings: Settings) -> Artifact | None:
+    """Return the champion's artifact; None where there is none or it is of an older form.
+
+    Models of an older form take other inputs than today's transforms make, so they cannot answer
+    the queries.
+    """
+    present = read_champion(settings)
+    if present is None:
+        return None
+    release = open_release(store, present.release)
+    return release.artifact if release.of_this_form else None
 
 
 def read_display(release: Release) -> dict[str, dict[str, Any]]:

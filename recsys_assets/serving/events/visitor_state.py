@@ -32,6 +32,8 @@ from recsys_assets.serving.stores.bloom import (
 )
 
 RECENT_ITEMS = 100
+#: Between event id, item id and category of a view; no id holds it.
+_SEPARATOR = "\x1f"
 #: Seconds after the last event: then none of the views counts any more.
 VIEWS_EXPIRE_SECONDS = HISTORY_SECONDS + 86_400
 
@@ -165,7 +167,8 @@ class VisitorState:
         """Return keys and arguments of the script for one event."""
         day = day_of(event.timestamp)
         live = event.event_type != IMPRESSION
-        member = f"{event.event_id}|{category}" if category != MISSING else ""
+        member = _SEPARATOR.join((event.event_id, event.item_id, category))
+        member = member if category != MISSING else ""
         keys = [
             event_key(event.event_id),
             seen_key(event.user_id, day),
@@ -225,11 +228,13 @@ class VisitorState:
             if refused or not views:
                 continue
             timestamps = [int(score) for _, score in views]
+            named = [_item_and_category(member.decode()) for member, _ in views]
             updated_at = max(timestamps[-1], int(reset or 0)) + int(updates or 0) % 1_000_000 / 1e6
             found.append(
                 RecentClicks(
                     user_id,
-                    [member.decode().split("|", 1)[1] for member, _ in views],
+                    [category for _, category in named],
+                    [item for item, _ in named],
                     timestamps,
                     updated_at,
                     whole=reset is not None,
@@ -263,4 +268,12 @@ class VisitorState:
         outcome, at = self._reset(
             keys=keys, args=[stream_id, self._remembered, int(now), VIEWS_EXPIRE_SECONDS]
         )
-        return Outcome(outcome), RecentClicks(user_id, [], [], float(at), whole=True)
+        return Outcome(outcome), RecentClicks(user_id, [], [], [], float(at), whole=True)
+
+
+def _item_and_category(member: str) -> tuple[str, str]:
+    """Return item id and category of a view; "" for the item of a view of the older form."""
+    if _SEPARATOR in member:
+        _, item, category = member.split(_SEPARATOR, 2)
+        return item, category
+    return "", member.split("|", 1)[1]
