@@ -13,6 +13,10 @@ from recsys_assets.operations.jobs import Clock, PipelineFailed, run_jobs
 from recsys_assets.settings import Settings
 
 
+#: Step of the release of the full models, whose gate may say no.
+FULL_RELEASE = "serving__release"
+
+
 def simulate(settings: Settings, clock: Clock | None = None) -> None:
     """Fill the landing zone with the simulated shop's history.
 
@@ -91,12 +95,30 @@ def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, str | None]]:
     ]
 
 
+def _say_release(settings: Settings, clock: Clock) -> None:
+    """Print which release to promote, its rung, and what the next rung lacks."""
+    from recsys_assets.lib.release import releases
+    from recsys_assets.lib.release.rung import described
+    from recsys_assets.orchestration.resources import Platform
+
+    store = Platform().store
+    best = releases.open_release(store, releases.newest_passed(store))
+    clock.say(f"release {best.number} of {best.day} passed its gate; rung: {described(best.rung)}")
+
+
 def materialize(settings: Settings, as_of: str | None = None, clock: Clock | None = None) -> None:
     """Materialise landing zone, daily partitions, feature store, models and release."""
     clock = clock or Clock()
     simulate(settings, clock)
     days = history(settings)
-    run_jobs(settings, full_graph(days, as_of or default_as_of(settings, days)), clock)
+    jobs = full_graph(days, as_of or default_as_of(settings, days))
+    try:
+        run_jobs(settings, jobs, clock)
+    except PipelineFailed as failed:
+        if failed.blocked != {FULL_RELEASE}:
+            raise
+        clock.say(f"{failed}: what serves stays, or the release of the simple rung takes its place")
+    _say_release(settings, clock)
     write_json(
         settings.home / "materialize.json",
         {"scale": settings.scale, "seconds": clock.seconds, "peak_gib": usage.peaks(settings)},
