@@ -8,8 +8,10 @@ partitions.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -21,12 +23,10 @@ if TYPE_CHECKING:
     from dagster import DailyPartitionsDefinition, TimeWindowPartitionMapping
 
 SIMULATED_DAYS = 14  # days that the simulator writes
-TRAIN_DAYS, VALIDATION_DAYS = 9, 3
-WINDOW_DAYS = TRAIN_DAYS + VALIDATION_DAYS
-#: Days that a fine-tune replays beside the new day: recent ones, and random older training days.
-REPLAY_RECENT_DAYS, REPLAY_OLDER_DAYS = 3, 2
-POPULARITY_DAYS = 7  # days of clicks in the online popularity
 INNER_DAYS = 2  # last training days, on which baselines are tuned
+
+#: Days from the day of a window: a number, or a function of the settings.
+Distance = int | Callable[[Settings], int]
 
 
 def today() -> date:
@@ -55,9 +55,57 @@ def history_days(settings: Settings) -> list[str]:
     return days_between(first, first + timedelta(days=SIMULATED_DAYS - 1))
 
 
+def window_size(settings: Settings) -> int:
+    """Return the days of a whole window: training and validation."""
+    return settings.train_days + settings.validation_days
+
+
 def first_as_of(settings: Settings) -> str:
     """Return the first as-of day that has a whole window."""
-    return (calendar_start(settings) + timedelta(days=WINDOW_DAYS - 1)).isoformat()
+    return (calendar_start(settings) + timedelta(days=window_size(settings) - 1)).isoformat()
+
+
+def split(as_of: str, settings: Settings) -> tuple[list[str], list[str]]:
+    """Return the training days and the validation days of an as-of day; see ``split_of``."""
+    return split_of(as_of, calendar_start(settings).isoformat(), settings)
+
+
+def split_of(as_of: str, first_day: str, settings: Settings) -> tuple[list[str], list[str]]:
+    """Return the training days and the validation days of an as-of day.
+
+    Near the calendar's first day a window is shorter. It keeps the ratio of both parts, with at
+    least one day each. The calendar's first day has no validation day.
+    """
+    end, size = date.fromisoformat(as_of), window_size(settings)
+    days = (end - date.fromisoformat(first_day)).days + 1
+    validation = settings.validation_days
+    if days < size:
+        share = round(days * validation / size)
+        validation = min(max(1, min(validation, share)), max(days - 1, 0))
+    every = days_between(end - timedelta(days=max(1, min(days, size)) - 1), end)
+    return every[: len(every) - validation], every[len(every) - validation :]
+
+
+class Part(Enum):
+    """The part of an as-of day's window."""
+
+    TRAINING = "training"
+    INNER = "inner"  # the last training days, but not all of them
+    VALIDATION = "validation"
+    BEFORE_VALIDATION = "before_validation"  # the day before each validation day
+    WHOLE = "whole"
+
+    def of(self, training: list[str], validation: list[str]) -> list[str]:
+        """Return the days of this part of a split."""
+        if self is Part.TRAINING:
+            return training
+        if self is Part.INNER:
+            return training[max(1, len(training) - INNER_DAYS) :]
+        if self is Part.VALIDATION:
+            return validation
+        if self is Part.BEFORE_VALIDATION:
+            return [previous_day(day) for day in validation]
+        return training + validation
 
 
 @dataclass(frozen=True)
@@ -70,75 +118,104 @@ class Window:
         first: distance of the first day from the day.
         last: distance of the last day from the day, included.
         clipped: days before the calendar are left out; other days must exist.
+        part: of an as-of day's window, which is shorter near the calendar's first day.
     """
 
-    first: int
-    last: int
+    first: Distance
+    last: Distance
     clipped: bool = False
+    part: Part | None = None
 
     def days(self, settings: Settings, day: str) -> list[str]:
         """Return the window's days; a clipped window leaves out days before the calendar."""
-        around = self.around(day)
+        if self.part is not None:
+            return self.part.of(*split(day, settings))
+        around = self.around(day, settings)
         return (
             [one for one in around if one >= calendar_start(settings).isoformat()]
             if self.clipped
             else around
         )
 
-    def around(self, day: str) -> list[str]:
-        """Return all days of the window, also those before the calendar."""
+    def around(self, day: str, settings: Settings | None = None) -> list[str]:
+        """Return all days of a whole window, also those before the calendar."""
         first, last = (
             date.fromisoformat(day) + timedelta(days=distance)
-            for distance in (self.first, self.last)
+            for distance in self.distances(settings or get_settings())
         )
         return days_between(first, last)
 
+    def distances(self, settings: Settings) -> tuple[int, int]:
+        """Return the distances of the first and of the last day."""
+        first, last = (
+            distance if isinstance(distance, int) else distance(settings)
+            for distance in (self.first, self.last)
+        )
+        return first, last
+
     def mapping(self) -> TimeWindowPartitionMapping:
-        """Return Dagster's partition mapping from a day to the days of the window."""
+        """Return Dagster's partition mapping from a day to the days of a whole window."""
         from dagster import TimeWindowPartitionMapping
 
+        first, last = self.distances(get_settings())
         return TimeWindowPartitionMapping(
-            start_offset=self.first,
-            end_offset=self.last,
-            allow_nonexistent_upstream_partitions=self.clipped,
+            start_offset=first,
+            end_offset=last,
+            allow_nonexistent_upstream_partitions=self.clipped or self.part is not None,
         )
 
     def __or__(self, other: Window) -> Window:
-        """Return the smallest window that contains both."""
-        return Window(
-            min(self.first, other.first), max(self.last, other.last), self.clipped or other.clipped
-        )
+        """Return the smallest window that contains both, for a mapping."""
+
+        def nearest(settings: Settings) -> int:
+            return min(self.distances(settings)[0], other.distances(settings)[0])
+
+        def farthest(settings: Settings) -> int:
+            return max(self.distances(settings)[1], other.distances(settings)[1])
+
+        shrinks = self.part is not None or other.part is not None
+        return Window(nearest, farthest, self.clipped or other.clipped or shrinks)
 
 
-# relative to an as-of day
-TRAINING = Window(1 - WINDOW_DAYS, -VALIDATION_DAYS)
-INNER = Window(1 - VALIDATION_DAYS - INNER_DAYS, -VALIDATION_DAYS)  # the last training days
-VALIDATION = Window(1 - VALIDATION_DAYS, 0)
-BEFORE_VALIDATION = Window(-VALIDATION_DAYS, -1)  # the day before each validation day
-WHOLE_WINDOW = Window(1 - WINDOW_DAYS, 0)
+def _before_training(settings: Settings) -> int:
+    return 1 - window_size(settings)
+
+
+# of an as-of day
+TRAINING = Window(_before_training, lambda settings: -settings.validation_days, part=Part.TRAINING)
+INNER = Window(
+    lambda settings: 1 - settings.validation_days - INNER_DAYS,
+    lambda settings: -settings.validation_days,
+    part=Part.INNER,
+)
+VALIDATION = Window(lambda settings: 1 - settings.validation_days, 0, part=Part.VALIDATION)
+BEFORE_VALIDATION = Window(
+    lambda settings: -settings.validation_days, -1, part=Part.BEFORE_VALIDATION
+)
+WHOLE_WINDOW = Window(_before_training, 0, part=Part.WHOLE)
 # relative to a day
 LOOK_BACK = Window(-LOOK_BACK_DAYS, 0, clipped=True)  # days that a day's features read
-POPULARITY = Window(1 - POPULARITY_DAYS, 0, clipped=True)
-RECENT_WINDOW = Window(1 - WINDOW_DAYS, 0, clipped=True)
+POPULARITY = Window(lambda settings: 1 - settings.popularity_days, 0, clipped=True)
+RECENT_WINDOW = Window(_before_training, 0, clipped=True)
 DAY_BEFORE = Window(-1, -1)
 #: Days that a fine-tune may replay, and the day itself. The older ones are chosen from the
 #: champion's training days.
-REPLAY = Window(1 - SIMULATED_DAYS, 0, clipped=True)
+REPLAY = Window(lambda settings: min(1 - SIMULATED_DAYS, -window_size(settings)), 0, clipped=True)
 
 
-def train_days(as_of: str) -> list[str]:
-    """Return the 9 days that end three days before the as-of day."""
-    return TRAINING.around(as_of)
+def train_days(as_of: str, settings: Settings | None = None) -> list[str]:
+    """Return the training days of an as-of day; without settings, those of a whole window."""
+    return TRAINING.days(settings, as_of) if settings else TRAINING.around(as_of)
 
 
-def validation_days(as_of: str) -> list[str]:
-    """Return the last 3 days of the window, the as-of day included."""
-    return VALIDATION.around(as_of)
+def validation_days(as_of: str, settings: Settings | None = None) -> list[str]:
+    """Return the last days of the window, the as-of day included."""
+    return VALIDATION.days(settings, as_of) if settings else VALIDATION.around(as_of)
 
 
-def window_days(as_of: str) -> list[str]:
-    """Return the 12 days of the window that ends with the as-of day."""
-    return train_days(as_of) + validation_days(as_of)
+def window_days(as_of: str, settings: Settings | None = None) -> list[str]:
+    """Return the days of the window that ends with the as-of day."""
+    return train_days(as_of, settings) + validation_days(as_of, settings)
 
 
 def previous_day(day: str) -> str:
@@ -160,8 +237,9 @@ def day_with_history(settings: Settings, day: str) -> list[str]:
     return recent_days(settings, day, 1 + LOOK_BACK_DAYS)
 
 
-def recent_days(settings: Settings, day: str, days: int = POPULARITY_DAYS) -> list[str]:
-    """Return up to ``days`` days that end with this day."""
+def recent_days(settings: Settings, day: str, days: int | None = None) -> list[str]:
+    """Return up to ``days`` days that end with this day; by default those of popularity."""
+    days = days or settings.popularity_days
     first = max(calendar_start(settings), date.fromisoformat(day) - timedelta(days=days - 1))
     return days_between(first, date.fromisoformat(day))
 
@@ -181,7 +259,9 @@ def daily() -> DailyPartitionsDefinition:
 
 @lru_cache(maxsize=1)
 def as_of() -> DailyPartitionsDefinition:
-    """Return the partitions by as-of day: each day that ends a whole window."""
+    """Return the partitions by as-of day: each day that is over."""
     from dagster import DailyPartitionsDefinition
 
-    return DailyPartitionsDefinition(start_date=first_as_of(get_settings()), timezone="UTC")
+    return DailyPartitionsDefinition(
+        start_date=calendar_start(get_settings()).isoformat(), timezone="UTC"
+    )

@@ -113,20 +113,26 @@ def ingest(
             parse_pairs("--user-map", user_map or []),
             replace,
         )
-        known_start = _calendar(settings)
+        before = _calendar(settings)
         report = take(
             _local_landing(settings),
             request,
             now=int(time.time()),
-            start_day=known_start,
+            start_day=settings.start_day,
             progress=_say,
         )
     except IngestError as error:
         _errors.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    if known_start is None and report["calendar"]:
+    moved = settings.start_day is None and report["calendar"] is not None
+    if moved:
         write_json(settings.home / "calendar.json", {"start_day": report["calendar"]["start_day"]})
     show(report, settings, Console())
+    if moved and before is not None and before.isoformat() != report["calendar"]["start_day"]:
+        _say(
+            f"the calendar of this home began on {before} before: if Dagster runs, start it again "
+            "with `recsys down` and `recsys up`"
+        )
 
 
 def _say(message: str) -> None:
@@ -237,4 +243,10 @@ def _show_calendar(
     for note in calendar["notes"]:
         line(f"calendar: {note}")
     if calendar["as_of"]:
-        line(f"next: recsys materialize --as-of {calendar['as_of']}")
+        training, validation = partitions.split_of(
+            calendar["as_of"], calendar["start_day"], settings
+        )
+        line(
+            f"next: recsys materialize (as of {calendar['as_of']}, the newest day: "
+            f"{len(training)} training and {len(validation)} validation days)"
+        )

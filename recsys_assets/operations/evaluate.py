@@ -61,7 +61,7 @@ def as_of_day(settings: Settings, as_of: str | None) -> str:
     """Return the as-of day to evaluate.
 
     Raises:
-        typer.BadParameter: ``as_of`` is no day, or no whole window of the log ends on it.
+        typer.BadParameter: ``as_of`` is no day, or the log has no such day.
     """
     try:
         wanted = None if as_of is None else date.fromisoformat(as_of).isoformat()
@@ -70,11 +70,10 @@ def as_of_day(settings: Settings, as_of: str | None) -> str:
             f"{as_of!r} must be a day of the form 2026-11-20", param_hint="--as-of"
         ) from error
     days = full_graph.history(settings)
-    possible = [day for day in days if day >= partitions.first_as_of(settings)]
-    if wanted is not None and wanted not in possible:
+    if wanted is not None and wanted not in days:
         raise typer.BadParameter(
-            f"{wanted} must be from {possible[0]} to {possible[-1]}: the models are trained and "
-            f"judged on the {partitions.WINDOW_DAYS} days that end with it",
+            f"{wanted} must be from {days[0]} to {days[-1]}: the models are trained and judged on "
+            f"the {partitions.window_size(settings)} days that end with it",
             param_hint="--as-of",
         )
     return wanted or full_graph.default_as_of(settings, days)

@@ -9,9 +9,8 @@ from pathlib import Path
 from recsys_assets import partitions
 from recsys_assets.files import write_json
 from recsys_assets.operations import usage
-from recsys_assets.operations.jobs import Clock, PipelineFailed, run_jobs
+from recsys_assets.operations.jobs import Clock, Partition, PipelineFailed, run_jobs
 from recsys_assets.settings import Settings
-
 
 #: Step of the release of the full models, whose gate may say no.
 FULL_RELEASE = "serving__release"
@@ -45,11 +44,11 @@ def simulate(settings: Settings, clock: Clock | None = None) -> None:
 def history(settings: Settings) -> list[str]:
     """Return the days to materialise.
 
-    They are the simulator's fortnight, or every closed day of an ingested log.
+    They are the simulator's fortnight, or every closed day of an ingested log, those without rows
+    included.
 
     Raises:
-        PipelineFailed: an ingested log has too few days, or no row on a day between its first and
-            its last.
+        PipelineFailed: an ingested log has no closed day.
     """
     from recsys_assets.lib.landing import zone
     from recsys_assets.lib.landing.days import landed_days
@@ -58,38 +57,37 @@ def history(settings: Settings) -> list[str]:
         return partitions.history_days(settings)
     first, today = partitions.calendar_start(settings).isoformat(), partitions.today().isoformat()
     landed = [day for day in landed_days(settings.landing) if first <= day < today]
-    if len(landed) < partitions.WINDOW_DAYS:
+    if not landed:
         raise PipelineFailed(
-            f"the ingested log has {len(landed)} closed days from {first} on; a training window "
-            f"needs {partitions.WINDOW_DAYS} ({partitions.TRAIN_DAYS} to train, "
-            f"{partitions.VALIDATION_DAYS} to validate)"
+            f"the ingested log has no closed day from {first} on: ingest a log with `recsys ingest`"
         )
-    expected = partitions.days_between(
-        date.fromisoformat(landed[0]), date.fromisoformat(landed[-1])
-    )
-    if missing := sorted(set(expected) - set(landed)):
-        raise PipelineFailed(
-            f"the ingested log has no row on {', '.join(missing)}; ingest what is missing, or "
-            "start after the gap with `recsys ingest --first-day`"
-        )
-    return landed
+    return partitions.days_between(date.fromisoformat(first), date.fromisoformat(landed[-1]))
 
 
 def default_as_of(settings: Settings, days: Sequence[str]) -> str:
     """Return the default as-of day.
 
-    It is the first possible one where two more days follow to fine-tune on (the simulated history),
-    else the newest day.
+    For the simulated history it is the first one with a whole window, so that two more days follow
+    to fine-tune on. For an ingested log it is the newest day.
     """
+    from recsys_assets.lib.landing import zone
+
     first = partitions.first_as_of(settings)
-    return first if len(days) <= partitions.SIMULATED_DAYS and first in days else days[-1]
+    simulated = not zone.was_ingested(settings.landing)
+    return first if simulated and first in days else days[-1]
 
 
-def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, str | None]]:
+#: Days that one run ingests: the terminal shows a line per month of a long history.
+DAYS_PER_RUN = 31
+
+
+def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, Partition]]:
     """Return every (job, partition) of the full graph, in the order of the data flow."""
+    starts = range(0, len(days), DAYS_PER_RUN)
+    months = [days[start : start + DAYS_PER_RUN] for start in starts]
     return [
         ("catalogue", None),
-        *(("daily_ingest", day) for day in days),
+        *(("daily_ingest", (month[0], month[-1])) for month in months),
         ("feature_store_refresh", days[-1]),
         ("full_training", as_of),
     ]

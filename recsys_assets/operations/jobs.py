@@ -24,6 +24,10 @@ console = Console(stderr=True)
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
+#: Partition of a run: a key, the first and last key of a range, or none.
+Partition = str | tuple[str, str] | None
+
+
 class PipelineFailed(RuntimeError):
     """A job failed; the message names job, partition, step and reason.
 
@@ -57,7 +61,7 @@ class Clock:
 
 def run_jobs(
     settings: Settings,
-    jobs: Sequence[tuple[str, str | None]],
+    jobs: Sequence[tuple[str, Partition]],
     clock: Clock | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> None:
@@ -65,7 +69,7 @@ def run_jobs(
 
     Args:
         settings: of the home.
-        jobs: job names with a partition key or None.
+        jobs: job names with a partition key, the first and last day of a range, or None.
         clock: prints one line per job.
         config: run config of every job, added to the terminal's log level.
 
@@ -85,11 +89,12 @@ def run_jobs(
     definitions = defs()
     with dg.DagsterInstance.get() as instance:
         for number, (name, partition) in enumerate(jobs, 1):
-            label = f"{name}{f' [{partition}]' if partition else ''}"
+            label = name + _shown(partition)
             started = time.monotonic()
             result = definitions.resolve_job_def(name).execute_in_process(
                 instance=instance,
-                partition_key=partition,
+                partition_key=partition if isinstance(partition, str) else None,
+                tags=_range_tags(partition),
                 raise_on_error=False,
                 run_config={**QUIET, **(config or {})},
             )
@@ -105,6 +110,20 @@ def run_jobs(
             )
 
 
+def _shown(partition: Partition) -> str:
+    if partition is None:
+        return ""
+    return f" [{partition if isinstance(partition, str) else ' to '.join(partition)}]"
+
+
+def _range_tags(partition: Partition) -> dict[str, str]:
+    """Return the tags of a run over a range of days."""
+    if partition is None or isinstance(partition, str):
+        return {}
+    first, last = partition
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
 def _materialized(result: dg.ExecuteInProcessResult) -> str:
     """Return how many assets a run materialised and how many of them it reused."""
     found = [
@@ -112,8 +131,10 @@ def _materialized(result: dg.ExecuteInProcessResult) -> str:
         for event in result.all_events
         if event.event_type_value == "ASSET_MATERIALIZATION"
     ]
+    skipped = sum(event.event_type_value == "STEP_SKIPPED" for event in result.all_events)
     reused = sum(bool(metadata and metadata.value) for metadata in found)
-    return f"{len(found)} assets, {reused} reused"
+    text = f"{len(found)} assets, {reused} reused"
+    return text + (f", {skipped} skipped" if skipped else "")
 
 
 def _warnings_into(path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import dagster as dg
 
 from recsys_assets.artifacts import Artifact
+from recsys_assets.files import sha256_json
+from recsys_assets.lib.release.verdict import stops
 
 if TYPE_CHECKING:
     from recsys_assets.lib.release.verdict import Check, Verdict
@@ -124,6 +126,23 @@ def check(
     )
 
 
+def passed_contract(
+    files: Mapping[str, int], extra_columns: Mapping[str, int]
+) -> dg.AssetCheckResult:
+    """Return the passed check ``contract`` of landed files.
+
+    ``files`` maps file → rows, ``extra_columns`` maps a column without a contract → files.
+    """
+    return check(
+        "contract",
+        True,
+        value=0,
+        threshold="no failure",
+        files=dict(files),
+        extra_columns=dict(extra_columns),
+    )
+
+
 def check_specs(
     asset: Sequence[str],
     descriptions: Mapping[str, str],
@@ -161,7 +180,8 @@ def gate_specs(
     return check_specs(
         asset,
         {
-            "gate": "All checks of the verdict pass. A release that fails one cannot be promoted.",
+            "gate": "All checks of the verdict pass. A release that fails one that blocks cannot "
+            "be promoted; others warn.",
             **groups,
         },
         partitions_def,
@@ -183,8 +203,7 @@ def gate_checks(
 
 def _gate_check(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
     rows = [
-        f"| {one['name']} | {_short(one['value'])} | {_short(one['threshold'])} | "
-        f"{'yes' if one['passed'] else '**no**'} |"
+        f"| {one['name']} | {_short(one['value'])} | {_short(one['threshold'])} | {_passed(one)} |"
         for one in checks
     ]
     table = dg.MetadataValue.md(
@@ -199,8 +218,16 @@ def _gate_check(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
         all(one["passed"] for one in checks),
         value=checks[0]["value"] if single else values,
         threshold=checks[0]["threshold"] if single else thresholds,
+        # where the simple rung is better, its release serves: that is a choice, no fault
+        blocking=any(stops(one) and not one["name"].startswith("rung:") for one in checks),
         checks=table,
     )
+
+
+def _passed(one: Check) -> str:
+    if one["passed"]:
+        return "yes"
+    return "**no**" if one.get("blocks", True) else "no (warning)"
 
 
 def _short(value: Any) -> str:
@@ -209,6 +236,72 @@ def _short(value: Any) -> str:
     if isinstance(value, Mapping) and {"value", "low", "high"} <= set(value):
         return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
     return str(value)
+
+
+class Taken(NamedTuple):
+    """Holds what an asset has made of one day."""
+
+    result: Materialized
+    checks: Sequence[dg.AssetCheckResult]
+
+
+def of_days(
+    context: dg.AssetExecutionContext,
+    take: Callable[[str], Generator[dg.AssetCheckResult, None, Taken]],
+) -> Events:
+    """Report each day of a run: one partition, or a range in a single run.
+
+    In a range every day has its own materialisation with its own metadata. Dagster takes one data
+    version and one result per check for the whole range: the digest of all days, and the check with
+    the days that failed it.
+
+    Args:
+        context: of the asset.
+        take: makes the artifact of a day; yields checks only before it fails.
+    """
+    days = list(context.partition_keys)
+    if len(days) == 1:
+        taken = yield from take(days[0])
+        yield taken.result
+        yield from taken.checks
+        return
+    found: dict[str, Taken] = {}
+    for day in days:
+        found[day] = yield from take(day)
+        context.add_asset_metadata(found[day].result.metadata or {}, partition_key=day)
+    digests = {day: str(one.result.data_version) for day, one in found.items()}
+    yield dg.MaterializeResult(data_version=dg.DataVersion(sha256_json(digests)))
+    yield from _over_days({day: one.checks for day, one in found.items()})
+
+
+def _over_days(
+    checks: Mapping[str, Sequence[dg.AssetCheckResult]],
+) -> Iterator[dg.AssetCheckResult]:
+    """Join the checks of several days by name."""
+    names = [str(one.check_name) for one in next(iter(checks.values()))]
+    for place, name in enumerate(names):
+        failed = {day: own[place] for day, own in checks.items() if not own[place].passed}
+        severities = {one.severity for one in failed.values()} or {dg.AssetCheckSeverity.WARN}
+        error = dg.AssetCheckSeverity.ERROR
+        yield dg.AssetCheckResult(
+            check_name=name,
+            passed=not failed,
+            severity=error if error in severities else dg.AssetCheckSeverity.WARN,
+            metadata={
+                "days": len(checks),
+                "days that failed": dg.MetadataValue.json(
+                    {day: _plain(one.metadata or {}) for day, one in failed.items()}
+                ),
+            },
+        )
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata as plain values."""
+    return {
+        name: value.value if isinstance(value, dg.MetadataValue) else value
+        for name, value in metadata.items()
+    }
 
 
 def read_under_contract(read: Callable[[], Read]) -> Generator[dg.AssetCheckResult, None, Read]:

@@ -76,7 +76,7 @@ def baselines(
     )
     inputs = open_inputs(BaselinesInputs, platform, as_of)
     chosen: BaselinesParams = {
-        "train_days": partitions.train_days(as_of),
+        "train_days": partitions.train_days(as_of, settings),
         "seed": settings.seed,
         "seen_days": settings.seen_days,
     }

@@ -34,7 +34,8 @@ class OfflineParams(TypedDict):
         {
             "recall_above_popularity": "Recall@100 of the two towers over the whole catalogue is "
             "above recall@100 of popularity. Warns otherwise.",
-            "auc": "AUC of the ranker on the validation days is above its floor. Warns otherwise.",
+            "auc": "AUC of the ranker on the validation days is above what chance gives at that "
+            "size. Warns otherwise.",
         },
         partitions.as_of(),
         blocking=False,
@@ -80,7 +81,8 @@ def _checks(metrics: Mapping[str, Any]) -> list[dg.AssetCheckResult]:
     from recsys_assets.lib.gates import gates
 
     recall, popular = metrics["retrieval"]["recall@100"], metrics["popularity"]["recall@100"]
-    auc = metrics["ranker"]["auc"]
+    auc, rows, rate = (metrics["ranker"][name] for name in ("auc", "rows", "click_rate"))
+    bound = gates.chance_auc(round(rows * rate), round(rows * (1 - rate)))
     return [
         reporting.check(
             "recall_above_popularity",
@@ -91,9 +93,9 @@ def _checks(metrics: Mapping[str, Any]) -> list[dg.AssetCheckResult]:
         ),
         reporting.check(
             "auc",
-            auc is None or auc > gates.AUC_FLOOR,
+            auc is None or auc > bound,
             value=gates.NO_UNCLICKED if auc is None else auc,
-            threshold=gates.AUC_FLOOR,
+            threshold=bound,
             blocking=False,
         ),
     ]

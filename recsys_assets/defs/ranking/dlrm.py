@@ -11,8 +11,10 @@ from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.step_config import config_of
 from recsys_assets.orchestration.upstream import dependencies, open_inputs
 
-AUC_FLOOR = 0.6
-AUC = {"auc": f"AUC on the validation days is above {AUC_FLOOR}."}
+AUC = {
+    "auc": "AUC on the validation days is above 0.5, as scores without signal give it. Warns "
+    "otherwise."
+}
 
 
 @config_of(DlrmParams)
@@ -27,7 +29,7 @@ class DlrmConfig(BuildConfig):
     op_tags=compute.op_tags("GPU_TRAIN"),
     pool="training",
     deps=dependencies(ModelInputs),
-    check_specs=reporting.check_specs(["ranking", "dlrm"], AUC, partitions.as_of()),
+    check_specs=reporting.check_specs(["ranking", "dlrm"], AUC, partitions.as_of(), blocking=False),
 )
 def dlrm(
     context: dg.AssetExecutionContext,
@@ -55,5 +57,5 @@ def dlrm(
     return reporting.result(
         built.artifact,
         reused=built.reused,
-        checks=[reporting.check("auc", auc > AUC_FLOOR, value=auc, threshold=AUC_FLOOR)],
+        checks=[reporting.check("auc", auc > 0.5, value=auc, threshold=0.5, blocking=False)],
     )

@@ -27,6 +27,7 @@ class ReleaseParts(JudgedInputs):
         Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
     ]
     faiss_index: Annotated[Artifact, Upstream("retrieval/faiss_index", SAME)]
+    simple_rung: Annotated[Artifact, Upstream("ladder/simple_rung", SAME)]
     # stored in the release
     raw_items: Annotated[Artifact, Upstream("raw/items")]
     query_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]

@@ -20,7 +20,6 @@ from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.summary import POPULARITY, PRIMARY, value_of
 from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.lib.simulator.shop import load_truth
-from recsys_assets.partitions import validation_days
 
 SUMMARY_FILE, PAGE_FILE = "evaluation.json", "report.html"
 _QUERIES = "evaluation/queries"
@@ -104,7 +103,7 @@ def read_summary(
     Ablations of other queries are left out, and a note states it.
     """
     asked, metrics = Queries.read(queries), baselines.metrics
-    days = validation_days(str(offline.partition))
+    days = sorted(str(one["partition"]) for one in offline.manifest["inputs"]["features"])
     notes = _notes(queries.metrics)
     if ablations is not None and not answers(ablations, queries):
         ablations = None

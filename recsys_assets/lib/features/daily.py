@@ -111,11 +111,9 @@ def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[st
     rows = pl.read_parquet(source.path("features.parquet"))
     masked = features.mask(rows, day, seed)
     masked.write_parquet(target / "masked.parquet")
-    known = rows[c.USER_ID] != c.MISSING
-    return {
-        "rows": masked.height,
-        "masked_visitors": number(((masked[c.USER_ID] == c.MISSING) & known).mean()),
-        "masked_devices": number(
-            ((masked[c.DEVICE_TYPE] == c.MISSING) & (rows[c.DEVICE_TYPE] != c.MISSING)).mean()
-        ),
-    }
+    found: dict[str, Any] = {"rows": masked.height}
+    for name, column in (("visitors", c.USER_ID), ("devices", c.DEVICE_TYPE)):
+        known = rows[column] != c.MISSING  # what is unknown cannot be masked
+        found[f"maskable_{name}"] = int(known.sum())
+        found[f"masked_{name}"] = number(masked.filter(known)[column].eq(c.MISSING).mean())
+    return found

@@ -84,20 +84,16 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
         )
     recent = [
         d
-        for d in partitions.recent_days(settings, day, 1 + partitions.REPLAY_RECENT_DAYS)
+        for d in partitions.recent_days(settings, day, 1 + settings.replay_recent_days)
         if d != day
     ]
-    older = [
-        d
-        for d in partitions.train_days(releases.open_release(store, base.generation).day)
-        if d not in recent
-    ]
+    older = [d for d in releases.training_days(store, base) if d not in recent]
     # seeded by the day, so that one day always replays the same older ones
     rng = np.random.default_rng(
         int.from_bytes(hashlib.sha256(f"{settings.seed}/{day}".encode()).digest()[:8], "big")
     )
     picked = sorted(
-        rng.choice(older, min(partitions.REPLAY_OLDER_DAYS, len(older)), replace=False).tolist()
+        rng.choice(older, min(settings.replay_older_days, len(older)), replace=False).tolist()
     )
     return FineTunePlan(base, [*picked, *recent, day])
 

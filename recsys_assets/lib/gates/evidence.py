@@ -118,7 +118,7 @@ def gather(
             "new_items": _slice(candidate, queries, "new_items", "recall@50", None),
         },
         "ranker": _ranker(exposures[c.CLICK].to_numpy(), candidate.scores),
-        "exposure": _exposure(candidate.served, popular, queries),
+        "exposure": _exposure(candidate.served, popular, queries, champion),
         "freshness": {"day": day, "champion_day": champion.day if champion else None},
     }
     if recent is not None:
@@ -129,14 +129,21 @@ def gather(
     return found
 
 
-def _exposure(served: Lists, popular: Lists, queries: Queries) -> ExposureEvidence:
-    """Return how much the served lists differ, beside popularity's."""
+def _exposure(
+    served: Lists, popular: Lists, queries: Queries, champion: ChampionAnswers | None
+) -> ExposureEvidence:
+    """Return how much the served lists differ, beside popularity's and the champion's."""
     whole = queries.overall
+    before = champion.answers.served.top[whole] if champion else None
     return {
         "concentration": concentration(served.top[whole], queries.items),
         "popularity_concentration": concentration(popular.top[whole], queries.items),
         "coverage@10": float(len(np.unique(_shown(served.top[whole]))) / queries.items),
         "possible_coverage": min(1.0, list_metrics.SHOWN * int(whole.sum()) / queries.items),
+        "champion_concentration": None if before is None else concentration(before, queries.items),
+        "champion_coverage": None
+        if before is None
+        else float(len(np.unique(_shown(before))) / queries.items),
         "items": queries.items,
     }
 
@@ -234,13 +241,19 @@ def _slice(
     def recall(ranks: np.ndarray) -> float:
         return list_metrics.list_metrics(ranks[inside], users, resamples=1)[metric]["value"]
 
-    k = int(metric.split("@")[1])
-    other = (
-        recall(popular.ranks)
-        if popular
-        else list_metrics.random_recall(queries, np.flatnonzero(inside), k)
-    )
-    return {"queries": int(inside.sum()), "value": recall(candidate.served.ranks), "other": other}
+    k, own = int(metric.split("@")[1]), candidate.served.ranks[inside]
+    if popular:
+        other = recall(popular.ranks)
+        high = list_metrics.paired_difference(own, popular.ranks[inside], users, metric)["high"]
+    else:
+        other = list_metrics.random_recall(queries, np.flatnonzero(inside), k)
+        high = list_metrics.list_metrics(own, users)[metric]["high"] - other
+    return {
+        "queries": int(inside.sum()),
+        "value": recall(candidate.served.ranks),
+        "other": other,
+        "high": high,
+    }
 
 
 def calibration_noise(reliability: Sequence[ReliabilityBin]) -> float:

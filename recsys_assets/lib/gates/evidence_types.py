@@ -33,6 +33,15 @@ class SliceEvidence(TypedDict, total=False):
     queries: Required[int]
     value: float
     other: float  # recall of popularity, or of a random order
+    high: float  # upper bound of value − other
+
+
+class RungEvidence(TypedDict):
+    """Holds the comparison with the simple rung of the same as-of day."""
+
+    name: str
+    queries: int
+    difference: Estimate | None  # served nDCG@10, candidate − simple rung; None without a query
 
 
 class RankerEvidence(RankerFigures):
@@ -49,6 +58,8 @@ ExposureEvidence = TypedDict(
         "popularity_concentration": float,
         "coverage@10": float,
         "possible_coverage": float,
+        "champion_concentration": float | None,  # None before the first promotion
+        "champion_coverage": float | None,
         "items": int,
     },
 )
@@ -84,6 +95,7 @@ class Evidence(TypedDict, total=False):
     queries: int
     champion: ChampionEvidence | None  # None before the first promotion
     popularity: Estimate  # served nDCG@10, candidate − recent popularity
+    rung: RungEvidence
     slices: dict[str, SliceEvidence]
     ranker: RankerEvidence
     exposure: ExposureEvidence

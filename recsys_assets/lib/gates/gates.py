@@ -19,23 +19,24 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeGuard
 
-from recsys_assets.lib.gates.evidence_types import Evidence
-from recsys_assets.lib.release.verdict import Check, Verdict
+from recsys_assets.lib.gates.checks import at, compared, fact, is_number, product, total
+from recsys_assets.lib.gates.evidence_types import Evidence, RungEvidence, SliceEvidence
+from recsys_assets.lib.ladder.rungs import MINIMUM_QUERIES
+from recsys_assets.lib.release.verdict import Check, Verdict, stops
 
-#: Lowest AUC of the ranker on held-out exposures. 0.5 is chance. Logged items were chosen by a
-#: model already, so AUC seldom exceeds 0.8.
-AUC_FLOOR = 0.6
+#: AUC is judged only where chance stays below this. Logged items were chosen by a model already, so
+#: AUC seldom exceeds 0.8.
+AUC_CEILING_OF_CHANCE = 0.6
 
 
 @dataclass(frozen=True)
 class Limits:
     """Holds the limits of all checks, each with its reason."""
 
-    auc_floor: float = AUC_FLOOR
+    auc_chance: float = AUC_CEILING_OF_CHANCE
     #: Mean gap between predicted and observed click rate, beyond the gap by chance. Click rates
     #: are about 0.05 to 0.3, so a gap of 0.05 is large.
     calibration_error: float = 0.05
@@ -52,6 +53,8 @@ class Limits:
     #: Share of the catalogue that is in any list, relative to the possible share. Demo: 0.8.
     #: Popularity: 0.03.
     coverage: float = 0.2
+    #: With fewer items, ten of them are a large part of the catalogue in any list.
+    exposure_items: int = 100
     #: Milliseconds, median, one thread. A request may take 1,000 (settings.triton_timeout_ms) and
     #: passes 14 stages.
     query_tower_ms: float = 5.0
@@ -72,13 +75,15 @@ class Limits:
 
 #: Group of checks → its description. Each group is a blocking check of the release in Dagster.
 GROUPS = {
-    "popularity": "Served nDCG@10 is above recent popularity's on the same queries: the lower "
-    "bound of the paired difference is above 0.",
+    "popularity": "Served nDCG@10 is not surely below recent popularity's on the same queries: the "
+    "upper bound of the paired difference is at least 0.",
+    "rung": "Served nDCG@10 is above that of the simple rung (popularity or item-to-item), whose "
+    "release is promoted otherwise.",
     "champion": "Served nDCG@10, retrieval's recall@100 and AUC are not below the champion's on "
     "the same rows by more than the tolerance.",
-    "slices": "New visitors' recall is above popularity's; new items' recall is above that of a "
-    "random order.",
-    "ranker": "AUC is above its floor, and probabilities are calibrated.",
+    "slices": "New visitors' recall is not surely below popularity's; new items' recall is not "
+    "surely below that of a random order.",
+    "ranker": "AUC is above what chance gives at that size, and probabilities are calibrated.",
     "exposure": "Lists differ: the most shown items do not take too many places, and enough of "
     "the catalogue is shown.",
     "latency": "The exported models answer within their budgets.",
@@ -86,7 +91,10 @@ GROUPS = {
     "freshness": "The last day that the release has learnt is not before the champion's.",
     "exports": "ONNX outputs equal TensorFlow's; the index finds the items of exact search.",
 }
-FINE_TUNE_GROUPS = tuple(name for name in GROUPS if name != "popularity")
+FINE_TUNE_GROUPS = tuple(name for name in GROUPS if name not in ("popularity", "rung"))
+#: Groups that block a promotion over a champion only. Without one they warn: a first release is
+#: never kept back by what is unusual.
+STATISTICAL = frozenset({"popularity", "slices", "ranker", "exposure", "latency", "drift"})
 
 #: Value of the ranker's checks where every exposure is clicked. The lists are judged all the same,
 #: and the ranker orders them.
@@ -98,20 +106,22 @@ def full_release(evidence: Evidence, limits: Limits = Limits()) -> Verdict:
     index = evidence.get("index")
     return _verdict(
         [
-            _check(
-                "popularity: served ndcg@10 above recent popularity's, lower bound",
-                _at(evidence.get("popularity"), "low"),
-                operator.gt,
+            compared(
+                "popularity: served ndcg@10 − recent popularity's, upper bound",
+                at(evidence.get("popularity"), "high"),
+                operator.ge,
                 0.0,
             ),
-            *_common(evidence, limits, _at(evidence.get("ranker"), "clicks_alone") is True),
-            _check(
+            _rung(evidence.get("rung")),
+            *_common(evidence, limits, at(evidence.get("ranker"), "clicks_alone") is True),
+            compared(
                 "exports: index agreement",
-                _at(index, "recall"),
+                at(index, "recall"),
                 operator.ge,
-                _at(index, "recall_floor"),
+                at(index, "recall_floor"),
             ),
-        ]
+        ],
+        first="champion" in evidence and evidence["champion"] is None,
     )
 
 
@@ -121,9 +131,24 @@ def fine_tune(evidence: Evidence, limits: Limits = Limits()) -> Verdict:
     checks = _common(evidence, limits, clicks_alone=False)
     if evidence.get("champion") is None:
         checks.append(
-            _fact("champion: the one it started from", "missing", "a champion", passed=False)
+            fact("champion: the one it started from", "missing", "a champion", passed=False)
         )
     return _verdict(checks)
+
+
+def _rung(rung: RungEvidence | None) -> Check:
+    """Return the check of the choice between the full models and the simple rung."""
+    name = "rung: served ndcg@10 − the simple rung's"
+    if rung is None or not is_number(rung.get("queries")):
+        return fact(name, None, "a comparison with the simple rung", passed=False)
+    difference = rung["difference"]
+    if difference is None or rung["queries"] < MINIMUM_QUERIES:
+        text = f"too few to judge: {rung['queries']} held-out clicks; {rung['name']} stays"
+        return fact(name, text, MINIMUM_QUERIES, passed=False)
+    shown = {key: difference[key] for key in ("value", "low", "high")}
+    threshold = f"value above 0, against {rung['name']}"
+    passed = is_number(difference["value"]) and difference["value"] > 0
+    return fact(name, shown, threshold, passed=passed)
 
 
 def _common(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Check]:
@@ -138,61 +163,61 @@ def _common(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Chec
         *_drift(evidence, limits),
         *_freshness(evidence),
         *(
-            _check(f"exports: parity of {name}", parity[name], operator.le, limits.parity)
+            compared(f"exports: parity of {name}", parity[name], operator.le, limits.parity)
             for name in sorted(parity)
         ),
-        _check("exports: models with parity", len(parity), operator.ge, 2),
+        compared("exports: models with parity", len(parity), operator.ge, 2),
     ]
 
 
 def _exposure(evidence: Evidence, limits: Limits) -> list[Check]:
     shown = evidence.get("exposure")
+    names = ("exposure: share of the most shown items", "exposure: coverage@10")
+    items = at(shown, "items")
+    if is_number(items) and items < limits.exposure_items:
+        text = f"too few to judge: {items} items"
+        return [fact(name, text, limits.exposure_items) for name in names]
+    most = product(limits.concentration, at(shown, "popularity_concentration"))
+    least = product(limits.coverage, at(shown, "possible_coverage"))
+    # a shop whose visitors all click the same items, such as news, is no worse than its champion
+    own_most, own_least = at(shown, "champion_concentration"), at(shown, "champion_coverage")
+    if is_number(most) and is_number(own_most):
+        most = max(most, own_most)
+    if is_number(least) and is_number(own_least):
+        least = min(least, own_least)
     return [
-        _check(
-            "exposure: share of the most shown items",
-            _at(shown, "concentration"),
-            operator.le,
-            _product(limits.concentration, _at(shown, "popularity_concentration")),
-        ),
-        _check(
-            "exposure: coverage@10",
-            _at(shown, "coverage@10"),
-            operator.ge,
-            _product(limits.coverage, _at(shown, "possible_coverage")),
-        ),
+        compared(names[0], at(shown, "concentration"), operator.le, most),
+        compared(names[1], at(shown, "coverage@10"), operator.ge, least),
     ]
 
 
 def _latency(evidence: Evidence, limits: Limits) -> list[Check]:
     taken = evidence.get("latency_ms")
     return [
-        _check(
-            "latency: query tower, ms",
-            _at(taken, "query_tower"),
-            operator.le,
-            limits.query_tower_ms,
+        compared(
+            "latency: query tower, ms", at(taken, "query_tower"), operator.le, limits.query_tower_ms
         ),
-        _check("latency: ranker, ms", _at(taken, "ranker"), operator.le, limits.ranker_ms),
+        compared("latency: ranker, ms", at(taken, "ranker"), operator.le, limits.ranker_ms),
     ]
 
 
 def _champion(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Check]:
     if "champion" not in evidence:
-        return [_fact("champion: release", "not looked for", "its number, or none", passed=False)]
+        return [fact("champion: release", "not looked for", "its number, or none", passed=False)]
     champion = evidence["champion"]
     if champion is None:
-        return [_fact("champion: release", "none yet", "nothing to be worse than")]
+        return [fact("champion: release", "none yet", "nothing to be worse than")]
     judged = f"release {champion.get('release')} on {champion.get('judged_on')}"
     return [
-        _fact("champion: release", judged, "days that it has not learnt, where there are any"),
+        fact("champion: release", judged, "days that it has not learnt, where there are any"),
         *(
-            _no_worse(f"champion: {name}", _at(champion, name), tolerance, True)
+            _no_worse(f"champion: {name}", at(champion, name), tolerance, True)
             for name, tolerance in (
                 ("served ndcg@10", limits.ndcg_tolerance),
                 ("retrieval recall@100", limits.recall_tolerance),
             )
         ),
-        _fact("champion: auc", NO_UNCLICKED, limits.auc_tolerance)
+        fact("champion: auc", NO_UNCLICKED, limits.auc_tolerance)
         if clicks_alone
         else _no_worse("champion: auc", champion.get("auc"), limits.auc_tolerance, False),
     ]
@@ -200,23 +225,52 @@ def _champion(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Ch
 
 def _ranker(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Check]:
     ranker = evidence.get("ranker")
-    rows = _check("ranker: held-out rows", _at(ranker, "rows"), operator.ge, limits.minimum_rows)
+    rows, names = at(ranker, "rows"), ("ranker: auc", "ranker: calibration error")
+    if not is_number(rows):
+        return [fact("ranker: held-out rows", rows, limits.minimum_rows, passed=False)]
+    counted = fact("ranker: held-out rows", rows, limits.minimum_rows)
     if clicks_alone:
-        return [
-            rows,
-            _fact("ranker: auc", NO_UNCLICKED, limits.auc_floor),
-            _fact("ranker: calibration error", NO_UNCLICKED, limits.calibration_error),
-        ]
+        return [counted, *(fact(name, NO_UNCLICKED, None) for name in names)]
+    if rows < limits.minimum_rows:
+        text = f"too few to judge: {rows} rows"
+        return [counted, *(fact(name, text, limits.minimum_rows) for name in names)]
     return [
-        rows,
-        _check("ranker: auc", _at(ranker, "auc"), operator.ge, limits.auc_floor),
-        _check(
-            "ranker: calibration error",
-            _at(ranker, "calibration_error"),
+        counted,
+        _auc(rows, at(ranker, "click_rate"), at(ranker, "auc"), limits),
+        compared(
+            names[1],
+            at(ranker, "calibration_error"),
             operator.le,
-            _sum(limits.calibration_error, _at(ranker, "calibration_noise")),
+            total(limits.calibration_error, at(ranker, "calibration_noise")),
         ),
     ]
+
+
+def _auc(rows: float, click_rate: object, auc: object, limits: Limits) -> Check:
+    """Return the check of AUC against what chance gives."""
+    name = "ranker: auc"
+    if not is_number(click_rate):
+        return fact(name, auc, "a click rate", passed=False)
+    bound = chance_auc(round(rows * click_rate), round(rows * (1 - click_rate)))
+    if bound > limits.auc_chance:
+        text = f"too few to judge: chance reaches {bound:.3f} with {rows} rows"
+        return fact(name, text, limits.auc_chance, passed=is_number(auc))
+    return compared(name, auc, operator.gt, bound)
+
+
+def chance_auc(clicked: int, unclicked: int) -> float:
+    """Return the AUC that scores without signal exceed in one of 20 cases.
+
+    Their AUC is normal around 0.5, with the variance (n₁ + n₀ + 1) / (12 n₁ n₀) of the rank-sum
+    statistic (Mann and Whitney 1947).
+
+    >>> round(chance_auc(3_000, 7_000), 3), round(chance_auc(20, 100), 3)
+    (0.51, 0.616)
+    """
+    if not clicked or not unclicked:
+        return 1.0
+    error = math.sqrt((clicked + unclicked + 1) / (12 * clicked * unclicked))
+    return min(1.0, 0.5 + 1.645 * error)
 
 
 def _no_worse(name: str, difference: object, tolerance: float, share: bool) -> Check:
@@ -228,11 +282,11 @@ def _no_worse(name: str, difference: object, tolerance: float, share: bool) -> C
     """
     wanted = ("value", "low", "high", "champion")
     given = difference if isinstance(difference, Mapping) else {}
-    known = {key: value for key in wanted if _is_number(value := given.get(key))}
+    known = {key: value for key in wanted if is_number(value := given.get(key))}
     if len(known) < len(wanted):
-        return _fact(name, difference, "a difference with its interval", passed=False)
+        return fact(name, difference, "a difference with its interval", passed=False)
     allowed = tolerance * known["champion"] if share else tolerance
-    return _fact(
+    return fact(
         name,
         {key: round(known[key], 6) for key in ("value", "low", "high")},
         f"high at least 0, or low at least {-allowed:.4g}",
@@ -241,16 +295,16 @@ def _no_worse(name: str, difference: object, tolerance: float, share: bool) -> C
 
 
 def _slices(evidence: Evidence, limits: Limits) -> list[Check]:
-    items, checks = _at(evidence.get("exposure"), "items"), []
+    items, checks = at(evidence.get("exposure"), "items"), []
     for slice_, metric, k, other in (
         ("cold_users", "recall@100", 100, "popularity's"),
         ("new_items", "recall@50", 50, "random's"),
     ):
         name = f"slices: {slice_}, served {metric} above {other}"
         found = (evidence.get("slices") or {}).get(slice_)
-        if found is None or not _is_number(found.get("queries")) or not _is_number(items):
+        if found is None or not is_number(found.get("queries")) or not is_number(items):
             checks.append(
-                _fact(
+                fact(
                     name,
                     None,
                     f"a count of the slice's queries, {limits.slice_queries} to be judged",
@@ -259,27 +313,34 @@ def _slices(evidence: Evidence, limits: Limits) -> list[Check]:
             )
         elif found["queries"] < limits.slice_queries:
             checks.append(
-                _fact(name, f"too few to judge: {found['queries']} queries", limits.slice_queries)
+                fact(name, f"too few to judge: {found['queries']} queries", limits.slice_queries)
             )
         elif items < limits.catalogue_depth * k:
             checks.append(
-                _fact(name, f"too few to judge: {items} items", limits.catalogue_depth * k)
+                fact(name, f"too few to judge: {items} items", limits.catalogue_depth * k)
             )
         else:
-            checks.append(_check(name, found.get("value"), operator.gt, found.get("other")))
+            checks.append(_slice(name, found))
     return checks
+
+
+def _slice(name: str, found: SliceEvidence) -> Check:
+    """Return the check of a slice: it fails where the recall is surely below the other's."""
+    value, other, high = (found.get(key) for key in ("value", "other", "high"))
+    passed = all(map(is_number, (value, other, high))) and (value > other or high >= 0)  # type: ignore[operator]  # numbers
+    return fact(name, value, other, passed=passed)
 
 
 def _drift(evidence: Evidence, limits: Limits) -> list[Check]:
     if evidence.get("drift") is None:
-        return [_fact("drift: largest of a feature", None, limits.drift, passed=False)]
+        return [fact("drift: largest of a feature", None, limits.drift, passed=False)]
     if not evidence["drift"]:
-        return [_fact("drift: largest of a feature", "too few rows to judge", limits.drift)]
+        return [fact("drift: largest of a feature", "too few rows to judge", limits.drift)]
     # every comparison with NaN is False, so max would pass over it
     feature, value = max(
-        evidence["drift"].items(), key=lambda pair: pair[1] if _is_number(pair[1]) else math.inf
+        evidence["drift"].items(), key=lambda pair: pair[1] if is_number(pair[1]) else math.inf
     )
-    return [_check(f"drift: {feature}, the largest", value, operator.le, limits.drift)]
+    return [compared(f"drift: {feature}, the largest", value, operator.le, limits.drift)]
 
 
 def _freshness(evidence: Evidence) -> list[Check]:
@@ -288,9 +349,9 @@ def _freshness(evidence: Evidence) -> list[Check]:
     champion = freshness.get("champion_day") if freshness else None
     name = "freshness: day that was learnt"
     if day is None:
-        return [_fact(name, day, champion, passed=False)]
+        return [fact(name, day, champion, passed=False)]
     return [
-        _fact(
+        fact(
             name,
             day,
             champion or "none: there is no champion",
@@ -308,37 +369,10 @@ def by_group(verdict: Verdict) -> dict[str, list[Check]]:
 
 
 # --- parts ----------------------------------------------------------------------------------------
-def _verdict(checks: list[Check]) -> Verdict:
-    return {"passed": all(check["passed"] for check in checks), "checks": checks}
-
-
-def _fact(name: str, value: object, threshold: object, *, passed: bool = True) -> Check:
-    return {"name": name, "value": value, "threshold": threshold, "passed": bool(passed)}
-
-
-def _check(
-    name: str, value: object, compare: Callable[[float, float], bool], threshold: object
-) -> Check:
-    return _fact(
-        name,
-        value,
-        threshold,
-        passed=_is_number(value) and _is_number(threshold) and compare(value, threshold),
-    )
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _at(part: Mapping[str, object] | None, name: str) -> object:
-    """Return a figure of a part of the evidence; None where either is missing."""
-    return (part or {}).get(name)
-
-
-def _sum(a: float, b: object) -> float | None:
-    return a + b if _is_number(b) else None
-
-
-def _product(a: float, b: object) -> float | None:
-    return a * b if _is_number(b) else None
+def _verdict(checks: list[Check], first: bool = False) -> Verdict:
+    """Return the verdict; in a first release, statistical checks that could be judged only warn."""
+    for check in checks:
+        judged = check["value"] is not None and check["value"] == check["value"]
+        if first and judged and check["name"].split(":")[0] in STATISTICAL:
+            check["blocks"] = False
+    return {"passed": not any(map(stops, checks)), "checks": checks}

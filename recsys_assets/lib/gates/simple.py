@@ -7,7 +7,6 @@ higher rung is replaced only where the held-out clicks show that nothing is lost
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -22,15 +21,14 @@ from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer
 from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.gates.checks import fact
 from recsys_assets.lib.gates.verdicts import VERDICT_FILE
-from recsys_assets.lib.ladder.item_to_item import ItemToItem
+from recsys_assets.lib.ladder.released import rung_scorer
 from recsys_assets.lib.ladder.rungs import MINIMUM_QUERIES
-from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.releases import Release, champion_artifact
 from recsys_assets.lib.release.rung import FULL, POPULARITY, RUNGS, Rung
 from recsys_assets.lib.release.verdict import Check, Verdict
-from recsys_assets.release_files import ITEM_IDS_FILE
 from recsys_assets.settings import Settings
 
 
@@ -147,16 +145,7 @@ def scorer_of(
             store, release, days_before, retrieval_topk=retrieval_topk
         )
         return generation.served
-    model = simple_model(store, release)
-    return RungScorer.of(release.rung["name"], model, read_clicks(log))
-
-
-def simple_model(store: ArtifactStore, release: Release) -> ItemToItem:
-    """Open the vectors of a release of a simple rung."""
-    vocabulary = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
-    return ItemToItem.read(
-        store.open(release.artifact.manifest["inputs"]["faiss_index"]), vocabulary
-    )
+    return rung_scorer(store, release, log)
 
 
 def write_simple_verdict(
@@ -233,24 +222,24 @@ def simple_release(evidence: SimpleEvidence, ndcg_tolerance: float) -> Verdict:
     """Judge a simple release."""
     index, rung = evidence["index"], evidence["rung"]
     checks = [
-        _fact(
+        fact(
             "exports: index agreement",
             index["recall"],
             index["recall_floor"],
-            index["recall"] >= index["recall_floor"],
+            passed=index["recall"] >= index["recall_floor"],
         ),
-        _fact("rung: chosen by held-out clicks", rung["name"], rung["why"], True),
+        fact("rung: chosen by held-out clicks", rung["name"], rung["why"]),
     ]
     champion = evidence["champion"]
     if champion is None:
-        checks.append(_fact("champion: release", "none yet", "nothing to be worse than", True))
+        checks.append(fact("champion: release", "none yet", "nothing to be worse than"))
     else:
         checks += [
-            _fact(
+            fact(
                 "freshness: day of the release",
                 evidence["day"],
                 champion["day"],
-                evidence["day"] >= champion["day"],
+                passed=evidence["day"] >= champion["day"],
             ),
             _champion(champion, rung, ndcg_tolerance),
         ]
@@ -263,18 +252,18 @@ def _champion(champion: ChampionLists, rung: Rung, ndcg_tolerance: float) -> Che
     above = RUNGS.index(rung["name"]) < [*map(str, RUNGS)].index(champion["rung"])
     if difference is None or own is None or champion["queries"] < MINIMUM_QUERIES:
         text = f"too few to judge: {champion['queries']} held-out clicks"
-        return _fact(name, text, "the higher rung stays" if above else MINIMUM_QUERIES, not above)
+        return fact(
+            name, text, "the higher rung stays" if above else MINIMUM_QUERIES, passed=not above
+        )
     allowed = ndcg_tolerance * own
     shown = {key: round(difference[key], 6) for key in ("value", "low", "high")}
     if above:
-        return _fact(name, shown, f"low at least {-allowed:.4g}", difference["low"] >= -allowed)
-    return _fact(
+        return fact(
+            name, shown, f"low at least {-allowed:.4g}", passed=difference["low"] >= -allowed
+        )
+    return fact(
         name,
         shown,
         f"high at least 0, or low at least {-allowed:.4g}",
-        difference["high"] >= 0 or difference["low"] >= -allowed,
+        passed=difference["high"] >= 0 or difference["low"] >= -allowed,
     )
-
-
-def _fact(name: str, value: object, threshold: object, passed: bool) -> Check:
-    return {"name": name, "value": value, "threshold": threshold, "passed": bool(passed)}

@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import baseline_tuning
@@ -29,9 +28,11 @@ from recsys_assets.lib.exports.exports import PARTS
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
+from recsys_assets.lib.gates.comparisons import against_simple, champion_answers
 from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
 from recsys_assets.lib.gates.evidence_types import Evidence
 from recsys_assets.lib.gates.gates import Limits
+from recsys_assets.lib.ladder.rungs import full_rung
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.releases import champion_artifact
 from recsys_assets.lib.release.verdict import Verdict
@@ -52,6 +53,7 @@ _JUDGED = (
     "days_before",
     "training",
     "interactions",
+    "simple_rung",
 )
 _CARRIED = ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker")
 #: Settings that the lists were judged with.
@@ -131,7 +133,7 @@ def write_full_verdict(
         candidate = ModelAnswers.of_lists(arrays, generation.click_scores(exposures))
     champion = None
     if "champion" in inputs:
-        champion = _champion_answers(store, inputs, queries, exposures, retrieval_topk)
+        champion = champion_answers(store, inputs, queries, exposures, retrieval_topk)
     log = ClickLog.of(
         pl.scan_parquet([a.path("interactions.parquet") for a in inputs["interactions"]]),
         queries.item_ids,
@@ -142,6 +144,7 @@ def write_full_verdict(
     )
     index = inputs["faiss_index"].metrics
     evidence |= {
+        "rung": against_simple(candidate.served, inputs["simple_rung"], queries, seed),
         "latency_ms": gate_evidence.latencies(
             generation,
             inputs["models"].path(QUERY_TOWER_ONNX),
@@ -157,25 +160,6 @@ def write_full_verdict(
     }
     return _written(
         {"gate": gates.full_release(evidence, limits), "evidence": evidence}, limits, target
-    )
-
-
-def _champion_answers(
-    store: ArtifactStore,
-    inputs: Mapping[str, Any],
-    queries: Queries,
-    exposures: pl.DataFrame,
-    retrieval_topk: int,
-) -> ChampionAnswers:
-    """Run the champion of ``full_inputs`` on the queries and exposures."""
-    release = releases.read_release(inputs["champion"])
-    generation = Generation.of_release(
-        store, release, inputs["days_before"], retrieval_topk=retrieval_topk
-    )
-    # a full training learns its training days, a fine-tune the day itself
-    learnt = release.day if release.kind == "fine_tune" else partitions.train_days(release.day)[-1]
-    return ChampionAnswers(
-        release.number, release.day, learnt, ModelAnswers.ask(generation, queries, exposures)
     )
 
 
@@ -212,7 +196,7 @@ def full_release(
 
     parts: as for ``full_inputs``. verdict: of ``write_full_verdict``.
     """
-    report = parts["offline"].metrics
+    report, compared = parts["offline"].metrics, verdict.metrics["evidence"]["rung"]
     ranked = pl.read_parquet(parts["popularity"].path("popularity.parquet"))
     of_as_of_day = parts["features"][-1]
     clicks = pl.read_parquet(of_as_of_day.path("item_popularity.parquet"))
@@ -224,9 +208,11 @@ def full_release(
         popularity=ranked[c.ITEM_ID].to_list(),
         item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()),
         gate=verdict.metrics["gate"],
+        rung=full_rung(compared["difference"], compared["queries"], compared["name"]),
         metrics={
             "recall@100": report["retrieval"]["recall@100"],
             "served_ndcg@10": report["served"]["ndcg@10"],
+            "popularity_ndcg@10": report["popularity"]["ndcg@10"],
             "auc": report["ranker"]["auc"],
             "evidence": verdict.metrics["evidence"],
         },
@@ -240,7 +226,7 @@ def training_days(store: ArtifactStore, rows: Artifact) -> list[str]:
     rows: ``fine_tune/rows`` of the day.
     """
     base = releases.read_release(store.open(rows.manifest["inputs"]["champion"]))
-    return partitions.train_days(releases.open_release(store, base.generation).day)
+    return releases.training_days(store, base)
 
 
 def fine_tune_inputs(

@@ -41,6 +41,7 @@ from recsys_assets.lib.own_data.mapping import LogRules
 from recsys_assets.lib.own_data.publish import clear, publish, refuse_mixture
 from recsys_assets.lib.own_data.report import Calendar, IngestReport, SourceEntry, TableSize
 from recsys_assets.lib.own_data.sources import find_files
+from recsys_assets.local_time import UTC, day_of
 
 Progress = Callable[[str], None]
 _STAGING = ".ingest-"
@@ -92,7 +93,7 @@ def ingest(
         landing: the landing zone's folder; created if missing.
         request: the sources and how to read them.
         now: unix seconds; later events are rejected.
-        start_day: the calendar's first day; None if it is not set yet.
+        start_day: the calendar's first day, where a setting names it.
         progress: receives one line of text per step.
 
     Returns:
@@ -364,7 +365,7 @@ class _Run:
             "items": item_size,
             "pictures": pictures,
             "days": dict(sorted(days.items())),
-            "calendar": ingest_report.calendar_entry(days),
+            "calendar": ingest_report.calendar_entry(days, day_of(self.now, UTC)),
             "left_out": ingest_report.tables_left_out(user_size, item_size, pictures),
         }
 
@@ -386,15 +387,15 @@ def _ids_digest(ids: pl.Series) -> str:
 
 
 def _check_calendar(calendar: Calendar | None, start_day: date | None) -> None:
-    """Refuse a log whose first day is not the calendar's first day.
+    """Refuse a log whose first day is not the day that the setting names.
 
     Raises:
         IngestError: both days are known and differ.
     """
     if calendar and start_day and calendar["start_day"] != start_day.isoformat():
         raise IngestError(
-            f"the log begins on {calendar['start_day']}, the calendar of this home on {start_day}; "
-            "nothing was changed. Do one of these: use a fresh RECSYS_HOME; set "
-            f"RECSYS_START_DAY={calendar['start_day']}, or remove calendar.json if nothing was "
-            f"materialised in this home yet; leave out earlier rows with --first-day {start_day}"
+            f"the log begins on {calendar['start_day']}, and RECSYS_START_DAY is {start_day}; "
+            "nothing was changed. Do one of these: set "
+            f"RECSYS_START_DAY={calendar['start_day']}, or unset it, so that the calendar follows "
+            f"the log; leave out earlier rows with --first-day {start_day}"
         )

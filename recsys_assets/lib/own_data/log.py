@@ -37,11 +37,13 @@ from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER, IngestError
 from recsys_assets.lib.own_data import mapping as rules_of
 from recsys_assets.lib.own_data.mapping import LogRules
 from recsys_assets.lib.own_data.sources import Batch, as_text, read_batches, schema_of
+from recsys_assets.lib.own_data.stray import STRAY_GAP_DAYS, stray_days
 from recsys_assets.lib.own_data.times import describe, detect_unit, is_time
 
 SPILL_ROWS = 400_000
 _DAY = 86_400
 _RAW = "given:"  # prefix of the source's own columns in spilled files
+STRAY = f"alone more than {STRAY_GAP_DAYS} days before all others (keep it with --first-day)"
 _UNKNOWN_VALUES = 200  # most distinct unknown words that are counted
 
 Progress = Callable[[str], None]
@@ -78,6 +80,7 @@ class _Spill:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._buffer, self._rows, self._parts = folder, list[pl.DataFrame](), 0, 0
+        self.rows: Counter[str] = Counter()  # of each day
 
     def add(self, frame: pl.DataFrame) -> None:
         """Add rows; write them once SPILL_ROWS are in memory."""
@@ -94,7 +97,9 @@ class _Spill:
             day=pl.col(TIMESTAMP).floordiv(_DAY)
         )
         for (day,), part in rows.partition_by("day", as_dict=True, include_key=False).items():
-            folder = self._folder / (date(1970, 1, 1) + timedelta(days=day)).isoformat()
+            name = (date(1970, 1, 1) + timedelta(days=day)).isoformat()
+            self.rows[name] += part.height
+            folder = self._folder / name
             folder.mkdir(parents=True, exist_ok=True)
             part.write_parquet(
                 folder / f"{self._parts:06d}.parquet", compression="lz4", statistics=False
@@ -151,7 +156,12 @@ def stage_log(
             )
         spill.flush()
         names = pl.Series(list(map(str, columns)), dtype=pl.String)
+        stray = stray_days(spill.rows) if rules.first_day_start is None else []
         for day in spill.days():
+            if day.name in stray:
+                _set_aside(day, names, quarantine)
+                shutil.rmtree(day)
+                continue
             _settle(day, staging / INTERACTIONS_FOLDER, digest, landing, names, quarantine, summary)
             shutil.rmtree(day)
             progress(f"{day.name}: {summary.days.get(day.name, 0):,} rows")
@@ -291,6 +301,15 @@ def _with_event_ids(rows: pl.DataFrame) -> pl.DataFrame:
         dtype=pl.String,
     )
     return rows.with_columns(rows[EVENT_ID].scatter(lacking.arg_true(), made))
+
+
+def _set_aside(spilled: Path, names: pl.Series, quarantine: QuarantineWriter) -> None:
+    """Quarantine the rows of a stray day."""
+    parts = sorted(spilled.glob("*.parquet"))
+    given = pl.scan_parquet(parts, missing_columns="insert").collect()
+    given = given.sort(SOURCE_FILE, SOURCE_ROW).with_columns(pl.lit(STRAY).alias(REASON))
+    given = given.with_columns(names.gather(given[SOURCE_FILE]).alias(SOURCE_FILE))
+    quarantine.write(_as_quarantined(given, pl.col(SOURCE_FILE)))
 
 
 def _settle(

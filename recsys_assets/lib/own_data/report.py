@@ -15,7 +15,7 @@ from recsys_assets.columns import CLICK, DEVICE_TYPE, EVENT_TYPE, EXPOSURE_EVENT
 from recsys_assets.lib.landing.zone import REPORT_FILE
 from recsys_assets.lib.own_data.log import LogSummary
 from recsys_assets.lib.own_data.mapping import DUPLICATE, NOT_IN_CATALOGUE
-from recsys_assets.partitions import WINDOW_DAYS, days_between
+from recsys_assets.partitions import days_between
 
 _EXAMPLES = 5
 
@@ -28,7 +28,7 @@ class TableSize(TypedDict):
 
 
 class Calendar(TypedDict):
-    """Describes the days of all logs; ``as_of`` is the first day to train as of."""
+    """Describes the days of all logs; ``as_of`` is the newest day to train as of."""
 
     start_day: str
     last_day: str
@@ -233,11 +233,12 @@ def tables_left_out(users: TableSize, items: TableSize, pictures: int) -> list[s
     return said
 
 
-def calendar_entry(days: Mapping[str, int]) -> Calendar | None:
+def calendar_entry(days: Mapping[str, int], today: str) -> Calendar | None:
     """Return the calendar of the days that have rows; None without a day.
 
     Args:
         days: day → rows.
+        today: ISO; it is not over, so it cannot be trained yet.
     """
     if not days:
         return None
@@ -246,23 +247,19 @@ def calendar_entry(days: Mapping[str, int]) -> Calendar | None:
     missing = [day for day in every if day not in days]
     said = (
         [
-            f"{len(missing)} days between {first} and {last} have no rows, and a window with such "
-            "a day cannot be trained: "
-            f"{', '.join(missing[:_EXAMPLES])}{' …' if len(missing) > _EXAMPLES else ''}; to start "
-            "after them, add --first-day and --replace"
+            f"{len(missing)} of {len(every)} days have no rows: {', '.join(missing[:_EXAMPLES])}"
+            f"{' …' if len(missing) > _EXAMPLES else ''}; they are days without events"
         ]
         if missing
         else []
     )
-    if len(every) < WINDOW_DAYS:
-        said.append(
-            f"full training needs {WINDOW_DAYS} days in a row; the log has {len(every)}: ingest "
-            "more days"
-        )
+    closed = [day for day in every if day < today]
+    if not closed:
+        said.append("no day is over yet: the first training is possible tomorrow")
     return {
         "start_day": first,
         "last_day": last,
         "missing_days": missing,
         "notes": said,
-        "as_of": every[WINDOW_DAYS - 1] if len(every) >= WINDOW_DAYS else None,
+        "as_of": closed[-1] if closed else None,
     }

@@ -289,7 +289,9 @@ def _check_frame(
         else:
             sound.append(column)
     if frame.is_empty():
-        return ContractReport(file, 0, (*failures, Failure(file, "", "no rows", 1)), extra)
+        # a day without events is a day; a catalogue or a users' table without rows is a fault
+        nothing = () if known.day is not None else (Failure(file, "", "no rows", 1),)
+        return ContractReport(file, 0, (*failures, *nothing), extra)
     sound_frame = frame.select(sound)
     failures += _value_failures(sound_frame, file, known)
     failures += _contradictions(sound_frame, file, {failure.column for failure in failures})

@@ -10,13 +10,13 @@ from pathlib import Path
 import fsspec
 import polars as pl
 
-from recsys_assets import columns as c
+from recsys_assets.columns import EVENT_ID, RAW_INTERACTIONS, TIMESTAMP
 from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER
 from recsys_assets.lib.quality.contracts import ContractReport, Failure, read
 
 
 class LandingMissing(FileNotFoundError):
-    """Raised if the landing zone has no file of a day."""
+    """Raised if the landing zone has no events of any day."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def read_landing_day(
     """Read, check and join all files of a day.
 
     The event consumer may deliver an event in two files; the file that comes first by name keeps
-    it. The same bytes under two names are a failure.
+    it. The same bytes under two names are a failure. A day without a file has no rows.
 
     Args:
         landing_uri: the landing zone, a folder or an fsspec address.
@@ -50,16 +50,16 @@ def read_landing_day(
         now: see Known.
 
     Raises:
-        LandingMissing: the day has no file.
+        LandingMissing: no day has a file.
         ContractViolation: lists every failure of every file.
     """
     root = str(landing_uri).rstrip("/")
     fs, prefix = fsspec.core.url_to_fs(root)
     paths = sorted(str(path) for path in fs.glob(f"{prefix}/{INTERACTIONS_FOLDER}/{day}/*.parquet"))
-    if not paths:
+    if not paths and not fs.glob(f"{prefix}/{INTERACTIONS_FOLDER}/*/*.parquet"):
         raise LandingMissing(
-            f"no interactions of {day} in {root}/{INTERACTIONS_FOLDER}: run `recsys simulate` for "
-            "this day, or wait until its files have landed"
+            f"no interactions in {root}/{INTERACTIONS_FOLDER}: ingest a log with `recsys ingest`, "
+            "run `recsys simulate`, or wait until files have landed"
         )
     failures: list[Failure] = []
     frames: list[pl.DataFrame] = []
@@ -68,7 +68,7 @@ def read_landing_day(
     extra: Counter[str] = Counter()
     for path in paths:
         address = fs.unstrip_protocol(path) if "://" in root else path
-        report, frame, digest = read(address, c.RAW_INTERACTIONS, day=day, now=now, items=items)
+        report, frame, digest = read(address, RAW_INTERACTIONS, day=day, now=now, items=items)
         name = path.rsplit("/", 1)[-1]
         failures += report.failures
         if (twin := first_with.setdefault(digest, name)) != name and frame is not None:
@@ -78,17 +78,22 @@ def read_landing_day(
         rows[name] = report.rows
         extra.update(report.extra_columns)
         if report.ok and frame is not None:
-            frames.append(frame.select(*c.RAW_INTERACTIONS))
+            frames.append(frame.select(*RAW_INTERACTIONS))
     ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
-    joined = pl.concat(frames)
+    joined = pl.concat(frames) if frames else _no_rows()
     unique = (
-        joined.unique(c.EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
+        joined.unique(EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
     )
     return LandingDay(
         day,
-        unique.sort(c.TIMESTAMP, c.EVENT_ID),
+        unique.sort(TIMESTAMP, EVENT_ID),
         rows,
         joined.height - unique.height,
         {name: digest for digest, name in first_with.items()},
         dict(extra),
     )
+
+
+def _no_rows() -> pl.DataFrame:
+    """Return RAW_INTERACTIONS without a row."""
+    return pl.DataFrame(schema={name: getattr(pl, of) for name, of in RAW_INTERACTIONS.items()})

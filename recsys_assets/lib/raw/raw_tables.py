@@ -53,7 +53,7 @@ def landed_interactions(
         now: unix seconds; no event may be later.
 
     Raises:
-        LandingMissing: the day has no file.
+        LandingMissing: no day has a file.
         ContractViolation: a file breaks the contract.
     """
     ids = (

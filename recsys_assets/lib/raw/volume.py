@@ -1,10 +1,12 @@
-"""Compare the volume of a day with the days before it."""
+"""Compare the volume of a day with the same weekday of the weeks before it."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore, days_before
@@ -13,7 +15,10 @@ from recsys_assets.lib.raw.raw_tables import RAW_INTERACTIONS, Landed
 
 #: Accepted ratio of a day's exposures to the median of the days before it.
 VOLUME_BOUNDS = (0.2, 5.0)
-VOLUME_HISTORY = 7
+#: A count within this many standard deviations of a Poisson count is chance: a shop of four clicks
+#: a day has a day without one every eighth week.
+DEVIATIONS = 4.0
+VOLUME_WEEKS, VOLUME_DAYS = 4, 7
 
 
 @dataclass(frozen=True)
@@ -29,49 +34,70 @@ class Volume:
     days: tuple[str, ...]
     is_open: bool
     files: Mapping[str, int]
+    #: whether the day is the newest one of a shop that is being served
+    protects: bool = False
 
     @property
     def ratio(self) -> float:
-        """Return exposures / median; 1 without a day before."""
-        return 1.0 if self.median is None else self.exposures / self.median
+        """Return exposures / median; 1 where there is nothing to compare with."""
+        return self.exposures / self.median if self.median else 1.0
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Return the lowest and the highest accepted ratio."""
-        return (0.0 if self.is_open else VOLUME_BOUNDS[0], VOLUME_BOUNDS[1])
+        """Return the least and the most accepted exposures."""
+        if self.median is None:
+            return 0.0, math.inf
+        noise = DEVIATIONS * math.sqrt(max(self.median, 1.0))
+        low = min(VOLUME_BOUNDS[0] * self.median, self.median - noise)
+        high = max(VOLUME_BOUNDS[1] * self.median, self.median + noise)
+        return 0.0 if self.is_open else max(0.0, low), high
 
     @property
     def within(self) -> bool:
-        """Return whether the ratio is within the bounds."""
-        return self.bounds[0] <= self.ratio <= self.bounds[1]
+        """Return whether the exposures are within the bounds."""
+        return self.bounds[0] <= self.exposures <= self.bounds[1]
+
+    @property
+    def blocks(self) -> bool:
+        """Return whether the day is kept out: it is the newest one, and out of bounds."""
+        return self.protects and not self.within
 
     def __str__(self) -> str:
         files = ", ".join(f"{name} ({rows} rows)" for name, rows in self.files.items())
+        low, high = self.bounds
         return (
-            f"{zone.INTERACTIONS_FOLDER}/{self.day}: {files}: column {c.EVENT_TYPE!r}: "
-            f"{self.exposures} exposures are {self.ratio:.2g} times the median "
-            f"{self.median or 0:.0f} of {len(self.days)} days before "
-            f"({VOLUME_BOUNDS[0]} to {VOLUME_BOUNDS[1]} are usual): repair the files, or, if the "
-            "shop really had such a day, materialise with accept_volume: true"
+            f"{zone.INTERACTIONS_FOLDER}/{self.day}: {files or 'no file'}: column "
+            f"{c.EVENT_TYPE!r}: {self.exposures} exposures; {low:.0f} to {high:.0f} are usual "
+            f"(the median of {', '.join(self.days)} is {self.median or 0:.0f}): repair the files, "
+            "or, if the shop really had such a day, accept it with `recsys ingest-day "
+            f"{self.day} --accept-volume`, or with accept_volume: true in the launchpad"
         )
 
 
-def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today: str) -> Volume:
-    """Compare a day's exposures with the median of up to seven days before it.
+def volume_against_history(
+    landed: Landed, store: ArtifactStore, day: str, today: str, *, protects: bool = False
+) -> Volume:
+    """Compare a day's exposures with the median of the same weekday of up to four weeks.
 
-    Days without exposures do not count.
+    With fewer than two such weeks, up to seven days before are compared, without those that have no
+    exposure.
 
     Args:
         landed: the day's rows.
         store: holds raw/interactions of the days before.
-        day: ISO, UTC.
-        today: ISO, UTC; a day that is not over yet (today or later) has no lower bound.
+        day: ISO.
+        today: ISO; a day that is not over yet (today or later) has no lower bound.
+        protects: whether the day is the newest one, and a release serves.
     """
-    before = days_before(store, RAW_INTERACTIONS, day, VOLUME_HISTORY)
-    older = store.require(RAW_INTERACTIONS, before) if before else []
-    rows = [
-        float(artifact.metrics["exposures"]) for artifact in older if artifact.metrics["exposures"]
+    weeks = [
+        (date.fromisoformat(day) - timedelta(weeks=n)).isoformat()
+        for n in range(1, VOLUME_WEEKS + 1)
     ]
+    before = [one for one in weeks if store.exists(RAW_INTERACTIONS, one)]
+    rows = _exposures(store, before)
+    if len(before) < 2:
+        before = [*days_before(store, RAW_INTERACTIONS, day, VOLUME_DAYS)]
+        rows = [count for count in _exposures(store, before) if count]
     return Volume(
         day,
         landed.exposures,
@@ -79,4 +105,9 @@ def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today
         tuple(before),
         day >= today,
         landed.files,
+        protects,
     )
+
+
+def _exposures(store: ArtifactStore, days: list[str]) -> list[float]:
+    return [float(one.metrics["exposures"]) for one in store.require(RAW_INTERACTIONS, [*days])]

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.rung import OLDER, RUNGS, Rung, read_rung
-from recsys_assets.lib.release.verdict import Verdict
+from recsys_assets.lib.release.verdict import Verdict, stops
 from recsys_assets.release_files import DISPLAY_FILE, MODEL_FILES, QUERY_TOWER, RANKER, RELEASE_FILE
 from recsys_assets.settings import Settings
 
@@ -60,12 +60,10 @@ class Release:
 
     @property
     def failed_checks(self) -> list[str]:
-        """Failed checks of the gate as lines of text; empty where it passed."""
+        """Failed checks that block, as lines of text; empty where the gate passed."""
         checks = self.gate["checks"] if self.gate else []
         return [
-            f"{c['name']} = {c['value']} (threshold {c['threshold']})"
-            for c in checks
-            if not c["passed"]
+            f"{c['name']} = {c['value']} (threshold {c['threshold']})" for c in checks if stops(c)
         ]
 
 
@@ -119,6 +117,13 @@ def newest_passed(store: ArtifactStore) -> int:
         )
     best = max(passed, key=lambda one: (one.day, RUNGS.index(one.rung["name"]), one.number))
     return best.number
+
+
+def training_days(store: ArtifactStore, release: Release) -> list[str]:
+    """Return the training days of a release's generation, as its workflows record them."""
+    generation = open_release(store, release.generation).artifact
+    workflows = store.open(generation.manifest["inputs"]["workflows"])
+    return [day["partition"] for day in workflows.manifest["inputs"]["train"]]
 
 
 def champion_artifact(store: ArtifactStore, settings: Settings) -> Artifact | None:

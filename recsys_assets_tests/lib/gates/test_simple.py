@@ -13,7 +13,7 @@ from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.gates import simple
 from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
-from recsys_assets.lib.ladder.scorer import read_clicks
+from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
 from recsys_assets.lib.release import releases
 from recsys_assets.release_files import ITEM_IDS_FILE, RELEASE_FILE
 from recsys_assets_tests.support import small_clicks
@@ -101,7 +101,7 @@ def test_a_simple_champion_answers_the_same_queries(tmp_path):
     asked = Queries.read(queries)
 
     def publish(fitted: ItemToItem, name: str):
-        lists = list_metrics.run(simple.RungScorer.of(name, fitted, read_clicks(log)), asked)
+        lists = list_metrics.run(RungScorer.of(name, fitted, read_clicks(log)), asked)
         with store.stage("ladder/simple_rung", DAYS[-1]) as staged:
             fitted.write(staged.path, ITEMS[::-1])
             np.savez(staged.path / "lists.npz", **lists.arrays(name))

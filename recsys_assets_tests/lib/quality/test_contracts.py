@@ -84,7 +84,6 @@ def test_a_good_table_passes():
         (_set("click", 5, 2), [("click", "unknown value, not one of 0, 1", 5)]),
         (_set("timestamp", 2, END), [("timestamp", "outside the day 2026-11-20", 2)]),
         (_set("timestamp", 3, START - 1), [("timestamp", "outside the day 2026-11-20", 3)]),
-        (_good().clear(), [("", "no rows", 1)]),
         (
             _set("user_id", 3, None).drop("click").with_columns(pl.col("timestamp") + 86_400),
             [
@@ -104,6 +103,14 @@ def test_each_defect_is_named_with_its_count(frame, expected):
         assert f"day.parquet: {f'column {column!r}: ' if column else ''}{check} ({count})" in str(
             raised.value
         )
+
+
+def test_a_day_without_rows_is_a_day_and_a_catalogue_without_rows_is_none():
+    assert check_table(_good().clear(), RAW_INTERACTIONS, name="day.parquet", day=DAY).ok
+    report = check_table(
+        pl.DataFrame(schema={"user_id": pl.String}), {"user_id": "String"}, name="u"
+    )
+    assert [failure.check for failure in report.failures] == ["no rows"]
 
 
 def test_users_and_items():
