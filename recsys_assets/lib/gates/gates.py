@@ -265,7 +265,7 @@ def chance_auc(clicked: int, unclicked: int) -> float:
     statistic (Mann and Whitney 1947).
 
     >>> round(chance_auc(3_000, 7_000), 3), round(chance_auc(20, 100), 3)
-    (0.51, 0.616)
+    (0.51, 0.617)
     """
     if not clicked or not unclicked:
         return 1.0
