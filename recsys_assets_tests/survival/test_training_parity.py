@@ -111,7 +111,7 @@ def clicks(raw: SimpleNamespace) -> dict[str, dict[str, list]]:
     lists = (
         clicked.join(raw.items, on="item_id", maintain_order="left")
         .group_by("user_id", maintain_order=True)
-        .agg(recent_categories="category_l1", recent_timestamps="timestamp")
+        .agg(recent_categories="category_l1", recent_items="item_id", recent_timestamps="timestamp")
     )
     assert (
         set(lists["user_id"]) == set(VISITORS)

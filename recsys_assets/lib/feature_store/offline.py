@@ -65,9 +65,9 @@ def write_offline(
         settings: names the offline store.
         users: RAW_USERS as of ``as_of``; other columns are ignored.
         items: RAW_ITEMS as of ``as_of``; other columns are ignored.
-        user_activity: {user_id, timestamp, recent_categories, recent_timestamps}, one row per
-            click: the visitor's state right after it. Of a visitor's rows of one second, the last
-            one is kept.
+        user_activity: {user_id, timestamp, recent_categories, recent_items, recent_timestamps}, one
+            row per click: the visitor's state right after it. Of a visitor's rows of one second,
+            the last one is kept.
         item_popularity: {item_id, item_clicks, timestamp: the day's end}.
         as_of: unix seconds within the UTC day; every row's ``timestamp`` lies in that day or at its
             end.

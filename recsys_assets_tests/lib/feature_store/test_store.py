@@ -23,12 +23,7 @@ from recsys_assets_tests.support.small_shop import shop_settings
 
 DAY = 86_400
 DAY_1 = 1_790_035_200  # 2026-09-22 UTC
-FEATURES = [
-    "user_features:age",
-    "user_features:gender",
-    "user_activity:recent_categories",
-    "user_activity:recent_timestamps",
-]
+FEATURES = ["user_features:age", "user_features:gender", *recent_clicks.FEATURES]
 
 USERS = pl.DataFrame(
     {"user_id": ["1", "2"], "age": [30, 40], "gender": ["F", "M"]},
@@ -54,6 +49,7 @@ def activity(timestamp: int, *categories: str) -> pl.DataFrame:
             "user_id": ["1"],
             "timestamp": [timestamp],
             "recent_categories": [list(categories)],
+            "recent_items": [[f"one of {category}" for category in categories]],
             "recent_timestamps": [times],
         }
     )
@@ -72,8 +68,13 @@ def write_day(
 
 
 def clicks(*pairs: tuple[str, int], at: float, user_id: str = "1") -> recent_clicks.RecentClicks:
+    """A row of clicks (category, unix seconds) on one item of each category."""
     return recent_clicks.RecentClicks(
-        user_id, [category for category, _ in pairs], [when for _, when in pairs], at
+        user_id,
+        [category for category, _ in pairs],
+        [f"one of {category}" for category, _ in pairs],
+        [when for _, when in pairs],
+        at,
     )
 
 
@@ -112,6 +113,7 @@ def test_materialised_values_are_read_online(settings: Settings, store: Any) -> 
         "age": 30.0,
         "gender": "F",
         "recent_categories": ["books", "tools"],
+        "recent_items": ["one of books", "one of tools"],
         "recent_timestamps": [DAY_1 + 99, DAY_1 + 100],
     }
     assert set(online(store, "nobody").values()) == {None}
@@ -136,6 +138,7 @@ def test_a_service_reads_everything_of_its_version(settings: Settings, store: An
         "age",
         "gender",
         "recent_categories",
+        "recent_items",
         "recent_timestamps",
         "price",
         "category_l1",
@@ -154,6 +157,7 @@ def test_online_never_goes_back_in_time(settings: Settings, store: Any) -> None:
         "age": 31.0,
         "gender": "F",
         "recent_categories": ["tools"],
+        "recent_items": ["one of tools"],
         "recent_timestamps": [DAY_1 + DAY + 100],
     }
     item = store.get_online_features(["item_popularity:item_clicks"], [{"item_id": "a"}]).to_dict()
@@ -182,6 +186,7 @@ def test_a_newer_push_stays_whatever_is_materialised(settings: Settings, store: 
     write_day(settings, DAY_1 + 2 * DAY, "next day")
     offline.materialize(settings, DAY_1 + 2 * DAY, DAY_1 + 3 * DAY, store=store)
     assert online(store)["recent_categories"] == ["next day"]
+    assert online(store)["recent_items"] == ["one of next day"]
 
 
 def test_a_push_during_a_materialisation_stays(settings: Settings, store: Any) -> None:
@@ -226,6 +231,7 @@ def test_live_visitors_need_not_be_registered(store: Any) -> None:
         "age": None,
         "gender": None,
         "recent_categories": ["toys"],
+        "recent_items": ["one of toys"],
         "recent_timestamps": [DAY_1],
     }
     assert online(store, "other")["recent_timestamps"] == [5, 9]
@@ -243,18 +249,50 @@ def test_clicks_of_many_visitors_are_read_at_once(
         store, [clicks(("toys", 5), ("toys", 5), at=DAY_1, user_id="guest")]
     )
     assert recent_clicks.read_recent_clicks(store, ["guest", "1", "nobody", "2"]) == {
-        "guest": [("toys", 5), ("toys", 5)],
-        "1": [("books", DAY_1 + 99), ("tools", DAY_1 + 100)],
+        "guest": [("toys", "one of toys", 5)] * 2,
+        "1": [("books", "one of books", DAY_1 + 99), ("tools", "one of tools", DAY_1 + 100)],
         "nobody": [],
         "2": [],
     }
     assert recent_clicks.read_recent_clicks(store, []) == {}
     (key,) = (key for key in valkey.client(0).keys("*") if b"guest" in key)
-    names = [name for name, value in valkey.client(0).hgetall(key).items() if b"toys" in value]
-    valkey.client(0).hdel(key, *names)
+    fields = valkey.client(0).hgetall(key).items()
+    items = [name for name, value in fields if b"one of toys" in value]
+    categories = [name for name, value in fields if b"toys" in value and name not in items]
+    assert len(items) == len(categories) == 1
+    # a row that was written before rows had items
+    valkey.client(0).hdel(key, *items)
+    assert recent_clicks.read_recent_clicks(store, ["guest"]) == {"guest": [("toys", "", 5)] * 2}
+    valkey.client(0).hdel(key, *categories)
     assert recent_clicks.read_recent_clicks(store, ["guest"]) == {
         "guest": []
     }  # times without categories do not count
+
+
+@pytest.mark.parametrize(
+    ("categories", "items", "timestamps", "found"),
+    [
+        (["a", "b"], ["i", "j"], [1, 2], [("a", "i", 1), ("b", "j", 2)]),
+        ([], [], [], []),
+        (None, None, None, []),
+        (["a", "b"], None, [1, 2], [("a", "", 1), ("b", "", 2)]),
+        (["a", "b"], ["i"], [1, 2], [("a", "", 1), ("b", "", 2)]),
+        (["a", "b"], ["i", "j", "k"], [1, 2], [("a", "", 1), ("b", "", 2)]),
+        (["a", "b"], ["i", "j"], [1], []),
+        (["a"], ["i"], [1, 2], []),
+        (["a", "b"], ["i", "j"], None, []),
+        (None, ["i", "j"], [1, 2], []),
+        (["a", 2], ["i", "j"], [1, 2], []),
+        (["a", "b"], ["i", None], [1, 2], []),
+        (["a", "b"], ["i", "j"], [1, 2.0], []),
+        ("ab", ["i", "j"], [1, 2], []),
+    ],
+)
+def test_stored_lists_count_only_if_they_fit(
+    categories: object, items: object, timestamps: object, found: list[tuple[str, str, int]]
+) -> None:
+    """Lists of items that do not fit leave the clicks, without their items."""
+    assert recent_clicks.stored_clicks(categories, items, timestamps) == found
 
 
 def offline_bytes(settings: Settings) -> dict[str, bytes]:
@@ -360,6 +398,10 @@ def test_history_is_point_in_time_in_any_zone(settings: Settings, store: Any) ->
             "user_activity: column recent_t",
         ),
         (
+            {"user_activity": activity(DAY_1 + 100, "books").drop("recent_items")},
+            "user_activity: column recent_items is missing",
+        ),
+        (
             {"user_activity": activity(DAY_1 - 1, "books")},
             "user_activity: 1 rows are not of 2026-09-22, .* at 1790035199",
         ),
@@ -418,7 +460,8 @@ def test_the_serving_environment_reads_online(settings: Settings, store: Any) ->
         "from recsys_assets.lib.feature_store.store import open_store\n"
         "from recsys_assets.settings import get_settings\n"
         "store = open_store(get_settings(), online_only=True, timeout_ms=2000)\n"
-        f"push_recent_clicks(store, [RecentClicks('3', ['tools'] * 2, [7, {DAY_1}], {DAY_1})])\n"
+        "push_recent_clicks(store, [RecentClicks('3', ['tools'] * 2, ['t1', 't2'], "
+        f"[7, {DAY_1}], {DAY_1})])\n"
         f"rows = [{{'user_id': '2'}}, {{'user_id': '3'}}]\n"
         f"answer = store.get_online_features({FEATURES!r}, entity_rows=rows).to_dict()\n"
         "loaded = [name for name in ('duckdb', 'polars') if name in sys.modules]\n"
@@ -439,13 +482,14 @@ def test_the_serving_environment_reads_online(settings: Settings, store: Any) ->
         "age": [40.0, None],
         "gender": ["M", None],
         "recent_categories": [["toys", "books"], ["tools", "tools"]],
+        "recent_items": [["one of toys", "one of books"], ["t1", "t2"]],
         "recent_timestamps": [[DAY_1, DAY_1 + 9], [7, DAY_1]],
     }
     assert json.loads(done.stdout) == [
         answer,
         [],
         "1.",
-        {"3": [["tools", 7], ["tools", DAY_1]], "9": []},
+        {"3": [["tools", "t1", 7], ["tools", "t2", DAY_1]], "9": []},
     ]
     assert online(store, "3")["recent_timestamps"] == [7, DAY_1]
 

@@ -168,7 +168,7 @@ def test_the_days_state_and_popularity_go_online(built, inputs, tmp_path, valkey
         .filter(pl.col("user_id") == "2")
         .row(-1, named=True)
     )
-    names = ["recent_categories", "recent_timestamps"]
+    names = ["recent_categories", "recent_items", "recent_timestamps"]
     online = opened.get_online_features(
         [f"user_activity:{n}" for n in names], [{"user_id": "2"}]
     ).to_dict()
