@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import polars as pl
 import pytest
 import redis
@@ -338,6 +339,34 @@ def test_a_day_written_again_forgets_what_it_held(settings: Settings) -> None:
     assert pl.read_parquet(views.offline_path(settings, "user_activity"))[
         "recent_categories"
     ].to_list() == [["tools"]]
+
+
+def test_files_that_lack_a_column_of_their_view_get_it(settings: Settings, store: Any) -> None:
+    """Days that were written before rows had items are read beside those of today."""
+    write_day(settings, DAY_1, "books", users=USERS[:1])
+    old = Path(views.offline_path(settings, "user_activity", "2026-09-22"))
+    whole = pl.read_parquet(old, hive_partitioning=False)
+    whole.drop("recent_items").write_parquet(old)
+    write_day(settings, DAY_1 + DAY, "tools")
+    before = offline_bytes(settings)
+    assert offline.add_absent_columns(settings) == [str(old)]
+    after = offline_bytes(settings)
+    assert [path for path in before if before[path] != after[path]] == [
+        "user_activity/day=2026-09-22/part.parquet"
+    ]
+    found = pl.read_parquet(old, hive_partitioning=False)
+    assert found.schema == whole.schema and found["recent_items"].to_list() == [None]
+    assert found.drop("recent_items").equals(whole.drop("recent_items"))
+    assert offline.add_absent_columns(settings) == []
+    moments = pd.to_datetime([DAY_1 + 101, DAY_1 + DAY + 101], unit="s", utc=True).as_unit("us")
+    asked = pd.DataFrame({"user_id": "1", "event_timestamp": moments})
+    past = store.get_historical_features(asked, ["user_activity:recent_items"]).to_df()
+    first, second = past.sort_values("event_timestamp")["recent_items"]
+    assert first is None and list(second) == ["one of tools"]
+    offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
+    assert recent_clicks.read_recent_clicks(store, ["1"]) == {"1": [("books", "", DAY_1 + 100)]}
+    offline.materialize(settings, DAY_1 + DAY, DAY_1 + 2 * DAY, store=store)
+    assert online(store)["recent_items"] == ["one of tools"]
 
 
 def test_of_clicks_within_a_second_the_last_state_counts(settings: Settings) -> None:
