@@ -35,6 +35,7 @@ def materialize_online(
     """
     from recsys_assets.lib.feature_store import offline, views
 
+    offline.add_absent_columns(settings)
     missing = [
         artifact
         for artifact in features[:-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys_assets.columns import ITEM_HISTORY
+from recsys_assets.columns import ITEM_HISTORY, MISSING
 from recsys_assets.lib.features.transforms import TransformsInvalid, Vocabulary
 
 
@@ -15,7 +15,8 @@ def recent_items(
 
     Args:
         vocabulary: of item_id.
-        items: item_id of all visitors' clicks, visitor after visitor, each oldest first.
+        items: item_id of all visitors' clicks, "" where unknown, visitor after visitor, each
+            oldest first.
         ages: float32, hours since each click.
         counts: clicks of each visitor, [B].
 
@@ -35,7 +36,7 @@ def recent_items(
     >>> indices[:, :3].tolist(), hours[:, :3].tolist()
     ([[4, 3, 0], [3, 0, 0]], [[2.0, 9.0, 0.0], [1.0, 0.0, 0.0]])
     """
-    if not len(items) == len(ages) == sum(counts):
+    if min(counts, default=0) < 0 or not len(items) == len(ages) == sum(counts):
         raise TransformsInvalid(
             f"the visitors' clicks must add up to the {len(items)} items and {len(ages)} ages, got "
             f"{counts}"
@@ -47,6 +48,6 @@ def recent_items(
         end += clicks
         kept = slice(end - min(clicks, ITEM_HISTORY), end)
         latest = items[kept].tolist()[::-1]
-        indices[row, : len(latest)] = [vocabulary.index(item) for item in latest]
+        indices[row, : len(latest)] = [vocabulary.index(item or MISSING) for item in latest]
         hours[row, : len(latest)] = ages[kept][::-1]
     return indices, hours

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import redis
@@ -32,8 +32,8 @@ def merged(live: RecentClicks, stored: Sequence[Click], now: float) -> RecentCli
     """Return a visitor's live clicks and the online clicks as one row.
 
     A click that both have counts once: for each category, item and second, the larger of the two
-    counts holds. So neither the order of merges nor a repetition changes the result. A stored click
-    without an item equals a live one of the same category and second.
+    counts holds. So neither the order of merges nor a repetition changes the result. A click
+    without an item equals one of the other side of the same category and second.
 
     Args:
         live: of ``VisitorState.recent_clicks``, with at least one click.
@@ -58,10 +58,11 @@ def merged(live: RecentClicks, stored: Sequence[Click], now: float) -> RecentCli
         return live
     kept = [click for click in stored if click.at >= int(now) - HISTORY_SECONDS]
     here = [*map(Click, live.categories, live.items, live.timestamps)]
-    without_item = Counter((click.category, click.at) for click in kept if not click.item)
-    without_item -= Counter((click.category, click.at) for click in here)
+    with_item = _with_item(kept) | _with_item(here)
+    # one side may know the items of clicks that the other one holds without
+    without_item = (_seconds(kept) | _seconds(here)) - _seconds(with_item.elements())
     clicks = [
-        *(Counter(click for click in kept if click.item) | Counter(here)).elements(),
+        *with_item.elements(),
         *(Click(category, "", at) for category, at in without_item.elements()),
     ]
     clicks = sorted(clicks, key=lambda click: (click.at, click.category, click.item))[
@@ -71,6 +72,16 @@ def merged(live: RecentClicks, stored: Sequence[Click], now: float) -> RecentCli
     updated_at = round(live.updated_at + max(clicks[-1].at - second, 0), 6)
     categories, items, timestamps = ([*values] for values in zip(*clicks, strict=True))
     return RecentClicks(live.user_id, categories, items, timestamps, updated_at)
+
+
+def _with_item(clicks: Iterable[Click]) -> Counter[Click]:
+    """Count the clicks whose item is known."""
+    return Counter(click for click in clicks if click.item)
+
+
+def _seconds(clicks: Iterable[Click]) -> Counter[tuple[str, int]]:
+    """Count clicks by category and second, with or without items."""
+    return Counter((click.category, click.at) for click in clicks)
 
 
 def push_merged(store: FeatureStore, rows: Sequence[RecentClicks], now: float) -> None:

@@ -45,6 +45,9 @@ def simple_models(step: Step[SimpleModelsParams]) -> None:
         half_life = float(stored["half_life"])
     transforms = json.loads(step.file("workflows", TRANSFORMS).read_text())
     width = 2 * int(transforms["cardinality"][c.CATEGORY_L1])
+    # hashed rows, of items that arrive after the fit, add nothing
+    hashed = int(transforms["cardinality"][c.ITEM_ID]) - len(table)
+    table = np.pad(table, ((0, hashed), (0, 0)))
     path = step.output / QUERY_TOWER_ONNX
     write_query_tower(table, constant, half_life, width, path)
     write_ranker(step.output)

@@ -242,6 +242,8 @@ def serve(shop, row: dict, client) -> dict[str, np.ndarray]:
         "user_history_raw": np.array(
             row["categories"][len(row["categories"]) - int(row["clicks_7d"]) :], object
         ),
+        "user_items_raw": np.full(int(row["clicks_7d"]), "", object),
+        "user_ages_raw": np.zeros(int(row["clicks_7d"]), np.float32),
     }
     for stage in stages:
         tensors |= stage.run({spec.name: tensors[spec.name] for spec in stage.inputs})
