@@ -108,8 +108,8 @@ class Visitors:
             following = self.followers[item[at - 1], random.integers(0, FOLLOWERS, len(at))]
             item[at] = np.where(self.born[following] <= number, following, item[at])
         self._repeat(user, item)
-        begin = self._begin(len(starts))[session]
-        second = np.minimum(begin + place * random.integers(15, 90, rows), 86_399)
+        begin, gap = self._begin(len(starts)), random.integers(15, 90, len(starts))
+        second = np.minimum(begin[session] + place * gap[session], 86_399)
         drawn = pl.DataFrame({"user": user, "item": item, "second": second, "session": session})
         drawn = drawn.cast(pl.Int64).unique(["user", "item", "second"], maintain_order=True)
         for who, what in drawn.select("user", "item").iter_rows():
@@ -132,8 +132,9 @@ class Visitors:
 
     def _begin(self, sessions: int) -> Ints:
         weights = np.array(self.truth.hours, float)
-        hours = self.random.choice(24, sessions, p=weights / weights.sum())
-        return hours * 3_600 + self.random.integers(0, 3_600, sessions)
+        hours: Ints = self.random.choice(24, sessions, p=weights / weights.sum())
+        begin: Ints = hours * 3_600 + self.random.integers(0, 3_600, sessions)
+        return begin
 
 
 def draw_log(
