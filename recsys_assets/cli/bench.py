@@ -192,14 +192,10 @@ def shops(
         clock.say(str(error))
         raise typer.Exit(1) from error
     table = Table(
-        "shop",
+        Column("shop", no_wrap=True),
         "form",
-        "ended",
-        "rows",
-        "rung",
-        "seconds",
-        "nDCG@10",
-        "popularity",
+        *(Column(name, no_wrap=True) for name in ("ended", "rows", "rung", "seconds")),
+        *(Column(name, no_wrap=True) for name in ("nDCG@10", "popularity")),
         box=SIMPLE_HEAD,
         title=f"bench shops · {report['cpu_count']} cores",
     )

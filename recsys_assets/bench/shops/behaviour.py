@@ -27,7 +27,7 @@ EVENING = (6, 2, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 6, 12, 20, 26, 28,
 
 
 @dataclass(frozen=True)
-class Truth:
+class Behaviour:
     """Holds what moves the visitors of a shop.
 
     Attributes:
@@ -66,7 +66,7 @@ class Visitors:
         seed: of everything that is drawn.
     """
 
-    def __init__(self, truth: Truth, days: int, seed: int) -> None:
+    def __init__(self, truth: Behaviour, days: int, seed: int) -> None:
         self.truth, self.random = truth, np.random.default_rng(seed)
         users = self.random.normal(size=(truth.users, truth.factors))
         items = self.random.normal(size=(truth.items, truth.factors))
@@ -138,7 +138,7 @@ class Visitors:
 
 
 def draw_log(
-    truth: Truth, first: date, volumes: Sequence[int], seed: int, zone: str = "UTC"
+    truth: Behaviour, first: date, volumes: Sequence[int], seed: int, zone: str = "UTC"
 ) -> pl.DataFrame:
     """Draw the log of a shop.
 

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys_assets.bench.shops.behaviour import EVENING, Truth, chosen, code, draw_log, with_shown
+from recsys_assets.bench.shops.behaviour import (
+    EVENING,
+    Behaviour,
+    chosen,
+    code,
+    draw_log,
+    with_shown,
+)
 from recsys_assets.bench.shops.shop import Shop, Written
 
 OPENING = date(2025, 1, 6)  # a Monday
@@ -36,7 +43,7 @@ def volume(day: date) -> int:
 def _sundays_and_sale(folder: Path, downloads: Path) -> Written:
     """Write log.csv: ts (unix seconds), customer, sku, what, device."""
     volumes = [volume(OPENING + timedelta(days=n)) for n in range(DAYS)]
-    truth = Truth(users=900, items=250, session=4.0)
+    truth = Behaviour(users=900, items=250, session=4.0)
     drawn = draw_log(truth, OPENING, volumes, seed=21)
     rows = with_shown(drawn, truth.items, shown=2, seed=22)
     clicked = chosen(rows.height, 23, ("opened", "cart", "order"), (90, 6, 4))
@@ -54,7 +61,7 @@ def _sundays_and_sale(folder: Path, downloads: Path) -> Written:
 
 def _zones(folder: Path, downloads: Path) -> Written:
     """Write visits.csv: user, item, time (unix milliseconds), device."""
-    truth = Truth(users=700, items=250, hours=EVENING)
+    truth = Behaviour(users=700, items=250, hours=EVENING)
     drawn = draw_log(truth, ZONE_FIRST, [1_000] * ZONE_DAYS, seed=25, zone=NEW_YORK)
     log = drawn.select(
         "day",

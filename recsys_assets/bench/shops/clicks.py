@@ -8,13 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys_assets.bench.shops.behaviour import Truth, code, draw_log, with_shown
+from recsys_assets.bench.shops.behaviour import Behaviour, code, draw_log, with_shown
 from recsys_assets.bench.shops.shop import Shop, Writer, Written
 
 COLUMNS = ("--map", "user_id=visitor", "--map", "item_id=product", "--map", "timestamp=at")
 
 
-def clicks_only(truth: Truth, first: date, volumes: Sequence[int], seed: int) -> Writer:
+def clicks_only(truth: Behaviour, first: date, volumes: Sequence[int], seed: int) -> Writer:
     """Return the writer of clicks.csv: visitor, product, at (ISO text). Each row is a click."""
 
     def write(folder: Path, downloads: Path) -> Written:
@@ -32,7 +32,7 @@ def clicks_only(truth: Truth, first: date, volumes: Sequence[int], seed: int) ->
 
 def _latent(folder: Path, downloads: Path) -> Written:
     """Write shown.parquet: a click and three items that were shown beside it."""
-    truth = Truth(users=800, items=300, taste=2.5, popularity=0.3, follow=0.0, session=4.0)
+    truth = Behaviour(users=800, items=300, taste=2.5, popularity=0.3, follow=0.0, session=4.0)
     drawn = draw_log(truth, date(2025, 3, 3), [800] * 16, seed=15)
     log = with_shown(drawn, truth.items, shown=3, seed=16).select(
         "day", user_id="user", item_id="item", timestamp=pl.from_epoch("time"), click="clicked"
@@ -45,25 +45,25 @@ SHOPS = (
     Shop(
         "clicks_only",
         "CSV of clicks, no devices",
-        clicks_only(Truth(users=1_500, items=500), date(2025, 3, 3), [2_000] * 16, seed=11),
+        clicks_only(Behaviour(users=1_500, items=500), date(2025, 3, 3), [2_000] * 16, seed=11),
         ("clicks.csv", *COLUMNS),
     ),
     Shop(
         "tiny",
         "40 clicks per day",
-        clicks_only(Truth(users=150, items=100), date(2025, 4, 1), [40] * 30, seed=12),
+        clicks_only(Behaviour(users=150, items=100), date(2025, 4, 1), [40] * 30, seed=12),
         ("clicks.csv", *COLUMNS),
     ),
     Shop(
         "week",
         "seven days",
-        clicks_only(Truth(users=800, items=300), date(2025, 5, 5), [1_500] * 7, seed=13),
+        clicks_only(Behaviour(users=800, items=300), date(2025, 5, 5), [1_500] * 7, seed=13),
         ("clicks.csv", *COLUMNS),
     ),
     Shop(
         "two_days",
         "two days",
-        clicks_only(Truth(users=800, items=300), date(2025, 5, 5), [2_500] * 2, seed=14),
+        clicks_only(Behaviour(users=800, items=300), date(2025, 5, 5), [2_500] * 2, seed=14),
         ("clicks.csv", *COLUMNS),
     ),
     Shop("latent", "Parquet, click 0 or 1, latent tastes", _latent, ("shown.parquet",)),

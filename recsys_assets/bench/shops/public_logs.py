@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys_assets.bench.shops.behaviour import Truth, chosen, code, draw_log, with_shown
+from recsys_assets.bench.shops.behaviour import Behaviour, chosen, code, draw_log, with_shown
 from recsys_assets.bench.shops.shop import Shop, Written
 from recsys_assets.bench.shops.texts import catalogue
 from recsys_assets.lib.own_data.mapping import DUPLICATE
@@ -35,7 +35,7 @@ FIRST_ARTICLE = 108_775_015  # H&M's ids have a leading zero
 
 def _retailrocket(folder: Path, downloads: Path) -> Written:
     """Write events.csv: timestamp (ms), visitorid, event, itemid, transactionid."""
-    truth = Truth(users=4_000, items=800, popularity=1.0, session=2.5, follow=0.4)
+    truth = Behaviour(users=4_000, items=800, popularity=1.0, session=2.5, follow=0.4)
     drawn = draw_log(truth, date(2015, 5, 4), [1_500] * 16, seed=31)
     event = chosen(drawn.height, 32, ("view", "addtocart", "transaction"), (96, 3, 1))
     log = drawn.select(
@@ -56,7 +56,7 @@ def _mind(folder: Path, downloads: Path) -> Written:
     MIND has one row per impression, with "N1-1 N2-0" in one column, which `recsys ingest` does not
     read.
     """
-    truth = Truth(users=1_200, items=300, new_share=0.5, freshness=2.0, follow=0.0, session=1.5)
+    truth = Behaviour(users=1_200, items=300, new_share=0.5, freshness=2.0, follow=0.0, session=1.5)
     drawn = draw_log(truth, date(2019, 11, 4), [700] * 14, seed=33)
     rows = with_shown(drawn, truth.items, SHOWN, seed=34)
     log = rows.select(
@@ -81,7 +81,7 @@ def _mind(folder: Path, downloads: Path) -> Written:
 
 def _hm(folder: Path, downloads: Path) -> Written:
     """Write transactions_train.csv (a row per piece, days without a time) and articles.csv."""
-    truth = Truth(users=1_500, items=280, repeat=0.1, session=2.5, new_share=0.2, freshness=1.0)
+    truth = Behaviour(users=1_500, items=280, repeat=0.1, session=2.5, new_share=0.2, freshness=1.0)
     drawn = draw_log(truth, date(2020, 8, 31), [900] * 20, seed=36)
     article = pl.format("0{}", pl.col("item") + FIRST_ARTICLE)
     articles = catalogue(truth.items, 37, CLOTHES).select(

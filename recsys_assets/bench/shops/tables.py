@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys_assets.bench.shops.behaviour import Truth, chosen, code, draw_log
+from recsys_assets.bench.shops.behaviour import Behaviour, chosen, code, draw_log
 from recsys_assets.bench.shops.shop import Shop, Written
 from recsys_assets.bench.shops.texts import catalogue
 
@@ -25,7 +25,7 @@ BOOKS = (
 
 def _groceries(folder: Path, downloads: Path) -> Written:
     """Write order_lines.csv (all lines of an order have one time) and products.csv."""
-    truth = Truth(users=600, items=250, repeat=0.6, session=7.0, follow=0.3)
+    truth = Behaviour(users=600, items=250, repeat=0.6, session=7.0, follow=0.3)
     drawn = draw_log(truth, date(2025, 2, 3), [1_200] * 20, seed=41)
     lines = drawn.with_columns(ordered=pl.col("time").min().over("session"))
     lines = lines.unique(["user", "ordered", "item"], maintain_order=True)
@@ -47,7 +47,7 @@ def _groceries(folder: Path, downloads: Path) -> Written:
 
 def _no_prices(folder: Path, downloads: Path) -> Written:
     """Write log.parquet and titles.csv, which has no price."""
-    truth = Truth(users=700, items=200, popularity=1.1)
+    truth = Behaviour(users=700, items=200, popularity=1.1)
     drawn = draw_log(truth, date(2025, 6, 2), [1_200] * 14, seed=44)
     log = drawn.select(
         "day",

@@ -78,7 +78,8 @@ def test_ingest_takes_every_row_that_it_should(
     assert log["rows_read"] == described.rows
     assert set(log["rejected"]) == shop.rejected
     assert log["accepted"] == log["rows_read"] - sum(log["rejected"].values())
-    assert log["accepted"] > 0.9 * log["rows_read"] and not log["remedies"]
+    assert log["accepted"] > 0.85 * log["rows_read"]
+    assert bool(log["remedies"]) == bool(shop.rejected)
     assert report["items"]["rows"] == len(described.items)
     if "--catalogue" in shop.arguments:
         assert sources["items"]["rejected"] == {} and report["items"]["derived"] == 0

@@ -9,13 +9,13 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from recsys_assets.bench.shops.behaviour import EVENING, Truth, Visitors, draw_log, with_shown
+from recsys_assets.bench.shops.behaviour import EVENING, Behaviour, Visitors, draw_log, with_shown
 
-PLAIN = Truth(users=200, items=60, taste=0.0, popularity=0.0, follow=0.0)
+PLAIN = Behaviour(users=200, items=60, taste=0.0, popularity=0.0, follow=0.0)
 FIRST = date(2025, 3, 1)
 
 
-def drawn(truth: Truth, volumes: list[int] | None = None) -> pl.DataFrame:
+def drawn(truth: Behaviour, volumes: list[int] | None = None) -> pl.DataFrame:
     return draw_log(truth, FIRST, volumes or [800] * 6, seed=1)
 
 
