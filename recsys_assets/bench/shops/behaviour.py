@@ -122,7 +122,8 @@ class Visitors:
         offered = np.where(age >= 0, self.popularity, -np.inf)
         offered = offered + truth.freshness * np.where(self.born > 0, 0.5 ** (age / 2), 0.0)
         noise = self.random.gumbel(size=(len(user), truth.items))
-        return np.argmax(self.taste[user] + offered + noise, axis=1).astype(np.int64)
+        drawn: Ints = np.argmax(self.taste[user] + offered + noise, axis=1)
+        return drawn
 
     def _repeat(self, user: Ints, item: Ints) -> None:
         """Replace some items by one that the visitor had on an earlier day."""
