@@ -193,9 +193,11 @@ def shops(
         raise typer.Exit(1) from error
     table = Table(
         Column("shop", no_wrap=True),
-        "form",
-        *(Column(name, no_wrap=True) for name in ("ended", "rows", "rung", "seconds")),
-        *(Column(name, no_wrap=True) for name in ("nDCG@10", "popularity")),
+        Column("form", min_width=12),
+        *(
+            Column(name, no_wrap=True)
+            for name in ("rows", "rung", "s", "nDCG@10", "popular")  # as narrow as a terminal
+        ),
         box=SIMPLE_HEAD,
         title=f"bench shops · {report['cpu_count']} cores",
     )

@@ -185,15 +185,15 @@ def answer_fault(answer: dict[str, Any], items: Collection[str]) -> str | None:
 def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
     """Return the printed table.
 
-    Its columns are shop, form, ended, rows, rung, seconds, nDCG@10 and that of popularity.
+    Its columns are shop, form, rows, rung (or, in brackets, where the shop ended), seconds, nDCG@10
+    and that of popularity.
     """
     return [
         (
             name,
             one["form"],
-            one["ended"],
             "" if one["rows"] is None else f"{one['rows']:,}",
-            one["rung"] or "",
+            one["rung"] or f"({one['ended']})",
             f"{one['seconds']:.0f}",
             *(
                 "" if one[key] is None else f"{one[key]:.4f}"
