@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import random
 import socket
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ import redis
 
 from feature_repo import apply
 from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.bench.harness.part import BenchFailed
+from recsys_assets.bench.harness.part import BenchFailed, clean_environment
 from recsys_assets.columns import MISSING
 from recsys_assets.lib.feature_store import offline, views
 from recsys_assets.lib.feature_store import store as feature_store
@@ -186,11 +185,6 @@ def promote(settings: Settings, release: Artifact | int) -> None:
 def triton_address(settings: Settings) -> str:
     """Return host:port of Triton's gRPC."""
     return f"{settings.triton_host}:{settings.triton_grpc_port}"
-
-
-def clean_environment() -> dict[str, str]:
-    """Return this process's variables without the settings, which each home sets."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
 
 
 def serving_environment(settings: Settings) -> Mapping[str, str]:

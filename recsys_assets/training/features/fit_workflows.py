@@ -59,6 +59,7 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
             ages.append(users.group_by(users.column_names).aggregate([]))
         if empty := tables.name_the_nameless(Path(scratch)):
             step.log(f"{', '.join(empty)}: no known value on any training day")
+        tables.join_until_known(Path(scratch))
         mean_age = tables.mean_age_of_users(ages)
         items = tables.missing_to_null(
             tables.read(step.file("items", "items.parquet"), tables.ITEM_COLUMNS)
