@@ -173,10 +173,10 @@ def test_gates_block(graph) -> None:
     assert blocking >= {
         ("raw/interactions", "contract"),
         ("features/datasets", "parity"),
-        ("ranking/dlrm", "auc"),
         ("exports/onnx", "parity"),
         ("serving/release", "gate"),
         ("fine_tune/release", "gate"),
     }
-    # checks of evaluations warn; the verdict decides on the release
+    # figures of models and evaluations warn; the verdict decides on the release
+    assert not {asset for asset, _ in blocking if asset.startswith(("ranking/", "ladder/"))}
     assert not {asset for asset, _ in blocking if asset.startswith("evaluation/")}

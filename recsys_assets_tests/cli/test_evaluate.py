@@ -49,9 +49,9 @@ def test_a_day_that_is_none_is_refused_with_the_form(home):
     assert not (home / "landing").exists()
 
 
-@pytest.mark.parametrize("day", ["2026-11-11", "2026-11-15", "2030-01-01"])
-def test_a_day_without_a_whole_window_is_refused_with_those_that_have_one(home, day):
-    assert f"{day} must be from 2026-11-12 to 2026-11-14" in said("--as-of", day)
+@pytest.mark.parametrize("day", ["2026-10-31", "2026-11-15", "2030-01-01"])
+def test_a_day_outside_the_log_is_refused_with_its_days(home, day):
+    assert f"{day} must be from 2026-11-01 to 2026-11-14" in said("--as-of", day)
     assert not (home / "landing").exists()
 
 

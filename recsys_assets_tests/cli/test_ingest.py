@@ -50,7 +50,7 @@ def test_a_fresh_home_takes_the_calendar_of_the_log(run, tmp_path: Path):
     assert json.loads((tmp_path / "home/calendar.json").read_text()) == {"start_day": "2026-01-01"}
     assert "user_id ← visitor" in done.stdout and "unix milliseconds" in done.stdout
     assert "user_id is null or empty: 1" in done.stdout
-    assert "recsys materialize --as-of 2026-01-12" in done.stdout
+    assert "recsys materialize (as of 2026-01-12, the newest day: 9 training and 3 " in done.stdout
 
     again = run(
         log,
@@ -69,10 +69,10 @@ def test_a_fresh_home_takes_the_calendar_of_the_log(run, tmp_path: Path):
 
     earlier = tmp_path / "earlier.csv"
     earlier.write_text(f"user_id,item_id,timestamp\nu,i,{DAY - 86_400}\n")
-    refused = run(earlier)
-    assert refused.exit_code == 1
-    assert "begins on 2025-12-31, the calendar of this home on 2026-01-01" in refused.stderr
-    assert "RECSYS_START_DAY=2025-12-31" in refused.stderr
+    moved = run(earlier)
+    assert moved.exit_code == 0
+    assert json.loads((tmp_path / "home/calendar.json").read_text()) == {"start_day": "2025-12-31"}
+    assert "began on 2026-01-01 before" in moved.stderr and "`recsys down`" in moved.stderr
 
 
 def test_errors_go_to_standard_error_with_their_remedy(run, tmp_path: Path):

@@ -392,10 +392,9 @@ def _check_calendar(calendar: Calendar | None, start_day: date | None) -> None:
     Raises:
         IngestError: both days are known and differ.
     """
-    if calendar and start_day and calendar["start_day"] != start_day.isoformat():
+    if calendar and start_day and (first := calendar["start_day"]) != start_day.isoformat():
         raise IngestError(
-            f"the log begins on {calendar['start_day']}, and RECSYS_START_DAY is {start_day}; "
-            "nothing was changed. Do one of these: set "
-            f"RECSYS_START_DAY={calendar['start_day']}, or unset it, so that the calendar follows "
-            f"the log; leave out earlier rows with --first-day {start_day}"
+            f"the log begins on {first}, and RECSYS_START_DAY is {start_day}; nothing was changed. "
+            f"Do one of these: set RECSYS_START_DAY={first}, or unset it, so that the calendar "
+            f"follows the log; leave out earlier rows with --first-day {start_day}"
         )

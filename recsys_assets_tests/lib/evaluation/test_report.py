@@ -13,6 +13,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.evaluation import list_metrics, report
 from recsys_assets.lib.evaluation.queries import SIMULATED, VISITOR, Queries
+from recsys_assets.partitions import validation_days
 from recsys_assets_tests.support import small_evaluation as small
 
 DAY = "2026-11-19"
@@ -59,9 +60,10 @@ def published(
     queries: Artifact | None,
     **arrays: np.ndarray,
 ) -> Artifact:
-    with store.stage(
-        f"evaluation/{name}", DAY, inputs={} if queries is None else {"queries": queries}
-    ) as staged:
+    inputs: dict[str, Any] = {} if queries is None else {"queries": queries}
+    if name == "offline":
+        inputs["features"] = [validation_day(store, day) for day in validation_days(DAY)]
+    with store.stage(f"evaluation/{name}", DAY, inputs=inputs) as staged:
         np.savez(
             staged.path / "lists.npz",
             **{
@@ -71,6 +73,12 @@ def published(
             },
         )
         return staged.publish(metrics)
+
+
+def validation_day(store: ArtifactStore, day: str) -> Artifact:
+    with store.stage("features/interactions", day) as staged:
+        (staged.path / "features.parquet").write_bytes(b"")
+        return staged.publish()
 
 
 def queries_artifact(store: ArtifactStore, shift: int = 0) -> Artifact:

@@ -548,7 +548,7 @@ def test_the_calendar_follows_the_log_or_refuses(tmp_path: Path):
     )
     with pytest.raises(
         IngestError,
-        match=r"begins on 1995-05-05, the calendar of this home on 2026-01-01.*--first-day "
+        match=r"begins on 1995-05-05, and RECSYS_START_DAY is 2026-01-01.*--first-day "
         r"2026-01-01",
     ):
         take(tmp_path / "landing", log, start_day=date(2026, 1, 1))
@@ -557,8 +557,8 @@ def test_the_calendar_follows_the_log_or_refuses(tmp_path: Path):
     assert report["sources"][0]["rejected"] == {"timestamp is before --first-day": 1}
     assert report["calendar"]["start_day"] == "2026-01-01"
     assert report["calendar"]["missing_days"] == ["2026-01-02"]
-    assert report["calendar"]["as_of"] is None
-    assert any("12 days" in note for note in report["calendar"]["notes"])
+    assert report["calendar"]["as_of"] == "2026-01-03"
+    assert "1 of 3 days have no rows: 2026-01-02" in report["calendar"]["notes"][0]
 
 
 def test_a_simulated_shop_gives_way_only_when_told(tmp_path: Path):

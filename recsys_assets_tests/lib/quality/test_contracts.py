@@ -193,10 +193,17 @@ def test_all_defects_of_all_files_are_told_at_once(tmp_path):
     assert second.endswith("events-2.parquet: column 'click': column is missing (1)")
 
 
-def test_a_missing_day_is_named_with_the_remedy(tmp_path):
+def test_a_landing_zone_without_events_is_named_with_the_remedy(tmp_path):
     (tmp_path / "interactions" / DAY).mkdir(parents=True)
-    with pytest.raises(LandingMissing, match=r"2026-11-20.*recsys simulate"):
+    with pytest.raises(LandingMissing, match=r"recsys ingest.*recsys simulate"):
         read_landing_day(tmp_path, DAY)
+
+
+def test_a_day_without_a_file_has_no_rows_where_other_days_have_landed(tmp_path):
+    _land(tmp_path, "events-1.parquet", _good())
+    empty = read_landing_day(tmp_path, "2026-11-19")
+    assert empty.frame.is_empty() and list(empty.frame.columns) == list(RAW_INTERACTIONS)
+    assert empty.rows_by_file == {} and empty.duplicates == 0
 
 
 def test_a_file_under_two_names_is_a_failure(tmp_path):

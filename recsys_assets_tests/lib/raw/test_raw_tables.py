@@ -83,9 +83,9 @@ def test_a_volume_failure_names_files_counts_and_the_remedy(tmp_path):
         "simulated.parquet (1050 rows)",
         "event_type",
         "1000 exposures",
-        "10 times",
-        "100",
+        "20 to 500 are usual",
         "accept_volume",
+        "recsys ingest-day 2026-01-02 --accept-volume",
     ):
         assert word in text
 
