@@ -54,6 +54,7 @@ full_training = dg.define_asset_job(
         ["features", "popularity"],
         ["ranking", "dlrm"],
         ["exports", "onnx"],
+        ["features", "seen_rule"],
         ["evaluation", "queries"],
         ["evaluation", "offline"],
         ["evaluation", "oracle"],
@@ -67,6 +68,7 @@ evaluation = dg.define_asset_job(
     "and writes the report.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(
+        ["features", "seen_rule"],
         ["evaluation", "queries"],
         ["evaluation", "oracle"],
         ["evaluation", "baselines"],
@@ -97,6 +99,7 @@ backtest = dg.define_asset_job(
         ["retrieval", "item_vectors"],
         ["ranking", "dlrm"],
         ["exports", "onnx"],
+        ["features", "seen_rule"],
         ["evaluation", "queries"],
         ["evaluation", "offline"],
         ["evaluation", "backtest"],

@@ -2,9 +2,9 @@
 
 One query is one click of the validation days: its visitor, moment and device, and the clicked item,
 the *true* item. A system answers with a ranking of the whole catalogue without the items that the
-seen filter drops. These are the items that the visitor clicked on the last ``seen_days`` UTC days,
-the query's own day included, strictly before the query, as in ``serving.stages.seen_items``. A
-click on such an item is no query, because no list may show it. The share of such clicks is counted.
+seen filter drops. These follow from the events strictly before the query, by the ``SeenRule`` that
+``serving.stages.seen_items`` applies too. A click on such an item is no query, because no list may
+show it. The share of such clicks is counted.
 
 Where too few visitors are new, cold ones are *simulated*: further queries whose visitor is masked
 as ``features.mask`` does in training. They count only in the slice ``cold_users``, never in the
@@ -28,6 +28,7 @@ from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import seen_filter
 from recsys_assets.lib.evaluation.measures import QueryCounts
 from recsys_assets.lib.features.point_in_time import UNKNOWN_VISITOR
+from recsys_assets.lib.features.seen import SeenRule
 
 QUERY_LIMIT = 20_000
 #: Below MINIMUM_COLD queries of new visitors, add SIMULATED_COLD queries with a masked visitor.
@@ -117,7 +118,8 @@ class Queries:
         items: Artifact,
         *,
         seed: int,
-        seen_days: int,
+        rule: SeenRule,
+        zone: str,
         limit: int = QUERY_LIMIT,
     ) -> Queries:
         """Gather the queries.
@@ -128,8 +130,8 @@ class Queries:
                 whose partition is none of the validation days count as training.
             items: ``raw/items``.
             seed: draws the users that are kept above the limit, and the simulated cold queries.
-            seen_days: for how many UTC days a clicked item counts as seen, the query's own
-                included.
+            rule: which events make an item seen, for how many days.
+            zone: time zone of the shop, in which the rule's days are counted.
             limit: clicks above which whole users are sampled until the next would exceed it.
 
         Raises:
@@ -151,7 +153,7 @@ class Queries:
             .with_row_index("query")
             .cast({"query": pl.Int64})
         )
-        seen = seen_filter.seen_pairs(asked, interactions, catalogue, seen_days)
+        seen = seen_filter.seen_pairs(asked, interactions, catalogue, rule, zone)
         # a click on an item that the filter drops is no query
         own = seen.join(asked.select("query", "item"), on=["query", "item"], how="semi")["query"]
         asks = _with_history(asked.filter(~pl.col("query").is_in(own.implode())), features)
@@ -180,7 +182,7 @@ class Queries:
             "seen_share": 1 - asks.height / asked.height,
             "cold_queries": cold,
             "cold_users_simulated": bool(len(simulated)),
-            "seen_days": seen_days,
+            "seen_rule": rule.text(),
             "slices": {name: int(inside.sum()) for name, inside in slices.items()},
         }
         return cls(

@@ -5,7 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from recsys_assets.serving.stores import bloom
+from recsys_assets.columns import VIEW
+from recsys_assets.lib.feature_store import bloom
+from recsys_assets.local_time import UTC
 from recsys_assets_tests.support.seen import mark_seen
 
 # a stored filter must stay readable by later versions of the code
@@ -16,7 +18,7 @@ def local_bitmap(item_ids: list[str]) -> bytes:
     """What the server would hold, by the definition of SETBIT."""
     bits = bytearray(bloom.BITS // 8)
     for item_id in item_ids:
-        for bit in bloom.positions(item_id):
+        for bit in bloom.positions(item_id, VIEW):
             bits[bit // 8] |= 128 >> (bit % 8)
     return bytes(bits)
 
@@ -61,7 +63,7 @@ def test_rated_load_on_a_real_server(valkey):
         mark_seen(
             client, "u", [f"item-{day}-{n}" for n in range(bloom.CAPACITY)], now - 86_400 * day
         )
-    bitmaps = client.mget([bloom.seen_key("u", day) for day in bloom.last_days(now, 7)])
+    bitmaps = client.mget([bloom.seen_key("u", day) for day in bloom.last_days(now, 7, UTC)])
     assert all(bitmaps)
     seen = bloom.fingerprints(f"item-{day}-{n}" for day in range(7) for n in range(bloom.CAPACITY))
     assert bloom.contains(bitmaps, seen).all()
@@ -73,7 +75,7 @@ def test_rated_load_on_a_real_server(valkey):
 
 
 def test_positions_are_distinct_stable_and_in_range():
-    positions = bloom.positions("item-1")
+    positions = bloom.positions("item-1", VIEW)
     assert len(set(positions.tolist())) == bloom.HASHES
     assert positions.min() >= 0 and positions.max() < bloom.BITS
     assert positions.tolist() == GOLDEN
@@ -98,7 +100,9 @@ def test_membership_is_that_of_every_position():
         asked, bloom.contains(bitmaps, bloom.fingerprints(asked)), strict=True
     ):
         held = [
-            all(bitmap[bit // 8] & 128 >> bit % 8 for bit in bloom.positions(item_id).tolist())
+            all(
+                bitmap[bit // 8] & 128 >> bit % 8 for bit in bloom.positions(item_id, VIEW).tolist()
+            )
             for bitmap in bitmaps
             if bitmap
         ]
@@ -118,9 +122,9 @@ def test_no_id_escapes_its_key():
 
 def test_days_are_utc_and_cross_the_year():
     midnight = 1_767_225_600  # 2026-01-01T00:00:00Z
-    assert bloom.day_of(midnight) == "20260101"
-    assert bloom.day_of(midnight - 1) == "20251231"
-    assert bloom.last_days(midnight + 1, 3) == ["20260101", "20251231", "20251230"]
+    assert bloom.day_of(midnight, UTC) == "20260101"
+    assert bloom.day_of(midnight - 1, UTC) == "20251231"
+    assert bloom.last_days(midnight + 1, 3, UTC) == ["20260101", "20251231", "20251230"]
 
 
 def test_added_on_a_real_server(valkey):
@@ -129,7 +133,7 @@ def test_added_on_a_real_server(valkey):
     """
     client, items = valkey.client(1), ["item-1", "ünï", "a:b"]
     now = client.time()[0]
-    key = bloom.seen_key("u:1", bloom.day_of(now))
+    key = bloom.seen_key("u:1", bloom.day_of(now, UTC))
     for _ in range(2):
         mark_seen(client, "u:1", items, now)
         stored = client.get(key)
