@@ -157,6 +157,7 @@ def contains(bitmaps: Sequence[bytes | None], prints: np.ndarray) -> np.ndarray:
     return found
 
 
+@lru_cache(maxsize=1_024)
 def key_day(number: int) -> str:
     """Return the name, YYYYMMDD, of a day of ``local_time.day_number`` in a key."""
     return day_name(number).replace("-", "")

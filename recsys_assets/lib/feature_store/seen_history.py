@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -46,6 +47,7 @@ end
 return 1
 """
 _SCRATCH = "seen_history:scratch"
+_DONE = "seen_history:"  # and a day: the log of it that was written
 
 
 class SeenHistory(TypedDict):
@@ -58,10 +60,29 @@ class SeenHistory(TypedDict):
     seen_history: str  # what was written, in words
 
 
+@dataclass(frozen=True)
+class _Acts:
+    """Holds R pairs of event type and item of V visitors, by visitor and day."""
+
+    names: list[str]  # of the V visitors
+    visitor: np.ndarray  # int64 [R], ascending
+    day: np.ndarray  # int64 [R], number of the local day, ascending per visitor
+    prints: np.ndarray  # uint16 [R, 2], fingerprints under the event type
+    last: np.ndarray  # int64 [R], unix seconds of the last such event
+
+    def rows(self, kept: np.ndarray | slice) -> _Acts:
+        """Return some of the rows."""
+        return _Acts(
+            self.names, self.visitor[kept], self.day[kept], self.prints[kept], self.last[kept]
+        )
+
+
 def publish_seen(
     settings: Settings, interactions: Sequence[Artifact], *, clock: Callable[[], float] = time.time
 ) -> SeenHistory:
     """Set the bits of every visitor's events in the days that still count.
+
+    A day that was written before is left out, until its log, the zone or the kept days change.
 
     Args:
         settings: names the store, the zone and the days.
@@ -73,7 +94,6 @@ def publish_seen(
     """
     zone, kept, started = time_zone(settings), kept_days(settings), time.monotonic()
     today = bloom.local_day(clock(), zone)
-    newest = max((str(artifact.partition) for artifact in interactions), default=None)
     found: SeenHistory = {
         "seen_filters": 0,
         "seen_visitors": 0,
@@ -81,8 +101,9 @@ def publish_seen(
         "seen_seconds": 0.0,
         "seen_history": "no day is given: nothing of the log counts as seen today",
     }
-    if newest is None:
+    if not interactions:
         return found
+    newest = max(str(artifact.partition) for artifact in interactions)
     age = today - day_number(newest)
     if age >= kept:
         found["seen_history"] = (
@@ -91,24 +112,42 @@ def publish_seen(
         )
         return found
     with visitor_client(settings, VISITOR_DATABASE, timeout_ms=TIMEOUT_MS) as client:
-        for part in _parts(_acts(interactions, zone, first=today - kept + 1)):
+        marks = {
+            _DONE + str(artifact.partition): (artifact, f"{artifact.digest} {zone} {kept}")
+            for artifact in interactions
+            # a zone moves an event by less than a day
+            if str(artifact.partition) >= day_name(today - kept)
+        }
+        done: Any = client.mget([*marks])
+        new = [
+            (key, artifact, mark)
+            for (key, (artifact, mark)), reply in zip(marks.items(), done, strict=True)
+            if reply != mark.encode()
+        ]
+        acts = _acts([artifact for _, artifact, _ in new], zone, first=today - kept + 1)
+        for part in _parts(acts):
             written, refused = _write(client, part, kept, zone)
             found["seen_filters"] += written
-            found["seen_visitors"] += part[USER_ID].n_unique()
             found["seen_visitors_refused"] += refused
+        found["seen_visitors"] = len(acts.names)
+        for key, artifact, mark in new if not found["seen_visitors_refused"] else ():
+            day = bloom.key_day(day_number(str(artifact.partition)))
+            client.set(key, mark, exat=bloom.expiry(day, kept, zone))
     found["seen_seconds"] = round(time.monotonic() - started, 3)
     found["seen_history"] = (
-        f"{found['seen_filters']} filters of visitors and days, up to {newest}, {age} days ago"
+        f"{found['seen_filters']} filters of visitors and days, from {len(new)} days not written "
+        f"before; the newest day is {newest}, {age} days ago"
     )
     return found
 
 
-def _acts(interactions: Sequence[Artifact], zone: str, first: int) -> pl.DataFrame:
-    """Return {user_id, day, item_id, event_type, timestamp (the last)}, by visitor and day."""
-    # a zone moves an event by less than a day
-    recent = [a for a in interactions if str(a.partition) >= day_name(first - 1)]
-    return (
-        pl.scan_parquet([artifact.path("interactions.parquet") for artifact in recent])
+def _acts(interactions: Sequence[Artifact], zone: str, first: int) -> _Acts:
+    """Return the events since a local day, each pair of item and event type once per day."""
+    if not interactions:
+        nothing = np.zeros(0, np.int64)
+        return _Acts([], nothing, nothing, np.zeros((0, 2), np.uint16), nothing)
+    acts = (
+        pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
         .filter(pl.col(EVENT_TYPE).is_in(ACTS), pl.col(USER_ID) != MISSING)
         .select(USER_ID, ITEM_ID, EVENT_TYPE, TIMESTAMP, day=local_days(TIMESTAMP, zone))
         .filter(pl.col("day") >= first)
@@ -117,49 +156,62 @@ def _acts(interactions: Sequence[Artifact], zone: str, first: int) -> pl.DataFra
         .sort(USER_ID, "day")
         .collect()
     )
+    items = acts[ITEM_ID].unique()
+    item = acts[ITEM_ID].replace_strict(items, range(len(items)), return_dtype=pl.Int64)
+    event = acts[EVENT_TYPE].replace_strict(ACTS, range(len(ACTS)), return_dtype=pl.Int64)
+    visitor = acts[USER_ID].rle_id().to_numpy().astype(np.int64)
+    return _Acts(
+        acts[USER_ID].gather(_starts(visitor)).to_list(),
+        visitor,
+        acts["day"].to_numpy(),
+        bloom.fingerprints(items)[item.to_numpy()] ^ bloom.masks(ACTS)[event.to_numpy()],
+        acts[TIMESTAMP].to_numpy(),
+    )
 
 
-def _parts(acts: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def _starts(*values: np.ndarray) -> np.ndarray:
+    """Return the first place of each run of equal rows, int64 [runs]."""
+    first = np.ones(len(values[0]), bool)
+    first[1:] = np.logical_or.reduce([of[1:] != of[:-1] for of in values])
+    return np.flatnonzero(first)
+
+
+def _parts(acts: _Acts) -> Iterator[_Acts]:
     """Yield whole visitors with about CHUNK filters in sum."""
-    if acts.is_empty():
-        return
-    visitor = acts[USER_ID].rle_id().to_numpy()
-    filters = acts.select(pl.struct(USER_ID, "day").rle_id()).to_series().to_numpy()
+    filters = np.zeros(len(acts.visitor), np.int64)
+    filters[_starts(acts.visitor, acts.day)] = 1
     # the part of a visitor is that of its first filter
-    first = np.flatnonzero(np.diff(visitor, prepend=-1))
-    part = (filters[first] // CHUNK)[visitor]
-    bounds = [*np.flatnonzero(np.diff(part, prepend=-1)).tolist(), len(part)]
+    of_first = ((np.cumsum(filters) - 1) // CHUNK)[_starts(acts.visitor)]
+    bounds = [*_starts(of_first[acts.visitor]).tolist(), len(acts.visitor)]
     for start, end in itertools.pairwise(bounds):
-        yield acts[start:end]
+        yield acts.rows(slice(start, end))
 
 
-def _write(client: redis.Redis, acts: pl.DataFrame, kept: int, zone: str) -> tuple[int, int]:
+def _write(client: redis.Redis, acts: _Acts, kept: int, zone: str) -> tuple[int, int]:
     """Write the filters of some visitors; return the numbers of filters and refused visitors."""
     script = client.register_script(_ADD)
     written = refused = 0
-    while not acts.is_empty():
-        names = acts[USER_ID].unique(maintain_order=True).to_list()
+    while len(acts.visitor):
+        visitors = acts.visitor[_starts(acts.visitor)]
+        names = [acts.names[visitor] for visitor in visitors.tolist()]
         replies: Any = client.mget([bloom.reset_key(name) for name in names])
-        resets = {
-            name: reply.decode() if reply else ""
-            for name, reply in zip(names, replies, strict=True)
-        }
-        counted = _since(acts, resets)
-        filters = _filters(counted)
+        reset = dict(zip(visitors.tolist(), replies, strict=True))
+        filters = _filters(_since(acts, reset))
         with client.pipeline(transaction=False) as pipeline:
-            for name, days in filters.items():
+            for visitor, days in filters.items():
+                name = acts.names[visitor]
                 keys = bloom.seen_keys(name, [day for day, _ in days])
                 arguments = [
                     value for day, bits in days for value in (bits, bloom.expiry(day, kept, zone))
                 ]
                 script(
                     keys=[bloom.reset_key(name), _SCRATCH, *keys],
-                    args=[resets[name], *arguments],
+                    args=[reset[visitor] or b"", *arguments],
                     client=pipeline,
                 )
             results = pipeline.execute(raise_on_error=False)
         again = []
-        for (name, days), result in zip(filters.items(), results, strict=True):
+        for (visitor, days), result in zip(filters.items(), results, strict=True):
             if isinstance(result, redis.RedisError):
                 if "WRONGTYPE" not in str(result):
                     raise result
@@ -167,43 +219,31 @@ def _write(client: redis.Redis, acts: pl.DataFrame, kept: int, zone: str) -> tup
             elif result:
                 written += len(days)
             else:
-                again.append(name)
+                again.append(visitor)
         # reset meanwhile: choose their events anew
-        acts = acts.filter(pl.col(USER_ID).is_in(again))
+        acts = acts.rows(np.isin(acts.visitor, again))
     return written, refused
 
 
-def _since(acts: pl.DataFrame, resets: dict[str, str]) -> pl.DataFrame:
+def _since(acts: _Acts, reset: Mapping[int, bytes | None]) -> _Acts:
     """Return the events from each visitor's last reset on."""
-    given = [(name, int(reset)) for name, reset in resets.items() if reset]
-    if not given:
+    since = {visitor: int(reply) for visitor, reply in reset.items() if reply}
+    if not since:
         return acts
-    since = pl.DataFrame(given, schema={USER_ID: pl.String, "since": pl.Int64}, orient="row")
-    return (
-        acts.join(since, on=USER_ID, how="left", maintain_order="left")
-        .filter(pl.col("since").is_null() | (pl.col(TIMESTAMP) >= pl.col("since")))
-        .drop("since")
-    )
+    earliest = [since.get(visitor, 0) for visitor in acts.visitor.tolist()]
+    return acts.rows(acts.last >= np.array(earliest, np.int64))
 
 
-def _filters(acts: pl.DataFrame) -> dict[str, list[tuple[str, bytes]]]:
+def _filters(acts: _Acts) -> dict[int, list[tuple[str, bytes]]]:
     """Return visitor → (day of the key, bits) of each of its days."""
-    if acts.is_empty():
-        return {}
-    # items of this part, each hashed once
-    items = acts[ITEM_ID].unique(maintain_order=True)
-    index = acts.select(
-        pl.col(ITEM_ID).replace_strict(items, pl.int_range(len(items), eager=True))
-    ).to_series()
-    event = acts[EVENT_TYPE].replace_strict(ACTS, range(len(ACTS)), return_dtype=pl.Int64)
-    prints = bloom.fingerprints(items)[index.to_numpy()] ^ bloom.masks(ACTS)[event.to_numpy()]
-    of_filter = acts.select(pl.struct(USER_ID, "day").rle_id()).to_series().to_numpy()
-    first = np.flatnonzero(np.diff(of_filter.astype(np.int64), prepend=-1))
-    bits = np.zeros((len(first), bloom.BITS), np.uint8)
-    bits[of_filter[:, None], bloom.positions_of(prints)] = 1
+    first = _starts(acts.visitor, acts.day)
+    of_row = np.repeat(np.arange(len(first)), np.diff([*first, len(acts.visitor)]))
+    bits = np.zeros((len(first), bloom.BITS), bool)
+    bits[of_row[:, None], bloom.positions_of(acts.prints)] = True
     packed = np.packbits(bits, axis=1)
-    names, days = acts[USER_ID].gather(first).to_list(), acts["day"].gather(first).to_list()
-    found: dict[str, list[tuple[str, bytes]]] = {}
-    for name, day, row in zip(names, days, packed, strict=True):
-        found.setdefault(name, []).append((bloom.key_day(day), row.tobytes()))
+    found: dict[int, list[tuple[str, bytes]]] = {}
+    for visitor, day, row in zip(
+        acts.visitor[first].tolist(), acts.day[first].tolist(), packed, strict=True
+    ):
+        found.setdefault(visitor, []).append((bloom.key_day(day), row.tobytes()))
     return found

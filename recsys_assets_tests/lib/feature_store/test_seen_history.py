@@ -203,14 +203,17 @@ def test_history_adds_to_live_events_and_is_the_same_twice(
     assert hidden_online(settings, DEFAULT_RULE, "ann", now) == set(ITEMS[:3])
     assert hidden_online(settings, SeenRule((PURCHASE,), 7), "ann", now) == {ITEMS[1]}
     assert hidden_online(settings, DEFAULT_RULE, "bob", now) == {ITEMS[5]}
-    keys = sorted(client.keys("seen*"))
+    keys = sorted(client.keys("seen:*"))
     assert len(keys) == 3
     before = [(client.get(key), client.expiretime(key)) for key in keys]
     for key, (_, expires) in zip(keys, before, strict=True):
         assert expires == bloom.expiry(key.decode().rsplit(":", 1)[1], 7, UTC)
-    publish_seen(settings, log)
+    assert publish_seen(settings, log)["seen_filters"] == 0  # each day is written once
+    for key in client.keys("seen_history:*"):
+        client.delete(key)
+    assert publish_seen(settings, log)["seen_filters"] == 3
     assert [(client.get(key), client.expiretime(key)) for key in keys] == before
-    assert sorted(client.keys("seen*")) == keys
+    assert sorted(client.keys("seen:*")) == keys
 
 
 def test_the_bits_are_those_of_the_consumer(
@@ -257,7 +260,7 @@ def test_a_reset_in_the_middle_is_not_undone(
     """The reset comes after the events were chosen and before they are written."""
     made = seen_history._filters
 
-    def interrupted(acts: pl.DataFrame) -> dict[str, list[tuple[str, bytes]]]:
+    def interrupted(acts: Any) -> Any:
         found = made(acts)
         if not valkey.client(VISITOR_DATABASE).exists(bloom.reset_key("ann")):
             reset(valkey, "ann", now)
@@ -311,3 +314,19 @@ def test_visitors_fall_whole_into_parts(
     assert found["seen_visitors"] == 20 and found["seen_filters"] == len(rows)
     for user in range(20):
         assert hidden_online(settings, DEFAULT_RULE, f"u{user}", now) == {ITEMS[user]}
+
+
+def test_a_day_is_written_again_if_its_log_changed(
+    tmp_path: Path, settings: Settings, valkey: Any, now: int
+) -> None:
+    rows: list[Row] = [("ann", ITEMS[0], now, VIEW)]
+    publish_seen(settings, logged(tmp_path, rows))
+    log = logged(tmp_path, [*rows, ("ann", ITEMS[1], now, VIEW)])
+    assert publish_seen(settings, log)["seen_filters"] == 1
+    assert hidden_online(settings, DEFAULT_RULE, "ann", now) == set(ITEMS[:2])
+    longer = settings.model_copy(update={"seen_days": 30})
+    assert publish_seen(longer, log)["seen_filters"] == 1
+    assert (
+        valkey.client(VISITOR_DATABASE).ttl(bloom.seen_key("ann", bloom.day_of(now, UTC)))
+        > 29 * 86_400
+    )
