@@ -74,13 +74,12 @@ def fingerprints(item_ids: Iterable[str]) -> np.ndarray:
     return (found | np.array([0, 1], np.uint64)).astype(np.uint16)
 
 
-def _mask(event_type: EventType) -> tuple[int, int]:
-    """Return what an event type changes in both numbers of a fingerprint; View: nothing."""
+def _mask(event_type: EventType) -> int:
+    """Return what an event type changes in the second number of a fingerprint; View: nothing."""
     if event_type == VIEW:
-        return 0, 0
-    digest = hashlib.blake2b(event_type.encode(), digest_size=4).digest()
-    # the second number stays odd
-    return int.from_bytes(digest[:2], "big") % BITS, int.from_bytes(digest[2:], "big") % BITS & ~1
+        return 0
+    digest = hashlib.blake2b(event_type.encode(), digest_size=2).digest()
+    return int.from_bytes(digest, "big") % BITS & ~1  # the number stays odd
 
 
 _MASKS = {event_type: _mask(event_type) for event_type in EVENT_TYPES}
@@ -90,9 +89,10 @@ _MASKS = {event_type: _mask(event_type) for event_type in EVENT_TYPES}
 def masks(events: tuple[EventType, ...]) -> np.ndarray:
     """Return the masks of E event types, uint16 [E, 2].
 
-    ``fingerprints`` XOR a mask are the fingerprints of the items under that event type.
+    ``fingerprints`` XOR a mask are the fingerprints of the items under that event type. The first
+    number is the same under all, so that one look tells of most items that they were not seen.
     """
-    return np.array([_MASKS[event] for event in events], np.uint16).reshape(-1, 2)
+    return np.array([(0, _MASKS[event]) for event in events], np.uint16).reshape(-1, 2)
 
 
 def positions(item_id: str, event_type: EventType) -> np.ndarray:
@@ -110,33 +110,18 @@ def positions_of(prints: np.ndarray) -> np.ndarray:
     return found
 
 
-def seen(
-    bitmaps: Sequence[bytes | None], prints: np.ndarray, events: tuple[EventType, ...]
+def contains(
+    bitmaps: Sequence[bytes | None], prints: np.ndarray, events: tuple[EventType, ...] = (VIEW,)
 ) -> np.ndarray:
-    """Return which items at least one filter (perhaps) holds under one of the event types.
-
-    Args:
-        bitmaps: as for ``contains``.
-        prints: uint16 [N, 2] of ``fingerprints``.
-        events: the E event types of the rule.
-
-    Returns:
-        bool [N].
-    """
-    pairs = (masks(events)[:, None] ^ prints[None]).reshape(-1, 2)
-    found: np.ndarray = contains(bitmaps, pairs).reshape(len(events), len(prints)).any(axis=0)
-    return found
-
-
-def contains(bitmaps: Sequence[bytes | None], prints: np.ndarray) -> np.ndarray:
-    """Return which items at least one of the filters (perhaps) holds.
+    """Return which items at least one of the filters (perhaps) holds under one of the event types.
 
     Args:
         bitmaps: values of D keys; None, or bytes missing at the end, count as zeros.
         prints: uint16 [N, 2] of ``fingerprints``.
+        events: the E event types.
 
     Returns:
-        bool [N]; never False for an item that was added to one of the filters.
+        bool [N]; never False for an item that was added under one of the event types.
     """
     found = np.zeros(len(prints), bool)
     stored = [bitmap[: BITS // 8] for bitmap in bitmaps if bitmap]
@@ -146,14 +131,18 @@ def contains(bitmaps: Sequence[bytes | None], prints: np.ndarray) -> np.ndarray:
     bits = np.unpackbits(
         np.frombuffer(b"".join([bitmap.ljust(BITS // 8, b"\0") for bitmap in stored]), np.uint8)
     )
-    days, first = bits.reshape(-1, BITS), prints[:, 0]
-    # few items pass the first two positions; only these are tested on all
-    day, item = (
-        days.take(first, axis=1) & days.take(first + prints[:, 1] & BITS - 1, axis=1)
-    ).nonzero()
-    if len(item):
-        places = positions_of(prints.take(item, axis=0)) + BITS * day[:, None]
-        found[item[bits.take(places).all(axis=1)]] = True
+    # few items pass the first position, fewer the second; only these are tested on all
+    day, item = bits.reshape(-1, BITS).take(prints[:, 0], axis=1).nonzero()
+    if not len(item):
+        return found
+    passed, start = prints.take(item, axis=0), BITS * day
+    of_type = masks(events)
+    second = (passed[:, 0] + (passed[:, 1] ^ of_type[:, 1:]) & BITS - 1) + start
+    event, place = bits.take(second).nonzero()
+    if len(place):
+        pairs = passed.take(place, axis=0) ^ of_type.take(event, axis=0)
+        places = positions_of(pairs) + start.take(place)[:, None]
+        found[item.take(place)[bits.take(places).all(axis=1)]] = True
     return found
 
 

@@ -284,7 +284,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
         rows = items - VOCABULARY_START
         fates = barred.take(rows)
         if bitmaps:
-            seen = bloom.seen(bitmaps, self._prints.take(rows, axis=0), self._rule.events)
+            seen = bloom.contains(bitmaps, self._prints.take(rows, axis=0), self._rule.events)
             fates[seen & (fates == _KEPT)] = _SEEN
         return fates
 
