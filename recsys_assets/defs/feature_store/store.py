@@ -1,5 +1,6 @@
 """Define the assets of the feature store: definitions, features, popularity."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
@@ -73,7 +74,7 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> reporting.M
     )
     seen = seen_history.publish_seen(settings, inputs["interactions"])
     return dg.MaterializeResult(
-        metadata={"dagster/row_count": sum(counts.values()), **counts, **seen}
+        metadata={"dagster/row_count": sum(counts.values()), **counts, **dataclasses.asdict(seen)}
     )
 
 

@@ -10,14 +10,13 @@ key: a test asks for an item under every event type of the rule. Under ``View`` 
 plain fingerprint; the other types change it by a mask.
 
 A pair that was added is always found. Some other pairs are taken for seen as well. With n pairs in
-each day's filter, their share is (1 - exp(-HASHES·n / BITS)) ^ HASHES for one day and type:
+each day's filter, their share is about (1 - exp(-HASHES·n / BITS)) ^ HASHES for one day and type:
 
 | pairs per day | one day, one type | seven days, one type | seven days, five types |
 |---|---|---|---|
-| 200 | 0.00 % | 0.00 % | 0.00 % |
-| 500 | 0.00 % | 0.01 % | 0.05 % |
+| 500 | 0.00 % | 0.01 % | 0.07 % |
 | 1,000 (CAPACITY) | 0.04 % | 0.28 % | 1.4 % |
-| 2,000 | 3.0 % | 19 % | 66 % |
+| 2,000 | 3.0 % | 19 % | 65 % |
 | 5,000 | 61 % | 99.9 % | 100 % |
 
 Beyond CAPACITY the rate grows: a visitor with thousands of items per day gets fewer new items. The

@@ -11,7 +11,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -50,14 +50,15 @@ _SCRATCH = "seen_history:scratch"
 _DONE = "seen_history:"  # and a day: the log of it that was written
 
 
-class SeenHistory(TypedDict):
-    """Holds the counts of ``publish_seen``."""
+@dataclass(frozen=True)
+class SeenHistory:
+    """Holds the counts of ``publish_seen``; feature_store/online shows them."""
 
-    seen_filters: int  # one per visitor and day
-    seen_visitors: int
-    seen_visitors_refused: int  # a key of the visitor holds another type
-    seen_seconds: float
-    seen_history: str  # what was written, in words
+    seen_history: str  # what was written, or why nothing was
+    seen_filters: int = 0  # one per visitor and day
+    seen_visitors: int = 0
+    seen_visitors_refused: int = 0  # a key of the visitor holds another type
+    seen_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,51 +95,49 @@ def publish_seen(
     """
     zone, kept, started = time_zone(settings), kept_days(settings), time.monotonic()
     today = bloom.local_day(clock(), zone)
-    found: SeenHistory = {
-        "seen_filters": 0,
-        "seen_visitors": 0,
-        "seen_visitors_refused": 0,
-        "seen_seconds": 0.0,
-        "seen_history": "no day is given: nothing of the log counts as seen today",
-    }
     if not interactions:
-        return found
+        return SeenHistory("no day is given: nothing of the log counts as seen today")
     newest = max(str(artifact.partition) for artifact in interactions)
     age = today - day_number(newest)
     if age >= kept:
-        found["seen_history"] = (
+        return SeenHistory(
             f"the newest event is {age} days old, events count for {kept} days: nothing of the log "
             "counts as seen today"
         )
-        return found
+    filters = refused = 0
     with visitor_client(settings, VISITOR_DATABASE, timeout_ms=TIMEOUT_MS) as client:
-        marks = {
-            _DONE + str(artifact.partition): (artifact, f"{artifact.digest} {zone} {kept}")
-            for artifact in interactions
-            # a zone moves an event by less than a day
-            if str(artifact.partition) >= day_name(today - kept)
-        }
-        done: Any = client.mget([*marks])
-        new = [
-            (key, artifact, mark)
-            for (key, (artifact, mark)), reply in zip(marks.items(), done, strict=True)
-            if reply != mark.encode()
-        ]
-        acts = _acts([artifact for _, artifact, _ in new], zone, first=today - kept + 1)
+        new = _not_written(client, interactions, f"{zone} {kept}", day_name(today - kept))
+        acts = _acts(list(new.values()), zone, first=today - kept + 1)
         for part in _parts(acts):
-            written, refused = _write(client, part, kept, zone)
-            found["seen_filters"] += written
-            found["seen_visitors_refused"] += refused
-        found["seen_visitors"] = len(acts.names)
-        for key, artifact, mark in new if not found["seen_visitors_refused"] else ():
-            day = bloom.key_day(day_number(str(artifact.partition)))
-            client.set(key, mark, exat=bloom.expiry(day, kept, zone))
-    found["seen_seconds"] = round(time.monotonic() - started, 3)
-    found["seen_history"] = (
-        f"{found['seen_filters']} filters of visitors and days, from {len(new)} days not written "
-        f"before; the newest day is {newest}, {age} days ago"
+            written, broken = _write(client, part, kept, zone)
+            filters, refused = filters + written, refused + broken
+        for mark, artifact in new.items() if not refused else ():
+            day = str(artifact.partition)
+            client.set(_DONE + day, mark, exat=bloom.expiry(day.replace("-", ""), kept, zone))
+    return SeenHistory(
+        f"{filters} filters of visitors and days, from {len(new)} days not written before; the "
+        f"newest day is {newest}, {age} days ago",
+        filters,
+        len(acts.names),
+        refused,
+        round(time.monotonic() - started, 3),
     )
-    return found
+
+
+def _not_written(
+    client: redis.Redis, interactions: Sequence[Artifact], how: str, first: str
+) -> dict[str, Artifact]:
+    """Return mark → log of the days since ``first`` that were not written in this way."""
+    # a zone moves an event by less than a day, so ``first`` is a day earlier than the first event
+    recent = {f"{a.digest} {how}": a for a in interactions if str(a.partition) >= first}
+    if not recent:
+        return {}
+    marks: Any = client.mget([_DONE + str(artifact.partition) for artifact in recent.values()])
+    return {
+        mark: artifact
+        for (mark, artifact), found in zip(recent.items(), marks, strict=True)
+        if found != mark.encode()
+    }
 
 
 def _acts(interactions: Sequence[Artifact], zone: str, first: int) -> _Acts:

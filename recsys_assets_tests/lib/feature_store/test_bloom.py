@@ -7,6 +7,7 @@ import pytest
 
 from recsys_assets.columns import VIEW
 from recsys_assets.lib.feature_store import bloom
+from recsys_assets.lib.features.seen import ACTS
 from recsys_assets.local_time import UTC
 from recsys_assets_tests.support.seen import mark_seen
 
@@ -52,6 +53,39 @@ def test_beyond_capacity_the_error_grows_as_documented(items, day, week):
     assert day[0] <= bloom.contains(bitmaps[:1], others).mean() <= day[1]
     assert week[0] <= bloom.contains(bitmaps, others).mean() <= week[1]
     assert bloom.contains(bitmaps, bloom.fingerprints(f"item-3-{n}" for n in range(items))).all()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "low", "high"), [(500, 0, 0.001), (1_000, 0.01, 0.02), (2_000, 0.6, 0.7)]
+)
+def test_a_rule_of_all_types_errs_as_documented(pairs, low, high):
+    bitmaps = [local_bitmap([f"item-{d}-{n}" for n in range(pairs)]) for d in range(7)]
+    others = bloom.fingerprints(f"other-{n}" for n in range(20_000))
+    assert low <= bloom.contains(bitmaps, others, ACTS).mean() <= high
+
+
+def test_an_item_is_held_under_its_event_types_only():
+    items = [f"item-{n}" for n in range(400)]
+    bitmap = bytearray(bloom.BITS // 8)
+    kinds = [ACTS[n % len(ACTS)] for n in range(400)]
+    for item_id, kind in zip(items, kinds, strict=True):
+        for bit in bloom.positions(item_id, kind):
+            bitmap[bit // 8] |= 128 >> bit % 8
+    prints = bloom.fingerprints(items)
+    for events in ((VIEW,), ("Purchase",), ("AddToCart", "Purchase"), ACTS, ()):
+        found = bloom.contains([None, bytes(bitmap)], prints, events)
+        assert found.tolist() == [kind in events for kind in kinds]
+    # filters of before the event types were told apart hold plain items
+    assert bloom.contains([local_bitmap(items)], prints, ACTS).all()
+
+
+def test_days_and_expiry_are_those_of_the_zone():
+    """2026-03-29 has 23 hours in Berlin, 2026-10-25 has 25."""
+    berlin = "Europe/Berlin"
+    assert bloom.day_of(1_774_738_799, berlin) == "20260328"
+    assert bloom.last_days(1_774_738_800, 2, berlin) == ["20260329", "20260328"]
+    assert bloom.expiry("20260329", 0, berlin) - 1_774_738_800 == 23 * 3_600
+    assert bloom.expiry("20261025", 0, berlin) - bloom.expiry("20261024", 0, berlin) == 25 * 3_600
 
 
 def test_rated_load_on_a_real_server(valkey):

@@ -198,8 +198,8 @@ def test_history_adds_to_live_events_and_is_the_same_twice(
         ],
     )
     found = publish_seen(settings, log)
-    assert (found["seen_filters"], found["seen_visitors"]) == (3, 2)
-    assert found["seen_visitors_refused"] == 0 and "0 days ago" in found["seen_history"]
+    assert (found.seen_filters, found.seen_visitors) == (3, 2)
+    assert found.seen_visitors_refused == 0 and "0 days ago" in found.seen_history
     assert hidden_online(settings, DEFAULT_RULE, "ann", now) == set(ITEMS[:3])
     assert hidden_online(settings, SeenRule((PURCHASE,), 7), "ann", now) == {ITEMS[1]}
     assert hidden_online(settings, DEFAULT_RULE, "bob", now) == {ITEMS[5]}
@@ -208,10 +208,10 @@ def test_history_adds_to_live_events_and_is_the_same_twice(
     before = [(client.get(key), client.expiretime(key)) for key in keys]
     for key, (_, expires) in zip(keys, before, strict=True):
         assert expires == bloom.expiry(key.decode().rsplit(":", 1)[1], 7, UTC)
-    assert publish_seen(settings, log)["seen_filters"] == 0  # each day is written once
+    assert publish_seen(settings, log).seen_filters == 0  # each day is written once
     for key in client.keys("seen_history:*"):
         client.delete(key)
-    assert publish_seen(settings, log)["seen_filters"] == 3
+    assert publish_seen(settings, log).seen_filters == 3
     assert [(client.get(key), client.expiretime(key)) for key in keys] == before
     assert sorted(client.keys("seen:*")) == keys
 
@@ -284,7 +284,7 @@ def test_an_old_log_writes_nothing_and_says_so(
 ) -> None:
     log = logged(tmp_path, [("ann", ITEMS[0], now - 4_000 * 86_400, VIEW)])
     found = publish_seen(settings, log)
-    assert found["seen_filters"] == 0 and found["seen_history"] == (
+    assert found.seen_filters == 0 and found.seen_history == (
         "the newest event is 4000 days old, events count for 7 days: nothing of the log counts as "
         "seen today"
     )
@@ -296,7 +296,7 @@ def test_a_broken_key_costs_its_visitor_only(
 ) -> None:
     valkey.client(VISITOR_DATABASE).rpush(bloom.seen_key("ann", bloom.day_of(now, UTC)), "x")
     log = logged(tmp_path, [(user, ITEMS[0], now, VIEW) for user in ("ann", "bob")])
-    assert publish_seen(settings, log)["seen_visitors_refused"] == 1
+    assert publish_seen(settings, log).seen_visitors_refused == 1
     assert hidden_online(settings, DEFAULT_RULE, "bob", now) == {ITEMS[0]}
 
 
@@ -311,7 +311,7 @@ def test_visitors_fall_whole_into_parts(
     ]
     log = logged(tmp_path, rows)
     found = publish_seen(settings, log)
-    assert found["seen_visitors"] == 20 and found["seen_filters"] == len(rows)
+    assert found.seen_visitors == 20 and found.seen_filters == len(rows)
     for user in range(20):
         assert hidden_online(settings, DEFAULT_RULE, f"u{user}", now) == {ITEMS[user]}
 
@@ -322,10 +322,10 @@ def test_a_day_is_written_again_if_its_log_changed(
     rows: list[Row] = [("ann", ITEMS[0], now, VIEW)]
     publish_seen(settings, logged(tmp_path, rows))
     log = logged(tmp_path, [*rows, ("ann", ITEMS[1], now, VIEW)])
-    assert publish_seen(settings, log)["seen_filters"] == 1
+    assert publish_seen(settings, log).seen_filters == 1
     assert hidden_online(settings, DEFAULT_RULE, "ann", now) == set(ITEMS[:2])
     longer = settings.model_copy(update={"seen_days": 30})
-    assert publish_seen(longer, log)["seen_filters"] == 1
+    assert publish_seen(longer, log).seen_filters == 1
     assert (
         valkey.client(VISITOR_DATABASE).ttl(bloom.seen_key("ann", bloom.day_of(now, UTC)))
         > 29 * 86_400
