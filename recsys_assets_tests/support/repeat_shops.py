@@ -28,17 +28,22 @@ def groceries(
 
 
 def fashion(
-    visitors: int = 1_500, days: int = 9, *, event: EventType = PURCHASE, seed: int = 1
+    visitors: int = 1_500,
+    days: int = 9,
+    *,
+    items: int = 1_000,
+    event: EventType = PURCHASE,
+    seed: int = 1,
 ) -> pl.DataFrame:
     """Shoppers who choose by popularity, and take the same again once in 25 times."""
     rng = np.random.default_rng(seed)
-    popularity = 1 / np.arange(1, 1_001) ** 0.8
+    popularity = 1 / np.arange(1, items + 1) ** 0.8
     popularity /= popularity.sum()
     rows = []
     for visitor in range(visitors):
         had: list[int] = []
         for day in np.flatnonzero(rng.random(days) < 0.3):
-            for item in rng.choice(1_000, 3, p=popularity).tolist():
+            for item in rng.choice(items, 3, p=popularity).tolist():
                 again = had and rng.random() < 0.04
                 rows.append(
                     (visitor, had[int(rng.integers(len(had)))] if again else item, int(day))

@@ -34,8 +34,8 @@ from recsys_assets.lib.features.local_days import local_days
 from recsys_assets.lib.features.seen import ACTS, DEFAULT_DAYS, DEFAULT_RULE, NEVER, SeenRule
 from recsys_assets.release_files import SEEN_RULE
 
-#: Share of repeats from which they matter. A click is often a second look at something that will
-#: not be wanted again, so more of them are needed than of purchases.
+#: Excess of repeats over those by popularity from which they matter. A click is often a second look
+#: at something that will not be wanted again, so more are needed than of purchases.
 WORTH: dict[EventType, float] = {PURCHASE: 0.10, VIEW: 0.20}
 #: Visitors with acts that count, below which nothing is decided: the interval is taken over them.
 LEAST_VISITORS = 30
@@ -52,7 +52,7 @@ class Repeats(TypedDict):
     rate_low: float | None  # bounds of 95 % intervals over visitors
     rate_high: float | None
     expected: float | None
-    excess_low: float | None  # of rate - expected
+    excess_low: float | None  # lower bound of rate - expected
 
 
 def measure_repeats(log: pl.DataFrame, *, zone: str, days: int = DEFAULT_DAYS) -> Repeats:
@@ -164,7 +164,6 @@ def choose_rule(
     what = "purchases" if repeats["counted"] == PURCHASE else "clicks"
     if (
         repeats["rate"] is None
-        or repeats["rate_low"] is None
         or repeats["expected"] is None
         or repeats["excess_low"] is None
         or repeats["visitors"] < LEAST_VISITORS
@@ -176,12 +175,12 @@ def choose_rule(
     worth = WORTH[repeats["counted"]]
     figures = (
         f"{repeats['rate']:.1%} of the {what} were of an item that the visitor had on an earlier "
-        f"day (95 % interval from {repeats['rate_low']:.1%}; {repeats['expected']:.1%} expected by "
-        "popularity)"
+        f"day, {repeats['expected']:.1%} would be by popularity; the excess is at least "
+        f"{repeats['excess_low']:.1%} (95 %)"
     )
-    if repeats["rate_low"] > worth and repeats["excess_low"] > 0:
-        return NEVER, f"{figures}: repeats are common (above {worth:.0%}), so nothing is hidden"
-    return hidden, f"{figures}: repeats are not clearly common (above {worth:.0%})"
+    if repeats["excess_low"] > worth:
+        return NEVER, f"{figures}, above {worth:.0%}: people have the same again, nothing is hidden"
+    return hidden, f"{figures}, not above {worth:.0%}"
 
 
 def write_seen_rule(

@@ -330,3 +330,12 @@ def test_a_day_is_written_again_if_its_log_changed(
         valkey.client(VISITOR_DATABASE).ttl(bloom.seen_key("ann", bloom.day_of(now, UTC)))
         > 29 * 86_400
     )
+
+
+def test_a_log_without_acts_writes_nothing(
+    tmp_path: Path, settings: Settings, valkey: Any, now: int
+) -> None:
+    log = logged(tmp_path, [("ann", ITEMS[0], now, "Impression"), (MISSING, ITEMS[1], now, VIEW)])
+    found = publish_seen(settings, log)
+    assert (found.seen_filters, found.seen_visitors) == (0, 0)
+    assert valkey.client(VISITOR_DATABASE).keys("seen:*") == []
