@@ -57,7 +57,7 @@ ITEM_GENDERS = ("F", "M", "Any")
 #: Impression: an item was shown and not clicked. View: it was clicked. The others follow a click.
 EventType = Literal["Impression", "View", "AddToCart", "ViewCart", "StartCheckout", "Purchase"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
-IMPRESSION, VIEW = EVENT_TYPES[0], EVENT_TYPES[1]
+IMPRESSION, VIEW, PURCHASE = EVENT_TYPES[0], EVENT_TYPES[1], EVENT_TYPES[5]
 #: Events that the ranker is trained on: every exposure once, clicked or not.
 EXPOSURE_EVENTS = (IMPRESSION, VIEW)
 

@@ -46,7 +46,7 @@ KNOW_TIME = [
         "lib/feature_store/test_popularity.py",
         "lib/evaluation/test_queries.py",
         "lib/simulator/test_shop.py",
-        "serving/stores/test_bloom.py",
+        "lib/feature_store/test_bloom.py",
         "serving/events/test_click_history.py",
         "serving/events/test_consumer.py",
         "serving/events/test_events.py",

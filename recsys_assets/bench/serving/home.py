@@ -22,6 +22,7 @@ from recsys_assets.bench.harness.part import BenchFailed, clean_environment
 from recsys_assets.columns import MISSING
 from recsys_assets.lib.feature_store import offline, views
 from recsys_assets.lib.feature_store import store as feature_store
+from recsys_assets.lib.features.seen import kept_days, time_zone
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.releases import Release, ReleaseError
@@ -165,7 +166,8 @@ def mark_seen(
     """Write views of some items per visitor, as the event consumer does."""
     generator = np.random.default_rng(seed)
     with redis.Redis.from_url(settings.valkey_url(VISITOR_DATABASE)) as client:
-        state, now = VisitorState(client, settings.seen_days), int(client.time()[0])
+        state = VisitorState(client, kept_days(settings), time_zone(settings))
+        now = int(client.time()[0])
         for number, visitor in enumerate(visitors):
             seen = generator.choice(len(item_ids), min(count, len(item_ids) // 2), replace=False)
             events = [Event(user_id=visitor, item_id=item_ids[n], timestamp=now) for n in seen]

@@ -55,6 +55,7 @@ full_training = dg.define_asset_job(
         ["features", "popularity"],
         ["ranking", "dlrm"],
         ["exports", "onnx"],
+        ["features", "seen_rule"],
         ["evaluation", "queries"],
         ["evaluation", "offline"],
         ["evaluation", "oracle"],
@@ -71,6 +72,7 @@ evaluation = dg.define_asset_job(
     "and writes the report.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(
+        ["features", "seen_rule"],
         ["evaluation", "queries"],
         ["evaluation", "oracle"],
         ["evaluation", "baselines"],
@@ -101,6 +103,7 @@ backtest = dg.define_asset_job(
         ["retrieval", "item_vectors"],
         ["ranking", "dlrm"],
         ["exports", "onnx"],
+        ["features", "seen_rule"],
         ["evaluation", "queries"],
         ["evaluation", "offline"],
         ["evaluation", "backtest"],

@@ -37,6 +37,8 @@ class BaselinesInputs(TypedDict):
     """Inputs of ``evaluation/baselines``."""
 
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
+    #: the rule that the queries were made by
+    seen_rule: Annotated[Artifact, Upstream("evaluation/queries", SAME, recorded="seen_rule")]
     items: Annotated[Artifact, Upstream("raw/items")]
     interactions: Annotated[
         Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
@@ -49,7 +51,7 @@ class BaselinesParams(TypedDict):
 
     train_days: list[str]
     seed: int
-    seen_days: int
+    time_zone: str
 
 
 @dg.asset(
@@ -69,6 +71,7 @@ def baselines(
     popularity, recent popularity, item-kNN, EASE and iALS.
     """
     from recsys_assets.lib.evaluation import baseline_tuning
+    from recsys_assets.lib.features import seen
 
     as_of, settings = context.partition_key, platform.settings
     budget = baseline_tuning.Budget(
@@ -78,7 +81,7 @@ def baselines(
     chosen: BaselinesParams = {
         "train_days": partitions.train_days(as_of, settings),
         "seed": settings.seed,
-        "seen_days": settings.seen_days,
+        "time_zone": seen.time_zone(settings),
     }
     built = platform.build(
         context,

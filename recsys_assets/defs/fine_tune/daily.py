@@ -185,7 +185,7 @@ class FineTuneVerdictParams(TypedDict):
     """Parameters of ``fine_tune/verdict``, as its manifest records them."""
 
     seed: int
-    seen_days: int
+    time_zone: str
     retrieval_topk: int
     first_day: str
 
@@ -209,6 +209,7 @@ def release(
     Reads both fine-tuned models, the day's held-out rows and the champion. The release keeps the
     champion's generation (workflows, item vectors and index).
     """
+    from recsys_assets.lib.features import seen
     from recsys_assets.lib.gates import verdicts
 
     day, store, settings = context.partition_key, platform.store, platform.settings
@@ -221,7 +222,7 @@ def release(
     inputs, limits = verdicts.fine_tune_inputs(store, settings, parts), config.limits()
     params: FineTuneVerdictParams = {
         "seed": settings.seed,
-        "seen_days": settings.seen_days,
+        "time_zone": seen.time_zone(settings),
         "retrieval_topk": settings.retrieval_topk,
         "first_day": partitions.calendar_start(settings).isoformat(),
     }

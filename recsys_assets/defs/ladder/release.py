@@ -28,6 +28,7 @@ class SimpleReleaseInputs(TypedDict):
     workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
     aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
     popularity: Annotated[Artifact, Upstream("features/popularity", SAME)]
+    seen_rule: Annotated[Artifact, Upstream("features/seen_rule", SAME)]
 
 
 class SimpleVerdictParams(TypedDict):

@@ -1,7 +1,7 @@
 """Define the assets of the simple rungs: popularity and item-to-item."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 import dagster as dg
 
@@ -24,6 +24,14 @@ class SimpleRungInputs(TypedDict):
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
     items: Annotated[Artifact, Upstream("raw/items")]
     workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
+    seen_rule: Annotated[Artifact, Upstream("features/seen_rule", SAME)]
+
+
+class SimpleRungParams(TypedDict):
+    """Parameters of ``ladder/simple_rung``, as its manifest records them."""
+
+    seed: int
+    time_zone: str
 
 
 CHOICE = dg.AssetCheckSpec(
@@ -52,17 +60,18 @@ def simple_rung(
     Reads the events of the window, the queries and the workflows. Writes the vectors of all items,
     the index and the reason for the choice. One row of the log is enough.
     """
+    from recsys_assets.lib.features import seen
     from recsys_assets.lib.ladder import simple_rung as ladder
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(SimpleRungInputs, platform, as_of)
-    params: dict[str, Any] = {"seed": settings.seed, "seen": {"seen_days": settings.seen_days}}
+    params: SimpleRungParams = {"seed": settings.seed, "time_zone": seen.time_zone(settings)}
     built = platform.build(
         context,
         "ladder/simple_rung",
         partition=as_of,
         inputs=inputs,
-        params=params,
+        params={**params},
         force=config.force,
         write=lambda staged: ladder.write_simple_rung(**inputs, target=staged.path, **params),
     )

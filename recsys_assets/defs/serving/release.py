@@ -33,6 +33,8 @@ class ReleaseParts(JudgedInputs):
     query_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
     ranker: Annotated[Artifact, Upstream("ranking/dlrm", SAME)]
     popularity: Annotated[Artifact, Upstream("features/popularity", SAME)]
+    #: the rule that the queries were made by
+    seen_rule: Annotated[Artifact, Upstream("evaluation/queries", SAME, recorded="seen_rule")]
 
 
 class FullVerdictParams(TypedDict):

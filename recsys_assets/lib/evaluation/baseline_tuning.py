@@ -26,9 +26,11 @@ from recsys_assets.lib.evaluation import baselines, list_metrics
 from recsys_assets.lib.evaluation.click_log import ClickLog, days_of
 from recsys_assets.lib.evaluation.list_metrics import METRICS, SameForAll, Scorer
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.seen import read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.partitions import INNER_DAYS, day_bounds
+from recsys_assets.release_files import SEEN_RULE
 
 _SHOWN_TRIALS = 5  # in the figure, the best of each baseline
 
@@ -221,7 +223,8 @@ def write_baselines(
     train_days: Sequence[str],
     budget: Budget,
     seed: int,
-    seen_days: int,
+    seen_rule: Artifact,
+    time_zone: str,
 ) -> dict[str, Any]:
     """Write lists.npz and figures of all baselines; return their metrics.
 
@@ -234,7 +237,8 @@ def write_baselines(
         train_days: of the as-of day.
         budget: of each baseline.
         seed: of all draws.
-        seen_days: for how many UTC days a clicked item counts as seen.
+        seen_rule: ``features/seen_rule`` that the queries were made by.
+        time_zone: of the shop.
 
     Returns:
         baseline → its list metrics, "params", "tuning" (its trials) and "seconds" (in total).
@@ -254,7 +258,13 @@ def write_baselines(
     )
     training = [a for a in interactions if a.partition in set(train_days)]
     inner = Queries.build(
-        features, training, items, seed=seed, seen_days=seen_days, limit=budget.clicks
+        features,
+        training,
+        items,
+        seed=seed,
+        rule=read_rule(seen_rule.path(SEEN_RULE)),
+        zone=time_zone,
+        limit=budget.clicks,
     )
     inner = inner.subset(np.flatnonzero(inner.overall))
     if not np.array_equal(inner.item_ids, asked.item_ids):

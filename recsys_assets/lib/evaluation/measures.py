@@ -80,7 +80,7 @@ class QueryCounts(TypedDict):
     seen_share: float  # of the sampled clicks, on items that the seen filter drops
     cold_queries: int
     cold_users_simulated: bool
-    seen_days: int
+    seen_rule: str  # in words
     slices: dict[str, int]  # queries of each slice
 
 

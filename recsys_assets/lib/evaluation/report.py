@@ -221,9 +221,9 @@ def _notes(queries: Mapping[str, Any]) -> list[str]:
     said = []
     if queries.get("seen_share"):
         said.append(
-            f"{queries['seen_share']:.1%} of the clicks are on an item that the visitor had "
-            f"clicked in the {queries['seen_days']} days up to the click. No list may show it "
-            "again, so these clicks are no queries."
+            f"{queries['seen_share']:.1%} of the clicks are on an item that the visitor had seen "
+            f"before ({queries['seen_rule']}). No list may show it again, so these clicks are no "
+            "queries."
         )
     if queries.get("sampled_clicks", 0) < queries.get("clicks", 0):
         said.append(

@@ -111,6 +111,7 @@ def build_simple_release(
         faiss_index=parts["rung"],
         query_tower=parts["models"],
         ranker=parts["models"],
+        seen_rule=parts["seen_rule"],
         popularity=ranked[c.ITEM_ID].to_list(),
         item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()),
         gate=verdict.metrics["gate"],

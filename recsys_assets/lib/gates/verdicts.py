@@ -55,7 +55,7 @@ _JUDGED = (
     "interactions",
     "simple_rung",
 )
-_CARRIED = ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker")
+_HELD = ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker", "seen_rule")
 #: Settings that the lists were judged with.
 _OF_LISTS = ("retrieval_topk", "retrieval_weight")
 
@@ -179,7 +179,7 @@ def full_release_in_force(
     ):
         return None
     made_from = champion.manifest["inputs"]
-    same = all(made_from.get(role, {}).get("digest") == parts[role].digest for role in _CARRIED)
+    same = all(made_from.get(role, {}).get("digest") == parts[role].digest for role in _HELD)
     return champion if same else None
 
 
@@ -204,7 +204,7 @@ def full_release(
         store,
         settings,
         as_of=as_of,
-        **{role: parts[role] for role in _CARRIED},
+        **{role: parts[role] for role in _HELD},
         popularity=ranked[c.ITEM_ID].to_list(),
         item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()),
         gate=verdict.metrics["gate"],
@@ -269,7 +269,7 @@ def write_fine_tune_verdict(
     day: str,
     limits: Limits,
     seed: int,
-    seen_days: int,
+    time_zone: str,
     retrieval_topk: int,
     first_day: str,
 ) -> JudgedRelease:
@@ -277,14 +277,13 @@ def write_fine_tune_verdict(
 
     The day's held-out rows judge the fine-tune and the champion that it started from.
 
-    inputs: of ``fine_tune_inputs``. seed: of the bootstrap and of the sampled queries. first_day:
-    of the calendar, ISO.
+    inputs: of ``fine_tune_inputs``. seed: of bootstrap and queries. first_day: ISO.
 
     Raises:
         ReleaseError: no held-out row gives a query.
     """
     exposures = fine_tuning.held_out(inputs["features"], inputs["rows"].manifest["params"]["seed"])
-    queries = _held_out_queries(inputs, exposures, day, seed, seen_days)
+    queries = _held_out_queries(inputs, exposures, day, seed, time_zone)
     release = releases.read_release(inputs["base"])
     before = Generation.of_release(
         store, release, inputs["days_before"], retrieval_topk=retrieval_topk
@@ -328,7 +327,7 @@ def write_fine_tune_verdict(
 
 
 def _held_out_queries(
-    inputs: Mapping[str, Any], exposures: pl.DataFrame, day: str, seed: int, seen_days: int
+    inputs: Mapping[str, Any], exposures: pl.DataFrame, day: str, seed: int, zone: str
 ) -> Queries:
     """Return the queries of the day whose click is among the held-out exposures."""
     # sampled from all clicks of the day: the limit is raised so that as many held-out ones remain
@@ -337,7 +336,8 @@ def _held_out_queries(
         inputs["interactions"],
         inputs["items"],
         seed=seed,
-        seen_days=seen_days,
+        rule=releases.seen_rule(inputs["base"]),
+        zone=zone,
         limit=round(QUERY_LIMIT / (1 - fine_tuning.TRAIN_SHARE)),
     )
     kept = asked.frame[c.EVENT_ID].is_in(exposures[c.EVENT_ID].implode()).to_numpy()

@@ -17,6 +17,7 @@ from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import ListFigures
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.ladder import rungs
 from recsys_assets.lib.ladder.item_to_item import CANDIDATES, ItemToItem, Weights
@@ -24,7 +25,7 @@ from recsys_assets.lib.ladder.rungs import WindowClicks
 from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
 from recsys_assets.lib.release.rung import ITEM_TO_ITEM, POPULARITY, Rung, RungName
 from recsys_assets.lib.retrieval import index
-from recsys_assets.release_files import INDEX, TRANSFORMS
+from recsys_assets.release_files import INDEX, SEEN_RULE, TRANSFORMS
 
 RUNG_FILE = "rung.json"
 #: Queries of the inner days that choose the weights, and below which the defaults stay.
@@ -54,9 +55,10 @@ def write_simple_rung(
     queries: Artifact,
     items: Artifact,
     workflows: Artifact,
+    seen_rule: Artifact,
     target: Path,
     seed: int,
-    seen: Any,
+    time_zone: str,
 ) -> RungFigures:
     """Write the better simple rung, fitted on all days of the window; return the figures.
 
@@ -72,13 +74,15 @@ def write_simple_rung(
         queries: ``evaluation/queries``.
         items: ``raw/items``.
         workflows: ``features/workflows``, for the order of the items.
+        seen_rule: ``features/seen_rule``.
         target: folder of the files.
         seed: of the bootstrap.
-        seen: keyword arguments of ``Queries.build`` that name the seen rule.
+        time_zone: of the shop.
     """
     item_ids = pl.read_parquet(items.path("items.parquet"))[c.ITEM_ID].to_numpy().astype(str)
     asked, clicks = Queries.read(queries), read_clicks(log)
-    weights = _tuned(inner, train_log, items, item_ids, seed, seen)
+    rule = read_rule(seen_rule.path(SEEN_RULE))
+    weights = _tuned(inner, train_log, items, item_ids, seed, rule, time_zone)
     judged = ItemToItem.fit(read_clicks(train_log), item_ids, weights)
     answers = {
         name: list_metrics.run(RungScorer.of(name, model, clicks), asked)
@@ -123,7 +127,8 @@ def _tuned(
     items: Artifact,
     item_ids: np.ndarray,
     seed: int,
-    seen: Any,
+    rule: SeenRule,
+    zone: str,
 ) -> Weights:
     """Return the best of CANDIDATES on the last training days; the default with too few clicks.
 
@@ -133,7 +138,7 @@ def _tuned(
     before = [artifact for artifact in log if artifact.partition not in days]
     if not inner or not before:
         return Weights()
-    asked = Queries.build(inner, log, items, seed=seed, limit=_TUNING_QUERIES, **seen)
+    asked = Queries.build(inner, log, items, seed=seed, rule=rule, zone=zone, limit=_TUNING_QUERIES)
     if asked.overall.sum() < _MINIMUM_TUNING:
         return Weights()
     model = ItemToItem.fit(read_clicks(before), item_ids, Weights())

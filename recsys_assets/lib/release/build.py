@@ -56,6 +56,7 @@ def build_release(
     faiss_index: Artifact,
     query_tower: Artifact,
     ranker: Artifact,
+    seen_rule: Artifact,
     popularity: Sequence[str],
     item_clicks: Mapping[str, float],
     gate: Verdict | None,
@@ -74,6 +75,7 @@ def build_release(
         faiss_index: ``retrieval/faiss_index`` (index.faiss).
         query_tower: ``retrieval/two_tower`` (query_tower.onnx).
         ranker: ``ranking/dlrm`` (dlrm.onnx, and its two parts dlrm_items.onnx, dlrm_lists.onnx).
+        seen_rule: ``features/seen_rule`` (seen.json).
         popularity: item ids, most popular first. Ids outside the catalogue are left out. Items
             without an interaction follow in the catalogue's order, so that the backfill list has
             every item.
@@ -96,6 +98,7 @@ def build_release(
         "faiss_index": faiss_index,
         "query_tower": query_tower,
         "ranker": ranker,
+        "seen_rule": seen_rule,
     }
     _require_one_generation({a.kind: a.digest for a in inputs.values()}, list(inputs.values()))
     params = {

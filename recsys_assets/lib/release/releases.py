@@ -16,17 +16,27 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.rung import OLDER, RUNGS, Rung, read_rung
 from recsys_assets.lib.release.verdict import Verdict, stops
-from recsys_assets.release_files import DISPLAY_FILE, MODEL_FILES, QUERY_TOWER, RANKER, RELEASE_FILE
+from recsys_assets.release_files import (
+    DISPLAY_FILE,
+    MODEL_FILES,
+    QUERY_TOWER,
+    RANKER,
+    RELEASE_FILE,
+    SEEN_RULE,
+    model_file,
+    models_with,
+)
 from recsys_assets.settings import Settings
 
 RELEASE = "serving/release"
 #: Form of a release's files. This code runs only models of this form. Raise it by hand where the
 #: inputs of the models change. A derived fingerprint would refuse every older release after each
 #: change of code, and so every rollback.
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 #: Models whose version is the release's own; all others carry the number of their generation.
 RELEASE_BOUND = (QUERY_TOWER, RANKER)
@@ -137,6 +147,14 @@ def champion_artifact(store: ArtifactStore, settings: Settings) -> Artifact | No
         return None
     release = open_release(store, present.release)
     return release.artifact if release.of_this_form else None
+
+
+def seen_rule(release: Artifact) -> SeenRule:
+    """Return the rule by which a release hides what a visitor has seen.
+
+    A fine-tune has that of its generation.
+    """
+    return read_rule(release.path(model_file(models_with(SEEN_RULE)[0], SEEN_RULE)))
 
 
 def read_display(release: Release) -> dict[str, dict[str, Any]]:

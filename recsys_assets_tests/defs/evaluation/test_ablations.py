@@ -24,6 +24,7 @@ from recsys_assets.orchestration.pipes import Reported, TrainingClient
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import linear_onnx, small_window
+from recsys_assets_tests.support.seen import publish_rule
 
 AS_OF = partitions.first_as_of(get_settings())
 FILES = {"two_tower": ("query_tower.onnx", "item_tower.onnx"), "dlrm": ("dlrm.onnx",)}
@@ -208,6 +209,7 @@ def evaluated(home: SimpleNamespace) -> SimpleNamespace:
     """Return the home with queries and the base's evaluation."""
     from recsys_assets.defs.evaluation import offline, queries
 
+    publish_rule(home.store, AS_OF)
     run(home, queries.queries)
     run(home, offline.offline)  # models that learnt nothing: warned of, and judged all the same
     return home

@@ -40,8 +40,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def run(home: SimpleNamespace, name: str, **config: object) -> dg.ExecuteInProcessResult:
     """Materialise one asset."""
     from recsys_assets.defs.evaluation import offline, oracle, queries
+    from recsys_assets.defs.features import seen_rule
 
-    asset = {"queries": queries.queries, "oracle": oracle.oracle, "offline": offline.offline}[name]
+    asset = {
+        "seen_rule": seen_rule.seen_rule,
+        "queries": queries.queries,
+        "oracle": oracle.oracle,
+        "offline": offline.offline,
+    }[name]
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
             [asset],
@@ -62,6 +68,7 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict:
 @pytest.fixture(scope="module")
 def evaluated(home: SimpleNamespace) -> dict[str, dg.ExecuteInProcessResult]:
     """Return asset → its run."""
+    assert run(home, "seen_rule").success
     return {name: run(home, name) for name in ("queries", "oracle", "offline")}
 
 
@@ -141,3 +148,16 @@ def test_what_is_there_is_reused_until_something_changes(
     assert not metadata(run(home, "oracle"))["reused"]  # other queries, other lists
     assert metadata(run(home, "queries"))["reused"]
     assert home.store.current("evaluation/queries", AS_OF).digest == before.digest
+
+
+def test_the_seen_rule_shows_its_reason(
+    home: SimpleNamespace, evaluated: dict[str, dg.ExecuteInProcessResult]
+) -> None:
+    """The simulated shop hides what was clicked; the queries were made by that rule."""
+    shown = metadata(run(home, "seen_rule"))
+    assert shown["rule"] == "any event but Impression in the last 7 days" and shown["reused"]
+    assert shown["counted"] == "Purchase" and "too few to judge" in shown["reason"]
+    queries = home.store.current("evaluation/queries", AS_OF)
+    rule = home.store.current("features/seen_rule", AS_OF)
+    assert queries.manifest["inputs"]["seen_rule"]["digest"] == rule.digest
+    assert queries.metrics["seen_rule"] == shown["rule"]

@@ -103,6 +103,7 @@ def run(
 def trained(home: SimpleNamespace, kind: small_models.Kind) -> None:
     """Publish models of the as-of day, with their vectors, index and evaluation."""
     from recsys_assets.defs.evaluation import offline, queries
+    from recsys_assets.defs.features import seen_rule
 
     tables = small_models.train(home.rows, home.transforms, home.items, kind)
     small_models.write_generation(home.store, AS_OF, home.transforms, home.items, tables)
@@ -119,7 +120,7 @@ def trained(home: SimpleNamespace, kind: small_models.Kind) -> None:
         "retrieval/faiss_index", AS_OF, inputs={"item_vectors": vectors}
     ) as staged:
         staged.publish(retrieval_tables.write_index(vectors, tower, staged.path))
-    for asset in (queries.queries, offline.offline):
+    for asset in (seen_rule.seen_rule, queries.queries, offline.offline):
         run(home, asset)
 
 

@@ -18,6 +18,8 @@ from recsys_assets.lib.evaluation.ablation_variants import VARIANTS, Variant, ch
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.seen import DEFAULT_RULE
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import (
     day_bounds,
     previous_day,
@@ -59,7 +61,9 @@ def shop(tmp_path_factory):
     queries = publish(
         store,
         "evaluation/queries",
-        lambda path: Queries.build(features, log, items, seed=7, seen_days=7).write(path),
+        lambda path: Queries.build(features, log, items, seed=7, rule=DEFAULT_RULE, zone=UTC).write(
+            path
+        ),
     )
     made_from = {role: store.current(kind, AS_OF) for role, kind in ROLES.items()}
     made_from["days_before"] = store.require(

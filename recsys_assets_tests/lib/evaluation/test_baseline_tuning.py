@@ -14,6 +14,7 @@ from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.evaluation import baseline_tuning, list_metrics
 from recsys_assets.lib.evaluation.baseline_tuning import DEFAULTS, SPACES, Between, Budget
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import INNER_DAYS, train_days, validation_days, window_days
 from recsys_assets_tests.support import small_clicks
 
@@ -48,7 +49,8 @@ def write(
         train_days=train,
         budget=BUDGET,
         seed=seed,
-        seen_days=7,
+        seen_rule=store.current("features/seen_rule", AS_OF),
+        time_zone=UTC,
     )
 
 

@@ -12,6 +12,8 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import list_metrics, offline, ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.seen import DEFAULT_RULE
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import previous_day, validation_days, window_days
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import small_window
@@ -37,7 +39,8 @@ def store(tmp_path_factory) -> ArtifactStore:
         store.require("raw/interactions", window_days(AS_OF)),
         store.current("raw/items"),
         seed=7,
-        seen_days=7,
+        rule=DEFAULT_RULE,
+        zone=UTC,
     )
     with store.stage("evaluation/queries", AS_OF) as staged:
         staged.publish(queries.write(staged.path))

@@ -14,7 +14,9 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import oracle
 from recsys_assets.lib.evaluation.list_metrics import Lists, judge, run
 from recsys_assets.lib.evaluation.queries import VISITOR, Queries
+from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.simulator.shop import load_truth
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import validation_days, window_days
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import small_window
@@ -37,7 +39,8 @@ def asked(home) -> Queries:
         store.require("raw/interactions", window_days(AS_OF)),
         store.current("raw/items"),
         seed=7,
-        seen_days=7,
+        rule=DEFAULT_RULE,
+        zone=UTC,
     )
 
 

@@ -13,6 +13,8 @@ from recsys_assets.lib.evaluation import queries as q
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features import activity
 from recsys_assets.lib.features.point_in_time import HISTORY, UNKNOWN_VISITOR
+from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, SeenRule
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds, train_days, validation_days, window_days
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import small_window
@@ -33,7 +35,7 @@ def build(store, **options) -> Queries:
         store.require("features/interactions", validation_days(AS_OF)),
         store.require("raw/interactions", window_days(AS_OF)),
         store.current("raw/items"),
-        **{"seed": 7, "seen_days": SEEN_DAYS, **options},
+        **{"seed": 7, "rule": SeenRule(ACTS, SEEN_DAYS), "zone": UTC, **options},
     )
 
 
@@ -299,7 +301,8 @@ def test_days_that_are_missing_are_named(store):
                 store.require("raw/interactions", days),
                 store.current("raw/items"),
                 seed=7,
-                seen_days=7,
+                rule=DEFAULT_RULE,
+                zone=UTC,
             )
 
 
@@ -320,5 +323,6 @@ def test_a_log_without_clicks_has_nothing_to_ask(store, tmp_path):
             store.require("raw/interactions", window_days(AS_OF)),
             store.current("raw/items"),
             seed=7,
-            seen_days=7,
+            rule=DEFAULT_RULE,
+            zone=UTC,
         )

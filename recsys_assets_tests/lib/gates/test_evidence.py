@@ -19,6 +19,7 @@ from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.offline import measure
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.popularity import count_clicks
+from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
 from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
@@ -27,6 +28,7 @@ from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
 from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
 from recsys_assets.lib.quality import drift
 from recsys_assets.lib.simulator import shop as simulator
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import (
     day_bounds,
     previous_day,
@@ -60,7 +62,8 @@ def shop(tmp_path_factory):
         store.require("raw/interactions", window_days(AS_OF)),
         store.current("raw/items"),
         seed=7,
-        seen_days=7,
+        rule=DEFAULT_RULE,
+        zone=UTC,
     )
     with store.stage("features/popularity", AS_OF) as staged:
         count_clicks(small_window.read_log(store, train_days(AS_OF)), items).write_parquet(

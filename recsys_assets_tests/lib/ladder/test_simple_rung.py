@@ -19,6 +19,7 @@ from recsys_assets.lib.ladder.simple_rung import write_simple_rung
 from recsys_assets.lib.retrieval.index import load_index
 from recsys_assets.release_files import INDEX, TRANSFORMS
 from recsys_assets_tests.support import small_clicks
+from recsys_assets_tests.support.seen import publish_rule
 from recsys_assets_tests.support.small_clicks import ITEMS
 
 DAYS = [f"2026-11-{day:02d}" for day in range(1, 13)]
@@ -36,15 +37,19 @@ def whole_window(store: ArtifactStore) -> dict[str, Any]:
     }
 
 
-def write(store: ArtifactStore, seen_days: int = 7, **changes):
+def write(store: ArtifactStore, **changes):
     with store.stage("features/workflows", DAYS[-1]) as staged:
         (staged.path / TRANSFORMS).write_text(json.dumps({"vocabulary": {c.ITEM_ID: ITEMS}}))
         workflows = staged.publish()
     inputs = changes or whole_window(store)
-    inputs |= {"items": store.current("raw/items"), "workflows": workflows}
+    inputs |= {
+        "items": store.current("raw/items"),
+        "workflows": workflows,
+        "seen_rule": publish_rule(store, DAYS[-1]),
+    }
     with store.stage("ladder/simple_rung", DAYS[-1]) as staged:
         return staged.publish(
-            write_simple_rung(**inputs, target=staged.path, seed=7, seen={"seen_days": seen_days})
+            write_simple_rung(**inputs, target=staged.path, seed=7, time_zone="UTC")
         )
 
 

@@ -31,6 +31,7 @@ from recsys_assets.serving.stages.registry import STAGES, stage_class
 from recsys_assets.serving.triton.ensemble import render_ensemble
 from recsys_assets.serving.triton.repository import TEMPLATES
 from recsys_assets.settings import Settings
+from recsys_assets_tests.support.seen import publish_rule
 
 DAY = "2026-01-12"
 ITEMS = ["i3", "i1", "i2"]  # in the order of their indices
@@ -128,6 +129,8 @@ class Generation:
             index__faiss=lambda path: save_index(index, path),
         )
 
+        self.seen_rule = publish_rule(store, DAY)
+
     def release(self, settings: Settings, **changes) -> Artifact:
         parts = {
             name: getattr(self, name)
@@ -138,6 +141,7 @@ class Generation:
                 "faiss_index",
                 "query_tower",
                 "ranker",
+                "seen_rule",
             )
         }
         given = {

@@ -9,8 +9,10 @@ import pytest
 import redis
 from pydantic import ValidationError
 
+from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.recent_clicks import RecentClicks
 from recsys_assets.lib.features.activity import RECENT_CLICKS
+from recsys_assets.local_time import UTC
 from recsys_assets.serving.events.events import (
     Event,
     Reset,
@@ -21,7 +23,6 @@ from recsys_assets.serving.events.events import (
     reset_fields,
 )
 from recsys_assets.serving.events.visitor_state import Outcome, VisitorState
-from recsys_assets.serving.stores import bloom
 
 NOW = int(time.time())
 WEEK = 7 * 86_400
@@ -66,7 +67,7 @@ def client(valkey: Any) -> redis.Redis:
 
 @pytest.fixture
 def state(client: redis.Redis) -> VisitorState:
-    return VisitorState(client, seen_days=7)
+    return VisitorState(client, 7, UTC)
 
 
 def event(
@@ -81,7 +82,7 @@ def everything(client: redis.Redis) -> dict[bytes, bytes]:
 
 def test_an_event_marks_the_item_as_seen(client: redis.Redis, state: VisitorState) -> None:
     assert state.apply([("1-0", event("e1"), "books")], NOW) == [Outcome.APPLIED]
-    key = bloom.seen_key("1", bloom.day_of(NOW))
+    key = bloom.seen_key("1", bloom.day_of(NOW, UTC))
     assert bloom.contains([client.get(key)], bloom.fingerprints(["a", "b"])).tolist() == [
         True,
         False,
