@@ -247,6 +247,7 @@ def _show_calendar(
             calendar["as_of"], calendar["start_day"], settings
         )
         line(
-            f"next: recsys materialize (as of {calendar['as_of']}, the newest day: "
-            f"{len(training)} training and {len(validation)} validation days)"
+            f"calendar: the newest day to train as of is {calendar['as_of']}, with "
+            f"{len(training)} training and {len(validation)} validation days"
         )
+        line(f"next: recsys materialize --as-of {calendar['as_of']}")

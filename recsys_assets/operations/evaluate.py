@@ -13,6 +13,7 @@ import typer
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import replacing, write_json
+from recsys_assets.lib.release.rung import described
 from recsys_assets.operations import full_graph, jobs
 from recsys_assets.settings import Settings
 
@@ -24,9 +25,15 @@ VERDICTS = frozenset({"evaluation__offline", "serving__release"})
 
 
 def evaluate(
-    settings: Settings, as_of: str | None = None, ablations: bool = True
-) -> EvaluationSummary:
+    settings: Settings,
+    as_of: str | None = None,
+    ablations: bool = True,
+    accept_volume: bool = False,
+) -> EvaluationSummary | None:
     """Materialise what is missing, evaluate, and return ``evaluation.json``.
+
+    Returns None where the window has too few clicks for the full models: the figures of the simple
+    rung are printed instead.
 
     A gate that blocks the release and a target that is not met are reported; they raise nothing.
 
@@ -34,6 +41,7 @@ def evaluate(
         settings: of the home.
         as_of: ISO day; None: the default of ``full_graph.default_as_of``.
         ablations: train and judge the ablations too.
+        accept_volume: take the newest day whatever its volume.
     """
     from recsys_assets.operations import services
     from recsys_assets.orchestration.resources import Platform
@@ -41,7 +49,12 @@ def evaluate(
     clock = jobs.Clock()
     day = as_of_day(settings, as_of)
     services.up(settings, only=["valkey"], progress=clock.say)
-    _unless_blocked(lambda: full_graph.materialize(settings, day, clock), clock)
+    _unless_blocked(
+        lambda: full_graph.materialize(settings, day, clock, accept_volume=accept_volume), clock
+    )
+    if not Platform().store.exists("exports/onnx", day):
+        _say_simple(Platform().store.current("ladder/simple_rung", day), clock)
+        return None
     whole = _unless_blocked(lambda: jobs.run_jobs(settings, [("evaluation", day)], clock), clock)
     if not whole:  # a blocking check stopped the run before the report
         jobs.run_jobs(settings, [("evaluation_report", day)], clock)
@@ -103,3 +116,19 @@ def _unless_blocked(run: Callable[[], None], clock: jobs.Clock) -> bool:
         clock.say(f"{failed}: the evaluation continues, so that the report shows why")
         return False
     return True
+
+
+def _say_simple(simple_rung: Artifact, clock: jobs.Clock) -> None:
+    """Print the figures of the simple rungs, and why the full models were not trained."""
+    figures = simple_rung.metrics
+    clock.say(
+        f"the full models of {simple_rung.partition} were not trained: they lack "
+        f"{'; '.join(figures['window']['lacking'])}"
+    )
+    for name, metrics in figures["lists"].items():
+        value = metrics["ndcg@10"]
+        clock.say(
+            f"{name}: nDCG@10 {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}] on "
+            f"{figures['queries']:,} held-out clicks"
+        )
+    clock.say(f"rung: {described(figures['rung'])}")

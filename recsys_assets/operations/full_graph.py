@@ -9,7 +9,7 @@ from pathlib import Path
 from recsys_assets import partitions
 from recsys_assets.files import write_json
 from recsys_assets.operations import usage
-from recsys_assets.operations.jobs import Clock, Partition, PipelineFailed, run_jobs
+from recsys_assets.operations.jobs import ACCEPT_VOLUME, Clock, Partition, PipelineFailed, run_jobs
 from recsys_assets.settings import Settings
 
 #: Step of the release of the full models, whose gate may say no.
@@ -104,14 +104,26 @@ def _say_release(settings: Settings, clock: Clock) -> None:
     clock.say(f"release {best.number} of {best.day} passed its gate; rung: {described(best.rung)}")
 
 
-def materialize(settings: Settings, as_of: str | None = None, clock: Clock | None = None) -> None:
-    """Materialise landing zone, daily partitions, feature store, models and release."""
+def materialize(
+    settings: Settings,
+    as_of: str | None = None,
+    clock: Clock | None = None,
+    accept_volume: bool = False,
+) -> None:
+    """Materialise landing zone, daily partitions, feature store, models and release.
+
+    Args:
+        settings: of the home.
+        as_of: ISO day; None: ``default_as_of``.
+        clock: prints one line per job.
+        accept_volume: take the newest day whatever its volume.
+    """
     clock = clock or Clock()
     simulate(settings, clock)
     days = history(settings)
     jobs = full_graph(days, as_of or default_as_of(settings, days))
     try:
-        run_jobs(settings, jobs, clock)
+        run_jobs(settings, jobs, clock, ACCEPT_VOLUME if accept_volume else None)
     except PipelineFailed as failed:
         if failed.blocked != {FULL_RELEASE}:
             raise

@@ -5,6 +5,7 @@ Each is a run of its own in the Dagster UI.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import warnings
@@ -26,6 +27,12 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 #: Partition of a run: a key, the first and last key of a range, or none.
 Partition = str | tuple[str, str] | None
+
+
+#: Run config of ``daily_ingest`` that accepts the newest day, whatever its volume.
+ACCEPT_VOLUME = {
+    "daily_ingest": {"ops": {"raw__interactions": {"config": {"accept_volume": True}}}}
+}
 
 
 class PipelineFailed(RuntimeError):
@@ -63,7 +70,7 @@ def run_jobs(
     settings: Settings,
     jobs: Sequence[tuple[str, Partition]],
     clock: Clock | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Run (job, partition) pairs in order.
 
@@ -71,7 +78,7 @@ def run_jobs(
         settings: of the home.
         jobs: job names with a partition key, the first and last day of a range, or None.
         clock: prints one line per job.
-        config: run config of every job, added to the terminal's log level.
+        config: job name → its run config, added to the terminal's log level.
 
     Raises:
         PipelineFailed: a job failed; the jobs after it do not run.
@@ -86,6 +93,8 @@ def run_jobs(
     from recsys_assets.definitions import defs
 
     _warnings_into(settings.home / "logs" / "warnings.log")
+    # a step that is skipped for too few clicks reports no check; Dagster warns of each one
+    logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
     definitions = defs()
     with dg.DagsterInstance.get() as instance:
         for number, (name, partition) in enumerate(jobs, 1):
@@ -96,7 +105,7 @@ def run_jobs(
                 partition_key=partition if isinstance(partition, str) else None,
                 tags=_range_tags(partition),
                 raise_on_error=False,
-                run_config={**QUIET, **(config or {})},
+                run_config={**QUIET, **(config or {}).get(name, {})},
             )
             if not result.success:
                 raise PipelineFailed(

@@ -50,7 +50,8 @@ def test_a_fresh_home_takes_the_calendar_of_the_log(run, tmp_path: Path):
     assert json.loads((tmp_path / "home/calendar.json").read_text()) == {"start_day": "2026-01-01"}
     assert "user_id ← visitor" in done.stdout and "unix milliseconds" in done.stdout
     assert "user_id is null or empty: 1" in done.stdout
-    assert "recsys materialize (as of 2026-01-12, the newest day: 9 training and 3 " in done.stdout
+    assert "recsys materialize --as-of 2026-01-12" in done.stdout
+    assert "2026-01-12, with 9 training and 3 validation days" in done.stdout
 
     again = run(
         log,

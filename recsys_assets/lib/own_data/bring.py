@@ -165,9 +165,7 @@ class _Run:
         summary = self._log(items)
         if summary is not None:
             if not self._has("items"):
-                items = _with_derived(
-                    items, tables.derived_items(summary.items, tables.UNKNOWN_PRICE), ITEM_ID
-                )
+                items = _with_derived(items, tables.derived_items(summary.items), ITEM_ID)
             users = _with_derived(users, tables.derived_users(summary.users), USER_ID)
         items = None if items is None else self._pictures(items)
         for frame, file in ((items, ITEMS_FILE), (users, USERS_FILE)):
@@ -354,8 +352,8 @@ class _Run:
             user_size = {"rows": users.height, "derived": unknown}
         pictures = 0
         if items is not None:
-            alike = tables.derived_items(items[ITEM_ID], tables.UNKNOWN_PRICE).drop("image")
-            derived = items.drop("image").join(alike, on=alike.columns, how="semi").height
+            alike = tables.derived_items(items[ITEM_ID]).drop("image")
+            derived = items.join(alike, on=alike.columns, how="semi", nulls_equal=True).height
             item_size = {"rows": items.height, "derived": derived}
             pictures = int((items["image"] != "").sum())
         return {
@@ -395,6 +393,5 @@ def _check_calendar(calendar: Calendar | None, start_day: date | None) -> None:
     if calendar and start_day and (first := calendar["start_day"]) != start_day.isoformat():
         raise IngestError(
             f"the log begins on {first}, and RECSYS_START_DAY is {start_day}; nothing was changed. "
-            f"Do one of these: set RECSYS_START_DAY={first}, or unset it, so that the calendar "
-            f"follows the log; leave out earlier rows with --first-day {start_day}"
+            f"Set RECSYS_START_DAY={first}, or leave out earlier rows: --first-day {start_day}"
         )

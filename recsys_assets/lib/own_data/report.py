@@ -210,13 +210,13 @@ def tables_left_out(users: TableSize, items: TableSize, pictures: int) -> list[s
     said = []
     if items["rows"] and items["derived"] == items["rows"]:
         said.append(
-            "no catalogue: items have no name, text or picture, category 'unknown' and price 1.0, "
+            "no catalogue: items have no name, text or picture, category 'unknown' and no price, "
             "so only behaviour tells them apart"
         )
     elif items["derived"]:
         said.append(
             f"{items['derived']:,} of {items['rows']:,} items are known from a log only: they have "
-            "category 'unknown' and price 1.0"
+            "category 'unknown' and no price"
         )
     if items["rows"] and not pictures:
         said.append("no pictures: give the folder with --images")

@@ -208,7 +208,7 @@ def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.Wo
     return user_id + others + binned + normal + frequency + recency + remembered
 
 
-def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
+def item_graph(scratch: str, hashed_buckets: int = 0, usual_price: float = 1.0) -> nvt.WorkflowNode:
     """Build the item workflow's graph.
 
     item_id, category_l1, category_l2, item_gender, price, item_clicks → ITEM_CATEGORICAL int32,
@@ -217,11 +217,13 @@ def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
     Args:
         scratch: folder in which NVTabular counts values.
         hashed_buckets: rows for item ids newer than the fit.
+        usual_price: replaces a missing price.
     """
     item_id = _identify(c.ITEM_ID, scratch, hashed_buckets) >> ops.TagAsItemID()
     others = _categorify([c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER], scratch, Tags.ITEM)
     price = (
         [c.PRICE]
+        >> ops.FillMissing(fill_val=usual_price)
         >> ops.LambdaOp(_log, dtype="float64")
         >> ops.Normalize(out_dtype="float32")
         >> ops.Rename(name=c.PRICE_LOG_NORM)
@@ -344,7 +346,12 @@ def moments(workflow: nvt.Workflow, column: str) -> dict[str, float]:
 
 
 def export_transforms(
-    user: nvt.Workflow, item: nvt.Workflow, folder: Path, mean_age: float, hashed_buckets: int = 0
+    user: nvt.Workflow,
+    item: nvt.Workflow,
+    folder: Path,
+    mean_age: float,
+    hashed_buckets: int = 0,
+    usual_price: float = 1.0,
 ) -> dict[str, Any]:
     """Return the plain form of the saved workflows, the content of transforms.json.
 
@@ -354,6 +361,7 @@ def export_transforms(
         folder: the folder that holds the saved workflows.
         mean_age: replaces a missing age.
         hashed_buckets: as passed to ``user_graph`` and ``item_graph``.
+        usual_price: replaces a missing price.
     """
     sources = {USER: c.USER_CATEGORICAL, CONTEXT: c.CONTEXT_CATEGORICAL, ITEM: c.ITEM_CATEGORICAL}
     words = {
@@ -373,4 +381,5 @@ def export_transforms(
         "price_log": moments(item, c.PRICE),
         "age_boundaries": list(c.AGE_BOUNDARIES),
         "mean_age": mean_age,
+        "usual_price": usual_price,
     }
