@@ -317,12 +317,33 @@ def test_a_log_without_clicks_has_nothing_to_ask(store, tmp_path):
             ).write_parquet(staged.path / "features.parquet")
             (staged.path / CLICKED).write_bytes(artifact.path(CLICKED).read_bytes())
             staged.publish()
-    with pytest.raises(ValueError, match="no click that a list could be asked for"):
-        Queries.build(
-            other.require("features/interactions", validation_days(AS_OF)),
-            store.require("raw/interactions", window_days(AS_OF)),
-            store.current("raw/items"),
-            seed=7,
-            rule=DEFAULT_RULE,
-            zone=UTC,
-        )
+    found = Queries.build(
+        other.require("features/interactions", validation_days(AS_OF)),
+        store.require("raw/interactions", window_days(AS_OF)),
+        store.current("raw/items"),
+        seed=7,
+        rule=DEFAULT_RULE,
+        zone=UTC,
+    )
+    assert len(found) == 0 and found.counts["clicks"] == 0 and found.counts["queries"] == 0
+    assert found.frame.columns == build(store).frame.columns
+    assert Queries.read(published(other, found)).counts == found.counts
+
+
+def published(store, queries):
+    with store.stage("evaluation/queries", AS_OF) as staged:
+        return staged.publish(queries.write(staged.path))
+
+
+def test_without_a_validation_day_there_are_no_queries(store):
+    days = window_days(AS_OF)[:1]
+    found = Queries.build(
+        [],
+        store.require("raw/interactions", days),
+        store.current("raw/items"),
+        seed=7,
+        rule=DEFAULT_RULE,
+        zone="UTC",
+    )
+    assert len(found) == 0 and found.clicks.sum() > 0
+    assert found.frame.columns == build(store).frame.columns
