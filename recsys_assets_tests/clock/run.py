@@ -47,6 +47,8 @@ KNOW_TIME = [
         "lib/evaluation/test_queries.py",
         "lib/simulator/test_shop.py",
         "lib/feature_store/test_bloom.py",
+        "lib/feature_store/test_seen_history.py",
+        "lib/features/test_repeats.py",
         "serving/events/test_click_history.py",
         "serving/events/test_consumer.py",
         "serving/events/test_events.py",

@@ -78,6 +78,10 @@ class _Acts:
         )
 
 
+_NONE = np.zeros(0, np.int64)
+_NO_ACTS = _Acts([], _NONE, _NONE, np.zeros((0, 2), np.uint16), _NONE)
+
+
 def publish_seen(
     settings: Settings, interactions: Sequence[Artifact], *, clock: Callable[[], float] = time.time
 ) -> SeenHistory:
@@ -143,8 +147,7 @@ def _not_written(
 def _acts(interactions: Sequence[Artifact], zone: str, first: int) -> _Acts:
     """Return the events since a local day, each pair of item and event type once per day."""
     if not interactions:
-        nothing = np.zeros(0, np.int64)
-        return _Acts([], nothing, nothing, np.zeros((0, 2), np.uint16), nothing)
+        return _NO_ACTS
     acts = (
         pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
         .filter(pl.col(EVENT_TYPE).is_in(ACTS), pl.col(USER_ID) != MISSING)
@@ -155,6 +158,8 @@ def _acts(interactions: Sequence[Artifact], zone: str, first: int) -> _Acts:
         .sort(USER_ID, "day")
         .collect()
     )
+    if acts.is_empty():
+        return _NO_ACTS
     items = acts[ITEM_ID].unique()
     item = acts[ITEM_ID].replace_strict(items, range(len(items)), return_dtype=pl.Int64)
     event = acts[EVENT_TYPE].replace_strict(ACTS, range(len(ACTS)), return_dtype=pl.Int64)

@@ -197,7 +197,7 @@ def test_history_adds_to_live_events_and_is_the_same_twice(
             ("bob", ITEMS[5], now, "AddToCart"),
         ],
     )
-    found = publish_seen(settings, log)
+    found = publish_seen(settings, log, clock=lambda: now)
     assert (found.seen_filters, found.seen_visitors) == (3, 2)
     assert found.seen_visitors_refused == 0 and "0 days ago" in found.seen_history
     assert hidden_online(settings, DEFAULT_RULE, "ann", now) == set(ITEMS[:3])
@@ -208,10 +208,12 @@ def test_history_adds_to_live_events_and_is_the_same_twice(
     before = [(client.get(key), client.expiretime(key)) for key in keys]
     for key, (_, expires) in zip(keys, before, strict=True):
         assert expires == bloom.expiry(key.decode().rsplit(":", 1)[1], 7, UTC)
-    assert publish_seen(settings, log).seen_filters == 0  # each day is written once
+    assert (
+        publish_seen(settings, log, clock=lambda: now).seen_filters == 0
+    )  # each day is written once
     for key in client.keys("seen_history:*"):
         client.delete(key)
-    assert publish_seen(settings, log).seen_filters == 3
+    assert publish_seen(settings, log, clock=lambda: now).seen_filters == 3
     assert [(client.get(key), client.expiretime(key)) for key in keys] == before
     assert sorted(client.keys("seen:*")) == keys
 
@@ -222,7 +224,7 @@ def test_the_bits_are_those_of_the_consumer(
     client = valkey.client(VISITOR_DATABASE)
     key = bloom.seen_key("ann", bloom.day_of(now, UTC))
     rows: list[Row] = [("ann", ITEMS[n], now, kind) for n, kind in enumerate(ACTS)]
-    publish_seen(settings, logged(tmp_path, rows))
+    publish_seen(settings, logged(tmp_path, rows), clock=lambda: now)
     written = client.get(key)
     client.delete(key)
     for n, (_, item, at, kind) in enumerate(rows):
@@ -249,7 +251,7 @@ def test_a_reset_is_not_undone(tmp_path: Path, settings: Settings, valkey: Any, 
             ("bob", ITEMS[0], at - 1, VIEW),
         ],
     )
-    publish_seen(settings, log)
+    publish_seen(settings, log, clock=lambda: now)
     assert hidden_online(settings, DEFAULT_RULE, "ann", now) == {ITEMS[1]}
     assert hidden_online(settings, DEFAULT_RULE, "bob", now) == {ITEMS[0]}
 
@@ -268,7 +270,7 @@ def test_a_reset_in_the_middle_is_not_undone(
 
     monkeypatch.setattr(seen_history, "_filters", interrupted)
     log = logged(tmp_path, [(user, ITEMS[0], now - 60, VIEW) for user in ("ann", "bob")])
-    publish_seen(settings, log)
+    publish_seen(settings, log, clock=lambda: now)
     assert hidden_online(settings, DEFAULT_RULE, "ann", now) == set()
     assert hidden_online(settings, DEFAULT_RULE, "bob", now) == {ITEMS[0]}
 
@@ -283,7 +285,7 @@ def test_an_old_log_writes_nothing_and_says_so(
     tmp_path: Path, settings: Settings, valkey: Any, now: int
 ) -> None:
     log = logged(tmp_path, [("ann", ITEMS[0], now - 4_000 * 86_400, VIEW)])
-    found = publish_seen(settings, log)
+    found = publish_seen(settings, log, clock=lambda: now)
     assert found.seen_filters == 0 and found.seen_history == (
         "the newest event is 4000 days old, events count for 7 days: nothing of the log counts as "
         "seen today"
@@ -296,7 +298,7 @@ def test_a_broken_key_costs_its_visitor_only(
 ) -> None:
     valkey.client(VISITOR_DATABASE).rpush(bloom.seen_key("ann", bloom.day_of(now, UTC)), "x")
     log = logged(tmp_path, [(user, ITEMS[0], now, VIEW) for user in ("ann", "bob")])
-    assert publish_seen(settings, log).seen_visitors_refused == 1
+    assert publish_seen(settings, log, clock=lambda: now).seen_visitors_refused == 1
     assert hidden_online(settings, DEFAULT_RULE, "bob", now) == {ITEMS[0]}
 
 
@@ -310,7 +312,7 @@ def test_visitors_fall_whole_into_parts(
         for day in range(1 + user % 4)
     ]
     log = logged(tmp_path, rows)
-    found = publish_seen(settings, log)
+    found = publish_seen(settings, log, clock=lambda: now)
     assert found.seen_visitors == 20 and found.seen_filters == len(rows)
     for user in range(20):
         assert hidden_online(settings, DEFAULT_RULE, f"u{user}", now) == {ITEMS[user]}
@@ -320,12 +322,12 @@ def test_a_day_is_written_again_if_its_log_changed(
     tmp_path: Path, settings: Settings, valkey: Any, now: int
 ) -> None:
     rows: list[Row] = [("ann", ITEMS[0], now, VIEW)]
-    publish_seen(settings, logged(tmp_path, rows))
+    publish_seen(settings, logged(tmp_path, rows), clock=lambda: now)
     log = logged(tmp_path, [*rows, ("ann", ITEMS[1], now, VIEW)])
-    assert publish_seen(settings, log).seen_filters == 1
+    assert publish_seen(settings, log, clock=lambda: now).seen_filters == 1
     assert hidden_online(settings, DEFAULT_RULE, "ann", now) == set(ITEMS[:2])
     longer = settings.model_copy(update={"seen_days": 30})
-    assert publish_seen(longer, log).seen_filters == 1
+    assert publish_seen(longer, log, clock=lambda: now).seen_filters == 1
     assert (
         valkey.client(VISITOR_DATABASE).ttl(bloom.seen_key("ann", bloom.day_of(now, UTC)))
         > 29 * 86_400
@@ -336,6 +338,6 @@ def test_a_log_without_acts_writes_nothing(
     tmp_path: Path, settings: Settings, valkey: Any, now: int
 ) -> None:
     log = logged(tmp_path, [("ann", ITEMS[0], now, "Impression"), (MISSING, ITEMS[1], now, VIEW)])
-    found = publish_seen(settings, log)
+    found = publish_seen(settings, log, clock=lambda: now)
     assert (found.seen_filters, found.seen_visitors) == (0, 0)
     assert valkey.client(VISITOR_DATABASE).keys("seen:*") == []

@@ -13,6 +13,7 @@ import pytest
 
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.lib.features.seen import DEFAULT_RULE, SeenRule
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.build import build_fine_tune_release, build_release
 from recsys_assets.lib.release.contents import popularity_indices
@@ -311,6 +312,20 @@ def test_the_same_parts_give_the_same_release(store, settings):
         for _ in range(2)
     ]
     assert tune == ["000008", "000008"]
+
+
+def test_the_seen_rule_is_the_generations(store, settings):
+    """Another rule gives another release; a fine-tune keeps the one of its generation."""
+    generation = Generation(store)
+    first = generation.release(settings)
+    rule = SeenRule(("Purchase",), 3)
+    other = generation.release(settings, seen_rule=publish_rule(store, "2026-01-13", rule))
+    assert other.partition != first.partition
+    assert (releases.seen_rule(first), releases.seen_rule(other)) == (DEFAULT_RULE, rule)
+    tuned = build_fine_tune_release(
+        store, day="2026-01-13", base=other, gate=PASSED, **generation.tuned("one")
+    )
+    assert releases.seen_rule(tuned) == rule
 
 
 def test_the_same_parts_after_a_change_of_code_are_another_release(store, settings, monkeypatch):
