@@ -124,6 +124,20 @@ def check(
     )
 
 
+def contract_kept(
+    files: Mapping[str, int], extra_columns: Mapping[str, int]
+) -> dg.AssetCheckResult:
+    """Return the passed check ``contract`` of a landed table.
+
+    Args:
+        files: landing file → rows.
+        extra_columns: column that the contract does not name → number of files that have it.
+    """
+    return check(
+        "contract", True, value=0, threshold="no failure", files=files, extra_columns=extra_columns
+    )
+
+
 def check_specs(
     asset: Sequence[str],
     descriptions: Mapping[str, str],

@@ -10,7 +10,7 @@ from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, Staged
 from recsys_assets.defs.features.lineage import FEATURE_SOURCES, MASKED_SOURCES, column_lineage
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import days, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -66,6 +66,7 @@ class FeaturesConfig(BuildConfig):
     key=["features", "interactions"],
     kinds={"polars", "parquet"},
     partitions_def=partitions.daily(),
+    backfill_policy=dg.BackfillPolicy.single_run(),
     pool="cpu",
     deps=dependencies(FeaturesInputs),
     check_specs=[
@@ -75,15 +76,21 @@ class FeaturesConfig(BuildConfig):
 )
 def interaction_features(
     context: dg.AssetExecutionContext, config: FeaturesConfig, platform: Platform
-) -> reporting.Events:
+) -> days.DayEvents:
     """Computes the features of each exposure of a day, as of just before the exposure.
 
     Reads raw interactions of the day and the 7 days before, users and items. Writes one row per
     exposure.
     """
+    yield from days.each_day(context, lambda day: _features_of(context, config, platform, day))
+
+
+def _features_of(
+    context: dg.AssetExecutionContext, config: FeaturesConfig, platform: Platform, day: str
+) -> reporting.Events:
     from recsys_assets.lib.features import daily, daily_checks
 
-    day, store, settings = context.partition_key, platform.store, platform.settings
+    store, settings = platform.store, platform.settings
     inputs = open_inputs(FeaturesInputs, platform, day)
 
     def write(staged: Staged) -> dict[str, Any]:
@@ -164,21 +171,28 @@ def drift_check(moved: "Drift") -> dg.AssetCheckResult:
     key=["features", "masked_train"],
     kinds={"polars", "parquet"},
     partitions_def=partitions.daily(),
+    backfill_policy=dg.BackfillPolicy.single_run(),
     deps=dependencies(MaskedInputs),
     check_specs=reporting.check_specs(["features", "masked_train"], MASKED, partitions.daily()),
 )
 def masked_train(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> reporting.Events:
+) -> days.DayEvents:
     """Masks visitors and devices in the training rows of a day.
 
     Reads the day's features. Writes the same rows, one per exposure: in 5 % the visitor is unknown,
     and in 5 % the device.
     """
+    yield from days.each_day(context, lambda day: _masked_of(context, config, platform, day))
+
+
+def _masked_of(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform, day: str
+) -> reporting.Events:
     from recsys_assets.lib.features import daily
     from recsys_assets.lib.quality import contracts
 
-    day, seed = context.partition_key, platform.settings.seed
+    seed = platform.settings.seed
     inputs = open_inputs(MaskedInputs, platform, day)
 
     def write(staged: Staged) -> dict[str, Any]:
