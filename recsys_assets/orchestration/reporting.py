@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import dagster as dg
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.files import sha256_json
 from recsys_assets.lib.release.verdict import stops
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def check(
     )
 
 
-def passed_contract(
+def contract_kept(
     files: Mapping[str, int], extra_columns: Mapping[str, int]
 ) -> dg.AssetCheckResult:
     """Return the passed check ``contract`` of landed files.
@@ -236,72 +235,6 @@ def _short(value: Any) -> str:
     if isinstance(value, Mapping) and {"value", "low", "high"} <= set(value):
         return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
     return str(value)
-
-
-class Taken(NamedTuple):
-    """Holds what an asset has made of one day."""
-
-    result: Materialized
-    checks: Sequence[dg.AssetCheckResult]
-
-
-def of_days(
-    context: dg.AssetExecutionContext,
-    take: Callable[[str], Generator[dg.AssetCheckResult, None, Taken]],
-) -> Events:
-    """Report each day of a run: one partition, or a range in a single run.
-
-    In a range every day has its own materialisation with its own metadata. Dagster takes one data
-    version and one result per check for the whole range: the digest of all days, and the check with
-    the days that failed it.
-
-    Args:
-        context: of the asset.
-        take: makes the artifact of a day; yields checks only before it fails.
-    """
-    days = list(context.partition_keys)
-    if len(days) == 1:
-        taken = yield from take(days[0])
-        yield taken.result
-        yield from taken.checks
-        return
-    found: dict[str, Taken] = {}
-    for day in days:
-        found[day] = yield from take(day)
-        context.add_asset_metadata(found[day].result.metadata or {}, partition_key=day)
-    digests = {day: str(one.result.data_version) for day, one in found.items()}
-    yield dg.MaterializeResult(data_version=dg.DataVersion(sha256_json(digests)))
-    yield from _over_days({day: one.checks for day, one in found.items()})
-
-
-def _over_days(
-    checks: Mapping[str, Sequence[dg.AssetCheckResult]],
-) -> Iterator[dg.AssetCheckResult]:
-    """Join the checks of several days by name."""
-    names = [str(one.check_name) for one in next(iter(checks.values()))]
-    for place, name in enumerate(names):
-        failed = {day: own[place] for day, own in checks.items() if not own[place].passed}
-        severities = {one.severity for one in failed.values()} or {dg.AssetCheckSeverity.WARN}
-        error = dg.AssetCheckSeverity.ERROR
-        yield dg.AssetCheckResult(
-            check_name=name,
-            passed=not failed,
-            severity=error if error in severities else dg.AssetCheckSeverity.WARN,
-            metadata={
-                "days": len(checks),
-                "days that failed": dg.MetadataValue.json(
-                    {day: _plain(one.metadata or {}) for day, one in failed.items()}
-                ),
-            },
-        )
-
-
-def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata as plain values."""
-    return {
-        name: value.value if isinstance(value, dg.MetadataValue) else value
-        for name, value in metadata.items()
-    }
 
 
 def read_under_contract(read: Callable[[], Read]) -> Generator[dg.AssetCheckResult, None, Read]:
