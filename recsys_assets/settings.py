@@ -47,8 +47,8 @@ class Settings(BaseSettings):
     # the calendar, and the windows around a day
     time_zone: str | None = Field(
         None,
-        description="Time zone of the shop, an IANA name such as Europe/Berlin. It decides the days "
-        "of the seen rule; all other days are UTC. None: UTC.",
+        description="Time zone of the shop, an IANA name such as Europe/Berlin. It decides the "
+        "days of the seen rule; all other days are UTC. None: UTC.",
     )
     train_days: int = Field(9, ge=1, le=366, description="Days that a full training learns.")
     validation_days: int = Field(

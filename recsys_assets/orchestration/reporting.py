@@ -179,8 +179,8 @@ def gate_specs(
     return check_specs(
         asset,
         {
-            "gate": "All checks of the verdict pass. A release that fails one that blocks cannot "
-            "be promoted; others warn.",
+            "gate": "All checks of the verdict that block pass, so the release may be promoted. "
+            "Others warn.",
             **groups,
         },
         partitions_def,
@@ -195,12 +195,15 @@ def gate_checks(
     ``groups`` maps group → its checks, as ``gates.by_group`` returns them.
     """
     return [
-        _gate_check("gate", verdict["checks"]),
-        *(_gate_check(name, checks) for name, checks in groups.items()),
+        _gate_check("gate", verdict["checks"], verdict["passed"]),
+        *(
+            _gate_check(name, checks, all(one["passed"] for one in checks))
+            for name, checks in groups.items()
+        ),
     ]
 
 
-def _gate_check(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
+def _gate_check(name: str, checks: Sequence[Check], passed: bool) -> dg.AssetCheckResult:
     rows = [
         f"| {one['name']} | {_short(one['value'])} | {_short(one['threshold'])} | {_passed(one)} |"
         for one in checks
@@ -214,7 +217,7 @@ def _gate_check(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
     single = len(checks) == 1
     return check(
         name,
-        all(one["passed"] for one in checks),
+        passed,
         value=checks[0]["value"] if single else values,
         threshold=checks[0]["threshold"] if single else thresholds,
         # where the simple rung is better, its release serves: that is a choice, no fault
