@@ -1,11 +1,12 @@
-"""Run a daily asset for every day of its run, one or many, and report each day by itself.
+"""Runs a daily asset for every day of its run, one or many, and reports each day by itself.
 
 An asset yields ``dg.MaterializeResult`` and ``dg.AssetCheckResult`` of one day. In a run of one day
 they go to Dagster unchanged. In a run of a range (a backfill by one run) they cannot: Dagster
-records one ``MaterializeResult`` once per partition of the range, with the same data version and,
-but for ``add_asset_metadata``, the same metadata, and it gives an ``AssetCheckResult`` no
-partition. So they become the events that Dagster makes of them in a run of one day:
-``AssetMaterialization`` and ``AssetCheckEvaluation``, each with its partition.
+records one ``MaterializeResult`` once per partition of the range, each time with the same data
+version and metadata; only metadata of ``add_asset_metadata`` can differ. It records an
+``AssetCheckResult`` without a partition. So here they become the events that Dagster makes of
+them in a run of one day: ``AssetMaterialization`` and ``AssetCheckEvaluation``, each with its
+partition.
 """
 
 from __future__ import annotations

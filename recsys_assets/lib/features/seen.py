@@ -26,7 +26,7 @@ DEFAULT_DAYS = 7
 
 @dataclass(frozen=True)
 class SeenRule:
-    """Which events make an item seen, and for how many days.
+    """Defines which events make an item seen, and for how many days.
 
     Attributes:
         events: event types, a subset of ACTS.

@@ -10,7 +10,9 @@ constant for popularity.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +89,18 @@ class ItemToItem:
         found[0] = self.weights.popularity
         return found
 
-    @property
+    @cached_property
     def of_clicks(self) -> np.ndarray:
         """Return what a click on each item adds to a query, float32 [I, 64]."""
-        found = self.vectors.copy()
-        found[:, 0] = 0.0
-        return found
+        return of_clicks(self.vectors)
+
+    def rows_of(self, item_ids: Iterable[str]) -> np.ndarray:
+        """Return the row of each item, int64 [n]; -1: the model lacks it."""
+        return np.array([self._row.get(item, -1) for item in item_ids], np.int64)
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        return {item: row for row, item in enumerate(self.item_ids.tolist())}
 
     def queries(self, items: sp.csr_matrix, ages: np.ndarray) -> np.ndarray:
         """Return query embeddings of Q visitors, float32 [Q, 64].
@@ -120,8 +128,7 @@ class ItemToItem:
         Returns:
             vectors float32 [I', 64] and index int32 [I'] of the vocabulary's items.
         """
-        place = {item: row for row, item in enumerate(self.item_ids.tolist())}
-        own = np.array([place.get(item, -1) for item in vocabulary], np.int64)
+        own = self.rows_of(vocabulary)
         vectors = np.where(own[:, None] >= 0, self.vectors[own], 0.0).astype(np.float32)
         index = np.arange(len(vocabulary), dtype=np.int32) + VOCABULARY_START
         table = np.zeros((VOCABULARY_START + len(vocabulary), EMBEDDING_DIM), np.float32)
@@ -144,6 +151,13 @@ class ItemToItem:
         with np.load(artifact.path(RUNG_QUERY), allow_pickle=False) as stored:
             weights = Weights(float(stored["constant"][0]), float(stored["half_life"]))
         return cls(np.array(vocabulary, dtype=str), vectors, weights)
+
+
+def of_clicks(vectors: np.ndarray) -> np.ndarray:
+    """Return what clicks on items with these vectors add to a query, float32 [n, 64]."""
+    found = vectors.copy()
+    found[:, 0] = 0.0
+    return found
 
 
 def _popularity(clicks: pl.DataFrame, items: int) -> np.ndarray:

@@ -59,13 +59,7 @@ class RungScorer:
             int(times.min(initial=0)),
             int(times.max(initial=0)) + HISTORY_SECONDS,
         )
-        row = {item: place for place, item in enumerate(model.item_ids.tolist())}
-        return cls(
-            name,
-            model,
-            ranges,
-            np.array([row.get(item, -1) for item in ranges.items.to_list()], np.int64),
-        )
+        return cls(name, model, ranges, model.rows_of(ranges.items.to_list()))
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the inner products of the queries ``rows`` with the catalogue, float32 [n, I].
@@ -73,8 +67,7 @@ class RungScorer:
         Items that the model lacks are never shown.
         """
         found = self.model.queries(*self._latest(queries, rows)) @ self.model.vectors.T
-        row = {item: place for place, item in enumerate(self.model.item_ids.tolist())}
-        own = np.array([row.get(item, -1) for item in queries.item_ids.tolist()], np.int64)
+        own = self.model.rows_of(queries.item_ids.tolist())
         return np.where(own >= 0, found[:, own], np.float32(-np.inf))
 
     def _latest(self, queries: Queries, rows: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:

@@ -20,7 +20,7 @@ from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.ladder import rungs
-from recsys_assets.lib.ladder.item_to_item import CANDIDATES, ItemToItem, Weights
+from recsys_assets.lib.ladder.item_to_item import CANDIDATES, ItemToItem, Weights, of_clicks
 from recsys_assets.lib.ladder.rungs import WindowClicks
 from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
 from recsys_assets.lib.release.rung import ITEM_TO_ITEM, POPULARITY, Rung, RungName
@@ -178,18 +178,12 @@ def _write_index(
     """Write the index of the vectors; return its recall of exact search, and the floor."""
     clicked = np.flatnonzero(vectors[:, 0] > 0)[: index.NEIGHBOURS]
     # one query per item, as of a visitor who has clicked it
-    sample = np.concatenate([served.constant[None], served.constant + _of_clicks(vectors[clicked])])
+    sample = np.concatenate([served.constant[None], served.constant + of_clicks(vectors[clicked])])
     built, chosen, _ = index.choose_index(vectors, ids, sample)
     index.save_index(built, target / INDEX)
     checked = index.check_index(index.load_index(target / INDEX), vectors, ids, sample)
     floor = index.EXACT_FLOOR if chosen.kind == index.FLAT else index.RECALL_FLOOR
     return checked["recall"], floor
-
-
-def _of_clicks(vectors: np.ndarray) -> np.ndarray:
-    found = vectors.copy()
-    found[:, 0] = 0.0
-    return found
 
 
 def _write_figures(figures: RungFigures, folder: Path) -> None:
