@@ -20,7 +20,7 @@ from pathlib import Path
 
 from recsys_assets.hyper_parameters import WorkflowsParams
 from recsys_assets.release_files import TRANSFORMS
-from recsys_assets.training.step import Step, run
+from recsys_assets.training.step import Step, StepError, run
 
 #: Folder in which NVTabular counts values; inside the output, so that its path is relative.
 FITTING = "fitting"
@@ -38,7 +38,11 @@ def working_directory(path: Path) -> Iterator[None]:
 
 
 def fit_workflows(step: Step[WorkflowsParams]) -> None:
-    """Fit and save all workflows and their plain form, transforms.json."""
+    """Fit and save all workflows and their plain form, transforms.json.
+
+    Raises:
+        StepError: no training day has a row.
+    """
     buckets = step.params.hashed_buckets
     from recsys_assets import columns as c
     from recsys_assets.training.features import tables
@@ -53,10 +57,15 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
     with tempfile.TemporaryDirectory() as scratch, working_directory(step.output):
         for number, path in enumerate(step.files("train", "features.parquet")):
             day = tables.missing_to_null(tables.read(path, tables.ROW_COLUMNS))
-            tables.write_part(day, Path(scratch), number)
+            if day.num_rows:
+                tables.write_part(day, Path(scratch), number)
             rows += day.num_rows
             users = day.select([c.USER_ID, c.AGE])
             ages.append(users.group_by(users.column_names).aggregate([]))
+        if not rows:
+            raise StepError(
+                "no training day has a row: choose a later as-of day, or more training days"
+            )
         if empty := tables.name_the_nameless(Path(scratch)):
             step.log(f"{', '.join(empty)}: no known value on any training day")
         tables.join_until_known(Path(scratch))

@@ -46,8 +46,8 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
     """Write both splits and their click histories.
 
     Raises:
-        StepError: a parameter or the number of histories is wrong, the catalogue has items without
-            an index, or a history does not fit its rows.
+        StepError: a parameter or the number of histories is wrong, a split has no row, the
+            catalogue has items without an index, or a history does not fit its rows.
     """
     if step.params.train_name not in TRAIN_NAMES:
         raise StepError(
@@ -82,6 +82,10 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
     for split, paths in files.items():
         started = time.monotonic()
         rows = _transform(workflow, paths, step.output / split)
+        if not rows:
+            raise StepError(
+                f"none of the {len(paths)} days of {split} has a row: choose another as-of day"
+            )
         rate = rows / (time.monotonic() - started)
         step.log(f"{split}: {rows} rows, {rate:,.0f} rows/s")
         of_split, histories = histories[: len(paths)], histories[len(paths) :]
@@ -141,7 +145,7 @@ def _check_order(folder: Path, timestamps: np.ndarray) -> None:
 
 
 def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> int:
-    """Write the transformed rows of some days and return their number."""
+    """Write the transformed rows of some days and return their number; write nothing for 0."""
     from merlin.io import Dataset
 
     from recsys_assets.training.features import tables
@@ -150,8 +154,11 @@ def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> i
     with tempfile.TemporaryDirectory() as scratch:
         for number, path in enumerate(paths):
             day = tables.read(path, tables.ROW_COLUMNS)
-            tables.write_part(day, Path(scratch), number)
+            if day.num_rows:  # Categorify fails on a part without rows
+                tables.write_part(day, Path(scratch), number)
             rows += day.num_rows
+        if not rows:
+            return 0
         source = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
         workflow.fit_schema(source.schema)
         result = workflow.transform(source)
