@@ -21,9 +21,10 @@ from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.popularity import count_clicks
 from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.gates import evidence as gate_evidence
-from recsys_assets.lib.gates import gates
+from recsys_assets.lib.gates import gates, statistical
 from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
 from recsys_assets.lib.gates.evidence_types import RungEvidence
+from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
 from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
 from recsys_assets.lib.quality import drift
@@ -152,7 +153,7 @@ def against(shop, served) -> RungEvidence:
     return {"name": "popularity", "queries": int(whole.sum()), "difference": difference}
 
 
-def verdict(shop, model, *, day=AS_OF, champion=None, limits=gates.Limits()) -> gates.Verdict:
+def verdict(shop, model, *, day=AS_OF, champion=None, limits=Limits()) -> gates.Verdict:
     evidence = gate_evidence.gather(
         model.answers,
         shop.queries,
@@ -247,13 +248,14 @@ def test_an_equal_model_passes_on_two_hundred_queries(shop, models):
         )
         assert found["served ndcg@10"]["value"] != 0 and found["queries"] == 200
         assert all(
-            check["passed"] for check in gates._champion({"champion": found}, gates.Limits(), False)
+            check["passed"]
+            for check in statistical.champion({"champion": found}, Limits(), clicks_alone=False)
         )
 
 
 def test_a_budget_that_no_model_keeps_blocks(shop, models):
     assert failed(
-        verdict(shop, models["honest"], limits=gates.Limits(query_tower_ms=1e-6, ranker_ms=1e-6))
+        verdict(shop, models["honest"], limits=Limits(query_tower_ms=1e-6, ranker_ms=1e-6))
     ) == {"latency: query tower, ms", "latency: ranker, ms"}
 
 
@@ -290,7 +292,9 @@ def test_days_that_the_champion_has_learnt_do_not_count(shop, models):
 def test_drift_is_seen_and_days_without_profile_are_read(shop, tmp_path):
     training = shop.store.require("features/interactions", train_days(AS_OF))
     before = gate_evidence.input_drift(training, shop.features, first_day=train_days(AS_OF)[0])
-    assert before["price"] < 0.05 and max(before.values()) < gates.Limits().drift
+    assert before["price"]["value"] < 0.05
+    assert max(one["value"] for one in before.values()) < Limits().drift
+    assert 0 < before["price"]["chance"] < 0.05
     store, moved = ArtifactStore(tmp_path), []
     for artifact in shop.features:
         with store.stage("features/interactions", artifact.partition) as staged:
@@ -301,7 +305,7 @@ def test_drift_is_seen_and_days_without_profile_are_read(shop, tmp_path):
             )
             moved.append(staged.publish())
     after = gate_evidence.input_drift(training, moved, first_day=train_days(AS_OF)[0])
-    assert after["price"] > gates.Limits().drift and after["hour"] == before["hour"]
+    assert after["price"]["value"] > Limits().drift and after["hour"] == before["hour"]
     # fewer rows than tell anything
     assert (
         drift.MINIMUM_ROWS > 3_000
