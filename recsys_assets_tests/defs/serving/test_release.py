@@ -7,10 +7,13 @@ from datetime import date, timedelta
 from types import SimpleNamespace
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 
 from recsys_assets import partitions
+from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.popularity import count_clicks
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.gates import gates, verdicts
@@ -122,6 +125,14 @@ def trained(home: SimpleNamespace, kind: small_models.Kind) -> None:
         staged.publish(retrieval_tables.write_index(vectors, tower, staged.path))
     for asset in (seen_rule.seen_rule, queries.queries, offline.offline):
         run(home, asset)
+    # the simple rung of this shop is popularity: the models are linear
+    asked = home.store.current("evaluation/queries", AS_OF)
+    shown = Queries.read(asked)
+    popular = list_metrics.run(list_metrics.SameForAll("popularity", shown.clicks), shown)
+    rung = {"name": "popularity", "why": "tried", "next": None}
+    with home.store.stage("ladder/simple_rung", AS_OF, inputs={"queries": asked}) as staged:
+        np.savez(staged.path / "lists.npz", **popular.arrays("popularity"))
+        staged.publish({"rung": rung})
 
 
 def released(
@@ -231,13 +242,17 @@ def test_a_random_release_is_built_blocked_and_says_why(home: SimpleNamespace, h
 
 def test_a_budget_in_the_launchpad(home: SimpleNamespace, honest) -> None:
     champion.champion_path(home.settings).unlink(missing_ok=True)
-    _, release, checks = released(home, query_tower_ms=1e-6)
+    done, release, checks = released(home, query_tower_ms=1e-6)
     assert {name for name, check in checks.items() if not check.passed} == {"gate", "latency"}
+    # a first release: a slow machine is no reason to serve nothing
+    assert done.success and release.gate["passed"] and not release.failed_checks
+    assert checks["gate"].severity == dg.AssetCheckSeverity.WARN
     measured, allowed = (
         checks["latency"].metadata[name].value["latency: query tower, ms"]
         for name in ("value", "threshold")
     )
-    assert measured > allowed == 1e-6 and len(release.failed_checks) == 1
+    assert measured > allowed == 1e-6 and len(release.warnings) == 1
+    assert release.warnings[0].startswith("latency: query tower, ms = ")
 
 
 def test_models_other_than_those_evaluated_are_not_released(home: SimpleNamespace, honest) -> None:
