@@ -23,6 +23,7 @@ from recsys_assets.lib.embeddings import aligned
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.exports import session
 from recsys_assets.lib.features.batch_transform import BatchTransform
+from recsys_assets.partitions import train_days
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import linear_onnx
 
@@ -212,7 +213,8 @@ def write_generation(
     day.
     """
     inputs = aligned.item_tower_inputs(transforms, items)
-    with store.stage("features/workflows", as_of) as staged:
+    train = store.require("features/interactions", train_days(as_of))
+    with store.stage("features/workflows", as_of, inputs={"train": train}) as staged:
         (staged.path / "transforms.json").write_text(json.dumps(transforms))
         staged.publish()
     with store.stage("embeddings/aligned", as_of) as staged:
