@@ -10,6 +10,7 @@ from the content and is the Dagster data version. The root is a local folder or 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -276,9 +277,11 @@ class ArtifactStore:
 
     def partitions(self, kind: str) -> list[str]:
         """Return the partitions of a kind that have a current version, sorted."""
-        return sorted(
-            name for name in self._names(f"{self._prefix}/{kind}") if self.exists(kind, name)
-        )
+        return [name for name in self.names(kind) if self.exists(kind, name)]
+
+    def names(self, kind: str) -> list[str]:
+        """Return the partitions of a kind that were ever begun, sorted."""
+        return sorted(self._names(f"{self._prefix}/{kind}"))
 
     # --- writing
     @staticmethod
@@ -392,6 +395,10 @@ def _referenced(value: Any) -> Any:
     return value.reference() if isinstance(value, Artifact) else value
 
 
-def days_before(store: ArtifactStore, kind: str, day: str, most: int) -> Sequence[str]:
+def days_before(store: ArtifactStore, kind: str, day: str, most: int) -> list[str]:
     """Return up to ``most`` partitions before a day, oldest first."""
-    return [name for name in store.partitions(kind) if name < day][-most:]
+    # looks at no more partitions than it returns: a history of years has thousands
+    earlier = (
+        name for name in reversed(store.names(kind)) if name < day and store.exists(kind, name)
+    )
+    return [*itertools.islice(earlier, most)][::-1]

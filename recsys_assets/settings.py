@@ -47,16 +47,12 @@ class Settings(BaseSettings):
     # the calendar, and the windows around a day
     time_zone: str | None = Field(
         None,
-        description="Time zone of the shop, an IANA name such as Europe/Berlin. It decides days, "
-        "hours and weekdays. None: what `recsys ingest --time-zone` stored in home/calendar.json, "
-        "else UTC.",
+        description="Time zone of the shop, an IANA name such as Europe/Berlin. It decides the "
+        "days of the seen rule; all other days are UTC. None: UTC.",
     )
     train_days: int = Field(9, ge=1, le=366, description="Days that a full training learns.")
     validation_days: int = Field(
         3, ge=1, le=60, description="Days after the training days, on which models are judged."
-    )
-    look_back_days: int = Field(
-        7, ge=1, le=60, description="Days of clicks before a moment that its features count."
     )
     replay_recent_days: int = Field(
         3, ge=0, le=60, description="Latest days that a fine-tune replays beside the new day."

@@ -233,7 +233,7 @@ def writers() -> dict[str, set[str]]:
         module = sys.modules[function.__module__]
         helpers = [
             value
-            for name in function.__code__.co_names
+            for name in _names(function.__code__)
             if (value := getattr(module, name, None)) is not None
             and getattr(value, "__module__", None) == module.__name__
         ]
@@ -255,6 +255,12 @@ def writers() -> dict[str, set[str]]:
             for name in fingerprints.modules_of(write)
         }
     return found
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Return the global names of a function and of the functions inside it."""
+    inner = (one for one in code.co_consts if isinstance(one, types.CodeType))
+    return {*code.co_names, *(name for one in inner for name in _names(one))}
 
 
 def _writes(owner: types.FunctionType) -> Iterator[types.FunctionType]:

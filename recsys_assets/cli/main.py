@@ -47,11 +47,12 @@ Catalogue = Annotated[
 
 
 AcceptVolume = Annotated[
-    bool,
+    list[str] | None,
     typer.Option(
         "--accept-volume",
-        help="Accept the newest day although its volume differs much from the same weekday of the "
-        "weeks before, after you have checked it.",
+        metavar="DAY",
+        help="A day to accept although its volume differs much from the same weekday of the weeks "
+        "before, after you have checked it; all: every day.",
     ),
 ]
 
@@ -144,14 +145,14 @@ def materialize(
             "whole window of the simulated one."
         ),
     ] = None,
-    accept_volume: AcceptVolume = False,
+    accept_volume: AcceptVolume = None,
 ) -> None:
     """Materialise the full graph, from the landing zone to a release."""
     from recsys_assets.operations import full_graph, services
 
     settings = configured(scale=scale, catalogue=catalogue)
     services.up(settings, only=["valkey"], progress=say)
-    full_graph.materialize(settings, as_of, accept_volume=accept_volume)
+    full_graph.materialize(settings, as_of, accept_volume=accept_volume or ())
 
 
 @app.command()
@@ -164,7 +165,7 @@ def evaluate(
     ablations: Annotated[
         bool, typer.Option(help="Also train without texts, pictures, context, masking and logQ.")
     ] = True,
-    accept_volume: AcceptVolume = False,
+    accept_volume: AcceptVolume = None,
 ) -> None:
     """Judge the lists against baselines and, for simulated data, the truth.
 
@@ -174,7 +175,7 @@ def evaluate(
     from recsys_assets.operations.evaluate import evaluate as run_evaluation
 
     settings = configured(scale=scale, catalogue=catalogue)
-    summary = run_evaluation(settings, as_of, ablations, accept_volume)
+    summary = run_evaluation(settings, as_of, ablations, accept_volume or ())
     if summary is not None:
         evaluate_command.show(summary, Console())
 
@@ -182,12 +183,12 @@ def evaluate(
 @app.command()
 def ingest_day(
     day: Annotated[str, typer.Argument(help="ISO day of the landing files (2026-11-20).")],
-    accept_volume: AcceptVolume = False,
+    accept_volume: AcceptVolume = None,
 ) -> None:
     """Ingest a landed day, as the sensor does: raw, features, masked train set."""
     from recsys_assets.operations import jobs
 
-    config = jobs.ACCEPT_VOLUME if accept_volume else None
+    config = jobs.accepting(accept_volume or ())
     jobs.run_jobs(configured(), [("daily_ingest", day)], config=config)
 
 

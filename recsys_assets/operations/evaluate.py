@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ def evaluate(
     settings: Settings,
     as_of: str | None = None,
     ablations: bool = True,
-    accept_volume: bool = False,
+    accept_volume: Sequence[str] = (),
 ) -> EvaluationSummary | None:
     """Materialise what is missing, evaluate, and return ``evaluation.json``.
 
@@ -41,7 +41,7 @@ def evaluate(
         settings: of the home.
         as_of: ISO day; None: the default of ``full_graph.default_as_of``.
         ablations: train and judge the ablations too.
-        accept_volume: take the newest day whatever its volume.
+        accept_volume: days to take whatever their volume; "all": every day.
     """
     from recsys_assets.operations import services
     from recsys_assets.orchestration.resources import Platform

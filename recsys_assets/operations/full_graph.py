@@ -9,7 +9,7 @@ from pathlib import Path
 from recsys_assets import partitions
 from recsys_assets.files import write_json
 from recsys_assets.operations import usage
-from recsys_assets.operations.jobs import ACCEPT_VOLUME, Clock, Partition, PipelineFailed, run_jobs
+from recsys_assets.operations.jobs import Clock, Partition, PipelineFailed, accepting, run_jobs
 from recsys_assets.settings import Settings
 
 #: Step of the release of the full models, whose gate may say no.
@@ -77,17 +77,11 @@ def default_as_of(settings: Settings, days: Sequence[str]) -> str:
     return first if simulated and first in days else days[-1]
 
 
-#: Days that one run ingests: the terminal shows a line per month of a long history.
-DAYS_PER_RUN = 31
-
-
 def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, Partition]]:
     """Return every (job, partition) of the full graph, in the order of the data flow."""
-    starts = range(0, len(days), DAYS_PER_RUN)
-    months = [days[start : start + DAYS_PER_RUN] for start in starts]
     return [
         ("catalogue", None),
-        *(("daily_ingest", (month[0], month[-1])) for month in months),
+        ("daily_ingest", (days[0], days[-1])),
         ("feature_store_refresh", days[-1]),
         ("full_training", as_of),
     ]
@@ -110,7 +104,7 @@ def materialize(
     settings: Settings,
     as_of: str | None = None,
     clock: Clock | None = None,
-    accept_volume: bool = False,
+    accept_volume: Sequence[str] = (),
 ) -> None:
     """Materialise landing zone, daily partitions, feature store, models and release.
 
@@ -118,14 +112,14 @@ def materialize(
         settings: of the home.
         as_of: ISO day; None: ``default_as_of``.
         clock: prints one line per job.
-        accept_volume: take the newest day whatever its volume.
+        accept_volume: days to take whatever their volume; "all": every day.
     """
     clock = clock or Clock()
     simulate(settings, clock)
     days = history(settings)
     jobs = full_graph(days, as_of or default_as_of(settings, days))
     try:
-        run_jobs(settings, jobs, clock, ACCEPT_VOLUME if accept_volume else None)
+        run_jobs(settings, jobs, clock, accepting(accept_volume))
     except PipelineFailed as failed:
         if failed.blocked != {FULL_RELEASE}:
             raise

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from rich.console import Console
 
@@ -25,14 +25,13 @@ console = Console(stderr=True)
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-#: Partition of a run: a key, the first and last key of a range, or none.
-Partition = str | tuple[str, str] | None
+#: A partition, the first and the last of a range that one run takes, or None.
+Partition: TypeAlias = str | tuple[str, str] | None
 
 
-#: Run config of ``daily_ingest`` that accepts the newest day, whatever its volume.
-ACCEPT_VOLUME = {
-    "daily_ingest": {"ops": {"raw__interactions": {"config": {"accept_volume": True}}}}
-}
+def accepting(days: Sequence[str]) -> dict[str, Any]:
+    """Return the config of ``run_jobs`` that accepts the volume of some days, or of all."""
+    return {"raw__interactions": {"config": {"accept_volume": [*days]}}} if days else {}
 
 
 class PipelineFailed(RuntimeError):
@@ -70,15 +69,15 @@ def run_jobs(
     settings: Settings,
     jobs: Sequence[tuple[str, Partition]],
     clock: Clock | None = None,
-    config: Mapping[str, Mapping[str, Any]] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> None:
     """Run (job, partition) pairs in order.
 
     Args:
         settings: of the home.
-        jobs: job names with a partition key, the first and last day of a range, or None.
-        clock: prints one line per job.
-        config: job name → its run config, added to the terminal's log level.
+        jobs: job names with a partition key, the first and last key of a range, or None.
+        clock: prints one line per job, and the progress of ranges.
+        config: op → config; each job takes those of its own ops.
 
     Raises:
         PipelineFailed: a job failed; the jobs after it do not run.
@@ -91,6 +90,7 @@ def run_jobs(
     import dagster as dg
 
     from recsys_assets.definitions import defs
+    from recsys_assets.orchestration.days import progress_to
 
     _warnings_into(settings.home / "logs" / "warnings.log")
     # a step that is skipped for too few clicks reports no check; Dagster warns of each one
@@ -98,15 +98,17 @@ def run_jobs(
     definitions = defs()
     with dg.DagsterInstance.get() as instance:
         for number, (name, partition) in enumerate(jobs, 1):
-            label = name + _shown(partition)
-            started = time.monotonic()
-            result = definitions.resolve_job_def(name).execute_in_process(
-                instance=instance,
-                partition_key=partition if isinstance(partition, str) else None,
-                tags=_range_tags(partition),
-                raise_on_error=False,
-                run_config={**QUIET, **(config or {}).get(name, {})},
-            )
+            label, started = _label(name, partition), time.monotonic()
+            job = definitions.resolve_job_def(name)
+            ops = {op: given for op, given in (config or {}).items() if op in job.graph.node_dict}
+            with progress_to(clock.say):
+                result = job.execute_in_process(
+                    instance=instance,
+                    partition_key=partition if isinstance(partition, str) else None,
+                    tags=_range_tags(partition),
+                    raise_on_error=False,
+                    run_config={**QUIET, "ops": ops},
+                )
             if not result.success:
                 raise PipelineFailed(
                     f"{label} failed: {_reason(result)} (run {result.run_id}; "
@@ -119,18 +121,23 @@ def run_jobs(
             )
 
 
-def _shown(partition: Partition) -> str:
+def _label(name: str, partition: Partition) -> str:
     if partition is None:
-        return ""
-    return f" [{partition if isinstance(partition, str) else ' to '.join(partition)}]"
+        return name
+    return f"{name} [{partition if isinstance(partition, str) else ' to '.join(partition)}]"
 
 
 def _range_tags(partition: Partition) -> dict[str, str]:
-    """Return the tags of a run over a range of days."""
-    if partition is None or isinstance(partition, str):
+    """Return the tags by which Dagster takes a range of partitions in one run."""
+    from dagster._core.storage.tags import (
+        ASSET_PARTITION_RANGE_END_TAG,
+        ASSET_PARTITION_RANGE_START_TAG,
+    )
+
+    if not isinstance(partition, tuple):
         return {}
     first, last = partition
-    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
 def _materialized(result: dg.ExecuteInProcessResult) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import dagster as dg
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.files import sha256_json
 from recsys_assets.lib.release.verdict import blocks, stops
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def of_verdict(name: str, one: Check) -> dg.AssetCheckResult:
     )
 
 
-def passed_contract(
+def contract_kept(
     files: Mapping[str, int], extra_columns: Mapping[str, int]
 ) -> dg.AssetCheckResult:
     """Return the passed check ``contract`` of landed files.
@@ -187,8 +186,8 @@ def gate_specs(
     return check_specs(
         asset,
         {
-            "gate": "All checks of the verdict pass. A release that fails one that blocks cannot "
-            "be promoted; others warn.",
+            "gate": "All checks of the verdict that block pass, so the release may be promoted. "
+            "Others warn.",
             **groups,
         },
         partitions_def,
@@ -203,12 +202,15 @@ def gate_checks(
     ``groups`` maps group → its checks, as ``gates.by_group`` returns them.
     """
     return [
-        _gate_check("gate", verdict["checks"]),
-        *(_gate_check(name, checks) for name, checks in groups.items()),
+        _gate_check("gate", verdict["checks"], verdict["passed"]),
+        *(
+            _gate_check(name, checks, all(one["passed"] for one in checks))
+            for name, checks in groups.items()
+        ),
     ]
 
 
-def _gate_check(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
+def _gate_check(name: str, checks: Sequence[Check], passed: bool) -> dg.AssetCheckResult:
     rows = [
         f"| {one['name']} | {_short(one['value'])} | {_short(one['threshold'])} | "
         f"{'yes' if one['passed'] else '**no**'} | {'blocks' if blocks(one) else 'warns'} |"
@@ -222,7 +224,7 @@ def _gate_check(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
     single = len(checks) == 1
     return check(
         name,
-        all(one["passed"] for one in checks),
+        passed,
         value=checks[0]["value"] if single else values,
         threshold=checks[0]["threshold"] if single else thresholds,
         # where the simple rung is better, its release serves: that is a choice, no fault
@@ -237,72 +239,6 @@ def _short(value: Any) -> str:
     if isinstance(value, Mapping) and {"value", "low", "high"} <= set(value):
         return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
     return str(value)
-
-
-class Taken(NamedTuple):
-    """Holds what an asset has made of one day."""
-
-    result: Materialized
-    checks: Sequence[dg.AssetCheckResult]
-
-
-def of_days(
-    context: dg.AssetExecutionContext,
-    take: Callable[[str], Generator[dg.AssetCheckResult, None, Taken]],
-) -> Events:
-    """Report each day of a run: one partition, or a range in a single run.
-
-    In a range every day has its own materialisation with its own metadata. Dagster takes one data
-    version and one result per check for the whole range: the digest of all days, and the check with
-    the days that failed it.
-
-    Args:
-        context: of the asset.
-        take: makes the artifact of a day; yields checks only before it fails.
-    """
-    days = list(context.partition_keys)
-    if len(days) == 1:
-        taken = yield from take(days[0])
-        yield taken.result
-        yield from taken.checks
-        return
-    found: dict[str, Taken] = {}
-    for day in days:
-        found[day] = yield from take(day)
-        context.add_asset_metadata(found[day].result.metadata or {}, partition_key=day)
-    digests = {day: str(one.result.data_version) for day, one in found.items()}
-    yield dg.MaterializeResult(data_version=dg.DataVersion(sha256_json(digests)))
-    yield from _over_days({day: one.checks for day, one in found.items()})
-
-
-def _over_days(
-    checks: Mapping[str, Sequence[dg.AssetCheckResult]],
-) -> Iterator[dg.AssetCheckResult]:
-    """Join the checks of several days by name."""
-    names = [str(one.check_name) for one in next(iter(checks.values()))]
-    for place, name in enumerate(names):
-        failed = {day: own[place] for day, own in checks.items() if not own[place].passed}
-        severities = {one.severity for one in failed.values()} or {dg.AssetCheckSeverity.WARN}
-        error = dg.AssetCheckSeverity.ERROR
-        yield dg.AssetCheckResult(
-            check_name=name,
-            passed=not failed,
-            severity=error if error in severities else dg.AssetCheckSeverity.WARN,
-            metadata={
-                "days": len(checks),
-                "days that failed": dg.MetadataValue.json(
-                    {day: _plain(one.metadata or {}) for day, one in failed.items()}
-                ),
-            },
-        )
-
-
-def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata as plain values."""
-    return {
-        name: value.value if isinstance(value, dg.MetadataValue) else value
-        for name, value in metadata.items()
-    }
 
 
 def read_under_contract(read: Callable[[], Read]) -> Generator[dg.AssetCheckResult, None, Read]:

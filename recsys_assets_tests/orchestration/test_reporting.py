@@ -15,17 +15,18 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 @pytest.mark.parametrize(
-    ("checks", "passed", "severity"),
+    ("checks", "promoted", "passed", "severity"),
     [
-        ([FINE], True, WARN),
-        ([FINE, WARNING], False, WARN),
-        ([FINE, WARNING, BLOCKING], False, ERROR),
+        ([FINE], True, True, WARN),
+        ([FINE, WARNING], True, False, WARN),
+        ([FINE, WARNING, BLOCKING], False, False, ERROR),
     ],
 )
-def test_a_group_is_an_error_only_where_a_check_blocks(checks, passed, severity):
-    verdict = {"passed": passed, "checks": checks}
-    for result in reporting.gate_checks(verdict, {"group": checks}):
-        assert (result.passed, result.severity) == (passed, severity), result.check_name
+def test_a_group_is_an_error_only_where_a_check_blocks(checks, promoted, passed, severity):
+    verdict = {"passed": promoted, "checks": checks}
+    gate, group = reporting.gate_checks(verdict, {"group": checks})
+    assert (gate.passed, gate.severity) == (promoted, severity)
+    assert (group.passed, group.severity) == (passed, severity)
 
 
 def test_the_table_says_what_each_check_does_if_it_fails():

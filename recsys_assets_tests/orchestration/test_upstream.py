@@ -293,6 +293,7 @@ def test_the_release_declares_what_it_packs_and_nothing_else(graph) -> None:
 MAY_OPEN = {
     "raw.raw_tables.new_categories": "the catalogue's own version before",
     "raw.volume._exposures": "the asset's own earlier days",
+    "raw.volume.was_published": "the day's own version before",
     "raw.raw_tables.unread_days": "a sensor's",
     "features.daily_checks.around_the_day": "figures for the UI, of as many earlier days as "
     "there are",

@@ -213,7 +213,11 @@ def write_generation(
     day.
     """
     inputs = aligned.item_tower_inputs(transforms, items)
-    train = store.require("features/interactions", train_days(as_of))
+    train = [
+        store.current("features/interactions", day)
+        for day in train_days(as_of)
+        if store.exists("features/interactions", day)
+    ]
     with store.stage("features/workflows", as_of, inputs={"train": train}) as staged:
         (staged.path / "transforms.json").write_text(json.dumps(transforms))
         staged.publish()

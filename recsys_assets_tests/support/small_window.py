@@ -121,7 +121,12 @@ def write_generation(store: ArtifactStore, as_of: str, seed: int = 3) -> None:
         pl.read_parquet(store.current("raw/items").path("items.parquet")),
     )
     rng = np.random.default_rng(seed)
-    with store.stage("features/workflows", as_of) as staged:
+    train = [
+        store.current("features/interactions", day)
+        for day in train_days(as_of)
+        if store.exists("features/interactions", day)
+    ]
+    with store.stage("features/workflows", as_of, inputs={"train": train}) as staged:
         (staged.path / "transforms.json").write_text(json.dumps(content))
         staged.publish()
     inputs = aligned.item_tower_inputs(content, items)

@@ -1,6 +1,6 @@
 """Define the daily assets of point-in-time features and masked training rows."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import dagster as dg
@@ -10,7 +10,7 @@ from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, Staged
 from recsys_assets.defs.features.lineage import FEATURE_SOURCES, MASKED_SOURCES, column_lineage
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import days, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -76,55 +76,52 @@ class FeaturesConfig(BuildConfig):
 )
 def interaction_features(
     context: dg.AssetExecutionContext, config: FeaturesConfig, platform: Platform
-) -> reporting.Events:
+) -> days.DayEvents:
     """Computes the features of each exposure of a day, as of just before the exposure.
 
     Reads raw interactions of the day and the 7 days before, users and items. Writes one row per
     exposure.
     """
+    yield from days.each_day(context, lambda day: _features_of(context, config, platform, day))
+
+
+def _features_of(
+    context: dg.AssetExecutionContext, config: FeaturesConfig, platform: Platform, day: str
+) -> reporting.Events:
     from recsys_assets.lib.features import daily, daily_checks
 
     store, settings = platform.store, platform.settings
+    inputs = open_inputs(FeaturesInputs, platform, day)
 
-    def take(day: str) -> Generator[dg.AssetCheckResult, None, reporting.Taken]:
-        inputs = open_inputs(FeaturesInputs, platform, day)
+    def write(staged: Staged) -> dict[str, Any]:
+        metrics = daily.write_features(inputs, day, staged.path)
+        daily_checks.check_and_profile(staged.path, inputs["items"], day)
+        return metrics
 
-        def write(staged: Staged) -> dict[str, Any]:
-            metrics = daily.write_features(inputs, day, staged.path)
-            daily_checks.check_and_profile(staged.path, inputs["items"], day)
-            return metrics
-
-        built = yield from reporting.read_under_contract(
-            lambda: platform.build(
-                context,
-                "features/interactions",
-                partition=day,
-                inputs=inputs,
-                force=config.force,
-                write=write,
-            )
+    built = yield from reporting.read_under_contract(
+        lambda: platform.build(
+            context,
+            "features/interactions",
+            partition=day,
+            inputs=inputs,
+            force=config.force,
+            write=write,
         )
-        changed = daily.changed_without_the_future(inputs, built.artifact, day)
-        moved = _drift(platform, built.artifact, day, config.drift_threshold)
-        result = reporting.result(
-            built.artifact,
-            reused=built.reused,
-            columns=c.INTERACTION_FEATURES,
-            extra={
-                **column_lineage(FEATURE_SOURCES),
-                **daily_checks.around_the_day(inputs["interactions"][-1], store, settings.landing),
-            },
-        )
-        return reporting.Taken(
-            result,
-            (
-                reporting.check("contract", True, value=0, threshold="no failure"),
-                reporting.check("point_in_time", changed == 0, value=changed, threshold=0),
-                drift_check(moved),
-            ),
-        )
-
-    yield from reporting.of_days(context, take)
+    )
+    changed = daily.changed_without_the_future(inputs, built.artifact, day)
+    moved = _drift(platform, built.artifact, day, config.drift_threshold)
+    yield reporting.result(
+        built.artifact,
+        reused=built.reused,
+        columns=c.INTERACTION_FEATURES,
+        extra={
+            **column_lineage(FEATURE_SOURCES),
+            **daily_checks.around_the_day(inputs["interactions"][-1], store, settings.landing),
+        },
+    )
+    yield reporting.check("contract", True, value=0, threshold="no failure")
+    yield reporting.check("point_in_time", changed == 0, value=changed, threshold=0)
+    yield drift_check(moved)
 
 
 def _drift(platform: Platform, features: Artifact, day: str, threshold: float) -> "Drift":
@@ -180,60 +177,57 @@ def drift_check(moved: "Drift") -> dg.AssetCheckResult:
 )
 def masked_train(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
-) -> reporting.Events:
+) -> days.DayEvents:
     """Masks visitors and devices in the training rows of a day.
 
     Reads the day's features. Writes the same rows, one per exposure: in 5 % the visitor is unknown,
     and in 5 % the device.
     """
+    yield from days.each_day(context, lambda day: _masked_of(context, config, platform, day))
+
+
+def _masked_of(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform, day: str
+) -> reporting.Events:
     from recsys_assets.lib.features import daily, daily_checks
     from recsys_assets.lib.quality import contracts
 
     seed = platform.settings.seed
+    inputs = open_inputs(MaskedInputs, platform, day)
 
-    def take(day: str) -> Generator[dg.AssetCheckResult, None, reporting.Taken]:
-        inputs = open_inputs(MaskedInputs, platform, day)
-
-        def write(staged: Staged) -> dict[str, Any]:
-            metrics = daily.write_masked(inputs["features"], day, seed, staged.path)
-            contracts.read_checked(
-                staged.path / "masked.parquet",
-                c.INTERACTION_FEATURES,
-                name=f"features/masked_train [{day}]",
-                day=day,
-            )
-            return metrics
-
-        built = yield from reporting.read_under_contract(
-            lambda: platform.build(
-                context,
-                "features/masked_train",
-                partition=day,
-                inputs=inputs,
-                params={"seed": seed},
-                force=config.force,
-                write=write,
-            )
+    def write(staged: Staged) -> dict[str, Any]:
+        metrics = daily.write_masked(inputs["features"], day, seed, staged.path)
+        contracts.read_checked(
+            staged.path / "masked.parquet",
+            c.INTERACTION_FEATURES,
+            name=f"features/masked_train [{day}]",
+            day=day,
         )
-        shares = daily_checks.masked_shares(built.artifact.metrics)
-        result = reporting.result(
-            built.artifact,
-            reused=built.reused,
-            columns=c.INTERACTION_FEATURES,
-            extra=column_lineage(MASKED_SOURCES),
-        )
-        return reporting.Taken(
-            result,
-            (
-                reporting.check("contract", True, value=0, threshold="no failure"),
-                reporting.check(
-                    "masked_share",
-                    all(share.within for share in shares.values()),
-                    value={name: str(share) for name, share in shares.items()},
-                    threshold="0.05 up to chance",
-                    blocking=False,
-                ),
-            ),
-        )
+        return metrics
 
-    yield from reporting.of_days(context, take)
+    built = yield from reporting.read_under_contract(
+        lambda: platform.build(
+            context,
+            "features/masked_train",
+            partition=day,
+            inputs=inputs,
+            params={"seed": seed},
+            force=config.force,
+            write=write,
+        )
+    )
+    shares = daily_checks.masked_shares(built.artifact.metrics)
+    yield reporting.result(
+        built.artifact,
+        reused=built.reused,
+        columns=c.INTERACTION_FEATURES,
+        extra=column_lineage(MASKED_SOURCES),
+    )
+    yield reporting.check("contract", True, value=0, threshold="no failure")
+    yield reporting.check(
+        "masked_share",
+        all(share.within for share in shares.values()),
+        value={name: str(share) for name, share in shares.items()},
+        threshold="0.05 up to chance",
+        blocking=False,
+    )

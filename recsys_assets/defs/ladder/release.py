@@ -66,7 +66,7 @@ def release(
 
     as_of, settings, store = context.partition_key, platform.settings, platform.store
     parts = open_inputs(SimpleReleaseInputs, platform, as_of)
-    built = simple.release_in_force(store, settings, parts)
+    built = simple.existing_release(store, settings, parts)
     if built is None:
         inputs, limits = simple.verdict_inputs(store, settings, parts), Limits()
         params: SimpleVerdictParams = {

@@ -1,8 +1,6 @@
 """Define the asset of daily interactions from the landing zone."""
 
-import math
 import time
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import dagster as dg
@@ -11,11 +9,12 @@ from pydantic import Field
 from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import days, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
 if TYPE_CHECKING:
+    from recsys_assets.lib.raw.raw_tables import Landed
     from recsys_assets.lib.raw.volume import Volume
 
 KEY = ["raw", "interactions"]
@@ -24,9 +23,10 @@ CHECKS = {
     "catalogue, timestamps within the day and not in the future, no duplicates. Otherwise nothing "
     "is materialised.",
     "volume": "The day has between a fifth and five times the median exposures of the same weekday "
-    "in up to four weeks before, or differs by chance only; a day that is not over has no lower "
-    "bound. Otherwise it warns. The newest day of a shop that is served is not materialised "
-    "then, unless accept_volume is set.",
+    "of up to four weeks before (of up to seven days before in a short log), give or take chance; "
+    "a day that is not over has no lower bound. Otherwise it warns. On the newest landed day it "
+    "blocks if a release is being served, and nothing is materialised unless accept_volume names "
+    "the day.",
 }
 
 
@@ -39,12 +39,16 @@ class InteractionsInputs(TypedDict):
 class InteractionsConfig(BuildConfig):
     """Config of ``raw/interactions``."""
 
-    accept_volume: bool = Field(
-        False,
-        description="Accept a newest day with far more or fewer exposures than the same weekday of "
-        "the weeks before, for example a sale, an outage, or a day with live events only. Earlier "
-        "days are always accepted, with a warning.",
+    accept_volume: list[str] = Field(
+        [],
+        description="Days (2026-11-20) to accept although they have far more or fewer exposures "
+        "than usual, for example a sale, an outage, or a day with live events only; all: every day "
+        "of the run.",
     )
+
+    def accepts(self, day: str) -> bool:
+        """Return whether the volume of a day is accepted by hand."""
+        return not {day, "all"}.isdisjoint(self.accept_volume)
 
 
 @dg.asset(
@@ -58,66 +62,77 @@ class InteractionsConfig(BuildConfig):
 )
 def interactions(
     context: dg.AssetExecutionContext, config: InteractionsConfig, platform: Platform
-) -> reporting.Events:
+) -> days.DayEvents:
     """Imports the events of a day from the landing zone.
 
     Reads all Parquet files of the day's landing folder, and the catalogue. Writes one row per
     event, without duplicates. A day without a file has no rows.
     """
+    items = open_inputs(InteractionsInputs, platform)["items"]
+    yield from days.each_day(context, lambda day: _one_day(context, config, platform, items, day))
+
+
+def _one_day(
+    context: dg.AssetExecutionContext,
+    config: InteractionsConfig,
+    platform: Platform,
+    items: Artifact,
+    day: str,
+) -> reporting.Events:
     from recsys_assets.lib.features import daily_checks
-    from recsys_assets.lib.landing.days import landed_days
     from recsys_assets.lib.raw import raw_tables
     from recsys_assets.lib.raw.volume import volume_against_history
+
+    store, landing = platform.store, platform.settings.landing
+    landed = yield from reporting.read_under_contract(
+        lambda: raw_tables.landed_interactions(landing, day, items=items, now=int(time.time()))
+    )
+    contract = reporting.contract_kept(landed.files, landed.extra_columns)
+    volume = volume_against_history(landed, store, day, partitions.today().isoformat())
+    within = _volume_check(volume, landed, config, platform)
+    if not within.passed and within.severity == dg.AssetCheckSeverity.ERROR:
+        yield from (contract, within)
+        raise dg.Failure(str(volume), allow_retries=False)
+    built = platform.build(
+        context,
+        "raw/interactions",
+        partition=day,
+        inputs={"landing": landed.digest, "items": items},
+        force=config.force,
+        write=lambda staged: raw_tables.write_interactions(landed, items, staged.path),
+    )
+    yield reporting.result(
+        built.artifact,
+        reused=built.reused,
+        columns=c.RAW_INTERACTIONS,
+        extra=daily_checks.around_the_day(built.artifact, store, landing),
+    )
+    yield from (contract, within)
+
+
+def _volume_check(
+    volume: "Volume", landed: "Landed", config: InteractionsConfig, platform: Platform
+) -> dg.AssetCheckResult:
+    """Return the check ``volume``; it blocks only the newest day of a shop that is served."""
+    from recsys_assets.lib.raw.volume import is_newest, was_published
     from recsys_assets.lib.release.champion import read_champion
 
-    store, settings = platform.store, platform.settings
-    landing, today = settings.landing, partitions.today().isoformat()
-    newest = max(landed_days(landing), default="")
-    serves = read_champion(settings) is not None
-    items = open_inputs(InteractionsInputs, platform)["items"]
-
-    def take(day: str) -> Generator[dg.AssetCheckResult, None, reporting.Taken]:
-        landed = yield from reporting.read_under_contract(
-            lambda: raw_tables.landed_interactions(landing, day, items=items, now=int(time.time()))
-        )
-        contract = reporting.passed_contract(landed.files, landed.extra_columns)
-        volume = volume_against_history(
-            landed, store, day, today, protects=serves and day >= newest
-        )
-        within = _volume_check(volume, config.accept_volume)
-        if volume.blocks and not config.accept_volume:
-            yield contract
-            yield within
-            raise dg.Failure(str(volume), allow_retries=False)
-        built = platform.build(
-            context,
-            "raw/interactions",
-            partition=day,
-            inputs={"landing": landed.digest, "items": items},
-            force=config.force,
-            write=lambda staged: raw_tables.write_interactions(landed, items, staged.path),
-        )
-        result = reporting.result(
-            built.artifact,
-            reused=built.reused,
-            columns=c.RAW_INTERACTIONS,
-            extra=daily_checks.around_the_day(built.artifact, store, landing),
-        )
-        return reporting.Taken(result, (contract, within))
-
-    yield from reporting.of_days(context, take)
-
-
-def _volume_check(volume: "Volume", accepted: bool) -> dg.AssetCheckResult:
+    day, today = volume.day, partitions.today().isoformat()
+    accepted = not volume.within and config.accepts(day)
+    blocks = not volume.within and (
+        # a first release is never kept back, and a day that was published once is accepted
+        read_champion(platform.settings) is not None
+        and is_newest(platform.settings.landing, day, today)
+        and not was_published(landed, platform.store, day)
+    )
     return reporting.check(
         "volume",
         volume.within or accepted,
         value=volume.exposures,
-        threshold=[round(bound, 1) for bound in volume.bounds if math.isfinite(bound)]
-        or "nothing to compare with",
-        blocking=volume.blocks,
+        threshold=list(volume.bounds or ()),
+        blocking=blocks,
+        verdict=volume.verdict,
         ratio=volume.ratio,
-        median_of_days_before=volume.median,
-        days_before=list(volume.days),
-        accepted_by_hand=accepted and not volume.within,
+        compared_with=list(volume.days),
+        accepted_by_hand=accepted,
     )

@@ -74,19 +74,33 @@ def verdict_inputs(
     return inputs | ({"champion": champion} if champion else {})
 
 
-def release_in_force(
+def existing_release(
     store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
 ) -> Artifact | None:
-    """Return the champion if these parts made it, else None; it is not compared with itself."""
-    champion = champion_artifact(store, settings)
-    if champion is None or champion.manifest.get("code") != build.code():
-        return None
-    made_from = champion.manifest["inputs"]
-    roles = {"faiss_index": "rung", "query_tower": "models", "raw_items": "raw_items"}
-    same = all(
-        made_from.get(role, {}).get("digest") == parts[part].digest for role, part in roles.items()
-    )
-    return champion if same else None
+    """Return the release that these parts, settings and code made before; None where there is none.
+
+    It keeps its verdict: what serves now is no reason to build the same release again.
+    """
+    made_from = {
+        "faiss_index": "rung",
+        "query_tower": "models",
+        "raw_items": "raw_items",
+        "seen_rule": "seen_rule",
+    }
+    for release in reversed(releases.list_releases(store)):
+        manifest = release.artifact.manifest
+        if release.kind != "simple" or manifest.get("code") != build.code():
+            continue
+        same_parts = all(
+            manifest["inputs"].get(role, {}).get("digest") == parts[part].digest
+            for role, part in made_from.items()
+        )
+        same_settings = all(
+            manifest["params"].get(name) == getattr(settings, name) for name in build.OF_SETTINGS
+        )
+        if same_parts and same_settings:
+            return release.artifact
+    return None
 
 
 def build_simple_release(
