@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recsys_assets.lib.evaluation.measures import EvaluationSummary
 
 #: Steps whose blocking checks do not end the evaluation: the report shows their verdicts.
-VERDICTS = frozenset({"evaluation__offline", "serving__release"})
+VERDICTS = frozenset({"serving__release"})
 
 
 def evaluate(
@@ -60,7 +60,9 @@ def evaluate(
         jobs.run_jobs(settings, [("evaluation_report", day)], clock)
     store = Platform().store
     summary = publish(store.current("evaluation/report", day), settings.home)
-    if ablations:
+    if ablations and not summary["queries"]["queries"]:
+        clock.say("ablations are left out: no held-out click could be asked for")
+    elif ablations:
         # the first report is on disk already: ablations train every model several times more
         jobs.run_jobs(settings, [("evaluation_ablations", day), ("evaluation_report", day)], clock)
         summary = publish(store.current("evaluation/report", day), settings.home)

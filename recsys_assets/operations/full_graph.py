@@ -96,6 +96,8 @@ def _say_release(settings: Settings, clock: Clock) -> None:
     store = Platform().store
     best = releases.open_release(store, releases.newest_passed(store))
     clock.say(f"release {best.number} of {best.day} passed its gate; rung: {described(best.rung)}")
+    for unusual in best.warnings:
+        clock.say(f"unusual, but no reason to keep it back: {unusual}")
 
 
 def materialize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import dagster as dg
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.release.verdict import stops
+from recsys_assets.lib.release.verdict import blocks, stops
 
 if TYPE_CHECKING:
     from recsys_assets.lib.release.verdict import Check, Verdict
@@ -125,6 +125,13 @@ def check(
     )
 
 
+def of_verdict(name: str, one: Check) -> dg.AssetCheckResult:
+    """Return a check of the gates as the result ``name``; a warning if it does not block."""
+    return check(
+        name, one["passed"], value=one["value"], threshold=one["threshold"], blocking=one["blocks"]
+    )
+
+
 def contract_kept(
     files: Mapping[str, int], extra_columns: Mapping[str, int]
 ) -> dg.AssetCheckResult:
@@ -205,12 +212,12 @@ def gate_checks(
 
 def _gate_check(name: str, checks: Sequence[Check], passed: bool) -> dg.AssetCheckResult:
     rows = [
-        f"| {one['name']} | {_short(one['value'])} | {_short(one['threshold'])} | {_passed(one)} |"
+        f"| {one['name']} | {_short(one['value'])} | {_short(one['threshold'])} | "
+        f"{'yes' if one['passed'] else '**no**'} | {'blocks' if blocks(one) else 'warns'} |"
         for one in checks
     ]
-    table = dg.MetadataValue.md(
-        "\n".join(["| check | value | threshold | passed |", "| --- | --- | --- | --- |", *rows])
-    )
+    head = ["| check | value | threshold | passed | if not |", "| --- | --- | --- | --- | --- |"]
+    table = dg.MetadataValue.md("\n".join([*head, *rows]))
     # the UI plots a single number over partitions
     values: dict[str, Any] = {one["name"]: one["value"] for one in checks}
     thresholds: dict[str, Any] = {one["name"]: one["threshold"] for one in checks}
@@ -224,12 +231,6 @@ def _gate_check(name: str, checks: Sequence[Check], passed: bool) -> dg.AssetChe
         blocking=any(stops(one) and not one["name"].startswith("rung:") for one in checks),
         checks=table,
     )
-
-
-def _passed(one: Check) -> str:
-    if one["passed"]:
-        return "yes"
-    return "**no**" if one.get("blocks", True) else "no (warning)"
 
 
 def _short(value: Any) -> str:

@@ -104,21 +104,23 @@ def publish_shop(store: ArtifactStore, days: Sequence[str], seed: int = 0) -> No
     """
     publish(store, "raw/items", None, "items.parquet", pl.DataFrame({c.ITEM_ID: ITEMS}))
     for n, day in enumerate(days):
-        frame = interactions(block_clicks([day_bounds(day)[0] // 86_400], seed + n)).with_columns(
-            (day + "-" + pl.col(c.EVENT_ID)).alias(c.EVENT_ID)
+        frame = interactions(block_clicks([day_bounds(day)[0] // 86_400], seed + n))
+        publish_day(store, day, frame)
+
+
+def publish_day(store: ArtifactStore, day: str, clicks: pl.DataFrame) -> None:
+    """raw/interactions and features/interactions of a day, of RAW_INTERACTIONS."""
+    frame = clicks.with_columns((day + "-" + pl.col(c.EVENT_ID)).alias(c.EVENT_ID))
+    publish(store, "raw/interactions", day, "interactions.parquet", frame)
+    with store.stage("features/interactions", day) as staged:
+        features(frame).write_parquet(staged.path / "features.parquet")
+        # every row is a click; no baseline looks at what was clicked before it
+        nothing = frame.select(
+            c.EVENT_ID,
+            pl.lit(pl.Series("categories", [[]], pl.List(pl.String))).first().alias("categories"),
         )
-        publish(store, "raw/interactions", day, "interactions.parquet", frame)
-        with store.stage("features/interactions", day) as staged:
-            features(frame).write_parquet(staged.path / "features.parquet")
-            # every row is a click; no baseline looks at what was clicked before it
-            nothing = frame.select(
-                c.EVENT_ID,
-                pl.lit(pl.Series("categories", [[]], pl.List(pl.String)))
-                .first()
-                .alias("categories"),
-            )
-            nothing.write_parquet(staged.path / "click_history.parquet")
-            staged.publish()
+        nothing.write_parquet(staged.path / "click_history.parquet")
+        staged.publish()
 
 
 def publish_queries(

@@ -7,7 +7,7 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.gates import gates
+from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.orchestration import reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
@@ -68,7 +68,7 @@ def release(
     parts = open_inputs(SimpleReleaseInputs, platform, as_of)
     built = simple.existing_release(store, settings, parts)
     if built is None:
-        inputs, limits = simple.verdict_inputs(store, settings, parts), gates.Limits()
+        inputs, limits = simple.verdict_inputs(store, settings, parts), Limits()
         params: SimpleVerdictParams = {
             "seed": settings.seed,
             "retrieval_topk": settings.retrieval_topk,

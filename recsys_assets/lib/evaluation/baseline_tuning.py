@@ -124,10 +124,13 @@ DEFAULTS: dict[str, Params] = {
 
 @dataclass(frozen=True)
 class Tuned:
-    """Holds the best parameters of a baseline and its trials."""
+    """Holds the best parameters of a baseline and its trials.
+
+    Without clicks to tune by, they are the defaults, and there is no trial.
+    """
 
     params: Params
-    value: float  # of the budget's metric, on the inner split
+    value: float | None  # of the budget's metric, on the inner split
     trials: list[dict[str, Any]]  # in order: {"trial", "value", "seconds", and every parameter}
 
 
@@ -136,7 +139,7 @@ def tune(
 ) -> Tuned:
     """Search SPACES[name] for the best parameters by the budget's metric.
 
-    Of equal trials, the earliest counts.
+    Of equal trials, the earliest counts. Without a query, the defaults stay.
 
     Args:
         name: of the baseline.
@@ -145,6 +148,8 @@ def tune(
         budget: trials and metric.
         seed: of the draws.
     """
+    if not len(queries):
+        return Tuned(DEFAULTS[name], None, [])
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -190,6 +195,8 @@ class Fitter:
         fallback = baselines.RecentPopularity(
             self.log, **(self.recent or DEFAULTS["recent_popularity"])
         )
+        if not self.clicks.nnz:  # no known visitor has clicked: every profile is empty
+            return fallback
         if name == "item_knn":
             return baselines.ItemKNN.fit(self.clicks, self.log, fallback, **params)
         if name == "ease":
@@ -231,7 +238,8 @@ def write_baselines(
     Args:
         queries: ``evaluation/queries``.
         interactions: ``raw/interactions`` of the training and the validation days, in order.
-        features: ``features/interactions`` of the last INNER_DAYS training days.
+        features: ``features/interactions`` of the last INNER_DAYS training days, or fewer; with
+            none, the defaults stay.
         items: ``raw/items``.
         target: folder of the files.
         train_days: of the as-of day.
@@ -244,14 +252,8 @@ def write_baselines(
         baseline → its list metrics, "params", "tuning" (its trials) and "seconds" (in total).
 
     Raises:
-        ValueError: there are too few training days to hold some out, or the queries are of another
-            catalogue.
+        ValueError: the queries are of another catalogue.
     """
-    if len(train_days) <= INNER_DAYS:
-        raise ValueError(
-            f"train_days has {len(train_days)} days: baselines are tuned on the last {INNER_DAYS}, "
-            "fitted on those before; choose a later as-of day"
-        )
     asked = Queries.read(queries)
     log = ClickLog.of(
         pl.scan_parquet([a.path("interactions.parquet") for a in interactions]), asked.item_ids
@@ -272,7 +274,8 @@ def write_baselines(
             "evaluation/queries are of another catalogue than raw/items; materialise "
             "evaluation/queries again"
         )
-    tuned = tune_all(log, inner, _day(train_days[-INNER_DAYS]), budget, seed)
+    held_out = [str(day.partition) for day in features] or [train_days[-1]]
+    tuned = tune_all(log, inner, _day(min(held_out)), budget, seed)
     metrics, lists = _judge_all(log, tuned, asked, _day(train_days[-1]), seed)
     np.savez(target / "lists.npz", allow_pickle=False, **lists)
     _write_figures(metrics, tuned, budget, len(inner), target / "figures")
@@ -297,7 +300,7 @@ def _judge_all(
     lists: dict[str, np.ndarray] = {}
     for name in [*simple, *tuned]:
         started = time.perf_counter()
-        found = tuned.get(name, Tuned({}, 0.0, []))
+        found = tuned.get(name, Tuned({}, None, []))
         answered = list_metrics.run(simple.get(name) or fitter(name, found.params), queries)
         lists |= answered.arrays(name)
         spent = time.perf_counter() - started + sum(trial["seconds"] for trial in found.trials)
@@ -333,6 +336,7 @@ def _write_figures(
                     metric: f"{of[metric]['value']:.4f} [{of[metric]['low']:.4f}, "
                     f"{of[metric]['high']:.4f}]"
                     for metric in shown
+                    if metric in of
                 },
                 "parameters": _named(of["params"]),
             }
@@ -340,7 +344,10 @@ def _write_figures(
         ]
     )
     (folder / "baselines.md").write_text(markdown_table(table))
-    for metric in ("ndcg@10", "recall@100"):
+    # without a query there are parameters, but no figures
+    for metric in (
+        ("ndcg@10", "recall@100") if all(shown[0] in of for of in metrics.values()) else ()
+    ):
         (folder / f"{metric}.md").write_text(
             plots.bar_chart(
                 f"{metric}, whole catalogue, validation days",
@@ -360,6 +367,10 @@ def _write_figures(
             sorted(of.trials, key=lambda row: -row["value"])[:_SHOWN_TRIALS], 1
         )
     ]
+    if not trials:
+        text = "The last training days have no click to tune by: these are the defaults."
+        (folder / "tuning.md").write_text(text)
+        return
     (folder / "tuning.md").write_text(
         f"{budget.trials} trials each, judged by {budget.metric} on {clicks} clicks of the last "
         f"{INNER_DAYS} training days; the best {_SHOWN_TRIALS}:\n\n"

@@ -119,6 +119,7 @@ def read_summary(
             served[overall], own[overall], users[overall], PRIMARY, seed
         )
         for name, own in ranks.items()
+        if overall.any()
     }
     click_rates = (
         _click_rates(
@@ -132,7 +133,7 @@ def read_summary(
             },
             seed,
         )
-        if oracle.metrics["available"]
+        if oracle.metrics["available"] and overall.any()
         else None
     )
     return evaluation_summary.summarise(
@@ -219,6 +220,11 @@ def _compared(baselines: Mapping[str, Any]) -> list[str]:
 
 def _notes(queries: Mapping[str, Any]) -> list[str]:
     said = []
+    if not queries.get("queries", 1):
+        said.append(
+            "No held-out click could be asked for, so lists have no figures: too few rows on the "
+            "validation days. Ingest more days, or set RECSYS_VALIDATION_DAYS higher."
+        )
     if queries.get("seen_share"):
         said.append(
             f"{queries['seen_share']:.1%} of the clicks are on an item that the visitor had seen "

@@ -13,11 +13,13 @@ from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
+from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers, latencies
 from recsys_assets.lib.gates.evidence_types import RungEvidence
 from recsys_assets.lib.ladder.released import rung_scorer
 from recsys_assets.lib.release import releases
+from recsys_assets.lib.release.releases import Release
 from recsys_assets.lib.release.rung import FULL
+from recsys_assets.release_files import MODEL, QUERY_TOWER, RANKER_FILE, model_file
 
 
 def against_simple(
@@ -57,9 +59,27 @@ def champion_answers(
         # its ranker gives every item the same score
         scores = np.full(exposures.height, 0.5, np.float32)
         answers = ModelAnswers(lists, lists, scores)
-    else:
-        generation = Generation.of_release(
-            store, release, inputs["days_before"], retrieval_topk=retrieval_topk
-        )
-        answers = ModelAnswers.ask(generation, queries, exposures)
-    return ChampionAnswers(release.number, release.day, learnt, answers)
+        return ChampionAnswers(release.number, release.day, learnt, answers)
+    generation = Generation.of_release(
+        store, release, inputs["days_before"], retrieval_topk=retrieval_topk
+    )
+    return learned_answers(release, generation, learnt, queries, exposures)
+
+
+def learned_answers(
+    release: Release, generation: Generation, learnt: str, queries: Queries, exposures: pl.DataFrame
+) -> ChampionAnswers:
+    """Run a champion with learned models, and measure its time on this machine.
+
+    generation: of the release. learnt: see ``ChampionAnswers``.
+    """
+    tower, ranker = (
+        release.artifact.path(name) for name in (model_file(QUERY_TOWER, MODEL), RANKER_FILE)
+    )
+    return ChampionAnswers(
+        release.number,
+        release.day,
+        learnt,
+        ModelAnswers.ask(generation, queries, exposures),
+        latencies(generation, tower, ranker, queries, exposures),
+    )

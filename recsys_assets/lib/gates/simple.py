@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
@@ -22,6 +23,7 @@ from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer
 from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.gates.checks import fact
+from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.gates.verdicts import VERDICT_FILE
 from recsys_assets.lib.ladder.released import rung_scorer
 from recsys_assets.lib.ladder.rungs import MINIMUM_QUERIES
@@ -39,6 +41,7 @@ class ChampionLists(TypedDict):
     rung: str
     day: str
     queries: int
+    visitors: int  # of the queries
     difference: Estimate | None  # nDCG@10, candidate − champion; None without a query
     own: float | None  # the champion's nDCG@10
 
@@ -228,6 +231,7 @@ def _compared(
         "rung": release.rung["name"],
         "day": release.day,
         "queries": int(whole.sum()),
+        "visitors": len(np.unique(asked.users[whole])),
         "difference": difference,
         "own": figure,
     }
@@ -265,8 +269,12 @@ def _champion(champion: ChampionLists, rung: Rung, ndcg_tolerance: float) -> Che
     name = f"champion: nDCG@10 against release {champion['release']} ({champion['rung']})"
     difference, own = champion["difference"], champion["own"]
     above = RUNGS.index(rung["name"]) < [*map(str, RUNGS)].index(champion["rung"])
-    if difference is None or own is None or champion["queries"] < MINIMUM_QUERIES:
-        text = f"too few to judge: {champion['queries']} held-out clicks"
+    few = champion["queries"] < MINIMUM_QUERIES or champion["visitors"] < Limits().visitors
+    if difference is None or own is None or few:
+        text = (
+            f"too few to judge: {champion['queries']} held-out clicks of "
+            f"{champion['visitors']} visitors"
+        )
         return fact(
             name, text, "the higher rung stays" if above else MINIMUM_QUERIES, passed=not above
         )

@@ -28,10 +28,10 @@ from recsys_assets.lib.exports.exports import PARTS
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
-from recsys_assets.lib.gates.comparisons import against_simple, champion_answers
-from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
+from recsys_assets.lib.gates.comparisons import against_simple, champion_answers, learned_answers
+from recsys_assets.lib.gates.evidence import ModelAnswers
 from recsys_assets.lib.gates.evidence_types import Evidence
-from recsys_assets.lib.gates.gates import Limits
+from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.ladder.rungs import full_rung
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.releases import champion_artifact
@@ -58,6 +58,13 @@ _JUDGED = (
 _HELD = ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker", "seen_rule")
 #: Settings that the lists were judged with.
 _OF_LISTS = ("retrieval_topk", "retrieval_weight")
+
+#: Figure of a full release → the system and metric of its evaluation.
+_SHOWN = {
+    "recall@100": ("retrieval", "recall@100"),
+    "served_ndcg@10": ("served", "ndcg@10"),
+    "popularity_ndcg@10": ("popularity", "ndcg@10"),
+}
 
 
 class JudgedRelease(TypedDict):
@@ -210,9 +217,12 @@ def full_release(
         gate=verdict.metrics["gate"],
         rung=full_rung(compared["difference"], compared["queries"], compared["name"]),
         metrics={
-            "recall@100": report["retrieval"]["recall@100"],
-            "served_ndcg@10": report["served"]["ndcg@10"],
-            "popularity_ndcg@10": report["popularity"]["ndcg@10"],
+            # without a held-out click there is no figure of lists
+            **{
+                name: report[system][metric]
+                for name, (system, metric) in _SHOWN.items()
+                if metric in report[system]
+            },
             "auc": report["ranker"]["auc"],
             "evidence": verdict.metrics["evidence"],
         },
@@ -294,9 +304,7 @@ def write_fine_tune_verdict(
     }
     tuned = before.with_models(models["query_tower"], models["dlrm"])
     # neither has learnt the held-out rows of the day
-    champion = ChampionAnswers(
-        release.number, release.day, release.day, ModelAnswers.ask(before, queries, exposures)
-    )
+    champion = learned_answers(release, before, release.day, queries, exposures)
     evidence = gate_evidence.gather(
         ModelAnswers.ask(tuned, queries, exposures),
         queries,

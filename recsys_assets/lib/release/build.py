@@ -30,7 +30,7 @@ from recsys_assets.lib.release.releases import (
     read_release,
 )
 from recsys_assets.lib.release.rung import FULL, OLDER, Rung
-from recsys_assets.lib.release.verdict import Check, Verdict, stops
+from recsys_assets.lib.release.verdict import Check, Verdict, blocks, stops
 from recsys_assets.release_files import (
     DISPLAY_FILE,
     EMBEDDING_TABLE,
@@ -295,7 +295,7 @@ def _checked_gate(gate: Verdict | None) -> Verdict | None:
             "value": check["value"],
             "threshold": check["threshold"],
             "passed": check["passed"],
-            "blocks": check.get("blocks", True),
+            "blocks": blocks(check),
         }
         for check in gate["checks"]
     ]

@@ -19,7 +19,7 @@ from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.rung import OLDER, RUNGS, Rung, read_rung
-from recsys_assets.lib.release.verdict import Verdict, stops
+from recsys_assets.lib.release.verdict import Check, Verdict, blocks, stops
 from recsys_assets.release_files import (
     DISPLAY_FILE,
     MODEL_FILES,
@@ -71,10 +71,20 @@ class Release:
     @property
     def failed_checks(self) -> list[str]:
         """Failed checks that block, as lines of text; empty where the gate passed."""
-        checks = self.gate["checks"] if self.gate else []
-        return [
-            f"{c['name']} = {c['value']} (threshold {c['threshold']})" for c in checks if stops(c)
-        ]
+        return [_line(check) for check in self._checks if stops(check)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Failed checks that do not block, as lines of text."""
+        return [_line(check) for check in self._checks if not (check["passed"] or blocks(check))]
+
+    @property
+    def _checks(self) -> list[Check]:
+        return self.gate["checks"] if self.gate else []
+
+
+def _line(check: Check) -> str:
+    return f"{check['name']} = {check['value']} (threshold {check['threshold']})"
 
 
 def read_release(artifact: Artifact) -> Release:

@@ -22,9 +22,14 @@ class Verdict(TypedDict):
     checks: list[Check]
 
 
-def stops(check: Check) -> bool:
-    """Return whether a check keeps a release from being promoted.
+def blocks(check: Check) -> bool:
+    """Return whether a check keeps a release from being promoted where it fails.
 
     Verdicts of before there were warnings block by every check.
     """
-    return not check["passed"] and check.get("blocks", True)
+    return check.get("blocks", True)
+
+
+def stops(check: Check) -> bool:
+    """Return whether a check has failed and keeps a release from being promoted."""
+    return not check["passed"] and blocks(check)

@@ -183,3 +183,22 @@ def test_a_log_of_clicks_alone_is_judged_by_its_lists(store, report, tmp_path):
         and found["ranker"]["click_rate"] == 1
     )
     assert not (tmp_path / "figures" / "reliability.md").exists()
+
+
+def test_without_a_query_there_are_no_figures_of_lists(store, tmp_path):
+    asked = Queries.read(store.current("evaluation/queries", AS_OF)).subset(np.zeros(0, np.int64))
+    with ArtifactStore(tmp_path / "none").stage("evaluation/queries", AS_OF) as staged:
+        none = staged.publish(asked.write(staged.path))
+    found = offline.write_report(
+        **inputs(store),
+        queries=none,
+        target=tmp_path,
+        seed=7,
+        retrieval_topk=30,
+        retrieval_weight=WEIGHT,
+    )
+    assert found["served"] == found["retrieval"] == found["popularity"] == {} == found["slices"]
+    assert found["retrieval_minus_popularity"] is None and found["random"]
+    assert found["beyond_accuracy"] == {"served": {}, "retrieval": {}}
+    # the exposures are judged all the same
+    assert 0 < found["ranker"]["auc"] < 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -187,3 +188,28 @@ def test_an_oracle_without_truth_leaves_its_rows_out(parts, tmp_path):
     headline = write(parts, tmp_path / "report", oracle=absent)
     assert "oracle" not in headline and "share_of_oracle" not in headline
     assert json.loads((tmp_path / "report" / "evaluation.json").read_text())["oracle"] is None
+
+
+def test_without_a_query_the_report_says_so(tmp_path):
+    store, none = ArtifactStore(tmp_path / "artifacts"), np.zeros(0, np.int32)
+    whole = asked()
+    empty = dataclasses.replace(
+        whole.subset(np.zeros(0, np.int64)), counts={**whole.counts, "queries": 0}
+    )
+    with store.stage("evaluation/queries", DAY) as staged:
+        queries = staged.publish(empty.write(staged.path))
+    lists = {"served": {}, "retrieval": {}, "slices": {}, "slices_retrieval": {}}
+    nothing = {**small.offline(), **lists, "beyond_accuracy": {"served": {}, "retrieval": {}}}
+    bare = {name: {"params": {}, "tuning": []} for name in ("popularity", "ease")}
+    parts = {
+        "store": store,
+        "queries": queries,
+        "offline": published(store, "offline", nothing, queries, served=none),
+        "baselines": published(store, "baselines", bare, queries, popularity=none, ease=none),
+        "oracle": published(store, "oracle", {"available": False}, None),
+    }
+    shown = write(parts, tmp_path / "target")
+    found = json.loads((tmp_path / "target" / report.SUMMARY_FILE).read_text())
+    assert found["queries"]["queries"] == 0 and "No held-out click" in found["notes"][0]
+    assert shown["targets_met"] == 0 and not any(one["met"] for one in found["targets"])
+    assert "No held-out click" in (tmp_path / "target" / report.PAGE_FILE).read_text()

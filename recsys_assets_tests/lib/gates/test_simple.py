@@ -43,6 +43,7 @@ def champion(low: float, high: float, **changes: Any) -> dict[str, Any]:
         "rung": "full",
         "day": "2026-11-10",
         "queries": 500,
+        "visitors": 90,
         "difference": {"value": (low + high) / 2, "low": low, "high": high},
         "own": 0.1,
         **changes,
@@ -80,8 +81,11 @@ def test_too_few_clicks_keep_a_higher_champion_and_refresh_an_equal_one():
     few = {"queries": 12}
     assert not passed(champion=champion(0.0, 0.1, **few))
     assert passed(champion=champion(-0.1, 0.1, rung="popularity", **few))
-    none = {"queries": 0, "difference": None, "own": None}
+    none = {"queries": 0, "visitors": 0, "difference": None, "own": None}
     assert not passed(champion={**champion(0, 0), **none})
+    # the interval of one visitor has no width, so it says nothing
+    one = champion(-0.1, -0.1, rung="item_to_item", visitors=1)
+    assert passed(champion=one) and not passed(champion={**one, "visitors": 90})
 
 
 def test_a_champion_of_a_later_day_stays():

@@ -460,6 +460,7 @@ def test_warnings_do_not_keep_a_release_back(store, settings):
     gate = {"passed": True, "checks": [*PASSED["checks"], {**warned, "blocks": False}]}
     release = releases.read_release(Generation(store).release(settings, gate=gate))
     assert release.failed_checks == [] and newest_passed(store) == release.number
+    assert release.warnings == ["drift: price = 0.5 (threshold 0.25)"]
     with pytest.raises(ReleaseError, match="against its own checks"):
         blocked = {**gate, "checks": [{**warned, "blocks": True}]}
         Generation(store, "b").release(settings, gate=blocked)
