@@ -23,6 +23,7 @@ from recsys_assets.columns import (
     ITEM_ID,
     PRICE,
     RECENT_CATEGORIES,
+    RECENT_ITEMS,
     RECENT_TIMESTAMPS,
     USER_ID,
 )
@@ -100,10 +101,11 @@ def _user_views(
         schema=[
             Field(name=USER_ID, dtype=String),
             Field(name=RECENT_CATEGORIES, dtype=Array(String)),
+            Field(name=RECENT_ITEMS, dtype=Array(String)),
             Field(name=RECENT_TIMESTAMPS, dtype=Array(Int64)),
         ],
         description="The visitor's clicks in the seven days up to the newest click, oldest first: "
-        "categories and unix seconds. Readers must drop clicks older than seven days.",
+        "categories, items and unix seconds. Readers must drop clicks older than seven days.",
     )
     return features, activity
 

@@ -2,9 +2,8 @@
 
 ``<root>/<kind>/<partition>/<fingerprint>-<digest>/`` holds the files and ``manifest.json``, which
 is written last. ``<root>/<kind>/<partition>/CURRENT`` names the version that downstream reads. The
-*fingerprint* is computed from code version, parameters and input digests. The *digest* is computed
-from the content and is the Dagster data version. The root is a local folder or an fsspec address
-(``s3://…``).
+*fingerprint* is that of code version, parameters and input digests. The *digest* is that of the
+content, and the Dagster data version. The root is a folder or an fsspec address.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -269,16 +269,18 @@ class ArtifactStore:
         found = self._open(reference["kind"], reference["partition"], version)
         if found is None or found.digest != reference["digest"]:
             raise ArtifactMissing(
-                f"{reference['kind']} [{reference['partition'] or WHOLE}] with digest "
+                f"{reference['kind']} [{reference['partition'] or WHOLE}] of digest "
                 f"{reference['digest'][:16]} no longer exists; materialise it again"
             )
         return found
 
     def partitions(self, kind: str) -> list[str]:
         """Return the partitions of a kind that have a current version, sorted."""
-        return sorted(
-            name for name in self._names(f"{self._prefix}/{kind}") if self.exists(kind, name)
-        )
+        return [name for name in self.names(kind) if self.exists(kind, name)]
+
+    def names(self, kind: str) -> list[str]:
+        """Return the partitions of a kind that were ever begun, sorted."""
+        return sorted(self._names(f"{self._prefix}/{kind}"))
 
     # --- writing
     @staticmethod
@@ -380,18 +382,19 @@ class ArtifactStore:
 
     def reuse(self, artifact: Artifact) -> Artifact:
         """Make an artifact of the store the current version, and return it."""
-        self.make_current(
-            artifact.kind, artifact.partition, artifact.uri.rstrip("/").rsplit("/", 1)[-1]
-        )
+        version = artifact.uri.rstrip("/").rsplit("/", 1)[-1]
+        self.make_current(artifact.kind, artifact.partition, version)
         return artifact
 
 
 def _referenced(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_referenced(one) for one in value]
+        return [*map(_referenced, value)]
     return value.reference() if isinstance(value, Artifact) else value
 
 
-def days_before(store: ArtifactStore, kind: str, day: str, most: int) -> Sequence[str]:
+def days_before(store: ArtifactStore, kind: str, day: str, most: int) -> list[str]:
     """Return up to ``most`` partitions before a day, oldest first."""
-    return [name for name in store.partitions(kind) if name < day][-most:]
+    # opens no more partitions than it returns: a history of years has thousands
+    begun = filter(day.__gt__, reversed(store.names(kind)))
+    return [*islice((name for name in begun if store.exists(kind, name)), most)][::-1]

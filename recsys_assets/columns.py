@@ -37,7 +37,13 @@ CLICKS_7D, CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H = (
 )
 HOURS_SINCE_CLICK = "hours_since_click"
 ITEM_CLICKS = "item_clicks"
-RECENT_CATEGORIES, RECENT_TIMESTAMPS = "recent_categories", "recent_timestamps"
+RECENT_CATEGORIES, RECENT_ITEMS, RECENT_TIMESTAMPS = (
+    "recent_categories",
+    "recent_items",
+    "recent_timestamps",
+)
+#: Latest clicks of a visitor that a query tower of items reads.
+ITEM_HISTORY = 50
 
 # --- values ---------------------------------------------------------------------------------------
 #: Raw form of a masked, unknown or absent categorical value. Workflows map it to
@@ -51,7 +57,7 @@ ITEM_GENDERS = ("F", "M", "Any")
 #: Impression: an item was shown and not clicked. View: it was clicked. The others follow a click.
 EventType = Literal["Impression", "View", "AddToCart", "ViewCart", "StartCheckout", "Purchase"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
-IMPRESSION, VIEW = EVENT_TYPES[0], EVENT_TYPES[1]
+IMPRESSION, VIEW, PURCHASE = EVENT_TYPES[0], EVENT_TYPES[1], EVENT_TYPES[5]
 #: Events that the ranker is trained on: every exposure once, clicked or not.
 EXPOSURE_EVENTS = (IMPRESSION, VIEW)
 

@@ -2,10 +2,8 @@
 
 Days are those of the shop's time zone (``time_zone``). The first day is ``RECSYS_START_DAY``. If
 that is not set, `recsys ingest` stores the log's first day in ``home/calendar.json``, or it is
-chosen once per home, so that the demo's 14 days end yesterday.
-
-How many days a window has is a setting. Every day of the calendar can be an as-of day: a log that
-is shorter than a whole window is split by the same ratio (``split_of``).
+chosen once per home, so that the demo's 14 days end yesterday. It is stored, so that later
+processes see the same partitions.
 """
 
 from __future__ import annotations
@@ -14,9 +12,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from enum import Enum
 from functools import lru_cache
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from recsys_assets import local_time
 from recsys_assets.columns import HISTORY_DAYS
@@ -30,8 +29,10 @@ SIMULATED_DAYS = 14  # days that the simulator writes
 INNER_DAYS = 2  # last training days, on which baselines are tuned
 CALENDAR_FILE = "calendar.json"
 
+#: Days from the day of a window: a number, or a function of the settings.
+Distance = int | Callable[[Settings], int]
 
-# --- the calendar ---------------------------------------------------------------------------------
+
 def stored_calendar(settings: Settings) -> dict[str, Any]:
     """Return the content of ``home/calendar.json``; empty if there is none."""
     path = settings.home / CALENDAR_FILE
@@ -70,181 +71,172 @@ def history_days(settings: Settings) -> list[str]:
     return days_between(first, first + timedelta(days=SIMULATED_DAYS - 1))
 
 
+def window_size(settings: Settings) -> int:
+    """Return the days of a whole window: training and validation."""
+    return settings.train_days + settings.validation_days
+
+
 def first_as_of(settings: Settings) -> str:
     """Return the first as-of day that has a whole window."""
-    whole = settings.train_days + settings.validation_days
-    return (calendar_start(settings) + timedelta(days=whole - 1)).isoformat()
+    return (calendar_start(settings) + timedelta(days=window_size(settings) - 1)).isoformat()
 
 
-def day_bounds(day: str, zone: str = local_time.UTC) -> tuple[int, int]:
-    """Return [start, end) of a day in unix seconds."""
-    return local_time.day_bounds(day, zone)
+def split(as_of: str, settings: Settings) -> tuple[list[str], list[str]]:
+    """Return the training days and the validation days of an as-of day; see ``split_of``."""
+    return split_of(as_of, calendar_start(settings).isoformat(), settings)
 
 
-# --- windows --------------------------------------------------------------------------------------
-class Split(NamedTuple):
-    """Holds the numbers of days that train and that validate as of a day."""
+def split_of(as_of: str, first_day: str, settings: Settings) -> tuple[list[str], list[str]]:
+    """Return the training days and the validation days of an as-of day.
 
-    train: int
-    validation: int
-
-
-def split_of(days: int, settings: Settings) -> Split:
-    """Return how many of the days up to an as-of day train, and how many validate.
-
-    A log that is shorter than a whole window keeps the ratio of the two settings, with one
-    validation day at least. A single day trains.
-
-    Args:
-        days: from the calendar's first day to the as-of day, both included.
-        settings: name the whole window.
-
-    >>> [tuple(split_of(days, Settings())) for days in (1, 2, 7, 12, 100)]
-    [(1, 0), (1, 1), (5, 2), (9, 3), (9, 3)]
+    Near the calendar's first day a window is shorter. It keeps the ratio of both parts, with at
+    least one day each. The calendar's first day has no validation day.
     """
-    whole = settings.train_days + settings.validation_days
-    if days >= whole:
-        return Split(settings.train_days, settings.validation_days)
-    if days < 2:
-        return Split(max(days, 0), 0)
-    share = round(days * settings.validation_days / whole)
-    validation = min(max(1, min(settings.validation_days, share)), days - 1)
-    return Split(days - validation, validation)
+    end, size = date.fromisoformat(as_of), window_size(settings)
+    days = (end - date.fromisoformat(first_day)).days + 1
+    validation = settings.validation_days
+    if days < size:
+        share = round(days * validation / size)
+        validation = min(max(1, min(validation, share)), max(days - 1, 0))
+    every = days_between(end - timedelta(days=max(1, min(days, size)) - 1), end)
+    return every[: len(every) - validation], every[len(every) - validation :]
 
 
-def split_as_of(settings: Settings, as_of: str) -> Split:
-    """Return how many days train and validate as of a day."""
-    return split_of((date.fromisoformat(as_of) - calendar_start(settings)).days + 1, settings)
+class Part(Enum):
+    """The part of an as-of day's window."""
 
+    TRAINING = "training"
+    INNER = "inner"  # the last training days, but not all of them
+    VALIDATION = "validation"
+    BEFORE_VALIDATION = "before_validation"  # the day before each validation day
+    WHOLE = "whole"
 
-#: Distance of a day from the window's own day, as a number or from the settings and the split.
-Distance = int | Callable[[Settings, Split], int]
+    def of(self, training: list[str], validation: list[str]) -> list[str]:
+        """Return the days of this part of a split."""
+        if self is Part.TRAINING:
+            return training
+        if self is Part.INNER:
+            return training[max(1, len(training) - INNER_DAYS) :]
+        if self is Part.VALIDATION:
+            return validation
+        if self is Part.BEFORE_VALIDATION:
+            return [previous_day(day) for day in validation]
+        return training + validation
 
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive days around a day; there may be none.
+    """Consecutive days around a day.
 
-    The artifacts that an asset opens and Dagster's partition mapping are both made from it. The
-    mapping is that of a whole window. What is opened is shorter where the calendar is.
+    The artifacts that an asset opens and Dagster's partition mapping are both made from it.
 
     Attributes:
         first: distance of the first day from the day.
-        last: distance of the last day from the day, included; before ``first``: no day.
+        last: distance of the last day from the day, included.
         clipped: days before the calendar are left out; other days must exist.
+        part: of an as-of day's window, which is shorter near the calendar's first day.
     """
 
     first: Distance
     last: Distance
     clipped: bool = False
+    part: Part | None = None
 
     def days(self, settings: Settings, day: str) -> list[str]:
         """Return the window's days; a clipped window leaves out days before the calendar."""
-        around = self._around(settings, day, split_as_of(settings, day))
-        start = calendar_start(settings).isoformat()
-        return [one for one in around if one >= start] if self.clipped else around
+        if self.part is not None:
+            return self.part.of(*split(day, settings))
+        around = self.around(day, settings)
+        return (
+            [one for one in around if one >= calendar_start(settings).isoformat()]
+            if self.clipped
+            else around
+        )
 
-    def _around(self, settings: Settings, day: str, split: Split) -> list[str]:
+    def around(self, day: str, settings: Settings | None = None) -> list[str]:
+        """Return all days of a whole window, also those before the calendar."""
         first, last = (
-            date.fromisoformat(day) + timedelta(days=_value(distance, settings, split))
-            for distance in (self.first, self.last)
+            date.fromisoformat(day) + timedelta(days=distance)
+            for distance in self.distances(settings or get_settings())
         )
         return days_between(first, last)
 
-    def mapping(self, settings: Settings | None = None) -> TimeWindowPartitionMapping:
-        """Return Dagster's partition mapping from a day to the days of a whole window.
+    def distances(self, settings: Settings) -> tuple[int, int]:
+        """Return the distances of the first and of the last day."""
+        first, last = (
+            distance if isinstance(distance, int) else distance(settings)
+            for distance in (self.first, self.last)
+        )
+        return first, last
 
-        Args:
-            settings: name the window; None: those of this process.
-        """
+    def mapping(self) -> TimeWindowPartitionMapping:
+        """Return Dagster's partition mapping from a day to the days of a whole window."""
         from dagster import TimeWindowPartitionMapping
 
-        settings = settings or get_settings()
-        whole = Split(settings.train_days, settings.validation_days)
-        first, last = (_value(one, settings, whole) for one in (self.first, self.last))
+        first, last = self.distances(get_settings())
         return TimeWindowPartitionMapping(
-            # a window without a day, such as INNER with one training day, keeps a valid range
-            start_offset=min(first, last),
+            start_offset=first,
             end_offset=last,
-            allow_nonexistent_upstream_partitions=self.clipped or not isinstance(self.first, int),
+            allow_nonexistent_upstream_partitions=self.clipped or self.part is not None,
         )
 
     def __or__(self, other: Window) -> Window:
-        """Return the smallest window that contains both."""
-        return Window(
-            _extreme(min, self.first, other.first),
-            _extreme(max, self.last, other.last),
-            self.clipped or other.clipped,
-        )
+        """Return the smallest window that contains both, for a mapping."""
+
+        def nearest(settings: Settings) -> int:
+            return min(self.distances(settings)[0], other.distances(settings)[0])
+
+        def farthest(settings: Settings) -> int:
+            return max(self.distances(settings)[1], other.distances(settings)[1])
+
+        shrinks = self.part is not None or other.part is not None
+        return Window(nearest, farthest, self.clipped or other.clipped or shrinks)
 
 
-def _value(distance: Distance, settings: Settings, split: Split) -> int:
-    return distance if isinstance(distance, int) else distance(settings, split)
+def _before_training(settings: Settings) -> int:
+    return 1 - window_size(settings)
 
 
-def _extreme(choose: Callable[[int, int], int], one: Distance, other: Distance) -> Distance:
-    if isinstance(one, int) and isinstance(other, int):
-        return choose(one, other)
-    return lambda settings, split: choose(
-        _value(one, settings, split), _value(other, settings, split)
-    )
-
-
-def _first_training(_: Settings, split: Split) -> int:
-    return 1 - split.train - split.validation
-
-
-def _last_training(_: Settings, split: Split) -> int:
-    return -split.validation
-
-
-def _first_inner(_: Settings, split: Split) -> int:
-    return 1 - split.validation - min(INNER_DAYS, max(split.train - 1, 0))
-
-
-def _first_validation(_: Settings, split: Split) -> int:
-    return 1 - split.validation
-
-
-# relative to an as-of day
-TRAINING = Window(_first_training, _last_training)
-#: The last training days; none where a single day trains.
-INNER = Window(_first_inner, _last_training)
-VALIDATION = Window(_first_validation, 0)
-BEFORE_VALIDATION = Window(_last_training, -1)  # the day before each validation day
-WHOLE_WINDOW = Window(_first_training, 0)
+# of an as-of day
+TRAINING = Window(_before_training, lambda settings: -settings.validation_days, part=Part.TRAINING)
+INNER = Window(
+    lambda settings: 1 - settings.validation_days - INNER_DAYS,
+    lambda settings: -settings.validation_days,
+    part=Part.INNER,
+)
+VALIDATION = Window(lambda settings: 1 - settings.validation_days, 0, part=Part.VALIDATION)
+BEFORE_VALIDATION = Window(
+    lambda settings: -settings.validation_days, -1, part=Part.BEFORE_VALIDATION
+)
+WHOLE_WINDOW = Window(_before_training, 0, part=Part.WHOLE)
 # relative to a day
 LOOK_BACK = Window(-HISTORY_DAYS, 0, clipped=True)  # days that a day's features read
 CLICK_HISTORY = Window(1 - HISTORY_DAYS, 0, clipped=True)  # days whose clicks are online
-POPULARITY = Window(lambda settings, _: 1 - settings.popularity_days, 0, clipped=True)
-RECENT_WINDOW = Window(
-    lambda settings, _: 1 - settings.train_days - settings.validation_days, 0, clipped=True
-)
+POPULARITY = Window(lambda settings: 1 - settings.popularity_days, 0, clipped=True)
+RECENT_WINDOW = Window(_before_training, 0, clipped=True)
 DAY_BEFORE = Window(-1, -1)
-#: Days that a fine-tune may replay, and the day itself: the window of a champion that is two days
-#: old, or the recent days. The older ones are chosen from the champion's training days.
+#: Days that a fine-tune may replay, and the day itself. The older ones are chosen from the
+#: champion's training days.
 REPLAY = Window(
-    lambda settings, _: min(
-        -1 - settings.train_days - settings.validation_days, -settings.replay_recent_days
-    ),
+    lambda settings: min(1 - SIMULATED_DAYS, -window_size(settings), -settings.replay_recent_days),
     0,
     clipped=True,
 )
 
 
-def train_days(settings: Settings, as_of: str) -> list[str]:
-    """Return the days that a training as of a day learns."""
-    return TRAINING.days(settings, as_of)
+def train_days(as_of: str, settings: Settings | None = None) -> list[str]:
+    """Return the training days of an as-of day; without settings, those of a whole window."""
+    return TRAINING.days(settings, as_of) if settings else TRAINING.around(as_of)
 
 
-def validation_days(settings: Settings, as_of: str) -> list[str]:
-    """Return the days that judge a training as of a day, the as-of day last."""
-    return VALIDATION.days(settings, as_of)
+def validation_days(as_of: str, settings: Settings | None = None) -> list[str]:
+    """Return the last days of the window, the as-of day included."""
+    return VALIDATION.days(settings, as_of) if settings else VALIDATION.around(as_of)
 
 
-def window_days(settings: Settings, as_of: str) -> list[str]:
-    """Return the training days and the validation days of an as-of day."""
-    return WHOLE_WINDOW.days(settings, as_of)
+def window_days(as_of: str, settings: Settings | None = None) -> list[str]:
+    """Return the days of the window that ends with the as-of day."""
+    return train_days(as_of, settings) + validation_days(as_of, settings)
 
 
 def previous_day(day: str) -> str:
@@ -252,16 +244,22 @@ def previous_day(day: str) -> str:
     return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
 
 
+def day_bounds(day: str, zone: str = local_time.UTC) -> tuple[int, int]:
+    """Return [start, end) of a day of the zone in unix seconds."""
+    return local_time.day_bounds(day, zone)
+
+
 def day_with_history(settings: Settings, day: str) -> list[str]:
     """Return the days that a day's features read: HISTORY_DAYS and the day.
 
     Days before the calendar are left out.
     """
-    return LOOK_BACK.days(settings, day)
+    return recent_days(settings, day, 1 + HISTORY_DAYS)
 
 
-def recent_days(settings: Settings, day: str, days: int) -> list[str]:
-    """Return up to ``days`` days that end with this day."""
+def recent_days(settings: Settings, day: str, days: int | None = None) -> list[str]:
+    """Return up to ``days`` days that end with this day; by default those of popularity."""
+    days = days or settings.popularity_days
     first = max(calendar_start(settings), date.fromisoformat(day) - timedelta(days=days - 1))
     return days_between(first, date.fromisoformat(day))
 
@@ -282,7 +280,7 @@ def daily() -> DailyPartitionsDefinition:
 
 @lru_cache(maxsize=1)
 def as_of() -> DailyPartitionsDefinition:
-    """Return the partitions by as-of day: each past day of the calendar."""
+    """Return the partitions by as-of day: each day that is over."""
     from dagster import DailyPartitionsDefinition
 
     settings = get_settings()

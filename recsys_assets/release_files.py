@@ -16,6 +16,8 @@ TRANSFORMS = "transforms.json"
 EMBEDDING_TABLE = "embedding_table.npy"
 ITEM_TOWER_INPUTS = "item_tower_inputs.npz"
 INDEX = "index.faiss"
+#: Table, constant and half-life of the query of a simple rung.
+RUNG_QUERY = "query.npz"
 
 # --- a release ------------------------------------------------------------------------------------
 RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
@@ -33,6 +35,7 @@ HISTORY = "history.json"  # width of the query tower's click history
 SAMPLING = "sampling.json"
 SNAPSHOT = "items.json"  # item features for items that the online store lacks
 POPULARITY = "popularity.json"
+SEEN_RULE = "seen.json"  # which of a visitor's events hide an item, and for how long
 USER_DEFAULTS = "user_defaults.json"
 
 QUERY_TOWER, RANKER = "query_tower", "dlrm_ranking"
@@ -44,7 +47,8 @@ MODEL_FILES: dict[str, tuple[str, ...]] = {
     "nvt_context_transform": (TRANSFORMS,),
     QUERY_TOWER: (MODEL, HISTORY),
     "faiss_retrieval": (INDEX,),
-    "filter_seen_items": (ITEM_IDS_FILE, POPULARITY, INDEX),  # INDEX: searches again if few remain
+    # INDEX: searches again if few remain
+    "filter_seen_items": (ITEM_IDS_FILE, POPULARITY, SEEN_RULE, INDEX),
     "feast_item_lookup": (ITEM_IDS_FILE, SNAPSHOT, TRANSFORMS),
     "nvt_item_transform": (TRANSFORMS,),
     "multimodal_embedding_lookup": (EMBEDDING_TABLE,),

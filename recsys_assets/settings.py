@@ -7,12 +7,13 @@ import socket
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets import local_time
+from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 LOCAL_PORTS = (
@@ -47,8 +48,7 @@ class Settings(BaseSettings):
     time_zone: str | None = Field(
         None,
         description="Time zone of the shop, an IANA name such as Europe/Berlin. It decides days, "
-        "hours and weekdays. None: what `recsys ingest --time-zone` stored in home/calendar.json, "
-        "else UTC.",
+        "hours and weekdays. None: that of `recsys ingest --time-zone`, or UTC.",
     )
     train_days: int = Field(9, ge=1, le=366, description="Days that a full training learns.")
     validation_days: int = Field(
@@ -198,7 +198,17 @@ class Settings(BaseSettings):
         description="Weight of retrieval's similarity, added to the ranker's logit to order an "
         "answer; 0: the ranker only.",
     )
-    seen_days: int = Field(7, ge=1, description="Number of days for which an item counts as seen.")
+    seen_events: str = Field(
+        "auto",
+        description="Event types after which an item counts as seen, separated by commas, such as "
+        "View,Purchase. auto: from the log; nothing where visitors often buy the same again, "
+        "elsewhere every event but Impression.",
+    )
+    seen_days: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto",
+        description="Number of local days for which an item counts as seen, the current one "
+        "included; 0: never. auto: 7.",
+    )
     clip_checkpoint: str | None = Field(
         None,
         description="open_clip weights: a path, s3://… or a hub tag; None: a small CLIP is trained "
@@ -211,6 +221,15 @@ class Settings(BaseSettings):
         if value is not None:
             local_time.time_zone(value)
         return value
+
+    @field_validator("seen_events")
+    @classmethod
+    def _known_events(cls, value: str) -> str:
+        allowed = [event for event in EVENT_TYPES if event != IMPRESSION]
+        names = [name.strip() for name in value.split(",")]
+        if names != ["auto"] and not set(names) <= set(allowed):
+            raise ValueError(f"must be auto, or names of {', '.join(allowed)}, got {value!r}")
+        return ",".join(names)
 
     @field_validator("diversity_mode", mode="before")
     @classmethod
@@ -264,6 +283,14 @@ class Settings(BaseSettings):
     def gateway_url(self) -> str:
         """Return the base URL of the gateway."""
         return f"http://{self.gateway_host}:{self.gateway_port}"
+
+    @property
+    def seen_event_types(self) -> tuple[EventType, ...] | None:
+        """Return the event types of ``seen_events``, in their order; None: auto."""
+        if self.seen_events == "auto":
+            return None
+        named = self.seen_events.split(",")
+        return tuple(event for event in EVENT_TYPES if event in named)
 
     def valkey_url(self, database: int) -> str:
         """Return the URL of a Valkey database, with the password if there is one."""

@@ -20,6 +20,7 @@ STAGES = {
     "exports",
     "evaluation",
     "fine_tune",
+    "ladder",
     "serving",
 }
 HEAVY = [
@@ -110,8 +111,8 @@ def test_the_as_of_window_maps_to_exactly_its_days(graph) -> None:
 
     as_of = partitions.first_as_of(get_settings())
     for key, days in [
-        ("features/workflows", partitions.train_days(get_settings(), as_of)),
-        ("features/datasets", partitions.window_days(get_settings(), as_of)),
+        ("features/workflows", partitions.train_days(as_of)),
+        ("features/datasets", partitions.window_days(as_of)),
     ]:
         asset = dg.AssetKey.from_user_string(key)
         mapping = graph.get_partition_mapping(asset, dg.AssetKey(["features", "interactions"]))
@@ -172,10 +173,10 @@ def test_gates_block(graph) -> None:
     assert blocking >= {
         ("raw/interactions", "contract"),
         ("features/datasets", "parity"),
-        ("ranking/dlrm", "auc"),
         ("exports/onnx", "parity"),
         ("serving/release", "gate"),
         ("fine_tune/release", "gate"),
     }
-    # checks of evaluations warn; the verdict decides on the release
+    # figures of models and evaluations warn; the verdict decides on the release
+    assert not {asset for asset, _ in blocking if asset.startswith(("ranking/", "ladder/"))}
     assert not {asset for asset, _ in blocking if asset.startswith("evaluation/")}

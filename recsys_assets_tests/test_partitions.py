@@ -1,4 +1,4 @@
-"""Test the calendar and its windows, which all processes share."""
+"""Test the calendar: the reference split, which all processes share."""
 
 from __future__ import annotations
 
@@ -11,36 +11,13 @@ import pytest
 from recsys_assets import partitions
 from recsys_assets.settings import Settings
 
-START = date(2026, 1, 1)
-
-
-def settings_of(home: Path, **others: object) -> Settings:
-    return Settings(home=home, start_day=START, **others)
-
 
 def test_as_of_day_11_is_the_reference_split(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
+    settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     assert partitions.first_as_of(settings) == "2026-01-12"
-    assert partitions.train_days(settings, "2026-01-12") == [f"2026-01-0{d}" for d in range(1, 10)]
-    assert partitions.validation_days(settings, "2026-01-12") == [
-        "2026-01-10",
-        "2026-01-11",
-        "2026-01-12",
-    ]
+    assert partitions.train_days("2026-01-12") == [f"2026-01-0{d}" for d in range(1, 10)]
+    assert partitions.validation_days("2026-01-12") == ["2026-01-10", "2026-01-11", "2026-01-12"]
     assert partitions.history_days(settings)[-1] == "2026-01-14"
-
-
-def test_windows_follow_the_settings(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, train_days=20, validation_days=1, popularity_days=2)
-    assert partitions.first_as_of(settings) == "2026-01-21"
-    assert partitions.train_days(settings, "2026-01-25") == partitions.days_between(
-        date(2026, 1, 5), date(2026, 1, 24)
-    )
-    assert partitions.validation_days(settings, "2026-01-25") == ["2026-01-25"]
-    assert partitions.POPULARITY.days(settings, "2026-01-25") == ["2026-01-24", "2026-01-25"]
-    mapping = (partitions.TRAINING | partitions.POPULARITY).mapping(settings)
-    assert (mapping.start_offset, mapping.end_offset) == (-20, 0)
-    assert mapping.allow_nonexistent_upstream_partitions
 
 
 @pytest.mark.parametrize(
@@ -50,22 +27,15 @@ def test_windows_follow_the_settings(tmp_path: Path) -> None:
 def test_a_short_log_is_split_by_the_same_ratio(
     tmp_path: Path, days: int, train: int, validation: int
 ) -> None:
-    settings = settings_of(tmp_path)
-    every = partitions.days_between(START, date(2026, 3, 1))[:days]
+    settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
+    every = partitions.days_between(date(2026, 1, 1), date(2026, 3, 1))[:days]
     as_of = every[-1]
-    assert partitions.train_days(settings, as_of) == every[-validation - train : days - validation]
-    assert partitions.validation_days(settings, as_of) == every[days - validation :]
-    assert partitions.window_days(settings, as_of) == every[-train - validation :]
+    trained = partitions.train_days(as_of, settings)
+    assert trained == every[-validation - train : days - validation]
+    assert partitions.validation_days(as_of, settings) == every[days - validation :]
     before = partitions.BEFORE_VALIDATION.days(settings, as_of)
     assert before == every[days - validation - 1 : days - 1 if validation else 0]
-    inner = partitions.INNER.days(settings, as_of)
-    assert inner == partitions.train_days(settings, as_of)[1:][-partitions.INNER_DAYS :]
-
-
-def test_one_training_day_is_left_whatever_the_settings_say(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, train_days=1, validation_days=60)
-    assert partitions.train_days(settings, "2026-01-02") == ["2026-01-01"]
-    assert partitions.validation_days(settings, "2026-01-02") == ["2026-01-02"]
+    assert partitions.INNER.days(settings, as_of) == trained[1:][-partitions.INNER_DAYS :]
 
 
 def test_history_ends_yesterday_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +56,7 @@ def test_the_time_zone_is_that_of_the_setting_else_of_the_home_else_utc(
     assert partitions.time_zone(settings) == "Asia/Tokyo"
     # 2025-12-31 16:00 UTC is New Year in Tokyo
     monkeypatch.setattr(partitions, "time", lambda: 1_767_196_800.0)
-    assert partitions.today(settings) == START
+    assert partitions.today(settings) == date(2026, 1, 1)
     assert partitions.calendar_start(settings) == date(2025, 12, 18)
     assert partitions.time_zone(settings) == "Asia/Tokyo"  # the stored zone stays
     assert partitions.time_zone(Settings(home=tmp_path, time_zone="Europe/Berlin")) == (
@@ -95,13 +65,13 @@ def test_the_time_zone_is_that_of_the_setting_else_of_the_home_else_utc(
 
 
 def test_look_back_stops_at_the_calendar_s_start(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
+    settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     assert partitions.day_with_history(settings, "2026-01-01") == ["2026-01-01"]
     assert partitions.day_with_history(settings, "2026-01-02") == ["2026-01-01", "2026-01-02"]
     assert partitions.day_with_history(settings, "2026-01-12") == [
         f"2026-01-{n:02d}" for n in range(5, 13)
     ]
-    assert partitions.recent_days(settings, "2026-01-03", 7) == [
+    assert partitions.recent_days(settings, "2026-01-03") == [
         "2026-01-01",
         "2026-01-02",
         "2026-01-03",

@@ -20,7 +20,7 @@ app = typer.Typer(
 
 @app.callback()
 def bench() -> None:
-    """Measure data, training or serving. Each command writes its own file."""
+    """Measure data, training, serving or small shops. Each command writes its own file."""
 
 
 @app.command()
@@ -130,8 +130,7 @@ def serving(
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
-    # SIGTERM ends the servers too, as an interrupt does
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _end_as_interrupted()
     try:
         report = bench_serving(
             settings,
@@ -165,3 +164,51 @@ def serving(
             table.add_row(*row)
         Console().print(table)
     clock.say(f"written to {settings.home / 'bench' / 'serving.json'}")
+
+
+@app.command()
+def shops(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A shop to run; give it once per shop.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the files and homes in RECSYS_HOME/bench/shops.")
+    ] = False,
+) -> None:
+    """Take small shops from their files to a recommendation over HTTP.
+
+    The files have the forms of public logs, and only the commands of the
+    README run. Ends with code 1 if a shop does not end in recommendations.
+    """
+    from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.bench.shops.run import bench_shops, table_rows
+    from recsys_assets.operations.jobs import Clock
+
+    settings, clock = get_settings(), Clock()
+    _end_as_interrupted()
+    try:
+        report = bench_shops(settings, clock.say, only or (), keep)
+    except BenchFailed as error:
+        clock.say(str(error))
+        raise typer.Exit(1) from error
+    table = Table(
+        Column("shop", no_wrap=True),
+        Column("form", min_width=12),
+        *(
+            Column(name, no_wrap=True)
+            for name in ("rows", "rung", "s", "nDCG@10", "popular")  # as narrow as a terminal
+        ),
+        box=SIMPLE_HEAD,
+        title=f"bench shops · {report['cpu_count']} cores",
+    )
+    for row in table_rows(report):
+        table.add_row(*row)
+    Console().print(table)
+    clock.say(f"written to {settings.home / 'bench' / 'shops.json'}")
+    if report["served"] is not None and report["served"] < 1:
+        raise typer.Exit(1)
+
+
+def _end_as_interrupted() -> None:
+    """Let SIGTERM end the servers of a bench too, as an interrupt does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

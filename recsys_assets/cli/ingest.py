@@ -136,15 +136,19 @@ def ingest(
         _errors.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     after = {**before, "time_zone": zone}
-    if report["calendar"]:
+    if settings.start_day is None and report["calendar"]:
         after["start_day"] = report["calendar"]["start_day"]
     write_json(settings.home / partitions.CALENDAR_FILE, after)
     show(report, settings, Console())
-    if before and before != after:
-        moved = ", ".join(f"{key} {before.get(key)} → {after[key]}" for key in sorted(after))
+    changes = [
+        f"{words} {before[key]}"
+        for key, words in (("start_day", "began on"), ("time_zone", "had days of"))
+        if key in before and before[key] != after[key]
+    ]
+    if changes:
         _say(
-            f"the calendar of this home has changed ({moved}): restart a running Dagster with "
-            "`recsys down; recsys up`"
+            f"the calendar of this home {' and '.join(changes)} before: if Dagster runs, start it "
+            "again with `recsys down` and `recsys up`"
         )
 
 
@@ -268,15 +272,18 @@ def _show_calendar(
         return line("no event yet: ingest a log before the graph is materialised")
     where = "RECSYS_START_DAY" if settings.start_day else settings.home / partitions.CALENDAR_FILE
     line(
-        f"calendar: {calendar['start_day']} to {calendar['last_day']}, from {where}, days of "
-        f"{partitions.time_zone(settings)}"
+        f"calendar: {calendar['start_day']} to {calendar['last_day']}, days of "
+        f"{partitions.time_zone(settings)}, from {where} (for another home: "
+        f"RECSYS_START_DAY={calendar['start_day']})"
     )
     for note in calendar["notes"]:
         line(f"calendar: {note}")
     if calendar["as_of"]:
-        first, last = (date.fromisoformat(calendar[key]) for key in ("start_day", "as_of"))
-        split = partitions.split_of((last - first).days + 1, settings)
-        line(
-            f"next: recsys materialize --as-of {last} ({split.train} training days, "
-            f"{split.validation} validation days)"
+        training, validation = partitions.split_of(
+            calendar["as_of"], calendar["start_day"], settings
         )
+        line(
+            f"calendar: the newest day to train as of is {calendar['as_of']}, with "
+            f"{len(training)} training and {len(validation)} validation days"
+        )
+        line(f"next: recsys materialize --as-of {calendar['as_of']}")

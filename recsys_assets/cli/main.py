@@ -7,8 +7,9 @@ import json
 import locale
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -41,6 +42,17 @@ Catalogue = Annotated[
     Path | None,
     typer.Option(
         exists=True, dir_okay=False, help="A products.yaml in the Retail Demo Store's format."
+    ),
+]
+
+
+AcceptVolume = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept-volume",
+        metavar="DAY",
+        help="A day to accept although its volume differs much from the same weekday of the weeks "
+        "before, after you have checked it; all: every day.",
     ),
 ]
 
@@ -129,17 +141,18 @@ def materialize(
     as_of: Annotated[
         str | None,
         typer.Option(
-            help="As-of day; default: the end of the first whole window, or the newest day of a "
-            "longer log."
+            help="As-of day; default: the newest day of an ingested log, the end of the first "
+            "whole window of the simulated one."
         ),
     ] = None,
+    accept_volume: AcceptVolume = None,
 ) -> None:
     """Materialise the full graph, from the landing zone to a release."""
     from recsys_assets.operations import full_graph, services
 
     settings = configured(scale=scale, catalogue=catalogue)
     services.up(settings, only=["valkey"], progress=say)
-    full_graph.materialize(settings, as_of)
+    full_graph.materialize(settings, as_of, accept_volume=accept_volume or ())
 
 
 @app.command()
@@ -152,6 +165,7 @@ def evaluate(
     ablations: Annotated[
         bool, typer.Option(help="Also train without texts, pictures, context, masking and logQ.")
     ] = True,
+    accept_volume: AcceptVolume = None,
 ) -> None:
     """Judge the lists against baselines and, for simulated data, the truth.
 
@@ -160,32 +174,22 @@ def evaluate(
     from recsys_assets.cli import evaluate as evaluate_command
     from recsys_assets.operations.evaluate import evaluate as run_evaluation
 
-    evaluate_command.show(
-        run_evaluation(configured(scale=scale, catalogue=catalogue), as_of, ablations), Console()
-    )
+    settings = configured(scale=scale, catalogue=catalogue)
+    summary = run_evaluation(settings, as_of, ablations, accept_volume or ())
+    if summary is not None:
+        evaluate_command.show(summary, Console())
 
 
 @app.command()
 def ingest_day(
     day: Annotated[str, typer.Argument(help="ISO day of the landing files (2026-11-20).")],
-    accept_volume: Annotated[
-        bool,
-        typer.Option(
-            "--accept-volume",
-            help="Accept a day whose volume differs much from the days before, after you have "
-            "checked it.",
-        ),
-    ] = False,
+    accept_volume: AcceptVolume = None,
 ) -> None:
     """Ingest a landed day, as the sensor does: raw, features, masked train set."""
     from recsys_assets.operations import jobs
 
-    settings = configured()
-    jobs.run_jobs(
-        settings,
-        [("daily_ingest", day)],
-        config={"ops": {"raw__interactions": {"config": {"accept_volume": accept_volume}}}},
-    )
+    config = jobs.accepting(accept_volume or ())
+    jobs.run_jobs(configured(), [("daily_ingest", day)], config=config)
 
 
 @app.command()
@@ -263,9 +267,14 @@ def recommend(
             item["title"],
             item["category_l1"],
             item["category_l2"],
-            f"{item['price']:.2f}",
+            priced(item),
         )
     Console().print(table)
+
+
+def priced(item: Mapping[str, Any]) -> str:
+    """Return the price of an item as text; a dash where the shop gives none."""
+    return "–" if item["price"] is None else f"{item['price']:.2f}"
 
 
 @app.command()
@@ -298,7 +307,7 @@ def demo(
                 f"{item['score']:.4f}",
                 item["title"],
                 item["category_l1"],
-                f"{item['price']:.2f}",
+                priced(item),
             )
         Console().print(table)
     shown = {name: summary[name] for name in SHOWN}

@@ -11,7 +11,7 @@ from recsys_assets.settings import Settings
 LOCATION = "recsys_assets"
 #: Runs of one lane (fine-tunes) run in the order of their requests: each starts from the champion
 #: that the previous one promoted. Two runs at most share a small machine, and a pool (training,
-#: promotion) runs one step at a time. Storage is SQLite in the home by default.
+#: promotion) runs one step at a time. Storage is SQLite in the home, at Dagster's default place.
 INSTANCE = """\
 telemetry:
   enabled: false
@@ -44,13 +44,18 @@ def write(settings: Settings) -> Path:
     """Write dagster.yaml and workspace.yaml; return the value for DAGSTER_HOME."""
     home = folder(settings)
     home.mkdir(parents=True, exist_ok=True)
-    (home / "dagster.yaml").write_text(INSTANCE)
+    event_log = {
+        "module": "recsys_assets.orchestration.event_log",
+        "class": "EventLog",
+        "config": {"base_dir": str(home / "history" / "runs")},
+    }
+    # JSON is YAML, and json.dumps quotes every value correctly
+    (home / "dagster.yaml").write_text(f"{INSTANCE}event_log_storage: {json.dumps(event_log)}\n")
     server = {
         "host": settings.dagster_host,
         "port": settings.code_server_port,
         "location_name": LOCATION,
     }
-    # JSON is YAML, and json.dumps quotes every value correctly
     workspace_file(settings).write_text(f"load_from:\n  - grpc_server: {json.dumps(server)}\n")
     return home
 

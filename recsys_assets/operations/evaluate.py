@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import replacing, write_json
+from recsys_assets.lib.release.rung import described
 from recsys_assets.operations import full_graph, jobs
 from recsys_assets.settings import Settings
 
@@ -19,13 +21,19 @@ if TYPE_CHECKING:
     from recsys_assets.lib.evaluation.measures import EvaluationSummary
 
 #: Steps whose blocking checks do not end the evaluation: the report shows their verdicts.
-VERDICTS = frozenset({"evaluation__offline", "serving__release"})
+VERDICTS = frozenset({"serving__release"})
 
 
 def evaluate(
-    settings: Settings, as_of: str | None = None, ablations: bool = True
-) -> EvaluationSummary:
+    settings: Settings,
+    as_of: str | None = None,
+    ablations: bool = True,
+    accept_volume: Sequence[str] = (),
+) -> EvaluationSummary | None:
     """Materialise what is missing, evaluate, and return ``evaluation.json``.
+
+    Returns None where the window has too few clicks for the full models: the figures of the simple
+    rung are printed instead.
 
     A gate that blocks the release and a target that is not met are reported; they raise nothing.
 
@@ -33,6 +41,7 @@ def evaluate(
         settings: of the home.
         as_of: ISO day; None: the default of ``full_graph.default_as_of``.
         ablations: train and judge the ablations too.
+        accept_volume: days to take whatever their volume; "all": every day.
     """
     from recsys_assets.operations import services
     from recsys_assets.orchestration.resources import Platform
@@ -40,13 +49,20 @@ def evaluate(
     clock = jobs.Clock()
     day = as_of_day(settings, as_of)
     services.up(settings, only=["valkey"], progress=clock.say)
-    _unless_blocked(lambda: full_graph.materialize(settings, day, clock), clock)
+    _unless_blocked(
+        lambda: full_graph.materialize(settings, day, clock, accept_volume=accept_volume), clock
+    )
+    if not Platform().store.exists("exports/onnx", day):
+        _say_simple(Platform().store.current("ladder/simple_rung", day), clock)
+        return None
     whole = _unless_blocked(lambda: jobs.run_jobs(settings, [("evaluation", day)], clock), clock)
     if not whole:  # a blocking check stopped the run before the report
         jobs.run_jobs(settings, [("evaluation_report", day)], clock)
     store = Platform().store
     summary = publish(store.current("evaluation/report", day), settings.home)
-    if ablations:
+    if ablations and not summary["queries"]["queries"]:
+        clock.say("ablations are left out: no held-out click could be asked for")
+    elif ablations:
         # the first report is on disk already: ablations train every model several times more
         jobs.run_jobs(settings, [("evaluation_ablations", day), ("evaluation_report", day)], clock)
         summary = publish(store.current("evaluation/report", day), settings.home)
@@ -60,7 +76,7 @@ def as_of_day(settings: Settings, as_of: str | None) -> str:
     """Return the as-of day to evaluate.
 
     Raises:
-        typer.BadParameter: ``as_of`` is no day of the log.
+        typer.BadParameter: ``as_of`` is no day, or the log has no such day.
     """
     try:
         wanted = None if as_of is None else date.fromisoformat(as_of).isoformat()
@@ -72,7 +88,7 @@ def as_of_day(settings: Settings, as_of: str | None) -> str:
     if wanted is not None and wanted not in days:
         raise typer.BadParameter(
             f"{wanted} must be from {days[0]} to {days[-1]}: the models are trained and judged on "
-            "days of the log that end with it",
+            f"the {partitions.window_size(settings)} days that end with it",
             param_hint="--as-of",
         )
     return wanted or full_graph.default_as_of(settings, days)
@@ -102,3 +118,19 @@ def _unless_blocked(run: Callable[[], None], clock: jobs.Clock) -> bool:
         clock.say(f"{failed}: the evaluation continues, so that the report shows why")
         return False
     return True
+
+
+def _say_simple(simple_rung: Artifact, clock: jobs.Clock) -> None:
+    """Print the figures of the simple rungs, and why the full models were not trained."""
+    figures = simple_rung.metrics
+    clock.say(
+        f"the full models of {simple_rung.partition} were not trained: they lack "
+        f"{'; '.join(figures['window']['lacking'])}"
+    )
+    for name, metrics in figures["lists"].items():
+        value = metrics["ndcg@10"]
+        clock.say(
+            f"{name}: nDCG@10 {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}] on "
+            f"{figures['queries']:,} held-out clicks"
+        )
+    clock.say(f"rung: {described(figures['rung'])}")

@@ -9,8 +9,11 @@ from pathlib import Path
 from recsys_assets import partitions
 from recsys_assets.files import write_json
 from recsys_assets.operations import usage
-from recsys_assets.operations.jobs import Clock, PipelineFailed, run_jobs
+from recsys_assets.operations.jobs import Clock, Partition, PipelineFailed, accepting, run_jobs
 from recsys_assets.settings import Settings
+
+#: Step of the release of the full models, whose gate may say no.
+FULL_RELEASE = "serving__release"
 
 
 def simulate(settings: Settings, clock: Clock | None = None) -> None:
@@ -42,8 +45,8 @@ def simulate(settings: Settings, clock: Clock | None = None) -> None:
 def history(settings: Settings) -> list[str]:
     """Return the days to materialise.
 
-    They are the simulator's fortnight, or every day of the calendar up to the last closed day of an
-    ingested log. A day without rows is a day.
+    They are the simulator's fortnight, or every closed day of an ingested log, those without rows
+    included.
 
     Raises:
         PipelineFailed: an ingested log has no closed day.
@@ -53,21 +56,21 @@ def history(settings: Settings) -> list[str]:
 
     if not zone.was_ingested(settings.landing):
         return partitions.history_days(settings)
-    start, today = partitions.calendar_start(settings), partitions.today(settings).isoformat()
-    closed = [day for day in landed_days(settings.landing) if start.isoformat() <= day < today]
-    if not closed:
+    first = partitions.calendar_start(settings).isoformat()
+    today = partitions.today(settings).isoformat()
+    landed = [day for day in landed_days(settings.landing) if first <= day < today]
+    if not landed:
         raise PipelineFailed(
-            f"the ingested log has no closed day from {start} on: ingest earlier days, or wait "
-            "until today is over"
+            f"the ingested log has no closed day from {first} on: ingest a log with `recsys ingest`"
         )
-    return partitions.days_between(start, date.fromisoformat(closed[-1]))
+    return partitions.days_between(date.fromisoformat(first), date.fromisoformat(landed[-1]))
 
 
 def default_as_of(settings: Settings, days: Sequence[str]) -> str:
     """Return the default as-of day.
 
-    For the simulated history it is the first with a whole window, so that days follow to fine-tune
-    on. For an ingested log it is the newest day.
+    For the simulated history it is the first one with a whole window, so that two more days follow
+    to fine-tune on. For an ingested log it is the newest day.
     """
     from recsys_assets.lib.landing import zone
 
@@ -76,22 +79,54 @@ def default_as_of(settings: Settings, days: Sequence[str]) -> str:
     return first if simulated and first in days else days[-1]
 
 
-def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, str | None]]:
+def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, Partition]]:
     """Return every (job, partition) of the full graph, in the order of the data flow."""
     return [
         ("catalogue", None),
-        *(("daily_ingest", day) for day in days),
+        ("daily_ingest", (days[0], days[-1])),
         ("feature_store_refresh", days[-1]),
         ("full_training", as_of),
     ]
 
 
-def materialize(settings: Settings, as_of: str | None = None, clock: Clock | None = None) -> None:
-    """Materialise landing zone, daily partitions, feature store, models and release."""
+def _say_release(settings: Settings, clock: Clock) -> None:
+    """Print which release to promote, its rung, and what the next rung lacks."""
+    from recsys_assets.lib.release import releases
+    from recsys_assets.lib.release.rung import described
+    from recsys_assets.orchestration.resources import Platform
+
+    store = Platform().store
+    best = releases.open_release(store, releases.newest_passed(store))
+    clock.say(f"release {best.number} of {best.day} passed its gate; rung: {described(best.rung)}")
+    for unusual in best.warnings:
+        clock.say(f"unusual, but no reason to keep it back: {unusual}")
+
+
+def materialize(
+    settings: Settings,
+    as_of: str | None = None,
+    clock: Clock | None = None,
+    accept_volume: Sequence[str] = (),
+) -> None:
+    """Materialise landing zone, daily partitions, feature store, models and release.
+
+    Args:
+        settings: of the home.
+        as_of: ISO day; None: ``default_as_of``.
+        clock: prints one line per job.
+        accept_volume: days to take whatever their volume; "all": every day.
+    """
     clock = clock or Clock()
     simulate(settings, clock)
     days = history(settings)
-    run_jobs(settings, full_graph(days, as_of or default_as_of(settings, days)), clock)
+    jobs = full_graph(days, as_of or default_as_of(settings, days))
+    try:
+        run_jobs(settings, jobs, clock, accepting(accept_volume))
+    except PipelineFailed as failed:
+        if failed.blocked != {FULL_RELEASE}:
+            raise
+        clock.say(f"{failed}: what serves stays, or the release of the simple rung takes its place")
+    _say_release(settings, clock)
     write_json(
         settings.home / "materialize.json",
         {"scale": settings.scale, "seconds": clock.seconds, "peak_gib": usage.peaks(settings)},

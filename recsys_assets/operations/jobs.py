@@ -5,12 +5,13 @@ Each is a run of its own in the Dagster UI.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from rich.console import Console
 
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 console = Console(stderr=True)
 #: The log of the run, in the UI, has every line; the terminal shows one line per job.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+#: A partition, the first and the last of a range that one run takes, or None.
+Partition: TypeAlias = str | tuple[str, str] | None
+
+
+def accepting(days: Sequence[str]) -> dict[str, Any]:
+    """Return the config of ``run_jobs`` that accepts the volume of some days, or of all."""
+    return {"raw__interactions": {"config": {"accept_volume": [*days]}}} if days else {}
 
 
 class PipelineFailed(RuntimeError):
@@ -57,7 +67,7 @@ class Clock:
 
 def run_jobs(
     settings: Settings,
-    jobs: Sequence[tuple[str, str | None]],
+    jobs: Sequence[tuple[str, Partition]],
     clock: Clock | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> None:
@@ -65,9 +75,9 @@ def run_jobs(
 
     Args:
         settings: of the home.
-        jobs: job names with a partition key or None.
-        clock: prints one line per job.
-        config: run config of every job, added to the terminal's log level.
+        jobs: job names with a partition key, the first and last key of a range, or None.
+        clock: prints one line per job, and the progress of ranges.
+        config: op → config; each job takes those of its own ops.
 
     Raises:
         PipelineFailed: a job failed; the jobs after it do not run.
@@ -80,19 +90,25 @@ def run_jobs(
     import dagster as dg
 
     from recsys_assets.definitions import defs
+    from recsys_assets.orchestration.days import progress_to
 
     _warnings_into(settings.home / "logs" / "warnings.log")
+    # a step that is skipped for too few clicks reports no check; Dagster warns of each one
+    logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
     definitions = defs()
     with dg.DagsterInstance.get() as instance:
         for number, (name, partition) in enumerate(jobs, 1):
-            label = f"{name}{f' [{partition}]' if partition else ''}"
-            started = time.monotonic()
-            result = definitions.resolve_job_def(name).execute_in_process(
-                instance=instance,
-                partition_key=partition,
-                raise_on_error=False,
-                run_config={**QUIET, **(config or {})},
-            )
+            label, started = _label(name, partition), time.monotonic()
+            job = definitions.resolve_job_def(name)
+            ops = {op: given for op, given in (config or {}).items() if op in job.graph.node_dict}
+            with progress_to(clock.say):
+                result = job.execute_in_process(
+                    instance=instance,
+                    partition_key=partition if isinstance(partition, str) else None,
+                    tags=_range_tags(partition),
+                    raise_on_error=False,
+                    run_config={**QUIET, "ops": ops},
+                )
             if not result.success:
                 raise PipelineFailed(
                     f"{label} failed: {_reason(result)} (run {result.run_id}; "
@@ -105,6 +121,25 @@ def run_jobs(
             )
 
 
+def _label(name: str, partition: Partition) -> str:
+    if partition is None:
+        return name
+    return f"{name} [{partition if isinstance(partition, str) else ' to '.join(partition)}]"
+
+
+def _range_tags(partition: Partition) -> dict[str, str]:
+    """Return the tags by which Dagster takes a range of partitions in one run."""
+    from dagster._core.storage.tags import (
+        ASSET_PARTITION_RANGE_END_TAG,
+        ASSET_PARTITION_RANGE_START_TAG,
+    )
+
+    if not isinstance(partition, tuple):
+        return {}
+    first, last = partition
+    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
 def _materialized(result: dg.ExecuteInProcessResult) -> str:
     """Return how many assets a run materialised and how many of them it reused."""
     found = [
@@ -112,8 +147,10 @@ def _materialized(result: dg.ExecuteInProcessResult) -> str:
         for event in result.all_events
         if event.event_type_value == "ASSET_MATERIALIZATION"
     ]
+    skipped = sum(event.event_type_value == "STEP_SKIPPED" for event in result.all_events)
     reused = sum(bool(metadata and metadata.value) for metadata in found)
-    return f"{len(found)} assets, {reused} reused"
+    text = f"{len(found)} assets, {reused} reused"
+    return text + (f", {skipped} skipped" if skipped else "")
 
 
 def _warnings_into(path: Path) -> None:

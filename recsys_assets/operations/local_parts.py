@@ -160,7 +160,7 @@ def _triton(settings: Settings) -> Service:
     def detail() -> str:
         serving = read_champion(settings)
         return (
-            f"release {serving.release}, generation {serving.generation}"
+            f"release {serving.release}, generation {serving.generation}, rung {serving.rung}"
             if serving
             else "no release promoted yet"
         )

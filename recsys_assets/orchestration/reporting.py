@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import dagster as dg
 
 from recsys_assets.artifacts import Artifact
+from recsys_assets.lib.release.verdict import blocks, stops
 
 if TYPE_CHECKING:
     from recsys_assets.lib.release.verdict import Check, Verdict
@@ -124,6 +125,30 @@ def check(
     )
 
 
+def of_verdict(name: str, one: Check) -> dg.AssetCheckResult:
+    """Return a check of the gates as the result ``name``; a warning if it does not block."""
+    return check(
+        name, one["passed"], value=one["value"], threshold=one["threshold"], blocking=one["blocks"]
+    )
+
+
+def contract_kept(
+    files: Mapping[str, int], extra_columns: Mapping[str, int]
+) -> dg.AssetCheckResult:
+    """Return the passed check ``contract`` of landed files.
+
+    ``files`` maps file → rows, ``extra_columns`` maps a column without a contract → files.
+    """
+    return check(
+        "contract",
+        True,
+        value=0,
+        threshold="no failure",
+        files=dict(files),
+        extra_columns=dict(extra_columns),
+    )
+
+
 def check_specs(
     asset: Sequence[str],
     descriptions: Mapping[str, str],
@@ -161,7 +186,8 @@ def gate_specs(
     return check_specs(
         asset,
         {
-            "gate": "All checks of the verdict pass. A release that fails one cannot be promoted.",
+            "gate": "All checks of the verdict that block pass, so the release may be promoted. "
+            "Others warn.",
             **groups,
         },
         partitions_def,
@@ -176,29 +202,33 @@ def gate_checks(
     ``groups`` maps group → its checks, as ``gates.by_group`` returns them.
     """
     return [
-        _gate_check("gate", verdict["checks"]),
-        *(_gate_check(name, checks) for name, checks in groups.items()),
+        _gate_check("gate", verdict["checks"], verdict["passed"]),
+        *(
+            _gate_check(name, checks, all(one["passed"] for one in checks))
+            for name, checks in groups.items()
+        ),
     ]
 
 
-def _gate_check(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
+def _gate_check(name: str, checks: Sequence[Check], passed: bool) -> dg.AssetCheckResult:
     rows = [
         f"| {one['name']} | {_short(one['value'])} | {_short(one['threshold'])} | "
-        f"{'yes' if one['passed'] else '**no**'} |"
+        f"{'yes' if one['passed'] else '**no**'} | {'blocks' if blocks(one) else 'warns'} |"
         for one in checks
     ]
-    table = dg.MetadataValue.md(
-        "\n".join(["| check | value | threshold | passed |", "| --- | --- | --- | --- |", *rows])
-    )
+    head = ["| check | value | threshold | passed | if not |", "| --- | --- | --- | --- | --- |"]
+    table = dg.MetadataValue.md("\n".join([*head, *rows]))
     # the UI plots a single number over partitions
     values: dict[str, Any] = {one["name"]: one["value"] for one in checks}
     thresholds: dict[str, Any] = {one["name"]: one["threshold"] for one in checks}
     single = len(checks) == 1
     return check(
         name,
-        all(one["passed"] for one in checks),
+        passed,
         value=checks[0]["value"] if single else values,
         threshold=checks[0]["threshold"] if single else thresholds,
+        # where the simple rung is better, its release serves: that is a choice, no fault
+        blocking=any(stops(one) and not one["name"].startswith("rung:") for one in checks),
         checks=table,
     )
 

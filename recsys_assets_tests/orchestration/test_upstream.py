@@ -18,6 +18,7 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.release import build, champion, releases
+from recsys_assets.lib.release.rung import OLDER
 from recsys_assets.orchestration import upstream
 from recsys_assets.orchestration.pipes import TrainingClient
 from recsys_assets.orchestration.resources import Platform
@@ -122,13 +123,15 @@ def paper(
         "evaluation/offline",
         "evaluation/ablations",
         "evaluation/report",
+        "ladder/simple_rung",
+        "ladder/simple_models",
     ):
         recorded: dict[str, object] = {}
         if kind == "retrieval/item_vectors":
-            recorded = {"two_tower": made["retrieval/two_tower"]}
+            recorded["two_tower"] = made["retrieval/two_tower"]
         if kind == "features/workflows":
-            trained = partitions.train_days(settings, AS_OF)
-            recorded = {"train": store.require("features/interactions", trained)}
+            trained = partitions.train_days(AS_OF)
+            recorded["train"] = [store.current("features/interactions", day) for day in trained]
         made[kind] = publish(kind, AS_OF, **recorded)
     with store.stage(
         releases.RELEASE,
@@ -142,7 +145,7 @@ def paper(
         build._dump_release(
             staged.path,
             1,
-            {"kind": "full", "day": AS_OF, "gate": None},
+            {"kind": "full", "day": AS_OF, "gate": None, "rung": OLDER},
             {},
             generation=1,
             known_user=None,
@@ -289,7 +292,8 @@ def test_the_release_declares_what_it_packs_and_nothing_else(graph) -> None:
 #: Functions below the assets that ask the store for what is in force, and why they may.
 MAY_OPEN = {
     "raw.raw_tables.new_categories": "the catalogue's own version before",
-    "raw.volume.volume_against_history": "the asset's own earlier days",
+    "raw.volume._exposures": "the asset's own earlier days",
+    "raw.volume.was_published": "the day's own version before",
     "raw.raw_tables.unread_days": "a sensor's",
     "features.daily_checks.around_the_day": "figures for the UI, of as many earlier days as "
     "there are",
@@ -439,16 +443,16 @@ def test_a_window_s_days_are_those_of_its_mapping(tmp_path: Path) -> None:
         settings, "2026-01-12"
     )
     assert partitions.POPULARITY.days(settings, "2026-01-03") == partitions.recent_days(
-        settings, "2026-01-03", 7
+        settings, "2026-01-03"
     )
-    assert partitions.BEFORE_VALIDATION.days(settings, "2026-01-12") == [
-        partitions.previous_day(day) for day in partitions.validation_days(settings, "2026-01-12")
+    assert partitions.BEFORE_VALIDATION.around("2026-01-12") == [
+        partitions.previous_day(day) for day in partitions.validation_days("2026-01-12")
     ]
-    trained = partitions.train_days(settings, "2026-01-12")
-    assert partitions.INNER.days(settings, "2026-01-12") == trained[-partitions.INNER_DAYS :]
-    both = partitions.TRAINING | partitions.VALIDATION
-    whole = partitions.window_days(settings, "2026-01-12")
-    assert both.days(settings, "2026-01-12") == whole
+    assert (
+        partitions.INNER.around("2026-01-12")
+        == partitions.train_days("2026-01-12")[-partitions.INNER_DAYS :]
+    )
+    assert partitions.WHOLE_WINDOW.around("2026-01-12") == partitions.window_days("2026-01-12")
 
 
 def test_a_window_without_days_opens_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import polars as pl
 import redis
 
 from recsys_assets.lib.feature_store import offline
+from recsys_assets.lib.feature_store.recent_clicks import Click
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.settings import Settings
 
@@ -26,33 +27,36 @@ def rows(feast: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
     return {key: feast.hgetall(key) for key in feast.scan_iter(_type="hash")}
 
 
-def recent_clicks(settings: Settings, user_id: str) -> list[tuple[str, int]] | None:
-    """(category, time) of what Feast's online store holds of a visitor, oldest first."""
+def recent_clicks(settings: Settings, user_id: str) -> list[Click] | None:
+    """What Feast's online store holds of a visitor, oldest first."""
+    names = ("recent_categories", "recent_items", "recent_timestamps")
     answer = (
         open_store(settings, online_only=True)
         .get_online_features(
-            ["user_activity:recent_categories", "user_activity:recent_timestamps"],
-            entity_rows=[{"user_id": user_id}],
+            [f"user_activity:{name}" for name in names], entity_rows=[{"user_id": user_id}]
         )
         .to_dict()
     )
-    categories, timestamps = answer["recent_categories"][0], answer["recent_timestamps"][0]
-    return None if categories is None else list(zip(categories, timestamps, strict=True))
+    lists = [answer[name][0] for name in names]
+    return None if lists[0] is None else list(map(Click._make, zip(*lists, strict=True)))
 
 
-def materialise(settings: Settings, **histories: list[tuple[str, int]]) -> None:
+def materialise(settings: Settings, **histories: list[Click]) -> None:
     """Visitors' histories through Feast's offline tables, each as of its last click, into the
     online store.
     """
-    at = {user[1:]: pairs[-1][1] for user, pairs in histories.items()}
+    at = {user[1:]: clicks[-1].at for user, clicks in histories.items()}
     day = min(at.values()) // DAY * DAY
     assert max(at.values()) < day + DAY, "one day's table"
     activity = pl.DataFrame(
         {
             "user_id": list(at),
             "timestamp": list(at.values()),
-            "recent_categories": [[name for name, _ in pairs] for pairs in histories.values()],
-            "recent_timestamps": [[when for _, when in pairs] for pairs in histories.values()],
+            "recent_categories": [
+                [one.category for one in clicks] for clicks in histories.values()
+            ],
+            "recent_items": [[one.item for one in clicks] for clicks in histories.values()],
+            "recent_timestamps": [[one.at for one in clicks] for clicks in histories.values()],
         }
     )
     users = pl.DataFrame({"user_id": list(at), "age": [30] * len(at), "gender": ["F"] * len(at)})

@@ -10,7 +10,10 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.evaluation.queries import SIMULATED, VISITOR, Queries
+from recsys_assets.lib.features.seen import DEFAULT_RULE
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds
+from recsys_assets_tests.support.seen import publish_rule
 
 BLOCKS, ITEMS_A_BLOCK, USERS_A_BLOCK = 4, 15, 30
 ITEMS = [f"i{n}" for n in range(BLOCKS * ITEMS_A_BLOCK)]
@@ -101,33 +104,37 @@ def publish_shop(store: ArtifactStore, days: Sequence[str], seed: int = 0) -> No
     """
     publish(store, "raw/items", None, "items.parquet", pl.DataFrame({c.ITEM_ID: ITEMS}))
     for n, day in enumerate(days):
-        frame = interactions(block_clicks([day_bounds(day)[0] // 86_400], seed + n)).with_columns(
-            (day + "-" + pl.col(c.EVENT_ID)).alias(c.EVENT_ID)
+        frame = interactions(block_clicks([day_bounds(day)[0] // 86_400], seed + n))
+        publish_day(store, day, frame)
+
+
+def publish_day(store: ArtifactStore, day: str, clicks: pl.DataFrame) -> None:
+    """raw/interactions and features/interactions of a day, of RAW_INTERACTIONS."""
+    frame = clicks.with_columns((day + "-" + pl.col(c.EVENT_ID)).alias(c.EVENT_ID))
+    publish(store, "raw/interactions", day, "interactions.parquet", frame)
+    with store.stage("features/interactions", day) as staged:
+        features(frame).write_parquet(staged.path / "features.parquet")
+        # every row is a click; no baseline looks at what was clicked before it
+        nothing = frame.select(
+            c.EVENT_ID,
+            pl.lit(pl.Series("categories", [[]], pl.List(pl.String))).first().alias("categories"),
         )
-        publish(store, "raw/interactions", day, "interactions.parquet", frame)
-        with store.stage("features/interactions", day) as staged:
-            features(frame).write_parquet(staged.path / "features.parquet")
-            # every row is a click; no baseline looks at what was clicked before it
-            nothing = frame.select(
-                c.EVENT_ID,
-                pl.lit(pl.Series("categories", [[]], pl.List(pl.String)))
-                .first()
-                .alias("categories"),
-            )
-            nothing.write_parquet(staged.path / "click_history.parquet")
-            staged.publish()
+        nothing.write_parquet(staged.path / "click_history.parquet")
+        staged.publish()
 
 
 def publish_queries(
     store: ArtifactStore, as_of: str, window: Sequence[str], validation: Sequence[str]
 ) -> Artifact:
-    """evaluation/queries of the last days of the window."""
+    """evaluation/queries of the last days of the window, with the default seen rule."""
+    rule = publish_rule(store, as_of)
     asked = Queries.build(
         store.require("features/interactions", validation),
         store.require("raw/interactions", window),
         store.current("raw/items"),
         seed=7,
-        seen_days=7,
+        rule=DEFAULT_RULE,
+        zone=UTC,
     )
-    with store.stage("evaluation/queries", as_of) as staged:
+    with store.stage("evaluation/queries", as_of, inputs={"seen_rule": rule}) as staged:
         return staged.publish(asked.write(staged.path))

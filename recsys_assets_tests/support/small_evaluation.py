@@ -150,7 +150,7 @@ def queries() -> dict[str, Any]:
         "clicks": 11_600,
         "sampled_clicks": 11_600,
         "seen_share": 0.052,
-        "seen_days": 7,
+        "seen_rule": "any event but Impression in the last 7 days",
         "cold_users_simulated": True,
         "cold_queries": 12,
         "days": ["2026-11-17", "2026-11-18", "2026-11-19"],

@@ -23,6 +23,7 @@ from recsys_assets.lib.embeddings import aligned
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.exports import session
 from recsys_assets.lib.features.batch_transform import BatchTransform
+from recsys_assets.partitions import train_days
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import linear_onnx
 
@@ -207,13 +208,17 @@ def write_generation(
     transforms: Mapping[str, Any],
     items: pl.DataFrame,
     tables: Tables,
-    trained_on: Sequence[Artifact] = (),
 ) -> None:
     """features/workflows, embeddings/aligned, retrieval/item_vectors and exports/onnx of the as-of
     day.
     """
     inputs = aligned.item_tower_inputs(transforms, items)
-    with store.stage("features/workflows", as_of, inputs={"train": [*trained_on]}) as staged:
+    train = [
+        store.current("features/interactions", day)
+        for day in train_days(as_of)
+        if store.exists("features/interactions", day)
+    ]
+    with store.stage("features/workflows", as_of, inputs={"train": train}) as staged:
         (staged.path / "transforms.json").write_text(json.dumps(transforms))
         staged.publish()
     with store.stage("embeddings/aligned", as_of) as staged:

@@ -38,8 +38,11 @@ def png() -> bytes:
     )
 
 
-def promote(settings: Settings, release: int = 1) -> None:
-    """Write what a promotion leaves for the gateway: display.json and images.parquet."""
+def promote(settings: Settings, release: int = 1, **rung: str) -> None:
+    """Write what a promotion leaves for the gateway: display.json and images.parquet.
+
+    rung: what display.json names; none by default, as before releases had rungs.
+    """
     items = {
         item_id: {
             "title": f"Product {item_id}",
@@ -56,7 +59,7 @@ def promote(settings: Settings, release: int = 1) -> None:
     pl.DataFrame({"image": ["a.png"], "content": [png()]}).write_parquet(
         _made(images_path(settings))
     )
-    write_json(display_path(settings), {"release": release, "items": items})
+    write_json(display_path(settings), {"release": release, **rung, "items": items})
 
 
 def _made(path: Path) -> Path:

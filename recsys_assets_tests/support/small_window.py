@@ -16,7 +16,7 @@ from recsys_assets.lib.features.popularity import count_clicks
 from recsys_assets.lib.landing.zone import ITEMS_FILE, USERS_FILE
 from recsys_assets.lib.simulator import shop
 from recsys_assets.partitions import train_days, window_days
-from recsys_assets.settings import Settings, get_settings
+from recsys_assets.settings import Settings
 from recsys_assets_tests.support import linear_onnx
 
 SCALE = shop.Scale("small", 80, 60, 500)
@@ -29,7 +29,7 @@ def write_window(settings: Settings, as_of: str, scale: shop.Scale = SCALE) -> A
     landing, store, days = (
         Path(settings.landing),
         ArtifactStore(settings.artifacts),
-        window_days(get_settings(), as_of),
+        window_days(as_of),
     )
     shop.simulate(landing, scale, days, settings.seed)
     users, items = pl.read_parquet(landing / USERS_FILE), pl.read_parquet(landing / ITEMS_FILE)
@@ -85,7 +85,7 @@ def transforms(store: ArtifactStore, as_of: str) -> dict:
     rows = pl.concat(
         [
             pl.read_parquet(a.path("features.parquet"))
-            for a in store.require("features/interactions", train_days(get_settings(), as_of))
+            for a in store.require("features/interactions", train_days(as_of))
         ]
     )
     items = pl.read_parquet(store.current("raw/items").path("items.parquet"))
@@ -121,8 +121,12 @@ def write_generation(store: ArtifactStore, as_of: str, seed: int = 3) -> None:
         pl.read_parquet(store.current("raw/items").path("items.parquet")),
     )
     rng = np.random.default_rng(seed)
-    trained_on = store.require("features/interactions", train_days(get_settings(), as_of))
-    with store.stage("features/workflows", as_of, inputs={"train": trained_on}) as staged:
+    train = [
+        store.current("features/interactions", day)
+        for day in train_days(as_of)
+        if store.exists("features/interactions", day)
+    ]
+    with store.stage("features/workflows", as_of, inputs={"train": train}) as staged:
         (staged.path / "transforms.json").write_text(json.dumps(content))
         staged.publish()
     inputs = aligned.item_tower_inputs(content, items)
@@ -143,7 +147,7 @@ def write_generation(store: ArtifactStore, as_of: str, seed: int = 3) -> None:
         np.save(staged.path / "item_index.npy", inputs["index"])
         staged.publish()
     with store.stage("features/popularity", as_of) as staged:
-        count_clicks(read_log(store, train_days(get_settings(), as_of)), items).write_parquet(
+        count_clicks(read_log(store, train_days(as_of)), items).write_parquet(
             staged.path / "popularity.parquet"
         )
         staged.publish()

@@ -14,6 +14,7 @@ import numpy as np
 
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.support.linear_onnx import RANKER_PARTS
@@ -159,6 +160,7 @@ def write_models(folder: Path, settings: Settings, **sampling: Any) -> None:
         "filter_seen_items": {
             "item_ids.json": ITEM_IDS,
             "popularity.json": list(range(42, 22, -1)),
+            "seen.json": DEFAULT_RULE.as_json(),
         },
         "feast_item_lookup": {
             "items.json": items(),

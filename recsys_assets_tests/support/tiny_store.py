@@ -45,6 +45,7 @@ def apply_views(settings: Settings) -> FeatureStore:
         {
             "user_id": ["user-0"],
             "recent_categories": [["books"]],
+            "recent_items": [["item-01"]],
             "recent_timestamps": [[AS_OF]],
             "timestamp": [AS_OF],
         }
@@ -90,16 +91,15 @@ def write_items(store: FeatureStore, count: int = len(ITEM_IDS)) -> None:
     )
 
 
-def write_clicks(store: FeatureStore, user_id: str, *clicks: tuple[str, int]) -> None:
-    """A visitor's recent clicks (category_l1, unix seconds), oldest first."""
-    categories, timestamps = zip(*clicks, strict=True)
-    write_online(
-        store,
-        "user_activity",
-        "user_id",
-        {user_id: {"recent_categories": list(categories), "recent_timestamps": list(timestamps)}},
-        timestamps[-1],
-    )
+def write_clicks(store: FeatureStore, user_id: str, *clicks: tuple[str, str, int]) -> None:
+    """A visitor's recent clicks (category_l1, item_id, unix seconds), oldest first."""
+    categories, clicked, timestamps = map(list, zip(*clicks, strict=True))
+    row = {
+        "recent_categories": categories,
+        "recent_items": clicked,
+        "recent_timestamps": timestamps,
+    }
+    write_online(store, "user_activity", "user_id", {user_id: row}, timestamps[-1])
 
 
 def _without(row: Mapping[str, Any], name: str) -> dict[str, Any]:

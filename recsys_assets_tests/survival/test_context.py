@@ -70,7 +70,7 @@ def test_an_unknown_visitor_on_an_unknown_device_is_a_masked_row(
         user_id, timestamp=1_760_000_000, **({} if device is None else {"device_type": device})
     )
     assert served(trace) == in_training(1_760_000_000)
-    assert not trace["user_history"].any()
+    assert not any(trace[name].any() for name in ("user_history", "user_items", "user_ages"))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_the_gateway_finishes_what_is_in_flight_and_starts_without_valkey(stack:
         "ready": True,
         "triton": True,
         "release": RELEASE,
+        "rung": "full",
         "valkey": False,
     }
     assert stack.http.get("/popular").json()["reasons"] == [

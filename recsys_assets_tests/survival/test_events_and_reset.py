@@ -82,7 +82,7 @@ def test_after_a_reset_the_answer_is_that_of_who_has_no_past(stack: Stack) -> No
     eventually(
         lambda: stack.trace("forgetful")["user_numbers"][0, 3] == 0, "the clicks are forgotten"
     )
-    for name in ("user_cat", "user_cont", "user_history"):
+    for name in ("user_cat", "user_cont", "user_history", "user_items", "user_ages"):
         assert (
             stack.trace("forgetful")[name].tolist() == stack.trace("never-was-here")[name].tolist()
         )

@@ -214,7 +214,11 @@ def test_triton_refuses_a_release_with_a_changed_byte_and_the_old_one_serves(sta
             assert client.is_model_ready("fused_model", str(RELEASE))
         assert faults(stack.many(20)) == []
         assert stack.ids("user-3", timestamp=1_760_000_000) == before
-        assert stack.normal("user-3").body["release"] == {"query": 7, "ranker": RELEASE}
+        assert stack.normal("user-3").body["release"] == {
+            "query": 7,
+            "ranker": RELEASE,
+            "rung": "full",
+        }
     finally:
         shutil.rmtree(part)
         shutil.rmtree(fused)

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
+from recsys_assets.lib.feature_store import bloom
+from recsys_assets.local_time import UTC
 from recsys_assets.serving.events.visitor_state import recent_key, updates_key, views_key
-from recsys_assets.serving.stores import bloom
 from recsys_assets.settings import FEAST_DATABASE, VISITOR_DATABASE
 from recsys_assets_tests.support.stack import Stack, eventually, faults
 from recsys_assets_tests.support.tiny_payload import ITEM_IDS
@@ -116,7 +117,7 @@ def test_values_of_another_type_under_every_key_of_a_visitor(stack: Stack) -> No
     visitor = "user-4"
     stack.see(visitor, ITEM_IDS[:2])
     with stack.valkey(VISITOR_DATABASE) as client, stack.valkey(FEAST_DATABASE) as feast:
-        today = bloom.day_of(float(client.time()[0]))
+        today = bloom.day_of(float(client.time()[0]), UTC)
         for key in (
             bloom.seen_key(visitor, today),
             recent_key(visitor),

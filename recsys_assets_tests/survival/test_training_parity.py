@@ -111,13 +111,30 @@ def clicks(raw: SimpleNamespace) -> dict[str, dict[str, list]]:
     lists = (
         clicked.join(raw.items, on="item_id", maintain_order="left")
         .group_by("user_id", maintain_order=True)
-        .agg(recent_categories="category_l1", recent_timestamps="timestamp")
+        .agg(recent_categories="category_l1", recent_items="item_id", recent_timestamps="timestamp")
     )
     assert (
         set(lists["user_id"]) == set(VISITORS)
         and lists["recent_timestamps"].list.len().max() < RECENT_CLICKS
     )
     return {row.pop("user_id"): row for row in lists.to_dicts()}
+
+
+def latest_items(raw: SimpleNamespace, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and ages of the 50 latest clicks of seven days just before each row, newest first, by
+    the log alone; none of a masked visitor.
+    """
+    events = {
+        user: list(zip(lists["recent_items"], lists["recent_timestamps"], strict=True))
+        for user, lists in clicks(raw).items()
+    }
+    items, ages = np.zeros((len(rows), 50), np.int32), np.zeros((len(rows), 50), np.float32)
+    for row, (user, now) in enumerate(rows.select("user_id", "timestamp").iter_rows()):
+        before = [(item, at) for item, at in events.get(user, []) if now - 7 * 86_400 <= at < now]
+        for place, (item, at) in enumerate(before[::-1][:50]):
+            items[row, place] = VOCABULARY_START + ITEM_IDS.index(item)
+            ages[row, place] = (now - at) / 3_600
+    return items, ages
 
 
 @pytest.fixture
@@ -148,12 +165,20 @@ def stages(raw: SimpleNamespace, valkey, tmp_path):
 
 
 def test_ten_thousand_rows_are_the_same_in_training_and_in_serving(
-    trained: SimpleNamespace, stages: list
+    raw: SimpleNamespace, trained: SimpleNamespace, stages: list
 ) -> None:
     rows = trained.rows
     found = {
         name: []
-        for name in ("visitor_cat", "item_cat", "visitor_cont", "candidate_cont", "user_history")
+        for name in (
+            "visitor_cat",
+            "item_cat",
+            "visitor_cont",
+            "candidate_cont",
+            "user_history",
+            "user_items",
+            "user_ages",
+        )
     }
     for start in range(0, ROWS, BATCH):
         part = rows[start : start + BATCH]
@@ -192,7 +217,11 @@ def test_ten_thousand_rows_are_the_same_in_training_and_in_serving(
         assert different == dict.fromkeys(names, 0)
     clicked = rows["click"].to_numpy() == 1
     np.testing.assert_array_equal(served["user_history"][clicked], trained.history)
+    items, ages = latest_items(raw, rows)
+    np.testing.assert_array_equal(served["user_items"], items)
+    np.testing.assert_array_equal(served["user_ages"], ages)
     # every special case took part
     assert (rows["user_id"] == MISSING).sum() > 300 and (rows["device_type"] == MISSING).sum() > 300
     assert rows["age"].null_count() > 500 and (rows["clicks_7d"] > rows["clicks_24h"]).sum() > 5_000
     assert (trained.history.any(axis=1)).sum() > 1_000
+    assert (items != 0).sum(axis=1).max() > 30 and (items == 0).all(axis=1).sum() > 300

@@ -327,6 +327,8 @@ def test_the_ranker_reads_every_number(dlrm: StepRun, column: str) -> None:
 
 def test_dlrm_ranks_above_chance(dlrm: StepRun) -> None:
     assert dlrm.metrics["auc"] > 0.6 and dlrm.metrics["log_loss"] < math.log(2)
+    # the check of the asset tells chance by both counts
+    assert 0 < dlrm.metrics["validation_clicks"] < dlrm.metrics["validation_rows"]
 
 
 @pytest.mark.parametrize(

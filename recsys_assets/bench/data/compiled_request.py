@@ -55,6 +55,9 @@ def visitor_tensors(
             t.USER_RAW.name: raw,
             t.USER_NUMBERS.name: numbers,
             t.USER_HISTORY_RAW.name: np.array(history, dtype=object),
+            # the histories of training hold no items; an unknown item takes as long as a known one
+            t.USER_ITEMS_RAW.name: np.full(len(history), "", dtype=object),
+            t.USER_AGES_RAW.name: np.zeros(len(history), dtype=np.float32),
         },
         {
             t.CONTEXT_DEVICE.name: np.array([context[c.DEVICE_TYPE]], dtype=object),

@@ -188,7 +188,7 @@ class DataBench:
         request, ours, theirs = (
             self.scratch / f"request_{name}" for name in ("raw", "compiled", "nvtabular")
         )
-        day = partitions.train_days(self.settings, self.as_of)[-1]
+        day = partitions.train_days(self.as_of)[-1]
         write_request(self.store.current("features/interactions", day), request)
         part = self._part(
             "compiled_request",
@@ -237,10 +237,7 @@ class DataBench:
         return figures
 
     def _folders(self, kind: str) -> list[str]:
-        return [
-            str(a.local)
-            for a in self.store.require(kind, partitions.train_days(self.settings, self.as_of))
-        ]
+        return [str(a.local) for a in self.store.require(kind, partitions.train_days(self.as_of))]
 
     def _part(self, name: str, request: dict[str, Any]) -> Measured:
         return run_part(f"recsys_assets.bench.data.{name}", request, self.scratch, self.settings)

@@ -43,6 +43,11 @@ class Measured:
     peak_gib: float
 
 
+def clean_environment() -> dict[str, str]:
+    """Return this process's variables without the settings, which each home sets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
+
+
 def watch(process: subprocess.Popen[bytes]) -> int:
     """Wait for a process to end; return its and its descendants' peak bytes."""
     watched, peak = psutil.Process(process.pid), 0
@@ -86,10 +91,9 @@ def run_process(name: str, command: Sequence[str], folder: Path, settings: Setti
     Raises:
         BenchFailed: the exit code is not 0; the message holds the end of its log.
     """
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("RECSYS_")}
     log, answer = folder / f"{name}.log", folder / f"{name}.out"
     # with another hash seed a training step would restart itself
-    environment = {**inherited, **settings.environment(), "PYTHONHASHSEED": "0"}
+    environment = {**clean_environment(), **settings.environment(), "PYTHONHASHSEED": "0"}
     with open(log, "wb") as errors, open(answer, "wb") as output:
         process = subprocess.Popen(
             command,

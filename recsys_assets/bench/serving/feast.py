@@ -12,21 +12,12 @@ from typing import Any
 
 from recsys_assets import columns as c
 from recsys_assets.bench.harness.worker import Command, drive, serve
+from recsys_assets.lib.feature_store.recent_clicks import FEATURES as RECENT_CLICKS
 from recsys_assets.lib.feature_store.store import open_store
-from recsys_assets.lib.feature_store.views import (
-    ITEM_FEATURES,
-    ITEM_POPULARITY,
-    USER_ACTIVITY,
-    USER_FEATURES,
-)
+from recsys_assets.lib.feature_store.views import ITEM_FEATURES, ITEM_POPULARITY, USER_FEATURES
 from recsys_assets.settings import get_settings
 
-USER = [
-    f"{USER_FEATURES}:{c.AGE}",
-    f"{USER_FEATURES}:{c.GENDER}",
-    f"{USER_ACTIVITY}:{c.RECENT_CATEGORIES}",
-    f"{USER_ACTIVITY}:{c.RECENT_TIMESTAMPS}",
-]
+USER = [f"{USER_FEATURES}:{c.AGE}", f"{USER_FEATURES}:{c.GENDER}", *RECENT_CLICKS]
 ITEM_VALUES = (c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER, c.PRICE)
 ITEMS = [*(f"{ITEM_FEATURES}:{name}" for name in ITEM_VALUES), f"{ITEM_POPULARITY}:{c.ITEM_CLICKS}"]
 WARM_UP = 5

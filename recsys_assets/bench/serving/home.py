@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import random
 import socket
 from collections.abc import Iterator, Mapping
@@ -19,16 +18,17 @@ import redis
 
 from feature_repo import apply
 from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.bench.harness.part import BenchFailed
+from recsys_assets.bench.harness.part import BenchFailed, clean_environment
 from recsys_assets.columns import MISSING
 from recsys_assets.lib.feature_store import offline, views
 from recsys_assets.lib.feature_store import store as feature_store
+from recsys_assets.lib.features.seen import kept_days
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.releases import Release, ReleaseError
 from recsys_assets.operations import services
 from recsys_assets.operations.triton_server import TritonServer
-from recsys_assets.partitions import day_bounds
+from recsys_assets.partitions import day_bounds, time_zone
 from recsys_assets.serving.events.events import Event
 from recsys_assets.serving.events.visitor_state import VisitorState
 from recsys_assets.serving.promotion import promotion
@@ -153,9 +153,10 @@ def fill_online_store(settings: Settings) -> int:
         raise BenchFailed(f"{folder} holds no day of Feast's offline tables; {REMEDY}")
     store = feature_store.open_store(settings)
     apply.apply_features(store, settings)
+    zone = time_zone(settings)
     with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
         keys = offline.materialize(
-            settings, day_bounds(days[0])[0], day_bounds(days[-1])[1], store=store
+            settings, day_bounds(days[0], zone)[0], day_bounds(days[-1], zone)[1], store=store
         )
     return sum(keys.values())
 
@@ -166,7 +167,8 @@ def mark_seen(
     """Write views of some items per visitor, as the event consumer does."""
     generator = np.random.default_rng(seed)
     with redis.Redis.from_url(settings.valkey_url(VISITOR_DATABASE)) as client:
-        state, now = VisitorState(client, settings.seen_days), int(client.time()[0])
+        state = VisitorState(client, kept_days(settings), time_zone(settings))
+        now = int(client.time()[0])
         for number, visitor in enumerate(visitors):
             seen = generator.choice(len(item_ids), min(count, len(item_ids) // 2), replace=False)
             events = [Event(user_id=visitor, item_id=item_ids[n], timestamp=now) for n in seen]
@@ -186,11 +188,6 @@ def promote(settings: Settings, release: Artifact | int) -> None:
 def triton_address(settings: Settings) -> str:
     """Return host:port of Triton's gRPC."""
     return f"{settings.triton_host}:{settings.triton_grpc_port}"
-
-
-def clean_environment() -> dict[str, str]:
-    """Return this process's variables without the settings, which each home sets."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
 
 
 def serving_environment(settings: Settings) -> Mapping[str, str]:

@@ -42,7 +42,8 @@ feature_store_refresh = dg.define_asset_job(
 
 full_training = dg.define_asset_job(
     "full_training",
-    description="Trains and evaluates both models as of a day and builds a release.",
+    description="Builds the release of a simple rung as of a day; trains and evaluates both models "
+    "and builds their release, where the window has enough clicks.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(
         ["features", "workflows"],
@@ -54,9 +55,13 @@ full_training = dg.define_asset_job(
         ["features", "popularity"],
         ["ranking", "dlrm"],
         ["exports", "onnx"],
+        ["features", "seen_rule"],
         ["evaluation", "queries"],
         ["evaluation", "offline"],
         ["evaluation", "oracle"],
+        ["ladder", "simple_rung"],
+        ["ladder", "simple_models"],
+        ["ladder", "release"],
         ["serving", "release"],
     ),
 )
@@ -67,6 +72,7 @@ evaluation = dg.define_asset_job(
     "and writes the report.",
     partitions_def=partitions.as_of(),
     selection=dg.AssetSelection.assets(
+        ["features", "seen_rule"],
         ["evaluation", "queries"],
         ["evaluation", "oracle"],
         ["evaluation", "baselines"],
@@ -97,6 +103,7 @@ backtest = dg.define_asset_job(
         ["retrieval", "item_vectors"],
         ["ranking", "dlrm"],
         ["exports", "onnx"],
+        ["features", "seen_rule"],
         ["evaluation", "queries"],
         ["evaluation", "offline"],
         ["evaluation", "backtest"],

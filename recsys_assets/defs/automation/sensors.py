@@ -58,12 +58,14 @@ def ingested_day(
 ) -> dg.SkipReason | dg.SensorResult:
     """Starts `feature_store_refresh` and `fine_tune` for each new day.
 
-    A day is new if it is later than the champion's newest day and `features/masked_train` has new
+    A champion of a simple rung has no model to fine-tune, so only the refresh starts. A day is new
+    if it is later than the champion's newest day and `features/masked_train` has new
     content. Each content starts one run per job. The cursor is the storage id of the last processed
     materialisation. So several days at once are all processed; an asset sensor would process only
     the last one.
     """
     from recsys_assets.lib.fine_tune import fine_tuning
+    from recsys_assets.lib.release.rung import FULL
 
     after = int(context.cursor) if context.cursor else None
     records = context.instance.fetch_materializations(
@@ -71,8 +73,8 @@ def ingested_day(
     ).records
     if not records:
         return dg.SkipReason("no new version of features/masked_train")
-    newest = fine_tuning.newest_day_of_champion(platform.settings, platform.store)
-    if newest is None:
+    champion = fine_tuning.champion_release(platform.settings, platform.store)
+    if champion is None:
         return dg.SkipReason(
             "no champion yet: run full_training, then promote; the new days are processed then"
         )
@@ -81,7 +83,7 @@ def ingested_day(
         {
             record.partition_key
             for record in records
-            if record.partition_key and record.partition_key > newest
+            if record.partition_key and record.partition_key > champion.day
         }
     ):
         masked = platform.store.current("features/masked_train", day)
@@ -93,7 +95,8 @@ def ingested_day(
                 partition_key=day,
             )
         )
-        if masked.metrics["rows"]:  # a day without rows has nothing to learn
+        # a simple rung has no model to tune, and a day without rows has nothing to learn
+        if champion.rung["name"] == FULL and masked.metrics["rows"]:
             requests.append(
                 dg.RunRequest(
                     run_key=f"fine-tune-{day}-{digest}", job_name=fine_tune.name, partition_key=day

@@ -37,6 +37,8 @@ class BaselinesInputs(TypedDict):
     """Inputs of ``evaluation/baselines``."""
 
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
+    #: the rule that the queries were made by
+    seen_rule: Annotated[Artifact, Upstream("evaluation/queries", SAME, recorded="seen_rule")]
     items: Annotated[Artifact, Upstream("raw/items")]
     interactions: Annotated[
         Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
@@ -49,7 +51,6 @@ class BaselinesParams(TypedDict):
 
     train_days: list[str]
     seed: int
-    seen_days: int
     time_zone: str
 
 
@@ -77,9 +78,8 @@ def baselines(
     )
     inputs = open_inputs(BaselinesInputs, platform, as_of)
     chosen: BaselinesParams = {
-        "train_days": partitions.train_days(settings, as_of),
+        "train_days": partitions.train_days(as_of, settings),
         "seed": settings.seed,
-        "seen_days": settings.seen_days,
         "time_zone": partitions.time_zone(settings),
     }
     built = platform.build(

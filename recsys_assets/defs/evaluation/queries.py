@@ -10,7 +10,8 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.orchestration import reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
-from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
+from recsys_assets.release_files import SEEN_RULE
 
 
 class QueriesConfig(BuildConfig):
@@ -33,15 +34,15 @@ class QueriesInputs(TypedDict):
         Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
     ]
     items: Annotated[Artifact, Upstream("raw/items")]
+    seen_rule: Annotated[Artifact, Upstream("features/seen_rule", SAME)]
 
 
 class QueriesParams(TypedDict):
     """Parameters of ``evaluation/queries``, as its manifest records them."""
 
     seed: int
-    seen_days: int
-    limit: int
     time_zone: str
+    limit: int
 
 
 @dg.asset(
@@ -55,18 +56,18 @@ def queries(
 ) -> reporting.Materialized:
     """Selects the queries on which all systems are compared, per as-of day.
 
-    Reads the clicks of the validation days, the events of the window and items. Writes one row
-    per query, the items that its list must not show, and its slices.
+    Reads the clicks of the validation days, the events of the window, items and the seen rule.
+    Writes one row per query, the items that its list must not show, and its slices.
     """
     from recsys_assets.lib.evaluation.queries import Queries
+    from recsys_assets.lib.features import seen
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(QueriesInputs, platform, as_of)
     params: QueriesParams = {
         "seed": settings.seed,
-        "seen_days": settings.seen_days,
-        "limit": config.limit,
         "time_zone": partitions.time_zone(settings),
+        "limit": config.limit,
     }
     built = platform.build(
         context,
@@ -75,6 +76,14 @@ def queries(
         inputs=inputs,
         params=params,
         force=config.force,
-        write=lambda staged: Queries.build(**inputs, **params).write(staged.path),
+        write=lambda staged: Queries.build(
+            inputs["features"],
+            inputs["interactions"],
+            inputs["items"],
+            seed=params["seed"],
+            rule=seen.read_rule(inputs["seen_rule"].path(SEEN_RULE)),
+            zone=params["time_zone"],
+            limit=params["limit"],
+        ).write(staged.path),
     )
     return reporting.result(built.artifact, reused=built.reused)

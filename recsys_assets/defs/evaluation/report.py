@@ -33,7 +33,6 @@ class ReportParams(TypedDict):
 
     scale: str
     seed: int
-    days: list[str]
 
 
 @dg.asset(
@@ -59,7 +58,6 @@ def report(
     params: ReportParams = {
         "scale": summary.scale_of(settings.landing, settings.scale),
         "seed": settings.seed,
-        "days": partitions.validation_days(settings, as_of),
     }
     built = platform.build(
         context,

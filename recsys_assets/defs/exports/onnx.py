@@ -6,7 +6,7 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.gates import gates
+from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.orchestration import reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
@@ -49,7 +49,7 @@ def onnx(
         force=config.force,
         write=lambda staged: exports.write_exports(**inputs, target=staged.path),
     )
-    differences, limit = built.artifact.metrics["max_abs_difference"], gates.Limits().parity
+    differences, limit = built.artifact.metrics["max_abs_difference"], Limits().parity
     return reporting.result(
         built.artifact,
         reused=built.reused,

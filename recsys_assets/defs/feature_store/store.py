@@ -1,5 +1,6 @@
 """Define the assets of the feature store: definitions, features, popularity."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
@@ -17,6 +18,9 @@ class OnlineInputs(TypedDict):
 
     features: Annotated[
         Sequence[Artifact], Upstream("features/interactions", partitions.CLICK_HISTORY)
+    ]
+    interactions: Annotated[
+        Sequence[Artifact], Upstream("raw/interactions", partitions.POPULARITY, chosen=True)
     ]
     users: Annotated[Artifact, Upstream("raw/users")]
     items: Annotated[Artifact, Upstream("raw/items")]
@@ -49,18 +53,29 @@ def definitions(context: dg.AssetExecutionContext, platform: Platform) -> report
     deps=dependencies(OnlineInputs, "feature_store/definitions"),
 )
 def online(context: dg.AssetExecutionContext, platform: Platform) -> reporting.Materialized:
-    """Writes features as of the end of a day to Feast's online store.
+    """Writes features as of the end of a day to Feast's online store, and what visitors have seen.
 
-    Reads users, items and the features of 7 days. Writes one row per user or item and view. A
-    stored row is replaced only by a newer one.
+    Reads users, items, and features and events of the last days. Writes one row per user or item
+    and view; a stored row is replaced only by a newer one. Sets the bits of the events in the
+    visitors' seen filters (Valkey, database 1), as far as they still count today.
     """
-    from recsys_assets.lib.feature_store import publish
+    from recsys_assets.lib.feature_store import publish, seen_history
+    from recsys_assets.lib.features.seen import kept_days
 
-    inputs = open_inputs(OnlineInputs, platform, context.partition_key)
-    counts = publish.materialize_online(
-        platform.settings, inputs["features"], users=inputs["users"], items=inputs["items"]
+    day, settings = context.partition_key, platform.settings
+    inputs = open_inputs(
+        OnlineInputs,
+        platform,
+        day,
+        interactions=partitions.recent_days(settings, day, kept_days(settings)),
     )
-    return dg.MaterializeResult(metadata={"dagster/row_count": sum(counts.values()), **counts})
+    counts = publish.materialize_online(
+        settings, inputs["features"], users=inputs["users"], items=inputs["items"]
+    )
+    seen = seen_history.publish_seen(settings, inputs["interactions"])
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": sum(counts.values()), **counts, **dataclasses.asdict(seen)}
+    )
 
 
 @dg.asset(

@@ -185,10 +185,9 @@ class FineTuneVerdictParams(TypedDict):
     """Parameters of ``fine_tune/verdict``, as its manifest records them."""
 
     seed: int
-    seen_days: int
+    time_zone: str
     retrieval_topk: int
     first_day: str
-    time_zone: str
 
 
 @dg.asset(
@@ -210,7 +209,6 @@ def release(
     Reads both fine-tuned models, the day's held-out rows and the champion. The release keeps the
     champion's generation (workflows, item vectors and index).
     """
-    from recsys_assets.lib.fine_tune import fine_tuning
     from recsys_assets.lib.gates import verdicts
 
     day, store, settings = context.partition_key, platform.store, platform.settings
@@ -218,15 +216,14 @@ def release(
         FineTuneParts,
         platform,
         day,
-        training=lambda opened: fine_tuning.training_days(store, opened["rows"]),
+        training=lambda opened: verdicts.training_days(store, opened["rows"]),
     )
     inputs, limits = verdicts.fine_tune_inputs(store, settings, parts), config.limits()
     params: FineTuneVerdictParams = {
         "seed": settings.seed,
-        "seen_days": settings.seen_days,
+        "time_zone": partitions.time_zone(settings),
         "retrieval_topk": settings.retrieval_topk,
         "first_day": partitions.calendar_start(settings).isoformat(),
-        "time_zone": partitions.time_zone(settings),
     }
     judged = platform.build(
         context,

@@ -47,14 +47,7 @@ def users(
         columns=c.RAW_USERS,
         extra={"quarantined": raw_tables.quarantine_counts(landing, "users")},
     )
-    yield reporting.check(
-        "contract",
-        True,
-        value=0,
-        threshold=0,
-        files=landed.files,
-        extra_columns=landed.extra_columns,
-    )
+    yield reporting.contract_kept(landed.files, landed.extra_columns)
 
 
 @dg.asset(
@@ -87,12 +80,5 @@ def items(
         columns=c.RAW_ITEMS,
         extra={"quarantined": raw_tables.quarantine_counts(landing, "items")},
     )
-    yield reporting.check(
-        "contract",
-        True,
-        value=0,
-        threshold=0,
-        files=landed.files,
-        extra_columns=landed.extra_columns,
-    )
+    yield reporting.contract_kept(landed.files, landed.extra_columns)
     yield reporting.check("new_categories", not new, value=new, threshold="none", blocking=False)

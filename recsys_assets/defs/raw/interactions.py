@@ -9,11 +9,12 @@ from pydantic import Field
 from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import days, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
 if TYPE_CHECKING:
+    from recsys_assets.lib.raw.raw_tables import Landed
     from recsys_assets.lib.raw.volume import Volume
 
 KEY = ["raw", "interactions"]
@@ -21,9 +22,11 @@ CHECKS = {
     "contract": "All rows meet the contract: columns, types, nulls, values, items of the "
     "catalogue, timestamps within the day and not in the future, no duplicates. Otherwise nothing "
     "is materialised.",
-    "volume": "The day has between a fifth and five times the median exposures of up to seven days "
-    "before; a day that is not over has no lower bound. Otherwise nothing is materialised, unless "
-    "accept_volume is set.",
+    "volume": "The day has between a fifth and five times the median exposures of the same weekday "
+    "of up to four weeks before (of up to seven days before in a short log), give or take chance; "
+    "a day that is not over has no lower bound. Otherwise it warns. On the newest landed day it "
+    "blocks if a release is being served, and nothing is materialised unless accept_volume names "
+    "the day.",
 }
 
 
@@ -36,55 +39,61 @@ class InteractionsInputs(TypedDict):
 class InteractionsConfig(BuildConfig):
     """Config of ``raw/interactions``."""
 
-    accept_volume: bool = Field(
-        False,
-        description="Accept a day with far more or fewer exposures than the days before, for "
-        "example a sale, an outage, or a day with live events only.",
+    accept_volume: list[str] = Field(
+        [],
+        description="Days (2026-11-20) to accept although they have far more or fewer exposures "
+        "than usual, for example a sale, an outage, or a day with live events only; all: every day "
+        "of the run.",
     )
+
+    def accepts(self, day: str) -> bool:
+        """Return whether the volume of a day is accepted by hand."""
+        return not {day, "all"}.isdisjoint(self.accept_volume)
 
 
 @dg.asset(
     key=KEY,
     kinds={"polars", "parquet"},
     partitions_def=partitions.daily(),
+    backfill_policy=dg.BackfillPolicy.single_run(),
     pool="cpu",
     deps=dependencies(InteractionsInputs),
     check_specs=reporting.check_specs(KEY, CHECKS, partitions.daily()),
 )
 def interactions(
     context: dg.AssetExecutionContext, config: InteractionsConfig, platform: Platform
-) -> reporting.Events:
+) -> days.DayEvents:
     """Imports the events of a day from the landing zone.
 
     Reads all Parquet files of the day's landing folder, and the catalogue. Writes one row per
-    event, without duplicates. A day without files has no rows.
+    event, without duplicates. A day without a file has no rows.
     """
+    items = open_inputs(InteractionsInputs, platform)["items"]
+    yield from days.each_day(context, lambda day: _one_day(context, config, platform, items, day))
+
+
+def _one_day(
+    context: dg.AssetExecutionContext,
+    config: InteractionsConfig,
+    platform: Platform,
+    items: Artifact,
+    day: str,
+) -> reporting.Events:
     from recsys_assets.lib.features import daily_checks
     from recsys_assets.lib.raw import raw_tables
     from recsys_assets.lib.raw.volume import volume_against_history
 
-    day, store, landing = context.partition_key, platform.store, platform.settings.landing
-    zone, today = (
-        partitions.time_zone(platform.settings),
-        partitions.today(platform.settings).isoformat(),
-    )
-    items = open_inputs(InteractionsInputs, platform)["items"]
+    store, settings = platform.store, platform.settings
+    landing, zone = settings.landing, partitions.time_zone(settings)
     landed = yield from reporting.read_under_contract(
         lambda: raw_tables.landed_interactions(
             landing, day, items=items, now=int(time.time()), zone=zone
         )
     )
-    contract = reporting.check(
-        "contract",
-        True,
-        value=0,
-        threshold="no failure",
-        files=landed.files,
-        extra_columns=landed.extra_columns,
-    )
-    volume = volume_against_history(landed, store, day, today)
-    within = _volume_check(volume, config.accept_volume)
-    if not within.passed:
+    contract = reporting.contract_kept(landed.files, landed.extra_columns)
+    volume = volume_against_history(landed, store, day, partitions.today(settings).isoformat())
+    within = _volume_check(volume, landed, config, platform)
+    if not within.passed and within.severity == dg.AssetCheckSeverity.ERROR:
         yield from (contract, within)
         raise dg.Failure(str(volume), allow_retries=False)
     built = platform.build(
@@ -105,14 +114,29 @@ def interactions(
     yield from (contract, within)
 
 
-def _volume_check(volume: "Volume", accepted: bool) -> dg.AssetCheckResult:
+def _volume_check(
+    volume: "Volume", landed: "Landed", config: InteractionsConfig, platform: Platform
+) -> dg.AssetCheckResult:
+    """Return the check ``volume``; it blocks only the newest day of a shop that is served."""
+    from recsys_assets.lib.raw.volume import is_newest, was_published
+    from recsys_assets.lib.release.champion import read_champion
+
+    day, today = volume.day, partitions.today(platform.settings).isoformat()
+    accepted = not volume.within and config.accepts(day)
+    blocks = not volume.within and (
+        # a first release is never kept back, and a day that was published once is accepted
+        read_champion(platform.settings) is not None
+        and is_newest(platform.settings.landing, day, today)
+        and not was_published(landed, platform.store, day)
+    )
     return reporting.check(
         "volume",
         volume.within or accepted,
-        value=volume.ratio,
-        threshold=list(volume.bounds),
-        exposures=volume.exposures,
-        median_of_days_before=volume.median,
-        days_before=list(volume.days),
-        accepted_by_hand=accepted and not volume.within,
+        value=volume.exposures,
+        threshold=list(volume.bounds or ()),
+        blocking=blocks,
+        verdict=volume.verdict,
+        ratio=volume.ratio,
+        compared_with=list(volume.days),
+        accepted_by_hand=accepted,
     )

@@ -4,17 +4,17 @@ import dataclasses
 
 from pydantic import Field
 
-from recsys_assets.lib.gates import gates
+from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.orchestration.resources import BuildConfig
 
-LIMITS = gates.Limits()
+LIMITS = Limits()
 
 
 class GateConfig(BuildConfig):
     """Config of ``serving/release`` and ``fine_tune/release``.
 
     It holds the limits that depend on the shop and its machines. All limits and their reasons are
-    in lib/gates/gates.py.
+    in lib/gates/limits.py.
     """
 
     query_tower_ms: float = Field(
@@ -53,6 +53,6 @@ class GateConfig(BuildConfig):
         description="Maximum loss of AUC against the champion.",
     )
 
-    def limits(self) -> gates.Limits:
+    def limits(self) -> Limits:
         """Return all limits, with the configured ones replaced."""
         return dataclasses.replace(LIMITS, **self.model_dump(exclude={"force"}))

@@ -27,11 +27,14 @@ class ReleaseParts(JudgedInputs):
         Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
     ]
     faiss_index: Annotated[Artifact, Upstream("retrieval/faiss_index", SAME)]
+    simple_rung: Annotated[Artifact, Upstream("ladder/simple_rung", SAME)]
     # stored in the release
     raw_items: Annotated[Artifact, Upstream("raw/items")]
     query_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
     ranker: Annotated[Artifact, Upstream("ranking/dlrm", SAME)]
     popularity: Annotated[Artifact, Upstream("features/popularity", SAME)]
+    #: the rule that the queries were made by
+    seen_rule: Annotated[Artifact, Upstream("evaluation/queries", SAME, recorded="seen_rule")]
 
 
 class FullVerdictParams(TypedDict):

@@ -1,12 +1,11 @@
 """Tunes every baseline by the same number of trials, on the same inner split and metric.
 
 The inner split repeats the outer one earlier: baselines are fitted on the training days without the
-last two (``partitions.INNER``) and judged on these, point-in-time, by the same kind of queries,
-seen filter and metrics. Validation days take no part, so a tuned baseline has learnt no more of
-them than the models have. With the best parameters, each baseline is fitted again on all training
-days. The first trial is the default, so tuning cannot end below it. The others are drawn by a
-tree-structured Parzen estimator (Bergstra et al. 2011; optuna's TPESampler); the seed decides the
-draws.
+last INNER_DAYS and judged on these, point-in-time, by the same kind of queries, seen filter and
+metrics. Validation days take no part, so a tuned baseline has learnt no more of them than the
+models have. With the best parameters, each baseline is fitted again on all training days. The first
+trial is the default, so tuning cannot end below it. The others are drawn by a tree-structured
+Parzen estimator (Bergstra et al. 2011; optuna's TPESampler); the seed decides the draws.
 """
 
 from __future__ import annotations
@@ -27,9 +26,12 @@ from recsys_assets.lib.evaluation import baselines, list_metrics
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.list_metrics import METRICS, SameForAll, Scorer
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.seen import read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
-from recsys_assets.local_time import UTC, day_number
+from recsys_assets.local_time import day_number
+from recsys_assets.partitions import INNER_DAYS
+from recsys_assets.release_files import SEEN_RULE
 
 _SHOWN_TRIALS = 5  # in the figure, the best of each baseline
 
@@ -123,10 +125,13 @@ DEFAULTS: dict[str, Params] = {
 
 @dataclass(frozen=True)
 class Tuned:
-    """Holds the best parameters of a baseline and its trials."""
+    """Holds the best parameters of a baseline and its trials.
+
+    Without clicks to tune by, they are the defaults, and there is no trial.
+    """
 
     params: Params
-    value: float  # of the budget's metric, on the inner split
+    value: float | None  # of the budget's metric, on the inner split
     trials: list[dict[str, Any]]  # in order: {"trial", "value", "seconds", and every parameter}
 
 
@@ -135,7 +140,7 @@ def tune(
 ) -> Tuned:
     """Search SPACES[name] for the best parameters by the budget's metric.
 
-    Of equal trials, the earliest counts.
+    Of equal trials, the earliest counts. Without a query, the defaults stay.
 
     Args:
         name: of the baseline.
@@ -144,6 +149,8 @@ def tune(
         budget: trials and metric.
         seed: of the draws.
     """
+    if not len(queries):
+        return Tuned(DEFAULTS[name], None, [])
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -189,6 +196,8 @@ class Fitter:
         fallback = baselines.RecentPopularity(
             self.log, **(self.recent or DEFAULTS["recent_popularity"])
         )
+        if not self.clicks.nnz:  # no known visitor has clicked: every profile is empty
+            return fallback
         if name == "item_knn":
             return baselines.ItemKNN.fit(self.clicks, self.log, fallback, **params)
         if name == "ease":
@@ -222,80 +231,58 @@ def write_baselines(
     train_days: Sequence[str],
     budget: Budget,
     seed: int,
-    seen_days: int,
-    time_zone: str = UTC,
+    seen_rule: Artifact,
+    time_zone: str,
 ) -> dict[str, Any]:
     """Write lists.npz and figures of all baselines; return their metrics.
 
     Args:
         queries: ``evaluation/queries``.
         interactions: ``raw/interactions`` of the training and the validation days, in order.
-        features: ``features/interactions`` of the last training days (``partitions.INNER``), which
-            are held out; without one, baselines keep their default parameters.
+        features: ``features/interactions`` of the last INNER_DAYS training days, or fewer; with
+            none, the defaults stay.
         items: ``raw/items``.
         target: folder of the files.
         train_days: of the as-of day.
         budget: of each baseline.
         seed: of all draws.
-        seen_days: for how many UTC days a clicked item counts as seen.
-        time_zone: the shop's.
+        seen_rule: ``features/seen_rule`` that the queries were made by.
+        time_zone: of the shop.
 
     Returns:
         baseline → its list metrics, "params", "tuning" (its trials) and "seconds" (in total).
 
     Raises:
-        ValueError: all training days are held out, or the queries are of another catalogue.
+        ValueError: the queries are of another catalogue.
     """
-    if len(train_days) <= len(features):
-        raise ValueError(
-            f"train_days has {len(train_days)} days: baselines are tuned on the last "
-            f"{len(features)}, fitted on those before; choose a later as-of day"
-        )
     asked = Queries.read(queries)
     log = ClickLog.of(
         pl.scan_parquet([a.path("interactions.parquet") for a in interactions]),
         asked.item_ids,
         time_zone,
     )
-    tuned, held_out = {name: Tuned(params, 0.0, []) for name, params in DEFAULTS.items()}, 0
-    if features:
-        training = [a for a in interactions if a.partition in set(train_days)]
-        inner = Queries.build(
-            features,
-            training,
-            items,
-            seed=seed,
-            seen_days=seen_days,
-            limit=budget.clicks,
-            time_zone=time_zone,
-        )
-        inner, held_out = inner.subset(np.flatnonzero(inner.overall)), int(inner.overall.sum())
-        _require_catalogue(inner, asked)
-        first_inner = day_number(train_days[-len(features)])
-        tuned = tune_all(log, inner, first_inner, budget, seed)
-    metrics, lists = _judge_all(log, tuned, asked, day_number(train_days[-1]), seed)
-    np.savez(target / "lists.npz", allow_pickle=False, **lists)
-    _write_figures(
-        metrics,
-        tuned,
-        budget,
-        f"{held_out} clicks of the last {len(features)} training days",
-        target,
+    training = [a for a in interactions if a.partition in set(train_days)]
+    inner = Queries.build(
+        features,
+        training,
+        items,
+        seed=seed,
+        rule=read_rule(seen_rule.path(SEEN_RULE)),
+        zone=time_zone,
+        limit=budget.clicks,
     )
-    return metrics
-
-
-def _require_catalogue(inner: Queries, asked: Queries) -> None:
-    """Refuse inner queries of another catalogue than the outer ones.
-
-    Raises:
-        ValueError: the catalogues differ.
-    """
+    inner = inner.subset(np.flatnonzero(inner.overall))
     if not np.array_equal(inner.item_ids, asked.item_ids):
         raise ValueError(
             "evaluation/queries are of another catalogue than raw/items; materialise "
             "evaluation/queries again"
         )
+    held_out = [str(day.partition) for day in features] or [train_days[-1]]
+    tuned = tune_all(log, inner, day_number(min(held_out)), budget, seed)
+    metrics, lists = _judge_all(log, tuned, asked, day_number(train_days[-1]), seed)
+    np.savez(target / "lists.npz", allow_pickle=False, **lists)
+    _write_figures(metrics, tuned, budget, len(inner), target / "figures")
+    return metrics
 
 
 def _judge_all(
@@ -316,7 +303,7 @@ def _judge_all(
     lists: dict[str, np.ndarray] = {}
     for name in [*simple, *tuned]:
         started = time.perf_counter()
-        found = tuned.get(name, Tuned({}, 0.0, []))
+        found = tuned.get(name, Tuned({}, None, []))
         answered = list_metrics.run(simple.get(name) or fitter(name, found.params), queries)
         lists |= answered.arrays(name)
         spent = time.perf_counter() - started + sum(trial["seconds"] for trial in found.trials)
@@ -333,11 +320,10 @@ def _write_figures(
     metrics: Mapping[str, Any],
     tuned: Mapping[str, Tuned],
     budget: Budget,
-    held_out: str,
-    target: Path,
+    clicks: int,
+    folder: Path,
 ) -> None:
     """Write baselines.md (table), bars of two metrics, and tuning.md (the best trials)."""
-    folder = target / "figures"
     folder.mkdir()
     shown = ("ndcg@10", "recall@10", "recall@100", "recall@300")
     table = pl.DataFrame(
@@ -348,6 +334,7 @@ def _write_figures(
                     metric: f"{of[metric]['value']:.4f} [{of[metric]['low']:.4f}, "
                     f"{of[metric]['high']:.4f}]"
                     for metric in shown
+                    if metric in of
                 },
                 "parameters": _named(of["params"]),
             }
@@ -355,7 +342,10 @@ def _write_figures(
         ]
     )
     (folder / "baselines.md").write_text(markdown_table(table))
-    for metric in ("ndcg@10", "recall@100"):
+    # without a query there are parameters, but no figures
+    for metric in (
+        ("ndcg@10", "recall@100") if all(shown[0] in of for of in metrics.values()) else ()
+    ):
         (folder / f"{metric}.md").write_text(
             plots.bar_chart(
                 f"{metric}, whole catalogue, validation days",
@@ -375,9 +365,14 @@ def _write_figures(
             sorted(of.trials, key=lambda row: -row["value"])[:_SHOWN_TRIALS], 1
         )
     ]
+    if not trials:
+        text = "The last training days have no click to tune by: these are the defaults."
+        (folder / "tuning.md").write_text(text)
+        return
     (folder / "tuning.md").write_text(
-        f"{budget.trials} trials each, judged by {budget.metric} on {held_out}; the best "
-        f"{_SHOWN_TRIALS}:\n\n" + markdown_table(pl.DataFrame(trials))
+        f"{budget.trials} trials each, judged by {budget.metric} on {clicks} clicks of the last "
+        f"{INNER_DAYS} training days; the best {_SHOWN_TRIALS}:\n\n"
+        + markdown_table(pl.DataFrame(trials))
     )
 
 

@@ -28,6 +28,8 @@ def days_of(frame: pl.DataFrame, zone: str = UTC) -> np.ndarray:
 class ClickLog:
     """Holds C clicks of U known visitors on I items over D days in a row.
 
+    Without a click, C, U and D are 0.
+
     They are ordered by visitor and day. Clicks without a user id (MISSING) count in ``daily`` only,
     because they are not of one person.
     """
@@ -53,9 +55,6 @@ class ClickLog:
             interactions: RAW_INTERACTIONS of the window.
             item_ids: [I], the catalogue in order; clicks on other items are left out.
             zone: the shop's time zone.
-
-        Raises:
-            ValueError: no click is on any of these items.
         """
         rows = pl.DataFrame(
             {ITEM_ID: list(item_ids), "row": np.arange(len(item_ids))},
@@ -68,14 +67,10 @@ class ClickLog:
             .collect()
             .join(rows, on=ITEM_ID)
         )
-        if clicks.is_empty():
-            raise ValueError(
-                f"no {VIEW} event on any of the catalogue's {len(item_ids)} items: nothing to "
-                "learn from; materialise raw/interactions of the training days, and raw/items of "
-                "the same shop"
-            )
-        first = int(clicks["day"].min())  # type: ignore[arg-type]  # Polars: of any type that a column holds
-        days = int(clicks["day"].max()) - first + 1  # type: ignore[arg-type]  # as above
+        first, days = 0, 0
+        if not clicks.is_empty():
+            first = int(clicks["day"].min())  # type: ignore[arg-type]  # Polars: of any type that a column holds
+            days = int(clicks["day"].max()) - first + 1  # type: ignore[arg-type]  # as above
         cell = (clicks["day"].to_numpy() - first) * len(item_ids) + clicks["row"].to_numpy()
         daily = np.bincount(cell, minlength=days * len(item_ids)).reshape(days, len(item_ids))
         known = clicks.filter(pl.col(USER_ID) != MISSING)

@@ -230,7 +230,12 @@ def mean_per_user(
 
 
 def judge(ranks: np.ndarray, queries: Queries, seed: int = 7) -> ListFigures:
-    """Return ``list_metrics`` over all queries but those of simulated cold visitors."""
+    """Return ``list_metrics`` over all queries but those of simulated cold visitors.
+
+    It is empty where there is no query.
+    """
+    if not queries.overall.any():
+        return {}
     return list_metrics(ranks[queries.overall], queries.users[queries.overall], seed)
 
 
@@ -280,6 +285,9 @@ def beyond_accuracy(top: np.ndarray, clicks: np.ndarray, vectors: np.ndarray) ->
         vectors: float [I, D] of content; their length is free, an item without content is zeros.
 
     Returns:
+        the figures that can be computed: none where no list shows an item, no diversity where no
+        list shows two, no popularity_lift without a click.
+
         - coverage@10: share of the catalogue in at least one list.
         - novelty@10: mean self-information of the shown items, bits: −log2 of the item's share of
           the clicks, with one click added per item (Zhou et al. 2010).
@@ -292,6 +300,8 @@ def beyond_accuracy(top: np.ndarray, clicks: np.ndarray, vectors: np.ndarray) ->
           takes.
     """
     listed, flat = top >= 0, top[top >= 0]
+    if not flat.size:
+        return {}
     shown = np.sort(np.bincount(flat, minlength=len(clicks)))
     clicks = np.asarray(clicks, np.float64)
     bits = -np.log2((clicks + 1) / (clicks + 1).sum())
@@ -308,15 +318,18 @@ def beyond_accuracy(top: np.ndarray, clicks: np.ndarray, vectors: np.ndarray) ->
     pairs = n * (n - 1)
     variety = 1 - np.divide(alike - itself, pairs, out=np.zeros(len(top)), where=pairs > 0)
     order = np.arange(1, len(shown) + 1)
-    clicked = (clicks**2).sum() / clicks.sum() if clicks.any() else np.nan
-    return {
+    figures = {
         "coverage@10": float((shown > 0).mean()),
         "novelty@10": float(bits[flat].mean()),
-        "diversity@10": float(variety[pairs > 0].mean()),
         "gini@10": float((2 * order - len(shown) - 1) @ shown / (len(shown) * shown.sum())),
-        "popularity_lift@10": float(clicks[flat].mean() / clicked),
         "top_1_percent_share": float(shown[-max(1, len(shown) // 100) :].sum() / shown.sum()),
     }
+    if (pairs > 0).any():
+        figures["diversity@10"] = float(variety[pairs > 0].mean())
+    if clicks.any():
+        clicked = (clicks**2).sum() / clicks.sum()
+        figures["popularity_lift@10"] = float(clicks[flat].mean() / clicked)
+    return figures
 
 
 def estimates(values: Mapping[str, float]) -> dict[str, Estimate]:

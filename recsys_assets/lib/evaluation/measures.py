@@ -13,7 +13,7 @@ class Estimate(TypedDict):
     high: float
 
 
-#: Metric, one of ``list_metrics.METRICS`` → its estimate.
+#: Metric, one of ``list_metrics.METRICS`` → its estimate; empty where there was no query.
 ListFigures = dict[str, Estimate]
 #: A slice: the keys of ListFigures, "queries", "random_recall@50" and "simulated".
 SliceFigures = dict[str, Any]
@@ -28,13 +28,13 @@ class ReliabilityBin(TypedDict):
 
 
 class RankerFigures(TypedDict):
-    """Holds the figures of a ranker; four are None in a log of clicks alone."""
+    """Holds the figures of a ranker; four are None where the rows have one class."""
 
     auc: float | None
     log_loss: float | None
     log_loss_of_mean: float | None  # of a constant prediction, the click rate
     calibration_error: float | None
-    click_rate: float
+    click_rate: float | None  # None without rows
     rows: int
 
 
@@ -66,6 +66,7 @@ class OfflineFigures(GenerationFigures):
     cold_users_simulated: bool
     popularity: ListFigures
     random: ListFigures
+    retrieval_minus_popularity: Estimate | None  # recall@100, paired; None without a query
 
 
 class QueryCounts(TypedDict):
@@ -80,7 +81,7 @@ class QueryCounts(TypedDict):
     seen_share: float  # of the sampled clicks, on items that the seen filter drops
     cold_queries: int
     cold_users_simulated: bool
-    seen_days: int
+    seen_rule: str  # in words
     time_zone: NotRequired[str]
     slices: dict[str, int]  # queries of each slice
 

@@ -30,6 +30,7 @@ HEADLINE = (
     "served",
     "retrieval",
     "popularity",
+    "retrieval_minus_popularity",
     "ranker",
     "beyond_accuracy",
 )
@@ -55,7 +56,7 @@ def measure(
     retrieval = list_metrics.run(generation.retrieval, queries)
     scores, clicked = generation.click_scores(exposures), exposures[c.CLICK].to_numpy()
     reliability = (
-        [] if ranker_metrics.clicks_alone(clicked) else ranker_metrics.reliability(clicked, scores)
+        [] if ranker_metrics.one_class(clicked) else ranker_metrics.reliability(clicked, scores)
     )
     figures: GenerationFigures = {
         "beyond_accuracy": {
@@ -126,16 +127,26 @@ def write_report(
     )
     judged, arrays = measure(generation, asked, exposures, seed)
     popular = list_metrics.run(SameForAll("popularity", asked.clicks), asked)
+    whole = asked.overall
     metrics: OfflineFigures = {
         **judged,
         "rows": exposures.height,
         "clicks": asked.counts["clicks"],
-        "queries": int(asked.overall.sum()),
+        "queries": int(whole.sum()),
         "items": asked.items,
         "seen_share": asked.counts["seen_share"],
         "cold_users_simulated": asked.counts["cold_users_simulated"],
         "popularity": list_metrics.judge(popular.ranks, asked, seed),
         "random": list_metrics.estimates(list_metrics.random_metrics(asked.items)),
+        "retrieval_minus_popularity": list_metrics.paired_difference(
+            arrays["retrieval_ranks"][whole],
+            popular.ranks[whole],
+            asked.users[whole],
+            "recall@100",
+            seed,
+        )
+        if whole.any()
+        else None,
     }
     np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     write_json(target / "metrics.json", metrics)
@@ -145,14 +156,17 @@ def write_report(
 
 def _write_figures(metrics: OfflineFigures, folder: Path) -> None:
     folder.mkdir()
-    systems = {
+    judged = {
         "served": metrics["served"],
         "retrieval": metrics["retrieval"],
         "popularity": metrics["popularity"],
         "random": metrics["random"],
     }
+    # without a query, only a random order has figures
+    systems = {name: own for name, own in judged.items() if own}
     (folder / "lists_table.md").write_text(markdown_table(_table(systems, "system")))
-    (folder / "slices_table.md").write_text(markdown_table(_table(metrics["slices"], "slice")))
+    if metrics["slices"]:
+        (folder / "slices_table.md").write_text(markdown_table(_table(metrics["slices"], "slice")))
     (folder / "recall@100.md").write_text(
         plots.bar_chart(
             "Recall@100, whole catalogue, validation days",

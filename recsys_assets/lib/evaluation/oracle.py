@@ -31,7 +31,7 @@ _CHUNK = 512  # queries scored at once
 class ExposureAuc(TypedDict):
     """Holds the oracle's AUC over exposures."""
 
-    auc: float
+    auc: float | None  # None where the rows have one class
     rows: int
     unknown_rows: int  # left out: visitor, item or device is not of the simulator
 
@@ -117,7 +117,7 @@ def exposure_auc(truth: Truth, exposures: pl.DataFrame) -> ExposureAuc:
     at, clicks = exposures[c.TIMESTAMP].to_numpy()[rows], exposures[c.CLICK].to_numpy()[rows]
     scores = truth.click_probability(user[rows], item[rows], device[rows], at)
     return {
-        "auc": ranker_metrics.auc(clicks, scores),
+        "auc": None if ranker_metrics.one_class(clicks) else ranker_metrics.auc(clicks, scores),
         "rows": len(rows),
         "unknown_rows": exposures.height - len(rows),
     }

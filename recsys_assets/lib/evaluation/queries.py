@@ -2,9 +2,9 @@
 
 One query is one click of the validation days: its visitor, moment and device, and the clicked item,
 the *true* item. A system answers with a ranking of the whole catalogue without the items that the
-seen filter drops. These are the items that the visitor clicked on the last ``seen_days`` UTC days,
-the query's own day included, strictly before the query, as in ``serving.stages.seen_items``. A
-click on such an item is no query, because no list may show it. The share of such clicks is counted.
+seen filter drops. These follow from the events strictly before the query, by the ``SeenRule`` that
+``serving.stages.seen_items`` applies too. A click on such an item is no query, because no list may
+show it. The share of such clicks is counted.
 
 Where too few visitors are new, cold ones are *simulated*: further queries whose visitor is masked
 as ``features.mask`` does in training. They count only in the slice ``cold_users``, never in the
@@ -27,7 +27,8 @@ from recsys_assets.columns import EPOCH_WEEKDAY, SECONDS_PER_DAY, SECONDS_PER_HO
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import seen_filter
 from recsys_assets.lib.evaluation.measures import QueryCounts
-from recsys_assets.lib.features.point_in_time import UNKNOWN_VISITOR
+from recsys_assets.lib.features.point_in_time import HISTORY, UNKNOWN_VISITOR
+from recsys_assets.lib.features.seen import SeenRule
 from recsys_assets.local_time import UTC, local_seconds
 
 QUERY_LIMIT = 20_000
@@ -123,11 +124,11 @@ class Queries:
         items: Artifact,
         *,
         seed: int,
-        seen_days: int,
+        rule: SeenRule,
+        zone: str,
         limit: int = QUERY_LIMIT,
-        time_zone: str = UTC,
     ) -> Queries:
-        """Gather the queries.
+        """Gather the queries; there are none where no click is held out.
 
         Args:
             features: ``features/interactions`` of the validation days.
@@ -135,14 +136,12 @@ class Queries:
                 whose partition is none of the validation days count as training.
             items: ``raw/items``.
             seed: draws the users that are kept above the limit, and the simulated cold queries.
-            seen_days: for how many UTC days a clicked item counts as seen, the query's own
-                included.
+            rule: which events make an item seen, for how many days.
+            zone: time zone of the shop: of the rule's days, and of the slices by hour and weekday.
             limit: clicks above which whole users are sampled until the next would exceed it.
-            time_zone: of the slices by hour and weekday.
 
         Raises:
-            ValueError: ``interactions`` lacks a validation day or all training days, or no click is
-                left for a query.
+            ValueError: ``interactions`` lacks a validation day or all training days.
         """
         validation = {artifact.partition for artifact in features}
         training = _training_log(interactions, validation)
@@ -159,15 +158,10 @@ class Queries:
             .with_row_index("query")
             .cast({"query": pl.Int64})
         )
-        seen = seen_filter.seen_pairs(asked, interactions, catalogue, seen_days)
+        seen = seen_filter.seen_pairs(asked, interactions, catalogue, rule, zone)
         # a click on an item that the filter drops is no query
         own = seen.join(asked.select("query", "item"), on=["query", "item"], how="semi")["query"]
         asks = _with_history(asked.filter(~pl.col("query").is_in(own.implode())), features)
-        if asks.is_empty():
-            raise ValueError(
-                f"the validation days {sorted(map(str, validation))} have no click that a list "
-                "could be asked for; choose other days, or check whether the log has clicks"
-            )
         counts = _item_clicks(training, catalogue)
         known = _exposures(training, asks, kept)
         cold = int((known == 0).sum())
@@ -176,10 +170,7 @@ class Queries:
         start, dropped = seen_filter.seen_rows(seen, asks["query"].to_numpy(), simulated)
         true = frame["item"].to_numpy().astype(np.int64)
         slices = _slices(
-            frame,
-            np.concatenate([known, np.zeros(len(simulated), np.int64)]),
-            counts[true],
-            time_zone,
+            frame, np.concatenate([known, np.zeros(len(simulated), np.int64)]), counts[true], zone
         )
         counted: QueryCounts = {
             "rows": frame.height,
@@ -188,11 +179,11 @@ class Queries:
             "items": catalogue.height,
             "clicks": clicked.height,
             "sampled_clicks": asked.height,
-            "seen_share": 1 - asks.height / asked.height,
+            "seen_share": 1 - asks.height / max(asked.height, 1),
             "cold_queries": cold,
             "cold_users_simulated": bool(len(simulated)),
-            "seen_days": seen_days,
-            "time_zone": time_zone,
+            "seen_rule": rule.text(),
+            "time_zone": zone,
             "slices": {name: int(inside.sum()) for name, inside in slices.items()},
         }
         return cls(
@@ -265,9 +256,15 @@ def _clicked(features: Sequence[Artifact], catalogue: pl.DataFrame) -> pl.DataFr
         .then(pl.format("-1 {}", c.EVENT_ID))
         .otherwise(c.USER_ID)
     )
-    return (
+    rows = (
         pl.scan_parquet([a.path("features.parquet") for a in features])
-        .filter(pl.col(c.CLICK) == 1)
+        if features
+        else pl.LazyFrame(
+            schema={name: getattr(pl, of) for name, of in c.INTERACTION_FEATURES.items()}
+        )
+    )
+    return (
+        rows.filter(pl.col(c.CLICK) == 1)
         .with_columns(visitor.alias(VISITOR))
         .join(catalogue.lazy(), on=c.ITEM_ID, how="inner", maintain_order="left")
         .collect()
@@ -276,6 +273,8 @@ def _clicked(features: Sequence[Artifact], catalogue: pl.DataFrame) -> pl.DataFr
 
 def _with_history(asks: pl.DataFrame, features: Sequence[Artifact]) -> pl.DataFrame:
     """Join the click history of each click."""
+    if not features:
+        return asks.with_columns(pl.lit(None, pl.List(pl.String)).alias(HISTORY))
     remembered = pl.scan_parquet([a.path("click_history.parquet") for a in features])
     return asks.join(
         remembered.join(asks.lazy().select(c.EVENT_ID), on=c.EVENT_ID, how="semi").collect(),

@@ -85,21 +85,22 @@ def calibration_error(table: Sequence[ReliabilityBin]) -> float:
     return float(sum(row["rows"] * abs(row["predicted"] - row["observed"]) for row in table) / rows)
 
 
-def clicks_alone(clicks: np.ndarray) -> bool:
-    """Return whether every row is clicked, as in a log without impressions.
+def one_class(clicks: np.ndarray) -> bool:
+    """Return whether no row is clicked, or every one, as in a log without impressions.
 
     Such rows cannot tell a good ranker from a bad one.
     """
-    return bool(np.all(np.asarray(clicks) == 1))
+    return not 0 < np.count_nonzero(clicks) < len(clicks)
 
 
 def ranking_metrics(clicks: np.ndarray, scores: np.ndarray) -> RankerFigures:
     """Return the figures of a ranker on N rows.
 
-    Where ``clicks_alone``, all are None except "click_rate" and "rows".
+    Where the rows have ``one_class``, all are None except "click_rate" and "rows". Without rows,
+    "click_rate" is None too.
     """
-    rate = float(np.mean(clicks))
-    if clicks_alone(clicks):
+    rate = float(np.mean(clicks)) if len(clicks) else None
+    if rate is None or one_class(clicks):
         return {
             "auc": None,
             "log_loss": None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ def write_report(
     *,
     scale: str,
     seed: int,
-    days: Sequence[str],
     ablations: Artifact | None = None,
     landing: str | None = None,
 ) -> dict[str, Any]:
@@ -48,7 +47,6 @@ def write_report(
         target: folder of the files.
         scale: of ``summary.scale_of``.
         seed: of the bootstrap.
-        days: the validation days.
         ablations: ``evaluation/ablations``; None: not run.
         landing: the landing zone; where it has a truth, the report includes the true click
             probability of the lists.
@@ -62,9 +60,7 @@ def write_report(
                 f"{part.kind} [{part.partition}] has answered other queries than those of "
                 f"evaluation/queries {queries.digest[:16]}; materialise it again"
             )
-    summary = read_summary(
-        queries, offline, baselines, oracle, ablations, scale, seed, days, landing
-    )
+    summary = read_summary(queries, offline, baselines, oracle, ablations, scale, seed, landing)
     write_json(target / SUMMARY_FILE, summary)
     (target / PAGE_FILE).write_text(html.page(summary))
     figures = target / "figures"
@@ -100,7 +96,6 @@ def read_summary(
     ablations: Artifact | None,
     scale: str,
     seed: int,
-    days: Sequence[str],
     landing: str | None = None,
 ) -> EvaluationSummary:
     """Return ``evaluation.json`` of these artifacts.
@@ -108,6 +103,7 @@ def read_summary(
     Ablations of other queries are left out, and a note states it.
     """
     asked, metrics = Queries.read(queries), baselines.metrics
+    days = sorted(str(one["partition"]) for one in offline.manifest["inputs"]["features"])
     notes = _notes(queries.metrics)
     if ablations is not None and not answers(ablations, queries):
         ablations = None
@@ -123,6 +119,7 @@ def read_summary(
             served[overall], own[overall], users[overall], PRIMARY, seed
         )
         for name, own in ranks.items()
+        if overall.any()
     }
     click_rates = (
         _click_rates(
@@ -136,7 +133,7 @@ def read_summary(
             },
             seed,
         )
-        if oracle.metrics["available"]
+        if oracle.metrics["available"] and overall.any()
         else None
     )
     return evaluation_summary.summarise(
@@ -223,11 +220,16 @@ def _compared(baselines: Mapping[str, Any]) -> list[str]:
 
 def _notes(queries: Mapping[str, Any]) -> list[str]:
     said = []
+    if not queries.get("queries", 1):
+        said.append(
+            "No held-out click could be asked for, so lists have no figures: too few rows on the "
+            "validation days. Ingest more days, or set RECSYS_VALIDATION_DAYS higher."
+        )
     if queries.get("seen_share"):
         said.append(
-            f"{queries['seen_share']:.1%} of the clicks are on an item that the visitor had "
-            f"clicked in the {queries['seen_days']} days up to the click. No list may show it "
-            "again, so these clicks are no queries."
+            f"{queries['seen_share']:.1%} of the clicks are on an item that the visitor had seen "
+            f"before ({queries['seen_rule']}). No list may show it again, so these clicks are no "
+            "queries."
         )
     if queries.get("sampled_clicks", 0) < queries.get("clicks", 0):
         said.append(

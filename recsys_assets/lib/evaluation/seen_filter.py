@@ -9,33 +9,43 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
-from recsys_assets.columns import SECONDS_PER_DAY
+from recsys_assets.lib.features.seen import SeenRule
+from recsys_assets.lib.landing.local_days import local_day
 
 
 def seen_pairs(
-    asked: pl.DataFrame, interactions: Sequence[Artifact], catalogue: pl.DataFrame, seen_days: int
+    asked: pl.DataFrame,
+    interactions: Sequence[Artifact],
+    catalogue: pl.DataFrame,
+    rule: SeenRule,
+    zone: str,
 ) -> pl.DataFrame:
     """Return {query, item}: the items that the filter drops for each click, once each.
 
-    asked: {query, user_id, timestamp}.
+    Args:
+        asked: {query, user_id, timestamp}.
+        interactions: ``raw/interactions`` up to the last query.
+        catalogue: {item_id, item}.
+        rule: which events drop an item, for how many days.
+        zone: time zone of the shop.
     """
     asks = asked.select("query", c.USER_ID, asked_at=pl.col(c.TIMESTAMP)).filter(
         pl.col(c.USER_ID) != c.MISSING
     )
-    # of the clicks on an item on one day, the first one counts
-    clicks = (
+    # of the events on an item on one day, the first one counts
+    had = (
         pl.scan_parquet([a.path("interactions.parquet") for a in interactions])
-        .filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION)
+        .filter(pl.col(c.EVENT_TYPE).is_in(rule.events))
         .join(asks.lazy().select(c.USER_ID).unique(), on=c.USER_ID, how="semi")
         .join(catalogue.lazy(), on=c.ITEM_ID)
-        .group_by(c.USER_ID, "item", day=pl.col(c.TIMESTAMP) // SECONDS_PER_DAY)
+        .group_by(c.USER_ID, "item", day=local_day(pl.col(c.TIMESTAMP), zone))
         .agg(first=pl.col(c.TIMESTAMP).min())
     )
-    age = pl.col("asked_at") // SECONDS_PER_DAY - pl.col("day")
+    age = local_day(pl.col("asked_at"), zone) - pl.col("day")
     return (
         asks.lazy()
-        .join(clicks, on=c.USER_ID)
-        .filter(pl.col("first") < pl.col("asked_at"), age < seen_days)
+        .join(had, on=c.USER_ID)
+        .filter(pl.col("first") < pl.col("asked_at"), age < rule.days)
         .select("query", "item")
         .unique()
         .sort("query", "item")

@@ -59,12 +59,15 @@ def run_model(session: Any, inputs: Mapping[str, np.ndarray], batch: int = 16_38
     return answer
 
 
-def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
+def open_session(
+    path: Path, inputs: tuple[str, ...], further: tuple[str, ...] = ()
+) -> onnxruntime.InferenceSession:
     """Open a session with one thread; two were slower under load.
 
     Args:
         path: an ONNX file.
         inputs: names of the inputs that it must take.
+        further: names of inputs that it may take, all or none.
 
     Raises:
         FileCorrupt: the file is no ONNX model, or it takes other inputs.
@@ -80,7 +83,7 @@ def open_session(path: Path, inputs: tuple[str, ...]) -> onnxruntime.InferenceSe
     except Exception as error:  # onnxruntime's errors have no common base
         raise FileCorrupt(f"{path} is no ONNX model ({error}); export the model again") from error
     found = tuple(sorted(tensor.name for tensor in session.get_inputs()))
-    if found != tuple(sorted(inputs)):
+    if found not in (tuple(sorted(inputs)), tuple(sorted((*inputs, *further)))):
         raise FileCorrupt(
             f"{path} takes {found}, not {tuple(sorted(inputs))}; export the model again"
         )

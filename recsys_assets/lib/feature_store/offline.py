@@ -36,6 +36,48 @@ def has_offline(settings: Settings, view: str, day: str) -> bool:
     return bool(filesystem.exists(path))
 
 
+def add_absent_columns(settings: Settings) -> list[str]:
+    """Add to older local files the columns that views have got since, as nulls.
+
+    DuckDB takes the columns of all days from the first file. Athena reads an absent column as null,
+    so files at an address stay as they are.
+
+    Returns:
+        The files that were written again.
+    """
+    import polars as pl
+
+    changed = []
+    for view in OFFLINE_SCHEMAS:
+        pattern = offline_path(settings, view)
+        if "://" in pattern:
+            continue
+        types = _types(view)
+        for path in sorted(Path(pattern.partition("*")[0]).parent.glob("*/part.parquet")):
+            absent = types.keys() - pl.read_parquet_schema(path).keys()
+            if absent:
+                frame = pl.read_parquet(path, hive_partitioning=False).with_columns(
+                    pl.lit(None, types[name]).alias(name) for name in absent
+                )
+                _write_parquet(frame.select(*types, EVENT_TIMESTAMP), str(path))
+                changed.append(str(path))
+    return changed
+
+
+def _types(view: str) -> dict[str, pl.DataType]:
+    """Return a view's columns and their types."""
+    import polars as pl
+
+    types: dict[str, pl.DataType] = {
+        "List(String)": pl.List(pl.String),
+        "List(Int64)": pl.List(pl.Int64),
+        "String": pl.String(),
+        "Float32": pl.Float32(),
+        "Float64": pl.Float64(),
+    }
+    return {name: types[dtype] for name, dtype in OFFLINE_SCHEMAS[view].items()}
+
+
 def _utc(timestamp: int) -> datetime:
     return datetime.fromtimestamp(timestamp, tz=timezone.utc)
 
@@ -66,9 +108,9 @@ def write_offline(
         settings: names the offline store.
         users: RAW_USERS as of ``as_of``; other columns are ignored.
         items: RAW_ITEMS as of ``as_of``; other columns are ignored.
-        user_activity: {user_id, timestamp, recent_categories, recent_timestamps}, one row per
-            click: the visitor's state right after it. Of a visitor's rows of one second, the last
-            one is kept.
+        user_activity: {user_id, timestamp, recent_categories, recent_items, recent_timestamps}, one
+            row per click: the visitor's state right after it. Of a visitor's rows of one second,
+            the last one is kept.
         item_popularity: {item_id, item_clicks, timestamp: the day's end}.
         as_of: unix seconds within the local day; every row's ``timestamp`` lies in that day or at
             its end.
@@ -102,19 +144,13 @@ def _offline_rows(frame: pl.DataFrame, view: str, day: str, zone: str) -> pl.Dat
     """
     import polars as pl
 
-    types: dict[str, pl.DataType] = {
-        "List(String)": pl.List(pl.String),
-        "List(Int64)": pl.List(pl.Int64),
-        "String": pl.String(),
-        "Float32": pl.Float32(),
-        "Float64": pl.Float64(),
-    }
-    schema = OFFLINE_SCHEMAS[view]
-    key = next(iter(schema))
-    absent = [name for name in (*schema, TIMESTAMP) if name not in frame.columns]
+    types = _types(view)
+    key = next(iter(types))
+    absent = [name for name in (*types, TIMESTAMP) if name not in frame.columns]
     if absent:
         raise FeatureStoreError(
-            f"{view}: column {', '.join(absent)} is missing; got {frame.columns}"
+            f"{view}: column {', '.join(absent)} is missing, got {frame.columns}; materialise the "
+            f"asset of this table of {day} again"
         )
     start, end = day_bounds(day, zone)
     elsewhere = frame.filter(~pl.col(TIMESTAMP).is_between(start, end))
@@ -128,7 +164,7 @@ def _offline_rows(frame: pl.DataFrame, view: str, day: str, zone: str) -> pl.Dat
     elif frame.select(key, TIMESTAMP).is_duplicated().any():
         raise FeatureStoreError(f"{view}: {key} repeats at one timestamp; give one row per {key}")
     return frame.select(
-        *(pl.col(name).cast(types[dtype]) for name, dtype in schema.items()),
+        *(pl.col(name).cast(dtype) for name, dtype in types.items()),
         # Microseconds: DuckDB refuses nanoseconds. No time zone: Feast would cast such times before
         # it compares them, and DuckDB and Athena could not skip files by their times.
         pl.from_epoch(pl.col(TIMESTAMP).cast(pl.Int64), time_unit="s")

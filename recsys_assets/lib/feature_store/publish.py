@@ -36,6 +36,7 @@ def materialize_online(
     from recsys_assets.lib.feature_store import offline, views
 
     zone = time_zone(settings)
+    offline.add_absent_columns(settings)
     missing = [
         artifact
         for artifact in features[:-1]

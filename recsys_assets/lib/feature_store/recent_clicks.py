@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from recsys_assets.columns import RECENT_CATEGORIES, RECENT_TIMESTAMPS, USER_ID
+from recsys_assets.columns import RECENT_CATEGORIES, RECENT_ITEMS, RECENT_TIMESTAMPS, USER_ID
 from recsys_assets.lib.feature_store.views import EVENT_TIMESTAMP, USER_ACTIVITY, USER_ACTIVITY_PUSH
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
+
+#: Features that a row of recent clicks is read from.
+FEATURES = tuple(
+    f"{USER_ACTIVITY}:{name}" for name in (RECENT_CATEGORIES, RECENT_ITEMS, RECENT_TIMESTAMPS)
+)
+
+
+class Click(NamedTuple):
+    """Holds one click of a visitor."""
+
+    category: str
+    item: str  # "" in a row that was written before rows had items
+    at: int  # unix seconds
 
 
 class RecentClicks(NamedTuple):
@@ -17,19 +31,18 @@ class RecentClicks(NamedTuple):
 
     user_id: str
     categories: Sequence[str]
+    items: Sequence[str]
     timestamps: Sequence[int]  # unix seconds
     updated_at: float  # unix seconds, with microseconds
     whole: bool = False  # the visitor was reset: ignore all clicks that are online
 
 
-def read_recent_clicks(
-    store: FeatureStore, user_ids: Sequence[str]
-) -> dict[str, list[tuple[str, int]]]:
+def read_recent_clicks(store: FeatureStore, user_ids: Sequence[str]) -> dict[str, list[Click]]:
     """Read visitors' online clicks in one request.
 
     Returns:
-        User id → (category, unix seconds) pairs, oldest first. The list is empty if nothing is
-        stored, or if the stored lists do not fit together.
+        User id → clicks, oldest first. The list is empty if nothing is stored, or if the stored
+        lists do not fit together.
 
     Raises:
         redis.RedisError: the online store did not answer, or a key holds another type.
@@ -37,27 +50,32 @@ def read_recent_clicks(
         ValueError: a stored value was not written by Feast.
         OverflowError: a stored value was not written by Feast.
     """
-    names = [f"{USER_ACTIVITY}:{name}" for name in (RECENT_CATEGORIES, RECENT_TIMESTAMPS)]
     answer = (
-        store.get_online_features(names, {USER_ID: list(user_ids)}).to_dict()
+        store.get_online_features(list(FEATURES), {USER_ID: list(user_ids)}).to_dict()
         if user_ids
         else {USER_ID: []}
     )
-    found = {}
-    for user_id, categories, timestamps in zip(
-        answer[USER_ID],
-        *(answer.get(name, []) for name in (RECENT_CATEGORIES, RECENT_TIMESTAMPS)),
-        strict=True,
-    ):
-        fits = (
-            isinstance(categories, list)
-            and isinstance(timestamps, list)
-            and len(categories) == len(timestamps)
-            and all(isinstance(name, str) for name in categories)
-            and all(isinstance(at, int) for at in timestamps)
-        )
-        found[user_id] = list(zip(categories, timestamps, strict=True)) if fits else []
-    return found
+    columns = (
+        answer.get(name, []) for name in (RECENT_CATEGORIES, RECENT_ITEMS, RECENT_TIMESTAMPS)
+    )
+    return {
+        user_id: stored_clicks(*row)
+        for user_id, *row in zip(answer[USER_ID], *columns, strict=True)
+    }
+
+
+def stored_clicks(categories: object, items: object, timestamps: object) -> list[Click]:
+    """Return the clicks of three stored lists; none if they do not fit together."""
+    if not isinstance(categories, list) or not isinstance(timestamps, list):
+        return []
+    if not isinstance(items, list) or len(items) != len(categories):
+        items = [""] * len(categories)
+    fits = (
+        len(categories) == len(timestamps)
+        and all(isinstance(name, str) for name in (*categories, *items))
+        and all(isinstance(at, int) for at in timestamps)
+    )
+    return [*map(Click, categories, items, timestamps)] if fits else []
 
 
 def push_recent_clicks(store: FeatureStore, rows: Sequence[RecentClicks]) -> None:
@@ -74,6 +92,7 @@ def push_recent_clicks(store: FeatureStore, rows: Sequence[RecentClicks]) -> Non
         {
             USER_ID: [row.user_id for row in rows],
             RECENT_CATEGORIES: [list(row.categories) for row in rows],
+            RECENT_ITEMS: [list(row.items) for row in rows],
             RECENT_TIMESTAMPS: [list(row.timestamps) for row in rows],
             EVENT_TIMESTAMP: pd.to_datetime(
                 [round(row.updated_at * 1e6) for row in rows], unit="us", utc=True

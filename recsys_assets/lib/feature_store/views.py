@@ -12,6 +12,7 @@ from recsys_assets.columns import (
     ITEM_ID,
     PRICE,
     RECENT_CATEGORIES,
+    RECENT_ITEMS,
     RECENT_TIMESTAMPS,
     USER_ID,
 )
@@ -30,6 +31,7 @@ OFFLINE_SCHEMAS: dict[str, dict[str, str]] = {
     USER_ACTIVITY: {
         USER_ID: "String",
         RECENT_CATEGORIES: "List(String)",
+        RECENT_ITEMS: "List(String)",
         RECENT_TIMESTAMPS: "List(Int64)",
     },
     ITEM_FEATURES: {

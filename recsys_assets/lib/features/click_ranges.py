@@ -12,7 +12,9 @@ import pyarrow as pa
 from recsys_assets.columns import (
     CATEGORY_L1,
     EVENT_ID,
+    ITEM_ID,
     RECENT_CATEGORIES,
+    RECENT_ITEMS,
     RECENT_TIMESTAMPS,
     TIMESTAMP,
     USER_ID,
@@ -32,6 +34,8 @@ class ClickRanges:
     users: pl.DataFrame  # {user_id, code: Int64}
     names: pl.Series  # categories, sorted
     name: np.ndarray  # int64 [C], row of names
+    items: pl.Series  # item ids, sorted
+    item: np.ndarray  # int64 [C], row of items
     time: np.ndarray  # int64 [C], unix seconds
     code: np.ndarray  # int64 [C]
     key: np.ndarray  # int64 [C]
@@ -44,7 +48,7 @@ class ClickRanges:
         """Sort and index clicks.
 
         Args:
-            clicks: {event_id, user_id, timestamp, category_l1}.
+            clicks: {event_id, user_id, item_id, timestamp, category_l1}.
             earliest: unix seconds of the first moment that will be looked up.
             latest: unix seconds of the last such moment.
         """
@@ -54,13 +58,7 @@ class ClickRanges:
             .cum_sum()
             .cast(pl.Int64)
         )
-        names = clicks[CATEGORY_L1].unique().sort()
-        name = (
-            clicks[CATEGORY_L1]
-            .replace_strict(names, pl.int_range(len(names), eager=True))
-            .cast(pl.Int64)
-            .to_numpy()
-        )
+        (names, name), (items, item) = map(_coded, (clicks[CATEGORY_L1], clicks[ITEM_ID]))
         time, code = clicks[TIMESTAMP].to_numpy(), clicks["code"].to_numpy()
         origin = int(time.min(initial=earliest)) - HISTORY_SECONDS
         span = int(time.max(initial=latest)) - origin + 1
@@ -69,6 +67,8 @@ class ClickRanges:
             clicks.select(USER_ID, "code").unique(maintain_order=True),
             names,
             name,
+            items,
+            item,
             time,
             code,
             code * span + time - origin,
@@ -111,18 +111,28 @@ class ClickRanges:
         )
         return np.where(name < 0, 0, counted)
 
-    def lists(self, start: np.ndarray, end: np.ndarray) -> tuple[pl.Series, pl.Series]:
-        """Return categories List(String) and times List(Int64) per range, oldest first."""
+    def lists(self, start: np.ndarray, end: np.ndarray) -> tuple[pl.Series, pl.Series, pl.Series]:
+        """Return the clicks of each range, oldest first.
+
+        Returns:
+            Categories List(String), items List(String) and times List(Int64).
+        """
         offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]))
         _, position = _unroll(start, end)
-        values = (self.names.gather(self.name[position]).to_arrow(), pa.array(self.time[position]))
+        values = (
+            self.names.gather(self.name[position]).to_arrow(),
+            self.items.gather(self.item[position]).to_arrow(),
+            pa.array(self.time[position]),
+        )
         # from_arrow returns a Series for an array
-        categories, times = (
+        categories, items, times = (
             cast("pl.Series", pl.from_arrow(pa.LargeListArray.from_arrays(offsets, value)))
             for value in values
         )
-        return categories.alias(RECENT_CATEGORIES).cast(pl.List(pl.String)), times.alias(
-            RECENT_TIMESTAMPS
+        return (
+            categories.alias(RECENT_CATEGORIES).cast(pl.List(pl.String)),
+            items.alias(RECENT_ITEMS).cast(pl.List(pl.String)),
+            times.alias(RECENT_TIMESTAMPS),
         )
 
     def top_categories(self, start: np.ndarray, end: np.ndarray) -> pl.Series:
@@ -139,6 +149,13 @@ class ClickRanges:
             .unique("owner", keep="first", maintain_order=True)
         )
         return self.names.gather(best["name"].gather(back))
+
+
+def _coded(values: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """Return the distinct values, sorted, and the row of each value in them, int64 [C]."""
+    distinct = values.unique().sort()
+    rows = values.replace_strict(distinct, pl.int_range(len(distinct), eager=True))
+    return distinct, rows.cast(pl.Int64).to_numpy()
 
 
 def _unroll(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.features import point_in_time as features
-from recsys_assets.lib.figures.series import mean
+from recsys_assets.lib.figures.series import number
 from recsys_assets.local_time import UTC
 
 LEAKAGE_SAMPLE = 25  # moments at which features are recomputed without the future
@@ -58,12 +58,12 @@ def write_features(
     )
     return {
         "rows": rows.height,
-        "click_rate": mean(rows[c.CLICK]),
+        "click_rate": number(rows[c.CLICK].mean()),
         "users": rows[c.USER_ID].n_unique(),
         "items": rows[c.ITEM_ID].n_unique(),
-        "without_top_category": mean(rows[c.TOP_CATEGORY] == c.MISSING),
-        "without_history": mean(rows[c.CLICKS_7D] == 0),
-        "users_without_age": mean(rows[c.AGE].is_null()),
+        "without_top_category": number((rows[c.TOP_CATEGORY] == c.MISSING).mean()),
+        "without_history": number((rows[c.CLICKS_7D] == 0).mean()),
+        "users_without_age": number(rows[c.AGE].is_null().mean()),
     }
 
 
@@ -118,11 +118,9 @@ def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[st
     rows = pl.read_parquet(source.path("features.parquet"))
     masked = features.mask(rows, day, seed)
     masked.write_parquet(target / "masked.parquet")
-    known = rows[c.USER_ID] != c.MISSING
-    return {
-        "rows": masked.height,
-        "masked_visitors": mean((masked[c.USER_ID] == c.MISSING) & known),
-        "masked_devices": mean(
-            (masked[c.DEVICE_TYPE] == c.MISSING) & (rows[c.DEVICE_TYPE] != c.MISSING)
-        ),
-    }
+    found: dict[str, Any] = {"rows": masked.height}
+    for name, column in (("visitors", c.USER_ID), ("devices", c.DEVICE_TYPE)):
+        known = rows[column] != c.MISSING  # what is unknown cannot be masked
+        found[f"maskable_{name}"] = int(known.sum())
+        found[f"masked_{name}"] = number(masked.filter(known)[column].eq(c.MISSING).mean())
+    return found

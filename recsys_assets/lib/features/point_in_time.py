@@ -128,7 +128,7 @@ def _click_history(clicks: ClickRanges, rows: pl.DataFrame) -> pl.DataFrame:
     # A visitor without clicks has the empty range [0, 0).
     code, known = asked["code"].fill_null(0).to_numpy(), asked["code"].is_not_null().to_numpy()
     start, end = clicks.before(code, asked[TIMESTAMP].to_numpy(), HISTORY_SECONDS)
-    categories, _ = clicks.lists(np.where(known, start, 0), np.where(known, end, 0))
+    categories, _, _ = clicks.lists(np.where(known, start, 0), np.where(known, end, 0))
     return asked.select(EVENT_ID, categories.alias(HISTORY))
 
 
@@ -202,10 +202,10 @@ def interaction_features(
         click_history: {event_id, categories: List(String)}, one row per clicked exposure in the
             same order: ``activity.history`` of its visitor just before it, oldest first.
         user_activity: {user_id, timestamp: Int64, recent_categories: List(String),
-            recent_timestamps: List(Int64)}, one row per visitor and second with a click on the day,
-            ordered by (user_id, timestamp). The lists hold the clicks of the HISTORY_DAYS up to and
-            including it, oldest first, the latest RECENT_CLICKS at most. A row at t uses the latest
-            state strictly before t.
+            recent_items: List(String), recent_timestamps: List(Int64)}, one row per visitor and
+            second with a click on the day, ordered by (user_id, timestamp). The lists hold the
+            clicks of the HISTORY_DAYS up to and including it, oldest first, the latest
+            RECENT_CLICKS at most. A row at t uses the latest state strictly before t.
 
     Raises:
         FeatureError: an interaction names an item that the catalogue lacks.

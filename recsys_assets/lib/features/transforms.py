@@ -40,6 +40,7 @@ from recsys_assets.columns import (
 )
 from recsys_assets.files import read_json
 from recsys_assets.lib.features.clock import clock_features, zone_of
+from recsys_assets.lib.features.normalizer import Normalizer
 from recsys_assets.local_time import UTC, UnknownTimeZone, time_zone
 
 VOCABULARY_COLUMNS = (
@@ -184,18 +185,6 @@ def history_counts(
 
 
 @dataclass(frozen=True)
-class Normalizer:
-    """Computes (x - mean) / std in float64, then rounds to float32."""
-
-    mean: float
-    std: float  # > 0
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Return the normalised values, float32 [N]."""
-        return ((values.astype(np.float64) - self.mean) / self.std).astype(np.float32)
-
-
-@dataclass(frozen=True)
 class Transforms:
     """Holds the compiled workflows of one generation."""
 
@@ -205,6 +194,7 @@ class Transforms:
     age_boundaries: np.ndarray  # ascending, [B]
     age_bucket_index: np.ndarray  # int32 [B + 1]: bucket number → index of age_binned
     mean_age: np.float32
+    usual_price: float = 1.0  # replaces a missing price
     time_zone: str = UTC  # of hour and weekday
 
     @classmethod
@@ -260,6 +250,7 @@ class Transforms:
             boundaries,
             buckets,
             mean_age,
+            float(content.get("usual_price", 1.0)),
             zone,
         )
 
@@ -277,9 +268,11 @@ class Transforms:
     def price_log_norm(self, price: np.ndarray) -> np.ndarray:
         """Return normalised log prices, float32 [N].
 
-        Prices (> 0) are first rounded to float32, the type of the serving tensors.
+        Prices (> 0, NaN: unknown) are first rounded to float32, the type of the serving tensors.
         """
-        return self.price_log(np.log(price.astype(np.float32).astype(np.float64)))
+        known = price.astype(np.float32).astype(np.float64)
+        known[known != known] = self.usual_price
+        return self.price_log(np.log(known))
 
     def users(self, raw: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Transform B visitors.
@@ -361,7 +354,7 @@ class Transforms:
         Args:
             index: item indices, [N].
             codes: [N, 3], from ``item_codes``.
-            numbers: float32 [N, 2] price, item_clicks.
+            numbers: float32 [N, 2] price (NaN: unknown), item_clicks.
 
         Returns:
             ITEM_CATEGORICAL int32 [N, 4], and float32 [N, 2] price_log_norm, item_popularity.

@@ -22,6 +22,7 @@ from recsys_assets.lib.features.batch_transform import (
 from recsys_assets.lib.figures.series import number
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.lib.release.rung import FULL, described
 from recsys_assets.settings import Settings
 
 TRAIN_SHARE = 0.7  # of the new day; the rest judges
@@ -71,6 +72,11 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
             f"the champion (release {base.number}) was built by an older version of this code, "
             "whose models take other inputs; run full_training, then `recsys promote`"
         )
+    if base.rung["name"] != FULL:
+        raise FineTuneError(
+            f"the champion (release {base.number}) is of the rung {described(base.rung)}; it has "
+            "no model to tune: run full_training as of a later day"
+        )
     if day <= base.day:
         raise FineTuneError(
             f"the champion (release {base.number}) has learnt up to {base.day}, so {day} would be "
@@ -81,11 +87,7 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
         for d in partitions.recent_days(settings, day, 1 + settings.replay_recent_days)
         if d != day
     ]
-    older = [
-        d
-        for d in releases.training_days(store, base.generation)
-        if d not in recent and d >= partitions.calendar_start(settings).isoformat()
-    ]
+    older = [d for d in releases.training_days(store, base) if d not in recent]
     # seeded by the day, so that one day always replays the same older ones
     rng = np.random.default_rng(
         int.from_bytes(hashlib.sha256(f"{settings.seed}/{day}".encode()).digest()[:8], "big")
@@ -96,10 +98,10 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
     return FineTunePlan(base, [*picked, *recent, day])
 
 
-def newest_day_of_champion(settings: Settings, store: ArtifactStore) -> str | None:
-    """Return the last day that the champion has learnt; None without a champion."""
+def champion_release(settings: Settings, store: ArtifactStore) -> releases.Release | None:
+    """Return the release in force; None without a champion."""
     champion = read_champion(settings)
-    return releases.open_release(store, champion.release).day if champion else None
+    return releases.open_release(store, champion.release) if champion else None
 
 
 def transforms_of(store: ArtifactStore, base: Artifact) -> dict[str, Any]:
@@ -202,12 +204,3 @@ def generation_inputs(store: ArtifactStore, model: Artifact) -> dict[str, Artifa
     """Return the artifacts that a model was trained with, by GENERATION_ROLES."""
     recorded = model.manifest["inputs"]
     return {role: store.open(recorded[role]) for role in GENERATION_ROLES if role in recorded}
-
-
-def training_days(store: ArtifactStore, rows: Artifact) -> list[str]:
-    """Return the training days of the generation that a fine-tune belongs to.
-
-    rows: ``fine_tune/rows`` of the day.
-    """
-    base = releases.read_release(store.open(rows.manifest["inputs"]["champion"]))
-    return releases.training_days(store, base.generation)

@@ -27,6 +27,7 @@ from recsys_assets.lib.gates.evidence_types import (
     ChampionEvidence,
     Evidence,
     ExposureEvidence,
+    FeatureDrift,
     Latencies,
     RankerEvidence,
     SliceEvidence,
@@ -77,6 +78,7 @@ class ChampionAnswers:
     day: str  # ISO, of the release
     learnt_until: str  # ISO, the last day whose rows it has learnt
     answers: ModelAnswers
+    latency_ms: Latencies | None = None  # None where it has no learned models
 
 
 def gather(
@@ -89,7 +91,7 @@ def gather(
     champion: ChampionAnswers | None,
     recent: Scorer | None = None,
 ) -> Evidence:
-    """Return the evidence of quality: all of Evidence but the figures of the exported models.
+    """Return the evidence of quality: all of Evidence but the figures of the candidate's exports.
 
     Args:
         exposures: INTERACTION_FEATURES, N held-out rows, clicked or not.
@@ -98,7 +100,7 @@ def gather(
         recent: recent popularity; where given, the evidence has "popularity".
 
     Raises:
-        ValueError: the answers are to other queries or exposures, or no exposure is clicked.
+        ValueError: the answers are to other queries or exposures.
     """
     if len(candidate.served.ranks) != len(queries) or len(candidate.scores) != exposures.height:
         raise ValueError(
@@ -108,46 +110,66 @@ def gather(
         )
     whole = queries.overall
     popular = list_metrics.run(SameForAll("popularity", queries.clicks), queries)
+    before = champion.answers.served if champion else None
     found: Evidence = {
         "queries": int(whole.sum()),
+        "visitors": _distinct(queries.users[whole]),
         "champion": against_champion(candidate, champion, queries, exposures, seed)
         if champion
         else None,
         "slices": {
-            "cold_users": _slice(candidate, queries, "cold_users", "recall@100", popular),
-            "new_items": _slice(candidate, queries, "new_items", "recall@50", None),
+            "cold_users": _slice(
+                candidate.served, queries, "cold_users", "recall@100", popular, before
+            ),
+            "new_items": _slice(candidate.served, queries, "new_items", "recall@50", None, before),
         },
         "ranker": _ranker(exposures[c.CLICK].to_numpy(), candidate.scores),
-        "exposure": _exposure(candidate.served, popular, queries),
+        "exposure": _exposure(candidate.served, popular, queries, champion),
         "freshness": {"day": day, "champion_day": champion.day if champion else None},
+        "champion_latency_ms": champion.latency_ms if champion else None,
     }
     if recent is not None:
         asked = list_metrics.run(recent, queries)
-        found["popularity"] = list_metrics.paired_difference(
-            candidate.served.ranks[whole], asked.ranks[whole], queries.users[whole], seed=seed
+        found["popularity"] = (
+            list_metrics.paired_difference(
+                candidate.served.ranks[whole], asked.ranks[whole], queries.users[whole], seed=seed
+            )
+            if whole.any()
+            else None
         )
     return found
 
 
-def _exposure(served: Lists, popular: Lists, queries: Queries) -> ExposureEvidence:
-    """Return how much the served lists differ, beside popularity's."""
+def _distinct(users: np.ndarray) -> int:
+    return len(np.unique(users))
+
+
+def _exposure(
+    served: Lists, popular: Lists, queries: Queries, champion: ChampionAnswers | None
+) -> ExposureEvidence:
+    """Return how much the served lists differ, beside popularity's and the champion's."""
     whole = queries.overall
+    before = champion.answers.served.top[whole] if champion else None
     return {
         "concentration": concentration(served.top[whole], queries.items),
         "popularity_concentration": concentration(popular.top[whole], queries.items),
         "coverage@10": float(len(np.unique(_shown(served.top[whole]))) / queries.items),
         "possible_coverage": min(1.0, list_metrics.SHOWN * int(whole.sum()) / queries.items),
+        "champion_concentration": None if before is None else concentration(before, queries.items),
+        "champion_coverage": None
+        if before is None
+        else float(len(np.unique(_shown(before))) / queries.items),
         "items": queries.items,
     }
 
 
 def _ranker(clicked: np.ndarray, scores: np.ndarray) -> RankerEvidence:
-    alone = ranker_metrics.clicks_alone(clicked)
+    alone = ranker_metrics.one_class(clicked)
     noise = None if alone else calibration_noise(ranker_metrics.reliability(clicked, scores))
     return {
         **ranker_metrics.ranking_metrics(clicked, scores),
         "calibration_noise": noise,
-        "clicks_alone": alone,
+        "clicked": int(np.count_nonzero(clicked)),
     }
 
 
@@ -172,44 +194,56 @@ def against_champion(
         asked, rows = queries.overall, np.ones(exposures.height, bool)
     users = queries.users[asked]
 
-    def difference(own: Lists, others: Lists, metric: str) -> ChampionDifference:
+    def difference(own: Lists, others: Lists, metric: str) -> ChampionDifference | None:
+        if not len(users):
+            return None
         of_own, of_others = own.ranks[asked], others.ranks[asked]
         figures = list_metrics.list_metrics(of_others, users, seed, resamples=1)
         paired = list_metrics.paired_difference(of_own, of_others, users, metric, seed)
         return {**paired, "champion": figures[metric]["value"]}
 
-    answers = champion.answers
+    answers, judged = champion.answers, exposures.filter(pl.Series(rows))
+    visitors = _visitors(judged)
     return {
         "release": champion.release,
         "queries": int(asked.sum()),
-        "rows": int(rows.sum()),
+        "visitors": _distinct(users),
+        "rows": judged.height,
+        "clicked": int(judged[c.CLICK].sum()),
+        "row_visitors": _distinct(visitors),
         "judged_on": _days(queries.frame.filter(pl.Series(asked)), zone),
         "served ndcg@10": difference(candidate.served, answers.served, "ndcg@10"),
         "retrieval recall@100": difference(candidate.retrieval, answers.retrieval, "recall@100"),
         "auc": _auc_difference(
-            exposures.filter(pl.Series(rows)), candidate.scores[rows], answers.scores[rows]
+            judged[c.CLICK].to_numpy(), visitors, candidate.scores[rows], answers.scores[rows]
         ),
     }
 
 
+def _visitors(exposures: pl.DataFrame) -> np.ndarray:
+    """Return the visitor of each row; one without a user id counts as a visitor of its own."""
+    return (
+        exposures.select(
+            pl.when(pl.col(c.USER_ID) == c.MISSING)
+            .then(pl.format("-1 {}", c.EVENT_ID))
+            .otherwise(c.USER_ID)
+        )
+        .to_series()
+        .to_numpy()
+    )
+
+
 def _auc_difference(
-    exposures: pl.DataFrame, candidate: np.ndarray, champion: np.ndarray
+    clicked: np.ndarray, visitors: np.ndarray, candidate: np.ndarray, champion: np.ndarray
 ) -> ChampionDifference | None:
-    """Return the difference of AUC on N exposures; None where every one is clicked.
+    """Return the difference of AUC on N exposures; None where they have one class.
 
     candidate, champion: their click probabilities, float32 [N].
     """
-    clicked = exposures[c.CLICK].to_numpy()
-    if ranker_metrics.clicks_alone(clicked):
+    if ranker_metrics.one_class(clicked):
         return None
-    # each row without a user id counts as a visitor of its own
-    visitor = exposures.select(
-        pl.when(pl.col(c.USER_ID) == c.MISSING)
-        .then(pl.format("-1 {}", c.EVENT_ID))
-        .otherwise(c.USER_ID)
-    ).to_series()
     return {
-        **auc_difference(clicked, candidate, champion, visitor.to_numpy()),
+        **auc_difference(clicked, candidate, champion, visitors),
         "champion": ranker_metrics.auc(clicked, champion),
     }
 
@@ -221,27 +255,39 @@ def _days(frame: pl.DataFrame, zone: str) -> str:
 
 
 def _slice(
-    candidate: ModelAnswers, queries: Queries, name: str, metric: str, popular: Lists | None
+    served: Lists,
+    queries: Queries,
+    name: str,
+    metric: str,
+    popular: Lists | None,
+    champion: Lists | None,
 ) -> SliceEvidence:
-    """Return the served recall of a slice beside popularity's.
+    """Return the served recall of a slice beside popularity's and the champion's.
 
     popular: popularity's lists; None compares with a random order instead.
     """
     inside = queries.slices.get(name, np.zeros(len(queries), bool))
     if not inside.any():
         return {"queries": 0}
-    users = queries.users[inside]
+    users, k, own = queries.users[inside], int(metric.split("@")[1]), served.ranks[inside]
 
-    def recall(ranks: np.ndarray) -> float:
-        return list_metrics.list_metrics(ranks[inside], users, resamples=1)[metric]["value"]
+    def high(others: Lists) -> float:
+        return list_metrics.paired_difference(own, others.ranks[inside], users, metric)["high"]
 
-    k = int(metric.split("@")[1])
-    other = (
-        recall(popular.ranks)
-        if popular
-        else list_metrics.random_recall(queries, np.flatnonzero(inside), k)
-    )
-    return {"queries": int(inside.sum()), "value": recall(candidate.served.ranks), "other": other}
+    recall = list_metrics.list_metrics(own, users)[metric]
+    if popular:
+        ranks = popular.ranks[inside]
+        other = list_metrics.list_metrics(ranks, users, resamples=1)[metric]["value"]
+    else:
+        other = list_metrics.random_recall(queries, np.flatnonzero(inside), k)
+    return {
+        "queries": int(inside.sum()),
+        "visitors": _distinct(users),
+        "value": recall["value"],
+        "other": other,
+        "high": high(popular) if popular else recall["high"] - other,
+        "champion_high": high(champion) if champion else None,
+    }
 
 
 def calibration_noise(reliability: Sequence[ReliabilityBin]) -> float:
@@ -288,11 +334,13 @@ def latencies(
     ranker: Path,
     queries: Queries,
     exposures: pl.DataFrame,
-) -> Latencies:
-    """Measure one call of each model, on as many rows as in serving.
+) -> Latencies | None:
+    """Measure one call of each model, on as many rows as in serving; None without a row.
 
     query_tower, ranker: the ONNX files.
     """
+    if not len(queries) or exposures.is_empty():
+        return None
     rows = exposures[np.arange(latency.RANKER_ROWS) % exposures.height]
     return {
         "query_tower": latency.median_ms(
@@ -304,26 +352,32 @@ def latencies(
 
 def input_drift(
     training: Sequence[Artifact], held_out: Sequence[Artifact], *, first_day: str
-) -> dict[str, float]:
+) -> dict[str, FeatureDrift]:
     """Return per feature the divergence of the held-out days from the training days.
 
-    It is the Jensen-Shannon divergence, bits. Features with fewer than drift.MINIMUM_ROWS rows on
-    either side are left out.
+    It is the Jensen-Shannon divergence, bits, beside what chance gives. Features with fewer than
+    drift.MINIMUM_ROWS rows on either side are left out.
 
     Args:
         training: ``features/interactions`` of the training days.
         held_out: ``features/interactions`` of the held-out days.
         first_day: of the calendar, ISO; on it, features that look back are empty.
     """
+    if not training or not held_out:
+        return {}
     before, now = _profile(training), _profile(held_out)
-    found = {}
+    found: dict[str, FeatureDrift] = {}
     for (feature,), part in now.group_by("feature", maintain_order=True):
         base = before.filter(
             (pl.col("feature") == feature)
             & ~((pl.col("day") == first_day) & (feature in drift.LOOK_BACK))
         )
         if min(part["rows"].sum(), base["rows"].sum()) >= drift.MINIMUM_ROWS:
-            found[str(feature)] = drift.divergence(part, base)
+            new, old = drift.counts(part, base)
+            found[str(feature)] = {
+                "value": drift.jensen_shannon(new, old),
+                "chance": drift.by_chance(new, old),
+            }
     return found
 
 

@@ -18,11 +18,14 @@ ChampionEvidence = TypedDict(
     {
         "release": int,
         "queries": int,
+        "visitors": int,  # of the queries
         "rows": int,  # exposures
+        "clicked": int,  # of the rows
+        "row_visitors": int,
         "judged_on": str,  # days, ISO, joined by commas
-        "served ndcg@10": ChampionDifference,
-        "retrieval recall@100": ChampionDifference,
-        "auc": ChampionDifference | None,  # None where every exposure is clicked
+        "served ndcg@10": ChampionDifference | None,  # None without a query
+        "retrieval recall@100": ChampionDifference | None,
+        "auc": ChampionDifference | None,  # None where the rows have one class
     },
 )
 
@@ -31,15 +34,26 @@ class SliceEvidence(TypedDict, total=False):
     """Holds the served recall of a slice; an empty slice has "queries" alone."""
 
     queries: Required[int]
+    visitors: int
     value: float
     other: float  # recall of popularity, or of a random order
+    high: float  # upper bound of value − other
+    champion_high: float | None  # upper bound of value − the champion's; None without a champion
+
+
+class RungEvidence(TypedDict):
+    """Holds the comparison with the simple rung of the same as-of day."""
+
+    name: str
+    queries: int
+    difference: Estimate | None  # served nDCG@10, candidate − simple rung; None without a query
 
 
 class RankerEvidence(RankerFigures):
     """Holds the figures of the ranker on the held-out exposures."""
 
     calibration_noise: float | None
-    clicks_alone: bool  # every exposure is clicked
+    clicked: int  # of the rows
 
 
 ExposureEvidence = TypedDict(
@@ -49,6 +63,8 @@ ExposureEvidence = TypedDict(
         "popularity_concentration": float,
         "coverage@10": float,
         "possible_coverage": float,
+        "champion_concentration": float | None,  # None before the first promotion
+        "champion_coverage": float | None,
         "items": int,
     },
 )
@@ -68,6 +84,13 @@ class Latencies(TypedDict):
     ranker: float
 
 
+class FeatureDrift(TypedDict):
+    """Holds the divergence of one feature's held-out days from its training days, in bits."""
+
+    value: float
+    chance: float  # expected of two samples of these sizes from one distribution
+
+
 class IndexEvidence(TypedDict):
     """Holds the agreement of the index with exact search, and its floor."""
 
@@ -82,13 +105,16 @@ class Evidence(TypedDict, total=False):
     """
 
     queries: int
+    visitors: int  # of the queries
     champion: ChampionEvidence | None  # None before the first promotion
-    popularity: Estimate  # served nDCG@10, candidate − recent popularity
+    popularity: Estimate | None  # served nDCG@10, candidate − recent popularity; None: no query
+    rung: RungEvidence
     slices: dict[str, SliceEvidence]
     ranker: RankerEvidence
     exposure: ExposureEvidence
     freshness: FreshnessEvidence
-    latency_ms: Latencies
-    drift: dict[str, float]  # feature → Jensen-Shannon divergence, bits
+    latency_ms: Latencies | None  # None without a held-out row
+    champion_latency_ms: Latencies | None  # None where the champion has no learned models
+    drift: dict[str, FeatureDrift]  # by feature
     parity: dict[str, float]  # ONNX file → largest difference from TensorFlow
     index: IndexEvidence

@@ -28,13 +28,14 @@ from recsys_assets.lib.exports.exports import PARTS
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
-from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
+from recsys_assets.lib.gates.comparisons import against_simple, champion_answers, learned_answers
+from recsys_assets.lib.gates.evidence import ModelAnswers
 from recsys_assets.lib.gates.evidence_types import Evidence
-from recsys_assets.lib.gates.gates import Limits
+from recsys_assets.lib.gates.limits import Limits
+from recsys_assets.lib.ladder.rungs import full_rung
 from recsys_assets.lib.release import build, releases
-from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.lib.release.releases import champion_artifact
 from recsys_assets.lib.release.verdict import Verdict
-from recsys_assets.local_time import UTC
 from recsys_assets.release_files import PARITY, QUERY_TOWER_ONNX, RANKER_ONNX
 from recsys_assets.settings import Settings
 
@@ -52,10 +53,18 @@ _JUDGED = (
     "days_before",
     "training",
     "interactions",
+    "simple_rung",
 )
-_CARRIED = ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker")
+_HELD = ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker", "seen_rule")
 #: Settings that the lists were judged with.
 _OF_LISTS = ("retrieval_topk", "retrieval_weight")
+
+#: Figure of a full release → the system and metric of its evaluation.
+_SHOWN = {
+    "recall@100": ("retrieval", "recall@100"),
+    "served_ndcg@10": ("served", "ndcg@10"),
+    "popularity_ndcg@10": ("popularity", "ndcg@10"),
+}
 
 
 class JudgedRelease(TypedDict):
@@ -63,19 +72,6 @@ class JudgedRelease(TypedDict):
 
     gate: Verdict
     evidence: Evidence
-
-
-def _champion(store: ArtifactStore, settings: Settings) -> Artifact | None:
-    """Return the champion's artifact; None where there is none or it is of an older form.
-
-    Models of an older form take other inputs than today's transforms make, so they cannot answer
-    the queries.
-    """
-    present = read_champion(settings)
-    if present is None:
-        return None
-    release = releases.open_release(store, present.release)
-    return release.artifact if release.of_this_form else None
 
 
 # --- a full release -------------------------------------------------------------------------------
@@ -109,7 +105,7 @@ def full_inputs(
                 f"evaluation/offline [{offline.partition}] judged lists of {name} {judged}, the "
                 f"settings say {present}; materialise it again"
             )
-    champion = _champion(store, settings)
+    champion = champion_artifact(store, settings)
     return inputs | ({"champion": champion} if champion else {})
 
 
@@ -144,7 +140,7 @@ def write_full_verdict(
         candidate = ModelAnswers.of_lists(arrays, generation.click_scores(exposures))
     champion = None
     if "champion" in inputs:
-        champion = _champion_answers(store, inputs, queries, exposures, retrieval_topk)
+        champion = champion_answers(store, inputs, queries, exposures, retrieval_topk)
     log = ClickLog.of(
         pl.scan_parquet([a.path("interactions.parquet") for a in inputs["interactions"]]),
         queries.item_ids,
@@ -156,6 +152,7 @@ def write_full_verdict(
     )
     index = inputs["faiss_index"].metrics
     evidence |= {
+        "rung": against_simple(candidate.served, inputs["simple_rung"], queries, seed),
         "latency_ms": gate_evidence.latencies(
             generation,
             inputs["models"].path(QUERY_TOWER_ONNX),
@@ -174,24 +171,6 @@ def write_full_verdict(
     )
 
 
-def _champion_answers(
-    store: ArtifactStore,
-    inputs: Mapping[str, Any],
-    queries: Queries,
-    exposures: pl.DataFrame,
-    retrieval_topk: int,
-) -> ChampionAnswers:
-    """Run the champion of ``full_inputs`` on the queries and exposures."""
-    release = releases.read_release(inputs["champion"])
-    generation = Generation.of_release(
-        store, release, inputs["days_before"], retrieval_topk=retrieval_topk
-    )
-    learnt = releases.learnt_until(store, release)
-    return ChampionAnswers(
-        release.number, release.day, learnt, ModelAnswers.ask(generation, queries, exposures)
-    )
-
-
 def full_release_in_force(
     store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
 ) -> Artifact | None:
@@ -199,7 +178,7 @@ def full_release_in_force(
 
     The champion is not compared with itself: the verdict that it was promoted by stays valid.
     """
-    champion = _champion(store, settings)
+    champion = champion_artifact(store, settings)
     if champion is None or champion.manifest.get("code") != build.code():
         return None
     if any(
@@ -208,7 +187,7 @@ def full_release_in_force(
     ):
         return None
     made_from = champion.manifest["inputs"]
-    same = all(made_from.get(role, {}).get("digest") == parts[role].digest for role in _CARRIED)
+    same = all(made_from.get(role, {}).get("digest") == parts[role].digest for role in _HELD)
     return champion if same else None
 
 
@@ -225,7 +204,7 @@ def full_release(
 
     parts: as for ``full_inputs``. verdict: of ``write_full_verdict``.
     """
-    report = parts["offline"].metrics
+    report, compared = parts["offline"].metrics, verdict.metrics["evidence"]["rung"]
     ranked = pl.read_parquet(parts["popularity"].path("popularity.parquet"))
     of_as_of_day = parts["features"][-1]
     clicks = pl.read_parquet(of_as_of_day.path("item_popularity.parquet"))
@@ -233,13 +212,18 @@ def full_release(
         store,
         settings,
         as_of=as_of,
-        **{role: parts[role] for role in _CARRIED},
+        **{role: parts[role] for role in _HELD},
         popularity=ranked[c.ITEM_ID].to_list(),
         item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()),
         gate=verdict.metrics["gate"],
+        rung=full_rung(compared["difference"], compared["queries"], compared["name"]),
         metrics={
-            "recall@100": report["retrieval"]["recall@100"],
-            "served_ndcg@10": report["served"]["ndcg@10"],
+            # without a held-out click there is no figure of lists
+            **{
+                name: report[system][metric]
+                for name, (system, metric) in _SHOWN.items()
+                if metric in report[system]
+            },
             "auc": report["ranker"]["auc"],
             "evidence": verdict.metrics["evidence"],
         },
@@ -247,6 +231,15 @@ def full_release(
 
 
 # --- a fine-tune ----------------------------------------------------------------------------------
+def training_days(store: ArtifactStore, rows: Artifact) -> list[str]:
+    """Return the training days of the generation that a fine-tune belongs to.
+
+    rows: ``fine_tune/rows`` of the day.
+    """
+    base = releases.read_release(store.open(rows.manifest["inputs"]["champion"]))
+    return releases.training_days(store, base)
+
+
 def fine_tune_inputs(
     store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -274,7 +267,7 @@ def fine_tune_inputs(
         # the day's own come after those of the replayed days
         "features": store.open(rows.manifest["inputs"]["features"][-1]),
     }
-    champion = _champion(store, settings)
+    champion = champion_artifact(store, settings)
     newer = champion is not None and releases.read_release(champion).day > day
     return inputs | ({"newer": champion} if newer else {})
 
@@ -287,25 +280,21 @@ def write_fine_tune_verdict(
     day: str,
     limits: Limits,
     seed: int,
-    seen_days: int,
+    time_zone: str,
     retrieval_topk: int,
     first_day: str,
-    time_zone: str = UTC,
 ) -> JudgedRelease:
     """Write verdict.json of a fine-tune; return it as metrics.
 
     The day's held-out rows judge the fine-tune and the champion that it started from.
 
-    inputs: of ``fine_tune_inputs``. seed: of the bootstrap and of the sampled queries. first_day:
-    of the calendar, ISO.
+    inputs: of ``fine_tune_inputs``. seed: of bootstrap and queries. first_day: ISO.
 
     Raises:
         ReleaseError: no held-out row gives a query.
     """
     exposures = fine_tuning.held_out(inputs["features"], inputs["rows"].manifest["params"]["seed"])
-    queries = _held_out_queries(
-        inputs, exposures, day, seed=seed, seen_days=seen_days, time_zone=time_zone
-    )
+    queries = _held_out_queries(inputs, exposures, day, seed, time_zone)
     release = releases.read_release(inputs["base"])
     before = Generation.of_release(
         store, release, inputs["days_before"], retrieval_topk=retrieval_topk
@@ -316,9 +305,7 @@ def write_fine_tune_verdict(
     }
     tuned = before.with_models(models["query_tower"], models["dlrm"])
     # neither has learnt the held-out rows of the day
-    champion = ChampionAnswers(
-        release.number, release.day, release.day, ModelAnswers.ask(before, queries, exposures)
-    )
+    champion = learned_answers(release, before, release.day, queries, exposures)
     evidence = gate_evidence.gather(
         ModelAnswers.ask(tuned, queries, exposures),
         queries,
@@ -349,19 +336,18 @@ def write_fine_tune_verdict(
 
 
 def _held_out_queries(
-    inputs: Mapping[str, Any], exposures: pl.DataFrame, day: str, **params: Any
+    inputs: Mapping[str, Any], exposures: pl.DataFrame, day: str, seed: int, zone: str
 ) -> Queries:
-    """Return the queries of the day whose click is among the held-out exposures.
-
-    params: seed, seen_days and time_zone of ``Queries.build``.
-    """
+    """Return the queries of the day whose click is among the held-out exposures."""
     # sampled from all clicks of the day: the limit is raised so that as many held-out ones remain
     asked = Queries.build(
         [inputs["features"]],
         inputs["interactions"],
         inputs["items"],
+        seed=seed,
+        rule=releases.seen_rule(inputs["base"]),
+        zone=zone,
         limit=round(QUERY_LIMIT / (1 - fine_tuning.TRAIN_SHARE)),
-        **params,
     )
     kept = asked.frame[c.EVENT_ID].is_in(exposures[c.EVENT_ID].implode()).to_numpy()
     queries = asked.subset(np.flatnonzero(kept))

@@ -93,7 +93,7 @@ def ingest(
         landing: the landing zone's folder; created if missing.
         request: the sources and how to read them.
         now: unix seconds; later events are rejected.
-        start_day: the first day that is set explicitly; None: the log's.
+        start_day: the calendar's first day, where a setting names it.
         progress: receives one line of text per step.
 
     Returns:
@@ -165,9 +165,7 @@ class _Run:
         summary = self._log(items)
         if summary is not None:
             if not self._has("items"):
-                items = _with_derived(
-                    items, tables.derived_items(summary.items, tables.UNKNOWN_PRICE), ITEM_ID
-                )
+                items = _with_derived(items, tables.derived_items(summary.items), ITEM_ID)
             users = _with_derived(users, tables.derived_users(summary.users), USER_ID)
         items = None if items is None else self._pictures(items)
         for frame, file in ((items, ITEMS_FILE), (users, USERS_FILE)):
@@ -356,8 +354,8 @@ class _Run:
             user_size = {"rows": users.height, "derived": unknown}
         pictures = 0
         if items is not None:
-            alike = tables.derived_items(items[ITEM_ID], tables.UNKNOWN_PRICE).drop("image")
-            derived = items.drop("image").join(alike, on=alike.columns, how="semi").height
+            alike = tables.derived_items(items[ITEM_ID]).drop("image")
+            derived = items.join(alike, on=alike.columns, how="semi", nulls_equal=True).height
             item_size = {"rows": items.height, "derived": derived}
             pictures = int((items["image"] != "").sum())
         return {

@@ -2,7 +2,7 @@
 
 First pass, per batch: read, translate and reject rows; spill the accepted rows by local day. Second
 pass, per day: drop repeated events, order by time, write the day's file; or set the day aside, if
-it is one of a few old days. Memory holds one batch, or the fullest day.
+it is a stray one. Memory holds one batch, or the fullest day.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER, IngestError
 from recsys_assets.lib.own_data import mapping as rules_of
 from recsys_assets.lib.own_data.mapping import LogRules
 from recsys_assets.lib.own_data.sources import Batch, as_text, read_batches, schema_of
-from recsys_assets.lib.own_data.spill import Spill, stray_days
+from recsys_assets.lib.own_data.spill import Spill
+from recsys_assets.lib.own_data.stray import STRAY_GAP_DAYS, stray_days
 from recsys_assets.lib.own_data.times import describe, detect_unit, is_time
 
 _RAW = "given:"  # prefix of the source's own columns in spilled files
+STRAY = f"alone more than {STRAY_GAP_DAYS} days before all others (keep it with --first-day)"
 _UNKNOWN_VALUES = 200  # most distinct unknown words that are counted
 
 Progress = Callable[[str], None]
@@ -71,7 +73,6 @@ class LogSummary:
     unknown: dict[str, Counter[str]] = field(default_factory=dict)
     without_device: int = 0
     time_of_day: bool = False
-    strays: list[str] = field(default_factory=list)  # days that were set aside
 
 
 def stage_log(
@@ -119,22 +120,22 @@ def stage_log(
             )
         spill.flush()
         names = pl.Series(list(map(str, columns)), dtype=pl.String)
-        if rules.first_day_start is None:
-            summary.strays = stray_days(spill.rows)
+        stray = stray_days(spill.rows) if rules.first_day_start is None else []
         for day in spill.days():
-            if day.name in summary.strays:
-                _set_aside(day, names, quarantine, rules_of.STRAY)
-            else:
-                _settle(
-                    day,
-                    staging / INTERACTIONS_FOLDER,
-                    digest,
-                    landing,
-                    names,
-                    quarantine,
-                    summary,
-                    rules.time_zone,
-                )
+            if day.name in stray:
+                _set_aside(day, names, quarantine, STRAY)
+                shutil.rmtree(day)
+                continue
+            _settle(
+                day,
+                staging / INTERACTIONS_FOLDER,
+                digest,
+                landing,
+                names,
+                quarantine,
+                summary,
+                rules.time_zone,
+            )
             shutil.rmtree(day)
             progress(f"{day.name}: {summary.days.get(day.name, 0):,} rows")
     summary.rejected = dict(quarantine.counts.most_common())
@@ -282,7 +283,7 @@ def _set_aside(
     reason: str,
     only: pl.DataFrame | None = None,
 ) -> None:
-    """Move rows of a spilled day into the quarantine.
+    """Quarantine rows of a spilled day.
 
     Args:
         spilled: the day's folder.

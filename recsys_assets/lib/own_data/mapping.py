@@ -40,7 +40,6 @@ _UNPRINTABLE = r"\p{C}|\p{Zl}|\p{Zp}|[\p{Zs}&&[^ ]]"
 MALFORMED = "malformed line"
 NOT_IN_CATALOGUE = "item is not in the catalogue"
 DUPLICATE = "duplicate event"
-STRAY = "a few old rows before a gap of more than 31 days"
 UNKNOWN_EVENT, UNKNOWN_DEVICE = "event_type is unknown", "device_type is unknown"
 
 

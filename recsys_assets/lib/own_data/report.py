@@ -14,7 +14,7 @@ from typing import Literal, TypedDict
 from recsys_assets.columns import CLICK, DEVICE_TYPE, EVENT_TYPE, EXPOSURE_EVENTS, IMPRESSION
 from recsys_assets.lib.landing.zone import REPORT_FILE, IngestError
 from recsys_assets.lib.own_data.log import LogSummary
-from recsys_assets.lib.own_data.mapping import DUPLICATE, NOT_IN_CATALOGUE, STRAY
+from recsys_assets.lib.own_data.mapping import DUPLICATE, NOT_IN_CATALOGUE
 from recsys_assets.partitions import days_between
 
 _EXAMPLES = 5
@@ -28,10 +28,7 @@ class TableSize(TypedDict):
 
 
 class Calendar(TypedDict):
-    """Describes the days of all logs; ``as_of`` is the newest day to train as of.
-
-    It is None while the only day is today.
-    """
+    """Describes the days of all logs; ``as_of`` is the newest day to train as of."""
 
     start_day: str
     last_day: str
@@ -199,13 +196,6 @@ def remedies(log: LogSummary) -> list[str]:
             "some rows name an item that the catalogue lacks: ingest a catalogue that has it, then "
             "the same log again"
         )
-    if log.strays:
-        first, last = log.strays[0], log.strays[-1]
-        said.append(
-            f"{log.rejected[STRAY]:,} rows of {first}{f' to {last}' if last != first else ''} are "
-            "set aside: a gap of more than 31 days without rows follows, and they are at most 5 % "
-            f"of the log; to keep them, ingest again with --first-day {first} and --replace"
-        )
     if log.rejected.get(DUPLICATE):
         said.append(
             "some rows repeat an event, and an event counts once per day; nothing has to be done, "
@@ -220,13 +210,13 @@ def tables_left_out(users: TableSize, items: TableSize, pictures: int) -> list[s
     said = []
     if items["rows"] and items["derived"] == items["rows"]:
         said.append(
-            "no catalogue: items have no name, text or picture, category 'unknown' and price 1.0, "
+            "no catalogue: items have no name, text or picture, category 'unknown' and no price, "
             "so only behaviour tells them apart"
         )
     elif items["derived"]:
         said.append(
             f"{items['derived']:,} of {items['rows']:,} items are known from a log only: they have "
-            "category 'unknown' and price 1.0"
+            "category 'unknown' and no price"
         )
     if items["rows"] and not pictures:
         said.append("no pictures: give the folder with --images")
@@ -244,43 +234,45 @@ def tables_left_out(users: TableSize, items: TableSize, pictures: int) -> list[s
 
 
 def calendar_entry(days: Mapping[str, int], today: str) -> Calendar | None:
-    """Return the calendar of the days of all logs; None without a day.
-
-    A day without rows is a day of the calendar.
+    """Return the calendar of the days that have rows; None without a day.
 
     Args:
         days: day → rows.
-        today: ISO; only days before it are over.
+        today: ISO; it is not over, so it cannot be trained yet.
     """
     if not days:
         return None
     first, last = min(days), max(days)
     every = days_between(date.fromisoformat(first), date.fromisoformat(last))
     missing = [day for day in every if day not in days]
-    listed = f"{', '.join(missing[:_EXAMPLES])}{' …' if len(missing) > _EXAMPLES else ''}"
+    said = (
+        [
+            f"{len(missing)} of {len(every)} days have no rows: {', '.join(missing[:_EXAMPLES])}"
+            f"{' …' if len(missing) > _EXAMPLES else ''}; they are days without events"
+        ]
+        if missing
+        else []
+    )
+    closed = [day for day in every if day < today]
+    if not closed:
+        said.append("no day is over yet: the first training is possible tomorrow")
     return {
         "start_day": first,
         "last_day": last,
         "missing_days": missing,
-        "notes": [f"{len(missing)} of {len(every)} days have no rows: {listed}"] if missing else [],
-        "as_of": max((day for day in every if day < today), default=None),
+        "notes": said,
+        "as_of": closed[-1] if closed else None,
     }
 
 
 def check_calendar(calendar: Calendar | None, start_day: date | None) -> None:
-    """Refuse a log whose first day is not the one that is set explicitly.
-
-    Args:
-        calendar: of the log.
-        start_day: RECSYS_START_DAY; None: the calendar begins with the log.
+    """Refuse a log whose first day is not the day that the setting names.
 
     Raises:
         IngestError: both days are known and differ.
     """
-    if calendar and start_day and calendar["start_day"] != start_day.isoformat():
+    if calendar and start_day and (first := calendar["start_day"]) != start_day.isoformat():
         raise IngestError(
-            f"the log begins on {calendar['start_day']}, but RECSYS_START_DAY is {start_day}; "
-            "nothing was changed. Do one of these: unset RECSYS_START_DAY, so that the calendar "
-            f"begins with the log; set RECSYS_START_DAY={calendar['start_day']}; leave out earlier "
-            f"rows with --first-day {start_day}"
+            f"the log begins on {first}, and RECSYS_START_DAY is {start_day}; nothing was changed. "
+            f"Set RECSYS_START_DAY={first}, or leave out earlier rows: --first-day {start_day}"
         )

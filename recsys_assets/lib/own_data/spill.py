@@ -1,10 +1,8 @@
-"""Keep the accepted rows of a log on disk by day, and find days that are no part of its history."""
+"""Keep the accepted rows of a log on disk, by day."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -14,9 +12,6 @@ from recsys_assets.columns import TIMESTAMP
 from recsys_assets.lib.landing.local_days import local_day
 
 SPILL_ROWS = 400_000
-#: A log's first days that hold at most STRAY_SHARE of its rows, before a gap of more than STRAY_GAP
-#: days, are no part of the shop's history: a wrong clock, or a test.
-STRAY_GAP, STRAY_SHARE = 31, 0.05
 
 
 class Spill:
@@ -53,23 +48,3 @@ class Spill:
     def days(self) -> list[Path]:
         """Return the folders of the days, sorted."""
         return sorted(self._folder.iterdir()) if self._folder.is_dir() else []
-
-
-def stray_days(rows: Mapping[str, int]) -> list[str]:
-    """Return the few old days before a long gap, which are no part of the shop's history.
-
-    Args:
-        rows: day → rows.
-
-    >>> stray_days({"1999-01-01": 1, "2026-01-01": 30, "2026-01-02": 30})
-    ['1999-01-01']
-    """
-    days, before, strays = sorted(rows), 0, 0
-    for place, (one, following) in enumerate(pairwise(days), start=1):
-        before += rows[one]
-        if before > STRAY_SHARE * sum(rows.values()):
-            break
-        empty = local_time.day_number(following) - local_time.day_number(one) - 1
-        if empty > STRAY_GAP:
-            strays = place
-    return days[:strays]

@@ -29,7 +29,7 @@ from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds
 
 #: Columns that may be null.
-NULLABLE = frozenset({c.AGE})
+NULLABLE = frozenset({c.AGE, c.PRICE})
 #: Accepted difference between the clocks of machines. A later timestamp is in the future.
 CLOCK_TOLERANCE_SECONDS = 300
 _NOT_EMPTY = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.CATEGORY_L1, c.CATEGORY_L2)
@@ -40,7 +40,7 @@ _VALUES: dict[str, tuple[object, ...]] = {
     c.GENDER: (*c.GENDERS, c.MISSING),
     c.ITEM_GENDER: c.ITEM_GENDERS,
 }
-#: column → (condition, message); null and NaN break the condition too.
+#: column → (condition, message); NaN breaks the condition too, and null where it is not NULLABLE.
 _NUMBERS: dict[str, tuple[pl.Expr, str]] = {
     c.PRICE: (pl.col(c.PRICE) > 0, "not a number above 0"),
     c.CLICKS_24H: (pl.col(c.CLICKS_24H) >= 0, "not a number of 0 or more"),
@@ -152,8 +152,7 @@ class Known:
     """Holds known facts that a table is compared with.
 
     Args:
-        day: the partition (ISO); every timestamp must lie in that local day. A day
-            may have no rows.
+        day: the partition (ISO); every timestamp must lie in that local day.
         now: unix seconds; no timestamp may be later by more than CLOCK_TOLERANCE_SECONDS.
         items: ids of the catalogue; every item_id must be one of them.
         categories: accepted values of category_l1; top_category may also be MISSING.
@@ -198,7 +197,7 @@ class Known:
             checks.append(
                 pa.Check(
                     lambda data: data.lazyframe.select(
-                        (pl.col(data.key).is_finite() & condition).fill_null(False)
+                        (pl.col(data.key).is_finite() & condition).fill_null(data.key in NULLABLE)
                     ),
                     error=message,
                     ignore_na=False,
@@ -293,9 +292,9 @@ def _check_frame(
         else:
             sound.append(column)
     if frame.is_empty():
-        if known.day is None:
-            failures.append(Failure(file, "", "no rows", 1))
-        return ContractReport(file, 0, tuple(failures), extra)
+        # a day without events is a day; a catalogue or a users' table without rows is a fault
+        nothing = () if known.day is not None else (Failure(file, "", "no rows", 1),)
+        return ContractReport(file, 0, (*failures, *nothing), extra)
     sound_frame = frame.select(sound)
     failures += _value_failures(sound_frame, file, known)
     failures += _contradictions(sound_frame, file, {failure.column for failure in failures})

@@ -30,6 +30,7 @@ TOP_VALUES = 30
 #: 500 rows. The about ten rows of a visit share hour, visitor and device, so 5,000 rows count as
 #: about 500 independent ones.
 MINIMUM_ROWS = 5_000
+ROWS_PER_VISIT = 10  # rows that count as one independent row; see MINIMUM_ROWS
 #: Features of the 24 hours or the day before. They are empty on the calendar's first day, which is
 #: therefore not part of their baseline.
 LOOK_BACK = frozenset(
@@ -111,8 +112,33 @@ def jensen_shannon(p: Sequence[float] | np.ndarray, q: Sequence[float] | np.ndar
     return min(max((relative_entropy(a) + relative_entropy(b)) / 2, 0.0), 1.0)
 
 
+def by_chance(p: np.ndarray, q: np.ndarray, rows_per_visit: float = ROWS_PER_VISIT) -> float:
+    """Return the expected divergence in bits of two samples from one distribution.
+
+    For samples of n and m independent rows over k values, the divergence is Σ (p̂ − q̂)² / p to
+    second order, divided by 8 ln 2. The variance of p̂ − q̂ is p (1 − p) (1/n + 1/m), so the
+    expectation is (k − 1) (1/n + 1/m) / (8 ln 2). A feature with one value gives 0.
+
+    Args:
+        p: rows per value, [K].
+        q: rows per value, [K].
+        rows_per_visit: rows that count as one independent row.
+
+    >>> round(by_chance(np.array([5, 5]), np.array([9, 1]), 1), 4)
+    0.0361
+    """
+    values = np.count_nonzero((p > 0) | (q > 0))
+    spread = rows_per_visit * (1 / p.sum() + 1 / q.sum())
+    return min(1.0, float((values - 1) * spread / (8 * np.log(2))))
+
+
 def divergence(day: pl.DataFrame, baseline: pl.DataFrame) -> float:
-    """Return the divergence of one feature's profile from its baseline.
+    """Return the divergence of one feature's profile from its baseline; see ``counts``."""
+    return jensen_shannon(*counts(day, baseline))
+
+
+def counts(day: pl.DataFrame, baseline: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows per value of the day and of the baseline, int64 [K] each.
 
     Args:
         day: profile rows of the feature, {feature, value, rows}.
@@ -140,7 +166,7 @@ def divergence(day: pl.DataFrame, baseline: pl.DataFrame) -> float:
             .agg(pl.col("now", "before").sum())
             .sort("value")
         )
-    return jensen_shannon(both["now"].to_numpy(), both["before"].to_numpy())
+    return both["now"].to_numpy(), both["before"].to_numpy()
 
 
 def against_baseline(

@@ -10,16 +10,14 @@ from pathlib import Path
 import fsspec
 import polars as pl
 
-from recsys_assets import columns as c
+from recsys_assets.columns import EVENT_ID, RAW_INTERACTIONS, TIMESTAMP
 from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER
 from recsys_assets.lib.quality.contracts import ContractReport, Failure, read
 from recsys_assets.local_time import UTC
 
-_SCHEMA = {name: getattr(pl, kind) for name, kind in c.RAW_INTERACTIONS.items()}
-
 
 class LandingMissing(FileNotFoundError):
-    """Raised if the landing zone has no interactions at all."""
+    """Raised if the landing zone has no events of any day."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,16 @@ def read_landing_day(
         zone: see Known.
 
     Raises:
-        LandingMissing: the landing zone has no folder of interactions.
+        LandingMissing: no day has a file.
         ContractViolation: lists every failure of every file.
     """
     root = str(landing_uri).rstrip("/")
     fs, prefix = fsspec.core.url_to_fs(root)
     paths = sorted(str(path) for path in fs.glob(f"{prefix}/{INTERACTIONS_FOLDER}/{day}/*.parquet"))
-    if not paths and not fs.isdir(f"{prefix}/{INTERACTIONS_FOLDER}"):
+    if not paths and not fs.glob(f"{prefix}/{INTERACTIONS_FOLDER}/*/*.parquet"):
         raise LandingMissing(
-            f"there is no {root}/{INTERACTIONS_FOLDER}: run `recsys ingest` or `recsys simulate`, "
-            "or wait until the first files have landed"
+            f"no interactions in {root}/{INTERACTIONS_FOLDER}: ingest a log with `recsys ingest`, "
+            "run `recsys simulate`, or wait until files have landed"
         )
     failures: list[Failure] = []
     frames: list[pl.DataFrame] = []
@@ -74,7 +72,7 @@ def read_landing_day(
     for path in paths:
         address = fs.unstrip_protocol(path) if "://" in root else path
         report, frame, digest = read(
-            address, c.RAW_INTERACTIONS, day=day, now=now, items=items, zone=zone
+            address, RAW_INTERACTIONS, day=day, now=now, items=items, zone=zone
         )
         name = path.rsplit("/", 1)[-1]
         failures += report.failures
@@ -85,17 +83,22 @@ def read_landing_day(
         rows[name] = report.rows
         extra.update(report.extra_columns)
         if report.ok and frame is not None:
-            frames.append(frame.select(*c.RAW_INTERACTIONS))
+            frames.append(frame.select(*RAW_INTERACTIONS))
     ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
-    joined = pl.concat(frames) if frames else pl.DataFrame(schema=_SCHEMA)
+    joined = pl.concat(frames) if frames else _no_rows()
     unique = (
-        joined.unique(c.EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
+        joined.unique(EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
     )
     return LandingDay(
         day,
-        unique.sort(c.TIMESTAMP, c.EVENT_ID),
+        unique.sort(TIMESTAMP, EVENT_ID),
         rows,
         joined.height - unique.height,
         {name: digest for digest, name in first_with.items()},
         dict(extra),
     )
+
+
+def _no_rows() -> pl.DataFrame:
+    """Return RAW_INTERACTIONS without a row."""
+    return pl.DataFrame(schema={name: getattr(pl, of) for name, of in RAW_INTERACTIONS.items()})

@@ -16,7 +16,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import sha256_json
-from recsys_assets.lib.figures.series import mean, number
+from recsys_assets.lib.figures.series import number
 from recsys_assets.lib.landing import quarantine, zone
 from recsys_assets.lib.quality import contracts, landing_day, profiles
 from recsys_assets.local_time import UTC
@@ -50,7 +50,7 @@ def landed_interactions(
     now: int | None = None,
     zone: str = UTC,
 ) -> Landed:
-    """Read and check a day's files of interactions; a day without a file has no rows.
+    """Read and check a day's files of interactions.
 
     Args:
         landing: the landing zone, a folder or an fsspec address.
@@ -60,7 +60,7 @@ def landed_interactions(
         zone: the shop's time zone.
 
     Raises:
-        LandingMissing: the landing zone has no interactions at all.
+        LandingMissing: no day has a file.
         ContractViolation: a file breaks the contract.
     """
     ids = (
@@ -179,7 +179,7 @@ def write_interactions(
     return {
         "rows": frame.height,
         "exposures": exposures.height,
-        "click_rate": mean(exposures[c.CLICK]),
+        "click_rate": number(exposures[c.CLICK].mean()),
         **distinct,
         "files": landed.files,
         "duplicates_dropped": landed.duplicates,

@@ -29,7 +29,8 @@ from recsys_assets.lib.release.releases import (
     read_display,
     read_release,
 )
-from recsys_assets.lib.release.verdict import Check, Verdict
+from recsys_assets.lib.release.rung import FULL, OLDER, Rung
+from recsys_assets.lib.release.verdict import Check, Verdict, blocks, stops
 from recsys_assets.release_files import (
     DISPLAY_FILE,
     EMBEDDING_TABLE,
@@ -55,12 +56,14 @@ def build_release(
     faiss_index: Artifact,
     query_tower: Artifact,
     ranker: Artifact,
+    seen_rule: Artifact,
     popularity: Sequence[str],
     item_clicks: Mapping[str, float],
     gate: Verdict | None,
+    rung: Rung = OLDER,
     metrics: Mapping[str, Any] | None = None,
 ) -> Artifact:
-    """Assemble a full release, the first of a new generation.
+    """Assemble a full or simple release, the first of a new generation.
 
     Args:
         store: of the artifacts.
@@ -72,12 +75,14 @@ def build_release(
         faiss_index: ``retrieval/faiss_index`` (index.faiss).
         query_tower: ``retrieval/two_tower`` (query_tower.onnx).
         ranker: ``ranking/dlrm`` (dlrm.onnx, and its two parts dlrm_items.onnx, dlrm_lists.onnx).
+        seen_rule: ``features/seen_rule`` (seen.json).
         popularity: item ids, most popular first. Ids outside the catalogue are left out. Items
             without an interaction follow in the catalogue's order, so that the backfill list has
             every item.
         item_clicks: item id → its clicks on the as-of day, used where the online store has none; 0
             where absent.
         gate: the verdict. A release without one (None) cannot be promoted.
+        rung: what the models are, and why.
         metrics: figures to show beside the release.
 
     Returns:
@@ -93,10 +98,12 @@ def build_release(
         "faiss_index": faiss_index,
         "query_tower": query_tower,
         "ranker": ranker,
+        "seen_rule": seen_rule,
     }
     _require_one_generation({a.kind: a.digest for a in inputs.values()}, list(inputs.values()))
     params = {
-        "kind": "full",
+        "kind": "full" if rung["name"] == FULL else "simple",
+        "rung": rung,
         "day": as_of,
         "gate": _checked_gate(gate),
         "popularity": list(popularity),
@@ -121,7 +128,10 @@ def build_release(
             popularity=popularity,
             item_clicks=item_clicks,
         )
-        dump(staged.path / DISPLAY_FILE, {"release": number, "items": display_data(items)})
+        dump(
+            staged.path / DISPLAY_FILE,
+            {"release": number, "rung": rung["name"], "items": display_data(items)},
+        )
         users = transforms["vocabulary"][columns.USER_ID]
         _dump_release(
             staged.path,
@@ -134,7 +144,12 @@ def build_release(
             inputs=inputs,
         )
         return staged.publish(
-            metrics={**(metrics or {}), "release": number, "gate": params["gate"]}
+            metrics={
+                **(metrics or {}),
+                "release": number,
+                "rung": params["rung"],
+                "gate": params["gate"],
+            }
         )
 
 
@@ -197,7 +212,7 @@ def build_fine_tune_release(
         "query_tower": query_tower,
         "ranker": ranker,
     }
-    params = {"kind": "fine_tune", "day": day, "gate": _checked_gate(gate)}
+    params = {"kind": "fine_tune", "day": day, "gate": _checked_gate(gate), "rung": generation.rung}
     existing = _find(store, inputs, params)
     if existing is not None:
         return existing
@@ -210,7 +225,10 @@ def build_fine_tune_release(
         for name in generation.artifact.manifest["files"]:
             if name not in replaced:
                 place(generation.artifact.path(name), staged.path / name)
-        dump(staged.path / DISPLAY_FILE, {"release": number, "items": read_display(generation)})
+        dump(
+            staged.path / DISPLAY_FILE,
+            {"release": number, "rung": generation.rung["name"], "items": read_display(generation)},
+        )
         for name, path in own.items():
             place(path, staged.path / name)
         versions = {**generation.versions, QUERY_TOWER: number, RANKER: number}
@@ -225,7 +243,12 @@ def build_fine_tune_release(
             inputs=inputs,
         )
         return staged.publish(
-            metrics={**(metrics or {}), "release": number, "gate": params["gate"]}
+            metrics={
+                **(metrics or {}),
+                "release": number,
+                "rung": params["rung"],
+                "gate": params["gate"],
+            }
         )
 
 
@@ -246,6 +269,7 @@ def _dump_release(
             "form": releases.CODE_VERSION,
             "release": number,
             "kind": params["kind"],
+            "rung": params["rung"],
             "day": params["day"],
             "generation": generation,
             "versions": versions,
@@ -271,12 +295,13 @@ def _checked_gate(gate: Verdict | None) -> Verdict | None:
             "value": check["value"],
             "threshold": check["threshold"],
             "passed": check["passed"],
+            "blocks": blocks(check),
         }
         for check in gate["checks"]
     ]
     if not checks:
         raise ReleaseError("the gate verdict has no checks; give None where nothing was evaluated")
-    if bool(gate["passed"]) != all(check["passed"] for check in checks):
+    if bool(gate["passed"]) == any(stops(check) for check in checks):
         raise ReleaseError(
             f"the gate verdict has passed={gate['passed']} against its own checks: {checks}"
         )

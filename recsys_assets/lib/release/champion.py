@@ -23,6 +23,7 @@ class Champion:
     previous: list[int]  # champions that a rollback goes back to, the latest first
     #: {"release", "at", "event": "promote" | "rollback", "forced"}, oldest first
     history: list[Mapping[str, Any]]
+    rung: str = ""  # as ``rung.described`` gives it
 
 
 def champion_path(settings: Settings) -> Path:

@@ -32,6 +32,7 @@ from recsys_assets.release_files import (
     RANKER_ONNX,
     RANKER_PARTS,
     SAMPLING,
+    SEEN_RULE,
     SIMILAR_FILE,
     SNAPSHOT,
     TRANSFORMS,
@@ -73,6 +74,7 @@ def write_contents(
         TRANSFORMS: parts["workflows"].path(TRANSFORMS),
         INDEX: parts["faiss_index"].path(INDEX),
         EMBEDDING_TABLE: parts["aligned"].path(EMBEDDING_TABLE),
+        SEEN_RULE: parts["seen_rule"].path(SEEN_RULE),
     }.items():
         for model in models_with(name):
             place(path, folder / model_file(model, name))

@@ -3,26 +3,40 @@
 A release is an artifact ``serving/release`` [``NNNNNN``] that holds everything that online serving
 needs: ``models/<model>/<files>``, the display data, the similar items, and ``release.json``. A
 *full* release starts a generation: vocabularies, embedding tables, towers, index, ranker and
-compiled transforms, which must agree. A *fine-tune* release has the generation's files with its own
-query tower and ranker.
+compiled transforms, which must agree. A *simple* release starts a generation too; its models are
+those of a simple rung (popularity or item-to-item) in the same form. A *fine-tune* release has the
+full generation's files with its own query tower and ranker.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.lib.release.verdict import Verdict
-from recsys_assets.release_files import DISPLAY_FILE, MODEL_FILES, QUERY_TOWER, RANKER, RELEASE_FILE
+from recsys_assets.lib.features.seen import SeenRule, read_rule
+from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.lib.release.rung import OLDER, RUNGS, Rung, read_rung
+from recsys_assets.lib.release.verdict import Check, Verdict, blocks, stops
+from recsys_assets.release_files import (
+    DISPLAY_FILE,
+    MODEL_FILES,
+    QUERY_TOWER,
+    RANKER,
+    RELEASE_FILE,
+    SEEN_RULE,
+    model_file,
+    models_with,
+)
+from recsys_assets.settings import Settings
 
 RELEASE = "serving/release"
 #: Form of a release's files. This code runs only models of this form. Raise it by hand where the
 #: inputs of the models change. A derived fingerprint would refuse every older release after each
 #: change of code, and so every rollback.
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 #: Models whose version is the release's own; all others carry the number of their generation.
 RELEASE_BOUND = (QUERY_TOWER, RANKER)
@@ -39,7 +53,7 @@ class Release:
 
     artifact: Artifact
     number: int
-    kind: Literal["full", "fine_tune"]
+    kind: Literal["full", "fine_tune", "simple"]
     day: str  # the as-of day of a full training, or the day that was learnt
     generation: int  # number of the full release whose files it uses
     versions: Mapping[str, int]  # model → version directory
@@ -47,6 +61,7 @@ class Release:
     metrics: Mapping[str, Any]
     known_user: str | None  # a visitor of the training data, for the smoke request
     form: str | None = CODE_VERSION  # of the code that built it; None: before forms were written
+    rung: Rung = field(default_factory=lambda: OLDER)
 
     @property
     def of_this_form(self) -> bool:
@@ -55,13 +70,21 @@ class Release:
 
     @property
     def failed_checks(self) -> list[str]:
-        """Failed checks of the gate as lines of text; empty where it passed."""
-        checks = self.gate["checks"] if self.gate else []
-        return [
-            f"{c['name']} = {c['value']} (threshold {c['threshold']})"
-            for c in checks
-            if not c["passed"]
-        ]
+        """Failed checks that block, as lines of text; empty where the gate passed."""
+        return [_line(check) for check in self._checks if stops(check)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Failed checks that do not block, as lines of text."""
+        return [_line(check) for check in self._checks if not (check["passed"] or blocks(check))]
+
+    @property
+    def _checks(self) -> list[Check]:
+        return self.gate["checks"] if self.gate else []
+
+
+def _line(check: Check) -> str:
+    return f"{check['name']} = {check['value']} (threshold {check['threshold']})"
 
 
 def read_release(artifact: Artifact) -> Release:
@@ -78,6 +101,7 @@ def read_release(artifact: Artifact) -> Release:
         content["metrics"],
         content["known_user"],
         content.get("form"),
+        read_rung(content),
     )
 
 
@@ -90,44 +114,57 @@ def open_release(store: ArtifactStore, number: int) -> Release:
     return read_release(store.current(RELEASE, f"{number:06d}"))
 
 
-def training_days(store: ArtifactStore, generation: int) -> list[str]:
-    """Return the days that a full release was trained on, as its workflows record them.
-
-    The settings may have changed since.
-    """
-    workflows = store.open(open_release(store, generation).artifact.manifest["inputs"]["workflows"])
-    return [str(one["partition"]) for one in workflows.manifest["inputs"]["train"]]
-
-
-def learnt_until(store: ArtifactStore, release: Release) -> str:
-    """Return the last day whose rows a release has learnt.
-
-    A full training learns its training days, a fine-tune the day itself.
-    """
-    return release.day if release.kind == "fine_tune" else training_days(store, release.number)[-1]
-
-
 def list_releases(store: ArtifactStore) -> list[Release]:
     """Return all releases, oldest first."""
     return [open_release(store, int(name)) for name in store.partitions(RELEASE)]
 
 
 def newest_passed(store: ArtifactStore) -> int:
-    """Return the number of the newest release whose gate passed.
+    """Return the number of the best release whose gate passed.
+
+    It is of the newest day, of the highest rung of that day, and the newest of those.
 
     Raises:
         ReleaseError: there is none.
     """
-    numbers = sorted(map(int, store.partitions(RELEASE)), reverse=True)
-    for number in numbers:
-        release = open_release(store, number)
-        if release.gate and release.gate["passed"]:
-            return number
-    raise ReleaseError(
-        "no release has passed its gate"
-        if numbers
-        else "there is no release; materialise the full graph first (`recsys materialize`)"
-    )
+    releases = list_releases(store)
+    passed = [one for one in releases if one.gate and one.gate["passed"]]
+    if not passed:
+        raise ReleaseError(
+            "no release has passed its gate"
+            if releases
+            else "there is no release; materialise the full graph first (`recsys materialize`)"
+        )
+    best = max(passed, key=lambda one: (one.day, RUNGS.index(one.rung["name"]), one.number))
+    return best.number
+
+
+def training_days(store: ArtifactStore, release: Release) -> list[str]:
+    """Return the training days of a release's generation, as its workflows record them."""
+    generation = open_release(store, release.generation).artifact
+    workflows = store.open(generation.manifest["inputs"]["workflows"])
+    return [day["partition"] for day in workflows.manifest["inputs"]["train"]]
+
+
+def champion_artifact(store: ArtifactStore, settings: Settings) -> Artifact | None:
+    """Return the champion's artifact; None where there is none or it is of an older form.
+
+    Models of an older form take other inputs than today's transforms make, so they cannot answer
+    the queries.
+    """
+    present = read_champion(settings)
+    if present is None:
+        return None
+    release = open_release(store, present.release)
+    return release.artifact if release.of_this_form else None
+
+
+def seen_rule(release: Artifact) -> SeenRule:
+    """Return the rule by which a release hides what a visitor has seen.
+
+    A fine-tune has that of its generation.
+    """
+    return read_rule(release.path(model_file(models_with(SEEN_RULE)[0], SEEN_RULE)))
 
 
 def read_display(release: Release) -> dict[str, dict[str, Any]]:

@@ -12,10 +12,24 @@ class Check(TypedDict):
     value: object  # a number, an interval, a word, or None where the figure is missing
     threshold: object
     passed: bool
+    blocks: bool  # whether the release cannot be promoted where the check fails; else it warns
 
 
 class Verdict(TypedDict):
-    """Holds all checks of a release; it passed where every check passed."""
+    """Holds all checks of a release; it passed where every check that blocks passed."""
 
     passed: bool
     checks: list[Check]
+
+
+def blocks(check: Check) -> bool:
+    """Return whether a check keeps a release from being promoted where it fails.
+
+    Verdicts of before there were warnings block by every check.
+    """
+    return check.get("blocks", True)
+
+
+def stops(check: Check) -> bool:
+    """Return whether a check has failed and keeps a release from being promoted."""
+    return not check["passed"] and blocks(check)

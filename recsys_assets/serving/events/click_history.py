@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import redis
 from google.protobuf.message import DecodeError
 
 from recsys_assets.lib.feature_store.recent_clicks import (
+    Click,
     RecentClicks,
     push_recent_clicks,
     read_recent_clicks,
@@ -27,43 +28,60 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def merged(live: RecentClicks, stored: Sequence[tuple[str, int]], now: float) -> RecentClicks:
+def merged(live: RecentClicks, stored: Sequence[Click], now: float) -> RecentClicks:
     """Return a visitor's live clicks and the online clicks as one row.
 
-    A click that both have counts once: for each (category, second), the larger of the two counts
-    holds. So neither the order of merges nor a repetition changes the result.
+    A click that both have counts once: for each category, item and second, the larger of the two
+    counts holds. So neither the order of merges nor a repetition changes the result. A click
+    without an item equals one of the other side of the same category and second.
 
     Args:
         live: of ``VisitorState.recent_clicks``, with at least one click.
-        stored: (category, Unix seconds) of the online row, in any order.
+        stored: of the online row, in any order.
         now: Unix seconds; clicks more than HISTORY_SECONDS older are dropped.
 
     Returns:
-        The latest RECENT_CLICKS clicks, oldest first, those of one second by category.
+        The latest RECENT_CLICKS clicks, oldest first, those of one second by category and item.
         ``updated_at`` is the time of the newest click, or of ``live`` if that is later, with the
         fraction of ``live``. So a late click, older than the online ones, makes a newer row too. A
         ``live`` that is ``whole`` is returned as it is.
 
     >>> row = merged(
-    ...     RecentClicks("1", ["toys"], [70], 70.000002),
-    ...     [("books", 50), ("toys", 70), ("toys", 90)],
+    ...     RecentClicks("1", ["toys"], ["t1"], [70], 70.000002),
+    ...     [Click("books", "b1", 50), Click("toys", "t1", 70), Click("toys", "t2", 90)],
     ...     now=99,
     ... )
-    >>> row.categories, row.timestamps, row.updated_at
-    (['books', 'toys', 'toys'], [50, 70, 90], 90.000002)
+    >>> row.items, row.timestamps, row.updated_at
+    (['b1', 't1', 't2'], [50, 70, 90], 90.000002)
     """
     if live.whole:
         return live
-    known = Counter((category, at) for category, at in stored if at >= int(now) - HISTORY_SECONDS)
-    clicks = sorted(
-        (known | Counter(zip(live.categories, live.timestamps, strict=True))).elements(),
-        key=lambda click: (click[1], click[0]),
-    )[-RECENT_CLICKS:]
+    kept = [click for click in stored if click.at >= int(now) - HISTORY_SECONDS]
+    here = [*map(Click, live.categories, live.items, live.timestamps)]
+    with_item = _with_item(kept) | _with_item(here)
+    # one side may know the items of clicks that the other one holds without
+    without_item = (_seconds(kept) | _seconds(here)) - _seconds(with_item.elements())
+    clicks = [
+        *with_item.elements(),
+        *(Click(category, "", at) for category, at in without_item.elements()),
+    ]
+    clicks = sorted(clicks, key=lambda click: (click.at, click.category, click.item))[
+        -RECENT_CLICKS:
+    ]
     second = int(live.updated_at)
-    updated_at = round(live.updated_at + max(clicks[-1][1] - second, 0), 6)
-    return RecentClicks(
-        live.user_id, [category for category, _ in clicks], [at for _, at in clicks], updated_at
-    )
+    updated_at = round(live.updated_at + max(clicks[-1].at - second, 0), 6)
+    categories, items, timestamps = ([*values] for values in zip(*clicks, strict=True))
+    return RecentClicks(live.user_id, categories, items, timestamps, updated_at)
+
+
+def _with_item(clicks: Iterable[Click]) -> Counter[Click]:
+    """Count the clicks whose item is known."""
+    return Counter(click for click in clicks if click.item)
+
+
+def _seconds(clicks: Iterable[Click]) -> Counter[tuple[str, int]]:
+    """Count clicks by category and second, with or without items."""
+    return Counter((click.category, click.at) for click in clicks)
 
 
 def push_merged(store: FeatureStore, rows: Sequence[RecentClicks], now: float) -> None:

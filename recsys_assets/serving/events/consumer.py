@@ -25,6 +25,7 @@ from recsys_assets.columns import IMPRESSION, MISSING
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.lib.feature_store.views import USER_ACTIVITY_PUSH, FeatureStoreError
+from recsys_assets.lib.features.seen import kept_days
 from recsys_assets.partitions import time_zone
 from recsys_assets.serving.events.click_history import push_merged
 from recsys_assets.serving.events.events import GROUP, REJECTED, STREAM, Event, Reset, parse_entry
@@ -61,7 +62,7 @@ class Consumer:
     def __init__(self, settings: Settings, name: str, stop: threading.Event) -> None:
         self._name, self._stop = name, stop
         self._client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
-        self._state = VisitorState(self._client, settings.seen_days)
+        self._state = VisitorState(self._client, kept_days(settings), time_zone(settings))
         self._display = LiveDisplay(settings)
         self._buffer = LandingBuffer(settings.landing, time_zone(settings))
         self._landed_at = time.monotonic()

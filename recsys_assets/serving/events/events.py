@@ -44,7 +44,7 @@ def identifier(value: Any) -> str:
 
 
 Identifier = Annotated[str, BeforeValidator(identifier)]
-#: Safe in a key and before the "|" of a views member.
+#: Safe in a key and in a views member.
 EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 

@@ -1,13 +1,15 @@
 """Apply each visitor event to Valkey exactly once.
 
-An event changes the seen items, the recent items and the views of the last seven days. One Lua
-script per event decides and applies in one step, so that no crash falls in between. The key
-``event:<event id>`` holds the stream id that was applied: the same entry delivered again counts as
-done, and another entry with the same event id is a duplicate. A reset works in the same way.
+An event changes the seen items (each under its event type), the recent items and the views of the
+last seven days. One Lua script per event decides and applies in one step, so that no crash falls in
+between. The key ``event:<event id>`` holds the stream id that was applied: the same entry delivered
+again counts as done, and another entry with the same event id is a duplicate. A reset works in the
+same way.
 
 A reset leaves one key, ``reset:<user id>``: the second from which on the visitor's row in Feast
 counts. It makes every later row newer than the empty one, whatever the clocks of the events are,
-and it expires when no older click counts any more.
+and it expires when no older click counts any more. The back-fill of history
+(``lib.feature_store.seen_history``) leaves out events before it.
 """
 
 from __future__ import annotations
@@ -18,22 +20,25 @@ from typing import Any
 
 import redis
 
-from recsys_assets.columns import IMPRESSION, MISSING
-from recsys_assets.lib.feature_store.recent_clicks import RecentClicks
-from recsys_assets.lib.features.activity import HISTORY_SECONDS, RECENT_CLICKS
-from recsys_assets.serving.events.events import Event, Reset
-from recsys_assets.serving.stores.bloom import (
+from recsys_assets.columns import IMPRESSION, MISSING, SECONDS_PER_DAY
+from recsys_assets.lib.feature_store.bloom import (
     day_of,
     expiry,
     last_days,
     positions,
+    reset_key,
     seen_key,
     seen_keys,
 )
+from recsys_assets.lib.feature_store.recent_clicks import RecentClicks
+from recsys_assets.lib.features.activity import HISTORY_SECONDS, RECENT_CLICKS
+from recsys_assets.serving.events.events import Event, Reset
 
 RECENT_ITEMS = 100
+#: Between event id, item id and category of a view; no id holds it.
+_SEPARATOR = "\x1f"
 #: Seconds after the last event: then none of the views counts any more.
-VIEWS_EXPIRE_SECONDS = HISTORY_SECONDS + 86_400
+VIEWS_EXPIRE_SECONDS = HISTORY_SECONDS + SECONDS_PER_DAY
 
 
 class Outcome(IntEnum):
@@ -109,26 +114,19 @@ def updates_key(user_id: str) -> str:
     return f"updates:{user_id}"
 
 
-def reset_key(user_id: str) -> str:
-    """Return the key of a visitor's last reset."""
-    return f"reset:{user_id}"
-
-
 class VisitorState:
     """Applies events and resets to database 1.
 
     Args:
         client: of database 1, replies as bytes.
-        seen_days: for how many days an item counts as seen. An event id is remembered one day
-            longer.
+        kept_days: for how many local days seen items are kept (``seen.kept_days``). An event id
+            and a reset are remembered one day longer.
+        zone: time zone of the shop.
     """
 
-    def __init__(self, client: redis.Redis, seen_days: int) -> None:
-        self._client, self._seen_days, self._remembered = (
-            client,
-            seen_days,
-            (seen_days + 1) * 86_400,
-        )
+    def __init__(self, client: redis.Redis, kept_days: int, zone: str) -> None:
+        self._client, self._kept_days, self._zone = client, kept_days, zone
+        self._remembered = (kept_days + 1) * SECONDS_PER_DAY
         self._script, self._reset = client.register_script(_APPLY), client.register_script(_RESET)
 
     def apply(
@@ -163,9 +161,10 @@ class VisitorState:
         self, stream_id: str, event: Event, category: str, now: float
     ) -> tuple[list[str], list[Any]]:
         """Return keys and arguments of the script for one event."""
-        day = day_of(event.timestamp)
+        day = day_of(event.timestamp, self._zone)
         live = event.event_type != IMPRESSION
-        member = f"{event.event_id}|{category}" if category != MISSING else ""
+        member = _SEPARATOR.join((event.event_id, event.item_id, category))
+        member = member if category != MISSING else ""
         keys = [
             event_key(event.event_id),
             seen_key(event.user_id, day),
@@ -177,7 +176,7 @@ class VisitorState:
             stream_id,
             self._remembered,
             int(live),
-            expiry(day, self._seen_days),
+            expiry(day, self._kept_days, self._zone),
             event.item_id,
             event.timestamp,
             member,
@@ -185,7 +184,7 @@ class VisitorState:
             VIEWS_EXPIRE_SECONDS,
             RECENT_ITEMS,
             RECENT_CLICKS,
-            *(positions(event.item_id).tolist() if live else ()),
+            *(positions(event.item_id, event.event_type).tolist() if live else ()),
         ]
 
     def recent_clicks(self, user_ids: Sequence[str], now: float) -> list[RecentClicks]:
@@ -225,11 +224,13 @@ class VisitorState:
             if refused or not views:
                 continue
             timestamps = [int(score) for _, score in views]
+            named = [_item_and_category(member.decode()) for member, _ in views]
             updated_at = max(timestamps[-1], int(reset or 0)) + int(updates or 0) % 1_000_000 / 1e6
             found.append(
                 RecentClicks(
                     user_id,
-                    [member.decode().split("|", 1)[1] for member, _ in views],
+                    [category for _, category in named],
+                    [item for item, _ in named],
                     timestamps,
                     updated_at,
                     whole=reset is not None,
@@ -248,10 +249,10 @@ class VisitorState:
         Raises:
             redis.RedisError: the store does not answer or refuses to write; nothing is changed.
         """
-        user_id, day = reset.user_id, 86_400
+        user_id = reset.user_id
         # an event's clock may be ahead, so tomorrow may have a filter; a key expires a day after it
         # last counts
-        days = last_days(now + day, self._seen_days + 2)
+        days = last_days(now + SECONDS_PER_DAY, self._kept_days + 2, self._zone)
         keys = [
             event_key(reset.event_id),
             reset_key(user_id),
@@ -261,6 +262,20 @@ class VisitorState:
             *seen_keys(user_id, days),
         ]
         outcome, at = self._reset(
-            keys=keys, args=[stream_id, self._remembered, int(now), VIEWS_EXPIRE_SECONDS]
+            keys=keys,
+            args=[
+                stream_id,
+                self._remembered,
+                int(now),
+                max(VIEWS_EXPIRE_SECONDS, self._remembered),
+            ],
         )
-        return Outcome(outcome), RecentClicks(user_id, [], [], float(at), whole=True)
+        return Outcome(outcome), RecentClicks(user_id, [], [], [], float(at), whole=True)
+
+
+def _item_and_category(member: str) -> tuple[str, str]:
+    """Return item id and category of a view; "" for the item of a view of the older form."""
+    if _SEPARATOR in member:
+        _, item, category = member.split(_SEPARATOR, 2)
+        return item, category
+    return "", member.split("|", 1)[1]

@@ -27,6 +27,7 @@ from recsys_assets.columns import (
     USER_ID,
     VOCABULARY_START,
 )
+from recsys_assets.lib.release.rung import FULL, RungName
 from recsys_assets.serving.gateway.explanation_models import (
     DIVERSITY,
     RANKED_BELOW,
@@ -59,7 +60,12 @@ class IdsDiffer(RuntimeError):
 
 
 def explain(
-    user_id: str, ranking: Ranking, trace: Tensors, item_ids: Sequence[str], request_id: str
+    user_id: str,
+    ranking: Ranking,
+    trace: Tensors,
+    item_ids: Sequence[str],
+    request_id: str,
+    rung: RungName = FULL,
 ) -> Explanation:
     """Turn the trace of one visitor into an explanation.
 
@@ -69,6 +75,7 @@ def explain(
         trace: tensors of ``pipeline.trace_layout``, B = 1.
         item_ids: of the release that answered; item i has Categorify index VOCABULARY_START + i.
         request_id: of the request.
+        rung: of the release.
 
     Raises:
         IdsDiffer: the ids are those of another release.
@@ -80,7 +87,7 @@ def explain(
     fates = [Fate(code) for code in trace[t.CONSIDERED_FATE.name].tolist()]
     return Explanation(
         user_id=user_id,
-        release=ReleaseInfo(query=ranking.query_release, ranker=ranking.ranker_release),
+        release=ReleaseInfo(query=ranking.query_release, ranker=ranking.ranker_release, rung=rung),
         degraded=bool(ranking.reasons),
         reasons=ranking.reasons,
         visitor=_visitor(trace),

@@ -37,7 +37,10 @@ class Dropped(BaseModel):
     """An item that the filter removed."""
 
     item_id: str
-    why: str = Field(description="seen, out_of_stock, hidden or surplus (beyond RETRIEVAL_TOPK).")
+    why: str = Field(
+        description="seen (by the release's rule), out_of_stock, hidden or surplus (beyond "
+        "RETRIEVAL_TOPK)."
+    )
 
 
 class Scored(BaseModel):

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from recsys_assets.columns import MISSING, VIEW, Device, EventType
+from recsys_assets.lib.release.rung import RungName
 from recsys_assets.serving.events.events import Event, EventId, Identifier, new_event_id
 
 #: Accepted moments: 2000-01-01 to 2100-01-01.
@@ -227,6 +228,9 @@ class ReleaseInfo(BaseModel):
 
     query: int = Field(description="Version of the query tower.")
     ranker: int = Field(description="Version of the ranker, which is the release's number.")
+    rung: RungName = Field(
+        description="What the models are: popularity, item_to_item, or full (two-tower and DLRM)."
+    )
 
 
 class Answer(BaseModel):
@@ -318,6 +322,7 @@ class ReadyResponse(BaseModel):
     )
     triton: bool = Field(description="Whether Triton serves.")
     release: int | None = Field(description="Number of the promoted release; null: none.")
+    rung: RungName | None = Field(description="Rung of the promoted release; null: none.")
     valkey: bool = Field(
         description="Whether Valkey answers; if not, answers are degraded, but not absent."
     )

@@ -16,7 +16,7 @@ from recsys_assets.serving.gateway.errors import Refused, documented
 from recsys_assets.serving.gateway.images import media_type
 from recsys_assets.serving.gateway.models import ReadyResponse
 from recsys_assets.serving.gateway.parts import Parts
-from recsys_assets.serving.published.display import DisplayMissing
+from recsys_assets.serving.published.display import Display, DisplayMissing
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +59,18 @@ def _add_monitoring(router: APIRouter, parts: Parts) -> None:
         """
         triton = await parts.ranking.ready()
         try:
-            release = parts.display.current().release
+            display = parts.display.current()
         except DisplayMissing as error:
             logger.error("%s", error)
-            release = None
+            display = Display()
         try:
             valkey = bool(await cast("Awaitable[bool]", parts.visitors.ping()))
         except STORE_ERRORS:
             valkey = False
-        ready = triton and release is not None and not request.app.state.draining
-        answer = ReadyResponse(ready=ready, triton=triton, release=release, valkey=valkey)
+        ready = triton and display.release is not None and not request.app.state.draining
+        answer = ReadyResponse(
+            ready=ready, triton=triton, release=display.release, rung=display.rung, valkey=valkey
+        )
         return JSONResponse(answer.model_dump(), status_code=200 if ready else 503)
 
     @router.get(

@@ -239,7 +239,8 @@ class Recommender:
         release = (
             "null"
             if made is None
-            else f'{{"query": {made.query_release}, "ranker": {made.ranker_release}}}'
+            else f'{{"query": {made.query_release}, "ranker": {made.ranker_release}, '
+            f'"rung": "{display.rung}"}}'
         )
         reasons = json.dumps(answer.reasons) if answer.reasons else "[]"
         return (

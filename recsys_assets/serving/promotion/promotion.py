@@ -17,6 +17,7 @@ from typing import Any, Literal
 from recsys_assets.artifacts import Artifact, ArtifactError, ArtifactMissing, ArtifactStore
 from recsys_assets.lib.release.champion import Champion, read_champion
 from recsys_assets.lib.release.releases import Release, open_release, read_display, read_release
+from recsys_assets.lib.release.rung import described
 from recsys_assets.serving.promotion import steps
 from recsys_assets.serving.promotion.journal import (
     Journal,
@@ -300,6 +301,7 @@ def _plan(
         now,
         previous,
         history,
+        described(release.rung),
     )
     repository = platform.repository
     return Journal(

@@ -31,7 +31,7 @@ def publish_display(settings: Settings, release: Release, leaving: Release | Non
     images = pl.concat([pl.read_parquet(one.artifact.path(IMAGES_FILE)) for one in both])
     with replacing(target.with_name(IMAGES_FILE)) as temporary:
         images.unique("image", keep="last", maintain_order=True).write_parquet(temporary)
-    write_json(target, {"release": both[0].number, "items": items})
+    write_json(target, {"release": both[0].number, "rung": both[0].rung["name"], "items": items})
 
 
 def publish_committed(settings: Settings, release: Release) -> None:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from recsys_assets.lib.release.rung import FULL, RungName
 from recsys_assets.release_files import DISPLAY_FILE
 from recsys_assets.serving.published.live_file import LiveFile
 from recsys_assets.settings import Settings
@@ -43,11 +44,13 @@ class Display:
 
     Attributes:
         release: its number; None before the first promotion.
+        rung: popularity, item_to_item or full; None before the first promotion.
         items: item id → DISPLAY_FIELDS.
     """
 
     release: int | None = None
     items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rung: RungName | None = None
 
     @cached_property
     def promoted_first(self) -> tuple[str, ...]:
@@ -72,7 +75,7 @@ def read_display(settings: Settings) -> Display:
     path = display_path(settings)
     try:
         content = json.loads(path.read_bytes())
-        display = Display(content["release"], content["items"])
+        display = Display(content["release"], content["items"], content.get("rung", FULL))
     except FileNotFoundError as error:
         raise DisplayMissing(f"{path} is missing: promote a release first") from error
     except (ValueError, KeyError, TypeError) as error:

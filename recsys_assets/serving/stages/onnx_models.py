@@ -80,14 +80,25 @@ class QueryTower(_OnnxStage):
     """
 
     name = "query_tower"
-    inputs = (t.USER_CAT, t.USER_CONT, t.USER_HISTORY, t.CONTEXT_CAT, t.CONTEXT_CONT)
+    inputs = (
+        t.USER_CAT,
+        t.USER_CONT,
+        t.USER_HISTORY,
+        t.USER_ITEMS,
+        t.USER_AGES,
+        t.CONTEXT_CAT,
+        t.CONTEXT_CONT,
+    )
     outputs = (t.QUERY_EMBEDDING, t.QUERY_RELEASE)
     files = MODEL_FILES[name]
     arguments = ("cat", "cont", "history")
+    #: Inputs that only a query tower of items takes.
+    further = ("items", "age_hours")
 
     def __init__(self, session: onnxruntime.InferenceSession, version: int, width: int) -> None:
         super().__init__(session, version)
         self._width = width
+        self._takes_items = any(tensor.name == "items" for tensor in session.get_inputs())
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> QueryTower:
@@ -96,7 +107,7 @@ class QueryTower(_OnnxStage):
         Raises:
             FileCorrupt: the width of the history is missing, or is not the model's.
         """
-        session = open_session(directory / MODEL, cls.arguments)
+        session = open_session(directory / MODEL, cls.arguments, cls.further)
         given = read_json(directory / HISTORY)
         width = given.get("width") if isinstance(given, dict) else None
         if not isinstance(width, int) or width < 2 or width % 2:
@@ -125,21 +136,20 @@ class QueryTower(_OnnxStage):
             )
         cat = np.concatenate([inputs[t.USER_CAT.name], inputs[t.CONTEXT_CAT.name]], axis=1)
         cont = np.concatenate([inputs[t.USER_CONT.name], inputs[t.CONTEXT_CONT.name]], axis=1)
+        given = {"cat": cat, "cont": cont, "history": history}
+        if self._takes_items:
+            given |= {"items": inputs[t.USER_ITEMS.name], "age_hours": inputs[t.USER_AGES.name]}
         if len(cat) == 1:
-            found = self._predict(
-                "embedding", (1, EMBEDDING_DIM), cat=cat, cont=cont, history=history
-            )
+            found = self._predict("embedding", (1, EMBEDDING_DIM), **given)
         else:  # one at a time: for several rows onnxruntime may add in another order
             found = np.concatenate(
                 [
                     self._predict(
                         "embedding",
                         (1, EMBEDDING_DIM),
-                        cat=cat[row],
-                        cont=cont[row],
-                        history=history[row],
+                        **{name: values[n : n + 1] for name, values in given.items()},
                     )
-                    for row in (slice(n, n + 1) for n in range(len(cat)))
+                    for n in range(len(cat))
                 ]
             )
         return {t.QUERY_EMBEDDING.name: found, t.QUERY_RELEASE.name: self._release}

@@ -15,8 +15,11 @@ import redis
 
 from recsys_assets.columns import MISSING, VOCABULARY_START
 from recsys_assets.files import FileCorrupt, read_json
+from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.valkey import visitor_client
-from recsys_assets.release_files import INDEX, MODEL_FILES, POPULARITY
+from recsys_assets.lib.features.seen import SeenRule, read_rule
+from recsys_assets.partitions import time_zone
+from recsys_assets.release_files import INDEX, MODEL_FILES, POPULARITY, SEEN_RULE
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Degraded, Fate
 from recsys_assets.serving.stages.candidates import parts, require_counts
@@ -24,7 +27,6 @@ from recsys_assets.serving.stages.catalogue import read_item_ids, rows_of
 from recsys_assets.serving.stages.context import known_visitors
 from recsys_assets.serving.stages.retrieval import Searcher
 from recsys_assets.serving.stages.stage import StageInputInvalid, Tensors, TwoPartStage
-from recsys_assets.serving.stores import bloom
 from recsys_assets.serving.stores.availability import HIDDEN, Unavailable
 from recsys_assets.serving.stores.connections import (
     Asked,
@@ -56,14 +58,14 @@ Bitmaps = Sequence[bytes]
 class FilterSeenItems(TwoPartStage[Asked]):
     """Drops candidates that the visitor has seen lately, or that are unavailable.
 
-    Seen items are those in the visitor's Bloom filters of the last days. If fewer than
-    RETRIEVAL_TOPK candidates are left and the index has more, it is searched again for twice as
-    many, with the same result as one wide search. If fewer than RANKING_TOPK are left in the end,
-    the list is filled up by popularity, then by catalogue order, with items that are unseen and
-    were no candidates. The similarity of such an item is unknown; it counts as the smallest of the
-    candidates', or as 0 without candidates. A visitor who has seen the whole catalogue is shown the
-    candidates again, so that an answer is never empty. Nothing unavailable is ever shown. If the
-    visitors' store fails, everything counts as unseen.
+    Seen items are those that the visitor's Bloom filters of the last days hold under an event type
+    of the release's rule. If fewer than RETRIEVAL_TOPK candidates are left and the index has more,
+    it is searched again for twice as many, with the same result as one wide search. If fewer than
+    RANKING_TOPK are left in the end, the list is filled up by popularity, then by catalogue order,
+    with items that are unseen and were no candidates. The similarity of such an item is unknown; it
+    counts as the smallest of the candidates', or as 0 without candidates. A visitor who has seen
+    the whole catalogue is shown the candidates again, so that an answer is never empty. Nothing
+    unavailable is ever shown. If the visitors' store fails, everything counts as unseen.
 
     Args:
         client: visitors' database; its calls have a time limit.
@@ -73,7 +75,8 @@ class FilterSeenItems(TwoPartStage[Asked]):
         popular: item indices, most popular first, without repetition.
         most: RETRIEVAL_TOPK, the most items that are kept.
         least: RANKING_TOPK, below which the list is filled up.
-        seen_days: for how many UTC days, the current one included, an item counts as seen.
+        rule: of the release: which events make an item seen, for how many days.
+        zone: time zone of the shop.
         clock: Unix seconds.
         breaker: of the visitors' store.
     """
@@ -108,14 +111,17 @@ class FilterSeenItems(TwoPartStage[Asked]):
         *,
         most: int,
         least: int,
-        seen_days: int,
+        rule: SeenRule,
+        zone: str,
         clock: Callable[[], float] = time.time,
         breaker: Breaker | None = None,
     ) -> None:
         self._client, self._unavailable, self._open_searcher = client, unavailable, searcher
         self._lines = Lines(client)
         self._breaker, self._clock = breaker or Breaker(), clock
-        self._most, self._least, self._seen_days = most, min(least, most), seen_days
+        self._most, self._least = most, min(least, most)
+        self._rule, self._zone = rule, zone
+        self._keys = 0 if rule.never else rule.days  # read per visitor
         self._items, self._item_ids = len(item_ids), item_ids
         self._prints = bloom.fingerprints(item_ids)
         everything = np.arange(VOCABULARY_START, VOCABULARY_START + self._items, dtype=np.int32)
@@ -131,10 +137,11 @@ class FilterSeenItems(TwoPartStage[Asked]):
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FilterSeenItems:
-        """Read the popularity, connect to the stores and start to poll availability.
+        """Read popularity and seen rule, connect to the stores and start to poll availability.
 
         Raises:
-            FileCorrupt: the popularity does not list catalogue indices, each once.
+            FileCorrupt: the popularity does not list catalogue indices, each once, or the seen
+                rule is none.
         """
         item_ids = read_item_ids(directory)
         popular = np.array(read_json(directory / POPULARITY), dtype=np.int64)
@@ -152,7 +159,8 @@ class FilterSeenItems(TwoPartStage[Asked]):
             popular,
             most=settings.retrieval_topk,
             least=settings.ranking_topk,
-            seen_days=settings.seen_days,
+            rule=read_rule(directory / SEEN_RULE),
+            zone=time_zone(settings),
         )
         # one process with the retrieval, which has the index open; a thin model may never need it
         if "faiss" in sys.modules:
@@ -187,7 +195,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
     def begin(self, inputs: Tensors) -> Asked:
         """Ask for the bitmaps of the known visitors."""
         visitors = known_visitors(inputs[t.VISITOR_ID.name].tolist())
-        return Asked(visitors, self._ask(visitors) if visitors else None)
+        return Asked(visitors, self._ask(visitors) if visitors and self._keys else None)
 
     def finish(self, inputs: Tensors, begun: Asked) -> Tensors:
         """Return the kept items, and what was considered and why."""
@@ -277,9 +285,8 @@ class FilterSeenItems(TwoPartStage[Asked]):
         rows = items - VOCABULARY_START
         fates = barred.take(rows)
         if bitmaps:
-            fates[bloom.contains(bitmaps, self._prints.take(rows, axis=0)) & (fates == _KEPT)] = (
-                _SEEN
-            )
+            seen = bloom.contains(bitmaps, self._prints.take(rows, axis=0), self._rule.events)
+            fates[seen & (fates == _KEPT)] = _SEEN
         return fates
 
     def _fetch(self, query: np.ndarray, fetched: int) -> tuple[np.ndarray, np.ndarray]:
@@ -318,7 +325,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
 
     def _ask(self, visitors: Sequence[str]) -> Replies | None:
         """Ask for the bitmaps of each visitor's last days; None if that is not possible."""
-        days = bloom.last_days(self._clock(), self._seen_days)
+        days = bloom.last_days(self._clock(), self._keys, self._zone)
         keys = [
             argument(key.encode()) for visitor in visitors for key in bloom.seen_keys(visitor, days)
         ]
@@ -334,6 +341,8 @@ class FilterSeenItems(TwoPartStage[Asked]):
         A visitor whose bitmaps could not be read is absent or has None.
         """
         found: dict[str, Bitmaps | None] = {MISSING: ()}
+        if not self._keys:
+            return found | dict.fromkeys(asked.visitors, ())
         if asked.replies is not None:
             replies = asked.replies
             try:
@@ -349,7 +358,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
         found: dict[str, Bitmaps | None] = {}
         failure = None
         for place, visitor in enumerate(visitors):
-            own = replies[place * self._seen_days : (place + 1) * self._seen_days]
+            own = replies[place * self._keys : (place + 1) * self._keys]
             refused = next((reply for reply in own if isinstance(reply, redis.ResponseError)), None)
             failure = failure or refused
             found[visitor] = [bitmap for bitmap in own if bitmap] if refused is None else None

@@ -11,7 +11,9 @@ from recsys_assets.columns import (
     CANDIDATE_CONTINUOUS,
     CATEGORY_L1,
     ITEM_CATEGORICAL,
+    ITEM_ID,
 )
+from recsys_assets.lib.features.recent_items import recent_items
 from recsys_assets.lib.features.transforms import Transforms, affinity
 from recsys_assets.release_files import MODEL_FILES, TRANSFORMS
 from recsys_assets.serving.stages import tensors as t
@@ -20,6 +22,7 @@ from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.settings import Settings
 
 _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
+_CLICKS = 3  # column of USER_NUMBERS: clicks_7d
 
 
 class _TransformStage(Stage):
@@ -35,11 +38,11 @@ class _TransformStage(Stage):
 
 
 class NvtUserTransform(_TransformStage):
-    """Runs the user workflow, and counts the visitors' clicks by category."""
+    """Runs the user workflow, counts clicks by category, and lists the latest items."""
 
     name = "nvt_user_transform"
-    inputs = (t.USER_RAW, t.USER_NUMBERS, t.USER_HISTORY_RAW)
-    outputs = (t.USER_CAT, t.USER_CONT, t.USER_HISTORY)
+    inputs = (t.USER_RAW, t.USER_NUMBERS, t.USER_HISTORY_RAW, t.USER_ITEMS_RAW, t.USER_AGES_RAW)
+    outputs = (t.USER_CAT, t.USER_CONT, t.USER_HISTORY, t.USER_ITEMS, t.USER_AGES)
     files = MODEL_FILES[name]
 
     def run(self, inputs: Tensors) -> Tensors:
@@ -48,7 +51,19 @@ class NvtUserTransform(_TransformStage):
         history = self._transforms.histories(
             inputs[t.USER_HISTORY_RAW.name], inputs[t.USER_NUMBERS.name]
         )
-        return {t.USER_CAT.name: cat, t.USER_CONT.name: cont, t.USER_HISTORY.name: history}
+        items, ages = recent_items(
+            self._transforms.vocabulary[ITEM_ID],
+            inputs[t.USER_ITEMS_RAW.name],
+            inputs[t.USER_AGES_RAW.name],
+            inputs[t.USER_NUMBERS.name][:, _CLICKS].astype(int).tolist(),
+        )
+        return {
+            t.USER_CAT.name: cat,
+            t.USER_CONT.name: cont,
+            t.USER_HISTORY.name: history,
+            t.USER_ITEMS.name: items,
+            t.USER_AGES.name: ages,
+        }
 
 
 class NvtContextTransform(_TransformStage):

@@ -15,6 +15,7 @@ from recsys_assets.columns import (
     EMBEDDING_DIM,
     ITEM_CATEGORICAL,
     ITEM_CONTINUOUS,
+    ITEM_HISTORY,
     ITEM_POPULARITY,
     QUERY_CATEGORICAL,
     QUERY_CONTINUOUS,
@@ -45,6 +46,9 @@ USER_NUMBERS = TensorSpec("user_numbers", "FP32", (-1, 4))
 #: Categories of visitors' clicks, oldest first, one visitor's after the other's (clicks_7d counts
 #: them).
 USER_HISTORY_RAW = TensorSpec("user_history_raw", "STRING", (-1,))
+#: Items of the same clicks, "" where unknown, and their ages in hours at the request's time.
+USER_ITEMS_RAW = TensorSpec("user_items_raw", "STRING", (-1,))
+USER_AGES_RAW = TensorSpec("user_ages_raw", "FP32", (-1,))
 USER_DEGRADED = TensorSpec("user_degraded", "INT32", (-1,))  # bits of ``answer.Degraded``
 
 # --- nvt_user_transform and nvt_context_transform -------------------------------------------------
@@ -52,6 +56,10 @@ USER_CAT = TensorSpec("user_cat", "INT32", (-1, len(USER_CATEGORICAL)))
 USER_CONT = TensorSpec("user_cont", "FP32", (-1, len(USER_CONTINUOUS)))
 #: Clicks per category_l1 index, [B, 2·K]: of seven days, then of 24 hours.
 USER_HISTORY = TensorSpec("user_history", "FP32", (-1, -1))
+#: Categorify indices of the latest clicked items, newest first, 0 where there are fewer, and their
+#: ages in hours.
+USER_ITEMS = TensorSpec("user_items", "INT32", (-1, ITEM_HISTORY))
+USER_AGES = TensorSpec("user_ages", "FP32", (-1, ITEM_HISTORY))
 CONTEXT_CAT = TensorSpec("context_cat", "INT32", (-1, len(CONTEXT_CATEGORICAL)))
 CONTEXT_CONT = TensorSpec("context_cont", "FP32", (-1, len(CONTEXT_CONTINUOUS)))
 

@@ -17,11 +17,14 @@ from recsys_assets.columns import (
     GENDER,
     MISSING,
     RECENT_CATEGORIES,
+    RECENT_ITEMS,
     RECENT_TIMESTAMPS,
     USER_ID,
 )
 from recsys_assets.files import FileCorrupt, read_json
-from recsys_assets.lib.features.activity import visitor_activity
+from recsys_assets.lib.feature_store.recent_clicks import FEATURES as RECENT_CLICKS
+from recsys_assets.lib.feature_store.recent_clicks import Click, stored_clicks
+from recsys_assets.lib.features.activity import SECONDS_PER_HOUR, visitor_activity
 from recsys_assets.release_files import MODEL_FILES, USER_DEFAULTS
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Degraded
@@ -33,12 +36,7 @@ from recsys_assets.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
-FEATURES = (
-    f"user_features:{AGE}",
-    f"user_features:{GENDER}",
-    f"user_activity:{RECENT_CATEGORIES}",
-    f"user_activity:{RECENT_TIMESTAMPS}",
-)
+FEATURES = (f"user_features:{AGE}", f"user_features:{GENDER}", *RECENT_CLICKS)
 
 
 class FeastUserLookup(TwoPartStage[Asked]):
@@ -55,7 +53,14 @@ class FeastUserLookup(TwoPartStage[Asked]):
 
     name = "feast_user_lookup"
     inputs = (t.VISITOR_ID, t.CONTEXT_TIMESTAMP)
-    outputs = (t.USER_RAW, t.USER_NUMBERS, t.USER_HISTORY_RAW, t.USER_DEGRADED)
+    outputs = (
+        t.USER_RAW,
+        t.USER_NUMBERS,
+        t.USER_HISTORY_RAW,
+        t.USER_ITEMS_RAW,
+        t.USER_AGES_RAW,
+        t.USER_DEGRADED,
+    )
     files = MODEL_FILES[name]
     begins_with = (t.VISITOR_ID,)
 
@@ -104,7 +109,10 @@ class FeastUserLookup(TwoPartStage[Asked]):
             begun.drop()
             return self.run(inputs)
         stored = self._stored(begun)
-        raw, numbers, clicked, degraded = [], [], [], []
+        raw, numbers, degraded = [], [], []
+        clicked: list[str] = []
+        items: list[str] = []
+        ages: list[float] = []
         for visitor, now in zip(visitors, moments, strict=True):
             row = stored.get(visitor)
             degraded.append(
@@ -114,7 +122,10 @@ class FeastUserLookup(TwoPartStage[Asked]):
             age, gender = _typed(row, AGE, float), _typed(row, GENDER, str)
             age = age if age is None or isfinite(age) else None
             # the last ``clicks`` categories are of 24 hours
-            top, clicks, hours, categories = visitor_activity(*_recent_clicks(row), now)
+            recent = _recent_clicks(row)
+            top, clicks, hours, categories = visitor_activity(
+                [click.category for click in recent], [click.at for click in recent], now
+            )
             raw.append(
                 (
                     visitor if age is not None or gender is not None else MISSING,
@@ -124,10 +135,17 @@ class FeastUserLookup(TwoPartStage[Asked]):
             )
             numbers.append((self._mean_age if age is None else age, clicks, hours, len(categories)))
             clicked += categories
+            # the clicks that count are the last ones before now
+            counted = [click for click in recent if click.at < now][-len(categories) :]
+            if categories:
+                items += [click.item for click in counted]
+                ages += [(now - click.at) / SECONDS_PER_HOUR for click in counted]
         return {
             t.USER_RAW.name: np.array(raw, np.object_),
             t.USER_NUMBERS.name: np.array(numbers, np.float32),
             t.USER_HISTORY_RAW.name: np.array(clicked, np.object_),
+            t.USER_ITEMS_RAW.name: np.array(items, np.object_),
+            t.USER_AGES_RAW.name: np.array(ages, np.float32),
             t.USER_DEGRADED.name: np.array(degraded, np.int32),
         }
 
@@ -166,21 +184,8 @@ def _typed(stored: Row, name: str, kind: type) -> Any:
     return value if isinstance(value, kind) else None
 
 
-def _recent_clicks(stored: Row) -> tuple[list[str], list[int]]:
-    """Return categories and times of the stored clicks, oldest first.
-
-    Both are empty if the two lists do not match.
-    """
-    categories, timestamps = (
-        _typed(stored, RECENT_CATEGORIES, list),
-        _typed(stored, RECENT_TIMESTAMPS, list),
+def _recent_clicks(stored: Row) -> list[Click]:
+    """Return the stored clicks, oldest first; none if the stored lists do not match."""
+    return stored_clicks(
+        *(stored.get(name) for name in (RECENT_CATEGORIES, RECENT_ITEMS, RECENT_TIMESTAMPS))
     )
-    if (
-        not categories
-        or not timestamps
-        or len(categories) != len(timestamps)
-        or not isinstance(categories[0], str)
-        or not isinstance(timestamps[0], int)
-    ):
-        return [], []
-    return categories, timestamps

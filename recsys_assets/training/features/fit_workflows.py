@@ -68,10 +68,12 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
             )
         if empty := tables.name_the_nameless(Path(scratch)):
             step.log(f"{', '.join(empty)}: no known value on any training day")
+        tables.join_until_known(Path(scratch))
         mean_age = tables.mean_age_of_users(ages)
         items = tables.missing_to_null(
             tables.read(step.file("items", "items.parquet"), tables.ITEM_COLUMNS)
         )
+        usual_price = tables.usual_price_of_items(items)
         step.log(f"{rows} training rows, {items.num_rows} items, mean age {mean_age:.2f}")
 
         visits = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
@@ -79,7 +81,7 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
             workflows.USER: (workflows.user_graph(FITTING, mean_age, buckets), visits),
             workflows.CONTEXT: (workflows.context_graph(FITTING, zone), visits),
             workflows.ITEM: (
-                workflows.item_graph(FITTING, buckets),
+                workflows.item_graph(FITTING, buckets, usual_price),
                 Dataset(tables.without_clicks(items).to_pandas(), cpu=True),
             ),
             workflows.AFFINITY: (workflows.affinity_graph(), visits),
@@ -94,7 +96,13 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
         step.log(f"saved workflow_{workflows.COMBINED}")
         shutil.rmtree(FITTING)
     export = workflows.export_transforms(
-        fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age, buckets, zone
+        fitted[workflows.USER],
+        fitted[workflows.ITEM],
+        step.output,
+        mean_age,
+        buckets,
+        usual_price,
+        zone,
     )
     (step.output / TRANSFORMS).write_text(json.dumps(export, indent=1) + "\n")
     step.report(

@@ -156,7 +156,7 @@ def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> i
     with tempfile.TemporaryDirectory() as scratch:
         for number, path in enumerate(paths):
             day = tables.read(path, tables.ROW_COLUMNS)
-            if day.num_rows:
+            if day.num_rows:  # Categorify fails on a part without rows
                 tables.write_part(day, Path(scratch), number)
             rows += day.num_rows
         if not rows:

@@ -127,6 +127,36 @@ def name_the_nameless(folder: Path) -> list[str]:
     return empty
 
 
+def join_until_known(folder: Path) -> int:
+    """Join the first parts until every text column has a known value; return their number.
+
+    NVTabular tries a workflow on the first part alone, and Categorify cannot encode a column
+    without any value there. In a log without times of day no visitor has an earlier click on the
+    first day, so ``top_category`` is null in all its rows.
+    """
+    parts = sorted(folder.glob("part_*.parquet"))
+    lacking = {field.name for field in pq.read_schema(parts[0]) if field.type == pa.string()}
+    joined = 0
+    for part in parts:
+        table = pq.read_table(part, columns=sorted(lacking))
+        lacking = {n for n in lacking if table.column(n).null_count == table.num_rows}
+        joined += 1
+        if not lacking:
+            break
+    if joined > 1:
+        whole = pa.concat_tables(pq.read_table(part) for part in parts[:joined])
+        for part in parts[1:joined]:
+            part.unlink()
+        pq.write_table(whole, parts[0], row_group_size=max(1, whole.num_rows))
+    return joined
+
+
+def usual_price_of_items(items: pa.Table) -> float:
+    """Return the median price of the items, which replaces a missing one; 1 where none has one."""
+    known = items.column(c.PRICE).drop_null()
+    return float(np.float32(np.median(known.to_numpy()))) if len(known) else 1.0
+
+
 def mean_age_of_users(tables: Sequence[pa.Table]) -> float:
     """Return the mean age of the distinct users with a known age.
 

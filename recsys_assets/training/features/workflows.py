@@ -25,7 +25,6 @@ transformed columns of ``columns.py``. The formulas, for an exact reimplementati
 from __future__ import annotations
 
 import json
-import math
 import sys
 import zlib
 from collections.abc import Callable
@@ -43,48 +42,9 @@ from nvtabular import ops
 from recsys_assets import columns as c
 from recsys_assets import local_time
 from recsys_assets.training import versions
+from recsys_assets.training.features.clock import WAVES, LocalWave
 
 USER, ITEM, CONTEXT, AFFINITY, COMBINED = "user", "item", "context", "affinity", "combined"
-SECONDS_PER_HOUR, SECONDS_PER_DAY = 3_600, 86_400
-THURSDAY = 3  # the weekday of 1970-01-01
-
-
-def _hour_angle(local: pd.Series) -> pd.Series:
-    return local // SECONDS_PER_HOUR % 24 * (2 * math.pi / 24)
-
-
-def _weekday_angle(local: pd.Series) -> pd.Series:
-    return (local // SECONDS_PER_DAY + THURSDAY) % 7 * (2 * math.pi / 7)
-
-
-#: Column → the angle of a local time and its wave.
-_WAVES: dict[str, tuple[Callable[[pd.Series], pd.Series], Callable[[pd.Series], pd.Series]]] = {
-    c.HOUR_SIN: (_hour_angle, np.sin),
-    c.HOUR_COS: (_hour_angle, np.cos),
-    c.WEEKDAY_SIN: (_weekday_angle, np.sin),
-    c.WEEKDAY_COS: (_weekday_angle, np.cos),
-}
-
-
-class LocalWave:
-    """Computes one clock feature from moments.
-
-    It is an object, because a saved workflow must hold the time zone.
-
-    Args:
-        name: a clock feature of ``columns.py``.
-        time_zone: IANA name.
-    """
-
-    def __init__(self, name: str, time_zone: str) -> None:
-        self.__name__ = name  # NVTabular shows it
-        self._time_zone = time_zone
-
-    def __call__(self, timestamp: pd.Series) -> pd.Series:
-        """Return the feature of unix seconds, float32."""
-        angle, wave = _WAVES[self.__name__]
-        local = local_time.local_seconds(timestamp, self._time_zone)
-        return wave(angle(local)).astype("float32")
 
 
 def _float64(values: pd.Series) -> pd.Series:
@@ -224,7 +184,7 @@ def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.Wo
     return user_id + others + binned + normal + frequency + recency + remembered
 
 
-def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
+def item_graph(scratch: str, hashed_buckets: int = 0, usual_price: float = 1.0) -> nvt.WorkflowNode:
     """Build the item workflow's graph.
 
     item_id, category_l1, category_l2, item_gender, price, item_clicks → ITEM_CATEGORICAL int32,
@@ -233,11 +193,13 @@ def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
     Args:
         scratch: folder in which NVTabular counts values.
         hashed_buckets: rows for item ids newer than the fit.
+        usual_price: replaces a missing price.
     """
     item_id = _identify(c.ITEM_ID, scratch, hashed_buckets) >> ops.TagAsItemID()
     others = _categorify([c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER], scratch, Tags.ITEM)
     price = (
         [c.PRICE]
+        >> ops.FillMissing(fill_val=usual_price)
         >> ops.LambdaOp(_log, dtype="float64")
         >> ops.Normalize(out_dtype="float32")
         >> ops.Rename(name=c.PRICE_LOG_NORM)
@@ -261,7 +223,7 @@ def context_graph(scratch: str, time_zone: str = local_time.UTC) -> nvt.Workflow
         time_zone: of hour and weekday.
     """
     node = _categorify(c.CONTEXT_CATEGORICAL, scratch, Tags.CONTEXT)
-    for name in _WAVES:
+    for name in WAVES:
         node = node + _computed(c.TIMESTAMP, LocalWave(name, time_zone), name, Tags.CONTEXT)
     return node
 
@@ -363,6 +325,7 @@ def export_transforms(
     folder: Path,
     mean_age: float,
     hashed_buckets: int = 0,
+    usual_price: float = 1.0,
     time_zone: str = local_time.UTC,
 ) -> dict[str, Any]:
     """Return the plain form of the saved workflows, the content of transforms.json.
@@ -373,6 +336,7 @@ def export_transforms(
         folder: the folder that holds the saved workflows.
         mean_age: replaces a missing age.
         hashed_buckets: as passed to ``user_graph`` and ``item_graph``.
+        usual_price: replaces a missing price.
         time_zone: as passed to ``context_graph``.
     """
     sources = {USER: c.USER_CATEGORICAL, CONTEXT: c.CONTEXT_CATEGORICAL, ITEM: c.ITEM_CATEGORICAL}
@@ -393,5 +357,6 @@ def export_transforms(
         "price_log": moments(item, c.PRICE),
         "age_boundaries": list(c.AGE_BOUNDARIES),
         "mean_age": mean_age,
+        "usual_price": usual_price,
         "time_zone": time_zone,
     }

@@ -52,11 +52,15 @@ def train_dlrm(step: Step[DlrmParams]) -> None:
     )
     labels = valid.rows[c.CLICK].to_numpy()
     scores = ranking_training.sampled_probability(trained.scores(valid.rows, table), valid.offsets)
+    clicked = int(labels.sum())
+    # rows of one class cannot tell a good ranker from a bad one
+    auc = metrics.auc(labels, scores) if 0 < clicked < len(labels) else None
     step.report(
-        auc=metrics.auc(labels, scores),
-        log_loss=metrics.log_loss(labels, scores),
+        auc=auc,
+        log_loss=metrics.log_loss(labels, scores) if len(labels) else None,
         rows=len(rows),
         validation_rows=len(valid),
+        validation_clicks=clicked,
         batch_size=size,
         held_out_rows=len(data.held_out),
         epochs=outcome.epochs,
@@ -66,7 +70,8 @@ def train_dlrm(step: Step[DlrmParams]) -> None:
         items_never_shown=never_shown,
         sampled_negatives=int((rows[c.CLICK] == 0).sum()) if data.clicks_only else 0,
     )
-    step.log(f"AUC {step.metrics['auc']:.4f}, log loss {step.metrics['log_loss']:.4f}")
+    if auc is not None:
+        step.log(f"AUC {auc:.4f}, log loss {step.metrics['log_loss']:.4f}")
     ranker.write(step, trained, schema, valid.rows, table, size)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -11,6 +12,7 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.defs.automation import sensors
 from recsys_assets.lib.fine_tune import fine_tuning
+from recsys_assets.lib.release.rung import OLDER
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
 
@@ -104,7 +106,8 @@ def test_a_day_without_files_is_ingested_once_a_later_day_has_landed(
 def test_a_day_without_rows_is_not_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fine_tuning, "newest_day_of_champion", lambda *_: DAYS[11])
+    champion = SimpleNamespace(day=DAYS[11], rung=OLDER)
+    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
     with dg.DagsterInstance.ephemeral() as instance:
         publish(home, "features/masked_train", DAYS[12], rows=0)
         report(instance, DAYS[12])
@@ -125,7 +128,8 @@ def report(instance: dg.DagsterInstance, day: str) -> None:
 def test_several_days_at_once_are_all_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fine_tuning, "newest_day_of_champion", lambda *_: DAYS[11])
+    champion = SimpleNamespace(day=DAYS[11], rung=OLDER)
+    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
     with dg.DagsterInstance.ephemeral() as instance:
         for day in DAYS[10:14]:
             publish(home, "features/masked_train", day, rows=5)
@@ -156,3 +160,16 @@ def test_without_a_champion_the_days_stay_to_be_done(home: Settings, platform: P
         report(instance, DAYS[12])
         result = evaluate(sensors.ingested_day, platform, instance)
         assert isinstance(result, dg.SkipReason) and "no champion" in result.skip_message
+
+
+def test_a_simple_champion_is_refreshed_and_not_fine_tuned(
+    home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung = {"name": "item_to_item", "why": "tried", "next": None}
+    champion = SimpleNamespace(day=DAYS[11], rung=rung)
+    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+    with dg.DagsterInstance.ephemeral() as instance:
+        publish(home, "features/masked_train", DAYS[12])
+        report(instance, DAYS[12])
+        result = evaluate(sensors.ingested_day, platform, instance)
+        assert [r.job_name for r in result.run_requests] == ["feature_store_refresh"]

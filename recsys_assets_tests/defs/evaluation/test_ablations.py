@@ -24,6 +24,7 @@ from recsys_assets.orchestration.pipes import Reported, TrainingClient
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import linear_onnx, small_window
+from recsys_assets_tests.support.seen import publish_rule
 
 AS_OF = partitions.first_as_of(get_settings())
 FILES = {"two_tower": ("query_tower.onnx", "item_tower.onnx"), "dlrm": ("dlrm.onnx",)}
@@ -138,7 +139,7 @@ def write_datasets(store: ArtifactStore, target: Path, rows: pl.DataFrame) -> No
 
 def publish_training(store: ArtifactStore, linear: Path) -> None:
     """Publish data sets, both models and their export, with the inputs in the manifests."""
-    days = partitions.train_days(get_settings(), AS_OF)
+    days = partitions.train_days(AS_OF)
     inputs = {
         "workflows": store.current("features/workflows", AS_OF),
         "items": store.current("raw/items"),
@@ -208,6 +209,7 @@ def evaluated(home: SimpleNamespace) -> SimpleNamespace:
     """Return the home with queries and the base's evaluation."""
     from recsys_assets.defs.evaluation import offline, queries
 
+    publish_rule(home.store, AS_OF)
     run(home, queries.queries)
     run(home, offline.offline)  # models that learnt nothing: warned of, and judged all the same
     return home
@@ -271,9 +273,7 @@ def test_each_variant_differs_from_its_base_in_what_it_names_alone(
         "cold_items_no_content": {"datasets", "embeddings", "item_inputs"},
     }
     unmasked = store.current("ablation/no_masking/datasets", AS_OF).manifest
-    assert [one["partition"] for one in unmasked["inputs"]["train"]] == partitions.train_days(
-        get_settings(), AS_OF
-    )
+    assert [one["partition"] for one in unmasked["inputs"]["train"]] == partitions.train_days(AS_OF)
     assert unmasked["params"]["train_name"] == "features.parquet"
     assert (
         unmasked["inputs"]["items"]

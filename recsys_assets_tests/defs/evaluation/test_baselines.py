@@ -54,7 +54,7 @@ class Home:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Return a home with a small shop."""
     home = Home(tmp_path_factory.mktemp("home"))
-    small_clicks.publish_shop(home.store, partitions.window_days(get_settings(), AS_OF))
+    small_clicks.publish_shop(home.store, partitions.window_days(AS_OF))
     return home
 
 
@@ -65,10 +65,7 @@ def test_it_needs_the_queries(tmp_path: Path) -> None:
 
 def test_it_shows_its_table_and_builds_again_only_for_another_budget(home: Home) -> None:
     small_clicks.publish_queries(
-        home.store,
-        AS_OF,
-        partitions.window_days(get_settings(), AS_OF),
-        partitions.validation_days(get_settings(), AS_OF),
+        home.store, AS_OF, partitions.window_days(AS_OF), partitions.validation_days(AS_OF)
     )
     event, artifact = home.run()
     assert set(artifact.metrics) == {
@@ -79,7 +76,7 @@ def test_it_shows_its_table_and_builds_again_only_for_another_budget(home: Home)
         "ease",
         "ials",
     }
-    assert artifact.manifest["params"]["train_days"] == partitions.train_days(get_settings(), AS_OF)
+    assert artifact.manifest["params"]["train_days"] == partitions.train_days(AS_OF)
     assert (
         len(Lists.read(artifact, "ease").ranks)
         == home.store.current("evaluation/queries", AS_OF).metrics["rows"]

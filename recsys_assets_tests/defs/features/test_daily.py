@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,9 @@ import pytest
 from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.columns import INTERACTION_FEATURES, RAW_INTERACTIONS, RAW_ITEMS, RAW_USERS
+from recsys_assets.defs.features import daily
+from recsys_assets.defs.raw import interactions
+from recsys_assets.lib.release.champion import Champion, champion_path
 from recsys_assets.lib.simulator import shop as simulator
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
@@ -336,8 +340,17 @@ TEN_TIMES = {
 }
 
 
+def serve(home: Home) -> None:
+    """Let a release be in force."""
+    champion = Champion(1, 1, "", {}, 0, [], [])
+    champion_path(home.settings).parent.mkdir()
+    champion_path(home.settings).write_text(json.dumps(asdict(champion)))
+
+
 @pytest.mark.parametrize("name", TEN_TIMES)
 def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, name: str) -> None:
+    """The newest day of a shop that is served."""
+    serve(begun)
     assert begun.run("interactions", DAYS[1]).success
     change, times = TEN_TIMES[name]
     begun.rewrite(DAYS[2], change)
@@ -346,17 +359,21 @@ def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, nam
     volume = next(
         e for e in done.get_asset_check_evaluations() if e.check_name == "volume"
     ).metadata
-    assert volume["value"].value == pytest.approx(times, rel=0.5) and volume["threshold"].value == [
-        0.2,
-        5.0,
-    ]
+    assert volume["ratio"].value == pytest.approx(times, rel=0.5)
+    low, high = volume["threshold"].value
+    assert not low <= volume["value"].value <= high
     rows = pl.read_parquet(begun.landing(DAYS[2]) / "simulated.parquet").height
     assert all(
         word in failure(done)
-        for word in ["simulated.parquet", f"({rows} rows)", "event_type", "accept_volume: true"]
+        for word in [
+            "simulated.parquet",
+            f"({rows} rows)",
+            "event_type",
+            f"accept_volume: ['{DAYS[2]}']",
+        ]
     )
     nothing_of_the_day_exists(begun, done, DAYS[2])
-    accepted = begun.run("interactions", DAYS[2], accept_volume=True)
+    accepted = begun.run("interactions", DAYS[2], accept_volume=["all"])
     assert accepted.success and checks(accepted) == {"contract": True, "volume": True}
     volume = next(
         e for e in accepted.get_asset_check_evaluations() if e.check_name == "volume"
@@ -365,12 +382,99 @@ def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, nam
     assert begun.run("features", DAYS[2]).success
 
 
+@pytest.mark.parametrize("name", TEN_TIMES)
+def test_another_volume_warns_where_nothing_is_served_and_on_earlier_days(
+    begun: Home, name: str
+) -> None:
+    begun.rewrite(DAYS[1], TEN_TIMES[name][0])
+    first = begun.run("interactions", DAYS[1])
+    assert first.success and checks(first) == {"contract": True, "volume": False}
+    serve(begun)  # DAYS[2] has landed, so DAYS[1] is not the newest day
+    again = begun.run("interactions", DAYS[1])
+    assert again.success and checks(again) == {"contract": True, "volume": False}
+    [volume] = [e for e in again.get_asset_check_evaluations() if e.check_name == "volume"]
+    assert volume.severity is dg.AssetCheckSeverity.WARN
+
+
+def test_a_range_of_days_is_one_run_with_each_day_s_own_figures(stocked: Home) -> None:
+    stocked.rewrite(DAYS[1], lambda f: f.head(3))
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize(
+            [interactions.interactions, daily.interaction_features, daily.masked_train],
+            resources={"platform": stocked.platform},
+            tags={
+                "dagster/asset_partition_range_start": DAYS[0],
+                "dagster/asset_partition_range_end": DAYS[-1],
+            },
+            instance=instance,
+        )
+    assert done.success
+    events = [e for e in done.all_events if e.event_type_value == "ASSET_MATERIALIZATION"]
+    assert len(events) == 3 * len(DAYS)
+    versions = {
+        ("/".join(e.asset_key.path), e.partition): e.step_materialization_data.materialization.tags[
+            "dagster/data_version"
+        ]
+        for e in events
+    }
+    for kind in ("raw/interactions", "features/interactions", "features/masked_train"):
+        of_kind = {
+            e.partition: e.step_materialization_data.materialization.metadata
+            for e in events
+            if "/".join(e.asset_key.path) == kind
+        }
+        for day in DAYS:
+            own = stocked.store.current(kind, day)
+            assert of_kind[day]["digest"].value == own.digest[:16]
+            assert versions[kind, day] == own.digest
+            assert of_kind[day]["dagster/row_count"].value == own.metrics["rows"]
+    volume = {
+        e.partition: e for e in done.get_asset_check_evaluations() if e.check_name == "volume"
+    }
+    assert [volume[day].passed for day in DAYS] == [True, False, True]
+    assert volume[DAYS[1]].severity is dg.AssetCheckSeverity.WARN
+    # one by one, the days are the same and are reused
+    for day in DAYS:
+        alone = materialized(stocked.run("interactions", day))["raw/interactions"]
+        assert alone.metadata["reused"].value is True
+
+
+def test_a_bad_day_of_a_range_names_itself_and_keeps_the_others(stocked: Home) -> None:
+    stocked.rewrite(DAYS[1], lambda f: f.drop("click"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize(
+            [interactions.interactions],
+            resources={"platform": stocked.platform},
+            tags={
+                "dagster/asset_partition_range_start": DAYS[0],
+                "dagster/asset_partition_range_end": DAYS[-1],
+            },
+            instance=instance,
+            raise_on_error=False,
+        )
+    assert not done.success and DAYS[1] in failure(done) and "'click'" in failure(done)
+    assert stocked.store.partitions("raw/interactions") == [DAYS[0], DAYS[2]]
+
+
+def test_a_day_without_rows_is_a_day(stocked: Home) -> None:
+    """Whether its file is empty or missing, all three artifacts exist."""
+    stocked.rewrite(DAYS[0], lambda f: f.clear())
+    (stocked.landing(DAYS[1]) / "simulated.parquet").unlink()
+    for day in DAYS:
+        done = stocked.run_all(["interactions", "features", "masked"], day)
+        assert done.success, failure(done)
+        assert checks(done)["contract"] and checks(done)["masked_share"]
+    for kind in ("raw/interactions", "features/interactions", "features/masked_train"):
+        rows = [stocked.store.current(kind, day).metrics["rows"] for day in DAYS]
+        assert rows[:2] == [0, 0] and rows[2] > 0
+
+
 def test_the_first_day_and_the_open_day_may_be_small(stocked: Home) -> None:
     stocked.rewrite(DAYS[0], lambda f: f.head(40))
     assert checks(stocked.run("interactions", DAYS[0])) == {"contract": True, "volume": True}
     today = partitions.today(get_settings()).isoformat()
     for day in DAYS[1:]:
-        assert stocked.run("interactions", day, accept_volume=True).success
+        assert stocked.run("interactions", day, accept_volume=["all"]).success
     live = (
         pl.read_parquet(stocked.landing(DAYS[1]) / "simulated.parquet")
         .head(3)
@@ -538,45 +642,11 @@ def test_refused_rows_are_shown_by_reason(stocked: Home) -> None:
     assert metadata["quarantined"].value == {"no item": 3, "no time": 1}
 
 
-def test_a_day_without_rows_goes_through_all_daily_assets(begun: Home) -> None:
-    (begun.landing(DAYS[1]) / "simulated.parquet").unlink()
-    # far fewer rows than usual: accepted by hand
-    done = begun.run_all(["interactions"], DAYS[1], accept_volume=True)
-    assert done.success and begun.run_all(["features", "masked"], DAYS[0]).success
-    done = begun.run_all(["features", "masked"], DAYS[1])
-    assert done.success and all(checks(done).values())
-    for kind, file in (
-        ("raw/interactions", "interactions.parquet"),
-        ("features/interactions", "features.parquet"),
-        ("features/interactions", "click_history.parquet"),
-        ("features/interactions", "user_activity.parquet"),
-        ("features/masked_train", "masked.parquet"),
-    ):
-        empty, full = (
-            pl.read_parquet(begun.store.current(kind, day).path(file)) for day in (DAYS[1], DAYS[0])
-        )
-        assert empty.is_empty() and empty.schema == full.schema, file
-        assert full.height, file
-    raw, features = (
-        begun.store.current(kind, DAYS[1]) for kind in ("raw/interactions", "features/interactions")
-    )
-    assert (raw.metrics["rows"], raw.metrics["click_rate"]) == (0, None)
-    assert (features.metrics["rows"], features.metrics["without_history"]) == (0, None)
-    clicks = pl.read_parquet(features.path("item_popularity.parquet"))
-    assert clicks.height and clicks["item_clicks"].sum() == 0
-    # the day after looks back on it
-    assert begun.run_all(["interactions", "features", "masked"], DAYS[2]).success
-    after = begun.store.current("features/interactions", DAYS[2])
-    rows = pl.read_parquet(after.path("features.parquet"))
-    assert rows["item_clicks"].sum() == 0 and rows["clicks_7d"].sum() > 0
-
-
-def test_the_calendar_s_first_day_may_be_empty(stocked: Home) -> None:
-    (stocked.landing(DAYS[0]) / "simulated.parquet").unlink()
-    for day in DAYS[:2]:
-        assert stocked.run_all(["interactions", "features", "masked"], day).success, day
-    assert stocked.store.current("features/masked_train", DAYS[0]).metrics["rows"] == 0
-    assert stocked.store.current("features/masked_train", DAYS[1]).metrics["rows"] > 0
+def test_a_landing_zone_without_events_is_named(stocked: Home) -> None:
+    for day in DAYS:
+        (stocked.landing(day) / "simulated.parquet").unlink()
+    done = stocked.run("interactions", DAYS[1])
+    assert not done.success and "recsys simulate" in failure(done)
 
 
 def test_the_days_are_those_of_the_shop_s_time_zone(

@@ -139,6 +139,7 @@ user_activity__subquery AS (
         event_timestamp as event_timestamp,
         user_id AS user_id,
             recent_categories as recent_categories,
+            recent_items as recent_items,
             recent_timestamps as recent_timestamps
     FROM "AwsDataCatalog"."recsys"."user_activity"
    WHERE event_timestamp <= from_iso8601_timestamp('2026-11-20T21:30:00')
@@ -372,7 +373,7 @@ item_popularity__cleaned AS (
  Joins the outputs of multiple time travel joins to a single table.
  The entity_dataframe dataset being our source of truth here.
  */
-SELECT user_id, item_id, event_timestamp, age, gender, recent_categories, recent_timestamps, price, category_l1, category_l2, item_gender, item_clicks
+SELECT user_id, item_id, event_timestamp, age, gender, recent_categories, recent_items, recent_timestamps, price, category_l1, category_l2, item_gender, item_clicks
 FROM entity_dataframe as entity_df
 LEFT JOIN (
     SELECT
@@ -387,6 +388,7 @@ LEFT JOIN (
     SELECT
         user_activity__entity_row_unique_id
             ,recent_categories
+            ,recent_items
             ,recent_timestamps
     FROM user_activity__cleaned
 ) as cleaned

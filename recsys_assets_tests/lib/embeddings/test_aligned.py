@@ -79,10 +79,8 @@ def test_bad_catalogues_are_named(items):
         match=r"1 items are not in the item_id vocabulary: \['new'\].*features/workflows",
     ):
         item_tower_inputs(TRANSFORMS, items.with_columns(item_id=pl.Series(["a", "b", "new"])))
-    for price in (None, 0.0, float("nan")):
-        with pytest.raises(
-            ValueError, match=r"price is missing or not above 0 for 1 items: \['b'\]"
-        ):
+    for price in (-1.0, 0.0, float("nan")):
+        with pytest.raises(ValueError, match=r"price is not above 0 for 1 items: \['b'\]"):
             item_tower_inputs(TRANSFORMS, items.with_columns(price=pl.Series([1.0, price, 2.0])))
 
 
@@ -128,3 +126,10 @@ def test_item_vectors_through_onnx(items, tmp_path):
     expected = linear_onnx.answer(weights, {**inputs, "embeddings": table[inputs["index"]]})
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
+
+
+def test_an_item_without_a_price_has_the_usual_one(items):
+    items = items.with_columns(price=pl.Series([1.0, None, 7.0]))
+    transforms = {**TRANSFORMS, "usual_price": 7.0}
+    cont = item_tower_inputs(transforms, items)["cont"][:, 0]
+    assert cont[1] == cont[2] != cont[0] and np.isfinite(cont).all()

@@ -18,6 +18,8 @@ from recsys_assets.lib.evaluation.ablation_variants import VARIANTS, Variant, ch
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.seen import DEFAULT_RULE
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import (
     day_bounds,
     previous_day,
@@ -25,7 +27,7 @@ from recsys_assets.partitions import (
     validation_days,
     window_days,
 )
-from recsys_assets.settings import Settings, get_settings
+from recsys_assets.settings import Settings
 from recsys_assets_tests.support import small_window
 
 AS_OF = "2026-11-19"
@@ -51,15 +53,17 @@ def shop(tmp_path_factory):
     settings = Settings(home=tmp_path_factory.mktemp("ablations"), seed=5)
     store = small_window.write_window(settings, AS_OF)
     small_window.write_generation(store, AS_OF)
-    days, items = validation_days(get_settings(), AS_OF), store.current("raw/items")
+    days, items = validation_days(AS_OF), store.current("raw/items")
     features, log = (
         store.require("features/interactions", days),
-        store.require("raw/interactions", window_days(get_settings(), AS_OF)),
+        store.require("raw/interactions", window_days(AS_OF)),
     )
     queries = publish(
         store,
         "evaluation/queries",
-        lambda path: Queries.build(features, log, items, seed=7, seen_days=7).write(path),
+        lambda path: Queries.build(features, log, items, seed=7, rule=DEFAULT_RULE, zone=UTC).write(
+            path
+        ),
     )
     made_from = {role: store.current(kind, AS_OF) for role, kind in ROLES.items()}
     made_from["days_before"] = store.require(
@@ -212,10 +216,7 @@ def datasets(shop) -> Artifact:
 
     def write(target: Path) -> None:
         transform = Generation.of_training(**shop.made_from, retrieval_weight=0.0).transform
-        for split, days in (
-            ("train", train_days(get_settings(), AS_OF)),
-            ("valid", validation_days(get_settings(), AS_OF)),
-        ):
+        for split, days in (("train", train_days(AS_OF)), ("valid", validation_days(AS_OF))):
             folder = target / split
             (folder / ".merlin").mkdir(parents=True)
             raw = pl.concat(

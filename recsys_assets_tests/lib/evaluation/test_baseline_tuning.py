@@ -5,25 +5,31 @@ days.
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
+from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.evaluation import baseline_tuning, list_metrics
 from recsys_assets.lib.evaluation.baseline_tuning import DEFAULTS, SPACES, Between, Budget
+from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.partitions import INNER_DAYS, train_days, validation_days, window_days
-from recsys_assets.settings import get_settings
+from recsys_assets.local_time import UTC
+from recsys_assets.partitions import (
+    INNER_DAYS,
+    day_bounds,
+    train_days,
+    validation_days,
+    window_days,
+)
 from recsys_assets_tests.support import small_clicks
 
-AS_OF = "2026-03-13"
-WINDOW, TRAIN, VALIDATION = (
-    window_days(get_settings(), AS_OF),
-    train_days(get_settings(), AS_OF),
-    validation_days(get_settings(), AS_OF),
-)
+AS_OF = "2026-01-12"
+WINDOW, TRAIN, VALIDATION = window_days(AS_OF), train_days(AS_OF), validation_days(AS_OF)
 BUDGET = Budget(trials=5, users=100, clicks=400)
 NAMES = ["random", "popularity", *SPACES]
 
@@ -42,18 +48,20 @@ def write(
     interactions: list[Artifact] | None = None,
     train: list[str] = TRAIN,
     seed: int = 7,
+    inner: int = INNER_DAYS,
 ) -> dict[str, Any]:
     target.mkdir()
     return baseline_tuning.write_baselines(
         store.current("evaluation/queries", AS_OF),
         interactions or store.require("raw/interactions", WINDOW),
-        store.require("features/interactions", TRAIN[-INNER_DAYS:]),
+        store.require("features/interactions", TRAIN[len(TRAIN) - inner :]),
         store.current("raw/items"),
         target,
         train_days=train,
         budget=BUDGET,
         seed=seed,
-        seen_days=7,
+        seen_rule=store.current("features/seen_rule", AS_OF),
+        time_zone=UTC,
     )
 
 
@@ -149,31 +157,49 @@ def test_the_figures_say_what_was_tried(written):
     ].startswith("![")
 
 
-def test_too_few_training_days_are_refused(store, tmp_path):
-    with pytest.raises(ValueError, match="train_days has 2 days"):
-        write(store, tmp_path / "target", train=TRAIN[-2:])
+def test_with_two_training_days_one_tunes_and_with_one_the_defaults_stay(store, tmp_path):
+    two = write(store, tmp_path / "two", train=TRAIN[-2:], inner=1)
+    assert all(len(two[name]["tuning"]) == BUDGET.trials for name in SPACES)
+    one = write(store, tmp_path / "one", train=TRAIN[-1:], inner=0)
+    for name in SPACES:
+        assert one[name]["params"] == DEFAULTS[name] and one[name]["tuning"] == []
+        assert one[name]["ndcg@10"]["value"] > 0
+    assert "no click to tune by" in (tmp_path / "one" / "figures" / "tuning.md").read_text()
 
 
-def test_without_an_inner_day_the_defaults_are_kept(store, tmp_path):
-    (tmp_path / "target").mkdir()
-    metrics = baseline_tuning.write_baselines(
-        store.current("evaluation/queries", AS_OF),
-        store.require("raw/interactions", [TRAIN[-1], *VALIDATION]),
-        [],
-        store.current("raw/items"),
-        tmp_path / "target",
-        train_days=TRAIN[-1:],
-        budget=BUDGET,
-        seed=7,
-        seen_days=7,
+#: user → item of each click of a day, of shops that have next to nothing.
+TINY = {
+    "one visitor": [("u", f"i{n}") for n in range(5)],
+    "one item": [(f"u{n}", "i0") for n in range(5)],
+    "one click a day": [("u", "i0")],
+    "nobody is known": [(c.MISSING, f"i{n}") for n in range(5)],
+    "no click": [],
+}
+
+
+@pytest.mark.parametrize("shop", TINY)
+def test_tiny_shops_have_all_baselines(shop, tmp_path):
+    store, items = (
+        ArtifactStore(tmp_path / "store"),
+        ["i0"] if "item" in shop else small_clicks.ITEMS,
     )
+    small_clicks.publish(
+        store, "raw/items", None, "items.parquet", pl.DataFrame({c.ITEM_ID: items})
+    )
+    for day in WINDOW:
+        number = day_bounds(day)[0] // 86_400
+        clicks = [(user, item, number) for user, item in TINY[shop]] or [("u", "gone", number)]
+        small_clicks.publish_day(store, day, small_clicks.interactions(clicks))
+    small_clicks.publish_queries(store, AS_OF, WINDOW, VALIDATION)
+    metrics = write(store, tmp_path / "target")
     assert list(metrics) == NAMES
-    for name, params in DEFAULTS.items():
-        assert metrics[name]["params"] == params and metrics[name]["tuning"] == []
-    assert (
-        "0 clicks of the last 0 training days"
-        in (tmp_path / "target/figures/tuning.md").read_text()
-    )
+    asked = Queries.read(store.current("evaluation/queries", AS_OF))
+    assert len(Lists.read(_lists(tmp_path), "ials").ranks) == len(asked)
+    assert ("ndcg@10" in metrics["ease"]) == bool(asked.overall.any())
+
+
+def _lists(folder: Path) -> Any:
+    return SimpleNamespace(path=lambda name: folder / "target" / name, kind="evaluation/baselines")
 
 
 @pytest.mark.parametrize(

@@ -68,9 +68,12 @@ def test_the_matrix_has_ones_and_only_visitors_with_clicks(log):
     assert sample.shape == (1, 3) and (log.matrix(1, 3) != sample).nnz == 0
 
 
-def test_a_log_without_a_click_names_the_remedy():
-    with pytest.raises(ValueError, match="materialise raw/interactions"):
-        ClickLog.of(interactions(CLICKS), ["x"])
+def test_a_log_without_a_click_answers_with_nothing():
+    log = ClickLog.of(interactions(CLICKS), ["x"])
+    assert log.daily.shape == (0, 1) and log.matrix().shape == (0, 1)
+    assert log.recent(12, 7.0).tolist() == [0.0] and log.before(12).items == 1
+    assert log.codes(pl.Series(["a"])).tolist() == [-1]
+    assert log.profiles(np.array([-1]), np.array([12]), 7.0).nnz == 0
 
 
 def test_days_change_at_midnight():

@@ -16,8 +16,10 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import generation as g
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
+from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.lib.release import releases
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds
 from recsys_assets.release_files import INDEX
 from recsys_assets.serving.stages.embedding_lookup import MultimodalEmbeddingLookup
@@ -216,7 +218,8 @@ def serve(shop, row: dict, client) -> dict[str, np.ndarray]:
             np.array(range(42, 22, -1)),
             most=RETRIEVAL_TOPK,
             least=RANKING_TOPK,
-            seen_days=7,
+            rule=DEFAULT_RULE,
+            zone=UTC,
             clock=lambda: row["timestamp"],
         ),
         FeastItemLookup(SimpleNamespace(current=table)),
@@ -242,6 +245,8 @@ def serve(shop, row: dict, client) -> dict[str, np.ndarray]:
         "user_history_raw": np.array(
             row["categories"][len(row["categories"]) - int(row["clicks_7d"]) :], object
         ),
+        "user_items_raw": np.full(int(row["clicks_7d"]), "", object),
+        "user_ages_raw": np.zeros(int(row["clicks_7d"]), np.float32),
     }
     for stage in stages:
         tensors |= stage.run({spec.name: tensors[spec.name] for spec in stage.inputs})

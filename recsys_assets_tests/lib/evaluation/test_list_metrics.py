@@ -200,3 +200,15 @@ def test_beyond_accuracy_by_hand():
     assert found["top_1_percent_share"] == 0.5
     alike = lm.beyond_accuracy(np.array([[0, 1, 2, 3]]), clicks, vectors)
     assert alike["gini@10"] == pytest.approx(0.0) and alike["coverage@10"] == 1.0
+
+
+def test_figures_of_lists_that_show_next_to_nothing():
+    nothing = np.full((2, lm.SHOWN), -1)
+    clicks, vectors = np.array([3, 1]), np.eye(2, dtype=np.float32)
+    assert lm.beyond_accuracy(nothing, clicks, vectors) == {}
+    assert lm.beyond_accuracy(nothing[:0], clicks, vectors) == {}
+    one = nothing.copy()
+    one[:, 0] = 1
+    figures = lm.beyond_accuracy(one, np.zeros(2), vectors)
+    assert figures["coverage@10"] == 0.5 and np.isfinite(list(figures.values())).all()
+    assert not {"diversity@10", "popularity_lift@10"} & set(figures)

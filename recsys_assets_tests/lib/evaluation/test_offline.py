@@ -12,8 +12,10 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import list_metrics, offline, ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.seen import DEFAULT_RULE
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import previous_day, validation_days, window_days
-from recsys_assets.settings import Settings, get_settings
+from recsys_assets.settings import Settings
 from recsys_assets_tests.support import small_window
 
 AS_OF = "2026-11-19"
@@ -33,11 +35,12 @@ def store(tmp_path_factory) -> ArtifactStore:
     )
     small_window.write_generation(store, AS_OF)
     queries = Queries.build(
-        store.require("features/interactions", validation_days(get_settings(), AS_OF)),
-        store.require("raw/interactions", window_days(get_settings(), AS_OF)),
+        store.require("features/interactions", validation_days(AS_OF)),
+        store.require("raw/interactions", window_days(AS_OF)),
         store.current("raw/items"),
         seed=7,
-        seen_days=7,
+        rule=DEFAULT_RULE,
+        zone=UTC,
     )
     with store.stage("evaluation/queries", AS_OF) as staged:
         staged.publish(queries.write(staged.path))
@@ -45,7 +48,7 @@ def store(tmp_path_factory) -> ArtifactStore:
 
 
 def inputs(store: ArtifactStore) -> dict:
-    days = validation_days(get_settings(), AS_OF)
+    days = validation_days(AS_OF)
     return {
         "features": store.require("features/interactions", days),
         "days_before": store.require("features/interactions", [previous_day(day) for day in days]),
@@ -180,3 +183,22 @@ def test_a_log_of_clicks_alone_is_judged_by_its_lists(store, report, tmp_path):
         and found["ranker"]["click_rate"] == 1
     )
     assert not (tmp_path / "figures" / "reliability.md").exists()
+
+
+def test_without_a_query_there_are_no_figures_of_lists(store, tmp_path):
+    asked = Queries.read(store.current("evaluation/queries", AS_OF)).subset(np.zeros(0, np.int64))
+    with ArtifactStore(tmp_path / "none").stage("evaluation/queries", AS_OF) as staged:
+        none = staged.publish(asked.write(staged.path))
+    found = offline.write_report(
+        **inputs(store),
+        queries=none,
+        target=tmp_path,
+        seed=7,
+        retrieval_topk=30,
+        retrieval_weight=WEIGHT,
+    )
+    assert found["served"] == found["retrieval"] == found["popularity"] == {} == found["slices"]
+    assert found["retrieval_minus_popularity"] is None and found["random"]
+    assert found["beyond_accuracy"] == {"served": {}, "retrieval": {}}
+    # the exposures are judged all the same
+    assert 0 < found["ranker"]["auc"] < 1

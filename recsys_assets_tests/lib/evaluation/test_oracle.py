@@ -14,9 +14,11 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import oracle
 from recsys_assets.lib.evaluation.list_metrics import Lists, judge, run
 from recsys_assets.lib.evaluation.queries import VISITOR, Queries
+from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.simulator.shop import load_truth
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import validation_days, window_days
-from recsys_assets.settings import Settings, get_settings
+from recsys_assets.settings import Settings
 from recsys_assets_tests.support import small_window
 from recsys_assets_tests.support.small_queries import queries
 
@@ -33,11 +35,12 @@ def home(tmp_path_factory):
 def asked(home) -> Queries:
     store = home[1]
     return Queries.build(
-        store.require("features/interactions", validation_days(get_settings(), AS_OF)),
-        store.require("raw/interactions", window_days(get_settings(), AS_OF)),
+        store.require("features/interactions", validation_days(AS_OF)),
+        store.require("raw/interactions", window_days(AS_OF)),
         store.current("raw/items"),
         seed=7,
-        seen_days=7,
+        rule=DEFAULT_RULE,
+        zone=UTC,
     )
 
 
@@ -92,9 +95,7 @@ def test_auc_is_that_of_the_position_free_probability(home, truth):
     exposures = pl.concat(
         [
             pl.read_parquet(a.path("features.parquet"))
-            for a in home[1].require(
-                "features/interactions", validation_days(get_settings(), AS_OF)
-            )
+            for a in home[1].require("features/interactions", validation_days(AS_OF))
         ]
     )
     scores = truth.click_probability(
@@ -123,7 +124,7 @@ def test_it_is_written_where_the_landing_zone_was_simulated(home, asked, tmp_pat
     settings, store = home
     with store.stage("evaluation/queries", AS_OF) as staged:
         artifact = staged.publish(asked.write(staged.path))
-    features = store.require("features/interactions", validation_days(get_settings(), AS_OF))
+    features = store.require("features/interactions", validation_days(AS_OF))
     with ArtifactStore(tmp_path).stage("evaluation/oracle", AS_OF) as staged:
         metrics = oracle.write_oracle(settings.landing, artifact, features, staged.path, seed=7)
         written = staged.publish(metrics)

@@ -13,8 +13,10 @@ from recsys_assets.lib.evaluation import queries as q
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features import activity
 from recsys_assets.lib.features.point_in_time import HISTORY, UNKNOWN_VISITOR
+from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, SeenRule
+from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds, train_days, validation_days, window_days
-from recsys_assets.settings import Settings, get_settings
+from recsys_assets.settings import Settings
 from recsys_assets_tests.support import small_window
 
 AS_OF, SEEN_DAYS = "2026-11-23", 3  # 21 and 22 are a weekend
@@ -30,10 +32,10 @@ def store(tmp_path_factory):
 
 def build(store, **options) -> Queries:
     return Queries.build(
-        store.require("features/interactions", validation_days(get_settings(), AS_OF)),
-        store.require("raw/interactions", window_days(get_settings(), AS_OF)),
+        store.require("features/interactions", validation_days(AS_OF)),
+        store.require("raw/interactions", window_days(AS_OF)),
         store.current("raw/items"),
-        **{"seed": 7, "seen_days": SEEN_DAYS, **options},
+        **{"seed": 7, "rule": SeenRule(ACTS, SEEN_DAYS), "zone": UTC, **options},
     )
 
 
@@ -45,7 +47,7 @@ def plain_seen(store) -> dict[str, set[str]]:
     """event_id of each held-out click → the items that its visitor clicked before, within SEEN_DAYS
     UTC days.
     """
-    log = small_window.read_log(store, window_days(get_settings(), AS_OF))
+    log = small_window.read_log(store, window_days(AS_OF))
     clicked = (
         log.filter(pl.col("event_type") != "Impression")
         .select("user_id", "item_id", "timestamp")
@@ -53,7 +55,7 @@ def plain_seen(store) -> dict[str, set[str]]:
     )
     asked = log.filter(
         pl.col("event_type") == "View",
-        pl.col("timestamp") >= day_bounds(validation_days(get_settings(), AS_OF)[0])[0],
+        pl.col("timestamp") >= day_bounds(validation_days(AS_OF)[0])[0],
     )
     return {
         event: {
@@ -72,7 +74,7 @@ def test_every_click_is_asked_for_less_what_was_seen(store):
     real = found.overall
     log = {
         e: i
-        for e, i in small_window.read_log(store, window_days(get_settings(), AS_OF))
+        for e, i in small_window.read_log(store, window_days(AS_OF))
         .select("event_id", "item_id")
         .iter_rows()
     }
@@ -109,7 +111,7 @@ def test_each_query_has_its_visitors_click_history(store):
     )
     clicks: dict[str, list[tuple[int, str, str]]] = {}
     for user, at, event, item in (
-        small_window.read_log(store, window_days(get_settings(), AS_OF))
+        small_window.read_log(store, window_days(AS_OF))
         .filter(pl.col("event_type") != "Impression")
         .select("user_id", "timestamp", "event_id", "item_id")
         .iter_rows()
@@ -131,7 +133,7 @@ def test_each_query_has_its_visitors_click_history(store):
 
 def test_slices_and_clicks_are_those_of_the_log(store):
     found = build(store)
-    training = small_window.read_log(store, train_days(get_settings(), AS_OF))
+    training = small_window.read_log(store, train_days(AS_OF))
     shown = dict(
         training.filter(pl.col("event_type").is_in(["Impression", "View"]))
         .group_by("user_id")
@@ -240,7 +242,7 @@ def test_a_visitor_without_a_name_is_another_one_each_time(store, tmp_path):
         ("raw/interactions", "interactions.parquet"),
         ("features/interactions", "features.parquet"),
     ):
-        for artifact in store.require(kind, window_days(get_settings(), AS_OF)):
+        for artifact in store.require(kind, window_days(AS_OF)):
             with other.stage(kind, artifact.partition) as staged:
                 pl.read_parquet(artifact.path(name)).with_columns(anonymous).write_parquet(
                     staged.path / name
@@ -288,8 +290,8 @@ def test_a_subset_keeps_what_belongs_to_its_queries(store):
 
 
 def test_days_that_are_missing_are_named(store):
-    features = store.require("features/interactions", validation_days(get_settings(), AS_OF))
-    for days in (validation_days(get_settings(), AS_OF), train_days(get_settings(), AS_OF)):
+    features = store.require("features/interactions", validation_days(AS_OF))
+    for days in (validation_days(AS_OF), train_days(AS_OF)):
         with pytest.raises(
             ValueError,
             match="give raw/interactions of the training days and of every validation day",
@@ -299,7 +301,8 @@ def test_days_that_are_missing_are_named(store):
                 store.require("raw/interactions", days),
                 store.current("raw/items"),
                 seed=7,
-                seen_days=7,
+                rule=DEFAULT_RULE,
+                zone=UTC,
             )
 
 
@@ -307,18 +310,40 @@ def test_a_log_without_clicks_has_nothing_to_ask(store, tmp_path):
     from recsys_assets.artifacts import ArtifactStore
 
     other = ArtifactStore(tmp_path)
-    for artifact in store.require("features/interactions", validation_days(get_settings(), AS_OF)):
+    for artifact in store.require("features/interactions", validation_days(AS_OF)):
         with other.stage("features/interactions", artifact.partition) as staged:
             pl.read_parquet(artifact.path("features.parquet")).with_columns(
                 pl.lit(0, pl.Int8).alias("click")
             ).write_parquet(staged.path / "features.parquet")
             (staged.path / CLICKED).write_bytes(artifact.path(CLICKED).read_bytes())
             staged.publish()
-    with pytest.raises(ValueError, match="no click that a list could be asked for"):
-        Queries.build(
-            other.require("features/interactions", validation_days(get_settings(), AS_OF)),
-            store.require("raw/interactions", window_days(get_settings(), AS_OF)),
-            store.current("raw/items"),
-            seed=7,
-            seen_days=7,
-        )
+    found = Queries.build(
+        other.require("features/interactions", validation_days(AS_OF)),
+        store.require("raw/interactions", window_days(AS_OF)),
+        store.current("raw/items"),
+        seed=7,
+        rule=DEFAULT_RULE,
+        zone=UTC,
+    )
+    assert len(found) == 0 and found.counts["clicks"] == 0 and found.counts["queries"] == 0
+    assert found.frame.columns == build(store).frame.columns
+    assert Queries.read(published(other, found)).counts == found.counts
+
+
+def published(store, queries):
+    with store.stage("evaluation/queries", AS_OF) as staged:
+        return staged.publish(queries.write(staged.path))
+
+
+def test_without_a_validation_day_there_are_no_queries(store):
+    days = window_days(AS_OF)[:1]
+    found = Queries.build(
+        [],
+        store.require("raw/interactions", days),
+        store.current("raw/items"),
+        seed=7,
+        rule=DEFAULT_RULE,
+        zone="UTC",
+    )
+    assert len(found) == 0 and found.clicks.sum() > 0
+    assert found.frame.columns == build(store).frame.columns

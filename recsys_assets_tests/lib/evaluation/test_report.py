@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -13,6 +14,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.evaluation import list_metrics, report
 from recsys_assets.lib.evaluation.queries import SIMULATED, VISITOR, Queries
+from recsys_assets.partitions import validation_days
 from recsys_assets_tests.support import small_evaluation as small
 
 DAY = "2026-11-19"
@@ -59,9 +61,10 @@ def published(
     queries: Artifact | None,
     **arrays: np.ndarray,
 ) -> Artifact:
-    with store.stage(
-        f"evaluation/{name}", DAY, inputs={} if queries is None else {"queries": queries}
-    ) as staged:
+    inputs: dict[str, Any] = {} if queries is None else {"queries": queries}
+    if name == "offline":
+        inputs["features"] = [validation_day(store, day) for day in validation_days(DAY)]
+    with store.stage(f"evaluation/{name}", DAY, inputs=inputs) as staged:
         np.savez(
             staged.path / "lists.npz",
             **{
@@ -71,6 +74,12 @@ def published(
             },
         )
         return staged.publish(metrics)
+
+
+def validation_day(store: ArtifactStore, day: str) -> Artifact:
+    with store.stage("features/interactions", day) as staged:
+        (staged.path / "features.parquet").write_bytes(b"")
+        return staged.publish()
 
 
 def queries_artifact(store: ArtifactStore, shift: int = 0) -> Artifact:
@@ -97,7 +106,7 @@ def parts(tmp_path) -> dict[str, Any]:
 def write(parts: dict[str, Any], target: Any, **more: Any) -> dict[str, Any]:
     target.mkdir()
     chosen = {name: artifact for name, artifact in {**parts, **more}.items() if name != "store"}
-    return report.write_report(**chosen, target=target, scale="tiny", seed=7, days=["2026-11-19"])
+    return report.write_report(**chosen, target=target, scale="tiny", seed=7)
 
 
 def test_the_report_has_its_files_and_its_differences(parts, tmp_path):
@@ -179,3 +188,28 @@ def test_an_oracle_without_truth_leaves_its_rows_out(parts, tmp_path):
     headline = write(parts, tmp_path / "report", oracle=absent)
     assert "oracle" not in headline and "share_of_oracle" not in headline
     assert json.loads((tmp_path / "report" / "evaluation.json").read_text())["oracle"] is None
+
+
+def test_without_a_query_the_report_says_so(tmp_path):
+    store, none = ArtifactStore(tmp_path / "artifacts"), np.zeros(0, np.int32)
+    whole = asked()
+    empty = dataclasses.replace(
+        whole.subset(np.zeros(0, np.int64)), counts={**whole.counts, "queries": 0}
+    )
+    with store.stage("evaluation/queries", DAY) as staged:
+        queries = staged.publish(empty.write(staged.path))
+    lists = {"served": {}, "retrieval": {}, "slices": {}, "slices_retrieval": {}}
+    nothing = {**small.offline(), **lists, "beyond_accuracy": {"served": {}, "retrieval": {}}}
+    bare = {name: {"params": {}, "tuning": []} for name in ("popularity", "ease")}
+    parts = {
+        "store": store,
+        "queries": queries,
+        "offline": published(store, "offline", nothing, queries, served=none),
+        "baselines": published(store, "baselines", bare, queries, popularity=none, ease=none),
+        "oracle": published(store, "oracle", {"available": False}, None),
+    }
+    shown = write(parts, tmp_path / "target")
+    found = json.loads((tmp_path / "target" / report.SUMMARY_FILE).read_text())
+    assert found["queries"]["queries"] == 0 and "No held-out click" in found["notes"][0]
+    assert shown["targets_met"] == 0 and not any(one["met"] for one in found["targets"])
+    assert "No held-out click" in (tmp_path / "target" / report.PAGE_FILE).read_text()

@@ -103,6 +103,7 @@ def test_a_click_pushes_none_out_before_it_happened(tmp_path: Path) -> None:
                 "timestamp": at,
                 "recent_timestamps": clicked,
                 "recent_categories": ["books"] * len(clicked),
+                "recent_items": ["a"] * len(clicked),
             }
             for clicked, at in states
         ]

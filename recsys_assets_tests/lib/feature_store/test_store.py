@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import polars as pl
 import pytest
 import redis
@@ -23,12 +24,7 @@ from recsys_assets_tests.support.small_shop import shop_settings
 
 DAY = 86_400
 DAY_1 = 1_790_035_200  # 2026-09-22 UTC
-FEATURES = [
-    "user_features:age",
-    "user_features:gender",
-    "user_activity:recent_categories",
-    "user_activity:recent_timestamps",
-]
+FEATURES = ["user_features:age", "user_features:gender", *recent_clicks.FEATURES]
 
 USERS = pl.DataFrame(
     {"user_id": ["1", "2"], "age": [30, 40], "gender": ["F", "M"]},
@@ -54,6 +50,7 @@ def activity(timestamp: int, *categories: str) -> pl.DataFrame:
             "user_id": ["1"],
             "timestamp": [timestamp],
             "recent_categories": [list(categories)],
+            "recent_items": [[f"one of {category}" for category in categories]],
             "recent_timestamps": [times],
         }
     )
@@ -72,8 +69,13 @@ def write_day(
 
 
 def clicks(*pairs: tuple[str, int], at: float, user_id: str = "1") -> recent_clicks.RecentClicks:
+    """A row of clicks (category, unix seconds) on one item of each category."""
     return recent_clicks.RecentClicks(
-        user_id, [category for category, _ in pairs], [when for _, when in pairs], at
+        user_id,
+        [category for category, _ in pairs],
+        [f"one of {category}" for category, _ in pairs],
+        [when for _, when in pairs],
+        at,
     )
 
 
@@ -112,6 +114,7 @@ def test_materialised_values_are_read_online(settings: Settings, store: Any) -> 
         "age": 30.0,
         "gender": "F",
         "recent_categories": ["books", "tools"],
+        "recent_items": ["one of books", "one of tools"],
         "recent_timestamps": [DAY_1 + 99, DAY_1 + 100],
     }
     assert set(online(store, "nobody").values()) == {None}
@@ -136,6 +139,7 @@ def test_a_service_reads_everything_of_its_version(settings: Settings, store: An
         "age",
         "gender",
         "recent_categories",
+        "recent_items",
         "recent_timestamps",
         "price",
         "category_l1",
@@ -154,6 +158,7 @@ def test_online_never_goes_back_in_time(settings: Settings, store: Any) -> None:
         "age": 31.0,
         "gender": "F",
         "recent_categories": ["tools"],
+        "recent_items": ["one of tools"],
         "recent_timestamps": [DAY_1 + DAY + 100],
     }
     item = store.get_online_features(["item_popularity:item_clicks"], [{"item_id": "a"}]).to_dict()
@@ -182,6 +187,7 @@ def test_a_newer_push_stays_whatever_is_materialised(settings: Settings, store: 
     write_day(settings, DAY_1 + 2 * DAY, "next day")
     offline.materialize(settings, DAY_1 + 2 * DAY, DAY_1 + 3 * DAY, store=store)
     assert online(store)["recent_categories"] == ["next day"]
+    assert online(store)["recent_items"] == ["one of next day"]
 
 
 def test_a_push_during_a_materialisation_stays(settings: Settings, store: Any) -> None:
@@ -226,6 +232,7 @@ def test_live_visitors_need_not_be_registered(store: Any) -> None:
         "age": None,
         "gender": None,
         "recent_categories": ["toys"],
+        "recent_items": ["one of toys"],
         "recent_timestamps": [DAY_1],
     }
     assert online(store, "other")["recent_timestamps"] == [5, 9]
@@ -243,18 +250,50 @@ def test_clicks_of_many_visitors_are_read_at_once(
         store, [clicks(("toys", 5), ("toys", 5), at=DAY_1, user_id="guest")]
     )
     assert recent_clicks.read_recent_clicks(store, ["guest", "1", "nobody", "2"]) == {
-        "guest": [("toys", 5), ("toys", 5)],
-        "1": [("books", DAY_1 + 99), ("tools", DAY_1 + 100)],
+        "guest": [("toys", "one of toys", 5)] * 2,
+        "1": [("books", "one of books", DAY_1 + 99), ("tools", "one of tools", DAY_1 + 100)],
         "nobody": [],
         "2": [],
     }
     assert recent_clicks.read_recent_clicks(store, []) == {}
     (key,) = (key for key in valkey.client(0).keys("*") if b"guest" in key)
-    names = [name for name, value in valkey.client(0).hgetall(key).items() if b"toys" in value]
-    valkey.client(0).hdel(key, *names)
+    fields = valkey.client(0).hgetall(key).items()
+    items = [name for name, value in fields if b"one of toys" in value]
+    categories = [name for name, value in fields if b"toys" in value and name not in items]
+    assert len(items) == len(categories) == 1
+    # a row that was written before rows had items
+    valkey.client(0).hdel(key, *items)
+    assert recent_clicks.read_recent_clicks(store, ["guest"]) == {"guest": [("toys", "", 5)] * 2}
+    valkey.client(0).hdel(key, *categories)
     assert recent_clicks.read_recent_clicks(store, ["guest"]) == {
         "guest": []
     }  # times without categories do not count
+
+
+@pytest.mark.parametrize(
+    ("categories", "items", "timestamps", "found"),
+    [
+        (["a", "b"], ["i", "j"], [1, 2], [("a", "i", 1), ("b", "j", 2)]),
+        ([], [], [], []),
+        (None, None, None, []),
+        (["a", "b"], None, [1, 2], [("a", "", 1), ("b", "", 2)]),
+        (["a", "b"], ["i"], [1, 2], [("a", "", 1), ("b", "", 2)]),
+        (["a", "b"], ["i", "j", "k"], [1, 2], [("a", "", 1), ("b", "", 2)]),
+        (["a", "b"], ["i", "j"], [1], []),
+        (["a"], ["i"], [1, 2], []),
+        (["a", "b"], ["i", "j"], None, []),
+        (None, ["i", "j"], [1, 2], []),
+        (["a", 2], ["i", "j"], [1, 2], []),
+        (["a", "b"], ["i", None], [1, 2], []),
+        (["a", "b"], ["i", "j"], [1, 2.0], []),
+        ("ab", ["i", "j"], [1, 2], []),
+    ],
+)
+def test_stored_lists_count_only_if_they_fit(
+    categories: object, items: object, timestamps: object, found: list[tuple[str, str, int]]
+) -> None:
+    """Lists of items that do not fit leave the clicks, without their items."""
+    assert recent_clicks.stored_clicks(categories, items, timestamps) == found
 
 
 def offline_bytes(settings: Settings) -> dict[str, bytes]:
@@ -300,6 +339,34 @@ def test_a_day_written_again_forgets_what_it_held(settings: Settings) -> None:
     assert pl.read_parquet(views.offline_path(settings, "user_activity"))[
         "recent_categories"
     ].to_list() == [["tools"]]
+
+
+def test_files_that_lack_a_column_of_their_view_get_it(settings: Settings, store: Any) -> None:
+    """Days that were written before rows had items are read beside those of today."""
+    write_day(settings, DAY_1, "books", users=USERS[:1])
+    old = Path(views.offline_path(settings, "user_activity", "2026-09-22"))
+    whole = pl.read_parquet(old, hive_partitioning=False)
+    whole.drop("recent_items").write_parquet(old)
+    write_day(settings, DAY_1 + DAY, "tools")
+    before = offline_bytes(settings)
+    assert offline.add_absent_columns(settings) == [str(old)]
+    after = offline_bytes(settings)
+    assert [path for path in before if before[path] != after[path]] == [
+        "user_activity/day=2026-09-22/part.parquet"
+    ]
+    found = pl.read_parquet(old, hive_partitioning=False)
+    assert found.schema == whole.schema and found["recent_items"].to_list() == [None]
+    assert found.drop("recent_items").equals(whole.drop("recent_items"))
+    assert offline.add_absent_columns(settings) == []
+    moments = pd.to_datetime([DAY_1 + 101, DAY_1 + DAY + 101], unit="s", utc=True).as_unit("us")
+    asked = pd.DataFrame({"user_id": "1", "event_timestamp": moments})
+    past = store.get_historical_features(asked, ["user_activity:recent_items"]).to_df()
+    first, second = past.sort_values("event_timestamp")["recent_items"]
+    assert first is None and list(second) == ["one of tools"]
+    offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)
+    assert recent_clicks.read_recent_clicks(store, ["1"]) == {"1": [("books", "", DAY_1 + 100)]}
+    offline.materialize(settings, DAY_1 + DAY, DAY_1 + 2 * DAY, store=store)
+    assert online(store)["recent_items"] == ["one of tools"]
 
 
 def test_of_clicks_within_a_second_the_last_state_counts(settings: Settings) -> None:
@@ -360,6 +427,10 @@ def test_history_is_point_in_time_in_any_zone(settings: Settings, store: Any) ->
             "user_activity: column recent_t",
         ),
         (
+            {"user_activity": activity(DAY_1 + 100, "books").drop("recent_items")},
+            "user_activity: column recent_items is missing",
+        ),
+        (
             {"user_activity": activity(DAY_1 - 1, "books")},
             "user_activity: 1 rows are not of 2026-09-22, .* at 1790035199",
         ),
@@ -418,7 +489,8 @@ def test_the_serving_environment_reads_online(settings: Settings, store: Any) ->
         "from recsys_assets.lib.feature_store.store import open_store\n"
         "from recsys_assets.settings import get_settings\n"
         "store = open_store(get_settings(), online_only=True, timeout_ms=2000)\n"
-        f"push_recent_clicks(store, [RecentClicks('3', ['tools'] * 2, [7, {DAY_1}], {DAY_1})])\n"
+        "push_recent_clicks(store, [RecentClicks('3', ['tools'] * 2, ['t1', 't2'], "
+        f"[7, {DAY_1}], {DAY_1})])\n"
         f"rows = [{{'user_id': '2'}}, {{'user_id': '3'}}]\n"
         f"answer = store.get_online_features({FEATURES!r}, entity_rows=rows).to_dict()\n"
         "loaded = [name for name in ('duckdb', 'polars') if name in sys.modules]\n"
@@ -439,13 +511,14 @@ def test_the_serving_environment_reads_online(settings: Settings, store: Any) ->
         "age": [40.0, None],
         "gender": ["M", None],
         "recent_categories": [["toys", "books"], ["tools", "tools"]],
+        "recent_items": [["one of toys", "one of books"], ["t1", "t2"]],
         "recent_timestamps": [[DAY_1, DAY_1 + 9], [7, DAY_1]],
     }
     assert json.loads(done.stdout) == [
         answer,
         [],
         "1.",
-        {"3": [["tools", 7], ["tools", DAY_1]], "9": []},
+        {"3": [["tools", "t1", 7], ["tools", "t2", DAY_1]], "9": []},
     ]
     assert online(store, "3")["recent_timestamps"] == [7, DAY_1]
 

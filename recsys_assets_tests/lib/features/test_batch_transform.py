@@ -100,7 +100,7 @@ def test_an_empty_frame_stays_empty():
 def test_missing_columns_and_nulls_are_named():
     with pytest.raises(ValueError, match="frame lacks age, price, item_clicks"):
         BatchTransform(transforms()).transform_frame(rows(8).drop("age", "price", "item_clicks"))
-    for name in ("price", *COUNTS, "hours_since_click", "item_clicks"):
+    for name in (*COUNTS, "hours_since_click", "item_clicks"):
         with pytest.raises(ValueError, match=f"nulls in {name}"):
             BatchTransform(transforms()).transform_frame(
                 rows(8).with_columns(pl.lit(None, pl.Float64).alias(name))
@@ -181,15 +181,15 @@ from recsys_assets.training.features import workflows as w
 folder = Path(sys.argv[1])
 os.chdir(folder)
 fit, catalogue, new = (pd.read_parquet(name + ".parquet") for name in ("fit", "catalogue", "new"))
-mean_age, buckets = float(sys.argv[2]), int(sys.argv[3])
+mean_age, buckets, usual = float(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 users, shop = Dataset(fit, cpu=True), Dataset(catalogue, cpu=True)
 parts = {w.USER: nvt.Workflow(w.user_graph("scratch", mean_age, buckets)).fit(users),
          w.CONTEXT: nvt.Workflow(w.context_graph("scratch")).fit(users),
-         w.ITEM: nvt.Workflow(w.item_graph("scratch", buckets)).fit(shop),
+         w.ITEM: nvt.Workflow(w.item_graph("scratch", buckets, usual)).fit(shop),
          w.AFFINITY: nvt.Workflow(w.affinity_graph()).fit(users)}
 for name, workflow in parts.items():
     w.save(workflow, name)
-export = w.export_transforms(parts[w.USER], parts[w.ITEM], folder, mean_age, buckets)
+export = w.export_transforms(parts[w.USER], parts[w.ITEM], folder, mean_age, buckets, usual)
 Path("transforms.json").write_text(json.dumps(export))
 combined = w.join(list(parts.values()), users)
 sizes = {column.name: int(column.int_domain.max) + 1 for column in combined.output_schema if column.int_domain}
@@ -217,12 +217,14 @@ def test_agrees_with_nvtabular_itself(tmp_path, buckets):
     new = new.with_columns(
         pl.when(pl.int_range(pl.len()) != 50).then(pl.col("user_id")).alias("user_id")
     )
+    # the shop gives no price for some items
+    new = new.with_columns(pl.when(pl.int_range(pl.len()) % 7 > 0).then(pl.col("price")))
     mean_age = float(np.float32(fit["age"].mean()))
     fit.write_parquet(tmp_path / "fit.parquet")
     new.write_parquet(tmp_path / "new.parquet")
-    pl.DataFrame([{"item_id": i, **row} for i, row in items().items()]).write_parquet(
-        tmp_path / "catalogue.parquet"
-    )
+    catalogue = pl.DataFrame([{"item_id": i, **row} for i, row in items().items()])
+    unpriced = pl.when(pl.int_range(pl.len()) > 1).then(pl.col("price")).alias("price")
+    catalogue.with_columns(unpriced).write_parquet(tmp_path / "catalogue.parquet")
     subprocess.run(
         [
             str(Settings().training_python),
@@ -231,6 +233,7 @@ def test_agrees_with_nvtabular_itself(tmp_path, buckets):
             str(tmp_path),
             repr(mean_age),
             str(buckets),
+            "12.5",
         ],
         check=True,
         timeout=300,

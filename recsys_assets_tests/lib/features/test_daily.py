@@ -194,12 +194,19 @@ def test_the_days_state_and_popularity_go_online(built, inputs, tmp_path, valkey
         settings, [before, built], users=inputs["users"], items=inputs["items"]
     )
     assert Path(written).stat().st_mtime_ns == stamp  # an existing file is not written again
+    # a file of before rows had items gets the column, so that all days are read alike
+    whole = pl.read_parquet(written, hive_partitioning=False)
+    whole.drop("recent_items").write_parquet(written)
+    publish.materialize_online(
+        settings, [before, built], users=inputs["users"], items=inputs["items"]
+    )
+    assert pl.read_parquet(written, hive_partitioning=False).schema == whole.schema
     states = (
         pl.read_parquet(built.path("user_activity.parquet"))
         .filter(pl.col("user_id") == "2")
         .row(-1, named=True)
     )
-    names = ["recent_categories", "recent_timestamps"]
+    names = ["recent_categories", "recent_items", "recent_timestamps"]
     online = opened.get_online_features(
         [f"user_activity:{n}" for n in names], [{"user_id": "2"}]
     ).to_dict()

@@ -91,29 +91,29 @@ def _earlier(seed: int, days: int = 8, rows: int = 120) -> pl.DataFrame:
 
 def _clicked(
     events: pl.DataFrame, user: str, now: int, most: int = 200, seconds: int = 86_400
-) -> list[tuple[str, int]]:
-    """Return (category, time) of a user's latest clicks in [now − seconds, now)."""
+) -> list[tuple[str, str, int]]:
+    """Return (category, item, time) of a user's latest clicks in [now − seconds, now)."""
     clicked = sorted(
-        (r["timestamp"], r["event_id"], CATEGORY[r["item_id"]])
+        (r["timestamp"], r["event_id"], r["item_id"])
         for r in events.iter_rows(named=True)
         if r["user_id"] == user and r["event_type"] != "Impression" and r["timestamp"] < now
     )
-    return [(category, at) for at, _, category in clicked[-most:] if at >= now - seconds]
+    return [(CATEGORY[item], item, at) for at, _, item in clicked[-most:] if at >= now - seconds]
 
 
 def _oracle(events: pl.DataFrame, user: str, now: int) -> tuple[str, float, float]:
     """Compute the definition on the raw rows."""
     clicked = _clicked(events, user, now)
-    names = sorted({c for c, _ in clicked})
+    names = sorted({c for c, _, _ in clicked})
     if not names:
         return "-1", 0.0, 24.0
-    most = max(sum(c == n for c, _ in clicked) for n in names)
-    names = [n for n in names if sum(c == n for c, _ in clicked) == most]
-    latest = max(t for c, t in clicked if c in names)
+    most = max(sum(c == n for c, _, _ in clicked) for n in names)
+    names = [n for n in names if sum(c == n for c, _, _ in clicked) == most]
+    latest = max(t for c, _, t in clicked if c in names)
     return (
-        min(c for c, t in clicked if c in names and t == latest),
+        min(c for c, _, t in clicked if c in names and t == latest),
         float(len(clicked)),
-        float(np.float32((now - clicked[-1][1]) / 3_600)),
+        float(np.float32((now - clicked[-1][2]) / 3_600)),
     )
 
 
@@ -122,8 +122,8 @@ def _history(events: pl.DataFrame, user: str, now: int, item: str) -> tuple[floa
     week, day = (_clicked(events, user, now, seconds=seconds) for seconds in (7 * 86_400, 86_400))
     return (
         float(len(week)),
-        float(sum(c == CATEGORY[item] for c, _ in week)),
-        float(sum(c == CATEGORY[item] for c, _ in day)),
+        float(sum(c == CATEGORY[item] for c, _, _ in week)),
+        float(sum(c == CATEGORY[item] for c, _, _ in day)),
     )
 
 
@@ -161,7 +161,7 @@ def test_every_row_equals_the_oracle(seed):
     clicked = features.filter(pl.col("click") == 1)
     assert remembered["event_id"].equals(clicked["event_id"])
     assert remembered["categories"].to_list() == [
-        [category for category, _ in _clicked(both, user, now, seconds=7 * 86_400)]
+        [category for category, _, _ in _clicked(both, user, now, seconds=7 * 86_400)]
         for user, now in clicked.select("user_id", "timestamp").iter_rows()
     ]
 
@@ -219,6 +219,7 @@ def test_states_hold_the_clicks_up_to_and_including_theirs():
         "user_id": "String",
         "timestamp": "Int64",
         "recent_categories": "List(String)",
+        "recent_items": "List(String)",
         "recent_timestamps": "List(Int64)",
     }
     clicks = (
@@ -226,10 +227,9 @@ def test_states_hold_the_clicks_up_to_and_including_theirs():
     )
     assert states.select("user_id", "timestamp").rows() == sorted(clicks.rows())
     both = pl.concat([yesterday, today])
-    for user, at, categories, timestamps in states.iter_rows():
-        assert list(zip(categories, timestamps, strict=True)) == _clicked(
-            both, user, at + 1, seconds=7 * 86_400
-        )
+    for user, at, *lists in states.iter_rows():
+        assert list(zip(*lists, strict=True)) == _clicked(both, user, at + 1, seconds=7 * 86_400)
+    assert states["recent_items"].list.n_unique().max() > 5
 
 
 def test_of_a_busy_visitor_the_latest_two_hundred_clicks_count():
@@ -250,6 +250,11 @@ def test_of_a_busy_visitor_the_latest_two_hundred_clicks_count():
     )
     assert features["clicks_24h"].max() == features["clicks_7d"].max() == 200.0
     assert states["recent_categories"].list.len().to_list() == [min(n + 1, 200) for n in range(320)]
+    assert states["recent_items"][-1].to_list() == ["i2"] * 200
+    assert (
+        states["recent_items"][199].to_list()
+        == [item for _, item, _, _ in rows[:120]] + ["i2"] * 80
+    )
 
 
 def test_window_edges_and_ties_golden():
@@ -354,8 +359,8 @@ def test_features_are_the_exposures_with_their_attributes():
     ]
     assert features["item_clicks"].to_list() == [0.0, 0.0, 0.0]  # the calendar's first day
     assert activity.rows() == [
-        ("2", START + 9, ["floral", "floral"], [START + 9] * 2),
-        ("guest", START + 9, ["tools"], [START + 9]),
+        ("2", START + 9, ["floral", "floral"], ["i1", "i1"], [START + 9] * 2),
+        ("guest", START + 9, ["tools"], ["i2"], [START + 9]),
     ]
 
 

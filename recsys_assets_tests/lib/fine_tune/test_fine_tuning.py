@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.release import releases
+from recsys_assets.lib.release.rung import OLDER, Rung
 from recsys_assets.settings import Settings
 
 
@@ -23,6 +24,7 @@ class Served:
     generation: int = 1
     release: int = 1
     of_this_form: bool = True
+    rung: Rung = field(default_factory=lambda: OLDER)
 
 
 @pytest.fixture
@@ -30,8 +32,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, Art
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     monkeypatch.setattr(fine_tuning, "read_champion", lambda _: Served(1, "2026-01-12"))
     monkeypatch.setattr(releases, "open_release", lambda _, number: Served(number, "2026-01-12"))
-    learnt = [f"2026-01-0{day}" for day in range(1, 10)]
-    monkeypatch.setattr(releases, "training_days", lambda *_: learnt)
+    trained = [f"2026-01-{day:02d}" for day in range(1, 10)]
+    monkeypatch.setattr(releases, "training_days", lambda *_: trained)
     return settings, ArtifactStore(settings.artifacts)
 
 
@@ -83,4 +85,13 @@ def test_a_champion_of_an_older_form_is_refused(home, monkeypatch: pytest.Monkey
 def test_without_a_champion_there_is_no_start(home, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fine_tuning, "read_champion", lambda _: None)
     with pytest.raises(fine_tuning.FineTuneError, match="recsys promote"):
+        fine_tuning.plan(*home, "2026-01-13")
+
+
+def test_a_simple_champion_has_nothing_to_tune(home, monkeypatch: pytest.MonkeyPatch):
+    rung: Rung = {"name": "popularity", "why": "3 clicks", "next": None}
+    monkeypatch.setattr(
+        releases, "open_release", lambda _, number: Served(number, "2026-01-12", rung=rung)
+    )
+    with pytest.raises(fine_tuning.FineTuneError, match=r"rung popularity .*full_training"):
         fine_tuning.plan(*home, "2026-01-13")

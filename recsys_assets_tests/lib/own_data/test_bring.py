@@ -547,60 +547,17 @@ def test_the_calendar_follows_the_log_or_refuses(tmp_path: Path):
     )
     with pytest.raises(
         IngestError,
-        match=r"begins on 1995-05-05, but RECSYS_START_DAY is 2026-01-01.*--first-day 2026-01-01",
+        match=r"begins on 1995-05-05, and RECSYS_START_DAY is 2026-01-01.*--first-day "
+        r"2026-01-01",
     ):
         take(tmp_path / "landing", log, start_day=date(2026, 1, 1))
     assert tree(tmp_path / "landing") == {}
     report = take(tmp_path / "landing", log, start_day=date(2026, 1, 1), first_day_start=DAY)
     assert report["sources"][0]["rejected"] == {"timestamp is before --first-day": 1}
-    assert report["calendar"] == {
-        "start_day": "2026-01-01",
-        "last_day": "2026-01-03",
-        "missing_days": ["2026-01-02"],
-        "notes": ["1 of 3 days have no rows: 2026-01-02"],
-        "as_of": "2026-01-03",
-    }
-
-
-def test_a_few_old_rows_before_a_long_gap_are_set_aside(tmp_path: Path):
-    usual = [f"u{n},i,{DAY + n * 3_600}" for n in range(60)]
-    log = write_csv(
-        tmp_path / "log.csv",
-        "user_id,item_id,timestamp",
-        "u,i,1999-01-01",
-        *usual,
-        "v,j,2000-03-01",
-    )
-    report = take(tmp_path / "landing", log)
-    source = report["sources"][0]
-    assert source["rejected"] == {"a few old rows before a gap of more than 31 days": 2}
-    assert source["accepted"] == 60 and report["calendar"]["start_day"] == "2026-01-01"
-    (said,) = source["remedies"]
-    assert "2 rows of 1999-01-01 to 2000-03-01 are set aside" in said
-    assert "--first-day 1999-01-01" in said
-    kept = pl.read_parquet(tmp_path / f"landing/quarantine/interactions/{source['digest']}.parquet")
-    assert kept.select("source_row", "timestamp").rows() == [(1, "1999-01-01"), (62, "2000-03-01")]
-    # on request they stay
-    first = 915_148_800
-    whole = take(tmp_path / "landing", log, replace=True, first_day_start=first)
-    assert whole["calendar"]["start_day"] == "1999-01-01"
-
-
-@pytest.mark.parametrize(
-    ("rows", "strays"),
-    [
-        ({"2026-01-01": 5, "2026-02-02": 95}, ["2026-01-01"]),  # 31 days lie between
-        ({"2026-01-01": 6, "2026-02-03": 94}, []),  # more than 5 %
-        ({"2026-01-01": 1, "2026-03-01": 2, "2026-03-05": 97}, ["2026-01-01"]),
-        ({"2026-01-01": 97, "2026-03-05": 3}, []),  # the newest rows are never strays
-        ({}, []),
-    ],
-)
-def test_stray_days_are_few_and_before_a_long_gap(rows: dict[str, int], strays: list[str]):
-    if "2026-02-02" in rows:
-        assert spill.stray_days(rows) == []
-        rows = {"2026-01-01": 5, "2026-02-03": 95}  # one day more
-    assert spill.stray_days(rows) == strays
+    assert report["calendar"]["start_day"] == "2026-01-01"
+    assert report["calendar"]["missing_days"] == ["2026-01-02"]
+    assert report["calendar"]["as_of"] == "2026-01-03"
+    assert "1 of 3 days have no rows: 2026-01-02" in report["calendar"]["notes"][0]
 
 
 def test_a_simulated_shop_gives_way_only_when_told(tmp_path: Path):

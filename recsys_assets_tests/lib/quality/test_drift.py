@@ -192,3 +192,21 @@ def test_few_rows_are_not_compared(tmp_path):
     )
     found = drift.against_baseline(today, [earlier], first_day="2025-01-01")
     assert found.divergence == {} and "fewer than" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("values", "now", "before"), [(31, 500, 4_500), (5, 300, 300), (2, 60, 90)]
+)
+def test_two_samples_of_one_distribution_differ_as_expected_by_chance(values, now, before):
+    rng = np.random.default_rng(values)
+    share = rng.dirichlet(np.full(values, 5.0))
+    samples = [(rng.multinomial(now, share), rng.multinomial(before, share)) for _ in range(400)]
+    measured = np.mean([drift.jensen_shannon(p, q) for p, q in samples])
+    assert measured == pytest.approx(
+        np.mean([drift.by_chance(p, q, 1) for p, q in samples]), rel=0.1
+    )
+
+
+def test_a_feature_with_one_value_has_no_chance_to_differ():
+    assert drift.by_chance(np.array([9, 0]), np.array([4, 0])) == 0.0
+    assert drift.by_chance(np.array([1, 1]), np.array([1, 1]), 1e9) == 1.0

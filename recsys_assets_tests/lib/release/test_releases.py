@@ -13,6 +13,7 @@ import pytest
 
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.lib.features.seen import DEFAULT_RULE, SeenRule
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.build import build_fine_tune_release, build_release
 from recsys_assets.lib.release.contents import popularity_indices
@@ -25,11 +26,13 @@ from recsys_assets.lib.release.releases import (
     open_release,
     read_display,
 )
+from recsys_assets.lib.release.rung import OLDER
 from recsys_assets.lib.retrieval.index import build_index, save_index
 from recsys_assets.serving.stages.registry import STAGES, stage_class
 from recsys_assets.serving.triton.ensemble import render_ensemble
 from recsys_assets.serving.triton.repository import TEMPLATES
 from recsys_assets.settings import Settings
+from recsys_assets_tests.support.seen import publish_rule
 
 DAY = "2026-01-12"
 ITEMS = ["i3", "i1", "i2"]  # in the order of their indices
@@ -38,11 +41,11 @@ VECTORS = np.array(
 )  # the middle one is the others' nearest
 PASSED = {
     "passed": True,
-    "checks": [{"name": "auc", "value": 0.7, "threshold": 0.6, "passed": True}],
+    "checks": [{"name": "auc", "value": 0.7, "threshold": 0.6, "passed": True, "blocks": True}],
 }
 FAILED = {
     "passed": False,
-    "checks": [{"name": "auc", "value": 0.5, "threshold": 0.6, "passed": False}],
+    "checks": [{"name": "auc", "value": 0.5, "threshold": 0.6, "passed": False, "blocks": True}],
 }
 
 
@@ -127,6 +130,8 @@ class Generation:
             index__faiss=lambda path: save_index(index, path),
         )
 
+        self.seen_rule = publish_rule(store, DAY)
+
     def release(self, settings: Settings, **changes) -> Artifact:
         parts = {
             name: getattr(self, name)
@@ -137,6 +142,7 @@ class Generation:
                 "faiss_index",
                 "query_tower",
                 "ranker",
+                "seen_rule",
             )
         }
         given = {
@@ -181,6 +187,7 @@ def test_a_full_release_holds_everything(store, settings):
     assert release.gate == PASSED and built.metrics == {
         "recall_at_100": 0.4,
         "release": 1,
+        "rung": OLDER,
         "gate": PASSED,
     }
     assert content(built, "models/filter_seen_items/popularity.json") == [
@@ -307,6 +314,20 @@ def test_the_same_parts_give_the_same_release(store, settings):
     assert tune == ["000008", "000008"]
 
 
+def test_the_seen_rule_is_the_generations(store, settings):
+    """Another rule gives another release; a fine-tune keeps the one of its generation."""
+    generation = Generation(store)
+    first = generation.release(settings)
+    rule = SeenRule(("Purchase",), 3)
+    other = generation.release(settings, seen_rule=publish_rule(store, "2026-01-13", rule))
+    assert other.partition != first.partition
+    assert (releases.seen_rule(first), releases.seen_rule(other)) == (DEFAULT_RULE, rule)
+    tuned = build_fine_tune_release(
+        store, day="2026-01-13", base=other, gate=PASSED, **generation.tuned("one")
+    )
+    assert releases.seen_rule(tuned) == rule
+
+
 def test_the_same_parts_after_a_change_of_code_are_another_release(store, settings, monkeypatch):
     generation = Generation(store)
     first = generation.release(settings)
@@ -410,3 +431,36 @@ def test_a_remote_store_numbers_too():
         assert [allocate_number(store) for _ in range(3)] == [1, 2, 3]
     finally:
         store.fs.rm("/releases-test", recursive=True)
+
+
+def test_the_best_release_is_of_the_newest_day_then_of_the_highest_rung(store, settings):
+    """A retrain builds the simple release first; the full one of that day wins where it passed."""
+
+    def rung(name):
+        return {"name": name, "why": "tried", "next": None}
+
+    simple, full, failed, later = (
+        Generation(store, tag).release(settings, **changes)
+        for tag, changes in {
+            "a": {"rung": rung("item_to_item")},
+            "b": {"rung": rung("full")},
+            "c": {"rung": rung("full"), "gate": FAILED, "as_of": "2026-01-14"},
+            "d": {"rung": rung("popularity"), "as_of": "2026-01-13"},
+        }.items()
+    )
+    kinds = [releases.read_release(one).kind for one in (simple, full, failed, later)]
+    assert kinds == ["simple", "full", "full", "simple"]
+    assert newest_passed(store) == releases.read_release(later).number
+    content = json.loads(later.path("display.json").read_text())
+    assert content["rung"] == "popularity"
+
+
+def test_warnings_do_not_keep_a_release_back(store, settings):
+    warned = {"name": "drift: price", "value": 0.5, "threshold": 0.25, "passed": False}
+    gate = {"passed": True, "checks": [*PASSED["checks"], {**warned, "blocks": False}]}
+    release = releases.read_release(Generation(store).release(settings, gate=gate))
+    assert release.failed_checks == [] and newest_passed(store) == release.number
+    assert release.warnings == ["drift: price = 0.5 (threshold 0.25)"]
+    with pytest.raises(ReleaseError, match="against its own checks"):
+        blocked = {**gate, "checks": [{**warned, "blocks": True}]}
+        Generation(store, "b").release(settings, gate=blocked)

@@ -21,6 +21,7 @@ import redis
 
 from feature_repo.apply import apply_features
 from recsys_assets.columns import RAW_INTERACTIONS
+from recsys_assets.lib.feature_store.recent_clicks import Click
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.views import FeatureStoreError
 from recsys_assets.lib.features.activity import HISTORY_SECONDS
@@ -153,9 +154,11 @@ def test_killed_in_the_middle_it_loses_nothing_and_doubles_nothing(
     recent = sorted(
         (event.timestamp, event.event_id) for event in live if event.timestamp >= NOW - 600
     )
-    assert recent_clicks(settings, "1") == [
-        (ITEMS[by_id[event_id].item_id], at) for at, event_id in recent
-    ]
+    items = [(at, by_id[event_id].item_id) for at, event_id in recent]
+    assert recent_clicks(settings, "1") == sorted(
+        (Click(ITEMS[item], item, at) for at, item in items),
+        key=lambda click: (click.at, click.category, click.item),
+    )
 
 
 def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(
@@ -186,7 +189,11 @@ def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(
         name: getattr(pl, dtype) for name, dtype in RAW_INTERACTIONS.items()
     }
     assert valkey.client(1).xpending(STREAM, GROUP)["pending"] == 0
-    assert [category for category, _ in recent_clicks(settings, "9")] == ["books", "tools", "tools"]
+    assert [click[:2] for click in recent_clicks(settings, "9")] == [
+        ("books", "a"),
+        ("tools", "c"),
+        ("tools", "c"),
+    ]
     log = processes.log.read_text()
     assert (
         log.count("is not available") == 1
@@ -229,7 +236,7 @@ def test_a_crash_before_feast_is_made_good(
     crashed._state.apply([(stream_id, event, "books")], time.time())
     assert recent_clicks(settings, "5") is None
     consumer().recover()
-    assert recent_clicks(settings, "5") == [("books", event.timestamp)]
+    assert recent_clicks(settings, "5") == [("books", "a", event.timestamp)]
 
 
 def test_an_event_delivered_twice_changes_nothing_online(
@@ -245,9 +252,9 @@ def test_an_event_delivered_twice_changes_nothing_online(
     one.step()
     before = rows(feast)
     assert recent_clicks(settings, "5") == [
-        ("books", NOW - 60),
-        ("tools", NOW - 59),
-        ("toys", NOW - 58),
+        ("books", "a", NOW - 60),
+        ("tools", "c", NOW - 59),
+        ("toys", "d/4", NOW - 58),
     ]
     enqueue_all(valkey.client(1), events)
     one.step()
@@ -261,19 +268,19 @@ def test_an_event_delivered_twice_changes_nothing_online(
     )  # late, but of the seven days
     one.step()
     assert (
-        recent_clicks(settings, "5")[0] == ("books", NOW - 90)
+        recent_clicks(settings, "5")[0] == ("books", "b", NOW - 90)
         and len(recent_clicks(settings, "5")) == 4
     )
 
 
 #: A week of a visitor in the offline tables, its last two clicks within one second.
 WEEK = [
-    ("toys", NOW - 7 * DAY + 3_600),
-    ("tools", NOW - 5 * DAY),
-    ("books", NOW - 3 * DAY),
-    ("books", NOW - 2 * DAY),
-    ("tools", NOW - 2 * DAY),
-    ("tools", NOW - 2 * DAY),
+    Click("toys", "d/4", NOW - 7 * DAY + 3_600),
+    Click("tools", "c", NOW - 5 * DAY),
+    Click("books", "b", NOW - 3 * DAY),
+    Click("books", "a", NOW - 2 * DAY),
+    Click("tools", "c", NOW - 2 * DAY),
+    Click("tools", "c", NOW - 2 * DAY),
 ]
 
 
@@ -289,8 +296,8 @@ def test_a_materialised_week_outlives_a_live_click(
         client, [first, Event(event_id="other", user_id="6", item_id="a", timestamp=NOW - 50)]
     )
     one.step()
-    assert recent_clicks(settings, "5") == [*WEEK, ("tools", NOW - 60)]
-    assert recent_clicks(settings, "6") == [("books", NOW - 50)]
+    assert recent_clicks(settings, "5") == [*WEEK, ("tools", "c", NOW - 60)]
+    assert recent_clicks(settings, "6") == [("books", "a", NOW - 50)]
     # delivered again, sent again, and read again after a crash: nothing changes
     before = rows(feast)
     enqueue(client, first)
@@ -308,27 +315,32 @@ def test_a_materialised_week_outlives_a_live_click(
     )
     one.step()
     after = sorted(
-        [*WEEK, ("tools", NOW - 60), ("tools", NOW - 60), ("books", NOW - 3 * DAY + 5)],
-        key=lambda click: click[1],
+        [
+            *WEEK,
+            Click("tools", "c", NOW - 60),
+            Click("tools", "c", NOW - 60),
+            Click("books", "a", NOW - 3 * DAY + 5),
+        ],
+        key=lambda click: click.at,
     )
     assert recent_clicks(settings, "5") == after
     materialise(settings, _5=after)  # not newer than the live row
     enqueue(client, Event(event_id="third", user_id="5", item_id="a", timestamp=NOW - 40))
     one.step()
-    assert recent_clicks(settings, "5") == [*after, ("books", NOW - 40)]
+    assert recent_clicks(settings, "5") == [*after, ("books", "a", NOW - 40)]
 
 
 def test_what_is_older_than_seven_days_is_not_pushed_again(
     settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
 ) -> None:
-    old = ("toys", NOW - HISTORY_SECONDS - 1)
+    old = Click("toys", "d/4", NOW - HISTORY_SECONDS - 1)
     materialise(settings, _5=[old, *WEEK])
     assert recent_clicks(settings, "5")[0] == old  # whoever reads it drops it
     one = consumer()
     one.recover()
     enqueue(valkey.client(1), Event(event_id="e", user_id="5", item_id="a", timestamp=NOW))
     one.step()
-    assert recent_clicks(settings, "5") == [*WEEK, ("books", NOW)]
+    assert recent_clicks(settings, "5") == [*WEEK, ("books", "a", NOW)]
 
 
 def test_a_late_click_joins_what_is_online(
@@ -342,11 +354,11 @@ def test_a_late_click_joins_what_is_online(
     one.recover()
     enqueue(
         valkey.client(1),
-        Event(event_id="e", user_id="5", item_id="d/4", timestamp=WEEK[-1][1] - 30),
+        Event(event_id="e", user_id="5", item_id="d/4", timestamp=WEEK[-1].at - 30),
     )
     one.step()
     assert recent_clicks(settings, "5") == sorted(
-        [*WEEK, ("toys", WEEK[-1][1] - 30)], key=lambda click: click[1]
+        [*WEEK, Click("toys", "d/4", WEEK[-1].at - 30)], key=lambda click: click.at
     )
 
 
@@ -371,7 +383,7 @@ def test_no_history_is_shortened_where_the_online_store_cannot_be_read(
         "event:e"
     )  # applied, not yet pushed
     one.recover()
-    assert recent_clicks(settings, "5") == [*WEEK, ("tools", NOW - 60)]
+    assert recent_clicks(settings, "5") == [*WEEK, ("tools", "c", NOW - 60)]
     assert client.xpending(STREAM, GROUP)["pending"] == 0
 
 
@@ -400,8 +412,8 @@ def test_a_broken_row_online_keeps_no_other_visitor_back(
     )
     one.step()
     one.land()
-    assert recent_clicks(settings, "6") == [*WEEK, ("tools", NOW - 60)]
-    assert recent_clicks(settings, "5") == [("tools", NOW - 60)]
+    assert recent_clicks(settings, "6") == [*WEEK, ("tools", "c", NOW - 60)]
+    assert recent_clicks(settings, "5") == [("tools", "c", NOW - 60)]
     assert "user 4 are not pushed" in caplog.text and "user 5 cannot be read" in caplog.text
     assert valkey.client(1).xpending(STREAM, GROUP)["pending"] == 0
 

@@ -9,8 +9,10 @@ import pytest
 import redis
 from pydantic import ValidationError
 
+from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.recent_clicks import RecentClicks
 from recsys_assets.lib.features.activity import RECENT_CLICKS
+from recsys_assets.local_time import UTC
 from recsys_assets.serving.events.events import (
     Event,
     Reset,
@@ -21,7 +23,6 @@ from recsys_assets.serving.events.events import (
     reset_fields,
 )
 from recsys_assets.serving.events.visitor_state import Outcome, VisitorState
-from recsys_assets.serving.stores import bloom
 
 NOW = int(time.time())
 WEEK = 7 * 86_400
@@ -66,7 +67,7 @@ def client(valkey: Any) -> redis.Redis:
 
 @pytest.fixture
 def state(client: redis.Redis) -> VisitorState:
-    return VisitorState(client, seen_days=7)
+    return VisitorState(client, 7, UTC)
 
 
 def event(
@@ -81,7 +82,7 @@ def everything(client: redis.Redis) -> dict[bytes, bytes]:
 
 def test_an_event_marks_the_item_as_seen(client: redis.Redis, state: VisitorState) -> None:
     assert state.apply([("1-0", event("e1"), "books")], NOW) == [Outcome.APPLIED]
-    key = bloom.seen_key("1", bloom.day_of(NOW))
+    key = bloom.seen_key("1", bloom.day_of(NOW, UTC))
     assert bloom.contains([client.get(key)], bloom.fingerprints(["a", "b"])).tolist() == [
         True,
         False,
@@ -89,7 +90,7 @@ def test_an_event_marks_the_item_as_seen(client: redis.Redis, state: VisitorStat
     begin = NOW - NOW % 86_400
     assert client.expiretime(key) == begin + 8 * 86_400
     assert client.lrange("recent:1", 0, -1) == [b"a"]
-    assert client.zrange("views:1", 0, -1, withscores=True) == [(b"e1|books", float(NOW))]
+    assert client.zrange("views:1", 0, -1, withscores=True) == [(b"e1\x1fa\x1fbooks", float(NOW))]
 
 
 def test_the_same_event_twice_changes_nothing(client: redis.Redis, state: VisitorState) -> None:
@@ -114,23 +115,42 @@ def test_recent_clicks_are_those_of_the_last_seven_days(
     state.apply(
         [
             ("1-0", event("e1", at=NOW - WEEK - 1), "tools"),
-            ("2-0", event("e2", at=NOW - WEEK), "toys"),
-            ("3-0", event("e3", at=NOW - 50), "books"),
-            ("4-0", event("e4", at=NOW - 90), "tools"),
+            ("2-0", event("e2", "d|4", at=NOW - WEEK), "toys"),
+            ("3-0", event("e3", at=NOW - 50), "books|old"),
+            ("4-0", event("e4", "ü c", at=NOW - 90), "tools"),
             ("5-0", event("e5", at=NOW - 10, kind="Impression"), "toys"),
-            ("6-0", event("e6", at=NOW - 20, kind="Purchase"), "books"),
+            ("6-0", event("e6", "b", at=NOW - 20, kind="Purchase"), "books"),
+            ("7-0", event("e7", at=NOW - 15), "-1"),
         ],
         NOW,
     )
     (row,) = state.recent_clicks(
         ["1", "nobody"], NOW + 0.9
     )  # the window's edge does not depend on the fraction
-    assert row.user_id == "1" and row.categories == ["toys", "tools", "books", "books"]
+    assert row.user_id == "1" and row.categories == ["toys", "tools", "books|old", "books"]
+    assert row.items == ["d|4", "ü c", "a", "b"]
     assert row.timestamps == [NOW - WEEK, NOW - 90, NOW - 50, NOW - 20]
     assert (
         len(state.recent_clicks(["1"], NOW + 86_400)[0].timestamps) == 3
     )  # a click of yesterday still counts
     assert state.recent_clicks(["1"], NOW + WEEK) == []
+
+
+def test_views_of_the_older_form_count_without_items(
+    client: redis.Redis, state: VisitorState
+) -> None:
+    """Members as written before views had items: event id, "|", category."""
+    client.zadd("views:1", {"e1|books": NOW - 90, "e:2.x|tools|of|old": NOW - 30})
+    state.apply([("3-0", event("e3", "c", at=NOW - 60), "tools")], NOW)
+    (row,) = state.recent_clicks(["1"], NOW)
+    assert row.categories == ["books", "tools", "tools|of|old"]
+    assert row.items == ["", "c", ""] and row.timestamps == [NOW - 90, NOW - 60, NOW - 30]
+    # by the same script they are pruned and forgotten
+    assert state.recent_clicks(["1"], NOW - 90 + WEEK + 1)[0].items == ["c", ""]
+    state.apply([("4-0", event("e4", "a", at=NOW + 5), "books")], NOW - 90 + WEEK + 1)
+    assert client.zcard("views:1") == 3
+    assert state.reset("5-0", Reset(user_id="1"), NOW)[0] is Outcome.APPLIED
+    assert state.recent_clicks(["1"], NOW) == []
 
 
 def test_views_older_than_seven_days_are_pruned_and_the_rest_outlives_them(
@@ -147,7 +167,7 @@ def test_views_older_than_seven_days_are_pruned_and_the_rest_outlives_them(
     state.apply(
         [("3-0", event("e3", at=NOW), "books")], NOW + 1
     )  # the first of them is older than seven days by now
-    assert client.zrange("views:1", 0, -1) == [b"e2|toys", b"e3|books"]
+    assert client.zrange("views:1", 0, -1) == [b"e2\x1fa\x1ftoys", b"e3\x1fa\x1fbooks"]
     for key in ("views:1", "updates:1"):
         assert WEEK < client.ttl(key) <= WEEK + 86_400
 
@@ -155,10 +175,15 @@ def test_views_older_than_seven_days_are_pruned_and_the_rest_outlives_them(
 def test_only_the_newest_clicks_are_kept(client: redis.Redis, state: VisitorState) -> None:
     count = RECENT_CLICKS + 30
     state.apply(
-        [(f"{n}-0", event(f"e{n}", at=NOW - 2 * count + n), f"c{n}") for n in range(count)], NOW
+        [
+            (f"{n}-0", event(f"e{n}", f"i{n}", at=NOW - 2 * count + n), f"c{n}")
+            for n in range(count)
+        ],
+        NOW,
     )
     (row,) = state.recent_clicks(["1"], NOW)
     assert row.categories == [f"c{n}" for n in range(30, count)]
+    assert row.items == [f"i{n}" for n in range(30, count)]
     assert client.zcard("views:1") == RECENT_CLICKS == 200
     state.apply(
         [("900-0", event("late", at=NOW - 3 * count), "late")], NOW
@@ -238,7 +263,7 @@ def test_a_reset_forgets_all_but_one_visitor_once(client: redis.Redis, state: Vi
     others = {key: value for key, value in everything(client).items() if b":zwei" in key}
     client.set("recent:1", "another type")
     outcome, row = state.reset("9-0", Reset(user_id="1", event_id="r"), NOW)
-    assert outcome is Outcome.APPLIED and row == RecentClicks("1", [], [], NOW + 86_401, True)
+    assert outcome is Outcome.APPLIED and row == RecentClicks("1", [], [], [], NOW + 86_401, True)
     left = everything(client)
     assert {key for key in left if not key.startswith(b"event:")} - set(others) == {b"reset:1"}
     assert {key: left[key] for key in others} == others and WEEK < client.ttl(
@@ -249,7 +274,12 @@ def test_a_reset_forgets_all_but_one_visitor_once(client: redis.Redis, state: Vi
     assert state.reset("9-0", Reset(user_id="1", event_id="r"), NOW) == (Outcome.REDELIVERED, row)
     assert state.reset("11-0", Reset(user_id="1", event_id="r"), NOW)[0] is Outcome.DUPLICATE
     (after,) = state.recent_clicks(["1"], NOW + 6)
-    assert (after.categories, after.timestamps, after.whole) == (["tools"], [NOW + 5], True)
+    assert (after.categories, after.items, after.timestamps, after.whole) == (
+        ["tools"],
+        ["b"],
+        [NOW + 5],
+        True,
+    )
     assert after.updated_at > row.updated_at  # though its own clock says less
     assert not state.recent_clicks(["zwei"], NOW)[0].whole
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from feature_repo.apply import apply_features
+from recsys_assets.lib.feature_store.recent_clicks import Click
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.serving.events import consumer as module
 from recsys_assets.serving.events.consumer import Consumer
@@ -30,11 +31,15 @@ from recsys_assets.serving.stages.user_lookup import FeastUserLookup
 from recsys_assets.serving.stores.online_features import OnlineFeatures
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.feast_rows import DAY, landed, materialise, recent_clicks, rows
-from recsys_assets_tests.support.small_shop import promote, shop_settings
+from recsys_assets_tests.support.small_shop import ITEMS, promote, shop_settings
 
 pytestmark = pytest.mark.services
 NOW = int(time.time())
-WEEK = [("toys", NOW - 5 * DAY), ("books", NOW - 2 * DAY), ("tools", NOW - 2 * DAY)]
+WEEK = [
+    Click("toys", "d/4", NOW - 5 * DAY),
+    Click("books", "a", NOW - 2 * DAY),
+    Click("tools", "c", NOW - 2 * DAY),
+]
 
 
 @pytest.fixture
@@ -51,13 +56,15 @@ def consumer(settings: Settings) -> Callable[[], Consumer]:
 
 
 def served(settings: Settings, user_id: str) -> list[str]:
-    """Categories of the clicks that an answer knows of."""
+    """Categories of the clicks that an answer knows of; their items are the shop's of each."""
     stage = FeastUserLookup(OnlineFeatures.open(settings, 2_000), 40.0)
     found = stage.run(
         {"visitor_id": np.array([user_id], object), "context_timestamp": np.array([NOW + 600])}
     )
     assert found["user_degraded"].tolist() == [0]
-    return found["user_history_raw"].tolist()
+    categories = found["user_history_raw"].tolist()
+    assert [ITEMS[item] for item in found["user_items_raw"].tolist()] == categories
+    return categories
 
 
 def test_a_reset_visitor_is_as_one_without_clicks(
@@ -73,7 +80,7 @@ def test_a_reset_visitor_is_as_one_without_clicks(
     ]
     enqueue_all(client, [*before, Event(event_id="z", user_id="6", item_id="a", timestamp=NOW)])
     one.step()
-    assert served(settings, "5") == [name for name, _ in WEEK] + ["books", "tools", "tools"]
+    assert served(settings, "5") == [click.category for click in WEEK] + ["books", "tools", "tools"]
     client.xadd(STREAM, reset_fields("5", "r1"))
     one.step()
     assert (
@@ -90,7 +97,7 @@ def test_a_reset_visitor_is_as_one_without_clicks(
     )
     # the offline tables of that time do not bring it back, nor does the same event once more
     again = rows(feast)
-    materialise(settings, _5=[*WEEK, ("toys", WEEK[-1][1] + 1)])
+    materialise(settings, _5=[*WEEK, Click("toys", "d/4", WEEK[-1].at + 1)])
     enqueue_all(client, before)
     client.xadd(STREAM, reset_fields("5", "r1"))
     one.step()

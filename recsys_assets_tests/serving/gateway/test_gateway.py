@@ -211,7 +211,13 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(client: TestClient) 
 def test_readiness_and_metrics(client: TestClient) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {"ready": False, "triton": False, "release": 1, "valkey": True}
+    assert answer.json() == {
+        "ready": False,
+        "triton": False,
+        "release": 1,
+        "rung": "full",
+        "valkey": True,
+    }
     client.post("/recommend", json={"user_id": "u"})
     client.post("/recommend", json={})
     client.get("/invented/by/a/client")

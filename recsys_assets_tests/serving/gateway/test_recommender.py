@@ -72,7 +72,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, valkey_process: Any) -> I
     home = tmp_path_factory.mktemp("gateway-ranking")
     made = settings_for(home, valkey_port=valkey_process.port, token="secret")
     write_answering(made.model_repository, ANSWERED, trace_of_an_answer())
-    promote(made, release=RELEASE)
+    promote(made, release=RELEASE, rung="item_to_item")
     promote_similar(made, home, [[4, 5], [3, -1], [6, 3], [-1, -1]])
     with answering(made):
         yield made
@@ -101,7 +101,7 @@ def test_a_ranking_is_answered_with_its_release(client: TestClient) -> None:
     }
     assert (body["user_id"], body["release"], body["degraded"], body["reasons"]) == (
         'ann\u00e9 "q"',
-        {"query": 2, "ranker": 3},
+        {"query": 2, "ranker": 3, "rung": "item_to_item"},
         False,
         [],
     )
@@ -109,6 +109,7 @@ def test_a_ranking_is_answered_with_its_release(client: TestClient) -> None:
         "ready": True,
         "triton": True,
         "release": 3,
+        "rung": "item_to_item",
         "valkey": True,
     }
     metrics = client.get("/metrics").text
@@ -191,7 +192,7 @@ def test_an_explanation_tells_every_stage(client: TestClient) -> None:
     assert (answer.status_code, body["user_id"], body["release"], body["degraded"]) == (
         200,
         "ann",
-        {"query": 2, "ranker": 3},
+        {"query": 2, "ranker": 3, "rung": "item_to_item"},
         False,
     )
     assert body["visitor"]["raw"] == {

@@ -137,10 +137,10 @@ def test_cold_visitor_by_hand_with_seen_items_and_a_live_category(pipeline, shop
     tiny_store.write_clicks(
         shop.store,
         "new",
-        ("beauty", AS_OF - 7 * 86_400),
-        ("books", AS_OF - 1),
-        ("tools", AS_OF),
-        ("tools", AS_OF + 79_200),
+        ("beauty", "item-03", AS_OF - 7 * 86_400),
+        ("books", "item-01", AS_OF - 1),
+        ("tools", "item-02", AS_OF),
+        ("tools", "gone", AS_OF + 79_200),
     )
     answer = pipeline.run(request("new", "mobile", AS_OF + 86_400))
     friday = [*CLOCK[:2], float(np.sin(2 * np.pi * 4 / 7)), float(np.cos(2 * np.pi * 4 / 7))]
@@ -165,7 +165,7 @@ def test_the_list_follows_the_category_clicked_last_week(pipeline, shop):
     answers = {}
     for user_id, category in (("books-reader", "books"), ("smith", "tools")):
         tiny_store.write_clicks(
-            shop.store, user_id, *[(category, AS_OF - 2 * 86_400 + n) for n in range(9)]
+            shop.store, user_id, *[(category, "item-01", AS_OF - 2 * 86_400 + n) for n in range(9)]
         )
         answers[user_id] = pipeline.run(request(user_id, "mobile"))["ordered_scores"].tobytes()
     answers["nobody"] = pipeline.run(request("nobody", "mobile"))["ordered_scores"].tobytes()
@@ -222,7 +222,9 @@ def batch(*requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def test_a_batch_is_answered_as_one_by_one_to_the_bit(pipeline, shop, valkey):
     mark_seen(valkey.client(VISITOR_DATABASE), "seen", ITEM_IDS[:30], valkey.client().time()[0])
     tiny_store.write_clicks(
-        shop.store, "clicker", *[("tools", AS_OF - 60 * n) for n in range(9, 0, -1)]
+        shop.store,
+        "clicker",
+        *[("tools", f"item-{n:02d}", AS_OF - 60 * n) for n in range(9, 0, -1)],
     )
     users = [
         "user-1",

@@ -6,15 +6,18 @@ import time
 import numpy as np
 import pytest
 
+from recsys_assets.columns import VIEW
 from recsys_assets.files import FileCorrupt
+from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.valkey import visitor_client
+from recsys_assets.lib.features.seen import DEFAULT_RULE
+from recsys_assets.local_time import UTC
 from recsys_assets.serving.stages import seen_items
 from recsys_assets.serving.stages.answer import Degraded, Fate
 from recsys_assets.serving.stages.catalogue import UnknownItemIndex
 from recsys_assets.serving.stages.retrieval import Searcher
 from recsys_assets.serving.stages.seen_items import FilterSeenItems
 from recsys_assets.serving.stages.stage import StageInputInvalid
-from recsys_assets.serving.stores import bloom
 from recsys_assets.serving.stores.availability import Unavailable, set_availability
 from recsys_assets.serving.stores.connections import Breaker
 from recsys_assets.settings import POPULARITY_DATABASE, VISITOR_DATABASE, Settings
@@ -50,7 +53,8 @@ def stage_on(
         POPULAR,
         most=most,
         least=least,
-        seen_days=7,
+        rule=DEFAULT_RULE,
+        zone=UTC,
         clock=lambda: NOW,
         breaker=breaker,
     )
@@ -67,8 +71,8 @@ def see(valkey, user_id: str, indices: list[int], at: float = NOW) -> None:
     """Bits as the event consumer sets them; the day is long past, so no expiry is set here."""
     client = valkey.client(VISITOR_DATABASE)
     for index in indices:
-        for bit in bloom.positions(ITEMS[index - 3]):
-            client.setbit(bloom.seen_key(user_id, bloom.day_of(at)), int(bit), 1)
+        for bit in bloom.positions(ITEMS[index - 3], VIEW):
+            client.setbit(bloom.seen_key(user_id, bloom.day_of(at, UTC)), int(bit), 1)
 
 
 def similarity(index: int) -> float:
@@ -204,7 +208,7 @@ def test_a_hanging_store_is_tried_once_a_visitor_and_then_spared(tmp_path):
 
 
 def test_a_key_of_the_wrong_type_degrades_that_visitor_only(settings, valkey):
-    valkey.client(VISITOR_DATABASE).rpush(bloom.seen_key("u", bloom.day_of(NOW)), "x")
+    valkey.client(VISITOR_DATABASE).rpush(bloom.seen_key("u", bloom.day_of(NOW, UTC)), "x")
     stage = stage_on(settings)
     assert ask(stage, [3, 4, 5, 6, 7]) == ([3, 4, 5, 6, 7], 2)
     assert ask(stage, [3, 4, 5, 6, 7], "v") == ([3, 4, 5, 6, 7], 0)
@@ -332,7 +336,7 @@ def test_many_visitors_are_answered_as_one_by_one_and_read_at_once(settings, val
     bar(valkey, i4="hidden", i6="out_of_stock")
     see(valkey, "a", [3, 5, 7])
     see(valkey, "b", [*range(3, 23)])
-    valkey.client(VISITOR_DATABASE).rpush(bloom.seen_key("broken", bloom.day_of(NOW)), "x")
+    valkey.client(VISITOR_DATABASE).rpush(bloom.seen_key("broken", bloom.day_of(NOW, UTC)), "x")
     stage = stage_on(settings)
     asked = {
         "a": [3, 4, 5, 6, 7, 8],
@@ -390,7 +394,8 @@ def many(settings: Settings, searcher: Searcher) -> FilterSeenItems:
         np.arange(902, 802, -1),
         most=30,
         least=10,
-        seen_days=7,
+        rule=DEFAULT_RULE,
+        zone=UTC,
         clock=lambda: NOW,
     )
 
@@ -404,8 +409,8 @@ def test_over_fetch_grows_to_what_one_wide_search_gives(settings, valkey, index,
     client = valkey.client(VISITOR_DATABASE)
     mark = [item for item in MANY if random.random() < share]
     for item in mark:
-        for bit in bloom.positions(item):
-            client.setbit(bloom.seen_key("u", bloom.day_of(NOW)), int(bit), 1)
+        for bit in bloom.positions(item, VIEW):
+            client.setbit(bloom.seen_key("u", bloom.day_of(NOW, UTC)), int(bit), 1)
     set_availability(valkey.client(POPULARITY_DATABASE), {item: "hidden" for item in MANY[::9]})
     stage = many(settings, index)
     stage.poller.poll()
@@ -461,7 +466,7 @@ def test_what_is_looked_at_has_a_limit(settings, valkey, index, monkeypatch):
     monkeypatch.setattr(seen_items, "MOST_FETCHED", 100)
     monkeypatch.setattr(seen_items, "MOST_POPULAR", 300)
     valkey.client(VISITOR_DATABASE).set(
-        bloom.seen_key("u", bloom.day_of(NOW)), b"\xff" * (bloom.BITS // 8)
+        bloom.seen_key("u", bloom.day_of(NOW, UTC)), b"\xff" * (bloom.BITS // 8)
     )
     items, near = index.search(np.ones(64, np.float32), 40)
     found = stage_runs.run(

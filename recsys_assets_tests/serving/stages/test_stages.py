@@ -120,6 +120,8 @@ def visitor(history: np.ndarray) -> dict[str, np.ndarray]:
         "user_cat": np.array([[3, 4, 5, 6]], np.int32),
         "user_cont": np.array([[0.5, 0.7, 0.2, 0.1]], np.float32),
         "user_history": history[None],
+        "user_items": np.zeros((1, 50), np.int32),
+        "user_ages": np.zeros((1, 50), np.float32),
         "context_cat": np.array([[4]], np.int32),
         "context_cont": np.array([[0, 1, 0.6, 0.8]], np.float32),
     }
@@ -325,8 +327,14 @@ def test_user_transform_counts_the_history(categories, n24):
     given = {
         "user_raw": np.array([["user-2", "F", "books"]], object),
         "user_numbers": np.array([[38, n24, 2, len(categories)]], np.float32),
+        "user_items_raw": np.array(["item-01", "gone", ""][: len(categories)], object),
+        "user_ages_raw": np.array([30, 25, 2][: len(categories)], np.float32),
     }
     found = run(stage, **given, user_history_raw=np.array(categories, object))
+    # newest first: an unknown item is out of vocabulary, as one whose name is not stored
+    count = len(categories)
+    assert found["user_items"].tolist() == [[2, 2, 4][:count] + [0] * (50 - count)]
+    assert found["user_ages"].tolist() == [[2, 25, 30][:count] + [0] * (50 - count)]
     week, day = found["user_history"].reshape(2, -1)
     assert (week.sum(), day.sum()) == (len(categories), n24)
     assert week[4] == categories.count("books") and day[4] == n24  # the last click was on books
@@ -343,13 +351,18 @@ def test_several_visitors_histories_are_their_own():
         ),
         "user_numbers": np.array([[38, 1, 2, 2], [np.nan, 0, 24, 0], [20, 0, 24, 1]], np.float32),
     }
-    clicks = np.array(["books", "tools", "beauty"], object)
-    found = run(stage, **given, user_history_raw=clicks)
+    clicks = {
+        "user_history_raw": np.array(["books", "tools", "beauty"], object),
+        "user_items_raw": np.array(["item-01", "item-02", "item-03"], object),
+        "user_ages_raw": np.array([3, 2, 1], np.float32),
+    }
+    found = run(stage, **given, **clicks)
+    assert found["user_items"][:, :3].tolist() == [[5, 4, 0], [0, 0, 0], [6, 0, 0]]
     for row, part in enumerate((slice(0, 2), slice(2, 2), slice(2, 3))):
         alone = run(
             stage,
             **{name: value[row : row + 1] for name, value in given.items()},
-            user_history_raw=clicks[part],
+            **{name: value[part] for name, value in clicks.items()},
         )
         assert all(alone[name].tobytes() == found[name][row : row + 1].tobytes() for name in found)
 

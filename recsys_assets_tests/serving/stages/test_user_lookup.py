@@ -42,6 +42,7 @@ def ask(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> tuple[list[st
     found = look_up(stage, user_id, now)
     age, *activity = found["user_numbers"][0].tolist()
     assert tuple(activity) == COLD and found["user_history_raw"].tolist() == []
+    assert found["user_items_raw"].tolist() == found["user_ages_raw"].tolist() == []
     return found["user_raw"][0].tolist(), age, int(found["user_degraded"][0])
 
 
@@ -59,6 +60,12 @@ def look_up_all(
 
 def history(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> list[str]:
     return look_up(stage, user_id, now)["user_history_raw"].tolist()
+
+
+def latest(stage: FeastUserLookup, user_id: str, now: int = AS_OF) -> list[tuple[str, float]]:
+    """(item, age in hours) of the clicks that count, oldest first."""
+    found = look_up(stage, user_id, now)
+    return list(zip(found["user_items_raw"].tolist(), found["user_ages_raw"].tolist(), strict=True))
 
 
 def ask_all(
@@ -95,9 +102,9 @@ def test_recent_clicks_count_at_the_moment_of_the_request(lookup, shop, user_id,
     tiny_store.write_clicks(
         shop.store,
         user_id,
-        ("books", AS_OF - 7_200),
-        ("tools", AS_OF - 3_600),
-        ("tools", AS_OF + 10),
+        ("books", "b", AS_OF - 7_200),
+        ("tools", "t", AS_OF - 3_600),
+        ("tools", "u", AS_OF + 10),
     )
     assert ask_all(lookup, user_id, AS_OF + 3_610) == ([*known, "tools"], [age, 3.0, 1.0, 3.0], 0)
     # the click of the very second does not count, nor does a later one: a clock that lags behind
@@ -125,46 +132,80 @@ def test_the_history_is_of_seven_days_oldest_first(lookup, shop):
     tiny_store.write_clicks(
         shop.store,
         "user-1",
-        ("beauty", AS_OF - 7 * DAY - 1),
-        ("books", AS_OF - 7 * DAY),
-        ("tools", AS_OF - DAY - 1),
-        ("books", AS_OF - DAY),
-        ("footwear", AS_OF - 1),
-        ("beauty", AS_OF),
-        ("beauty", AS_OF + 9),
+        ("beauty", "e1", AS_OF - 7 * DAY - 1),
+        ("books", "b1", AS_OF - 7 * DAY),
+        ("tools", "t1", AS_OF - DAY - 1),
+        ("books", "ü|b", AS_OF - DAY),
+        ("footwear", "f1", AS_OF - 1),
+        ("beauty", "e2", AS_OF),
+        ("beauty", "e3", AS_OF + 9),
     )
     assert history(lookup, "user-1") == ["books", "tools", "books", "footwear"]
     clicks_24h, _, clicks_7d = ask_all(lookup, "user-1")[1][1:]
     assert (clicks_24h, clicks_7d) == (2.0, 4.0)  # the last two of the four are of the 24 hours
     assert history(lookup, "user-1", AS_OF + 1) == ["tools", "books", "footwear", "beauty"]
     assert history(lookup, "nobody") == []
+    # the items of the same clicks; ages are as of the request, later clicks are left out
+    assert latest(lookup, "user-1") == [
+        ("b1", 168.0),
+        ("t1", float(np.float32(24 + 1 / 3_600))),
+        ("ü|b", 24.0),
+        ("f1", float(np.float32(1 / 3_600))),
+    ]
+    assert latest(lookup, "user-1", AS_OF + 3_600) == [
+        ("t1", float(np.float32(25 + 1 / 3_600))),
+        ("ü|b", 25.0),
+        ("f1", float(np.float32(1 + 1 / 3_600))),
+        ("e2", 1.0),
+        ("e3", float(np.float32(3_591 / 3_600))),
+    ]
+    assert latest(lookup, "user-1", AS_OF - 7 * DAY - 1) == latest(lookup, "nobody") == []
 
 
 def test_of_many_clicks_the_latest_200_count(lookup, shop):
     """150 of yesterday and before, 180 of today: 200 of them are looked at, whatever is stored."""
-    old = [("books", AS_OF - DAY - 150 + n) for n in range(150)]
+    old = [("books", f"b{n}", AS_OF - DAY - 150 + n) for n in range(150)]
     tiny_store.write_clicks(
-        shop.store, "user-1", *old, *[("tools", AS_OF - 180 + n) for n in range(180)]
+        shop.store, "user-1", *old, *[("tools", f"t{n}", AS_OF - 180 + n) for n in range(180)]
     )
     assert history(lookup, "user-1") == ["books"] * 20 + ["tools"] * 180
+    assert [item for item, _ in latest(lookup, "user-1")] == [
+        *(f"b{n}" for n in range(130, 150)),
+        *(f"t{n}" for n in range(180)),
+    ]
     assert ask_all(lookup, "user-1")[1] == [29.0, 180.0, float(np.float32(1 / 3_600)), 200.0]
-    tiny_store.write_clicks(shop.store, "user-2", *[("tools", AS_OF - 250 + n) for n in range(250)])
+    many = [("tools", f"t{n}", AS_OF - 250 + n) for n in range(250)]
+    tiny_store.write_clicks(shop.store, "user-2", *many)
+    assert latest(lookup, "user-2")[0] == ("t50", float(np.float32(200 / 3_600)))
     assert history(lookup, "user-2") == ["tools"] * 200 and ask_all(lookup, "user-2")[1][1] == 200.0
 
 
 def test_anonymous_visitors_share_nothing(lookup, shop):
-    tiny_store.write_clicks(shop.store, "-1", ("tools", AS_OF - 60))
+    tiny_store.write_clicks(shop.store, "-1", ("tools", "t", AS_OF - 60))
     assert ask(lookup, "-1") == (["-1", "-1", "-1"], MEAN_AGE, 0)
 
 
 def test_lists_that_do_not_belong_together_are_as_good_as_none(lookup, shop):
-    tiny_store.write_online(
-        shop.store,
-        "user_activity",
-        "user_id",
-        {"user-1": {"recent_categories": ["tools", "books"], "recent_timestamps": [AS_OF - 60]}},
-    )
+    row = {
+        "recent_categories": ["tools", "books"],
+        "recent_items": ["t", "b"],
+        "recent_timestamps": [AS_OF - 60],
+    }
+    tiny_store.write_online(shop.store, "user_activity", "user_id", {"user-1": row})
     assert ask(lookup, "user-1") == (["user-1", "M", "-1"], 29.0, 0)
+
+
+@pytest.mark.parametrize("items", [None, [], ["t"]])
+def test_clicks_without_their_items_count_by_category(lookup, shop, items):
+    """A row that was written before rows had items, and lists that do not belong together."""
+    row = {
+        "recent_categories": ["tools", "books"],
+        "recent_items": items,
+        "recent_timestamps": [AS_OF - 7_200, AS_OF - 3_600],
+    }
+    tiny_store.write_online(shop.store, "user_activity", "user_id", {"user-1": row})
+    assert history(lookup, "user-1") == ["tools", "books"]
+    assert latest(lookup, "user-1") == [("", 2.0), ("", 1.0)]
 
 
 @pytest.mark.parametrize("user_id", ["", "a b", "ünï", "user-1\n", "a:b*", "x" * 5_000])
@@ -242,10 +283,11 @@ def test_defaults_without_a_mean_age_are_refused(shop, valkey, tmp_path):
 def test_many_visitors_are_answered_as_one_by_one_and_read_at_once(lookup, shop, valkey):
     for n in range(4):
         clicks = [
-            (("books", "tools")[k % 2], AS_OF - 40 * DAY // (k + 5)) for k in range(9 * n + 1)
+            (("books", "tools")[k % 2], f"i{k}", AS_OF - 40 * DAY // (k + 5))
+            for k in range(9 * n + 1)
         ]
         tiny_store.write_clicks(shop.store, f"user-{n}", *clicks)
-    tiny_store.write_clicks(shop.store, "cold", ("beauty", AS_OF - 60))
+    tiny_store.write_clicks(shop.store, "cold", ("beauty", "e", AS_OF - 60))
     visitors = ["user-3", "-1", "user-0", "cold", "nobody", "user-3", "user-2", "ünï", "user-1"]
     moments = [AS_OF, AS_OF, AS_OF + 9, AS_OF, AS_OF, AS_OF - DAY, AS_OF + 3 * DAY, AS_OF, AS_OF]
     admin = valkey.client()
@@ -263,7 +305,9 @@ def test_many_visitors_are_answered_as_one_by_one_and_read_at_once(lookup, shop,
             if found.dtype == object
             else found.tobytes() == expected.tobytes()
         )
-    assert len(together["user_history_raw"]) == together["user_numbers"][:, 3].sum() > 20
+    for name in ("user_history_raw", "user_items_raw", "user_ages_raw"):
+        assert len(together[name]) == together["user_numbers"][:, 3].sum() > 20
+    assert together["user_ages_raw"].min() > 0
 
 
 def test_an_age_that_is_no_number_is_as_good_as_none(lookup, shop):

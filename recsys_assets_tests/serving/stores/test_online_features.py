@@ -76,6 +76,7 @@ def test_as_feast_reads_hundreds_of_visitors(shop, features):
         {
             name: {
                 "recent_categories": [f"c{k}" for k in range(n % 201)],
+                "recent_items": [f"ü|{k}" for k in range(n % 201)],
                 "recent_timestamps": [AS_OF - k for k in range(n % 201)],
             }
             for n, name in enumerate(names)
@@ -91,9 +92,10 @@ def test_as_feast_reads_hundreds_of_visitors(shop, features):
         ("age", float),
         ("gender", str),
         ("recent_categories", list),
+        ("recent_items", list),
         ("recent_timestamps", list),
     }
-    assert {len(row) for row in rows} == {0, 1, 2, 3, 4}
+    assert {len(row) for row in rows} == {0, 1, 2, 3, 4, 5}
 
 
 def test_as_feast_reads_items(shop, features):
@@ -198,9 +200,10 @@ def test_the_length_before_an_id_is_of_its_bytes(features):
 
 def test_few_values_are_kept_parsed_and_no_list_is(shop, features):
     tiny_store.write_users(shop.store)
-    tiny_store.write_clicks(shop.store, "user-1", ("books", AS_OF - 60))
+    tiny_store.write_clicks(shop.store, "user-1", ("books", "item-01", AS_OF - 60))
     first, second = (features.read(FEATURES, "user_id", ["user-1", "user-0"]) for _ in range(2))
     assert first == second and first[0]["recent_categories"] == ["books"]
+    assert first[0]["recent_items"] == ["item-01"]
     assert (
         first[0]["recent_categories"] is not second[0]["recent_categories"]
     )  # whoever changes one changes no other

@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 import redis
 
+from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.valkey import visitor_client
+from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.features.transforms import Transforms
+from recsys_assets.local_time import UTC
 from recsys_assets.serving.stages.answer import Degraded
 from recsys_assets.serving.stages.item_lookup import FeastItemLookup
 from recsys_assets.serving.stages.seen_items import FilterSeenItems
 from recsys_assets.serving.stages.user_lookup import FeastUserLookup
-from recsys_assets.serving.stores import bloom
 from recsys_assets.serving.stores.availability import Unavailable, set_availability
 from recsys_assets.serving.stores.connections import (
     Breaker,
@@ -86,7 +88,8 @@ class Parts:
             np.arange(42, 22, -1),
             most=8,
             least=5,
-            seen_days=7,
+            rule=DEFAULT_RULE,
+            zone=UTC,
             clock=lambda: AS_OF,
             breaker=Breaker(clock=self.clock),
         )
@@ -209,7 +212,7 @@ def test_a_store_that_is_slow(parts, valkey):
 def test_values_of_another_type(parts, valkey):
     feast, visitors = valkey.client(FEAST_DATABASE), valkey.client(VISITOR_DATABASE)
     (key,) = [key for key in feast.keys("*") if b"user-1" in key]
-    seen_key = bloom.seen_key("user-1", bloom.day_of(AS_OF))
+    seen_key = bloom.seen_key("user-1", bloom.day_of(AS_OF, UTC))
     with restored(feast, key), restored(visitors, seen_key):
         feast.set(key, "no hash")
         visitors.delete(seen_key)

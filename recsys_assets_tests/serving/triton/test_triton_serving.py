@@ -136,9 +136,12 @@ def visitors(shop, valkey) -> None:
             tiny_payload.ITEM_IDS[:seen],
             valkey.client().time()[0],
         )
-    tiny_store.write_clicks(shop.store, "live", ("tools", AS_OF - 4_000), ("books", AS_OF - 60))
+    tiny_store.write_clicks(
+        shop.store, "live", ("tools", "item-02", AS_OF - 4_000), ("books", "", AS_OF - 60)
+    )
     weekly = [
-        (name, AS_OF - 200_000 + n) for n, name in enumerate(("beauty", "ünheard") * 120)
+        (name, f"item-{n:02d}", AS_OF - 200_000 + n)
+        for n, name in enumerate(("beauty", "ünheard") * 120)
     ]  # more than count
     tiny_store.write_clicks(shop.store, "weekly", *weekly)
 

@@ -59,7 +59,8 @@ function show(answer, ask) {
   asked = ask.user_id;
   shown = new Set(answer.items.map((item) => item.item_id));
   by("release").textContent = answer.release
-    ? "query tower " + answer.release.query + " · ranker " + answer.release.ranker : "no release answered";
+    ? "query tower " + answer.release.query + " · ranker " + answer.release.ranker +
+      " · rung " + answer.release.rung.replaceAll("_", "-") : "no release answered";
   by("degraded").hidden = !answer.degraded;
   by("degraded").textContent = "Limited recommendations: " + answer.reasons.map((r) => REASONS[r] || r).join("; ") + ".";
   return answer.items.length + " items" + (before ? ", " + added.length + " new" : "");

@@ -5,7 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from recsys_assets.serving.stores import bloom
+from recsys_assets.columns import VIEW
+from recsys_assets.lib.feature_store import bloom
+from recsys_assets.lib.features.seen import ACTS
+from recsys_assets.local_time import UTC
 from recsys_assets_tests.support.seen import mark_seen
 
 # a stored filter must stay readable by later versions of the code
@@ -16,7 +19,7 @@ def local_bitmap(item_ids: list[str]) -> bytes:
     """What the server would hold, by the definition of SETBIT."""
     bits = bytearray(bloom.BITS // 8)
     for item_id in item_ids:
-        for bit in bloom.positions(item_id):
+        for bit in bloom.positions(item_id, VIEW):
             bits[bit // 8] |= 128 >> (bit % 8)
     return bytes(bits)
 
@@ -52,6 +55,39 @@ def test_beyond_capacity_the_error_grows_as_documented(items, day, week):
     assert bloom.contains(bitmaps, bloom.fingerprints(f"item-3-{n}" for n in range(items))).all()
 
 
+@pytest.mark.parametrize(
+    ("pairs", "low", "high"), [(500, 0, 0.001), (1_000, 0.01, 0.02), (2_000, 0.6, 0.7)]
+)
+def test_a_rule_of_all_types_errs_as_documented(pairs, low, high):
+    bitmaps = [local_bitmap([f"item-{d}-{n}" for n in range(pairs)]) for d in range(7)]
+    others = bloom.fingerprints(f"other-{n}" for n in range(20_000))
+    assert low <= bloom.contains(bitmaps, others, ACTS).mean() <= high
+
+
+def test_an_item_is_held_under_its_event_types_only():
+    items = [f"item-{n}" for n in range(400)]
+    bitmap = bytearray(bloom.BITS // 8)
+    kinds = [ACTS[n % len(ACTS)] for n in range(400)]
+    for item_id, kind in zip(items, kinds, strict=True):
+        for bit in bloom.positions(item_id, kind):
+            bitmap[bit // 8] |= 128 >> bit % 8
+    prints = bloom.fingerprints(items)
+    for events in ((VIEW,), ("Purchase",), ("AddToCart", "Purchase"), ACTS, ()):
+        found = bloom.contains([None, bytes(bitmap)], prints, events)
+        assert found.tolist() == [kind in events for kind in kinds]
+    # filters of before the event types were told apart hold plain items
+    assert bloom.contains([local_bitmap(items)], prints, ACTS).all()
+
+
+def test_days_and_expiry_are_those_of_the_zone():
+    """2026-03-29 has 23 hours in Berlin, 2026-10-25 has 25."""
+    berlin = "Europe/Berlin"
+    assert bloom.day_of(1_774_738_799, berlin) == "20260328"
+    assert bloom.last_days(1_774_738_800, 2, berlin) == ["20260329", "20260328"]
+    assert bloom.expiry("20260329", 0, berlin) - 1_774_738_800 == 23 * 3_600
+    assert bloom.expiry("20261025", 0, berlin) - bloom.expiry("20261024", 0, berlin) == 25 * 3_600
+
+
 def test_rated_load_on_a_real_server(valkey):
     """Seven full days through the consumer's script: nothing seen is missed, of the rest at most 1
     % counts as seen.
@@ -61,7 +97,7 @@ def test_rated_load_on_a_real_server(valkey):
         mark_seen(
             client, "u", [f"item-{day}-{n}" for n in range(bloom.CAPACITY)], now - 86_400 * day
         )
-    bitmaps = client.mget([bloom.seen_key("u", day) for day in bloom.last_days(now, 7)])
+    bitmaps = client.mget([bloom.seen_key("u", day) for day in bloom.last_days(now, 7, UTC)])
     assert all(bitmaps)
     seen = bloom.fingerprints(f"item-{day}-{n}" for day in range(7) for n in range(bloom.CAPACITY))
     assert bloom.contains(bitmaps, seen).all()
@@ -73,7 +109,7 @@ def test_rated_load_on_a_real_server(valkey):
 
 
 def test_positions_are_distinct_stable_and_in_range():
-    positions = bloom.positions("item-1")
+    positions = bloom.positions("item-1", VIEW)
     assert len(set(positions.tolist())) == bloom.HASHES
     assert positions.min() >= 0 and positions.max() < bloom.BITS
     assert positions.tolist() == GOLDEN
@@ -98,7 +134,9 @@ def test_membership_is_that_of_every_position():
         asked, bloom.contains(bitmaps, bloom.fingerprints(asked)), strict=True
     ):
         held = [
-            all(bitmap[bit // 8] & 128 >> bit % 8 for bit in bloom.positions(item_id).tolist())
+            all(
+                bitmap[bit // 8] & 128 >> bit % 8 for bit in bloom.positions(item_id, VIEW).tolist()
+            )
             for bitmap in bitmaps
             if bitmap
         ]
@@ -118,9 +156,9 @@ def test_no_id_escapes_its_key():
 
 def test_days_are_utc_and_cross_the_year():
     midnight = 1_767_225_600  # 2026-01-01T00:00:00Z
-    assert bloom.day_of(midnight) == "20260101"
-    assert bloom.day_of(midnight - 1) == "20251231"
-    assert bloom.last_days(midnight + 1, 3) == ["20260101", "20251231", "20251230"]
+    assert bloom.day_of(midnight, UTC) == "20260101"
+    assert bloom.day_of(midnight - 1, UTC) == "20251231"
+    assert bloom.last_days(midnight + 1, 3, UTC) == ["20260101", "20251231", "20251230"]
 
 
 def test_added_on_a_real_server(valkey):
@@ -129,7 +167,7 @@ def test_added_on_a_real_server(valkey):
     """
     client, items = valkey.client(1), ["item-1", "ünï", "a:b"]
     now = client.time()[0]
-    key = bloom.seen_key("u:1", bloom.day_of(now))
+    key = bloom.seen_key("u:1", bloom.day_of(now, UTC))
     for _ in range(2):
         mark_seen(client, "u:1", items, now)
         stored = client.get(key)

@@ -1,0 +1,1 @@
+"""Small shops in the forms of public logs, from files to a recommendation over HTTP."""

@@ -1,0 +1,204 @@
+"""Run ``recsys bench shops``: small shops, each from its files to a recommendation over HTTP.
+
+Each shop is taken by the commands of the README and nothing else, in a home of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypedDict
+
+from recsys_assets.bench.harness.part import BenchFailed
+from recsys_assets.bench.shops.all_shops import SHOPS
+from recsys_assets.bench.shops.figures import held_out_figures
+from recsys_assets.bench.shops.shop import Shop, ShopSkipped, Written
+from recsys_assets.bench.shops.terminal import StepFailed, Terminal, free_offset
+from recsys_assets.files import write_json
+from recsys_assets.settings import Settings
+
+SERVED, SKIPPED = "served", "skipped"
+STRANGER = "a-visitor-never-seen"
+#: The last line of the report of `recsys ingest`.
+_NEXT = re.compile(r"^next: recsys (materialize\b.*)$", re.MULTILINE)
+
+Say = Callable[[str], None]
+
+ShopFigures = TypedDict(
+    "ShopFigures",
+    {
+        "form": str,
+        "ended": str,  # served, skipped, or the step that failed
+        "why": str | None,  # the last lines of the step that failed
+        "rung": str | None,
+        "rows": int | None,
+        "seconds": float,
+        "steps": dict[str, float],
+        "ndcg@10": float | None,
+        "popularity_ndcg@10": float | None,
+    },
+)
+
+
+def bench_shops(
+    settings: Settings, say: Say, only: Collection[str] = (), keep: bool = False
+) -> dict[str, Any]:
+    """Run the shops one after the other; write and return ``home/bench/shops.json``.
+
+    The file is written again after each shop.
+
+    Args:
+        settings: of the home.
+        say: receives a line per step.
+        only: names of shops; empty: all.
+        keep: keep the files and homes of the shops.
+
+    Raises:
+        BenchFailed: a name is unknown, or no ports are free.
+    """
+    if unknown := sorted(set(only) - {shop.name for shop in SHOPS}):
+        raise BenchFailed(
+            f"no shop is called {', '.join(unknown)}; there are "
+            f"{', '.join(shop.name for shop in SHOPS)}"
+        )
+    folder = settings.home / "bench"
+    report: dict[str, Any] = {}
+    shops: dict[str, ShopFigures] = {}
+    for shop in SHOPS:
+        if only and shop.name not in only:
+            continue
+        shops[shop.name] = found = _run_shop(shop, settings, say, keep)
+        say(f"{shop.name}: {found['ended']} after {found['seconds']:.0f} s")
+        report = {"shops": shops, "cpu_count": os.cpu_count(), "served": served_share(shops)}
+        write_json(folder / "shops.json", report)
+    return report
+
+
+def served_share(shops: dict[str, ShopFigures]) -> float | None:
+    """Return the share of the shops that ended in recommendations; skipped ones do not count."""
+    ended = [one["ended"] for one in shops.values() if one["ended"] != SKIPPED]
+    return sum(one == SERVED for one in ended) / len(ended) if ended else None
+
+
+def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool) -> ShopFigures:
+    """Take one shop from its files to an answer, and end its parts in any case."""
+    folder = settings.home / "bench" / "shops" / shop.name
+    terminal = Terminal(folder / "home", folder / "files", free_offset())
+    if folder.exists():  # kept, or left by a run that was killed, whose parts may still run
+        folder.joinpath("files").mkdir(exist_ok=True)
+        terminal.recsys(["down"])
+        shutil.rmtree(folder)
+    terminal.files.mkdir(parents=True)
+    terminal.seconds.clear()
+    figures: ShopFigures = {
+        "form": shop.form,
+        "ended": SERVED,
+        "why": None,
+        "rung": None,
+        "rows": None,
+        "seconds": 0.0,
+        "steps": terminal.seconds,
+        "ndcg@10": None,
+        "popularity_ndcg@10": None,
+    }
+    began = None
+    try:
+        written = shop.write(terminal.files, settings.home / "cache")
+        figures["rows"], began = written.rows, time.monotonic()
+        figures["rung"] = _serve(shop, written, terminal, say)
+        found = held_out_figures(
+            settings.model_copy(update={"home": terminal.home, "artifacts_uri": None})
+        )
+        figures["ndcg@10"], figures["popularity_ndcg@10"] = found["served"], found["popularity"]
+    except (StepFailed, ShopSkipped) as error:
+        figures["ended"] = error.step if isinstance(error, StepFailed) else SKIPPED
+        figures["why"] = str(error)
+        say(f"{shop.name}: {error}")
+    finally:
+        _end(terminal, say, keep)
+        figures["seconds"] = 0.0 if began is None else round(time.monotonic() - began, 1)
+    return figures
+
+
+def _end(terminal: Terminal, say: Say, keep: bool) -> None:
+    """End the parts of a home and remove it."""
+    try:
+        terminal.recsys(["down"])
+    except StepFailed as error:
+        say(f"{error}\n{terminal.home} is kept: its parts may still run")
+        return
+    if not keep:
+        shutil.rmtree(terminal.home.parent)
+
+
+def _serve(shop: Shop, written: Written, terminal: Terminal, say: Say) -> str:
+    """Type the commands of the README, then ask for two visitors; return the rung.
+
+    Raises:
+        StepFailed: a command failed, or an answer is not as it must be.
+    """
+
+    def command(arguments: Sequence[str]) -> str:
+        say(f"{shop.name}: recsys {shlex.join(arguments)}")
+        return terminal.recsys(arguments)
+
+    command(materialize_command(command(shop.ingest)))
+    command(["up"])
+    command(["promote"])
+    for visitor in (written.visitor, STRANGER):
+        answer = terminal.recommend(visitor)
+        if fault := answer_fault(answer, written.items):
+            raise StepFailed("recommend", f"the answer for {visitor!r} {fault}")
+    return str(answer["release"]["rung"])
+
+
+def materialize_command(report: str) -> list[str]:
+    r"""Return the command that the report of `recsys ingest` names as the next one.
+
+    >>> materialize_command("…\nnext: recsys materialize --as-of 2025-04-12\n")
+    ['materialize', '--as-of', '2025-04-12']
+    """
+    named = _NEXT.search(report)
+    return shlex.split(named.group(1)) if named else ["materialize"]
+
+
+def answer_fault(answer: dict[str, Any], items: Collection[str]) -> str | None:
+    """Return what is wrong with an answer, in words; None if nothing is.
+
+    Args:
+        answer: of POST /recommend.
+        items: ids of the catalogue.
+    """
+    if answer["degraded"]:
+        return f"is degraded: {', '.join(answer['reasons'])}"
+    if not answer["items"]:
+        return "has no items"
+    if strange := [item["item_id"] for item in answer["items"] if item["item_id"] not in items]:
+        return f"has items that the catalogue lacks: {', '.join(strange)}"
+    return None
+
+
+def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
+    """Return the printed table.
+
+    Its columns are shop, form, rows, rung (or, in brackets, where the shop ended), seconds, nDCG@10
+    and that of popularity.
+    """
+    return [
+        (
+            name,
+            one["form"],
+            "" if one["rows"] is None else f"{one['rows']:,}",
+            one["rung"] or f"({one['ended']})",
+            f"{one['seconds']:.0f}",
+            *(
+                "" if one[key] is None else f"{one[key]:.4f}"
+                for key in ("ndcg@10", "popularity_ndcg@10")
+            ),
+        )
+        for name, one in report["shops"].items()
+    ]

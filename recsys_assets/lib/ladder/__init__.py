@@ -1,0 +1,1 @@
+"""Chooses the rung of a release: popularity, item-to-item or the full models."""

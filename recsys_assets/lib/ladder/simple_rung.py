@@ -1,0 +1,204 @@
+"""Fits the simple rungs as of a day, judges them on held-out clicks and writes the better one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import polars as pl
+
+from recsys_assets import columns as c
+from recsys_assets.artifacts import Artifact
+from recsys_assets.files import write_json
+from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.list_metrics import Lists
+from recsys_assets.lib.evaluation.measures import ListFigures
+from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.seen import SeenRule, read_rule
+from recsys_assets.lib.figures import plots
+from recsys_assets.lib.ladder import rungs
+from recsys_assets.lib.ladder.item_to_item import CANDIDATES, ItemToItem, Weights, of_clicks
+from recsys_assets.lib.ladder.rungs import WindowClicks
+from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
+from recsys_assets.lib.release.rung import ITEM_TO_ITEM, POPULARITY, Rung, RungName
+from recsys_assets.lib.retrieval import index
+from recsys_assets.release_files import INDEX, SEEN_RULE, TRANSFORMS
+
+RUNG_FILE = "rung.json"
+#: Queries of the inner days that choose the weights, and below which the defaults stay.
+_TUNING_QUERIES, _MINIMUM_TUNING = 2_000, 100
+
+
+class RungFigures(TypedDict):
+    """Holds the figures of ``ladder/simple_rung``."""
+
+    rows: int
+    rung: Rung
+    queries: int
+    lists: dict[str, ListFigures]  # rung → its metrics; empty without a query
+    weights: dict[str, float]
+    window: dict[str, Any]
+    recall: float  # of the index against exact search
+    recall_floor: float
+
+
+def write_simple_rung(
+    *,
+    train: Sequence[Artifact],
+    valid: Sequence[Artifact],
+    inner: Sequence[Artifact],
+    train_log: Sequence[Artifact],
+    log: Sequence[Artifact],
+    queries: Artifact,
+    items: Artifact,
+    workflows: Artifact,
+    seen_rule: Artifact,
+    target: Path,
+    seed: int,
+    time_zone: str,
+) -> RungFigures:
+    """Write the better simple rung, fitted on all days of the window; return the figures.
+
+    The rungs are judged with vectors of the training days alone. The written vectors are of all
+    days, because no weight is learnt from the validation days.
+
+    Args:
+        train: ``features/interactions`` of the training days.
+        valid: ``features/interactions`` of the validation days.
+        inner: ``features/interactions`` of the last training days, which choose the weights.
+        train_log: ``raw/interactions`` of the training days.
+        log: ``raw/interactions`` of the whole window.
+        queries: ``evaluation/queries``.
+        items: ``raw/items``.
+        workflows: ``features/workflows``, for the order of the items.
+        seen_rule: ``features/seen_rule``.
+        target: folder of the files.
+        seed: of the bootstrap.
+        time_zone: of the shop.
+    """
+    item_ids = pl.read_parquet(items.path("items.parquet"))[c.ITEM_ID].to_numpy().astype(str)
+    asked, clicks = Queries.read(queries), read_clicks(log)
+    rule = read_rule(seen_rule.path(SEEN_RULE))
+    weights = _tuned(inner, train_log, items, item_ids, seed, rule, time_zone)
+    judged = ItemToItem.fit(read_clicks(train_log), item_ids, weights)
+    answers = {
+        name: list_metrics.run(RungScorer.of(name, model, clicks), asked)
+        for name, model in ((POPULARITY, judged.popularity_only()), (ITEM_TO_ITEM, judged))
+    }
+    window = WindowClicks.of(train, valid)
+    rung, count = _choose(answers, asked, window, seed)
+    fitted = ItemToItem.fit(clicks, item_ids, weights)
+    served = fitted if rung["name"] == ITEM_TO_ITEM else fitted.popularity_only()
+    vocabulary: list[str] = json.loads(workflows.path(TRANSFORMS).read_text())["vocabulary"][
+        c.ITEM_ID
+    ]
+    vectors, ids = served.write(target, vocabulary)
+    np.savez(
+        target / "lists.npz",
+        allow_pickle=False,
+        **{key: array for name, one in answers.items() for key, array in one.arrays(name).items()},
+    )
+    write_json(target / RUNG_FILE, rung)
+    recall, floor = _write_index(served, vectors, ids, target)
+    figures: RungFigures = {
+        "rows": len(vectors),
+        "rung": rung,
+        "queries": count,
+        "lists": {
+            name: list_metrics.judge(one.ranks, asked, seed)
+            for name, one in answers.items()
+            if count
+        },
+        "weights": {"popularity": weights.popularity, "half_life_hours": weights.half_life},
+        "window": {**vars(window), "lacking": window.lacking},
+        "recall": recall,
+        "recall_floor": floor,
+    }
+    _write_figures(figures, target / "figures")
+    return figures
+
+
+def _tuned(
+    inner: Sequence[Artifact],
+    log: Sequence[Artifact],
+    items: Artifact,
+    item_ids: np.ndarray,
+    seed: int,
+    rule: SeenRule,
+    zone: str,
+) -> Weights:
+    """Return the best of CANDIDATES on the last training days; the default with too few clicks.
+
+    The vectors are fitted on the days before those.
+    """
+    days = {artifact.partition for artifact in inner}
+    before = [artifact for artifact in log if artifact.partition not in days]
+    if not inner or not before:
+        return Weights()
+    asked = Queries.build(inner, log, items, seed=seed, rule=rule, zone=zone, limit=_TUNING_QUERIES)
+    if asked.overall.sum() < _MINIMUM_TUNING:
+        return Weights()
+    model = ItemToItem.fit(read_clicks(before), item_ids, Weights())
+    scorer = RungScorer.of(ITEM_TO_ITEM, model, read_clicks(log))
+
+    def quality(weights: Weights) -> float:
+        tried = RungScorer(ITEM_TO_ITEM, model.with_weights(weights), scorer.clicks, scorer.places)
+        ranks = list_metrics.run(tried, asked).ranks[asked.overall]
+        users = asked.users[asked.overall]
+        return list_metrics.list_metrics(ranks, users, resamples=1)["ndcg@10"]["value"]
+
+    return max(CANDIDATES, key=quality)
+
+
+def _choose(
+    answers: dict[RungName, Lists], asked: Queries, window: WindowClicks, seed: int
+) -> tuple[Rung, int]:
+    """Return the rung, and the number of queries that it was judged on."""
+    whole = asked.overall
+    count = int(whole.sum())
+    difference = (
+        list_metrics.paired_difference(
+            answers[ITEM_TO_ITEM].ranks[whole],
+            answers[POPULARITY].ranks[whole],
+            asked.users[whole],
+            seed=seed,
+        )
+        if count
+        else None
+    )
+    return rungs.simple_rung(difference, count, window), count
+
+
+def _write_index(
+    served: ItemToItem, vectors: np.ndarray, ids: np.ndarray, target: Path
+) -> tuple[float, float]:
+    """Write the index of the vectors; return its recall of exact search, and the floor."""
+    clicked = np.flatnonzero(vectors[:, 0] > 0)[: index.NEIGHBOURS]
+    # one query per item, as of a visitor who has clicked it
+    sample = np.concatenate([served.constant[None], served.constant + of_clicks(vectors[clicked])])
+    built, chosen, _ = index.choose_index(vectors, ids, sample)
+    index.save_index(built, target / INDEX)
+    checked = index.check_index(index.load_index(target / INDEX), vectors, ids, sample)
+    floor = index.EXACT_FLOOR if chosen.kind == index.FLAT else index.RECALL_FLOOR
+    return checked["recall"], floor
+
+
+def _write_figures(figures: RungFigures, folder: Path) -> None:
+    folder.mkdir()
+    rung = figures["rung"]
+    lines = [f"**{rung['name']}**: {rung['why']}."]
+    if rung["next"] is not None:
+        lines += [
+            f"- {rung['next']['name']} lacks: {'; '.join(rung['next']['lacks']) or 'nothing'}."
+        ]
+    (folder / "rung.md").write_text("\n".join(lines))
+    if figures["lists"]:
+        (folder / "ndcg@10.md").write_text(
+            plots.bar_chart(
+                "nDCG@10 on held-out clicks, whole catalogue",
+                {name: one["ndcg@10"]["value"] for name, one in figures["lists"].items()},
+            )
+        )

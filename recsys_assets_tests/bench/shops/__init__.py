@@ -1,0 +1,1 @@
+"""Test the shops of the bench."""
