@@ -263,7 +263,7 @@ def recommend(
             item["title"],
             item["category_l1"],
             item["category_l2"],
-            f"{item['price']:.2f}",
+            price_text(item["price"]),
         )
     Console().print(table)
 
@@ -298,12 +298,21 @@ def demo(
                 f"{item['score']:.4f}",
                 item["title"],
                 item["category_l1"],
-                f"{item['price']:.2f}",
+                price_text(item["price"]),
             )
         Console().print(table)
     shown = {name: summary[name] for name in SHOWN}
     print(json.dumps(shown, indent=2))
     say(f"written to {settings.home / 'demo.json'}; `make stop` ends every part")
+
+
+def price_text(price: float | None) -> str:
+    """Return a price with two decimals; nothing for a price that the shop did not give.
+
+    >>> price_text(9.5), price_text(None)
+    ('9.50', '')
+    """
+    return "" if price is None else f"{price:.2f}"
 
 
 def main() -> NoReturn:

@@ -57,7 +57,7 @@ def item_tower_inputs(
             the ranker's.
 
     Raises:
-        ValueError: an item occurs twice, is not in the vocabulary, or has no valid price.
+        ValueError: an item occurs twice, is not in the vocabulary, or has an invalid price.
     """
     item_ids, price = items[ITEM_ID], items[PRICE].cast(pl.Float64)
     _check_items(transforms, items)
@@ -71,7 +71,7 @@ def item_tower_inputs(
 
 
 def _check_items(transforms: Mapping[str, Any], items: pl.DataFrame) -> None:
-    """Refuse items that occur twice, are unknown, or have no valid price.
+    """Refuse items that occur twice, are unknown, or have an invalid price.
 
     Raises:
         ValueError: names up to five such items.
@@ -91,10 +91,10 @@ def _check_items(transforms: Mapping[str, Any], items: pl.DataFrame) -> None:
             "features/workflows again, so that every item of the catalogue has an index"
         )
     price = items[PRICE].cast(pl.Float64)
-    invalid = items.filter(price.is_null() | price.is_nan() | (price <= 0))[ITEM_ID].to_list()
+    invalid = items.filter(price.is_nan() | (price <= 0))[ITEM_ID].to_list()
     if invalid:
         raise ValueError(
-            f"{PRICE} is missing or not above 0 for {len(invalid)} items: {invalid[:5]}; correct "
+            f"{PRICE} is not a number above 0 for {len(invalid)} items: {invalid[:5]}; correct "
             "the catalogue and materialise raw/items again"
         )
 

@@ -87,19 +87,18 @@ class BatchTransform:
 
         Args:
             frame: the raw columns of INTERACTION_FEATURES that the workflows read; a null age
-                becomes the mean age.
+                becomes the mean age, and a null price the mean of the normalised prices.
 
         Returns:
             RANKER_CATEGORICAL as Int32, then RANKER_CONTINUOUS as Float32.
 
         Raises:
-            ValueError: columns are missing, or a number other than age is null; names the columns.
+            ValueError: columns are missing, or a number other than age and price is null; names
+                the columns.
         """
         raw = [name for name in RANKER_CATEGORICAL if name != AGE_BINNED]
         of_category = (CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H, CLICKS_7D, CLICKS_24H)
-        _require_columns(
-            frame, raw, (TIMESTAMP, PRICE, HOURS_SINCE_CLICK, ITEM_CLICKS, *of_category)
-        )
+        _require_columns(frame, raw, (TIMESTAMP, HOURS_SINCE_CLICK, ITEM_CLICKS, *of_category))
         indexed = frame.select(
             _index(self.transforms.vocabulary[name], self._known[name], frame[name]) for name in raw
         )
@@ -113,7 +112,9 @@ class BatchTransform:
             USER_FREQUENCY: log_count(frame[CLICKS_24H].to_numpy()),
             USER_FREQUENCY_7D: log_count(frame[CLICKS_7D].to_numpy()),
             USER_RECENCY: share_of_window(frame[HOURS_SINCE_CLICK].to_numpy()),
-            PRICE_LOG_NORM: self.transforms.price_log_norm(frame[PRICE].to_numpy()),
+            PRICE_LOG_NORM: self.transforms.price_log_norm(
+                frame[PRICE].cast(pl.Float64).to_numpy()  # a null becomes NaN
+            ),
             ITEM_POPULARITY: log_count(frame[ITEM_CLICKS].to_numpy()),
         }
         matrices = {
@@ -133,12 +134,12 @@ class BatchTransform:
 
 
 def _require_columns(frame: pl.DataFrame, raw: Sequence[str], numbers: Sequence[str]) -> None:
-    """Refuse a frame without these columns or AGE, or with nulls in the numbers.
+    """Refuse a frame without these columns, AGE or PRICE, or with nulls in the numbers.
 
     Raises:
         ValueError: names the columns.
     """
-    missing = [name for name in (*raw, AGE, *numbers) if name not in frame.columns]
+    missing = [name for name in (*raw, AGE, PRICE, *numbers) if name not in frame.columns]
     if missing:
         raise ValueError(f"frame lacks {', '.join(missing)}; it has {frame.columns}")
     empty = [name for name in numbers if frame[name].null_count()]

@@ -4,7 +4,7 @@ The semantics are NVTabular's:
 
 - Categorify: 0 is padding, 1 null, 2 out-of-vocabulary (also MISSING); the vocabulary starts at 3.
 - Bucketize: the number of boundaries ≤ x (``np.digitize``).
-- Normalize: (x - mean) / std in float64, then float32.
+- Normalize: (x - mean) / std in float64, then float32. An unknown price becomes 0, the mean.
 - Logarithms: natural for the price, log(1 + count) for counts.
 
 The same functions serve one visitor and a whole table, so both agree to the bit.
@@ -291,11 +291,12 @@ class Transforms:
         return self.age_bucket_index[self.age_boundaries.searchsorted(age, "right")]
 
     def price_log_norm(self, price: np.ndarray) -> np.ndarray:
-        """Return normalised log prices, float32 [N].
+        """Return normalised log prices, float32 [N]; 0, the mean, for NaN (unknown).
 
         Prices (> 0) are first rounded to float32, the type of the serving tensors.
         """
-        return self.price_log(np.log(price.astype(np.float32).astype(np.float64)))
+        logs = np.log(price.astype(np.float32).astype(np.float64))
+        return np.where(np.isnan(logs), np.float32(0), self.price_log(logs))
 
     def users(self, raw: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Transform B visitors.
@@ -376,7 +377,7 @@ class Transforms:
         Args:
             index: item indices, [N].
             codes: [N, 3], from ``item_codes``.
-            numbers: float32 [N, 2] price, item_clicks.
+            numbers: float32 [N, 2] price (NaN: unknown), item_clicks.
 
         Returns:
             ITEM_CATEGORICAL int32 [N, 4], and float32 [N, 2] price_log_norm, item_popularity.

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from recsys_assets.columns import AGE, GENDER, ITEM_ID, MISSING, USER_ID
+from recsys_assets.columns import AGE, GENDER, ITEM_ID, MISSING, PRICE, USER_ID
 from recsys_assets.files import sha256_file, sha256_json, write_json
 from recsys_assets.lib.landing import zone
 from recsys_assets.lib.landing.quarantine import QuarantineWriter, quarantine_path
@@ -164,9 +164,7 @@ class _Run:
         summary = self._log(items)
         if summary is not None:
             if not self._has("items"):
-                items = _with_derived(
-                    items, tables.derived_items(summary.items, tables.UNKNOWN_PRICE), ITEM_ID
-                )
+                items = _with_derived(items, tables.derived_items(summary.items), ITEM_ID)
             users = _with_derived(users, tables.derived_users(summary.users), USER_ID)
         items = None if items is None else self._pictures(items)
         for frame, file in ((items, ITEMS_FILE), (users, USERS_FILE)):
@@ -351,12 +349,10 @@ class _Run:
         if users is not None:
             unknown = users.filter(pl.col(AGE).is_null() & (pl.col(GENDER) == MISSING)).height
             user_size = {"rows": users.height, "derived": unknown}
-        pictures = 0
+        pictures = priced = 0
         if items is not None:
-            alike = tables.derived_items(items[ITEM_ID], tables.UNKNOWN_PRICE).drop("image")
-            derived = items.drop("image").join(alike, on=alike.columns, how="semi").height
-            item_size = {"rows": items.height, "derived": derived}
-            pictures = int((items["image"] != "").sum())
+            item_size = {"rows": items.height, "derived": tables.count_derived(items)}
+            pictures, priced = int((items["image"] != "").sum()), items[PRICE].count()
         return {
             "version": 1,
             "sources": self.sources,
@@ -365,7 +361,9 @@ class _Run:
             "pictures": pictures,
             "days": dict(sorted(days.items())),
             "calendar": ingest_report.calendar_entry(days),
-            "left_out": ingest_report.tables_left_out(user_size, item_size, pictures),
+            "left_out": ingest_report.tables_left_out(
+                user_size, item_size, pictures=pictures, priced=priced
+            ),
         }
 
 

@@ -38,7 +38,6 @@ from recsys_assets.lib.own_data.sources import (
 )
 
 YAML = (".yaml", ".yml")
-UNKNOWN_PRICE = 1.0
 #: Our column → its name in the Retail Demo Store's catalogue; needs no mapping.
 ITEM_ALIASES = {
     ITEM_ID: "id",
@@ -84,12 +83,12 @@ def read_catalogue(source: Path, mapping: Mapping[str, str]) -> ReadTable:
         source, mapping, "--item-map", tuple(RAW_ITEMS), ITEM_ID, ITEM_ALIASES
     )
     found = _item_columns(text, columns)
-    median = found[PRICE].median()
-    usual = float(median) if isinstance(median, float) else UNKNOWN_PRICE
+    given = text[PRICE].fill_null("").str.strip_chars() != "" if PRICE in columns else None
     adjusted = Counter(
         {
-            f"{PRICE} missing or not above 0: {usual:g} taken "
-            f"({'the median' if median else 'no item has one'})": found[PRICE].null_count(),
+            f"{PRICE} is not a number above 0: taken as unknown": 0
+            if given is None
+            else (given & found[PRICE].is_null()).sum(),
             f"{CATEGORY_L1} missing: {UNKNOWN_CATEGORY!r} taken": (
                 found[CATEGORY_L1] == UNKNOWN_CATEGORY
             ).sum(),
@@ -98,7 +97,7 @@ def read_catalogue(source: Path, mapping: Mapping[str, str]) -> ReadTable:
             ].null_count(),
         }
     )
-    frame = found.with_columns(pl.col(PRICE).fill_null(usual), pl.col(ITEM_GENDER).fill_null("Any"))
+    frame = found.with_columns(pl.col(ITEM_GENDER).fill_null("Any"))
     return ReadTable(
         frame.cast(_schema(RAW_ITEMS)),
         read,
@@ -289,7 +288,7 @@ def _malformed_line(path: Path, line: MalformedLine) -> pl.DataFrame:
     )
 
 
-def derived_items(item_ids: pl.Series, price: float) -> pl.DataFrame:
+def derived_items(item_ids: pl.Series) -> pl.DataFrame:
     """Return RAW_ITEMS for ids that only a log names."""
     frame = pl.DataFrame({ITEM_ID: item_ids}).with_columns(
         uuid=pl.col(ITEM_ID),
@@ -297,12 +296,18 @@ def derived_items(item_ids: pl.Series, price: float) -> pl.DataFrame:
         description=pl.lit(""),
         category_l1=pl.lit(UNKNOWN_CATEGORY),
         category_l2=pl.lit(UNKNOWN_CATEGORY),
-        price=pl.lit(price),
+        price=pl.lit(None),
         item_gender=pl.lit("Any"),
         promoted=pl.lit(False),
         image=pl.lit(""),
     )
     return frame.select(*RAW_ITEMS).cast(_schema(RAW_ITEMS))
+
+
+def count_derived(items: pl.DataFrame) -> int:
+    """Return how many items are known by their id alone; a picture does not count."""
+    alike = derived_items(items[ITEM_ID]).drop("image")
+    return items.join(alike, on=alike.columns, how="semi", nulls_equal=True).height
 
 
 def derived_users(user_ids: pl.Series) -> pl.DataFrame:

@@ -28,7 +28,7 @@ from recsys_assets import columns as c
 from recsys_assets.partitions import day_bounds
 
 #: Columns that may be null.
-NULLABLE = frozenset({c.AGE})
+NULLABLE = frozenset({c.AGE, c.PRICE})
 #: Accepted difference between the clocks of machines. A later timestamp is in the future.
 CLOCK_TOLERANCE_SECONDS = 300
 _NOT_EMPTY = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.CATEGORY_L1, c.CATEGORY_L2)
@@ -39,7 +39,7 @@ _VALUES: dict[str, tuple[object, ...]] = {
     c.GENDER: (*c.GENDERS, c.MISSING),
     c.ITEM_GENDER: c.ITEM_GENDERS,
 }
-#: column → (condition, message); null and NaN break the condition too.
+#: column → (condition, message). NaN breaks the condition too, and null unless it is NULLABLE.
 _NUMBERS: dict[str, tuple[pl.Expr, str]] = {
     c.PRICE: (pl.col(c.PRICE) > 0, "not a number above 0"),
     c.CLICKS_24H: (pl.col(c.CLICKS_24H) >= 0, "not a number of 0 or more"),
@@ -194,7 +194,7 @@ class Known:
             checks.append(
                 pa.Check(
                     lambda data: data.lazyframe.select(
-                        (pl.col(data.key).is_finite() & condition).fill_null(False)
+                        (pl.col(data.key).is_finite() & condition).fill_null(column in NULLABLE)
                     ),
                     error=message,
                     ignore_na=False,
