@@ -44,7 +44,8 @@ def rows(count: int = 400, seed: int = 1) -> pl.DataFrame:
         schema_overrides=dict.fromkeys(("age", "hours_since_click", *COUNTS), pl.Float32),
     ).hstack(
         pl.DataFrame(picked).with_columns(
-            pl.Series("item_clicks", random.integers(0, 5_000, size=count), pl.Float32)
+            pl.Series("item_clicks", random.integers(0, 5_000, size=count), pl.Float32),
+            pl.when(pl.Series(random.random(count) < 0.9)).then(pl.col("price")).alias("price"),
         )
     )
 
@@ -69,9 +70,8 @@ def test_agrees_with_the_online_transforms_to_the_bit():
         context = online.context([row["device_type"]], np.array([row["timestamp"]]))
         codes = online.item_codes([row["category_l1"]], [row["category_l2"]], [row["item_gender"]])
         index = online.vocabulary["item_id"].indices([row["item_id"]])
-        item = online.items(
-            index, codes, np.array([[row["price"], row["item_clicks"]]], np.float32)
-        )
+        price = np.nan if row["price"] is None else row["price"]
+        item = online.items(index, codes, np.array([[price, row["item_clicks"]]], np.float32))
         counts = [
             np.array([row[name]])
             for name in ("category_clicks_7d", "category_clicks_24h", "clicks_7d", "clicks_24h")
@@ -93,6 +93,12 @@ def test_null_is_not_unknown():
     ].unique().to_list() == [2]
 
 
+def test_an_unknown_price_is_the_mean():
+    frame = rows(8).with_columns(pl.lit(None, pl.Float64).alias("price"))
+    batch = BatchTransform(transforms()).transform_frame(frame)
+    assert batch["price_log_norm"].to_list() == [0.0] * 8
+
+
 def test_an_empty_frame_stays_empty():
     assert BatchTransform(transforms()).transform_frame(rows(8).head(0)).shape == (0, 23)
 
@@ -100,7 +106,7 @@ def test_an_empty_frame_stays_empty():
 def test_missing_columns_and_nulls_are_named():
     with pytest.raises(ValueError, match="frame lacks age, price, item_clicks"):
         BatchTransform(transforms()).transform_frame(rows(8).drop("age", "price", "item_clicks"))
-    for name in ("price", *COUNTS, "hours_since_click", "item_clicks"):
+    for name in (*COUNTS, "hours_since_click", "item_clicks"):
         with pytest.raises(ValueError, match=f"nulls in {name}"):
             BatchTransform(transforms()).transform_frame(
                 rows(8).with_columns(pl.lit(None, pl.Float64).alias(name))
@@ -220,9 +226,9 @@ def test_agrees_with_nvtabular_itself(tmp_path, buckets):
     mean_age = float(np.float32(fit["age"].mean()))
     fit.write_parquet(tmp_path / "fit.parquet")
     new.write_parquet(tmp_path / "new.parquet")
-    pl.DataFrame([{"item_id": i, **row} for i, row in items().items()]).write_parquet(
-        tmp_path / "catalogue.parquet"
-    )
+    pl.DataFrame([{"item_id": i, **row} for i, row in items().items()]).with_columns(
+        pl.when(pl.int_range(pl.len()) % 7 != 0).then(pl.col("price")).alias("price")
+    ).write_parquet(tmp_path / "catalogue.parquet")
     subprocess.run(
         [
             str(Settings().training_python),
