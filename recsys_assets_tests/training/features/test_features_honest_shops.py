@@ -1,10 +1,11 @@
-"""Workflows and data sets of small honest shops: nothing known, nothing that varies."""
+"""Features and models of small honest shops: nothing known, nothing that varies."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,9 +13,11 @@ import pytest
 
 from recsys_assets import columns as c
 from recsys_assets.lib.embeddings.aligned import item_tower_inputs
+from recsys_assets.lib.exports.parity import parity
 from recsys_assets.lib.features.batch_transform import BatchTransform, history_matrix
 from recsys_assets.lib.features.point_in_time import interaction_features, mask
 from recsys_assets.lib.own_data.tables import derived_items, derived_users
+from recsys_assets.lib.retrieval.item_vectors import item_vectors
 from recsys_assets.partitions import day_bounds
 from recsys_assets_tests.support.tiny_shop import TRAINING_PYTHON, run_step, write
 
@@ -77,65 +80,97 @@ def interactions(shop: HonestShop, day: str, seed: int) -> pl.DataFrame:
     ).cast({name: getattr(pl, kind) for name, kind in c.RAW_INTERACTIONS.items()})
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A shop's days and the outputs of both feature steps."""
+
+    folder: Path
+    days: list[Path]
+    valid: pl.DataFrame
+    workflows: Path
+    datasets: Path
+    transforms: dict[str, Any]
+
+
+def prepared(shop: HonestShop, folder: Path) -> Prepared:
+    if not TRAINING_PYTHON.exists():
+        pytest.skip(f"no training environment at {TRAINING_PYTHON}: run `make setup`")
+    logs = [interactions(shop, day, seed) for seed, day in enumerate(DAYS)]
+    days, features = [], pl.DataFrame()
+    for n, day in enumerate(DAYS):
+        earlier = pl.concat(logs[:n]) if n else None
+        features, clicks, _ = interaction_features(logs[n], earlier, shop.users, shop.items, day)
+        days.append(write(features, folder / day, "features.parquet"))
+        write(clicks, days[n], "click_history.parquet")
+        write(mask(features, day, seed=3), days[n], "masked.parquet")
+    items = write(shop.items, folder / "items", "items.parquet")
+    train, valid = days[:2], days[2:]
+    workflows = run_step("features.fit_workflows", folder, {"train": train, "items": items}).output
+    inputs = {"workflows": workflows, "train": train, "valid": valid, "history": days}
+    datasets = run_step("features.make_datasets", folder, {**inputs, "items": items}).output
+    transforms = json.loads((workflows / "transforms.json").read_text())
+    return Prepared(folder, days, features, workflows, datasets, transforms)
+
+
 @pytest.mark.parametrize("name", SHOPS)
 def test_workflows_and_data_sets_are_finite_and_equal_to_the_compiled(
     tmp_path: Path, name: str
 ) -> None:
-    if not TRAINING_PYTHON.exists():
-        pytest.skip(f"no training environment at {TRAINING_PYTHON}: run `make setup`")
     shop = SHOPS[name]
-    logs = [interactions(shop, day, seed) for seed, day in enumerate(DAYS)]
-    folders, rows = [], []
-    for n, day in enumerate(DAYS):
-        earlier = pl.concat(logs[:n]) if n else None
-        features, clicks, _ = interaction_features(logs[n], earlier, shop.users, shop.items, day)
-        folders.append(write(features, tmp_path / day, "features.parquet"))
-        write(clicks, folders[n], "click_history.parquet")
-        write(mask(features, day, seed=3), folders[n], "masked.parquet")
-        rows.append(features)
-    catalogue = write(shop.items, tmp_path / "items", "items.parquet")
-    workflows = run_step(
-        "features.fit_workflows", tmp_path, {"train": folders[:2], "items": catalogue}
-    )
-    datasets = run_step(
-        "features.make_datasets",
-        tmp_path,
-        {
-            "workflows": workflows.output,
-            "train": folders[:2],
-            "valid": folders[2:],
-            "history": folders,
-            "items": catalogue,
-        },
-    )
-    content = json.loads((workflows.output / "transforms.json").read_text())
-    for moments in (content["age"], content["price_log"]):
+    made = prepared(shop, tmp_path)
+    for moments in (made.transforms["age"], made.transforms["price_log"]):
         assert np.isfinite(moments["mean"]) and moments["std"] > 1e-3
-    compiled = BatchTransform(content)
-    ours = compiled.transform_frame(rows[2])
-    theirs = pl.read_parquet(datasets.output / "valid" / "*.parquet")
+    compiled = BatchTransform(made.transforms)
+    ours = compiled.transform_frame(made.valid)
+    theirs = pl.read_parquet(made.datasets / "valid" / "*.parquet")
     assert ours.select(c.RANKER_CATEGORICAL).equals(theirs.select(c.RANKER_CATEGORICAL))
     for column in c.RANKER_CONTINUOUS:
         assert np.isfinite(theirs[column].to_numpy()).all(), column
         np.testing.assert_allclose(
             ours[column].to_numpy(), theirs[column].to_numpy(), rtol=0, atol=1e-6, err_msg=column
         )
-    history = np.load(datasets.output / "valid_history.npy")
-    clicked = rows[2].filter(pl.col(c.CLICK) == 1)
-    lists = pl.read_parquet(folders[2] / "click_history.parquet")
-    assert (
-        history
-        == history_matrix(
-            compiled.transforms.vocabulary[c.CATEGORY_L1],
-            lists["categories"],
-            clicked[c.CLICKS_7D].to_numpy(),
-            clicked[c.CLICKS_24H].to_numpy(),
-        )
-    ).all()
+    clicked = made.valid.filter(pl.col(c.CLICK) == 1)
+    history = history_matrix(
+        compiled.transforms.vocabulary[c.CATEGORY_L1],
+        pl.read_parquet(made.days[2] / "click_history.parquet")["categories"],
+        clicked[c.CLICKS_7D].to_numpy(),
+        clicked[c.CLICKS_24H].to_numpy(),
+    )
+    assert (np.load(made.datasets / "valid_history.npy") == history).all()
     # the deviation of equal values is not one of rounding: what differs later is no huge number
-    later = rows[2].with_columns(pl.lit(70, pl.Float32).alias(c.AGE), pl.lit(500.0).alias(c.PRICE))
+    later = made.valid.with_columns(
+        pl.lit(70, pl.Float32).alias(c.AGE), pl.lit(500.0).alias(c.PRICE)
+    )
     numbers = compiled.transform_frame(later).select(c.AGE_NORM, c.PRICE_LOG_NORM).to_numpy()
     assert np.abs(numbers).max() < 100
-    inputs = item_tower_inputs(content, shop.items)
+    inputs = item_tower_inputs(made.transforms, shop.items)
     known = shop.items[c.PRICE].is_not_null().to_numpy()
     assert (inputs["cont"][~known] == 0).all() and np.isfinite(inputs["cont"]).all()
+
+
+def test_both_models_train_on_one_item_and_one_visitor(tmp_path: Path) -> None:
+    shop = SHOPS["one_item_one_visitor"]
+    made = prepared(shop, tmp_path)
+    aligned = tmp_path / "aligned"
+    aligned.mkdir()
+    items = item_tower_inputs(made.transforms, shop.items)
+    rows = made.transforms["cardinality"][c.ITEM_ID]
+    table = np.zeros((rows, 2 * c.EMBEDDING_DIM), np.float32)  # no text, no picture
+    np.save(aligned / "embedding_table.npy", table)
+    np.savez(aligned / "item_tower_inputs.npz", **items)
+    inputs = {
+        "datasets": made.datasets,
+        "workflows": made.workflows,
+        "embeddings": aligned,
+        "item_inputs": aligned,
+    }
+    towers = run_step("retrieval.two_tower", tmp_path, inputs, {"epochs": 1}).output
+    ranker = run_step("ranking.dlrm", tmp_path, inputs, {"epochs": 1}).output
+    vectors = item_vectors(towers / "item_tower.onnx", items, table)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    for model, folder in (
+        ("query_tower.onnx", towers),
+        ("item_tower.onnx", towers),
+        ("dlrm.onnx", ranker),
+    ):
+        assert parity(folder / model, folder / "parity.npz") < 1e-4
