@@ -39,7 +39,7 @@ _VALUES: dict[str, tuple[object, ...]] = {
     c.GENDER: (*c.GENDERS, c.MISSING),
     c.ITEM_GENDER: c.ITEM_GENDERS,
 }
-#: column → (condition, message); NaN breaks the condition too, and null where it is not NULLABLE.
+#: column → (condition, message). NaN breaks the condition too, and null unless it is NULLABLE.
 _NUMBERS: dict[str, tuple[pl.Expr, str]] = {
     c.PRICE: (pl.col(c.PRICE) > 0, "not a number above 0"),
     c.CLICKS_24H: (pl.col(c.CLICKS_24H) >= 0, "not a number of 0 or more"),
