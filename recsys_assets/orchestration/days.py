@@ -125,12 +125,12 @@ def _one_of_many(
     for event in one_day(day):
         if isinstance(event, dg.MaterializeResult):
             yield _materialization(context, day, event)
-            target = _newest(context, day)
+            target = _just_made(context, day)
             checks: Sequence[dg.AssetCheckResult] = event.check_results
         else:
             checks = [event]
         for check in checks:
-            evaluation = _evaluation(context, day, check, target or _newest(context, day))
+            evaluation = _evaluation(context, day, check, target)
             if (
                 evaluation.blocking
                 and not evaluation.passed
@@ -156,21 +156,16 @@ def _materialization(
     )
 
 
-def _newest(
+def _just_made(
     context: dg.AssetExecutionContext, day: str
-) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """Return the newest materialisation of a day, to which the UI attaches its checks."""
-    records = context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[day]), limit=1
-    ).records
-    return (
-        AssetCheckEvaluationTargetMaterializationData(
-            storage_id=records[0].storage_id,
-            run_id=records[0].run_id,
-            timestamp=records[0].timestamp,
-        )
-        if records
-        else None
+) -> AssetCheckEvaluationTargetMaterializationData:
+    """Return the reference by which the UI attaches checks to the materialisation of a day."""
+    # the event itself would be read with its figures
+    storage_id = context.instance.event_log_storage.get_latest_storage_id_by_partition(
+        context.asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION, {day}
+    )[day]
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=storage_id, run_id=context.run_id, timestamp=time.time()
     )
 
 
