@@ -44,6 +44,15 @@ Catalogue = Annotated[
     ),
 ]
 
+AcceptVolume = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DAY",
+        help="Accept a day with far more or fewer events than usual, after you have checked it; "
+        "repeatable; all: every day.",
+    ),
+]
+
 
 def configured(**overrides: object) -> Settings:
     """Return the settings with a command's options, and set them for child processes."""
@@ -133,13 +142,14 @@ def materialize(
             "longer log."
         ),
     ] = None,
+    accept_volume: AcceptVolume = None,
 ) -> None:
     """Materialise the full graph, from the landing zone to a release."""
     from recsys_assets.operations import full_graph, services
 
     settings = configured(scale=scale, catalogue=catalogue)
     services.up(settings, only=["valkey"], progress=say)
-    full_graph.materialize(settings, as_of)
+    full_graph.materialize(settings, as_of, accept_volume=accept_volume or [])
 
 
 @app.command()
@@ -152,6 +162,7 @@ def evaluate(
     ablations: Annotated[
         bool, typer.Option(help="Also train without texts, pictures, context, masking and logQ.")
     ] = True,
+    accept_volume: AcceptVolume = None,
 ) -> None:
     """Judge the lists against baselines and, for simulated data, the truth.
 
@@ -160,31 +171,22 @@ def evaluate(
     from recsys_assets.cli import evaluate as evaluate_command
     from recsys_assets.operations.evaluate import evaluate as run_evaluation
 
-    evaluate_command.show(
-        run_evaluation(configured(scale=scale, catalogue=catalogue), as_of, ablations), Console()
-    )
+    settings = configured(scale=scale, catalogue=catalogue)
+    summary = run_evaluation(settings, as_of, ablations, accept_volume or [])
+    evaluate_command.show(summary, Console())
 
 
 @app.command()
 def ingest_day(
     day: Annotated[str, typer.Argument(help="ISO day of the landing files (2026-11-20).")],
-    accept_volume: Annotated[
-        bool,
-        typer.Option(
-            "--accept-volume",
-            help="Accept a day whose volume differs much from the days before, after you have "
-            "checked it.",
-        ),
-    ] = False,
+    accept_volume: AcceptVolume = None,
 ) -> None:
     """Ingest a landed day, as the sensor does: raw, features, masked train set."""
     from recsys_assets.operations import jobs
 
     settings = configured()
     jobs.run_jobs(
-        settings,
-        [("daily_ingest", day)],
-        config={"ops": {"raw__interactions": {"config": {"accept_volume": accept_volume}}}},
+        settings, [("daily_ingest", day)], config=jobs.accepting_volume(accept_volume or [])
     )
 
 

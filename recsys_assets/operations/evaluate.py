@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,10 @@ VERDICTS = frozenset({"evaluation__offline", "serving__release"})
 
 
 def evaluate(
-    settings: Settings, as_of: str | None = None, ablations: bool = True
+    settings: Settings,
+    as_of: str | None = None,
+    ablations: bool = True,
+    accept_volume: Sequence[str] = (),
 ) -> EvaluationSummary:
     """Materialise what is missing, evaluate, and return ``evaluation.json``.
 
@@ -34,6 +37,7 @@ def evaluate(
         settings: of the home.
         as_of: ISO day; None: the default of ``full_graph.default_as_of``.
         ablations: train and judge the ablations too.
+        accept_volume: days to accept with an unusual volume, or "all".
     """
     from recsys_assets.operations import services
     from recsys_assets.orchestration.resources import Platform
@@ -41,7 +45,7 @@ def evaluate(
     clock = jobs.Clock()
     day = as_of_day(settings, as_of)
     services.up(settings, only=["valkey"], progress=clock.say)
-    _unless_blocked(lambda: full_graph.materialize(settings, day, clock), clock)
+    _unless_blocked(lambda: full_graph.materialize(settings, day, clock, accept_volume), clock)
     whole = _unless_blocked(lambda: jobs.run_jobs(settings, [("evaluation", day)], clock), clock)
     if not whole:  # a blocking check stopped the run before the report
         jobs.run_jobs(settings, [("evaluation_report", day)], clock)

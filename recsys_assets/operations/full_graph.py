@@ -9,7 +9,13 @@ from pathlib import Path
 from recsys_assets import partitions
 from recsys_assets.files import write_json
 from recsys_assets.operations import usage
-from recsys_assets.operations.jobs import Clock, PipelineFailed, run_jobs
+from recsys_assets.operations.jobs import (
+    Clock,
+    Partition,
+    PipelineFailed,
+    accepting_volume,
+    run_jobs,
+)
 from recsys_assets.settings import Settings
 
 
@@ -81,22 +87,42 @@ def default_as_of(settings: Settings, days: Sequence[str]) -> str:
     return first if len(days) <= partitions.SIMULATED_DAYS and first in days else days[-1]
 
 
-def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, str | None]]:
-    """Return every (job, partition) of the full graph, in the order of the data flow."""
+def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, Partition]]:
+    """Return every (job, partition) of the full graph, in the order of the data flow.
+
+    One run ingests all days.
+    """
     return [
         ("catalogue", None),
-        *(("daily_ingest", day) for day in days),
+        ("daily_ingest", (days[0], days[-1])),
         ("feature_store_refresh", days[-1]),
         ("full_training", as_of),
     ]
 
 
-def materialize(settings: Settings, as_of: str | None = None, clock: Clock | None = None) -> None:
-    """Materialise landing zone, daily partitions, feature store, models and release."""
+def materialize(
+    settings: Settings,
+    as_of: str | None = None,
+    clock: Clock | None = None,
+    accept_volume: Sequence[str] = (),
+) -> None:
+    """Materialise landing zone, daily partitions, feature store, models and release.
+
+    Args:
+        settings: of the home.
+        as_of: ISO day; None: ``default_as_of``.
+        clock: prints the progress.
+        accept_volume: days to accept with an unusual volume, or "all".
+    """
     clock = clock or Clock()
     simulate(settings, clock)
     days = history(settings)
-    run_jobs(settings, full_graph(days, as_of or default_as_of(settings, days)), clock)
+    run_jobs(
+        settings,
+        full_graph(days, as_of or default_as_of(settings, days)),
+        clock,
+        accepting_volume(accept_volume),
+    )
     write_json(
         settings.home / "materialize.json",
         {"scale": settings.scale, "seconds": clock.seconds, "peak_gib": usage.peaks(settings)},

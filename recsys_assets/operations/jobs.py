@@ -113,6 +113,11 @@ def run_jobs(
             )
 
 
+def accepting_volume(days: Sequence[str]) -> dict[str, Any]:
+    """Return the config by which ``raw/interactions`` accepts the volume of these days."""
+    return {"raw__interactions": {"config": {"accept_volume": [*days]}}}
+
+
 def _label(name: str, partition: Partition) -> str:
     if partition is None:
         return name

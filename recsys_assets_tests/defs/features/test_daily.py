@@ -15,6 +15,8 @@ import pytest
 from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.columns import INTERACTION_FEATURES, RAW_INTERACTIONS, RAW_ITEMS, RAW_USERS
+from recsys_assets.files import write_json
+from recsys_assets.lib.release.champion import champion_path
 from recsys_assets.lib.simulator import shop as simulator
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
@@ -337,33 +339,66 @@ TEN_TIMES = {
 }
 
 
+def serve(home: Home) -> None:
+    """Leave the file of a promoted release."""
+    champion = {
+        "release": 1,
+        "generation": 1,
+        "digest": "d",
+        "versions": {},
+        "promoted_at": 1,
+        "previous": [],
+        "history": [],
+    }
+    write_json(champion_path(home.settings), champion)
+
+
+def volume_of(done: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    """Return the check ``volume`` of a run."""
+    return next(e for e in done.get_asset_check_evaluations() if e.check_name == "volume")
+
+
 @pytest.mark.parametrize("name", TEN_TIMES)
-def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, name: str) -> None:
+def test_another_volume_keeps_a_served_shop_as_it_is_unless_it_is_accepted(
+    begun: Home, name: str
+) -> None:
+    serve(begun)
     assert begun.run("interactions", DAYS[1]).success
     change, times = TEN_TIMES[name]
     begun.rewrite(DAYS[2], change)
     done = begun.run_all(["interactions", "features", "masked"], DAYS[2])
     assert checks(done) == {"contract": True, "volume": False}
-    volume = next(
-        e for e in done.get_asset_check_evaluations() if e.check_name == "volume"
-    ).metadata
-    assert volume["value"].value == pytest.approx(times, rel=0.5) and volume["threshold"].value == [
-        0.2,
-        5.0,
-    ]
+    volume = volume_of(done).metadata
+    low, high = volume["threshold"].value
+    assert volume["ratio"].value == pytest.approx(times, rel=0.5)
+    assert not low <= volume["value"].value <= high
     rows = pl.read_parquet(begun.landing(DAYS[2]) / "simulated.parquet").height
+    command = f"recsys ingest-day {DAYS[2]} --accept-volume {DAYS[2]}"
     assert all(
         word in failure(done)
-        for word in ["simulated.parquet", f"({rows} rows)", "event_type", "accept_volume: true"]
+        for word in ["simulated.parquet", f"({rows} rows)", "event_type", command]
     )
     nothing_of_the_day_exists(begun, done, DAYS[2])
-    accepted = begun.run("interactions", DAYS[2], accept_volume=True)
+    other = begun.run("interactions", DAYS[2], accept_volume=[DAYS[1]])
+    assert not other.success
+    accepted = begun.run("interactions", DAYS[2], accept_volume=[DAYS[2]])
     assert accepted.success and checks(accepted) == {"contract": True, "volume": True}
-    volume = next(
-        e for e in accepted.get_asset_check_evaluations() if e.check_name == "volume"
-    ).metadata
-    assert volume["accepted_by_hand"].value is True
+    assert volume_of(accepted).metadata["accepted_by_hand"].value is True
     assert begun.run("features", DAYS[2]).success
+    # the same files again are the day that was accepted
+    again = begun.run("interactions", DAYS[2])
+    assert again.success and volume_of(again).severity == dg.AssetCheckSeverity.WARN
+
+
+def test_another_volume_warns_before_the_first_release_and_on_history(begun: Home) -> None:
+    begun.rewrite(DAYS[1], lambda f: f.gather_every(50))
+    first = begun.run("interactions", DAYS[1])
+    assert first.success and checks(first) == {"contract": True, "volume": False}
+    assert volume_of(first).severity == dg.AssetCheckSeverity.WARN
+    serve(begun)
+    begun.rewrite(DAYS[1], lambda f: f.gather_every(2))
+    history = begun.run("interactions", DAYS[1])
+    assert history.success and volume_of(history).severity == dg.AssetCheckSeverity.WARN
 
 
 def test_the_first_day_and_the_open_day_may_be_small(stocked: Home) -> None:
@@ -371,7 +406,7 @@ def test_the_first_day_and_the_open_day_may_be_small(stocked: Home) -> None:
     assert checks(stocked.run("interactions", DAYS[0])) == {"contract": True, "volume": True}
     today = partitions.today().isoformat()
     for day in DAYS[1:]:
-        assert stocked.run("interactions", day, accept_volume=True).success
+        assert stocked.run("interactions", day, accept_volume=[day]).success
     live = (
         pl.read_parquet(stocked.landing(DAYS[1]) / "simulated.parquet")
         .head(3)
