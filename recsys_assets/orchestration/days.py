@@ -2,10 +2,10 @@
 
 An asset yields ``dg.MaterializeResult`` and ``dg.AssetCheckResult`` of one day. In a run of one day
 they go to Dagster unchanged. In a run of a range (a backfill by one run) they cannot: Dagster
-records one ``MaterializeResult`` once per partition of the range, with the same data version and,
-but for ``add_asset_metadata``, the same metadata, and it gives an ``AssetCheckResult`` no partition.
-So they become the events that Dagster makes of them in a run of one day: ``AssetMaterialization``
-and ``AssetCheckEvaluation``, each with its partition.
+records one ``MaterializeResult`` once per partition of the range, each time with the same data
+version, and it gives an ``AssetCheckResult`` no partition. So they become the events that Dagster
+makes of them in a run of one day: ``AssetMaterialization`` and ``AssetCheckEvaluation``, each with
+its partition.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def each_day(context: dg.AssetExecutionContext, one_day: Callable[[str], Events]
             _report(context, f"{name}: {number} of {len(days)} days ({day})")
     if failed:
         raise dg.Failure(_summary(failed, len(days)), allow_retries=False)
-    # Downstream steps start after the results. Without this key, Dagster would record it as one more
-    # materialisation per day, all with the same data version.
+    # Downstream steps start after these results. Without the key, Dagster would record the last one
+    # as one more materialisation per day, all with the same data version.
     for key in context.selected_asset_check_keys:
         output = context.assets_def.get_output_name_for_asset_check_key(key)
         yield dg.Output(None, output_name=output)

@@ -21,11 +21,11 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.data.features import ingest_catalogue
 from recsys_assets.bench.harness.part import main
+from recsys_assets.definitions import defs
 from recsys_assets.lib.landing import zone
 from recsys_assets.operations import jobs
 from recsys_assets.settings import Settings, get_settings
 
-DAYS, ROWS_PER_DAY = 365, 1_000
 USERS, ITEMS, CATEGORIES = 3_000, 400, 12
 CLICK_RATE = 0.3
 
@@ -82,6 +82,7 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
     days = partitions.days_between(first, first + timedelta(days=request["days"] - 1))
     write_log(settings, days, request["rows_per_day"])
     ingest_catalogue(settings, ArtifactStore(settings.artifacts))
+    defs()
     started = time.perf_counter()
     jobs.run_jobs(settings, [("daily_ingest", (days[0], days[-1]))])
     seconds = time.perf_counter() - started

@@ -27,9 +27,9 @@ MASKED = {
     "contract": "All rows meet the contract of the features, and masked visitors have no features."
 }
 MASKED_SHARE = {
-    "masked_share": "5 % of the rows with a known visitor are masked, and 5 % of those with a known "
-    "device, within what chance explains. Days with too few rows, or none that can be masked, "
-    "pass. Warns otherwise."
+    "masked_share": "5 % of the rows with a known visitor are masked, and 5 % of those with a "
+    "known device, within what chance explains. Days with too few rows, or none that can be "
+    "masked, pass. Warns otherwise."
 }
 DRIFT = dg.AssetCheckSpec(
     "drift",

@@ -218,7 +218,7 @@ def newcomers(day: Artifact, earlier: Sequence[Artifact]) -> dict[str, int]:
 def _new(day: Artifact, earlier: Sequence[Artifact], name: str, column: str) -> int:
     ids = pl.scan_parquet(day.path(name))
     if not earlier:
-        return ids.select(pl.len()).collect().item()
+        return int(ids.select(pl.len()).collect().item())
     before = pl.concat([_ids(artifact, name, column) for artifact in earlier])
     seen = before.join(ids, on=column, how="semi").unique()
     counts = ids.select(pl.len()), seen.select(pl.len())
