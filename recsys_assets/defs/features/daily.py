@@ -128,13 +128,12 @@ def _features_of(
 
 
 def _drift(platform: Platform, features: Artifact, day: str, threshold: float) -> "Drift":
-    from recsys_assets import artifacts
     from recsys_assets.lib.quality import drift
 
     store = platform.store
     earlier = store.require(
         "features/interactions",
-        artifacts.days_before(store, "features/interactions", day, drift.BASELINE_DAYS),
+        store.days_before("features/interactions", day, drift.BASELINE_DAYS),
     )
     return drift.against_baseline(
         features,

@@ -162,18 +162,18 @@ class Known:
     items: Collection[str] | None = None
     categories: Collection[str] | None = None
 
-    def rules(self, column: str) -> list[Rule]:
+    def rules(self, column: str) -> list[ValueRule]:
         """Return the rules of a column's values."""
         value, values = pl.col(column), _VALUES.get(column)
         if self.categories is not None and column in (c.CATEGORY_L1, c.TOP_CATEGORY):
             values = (*sorted(self.categories), *((c.MISSING,) if column == c.TOP_CATEGORY else ()))
         if values is not None:
             message = f"unknown value, not one of {_listed(values)}"
-            return [Rule(value.is_in(list(values)), message)]
-        rules = [Rule(value != "", "empty")] if column in _NOT_EMPTY else []
+            return [ValueRule(value.is_in(list(values)), message)]
+        rules = [ValueRule(value != "", "empty")] if column in _NOT_EMPTY else []
         if column == c.ITEM_ID and self.items is not None:
             rules.append(
-                Rule(
+                ValueRule(
                     value.is_in(list(self.items)),
                     "not in the catalogue (raw/items): deliver and "
                     "materialise a catalogue that has it, or repair the rows",
@@ -182,20 +182,22 @@ class Known:
         if column == c.TIMESTAMP and self.day is not None:
             start, end = day_bounds(self.day)
             rules.append(
-                Rule(value.is_between(start, end, closed="left"), f"outside the day {self.day}")
+                ValueRule(
+                    value.is_between(start, end, closed="left"), f"outside the day {self.day}"
+                )
             )
         if column == c.TIMESTAMP and self.now is not None:
-            rules.append(Rule(value <= self.now + CLOCK_TOLERANCE_SECONDS, "in the future"))
+            rules.append(ValueRule(value <= self.now + CLOCK_TOLERANCE_SECONDS, "in the future"))
         if column == c.AGE:
-            rules.append(Rule(value.is_between(0, 120), "outside 0 to 120 years"))
+            rules.append(ValueRule(value.is_between(0, 120), "outside 0 to 120 years"))
         if column in _NUMBERS:
             condition, message = _NUMBERS[column]
-            rules.append(Rule((value.is_finite() & condition).fill_null(False), message))
+            rules.append(ValueRule((value.is_finite() & condition).fill_null(False), message))
         return rules
 
 
 @dataclass(frozen=True)
-class Rule:
+class ValueRule:
     """A condition that each value of a column meets; null in the condition passes."""
 
     condition: pl.Expr
