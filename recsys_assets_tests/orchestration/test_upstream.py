@@ -286,7 +286,8 @@ def test_the_release_declares_what_it_packs_and_nothing_else(graph) -> None:
 #: Functions below the assets that ask the store for what is in force, and why they may.
 MAY_OPEN = {
     "raw.raw_tables.new_categories": "the catalogue's own version before",
-    "raw.volume.volume_against_history": "the asset's own earlier days",
+    "raw.volume._exposures": "the asset's own earlier days",
+    "raw.volume.was_published": "the asset's own version before",
     "raw.raw_tables.unread_days": "a sensor's",
     "features.daily_checks.around_the_day": "figures for the UI, of as many earlier days as "
     "there are",
@@ -296,6 +297,7 @@ MAY_OPEN = {
 IN_DEFS = {
     "features.daily._drift": "drift against the asset's own earlier days",
     "automation.sensors.ingested_day": "a sensor's",
+    "automation.sensors._left_out": "a sensor's",
 }
 
 
