@@ -321,7 +321,7 @@ def _value_failures(frame: pl.DataFrame, file: str, known: Known) -> list[Failur
         *((~rule.condition).any() for name in rules for rule in rules[name]),
     ]
     # Pandera takes 30 ms per table to say what is broken, and almost always nothing is.
-    if not frame.select(pl.any_horizontal(broken)).item():
+    if not broken or not frame.select(pl.any_horizontal(broken)).item():
         return []
     schema = {
         name: pa.Column(
