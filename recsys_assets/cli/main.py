@@ -44,7 +44,6 @@ Catalogue = Annotated[
     ),
 ]
 
-
 AcceptVolume = Annotated[
     list[str] | None,
     typer.Option(
