@@ -276,11 +276,15 @@ class ArtifactStore:
 
     def partitions(self, kind: str) -> list[str]:
         """Return the partitions of a kind that have a current version, sorted."""
-        return [name for name in self.names(kind) if self.exists(kind, name)]
+        names = sorted(self._names(f"{self._prefix}/{kind}"))
+        return [name for name in names if self.exists(kind, name)]
 
-    def names(self, kind: str) -> list[str]:
-        """Return the partitions of a kind that were ever begun, sorted."""
-        return sorted(self._names(f"{self._prefix}/{kind}"))
+    def days_before(self, kind: str, day: str, most: int) -> list[str]:
+        """Return up to ``most`` partitions before a day, oldest first."""
+        # looks at no more partitions than it returns: a history of years has thousands
+        names = sorted(self._names(f"{self._prefix}/{kind}"), reverse=True)
+        earlier = (name for name in names if name < day and self.exists(kind, name))
+        return [*islice(earlier, most)][::-1]
 
     # --- writing
     @staticmethod
@@ -391,10 +395,3 @@ def _referenced(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [*map(_referenced, value)]
     return value.reference() if isinstance(value, Artifact) else value
-
-
-def days_before(store: ArtifactStore, kind: str, day: str, most: int) -> list[str]:
-    """Return up to ``most`` partitions before a day, oldest first."""
-    # opens no more partitions than it returns: a history of years has thousands
-    begun = filter(day.__gt__, reversed(store.names(kind)))
-    return [*islice((name for name in begun if store.exists(kind, name)), most)][::-1]

@@ -125,7 +125,7 @@ RAW_ITEMS = {
     "description": "String",
     CATEGORY_L1: "String",
     CATEGORY_L2: "String",
-    PRICE: "Float64",
+    PRICE: "Float64",  # null: the shop gave none
     ITEM_GENDER: "String",
     "promoted": "Boolean",
     "image": "String",  # file name in the catalogue's image folder; empty if there is none
@@ -144,7 +144,7 @@ INTERACTION_FEATURES = {
     CATEGORY_L1: "String",
     CATEGORY_L2: "String",
     ITEM_GENDER: "String",
-    PRICE: "Float64",
+    PRICE: "Float64",  # null: the shop gave none; replaced by the mean after normalisation
     CLICKS_24H: "Float32",  # the visitor's clicks in the 24 hours before the event
     HOURS_SINCE_CLICK: "Float32",  # hours from the last click to the event; else LOOK_BACK_HOURS
     ITEM_CLICKS: "Float32",  # the item's clicks on the day before the event's day

@@ -28,8 +28,11 @@ def data(
     scale: Annotated[
         str | None, typer.Option(help="tiny, demo or seed; default: RECSYS_SCALE.")
     ] = None,
+    history_days: Annotated[
+        int, typer.Option(min=2, help="Days of the log whose ingest by one run is measured.")
+    ] = 365,
 ) -> None:
-    """Measure simulation, features and transforms.
+    """Measure simulation, features, transforms and the ingest of a long log.
 
     The features are compared with plain reads and writes of the same files,
     the compiled transforms with NVTabular.
@@ -40,7 +43,7 @@ def data(
     settings, clock = get_settings(), Clock()
     if scale is not None:  # validated as RECSYS_SCALE is
         settings = Settings(**{**settings.model_dump(), "scale": scale})
-    report = bench_data(settings, clock.say)
+    report = bench_data(settings, clock.say, history_days)
     title = f"bench data · {report['scale']} · {report['cpu_count']} cores"
     table = Table(
         Column("part", min_width=17),

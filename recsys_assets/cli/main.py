@@ -7,9 +7,8 @@ import json
 import locale
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -44,7 +43,6 @@ Catalogue = Annotated[
         exists=True, dir_okay=False, help="A products.yaml in the Retail Demo Store's format."
     ),
 ]
-
 
 AcceptVolume = Annotated[
     list[str] | None,
@@ -267,14 +265,9 @@ def recommend(
             item["title"],
             item["category_l1"],
             item["category_l2"],
-            priced(item),
+            price_text(item["price"]),
         )
     Console().print(table)
-
-
-def priced(item: Mapping[str, Any]) -> str:
-    """Return the price of an item as text; a dash where the shop gives none."""
-    return "–" if item["price"] is None else f"{item['price']:.2f}"
 
 
 @app.command()
@@ -307,12 +300,21 @@ def demo(
                 f"{item['score']:.4f}",
                 item["title"],
                 item["category_l1"],
-                priced(item),
+                price_text(item["price"]),
             )
         Console().print(table)
     shown = {name: summary[name] for name in SHOWN}
     print(json.dumps(shown, indent=2))
     say(f"written to {settings.home / 'demo.json'}; `make stop` ends every part")
+
+
+def price_text(price: float | None) -> str:
+    """Return a price with two decimals; nothing for a price that the shop did not give.
+
+    >>> price_text(9.5), price_text(None)
+    ('9.50', '')
+    """
+    return "" if price is None else f"{price:.2f}"
 
 
 def main() -> NoReturn:

@@ -100,7 +100,7 @@ def run_jobs(
         for number, (name, partition) in enumerate(jobs, 1):
             label, started = _label(name, partition), time.monotonic()
             job = definitions.resolve_job_def(name)
-            ops = {op: given for op, given in (config or {}).items() if op in job.graph.node_dict}
+            ops = {op: given for op, given in (config or {}).items() if job.has_node_named(op)}
             with progress_to(clock.say):
                 result = job.execute_in_process(
                     instance=instance,

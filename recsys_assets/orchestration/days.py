@@ -3,10 +3,9 @@
 An asset yields ``dg.MaterializeResult`` and ``dg.AssetCheckResult`` of one day. In a run of one day
 they go to Dagster unchanged. In a run of a range (a backfill by one run) they cannot: Dagster
 records one ``MaterializeResult`` once per partition of the range, each time with the same data
-version and metadata; only metadata of ``add_asset_metadata`` can differ. It records an
-``AssetCheckResult`` without a partition. So here they become the events that Dagster makes of
-them in a run of one day: ``AssetMaterialization`` and ``AssetCheckEvaluation``, each with its
-partition.
+version, and it gives an ``AssetCheckResult`` no partition. So they become the events that Dagster
+makes of them in a run of one day: ``AssetMaterialization`` and ``AssetCheckEvaluation``, each with
+its partition.
 """
 
 from __future__ import annotations
@@ -90,8 +89,8 @@ def each_day(context: dg.AssetExecutionContext, one_day: Callable[[str], Events]
             _report(context, f"{name}: {number} of {len(days)} days ({day})")
     if failed:
         raise dg.Failure(_summary(failed, len(days)), allow_retries=False)
-    # Downstream steps start after the results. Without this key, Dagster would record it as one
-    # more materialisation per day, all with the same data version.
+    # Downstream steps start after these results. Without the key, Dagster would record the last one
+    # as one more materialisation per day, all with the same data version.
     for key in context.selected_asset_check_keys:
         output = context.assets_def.get_output_name_for_asset_check_key(key)
         yield dg.Output(None, output_name=output)
@@ -126,12 +125,12 @@ def _one_of_many(
     for event in one_day(day):
         if isinstance(event, dg.MaterializeResult):
             yield _materialization(context, day, event)
-            target = _newest(context, day)
+            target = _just_made(context, day)
             checks: Sequence[dg.AssetCheckResult] = event.check_results
         else:
             checks = [event]
         for check in checks:
-            evaluation = _evaluation(context, day, check, target or _newest(context, day))
+            evaluation = _evaluation(context, day, check, target)
             if (
                 evaluation.blocking
                 and not evaluation.passed
@@ -157,21 +156,16 @@ def _materialization(
     )
 
 
-def _newest(
+def _just_made(
     context: dg.AssetExecutionContext, day: str
-) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """Return the newest materialisation of a day, to which the UI attaches its checks."""
-    records = context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[day]), limit=1
-    ).records
-    return (
-        AssetCheckEvaluationTargetMaterializationData(
-            storage_id=records[0].storage_id,
-            run_id=records[0].run_id,
-            timestamp=records[0].timestamp,
-        )
-        if records
-        else None
+) -> AssetCheckEvaluationTargetMaterializationData:
+    """Return the reference by which the UI attaches checks to the materialisation of a day."""
+    # the event itself would be read with its figures
+    storage_id = context.instance.event_log_storage.get_latest_storage_id_by_partition(
+        context.asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION, {day}
+    )[day]
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=storage_id, run_id=context.run_id, timestamp=time.time()
     )
 
 

@@ -29,6 +29,7 @@ class EventLog(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, db.Engine] = OrderedDict()
+        self._tables: set[str] = set()  # no migration removes a table while a process runs
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -66,6 +67,13 @@ class EventLog(SqliteEventLogStorage):
         engine = self._engines.pop(shard, None)
         if engine is not None:
             engine.dispose()
+
+    def has_table(self, table_name: str) -> bool:
+        """Return whether the index has a table; Dagster asks this several times per event."""
+        # by a connection of its own: it is asked while the other one is in use
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     def dispose(self) -> None:
         """Close every database."""

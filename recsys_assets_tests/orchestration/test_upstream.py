@@ -303,6 +303,7 @@ MAY_OPEN = {
 IN_DEFS = {
     "features.daily._drift": "drift against the asset's own earlier days",
     "automation.sensors.ingested_day": "a sensor's",
+    "automation.sensors._left_out": "a sensor's",
 }
 
 

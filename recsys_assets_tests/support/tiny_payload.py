@@ -149,6 +149,12 @@ def write_onnx(folder: Path, settings: Settings) -> None:
         (folder / f"{made}.onnx").rename(folder / f"{path}.onnx")
 
 
+def _popular() -> list[int]:
+    """Indices of the last 20 items, the last one first."""
+    last = VOCABULARY_START + len(ITEM_IDS) - 1
+    return list(range(last, max(last - 20, VOCABULARY_START - 1), -1))
+
+
 def write_models(folder: Path, settings: Settings, **sampling: Any) -> None:
     """``models/<model>/<files>`` of a release; sampling: what sampling.json says otherwise."""
     import faiss
@@ -159,7 +165,7 @@ def write_models(folder: Path, settings: Settings, **sampling: Any) -> None:
         "nvt_context_transform": {"transforms.json": transforms()},
         "filter_seen_items": {
             "item_ids.json": ITEM_IDS,
-            "popularity.json": list(range(42, 22, -1)),
+            "popularity.json": _popular(),
             "seen.json": DEFAULT_RULE.as_json(),
         },
         "feast_item_lookup": {

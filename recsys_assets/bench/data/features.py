@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from recsys_assets import artifacts, partitions
+from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.bench.harness.part import main
 from recsys_assets.columns import INTERACTION_FEATURES
@@ -67,7 +67,7 @@ def build_day(
         daily_checks.check_and_profile(staged.path, catalogue["items"], day)
         features = staged.publish(metrics)
     clock.append(time.perf_counter())
-    earlier = artifacts.days_before(store, "features/interactions", day, drift.BASELINE_DAYS)
+    earlier = store.days_before("features/interactions", day, drift.BASELINE_DAYS)
     drift.against_baseline(
         features, store.require("features/interactions", earlier), first_day=first_day
     )

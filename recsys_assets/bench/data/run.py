@@ -32,6 +32,8 @@ from recsys_assets.settings import Settings
 
 START_DAY = date(2024, 1, 1)  # a Monday in the past, because no event may lie in the future
 COMPILED_REPETITIONS = 2_000
+#: Days of the log whose ingest by one run is measured, and its rows per day.
+HISTORY_DAYS, HISTORY_ROWS_PER_DAY = 365, 1_000
 LIBRARIES = ("polars", "numpy", "pandera", "pyarrow")
 
 Say = Callable[[str], None]
@@ -43,10 +45,11 @@ class DataBench:
     Args:
         settings: of the bench's own, empty home.
         say: receives one line per part.
+        history_days: days of the log whose ingest by one run is measured.
     """
 
-    def __init__(self, settings: Settings, say: Say) -> None:
-        self.settings, self.say = settings, say
+    def __init__(self, settings: Settings, say: Say, history_days: int = HISTORY_DAYS) -> None:
+        self.settings, self.say, self.history_days = settings, say, history_days
         self.store = ArtifactStore(settings.artifacts)
         self.as_of = partitions.first_as_of(settings)
         self.scratch = settings.home / "bench"
@@ -58,6 +61,7 @@ class DataBench:
         workflows, training = self.fit()
         report["batch_transform"] = self.batch_transform(workflows)
         report["request_transform"] = self.request_transform(workflows)
+        report["history"] = self.history()
         return {
             **report,
             "scale": self.settings.scale,
@@ -236,6 +240,26 @@ class DataBench:
         )
         return figures
 
+    def history(self) -> dict[str, Any]:
+        """Measure the ingest of a long log by one run, in a home of its own."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as home:
+            own = self.settings.model_copy(update={"home": Path(home)})
+            part = run_part(
+                "recsys_assets.bench.data.history",
+                {"days": self.history_days, "rows_per_day": HISTORY_ROWS_PER_DAY},
+                self.scratch,
+                own,
+            )
+        days = part.result["days"]
+        figures = {
+            **_pace(part),
+            "days": days,
+            "rows_per_day": HISTORY_ROWS_PER_DAY,
+            "ms_per_day": round(1000 * part.result["seconds"] / days, 1),
+        }
+        self.say(f"history: {_line(figures)}; {days} days, {figures['ms_per_day']} ms per day")
+        return figures
+
     def _folders(self, kind: str) -> list[str]:
         return [str(a.local) for a in self.store.require(kind, partitions.train_days(self.as_of))]
 
@@ -289,8 +313,13 @@ def _line(figures: dict[str, Any]) -> str:
     )
 
 
-def bench_data(settings: Settings, say: Say) -> dict[str, Any]:
+def bench_data(settings: Settings, say: Say, history_days: int = HISTORY_DAYS) -> dict[str, Any]:
     """Measure at ``settings.scale``; write and return ``home/bench/data.json``.
+
+    Args:
+        settings: of the home.
+        say: receives one line per part.
+        history_days: days of the log whose ingest by one run is measured.
 
     Raises:
         BenchFailed: a part failed, or the compiled transform and NVTabular differ.
@@ -306,7 +335,7 @@ def bench_data(settings: Settings, say: Say) -> dict[str, Any]:
                 "landing_uri": None,
             }
         )
-        report = DataBench(own, say).run()
+        report = DataBench(own, say, history_days).run()
     write_json(folder / "data.json", report)
     return report
 
@@ -320,6 +349,7 @@ def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
         "features": "{0[features][ratio_to_floor]} × floor",
         "batch_transform": "1/{0[batch_transform][speedup_over_nvtabular]} NVTabular",
         "request_transform": "1/{0[request_transform][speedup_over_nvtabular]} NVTabular",
+        "history": "{0[history][ms_per_day]} ms per day",
     }
     return [
         (
@@ -330,6 +360,6 @@ def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
             f"{part['peak_gib']:.2f}",
             against.get(name, "").format(report),
         )
-        for name in ("simulate", "features", "batch_transform", "request_transform")
+        for name in ("simulate", "features", "batch_transform", "request_transform", "history")
         for part in (report[name],)
     ]

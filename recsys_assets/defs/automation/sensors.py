@@ -1,10 +1,17 @@
 """Define the sensors that ingest new days and fine-tune the champion on them."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
 
 from recsys_assets import partitions
+from recsys_assets.files import sha256_json
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import get_settings
 
@@ -20,9 +27,11 @@ MASKED = dg.AssetKey(["features", "masked_train"])
 def new_day(
     context: dg.SensorEvaluationContext, platform: Platform
 ) -> dg.SkipReason | list[dg.RunRequest]:
-    """Starts `daily_ingest` for each past day that has unread files.
+    """Starts `daily_ingest` for the past days that have unread files.
 
-    A day without files is taken too, once a later day has landed. Older days start first.
+    One run takes consecutive days. Older days start first. A day without files is taken too, once
+    a later day has landed. Days whose features a failed run left out are taken up again, once per
+    version of the days that they read.
     """
     from recsys_assets.lib.landing import days
     from recsys_assets.lib.raw import raw_tables
@@ -38,14 +47,63 @@ def new_day(
         else []
     )
     unread = raw_tables.unread_days(landing, platform.store, closed)
-    if not unread:
+    left_out = {} if _in_progress(context) else _left_out(platform, closed, unread)
+    if not unread and not left_out:
         return dg.SkipReason(f"all {len(closed)} past days up to the last landed one are ingested")
-    return [
-        dg.RunRequest(
-            run_key=f"ingest-{day}-{files}", job_name=daily_ingest.name, partition_key=day
+    return [_ingest(group) for days in (unread, left_out) for group in _consecutive(days)]
+
+
+def _in_progress(context: dg.SensorEvaluationContext) -> bool:
+    """Return whether a run of ``daily_ingest`` has not ended."""
+    waiting = dg.RunsFilter(job_name=daily_ingest.name, statuses=NOT_FINISHED_STATUSES)
+    return context.instance.get_runs_count(waiting) > 0
+
+
+def _left_out(
+    platform: Platform, closed: Sequence[str], unread: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the days that were read and have no masked train set.
+
+    Returns:
+        Day → a digest of the raw days that its features read.
+    """
+    store = platform.store
+    found = {}
+    for day in closed:
+        was_read = day not in unread and store.exists("raw/interactions", day)
+        if not was_read or store.exists("features/masked_train", day):
+            continue
+        around = partitions.LOOK_BACK.days(platform.settings, day)
+        read = [one for one in around if store.exists("raw/interactions", one)]
+        digests = [one.digest for one in store.require("raw/interactions", read)]
+        found[day] = sha256_json(digests)[:12]
+    return found
+
+
+def _consecutive(unread: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the days in groups without a gap, oldest first."""
+    groups: list[dict[str, str]] = []
+    for day, files in sorted(unread.items()):
+        if not groups or partitions.previous_day(day) not in groups[-1]:
+            groups.append({})
+        groups[-1][day] = files
+    return groups
+
+
+def _ingest(unread: Mapping[str, str]) -> dg.RunRequest:
+    """Return the request of the run that takes consecutive days."""
+    first, last = min(unread), max(unread)
+    if first == last:
+        return dg.RunRequest(
+            run_key=f"ingest-{first}-{unread[first]}",
+            job_name=daily_ingest.name,
+            partition_key=first,
         )
-        for day, files in unread.items()
-    ]
+    return dg.RunRequest(
+        run_key=f"ingest-{first}-{last}-{sha256_json(unread)[:12]}",
+        job_name=daily_ingest.name,
+        tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last},
+    )
 
 
 @dg.sensor(

@@ -43,8 +43,8 @@ WORKFLOW_CHECKS = {"vocabulary": "Every item of the catalogue has an item index.
 DATASET_CHECKS = {
     "parity": "The compiled transform equals NVTabular in all columns and click histories of the "
     "validation rows, within 1e-6.",
-    "labels": "Training and validation days both hold clicked and unclicked rows, or both hold "
-    "only clicks (the ranker then draws negatives). Anything else is a fault of the log.",
+    "labels": "Training and validation days both have a click. Warns if one holds only clicks and "
+    "the other unclicked rows too, and says what the ranker then learns.",
 }
 
 
@@ -146,7 +146,7 @@ def datasets(
     )
     differences = dataset_checks.transform_differences(built.artifact, workflows, valid)
     rates = dataset_checks.click_rates(built.artifact)
-    sound, negatives = dataset_checks.labels(rates)
+    labels = dataset_checks.labels(rates)
     growth = tables.markdown_table(dataset_checks.vocabulary_growth(workflows, valid))
     yield reporting.result(
         built.artifact,
@@ -161,10 +161,11 @@ def datasets(
             ),
             reporting.check(
                 "labels",
-                sound,
+                labels.usual,
                 value=rates,
                 threshold="all between 0 and 1, or all 1",
-                negatives=negatives,
+                blocking=not labels.usable,
+                negatives=labels.negatives,
             ),
         ],
     )

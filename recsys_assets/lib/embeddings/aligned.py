@@ -57,7 +57,7 @@ def item_tower_inputs(
             the ranker's.
 
     Raises:
-        ValueError: an item occurs twice, is not in the vocabulary, or has a wrong price.
+        ValueError: an item occurs twice, is not in the vocabulary, or has an invalid price.
     """
     item_ids, price = items[ITEM_ID], items[PRICE].cast(pl.Float64)
     _check_items(transforms, items)
@@ -72,7 +72,7 @@ def item_tower_inputs(
 
 
 def _check_items(transforms: Mapping[str, Any], items: pl.DataFrame) -> None:
-    """Refuse items that occur twice, are unknown, or have a wrong price; it may be unknown.
+    """Refuse items that occur twice, are unknown, or have an invalid price.
 
     Raises:
         ValueError: names up to five such items.
@@ -95,7 +95,7 @@ def _check_items(transforms: Mapping[str, Any], items: pl.DataFrame) -> None:
     invalid = items.filter(price.is_nan() | (price <= 0))[ITEM_ID].to_list()
     if invalid:
         raise ValueError(
-            f"{PRICE} is not above 0 for {len(invalid)} items: {invalid[:5]}; correct "
+            f"{PRICE} is not a number above 0 for {len(invalid)} items: {invalid[:5]}; correct "
             "the catalogue and materialise raw/items again"
         )
 

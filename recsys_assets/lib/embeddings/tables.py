@@ -121,9 +121,10 @@ def _make_encoder(
         encoder = clip_checkpoint.open_checkpoint(params["checkpoint"], params["architecture"])
         return encoder, metrics | {"source": f"pretrained weights: {params['checkpoint']}"}
     if sum(ie.decode_image(image) is not None for image in images) < 2:
-        # Without pictures there is nothing to train on and nothing to encode.
+        # One picture has no other to differ from; the PCA is left out too.
         return ie.untrained_image_encoder(params["seed"]), metrics | {
-            "source": "untrained: the catalogue has no pictures, so every image embedding is zero"
+            "source": "untrained: fewer than two products have a picture, so every image embedding "
+            "is zero"
         }
     steps = min(
         params["max_steps"], params["epochs"] * math.ceil(len(texts) / params["batch_size"])

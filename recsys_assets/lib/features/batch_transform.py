@@ -87,7 +87,7 @@ class BatchTransform:
 
         Args:
             frame: the raw columns of INTERACTION_FEATURES that the workflows read; a null age
-                becomes the mean age, a null price the usual price.
+                becomes the mean age, and a null price the mean of the normalised prices.
 
         Returns:
             RANKER_CATEGORICAL as Int32, then RANKER_CONTINUOUS as Float32.
@@ -113,7 +113,7 @@ class BatchTransform:
             USER_FREQUENCY_7D: log_count(frame[CLICKS_7D].to_numpy()),
             USER_RECENCY: share_of_window(frame[HOURS_SINCE_CLICK].to_numpy()),
             PRICE_LOG_NORM: self.transforms.price_log_norm(
-                frame[PRICE].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+                frame[PRICE].cast(pl.Float64).to_numpy()  # a null becomes NaN
             ),
             ITEM_POPULARITY: log_count(frame[ITEM_CLICKS].to_numpy()),
         }
@@ -136,7 +136,7 @@ class BatchTransform:
 
 
 def _require_columns(frame: pl.DataFrame, raw: Sequence[str], numbers: Sequence[str]) -> None:
-    """Refuse a frame without these columns or AGE, or with nulls in the numbers.
+    """Refuse a frame without these columns, AGE or PRICE, or with nulls in the numbers.
 
     Raises:
         ValueError: names the columns.

@@ -14,8 +14,11 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.features import point_in_time as features
 from recsys_assets.lib.figures.series import number
 from recsys_assets.local_time import UTC
+from recsys_assets.partitions import previous_day
 
 LEAKAGE_SAMPLE = 25  # moments at which features are recomputed without the future
+#: Rows of several moments that are recomputed together; bounds the copies of visitors' rows.
+LEAKAGE_ROWS = 20_000
 
 
 def _frames(
@@ -81,40 +84,91 @@ def changed_without_the_future(
     picked = moments.gather(
         np.linspace(0, len(moments) - 1, min(LEAKAGE_SAMPLE, len(moments))).astype(int)
     )
-    rows = rows.filter(pl.col(c.TIMESTAMP).is_in(picked.implode()))
-    history = pl.read_parquet(built.path("click_history.parquet")).join(
-        rows.select(c.EVENT_ID, c.TIMESTAMP), on=c.EVENT_ID
+    history = pl.read_parquet(built.path("click_history.parquet"))
+    popularity = features.item_popularity(
+        today.clear() if earlier is None else earlier, items, previous_day(day), zone
     )
-    # Features depend on the visitor's own rows, and on the day before for the item's popularity.
-    of_users = pl.col(c.USER_ID).is_in(rows[c.USER_ID].unique().implode())
-    of_items = pl.col(c.ITEM_ID).is_in(rows[c.ITEM_ID].unique().implode())
-    today, earlier = (
-        today.filter(of_users),
-        None if earlier is None else earlier.filter(of_users | of_items),
-    )
+    counts = rows.filter(pl.col(c.TIMESTAMP).is_in(picked.implode())).group_by(c.TIMESTAMP).len()
     changed = 0
-    for moment in picked:
-        now = pl.col(c.TIMESTAMP) == moment
-        # Exposures of the moment stay, without their outcome.
-        past = pl.concat(
-            [
-                today.filter(pl.col(c.TIMESTAMP) < moment),
-                today.filter(now & pl.col(c.EVENT_TYPE).is_in(c.EXPOSURE_EVENTS)).with_columns(
-                    pl.lit(c.IMPRESSION).alias(c.EVENT_TYPE), pl.lit(0, pl.Int8).alias(c.CLICK)
-                ),
-            ]
-        )
-        again, _, _ = features.interaction_features(past, earlier, users, items, day, zone)
-        kept = rows.filter(now).join(again, on=rows.columns, how="semi", nulls_equal=True)
-        changed += rows.filter(now).height - kept.height
+    for together in _groups(dict(counts.sort(c.TIMESTAMP).iter_rows())):
+        sampled = rows.filter(pl.col(c.TIMESTAMP).is_in(together))
+        again = _without_the_future(sampled, today, earlier, users, items, popularity, day, zone)
+        kept = sampled.join(again, on=rows.columns, how="semi", nulls_equal=True)
+        changed += sampled.height - kept.height
         # A history must have as many clicks as the recomputed count.
-        lists = history.filter(now).join(again.select(c.EVENT_ID, c.CLICKS_7D), on=c.EVENT_ID)
+        lists = history.join(again.select(c.EVENT_ID, c.CLICKS_7D), on=c.EVENT_ID)
         changed += lists.filter(pl.col(features.HISTORY).list.len() != pl.col(c.CLICKS_7D)).height
     return changed
 
 
+def _groups(rows: Mapping[int, int]) -> list[list[int]]:
+    """Return the moments in groups of at most LEAKAGE_ROWS rows, or of one moment.
+
+    ``rows`` maps moment → rows.
+    """
+    groups: list[list[int]] = []
+    size = 0
+    for moment, count in rows.items():
+        if not groups or size + count > LEAKAGE_ROWS:
+            groups.append([])
+            size = 0
+        groups[-1].append(moment)
+        size += count
+    return groups
+
+
+def _without_the_future(
+    sampled: pl.DataFrame,
+    today: pl.DataFrame,
+    earlier: pl.DataFrame | None,
+    users: pl.DataFrame,
+    items: pl.DataFrame,
+    popularity: pl.DataFrame,
+    day: str,
+    zone: str,
+) -> pl.DataFrame:
+    """Return the features of sampled rows, computed from what came before each row's moment.
+
+    Features depend on the visitor's own rows only, and on the popularity of the day before. So
+    each visitor of a moment becomes a visitor of its own, with a copy of the rows up to this
+    moment, and all moments are computed at once.
+    """
+    visitors = sampled.select(c.USER_ID, pl.col(c.TIMESTAMP).alias("moment")).unique()
+    own = pl.format("{} {}", "moment", c.USER_ID)
+    copies = today.join(visitors, on=c.USER_ID)
+    now = pl.col(c.TIMESTAMP) == pl.col("moment")
+    # Exposures of the moment stay, without their outcome.
+    past = pl.concat(
+        [
+            copies.filter(pl.col(c.TIMESTAMP) < pl.col("moment")),
+            copies.filter(now & pl.col(c.EVENT_TYPE).is_in(c.EXPOSURE_EVENTS)).with_columns(
+                pl.lit(c.IMPRESSION).alias(c.EVENT_TYPE), pl.lit(0, pl.Int8).alias(c.CLICK)
+            ),
+        ]
+    )
+    again, _, _ = features.interaction_features(
+        past.with_columns(own.alias(c.USER_ID)),
+        None
+        if earlier is None
+        else earlier.join(visitors, on=c.USER_ID).with_columns(own.alias(c.USER_ID)),
+        users.join(visitors, on=c.USER_ID).with_columns(own.alias(c.USER_ID)),
+        items,
+        day,
+        zone,
+        popularity,
+    )
+    split = pl.col(c.USER_ID).str.splitn(" ", 2).struct
+    return again.filter(pl.col(c.TIMESTAMP).cast(pl.String) == split.field("field_0")).with_columns(
+        split.field("field_1").alias(c.USER_ID)
+    )
+
+
 def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[str, Any]:
-    """Write masked.parquet, the masked train set of a day; return the metrics."""
+    """Write masked.parquet, the masked train set of a day; return the metrics.
+
+    known_* counts the rows that can be masked. masked_* is the share of these that is masked; it is
+    absent if there is none.
+    """
     rows = pl.read_parquet(source.path("features.parquet"))
     masked = features.mask(rows, day, seed)
     masked.write_parquet(target / "masked.parquet")

@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 
-from recsys_assets import artifacts
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.features.point_in_time import DEVICE_MASK_RATE, USER_MASK_RATE
@@ -45,8 +44,8 @@ def around_the_day(interactions: Artifact, store: ArtifactStore, landing: str) -
     These figures depend on other days and on the landing zone. They are metadata and never part of
     the artifact.
     """
-    before = artifacts.days_before(
-        store, interactions.kind, str(interactions.partition), profiles.NEW_LOOK_BACK_DAYS
+    before = store.days_before(
+        interactions.kind, str(interactions.partition), profiles.NEW_LOOK_BACK_DAYS
     )
     earlier = store.require(interactions.kind, before) if before else []
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -67,35 +68,68 @@ def transform_differences(
     }
 
 
-def click_rates(datasets: Artifact) -> dict[str, float]:
-    """Return the share of clicked rows in train/ and valid/."""
+def click_rates(datasets: Artifact) -> dict[str, float | None]:
+    """Return the share of clicked rows in train/ and valid/; None for a split without rows."""
     return {
-        part: float(
-            pl.scan_parquet(datasets.local / part / "*.parquet")
-            .select(pl.col(c.CLICK).mean())
-            .collect()
-            .item()
-            or 0.0
-        )
+        part: pl.scan_parquet(datasets.local / part / "*.parquet")
+        .select(pl.col(c.CLICK).mean())
+        .collect()
+        .item()
         for part in ("train", "valid")
     }
 
 
-def labels(rates: Mapping[str, float]) -> tuple[bool, str]:
-    """Return whether data sets of these ``click_rates`` can be used for training.
+@dataclass(frozen=True)
+class Labels:
+    """Says what a ranker learns from data sets of these click rates.
 
-    Also returns, in words, where the ranker's negatives come from.
+    Attributes:
+        usual: both splits are of the same kind: logged exposures, or only clicks.
+        usable: both splits have a click, so that models can be trained and judged.
+        negatives: where the ranker's negatives come from, in words.
     """
-    if all(0 < rate < 1 for rate in rates.values()):
-        return True, "logged: rows that were shown and not clicked"
-    if all(rate == 1 for rate in rates.values()):
-        return (
-            True,
-            "drawn: the log holds clicks alone, so the ranker learns from items that the visitor "
-            "did not click that day",
+
+    usual: bool
+    usable: bool
+    negatives: str
+
+
+def labels(rates: Mapping[str, float | None]) -> Labels:
+    """Judge the ``click_rates`` of data sets.
+
+    A small log may have only clicks on its validation days by chance, and a shop may have begun to
+    log impressions in the middle of the window. Both can be trained on.
+    """
+    clicked = ", ".join(
+        f"{part} has no rows" if rate is None else f"{rate:.0%} of {part}'s rows are clicked"
+        for part, rate in rates.items()
+    )
+    if not all(rates.values()):
+        return Labels(
+            False,
+            False,
+            f"none: {clicked}. Training and validation days both need a click: choose another "
+            "as-of day or more days",
         )
-    return False, "none to trust: " + ", ".join(
-        f"{rate:.0%} of {part}'s rows are clicked" for part, rate in rates.items()
+    train, valid = rates["train"], rates["valid"]
+    if train == 1:
+        drawn = (
+            "drawn: training holds clicks alone, so the ranker learns from items that the visitor "
+            "did not click that day"
+        )
+        if valid == 1:
+            return Labels(True, True, drawn)
+        return Labels(
+            False, True, f"{drawn}. Impressions of the validation days are not used ({clicked})"
+        )
+    logged = "logged: rows that were shown and not clicked"
+    if valid != 1:
+        return Labels(True, True, logged)
+    return Labels(
+        False,
+        True,
+        f"{logged}. The validation days hold clicks alone, so their negatives are drawn and the "
+        f"AUC is against random items ({clicked})",
     )
 
 

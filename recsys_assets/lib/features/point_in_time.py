@@ -185,6 +185,7 @@ def interaction_features(
     items: pl.DataFrame,
     day: str,
     zone: str = UTC,
+    popularity: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return the features of a day's exposures, and each visitor's clicks for later.
 
@@ -196,6 +197,7 @@ def interaction_features(
         items: RAW_ITEMS.
         day: ISO, local.
         zone: the shop's time zone.
+        popularity: item_popularity of the day before; None: it is counted in ``earlier``.
 
     Returns:
         features: INTERACTION_FEATURES, one row per exposure, ordered by (timestamp, event_id).
@@ -227,12 +229,13 @@ def interaction_features(
     exposures = today.filter(pl.col(EVENT_TYPE).is_in(EXPOSURE_EVENTS)).sort(TIMESTAMP, EVENT_ID)
     moments = exposures[TIMESTAMP].to_numpy()
     clicks = ClickRanges.of(clicked, int(moments.min(initial=start)), int(moments.max(initial=end)))
-    counts = item_popularity(
-        history.clear() if earlier is None else earlier, items, previous_day(day), zone
-    )
+    if popularity is None:
+        popularity = item_popularity(
+            history.clear() if earlier is None else earlier, items, previous_day(day), zone
+        )
     shown = exposures.join(
         items.select(ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER, PRICE).join(
-            counts.select(ITEM_ID, ITEM_CLICKS), on=ITEM_ID
+            popularity.select(ITEM_ID, ITEM_CLICKS), on=ITEM_ID
         ),
         on=ITEM_ID,
         how="left",

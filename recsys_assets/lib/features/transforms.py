@@ -4,7 +4,7 @@ The semantics are NVTabular's:
 
 - Categorify: 0 is padding, 1 null, 2 out-of-vocabulary (also MISSING); the vocabulary starts at 3.
 - Bucketize: the number of boundaries ≤ x (``np.digitize``).
-- Normalize: (x - mean) / std in float64, then float32.
+- Normalize: (x - mean) / std in float64, then float32. An unknown price becomes 0, the mean.
 - Logarithms: natural for the price, log(1 + count) for counts.
 
 The same functions serve one visitor and a whole table, so both agree to the bit.
@@ -194,7 +194,6 @@ class Transforms:
     age_boundaries: np.ndarray  # ascending, [B]
     age_bucket_index: np.ndarray  # int32 [B + 1]: bucket number → index of age_binned
     mean_age: np.float32
-    usual_price: float = 1.0  # replaces a missing price
     time_zone: str = UTC  # of hour and weekday
 
     @classmethod
@@ -250,7 +249,6 @@ class Transforms:
             boundaries,
             buckets,
             mean_age,
-            float(content.get("usual_price", 1.0)),
             zone,
         )
 
@@ -266,13 +264,12 @@ class Transforms:
         return self.age_bucket_index[self.age_boundaries.searchsorted(age, "right")]
 
     def price_log_norm(self, price: np.ndarray) -> np.ndarray:
-        """Return normalised log prices, float32 [N].
+        """Return normalised log prices, float32 [N]; 0, the mean, for NaN (unknown).
 
         Prices (> 0, NaN: unknown) are first rounded to float32, the type of the serving tensors.
         """
-        known = price.astype(np.float32).astype(np.float64)
-        known[known != known] = self.usual_price
-        return self.price_log(np.log(known))
+        logs = np.log(price.astype(np.float32).astype(np.float64))
+        return np.where(np.isnan(logs), np.float32(0), self.price_log(logs))
 
     def users(self, raw: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Transform B visitors.

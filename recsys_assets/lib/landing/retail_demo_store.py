@@ -25,12 +25,12 @@ _FIELDS: dict[str, tuple[str, tuple[type, ...], bool]] = {
     "description": ("description", (str,), True),
     "category": (CATEGORY_L1, (str,), True),
     "style": (CATEGORY_L2, (str,), True),
-    "price": (PRICE, (int, float), True),
+    "price": (PRICE, (int, float), False),
     "gender_affinity": (ITEM_GENDER, (str,), False),
     "promoted": ("promoted", (bool,), False),
     "image": ("image", (str,), False),
 }
-_DEFAULTS = {ITEM_GENDER: "Any", "promoted": False, "image": ""}
+_DEFAULTS = {PRICE: None, ITEM_GENDER: "Any", "promoted": False, "image": ""}
 
 
 class CatalogueError(ValueError):
@@ -93,9 +93,10 @@ def _read_product(product: object, position: int, source: Path) -> dict[str, Any
             raise CatalogueError(f"{where}: field {name!r} is empty")
         row[column] = value
     row[ITEM_ID] = row["uuid"] = str(row[ITEM_ID])
-    row[PRICE] = float(row[PRICE])
-    if not 0 < row[PRICE] < float("inf"):
-        raise CatalogueError(f"{where}: field 'price' must be above 0, not {row[PRICE]}")
+    if row[PRICE] is not None:
+        row[PRICE] = float(row[PRICE])
+        if not 0 < row[PRICE] < float("inf"):
+            raise CatalogueError(f"{where}: field 'price' must be above 0, not {row[PRICE]}")
     if row[ITEM_GENDER] not in ITEM_GENDERS:
         raise CatalogueError(
             f"{where}: field 'gender_affinity' must be one of {', '.join(ITEM_GENDERS)}, "

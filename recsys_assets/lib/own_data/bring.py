@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from recsys_assets.columns import AGE, GENDER, ITEM_ID, MISSING, USER_ID
+from recsys_assets.columns import AGE, GENDER, ITEM_ID, MISSING, PRICE, USER_ID
 from recsys_assets.files import sha256_file, sha256_json, write_json
 from recsys_assets.lib.landing import zone
 from recsys_assets.lib.landing.quarantine import QuarantineWriter, quarantine_path
@@ -352,12 +352,10 @@ class _Run:
         if users is not None:
             unknown = users.filter(pl.col(AGE).is_null() & (pl.col(GENDER) == MISSING)).height
             user_size = {"rows": users.height, "derived": unknown}
-        pictures = 0
+        pictures = priced = 0
         if items is not None:
-            alike = tables.derived_items(items[ITEM_ID]).drop("image")
-            derived = items.join(alike, on=alike.columns, how="semi", nulls_equal=True).height
-            item_size = {"rows": items.height, "derived": derived}
-            pictures = int((items["image"] != "").sum())
+            item_size = {"rows": items.height, "derived": tables.count_derived(items)}
+            pictures, priced = int((items["image"] != "").sum()), items[PRICE].count()
         return {
             "version": 1,
             "sources": self.sources,
@@ -368,7 +366,9 @@ class _Run:
             "calendar": ingest_report.calendar_entry(
                 days, day_of(self.now, self.request.rules.time_zone)
             ),
-            "left_out": ingest_report.tables_left_out(user_size, item_size, pictures),
+            "left_out": ingest_report.tables_left_out(
+                user_size, item_size, pictures=pictures, priced=priced
+            ),
         }
 
 

@@ -205,18 +205,33 @@ def remedies(log: LogSummary) -> list[str]:
     return said
 
 
-def tables_left_out(users: TableSize, items: TableSize, pictures: int) -> list[str]:
-    """Return, as sentences, what is unknown of items, users and pictures."""
+def tables_left_out(users: TableSize, items: TableSize, *, pictures: int, priced: int) -> list[str]:
+    """Return, as sentences, what is unknown of items, users and pictures.
+
+    Args:
+        users: size of the users' table.
+        items: size of the catalogue.
+        pictures: number of items with a picture.
+        priced: number of items with a price.
+    """
     said = []
+    unpriced = items["rows"] - items["derived"] - priced
     if items["rows"] and items["derived"] == items["rows"]:
         said.append(
-            "no catalogue: items have no name, text or picture, category 'unknown' and no price, "
-            "so only behaviour tells them apart"
+            "no catalogue: items have no name, text, picture or price, and category 'unknown', so "
+            "only behaviour tells them apart"
         )
     elif items["derived"]:
         said.append(
             f"{items['derived']:,} of {items['rows']:,} items are known from a log only: they have "
             "category 'unknown' and no price"
+        )
+    if unpriced:
+        said.append(
+            f"{unpriced:,} of {items['rows'] - items['derived']:,} items of the catalogue have no "
+            "price: none is shown, and the models take the mean of the known prices"
+            if priced
+            else "no prices: no item of the catalogue has one, so none is shown or learnt from"
         )
     if items["rows"] and not pictures:
         said.append("no pictures: give the folder with --images")

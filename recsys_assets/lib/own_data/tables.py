@@ -83,9 +83,12 @@ def read_catalogue(source: Path, mapping: Mapping[str, str]) -> ReadTable:
         source, mapping, "--item-map", tuple(RAW_ITEMS), ITEM_ID, ITEM_ALIASES
     )
     found = _item_columns(text, columns)
+    given = text[PRICE].fill_null("").str.strip_chars() != "" if PRICE in columns else None
     adjusted = Counter(
         {
-            f"{PRICE} missing or not above 0: the item has none": found[PRICE].null_count(),
+            f"{PRICE} is not a number above 0: taken as unknown": 0
+            if given is None
+            else (given & found[PRICE].is_null()).sum(),
             f"{CATEGORY_L1} missing: {UNKNOWN_CATEGORY!r} taken": (
                 found[CATEGORY_L1] == UNKNOWN_CATEGORY
             ).sum(),
@@ -299,6 +302,12 @@ def derived_items(item_ids: pl.Series) -> pl.DataFrame:
         image=pl.lit(""),
     )
     return frame.select(*RAW_ITEMS).cast(_schema(RAW_ITEMS))
+
+
+def count_derived(items: pl.DataFrame) -> int:
+    """Return how many items are known by their id alone; a picture does not count."""
+    alike = derived_items(items[ITEM_ID]).drop("image")
+    return items.join(alike, on=alike.columns, how="semi", nulls_equal=True).height
 
 
 def derived_users(user_ids: pl.Series) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ NULL, OTHER = "(null)", "(other)"
 #: Most values of a categorical feature; rarer values are counted together.
 MOST_VALUES = 2_000
 NEW_LOOK_BACK_DAYS = 30
+#: Files of ids up to this size are kept in memory, so that memory stays small at every scale.
+SMALL_BYTES = 1 << 16
 #: Bins of numbers: below the first edge, then [edge, next edge). The last bin is open.
 EDGES: dict[str, tuple[float, ...]] = {
     HOUR: tuple(range(24)),
@@ -210,7 +213,7 @@ def write_ids(frame: pl.DataFrame, target: Path) -> dict[str, int]:
 def newcomers(day: Artifact, earlier: Sequence[Artifact]) -> dict[str, int]:
     """Return new_users and new_items: the numbers of ids that no earlier day has.
 
-    One earlier day is read at a time, so that memory does not grow with the number of days.
+    The earlier days are streamed, so that memory does not grow with their number.
     """
     return {
         f"new_{kind}": _new(day, earlier, name, column)
@@ -222,13 +225,25 @@ def newcomers(day: Artifact, earlier: Sequence[Artifact]) -> dict[str, int]:
 
 
 def _new(day: Artifact, earlier: Sequence[Artifact], name: str, column: str) -> int:
-    left = pl.read_parquet(day.path(name))
-    for artifact in reversed(earlier):
-        if left.is_empty():
-            break
-        # an artifact of an older form has its ids only in its rows
-        source = name if name in artifact.manifest["files"] else "interactions.parquet"
-        left = left.join(
-            pl.read_parquet(artifact.path(source), columns=[column]), on=column, how="anti"
-        )
-    return left.height
+    ids = pl.scan_parquet(day.path(name))
+    if not earlier:
+        return int(ids.select(pl.len()).collect().item())
+    before = pl.concat([_ids(artifact, name, column) for artifact in earlier])
+    seen = before.join(ids, on=column, how="semi").unique()
+    counts = ids.select(pl.len()), seen.select(pl.len())
+    today, known = (table.item() for table in pl.collect_all(counts, engine="streaming"))
+    return int(today - known)
+
+
+def _ids(artifact: Artifact, name: str, column: str) -> pl.LazyFrame:
+    entry = artifact.manifest["files"].get(name)
+    if entry is None:  # an artifact of an older form has its ids only in its rows
+        return pl.scan_parquet(artifact.path("interactions.parquet")).select(column)
+    path = artifact.path(name)
+    return _small(path).lazy() if entry["bytes"] <= SMALL_BYTES else pl.scan_parquet(path)
+
+
+@lru_cache(maxsize=4 * NEW_LOOK_BACK_DAYS)
+def _small(path: Path) -> pl.DataFrame:
+    """Read a small file of an artifact once: the next days of a range read it again."""
+    return pl.read_parquet(path)

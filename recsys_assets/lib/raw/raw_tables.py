@@ -194,7 +194,7 @@ def write_users(landed: Landed, target: Path) -> dict[str, Any]:
     profiles.write(landed.frame, target, profiles.USER_FEATURES)
     return {
         "rows": landed.frame.height,
-        "mean_age": number(landed.frame[c.AGE].mean()),
+        "mean_age": landed.frame[c.AGE].mean(),
         "extra_columns": landed.extra_columns,
         "genders": profiles.counts(landed.frame[c.GENDER]),
     }
@@ -210,7 +210,8 @@ def write_items(landed: Landed, target: Path) -> dict[str, Any]:
     return {
         "rows": landed.frame.height,
         "without_picture": int((~pictured).sum()),
-        "median_price": number(landed.frame[c.PRICE].median()),
+        "without_price": landed.frame[c.PRICE].null_count(),
+        "median_price": landed.frame[c.PRICE].median(),
         "extra_columns": landed.extra_columns,
         "categories": profiles.counts(landed.frame[c.CATEGORY_L1]),
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import ArtifactStore, days_before
+from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.landing import days as landing_days
 from recsys_assets.lib.landing import zone
 from recsys_assets.lib.raw.raw_tables import RAW_INTERACTIONS, Landed
@@ -121,7 +121,7 @@ def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today
     if len(weekdays) >= FEWEST_WEEKS and usually_open:
         compared = open_weeks
     else:
-        before = days_before(store, RAW_INTERACTIONS, day, DAYS_BEFORE)
+        before = store.days_before(RAW_INTERACTIONS, day, DAYS_BEFORE)
         compared = {name: rows for name, rows in _exposures(store, before).items() if rows}
     usually_closed = len(weekdays) >= FEWEST_WEEKS and not usually_open
     return Volume(

@@ -127,7 +127,8 @@ def item_snapshot(
     """Return the item features that serving uses where the online store has none.
 
     Returns:
-        item id → {category_l1, category_l2, item_gender, price, item_clicks}.
+        item id → {category_l1, category_l2, item_gender, price, item_clicks}; the price is null if
+            the shop gave none.
     """
     rows = items.select(columns.ITEM_ID, *_ITEM_SNAPSHOT).iter_rows(named=True)
     return {
@@ -140,7 +141,7 @@ def item_snapshot(
 def display_data(items: pl.DataFrame) -> dict[str, dict[str, Any]]:
     """Return what a page shows of each item: item id → its catalogue columns.
 
-    The column ``name`` becomes ``title``; ``image`` is null where there is none.
+    The column ``name`` becomes ``title``; ``image`` and ``price`` are null where there is none.
     """
     display = {}
     for row in items.select(*columns.RAW_ITEMS).iter_rows(named=True):

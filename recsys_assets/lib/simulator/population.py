@@ -92,7 +92,7 @@ def make_truth(items: pl.DataFrame, n_users: int, seed: int, start: str) -> Trut
         item_gender=np.array([gender_codes[g] for g in items[ITEM_GENDER]], np.int8),
         launch_day=_launch_days(rng, len(items), first_day),
         quality=quality.astype(np.float32),
-        price_level=_standardise(np.log(items[PRICE].to_numpy()), item_category, len(categories)),
+        price_level=_price_level(items, item_category, len(categories)),
         promoted=items["promoted"].to_numpy(),
         item_palette=item_palette,
         item_mood=item_mood,
@@ -187,6 +187,15 @@ def _typical(
     return np.where(
         rng.random(len(category)) < TYPICAL_LOOK_SHARE, usual[category, gender], own
     ).astype(np.int8)
+
+
+def _price_level(items: pl.DataFrame, category: np.ndarray, n_categories: int) -> np.ndarray:
+    """Return log prices standardised per category, float32 [I]; 0 for an unknown price."""
+    logs = np.log(items[PRICE].to_numpy())
+    known = np.isfinite(logs)
+    level = np.zeros(len(logs), np.float32)
+    level[known] = _standardise(logs[known], category[known], n_categories)
+    return level
 
 
 def _standardise(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:

@@ -205,13 +205,15 @@ _REQUEST_ID = "The header x-request-id of this answer."
 
 
 class Card(BaseModel):
-    """Display data of an item; fields that the catalogue lacks are null."""
+    """Display data of an item; all are null if the catalogue lacks the item."""
 
     item_id: str
-    title: str | None
-    category_l1: str | None
-    category_l2: str | None
-    price: float | None
+    title: str | None = Field(description="Its name; its id if the shop gave no name.")
+    category_l1: str | None = Field(description="'unknown' if the shop gave none.")
+    category_l2: str | None = Field(description="'unknown' if the shop gave none.")
+    price: float | None = Field(
+        description="In the shop's currency; null if the shop gave no price."
+    )
     image: str = Field(description="Path of its image at this gateway.")
 
 

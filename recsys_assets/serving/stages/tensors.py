@@ -81,7 +81,7 @@ FILTER_DEGRADED = TensorSpec("filter_degraded", "INT32", (-1,))  # bits of ``ans
 
 # --- feast_item_lookup, nvt_item_transform, multimodal_embedding_lookup: per kept item ------------
 ITEM_CODES = TensorSpec("item_codes", "INT32", (-1, 3))  # category_l1, category_l2, item_gender
-ITEM_NUMBERS = TensorSpec("item_numbers", "FP32", (-1, 2))  # price, item_clicks
+ITEM_NUMBERS = TensorSpec("item_numbers", "FP32", (-1, 2))  # price (NaN: unknown), item_clicks
 ITEM_TABLE_VERSION = TensorSpec("item_table_version", "INT64", (1,))
 ITEM_CAT = TensorSpec("item_cat", "INT32", (-1, len(ITEM_CATEGORICAL)))
 ITEM_CONT = TensorSpec("item_cont", "FP32", (-1, len((*ITEM_CONTINUOUS, ITEM_POPULARITY))))

@@ -44,7 +44,7 @@ class ItemColumns:
     Attributes:
         version: the number of this state; 0 for the snapshot before ``start``.
         codes: int32 [I, 3], columns CODES.
-        numbers: float32 [I, 2], columns NUMBERS.
+        numbers: float32 [I, 2], columns NUMBERS; NaN for a price that the shop did not give.
     """
 
     version: int
@@ -56,7 +56,7 @@ class ItemTable:
     """Keeps ``current`` up to date with the online store, in its own thread.
 
     Each field comes from the online store, or from the snapshot where the store has no value of the
-    right type.
+    right type. A price is NaN where both have none.
 
     Args:
         transforms: the generation's vocabularies.

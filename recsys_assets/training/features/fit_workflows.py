@@ -73,7 +73,6 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
         items = tables.missing_to_null(
             tables.read(step.file("items", "items.parquet"), tables.ITEM_COLUMNS)
         )
-        usual_price = tables.usual_price_of_items(items)
         step.log(f"{rows} training rows, {items.num_rows} items, mean age {mean_age:.2f}")
 
         visits = Dataset(str(Path(scratch) / "*.parquet"), engine="parquet", cpu=True)
@@ -81,7 +80,7 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
             workflows.USER: (workflows.user_graph(FITTING, mean_age, buckets), visits),
             workflows.CONTEXT: (workflows.context_graph(FITTING, zone), visits),
             workflows.ITEM: (
-                workflows.item_graph(FITTING, buckets, usual_price),
+                workflows.item_graph(FITTING, buckets),
                 Dataset(tables.without_clicks(items).to_pandas(), cpu=True),
             ),
             workflows.AFFINITY: (workflows.affinity_graph(), visits),
@@ -96,13 +95,7 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
         step.log(f"saved workflow_{workflows.COMBINED}")
         shutil.rmtree(FITTING)
     export = workflows.export_transforms(
-        fitted[workflows.USER],
-        fitted[workflows.ITEM],
-        step.output,
-        mean_age,
-        buckets,
-        usual_price,
-        zone,
+        fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age, buckets, zone
     )
     (step.output / TRANSFORMS).write_text(json.dumps(export, indent=1) + "\n")
     step.report(

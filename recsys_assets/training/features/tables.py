@@ -151,12 +151,6 @@ def join_until_known(folder: Path) -> int:
     return joined
 
 
-def usual_price_of_items(items: pa.Table) -> float:
-    """Return the median price of the items, which replaces a missing one; 1 where none has one."""
-    known = items.column(c.PRICE).drop_null()
-    return float(np.float32(np.median(known.to_numpy()))) if len(known) else 1.0
-
-
 def mean_age_of_users(tables: Sequence[pa.Table]) -> float:
     """Return the mean age of the distinct users with a known age.
 

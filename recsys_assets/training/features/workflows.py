@@ -15,8 +15,9 @@ transformed columns of ``columns.py``. The formulas, for an exact reimplementati
 - category_share_7d = float32(category_clicks_7d / (clicks_7d + 2)), category_share_24h =
   float32(category_clicks_24h / (clicks_24h + 1)), category_frequency_* = float32(log(1 +
   category_clicks_*)), all in float64.
-- price_log_norm = float32((ln(price) - mean) / std) in float64, over the catalogue. Standard
-  deviations have ddof 1.
+- price_log_norm = float32((ln(price) - mean) / std) in float64, over the known prices of the
+  catalogue; null → 0, the mean.
+- Standard deviations have ddof 1; 1 if all values are equal. The mean is 0 if no value is known.
 - local = timestamp + the time zone's offset from UTC at that moment; hour = (local // 3600) mod 24,
   weekday = (local // 86400 + 3) mod 7 (Monday 0); sine and cosine of 2π·hour/24 and 2π·weekday/7 in
   float64, then float32.
@@ -25,6 +26,7 @@ transformed columns of ``columns.py``. The formulas, for an exact reimplementati
 from __future__ import annotations
 
 import json
+import math
 import sys
 import zlib
 from collections.abc import Callable
@@ -45,6 +47,8 @@ from recsys_assets.training import versions
 from recsys_assets.training.features.clock import WAVES, LocalWave
 
 USER, ITEM, CONTEXT, AFFINITY, COMBINED = "user", "item", "context", "affinity", "combined"
+#: Share of the mean that a standard deviation must exceed to be more than rounding.
+LEAST_DEVIATION = 1e-6
 
 
 def _float64(values: pd.Series) -> pd.Series:
@@ -113,6 +117,22 @@ class HashedCategorify(ops.Categorify):  # type: ignore[misc]  # NVTabular has n
         }
 
 
+class SteadyNormalize(ops.Normalize):  # type: ignore[misc]  # NVTabular has no types
+    """Normalize that gives finite values also if no value is known or all are equal.
+
+    NVTabular computes the variance from sums of squares. Rounding leaves some 1e-8 of the mean as
+    the deviation of equal values, so a later value that differs would become a huge number.
+    """
+
+    def fit_finalize(self, dask_stats: pd.DataFrame) -> None:
+        """Keep mean and deviation; 0 for the mean of nothing, 1 for a deviation of rounding."""
+        super().fit_finalize(dask_stats)
+        for name, mean in self.means.items():
+            self.means[name] = mean if math.isfinite(mean) else 0.0
+            if not self.stds[name] > LEAST_DEVIATION * max(1.0, abs(self.means[name])):
+                self.stds[name] = 1.0
+
+
 def _identify(name: str, scratch: str, hashed_buckets: int) -> nvt.WorkflowNode:
     return [name] >> (
         HashedCategorify(hashed_buckets, scratch)
@@ -174,7 +194,7 @@ def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.Wo
     )
     normal = (
         age
-        >> ops.Normalize(out_dtype="float32")
+        >> SteadyNormalize(out_dtype="float32")
         >> ops.Rename(name=c.AGE_NORM)
         >> ops.AddTags([Tags.CONTINUOUS, Tags.USER])
     )
@@ -184,7 +204,7 @@ def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.Wo
     return user_id + others + binned + normal + frequency + recency + remembered
 
 
-def item_graph(scratch: str, hashed_buckets: int = 0, usual_price: float = 1.0) -> nvt.WorkflowNode:
+def item_graph(scratch: str, hashed_buckets: int = 0) -> nvt.WorkflowNode:
     """Build the item workflow's graph.
 
     item_id, category_l1, category_l2, item_gender, price, item_clicks → ITEM_CATEGORICAL int32,
@@ -193,15 +213,14 @@ def item_graph(scratch: str, hashed_buckets: int = 0, usual_price: float = 1.0) 
     Args:
         scratch: folder in which NVTabular counts values.
         hashed_buckets: rows for item ids newer than the fit.
-        usual_price: replaces a missing price.
     """
     item_id = _identify(c.ITEM_ID, scratch, hashed_buckets) >> ops.TagAsItemID()
     others = _categorify([c.CATEGORY_L1, c.CATEGORY_L2, c.ITEM_GENDER], scratch, Tags.ITEM)
     price = (
         [c.PRICE]
-        >> ops.FillMissing(fill_val=usual_price)
         >> ops.LambdaOp(_log, dtype="float64")
-        >> ops.Normalize(out_dtype="float32")
+        >> SteadyNormalize(out_dtype="float32")
+        >> ops.FillMissing(fill_val=0.0)
         >> ops.Rename(name=c.PRICE_LOG_NORM)
         >> ops.AddTags([Tags.CONTINUOUS, Tags.ITEM])
     )
@@ -306,16 +325,14 @@ def vocabulary(folder: Path, name: str, column: str) -> list[str]:
 
 
 def moments(workflow: nvt.Workflow, column: str) -> dict[str, float]:
-    """Return mean and standard deviation (ddof 1) of a Normalize operator in float64.
+    """Return mean and standard deviation of a SteadyNormalize operator in float64.
 
     Raises:
         KeyError: the workflow does not normalise this column.
     """
-    for node in Graph.get_nodes_by_op_type([workflow.output_node], ops.Normalize):
+    for node in Graph.get_nodes_by_op_type([workflow.output_node], SteadyNormalize):
         if column in node.op.means:
-            std = node.op.stds[column]
-            # NVTabular only subtracts the mean if all values are equal
-            return {"mean": node.op.means[column], "std": std if std > 0 else 1.0}
+            return {"mean": node.op.means[column], "std": node.op.stds[column]}
     raise KeyError(f"no Normalize of {column} in this workflow")
 
 
@@ -325,7 +342,6 @@ def export_transforms(
     folder: Path,
     mean_age: float,
     hashed_buckets: int = 0,
-    usual_price: float = 1.0,
     time_zone: str = local_time.UTC,
 ) -> dict[str, Any]:
     """Return the plain form of the saved workflows, the content of transforms.json.
@@ -336,7 +352,6 @@ def export_transforms(
         folder: the folder that holds the saved workflows.
         mean_age: replaces a missing age.
         hashed_buckets: as passed to ``user_graph`` and ``item_graph``.
-        usual_price: replaces a missing price.
         time_zone: as passed to ``context_graph``.
     """
     sources = {USER: c.USER_CATEGORICAL, CONTEXT: c.CONTEXT_CATEGORICAL, ITEM: c.ITEM_CATEGORICAL}
@@ -357,6 +372,5 @@ def export_transforms(
         "price_log": moments(item, c.PRICE),
         "age_boundaries": list(c.AGE_BOUNDARIES),
         "mean_age": mean_age,
-        "usual_price": usual_price,
         "time_zone": time_zone,
     }

@@ -51,29 +51,29 @@ class RankerData:
 
 
 def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
-    """Read both splits of the data set and hold out a share of the first."""
+    """Read both splits of the data set and hold out a share of the first.
+
+    A split that holds only clicks gets sampled negatives. If training holds only clicks, the ranker
+    is judged on clicks and samples as well, whatever validation holds.
+    """
     params, datasets = step.params, step.input("datasets")
     rows, valid = (
         loaders.read_rows(datasets / split, timestamp=True) for split in ("train", "valid")
     )
-    if not rows[c.CLICK].all():
-        rows, held_out = batches.split(rows, params.held_out, step.seed)
-        return RankerData(Labelled(rows), Labelled(held_out), Labelled(valid), clicks_only=False)
-    rows, valid = (
-        loaders.with_history(
-            clicks, np.load(step.file("datasets", f"{split}_history.npy"), allow_pickle=False)
-        )
-        for split, clicks in (("train", rows), ("valid", valid[valid[c.CLICK] == 1]))
-    )
+    clicks_only = bool(rows[c.CLICK].all())
+    drawn = {"train": clicks_only, "valid": clicks_only or bool(valid[c.CLICK].all())}
+    if clicks_only:
+        rows = _with_history(step, "train", rows)
+    if drawn["valid"]:
+        valid = _with_history(step, "valid", valid[valid[c.CLICK] == 1])
     rows, held_out = batches.split(rows, params.held_out, step.seed)
-    catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
-    shares = learning.draw_shares(
-        models.item_counts(rows[c.ITEM_ID].to_numpy(), schema)[catalogue["index"]]
-    )
+    clicked = rows.loc[rows[c.CLICK] == 1, c.ITEM_ID].to_numpy()
 
     zone = tables.time_zone(step.file("workflows", TRANSFORMS))
 
     def sampled(clicks: pd.DataFrame, seed: int) -> Labelled:
+        catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
+        shares = learning.draw_shares(models.item_counts(clicked, schema)[catalogue["index"]])
         history = loaders.history_of(clicks, loaders.cardinalities(schema)[c.CATEGORY_L1])
         plain = clicks.drop(
             columns=[name for name in clicks.columns if name.startswith(loaders.HISTORY)]
@@ -83,13 +83,29 @@ def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
             *learning.with_negatives(plain, catalogue, shares, per_positive, seed, history, zone)
         )
 
-    step.log(
-        f"no unclicked exposure in the log: {params.negatives_per_positive} items are drawn per "
-        "click"
-    )
+    for split in (name for name, needed in drawn.items() if needed):
+        step.log(
+            f"no unclicked exposure in {split}: {params.negatives_per_positive} items are drawn "
+            "per click"
+        )
+    if drawn["valid"]:
+        judged = sampled(valid, step.seed + 1)
+        # a ranker of logged exposures is not calibrated among samples: they give its AUC alone
+        labelled = judged if clicks_only else Labelled(judged.rows)
+    else:
+        labelled = Labelled(valid)
+    if not clicks_only:
+        return RankerData(Labelled(rows), Labelled(held_out), labelled, clicks_only=False)
     return RankerData(
         sampled(rows, step.seed),
         sampled(held_out, step.seed + 2) if len(held_out) else Labelled(held_out),
-        sampled(valid, step.seed + 1),
+        labelled,
         clicks_only=True,
+    )
+
+
+def _with_history(step: Step[DlrmParams], split: str, clicks: pd.DataFrame) -> pd.DataFrame:
+    """Return the clicked rows of a split with the click histories of the data set."""
+    return loaders.with_history(
+        clicks, np.load(step.file("datasets", f"{split}_history.npy"), allow_pickle=False)
     )

@@ -34,7 +34,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str
         patch.setenv("RECSYS_HOME", str(home))
         get_settings.cache_clear()
         result = CliRunner().invoke(
-            command.app, ["data", "--scale", "tiny"], env={"COLUMNS": "200"}
+            command.app, ["data", "--scale", "tiny", "--history-days", "3"], env={"COLUMNS": "200"}
         )
     get_settings.cache_clear()
     assert result.exit_code == 0, result.output
@@ -44,13 +44,16 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str
 @pytest.mark.training
 def test_every_figure_is_there_and_positive(bench: tuple[dict[str, Any], str, Path]):
     report, printed, _ = bench
-    for name in ("simulate", "features", "batch_transform", "request_transform"):
+    for name in ("simulate", "features", "batch_transform", "request_transform", "history"):
         for figure in ("seconds", "rows", "rows_s", "peak_gib"):
             assert report[name][figure] > 0, f"{name}.{figure}"
         assert name in printed
     features, batch, request = (
         report[name] for name in ("features", "batch_transform", "request_transform")
     )
+    history = report["history"]
+    assert history["days"] == 3 and history["rows"] == 3_000
+    assert history["ms_per_day"] == pytest.approx(history["seconds"] / 3 * 1000, abs=1)
     assert features["ratio_to_floor"] > features["ratio_to_floor_with_rereads"] > 0
     assert batch["speedup_over_nvtabular"] > 0 and request["speedup_over_nvtabular"] > 0
     assert batch["nvtabular"]["processes"] == 1 and batch["nvtabular_on_dask"]["seconds"] > 0

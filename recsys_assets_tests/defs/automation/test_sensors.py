@@ -10,6 +10,7 @@ import pytest
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.definitions import defs
 from recsys_assets.defs.automation import sensors
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.release.rung import OLDER
@@ -66,21 +67,48 @@ def test_landed_closed_days_are_ingested_in_order_and_once(
         folder.mkdir(parents=True)
         (folder / "simulated.parquet").touch()
     publish(home, "raw/interactions", DAYS[0], files={"simulated.parquet": 5})
+    publish(home, "features/masked_train", DAYS[0])
+    with dg.DagsterInstance.ephemeral() as instance:
+        # not the ingested one, not the open one; one run takes the others
+        [request] = evaluate(sensors.new_day, platform, instance)
+        assert days_of(request) == (DAYS[1], DAYS[2])
+        [again] = evaluate(sensors.new_day, platform, instance)
+        assert again.run_key == request.run_key  # Dagster starts a run key once
+        # landed after that day was ingested while it was open
+        (folders[DAYS[0]] / "events-1.parquet").touch()
+        [late] = evaluate(sensors.new_day, platform, instance)
+        assert days_of(late) == (DAYS[0], DAYS[2]) and late.run_key != request.run_key
+
+
+def days_of(request: dg.RunRequest) -> tuple[str, str]:
+    """Return the first and the last day of a run."""
+    if request.partition_key:
+        return request.partition_key, request.partition_key
+    taken = request.partition_key_range
+    assert taken is not None
+    return taken.start, taken.end
+
+
+def test_days_that_a_failed_run_left_out_are_taken_up_again(
+    home: Settings, platform: Platform
+) -> None:
+    for day in (DAYS[0], DAYS[1], DAYS[3]):
+        folder = Path(home.landing) / "interactions" / day
+        folder.mkdir(parents=True)
+        (folder / "simulated.parquet").touch()
+        publish(home, "raw/interactions", day, files={"simulated.parquet": 5})
+    publish(home, "raw/interactions", DAYS[2], files={})
+    for day in (DAYS[0], DAYS[2]):
+        publish(home, "features/masked_train", day)
     with dg.DagsterInstance.ephemeral() as instance:
         requests = evaluate(sensors.new_day, platform, instance)
-        assert [r.partition_key for r in requests] == DAYS[
-            1:3
-        ]  # not the ingested one, not the open one
-        assert len({r.run_key for r in requests}) == 2
-        again = evaluate(sensors.new_day, platform, instance)
-        assert [r.run_key for r in again] == [
-            r.run_key for r in requests
-        ]  # Dagster starts a run key once
-        (
-            folders[DAYS[0]] / "events-1.parquet"
-        ).touch()  # landed after that day was ingested while it was open
-        late = evaluate(sensors.new_day, platform, instance)
-        assert [r.partition_key for r in late] == DAYS[:3]
+        assert [days_of(one) for one in requests] == [(DAYS[1],) * 2, (DAYS[3],) * 2]
+        publish(home, "raw/interactions", DAYS[1], "repaired", files={"simulated.parquet": 5})
+        after = evaluate(sensors.new_day, platform, instance)
+        assert not {one.run_key for one in after} & {one.run_key for one in requests}
+        job = defs().resolve_job_def(sensors.daily_ingest.name)
+        instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        assert isinstance(evaluate(sensors.new_day, platform, instance), dg.SkipReason)
 
 
 def test_a_day_without_files_is_ingested_once_a_later_day_has_landed(
@@ -91,16 +119,17 @@ def test_a_day_without_files_is_ingested_once_a_later_day_has_landed(
         (landing / day).mkdir(parents=True)
         (landing / day / "events-1.parquet").touch()
     with dg.DagsterInstance.ephemeral() as instance:
-        requests = evaluate(sensors.new_day, platform, instance)
-        assert [r.partition_key for r in requests] == DAYS[:4]
-        for day, files in zip(DAYS[:4], ({"events-1.parquet": 1}, {}, {}) * 2, strict=False):
+        [request] = evaluate(sensors.new_day, platform, instance)
+        assert days_of(request) == (DAYS[0], DAYS[3])
+        for day in DAYS[:4]:
+            files = {path.name: 1 for path in (landing / day).glob("*")}
             publish(home, "raw/interactions", day, files=files)
+            publish(home, "features/masked_train", day)
         assert isinstance(evaluate(sensors.new_day, platform, instance), dg.SkipReason)
         (landing / DAYS[1]).mkdir()
         (landing / DAYS[1] / "events-2.parquet").touch()  # it has landed after all
-        late = evaluate(sensors.new_day, platform, instance)
-        assert [r.partition_key for r in late] == [DAYS[1]]
-        assert late[0].run_key not in {r.run_key for r in requests}
+        [late] = evaluate(sensors.new_day, platform, instance)
+        assert days_of(late) == (DAYS[1], DAYS[1]) and late.run_key != request.run_key
 
 
 def test_a_day_without_rows_is_not_fine_tuned(

@@ -15,6 +15,7 @@ from PIL import Image
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.defs.embeddings import encoders
 from recsys_assets.lib.embeddings import image_encoder, text
+from recsys_assets.lib.own_data.tables import derived_items
 from recsys_assets.lib.simulator import catalogue
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings
@@ -76,9 +77,8 @@ class Shop:
         """Publish raw/items; the last ``without_picture`` items have no image."""
         with self.store.stage("raw/items") as staged:
             frame.write_parquet(staged.path / "items.parquet")
-            names = [
-                name for name in frame["image"].to_list()[: frame.height - without_picture] if name
-            ]
+            shown = frame["image"].to_list()[: frame.height - without_picture]
+            names = list(dict.fromkeys(name for name in shown if name))
             pl.DataFrame(
                 {"image": names, "content": [picture(name) for name in names]},
                 schema={"image": pl.String, "content": pl.Binary},
@@ -176,7 +176,10 @@ def test_a_new_product_costs_one_product_until_too_many_are_new(shop: Shop) -> N
 def test_force_and_first_pictures_refit(shop: Shop) -> None:
     shop.stock(FRAME[:FIRST], without_picture=FIRST)
     without = shop.embed()
-    assert "no pictures" in without["image_encoder"].metrics["source"] and shop.pictures == []
+    assert (
+        "fewer than two products have a picture" in without["image_encoder"].metrics["source"]
+        and shop.pictures == []
+    )
     assert (
         without["items"].metrics["without_image"] == FIRST
         and not rows(without["items"], "image").any()
@@ -199,3 +202,41 @@ def test_force_and_first_pictures_refit(shop: Shop) -> None:
     assert (
         shop.embed(refit_share=0.0)["pca"].metrics["text_fitted_on"] == FIRST + 1
     )  # nothing is new since
+
+
+def all_finite(embedded: dict[str, Artifact], items: int) -> None:
+    """Check the shape and the values of both tables."""
+    for name in ("text", "image"):
+        table = rows(embedded["items"], name)
+        assert table.shape == (items, 64) and np.isfinite(table).all()
+
+
+@pytest.mark.parametrize("items", [1, 2, 5])
+def test_a_tiny_catalogue_of_ids_alone_has_embeddings_of_zeros(shop: Shop, items: int) -> None:
+    shop.stock(derived_items(pl.Series([f"i{n}" for n in range(items)])))
+    embedded = shop.embed()
+    all_finite(embedded, items)
+    assert not any(rows(embedded["items"], name).any() for name in ("text", "image"))
+    assert embedded["text"].metrics["missing"] == embedded["image"].metrics["missing"] == items
+    assert embedded["pca"].metrics["text_explained_variance"] == 0.0
+    assert shop.texts == shop.pictures == []
+
+
+@pytest.mark.parametrize("items", [1, 2, 5])
+def test_a_tiny_catalogue_with_texts_and_pictures_has_embeddings(shop: Shop, items: int) -> None:
+    shop.stock(FRAME[:items])
+    embedded = shop.embed()
+    all_finite(embedded, items)
+    for name in ("text", "image"):  # a PCA needs two rows; n rows span n - 1 directions
+        table = rows(embedded["items"], name)
+        assert table[:, : items - 1].any(axis=1).all() == (items > 1)
+        assert not table[:, items - 1 :].any()
+
+
+def test_equal_texts_and_equal_pictures_tell_nothing_apart(shop: Shop) -> None:
+    same = {name: FRAME[name][0] for name in ("name", "description", "category_l1", "category_l2")}
+    equal = FRAME[:5].with_columns(**{name: pl.lit(value) for name, value in same.items()})
+    shop.stock(equal.with_columns(image=pl.lit("same.png")))
+    embedded = shop.embed()
+    all_finite(embedded, 5)
+    assert not any(rows(embedded["items"], name).any() for name in ("text", "image"))

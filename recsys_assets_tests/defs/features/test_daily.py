@@ -347,6 +347,11 @@ def serve(home: Home) -> None:
     champion_path(home.settings).write_text(json.dumps(asdict(champion)))
 
 
+def volume_of(done: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    """Return the check ``volume`` of a run."""
+    return next(e for e in done.get_asset_check_evaluations() if e.check_name == "volume")
+
+
 @pytest.mark.parametrize("name", TEN_TIMES)
 def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, name: str) -> None:
     """The newest day of a shop that is served."""
@@ -356,13 +361,12 @@ def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, nam
     begun.rewrite(DAYS[2], change)
     done = begun.run_all(["interactions", "features", "masked"], DAYS[2])
     assert checks(done) == {"contract": True, "volume": False}
-    volume = next(
-        e for e in done.get_asset_check_evaluations() if e.check_name == "volume"
-    ).metadata
+    volume = volume_of(done).metadata
     assert volume["ratio"].value == pytest.approx(times, rel=0.5)
     low, high = volume["threshold"].value
     assert not low <= volume["value"].value <= high
     rows = pl.read_parquet(begun.landing(DAYS[2]) / "simulated.parquet").height
+    command = f"recsys ingest-day {DAYS[2]} --accept-volume {DAYS[2]}"
     assert all(
         word in failure(done)
         for word in [
@@ -370,16 +374,18 @@ def test_another_volume_publishes_nothing_unless_it_is_accepted(begun: Home, nam
             f"({rows} rows)",
             "event_type",
             f"accept_volume: ['{DAYS[2]}']",
+            command,
         ]
     )
     nothing_of_the_day_exists(begun, done, DAYS[2])
-    accepted = begun.run("interactions", DAYS[2], accept_volume=["all"])
+    assert not begun.run("interactions", DAYS[2], accept_volume=[DAYS[1]]).success
+    accepted = begun.run("interactions", DAYS[2], accept_volume=[DAYS[2]])
     assert accepted.success and checks(accepted) == {"contract": True, "volume": True}
-    volume = next(
-        e for e in accepted.get_asset_check_evaluations() if e.check_name == "volume"
-    ).metadata
-    assert volume["accepted_by_hand"].value is True
+    assert volume_of(accepted).metadata["accepted_by_hand"].value is True
     assert begun.run("features", DAYS[2]).success
+    # the same files again are the day that was accepted
+    again = begun.run("interactions", DAYS[2])
+    assert again.success and volume_of(again).severity == dg.AssetCheckSeverity.WARN
 
 
 @pytest.mark.parametrize("name", TEN_TIMES)
@@ -392,8 +398,7 @@ def test_another_volume_warns_where_nothing_is_served_and_on_earlier_days(
     serve(begun)  # DAYS[2] has landed, so DAYS[1] is not the newest day
     again = begun.run("interactions", DAYS[1])
     assert again.success and checks(again) == {"contract": True, "volume": False}
-    [volume] = [e for e in again.get_asset_check_evaluations() if e.check_name == "volume"]
-    assert volume.severity is dg.AssetCheckSeverity.WARN
+    assert volume_of(again).severity is dg.AssetCheckSeverity.WARN
 
 
 def test_a_range_of_days_is_one_run_with_each_day_s_own_figures(stocked: Home) -> None:

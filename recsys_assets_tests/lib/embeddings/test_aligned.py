@@ -71,6 +71,13 @@ def test_an_item_without_clicks_keeps_its_index_but_loses_its_id(items):
     np.testing.assert_array_equal(inputs["cont"], usual["cont"])
 
 
+def test_an_item_without_a_price_has_the_mean(items):
+    some = item_tower_inputs(TRANSFORMS, items.with_columns(price=pl.Series([None, np.e**3, None])))
+    np.testing.assert_allclose(some["cont"][:, 0], [0.0, 2.0, 0.0], atol=1e-6)
+    none = items.with_columns(price=pl.lit(None, pl.Float64))
+    assert not item_tower_inputs(TRANSFORMS, none)["cont"].any()
+
+
 def test_bad_catalogues_are_named(items):
     with pytest.raises(ValueError, match=r"item_id must be unique.*\['a'\]"):
         item_tower_inputs(TRANSFORMS, pl.concat([items, items[:1]]))
@@ -79,8 +86,8 @@ def test_bad_catalogues_are_named(items):
         match=r"1 items are not in the item_id vocabulary: \['new'\].*features/workflows",
     ):
         item_tower_inputs(TRANSFORMS, items.with_columns(item_id=pl.Series(["a", "b", "new"])))
-    for price in (-1.0, 0.0, float("nan")):
-        with pytest.raises(ValueError, match=r"price is not above 0 for 1 items: \['b'\]"):
+    for price in (-2.0, 0.0, float("nan")):
+        with pytest.raises(ValueError, match=r"price is not a number above 0 for 1 items: \['b'\]"):
             item_tower_inputs(TRANSFORMS, items.with_columns(price=pl.Series([1.0, price, 2.0])))
 
 
@@ -126,10 +133,3 @@ def test_item_vectors_through_onnx(items, tmp_path):
     expected = linear_onnx.answer(weights, {**inputs, "embeddings": table[inputs["index"]]})
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
-
-
-def test_an_item_without_a_price_has_the_usual_one(items):
-    items = items.with_columns(price=pl.Series([1.0, None, 7.0]))
-    transforms = {**TRANSFORMS, "usual_price": 7.0}
-    cont = item_tower_inputs(transforms, items)["cont"][:, 0]
-    assert cont[1] == cont[2] != cont[0] and np.isfinite(cont).all()

@@ -123,6 +123,34 @@ def test_materialised_values_are_read_online(settings: Settings, store: Any) -> 
     assert (item["price"], item["category_l2"], item["item_clicks"]) == ([2.5], ["novel"], [3.0])
 
 
+def test_a_price_that_nobody_gave_is_null_offline_and_online(
+    settings: Settings, store: Any
+) -> None:
+    catalogue = pl.concat(
+        [
+            ITEMS.with_columns(item_id=pl.lit(name), price=pl.lit(price, pl.Float64))
+            for name, price in (("a", None), ("b", 2.5), ("c", None))
+        ]
+    )
+    days = (("2026-09-22", DAY_1, catalogue), ("2026-09-23", DAY_1 + DAY, catalogue[::2]))
+    for name, day, items in days:  # on the second day no item has one
+        offline.write_offline(
+            settings, USERS, items, activity(day + 100, "books"), popularity(day, 3), day
+        )
+        offline.materialize(settings, day, day + DAY, store=store)
+        asked = items["item_id"].to_list()
+        written = pl.read_parquet(views.offline_path(settings, "item_features", name))
+        assert dict(written.select("item_id", "price").iter_rows()) == dict(
+            items.select("item_id", "price").iter_rows()
+        )
+        found = store.get_online_features(
+            ["item_features:price", "item_features:category_l2"],
+            entity_rows=[{"item_id": item} for item in asked],
+        ).to_dict()
+        assert found["price"] == items["price"].to_list()
+        assert found["category_l2"] == ["novel"] * len(asked)
+
+
 def test_a_service_reads_everything_of_its_version(settings: Settings, store: Any) -> None:
     write_day(settings, DAY_1, "books")
     offline.materialize(settings, DAY_1, DAY_1 + DAY, store=store)

@@ -44,7 +44,8 @@ def rows(count: int = 400, seed: int = 1) -> pl.DataFrame:
         schema_overrides=dict.fromkeys(("age", "hours_since_click", *COUNTS), pl.Float32),
     ).hstack(
         pl.DataFrame(picked).with_columns(
-            pl.Series("item_clicks", random.integers(0, 5_000, size=count), pl.Float32)
+            pl.Series("item_clicks", random.integers(0, 5_000, size=count), pl.Float32),
+            pl.when(pl.Series(random.random(count) < 0.9)).then(pl.col("price")).alias("price"),
         )
     )
 
@@ -69,9 +70,8 @@ def test_agrees_with_the_online_transforms_to_the_bit():
         context = online.context([row["device_type"]], np.array([row["timestamp"]]))
         codes = online.item_codes([row["category_l1"]], [row["category_l2"]], [row["item_gender"]])
         index = online.vocabulary["item_id"].indices([row["item_id"]])
-        item = online.items(
-            index, codes, np.array([[row["price"], row["item_clicks"]]], np.float32)
-        )
+        price = np.nan if row["price"] is None else row["price"]
+        item = online.items(index, codes, np.array([[price, row["item_clicks"]]], np.float32))
         counts = [
             np.array([row[name]])
             for name in ("category_clicks_7d", "category_clicks_24h", "clicks_7d", "clicks_24h")
@@ -91,6 +91,12 @@ def test_null_is_not_unknown():
     assert batch["gender"].unique().to_list() == [1] and batch[
         "device_type"
     ].unique().to_list() == [2]
+
+
+def test_an_unknown_price_is_the_mean():
+    frame = rows(8).with_columns(pl.lit(None, pl.Float64).alias("price"))
+    batch = BatchTransform(transforms()).transform_frame(frame)
+    assert batch["price_log_norm"].to_list() == [0.0] * 8
 
 
 def test_an_empty_frame_stays_empty():
@@ -181,15 +187,15 @@ from recsys_assets.training.features import workflows as w
 folder = Path(sys.argv[1])
 os.chdir(folder)
 fit, catalogue, new = (pd.read_parquet(name + ".parquet") for name in ("fit", "catalogue", "new"))
-mean_age, buckets, usual = float(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+mean_age, buckets = float(sys.argv[2]), int(sys.argv[3])
 users, shop = Dataset(fit, cpu=True), Dataset(catalogue, cpu=True)
 parts = {w.USER: nvt.Workflow(w.user_graph("scratch", mean_age, buckets)).fit(users),
          w.CONTEXT: nvt.Workflow(w.context_graph("scratch")).fit(users),
-         w.ITEM: nvt.Workflow(w.item_graph("scratch", buckets, usual)).fit(shop),
+         w.ITEM: nvt.Workflow(w.item_graph("scratch", buckets)).fit(shop),
          w.AFFINITY: nvt.Workflow(w.affinity_graph()).fit(users)}
 for name, workflow in parts.items():
     w.save(workflow, name)
-export = w.export_transforms(parts[w.USER], parts[w.ITEM], folder, mean_age, buckets, usual)
+export = w.export_transforms(parts[w.USER], parts[w.ITEM], folder, mean_age, buckets)
 Path("transforms.json").write_text(json.dumps(export))
 combined = w.join(list(parts.values()), users)
 sizes = {column.name: int(column.int_domain.max) + 1 for column in combined.output_schema if column.int_domain}
@@ -222,9 +228,9 @@ def test_agrees_with_nvtabular_itself(tmp_path, buckets):
     mean_age = float(np.float32(fit["age"].mean()))
     fit.write_parquet(tmp_path / "fit.parquet")
     new.write_parquet(tmp_path / "new.parquet")
-    catalogue = pl.DataFrame([{"item_id": i, **row} for i, row in items().items()])
-    unpriced = pl.when(pl.int_range(pl.len()) > 1).then(pl.col("price")).alias("price")
-    catalogue.with_columns(unpriced).write_parquet(tmp_path / "catalogue.parquet")
+    pl.DataFrame([{"item_id": i, **row} for i, row in items().items()]).with_columns(
+        pl.when(pl.int_range(pl.len()) % 7 != 0).then(pl.col("price")).alias("price")
+    ).write_parquet(tmp_path / "catalogue.parquet")
     subprocess.run(
         [
             str(Settings().training_python),
@@ -233,7 +239,6 @@ def test_agrees_with_nvtabular_itself(tmp_path, buckets):
             str(tmp_path),
             repr(mean_age),
             str(buckets),
-            "12.5",
         ],
         check=True,
         timeout=300,

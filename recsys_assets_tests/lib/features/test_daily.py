@@ -56,19 +56,20 @@ def built(store, inputs) -> Artifact:
 
 
 @pytest.mark.parametrize(
-    ("train", "valid", "sound", "said"),
+    ("train", "valid", "usual", "usable", "said"),
     [
-        (0.2, 0.18, True, "logged"),
-        (1.0, 1.0, True, "drawn"),
-        (0.2, 1.0, False, "100% of valid's rows are clicked"),
-        (1.0, 0.2, False, "100% of train's"),
-        (0.0, 0.2, False, "0% of train's"),
-        (0.2, 0.0, False, "0% of valid's"),
+        (0.2, 0.18, True, True, "logged"),
+        (1.0, 1.0, True, True, "drawn"),
+        (0.2, 1.0, False, True, "100% of valid's rows are clicked"),
+        (1.0, 0.2, False, True, "not used (100% of train's"),
+        (0.0, 0.2, False, False, "0% of train's"),
+        (0.2, 0.0, False, False, "0% of valid's"),
+        (0.2, None, False, False, "valid has no rows"),
     ],
 )
-def test_where_negatives_come_from(train, valid, sound, said):
-    found, words = dataset_checks.labels({"train": train, "valid": valid})
-    assert found is sound and said in words
+def test_where_negatives_come_from(train, valid, usual, usable, said):
+    found = dataset_checks.labels({"train": train, "valid": valid})
+    assert (found.usual, found.usable) == (usual, usable) and said in found.negatives
 
 
 def test_a_days_artifact_holds_features_activity_and_popularity(built, inputs):

@@ -119,7 +119,7 @@ def test_a_catalogue_of_any_columns(tmp_path: Path, kind: str):
     assert source["rejected"] == {"item_id is null or empty": 1, "item_id occurs before": 1}
     assert quarantine_counts(tmp_path / "landing") == {"items": source["rejected"]}
     assert source["adjusted"] == {
-        "price missing or not above 0: the item has none": 2,
+        "price is not a number above 0: taken as unknown": 2,
         "category_l1 missing: 'unknown' taken": 2,
         "item_gender missing or not one of F, M, Any: 'Any' taken": 2,
     }
@@ -134,8 +134,33 @@ def test_a_catalogue_of_ids_alone(tmp_path: Path):
         ("a", None, "unknown"),
         ("b", None, "unknown"),
     ]
-    adjusted = report["sources"][0]["adjusted"]
-    assert adjusted["price missing or not above 0: the item has none"] == 2
+    assert report["sources"][0]["adjusted"] == {
+        "category_l1 missing: 'unknown' taken": 2,
+        "item_gender missing or not one of F, M, Any: 'Any' taken": 2,
+    }
+    assert report["items"] == {"rows": 2, "derived": 2}
+    assert any("no name, text, picture or price" in said for said in report["left_out"])
+
+
+def test_a_price_that_is_not_given_is_null_and_said(tmp_path: Path):
+    log = log_of(tmp_path / "log.csv", ("u", "a"), ("u", "b"))
+    report = take(tmp_path / "only-a-log", logs=[log])
+    assert items_of(tmp_path / "only-a-log")["price"].to_list() == [None, None]
+    assert report["items"] == {"rows": 2, "derived": 2}
+
+    (tmp_path / "items.csv").write_text("item_id,name,price\na,A,5\nb,B,\nc,C,nan\nd,D,0\n")
+    report = take(tmp_path / "some", catalogue=tmp_path / "items.csv")
+    assert items_of(tmp_path / "some")["price"].to_list() == [5.0, None, None, None]
+    assert report["sources"][0]["adjusted"]["price is not a number above 0: taken as unknown"] == 2
+    assert any("3 of 4 items of the catalogue have no price" in said for said in report["left_out"])
+
+    (tmp_path / "items.csv").write_text("item_id,name\na,A\nb,B\n")
+    report = take(tmp_path / "none", catalogue=tmp_path / "items.csv")
+    assert any("no item of the catalogue has one" in said for said in report["left_out"])
+    read = raw_tables.landed_items(str(tmp_path / "none"))  # what the graph makes of it
+    (tmp_path / "raw").mkdir()
+    metrics = raw_tables.write_items(read, tmp_path / "raw")
+    assert metrics["median_price"] is None and metrics["without_price"] == 2
 
 
 def test_pictures_by_column_by_id_and_what_is_wrong_with_the_rest(tmp_path: Path):

@@ -127,7 +127,7 @@ def test_users_and_items():
     assert check_table(items, RAW_ITEMS).ok
     broken = items.with_columns(price=pl.Series([float("nan"), -1.0, 0.0, None] + [5.0] * 26))
     assert [(f.column, f.check, f.count) for f in check_table(broken, RAW_ITEMS).failures] == [
-        ("price", "not a number above 0", 3)
+        ("price", "not a number above 0", 3)  # null: the shop gave none
     ]
     known = frozenset(items["category_l1"].unique()) - {"books"}
     [failure] = check_table(items, RAW_ITEMS, categories=known).failures
@@ -311,6 +311,7 @@ MASKED = {
     [
         ({}, None),
         ({"age": None}, None),
+        ({"price": None}, None),
         (MASKED, None),
         ({"item_clicks": 0.0}, None),
         (
@@ -320,7 +321,8 @@ MASKED = {
         ({"age": float("nan")}, "age"),
         ({"age": -1.0}, "age"),
         ({"price": float("inf")}, "price"),
-        ({"price": None}, None),  # the shop gives none
+        ({"price": float("nan")}, "price"),
+        ({"price": 0.0}, "price"),
         ({"clicks_24h": -1.0}, "clicks_24h"),
         ({"clicks_24h": float("nan")}, "clicks_24h"),
         ({"clicks_24h": None}, "clicks_24h"),

@@ -90,6 +90,11 @@ def test_bins_hold_what_a_histogram_of_numpy_holds(feature):
     assert table["value"].n_unique() == table.height
 
 
+def test_prices_that_nobody_gave_are_counted_as_null():
+    frame = pl.DataFrame({c.PRICE: [None, None]}, schema={c.PRICE: pl.Float64})
+    assert rows_of(profiles.profile(frame, [c.PRICE]), c.PRICE) == {"(null)": 2}
+
+
 def test_a_value_below_the_first_edge_is_not_lost():
     assert rows_of(profiles.profile(pl.DataFrame({c.PRICE: [-5.0, 5.0]}), [c.PRICE]), c.PRICE) == {
         "below 0": 1,

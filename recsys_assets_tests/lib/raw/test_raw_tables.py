@@ -15,6 +15,7 @@ from recsys_assets.lib.raw import raw_tables
 from recsys_assets.lib.raw.volume import volume_against_history
 
 TODAY = "2026-01-20"
+WEEK = {f"2026-01-{day}": 1000 for day in range(12, 18)}
 
 
 def store_with(tmp_path: Path, exposures: dict[str, int]) -> ArtifactStore:
@@ -58,6 +59,18 @@ def landed(exposures: int, others: int = 0) -> raw_tables.Landed:
         # a Sunday of a shop that closes on Sundays
         ({"2026-01-04": 0, "2026-01-11": 0, "2026-01-17": 500}, 0, "2026-01-18", True),
         ({"2026-01-01": 100}, 0, "2026-01-02", False),
+        # 40 clicks a day: chance alone gives no failure
+        ({"2026-01-01": 40}, 6, "2026-01-02", True),
+        ({"2026-01-01": 40}, 0, "2026-01-02", True),
+        ({"2026-01-01": 40}, 210, "2026-01-02", True),
+        ({"2026-01-01": 40}, 400, "2026-01-02", False),
+        # the same weekday: a Sunday of a shop that closes on Sundays, and a shop whose Sunday is
+        # the large day (2026-01-04, -11, -18 are Sundays)
+        ({**WEEK, "2026-01-04": 0, "2026-01-11": 0}, 0, "2026-01-18", True),
+        ({**WEEK, "2026-01-04": 0, "2026-01-11": 0}, 12, "2026-01-18", True),
+        ({**WEEK, "2026-01-04": 0, "2026-01-11": 0}, 90_000, "2026-01-18", False),
+        ({**WEEK, "2026-01-04": 9_000, "2026-01-11": 9_000}, 9_000, "2026-01-18", True),
+        ({**WEEK, "2026-01-04": 9_000, "2026-01-11": 9_000}, 1_000, "2026-01-18", False),
         ({"2026-01-01": 100}, 3, TODAY, True),  # the open day has only begun
         ({"2026-01-01": 100}, 1000, TODAY, False),
         (

@@ -80,7 +80,7 @@ class Generation:
                     "description": "",
                     "category_l1": "c",
                     "category_l2": "s",
-                    "price": 9.5,
+                    "price": None if i == "i2" else 9.5,
                     "item_gender": "Any",
                     "promoted": False,
                     "image": "i1.png" if i == "i1" else "",
@@ -223,10 +223,11 @@ def test_a_full_release_holds_everything(store, settings):
         "price": 9.5,
         "item_clicks": 0.0,
     }
-    assert snapshot["i2"]["item_clicks"] == 4.0
+    assert snapshot["i2"]["item_clicks"] == 4.0 and snapshot["i2"]["price"] is None
     display = read_display(release)
     assert set(display) == set(ITEMS) and display["i1"]["title"] == "Item i1"
     assert display["i1"]["image"] == "i1.png" and display["i2"]["image"] is None
+    assert display["i1"]["price"] == 9.5 and display["i2"]["price"] is None
     built.verify()
 
 

@@ -47,6 +47,14 @@ def test_exact_search_returns_the_given_ids(catalogue):
     np.testing.assert_allclose(scores[:, 0], 1.0, atol=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_tiny_catalogue_has_an_exact_index(catalogue, count):
+    vectors, ids = catalogue[0][:count], catalogue[1][:count]
+    index, trial, _ = ix.choose_index(vectors, ids, vectors)
+    assert trial.kind == ix.FLAT and index.ntotal == count
+    assert ix.check_index(index, vectors, ids, vectors)["recall"] == 1.0
+
+
 @pytest.mark.slow
 def test_many_items_get_the_fastest_index_that_reaches_the_floor(large, chosen):
     vectors, ids, queries = large

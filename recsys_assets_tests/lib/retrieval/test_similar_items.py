@@ -45,6 +45,14 @@ def test_the_nearest_others_of_every_item(tmp_path, monkeypatch, kind, setting):
     )
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_tiny_catalogue_has_as_many_as_there_are(tmp_path, count):
+    made = vectors(count)
+    found = similar_items(written(tmp_path, made), count)
+    assert found.shape == (count, count - 1) and found.dtype == np.int32
+    assert (found == brute_force(made)[:, : count - 1]).all()
+
+
 def test_a_wide_search_is_narrowed(tmp_path, monkeypatch):
     made = vectors(450)
     narrow = similar_items(written(tmp_path, made, IVF, setting=2), len(made))

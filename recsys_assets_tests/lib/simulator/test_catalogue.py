@@ -130,10 +130,16 @@ def test_read_retail_demo_store_golden(tmp_path):
     ]
 
 
+def test_a_product_without_a_price_has_none(tmp_path):
+    path = tmp_path / "products.yaml"
+    path.write_text(PRODUCT.replace("  price: 500", ""))
+    assert read_retail_demo_store(path)["price"].to_list() == [129.99, None]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  price: 500", "", r"product 2 \(id '2e852905.*field 'price' is missing"),
+        ("  category: furniture", "", r"product 2 \(id '2e852905.*field 'category' is missing"),
         (
             "price: 500",
             "price: cheap",

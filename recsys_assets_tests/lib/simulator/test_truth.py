@@ -203,6 +203,16 @@ def test_the_quality_shows_in_the_text_in_part():
     assert truth.quality.std() == pytest.approx(0.4, rel=0.05)
 
 
+def test_an_unknown_price_is_the_usual_price_of_its_category():
+    items = synthetic_catalogue(100, 7)
+    unpriced = pl.int_range(pl.len()) % 5 == 0
+    some = items.with_columns(price=pl.when(~unpriced).then(pl.col("price")))
+    level = make_truth(some, 10, 7, START).price_level
+    assert not level[::5].any() and np.isfinite(level).all() and level.std() > 0.5
+    none = items.with_columns(price=pl.lit(None, pl.Float64))
+    assert not make_truth(none, 10, 7, START).price_level.any()
+
+
 def test_truth_survives_storage_without_pickle(truth, tmp_path):
     truth.save(tmp_path)
     again = Truth.read(tmp_path)

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from recsys_assets.files import write_json
 from recsys_assets.serving.gateway.images import images_path
+from recsys_assets.serving.published.display import display_path
 from recsys_assets.settings import Settings
 from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.support.gateway_calls import GOOD, error, serve
@@ -47,6 +49,20 @@ def test_without_triton_popular_items_stand_in(client: TestClient, valkey: Any) 
         "image": "/images/b",
     }
     assert body["request_id"] == answer.headers["x-request-id"]
+
+
+def test_a_price_that_the_shop_did_not_give_is_null(client: TestClient, settings: Settings) -> None:
+    path = display_path(settings)
+    display = json.loads(path.read_text())
+    display["items"]["c"]["price"] = None
+    write_json(path, display)
+    prices = {
+        item["item_id"]: item["price"]
+        for item in client.post("/recommend", json={"user_id": "u"}).json()["items"]
+    }
+    assert prices == {"a": 9.5, "b": 9.5, "c": None, "d/4": 9.5}
+    fields = client.get("/openapi.json").json()["components"]["schemas"]["Item"]["properties"]
+    assert fields["price"]["anyOf"] == [{"type": "number"}, {"type": "null"}]
 
 
 def test_without_any_store_the_catalogue_stands_in(settings: Settings) -> None:
@@ -204,7 +220,7 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(client: TestClient) 
     assert not any(
         word in text
         for text in texts
-        for word in ("http://", "https://", "//cdn", "onclick=", "style=")
+        for word in ("http://", "https://", "//cdn", "onclick=", "style=", "USD")
     )
 
 

@@ -36,6 +36,11 @@ def publish(
     )
 
 
+def test_the_only_item_has_none(settings):
+    publish(settings, 1, ["a"], [[]])
+    assert LiveSimilar(settings).current().of("a", 10) == []
+
+
 def test_best_first_and_no_more_than_there_are(settings):
     publish(settings, 1, ["a", "ítem:20", "c"], [[5, 4], [3, -1], [-1, -1]])
     live = LiveSimilar(settings)

@@ -90,6 +90,27 @@ def test_online_values_win_over_the_snapshot_which_fills_the_rest(shop, valkey, 
     assert time.time() - 60 < stage.table.refreshed_at <= time.time()
 
 
+def test_a_price_that_nobody_gave_is_unknown_until_somebody_does(shop, valkey, tmp_path):
+    snapshot = items()
+    for item_id in ("item-01", "item-02", "item-03"):
+        snapshot[item_id]["price"] = None
+    online = {name: items()["item-02"][name] for name in ("category_l1", "category_l2")}
+    tiny_store.write_online(
+        shop.store,
+        "item_features",
+        "item_id",
+        {
+            "item-02": {**online, "item_gender": "M", "price": None},
+            "item-03": {**online, "item_gender": "M", "price": 1.5},
+        },
+    )
+    stage = open_stage(tmp_path, shop.settings, snapshot)
+    prices = stage_runs.run(stage, kept=np.array([4, 5, 6], np.int32))["item_numbers"][:, 0]
+    assert np.isnan(prices[:2]).all() and prices[2] == 1.5
+    compiled = Transforms.from_dict(transforms())
+    assert compiled.price_log_norm(prices)[:2].tolist() == [0.0, 0.0]
+
+
 def test_a_store_that_is_down_at_start_leaves_the_snapshot(shop, valkey, tmp_path):
     valkey.kill()
     stage = open_stage(tmp_path, shop.settings)

@@ -4,10 +4,12 @@ hold.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from recsys_assets.artifacts import ArtifactCorrupt
+from recsys_assets.artifacts import ArtifactCorrupt, ArtifactStore
 from recsys_assets.serving.stages.answer import (
     ANSWER,
     COUNT,
@@ -251,6 +253,29 @@ def test_a_batch_is_answered_as_one_by_one_to_the_bit(pipeline, shop, valkey):
     assert info(together, COUNT)[:4] == [TOPK, 1, 7, TOPK]
     assert (set(info(together, QUERY_RELEASE)), set(info(together, RANKER_RELEASE))) == ({5}, {6})
     assert len({one["ordered_scores"].tobytes() for one in alone}) > 30
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_tiny_catalogue_without_prices_is_answered_whole(
+    shop, valkey, tmp_path, monkeypatch, count
+):
+    monkeypatch.setattr(tiny_payload, "ITEM_IDS", ITEM_IDS[:count])
+    with ArtifactStore(tmp_path).stage("serving/release", "000001") as staged:
+        tiny_payload.write_models(staged.path, shop.settings)
+        unpriced = {item: {**row, "price": None} for item, row in tiny_payload.items().items()}
+        path = staged.path / "models" / "feast_item_lookup" / "items.json"
+        path.write_text(json.dumps(unpriced))
+        payload = staged.publish().local
+    mark_seen(valkey.client(VISITOR_DATABASE), "sated", ITEM_IDS[:count], valkey.client().time()[0])
+    opened = Pipeline.load(payload, shop.settings, {"query_tower": 1, "dlrm_ranking": 1})
+    try:
+        for user in ("nobody", "sated"):
+            answer = opened.run(request(user))
+            assert sorted(ids(answer)) == ITEM_IDS[:count] and info(answer, DEGRADED) == [0]
+            assert np.isfinite(answer["ordered_scores"]).all()
+        assert (opened.trace(request("nobody"))["item_cont"][:, 0] == 0).all()
+    finally:
+        opened.close()
 
 
 def test_a_trace_packs_and_unpacks(pipeline):

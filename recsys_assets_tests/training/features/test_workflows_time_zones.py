@@ -1,6 +1,4 @@
-"""Tests that hour and weekday are local, the same in training, in the compiled transforms and in
-serving, and that days without rows may lie anywhere in a window.
-"""
+"""Tests that training, compiled transforms and serving compute hour and weekday in one time zone."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from recsys_assets.lib.features.batch_transform import BatchTransform
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.tabular import NvtContextTransform
-from recsys_assets_tests.support.tiny_shop import Shop, StepRun, run_step, start_step, write
+from recsys_assets_tests.support.tiny_shop import Shop, StepRun, run_step, write
 
 pytestmark = pytest.mark.training
 ZONE = "Europe/Berlin"
@@ -28,15 +26,11 @@ STEP = 120  # seconds between rows
 
 
 def local_day(folder: Path, name: str, target: Path, start: int) -> Path:
-    """A day of the shop, with rows at each STEP of the 23 or 25 hours from ``start`` on."""
+    """Write a day of the shop with rows at each STEP of the 23 or 25 hours from ``start`` on."""
     rows = pl.read_parquet(folder / name)
     times = start + STEP * np.arange(rows.height)
     write(rows.with_columns(pl.Series(c.TIMESTAMP, times)), target, name)
     return target
-
-
-def empty(folder: Path, name: str, target: Path) -> Path:
-    return write(pl.read_parquet(folder / name).clear(), target, name)
 
 
 @dataclass
@@ -50,20 +44,17 @@ class Zoned:
 
 @pytest.fixture(scope="module")
 def zoned(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Zoned:
-    """The steps on windows of three days, of which only the one in the middle has rows."""
+    """Run the steps on one day per split, each with a change of the clock."""
     folder, history = tmp_path_factory.mktemp("zoned"), "click_history.parquet"
     masked, features = shop.masked[0], shop.features[0]
     train = local_day(masked, "masked.parquet", folder / "train", SPRING)
     fitted = local_day(features, "features.parquet", folder / "fitted", SPRING)
     valid = local_day(features, "features.parquet", folder / "valid", AUTUMN)
     (valid / history).write_bytes((features / history).read_bytes())
-    nothing = empty(features, "features.parquet", folder / "nothing")
-    empty(masked, "masked.parquet", nothing)
-    empty(features, history, nothing)
     workflows = run_step(
         "features.fit_workflows",
         folder,
-        {"train": [nothing, fitted, nothing], "items": shop.items},
+        {"train": [fitted], "items": shop.items},
         {"time_zone": ZONE},
     )
     datasets = run_step(
@@ -71,9 +62,9 @@ def zoned(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Zoned:
         folder,
         {
             "workflows": workflows.output,
-            "train": [nothing, train, nothing],
-            "valid": [nothing, valid, nothing],
-            "history": [nothing, valid, nothing, nothing, valid, nothing],
+            "train": [train],
+            "valid": [valid],
+            "history": [valid, valid],
             "items": shop.items,
         },
     )
@@ -113,38 +104,7 @@ def test_training_compiled_and_serving_agree_where_the_clock_changes(
     assert np.array_equal(served[t.CONTEXT_CONT.name], of_batch)
 
 
-def test_empty_days_add_no_row_and_no_history(zoned: Zoned) -> None:
-    clicked = pl.read_parquet(zoned.valid / "features.parquet")[c.CLICK].sum()
-    assert np.load(zoned.datasets.output / "valid_history.npy").shape[0] == clicked
-    assert zoned.datasets.metrics["valid_clicked_rows"] == clicked
-
-
 def test_transforms_of_before_zones_are_utc(workflows: StepRun) -> None:
     content = json.loads((workflows.output / "transforms.json").read_text())
     assert content.pop("time_zone") == "UTC"
     assert Transforms.from_dict(content).time_zone == "UTC"
-
-
-@pytest.mark.parametrize(
-    ("step", "message"),
-    [
-        ("features.fit_workflows", "no training day has a row"),
-        ("features.make_datasets", "none of the 1 days of valid has a row"),
-    ],
-)
-def test_a_window_without_any_row_is_refused_with_the_remedy(
-    shop: Shop, workflows: StepRun, tmp_path: Path, step: str, message: str
-) -> None:
-    nothing = empty(shop.features[0], "features.parquet", tmp_path / "nothing")
-    empty(shop.features[0], "click_history.parquet", nothing)
-    inputs = {"train": [str(nothing)], "items": str(shop.items)}
-    if step == "features.make_datasets":
-        inputs |= {
-            "workflows": str(workflows.output),
-            "train": [str(shop.masked[0])],
-            "valid": [str(nothing)],
-            "history": [str(shop.features[0]), str(nothing)],
-        }
-    done = start_step(step, {"inputs": inputs, "output": str(tmp_path / "output")}, tmp_path)
-    assert done.returncode != 0 and message in done.stderr
-    assert "choose a" in done.stderr

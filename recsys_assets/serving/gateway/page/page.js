@@ -10,7 +10,8 @@ const REASONS = {
   availability_unavailable: "what is out of stock is not known at the moment",
 };
 const by = (id) => document.getElementById(id);
-const money = new Intl.NumberFormat("en", { style: "currency", currency: "USD" });
+// no symbol: the shop gives amounts, not their currency
+const money = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 let asked = null; // visitor of the list that is shown
 let shown = new Set(); // item ids of that list
 let turn = 0; // only the answer to the latest question is shown
@@ -44,7 +45,8 @@ function card(item, fresh, ask) {
   node.querySelector(".new").hidden = !fresh;
   node.querySelector("h3").textContent = title;
   node.querySelector(".categories").textContent = [item.category_l1, item.category_l2].filter(Boolean).join(" › ");
-  node.querySelector(".price").textContent = item.price === null ? "" : money.format(item.price);
+  if (item.price === null) node.querySelector(".price").remove();
+  else node.querySelector(".price").textContent = money.format(item.price);
   node.querySelector(".score").textContent = "score " + item.score.toFixed(3);
   const button = node.querySelector("button");
   button.setAttribute("aria-label", "Interested in " + title);
