@@ -219,6 +219,16 @@ def paired_difference(
     return _means(difference[None], users, seed, resamples)[0]
 
 
+def overall_difference(
+    ranks_a: np.ndarray, ranks_b: np.ndarray, queries: Queries, seed: int = 7
+) -> Estimate | None:
+    """Return a − b of nDCG@10 over the queries that ``judge`` counts; None without any."""
+    whole = queries.overall
+    if not whole.any():
+        return None
+    return paired_difference(ranks_a[whole], ranks_b[whole], queries.users[whole], seed=seed)
+
+
 def mean_per_user(
     values: np.ndarray,
     users: Sequence[Any] | np.ndarray,

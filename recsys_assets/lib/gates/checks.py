@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TypeGuard
 
+from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.release.verdict import Check
 
 
@@ -40,6 +41,24 @@ def compared(
     if not is_number(value) or not is_number(threshold):
         return fact(name, value, threshold, passed=False)
     return fact(name, value, threshold, passed=compare(value, threshold), blocks=blocks)
+
+
+def no_worse(name: str, difference: Estimate, allowed: float, *, surely: bool = False) -> Check:
+    """Return the check that a figure is not surely below another's; see ``gates``.
+
+    Args:
+        name: of the check.
+        difference: the paired difference, own − the other's.
+        allowed: loss that is accepted.
+        surely: whether the interval must show that no more is lost.
+    """
+    kept = difference["low"] >= -allowed
+    return fact(
+        name,
+        {key: round(difference[key], 6) for key in ("value", "low", "high")},
+        f"low at least {-allowed:.4g}" + ("" if surely else ", or high at least 0"),
+        passed=kept or (not surely and difference["high"] >= 0),
+    )
 
 
 def too_few(name: str, what: str, needed: object) -> Check:

@@ -26,18 +26,13 @@ def against_simple(
     served: Lists, simple_rung: Artifact, queries: Queries, seed: int
 ) -> RungEvidence:
     """Compare the served lists with those of the simple rung."""
-    whole, name = queries.overall, simple_rung.metrics["rung"]["name"]
-    difference = (
-        list_metrics.paired_difference(
-            served.ranks[whole],
-            Lists.read(simple_rung, name).ranks[whole],
-            queries.users[whole],
-            seed=seed,
-        )
-        if whole.any()
-        else None
-    )
-    return {"name": name, "queries": int(whole.sum()), "difference": difference}
+    name = simple_rung.metrics["rung"]["name"]
+    simple = Lists.read(simple_rung, name)
+    return {
+        "name": name,
+        "queries": int(queries.overall.sum()),
+        "difference": list_metrics.overall_difference(served.ranks, simple.ranks, queries, seed),
+    }
 
 
 def champion_answers(

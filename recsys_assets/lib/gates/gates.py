@@ -26,7 +26,7 @@ from recsys_assets.lib.gates.checks import at, compared, fact, is_number
 from recsys_assets.lib.gates.evidence_types import Evidence, RungEvidence
 from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.ladder.rungs import MINIMUM_QUERIES
-from recsys_assets.lib.release.verdict import Check, Verdict, stops
+from recsys_assets.lib.release.verdict import Check, Verdict, verdict_of
 
 #: Group of checks → its description. Each group is a check of the release in Dagster.
 GROUPS = {
@@ -57,7 +57,7 @@ FINE_TUNE_GROUPS = tuple(name for name in GROUPS if name not in ("popularity", "
 def full_release(evidence: Evidence, limits: Limits = Limits()) -> Verdict:
     """Judge a new generation by every group of GROUPS."""
     index = evidence.get("index")
-    return _verdict(
+    return verdict_of(
         [
             statistical.popularity(evidence, limits),
             _rung(evidence.get("rung")),
@@ -80,7 +80,7 @@ def fine_tune(evidence: Evidence, limits: Limits = Limits()) -> Verdict:
         checks.append(
             fact("champion: the one it started from", "missing", "a champion", passed=False)
         )
-    return _verdict(checks)
+    return verdict_of(checks)
 
 
 def _rung(rung: RungEvidence | None) -> Check:
@@ -138,7 +138,3 @@ def by_group(verdict: Verdict) -> dict[str, list[Check]]:
     for check in verdict["checks"]:
         found.setdefault(check["name"].split(":")[0], []).append(check)
     return found
-
-
-def _verdict(checks: list[Check]) -> Verdict:
-    return {"passed": not any(map(stops, checks)), "checks": checks}

@@ -22,15 +22,15 @@ from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer
 from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.gates.checks import fact
+from recsys_assets.lib.gates.checks import fact, no_worse
 from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.gates.verdicts import VERDICT_FILE
 from recsys_assets.lib.ladder.released import rung_scorer
 from recsys_assets.lib.ladder.rungs import MINIMUM_QUERIES
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.releases import Release, champion_artifact
-from recsys_assets.lib.release.rung import FULL, POPULARITY, RUNGS, Rung
-from recsys_assets.lib.release.verdict import Check, Verdict
+from recsys_assets.lib.release.rung import FULL, POPULARITY, RUNGS, Rung, RungName
+from recsys_assets.lib.release.verdict import Check, Verdict, verdict_of
 from recsys_assets.settings import Settings
 
 
@@ -38,7 +38,7 @@ class ChampionLists(TypedDict):
     """Holds the comparison with the champion on the held-out clicks."""
 
     release: int
-    rung: str
+    rung: RungName
     day: str
     queries: int
     visitors: int  # of the queries
@@ -217,23 +217,16 @@ def write_simple_verdict(
 def _compared(
     own: Lists, scorer: Scorer, asked: Queries, release: Release, seed: int
 ) -> ChampionLists:
-    whole = asked.overall
-    difference, figure = None, None
-    if whole.any():
-        ranks = list_metrics.run(scorer, asked).ranks
-        difference = list_metrics.paired_difference(
-            own.ranks[whole], ranks[whole], asked.users[whole], seed=seed
-        )
-        figures = list_metrics.list_metrics(ranks[whole], asked.users[whole], resamples=1)
-        figure = figures["ndcg@10"]["value"]
+    whole, ranks = asked.overall, list_metrics.run(scorer, asked).ranks
+    figures = list_metrics.judge(ranks, asked, seed)
     return {
         "release": release.number,
         "rung": release.rung["name"],
         "day": release.day,
         "queries": int(whole.sum()),
         "visitors": len(np.unique(asked.users[whole])),
-        "difference": difference,
-        "own": figure,
+        "difference": list_metrics.overall_difference(own.ranks, ranks, asked, seed),
+        "own": figures["ndcg@10"]["value"] if figures else None,
     }
 
 
@@ -262,13 +255,13 @@ def simple_release(evidence: SimpleEvidence, ndcg_tolerance: float) -> Verdict:
             ),
             _champion(champion, rung, ndcg_tolerance),
         ]
-    return {"passed": all(check["passed"] for check in checks), "checks": checks}
+    return verdict_of(checks)
 
 
 def _champion(champion: ChampionLists, rung: Rung, ndcg_tolerance: float) -> Check:
     name = f"champion: nDCG@10 against release {champion['release']} ({champion['rung']})"
     difference, own = champion["difference"], champion["own"]
-    above = RUNGS.index(rung["name"]) < [*map(str, RUNGS)].index(champion["rung"])
+    above = RUNGS.index(rung["name"]) < RUNGS.index(champion["rung"])
     few = champion["queries"] < MINIMUM_QUERIES or champion["visitors"] < Limits().visitors
     if difference is None or own is None or few:
         text = (
@@ -279,14 +272,4 @@ def _champion(champion: ChampionLists, rung: Rung, ndcg_tolerance: float) -> Che
             name, text, "the higher rung stays" if above else MINIMUM_QUERIES, passed=not above
         )
     allowed = ndcg_tolerance * own
-    shown = {key: round(difference[key], 6) for key in ("value", "low", "high")}
-    if above:
-        return fact(
-            name, shown, f"low at least {-allowed:.4g}", passed=difference["low"] >= -allowed
-        )
-    return fact(
-        name,
-        shown,
-        f"high at least 0, or low at least {-allowed:.4g}",
-        passed=difference["high"] >= 0 or difference["low"] >= -allowed,
-    )
+    return no_worse(name, difference, allowed, surely=above)

@@ -18,11 +18,13 @@ from collections.abc import Mapping
 
 from recsys_assets import columns as c
 from recsys_assets.lib.evaluation.chance import chance_auc
+from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.gates.checks import (
     at,
     compared,
     fact,
     is_number,
+    no_worse,
     numbers,
     product,
     too_few,
@@ -128,12 +130,8 @@ def _no_worse(name: str, difference: object, tolerance: float, share: bool) -> C
     if known is None:
         return fact(name, difference, "a difference with its interval", passed=False)
     allowed = tolerance * known["champion"] if share else tolerance
-    return fact(
-        name,
-        {key: round(known[key], 6) for key in _INTERVAL},
-        f"high at least 0, or low at least {-allowed:.4g}",
-        passed=known["high"] >= 0 or known["low"] >= -allowed,
-    )
+    paired = Estimate(value=known["value"], low=known["low"], high=known["high"])
+    return no_worse(name, paired, allowed)
 
 
 def _slices(evidence: Evidence, limits: Limits) -> list[Check]:

@@ -157,17 +157,9 @@ def _choose(
     answers: dict[RungName, Lists], asked: Queries, window: WindowClicks, seed: int
 ) -> tuple[Rung, int]:
     """Return the rung, and the number of queries that it was judged on."""
-    whole = asked.overall
-    count = int(whole.sum())
-    difference = (
-        list_metrics.paired_difference(
-            answers[ITEM_TO_ITEM].ranks[whole],
-            answers[POPULARITY].ranks[whole],
-            asked.users[whole],
-            seed=seed,
-        )
-        if count
-        else None
+    count = int(asked.overall.sum())
+    difference = list_metrics.overall_difference(
+        answers[ITEM_TO_ITEM].ranks, answers[POPULARITY].ranks, asked, seed
     )
     return rungs.simple_rung(difference, count, window), count
 

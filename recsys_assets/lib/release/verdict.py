@@ -30,6 +30,11 @@ def blocks(check: Check) -> bool:
     return check.get("blocks", True)
 
 
+def verdict_of(checks: list[Check]) -> Verdict:
+    """Return the verdict of some checks."""
+    return {"passed": not any(map(stops, checks)), "checks": checks}
+
+
 def stops(check: Check) -> bool:
     """Return whether a check has failed and keeps a release from being promoted."""
     return not check["passed"] and blocks(check)
