@@ -30,9 +30,9 @@ CATEGORY_L2 = "category_l2"
 ITEM_GENDER = "item_gender"
 PRICE = "price"
 CLICKS_24H = "clicks_24h"
-CLICKS_7D, CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H = (
-    "clicks_7d",
-    "category_clicks_7d",
+CLICKS_LOOK_BACK, CATEGORY_CLICKS_LOOK_BACK, CATEGORY_CLICKS_24H = (
+    "clicks_look_back",
+    "category_clicks_look_back",
     "category_clicks_24h",
 )
 HOURS_SINCE_CLICK = "hours_since_click"
@@ -68,36 +68,39 @@ TYPICAL_AGE = 32.0  # years; replaces the mean age if no age is known
 
 # --- transformed columns, in the order in which they are packed into matrices ---------------------
 AGE_BINNED, AGE_NORM = "age_binned", "age_norm"
-USER_FREQUENCY, USER_RECENCY, USER_FREQUENCY_7D = (
+USER_FREQUENCY, USER_RECENCY, USER_FREQUENCY_LOOK_BACK = (
     "user_frequency",
     "user_recency",
-    "user_frequency_7d",
+    "user_frequency_look_back",
 )
-CATEGORY_SHARE_7D, CATEGORY_SHARE_24H = "category_share_7d", "category_share_24h"
-CATEGORY_FREQUENCY_7D, CATEGORY_FREQUENCY_24H = "category_frequency_7d", "category_frequency_24h"
+CATEGORY_SHARE_LOOK_BACK, CATEGORY_SHARE_24H = "category_share_look_back", "category_share_24h"
+CATEGORY_FREQUENCY_LOOK_BACK, CATEGORY_FREQUENCY_24H = (
+    "category_frequency_look_back",
+    "category_frequency_24h",
+)
 PRICE_LOG_NORM, ITEM_POPULARITY = "price_log_norm", "item_popularity"
 HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS = "hour_sin", "hour_cos", "weekday_sin", "weekday_cos"
 TEXT_EMBEDDING, IMAGE_EMBEDDING = "text_embedding", "image_embedding"
 #: The halves of a click history, as shares of the visitor's clicks.
-HISTORY_7D, HISTORY_24H = "history_7d", "history_24h"
+HISTORY_LOOK_BACK, HISTORY_24H = "history_look_back", "history_24h"
 EMBEDDING_DIM = 64  # width of each pretrained embedding after PCA, and of the towers' vectors
 
 USER_CATEGORICAL = (USER_ID, GENDER, TOP_CATEGORY, AGE_BINNED)
-USER_CONTINUOUS = (AGE_NORM, USER_FREQUENCY, USER_RECENCY, USER_FREQUENCY_7D)
+USER_CONTINUOUS = (AGE_NORM, USER_FREQUENCY, USER_RECENCY, USER_FREQUENCY_LOOK_BACK)
 CONTEXT_CATEGORICAL = (DEVICE_TYPE,)
 CONTEXT_CONTINUOUS = (HOUR_SIN, HOUR_COS, WEEKDAY_SIN, WEEKDAY_COS)
 ITEM_CATEGORICAL = (ITEM_ID, CATEGORY_L1, CATEGORY_L2, ITEM_GENDER)
 ITEM_CONTINUOUS = (PRICE_LOG_NORM,)
 #: Per visitor and item: the visitor's clicks in the item's category.
 AFFINITY_CONTINUOUS = (
-    CATEGORY_SHARE_7D,
+    CATEGORY_SHARE_LOOK_BACK,
     CATEGORY_SHARE_24H,
-    CATEGORY_FREQUENCY_7D,
+    CATEGORY_FREQUENCY_LOOK_BACK,
     CATEGORY_FREQUENCY_24H,
 )
 
 #: Query tower input: cat int32 [B, 5], cont float32 [B, 8], history float32 [B, 2·K]. The history
-#: holds the visitor's clicks per category_l1 index (K = its size): seven days, then 24 hours.
+#: holds the visitor's clicks per category_l1 index (K = its size): the look-back days, then 24 hours.
 QUERY_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL
 QUERY_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS
 #: Ranker input: cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] (text, then
@@ -146,11 +149,12 @@ INTERACTION_FEATURES = {
     ITEM_GENDER: "String",
     PRICE: "Float64",  # null: the shop gave none; replaced by the mean after normalisation
     CLICKS_24H: "Float32",  # the visitor's clicks in the 24 hours before the event
-    HOURS_SINCE_CLICK: "Float32",  # hours from the last click to the event; else LOOK_BACK_HOURS
+    HOURS_SINCE_CLICK: "Float32",  # hours from the last click to the event; else RECENT_HOURS
     ITEM_CLICKS: "Float32",  # the item's clicks on the day before the event's day
-    CLICKS_7D: "Float32",  # the visitor's clicks in the HISTORY_DAYS before the event
-    CATEGORY_CLICKS_7D: "Float32",  # CLICKS_7D in the item's category_l1
+    CLICKS_LOOK_BACK: "Float32",  # the visitor's clicks in the look_back_days before the event
+    CATEGORY_CLICKS_LOOK_BACK: "Float32",  # CLICKS_LOOK_BACK in the item's category_l1
     CATEGORY_CLICKS_24H: "Float32",  # CLICKS_24H in the item's category_l1
 }
-LOOK_BACK_HOURS = 24
-HISTORY_DAYS = 7  # days of clicks that a visitor's features cover
+RECENT_HOURS = 24
+#: Look-back of features and releases that were made before it was a setting.
+OLDER_LOOK_BACK_DAYS = 7

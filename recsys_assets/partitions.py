@@ -18,7 +18,6 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from recsys_assets import local_time
-from recsys_assets.columns import HISTORY_DAYS
 from recsys_assets.files import write_json
 from recsys_assets.settings import Settings, get_settings
 
@@ -210,8 +209,12 @@ BEFORE_VALIDATION = Window(
 )
 WHOLE_WINDOW = Window(_before_training, 0, part=Part.WHOLE)
 # relative to a day
-LOOK_BACK = Window(-HISTORY_DAYS, 0, clipped=True)  # days that a day's features read
-CLICK_HISTORY = Window(1 - HISTORY_DAYS, 0, clipped=True)  # days whose clicks are online
+#: Days that a day's features read.
+LOOK_BACK = Window(lambda settings: -settings.look_back_days, 0, clipped=True)
+#: Days whose clicks are online.
+CLICK_HISTORY = Window(lambda settings: 1 - settings.look_back_days, 0, clipped=True)
+#: Days whose seen items are online.
+SEEN = Window(lambda settings: 1 - settings.kept_seen_days, 0, clipped=True)
 POPULARITY = Window(lambda settings: 1 - settings.popularity_days, 0, clipped=True)
 RECENT_WINDOW = Window(_before_training, 0, clipped=True)
 DAY_BEFORE = Window(-1, -1)
@@ -247,14 +250,6 @@ def previous_day(day: str) -> str:
 def day_bounds(day: str, zone: str = local_time.UTC) -> tuple[int, int]:
     """Return [start, end) of a day of the zone in unix seconds."""
     return local_time.day_bounds(day, zone)
-
-
-def day_with_history(settings: Settings, day: str) -> list[str]:
-    """Return the days that a day's features read: HISTORY_DAYS and the day.
-
-    Days before the calendar are left out.
-    """
-    return recent_days(settings, day, 1 + HISTORY_DAYS)
 
 
 def recent_days(settings: Settings, day: str, days: int | None = None) -> list[str]:

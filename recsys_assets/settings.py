@@ -16,6 +16,8 @@ from recsys_assets import local_time
 from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+#: Days of the setting "auto" of ``seen_days``.
+DEFAULT_SEEN_DAYS = 7
 LOCAL_PORTS = (
     "valkey_port",
     "triton_http_port",
@@ -62,6 +64,9 @@ class Settings(BaseSettings):
     )
     popularity_days: int = Field(
         7, ge=1, le=366, description="Days of clicks in the online popularity."
+    )
+    look_back_days: int = Field(
+        7, ge=1, le=365, description="Days of clicks that a visitor's features cover."
     )
 
     # stores
@@ -207,7 +212,7 @@ class Settings(BaseSettings):
     seen_days: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
         description="Number of local days for which an item counts as seen, the current one "
-        "included; 0: never. auto: 7.",
+        f"included; 0: never. auto: {DEFAULT_SEEN_DAYS}.",
     )
     clip_checkpoint: str | None = Field(
         None,
@@ -291,6 +296,15 @@ class Settings(BaseSettings):
             return None
         named = self.seen_events.split(",")
         return tuple(event for event in EVENT_TYPES if event in named)
+
+    @property
+    def kept_seen_days(self) -> int:
+        """Return for how many days the stores keep what a visitor did.
+
+        At least DEFAULT_SEEN_DAYS: the release in force may have another rule than the settings.
+        """
+        asked = DEFAULT_SEEN_DAYS if self.seen_days == "auto" else self.seen_days
+        return max(DEFAULT_SEEN_DAYS, asked)
 
     def valkey_url(self, database: int) -> str:
         """Return the URL of a Valkey database, with the password if there is one."""

@@ -219,7 +219,7 @@ def promote(
     from recsys_assets.serving.promotion import promotion
 
     settings = configured()
-    number = release or releases.newest_passed(Platform().store)
+    number = release or releases.newest_passed(Platform().store, settings)
     report = promotion.promote(settings, number, log=say)
     say(f"release {report.release} serves ({report.seconds:.1f} s)")
 

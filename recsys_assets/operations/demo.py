@@ -64,7 +64,7 @@ def demo(settings: Settings, setup_seconds: float = 0.0) -> DemoSummary:
     materialized = clock.seconds
     services.up(settings, progress=clock.say)
     promotion.recover(settings, log=clock.say)
-    number = releases.newest_passed(Platform().store)
+    number = releases.newest_passed(Platform().store, settings)
     if promotion.champion_number(settings) != number:
         promotion.promote(settings, number, log=clock.say)
 

@@ -96,7 +96,7 @@ def _say_release(settings: Settings, clock: Clock) -> None:
     from recsys_assets.orchestration.resources import Platform
 
     store = Platform().store
-    best = releases.open_release(store, releases.newest_passed(store))
+    best = releases.open_release(store, releases.newest_passed(store, settings))
     clock.say(f"release {best.number} of {best.day} passed its gate; rung: {described(best.rung)}")
     for unusual in best.warnings:
         clock.say(f"unusual, but no reason to keep it back: {unusual}")

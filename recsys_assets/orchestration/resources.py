@@ -24,6 +24,7 @@ WINDOWS = (
     "replay_recent_days",
     "replay_older_days",
     "popularity_days",
+    "look_back_days",
 )
 
 
@@ -70,6 +71,7 @@ class Platform(dg.ConfigurableResource["Platform"]):
     replay_recent_days: int | None = _window("replay_recent_days")
     replay_older_days: int | None = _window("replay_older_days")
     popularity_days: int | None = _window("popularity_days")
+    look_back_days: int | None = _window("look_back_days")
 
     @classmethod
     def of(cls, settings: Settings) -> Platform:
@@ -80,9 +82,14 @@ class Platform(dg.ConfigurableResource["Platform"]):
     def settings(self) -> Settings:
         """Return the settings of this home, with this run's windows."""
         own = {name: getattr(self, name) for name in WINDOWS}
-        return get_settings().model_copy(
+        return self.home_settings.model_copy(
             update={name: days for name, days in own.items() if days is not None}
         )
+
+    @property
+    def home_settings(self) -> Settings:
+        """Return the settings of this home, which serving runs with, without this run's windows."""
+        return get_settings()
 
     @property
     def store(self) -> ArtifactStore:

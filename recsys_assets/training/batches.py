@@ -238,7 +238,7 @@ def with_vectors(schema: Schema) -> Schema:
     widths = {
         c.TEXT_EMBEDDING: (Tags.ITEM, c.EMBEDDING_DIM),
         c.IMAGE_EMBEDDING: (Tags.ITEM, c.EMBEDDING_DIM),
-        c.HISTORY_7D: (Tags.USER, categories),
+        c.HISTORY_LOOK_BACK: (Tags.USER, categories),
         c.HISTORY_24H: (Tags.USER, categories),
     }
     return schema + Schema(

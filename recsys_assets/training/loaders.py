@@ -64,7 +64,7 @@ def check_cardinality(path: Path, schema: Schema) -> None:
         )
 
 
-#: Prefix of the history columns, before a number: K of seven days, then K of 24 hours.
+#: Prefix of the history columns, before a number: K of the look-back days, then K of 24 hours.
 HISTORY = "history_of_category_"
 
 

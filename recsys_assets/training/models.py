@@ -89,7 +89,7 @@ def build_two_tower(
     )
     tables = _tables(query_schema, shape.embedding_dim, shape.embedding_l2)
     if shape.categories:
-        history = schema.select_by_name([c.HISTORY_7D, c.HISTORY_24H])
+        history = schema.select_by_name([c.HISTORY_LOOK_BACK, c.HISTORY_24H])
         inputs = mm.InputBlockV2(
             query_schema + history,
             categorical=tables,
@@ -195,14 +195,14 @@ def vectors(embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
 def shares(history: tf.Tensor) -> dict[str, tf.Tensor]:
     """Return a visitor's clicks by category as shares of each window.
 
-    counts / (their sum + 1): history [B, 2·K] → [B, K] of seven days and [B, K] of 24 hours.
+    counts / (their sum + 1): history [B, 2·K] → [B, K] of the look-back and [B, K] of 24 hours.
     """
 
     def share(half: tf.Tensor) -> tf.Tensor:
         return half / (tf.reduce_sum(half, axis=1, keepdims=True) + 1.0)
 
     long, recent = tf.split(tf.cast(history, tf.float32), 2, axis=1)
-    return {c.HISTORY_7D: share(long), c.HISTORY_24H: share(recent)}
+    return {c.HISTORY_LOOK_BACK: share(long), c.HISTORY_24H: share(recent)}
 
 
 def regularisation(parts: Sequence[tf.keras.layers.Layer], rows: tf.Tensor) -> tf.Tensor:

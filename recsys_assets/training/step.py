@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
+from recsys_assets.columns import OLDER_LOOK_BACK_DAYS
 from recsys_assets.exits import run_and_leave, sync_folder
 from recsys_assets.hyper_parameters import ParameterInvalid
 from recsys_assets.local_time import UTC
@@ -76,6 +77,7 @@ class Step(Generic[P]):
         log: writes one line to the caller's log.
         metrics: reported to the caller at the end.
         time_zone: of the shop, an IANA name.
+        look_back_days: days of clicks that the features cover.
     """
 
     params: P
@@ -85,6 +87,7 @@ class Step(Generic[P]):
     _inputs: dict[str, list[Path]]
     metrics: dict[str, Any] = field(default_factory=dict)
     time_zone: str = UTC
+    look_back_days: int = OLDER_LOOK_BACK_DAYS
 
     def inputs(self, role: str) -> list[Path]:
         """Return the local folders of a role, in the given order.
@@ -217,6 +220,7 @@ def _execute(
         int(params.pop("threads", len(os.sched_getaffinity(0)))),
     )
     zone = str(params.pop("time_zone", UTC))
+    look_back_days = int(params.pop("look_back_days", OLDER_LOOK_BACK_DAYS))
     _set_environment(threads)
     with tempfile.TemporaryDirectory(prefix="recsys-step-") as scratch:
         inputs = {
@@ -228,7 +232,9 @@ def _execute(
         }
         with _output(extras["output"], Path(scratch)) as output:
             own = parse_params(params_type, params)
-            step = Step(own, seed, output, log, inputs, time_zone=zone)
+            step = Step(
+                own, seed, output, log, inputs, time_zone=zone, look_back_days=look_back_days
+            )
             body(step)
     step.report(seconds=round(time.monotonic() - started, 1), peak_memory_mb=peak_memory_mb())
     send({"metrics": step.metrics, "versions": versions()})

@@ -19,7 +19,7 @@ USERS, ITEMS, CATEGORIES = 300, 60, 6
 TRAIN_DAYS, VALID_DAYS = 9, 3
 ROWS_A_DAY = 700
 FIRST_DAY = 1_790_000_000 // 86_400 * 86_400
-COUNTS = (c.CLICKS_24H, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)
+COUNTS = (c.CLICKS_24H, c.CLICKS_LOOK_BACK, c.CATEGORY_CLICKS_LOOK_BACK, c.CATEGORY_CLICKS_24H)
 UNSEEN_USER = "user-never-seen"  # in the first validation row
 TRAINING_PYTHON = Settings().training_python
 
@@ -128,12 +128,16 @@ def clicks_before(
     """
     random = np.random.default_rng([3, day])
     n24 = np.where(shown, 1 + user % 9, 0)
-    n7 = n24 + user % 5 * 3
-    liked = random.random((len(user), n7.max())) < 0.7
+    n_long = n24 + user % 5 * 3
+    liked = random.random((len(user), n_long.max())) < 0.7
     category = np.where(
         liked, user[:, None] % CATEGORIES, random.integers(0, CATEGORIES, liked.shape)
     )
-    return [[f"cat-{k}" for k in row[:n]] for row, n in zip(category, n7, strict=True)], n7, n24
+    return (
+        [[f"cat-{k}" for k in row[:n]] for row, n in zip(category, n_long, strict=True)],
+        n_long,
+        n24,
+    )
 
 
 def day_of_features(
@@ -148,7 +152,7 @@ def day_of_features(
     click = random.random(ROWS_A_DAY) < np.where(item % CATEGORIES == likes, 0.75, 0.06)
     shown = random.random(ROWS_A_DAY) < 0.8  # the rest had no interactions in the last 24 hours
     ages = (18 + user % 60).astype(np.float32)
-    before, n7, n24 = clicks_before(user, shown, day)
+    before, n_long, n24 = clicks_before(user, shown, day)
     shelf = [f"cat-{i % CATEGORIES}" for i in item]
     rows = pl.DataFrame(
         {
@@ -165,11 +169,11 @@ def day_of_features(
             c.TOP_CATEGORY: np.where(shown, np.char.add("cat-", likes.astype(str)), c.MISSING),
             c.CLICKS_24H: n24,
             c.HOURS_SINCE_CLICK: np.where(
-                shown, random.integers(1, 86_400, ROWS_A_DAY) / 3_600, c.LOOK_BACK_HOURS
+                shown, random.integers(1, 86_400, ROWS_A_DAY) / 3_600, c.RECENT_HOURS
             ),
             c.ITEM_CLICKS: (item * 7 + day) % 50,
-            c.CLICKS_7D: n7,
-            c.CATEGORY_CLICKS_7D: [
+            c.CLICKS_LOOK_BACK: n_long,
+            c.CATEGORY_CLICKS_LOOK_BACK: [
                 names.count(name) for names, name in zip(before, shelf, strict=True)
             ],
             c.CATEGORY_CLICKS_24H: [

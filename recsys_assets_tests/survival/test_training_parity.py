@@ -222,6 +222,9 @@ def test_ten_thousand_rows_are_the_same_in_training_and_in_serving(
     np.testing.assert_array_equal(served["user_ages"], ages)
     # every special case took part
     assert (rows["user_id"] == MISSING).sum() > 300 and (rows["device_type"] == MISSING).sum() > 300
-    assert rows["age"].null_count() > 500 and (rows["clicks_7d"] > rows["clicks_24h"]).sum() > 5_000
+    assert (
+        rows["age"].null_count() > 500
+        and (rows["clicks_look_back"] > rows["clicks_24h"]).sum() > 5_000
+    )
     assert (trained.history.any(axis=1)).sum() > 1_000
     assert (items != 0).sum(axis=1).max() > 30 and (items == 0).all(axis=1).sum() > 300

@@ -65,16 +65,19 @@ def rows(shop: Shop, workflows: StepRun, embeddings: Path) -> dict[str, np.ndarr
     made = transform.transform_frame(frame)
     table = np.load(embeddings / "embedding_table.npy")
     likes = frame[c.USER_ID].str.strip_prefix("user-").cast(pl.Int32).to_numpy() % 6
-    n7, n24 = (frame[name].to_numpy().astype(np.int64) for name in (c.CLICKS_7D, c.CLICKS_24H))
+    n_long, n24 = (
+        frame[name].to_numpy().astype(np.int64) for name in (c.CLICKS_LOOK_BACK, c.CLICKS_24H)
+    )
     lists = pl.Series(
-        [[f"cat-{like}"] * n for like, n in zip(likes, n7, strict=True)], dtype=pl.List(pl.String)
+        [[f"cat-{like}"] * n for like, n in zip(likes, n_long, strict=True)],
+        dtype=pl.List(pl.String),
     )
     return {
         "cat": made.select(c.RANKER_CATEGORICAL).to_numpy(),
         "cont": made.select(c.RANKER_CONTINUOUS).to_numpy(),
         "embeddings": table[made[c.ITEM_ID].to_numpy()],
         "history": history_matrix(
-            transform.transforms.vocabulary[c.CATEGORY_L1], lists, n7, n24
+            transform.transforms.vocabulary[c.CATEGORY_L1], lists, n_long, n24
         ).astype(np.float32),
     }
 

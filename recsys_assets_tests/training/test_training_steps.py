@@ -210,16 +210,20 @@ def test_validation_rows_keep_their_order_and_every_value(
     expected = {
         c.AGE_NORM: [(a - mean) / std for a in age],
         c.USER_FREQUENCY: [math.log1p(n) for n in raw_valid[c.CLICKS_24H]],
-        c.USER_FREQUENCY_7D: [math.log1p(n) for n in raw_valid[c.CLICKS_7D]],
-        c.CATEGORY_SHARE_7D: [
+        c.USER_FREQUENCY_LOOK_BACK: [math.log1p(n) for n in raw_valid[c.CLICKS_LOOK_BACK]],
+        c.CATEGORY_SHARE_LOOK_BACK: [
             n / (of + 2)
-            for n, of in raw_valid.select(c.CATEGORY_CLICKS_7D, c.CLICKS_7D).iter_rows()
+            for n, of in raw_valid.select(
+                c.CATEGORY_CLICKS_LOOK_BACK, c.CLICKS_LOOK_BACK
+            ).iter_rows()
         ],
         c.CATEGORY_SHARE_24H: [
             n / (of + 1)
             for n, of in raw_valid.select(c.CATEGORY_CLICKS_24H, c.CLICKS_24H).iter_rows()
         ],
-        c.CATEGORY_FREQUENCY_7D: [math.log1p(n) for n in raw_valid[c.CATEGORY_CLICKS_7D]],
+        c.CATEGORY_FREQUENCY_LOOK_BACK: [
+            math.log1p(n) for n in raw_valid[c.CATEGORY_CLICKS_LOOK_BACK]
+        ],
         c.CATEGORY_FREQUENCY_24H: [math.log1p(n) for n in raw_valid[c.CATEGORY_CLICKS_24H]],
         c.USER_RECENCY: [hours / 24 for hours in raw_valid[c.HOURS_SINCE_CLICK]],
         c.ITEM_POPULARITY: [math.log1p(n) for n in raw_valid[c.ITEM_CLICKS]],
@@ -247,7 +251,7 @@ def test_masked_rows_are_out_of_vocabulary_with_the_mean_age(
         masked[c.AGE_NORM].to_numpy(), (transforms["mean_age"] - mean) / std, atol=1e-6
     )
     assert set(masked[c.USER_RECENCY]) == {1.0}
-    for name in (c.USER_FREQUENCY, c.USER_FREQUENCY_7D, *c.AFFINITY_CONTINUOUS):
+    for name in (c.USER_FREQUENCY, c.USER_FREQUENCY_LOOK_BACK, *c.AFFINITY_CONTINUOUS):
         assert set(masked[name]) == {0.0}, name
 
 
@@ -281,7 +285,7 @@ def test_the_query_tower_reads_the_context(two_tower: StepRun) -> None:
     assert np.abs(onnx(two_tower.output / "query_tower.onnx", inputs) - answer).max() > 1e-3
 
 
-@pytest.mark.parametrize("half", [0, 1], ids=["7d", "24h"])
+@pytest.mark.parametrize("half", [0, 1], ids=["look_back", "24h"])
 def test_the_query_tower_reads_both_halves_of_the_click_history(
     two_tower: StepRun, transforms: dict, half: int
 ) -> None:

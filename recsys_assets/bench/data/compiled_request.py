@@ -45,7 +45,7 @@ def visitor_tensors(
         [
             [
                 np.nan if user[name] is None else user[name]
-                for name in (c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D)
+                for name in (c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_LOOK_BACK)
             ]
         ],
         dtype=np.float32,

@@ -57,19 +57,27 @@ def build_day(
     del landed
     clock.append(time.perf_counter())
     inputs: dict[str, Artifact | Sequence[Artifact] | str] = {
-        "interactions": store.require(
-            "raw/interactions", partitions.day_with_history(settings, day)
-        ),
+        "interactions": store.require("raw/interactions", partitions.LOOK_BACK.days(settings, day)),
         **catalogue,
     }
-    with store.stage("features/interactions", day, inputs=inputs) as staged:
-        metrics = daily.write_features(inputs, day, staged.path)
+    with store.stage(
+        "features/interactions",
+        day,
+        inputs=inputs,
+        params={"look_back_days": settings.look_back_days},
+    ) as staged:
+        metrics = daily.write_features(
+            inputs, day, staged.path, look_back_days=settings.look_back_days
+        )
         daily_checks.check_and_profile(staged.path, catalogue["items"], day)
         features = staged.publish(metrics)
     clock.append(time.perf_counter())
     earlier = store.days_before("features/interactions", day, drift.BASELINE_DAYS)
     drift.against_baseline(
-        features, store.require("features/interactions", earlier), first_day=first_day
+        features,
+        store.require("features/interactions", earlier),
+        first_day=first_day,
+        look_back_days=settings.look_back_days,
     )
     clock.append(time.perf_counter())
     with store.stage("features/masked_train", day, inputs={"features": features}) as staged:
@@ -79,7 +87,7 @@ def build_day(
         )
         staged.publish(metrics)
     clock.append(time.perf_counter())
-    daily.changed_without_the_future(inputs, features, day)
+    daily.changed_without_the_future(inputs, features, day, look_back_days=settings.look_back_days)
     clock.append(time.perf_counter())
     return {step: clock[n + 1] - clock[n] for n, step in enumerate((*STEPS, LEAKAGE_TEST))}
 

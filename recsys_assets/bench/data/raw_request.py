@@ -42,14 +42,14 @@ def write_request(features: Artifact, folder: Path) -> None:
             f"no visitor of {features.partition} has clicked before: take a larger scale"
         )
     items = rows.unique(c.ITEM_ID, keep="first", maintain_order=True).head(REQUEST_ITEMS)
-    n7, n24 = (int(visit[name].item()) for name in (c.CLICKS_7D, c.CLICKS_24H))
+    n_long, n24 = (int(visit[name].item()) for name in (c.CLICKS_LOOK_BACK, c.CLICKS_24H))
     history = visit["categories"].item()
     counts = {
-        c.CLICKS_7D: pl.lit(n7),
+        c.CLICKS_LOOK_BACK: pl.lit(n_long),
         c.CLICKS_24H: pl.lit(n24),
         **{
             name: _times(pl.col(c.CATEGORY_L1), history[len(history) - n :])
-            for name, n in ((c.CATEGORY_CLICKS_7D, n7), (c.CATEGORY_CLICKS_24H, n24))
+            for name, n in ((c.CATEGORY_CLICKS_LOOK_BACK, n_long), (c.CATEGORY_CLICKS_24H, n24))
         },
     }
     affinity = items.with_columns(
@@ -68,7 +68,7 @@ def write_request(features: Artifact, folder: Path) -> None:
                 c.AGE,
                 c.CLICKS_24H,
                 c.HOURS_SINCE_CLICK,
-                c.CLICKS_7D,
+                c.CLICKS_LOOK_BACK,
             ),
         ),
         ("context", visit, (c.DEVICE_TYPE, c.TIMESTAMP)),

@@ -71,7 +71,7 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
 
 def _raw(trace: dict[str, Any], asked: dict[str, Any], item_ids: list[str]) -> dict[str, Any]:
     user_id, gender, top_category = trace[t.USER_RAW.name][0]
-    age, clicks_24h, hours, clicks_7d = trace[t.USER_NUMBERS.name][0].tolist()
+    age, clicks_24h, hours, clicks_look_back = trace[t.USER_NUMBERS.name][0].tolist()
     return {
         "visitor": asked[t.USER_ID.name][0],
         "user": {
@@ -81,7 +81,7 @@ def _raw(trace: dict[str, Any], asked: dict[str, Any], item_ids: list[str]) -> d
             c.AGE: None if age != age else age,
             c.CLICKS_24H: clicks_24h,
             c.HOURS_SINCE_CLICK: hours,
-            c.CLICKS_7D: clicks_7d,
+            c.CLICKS_LOOK_BACK: clicks_look_back,
         },
         "context": {
             c.DEVICE_TYPE: trace[t.CONTEXT_DEVICE.name][0],

@@ -22,7 +22,6 @@ from recsys_assets.bench.harness.part import BenchFailed, clean_environment
 from recsys_assets.columns import MISSING
 from recsys_assets.lib.feature_store import offline, views
 from recsys_assets.lib.feature_store import store as feature_store
-from recsys_assets.lib.features.seen import kept_days
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.releases import Release, ReleaseError
@@ -55,7 +54,7 @@ def release_of(settings: Settings) -> Release:
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
     present = read_champion(settings)
     try:
-        number = present.release if present else releases.newest_passed(store)
+        number = present.release if present else releases.newest_passed(store, settings)
     except ReleaseError as error:
         raise BenchFailed(
             f"{settings.home} has no release to measure ({error}); {REMEDY}"
@@ -167,7 +166,9 @@ def mark_seen(
     """Write views of some items per visitor, as the event consumer does."""
     generator = np.random.default_rng(seed)
     with redis.Redis.from_url(settings.valkey_url(VISITOR_DATABASE)) as client:
-        state = VisitorState(client, kept_days(settings), time_zone(settings))
+        state = VisitorState(
+            client, settings.kept_seen_days, time_zone(settings), settings.look_back_days
+        )
         now = int(client.time()[0])
         for number, visitor in enumerate(visitors):
             seen = generator.choice(len(item_ids), min(count, len(item_ids) // 2), replace=False)

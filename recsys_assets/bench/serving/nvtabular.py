@@ -102,7 +102,9 @@ def _frames(
     catalogue = catalogue.astype({c.PRICE: "float64", c.ITEM_CLICKS: "float32"}).fillna(
         {c.ITEM_CLICKS: 0}
     )
-    numbers = dict.fromkeys((c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_7D), "float32")
+    numbers = dict.fromkeys(
+        (c.AGE, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.CLICKS_LOOK_BACK), "float32"
+    )
     return [
         {
             "nvt_user": pd.DataFrame([one["user"]]).astype(numbers),

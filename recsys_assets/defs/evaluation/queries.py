@@ -61,9 +61,11 @@ def queries(
     """
     from recsys_assets.lib.evaluation.queries import Queries
     from recsys_assets.lib.features import seen
+    from recsys_assets.lib.features.look_back import require_look_back
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(QueriesInputs, platform, as_of)
+    require_look_back(inputs["features"], settings.look_back_days)
     params: QueriesParams = {
         "seed": settings.seed,
         "time_zone": partitions.time_zone(settings),

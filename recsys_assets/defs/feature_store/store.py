@@ -19,9 +19,7 @@ class OnlineInputs(TypedDict):
     features: Annotated[
         Sequence[Artifact], Upstream("features/interactions", partitions.CLICK_HISTORY)
     ]
-    interactions: Annotated[
-        Sequence[Artifact], Upstream("raw/interactions", partitions.POPULARITY, chosen=True)
-    ]
+    interactions: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.SEEN)]
     users: Annotated[Artifact, Upstream("raw/users")]
     items: Annotated[Artifact, Upstream("raw/items")]
 
@@ -60,15 +58,12 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> reporting.M
     visitors' seen filters (Valkey, database 1), as far as they still count today.
     """
     from recsys_assets.lib.feature_store import publish, seen_history
-    from recsys_assets.lib.features.seen import kept_days
+    from recsys_assets.lib.features.look_back import require_look_back
 
     day, settings = context.partition_key, platform.settings
-    inputs = open_inputs(
-        OnlineInputs,
-        platform,
-        day,
-        interactions=partitions.recent_days(settings, day, kept_days(settings)),
-    )
+    inputs = open_inputs(OnlineInputs, platform, day)
+    # serving reads these rows with the look-back of the home, not with that of this run
+    require_look_back(inputs["features"], platform.home_settings.look_back_days)
     counts = publish.materialize_online(
         settings, inputs["features"], users=inputs["users"], items=inputs["items"]
     )

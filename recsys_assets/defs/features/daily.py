@@ -81,8 +81,8 @@ def interaction_features(
 ) -> days.DayEvents:
     """Computes the features of each exposure of a day, as of just before the exposure.
 
-    Reads raw interactions of the day and the 7 days before, users and items. Writes one row per
-    exposure.
+    Reads raw interactions of the day and of the look-back days before it, users and items. Writes
+    one row per exposure.
     """
     yield from days.each_day(context, lambda day: _features_of(context, config, platform, day))
 
@@ -94,9 +94,12 @@ def _features_of(
 
     store, settings = platform.store, platform.settings
     inputs, zone = open_inputs(FeaturesInputs, platform, day), partitions.time_zone(settings)
+    look_back_days = settings.look_back_days
 
     def write(staged: Staged) -> dict[str, Any]:
-        metrics = daily.write_features(inputs, day, staged.path, zone)
+        metrics = daily.write_features(
+            inputs, day, staged.path, zone, look_back_days=look_back_days
+        )
         daily_checks.check_and_profile(staged.path, inputs["items"], day, zone)
         return metrics
 
@@ -106,12 +109,14 @@ def _features_of(
             "features/interactions",
             partition=day,
             inputs=inputs,
-            params={"time_zone": zone},
+            params={"time_zone": zone, "look_back_days": look_back_days},
             force=config.force,
             write=write,
         )
     )
-    changed = daily.changed_without_the_future(inputs, built.artifact, day, zone)
+    changed = daily.changed_without_the_future(
+        inputs, built.artifact, day, zone, look_back_days=look_back_days
+    )
     moved = _drift(platform, built.artifact, day, config.drift_threshold)
     yield reporting.result(
         built.artifact,
@@ -140,6 +145,7 @@ def _drift(platform: Platform, features: Artifact, day: str, threshold: float) -
         earlier,
         threshold=threshold,
         first_day=partitions.calendar_start(platform.settings).isoformat(),
+        look_back_days=platform.settings.look_back_days,
     )
 
 

@@ -19,10 +19,10 @@ FEATURE_SOURCES: Mapping[str, Sequence[tuple[str, str]]] = {
     **{name: [(_ITEMS, name), (_INTERACTIONS, c.ITEM_ID)] for name in _OF_ITEM},
     c.TOP_CATEGORY: [*_CLICKS, (_INTERACTIONS, c.ITEM_ID), (_ITEMS, c.CATEGORY_L1)],
     c.CLICKS_24H: _CLICKS,
-    c.CLICKS_7D: _CLICKS,
+    c.CLICKS_LOOK_BACK: _CLICKS,
     **{
         key: [*_CLICKS, (_INTERACTIONS, c.ITEM_ID), (_ITEMS, c.CATEGORY_L1)]
-        for key in (c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)
+        for key in (c.CATEGORY_CLICKS_LOOK_BACK, c.CATEGORY_CLICKS_24H)
     },
     c.HOURS_SINCE_CLICK: _CLICKS,
     c.ITEM_CLICKS: [(_INTERACTIONS, name) for name in (c.ITEM_ID, c.EVENT_TYPE, c.TIMESTAMP)],

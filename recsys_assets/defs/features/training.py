@@ -71,9 +71,13 @@ def workflows(
     for user, item, context and affinity columns, a combined one, and the compiled transforms.
     """
     from recsys_assets.lib.features import dataset_checks
+    from recsys_assets.lib.features.look_back import require_look_back
 
-    inputs = open_inputs(WorkflowsInputs, platform, context.partition_key)
-    zone = partitions.time_zone(platform.settings)
+    inputs, settings = (
+        open_inputs(WorkflowsInputs, platform, context.partition_key),
+        platform.settings,
+    )
+    require_look_back(inputs["train"], settings.look_back_days)
     built = training.build(
         context,
         platform,
@@ -81,7 +85,11 @@ def workflows(
         "features.fit_workflows",
         partition=context.partition_key,
         inputs=inputs,
-        params={**config.model_dump(exclude={"force"}), "time_zone": zone},
+        params={
+            **config.model_dump(exclude={"force"}),
+            "time_zone": partitions.time_zone(settings),
+            "look_back_days": settings.look_back_days,
+        },
         force=config.force,
     )
     missing = dataset_checks.items_without_index(built.artifact, inputs["items"])
@@ -120,10 +128,12 @@ def datasets(
     would be trained on it: a release of a simple rung serves meanwhile.
     """
     from recsys_assets.lib.features import dataset_checks
+    from recsys_assets.lib.features.look_back import require_look_back
     from recsys_assets.lib.figures import tables
     from recsys_assets.lib.ladder.rungs import WindowClicks
 
     inputs = open_inputs(DatasetsInputs, platform, context.partition_key)
+    require_look_back(inputs["history"], platform.settings.look_back_days)
     window = WindowClicks.of(inputs["history"][: len(inputs["train"])], inputs["valid"])
     if window.lacking:
         context.log.warning(

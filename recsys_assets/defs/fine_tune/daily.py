@@ -86,6 +86,7 @@ def rows(
     transforms. Writes the training rows (70 % of the new day, and the replayed days) and the
     held-out rows (30 % of the new day), one row per exposure.
     """
+    from recsys_assets.lib.features.look_back import require_look_back
     from recsys_assets.lib.fine_tune import fine_tuning
 
     day, store = context.partition_key, platform.store
@@ -93,6 +94,7 @@ def rows(
     days = open_inputs(
         ReplayedDays, platform, day, masked=plan.training_days, features=plan.training_days
     )
+    require_look_back(days["features"], platform.settings.look_back_days)
     inputs: RowsInputs = {"champion": plan.base.artifact, **days}
     built = platform.build(
         context,

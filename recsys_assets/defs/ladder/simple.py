@@ -32,6 +32,7 @@ class SimpleRungParams(TypedDict):
 
     seed: int
     time_zone: str
+    look_back_days: int
 
 
 CHOICE = dg.AssetCheckSpec(
@@ -64,7 +65,11 @@ def simple_rung(
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(SimpleRungInputs, platform, as_of)
-    params: SimpleRungParams = {"seed": settings.seed, "time_zone": partitions.time_zone(settings)}
+    params: SimpleRungParams = {
+        "seed": settings.seed,
+        "time_zone": partitions.time_zone(settings),
+        "look_back_days": settings.look_back_days,
+    }
     built = platform.build(
         context,
         "ladder/simple_rung",

@@ -113,8 +113,8 @@ def champion(
     from recsys_assets.lib.release import releases
     from recsys_assets.serving.promotion import promotion
 
-    number = config.release or releases.newest_passed(platform.store)
-    report = promotion.promote(platform.settings, number, log=context.log.info)
+    number = config.release or releases.newest_passed(platform.store, platform.home_settings)
+    report = promotion.promote(platform.home_settings, number, log=context.log.info)
     return dg.MaterializeResult(
         metadata=report.metadata(), data_version=dg.DataVersion(str(number))
     )

@@ -213,7 +213,7 @@ class Generation:
         history = history_matrix(
             self.transform.transforms.vocabulary[c.CATEGORY_L1],
             frame[HISTORY],
-            frame[c.CLICKS_7D].to_numpy(),
+            frame[c.CLICKS_LOOK_BACK].to_numpy(),
             frame[c.CLICKS_24H].to_numpy(),
         )
         return {

@@ -14,12 +14,12 @@ import polars as pl
 
 from recsys_assets.columns import (
     AGE,
-    CATEGORY_CLICKS_7D,
     CATEGORY_CLICKS_24H,
+    CATEGORY_CLICKS_LOOK_BACK,
     CATEGORY_L1,
     CATEGORY_L2,
-    CLICKS_7D,
     CLICKS_24H,
+    CLICKS_LOOK_BACK,
     GENDER,
     HOURS_SINCE_CLICK,
     INTERACTION_FEATURES,
@@ -63,19 +63,23 @@ _COMPUTED = {
     TOP_CATEGORY: pl.String,
     CLICKS_24H: pl.Float32,
     HOURS_SINCE_CLICK: pl.Float32,
-    CLICKS_7D: pl.Float32,
-    CATEGORY_CLICKS_7D: pl.Float32,
+    CLICKS_LOOK_BACK: pl.Float32,
+    CATEGORY_CLICKS_LOOK_BACK: pl.Float32,
     CATEGORY_CLICKS_24H: pl.Float32,
 }
 
 
-def historical_features(store: FeatureStore, entity_rows: pl.DataFrame) -> pl.DataFrame:
+def historical_features(
+    store: FeatureStore, entity_rows: pl.DataFrame, look_back_days: int
+) -> pl.DataFrame:
     """Return the features of N (user, item, moment) rows, as known before each moment.
 
     Args:
         store: opened with its offline store; ``write_offline`` has written the days around the
             moments.
         entity_rows: {user_id, item_id, timestamp: unix seconds}; other columns are ignored.
+        look_back_days: days of 24 hours whose clicks count, at most those that the days were
+            written with.
 
     Returns:
         N rows in the given order: the three columns, then the columns of INTERACTION_FEATURES that
@@ -98,7 +102,7 @@ def historical_features(store: FeatureStore, entity_rows: pl.DataFrame) -> pl.Da
         store, asked.select(USER_ID, pl.col(EVENT_TIMESTAMP) - _JUST_BEFORE, _ROW), _ACTIVITY
     )
     computed = [
-        _of_clicks(categories or [], timestamps or [], now, category)
+        _of_clicks(categories or [], timestamps or [], now, category, look_back_days)
         for categories, timestamps, now, category in zip(
             clicks[RECENT_CATEGORIES].to_list(),
             clicks[RECENT_TIMESTAMPS].to_list(),
@@ -129,10 +133,14 @@ def historical_features(store: FeatureStore, entity_rows: pl.DataFrame) -> pl.Da
 
 
 def _of_clicks(
-    categories: Sequence[str], timestamps: Sequence[int], now: int, category: str | None
+    categories: Sequence[str],
+    timestamps: Sequence[int],
+    now: int,
+    category: str | None,
+    look_back_days: int,
 ) -> tuple[str | float, ...]:
     """Return the values of _COMPUTED for a visitor and an item's category at a moment."""
-    remembered, recent = history(categories, timestamps, now)
+    remembered, recent = history(categories, timestamps, now, look_back_days)
     latest = remembered[len(remembered) - recent :]
     return (
         *activity_features(categories, timestamps, now),

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys_assets.columns import TIMESTAMP
+from recsys_assets.columns import OLDER_LOOK_BACK_DAYS, TIMESTAMP
 from recsys_assets.files import replacing
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.views import (
@@ -27,13 +27,20 @@ if TYPE_CHECKING:
     import polars as pl
     from feast import FeatureStore
 
+#: Entry of a file's metadata: days of clicks that its rows cover.
+_LOOK_BACK = "look_back_days"
 
-def has_offline(settings: Settings, view: str, day: str) -> bool:
-    """Return whether a view's file of a day exists."""
+
+def offline_look_back(settings: Settings, day: str) -> int | None:
+    """Return the days of clicks that the written clicks of a day cover; None if not written."""
     import fsspec
+    import polars as pl
 
-    filesystem, path = fsspec.core.url_to_fs(offline_path(settings, view, day))
-    return bool(filesystem.exists(path))
+    filesystem, path = fsspec.core.url_to_fs(offline_path(settings, USER_ACTIVITY, day))
+    if not filesystem.exists(path):
+        return None
+    with filesystem.open(path, "rb") as file:
+        return int(pl.read_parquet_metadata(file).get(_LOOK_BACK, OLDER_LOOK_BACK_DAYS))
 
 
 def add_absent_columns(settings: Settings) -> list[str]:
@@ -59,7 +66,8 @@ def add_absent_columns(settings: Settings) -> list[str]:
                 frame = pl.read_parquet(path, hive_partitioning=False).with_columns(
                     pl.lit(None, types[name]).alias(name) for name in absent
                 )
-                _write_parquet(frame.select(*types, EVENT_TIMESTAMP), str(path))
+                written = pl.read_parquet_metadata(path).get(_LOOK_BACK, OLDER_LOOK_BACK_DAYS)
+                _write_parquet(frame.select(*types, EVENT_TIMESTAMP), str(path), int(written))
                 changed.append(str(path))
     return changed
 
@@ -82,13 +90,14 @@ def _utc(timestamp: int) -> datetime:
     return datetime.fromtimestamp(timestamp, tz=timezone.utc)
 
 
-def _write_parquet(frame: pl.DataFrame, path: str) -> None:
+def _write_parquet(frame: pl.DataFrame, path: str, look_back_days: int) -> None:
     """Write a Parquet file atomically: by a rename locally, by one PUT on S3."""
+    metadata = {_LOOK_BACK: str(look_back_days)}
     if "://" in path:
-        frame.write_parquet(path)
+        frame.write_parquet(path, metadata=metadata)
         return
     with replacing(Path(path)) as temporary:
-        frame.write_parquet(temporary)
+        frame.write_parquet(temporary, metadata=metadata)
 
 
 def write_offline(
@@ -105,7 +114,7 @@ def write_offline(
     read nor written, so the order in which days are written does not matter.
 
     Args:
-        settings: names the offline store.
+        settings: names the offline store, and the look-back that the clicks cover.
         users: RAW_USERS as of ``as_of``; other columns are ignored.
         items: RAW_ITEMS as of ``as_of``; other columns are ignored.
         user_activity: {user_id, timestamp, recent_categories, recent_items, recent_timestamps}, one
@@ -132,7 +141,7 @@ def write_offline(
     # Check all tables before the first is written.
     frames = {view: _offline_rows(frame, view, day, zone) for view, frame in given.items()}
     for view, frame in frames.items():
-        _write_parquet(frame, offline_path(settings, view, day))
+        _write_parquet(frame, offline_path(settings, view, day), settings.look_back_days)
     return {view: frame.height for view, frame in frames.items()}
 
 

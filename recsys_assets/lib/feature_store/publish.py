@@ -20,27 +20,28 @@ def materialize_online(
 ) -> dict[str, int]:
     """Write a day into Feast's offline files and load it into the online store.
 
-    Earlier days that the offline files lack are written first. Otherwise, a visitor whose last
-    click is some days old would have no clicks online.
+    Earlier days that the offline files lack, or have with another look-back, are written first.
+    Otherwise, a visitor whose last click is some days old would have no clicks online.
 
     Args:
-        settings: names the stores.
+        settings: names the stores, and the look-back of the features.
         features: features/interactions of the day (last), and of the days before it that a click
             history covers.
         users: raw/users.
         items: raw/items.
 
     Returns:
-        View → number of keys.
+        View → number of keys; and "extended_histories", the visitors whose online clicks were
+        extended to a longer look-back.
     """
-    from recsys_assets.lib.feature_store import offline, views
+    from recsys_assets.lib.feature_store import longer_look_back, offline
 
     zone = time_zone(settings)
     offline.add_absent_columns(settings)
     missing = [
         artifact
         for artifact in features[:-1]
-        if not offline.has_offline(settings, views.USER_ACTIVITY, str(artifact.partition))
+        if offline.offline_look_back(settings, str(artifact.partition)) != settings.look_back_days
     ]
     users_table = pl.read_parquet(users.path("users.parquet"))
     items_table = pl.read_parquet(items.path("items.parquet"))
@@ -56,9 +57,10 @@ def materialize_online(
     start = day_bounds(str((*missing, features[-1])[0].partition), zone)[0]
     # Feast prints its progress; the run's metadata has the counts.
     with contextlib.redirect_stdout(io.StringIO()):
-        return offline.materialize(
+        counts = offline.materialize(
             settings, start, day_bounds(str(features[-1].partition), zone)[1]
         )
+    return {**counts, "extended_histories": longer_look_back.extend_online(settings, features)}
 
 
 def publish_popularity(

@@ -27,7 +27,7 @@ class Click(NamedTuple):
 
 
 class RecentClicks(NamedTuple):
-    """Holds a visitor's clicks of seven days, oldest first; a row of user_activity."""
+    """Holds a visitor's clicks of the look-back days, oldest first; a row of user_activity."""
 
     user_id: str
     categories: Sequence[str]

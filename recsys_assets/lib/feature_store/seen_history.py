@@ -21,7 +21,7 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import EVENT_TYPE, ITEM_ID, MISSING, TIMESTAMP, USER_ID
 from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.valkey import visitor_client
-from recsys_assets.lib.features.seen import ACTS, kept_days
+from recsys_assets.lib.features.seen import ACTS
 from recsys_assets.lib.landing.local_days import local_day
 from recsys_assets.local_time import day_name, day_number
 from recsys_assets.partitions import time_zone
@@ -98,7 +98,7 @@ def publish_seen(
     Raises:
         redis.RedisError: the store does not answer or refuses to write.
     """
-    zone, kept, started = time_zone(settings), kept_days(settings), time.monotonic()
+    zone, kept, started = time_zone(settings), settings.kept_seen_days, time.monotonic()
     today = bloom.local_day(clock(), zone)
     if not interactions:
         return SeenHistory("no day is given: nothing of the log counts as seen today")

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recsys_assets.columns import HISTORY_DAYS, LOOK_BACK_HOURS, MISSING
+from recsys_assets.columns import MISSING, RECENT_HOURS, SECONDS_PER_DAY, SECONDS_PER_HOUR
 
-SECONDS_PER_HOUR = 3_600
-WINDOW_SECONDS = LOOK_BACK_HOURS * SECONDS_PER_HOUR
-HISTORY_SECONDS = HISTORY_DAYS * 24 * SECONDS_PER_HOUR
+WINDOW_SECONDS = RECENT_HOURS * SECONDS_PER_HOUR
 #: Only a visitor's latest clicks count. The online store keeps this many per visitor.
 RECENT_CLICKS = 200
 
@@ -39,7 +37,7 @@ def top_category(categories: Sequence[str], timestamps: Sequence[int], now: int)
 
 
 def history(
-    categories: Sequence[str], timestamps: Sequence[int], now: int
+    categories: Sequence[str], timestamps: Sequence[int], now: int, look_back_days: int
 ) -> tuple[Sequence[str], int]:
     """Return a visitor's click history at a moment, and its length of 24 hours.
 
@@ -47,15 +45,18 @@ def history(
         categories: as for ``activity_features``.
         timestamps: as for ``activity_features``.
         now: as for ``activity_features``.
+        look_back_days: days of 24 hours that the history covers.
 
     Returns:
-        The categories of the clicks in [now − 7 days, now), oldest first, the latest RECENT_CLICKS
-        at most; and how many of them, at the end, lie in [now − 24 h, now).
+        The categories of the clicks in [now − look_back_days, now), oldest first, the latest
+        RECENT_CLICKS at most; and how many of them, at the end, lie in [now − 24 h, now).
 
-    >>> history(["books", "tools", "books"], [0, 90_000, 100_000], now=100_000)
+    >>> history(["books", "tools", "books"], [0, 90_000, 100_000], now=100_000, look_back_days=7)
     (['books', 'tools'], 1)
+    >>> history(["books", "tools", "books"], [0, 90_000, 100_000], now=100_000, look_back_days=1)
+    (['tools'], 1)
     """
-    counted = _clicks(categories, timestamps, now)
+    counted = _clicks(categories, timestamps, now, look_back_days * SECONDS_PER_DAY)
     return [category for category, _ in counted], len(_of_window(counted, now))
 
 
@@ -74,36 +75,36 @@ def activity_features(
 
     Returns:
         The top category (see ``top_category``), the number of clicks, and the hours from the last
-        click to now. Without a click: MISSING, 0.0 and LOOK_BACK_HOURS.
+        click to now. Without a click: MISSING, 0.0 and RECENT_HOURS.
 
     >>> activity_features(["books", "tools"], [0, 5_400], now=9_000)
     ('tools', 2.0, 1.0)
     >>> activity_features(["books"], [0], now=86_401)
     ('-1', 0.0, 24.0)
     """
-    return _features(_of_window(_clicks(categories, timestamps, now), now), now)
+    return _features(_clicks(categories, timestamps, now, WINDOW_SECONDS), now)
 
 
 def visitor_activity(
-    categories: Sequence[str], timestamps: Sequence[int], now: int
+    categories: Sequence[str], timestamps: Sequence[int], now: int, look_back_days: int
 ) -> tuple[str, float, float, list[str]]:
     """Return ``activity_features`` and the categories of ``history`` in one pass.
 
-    >>> visitor_activity(["books", "tools", "books"], [0, 90_000, 100_000], now=100_000)
+    >>> visitor_activity(["books", "tools", "books"], [0, 90_000, 100_000], 100_000, 7)
     ('tools', 1.0, 2.7777777777777777, ['books', 'tools'])
     """
-    counted = _clicks(categories, timestamps, now)
+    counted = _clicks(categories, timestamps, now, look_back_days * SECONDS_PER_DAY)
     return *_features(_of_window(counted, now), now), [category for category, _ in counted]
 
 
 def _clicks(
-    categories: Sequence[str], timestamps: Sequence[int], now: int
+    categories: Sequence[str], timestamps: Sequence[int], now: int, seconds: int
 ) -> list[tuple[str, int]]:
-    """Return the clicks of the last HISTORY_DAYS, the latest RECENT_CLICKS at most."""
+    """Return the clicks in [now − seconds, now), the latest RECENT_CLICKS at most."""
     before = [click for click in zip(categories, timestamps, strict=True) if click[1] < now][
         -RECENT_CLICKS:
     ]
-    begin = now - HISTORY_SECONDS
+    begin = now - seconds
     return [click for click in before if click[1] >= begin]
 
 
@@ -115,7 +116,7 @@ def _of_window(counted: list[tuple[str, int]], now: int) -> list[tuple[str, int]
 def _features(counted: list[tuple[str, int]], now: int) -> tuple[str, float, float]:
     """Return ``activity_features`` of the clicks in the window."""
     if not counted:
-        return MISSING, 0.0, float(LOOK_BACK_HOURS)
+        return MISSING, 0.0, float(RECENT_HOURS)
     seen: dict[str, tuple[int, int]] = {}
     for category, at in counted:
         count, last = seen.get(category, (0, at))

@@ -18,11 +18,11 @@ from recsys_assets.columns import (
     AGE,
     AGE_BINNED,
     AGE_NORM,
-    CATEGORY_CLICKS_7D,
     CATEGORY_CLICKS_24H,
+    CATEGORY_CLICKS_LOOK_BACK,
     CATEGORY_L1,
-    CLICKS_7D,
     CLICKS_24H,
+    CLICKS_LOOK_BACK,
     CONTEXT_CONTINUOUS,
     EVENT_ID,
     HOURS_SINCE_CLICK,
@@ -36,7 +36,7 @@ from recsys_assets.columns import (
     RANKER_CONTINUOUS,
     TIMESTAMP,
     USER_FREQUENCY,
-    USER_FREQUENCY_7D,
+    USER_FREQUENCY_LOOK_BACK,
     USER_RECENCY,
     VOCABULARY_START,
 )
@@ -97,7 +97,7 @@ class BatchTransform:
                 the columns.
         """
         raw = [name for name in RANKER_CATEGORICAL if name != AGE_BINNED]
-        of_category = (CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H, CLICKS_7D, CLICKS_24H)
+        of_category = (CATEGORY_CLICKS_LOOK_BACK, CATEGORY_CLICKS_24H, CLICKS_LOOK_BACK, CLICKS_24H)
         _require_columns(frame, raw, (TIMESTAMP, HOURS_SINCE_CLICK, ITEM_CLICKS, *of_category))
         indexed = frame.select(
             _index(self.transforms.vocabulary[name], self._known[name], frame[name]) for name in raw
@@ -110,7 +110,7 @@ class BatchTransform:
             AGE_BINNED: self.transforms.age_binned(age),
             AGE_NORM: self.transforms.age(age),
             USER_FREQUENCY: log_count(frame[CLICKS_24H].to_numpy()),
-            USER_FREQUENCY_7D: log_count(frame[CLICKS_7D].to_numpy()),
+            USER_FREQUENCY_LOOK_BACK: log_count(frame[CLICKS_LOOK_BACK].to_numpy()),
             USER_RECENCY: share_of_window(frame[HOURS_SINCE_CLICK].to_numpy()),
             PRICE_LOG_NORM: self.transforms.price_log_norm(
                 frame[PRICE].cast(pl.Float64).to_numpy()  # a null becomes NaN
@@ -177,7 +177,7 @@ def _index(vocabulary: Vocabulary, known: pl.Enum, raw: pl.Series) -> pl.Expr:
 
 
 def history_matrix(
-    vocabulary: Vocabulary, categories: pl.Series, n7: np.ndarray, n24: np.ndarray
+    vocabulary: Vocabulary, categories: pl.Series, n_long: np.ndarray, n24: np.ndarray
 ) -> np.ndarray:
     """Return R visitors' clicks per category.
 
@@ -186,18 +186,18 @@ def history_matrix(
     Args:
         vocabulary: of category_l1, with K rows.
         categories: List(String) [R], category_l1 of each row's clicks, oldest first.
-        n7: [R], how many of them, at the end, lie in the last seven days; 0 for a masked visitor.
+        n_long: [R], how many of them, at the end, lie in the look-back; 0 for a masked visitor.
         n24: [R], how many of them, at the end, lie in the last 24 hours; 0 for a masked visitor.
 
     Returns:
-        uint8 [R, 2·K]: clicks per Categorify index, of seven days and then of 24 hours.
+        uint8 [R, 2·K]: clicks per Categorify index, of the look-back and then of 24 hours.
 
     Raises:
-        ValueError: not 0 ≤ n24 ≤ n7 ≤ clicks, or a row has more than MOST_CLICKS; names the first
+        ValueError: not 0 ≤ n24 ≤ n_long ≤ clicks, or a row has more than MOST_CLICKS; names the first
             such row.
     """
     lengths = categories.list.len().fill_null(0).cast(pl.Int64).to_numpy()
-    counts = [np.asarray(n, dtype=np.int64) for n in (n7, n24)]
+    counts = [np.asarray(n, dtype=np.int64) for n in (n_long, n24)]
     _check_counts(lengths, counts)
     named = (
         categories.explode(empty_as_null=False, keep_nulls=False)
@@ -224,7 +224,7 @@ def history_matrix(
 
 
 def _check_counts(lengths: np.ndarray, counts: Sequence[np.ndarray]) -> None:
-    """Refuse histories whose lengths [R] do not fit the counts (n7 [R], n24 [R]).
+    """Refuse histories whose lengths [R] do not fit the counts (n_long [R], n24 [R]).
 
     Raises:
         ValueError: names the first such row.
@@ -242,7 +242,7 @@ def _check_counts(lengths: np.ndarray, counts: Sequence[np.ndarray]) -> None:
     if wrong.any():
         row = int(wrong.argmax())
         raise ValueError(
-            "a click history needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, and at most "
+            "a click history needs 0 ≤ clicks of 24 h ≤ of the look-back ≤ categories, and at most "
             f"{MOST_CLICKS}; row {row} has {counts[1][row]}, {counts[0][row]} and {lengths[row]}"
         )
 
@@ -254,15 +254,15 @@ def click_histories(
 
     Args:
         transform: holds the generation's categories.
-        rows: event_id, clicks_7d and clicks_24h of R clicked exposures; both counts are 0 in a
-            masked row.
+        rows: event_id, clicks_look_back and clicks_24h of R clicked exposures; both counts are 0
+            in a masked row.
         remembered: {event_id, categories} of click_history.parquet of features/interactions, in any
             order.
 
     Raises:
         ValueError: a row has no history.
     """
-    joined = rows.select(EVENT_ID, CLICKS_7D, CLICKS_24H).join(
+    joined = rows.select(EVENT_ID, CLICKS_LOOK_BACK, CLICKS_24H).join(
         remembered, on=EVENT_ID, how="left", maintain_order="left"
     )
     if joined["categories"].null_count():
@@ -274,7 +274,7 @@ def click_histories(
     return history_matrix(
         transform.transforms.vocabulary[CATEGORY_L1],
         joined["categories"],
-        joined[CLICKS_7D].to_numpy(),
+        joined[CLICKS_LOOK_BACK].to_numpy(),
         joined[CLICKS_24H].to_numpy(),
     )
 

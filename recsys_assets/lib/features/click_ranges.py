@@ -19,7 +19,7 @@ from recsys_assets.columns import (
     TIMESTAMP,
     USER_ID,
 )
-from recsys_assets.lib.features.activity import HISTORY_SECONDS, RECENT_CLICKS
+from recsys_assets.lib.features.activity import RECENT_CLICKS
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,14 @@ class ClickRanges:
     span: int
 
     @classmethod
-    def of(cls, clicks: pl.DataFrame, earliest: int, latest: int) -> ClickRanges:
+    def of(cls, clicks: pl.DataFrame, earliest: int, latest: int, longest: int) -> ClickRanges:
         """Sort and index clicks.
 
         Args:
             clicks: {event_id, user_id, item_id, timestamp, category_l1}.
             earliest: unix seconds of the first moment that will be looked up.
             latest: unix seconds of the last such moment.
+            longest: seconds of the longest window that will be looked up.
         """
         clicks = clicks.sort(USER_ID, TIMESTAMP, EVENT_ID).with_columns(
             code=(pl.col(USER_ID) != pl.col(USER_ID).shift())
@@ -60,7 +61,7 @@ class ClickRanges:
         )
         (names, name), (items, item) = map(_coded, (clicks[CATEGORY_L1], clicks[ITEM_ID]))
         time, code = clicks[TIMESTAMP].to_numpy(), clicks["code"].to_numpy()
-        origin = int(time.min(initial=earliest)) - HISTORY_SECONDS
+        origin = int(time.min(initial=earliest)) - longest
         span = int(time.max(initial=latest)) - origin + 1
         shelf = (code * len(names) + name) * (len(time) + 1) + np.arange(len(time))
         return cls(
@@ -87,7 +88,7 @@ class ClickRanges:
         Args:
             code: user codes, int64 [Q].
             at: unix seconds, int64 [Q].
-            seconds: length of the window.
+            seconds: length of the window, at most the ``longest`` of ``of``.
         """
         moment = code * self.span + at - self.origin
         end = np.searchsorted(self.key, moment, side="left")

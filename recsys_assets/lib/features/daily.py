@@ -43,7 +43,7 @@ def _frames(
 
 
 def write_features(
-    inputs: Mapping[str, Any], day: str, target: Path, zone: str = UTC
+    inputs: Mapping[str, Any], day: str, target: Path, zone: str = UTC, *, look_back_days: int
 ) -> dict[str, Any]:
     """Write a day's features and what its clicks leave for later; return the metrics.
 
@@ -52,7 +52,9 @@ def write_features(
     item_popularity.parquet (one row per item).
     """
     today, earlier, users, items = _frames(inputs)
-    rows, history, activity = features.interaction_features(today, earlier, users, items, day, zone)
+    rows, history, activity = features.interaction_features(
+        today, earlier, users, items, day, zone, look_back_days=look_back_days
+    )
     rows.write_parquet(target / "features.parquet")
     history.write_parquet(target / "click_history.parquet")
     activity.write_parquet(target / "user_activity.parquet")
@@ -65,13 +67,13 @@ def write_features(
         "users": rows[c.USER_ID].n_unique(),
         "items": rows[c.ITEM_ID].n_unique(),
         "without_top_category": number((rows[c.TOP_CATEGORY] == c.MISSING).mean()),
-        "without_history": number((rows[c.CLICKS_7D] == 0).mean()),
+        "without_history": number((rows[c.CLICKS_LOOK_BACK] == 0).mean()),
         "users_without_age": number(rows[c.AGE].is_null().mean()),
     }
 
 
 def changed_without_the_future(
-    inputs: Mapping[str, Any], built: Artifact, day: str, zone: str = UTC
+    inputs: Mapping[str, Any], built: Artifact, day: str, zone: str = UTC, *, look_back_days: int
 ) -> int:
     """Count sampled rows whose features change without the future; must be 0.
 
@@ -92,12 +94,24 @@ def changed_without_the_future(
     changed = 0
     for together in _groups(dict(counts.sort(c.TIMESTAMP).iter_rows())):
         sampled = rows.filter(pl.col(c.TIMESTAMP).is_in(together))
-        again = _without_the_future(sampled, today, earlier, users, items, popularity, day, zone)
+        again = _without_the_future(
+            sampled,
+            today,
+            earlier,
+            users,
+            items,
+            popularity,
+            day,
+            zone,
+            look_back_days=look_back_days,
+        )
         kept = sampled.join(again, on=rows.columns, how="semi", nulls_equal=True)
         changed += sampled.height - kept.height
         # A history must have as many clicks as the recomputed count.
-        lists = history.join(again.select(c.EVENT_ID, c.CLICKS_7D), on=c.EVENT_ID)
-        changed += lists.filter(pl.col(features.HISTORY).list.len() != pl.col(c.CLICKS_7D)).height
+        lists = history.join(again.select(c.EVENT_ID, c.CLICKS_LOOK_BACK), on=c.EVENT_ID)
+        changed += lists.filter(
+            pl.col(features.HISTORY).list.len() != pl.col(c.CLICKS_LOOK_BACK)
+        ).height
     return changed
 
 
@@ -126,6 +140,8 @@ def _without_the_future(
     popularity: pl.DataFrame,
     day: str,
     zone: str,
+    *,
+    look_back_days: int,
 ) -> pl.DataFrame:
     """Return the features of sampled rows, computed from what came before each row's moment.
 
@@ -156,6 +172,7 @@ def _without_the_future(
         day,
         zone,
         popularity,
+        look_back_days=look_back_days,
     )
     split = pl.col(c.USER_ID).str.splitn(" ", 2).struct
     return again.filter(pl.col(c.TIMESTAMP).cast(pl.String) == split.field("field_0")).with_columns(

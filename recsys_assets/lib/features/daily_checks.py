@@ -45,7 +45,7 @@ def around_the_day(interactions: Artifact, store: ArtifactStore, landing: str) -
     the artifact.
     """
     before = store.days_before(
-        interactions.kind, str(interactions.partition), profiles.NEW_LOOK_BACK_DAYS
+        interactions.kind, str(interactions.partition), profiles.NEW_VALUE_DAYS
     )
     earlier = store.require(interactions.kind, before) if before else []
     return {

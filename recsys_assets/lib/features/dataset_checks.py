@@ -50,7 +50,7 @@ def transform_differences(
     counted = batch_transform.history_matrix(
         compiled.transforms.vocabulary[c.CATEGORY_L1],
         lists[features.HISTORY],
-        clicked[c.CLICKS_7D].to_numpy(),
+        clicked[c.CLICKS_LOOK_BACK].to_numpy(),
         clicked[c.CLICKS_24H].to_numpy(),
     )
     written = np.load(datasets.path("valid_history.npy"), allow_pickle=False)

@@ -15,13 +15,13 @@ import polars as pl
 
 from recsys_assets.columns import (
     AGE,
-    CATEGORY_CLICKS_7D,
     CATEGORY_CLICKS_24H,
+    CATEGORY_CLICKS_LOOK_BACK,
     CATEGORY_L1,
     CATEGORY_L2,
     CLICK,
-    CLICKS_7D,
     CLICKS_24H,
+    CLICKS_LOOK_BACK,
     DEVICE_TYPE,
     EVENT_ID,
     EVENT_TYPE,
@@ -33,15 +33,17 @@ from recsys_assets.columns import (
     ITEM_CLICKS,
     ITEM_GENDER,
     ITEM_ID,
-    LOOK_BACK_HOURS,
     MISSING,
     PRICE,
+    RECENT_HOURS,
+    SECONDS_PER_DAY,
+    SECONDS_PER_HOUR,
     TIMESTAMP,
     TOP_CATEGORY,
     USER_ID,
     VIEW,
 )
-from recsys_assets.lib.features.activity import HISTORY_SECONDS, SECONDS_PER_HOUR, WINDOW_SECONDS
+from recsys_assets.lib.features.activity import WINDOW_SECONDS
 from recsys_assets.lib.features.click_ranges import ClickRanges
 from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds, previous_day
@@ -58,9 +60,9 @@ UNKNOWN_VISITOR = {
     TOP_CATEGORY: MISSING,
     AGE: None,
     CLICKS_24H: 0.0,
-    HOURS_SINCE_CLICK: float(LOOK_BACK_HOURS),
-    CLICKS_7D: 0.0,
-    CATEGORY_CLICKS_7D: 0.0,
+    HOURS_SINCE_CLICK: float(RECENT_HOURS),
+    CLICKS_LOOK_BACK: 0.0,
+    CATEGORY_CLICKS_LOOK_BACK: 0.0,
     CATEGORY_CLICKS_24H: 0.0,
 }
 
@@ -69,21 +71,22 @@ class FeatureError(ValueError):
     """Raised if inputs do not fit together; names column, count and an example."""
 
 
-def _activity(clicks: ClickRanges, queries: pl.DataFrame) -> pl.DataFrame:
+def _activity(clicks: ClickRanges, queries: pl.DataFrame, seconds: int) -> pl.DataFrame:
     """Return the click features of Q queries, one row per query.
 
     Args:
         clicks: all clicks.
         queries: {user_id, timestamp, category_l1 of the item}.
+        seconds: length of the look-back.
     """
     asked = queries.select(USER_ID, TIMESTAMP, CATEGORY_L1).join(
         clicks.users, on=USER_ID, how="left", maintain_order="left"
     )
     rows_asked = asked.height
-    hours = np.full(rows_asked, LOOK_BACK_HOURS, np.float32)
+    hours = np.full(rows_asked, RECENT_HOURS, np.float32)
     counts = {
         name: np.zeros(rows_asked, np.float32)
-        for name in (CLICKS_24H, CLICKS_7D, CATEGORY_CLICKS_7D, CATEGORY_CLICKS_24H)
+        for name in (CLICKS_24H, CLICKS_LOOK_BACK, CATEGORY_CLICKS_LOOK_BACK, CATEGORY_CLICKS_24H)
     }
     # In the order of the clicks, consecutive binary searches hit the processor's cache.
     asked = asked.with_row_index("row").drop_nulls("code").sort("code", TIMESTAMP)
@@ -98,10 +101,10 @@ def _activity(clicks: ClickRanges, queries: pl.DataFrame) -> pl.DataFrame:
         )
         .to_numpy()
     )
-    remembered, end = clicks.before(code, at, HISTORY_SECONDS)
+    remembered, end = clicks.before(code, at, seconds)
     start, _ = clicks.before(code, at, WINDOW_SECONDS)
-    counts[CLICKS_7D][known] = end - remembered
-    counts[CATEGORY_CLICKS_7D][known] = clicks.of_category(code, shelf, remembered, end)
+    counts[CLICKS_LOOK_BACK][known] = end - remembered
+    counts[CATEGORY_CLICKS_LOOK_BACK][known] = clicks.of_category(code, shelf, remembered, end)
     counts[CLICKS_24H][known] = end - start
     counts[CATEGORY_CLICKS_24H][known] = clicks.of_category(code, shelf, start, end)
     counted = end > start
@@ -120,26 +123,24 @@ def _activity(clicks: ClickRanges, queries: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _click_history(clicks: ClickRanges, rows: pl.DataFrame) -> pl.DataFrame:
+def _click_history(clicks: ClickRanges, rows: pl.DataFrame, seconds: int) -> pl.DataFrame:
     """Return click_history of ``interaction_features``."""
     asked = rows.select(EVENT_ID, USER_ID, TIMESTAMP).join(
         clicks.users, on=USER_ID, how="left", maintain_order="left"
     )
     # A visitor without clicks has the empty range [0, 0).
     code, known = asked["code"].fill_null(0).to_numpy(), asked["code"].is_not_null().to_numpy()
-    start, end = clicks.before(code, asked[TIMESTAMP].to_numpy(), HISTORY_SECONDS)
+    start, end = clicks.before(code, asked[TIMESTAMP].to_numpy(), seconds)
     categories, _, _ = clicks.lists(np.where(known, start, 0), np.where(known, end, 0))
     return asked.select(EVENT_ID, categories.alias(HISTORY))
 
 
-def _states(clicks: ClickRanges, since: int) -> pl.DataFrame:
+def _states(clicks: ClickRanges, since: int, seconds: int) -> pl.DataFrame:
     """Return user_activity of ``interaction_features``, for clicks from ``since`` on."""
     # Clicks of one second give one state.
     last = np.r_[clicks.key[1:] != clicks.key[:-1], True][: len(clicks.key)]
     position = np.flatnonzero(last & (clicks.time >= since))
-    lists = clicks.lists(
-        *clicks.before(clicks.code[position], clicks.time[position] + 1, HISTORY_SECONDS)
-    )
+    lists = clicks.lists(*clicks.before(clicks.code[position], clicks.time[position] + 1, seconds))
     return pl.DataFrame(
         [
             clicks.users[USER_ID].gather(clicks.code[position]),
@@ -186,18 +187,21 @@ def interaction_features(
     day: str,
     zone: str = UTC,
     popularity: pl.DataFrame | None = None,
+    *,
+    look_back_days: int,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return the features of a day's exposures, and each visitor's clicks for later.
 
     Args:
         today: RAW_INTERACTIONS of the day.
-        earlier: RAW_INTERACTIONS of the HISTORY_DAYS before it, or only their clicks; None for the
-            calendar's first day.
+        earlier: RAW_INTERACTIONS of the look_back_days before it, or only their clicks; None for
+            the calendar's first day.
         users: RAW_USERS. An unknown visitor has gender MISSING and a null age.
         items: RAW_ITEMS.
         day: ISO, local.
         zone: the shop's time zone.
         popularity: item_popularity of the day before; None: it is counted in ``earlier``.
+        look_back_days: days of 24 hours whose clicks the features cover.
 
     Returns:
         features: INTERACTION_FEATURES, one row per exposure, ordered by (timestamp, event_id).
@@ -206,7 +210,7 @@ def interaction_features(
         user_activity: {user_id, timestamp: Int64, recent_categories: List(String),
             recent_items: List(String), recent_timestamps: List(Int64)}, one row per visitor and
             second with a click on the day, ordered by (user_id, timestamp). The lists hold the
-            clicks of the HISTORY_DAYS up to and including it, oldest first, the latest
+            clicks of the look_back_days up to and including it, oldest first, the latest
             RECENT_CLICKS at most. A row at t uses the latest state strictly before t.
 
     Raises:
@@ -228,7 +232,10 @@ def interaction_features(
     )
     exposures = today.filter(pl.col(EVENT_TYPE).is_in(EXPOSURE_EVENTS)).sort(TIMESTAMP, EVENT_ID)
     moments = exposures[TIMESTAMP].to_numpy()
-    clicks = ClickRanges.of(clicked, int(moments.min(initial=start)), int(moments.max(initial=end)))
+    seconds = look_back_days * SECONDS_PER_DAY
+    clicks = ClickRanges.of(
+        clicked, int(moments.min(initial=start)), int(moments.max(initial=end)), seconds
+    )
     if popularity is None:
         popularity = item_popularity(
             history.clear() if earlier is None else earlier, items, previous_day(day), zone
@@ -242,15 +249,15 @@ def interaction_features(
         maintain_order="left",
     )
     features = (
-        shown.with_columns(_activity(clicks, shown))
+        shown.with_columns(_activity(clicks, shown, seconds))
         .join(users.select(USER_ID, AGE, GENDER), on=USER_ID, how="left", maintain_order="left")
         .with_columns(pl.col(GENDER).fill_null(MISSING), pl.col(AGE).cast(pl.Float32))
         .select(*INTERACTION_FEATURES)
     )
     return (
         features,
-        _click_history(clicks, features.filter(pl.col(CLICK) == 1)),
-        _states(clicks, start),
+        _click_history(clicks, features.filter(pl.col(CLICK) == 1), seconds),
+        _states(clicks, start, seconds),
     )
 
 

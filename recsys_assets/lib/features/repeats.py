@@ -30,7 +30,7 @@ from recsys_assets.columns import (
     EventType,
 )
 from recsys_assets.files import write_json
-from recsys_assets.lib.features.seen import ACTS, DEFAULT_DAYS, DEFAULT_RULE, NEVER, SeenRule
+from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, NEVER, SeenRule
 from recsys_assets.lib.landing.local_days import local_day
 from recsys_assets.release_files import SEEN_RULE
 
@@ -55,7 +55,7 @@ class Repeats(TypedDict):
     excess_low: float | None  # lower bound of rate - expected
 
 
-def measure_repeats(log: pl.DataFrame, *, zone: str, days: int = DEFAULT_DAYS) -> Repeats:
+def measure_repeats(log: pl.DataFrame, *, zone: str, days: int = DEFAULT_SEEN_DAYS) -> Repeats:
     """Count repeats in a log.
 
     Args:
@@ -207,7 +207,9 @@ def write_seen_rule(
         .collect()
     )
     repeats = measure_repeats(
-        log, zone=time_zone, days=DEFAULT_DAYS if seen_days == "auto" else seen_days or DEFAULT_DAYS
+        log,
+        zone=time_zone,
+        days=DEFAULT_SEEN_DAYS if seen_days == "auto" else seen_days or DEFAULT_SEEN_DAYS,
     )
     rule, reason = choose_rule(repeats, seen_events, seen_days)
     write_json(target / SEEN_RULE, rule.as_json())

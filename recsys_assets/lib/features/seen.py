@@ -15,12 +15,10 @@ from typing import Any
 
 from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
 from recsys_assets.files import FileCorrupt, read_json
-from recsys_assets.settings import Settings
+from recsys_assets.settings import DEFAULT_SEEN_DAYS
 
 #: Events that can make an item seen: all in which the visitor acted.
 ACTS: tuple[EventType, ...] = tuple(event for event in EVENT_TYPES if event != IMPRESSION)
-#: Days of the setting "auto".
-DEFAULT_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class SeenRule:
 
 
 #: Everything that a visitor clicked counts as seen; the rule before a log says otherwise.
-DEFAULT_RULE = SeenRule(ACTS, DEFAULT_DAYS)
+DEFAULT_RULE = SeenRule(ACTS, DEFAULT_SEEN_DAYS)
 NEVER = SeenRule((), 0)
 
 
@@ -97,11 +95,3 @@ def read_rule(path: Path) -> SeenRule:
         return parse_rule(read_json(path))
     except (ValueError, AttributeError) as error:
         raise FileCorrupt(f"{path}: {error}; build the release again") from error
-
-
-def kept_days(settings: Settings) -> int:
-    """Return for how many days the stores keep what a visitor did.
-
-    At least DEFAULT_DAYS: the release in force may have another rule than the settings.
-    """
-    return DEFAULT_DAYS if settings.seen_days == "auto" else max(DEFAULT_DAYS, settings.seen_days)

@@ -29,10 +29,10 @@ from recsys_assets.columns import (
     ITEM_CATEGORICAL,
     ITEM_GENDER,
     ITEM_ID,
-    LOOK_BACK_HOURS,
     MISSING,
     NULL_INDEX,
     OOV_INDEX,
+    RECENT_HOURS,
     TOP_CATEGORY,
     USER_CATEGORICAL,
     USER_ID,
@@ -66,31 +66,33 @@ def log_count(counts: np.ndarray) -> np.ndarray:
 
 
 def share_of_window(hours: np.ndarray) -> np.ndarray:
-    """Return hours since the last click as a share of LOOK_BACK_HOURS, float32 [N]."""
-    return (hours.astype(np.float64) / LOOK_BACK_HOURS).astype(np.float32)
+    """Return hours since the last click as a share of RECENT_HOURS, float32 [N]."""
+    return (hours.astype(np.float64) / RECENT_HOURS).astype(np.float32)
 
 
 def affinity(
-    c7: np.ndarray, c24: np.ndarray, n7: np.ndarray | np.number, n24: np.ndarray | np.number
+    c_long: np.ndarray, c24: np.ndarray, n_long: np.ndarray | np.number, n24: np.ndarray | np.number
 ) -> np.ndarray:
     """Return visitors' affinity to an item's category, computed in float64.
 
     The shares are smoothed towards 0, because one click is weaker evidence than ten.
 
     Args:
-        c7: [N], the visitor's clicks on the item's category_l1 in the seven days before.
+        c_long: [N], the visitor's clicks on the item's category_l1 in the look-back days before.
         c24: [N], the same in the 24 hours before.
-        n7: [N] or one number, all clicks of the visitor in the seven days before.
+        n_long: [N] or one number, all clicks of the visitor in the look-back days before.
         n24: [N] or one number, the same in the 24 hours before.
 
     Returns:
-        float32 [N, 4], AFFINITY_CONTINUOUS: c7 / (n7 + 2), c24 / (n24 + 1), log(1 + c7) and
+        float32 [N, 4], AFFINITY_CONTINUOUS: c_long / (n_long + 2), c24 / (n24 + 1), log(1 + c_long) and
         log(1 + c24).
     """
-    c7, c24 = c7.astype(np.float64), c24.astype(np.float64)
-    n7, n24 = n7.astype(np.float64), n24.astype(np.float64)
-    found = np.empty((len(c7), 4), np.float32)
-    for place, values in enumerate((c7 / (n7 + 2), c24 / (n24 + 1), np.log1p(c7), np.log1p(c24))):
+    c_long, c24 = c_long.astype(np.float64), c24.astype(np.float64)
+    n_long, n24 = n_long.astype(np.float64), n24.astype(np.float64)
+    found = np.empty((len(c_long), 4), np.float32)
+    for place, values in enumerate(
+        (c_long / (n_long + 2), c24 / (n24 + 1), np.log1p(c_long), np.log1p(c24))
+    ):
         found[:, place] = values
     return found
 
@@ -149,38 +151,38 @@ class Vocabulary:
 
 
 def history_counts(
-    vocabulary: Vocabulary, categories: Sequence[str] | np.ndarray, n7: int, n24: int
+    vocabulary: Vocabulary, categories: Sequence[str] | np.ndarray, n_long: int, n24: int
 ) -> np.ndarray:
     """Return one visitor's clicks per category.
 
     Args:
         vocabulary: of category_l1, with K rows.
         categories: category_l1 of C clicks, oldest first.
-        n7: how many of them, at the end, lie in the last seven days; 0 for a masked visitor.
+        n_long: how many of them, at the end, lie in the look-back; 0 for a masked visitor.
         n24: how many of them, at the end, lie in the last 24 hours; 0 for a masked visitor.
 
     Returns:
-        float32 [2·K]: clicks per Categorify index, of seven days and then of 24 hours.
+        float32 [2·K]: clicks per Categorify index, of the look-back and then of 24 hours.
 
     Raises:
-        TransformsInvalid: not 0 ≤ n24 ≤ n7 ≤ C.
+        TransformsInvalid: not 0 ≤ n24 ≤ n_long ≤ C.
 
     >>> history_counts(
     ...     Vocabulary("category_l1", ["books", "tools"]), ["books", "tools", "tools"], 3, 1
     ... ).tolist()
     [0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 1.0]
     """
-    if not 0 <= n24 <= n7 <= len(categories):
+    if not 0 <= n24 <= n_long <= len(categories):
         raise TransformsInvalid(
-            f"a click history needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, got {n24}, {n7} "
+            f"a click history needs 0 ≤ clicks of 24 h ≤ of the look-back ≤ categories, got {n24}, {n_long} "
             f"and {len(categories)}"
         )
     found = np.zeros(2 * vocabulary.rows, np.float32)
-    if n7:
-        index = vocabulary.indices(categories[len(categories) - n7 :])
+    if n_long:
+        index = vocabulary.indices(categories[len(categories) - n_long :])
         found[: vocabulary.rows] = np.bincount(index, minlength=vocabulary.rows)
         if n24:
-            found[vocabulary.rows :] = np.bincount(index[n7 - n24 :], minlength=vocabulary.rows)
+            found[vocabulary.rows :] = np.bincount(index[n_long - n24 :], minlength=vocabulary.rows)
     return found
 
 
@@ -276,7 +278,7 @@ class Transforms:
 
         Args:
             raw: [B, 3] user_id, gender, top_category.
-            numbers: float32 [B, 4] age (NaN: unknown), clicks_24h, hours_since_click, clicks_7d.
+            numbers: float32 [B, 4] age (NaN: unknown), clicks_24h, hours_since_click, clicks_look_back.
 
         Returns:
             USER_CATEGORICAL int32 [B, 4] and USER_CONTINUOUS float32 [B, 4].
@@ -308,24 +310,24 @@ class Transforms:
         Args:
             categories: category_l1 of all visitors' clicks, visitor after visitor, each oldest
                 first.
-            numbers: as for ``users``; clicks_7d is the number of the visitor's categories.
+            numbers: as for ``users``; clicks_look_back is the number of the visitor's categories.
 
         Raises:
-            TransformsInvalid: clicks_7d do not add up to the number of categories.
+            TransformsInvalid: clicks_look_back do not add up to the number of categories.
         """
-        counts = [(int(n7), int(n24)) for _, n24, _, n7 in numbers.tolist()]
+        counts = [(int(n_long), int(n24)) for _, n24, _, n_long in numbers.tolist()]
         vocabulary = self.vocabulary[CATEGORY_L1]
         found, end = np.empty((len(counts), 2 * vocabulary.rows), np.float32), 0
-        if min((n7 for n7, _ in counts), default=0) < 0 or sum(n7 for n7, _ in counts) != len(
-            categories
-        ):
+        if min((n_long for n_long, _ in counts), default=0) < 0 or sum(
+            n_long for n_long, _ in counts
+        ) != len(categories):
             raise TransformsInvalid(
-                f"clicks_7d must add up to the {len(categories)} categories, got "
-                f"{[n7 for n7, _ in counts]}"
+                f"clicks_look_back must add up to the {len(categories)} categories, got "
+                f"{[n_long for n_long, _ in counts]}"
             )
-        for row, (n7, n24) in enumerate(counts):
-            begin, end = end, end + n7
-            found[row] = history_counts(vocabulary, categories[begin:end], n7, n24)
+        for row, (n_long, n24) in enumerate(counts):
+            begin, end = end, end + n_long
+            found[row] = history_counts(vocabulary, categories[begin:end], n_long, n24)
         return found
 
     def context(

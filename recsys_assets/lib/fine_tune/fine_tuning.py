@@ -58,8 +58,8 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
     """Choose the champion, and the days to learn: the day, the days before it, a few older ones.
 
     Raises:
-        FineTuneError: there is no champion, it is of an older form, or it has learnt this day or a
-            later one.
+        FineTuneError: there is no champion, it is of an older form or of another look-back, or it
+            has learnt this day or a later one.
     """
     champion = read_champion(settings)
     if champion is None:
@@ -71,6 +71,13 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
         raise FineTuneError(
             f"the champion (release {base.number}) was built by an older version of this code, "
             "whose models take other inputs; run full_training, then `recsys promote`"
+        )
+    if not base.fits(settings):
+        raise FineTuneError(
+            f"the champion (release {base.number}) was trained on features of "
+            f"{base.look_back_days} days of clicks, RECSYS_LOOK_BACK_DAYS is "
+            f"{settings.look_back_days}; run `recsys materialize`, then `recsys promote`, or set "
+            f"RECSYS_LOOK_BACK_DAYS back to {base.look_back_days}"
         )
     if base.rung["name"] != FULL:
         raise FineTuneError(

@@ -370,7 +370,7 @@ def input_drift(
     for (feature,), part in now.group_by("feature", maintain_order=True):
         base = before.filter(
             (pl.col("feature") == feature)
-            & ~((pl.col("day") == first_day) & (feature in drift.LOOK_BACK))
+            & ~((pl.col("day") == first_day) & (feature in drift.RECENT))
         )
         if min(part["rows"].sum(), base["rows"].sum()) >= drift.MINIMUM_ROWS:
             new, old = drift.counts(part, base)

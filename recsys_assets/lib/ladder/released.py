@@ -15,6 +15,8 @@ from recsys_assets.release_files import ITEM_IDS_FILE
 def rung_scorer(store: ArtifactStore, release: Release, log: Sequence[Artifact]) -> RungScorer:
     """Return what a release of a simple rung shows, as a scorer of queries.
 
+    A query has the clicks of the release's own look-back.
+
     Args:
         store: of the artifacts.
         release: of a simple rung.
@@ -23,4 +25,4 @@ def rung_scorer(store: ArtifactStore, release: Release, log: Sequence[Artifact])
     vocabulary = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
     rung = store.open(release.artifact.manifest["inputs"]["faiss_index"])
     model = ItemToItem.read(rung, vocabulary)
-    return RungScorer.of(release.rung["name"], model, read_clicks(log))
+    return RungScorer.of(release.rung["name"], model, read_clicks(log), release.look_back_days)

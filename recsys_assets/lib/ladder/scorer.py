@@ -11,9 +11,8 @@ import scipy.sparse as sp
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
-from recsys_assets.columns import ITEM_HISTORY, SECONDS_PER_HOUR
+from recsys_assets.columns import ITEM_HISTORY, SECONDS_PER_DAY, SECONDS_PER_HOUR
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.features.activity import HISTORY_SECONDS
 from recsys_assets.lib.features.click_ranges import ClickRanges
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
 
@@ -45,21 +44,29 @@ class RungScorer:
     model: ItemToItem
     clicks: ClickRanges
     places: np.ndarray  # int64, row of the model's items for each of ``clicks.items``; -1: none
+    look_back_days: int  # a query's clicks are those of these days before it
 
     @classmethod
-    def of(cls, name: str, model: ItemToItem, clicks: pl.DataFrame) -> RungScorer:
+    def of(
+        cls, name: str, model: ItemToItem, clicks: pl.DataFrame, look_back_days: int
+    ) -> RungScorer:
         """Arrange the clicks that queries look back on.
 
-        clicks: of ``read_clicks``, of the days of the queries and of those before.
+        Args:
+            name: of the rung.
+            model: of the rung.
+            clicks: of ``read_clicks``, of the days of the queries and of those before.
+            look_back_days: days of 24 hours of clicks that a query has.
         """
         known = clicks.filter(pl.col(c.USER_ID) != c.MISSING)
         times = known[c.TIMESTAMP].to_numpy()
         ranges = ClickRanges.of(
             known.with_columns(pl.lit(c.UNKNOWN_CATEGORY).alias(c.CATEGORY_L1)),
             int(times.min(initial=0)),
-            int(times.max(initial=0)) + HISTORY_SECONDS,
+            int(times.max(initial=0)) + look_back_days * SECONDS_PER_DAY,
+            look_back_days * SECONDS_PER_DAY,
         )
-        return cls(name, model, ranges, model.rows_of(ranges.items.to_list()))
+        return cls(name, model, ranges, model.rows_of(ranges.items.to_list()), look_back_days)
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the inner products of the queries ``rows`` with the catalogue, float32 [n, I].
@@ -79,7 +86,7 @@ class RungScorer:
         at = frame[c.TIMESTAMP].to_numpy()
         code = asked["code"].fill_null(0).to_numpy()
         known = asked["code"].is_not_null().to_numpy()
-        start, end = self.clicks.before(code, at, HISTORY_SECONDS)
+        start, end = self.clicks.before(code, at, self.look_back_days * SECONDS_PER_DAY)
         start = np.where(known, np.maximum(start, end - ITEM_HISTORY), 0)
         end = np.where(known, end, 0)
         size = end - start

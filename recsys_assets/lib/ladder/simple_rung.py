@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -59,6 +60,7 @@ def write_simple_rung(
     target: Path,
     seed: int,
     time_zone: str,
+    look_back_days: int,
 ) -> RungFigures:
     """Write the better simple rung, fitted on all days of the window; return the figures.
 
@@ -78,14 +80,15 @@ def write_simple_rung(
         target: folder of the files.
         seed: of the bootstrap.
         time_zone: of the shop.
+        look_back_days: days of 24 hours of clicks that a query has.
     """
     item_ids = pl.read_parquet(items.path("items.parquet"))[c.ITEM_ID].to_numpy().astype(str)
     asked, clicks = Queries.read(queries), read_clicks(log)
     rule = read_rule(seen_rule.path(SEEN_RULE))
-    weights = _tuned(inner, train_log, items, item_ids, seed, rule, time_zone)
+    weights = _tuned(inner, train_log, items, item_ids, seed, rule, time_zone, look_back_days)
     judged = ItemToItem.fit(read_clicks(train_log), item_ids, weights)
     answers = {
-        name: list_metrics.run(RungScorer.of(name, model, clicks), asked)
+        name: list_metrics.run(RungScorer.of(name, model, clicks, look_back_days), asked)
         for name, model in ((POPULARITY, judged.popularity_only()), (ITEM_TO_ITEM, judged))
     }
     window = WindowClicks.of(train, valid)
@@ -129,6 +132,7 @@ def _tuned(
     seed: int,
     rule: SeenRule,
     zone: str,
+    look_back_days: int,
 ) -> Weights:
     """Return the best of CANDIDATES on the last training days; the default with too few clicks.
 
@@ -142,10 +146,10 @@ def _tuned(
     if asked.overall.sum() < _MINIMUM_TUNING:
         return Weights()
     model = ItemToItem.fit(read_clicks(before), item_ids, Weights())
-    scorer = RungScorer.of(ITEM_TO_ITEM, model, read_clicks(log))
+    scorer = RungScorer.of(ITEM_TO_ITEM, model, read_clicks(log), look_back_days)
 
     def quality(weights: Weights) -> float:
-        tried = RungScorer(ITEM_TO_ITEM, model.with_weights(weights), scorer.clicks, scorer.places)
+        tried = replace(scorer, model=model.with_weights(weights))
         ranks = list_metrics.run(tried, asked).ranks[asked.overall]
         users = asked.users[asked.overall]
         return list_metrics.list_metrics(ranks, users, resamples=1)["ndcg@10"]["value"]

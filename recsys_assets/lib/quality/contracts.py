@@ -45,12 +45,17 @@ _NUMBERS: dict[str, tuple[pl.Expr, str]] = {
     c.PRICE: (pl.col(c.PRICE) > 0, "not a number above 0"),
     c.CLICKS_24H: (pl.col(c.CLICKS_24H) >= 0, "not a number of 0 or more"),
     c.HOURS_SINCE_CLICK: (
-        pl.col(c.HOURS_SINCE_CLICK).is_between(0, c.LOOK_BACK_HOURS),
-        f"not a number of 0 to {c.LOOK_BACK_HOURS} hours",
+        pl.col(c.HOURS_SINCE_CLICK).is_between(0, c.RECENT_HOURS),
+        f"not a number of 0 to {c.RECENT_HOURS} hours",
     ),
     **{
         name: (pl.col(name) >= 0, "not a number of 0 or more")
-        for name in (c.ITEM_CLICKS, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)
+        for name in (
+            c.ITEM_CLICKS,
+            c.CLICKS_LOOK_BACK,
+            c.CATEGORY_CLICKS_LOOK_BACK,
+            c.CATEGORY_CLICKS_24H,
+        )
     },
 }
 #: Rules across columns: (column to name, other columns, condition of a wrong row, message).
@@ -64,20 +69,20 @@ _ACROSS: tuple[tuple[str, tuple[str, ...], pl.Expr, str], ...] = (
     (
         c.HOURS_SINCE_CLICK,
         (c.CLICKS_24H,),
-        (pl.col(c.CLICKS_24H) == 0) & (pl.col(c.HOURS_SINCE_CLICK) != c.LOOK_BACK_HOURS),
-        f"is not {c.LOOK_BACK_HOURS} though the visitor has no click",
+        (pl.col(c.CLICKS_24H) == 0) & (pl.col(c.HOURS_SINCE_CLICK) != c.RECENT_HOURS),
+        f"is not {c.RECENT_HOURS} though the visitor has no click",
     ),
     (
-        c.CLICKS_7D,
+        c.CLICKS_LOOK_BACK,
         (c.CLICKS_24H,),
-        pl.col(c.CLICKS_7D) < pl.col(c.CLICKS_24H),
+        pl.col(c.CLICKS_LOOK_BACK) < pl.col(c.CLICKS_24H),
         "is less than the clicks of the last 24 hours",
     ),
     (
-        c.CATEGORY_CLICKS_7D,
-        (c.CLICKS_7D,),
-        pl.col(c.CATEGORY_CLICKS_7D) > pl.col(c.CLICKS_7D),
-        "is more than all clicks of 7 days",
+        c.CATEGORY_CLICKS_LOOK_BACK,
+        (c.CLICKS_LOOK_BACK,),
+        pl.col(c.CATEGORY_CLICKS_LOOK_BACK) > pl.col(c.CLICKS_LOOK_BACK),
+        "is more than all clicks of the look-back days",
     ),
     (
         c.CATEGORY_CLICKS_24H,
@@ -87,14 +92,14 @@ _ACROSS: tuple[tuple[str, tuple[str, ...], pl.Expr, str], ...] = (
     ),
     (
         c.USER_ID,
-        (c.AGE, c.GENDER, c.TOP_CATEGORY, c.CLICKS_24H, c.CLICKS_7D),
+        (c.AGE, c.GENDER, c.TOP_CATEGORY, c.CLICKS_24H, c.CLICKS_LOOK_BACK),
         (pl.col(c.USER_ID) == c.MISSING)
         & (
             pl.col(c.AGE).is_not_null()
             | (pl.col(c.GENDER) != c.MISSING)
             | (pl.col(c.TOP_CATEGORY) != c.MISSING)
             | (pl.col(c.CLICKS_24H) != 0)
-            | (pl.col(c.CLICKS_7D) != 0)
+            | (pl.col(c.CLICKS_LOOK_BACK) != 0)
         ),
         "is masked, but the visitor's features are not masked",
     ),

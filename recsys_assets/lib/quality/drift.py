@@ -33,12 +33,12 @@ MINIMUM_ROWS = 5_000
 ROWS_PER_VISIT = 10  # rows that count as one independent row; see MINIMUM_ROWS
 #: Features of the 24 hours or the day before. They are empty on the calendar's first day, which is
 #: therefore not part of their baseline.
-LOOK_BACK = frozenset(
+RECENT = frozenset(
     {c.TOP_CATEGORY, c.CLICKS_24H, c.HOURS_SINCE_CLICK, c.ITEM_CLICKS, c.CATEGORY_CLICKS_24H}
 )
-#: Features of HISTORY_DAYS. They grow over the calendar's first HISTORY_DAYS days, which are
+#: Features of the look-back days. They grow over the calendar's first look-back days, which are
 #: therefore not part of their baseline.
-LONG_LOOK_BACK = frozenset({c.CLICKS_7D, c.CATEGORY_CLICKS_7D})
+LOOK_BACK = frozenset({c.CLICKS_LOOK_BACK, c.CATEGORY_CLICKS_LOOK_BACK})
 _DAY = "day"
 
 
@@ -170,7 +170,12 @@ def counts(day: pl.DataFrame, baseline: pl.DataFrame) -> tuple[np.ndarray, np.nd
 
 
 def against_baseline(
-    day: Artifact, earlier: Sequence[Artifact], *, first_day: str, threshold: float = THRESHOLD
+    day: Artifact,
+    earlier: Sequence[Artifact],
+    *,
+    first_day: str,
+    look_back_days: int,
+    threshold: float = THRESHOLD,
 ) -> Drift:
     """Compare a day's features with the days before it.
 
@@ -178,9 +183,10 @@ def against_baseline(
         day: the artifact of the day.
         earlier: artifacts of the days before, of the same kind; the last BASELINE_DAYS of them that
             have a profile are the baseline.
-        first_day: the calendar's first day. It is not in the baseline of LOOK_BACK features. Its
-            first HISTORY_DAYS days are not in the baseline of LONG_LOOK_BACK features, which are
+        first_day: the calendar's first day. It is not in the baseline of RECENT features. Its
+            first look_back_days days are not in the baseline of LOOK_BACK features, which are
             also not compared on these days.
+        look_back_days: days that the LOOK_BACK features cover.
         threshold: above it a feature has drifted.
     """
     # an artifact of an older form has no profile
@@ -191,7 +197,7 @@ def against_baseline(
     if not with_profile:
         return Drift({}, threshold, days, "no day before this one has a profile")
     now = pl.read_parquet(day.path(profiles.PROFILE_FILE))
-    settled = (date.fromisoformat(first_day) + timedelta(days=c.HISTORY_DAYS)).isoformat()
+    settled = (date.fromisoformat(first_day) + timedelta(days=look_back_days)).isoformat()
     before = pl.concat(
         [
             pl.read_parquet(artifact.path(profiles.PROFILE_FILE)).with_columns(
@@ -203,9 +209,9 @@ def against_baseline(
     found: dict[str, float] = {}
     for (feature,), part in now.group_by("feature", maintain_order=True):
         base = before.filter(pl.col("feature") == feature)
-        if feature in LOOK_BACK:
+        if feature in RECENT:
             base = base.filter(pl.col(_DAY) != first_day)
-        if feature in LONG_LOOK_BACK:
+        if feature in LOOK_BACK:
             base = base.filter((pl.col(_DAY) >= settled) & (str(day.partition) >= settled))
         if min(part["rows"].sum(), base["rows"].sum()) >= MINIMUM_ROWS:
             found[str(feature)] = divergence(part, base)

@@ -38,7 +38,7 @@ HOUR = "hour"  # of the local day, from the timestamp
 NULL, OTHER = "(null)", "(other)"
 #: Most values of a categorical feature; rarer values are counted together.
 MOST_VALUES = 2_000
-NEW_LOOK_BACK_DAYS = 30
+NEW_VALUE_DAYS = 30
 #: Files of ids up to this size are kept in memory, so that memory stays small at every scale.
 SMALL_BYTES = 1 << 16
 #: Bins of numbers: below the first edge, then [edge, next edge). The last bin is open.
@@ -47,10 +47,10 @@ EDGES: dict[str, tuple[float, ...]] = {
     c.AGE: (0, *range(20, 95, 5)),
     c.PRICE: (0, *(round(m * 10.0**e, 2) for e in range(0, 5) for m in (1, 2, 3, 5))),
     **dict.fromkeys(
-        (c.CLICKS_24H, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H),
+        (c.CLICKS_24H, c.CLICKS_LOOK_BACK, c.CATEGORY_CLICKS_LOOK_BACK, c.CATEGORY_CLICKS_24H),
         (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100),
     ),
-    c.HOURS_SINCE_CLICK: (*range(0, c.LOOK_BACK_HOURS + 1, 2),),
+    c.HOURS_SINCE_CLICK: (*range(0, c.RECENT_HOURS + 1, 2),),
     c.ITEM_CLICKS: (0, *(2**n for n in range(16))),
 }
 RAW_FEATURES = (HOUR, c.EVENT_TYPE, c.DEVICE_TYPE, c.CLICK, c.CATEGORY_L1)
@@ -71,8 +71,8 @@ DAY_FEATURES = (
     c.ITEM_GENDER,
     c.PRICE,
     c.ITEM_CLICKS,
-    c.CLICKS_7D,
-    c.CATEGORY_CLICKS_7D,
+    c.CLICKS_LOOK_BACK,
+    c.CATEGORY_CLICKS_LOOK_BACK,
     c.CATEGORY_CLICKS_24H,
 )
 
@@ -243,7 +243,7 @@ def _ids(artifact: Artifact, name: str, column: str) -> pl.LazyFrame:
     return _small(path).lazy() if entry["bytes"] <= SMALL_BYTES else pl.scan_parquet(path)
 
 
-@lru_cache(maxsize=4 * NEW_LOOK_BACK_DAYS)
+@lru_cache(maxsize=4 * NEW_VALUE_DAYS)
 def _small(path: Path) -> pl.DataFrame:
     """Read a small file of an artifact once: the next days of a range read it again."""
     return pl.read_parquet(path)

@@ -17,6 +17,7 @@ from recsys_assets.lib.release.contents import (
     display_data,
     dump,
     learnt_files,
+    look_back_of,
     place,
     write_contents,
 )
@@ -140,6 +141,7 @@ def build_release(
             metrics,
             generation=number,
             known_user=users[0] if users else None,
+            look_back_days=look_back_of(transforms),
             versions=dict.fromkeys(COMPONENTS, number),
             inputs=inputs,
         )
@@ -240,6 +242,7 @@ def build_fine_tune_release(
             generation=generation.number,
             versions=versions,
             known_user=generation.known_user,
+            look_back_days=generation.look_back_days,
             inputs=inputs,
         )
         return staged.publish(
@@ -260,6 +263,7 @@ def _dump_release(
     *,
     generation: int,
     known_user: str | None,
+    look_back_days: int,
     versions: Mapping[str, int],
     inputs: Mapping[str, Artifact],
 ) -> None:
@@ -276,6 +280,7 @@ def _dump_release(
             "gate": params["gate"],
             "metrics": dict(metrics or {}),
             "known_user": known_user,
+            "look_back_days": look_back_days,
             "artifacts": {role: artifact.reference() for role, artifact in inputs.items()},
         },
     )

@@ -84,7 +84,10 @@ def write_contents(
         ITEM_IDS_FILE: item_ids,
         SNAPSHOT: item_snapshot(items, item_clicks),
         POPULARITY: popularity_indices(popularity, item_ids),
-        USER_DEFAULTS: {"mean_age": transforms["mean_age"]},
+        USER_DEFAULTS: {
+            "mean_age": transforms["mean_age"],
+            "look_back_days": look_back_of(transforms),
+        },
         SAMPLING: _sampling(settings),
         # width of the query tower's input "history"
         HISTORY: {"width": 2 * transforms["cardinality"][columns.CATEGORY_L1]},
@@ -99,6 +102,11 @@ def write_contents(
         similar_items(parts["faiss_index"].path(INDEX), len(item_ids)),
         allow_pickle=False,
     )
+
+
+def look_back_of(transforms: Mapping[str, Any]) -> int:
+    """Return the days of clicks that the features of a generation cover."""
+    return int(transforms.get("look_back_days", columns.OLDER_LOOK_BACK_DAYS))
 
 
 def _sampling(settings: Settings) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.columns import OLDER_LOOK_BACK_DAYS
 from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.rung import OLDER, RUNGS, Rung, read_rung
@@ -36,7 +37,7 @@ RELEASE = "serving/release"
 #: Form of a release's files. This code runs only models of this form. Raise it by hand where the
 #: inputs of the models change. A derived fingerprint would refuse every older release after each
 #: change of code, and so every rollback.
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 
 #: Models whose version is the release's own; all others carry the number of their generation.
 RELEASE_BOUND = (QUERY_TOWER, RANKER)
@@ -62,11 +63,16 @@ class Release:
     known_user: str | None  # a visitor of the training data, for the smoke request
     form: str | None = CODE_VERSION  # of the code that built it; None: before forms were written
     rung: Rung = field(default_factory=lambda: OLDER)
+    look_back_days: int = OLDER_LOOK_BACK_DAYS  # days of clicks that its models' features cover
 
     @property
     def of_this_form(self) -> bool:
         """Return whether this version of the code can run the release's models."""
         return self.form == CODE_VERSION
+
+    def fits(self, settings: Settings) -> bool:
+        """Return whether the home's online features cover the days that the models expect."""
+        return self.look_back_days == settings.look_back_days
 
     @property
     def failed_checks(self) -> list[str]:
@@ -102,6 +108,7 @@ def read_release(artifact: Artifact) -> Release:
         content["known_user"],
         content.get("form"),
         read_rung(content),
+        content.get("look_back_days", OLDER_LOOK_BACK_DAYS),
     )
 
 
@@ -119,10 +126,12 @@ def list_releases(store: ArtifactStore) -> list[Release]:
     return [open_release(store, int(name)) for name in store.partitions(RELEASE)]
 
 
-def newest_passed(store: ArtifactStore) -> int:
+def newest_passed(store: ArtifactStore, settings: Settings) -> int:
     """Return the number of the best release whose gate passed.
 
-    It is of the newest day, of the highest rung of that day, and the newest of those.
+    It is of the newest day, of the highest rung of that day, and the newest of those. Releases of
+    an older form or of another look-back count only where there is no other; their promotion is
+    refused, with the remedy.
 
     Raises:
         ReleaseError: there is none.
@@ -135,7 +144,10 @@ def newest_passed(store: ArtifactStore) -> int:
             if releases
             else "there is no release; materialise the full graph first (`recsys materialize`)"
         )
-    best = max(passed, key=lambda one: (one.day, RUNGS.index(one.rung["name"]), one.number))
+    fitting = [one for one in passed if one.of_this_form and one.fits(settings)]
+    best = max(
+        fitting or passed, key=lambda one: (one.day, RUNGS.index(one.rung["name"]), one.number)
+    )
     return best.number
 
 

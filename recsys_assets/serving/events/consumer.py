@@ -22,12 +22,11 @@ from pydantic import ValidationError
 from redis.typing import EncodableT, FieldT
 
 from recsys_assets.columns import IMPRESSION, MISSING
+from recsys_assets.lib.feature_store.click_history import push_merged
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.lib.feature_store.views import USER_ACTIVITY_PUSH, FeatureStoreError
-from recsys_assets.lib.features.seen import kept_days
 from recsys_assets.partitions import time_zone
-from recsys_assets.serving.events.click_history import push_merged
 from recsys_assets.serving.events.events import GROUP, REJECTED, STREAM, Event, Reset, parse_entry
 from recsys_assets.serving.events.landing import LandingBuffer
 from recsys_assets.serving.events.visitor_state import Outcome, VisitorState
@@ -62,7 +61,10 @@ class Consumer:
     def __init__(self, settings: Settings, name: str, stop: threading.Event) -> None:
         self._name, self._stop = name, stop
         self._client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
-        self._state = VisitorState(self._client, kept_days(settings), time_zone(settings))
+        self._look_back_days = settings.look_back_days
+        self._state = VisitorState(
+            self._client, settings.kept_seen_days, time_zone(settings), self._look_back_days
+        )
         self._display = LiveDisplay(settings)
         self._buffer = LandingBuffer(settings.landing, time_zone(settings))
         self._landed_at = time.monotonic()
@@ -169,7 +171,7 @@ class Consumer:
             )
         else:
             if outcome is not Outcome.DUPLICATE:
-                push_merged(self._store, [row], now)
+                push_merged(self._store, [row], now, self._look_back_days)
         self._client.xack(STREAM, GROUP, stream_id)
 
     def _apply_events(self, known: Sequence[tuple[str, Event, str]], now: float) -> None:
@@ -178,7 +180,9 @@ class Consumer:
             return
         outcomes = self._state.apply(known, now)
         active = {event.user_id for _, event, _ in known if event.event_type != IMPRESSION}
-        push_merged(self._store, self._state.recent_clicks(sorted(active), now), now)
+        push_merged(
+            self._store, self._state.recent_clicks(sorted(active), now), now, self._look_back_days
+        )
         for (stream_id, event, _), outcome in zip(known, outcomes, strict=True):
             if outcome is Outcome.DUPLICATE:
                 self._client.xack(STREAM, GROUP, stream_id)

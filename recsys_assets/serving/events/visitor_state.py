@@ -1,7 +1,7 @@
 """Apply each visitor event to Valkey exactly once.
 
 An event changes the seen items (each under its event type), the recent items and the views of the
-last seven days. One Lua script per event decides and applies in one step, so that no crash falls in
+look-back days. One Lua script per event decides and applies in one step, so that no crash falls in
 between. The key ``event:<event id>`` holds the stream id that was applied: the same entry delivered
 again counts as done, and another entry with the same event id is a duplicate. A reset works in the
 same way.
@@ -31,14 +31,12 @@ from recsys_assets.lib.feature_store.bloom import (
     seen_keys,
 )
 from recsys_assets.lib.feature_store.recent_clicks import RecentClicks
-from recsys_assets.lib.features.activity import HISTORY_SECONDS, RECENT_CLICKS
+from recsys_assets.lib.features.activity import RECENT_CLICKS
 from recsys_assets.serving.events.events import Event, Reset
 
 RECENT_ITEMS = 100
 #: Between event id, item id and category of a view; no id holds it.
 _SEPARATOR = "\x1f"
-#: Seconds after the last event: then none of the views counts any more.
-VIEWS_EXPIRE_SECONDS = HISTORY_SECONDS + SECONDS_PER_DAY
 
 
 class Outcome(IntEnum):
@@ -119,14 +117,18 @@ class VisitorState:
 
     Args:
         client: of database 1, replies as bytes.
-        kept_days: for how many local days seen items are kept (``seen.kept_days``). An event id
-            and a reset are remembered one day longer.
+        kept_days: for how many local days seen items are kept (``Settings.kept_seen_days``). An
+            event id and a reset are remembered one day longer.
         zone: time zone of the shop.
+        look_back_days: for how many days of 24 hours clicks count as recent.
     """
 
-    def __init__(self, client: redis.Redis, kept_days: int, zone: str) -> None:
+    def __init__(self, client: redis.Redis, kept_days: int, zone: str, look_back_days: int) -> None:
         self._client, self._kept_days, self._zone = client, kept_days, zone
         self._remembered = (kept_days + 1) * SECONDS_PER_DAY
+        self._look_back = look_back_days * SECONDS_PER_DAY
+        # one day after the last event: then none of the views counts any more
+        self._views_expire = self._look_back + SECONDS_PER_DAY
         self._script, self._reset = client.register_script(_APPLY), client.register_script(_RESET)
 
     def apply(
@@ -180,15 +182,15 @@ class VisitorState:
             event.item_id,
             event.timestamp,
             member,
-            f"({int(now) - HISTORY_SECONDS}",
-            VIEWS_EXPIRE_SECONDS,
+            f"({int(now) - self._look_back}",
+            self._views_expire,
             RECENT_ITEMS,
             RECENT_CLICKS,
             *(positions(event.item_id, event.event_type).tolist() if live else ()),
         ]
 
     def recent_clicks(self, user_ids: Sequence[str], now: float) -> list[RecentClicks]:
-        """Return the clicks of the last seven days of each visitor who has any.
+        """Return the clicks of the look-back days of each visitor who has any.
 
         A row holds the newest RECENT_CLICKS clicks, oldest first. Its ``updated_at`` is the time of
         the newest click, or of a later reset. The microseconds count the visitor's updates: of two
@@ -206,7 +208,7 @@ class VisitorState:
             for user_id in user_ids:
                 pipeline.zrange(
                     views_key(user_id),
-                    int(now) - HISTORY_SECONDS,
+                    int(now) - self._look_back,
                     "+inf",
                     byscore=True,
                     withscores=True,
@@ -263,12 +265,7 @@ class VisitorState:
         ]
         outcome, at = self._reset(
             keys=keys,
-            args=[
-                stream_id,
-                self._remembered,
-                int(now),
-                max(VIEWS_EXPIRE_SECONDS, self._remembered),
-            ],
+            args=[stream_id, self._remembered, int(now), max(self._views_expire, self._remembered)],
         )
         return Outcome(outcome), RecentClicks(user_id, [], [], [], float(at), whole=True)
 

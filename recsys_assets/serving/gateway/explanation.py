@@ -12,8 +12,8 @@ import numpy as np
 from recsys_assets.columns import (
     AGE,
     CANDIDATE_CONTINUOUS,
-    CLICKS_7D,
     CLICKS_24H,
+    CLICKS_LOOK_BACK,
     CONTEXT_CATEGORICAL,
     CONTEXT_CONTINUOUS,
     DEVICE_TYPE,
@@ -48,7 +48,7 @@ from recsys_assets.serving.stages.stage import Tensors
 
 USER_RAW, USER_NUMBERS = (
     (USER_ID, GENDER, TOP_CATEGORY),
-    (AGE, CLICKS_24H, HOURS_SINCE_CLICK, CLICKS_7D),
+    (AGE, CLICKS_24H, HOURS_SINCE_CLICK, CLICKS_LOOK_BACK),
 )
 #: The features in which the candidates of a visitor differ, without the item's own index.
 OF_CANDIDATES = (*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS)[1:]

@@ -19,7 +19,7 @@ class VisitorFeatures(BaseModel):
         description="Values of the feature store and of the request."
     )
     clicked_categories: list[str] = Field(
-        description="Category of each click of the last seven days, oldest first."
+        description="Category of each click of the look-back days, oldest first."
     )
     transformed: dict[str, float | None] = Field(
         description="Values that the models read; categories as Categorify's indices."

@@ -109,7 +109,8 @@ def promote(
         on_step: called after each step was written to the journal.
 
     Raises:
-        PromotionRefused: the gate's verdict is absent or failed, or the release has an older form.
+        PromotionRefused: the gate's verdict is absent or failed, or the release has an older form
+            or another look-back than the settings.
         PromotionFailed: a replica, a file or an answer was wrong; undone on all replicas.
         PromotionBusy: another promotion held the lock for too long.
     """
@@ -129,7 +130,8 @@ def rollback(
     """Promote the former champion again; its gate passed when it was promoted.
 
     Raises:
-        PromotionRefused: there is no previous champion.
+        PromotionRefused: there is no previous champion, or it has another look-back than the
+            settings.
         PromotionFailed: as for ``promote``; the present champion serves on.
         PromotionBusy: another promotion held the lock for too long.
     """
@@ -180,7 +182,7 @@ def _promote(
 ) -> PromotionReport:
     """Run all steps of a promotion, and undo them if one fails."""
     started = time.monotonic()
-    _require_promotable(release, force_gate)
+    _require_promotable(release, platform.settings, force_gate)
     present = read_champion(platform.settings)
     report = PromotionReport(
         release.number,
@@ -230,12 +232,20 @@ def _promote(
     return report
 
 
-def _require_promotable(release: Release, force_gate: bool) -> None:
-    """Raise PromotionRefused unless the form and the gate's verdict allow promotion."""
+def _require_promotable(release: Release, settings: Settings, force_gate: bool) -> None:
+    """Raise PromotionRefused unless form, look-back and the gate's verdict allow promotion."""
     if not release.of_this_form:
         raise PromotionRefused(
             f"release {release.number} was built by an older version of this code, whose models "
             "take other inputs: run full training to build a new release"
+        )
+    if not release.fits(settings):
+        raise PromotionRefused(
+            f"release {release.number} was trained on features of {release.look_back_days} days of "
+            f"clicks, but RECSYS_LOOK_BACK_DAYS of this home is {settings.look_back_days}, so "
+            "visitors would get other features than in training: run `recsys materialize` to build "
+            f"a release of {settings.look_back_days} days, or set RECSYS_LOOK_BACK_DAYS back to "
+            f"{release.look_back_days}"
         )
     if force_gate:
         return

@@ -22,7 +22,7 @@ from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.settings import Settings
 
 _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
-_CLICKS = 3  # column of USER_NUMBERS: clicks_7d
+_CLICKS = 3  # column of USER_NUMBERS: clicks_look_back
 
 
 class _TransformStage(Stage):
@@ -156,7 +156,7 @@ class UnrollFeatures(Stage):
         They are computed per category, because categories are fewer than candidates.
 
         Args:
-            history: [2·K], clicks per category of seven days, then of 24 hours.
+            history: [2·K], clicks per category of the look-back, then of 24 hours.
             categories: [N], category_l1 indices.
 
         Returns:
@@ -171,6 +171,6 @@ class UnrollFeatures(Stage):
                 f"{len(history)} counts for an item of category {categories.max(initial=0)}; the "
                 "user and item transforms must be of one generation"
             )
-        week, day = history[:width], history[width:]
-        found: np.ndarray = affinity(week, day, week.sum(), day.sum())[categories]
+        long, day = history[:width], history[width:]
+        found: np.ndarray = affinity(long, day, long.sum(), day.sum())[categories]
         return found

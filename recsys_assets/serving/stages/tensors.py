@@ -41,10 +41,10 @@ CONTEXT_SEED = TensorSpec("context_seed", "INT64", (-1,))
 
 # --- feast_user_lookup: raw user features ---------------------------------------------------------
 USER_RAW = TensorSpec("user_raw", "STRING", (-1, 3))  # user_id, gender, top_category
-# age, clicks_24h, hours_since_click, clicks_7d
+# age, clicks_24h, hours_since_click, clicks_look_back
 USER_NUMBERS = TensorSpec("user_numbers", "FP32", (-1, 4))
-#: Categories of visitors' clicks, oldest first, one visitor's after the other's (clicks_7d counts
-#: them).
+#: Categories of visitors' clicks, oldest first, one visitor's after the other's
+#: (clicks_look_back counts them).
 USER_HISTORY_RAW = TensorSpec("user_history_raw", "STRING", (-1,))
 #: Items of the same clicks, "" where unknown, and their ages in hours at the request's time.
 USER_ITEMS_RAW = TensorSpec("user_items_raw", "STRING", (-1,))
@@ -54,7 +54,7 @@ USER_DEGRADED = TensorSpec("user_degraded", "INT32", (-1,))  # bits of ``answer.
 # --- nvt_user_transform and nvt_context_transform -------------------------------------------------
 USER_CAT = TensorSpec("user_cat", "INT32", (-1, len(USER_CATEGORICAL)))
 USER_CONT = TensorSpec("user_cont", "FP32", (-1, len(USER_CONTINUOUS)))
-#: Clicks per category_l1 index, [B, 2·K]: of seven days, then of 24 hours.
+#: Clicks per category_l1 index, [B, 2·K]: of the look-back days, then of 24 hours.
 USER_HISTORY = TensorSpec("user_history", "FP32", (-1, -1))
 #: Categorify indices of the latest clicked items, newest first, 0 where there are fewer, and their
 #: ages in hours.

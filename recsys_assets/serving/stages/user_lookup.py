@@ -16,15 +16,17 @@ from recsys_assets.columns import (
     AGE,
     GENDER,
     MISSING,
+    OLDER_LOOK_BACK_DAYS,
     RECENT_CATEGORIES,
     RECENT_ITEMS,
     RECENT_TIMESTAMPS,
+    SECONDS_PER_HOUR,
     USER_ID,
 )
 from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.lib.feature_store.recent_clicks import FEATURES as RECENT_CLICKS
 from recsys_assets.lib.feature_store.recent_clicks import Click, stored_clicks
-from recsys_assets.lib.features.activity import SECONDS_PER_HOUR, visitor_activity
+from recsys_assets.lib.features.activity import visitor_activity
 from recsys_assets.release_files import MODEL_FILES, USER_DEFAULTS
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Degraded
@@ -43,12 +45,13 @@ class FeastUserLookup(TwoPartStage[Asked]):
     """Turns visitors' ids into raw user features; a failed store does not raise.
 
     A visitor with neither age nor gender stored is unknown: user_id and gender become "-1", and the
-    age is the mean of the training users. Their clicks of the last seven days, at the request's
-    time, are kept nevertheless.
+    age is the mean of the training users. Their clicks of the look-back days, at the
+    request's time, are kept nevertheless.
 
     Args:
         features: of the online store; ``close`` closes it.
         mean_age: of the training users.
+        look_back_days: of the features that the release was trained on.
     """
 
     name = "feast_user_lookup"
@@ -64,8 +67,9 @@ class FeastUserLookup(TwoPartStage[Asked]):
     files = MODEL_FILES[name]
     begins_with = (t.VISITOR_ID,)
 
-    def __init__(self, features: OnlineFeatures, mean_age: float) -> None:
+    def __init__(self, features: OnlineFeatures, mean_age: float, look_back_days: int) -> None:
         self._features, self._mean_age = features, mean_age
+        self._look_back_days = look_back_days
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> FeastUserLookup:
@@ -80,7 +84,9 @@ class FeastUserLookup(TwoPartStage[Asked]):
                 f"{directory / USER_DEFAULTS} must hold a number mean_age, got {defaults}"
             )
         stage = cls(
-            OnlineFeatures.open(settings, settings.store_timeout_ms), float(defaults["mean_age"])
+            OnlineFeatures.open(settings, settings.store_timeout_ms),
+            float(defaults["mean_age"]),
+            int(defaults.get("look_back_days", OLDER_LOOK_BACK_DAYS)),
         )
         stage._warm()
         return stage
@@ -124,7 +130,10 @@ class FeastUserLookup(TwoPartStage[Asked]):
             # the last ``clicks`` categories are of 24 hours
             recent = _recent_clicks(row)
             top, clicks, hours, categories = visitor_activity(
-                [click.category for click in recent], [click.at for click in recent], now
+                [click.category for click in recent],
+                [click.at for click in recent],
+                now,
+                self._look_back_days,
             )
             raw.append(
                 (

@@ -42,8 +42,8 @@ def of_days(
         zone: time zone of the days that messages name.
 
     Returns:
-        uint8 [clicked rows, 2·K], K = 3 + len(vocabulary): clicks by Categorify index, of seven
-        days and then of 24 hours; and the rows' timestamps, int64 [clicked rows].
+        uint8 [clicked rows, 2·K], K = 3 + len(vocabulary): clicks by Categorify index, of the
+        look-back and then of 24 hours; and the rows' timestamps, int64 [clicked rows].
 
     Raises:
         StepError: a history does not belong to its day's clicked rows; the message names the day.
@@ -58,7 +58,7 @@ def of_days(
 def _of_day(
     rows: Path, history: Path, vocabulary: Sequence[str], zone: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    table = tables.read(rows, (c.EVENT_ID, c.TIMESTAMP, c.CLICKS_7D, c.CLICKS_24H, c.CLICK))
+    table = tables.read(rows, (c.EVENT_ID, c.TIMESTAMP, c.CLICKS_LOOK_BACK, c.CLICKS_24H, c.CLICK))
     day = _name_of_day(table, zone)
     clicked = table.filter(pc.equal(table.column(c.CLICK), 1))
     kept = pq.read_table(history, columns=[c.EVENT_ID, HISTORY])
@@ -70,7 +70,8 @@ def _of_day(
             f"features/masked_train of {day} again"
         )
     counts = [
-        clicked.column(name).to_numpy().astype(np.int64) for name in (c.CLICKS_7D, c.CLICKS_24H)
+        clicked.column(name).to_numpy().astype(np.int64)
+        for name in (c.CLICKS_LOOK_BACK, c.CLICKS_24H)
     ]
     lists = kept.column(HISTORY).combine_chunks()
     lengths = (
@@ -85,7 +86,7 @@ def _of_day(
         row = int(wrong.argmax())
         raise StepError(
             f"day {day}: event {ids[row]} has {counts[1][row]} clicks of 24 hours and "
-            f"{counts[0][row]} of 7 days, its history {lengths[row]} (at most {MOST_CLICKS}): "
+            f"{counts[0][row]} of the look-back days, its history {lengths[row]} (at most {MOST_CLICKS}): "
             f"materialise features/interactions of {day} again"
         )
     matrix = _count(

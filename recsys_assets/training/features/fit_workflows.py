@@ -95,7 +95,13 @@ def fit_workflows(step: Step[WorkflowsParams]) -> None:
         step.log(f"saved workflow_{workflows.COMBINED}")
         shutil.rmtree(FITTING)
     export = workflows.export_transforms(
-        fitted[workflows.USER], fitted[workflows.ITEM], step.output, mean_age, buckets, zone
+        fitted[workflows.USER],
+        fitted[workflows.ITEM],
+        step.output,
+        mean_age,
+        buckets,
+        zone,
+        step.look_back_days,
     )
     (step.output / TRANSFORMS).write_text(json.dumps(export, indent=1) + "\n")
     step.report(

@@ -7,7 +7,7 @@ Out: train/ and valid/: Parquet with a Merlin schema; RANKER_CATEGORICAL int32, 
 float32, click int32, timestamp int64, in the order of the days and of the rows within a day.
 train_history.npy and valid_history.npy: uint8 [clicked rows, 2·K], one row per clicked row of
 train/ and valid/ in their order: the visitor's clicks by category_l1 index (K = its cardinality),
-of seven days and then of 24 hours.
+of the look-back days and then of 24 hours.
 """
 
 from __future__ import annotations

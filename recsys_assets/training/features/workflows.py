@@ -9,12 +9,12 @@ transformed columns of ``columns.py``. The formulas, for an exact reimplementati
 - age: null → mean_age (of the training users). age_binned: Categorify of the bucket number, where
   bucket b means boundaries[b-1] <= age < boundaries[b]. age_norm = float32((age - mean) / std) in
   float64, over the training rows.
-- user_frequency = float32(log(1 + clicks_24h)), user_frequency_7d = float32(log(1 + clicks_7d)),
-  user_recency = float32(hours_since_click / 24) and item_popularity = float32(log(1 +
-  item_clicks)), all in float64.
-- category_share_7d = float32(category_clicks_7d / (clicks_7d + 2)), category_share_24h =
-  float32(category_clicks_24h / (clicks_24h + 1)), category_frequency_* = float32(log(1 +
-  category_clicks_*)), all in float64.
+- user_frequency = float32(log(1 + clicks_24h)), user_frequency_look_back = float32(log(1 +
+  clicks_look_back)), user_recency = float32(hours_since_click / 24) and item_popularity =
+  float32(log(1 + item_clicks)), all in float64.
+- category_share_look_back = float32(category_clicks_look_back / (clicks_look_back + 2)),
+  category_share_24h = float32(category_clicks_24h / (clicks_24h + 1)), category_frequency_* =
+  float32(log(1 + category_clicks_*)), all in float64.
 - price_log_norm = float32((ln(price) - mean) / std) in float64, over the known prices of the
   catalogue; null → 0, the mean.
 - Standard deviations have ddof 1; 1 if all values are equal. The mean is 0 if no value is known.
@@ -69,13 +69,13 @@ def _log_count(counts: pd.Series) -> pd.Series:
 
 
 def _share_of_window(hours: pd.Series) -> pd.Series:
-    return (hours.astype("float64") / c.LOOK_BACK_HOURS).astype("float32")
+    return (hours.astype("float64") / c.RECENT_HOURS).astype("float32")
 
 
-def _share_7d(of_category: pd.Series, rows: pd.DataFrame) -> pd.Series:
-    return (of_category.astype("float64") / (rows[c.CLICKS_7D].astype("float64") + 2)).astype(
-        "float32"
-    )
+def _share_look_back(of_category: pd.Series, rows: pd.DataFrame) -> pd.Series:
+    return (
+        of_category.astype("float64") / (rows[c.CLICKS_LOOK_BACK].astype("float64") + 2)
+    ).astype("float32")
 
 
 def _share_24h(of_category: pd.Series, rows: pd.DataFrame) -> pd.Series:
@@ -174,7 +174,7 @@ def _computed(
 def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.WorkflowNode:
     """Build the user workflow's graph.
 
-    user_id, gender, top_category, age, clicks_24h, hours_since_click, clicks_7d → USER_CATEGORICAL
+    user_id, gender, top_category, age, clicks_24h, hours_since_click, clicks_look_back → USER_CATEGORICAL
     int32, USER_CONTINUOUS float32.
 
     Args:
@@ -200,7 +200,7 @@ def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.Wo
     )
     frequency = _computed(c.CLICKS_24H, _log_count, c.USER_FREQUENCY, Tags.USER)
     recency = _computed(c.HOURS_SINCE_CLICK, _share_of_window, c.USER_RECENCY, Tags.USER)
-    remembered = _computed(c.CLICKS_7D, _log_count, c.USER_FREQUENCY_7D, Tags.USER)
+    remembered = _computed(c.CLICKS_LOOK_BACK, _log_count, c.USER_FREQUENCY_LOOK_BACK, Tags.USER)
     return user_id + others + binned + normal + frequency + recency + remembered
 
 
@@ -250,12 +250,17 @@ def context_graph(scratch: str, time_zone: str = local_time.UTC) -> nvt.Workflow
 def affinity_graph() -> nvt.WorkflowNode:
     """Build the affinity workflow's graph, which fits nothing.
 
-    category_clicks_7d, category_clicks_24h, clicks_7d, clicks_24h → AFFINITY_CONTINUOUS float32.
+    category_clicks_look_back, category_clicks_24h, clicks_look_back, clicks_24h → AFFINITY_CONTINUOUS float32.
     """
     return (
-        _computed(c.CATEGORY_CLICKS_7D, _share_7d, c.CATEGORY_SHARE_7D, beside=c.CLICKS_7D)
+        _computed(
+            c.CATEGORY_CLICKS_LOOK_BACK,
+            _share_look_back,
+            c.CATEGORY_SHARE_LOOK_BACK,
+            beside=c.CLICKS_LOOK_BACK,
+        )
         + _computed(c.CATEGORY_CLICKS_24H, _share_24h, c.CATEGORY_SHARE_24H, beside=c.CLICKS_24H)
-        + _computed(c.CATEGORY_CLICKS_7D, _log_count, c.CATEGORY_FREQUENCY_7D)
+        + _computed(c.CATEGORY_CLICKS_LOOK_BACK, _log_count, c.CATEGORY_FREQUENCY_LOOK_BACK)
         + _computed(c.CATEGORY_CLICKS_24H, _log_count, c.CATEGORY_FREQUENCY_24H)
     )
 
@@ -343,6 +348,7 @@ def export_transforms(
     mean_age: float,
     hashed_buckets: int = 0,
     time_zone: str = local_time.UTC,
+    look_back_days: int = c.OLDER_LOOK_BACK_DAYS,
 ) -> dict[str, Any]:
     """Return the plain form of the saved workflows, the content of transforms.json.
 
@@ -353,6 +359,7 @@ def export_transforms(
         mean_age: replaces a missing age.
         hashed_buckets: as passed to ``user_graph`` and ``item_graph``.
         time_zone: as passed to ``context_graph``.
+        look_back_days: days of clicks that the fitted features cover.
     """
     sources = {USER: c.USER_CATEGORICAL, CONTEXT: c.CONTEXT_CATEGORICAL, ITEM: c.ITEM_CATEGORICAL}
     words = {
@@ -373,4 +380,5 @@ def export_transforms(
         "age_boundaries": list(c.AGE_BOUNDARIES),
         "mean_age": mean_age,
         "time_zone": time_zone,
+        "look_back_days": look_back_days,
     }

@@ -165,8 +165,8 @@ def with_negatives(
         shares: [I] of ``draw_shares``.
         per_positive: negatives per clicked row.
         seed: random seed.
-        history: [R, 2·K] of the rows, clicks by category index, of seven days and of 24 hours. They
-            give the visitor's clicks in a negative's own category. None: a negative keeps its
+        history: [R, 2·K] of the rows, clicks by category index, of the look-back and of 24 hours.
+            They give the visitor's clicks in a negative's own category. None: a negative keeps its
             click's numbers.
         zone: time zone of the days.
 
@@ -257,14 +257,14 @@ def affinity(history: np.ndarray, row: np.ndarray, category: np.ndarray) -> np.n
         category: int [N], index of category_l1.
     """
     half = history.shape[1] // 2
-    c7, c24 = (history[row, start + category].astype(np.float64) for start in (0, half))
-    n7, n24 = (
+    c_long, c24 = (history[row, start + category].astype(np.float64) for start in (0, half))
+    n_long, n24 = (
         history[:, part].sum(axis=1, dtype=np.int64)[row]
         for part in (slice(0, half), slice(half, None))
     )
-    return np.stack([c7 / (n7 + 2), c24 / (n24 + 1), np.log1p(c7), np.log1p(c24)], axis=1).astype(
-        np.float32
-    )
+    return np.stack(
+        [c_long / (n_long + 2), c24 / (n24 + 1), np.log1p(c_long), np.log1p(c24)], axis=1
+    ).astype(np.float32)
 
 
 def _popularity(

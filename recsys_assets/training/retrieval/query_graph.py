@@ -18,7 +18,7 @@ from recsys_assets.training import export
 from recsys_assets.training.models import TwoTowerShape, query_columns
 from recsys_assets.training.onnx_graph import Dense, Graph, inner, named
 
-_HISTORY = (c.HISTORY_7D, c.HISTORY_24H)  # in their order in history [B, 2·K]
+_HISTORY = (c.HISTORY_LOOK_BACK, c.HISTORY_24H)  # in their order in history [B, 2·K]
 
 
 def write_query_tower(encoder: mm.Encoder, shape: TwoTowerShape, path: Path) -> None:

@@ -61,8 +61,8 @@ def rows() -> pl.DataFrame:
                 for name in (
                     c.CLICKS_24H,
                     c.HOURS_SINCE_CLICK,
-                    c.CLICKS_7D,
-                    c.CATEGORY_CLICKS_7D,
+                    c.CLICKS_LOOK_BACK,
+                    c.CATEGORY_CLICKS_LOOK_BACK,
                     c.CATEGORY_CLICKS_24H,
                 )
             ),

@@ -60,12 +60,13 @@ def frame() -> pl.DataFrame:
         clicked = rng.choice(
             [*tiny_payload.CATEGORIES, "never seen"], int(rng.integers(9))
         ).tolist()
-        n7 = (
+        n_long = (
             0 if user == "-1" else len(clicked)
         )  # of a masked visitor nothing counts, whatever was clicked
-        n24 = int(rng.integers(n7 + 1))
+        n24 = int(rng.integers(n_long + 1))
         counted, recent = (
-            clicked[len(clicked) - size :].count(items[item]["category_l1"]) for size in (n7, n24)
+            clicked[len(clicked) - size :].count(items[item]["category_l1"])
+            for size in (n_long, n24)
         )
         rows.append(
             {
@@ -79,8 +80,8 @@ def frame() -> pl.DataFrame:
                 "top_category": ["-1", "books", "tools"][n % 3],
                 "clicks_24h": float(n24),
                 "hours_since_click": 24.0 - n / 2,
-                "clicks_7d": float(n7),
-                "category_clicks_7d": float(counted),
+                "clicks_look_back": float(n_long),
+                "category_clicks_look_back": float(counted),
                 "category_clicks_24h": float(recent),
                 "categories": clicked,
                 **items[item],
@@ -240,13 +241,14 @@ def serve(shop, row: dict, client) -> dict[str, np.ndarray]:
         "context_seed": np.array([-1]),
         "user_raw": np.array([[row["user_id"], row["gender"], row["top_category"]]], object),
         "user_numbers": np.array(
-            [[age, row["clicks_24h"], row["hours_since_click"], row["clicks_7d"]]], np.float32
+            [[age, row["clicks_24h"], row["hours_since_click"], row["clicks_look_back"]]],
+            np.float32,
         ),
         "user_history_raw": np.array(
-            row["categories"][len(row["categories"]) - int(row["clicks_7d"]) :], object
+            row["categories"][len(row["categories"]) - int(row["clicks_look_back"]) :], object
         ),
-        "user_items_raw": np.full(int(row["clicks_7d"]), "", object),
-        "user_ages_raw": np.zeros(int(row["clicks_7d"]), np.float32),
+        "user_items_raw": np.full(int(row["clicks_look_back"]), "", object),
+        "user_ages_raw": np.zeros(int(row["clicks_look_back"]), np.float32),
     }
     for stage in stages:
         tensors |= stage.run({spec.name: tensors[spec.name] for spec in stage.inputs})
@@ -305,7 +307,7 @@ def test_click_scores_are_those_of_the_pairs(shop):
     )
     everything.retrieval_weight = 0.0
     scores = everything.served.scores(asked(0.0), np.arange(Q))
-    assert (rows["category_clicks_7d"] > 0).sum() > 5
+    assert (rows["category_clicks_look_back"] > 0).sum() > 5
     np.testing.assert_allclose(alone, scores[np.arange(Q), item], atol=1e-6)
     assert len(shop.generation.click_scores(rows[:0])) == 0
 

@@ -118,15 +118,15 @@ def test_each_query_has_its_visitors_click_history(store):
     ):
         clicks.setdefault(user, []).append((at, event, items[item]))
     lengths = set()
-    for user, at, remembered, n7, n24, simulated in found.frame.select(
-        q.VISITOR, "timestamp", HISTORY, "clicks_7d", "clicks_24h", q.SIMULATED
+    for user, at, remembered, n_long, n24, simulated in found.frame.select(
+        q.VISITOR, "timestamp", HISTORY, "clicks_look_back", "clicks_24h", q.SIMULATED
     ).iter_rows():
         ordered = sorted(clicks[user])
         categories, recent = activity.history(
             [name for _, _, name in ordered], [when for when, _, _ in ordered], at
         )
         assert remembered == categories
-        assert (n7, n24) == ((0, 0) if simulated else (len(categories), recent))
+        assert (n_long, n24) == ((0, 0) if simulated else (len(categories), recent))
         lengths.add(len(remembered))
     assert {0, 1, 2} < lengths
 

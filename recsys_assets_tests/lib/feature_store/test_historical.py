@@ -76,8 +76,8 @@ def test_who_and_what_is_unknown_keeps_its_row(shop: SimpleNamespace) -> None:
         "clicks_24h": 0.0,
         "hours_since_click": 24.0,
         "item_clicks": 0.0,
-        "clicks_7d": 0.0,
-        "category_clicks_7d": 0.0,
+        "clicks_look_back": 0.0,
+        "category_clicks_look_back": 0.0,
         "category_clicks_24h": 0.0,
     }
 

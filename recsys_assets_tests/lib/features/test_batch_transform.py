@@ -13,7 +13,7 @@ from recsys_assets.lib.features.transforms import Transforms, Vocabulary, affini
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.support.tiny_payload import ITEM_IDS, items, transforms
 
-COUNTS = ("clicks_24h", "clicks_7d", "category_clicks_7d", "category_clicks_24h")
+COUNTS = ("clicks_24h", "clicks_look_back", "category_clicks_look_back", "category_clicks_24h")
 
 
 def rows(count: int = 400, seed: int = 1) -> pl.DataFrame:
@@ -22,8 +22,8 @@ def rows(count: int = 400, seed: int = 1) -> pl.DataFrame:
     catalogue = [{"item_id": item_id, **row} for item_id, row in items().items()]
     picked = [catalogue[n] for n in random.integers(len(ITEM_IDS), size=count)]
     ages = np.concatenate([[18, 25, 35, 50, 65, 17, 24.5], random.integers(18, 90, size=count - 7)])
-    n7 = random.integers(0, 201, size=count)
-    n24 = random.integers(0, n7 + 1)
+    n_long = random.integers(0, 201, size=count)
+    n24 = random.integers(0, n_long + 1)
     return pl.DataFrame(
         {
             "user_id": random.choice(["user-0", "user-5", "-1", "new"], count),
@@ -36,8 +36,8 @@ def rows(count: int = 400, seed: int = 1) -> pl.DataFrame:
             "device_type": random.choice(["mobile", "desktop", "tablet", "-1"], count),
             "timestamp": random.integers(1_700_000_000, 1_800_000_000, size=count),
             "clicks_24h": n24,
-            "clicks_7d": n7,
-            "category_clicks_7d": random.integers(0, n7 + 1),
+            "clicks_look_back": n_long,
+            "category_clicks_look_back": random.integers(0, n_long + 1),
             "category_clicks_24h": random.integers(0, n24 + 1),
             "hours_since_click": random.integers(1, 86_401, size=count) / 3_600,
         },
@@ -64,7 +64,8 @@ def test_agrees_with_the_online_transforms_to_the_bit():
         user = online.users(
             np.array([[row["user_id"], row["gender"], row["top_category"]]], object),
             np.array(
-                [[age, row["clicks_24h"], row["hours_since_click"], row["clicks_7d"]]], np.float32
+                [[age, row["clicks_24h"], row["hours_since_click"], row["clicks_look_back"]]],
+                np.float32,
             ),
         )
         context = online.context([row["device_type"]], np.array([row["timestamp"]]))
@@ -74,7 +75,12 @@ def test_agrees_with_the_online_transforms_to_the_bit():
         item = online.items(index, codes, np.array([[price, row["item_clicks"]]], np.float32))
         counts = [
             np.array([row[name]])
-            for name in ("category_clicks_7d", "category_clicks_24h", "clicks_7d", "clicks_24h")
+            for name in (
+                "category_clicks_look_back",
+                "category_clicks_24h",
+                "clicks_look_back",
+                "clicks_24h",
+            )
         ]
         item = item[0], np.concatenate([item[1], affinity(*counts)], axis=1)
         expected = [
@@ -117,25 +123,25 @@ CATEGORY = Vocabulary("category_l1", ["books", "tools", "ágil"])
 
 
 def histories(count: int, longest: int, seed: int = 4) -> tuple[pl.Series, np.ndarray, np.ndarray]:
-    """Return lists of known, unknown, masked and null categories, and counts n7 and n24."""
+    """Return lists of known, unknown, masked and null categories, and counts n_long and n24."""
     random = np.random.default_rng(seed)
     sizes = np.where(random.random(count) < 0.2, 0, random.integers(0, longest + 1, size=count))
     lists = [
         [["books", "tools", "ágil", "-1", "new", None][k] for k in random.integers(6, size=n)]
         for n in sizes
     ]
-    n7 = random.integers(0, sizes + 1)
-    return pl.Series(lists, dtype=pl.List(pl.String)), n7, random.integers(0, n7 + 1)
+    n_long = random.integers(0, sizes + 1)
+    return pl.Series(lists, dtype=pl.List(pl.String)), n_long, random.integers(0, n_long + 1)
 
 
 def test_a_tables_histories_are_each_visitors_own(monkeypatch):
     monkeypatch.setattr(
         "recsys_assets.lib.features.batch_transform._ROWS_AT_ONCE", 64
     )  # several parts, the last one smaller
-    lists, n7, n24 = histories(300, longest=12)
-    found = history_matrix(CATEGORY, lists, n7.astype(np.float32), pl.Series(n24))
+    lists, n_long, n24 = histories(300, longest=12)
+    found = history_matrix(CATEGORY, lists, n_long.astype(np.float32), pl.Series(n24))
     assert found.dtype == np.uint8 and found.shape == (300, 2 * CATEGORY.rows)
-    for row, categories, days, hours in zip(found, lists.to_list(), n7, n24, strict=True):
+    for row, categories, days, hours in zip(found, lists.to_list(), n_long, n24, strict=True):
         assert row.tolist() == history_counts(CATEGORY, categories, days, hours).tolist()
     assert (found.sum(axis=0)[[1, 2, 3, 4, 5]] > 20).all() and not found[:, 0].any()
 
@@ -154,7 +160,7 @@ def test_of_a_history_only_the_latest_clicks_count():
 
 
 @pytest.mark.parametrize(
-    ("clicks", "n7", "n24", "message"),
+    ("clicks", "n_long", "n24", "message"),
     [
         (2, 3, 0, "row 1 has 0, 3 and 2"),
         (2, 1, 2, "row 1 has 2, 1 and 2"),
@@ -162,12 +168,12 @@ def test_of_a_history_only_the_latest_clicks_count():
         (300, 256, 0, "at most 255; row 1 has 0, 256 and 300"),
     ],
 )
-def test_counts_that_a_history_cannot_have_are_named(clicks, n7, n24, message):
+def test_counts_that_a_history_cannot_have_are_named(clicks, n_long, n24, message):
     with pytest.raises(ValueError, match=message):
         history_matrix(
             CATEGORY,
             pl.Series([["tools"], ["books"] * clicks]),
-            np.array([1, n7]),
+            np.array([1, n_long]),
             np.array([0, n24]),
         )
     with pytest.raises(ValueError, match="1 click histories, but counts of 1 and 2 rows"):

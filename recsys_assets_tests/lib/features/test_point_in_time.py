@@ -118,7 +118,7 @@ def _oracle(events: pl.DataFrame, user: str, now: int) -> tuple[str, float, floa
 
 
 def _history(events: pl.DataFrame, user: str, now: int, item: str) -> tuple[float, float, float]:
-    """Compute clicks_7d, category_clicks_7d and category_clicks_24h on the raw rows."""
+    """Compute clicks_look_back, category_clicks_look_back and category_clicks_24h on the raw rows."""
     week, day = (_clicked(events, user, now, seconds=seconds) for seconds in (7 * 86_400, 86_400))
     return (
         float(len(week)),
@@ -132,7 +132,7 @@ def _popularity(events: pl.DataFrame, item: str) -> float:
 
 
 ACTIVITY = ["top_category", "clicks_24h", "hours_since_click"]
-HISTORY = ["clicks_7d", "category_clicks_7d", "category_clicks_24h"]
+HISTORY = ["clicks_look_back", "category_clicks_look_back", "category_clicks_24h"]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -157,7 +157,7 @@ def test_every_row_equals_the_oracle(seed):
     assert features["item_clicks"].n_unique() > 3
     asked = features.select("user_id", "timestamp", "item_id").rows()
     assert features.select(HISTORY).rows() == [_history(both, *row) for row in asked]
-    assert features["category_clicks_7d"].max() > features["category_clicks_24h"].max() > 2
+    assert features["category_clicks_look_back"].max() > features["category_clicks_24h"].max() > 2
     clicked = features.filter(pl.col("click") == 1)
     assert remembered["event_id"].equals(clicked["event_id"])
     assert remembered["categories"].to_list() == [
@@ -208,8 +208,8 @@ def test_the_live_path_gets_the_same_from_the_latest_state_before_a_moment(seed)
         top, count, hours = activity_features(*clicks, row["timestamp"])
         assert (top, count, np.float32(hours)) == tuple(row[name] for name in ACTIVITY)
         remembered, recent = history(*clicks, row["timestamp"])
-        assert (len(remembered), recent) == (row["clicks_7d"], row["clicks_24h"])
-        assert remembered.count(row["category_l1"]) == row["category_clicks_7d"]
+        assert (len(remembered), recent) == (row["clicks_look_back"], row["clicks_24h"])
+        assert remembered.count(row["category_l1"]) == row["category_clicks_look_back"]
 
 
 def test_states_hold_the_clicks_up_to_and_including_theirs():
@@ -248,7 +248,7 @@ def test_of_a_busy_visitor_the_latest_two_hundred_clicks_count():
         200.0,
         float(np.float32(1_810 / 3_600)),
     )
-    assert features["clicks_24h"].max() == features["clicks_7d"].max() == 200.0
+    assert features["clicks_24h"].max() == features["clicks_look_back"].max() == 200.0
     assert states["recent_categories"].list.len().to_list() == [min(n + 1, 200) for n in range(320)]
     assert states["recent_items"][-1].to_list() == ["i2"] * 200
     assert (

@@ -118,13 +118,13 @@ def test_history_counts_the_latest_clicks_of_each_category(compiled):
     assert compiled.histories([], np.array([[40, 0, 24, 0]], np.float32)).tolist() == [[0.0] * 14]
 
 
-@pytest.mark.parametrize(("n7", "n24"), [(3, 0), (1, 2), (2, -1), (-1, -1)])
-def test_a_history_that_contradicts_itself_is_refused(n7, n24):
+@pytest.mark.parametrize(("n_long", "n24"), [(3, 0), (1, 2), (2, -1), (-1, -1)])
+def test_a_history_that_contradicts_itself_is_refused(n_long, n24):
     with pytest.raises(
         TransformsInvalid,
-        match=f"needs 0 ≤ clicks of 24 h ≤ of 7 days ≤ categories, got {n24}, {n7} and 2",
+        match=f"needs 0 ≤ clicks of 24 h ≤ of the look-back ≤ categories, got {n24}, {n_long} and 2",
     ):
-        history_counts(Vocabulary("category_l1", ["a"]), ["a", "a"], n7, n24)
+        history_counts(Vocabulary("category_l1", ["a"]), ["a", "a"], n_long, n24)
 
 
 def test_affinity_by_hand():

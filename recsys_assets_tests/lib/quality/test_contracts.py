@@ -283,8 +283,8 @@ def _features(n: int = 4, **changes: object) -> pl.DataFrame:
         "clicks_24h": 2.0,
         "hours_since_click": 0.5,
         "item_clicks": 7.0,
-        "clicks_7d": 5.0,
-        "category_clicks_7d": 3.0,
+        "clicks_look_back": 5.0,
+        "category_clicks_look_back": 3.0,
         "category_clicks_24h": 1.0,
     }
     rows = [{**row, "event_id": f"e{i}", **(changes if i == 0 else {})} for i in range(n)]
@@ -300,8 +300,8 @@ MASKED = {
     "age": None,
     "clicks_24h": 0.0,
     "hours_since_click": 24.0,
-    "clicks_7d": 0.0,
-    "category_clicks_7d": 0.0,
+    "clicks_look_back": 0.0,
+    "category_clicks_look_back": 0.0,
     "category_clicks_24h": 0.0,
 }
 
@@ -344,12 +344,15 @@ MASKED = {
         ({**MASKED, "age": 30.0}, "user_id"),
         ({**MASKED, "gender": "F"}, "user_id"),
         ({**MASKED, "top_category": "books"}, "user_id"),
-        ({**MASKED, "clicks_24h": 1.0, "clicks_7d": 1.0, "hours_since_click": 3.0}, "user_id"),
-        ({**MASKED, "clicks_7d": 1.0}, "user_id"),
-        ({"clicks_7d": 1.0, "category_clicks_7d": 1.0}, "clicks_7d"),
-        ({"category_clicks_7d": 6.0}, "category_clicks_7d"),
+        (
+            {**MASKED, "clicks_24h": 1.0, "clicks_look_back": 1.0, "hours_since_click": 3.0},
+            "user_id",
+        ),
+        ({**MASKED, "clicks_look_back": 1.0}, "user_id"),
+        ({"clicks_look_back": 1.0, "category_clicks_look_back": 1.0}, "clicks_look_back"),
+        ({"category_clicks_look_back": 6.0}, "category_clicks_look_back"),
         ({"category_clicks_24h": 3.0}, "category_clicks_24h"),
-        ({"clicks_7d": None}, "clicks_7d"),
+        ({"clicks_look_back": None}, "clicks_look_back"),
     ],
 )
 def test_the_features_contract(changes, broken):

@@ -202,7 +202,7 @@ def test_an_explanation_tells_every_stage(client: TestClient) -> None:
         "age": None,
         "clicks_24h": 2.0,
         "hours_since_click": 5.0,
-        "clicks_7d": 2.0,
+        "clicks_look_back": 2.0,
         "device_type": "mobile",
         "timestamp": 1_790_000_000,
     }
@@ -234,9 +234,9 @@ def test_an_explanation_tells_every_stage(client: TestClient) -> None:
         *ITEM_CATEGORICAL[1:],
         "price_log_norm",
         "item_popularity",
-        "category_share_7d",
+        "category_share_look_back",
         "category_share_24h",
-        "category_frequency_7d",
+        "category_frequency_look_back",
         "category_frequency_24h",
     }
     assert [one["item_id"] for one in body["answer"]] == ANSWERED

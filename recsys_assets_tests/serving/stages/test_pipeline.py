@@ -95,8 +95,8 @@ def by_hand(
             vocabulary[name][item[name]] for name in ("category_l1", "category_l2", "item_gender")
         ]
         price = (np.log(item["price"]) - 3.5) / 1.25
-        c7, c24 = (clicks.count(item["category_l1"]) for clicks in (week, day))
-        affinity = [c7 / (len(week) + 2), c24 / (len(day) + 1), np.log1p(c7), np.log1p(c24)]
+        c_long, c24 = (clicks.count(item["category_l1"]) for clicks in (week, day))
+        affinity = [c_long / (len(week) + 2), c24 / (len(day) + 1), np.log1p(c_long), np.log1p(c24)]
         row = [
             *user,
             device,

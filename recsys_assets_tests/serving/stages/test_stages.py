@@ -339,7 +339,7 @@ def test_user_transform_counts_the_history(categories, n24):
     assert (week.sum(), day.sum()) == (len(categories), n24)
     assert week[4] == categories.count("books") and day[4] == n24  # the last click was on books
     given["user_numbers"][0, 3] += 1  # one click more than there are categories
-    with pytest.raises(TransformsInvalid, match="clicks_7d must add up to"):
+    with pytest.raises(TransformsInvalid, match="clicks_look_back must add up to"):
         run(stage, **given, user_history_raw=np.array(categories, object))
 
 
@@ -386,7 +386,7 @@ def test_unroll_joins_user_and_context_and_looks_affinities_up(count):
         item_cont=numbers,
         kept_counts=np.array([count], np.int32),
     )
-    # c7 / (8 + 2), c24 / (1 + 1), log1p(c7), log1p(c24)
+    # c_long / (8 + 2), c24 / (1 + 1), log1p(c_long), log1p(c24)
     affinities = np.float32(
         [[0.6, 0.5, np.log(7), np.log(2)], [0.2, 0, np.log(3), 0], [0, 0, 0, 0]]
     )

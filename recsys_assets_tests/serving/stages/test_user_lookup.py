@@ -33,7 +33,11 @@ def lookup(shop, valkey):
     )
 
 
-COLD = (0.0, 24.0, 0.0)  # clicks_24h, hours_since_click and clicks_7d of a visitor without any
+COLD = (
+    0.0,
+    24.0,
+    0.0,
+)  # clicks_24h, hours_since_click and clicks_look_back of a visitor without any
 DAY = 86_400
 
 
@@ -141,8 +145,11 @@ def test_the_history_is_of_seven_days_oldest_first(lookup, shop):
         ("beauty", "e3", AS_OF + 9),
     )
     assert history(lookup, "user-1") == ["books", "tools", "books", "footwear"]
-    clicks_24h, _, clicks_7d = ask_all(lookup, "user-1")[1][1:]
-    assert (clicks_24h, clicks_7d) == (2.0, 4.0)  # the last two of the four are of the 24 hours
+    clicks_24h, _, clicks_look_back = ask_all(lookup, "user-1")[1][1:]
+    assert (clicks_24h, clicks_look_back) == (
+        2.0,
+        4.0,
+    )  # the last two of the four are of the 24 hours
     assert history(lookup, "user-1", AS_OF + 1) == ["tools", "books", "footwear", "beauty"]
     assert history(lookup, "nobody") == []
     # the items of the same clicks; ages are as of the request, later clicks are left out

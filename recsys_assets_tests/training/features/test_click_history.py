@@ -45,7 +45,7 @@ def expected(rows: pl.DataFrame, histories: list[Path], transforms: Transforms) 
     return history_matrix(
         transforms.vocabulary[c.CATEGORY_L1],
         lists["categories"],
-        rows[c.CLICKS_7D].to_numpy(),
+        rows[c.CLICKS_LOOK_BACK].to_numpy(),
         rows[c.CLICKS_24H].to_numpy(),
     )
 
@@ -65,7 +65,7 @@ def test_both_splits_are_the_platforms_own_count(
         )
         assert np.array_equal(found, expected(rows, histories, transforms))
         assert datasets.metrics[f"{split}_clicked_rows"] == rows.height
-        assert found[:, :9].sum(axis=1).tolist() == rows[c.CLICKS_7D].to_list()
+        assert found[:, :9].sum(axis=1).tolist() == rows[c.CLICKS_LOOK_BACK].to_list()
 
 
 def test_a_row_is_that_of_the_data_sets_clicked_row(datasets: StepRun) -> None:
@@ -75,7 +75,7 @@ def test_a_row_is_that_of_the_data_sets_clicked_row(datasets: StepRun) -> None:
         found = np.load(datasets.output / f"{split}_history.npy").astype(np.float64)
         index = rows[c.CATEGORY_L1].to_numpy()
         for name, start in (
-            (c.CATEGORY_FREQUENCY_7D, 0),
+            (c.CATEGORY_FREQUENCY_LOOK_BACK, 0),
             (c.CATEGORY_FREQUENCY_24H, found.shape[1] // 2),
         ):
             counts = found[np.arange(len(rows)), start + index]

@@ -133,7 +133,7 @@ def test_workflows_and_data_sets_are_finite_and_equal_to_the_compiled(
     history = history_matrix(
         compiled.transforms.vocabulary[c.CATEGORY_L1],
         pl.read_parquet(made.days[2] / "click_history.parquet")["categories"],
-        clicked[c.CLICKS_7D].to_numpy(),
+        clicked[c.CLICKS_LOOK_BACK].to_numpy(),
         clicked[c.CLICKS_24H].to_numpy(),
     )
     assert (np.load(made.datasets / "valid_history.npy") == history).all()

@@ -48,7 +48,7 @@ STRANGE = [
     "x" * 300,
 ]
 BELOW = [float(np.nextafter(np.float32(age), np.float32(0))) for age in c.AGE_BOUNDARIES]
-COUNTS = (c.CLICKS_24H, c.CLICKS_7D, c.CATEGORY_CLICKS_7D, c.CATEGORY_CLICKS_24H)
+COUNTS = (c.CLICKS_24H, c.CLICKS_LOOK_BACK, c.CATEGORY_CLICKS_LOOK_BACK, c.CATEGORY_CLICKS_24H)
 EXTREMES = {
     c.AGE: [
         None,
@@ -93,14 +93,14 @@ def usual(count: int, seed: int) -> pl.DataFrame:
         for name, values in KNOWN.items()
     }
     n24 = random.poisson(2, count)
-    n7 = n24 + random.poisson(4, count)
+    n_long = n24 + random.poisson(4, count)
     numbers = {
         c.TIMESTAMP: random.integers(1_600_000_000, 1_900_000_000, size=count),
         c.AGE: random.integers(18, 90, size=count),
         c.PRICE: np.round(np.exp(random.normal(4, 1.3, count)), 2),
         c.CLICKS_24H: n24,
-        c.CLICKS_7D: n7,
-        c.CATEGORY_CLICKS_7D: random.binomial(n7, 0.3),
+        c.CLICKS_LOOK_BACK: n_long,
+        c.CATEGORY_CLICKS_LOOK_BACK: random.binomial(n_long, 0.3),
         c.CATEGORY_CLICKS_24H: random.binomial(n24, 0.3),
         c.HOURS_SINCE_CLICK: random.random(count) * 24,
         c.ITEM_CLICKS: random.poisson(40, count),
@@ -139,7 +139,9 @@ def histories(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
     more than counts.
     """
     random, clicked = np.random.default_rng(seed), rows.filter(pl.col(c.CLICK) == 1)
-    sizes = clicked[c.CLICKS_7D].to_numpy().astype(int) + random.integers(0, 3, clicked.height)
+    sizes = clicked[c.CLICKS_LOOK_BACK].to_numpy().astype(int) + random.integers(
+        0, 3, clicked.height
+    )
     pool = pl.Series([*KNOWN[c.CATEGORY_L1] * 5, *STRANGE], dtype=pl.String)
     flat = pool.gather(random.integers(len(pool), size=sizes.sum())).to_arrow()
     lists = pl.Series(
@@ -190,7 +192,8 @@ def both(
     )
     transform = BatchTransform(json.loads((workflows.output / "transforms.json").read_text()))
     counts = (
-        rows.filter(pl.col(c.CLICK) == 1)[name].to_numpy() for name in (c.CLICKS_7D, c.CLICKS_24H)
+        rows.filter(pl.col(c.CLICK) == 1)[name].to_numpy()
+        for name in (c.CLICKS_LOOK_BACK, c.CLICKS_24H)
     )
     counted = history_matrix(
         transform.transforms.vocabulary[c.CATEGORY_L1], clicks["categories"], *counts
@@ -232,7 +235,7 @@ def test_every_click_history_is_equal(both: tuple):
 
 def test_new_numbers_are_equal_to_the_bit(both: tuple):
     ours, theirs, _, _ = both
-    for name in (c.USER_FREQUENCY_7D, *c.AFFINITY_CONTINUOUS):
+    for name in (c.USER_FREQUENCY_LOOK_BACK, *c.AFFINITY_CONTINUOUS):
         assert np.array_equal(ours[name].to_numpy(), theirs[name].to_numpy()), name
 
 

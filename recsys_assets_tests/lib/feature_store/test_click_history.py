@@ -10,10 +10,10 @@ from collections import Counter
 
 import pytest
 
+from recsys_assets.lib.feature_store.click_history import merged
 from recsys_assets.lib.feature_store.recent_clicks import Click, RecentClicks
 from recsys_assets.lib.features.activity import HISTORY_SECONDS, RECENT_CLICKS
 from recsys_assets.serving.events import click_history
-from recsys_assets.serving.events.click_history import merged
 
 NOW = 1_790_000_000
 

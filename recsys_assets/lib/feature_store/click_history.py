@@ -1,6 +1,6 @@
 """Merge a visitor's live clicks into the row of Feast's user_activity.
 
-The clicks of a week come from the offline tables, the latest ones from the live views in Valkey. A
+The clicks of the look-back days come from the offline tables, the latest ones from the live views in Valkey. A
 pushed row replaces the online row, so it has to hold both.
 """
 
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import redis
 from google.protobuf.message import DecodeError
 
+from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.lib.feature_store.recent_clicks import (
     Click,
     RecentClicks,
     push_recent_clicks,
     read_recent_clicks,
 )
-from recsys_assets.lib.features.activity import HISTORY_SECONDS, RECENT_CLICKS
+from recsys_assets.lib.features.activity import RECENT_CLICKS
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def merged(live: RecentClicks, stored: Sequence[Click], now: float) -> RecentClicks:
+def merged(
+    live: RecentClicks, stored: Sequence[Click], now: float, look_back_days: int
+) -> RecentClicks:
     """Return a visitor's live clicks and the online clicks as one row.
 
     A click that both have counts once: for each category, item and second, the larger of the two
@@ -38,7 +41,8 @@ def merged(live: RecentClicks, stored: Sequence[Click], now: float) -> RecentCli
     Args:
         live: of ``VisitorState.recent_clicks``, with at least one click.
         stored: of the online row, in any order.
-        now: Unix seconds; clicks more than HISTORY_SECONDS older are dropped.
+        now: Unix seconds.
+        look_back_days: stored clicks that are older than these days of 24 hours are dropped.
 
     Returns:
         The latest RECENT_CLICKS clicks, oldest first, those of one second by category and item.
@@ -50,13 +54,15 @@ def merged(live: RecentClicks, stored: Sequence[Click], now: float) -> RecentCli
     ...     RecentClicks("1", ["toys"], ["t1"], [70], 70.000002),
     ...     [Click("books", "b1", 50), Click("toys", "t1", 70), Click("toys", "t2", 90)],
     ...     now=99,
+    ...     look_back_days=7,
     ... )
     >>> row.items, row.timestamps, row.updated_at
     (['b1', 't1', 't2'], [50, 70, 90], 90.000002)
     """
     if live.whole:
         return live
-    kept = [click for click in stored if click.at >= int(now) - HISTORY_SECONDS]
+    oldest = int(now) - look_back_days * SECONDS_PER_DAY
+    kept = [click for click in stored if click.at >= oldest]
     here = [*map(Click, live.categories, live.items, live.timestamps)]
     with_item = _with_item(kept) | _with_item(here)
     # one side may know the items of clicks that the other one holds without
@@ -84,7 +90,9 @@ def _seconds(clicks: Iterable[Click]) -> Counter[tuple[str, int]]:
     return Counter((click.category, click.at) for click in clicks)
 
 
-def push_merged(store: FeatureStore, rows: Sequence[RecentClicks], now: float) -> None:
+def push_merged(
+    store: FeatureStore, rows: Sequence[RecentClicks], now: float, look_back_days: int
+) -> None:
     """Merge visitors' live clicks with their online rows and push the result.
 
     One read and one write serve all rows.
@@ -93,6 +101,7 @@ def push_merged(store: FeatureStore, rows: Sequence[RecentClicks], now: float) -
         store: whose online client has a time limit.
         rows: live clicks of distinct visitors.
         now: Unix seconds.
+        look_back_days: see ``merged``.
 
     Raises:
         redis.RedisError: the store did not answer or refused. Some rows may be pushed, none of them
@@ -102,13 +111,15 @@ def push_merged(store: FeatureStore, rows: Sequence[RecentClicks], now: float) -
         return
     try:
         stored = read_recent_clicks(store, [row.user_id for row in rows])
-        push_recent_clicks(store, [merged(row, stored[row.user_id], now) for row in rows])
+        push_recent_clicks(
+            store, [merged(row, stored[row.user_id], now, look_back_days) for row in rows]
+        )
     except (redis.ResponseError, DecodeError, ValueError, OverflowError) as error:
         if isinstance(error, redis.ResponseError) and "WRONGTYPE" not in str(error):
             raise
         if len(rows) > 1:
             for row in rows:  # one visitor's broken key must not block the others
-                push_merged(store, [row], now)
+                push_merged(store, [row], now, look_back_days)
         elif isinstance(error, DecodeError):  # it holds no readable history that could be lost
             logger.error(
                 "Feast's row of user %s cannot be read; the live clicks replace it (%s)",
