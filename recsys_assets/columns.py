@@ -100,7 +100,8 @@ AFFINITY_CONTINUOUS = (
 )
 
 #: Query tower input: cat int32 [B, 5], cont float32 [B, 8], history float32 [B, 2·K]. The history
-#: holds the visitor's clicks per category_l1 index (K = its size): the look-back days, then 24 hours.
+#: holds the visitor's clicks per category_l1 index (K = its size): of the look-back days, then of
+#: 24 hours.
 QUERY_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL
 QUERY_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS
 #: Ranker input: cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] (text, then

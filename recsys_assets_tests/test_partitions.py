@@ -66,11 +66,10 @@ def test_the_time_zone_is_that_of_the_setting_else_of_the_home_else_utc(
 
 def test_look_back_stops_at_the_calendar_s_start(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
-    assert partitions.day_with_history(settings, "2026-01-01") == ["2026-01-01"]
-    assert partitions.day_with_history(settings, "2026-01-02") == ["2026-01-01", "2026-01-02"]
-    assert partitions.day_with_history(settings, "2026-01-12") == [
-        f"2026-01-{n:02d}" for n in range(5, 13)
-    ]
+    look_back = partitions.LOOK_BACK
+    assert look_back.days(settings, "2026-01-01") == ["2026-01-01"]
+    assert look_back.days(settings, "2026-01-02") == ["2026-01-01", "2026-01-02"]
+    assert look_back.days(settings, "2026-01-12") == [f"2026-01-{n:02d}" for n in range(5, 13)]
     assert partitions.recent_days(settings, "2026-01-03") == [
         "2026-01-01",
         "2026-01-02",
@@ -81,6 +80,24 @@ def test_look_back_stops_at_the_calendar_s_start(tmp_path: Path) -> None:
         "2026-01-08",
         "2026-01-09",
     ]
+
+
+def test_the_windows_of_clicks_and_seen_items_follow_the_settings(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path, start_day=date(2026, 1, 1), look_back_days=2, seen_days=30, popularity_days=3
+    )
+    assert partitions.LOOK_BACK.days(settings, "2026-03-10") == [
+        "2026-03-08",
+        "2026-03-09",
+        "2026-03-10",
+    ]
+    assert partitions.CLICK_HISTORY.days(settings, "2026-03-10") == ["2026-03-09", "2026-03-10"]
+    seen = partitions.SEEN.days(settings, "2026-03-10")
+    assert (seen[0], seen[-1], len(seen)) == ("2026-02-09", "2026-03-10", 30)
+    # the release in force may have the rule "auto"
+    assert (
+        len(partitions.SEEN.days(Settings(start_day=date(2026, 1, 1), seen_days=2), seen[-1])) == 7
+    )
 
 
 def test_day_bounds_are_those_of_the_zone() -> None:

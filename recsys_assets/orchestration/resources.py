@@ -81,15 +81,20 @@ class Platform(dg.ConfigurableResource["Platform"]):
     @property
     def settings(self) -> Settings:
         """Return the settings of this home, with this run's windows."""
-        own = {name: getattr(self, name) for name in WINDOWS}
-        return self.home_settings.model_copy(
-            update={name: days for name, days in own.items() if days is not None}
-        )
+        return get_settings().model_copy(update=self._own_windows())
 
     @property
     def home_settings(self) -> Settings:
-        """Return the settings of this home, which serving runs with, without this run's windows."""
-        return get_settings()
+        """Return the settings that this home serves with, without this run's windows."""
+        home = get_settings()
+        return self.settings.model_copy(
+            update={name: getattr(home, name) for name in self._own_windows()}
+        )
+
+    def _own_windows(self) -> dict[str, int]:
+        """Return the windows that the config of this run sets."""
+        own = {name: getattr(self, name) for name in WINDOWS}
+        return {name: days for name, days in own.items() if days is not None}
 
     @property
     def store(self) -> ArtifactStore:

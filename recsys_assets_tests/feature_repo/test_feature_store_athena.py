@@ -91,7 +91,7 @@ def test_the_sql_means_what_training_computes(history: tuple[Settings, pl.DataFr
     with athena(settings) as aws:
         store = open_store(settings)
         apply_features(store, settings)
-        found = historical_features(store, asked.select(ENTITY))
+        found = historical_features(store, asked.select(ENTITY), look_back_days=7)
     assert_frame_equal(found, asked.select(found.columns), check_exact=True)
     assert sum(text.startswith("CREATE EXTERNAL TABLE") for text in aws.statements) == 2
 
@@ -110,7 +110,7 @@ def test_a_table_that_doubles_rows_is_noticed(history: tuple[Settings, pl.DataFr
         with pytest.raises(
             FeatureStoreError, match="repeat at one event_timestamp in the tables of user_feat"
         ):
-            historical_features(store, rows[:50].select(ENTITY))
+            historical_features(store, rows[:50].select(ENTITY), look_back_days=7)
     doubled.unlink()
 
 

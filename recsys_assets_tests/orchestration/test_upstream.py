@@ -149,6 +149,7 @@ def paper(
             {},
             generation=1,
             known_user=None,
+            look_back_days=7,
             versions={},
             inputs={},
         )
@@ -440,8 +441,8 @@ def test_a_window_s_days_are_those_of_its_mapping(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, start_day=date(2026, 1, 1))
     assert Window(-2, -1).days(settings, "2026-01-02") == ["2025-12-31", "2026-01-01"]
     assert Window(-2, -1, clipped=True).days(settings, "2026-01-02") == ["2026-01-01"]
-    assert partitions.LOOK_BACK.days(settings, "2026-01-12") == partitions.day_with_history(
-        settings, "2026-01-12"
+    assert partitions.LOOK_BACK.days(settings, "2026-01-12") == partitions.recent_days(
+        settings, "2026-01-12", 1 + settings.look_back_days
     )
     assert partitions.POPULARITY.days(settings, "2026-01-03") == partitions.recent_days(
         settings, "2026-01-03"

@@ -26,7 +26,7 @@ def mark_seen(
             is left of it.
     """
     events = [Event(user_id=user_id, item_id=item_id, timestamp=timestamp) for item_id in item_ids]
-    VisitorState(client, seen_days, UTC).apply(
+    VisitorState(client, seen_days, UTC, look_back_days=7).apply(
         [(f"0-{n}", event, MISSING) for n, event in enumerate(events)], timestamp
     )
 

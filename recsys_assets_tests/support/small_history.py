@@ -34,7 +34,9 @@ def write_history(settings: Settings, landing: Path) -> pl.DataFrame:
         today = pl.read_parquet(landing / "interactions" / day / "*.parquet").with_columns(
             pl.when(at < start + NIGHT).then(start).otherwise(at // STEP * STEP).alias("timestamp")
         )
-        features, _, activity = interaction_features(today, earlier, users, items, day)
+        features, _, activity = interaction_features(
+            today, earlier, users, items, day, look_back_days=7
+        )
         write_offline(settings, users, items, activity, item_popularity(today, items, day), start)
         rows.append(features)
         earlier = today if earlier is None else pl.concat([earlier, today])

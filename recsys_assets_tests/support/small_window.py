@@ -41,8 +41,10 @@ def write_window(settings: Settings, as_of: str, scale: shop.Scale = SCALE) -> A
         today = pl.read_parquet(landing / "interactions" / day / "*.parquet").select(
             *c.RAW_INTERACTIONS
         )
-        earlier = pl.concat(before[-c.HISTORY_DAYS :]) if before else None
-        features, history, _ = interaction_features(today, earlier, users, items, day)
+        earlier = pl.concat(before[-7:]) if before else None
+        features, history, _ = interaction_features(
+            today, earlier, users, items, day, look_back_days=7
+        )
         with store.stage("raw/interactions", day) as staged:
             today.write_parquet(staged.path / "interactions.parquet")
             staged.publish()

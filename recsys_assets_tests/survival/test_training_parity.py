@@ -89,7 +89,7 @@ def raw() -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def trained(raw: SimpleNamespace) -> SimpleNamespace:
     features, remembered, _ = interaction_features(
-        raw.today, raw.earlier, raw.users, raw.items, DAY
+        raw.today, raw.earlier, raw.users, raw.items, DAY, look_back_days=7
     )
     rows = mask(features, DAY, seed=3)
     transform = BatchTransform(transforms())

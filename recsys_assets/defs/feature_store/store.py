@@ -57,7 +57,7 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> reporting.M
     and view; a stored row is replaced only by a newer one. Sets the bits of the events in the
     visitors' seen filters (Valkey, database 1), as far as they still count today.
     """
-    from recsys_assets.lib.feature_store import publish, seen_history
+    from recsys_assets.lib.feature_store import longer_look_back, publish, seen_history
     from recsys_assets.lib.features.look_back import require_look_back
 
     day, settings = context.partition_key, platform.settings
@@ -67,9 +67,15 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> reporting.M
     counts = publish.materialize_online(
         settings, inputs["features"], users=inputs["users"], items=inputs["items"]
     )
+    extended = longer_look_back.extend_online(settings, inputs["features"])
     seen = seen_history.publish_seen(settings, inputs["interactions"])
     return dg.MaterializeResult(
-        metadata={"dagster/row_count": sum(counts.values()), **counts, **dataclasses.asdict(seen)}
+        metadata={
+            "dagster/row_count": sum(counts.values()),
+            **counts,
+            "extended_histories": extended,
+            **dataclasses.asdict(seen),
+        }
     )
 
 

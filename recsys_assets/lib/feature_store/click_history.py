@@ -1,7 +1,7 @@
 """Merge a visitor's live clicks into the row of Feast's user_activity.
 
-The clicks of the look-back days come from the offline tables, the latest ones from the live views in Valkey. A
-pushed row replaces the online row, so it has to hold both.
+The clicks of the look-back days come from the offline tables, the latest ones from the live views
+in Valkey. A pushed row replaces the online row, so it has to hold both.
 """
 
 from __future__ import annotations

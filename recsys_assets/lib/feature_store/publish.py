@@ -31,10 +31,9 @@ def materialize_online(
         items: raw/items.
 
     Returns:
-        View → number of keys; and "extended_histories", the visitors whose online clicks were
-        extended to a longer look-back.
+        View → number of keys.
     """
-    from recsys_assets.lib.feature_store import longer_look_back, offline
+    from recsys_assets.lib.feature_store import offline
 
     zone = time_zone(settings)
     offline.add_absent_columns(settings)
@@ -57,10 +56,9 @@ def materialize_online(
     start = day_bounds(str((*missing, features[-1])[0].partition), zone)[0]
     # Feast prints its progress; the run's metadata has the counts.
     with contextlib.redirect_stdout(io.StringIO()):
-        counts = offline.materialize(
+        return offline.materialize(
             settings, start, day_bounds(str(features[-1].partition), zone)[1]
         )
-    return {**counts, "extended_histories": longer_look_back.extend_online(settings, features)}
 
 
 def publish_popularity(

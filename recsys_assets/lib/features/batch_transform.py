@@ -193,8 +193,8 @@ def history_matrix(
         uint8 [R, 2·K]: clicks per Categorify index, of the look-back and then of 24 hours.
 
     Raises:
-        ValueError: not 0 ≤ n24 ≤ n_long ≤ clicks, or a row has more than MOST_CLICKS; names the first
-            such row.
+        ValueError: not 0 ≤ n24 ≤ n_long ≤ clicks, or a row has more than MOST_CLICKS; names the
+            first such row.
     """
     lengths = categories.list.len().fill_null(0).cast(pl.Int64).to_numpy()
     counts = [np.asarray(n, dtype=np.int64) for n in (n_long, n24)]

@@ -33,6 +33,7 @@ from recsys_assets.files import write_json
 from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, NEVER, SeenRule
 from recsys_assets.lib.landing.local_days import local_day
 from recsys_assets.release_files import SEEN_RULE
+from recsys_assets.settings import DEFAULT_SEEN_DAYS
 
 #: Excess of repeats over those by popularity from which they matter. A click is often a second look
 #: at something that will not be wanted again, so more are needed than of purchases.

@@ -84,8 +84,8 @@ def affinity(
         n24: [N] or one number, the same in the 24 hours before.
 
     Returns:
-        float32 [N, 4], AFFINITY_CONTINUOUS: c_long / (n_long + 2), c24 / (n24 + 1), log(1 + c_long) and
-        log(1 + c24).
+        float32 [N, 4], AFFINITY_CONTINUOUS: c_long / (n_long + 2), c24 / (n24 + 1),
+        log(1 + c_long) and log(1 + c24).
     """
     c_long, c24 = c_long.astype(np.float64), c24.astype(np.float64)
     n_long, n24 = n_long.astype(np.float64), n24.astype(np.float64)
@@ -174,8 +174,8 @@ def history_counts(
     """
     if not 0 <= n24 <= n_long <= len(categories):
         raise TransformsInvalid(
-            f"a click history needs 0 ≤ clicks of 24 h ≤ of the look-back ≤ categories, got {n24}, {n_long} "
-            f"and {len(categories)}"
+            f"a click history needs 0 ≤ clicks of 24 h ≤ of the look-back ≤ categories, got {n24}, "
+            f"{n_long} and {len(categories)}"
         )
     found = np.zeros(2 * vocabulary.rows, np.float32)
     if n_long:
@@ -278,7 +278,8 @@ class Transforms:
 
         Args:
             raw: [B, 3] user_id, gender, top_category.
-            numbers: float32 [B, 4] age (NaN: unknown), clicks_24h, hours_since_click, clicks_look_back.
+            numbers: float32 [B, 4] age (NaN: unknown), clicks_24h, hours_since_click and
+                clicks_look_back.
 
         Returns:
             USER_CATEGORICAL int32 [B, 4] and USER_CONTINUOUS float32 [B, 4].

@@ -86,8 +86,8 @@ def _of_day(
         row = int(wrong.argmax())
         raise StepError(
             f"day {day}: event {ids[row]} has {counts[1][row]} clicks of 24 hours and "
-            f"{counts[0][row]} of the look-back days, its history {lengths[row]} (at most {MOST_CLICKS}): "
-            f"materialise features/interactions of {day} again"
+            f"{counts[0][row]} of the look-back days, its history {lengths[row]} (at most "
+            f"{MOST_CLICKS}): materialise features/interactions of {day} again"
         )
     matrix = _count(
         _index(lists.flatten(), vocabulary), lengths, counts, c.VOCABULARY_START + len(vocabulary)

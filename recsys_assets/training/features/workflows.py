@@ -174,8 +174,8 @@ def _computed(
 def user_graph(scratch: str, mean_age: float, hashed_buckets: int = 0) -> nvt.WorkflowNode:
     """Build the user workflow's graph.
 
-    user_id, gender, top_category, age, clicks_24h, hours_since_click, clicks_look_back → USER_CATEGORICAL
-    int32, USER_CONTINUOUS float32.
+    user_id, gender, top_category, age, clicks_24h, hours_since_click, clicks_look_back →
+    USER_CATEGORICAL int32, USER_CONTINUOUS float32.
 
     Args:
         scratch: folder in which NVTabular counts values.
@@ -250,7 +250,8 @@ def context_graph(scratch: str, time_zone: str = local_time.UTC) -> nvt.Workflow
 def affinity_graph() -> nvt.WorkflowNode:
     """Build the affinity workflow's graph, which fits nothing.
 
-    category_clicks_look_back, category_clicks_24h, clicks_look_back, clicks_24h → AFFINITY_CONTINUOUS float32.
+    category_clicks_look_back, category_clicks_24h, clicks_look_back, clicks_24h →
+    AFFINITY_CONTINUOUS float32.
     """
     return (
         _computed(

@@ -135,7 +135,7 @@ def publish_popularity_rung(home: SimpleNamespace) -> None:
     asked = Queries.read(home.store.current("evaluation/queries", AS_OF))
     log = read_clicks(home.store.require("raw/interactions", train_days(AS_OF)))
     model = ItemToItem.fit(log, asked.item_ids, Weights()).popularity_only()
-    lists = list_metrics.run(RungScorer.of("popularity", model, log), asked)
+    lists = list_metrics.run(RungScorer.of("popularity", model, log, look_back_days=7), asked)
     rung = {"name": "popularity", "why": "tried", "next": None}
     with home.store.stage("ladder/simple_rung", AS_OF) as staged:
         model.write(staged.path, asked.item_ids.tolist())
@@ -244,7 +244,7 @@ def test_a_random_release_is_built_blocked_and_says_why(home: SimpleNamespace, h
     assert {"gate", "rung", "champion"} <= blocked and "latency" not in blocked
     assert not done.success and "**no**" in checks["champion"].metadata["checks"].value
     assert any(line.startswith("champion: served ndcg@10 = ") for line in release.failed_checks)
-    assert releases.newest_passed(home.store) == honest[1].number
+    assert releases.newest_passed(home.store, home.settings) == honest[1].number
     trained(home, "honest")
 
 

@@ -123,7 +123,7 @@ def test_each_query_has_its_visitors_click_history(store):
     ).iter_rows():
         ordered = sorted(clicks[user])
         categories, recent = activity.history(
-            [name for _, _, name in ordered], [when for when, _, _ in ordered], at
+            [name for _, _, name in ordered], [when for when, _, _ in ordered], at, look_back_days=7
         )
         assert remembered == categories
         assert (n_long, n24) == ((0, 0) if simulated else (len(categories), recent))

@@ -37,7 +37,7 @@ def test_it_agrees_with_the_training_rows(shop: SimpleNamespace) -> None:
     asked = shop.rows.sample(
         1_500, seed=3, shuffle=True
     )  # in no order, repeated moments among them
-    found = historical_features(shop.store, asked.select(ENTITY))
+    found = historical_features(shop.store, asked.select(ENTITY), look_back_days=7)
     # the comparison covers filled values
     midnight = [day_bounds(day)[0] for day in DAYS[1:]]
     assert asked.filter(pl.col("timestamp").is_in(midnight)).height > 3
@@ -54,14 +54,14 @@ def test_it_agrees_with_the_training_rows(shop: SimpleNamespace) -> None:
 
 def test_the_same_row_twice_is_two_rows(shop: SimpleNamespace) -> None:
     row = shop.rows.filter(pl.col("clicks_24h") > 1)[:1]
-    found = historical_features(shop.store, pl.concat([row, row]).select(ENTITY))
+    found = historical_features(shop.store, pl.concat([row, row]).select(ENTITY), look_back_days=7)
     assert_frame_equal(found, pl.concat([row, row]).select(found.columns))
 
 
 def test_who_and_what_is_unknown_keeps_its_row(shop: SimpleNamespace) -> None:
     noon = day_bounds(DAYS[2])[0] + 43_200
     asked = pl.DataFrame({"user_id": ["nobody"], "item_id": ["nothing"], "timestamp": [noon]})
-    (row,) = historical_features(shop.store, asked).to_dicts()
+    (row,) = historical_features(shop.store, asked, look_back_days=7).to_dicts()
     assert row == {
         "user_id": "nobody",
         "item_id": "nothing",
@@ -84,7 +84,7 @@ def test_who_and_what_is_unknown_keeps_its_row(shop: SimpleNamespace) -> None:
 
 def test_a_missing_column_is_named(shop: SimpleNamespace) -> None:
     with pytest.raises(FeatureStoreError, match="column item_id, timestamp is missing"):
-        historical_features(shop.store, pl.DataFrame({"user_id": ["1"]}))
+        historical_features(shop.store, pl.DataFrame({"user_id": ["1"]}), look_back_days=7)
 
 
 def test_a_click_pushes_none_out_before_it_happened(tmp_path: Path) -> None:
@@ -125,6 +125,8 @@ def test_a_click_pushes_none_out_before_it_happened(tmp_path: Path) -> None:
     store = open_store(settings)
     apply_features(store, settings)
     found = historical_features(
-        store, pl.DataFrame({"user_id": "1", "item_id": "a", "timestamp": [now, now + 1]})
+        store,
+        pl.DataFrame({"user_id": "1", "item_id": "a", "timestamp": [now, now + 1]}),
+        look_back_days=7,
     )
     assert found["clicks_24h"].to_list() == [RECENT_CLICKS, RECENT_CLICKS]

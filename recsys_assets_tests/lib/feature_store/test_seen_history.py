@@ -179,7 +179,9 @@ def settings(tmp_path: Path, valkey: Any) -> Settings:
 def live(valkey: Any, user: str, item: str, at: int, kind: EventType = VIEW) -> None:
     """An event as the consumer applies it."""
     event = Event(user_id=user, item_id=item, timestamp=at, event_type=kind)
-    VisitorState(valkey.client(VISITOR_DATABASE), 7, UTC).apply([("0-1", event, MISSING)], at)
+    VisitorState(valkey.client(VISITOR_DATABASE), 7, UTC, look_back_days=7).apply(
+        [("0-1", event, MISSING)], at
+    )
 
 
 def test_history_adds_to_live_events_and_is_the_same_twice(
@@ -229,13 +231,13 @@ def test_the_bits_are_those_of_the_consumer(
     client.delete(key)
     for n, (_, item, at, kind) in enumerate(rows):
         event = Event(user_id="ann", item_id=item, timestamp=at, event_type=kind)
-        VisitorState(client, 7, UTC).apply([(f"0-{n}", event, MISSING)], at)
+        VisitorState(client, 7, UTC, look_back_days=7).apply([(f"0-{n}", event, MISSING)], at)
     assert written.rstrip(b"\0") == client.get(key).rstrip(b"\0")
 
 
 def reset(valkey: Any, user: str, now: int) -> int:
     """Reset a visitor; return the second from which on events count again."""
-    state = VisitorState(valkey.client(VISITOR_DATABASE), 7, UTC)
+    state = VisitorState(valkey.client(VISITOR_DATABASE), 7, UTC, look_back_days=7)
     _, row = state.reset(f"1-{time.monotonic_ns()}", Reset(user_id=user), now)
     return int(row.updated_at)
 
@@ -277,7 +279,7 @@ def test_a_reset_in_the_middle_is_not_undone(
 
 def test_a_reset_counts_as_long_as_history_does(valkey: Any, now: int) -> None:
     client = valkey.client(VISITOR_DATABASE)
-    VisitorState(client, 30, UTC).reset("1-1", Reset(user_id="ann"), now)
+    VisitorState(client, 30, UTC, look_back_days=7).reset("1-1", Reset(user_id="ann"), now)
     assert client.ttl(bloom.reset_key("ann")) > 30 * 86_400
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from recsys_assets.lib.features import activity as module
 from recsys_assets.lib.features.activity import (
-    HISTORY_SECONDS,
     RECENT_CLICKS,
     WINDOW_SECONDS,
     activity_features,
@@ -17,6 +16,7 @@ from recsys_assets.lib.features.activity import (
 )
 
 NOW = 1_000_000
+DAY = 86_400
 
 
 def test_the_window_is_closed_at_its_start_and_open_at_the_moment():
@@ -44,18 +44,28 @@ def test_only_the_latest_clicks_count():
 
 def test_the_history_s_windows_are_closed_at_their_starts_and_open_at_the_moment():
     edges = [
-        NOW - HISTORY_SECONDS - 1,
-        NOW - HISTORY_SECONDS,
+        NOW - 7 * DAY - 1,
+        NOW - 7 * DAY,
         NOW - WINDOW_SECONDS - 1,
         NOW - WINDOW_SECONDS,
         NOW - 1,
         NOW,
     ]
-    assert history(["old", "first", "week", "day", "last", "now"], edges, NOW) == (
-        ["first", "week", "day", "last"],
-        2,
+    assert history(
+        ["old", "first", "week", "day", "last", "now"], edges, NOW, look_back_days=7
+    ) == (["first", "week", "day", "last"], 2)
+    assert (
+        history(["old", "now"], [edges[0], NOW], NOW, look_back_days=7)
+        == history([], [], NOW, look_back_days=7)
+        == ([], 0)
     )
-    assert history(["old", "now"], [edges[0], NOW], NOW) == history([], [], NOW) == ([], 0)
+
+
+@pytest.mark.parametrize(("look_back_days", "counted"), [(2, ["new"]), (30, ["mid", "new"])])
+def test_the_history_covers_the_look_back(look_back_days, counted):
+    clicks = ["old", "mid", "new"], [NOW - 31 * DAY, NOW - 10 * DAY, NOW - DAY - 1], NOW
+    assert history(*clicks, look_back_days=look_back_days) == (counted, 0)
+    assert visitor_activity(*clicks, look_back_days=look_back_days) == ("-1", 0.0, 24.0, counted)
 
 
 def test_only_the_latest_clicks_are_history():
@@ -66,9 +76,13 @@ def test_only_the_latest_clicks_are_history():
         + [NOW - 180 + n for n in range(180)]
         + [NOW]
     )
-    assert history(categories, timestamps, NOW) == (["early"] * 20 + ["late"] * 180, 180)
+    assert history(categories, timestamps, NOW, look_back_days=7) == (
+        ["early"] * 20 + ["late"] * 180,
+        180,
+    )
     assert (
-        history(categories, timestamps, NOW)[1] == activity_features(categories, timestamps, NOW)[1]
+        history(categories, timestamps, NOW, look_back_days=7)[1]
+        == activity_features(categories, timestamps, NOW)[1]
     )
 
 
@@ -84,10 +98,10 @@ def test_a_visitors_activity_is_features_and_history(seed):
     ]
     features, (remembered, clicks_24h) = (
         activity_features(categories, timestamps, NOW),
-        history(categories, timestamps, NOW),
+        history(categories, timestamps, NOW, look_back_days=7),
     )
     assert (
-        visitor_activity(categories, timestamps, NOW) == (*features, remembered)
+        visitor_activity(categories, timestamps, NOW, look_back_days=7) == (*features, remembered)
         and features[1] == clicks_24h
     )
 
@@ -99,4 +113,4 @@ def test_lists_of_different_lengths_are_refused():
 
 def test_docstring_examples_run():
     assert doctest.testmod(module).failed == 0
-    assert doctest.testmod(module).attempted == 7
+    assert doctest.testmod(module).attempted == 8

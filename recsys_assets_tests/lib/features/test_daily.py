@@ -52,7 +52,7 @@ def inputs(store) -> dict:
 @pytest.fixture
 def built(store, inputs) -> Artifact:
     with store.stage("features/interactions", DAY) as staged:
-        return staged.publish(daily.write_features(inputs, DAY, staged.path))
+        return staged.publish(daily.write_features(inputs, DAY, staged.path, look_back_days=7))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_days_artifact_holds_features_activity_and_popularity(built, inputs):
         pl.read_parquet(day.path("interactions.parquet")) for day in inputs["interactions"]
     )
     rows, history, activity = point_in_time.interaction_features(
-        today, yesterday, USERS, ITEMS, DAY
+        today, yesterday, USERS, ITEMS, DAY, look_back_days=7
     )
     assert (
         pl.read_parquet(built.path("features.parquet")).equals(rows)
@@ -96,7 +96,7 @@ def test_a_days_artifact_holds_features_activity_and_popularity(built, inputs):
 
 
 def test_nothing_changes_without_the_future(built, inputs):
-    assert daily.changed_without_the_future(inputs, built, DAY) == 0
+    assert daily.changed_without_the_future(inputs, built, DAY, look_back_days=7) == 0
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_a_feature_that_counts_its_own_day_is_caught(
 ):
     honest = point_in_time.interaction_features
 
-    def leaking(today, *rest):
-        rows, *others = honest(today, *rest)
+    def leaking(today, *rest, look_back_days):
+        rows, *others = honest(today, *rest, look_back_days=look_back_days)
         counts = leak(today)
         return rows.join(
             counts, on=counts.columns[0], how="left", maintain_order="left"
@@ -130,8 +130,8 @@ def test_a_feature_that_counts_its_own_day_is_caught(
 
     monkeypatch.setattr(point_in_time, "interaction_features", leaking)
     with store.stage("features/interactions", DAY) as staged:
-        leaked = staged.publish(daily.write_features(inputs, DAY, staged.path))
-    assert daily.changed_without_the_future(inputs, leaked, DAY) > 5
+        leaked = staged.publish(daily.write_features(inputs, DAY, staged.path, look_back_days=7))
+    assert daily.changed_without_the_future(inputs, leaked, DAY, look_back_days=7) > 5
 
 
 @pytest.mark.services
@@ -149,7 +149,7 @@ def test_a_day_without_rows_goes_online_and_keeps_what_is_known(
     )
     with store.stage("features/interactions", after) as staged:
         days = {**inputs, "interactions": [*inputs["interactions"], closed]}
-        empty = staged.publish(daily.write_features(days, after, staged.path))
+        empty = staged.publish(daily.write_features(days, after, staged.path, look_back_days=7))
     tables = {"users": inputs["users"], "items": inputs["items"]}
     counts = publish.materialize_online(settings, [built, empty], **tables)
     assert counts["user_activity"] > 0  # of the day before, which was written too
@@ -177,7 +177,9 @@ def test_the_days_state_and_popularity_go_online(built, inputs, tmp_path, valkey
     apply.apply_features(opened, settings)
     with store.stage("features/interactions", YESTERDAY) as staged:
         first = {**inputs, "interactions": inputs["interactions"][:1]}
-        before = staged.publish(daily.write_features(first, YESTERDAY, staged.path))
+        before = staged.publish(
+            daily.write_features(first, YESTERDAY, staged.path, look_back_days=7)
+        )
     publish.materialize_online(
         settings, [before, built], users=inputs["users"], items=inputs["items"]
     )

@@ -138,7 +138,9 @@ HISTORY = ["clicks_look_back", "category_clicks_look_back", "category_clicks_24h
 @pytest.mark.parametrize("seed", range(4))
 def test_every_row_equals_the_oracle(seed):
     today, earlier = _random_day(DAY, 250, seed), _earlier(seed + 100)
-    features, remembered, _ = interaction_features(today, earlier, USERS, ITEMS, DAY)
+    features, remembered, _ = interaction_features(
+        today, earlier, USERS, ITEMS, DAY, look_back_days=7
+    )
     both, yesterday = (
         pl.concat([earlier, today]),
         earlier.filter(pl.col("timestamp") >= START - 86_400),
@@ -171,8 +173,8 @@ def test_the_clicks_of_the_days_before_alone_say_the_same():
     today, earlier = _random_day(DAY, 250, 5), _earlier(50)
     clicks = earlier.filter(pl.col("event_type") != "Impression")
     for whole, alone in zip(
-        interaction_features(today, earlier, USERS, ITEMS, DAY),
-        interaction_features(today, clicks, USERS, ITEMS, DAY),
+        interaction_features(today, earlier, USERS, ITEMS, DAY, look_back_days=7),
+        interaction_features(today, clicks, USERS, ITEMS, DAY, look_back_days=7),
         strict=True,
     ):
         assert whole.equals(alone)
@@ -186,13 +188,13 @@ def test_the_live_path_gets_the_same_from_the_latest_state_before_a_moment(seed)
         for n, day in enumerate([previous_day(previous_day(DAY)), previous_day(DAY), DAY])
     )
     features, _, states_today = interaction_features(
-        today, pl.concat([before, yesterday]), USERS, ITEMS, DAY
+        today, pl.concat([before, yesterday]), USERS, ITEMS, DAY, look_back_days=7
     )
     _, _, states_yesterday = interaction_features(
-        yesterday, before, USERS, ITEMS, previous_day(DAY)
+        yesterday, before, USERS, ITEMS, previous_day(DAY), look_back_days=7
     )
     _, _, states_before = interaction_features(
-        before, None, USERS, ITEMS, previous_day(previous_day(DAY))
+        before, None, USERS, ITEMS, previous_day(previous_day(DAY)), look_back_days=7
     )
     states = pl.concat([states_before, states_yesterday, states_today])
     for row in features.iter_rows(named=True):
@@ -207,14 +209,14 @@ def test_the_live_path_gets_the_same_from_the_latest_state_before_a_moment(seed)
         clicks = latest["recent_categories"], latest["recent_timestamps"]
         top, count, hours = activity_features(*clicks, row["timestamp"])
         assert (top, count, np.float32(hours)) == tuple(row[name] for name in ACTIVITY)
-        remembered, recent = history(*clicks, row["timestamp"])
+        remembered, recent = history(*clicks, row["timestamp"], look_back_days=7)
         assert (len(remembered), recent) == (row["clicks_look_back"], row["clicks_24h"])
         assert remembered.count(row["category_l1"]) == row["category_clicks_look_back"]
 
 
 def test_states_hold_the_clicks_up_to_and_including_theirs():
     today, yesterday = _random_day(DAY, 300, 9), _random_day(previous_day(DAY), 300, 10)
-    _, _, states = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    _, _, states = interaction_features(today, yesterday, USERS, ITEMS, DAY, look_back_days=7)
     assert {name: str(kind) for name, kind in states.schema.items()} == {
         "user_id": "String",
         "timestamp": "Int64",
@@ -241,7 +243,7 @@ def test_of_a_busy_visitor_the_latest_two_hundred_clicks_count():
             ("1", "i3", START + 5_000, "Impression"),
         ]
     )
-    features, _, states = interaction_features(today, None, USERS, ITEMS, DAY)
+    features, _, states = interaction_features(today, None, USERS, ITEMS, DAY, look_back_days=7)
     both = [_oracle(today, "1", at) for at in features["timestamp"]]
     assert features.select(ACTIVITY).rows() == both and both[-1] == (
         "tools",
@@ -270,7 +272,7 @@ def test_window_edges_and_ties_golden():
     today = _interactions(
         [("1", "i1", t, "View"), ("1", "i5", t, "Impression"), ("1", "i3", t + 1, "Impression")]
     )
-    features, _, _ = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    features, _, _ = interaction_features(today, yesterday, USERS, ITEMS, DAY, look_back_days=7)
     # at t: books are too old by a second, tools just inside, the click at t itself does not count;
     # one second later tools are too old and the click at t (floral) counts
     assert features["top_category"].to_list() == ["tools", "tools", "floral"]
@@ -280,7 +282,7 @@ def test_window_edges_and_ties_golden():
 
 def test_nothing_at_or_after_a_moment_changes_its_features():
     today, yesterday = _random_day(DAY, 250, 21), _random_day(previous_day(DAY), 250, 22)
-    features, _, _ = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    features, _, _ = interaction_features(today, yesterday, USERS, ITEMS, DAY, look_back_days=7)
     for moment in features["timestamp"].unique().sort()[::9]:
         now = pl.col("timestamp") == moment
         # the moment's exposures stay without their outcome; all later events are removed
@@ -288,14 +290,16 @@ def test_nothing_at_or_after_a_moment_changes_its_features():
             now, pl.col("event_type").is_in(["Impression", "View"])
         ).with_columns(event_type=pl.lit("Impression"), click=pl.lit(0, pl.Int8))
         past = pl.concat([today.filter(pl.col("timestamp") < moment), questions])
-        again, _, _ = interaction_features(past, yesterday, USERS, ITEMS, DAY)
+        again, _, _ = interaction_features(past, yesterday, USERS, ITEMS, DAY, look_back_days=7)
         assert features.filter(now).drop("click").equals(again.filter(now).drop("click"))
 
 
 def test_shuffled_answers_from_a_moment_on_change_nothing_before():
     """Change clicks, items, visitors and times from the moment on."""
     today, yesterday = _random_day(DAY, 300, 31), _random_day(previous_day(DAY), 300, 32)
-    features, _, states = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    features, _, states = interaction_features(
+        today, yesterday, USERS, ITEMS, DAY, look_back_days=7
+    )
     for seed, moment in enumerate(features["timestamp"].unique().sort()[10::13]):
         later = (
             _random_day(DAY, 300, 1_000 + seed)
@@ -308,6 +312,7 @@ def test_shuffled_answers_from_a_moment_on_change_nothing_before():
             USERS,
             ITEMS,
             DAY,
+            look_back_days=7,
         )
         before = pl.col("timestamp") < moment
         assert (
@@ -348,7 +353,7 @@ def test_features_are_the_exposures_with_their_attributes():
             ("guest", "i2", START + 9, "View"),
         ]
     )
-    features, _, activity = interaction_features(today, None, USERS, ITEMS, DAY)
+    features, _, activity = interaction_features(today, None, USERS, ITEMS, DAY, look_back_days=7)
     assert {name: str(kind) for name, kind in features.schema.items()} == INTERACTION_FEATURES
     assert features.select(
         "event_id", "click", "age", "gender", "category_l1", "category_l2", "price"
@@ -366,13 +371,14 @@ def test_features_are_the_exposures_with_their_attributes():
 
 def test_the_order_of_input_rows_changes_nothing():
     today, yesterday = _random_day(DAY, 120, 3), _random_day(previous_day(DAY), 120, 4)
-    first = interaction_features(today, yesterday, USERS, ITEMS, DAY)
+    first = interaction_features(today, yesterday, USERS, ITEMS, DAY, look_back_days=7)
     again = interaction_features(
         today.sample(fraction=1, shuffle=True, seed=1),
         yesterday.reverse(),
         USERS.reverse(),
         ITEMS.reverse(),
         DAY,
+        look_back_days=7,
     )
     assert first[0].equals(again[0])
     assert first[1].equals(again[1]) and first[2].equals(again[2])
@@ -380,18 +386,20 @@ def test_the_order_of_input_rows_changes_nothing():
 
 def test_a_day_without_clicks_and_an_unknown_item():
     shown = _interactions([("1", "i0", START, "Impression")])
-    features, _, activity = interaction_features(shown, None, USERS, ITEMS, DAY)
+    features, _, activity = interaction_features(shown, None, USERS, ITEMS, DAY, look_back_days=7)
     assert features.select(ACTIVITY).rows() == [("-1", 0.0, 24.0)]
     assert features.select(HISTORY).rows() == [(0.0, 0.0, 0.0)]
     assert activity.is_empty()
     with pytest.raises(FeatureError, match=r"item_id: 1 interactions .*'gone'"):
-        interaction_features(_interactions([("1", "gone", START, "View")]), None, USERS, ITEMS, DAY)
+        interaction_features(
+            _interactions([("1", "gone", START, "View")]), None, USERS, ITEMS, DAY, look_back_days=7
+        )
 
 
 def test_mask_hides_visitors_and_devices_independently():
     today = _interactions([(str(n % 3 + 1), "i0", START + n, "View") for n in range(8_000)])
     features, _, _ = interaction_features(
-        today, None, USERS.with_columns(age=pl.lit(40, pl.Int32)), ITEMS, DAY
+        today, None, USERS.with_columns(age=pl.lit(40, pl.Int32)), ITEMS, DAY, look_back_days=7
     )
     masked = mask(features, DAY, 7)
     assert masked.schema == features.schema

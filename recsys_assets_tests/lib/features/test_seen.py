@@ -6,14 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from recsys_assets.files import FileCorrupt
-from recsys_assets.lib.features.seen import (
-    DEFAULT_RULE,
-    NEVER,
-    SeenRule,
-    kept_days,
-    parse_rule,
-    read_rule,
-)
+from recsys_assets.lib.features.seen import DEFAULT_RULE, NEVER, SeenRule, parse_rule, read_rule
 from recsys_assets.settings import Settings
 
 
@@ -45,16 +38,16 @@ def test_anything_else_is_no_rule(content, tmp_path):
 
 def test_the_settings_name_events_and_days(monkeypatch, tmp_path):
     plain = Settings(home=tmp_path)
-    assert (plain.seen_event_types, plain.seen_days, kept_days(plain)) == (None, "auto", 7)
+    assert (plain.seen_event_types, plain.seen_days, plain.kept_seen_days) == (None, "auto", 7)
     monkeypatch.setenv("RECSYS_SEEN_EVENTS", " Purchase, View")
     monkeypatch.setenv("RECSYS_SEEN_DAYS", "30")
     given = Settings(home=tmp_path)
     assert (given.seen_event_types, given.seen_days) == (("View", "Purchase"), 30)
-    assert kept_days(given) == 30
+    assert given.kept_seen_days == 30
     for name, value in given.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == given
-    assert Settings(seen_days=0).seen_days == 0 and kept_days(Settings(seen_days=0)) == 7
+    assert Settings(seen_days=0).seen_days == 0 and Settings(seen_days=0).kept_seen_days == 7
     for wrong in ({"seen_events": "Impression"}, {"seen_events": "View,"}, {"seen_days": -1}):
         with pytest.raises(ValidationError):
             Settings(**wrong)

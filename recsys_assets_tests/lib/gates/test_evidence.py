@@ -146,7 +146,9 @@ def against(shop, served) -> RungEvidence:
     days = shop.store.require("raw/interactions", window_days(AS_OF))
     known = read_clicks(shop.store.require("raw/interactions", train_days(AS_OF)))
     model = ItemToItem.fit(known, shop.queries.item_ids, Weights()).popularity_only()
-    lists = list_metrics.run(RungScorer.of("popularity", model, read_clicks(days)), shop.queries)
+    lists = list_metrics.run(
+        RungScorer.of("popularity", model, read_clicks(days), look_back_days=7), shop.queries
+    )
     whole = shop.queries.overall
     difference = list_metrics.paired_difference(
         served.ranks[whole], lists.ranks[whole], shop.queries.users[whole]

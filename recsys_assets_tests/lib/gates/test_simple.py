@@ -105,7 +105,9 @@ def test_a_simple_champion_answers_the_same_queries(tmp_path):
     asked = Queries.read(queries)
 
     def publish(fitted: ItemToItem, name: str):
-        lists = list_metrics.run(RungScorer.of(name, fitted, read_clicks(log)), asked)
+        lists = list_metrics.run(
+            RungScorer.of(name, fitted, read_clicks(log), look_back_days=7), asked
+        )
         with store.stage("ladder/simple_rung", DAYS[-1]) as staged:
             fitted.write(staged.path, ITEMS[::-1])
             np.savez(staged.path / "lists.npz", **lists.arrays(name))

@@ -49,7 +49,9 @@ def write(store: ArtifactStore, **changes):
     }
     with store.stage("ladder/simple_rung", DAYS[-1]) as staged:
         return staged.publish(
-            write_simple_rung(**inputs, target=staged.path, seed=7, time_zone="UTC")
+            write_simple_rung(
+                **inputs, target=staged.path, seed=7, time_zone="UTC", look_back_days=7
+            )
         )
 
 
@@ -88,7 +90,7 @@ def test_the_lists_are_those_of_the_training_days_alone(store):
         read_clicks(store.require("raw/interactions", TRAIN)), np.array(ITEMS), weights
     )
     log = read_clicks(store.require("raw/interactions", DAYS))
-    expected = list_metrics.run(RungScorer.of("item_to_item", model, log), asked)
+    expected = list_metrics.run(RungScorer.of("item_to_item", model, log, look_back_days=7), asked)
     found = list_metrics.Lists.read(rung, "item_to_item")
     assert np.array_equal(found.ranks, expected.ranks) and np.array_equal(found.top, expected.top)
 
@@ -98,7 +100,7 @@ def test_the_scorer_reads_only_what_was_clicked_before_the_query(store):
     log = read_clicks(store.require("raw/interactions", DAYS))
     model = ItemToItem.fit(log, np.array(ITEMS), Weights(0.1, 24.0))
     rows = np.arange(0, len(asked), 37)
-    found = RungScorer.of("item_to_item", model, log).scores(asked, rows)
+    found = RungScorer.of("item_to_item", model, log, look_back_days=7).scores(asked, rows)
     for row, scores in zip(rows.tolist(), found, strict=True):
         user, now = asked.frame["user_id"][row], asked.frame["timestamp"][row]
         before = log.filter(
@@ -117,7 +119,7 @@ def test_items_that_the_model_lacks_are_never_shown(store):
     asked = Queries.read(store.current("evaluation/queries", DAYS[-1]))
     log = read_clicks(store.require("raw/interactions", DAYS))
     model = ItemToItem.fit(log, np.array(ITEMS[5:]), Weights())
-    scores = RungScorer.of("item_to_item", model, log).scores(asked, np.arange(4))
+    scores = RungScorer.of("item_to_item", model, log, look_back_days=7).scores(asked, np.arange(4))
     assert np.isneginf(scores[:, :5]).all() and np.isfinite(scores[:, 5:]).all()
 
 

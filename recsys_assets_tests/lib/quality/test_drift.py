@@ -122,7 +122,7 @@ def _days(tmp_path: Path, *frames: pl.DataFrame | None) -> list[Artifact]:
 
 def test_the_first_day_has_no_baseline(tmp_path):
     [only] = _days(tmp_path, _profile("device_type", mobile=9_000))
-    found = drift.against_baseline(only, [], first_day="2026-01-01")
+    found = drift.against_baseline(only, [], first_day="2026-01-01", look_back_days=7)
     assert found.divergence == {} and found.drifted == [] and "no day before" in found.reason
     with pytest.raises(ValueError, match="finite values, at least one"):
         found.figure()
@@ -142,7 +142,7 @@ def test_a_feature_that_moved_is_named(tmp_path):
         ]
     )
     *earlier, today = _days(tmp_path, None, usual, usual, moved)
-    found = drift.against_baseline(today, earlier, first_day="2026-01-01")
+    found = drift.against_baseline(today, earlier, first_day="2026-01-01", look_back_days=7)
     assert (
         found.drifted == ["device_type"]
         and found.divergence["click"] == 0
@@ -152,7 +152,10 @@ def test_a_feature_that_moved_is_named(tmp_path):
         jensenshannon([1, 2], [2, 1], base=2) ** 2
     )
     assert (
-        drift.against_baseline(today, earlier, first_day="2026-01-01", threshold=0.5).drifted == []
+        drift.against_baseline(
+            today, earlier, first_day="2026-01-01", threshold=0.5, look_back_days=7
+        ).drifted
+        == []
     )
     assert found.figure().startswith("![Jensen-Shannon")
 
@@ -160,9 +163,9 @@ def test_a_feature_that_moved_is_named(tmp_path):
 def test_only_the_last_seven_days_count(tmp_path):
     other, usual = _profile("device_type", desktop=9_000), _profile("device_type", mobile=9_000)
     *earlier, today = _days(tmp_path, other, *[usual] * (drift.BASELINE_DAYS + 1))
-    assert drift.against_baseline(today, earlier, first_day="2026-01-01").divergence == {
-        "device_type": 0
-    }
+    assert drift.against_baseline(
+        today, earlier, first_day="2026-01-01", look_back_days=7
+    ).divergence == {"device_type": 0}
 
 
 def test_empty_look_backs_of_the_first_day_are_no_baseline(tmp_path):
@@ -171,17 +174,18 @@ def test_empty_look_backs_of_the_first_day_are_no_baseline(tmp_path):
 
     empty, full = day({"0": 9_000}), day({"0": 1_000, "8 to 16": 8_000})
     first, second, third = _days(tmp_path, empty, full, full)
-    assert drift.against_baseline(second, [first], first_day="2026-01-01").divergence == {
-        "gender": 0
-    }
+    assert drift.against_baseline(
+        second, [first], first_day="2026-01-01", look_back_days=7
+    ).divergence == {"gender": 0}
     assert (
-        drift.against_baseline(second, [first], first_day="2025-12-01").divergence["item_clicks"]
+        drift.against_baseline(
+            second, [first], first_day="2025-12-01", look_back_days=7
+        ).divergence["item_clicks"]
         > 0.3
     )
-    assert drift.against_baseline(third, [first, second], first_day="2026-01-01").divergence == {
-        "item_clicks": 0,
-        "gender": 0,
-    }
+    assert drift.against_baseline(
+        third, [first, second], first_day="2026-01-01", look_back_days=7
+    ).divergence == {"item_clicks": 0, "gender": 0}
 
 
 def test_few_rows_are_not_compared(tmp_path):
@@ -190,7 +194,7 @@ def test_few_rows_are_not_compared(tmp_path):
         _profile("gender", F=drift.MINIMUM_ROWS),
         _profile("gender", M=drift.MINIMUM_ROWS - 1),
     )
-    found = drift.against_baseline(today, [earlier], first_day="2025-01-01")
+    found = drift.against_baseline(today, [earlier], first_day="2025-01-01", look_back_days=7)
     assert found.divergence == {} and "fewer than" in found.reason
 
 

@@ -214,7 +214,10 @@ def test_a_full_release_holds_everything(store, settings):
     assert content(built, "models/query_tower/history.json") == {
         "width": 8
     }  # a category and the three rows before it
-    assert content(built, "models/feast_user_lookup/user_defaults.json") == {"mean_age": 33.5}
+    assert content(built, "models/feast_user_lookup/user_defaults.json") == {
+        "mean_age": 33.5,
+        "look_back_days": 7,
+    }
     snapshot = content(built, "models/feast_item_lookup/items.json")
     assert snapshot["i1"] == {
         "category_l1": "c",
@@ -281,7 +284,7 @@ def test_a_fine_tune_keeps_the_generation(store, settings):
     }
     assert set(second.manifest["files"]) == set(full.manifest["files"])
     assert read_display(open_release(store, 3)) == read_display(open_release(store, 1))
-    assert newest_passed(store) == 2
+    assert newest_passed(store, settings) == 2
 
 
 def test_the_same_parts_give_the_same_release(store, settings):
@@ -381,10 +384,10 @@ def test_a_verdict_that_contradicts_itself_is_refused(store, settings, gate, mes
 
 def test_without_a_passed_release_there_is_nothing_to_promote(store, settings):
     with pytest.raises(ReleaseError, match="materialise the full graph"):
-        newest_passed(store)
+        newest_passed(store, settings)
     Generation(store).release(settings, gate=FAILED)
     with pytest.raises(ReleaseError, match="no release has passed"):
-        newest_passed(store)
+        newest_passed(store, settings)
     assert open_release(store, 1).failed_checks == ["auc = 0.5 (threshold 0.6)"]
 
 
@@ -451,7 +454,7 @@ def test_the_best_release_is_of_the_newest_day_then_of_the_highest_rung(store, s
     )
     kinds = [releases.read_release(one).kind for one in (simple, full, failed, later)]
     assert kinds == ["simple", "full", "full", "simple"]
-    assert newest_passed(store) == releases.read_release(later).number
+    assert newest_passed(store, settings) == releases.read_release(later).number
     content = json.loads(later.path("display.json").read_text())
     assert content["rung"] == "popularity"
 
@@ -460,7 +463,7 @@ def test_warnings_do_not_keep_a_release_back(store, settings):
     warned = {"name": "drift: price", "value": 0.5, "threshold": 0.25, "passed": False}
     gate = {"passed": True, "checks": [*PASSED["checks"], {**warned, "blocks": False}]}
     release = releases.read_release(Generation(store).release(settings, gate=gate))
-    assert release.failed_checks == [] and newest_passed(store) == release.number
+    assert release.failed_checks == [] and newest_passed(store, settings) == release.number
     assert release.warnings == ["drift: price = 0.5 (threshold 0.25)"]
     with pytest.raises(ReleaseError, match="against its own checks"):
         blocked = {**gate, "checks": [{**warned, "blocks": True}]}

@@ -175,7 +175,7 @@ def test_top_category_of_the_last_day_is_informative(landing):
     """The 24-hour feature separates clicks that the item's category alone does not."""
     items, users = pl.read_parquet(landing / ITEMS_FILE), pl.read_parquet(landing / USERS_FILE)
     yesterday, today = (read_landing_day(landing, day).frame for day in DAYS[1:])
-    features, _, _ = interaction_features(today, yesterday, users, items, DAYS[2])
+    features, _, _ = interaction_features(today, yesterday, users, items, DAYS[2], look_back_days=7)
     known = features.filter(pl.col("top_category") != "-1")
     assert known.height > 0.5 * features.height
     same = known["top_category"] == known["category_l1"]

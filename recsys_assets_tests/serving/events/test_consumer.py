@@ -24,7 +24,6 @@ from recsys_assets.columns import RAW_INTERACTIONS
 from recsys_assets.lib.feature_store.recent_clicks import Click
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.views import FeatureStoreError
-from recsys_assets.lib.features.activity import HISTORY_SECONDS
 from recsys_assets.serving.events.consumer import Consumer
 from recsys_assets.serving.events.events import GROUP, REJECTED, STREAM, Event, enqueue, enqueue_all
 from recsys_assets.settings import PROJECT_ROOT, Settings
@@ -333,7 +332,7 @@ def test_a_materialised_week_outlives_a_live_click(
 def test_what_is_older_than_seven_days_is_not_pushed_again(
     settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
 ) -> None:
-    old = Click("toys", "d/4", NOW - HISTORY_SECONDS - 1)
+    old = Click("toys", "d/4", NOW - 7 * 86_400 - 1)
     materialise(settings, _5=[old, *WEEK])
     assert recent_clicks(settings, "5")[0] == old  # whoever reads it drops it
     one = consumer()

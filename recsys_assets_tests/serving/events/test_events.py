@@ -67,7 +67,7 @@ def client(valkey: Any) -> redis.Redis:
 
 @pytest.fixture
 def state(client: redis.Redis) -> VisitorState:
-    return VisitorState(client, 7, UTC)
+    return VisitorState(client, 7, UTC, look_back_days=7)
 
 
 def event(

@@ -57,7 +57,7 @@ def consumer(settings: Settings) -> Callable[[], Consumer]:
 
 def served(settings: Settings, user_id: str) -> list[str]:
     """Categories of the clicks that an answer knows of; their items are the shop's of each."""
-    stage = FeastUserLookup(OnlineFeatures.open(settings, 2_000), 40.0)
+    stage = FeastUserLookup(OnlineFeatures.open(settings, 2_000), 40.0, look_back_days=7)
     found = stage.run(
         {"visitor_id": np.array([user_id], object), "context_timestamp": np.array([NOW + 600])}
     )

@@ -29,7 +29,9 @@ def shop(tmp_path_factory, valkey_process):
 def lookup(shop, valkey):
     tiny_store.write_users(shop.store)
     return FeastUserLookup(
-        OnlineFeatures.open(shop.settings, shop.settings.store_timeout_ms), MEAN_AGE
+        OnlineFeatures.open(shop.settings, shop.settings.store_timeout_ms),
+        MEAN_AGE,
+        look_back_days=7,
     )
 
 
@@ -238,7 +240,9 @@ def test_a_hanging_store_is_tried_once_a_visitor_and_then_spared(shop):
     """
     with SilentServer() as server:
         settings = shop.settings.model_copy(update={"valkey_port": server.port})
-        stage = FeastUserLookup(OnlineFeatures.open(settings, timeout_ms=20), MEAN_AGE)
+        stage = FeastUserLookup(
+            OnlineFeatures.open(settings, timeout_ms=20), MEAN_AGE, look_back_days=7
+        )
         assert [ask(stage, "user-1")[2] for _ in range(6)] == [1] * 6
         assert server.connections == 3
 

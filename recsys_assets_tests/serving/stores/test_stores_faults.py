@@ -78,7 +78,7 @@ class Parts:
         self.clock = Clock()
         store = open_store(settings, online_only=True, timeout_ms=LIMIT_MS)
         self.users = FeastUserLookup(
-            OnlineFeatures(store, Breaker(READ_ERRORS, clock=self.clock)), 40.25
+            OnlineFeatures(store, Breaker(READ_ERRORS, clock=self.clock)), 40.25, look_back_days=7
         )
         self.filter = FilterSeenItems(
             visitor_client(settings, VISITOR_DATABASE),

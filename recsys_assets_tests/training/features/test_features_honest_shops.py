@@ -99,7 +99,9 @@ def prepared(shop: HonestShop, folder: Path) -> Prepared:
     days, features = [], pl.DataFrame()
     for n, day in enumerate(DAYS):
         earlier = pl.concat(logs[:n]) if n else None
-        features, clicks, _ = interaction_features(logs[n], earlier, shop.users, shop.items, day)
+        features, clicks, _ = interaction_features(
+            logs[n], earlier, shop.users, shop.items, day, look_back_days=7
+        )
         days.append(write(features, folder / day, "features.parquet"))
         write(clicks, days[n], "click_history.parquet")
         write(mask(features, day, seed=3), days[n], "masked.parquet")
