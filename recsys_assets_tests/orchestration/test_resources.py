@@ -80,6 +80,12 @@ def test_the_launchpad_overrides_them_for_one_run(settings: Settings) -> None:
     assert len(opened(settings)[0]) == 4
 
 
+def test_what_a_run_overrides_is_not_what_the_home_serves_with(settings: Settings) -> None:
+    platform = Platform(look_back_days=30, popularity_days=3)
+    assert (platform.settings.look_back_days, platform.settings.popularity_days) == (30, 3)
+    assert platform.home_settings == settings == Platform().home_settings
+
+
 def test_the_launchpad_shows_each_window_with_its_default_and_bounds(settings: Settings) -> None:
     @dg.asset
     def nothing(platform: Platform) -> None: ...

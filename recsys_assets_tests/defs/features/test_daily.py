@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from recsys_assets import partitions
-from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.columns import INTERACTION_FEATURES, RAW_INTERACTIONS, RAW_ITEMS, RAW_USERS
 from recsys_assets.defs.features import daily
 from recsys_assets.defs.raw import interactions
@@ -191,6 +191,28 @@ def test_the_same_partition_twice_is_the_same_bytes_and_reused(stocked: Home) ->
     )
     assert first.tags["dagster/data_version"] == second.tags["dagster/data_version"]
     assert second.metadata["reused"].value is True
+
+
+def test_another_look_back_is_another_version(stocked: Home) -> None:
+    """A change of the setting builds the features again, and back again reuses the first."""
+    for day in DAYS:
+        assert stocked.run("interactions", day).success
+    found: dict[int, list[Artifact]] = {}
+    for look_back_days in (7, 1, 7):
+        stocked.settings.look_back_days = look_back_days
+        done = stocked.run("features", DAYS[-1])
+        assert done.success, failure(done)
+        made = stocked.store.current("features/interactions", DAYS[-1])
+        assert made.manifest["params"]["look_back_days"] == look_back_days
+        assert len(made.manifest["inputs"]["interactions"]) == min(look_back_days, 2) + 1
+        found.setdefault(look_back_days, []).append(made)
+    again = found[7][1]
+    assert again.uri == found[7][0].uri != found[1][0].uri
+    clicks = [
+        pl.read_parquet(one.path("features.parquet"))["clicks_look_back"].sum()
+        for one in (found[1][0], again)
+    ]
+    assert 0 < clicks[0] < clicks[1]
 
 
 def test_days_in_another_order_are_the_same_bytes(

@@ -135,6 +135,22 @@ ACTIVITY = ["top_category", "clicks_24h", "hours_since_click"]
 HISTORY = ["clicks_look_back", "category_clicks_look_back", "category_clicks_24h"]
 
 
+@pytest.mark.parametrize(("look_back_days", "counted"), [(2, []), (7, ["i1"]), (30, ["i5", "i1"])])
+def test_clicks_count_for_the_look_back_days(look_back_days, counted):
+    """Clicks of 31, 10 and 3 days before; all but i2 are of one category."""
+    now = START + 3_600
+    clicked = [("i2", 31), ("i5", 10), ("i1", 3)]
+    earlier = _interactions([("1", item, now - days * 86_400, "View") for item, days in clicked])
+    today = _interactions([("1", "i1", now, "View")], prefix="t")
+    features, remembered, states = interaction_features(
+        today, earlier, USERS, ITEMS, DAY, look_back_days=look_back_days
+    )
+    count = float(len(counted))
+    assert features.select(HISTORY).rows() == [(count, count, 0.0)]
+    assert remembered["categories"].to_list() == [[CATEGORY[item] for item in counted]]
+    assert states["recent_items"].to_list() == [[*counted, "i1"]]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_every_row_equals_the_oracle(seed):
     today, earlier = _random_day(DAY, 250, seed), _earlier(seed + 100)

@@ -25,6 +25,10 @@ class Served:
     release: int = 1
     of_this_form: bool = True
     rung: Rung = field(default_factory=lambda: OLDER)
+    look_back_days: int = 7
+
+    def fits(self, settings: Settings) -> bool:
+        return self.look_back_days == settings.look_back_days
 
 
 @pytest.fixture
@@ -59,6 +63,15 @@ def test_different_days_replay_different_older_days(home):
 def test_a_day_that_the_champion_has_learnt_is_refused(home):
     with pytest.raises(fine_tuning.FineTuneError, match="has learnt up to 2026-01-12"):
         fine_tuning.plan(*home, "2026-01-12")
+
+
+def test_a_champion_of_another_look_back_is_refused(home):
+    settings, store = home
+    with pytest.raises(
+        fine_tuning.FineTuneError,
+        match=r"features of 7 days of clicks, RECSYS_LOOK_BACK_DAYS is 30; run `recsys materialize`",
+    ):
+        fine_tuning.plan(settings.model_copy(update={"look_back_days": 30}), store, "2026-01-13")
 
 
 def test_a_day_of_clicks_alone_is_refused(home, tmp_path):

@@ -95,24 +95,28 @@ def test_the_lists_are_those_of_the_training_days_alone(store):
     assert np.array_equal(found.ranks, expected.ranks) and np.array_equal(found.top, expected.top)
 
 
-def test_the_scorer_reads_only_what_was_clicked_before_the_query(store):
+@pytest.mark.parametrize("look_back_days", [2, 7, 30])
+def test_the_scorer_reads_only_what_was_clicked_before_the_query(store, look_back_days):
     asked = Queries.read(store.current("evaluation/queries", DAYS[-1]))
     log = read_clicks(store.require("raw/interactions", DAYS))
     model = ItemToItem.fit(log, np.array(ITEMS), Weights(0.1, 24.0))
     rows = np.arange(0, len(asked), 37)
-    found = RungScorer.of("item_to_item", model, log, look_back_days=7).scores(asked, rows)
+    scorer = RungScorer.of("item_to_item", model, log, look_back_days=look_back_days)
+    found, ages = scorer.scores(asked, rows), []
     for row, scores in zip(rows.tolist(), found, strict=True):
         user, now = asked.frame["user_id"][row], asked.frame["timestamp"][row]
         before = log.filter(
             pl.col("user_id") == user,
             pl.col("timestamp") < now,
-            pl.col("timestamp") >= now - 7 * 86_400,
+            pl.col("timestamp") >= now - look_back_days * 86_400,
         )
         query = model.constant.astype(np.float64)
         for item, at in before.select("item_id", "timestamp").iter_rows():
+            ages.append((now - at) / 86_400)
             weight = 0.5 ** ((now - at) / 3_600 / 24.0)
             query = query + weight * model.of_clicks[ITEMS.index(item)]
         assert np.allclose(scores, model.vectors @ query, atol=1e-4)
+    assert min(look_back_days, 10) - 1.5 < max(ages) <= look_back_days
 
 
 def test_items_that_the_model_lacks_are_never_shown(store):

@@ -188,6 +188,16 @@ def test_empty_look_backs_of_the_first_day_are_no_baseline(tmp_path):
     ).divergence == {"item_clicks": 0, "gender": 0}
 
 
+@pytest.mark.parametrize(("look_back_days", "compared"), [(2, ["clicks_look_back"]), (3, [])])
+def test_the_first_look_back_days_are_no_baseline(tmp_path, look_back_days, compared):
+    """The days are 1 to 4 January; the last one is compared."""
+    *earlier, today = _days(tmp_path, *[_profile("clicks_look_back", **{"0": 9_000})] * 4)
+    found = drift.against_baseline(
+        today, earlier, first_day="2026-01-01", look_back_days=look_back_days
+    )
+    assert list(found.divergence) == compared
+
+
 def test_few_rows_are_not_compared(tmp_path):
     earlier, today = _days(
         tmp_path,

@@ -69,7 +69,9 @@ def ranker_files(tag: str):
 class Generation:
     """The artifacts of one full training, three items large."""
 
-    def __init__(self, store: ArtifactStore, tag: str = "a", rows: int = 6):
+    def __init__(
+        self, store: ArtifactStore, tag: str = "a", rows: int = 6, look_back_days: int = 7
+    ):
         self.store, self.tag = store, tag
         items = pl.DataFrame(
             [
@@ -94,6 +96,7 @@ class Generation:
             "vocabulary": vocabulary,
             "cardinality": {columns.ITEM_ID: 6, columns.CATEGORY_L1: 4},
             "mean_age": 33.5,
+            "look_back_days": look_back_days,
             "tag": tag,
         }
         self.raw_items = artifact(
@@ -457,6 +460,21 @@ def test_the_best_release_is_of_the_newest_day_then_of_the_highest_rung(store, s
     assert newest_passed(store, settings) == releases.read_release(later).number
     content = json.loads(later.path("display.json").read_text())
     assert content["rung"] == "popularity"
+
+
+def test_a_release_has_the_look_back_of_its_features(store, settings):
+    """A release that fits the setting is promoted before a newer one that does not."""
+    short = Generation(store).release(settings)
+    generation = Generation(store, "b", look_back_days=30)
+    long = generation.release(settings)
+    made = [releases.read_release(one) for one in (short, long)]
+    assert [one.look_back_days for one in made] == [7, 30]
+    assert content(long, "models/feast_user_lookup/user_defaults.json")["look_back_days"] == 30
+    monthly = settings.model_copy(update={"look_back_days": 30})
+    assert newest_passed(store, settings) == made[0].number
+    assert newest_passed(store, monthly) == made[1].number
+    # without any that fits, the promotion says why
+    assert newest_passed(store, settings.model_copy(update={"look_back_days": 2})) == 2
 
 
 def test_warnings_do_not_keep_a_release_back(store, settings):

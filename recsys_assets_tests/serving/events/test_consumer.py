@@ -342,6 +342,38 @@ def test_what_is_older_than_seven_days_is_not_pushed_again(
     assert recent_clicks(settings, "5") == [*WEEK, ("books", "a", NOW)]
 
 
+@pytest.mark.parametrize("look_back_days", [2, 30])
+def test_clicks_count_for_the_look_back_days(
+    settings: Settings, valkey: Any, look_back_days: int
+) -> None:
+    """Clicks of 31, 10 and 3 days before, from the offline tables and live."""
+    at = {days: NOW - days * DAY + 60 for days in (31, 10, 3)}
+    materialise(settings, _5=[Click("toys", "d/4", at[days]) for days in at])
+    own = settings.model_copy(update={"look_back_days": look_back_days})
+    one = Consumer(own, "consumer-0", threading.Event())
+    one.recover()
+    live = [
+        Event(event_id=f"e{days}", user_id=user, item_id="a", timestamp=when)
+        for user in ("5", "6")
+        for days, when in [*at.items(), (0, NOW)]
+    ]
+    enqueue_all(valkey.client(1), live)
+    one.step()
+    counted = [days for days in at if days <= look_back_days]
+    assert recent_clicks(settings, "6") == [
+        *(Click("books", "a", at[days]) for days in counted),
+        Click("books", "a", NOW),
+    ]
+    assert recent_clicks(settings, "5") == [
+        *(
+            Click(category, item, at[days])
+            for days in counted
+            for category, item in (("books", "a"), ("toys", "d/4"))
+        ),
+        Click("books", "a", NOW),
+    ]
+
+
 def test_a_late_click_joins_what_is_online(
     settings: Settings, valkey: Any, consumer: Callable[[], Consumer]
 ) -> None:

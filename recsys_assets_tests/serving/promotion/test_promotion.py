@@ -117,6 +117,19 @@ def test_an_absent_or_failed_verdict_is_refused(shop):
     assert read_champion(shop.settings).history[-1]["forced"] is True
 
 
+def test_a_release_of_another_look_back_is_refused(tmp_path):
+    shop = Shop(tmp_path, look_back_days=30)
+    small_release(shop.store, 1)
+    for forced in (False, True):
+        with pytest.raises(
+            promotion.PromotionRefused,
+            match=r"release 1 was trained on features of 7 days of clicks, but "
+            r"RECSYS_LOOK_BACK_DAYS of this home is 30.*`recsys materialize`.*back to 7",
+        ):
+            shop.promote(1, force_gate=forced)
+    assert shop.on_disk() == {} and read_champion(shop.settings) is None
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from types import SimpleNamespace
 
@@ -132,6 +133,28 @@ def test_recent_clicks_count_at_the_moment_of_the_request(lookup, shop, user_id,
         0,
     )
     assert ask_all(lookup, user_id, AS_OF + 11 + 7 * DAY) == ([*known, "-1"], [age, *COLD], 0)
+
+
+@pytest.mark.parametrize(("look_back_days", "counted"), [(2, []), (30, ["tools", "books"])])
+def test_the_history_covers_the_look_back_of_the_release(
+    lookup, shop, tmp_path, look_back_days, counted
+):
+    tiny_store.write_clicks(
+        shop.store,
+        "user-1",
+        ("beauty", "e", AS_OF - 31 * DAY),
+        ("tools", "t", AS_OF - 10 * DAY),
+        ("books", "b", AS_OF - 3 * DAY),
+    )
+    (tmp_path / "user_defaults.json").write_text(
+        json.dumps({"mean_age": MEAN_AGE, "look_back_days": look_back_days})
+    )
+    stage = FeastUserLookup.open(tmp_path, shop.settings, 1)
+    try:
+        assert history(stage, "user-1") == counted
+        assert ask_all(stage, "user-1")[1] == [29.0, 0.0, 24.0, float(len(counted))]
+    finally:
+        stage.close()
 
 
 def test_the_history_is_of_seven_days_oldest_first(lookup, shop):
