@@ -104,8 +104,9 @@ def _user_views(
             Field(name=RECENT_ITEMS, dtype=Array(String)),
             Field(name=RECENT_TIMESTAMPS, dtype=Array(Int64)),
         ],
-        description="The visitor's clicks in the seven days up to the newest click, oldest first: "
-        "categories, items and unix seconds. Readers must drop clicks older than seven days.",
+        description="The visitor's clicks in the look-back days up to the newest click, oldest "
+        "first: categories, items and unix seconds. Readers must drop clicks that are older than "
+        "the look-back.",
     )
     return features, activity
 

@@ -353,7 +353,7 @@ def test_clicks_count_for_the_look_back_days(
     one = Consumer(own, "consumer-0", threading.Event())
     one.recover()
     live = [
-        Event(event_id=f"e{days}", user_id=user, item_id="a", timestamp=when)
+        Event(event_id=f"{user}-{days}", user_id=user, item_id="a", timestamp=when)
         for user in ("5", "6")
         for days, when in [*at.items(), (0, NOW)]
     ]
