@@ -98,7 +98,8 @@ def existing_release(
         same_settings = all(
             manifest["params"].get(name) == getattr(settings, name) for name in build.OF_SETTINGS
         )
-        if same_parts and same_settings:
+        # the parts may be equal: the vectors of a rung seldom depend on the look-back
+        if same_parts and same_settings and release.fits(settings):
             return release.artifact
     return None
 

@@ -527,8 +527,8 @@ def test_features_that_break_their_contract_are_not_published(
 
     honest = feature_tables.write_features
 
-    def write_nan(inputs, day, target, zone):
-        metrics = honest(inputs, day, target, zone)
+    def write_nan(inputs, day, target, zone, **options):
+        metrics = honest(inputs, day, target, zone, **options)
         rows = pl.read_parquet(target / "features.parquet")
         rows.with_columns(pl.lit(float("nan"), pl.Float32).alias("item_clicks")).write_parquet(
             target / "features.parquet"

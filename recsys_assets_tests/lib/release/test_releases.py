@@ -14,6 +14,7 @@ import pytest
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.features.seen import DEFAULT_RULE, SeenRule
+from recsys_assets.lib.gates.simple import existing_release
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.build import build_fine_tune_release, build_release
 from recsys_assets.lib.release.contents import popularity_indices
@@ -475,6 +476,18 @@ def test_a_release_has_the_look_back_of_its_features(store, settings):
     assert newest_passed(store, monthly) == made[1].number
     # without any that fits, the promotion says why
     assert newest_passed(store, settings.model_copy(update={"look_back_days": 2})) == 2
+
+
+def test_a_simple_release_of_another_look_back_is_not_the_same_release(store, settings):
+    """The vectors of a rung, and so its artifacts, may be equal."""
+    generation = Generation(store)
+    made = generation.release(settings, rung={"name": "popularity", "why": "tried", "next": None})
+    roles = {"rung": "faiss_index", "models": "query_tower", "raw_items": "raw_items"}
+    parts = {part: store.open(made.manifest["inputs"][role]) for part, role in roles.items()}
+    parts["seen_rule"] = store.open(made.manifest["inputs"]["seen_rule"])
+    found = existing_release(store, settings, parts)
+    assert found is not None and found.uri == made.uri
+    assert existing_release(store, settings.model_copy(update={"look_back_days": 2}), parts) is None
 
 
 def test_warnings_do_not_keep_a_release_back(store, settings):
