@@ -92,7 +92,7 @@ def _features_of(
 ) -> reporting.Events:
     from recsys_assets.lib.features import daily, daily_checks
 
-    store, settings = platform.store, platform.settings
+    settings = platform.settings
     inputs, zone = open_inputs(FeaturesInputs, platform, day), partitions.time_zone(settings)
     look_back_days = settings.look_back_days
 
@@ -122,10 +122,7 @@ def _features_of(
         built.artifact,
         reused=built.reused,
         columns=c.INTERACTION_FEATURES,
-        extra={
-            **column_lineage(FEATURE_SOURCES),
-            **daily_checks.around_the_day(inputs["interactions"][-1], store, settings.landing),
-        },
+        extra=column_lineage(FEATURE_SOURCES),
     )
     yield reporting.check("contract", True, value=0, threshold="no failure")
     yield reporting.check("point_in_time", changed == 0, value=changed, threshold=0)
