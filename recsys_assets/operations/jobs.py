@@ -5,11 +5,14 @@ Each is a run of its own in the Dagster UI.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 import time
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
@@ -58,11 +61,25 @@ class Clock:
         """Return the seconds since the start, to a tenth."""
         return round(time.monotonic() - self.start, 1)
 
-    def say(self, message: str) -> None:
-        """Print a line to standard error."""
-        console.print(
-            f"{self.seconds:6.1f}s  {message}", highlight=False, markup=False, soft_wrap=True
-        )
+    def say(self, message: str, to: Console = console) -> None:
+        """Print a line, by default to standard error."""
+        to.print(f"{self.seconds:6.1f}s  {message}", highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _beside_dagster(clock: Clock) -> Iterator[Callable[[str], None]]:
+    """Yield a ``say`` that prints at once from inside a step.
+
+    During a step, Dagster writes standard error to a file and copies it back by ``tail``, which it
+    ends before ``tail`` has read the last lines.
+    """
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except OSError:  # a stream of its own, without a file, as some tests have
+        yield clock.say
+        return
+    with open(descriptor, "w", encoding="utf-8") as stderr:
+        yield partial(clock.say, to=Console(file=stderr))
 
 
 def run_jobs(
@@ -101,7 +118,7 @@ def run_jobs(
             label, started = _label(name, partition), time.monotonic()
             job = definitions.resolve_job_def(name)
             ops = {op: given for op, given in (config or {}).items() if job.has_node_named(op)}
-            with progress_to(clock.say):
+            with _beside_dagster(clock) as say, progress_to(say):
                 result = job.execute_in_process(
                     instance=instance,
                     partition_key=partition if isinstance(partition, str) else None,

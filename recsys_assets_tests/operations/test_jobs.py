@@ -58,7 +58,10 @@ def test_a_range_is_one_run_and_prints_its_progress(tmp_path: Path) -> None:
     accepted = found["config"]["raw__interactions"]["config"]["accept_volume"]
     assert accepted == ["2026-01-04", "all"]
     for line in (
-        "features/masked_train: 9 of 9 days (2026-01-09)",
+        *(
+            f"{asset}: 9 of 9 days (2026-01-09)"
+            for asset in ("raw/interactions", "features/interactions", "features/masked_train")
+        ),
         "(1/1) daily_ingest [2026-01-01 to 2026-01-09]: 27 assets, 0 reused",
     ):
         assert line in done.stderr
