@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from recsys_assets.settings import PROJECT_ROOT
+from recsys_assets_tests.clock.run import KNOW_TIME
 from scripts import map as house_map
 
 PACKAGE = PROJECT_ROOT / "recsys_assets"
@@ -125,6 +126,11 @@ def test_a_test_lies_at_the_path_of_what_it_tests() -> None:
         if not candidates & (names | {folder.name}):
             astray.append(str(relative))
     assert astray == []
+
+
+def test_the_clock_tests_exist() -> None:
+    """A test that was moved would else be missed only by ``make test-clock``."""
+    assert [one for one in KNOW_TIME if not (PROJECT_ROOT / one).is_file()] == []
 
 
 #: What every environment can import: the standard library alone, valid Python 3.10.

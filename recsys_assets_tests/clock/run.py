@@ -53,7 +53,7 @@ KNOW_TIME = [
         "lib/feature_store/test_bloom.py",
         "lib/feature_store/test_seen_history.py",
         "lib/features/test_repeats.py",
-        "serving/events/test_click_history.py",
+        "lib/feature_store/test_click_history.py",
         "serving/events/test_consumer.py",
         "serving/events/test_events.py",
         "lib/feature_store/test_store.py",
