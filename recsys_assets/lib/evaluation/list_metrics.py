@@ -31,6 +31,7 @@ METRICS = (
 BOOTSTRAP_RESAMPLES = 500
 SHOWN = 10  # items of a list whose variety is judged
 _CHUNK = 512  # queries or lists at a time
+_CELLS = 2**25  # scores at a time, at most; 256 MB in float64
 
 
 class Scorer(Protocol):
@@ -84,12 +85,18 @@ class SameForAll:
 
 
 # --- lists ----------------------------------------------------------------------------------------
-def run(scorer: Scorer, queries: Queries, chunk: int = _CHUNK) -> Lists:
+def run(scorer: Scorer, queries: Queries, chunk: int | None = None) -> Lists:
     """Run a scorer on every query; equal scores rank in catalogue order.
+
+    Args:
+        scorer: of the whole catalogue.
+        queries: to answer.
+        chunk: queries at a time; None: as memory allows.
 
     Raises:
         ValueError: scores have another shape, or NaN is among them.
     """
+    chunk = chunk or max(1, min(_CHUNK, _CELLS // max(queries.items, 1)))
     ranks = np.empty(len(queries), np.int32)
     top = np.full((len(queries), SHOWN), -1, np.int32)
     for start in range(0, len(queries), chunk):
