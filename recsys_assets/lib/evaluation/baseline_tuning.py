@@ -45,9 +45,6 @@ from recsys_assets.partitions import INNER_DAYS
 from recsys_assets.release_files import SEEN_RULE
 
 _SHOWN_TRIALS = 5  # in the figure, the best of each baseline
-#: Baselines that are fitted on a matrix of ones [U, I], and those that need the order of clicks.
-_OF_MATRIX = {"item_knn": ItemKNN.fit, "ease": Ease.fit, "ials": ImplicitALS.fit}
-_OF_ORDER = {"follow_ups": FollowUps.fit, "session_knn": SessionKNN.fit}
 
 
 @dataclass(frozen=True)
@@ -167,10 +164,15 @@ class Fitter:
             return OwnCounts(self.log, self.popular, **params)
         if not len(self.fitted.code):  # no known visitor has clicked: there is nothing to fit
             return self.popular
-        if name in _OF_ORDER:
-            return _OF_ORDER[name](self.fitted, self.log, self.popular, **params)
-        seed = {"seed": self.seed} if name == ImplicitALS.name else {}
-        return _OF_MATRIX[name](self.matrix, self.log, self.popular, **params, **seed)
+        if name == FollowUps.name:
+            return FollowUps.fit(self.fitted, self.log, self.popular, **params)
+        if name == SessionKNN.name:
+            return SessionKNN.fit(self.fitted, self.log, self.popular, **params)
+        if name == ItemKNN.name:
+            return ItemKNN.fit(self.matrix, self.log, self.popular, **params)
+        if name == Ease.name:
+            return Ease.fit(self.matrix, self.log, self.popular, **params)
+        return ImplicitALS.fit(self.matrix, self.log, self.popular, **params, seed=self.seed)
 
 
 def _popular(name: str, log: ClickLog, params: Params) -> Popular:
