@@ -68,7 +68,8 @@ def baselines(
     """Tunes the baselines and runs them on the queries, per as-of day.
 
     Reads the queries, items and events of the window. Writes the ranks and metrics of random,
-    popularity, recent popularity, item-kNN, EASE and iALS.
+    popularity (of all days, recent, streamed), own counts, follow-ups, session-kNN, item-kNN, EASE
+    and iALS. Each answers with the visitor's clicks before the query.
     """
     from recsys_assets.lib.evaluation import baseline_tuning
 

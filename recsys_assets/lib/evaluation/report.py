@@ -222,7 +222,7 @@ def _baseline_slices(
 def _compared(baselines: Mapping[str, Any]) -> list[str]:
     """Return the baselines that slices are compared with: popularity and the best tuned one."""
     best = best_baseline(baselines)
-    return [name for name in dict.fromkeys((POPULARITY, best)) if name in baselines]
+    return [name for name in dict.fromkeys((POPULARITY, best or POPULARITY)) if name in baselines]
 
 
 def _notes(queries: Mapping[str, Any]) -> list[str]:
