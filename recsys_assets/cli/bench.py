@@ -199,7 +199,8 @@ def shops(
         Column("form", min_width=12),
         *(
             Column(name, no_wrap=True)
-            for name in ("rows", "rung", "s", "nDCG@10", "popular")  # as narrow as a terminal
+            # as narrow as a terminal
+            for name in ("rows", "rung", "s", "nDCG@10", "popular", "best", "baseline")
         ),
         box=SIMPLE_HEAD,
         title=f"bench shops · {report['cpu_count']} cores",

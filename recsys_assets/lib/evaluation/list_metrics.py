@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,9 +67,18 @@ class Lists:
         Raises:
             KeyError: it has no such system; the message names those that it has.
         """
-        with np.load(artifact.path("lists.npz"), allow_pickle=False) as stored:
+        return cls.stored(artifact.path("lists.npz"), name, artifact.kind)
+
+    @classmethod
+    def stored(cls, path: Path, name: str, kind: str = "lists.npz") -> Lists:
+        """Read a system's lists from a ``lists.npz``; kind: of the artifact, for the message.
+
+        Raises:
+            KeyError: as ``read``.
+        """
+        with np.load(path, allow_pickle=False) as stored:
             if f"{name}_ranks" not in stored:
-                raise KeyError(f"{artifact.kind} has no lists of {name!r}; it has {sorted(stored)}")
+                raise KeyError(f"{kind} has no lists of {name!r}; it has {sorted(stored)}")
             return cls(stored[f"{name}_ranks"], stored[f"{name}_top"])
 
 

@@ -6,7 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys_assets.columns import CLICK, EVENT_TYPE, MISSING, SECONDS_PER_DAY, SECONDS_PER_HOUR, TIMESTAMP
+from recsys_assets.columns import (
+    CLICK,
+    EVENT_TYPE,
+    MISSING,
+    SECONDS_PER_DAY,
+    SECONDS_PER_HOUR,
+    TIMESTAMP,
+)
 from recsys_assets.lib.evaluation.click_log import ClickLog, days_of
 from recsys_assets_tests.support.small_clicks import interactions
 

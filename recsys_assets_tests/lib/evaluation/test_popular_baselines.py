@@ -35,9 +35,7 @@ def test_random_order_belongs_to_the_query_and_the_seed():
     whole = drawn.scores(asked, np.arange(3))
     np.testing.assert_array_equal(drawn.scores(asked, np.array([2])), whole[2:])
     assert (np.argsort(whole[0]) != np.argsort(whole[1])).any()
-    assert (
-        RandomOrder(len(small_clicks.ITEMS), 8).scores(asked, np.arange(3)) != whole
-    ).any()
+    assert (RandomOrder(len(small_clicks.ITEMS), 8).scores(asked, np.arange(3)) != whole).any()
 
 
 def test_streamed_popularity_counts_the_clicks_of_the_day_so_far():

@@ -138,9 +138,7 @@ def test_session_knn_sums_the_nearest_sessions(clicks, log, monkeypatch):
 @pytest.mark.parametrize(
     "fit",
     [
-        lambda *of: FollowUps.fit(
-            *of, reach=3, half_life=9.0, normalisation=0.5, place_decay=0.9
-        ),
+        lambda *of: FollowUps.fit(*of, reach=3, half_life=9.0, normalisation=0.5, place_decay=0.9),
         lambda *of: SessionKNN.fit(
             *of, pause=9.0, neighbours=50, half_life=9.0, idf=1.0, length=0.0, place_decay=0.9
         ),
