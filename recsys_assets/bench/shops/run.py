@@ -21,6 +21,7 @@ from recsys_assets.bench.shops.shop import Shop, ShopSkipped, Written
 from recsys_assets.bench.shops.terminal import StepFailed, Terminal, free_offset
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation.measures import Estimate
+from recsys_assets.lib.evaluation.summary import label
 from recsys_assets.settings import Settings
 
 SERVED, SKIPPED = "served", "skipped"
@@ -201,8 +202,8 @@ def answer_fault(answer: dict[str, Any], items: Collection[str]) -> str | None:
 def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
     """Return the printed table.
 
-    Its columns are shop, form, rows, rung (or, in brackets, where the shop ended), seconds, then
-    the nDCG@10 of what serves, of popularity and of the best tuned baseline, and its name.
+    Its columns are shop, form, rows, rung (or, in brackets, where the shop ended), seconds and
+    nDCG@10: of what serves, of popularity and of the best tuned baseline, a line each.
     """
     return [
         (
@@ -211,11 +212,15 @@ def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
             "" if one["rows"] is None else f"{one['rows']:,}",
             one["rung"] or f"({one['ended']})",
             f"{one['seconds']:.0f}",
-            *(
-                "" if one[key] is None else f"{one[key]:.4f}"
-                for key in ("ndcg@10", "popularity_ndcg@10", "best_baseline_ndcg@10")
+            "\n".join(
+                f"{value:.4f} {what}".rstrip()
+                for value, what in (
+                    (one["ndcg@10"], ""),
+                    (one["popularity_ndcg@10"], "popular"),
+                    (one["best_baseline_ndcg@10"], label(one["best_baseline"] or "")),
+                )
+                if value is not None
             ),
-            one["best_baseline"] or "",
         )
         for name, one in report["shops"].items()
     ]

@@ -79,7 +79,7 @@ class ItemKNN(ByProfile):
 
     def of_clicks(self, clicks: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
         """Return summed similarities, then popularity below them, float64 [n, I]."""
-        return above_popularity(np.asarray((clicks @ self.similarity.T).todense()), popular)
+        return above_popularity((clicks @ self.similarity.T).tocsr(), popular)
 
 
 def similarities(

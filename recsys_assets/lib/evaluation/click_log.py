@@ -191,11 +191,16 @@ class ClickLog:
         """
         moments, of = np.unique(at, return_inverse=True)
         seconds = half_life * SECONDS_PER_HOUR
-        counts = np.empty((len(moments), self.items))
-        part = (moments - moments.min(initial=0)) // (_STREAMED * seconds)
-        for start, end in zip(*_runs(part), strict=True):
-            counts[start:end] = self._streamed(moments[start:end], seconds)
-        return counts[of]
+        if not len(moments):
+            return np.zeros((0, self.items))
+        part = (moments - moments[0]) // (_STREAMED * seconds)
+        counts = [
+            self._streamed(moments[start:end], seconds)
+            for start, end in zip(*_runs(part), strict=True)
+        ]
+        # copies of a large catalogue cost more than the sums
+        whole = counts[0] if len(counts) == 1 else np.concatenate(counts)
+        return whole if np.array_equal(of, np.arange(len(whole))) else whole[of]
 
     def _streamed(self, moments: np.ndarray, seconds: float) -> np.ndarray:
         """Return ``streamed`` of ascending moments, at most _STREAMED half-lives apart."""

@@ -77,7 +77,7 @@ class FollowUps(_ByLatest):
 
     def of_clicks(self, clicks: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
         """Return summed follow-ups, then popularity below them, float64 [n, I]."""
-        return above_popularity(np.asarray((clicks @ self.after).todense()), popular)
+        return above_popularity((clicks @ self.after).tocsr(), popular)
 
 
 def follow_ups(clicks: ClickLog, reach: int, half_life: float) -> sp.csr_matrix:
@@ -163,7 +163,7 @@ class SessionKNN(_ByLatest):
     def of_clicks(self, clicks: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
         """Return summed neighbours, then popularity below them, float64 [n, I]."""
         nearest = highest_per_row((clicks @ self.index).tocsr(), self.neighbours)
-        return above_popularity(np.asarray((nearest @ self.sessions).todense()), popular)
+        return above_popularity((nearest @ self.sessions).tocsr(), popular)
 
 
 def sessions_of(clicks: ClickLog, pause: float) -> tuple[sp.csr_matrix, np.ndarray]:

@@ -97,26 +97,33 @@ class OwnCounts(ByVisitor):
 
     def of_clicks(self, clicks: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
         """Return own counts plus popularity, float64 [n, I]."""
-        own = np.asarray(clicks.todense(), np.float64)
-        own /= own.max(axis=1, keepdims=True)
-        own += self.popularity * _shares(popular)
-        return own
+        owner = np.repeat(np.arange(clicks.shape[0]), np.diff(clicks.indptr))
+        most = np.maximum.reduceat(clicks.data, clicks.indptr[:-1])
+        scores = _scaled(popular, np.full(len(popular), self.popularity))
+        scores[owner, clicks.indices] += clicks.data / most[owner]
+        return scores
 
 
-def above_popularity(scores: np.ndarray, popular: np.ndarray) -> np.ndarray:
-    """Return the scores, and popularity below them where they are 0, float64 [n, I].
+def above_popularity(scores: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
+    """Return the scores, and popularity below them where there is none, float64 [n, I].
 
     Args:
-        scores: at least 0, float [n, I].
+        scores: at least 0, [n, I].
         popular: at least 0, float [n, I].
     """
-    least = np.where(scores > 0, scores, np.inf).min(axis=1, keepdims=True)
-    least = np.where(np.isfinite(least), least, 1.0)
-    filled: np.ndarray = np.where(scores > 0, scores, 0.5 * least * _shares(popular))
+    scores.eliminate_zeros()
+    owner = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
+    least = np.full(scores.shape[0], 1.0)
+    scored = np.diff(scores.indptr) > 0
+    least[scored] = np.minimum.reduceat(scores.data, scores.indptr[:-1][scored])
+    # most of a large catalogue has no score, so only the popularity is dense
+    filled = _scaled(popular, 0.5 * least)
+    filled[owner, scores.indices] = scores.data
     return filled
 
 
-def _shares(popular: np.ndarray) -> np.ndarray:
-    """Return popularity as shares of the most popular item's, float64 [n, I]."""
-    shares: np.ndarray = popular / np.maximum(popular.max(axis=1, keepdims=True), _TINY)
-    return shares
+def _scaled(popular: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Return popularity, scaled so that the most popular item of row n has most[n]."""
+    highest = np.maximum(popular.max(axis=1), _TINY)
+    scaled: np.ndarray = popular * (most / highest)[:, None]
+    return scaled

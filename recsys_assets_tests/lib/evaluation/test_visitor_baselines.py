@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import scipy.sparse as sp
 
 from recsys_assets.columns import MISSING, TIMESTAMP
 from recsys_assets.lib.evaluation.click_log import ClickLog
@@ -58,7 +59,7 @@ def test_one_answer_per_visitor_and_second():
 
 def test_what_has_no_score_comes_below_by_popularity():
     found = above_popularity(
-        np.array([[0.0, 1e-30, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]),
+        sp.csr_matrix([[0.0, 1e-30, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]),
         np.array([[1e-9, 9.0, 9.0, 2e-9], [3.0, 0.0, 0.0, 4.0]]),
     )
     assert np.argsort(-found, axis=1, kind="stable").tolist() == [[2, 1, 3, 0], [3, 0, 1, 2]]
