@@ -72,7 +72,7 @@ SPACES: dict[str, dict[str, Between | OneOf]] = {
     "ease": {"regularisation": Between(0.3, 300.0, log=True), "half_life": _HALF_LIFE},
     "ials": {
         "factors": Between(8, 64, log=True),
-        "regularisation": Between(0.1, 300.0, log=True),
+        "regularisation": Between(0.1, 20.0, log=True),
         "alpha": Between(0.5, 50.0, log=True),
         "iterations": Between(5, 15),
         "half_life": _HALF_LIFE,
@@ -81,7 +81,7 @@ SPACES: dict[str, dict[str, Between | OneOf]] = {
 DEFAULTS: dict[str, Params] = {
     "recent_popularity": {"window": 7, "half_life": 7.0},
     "streamed_popularity": {"half_life": 48.0},
-    "own_counts": {"half_life": 15.0, "popularity": 0.1},
+    "own_counts": {"half_life": 3.0, "popularity": 0.1},
     "follow_ups": {"reach": 5, "half_life": 30.0, "normalisation": 0.5, "place_decay": 0.7},
     "session_knn": {
         "pause": 0.5,
@@ -91,13 +91,13 @@ DEFAULTS: dict[str, Params] = {
         "length": 0.0,
         "place_decay": 0.8,
     },
-    "item_knn": {"neighbours": 100, "weighting": "cosine", "shrinkage": 1.0, "half_life": 15.0},
-    "ease": {"regularisation": 10.0, "half_life": 15.0},
+    "item_knn": {"neighbours": 100, "weighting": "cosine", "shrinkage": 1.0, "half_life": 3.0},
+    "ease": {"regularisation": 10.0, "half_life": 3.0},
     "ials": {
         "factors": 32,
-        "regularisation": 10.0,
+        "regularisation": 5.0,
         "alpha": 2.0,
         "iterations": 10,
-        "half_life": 15.0,
+        "half_life": 3.0,
     },
 }

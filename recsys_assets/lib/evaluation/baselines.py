@@ -232,7 +232,11 @@ class ImplicitALS(ByProfile):
         half_life: float,
         seed: int = 0,
     ) -> ImplicitALS:
-        """Fit the factors to clicks, ones [U, I]; alpha: of the confidence."""
+        """Fit the factors to clicks, ones [U, I].
+
+        alpha: of the confidence. regularisation: λ in units of alpha, because a click weighs that
+        much more than no click; so one value fits any alpha.
+        """
         confidence = clicks.copy()
         confidence.data = 1.0 + alpha * confidence.data
         # with few clicks, a pool of threads costs more time than it saves; 0: one per core
@@ -240,7 +244,7 @@ class ImplicitALS(ByProfile):
         with threadpool_limits(1, "blas"):
             model = _implicit("cpu.als").AlternatingLeastSquares(
                 factors=factors,
-                regularization=regularisation,
+                regularization=regularisation * alpha,
                 iterations=iterations,
                 random_state=seed,
                 num_threads=threads,

@@ -120,7 +120,7 @@ def test_ials_folds_a_visitor_in_by_the_normal_equations():
     )
     y, confidence = scorer.model.item_factors.astype(np.float64), 1.0 + 4.0 * weights
     confidence[weights == 0] = 1.0  # an item not clicked: preference 0 with confidence 1
-    left = y.T @ (confidence[:, None] * y) + 1.0 * np.eye(y.shape[1])
+    left = y.T @ (confidence[:, None] * y) + 4.0 * np.eye(y.shape[1])
     visitor = np.linalg.solve(left, y.T @ (confidence * (weights > 0)))
     np.testing.assert_allclose(scorer.scores(asked, np.array([0]))[0], y @ visitor, atol=1e-3)
 
