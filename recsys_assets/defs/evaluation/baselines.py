@@ -28,8 +28,7 @@ class BaselinesConfig(BuildConfig):
         description="Approximate maximum number of held-out clicks that a trial is evaluated on.",
     )
     metric: str = Field(
-        default="ndcg@100",
-        description="Metric that compares the trials, on the last training days.",
+        default="ndcg@10", description="Metric that compares the trials, on the last training days."
     )
 
 

@@ -28,6 +28,7 @@ from recsys_assets.lib.evaluation.baseline_spaces import DEFAULTS, POPULAR, SPAC
 from recsys_assets.lib.evaluation.baselines import Ease, ImplicitALS, ItemKNN
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.list_metrics import METRICS, SameForAll, Scorer
+from recsys_assets.lib.evaluation.measures import PRIMARY
 from recsys_assets.lib.evaluation.popular_baselines import (
     Popular,
     RandomOrder,
@@ -59,8 +60,7 @@ class Budget:
     #: most visitors that a trial's model is fitted on; the final one is fitted on all
     users: int = 60_000
     clicks: int = 8_000  # held-out clicks of the inner split that judge a trial, about
-    #: depends on the head of the list and on its length, as ndcg@10 and recall@100 do
-    metric: str = "ndcg@100"
+    metric: str = PRIMARY  # the one by which baselines are compared with what serves
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:

@@ -151,7 +151,7 @@ def test_the_figures_say_what_was_tried(written):
     figures = {path.name: path.read_text() for path in (written[0] / "figures").iterdir()}
     assert sorted(figures) == ["baselines.md", "ndcg@10.md", "recall@100.md", "tuning.md"]
     assert (
-        figures["tuning.md"].startswith("5 trials each, judged by ndcg@100 on ")
+        figures["tuning.md"].startswith("5 trials each, judged by ndcg@10 on ")
         and "last 2 training days" in figures["tuning.md"]
     )
     assert all(name in figures["baselines.md"] for name in NAMES) and figures[
