@@ -19,7 +19,7 @@ from recsys_assets.defs.retrieval.two_tower import TwoTowerConfig
 from recsys_assets.hyper_parameters import Bounds, ParameterInvalid, Parameters, parameter
 from recsys_assets.lib.automation.search import SEARCHES
 from recsys_assets.lib.evaluation.ablation_variants import VARIANTS
-from recsys_assets.lib.evaluation.baseline_tuning import Between
+from recsys_assets.lib.evaluation.baseline_spaces import Between
 from recsys_assets.orchestration.resources import BuildConfig
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets.training import step

@@ -197,10 +197,8 @@ def shops(
     table = Table(
         Column("shop", no_wrap=True),
         Column("form", min_width=12),
-        *(
-            Column(name, no_wrap=True)
-            for name in ("rows", "rung", "s", "nDCG@10", "popular")  # as narrow as a terminal
-        ),
+        *(Column(name, no_wrap=True) for name in ("rows", "rung", "s")),
+        Column("nDCG@10", min_width=15),  # as narrow as a terminal: "0.1234 streamed"
         box=SIMPLE_HEAD,
         title=f"bench shops · {report['cpu_count']} cores",
     )

@@ -18,7 +18,9 @@ COLOURS = {True: "green", False: "red", None: "yellow"}
 def show(summary: EvaluationSummary, console: Console) -> None:
     """Print the figures of the lists and one line per target."""
     from recsys_assets.lib.evaluation import views
-    from recsys_assets.lib.evaluation.summary import label, value_of
+    from recsys_assets.lib.evaluation.best_baseline import sentence
+    from recsys_assets.lib.evaluation.measures import value_of
+    from recsys_assets.lib.evaluation.summary import label
 
     systems = views.tables(summary)["systems"]
     shown = 1 + len(views.SHOWN)
@@ -39,6 +41,8 @@ def show(summary: EvaluationSummary, console: Console) -> None:
             ),
         )
     console.print(table)
+    for line in sentence(summary):
+        console.print(escape(line), highlight=False, soft_wrap=True)
     ranker = summary["ranker"]
     figures = (
         f"{label(name)} {views.number(ranker.get(name))}"

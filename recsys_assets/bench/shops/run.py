@@ -15,10 +15,13 @@ from typing import Any, TypedDict
 
 from recsys_assets.bench.harness.part import BenchFailed
 from recsys_assets.bench.shops.all_shops import SHOPS
+from recsys_assets.bench.shops.baselines import baseline_figures
 from recsys_assets.bench.shops.figures import held_out_figures
 from recsys_assets.bench.shops.shop import Shop, ShopSkipped, Written
 from recsys_assets.bench.shops.terminal import StepFailed, Terminal, free_offset
 from recsys_assets.files import write_json
+from recsys_assets.lib.evaluation.measures import Estimate
+from recsys_assets.lib.evaluation.summary import label
 from recsys_assets.settings import Settings
 
 SERVED, SKIPPED = "served", "skipped"
@@ -40,6 +43,10 @@ ShopFigures = TypedDict(
         "steps": dict[str, float],
         "ndcg@10": float | None,
         "popularity_ndcg@10": float | None,
+        "best_baseline": str | None,
+        "best_baseline_ndcg@10": float | None,
+        "served_minus_best_baseline": Estimate | None,
+        "baselines": dict[str, float],  # name → nDCG@10
     },
 )
 
@@ -104,16 +111,17 @@ def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool) -> ShopFigur
         "steps": terminal.seconds,
         "ndcg@10": None,
         "popularity_ndcg@10": None,
+        "best_baseline": None,
+        "best_baseline_ndcg@10": None,
+        "served_minus_best_baseline": None,
+        "baselines": {},
     }
     began = None
     try:
         written = shop.write(terminal.files, settings.home / "cache")
         figures["rows"], began = written.rows, time.monotonic()
         figures["rung"] = _serve(shop, written, terminal, say)
-        found = held_out_figures(
-            settings.model_copy(update={"home": terminal.home, "artifacts_uri": None})
-        )
-        figures["ndcg@10"], figures["popularity_ndcg@10"] = found["served"], found["popularity"]
+        _judge(settings.model_copy(update={"home": terminal.home, "artifacts_uri": None}), figures)
     except (StepFailed, ShopSkipped) as error:
         figures["ended"] = error.step if isinstance(error, StepFailed) else SKIPPED
         figures["why"] = str(error)
@@ -122,6 +130,15 @@ def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool) -> ShopFigur
         _end(terminal, say, keep)
         figures["seconds"] = 0.0 if began is None else round(time.monotonic() - began, 1)
     return figures
+
+
+def _judge(home: Settings, figures: ShopFigures) -> None:
+    """Add the figures on held-out clicks of what serves and of the baselines."""
+    found, tuned = held_out_figures(home), baseline_figures(home)
+    figures["ndcg@10"], figures["popularity_ndcg@10"] = found["served"], found["popularity"]
+    figures["best_baseline"], figures["best_baseline_ndcg@10"] = tuned["best"], tuned["best_ndcg"]
+    figures["served_minus_best_baseline"] = tuned["served_minus"]
+    figures["baselines"] = tuned["ndcg"]
 
 
 def _end(terminal: Terminal, say: Say, keep: bool) -> None:
@@ -185,8 +202,8 @@ def answer_fault(answer: dict[str, Any], items: Collection[str]) -> str | None:
 def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
     """Return the printed table.
 
-    Its columns are shop, form, rows, rung (or, in brackets, where the shop ended), seconds, nDCG@10
-    and that of popularity.
+    Its columns are shop, form, rows, rung (or, in brackets, where the shop ended), seconds and
+    nDCG@10: of what serves, of popularity and of the best tuned baseline, a line each.
     """
     return [
         (
@@ -195,9 +212,14 @@ def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
             "" if one["rows"] is None else f"{one['rows']:,}",
             one["rung"] or f"({one['ended']})",
             f"{one['seconds']:.0f}",
-            *(
-                "" if one[key] is None else f"{one[key]:.4f}"
-                for key in ("ndcg@10", "popularity_ndcg@10")
+            "\n".join(
+                f"{value:.4f} {what}".rstrip()
+                for value, what in (
+                    (one["ndcg@10"], ""),
+                    (one["popularity_ndcg@10"], "popular"),
+                    (one["best_baseline_ndcg@10"], label(one["best_baseline"] or "")),
+                )
+                if value is not None
             ),
         )
         for name, one in report["shops"].items()

@@ -28,8 +28,7 @@ class BaselinesConfig(BuildConfig):
         description="Approximate maximum number of held-out clicks that a trial is evaluated on.",
     )
     metric: str = Field(
-        default="ndcg@100",
-        description="Metric that compares the trials, on the last training days.",
+        default="ndcg@10", description="Metric that compares the trials, on the last training days."
     )
 
 
@@ -68,7 +67,8 @@ def baselines(
     """Tunes the baselines and runs them on the queries, per as-of day.
 
     Reads the queries, items and events of the window. Writes the ranks and metrics of random,
-    popularity, recent popularity, item-kNN, EASE and iALS.
+    popularity (of all days, recent, streamed), own counts, follow-ups, session-kNN, item-kNN, EASE
+    and iALS. Each answers with the visitor's clicks before the query.
     """
     from recsys_assets.lib.evaluation import baseline_tuning
 

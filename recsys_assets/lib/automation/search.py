@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from recsys_assets.lib.evaluation.baseline_tuning import Between, OneOf
+from recsys_assets.lib.evaluation.baseline_spaces import Between, OneOf
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
 

@@ -3,7 +3,8 @@
 The inner split repeats the outer one earlier: baselines are fitted on the training days without the
 last INNER_DAYS and judged on these, point-in-time, by the same kind of queries, seen filter and
 metrics. Validation days take no part, so a tuned baseline has learnt no more of them than the
-models have. With the best parameters, each baseline is fitted again on all training days. The first
+models have. With the best parameters, each baseline is fitted again on all training days. What a
+query knows of its own visitor, and of all clicks so far, is point-in-time in both splits. The first
 trial is the default, so tuning cannot end below it. The others are drawn by a tree-structured
 Parzen estimator (Bergstra et al. 2011; optuna's TPESampler); the seed decides the draws.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,21 @@ import polars as pl
 import scipy.sparse as sp
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.evaluation import baselines, list_metrics
+from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.baseline_spaces import DEFAULTS, POPULAR, SPACES, Params
+from recsys_assets.lib.evaluation.baselines import Ease, ImplicitALS, ItemKNN
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.list_metrics import METRICS, SameForAll, Scorer
+from recsys_assets.lib.evaluation.measures import PRIMARY
+from recsys_assets.lib.evaluation.popular_baselines import (
+    Popular,
+    RandomOrder,
+    RecentPopularity,
+    StreamedPopularity,
+)
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.session_baselines import FollowUps, SessionKNN
+from recsys_assets.lib.evaluation.visitor_baselines import OwnCounts
 from recsys_assets.lib.features.seen import read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
@@ -34,8 +46,6 @@ from recsys_assets.partitions import INNER_DAYS
 from recsys_assets.release_files import SEEN_RULE
 
 _SHOWN_TRIALS = 5  # in the figure, the best of each baseline
-
-Params = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,8 +60,7 @@ class Budget:
     #: most visitors that a trial's model is fitted on; the final one is fitted on all
     users: int = 60_000
     clicks: int = 8_000  # held-out clicks of the inner split that judge a trial, about
-    #: depends on the head of the list and on its length, as ndcg@10 and recall@100 do
-    metric: str = "ndcg@100"
+    metric: str = PRIMARY  # the one by which baselines are compared with what serves
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -59,68 +68,6 @@ class Budget:
         for name in ("trials", "users", "clicks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; tuning needs 1 or more")
-
-
-@dataclass(frozen=True)
-class Between:
-    """A number from low to high, whole where low is an int.
-
-    log: equal factors are equally likely.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-
-    def suggest(self, trial: Any, name: str) -> float:
-        """Return the trial's value of the parameter ``name``."""
-        suggest = trial.suggest_int if isinstance(self.low, int) else trial.suggest_float
-        value: float = suggest(name, self.low, self.high, log=self.log)
-        return value
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """One of some values."""
-
-    values: tuple[Any, ...]
-
-    def suggest(self, trial: Any, name: str) -> Any:
-        """Return the trial's value of the parameter ``name``."""
-        return trial.suggest_categorical(name, list(self.values))
-
-
-#: With 30 days, all clicks of a window of nine days weigh nearly the same.
-_HALF_LIFE = Between(1.0, 30.0, log=True)
-SPACES: dict[str, dict[str, Between | OneOf]] = {
-    "recent_popularity": {"window": Between(1, 9), "half_life": Between(0.5, 30.0, log=True)},
-    "item_knn": {
-        "neighbours": Between(10, 500, log=True),
-        "weighting": OneOf(baselines.WEIGHTINGS),
-        "shrinkage": Between(0.05, 50.0, log=True),
-        "half_life": _HALF_LIFE,
-    },
-    "ease": {"regularisation": Between(0.3, 300.0, log=True), "half_life": _HALF_LIFE},
-    "ials": {
-        "factors": Between(8, 64, log=True),
-        "regularisation": Between(0.1, 300.0, log=True),
-        "alpha": Between(0.5, 50.0, log=True),
-        "iterations": Between(5, 15),
-        "half_life": _HALF_LIFE,
-    },
-}
-DEFAULTS: dict[str, Params] = {
-    "recent_popularity": {"window": 7, "half_life": 7.0},
-    "item_knn": {"neighbours": 100, "weighting": "cosine", "shrinkage": 1.0, "half_life": 15.0},
-    "ease": {"regularisation": 10.0, "half_life": 15.0},
-    "ials": {
-        "factors": 32,
-        "regularisation": 10.0,
-        "alpha": 2.0,
-        "iterations": 10,
-        "half_life": 15.0,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -181,43 +128,69 @@ def tune(
 class Fitter:
     """Fits baselines on the clicks before a day.
 
-    recent: parameters of the recent popularity that the others fall back on; None: the default.
+    Attributes:
+        fitted: clicks that models are fitted on.
+        log: clicks that queries answer from; reaches up to the last query.
+        seed: of iALS.
+        popular: what answers where there is no click.
     """
 
-    clicks: sp.csr_matrix  # ones [U, I]
-    log: ClickLog  # of the profiles; reaches up to the days of the queries
+    fitted: ClickLog
+    log: ClickLog
     seed: int
-    recent: Params | None = None
+    popular: Popular
+
+    @classmethod
+    def of(
+        cls, fitted: ClickLog, log: ClickLog, seed: int, tuned: Mapping[str, Tuned] | None = None
+    ) -> Fitter:
+        """Choose the better one of the popularities in ``tuned``; None: the first, by default."""
+        name, params = POPULAR[0], DEFAULTS[POPULAR[0]]
+        if tuned is not None:
+            name = max(POPULAR, key=lambda one: tuned[one].value or 0.0)
+            params = tuned[name].params
+        return cls(fitted, log, seed, _popular(name, log, params))
+
+    @cached_property
+    def matrix(self) -> sp.csr_matrix:
+        """Return ones where a visitor clicked an item, float32 [U, I]."""
+        return self.fitted.matrix()
 
     def __call__(self, name: str, params: Params) -> Scorer:
         """Fit the baseline ``name``."""
-        if name == "recent_popularity":
-            return baselines.RecentPopularity(self.log, **params)
-        fallback = baselines.RecentPopularity(
-            self.log, **(self.recent or DEFAULTS["recent_popularity"])
-        )
-        if not self.clicks.nnz:  # no known visitor has clicked: every profile is empty
-            return fallback
-        if name == "item_knn":
-            return baselines.ItemKNN.fit(self.clicks, self.log, fallback, **params)
-        if name == "ease":
-            return baselines.Ease.fit(self.clicks, self.log, fallback, **params)
-        return baselines.ImplicitALS.fit(self.clicks, self.log, fallback, **params, seed=self.seed)
+        if name in POPULAR:
+            return _popular(name, self.log, params)
+        if name == OwnCounts.name:
+            return OwnCounts(self.log, self.popular, **params)
+        if not len(self.fitted.code):  # no known visitor has clicked: there is nothing to fit
+            return self.popular
+        if name == FollowUps.name:
+            return FollowUps.fit(self.fitted, self.log, self.popular, **params)
+        if name == SessionKNN.name:
+            return SessionKNN.fit(self.fitted, self.log, self.popular, **params)
+        if name == ItemKNN.name:
+            return ItemKNN.fit(self.matrix, self.log, self.popular, **params)
+        if name == Ease.name:
+            return Ease.fit(self.matrix, self.log, self.popular, **params)
+        return ImplicitALS.fit(self.matrix, self.log, self.popular, **params, seed=self.seed)
+
+
+def _popular(name: str, log: ClickLog, params: Params) -> Popular:
+    kind = {one.name: one for one in (RecentPopularity, StreamedPopularity)}[name]
+    return kind(log, **params)
 
 
 def tune_all(
     log: ClickLog, queries: Queries, first_day: int, budget: Budget, seed: int
 ) -> dict[str, Tuned]:
     """Tune every baseline of SPACES on the clicks before ``first_day`` (since 1970)."""
-    fitter = Fitter(log.before(first_day).matrix(budget.users, seed), log, seed)
-    found = {
-        "recent_popularity": tune(
-            "recent_popularity", partial(fitter, "recent_popularity"), queries, budget, seed
-        )
-    }
-    fitter = Fitter(fitter.clicks, log, seed, found["recent_popularity"].params)
-    for name in list(SPACES)[1:]:
-        found[name] = tune(name, partial(fitter, name), queries, budget, seed)
+    fitted = log.before(first_day).sampled(budget.users, seed)
+    first = Fitter.of(fitted, log, seed)
+    found = {name: tune(name, partial(first, name), queries, budget, seed) for name in POPULAR}
+    fitter = Fitter.of(fitted, log, seed, found)
+    for name in SPACES:
+        if name not in found:
+            found[name] = tune(name, partial(fitter, name), queries, budget, seed)
     return found
 
 
@@ -294,9 +267,9 @@ def _judge_all(
         metrics and lists, as ``write_baselines`` returns and writes them.
     """
     fitted = log.before(last_day + 1)
-    fitter = Fitter(fitted.matrix(), log, seed, tuned["recent_popularity"].params)
+    fitter = Fitter.of(fitted, log, seed, tuned)
     simple: dict[str, Scorer] = {
-        "random": baselines.RandomOrder(queries.items, seed),
+        "random": RandomOrder(queries.items, seed),
         "popularity": SameForAll("popularity", fitted.daily.sum(axis=0)),
     }
     metrics: dict[str, Any] = {}

@@ -1,105 +1,29 @@
-"""Defines the baselines: simple scorers over the whole catalogue (``list_metrics.Scorer``).
+"""Defines the baselines from a profile, over the whole catalogue (``list_metrics.Scorer``).
 
-All are fitted on the training days. When they answer, they use what a nightly batch system has: a
-visitor's clicks up to the end of the day before the query, newer clicks weighing more
-(``half_life``, days). Visitors without clicks get recent popularity. BLAS and OpenMP threads are
-kept apart, because two pools on the same cores slow each other down.
+All are fitted on the training days. BLAS and OpenMP threads are kept apart, because two pools on
+the same cores slow each other down.
 """
 
 from __future__ import annotations
 
 import importlib
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from recsys_assets.columns import USER_ID
-from recsys_assets.lib.evaluation.click_log import ClickLog, days_of
-
-if TYPE_CHECKING:
-    from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.click_log import ClickLog
+from recsys_assets.lib.evaluation.popular_baselines import Popular
+from recsys_assets.lib.evaluation.sparse_rows import highest_per_row
+from recsys_assets.lib.evaluation.visitor_baselines import ByProfile, above_popularity
 
 #: EASE inverts a matrix of at most this many items, the most clicked; 10,000 take 800 MB.
 DENSE_ITEMS = 10_000
 _ITEMS_PER_BLOCK = 1_024
 _CLICKS_FOR_THREADS = 200_000
 WEIGHTINGS = ("cosine", "tfidf", "bm25")
-
-
-# --- without a profile (popularity over all training days is list_metrics.SameForAll) -------------
-@dataclass(frozen=True)
-class RandomOrder:
-    """Orders the catalogue at random, by seed and query."""
-
-    items: int
-    seed: int
-    name: ClassVar[str] = "random"
-
-    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
-        """Return uniform draws, float32 [n, I]."""
-        return np.stack(
-            [np.random.default_rng([self.seed, row]).random(self.items, np.float32) for row in rows]
-        )
-
-
-@dataclass(frozen=True)
-class RecentPopularity:
-    """Scores items by weighted clicks of the ``window`` days before the query's day."""
-
-    log: ClickLog
-    window: int
-    half_life: float
-    name: ClassVar[str] = "recent_popularity"
-
-    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
-        """Return the weighted clicks of each query's day, float32 [n, I]."""
-        days, of = np.unique(days_of(queries.frame, self.log.zone)[rows], return_inverse=True)
-        counts = np.stack([self.log.recent(int(day), self.half_life, self.window) for day in days])
-        return counts.astype(np.float32)[of]
-
-
-# --- from a profile -------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _ByProfile(ABC):
-    """Scores items from a visitor's profile; ``fallback`` answers where it is empty."""
-
-    log: ClickLog
-    fallback: RecentPopularity
-    half_life: float
-    #: bool [I], items that had a click when the model was fitted; a profile has no others
-    fitted: np.ndarray
-
-    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
-        """Return the scores of the queries ``rows``, float32 [n, I]."""
-        code, days = (
-            self.log.codes(queries.frame[USER_ID][rows]),
-            days_of(queries.frame, self.log.zone)[rows],
-        )
-        # all queries of a visitor on one day have the same answer
-        _, first, of = np.unique(
-            np.stack([code, days]), axis=1, return_index=True, return_inverse=True
-        )
-        profiles = self.log.profiles(code[first], days[first], self.half_life)
-        profiles.data *= self.fitted[profiles.indices]
-        profiles.eliminate_zeros()
-        scores = self.fallback.scores(queries, rows[first])
-        known = np.diff(profiles.indptr) > 0
-        if known.any():
-            scores[known] = self.of_profiles(profiles[known], scores[known])
-        return scores[of]
-
-    @abstractmethod
-    def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
-        """Return scores float32 [n, I].
-
-        Args:
-            profiles: float32 [n, I], no row empty.
-            popular: scores of the fallback, float32 [n, I].
-        """
 
 
 def _implicit(module: str) -> Any:
@@ -123,7 +47,7 @@ def _clicked(clicks: sp.csr_matrix) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class ItemKNN(_ByProfile):
+class ItemKNN(ByProfile):
     """Sums an item's similarities to the profile's items (Sarwar et al. 2001).
 
     Items without a similar one in the profile follow by popularity.
@@ -137,7 +61,7 @@ class ItemKNN(_ByProfile):
         cls,
         clicks: sp.csr_matrix,
         log: ClickLog,
-        fallback: RecentPopularity,
+        fallback: Popular,
         *,
         neighbours: int,
         weighting: str,
@@ -153,14 +77,9 @@ class ItemKNN(_ByProfile):
             similarities(clicks, neighbours, weighting, shrinkage),
         )
 
-    def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
-        """Return summed similarities, then popularity below them, float32 [n, I]."""
-        scores = np.asarray((profiles @ self.similarity.T).todense(), np.float32)
-        # items without a similar one come after all others, most popular first
-        least = np.where(scores > 0, scores, np.inf).min(axis=1, keepdims=True)
-        least = np.where(np.isfinite(least), least, 1.0)
-        share = popular / (popular.max(axis=1, keepdims=True) + 1.0)
-        return np.where(scores > 0, scores, 0.5 * least * share).astype(np.float32)
+    def of_clicks(self, clicks: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
+        """Return summed similarities, then popularity below them, float64 [n, I]."""
+        return above_popularity((clicks @ self.similarity.T).tocsr(), popular)
 
 
 def similarities(
@@ -196,22 +115,24 @@ def similarities(
     squared = np.asarray(of_items.multiply(of_items).sum(axis=1)).ravel()
     length = np.sqrt(squared)
     added = shrinkage * (squared[squared > 0].mean() if squared.any() else 1.0)
-    by_user, found = of_items.T.tocsc(), []
+    by_user, found = of_items.T.tocsr(), []
+    # only items with a common visitor have an entry, so a block has no more than they have
     for start in range(0, of_items.shape[0], _ITEMS_PER_BLOCK):
         block = np.arange(start, min(start + _ITEMS_PER_BLOCK, of_items.shape[0]))
-        products = np.asarray((of_items[block] @ by_user).todense(), np.float64)
-        products[np.arange(len(block)), block] = 0.0
+        products = (of_items[block] @ by_user).tocsr()
+        row = block[np.repeat(np.arange(len(block)), np.diff(products.indptr))]
         if weighting != "bm25":
-            products /= np.maximum(np.outer(length[block], length) + added, 1e-12)
-        if neighbours < products.shape[1]:
-            far = np.argpartition(-products, neighbours, axis=1)[:, neighbours:]
-            np.put_along_axis(products, far, 0.0, axis=1)
-        found.append(sp.csr_matrix(np.maximum(products, 0.0).astype(np.float32)))
+            scale = length[row] * length[products.indices] + added
+            products.data = products.data / np.maximum(scale, 1e-12)
+        products.data[row == products.indices] = 0.0
+        products.data = np.maximum(products.data, 0.0).astype(np.float32)
+        products.eliminate_zeros()
+        found.append(highest_per_row(products, neighbours))
     return sp.vstack(found, format="csr")
 
 
 @dataclass(frozen=True)
-class Ease(_ByProfile):
+class Ease(ByProfile):
     """Scores by linear item-to-item weights with zero diagonal, in closed form.
 
     Source: Steck 2019, "Embarrassingly Shallow Autoencoders".
@@ -226,7 +147,7 @@ class Ease(_ByProfile):
         cls,
         clicks: sp.csr_matrix,
         log: ClickLog,
-        fallback: RecentPopularity,
+        fallback: Popular,
         *,
         regularisation: float,
         half_life: float,
@@ -253,10 +174,10 @@ class Ease(_ByProfile):
             ease_weights(gram, regularisation * counts[chosen].mean()),
         )
 
-    def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
+    def of_clicks(self, clicks: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
         """Return weighted profiles, float32 [n, I]; 0 for items without weights."""
         scores = np.zeros(popular.shape, np.float32)
-        scores[:, self.chosen] = profiles[:, self.chosen] @ self.weights
+        scores[:, self.chosen] = clicks[:, self.chosen] @ self.weights
         return scores
 
 
@@ -287,7 +208,7 @@ def ease_weights(gram: np.ndarray, regularisation: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class ImplicitALS(_ByProfile):
+class ImplicitALS(ByProfile):
     """Factorises clicks with confidence 1 + α·weight (Hu, Koren and Volinsky 2008).
 
     Visitors are folded in when they are scored.
@@ -302,7 +223,7 @@ class ImplicitALS(_ByProfile):
         cls,
         clicks: sp.csr_matrix,
         log: ClickLog,
-        fallback: RecentPopularity,
+        fallback: Popular,
         *,
         factors: int,
         regularisation: float,
@@ -311,7 +232,11 @@ class ImplicitALS(_ByProfile):
         half_life: float,
         seed: int = 0,
     ) -> ImplicitALS:
-        """Fit the factors to clicks, ones [U, I]; alpha: of the confidence."""
+        """Fit the factors to clicks, ones [U, I].
+
+        alpha: of the confidence. regularisation: λ in units of alpha, because a click weighs that
+        much more than no click; so one value fits any alpha.
+        """
         confidence = clicks.copy()
         confidence.data = 1.0 + alpha * confidence.data
         # with few clicks, a pool of threads costs more time than it saves; 0: one per core
@@ -319,7 +244,7 @@ class ImplicitALS(_ByProfile):
         with threadpool_limits(1, "blas"):
             model = _implicit("cpu.als").AlternatingLeastSquares(
                 factors=factors,
-                regularization=regularisation,
+                regularization=regularisation * alpha,
                 iterations=iterations,
                 random_state=seed,
                 num_threads=threads,
@@ -328,11 +253,11 @@ class ImplicitALS(_ByProfile):
         model.num_threads = 1  # only some hundred visitors are folded in at a time
         return cls(log, fallback, half_life, _clicked(clicks), model, alpha)
 
-    def of_profiles(self, profiles: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
+    def of_clicks(self, clicks: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
         """Return products of folded-in visitors and item factors, float32 [n, I]."""
-        confidence = profiles.copy()
+        confidence = clicks.copy()
         confidence.data = 1.0 + self.alpha * confidence.data
         with threadpool_limits(1, "blas"):
-            visitors = self.model.recalculate_user(np.arange(profiles.shape[0]), confidence)
+            visitors = self.model.recalculate_user(np.arange(clicks.shape[0]), confidence)
             scores: np.ndarray = visitors @ self.model.item_factors.T
         return scores

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from recsys_assets.lib.evaluation.measures import EvaluationSummary
-from recsys_assets.lib.evaluation.summary import value_of
+from recsys_assets.lib.evaluation.best_baseline import sentence
+from recsys_assets.lib.evaluation.measures import EvaluationSummary, value_of
 from recsys_assets.lib.evaluation.views import (
     Cell,
     ReportTable,
@@ -112,7 +112,7 @@ def introduction(summary: EvaluationSummary) -> list[str]:
         else "This log was not simulated: its true click probabilities are unknown, so there is "
         "no oracle to compare with."
     )
-    return said + list(summary["notes"])
+    return [*said, *sentence(summary), *summary["notes"]]
 
 
 def _targets(summary: EvaluationSummary) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +32,7 @@ METRICS = (
 BOOTSTRAP_RESAMPLES = 500
 SHOWN = 10  # items of a list whose variety is judged
 _CHUNK = 512  # queries or lists at a time
+_CELLS = 2**25  # scores at a time, at most; 256 MB in float64
 
 
 class Scorer(Protocol):
@@ -65,9 +67,18 @@ class Lists:
         Raises:
             KeyError: it has no such system; the message names those that it has.
         """
-        with np.load(artifact.path("lists.npz"), allow_pickle=False) as stored:
+        return cls.stored(artifact.path("lists.npz"), name, artifact.kind)
+
+    @classmethod
+    def stored(cls, path: Path, name: str, kind: str = "lists.npz") -> Lists:
+        """Read a system's lists from a ``lists.npz``; kind: of the artifact, for the message.
+
+        Raises:
+            KeyError: as ``read``.
+        """
+        with np.load(path, allow_pickle=False) as stored:
             if f"{name}_ranks" not in stored:
-                raise KeyError(f"{artifact.kind} has no lists of {name!r}; it has {sorted(stored)}")
+                raise KeyError(f"{kind} has no lists of {name!r}; it has {sorted(stored)}")
             return cls(stored[f"{name}_ranks"], stored[f"{name}_top"])
 
 
@@ -84,12 +95,18 @@ class SameForAll:
 
 
 # --- lists ----------------------------------------------------------------------------------------
-def run(scorer: Scorer, queries: Queries, chunk: int = _CHUNK) -> Lists:
+def run(scorer: Scorer, queries: Queries, chunk: int | None = None) -> Lists:
     """Run a scorer on every query; equal scores rank in catalogue order.
+
+    Args:
+        scorer: of the whole catalogue.
+        queries: to answer.
+        chunk: queries at a time; None: as memory allows.
 
     Raises:
         ValueError: scores have another shape, or NaN is among them.
     """
+    chunk = chunk or max(1, min(_CHUNK, _CELLS // max(queries.items, 1)))
     ranks = np.empty(len(queries), np.int32)
     top = np.full((len(queries), SHOWN), -1, np.int32)
     for start in range(0, len(queries), chunk):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
+
+#: The metric by which systems are compared.
+PRIMARY = "ndcg@10"
 
 
 class Estimate(TypedDict):
@@ -107,6 +112,7 @@ class MeasuredGeneration(TypedDict):
     retrieval: dict[str, Any]
     oracle: dict[str, Any] | None
     baselines: dict[str, dict[str, Any]]
+    best_baseline: dict[str, Any] | None  # "name", "ndcg@10", "served_minus"; None without a query
     ranker: dict[str, Any]
     slices: dict[str, dict[str, Any]]
     ablations: dict[str, dict[str, Any]]
@@ -119,3 +125,19 @@ class EvaluationSummary(MeasuredGeneration):
     """Holds the content of ``evaluation.json``."""
 
     targets: list[dict[str, Any]]  # the fields of summary.Target
+
+
+def value_of(estimate: Any, part: str = "value") -> float | None:
+    """Return a part of an estimate, or a plain number; None where absent or not finite."""
+    found = estimate.get(part) if isinstance(estimate, Mapping) else estimate
+    return None if found is None or not math.isfinite(found) else float(found)
+
+
+def best_baseline(baselines: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return the name of the best tuned baseline; None where none has a figure.
+
+    It has the highest nDCG@10 on the queries that it is compared on, so the choice favours it.
+    """
+    values = {name: value_of(figures.get(PRIMARY)) for name, figures in baselines.items()}
+    judged = {name: value for name, value in values.items() if value is not None}
+    return max(judged, key=lambda name: judged[name]) if judged else None

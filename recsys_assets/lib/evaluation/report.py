@@ -15,9 +15,15 @@ from recsys_assets.lib.evaluation import html, list_metrics, views
 from recsys_assets.lib.evaluation import oracle as truth
 from recsys_assets.lib.evaluation import summary as evaluation_summary
 from recsys_assets.lib.evaluation.list_metrics import Lists
-from recsys_assets.lib.evaluation.measures import Estimate, EvaluationSummary, SliceFigures
+from recsys_assets.lib.evaluation.measures import (
+    PRIMARY,
+    Estimate,
+    EvaluationSummary,
+    SliceFigures,
+    best_baseline,
+)
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.evaluation.summary import POPULARITY, PRIMARY, value_of
+from recsys_assets.lib.evaluation.summary import POPULARITY
 from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.lib.simulator.shop import load_truth
 
@@ -196,6 +202,7 @@ def headline(summary: EvaluationSummary) -> dict[str, Any]:
             if part.get(PRIMARY)
         },
         **{name: value for name, value in rates.items() if value is not None},
+        **({"best_baseline": summary["best_baseline"]} if summary["best_baseline"] else {}),
         "targets_met": sum(one["met"] is True for one in summary["targets"]),
         "targets": len(summary["targets"]),
     }
@@ -213,9 +220,9 @@ def _baseline_slices(
 
 
 def _compared(baselines: Mapping[str, Any]) -> list[str]:
-    """Return the baselines that slices are compared with: popularity and the strongest."""
-    strongest = max(baselines, key=lambda name: value_of(baselines[name].get(PRIMARY)) or 0.0)
-    return [name for name in dict.fromkeys((POPULARITY, strongest)) if name in baselines]
+    """Return the baselines that slices are compared with: popularity and the best tuned one."""
+    best = best_baseline(baselines)
+    return [name for name in dict.fromkeys((POPULARITY, best or POPULARITY)) if name in baselines]
 
 
 def _notes(queries: Mapping[str, Any]) -> list[str]:

@@ -7,14 +7,20 @@ None, because JSON cannot hold it.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, COLD_ITEMS_NO_CONTENT
-from recsys_assets.lib.evaluation.measures import EvaluationSummary, MeasuredGeneration
+from recsys_assets.lib.evaluation.measures import (
+    PRIMARY,
+    EvaluationSummary,
+    MeasuredGeneration,
+    best_baseline,
+    value_of,
+)
 from recsys_assets.lib.landing.zone import was_ingested
 
 #: Bounds of the targets, as the report states them.
@@ -24,7 +30,6 @@ INGESTED = "ingested"
 POPULARITY, COLD_USERS = "popularity", "cold_users"
 #: The slice of the queries whose item had no click in the training days.
 NEW_ITEMS = "new_items"
-PRIMARY = "ndcg@10"
 #: Mean true click probability of the first 10 shown, at the query's moment; simulated data only.
 CLICK_RATE = "truth_click_rate@10"
 
@@ -36,6 +41,8 @@ PROPER = {
     "oracle_auc": "oracle's AUC",
     "gini": "Gini",
     "item_knn": "item-kNN",
+    "session_knn": "session-kNN",
+    "follow_ups": "follow-ups",
     "ease": "EASE",
     "ials": "iALS",
     "share_of_oracle": "share of the oracle's (AUC − 0.5)",
@@ -126,6 +133,7 @@ def summarise(
             name: {**rated(name, metrics), "served_minus": (differences or {}).get(name)}
             for name, metrics in baselines.items()
         },
+        "best_baseline": _best(baselines, differences or {}),
         "ranker": ranker,
         "slices": _joined_slices(offline, oracle, ablations or {}, baseline_slices, queries),
         "ablations": {
@@ -141,6 +149,14 @@ def summarise(
     }
     finite: MeasuredGeneration = _finite(measured)
     return {**finite, "targets": [asdict(target) for target in targets(finite)]}
+
+
+def _best(baselines: Metrics, differences: Metrics) -> dict[str, Any] | None:
+    name = best_baseline(baselines)
+    if name is None:
+        return None
+    best = {"name": name, PRIMARY: baselines[name][PRIMARY]}
+    return {**best, "served_minus": differences.get(name)}
 
 
 def _joined_slices(
@@ -215,12 +231,6 @@ def cold_items(ablations: Metrics, name: str) -> Metrics:
     """Return an ablation's slice of the items that it withheld; empty where it was not run."""
     found: Metrics = ablations.get(name, {}).get("slices", {}).get(COLD_ITEMS, {})
     return found
-
-
-def value_of(estimate: Any, part: str = "value") -> float | None:
-    """Return a part of an estimate, or a plain number; None where absent or not finite."""
-    found = estimate.get(part) if isinstance(estimate, Mapping) else estimate
-    return None if found is None or not math.isfinite(found) else float(found)
 
 
 def share_of_oracle(summary: MeasuredGeneration) -> float | None:
@@ -383,4 +393,4 @@ def _finite(value: Any) -> Any:
         return {str(name): _finite(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, COLD_ITEMS_NO_CONTENT
-from recsys_assets.lib.evaluation.measures import EvaluationSummary
+from recsys_assets.lib.evaluation.measures import PRIMARY, EvaluationSummary, value_of
 from recsys_assets.lib.evaluation.summary import (
     CLICK_RATE,
     NEW_ITEMS,
     POPULARITY,
-    PRIMARY,
     cold_items,
     label,
     systems,
-    value_of,
 )
 from recsys_assets.lib.figures import plots
 

@@ -18,10 +18,10 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import write_json
-from recsys_assets.lib.evaluation import baseline_tuning
-from recsys_assets.lib.evaluation.baselines import RecentPopularity
+from recsys_assets.lib.evaluation.baseline_spaces import DEFAULTS
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.generation import Generation
+from recsys_assets.lib.evaluation.popular_baselines import RecentPopularity
 from recsys_assets.lib.evaluation.queries import QUERY_LIMIT, Queries
 from recsys_assets.lib.exports import parity
 from recsys_assets.lib.exports.exports import PARTS
@@ -146,7 +146,7 @@ def write_full_verdict(
         queries.item_ids,
         queries.time_zone,
     )
-    recent = RecentPopularity(log, **baseline_tuning.DEFAULTS[RecentPopularity.name])
+    recent = RecentPopularity(log, **DEFAULTS[RecentPopularity.name])
     evidence = gate_evidence.gather(
         candidate, queries, exposures, day=as_of, seed=seed, champion=champion, recent=recent
     )

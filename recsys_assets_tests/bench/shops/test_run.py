@@ -58,6 +58,11 @@ def test_a_shop_that_fails_names_its_step_and_leaves_nothing(
     assert bad["ended"] == "ingest" and "timestamp cannot be read: 1" in bad["why"]
     assert bad["rows"] == 1 and bad["seconds"] > 0 and set(bad["steps"]) == {"ingest", "down"}
     assert (bad["rung"], bad["ndcg@10"], bad["popularity_ndcg@10"]) == (None, None, None)
+    assert (bad["best_baseline"], bad["best_baseline_ndcg@10"], bad["baselines"]) == (
+        None,
+        None,
+        {},
+    )
     assert away["ended"] == "skipped" and away["why"] == "no files in cache"
     assert report["served"] == 0.0  # of one shop: the skipped one does not count
     assert "recsys ingest log.csv --map user_id=who" in lines(said)
@@ -164,3 +169,13 @@ def test_the_report_of_ingest_names_the_next_command() -> None:
     assert run.materialize_command("calendar: …\nno event yet\n") == ["materialize"]
     report = "left out: …\nnext: recsys materialize --as-of 2020-01-12\n"
     assert run.materialize_command(report) == ["materialize", "--as-of", "2020-01-12"]
+
+
+def test_the_table_names_the_best_baseline() -> None:
+    shop = {"form": "clicks", "rows": 1_200, "rung": "full", "ended": "served", "seconds": 9.4}
+    figures = {"ndcg@10": 0.25, "popularity_ndcg@10": 0.1, "best_baseline_ndcg@10": 0.2}
+    [row] = run.table_rows({"shops": {"a": {**shop, **figures, "best_baseline": "ease"}}})
+    assert row == ("a", "clicks", "1,200", "full", "9", "0.2500\n0.1000 popular\n0.2000 EASE")
+    figures = dict.fromkeys([*figures, "best_baseline"])
+    [row] = run.table_rows({"shops": {"a": {**shop, **figures}}})
+    assert row[-1] == ""

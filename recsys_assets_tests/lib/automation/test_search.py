@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from recsys_assets.lib.automation import search
-from recsys_assets.lib.evaluation.baseline_tuning import Between, OneOf
+from recsys_assets.lib.evaluation.baseline_spaces import Between, OneOf
 
 SPACE = search.Search(
     "held_out",

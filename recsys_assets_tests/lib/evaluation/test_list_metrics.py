@@ -41,6 +41,19 @@ def test_ranks_and_tops_by_hand():
     assert (lists.top[:, 4:] == -1).all() and lists.top.shape == (4, lm.SHOWN)
 
 
+def test_a_large_catalogue_is_scored_in_smaller_parts(monkeypatch):
+    asked, sizes = queries([0, 1, 2, 3, 0], 4), []
+
+    class Sized(Given):
+        def scores(self, asked, rows):
+            sizes.append(len(rows))
+            return super().scores(asked, rows)
+
+    monkeypatch.setattr(lm, "_CELLS", 8)
+    lists = lm.run(Sized(np.eye(4)[[0, 1, 2, 3, 0]]), asked)
+    assert sizes == [2, 2, 1] and lists.ranks.tolist() == [1] * 5
+
+
 def test_ranks_agree_with_sorting():
     rng = np.random.default_rng(0)
     scores, true = np.round(rng.random((60, 40)), 1), rng.integers(0, 40, 60)  # rounded: many ties

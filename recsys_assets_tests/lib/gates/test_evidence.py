@@ -14,9 +14,9 @@ import pytest
 from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import list_metrics
-from recsys_assets.lib.evaluation.baselines import RecentPopularity
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.offline import measure
+from recsys_assets.lib.evaluation.popular_baselines import RecentPopularity
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.popularity import count_clicks
 from recsys_assets.lib.features.seen import DEFAULT_RULE

@@ -1,0 +1,103 @@
+"""Tune the baselines on a shop's queries and compare the best one with what serves.
+
+`recsys materialize` does not run ``evaluation/baselines``. So the same function runs here, on the
+artifacts that the shop's run made, by a smaller budget. The days are those that the queries record.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
+from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.baseline_tuning import Budget, write_baselines
+from recsys_assets.lib.evaluation.list_metrics import Lists
+from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate, best_baseline, value_of
+from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.report import answers
+from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.lib.release.releases import Release, open_release
+from recsys_assets.lib.release.rung import FULL
+from recsys_assets.partitions import Part
+from recsys_assets.settings import Settings
+
+#: Half of the trials of ``evaluation/baselines``, so that a small shop takes seconds.
+BUDGET = Budget(trials=8, users=20_000, clicks=4_000)
+QUERIES, RUNG, OFFLINE = "evaluation/queries", "ladder/simple_rung", "evaluation/offline"
+
+
+class BaselineFigures(TypedDict):
+    """Holds the tuned baselines of a shop; without a query, all is None or empty."""
+
+    best: str | None
+    best_ndcg: float | None
+    served_minus: Estimate | None  # nDCG@10 of what serves − the best baseline's, paired
+    ndcg: dict[str, float]  # of every baseline
+
+
+def baseline_figures(settings: Settings) -> BaselineFigures:
+    """Tune the baselines on the queries of the champion's day; settings: of the shop's home."""
+    nothing: BaselineFigures = {"best": None, "best_ndcg": None, "served_minus": None, "ndcg": {}}
+    champion, store = read_champion(settings), ArtifactStore(settings.artifacts)
+    if champion is None:
+        return nothing
+    release = open_release(store, champion.release)
+    try:
+        queries = store.current(QUERIES, release.day)
+    except ArtifactMissing:
+        return nothing
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "baselines"
+        target.mkdir()
+        metrics = _tuned(store, queries, target)
+        best = best_baseline(metrics)
+        if best is None:
+            return nothing
+        ranks = Lists.stored(target / "lists.npz", best).ranks
+    return {
+        "best": best,
+        "best_ndcg": value_of(metrics[best][PRIMARY]),
+        "served_minus": _served_minus(ranks, store, release, queries),
+        "ndcg": {name: one[PRIMARY]["value"] for name, one in metrics.items()},
+    }
+
+
+def _tuned(store: ArtifactStore, queries: Artifact, target: Path) -> Mapping[str, Any]:
+    """Return the metrics of all baselines; lists.npz lies in ``target`` afterwards."""
+    inputs, asked = queries.manifest["inputs"], Queries.read(queries)
+    validation = [one["partition"] for one in inputs["features"]]
+    days = [one["partition"] for one in inputs["interactions"]]
+    training = [day for day in days if day not in validation]
+    inner = Part.INNER.of(training, validation)
+    return write_baselines(
+        queries,
+        [store.open(one) for one in inputs["interactions"]],
+        store.require("features/interactions", inner),
+        store.open(inputs["items"]),
+        target,
+        train_days=training,
+        budget=BUDGET,
+        seed=queries.manifest["params"]["seed"],
+        seen_rule=store.open(inputs["seen_rule"]),
+        time_zone=asked.time_zone,
+    )
+
+
+def _served_minus(
+    ranks: np.ndarray, store: ArtifactStore, release: Release, queries: Artifact
+) -> Estimate | None:
+    """Return what serves − these ranks; None where what serves has answered other queries."""
+    full = release.rung["name"] == FULL
+    try:
+        judged = store.current(OFFLINE if full else RUNG, release.day)
+    except ArtifactMissing:
+        return None
+    if not answers(judged, queries):
+        return None
+    served = Lists.read(judged, "served" if full else release.rung["name"])
+    return list_metrics.overall_difference(served.ranks, ranks, Queries.read(queries))
