@@ -18,8 +18,13 @@ NAMES = {
     if name.isupper() and isinstance(value, str) and "." in value
 }
 #: Also names of other files: the catalogue's pictures, the ids beside embeddings, a scratch file of
-#: the bench.
-SHARED = {release_files.IMAGES_FILE, release_files.ITEM_IDS_FILE, release_files.SNAPSHOT}
+#: a bench, and the figures of `recsys bench files`.
+SHARED = {
+    release_files.IMAGES_FILE,
+    release_files.ITEM_IDS_FILE,
+    release_files.SNAPSHOT,
+    release_files.FILES,
+}
 
 
 def test_every_model_of_a_release_is_a_stage_in_the_order_of_an_answer() -> None:

@@ -20,7 +20,7 @@ app = typer.Typer(
 
 @app.callback()
 def bench() -> None:
-    """Measure data, training, serving or small shops. Each command writes its own file."""
+    """Measure data, training, serving, small shops or files. Each command writes its own file."""
 
 
 @app.command()
@@ -207,6 +207,50 @@ def shops(
     Console().print(table)
     clock.say(f"written to {settings.home / 'bench' / 'shops.json'}")
     if report["served"] is not None and report["served"] < 1:
+        raise typer.Exit(1)
+
+
+@app.command()
+def files(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A case to judge; give it once per case."),
+    ] = None,
+    fuzz: Annotated[
+        int, typer.Option(min=0, help="Number of mutated files that the readers get.")
+    ] = 100_000,
+    rows: Annotated[
+        int, typer.Option(min=0, help="Rows of the log on which the readers are timed.")
+    ] = 10_000_000,
+) -> None:
+    """Ingest small files of every form and compare each with its right reading.
+
+    Then give the readers mutated files, and time them beside Polars' own
+    reader. Ends with code 1 if a file is read wrong or a reader has a fault.
+    """
+    from recsys_assets.bench.files.run import bench_files, failed, table_rows
+    from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.operations.jobs import Clock
+
+    settings, clock = get_settings(), Clock()
+    _end_as_interrupted()
+    try:
+        report = bench_files(settings, clock.say, only or (), fuzz, rows)
+    except BenchFailed as error:
+        clock.say(str(error))
+        raise typer.Exit(1) from error
+    table = Table("case", "form", "ended", box=SIMPLE_HEAD, title="bench files")
+    for row in table_rows(report):
+        table.add_row(*row)
+    Console().print(table)
+    if "rows_per_second" in report:
+        speed = report["rows_per_second"]
+        clock.say(
+            f"rows/s: reader {speed['reader']:,}, Polars {speed['polars']:,}, whole ingest "
+            f"{speed['ingest']:,}"
+        )
+    clock.say(f"written to {settings.home / 'bench' / 'files.json'}")
+    if failed(report):
         raise typer.Exit(1)
 
 

@@ -26,7 +26,7 @@ def ingest(
         typer.Argument(
             metavar="[LOG]…",
             show_default=False,
-            help="Interaction logs: Parquet or CSV files, folders or quoted globs.",
+            help="Interaction logs: Parquet, CSV, TSV or Excel files, folders or quoted globs.",
         ),
     ] = None,
     map_: Annotated[
@@ -57,7 +57,9 @@ def ingest(
     ] = None,
     catalogue: Annotated[
         Path | None,
-        typer.Option(help="Products: Parquet, CSV, or YAML of the Retail Demo Store's form."),
+        typer.Option(
+            help="Products: Parquet, CSV, TSV, Excel, or YAML of the Retail Demo Store's form."
+        ),
     ] = None,
     item_map: Annotated[
         Pairs | None,
@@ -69,9 +71,11 @@ def ingest(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of PNG or JPEG files, named by the image column or item id."),
+        typer.Option(
+            help="Folder of PNG, JPEG, WebP or GIF files, named by the image column or item id."
+        ),
     ] = None,
-    users: Annotated[Path | None, typer.Option(help="Users: Parquet or CSV.")] = None,
+    users: Annotated[Path | None, typer.Option(help="Users: Parquet, CSV, TSV or Excel.")] = None,
     user_map: Annotated[
         Pairs | None,
         typer.Option(
@@ -85,6 +89,30 @@ def ingest(
             help="The shop's time zone, such as Europe/Berlin: decides days, hours and weekdays, "
             "and reads times that name no zone. Default: that of the home, else UTC.",
         ),
+    ] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="Form of the log's times, as of strptime ('%d/%m/%Y %H:%M'). Default: detected.",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="Names of the columns of a log without a header."),
+    ] = None,
+    item_columns: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="The same, of a catalogue.")
+    ] = None,
+    user_columns: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="The same, of users.")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Charset of text files, such as cp1252. Default: detected.")
+    ] = None,
+    decimal: Annotated[
+        str | None,
+        typer.Option(metavar="SIGN", help="Decimal sign of prices, . or ,. Default: detected."),
     ] = None,
     replace: Annotated[
         bool,
@@ -114,6 +142,9 @@ def ingest(
             parse_pairs("--device", device or []),
             _first_second(first_day, zone),
             zone,
+            _names(columns),
+            encoding,
+            time_format,
         )
         request = Request(
             logs or [],
@@ -124,6 +155,10 @@ def ingest(
             users,
             parse_pairs("--user-map", user_map or []),
             replace,
+            _names(item_columns),
+            _names(user_columns),
+            encoding,
+            decimal,
         )
         report = take(
             _local_landing(settings),
@@ -154,6 +189,10 @@ def ingest(
 
 def _say(message: str) -> None:
     _errors.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def _names(columns: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in columns.split(",")) if columns else ()
 
 
 def _time_zone(settings: Settings, given: str | None, replace: bool) -> str:
@@ -244,7 +283,14 @@ def show(report: dict[str, Any], settings: Settings, console: Console) -> None:
         for what, count in _by_count(source.get("adjusted", {})):
             line(f"{source['table']}: {what}: {count:,} rows")
         for name in source.get("unreadable", []):
-            line(f"{source['table']}: not a readable PNG or JPEG: {name}")
+            line(f"{source['table']}: not a readable picture: {name}")
+        for name in source.get("ambiguous", []):
+            line(f"{source['table']}: several files have this name, so none is taken: {name}")
+        for note in source.get("notes", []):
+            line(f"{source['table']}: {note}")
+        if source.get("words"):
+            words = ", ".join(f"{word} → {kind}" for word, kind in sorted(source["words"].items()))
+            line(f"{source['table']}: words of events: {words}")
     line(
         f"landing zone: {sum(report['days'].values()):,} events, {report['users']['rows']:,} "
         f"users, {report['items']['rows']:,} items, {report['pictures']:,} items with a picture"

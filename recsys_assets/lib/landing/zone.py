@@ -11,6 +11,8 @@ SIMULATED_FILE = "simulated.parquet"
 SUPERSEDED_FOLDER = "superseded"
 
 ITEMS_FILE, IMAGES_FILE = "catalogue/items.parquet", "catalogue/images.parquet"
+#: Every category that the shop's catalogue names for an item: {item_id, tag}, in the shop's order.
+TAGS_FILE = "catalogue/tags.parquet"
 CATEGORIES_FILE = "catalogue/categories.json"
 USERS_FILE = "users/users.parquet"
 INTERACTIONS_FOLDER, TRUTH_FOLDER, QUARANTINE_FOLDER = "interactions", "truth", "quarantine"

@@ -8,13 +8,8 @@ bytes again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -30,21 +25,23 @@ from recsys_assets.lib.landing.zone import (
     IMAGES_FILE,
     INTERACTIONS_FOLDER,
     ITEMS_FILE,
+    TAGS_FILE,
     USERS_FILE,
     IngestError,
 )
 from recsys_assets.lib.own_data import pictures as ingest_images
 from recsys_assets.lib.own_data import report as ingest_report
 from recsys_assets.lib.own_data import tables
-from recsys_assets.lib.own_data.log import LogSummary, ingested_file, stage_log
+from recsys_assets.lib.own_data.batch import TextForm
+from recsys_assets.lib.own_data.log import ingested_file, stage_log
+from recsys_assets.lib.own_data.log_summary import LogSummary
 from recsys_assets.lib.own_data.mapping import LogRules
-from recsys_assets.lib.own_data.publish import clear, publish, refuse_mixture
+from recsys_assets.lib.own_data.publish import clear, publish, refuse_mixture, staging_folder
 from recsys_assets.lib.own_data.report import IngestReport, SourceEntry, TableSize
 from recsys_assets.lib.own_data.sources import find_files
 from recsys_assets.local_time import UTC, day_of
 
 Progress = Callable[[str], None]
-_STAGING = ".ingest-"
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,10 @@ class Request:
     users: Path | None = None
     user_mapping: Mapping[str, str] = field(default_factory=dict)
     replace: bool = False
+    item_columns: tuple[str, ...] = ()
+    user_columns: tuple[str, ...] = ()
+    encoding: str | None = None
+    decimal: str | None = None
 
     def __post_init__(self) -> None:
         if not (self.logs or self.catalogue or self.users):
@@ -72,6 +73,10 @@ class Request:
             ("--item-map", self.item_mapping, "--catalogue", self.catalogue),
             ("--user-map", self.user_mapping, "--users", self.users),
             ("--map", self.rules.mapping, "a log", self.logs),
+            ("--columns", self.rules.columns, "a log", self.logs),
+            ("--item-columns", self.item_columns, "--catalogue", self.catalogue),
+            ("--user-columns", self.user_columns, "--users", self.users),
+            ("--decimal", self.decimal, "--catalogue", self.catalogue),
         ):
             if given and not there:
                 raise IngestError(f"{option} needs {needs}")
@@ -104,41 +109,10 @@ def ingest(
     """
     refuse_mixture(landing, request.replace)
     landing.mkdir(parents=True, exist_ok=True)
-    with _staging(landing) as staging:
+    with staging_folder(landing) as staging:
         before = None if request.replace else ingest_report.read_report(landing)
         run = _Run(landing, staging, request, before, now, progress)
         return dict(run.run(start_day))
-
-
-@contextmanager
-def _staging(landing: Path) -> Iterator[Path]:
-    """Open the staging folder of one ingest, and remove those of dead processes.
-
-    Raises:
-        IngestError: another ingest is running.
-    """
-    folder = os.open(landing, os.O_RDONLY)
-    try:
-        _lock(folder, landing)
-        for stale in landing.glob(f"{_STAGING}*/"):
-            shutil.rmtree(stale)
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=landing))
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging)
-    finally:
-        os.close(folder)
-
-
-def _lock(folder: int, landing: Path) -> None:
-    try:
-        # The kernel releases the lock when the process ends, also after a crash.
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise IngestError(
-            f"another `recsys ingest` is writing to {landing}: wait until it has ended"
-        ) from error
 
 
 class _Run:
@@ -198,18 +172,21 @@ class _Run:
     def _table(self, name: Literal["items", "users"]) -> pl.DataFrame | None:
         """Return the new catalogue or users, before the log's ids are added; None if none."""
         request = self.request
-        source, mapping, read, file, key = (
-            (request.catalogue, request.item_mapping, tables.read_catalogue, ITEMS_FILE, ITEM_ID)
+        source, mapping, file, key = (
+            (request.catalogue, request.item_mapping, ITEMS_FILE, ITEM_ID)
             if name == "items"
-            else (request.users, request.user_mapping, tables.read_users, USERS_FILE, USER_ID)
+            else (request.users, request.user_mapping, USERS_FILE, USER_ID)
         )
         has_landed = self.old is not None and (self.old / file).exists()
         landed = pl.read_parquet(self.landing / file) if has_landed else None
         if source is None:
             return landed
-        table = read(source, mapping)
+        table = self._read(name, source, mapping, landed)
         files = [source] if str(source).lower().endswith(tables.YAML) else find_files([source])
-        digest = _digest(files, {"mapping": mapping})
+        options: dict[str, object] = {"mapping": mapping}
+        columns = request.item_columns if name == "items" else request.user_columns
+        options |= _given(columns=columns, encoding=request.encoding, decimal=request.decimal)
+        digest = _digest(files, options)
         quarantine = quarantine_path(self.staging, name, digest)
         with QuarantineWriter(quarantine, list(dict.fromkeys(table.columns))) as writer:
             writer.write(table.rejected)
@@ -224,10 +201,27 @@ class _Run:
                 "accepted": table.frame.height,
                 "rejected": dict(writer.counts.most_common()),
                 "adjusted": table.adjusted,
+                "notes": list(table.notes),
             }
         )
         self.progress(f"{name}: {table.frame.height:,} of {table.read:,} rows")
         return tables.upsert(table.frame, landed, key)
+
+    def _read(
+        self, name: str, source: Path, mapping: Mapping[str, str], landed: pl.DataFrame | None
+    ) -> tables.ReadTable:
+        """Read the catalogue, and stage its tags; or read the users."""
+        request = self.request
+        if name == "users":
+            form = TextForm(tuple(request.user_columns), request.encoding, "--user-columns")
+            return tables.read_users(source, mapping, form)
+        form = TextForm(tuple(request.item_columns), request.encoding, "--item-columns")
+        table = tables.read_catalogue(source, mapping, form, request.decimal, landed)
+        kept = self.landing / TAGS_FILE
+        old = pl.read_parquet(kept) if self.old is not None and kept.exists() else None
+        (self.staging / TAGS_FILE).parent.mkdir(exist_ok=True)
+        tables.upsert_tags(table, old).write_parquet(self.staging / TAGS_FILE)
+        return table
 
     def _pictures(self, items: pl.DataFrame) -> pl.DataFrame:
         kept = None if self.old is None else self.old / IMAGES_FILE
@@ -244,10 +238,11 @@ class _Run:
                 "mapping": {},
                 "rows_read": found.read + len(found.unreadable),
                 "accepted": found.read,
-                "rejected": {"not a readable PNG or JPEG": len(found.unreadable)}
+                "rejected": {ingest_images.UNREADABLE: len(found.unreadable)}
                 if found.unreadable
                 else {},
                 "unreadable": found.unreadable,
+                "ambiguous": found.ambiguous,
                 "items_without": found.without,
             }
         )
@@ -268,8 +263,12 @@ class _Run:
             "devices": rules.devices,
             "first_day": rules.first_day_start,
         }
-        if rules.time_zone != UTC:  # logs of before there was a choice keep their digest
-            options["time_zone"] = rules.time_zone
+        options |= _given(  # logs of before there was a choice keep their digest
+            time_zone=None if rules.time_zone == UTC else rules.time_zone,
+            columns=rules.columns,
+            encoding=rules.encoding,
+            time_format=rules.time_format,
+        )
         content, digest = _digest(files, {}), _digest(files, options)
         catalogue = items[ITEM_ID] if items is not None and self._has("items") else None
         against = None if catalogue is None else _ids_digest(catalogue)
@@ -370,6 +369,11 @@ class _Run:
                 user_size, item_size, pictures=pictures, priced=priced
             ),
         }
+
+
+def _given(**options: object) -> dict[str, object]:
+    """Return the options that were given."""
+    return {name: value for name, value in options.items() if value}
 
 
 def _with_derived(table: pl.DataFrame | None, derived: pl.DataFrame, key: str) -> pl.DataFrame:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -26,6 +24,7 @@ from recsys_assets.columns import (
     TIMESTAMP,
     USER_ID,
 )
+from recsys_assets.lib.landing.event_ids import in_order, own_id
 from recsys_assets.lib.landing.local_days import local_seconds
 from recsys_assets.lib.landing.quarantine import (
     REASON,
@@ -36,15 +35,18 @@ from recsys_assets.lib.landing.quarantine import (
 )
 from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER, IngestError
 from recsys_assets.lib.own_data import mapping as rules_of
+from recsys_assets.lib.own_data.batch import Batch
+from recsys_assets.lib.own_data.ids import refuse_spoilt
+from recsys_assets.lib.own_data.log_summary import LogSummary
+from recsys_assets.lib.own_data.log_times import times_of_files
 from recsys_assets.lib.own_data.mapping import LogRules
-from recsys_assets.lib.own_data.sources import Batch, as_text, read_batches, schema_of
+from recsys_assets.lib.own_data.sources import as_text, read_batches, schema_of
 from recsys_assets.lib.own_data.spill import Spill
 from recsys_assets.lib.own_data.stray import STRAY_GAP_DAYS, stray_days
-from recsys_assets.lib.own_data.times import describe, detect_unit, is_time
+from recsys_assets.lib.own_data.times import Times, describe
 
 _RAW = "given:"  # prefix of the source's own columns in spilled files
 STRAY = f"alone more than {STRAY_GAP_DAYS} days before all others (keep it with --first-day)"
-_UNKNOWN_VALUES = 200  # most distinct unknown words that are counted
 
 Progress = Callable[[str], None]
 
@@ -52,27 +54,6 @@ Progress = Callable[[str], None]
 def ingested_file(digest: str) -> str:
     """Return the name of a day's file of one log."""
     return f"ingested-{digest}.parquet"
-
-
-@dataclass
-class LogSummary:
-    """Counts what happened to a log's rows; read = accepted + sum of rejected."""
-
-    read: int = 0
-    accepted: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    days: dict[str, int] = field(default_factory=dict)
-    events: Counter[str] = field(default_factory=Counter)
-    # distinct ids, sorted
-    users: pl.Series = field(default_factory=lambda: pl.Series(USER_ID, dtype=pl.String))
-    items: pl.Series = field(default_factory=lambda: pl.Series(ITEM_ID, dtype=pl.String))
-    mapping: dict[str, str] = field(default_factory=dict)
-    not_taken: list[str] = field(default_factory=list)
-    empty_files: list[str] = field(default_factory=list)
-    times: list[str] = field(default_factory=list)
-    unknown: dict[str, Counter[str]] = field(default_factory=dict)
-    without_device: int = 0
-    time_of_day: bool = False
 
 
 def stage_log(
@@ -108,11 +89,21 @@ def stage_log(
     summary = LogSummary()
     columns = _columns(files, rules, summary)
     kept = list(dict.fromkeys(source for mapped in columns.values() for source in mapped.values()))
+    times = times_of_files(columns, rules)
     spill = Spill(staging / "spill", rules.time_zone)
     with QuarantineWriter(staging / "quarantine.parquet", kept) as quarantine:
         for number, path in enumerate(columns):
             _read_file(
-                path, number, columns[path], rules, spill, quarantine, summary, now, catalogue
+                path,
+                number,
+                columns[path],
+                rules,
+                times[path],
+                spill,
+                quarantine,
+                summary,
+                now,
+                catalogue,
             )
             progress(
                 f"{path.name}: {summary.read:,} rows read so far ({number + 1} of {len(columns)} "
@@ -138,9 +129,7 @@ def stage_log(
             )
             shutil.rmtree(day)
             progress(f"{day.name}: {summary.days.get(day.name, 0):,} rows")
-    summary.rejected = dict(quarantine.counts.most_common())
-    summary.accepted = sum(summary.days.values())
-    summary.users, summary.items = summary.users.sort(), summary.items.sort()
+    summary.close(dict(quarantine.counts.most_common()), catalogue)
     return summary
 
 
@@ -150,11 +139,11 @@ def _columns(
     """Return our column → the file's, per file; check all files before reading rows."""
     columns: dict[Path, dict[str, str]] = {}
     for path in files:
-        present = schema_of(path)
+        present = schema_of(path, rules.form)
         if present is None:
             summary.empty_files.append(str(path))
             continue
-        columns[path] = mapped = rules.columns(path, present)
+        columns[path] = mapped = rules.resolved(path, present)
         summary.mapping |= mapped
         summary.not_taken += [
             name for name in present if name not in (*mapped.values(), *summary.not_taken)
@@ -172,6 +161,7 @@ def _read_file(
     number: int,
     columns: Mapping[str, str],
     rules: LogRules,
+    times: Times,
     spill: Spill,
     quarantine: QuarantineWriter,
     summary: LogSummary,
@@ -179,38 +169,42 @@ def _read_file(
     catalogue: pl.Series | None,
 ) -> None:
     """Read one file: spill the accepted rows, quarantine the others."""
-    unit, described = None, False
-    for batch in read_batches(path, columns.values()):
+    described = False
+    for batch in read_batches(path, columns.values(), rules.form):
         frame = batch.frame
         summary.read += frame.height + len(batch.malformed)
+        summary.literal += batch.literal
+        summary.notes |= dict.fromkeys(f"{path.name}: {note}" for note in batch.notes)
         quarantine.write(_malformed(path, batch))
         if frame.is_empty():
             continue
-        times = frame[columns[TIMESTAMP]]
-        if not is_time(times.dtype):
-            raise IngestError(
-                f"{path}: column {columns[TIMESTAMP]!r} is {times.dtype}, which is no time; map "
-                "timestamp to a column of numbers, text, dates or datetimes"
+        for name in (USER_ID, ITEM_ID):
+            refuse_spoilt(
+                path, columns[name], frame.select(as_text(frame, columns[name])).to_series()
             )
-        unit = unit or detect_unit(times)
-        if not described and times.null_count() < len(times):
+        moments = frame[columns[TIMESTAMP]]
+        if not described and moments.null_count() < len(moments):
             described = True
-            if (what := describe(times, unit, rules.time_zone)) not in summary.times:
+            if (what := describe(moments, times)) not in summary.times:
                 summary.times.append(what)
         given = frame.select(as_text(frame, name).alias(_RAW + name) for name in frame.columns)
         place = [pl.lit(number, pl.Int32).alias(SOURCE_FILE), batch.rows.alias(SOURCE_ROW)]
         rows = (
-            rules_of.canonical(frame, columns, rules, unit, now, catalogue)
+            rules_of.canonical(frame, columns, rules, times, now, catalogue)
             .hstack(given)
             .with_columns(place)
         )
-        _count_unknown(rows, columns, summary)
+        summary.note(rows, columns, _RAW, now)
         rejected = rows.filter(pl.col(REASON).is_not_null())
         quarantine.write(_as_quarantined(rejected, pl.lit(str(path))))
         accepted = rows.filter(pl.col(REASON).is_null()).drop(REASON)
         if DEVICE_TYPE in columns:
             summary.without_device += int((~accepted["device_given"]).sum())
-        spill.add(accepted.drop("device_given").pipe(_with_event_ids).drop("micros"))
+        spill.add(
+            accepted.drop("device_given")
+            .pipe(_with_event_ids)
+            .with_columns(pl.col("micros") % 1_000_000)
+        )
 
 
 def _malformed(path: Path, batch: Batch) -> pl.DataFrame:
@@ -238,19 +232,6 @@ def _as_quarantined(rows: pl.DataFrame, file: pl.Expr) -> pl.DataFrame:
         if name.startswith(_RAW)
     ]
     return rows.select(REASON, file.alias(SOURCE_FILE), SOURCE_ROW, *given)
-
-
-def _count_unknown(rows: pl.DataFrame, columns: Mapping[str, str], summary: LogSummary) -> None:
-    """Count the unknown words, for the remedies in the report."""
-    for name, reason in (
-        (EVENT_TYPE, rules_of.UNKNOWN_EVENT),
-        (DEVICE_TYPE, rules_of.UNKNOWN_DEVICE),
-    ):
-        words = rows.filter(pl.col(REASON) == reason)
-        if not words.is_empty():
-            found = summary.unknown.setdefault(name, Counter())
-            found.update(dict(words[_RAW + columns[name]].fill_null("").value_counts().iter_rows()))
-            summary.unknown[name] = Counter(dict(found.most_common(_UNKNOWN_VALUES)))
 
 
 def _with_event_ids(rows: pl.DataFrame) -> pl.DataFrame:
@@ -313,14 +294,14 @@ def _settle(
 ) -> None:
     """Write one day, each event once, ordered by (timestamp, event_id).
 
-    Of repeated events, the first row of the source is kept.
+    Of repeated events, the first row of the source is kept. The ids keep the order within a second.
     """
     parts = sorted(spilled.glob("*.parquet"))
     place = [SOURCE_FILE, SOURCE_ROW]
     # Rows were spilled in the source's order, so the first occurrence is the source's first.
-    rows = pl.read_parquet(parts, columns=[*RAW_INTERACTIONS, *place])
+    rows = pl.read_parquet(parts, columns=[*RAW_INTERACTIONS, "micros", *place])
     rows = rows.with_columns(first=pl.col(EVENT_ID).is_first_distinct()).sort(
-        TIMESTAMP, EVENT_ID, *place
+        TIMESTAMP, "micros", EVENT_ID, *place
     )
     here = landing / INTERACTIONS_FOLDER / spilled.name if landing else None
     known = _known_events(here, digest)
@@ -328,7 +309,8 @@ def _settle(
     if not single.all():
         repeated = rows.filter(~single).select(*place)
         _set_aside(spilled, names, quarantine, rules_of.DUPLICATE, repeated)
-    day = rows.filter(single).select(*RAW_INTERACTIONS)
+    ordered = in_order(pl.col(EVENT_ID), pl.col("micros"))
+    day = rows.filter(single).with_columns(ordered).select(*RAW_INTERACTIONS)
     if day.is_empty():
         return
     folder = target / spilled.name
@@ -356,7 +338,8 @@ def _known_events(folder: Path | None, digest: str) -> pl.Series:
     known = [pl.Series(EVENT_ID, dtype=pl.String)]
     for path in files:
         try:
-            known.append(pl.read_parquet(path, columns=[EVENT_ID])[EVENT_ID].cast(pl.String))
+            ids = pl.read_parquet(path, columns=[EVENT_ID])
+            known.append(ids.select(own_id(pl.col(EVENT_ID).cast(pl.String))).to_series())
         except pl.exceptions.PolarsError as error:
             raise IngestError(
                 f"{path} is already in the landing zone and cannot be read: {error}; "

@@ -5,7 +5,6 @@ A row is accepted whole, or rejected for the first reason that applies.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +28,11 @@ from recsys_assets.columns import (
     VIEW,
 )
 from recsys_assets.lib.landing.zone import IngestError
-from recsys_assets.lib.own_data.sources import as_text, check_id_type
-from recsys_assets.lib.own_data.times import EARLIEST, microseconds
+from recsys_assets.lib.own_data.batch import TextForm
+from recsys_assets.lib.own_data.headers import resolve
+from recsys_assets.lib.own_data.sources import as_text, check_id_type, first_rows
+from recsys_assets.lib.own_data.times import EARLIEST, Times, check_format, microseconds
+from recsys_assets.lib.own_data.words import EVENT_WORDS, NO_VALUE, plain_word
 from recsys_assets.local_time import UTC
 
 ID_LENGTH = 128  # the gateway's limit
@@ -40,6 +42,8 @@ _UNPRINTABLE = r"\p{C}|\p{Zl}|\p{Zp}|[\p{Zs}&&[^ ]]"
 MALFORMED = "malformed line"
 NOT_IN_CATALOGUE = "item is not in the catalogue"
 DUPLICATE = "duplicate event"
+UNREADABLE_TIME = "timestamp cannot be read"
+FUTURE = "timestamp is in the future"
 UNKNOWN_EVENT, UNKNOWN_DEVICE = "event_type is unknown", "device_type is unknown"
 
 
@@ -63,53 +67,6 @@ def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, str]:
     return read
 
 
-def resolve(
-    path: Path,
-    present: Mapping[str, pa.DataType],
-    mapping: Mapping[str, str],
-    option: str,
-    wanted: Sequence[str],
-    required: Sequence[str],
-    aliases: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """Return our column → the file's: as mapped, or of the same name, or an alias.
-
-    Raises:
-        IngestError: a mapping names a column that does not exist on our side or in the file, or a
-            required column is missing. The message lists the existing columns.
-    """
-    there = ", ".join(map(repr, present)) or "none"
-    unknown = [name for name in mapping if name not in wanted]
-    if unknown:
-        raise IngestError(
-            f"{option} {unknown[0]}={mapping[unknown[0]]}: there is no column {unknown[0]!r} to "
-            f"fill; choose one of {', '.join(wanted)}"
-        )
-    resolved: dict[str, str] = {}
-    for name in wanted:
-        if name in mapping:
-            if mapping[name] not in present:
-                raise IngestError(
-                    f"{option} {name}={mapping[name]}: {path} has no column {mapping[name]!r}; "
-                    f"its columns are {there}"
-                )
-            resolved[name] = mapping[name]
-        elif name in present:
-            resolved[name] = name
-        elif aliases and aliases.get(name) in present:
-            resolved[name] = aliases[name]
-        elif name in required:
-            raise IngestError(
-                f"{path} has no column {name!r}: name the column that holds it with "
-                f"{option} {name}=<column>; its columns are {there}"
-            )
-    return resolved
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
-
-
 def _vocabulary(option: str, given: Mapping[str, str], accepted: Sequence[str]) -> dict[str, str]:
     for source, target in given.items():
         if target not in accepted:
@@ -130,6 +87,9 @@ class LogRules:
         devices: the log's device → ours, by the same rule.
         first_day_start: unix seconds; earlier rows are rejected. None: accept every row.
         time_zone: of the shop; decides the days, and reads times that name no zone.
+        columns: names of the columns, in order, of files without a header.
+        encoding: of text files; None: detect it.
+        time_format: of strptime, for the times; None: detect it.
 
     Raises:
         IngestError: an event type or a device is mapped to an unknown word.
@@ -140,12 +100,22 @@ class LogRules:
     devices: Mapping[str, str] = field(default_factory=dict)
     first_day_start: int | None = None
     time_zone: str = UTC
+    columns: tuple[str, ...] = ()
+    encoding: str | None = None
+    time_format: str | None = None
+
+    @property
+    def form(self) -> TextForm:
+        """How text files are read."""
+        return TextForm(tuple(self.columns), self.encoding)
 
     def __post_init__(self) -> None:
         _vocabulary("--event-type", self.events, EVENT_TYPES)
         _vocabulary("--device", self.devices, (*DEVICES, MISSING))
+        if self.time_format is not None:
+            check_format(self.time_format)
 
-    def columns(self, path: Path, present: Mapping[str, pa.DataType]) -> dict[str, str]:
+    def resolved(self, path: Path, present: Mapping[str, pa.DataType]) -> dict[str, str]:
         """Return our column → this file's.
 
         Raises:
@@ -158,6 +128,8 @@ class LogRules:
             "--map",
             tuple(RAW_INTERACTIONS),
             (USER_ID, ITEM_ID, TIMESTAMP),
+            form=self.form,
+            first_rows=first_rows(path, self.form),
         )
         for name in (EVENT_ID, USER_ID, ITEM_ID):
             if name in resolved:
@@ -174,16 +146,25 @@ def id_problem(name: str, text: pl.Expr) -> list[tuple[str, pl.Expr]]:
             (text.str.len_chars() > ID_LENGTH) | text.str.contains(_UNPRINTABLE),
         ),
     ]
-    if name == USER_ID:
-        problems.insert(
-            1, (f"{name} is {MISSING!r}, which stands for unknown visitors", text == MISSING)
-        )
+    what = "visitors" if name == USER_ID else "items"
+    problems[1:1] = [
+        (f"{name} is {MISSING!r}, which stands for unknown {what}", text == MISSING),
+        (f"{name} is a word for no value", text.str.to_lowercase().is_in(NO_VALUE)),
+    ]
     return problems
 
 
-def _mapped(text: pl.Expr, given: Mapping[str, str], accepted: Sequence[str]) -> pl.Expr:
-    """Return the log's words as ours; null for an unknown word."""
-    plain = {_plain(value): value for value in accepted}
+_DEVICE_WORDS = {plain_word(device): device for device in DEVICES}
+
+
+def _mapped(text: pl.Expr, given: Mapping[str, str], plain: Mapping[str, str]) -> pl.Expr:
+    """Return the log's words as ours; null for an unknown word.
+
+    Args:
+        text: the log's words.
+        given: the log's word → ours; goes before ``plain``.
+        plain: word without case and punctuation → ours.
+    """
     simple = text.str.to_lowercase().str.replace_all("[^a-z0-9]", "")
     own = simple.replace_strict(
         list(plain), list(plain.values()), default=None, return_dtype=pl.String
@@ -202,7 +183,7 @@ def canonical(
     frame: pl.DataFrame,
     columns: Mapping[str, str],
     rules: LogRules,
-    unit: str | None,
+    times: Times,
     now: int,
     catalogue: pl.Series | None,
 ) -> pl.DataFrame:
@@ -212,7 +193,7 @@ def canonical(
         frame: the batch.
         columns: our column → the frame's.
         rules: how the log's values are read.
-        unit: unit of numeric times (see ``times.detect_unit``).
+        times: how the times are read.
         now: unix seconds; later rows are rejected.
         catalogue: item ids that a row may name; None: any.
 
@@ -227,8 +208,7 @@ def canonical(
         if name != TIMESTAMP
     }
     read = frame.select(
-        *text.values(),
-        microseconds(frame, columns[TIMESTAMP], unit, rules.time_zone).alias("micros"),
+        *text.values(), microseconds(frame, columns[TIMESTAMP], times).alias("micros")
     )
     user, item, micros = pl.col(USER_ID), pl.col(ITEM_ID), pl.col("micros")
     time = micros.floordiv(1_000_000)
@@ -237,9 +217,9 @@ def canonical(
     reasons = [
         *id_problem(USER_ID, user),
         *id_problem(ITEM_ID, item),
-        ("timestamp cannot be read", micros.is_null()),
+        (UNREADABLE_TIME, micros.is_null()),
         ("timestamp is before 1990", time < EARLIEST),
-        ("timestamp is in the future", time > now),
+        (FUTURE, time > now),
     ]
     if rules.first_day_start is not None:
         reasons.append(("timestamp is before --first-day", time < rules.first_day_start))
@@ -269,8 +249,9 @@ def _device(
     """Return (device, whether the log has it, reasons to reject)."""
     if DEVICE_TYPE not in columns:
         return pl.lit(MISSING), pl.lit(False), []
-    filled = pl.col(DEVICE_TYPE).is_not_null() & (pl.col(DEVICE_TYPE) != MISSING)
-    mapped = _mapped(pl.col(DEVICE_TYPE), rules.devices, DEVICES)
+    given = pl.col(DEVICE_TYPE)
+    filled = given.is_not_null() & (given != MISSING) & ~given.str.to_lowercase().is_in(NO_VALUE)
+    mapped = _mapped(pl.col(DEVICE_TYPE), rules.devices, _DEVICE_WORDS)
     device = pl.when(filled).then(mapped).otherwise(pl.lit(MISSING))
     return device, filled, [(UNKNOWN_DEVICE, filled & mapped.is_null())]
 
@@ -292,7 +273,7 @@ def _behaviour(
             return_dtype=pl.Int8,
         )
     )
-    kind = _mapped(pl.col(EVENT_TYPE), rules.events, EVENT_TYPES)
+    kind = _mapped(pl.col(EVENT_TYPE), rules.events, EVENT_WORDS)
     clicked = (kind != IMPRESSION).cast(pl.Int8)
     bad_click, bad_kind = ("click is not 0 or 1", flag.is_null()), (UNKNOWN_EVENT, kind.is_null())
     if CLICK in columns and EVENT_TYPE in columns:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 import polars as pl
 import pyarrow as pa
@@ -18,7 +20,9 @@ from PIL import Image
 from recsys_assets.columns import ITEM_ID
 from recsys_assets.lib.landing.zone import IngestError
 
-FORMATS, SUFFIXES = ("PNG", "JPEG"), (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+UNREADABLE = "not a readable PNG, JPEG, WebP or GIF"
 SCHEMA = pa.schema([("image", pa.string()), ("content", pa.binary())])
 _GROUP = 128  # pictures in memory at the same time
 _PROBE = (64, 64)  # a JPEG is decoded at about this size, which is enough to find a broken file
@@ -32,22 +36,79 @@ class Pictures:
     read: int
     without: int  # items without a picture
     unreadable: list[str]  # file names
+    ambiguous: list[str]  # names that several files have, with those files
 
 
-def _index(folder: Path) -> dict[str, Path]:
-    """Return relative path → file and file name → file, for the files in the folder."""
-    files = sorted(
-        Path(root, name)
-        for root, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(SUFFIXES)
-    )
-    if not files:
-        raise IngestError(
-            f"--images {folder}: no such folder, or none of its files ends in {', '.join(SUFFIXES)}"
+class _Folder:
+    """Finds files by the names that catalogues give them.
+
+    A name is a relative path, a file name or a web address. Where no file has it, case does not
+    count, and then the extension does not: bag.jpg is found as BAG.JPG and as bag.webp.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._files = sorted(
+            Path(root, name)
+            for root, _, names in os.walk(folder)
+            for name in names
+            if name.lower().endswith(SUFFIXES)
         )
-    by_name = {file.name: file for file in reversed(files)}
-    return by_name | {file.relative_to(folder).as_posix(): file for file in files}
+        if not self._files:
+            archive = " unpack an archive first." if folder.is_file() else ""
+            raise IngestError(
+                f"--images {folder}: no such folder, or none of its files ends in "
+                f"{', '.join(SUFFIXES)};{archive} give the folder of the pictures"
+            )
+        self._by: list[dict[str, list[Path]]] = [{} for _ in _NAMES]
+        for file in self._files:
+            relative = file.relative_to(folder).as_posix()
+            for names, name_of in zip(self._by, _NAMES, strict=True):
+                names.setdefault(name_of(relative), []).append(file)
+        self.ambiguous: dict[str, list[Path]] = {}
+
+    def find(self, image: str) -> Path | None:
+        """Return the file that a catalogue names; None if there is none, or several."""
+        name = image.strip().replace("\\", "/")
+        if "://" in name:
+            name = PurePosixPath(unquote(urlsplit(name).path)).name
+        for names, name_of in zip(self._by, _NAMES, strict=True):
+            if found := names.get(name_of(name)):
+                return self._one(image, found)
+        return None
+
+    def find_item(self, item_id: str) -> Path | None:
+        """Return the file that is named by an item's id."""
+        for suffix in SUFFIXES:
+            if found := self._by[1].get(item_id + suffix):
+                return self._one(item_id, found)
+        for suffix in SUFFIXES:
+            if found := self._by[3].get((item_id + suffix).lower()):
+                return self._one(item_id, found)
+        return None
+
+    def _one(self, name: str, found: list[Path]) -> Path | None:
+        """Return the one file; of one picture in several formats, the first of SUFFIXES."""
+        if len({file.parent for file in found}) == 1:
+            rank = {suffix: n for n, suffix in enumerate(SUFFIXES)}
+            return min(found, key=lambda file: rank[file.suffix.lower()])
+        self.ambiguous[name] = found
+        return None
+
+
+def _stem(path: str) -> str:
+    suffix = PurePosixPath(path).suffix
+    return path.removesuffix(suffix) if suffix.lower() in SUFFIXES else path
+
+
+#: From a relative path to the names by which it is found, the most exact first.
+_NAMES: tuple[Callable[[str], str], ...] = (
+    lambda path: path,
+    lambda path: PurePosixPath(path).name,
+    lambda path: path.lower(),
+    lambda path: PurePosixPath(path).name.lower(),
+    lambda path: _stem(path).lower(),
+    lambda path: _stem(PurePosixPath(path).name).lower(),
+)
 
 
 def _sound(content: bytes) -> bool:
@@ -62,7 +123,7 @@ def _sound(content: bytes) -> bool:
 
 
 def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: Path) -> Pictures:
-    """Write the pictures of all items that have a PNG or JPEG in the folder.
+    """Write the pictures of all items that have one in the folder.
 
     The target file has the columns {image: String, content: Binary}.
 
@@ -75,22 +136,15 @@ def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: 
     Raises:
         IngestError: the folder has no picture.
     """
-    files = _index(folder)
+    files = _Folder(folder)
     found = [
-        next(
-            (
-                files[name]
-                for name in (image, *(item_id + suffix for suffix in SUFFIXES))
-                if name in files
-            ),
-            None,
-        )
+        (files.find(image) if image.strip() else None) or files.find_item(item_id)
         for image, item_id in items.select("image", ITEM_ID).iter_rows()
     ]
     names: dict[Path, str] = {}
     unreadable: list[str] = []
     target.parent.mkdir(parents=True, exist_ok=True)
-    # PNG and JPEG do not get smaller by compression.
+    # Pictures do not get smaller by compression.
     with pq.ParquetWriter(target, SCHEMA, compression="none") as writer:
         group: list[tuple[str, bytes]] = []
         for file in dict.fromkeys(path for path in found if path is not None):
@@ -118,7 +172,12 @@ def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: 
         ],
         dtype=pl.String,
     )
-    return Pictures(items.with_columns(column), len(names), int((column == "").sum()), unreadable)
+    ambiguous = [
+        f"{name}: {', '.join(one.relative_to(folder).as_posix() for one in several)}"
+        for name, several in files.ambiguous.items()
+    ]
+    without = int((column == "").sum())
+    return Pictures(items.with_columns(column), len(names), without, unreadable, ambiguous)
 
 
 def _write(writer: pq.ParquetWriter, group: list[tuple[str, bytes]]) -> None:

@@ -1,9 +1,13 @@
-"""Move ingested files into the landing zone, and remove what they replace."""
+"""Stage ingested files, move them into the landing zone, and remove what they replace."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from recsys_assets.files import sha256_file
@@ -19,6 +23,39 @@ from recsys_assets.lib.landing.zone import (
     USERS_FILE,
     IngestError,
 )
+
+_STAGING = ".ingest-"
+
+
+@contextmanager
+def staging_folder(landing: Path) -> Iterator[Path]:
+    """Open the staging folder of one ingest, and remove those of dead processes.
+
+    Raises:
+        IngestError: another ingest is running.
+    """
+    folder = os.open(landing, os.O_RDONLY)
+    try:
+        _lock(folder, landing)
+        for stale in landing.glob(f"{_STAGING}*/"):
+            shutil.rmtree(stale)
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=landing))
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging)
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, landing: Path) -> None:
+    try:
+        # The kernel releases the lock when the process ends, also after a crash.
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise IngestError(
+            f"another `recsys ingest` is writing to {landing}: wait until it has ended"
+        ) from error
 
 
 def refuse_mixture(landing: Path, replace: bool) -> None:

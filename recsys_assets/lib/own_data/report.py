@@ -13,11 +13,20 @@ from typing import Literal, TypedDict
 
 from recsys_assets.columns import CLICK, DEVICE_TYPE, EVENT_TYPE, EXPOSURE_EVENTS, IMPRESSION
 from recsys_assets.lib.landing.zone import REPORT_FILE, IngestError
-from recsys_assets.lib.own_data.log import LogSummary
-from recsys_assets.lib.own_data.mapping import DUPLICATE, NOT_IN_CATALOGUE
+from recsys_assets.lib.own_data.headers import suggestions
+from recsys_assets.lib.own_data.log_summary import LogSummary
+from recsys_assets.lib.own_data.mapping import (
+    DUPLICATE,
+    MALFORMED,
+    NOT_IN_CATALOGUE,
+    UNREADABLE_TIME,
+)
+from recsys_assets.lib.own_data.words import likely_event
 from recsys_assets.partitions import days_between
 
 _EXAMPLES = 5
+_OPTIONAL = (EVENT_TYPE, DEVICE_TYPE, CLICK)
+STRAY_QUOTES = "stray quotes, taken as text"
 
 
 class TableSize(TypedDict):
@@ -53,6 +62,7 @@ class TableEntry(_Entry):
 
     table: Literal["items", "users"]
     adjusted: dict[str, int]
+    notes: list[str]
 
 
 class PicturesEntry(_Entry):
@@ -60,6 +70,7 @@ class PicturesEntry(_Entry):
 
     table: Literal["images"]
     unreadable: list[str]
+    ambiguous: list[str]  # names that several files have: none is taken
     items_without: int
 
 
@@ -73,6 +84,9 @@ class LogEntry(_Entry):
     columns_not_taken: list[str]
     empty_files: list[str]
     times: list[str]
+    notes: list[str]  # what was detected in the files
+    words: dict[str, str]  # the log's word → our event type
+    adjusted: dict[str, int]
     days: dict[str, int]
     users: int
     items: int
@@ -127,6 +141,9 @@ def log_entry(
         "columns_not_taken": summary.not_taken,
         "empty_files": summary.empty_files,
         "times": summary.times,
+        "notes": list(summary.notes),
+        "words": summary.words,
+        "adjusted": {STRAY_QUOTES: summary.literal} if summary.literal else {},
         "rows_read": summary.read,
         "accepted": summary.accepted,
         "rejected": summary.rejected,
@@ -186,16 +203,41 @@ def remedies(log: LogSummary) -> list[str]:
                 f"{word or 'empty'!r} ({count:,})" for word, count in words.most_common(_EXAMPLES)
             )
             more = f" and {len(words) - _EXAMPLES} more" if len(words) > _EXAMPLES else ""
+            said_by = words.most_common(_EXAMPLES) if name == EVENT_TYPE else []
+            maps = [
+                f"{option} '{word}={kind}'" for word, _ in said_by if (kind := likely_event(word))
+            ]
+            example = f"{option} '{words.most_common(1)[0][0]}={example}'"
+            how = f"likely {' '.join(maps)}" if maps else f"for example {example}"
             said.append(
-                f"{name} has unknown words: {listed}{more}; map each of them (for example "
-                f"{option} '{words.most_common(1)[0][0]}={example}') and ingest again with "
-                "--replace"
+                f"{name} has unknown words: {listed}{more}; map each of them that is one of ours "
+                f"({how}) and ingest again with --replace"
             )
+    if log.rejected.get(MALFORMED):
+        said.append(
+            "some lines have more or fewer fields than the header, or another charset: they are in "
+            "the quarantine; quote fields that hold the delimiter, or export with another one"
+        )
     if log.rejected.get(NOT_IN_CATALOGUE):
+        form = f"; {log.form_of_ids}: write both in one form" if log.form_of_ids else ""
         said.append(
             "some rows name an item that the catalogue lacks: ingest a catalogue that has it, then "
-            "the same log again"
+            f"the same log again{form}"
         )
+    if log.rejected.get(UNREADABLE_TIME):
+        said.append(
+            "some times cannot be read: name their form with --time-format (for example "
+            "'%d/%m/%Y %H:%M:%S')"
+        )
+    if log.ahead:
+        said.append(
+            f"{log.ahead:,} rows lie up to {log.most_ahead / 3_600:.1f} hours in the future: if "
+            "the times are local ones, name the shop's zone with --time-zone (for example "
+            "--time-zone Europe/Berlin) and ingest again with --replace"
+        )
+    likely = suggestions(log.not_taken, log.mapping, _OPTIONAL, "--map")
+    if likely:
+        said.append(f"some columns that were not taken look like ours: {' '.join(likely)}")
     if log.rejected.get(DUPLICATE):
         said.append(
             "some rows repeat an event, and an event counts once per day; nothing has to be done, "

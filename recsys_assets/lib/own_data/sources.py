@@ -1,48 +1,39 @@
-"""Read the required columns of CSV and Parquet files in batches.
+"""Find the files of a source, and read the required columns of each in batches.
 
-CSV values stay text, so that an id keeps its leading zeros and its digits beyond 2^53. Parquet
-values keep their types.
+Values of text files stay text, so that an id keeps its leading zeros and its digits beyond 2^53.
+Values of Parquet and workbooks keep their types.
 """
 
 from __future__ import annotations
 
-import csv
 import glob
+import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from recsys_assets.lib.landing.zone import IngestError
+from recsys_assets.lib.own_data.batch import Batch, TextForm, numbered
+from recsys_assets.lib.own_data.charsets import first_line
+from recsys_assets.lib.own_data.delimited import DelimitedFile
+from recsys_assets.lib.own_data.workbooks import SUFFIXES as WORKBOOK
+from recsys_assets.lib.own_data.workbooks import read_workbook
 
-PARQUET, CSV = (".parquet", ".pq"), (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-DELIMITERS = (",", ";", "\t", "|")
+PARQUET = (".parquet", ".pq")
+TEXT = (".csv", ".tsv", ".txt")
+COMPRESSED = tuple(text + end for text in TEXT for end in (".gz", ".bz2", ".zst"))
+DATA = (*PARQUET, *TEXT, *COMPRESSED, *WORKBOOK)
+#: What Arrow raises for a damaged file.
+_DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
 BATCH_ROWS = 200_000
-_CSV_BLOCK = 8 << 20  # bytes
+PLAIN = TextForm()
+_OLDEST = pl.CompatLevel.oldest()
 
-
-@dataclass(frozen=True)
-class MalformedLine:
-    """Holds a CSV line that has more or fewer fields than the header."""
-
-    row: int  # data row in its file, from 1
-    text: str
-    fields: int
-    expected: int
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Holds consecutive rows of a file and the malformed lines among them."""
-
-    frame: pl.DataFrame  # the requested columns
-    rows: pl.Series  # int64: each row's number in its file, from 1, without the header
-    malformed: tuple[MalformedLine, ...]
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
+_JSON = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz")
 
 
 def find_files(sources: Sequence[str | Path]) -> list[Path]:
@@ -71,20 +62,27 @@ def find_files(sources: Sequence[str | Path]) -> list[Path]:
         if not files:
             raise IngestError(
                 f"{source}: no such file, or a folder or glob without a file that ends in "
-                f"{', '.join((*PARQUET, *CSV))}; check the path"
+                f"{', '.join(DATA)}; check the path"
             )
         for file in files:
             if not _is_data(file):
-                raise IngestError(
-                    f"{file}: the file name must end in {', '.join((*PARQUET, *CSV))}; rename or "
-                    "convert the file"
-                )
+                raise IngestError(f"{file}: {_remedy(file)}")
             found[file.resolve()] = None
     return sorted(found)
 
 
 def _is_data(path: Path) -> bool:
-    return path.name.lower().endswith((*PARQUET, *CSV))
+    return path.name.lower().endswith(DATA)
+
+
+def _remedy(path: Path) -> str:
+    name, known = path.name.lower(), ", ".join(DATA)
+    if name.endswith(_ARCHIVES):
+        kind = "a ZIP archive" if name.endswith(".zip") else "an archive"
+        return f"{kind} is not read; unpack it, and give the file or folder inside"
+    if name.endswith(_JSON):
+        return f"{path.suffix} is not read; convert it to CSV or Parquet, with one row per object"
+    return f"the file name must end in {known}; rename or convert the file"
 
 
 def is_parquet(path: Path) -> bool:
@@ -92,10 +90,15 @@ def is_parquet(path: Path) -> bool:
     return path.name.lower().endswith(PARQUET)
 
 
-def schema_of(path: Path) -> dict[str, pa.DataType] | None:
+def is_workbook(path: Path) -> bool:
+    """Return whether a file name ends like that of a workbook."""
+    return path.name.lower().endswith(WORKBOOK)
+
+
+def schema_of(path: Path, form: TextForm = PLAIN) -> dict[str, pa.DataType] | None:
     """Return column → Arrow type of a file; None if it is empty or has no header.
 
-    Every column of a CSV file is text.
+    Every column of a text file is text.
 
     Raises:
         IngestError: the file cannot be read, or has two columns of the same name.
@@ -103,103 +106,64 @@ def schema_of(path: Path) -> dict[str, pa.DataType] | None:
     if is_parquet(path):
         try:
             arrow = pq.read_schema(path)
-        except (pa.ArrowInvalid, OSError) as error:
+        except _DAMAGED as error:
             raise IngestError(
-                f"{path} is not a readable Parquet file: {_first_line(error)}"
+                f"{path} is not a readable Parquet file: {first_line(error)}; if it was cut off, "
+                "copy or export it again"
             ) from error
-        names, types = arrow.names, arrow.types
+    elif is_workbook(path):
+        arrow = read_workbook(path, form.names).to_arrow(compat_level=_OLDEST).schema
     else:
-        names = _header(path)[0]
-        types = [pa.string()] * len(names)
-    twice = sorted({name for name in names if names.count(name) > 1})
+        arrow = pa.schema([(name, pa.string()) for name in DelimitedFile(path, form).names])
+    twice = sorted({name for name in arrow.names if arrow.names.count(name) > 1})
     if twice:
         raise IngestError(
             f"{path}: column {twice[0]!r} occurs more than once; rename one of the columns"
         )
-    return dict(zip(names, types, strict=True)) or None
+    if any("\0" in name for name in arrow.names):
+        raise IngestError(f"{path}: a column's name holds a NUL byte; export the file again")
+    return dict(zip(arrow.names, arrow.types, strict=True)) or None
 
 
-def _header(path: Path) -> tuple[list[str], str]:
-    """Return the column names and the delimiter that splits the header most often."""
-    try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            head = stream.read(1 << 16)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise IngestError(f"{path} cannot be read: {_first_line(error)}") from error
-    line = head.decode("utf-8-sig", errors="replace").split("\n", 1)[0].rstrip("\r")
-    delimiter = max(DELIMITERS, key=lambda d: len(next(csv.reader([line], delimiter=d), [])))
-    return next(csv.reader([line], delimiter=delimiter), []), delimiter
+def first_rows(path: Path, form: TextForm = PLAIN) -> list[list[str]]:
+    """Return the fields of the first two lines of a text file; nothing of another file."""
+    if is_parquet(path) or is_workbook(path):
+        return []
+    return DelimitedFile(path, form).first_rows
 
 
-def read_batches(path: Path, columns: Iterable[str]) -> Iterator[Batch]:
-    """Yield the batches of a file in its order; memory does not grow with the file.
+def read_batches(path: Path, columns: Iterable[str], form: TextForm = PLAIN) -> Iterator[Batch]:
+    """Yield the batches of a file in its order; memory does not grow with a text or Parquet file.
 
-    Only empty CSV fields are null ("NA" may be an id). UUIDs of Parquet become text in their usual
-    form.
+    Only empty fields of text are null ("NA" may be an id). UUIDs of Parquet become text in their
+    usual form.
 
     Raises:
         IngestError: a part of the file cannot be read.
     """
     columns = list(dict.fromkeys(columns))
-    try:
-        yield from (_parquet if is_parquet(path) else _csv)(path, columns)
-    except pa.ArrowInvalid as error:
-        remedy = "; save it as UTF-8" if "UTF8" in str(error) else ""
-        raise IngestError(f"{path} cannot be read: {_first_line(error)}{remedy}") from error
+    if is_parquet(path):
+        yield from _parquet(path, columns)
+    elif is_workbook(path):
+        frame = read_workbook(path, form.names).select(columns)
+        yield Batch(frame, numbered(0, frame.height))
+    else:
+        yield from DelimitedFile(path, form).batches(columns)
 
 
 def _parquet(path: Path, columns: list[str]) -> Iterator[Batch]:
     done = 0
-    with pq.ParquetFile(path) as file:
-        for arrow in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
-            frame = _frame(arrow).select(columns)
-            yield Batch(frame, _numbers(done, frame.height), ())
-            done += frame.height
-
-
-def _csv(path: Path, columns: list[str]) -> Iterator[Batch]:
-    names, delimiter = _header(path)
-    if not names:
-        return
-    pending: list[MalformedLine] = []
-    gaps: list[int] = []  # for each malformed line, the number of sound rows before it
-
-    def keep(row: pa_csv.InvalidRow) -> str:
-        number = row.number - 1  # Arrow counts the header too
-        gaps.append(number - 1 - len(gaps))
-        pending.append(MalformedLine(number, row.text, row.actual_columns, row.expected_columns))
-        return "skip"
-
-    reader = pa_csv.open_csv(
-        str(path),
-        read_options=pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
-        parse_options=pa_csv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep
-        ),
-        convert_options=pa_csv.ConvertOptions(
-            column_types={name: pa.string() for name in names},
-            null_values=[""],
-            strings_can_be_null=True,
-            include_columns=columns,
-        ),
-    )
-    done = 0
-    for arrow in reader:
-        frame = _frame(arrow)
-        rows = _numbers(done, frame.height)
-        rows = rows + pl.Series(
-            np.searchsorted(np.array(gaps, np.int64), rows.to_numpy(), side="left"), dtype=pl.Int64
-        )
-        done += frame.height
-        malformed, pending[:] = tuple(pending), []
-        yield Batch(frame, rows, malformed)
-    if pending:
-        empty = pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-        yield Batch(empty, pl.Series(dtype=pl.Int64), tuple(pending))
-
-
-def _numbers(done: int, n: int) -> pl.Series:
-    return pl.int_range(done + 1, done + n + 1, dtype=pl.Int64, eager=True)
+    try:
+        with pq.ParquetFile(path) as file:
+            for arrow in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+                frame = _frame(arrow).select(columns)
+                yield Batch(frame, numbered(done, frame.height))
+                done += frame.height
+    except _DAMAGED as error:
+        raise IngestError(
+            f"{path} cannot be read: {first_line(error)}; if it was damaged, copy or export it "
+            "again"
+        ) from error
 
 
 def _is_uuid(kind: pa.DataType) -> bool:
@@ -245,6 +209,12 @@ def check_id_type(path: Path, column: str, kind: pa.DataType) -> None:
         or pa.types.is_null(kind)
         or _is_uuid(kind)
     ):
+        if is_workbook(path):
+            raise IngestError(
+                f"{path}: column {column!r} cannot hold an id exactly: its cells are numbers with "
+                "a fraction or of more than 15 digits, which spreadsheets round; export the ids "
+                "again as text"
+            )
         raise IngestError(
             f"{path}: column {column!r} is {kind}, which cannot hold an id exactly; write it as a "
             "string or an integer (pandas: .astype('Int64') keeps integers beside nulls)"
@@ -257,15 +227,10 @@ def as_text(frame: pl.DataFrame, column: str) -> pl.Expr:
     Integers and text are exact. Bytes are read as UTF-8. Nested values become JSON.
     """
     dtype = frame.schema[column]
-    if dtype == pl.Binary or dtype.is_nested():
-        text = (
-            pl.col(column).cast(pl.String, strict=False)
-            if dtype == pl.Binary
-            else (pl.struct(column).struct.json_encode())
-        )
-        return text.alias(column)
+    if dtype == pl.Binary:
+        return pl.col(column).cast(pl.String, strict=False)
+    if dtype.is_nested():
+        named = pl.struct(column).struct.json_encode()  # {"column":value}
+        value = named.str.slice(len(json.dumps(column, ensure_ascii=False)) + 2).str.head(-1)
+        return pl.when(pl.col(column).is_not_null()).then(value).alias(column)
     return pl.col(column).cast(pl.String)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -23,19 +23,13 @@ from recsys_assets.columns import (
     UNKNOWN_CATEGORY,
     USER_ID,
 )
-from recsys_assets.lib.landing.quarantine import REASON, SOURCE_FILE, SOURCE_LINE, SOURCE_ROW
 from recsys_assets.lib.landing.retail_demo_store import CatalogueError, read_retail_demo_store
 from recsys_assets.lib.landing.zone import IngestError
-from recsys_assets.lib.own_data.mapping import MALFORMED, id_problem, resolve
-from recsys_assets.lib.own_data.sources import (
-    Batch,
-    MalformedLine,
-    as_text,
-    check_id_type,
-    find_files,
-    read_batches,
-    schema_of,
-)
+from recsys_assets.lib.own_data.batch import TextForm
+from recsys_assets.lib.own_data.categories import TAG, one_spelling, read_categories
+from recsys_assets.lib.own_data.prices import UNREAD, check_decimal, read_prices
+from recsys_assets.lib.own_data.report import STRAY_QUOTES
+from recsys_assets.lib.own_data.table_rows import TableRows, TableSource, read_rows
 
 YAML = (".yaml", ".yml")
 #: Our column → its name in the Retail Demo Store's catalogue; needs no mapping.
@@ -45,6 +39,7 @@ ITEM_ALIASES = {
     CATEGORY_L2: "style",
     ITEM_GENDER: "gender_affinity",
 }
+_ITEM_FORM, _USER_FORM = TextForm(option="--item-columns"), TextForm(option="--user-columns")
 _GENDERS = {"f": "F", "female": "F", "w": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
 _ITEM_GENDERS = {**_GENDERS, "any": "Any", "unisex": "Any", "u": "Any", "women": "F", "men": "M"}
 
@@ -59,52 +54,85 @@ class ReadTable:
     columns: tuple[str, ...]  # mapped columns of the source
     adjusted: dict[str, int]  # what was filled in → rows
     mapping: dict[str, str]  # our column → the source's
+    notes: tuple[str, ...] = ()  # what was detected in the files
+    tags: pl.DataFrame | None = None  # of a catalogue: {item_id, tag}
 
 
 def _schema(kinds: Mapping[str, str]) -> pl.Schema:
     return pl.Schema({name: getattr(pl, kind) for name, kind in kinds.items()})
 
 
-def read_catalogue(source: Path, mapping: Mapping[str, str]) -> ReadTable:
-    """Read a catalogue into RAW_ITEMS: CSV, Parquet, or YAML of the Retail Demo Store.
+def read_catalogue(
+    source: Path,
+    mapping: Mapping[str, str],
+    form: TextForm = _ITEM_FORM,
+    decimal: str | None = None,
+    landed: pl.DataFrame | None = None,
+) -> ReadTable:
+    """Read a catalogue into RAW_ITEMS: text, Parquet, a workbook, or YAML of the Retail Demo Store.
 
-    A wrong row of CSV or Parquet is rejected or completed. A wrong YAML product is an error.
+    A wrong row is rejected or completed. A wrong YAML product is an error.
 
     Args:
         source: a file, a folder or a glob.
         mapping: our column → the source's.
+        form: how text files are read.
+        decimal: the decimal sign of prices; None: detect it.
+        landed: items of the landing zone, whose spelling of categories counts.
 
     Raises:
         IngestError: the source cannot be read, lacks the id, or has no row with one.
     """
     if str(source).lower().endswith(YAML):
         return _read_yaml(source, mapping)
-    text, rejected, columns, read = _read(
-        source, mapping, "--item-map", tuple(RAW_ITEMS), ITEM_ID, ITEM_ALIASES
+    check_decimal(decimal)
+    rows = read_rows(
+        TableSource(source, mapping, "--item-map", tuple(RAW_ITEMS), ITEM_ID, ITEM_ALIASES, form)
     )
-    found = _item_columns(text, columns)
-    given = text[PRICE].fill_null("").str.strip_chars() != "" if PRICE in columns else None
-    adjusted = Counter(
-        {
-            f"{PRICE} is not a number above 0: taken as unknown": 0
-            if given is None
-            else (given & found[PRICE].is_null()).sum(),
-            f"{CATEGORY_L1} missing: {UNKNOWN_CATEGORY!r} taken": (
-                found[CATEGORY_L1] == UNKNOWN_CATEGORY
-            ).sum(),
-            f"{ITEM_GENDER} missing or not one of F, M, Any: 'Any' taken": found[
-                ITEM_GENDER
-            ].null_count(),
-        }
+    adjusted: Counter[str] = Counter()
+    found, tags = read_categories(_item_columns(rows.text, rows.columns))
+    if PRICE in rows.columns:
+        text = rows.text[PRICE]
+        price, unread = _numbers(text) if PRICE in rows.numeric else read_prices(text, decimal)
+        found = found.with_columns(price.alias(PRICE))
+        adjusted.update(unread)
+    for level in (CATEGORY_L1, CATEGORY_L2):
+        spelling, changed = one_spelling(found[level], None if landed is None else landed[level])
+        found = found.with_columns(spelling)
+        adjusted[f"{level} differs in case or white space from another row: one spelling taken"] = (
+            changed
+        )
+    adjusted[f"{CATEGORY_L1} missing: {UNKNOWN_CATEGORY!r} taken"] = int(
+        (found[CATEGORY_L1] == UNKNOWN_CATEGORY).sum()
     )
+    adjusted[f"{ITEM_GENDER} missing or not one of F, M, Any: 'Any' taken"] = found[
+        ITEM_GENDER
+    ].null_count()
     frame = found.with_columns(pl.col(ITEM_GENDER).fill_null("Any"))
+    return _table(frame.select(*RAW_ITEMS).cast(_schema(RAW_ITEMS)), rows, adjusted, tags)
+
+
+def _numbers(text: pl.Series) -> tuple[pl.Series, dict[str, int]]:
+    """Return prices of a column of numbers, and what stayed unread."""
+    number = text.cast(pl.Float64, strict=False)
+    price = number.set(~(number.is_finite() & (number > 0)).fill_null(False), None)
+    return price, {UNREAD: int((text.is_not_null() & price.is_null()).sum())}
+
+
+def _table(
+    frame: pl.DataFrame, rows: TableRows, adjusted: Counter[str], tags: pl.DataFrame | None = None
+) -> ReadTable:
+    adjusted[STRAY_QUOTES] = rows.literal
+    adjusted["fields with a word for no value (null, nan, …): taken as empty"] = rows.no_value
     return ReadTable(
-        frame.cast(_schema(RAW_ITEMS)),
-        read,
-        rejected,
-        tuple(columns.values()),
+        frame,
+        rows.read,
+        rows.rejected,
+        tuple(rows.kept),
         dict(+adjusted),
-        columns,
+        rows.columns,
+        tuple(rows.notes),
+        tags,
     )
 
 
@@ -124,47 +152,51 @@ def _read_yaml(source: Path, mapping: Mapping[str, str]) -> ReadTable:
 
 
 def _item_columns(text: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
-    """Return RAW_ITEMS from a catalogue as text; unknown prices and genders are null."""
+    """Return RAW_ITEMS from a catalogue as text, without prices; unknown genders are null."""
     item = pl.col(ITEM_ID)
     plain = {name: pl.col(name).fill_null("") for name in columns}
-    price = plain.get(PRICE, pl.lit("")).str.strip_chars().cast(pl.Float64, strict=False)
-    price = pl.when(price.is_finite() & (price > 0)).then(price)
     gender = _word(plain.get(ITEM_GENDER), _ITEM_GENDERS)
     promoted = (
         plain.get("promoted", pl.lit(""))
         .str.to_lowercase()
         .is_in(["true", "1", "yes", "t", "y", "1.0"])
     )
-    category = [_category(plain.get(name)) for name in (CATEGORY_L1, CATEGORY_L2)]
+    absent = pl.lit(None, pl.String)
     return text.select(
         item,
         _or(plain.get("uuid"), item).alias("uuid"),
         _or(plain.get("name"), item).alias("name"),
         plain.get("description", pl.lit("")).alias("description"),
-        category[0].alias(CATEGORY_L1),
-        category[1].alias(CATEGORY_L2),
-        price.alias(PRICE),
+        plain.get(CATEGORY_L1, absent).alias(CATEGORY_L1),
+        plain.get(CATEGORY_L2, absent).alias(CATEGORY_L2),
+        pl.lit(None, pl.Float64).alias(PRICE),
         gender.alias(ITEM_GENDER),
         promoted.alias("promoted"),
         plain.get("image", pl.lit("")).alias("image"),
     )
 
 
-def read_users(source: Path, mapping: Mapping[str, str]) -> ReadTable:
-    """Read users into RAW_USERS from CSV or Parquet.
+def read_users(source: Path, mapping: Mapping[str, str], form: TextForm = _USER_FORM) -> ReadTable:
+    """Read users into RAW_USERS from text, Parquet or a workbook.
 
     Args:
         source: a file, a folder or a glob.
         mapping: our column → the source's.
+        form: how text files are read.
 
     Raises:
         IngestError: the source cannot be read, lacks the id, or has no row with one.
     """
-    text, rejected, columns, read = _read(
-        source, mapping, "--user-map", tuple(RAW_USERS), USER_ID, {}
+    rows = read_rows(
+        TableSource(source, mapping, "--user-map", tuple(RAW_USERS), USER_ID, form=form)
     )
+    text, columns = rows.text, rows.columns
     given_age = pl.col(AGE) if AGE in columns else pl.lit(None, pl.String)
-    years = given_age.str.strip_chars().cast(pl.Float64, strict=False)
+    years = (
+        given_age.str.strip_chars()
+        .str.replace(",", ".", literal=True)
+        .cast(pl.Float64, strict=False)
+    )
     age = pl.when(years.is_between(0, 120)).then(years).floor().cast(pl.Int32)
     given_gender = pl.col(GENDER) if GENDER in columns else pl.lit(None, pl.String)
     gender = _word(given_gender.fill_null(""), _GENDERS)
@@ -179,14 +211,7 @@ def read_users(source: Path, mapping: Mapping[str, str]) -> ReadTable:
         ).row(0, named=True)
     )
     frame = text.select(USER_ID, age.alias(AGE), gender.fill_null(MISSING).alias(GENDER))
-    return ReadTable(
-        frame.cast(_schema(RAW_USERS)),
-        read,
-        rejected,
-        tuple(columns.values()),
-        dict(+adjusted),
-        columns,
-    )
+    return _table(frame.cast(_schema(RAW_USERS)), rows, adjusted)
 
 
 def _word(text: pl.Expr | None, words: Mapping[str, str]) -> pl.Expr:
@@ -206,85 +231,6 @@ def _or(text: pl.Expr | None, default: pl.Expr) -> pl.Expr:
         default
         if text is None
         else pl.when(text.str.strip_chars() == "").then(default).otherwise(text)
-    )
-
-
-def _category(text: pl.Expr | None) -> pl.Expr:
-    """Return the category; blank and MISSING count as unknown.
-
-    MISSING stands for a visitor without a top category, so an item may not have it.
-    """
-    unknown = pl.lit(UNKNOWN_CATEGORY)
-    return (
-        unknown
-        if text is None
-        else pl.when(text.str.strip_chars().is_in(["", MISSING])).then(unknown).otherwise(text)
-    )
-
-
-def _read(
-    source: Path,
-    mapping: Mapping[str, str],
-    option: str,
-    wanted: tuple[str, ...],
-    key: str,
-    aliases: Mapping[str, str],
-) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, str], int]:
-    """Read all files of a table as text.
-
-    Returns:
-        Accepted rows in our columns, rejected rows, our column → the source's, and rows read.
-    """
-    accepted: list[pl.DataFrame] = []
-    rejected: list[pl.DataFrame] = []
-    columns: dict[str, str] = {}
-    read = 0
-    for path in find_files([source]):
-        present = schema_of(path)
-        if present is None:
-            continue
-        mapped = resolve(path, present, mapping, option, wanted, (key,), aliases)
-        check_id_type(path, mapped[key], present[mapped[key]])
-        columns |= mapped
-        for batch in read_batches(path, mapped.values()):
-            read += batch.frame.height + len(batch.malformed)
-            rows = _with_reasons(path, batch, key, mapped[key])
-            rejected.append(rows.filter(pl.col(REASON).is_not_null()))
-            rejected += [_malformed_line(path, line) for line in batch.malformed]
-            accepted.append(
-                rows.filter(pl.col(REASON).is_null()).with_columns(
-                    pl.col(given_name).alias("\0" + name) for name, given_name in mapped.items()
-                )
-            )
-    rows = pl.concat(accepted, how="diagonal") if accepted else pl.DataFrame()
-    if rows.is_empty():
-        raise IngestError(
-            f"{source}: no row can be taken; the table needs at least one row with {key}"
-        )
-    repeated = ~rows["\0" + key].is_first_distinct()
-    own = [name for name in rows.columns if name.startswith("\0")]
-    rejected.append(
-        rows.filter(repeated).drop(own).with_columns(pl.lit(f"{key} occurs before").alias(REASON))
-    )
-    text = rows.filter(~repeated).select(pl.col(name).alias(name[1:]) for name in own)
-    return text, pl.concat(rejected, how="diagonal"), columns, read
-
-
-def _with_reasons(path: Path, batch: Batch, key: str, given_key: str) -> pl.DataFrame:
-    """Return a batch as text, with each row's place and the reason to reject it."""
-    given = batch.frame.select(as_text(batch.frame, name) for name in batch.frame.columns)
-    place: dict[str, pl.Expr | pl.Series] = {SOURCE_FILE: pl.lit(str(path)), SOURCE_ROW: batch.rows}
-    problems = id_problem(key, pl.col(given_key))
-    return given.with_columns(**place).with_columns(
-        pl.coalesce(pl.when(applies).then(pl.lit(reason)) for reason, applies in problems).alias(
-            REASON
-        )
-    )
-
-
-def _malformed_line(path: Path, line: MalformedLine) -> pl.DataFrame:
-    return pl.DataFrame(
-        {REASON: MALFORMED, SOURCE_FILE: str(path), SOURCE_ROW: line.row, SOURCE_LINE: line.text}
     )
 
 
@@ -316,6 +262,16 @@ def derived_users(user_ids: pl.Series) -> pl.DataFrame:
         pl.lit(None).alias(AGE), pl.lit(MISSING).alias(GENDER)
     )
     return frame.cast(_schema(RAW_USERS))
+
+
+def upsert_tags(new: ReadTable, old: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the tags of the new catalogue's items, then those of all other items."""
+    tags = new.tags
+    if tags is None:
+        tags = pl.DataFrame(schema={ITEM_ID: pl.String, TAG: pl.String})
+    if old is None:
+        return tags
+    return pl.concat([tags, old.join(new.frame, on=ITEM_ID, how="anti", maintain_order="left")])
 
 
 def upsert(new: pl.DataFrame, old: pl.DataFrame | None, key: str) -> pl.DataFrame:

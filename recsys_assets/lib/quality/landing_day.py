@@ -11,6 +11,7 @@ import fsspec
 import polars as pl
 
 from recsys_assets.columns import EVENT_ID, RAW_INTERACTIONS, TIMESTAMP
+from recsys_assets.lib.landing.event_ids import own_id
 from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER
 from recsys_assets.lib.quality.contracts import ContractReport, Failure, read
 from recsys_assets.local_time import UTC
@@ -87,7 +88,7 @@ def read_landing_day(
     ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
     joined = pl.concat(frames) if frames else _no_rows()
     unique = (
-        joined.unique(EVENT_ID, keep="first", maintain_order=True) if len(frames) > 1 else joined
+        joined.filter(own_id(pl.col(EVENT_ID)).is_first_distinct()) if len(frames) > 1 else joined
     )
     return LandingDay(
         day,

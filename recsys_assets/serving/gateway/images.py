@@ -12,7 +12,12 @@ from recsys_assets.serving.published.live_file import LiveFile
 from recsys_assets.settings import Settings
 
 #: First bytes → media type.
-SIGNATURES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+SIGNATURES = {
+    b"\x89PNG": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"RIFF": "image/webp",
+    b"GIF8": "image/gif",
+}
 
 
 def images_path(settings: Settings) -> Path:

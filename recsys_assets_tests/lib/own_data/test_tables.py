@@ -151,7 +151,9 @@ def test_a_price_that_is_not_given_is_null_and_said(tmp_path: Path):
     (tmp_path / "items.csv").write_text("item_id,name,price\na,A,5\nb,B,\nc,C,nan\nd,D,0\n")
     report = take(tmp_path / "some", catalogue=tmp_path / "items.csv")
     assert items_of(tmp_path / "some")["price"].to_list() == [5.0, None, None, None]
-    assert report["sources"][0]["adjusted"]["price is not a number above 0: taken as unknown"] == 2
+    adjusted = report["sources"][0]["adjusted"]
+    assert adjusted["price is not a number above 0: taken as unknown"] == 1
+    assert adjusted["fields with a word for no value (null, nan, …): taken as empty"] == 1
     assert any("3 of 4 items of the catalogue have no price" in said for said in report["left_out"])
 
     (tmp_path / "items.csv").write_text("item_id,name\na,A\nb,B\n")

@@ -1,0 +1,63 @@
+"""Find out how the times of each file of a log are read, before its rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from recsys_assets.columns import TIMESTAMP
+from recsys_assets.lib.landing.zone import IngestError
+from recsys_assets.lib.own_data.mapping import LogRules
+from recsys_assets.lib.own_data.sources import read_batches
+from recsys_assets.lib.own_data.time_forms import evidence_of
+from recsys_assets.lib.own_data.times import Times, detect, is_time
+
+
+def times_of_files(columns: Mapping[Path, Mapping[str, str]], rules: LogRules) -> dict[Path, Times]:
+    """Return how the times of each file are read.
+
+    What one file says of the order of day and month holds for all files of the log.
+
+    Raises:
+        IngestError: a column is no time, or nobody can tell the order of day and month.
+    """
+    found = {path: _times_of(path, mapped[TIMESTAMP], rules) for path, mapped in columns.items()}
+    orders = {one.order for one in found.values() if one.evidence is not None} - {None}
+    for path, times in found.items():
+        if times.evidence is None or times.order is not None:
+            continue
+        both = times.evidence.day_first and times.evidence.month_first
+        if both or len(orders) != 1:
+            day_first, month_first = times.evidence.formats()
+            why = "some rows need" if both else "no row tells"
+            raise IngestError(
+                f"{path}: column {columns[path][TIMESTAMP]!r} has times as "
+                f"{times.evidence.example!r}, and {why} "
+                f"{'day first and others month first' if both else 'whether day or month is first'}"
+                f": name the form with --time-format {day_first!r} or --time-format {month_first!r}"
+            )
+        found[path] = replace(times, order=next(iter(orders)))
+    return found
+
+
+def _times_of(path: Path, column: str, rules: LogRules) -> Times:
+    """Return how the times of one file are read; read on while no row tells the order."""
+    found: Times | None = None
+    for batch in read_batches(path, [column], rules.form):
+        values = batch.frame[column]
+        if not is_time(values.dtype):
+            raise IngestError(
+                f"{path}: column {column!r} is {values.dtype}, which is no time; map timestamp to "
+                "a column of numbers, text, dates or datetimes"
+            )
+        if values.null_count() == len(values):
+            continue
+        one = detect(values, rules.time_zone, rules.time_format)
+        if found is not None and found.evidence is not None:
+            evidence = found.evidence | evidence_of(values.str.strip_chars())
+            one = replace(found, evidence=evidence, order=evidence.order)
+        found = one
+        if found.evidence is None or found.evidence.day_first != found.evidence.month_first:
+            break
+    return found or Times(rules.time_zone)
