@@ -54,7 +54,7 @@ def test_the_column_tells_thousands_from_decimals():
     assert amounts("1.234", "9.99", "9,99") == [None, 9.99, 9.99]  # the column contradicts itself
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300, deadline=None, database=None, derandomize=True)
 @given(st.text(st.sampled_from("0123456789.,' -€$kr%x"), min_size=1, max_size=9))
 def test_digits_are_never_invented(text: str):
     (price,) = amounts(text)
