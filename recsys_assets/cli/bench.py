@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -55,9 +56,7 @@ def data(
         box=SIMPLE_HEAD,
         title=title,
     )
-    for row in table_rows(report):
-        table.add_row(*row)
-    Console().print(table)
+    _print(table, table_rows(report))
     clock.say(f"written to {settings.home / 'bench' / 'data.json'}")
 
 
@@ -95,9 +94,7 @@ def training(
         box=SIMPLE_HEAD,
         title=title,
     )
-    for row in table_rows(report):
-        table.add_row(*row)
-    Console().print(table)
+    _print(table, table_rows(report))
     graph = report["full_graph"]
     took = (
         "nothing materialised"
@@ -163,9 +160,7 @@ def serving(
         (stages, stage_rows(report)),
         (ratios, ratio_rows(report)),
     ):
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table)
+        _print(table, rows)
     clock.say(f"written to {settings.home / 'bench' / 'serving.json'}")
 
 
@@ -202,9 +197,7 @@ def shops(
         box=SIMPLE_HEAD,
         title=f"bench shops · {report['cpu_count']} cores",
     )
-    for row in table_rows(report):
-        table.add_row(*row)
-    Console().print(table)
+    _print(table, table_rows(report))
     clock.say(f"written to {settings.home / 'bench' / 'shops.json'}")
     if report["served"] is not None and report["served"] < 1:
         raise typer.Exit(1)
@@ -240,9 +233,7 @@ def files(
         clock.say(str(error))
         raise typer.Exit(1) from error
     table = Table("case", "form", "ended", box=SIMPLE_HEAD, title="bench files")
-    for row in table_rows(report):
-        table.add_row(*row)
-    Console().print(table)
+    _print(table, table_rows(report))
     if "rows_per_second" in report:
         speed = report["rows_per_second"]
         clock.say(
@@ -252,6 +243,12 @@ def files(
     clock.say(f"written to {settings.home / 'bench' / 'files.json'}")
     if failed(report):
         raise typer.Exit(1)
+
+
+def _print(table: Table, rows: Iterable[Sequence[str]]) -> None:
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _end_as_interrupted() -> None:

@@ -57,7 +57,9 @@ def refuse_spoilt(path: Path, column: str, text: pl.Series) -> None:
 
 
 def difference_in_form(unknown: pl.Series, known: pl.Series) -> str | None:
-    """Say in what form alone ids differ from known ones; None: in none.
+    """Return a sentence on how most unknown ids differ from known ones in form alone.
+
+    None where no unknown id becomes a known one by another form.
 
     Args:
         unknown: ids that are not in ``known``.
@@ -73,7 +75,7 @@ def difference_in_form(unknown: pl.Series, known: pl.Series) -> str | None:
             other, own = found.row(0, named=True)["other"], found.row(0, named=True)["id"]
             most = found.height
             best = (
-                f"{found.height:,} of them are in the catalogue but for {name} ({other!r}; the "
-                f"catalogue has {own!r})"
+                f"{found.height:,} of these items differ from one of the catalogue only in {name} "
+                f"(the log has {other!r}, the catalogue {own!r})"
             )
     return best

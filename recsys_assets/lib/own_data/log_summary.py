@@ -46,7 +46,7 @@ class LogSummary:
     times: list[str] = field(default_factory=list)
     unknown: dict[str, Counter[str]] = field(default_factory=dict)
     strange_items: pl.Series = field(default_factory=lambda: _no_ids(ITEM_ID))
-    form_of_ids: str | None = None  # in what form alone they differ from the catalogue's ids
+    form_of_ids: str | None = None  # how they differ from the catalogue's ids, as a sentence
     words: dict[str, str] = field(default_factory=dict)  # the log's word → our event type
     notes: dict[str, None] = field(default_factory=dict)  # what was detected, as sentences
     literal: int = 0  # rows whose stray quotes were taken as text

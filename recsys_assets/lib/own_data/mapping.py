@@ -106,7 +106,7 @@ class LogRules:
 
     @property
     def form(self) -> TextForm:
-        """How text files are read."""
+        """Return how to read text files: the given columns and charset."""
         return TextForm(tuple(self.columns), self.encoding)
 
     def __post_init__(self) -> None:

@@ -33,7 +33,8 @@ def test_ids_that_only_look_like_it_are_kept(ids: list[str]):
 )
 def test_the_form_that_differs_is_named(unknown: str, known: str, form: str):
     said = difference_in_form(pl.Series([unknown, "other"]), pl.Series([known, "more"]))
-    assert said is not None and f"1 of them are in the catalogue but for {form}" in said
+    assert said is not None
+    assert f"1 of these items differ from one of the catalogue only in {form}" in said
 
 
 def test_other_ids_differ_in_no_form():
