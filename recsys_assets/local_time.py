@@ -118,7 +118,7 @@ def local_days(moments: Any, zone: str) -> Any:
 
 @cache
 def wall_clock_changes(zone: str) -> tuple[int, ...]:
-    """Return from which local seconds on each offset of ``offsets`` reads a wall clock.
+    """Return the local seconds from which each offset of ``offsets`` holds for a wall clock.
 
     Where the clock is set back, a local time happens twice, and the first one counts. Where it is
     set forward, a local time does not exist, and it is moved forward by the hour that is left out.

@@ -102,10 +102,14 @@ def ingest(
         typer.Option(metavar="A,B,…", help="Names of the columns of a log without a header."),
     ] = None,
     item_columns: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="The same, of a catalogue.")
+        str | None,
+        typer.Option(metavar="A,B,…", help="Names of the columns of a catalogue without a header."),
     ] = None,
     user_columns: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="The same, of users.")
+        str | None,
+        typer.Option(
+            metavar="A,B,…", help="Names of the columns of a users' table without a header."
+        ),
     ] = None,
     encoding: Annotated[
         str | None, typer.Option(help="Charset of text files, such as cp1252. Default: detected.")

@@ -160,7 +160,7 @@ def _just_made(
     context: dg.AssetExecutionContext, day: str
 ) -> AssetCheckEvaluationTargetMaterializationData:
     """Return the reference by which the UI attaches checks to the materialisation of a day."""
-    # the event itself would be read with its figures
+    # the id alone: the whole event holds its figures
     storage_id = context.instance.event_log_storage.get_latest_storage_id_by_partition(
         context.asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION, {day}
     )[day]

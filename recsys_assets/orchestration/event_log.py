@@ -70,7 +70,7 @@ class EventLog(SqliteEventLogStorage):
 
     def has_table(self, table_name: str) -> bool:
         """Return whether the index has a table; Dagster asks this several times per event."""
-        # by a connection of its own: it is asked while the other one is in use
+        # super() opens a connection of its own, because Dagster asks while the other one is in use
         if table_name not in self._tables and super().has_table(table_name):
             self._tables.add(table_name)
         return table_name in self._tables

@@ -31,7 +31,7 @@ class Reading:
         rows: landed rows in their order: of a log, the order in which the graph reads the events.
         rejected: number of rows in the quarantine.
         says: parts of the report that name what was adjusted.
-        places: of the compared rows; None: all rows.
+        places: positions of the rows to compare; None: all.
     """
 
     columns: Sequence[str]

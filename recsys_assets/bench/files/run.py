@@ -14,7 +14,7 @@ from typing import Any
 from recsys_assets.bench.files.all_cases import CASES
 from recsys_assets.bench.files.case import FileCase
 from recsys_assets.bench.files.judge import CaseVerdict, judge
-from recsys_assets.bench.harness.part import BenchFailed, run_part
+from recsys_assets.bench.harness.part import BenchFailed, refuse_unknown, run_part
 from recsys_assets.files import write_json
 from recsys_assets.settings import Settings
 
@@ -45,11 +45,7 @@ def bench_files(
     Raises:
         BenchFailed: a name is unknown, or the readers of the large log disagree.
     """
-    if unknown := sorted(set(only) - {case.name for case in CASES}):
-        raise BenchFailed(
-            f"no case is called {', '.join(unknown)}; there are "
-            f"{', '.join(case.name for case in CASES)}"
-        )
+    refuse_unknown("case", only, [case.name for case in CASES])
     folder = settings.home / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     verdicts = {case.name: _judged(case, folder) for case in CASES if not only or case.name in only}

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,16 @@ SAMPLE_SECONDS = 0.05
 
 class BenchFailed(RuntimeError):
     """A part failed, or two systems that must agree differ; the message says where."""
+
+
+def refuse_unknown(kind: str, asked: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse names that a bench does not have; kind: what they name, singular.
+
+    Raises:
+        BenchFailed: names the unknown ones and those that exist.
+    """
+    if unknown := sorted(set(asked) - set(known)):
+        raise BenchFailed(f"no {kind} is called {', '.join(unknown)}; there are {', '.join(known)}")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
+from recsys_assets.bench.shops.figures import OFFLINE
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.baseline_tuning import Budget, write_baselines
 from recsys_assets.lib.evaluation.list_metrics import Lists
@@ -28,7 +29,7 @@ from recsys_assets.settings import Settings
 
 #: Half of the trials of ``evaluation/baselines``, so that a small shop takes seconds.
 BUDGET = Budget(trials=8, users=20_000, clicks=4_000)
-QUERIES, RUNG, OFFLINE = "evaluation/queries", "ladder/simple_rung", "evaluation/offline"
+QUERIES, RUNG = "evaluation/queries", "ladder/simple_rung"
 
 
 class BaselineFigures(TypedDict):
@@ -69,7 +70,7 @@ def baseline_figures(settings: Settings) -> BaselineFigures:
 
 def _tuned(store: ArtifactStore, queries: Artifact, target: Path) -> Mapping[str, Any]:
     """Return the metrics of all baselines; lists.npz lies in ``target`` afterwards."""
-    inputs, asked = queries.manifest["inputs"], Queries.read(queries)
+    inputs = queries.manifest["inputs"]
     validation = [one["partition"] for one in inputs["features"]]
     days = [one["partition"] for one in inputs["interactions"]]
     training = [day for day in days if day not in validation]
@@ -84,7 +85,7 @@ def _tuned(store: ArtifactStore, queries: Artifact, target: Path) -> Mapping[str
         budget=BUDGET,
         seed=queries.manifest["params"]["seed"],
         seen_rule=store.open(inputs["seen_rule"]),
-        time_zone=asked.time_zone,
+        time_zone=Queries.read(queries).time_zone,
     )
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypedDict
 
-from recsys_assets.bench.harness.part import BenchFailed
+from recsys_assets.bench.harness.part import refuse_unknown
 from recsys_assets.bench.shops.all_shops import SHOPS
 from recsys_assets.bench.shops.baselines import baseline_figures
 from recsys_assets.bench.shops.figures import held_out_figures
@@ -67,11 +67,7 @@ def bench_shops(
     Raises:
         BenchFailed: a name is unknown, or no ports are free.
     """
-    if unknown := sorted(set(only) - {shop.name for shop in SHOPS}):
-        raise BenchFailed(
-            f"no shop is called {', '.join(unknown)}; there are "
-            f"{', '.join(shop.name for shop in SHOPS)}"
-        )
+    refuse_unknown("shop", only, [shop.name for shop in SHOPS])
     folder = settings.home / "bench"
     report: dict[str, Any] = {}
     shops: dict[str, ShopFigures] = {}

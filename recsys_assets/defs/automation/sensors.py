@@ -30,8 +30,8 @@ def new_day(
     """Starts `daily_ingest` for the past days that have unread files.
 
     One run takes consecutive days. Older days start first. A day without files is taken too, once
-    a later day has landed. Days whose features a failed run left out are taken up again, once per
-    version of the days that they read.
+    a later day has landed. A day that has no features after a failed run is tried again, and once
+    more whenever the raw days that it reads have changed.
     """
     from recsys_assets.lib.landing import days
     from recsys_assets.lib.raw import raw_tables
@@ -70,8 +70,7 @@ def _left_out(
     store = platform.store
     found = {}
     for day in closed:
-        was_read = day not in unread and store.exists("raw/interactions", day)
-        if not was_read or store.exists("features/masked_train", day):
+        if day in unread or store.exists("features/masked_train", day):
             continue
         around = partitions.LOOK_BACK.days(platform.settings, day)
         read = [one for one in around if store.exists("raw/interactions", one)]
@@ -80,27 +79,25 @@ def _left_out(
     return found
 
 
-def _consecutive(unread: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the days in groups without a gap, oldest first."""
+def _consecutive(days: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the days, each with its digest, in groups without a gap, oldest first."""
     groups: list[dict[str, str]] = []
-    for day, files in sorted(unread.items()):
+    for day, digest in sorted(days.items()):
         if not groups or partitions.previous_day(day) not in groups[-1]:
             groups.append({})
-        groups[-1][day] = files
+        groups[-1][day] = digest
     return groups
 
 
-def _ingest(unread: Mapping[str, str]) -> dg.RunRequest:
+def _ingest(days: Mapping[str, str]) -> dg.RunRequest:
     """Return the request of the run that takes consecutive days."""
-    first, last = min(unread), max(unread)
+    first, last = min(days), max(days)
     if first == last:
         return dg.RunRequest(
-            run_key=f"ingest-{first}-{unread[first]}",
-            job_name=daily_ingest.name,
-            partition_key=first,
+            run_key=f"ingest-{first}-{days[first]}", job_name=daily_ingest.name, partition_key=first
         )
     return dg.RunRequest(
-        run_key=f"ingest-{first}-{last}-{sha256_json(unread)[:12]}",
+        run_key=f"ingest-{first}-{last}-{sha256_json(days)[:12]}",
         job_name=daily_ingest.name,
         tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last},
     )

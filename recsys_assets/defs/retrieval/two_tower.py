@@ -77,7 +77,7 @@ def _recall(metrics: Mapping[str, Any]) -> dg.AssetCheckResult:
 
     recall, clicks = metrics["recall@100"], metrics["validation_clicks"]
     bound = chance_recall(metrics["random_recall@100"], clicks)
-    # a list of the whole catalogue, or of one click, tells nothing
+    # no recall is above 1: the list holds the whole catalogue, or there are too few clicks
     few = bound >= 1.0
     return reporting.check(
         "recall",

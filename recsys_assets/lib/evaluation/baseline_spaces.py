@@ -43,7 +43,7 @@ class OneOf:
 #: hour, those of the last session count alone.
 _HALF_LIFE = Between(0.02, 30.0, log=True)
 _PLACE_DECAY = Between(0.2, 1.0)
-#: The first POPULAR answer all visitors alike; the better one answers where others have no click.
+#: Baselines without a profile, tuned first. The better one answers where another has no click.
 POPULAR = ("recent_popularity", "streamed_popularity")
 SPACES: dict[str, dict[str, Between | OneOf]] = {
     "recent_popularity": {"window": Between(1, 9), "half_life": Between(0.5, 30.0, log=True)},

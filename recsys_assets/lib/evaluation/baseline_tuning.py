@@ -144,7 +144,10 @@ class Fitter:
     def of(
         cls, fitted: ClickLog, log: ClickLog, seed: int, tuned: Mapping[str, Tuned] | None = None
     ) -> Fitter:
-        """Choose the better one of the popularities in ``tuned``; None: the first, by default."""
+        """Return a fitter that falls back on the better popularity of ``tuned``.
+
+        None: recent popularity with its defaults.
+        """
         name, params = POPULAR[0], DEFAULTS[POPULAR[0]]
         if tuned is not None:
             name = max(POPULAR, key=lambda one: tuned[one].value or 0.0)
@@ -315,16 +318,14 @@ def _write_figures(
         ]
     )
     (folder / "baselines.md").write_text(markdown_table(table))
-    # without a query there are parameters, but no figures
-    for metric in (
-        ("ndcg@10", "recall@100") if all(shown[0] in of for of in metrics.values()) else ()
-    ):
-        (folder / f"{metric}.md").write_text(
-            plots.bar_chart(
-                f"{metric}, whole catalogue, validation days",
-                {name: of[metric]["value"] for name, of in metrics.items()},
+    if all(shown[0] in of for of in metrics.values()):  # else no query: no figures
+        for metric in ("ndcg@10", "recall@100"):
+            (folder / f"{metric}.md").write_text(
+                plots.bar_chart(
+                    f"{metric}, whole catalogue, validation days",
+                    {name: of[metric]["value"] for name, of in metrics.items()},
+                )
             )
-        )
     trials = [
         {
             "baseline": name,

@@ -234,8 +234,8 @@ class ImplicitALS(ByProfile):
     ) -> ImplicitALS:
         """Fit the factors to clicks, ones [U, I].
 
-        alpha: of the confidence. regularisation: λ in units of alpha, because a click weighs that
-        much more than no click; so one value fits any alpha.
+        alpha: of the confidence. regularisation: λ / alpha. The loss grows with alpha, so one
+        range suits every alpha.
         """
         confidence = clicks.copy()
         confidence.data = 1.0 + alpha * confidence.data

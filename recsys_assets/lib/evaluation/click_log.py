@@ -7,7 +7,7 @@ query has the clicks strictly before its second.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,7 +24,7 @@ from recsys_assets.columns import (
     USER_ID,
     VIEW,
 )
-from recsys_assets.lib.evaluation.sparse_rows import unroll
+from recsys_assets.lib.features.click_ranges import unroll
 from recsys_assets.local_time import UTC, local_days
 
 #: Half-lives after which a click of a profile fades no further, so that float32 can hold it.
@@ -37,6 +37,12 @@ def days_of(frame: pl.DataFrame, zone: str = UTC) -> np.ndarray:
     """Return the local day of each row, in days since 1970, int64 [N]."""
     days: np.ndarray = local_days(frame[TIMESTAMP].to_numpy(), zone)
     return days
+
+
+def faded(age: np.ndarray, half_life: float) -> np.ndarray:
+    """Return weights that halve every ``half_life``, float64; very old ones stay above 0."""
+    weight: np.ndarray = np.exp2(-np.minimum(age / half_life, _FADED))
+    return weight
 
 
 @dataclass(frozen=True)
@@ -124,13 +130,11 @@ class ClickLog:
     def before(self, day: int) -> ClickLog:
         """Return the clicks before ``day`` (since 1970), with the same visitors and items."""
         early = local_days(self.stream_time, self.zone) < day
-        return ClickLog(
-            *self._known(local_days(self.time, self.zone) < day),
-            self.stream_item[early],
-            self.stream_time[early],
-            self.daily[: max(day - self.first_day, 0)],
-            self.first_day,
-            self.zone,
+        return replace(
+            self._of(local_days(self.time, self.zone) < day),
+            stream_item=self.stream_item[early],
+            stream_time=self.stream_time[early],
+            daily=self.daily[: max(day - self.first_day, 0)],
         )
 
     def sampled(self, most_users: int, seed: int) -> ClickLog:
@@ -142,17 +146,11 @@ class ClickLog:
         if len(present) <= most_users:
             return self
         drawn = np.random.default_rng(seed).permutation(present)[:most_users]
-        return ClickLog(
-            *self._known(np.isin(self.code, drawn)),
-            self.stream_item,
-            self.stream_time,
-            self.daily,
-            self.first_day,
-            self.zone,
-        )
+        return self._of(np.isin(self.code, drawn))
 
-    def _known(self, kept: np.ndarray) -> tuple[pl.DataFrame, np.ndarray, np.ndarray, np.ndarray]:
-        return self.users, self.code[kept], self.item[kept], self.time[kept]
+    def _of(self, kept: np.ndarray) -> ClickLog:
+        """Return the log with some clicks of known visitors; the other counts stay."""
+        return replace(self, code=self.code[kept], item=self.item[kept], time=self.time[kept])
 
     def matrix(self) -> sp.csr_matrix:
         """Return ones where a visitor clicked an item, float32 [U', I].
@@ -263,16 +261,7 @@ class ClickLog:
         start, end = self.spans(code, at)
         owner, position = unroll(start, end)
         age = (self.time[end[owner] - 1] - self.time[position]) / SECONDS_PER_DAY
-        weights = sp.csr_matrix(
-            (
-                np.exp2(-np.minimum(age / half_life, _FADED)).astype(np.float32),
-                self.item[position],
-                np.concatenate([[0], np.cumsum(end - start)]),
-            ),
-            shape=(len(code), self.items),
-        )
-        weights.sum_duplicates()
-        return weights
+        return self._weighted(start, end, position, faded(age, half_life))
 
     def latest(self, code: np.ndarray, at: np.ndarray, most: int, decay: float) -> sp.csr_matrix:
         """Return the latest clicks of each visitor, weighted by place, float32 [N, I].
@@ -289,13 +278,15 @@ class ClickLog:
         start = np.maximum(start, end - most)
         owner, position = unroll(start, end)
         place = self.moment[end[owner] - 1] - self.moment[position]
+        return self._weighted(start, end, position, decay**place)
+
+    def _weighted(
+        self, start: np.ndarray, end: np.ndarray, position: np.ndarray, weight: np.ndarray
+    ) -> sp.csr_matrix:
+        """Return the weights of the clicks at ``position``, summed per range and item."""
+        indptr = np.concatenate([[0], np.cumsum(end - start)])
         weights = sp.csr_matrix(
-            (
-                (decay**place).astype(np.float32),
-                self.item[position],
-                np.concatenate([[0], np.cumsum(end - start)]),
-            ),
-            shape=(len(code), self.items),
+            (weight.astype(np.float32), self.item[position], indptr), shape=(len(start), self.items)
         )
         weights.sum_duplicates()
         return weights

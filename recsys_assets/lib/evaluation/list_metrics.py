@@ -237,13 +237,17 @@ def paired_difference(
 
 
 def overall_difference(
-    ranks_a: np.ndarray, ranks_b: np.ndarray, queries: Queries, seed: int = 7
+    ranks_a: np.ndarray,
+    ranks_b: np.ndarray,
+    queries: Queries,
+    seed: int = 7,
+    metric: str = "ndcg@10",
 ) -> Estimate | None:
-    """Return a − b of nDCG@10 over the queries that ``judge`` counts; None without any."""
+    """Return a − b of one metric over the queries that ``judge`` counts; None without any."""
     whole = queries.overall
     if not whole.any():
         return None
-    return paired_difference(ranks_a[whole], ranks_b[whole], queries.users[whole], seed=seed)
+    return paired_difference(ranks_a[whole], ranks_b[whole], queries.users[whole], metric, seed)
 
 
 def mean_per_user(

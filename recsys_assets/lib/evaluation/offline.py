@@ -138,15 +138,9 @@ def write_report(
         "cold_users_simulated": asked.counts["cold_users_simulated"],
         "popularity": list_metrics.judge(popular.ranks, asked, seed),
         "random": list_metrics.estimates(list_metrics.random_metrics(asked.items)),
-        "retrieval_minus_popularity": list_metrics.paired_difference(
-            arrays["retrieval_ranks"][whole],
-            popular.ranks[whole],
-            asked.users[whole],
-            "recall@100",
-            seed,
-        )
-        if whole.any()
-        else None,
+        "retrieval_minus_popularity": list_metrics.overall_difference(
+            arrays["retrieval_ranks"], popular.ranks, asked, seed, "recall@100"
+        ),
     }
     np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     write_json(target / "metrics.json", metrics)

@@ -27,6 +27,7 @@ from recsys_assets.columns import EPOCH_WEEKDAY, SECONDS_PER_DAY, SECONDS_PER_HO
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import seen_filter
 from recsys_assets.lib.evaluation.measures import QueryCounts
+from recsys_assets.lib.features.click_ranges import unroll
 from recsys_assets.lib.features.point_in_time import HISTORY, UNKNOWN_VISITOR
 from recsys_assets.lib.features.seen import SeenRule
 from recsys_assets.local_time import UTC, local_seconds
@@ -74,7 +75,7 @@ class Queries:
 
     @property
     def time_zone(self) -> str:
-        """The shop's time zone; UTC for queries of before there was a choice."""
+        """The shop's time zone; UTC where an older version wrote none."""
         return str(self.counts.get("time_zone", UTC))
 
     @property
@@ -87,11 +88,9 @@ class Queries:
 
     def seen(self, rows: np.ndarray) -> np.ndarray:
         """Return the items that the filter drops for the queries ``rows``, bool [n, I]."""
-        size = self.seen_start[rows + 1] - self.seen_start[rows]
-        owner = np.repeat(np.arange(len(rows)), size)
-        offset = np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size)
+        owner, position = unroll(self.seen_start[rows], self.seen_start[rows + 1])
         dropped = np.zeros((len(rows), self.items), bool)
-        dropped[owner, self.seen_items[np.repeat(self.seen_start[rows], size) + offset]] = True
+        dropped[owner, self.seen_items[position]] = True
         return dropped
 
     def mask(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -248,14 +247,14 @@ def _training_log(interactions: Sequence[Artifact], validation: Set[str | None])
     return pl.scan_parquet([a.path("interactions.parquet") for a in before])
 
 
+def visitor_of_row() -> pl.Expr:
+    """Return the visitor of each row; one without a user id counts as a visitor of its own."""
+    unknown = pl.format("-1 {}", c.EVENT_ID)
+    return pl.when(pl.col(c.USER_ID) == c.MISSING).then(unknown).otherwise(c.USER_ID)
+
+
 def _clicked(features: Sequence[Artifact], catalogue: pl.DataFrame) -> pl.DataFrame:
     """Return the clicks on items of the catalogue: their features, VISITOR and "item"."""
-    # each click without a user id counts as a visitor of its own
-    visitor = (
-        pl.when(pl.col(c.USER_ID) == c.MISSING)
-        .then(pl.format("-1 {}", c.EVENT_ID))
-        .otherwise(c.USER_ID)
-    )
     rows = (
         pl.scan_parquet([a.path("features.parquet") for a in features])
         if features
@@ -265,7 +264,7 @@ def _clicked(features: Sequence[Artifact], catalogue: pl.DataFrame) -> pl.DataFr
     )
     return (
         rows.filter(pl.col(c.CLICK) == 1)
-        .with_columns(visitor.alias(VISITOR))
+        .with_columns(visitor_of_row().alias(VISITOR))
         .join(catalogue.lazy(), on=c.ITEM_ID, how="inner", maintain_order="left")
         .collect()
     )

@@ -117,15 +117,13 @@ def read_summary(
             "The ablations were judged on other queries and are left out; run "
             "evaluation_ablations again."
         )
-    overall, users = asked.overall, asked.users
+    overall = asked.overall
     ranks = {name: Lists.read(baselines, name).ranks for name in metrics}
     served = Lists.read(offline, "served").ranks
     differences = {
-        name: list_metrics.paired_difference(
-            served[overall], own[overall], users[overall], PRIMARY, seed
-        )
+        name: difference
         for name, own in ranks.items()
-        if overall.any()
+        if (difference := list_metrics.overall_difference(served, own, asked, seed)) is not None
     }
     click_rates = (
         _click_rates(
@@ -229,8 +227,8 @@ def _notes(queries: Mapping[str, Any]) -> list[str]:
     said = []
     if not queries.get("queries", 1):
         said.append(
-            "No held-out click could be asked for, so lists have no figures: too few rows on the "
-            "validation days. Ingest more days, or set RECSYS_VALIDATION_DAYS higher."
+            "There is no held-out query, so lists have no figures: the validation days have too few "
+            "rows. Ingest more days, or set RECSYS_VALIDATION_DAYS higher."
         )
     if queries.get("seen_share"):
         said.append(

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_assets.columns import ITEM_HISTORY, SECONDS_PER_DAY, SECONDS_PER_HOUR
-from recsys_assets.lib.evaluation.click_log import ClickLog
+from recsys_assets.lib.evaluation.click_log import ClickLog, faded
 from recsys_assets.lib.evaluation.popular_baselines import Popular
 from recsys_assets.lib.evaluation.sparse_rows import highest_per_row
 from recsys_assets.lib.evaluation.visitor_baselines import ByVisitor, above_popularity
@@ -151,11 +151,12 @@ class SessionKNN(_ByLatest):
         sessions, end = sessions_of(fitted, pause)
         size = np.diff(sessions.indptr)
         age = (end.max(initial=0) - end) / SECONDS_PER_DAY
-        recency = np.exp2(-np.minimum(age / half_life, 100.0)) / np.maximum(size, 1) ** length
+        recency = faded(age, half_life) / np.maximum(size, 1) ** length
         by_item = sessions.T.tocsr()
         # 1 added: an item of all sessions still counts
         rarity = np.log1p(sessions.shape[0] / np.maximum(np.diff(by_item.indptr), 1)) ** idf
-        by_item = _first_per_row(by_item, SESSIONS_PER_ITEM)
+        # all entries are 1, so the first columns are kept: the latest sessions
+        by_item = highest_per_row(by_item, SESSIONS_PER_ITEM)
         weight = np.repeat(rarity, np.diff(by_item.indptr)) * recency[by_item.indices]
         by_item.data = weight.astype(np.float32)
         return cls(log, fallback, place_decay, neighbours, sessions, by_item)
@@ -191,13 +192,3 @@ def sessions_of(clicks: ClickLog, pause: float) -> tuple[sp.csr_matrix, np.ndarr
     kept = np.flatnonzero(np.diff(items.indptr) > 1)
     order = kept[np.argsort(-end[kept], kind="stable")]
     return items[order], end[order]
-
-
-def _first_per_row(matrix: sp.csr_matrix, most: int) -> sp.csr_matrix:
-    """Return the first ``most`` entries of each row by column."""
-    matrix.sort_indices()
-    size = np.diff(matrix.indptr)
-    place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], size)
-    kept = place < most
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(size, most))])
-    return sp.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)

@@ -1,20 +1,9 @@
-"""Selects and unrolls entries of many rows at once."""
+"""Selects entries of many rows at once."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-
-
-def unroll(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (number of the range, position) for each position of R ranges, in order.
-
-    >>> [a.tolist() for a in unroll(np.array([4, 0]), np.array([6, 1]))]
-    [[0, 0, 1], [4, 5, 0]]
-    """
-    size = end - start
-    owner = np.repeat(np.arange(len(size)), size)
-    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size) + start[owner]
 
 
 def highest_per_row(matrix: sp.csr_matrix, most: int) -> sp.csr_matrix:

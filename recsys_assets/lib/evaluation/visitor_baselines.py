@@ -1,4 +1,4 @@
-"""Defines what all baselines share that answer from a visitor's clicks before the query.
+"""Defines the base of all baselines that use the visitor's clicks before the query.
 
 When they answer, they have the visitor's clicks strictly before the query's second, as the served
 lists have. Visitors without clicks get popularity.

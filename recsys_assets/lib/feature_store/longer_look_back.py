@@ -34,8 +34,8 @@ from recsys_assets.settings import VISITOR_DATABASE, Settings
 #: Key of the days of clicks that the online rows cover.
 ONLINE_LOOK_BACK = "online:look_back_days"
 VISITORS_AT_ONCE = 1_000
-#: Makes an extended row newer than each row of the same newest click: those have the number of a
-#: visitor's updates as microseconds.
+#: Seconds after the newest click. Other rows of this click add only as many microseconds as the
+#: visitor has updates, so the extended row is newer.
 _NEWER = 0.5
 _TIMEOUT_MS = 10_000
 

@@ -119,7 +119,7 @@ class ClickRanges:
             Categories List(String), items List(String) and times List(Int64).
         """
         offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]))
-        _, position = _unroll(start, end)
+        _, position = unroll(start, end)
         values = (
             self.names.gather(self.name[position]).to_arrow(),
             self.items.gather(self.item[position]).to_arrow(),
@@ -141,7 +141,7 @@ class ClickRanges:
         # The result depends only on the clicks of a range, so each distinct range is computed once.
         ranges, back = np.unique(start * (len(self.time) + 1) + end, return_inverse=True)
         start, end = ranges // (len(self.time) + 1), ranges % (len(self.time) + 1)
-        owner, position = _unroll(start, end)
+        owner, position = unroll(start, end)
         best = (
             pl.DataFrame({"owner": owner, "name": self.name[position], "at": self.time[position]})
             .group_by("owner", "name")
@@ -159,10 +159,10 @@ def _coded(values: pl.Series) -> tuple[pl.Series, np.ndarray]:
     return distinct, rows.cast(pl.Int64).to_numpy()
 
 
-def _unroll(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unroll(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (number of the range, position) for each position of R ranges, in order.
 
-    >>> [a.tolist() for a in _unroll(np.array([4, 0]), np.array([6, 1]))]
+    >>> [a.tolist() for a in unroll(np.array([4, 0]), np.array([6, 1]))]
     [[0, 0, 1], [4, 5, 0]]
     """
     size = end - start

@@ -27,7 +27,7 @@ _HOURS_OF_WEEK = np.concatenate(
 
 
 def zone_of(content: Mapping[str, Any]) -> str:
-    """Return the time zone of a transforms.json; UTC in those of before there was a choice."""
+    """Return the time zone of a transforms.json; UTC where an older version wrote none."""
     return str(content.get("time_zone", UTC))
 
 

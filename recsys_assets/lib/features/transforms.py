@@ -41,7 +41,7 @@ from recsys_assets.columns import (
 from recsys_assets.files import read_json
 from recsys_assets.lib.features.clock import clock_features, zone_of
 from recsys_assets.lib.features.normalizer import Normalizer
-from recsys_assets.local_time import UTC, UnknownTimeZone, time_zone
+from recsys_assets.local_time import UTC, UnknownTimeZone, offsets
 
 VOCABULARY_COLUMNS = (
     USER_ID,
@@ -223,7 +223,7 @@ class Transforms:
                 for part in ("age", "price_log")
             }
             mean_age, zone = np.float32(content["mean_age"]), zone_of(content)
-            time_zone(zone)  # fails here, not at the first request
+            offsets(zone)  # computed and refused here, not at the first request
         except UnknownTimeZone as error:
             raise TransformsInvalid(f"transforms.json: time_zone: {error}") from error
         except KeyError as error:

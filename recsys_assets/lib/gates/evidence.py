@@ -20,7 +20,7 @@ from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists, SameForAll, Scorer
 from recsys_assets.lib.evaluation.measures import ReliabilityBin
 from recsys_assets.lib.evaluation.paired_auc import auc_difference
-from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.queries import Queries, visitor_of_row
 from recsys_assets.lib.exports import latency
 from recsys_assets.lib.gates.evidence_types import (
     ChampionDifference,
@@ -130,12 +130,8 @@ def gather(
     }
     if recent is not None:
         asked = list_metrics.run(recent, queries)
-        found["popularity"] = (
-            list_metrics.paired_difference(
-                candidate.served.ranks[whole], asked.ranks[whole], queries.users[whole], seed=seed
-            )
-            if whole.any()
-            else None
+        found["popularity"] = list_metrics.overall_difference(
+            candidate.served.ranks, asked.ranks, queries, seed
         )
     return found
 
@@ -222,15 +218,7 @@ def against_champion(
 
 def _visitors(exposures: pl.DataFrame) -> np.ndarray:
     """Return the visitor of each row; one without a user id counts as a visitor of its own."""
-    return (
-        exposures.select(
-            pl.when(pl.col(c.USER_ID) == c.MISSING)
-            .then(pl.format("-1 {}", c.EVENT_ID))
-            .otherwise(c.USER_ID)
-        )
-        .to_series()
-        .to_numpy()
-    )
+    return exposures.select(visitor_of_row()).to_series().to_numpy()
 
 
 def _auc_difference(

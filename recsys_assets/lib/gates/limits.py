@@ -30,8 +30,8 @@ class Limits:
     coverage: float = 0.2
     #: With fewer items, ten of them are a large part of the catalogue in any list.
     exposure_items: int = 100
-    #: Lists of a news shop are alike, today's as the champion's. They block only where coverage,
-    #: or the places that the most shown items leave, fall below this share of the champion's.
+    #: In a news shop, all lists are alike, also the champion's. So a failed check of the exposure
+    #: blocks only where coverage@10, or 1 − concentration, is below this share of the champion's.
     exposure_loss: float = 0.5
     #: Milliseconds, median, one thread. A request may take 1,000 (settings.triton_timeout_ms) and
     #: passes 14 stages.
@@ -48,8 +48,8 @@ class Limits:
     parity: float = 1e-6
     #: Fewer held-out exposures are too few to judge by.
     minimum_rows: int = 200
-    #: A bootstrap of fewer visitors says "surely" too often: of one visitor, its interval has no
-    #: width at all. With 20, equal models are called surely worse in one of 20 cases at most.
+    #: With fewer visitors the bootstrap's interval is too narrow; of one visitor it has no width.
+    #: With 20, equal models are called surely worse in one of 20 cases at most.
     visitors: int = 20
     #: With fewer queries in a slice, one query moves recall by 1 % or more.
     slice_queries: int = 100

@@ -342,7 +342,7 @@ def _largest(drifts: Mapping[str, Mapping[str, object]], limits: Limits, blocks:
 
 # --- parts ----------------------------------------------------------------------------------------
 def _over(evidence: Evidence) -> bool:
-    """Return whether a champion would be replaced; also where nobody has looked for one."""
+    """Return whether a champion would be replaced, or the evidence does not say."""
     return "champion" not in evidence or evidence["champion"] is not None
 
 

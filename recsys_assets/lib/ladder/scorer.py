@@ -13,7 +13,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import ITEM_HISTORY, SECONDS_PER_DAY, SECONDS_PER_HOUR
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.features.click_ranges import ClickRanges
+from recsys_assets.lib.features.click_ranges import ClickRanges, unroll
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
 
 
@@ -89,9 +89,7 @@ class RungScorer:
         start, end = self.clicks.before(code, at, self.look_back_days * SECONDS_PER_DAY)
         start = np.where(known, np.maximum(start, end - ITEM_HISTORY), 0)
         end = np.where(known, end, 0)
-        size = end - start
-        owner = np.repeat(np.arange(len(rows)), size)
-        position = np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size) + start[owner]
+        owner, position = unroll(start, end)
         place = self.places[self.clicks.item[position]] if len(position) else position
         kept = place >= 0
         ages = (at[owner] - self.clicks.time[position]) / SECONDS_PER_HOUR

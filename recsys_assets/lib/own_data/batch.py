@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
+
+from recsys_assets.lib.landing.zone import IngestError
 
 
 @dataclass(frozen=True)
 class TextForm:
-    """Says what a text file does not say itself.
+    """Holds how to read a text file: names of its columns and charset.
 
     Args:
         names: of the columns, in order, for a file without a header; empty: it has one.
         encoding: of the text; None: detect it.
-        option: of the command, that gives the names.
+        option: the command's option that gives the names.
     """
 
     names: tuple[str, ...] = ()
@@ -41,6 +45,28 @@ class Batch:
     malformed: tuple[MalformedLine, ...] = ()
     literal: int = 0  # rows whose stray quotes were taken as text
     notes: tuple[str, ...] = ()  # what was detected so far, as sentences for the report
+
+
+def all_named(names: Sequence[str]) -> list[str]:
+    """Return the names of columns; one without a name gets its number.
+
+    >>> all_named(["item_id", ""])
+    ['item_id', 'column 2']
+    """
+    return [name or f"column {n}" for n, name in enumerate(names, 1)]
+
+
+def refuse_repeated(path: Path, names: Sequence[str]) -> None:
+    """Refuse a file with two columns of one name.
+
+    Raises:
+        IngestError: names the column and the remedy.
+    """
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise IngestError(
+            f"{path}: column {twice[0]!r} occurs more than once; rename one of the columns"
+        )
 
 
 def numbered(done: int, n: int) -> pl.Series:

@@ -263,7 +263,7 @@ class _Run:
             "devices": rules.devices,
             "first_day": rules.first_day_start,
         }
-        options |= _given(  # logs of before there was a choice keep their digest
+        options |= _given(  # left out where not given, so that older logs keep their digest
             time_zone=None if rules.time_zone == UTC else rules.time_zone,
             columns=rules.columns,
             encoding=rules.encoding,

@@ -1,7 +1,7 @@
 """Read a text file of any charset as blocks of whole UTF-8 lines.
 
-Memory holds one block. UTF-16 is told by its BOM or its NUL bytes. Text that is not UTF-8 is in one
-of the older charsets, which chardet tells from the first lines that are not ASCII.
+Memory holds one block. UTF-16 is detected by its BOM or its NUL bytes. Text that is not UTF-8 is in one
+of the older charsets, which chardet detects from the first lines that are not ASCII.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _WIDE = (*_JAPANESE, "gb18030", "gbk", "gb2312", "big5", "cp949", "euc_kr")
 #: ISO charset → the one of Windows, which has the same letters and more.
 _WINDOWS = {"iso8859-2": "cp1250", "iso8859-9": "cp1254", "iso8859-7": "cp1253"}
 _KANA = re.compile("[\u3040-\u30ff\uff66-\uff9d]")
-#: Characters that are not ASCII, from which on a guess among the Latin charsets counts.
+#: With fewer characters that are not ASCII, a guess among the Latin charsets does not count.
 _ENOUGH = 10
 #: A Latin letter beside one of another script, a capital or a sign inside a word, a C1 control.
 _IMPLAUSIBLE = re.compile(

@@ -1,6 +1,6 @@
-"""Read delimited text (CSV, TSV and their kin) in batches of text columns.
+"""Read delimited text (CSV, TSV and similar forms) in batches of text columns.
 
-Delimiter and header are told from the first lines. The delimiter is the one that splits most lines
+Delimiter and header are detected from the first lines. The delimiter is the one that splits most lines
 as it splits the first one; of equals, the one that gives more fields.
 """
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from recsys_assets.lib.landing.zone import IngestError
-from recsys_assets.lib.own_data.batch import Batch, MalformedLine, TextForm, numbered
+from recsys_assets.lib.own_data.batch import Batch, MalformedLine, TextForm, all_named, numbered
 from recsys_assets.lib.own_data.charsets import UNDECODED, TextFile, first_line
 from recsys_assets.lib.own_data.records import Records, original, split_line
 
@@ -74,7 +74,7 @@ class DelimitedFile:
             lines.drop()
         else:
             names = []
-        self.names = [name or f"column {n}" for n, name in enumerate(names, 1)]
+        self.names = all_named(names)
         self.first_rows = rows[:2]
         self._body = lines.rest()
 

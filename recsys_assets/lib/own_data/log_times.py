@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
+
 from recsys_assets.columns import TIMESTAMP
 from recsys_assets.lib.landing.zone import IngestError
 from recsys_assets.lib.own_data.mapping import LogRules
@@ -30,12 +32,15 @@ def times_of_files(columns: Mapping[Path, Mapping[str, str]], rules: LogRules) -
         both = times.evidence.day_first and times.evidence.month_first
         if both or len(orders) != 1:
             day_first, month_first = times.evidence.formats()
-            why = "some rows need" if both else "no row tells"
+            why = (
+                "some rows need day first and others month first"
+                if both
+                else "no row shows whether the day or the month is first"
+            )
             raise IngestError(
                 f"{path}: column {columns[path][TIMESTAMP]!r} has times as "
-                f"{times.evidence.example!r}, and {why} "
-                f"{'day first and others month first' if both else 'whether day or month is first'}"
-                f": name the form with --time-format {day_first!r} or --time-format {month_first!r}"
+                f"{times.evidence.example!r}, and {why}: name the form with "
+                f"--time-format {day_first!r} or --time-format {month_first!r}"
             )
         found[path] = replace(times, order=next(iter(orders)))
     return found
@@ -53,11 +58,12 @@ def _times_of(path: Path, column: str, rules: LogRules) -> Times:
             )
         if values.null_count() == len(values):
             continue
-        one = detect(values, rules.time_zone, rules.time_format)
-        if found is not None and found.evidence is not None:
-            evidence = found.evidence | evidence_of(values.str.strip_chars())
-            one = replace(found, evidence=evidence, order=evidence.order)
-        found = one
+        if found is None or found.evidence is None:
+            found = detect(values, rules.time_zone, rules.time_format)
+        else:  # only the order is open
+            text = values.cast(pl.String).str.strip_chars()
+            evidence = found.evidence | evidence_of(text)
+            found = replace(found, evidence=evidence, order=evidence.order)
         if found.evidence is None or found.evidence.day_first != found.evidence.month_first:
             break
     return found or Times(rules.time_zone)

@@ -45,7 +45,7 @@ class LongForm:
         key: the id among them.
         mapping: our column → property.
         aliases: our column → another property that needs no mapping.
-        option: of the command, that gives the mapping.
+        option: the command's option that gives the mapping.
 
     Attributes:
         properties: our column → property, of those that were found.

@@ -32,7 +32,7 @@ _INDIAN = re.compile(r"\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?")
 
 
 def check_decimal(decimal: str | None) -> None:
-    """Refuse a decimal sign that there is not.
+    """Refuse a decimal sign other than '.' and ','.
 
     Raises:
         IngestError: names the option.
@@ -76,11 +76,16 @@ def read_prices(text: pl.Series, decimal: str | None) -> tuple[pl.Series, Mappin
             )
         )
     ).to_series()
-    price = numbers.set(~(numbers.is_finite() & (numbers > 0)).fill_null(False), None)
+    price = above_zero(numbers)
     lost = given.is_not_null() & price.is_null()
     doubtful = given.is_in(unclear)
     counts = {UNREAD: int((lost & ~doubtful).sum()), UNCLEAR: int((lost & doubtful).sum())}
     return price.alias(text.name), {reason: count for reason, count in counts.items() if count}
+
+
+def above_zero(numbers: pl.Series) -> pl.Series:
+    """Return the finite numbers above 0; null for the others."""
+    return numbers.set(~(numbers.is_finite() & (numbers > 0)).fill_null(False), None)
 
 
 def _amount(value: str) -> str | None:

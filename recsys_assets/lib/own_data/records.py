@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 import numpy as np
 
@@ -251,4 +252,9 @@ def _unquoted(field: str) -> str:
 
 def split_line(line: str, delimiter: str) -> list[str]:
     """Split one line, with quotes where they are sound."""
-    return _LineParser(delimiter, 0).strict(line) or line.split(delimiter)
+    return _line_parser(delimiter).strict(line) or line.split(delimiter)
+
+
+@cache
+def _line_parser(delimiter: str) -> _LineParser:
+    return _LineParser(delimiter, 0)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_assets.lib.landing.zone import IngestError
-from recsys_assets.lib.own_data.batch import Batch, TextForm, numbered
+from recsys_assets.lib.own_data.batch import Batch, TextForm, numbered, refuse_repeated
 from recsys_assets.lib.own_data.charsets import first_line
 from recsys_assets.lib.own_data.delimited import DelimitedFile
 from recsys_assets.lib.own_data.workbooks import SUFFIXES as WORKBOOK
@@ -115,11 +115,7 @@ def schema_of(path: Path, form: TextForm = PLAIN) -> dict[str, pa.DataType] | No
         arrow = read_workbook(path, form.names).to_arrow(compat_level=_OLDEST).schema
     else:
         arrow = pa.schema([(name, pa.string()) for name in DelimitedFile(path, form).names])
-    twice = sorted({name for name in arrow.names if arrow.names.count(name) > 1})
-    if twice:
-        raise IngestError(
-            f"{path}: column {twice[0]!r} occurs more than once; rename one of the columns"
-        )
+    refuse_repeated(path, arrow.names)
     if any("\0" in name for name in arrow.names):
         raise IngestError(f"{path}: a column's name holds a NUL byte; export the file again")
     return dict(zip(arrow.names, arrow.types, strict=True)) or None

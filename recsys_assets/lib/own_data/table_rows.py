@@ -35,7 +35,7 @@ class TableSource:
     Attributes:
         source: a file, a folder or a glob.
         mapping: our column → the source's.
-        option: of the command, that gives the mapping.
+        option: the command's option that gives the mapping.
         wanted: our columns.
         key: the id among them.
         aliases: our column → another name that needs no mapping.

@@ -27,7 +27,7 @@ from recsys_assets.lib.landing.retail_demo_store import CatalogueError, read_ret
 from recsys_assets.lib.landing.zone import IngestError
 from recsys_assets.lib.own_data.batch import TextForm
 from recsys_assets.lib.own_data.categories import TAG, one_spelling, read_categories
-from recsys_assets.lib.own_data.prices import UNREAD, check_decimal, read_prices
+from recsys_assets.lib.own_data.prices import UNREAD, above_zero, check_decimal, read_prices
 from recsys_assets.lib.own_data.report import STRAY_QUOTES
 from recsys_assets.lib.own_data.table_rows import TableRows, TableSource, read_rows
 
@@ -114,8 +114,7 @@ def read_catalogue(
 
 def _numbers(text: pl.Series) -> tuple[pl.Series, dict[str, int]]:
     """Return prices of a column of numbers, and what stayed unread."""
-    number = text.cast(pl.Float64, strict=False)
-    price = number.set(~(number.is_finite() & (number > 0)).fill_null(False), None)
+    price = above_zero(text.cast(pl.Float64, strict=False))
     return price, {UNREAD: int((text.is_not_null() & price.is_null()).sum())}
 
 

@@ -7,10 +7,12 @@ what is missing, and take 30 µs and more per value.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
 
+from recsys_assets.columns import SECONDS_PER_DAY, SECONDS_PER_HOUR
 from recsys_assets.lib.landing.local_days import from_local
 
 _MONTHS = {
@@ -68,7 +70,7 @@ class OrderEvidence:
 
     @property
     def order(self) -> str | None:
-        """DAY_FIRST or MONTH_FIRST; None: nobody can tell, or the values contradict."""
+        """Return DAY_FIRST or MONTH_FIRST; None where the values do not show it or contradict."""
         if self.day_first != self.month_first:
             return DAY_FIRST if self.day_first else MONTH_FIRST
         return DAY_FIRST if self.dots and not self.day_first else None
@@ -153,22 +155,35 @@ def microseconds_of(text: pl.Expr, form: str, order: str | None, zone: str) -> p
     )
     year = number["year"]
     year = pl.when(year < 70).then(year + 2000).when(year < 100).then(year + 1900).otherwise(year)
-    seconds = _day(part, form, order, year) * 86_400 + hour * 3_600 + minute * 60 + second
-    given = part.field("zone")
+    day = _day(part.field, form, order, year)
+    fraction, given = part.field("fraction"), part.field("zone")
+    return utc_microseconds((day, hour, minute, second), fraction, given, zone)
+
+
+def utc_microseconds(
+    clock: tuple[pl.Expr, pl.Expr, pl.Expr, pl.Expr], fraction: pl.Expr, given: pl.Expr, zone: str
+) -> pl.Expr:
+    """Return Int64 microseconds since 1970, UTC; null where the clock has no such time.
+
+    Args:
+        clock: days since 1970, hour, minute and second, Int64.
+        fraction: digits of the second's fraction as text; null: none.
+        given: offset from UTC such as +02:00, or a word for UTC; null: none.
+        zone: of the wall clock that times without an offset are of.
+    """
+    day, hour, minute, second = clock
+    seconds = day * SECONDS_PER_DAY + hour * SECONDS_PER_HOUR + minute * 60 + second
     digits = given.str.extract(r"[+-](\d.*)$").str.replace(":", "").str.pad_end(4, "0")
-    away = (
-        digits.str.slice(0, 2).cast(pl.Int64) * 3_600 + digits.str.slice(2, 2).cast(pl.Int64) * 60
-    )
+    hours, minutes = (digits.str.slice(at, 2).cast(pl.Int64) for at in (0, 2))
+    away = hours * SECONDS_PER_HOUR + minutes * 60
     away = pl.when(given.str.contains("-")).then(-away).otherwise(away).fill_null(0)
     seconds = pl.when(given.is_null()).then(from_local(seconds, zone)).otherwise(seconds - away)
-    fraction = part.field("fraction").str.slice(0, 6).str.pad_end(6, "0").cast(pl.Int64)
-    micros = seconds * 1_000_000 + fraction.fill_null(0)
-    return pl.when((hour < 24) & (minute < 60) & (second < 61)).then(micros)
+    micros = fraction.str.slice(0, 6).str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
+    return pl.when((hour < 24) & (minute < 60) & (second < 61)).then(seconds * 1_000_000 + micros)
 
 
-def _day(part: object, form: str, order: str | None, year: pl.Expr) -> pl.Expr:
+def _day(field: Callable[[str], pl.Expr], form: str, order: str | None, year: pl.Expr) -> pl.Expr:
     """Return the days since 1970."""
-    field = part.field  # type: ignore[attr-defined]
     if form == NUMBERS:
         names = ("first", "other") if order == DAY_FIRST else ("other", "first")
         day, month = (field(name).cast(pl.Int64, strict=False) for name in names)

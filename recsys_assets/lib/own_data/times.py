@@ -109,9 +109,7 @@ def detect(values: pl.Series, zone: str, strptime: str | None = None) -> Times:
     if form != time_forms.NUMBERS:
         return Times(zone, form=form)
     evidence = time_forms.evidence_of(text)
-    contradicts = evidence.day_first and evidence.month_first
-    order = None if contradicts else evidence.order
-    return Times(zone, form=form, order=order, evidence=evidence)
+    return Times(zone, form=form, order=evidence.order, evidence=evidence)
 
 
 def _refuse_rounded(values: pl.Series) -> None:
@@ -320,19 +318,6 @@ def _iso(text: pl.Expr, wall: str) -> pl.Expr:
         part.field("clock").str.slice(at, 2).cast(pl.Int64).fill_null(0) for at in (0, 3)
     )
     second = part.field("second").str.slice(1).cast(pl.Int64).fill_null(0)
-    fraction = (
-        part.field("fraction").str.slice(1, 6).str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
-    )
-    digits = (
-        part.field("zone").str.extract(r"^[+-](\d.*)$").str.replace(":", "").str.pad_end(4, "0")
-    )
-    away = (
-        digits.str.slice(0, 2).cast(pl.Int64) * 3_600 + digits.str.slice(2, 2).cast(pl.Int64) * 60
-    )
-    zone = pl.when(part.field("zone").str.starts_with("-")).then(-away).otherwise(away).fill_null(0)
     day = part.field("date").str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64)
-    seconds = day * 86_400 + hour * 3_600 + minute * 60 + second - zone
-    seconds = (
-        pl.when(part.field("zone").is_null()).then(from_local(seconds, wall)).otherwise(seconds)
-    )
-    return pl.when((hour < 24) & (minute < 60) & (second < 61)).then(seconds * 1_000_000 + fraction)
+    fraction, given = part.field("fraction").str.slice(1), part.field("zone")
+    return time_forms.utc_microseconds((day, hour, minute, second), fraction, given, wall)

@@ -11,6 +11,7 @@ import polars as pl
 from python_calamine import CalamineError, CalamineWorkbook
 
 from recsys_assets.lib.landing.zone import IngestError
+from recsys_assets.lib.own_data.batch import all_named, refuse_repeated
 
 SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 #: Excel keeps 15 digits of a number.
@@ -57,12 +58,8 @@ def read_workbook(path: Path, names: tuple[str, ...] = ()) -> pl.DataFrame:
     header = list(names) if names else [str(cell).strip() for cell in rows.pop(0)]
     if names and len(names) != len(rows[0]):
         raise IngestError(f"{path} has {len(rows[0])} columns, not {len(names)}: name every column")
-    titles = [name or f"column {n}" for n, name in enumerate(header, 1)]
-    twice = sorted({name for name in titles if titles.count(name) > 1})
-    if twice:
-        raise IngestError(
-            f"{path}: column {twice[0]!r} occurs more than once; rename one of the columns"
-        )
+    titles = all_named(header)
+    refuse_repeated(path, titles)
     return pl.DataFrame(
         [
             _column(name, [row[n] if n < len(row) else "" for row in rows])

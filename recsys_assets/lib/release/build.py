@@ -12,12 +12,12 @@ import polars as pl
 
 from recsys_assets import columns, fingerprints
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.lib.features.look_back import look_back_of
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.contents import (
     display_data,
     dump,
     learnt_files,
-    look_back_of,
     place,
     write_contents,
 )

@@ -14,6 +14,7 @@ import polars as pl
 
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact
+from recsys_assets.lib.features.look_back import look_back_of
 from recsys_assets.lib.release.releases import COMPONENTS
 from recsys_assets.lib.retrieval.similar_items import similar_items
 from recsys_assets.release_files import (
@@ -102,11 +103,6 @@ def write_contents(
         similar_items(parts["faiss_index"].path(INDEX), len(item_ids)),
         allow_pickle=False,
     )
-
-
-def look_back_of(transforms: Mapping[str, Any]) -> int:
-    """Return the days of clicks that the features of a generation cover."""
-    return int(transforms.get("look_back_days", columns.OLDER_LOOK_BACK_DAYS))
 
 
 def _sampling(settings: Settings) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.columns import OLDER_LOOK_BACK_DAYS
+from recsys_assets.lib.features.look_back import look_back_of
 from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.rung import OLDER, RUNGS, Rung, read_rung
@@ -108,7 +109,7 @@ def read_release(artifact: Artifact) -> Release:
         content["known_user"],
         content.get("form"),
         read_rung(content),
-        content.get("look_back_days", OLDER_LOOK_BACK_DAYS),
+        look_back_of(content),
     )
 
 

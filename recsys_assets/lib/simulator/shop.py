@@ -148,7 +148,7 @@ def simulate(
         "seed": seed,
         "catalogue": None if catalogue is None else sha256_file(catalogue),
         "start": start or _start(landing, min(days)),
-        # landing zones of before there was a choice keep their fingerprint
+        # UTC is left out, so that older landing zones keep their fingerprint
         **({} if zone == UTC else {"time_zone": zone}),
     }
     superseded = _prepare(landing, parameters)

@@ -16,7 +16,6 @@ from recsys_assets.columns import (
     AGE,
     GENDER,
     MISSING,
-    OLDER_LOOK_BACK_DAYS,
     RECENT_CATEGORIES,
     RECENT_ITEMS,
     RECENT_TIMESTAMPS,
@@ -27,6 +26,7 @@ from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.lib.feature_store.recent_clicks import FEATURES as RECENT_CLICKS
 from recsys_assets.lib.feature_store.recent_clicks import Click, stored_clicks
 from recsys_assets.lib.features.activity import visitor_activity
+from recsys_assets.lib.features.look_back import look_back_of
 from recsys_assets.release_files import MODEL_FILES, USER_DEFAULTS
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Degraded
@@ -86,7 +86,7 @@ class FeastUserLookup(TwoPartStage[Asked]):
         stage = cls(
             OnlineFeatures.open(settings, settings.store_timeout_ms),
             float(defaults["mean_age"]),
-            int(defaults.get("look_back_days", OLDER_LOOK_BACK_DAYS)),
+            look_back_of(defaults),
         )
         stage._warm()
         return stage

@@ -14,16 +14,13 @@ import pandas as pd
 from recsys_assets import columns as c
 from recsys_assets import local_time
 
-SECONDS_PER_HOUR, SECONDS_PER_DAY = 3_600, 86_400
-THURSDAY = 3  # the weekday of 1970-01-01
-
 
 def _hour_angle(local: pd.Series) -> pd.Series:
-    return local // SECONDS_PER_HOUR % 24 * (2 * math.pi / 24)
+    return local // c.SECONDS_PER_HOUR % 24 * (2 * math.pi / 24)
 
 
 def _weekday_angle(local: pd.Series) -> pd.Series:
-    return (local // SECONDS_PER_DAY + THURSDAY) % 7 * (2 * math.pi / 7)
+    return (local // c.SECONDS_PER_DAY + c.EPOCH_WEEKDAY) % 7 * (2 * math.pi / 7)
 
 
 #: Column → the angle of a local time and its wave.

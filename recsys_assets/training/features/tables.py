@@ -75,7 +75,7 @@ def read(path: Path, names: Sequence[str]) -> pa.Table:
 
 
 def time_zone(transforms: Path) -> str:
-    """Return the time zone of a transforms.json; UTC in those of before there was a choice."""
+    """Return the time zone of a transforms.json; UTC where an older version wrote none."""
     return str(json.loads(transforms.read_text()).get("time_zone", local_time.UTC))
 
 

@@ -67,13 +67,14 @@ def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
     if drawn["valid"]:
         valid = _with_history(step, "valid", valid[valid[c.CLICK] == 1])
     rows, held_out = batches.split(rows, params.held_out, step.seed)
+    if not drawn["valid"]:  # then training has unclicked rows too
+        return RankerData(Labelled(rows), Labelled(held_out), Labelled(valid), clicks_only=False)
     clicked = rows.loc[rows[c.CLICK] == 1, c.ITEM_ID].to_numpy()
-
+    catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
+    shares = learning.draw_shares(models.item_counts(clicked, schema)[catalogue["index"]])
     zone = tables.time_zone(step.file("workflows", TRANSFORMS))
 
     def sampled(clicks: pd.DataFrame, seed: int) -> Labelled:
-        catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
-        shares = learning.draw_shares(models.item_counts(clicked, schema)[catalogue["index"]])
         history = loaders.history_of(clicks, loaders.cardinalities(schema)[c.CATEGORY_L1])
         plain = clicks.drop(
             columns=[name for name in clicks.columns if name.startswith(loaders.HISTORY)]
@@ -88,18 +89,16 @@ def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
             f"no unclicked exposure in {split}: {params.negatives_per_positive} items are drawn "
             "per click"
         )
-    if drawn["valid"]:
-        judged = sampled(valid, step.seed + 1)
-        # a ranker of logged exposures is not calibrated among samples: they give its AUC alone
-        labelled = judged if clicks_only else Labelled(judged.rows)
-    else:
-        labelled = Labelled(valid)
+    judged = sampled(valid, step.seed + 1)
     if not clicks_only:
-        return RankerData(Labelled(rows), Labelled(held_out), labelled, clicks_only=False)
+        # without offsets: a ranker of logged exposures is not calibrated on sampled negatives, so
+        # they judge its AUC alone
+        judged = Labelled(judged.rows)
+        return RankerData(Labelled(rows), Labelled(held_out), judged, clicks_only=False)
     return RankerData(
         sampled(rows, step.seed),
         sampled(held_out, step.seed + 2) if len(held_out) else Labelled(held_out),
-        labelled,
+        judged,
         clicks_only=True,
     )
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recsys_assets.lib.evaluation.sparse_rows import highest_per_row, unroll
+from recsys_assets.lib.evaluation.sparse_rows import highest_per_row
+from recsys_assets.lib.features.click_ranges import unroll
 
 
 @pytest.mark.parametrize("most", [1, 3, 12])

@@ -23,7 +23,7 @@ def days(tmp_path: Path) -> list[Artifact]:
 
 
 def test_features_from_before_the_setting_cover_seven_days(days: list[Artifact]) -> None:
-    assert [look_back_of(day) for day in days] == [7, 7, 7, 30]
+    assert [look_back_of(day.manifest["params"]) for day in days] == [7, 7, 7, 30]
     require_look_back(days[:3], 7)
     require_look_back(days[3:], 30)
 
