@@ -227,8 +227,8 @@ def _notes(queries: Mapping[str, Any]) -> list[str]:
     said = []
     if not queries.get("queries", 1):
         said.append(
-            "There is no held-out query, so lists have no figures: the validation days have too few "
-            "rows. Ingest more days, or set RECSYS_VALIDATION_DAYS higher."
+            "There is no held-out query, so lists have no figures: the validation days have too "
+            "few rows. Ingest more days, or set RECSYS_VALIDATION_DAYS higher."
         )
     if queries.get("seen_share"):
         said.append(

@@ -1,7 +1,7 @@
 """Read a text file of any charset as blocks of whole UTF-8 lines.
 
-Memory holds one block. UTF-16 is detected by its BOM or its NUL bytes. Text that is not UTF-8 is in one
-of the older charsets, which chardet detects from the first lines that are not ASCII.
+Memory holds one block. UTF-16 is detected by its BOM or its NUL bytes. Text that is not UTF-8 is in
+one of the older charsets, which chardet detects from the first lines that are not ASCII.
 """
 
 from __future__ import annotations

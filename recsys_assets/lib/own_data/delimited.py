@@ -1,7 +1,7 @@
 """Read delimited text (CSV, TSV and similar forms) in batches of text columns.
 
-Delimiter and header are detected from the first lines. The delimiter is the one that splits most lines
-as it splits the first one; of equals, the one that gives more fields.
+Delimiter and header are detected from the first lines. The delimiter is the one that splits most
+lines as it splits the first one; of equals, the one that gives more fields.
 """
 
 from __future__ import annotations
