@@ -210,6 +210,6 @@ def test_without_a_query_the_report_says_so(tmp_path):
     }
     shown = write(parts, tmp_path / "target")
     found = json.loads((tmp_path / "target" / report.SUMMARY_FILE).read_text())
-    assert found["queries"]["queries"] == 0 and "No held-out click" in found["notes"][0]
+    assert found["queries"]["queries"] == 0 and "no held-out query" in found["notes"][0]
     assert shown["targets_met"] == 0 and not any(one["met"] for one in found["targets"])
-    assert "No held-out click" in (tmp_path / "target" / report.PAGE_FILE).read_text()
+    assert "no held-out query" in (tmp_path / "target" / report.PAGE_FILE).read_text()
