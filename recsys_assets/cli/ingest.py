@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys_assets import local_time, partitions
+from recsys_assets.cli import ingest_check
 from recsys_assets.files import write_json
 from recsys_assets.settings import Settings, get_settings
 
@@ -21,6 +22,7 @@ Pairs = list[str]
 
 
 def ingest(
+    context: typer.Context,
     logs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -124,10 +126,26 @@ def ingest(
             "--replace", help="First remove the simulated or ingested shop in the landing zone."
         ),
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Change nothing: read the files and write a page (HTML) that shows what was "
+            "understood. Ends with 1 if the files or options would be refused, else with 0.",
+        ),
+    ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help=f"The page that --check writes. Default: {ingest_check.PAGE} in this folder.",
+        ),
+    ] = None,
 ) -> None:
     """Write your own logs, catalogue, pictures and users into the landing zone.
 
-    Reports every rejected row and everything that was left out.
+    Reports every rejected row and everything that was left out. With --check it only reads, and
+    writes a page for the person who knows the data.
     """
     from recsys_assets.lib.landing.zone import IngestError
     from recsys_assets.lib.own_data.bring import Request
@@ -135,10 +153,8 @@ def ingest(
     from recsys_assets.lib.own_data.mapping import LogRules, parse_pairs
 
     settings = get_settings()
-    before = partitions.stored_calendar(settings)
-    if before:
-        before = {"time_zone": local_time.UTC, **before}
-    try:
+
+    def requested() -> Request:
         zone = _time_zone(settings, time_zone, replace)
         rules = LogRules(
             parse_pairs("--map", map_ or []),
@@ -150,7 +166,7 @@ def ingest(
             encoding,
             time_format,
         )
-        request = Request(
+        return Request(
             logs or [],
             rules,
             catalogue,
@@ -164,8 +180,17 @@ def ingest(
             encoding,
             decimal,
         )
+
+    if check or page is not None:
+        code = ingest_check.run(context, settings, requested, check=check, page=page)
+        raise typer.Exit(code)
+    before = partitions.stored_calendar(settings)
+    if before:
+        before = {"time_zone": local_time.UTC, **before}
+    try:
+        request = requested()
         report = take(
-            _local_landing(settings),
+            ingest_check.local_landing(settings),
             request,
             now=int(time.time()),
             start_day=settings.start_day,
@@ -174,7 +199,7 @@ def ingest(
     except IngestError as error:
         _errors.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    after = {**before, "time_zone": zone}
+    after = {**before, "time_zone": request.rules.time_zone}
     if settings.start_day is None and report["calendar"]:
         after["start_day"] = report["calendar"]["start_day"]
     write_json(settings.home / partitions.CALENDAR_FILE, after)
@@ -242,16 +267,6 @@ def _first_second(first_day: str | None, zone: str) -> int | None:
         raise IngestError(
             f"--first-day {first_day} must be a day of the form 2026-11-20"
         ) from error
-
-
-def _local_landing(settings: Settings) -> Path:
-    from recsys_assets.lib.landing.zone import IngestError
-
-    if "://" in settings.landing:
-        raise IngestError(
-            f"RECSYS_LANDING_URI is {settings.landing}: ingest into a folder, then copy it there"
-        )
-    return Path(settings.landing)
 
 
 def show(report: dict[str, Any], settings: Settings, console: Console) -> None:

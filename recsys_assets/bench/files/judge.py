@@ -56,7 +56,7 @@ def judge(case: FileCase, folder: Path) -> CaseVerdict:
             content(path)
     began = time.monotonic()
     try:
-        request = _request(case, folder)
+        request = request_of(case, folder)
         report = ingest(folder / "landing", request, now=NOW, start_day=None)
     except IngestError as error:
         return _refused(case.expected, str(error), time.monotonic() - began)
@@ -70,7 +70,8 @@ def judge(case: FileCase, folder: Path) -> CaseVerdict:
     return CaseVerdict("wrong" if faults else "right", "; ".join(faults), seconds)
 
 
-def _request(case: FileCase, folder: Path) -> Request:
+def request_of(case: FileCase, folder: Path) -> Request:
+    """Return the request of a case whose files are in a folder."""
     source = folder / (case.source or next(iter(case.files)))
     options = {
         name: folder / str(value) if name in _PATHS else value

@@ -8,7 +8,6 @@ bytes again.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,7 +17,7 @@ from typing import Any, Literal
 import polars as pl
 
 from recsys_assets.columns import AGE, GENDER, ITEM_ID, MISSING, PRICE, USER_ID
-from recsys_assets.files import sha256_file, sha256_json, write_json
+from recsys_assets.files import sha256_file, write_json
 from recsys_assets.lib.landing import zone
 from recsys_assets.lib.landing.quarantine import QuarantineWriter, quarantine_path
 from recsys_assets.lib.landing.zone import (
@@ -33,9 +32,11 @@ from recsys_assets.lib.own_data import pictures as ingest_images
 from recsys_assets.lib.own_data import report as ingest_report
 from recsys_assets.lib.own_data import tables
 from recsys_assets.lib.own_data.batch import TextForm
+from recsys_assets.lib.own_data.digests import digest_of, digest_of_ids, given_options
 from recsys_assets.lib.own_data.log import ingested_file, stage_log
 from recsys_assets.lib.own_data.log_summary import LogSummary
 from recsys_assets.lib.own_data.mapping import LogRules
+from recsys_assets.lib.own_data.observer import Observer
 from recsys_assets.lib.own_data.publish import clear, publish, refuse_mixture, staging_folder
 from recsys_assets.lib.own_data.report import IngestReport, SourceEntry, TableSize
 from recsys_assets.lib.own_data.sources import find_files
@@ -111,12 +112,15 @@ def ingest(
     landing.mkdir(parents=True, exist_ok=True)
     with staging_folder(landing) as staging:
         before = None if request.replace else ingest_report.read_report(landing)
-        run = _Run(landing, staging, request, before, now, progress)
+        run = Run(landing, staging, request, before, now, progress)
         return dict(run.run(start_day))
 
 
-class _Run:
-    """Runs one ingest, from the sources to the report."""
+class Run:
+    """Runs one ingest from the sources to the report, see ``ingest``.
+
+    ``before`` is the report of the landing zone; None: nothing was ingested.
+    """
 
     def __init__(
         self,
@@ -126,32 +130,47 @@ class _Run:
         before: IngestReport | None,
         now: int,
         progress: Progress,
+        observer: Observer | None = None,
     ) -> None:
         self.landing, self.staging, self.request = landing, staging, request
-        self.now, self.progress = now, progress
+        self.now, self.progress, self.observer = now, progress, observer or Observer()
         self.sources: list[SourceEntry] = list(before["sources"]) if before else []
         self.old = None if request.replace else landing
         self.quarantines: list[Path] = []  # quarantine files that this ingest replaces
 
     def run(self, start_day: date | None) -> IngestReport:
         """Stage all tables, move them into the landing zone and return the report."""
-        items, users = self._table("items"), self._table("users")
-        summary = self._log(items)
+        report = self.stage(start_day)
+        if self.request.replace:
+            clear(self.landing)
+        publish(self.staging, self.landing, self.quarantines)
+        write_json(self.landing / zone.REPORT_FILE, report)
+        return report
+
+    def stage(self, start_day: date | None) -> IngestReport:
+        """Stage all tables and return the report; the landing zone stays as it is.
+
+        Raises:
+            IngestError: a part is refused, and the observer does not go on without it.
+        """
+        attempt = self.observer.attempt
+        items = attempt("items", lambda: self._table("items"))
+        users = attempt("users", lambda: self._table("users"))
+        summary = attempt("interactions", lambda: self._log(items))
         if summary is not None:
             if not self._has("items"):
                 items = _with_derived(items, tables.derived_items(summary.items), ITEM_ID)
             users = _with_derived(users, tables.derived_users(summary.users), USER_ID)
-        items = None if items is None else self._pictures(items)
+        if (named := items) is not None:
+            pictured = attempt("images", lambda: self._pictures(named))
+            items = named if pictured is None else pictured
         for frame, file in ((items, ITEMS_FILE), (users, USERS_FILE)):
             if frame is not None:
                 (self.staging / file).parent.mkdir(exist_ok=True)
                 frame.write_parquet(self.staging / file)
         report = self._report(items, users)
-        ingest_report.check_calendar(report["calendar"], start_day)
-        if self.request.replace:
-            clear(self.landing)
-        publish(self.staging, self.landing, self.quarantines)
-        write_json(self.landing / zone.REPORT_FILE, report)
+        calendar = report["calendar"]
+        attempt("calendar", lambda: ingest_report.check_calendar(calendar, start_day))
         return report
 
     def _has(self, table: str) -> bool:
@@ -168,6 +187,7 @@ class _Run:
             len(self.sources),
         )
         self.sources[at : at + 1] = [entry]
+        self.observer.recorded(entry)
 
     def _table(self, name: Literal["items", "users"]) -> pl.DataFrame | None:
         """Return the new catalogue or users, before the log's ids are added; None if none."""
@@ -182,11 +202,14 @@ class _Run:
         if source is None:
             return landed
         table = self._read(name, source, mapping, landed)
+        self.observer.table(name, table)
         files = [source] if str(source).lower().endswith(tables.YAML) else find_files([source])
         options: dict[str, object] = {"mapping": mapping}
         columns = request.item_columns if name == "items" else request.user_columns
-        options |= _given(columns=columns, encoding=request.encoding, decimal=request.decimal)
-        digest = _digest(files, options)
+        options |= given_options(
+            columns=columns, encoding=request.encoding, decimal=request.decimal
+        )
+        digest = digest_of(files, options)
         quarantine = quarantine_path(self.staging, name, digest)
         with QuarantineWriter(quarantine, list(dict.fromkeys(table.columns))) as writer:
             writer.write(table.rejected)
@@ -227,13 +250,13 @@ class _Run:
         kept = None if self.old is None else self.old / IMAGES_FILE
         if self.request.images is None:
             return ingest_images.without_folder(items, kept)
-        found = ingest_images.read_pictures(
-            self.request.images, items, kept, self.staging / IMAGES_FILE
-        )
+        target = None if self.observer.dry else self.staging / IMAGES_FILE
+        found = ingest_images.read_pictures(self.request.images, items, kept, target)
+        self.observer.pictures(items, found)
         self._record(
             {
                 "table": "images",
-                "digest": sha256_file(self.staging / IMAGES_FILE)[:16],
+                "digest": sha256_file(target)[:16] if target else "",
                 "files": [str(self.request.images)],
                 "mapping": {},
                 "rows_read": found.read + len(found.unreadable),
@@ -263,16 +286,16 @@ class _Run:
             "devices": rules.devices,
             "first_day": rules.first_day_start,
         }
-        options |= _given(  # left out where not given, so that older logs keep their digest
+        options |= given_options(  # left out where not given, so that older logs keep their digest
             time_zone=None if rules.time_zone == UTC else rules.time_zone,
             columns=rules.columns,
             encoding=rules.encoding,
             time_format=rules.time_format,
         )
-        content, digest = _digest(files, {}), _digest(files, options)
+        content, digest = digest_of(files, {}), digest_of(files, options)
         catalogue = items[ITEM_ID] if items is not None and self._has("items") else None
-        against = None if catalogue is None else _ids_digest(catalogue)
-        if self._was_ingested(content, digest, against):
+        against = None if catalogue is None else digest_of_ids(catalogue)
+        if self._was_ingested(content, digest, against) and not self.observer.dry:
             self.progress("the log was ingested before: its days are kept")
             return None
         summary = stage_log(
@@ -284,6 +307,7 @@ class _Run:
             catalogue=catalogue,
             landing=self.old,
             progress=self.progress,
+            observer=self.observer,
         )
         self._refuse_empty(summary)
         quarantine = quarantine_path(self.staging, "interactions", digest).relative_to(self.staging)
@@ -371,22 +395,5 @@ class _Run:
         }
 
 
-def _given(**options: object) -> dict[str, object]:
-    """Return the options that were given."""
-    return {name: value for name, value in options.items() if value}
-
-
 def _with_derived(table: pl.DataFrame | None, derived: pl.DataFrame, key: str) -> pl.DataFrame:
     return derived if table is None else tables.upsert(table, derived, key)
-
-
-def _digest(files: Sequence[Path], options: Mapping[str, object]) -> str:
-    """Return the digest (16 hexadecimal digits) of the files' content and the options.
-
-    File names do not count.
-    """
-    return sha256_json({"files": sorted(sha256_file(file) for file in files), **options})[:16]
-
-
-def _ids_digest(ids: pl.Series) -> str:
-    return hashlib.sha256("\0".join(ids.sort()).encode()).hexdigest()

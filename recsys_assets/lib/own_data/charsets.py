@@ -77,6 +77,7 @@ class TextFile:
 
     Attributes:
         notes: what was detected, as sentences for the report.
+        charset: of the text, as far as it was read.
     """
 
     def __init__(self, path: Path, encoding: str | None = None) -> None:
@@ -93,6 +94,7 @@ class TextFile:
                     "cp1252, utf-16 or shift_jis"
                 ) from error
         self._codec = None if encoding in ("utf-8", "utf-8-sig") else encoding
+        self.charset = self._codec or "utf-8"
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield blocks that end with a line end; every line end is LF."""
@@ -167,12 +169,13 @@ class TextFile:
                 if charset == "utf-8":
                     return len(bom), None
                 self.notes.append(f"text is {charset}, by its BOM")
-                self._codec = None
+                self._codec, self.charset = None, charset
                 return len(bom), charset
         sample = head[:4_096]
         nul = [sample[at::2].count(0) * 2 / max(len(sample), 1) for at in (0, 1)]
         for at, charset in ((1, "utf-16-le"), (0, "utf-16-be")):
             if nul[at] > 0.4 and nul[1 - at] < 0.05:
+                self.charset = charset
                 self.notes.append(f"text is {charset}, by its NUL bytes")
                 return 0, charset
         if sum(nul) > 0.2:
@@ -222,7 +225,7 @@ class TextFile:
         bad = [line for line in lines if not _is_utf8(line)]
         if self._utf8_seen or len(bad) < len(lines) / 2:
             return False
-        self._codec = detect(b"\n".join(bad[:_SAMPLE_LINES]))
+        self._codec = self.charset = detect(b"\n".join(bad[:_SAMPLE_LINES]))
         self.notes.append(
             f"text is {self._codec}, as detected from {min(len(bad), _SAMPLE_LINES):,} lines that "
             "are not UTF-8 (if letters look wrong, name the charset with --encoding)"

@@ -42,6 +42,7 @@ class DelimitedFile:
     Attributes:
         names: of the columns; empty if the file is empty. A column without a name gets its number.
         first_rows: fields of the first rows, for messages.
+        delimiter: one character.
     """
 
     def __init__(self, path: Path, form: TextForm) -> None:
@@ -51,19 +52,19 @@ class DelimitedFile:
         while head.count(b"\n") < _HEAD_LINES and (more := next(self._blocks, b"")):
             head += more  # what follows the last line end is a block of its own
         lines = _Lines(head)
-        self._delimiter = ""
+        self.delimiter = ""
         if UNDECODED in lines.peek():
             raise IngestError(
                 f"{path}: the charset of its first line cannot be told; name it with --encoding, "
                 "or export the file again as UTF-8"
             )
         if (sep := _SEP.match(lines.peek())) is not None:
-            self._delimiter = sep.group(1)
+            self.delimiter = sep.group(1)
             lines.drop()
         sample = [one for one in lines.sample() if UNDECODED not in one]
-        if not self._delimiter:
-            self._delimiter = detect_delimiter(sample, len(form.names) or None)
-        rows = [split_line(line, self._delimiter) for line in sample]
+        if not self.delimiter:
+            self.delimiter = detect_delimiter(sample, len(form.names) or None)
+        rows = [split_line(line, self.delimiter) for line in sample]
         self._padded = False
         if form.names:
             self._check_given(form, rows)
@@ -77,6 +78,11 @@ class DelimitedFile:
         self.names = all_named(names)
         self.first_rows = rows[:2]
         self._body = lines.rest()
+
+    @property
+    def charset(self) -> str:
+        """Return the charset, as far as the file was read."""
+        return self._text.charset
 
     def _header(self, rows: Sequence[Sequence[str]]) -> list[str]:
         header = list(rows[0])
@@ -113,7 +119,7 @@ class DelimitedFile:
             rows = Counter(counts[1:])
             usual, number = max(rows.items(), key=lambda one: one[1], default=(1, 0))
             if max(counts[:1], default=0) == 1 and usual > 1 and number >= 2:
-                if number < 0.8 * len(counts[1:]) or self._delimiter in sample[0]:
+                if number < 0.8 * len(counts[1:]) or self.delimiter in sample[0]:
                     continue
                 raise IngestError(
                     f"{self._path}: line 1 ({sample[0][:_SAMPLE]!r}) has one field, and the lines "
@@ -131,7 +137,7 @@ class DelimitedFile:
         if not self.names:
             return
         blocks = chain([self._body] if self._body else [], self._blocks)
-        records = Records(blocks, self._delimiter, len(self.names))
+        records = Records(blocks, self.delimiter, len(self.names))
         done = literal = 0
         for block in records:
             malformed: list[MalformedLine] = []
@@ -171,7 +177,7 @@ class DelimitedFile:
                     use_threads=False, block_size=len(block) + 1, column_names=self.names
                 ),
                 parse_options=pa_csv.ParseOptions(
-                    delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=keep
+                    delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=keep
                 ),
                 convert_options=pa_csv.ConvertOptions(
                     column_types=dict.fromkeys(self.names, pa.string()),

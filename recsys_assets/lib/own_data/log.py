@@ -40,6 +40,7 @@ from recsys_assets.lib.own_data.ids import refuse_spoilt
 from recsys_assets.lib.own_data.log_summary import LogSummary
 from recsys_assets.lib.own_data.log_times import times_of_files
 from recsys_assets.lib.own_data.mapping import LogRules
+from recsys_assets.lib.own_data.observer import Observer
 from recsys_assets.lib.own_data.sources import as_text, read_batches, schema_of
 from recsys_assets.lib.own_data.spill import Spill
 from recsys_assets.lib.own_data.stray import STRAY_GAP_DAYS, stray_days
@@ -66,6 +67,7 @@ def stage_log(
     catalogue: pl.Series | None,
     landing: Path | None,
     progress: Progress,
+    observer: Observer | None = None,
 ) -> LogSummary:
     """Write a log's days and its quarantine into ``staging``.
 
@@ -81,12 +83,14 @@ def stage_log(
         landing: landing zone whose events are not accepted again; None: compare with no other
             events.
         progress: receives one line of text per file and per day.
+        observer: receives what is read.
 
     Raises:
         IngestError: a file cannot be read, lacks a required column, or has a column of a wrong
             type.
     """
-    summary = LogSummary()
+    observer, summary = observer or Observer(), LogSummary()
+    observer.log(summary)
     columns = _columns(files, rules, summary)
     kept = list(dict.fromkeys(source for mapped in columns.values() for source in mapped.values()))
     times = times_of_files(columns, rules)
@@ -104,6 +108,7 @@ def stage_log(
                 summary,
                 now,
                 catalogue,
+                observer,
             )
             progress(
                 f"{path.name}: {summary.read:,} rows read so far ({number + 1} of {len(columns)} "
@@ -167,6 +172,7 @@ def _read_file(
     summary: LogSummary,
     now: int,
     catalogue: pl.Series | None,
+    observer: Observer,
 ) -> None:
     """Read one file: spill the accepted rows, quarantine the others."""
     described = False
@@ -195,6 +201,7 @@ def _read_file(
             .with_columns(place)
         )
         summary.note(rows, columns, _RAW, now)
+        observer.rows(rows, columns, _RAW)
         rejected = rows.filter(pl.col(REASON).is_not_null())
         quarantine.write(_as_quarantined(rejected, pl.lit(str(path))))
         accepted = rows.filter(pl.col(REASON).is_null()).drop(REASON)

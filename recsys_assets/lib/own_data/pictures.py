@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -122,7 +123,9 @@ def _sound(content: bytes) -> bool:
     return True
 
 
-def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: Path) -> Pictures:
+def read_pictures(
+    folder: Path, items: pl.DataFrame, kept: Path | None, target: Path | None
+) -> Pictures:
     """Write the pictures of all items that have one in the folder.
 
     The target file has the columns {image: String, content: Binary}.
@@ -131,7 +134,7 @@ def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: 
         folder: the folder with the pictures, searched whole.
         items: RAW_ITEMS; ``image`` as the catalogue gives it (a name, a relative path, or empty).
         kept: an older file of pictures; a picture that an item still names is kept.
-        target: the file to write; memory holds one group of pictures at a time.
+        target: the file to write; memory holds one group of pictures at a time. None: write none.
 
     Raises:
         IngestError: the folder has no picture.
@@ -143,9 +146,7 @@ def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: 
     ]
     names: dict[Path, str] = {}
     unreadable: list[str] = []
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Pictures do not get smaller by compression.
-    with pq.ParquetWriter(target, SCHEMA, compression="none") as writer:
+    with _writer(target) as writer:
         group: list[tuple[str, bytes]] = []
         for file in dict.fromkeys(path for path in found if path is not None):
             content, name = file.read_bytes(), file.relative_to(folder).as_posix()
@@ -180,8 +181,19 @@ def read_pictures(folder: Path, items: pl.DataFrame, kept: Path | None, target: 
     return Pictures(items.with_columns(column), len(names), without, unreadable, ambiguous)
 
 
-def _write(writer: pq.ParquetWriter, group: list[tuple[str, bytes]]) -> None:
-    if group:
+def _writer(target: Path | None) -> AbstractContextManager[pq.ParquetWriter | None]:
+    if target is None:
+        return nullcontext()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Pictures do not get smaller by compression.
+    writer: AbstractContextManager[pq.ParquetWriter] = pq.ParquetWriter(
+        target, SCHEMA, compression="none"
+    )
+    return writer
+
+
+def _write(writer: pq.ParquetWriter | None, group: list[tuple[str, bytes]]) -> None:
+    if group and writer is not None:
         writer.write_table(
             pa.table(
                 {"image": [name for name, _ in group], "content": [one for _, one in group]},
@@ -190,7 +202,7 @@ def _write(writer: pq.ParquetWriter, group: list[tuple[str, bytes]]) -> None:
         )
 
 
-def _keep(writer: pq.ParquetWriter, kept: Path | None, wanted: set[str]) -> set[str]:
+def _keep(writer: pq.ParquetWriter | None, kept: Path | None, wanted: set[str]) -> set[str]:
     """Copy the wanted pictures from an older file; return the names that were found."""
     still: set[str] = set()
     if kept is None or not kept.exists() or not wanted:

@@ -191,8 +191,13 @@ def _left_out(log: LogSummary) -> list[str]:
     return said
 
 
-def remedies(log: LogSummary) -> list[str]:
-    """Return, as sentences, how to get rejected rows of a log accepted."""
+def remedies(log: LogSummary, again: str = "and ingest again with --replace") -> list[str]:
+    """Return, as sentences, how to get rejected rows of a log accepted.
+
+    Args:
+        log: the log.
+        again: what to do after the options were changed.
+    """
     said = []
     for name, option, example in (
         (EVENT_TYPE, "--event-type", "View"),
@@ -211,7 +216,7 @@ def remedies(log: LogSummary) -> list[str]:
             how = f"likely {' '.join(maps)}" if maps else f"for example {example}"
             said.append(
                 f"{name} has unknown words: {listed}{more}; map each of them that is one of ours "
-                f"({how}) and ingest again with --replace"
+                f"({how}) {again}"
             )
     if log.rejected.get(MALFORMED):
         said.append(
@@ -233,7 +238,7 @@ def remedies(log: LogSummary) -> list[str]:
         said.append(
             f"{log.ahead:,} rows lie up to {log.most_ahead / 3_600:.1f} hours in the future: if "
             "the times are local ones, name the shop's zone with --time-zone (for example "
-            "--time-zone Europe/Berlin) and ingest again with --replace"
+            f"--time-zone Europe/Berlin) {again}"
         )
     likely = suggestions(log.not_taken, log.mapping, _OPTIONAL, "--map")
     if likely:

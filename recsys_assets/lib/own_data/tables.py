@@ -56,6 +56,7 @@ class ReadTable:
     mapping: dict[str, str]  # our column → the source's
     notes: tuple[str, ...] = ()  # what was detected in the files
     tags: pl.DataFrame | None = None  # of a catalogue: {item_id, tag}
+    given: pl.DataFrame | None = None  # our columns as the source has them, row by row of ``frame``
 
 
 def _schema(kinds: Mapping[str, str]) -> pl.Schema:
@@ -132,6 +133,7 @@ def _table(
         rows.columns,
         tuple(rows.notes),
         tags,
+        rows.text,
     )
 
 

@@ -1,0 +1,1 @@
+"""Check files before their ingest, and write what was understood as an HTML page."""
