@@ -220,6 +220,12 @@ class Settings(BaseSettings):
         "on the catalogue.",
     )
 
+    text_encoder: str | None = Field(
+        None,
+        description="Sentence-Transformers model that encodes the texts of items: its folder, or "
+        "its name on the hub; None: all-MiniLM-L6-v2, which knows English.",
+    )
+
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str | None) -> str | None:

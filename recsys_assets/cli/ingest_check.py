@@ -193,6 +193,8 @@ def _show(findings: Findings, target: Path) -> None:
             )
     if findings.pictures is not None:
         line(f"images: {findings.pictures['accepted']:,} pictures found")
+    if findings.language is not None and not findings.language.known:
+        line("; ".join(findings.language.sentences))
     for refusal in findings.refusals:
         _say_error(refusal.message)
     if findings.fresh_home:

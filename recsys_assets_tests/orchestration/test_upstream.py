@@ -150,6 +150,7 @@ def paper(
             generation=1,
             known_user=None,
             look_back_days=7,
+            text_encoder=None,
             versions={},
             inputs={},
         )

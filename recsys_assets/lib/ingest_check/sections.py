@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from recsys_assets.columns import DEVICE_TYPE, EVENT_TYPE, EVENT_TYPES, IMPRESSION, ITEM_GENDER
+from recsys_assets.lib.embeddings.token_coverage import TokenCoverage
 from recsys_assets.lib.ingest_check.days import days_chart
 from recsys_assets.lib.ingest_check.findings import Findings, SourceFindings
 from recsys_assets.lib.ingest_check.markup import (
@@ -76,7 +77,10 @@ def source(found: SourceFindings, findings: Findings) -> Html:
     parts = ["".join(_file(one, said) for one in found.files)]
     if found.file_count > len(found.files):
         parts.append(sentence(f"and {found.file_count - len(found.files)} more files", kind="soft"))
-    if notes := _notes(found):
+    notes = _notes(found)
+    if found.table == "items" and findings.language is not None:
+        notes.append(_language(findings.language))
+    if notes:
         parts.append(f"<h3>What was recognised</h3>{bullets(notes)}")
     if used := [one for one in found.columns if one.ours]:
         parts.append(
@@ -98,6 +102,22 @@ def source(found: SourceFindings, findings: Findings) -> Html:
         )
     title = PARTS[found.table]
     return Html(f"<section><h2>{html(title)}</h2>{''.join(parts)}</section>")
+
+
+def _language(found: TokenCoverage) -> str:
+    """Return how well names and descriptions can be read."""
+    figures = (
+        f"{100 * found.unknown:.1f} % of the pieces into which it cuts words are unknown to it, "
+        f"and a piece has {found.letters:.1f} letters on average"
+    )
+    if found.known:
+        return f"Names and descriptions: the text model knows their words ({figures})."
+    return (
+        "Names and descriptions: the text model does not know their language well "
+        f"({figures}). Lists still learn from what visitors do; new products, which have only "
+        "their texts, are placed less well. Set RECSYS_TEXT_ENCODER to a model that knows the "
+        "language, such as paraphrase-multilingual-MiniLM-L12-v2."
+    )
 
 
 def _notes(found: SourceFindings) -> list[str]:
@@ -313,6 +333,8 @@ def worth_a_look(findings: Findings) -> list[str]:
         said.append(findings.fresh_home)
     if any(one.part == "items" for one in findings.refusals) and "interactions" in findings.sources:
         said.append("The catalogue is refused, so the products of the log were compared with none.")
+    if findings.language is not None and not findings.language.known:
+        said.append(_language(findings.language))
     said += findings.remedies
     report = findings.report
     if report is not None:

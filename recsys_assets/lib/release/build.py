@@ -142,6 +142,7 @@ def build_release(
             generation=number,
             known_user=users[0] if users else None,
             look_back_days=look_back_of(transforms),
+            text_encoder=_text_encoder(aligned),
             versions=dict.fromkeys(COMPONENTS, number),
             inputs=inputs,
         )
@@ -153,6 +154,14 @@ def build_release(
                 "gate": params["gate"],
             }
         )
+
+
+def _text_encoder(aligned: Artifact) -> dict[str, str | None] | None:
+    """Return name and version of the encoder of the items' texts; None: not recorded."""
+    if "text_encoder" not in aligned.metrics:
+        return None
+    metrics = aligned.metrics
+    return {"name": metrics["text_encoder"], "version": metrics["text_encoder_version"]}
 
 
 def _fitting_transforms(workflows: Artifact, aligned: Artifact) -> dict[str, Any]:
@@ -243,6 +252,7 @@ def build_fine_tune_release(
             versions=versions,
             known_user=generation.known_user,
             look_back_days=generation.look_back_days,
+            text_encoder=generation.text_encoder,
             inputs=inputs,
         )
         return staged.publish(
@@ -264,6 +274,7 @@ def _dump_release(
     generation: int,
     known_user: str | None,
     look_back_days: int,
+    text_encoder: Mapping[str, str | None] | None,
     versions: Mapping[str, int],
     inputs: Mapping[str, Artifact],
 ) -> None:
@@ -281,6 +292,7 @@ def _dump_release(
             "metrics": dict(metrics or {}),
             "known_user": known_user,
             "look_back_days": look_back_days,
+            "text_encoder": text_encoder,
             "artifacts": {role: artifact.reference() for role, artifact in inputs.items()},
         },
     )

@@ -65,6 +65,7 @@ class Release:
     form: str | None = CODE_VERSION  # of the code that built it; None: before forms were written
     rung: Rung = field(default_factory=lambda: OLDER)
     look_back_days: int = OLDER_LOOK_BACK_DAYS  # days of clicks that its models' features cover
+    text_encoder: Mapping[str, str | None] | None = None  # name and version; None: not recorded
 
     @property
     def of_this_form(self) -> bool:
@@ -110,6 +111,7 @@ def read_release(artifact: Artifact) -> Release:
         content.get("form"),
         read_rung(content),
         look_back_of(content),
+        content.get("text_encoder"),
     )
 
 

@@ -19,6 +19,7 @@ from recsys_assets.lib.own_data.tables import derived_items
 from recsys_assets.lib.simulator import catalogue
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings
+from recsys_assets_tests.support.small_text_encoder import WORDS, save_text_encoder
 
 pytestmark = pytest.mark.slow
 
@@ -66,10 +67,12 @@ class Shop:
             )[1],
         )
 
+        self.settings = settings
+
         class HomePlatform(Platform):
             @property
-            def settings(self) -> Settings:
-                return settings
+            def settings(_) -> Settings:
+                return self.settings
 
         self.platform = HomePlatform()
 
@@ -94,12 +97,14 @@ class Shop:
             "embeddings__training_catalogue": {"config": training_catalogue},
         }
         with dg.DagsterInstance.ephemeral() as instance:
-            assert dg.materialize(
+            done = dg.materialize(
                 ASSETS,
                 resources={"platform": self.platform},
                 run_config={"ops": config},
                 instance=instance,
-            ).success
+            )
+        assert done.success
+        (self.language,) = done.get_asset_check_evaluations()
         return {kind: self.store.current(f"embeddings/{kind}") for kind in KINDS}
 
 
@@ -240,3 +245,46 @@ def test_equal_texts_and_equal_pictures_tell_nothing_apart(shop: Shop) -> None:
     embedded = shop.embed()
     all_finite(embedded, 5)
     assert not any(rows(embedded["items"], name).any() for name in ("text", "image"))
+
+
+def test_another_text_encoder_makes_texts_pca_and_tables_anew(shop: Shop, tmp_path: Path) -> None:
+    shop.stock(FRAME[:FIRST])
+    english = shop.embed()
+    assert english["text"].metrics["text_encoder"] == "all-MiniLM-L6-v2"
+    assert shop.language.passed and english["text"].metrics["language"]["unknown_tokens"] == 0
+
+    folder = save_text_encoder(tmp_path / "small", FRAME["description"].to_list(), width=32)
+    shop.settings = shop.settings.model_copy(update={"text_encoder": str(folder)})
+    small = shop.embed()
+    assert sum(shop.texts) == FIRST and shop.pictures == []
+    assert rows(small["text"], "text").shape == (FIRST, 32)
+    all_finite(small, FIRST)
+    assert rows(small["items"], "text")[:, :31].any(axis=1).all()
+    for kind in ("text", "pca", "items"):
+        assert small[kind].digest != english[kind].digest, kind
+    for kind in ("training_catalogue", "image_encoder", "image"):
+        assert small[kind].digest == english[kind].digest, kind
+    encoder = (small["items"].metrics["text_encoder"], small["pca"].manifest["params"])
+    assert encoder == ("model", small["text"].manifest["params"])
+    assert str(tmp_path) not in str((encoder, small["text"].metrics))
+    assert shop.language.passed
+
+    # the same folder with other weights is another encoder
+    save_text_encoder(tmp_path / "small", FRAME["description"].to_list(), width=32, seed=2)
+    assert shop.embed()["text"].digest != small["text"].digest
+    shop.settings = shop.settings.model_copy(update={"text_encoder": None})
+    assert shop.embed()["items"].digest == english["items"].digest and shop.texts == []
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_a_catalogue_of_another_language_warns_with_the_remedy(shop: Shop, language: str) -> None:
+    text = pl.lit(WORDS[language])
+    shop.stock(FRAME[:9].with_columns(name=text, description=text))
+    found = shop.embed()["text"].metrics["language"]
+    assert not found["known"] and "RECSYS_TEXT_ENCODER" in found["says"]
+    assert not shop.language.passed
+    assert shop.language.severity == dg.AssetCheckSeverity.WARN and not shop.language.blocking
+    if language == "ja":
+        assert found["unknown_tokens"] > 0.15
+    else:  # every token is known, and has few letters
+        assert found["unknown_tokens"] == 0 and found["letters_per_token"] < 2.8

@@ -230,3 +230,20 @@ def test_small_batches_give_the_same(shop: Path, monkeypatch: pytest.MonkeyPatch
     parts = checked(shop)
     assert (parts.report, parts.words, parts.clicks) == (whole.report, whole.words, whole.clicks)
     assert parts.windows == whole.windows
+
+
+def test_a_catalogue_that_the_text_encoder_cannot_read_is_named(tmp_path: Path):
+    def found(text: str, encoder: str | None = None) -> Findings:
+        path = tmp_path / "items.csv"
+        path.write_text("item_id,name\n" + "".join(f"i{n},{text}\n" for n in range(60)))
+        given = Settings(home=tmp_path / "home", start_day=None, text_encoder=encoder)
+        return check(tmp_path / "home/landing", Request(catalogue=path), given, now=NOW)
+
+    greek = found("Κόκκινη δερμάτινη τσάντα")
+    assert greek.language is not None and not greek.language.known
+    assert "does not know their language well" in page(greek, "recsys", "now")
+    assert not greek.refused
+    english = found("Red leather bag")
+    assert english.language is not None and english.language.known
+    assert "knows their words" in page(english, "recsys", "now")
+    assert found("Red leather bag", encoder="no-such/encoder").language is None  # not here

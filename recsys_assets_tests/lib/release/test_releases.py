@@ -26,6 +26,7 @@ from recsys_assets.lib.release.releases import (
     newest_passed,
     open_release,
     read_display,
+    read_release,
 )
 from recsys_assets.lib.release.rung import OLDER
 from recsys_assets.lib.retrieval.index import build_index, save_index
@@ -499,3 +500,19 @@ def test_warnings_do_not_keep_a_release_back(store, settings):
     with pytest.raises(ReleaseError, match="against its own checks"):
         blocked = {**gate, "checks": [{**warned, "blocks": True}]}
         Generation(store, "b").release(settings, gate=blocked)
+
+
+def test_a_release_records_the_encoder_of_its_texts(store, settings):
+    old = Generation(store)
+    assert read_release(old.release(settings)).text_encoder is None
+    generation, named = Generation(store, "b"), {"name": "m", "version": "v"}
+    with store.stage("embeddings/aligned", inputs={"workflows": generation.workflows}) as staged:
+        np.save(staged.path / "embedding_table.npy", np.ones((6, 128), np.float32))
+        metrics = {"text_encoder": "m", "text_encoder_version": "v"}
+        generation.aligned = staged.publish(metrics)
+    full = generation.release(settings)
+    assert content(full, "release.json")["text_encoder"] == named
+    tuned = build_fine_tune_release(
+        store, day="2026-03-21", base=full, gate=PASSED, **generation.tuned("c")
+    )
+    assert read_release(tuned).text_encoder == named
