@@ -16,7 +16,12 @@ from recsys_assets.columns import CLICK, EVENT_TYPE, ITEM_ID
 from recsys_assets.lib.embeddings.language import coverage_of
 from recsys_assets.lib.embeddings.text_encoder import TextEncoderError
 from recsys_assets.lib.embeddings.token_coverage import TokenCoverage
-from recsys_assets.lib.ingest_check.previews import FilePreview, previews, unused_columns
+from recsys_assets.lib.ingest_check.previews import (
+    FilePreview,
+    first_values,
+    previews,
+    unused_columns,
+)
 from recsys_assets.lib.ingest_check.readings import ColumnReading, log_examples, readings_of
 from recsys_assets.lib.ingest_check.rejected import RejectedReason, rejected_reasons
 from recsys_assets.lib.ingest_check.windows import TrainingWindow, clicks_by_day, training_windows
@@ -82,6 +87,8 @@ class Findings:
         zone: time zone of the shop.
         refusals: what the ingest would refuse.
         fresh_home: why the files must go into a fresh home; empty: they need not.
+        replaces: whether the ingest would remove a shop from the landing zone.
+        log_is_known: whether the landing zone has the log already.
         sources: table → what was found.
         pictures: of the report; None: no folder, or it is refused.
         missing: (item id, picture) of the pictures that are named and not there, some of them.
@@ -97,6 +104,8 @@ class Findings:
     zone: str
     refusals: list[RefusedPart] = field(default_factory=list)
     fresh_home: str = ""
+    replaces: bool = False
+    log_is_known: bool = False
     sources: dict[str, SourceFindings] = field(default_factory=dict)
     pictures: SourceEntry | None = None
     missing: list[tuple[str, str]] = field(default_factory=list)
@@ -219,7 +228,10 @@ def check(
     except IngestError as error:
         findings.fresh_home = str(error)
         request = replace(request, replace=True)  # read as into a fresh home
+    else:
+        findings.replaces = request.replace and landing.exists() and any(landing.iterdir())
     before = None if request.replace else read_report(landing)
+    known = {one["digest"] for one in before["sources"]} if before else set()
     with tempfile.TemporaryDirectory(prefix="recsys-check-") as folder:
         staging = Path(folder)
         run = Run(
@@ -233,6 +245,8 @@ def check(
         )
         findings.report = run.stage(None if findings.fresh_home else settings.start_day)
         _look(findings, request)
+        log = findings.sources.get("interactions")
+        findings.log_is_known = bool(log and log.entry and log.entry["digest"] in known)
         _take_rejected(findings, staging)
         zones = [staging] if request.replace else [staging, landing]
         _take_windows(findings, zones, settings)
@@ -275,8 +289,10 @@ def _look(findings: Findings, request: Request) -> None:
     for table, (files, form) in sources.items():
         found = findings.sources.setdefault(table, SourceFindings(table))
         found.files, found.file_count = previews(files, form)
-        used = {one.yours for one in found.columns}
-        found.columns += unused_columns(found.files, used)
+        found.columns += unused_columns(found.files, {one.yours for one in found.columns})
+        for column in found.columns:
+            if column.ours and not column.examples:  # no row with a value was accepted
+                column.examples = first_values(found.files, column.yours)
         if table == "interactions" and findings.summary is not None:
             found.read = findings.summary.read
 

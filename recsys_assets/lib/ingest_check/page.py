@@ -6,6 +6,7 @@ from html import escape
 
 from recsys_assets.lib.ingest_check.findings import Findings
 from recsys_assets.lib.ingest_check.markup import Html, bullets, html, section, sentence, table
+from recsys_assets.lib.ingest_check.remarks import worth_a_look
 from recsys_assets.lib.ingest_check.sections import (
     PARTS,
     events,
@@ -14,7 +15,6 @@ from recsys_assets.lib.ingest_check.sections import (
     rejected,
     source,
     training,
-    worth_a_look,
 )
 from recsys_assets.lib.ingest_check.style import STYLE
 

@@ -110,7 +110,14 @@ def unused_columns(found: Sequence[FilePreview], used: Collection[str]) -> list[
         for name in one.columns:
             if name in used or name in readings:
                 continue
-            values = one.sample[name].drop_nulls() if name in one.sample.columns else pl.Series()
-            examples = values.unique(maintain_order=True).head(EXAMPLES)
-            readings[name] = ColumnReading(name, None, [(str(value), None) for value in examples])
+            readings[name] = ColumnReading(name, None, first_values([one], name))
     return list(readings.values())
+
+
+def first_values(found: Sequence[FilePreview], column: str) -> list[tuple[str, str | None]]:
+    """Return the first distinct values of a column, of which nothing was read."""
+    for one in found:
+        if column in one.sample.columns:
+            values = one.sample[column].drop_nulls().unique(maintain_order=True)
+            return [(value, None) for value in values.head(EXAMPLES)]
+    return []

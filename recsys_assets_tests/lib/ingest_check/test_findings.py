@@ -129,6 +129,8 @@ def test_the_ingest_does_what_the_check_says_and_the_check_changes_nothing(shop:
     assert [len(longest.training), len(longest.validation)] == [12, 3]
 
     again = checked(shop)  # what was ingested is read once more, and nothing is added
+    assert again.log_is_known and not found.log_is_known
+    assert "has this log already" in page(again, "recsys ingest", "now")
     done = tree(landing)
     assert ingest(landing, request_of(shop), now=NOW, start_day=None)["days"] == (
         again.report or {}
@@ -204,6 +206,20 @@ def test_a_log_without_an_accepted_row_shows_why(shop: Path):
     found = checked(shop)
     assert found.refused and found.sources["interactions"].rejected[0].rows == 2
     assert found.sources["interactions"].rejected[0].examples[0].row == 1
+    examples = {one.yours: one.examples for one in found.sources["interactions"].columns}
+    assert examples["ts"] == [("x", None), ("y", None)]  # what could not be read
+
+
+def test_a_replacement_is_named(shop: Path):
+    landing = shop / "home/landing"
+    assert not checked(shop, request_of(shop, replace=True)).replaces
+    ingest(landing, request_of(shop), now=NOW, start_day=None)
+    done = tree(landing)
+    found = checked(shop, request_of(shop, replace=True))
+    assert found.replaces and tree(landing) == done
+    assert "first removes the shop" in page(found, "recsys ingest --replace", "now")
+    report = ingest(landing, request_of(shop, replace=True), now=NOW, start_day=None)
+    compare(found, report, landing)
 
 
 def test_a_simulated_home_is_left_alone_and_a_fresh_one_is_named(shop: Path):
