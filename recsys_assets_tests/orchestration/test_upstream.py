@@ -295,7 +295,6 @@ MAY_OPEN = {
     "raw.raw_tables.new_categories": "the catalogue's own version before",
     "raw.volume._exposures": "the asset's own earlier days",
     "raw.volume.was_published": "the day's own version before",
-    "raw.raw_tables.unread_days": "a sensor's",
     "features.daily_checks.around_the_day": "figures for the UI, of as many earlier days as "
     "there are",
     "embeddings.training_catalogue.choose": "the asset's own version before",
