@@ -301,9 +301,9 @@ MAY_OPEN = {
     "release.releases.open_release": "the release in force, and a release by its number",
 }
 IN_DEFS = {
+    "raw.interactions._one_day": "the day's own version before, for its arrivals",
     "features.daily._drift": "drift against the asset's own earlier days",
     "automation.sensors.ingested_day": "a sensor's",
-    "automation.sensors._left_out": "a sensor's",
 }
 
 
