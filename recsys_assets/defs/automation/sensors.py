@@ -21,6 +21,7 @@ from .jobs import daily_features, daily_ingest, feature_store_refresh, fine_tune
 
 if TYPE_CHECKING:
     from recsys_assets.lib.raw.changes import DayChange
+    from recsys_assets.lib.release.releases import Release
 
 DEFAULT_STATUS = (
     dg.DefaultSensorStatus.RUNNING if get_settings().automation else dg.DefaultSensorStatus.STOPPED
@@ -28,6 +29,7 @@ DEFAULT_STATUS = (
 RAW = dg.AssetKey(["raw", "interactions"])
 FEATURES = dg.AssetKey(["features", "interactions"])
 MASKED = dg.AssetKey(["features", "masked_train"])
+CHAMPION = dg.AssetKey(["serving", "champion"])
 #: Tag of a run that takes corrected days: what changed in their landing files.
 CHANGED, LONGEST_TAG = "recsys/changed", 500
 
@@ -226,7 +228,12 @@ def ingested_day(
     content. Each content starts one run per job. The cursor is the storage id of the last processed
     materialisation. So several days at once are all processed; an asset sensor would process only
     the last one.
+
+    Both jobs wait while features of the days that they read follow a correction. A corrected day
+    that the champion has learned starts nothing, because its events would be learned twice: the
+    check `learned_days` of `serving/champion` warns, and the next full training learns the day.
     """
+    from recsys_assets.lib.features import freshness
     from recsys_assets.lib.fine_tune import fine_tuning
     from recsys_assets.lib.release.rung import FULL
 
@@ -241,14 +248,16 @@ def ingested_day(
         return dg.SkipReason(
             "no champion yet: run full_training, then promote; the new days are processed then"
         )
+    changed = sorted({record.partition_key for record in records if record.partition_key})
+    new = [day for day in changed if day > champion.day]
+    waiting = freshness.outdated_days(platform.store, _read_with(platform, new))
+    if waiting:
+        return dg.SkipReason(
+            f"{', '.join(new)} wait until the features of {', '.join(waiting)} follow a correction "
+            f"(job {daily_features.name}, which the sensor new_day starts)"
+        )
     requests = []
-    for day in sorted(
-        {
-            record.partition_key
-            for record in records
-            if record.partition_key and record.partition_key > champion.day
-        }
-    ):
+    for day in new:
         masked = platform.store.current("features/masked_train", day)
         digest = masked.digest[:12]
         requests.append(
@@ -265,4 +274,31 @@ def ingested_day(
                     run_key=f"fine-tune-{day}-{digest}", job_name=fine_tune.name, partition_key=day
                 )
             )
-    return dg.SensorResult(run_requests=requests, cursor=str(records[-1].storage_id))
+    learned = [_learned_days(platform, champion)] if len(new) < len(changed) else []
+    return dg.SensorResult(
+        run_requests=requests, cursor=str(records[-1].storage_id), asset_events=learned
+    )
+
+
+def _read_with(platform: Platform, new: Sequence[str]) -> list[str]:
+    """Return the days that the jobs of new days read."""
+    settings, windows = platform.settings, (partitions.REPLAY, partitions.CLICK_HISTORY)
+    return sorted({one for day in new for window in windows for one in window.days(settings, day)})
+
+
+def _learned_days(platform: Platform, champion: "Release") -> dg.AssetCheckEvaluation:
+    """Return the check ``learned_days`` of the release in force."""
+    from recsys_assets.lib.release.corrected import corrected_since
+
+    corrected = corrected_since(platform.store, champion.artifact)
+    return dg.AssetCheckEvaluation(
+        check_name="learned_days",
+        asset_key=CHAMPION,
+        passed=not corrected,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "value": dg.MetadataValue.json(corrected),
+            "threshold": "none corrected",
+            "release": champion.number,
+        },
+    )

@@ -11,7 +11,12 @@ from recsys_assets.lib.raw.rows import INTERACTIONS_FILE, RAW_INTERACTIONS
 
 FEATURES, MASKED, WORKFLOWS = "features/interactions", "features/masked_train", "features/workflows"
 #: Kind → role of the days that it was made from. A later catalogue makes no day outdated.
-MADE_FROM = {FEATURES: "interactions", MASKED: "features", WORKFLOWS: "train"}
+MADE_FROM = {
+    FEATURES: "interactions",
+    MASKED: "features",
+    WORKFLOWS: "train",
+    "fine_tune/rows": "masked",
+}
 DAILY = (FEATURES, MASKED)
 #: Kind → its rows. Other files of it, such as the profile, may change with the catalogue.
 ROWS = {RAW_INTERACTIONS: INTERACTIONS_FILE, FEATURES: "features.parquet"}
@@ -31,6 +36,7 @@ class Freshness:
         self._store = store
         self._manifests: dict[Day, Mapping[str, Any] | None] = {}
         self._versions: dict[Day, str | None] = {}
+        self._recorded: dict[str, Mapping[str, Any] | None] = {}
 
     def changed(self, manifest: Mapping[str, Any]) -> set[Day]:
         """Return the days that have other rows than when something was made from them.
@@ -49,6 +55,23 @@ class Freshness:
                 found |= self.changed(upstream) if upstream else set()
         return found
 
+    def corrected(self, manifest: Mapping[str, Any]) -> set[str]:
+        """Return the days of raw/interactions that were read again, from other files, since.
+
+        Args:
+            manifest: of an artifact that was made from days, directly or through features.
+        """
+        found: set[str] = set()
+        role = MADE_FROM.get(manifest["kind"])
+        for made_from in _references(manifest, role) if role else ():
+            day = made_from["kind"], str(made_from["partition"])
+            before, now = self.recorded(made_from), self.manifest(*day)
+            if made_from["kind"] in MADE_FROM:
+                found |= self.corrected(before) if before else set()
+            elif before and now and _landing(before) != _landing(now):
+                found.add(day[1])
+        return found
+
     def manifest(self, kind: str, day: str) -> Mapping[str, Any] | None:
         """Return the present manifest of a day; None if there is none."""
         if (kind, day) not in self._manifests:
@@ -63,16 +86,20 @@ class Freshness:
         version = (self._versions[day] or "").rpartition("-")[2]
         if not version or reference["digest"].startswith(version):
             return True
-        before, now = self._recorded(reference), self.manifest(*day)
+        before, now = self.recorded(reference), self.manifest(*day)
         return None not in (before, now) and _rows(before, day[0]) == _rows(now, day[0])
 
-    def _recorded(self, reference: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        fs = self._store.fs
-        try:
-            content = fs.cat_file(f"{fs._strip_protocol(reference['uri'])}/{MANIFEST}")
-        except FileNotFoundError:
-            return None
-        return dict(json.loads(content))
+    def recorded(self, reference: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the manifest of a version that another manifest names; None if it is gone."""
+        uri = str(reference["uri"])
+        if uri not in self._recorded:
+            fs = self._store.fs
+            try:
+                content = fs.cat_file(f"{fs._strip_protocol(uri)}/{MANIFEST}")
+            except FileNotFoundError:
+                content = b"null"
+            self._recorded[uri] = json.loads(content)
+        return self._recorded[uri]
 
 
 def _references(manifest: Mapping[str, Any], role: str) -> Sequence[Mapping[str, Any]]:
@@ -86,6 +113,11 @@ def _rows(manifest: Mapping[str, Any] | None, kind: str) -> str | None:
         return None
     entry = manifest["files"].get(ROWS.get(kind, ""))
     return str(entry["sha256"] if entry else manifest["digest"])
+
+
+def _landing(manifest: Mapping[str, Any]) -> str | None:
+    """Return the digest of the landing files of a day, else that of its rows."""
+    return manifest["inputs"].get("landing") or _rows(manifest, manifest["kind"])
 
 
 def outdated_days(store: ArtifactStore, days: Iterable[str]) -> dict[str, list[Day]]:

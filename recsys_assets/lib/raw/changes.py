@@ -110,6 +110,8 @@ def _change(
         return DayChange(day, digest[:12], False, added=(*digests,), files=len(digests))
     landed = known["inputs"].get("landing")
     names = known["metrics"].get("files", {})
+    if landed is None and "files" not in known["metrics"]:
+        return None  # not made from files
     if landed == digest if landed is not None else sorted(names) == [*digests]:
         return None
     before: dict[str, str | None] = dict.fromkeys(names)

@@ -15,6 +15,7 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.definitions import defs
 from recsys_assets.defs.automation import sensors
 from recsys_assets.lib.fine_tune import fine_tuning
+from recsys_assets.lib.quality import landing_day
 from recsys_assets.lib.release.rung import OLDER
 from recsys_assets.lib.simulator import shop as simulator
 from recsys_assets.orchestration.resources import Platform
@@ -23,6 +24,8 @@ from recsys_assets_tests.support.daily_home import DAYS as SHOP_DAYS
 from recsys_assets_tests.support.daily_home import Home
 
 DAYS = partitions.history_days(get_settings())
+#: A release that has learned nothing.
+NEW_RELEASE = SimpleNamespace(manifest={"kind": "serving/release", "inputs": {}})
 
 
 @pytest.fixture
@@ -140,7 +143,7 @@ def test_a_day_without_files_is_ingested_once_a_later_day_has_landed(
 def test_a_day_without_rows_is_not_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    champion = SimpleNamespace(day=DAYS[11], rung=OLDER)
+    champion = SimpleNamespace(day=DAYS[11], rung=OLDER, number=1, artifact=NEW_RELEASE)
     monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
     with dg.DagsterInstance.ephemeral() as instance:
         publish(home, "features/masked_train", DAYS[12], rows=0)
@@ -162,7 +165,7 @@ def report(instance: dg.DagsterInstance, day: str) -> None:
 def test_several_days_at_once_are_all_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    champion = SimpleNamespace(day=DAYS[11], rung=OLDER)
+    champion = SimpleNamespace(day=DAYS[11], rung=OLDER, number=1, artifact=NEW_RELEASE)
     monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
     with dg.DagsterInstance.ephemeral() as instance:
         for day in DAYS[10:14]:
@@ -359,3 +362,69 @@ def test_a_correction_waits_for_a_run_that_reads(
     assert look(ingested, instance) == []
     instance.report_run_failed(run)
     assert len(look(ingested, instance)) == 1
+
+
+def champion_of(home: Home, monkeypatch: pytest.MonkeyPatch, day: str) -> None:
+    """Make a release in force that has learned the days up to ``day``."""
+    store = home.store
+    learned = store.require("features/interactions", [one for one in SHOP_DAYS if one <= day])
+    with store.stage("features/workflows", day, inputs={"train": learned}) as staged:
+        (staged.path / "a").write_text(str([one.digest for one in learned]))
+        workflows = staged.publish()
+    with store.stage("serving/release", "000001", inputs={"workflows": workflows}) as staged:
+        (staged.path / "a").write_text(workflows.digest)
+        release = staged.publish()
+    champion = SimpleNamespace(day=day, rung=OLDER, number=1, artifact=release)
+    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+
+
+def test_a_learned_day_that_is_corrected_warns_and_is_not_learned_twice(
+    ingested: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion_of(ingested, monkeypatch, SHOP_DAYS[1])
+    before = evaluate(sensors.ingested_day, ingested.platform, instance)
+    assert [one.partition_key for one in before.run_requests] == [SHOP_DAYS[2]] * 2
+    [check] = before.asset_events  # days were read for the first time
+    assert check.passed and check.check_name == "learned_days"
+    ingested.rewrite(SHOP_DAYS[0], lambda rows: rows.filter(pl.col("event_type") != "View"))
+    [request] = look(ingested, instance)
+    assert taken(ingested, instance, request)
+    # the new day waits: its replayed days still read the day as it was
+    waits = evaluate(sensors.ingested_day, ingested.platform, instance)
+    assert isinstance(waits, dg.SkipReason) and f"{SHOP_DAYS[1]}, {SHOP_DAYS[2]} follow" in (
+        waits.skip_message
+    )
+    [follow] = look(ingested, instance)
+    assert taken(ingested, instance, follow)
+    after = evaluate(sensors.ingested_day, ingested.platform, instance, before.cursor)
+    # the last day is not learned yet: its features have changed, and it is tuned on once more
+    assert {one.partition_key for one in after.run_requests} == {SHOP_DAYS[2]}
+    [check] = after.asset_events
+    assert not check.passed and check.severity == dg.AssetCheckSeverity.WARN
+    assert check.metadata["value"].value == [SHOP_DAYS[0]]
+    champion_of(ingested, monkeypatch, SHOP_DAYS[1])  # trained again
+    again = evaluate(sensors.ingested_day, ingested.platform, instance, before.cursor)
+    assert again.asset_events[0].passed
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(
+    ingested: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = landing_day.read_landing_day
+
+    def then_rewritten(*arguments: object, **known: object) -> landing_day.LandingDay:
+        found = read(*arguments, **known)  # type: ignore[arg-type]
+        ingested.rewrite(SHOP_DAYS[2], without_first_row)
+        return found
+
+    ingested.rewrite(SHOP_DAYS[2], without_first_row)
+    [first] = look(ingested, instance)
+    with monkeypatch.context() as patched:
+        patched.setattr(landing_day, "read_landing_day", then_rewritten)
+        assert taken(ingested, instance, first)
+    [second] = look(ingested, instance)
+    assert second.run_key != first.run_key and taken(ingested, instance, second)
+    assert look(ingested, instance) == []
+    rows = ingested.store.current("raw/interactions", SHOP_DAYS[2]).metrics["rows"]
+    file = ingested.landing(SHOP_DAYS[2]) / "simulated.parquet"
+    assert rows == pl.read_parquet(file).height

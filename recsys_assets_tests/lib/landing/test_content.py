@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+import fsspec
 import polars as pl
 import pytest
 
@@ -104,3 +105,19 @@ def test_rows_come_from_the_footer(folder: Path) -> None:
     content = opened(folder)
     assert content.rows(DAY, "three.parquet") == 3
     assert content.rows(DAY, "log.parquet") is None and content.rows(DAY, "none.parquet") is None
+
+
+def test_files_of_an_object_store_are_digested_and_kept_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fsspec.filesystem("memory")
+    address = f"memory://{tmp_path.name}/landing"
+    store.pipe_file(f"/{tmp_path.name}/landing/interactions/{DAY}/log.parquet", b"first")
+    content = LandingContent(address, tmp_path / "cache")
+    assert content.digests(DAY) == {"log.parquet": sha(b"first")}
+    assert content.digests("2026-11-06") == {}
+    monkeypatch.setattr(content._fs, "cat_file", lambda _: pytest.fail("read again"))
+    assert content.digests(DAY) == {"log.parquet": sha(b"first")}
+    monkeypatch.undo()
+    store.pipe_file(f"/{tmp_path.name}/landing/interactions/{DAY}/log.parquet", b"other")
+    assert content.digests(DAY) == {"log.parquet": sha(b"other")}

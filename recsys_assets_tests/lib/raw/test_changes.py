@@ -127,3 +127,15 @@ def test_a_day_of_an_older_form_is_compared_by_its_digest_or_its_names(tmp_path:
     assert zone.change() is None
     zone.land("log.parquet", 121)
     assert str(zone.change()) == f"{DAY}: other content"
+
+
+@pytest.mark.parametrize(("name", "read"), [("UTC", False), ("Europe/Berlin", True)])
+def test_the_clock_of_the_shop_says_when_a_day_is_over(
+    zone: Zone, monkeypatch: pytest.MonkeyPatch, name: str, read: bool
+) -> None:
+    at = day_bounds(DAY)[1] - 1_800  # half past midnight in Berlin
+    monkeypatch.setattr(time, "time", lambda: float(at))
+    zone.land("a.parquet", 2, first=300)
+    zone.read()
+    zone.land("b.parquet", 2, first=400)
+    assert changed_days(zone.content, zone.store, [DAY], name)[DAY].read is read
