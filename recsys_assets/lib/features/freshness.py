@@ -161,9 +161,11 @@ def require_fresh(store: ArtifactStore, opened: Iterable[Mapping[str, Any]]) -> 
             f"{of} of {', '.join(day for other, day in every if other == of)}"
             for of in dict.fromkeys(of for of, _ in every)
         )
-        lines.append(f"{kind} of {', '.join(sorted(days))} was made before {upstream} changed")
+        lines.append(f"{kind} of {', '.join(sorted(days))}: made before {upstream} changed")
     daily = sorted({day for kind in DAILY for day in wrong.get(kind, {})})
-    raise Outdated("; ".join(lines) + ": " + _remedy(daily))
+    if daily:  # all of them, so that one run is enough
+        daily = sorted(outdated_days(store, [*daily, *store.partitions(FEATURES)]))
+    raise Outdated("; ".join(lines) + ". Remedy: " + _remedy(daily))
 
 
 def _remedy(daily: Sequence[str]) -> str:

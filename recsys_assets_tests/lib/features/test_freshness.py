@@ -84,12 +84,15 @@ def test_the_refusal_names_days_and_remedy(shop: Shop) -> None:
     with pytest.raises(Outdated) as refused:
         require_fresh(shop.store, opened)
     for words in (
-        f"{MASKED} of {DAYS[1]}, {DAYS[2]} was made before raw/interactions of {DAYS[1]} changed",
+        f"{MASKED} of {DAYS[1]}, {DAYS[2]}: made before raw/interactions of {DAYS[1]} changed",
         f"`recsys ingest-day {DAYS[1]} --until {DAYS[2]}`",
         "daily_features",
     ):
         assert words in str(refused.value)
     require_fresh(shop.store, opened[:1])
+    # the remedy takes days too that were not asked for
+    with pytest.raises(Outdated, match=rf"of {DAYS[1]}: .*{DAYS[1]} --until {DAYS[2]}`"):
+        require_fresh(shop.store, opened[:2])
 
 
 def test_workflows_of_older_features_are_refused(shop: Shop) -> None:
