@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 
@@ -180,13 +180,29 @@ class ArtifactStore:
     # --- reading
     def _open(self, kind: str, partition: str | None, version: str) -> Artifact | None:
         base = f"{self._base(kind, partition)}/{version}"
-        try:
-            manifest = json.loads(self.fs.cat_file(f"{base}/{MANIFEST}"))
-        except FileNotFoundError:
+        manifest = self._manifest(base)
+        if manifest is None:
             return None
-        return Artifact(
-            kind, partition, self._uri(base), manifest, self._local_copy(base, manifest)
-        )
+        local = self._local_copy(base, manifest)
+        return Artifact(kind, partition, self._uri(base), manifest, local)
+
+    def _manifest(self, base: str) -> Manifest | None:
+        with contextlib.suppress(FileNotFoundError):
+            return cast(Manifest, json.loads(self.fs.cat_file(f"{base}/{MANIFEST}")))
+        return None
+
+    def manifest(self, kind: str, partition: str | None = None) -> Manifest | None:
+        """Return the manifest of the current version without its files; None if there is none."""
+        version = self.version(kind, partition)
+        return self._manifest(f"{self._base(kind, partition)}/{version}") if version else None
+
+    def version(self, kind: str, partition: str | None = None) -> str | None:
+        """Return the current version, which ends with the start of its digest, or None."""
+        with contextlib.suppress(FileNotFoundError):
+            return str(
+                self.fs.cat_file(f"{self._base(kind, partition)}/{CURRENT}"), "utf-8"
+            ).strip()
+        return None
 
     def _local_copy(self, base: str, manifest: Manifest) -> Path:
         if self.is_local:
@@ -208,8 +224,7 @@ class ArtifactStore:
         """Return the artifact with this fingerprint, or None."""
         for version in self._names(self._base(kind, partition)):
             if version.startswith(fingerprint[:16] + "-"):
-                found = self._open(kind, partition, version)
-                if found is not None:
+                if found := self._open(kind, partition, version):
                     return found
         return None
 
@@ -218,9 +233,7 @@ class ArtifactStore:
         # a cached listing of a remote file system hides what other processes published
         self.fs.invalidate_cache()
         try:
-            return [
-                entry.rstrip("/").rsplit("/", 1)[-1] for entry in self.fs.ls(base, detail=False)
-            ]
+            return [one.rstrip("/").rsplit("/", 1)[-1] for one in self.fs.ls(base, detail=False)]
         except FileNotFoundError:
             return []
 
@@ -238,16 +251,10 @@ class ArtifactStore:
         Raises:
             ArtifactMissing: names every absent partition.
         """
-        found: list[Artifact] = []
-        missing: list[str] = []
+        found, missing = list[Artifact](), list[str]()
         for partition in partitions:
-            try:
-                version = (
-                    self.fs.cat_file(f"{self._base(kind, partition)}/{CURRENT}").decode().strip()
-                )
-                artifact = self._open(kind, partition, version)
-            except FileNotFoundError:
-                artifact = None
+            version = self.version(kind, partition)
+            artifact = self._open(kind, partition, version) if version else None
             if artifact is None:
                 missing.append(partition or WHOLE)
             else:
@@ -255,7 +262,7 @@ class ArtifactStore:
         if missing:
             raise ArtifactMissing(
                 f"{kind} is missing for {', '.join(missing)}: materialise "
-                f"{'these partitions' if missing != [WHOLE] else 'it'} first"
+                f"{'it' if missing == [WHOLE] else 'these partitions'} first"
             )
         return found
 
@@ -316,16 +323,13 @@ class ArtifactStore:
     ) -> Iterator[Staged]:
         """Open a private directory to write into; without ``publish`` it is discarded.
 
-        ``inputs`` maps a role to the artifacts, or plain digests, that the new artifact is made
-        from.
+        ``inputs`` maps a role to artifacts, or plain digests, that the new artifact is made from.
         """
         inputs, params = dict(inputs or {}), dict(params or {})
-        if self.is_local:
-            staging_root = Path(self._prefix) / ".staging"
-            staging_root.mkdir(parents=True, exist_ok=True)
-            path = Path(tempfile.mkdtemp(dir=staging_root))
-        else:
-            path = Path(tempfile.mkdtemp(prefix="recsys-"))
+        staging = Path(self._prefix) / ".staging" if self.is_local else None
+        if staging is not None:
+            staging.mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix="recsys-", dir=staging))
         fingerprint = self.fingerprint(code_version, inputs, params)
         references = {role: _referenced(value) for role, value in inputs.items()}
         try:
@@ -386,8 +390,7 @@ class ArtifactStore:
 
     def reuse(self, artifact: Artifact) -> Artifact:
         """Make an artifact of the store the current version, and return it."""
-        version = artifact.uri.rstrip("/").rsplit("/", 1)[-1]
-        self.make_current(artifact.kind, artifact.partition, version)
+        self.make_current(artifact.kind, artifact.partition, Path(artifact.uri).name)
         return artifact
 
 

@@ -22,6 +22,7 @@ TIMESTAMP = "timestamp"
 DEVICE_TYPE = "device_type"
 EVENT_TYPE = "event_type"
 CLICK = "click"
+ARRIVED = "arrived"
 AGE = "age"
 GENDER = "gender"
 TOP_CATEGORY = "top_category"
@@ -120,6 +121,11 @@ RAW_INTERACTIONS = {
     DEVICE_TYPE: "String",
     EVENT_TYPE: "String",
     CLICK: "Int8",
+}
+#: RAW_INTERACTIONS as ``raw/interactions`` keeps them. In a landed file, ARRIVED is optional.
+ARRIVED_INTERACTIONS = {
+    **RAW_INTERACTIONS,
+    ARRIVED: "Int64",  # unix seconds, UTC, at least TIMESTAMP: when the shop's system had the event
 }
 RAW_USERS = {USER_ID: "String", AGE: "Int32", GENDER: "String"}
 RAW_ITEMS = {

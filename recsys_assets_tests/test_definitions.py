@@ -135,6 +135,7 @@ def test_jobs_and_sensors(definitions: dg.Definitions) -> None:
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     assert jobs == {
         "catalogue",
+        "daily_features",
         "daily_ingest",
         "feature_store_refresh",
         "full_training",

@@ -182,12 +182,16 @@ def evaluate(
 def ingest_day(
     day: Annotated[str, typer.Argument(help="ISO day of the landing files (2026-11-20).")],
     accept_volume: AcceptVolume = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DAY", help="Last day, to take several days in one run.")
+    ] = None,
 ) -> None:
     """Ingest a landed day, as the sensor does: raw, features, masked train set."""
     from recsys_assets.operations import jobs
 
     config = jobs.accepting(accept_volume or ())
-    jobs.run_jobs(configured(), [("daily_ingest", day)], config=config)
+    days = day if until is None or until == day else (day, until)
+    jobs.run_jobs(configured(), [("daily_ingest", days)], config=config)
 
 
 @app.command()

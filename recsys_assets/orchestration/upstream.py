@@ -24,6 +24,7 @@ from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type
 import dagster as dg
 
 from recsys_assets.artifacts import Artifact
+from recsys_assets.lib.features.freshness import DAILY, require_fresh
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.partitions import Window
 
@@ -133,6 +134,7 @@ def open_inputs(
 
     Raises:
         ArtifactMissing: names every absent partition of an upstream.
+        Outdated: features of a day were made from an older version of a day.
         ValueError: ``chosen`` lacks a role whose days the asset chooses, or names another role.
     """
     store, settings, wanted = platform.store, platform.settings, roles(declared)
@@ -174,6 +176,9 @@ def _opened(
         kind: dict(zip(days, platform.store.require(kind, [*days]), strict=True))
         for kind, days in needed.items()
     }
+    require_fresh(
+        platform.store, [one.manifest for kind in DAILY for one in found.get(kind, {}).values()]
+    )
     opened = {}
     for name, days in asked.items():
         role = wanted[name]

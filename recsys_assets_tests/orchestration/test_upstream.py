@@ -296,16 +296,15 @@ MAY_OPEN = {
     "raw.raw_tables.new_categories": "the catalogue's own version before",
     "raw.volume._exposures": "the asset's own earlier days",
     "raw.volume.was_published": "the day's own version before",
-    "raw.raw_tables.unread_days": "a sensor's",
     "features.daily_checks.around_the_day": "figures for the UI, of as many earlier days as "
     "there are",
     "embeddings.training_catalogue.choose": "the asset's own version before",
     "release.releases.open_release": "the release in force, and a release by its number",
 }
 IN_DEFS = {
+    "raw.interactions._one_day": "the day's own version before, for its arrivals",
     "features.daily._drift": "drift against the asset's own earlier days",
     "automation.sensors.ingested_day": "a sensor's",
-    "automation.sensors._left_out": "a sensor's",
 }
 
 

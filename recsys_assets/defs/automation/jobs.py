@@ -31,6 +31,14 @@ daily_ingest = dg.define_asset_job(
     ),
 )
 
+daily_features = dg.define_asset_job(
+    "daily_features",
+    description="Computes features and the masked train set of days again whose earlier days were "
+    "corrected.",
+    partitions_def=partitions.daily(),
+    selection=dg.AssetSelection.assets(["features", "interactions"], ["features", "masked_train"]),
+)
+
 feature_store_refresh = dg.define_asset_job(
     "feature_store_refresh",
     description="Writes features and popularity as of the end of a day to the online store.",

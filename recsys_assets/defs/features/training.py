@@ -9,6 +9,7 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.hyper_parameters import WorkflowsParams
 from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.corrections import require_read
 from recsys_assets.orchestration.pipes import TrainingClient
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.step_config import config_of
@@ -78,6 +79,7 @@ def workflows(
         platform.settings,
     )
     require_look_back(inputs["train"], settings.look_back_days)
+    require_read(context, platform, partitions.window_days(context.partition_key, settings))
     built = training.build(
         context,
         platform,
@@ -128,12 +130,14 @@ def datasets(
     would be trained on it: a release of a simple rung serves meanwhile.
     """
     from recsys_assets.lib.features import dataset_checks
+    from recsys_assets.lib.features.freshness import require_fresh
     from recsys_assets.lib.features.look_back import require_look_back
     from recsys_assets.lib.figures import tables
     from recsys_assets.lib.ladder.rungs import WindowClicks
 
     inputs = open_inputs(DatasetsInputs, platform, context.partition_key)
     require_look_back(inputs["history"], platform.settings.look_back_days)
+    require_fresh(platform.store, [inputs["workflows"].manifest])
     window = WindowClicks.of(inputs["history"][: len(inputs["train"])], inputs["valid"])
     if window.lacking:
         context.log.warning(

@@ -15,6 +15,7 @@ from recsys_assets.defs.serving.gate_config import GateConfig
 from recsys_assets.hyper_parameters import FineTuneDlrmParams, FineTuneQueryTowerParams
 from recsys_assets.lib.gates import gates
 from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.corrections import require_read
 from recsys_assets.orchestration.pipes import FINE_TUNE_STEPS, TrainingClient
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.step_config import config_of
@@ -95,6 +96,7 @@ def rows(
         ReplayedDays, platform, day, masked=plan.training_days, features=plan.training_days
     )
     require_look_back(days["features"], platform.settings.look_back_days)
+    require_read(context, platform, plan.training_days)
     inputs: RowsInputs = {"champion": plan.base.artifact, **days}
     built = platform.build(
         context,

@@ -8,6 +8,7 @@ import dagster as dg
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.corrections import require_read
 from recsys_assets.orchestration.pipes import TrainingClient
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
@@ -65,6 +66,7 @@ def simple_rung(
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(SimpleRungInputs, platform, as_of)
+    require_read(context, platform, partitions.window_days(as_of, settings))
     params: SimpleRungParams = {
         "seed": settings.seed,
         "time_zone": partitions.time_zone(settings),

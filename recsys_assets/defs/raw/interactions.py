@@ -39,6 +39,11 @@ class InteractionsInputs(TypedDict):
 class InteractionsConfig(BuildConfig):
     """Config of ``raw/interactions``."""
 
+    keep_arrivals: bool = Field(
+        True,
+        description="An event that was read before keeps its first arrival. Off: the landing files "
+        "alone say when events arrived, for example after an ingest that maps another column.",
+    )
     accept_volume: list[str] = Field(
         [],
         description="Days (2026-11-20) to accept although they have far more or fewer exposures "
@@ -66,7 +71,7 @@ def interactions(
     """Imports the events of a day from the landing zone.
 
     Reads all Parquet files of the day's landing folder, and the catalogue. Writes one row per
-    event, without duplicates. A day without a file has no rows.
+    event, without duplicates, with the time of its first arrival. A day without a file has no rows.
     """
     items = open_inputs(InteractionsInputs, platform)["items"]
     yield from days.each_day(context, lambda day: _one_day(context, config, platform, items, day))
@@ -85,9 +90,14 @@ def _one_day(
 
     store, settings = platform.store, platform.settings
     landing, zone = settings.landing, partitions.time_zone(settings)
+    before = (
+        store.current("raw/interactions", day)
+        if config.keep_arrivals and store.exists("raw/interactions", day)
+        else None
+    )
     landed = yield from reporting.read_under_contract(
         lambda: raw_tables.landed_interactions(
-            landing, day, items=items, now=int(time.time()), zone=zone
+            landing, day, items=items, now=int(time.time()), zone=zone, before=before
         )
     )
     contract = reporting.contract_kept(landed.files, landed.extra_columns)
@@ -100,7 +110,12 @@ def _one_day(
         context,
         "raw/interactions",
         partition=day,
-        inputs={"landing": landed.digest, "items": items},
+        inputs={
+            "landing": landed.digest,
+            "items": items,
+            # not the version before itself: reading the same files again builds nothing
+            **({"arrivals": landed.kept_arrivals} if landed.kept_arrivals else {}),
+        },
         params={"time_zone": zone},
         force=config.force,
         write=lambda staged: raw_tables.write_interactions(landed, items, staged.path, zone),
@@ -108,7 +123,7 @@ def _one_day(
     yield reporting.result(
         built.artifact,
         reused=built.reused,
-        columns=c.RAW_INTERACTIONS,
+        columns=c.ARRIVED_INTERACTIONS,
         extra=daily_checks.around_the_day(built.artifact, store, landing),
     )
     yield from (contract, within)

@@ -88,6 +88,15 @@ def release(
     return reporting.result(release, checks=reporting.gate_checks(verdict, gates.by_group(verdict)))
 
 
+LEARNED_DAYS = dg.AssetCheckSpec(
+    "learned_days",
+    asset=dg.AssetKey(["serving", "champion"]),
+    description="No day that the release has learned was corrected since. Otherwise it warns and "
+    "names the days. The release stays in service; the next full training learns the corrected "
+    "days. The sensor ingested_day reports this check again when a learned day changes.",
+)
+
+
 class PromotionConfig(dg.Config):
     """Config of ``serving/champion``."""
 
@@ -101,6 +110,7 @@ class PromotionConfig(dg.Config):
     kinds={"triton"},
     deps=[["serving", "release"], ["fine_tune", "release"]],
     pool="promotion",
+    check_specs=[LEARNED_DAYS],
 )
 def champion(
     context: dg.AssetExecutionContext, config: PromotionConfig, platform: Platform
@@ -111,10 +121,24 @@ def champion(
     answers are verified. A failed promotion is undone on all replicas.
     """
     from recsys_assets.lib.release import releases
+    from recsys_assets.lib.release.corrected import corrected_since
     from recsys_assets.serving.promotion import promotion
 
     number = config.release or releases.newest_passed(platform.store, platform.home_settings)
     report = promotion.promote(platform.home_settings, number, log=context.log.info)
+    promoted = releases.open_release(platform.store, number).artifact
+    corrected = corrected_since(platform.store, promoted)
     return dg.MaterializeResult(
-        metadata=report.metadata(), data_version=dg.DataVersion(str(number))
+        metadata=report.metadata(),
+        data_version=dg.DataVersion(str(number)),
+        check_results=[
+            reporting.check(
+                "learned_days",
+                not corrected,
+                value=corrected,
+                threshold="none corrected",
+                blocking=False,
+                release=number,
+            )
+        ],
     )

@@ -36,6 +36,7 @@ from recsys_assets.lib.features.batch_transform import RowTransform, read_transf
 from recsys_assets.lib.features.clock import zone_of
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.lib.landing.local_days import local_day
+from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
 
 WITHHELD_SHARE = 0.2  # of the items that the log has
@@ -71,7 +72,7 @@ def write_withheld(
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])
     transforms = read_transforms(workflows)
     launched = (
-        pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
+        scan_interactions(interactions)
         .group_by(c.ITEM_ID)
         .agg(day=local_day(pl.col(c.TIMESTAMP).min(), zone_of(transforms)))
         .join(catalogue.lazy(), on=c.ITEM_ID, how="semi")

@@ -41,6 +41,7 @@ from recsys_assets.lib.evaluation.visitor_baselines import OwnCounts
 from recsys_assets.lib.features.seen import read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
+from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.local_time import day_number
 from recsys_assets.partitions import INNER_DAYS
 from recsys_assets.release_files import SEEN_RULE
@@ -232,11 +233,7 @@ def write_baselines(
         ValueError: the queries are of another catalogue.
     """
     asked = Queries.read(queries)
-    log = ClickLog.of(
-        pl.scan_parquet([a.path("interactions.parquet") for a in interactions]),
-        asked.item_ids,
-        time_zone,
-    )
+    log = ClickLog.of(scan_interactions(interactions), asked.item_ids, time_zone)
     training = [a for a in interactions if a.partition in set(train_days)]
     inner = Queries.build(
         features,

@@ -30,6 +30,7 @@ from recsys_assets.lib.evaluation.measures import QueryCounts
 from recsys_assets.lib.features.click_ranges import unroll
 from recsys_assets.lib.features.point_in_time import HISTORY, UNKNOWN_VISITOR
 from recsys_assets.lib.features.seen import SeenRule
+from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.local_time import UTC, local_seconds
 
 QUERY_LIMIT = 20_000
@@ -244,7 +245,7 @@ def _training_log(interactions: Sequence[Artifact], validation: Set[str | None])
             "raw/interactions of the training days and of every validation day "
             f"({sorted(map(str, validation))})"
         )
-    return pl.scan_parquet([a.path("interactions.parquet") for a in before])
+    return scan_interactions(before)
 
 
 def visitor_of_row() -> pl.Expr:

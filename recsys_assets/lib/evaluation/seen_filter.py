@@ -11,6 +11,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.features.seen import SeenRule
 from recsys_assets.lib.landing.local_days import local_day
+from recsys_assets.lib.raw.rows import scan_interactions
 
 
 def seen_pairs(
@@ -34,7 +35,7 @@ def seen_pairs(
     )
     # of the events on an item on one day, the first one counts
     had = (
-        pl.scan_parquet([a.path("interactions.parquet") for a in interactions])
+        scan_interactions(interactions)
         .filter(pl.col(c.EVENT_TYPE).is_in(rule.events))
         .join(asks.lazy().select(c.USER_ID).unique(), on=c.USER_ID, how="semi")
         .join(catalogue.lazy(), on=c.ITEM_ID)

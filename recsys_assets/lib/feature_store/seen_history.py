@@ -23,6 +23,7 @@ from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.lib.features.seen import ACTS
 from recsys_assets.lib.landing.local_days import local_day
+from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.local_time import day_name, day_number
 from recsys_assets.partitions import time_zone
 from recsys_assets.settings import VISITOR_DATABASE, Settings
@@ -150,7 +151,7 @@ def _acts(interactions: Sequence[Artifact], zone: str, first: int) -> _Acts:
     if not interactions:
         return _NO_ACTS
     acts = (
-        pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
+        scan_interactions(interactions)
         .filter(pl.col(EVENT_TYPE).is_in(ACTS), pl.col(USER_ID) != MISSING)
         .select(USER_ID, ITEM_ID, EVENT_TYPE, TIMESTAMP, day=local_day(pl.col(TIMESTAMP), zone))
         .filter(pl.col("day") >= first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.features import point_in_time as features
 from recsys_assets.lib.figures.series import number
+from recsys_assets.lib.landing.arrivals import late_rows, since
+from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.local_time import UTC
 from recsys_assets.partitions import previous_day
 
@@ -24,22 +26,37 @@ LEAKAGE_ROWS = 20_000
 def _frames(
     inputs: Mapping[str, Any],
 ) -> tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame, pl.DataFrame]:
-    """Return the day's rows, the earlier days' clicks (or None), users and items."""
-    *before, today = [artifact.path("interactions.parquet") for artifact in inputs["interactions"]]
-    earlier = None
-    if before:  # of earlier days, features use only clicks
-        earlier = (
-            pl.scan_parquet(before)
-            .filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION)
-            .select(*features.NEEDED)
-            .collect()
-        )
+    """Return the day's rows, the earlier days' clicks (or None), users and items.
+
+    Rows have the column ARRIVED only where some are late: without it, computing is faster.
+    """
+    *before, today = inputs["interactions"]
+    columns = c.ARRIVED_INTERACTIONS if _late(today) else c.RAW_INTERACTIONS
     return (
-        pl.read_parquet(today),
-        earlier,
+        scan_interactions([today]).select(*columns).collect(),
+        _clicks(before) if before else None,
         pl.read_parquet(inputs["users"].path("users.parquet")),
         pl.read_parquet(inputs["items"].path("items.parquet")),
     )
+
+
+def _clicks(days: Sequence[Artifact]) -> pl.DataFrame:
+    """Return the clicks of earlier days; features use no other rows of them."""
+    clicked = pl.col(c.EVENT_TYPE) != c.IMPRESSION
+    if not any(map(_late, days)):
+        return scan_interactions(days).filter(clicked).select(*features.NEEDED).collect()
+    # a day without late rows may be of an older form, without the column
+    return pl.concat(
+        scan_interactions([day])
+        .filter(clicked)
+        .select(*features.NEEDED, c.ARRIVED if _late(day) else pl.col(c.TIMESTAMP).alias(c.ARRIVED))
+        for day in days
+    ).collect()
+
+
+def _late(day: Artifact) -> bool:
+    """Return whether some rows of raw/interactions of a day arrived late."""
+    return bool(day.metrics.get("late", 0))
 
 
 def write_features(
@@ -63,6 +80,7 @@ def write_features(
     )
     return {
         "rows": rows.height,
+        "late_events": late_rows(today) if c.ARRIVED in today.columns else 0,
         "click_rate": number(rows[c.CLICK].mean()),
         "users": rows[c.USER_ID].n_unique(),
         "items": rows[c.ITEM_ID].n_unique(),
@@ -156,7 +174,7 @@ def _without_the_future(
     # Exposures of the moment stay, without their outcome.
     past = pl.concat(
         [
-            copies.filter(pl.col(c.TIMESTAMP) < pl.col("moment")),
+            copies.filter(_had_arrived(copies)),
             copies.filter(now & pl.col(c.EVENT_TYPE).is_in(c.EXPOSURE_EVENTS)).with_columns(
                 pl.lit(c.IMPRESSION).alias(c.EVENT_TYPE), pl.lit(0, pl.Int8).alias(c.CLICK)
             ),
@@ -166,7 +184,9 @@ def _without_the_future(
         past.with_columns(own.alias(c.USER_ID)),
         None
         if earlier is None
-        else earlier.join(visitors, on=c.USER_ID).with_columns(own.alias(c.USER_ID)),
+        else earlier.join(visitors, on=c.USER_ID)
+        .filter(_had_arrived(earlier))
+        .with_columns(own.alias(c.USER_ID)),
         users.join(visitors, on=c.USER_ID).with_columns(own.alias(c.USER_ID)),
         items,
         day,
@@ -178,6 +198,12 @@ def _without_the_future(
     return again.filter(pl.col(c.TIMESTAMP).cast(pl.String) == split.field("field_0")).with_columns(
         split.field("field_1").alias(c.USER_ID)
     )
+
+
+def _had_arrived(rows: pl.DataFrame) -> pl.Expr:
+    """Return which rows existed before the column ``moment``."""
+    known_since = since() if c.ARRIVED in rows.columns else pl.col(c.TIMESTAMP)
+    return known_since < pl.col("moment")
 
 
 def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 ``activity.activity_features`` and ``activity.history`` define a visitor's features at time t. This
 module computes the same for a whole day at once. An item's popularity is its clicks on the day
 before. Nothing at or after t is used: neither the row's own outcome nor another event of its
-second.
+second. An event that arrived late is used from its arrival on (``landing.arrivals``), because
+serving did not have it earlier.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import polars as pl
 
 from recsys_assets.columns import (
     AGE,
+    ARRIVED,
     CATEGORY_CLICKS_24H,
     CATEGORY_CLICKS_LOOK_BACK,
     CATEGORY_L1,
@@ -44,7 +46,9 @@ from recsys_assets.columns import (
     VIEW,
 )
 from recsys_assets.lib.features.activity import WINDOW_SECONDS
+from recsys_assets.lib.features.as_arrived import as_arrived
 from recsys_assets.lib.features.click_ranges import ClickRanges
+from recsys_assets.lib.landing.arrivals import SINCE, since
 from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds, previous_day
 
@@ -150,13 +154,45 @@ def _states(clicks: ClickRanges, since: int, seconds: int) -> pl.DataFrame:
     )
 
 
+def _late_states(
+    clicks: ClickRanges, moments: pl.DataFrame, asked: pl.Series, seconds: int
+) -> pl.DataFrame:
+    """Return user_activity of ``interaction_features`` where clicks arrived late.
+
+    Args:
+        clicks: all clicks, per state of ``as_arrived``.
+        moments: {user_id, timestamp}, one row per moment at which a visitor's clicks changed.
+        asked: the visitor's state just after each moment.
+        seconds: length of the look-back.
+    """
+    code = asked.to_frame(USER_ID).join(
+        clicks.users, on=USER_ID, how="left", maintain_order="left"
+    )["code"]
+    start, end = clicks.before(
+        code.fill_null(0).to_numpy(), moments[TIMESTAMP].to_numpy() + 1, seconds
+    )
+    # a click that arrives after the look-back changes nothing
+    kept = (end > start) & code.is_not_null().to_numpy()
+    lists = clicks.lists(start[kept], end[kept])
+    return moments.filter(pl.Series(kept)).hstack([*lists])
+
+
+def _needed(rows: pl.DataFrame, late: bool) -> pl.DataFrame:
+    """Return the columns that features read, and SINCE where some rows are late."""
+    if not late:
+        return rows.select(NEEDED)
+    moment = since() if ARRIVED in rows.columns else pl.col(TIMESTAMP).alias(SINCE)
+    return rows.select(*NEEDED, moment)
+
+
 def item_popularity(
     interactions: pl.DataFrame, items: pl.DataFrame, day: str, zone: str = UTC
 ) -> pl.DataFrame:
     """Return the clicks of every item on a day, which are a feature of the next day.
 
     Args:
-        interactions: RAW_INTERACTIONS around the day.
+        interactions: RAW_INTERACTIONS around the day, with ARRIVED where some rows are late; what
+            arrived after the day is not counted.
         items: RAW_ITEMS.
         day: ISO, local.
         zone: the shop's time zone.
@@ -170,6 +206,8 @@ def item_popularity(
     views = interactions.filter(
         pl.col(EVENT_TYPE) == VIEW, pl.col(TIMESTAMP).is_between(start, end, closed="left")
     )
+    if ARRIVED in views.columns:
+        views = views.filter(since() < end)
     counts = views.group_by(ITEM_ID).agg(pl.len().cast(pl.Float32).alias(ITEM_CLICKS))
     return (
         items.select(ITEM_ID)
@@ -193,9 +231,9 @@ def interaction_features(
     """Return the features of a day's exposures, and each visitor's clicks for later.
 
     Args:
-        today: RAW_INTERACTIONS of the day.
-        earlier: RAW_INTERACTIONS of the look_back_days before it, or only their clicks; None for
-            the calendar's first day.
+        today: RAW_INTERACTIONS of the day, with ARRIVED where some rows are late.
+        earlier: the same of the look_back_days before it, or only their clicks; None for the
+            calendar's first day.
         users: RAW_USERS. An unknown visitor has gender MISSING and a null age.
         items: RAW_ITEMS.
         day: ISO, local.
@@ -211,20 +249,24 @@ def interaction_features(
             recent_items: List(String), recent_timestamps: List(Int64)}, one row per visitor and
             second with a click on the day, ordered by (user_id, timestamp). The lists hold the
             clicks of the look_back_days up to and including it, oldest first, the latest
-            RECENT_CLICKS at most. A row at t uses the latest state strictly before t.
+            RECENT_CLICKS at most. A row at t uses the latest state strictly before t. A late click
+            makes a state one second before its arrival.
 
     Raises:
         FeatureError: an interaction names an item that the catalogue lacks.
     """
-    history = (
-        today.select(NEEDED)
-        if earlier is None
-        else pl.concat([earlier.select(NEEDED), today.select(NEEDED)])
-    )
+    both = [today] if earlier is None else [earlier, today]
+    late = any(ARRIVED in rows.columns for rows in both)
+    history = pl.concat([_needed(rows, late) for rows in both])
     _require_items(history, items, day)
     start, end = day_bounds(day, zone)
     # Only clicks of visitors of this day are needed.
     here = today.select(USER_ID).unique()
+    if late:  # and of those whose clicks arrive on this day
+        coming = history.filter(
+            pl.col(SINCE) > pl.col(TIMESTAMP), pl.col(SINCE).is_between(start, end, closed="left")
+        )
+        here = pl.concat([here, coming.select(USER_ID)]).unique()
     clicked = (
         history.filter(pl.col(EVENT_TYPE) != IMPRESSION)
         .join(here, on=USER_ID, how="semi")
@@ -233,6 +275,18 @@ def interaction_features(
     exposures = today.filter(pl.col(EVENT_TYPE).is_in(EXPOSURE_EVENTS)).sort(TIMESTAMP, EVENT_ID)
     moments = exposures[TIMESTAMP].to_numpy()
     seconds = look_back_days * SECONDS_PER_DAY
+    visitors, changes = exposures[USER_ID], None
+    if late:
+        changes = (
+            clicked.filter(pl.col(SINCE).is_between(start, end, closed="left"))
+            .select(USER_ID, pl.col(SINCE).alias(TIMESTAMP))
+            .unique()
+            .sort(USER_ID, TIMESTAMP)
+        )
+        just_after = changes.with_columns(pl.col(TIMESTAMP) + 1)
+        clicked, visitors = as_arrived(
+            clicked, pl.concat([exposures.select(USER_ID, TIMESTAMP), just_after])
+        )
     clicks = ClickRanges.of(
         clicked, int(moments.min(initial=start)), int(moments.max(initial=end)), seconds
     )
@@ -248,16 +302,19 @@ def interaction_features(
         how="left",
         maintain_order="left",
     )
+    asked = shown.with_columns(visitors.head(shown.height))
     features = (
-        shown.with_columns(_activity(clicks, shown, seconds))
+        shown.with_columns(_activity(clicks, asked, seconds))
         .join(users.select(USER_ID, AGE, GENDER), on=USER_ID, how="left", maintain_order="left")
         .with_columns(pl.col(GENDER).fill_null(MISSING), pl.col(AGE).cast(pl.Float32))
         .select(*INTERACTION_FEATURES)
     )
     return (
         features,
-        _click_history(clicks, features.filter(pl.col(CLICK) == 1), seconds),
-        _states(clicks, start, seconds),
+        _click_history(clicks, asked.filter(pl.col(CLICK) == 1), seconds),
+        _states(clicks, start, seconds)
+        if changes is None
+        else _late_states(clicks, changes, visitors.tail(changes.height), seconds),
     )
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import CATEGORY_L1, CATEGORY_L2, EVENT_TYPE, ITEM_ID, VIEW
+from recsys_assets.lib.raw.rows import scan_interactions
 
 
 def count_clicks(interactions: pl.DataFrame | pl.LazyFrame, items: pl.DataFrame) -> pl.DataFrame:
@@ -56,7 +57,7 @@ def rankings(counts: pl.DataFrame) -> pl.DataFrame:
 
 def clicks_of_days(interactions: Sequence[Artifact], items: Artifact) -> pl.DataFrame:
     """Return every item with its clicks over these days, most clicked first."""
-    scanned = pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
+    scanned = scan_interactions(interactions)
     return count_clicks(scanned, pl.read_parquet(items.path("items.parquet")))
 
 

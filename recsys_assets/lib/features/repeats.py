@@ -32,6 +32,7 @@ from recsys_assets.columns import (
 from recsys_assets.files import write_json
 from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, NEVER, SeenRule
 from recsys_assets.lib.landing.local_days import local_day
+from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.release_files import SEEN_RULE
 from recsys_assets.settings import DEFAULT_SEEN_DAYS
 
@@ -202,7 +203,7 @@ def write_seen_rule(
         time_zone: of the shop.
     """
     log = (
-        pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
+        scan_interactions(interactions)
         .filter(pl.col(EVENT_TYPE).is_in([PURCHASE, VIEW]))
         .select(USER_ID, ITEM_ID, TIMESTAMP, EVENT_TYPE)
         .collect()

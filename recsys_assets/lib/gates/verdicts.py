@@ -33,6 +33,7 @@ from recsys_assets.lib.gates.evidence import ModelAnswers
 from recsys_assets.lib.gates.evidence_types import Evidence
 from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.ladder.rungs import full_rung
+from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.releases import champion_artifact
 from recsys_assets.lib.release.verdict import Verdict
@@ -142,9 +143,7 @@ def write_full_verdict(
     if "champion" in inputs:
         champion = champion_answers(store, inputs, queries, exposures, retrieval_topk)
     log = ClickLog.of(
-        pl.scan_parquet([a.path("interactions.parquet") for a in inputs["interactions"]]),
-        queries.item_ids,
-        queries.time_zone,
+        scan_interactions(inputs["interactions"]), queries.item_ids, queries.time_zone
     )
     recent = RecentPopularity(log, **DEFAULTS[RecentPopularity.name])
     evidence = gate_evidence.gather(

@@ -15,6 +15,7 @@ from recsys_assets.columns import ITEM_HISTORY, SECONDS_PER_DAY, SECONDS_PER_HOU
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.click_ranges import ClickRanges, unroll
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
+from recsys_assets.lib.raw.rows import scan_interactions
 
 
 def read_clicks(interactions: Sequence[Artifact]) -> pl.DataFrame:
@@ -29,7 +30,7 @@ def read_clicks(interactions: Sequence[Artifact]) -> pl.DataFrame:
     if not interactions:
         return pl.DataFrame(schema={name: getattr(pl, c.RAW_INTERACTIONS[name]) for name in wanted})
     return (
-        pl.scan_parquet([artifact.path("interactions.parquet") for artifact in interactions])
+        scan_interactions(interactions)
         .filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION)
         .select(wanted)
         .collect()

@@ -15,11 +15,12 @@ from pathlib import Path
 import polars as pl
 
 from recsys_assets.columns import (
+    ARRIVED,
+    ARRIVED_INTERACTIONS,
     DEVICE_TYPE,
     EVENT_ID,
     EVENT_TYPE,
     ITEM_ID,
-    RAW_INTERACTIONS,
     SECONDS_PER_DAY,
     TIMESTAMP,
     USER_ID,
@@ -93,7 +94,7 @@ def stage_log(
     observer.log(summary)
     columns = _columns(files, rules, summary)
     kept = list(dict.fromkeys(source for mapped in columns.values() for source in mapped.values()))
-    times = times_of_files(columns, rules)
+    times, arrivals = times_of_files(columns, rules), times_of_files(columns, rules, ARRIVED)
     spill = Spill(staging / "spill", rules.time_zone)
     with QuarantineWriter(staging / "quarantine.parquet", kept) as quarantine:
         for number, path in enumerate(columns):
@@ -103,6 +104,7 @@ def stage_log(
                 columns[path],
                 rules,
                 times[path],
+                arrivals.get(path),
                 spill,
                 quarantine,
                 summary,
@@ -167,6 +169,7 @@ def _read_file(
     columns: Mapping[str, str],
     rules: LogRules,
     times: Times,
+    arrivals: Times | None,
     spill: Spill,
     quarantine: QuarantineWriter,
     summary: LogSummary,
@@ -196,7 +199,7 @@ def _read_file(
         given = frame.select(as_text(frame, name).alias(_RAW + name) for name in frame.columns)
         place = [pl.lit(number, pl.Int32).alias(SOURCE_FILE), batch.rows.alias(SOURCE_ROW)]
         rows = (
-            rules_of.canonical(frame, columns, rules, times, now, catalogue)
+            rules_of.canonical(frame, columns, rules, times, now, catalogue, arrivals)
             .hstack(given)
             .with_columns(place)
         )
@@ -306,7 +309,7 @@ def _settle(
     parts = sorted(spilled.glob("*.parquet"))
     place = [SOURCE_FILE, SOURCE_ROW]
     # Rows were spilled in the source's order, so the first occurrence is the source's first.
-    rows = pl.read_parquet(parts, columns=[*RAW_INTERACTIONS, "micros", *place])
+    rows = pl.read_parquet(parts, columns=[*ARRIVED_INTERACTIONS, "micros", *place])
     rows = rows.with_columns(first=pl.col(EVENT_ID).is_first_distinct()).sort(
         TIMESTAMP, "micros", EVENT_ID, *place
     )
@@ -317,7 +320,9 @@ def _settle(
         repeated = rows.filter(~single).select(*place)
         _set_aside(spilled, names, quarantine, rules_of.DUPLICATE, repeated)
     ordered = in_order(pl.col(EVENT_ID), pl.col("micros"))
-    day = rows.filter(single).with_columns(ordered).select(*RAW_INTERACTIONS)
+    day = rows.filter(single).with_columns(ordered).select(*ARRIVED_INTERACTIONS)
+    if not day[ARRIVED].count():  # an archive: its events arrived at their own time
+        day = day.drop(ARRIVED)
     if day.is_empty():
         return
     folder = target / spilled.name

@@ -16,15 +16,23 @@ from recsys_assets.lib.own_data.time_forms import evidence_of
 from recsys_assets.lib.own_data.times import Times, detect, is_time
 
 
-def times_of_files(columns: Mapping[Path, Mapping[str, str]], rules: LogRules) -> dict[Path, Times]:
-    """Return how the times of each file are read.
+def times_of_files(
+    columns: Mapping[Path, Mapping[str, str]], rules: LogRules, name: str = TIMESTAMP
+) -> dict[Path, Times]:
+    """Return how the times of each file are read, of the files that have them.
+
+    ``name`` is our column of the times.
 
     What one file says of the order of day and month holds for all files of the log.
 
     Raises:
         IngestError: a column is no time, or nobody can tell the order of day and month.
     """
-    found = {path: _times_of(path, mapped[TIMESTAMP], rules) for path, mapped in columns.items()}
+    found = {
+        path: _times_of(path, mapped[name], name, rules)
+        for path, mapped in columns.items()
+        if name in mapped
+    }
     orders = {one.order for one in found.values() if one.evidence is not None} - {None}
     for path, times in found.items():
         if times.evidence is None or times.order is not None:
@@ -38,7 +46,7 @@ def times_of_files(columns: Mapping[Path, Mapping[str, str]], rules: LogRules) -
                 else "no row shows whether the day or the month is first"
             )
             raise IngestError(
-                f"{path}: column {columns[path][TIMESTAMP]!r} has times as "
+                f"{path}: column {columns[path][name]!r} has times as "
                 f"{times.evidence.example!r}, and {why}: name the form with "
                 f"--time-format {day_first!r} or --time-format {month_first!r}"
             )
@@ -46,14 +54,14 @@ def times_of_files(columns: Mapping[Path, Mapping[str, str]], rules: LogRules) -
     return found
 
 
-def _times_of(path: Path, column: str, rules: LogRules) -> Times:
+def _times_of(path: Path, column: str, name: str, rules: LogRules) -> Times:
     """Return how the times of one file are read; read on while no row tells the order."""
     found: Times | None = None
     for batch in read_batches(path, [column], rules.form):
         values = batch.frame[column]
         if not is_time(values.dtype):
             raise IngestError(
-                f"{path}: column {column!r} is {values.dtype}, which is no time; map timestamp to "
+                f"{path}: column {column!r} is {values.dtype}, which is no time; map {name} to "
                 "a column of numbers, text, dates or datetimes"
             )
         if values.null_count() == len(values):

@@ -13,6 +13,8 @@ import polars as pl
 import pyarrow as pa
 
 from recsys_assets.columns import (
+    ARRIVED,
+    ARRIVED_INTERACTIONS,
     CLICK,
     DEVICE_TYPE,
     DEVICES,
@@ -22,7 +24,6 @@ from recsys_assets.columns import (
     IMPRESSION,
     ITEM_ID,
     MISSING,
-    RAW_INTERACTIONS,
     TIMESTAMP,
     USER_ID,
     VIEW,
@@ -39,11 +40,14 @@ ID_LENGTH = 128  # the gateway's limit
 #: Characters that are not ``str.isprintable``. The gateway refuses ids that contain them.
 _UNPRINTABLE = r"\p{C}|\p{Zl}|\p{Zp}|[\p{Zs}&&[^ ]]"
 
+ARRIVAL = "arrival micros"
+
 MALFORMED = "malformed line"
 NOT_IN_CATALOGUE = "item is not in the catalogue"
 DUPLICATE = "duplicate event"
 UNREADABLE_TIME = "timestamp cannot be read"
 FUTURE = "timestamp is in the future"
+UNREADABLE_ARRIVAL, FUTURE_ARRIVAL = "arrived cannot be read", "arrived is in the future"
 UNKNOWN_EVENT, UNKNOWN_DEVICE = "event_type is unknown", "device_type is unknown"
 
 
@@ -126,7 +130,7 @@ class LogRules:
             present,
             self.mapping,
             "--map",
-            tuple(RAW_INTERACTIONS),
+            tuple(ARRIVED_INTERACTIONS),
             (USER_ID, ITEM_ID, TIMESTAMP),
             form=self.form,
             first_rows=first_rows(path, self.form),
@@ -186,6 +190,7 @@ def canonical(
     times: Times,
     now: int,
     catalogue: pl.Series | None,
+    arrivals: Times | None = None,
 ) -> pl.DataFrame:
     """Return a batch of the log in our columns, with the reason to reject each row.
 
@@ -196,9 +201,11 @@ def canonical(
         times: how the times are read.
         now: unix seconds; later rows are rejected.
         catalogue: item ids that a row may name; None: any.
+        arrivals: how the arrivals are read; None: the log has none.
 
     Returns:
-        One row per row of the frame: RAW_INTERACTIONS (``event_id`` is null if the log has none),
+        One row per row of the frame: ARRIVED_INTERACTIONS (``event_id`` is null if the log has
+        none, ``arrived`` if the row has none),
         ``micros`` Int64 (the time in microseconds), ``device_given`` Boolean, and ``reason``
         String, null for an accepted row.
     """
@@ -210,6 +217,10 @@ def canonical(
     read = frame.select(
         *text.values(), microseconds(frame, columns[TIMESTAMP], times).alias("micros")
     )
+    arrived = pl.lit(None, pl.Int64)
+    if arrivals is not None:
+        moments = frame.select(microseconds(frame, columns[ARRIVED], arrivals).alias(ARRIVAL))
+        read, arrived = read.hstack(moments), pl.col(ARRIVAL).floordiv(1_000_000)
     user, item, micros = pl.col(USER_ID), pl.col(ITEM_ID), pl.col("micros")
     time = micros.floordiv(1_000_000)
     event, click, problems = _behaviour(columns, rules)
@@ -223,6 +234,13 @@ def canonical(
     ]
     if rules.first_day_start is not None:
         reasons.append(("timestamp is before --first-day", time < rules.first_day_start))
+    if arrivals is not None:
+        given_text = pl.col(ARRIVED).str.strip_chars().str.to_lowercase()
+        filled = given_text.is_not_null() & ~given_text.is_in(["", *NO_VALUE])
+        reasons += [
+            (UNREADABLE_ARRIVAL, filled & arrived.is_null()),
+            (FUTURE_ARRIVAL, arrived > now),
+        ]
     reasons += [*problems, *device_problems]
     if catalogue is not None:
         reasons.append((NOT_IN_CATALOGUE, ~item.is_in(catalogue.implode())))
@@ -235,6 +253,7 @@ def canonical(
         device.alias(DEVICE_TYPE),
         event.alias(EVENT_TYPE),
         click.cast(pl.Int8).alias(CLICK),
+        arrived.alias(ARRIVED),
         micros,
         given.alias("device_given"),
         pl.coalesce(pl.when(applies).then(pl.lit(reason)) for reason, applies in reasons).alias(

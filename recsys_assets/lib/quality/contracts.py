@@ -29,7 +29,7 @@ from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds
 
 #: Columns that may be null.
-NULLABLE = frozenset({c.AGE, c.PRICE})
+NULLABLE = frozenset({c.AGE, c.PRICE, c.ARRIVED})
 #: Accepted difference between the clocks of machines. A later timestamp is in the future.
 CLOCK_TOLERANCE_SECONDS = 300
 _NOT_EMPTY = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.CATEGORY_L1, c.CATEGORY_L2)
@@ -158,7 +158,8 @@ class Known:
 
     Args:
         day: the partition (ISO); every timestamp must lie in that local day.
-        now: unix seconds; no timestamp may be later by more than CLOCK_TOLERANCE_SECONDS.
+        now: unix seconds; no event and no arrival may be later by more than
+            CLOCK_TOLERANCE_SECONDS.
         items: ids of the catalogue; every item_id must be one of them.
         categories: accepted values of category_l1; top_category may also be MISSING.
         zone: time zone of the day.
@@ -194,7 +195,7 @@ class Known:
                     value.is_between(start, end, closed="left"), f"outside the day {self.day}"
                 )
             )
-        if column == c.TIMESTAMP and self.now is not None:
+        if column in (c.TIMESTAMP, c.ARRIVED) and self.now is not None:
             rules.append(ValueRule(value <= self.now + CLOCK_TOLERANCE_SECONDS, "in the future"))
         if column == c.AGE:
             rules.append(ValueRule(value.is_between(0, 120), "outside 0 to 120 years"))
@@ -264,9 +265,22 @@ def read_checked(
 
 
 def read(
-    source: str | Path, schema: Mapping[str, str], *, name: str | None = None, **known: Any
+    source: str | Path,
+    schema: Mapping[str, str],
+    *,
+    name: str | None = None,
+    optional: Mapping[str, str] | None = None,
+    **known: Any,
 ) -> tuple[ContractReport, pl.DataFrame | None, str]:
-    """Read a Parquet file once; return report, rows (None: unreadable) and SHA-256."""
+    """Read a Parquet file once; return report, rows (None: unreadable) and SHA-256.
+
+    Args:
+        source: path or fsspec address.
+        schema: a schema of ``columns``.
+        name: the table's name in messages (default: its address).
+        optional: columns of the contract that the file may lack.
+        known: the fields of Known.
+    """
     name = name or str(source)
     fs, path = fsspec.core.url_to_fs(str(source))
     try:
@@ -285,7 +299,8 @@ def read(
             None,
             digest,
         )
-    return _check_frame(frame, schema, name, Known(**known)), frame, digest
+    there = {column: kind for column, kind in (optional or {}).items() if column in frame.columns}
+    return _check_frame(frame, {**schema, **there}, name, Known(**known)), frame, digest
 
 
 def _check_frame(

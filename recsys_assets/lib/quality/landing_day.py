@@ -10,7 +10,14 @@ from pathlib import Path
 import fsspec
 import polars as pl
 
-from recsys_assets.columns import EVENT_ID, RAW_INTERACTIONS, TIMESTAMP
+from recsys_assets.columns import (
+    ARRIVED,
+    ARRIVED_INTERACTIONS,
+    EVENT_ID,
+    RAW_INTERACTIONS,
+    TIMESTAMP,
+)
+from recsys_assets.lib.landing.arrivals import stated
 from recsys_assets.lib.landing.event_ids import own_id
 from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER
 from recsys_assets.lib.quality.contracts import ContractReport, Failure, read
@@ -26,7 +33,7 @@ class LandingDay:
     """Holds a day of the landing zone, each event once, by (timestamp, event_id)."""
 
     day: str
-    frame: pl.DataFrame  # RAW_INTERACTIONS
+    frame: pl.DataFrame  # ARRIVED_INTERACTIONS; ARRIVED is null where no file says it
     rows_by_file: dict[str, int]
     duplicates: int  # rows dropped because an earlier file holds the same event_id
     digests: dict[str, str]  # file → sha256 of the bytes that were read
@@ -44,7 +51,8 @@ def read_landing_day(
     """Read, check and join all files of a day.
 
     The event consumer may deliver an event in two files; the file that comes first by name keeps
-    it. The same bytes under two names are a failure. A day without a file has no rows.
+    it, with the first of its arrivals. The same bytes under two names are a failure. A day without
+    a file has no rows.
 
     Args:
         landing_uri: the landing zone, a folder or an fsspec address.
@@ -73,7 +81,13 @@ def read_landing_day(
     for path in paths:
         address = fs.unstrip_protocol(path) if "://" in root else path
         report, frame, digest = read(
-            address, RAW_INTERACTIONS, day=day, now=now, items=items, zone=zone
+            address,
+            RAW_INTERACTIONS,
+            optional={ARRIVED: ARRIVED_INTERACTIONS[ARRIVED]},
+            day=day,
+            now=now,
+            items=items,
+            zone=zone,
         )
         name = path.rsplit("/", 1)[-1]
         failures += report.failures
@@ -84,12 +98,10 @@ def read_landing_day(
         rows[name] = report.rows
         extra.update(report.extra_columns)
         if report.ok and frame is not None:
-            frames.append(frame.select(*RAW_INTERACTIONS))
+            frames.append(stated(frame, name).select(*ARRIVED_INTERACTIONS))
     ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
     joined = pl.concat(frames) if frames else _no_rows()
-    unique = (
-        joined.filter(own_id(pl.col(EVENT_ID)).is_first_distinct()) if len(frames) > 1 else joined
-    )
+    unique = _each_once(joined) if len(frames) > 1 else joined
     return LandingDay(
         day,
         unique.sort(TIMESTAMP, EVENT_ID),
@@ -100,6 +112,17 @@ def read_landing_day(
     )
 
 
+def _each_once(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the first row of each event, with the first of its arrivals."""
+    known, first = own_id(pl.col(EVENT_ID)), own_id(pl.col(EVENT_ID)).is_first_distinct()
+    if rows.select(first.all()).item():
+        return rows
+    # of a copy without an arrival, the event's own time counts, which is the earliest
+    unknown = pl.col(ARRIVED).is_null().any()
+    arrived = pl.when(~unknown.over(known)).then(pl.col(ARRIVED).min().over(known))
+    return rows.with_columns(arrived.alias(ARRIVED)).filter(first)
+
+
 def _no_rows() -> pl.DataFrame:
-    """Return RAW_INTERACTIONS without a row."""
-    return pl.DataFrame(schema={name: getattr(pl, of) for name, of in RAW_INTERACTIONS.items()})
+    """Return ARRIVED_INTERACTIONS without a row."""
+    return pl.DataFrame(schema={name: getattr(pl, of) for name, of in ARRIVED_INTERACTIONS.items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import sha256_json
 from recsys_assets.lib.figures.series import number
-from recsys_assets.lib.landing import quarantine, zone
+from recsys_assets.lib.landing import arrivals, quarantine, zone
 from recsys_assets.lib.quality import contracts, landing_day, profiles
+from recsys_assets.lib.raw.rows import INTERACTIONS_FILE
 from recsys_assets.local_time import UTC
 
-RAW_INTERACTIONS, RAW_ITEMS = "raw/interactions", "raw/items"
+RAW_ITEMS = "raw/items"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Landed:
     digest: str
     files: dict[str, int]  # name → rows
     duplicates: int = 0
+    digests: dict[str, str] = field(default_factory=dict)  # name → sha256
+    #: digest of arrivals that only the day's earlier version knows; None: there are none
+    kept_arrivals: str | None = None
     images: pl.DataFrame | None = None
     #: column that the contract does not name → number of files that have it
     extra_columns: dict[str, int] = field(default_factory=dict)
@@ -49,6 +53,7 @@ def landed_interactions(
     items: Artifact | None = None,
     now: int | None = None,
     zone: str = UTC,
+    before: Artifact | None = None,
 ) -> Landed:
     """Read and check a day's files of interactions.
 
@@ -58,6 +63,7 @@ def landed_interactions(
         items: raw/items; every interaction must name one of its items.
         now: unix seconds; no event may be later.
         zone: the shop's time zone.
+        before: raw/interactions of the day as it was read before; its events keep their arrival.
 
     Raises:
         LandingMissing: no day has a file.
@@ -69,13 +75,26 @@ def landed_interactions(
         else pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])[c.ITEM_ID].to_list()
     )
     read = landing_day.read_landing_day(landing, day, items=ids, now=now, zone=zone)
+    frame, kept = arrivals.first_arrivals(read.frame, _arrivals_of(before))
     return Landed(
-        read.frame,
+        frame,
         sha256_json(read.digests),
         read.rows_by_file,
         read.duplicates,
+        read.digests,
+        kept,
         extra_columns=read.extra_columns,
     )
+
+
+def _arrivals_of(before: Artifact | None) -> pl.DataFrame | None:
+    """Return {event_id, arrived} of a day; None if it has no arrivals."""
+    if before is None:
+        return None
+    rows = pl.scan_parquet(before.path(INTERACTIONS_FILE))
+    if c.ARRIVED not in rows.collect_schema():
+        return None
+    return rows.select(c.EVENT_ID, c.ARRIVED).collect()
 
 
 def _read(landing: str, file: str) -> bytes | None:
@@ -163,7 +182,7 @@ def write_interactions(
         zone: the shop's time zone.
     """
     frame = landed.frame
-    frame.write_parquet(target / "interactions.parquet")
+    frame.write_parquet(target / INTERACTIONS_FILE)
     distinct = profiles.write_ids(frame, target)
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID, c.CATEGORY_L1])
     exposures = (
@@ -182,6 +201,9 @@ def write_interactions(
         "click_rate": number(exposures[c.CLICK].mean()),
         **distinct,
         "files": landed.files,
+        # a list, so that the UI shows it as one value
+        "file_digests": [[name, sha256] for name, sha256 in sorted(landed.digests.items())],
+        "late": arrivals.late_rows(frame),
         "duplicates_dropped": landed.duplicates,
         "extra_columns": landed.extra_columns,
         "events": profiles.counts(frame[c.EVENT_TYPE]),
@@ -237,26 +259,3 @@ def new_categories(landed: Landed, store: ArtifactStore) -> dict[str, int]:
 def quarantine_counts(landing: str, table: str) -> dict[str, int]:
     """Return reason → number of rows of a table that were rejected by an ingest."""
     return quarantine.quarantine_counts(landing, table).get(table, {})
-
-
-def unread_days(landing: str, store: ArtifactStore, days: Sequence[str]) -> dict[str, str]:
-    """Return the days whose landing files differ from those that were read.
-
-    A day that was read while it was open is among them once more of its events have landed. A day
-    without files is among them until it was read. Names are compared, not content: every file of
-    the landing zone is written once under a unique name.
-
-    Returns:
-        Day → a short digest of the names of its landing files.
-    """
-    fs, prefix = fsspec.core.url_to_fs(f"{landing.rstrip('/')}/{zone.INTERACTIONS_FOLDER}")
-    unread = {}
-    for day in days:
-        names = sorted(
-            str(path).rsplit("/", 1)[-1] for path in fs.glob(f"{prefix}/{day}/*.parquet")
-        )
-        known = store.exists(RAW_INTERACTIONS, day)
-        read = store.current(RAW_INTERACTIONS, day).metrics["files"] if known else {}
-        if names != sorted(read) if names else not known:
-            unread[day] = hashlib.sha256("/".join(names).encode()).hexdigest()[:12]
-    return unread

@@ -17,7 +17,8 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.landing import days as landing_days
 from recsys_assets.lib.landing import zone
-from recsys_assets.lib.raw.raw_tables import RAW_INTERACTIONS, Landed
+from recsys_assets.lib.raw.raw_tables import Landed
+from recsys_assets.lib.raw.rows import RAW_INTERACTIONS
 
 #: Accepted ratio of a day's exposures to the median of the days that it is compared with.
 VOLUME_BOUNDS = (0.2, 5.0)

@@ -12,11 +12,12 @@ from pathlib import Path
 import fsspec
 import polars as pl
 
-from recsys_assets.columns import CLICK, RAW_INTERACTIONS
+from recsys_assets.columns import ARRIVED, ARRIVED_INTERACTIONS, CLICK
+from recsys_assets.lib.landing.arrivals import stream_seconds
 from recsys_assets.local_time import UTC, day_of
 from recsys_assets.serving.events.events import Event
 
-SCHEMA = {name: getattr(pl, dtype) for name, dtype in RAW_INTERACTIONS.items()}
+SCHEMA = {name: getattr(pl, dtype) for name, dtype in ARRIVED_INTERACTIONS.items()}
 
 
 class LandingBuffer:
@@ -49,12 +50,16 @@ class LandingBuffer:
 
         The files are ``interactions/<day of the event>/events-<first stream id>.parquet``. Name and
         bytes follow from the entries, so that a repetition after a crash replaces the same files.
+        An event arrived when the stream took it, which is the time in its stream id.
         """
         days: dict[str, list[tuple[str, Event]]] = defaultdict(list)
         for stream_id, event in self._entries:
             days[day_of(event.timestamp, self._zone)].append((stream_id, event))
         for day, entries in sorted(days.items()):
-            rows = [{**event.model_dump(), CLICK: event.click} for _, event in entries]
+            rows = [
+                {**event.model_dump(), CLICK: event.click, ARRIVED: stream_seconds(stream_id)}
+                for stream_id, event in entries
+            ]
             name = f"events-{entries[0][0]}.parquet"
             self._write_file(pl.DataFrame(rows, schema=SCHEMA), f"interactions/{day}", name)
         written = [stream_id for stream_id, _ in self._entries]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from recsys_assets import partitions
@@ -13,11 +15,17 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.definitions import defs
 from recsys_assets.defs.automation import sensors
 from recsys_assets.lib.fine_tune import fine_tuning
+from recsys_assets.lib.quality import landing_day
 from recsys_assets.lib.release.rung import OLDER
+from recsys_assets.lib.simulator import shop as simulator
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
+from recsys_assets_tests.support.daily_home import DAYS as SHOP_DAYS
+from recsys_assets_tests.support.daily_home import Home
 
 DAYS = partitions.history_days(get_settings())
+#: A release that has learned nothing.
+NEW_RELEASE = SimpleNamespace(manifest={"kind": "serving/release", "inputs": {}})
 
 
 @pytest.fixture
@@ -76,8 +84,8 @@ def test_landed_closed_days_are_ingested_in_order_and_once(
         assert again.run_key == request.run_key  # Dagster starts a run key once
         # landed after that day was ingested while it was open
         (folders[DAYS[0]] / "events-1.parquet").touch()
-        [late] = evaluate(sensors.new_day, platform, instance)
-        assert days_of(late) == (DAYS[0], DAYS[2]) and late.run_key != request.run_key
+        other, late = evaluate(sensors.new_day, platform, instance)
+        assert other.run_key == request.run_key and days_of(late) == (DAYS[0], DAYS[0])
 
 
 def days_of(request: dg.RunRequest) -> tuple[str, str]:
@@ -135,7 +143,7 @@ def test_a_day_without_files_is_ingested_once_a_later_day_has_landed(
 def test_a_day_without_rows_is_not_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    champion = SimpleNamespace(day=DAYS[11], rung=OLDER)
+    champion = SimpleNamespace(day=DAYS[11], rung=OLDER, number=1, artifact=NEW_RELEASE)
     monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
     with dg.DagsterInstance.ephemeral() as instance:
         publish(home, "features/masked_train", DAYS[12], rows=0)
@@ -157,7 +165,7 @@ def report(instance: dg.DagsterInstance, day: str) -> None:
 def test_several_days_at_once_are_all_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    champion = SimpleNamespace(day=DAYS[11], rung=OLDER)
+    champion = SimpleNamespace(day=DAYS[11], rung=OLDER, number=1, artifact=NEW_RELEASE)
     monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
     with dg.DagsterInstance.ephemeral() as instance:
         for day in DAYS[10:14]:
@@ -202,3 +210,221 @@ def test_a_simple_champion_is_refreshed_and_not_fine_tuned(
         report(instance, DAYS[12])
         result = evaluate(sensors.ingested_day, platform, instance)
         assert [r.job_name for r in result.run_requests] == ["feature_store_refresh"]
+
+
+# --- corrections, on landed files and real runs
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a home with three simulated days."""
+    folder = tmp_path_factory.mktemp("shop")
+    simulator.simulate(folder / "landing", "tiny", SHOP_DAYS, seed=3)
+    return folder
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Return an instance that the runs and the sensor of a test share."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def ingested(tmp_path: Path, shop: Path, instance: dg.DagsterInstance) -> Home:
+    """Return a home whose three days were ingested."""
+    home = Home(tmp_path, shop)
+    assert home.run_all(["users", "items"], instance=instance).success
+    assert home.run_all(ALL, SHOP_DAYS[0], instance, until=SHOP_DAYS[-1]).success
+    return home
+
+
+ALL = ["interactions", "features", "masked"]
+
+
+def look(home: Home, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """Return the runs that new_day wants."""
+    found = evaluate(sensors.new_day, home.platform, instance)
+    return found if isinstance(found, list) else []
+
+
+def taken(home: Home, instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
+    """Run what the sensor asks for; return whether it succeeded."""
+    first, last = days_of(request)
+    names = ALL if request.job_name == "daily_ingest" else ALL[1:]
+    return home.run_all(names, first, instance, until=None if first == last else last).success
+
+
+def versions(home: Home, kind: str) -> list[str | None]:
+    """Return the version of each day."""
+    return [home.store.version(kind, day) for day in SHOP_DAYS]
+
+
+def without_first_row(rows: pl.DataFrame) -> pl.DataFrame:
+    """Remove one row."""
+    return rows.slice(1)
+
+
+def test_a_corrected_day_is_read_again_and_the_days_after_it_follow(
+    ingested: Home, instance: dg.DagsterInstance
+) -> None:
+    assert look(ingested, instance) == []
+    ingested.rewrite(SHOP_DAYS[1], lambda rows: rows)  # the same content
+    assert look(ingested, instance) == []
+    raw, features = (
+        versions(ingested, "raw/interactions"),
+        versions(ingested, "features/interactions"),
+    )
+    ingested.rewrite(SHOP_DAYS[1], lambda rows: rows.filter(pl.col("event_type") != "View"))
+    [request] = look(ingested, instance)
+    assert (request.job_name, days_of(request)) == ("daily_ingest", (SHOP_DAYS[1],) * 2)
+    said = request.tags[sensors.CHANGED]
+    assert said.startswith(f"{SHOP_DAYS[1]}: written again simulated.parquet (") and "now)" in said
+    [again] = look(ingested, instance)
+    assert again.run_key == request.run_key  # started once
+    assert taken(ingested, instance, request)
+    assert [a == b for a, b in zip(raw, versions(ingested, "raw/interactions"), strict=True)] == [
+        True,
+        False,
+        True,
+    ]
+    # the day after reads its clicks; the day before does not
+    [follow] = look(ingested, instance)
+    assert (follow.job_name, days_of(follow)) == ("daily_features", (SHOP_DAYS[2],) * 2)
+    assert taken(ingested, instance, follow) and look(ingested, instance) == []
+    now = versions(ingested, "features/interactions")
+    assert [a == b for a, b in zip(features, now, strict=True)] == [True, False, False]
+
+
+def test_content_that_comes_and_goes_starts_a_run_each_time(
+    ingested: Home, instance: dg.DagsterInstance
+) -> None:
+    file = ingested.landing(SHOP_DAYS[2]) / "simulated.parquet"
+    one = file.read_bytes()
+    pl.read_parquet(file).slice(1).write_parquet(file)
+    other, keys = file.read_bytes(), set()
+    for content in (other, one, other, one):
+        file.write_bytes(content)
+        [request] = look(ingested, instance)
+        keys.add(request.run_key)
+        assert taken(ingested, instance, request)
+        assert look(ingested, instance) == []
+    assert len(keys) == 4
+
+
+def test_a_half_written_file_fails_by_name_and_what_was_read_stays(
+    ingested: Home, instance: dg.DagsterInstance
+) -> None:
+    file, before = (
+        ingested.landing(SHOP_DAYS[0]) / "simulated.parquet",
+        versions(ingested, "raw/interactions"),
+    )
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    ingested.rewrite(SHOP_DAYS[1], without_first_row)
+    [request] = look(ingested, instance)  # one run for both days
+    assert days_of(request) == (SHOP_DAYS[0], SHOP_DAYS[1])
+    assert "not readable now" in request.tags[sensors.CHANGED]
+    assert not taken(ingested, instance, request)
+    assert versions(ingested, "raw/interactions")[0] == before[0]
+    # the other day was kept: the features that read it follow, without the broken file
+    [broken, follow] = look(ingested, instance)
+    assert (broken.job_name, days_of(broken)) == ("daily_ingest", (SHOP_DAYS[0],) * 2)
+    assert (follow.job_name, days_of(follow)) == ("daily_features", (SHOP_DAYS[1], SHOP_DAYS[2]))
+    assert taken(ingested, instance, follow)
+    assert [one.run_key for one in look(ingested, instance)] == [broken.run_key]
+    file.write_bytes(whole)
+    assert look(ingested, instance) == []
+
+
+def test_a_renamed_file_builds_nothing_new(ingested: Home, instance: dg.DagsterInstance) -> None:
+    before = versions(ingested, "features/interactions")
+    file = ingested.landing(SHOP_DAYS[0]) / "simulated.parquet"
+    file.rename(file.with_name("log.parquet"))
+    [request] = look(ingested, instance)
+    assert "renamed simulated.parquet to log.parquet" in request.tags[sensors.CHANGED]
+    assert taken(ingested, instance, request)
+    assert look(ingested, instance) == []
+    assert versions(ingested, "features/interactions") == before
+
+
+def test_a_day_whose_files_are_gone_stays_as_it_was_read(
+    ingested: Home, instance: dg.DagsterInstance
+) -> None:
+    (ingested.landing(SHOP_DAYS[0]) / "simulated.parquet").unlink()
+    assert look(ingested, instance) == []
+
+
+def test_a_correction_waits_for_a_run_that_reads(
+    ingested: Home, instance: dg.DagsterInstance
+) -> None:
+    ingested.rewrite(SHOP_DAYS[0], without_first_row)
+    job = defs().resolve_job_def(sensors.daily_features.name)
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    assert look(ingested, instance) == []
+    instance.report_run_failed(run)
+    assert len(look(ingested, instance)) == 1
+
+
+def champion_of(home: Home, monkeypatch: pytest.MonkeyPatch, day: str) -> None:
+    """Make a release in force that has learned the days up to ``day``."""
+    store = home.store
+    learned = store.require("features/interactions", [one for one in SHOP_DAYS if one <= day])
+    with store.stage("features/workflows", day, inputs={"train": learned}) as staged:
+        (staged.path / "a").write_text(str([one.digest for one in learned]))
+        workflows = staged.publish()
+    with store.stage("serving/release", "000001", inputs={"workflows": workflows}) as staged:
+        (staged.path / "a").write_text(workflows.digest)
+        release = staged.publish()
+    champion = SimpleNamespace(day=day, rung=OLDER, number=1, artifact=release)
+    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+
+
+def test_a_learned_day_that_is_corrected_warns_and_is_not_learned_twice(
+    ingested: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion_of(ingested, monkeypatch, SHOP_DAYS[1])
+    before = evaluate(sensors.ingested_day, ingested.platform, instance)
+    assert [one.partition_key for one in before.run_requests] == [SHOP_DAYS[2]] * 2
+    [check] = before.asset_events  # days were read for the first time
+    assert check.passed and check.check_name == "learned_days"
+    ingested.rewrite(SHOP_DAYS[0], lambda rows: rows.filter(pl.col("event_type") != "View"))
+    [request] = look(ingested, instance)
+    assert taken(ingested, instance, request)
+    # the new day waits: its replayed days still read the day as it was
+    waits = evaluate(sensors.ingested_day, ingested.platform, instance)
+    assert isinstance(waits, dg.SkipReason) and f"{SHOP_DAYS[1]}, {SHOP_DAYS[2]} follow" in (
+        waits.skip_message
+    )
+    [follow] = look(ingested, instance)
+    assert taken(ingested, instance, follow)
+    after = evaluate(sensors.ingested_day, ingested.platform, instance, before.cursor)
+    # the last day is not learned yet: its features have changed, and it is tuned on once more
+    assert {one.partition_key for one in after.run_requests} == {SHOP_DAYS[2]}
+    [check] = after.asset_events
+    assert not check.passed and check.severity == dg.AssetCheckSeverity.WARN
+    assert check.metadata["value"].value == [SHOP_DAYS[0]]
+    champion_of(ingested, monkeypatch, SHOP_DAYS[1])  # trained again
+    again = evaluate(sensors.ingested_day, ingested.platform, instance, before.cursor)
+    assert again.asset_events[0].passed
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(
+    ingested: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = landing_day.read_landing_day
+
+    def then_rewritten(*arguments: object, **known: object) -> landing_day.LandingDay:
+        found = read(*arguments, **known)  # type: ignore[arg-type]
+        ingested.rewrite(SHOP_DAYS[2], without_first_row)
+        return found
+
+    ingested.rewrite(SHOP_DAYS[2], without_first_row)
+    [first] = look(ingested, instance)
+    with monkeypatch.context() as patched:
+        patched.setattr(landing_day, "read_landing_day", then_rewritten)
+        assert taken(ingested, instance, first)
+    [second] = look(ingested, instance)
+    assert second.run_key != first.run_key and taken(ingested, instance, second)
+    assert look(ingested, instance) == []
+    rows = ingested.store.current("raw/interactions", SHOP_DAYS[2]).metrics["rows"]
+    file = ingested.landing(SHOP_DAYS[2]) / "simulated.parquet"
+    assert rows == pl.read_parquet(file).height

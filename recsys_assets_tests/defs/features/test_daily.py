@@ -14,74 +14,20 @@ import polars as pl
 import pytest
 
 from recsys_assets import partitions
-from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.columns import INTERACTION_FEATURES, RAW_INTERACTIONS, RAW_ITEMS, RAW_USERS
+from recsys_assets.artifacts import Artifact
+from recsys_assets.columns import (
+    ARRIVED_INTERACTIONS,
+    INTERACTION_FEATURES,
+    RAW_INTERACTIONS,
+    RAW_ITEMS,
+    RAW_USERS,
+)
 from recsys_assets.defs.features import daily
 from recsys_assets.defs.raw import interactions
 from recsys_assets.lib.release.champion import Champion, champion_path
 from recsys_assets.lib.simulator import shop as simulator
-from recsys_assets.orchestration.resources import Platform
-from recsys_assets.settings import Settings, get_settings
-
-# the assets' calendar is the session's: it is fixed when they are imported
-START = partitions.calendar_start(get_settings())
-DAYS = partitions.history_days(get_settings())[:3]
-
-
-class Home:
-    """Holds a copy of a shop and the daily assets in it."""
-
-    def __init__(self, folder: Path, template: Path) -> None:
-        shutil.copytree(template, folder, dirs_exist_ok=True)
-        self.settings = Settings(home=folder, start_day=START, scale="tiny")
-        self.store = ArtifactStore(self.settings.artifacts)
-        home = self.settings
-
-        class HomePlatform(Platform):
-            @property
-            def settings(self) -> Settings:
-                return home
-
-        self.platform = HomePlatform()
-
-    def landing(self, day: str) -> Path:
-        """Return the landing folder of a day."""
-        return self.settings.home / "landing" / "interactions" / day
-
-    def run(self, name: str, day: str | None = None, **config: object) -> dg.ExecuteInProcessResult:
-        """Materialise one asset."""
-        return self.run_all([name], day, **config)
-
-    def run_all(
-        self, names: list[str], day: str | None = None, **config: object
-    ) -> dg.ExecuteInProcessResult:
-        """Materialise these assets in one run; ``config`` is that of the first."""
-        from recsys_assets.defs.features import daily
-        from recsys_assets.defs.raw import catalogue, interactions
-
-        assets = {
-            "users": catalogue.users,
-            "items": catalogue.items,
-            "interactions": interactions.interactions,
-            "features": daily.interaction_features,
-            "masked": daily.masked_train,
-        }
-        chosen = [assets[name] for name in names]
-        run_config = {"ops": {chosen[0].op.name: {"config": config}}} if config else None
-        with dg.DagsterInstance.ephemeral() as instance:
-            return dg.materialize(
-                chosen,
-                resources={"platform": self.platform},
-                partition_key=day,
-                run_config=run_config,
-                raise_on_error=False,
-                instance=instance,
-            )
-
-    def rewrite(self, day: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-        """Change the landed rows of a day."""
-        file = self.landing(day) / "simulated.parquet"
-        change(pl.read_parquet(file)).write_parquet(file)
+from recsys_assets.settings import get_settings
+from recsys_assets_tests.support.daily_home import DAYS, Home
 
 
 @pytest.fixture(scope="module")
@@ -709,3 +655,64 @@ def test_the_days_are_those_of_the_shop_s_time_zone(
 def test_features_name_the_missing_days(stocked: Home) -> None:
     done = stocked.run("features", DAYS[2])
     assert not done.success and all(day in failure(done) for day in DAYS[1:])
+
+
+# --- late events
+def test_features_count_late_events_from_their_arrival_and_pass_the_check(stocked: Home) -> None:
+    """A visitor's view at ten arrives at three: not known at noon, known at four."""
+    start = partitions.day_bounds(DAYS[0])[0]
+    item = pl.read_parquet(stocked.store.current("raw/items").path("items.parquet"))["item_id"][0]
+
+    def with_late(rows: pl.DataFrame) -> pl.DataFrame:
+        hours, came = [10, 12, 16], [15 * 3_600, None, None]
+        rows = rows.select(*RAW_INTERACTIONS)
+        own = pl.DataFrame(
+            {
+                "event_id": [f"late-{hour}" for hour in hours],
+                "user_id": ["late"] * 3,
+                "item_id": [item] * 3,
+                "timestamp": [start + hour * 3_600 for hour in hours],
+                "device_type": ["mobile"] * 3,
+                "event_type": ["View"] * 3,
+                "click": [1] * 3,
+            },
+            schema=rows.schema,
+        )
+        arrived = [None] * rows.height + [None if at is None else start + at for at in came]
+        return pl.concat([rows, own]).with_columns(pl.Series("arrived", arrived, pl.Int64))
+
+    stocked.rewrite(DAYS[0], with_late)
+    assert checks(stocked.run("interactions", DAYS[0]))["contract"]
+    raw = stocked.store.current("raw/interactions", DAYS[0])
+    kept = pl.read_parquet(raw.path("interactions.parquet"))
+    assert kept.columns == list(ARRIVED_INTERACTIONS) and raw.metrics["late"] == 1
+    assert (kept["arrived"] >= kept["timestamp"]).all()
+    assert checks(stocked.run("features", DAYS[0]))["point_in_time"]
+    features = pl.read_parquet(
+        stocked.store.current("features/interactions", DAYS[0]).path("features.parquet")
+    ).filter(pl.col("user_id") == "late")
+    assert features["clicks_24h"].to_list() == [0.0, 0.0, 2.0]
+    # the next day reads this day's arrivals beside a day without late events
+    assert stocked.run("interactions", DAYS[1]).success
+    assert checks(stocked.run("features", DAYS[1]))["point_in_time"]
+    # written again without its arrivals: they are kept, and nothing is built
+    stocked.rewrite(DAYS[0], lambda rows: rows.drop("arrived"))
+    assert stocked.run("interactions", DAYS[0]).success
+    again = stocked.store.current("raw/interactions", DAYS[0])
+    assert again.digest == raw.digest and again.uri != raw.uri
+    assert (
+        materialized(stocked.run("interactions", DAYS[0]))["raw/interactions"]
+        .metadata["reused"]
+        .value
+    )
+    # the files alone: every event was on time
+    assert stocked.run("interactions", DAYS[0], keep_arrivals=False).success
+    assert stocked.store.current("raw/interactions", DAYS[0]).metrics["late"] == 0
+
+
+def test_an_arrival_in_the_future_breaks_the_contract(stocked: Home) -> None:
+    stocked.rewrite(
+        DAYS[0], lambda rows: rows.with_columns(arrived=pl.lit(4_000_000_000, pl.Int64))
+    )
+    result = stocked.run("interactions", DAYS[0])
+    assert not result.success and checks(result) == {"contract": False}

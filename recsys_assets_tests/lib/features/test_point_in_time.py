@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from recsys_assets.columns import INTERACTION_FEATURES
-from recsys_assets.lib.features import click_ranges
+from recsys_assets.lib.features import as_arrived, click_ranges
 from recsys_assets.lib.features.activity import activity_features, history
 from recsys_assets.lib.features.point_in_time import (
     FeatureError,
@@ -96,7 +96,10 @@ def _clicked(
     clicked = sorted(
         (r["timestamp"], r["event_id"], r["item_id"])
         for r in events.iter_rows(named=True)
-        if r["user_id"] == user and r["event_type"] != "Impression" and r["timestamp"] < now
+        if r["user_id"] == user
+        and r["event_type"] != "Impression"
+        and r["timestamp"] < now
+        and (r.get("arrived", 0) - r["timestamp"] <= 60 or r["arrived"] <= now)
     )
     return [(CATEGORY[item], item, at) for at, _, item in clicked[-most:] if at >= now - seconds]
 
@@ -454,3 +457,115 @@ def test_mask_hides_visitors_and_devices_independently():
 def test_docstring_examples_run():
     assert doctest.testmod(click_ranges).failed == 0
     assert doctest.testmod(click_ranges).attempted == 1
+
+
+# --- late events
+def _late(rows: pl.DataFrame, seed: int, share: float, longest: int = 200_000) -> pl.DataFrame:
+    """Draw arrivals: most within a minute, some later, several at once."""
+    rng = np.random.default_rng(seed)
+    delay = np.where(
+        rng.random(rows.height) < share,
+        rng.integers(0, longest, rows.height) // 900 * 900,
+        rng.integers(0, 61, rows.height),
+    )
+    return rows.with_columns((pl.col("timestamp") + pl.Series(delay)).alias("arrived"))
+
+
+def test_an_event_of_ten_that_arrives_at_three_counts_from_then_on():
+    """A click of 10:00 arrives at 15:00: not in the features of 12:00, in those of 16:00."""
+    hour = [START + n * 3_600 for n in range(24)]
+    rows = [("1", "i0", hour[9], "View"), ("1", "i1", hour[10], "View")]
+    rows += [("1", "i1", at, "View") for at in (hour[12], hour[15], hour[16])]
+    rows += [("2", "i1", hour[12], "View")]
+    today = _interactions(rows).with_columns(
+        pl.when(pl.col("timestamp") == hour[10])
+        .then(pl.lit(hour[15], pl.Int64))
+        .otherwise(pl.col("timestamp") + 3)
+        .alias("arrived")
+    )
+    features, remembered, states = interaction_features(
+        today, None, USERS, ITEMS, DAY, look_back_days=7
+    )
+    found = features.filter(pl.col("user_id") == "1").select(
+        (pl.col("timestamp") - START) // 3_600, "clicks_24h", "hours_since_click", "top_category"
+    )
+    assert found.rows() == [
+        (9, 0.0, 24.0, "-1"),
+        (10, 1.0, 1.0, "books"),
+        (12, 1.0, 3.0, "books"),  # the click of 10:00 is not there yet
+        (15, 3.0, 3.0, "floral"),  # it is, in the second of its arrival
+        (16, 4.0, 1.0, "floral"),
+    ]
+    assert remembered["categories"].to_list()[2:4] == [["books"], []]
+    own = states.filter(pl.col("user_id") == "1").select("timestamp", "recent_items")
+    assert own.rows() == [
+        (hour[9], ["i0"]),
+        (hour[12], ["i0", "i1"]),
+        (hour[15] - 1, ["i0", "i1", "i1"]),
+        (hour[15], ["i0", "i1", "i1", "i1"]),
+        (hour[16], ["i0", "i1", "i1", "i1", "i1"]),
+    ]
+
+
+@pytest.mark.parametrize(("seed", "share"), [(0, 0.05), (1, 0.3), (2, 0.3), (3, 1.0)])
+def test_every_row_with_late_events_equals_the_oracle(seed, share):
+    today = _late(_random_day(DAY, 250, seed), seed, share)
+    earlier = _late(_earlier(seed + 100), seed + 7, share)
+    features, remembered, states = interaction_features(
+        today, earlier, USERS, ITEMS, DAY, look_back_days=7
+    )
+    both = pl.concat([earlier, today])
+    asked = features.select("user_id", "timestamp", "item_id").rows()
+    expected = [_oracle(both, user, now) for user, now, _ in asked]
+    assert features.select(ACTIVITY).rows() == expected
+    assert features.select(HISTORY).rows() == [_history(both, *row) for row in asked]
+    on_time, _, _ = interaction_features(
+        today.drop("arrived"), earlier.drop("arrived"), USERS, ITEMS, DAY, look_back_days=7
+    )
+    assert not features.select(ACTIVITY + HISTORY).equals(on_time.select(ACTIVITY + HISTORY))
+    clicked = features.filter(pl.col("click") == 1)
+    assert remembered["categories"].to_list() == [
+        [category for category, _, _ in _clicked(both, user, now, seconds=7 * 86_400)]
+        for user, now in clicked.select("user_id", "timestamp").iter_rows()
+    ]
+    # the latest state strictly before a moment says what the features of that moment say
+    for user, now, _ in asked[::5]:
+        before = states.filter(pl.col("user_id") == user, pl.col("timestamp") < now)
+        if before.height:
+            latest = before.sort("timestamp").row(-1, named=True)
+            kept = [at for at in latest["recent_timestamps"] if at >= now - 7 * 86_400]
+            assert kept == [at for _, _, at in _clicked(both, user, now, seconds=7 * 86_400)]
+    assert states.rows() == sorted(states.rows(), key=lambda row: row[:2])
+    yesterday = earlier.filter(
+        pl.col("timestamp") >= START - 86_400,
+        (pl.col("arrived") - pl.col("timestamp") <= 60) | (pl.col("arrived") <= START),
+    )
+    assert features["item_clicks"].to_list() == [
+        _popularity(yesterday, item) for item in features["item_id"]
+    ]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_the_latest_clicks_alone_count_among_late_ones_too(monkeypatch, most):
+    for module in (click_ranges, as_arrived):
+        monkeypatch.setattr(module, "RECENT_CLICKS", most)
+    today = _late(_random_day(DAY, 250, 4), 4, 0.4)
+    earlier = _late(_earlier(104), 5, 0.4)
+    features, _, _ = interaction_features(today, earlier, USERS, ITEMS, DAY, look_back_days=7)
+    both = pl.concat([earlier, today])
+    assert features["clicks_look_back"].to_list() == [
+        float(len(_clicked(both, user, now, most, 7 * 86_400)))
+        for user, now in features.select("user_id", "timestamp").iter_rows()
+    ]
+
+
+def test_events_on_time_give_the_same_as_without_their_arrivals():
+    today, earlier = _random_day(DAY, 250, 6), _earlier(60)
+    for with_arrivals, without in zip(
+        interaction_features(
+            _late(today, 1, 0.0), _late(earlier, 2, 0.0), USERS, ITEMS, DAY, look_back_days=7
+        ),
+        interaction_features(today, earlier, USERS, ITEMS, DAY, look_back_days=7),
+        strict=True,
+    ):
+        assert with_arrivals.equals(without)

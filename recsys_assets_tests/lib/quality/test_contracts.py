@@ -3,7 +3,13 @@
 import polars as pl
 import pytest
 
-from recsys_assets.columns import INTERACTION_FEATURES, RAW_INTERACTIONS, RAW_ITEMS, RAW_USERS
+from recsys_assets.columns import (
+    ARRIVED_INTERACTIONS,
+    INTERACTION_FEATURES,
+    RAW_INTERACTIONS,
+    RAW_ITEMS,
+    RAW_USERS,
+)
 from recsys_assets.lib.quality.contracts import ContractViolation, check_table, read_checked
 from recsys_assets.lib.quality.landing_day import LandingMissing, read_landing_day
 from recsys_assets.lib.simulator.catalogue import synthetic_catalogue
@@ -177,7 +183,7 @@ def test_a_days_files_are_joined_and_repeated_events_dropped(tmp_path):
         "simulated.parquet": 4,
     }
     assert day.duplicates == 3
-    assert day.frame.columns == list(RAW_INTERACTIONS)
+    assert day.frame.columns == list(ARRIVED_INTERACTIONS)
     assert day.frame["event_id"].to_list() == ["a0", "b0", "s0", "a1", "b1", "s1", "a2", "s2", "s3"]
     assert "other" not in day.frame["user_id"]  # the first file by name keeps the event
     assert read_landing_day(f"file://{tmp_path}", DAY).frame.equals(day.frame)
@@ -202,7 +208,7 @@ def test_a_landing_zone_without_events_is_named_with_the_remedy(tmp_path):
 def test_a_day_without_a_file_has_no_rows_where_other_days_have_landed(tmp_path):
     _land(tmp_path, "events-1.parquet", _good())
     empty = read_landing_day(tmp_path, "2026-11-19")
-    assert empty.frame.is_empty() and list(empty.frame.columns) == list(RAW_INTERACTIONS)
+    assert empty.frame.is_empty() and list(empty.frame.columns) == list(ARRIVED_INTERACTIONS)
     assert empty.rows_by_file == {} and empty.duplicates == 0
 
 
@@ -233,7 +239,7 @@ def test_extra_columns_are_counted_by_file(tmp_path):
     )
     day = read_landing_day(tmp_path, DAY)
     assert day.extra_columns == {"campaign": 2, "price": 1} and day.frame.columns == list(
-        RAW_INTERACTIONS
+        ARRIVED_INTERACTIONS
     )
     assert (
         set(day.digests) == {"events-1.parquet", "events-2.parquet"}

@@ -20,7 +20,7 @@ import pytest
 import redis
 
 from feature_repo.apply import apply_features
-from recsys_assets.columns import RAW_INTERACTIONS
+from recsys_assets.columns import ARRIVED_INTERACTIONS
 from recsys_assets.lib.feature_store.recent_clicks import Click
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.views import FeatureStoreError
@@ -185,8 +185,9 @@ def test_it_waits_for_valkey_and_on_sigterm_lands_what_it_read(
         "-1"
     }
     assert rows.drop("day").schema == {
-        name: getattr(pl, dtype) for name, dtype in RAW_INTERACTIONS.items()
+        name: getattr(pl, dtype) for name, dtype in ARRIVED_INTERACTIONS.items()
     }
+    assert (rows["arrived"] - rows["timestamp"]).is_between(0, 5).all()
     assert valkey.client(1).xpending(STREAM, GROUP)["pending"] == 0
     assert [click[:2] for click in recent_clicks(settings, "9")] == [
         ("books", "a"),

@@ -1,0 +1,123 @@
+"""Digest the landing files of a day, and read only those that may have changed.
+
+A digest is kept with size, times and inode of its file. While these stay, the file is not read
+again, so that a year of days is looked at in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from recsys_assets.files import sha256_file, write_json
+from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER
+
+#: A file that changed this recently may change again without another time, so its digest is not
+#: kept: file systems round times, mostly to some milliseconds.
+SETTLED_SECONDS = 2.0
+
+#: What identifies an unchanged file: size, times and inode, or those of an object.
+Stamp = list[Any]
+
+
+class LandingContent:
+    """Digests the files of days.
+
+    Args:
+        landing: the landing zone, a folder or an fsspec address.
+        cache: folder that keeps the digests, one file per day; None: keep none.
+    """
+
+    def __init__(self, landing: str, cache: Path | None = None) -> None:
+        self._root = f"{landing.rstrip('/')}/{INTERACTIONS_FOLDER}"
+        self._fs, self._prefix = fsspec.core.url_to_fs(self._root)
+        self._local = "://" not in landing
+        self._cache = cache
+
+    def digests(self, day: str) -> dict[str, str]:
+        """Return file → sha256 of the Parquet files of a day (ISO), by name; empty without one.
+
+        A file that disappears meanwhile is left out.
+        """
+        stamps = self._stamps(day)
+        kept = self._kept(day) if stamps else {}
+        found: dict[str, str] = {}
+        keep: dict[str, tuple[Stamp, str]] = {}
+        for name, stamp in sorted(stamps.items()):
+            before = kept.get(name)
+            if before is not None and before[0] == stamp:
+                digest = before[1]
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    found[name] = digest = self._digest(day, name)
+                if name not in found:
+                    continue
+                if self._local and _changed_at(stamp) > time.time() - SETTLED_SECONDS:
+                    continue
+            found[name] = digest
+            keep[name] = (stamp, digest)
+        if self._cache is not None and {name: tuple(one) for name, one in kept.items()} != keep:
+            write_json(self._cache / f"{day}.json", keep)
+        return found
+
+    def rows(self, day: str, name: str) -> int | None:
+        """Return the number of rows of a file, from its footer; None if it cannot be read."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with self._fs.open(f"{self._prefix}/{day}/{name}", "rb") as stream:
+                return int(pq.read_metadata(stream).num_rows)
+        except (OSError, pa.ArrowException):
+            return None
+
+    def _stamps(self, day: str) -> dict[str, Stamp]:
+        """Return file → stamp of the Parquet files of a day."""
+        folder = f"{self._prefix}/{day}"
+        if self._local:
+            try:
+                with os.scandir(folder) as entries:
+                    files = [one for one in entries if one.name.endswith(".parquet")]
+                    return {one.name: _stamp(one) for one in files if one.is_file()}
+            except FileNotFoundError:
+                return {}
+        self._fs.invalidate_cache()
+        found = {}
+        with contextlib.suppress(FileNotFoundError):
+            for info in self._fs.ls(folder, detail=True):
+                name = str(info["name"]).rsplit("/", 1)[-1]
+                if name.endswith(".parquet") and info["type"] == "file":
+                    stated = [info.get(key) for key in ("ETag", "LastModified", "mtime", "created")]
+                    found[name] = [info["size"], *map(str, stated)]
+        return found
+
+    def _kept(self, day: str) -> dict[str, Any]:
+        path = None if self._cache is None else self._cache / f"{day}.json"
+        try:
+            return dict(json.loads(path.read_bytes())) if path is not None else {}
+        except (FileNotFoundError, ValueError):  # a cache: what cannot be read is made again
+            return {}
+
+    def _digest(self, day: str, name: str) -> str:
+        path = f"{self._prefix}/{day}/{name}"
+        if self._local:
+            return sha256_file(Path(path))
+        return hashlib.sha256(self._fs.cat_file(path)).hexdigest()
+
+
+def _stamp(entry: os.DirEntry[str]) -> Stamp:
+    # the time of the inode too, because a program can set the other one back
+    at = entry.stat()
+    return [at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino]
+
+
+def _changed_at(stamp: Stamp) -> float:
+    """Return the unix seconds of the last change of a local file."""
+    return float(max(stamp[1], stamp[2])) / 1e9
