@@ -5,7 +5,7 @@ import dataclasses
 import polars as pl
 import pytest
 
-from recsys_assets.columns import EVENT_TYPES, RAW_ITEMS, RAW_USERS
+from recsys_assets.columns import ARRIVED, EVENT_TYPES, RAW_INTERACTIONS, RAW_ITEMS, RAW_USERS
 from recsys_assets.lib.features.point_in_time import interaction_features
 from recsys_assets.lib.landing.zone import IMAGES_FILE, ITEMS_FILE, USERS_FILE
 from recsys_assets.lib.quality.contracts import check_table
@@ -55,7 +55,9 @@ def test_the_landing_zone_keeps_its_contract(landing):
         assert (frame.filter(pl.col("event_type") == "Impression")["click"] == 0).all()
         assert (frame.filter(pl.col("event_type") != "Impression")["click"] == 1).all()
         raw = pl.read_parquet(landing / "interactions" / day / "simulated.parquet")
-        assert raw.columns == [*frame.columns, POSITION]  # beside the contract's columns
+        # beside the contract's columns; every simulated event arrives as it happens
+        assert raw.columns == [*RAW_INTERACTIONS, POSITION]
+        assert frame[ARRIVED].to_list() == frame["timestamp"].to_list()
         assert raw[POSITION].min() == 1
 
 
