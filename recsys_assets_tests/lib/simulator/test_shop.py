@@ -55,9 +55,8 @@ def test_the_landing_zone_keeps_its_contract(landing):
         assert (frame.filter(pl.col("event_type") == "Impression")["click"] == 0).all()
         assert (frame.filter(pl.col("event_type") != "Impression")["click"] == 1).all()
         raw = pl.read_parquet(landing / "interactions" / day / "simulated.parquet")
-        # beside the contract's columns; every simulated event arrives as it happens
-        assert raw.columns == [*RAW_INTERACTIONS, POSITION]
-        assert frame[ARRIVED].to_list() == frame["timestamp"].to_list()
+        # beside the contract's columns; no file says that an event arrived late
+        assert raw.columns == [*RAW_INTERACTIONS, POSITION] and frame[ARRIVED].is_null().all()
         assert raw[POSITION].min() == 1
 
 
