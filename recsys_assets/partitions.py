@@ -208,6 +208,10 @@ BEFORE_VALIDATION = Window(
     lambda settings: -settings.validation_days, -1, part=Part.BEFORE_VALIDATION
 )
 WHOLE_WINDOW = Window(_before_training, 0, part=Part.WHOLE)
+#: Days that the queries of the validation days look back on.
+QUERY_HISTORY = Window(
+    lambda settings: 1 - settings.validation_days - settings.look_back_days, 0, clipped=True
+)
 # relative to a day
 #: Days that a day's features read.
 LOOK_BACK = Window(lambda settings: -settings.look_back_days, 0, clipped=True)
@@ -216,7 +220,9 @@ CLICK_HISTORY = Window(lambda settings: 1 - settings.look_back_days, 0, clipped=
 #: Days whose seen items are online.
 SEEN = Window(lambda settings: 1 - settings.kept_seen_days, 0, clipped=True)
 POPULARITY = Window(lambda settings: 1 - settings.popularity_days, 0, clipped=True)
-RECENT_WINDOW = Window(_before_training, 0, clipped=True)
+RECENT_WINDOW = Window(
+    lambda settings: min(_before_training(settings), -settings.look_back_days), 0, clipped=True
+)
 DAY_BEFORE = Window(-1, -1)
 #: Days that a fine-tune may replay, and the day itself. The older ones are chosen from the
 #: champion's training days.

@@ -37,8 +37,11 @@ SNAPSHOT = "items.json"  # item features for items that the online store lacks
 POPULARITY = "popularity.json"
 SEEN_RULE = "seen.json"  # which of a visitor's events hide an item, and for how long
 USER_DEFAULTS = "user_defaults.json"
+SOURCES = "sources.json"  # sources of candidates and their weights; the arrays lie beside it
+YOUNG = "young.npy"  # which items have too few clicks to be judged by them
 
 QUERY_TOWER, RANKER = "query_tower", "dlrm_ranking"
+CANDIDATE_SOURCES = "candidate_sources"
 #: Model → files of its version directory, in the order of serving.
 MODEL_FILES: dict[str, tuple[str, ...]] = {
     "context_preprocessor": (),
@@ -47,6 +50,7 @@ MODEL_FILES: dict[str, tuple[str, ...]] = {
     "nvt_context_transform": (TRANSFORMS,),
     QUERY_TOWER: (MODEL, HISTORY),
     "faiss_retrieval": (INDEX,),
+    CANDIDATE_SOURCES: (SOURCES, YOUNG, EMBEDDING_TABLE),  # and the arrays of its sources
     # INDEX: searches again if few remain
     "filter_seen_items": (ITEM_IDS_FILE, POPULARITY, SEEN_RULE, INDEX),
     "feast_item_lookup": (ITEM_IDS_FILE, SNAPSHOT, TRANSFORMS),

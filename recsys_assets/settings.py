@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets import local_time
 from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
+from recsys_assets.source_names import SOURCE_NAMES
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 #: Days of the setting "auto" of ``seen_days``.
@@ -66,7 +67,7 @@ class Settings(BaseSettings):
         7, ge=1, le=366, description="Days of clicks in the online popularity."
     )
     look_back_days: int = Field(
-        7, ge=1, le=365, description="Days of clicks that a visitor's features cover."
+        30, ge=1, le=365, description="Days of clicks that a visitor's features cover."
     )
 
     # stores
@@ -116,7 +117,7 @@ class Settings(BaseSettings):
     )
     triton_models: Literal["both", "fused", "ensemble"] = Field(
         "both",
-        description="Models that Triton serves: the fused model, the 14 stage models with their "
+        description="Models that Triton serves: the fused model, the 15 stage models with their "
         "ensemble, or both.",
     )
     gateway_in_flight: int = Field(
@@ -203,6 +204,11 @@ class Settings(BaseSettings):
         description="Weight of retrieval's similarity, added to the ranker's logit to order an "
         "answer; 0: the ranker only.",
     )
+    sources: str = Field(
+        "auto",
+        description="Sources of candidates beside retrieval, separated by commas, such as "
+        "follow_ups,ials. auto: all that add something on held-out clicks; none: retrieval alone.",
+    )
     seen_events: str = Field(
         "auto",
         description="Event types after which an item counts as seen, separated by commas, such as "
@@ -232,6 +238,16 @@ class Settings(BaseSettings):
         if value is not None:
             local_time.time_zone(value)
         return value
+
+    @field_validator("sources")
+    @classmethod
+    def _known_sources(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",")]
+        if names not in (["auto"], ["none"]) and not set(names) <= set(SOURCE_NAMES):
+            raise ValueError(
+                f"must be auto, none, or names of {', '.join(SOURCE_NAMES)}, got {value!r}"
+            )
+        return ",".join(names)
 
     @field_validator("seen_events")
     @classmethod
@@ -294,6 +310,13 @@ class Settings(BaseSettings):
     def gateway_url(self) -> str:
         """Return the base URL of the gateway."""
         return f"http://{self.gateway_host}:{self.gateway_port}"
+
+    @property
+    def allowed_sources(self) -> tuple[str, ...]:
+        """Return the names of ``sources``, in the order of SOURCE_NAMES."""
+        if self.sources == "auto":
+            return SOURCE_NAMES
+        return tuple(name for name in SOURCE_NAMES if name in self.sources.split(","))
 
     @property
     def seen_event_types(self) -> tuple[EventType, ...] | None:

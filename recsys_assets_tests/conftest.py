@@ -29,6 +29,8 @@ for _name in [name for name in os.environ if name.startswith(("RECSYS_", "DAGSTE
 HOME = tempfile.mkdtemp(prefix="recsys-tests-")
 os.environ["RECSYS_HOME"] = HOME
 os.environ["RECSYS_START_DAY"] = "2026-03-02"
+# the days of fixtures were counted for a week; `make demo` runs the default of a month
+os.environ["RECSYS_LOOK_BACK_DAYS"] = "7"
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost,::1"
 
 #: Folders whose session fixtures (trained models, a stack of servers) are dear: their files run in

@@ -22,6 +22,7 @@ STAGES = {
     "fine_tune",
     "ladder",
     "serving",
+    "sources",
 }
 HEAVY = [
     "features/workflows",

@@ -53,7 +53,9 @@ def evaluate(
         lambda: full_graph.materialize(settings, day, clock, accept_volume=accept_volume), clock
     )
     if not Platform().store.exists("exports/onnx", day):
-        _say_simple(Platform().store.current("ladder/simple_rung", day), clock)
+        store = Platform().store
+        rung, fusion = (store.current(f"ladder/{kind}", day) for kind in ("simple_rung", "fusion"))
+        _say_simple(rung, fusion, clock)
         return None
     whole = _unless_blocked(lambda: jobs.run_jobs(settings, [("evaluation", day)], clock), clock)
     if not whole:  # a blocking check stopped the run before the report
@@ -120,12 +122,12 @@ def _unless_blocked(run: Callable[[], None], clock: jobs.Clock) -> bool:
     return True
 
 
-def _say_simple(simple_rung: Artifact, clock: jobs.Clock) -> None:
+def _say_simple(simple_rung: Artifact, fusion: Artifact, clock: jobs.Clock) -> None:
     """Print the figures of the simple rungs, and why the full models were not trained."""
-    figures = simple_rung.metrics
+    figures = fusion.metrics
     clock.say(
         f"the full models of {simple_rung.partition} were not trained: they lack "
-        f"{'; '.join(figures['window']['lacking'])}"
+        f"{'; '.join(simple_rung.metrics['window']['lacking'])}"
     )
     for name, metrics in figures["lists"].items():
         value = metrics["ndcg@10"]

@@ -46,7 +46,7 @@ _PROBE = (
     "import json, sysconfig; print(json.dumps({'site': sysconfig.get_paths()['purelib'], "
     "'version': sysconfig.get_python_version(), 'libdir': sysconfig.get_config_var('LIBDIR')}))"
 )
-#: One request runs through 14 small models: threads inside a model only compete for the cores.
+#: One request runs through 15 small models: threads inside a model only compete for the cores.
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )

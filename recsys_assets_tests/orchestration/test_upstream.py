@@ -25,6 +25,7 @@ from recsys_assets.orchestration.resources import Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream
 from recsys_assets.partitions import Window
 from recsys_assets.settings import PROJECT_ROOT, Settings, get_settings
+from recsys_assets.source_names import SOURCE_NAMES
 
 # the assets' calendar is the session's: it is fixed when they are imported
 AS_OF = partitions.first_as_of(get_settings())
@@ -118,12 +119,15 @@ def paper(
         "retrieval/faiss_index",
         "exports/onnx",
         "evaluation/queries",
+        *(f"sources/{name}" for name in SOURCE_NAMES),
+        "evaluation/blend",
         "evaluation/oracle",
         "evaluation/baselines",
         "evaluation/offline",
         "evaluation/ablations",
         "evaluation/report",
         "ladder/simple_rung",
+        "ladder/fusion",
         "ladder/simple_models",
     ):
         recorded: dict[str, object] = {}

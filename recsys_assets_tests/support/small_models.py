@@ -23,6 +23,7 @@ from recsys_assets.lib.embeddings import aligned
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.exports import session
 from recsys_assets.lib.features.batch_transform import BatchTransform
+from recsys_assets.lib.sources.stored import BY_SIMILARITY, JUDGED, SERVED, write_blend
 from recsys_assets.partitions import train_days
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import linear_onnx
@@ -300,3 +301,13 @@ def publish_models(
             tables.write(staged.path)
             np.savez(staged.path / "parity.npz", **parity_sample(made, staged.path, rows)[file])
             staged.publish()
+
+
+def publish_plain_blends(store: ArtifactStore, as_of: str, items: int) -> None:
+    """Publish the blend of a shop whose clicks choose no source: retrieval alone."""
+    with store.stage("evaluation/blend", as_of) as staged:
+        for folder in (JUDGED, SERVED):
+            (staged.path / folder).mkdir()
+            write_blend(staged.path / folder, BY_SIMILARITY, (), {}, np.zeros(items, bool))
+        (staged.path / "choice.json").write_text("{}")
+        staged.publish()

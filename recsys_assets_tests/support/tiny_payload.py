@@ -1,4 +1,4 @@
-"""A hand-made release of 40 items and 6 users: every file that the 14 models read, with real ONNX
+"""A hand-made release of 40 items and 6 users: every file that the 15 models read, with real ONNX
 and FAISS files.
 """
 
@@ -15,8 +15,19 @@ import numpy as np
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.features.seen import DEFAULT_RULE
+from recsys_assets.lib.sources.sources import (
+    FoldIn,
+    MostPopular,
+    Neighbours,
+    OwnItems,
+    Sessions,
+    Source,
+    Young,
+)
+from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES, write_blend
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets.source_names import FOLLOW_UPS, RETRIEVAL
 from recsys_assets_tests.support.linear_onnx import RANKER_PARTS
 
 ITEM_IDS = [f"item-{n:02d}" if n != 20 else "ítem:20" for n in range(40)]
@@ -155,7 +166,47 @@ def _popular() -> list[int]:
     return list(range(last, max(last - 20, VOCABULARY_START - 1), -1))
 
 
-def write_models(folder: Path, settings: Settings, **sampling: Any) -> None:
+def sources() -> tuple[Source, ...]:
+    """One of each kind: item n is followed by n + 1 and n + 2, and the last items are young."""
+    rows = np.arange(len(ITEM_IDS))
+    after = np.stack([(rows + 1) % len(rows), (rows + 2) % len(rows)], axis=1).astype(np.int32)
+    weights = np.tile(np.array([1.0, 0.5], np.float32), (len(rows), 1))
+    factors = np.random.default_rng(5).normal(size=(len(rows), 8)).astype(np.float32)
+    gram = factors.T.astype(np.float64) @ factors + np.eye(8)
+    start = np.arange(0, len(rows) + 1, 2)
+    return (
+        Neighbours(FOLLOW_UPS, after, weights, decay=0.5),
+        FoldIn(factors, gram, alpha=2.0, half_life=24.0),
+        Sessions(
+            np.arange(len(rows) + 1),
+            (rows // 2).astype(np.int32),
+            np.ones(len(rows), np.float32),
+            start,
+            rows.astype(np.int32),
+            neighbours=10,
+            decay=0.8,
+        ),
+        MostPopular(rows[::-1][:20]),
+        OwnItems(24.0),
+        Young(rows[-3:], embedding_table()),
+    )
+
+
+def write_sources(folder: Path, by_sources: bool) -> None:
+    """``sources.json`` and its arrays."""
+    young = np.zeros(len(ITEM_IDS), bool)
+    young[-3:] = True
+    if not by_sources:
+        write_blend(folder, BY_SIMILARITY, (), {}, young)
+        return
+    found = sources()
+    weights = {RETRIEVAL: 0.5, **{one.name: 0.3 for one in found}}
+    write_blend(folder, BY_SOURCES, found, weights, young)
+
+
+def write_models(
+    folder: Path, settings: Settings, by_sources: bool = False, **sampling: Any
+) -> None:
     """``models/<model>/<files>`` of a release; sampling: what sampling.json says otherwise."""
     import faiss
 
@@ -200,9 +251,9 @@ def write_models(folder: Path, settings: Settings, **sampling: Any) -> None:
     )
     for model in ("faiss_retrieval", "filter_seen_items"):
         faiss.write_index(index, str(folder / "models" / model / "index.faiss"))
-    np.save(
-        folder / "models" / "multimodal_embedding_lookup" / "embedding_table.npy", embedding_table()
-    )
+    for model in ("candidate_sources", "multimodal_embedding_lookup"):
+        np.save(folder / "models" / model / "embedding_table.npy", embedding_table())
+    write_sources(folder / "models" / "candidate_sources", by_sources)
     write_onnx(folder / "models", settings)
     (folder / "models" / "ranker.onnx").rename(folder / "ranker.onnx")
 

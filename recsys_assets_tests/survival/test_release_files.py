@@ -40,7 +40,7 @@ class Bomb:
 @pytest.fixture(scope="module")
 def payload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("payload")
-    tiny_payload.write_models(folder, Settings(home=folder))
+    tiny_payload.write_models(folder, Settings(home=folder), by_sources=True)
     return folder / "models"
 
 

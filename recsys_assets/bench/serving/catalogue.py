@@ -22,6 +22,7 @@ import numpy as np
 from recsys_assets import columns as c
 from recsys_assets.artifacts import MANIFEST, ArtifactStore
 from recsys_assets.bench.harness.part import main
+from recsys_assets.bench.serving.catalogue_sources import SyntheticSources
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.retrieval.index import (
     NEIGHBOURS,
@@ -31,6 +32,7 @@ from recsys_assets.lib.retrieval.index import (
     save_index,
 )
 from recsys_assets.release_files import (
+    CANDIDATE_SOURCES,
     DISPLAY_FILE,
     EMBEDDING_TABLE,
     INDEX,
@@ -117,9 +119,12 @@ class Catalogue:
             RELEASE_FILE: self._release,
         }
         written: dict[str, Path] = {}
+        of_sources = self.payload / MODELS / CANDIDATE_SOURCES
         for source in sorted(
             path for path in self.payload.rglob("*") if path.is_file() and path.name != MANIFEST
         ):
+            if source.parent == of_sources and source.name != EMBEDDING_TABLE:
+                continue
             target = folder / source.relative_to(self.payload)
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.name in written:
@@ -133,6 +138,8 @@ class Catalogue:
                 shutil.copyfile(source, target)
         for model in releases.COMPONENTS:  # a stage without files has an empty folder
             (folder / MODELS / model).mkdir(parents=True, exist_ok=True)
+        made_sources = SyntheticSources(self.base, self.random)
+        made_sources.write(of_sources, folder / MODELS / CANDIDATE_SOURCES)
 
     def _items(self, path: Path) -> None:
         given = json.loads(

@@ -29,7 +29,7 @@ from recsys_assets.settings import Settings
 
 #: Half of the trials of ``evaluation/baselines``, so that a small shop takes seconds.
 BUDGET = Budget(trials=8, users=20_000, clicks=4_000)
-QUERIES, RUNG = "evaluation/queries", "ladder/simple_rung"
+QUERIES, RUNG = "evaluation/queries", "ladder/fusion"
 
 
 class BaselineFigures(TypedDict):

@@ -4,6 +4,9 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.orchestration.compute import LANE
+from recsys_assets.source_names import SOURCE_NAMES
+
+_SOURCES = [["sources", name] for name in SOURCE_NAMES]
 
 catalogue = dg.define_asset_job(
     "catalogue",
@@ -65,9 +68,12 @@ full_training = dg.define_asset_job(
         ["exports", "onnx"],
         ["features", "seen_rule"],
         ["evaluation", "queries"],
+        *_SOURCES,
+        ["evaluation", "blend"],
         ["evaluation", "offline"],
         ["evaluation", "oracle"],
         ["ladder", "simple_rung"],
+        ["ladder", "fusion"],
         ["ladder", "simple_models"],
         ["ladder", "release"],
         ["serving", "release"],
@@ -113,6 +119,8 @@ backtest = dg.define_asset_job(
         ["exports", "onnx"],
         ["features", "seen_rule"],
         ["evaluation", "queries"],
+        *_SOURCES,
+        ["evaluation", "blend"],
         ["evaluation", "offline"],
         ["evaluation", "backtest"],
     ),

@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, get_type_hints
 
 import dagster as dg
 from pydantic import Field
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
+from recsys_assets.defs.evaluation.judged import JudgedInputs
 from recsys_assets.lib.evaluation.ablation_variants import VARIANTS, Variant, chosen
 from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.pipes import MODEL_STEPS, TrainingClient
@@ -59,7 +60,9 @@ class Laboratory:
     force: bool
 
     def __post_init__(self) -> None:
-        self.inputs = self._recorded(self.base)
+        recorded = self._recorded(self.base)
+        # without the sources of candidates: a variant is judged by its models alone
+        self.inputs = {role: recorded[role] for role in get_type_hints(JudgedInputs)}
         self.models: dict[str, Artifact] = {
             model: self.platform.store.open(self.inputs["models"].manifest["inputs"][model])
             for model in MODELS

@@ -1,18 +1,26 @@
 """Define the asset that evaluates the exported models on the validation days."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypedDict
 
 import dagster as dg
 
 from recsys_assets import partitions
+from recsys_assets.artifacts import Artifact, Staged
 from recsys_assets.defs.evaluation.judged import JudgedInputs
 from recsys_assets.orchestration import reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
-from recsys_assets.orchestration.upstream import dependencies, open_inputs
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 KEY = ["evaluation", "offline"]
+
+
+class OfflineInputs(JudgedInputs):
+    """Inputs of ``evaluation/offline``."""
+
+    blend: Annotated[Artifact, Upstream("evaluation/blend", SAME)]
+    history: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.QUERY_HISTORY)]
 
 
 class OfflineParams(TypedDict):
@@ -27,7 +35,7 @@ class OfflineParams(TypedDict):
     key=KEY,
     kinds={"onnx", "numpy"},
     partitions_def=partitions.as_of(),
-    deps=dependencies(JudgedInputs),
+    deps=dependencies(OfflineInputs),
     # warnings only: the verdict of serving/release decides whether these models may be released
     check_specs=reporting.check_specs(
         KEY,
@@ -50,15 +58,32 @@ def offline(
     the served lists and the retrieval lists, and the metrics of both and of the ranker, per slice
     and with confidence intervals.
     """
+    from recsys_assets.lib.blend import released
     from recsys_assets.lib.evaluation import offline as evaluation_report
 
     as_of, settings = context.partition_key, platform.settings
-    inputs = open_inputs(JudgedInputs, platform, as_of)
+    inputs = open_inputs(OfflineInputs, platform, as_of)
     params: OfflineParams = {
         "seed": settings.seed,
         "retrieval_topk": settings.retrieval_topk,
         "retrieval_weight": settings.retrieval_weight,
     }
+
+    def write(staged: Staged) -> Mapping[str, Any]:
+        judged: dict[str, Any] = {
+            name: value for name, value in inputs.items() if name not in ("blend", "history")
+        }
+        sources = released.judged_sources(
+            inputs["blend"],
+            inputs["aligned"],
+            inputs["workflows"],
+            inputs["history"],
+            settings.look_back_days,
+        )
+        return evaluation_report.write_report(
+            **judged, target=staged.path, **params, sources=sources
+        )
+
     built = platform.build(
         context,
         "evaluation/offline",
@@ -66,7 +91,7 @@ def offline(
         inputs=inputs,
         params=params,
         force=config.force,
-        write=lambda staged: evaluation_report.write_report(**inputs, target=staged.path, **params),
+        write=write,
     )
     metrics = built.artifact.metrics
     # the hundreds of figures per slice stay in the artifact: the UI plots the headline only

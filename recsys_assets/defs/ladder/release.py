@@ -18,6 +18,7 @@ class SimpleReleaseInputs(TypedDict):
 
     rung: Annotated[Artifact, Upstream("ladder/simple_rung", SAME)]
     models: Annotated[Artifact, Upstream("ladder/simple_models", SAME)]
+    fusion: Annotated[Artifact, Upstream("ladder/fusion", SAME)]
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
     log: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
     days_before: Annotated[

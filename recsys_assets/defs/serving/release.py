@@ -27,7 +27,8 @@ class ReleaseParts(JudgedInputs):
         Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
     ]
     faiss_index: Annotated[Artifact, Upstream("retrieval/faiss_index", SAME)]
-    simple_rung: Annotated[Artifact, Upstream("ladder/simple_rung", SAME)]
+    simple_rung: Annotated[Artifact, Upstream("ladder/fusion", SAME)]
+    blend: Annotated[Artifact, Upstream("evaluation/blend", SAME)]
     # stored in the release
     raw_items: Annotated[Artifact, Upstream("raw/items")]
     query_tower: Annotated[Artifact, Upstream("retrieval/two_tower", SAME)]
@@ -55,7 +56,7 @@ class FullVerdictParams(TypedDict):
 def release(
     context: dg.AssetExecutionContext, config: GateConfig, platform: Platform
 ) -> reporting.Materialized:
-    """Builds one release (all 14 models) per as-of day and records the gate verdict.
+    """Builds one release (all 15 models) per as-of day and records the gate verdict.
 
     Reads the exports, the index, the workflows, the catalogue, the offline evaluation and the
     champion. A release is self-contained.

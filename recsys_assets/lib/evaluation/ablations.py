@@ -1,6 +1,7 @@
 """Prepares the training data of each ablation and judges it on the queries of its base.
 
-The base is the generation that an ``evaluation/offline`` has judged. A variant differs from it only
+The base is the generation that an ``evaluation/offline`` has judged, without sources of candidates
+beside retrieval: they would hide what a part of the models does. A variant differs from it only
 in the parts that its ``ablation_variants.Variant`` names. Other inputs, parameters and the seed are
 the base's own.
 
@@ -332,7 +333,9 @@ def write_ablations(
         ValueError: the base has not answered these queries.
     """
     asked = Queries.read(queries)
-    overall, users, own = asked.overall, asked.users, Lists.read(base, "served").ranks
+    # without other sources, as the variants are; an older version has no lists of its own for it
+    judged = offline.MODELS if offline.MODELS in base.metrics else "served"
+    overall, users, own = asked.overall, asked.users, Lists.read(base, judged).ranks
     if len(own) != len(asked):
         raise ValueError(
             f"evaluation/offline has {len(own)} lists for {len(asked)} queries; materialise it "
@@ -362,7 +365,8 @@ def write_ablations(
             }
     np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     write_json(target / "metrics.json", metrics)
-    write_figures(base.metrics, metrics, target / "figures")
+    alone = {**base.metrics, "served": base.metrics[judged]}
+    write_figures(alone, metrics, target / "figures")
     return metrics
 
 

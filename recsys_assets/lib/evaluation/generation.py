@@ -2,8 +2,8 @@
 
 Inputs are made from raw feature rows by the generation's own transforms. So an older generation,
 such as the champion's, can be judged on days after its training: items are matched by their id, and
-those that it does not know are never shown. Only ``query_inputs``, ``pair_inputs`` and
-``row_inputs`` make model inputs.
+those that it does not know are never shown. ``GenerationInputs``
+makes all model inputs.
 """
 
 from __future__ import annotations
@@ -22,21 +22,18 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.evaluation import ranker_metrics
 from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
+from recsys_assets.lib.evaluation.generation_inputs import GenerationInputs, Inputs
 from recsys_assets.lib.evaluation.list_metrics import highest
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.exports import session
-from recsys_assets.lib.features.batch_transform import (
-    BatchTransform,
-    RowTransform,
-    history_matrix,
-    read_transforms,
-)
+from recsys_assets.lib.features.batch_transform import read_transforms
 from recsys_assets.lib.features.clock import zone_of
-from recsys_assets.lib.features.point_in_time import HISTORY
-from recsys_assets.lib.features.transforms import affinity
-from recsys_assets.lib.ranking.ordering import blend
+from recsys_assets.lib.ranking.ordering import LEAST_PROBABILITY, blend
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.lib.retrieval.tables import load_vectors
+from recsys_assets.lib.sources.blend import OVER_FETCH, Blended
+from recsys_assets.lib.sources.union import RETRIEVED
 from recsys_assets.release_files import (
     EMBEDDING_TABLE,
     ITEM_TOWER_INPUTS,
@@ -54,10 +51,6 @@ RETRIEVAL_TOPK = 300  # the settings' default
 #: Rows per call of the ranker. More rows exceed the CPU caches: 500,000 rows/s at 2,048 rows on two
 #: cores, 380,000 at 65,536.
 _BATCH = 4096
-_ITEM = c.RANKER_CATEGORICAL.index(c.ITEM_ID)
-_CATEGORY = c.ITEM_CATEGORICAL.index(c.CATEGORY_L1)
-
-Inputs = dict[str, np.ndarray]  # ONNX input → its rows
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class ItemSide(TypedDict):
     table: np.ndarray  # float32 [cardinality, 128]
 
 
-class Generation:
+class Generation(GenerationInputs):
     """Transforms, models and item tables of one training, of I' items.
 
     Args:
@@ -93,6 +86,7 @@ class Generation:
         days_before: ``features/interactions`` of the day before each day of the queries.
         retrieval_weight: of the blend that orders the list, as in ``serving.stages.ordering``.
         retrieval_topk: candidates of the first stage.
+        sources: what else finds candidates; None: retrieval alone.
     """
 
     def __init__(
@@ -108,21 +102,22 @@ class Generation:
         days_before: Sequence[Artifact],
         retrieval_weight: float,
         retrieval_topk: int = RETRIEVAL_TOPK,
+        sources: QuerySources | None = None,
     ) -> None:
-        self.transform: RowTransform = BatchTransform(transforms)
         self.item_ids = np.array(transforms["vocabulary"][c.ITEM_ID])[index - c.VOCABULARY_START]
-        self.vectors, self.index, self.table = vectors, index, table
         own = ranker_metrics.rows_of(inputs["index"], index)
         # the item tower may lack an item's id; the ranker gets all of them, as in serving
-        self.item_cat = np.concatenate([index[:, None], inputs["cat"][own][:, 1:]], axis=1).astype(
-            np.int32
-        )
-        self.item_cont = inputs["cont"][own]
+        item_cat = np.concatenate([index[:, None], inputs["cat"][own][:, 1:]], axis=1)
+        super().__init__(transforms, index, item_cat.astype(np.int32), inputs["cont"][own], table)
+        self.vectors = vectors
         self.popularity = DailyPopularity.read(
             days_before, self.item_ids.tolist(), zone_of(transforms)
         )
         self.retrieval_weight = retrieval_weight
-        self.retrieval_topk = retrieval_topk
+        self.retrieval_topk, self.sources = retrieval_topk, sources
+        self.vocabulary_rows = np.asarray(index, np.int64) - c.VOCABULARY_START
+        self._own_row = np.full(len(transforms["vocabulary"][c.ITEM_ID]), -1, np.int64)
+        self._own_row[self.vocabulary_rows] = np.arange(len(index))
         self._query_tower, self._ranker = (
             session.open_model(query_tower),
             session.open_model(ranker),
@@ -140,6 +135,7 @@ class Generation:
         days_before: Sequence[Artifact],
         retrieval_weight: float,
         retrieval_topk: int = RETRIEVAL_TOPK,
+        sources: QuerySources | None = None,
     ) -> Generation:
         """Open the models of ``exports/onnx`` with the parts that they were trained with."""
         rows, index = load_vectors(vectors)
@@ -153,6 +149,7 @@ class Generation:
             days_before=days_before,
             retrieval_weight=retrieval_weight,
             retrieval_topk=retrieval_topk,
+            sources=sources,
         )
 
     @classmethod
@@ -162,6 +159,7 @@ class Generation:
         release: Release,
         days_before: Sequence[Artifact],
         retrieval_topk: int = RETRIEVAL_TOPK,
+        sources: QuerySources | None = None,
     ) -> Generation:
         """Open a release, full or fine-tuned, with the item tables of its generation.
 
@@ -188,6 +186,7 @@ class Generation:
                 payload.path(model_file("softmax_sampling", SAMPLING)).read_text()
             )["retrieval_weight"],
             retrieval_topk=retrieval_topk,
+            sources=sources,
         )
 
     def with_models(self, query_tower: Path, ranker: Path) -> Generation:
@@ -200,68 +199,11 @@ class Generation:
         changed._asked = None
         return changed
 
-    # --- model inputs
-    def query_inputs(self, frame: pl.DataFrame) -> Inputs:
-        """Make the inputs of the query tower.
-
-        frame: INTERACTION_FEATURES and click history, n rows.
-
-        Returns:
-            cat int32 [n, 5], cont float32 [n, 8], history float32 [n, 2·K].
-        """
-        rows = self.transform.transform_frame(frame)
-        history = history_matrix(
-            self.transform.transforms.vocabulary[c.CATEGORY_L1],
-            frame[HISTORY],
-            frame[c.CLICKS_LOOK_BACK].to_numpy(),
-            frame[c.CLICKS_24H].to_numpy(),
-        )
-        return {
-            "cat": _pack(rows, c.QUERY_CATEGORICAL, np.int32),
-            "cont": _pack(rows, c.QUERY_CONTINUOUS, np.float32),
-            "history": history.astype(np.float32),
-        }
-
-    def pair_inputs(
-        self, asked: Inputs, query: np.ndarray, item: np.ndarray, popularity: np.ndarray
-    ) -> Inputs:
-        """Make the inputs of the ranker for m pairs of a query and an item.
-
-        Args:
-            asked: of ``query_inputs``.
-            query: int [m], rows of ``asked``.
-            item: int [m], rows of the generation's items.
-            popularity: float32 [m], item_popularity of each item on the query's day.
-        """
-        history, categories = asked["history"], asked["history"].shape[1] // 2
-        category = self.item_cat[item, _CATEGORY]
-        long, recent = history[:, :categories], history[:, categories:]
-        near = affinity(
-            long[query, category],
-            recent[query, category],
-            long.sum(axis=1)[query],
-            recent.sum(axis=1)[query],
-        )
-        return {
-            "cat": np.concatenate([asked["cat"][query], self.item_cat[item]], axis=1),
-            "cont": np.concatenate(
-                [asked["cont"][query], self.item_cont[item], popularity[:, None], near], axis=1
-            ),
-            "embeddings": self.table[self.index[item]],
-        }
-
-    def row_inputs(self, frame: pl.DataFrame) -> Inputs:
-        """Make the inputs of the ranker for exposures, each with its own item.
-
-        An unknown item has no embeddings.
-        """
-        rows = self.transform.transform_frame(frame)
-        cat = _pack(rows, c.RANKER_CATEGORICAL, np.int32)
-        return {
-            "cat": cat,
-            "cont": _pack(rows, c.RANKER_CONTINUOUS, np.float32),
-            "embeddings": self.table[cat[:, _ITEM]],
-        }
+    def without_sources(self) -> Generation:
+        """Return the same generation with retrieval alone."""
+        changed = copy.copy(self)
+        changed.sources = None
+        return changed
 
     # --- answers
     @property
@@ -296,27 +238,57 @@ class Generation:
         scores[:, place[place >= 0]] = (self._ask(queries)[1][rows] @ self.vectors.T)[:, place >= 0]
         return scores
 
+    @property
+    def _retrieved(self) -> int:
+        """Return the candidates that retrieval hands on, seen or not."""
+        return min(RETRIEVED, self.retrieval_topk + OVER_FETCH)
+
+    def retrieved(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        """Return the nearest items, seen or not: vocabulary rows int64 [n, R], nearest first."""
+        near = self._ask(queries)[1][rows] @ self.vectors.T
+        return np.asarray(self.vocabulary_rows[highest(near, self._retrieved)])
+
+    def knows(self, rows: np.ndarray) -> np.ndarray:
+        """Return whether the generation has vectors of items, bool [m]; rows: of the vocabulary."""
+        return np.asarray(self._own_row[rows] >= 0)
+
+    def logits(self, queries: Queries, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the ranker's log-odds of pairs of a query and an item, float32 [m].
+
+        Args:
+            queries: that are asked.
+            query: int64 [m], rows of the queries.
+            rows: int64 [m], of the vocabulary.
+        """
+        clicked = self._probabilities(queries, query, self._own_row[rows])
+        clicked = np.clip(clicked, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+        return np.asarray(np.log(clicked / (1 - clicked)), np.float32)
+
+    def _probabilities(self, queries: Queries, query: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Return click probabilities of pairs, float32 [m]; query and item: own rows."""
+        inputs = self._ask(queries)[0]
+        day = self.popularity.rows(queries.frame[c.TIMESTAMP].to_numpy())
+        found = np.empty(len(query), np.float32)
+        for start in range(0, len(query), _BATCH):
+            part = slice(start, start + _BATCH)
+            of_day = self.popularity.values[day[query[part]], item[part]]
+            found[part] = self._score(self.pair_inputs(inputs, query[part], item[part], of_day))
+        return found
+
     def _served_scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        if self.sources is not None:
+            return self._served_by_sources(self.sources, queries, rows)
         place = self._places(queries)
         # [n, I']; items outside the catalogue take the added column, unseen
         seen = np.concatenate([queries.seen(rows), np.zeros((len(rows), 1), bool)], axis=1)[
             :, place
         ]
-        inputs, vectors = self._ask(queries)
-        similarity = vectors[rows] @ self.vectors.T
+        similarity = self._ask(queries)[1][rows] @ self.vectors.T
         unseen = np.where(seen, np.float32(-np.inf), similarity)
         found = highest(unseen, self.retrieval_topk)
         query, at = np.nonzero(np.take_along_axis(unseen, found, axis=1) > -np.inf)
         item = found[query, at]
-        of_day = self.popularity.values[
-            self.popularity.rows(queries.frame[c.TIMESTAMP].to_numpy()[rows])[query], item
-        ]
-        probability = np.empty(len(query), np.float32)
-        for start in range(0, len(query), _BATCH):
-            part = slice(start, start + _BATCH)
-            probability[part] = self._score(
-                self.pair_inputs(inputs, rows[query[part]], item[part], of_day[part])
-            )
+        probability = self._probabilities(queries, rows[query], item)
         near = similarity[query, item]
         nearest = np.full(len(rows), -np.inf, np.float32)
         np.maximum.at(nearest, query, near)
@@ -327,6 +299,60 @@ class Generation:
         # an item outside the catalogue goes to the last column, which is cut off
         scores[query, place[item]] = probability
         return scores[:, :-1]
+
+    def _served_by_sources(
+        self, sources: QuerySources, queries: Queries, rows: np.ndarray
+    ) -> np.ndarray:
+        """Return the scores of the candidates of all sources, float32 [n, I]."""
+        place, seen = self._places(queries), queries.seen(rows)
+        near = self._ask(queries)[1][rows] @ self.vectors.T
+        nearest = highest(near, self._retrieved)
+        of_query, items, found = [], [], []
+        for n, blended in enumerate(sources.blended(queries, rows, self.vocabulary_rows[nearest])):
+            own = self._own_row[blended.rows]
+            kept = own >= 0
+            kept[kept] = (place[own[kept]] < 0) | ~seen[n, place[own[kept]]]
+            own, scores = own[kept][: self.retrieval_topk], blended.scores[kept]
+            scores = scores[: self.retrieval_topk]
+            if len(own) < min(self.retrieval_topk, len(self.index)):
+                own, scores = self._filled(own, scores, near[n], place, seen[n], blended)
+            of_query.append(np.full(len(own), n))
+            items.append(own)
+            found.append(scores)
+        query, item = np.concatenate(of_query), np.concatenate(items)
+        weighted = np.concatenate(found)
+        probability = self._probabilities(queries, rows[query], item)
+        best = np.full(len(rows), -np.inf, np.float32)
+        np.maximum.at(best, query, weighted)
+        # float64, as in serving: float32 has no number for the last of a long list
+        probability = blend(probability, weighted, 1.0, best[query])
+        scores = np.full((len(rows), queries.items + 1), -np.inf)
+        scores[query, place[item]] = probability
+        return scores[:, :-1]
+
+    def _filled(
+        self,
+        own: np.ndarray,
+        scores: np.ndarray,
+        near: np.ndarray,
+        place: np.ndarray,
+        seen: np.ndarray,
+        blended: Blended,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Add the nearest unseen items that no source lists, with the lowest score of the union."""
+        further = near.copy()
+        known = self._own_row[blended.rows]
+        further[known[known >= 0]] = -np.inf
+        inside = place >= 0
+        further[inside] = np.where(seen[place[inside]], -np.inf, further[inside])
+        wanted = self.retrieval_topk - len(own)
+        best = highest(further[None], wanted)[0]
+        best = best[further[best] > -np.inf]
+        least = blended.scores.min() if len(blended.scores) else np.float32(0)
+        return (
+            np.concatenate([own, best]),
+            np.concatenate([scores, np.full(len(best), least, np.float32)]),
+        )
 
     def _ask(self, queries: Queries) -> tuple[Inputs, np.ndarray]:
         """Return inputs and embeddings [Q, 64] of all queries, made once per Queries."""
@@ -350,8 +376,3 @@ def _item_side(aligned: Artifact) -> ItemSide:
             "inputs": dict(stored),
             "table": np.load(aligned.path(EMBEDDING_TABLE), allow_pickle=False),
         }
-
-
-def _pack(rows: pl.DataFrame, names: Sequence[str], dtype: type) -> np.ndarray:
-    """Return columns of a frame as one contiguous matrix [N, len(names)]."""
-    return np.ascontiguousarray(rows.select(names).to_numpy(), dtype)

@@ -106,7 +106,7 @@ def run(scorer: Scorer, queries: Queries, chunk: int | None = None) -> Lists:
     Raises:
         ValueError: scores have another shape, or NaN is among them.
     """
-    chunk = chunk or max(1, min(_CHUNK, _CELLS // max(queries.items, 1)))
+    chunk = chunk or chunk_of(queries)
     ranks = np.empty(len(queries), np.int32)
     top = np.full((len(queries), SHOWN), -1, np.int32)
     for start in range(0, len(queries), chunk):
@@ -124,6 +124,11 @@ def run(scorer: Scorer, queries: Queries, chunk: int | None = None) -> Lists:
         shown = np.take_along_axis(scores, best, axis=1) > -np.inf
         top[rows, : best.shape[1]] = np.where(shown, best, -1)
     return Lists(ranks, top)
+
+
+def chunk_of(queries: Queries) -> int:
+    """Return the number of queries whose scores over the catalogue fit into memory at a time."""
+    return max(1, min(_CHUNK, _CELLS // max(queries.items, 1)))
 
 
 def _ranks(scores: np.ndarray, true: np.ndarray) -> np.ndarray:

@@ -69,6 +69,7 @@ class OfflineFigures(GenerationFigures):
     items: int
     seen_share: float
     cold_users_simulated: bool
+    models: NotRequired[ListFigures]  # both models alone, without other sources
     popularity: ListFigures
     random: ListFigures
     retrieval_minus_popularity: Estimate | None  # recall@100, paired; None without a query
@@ -109,6 +110,7 @@ class MeasuredGeneration(TypedDict):
     as_of: str
     simulated: bool  # the log has a truth, so there is an oracle
     served: dict[str, Any]
+    models: dict[str, Any]  # both models alone, which the ablations are compared with
     retrieval: dict[str, Any]
     oracle: dict[str, Any] | None
     baselines: dict[str, dict[str, Any]]

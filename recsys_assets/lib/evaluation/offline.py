@@ -18,6 +18,7 @@ from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import SameForAll
 from recsys_assets.lib.evaluation.measures import GenerationFigures, OfflineFigures
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
 
@@ -34,6 +35,10 @@ HEADLINE = (
     "ranker",
     "beyond_accuracy",
 )
+
+
+#: The lists of both models alone, without other sources.
+MODELS = "models"
 
 
 def measure(
@@ -96,6 +101,7 @@ def write_report(
     seed: int,
     retrieval_topk: int,
     retrieval_weight: float,
+    sources: QuerySources | None = None,
 ) -> OfflineFigures:
     """Write metrics.json, lists.npz, tables and plots; return the content of metrics.json.
 
@@ -111,6 +117,7 @@ def write_report(
         seed: of the bootstrap.
         retrieval_topk: candidates of the first stage.
         retrieval_weight: of the blend that orders the list.
+        sources: what else finds candidates; None: retrieval alone.
     """
     asked = Queries.read(queries)
     exposures = pl.concat(
@@ -124,8 +131,11 @@ def write_report(
         days_before=days_before,
         retrieval_topk=retrieval_topk,
         retrieval_weight=retrieval_weight,
+        sources=sources,
     )
     judged, arrays = measure(generation, asked, exposures, seed)
+    alone = list_metrics.run(generation.without_sources().served, asked)
+    arrays |= alone.arrays(MODELS)
     popular = list_metrics.run(SameForAll("popularity", asked.clicks), asked)
     whole = asked.overall
     metrics: OfflineFigures = {
@@ -136,6 +146,7 @@ def write_report(
         "items": asked.items,
         "seen_share": asked.counts["seen_share"],
         "cold_users_simulated": asked.counts["cold_users_simulated"],
+        "models": list_metrics.judge(alone.ranks, asked, seed),
         "popularity": list_metrics.judge(popular.ranks, asked, seed),
         "random": list_metrics.estimates(list_metrics.random_metrics(asked.items)),
         "retrieval_minus_popularity": list_metrics.overall_difference(

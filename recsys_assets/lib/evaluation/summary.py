@@ -127,6 +127,7 @@ def summarise(
         "as_of": as_of,
         "simulated": available,
         "served": rated("served", offline["served"]),
+        "models": dict(offline.get("models", offline["served"])),
         "retrieval": rated("retrieval", offline["retrieval"]),
         "oracle": rated("oracle", oracle["list"]) if available else None,
         "baselines": {

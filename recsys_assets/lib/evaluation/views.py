@@ -264,7 +264,7 @@ def _ablations(summary: EvaluationSummary) -> ReportTable:
 
     rows = [row(name, part) for name, part in summary["ablations"].items()]
     whole = {
-        **summary["served"],
+        **(summary.get("models") or summary["served"]),
         "retrieval": summary["retrieval"],
         "ranker": summary["ranker"],
         "slices": summary["slices"],
@@ -389,7 +389,8 @@ def _reliability(summary: EvaluationSummary) -> plots.Figure | None:
 def _ablation_plot(summary: EvaluationSummary) -> plots.Figure | None:
     if not summary["ablations"]:
         return None
-    parts = {"everything": summary["served"], **summary["ablations"]}
+    parts = summary["ablations"]
+    parts = {"everything": summary.get("models") or summary["served"], **parts}
     rows = {
         label(name): {"nDCG@10": one}
         for name, part in parts.items()

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.lib.blend.released import first_query_day, released_sources
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
@@ -44,19 +45,24 @@ def champion_answers(
 ) -> ChampionAnswers:
     """Run the champion of ``full_inputs`` on the queries and exposures."""
     release = releases.read_release(inputs["champion"])
+    first = first_query_day(inputs["days_before"])
     # a full training learns its training days, the others the day itself
     learnt = release.day
     if release.kind == "full":
         learnt = releases.training_days(store, release)[-1]
     if release.rung["name"] != FULL:
-        scorer = rung_scorer(store, release, inputs["interactions"])
+        scorer = rung_scorer(store, release, inputs["interactions"], retrieval_topk, first)
         lists = list_metrics.run(scorer, queries)
         # its ranker gives every item the same score
         scores = np.full(exposures.height, 0.5, np.float32)
         answers = ModelAnswers(lists, lists, scores)
         return ChampionAnswers(release.number, release.day, learnt, answers)
     generation = Generation.of_release(
-        store, release, inputs["days_before"], retrieval_topk=retrieval_topk
+        store,
+        release,
+        inputs["days_before"],
+        retrieval_topk=retrieval_topk,
+        sources=released_sources(store, release, inputs["interactions"], first),
     )
     return learned_answers(release, generation, learnt, queries, exposures)
 

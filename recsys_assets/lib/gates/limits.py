@@ -34,7 +34,7 @@ class Limits:
     #: blocks only where coverage@10, or 1 − concentration, is below this share of the champion's.
     exposure_loss: float = 0.5
     #: Milliseconds, median, one thread. A request may take 1,000 (settings.triton_timeout_ms) and
-    #: passes 14 stages.
+    #: passes 15 stages.
     query_tower_ms: float = 5.0
     ranker_ms: float = 25.0
     #: A slow machine slows the champion too. Above the budget, a model blocks only where it takes

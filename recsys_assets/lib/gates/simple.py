@@ -17,6 +17,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import write_json
+from recsys_assets.lib.blend.released import first_query_day, released_sources
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer
@@ -69,7 +70,7 @@ def verdict_inputs(
 
     parts: role → artifact or artifacts, as defs/ladder/release.py declares them.
     """
-    inputs = {role: parts[role] for role in ("rung", "queries", "log", "days_before")}
+    inputs = {role: parts[role] for role in ("rung", "fusion", "queries", "log", "days_before")}
     champion = champion_artifact(store, settings)
     return inputs | ({"champion": champion} if champion else {})
 
@@ -83,6 +84,7 @@ def existing_release(
     """
     made_from = {
         "faiss_index": "rung",
+        "blend": "fusion",
         "query_tower": "models",
         "raw_items": "raw_items",
         "seen_rule": "seen_rule",
@@ -115,7 +117,7 @@ def build_simple_release(
 
     parts: as for ``verdict_inputs``. verdict: of ``write_simple_verdict``.
     """
-    figures = parts["rung"].metrics
+    figures = parts["fusion"].metrics
     ranked = pl.read_parquet(parts["popularity"].path("popularity.parquet"))
     clicks = pl.read_parquet(parts["newest"].path("item_popularity.parquet"))
     lists = figures["lists"]
@@ -130,6 +132,7 @@ def build_simple_release(
         query_tower=parts["models"],
         ranker=parts["models"],
         seen_rule=parts["seen_rule"],
+        blend=parts["fusion"],
         popularity=ranked[c.ITEM_ID].to_list(),
         item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()),
         gate=verdict.metrics["gate"],
@@ -161,10 +164,14 @@ def scorer_of(
     """
     if release.rung["name"] == FULL:
         generation = Generation.of_release(
-            store, release, days_before, retrieval_topk=retrieval_topk
+            store,
+            release,
+            days_before,
+            retrieval_topk=retrieval_topk,
+            sources=released_sources(store, release, log, first_query_day(days_before)),
         )
         return generation.served
-    return rung_scorer(store, release, log)
+    return rung_scorer(store, release, log, retrieval_topk, first_query_day(days_before))
 
 
 def write_simple_verdict(
@@ -172,6 +179,7 @@ def write_simple_verdict(
     target: Path,
     *,
     rung: Artifact,
+    fusion: Artifact,
     queries: Artifact,
     log: Sequence[Artifact],
     days_before: Sequence[Artifact],
@@ -187,6 +195,7 @@ def write_simple_verdict(
         store: of the artifacts.
         target: folder of the file.
         rung: ``ladder/simple_rung``.
+        fusion: ``ladder/fusion``.
         queries: ``evaluation/queries``.
         log: see ``scorer_of``.
         days_before: see ``scorer_of``.
@@ -196,10 +205,10 @@ def write_simple_verdict(
         retrieval_topk: see ``scorer_of``.
         ndcg_tolerance: most loss against the champion, as a share of its figure.
     """
-    figures, asked = rung.metrics, Queries.read(queries)
+    chosen, asked = fusion.metrics["rung"], Queries.read(queries)
     evidence: SimpleEvidence = {
-        "rung": figures["rung"],
-        "index": {name: figures[name] for name in ("recall", "recall_floor")},
+        "rung": chosen,
+        "index": {name: rung.metrics[name] for name in ("recall", "recall_floor")},
         "day": as_of,
         "champion": None,
     }
@@ -208,7 +217,7 @@ def write_simple_verdict(
         scorer = scorer_of(
             store, release, log=log, days_before=days_before, retrieval_topk=retrieval_topk
         )
-        own = Lists.read(rung, figures["rung"]["name"])
+        own = Lists.read(fusion, chosen["name"])
         evidence["champion"] = _compared(own, scorer, asked, release, seed)
     found: JudgedSimple = {"gate": simple_release(evidence, ndcg_tolerance), "evidence": evidence}
     write_json(target / VERDICT_FILE, found)

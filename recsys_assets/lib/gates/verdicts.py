@@ -18,6 +18,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import write_json
+from recsys_assets.lib.blend.released import released_sources
 from recsys_assets.lib.evaluation.baseline_spaces import DEFAULTS
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.generation import Generation
@@ -56,7 +57,16 @@ _JUDGED = (
     "interactions",
     "simple_rung",
 )
-_HELD = ("raw_items", "workflows", "aligned", "faiss_index", "query_tower", "ranker", "seen_rule")
+_HELD = (
+    "raw_items",
+    "workflows",
+    "aligned",
+    "faiss_index",
+    "query_tower",
+    "ranker",
+    "seen_rule",
+    "blend",
+)
 #: Settings that the lists were judged with.
 _OF_LISTS = ("retrieval_topk", "retrieval_weight")
 
@@ -93,12 +103,14 @@ def full_inputs(
     """
     inputs = {role: parts[role] for role in _JUDGED}
     offline = inputs["offline"]
-    for role in ("models", "queries"):
-        if offline.manifest["inputs"][role]["digest"] != inputs[role].digest:
-            raise releases.ReleaseError(
-                f"evaluation/offline [{offline.partition}] is of another {inputs[role].kind}; "
-                "materialise it again"
-            )
+    for judged in (offline, parts["blend"]):
+        made_from = judged.manifest["inputs"]
+        for role in ("models", "vectors", "queries", "blend"):
+            if role in made_from and made_from[role]["digest"] != parts[role].digest:
+                raise releases.ReleaseError(
+                    f"{judged.kind} [{judged.partition}] is of another {parts[role].kind}; "
+                    "materialise it again"
+                )
     for name in _OF_LISTS:
         judged, present = offline.manifest["params"][name], getattr(settings, name)
         if judged != present:
@@ -296,7 +308,11 @@ def write_fine_tune_verdict(
     queries = _held_out_queries(inputs, exposures, day, seed, time_zone)
     release = releases.read_release(inputs["base"])
     before = Generation.of_release(
-        store, release, inputs["days_before"], retrieval_topk=retrieval_topk
+        store,
+        release,
+        inputs["days_before"],
+        retrieval_topk=retrieval_topk,
+        sources=released_sources(store, release, inputs["interactions"]),
     )
     models = {
         "query_tower": inputs["query_tower"].path(QUERY_TOWER_ONNX),

@@ -6,13 +6,24 @@ import json
 from collections.abc import Sequence
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.lib.blend.released import released_sources
+from recsys_assets.lib.evaluation.latest_clicks import read_clicks
+from recsys_assets.lib.evaluation.list_metrics import Scorer
+from recsys_assets.lib.ladder.fusion import FusedScorer
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
-from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
+from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.release.releases import Release
+from recsys_assets.lib.release.rung import FUSION
 from recsys_assets.release_files import ITEM_IDS_FILE
 
 
-def rung_scorer(store: ArtifactStore, release: Release, log: Sequence[Artifact]) -> RungScorer:
+def rung_scorer(
+    store: ArtifactStore,
+    release: Release,
+    log: Sequence[Artifact],
+    retrieval_topk: int,
+    first_day: str | None = None,
+) -> Scorer:
     """Return what a release of a simple rung shows, as a scorer of queries.
 
     A query has the clicks of the release's own look-back.
@@ -21,8 +32,15 @@ def rung_scorer(store: ArtifactStore, release: Release, log: Sequence[Artifact])
         store: of the artifacts.
         release: of a simple rung.
         log: ``raw/interactions`` of the queries' days and of those before.
+        retrieval_topk: candidates of the first stage.
+        first_day: of the queries, ISO; see ``released_sources``.
     """
     vocabulary = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
     rung = store.open(release.artifact.manifest["inputs"]["faiss_index"])
     model = ItemToItem.read(rung, vocabulary)
-    return RungScorer.of(release.rung["name"], model, read_clicks(log), release.look_back_days)
+    clicks = read_clicks(log)
+    scorer = RungScorer.of(release.rung["name"], model, clicks, release.look_back_days)
+    if release.rung["name"] != FUSION:
+        return scorer
+    sources = released_sources(store, release, log, first_day)
+    return scorer if sources is None else FusedScorer(scorer, sources, vocabulary, retrieval_topk)

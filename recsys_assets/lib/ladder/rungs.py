@@ -15,7 +15,15 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.evaluation.measures import Estimate
-from recsys_assets.lib.release.rung import FULL, ITEM_TO_ITEM, POPULARITY, NextRung, Rung, RungName
+from recsys_assets.lib.release.rung import (
+    FULL,
+    FUSION,
+    ITEM_TO_ITEM,
+    POPULARITY,
+    NextRung,
+    Rung,
+    RungName,
+)
 
 #: With fewer held-out clicks, a difference of nDCG@10 says nothing: its standard error is about
 #: 0.3 / sqrt(n), that is 0.05 at 30.
@@ -120,6 +128,32 @@ def simple_rung(difference: Estimate | None, queries: int, window: WindowClicks)
         "why": gain,
         "next": {"name": ITEM_TO_ITEM, "lacks": ["clicks of returning visitors that agree"]},
     }
+
+
+def fusion_rung(
+    simple: Rung, difference: Estimate | None, queries: int, window: WindowClicks, why: str
+) -> Rung:
+    """Choose between the simple rung and the fusion of all sources.
+
+    Args:
+        simple: the chosen simple rung.
+        difference: nDCG@10 of fusion − simple, paired; None where no blend was chosen.
+        queries: held-out clicks that both were judged on.
+        window: of the full models.
+        why: reason for the blend.
+    """
+    further: NextRung = {"name": FULL, "lacks": [*window.lacking, *window.notes]}
+    if difference is None:
+        if simple["next"] is None or simple["next"]["name"] != FULL:
+            return simple
+        return {**simple, "next": {"name": FUSION, "lacks": [why]}}
+    gain = (
+        f"nDCG@10 of fusion − {simple['name']} is {difference['value']:+.4f} "
+        f"[{difference['low']:+.4f}, {difference['high']:+.4f}] on {queries:,} held-out clicks"
+    )
+    if difference["value"] > 0:
+        return {"name": FUSION, "why": gain, "next": further}
+    return {**simple, "why": f"{simple['why']}; {gain}", "next": further}
 
 
 def full_rung(difference: Estimate | None, queries: int, other: RungName) -> Rung:

@@ -15,6 +15,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import ListFigures
 from recsys_assets.lib.evaluation.queries import Queries
@@ -23,7 +24,7 @@ from recsys_assets.lib.figures import plots
 from recsys_assets.lib.ladder import rungs
 from recsys_assets.lib.ladder.item_to_item import CANDIDATES, ItemToItem, Weights, of_clicks
 from recsys_assets.lib.ladder.rungs import WindowClicks
-from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
+from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.release.rung import ITEM_TO_ITEM, POPULARITY, Rung, RungName
 from recsys_assets.lib.retrieval import index
 from recsys_assets.release_files import INDEX, SEEN_RULE, TRANSFORMS

@@ -61,6 +61,7 @@ def build_release(
     popularity: Sequence[str],
     item_clicks: Mapping[str, float],
     gate: Verdict | None,
+    blend: Artifact | None = None,
     rung: Rung = OLDER,
     metrics: Mapping[str, Any] | None = None,
 ) -> Artifact:
@@ -83,6 +84,7 @@ def build_release(
         item_clicks: item id → its clicks on the as-of day, used where the online store has none; 0
             where absent.
         gate: the verdict. A release without one (None) cannot be promoted.
+        blend: ``evaluation/blend`` or ``ladder/fusion`` (served/); None: retrieval alone.
         rung: what the models are, and why.
         metrics: figures to show beside the release.
 
@@ -100,6 +102,7 @@ def build_release(
         "query_tower": query_tower,
         "ranker": ranker,
         "seen_rule": seen_rule,
+        **({"blend": blend} if blend is not None else {}),
     }
     _require_one_generation({a.kind: a.digest for a in inputs.values()}, list(inputs.values()))
     params = {
@@ -128,6 +131,7 @@ def build_release(
             items=items,
             popularity=popularity,
             item_clicks=item_clicks,
+            rung=rung["name"],
         )
         dump(
             staged.path / DISPLAY_FILE,

@@ -14,10 +14,14 @@ import polars as pl
 
 from recsys_assets import columns
 from recsys_assets.artifacts import Artifact
+from recsys_assets.files import read_json
 from recsys_assets.lib.features.look_back import look_back_of
 from recsys_assets.lib.release.releases import COMPONENTS
+from recsys_assets.lib.release.rung import FULL, FUSION, RungName
 from recsys_assets.lib.retrieval.similar_items import similar_items
+from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES, SERVED, write_blend
 from recsys_assets.release_files import (
+    CANDIDATE_SOURCES,
     EMBEDDING_TABLE,
     HISTORY,
     IMAGES_FILE,
@@ -36,6 +40,7 @@ from recsys_assets.release_files import (
     SEEN_RULE,
     SIMILAR_FILE,
     SNAPSHOT,
+    SOURCES,
     TRANSFORMS,
     USER_DEFAULTS,
     model_file,
@@ -56,6 +61,7 @@ def write_contents(
     items: pl.DataFrame,
     popularity: Sequence[str],
     item_clicks: Mapping[str, float],
+    rung: RungName,
 ) -> None:
     """Write every file of a full release but the display data and release.json.
 
@@ -67,6 +73,7 @@ def write_contents(
         items: RAW_ITEMS.
         popularity: item ids, most popular first.
         item_clicks: item id → clicks on the as-of day.
+        rung: of the release.
     """
     item_ids: list[str] = transforms["vocabulary"][columns.ITEM_ID]
     for model in COMPONENTS:  # also a model without files has a folder
@@ -81,6 +88,7 @@ def write_contents(
             place(path, folder / model_file(model, name))
     for name, path in learnt_files(parts["query_tower"], parts["ranker"]).items():
         place(path, folder / name)
+    by_sources = place_sources(parts.get("blend"), folder, rung)
     made: dict[str, Any] = {
         ITEM_IDS_FILE: item_ids,
         SNAPSHOT: item_snapshot(items, item_clicks),
@@ -89,7 +97,7 @@ def write_contents(
             "mean_age": transforms["mean_age"],
             "look_back_days": look_back_of(transforms),
         },
-        SAMPLING: _sampling(settings),
+        SAMPLING: _sampling(settings, by_sources),
         # width of the query tower's input "history"
         HISTORY: {"width": 2 * transforms["cardinality"][columns.CATEGORY_L1]},
     }
@@ -105,14 +113,31 @@ def write_contents(
     )
 
 
-def _sampling(settings: Settings) -> dict[str, Any]:
+def place_sources(blend: Artifact | None, folder: Path, rung: RungName) -> bool:
+    """Place the sources of a blend into a release; return whether they order its candidates.
+
+    A release of a rung below the fusion has none.
+    """
+    target = folder / MODELS / CANDIDATE_SOURCES
+    if blend is None or rung not in (FUSION, FULL):
+        write_blend(target, BY_SIMILARITY, (), {}, np.zeros(0, bool))
+        return False
+    stored = blend.local / SERVED
+    for path in sorted(stored.iterdir()):
+        place(path, target / path.name)
+    by_sources: bool = read_json(target / SOURCES)["mode"] == BY_SOURCES
+    return by_sources
+
+
+def _sampling(settings: Settings, by_sources: bool) -> dict[str, Any]:
     return {
         "ranking_topk": settings.ranking_topk,
         "diversity": settings.diversity_mode,
         "temperature": SAMPLING_TEMPERATURE,
         "mmr_lambda": settings.mmr_lambda,
         "category_cap": settings.category_cap,
-        "retrieval_weight": settings.retrieval_weight,
+        # the scores of sources are in units of the ranker's logit
+        "retrieval_weight": 1.0 if by_sources else settings.retrieval_weight,
     }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
-RungName = Literal["popularity", "item_to_item", "full"]
+RungName = Literal["popularity", "item_to_item", "fusion", "full"]
 POPULARITY: RungName = "popularity"
 ITEM_TO_ITEM: RungName = "item_to_item"
+FUSION: RungName = "fusion"
 FULL: RungName = "full"
 #: From the simplest to the full models.
-RUNGS: tuple[RungName, ...] = (POPULARITY, ITEM_TO_ITEM, FULL)
+RUNGS: tuple[RungName, ...] = (POPULARITY, ITEM_TO_ITEM, FUSION, FULL)
 
 
 class NextRung(TypedDict):

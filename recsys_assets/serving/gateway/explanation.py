@@ -35,6 +35,7 @@ from recsys_assets.serving.gateway.explanation_models import (
     Dropped,
     Explanation,
     Filter,
+    Found,
     Listed,
     Retrieval,
     Scored,
@@ -45,6 +46,18 @@ from recsys_assets.serving.gateway.triton_client import Ranking
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Fate, Placing
 from recsys_assets.serving.stages.stage import Tensors
+from recsys_assets.source_names import (
+    ALL_SOURCES,
+    EASE,
+    FOLLOW_UPS,
+    IALS,
+    ITEM_KNN,
+    OWN_ITEMS,
+    POPULARITY,
+    RETRIEVAL,
+    SESSION_KNN,
+    YOUNG_ITEMS,
+)
 
 USER_RAW, USER_NUMBERS = (
     (USER_ID, GENDER, TOP_CATEGORY),
@@ -53,6 +66,20 @@ USER_RAW, USER_NUMBERS = (
 #: The features in which the candidates of a visitor differ, without the item's own index.
 OF_CANDIDATES = (*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS)[1:]
 WHY_NOT = {Placing.LISTED: None, Placing.RANKED_BELOW: RANKED_BELOW, Placing.DIVERSITY: DIVERSITY}
+
+
+#: Source → what it says of an item.
+BECAUSE = {
+    RETRIEVAL: "near the visitor's profile and this moment",
+    FOLLOW_UPS: "often clicked after the visitor's latest items",
+    ITEM_KNN: "clicked by the same visitors as the visitor's items",
+    EASE: "clicked together with the visitor's items",
+    IALS: "clicked by visitors with a similar taste",
+    SESSION_KNN: "clicked in visits like this one",
+    POPULARITY: "popular lately",
+    OWN_ITEMS: "clicked by the visitor before",
+    YOUNG_ITEMS: "new, and like the visitor's latest items by content",
+}
 
 
 class IdsDiffer(RuntimeError):
@@ -84,6 +111,7 @@ def explain(
     if ids.of(trace[t.SAMPLED_ITEMS.name]) != ranking.item_ids:
         raise IdsDiffer("the ids of the answer differ from those of the published catalogue")
     considered = ids.of(trace[t.CONSIDERED.name])
+    found = _sources(trace, ids)
     fates = [Fate(code) for code in trace[t.CONSIDERED_FATE.name].tolist()]
     return Explanation(
         user_id=user_id,
@@ -92,6 +120,7 @@ def explain(
         reasons=ranking.reasons,
         visitor=_visitor(trace),
         retrieval=_retrieval(trace, ids),
+        sources=found,
         filter=Filter(
             fates=Counter(fate.name.lower() for fate in fates),
             dropped=[
@@ -100,7 +129,13 @@ def explain(
                 if not fate.kept
             ],
         ),
-        ranking=_ranking(trace, ids, ranking.item_ids, dict(zip(considered, fates, strict=True))),
+        ranking=_ranking(
+            trace,
+            ids,
+            ranking.item_ids,
+            dict(zip(considered, fates, strict=True)),
+            {one.item_id: one.because for one in found},
+        ),
         answer=[
             Listed(item_id=item_id, score=score)
             for item_id, score in zip(ranking.item_ids, ranking.scores, strict=True)
@@ -167,8 +202,31 @@ def _retrieval(trace: Tensors, ids: _Ids) -> Retrieval:
     )
 
 
+def _sources(trace: Tensors, ids: _Ids) -> list[Found]:
+    """Return the union of all sources, best first."""
+    return [
+        Found(
+            item_id=item_id,
+            score=score,
+            sources=[name for k, name in enumerate(ALL_SOURCES) if bits >> k & 1],
+            because=BECAUSE[ALL_SOURCES[mostly]],
+        )
+        for item_id, score, bits, mostly in zip(
+            ids.of(trace[t.UNION.name]),
+            _numbers(trace[t.UNION_SCORE.name]),
+            trace[t.UNION_FOUND_BY.name].tolist(),
+            trace[t.UNION_MOSTLY.name].tolist(),
+            strict=True,
+        )
+    ]
+
+
 def _ranking(
-    trace: Tensors, ids: _Ids, listed: Sequence[str], fates: dict[str, Fate]
+    trace: Tensors,
+    ids: _Ids,
+    listed: Sequence[str],
+    fates: dict[str, Fate],
+    because: dict[str, str],
 ) -> list[Scored]:
     """Return the scored items, highest score first."""
     kept, scores = ids.of(trace[t.KEPT.name]), trace[t.SCORES.name]
@@ -186,6 +244,7 @@ def _ranking(
                 why_kept=fates.get(item_id, Fate.KEPT).name.lower(),
                 score=_numbers(scores[row : row + 1])[0],
                 similarity=_numbers(trace[t.KEPT_SIMILARITY.name][row : row + 1])[0],
+                because=because.get(item_id),
                 features=dict(zip(OF_CANDIDATES, _numbers(features[row]), strict=True)),
                 blended=blended[row],
                 position=positions.get(item_id),

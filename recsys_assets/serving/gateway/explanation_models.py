@@ -51,7 +51,13 @@ class Scored(BaseModel):
         description="kept, backfilled (popular, because too few candidates were left) or "
         "shown_again (nothing unseen is left)."
     )
-    similarity: float | None = Field(description="Inner product with the query embedding.")
+    similarity: float | None = Field(
+        description="Score of the union of all sources; without sources, the inner product with "
+        "the query embedding."
+    )
+    because: str | None = Field(
+        description="What the source says to which the item owes most; null if none lists it."
+    )
     features: dict[str, float | None] = Field(
         description="The ranker's features in which this visitor's candidates differ."
     )
@@ -64,6 +70,18 @@ class Scored(BaseModel):
     why_not: str | None = Field(
         description=f"Why it is not in the answer: {RANKED_BELOW!r} or {DIVERSITY!r}."
     )
+
+
+class Found(BaseModel):
+    """An item of the union of all sources."""
+
+    item_id: str
+    score: float | None = Field(
+        description="Weighted ranks; in a release without other sources the inner product with the "
+        "query embedding."
+    )
+    sources: list[str] = Field(description="The sources that list the item.")
+    because: str = Field(description="What the source says to which the item owes most.")
 
 
 class Retrieval(BaseModel):
@@ -99,6 +117,7 @@ class Explanation(BaseModel):
     reasons: list[str] = Field(description="The parts that failed.")
     visitor: VisitorFeatures
     retrieval: Retrieval
+    sources: list[Found] = Field(description="Candidates of all sources, best first.")
     filter: Filter
     ranking: list[Scored] = Field(description="All ranked items, highest score first.")
     answer: list[Listed] = Field(description="The items of the answer, best first.")

@@ -231,7 +231,8 @@ class ReleaseInfo(BaseModel):
     query: int = Field(description="Version of the query tower.")
     ranker: int = Field(description="Version of the ranker, which is the release's number.")
     rung: RungName = Field(
-        description="What the models are: popularity, item_to_item, or full (two-tower and DLRM)."
+        description="What the models are: popularity, item_to_item, fusion (of all sources), or "
+        "full (two-tower and DLRM)."
     )
 
 

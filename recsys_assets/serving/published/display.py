@@ -44,7 +44,7 @@ class Display:
 
     Attributes:
         release: its number; None before the first promotion.
-        rung: popularity, item_to_item or full; None before the first promotion.
+        rung: popularity, item_to_item, fusion or full; None before the first promotion.
         items: item id → DISPLAY_FIELDS.
     """
 

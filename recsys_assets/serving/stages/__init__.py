@@ -1,1 +1,1 @@
-"""The 14 steps of an answer, each a class with declared tensors and files."""
+"""The 15 steps of an answer, each a class with declared tensors and files."""

@@ -1,4 +1,4 @@
-"""Run the 14 stages in one process, over the same files as Triton's models.
+"""Run the 15 stages in one process, over the same files as Triton's models.
 
 This is the core of the fused model, and the oracle of the Triton ensemble.
 """

@@ -1,4 +1,4 @@
-"""List the 14 stages in the order of an answer.
+"""List the 15 stages in the order of an answer.
 
 Each is imported by name, so that a thin model loads only its own libraries.
 """
@@ -17,6 +17,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "nvt_context_transform": ("tabular", "NvtContextTransform"),
     "query_tower": ("onnx_models", "QueryTower"),
     "faiss_retrieval": ("retrieval", "FaissRetrieval"),
+    "candidate_sources": ("candidate_sources", "CandidateSources"),
     "filter_seen_items": ("seen_items", "FilterSeenItems"),
     "feast_item_lookup": ("item_lookup", "FeastItemLookup"),
     "nvt_item_transform": ("tabular", "NvtItemTransform"),

@@ -12,6 +12,7 @@ import numpy as np
 
 from recsys_assets.columns import EMBEDDING_DIM
 from recsys_assets.files import FileCorrupt
+from recsys_assets.lib.sources.blend import OVER_FETCH
 from recsys_assets.release_files import INDEX, MODEL_FILES
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.stage import Stage, Tensors, shared
@@ -19,9 +20,6 @@ from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
     import faiss
-
-#: Candidates beyond RETRIEVAL_TOPK, because the next stage drops what the visitor has seen.
-OVER_FETCH = 100
 
 
 class Searcher:

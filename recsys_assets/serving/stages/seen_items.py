@@ -60,7 +60,8 @@ class FilterSeenItems(TwoPartStage[Asked]):
 
     Seen items are those that the visitor's Bloom filters of the last days hold under an event type
     of the release's rule. If fewer than RETRIEVAL_TOPK candidates are left and the index has more,
-    it is searched again for twice as many, with the same result as one wide search. If fewer than
+    it is searched again for twice as many, with the same result as one wide search. Where the
+    scores are weighted ranks, what only the wider search finds follows the union. If fewer than
     RANKING_TOPK are left in the end, the list is filled up by popularity, then by catalogue order,
     with items that are unseen and were no candidates. The similarity of such an item is unknown; it
     counts as the smallest of the candidates', or as 0 without candidates. A visitor who has seen
@@ -85,9 +86,10 @@ class FilterSeenItems(TwoPartStage[Asked]):
     inputs = (
         t.VISITOR_ID,
         t.QUERY_EMBEDDING,
-        t.CANDIDATES,
-        t.CANDIDATE_SIMILARITY,
-        t.CANDIDATE_COUNTS,
+        t.UNION,
+        t.UNION_SCORE,
+        t.UNION_COUNTS,
+        t.UNION_BY_SOURCES,
     )
     outputs = (
         t.KEPT,
@@ -203,29 +205,29 @@ class FilterSeenItems(TwoPartStage[Asked]):
         if begun.visitors != known_visitors(visitors):
             begun.drop()
             return self.run(inputs)
-        seen = self._read(begun)
-        candidates, similarity, counts = (
-            inputs[spec.name] for spec in (t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
-        )
-        rows_of(t.CANDIDATES.name, candidates, self._items)
+        seen, union = self._read(begun), (t.UNION, t.UNION_SCORE, t.UNION_COUNTS)
+        candidates, similarity, counts = (inputs[spec.name] for spec in union)
+        rows_of(t.UNION.name, candidates, self._items)
         if len(similarity) != len(candidates):
             raise StageInputInvalid(
-                f"candidate_similarity must be as many as candidates, got {len(similarity)} and "
-                f"{len(candidates)}"
+                f"union_score must be as many as union, got {len(similarity)} and {len(candidates)}"
             )
-        require_counts(t.CANDIDATE_COUNTS.name, counts, len(candidates), len(visitors))
+        require_counts(t.UNION_COUNTS.name, counts, len(candidates), len(visitors))
         if len(queries) != len(visitors):
             raise StageInputInvalid(
                 f"query_embedding must be one for each of {len(visitors)} visitors, got "
                 f"{len(queries)}"
             )
         unknown = 0 if self._unavailable.known else int(Degraded.AVAILABILITY)
+        by_sources = bool(inputs[t.UNION_BY_SOURCES.name][0])
         barred = self._barred  # one state for all visitors
         lists, degraded = [], []
         for visitor, query, part in zip(visitors, queries, parts(counts), strict=True):
             bitmaps = seen.get(visitor)
             lists.append(
-                self._filter(query, candidates[part], similarity[part], bitmaps or (), barred)
+                self._filter(
+                    query, candidates[part], similarity[part], bitmaps or (), barred, by_sources
+                )
             )
             degraded.append(unknown | (int(Degraded.SEEN_FILTER) if bitmaps is None else 0))
         kept, near, considered, fates = (
@@ -248,14 +250,25 @@ class FilterSeenItems(TwoPartStage[Asked]):
         similarity: np.ndarray,
         bitmaps: Bitmaps,
         barred: np.ndarray,
+        by_sources: bool,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return one visitor's kept items, similarities, considered items and fates."""
+        fetched = 0 if by_sources else len(candidates)
         fates = self._fates(candidates, bitmaps, barred)
         kept = (fates == _KEPT).nonzero()[0]
         while len(kept) < self._most:
-            more, nearer = self._fetch(query, len(candidates))
-            if len(more) <= len(candidates):
+            more, nearer = self._fetch(query, fetched)
+            if len(more) <= fetched:
                 break
+            fetched = len(more)
+            if by_sources:  # what only the wide search finds comes last, nearest first
+                further = more[~np.isin(more, candidates)]
+                least = similarity.min() if len(similarity) else np.float32(0)
+                candidates = np.concatenate([candidates, further])
+                similarity = np.concatenate([similarity, np.full(len(further), least)])
+                fates = np.concatenate([fates, self._fates(further, bitmaps, barred)])
+                kept = np.flatnonzero(fates == _KEPT)
+                continue
             # an approximate index may give other items first
             known = len(candidates) if np.array_equal(more[: len(candidates)], candidates) else 0
             fates = np.concatenate([fates[:known], self._fates(more[known:], bitmaps, barred)])

@@ -70,6 +70,15 @@ CANDIDATES = TensorSpec("candidates", "INT32", (-1,))
 CANDIDATE_SIMILARITY = TensorSpec("candidate_similarity", "FP32", (-1,))
 CANDIDATE_COUNTS = TensorSpec("candidate_counts", "INT32", (-1,))
 
+# --- candidate_sources: the union of retrieval and the sources, best first ------------------------
+UNION = TensorSpec("union", "INT32", (-1,))
+# weighted ranks, or the inner products of retrieval where a release has no other source
+UNION_SCORE = TensorSpec("union_score", "FP32", (-1,))
+UNION_COUNTS = TensorSpec("union_counts", "INT32", (-1,))
+UNION_FOUND_BY = TensorSpec("union_found_by", "INT32", (-1,))  # bit k: ALL_SOURCES[k] lists it
+UNION_MOSTLY = TensorSpec("union_mostly", "INT32", (-1,))  # place in ALL_SOURCES
+UNION_BY_SOURCES = TensorSpec("union_by_sources", "INT32", (1,))  # 1: the scores are weighted ranks
+
 # --- filter_seen_items ----------------------------------------------------------------------------
 KEPT = TensorSpec("kept", "INT32", (-1,))
 KEPT_SIMILARITY = TensorSpec("kept_similarity", "FP32", (-1,))

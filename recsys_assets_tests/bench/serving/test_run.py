@@ -98,7 +98,7 @@ def write_home(settings: Settings, folder: Path) -> None:
         )
         workflows = staged.publish()
     with store.stage(RELEASE, "000001", inputs={"workflows": workflows}) as staged:
-        tiny_payload.write_models(staged.path, settings)
+        tiny_payload.write_models(staged.path, settings, by_sources=True)
         write_json(
             staged.path / "display.json",
             {

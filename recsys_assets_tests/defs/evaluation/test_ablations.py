@@ -23,7 +23,7 @@ from recsys_assets.lib.exports import session
 from recsys_assets.orchestration.pipes import Reported, TrainingClient
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
-from recsys_assets_tests.support import linear_onnx, small_window
+from recsys_assets_tests.support import linear_onnx, small_models, small_window
 from recsys_assets_tests.support.seen import publish_rule
 
 AS_OF = partitions.first_as_of(get_settings())
@@ -211,6 +211,7 @@ def evaluated(home: SimpleNamespace) -> SimpleNamespace:
 
     publish_rule(home.store, AS_OF)
     run(home, queries.queries)
+    small_models.publish_plain_blends(home.store, AS_OF, 1)
     run(home, offline.offline)  # models that learnt nothing: warned of, and judged all the same
     return home
 

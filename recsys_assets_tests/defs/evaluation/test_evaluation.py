@@ -11,7 +11,7 @@ from recsys_assets import partitions
 from recsys_assets.lib.evaluation.chance import chance_auc
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
-from recsys_assets_tests.support import small_window
+from recsys_assets_tests.support import small_models, small_window
 
 # the assets' calendar is the session's: it is fixed when they are imported
 AS_OF = partitions.first_as_of(get_settings())
@@ -70,6 +70,7 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict:
 def evaluated(home: SimpleNamespace) -> dict[str, dg.ExecuteInProcessResult]:
     """Return asset → its run."""
     assert run(home, "seen_rule").success
+    small_models.publish_plain_blends(home.store, AS_OF, 1)
     return {name: run(home, name) for name in ("queries", "oracle", "offline")}
 
 

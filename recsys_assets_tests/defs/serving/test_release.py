@@ -13,12 +13,13 @@ import pytest
 
 from recsys_assets import partitions
 from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.popularity import count_clicks
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.gates import gates, verdicts
 from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
-from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
+from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.landing.zone import IMAGES_FILE, ITEMS_FILE
 from recsys_assets.lib.release import build, champion, releases
 from recsys_assets.lib.retrieval import tables as retrieval_tables
@@ -125,8 +126,10 @@ def trained(home: SimpleNamespace, kind: small_models.Kind) -> None:
         "retrieval/faiss_index", AS_OF, inputs={"item_vectors": vectors}
     ) as staged:
         staged.publish(retrieval_tables.write_index(vectors, tower, staged.path))
-    for asset in (seen_rule.seen_rule, queries.queries, offline.offline):
+    for asset in (seen_rule.seen_rule, queries.queries):
         run(home, asset)
+    small_models.publish_plain_blends(home.store, AS_OF, len(home.items))
+    run(home, offline.offline)
     publish_popularity_rung(home)
 
 
@@ -137,10 +140,11 @@ def publish_popularity_rung(home: SimpleNamespace) -> None:
     model = ItemToItem.fit(log, asked.item_ids, Weights()).popularity_only()
     lists = list_metrics.run(RungScorer.of("popularity", model, log, look_back_days=7), asked)
     rung = {"name": "popularity", "why": "tried", "next": None}
-    with home.store.stage("ladder/simple_rung", AS_OF) as staged:
-        model.write(staged.path, asked.item_ids.tolist())
-        np.savez(staged.path / "lists.npz", **lists.arrays("popularity"))
-        staged.publish({"rung": rung, "recall": 1.0, "recall_floor": 0.999})
+    for kind in ("ladder/simple_rung", "ladder/fusion"):
+        with home.store.stage(kind, AS_OF) as staged:
+            model.write(staged.path, asked.item_ids.tolist())
+            np.savez(staged.path / "lists.npz", **lists.arrays("popularity"))
+            staged.publish({"rung": rung, "recall": 1.0, "recall_floor": 0.999})
 
 
 def released(

@@ -16,12 +16,16 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import generation as g
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
+from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
+from recsys_assets.lib.evaluation.query_sources import QuerySources, folds
 from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.lib.release import releases
+from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds
 from recsys_assets.release_files import INDEX
+from recsys_assets.serving.stages.candidate_sources import CandidateSources
 from recsys_assets.serving.stages.embedding_lookup import MultimodalEmbeddingLookup
 from recsys_assets.serving.stages.item_lookup import FeastItemLookup
 from recsys_assets.serving.stages.onnx_models import DlrmRanking, QueryTower
@@ -37,6 +41,7 @@ from recsys_assets.serving.stages.tabular import (
 from recsys_assets.serving.stores.availability import Unavailable
 from recsys_assets.serving.stores.item_table import ItemColumns
 from recsys_assets.settings import VISITOR_DATABASE, Settings
+from recsys_assets.source_names import RETRIEVAL
 from recsys_assets_tests.support import linear_onnx, tiny_payload
 from recsys_assets_tests.support.seen import mark_seen
 from recsys_assets_tests.support.small_queries import queries
@@ -187,9 +192,11 @@ def asked(seen_share: float = 0.5, item_ids=ITEM_IDS):
     )
 
 
-def serve(shop, row: dict, client) -> dict[str, np.ndarray]:
+def serve(
+    shop, row: dict, client, blend: Blend | None = None, clicks: pl.DataFrame | None = None
+) -> dict[str, np.ndarray]:
     """One query through the stages of serving, on the release's files; the filter reads the real
-    store.
+    store. clicks: {item_id, timestamp} of the visitor, oldest first.
     """
     models, content = shop.models, tiny_payload.transforms()
     transforms = Transforms.from_dict(content)
@@ -210,7 +217,8 @@ def serve(shop, row: dict, client) -> dict[str, np.ndarray]:
         NvtUserTransform(transforms),
         NvtContextTransform(transforms),
         QueryTower.open(models / "query_tower", shop.settings, 1),
-        FaissRetrieval(searcher, RETRIEVAL_TOPK + OVER_FETCH),
+        FaissRetrieval(searcher, RETRIEVAL_TOPK + (OVER_FETCH if blend is None else 100)),
+        CandidateSources(blend),
         FilterSeenItems(
             client,
             Unavailable(shop.settings),
@@ -229,7 +237,14 @@ def serve(shop, row: dict, client) -> dict[str, np.ndarray]:
         UnrollFeatures(),
         DlrmRanking.open(models / "dlrm_ranking", shop.settings, 1),
         SoftmaxSampling(
-            Ordering(RETRIEVAL_TOPK, "off", 1.0, 1.0, 0, tiny_payload.RETRIEVAL_WEIGHT)
+            Ordering(
+                RETRIEVAL_TOPK,
+                "off",
+                1.0,
+                1.0,
+                0,
+                tiny_payload.RETRIEVAL_WEIGHT if blend is None else 1.0,
+            )
         ),
     ]
     age = content["mean_age"] if row["age"] is None else row["age"]
@@ -251,6 +266,12 @@ def serve(shop, row: dict, client) -> dict[str, np.ndarray]:
         "user_ages_raw": np.zeros(int(row["clicks_look_back"]), np.float32),
     }
     for stage in stages:
+        if clicks is not None and stage.name == CandidateSources.name:
+            ages = (row["timestamp"] - clicks["timestamp"].to_numpy()[::-1]) / 3600
+            items = [ITEM_IDS.index(item) + 3 for item in clicks["item_id"].to_list()[::-1]]
+            tensors["user_items"][:] = 0
+            tensors["user_items"][0, : len(items)] = items[:50]
+            tensors["user_ages"][0, : len(ages)] = ages[:50]
         tensors |= stage.run({spec.name: tensors[spec.name] for spec in stage.inputs})
     return tensors
 
@@ -281,6 +302,55 @@ def test_served_as_the_stages_serve(shop, valkey):
         remembered += bool(served["user_history"].any())
     # the growing over-fetch, the blend with retrieval and the click history took part
     assert widened > 5 and reordered > Q / 2 and Q / 2 < remembered < Q
+
+
+@pytest.mark.services
+def test_served_by_sources_as_the_stages_serve(shop, valkey):
+    """What the evaluation judges is what the stages answer, with all kinds of sources."""
+    wanted, rng = asked(), np.random.default_rng(4)
+    young = np.zeros(40, bool)
+    young[-3:] = True
+    found = tiny_payload.sources()
+    blends = tuple(
+        Blend(found, {RETRIEVAL: own, **{one.name: 1 - own for one in found}}, young)
+        for own in (0.2, 0.7)
+    )
+    log = pl.concat(
+        pl.DataFrame(
+            {
+                "event_id": [f"c{n}-{k}" for k in range(size)],
+                "user_id": row["user_id"],
+                "item_id": rng.choice(ITEM_IDS, size).tolist(),
+                "timestamp": sorted(row["timestamp"] - rng.integers(-5_000, 500_000, size)),
+            }
+        )
+        for n, row in enumerate(wanted.frame.rows(named=True))
+        if (size := int(rng.integers(1, 9)))
+    ).sort("timestamp")
+    made = copy.copy(shop.generation)
+    made.sources = QuerySources(blends, LatestClicks.of(log, ITEM_IDS, 7))
+    scores, parts = made.served.scores(wanted, np.arange(Q)), folds(wanted)
+    client, moved = valkey.client(VISITOR_DATABASE), 0
+    for n, row in enumerate(wanted.frame.rows(named=True)):
+        client.flushdb()
+        known = row["user_id"] != "-1"
+        if known:
+            seen = [ITEM_IDS[i] for i in np.flatnonzero(wanted.seen(np.array([n]))[0])]
+            mark_seen(client, row["user_id"], seen, row["timestamp"], seen_days=30_000)
+        mine = log.filter(
+            pl.col("user_id") == row["user_id"],
+            pl.lit(known),
+            pl.col("timestamp") < row["timestamp"],
+            pl.col("timestamp") >= row["timestamp"] - 7 * 86_400,
+        )
+        served = serve(shop, row, client, blends[parts[n]], mine)
+        shown = np.flatnonzero(scores[n] > -np.inf)
+        assert sorted(shown) == sorted(served["kept"] - 3), n
+        ordered = served["sampled_items"] - 3
+        np.testing.assert_allclose(scores[n, ordered], served["sampled_scores"], atol=1e-6)
+        plain = serve(shop, row, client)["sampled_items"] - 3
+        moved += not np.array_equal(plain, ordered)
+    assert set(parts) == {0, 1} and moved > Q / 2
 
 
 def test_retrieval_is_the_inner_product(shop):

@@ -88,9 +88,10 @@ def hidden_online(settings: Settings, rule: SeenRule, user: str, now: int) -> se
         stage,
         visitor_id=np.array([user], dtype=object),
         query_embedding=np.ones((1, 64), np.float32),
-        candidates=np.arange(3, 3 + len(ITEMS), dtype=np.int32),
-        candidate_counts=np.array([len(ITEMS)], np.int32),
-        candidate_similarity=np.zeros(len(ITEMS), np.float32),
+        union=np.arange(3, 3 + len(ITEMS), dtype=np.int32),
+        union_counts=np.array([len(ITEMS)], np.int32),
+        union_by_sources=np.zeros(1, np.int32),
+        union_score=np.zeros(len(ITEMS), np.float32),
     )
     stage.close()
     assert found["filter_degraded"].tolist() == [0]

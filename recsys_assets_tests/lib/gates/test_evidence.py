@@ -15,6 +15,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.click_log import ClickLog
+from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.offline import measure
 from recsys_assets.lib.evaluation.popular_baselines import RecentPopularity
 from recsys_assets.lib.evaluation.queries import Queries
@@ -26,7 +27,7 @@ from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
 from recsys_assets.lib.gates.evidence_types import RungEvidence
 from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
-from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
+from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.quality import drift
 from recsys_assets.lib.release.verdict import stops
 from recsys_assets.lib.simulator import shop as simulator

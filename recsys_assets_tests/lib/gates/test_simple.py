@@ -10,10 +10,11 @@ import pytest
 
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.gates import simple
 from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
-from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
+from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.release import releases
 from recsys_assets.release_files import ITEM_IDS_FILE, RELEASE_FILE
 from recsys_assets_tests.support import small_clicks
@@ -136,6 +137,7 @@ def test_a_simple_champion_answers_the_same_queries(tmp_path):
             store,
             tmp_path,
             rung=candidate,
+            fusion=candidate,
             queries=queries,
             log=log,
             days_before=[],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from recsys_assets.lib.ladder import rungs
 from recsys_assets.lib.ladder.rungs import (
     MINIMUM_QUERIES,
     TRAINING_CLICKS,
@@ -65,3 +66,15 @@ def test_releases_of_before_are_full():
     assert described(rung).startswith("popularity (0 held-out clicks") and "lacks" in described(
         rung
     )
+
+
+def test_the_fusion_is_chosen_where_it_is_better():
+    simple = {"name": "item_to_item", "why": "clicks", "next": {"name": "full", "lacks": []}}
+    window = rungs.WindowClicks(2_000, 200, 9, 3, 50, True)
+    better = rungs.fusion_rung(simple, estimate(0.01), 500, window, "ranks")
+    assert better["name"] == "fusion" and better["next"] == {"name": "full", "lacks": []}
+    assert "fusion − item_to_item is +0.0100" in better["why"]
+    worse = rungs.fusion_rung(simple, estimate(-0.01), 500, window, "ranks")
+    assert worse["name"] == "item_to_item" and "fusion − item_to_item is -0.0100" in worse["why"]
+    none = rungs.fusion_rung(simple, None, 500, window, "10 held-out clicks are too few")
+    assert none["next"] == {"name": "fusion", "lacks": ["10 held-out clicks are too few"]}

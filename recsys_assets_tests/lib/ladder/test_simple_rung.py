@@ -12,9 +12,10 @@ import pytest
 from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
-from recsys_assets.lib.ladder.scorer import RungScorer, read_clicks
+from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.ladder.simple_rung import write_simple_rung
 from recsys_assets.lib.retrieval.index import load_index
 from recsys_assets.release_files import INDEX, TRANSFORMS

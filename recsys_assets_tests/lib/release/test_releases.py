@@ -253,7 +253,7 @@ def test_every_model_of_the_repository_gets_the_files_its_stage_declares(store, 
         ).is_file()
     versions = open_release(store, 1).versions
     template = (TEMPLATES / "ensemble_model" / "config.pbtxt").read_text()
-    assert render_ensemble(template, versions).count("model_version: 1") == 14
+    assert render_ensemble(template, versions).count("model_version: 1") == 15
 
 
 def test_a_fine_tune_keeps_the_generation(store, settings):
@@ -482,8 +482,16 @@ def test_a_release_has_the_look_back_of_its_features(store, settings):
 def test_a_simple_release_of_another_look_back_is_not_the_same_release(store, settings):
     """The vectors of a rung, and so its artifacts, may be equal."""
     generation = Generation(store)
-    made = generation.release(settings, rung={"name": "popularity", "why": "tried", "next": None})
-    roles = {"rung": "faiss_index", "models": "query_tower", "raw_items": "raw_items"}
+    with store.stage("ladder/fusion", "d") as staged:
+        blend = staged.publish()
+    rung = {"name": "popularity", "why": "tried", "next": None}
+    made = generation.release(settings, rung=rung, blend=blend)
+    roles = {
+        "rung": "faiss_index",
+        "fusion": "blend",
+        "models": "query_tower",
+        "raw_items": "raw_items",
+    }
     parts = {part: store.open(made.manifest["inputs"][role]) for part, role in roles.items()}
     parts["seen_rule"] = store.open(made.manifest["inputs"]["seen_rule"])
     found = existing_release(store, settings, parts)

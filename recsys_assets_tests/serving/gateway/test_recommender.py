@@ -45,6 +45,11 @@ def trace_of_an_answer() -> np.ndarray:
         "query_embedding": np.ones((1, 64)),
         "candidates": [6, 4, 5, 3, 7],
         "candidate_similarity": [0.5, 0.3, 0.3, 0.1, math.nan],
+        # 6 by retrieval and follow-ups, 3 by iALS alone
+        "union": [6, 3],
+        "union_score": [-1.0, -2.5],
+        "union_found_by": [0b11, 0b10000],
+        "union_mostly": [1, 4],
         "considered": [6, 4, 5, 3, 7],
         "considered_fate": [Fate.KEPT, Fate.KEPT, Fate.BACKFILLED, Fate.KEPT, Fate.SEEN],
         "kept": [3, 4, 5, 6],
@@ -213,12 +218,18 @@ def test_an_explanation_tells_every_stage(client: TestClient) -> None:
     candidates = body["retrieval"]["candidates"]
     assert [one["item_id"] for one in candidates] == ["d/4", "b", "c", "a", "[7]"]
     assert candidates[0]["similarity"] == 0.5 and candidates[4]["similarity"] is None
+    assert [(one["item_id"], one["sources"], one["because"]) for one in body["sources"]] == [
+        ("d/4", ["retrieval", "follow_ups"], "often clicked after the visitor's latest items"),
+        ("a", ["ials"], "clicked by visitors with a similar taste"),
+    ]
     assert body["filter"] == {
         "fates": {"kept": 3, "backfilled": 1, "seen": 1},
         "dropped": [{"item_id": "[7]", "why": "seen"}],
     }
     ranked = {one["item_id"]: one for one in body["ranking"]}
     assert list(ranked) == ["a", "c", "d/4", "b"]  # by the ranker's score
+    assert ranked["a"]["because"] == "clicked by visitors with a similar taste"
+    assert ranked["b"]["because"] is None, "no source lists it"
     assert [(ranked[item]["position"], ranked[item]["why_not"]) for item in "abc"] == [
         (2, None),
         (None, "ranked below"),

@@ -1,4 +1,4 @@
-"""Promotion of the real 14 models, the fused one and both ensembles, from an empty server to a full
+"""Promotion of the real 15 models, the fused one and both ensembles, from an empty server to a full
 release, a fine-tune and back.
 """
 
@@ -84,7 +84,7 @@ def test_full_release_fine_tune_restart_and_rollback(tmp_path, valkey):
     replica = Replica(settings.triton_grpc[0])
     try:
         report = promotion.promote(settings, 1, log=quiet)
-        assert len(report.published) == 15
+        assert len(report.published) == 16
         first = replica.ask("ensemble_model", "user-1", timestamp=NOW)
         assert first == replica.ask("recommender", "user-1", timestamp=NOW)
         assert LiveSimilar(settings).of(tiny_payload.ITEM_IDS[1], 5) == [tiny_payload.ITEM_IDS[0]]

@@ -1,4 +1,4 @@
-"""The 14 stages in one process, against a computation by hand and what an answer must and must not
+"""The 15 stages in one process, against a computation by hand and what an answer must and must not
 hold.
 """
 

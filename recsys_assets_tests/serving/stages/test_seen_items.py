@@ -92,11 +92,10 @@ def run(
         stage,
         visitor_id=np.array([user_id], dtype=object),
         query_embedding=query,
-        candidates=np.array(candidates, dtype=np.int32),
-        candidate_counts=np.array([len(candidates)], np.int32),
-        candidate_similarity=np.array(
-            [similarity(index) for index in candidates], dtype=np.float32
-        ),
+        union=np.array(candidates, dtype=np.int32),
+        union_counts=np.array([len(candidates)], np.int32),
+        union_by_sources=np.zeros(1, np.int32),
+        union_score=np.array([similarity(index) for index in candidates], dtype=np.float32),
     )
 
 
@@ -216,29 +215,24 @@ def test_a_key_of_the_wrong_type_degrades_that_visitor_only(settings, valkey):
 
 @pytest.mark.parametrize("index", [-1, 0, 2, 23, 2**31 - 1, -(2**31)])
 def test_an_index_outside_the_catalogue_is_refused(settings, index):
-    with pytest.raises(UnknownItemIndex, match=f"candidates holds {index}; items have 3 to 22"):
+    with pytest.raises(UnknownItemIndex, match=f"union holds {index}; items have 3 to 22"):
         ask(stage_on(settings), [3, index])
 
 
 def test_similarities_must_match_their_candidates(settings):
     good = {
         "visitor_id": np.array(["u"], dtype=object),
-        "candidates": np.array([3, 4], dtype=np.int32),
+        "union": np.array([3, 4], dtype=np.int32),
         "query_embedding": QUERY,
-        "candidate_similarity": np.zeros(2, np.float32),
-        "candidate_counts": np.array([2], np.int32),
+        "union_score": np.zeros(2, np.float32),
+        "union_counts": np.array([2], np.int32),
+        "union_by_sources": np.zeros(1, np.int32),
     }
     stage = stage_on(settings)
     for wrong, message in (
-        (
-            {"candidate_similarity": np.zeros(1, np.float32)},
-            "candidate_similarity must be as many as candidates, got 1",
-        ),
-        ({"candidate_counts": np.array([1], np.int32)}, "candidate_counts must add up to 2"),
-        (
-            {"candidate_counts": np.array([1, 1], np.int32)},
-            "one count for each of 1 visitors, got 2",
-        ),
+        ({"union_score": np.zeros(1, np.float32)}, "union_score must be as many as union, got 1"),
+        ({"union_counts": np.array([1], np.int32)}, "union_counts must add up to 2"),
+        ({"union_counts": np.array([1, 1], np.int32)}, "one count for each of 1 visitors, got 2"),
         ({"query_embedding": np.ones((2, 64), np.float32)}, "one for each of 1 visitors, got 2"),
     ):
         with pytest.raises(StageInputInvalid, match=message):
@@ -355,9 +349,10 @@ def test_many_visitors_are_answered_as_one_by_one_and_read_at_once(settings, val
         stage,
         visitor_id=np.array(visitors, dtype=object),
         query_embedding=np.ones((7, 64), np.float32),
-        candidates=np.array(flat, np.int32),
-        candidate_counts=np.array([*map(len, candidates)], np.int32),
-        candidate_similarity=np.array([*map(similarity, flat)], np.float32),
+        union=np.array(flat, np.int32),
+        union_counts=np.array([*map(len, candidates)], np.int32),
+        union_by_sources=np.zeros(1, np.int32),
+        union_score=np.array([*map(similarity, flat)], np.float32),
     )
     assert (
         admin.info("commandstats")["cmdstat_get"]["calls"] == 7 * 5
@@ -424,9 +419,10 @@ def test_over_fetch_grows_to_what_one_wide_search_gives(settings, valkey, index,
                     stage,
                     visitor_id=np.array(["u"], object),
                     query_embedding=query,
-                    candidates=items,
-                    candidate_similarity=near,
-                    candidate_counts=np.array([len(items)], np.int32),
+                    union=items,
+                    union_score=near,
+                    union_counts=np.array([len(items)], np.int32),
+                    union_by_sources=np.zeros(1, np.int32),
                 )
             )
         for name in ("kept", "kept_similarity", "kept_counts"):
@@ -449,9 +445,10 @@ def test_a_query_that_is_no_number_finds_what_is_popular(settings, index):
             stage,
             visitor_id=np.array(["u"], object),
             query_embedding=np.full((1, 64), wrong, np.float32),
-            candidates=none,
-            candidate_similarity=none.astype(np.float32),
-            candidate_counts=np.zeros(1, np.int32),
+            union=none,
+            union_score=none.astype(np.float32),
+            union_counts=np.zeros(1, np.int32),
+            union_by_sources=np.zeros(1, np.int32),
         )
         assert (
             found["kept"].tolist() == list(range(902, 892, -1))
@@ -473,9 +470,10 @@ def test_what_is_looked_at_has_a_limit(settings, valkey, index, monkeypatch):
         many(settings, index),
         visitor_id=np.array(["u"], object),
         query_embedding=QUERY,
-        candidates=items,
-        candidate_similarity=near,
-        candidate_counts=np.array([40], np.int32),
+        union=items,
+        union_score=near,
+        union_counts=np.array([40], np.int32),
+        union_by_sources=np.zeros(1, np.int32),
     )
     assert (
         found["considered_counts"].tolist() == [100]

@@ -113,9 +113,10 @@ class Parts:
             self.filter,
             visitor_id=np.array([user_id], object),
             query_embedding=np.ones((1, 64), np.float32),
-            candidates=CANDIDATES,
-            candidate_similarity=np.ones(20, np.float32),
-            candidate_counts=np.array([20], np.int32),
+            union=CANDIDATES,
+            union_score=np.ones(20, np.float32),
+            union_counts=np.array([20], np.int32),
+            union_by_sources=np.zeros(1, np.int32),
         )
         assert found["kept_counts"][0] == 8
         return int((found["considered_fate"] == 1).sum()), int(found["filter_degraded"][0])

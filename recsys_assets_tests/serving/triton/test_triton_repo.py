@@ -46,7 +46,7 @@ def test_the_repository_holds_the_stages_the_fused_model_and_the_ensembles():
     assert sorted(path.name for path in TEMPLATES.iterdir()) == sorted(
         [*STAGES, "ensemble_model", "fused_model", "recommender"]
     )
-    assert len(STAGES) == 14
+    assert len(STAGES) == 15
 
 
 @pytest.mark.parametrize("model", STAGES)

@@ -1,4 +1,4 @@
-"""The 14 models and the fused one on the real Triton server, against the same stages in this
+"""The 15 models and the fused one on the real Triton server, against the same stages in this
 process: equal to the bit.
 """
 

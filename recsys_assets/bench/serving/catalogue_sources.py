@@ -1,0 +1,104 @@
+"""Makes the sources of a synthetic catalogue from those of a real release.
+
+A synthetic item has the neighbours, sessions and places of its real item; of the synthetic items of
+one real item, each place draws one at random. So lists differ between the items of one base, and
+tables have the size and the spread of a catalogue as large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from recsys_assets.lib.blend.fit import MOST_FACTORS
+from recsys_assets.lib.sources.sources import (
+    FoldIn,
+    MostPopular,
+    Neighbours,
+    Sessions,
+    Source,
+    Young,
+)
+from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES, read_blend, write_blend
+
+_CHUNK = 50_000
+
+
+class SyntheticSources:
+    """Turns sources of real items into sources of synthetic ones.
+
+    Args:
+        base: int [I], the real item of each synthetic one.
+        random: of the draws.
+    """
+
+    def __init__(self, base: np.ndarray, random: np.random.Generator) -> None:
+        self.base, self.random = base, random
+        self._order = np.argsort(base, kind="stable")
+        self._start = np.searchsorted(base[self._order], np.arange(int(base.max()) + 2))
+
+    def drawn(self, real: np.ndarray) -> np.ndarray:
+        """Return a synthetic item of each real one, at random; item 0 where it has none."""
+        inside = np.minimum(real, len(self._start) - 2)
+        start, size = self._start[inside], self._start[inside + 1] - self._start[inside]
+        place = start + (self.random.random(real.shape) * size).astype(np.int64)
+        found = self._order[np.minimum(place, len(self._order) - 1)]
+        return np.where((size > 0) & (real == inside), found, 0)
+
+    def write(self, payload: Path, folder: Path) -> None:
+        """Write the sources of a release's folder ``payload`` for the synthetic catalogue."""
+        given = read_blend(payload)
+        if given is None:
+            write_blend(folder, BY_SIMILARITY, (), {}, np.zeros(len(self.base), bool))
+            return
+        young = np.zeros(len(self.base), bool)
+        inside = self.base < len(given.young)
+        young[inside] = given.young[self.base[inside]]
+        sources = [self._made(source) for source in given.sources]
+        kept = [source for source in sources if source is not None]
+        names = {given.names[0], *(source.name for source in kept)}
+        weights = {name: weight for name, weight in given.weights.items() if name in names}
+        write_blend(folder, BY_SOURCES, kept, weights, young)
+
+    def _made(self, source: Source) -> Source | None:
+        """Return a source of the synthetic items; None for one that is not served at this size."""
+        if isinstance(source, Neighbours):
+            items = np.empty((len(self.base), source.items.shape[1]), np.int32)
+            weights = np.empty(items.shape, np.float32)
+            for start in range(0, len(self.base), _CHUNK):
+                part = self.base[start : start + _CHUNK]
+                items[start : start + _CHUNK] = self.drawn(source.items[part])
+                weights[start : start + _CHUNK] = source.weights[part]
+            return replace(source, items=items, weights=weights)
+        if isinstance(source, FoldIn):
+            if len(self.base) > MOST_FACTORS:
+                return None
+            return replace(source, factors=source.factors[self.base])
+        if isinstance(source, Sessions):
+            return self._sessions(source)
+        if isinstance(source, MostPopular):
+            return replace(source, ranked=np.unique(self.drawn(source.ranked)))
+        if isinstance(source, Young):
+            return replace(source, rows=np.unique(self.drawn(source.rows)))
+        return source
+
+    def _sessions(self, source: Sessions) -> Sessions:
+        """Return past sessions of synthetic items, as many per real item as there are."""
+        copies = max(1, len(self.base) // max(len(source.item_start) - 1, 1))
+        items = self.drawn(np.tile(source.items, copies))
+        size = np.tile(np.diff(source.start), copies)
+        start = np.concatenate([[0], np.cumsum(size)])
+        session = np.repeat(np.arange(len(size), dtype=np.int32), size)
+        order = np.argsort(items, kind="stable")
+        item_start = np.searchsorted(items[order], np.arange(len(self.base) + 1))
+        weight = self.random.choice(source.weight, len(items)) if len(source.weight) else items
+        return replace(
+            source,
+            item_start=item_start.astype(np.int64),
+            session=session[order],
+            weight=np.asarray(weight, np.float32),
+            start=start.astype(np.int64),
+            items=items.astype(np.int32),
+        )

@@ -1,0 +1,71 @@
+"""Define the asset of the fusion of all sources beside the simple rung."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import dagster as dg
+
+from recsys_assets import partitions
+from recsys_assets.artifacts import Artifact
+from recsys_assets.defs.sources.inputs import AllSources, split
+from recsys_assets.defs.sources.sources import BlendedParams, blended_params
+from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.resources import BuildConfig, Platform
+from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
+
+
+class FusionInputs(AllSources):
+    """Inputs of ``ladder/fusion``."""
+
+    rung: Annotated[Artifact, Upstream("ladder/simple_rung", SAME)]
+    queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
+    log: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
+    history: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.QUERY_HISTORY)]
+    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
+    aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
+
+
+class FusionParams(BlendedParams):
+    """Parameters of ``ladder/fusion``, as its manifest records them."""
+
+    retrieval_topk: int
+
+
+@dg.asset(
+    key=["ladder", "fusion"],
+    kinds={"scipy"},
+    partitions_def=partitions.as_of(),
+    pool="cpu",
+    op_tags=compute.step_tags("CPU_LARGE"),
+    deps=dependencies(FusionInputs),
+)
+def fusion(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
+) -> reporting.Materialized:
+    """Weighs all sources by held-out clicks beside the simple rung, per as-of day.
+
+    Reads the sources, the simple rung, the queries and the events of the window. Writes the weights
+    with the reason for them, what each source is worth, and the tables that serve. The release of
+    the simple rung contains them where the fusion is better than the rung alone.
+    """
+    from recsys_assets.lib.ladder import fusion as ladder
+
+    as_of = context.partition_key
+    opened = open_inputs(FusionInputs, platform, as_of)
+    inputs, sources = split(opened, platform.settings.allowed_sources)
+    params: FusionParams = {
+        **blended_params(platform, as_of),
+        "retrieval_topk": platform.settings.retrieval_topk,
+    }
+    built = platform.build(
+        context,
+        "ladder/fusion",
+        partition=as_of,
+        inputs={**inputs, **sources},
+        params={**params},
+        force=config.force,
+        write=lambda staged: ladder.write_fusion(
+            **inputs, sources=sources, target=staged.path, **params
+        ),
+    )
+    return reporting.result(built.artifact, reused=built.reused)

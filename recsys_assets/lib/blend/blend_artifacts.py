@@ -1,0 +1,215 @@
+"""Write and open the artifact of a blend: what was chosen, for whom, and the files that serve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys_assets import columns as c
+from recsys_assets.artifacts import Artifact
+from recsys_assets.files import write_json
+from recsys_assets.lib.blend.choice import BlendChoice, ChoiceFigures
+from recsys_assets.lib.blend.fit import young_items
+from recsys_assets.lib.blend.labels import ClickLabels, Retrieve
+from recsys_assets.lib.blend.source_artifacts import open_source
+from recsys_assets.lib.evaluation.click_log import ClickLog
+from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
+from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.query_sources import FOLDS
+from recsys_assets.lib.figures import plots
+from recsys_assets.lib.figures.tables import markdown_table
+from recsys_assets.lib.raw.rows import scan_interactions
+from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.sources import Source
+from recsys_assets.lib.sources.stored import BY_SOURCES, JUDGED, SERVED, read_blend, write_blend
+from recsys_assets.local_time import day_number
+from recsys_assets.release_files import EMBEDDING_TABLE, TRANSFORMS
+from recsys_assets.source_names import RETRIEVAL
+
+CHOICE_FILE = "choice.json"
+#: Held-out clicks by which a blend is chosen, at most.
+LABELS = 3_000
+
+
+class BlendParts:
+    """Holds what a blend is made from.
+
+    Args:
+        log: ``raw/interactions`` of the whole window.
+        sources: name → artifact of the source, those that the settings allow.
+        workflows: ``features/workflows``, for the vocabulary.
+        aligned: ``embeddings/aligned``.
+        train_days: ISO, of the as-of day.
+        time_zone: of the shop.
+
+    Raises:
+        ValueError: a source was made from other workflows or embeddings; names the remedy.
+    """
+
+    def __init__(
+        self,
+        log: Sequence[Artifact],
+        sources: Mapping[str, Artifact],
+        workflows: Artifact,
+        aligned: Artifact,
+        train_days: Sequence[str],
+        time_zone: str,
+    ) -> None:
+        for name, source in sources.items():
+            _require_same(name, source, {"workflows": workflows, "aligned": aligned})
+        self.log, self.sources, self.vocabulary = log, sources, vocabulary_of(workflows)
+        self.content = aligned.path(EMBEDDING_TABLE)
+        clicks = ClickLog.of(scan_interactions(log), self.vocabulary, time_zone)
+        self.young = {
+            JUDGED: young_items(clicks.before(day_number(train_days[-1]) + 1)),
+            SERVED: young_items(clicks),
+        }
+
+    def opened(self, folder: str, names: Sequence[str] | None = None) -> tuple[Source, ...]:
+        """Return the sources that could be fitted."""
+        found = (
+            open_source(artifact.local / folder, self.content)
+            for name, artifact in self.sources.items()
+            if names is None or name in names
+        )
+        return tuple(one for one in found if one is not None)
+
+    def labels(
+        self,
+        asked: Queries,
+        history: Sequence[Artifact],
+        look_back_days: int,
+        retrieve: Retrieve,
+        catalogue: np.ndarray,
+    ) -> ClickLabels:
+        """Ask all judged sources for the clicks of ``asked``; see ``ClickLabels.gather``."""
+        latest = LatestClicks.of(read_clicks(history), self.vocabulary, look_back_days)
+        blend = Blend(self.opened(JUDGED), {}, self.young[JUDGED])
+        return ClickLabels.gather(blend, asked, latest, retrieve, catalogue)
+
+
+def _require_same(name: str, source: Artifact, parts: Mapping[str, Artifact]) -> None:
+    """Raise ValueError unless a source was made from these parts: its rows are of their items."""
+    made_from = source.manifest.get("inputs", {})
+    for role, part in parts.items():
+        recorded = made_from.get(role)
+        if isinstance(recorded, Mapping) and recorded.get("digest") != part.digest:
+            raise ValueError(
+                f"sources/{name} [{source.partition}] was made from another {part.kind}; "
+                f"materialise sources/{name} again"
+            )
+
+
+def write_choice(parts: BlendParts, choice: BlendChoice, target: Path) -> ChoiceFigures:
+    """Write the chosen sources and weights, judged and to serve; return the figures."""
+    figures = choice.figures
+    names = [name for name in figures["weights"] if name != RETRIEVAL]
+    for folder in (JUDGED, SERVED):
+        (target / folder).mkdir()
+        sources = parts.opened(folder, names)
+        # of the judged sources, one that could not be fitted on all days is absent
+        weights = {
+            name: figures["weights"].get(name, 0.0)
+            for name in (RETRIEVAL, *(one.name for one in sources))
+            if figures["mode"] == BY_SOURCES
+        }
+        write_blend(target / folder, figures["mode"], sources, weights, parts.young[folder])
+    write_json(target / CHOICE_FILE, figures)
+    _write_figures(figures, target / "figures")
+    return figures
+
+
+def sampled(queries: Queries, most: int, seed: int) -> Queries:
+    """Return the overall queries of whole visitors in random order, about ``most``."""
+    rows = np.flatnonzero(queries.overall)
+    users = queries.users[rows]
+    drawn = np.random.default_rng([seed, 15]).permutation(users.max(initial=-1) + 1)
+    place = np.argsort(drawn)[users]  # of each query's visitor in the order of the draw
+    order = np.argsort(place, kind="stable")
+    total = np.cumsum(np.bincount(place))
+    visitors = int(np.searchsorted(total, most, side="right")) + 1
+    return queries.subset(rows[order[place[order] < visitors]])
+
+
+def judged_blends(folder: Path, aligned: Artifact) -> tuple[Blend, ...]:
+    """Return the blend for the visitors of each fold, with weights that others' clicks gave.
+
+    Its sources are fitted on the training days. Empty where the release has no sources.
+
+    Args:
+        folder: of ``write_choice``.
+        aligned: ``embeddings/aligned`` that it was made from.
+    """
+    found = read_blend(folder / JUDGED, aligned.path(EMBEDDING_TABLE))
+    if found is None:
+        return ()
+    figures: ChoiceFigures = json.loads((folder / CHOICE_FILE).read_text())
+    return tuple(
+        replace(found, weights={name: figures["fold_weights"][fold][name] for name in found.names})
+        for fold in range(FOLDS)
+    )
+
+
+def catalogue_rows(vocabulary: Sequence[str], item_ids: np.ndarray) -> np.ndarray:
+    """Return the row in ``item_ids`` of each item of the vocabulary, int64; -1: none."""
+    row = {item: n for n, item in enumerate(item_ids.tolist())}
+    return np.array([row.get(item, -1) for item in vocabulary], np.int64)
+
+
+def inverse(rows: np.ndarray, size: int) -> np.ndarray:
+    """Return the position of each of ``size`` rows, int64; -1: none."""
+    found = np.full(size, -1, np.int64)
+    found[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+    return found
+
+
+def vocabulary_of(workflows: Artifact) -> list[str]:
+    """Return the item ids of a generation, in the order of Categorify."""
+    found: list[str] = json.loads(workflows.path(TRANSFORMS).read_text())["vocabulary"][c.ITEM_ID]
+    return found
+
+
+def _write_figures(figures: ChoiceFigures, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "blend.md").write_text(f"**{figures['chosen']}**: {figures['why']}.")
+    if not figures["alternatives"]:
+        return
+    rows: list[dict[str, Any]] = []
+    for name, one in sorted(figures["alternatives"].items(), key=lambda pair: -pair[1]["ndcg"]):
+        difference = one["difference"]
+        rows.append(
+            {
+                "alternative": name,
+                "nDCG@10": one["ndcg"],
+                "minus the default": "the default"
+                if difference is None
+                else f"{difference['value']:+.4f} [{difference['low']:+.4f}, "
+                f"{difference['high']:+.4f}]",
+                "chosen": "yes" if name == figures["chosen"] else "",
+            }
+        )
+    (folder / "alternatives.md").write_text(markdown_table(pl.DataFrame(rows)))
+    table = [
+        {
+            "source": name,
+            "nDCG@10 alone": one["alone"],
+            "share of clicks in its list": one["listed"],
+            "nDCG@10 of all others": one["without"],
+            "weight": figures["weights"].get(name),
+            "in the release": "yes" if one["kept"] else "no: nothing is lost without it",
+        }
+        for name, one in figures["sources"].items()
+    ]
+    (folder / "sources.md").write_text(markdown_table(pl.DataFrame(table)))
+    (folder / "sources_alone.md").write_text(
+        plots.bar_chart(
+            "nDCG@10 of each source alone, held-out clicks",
+            {name: one["alone"] for name, one in figures["sources"].items()},
+        )
+    )

@@ -1,0 +1,265 @@
+"""Choose the blend of a release on held-out clicks, and say what each source is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+
+from recsys_assets.lib.blend import weights as w
+from recsys_assets.lib.blend.labels import ClickLabels
+from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate
+from recsys_assets.lib.evaluation.query_sources import FOLDS
+from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES
+from recsys_assets.source_names import RETRIEVAL
+
+#: The alternatives: retrieval (and ranker) as they are; ranks weighted by how well a source does
+#: alone; the best source alone; fitted weights.
+AS_IS, BY_QUALITY, BEST_ALONE, LISTWISE = "as_is", "by_quality", "best_alone", "listwise"
+#: Below this many held-out clicks that some list has, nothing is chosen by them.
+MINIMUM_LABELS = 50
+#: Least weight of the ranker's logit, by which the others are divided.
+_LEAST = 0.02
+#: Held-out clicks by which the worth of a source is judged, at most: one fit per source.
+_WORTH_LABELS = 1_500
+_Log = Callable[[str], None]
+
+
+class Worth(TypedDict):
+    """Holds what a source is worth on held-out clicks."""
+
+    alone: float  # nDCG@10 of its list
+    listed: float  # share of the clicked items that it lists
+    without: float  # nDCG@10 of the blend of all others
+    kept: bool
+
+
+class Alternative(TypedDict):
+    """Holds an alternative's cross-fitted figures."""
+
+    ndcg: float
+    difference: Estimate | None  # nDCG@10, alternative − default, paired
+
+
+class ChoiceFigures(TypedDict):
+    """Holds the choice of a blend: what the release records."""
+
+    mode: str
+    chosen: str
+    runner_up: str | None
+    why: str
+    labels: int
+    alternatives: dict[str, Alternative]
+    sources: dict[str, Worth]
+    weights: dict[str, float]
+    fold_weights: list[dict[str, float]]  # [FOLDS]: for the visitors of a fold, learnt on others
+
+
+@dataclass(frozen=True)
+class BlendChoice:
+    """Holds the chosen blend."""
+
+    figures: ChoiceFigures
+    ranks: np.ndarray  # int64 [Q], cross-fitted, of the chosen alternative
+
+
+def choose(
+    labels: ClickLabels,
+    as_is: np.ndarray,
+    logit: np.ndarray | None,
+    seed: int,
+    ranked: int | None = None,
+) -> BlendChoice:
+    """Choose between the alternatives.
+
+    The default is BY_QUALITY, or LISTWISE where there is a ranker; another takes its place where
+    the lower bound of its difference is above 0. All are judged with weights that the clicks of
+    other visitors gave. Of a ranker, LISTWISE weighs the logit beside the ranks of the sources.
+
+    Args:
+        labels: of the held-out clicks.
+        as_is: int64 [Q], ranks of the clicked items without sources.
+        logit: float32 [N], the ranker's log-odds of each item; None: there is no ranker.
+        seed: of the bootstrap.
+        ranked: items of a list that the ranker gets, those of the highest weighted ranks; None:
+            all.
+    """
+    found = np.zeros(len(labels), bool)
+    found[labels.query[labels.hit]] = True
+    count = int(found.sum())
+    if labels.names == (RETRIEVAL,):
+        return BlendChoice(_nothing(count, "no other source could be fitted"), as_is)
+    if count < MINIMUM_LABELS:
+        why = f"{count} held-out clicks are too few to weigh sources ({MINIMUM_LABELS} are needed)"
+        return BlendChoice(_nothing(count, why), as_is)
+    few = labels.first(_WORTH_LABELS)
+    worth = _worth(few)
+    kept = _kept(few, worth)
+    used = labels
+    mask = np.ones(len(labels.rows), bool)
+    for name in labels.names:
+        if name not in kept:
+            worth[name]["kept"] = False
+            inside = np.delete(np.arange(len(used.names)), used.names.index(name))
+            still = used.listed[:, inside].any(axis=1)
+            mask[np.flatnonzero(mask)[~still]] = False
+            used = used.without(name)
+    if used.names == (RETRIEVAL,) and logit is None:
+        return BlendChoice({**_nothing(count, "no source adds anything"), "sources": worth}, as_is)
+    fits: dict[str, tuple[np.ndarray, w.Fit]] = {}
+    if logit is None:
+        fits = {
+            BY_QUALITY: (used.logs, w.by_quality),
+            BEST_ALONE: (used.logs, w.best_alone),
+            LISTWISE: (used.logs, w.listwise),
+        }
+    else:
+        inputs = np.concatenate([logit[mask][:, None], used.logs], axis=1)
+        fits = {LISTWISE: (inputs, _with_ranker(inputs)), BY_QUALITY: (inputs, _hardly_ranked)}
+    ranks = {name: w.cross_fitted(used, *fit, ranked) for name, fit in fits.items()}
+    ranks |= {AS_IS: as_is}
+    default = next(iter(fits))
+    chosen, alternatives = _best(ranks, default, labels.users, seed)
+    figures = _figures(used, fits.get(chosen), logit is not None, chosen)
+    figures |= {
+        "labels": count,
+        "alternatives": alternatives,
+        "sources": worth,
+        "why": _why(chosen, default, alternatives, count),
+        "runner_up": _runner_up(chosen, alternatives),
+    }
+    return BlendChoice(figures, ranks[chosen])
+
+
+def _nothing(count: int, why: str) -> ChoiceFigures:
+    return {
+        "mode": BY_SIMILARITY,
+        "chosen": AS_IS,
+        "runner_up": None,
+        "why": why,
+        "labels": count,
+        "alternatives": {},
+        "sources": {},
+        "weights": {},
+        "fold_weights": [{} for _ in range(FOLDS)],
+    }
+
+
+def _with_ranker(inputs: np.ndarray) -> w.Fit:
+    """Return a fit of the ranker's logit, whose prior is 1, beside the sources."""
+
+    def fit(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
+        prior = np.concatenate([[1.0], w.by_quality(labels, learned)])
+        weights = w.fit_listwise(labels, inputs, prior, learned)
+        weights[0] = max(weights[0], _LEAST)  # serving divides by it
+        return weights
+
+    return fit
+
+
+def _hardly_ranked(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
+    """Return the default weights of the sources, beside the least weight of the ranker's logit."""
+    return np.concatenate([[_LEAST], w.by_quality(labels, learned)])
+
+
+def _worth(labels: ClickLabels) -> dict[str, Worth]:
+    everyone = np.ones(len(labels), bool)
+    alone = w.alone(labels, everyone)
+    clicks = max(len(labels), 1)
+    return {
+        name: {
+            "alone": float(alone[k]),
+            "listed": float((labels.hit & labels.listed[:, k]).sum() / clicks),
+            "without": _blended(labels.without(name)) if len(labels.names) > 1 else 0.0,
+            "kept": True,
+        }
+        for k, name in enumerate(labels.names)
+    }
+
+
+def _blended(labels: ClickLabels) -> float:
+    """Return the cross-fitted nDCG@10 of fitted weights."""
+    return w.ndcg(w.cross_fitted(labels, labels.logs, w.listwise), labels.users)
+
+
+def _kept(labels: ClickLabels, worth: Mapping[str, Worth]) -> set[str]:
+    """Return the sources without which the blend is worse; retrieval always stays."""
+    whole = _blended(labels)
+    useless = [
+        name for name in labels.names if name != RETRIEVAL and worth[name]["without"] >= whole
+    ]
+    less = labels
+    kept = set(labels.names)
+    # the most useless first; one whose loss shows only after another is gone stays
+    for name in sorted(useless, key=lambda one: -worth[one]["without"]):
+        tried = less.without(name)
+        value = _blended(tried)
+        if value >= whole:
+            less, whole = tried, value
+            kept.remove(name)
+    return kept
+
+
+def _best(
+    ranks: Mapping[str, np.ndarray], default: str, users: np.ndarray, seed: int
+) -> tuple[str, dict[str, Alternative]]:
+    """Return the chosen alternative, and the figures of all."""
+    found: dict[str, Alternative] = {}
+    for name, own in ranks.items():
+        difference = None
+        if name != default:
+            difference = list_metrics.paired_difference(own, ranks[default], users, PRIMARY, seed)
+        found[name] = {"ndcg": w.ndcg(own, users), "difference": difference}
+    surely = [
+        name
+        for name, one in found.items()
+        if one["difference"] is not None and one["difference"]["low"] > 0
+    ]
+    return max(surely, key=lambda one: found[one]["ndcg"], default=default), found
+
+
+def _why(chosen: str, default: str, alternatives: Mapping[str, Alternative], count: int) -> str:
+    if chosen == default:
+        return f"no alternative is surely above {default} on {count:,} held-out clicks"
+    difference = alternatives[chosen]["difference"]
+    assert difference is not None
+    return (
+        f"nDCG@10 of {chosen} − {default} is {difference['value']:+.4f} "
+        f"[{difference['low']:+.4f}, {difference['high']:+.4f}] on {count:,} held-out clicks"
+    )
+
+
+def _runner_up(chosen: str, alternatives: Mapping[str, Alternative]) -> str | None:
+    others = [name for name in alternatives if name != chosen]
+    return max(others, key=lambda name: alternatives[name]["ndcg"], default=None)
+
+
+def _figures(
+    labels: ClickLabels, fitted: tuple[np.ndarray, w.Fit] | None, ranker: bool, chosen: str
+) -> Any:
+    """Return mode, choice and weights: of all visitors, and per fold of the others."""
+    if fitted is None:
+        return {
+            "mode": BY_SIMILARITY,
+            "chosen": chosen,
+            "weights": {},
+            "fold_weights": [{} for _ in range(FOLDS)],
+        }
+    _, fit = fitted
+
+    def learnt(learned: np.ndarray) -> dict[str, float]:
+        values = fit(labels, learned)
+        if ranker:  # in units of its logit
+            values = values[1:] / values[0]
+        return dict(zip(labels.names, values.tolist(), strict=True))
+
+    everyone = np.ones(len(labels), bool)
+    return {
+        "mode": BY_SOURCES,
+        "chosen": chosen,
+        "weights": learnt(everyone),
+        "fold_weights": [learnt(labels.fold != fold) for fold in range(FOLDS)],
+    }

@@ -1,0 +1,87 @@
+"""Write the blend of a full training: the exported models with all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from recsys_assets.artifacts import Artifact
+from recsys_assets.lib.blend.blend_artifacts import (
+    LABELS,
+    BlendParts,
+    catalogue_rows,
+    sampled,
+    write_choice,
+)
+from recsys_assets.lib.blend.choice import ChoiceFigures, choose
+from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.generation import Generation
+from recsys_assets.lib.evaluation.queries import Queries
+
+
+def write(
+    *,
+    queries: Artifact,
+    models: Artifact,
+    vectors: Artifact,
+    aligned: Artifact,
+    workflows: Artifact,
+    features: Sequence[Artifact],
+    days_before: Sequence[Artifact],
+    log: Sequence[Artifact],
+    history: Sequence[Artifact],
+    sources: Mapping[str, Artifact],
+    target: Path,
+    train_days: Sequence[str],
+    seed: int,
+    time_zone: str,
+    look_back_days: int,
+    retrieval_topk: int,
+    retrieval_weight: float,
+) -> ChoiceFigures:
+    """Choose the blend beside the exported models; write it and return its figures.
+
+    Args:
+        queries: ``evaluation/queries``.
+        models: ``exports/onnx``.
+        vectors: ``retrieval/item_vectors``.
+        aligned: ``embeddings/aligned``.
+        workflows: ``features/workflows``.
+        features: ``features/interactions`` of the validation days, which the queries are of.
+        days_before: ``features/interactions`` of the day before each validation day.
+        log: ``raw/interactions`` of the whole window.
+        history: ``raw/interactions`` of the days that the queries look back on.
+        sources: name → artifact of the source, those that the settings allow.
+        target: folder of the files.
+        train_days: ISO, of the as-of day.
+        seed: of the bootstrap and of samples.
+        time_zone: of the shop.
+        look_back_days: days of clicks that a visitor has.
+        retrieval_topk: candidates of the first stage.
+        retrieval_weight: of the similarity, where there are no sources.
+    """
+    generation = Generation.of_training(
+        models=models,
+        workflows=workflows,
+        aligned=aligned,
+        vectors=vectors,
+        days_before=days_before,
+        retrieval_topk=retrieval_topk,
+        retrieval_weight=retrieval_weight,
+    )
+    asked = sampled(Queries.read(queries), LABELS, seed)
+    parts = BlendParts(log, sources, workflows, aligned, train_days, time_zone)
+    catalogue = catalogue_rows(parts.vocabulary, asked.item_ids)
+    labels = parts.labels(
+        asked,
+        history,
+        look_back_days,
+        lambda rows: generation.retrieved(asked, rows),
+        # the ranker knows no other items
+        np.where(generation.knows(np.arange(len(catalogue))), catalogue, -1),
+    )
+    as_is = list_metrics.run(generation.served, asked).ranks
+    logit = generation.logits(asked, labels.query, labels.rows)
+    return write_choice(parts, choose(labels, as_is, logit, seed, retrieval_topk), target)

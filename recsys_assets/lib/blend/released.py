@@ -1,0 +1,84 @@
+"""Open the sources of a blend or of a release, to ask them for queries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from recsys_assets import columns as c
+from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
+from recsys_assets.lib.blend.blend_artifacts import judged_blends
+from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
+from recsys_assets.lib.evaluation.query_sources import QuerySources
+from recsys_assets.lib.release.releases import Release, open_release
+from recsys_assets.lib.sources.stored import read_blend
+from recsys_assets.release_files import CANDIDATE_SOURCES, ITEM_IDS_FILE, MODELS, TRANSFORMS
+
+
+def judged_sources(
+    blend: Artifact,
+    aligned: Artifact,
+    workflows: Artifact,
+    log: Sequence[Artifact],
+    look_back_days: int,
+) -> QuerySources | None:
+    """Return the judged sources of a blend; None where it has none.
+
+    Args:
+        blend: ``evaluation/blend`` or ``ladder/fusion``.
+        aligned: ``embeddings/aligned`` that it was made from.
+        workflows: ``features/workflows`` that it was made from.
+        log: ``raw/interactions`` of the queries' days and of those before.
+        look_back_days: days of clicks that a visitor has.
+    """
+    blends = judged_blends(blend.local, aligned)
+    if not blends:
+        return None
+    vocabulary = json.loads(workflows.path(TRANSFORMS).read_text())["vocabulary"][c.ITEM_ID]
+    return QuerySources(blends, LatestClicks.of(read_clicks(log), vocabulary, look_back_days))
+
+
+def first_query_day(days_before: Sequence[Artifact]) -> str | None:
+    """Return the first day of the queries, ISO; None without a day before it.
+
+    days_before: ``features/interactions`` of the day before each day of the queries.
+    """
+    if not days_before:
+        return None
+    first = date.fromisoformat(min(str(one.partition) for one in days_before))
+    return (first + timedelta(days=1)).isoformat()
+
+
+def released_sources(
+    store: ArtifactStore, release: Release, log: Sequence[Artifact], first_day: str | None = None
+) -> QuerySources | None:
+    """Return the sources that a release serves; None where it has none.
+
+    Args:
+        store: of the artifacts.
+        release: of any rung, of this form of the code.
+        log: ``raw/interactions`` of the queries' days and of those before.
+        first_day: of the queries, ISO; where the release's own days reach it, the tables of its
+            training days are taken if they still exist, since those which serve have learnt these
+            clicks. None: no query is of such a day.
+    """
+    generation = open_release(store, release.generation).artifact
+    made_from = generation.manifest["inputs"]
+    learnt = first_day is not None and first_day <= release.day
+    if learnt and "blend" in made_from:
+        try:
+            blended, aligned, workflows = (
+                store.open(made_from[role]) for role in ("blend", "aligned", "workflows")
+            )
+        except ArtifactMissing:
+            pass
+        else:
+            return judged_sources(blended, aligned, workflows, log, release.look_back_days)
+    folder = release.artifact.local / MODELS / CANDIDATE_SOURCES
+    blend = read_blend(folder)
+    if blend is None:
+        return None
+    vocabulary = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
+    latest = LatestClicks.of(read_clicks(log), vocabulary, release.look_back_days)
+    return QuerySources((blend,), latest)

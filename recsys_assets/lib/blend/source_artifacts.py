@@ -1,0 +1,165 @@
+"""Write the artifact of one source: tuned, fitted on the training days and on the whole window."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from recsys_assets import columns as c
+from recsys_assets.artifacts import Artifact
+from recsys_assets.files import write_json
+from recsys_assets.lib.blend.fit import MOST_FACTORS, TUNED_AS, default_params, fit_source
+from recsys_assets.lib.evaluation.baseline_spaces import Params
+from recsys_assets.lib.evaluation.baseline_tuning import Budget, Fitter, Tuned, tune
+from recsys_assets.lib.evaluation.click_log import ClickLog
+from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.seen import SeenRule, read_rule
+from recsys_assets.lib.figures import plots
+from recsys_assets.lib.raw.rows import scan_interactions
+from recsys_assets.lib.sources.sources import Source
+from recsys_assets.lib.sources.stored import JUDGED, SERVED, read_source, write_source
+from recsys_assets.local_time import day_number
+from recsys_assets.release_files import EMBEDDING_TABLE, SEEN_RULE, TRANSFORMS
+from recsys_assets.source_names import IALS
+
+ENTRY = "source.json"
+#: Trials of a source, visitors that a trial is fitted on and clicks that judge it.
+BUDGET = Budget(trials=8, users=20_000, clicks=2_000)
+
+
+class SourceFigures(TypedDict):
+    """Holds the figures of a source."""
+
+    rows: int  # items of the vocabulary
+    params: Params
+    fitted: bool  # the clicks and the catalogue allow it
+    bytes: int  # of the arrays that serve
+    tuned: float | None  # nDCG@10 on the last training days; None where nothing was tuned
+
+
+def write_source_artifact(
+    name: str,
+    *,
+    interactions: Sequence[Artifact],
+    inner: Sequence[Artifact],
+    items: Artifact,
+    workflows: Artifact,
+    aligned: Artifact,
+    seen_rule: Artifact,
+    target: Path,
+    train_days: Sequence[str],
+    seed: int,
+    time_zone: str,
+) -> SourceFigures:
+    """Tune a source on the last training days and write it; return its figures.
+
+    Args:
+        name: one of SOURCE_NAMES.
+        interactions: ``raw/interactions`` of the whole window.
+        inner: ``features/interactions`` of the last training days.
+        items: ``raw/items``.
+        workflows: ``features/workflows``, for the vocabulary.
+        aligned: ``embeddings/aligned``, for the content of items.
+        seen_rule: ``features/seen_rule`` that the queries were made by.
+        target: folder of the files.
+        train_days: ISO, of the as-of day.
+        seed: of all draws.
+        time_zone: of the shop.
+    """
+    vocabulary: list[str] = json.loads(workflows.path(TRANSFORMS).read_text())["vocabulary"][
+        c.ITEM_ID
+    ]
+    table = aligned.path(EMBEDDING_TABLE)
+    content = np.load(table, mmap_mode="r", allow_pickle=False)
+    rule = read_rule(seen_rule.path(SEEN_RULE))
+    tuned = Tuned(default_params(name), None, [])
+    if name != IALS or len(vocabulary) <= MOST_FACTORS:  # above, it is not fitted
+        tuned = _tuned(name, interactions, inner, items, train_days, rule, time_zone, seed)
+    log = ClickLog.of(scan_interactions(interactions), vocabulary, time_zone)
+    days = {
+        JUDGED: day_number(train_days[-1]) + 1,
+        SERVED: day_number(str(interactions[-1].partition)) + 1,
+    }
+    for folder, day in days.items():
+        (target / folder).mkdir()
+        source = fit_source(name, log.before(day), day, tuned.params, content, seed)
+        if source is not None:
+            write_json(target / folder / ENTRY, write_source(target / folder, source))
+    served = target / SERVED
+    figures: SourceFigures = {
+        "rows": len(vocabulary),
+        "params": tuned.params,
+        "fitted": (served / ENTRY).is_file(),
+        "bytes": sum(path.stat().st_size for path in served.glob("*.npy")),
+        "tuned": tuned.value,
+    }
+    _write_figures(name, figures, tuned, target / "figures")
+    return figures
+
+
+def open_source(folder: Path, content: Path) -> Source | None:
+    """Open a source of an artifact; None where it could not be fitted.
+
+    folder: JUDGED or SERVED of the artifact. content: the embedding table.
+    """
+    entry = folder / ENTRY
+    if not entry.is_file():
+        return None
+    return read_source(folder, json.loads(entry.read_text()), content)
+
+
+def _tuned(
+    name: str,
+    interactions: Sequence[Artifact],
+    inner: Sequence[Artifact],
+    items: Artifact,
+    train_days: Sequence[str],
+    rule: SeenRule,
+    zone: str,
+    seed: int,
+) -> Tuned:
+    """Return the best parameters on the last training days; the defaults without clicks."""
+    untuned = Tuned(default_params(name), None, [])
+    if name not in TUNED_AS or not inner:
+        return untuned
+    training = [one for one in interactions if one.partition in set(train_days)]
+    if len(training) <= len(inner):
+        return untuned
+    asked = Queries.build(
+        inner, training, items, seed=seed, rule=rule, zone=zone, limit=BUDGET.clicks
+    )
+    asked = asked.subset(np.flatnonzero(asked.overall))
+    log = ClickLog.of(scan_interactions(training), asked.item_ids, zone)
+    day = day_number(min(str(one.partition) for one in inner))
+    fitter = Fitter.of(log.before(day).sampled(BUDGET.users, seed), log, seed)
+    return tune(TUNED_AS[name], partial(fitter, TUNED_AS[name]), asked, BUDGET, seed)
+
+
+def _write_figures(name: str, figures: SourceFigures, tuned: Tuned, folder: Path) -> None:
+    folder.mkdir()
+    if not figures["fitted"]:
+        (folder / "source.md").write_text(
+            f"{name} is not fitted: the training days have no click of a known visitor, or the "
+            "catalogue is too large for it."
+        )
+        return
+    (folder / "source.md").write_text(
+        "\n".join(
+            [
+                f"- parameters: {json.dumps(figures['params'])}",
+                f"- bytes that serve: {figures['bytes']:,}",
+            ]
+        )
+    )
+    if tuned.trials:
+        (folder / "trials.md").write_text(
+            plots.bar_chart(
+                f"{name}: nDCG@10 of the trials on the last training days",
+                {str(trial["trial"]): trial["value"] for trial in tuned.trials},
+            )
+        )

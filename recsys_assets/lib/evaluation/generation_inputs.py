@@ -1,0 +1,110 @@
+"""Makes the inputs of a generation's models from raw feature rows, by its own transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys_assets import columns as c
+from recsys_assets.lib.features.batch_transform import BatchTransform, RowTransform, history_matrix
+from recsys_assets.lib.features.point_in_time import HISTORY
+from recsys_assets.lib.features.transforms import affinity
+
+_ITEM = c.RANKER_CATEGORICAL.index(c.ITEM_ID)
+_CATEGORY = c.ITEM_CATEGORICAL.index(c.CATEGORY_L1)
+
+Inputs = dict[str, np.ndarray]  # ONNX input → its rows
+
+
+class GenerationInputs:
+    """Makes inputs of query tower and ranker.
+
+    Args:
+        transforms: content of transforms.json.
+        index: int [I'], Categorify index of each item.
+        item_cat: int32 [I', 4], of each item.
+        item_cont: float32 [I', 1], of each item.
+        table: float32 [cardinality, 128], by Categorify index.
+    """
+
+    def __init__(
+        self,
+        transforms: Mapping[str, Any],
+        index: np.ndarray,
+        item_cat: np.ndarray,
+        item_cont: np.ndarray,
+        table: np.ndarray,
+    ) -> None:
+        self.transform: RowTransform = BatchTransform(transforms)
+        self.index, self.table = index, table
+        self.item_cat, self.item_cont = item_cat, item_cont
+
+    def query_inputs(self, frame: pl.DataFrame) -> Inputs:
+        """Make the inputs of the query tower.
+
+        frame: INTERACTION_FEATURES and click history, n rows.
+
+        Returns:
+            cat int32 [n, 5], cont float32 [n, 8], history float32 [n, 2·K].
+        """
+        rows = self.transform.transform_frame(frame)
+        history = history_matrix(
+            self.transform.transforms.vocabulary[c.CATEGORY_L1],
+            frame[HISTORY],
+            frame[c.CLICKS_LOOK_BACK].to_numpy(),
+            frame[c.CLICKS_24H].to_numpy(),
+        )
+        return {
+            "cat": _pack(rows, c.QUERY_CATEGORICAL, np.int32),
+            "cont": _pack(rows, c.QUERY_CONTINUOUS, np.float32),
+            "history": history.astype(np.float32),
+        }
+
+    def pair_inputs(
+        self, asked: Inputs, query: np.ndarray, item: np.ndarray, popularity: np.ndarray
+    ) -> Inputs:
+        """Make the inputs of the ranker for m pairs of a query and an item.
+
+        Args:
+            asked: of ``query_inputs``.
+            query: int [m], rows of ``asked``.
+            item: int [m], rows of the generation's items.
+            popularity: float32 [m], item_popularity of each item on the query's day.
+        """
+        history, categories = asked["history"], asked["history"].shape[1] // 2
+        category = self.item_cat[item, _CATEGORY]
+        long, recent = history[:, :categories], history[:, categories:]
+        near = affinity(
+            long[query, category],
+            recent[query, category],
+            long.sum(axis=1)[query],
+            recent.sum(axis=1)[query],
+        )
+        return {
+            "cat": np.concatenate([asked["cat"][query], self.item_cat[item]], axis=1),
+            "cont": np.concatenate(
+                [asked["cont"][query], self.item_cont[item], popularity[:, None], near], axis=1
+            ),
+            "embeddings": self.table[self.index[item]],
+        }
+
+    def row_inputs(self, frame: pl.DataFrame) -> Inputs:
+        """Make the inputs of the ranker for exposures, each with its own item.
+
+        An unknown item has no embeddings.
+        """
+        rows = self.transform.transform_frame(frame)
+        cat = _pack(rows, c.RANKER_CATEGORICAL, np.int32)
+        return {
+            "cat": cat,
+            "cont": _pack(rows, c.RANKER_CONTINUOUS, np.float32),
+            "embeddings": self.table[cat[:, _ITEM]],
+        }
+
+
+def _pack(rows: pl.DataFrame, names: Sequence[str], dtype: type) -> np.ndarray:
+    """Return columns of a frame as one contiguous matrix [N, len(names)]."""
+    return np.ascontiguousarray(rows.select(names).to_numpy(), dtype)

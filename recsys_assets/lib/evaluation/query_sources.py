@@ -1,0 +1,61 @@
+"""Ask the sources of a release for queries, as serving asks them."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
+from recsys_assets.lib.evaluation.queries import VISITOR, Queries
+from recsys_assets.lib.sources.blend import Blend, Blended
+from recsys_assets.lib.sources.recent import Recent
+
+#: Parts of the visitors; a blend of one part is judged on the others.
+FOLDS = 2
+
+
+def folds(queries: Queries) -> np.ndarray:
+    """Return the fold of each query, int64 [Q]; that of a visitor is always the same."""
+    names = queries.frame[VISITOR].to_list()
+    of = {name: zlib.crc32(str(name).encode()) % FOLDS for name in set(names)}
+    return np.array([of[name] for name in names], np.int64)
+
+
+def recents(latest: LatestClicks, queries: Queries, rows: np.ndarray) -> list[Recent]:
+    """Return the latest clicks of the visitor of each of the queries ``rows``."""
+    owner, place, ages = latest.entries(queries, rows)
+    start = np.searchsorted(owner, np.arange(len(rows) + 1))
+    return [
+        Recent(place[a:b][::-1], ages[a:b][::-1].astype(np.float32))
+        for a, b in itertools.pairwise(start)
+    ]
+
+
+@dataclass(frozen=True)
+class QuerySources:
+    """Holds blends and the clicks that they read.
+
+    Attributes:
+        blends: one for all visitors, or one per fold.
+        latest: clicks by rows of the vocabulary.
+    """
+
+    blends: tuple[Blend, ...]
+    latest: LatestClicks
+
+    def blended(
+        self, queries: Queries, rows: np.ndarray, retrieved: np.ndarray
+    ) -> Iterator[Blended]:
+        """Yield the ordered union for each of the queries ``rows``.
+
+        retrieved: int64 [n, R], rows of the vocabulary, best first; -1 where there are fewer.
+        """
+        fold = folds(queries)[rows] if len(self.blends) > 1 else np.zeros(len(rows), np.int64)
+        for recent, found, part in zip(
+            recents(self.latest, queries, rows), retrieved, fold.tolist(), strict=True
+        ):
+            yield self.blends[part].of(recent, found[found >= 0])

@@ -1,0 +1,208 @@
+"""Judges the fusion of all sources beside the simple rung, and writes the better of the two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from recsys_assets.artifacts import Artifact
+from recsys_assets.files import write_json
+from recsys_assets.lib.blend.blend_artifacts import (
+    LABELS,
+    BlendParts,
+    catalogue_rows,
+    inverse,
+    judged_blends,
+    sampled,
+    write_choice,
+)
+from recsys_assets.lib.blend.choice import ChoiceFigures, choose
+from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
+from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer, highest
+from recsys_assets.lib.evaluation.measures import Estimate, ListFigures
+from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.query_sources import QuerySources
+from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
+from recsys_assets.lib.ladder.rungs import WindowClicks, fusion_rung
+from recsys_assets.lib.ladder.scorer import RungScorer
+from recsys_assets.lib.release.rung import FUSION, ITEM_TO_ITEM, Rung
+from recsys_assets.lib.sources.blend import OVER_FETCH
+from recsys_assets.lib.sources.stored import BY_SOURCES
+from recsys_assets.lib.sources.union import RETRIEVED
+
+
+class FusionFigures(TypedDict):
+    """Holds the figures of ``ladder/fusion``."""
+
+    rung: Rung
+    queries: int
+    lists: dict[str, ListFigures]  # rung → its metrics; empty without a query
+    difference: Estimate | None  # nDCG@10 of fusion − the simple rung, paired
+    blend: ChoiceFigures
+
+
+@dataclass(frozen=True)
+class FusedScorer:
+    """The fusion of all sources as a scorer of queries; see ``list_metrics.Scorer``."""
+
+    retrieval: Scorer
+    sources: QuerySources
+    vocabulary: Sequence[str]
+    retrieval_topk: int
+    name: str = FUSION
+
+    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        """Return the weighted ranks, and below them retrieval's order, float64 [n, I]."""
+        catalogue, of_item = self._rows(queries)
+        found = np.asarray(self.retrieval.scores(queries, rows), np.float64)
+        near = retrieved(found, of_item, retrieved_items(self.retrieval_topk))
+        for n, blended in enumerate(self.sources.blended(queries, rows, near)):
+            own = catalogue[blended.rows]
+            kept = own >= 0
+            finite = found[n] > -np.inf
+            # what no source lists comes last, nearest first
+            lowest = blended.scores.min(initial=0.0) - 1.0
+            if finite.any():
+                found[n, finite] += lowest - found[n, finite].max()
+            # of equal scores the first of the union wins
+            step = 1e-9 * np.arange(int(kept.sum()))
+            found[n, own[kept]] = blended.scores[kept] - step
+        return found
+
+    def _rows(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Return the catalogue row of each item of the vocabulary, and the other way round."""
+        known = self.__dict__.get("_known")
+        if known is None or known[0] is not queries:
+            catalogue = catalogue_rows(self.vocabulary, queries.item_ids)
+            known = (queries, catalogue, inverse(catalogue, queries.items))
+            self.__dict__["_known"] = known  # a dictionary of a million items takes a second
+        return known[1], known[2]
+
+
+def retrieved_items(retrieval_topk: int) -> int:
+    """Return the items that retrieval hands on, seen or not."""
+    return min(RETRIEVED, retrieval_topk + OVER_FETCH)
+
+
+def retrieved(scores: np.ndarray, of_item: np.ndarray, most: int) -> np.ndarray:
+    """Return what a scorer retrieves: vocabulary rows int64 [n, R], best first; -1: no more.
+
+    Args:
+        scores: float [n, I].
+        of_item: int64 [I], vocabulary row of each item of the catalogue; -1: none.
+        most: items per query.
+    """
+    best = highest(scores, most)
+    shown = np.take_along_axis(scores, best, axis=1) > -np.inf
+    return np.where(shown, of_item[best], -1)
+
+
+def write_fusion(
+    *,
+    rung: Artifact,
+    queries: Artifact,
+    log: Sequence[Artifact],
+    history: Sequence[Artifact],
+    sources: Mapping[str, Artifact],
+    workflows: Artifact,
+    aligned: Artifact,
+    target: Path,
+    train_days: Sequence[str],
+    seed: int,
+    time_zone: str,
+    look_back_days: int,
+    retrieval_topk: int,
+) -> FusionFigures:
+    """Write the blend beside the simple rung, and the lists of all rungs; return the figures.
+
+    Args:
+        rung: ``ladder/simple_rung``.
+        queries: ``evaluation/queries``.
+        log: ``raw/interactions`` of the whole window.
+        history: ``raw/interactions`` of the days that the queries look back on.
+        sources: name → artifact of the source, those that the settings allow.
+        workflows: ``features/workflows``.
+        aligned: ``embeddings/aligned``.
+        target: folder of the files.
+        train_days: ISO, of the as-of day.
+        seed: of the bootstrap and of samples.
+        time_zone: of the shop.
+        look_back_days: days of clicks that a visitor has.
+        retrieval_topk: candidates of retrieval.
+    """
+    asked, clicks = Queries.read(queries), read_clicks(history)
+    parts = BlendParts(log, sources, workflows, aligned, train_days, time_zone)
+    vocabulary = parts.vocabulary
+    training = [day for day in log if day.partition in set(train_days)]
+    retrieval = _judged_rung(rung, training, vocabulary, clicks, look_back_days)
+    labelled = sampled(asked, LABELS, seed)
+    catalogue = catalogue_rows(vocabulary, labelled.item_ids)
+    of_item, most = inverse(catalogue, labelled.items), retrieved_items(retrieval_topk)
+    labels = parts.labels(
+        labelled,
+        history,
+        look_back_days,
+        lambda rows: retrieved(np.asarray(retrieval.scores(labelled, rows)), of_item, most),
+        catalogue,
+    )
+    # as it is: the order of retrieval alone
+    as_is = labels.ranks(labels.logs[:, 0])
+    choice = write_choice(parts, choose(labels, as_is, None, seed), target)
+    simple = rung.metrics["rung"]["name"]
+    names = list(rung.metrics["lists"]) or [simple]
+    lists = {name: Lists.read(rung, name) for name in {*names, simple}}
+    difference, count = None, int(asked.overall.sum())
+    if choice["mode"] == BY_SOURCES:
+        latest = LatestClicks.of(clicks, vocabulary, look_back_days)
+        blends = judged_blends(target, aligned)
+        scorer = FusedScorer(retrieval, QuerySources(blends, latest), vocabulary, retrieval_topk)
+        lists[FUSION] = list_metrics.run(scorer, asked)
+        difference = list_metrics.overall_difference(
+            lists[FUSION].ranks, lists[simple].ranks, asked, seed
+        )
+    figures: FusionFigures = {
+        "rung": fusion_rung(rung.metrics["rung"], difference, count, _window(rung), choice["why"]),
+        "queries": count,
+        "lists": {
+            name: list_metrics.judge(one.ranks, asked, seed) for name, one in lists.items() if count
+        },
+        "difference": difference,
+        "blend": choice,
+    }
+    arrays = [one.arrays(name) for name, one in lists.items()]
+    np.savez(
+        target / "lists.npz",
+        allow_pickle=False,
+        **{key: array for one in arrays for key, array in one.items()},
+    )
+    write_json(target / "fusion.json", figures)
+    text = f"**{figures['rung']['name']}**: {figures['rung']['why']}."
+    (target / "figures" / "rung.md").write_text(text)
+    return figures
+
+
+def _judged_rung(
+    rung: Artifact,
+    training: Sequence[Artifact],
+    vocabulary: Sequence[str],
+    clicks: Any,
+    look_back_days: int,
+) -> RungScorer:
+    """Return the simple rung fitted on the training days, as a scorer."""
+    used = rung.metrics["weights"]
+    weights = Weights(used["popularity"], used["half_life_hours"])
+    model = ItemToItem.fit(read_clicks(training), np.array(vocabulary, dtype=str), weights)
+    name = rung.metrics["rung"]["name"]
+    model = model if name == ITEM_TO_ITEM else model.popularity_only()
+    return RungScorer.of(name, model, clicks, look_back_days)
+
+
+def _window(rung: Artifact) -> WindowClicks:
+    stored = dict(rung.metrics["window"])
+    stored.pop("lacking")
+    return WindowClicks(**stored)

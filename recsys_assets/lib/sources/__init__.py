@@ -1,0 +1,1 @@
+"""Finds candidates by clicks: sources, their union, and its order by the sources' ranks."""

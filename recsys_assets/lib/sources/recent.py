@@ -1,0 +1,55 @@
+"""Hold a visitor's latest clicks, as every source reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from recsys_assets.columns import VOCABULARY_START
+
+
+@dataclass(frozen=True)
+class Recent:
+    """Holds the latest clicks of a visitor on items of the vocabulary, newest first."""
+
+    rows: np.ndarray  # int64 [n], item 3 + row
+    ages: np.ndarray  # float32 [n], hours
+
+    @classmethod
+    def of(cls, indices: np.ndarray, ages: np.ndarray) -> Recent:
+        """Return the clicks on known items.
+
+        Args:
+            indices: int32 [n], Categorify indices, newest first; those below VOCABULARY_START are
+                no items.
+            ages: float32 [n], hours.
+        """
+        known = indices >= VOCABULARY_START
+        return cls(indices[known].astype(np.int64) - VOCABULARY_START, ages[known])
+
+    def __len__(self) -> int:
+        """Return the number of clicks."""
+        return len(self.rows)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Return the place of each click, int64 [n]; 0: the newest.
+
+        Clicks of one age, such as the lines of an order, share a place: their order is unknown.
+        """
+        return np.concatenate([[0], np.cumsum(self.ages[1:] != self.ages[:-1])])[: len(self)]
+
+    def by_place(self, decay: float) -> np.ndarray:
+        """Return the weights of the clicks, float32 [n]: ``decay`` per place."""
+        return np.power(np.float32(decay), self.places.astype(np.float32))
+
+    def by_age(self, half_life: float) -> np.ndarray:
+        """Return the weights of the clicks, float32 [n]: halved per ``half_life`` hours.
+
+        The newest weighs 1.
+        """
+        if not len(self):
+            return np.zeros(0, np.float32)
+        return np.asarray(np.exp2((self.ages[0] - self.ages) / np.float32(half_life)))

@@ -1,0 +1,236 @@
+"""Define the sources: each lists the items that it thinks best for a visitor's latest clicks.
+
+A source reads plain arrays that may be mapped into memory, so that a release of a million items
+opens at once. What it costs grows with the visitor's clicks and the neighbours of an item, and not
+with the catalogue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.lib.sources.recent import Recent
+from recsys_assets.source_names import IALS, OWN_ITEMS, POPULARITY, SESSION_KNN, YOUNG_ITEMS
+
+#: Up to so many rows, sums are taken in an array of all rows.
+_DENSE = 1 << 16
+
+
+class Source(Protocol):
+    """Lists items for a visitor."""
+
+    @property
+    def name(self) -> str:
+        """Name of the source, as files and figures show it."""
+
+    def best(self, recent: Recent, most: int) -> np.ndarray:
+        """Return at most ``most`` rows of the vocabulary, each once, best first, int64 [N]."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Sums the neighbours of the visitor's clicked items.
+
+    One form serves what was clicked after an item, item-kNN and EASE: their tables differ.
+    """
+
+    name: str
+    items: np.ndarray  # int32 [I, N], rows of the neighbours of each item
+    weights: np.ndarray  # float32 [I, N], 0 where an item has fewer neighbours
+    decay: float | None = None  # weight of a click relative to the one after it; None: by age
+    half_life: float = 72.0  # hours, where weights go by age
+
+    def best(self, recent: Recent, most: int) -> np.ndarray:
+        """Return the items of the highest sums above 0; of equal ones, the first rows."""
+        if not len(recent):
+            return np.zeros(0, np.int64)
+        weight = (
+            recent.by_age(self.half_life) if self.decay is None else recent.by_place(self.decay)
+        )
+        found = self.items[recent.rows].ravel()
+        summed = (self.weights[recent.rows] * weight[:, None]).ravel()
+        return highest(*total(found, summed, len(self.items)), most)
+
+
+@dataclass(frozen=True)
+class OwnItems:
+    """Lists the visitor's own items by their clicks, newer ones weighing more."""
+
+    half_life: float = 72.0  # hours
+    name: str = OWN_ITEMS
+
+    def best(self, recent: Recent, most: int) -> np.ndarray:
+        """Return the visitor's items; of equal ones, the first rows."""
+        items, at = np.unique(recent.rows, return_inverse=True)
+        weight = recent.by_age(self.half_life)
+        return highest(items, np.bincount(at, weight, minlength=len(items)), most)
+
+
+@dataclass(frozen=True)
+class MostPopular:
+    """Lists the same items for every visitor."""
+
+    ranked: np.ndarray  # int64 [N], best first
+    name: str = POPULARITY
+
+    def best(self, recent: Recent, most: int) -> np.ndarray:
+        """Return the first items."""
+        return self.ranked[:most]
+
+
+@dataclass(frozen=True)
+class FoldIn:
+    """Folds the visitor's clicks into the factors of iALS, and lists the nearest items.
+
+    With Y the factors, c = 1 + α·w the confidence of the clicks and C = Σ c y yᵀ, the visitor is
+    (YᵀY + Σ (c - 1) y yᵀ + λI)⁻¹ Σ c y (Hu, Koren and Volinsky 2008, eq. 4).
+    """
+
+    factors: np.ndarray  # float32 [I, F]
+    gram: np.ndarray  # float64 [F, F]: YᵀY + λI
+    alpha: float
+    half_life: float = 72.0  # hours
+    name: str = IALS
+
+    def best(self, recent: Recent, most: int) -> np.ndarray:
+        """Return the items of the highest inner products; none for a visitor without clicks."""
+        if not len(recent):
+            return np.zeros(0, np.int64)
+        rows, at = np.unique(recent.rows, return_inverse=True)
+        added = self.alpha * np.bincount(at, recent.by_age(self.half_life))
+        own = self.factors[rows].astype(np.float64)
+        left = self.gram + (own * added[:, None]).T @ own
+        visitor = np.linalg.solve(left, own.T @ (1.0 + added))
+        scores = self.factors @ visitor.astype(np.float32)
+        return highest(np.arange(len(scores)), scores, most, floor=-np.inf)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sums the past sessions that are most similar to the visitor's latest clicks.
+
+    Source: V-SKNN over an index of each item's latest sessions; see
+    ``lib/evaluation/session_baselines.py``.
+    """
+
+    item_start: np.ndarray  # int64 [I + 1], bounds of each item's part of ``session``
+    session: np.ndarray  # int32 [...], sessions of an item
+    weight: np.ndarray  # float32 [...], of each of them
+    start: np.ndarray  # int64 [S + 1], bounds of each session's part of ``items``
+    items: np.ndarray  # int32 [...], rows of a session's items
+    neighbours: int  # sessions that are summed
+    decay: float  # weight of a click relative to the one after it
+    name: str = SESSION_KNN
+
+    def best(self, recent: Recent, most: int) -> np.ndarray:
+        """Return the items of the highest sums; of equal ones, the first rows."""
+        rows, at = np.unique(recent.rows, return_inverse=True)
+        found = _gather(self.item_start, rows)
+        if not len(found):
+            return np.zeros(0, np.int64)
+        size = self.item_start[rows + 1] - self.item_start[rows]
+        places = np.bincount(at, recent.by_place(self.decay), minlength=len(rows))
+        weight = self.weight[found] * np.repeat(places, size)
+        sessions, near = total(self.session[found], weight, len(self.start) - 1)
+        best = first(near, self.neighbours)
+        sessions, near = sessions[best], near[best]
+        parts = _gather(self.start, sessions)
+        length = self.start[sessions + 1] - self.start[sessions]
+        shared = np.repeat(near, length)
+        return highest(*total(self.items[parts], shared, len(self.item_start) - 1), most)
+
+
+@dataclass(frozen=True)
+class Young:
+    """Lists items with few clicks that resemble the visitor's latest items by content."""
+
+    rows: np.ndarray  # int64 [Y], the young items, ascending
+    content: np.ndarray  # float32 [3 + I, D], text and image embeddings by Categorify index
+    latest: int = 10  # clicks that are compared
+    name: str = YOUNG_ITEMS
+
+    @cached_property
+    def _vectors(self) -> np.ndarray:
+        """Return the unit vectors of the young items, float32 [Y, D]."""
+        return _unit(self.content[self.rows + VOCABULARY_START])
+
+    def best(self, recent: Recent, most: int) -> np.ndarray:
+        """Return the young items of the highest mean cosine."""
+        if not len(recent) or not len(self.rows):
+            return np.zeros(0, np.int64)
+        latest = recent.rows[: self.latest] + VOCABULARY_START
+        return highest(
+            self.rows, self._vectors @ _unit(self.content[latest]).mean(axis=0), most, floor=-np.inf
+        )
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Return the vectors with length 1, float32 [N, D]; a vector of zeros stays."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1), np.float32)
+
+
+def _gather(start: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the positions of the parts of ``rows``, one part after the other, int64.
+
+    >>> _gather(np.array([0, 2, 2, 5]), np.array([2, 0])).tolist()
+    [2, 3, 4, 0, 1]
+    """
+    size = start[rows + 1] - start[rows]
+    end = np.cumsum(size)
+    first = np.repeat(start[rows] - end + size, size)
+    return np.asarray(np.arange(len(first)) + first)
+
+
+def total(rows: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct rows, ascending, and the sums of their weights, float64.
+
+    Rows whose weights add up to 0 are left out. The sums are equal to the bit however large the
+    catalogue is; of a small one, an array of all rows is faster than sorting.
+
+    Args:
+        rows: int [N], from 0 to ``size`` - 1.
+        weights: float [N].
+        size: of the catalogue, or number of sessions.
+    """
+    if size <= _DENSE:
+        sums = np.bincount(rows, weights, minlength=size)
+        found = np.flatnonzero(sums)
+        return found, sums[found]
+    found, at = np.unique(rows, return_inverse=True)
+    sums = np.bincount(at, weights)
+    return found[sums != 0], sums[sums != 0]
+
+
+def first(scores: np.ndarray, most: int) -> np.ndarray:
+    """Return the positions of the ``most`` highest scores, ascending; of equal ones, the first.
+
+    >>> first(np.array([1.0, 3.0, 3.0, 2.0]), 2).tolist()
+    [1, 2]
+    """
+    if len(scores) <= most:
+        return np.arange(len(scores))
+    border = np.partition(scores, len(scores) - most)[len(scores) - most]
+    above = np.flatnonzero(scores > border)
+    at = np.flatnonzero(scores == border)[: most - len(above)]
+    found: np.ndarray = np.sort(np.concatenate([above, at]))
+    return found
+
+
+def highest(items: np.ndarray, scores: np.ndarray, most: int, floor: float = 0.0) -> np.ndarray:
+    """Return the items of the highest scores above ``floor``, best first, int64 [≤ most].
+
+    items: ascending, so that of equal scores the lowest item comes first.
+
+    >>> highest(np.array([3, 5, 9]), np.array([1.0, 0.0, 2.0]), 2).tolist()
+    [9, 3]
+    """
+    kept = first(scores, most)
+    order = kept[np.argsort(-scores[kept], kind="stable")]
+    found: np.ndarray = items[order[scores[order] > floor]].astype(np.int64)
+    return found

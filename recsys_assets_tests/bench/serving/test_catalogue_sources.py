@@ -1,0 +1,51 @@
+"""Sources of a synthetic catalogue: as large as it is, and of the real items' neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys_assets.bench.serving import catalogue_sources
+from recsys_assets.bench.serving.catalogue_sources import SyntheticSources
+from recsys_assets.lib.sources.recent import Recent
+from recsys_assets.lib.sources.stored import read_blend
+from recsys_assets.source_names import FOLLOW_UPS, IALS, RETRIEVAL
+from recsys_assets_tests.support import tiny_payload
+
+BASE = np.random.default_rng(3).integers(0, 40, 400)
+
+
+def written(tmp_path, by_sources: bool = True):
+    real, made = tmp_path / "real", tmp_path / "made"
+    for folder, rows in ((real, 43), (made, 403)):
+        folder.mkdir()
+        np.save(folder / "embedding_table.npy", np.ones((rows, 128), np.float32))
+    tiny_payload.write_sources(real, by_sources)
+    SyntheticSources(BASE, np.random.default_rng(1)).write(real, made)
+    return read_blend(made)
+
+
+def test_every_source_lists_synthetic_items(tmp_path):
+    blend = written(tmp_path)
+    assert set(blend.names) == {RETRIEVAL, *(one.name for one in tiny_payload.sources())}
+    mine = Recent(np.array([5, 99, 300]), np.array([1.0, 2.0, 3.0], np.float32))
+    for source in blend.sources:
+        found = source.best(mine, 50)
+        assert len(found) and ((found >= 0) & (found < 400)).all(), source.name
+    np.testing.assert_array_equal(blend.young, BASE >= 37)
+
+
+def test_neighbours_are_of_the_real_items_neighbours(tmp_path):
+    [after] = [one for one in written(tmp_path).sources if one.name == FOLLOW_UPS]
+    np.testing.assert_array_equal(BASE[after.items[:, 0]], (BASE + 1) % 40)
+    np.testing.assert_array_equal(BASE[after.items[:, 1]], (BASE + 2) % 40)
+    assert after.weights.shape == (400, 2)
+
+
+def test_a_source_that_is_not_served_at_this_size_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue_sources, "MOST_FACTORS", 100)
+    blend = written(tmp_path)
+    assert IALS not in blend.names and IALS not in blend.weights
+
+
+def test_a_release_without_sources(tmp_path):
+    assert written(tmp_path, by_sources=False) is None

@@ -1,0 +1,109 @@
+"""The choice of a blend: the default stays unless another is surely better."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from recsys_assets.lib.blend.choice import AS_IS, BY_QUALITY, LISTWISE, MINIMUM_LABELS, choose
+from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES
+from recsys_assets.source_names import FOLLOW_UPS, IALS, RETRIEVAL
+from recsys_assets_tests.support import small_labels
+
+
+def as_is(labels) -> np.ndarray:
+    return labels.ranks(labels.logs[:, 0])
+
+
+def test_too_few_clicks_choose_nothing():
+    labels = small_labels.labels(clicks=MINIMUM_LABELS - 1, weights=(0.0, 3.0, 0.0))
+    found = choose(labels, as_is(labels), None, seed=7)
+    assert found.figures["mode"] == BY_SIMILARITY and found.figures["chosen"] == AS_IS
+    assert "49 held-out clicks are too few" in found.figures["why"]
+    np.testing.assert_array_equal(found.ranks, as_is(labels))
+
+
+def test_where_one_source_makes_the_clicks_it_weighs_most():
+    labels = small_labels.labels(clicks=800, weights=(0.0, 3.0, 0.0))
+    found = choose(labels, as_is(labels), None, seed=7).figures
+    assert found["mode"] == BY_SOURCES
+    assert max(found["weights"], key=lambda name: found["weights"][name]) == FOLLOW_UPS
+    assert found["sources"][FOLLOW_UPS]["alone"] > found["sources"][IALS]["alone"]
+    assert found["sources"][FOLLOW_UPS]["without"] < found["alternatives"][BY_QUALITY]["ndcg"]
+    assert found["alternatives"][AS_IS]["difference"]["high"] < 0
+
+
+def test_a_fit_takes_the_place_of_the_default_only_where_it_is_surely_better():
+    """One list is right, and another is right when it is turned round: no softmax says that."""
+    opposed = small_labels.labels(clicks=3_000, weights=(2.0, -2.0, 0.0))
+    found = choose(opposed, as_is(opposed), None, seed=7).figures
+    assert found["chosen"] == LISTWISE and found["weights"][FOLLOW_UPS] < -0.5
+    assert found["alternatives"][LISTWISE]["difference"]["low"] > 0
+    alike = small_labels.labels(clicks=200, weights=(1.0, 1.0, 1.0))
+    found = choose(alike, as_is(alike), None, seed=7).figures
+    assert found["chosen"] == BY_QUALITY and "no alternative is surely above" in found["why"]
+
+
+def test_a_source_of_chance_is_left_out_and_retrieval_stays():
+    labels = small_labels.labels(clicks=1_500, weights=(0.0, 3.0, 0.0), seed=5)
+    found = choose(labels, as_is(labels), None, seed=7).figures
+    assert found["sources"][RETRIEVAL]["kept"] and RETRIEVAL in found["weights"]
+    assert found["sources"][FOLLOW_UPS]["kept"]
+    dropped = {name for name, one in found["sources"].items() if not one["kept"]}
+    assert set(found["weights"]) == set(found["sources"]) - dropped
+
+
+@pytest.mark.parametrize("ranker", [3.0, 0.0])
+def test_a_ranker_weighs_as_much_as_it_knows(ranker):
+    labels = small_labels.labels(clicks=2_000, weights=(0.0, 1.0, 0.0))
+    rng = np.random.default_rng(1)
+    logit = np.where(labels.hit, ranker, 0.0) + rng.normal(size=len(labels.rows))
+    found = choose(labels, as_is(labels), logit.astype(np.float32), seed=7).figures
+    share = max(abs(value) for value in found["weights"].values())
+    # weights are in units of the logit: a ranker that knows nothing makes them large
+    assert share < 3 if ranker else share > 3
+
+
+def test_each_fold_has_the_weights_that_the_other_gave():
+    labels = small_labels.labels(clicks=600, weights=(0.5, 2.0, 0.0))
+    found = choose(labels, as_is(labels), None, seed=7).figures
+    first, second = found["fold_weights"]
+    assert set(first) == set(second) == set(found["weights"]) and first != second
+
+
+def test_where_no_source_adds_anything_retrieval_stays_alone():
+    labels = small_labels.labels(clicks=300, weights=(3.0, 0.0, 0.0))
+    listed = labels.listed.copy()
+    listed[:, 1:] = False  # empty lists
+    logs = labels.logs.copy()
+    logs[:, 1:] = logs.min()
+    empty = dataclasses.replace(labels, listed=listed, logs=logs)
+    found = choose(empty, as_is(empty), None, seed=7)
+    assert found.figures["mode"] == BY_SIMILARITY and found.figures["weights"] == {}
+    assert found.figures["why"] == "no source adds anything"
+    assert found.figures["sources"][IALS]["alone"] == 0.0, "an empty list finds nothing"
+
+
+def test_an_item_that_the_ranker_does_not_get_is_not_shown():
+    """The last of a list by rank would be first by the ranker, but only ten items reach it."""
+    labels = small_labels.labels(clicks=600, weights=(1.0, 1.0, 1.0))
+    by_rank = labels.logs.sum(axis=1).reshape(600, 12)
+    last = by_rank.argmin(axis=1)
+    logit = np.zeros((600, 12), np.float32)
+    logit[np.arange(600), last] = 20.0
+    whole = choose(labels, as_is(labels), logit.ravel(), seed=7)
+    cut = choose(labels, as_is(labels), logit.ravel(), seed=7, ranked=10)
+    assert (cut.ranks == labels.items + 1).any() and (whole.ranks <= 12).all()
+
+
+def test_the_weights_are_those_that_were_judged():
+    """With a ranker, the default weights are in units of its least say."""
+    labels = small_labels.labels(clicks=600, weights=(0.0, 2.0, 0.0))
+    noise = np.random.default_rng(1).normal(size=len(labels.rows)).astype(np.float32)
+    found = choose(labels, as_is(labels), noise, seed=7)
+    weights = np.array([found.figures["weights"].get(name, 0.0) for name in labels.names])
+    everyone = labels.ranks(noise + labels.logs @ weights.astype(np.float32))
+    # the folds' weights differ a little from those of all visitors
+    assert np.mean(everyone == found.ranks) > 0.7

@@ -1,0 +1,197 @@
+"""The fusion of all sources on a whole window of a small shop, from artifact to artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys_assets import columns as c
+from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.lib.blend.blend_artifacts import judged_blends, sampled
+from recsys_assets.lib.blend.source_artifacts import open_source, write_source_artifact
+from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.list_metrics import Lists
+from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.query_sources import folds
+from recsys_assets.lib.ladder.fusion import write_fusion
+from recsys_assets.lib.ladder.simple_rung import write_simple_rung
+from recsys_assets.lib.sources.recent import Recent
+from recsys_assets.lib.sources.stored import JUDGED, SERVED, read_blend
+from recsys_assets.release_files import EMBEDDING_TABLE, TRANSFORMS
+from recsys_assets.source_names import (
+    FOLLOW_UPS,
+    IALS,
+    POPULARITY,
+    RETRIEVAL,
+    SOURCE_NAMES,
+    YOUNG_ITEMS,
+)
+from recsys_assets_tests.support import small_clicks
+from recsys_assets_tests.support.seen import publish_rule
+from recsys_assets_tests.support.small_clicks import ITEMS
+
+DAYS = [f"2026-11-{day:02d}" for day in range(1, 13)]
+TRAIN, VALID = DAYS[:9], DAYS[9:]
+DRAWN = {"train_days": TRAIN, "seed": 7, "time_zone": "UTC"}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> SimpleNamespace:
+    """A shop with its simple rung and all sources."""
+    store = ArtifactStore(str(tmp_path_factory.mktemp("shop")))
+    small_clicks.publish_shop(store, DAYS)
+    queries = small_clicks.publish_queries(store, DAYS[-1], DAYS, VALID)
+    with store.stage("features/workflows", DAYS[-1]) as staged:
+        (staged.path / TRANSFORMS).write_text(json.dumps({"vocabulary": {c.ITEM_ID: ITEMS}}))
+        workflows = staged.publish()
+    with store.stage("embeddings/aligned", DAYS[-1]) as staged:
+        table = np.random.default_rng(2).normal(size=(3 + len(ITEMS), 8)).astype(np.float32)
+        np.save(staged.path / EMBEDDING_TABLE, table)
+        aligned = staged.publish()
+    items, rule = store.current("raw/items"), publish_rule(store, DAYS[-1])
+    log = store.require("raw/interactions", DAYS)
+    inner = store.require("features/interactions", TRAIN[-2:])
+    with store.stage("ladder/simple_rung", DAYS[-1]) as staged:
+        rung = staged.publish(
+            write_simple_rung(
+                train=store.require("features/interactions", TRAIN),
+                valid=store.require("features/interactions", VALID),
+                inner=inner,
+                train_log=store.require("raw/interactions", TRAIN),
+                log=log,
+                queries=store.current("evaluation/queries", DAYS[-1]),
+                items=items,
+                workflows=workflows,
+                seen_rule=rule,
+                target=staged.path,
+                seed=7,
+                time_zone="UTC",
+                look_back_days=7,
+            )
+        )
+    sources = {}
+    for name in SOURCE_NAMES:
+        with store.stage(f"sources/{name}", DAYS[-1]) as staged:
+            figures = write_source_artifact(
+                name,
+                interactions=log,
+                inner=inner,
+                items=items,
+                workflows=workflows,
+                aligned=aligned,
+                seen_rule=rule,
+                target=staged.path,
+                **DRAWN,
+            )
+            sources[name] = staged.publish(figures)
+    del queries
+    return SimpleNamespace(
+        store=store,
+        rung=rung,
+        sources=sources,
+        workflows=workflows,
+        aligned=aligned,
+        log=log,
+        queries=store.current("evaluation/queries", DAYS[-1]),
+    )
+
+
+def fuse(shop: SimpleNamespace, kind: str, names: tuple[str, ...] = SOURCE_NAMES):
+    with shop.store.stage(kind, DAYS[-1]) as staged:
+        return staged.publish(
+            write_fusion(
+                rung=shop.rung,
+                queries=shop.queries,
+                log=shop.log,
+                history=shop.log,
+                sources={name: shop.sources[name] for name in names},
+                workflows=shop.workflows,
+                aligned=shop.aligned,
+                target=staged.path,
+                look_back_days=7,
+                retrieval_topk=300,
+                **DRAWN,
+            )
+        )
+
+
+@pytest.fixture(scope="module")
+def fusion(shop):
+    return fuse(shop, "ladder/fusion")
+
+
+def test_each_source_is_tuned_and_fitted_twice(shop):
+    for name, artifact in shop.sources.items():
+        figures = artifact.metrics
+        assert figures["fitted"] and figures["rows"] == len(ITEMS)
+        assert (figures["tuned"] is None) == (name == YOUNG_ITEMS)
+        assert artifact.path("figures/source.md").read_text()
+    judged, served = (
+        open_source(shop.sources[FOLLOW_UPS].local / folder, shop.aligned.path(EMBEDDING_TABLE))
+        for folder in (JUDGED, SERVED)
+    )
+    assert judged.weights.sum() < served.weights.sum(), "the validation days are in what serves"
+
+
+def test_the_figures_say_what_was_chosen_and_why(shop, fusion):
+    figures = fusion.metrics
+    blend = figures["blend"]
+    assert set(figures["lists"]) >= {"popularity", "item_to_item"}
+    assert set(blend["sources"]) == {RETRIEVAL, *SOURCE_NAMES}
+    assert blend["labels"] > 100 and blend["why"]
+    table = fusion.path("figures/sources.md").read_text()
+    assert "follow_ups" in table and "nDCG@10 alone" in table
+    chosen = figures["rung"]["name"]
+    assert chosen == ("fusion" if figures["difference"]["value"] > 0 else "item_to_item")
+
+
+def test_the_lists_of_the_fusion_are_those_of_the_folds(shop, fusion):
+    """A visitor is judged by weights that the other fold's clicks gave."""
+    blends = judged_blends(fusion.local, shop.aligned)
+    assert [one.weights for one in blends] == fusion.metrics["blend"]["fold_weights"]
+    asked = Queries.read(shop.queries)
+    lists, simple = (Lists.read(fusion, name) for name in ("fusion", "item_to_item"))
+    assert set(folds(asked)) == {0, 1}
+    assert len(lists.ranks) == len(asked) and not np.array_equal(lists.ranks, simple.ranks)
+    ndcg = list_metrics.judge(lists.ranks, asked)["ndcg@10"]["value"]
+    assert ndcg == pytest.approx(fusion.metrics["lists"]["fusion"]["ndcg@10"]["value"])
+    assert ndcg > 2 * fusion.metrics["lists"]["popularity"]["ndcg@10"]["value"]
+    seen = asked.seen(np.arange(len(asked)))
+    shown = lists.top >= 0
+    assert not np.take_along_axis(seen, np.where(shown, lists.top, 0), 1)[shown].any()
+
+
+def test_what_serves_has_the_weights_of_all_visitors(shop, fusion):
+    served = read_blend(fusion.local / SERVED, shop.aligned.path(EMBEDDING_TABLE))
+    assert dict(served.weights) == pytest.approx(fusion.metrics["blend"]["weights"])
+    mine = Recent(np.array([0, 3]), np.array([1.0, 5.0], np.float32))
+    found = served.of(mine, np.arange(5))
+    assert len(found.rows) >= 5 and (np.diff(found.scores) <= 0).all()
+
+
+def test_only_allowed_sources_take_part(shop):
+    figures = fuse(shop, "judged/few", (IALS, POPULARITY)).metrics["blend"]
+    assert set(figures["sources"]) == {RETRIEVAL, IALS, POPULARITY}
+    assert set(figures["weights"]) <= {RETRIEVAL, IALS, POPULARITY}
+
+
+def test_without_sources_the_simple_rung_stays(shop):
+    figures = fuse(shop, "judged/none", ()).metrics
+    assert figures["rung"]["name"] == "item_to_item" and figures["difference"] is None
+    assert figures["blend"]["why"] == "no other source could be fitted"
+
+
+def test_a_sample_keeps_whole_visitors(shop):
+    asked = Queries.read(shop.queries)
+    few = sampled(asked, 60, seed=7)
+    assert 0 < len(few) < len(asked)
+    names = few.frame["visitor"].unique()
+    whole = asked.frame.filter(pl.col("visitor").is_in(names.implode()), ~pl.col("simulated_cold"))
+    assert whole.height == len(few)
+    again = sampled(asked, 60, seed=7)
+    assert dataclasses.asdict(again)["true"].tolist() == few.true.tolist()

@@ -1,0 +1,54 @@
+"""The blend of retrieval and sources: order, what an item owes, and new items."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.recent import Recent
+from recsys_assets.lib.sources.sources import MostPopular, OwnItems
+from recsys_assets.lib.sources.union import LISTED, RETRIEVED
+from recsys_assets.source_names import ALL_SOURCES, OWN_ITEMS, POPULARITY, RETRIEVAL
+
+MINE = Recent(np.array([4], np.int64), np.array([1.0], np.float32))
+
+
+def blend(retrieval: float, popularity: float, own: float, young: tuple[int, ...] = ()) -> Blend:
+    fresh = np.zeros(10, bool)
+    fresh[list(young)] = True
+    weights = {RETRIEVAL: retrieval, POPULARITY: popularity, OWN_ITEMS: own}
+    return Blend((MostPopular(np.array([3, 1])), OwnItems()), weights, fresh)
+
+
+def test_the_order_follows_the_weights():
+    retrieved = np.array([1, 2])
+    assert blend(1.0, 0.0, 0.0).of(MINE, retrieved).rows.tolist() == [1, 2, 3, 4]
+    assert blend(0.0, 1.0, 0.0).of(MINE, retrieved).rows.tolist() == [3, 1, 2, 4]
+    assert blend(0.0, 0.0, 1.0).of(MINE, retrieved).rows[0] == 4
+
+
+def test_it_says_which_lists_have_an_item_and_to_which_it_owes_most():
+    found = blend(1.0, 0.1, 1.0).of(MINE, np.array([1, 2]))
+    of = {row: n for n, row in enumerate(found.rows.tolist())}
+    bit = {name: 1 << k for k, name in enumerate(ALL_SOURCES)}
+    assert found.found_by[of[1]] == bit[RETRIEVAL] | bit[POPULARITY]
+    assert found.found_by[of[4]] == bit[OWN_ITEMS]
+    mostly = {row: ALL_SOURCES[found.mostly[n]] for row, n in of.items()}
+    assert mostly == {1: RETRIEVAL, 2: RETRIEVAL, 3: POPULARITY, 4: OWN_ITEMS}
+
+
+def test_a_new_item_is_not_sunk_by_lists_that_go_by_clicks():
+    retrieved = np.array([7, 1])
+    old = blend(0.1, 1.0, 0.0).of(MINE, retrieved)
+    new = blend(0.1, 1.0, 0.0, young=(7,)).of(MINE, retrieved)
+    assert old.rows.tolist() == [1, 3, 7, 4]
+    assert new.rows[0] == 7, "it has its place in retrieval in the list of popularity too"
+    np.testing.assert_allclose(new.scores[0], -np.log(2) * 1.1, rtol=1e-6)
+
+
+def test_a_visitor_without_clicks_and_an_empty_retrieval():
+    nobody = Recent(np.zeros(0, np.int64), np.zeros(0, np.float32))
+    found = blend(1.0, 1.0, 1.0).of(nobody, np.zeros(0, np.int64))
+    assert found.rows.tolist() == [3, 1]
+    lowest = -np.log(RETRIEVED + 2) - np.log(2) - np.log(LISTED + 2)
+    np.testing.assert_allclose(found.scores[0], lowest, rtol=1e-6)
