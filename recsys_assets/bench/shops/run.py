@@ -5,6 +5,7 @@ Each shop is taken by the commands of the README and nothing else, in a home of 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -76,7 +77,12 @@ def bench_shops(
             continue
         shops[shop.name] = found = _run_shop(shop, settings, say, keep)
         say(f"{shop.name}: {found['ended']} after {found['seconds']:.0f} s")
-        report = {"shops": shops, "cpu_count": os.cpu_count(), "served": served_share(shops)}
+        report = {
+            "shops": shops,
+            "cpu_count": os.cpu_count(),
+            "served": served_share(shops),
+            "ratio_geometric_mean": mean_ratio(shops),
+        }
         write_json(folder / "shops.json", report)
     return report
 
@@ -85,6 +91,19 @@ def served_share(shops: dict[str, ShopFigures]) -> float | None:
     """Return the share of the shops that ended in recommendations; skipped ones do not count."""
     ended = [one["ended"] for one in shops.values() if one["ended"] != SKIPPED]
     return sum(one == SERVED for one in ended) / len(ended) if ended else None
+
+
+def mean_ratio(shops: dict[str, ShopFigures]) -> float | None:
+    """Return the geometric mean of served nDCG@10 / that of the best tuned baseline.
+
+    None without a shop that has both.
+    """
+    ratios = [
+        one["ndcg@10"] / one["best_baseline_ndcg@10"]
+        for one in shops.values()
+        if one["ndcg@10"] and one["best_baseline_ndcg@10"]
+    ]
+    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
 
 
 def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool) -> ShopFigures:

@@ -179,3 +179,12 @@ def test_the_table_names_the_best_baseline() -> None:
     figures = dict.fromkeys([*figures, "best_baseline"])
     [row] = run.table_rows({"shops": {"a": {**shop, **figures}}})
     assert row[-1] == ""
+
+
+def test_the_mean_ratio_is_geometric_and_leaves_out_shops_without_figures() -> None:
+    def shop(served: float | None, best: float | None) -> dict[str, float | None]:
+        return {"ndcg@10": served, "best_baseline_ndcg@10": best}
+
+    shops = {"a": shop(0.2, 0.1), "b": shop(0.1, 0.2), "c": shop(0.4, 0.1), "d": shop(None, 0.1)}
+    assert run.mean_ratio(shops) == pytest.approx((2 * 0.5 * 4) ** (1 / 3))
+    assert run.mean_ratio({"d": shop(None, None)}) is None
