@@ -30,6 +30,8 @@ ORCHESTRATION = tuple(
     f"recsys_assets.{name}" for name in ("definitions", "defs", "operations", "orchestration")
 )
 
+_PARSES = 5  # attempts, where other threads disturb
+
 
 class FingerprintError(RuntimeError):
     """The code of an artifact cannot be found; the message names the remedy."""
@@ -247,11 +249,26 @@ def _read(module: str) -> tuple[frozenset[str], str]:
     """Return the names that a module may import, and the digest of its source."""
     path = _source_of(module)
     assert path is not None, module
-    tree = ast.parse(path.read_bytes(), filename=str(path))
+    tree = parsed(path)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     return frozenset(_imported_names(tree, package) | {module}), hashlib.sha256(
         _plain(tree).encode()
     ).hexdigest()
+
+
+def parsed(path: Path) -> ast.Module:
+    """Parse a module.
+
+    CPython 3.11 counts the depth of a tree per process. If another thread parses at the same time,
+    the count may be wrong, which raises SystemError; the source is right, so it is parsed again.
+    """
+    source = path.read_bytes()
+    for _ in range(_PARSES - 1):
+        try:
+            return ast.parse(source, filename=str(path))
+        except SystemError:
+            continue
+    return ast.parse(source, filename=str(path))
 
 
 def _imported_names(tree: ast.Module, package: str) -> set[str]:

@@ -1,5 +1,6 @@
 """Test fingerprints: a changed line rebuilds an artifact, a comment does not."""
 
+import ast
 import dis
 import functools
 import importlib
@@ -489,3 +490,20 @@ def test_a_line_of_the_project_changes_the_steps_that_use_it_and_no_other(tmp_pa
     assert changed("training/step.py", "MORE = 1\n") == set(STEPS)
     assert changed("training/retrieval/two_tower.py", "MORE = 1\n") == {"retrieval.two_tower"}
     assert changed("training/ranking/dlrm.py", "MORE = 1\n") == {"ranking.dlrm"}
+
+
+def test_a_tree_that_another_thread_disturbs_is_parsed_again(tmp_path, monkeypatch):
+    path, parse, failures = tmp_path / "module.py", ast.parse, [SystemError("depth"), None]
+    path.write_text("x = 1")
+
+    def disturbed(*args, **named):
+        if failure := failures.pop(0):
+            raise failure
+        return parse(*args, **named)
+
+    monkeypatch.setattr(ast, "parse", disturbed)
+    assert isinstance(fingerprints.parsed(path).body[0], ast.Assign) and not failures
+    monkeypatch.undo()
+    path.write_text("x = (")
+    with pytest.raises(SyntaxError):
+        fingerprints.parsed(path)

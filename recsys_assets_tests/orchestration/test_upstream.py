@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn, TypedDict
 import dagster as dg
 import pytest
 
-from recsys_assets import partitions
+from recsys_assets import fingerprints, partitions
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.release import build, champion, releases
@@ -318,7 +318,7 @@ def _opening(folder: Path) -> set[str]:
     for path in sorted(folder.rglob("*.py")):
         for function in (
             node
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(fingerprints.parsed(path))
             if isinstance(node, ast.FunctionDef)
         ):
             calls = (
