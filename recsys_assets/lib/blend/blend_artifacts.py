@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
 from recsys_assets.lib.blend.choice import BlendChoice, ChoiceFigures
@@ -22,6 +21,7 @@ from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import FOLDS
+from recsys_assets.lib.features.batch_transform import item_vocabulary
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.lib.raw.rows import scan_interactions
@@ -29,7 +29,7 @@ from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.sources import Source
 from recsys_assets.lib.sources.stored import BY_SOURCES, JUDGED, SERVED, read_blend, write_blend
 from recsys_assets.local_time import day_number
-from recsys_assets.release_files import EMBEDDING_TABLE, TRANSFORMS
+from recsys_assets.release_files import EMBEDDING_TABLE
 from recsys_assets.source_names import RETRIEVAL
 
 CHOICE_FILE = "choice.json"
@@ -63,7 +63,7 @@ class BlendParts:
     ) -> None:
         for name, source in sources.items():
             _require_same(name, source, {"workflows": workflows, "aligned": aligned})
-        self.log, self.sources, self.vocabulary = log, sources, vocabulary_of(workflows)
+        self.log, self.sources, self.vocabulary = log, sources, item_vocabulary(workflows)
         self.content = aligned.path(EMBEDDING_TABLE)
         clicks = ClickLog.of(scan_interactions(log), self.vocabulary, time_zone)
         self.young = {
@@ -154,25 +154,6 @@ def judged_blends(folder: Path, aligned: Artifact) -> tuple[Blend, ...]:
         replace(found, weights={name: figures["fold_weights"][fold][name] for name in found.names})
         for fold in range(FOLDS)
     )
-
-
-def catalogue_rows(vocabulary: Sequence[str], item_ids: np.ndarray) -> np.ndarray:
-    """Return the row in ``item_ids`` of each item of the vocabulary, int64; -1: none."""
-    row = {item: n for n, item in enumerate(item_ids.tolist())}
-    return np.array([row.get(item, -1) for item in vocabulary], np.int64)
-
-
-def inverse(rows: np.ndarray, size: int) -> np.ndarray:
-    """Return the position of each of ``size`` rows, int64; -1: none."""
-    found = np.full(size, -1, np.int64)
-    found[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
-    return found
-
-
-def vocabulary_of(workflows: Artifact) -> list[str]:
-    """Return the item ids of a generation, in the order of Categorify."""
-    found: list[str] = json.loads(workflows.path(TRANSFORMS).read_text())["vocabulary"][c.ITEM_ID]
-    return found
 
 
 def _write_figures(figures: ChoiceFigures, folder: Path) -> None:

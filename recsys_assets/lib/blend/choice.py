@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -25,7 +25,6 @@ MINIMUM_LABELS = 50
 _LEAST = 0.02
 #: Held-out clicks by which the worth of a source is judged, at most: one fit per source.
 _WORTH_LABELS = 1_500
-_Log = Callable[[str], None]
 
 
 class Worth(TypedDict):
@@ -77,7 +76,8 @@ def choose(
 
     The default is BY_QUALITY, or LISTWISE where there is a ranker; another takes its place where
     the lower bound of its difference is above 0. All are judged with weights that the clicks of
-    other visitors gave. Of a ranker, LISTWISE weighs the logit beside the ranks of the sources.
+    other visitors gave. With a ranker, LISTWISE has a weight for its logit beside those of the
+    sources.
 
     Args:
         labels: of the held-out clicks.
@@ -87,9 +87,8 @@ def choose(
         ranked: items of a list that the ranker gets, those of the highest weighted ranks; None:
             all.
     """
-    found = np.zeros(len(labels), bool)
-    found[labels.query[labels.hit]] = True
-    count = int(found.sum())
+    labels = replace(labels, logit=logit)
+    count = int(labels.found.sum())
     if labels.names == (RETRIEVAL,):
         return BlendChoice(_nothing(count, "no other source could be fitted"), as_is)
     if count < MINIMUM_LABELS:
@@ -99,25 +98,21 @@ def choose(
     worth = _worth(few)
     kept = _kept(few, worth)
     used = labels
-    mask = np.ones(len(labels.rows), bool)
     for name in labels.names:
         if name not in kept:
             worth[name]["kept"] = False
-            inside = np.delete(np.arange(len(used.names)), used.names.index(name))
-            still = used.listed[:, inside].any(axis=1)
-            mask[np.flatnonzero(mask)[~still]] = False
             used = used.without(name)
-    if used.names == (RETRIEVAL,) and logit is None:
+    if used.names == (RETRIEVAL,) and used.logit is None:
         return BlendChoice({**_nothing(count, "no source adds anything"), "sources": worth}, as_is)
     fits: dict[str, tuple[np.ndarray, w.Fit]] = {}
-    if logit is None:
+    if used.logit is None:
         fits = {
             BY_QUALITY: (used.logs, w.by_quality),
             BEST_ALONE: (used.logs, w.best_alone),
             LISTWISE: (used.logs, w.listwise),
         }
     else:
-        inputs = np.concatenate([logit[mask][:, None], used.logs], axis=1)
+        inputs = np.concatenate([used.logit[:, None], used.logs], axis=1)
         fits = {LISTWISE: (inputs, _with_ranker(inputs)), BY_QUALITY: (inputs, _hardly_ranked)}
     ranks = {name: w.cross_fitted(used, *fit, ranked) for name, fit in fits.items()}
     ranks |= {AS_IS: as_is}

@@ -8,16 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.blend.blend_artifacts import (
-    LABELS,
-    BlendParts,
-    catalogue_rows,
-    sampled,
-    write_choice,
-)
+from recsys_assets.lib.blend.blend_artifacts import LABELS, BlendParts, sampled, write_choice
 from recsys_assets.lib.blend.choice import ChoiceFigures, choose
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
+from recsys_assets.lib.evaluation.item_rows import rows_in
 from recsys_assets.lib.evaluation.queries import Queries
 
 
@@ -73,7 +68,7 @@ def write(
     )
     asked = sampled(Queries.read(queries), LABELS, seed)
     parts = BlendParts(log, sources, workflows, aligned, train_days, time_zone)
-    catalogue = catalogue_rows(parts.vocabulary, asked.item_ids)
+    catalogue = rows_in(parts.vocabulary, asked.item_ids)
     labels = parts.labels(
         asked,
         history,

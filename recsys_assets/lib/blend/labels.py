@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +33,7 @@ class ClickLabels:
     users: np.ndarray  # int64 [Q]
     fold: np.ndarray  # int64 [Q]
     items: int  # of the catalogue
+    logit: np.ndarray | None = None  # float32 [N], the ranker's log-odds; None: no ranker
 
     @classmethod
     def gather(
@@ -92,6 +93,11 @@ class ClickLabels:
         return np.repeat(np.arange(len(self)), np.diff(self.start))
 
     @cached_property
+    def found(self) -> np.ndarray:
+        """Whether some list has the clicked item, bool [Q]."""
+        return np.bincount(self.query[self.hit], minlength=len(self)) > 0
+
+    @cached_property
     def ranks_alone(self) -> np.ndarray:
         """Rank of each clicked item in each list alone, int64 [K, Q].
 
@@ -129,33 +135,35 @@ class ClickLabels:
     def first(self, most: int) -> ClickLabels:
         """Return the labels of the first queries, at most ``most``."""
         queries = min(most, len(self))
-        end = int(self.start[queries])
-        return ClickLabels(
-            self.names,
-            self.start[: queries + 1],
-            self.rows[:end],
-            self.logs[:end],
-            self.listed[:end],
-            self.hit[:end],
-            self.users[:queries],
-            self.fold[:queries],
-            self.items,
+        few = replace(
+            self,
+            start=self.start[: queries + 1],
+            users=self.users[:queries],
+            fold=self.fold[:queries],
         )
+        return few._of(slice(int(self.start[queries])))
 
     def without(self, name: str) -> ClickLabels:
         """Return the labels as they are if a source lists nothing."""
-        column = self.names.index(name)
-        others = np.delete(np.arange(len(self.names)), column)
-        kept = self.listed[:, others].any(axis=1)
+        others = np.array([one != name for one in self.names])
+        kept = np.asarray(self.listed[:, others].any(axis=1))
         count = np.bincount(self.query[kept], minlength=len(self))
-        return ClickLabels(
-            tuple(np.delete(np.array(self.names), column).tolist()),
-            np.concatenate([[0], np.cumsum(count)]),
-            self.rows[kept],
-            self.logs[kept][:, others],
-            self.listed[kept][:, others],
-            self.hit[kept],
-            self.users,
-            self.fold,
-            self.items,
+        less = self._of(kept)
+        return replace(
+            less,
+            names=tuple(one for one in self.names if one != name),
+            start=np.concatenate([[0], np.cumsum(count)]),
+            logs=less.logs[:, others],
+            listed=less.listed[:, others],
+        )
+
+    def _of(self, items: np.ndarray | slice) -> ClickLabels:
+        """Return some of the items, a mask [N] or the first; the bounds stay as they are."""
+        return replace(
+            self,
+            rows=self.rows[items],
+            logs=self.logs[items],
+            listed=self.listed[items],
+            hit=self.hit[items],
+            logit=None if self.logit is None else self.logit[items],
         )

@@ -6,14 +6,14 @@ import json
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
 from recsys_assets.lib.blend.blend_artifacts import judged_blends
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.query_sources import QuerySources
+from recsys_assets.lib.features.batch_transform import item_vocabulary
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.lib.sources.stored import read_blend
-from recsys_assets.release_files import CANDIDATE_SOURCES, ITEM_IDS_FILE, MODELS, TRANSFORMS
+from recsys_assets.release_files import CANDIDATE_SOURCES, ITEM_IDS_FILE, MODELS
 
 
 def judged_sources(
@@ -35,8 +35,8 @@ def judged_sources(
     blends = judged_blends(blend.local, aligned)
     if not blends:
         return None
-    vocabulary = json.loads(workflows.path(TRANSFORMS).read_text())["vocabulary"][c.ITEM_ID]
-    return QuerySources(blends, LatestClicks.of(read_clicks(log), vocabulary, look_back_days))
+    latest = LatestClicks.of(read_clicks(log), item_vocabulary(workflows), look_back_days)
+    return QuerySources(blends, latest)
 
 
 def first_query_day(days_before: Sequence[Artifact]) -> str | None:

@@ -10,7 +10,6 @@ from typing import TypedDict
 
 import numpy as np
 
-from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
 from recsys_assets.lib.blend.fit import MOST_FACTORS, TUNED_AS, default_params, fit_source
@@ -18,13 +17,14 @@ from recsys_assets.lib.evaluation.baseline_spaces import Params
 from recsys_assets.lib.evaluation.baseline_tuning import Budget, Fitter, Tuned, tune
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.batch_transform import item_vocabulary
 from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.lib.sources.sources import Source
 from recsys_assets.lib.sources.stored import JUDGED, SERVED, read_source, write_source
 from recsys_assets.local_time import day_number
-from recsys_assets.release_files import EMBEDDING_TABLE, SEEN_RULE, TRANSFORMS
+from recsys_assets.release_files import EMBEDDING_TABLE, SEEN_RULE
 from recsys_assets.source_names import IALS
 
 ENTRY = "source.json"
@@ -71,9 +71,7 @@ def write_source_artifact(
         seed: of all draws.
         time_zone: of the shop.
     """
-    vocabulary: list[str] = json.loads(workflows.path(TRANSFORMS).read_text())["vocabulary"][
-        c.ITEM_ID
-    ]
+    vocabulary = item_vocabulary(workflows)
     table = aligned.path(EMBEDDING_TABLE)
     content = np.load(table, mmap_mode="r", allow_pickle=False)
     rule = read_rule(seen_rule.path(SEEN_RULE))

@@ -13,6 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.lib.blend.labels import ClickLabels
+from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.query_sources import FOLDS
 
 #: Difference in nDCG@10, as a share of the best source's, at which a weight is smaller by e.
@@ -31,11 +32,7 @@ Fit = Callable[[ClickLabels, np.ndarray], np.ndarray]
 
 def ndcg(ranks: np.ndarray, users: np.ndarray) -> float:
     """Return nDCG@10, per visitor and then averaged; 0 without a query."""
-    if not len(ranks):
-        return 0.0
-    gain = np.where(ranks <= 10, 1.0 / np.log2(1.0 + ranks), 0.0)
-    _, user = np.unique(users, return_inverse=True)
-    return float((np.bincount(user, gain) / np.bincount(user)).mean())
+    return list_metrics.point(ranks, users) if len(ranks) else 0.0
 
 
 def alone(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
@@ -86,9 +83,7 @@ def fit_listwise(
     Returns:
         float64 [D].
     """
-    found = np.zeros(len(labels), bool)
-    found[labels.query[labels.hit]] = True
-    used = found & learned
+    used = labels.found & learned
     if not used.any():
         return prior
     inside = used[labels.query]
@@ -101,7 +96,7 @@ def fit_listwise(
     clicked = values[hit].T.astype(np.float64) @ weight
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the loss, the share of each item [n] and the score of the clicked items."""
+        """Return the loss, the share of each item [n], and the distance from the prior [D]."""
         score = values @ weights.astype(np.float32)
         highest = np.maximum.reduceat(score, start)
         grown = np.exp(score - highest[query])
@@ -141,8 +136,8 @@ def cross_fitted(
 
     Args:
         labels: of Q queries and N items.
-        inputs: float32 [N, D], of which ``fit`` gives the weights; the last K are the ranks.
-        fit: gives float64 [D].
+        inputs: float32 [N, D]. The last K columns are ``labels.logs``.
+        fit: returns the weights of the columns, float64 [D].
         ranked: only so many items of a list, those of the highest weighted ranks, are shown.
     """
     scores = np.zeros(len(labels.rows), np.float32)

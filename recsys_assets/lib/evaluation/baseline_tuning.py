@@ -111,7 +111,7 @@ def tune(
         started, trial = time.perf_counter(), study.ask()
         params = {key: choice.suggest(trial, key) for key, choice in SPACES[name].items()}
         ranks = list_metrics.run(fit(params), queries).ranks
-        value = list_metrics.list_metrics(ranks, users, resamples=1)[budget.metric]["value"]
+        value = list_metrics.point(ranks, users, budget.metric)
         study.tell(trial, value)
         trials.append(
             {

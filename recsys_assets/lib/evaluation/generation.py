@@ -2,8 +2,7 @@
 
 Inputs are made from raw feature rows by the generation's own transforms. So an older generation,
 such as the champion's, can be judged on days after its training: items are matched by their id, and
-those that it does not know are never shown. ``GenerationInputs``
-makes all model inputs.
+those that it does not know are never shown. ``GenerationInputs`` makes all model inputs.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.evaluation import ranker_metrics
 from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
 from recsys_assets.lib.evaluation.generation_inputs import GenerationInputs, Inputs
+from recsys_assets.lib.evaluation.item_rows import rows_in
 from recsys_assets.lib.evaluation.list_metrics import highest
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
@@ -32,8 +32,7 @@ from recsys_assets.lib.features.clock import zone_of
 from recsys_assets.lib.ranking.ordering import LEAST_PROBABILITY, blend
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.lib.retrieval.tables import load_vectors
-from recsys_assets.lib.sources.blend import OVER_FETCH, Blended
-from recsys_assets.lib.sources.union import RETRIEVED
+from recsys_assets.lib.sources.blend import Blended, retrieved_items
 from recsys_assets.release_files import (
     EMBEDDING_TABLE,
     ITEM_TOWER_INPUTS,
@@ -238,15 +237,10 @@ class Generation(GenerationInputs):
         scores[:, place[place >= 0]] = (self._ask(queries)[1][rows] @ self.vectors.T)[:, place >= 0]
         return scores
 
-    @property
-    def _retrieved(self) -> int:
-        """Return the candidates that retrieval hands on, seen or not."""
-        return min(RETRIEVED, self.retrieval_topk + OVER_FETCH)
-
     def retrieved(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the nearest items, seen or not: vocabulary rows int64 [n, R], nearest first."""
         near = self._ask(queries)[1][rows] @ self.vectors.T
-        return np.asarray(self.vocabulary_rows[highest(near, self._retrieved)])
+        return np.asarray(self.vocabulary_rows[highest(near, retrieved_items(self.retrieval_topk))])
 
     def knows(self, rows: np.ndarray) -> np.ndarray:
         """Return whether the generation has vectors of items, bool [m]; rows: of the vocabulary."""
@@ -306,7 +300,7 @@ class Generation(GenerationInputs):
         """Return the scores of the candidates of all sources, float32 [n, I]."""
         place, seen = self._places(queries), queries.seen(rows)
         near = self._ask(queries)[1][rows] @ self.vectors.T
-        nearest = highest(near, self._retrieved)
+        nearest = highest(near, retrieved_items(self.retrieval_topk))
         of_query, items, found = [], [], []
         for n, blended in enumerate(sources.blended(queries, rows, self.vocabulary_rows[nearest])):
             own = self._own_row[blended.rows]
@@ -363,8 +357,7 @@ class Generation(GenerationInputs):
 
     def _places(self, queries: Queries) -> np.ndarray:
         """Return the catalogue row of each item, int64 [I']; -1 where it has none."""
-        row = {item: n for n, item in enumerate(queries.item_ids.tolist())}
-        return np.array([row.get(item, -1) for item in self.item_ids.tolist()], np.int64)
+        return rows_in(self.item_ids, queries.item_ids)
 
     def _score(self, inputs: Inputs) -> np.ndarray:
         return session.run_model(self._ranker, inputs, _BATCH).reshape(-1)

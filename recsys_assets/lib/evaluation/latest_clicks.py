@@ -11,6 +11,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import ITEM_HISTORY, SECONDS_PER_DAY, SECONDS_PER_HOUR
+from recsys_assets.lib.evaluation.item_rows import rows_in
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.click_ranges import ClickRanges, unroll
 from recsys_assets.lib.raw.rows import scan_interactions
@@ -62,9 +63,7 @@ class LatestClicks:
             int(times.max(initial=0)) + look_back_days * SECONDS_PER_DAY,
             look_back_days * SECONDS_PER_DAY,
         )
-        row = {item: n for n, item in enumerate(np.asarray(item_ids).tolist())}
-        places = np.array([row.get(item, -1) for item in ranges.items.to_list()], np.int64)
-        return cls(ranges, places, look_back_days)
+        return cls(ranges, rows_in(ranges.items.to_list(), item_ids), look_back_days)
 
     def entries(
         self, queries: Queries, rows: np.ndarray

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.evaluation.measures import Estimate, ListFigures, SliceFigures
+from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate, ListFigures, SliceFigures
 from recsys_assets.lib.evaluation.queries import Queries
 
 RECALL_AT = (10, 50, 100, 300)
@@ -217,6 +217,11 @@ def list_metrics(
     return dict(
         zip(values, _means(np.stack(list(values.values())), users, seed, resamples), strict=True)
     )
+
+
+def point(ranks: np.ndarray, users: Sequence[Any] | np.ndarray, metric: str = PRIMARY) -> float:
+    """Return one of METRICS without its interval; see ``list_metrics``."""
+    return list_metrics(ranks, users, resamples=1)[metric]["value"]
 
 
 def paired_difference(

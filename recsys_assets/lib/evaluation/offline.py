@@ -15,7 +15,8 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import list_metrics, ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
-from recsys_assets.lib.evaluation.list_metrics import SameForAll
+from recsys_assets.lib.evaluation.item_rows import rows_in
+from recsys_assets.lib.evaluation.list_metrics import Lists, SameForAll
 from recsys_assets.lib.evaluation.measures import GenerationFigures, OfflineFigures
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
@@ -82,8 +83,7 @@ def content_vectors(generation: Generation, queries: Queries) -> np.ndarray:
 
     Items that the generation lacks have zeros.
     """
-    row = {item: n for n, item in enumerate(generation.item_ids.tolist())}
-    own = np.array([row.get(item, -1) for item in queries.item_ids.tolist()])
+    own = rows_in(queries.item_ids, generation.item_ids)
     return np.where(own[:, None] >= 0, generation.table[generation.index[own]], 0.0).astype(
         np.float32
     )
@@ -134,7 +134,9 @@ def write_report(
         sources=sources,
     )
     judged, arrays = measure(generation, asked, exposures, seed)
-    alone = list_metrics.run(generation.without_sources().served, asked)
+    alone = Lists(arrays["served_ranks"], arrays["served_top"])
+    if sources is not None:
+        alone = list_metrics.run(generation.without_sources().served, asked)
     arrays |= alone.arrays(MODELS)
     popular = list_metrics.run(SameForAll("popularity", asked.clicks), asked)
     whole = asked.overall

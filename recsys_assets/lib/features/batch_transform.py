@@ -27,6 +27,7 @@ from recsys_assets.columns import (
     EVENT_ID,
     HOURS_SINCE_CLICK,
     ITEM_CLICKS,
+    ITEM_ID,
     ITEM_POPULARITY,
     NULL_INDEX,
     OOV_INDEX,
@@ -283,3 +284,9 @@ def read_transforms(workflows: Artifact) -> dict[str, Any]:
     """Return the content of ``transforms.json``."""
     content: dict[str, Any] = json.loads(workflows.path(TRANSFORMS).read_text())
     return content
+
+
+def item_vocabulary(workflows: Artifact) -> list[str]:
+    """Return the item ids of a generation; item n has Categorify index 3 + n."""
+    found: list[str] = read_transforms(workflows)["vocabulary"][ITEM_ID]
+    return found

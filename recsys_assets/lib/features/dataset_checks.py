@@ -12,13 +12,13 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.features import batch_transform, vocabulary
 from recsys_assets.lib.features import point_in_time as features
-from recsys_assets.lib.features.batch_transform import read_transforms
+from recsys_assets.lib.features.batch_transform import item_vocabulary, read_transforms
 from recsys_assets.lib.figures.series import number
 
 
 def items_without_index(workflows: Artifact, items: Artifact) -> list[str]:
     """Return up to 20 item ids of the catalogue that the vocabulary lacks, sorted."""
-    vocabulary = set(read_transforms(workflows)["vocabulary"][c.ITEM_ID])
+    vocabulary = set(item_vocabulary(workflows))
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID])[c.ITEM_ID]
     return sorted(set(catalogue) - vocabulary)[:20]
 

@@ -115,7 +115,7 @@ def unused_columns(found: Sequence[FilePreview], used: Collection[str]) -> list[
 
 
 def first_values(found: Sequence[FilePreview], column: str) -> list[tuple[str, str | None]]:
-    """Return the first distinct values of a column, of which nothing was read."""
+    """Return the first distinct values of a column as pairs (value, None): it is not read."""
     for one in found:
         if column in one.sample.columns:
             values = one.sample[column].drop_nulls().unique(maintain_order=True)

@@ -14,14 +14,13 @@ from recsys_assets.files import write_json
 from recsys_assets.lib.blend.blend_artifacts import (
     LABELS,
     BlendParts,
-    catalogue_rows,
-    inverse,
     judged_blends,
     sampled,
     write_choice,
 )
 from recsys_assets.lib.blend.choice import ChoiceFigures, choose
 from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.item_rows import inverse, rows_in
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer, highest
 from recsys_assets.lib.evaluation.measures import Estimate, ListFigures
@@ -31,9 +30,8 @@ from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
 from recsys_assets.lib.ladder.rungs import WindowClicks, fusion_rung
 from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.release.rung import FUSION, ITEM_TO_ITEM, Rung
-from recsys_assets.lib.sources.blend import OVER_FETCH
+from recsys_assets.lib.sources.blend import retrieved_items
 from recsys_assets.lib.sources.stored import BY_SOURCES
-from recsys_assets.lib.sources.union import RETRIEVED
 
 
 class FusionFigures(TypedDict):
@@ -78,15 +76,10 @@ class FusedScorer:
         """Return the catalogue row of each item of the vocabulary, and the other way round."""
         known = self.__dict__.get("_known")
         if known is None or known[0] is not queries:
-            catalogue = catalogue_rows(self.vocabulary, queries.item_ids)
+            catalogue = rows_in(self.vocabulary, queries.item_ids)
             known = (queries, catalogue, inverse(catalogue, queries.items))
             self.__dict__["_known"] = known  # a dictionary of a million items takes a second
         return known[1], known[2]
-
-
-def retrieved_items(retrieval_topk: int) -> int:
-    """Return the items that retrieval hands on, seen or not."""
-    return min(RETRIEVED, retrieval_topk + OVER_FETCH)
 
 
 def retrieved(scores: np.ndarray, of_item: np.ndarray, most: int) -> np.ndarray:
@@ -141,7 +134,7 @@ def write_fusion(
     training = [day for day in log if day.partition in set(train_days)]
     retrieval = _judged_rung(rung, training, vocabulary, clicks, look_back_days)
     labelled = sampled(asked, LABELS, seed)
-    catalogue = catalogue_rows(vocabulary, labelled.item_ids)
+    catalogue = rows_in(vocabulary, labelled.item_ids)
     of_item, most = inverse(catalogue, labelled.items), retrieved_items(retrieval_topk)
     labels = parts.labels(
         labelled,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import ListFigures
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.batch_transform import item_vocabulary
 from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.ladder import rungs
@@ -27,7 +27,7 @@ from recsys_assets.lib.ladder.rungs import WindowClicks
 from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.release.rung import ITEM_TO_ITEM, POPULARITY, Rung, RungName
 from recsys_assets.lib.retrieval import index
-from recsys_assets.release_files import INDEX, SEEN_RULE, TRANSFORMS
+from recsys_assets.release_files import INDEX, SEEN_RULE
 
 RUNG_FILE = "rung.json"
 #: Queries of the inner days that choose the weights, and below which the defaults stay.
@@ -96,9 +96,7 @@ def write_simple_rung(
     rung, count = _choose(answers, asked, window, seed)
     fitted = ItemToItem.fit(clicks, item_ids, weights)
     served = fitted if rung["name"] == ITEM_TO_ITEM else fitted.popularity_only()
-    vocabulary: list[str] = json.loads(workflows.path(TRANSFORMS).read_text())["vocabulary"][
-        c.ITEM_ID
-    ]
+    vocabulary = item_vocabulary(workflows)
     vectors, ids = served.write(target, vocabulary)
     np.savez(
         target / "lists.npz",
@@ -152,8 +150,7 @@ def _tuned(
     def quality(weights: Weights) -> float:
         tried = replace(scorer, model=model.with_weights(weights))
         ranks = list_metrics.run(tried, asked).ranks[asked.overall]
-        users = asked.users[asked.overall]
-        return list_metrics.list_metrics(ranks, users, resamples=1)["ndcg@10"]["value"]
+        return list_metrics.point(ranks, asked.users[asked.overall])
 
     return max(CANDIDATES, key=quality)
 

@@ -18,6 +18,11 @@ from recsys_assets.source_names import ALL_SOURCES, BY_CLICKS, RETRIEVAL
 OVER_FETCH = 100
 
 
+def retrieved_items(retrieval_topk: int) -> int:
+    """Return the number of items that retrieval hands on, seen or not."""
+    return min(RETRIEVED, retrieval_topk + OVER_FETCH)
+
+
 @dataclass(frozen=True)
 class Blended:
     """Holds the candidates of one visitor, best first."""
