@@ -212,8 +212,8 @@ class Settings(BaseSettings):
     seen_events: str = Field(
         "auto",
         description="Event types after which an item counts as seen, separated by commas, such as "
-        "View,Purchase. auto: from the log; nothing where visitors often buy the same again, "
-        "elsewhere every event but Impression.",
+        "View,Purchase. any: every event but Impression; none: nothing counts; auto: any, Purchase "
+        "or none, whichever held-out clicks say.",
     )
     seen_days: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
@@ -254,8 +254,10 @@ class Settings(BaseSettings):
     def _known_events(cls, value: str) -> str:
         allowed = [event for event in EVENT_TYPES if event != IMPRESSION]
         names = [name.strip() for name in value.split(",")]
-        if names != ["auto"] and not set(names) <= set(allowed):
-            raise ValueError(f"must be auto, or names of {', '.join(allowed)}, got {value!r}")
+        if names not in (["auto"], ["any"], ["none"]) and not set(names) <= set(allowed):
+            raise ValueError(
+                f"must be auto, any, none, or names of {', '.join(allowed)}, got {value!r}"
+            )
         return ",".join(names)
 
     @field_validator("diversity_mode", mode="before")
@@ -324,7 +326,11 @@ class Settings(BaseSettings):
         if self.seen_events == "auto":
             return None
         named = self.seen_events.split(",")
-        return tuple(event for event in EVENT_TYPES if event in named)
+        return tuple(
+            event
+            for event in EVENT_TYPES
+            if event in named or (named == ["any"] and event != IMPRESSION)
+        )
 
     @property
     def kept_seen_days(self) -> int:

@@ -52,7 +52,7 @@ KNOW_TIME = [
         "lib/simulator/test_shop.py",
         "lib/feature_store/test_bloom.py",
         "lib/feature_store/test_seen_history.py",
-        "lib/features/test_repeats.py",
+        "lib/blend/test_seen_choice.py",
         "lib/feature_store/test_click_history.py",
         "serving/events/test_consumer.py",
         "serving/events/test_events.py",

@@ -2,76 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date, timedelta
+
 import numpy as np
 import polars as pl
 
-from recsys_assets.columns import PURCHASE, VIEW, EventType
+from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.columns import PURCHASE, VIEW
 
 #: 2026-06-01 00:00 UTC
-START = 1_780_272_000
+FIRST_DAY, START = date(2026, 6, 1), 1_780_272_000
+Row = tuple[int, int, int, str]  # visitor, item, second since START, event
 
 
-def groceries(
-    visitors: int = 400, days: int = 9, *, event: EventType = PURCHASE, seed: int = 1
-) -> pl.DataFrame:
-    """Shoppers with 15 staples each who fill a basket of 8 about every third day."""
+def groceries(visitors: int = 300, days: int = 9, *, seed: int = 1) -> list[Row]:
+    """Shoppers with 12 staples each who buy a basket of 6 about every third day."""
     rng = np.random.default_rng(seed)
-    rows = []
+    rows: list[Row] = []
     for visitor in range(visitors):
-        staples = rng.integers(0, 2_000, 15)
-        for day in np.flatnonzero(rng.random(days) < 0.35):
-            basket = np.where(
-                rng.random(8) < 0.6, rng.choice(staples, 8), rng.integers(0, 2_000, 8)
-            )
-            rows += [(visitor, int(item), int(day)) for item in set(basket.tolist())]
-    return log(rows, event)
+        staples = rng.integers(0, 400, 12)
+        for day in np.flatnonzero(rng.random(days) < 0.35).tolist():
+            basket = np.where(rng.random(6) < 0.6, rng.choice(staples, 6), rng.integers(0, 400, 6))
+            for line, item in enumerate(sorted(set(basket.tolist()))):
+                at = 86_400 * day + 36_000 + 60 * line + visitor
+                rows += [(visitor, item, at, VIEW), (visitor, item, at + 30, PURCHASE)]
+    return rows
 
 
-def fashion(
-    visitors: int = 1_500,
-    days: int = 9,
-    *,
-    items: int = 1_000,
-    event: EventType = PURCHASE,
-    seed: int = 1,
-) -> pl.DataFrame:
-    """Shoppers who choose by popularity, and take the same again once in 25 times."""
+def fashion(visitors: int = 400, days: int = 9, *, seed: int = 1) -> list[Row]:
+    """Shoppers who look at an item on several visits, buy it, and do not come back to it."""
     rng = np.random.default_rng(seed)
-    popularity = 1 / np.arange(1, items + 1) ** 0.8
+    rows: list[Row] = []
+    for visitor in range(visitors):
+        wanted = rng.permutation(400)[:40].tolist()
+        thought_of: list[int] = []
+        for day in range(days):
+            if rng.random() < 0.4:
+                continue
+            thought_of = [*thought_of, wanted.pop()][-2:]
+            for line, item in enumerate(thought_of):
+                at = 86_400 * day + 36_000 + 600 * line + visitor
+                rows.append((visitor, item, at, VIEW))
+            if rng.random() < 0.5:
+                item = thought_of.pop(0)
+                rows.append((visitor, item, 86_400 * day + 40_000 + visitor, PURCHASE))
+    return rows
+
+
+def novelty(visitors: int = 300, days: int = 9, *, seed: int = 1) -> list[Row]:
+    """Readers who never click the same again."""
+    rng = np.random.default_rng(seed)
+    popularity = 1 / np.arange(1, 201) ** 0.6
     popularity /= popularity.sum()
-    rows = []
+    rows: list[Row] = []
     for visitor in range(visitors):
-        had: list[int] = []
-        for day in np.flatnonzero(rng.random(days) < 0.3):
-            for item in rng.choice(items, 3, p=popularity).tolist():
-                again = had and rng.random() < 0.04
-                rows.append(
-                    (visitor, had[int(rng.integers(len(had)))] if again else item, int(day))
-                )
-            had += [row[1] for row in rows[-3:]]
-    return log(rows, event)
+        items = rng.choice(200, days * 2, replace=False, p=popularity).tolist()
+        for day in range(days):
+            for line in range(2):
+                at = 86_400 * day + 36_000 + 600 * line + visitor
+                rows.append((visitor, items.pop(), at, VIEW))
+    return rows
 
 
-def hits(visitors: int = 1_500, days: int = 9, seed: int = 1) -> pl.DataFrame:
-    """Shoppers of a shop of eight items: all repeats are chance."""
-    rng = np.random.default_rng(seed)
-    return log(
-        [
-            (visitor, int(item), int(day))
-            for visitor in range(visitors)
-            for day in np.flatnonzero(rng.random(days) < 0.4)
-            for item in rng.integers(0, 8, 2)
-        ],
-        PURCHASE,
-    )
-
-
-def log(rows: list[tuple[int, int, int]], event: EventType) -> pl.DataFrame:
-    """RAW_INTERACTIONS columns of (visitor, item, day); a View precedes each purchase."""
-    frame = pl.DataFrame(rows, schema=["visitor", "item", "day"], orient="row").select(
+def publish(store: ArtifactStore, rows: Sequence[Row]) -> list[Artifact]:
+    """Publish ``raw/interactions`` of every day."""
+    frame = pl.DataFrame(rows, schema=["visitor", "item", "at", "event"], orient="row").select(
+        event_id=pl.format("e{}", pl.int_range(pl.len())),
         user_id=pl.format("v{}", "visitor"),
         item_id=pl.format("i{}", "item"),
-        timestamp=START + 86_400 * pl.col("day") + 36_000 + pl.int_range(pl.len()) % 3_600,
+        timestamp=START + pl.col("at"),
+        event_type="event",
+        day=pl.col("at") // 86_400,
     )
-    kinds = dict.fromkeys((VIEW, event))
-    return pl.concat([frame.with_columns(event_type=pl.lit(kind)) for kind in kinds])
+    found = []
+    for day in range(int(frame["day"].max()) + 1):  # type: ignore[arg-type]
+        with store.stage(
+            "raw/interactions", (FIRST_DAY + timedelta(days=day)).isoformat()
+        ) as staged:
+            of_day = frame.filter(pl.col("day") == day).drop("day")
+            of_day.write_parquet(staged.path / "interactions.parquet")
+            found.append(staged.publish())
+    return found

@@ -38,10 +38,10 @@ def png() -> bytes:
     )
 
 
-def promote(settings: Settings, release: int = 1, **rung: str) -> None:
+def promote(settings: Settings, release: int = 1, **said: str) -> None:
     """Write what a promotion leaves for the gateway: display.json and images.parquet.
 
-    rung: what display.json names; none by default, as before releases had rungs.
+    said: rung and hides of display.json; none by default, as older versions wrote none.
     """
     items = {
         item_id: {
@@ -59,7 +59,7 @@ def promote(settings: Settings, release: int = 1, **rung: str) -> None:
     pl.DataFrame({"image": ["a.png"], "content": [png()]}).write_parquet(
         _made(images_path(settings))
     )
-    write_json(display_path(settings), {"release": release, **rung, "items": items})
+    write_json(display_path(settings), {"release": release, **said, "items": items})
 
 
 def _made(path: Path) -> Path:

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-import numpy as np
-
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
 from recsys_assets.bench.shops.figures import OFFLINE
 from recsys_assets.lib.evaluation import list_metrics
@@ -39,11 +37,20 @@ class BaselineFigures(TypedDict):
     best_ndcg: float | None
     served_minus: Estimate | None  # nDCG@10 of what serves − the best baseline's, paired
     ndcg: dict[str, float]  # of every baseline
+    recall: float | None  # recall@300 of what serves; None where it was not judged
+    new_recall: float | None  # recall@50 of its new items; None without a click on one
 
 
 def baseline_figures(settings: Settings) -> BaselineFigures:
     """Tune the baselines on the queries of the champion's day; settings: of the shop's home."""
-    nothing: BaselineFigures = {"best": None, "best_ndcg": None, "served_minus": None, "ndcg": {}}
+    nothing: BaselineFigures = {
+        "best": None,
+        "best_ndcg": None,
+        "served_minus": None,
+        "ndcg": {},
+        "recall": None,
+        "new_recall": None,
+    }
     champion, store = read_champion(settings), ArtifactStore(settings.artifacts)
     if champion is None:
         return nothing
@@ -60,11 +67,23 @@ def baseline_figures(settings: Settings) -> BaselineFigures:
         if best is None:
             return nothing
         ranks = Lists.stored(target / "lists.npz", best).ranks
-    return {
+    found: BaselineFigures = {
+        **nothing,
         "best": best,
         "best_ndcg": value_of(metrics[best][PRIMARY]),
-        "served_minus": _served_minus(ranks, store, release, queries),
         "ndcg": {name: one[PRIMARY]["value"] for name, one in metrics.items()},
+    }
+    served = _served(store, release, queries)
+    if served is None:
+        return found
+    asked = Queries.read(queries)
+    whole = list_metrics.judge(served.ranks, asked)
+    new = list_metrics.judge_slices(served.ranks, asked).get("new_items")
+    return {
+        **found,
+        "served_minus": list_metrics.overall_difference(served.ranks, ranks, asked),
+        "recall": whole["recall@300"]["value"],
+        "new_recall": None if new is None else new["recall@50"]["value"],
     }
 
 
@@ -89,10 +108,8 @@ def _tuned(store: ArtifactStore, queries: Artifact, target: Path) -> Mapping[str
     )
 
 
-def _served_minus(
-    ranks: np.ndarray, store: ArtifactStore, release: Release, queries: Artifact
-) -> Estimate | None:
-    """Return what serves − these ranks; None where what serves has answered other queries."""
+def _served(store: ArtifactStore, release: Release, queries: Artifact) -> Lists | None:
+    """Return the lists of what serves; None where it has answered other queries."""
     full = release.rung["name"] == FULL
     try:
         judged = store.current(OFFLINE if full else RUNG, release.day)
@@ -100,5 +117,4 @@ def _served_minus(
         return None
     if not answers(judged, queries):
         return None
-    served = Lists.read(judged, "served" if full else release.rung["name"])
-    return list_metrics.overall_difference(served.ranks, ranks, Queries.read(queries))
+    return Lists.read(judged, "served" if full else release.rung["name"])

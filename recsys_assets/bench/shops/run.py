@@ -17,11 +17,10 @@ from typing import Any, TypedDict
 from recsys_assets.bench.harness.part import refuse_unknown
 from recsys_assets.bench.shops.all_shops import SHOPS
 from recsys_assets.bench.shops.baselines import baseline_figures
-from recsys_assets.bench.shops.figures import held_out_figures
+from recsys_assets.bench.shops.figures import ChoiceOfShop, choices, held_out_figures
 from recsys_assets.bench.shops.shop import Shop, ShopSkipped, Written
 from recsys_assets.bench.shops.terminal import StepFailed, Terminal, free_offset
 from recsys_assets.files import write_json
-from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.summary import label
 from recsys_assets.settings import Settings
 
@@ -42,12 +41,17 @@ ShopFigures = TypedDict(
         "rows": int | None,
         "seconds": float,
         "steps": dict[str, float],
-        "ndcg@10": float | None,
+        "served_ndcg@10": float | None,
         "popularity_ndcg@10": float | None,
         "best_baseline": str | None,
         "best_baseline_ndcg@10": float | None,
-        "served_minus_best_baseline": Estimate | None,
+        # bounds of the 95 % interval of nDCG@10, what serves − the best baseline, paired
+        "difference_low": float | None,
+        "difference_high": float | None,
+        "recall@300": float | None,
+        "new_item_recall@50": float | None,
         "baselines": dict[str, float],  # name → nDCG@10
+        "choices": ChoiceOfShop | None,
     },
 )
 
@@ -99,9 +103,9 @@ def mean_ratio(shops: dict[str, ShopFigures]) -> float | None:
     None without a shop that has both.
     """
     ratios = [
-        one["ndcg@10"] / one["best_baseline_ndcg@10"]
+        one["served_ndcg@10"] / one["best_baseline_ndcg@10"]
         for one in shops.values()
-        if one["ndcg@10"] and one["best_baseline_ndcg@10"]
+        if one["served_ndcg@10"] and one["best_baseline_ndcg@10"]
     ]
     return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
 
@@ -124,12 +128,16 @@ def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool) -> ShopFigur
         "rows": None,
         "seconds": 0.0,
         "steps": terminal.seconds,
-        "ndcg@10": None,
+        "served_ndcg@10": None,
         "popularity_ndcg@10": None,
         "best_baseline": None,
         "best_baseline_ndcg@10": None,
-        "served_minus_best_baseline": None,
+        "difference_low": None,
+        "difference_high": None,
+        "recall@300": None,
+        "new_item_recall@50": None,
         "baselines": {},
+        "choices": None,
     }
     began = None
     try:
@@ -150,10 +158,13 @@ def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool) -> ShopFigur
 def _judge(home: Settings, figures: ShopFigures) -> None:
     """Add the figures on held-out clicks of what serves and of the baselines."""
     found, tuned = held_out_figures(home), baseline_figures(home)
-    figures["ndcg@10"], figures["popularity_ndcg@10"] = found["served"], found["popularity"]
+    figures["served_ndcg@10"], figures["popularity_ndcg@10"] = found["served"], found["popularity"]
     figures["best_baseline"], figures["best_baseline_ndcg@10"] = tuned["best"], tuned["best_ndcg"]
-    figures["served_minus_best_baseline"] = tuned["served_minus"]
-    figures["baselines"] = tuned["ndcg"]
+    if tuned["served_minus"] is not None:
+        figures["difference_low"] = tuned["served_minus"]["low"]
+        figures["difference_high"] = tuned["served_minus"]["high"]
+    figures["recall@300"], figures["new_item_recall@50"] = tuned["recall"], tuned["new_recall"]
+    figures["baselines"], figures["choices"] = tuned["ndcg"], choices(home)
 
 
 def _end(terminal: Terminal, say: Say, keep: bool) -> None:
@@ -230,7 +241,7 @@ def table_rows(report: dict[str, Any]) -> Sequence[tuple[str, ...]]:
             "\n".join(
                 f"{value:.4f} {what}".rstrip()
                 for value, what in (
-                    (one["ndcg@10"], ""),
+                    (one["served_ndcg@10"], ""),
                     (one["popularity_ndcg@10"], "popular"),
                     (one["best_baseline_ndcg@10"], label(one["best_baseline"] or "")),
                 )

@@ -25,6 +25,8 @@ class SeenRuleParams(TypedDict):
     seen_events: Sequence[EventType] | None
     seen_days: int | Literal["auto"]
     time_zone: str
+    look_back_days: int
+    seed: int
 
 
 @dg.asset(
@@ -39,9 +41,9 @@ def seen_rule(
     """Chooses which events hide an item from a visitor, and for how long, per as-of day.
 
     Reads raw interactions of the training days and the settings seen_events and seen_days. Writes
-    one rule, with the share of purchases that were repeats. The evaluation and the release use it.
+    one rule, with the lists' figures under each rule. The evaluation and the release use it.
     """
-    from recsys_assets.lib.features import repeats
+    from recsys_assets.lib.blend import seen_choice
 
     settings = platform.settings
     inputs = open_inputs(SeenRuleInputs, platform, context.partition_key)
@@ -49,6 +51,8 @@ def seen_rule(
         "seen_events": settings.seen_event_types,
         "seen_days": settings.seen_days,
         "time_zone": partitions.time_zone(settings),
+        "look_back_days": settings.look_back_days,
+        "seed": settings.seed,
     }
     built = platform.build(
         context,
@@ -57,6 +61,6 @@ def seen_rule(
         inputs=inputs,
         params={**params},
         force=config.force,
-        write=lambda staged: repeats.write_seen_rule(**inputs, target=staged.path, **params),
+        write=lambda staged: seen_choice.write_seen_rule(**inputs, target=staged.path, **params),
     )
     return reporting.result(built.artifact, reused=built.reused)

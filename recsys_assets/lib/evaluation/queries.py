@@ -3,8 +3,9 @@
 One query is one click of the validation days: its visitor, moment and device, and the clicked item,
 the *true* item. A system answers with a ranking of the whole catalogue without the items that the
 seen filter drops. These follow from the events strictly before the query, by the ``SeenRule`` that
-``serving.stages.seen_items`` applies too. A click on such an item is no query, because no list may
-show it. The share of such clicks is counted.
+``serving.stages.seen_items`` applies too. A click on such an item is a query like the others, which
+every system misses: what the filter costs shows in the figures. The slices ``repeats`` and
+``no_repeats`` tell clicks on items that the visitor has had lately from all others.
 
 Where too few visitors are new, cold ones are *simulated*: further queries whose visitor is masked
 as ``features.mask`` does in training. They count only in the slice ``cold_users``, never in the
@@ -23,22 +24,19 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
-from recsys_assets.columns import EPOCH_WEEKDAY, SECONDS_PER_DAY, SECONDS_PER_HOUR
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import seen_filter
 from recsys_assets.lib.evaluation.measures import QueryCounts
+from recsys_assets.lib.evaluation.query_slices import slices_of
 from recsys_assets.lib.features.click_ranges import unroll
 from recsys_assets.lib.features.point_in_time import HISTORY, UNKNOWN_VISITOR
-from recsys_assets.lib.features.seen import SeenRule
+from recsys_assets.lib.features.seen import DEFAULT_RULE, SeenRule
 from recsys_assets.lib.raw.rows import scan_interactions
-from recsys_assets.local_time import UTC, local_seconds
+from recsys_assets.local_time import UTC
 
 QUERY_LIMIT = 20_000
 #: Below MINIMUM_COLD queries of new visitors, add SIMULATED_COLD queries with a masked visitor.
 MINIMUM_COLD, SIMULATED_COLD = 200, 2_000
-#: [first, last), local
-HOURS = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
-ACTIVITY = ("low", "medium", "high")  # thirds of the known visitors by their training exposures
 #: Columns of the frame beside INTERACTION_FEATURES. VISITOR holds the visitor also where user_id is
 #: masked; _SLICE begins the names of the slices' columns.
 VISITOR, SIMULATED, _SLICE = "visitor", "simulated_cold", "slice "
@@ -159,9 +157,12 @@ class Queries:
             .cast({"query": pl.Int64})
         )
         seen = seen_filter.seen_pairs(asked, interactions, catalogue, rule, zone)
-        # a click on an item that the filter drops is no query
-        own = seen.join(asked.select("query", "item"), on=["query", "item"], how="semi")["query"]
-        asks = _with_history(asked.filter(~pl.col("query").is_in(own.implode())), features)
+        had = (
+            seen
+            if rule == DEFAULT_RULE
+            else seen_filter.seen_pairs(asked, interactions, catalogue, DEFAULT_RULE, zone)
+        )
+        asks = _with_history(asked, features)
         counts = _item_clicks(training, catalogue)
         known = _exposures(training, asks, kept)
         cold = int((known == 0).sum())
@@ -169,8 +170,16 @@ class Queries:
         frame = _with_simulated(asks, simulated)
         start, dropped = seen_filter.seen_rows(seen, asks["query"].to_numpy(), simulated)
         true = frame["item"].to_numpy().astype(np.int64)
-        slices = _slices(
-            frame, np.concatenate([known, np.zeros(len(simulated), np.int64)]), counts[true], zone
+        repeats = np.zeros(frame.height, bool)
+        repeats[own_items(had, asks)["query"].to_numpy()] = True
+        slices = slices_of(
+            frame,
+            visitors=frame[VISITOR],
+            simulated=frame[SIMULATED].to_numpy(),
+            exposures=np.concatenate([known, np.zeros(len(simulated), np.int64)]),
+            clicks_of_item=counts[true],
+            repeats=repeats,
+            zone=zone,
         )
         counted: QueryCounts = {
             "rows": frame.height,
@@ -179,7 +188,7 @@ class Queries:
             "items": catalogue.height,
             "clicks": clicked.height,
             "sampled_clicks": asked.height,
-            "seen_share": 1 - asks.height / max(asked.height, 1),
+            "seen_share": own_items(seen, asks).height / max(asks.height, 1),
             "cold_queries": cold,
             "cold_users_simulated": bool(len(simulated)),
             "seen_rule": rule.text(),
@@ -246,6 +255,11 @@ def _training_log(interactions: Sequence[Artifact], validation: Set[str | None])
             f"({sorted(map(str, validation))})"
         )
     return scan_interactions(before)
+
+
+def own_items(pairs: pl.DataFrame, asks: pl.DataFrame) -> pl.DataFrame:
+    """Return the pairs {query, item} of clicks on the item itself."""
+    return pairs.join(asks.select("query", "item"), on=["query", "item"], how="semi")
 
 
 def visitor_of_row() -> pl.Expr:
@@ -354,46 +368,3 @@ def _simulated(asks: pl.DataFrame, cold: int, rng: np.random.Generator) -> np.nd
     if cold >= MINIMUM_COLD:
         return np.zeros(0, np.int64)
     return np.sort(rng.permutation(asks.height)[:SIMULATED_COLD])
-
-
-def _slices(
-    frame: pl.DataFrame, exposures: np.ndarray, clicks_of_item: np.ndarray, zone: str
-) -> dict[str, np.ndarray]:
-    """Return the slices: name → bool [Q].
-
-    Args:
-        frame: of the queries.
-        exposures: of the visitor in the training days, int64 [Q].
-        clicks_of_item: of the true item in the training days, int64 [Q].
-        zone: the shop's time zone.
-    """
-    simulated = frame[SIMULATED].to_numpy()
-    real, known = ~simulated, exposures > 0
-    moment = local_seconds(frame[c.TIMESTAMP].to_numpy(), zone)
-    hour, weekday = (
-        moment % SECONDS_PER_DAY // SECONDS_PER_HOUR,
-        (moment // SECONDS_PER_DAY + EPOCH_WEEKDAY) % 7,
-    )
-    # simulated visitors replace the new ones where those are too few to judge by
-    slices = {
-        "known_users": real & known,
-        "cold_users": simulated if simulated.any() else real & ~known,
-    }
-    device = frame[c.DEVICE_TYPE].fill_null(c.MISSING).to_numpy().astype(str)
-    slices |= {f"device:{name}": real & (device == name) for name in np.unique(device).tolist()}
-    slices |= {
-        f"hour:{name}": real & (hour >= first) & (hour < last)
-        for name, (first, last) in HOURS.items()
-    }
-    per_user = (
-        pl.DataFrame({VISITOR: frame[VISITOR], "exposures": exposures})
-        .filter(pl.Series(real & known))
-        .unique()["exposures"]
-    )
-    if len(per_user):
-        low, high = np.quantile(per_user.to_numpy(), [1 / 3, 2 / 3])
-        third = (exposures > low).astype(int) + (exposures > high)
-        slices |= {
-            f"activity:{name}": real & known & (third == n) for n, name in enumerate(ACTIVITY)
-        }
-    return {**slices, "new_items": real & (clicks_of_item == 0), "weekend": real & (weekday >= 5)}

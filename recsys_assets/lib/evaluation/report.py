@@ -233,8 +233,8 @@ def _notes(queries: Mapping[str, Any]) -> list[str]:
     if queries.get("seen_share"):
         said.append(
             f"{queries['seen_share']:.1%} of the clicks are on an item that the visitor had seen "
-            f"before ({queries['seen_rule']}). No list may show it again, so these clicks are no "
-            "queries."
+            f"before ({queries['seen_rule']}). No list may show it again, so every system misses "
+            "these clicks."
         )
     if queries.get("sampled_clicks", 0) < queries.get("clicks", 0):
         said.append(

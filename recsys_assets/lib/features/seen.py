@@ -46,7 +46,7 @@ class SeenRule:
 
     @property
     def never(self) -> bool:
-        """Return whether no item is ever seen."""
+        """Return whether no item is ever hidden."""
         return not self.events or not self.days
 
     def as_json(self) -> dict[str, Any]:
@@ -54,13 +54,13 @@ class SeenRule:
         return {"events": list(self.events), "days": self.days}
 
     def text(self) -> str:
-        """Return the rule in words.
+        """Return in words what hides an item.
 
         >>> SeenRule(("Purchase",), 3).text()
         'Purchase in the last 3 days'
         """
         if self.never:
-            return "nothing is ever seen"
+            return "nothing"
         named = "any event but Impression" if self.events == ACTS else ", ".join(self.events)
         return f"{named} in the last {self.days} days"
 

@@ -27,7 +27,7 @@ from recsys_assets.columns import (
     USER_ID,
     VOCABULARY_START,
 )
-from recsys_assets.lib.release.rung import FULL, RungName
+from recsys_assets.lib.release.rung import FULL
 from recsys_assets.serving.gateway.explanation_models import (
     DIVERSITY,
     RANKED_BELOW,
@@ -43,6 +43,7 @@ from recsys_assets.serving.gateway.explanation_models import (
 )
 from recsys_assets.serving.gateway.models import ReleaseInfo
 from recsys_assets.serving.gateway.triton_client import Ranking
+from recsys_assets.serving.published.display import Display
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Fate, Placing
 from recsys_assets.serving.stages.stage import Tensors
@@ -92,7 +93,7 @@ def explain(
     trace: Tensors,
     item_ids: Sequence[str],
     request_id: str,
-    rung: RungName = FULL,
+    display: Display,
 ) -> Explanation:
     """Turn the trace of one visitor into an explanation.
 
@@ -102,7 +103,7 @@ def explain(
         trace: tensors of ``pipeline.trace_layout``, B = 1.
         item_ids: of the release that answered; item i has Categorify index VOCABULARY_START + i.
         request_id: of the request.
-        rung: of the release.
+        display: of the release.
 
     Raises:
         IdsDiffer: the ids are those of another release.
@@ -115,7 +116,12 @@ def explain(
     fates = [Fate(code) for code in trace[t.CONSIDERED_FATE.name].tolist()]
     return Explanation(
         user_id=user_id,
-        release=ReleaseInfo(query=ranking.query_release, ranker=ranking.ranker_release, rung=rung),
+        release=ReleaseInfo(
+            query=ranking.query_release,
+            ranker=ranking.ranker_release,
+            rung=display.rung or FULL,
+            hides=display.hides,
+        ),
         degraded=bool(ranking.reasons),
         reasons=ranking.reasons,
         visitor=_visitor(trace),

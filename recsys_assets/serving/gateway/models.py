@@ -234,6 +234,10 @@ class ReleaseInfo(BaseModel):
         description="What the models are: popularity, item_to_item, fusion (of all sources), or "
         "full (two-tower and DLRM)."
     )
+    hides: str | None = Field(
+        description="What hides an item from a visitor: event types and days; nothing: the "
+        "visitor's own items are weighed like all others; null: promoted by an older version."
+    )
 
 
 class Answer(BaseModel):

@@ -9,7 +9,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 
-from recsys_assets.lib.release.rung import FULL
 from recsys_assets.serving.gateway.body_route import BodyRoute
 from recsys_assets.serving.gateway.cards import card
 from recsys_assets.serving.gateway.errors import Refused, documented
@@ -116,13 +115,7 @@ def _add_explain(bodies: APIRouter, parts: Parts) -> None:
                 )
             item_ids = (await asyncio.to_thread(parts.similar.current)).item_ids
             answer = await asyncio.to_thread(
-                explain,
-                body.user_id,
-                ranking,
-                trace,
-                item_ids,
-                request_id,
-                parts.display.current().rung or FULL,
+                explain, body.user_id, ranking, trace, item_ids, request_id, parts.display.current()
             )
         except RankingUnavailable as error:
             raise Refused(503, None, f"there is no ranking to explain ({error})") from error

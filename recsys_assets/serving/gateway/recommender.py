@@ -240,7 +240,7 @@ class Recommender:
             "null"
             if made is None
             else f'{{"query": {made.query_release}, "ranker": {made.ranker_release}, '
-            f'"rung": "{display.rung}"}}'
+            f'"rung": "{display.rung}", "hides": {json.dumps(display.hides)}}}'
         )
         reasons = json.dumps(answer.reasons) if answer.reasons else "[]"
         return (

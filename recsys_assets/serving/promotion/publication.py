@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from recsys_assets.files import replacing, write_json
-from recsys_assets.lib.release.releases import Release, read_display
+from recsys_assets.lib.release.releases import Release, read_display, seen_rule
 from recsys_assets.release_files import IMAGES_FILE, ITEM_IDS_FILE, SIMILAR_FILE
 from recsys_assets.serving.published.display import display_path
 from recsys_assets.serving.published.similar import similar_path, write_similar
@@ -31,7 +31,13 @@ def publish_display(settings: Settings, release: Release, leaving: Release | Non
     images = pl.concat([pl.read_parquet(one.artifact.path(IMAGES_FILE)) for one in both])
     with replacing(target.with_name(IMAGES_FILE)) as temporary:
         images.unique("image", keep="last", maintain_order=True).write_parquet(temporary)
-    write_json(target, {"release": both[0].number, "rung": both[0].rung["name"], "items": items})
+    content = {
+        "release": release.number,
+        "rung": release.rung["name"],
+        "hides": seen_rule(release.artifact).text(),
+        "items": items,
+    }
+    write_json(target, content)
 
 
 def publish_committed(settings: Settings, release: Release) -> None:

@@ -45,12 +45,15 @@ class Display:
     Attributes:
         release: its number; None before the first promotion.
         rung: popularity, item_to_item, fusion or full; None before the first promotion.
+        hides: the release's seen rule in words; None before the first promotion, and where an
+            older version promoted.
         items: item id → DISPLAY_FIELDS.
     """
 
     release: int | None = None
     items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     rung: RungName | None = None
+    hides: str | None = None
 
     @cached_property
     def promoted_first(self) -> tuple[str, ...]:
@@ -75,7 +78,9 @@ def read_display(settings: Settings) -> Display:
     path = display_path(settings)
     try:
         content = json.loads(path.read_bytes())
-        display = Display(content["release"], content["items"], content.get("rung", FULL))
+        display = Display(
+            content["release"], content["items"], content.get("rung", FULL), content.get("hides")
+        )
     except FileNotFoundError as error:
         raise DisplayMissing(f"{path} is missing: promote a release first") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -98,6 +98,7 @@ def test_the_best_baseline_is_named_and_compared(home: Path) -> None:
     # what serves has an nDCG@10 of 1 on every query
     assert difference["value"] == pytest.approx(1 - found["ndcg"][best])
     assert difference["low"] < difference["value"] < difference["high"]
+    assert found["recall"] == 1
 
 
 def test_what_has_answered_no_query_is_not_compared(home: Path) -> None:
@@ -109,6 +110,9 @@ def test_what_has_answered_no_query_is_not_compared(home: Path) -> None:
 def test_without_queries_or_without_a_champion_there_is_no_figure(
     home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    nothing = {"best": None, "best_ndcg": None, "served_minus": None, "ndcg": {}}
+    nothing = {
+        **{"best": None, "best_ndcg": None, "served_minus": None, "ndcg": {}},
+        **{"recall": None, "new_recall": None},
+    }
     assert baseline_figures(settings(home)) == nothing
     assert baseline_figures(settings(tmp_path_factory.mktemp("bare"))) == nothing

@@ -57,7 +57,7 @@ def test_a_shop_that_fails_names_its_step_and_leaves_nothing(
     bad, away = report["shops"]["bad"], report["shops"]["away"]
     assert bad["ended"] == "ingest" and "timestamp cannot be read: 1" in bad["why"]
     assert bad["rows"] == 1 and bad["seconds"] > 0 and set(bad["steps"]) == {"ingest", "down"}
-    assert (bad["rung"], bad["ndcg@10"], bad["popularity_ndcg@10"]) == (None, None, None)
+    assert (bad["rung"], bad["served_ndcg@10"], bad["popularity_ndcg@10"]) == (None, None, None)
     assert (bad["best_baseline"], bad["best_baseline_ndcg@10"], bad["baselines"]) == (
         None,
         None,
@@ -173,7 +173,7 @@ def test_the_report_of_ingest_names_the_next_command() -> None:
 
 def test_the_table_names_the_best_baseline() -> None:
     shop = {"form": "clicks", "rows": 1_200, "rung": "full", "ended": "served", "seconds": 9.4}
-    figures = {"ndcg@10": 0.25, "popularity_ndcg@10": 0.1, "best_baseline_ndcg@10": 0.2}
+    figures = {"served_ndcg@10": 0.25, "popularity_ndcg@10": 0.1, "best_baseline_ndcg@10": 0.2}
     [row] = run.table_rows({"shops": {"a": {**shop, **figures, "best_baseline": "ease"}}})
     assert row == ("a", "clicks", "1,200", "full", "9", "0.2500\n0.1000 popular\n0.2000 EASE")
     figures = dict.fromkeys([*figures, "best_baseline"])
@@ -183,7 +183,7 @@ def test_the_table_names_the_best_baseline() -> None:
 
 def test_the_mean_ratio_is_geometric_and_leaves_out_shops_without_figures() -> None:
     def shop(served: float | None, best: float | None) -> dict[str, float | None]:
-        return {"ndcg@10": served, "best_baseline_ndcg@10": best}
+        return {"served_ndcg@10": served, "best_baseline_ndcg@10": best}
 
     shops = {"a": shop(0.2, 0.1), "b": shop(0.1, 0.2), "c": shop(0.4, 0.1), "d": shop(None, 0.1)}
     assert run.mean_ratio(shops) == pytest.approx((2 * 0.5 * 4) ** (1 / 3))

@@ -155,10 +155,10 @@ def test_what_is_there_is_reused_until_something_changes(
 def test_the_seen_rule_shows_its_reason(
     home: SimpleNamespace, evaluated: dict[str, dg.ExecuteInProcessResult]
 ) -> None:
-    """The simulated shop hides what was clicked; the queries were made by that rule."""
+    """The simulated shop hides what was bought; the queries were made by that rule."""
     shown = metadata(run(home, "seen_rule"))
-    assert shown["rule"] == "any event but Impression in the last 7 days" and shown["reused"]
-    assert shown["counted"] == "Purchase" and "too few to judge" in shown["reason"]
+    assert shown["rule"] == "Purchase in the last 7 days" and shown["reused"]
+    assert "higher than with the rule" in shown["reason"] and "| nDCG@10" in shown["rules"]
     queries = home.store.current("evaluation/queries", AS_OF)
     rule = home.store.current("features/seen_rule", AS_OF)
     assert queries.manifest["inputs"]["seen_rule"]["digest"] == rule.digest

@@ -13,7 +13,7 @@ from recsys_assets.lib.evaluation import queries as q
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features import activity
 from recsys_assets.lib.features.point_in_time import HISTORY, UNKNOWN_VISITOR
-from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, SeenRule
+from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, NEVER, SeenRule
 from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds, train_days, validation_days, window_days
 from recsys_assets.settings import Settings
@@ -43,9 +43,9 @@ def day(timestamp: int) -> int:
     return timestamp // 86_400
 
 
-def plain_seen(store) -> dict[str, set[str]]:
-    """event_id of each held-out click → the items that its visitor clicked before, within SEEN_DAYS
-    UTC days.
+def plain_seen(store, days: int = SEEN_DAYS) -> dict[str, set[str]]:
+    """event_id of each held-out click → the items that its visitor clicked before, within
+    ``days`` UTC days.
     """
     log = small_window.read_log(store, window_days(AS_OF))
     clicked = (
@@ -61,13 +61,13 @@ def plain_seen(store) -> dict[str, set[str]]:
         event: {
             item
             for who, item, at in clicked
-            if who == user and at < now and day(now) - day(at) < SEEN_DAYS
+            if who == user and at < now and day(now) - day(at) < days
         }
         for event, user, now in asked.select("event_id", "user_id", "timestamp").rows()
     }
 
 
-def test_every_click_is_asked_for_less_what_was_seen(store):
+def test_every_click_is_asked_for_without_what_was_seen(store):
     seen = plain_seen(store)
     found = build(store)
     events, items = found.frame["event_id"].to_list(), found.frame["item_id"].to_list()
@@ -78,19 +78,15 @@ def test_every_click_is_asked_for_less_what_was_seen(store):
         .select("event_id", "item_id")
         .iter_rows()
     }
-    expected = {event for event, dropped in seen.items() if log[event] not in dropped}
-    assert {e for e, r in zip(events, real, strict=True) if r} == expected and 0 < len(
-        expected
-    ) < len(seen)
-    assert found.counts["seen_share"] == pytest.approx(
-        1 - len(expected) / len(seen)
-    ) and found.counts["clicks"] == len(seen)
+    hidden = {event for event, dropped in seen.items() if log[event] in dropped}
+    assert {e for e, r in zip(events, real, strict=True) if r} == set(seen) and hidden
+    assert found.counts["seen_share"] == pytest.approx(len(hidden) / len(seen))
+    assert found.counts["clicks"] == found.counts["queries"] == len(seen)
     catalogue = pl.read_parquet(store.current("raw/items").path("items.parquet"))[
         "item_id"
     ].to_list()
     assert found.item_ids.tolist() == catalogue and [catalogue[t] for t in found.true] == items
     dropped = found.seen(np.arange(len(found)))
-    assert any(seen[event] for event in expected)
     for row, event in enumerate(events):
         assert {catalogue[i] for i in np.flatnonzero(dropped[row])} == (
             seen[event] if real[row] else set()
@@ -173,6 +169,20 @@ def test_slices_and_clicks_are_those_of_the_log(store):
     assert (
         found.slices["weekend"].any() and found.slices["new_items"].any()
     )  # or the lines above said little
+
+
+def test_where_nothing_is_hidden_repeats_are_a_slice_and_not_dropped(store):
+    seen = plain_seen(store, DEFAULT_RULE.days)
+    found = build(store, rule=NEVER)
+    expected = [
+        real and item in seen[event]
+        for event, item, real in zip(
+            found.frame["event_id"], found.frame["item_id"], found.overall, strict=True
+        )
+    ]
+    assert found.slices["repeats"].tolist() == expected and any(expected)
+    assert (found.slices["no_repeats"] == (found.overall & ~found.slices["repeats"])).all()
+    assert found.counts["seen_share"] == 0 and not found.seen(np.arange(len(found))).any()
 
 
 def test_cold_visitors_are_simulated_where_few_are_new(store):

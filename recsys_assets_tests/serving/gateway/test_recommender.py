@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from recsys_assets.columns import CANDIDATE_CONTINUOUS, ITEM_CATEGORICAL
 from recsys_assets.serving.gateway.explanation import IdsDiffer, explain
 from recsys_assets.serving.gateway.triton_client import Ranking
+from recsys_assets.serving.published.display import Display
 from recsys_assets.serving.stages.answer import Degraded, Fate, Placing
 from recsys_assets.serving.stages.pipeline import trace_layout
 from recsys_assets.serving.stages.stage import DTYPES
@@ -77,7 +78,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, valkey_process: Any) -> I
     home = tmp_path_factory.mktemp("gateway-ranking")
     made = settings_for(home, valkey_port=valkey_process.port, token="secret")
     write_answering(made.model_repository, ANSWERED, trace_of_an_answer())
-    promote(made, release=RELEASE, rung="item_to_item")
+    promote(made, release=RELEASE, rung="item_to_item", hides="nothing")
     promote_similar(made, home, [[4, 5], [3, -1], [6, 3], [-1, -1]])
     with answering(made):
         yield made
@@ -106,7 +107,7 @@ def test_a_ranking_is_answered_with_its_release(client: TestClient) -> None:
     }
     assert (body["user_id"], body["release"], body["degraded"], body["reasons"]) == (
         'ann\u00e9 "q"',
-        {"query": 2, "ranker": 3, "rung": "item_to_item"},
+        {"query": 2, "ranker": 3, "rung": "item_to_item", "hides": "nothing"},
         False,
         [],
     )
@@ -197,7 +198,7 @@ def test_an_explanation_tells_every_stage(client: TestClient) -> None:
     assert (answer.status_code, body["user_id"], body["release"], body["degraded"]) == (
         200,
         "ann",
-        {"query": 2, "ranker": 3, "rung": "item_to_item"},
+        {"query": 2, "ranker": 3, "rung": "item_to_item", "hides": "nothing"},
         False,
     )
     assert body["visitor"]["raw"] == {
@@ -287,7 +288,7 @@ def test_a_better_item_that_is_not_listed_was_left_out_for_variety() -> None:
     ranking = Ranking(["d/4", "c"], trace["sampled_scores"].tolist(), 2, 3, [])
     ranked = {
         one.item_id: (one.position, one.why_not)
-        for one in explain("ann", ranking, trace, list(ITEMS), "id").ranking
+        for one in explain("ann", ranking, trace, list(ITEMS), "id", Display()).ranking
     }
     assert ranked == {
         "a": (None, "category cap or diversity"),
@@ -301,11 +302,10 @@ def test_a_better_item_that_is_not_listed_was_left_out_for_variety() -> None:
         trace["sampled_scores"][:0],
     )
     trace["placing"] = np.zeros(4, np.int32)
-    assert {one.why_not for one in explain("ann", nobody, trace, list(ITEMS), "id").ranking} == {
-        "ranked below"
-    }
+    unlisted = explain("ann", nobody, trace, list(ITEMS), "id", Display()).ranking
+    assert {one.why_not for one in unlisted} == {"ranked below"}
     with pytest.raises(IdsDiffer):
-        explain("ann", ranking, trace, list(ITEMS), "id")
+        explain("ann", ranking, trace, list(ITEMS), "id", Display())
 
 
 def test_every_item_of_the_shop_has_a_card(client: TestClient) -> None:

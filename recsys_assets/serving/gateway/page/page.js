@@ -62,7 +62,8 @@ function show(answer, ask) {
   shown = new Set(answer.items.map((item) => item.item_id));
   by("release").textContent = answer.release
     ? "query tower " + answer.release.query + " · ranker " + answer.release.ranker +
-      " · rung " + answer.release.rung.replaceAll("_", "-") : "no release answered";
+      " · rung " + answer.release.rung.replaceAll("_", "-") +
+      (answer.release.hides ? " · hides " + answer.release.hides : "") : "no release answered";
   by("degraded").hidden = !answer.degraded;
   by("degraded").textContent = "Limited recommendations: " + answer.reasons.map((r) => REASONS[r] || r).join("; ") + ".";
   return answer.items.length + " items" + (before ? ", " + added.length + " new" : "");

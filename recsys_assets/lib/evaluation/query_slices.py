@@ -1,0 +1,68 @@
+"""Divide queries into slices: new visitors, devices, hours, active visitors, repeats, new items."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from recsys_assets import columns as c
+from recsys_assets.columns import EPOCH_WEEKDAY, SECONDS_PER_DAY, SECONDS_PER_HOUR
+from recsys_assets.local_time import local_seconds
+
+#: [first, last), local
+HOURS = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
+ACTIVITY = ("low", "medium", "high")  # thirds of the known visitors by their training exposures
+
+
+def slices_of(
+    frame: pl.DataFrame,
+    *,
+    visitors: pl.Series,
+    simulated: np.ndarray,
+    exposures: np.ndarray,
+    clicks_of_item: np.ndarray,
+    repeats: np.ndarray,
+    zone: str,
+) -> dict[str, np.ndarray]:
+    """Return the slices: name → bool [Q].
+
+    Args:
+        frame: of the queries, with timestamp and device_type.
+        visitors: of the queries [Q].
+        simulated: bool [Q], whether the visitor is.
+        exposures: of the visitor in the training days, int64 [Q].
+        clicks_of_item: of the true item in the training days, int64 [Q].
+        repeats: bool [Q], whether the visitor has had the true item lately.
+        zone: the shop's time zone.
+    """
+    real, known = ~simulated, exposures > 0
+    moment = local_seconds(frame[c.TIMESTAMP].to_numpy(), zone)
+    hour, weekday = (
+        moment % SECONDS_PER_DAY // SECONDS_PER_HOUR,
+        (moment // SECONDS_PER_DAY + EPOCH_WEEKDAY) % 7,
+    )
+    # simulated visitors replace the new ones where those are too few to judge by
+    slices = {
+        "known_users": real & known,
+        "cold_users": simulated if simulated.any() else real & ~known,
+        "repeats": real & repeats,
+        "no_repeats": real & ~repeats,
+    }
+    device = frame[c.DEVICE_TYPE].fill_null(c.MISSING).to_numpy().astype(str)
+    slices |= {f"device:{name}": real & (device == name) for name in np.unique(device).tolist()}
+    slices |= {
+        f"hour:{name}": real & (hour >= first) & (hour < last)
+        for name, (first, last) in HOURS.items()
+    }
+    per_user = (
+        pl.DataFrame({"visitor": visitors, "exposures": exposures})
+        .filter(pl.Series(real & known))
+        .unique()["exposures"]
+    )
+    if len(per_user):
+        low, high = np.quantile(per_user.to_numpy(), [1 / 3, 2 / 3])
+        third = (exposures > low).astype(int) + (exposures > high)
+        slices |= {
+            f"activity:{name}": real & known & (third == n) for n, name in enumerate(ACTIVITY)
+        }
+    return {**slices, "new_items": real & (clicks_of_item == 0), "weekend": real & (weekday >= 5)}
