@@ -172,6 +172,9 @@ def shops(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the files and homes in RECSYS_HOME/bench/shops.")
     ] = False,
+    draw: Annotated[
+        int, typer.Option(min=0, help="Number of the draw; another one has other visitors.")
+    ] = 0,
 ) -> None:
     """Take small shops from their files to a recommendation over HTTP.
 
@@ -185,7 +188,7 @@ def shops(
     settings, clock = get_settings(), Clock()
     _end_as_interrupted()
     try:
-        report = bench_shops(settings, clock.say, only or (), keep)
+        report = bench_shops(settings, clock.say, only or (), keep, draw)
     except BenchFailed as error:
         clock.say(str(error))
         raise typer.Exit(1) from error
@@ -195,7 +198,7 @@ def shops(
         *(Column(name, no_wrap=True) for name in ("rows", "rung", "s")),
         Column("nDCG@10", min_width=15),  # as narrow as a terminal: "0.1234 streamed"
         box=SIMPLE_HEAD,
-        title=f"bench shops · {report['cpu_count']} cores",
+        title=f"bench shops · draw {report['draw']} · {report['cpu_count']} cores",
     )
     _print(table, table_rows(report))
     clock.say(f"written to {settings.home / 'bench' / 'shops.json'}")

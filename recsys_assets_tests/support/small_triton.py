@@ -22,6 +22,7 @@ import polars as pl
 from recsys_assets import release_files
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import write_json
+from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.releases import RELEASE
 from recsys_assets.serving.promotion import promotion
@@ -243,6 +244,9 @@ def small_release(
             (staged.path / "models" / model / file).write_text(
                 content.get(model, f"fine {versions[model]}")
             )
+        rule = staged.path / release_files.model_file("filter_seen_items", release_files.SEEN_RULE)
+        rule.parent.mkdir(parents=True, exist_ok=True)
+        write_json(rule, DEFAULT_RULE.as_json())
         write_json(
             staged.path / "display.json",
             {"release": number, "items": {item: {"title": item} for item in ids}},

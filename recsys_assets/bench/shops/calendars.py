@@ -15,7 +15,7 @@ from recsys_assets.bench.shops.behaviour import (
     draw_log,
     with_shown,
 )
-from recsys_assets.bench.shops.shop import Shop, Written
+from recsys_assets.bench.shops.shop import Shop, Written, of_draw
 
 OPENING = date(2025, 1, 6)  # a Monday
 DAYS = 28
@@ -40,35 +40,35 @@ def volume(day: date) -> int:
     return DURING_SALE if day in SALE else USUAL
 
 
-def _sundays_and_sale(folder: Path, downloads: Path) -> Written:
+def _sundays_and_sale(folder: Path, downloads: Path, draw: int) -> Written:
     """Write log.csv: ts (unix seconds), customer, sku, what, device."""
     volumes = [volume(OPENING + timedelta(days=n)) for n in range(DAYS)]
     truth = Behaviour(users=900, items=250, session=4.0)
-    drawn = draw_log(truth, OPENING, volumes, seed=21)
-    rows = with_shown(drawn, truth.items, shown=2, seed=22)
-    clicked = chosen(rows.height, 23, ("opened", "cart", "order"), (90, 6, 4))
+    drawn = draw_log(truth, OPENING, volumes, seed=of_draw(21, draw))
+    rows = with_shown(drawn, truth.items, shown=2, seed=of_draw(22, draw))
+    clicked = chosen(rows.height, of_draw(23, draw), ("opened", "cart", "order"), (90, 6, 4))
     log = rows.select(
         "day",
         ts="time",
         customer=code("user", "c{}"),
         sku=code("item", "SKU-{}"),
         what=pl.when(pl.col("clicked") == 1).then(clicked).otherwise(pl.lit("shown")),
-        device=chosen(rows.height, 24, ("phone", "pc"), (2, 1)),
+        device=chosen(rows.height, of_draw(24, draw), ("phone", "pc"), (2, 1)),
     )
     log.drop("day").write_csv(folder / "log.csv")
     return Written.of(log, "customer", "sku", pl.col("day"))
 
 
-def _zones(folder: Path, downloads: Path) -> Written:
+def _zones(folder: Path, downloads: Path, draw: int) -> Written:
     """Write visits.csv: user, item, time (unix milliseconds), device."""
     truth = Behaviour(users=700, items=250, hours=EVENING)
-    drawn = draw_log(truth, ZONE_FIRST, [1_000] * ZONE_DAYS, seed=25, zone=NEW_YORK)
+    drawn = draw_log(truth, ZONE_FIRST, [1_000] * ZONE_DAYS, seed=of_draw(25, draw), zone=NEW_YORK)
     log = drawn.select(
         "day",
         user=code("user", "u{}"),
         item=code("item", "i{}"),
         time=pl.col("time") * 1_000,
-        device=chosen(drawn.height, 26, ("mobile", "desktop", "tablet"), (6, 3, 1)),
+        device=chosen(drawn.height, of_draw(26, draw), ("mobile", "desktop", "tablet"), (6, 3, 1)),
     )
     log.drop("day").write_csv(folder / "visits.csv")
     return Written.of(log, "user", "item", pl.col("day"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys_assets.bench.shops.behaviour import Behaviour, code, draw_log, with_shown
-from recsys_assets.bench.shops.shop import Shop, Writer, Written
+from recsys_assets.bench.shops.shop import Shop, Writer, Written, of_draw
 
 COLUMNS = ("--map", "user_id=visitor", "--map", "item_id=product", "--map", "timestamp=at")
 
@@ -17,8 +17,8 @@ COLUMNS = ("--map", "user_id=visitor", "--map", "item_id=product", "--map", "tim
 def clicks_only(truth: Behaviour, first: date, volumes: Sequence[int], seed: int) -> Writer:
     """Return the writer of clicks.csv: visitor, product, at (ISO text). Each row is a click."""
 
-    def write(folder: Path, downloads: Path) -> Written:
-        log = draw_log(truth, first, volumes, seed).select(
+    def write(folder: Path, downloads: Path, draw: int) -> Written:
+        log = draw_log(truth, first, volumes, of_draw(seed, draw)).select(
             "day",
             visitor=code("user", "v{}"),
             product=code("item", "p{}"),
@@ -30,11 +30,11 @@ def clicks_only(truth: Behaviour, first: date, volumes: Sequence[int], seed: int
     return write
 
 
-def _latent(folder: Path, downloads: Path) -> Written:
+def _latent(folder: Path, downloads: Path, draw: int) -> Written:
     """Write shown.parquet: a click and three items that were shown beside it."""
     truth = Behaviour(users=800, items=300, taste=2.5, popularity=0.3, follow=0.0, session=4.0)
-    drawn = draw_log(truth, date(2025, 3, 3), [800] * 16, seed=15)
-    log = with_shown(drawn, truth.items, shown=3, seed=16).select(
+    drawn = draw_log(truth, date(2025, 3, 3), [800] * 16, seed=of_draw(15, draw))
+    log = with_shown(drawn, truth.items, shown=3, seed=of_draw(16, draw)).select(
         "day", user_id="user", item_id="item", timestamp=pl.from_epoch("time"), click="clicked"
     )
     log.drop("day").write_parquet(folder / "shown.parquet")

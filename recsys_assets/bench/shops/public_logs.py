@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys_assets.bench.shops.behaviour import Behaviour, chosen, code, draw_log, with_shown
-from recsys_assets.bench.shops.shop import Shop, Written
+from recsys_assets.bench.shops.shop import Shop, Written, of_draw
 from recsys_assets.bench.shops.texts import catalogue
 from recsys_assets.lib.own_data.mapping import DUPLICATE
 
@@ -33,11 +33,13 @@ SHOWN = 4
 FIRST_ARTICLE = 108_775_015  # H&M's ids have a leading zero
 
 
-def _retailrocket(folder: Path, downloads: Path) -> Written:
+def _retailrocket(folder: Path, downloads: Path, draw: int) -> Written:
     """Write events.csv: timestamp (ms), visitorid, event, itemid, transactionid."""
     truth = Behaviour(users=4_000, items=800, popularity=1.0, session=2.5, follow=0.4)
-    drawn = draw_log(truth, date(2015, 5, 4), [1_500] * 16, seed=31)
-    event = chosen(drawn.height, 32, ("view", "addtocart", "transaction"), (96, 3, 1))
+    drawn = draw_log(truth, date(2015, 5, 4), [1_500] * 16, seed=of_draw(31, draw))
+    event = chosen(
+        drawn.height, of_draw(32, draw), ("view", "addtocart", "transaction"), (96, 3, 1)
+    )
     log = drawn.select(
         "day",
         timestamp=pl.col("time") * 1_000,
@@ -50,15 +52,15 @@ def _retailrocket(folder: Path, downloads: Path) -> Written:
     return Written.of(log, "visitorid", "itemid", pl.col("day"))
 
 
-def _mind(folder: Path, downloads: Path) -> Written:
+def _mind(folder: Path, downloads: Path, draw: int) -> Written:
     """Write behaviors.tsv, one row per article of an impression, and news.tsv.
 
     MIND has one row per impression, with "N1-1 N2-0" in one column, which `recsys ingest` does not
     read.
     """
     truth = Behaviour(users=1_200, items=300, new_share=0.5, freshness=2.0, follow=0.0, session=1.5)
-    drawn = draw_log(truth, date(2019, 11, 4), [700] * 14, seed=33)
-    rows = with_shown(drawn, truth.items, SHOWN, seed=34)
+    drawn = draw_log(truth, date(2019, 11, 4), [700] * 14, seed=of_draw(33, draw))
+    rows = with_shown(drawn, truth.items, SHOWN, seed=of_draw(34, draw))
     log = rows.select(
         "day",
         impression="session",
@@ -67,7 +69,7 @@ def _mind(folder: Path, downloads: Path) -> Written:
         news=code("item", "N{}"),
         clicked="clicked",
     )
-    news = catalogue(truth.items, 35, TOPICS).select(
+    news = catalogue(truth.items, of_draw(35, draw), TOPICS).select(
         news=code("item", "N{}"),
         category="department",
         subcategory="kind",
@@ -79,12 +81,12 @@ def _mind(folder: Path, downloads: Path) -> Written:
     return Written.of(log, "user", "news", pl.col("day"), news["news"])
 
 
-def _hm(folder: Path, downloads: Path) -> Written:
+def _hm(folder: Path, downloads: Path, draw: int) -> Written:
     """Write transactions_train.csv (a row per piece, days without a time) and articles.csv."""
     truth = Behaviour(users=1_500, items=280, repeat=0.1, session=2.5, new_share=0.2, freshness=1.0)
-    drawn = draw_log(truth, date(2020, 8, 31), [900] * 20, seed=36)
+    drawn = draw_log(truth, date(2020, 8, 31), [900] * 20, seed=of_draw(36, draw))
     article = pl.format("0{}", pl.col("item") + FIRST_ARTICLE)
-    articles = catalogue(truth.items, 37, CLOTHES).select(
+    articles = catalogue(truth.items, of_draw(37, draw), CLOTHES).select(
         article_id=article,
         prod_name="name",
         product_type_name="kind",
@@ -96,7 +98,7 @@ def _hm(folder: Path, downloads: Path) -> Written:
         t_dat="day",
         customer_id=pl.col("user").map_elements(_customer, pl.String),
         article_id=article,
-        sales_channel_id=chosen(drawn.height, 39, ("1", "2"), (1, 2)),
+        sales_channel_id=chosen(drawn.height, of_draw(39, draw), ("1", "2"), (1, 2)),
     )
     prices = articles.select("article_id", price=(pl.col("price") / 1_000).round(6))
     log = log.join(prices, on="article_id", maintain_order="left")

@@ -57,7 +57,7 @@ ShopFigures = TypedDict(
 
 
 def bench_shops(
-    settings: Settings, say: Say, only: Collection[str] = (), keep: bool = False
+    settings: Settings, say: Say, only: Collection[str] = (), keep: bool = False, draw: int = 0
 ) -> dict[str, Any]:
     """Run the shops one after the other; write and return ``home/bench/shops.json``.
 
@@ -68,6 +68,7 @@ def bench_shops(
         say: receives a line per step.
         only: names of shops; empty: all.
         keep: keep the files and homes of the shops.
+        draw: of the invented shops; another draw has other visitors.
 
     Raises:
         BenchFailed: a name is unknown, or no ports are free.
@@ -79,10 +80,11 @@ def bench_shops(
     for shop in SHOPS:
         if only and shop.name not in only:
             continue
-        shops[shop.name] = found = _run_shop(shop, settings, say, keep)
+        shops[shop.name] = found = _run_shop(shop, settings, say, keep, draw)
         say(f"{shop.name}: {found['ended']} after {found['seconds']:.0f} s")
         report = {
             "shops": shops,
+            "draw": draw,
             "cpu_count": os.cpu_count(),
             "served": served_share(shops),
             "ratio_geometric_mean": mean_ratio(shops),
@@ -110,7 +112,7 @@ def mean_ratio(shops: dict[str, ShopFigures]) -> float | None:
     return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
 
 
-def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool) -> ShopFigures:
+def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool, draw: int) -> ShopFigures:
     """Take one shop from its files to an answer, and end its parts in any case."""
     folder = settings.home / "bench" / "shops" / shop.name
     terminal = Terminal(folder / "home", folder / "files", free_offset())
@@ -141,7 +143,7 @@ def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool) -> ShopFigur
     }
     began = None
     try:
-        written = shop.write(terminal.files, settings.home / "cache")
+        written = shop.write(terminal.files, settings.home / "cache", draw)
         figures["rows"], began = written.rows, time.monotonic()
         figures["rung"] = _serve(shop, written, terminal, say)
         _judge(settings.model_copy(update={"home": terminal.home, "artifacts_uri": None}), figures)

@@ -47,8 +47,17 @@ class Written:
         return cls(log.height, frozenset(ids.cast(pl.String).to_list()), str(counts[user][0]))
 
 
-#: Writes the files of a shop into a folder; gets the folder and one for downloads.
-Writer: TypeAlias = Callable[[Path, Path], Written]
+#: Writes the files of a shop into a folder; gets the folder, one for downloads, and the draw.
+Writer: TypeAlias = Callable[[Path, Path, int], Written]
+
+
+def of_draw(seed: int, draw: int) -> int:
+    """Return the seed of a draw: 0 is that of the tests, others show shops that no test has seen.
+
+    >>> of_draw(31, 0), of_draw(31, 2)
+    (31, 2031)
+    """
+    return seed + 1_000 * draw
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys_assets.bench.shops.behaviour import Behaviour, chosen, code, draw_log
-from recsys_assets.bench.shops.shop import Shop, Written
+from recsys_assets.bench.shops.shop import Shop, Written, of_draw
 from recsys_assets.bench.shops.texts import catalogue
 
 FOOD = (
@@ -23,10 +23,10 @@ BOOKS = (
 )
 
 
-def _groceries(folder: Path, downloads: Path) -> Written:
+def _groceries(folder: Path, downloads: Path, draw: int) -> Written:
     """Write order_lines.csv (all lines of an order have one time) and products.csv."""
     truth = Behaviour(users=600, items=250, repeat=0.6, session=7.0, follow=0.3)
-    drawn = draw_log(truth, date(2025, 2, 3), [1_200] * 20, seed=41)
+    drawn = draw_log(truth, date(2025, 2, 3), [1_200] * 20, seed=of_draw(41, draw))
     lines = drawn.with_columns(ordered=pl.col("time").min().over("session"))
     lines = lines.unique(["user", "ordered", "item"], maintain_order=True)
     log = lines.select(
@@ -35,9 +35,9 @@ def _groceries(folder: Path, downloads: Path) -> Written:
         user_id="user",
         product_id="item",
         order_time=pl.from_epoch("ordered").dt.strftime("%Y-%m-%d %H:%M:%S"),
-        quantity=chosen(lines.height, 42, ("1", "2", "3"), (7, 2, 1)),
+        quantity=chosen(lines.height, of_draw(42, draw), ("1", "2", "3"), (7, 2, 1)),
     ).sort("order_id", "product_id")
-    products = catalogue(truth.items, 43, FOOD).select(
+    products = catalogue(truth.items, of_draw(43, draw), FOOD).select(
         product_id="item", product_name="name", aisle="kind", department="department", price="price"
     )
     log.drop("day").write_csv(folder / "order_lines.csv")
@@ -45,19 +45,21 @@ def _groceries(folder: Path, downloads: Path) -> Written:
     return Written.of(log, "user_id", "product_id", pl.col("day"), products["product_id"])
 
 
-def _no_prices(folder: Path, downloads: Path) -> Written:
+def _no_prices(folder: Path, downloads: Path, draw: int) -> Written:
     """Write log.parquet and titles.csv, which has no price."""
     truth = Behaviour(users=700, items=200, popularity=1.1)
-    drawn = draw_log(truth, date(2025, 6, 2), [1_200] * 14, seed=44)
+    drawn = draw_log(truth, date(2025, 6, 2), [1_200] * 14, seed=of_draw(44, draw))
     log = drawn.select(
         "day",
         reader=code("user", "r{}"),
         isbn=code("item", "978-{}"),
         at=pl.from_epoch("time"),
-        action=chosen(drawn.height, 45, ("View", "AddToCart", "Purchase"), (90, 7, 3)),
-        agent=chosen(drawn.height, 46, ("Mobile", "Desktop"), (1, 1)),
+        action=chosen(
+            drawn.height, of_draw(45, draw), ("View", "AddToCart", "Purchase"), (90, 7, 3)
+        ),
+        agent=chosen(drawn.height, of_draw(46, draw), ("Mobile", "Desktop"), (1, 1)),
     )
-    titles = catalogue(truth.items, 47, BOOKS).select(
+    titles = catalogue(truth.items, of_draw(47, draw), BOOKS).select(
         isbn=code("item", "978-{}"), title="name", genre="department", kind="kind"
     )
     log.drop("day").write_parquet(folder / "log.parquet")

@@ -352,7 +352,7 @@ def write_seen_rule(
     write_json(target / CHOICE_FILE, figures)
     if figures["rules"]:
         (target / "figures").mkdir()
-        (target / "figures" / "rules.md").write_text(markdown_table(_table(figures)))
+        (target / "figures" / "rules_table.md").write_text(markdown_table(_table(figures)))
     return figures
 
 

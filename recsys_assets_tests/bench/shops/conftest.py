@@ -26,7 +26,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Shop]:
     def write(name: str) -> Shop:
         if name not in known:
             folder = tmp_path_factory.mktemp(name)
-            known[name] = folder, BY_NAME[name].write(folder, folder)
+            known[name] = folder, BY_NAME[name].write(folder, folder, 0)
         return known[name]
 
     return write

@@ -48,11 +48,23 @@ def test_a_shop_is_the_same_each_time(
     written: Callable[[str], Shop], name: str, tmp_path: Path
 ) -> None:
     folder, first = written(name)
-    assert BY_NAME[name].write(tmp_path, tmp_path) == first
+    assert BY_NAME[name].write(tmp_path, tmp_path, 0) == first
     files = sorted(path.name for path in folder.iterdir())
     assert files == sorted(path.name for path in tmp_path.iterdir())
     for file in files:
         assert (folder / file).read_bytes() == (tmp_path / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_another_draw_has_the_same_form_and_other_visitors(
+    written: Callable[[str], Shop], name: str, tmp_path: Path
+) -> None:
+    folder, first = written(name)
+    other = BY_NAME[name].write(tmp_path, tmp_path, 1)
+    files = sorted(path.name for path in folder.iterdir())
+    assert files == sorted(path.name for path in tmp_path.iterdir())
+    assert any((folder / file).read_bytes() != (tmp_path / file).read_bytes() for file in files)
+    assert other.rows == pytest.approx(first.rows, rel=0.05)
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -24,12 +24,12 @@ from recsys_assets.settings import LOCAL_PORTS, Settings, get_settings
 ANSWER = {"degraded": False, "reasons": [], "items": [{"item_id": "a"}, {"item_id": "b"}]}
 
 
-def bad_log(folder: Path, downloads: Path) -> Written:
+def bad_log(folder: Path, downloads: Path, draw: int) -> Written:
     (folder / "log.csv").write_text("who,what,at\n1,a,never\n")
     return Written(1, frozenset("a"), "1")
 
 
-def skipped(folder: Path, downloads: Path) -> Written:
+def skipped(folder: Path, downloads: Path, draw: int) -> Written:
     raise ShopSkipped(f"no files in {downloads.name}")
 
 

@@ -158,7 +158,7 @@ def test_the_seen_rule_shows_its_reason(
     """The simulated shop hides what was bought; the queries were made by that rule."""
     shown = metadata(run(home, "seen_rule"))
     assert shown["rule"] == "Purchase in the last 7 days" and shown["reused"]
-    assert "higher than with the rule" in shown["reason"] and "| nDCG@10" in shown["rules"]
+    assert "higher than with the rule" in shown["reason"] and "| nDCG@10" in shown["rules table"]
     queries = home.store.current("evaluation/queries", AS_OF)
     rule = home.store.current("features/seen_rule", AS_OF)
     assert queries.manifest["inputs"]["seen_rule"]["digest"] == rule.digest

@@ -78,7 +78,7 @@ def test_the_figures_say_what_each_rule_is_worth(tmp_path):
     # what nobody has again is found worse when own items are among the candidates
     assert nothing["new"] is not None and nothing["new"]["value"] < 0
     assert "RECSYS_SEEN_EVENTS=any" in figures["reason"]
-    assert (tmp_path / "figures" / "rules.md").read_text().count("→") == 1
+    assert (tmp_path / "figures" / "rules_table.md").read_text().count("→") == 1
 
 
 def test_few_visitors_decide_nothing(tmp_path):

@@ -220,11 +220,11 @@ def test_a_model_that_learnt_nothing_true_is_blocked(shop, models, kind):
     assert RUNG in failed(alone) and not alone["passed"]
     # as a first release, it would be kept back by the simple rung alone
     assert {check["name"] for check in alone["checks"] if stops(check)} == {RUNG}
-    assert (COLD in failed(alone)) == (kind == "random")
+    assert kind == "permuted" or COLD in failed(alone)
     beside = verdict(shop, models[kind], champion=champion(models["honest"]))
     stopped = {check["name"] for check in beside["checks"] if stops(check)}
     assert {"champion: served ndcg@10", "champion: auc"} <= stopped
-    assert (COLD in stopped) == (kind == "random")
+    assert kind == "permuted" or COLD in stopped
 
 
 def test_without_a_held_out_click_nothing_is_judged_and_nothing_raises(shop, models):
