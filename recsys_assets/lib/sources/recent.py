@@ -39,7 +39,9 @@ class Recent:
 
         Clicks of one age, such as the lines of an order, share a place: their order is unknown.
         """
-        return np.concatenate([[0], np.cumsum(self.ages[1:] != self.ages[:-1])])[: len(self)]
+        found = np.zeros(len(self), np.int64)
+        np.cumsum(self.ages[1:] != self.ages[:-1], out=found[1:])
+        return found
 
     @cached_property
     def items(self) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,9 @@ from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.union import DENSE, distinct
 from recsys_assets.source_names import IALS, OWN_ITEMS, POPULARITY, SESSION_KNN, YOUNG_ITEMS
 
+#: Up to so many items, sums of 0 are selected with the others: to drop them first takes longer.
+_FEW = 2048
+
 
 class Source(Protocol):
     """Lists items for a visitor."""
@@ -52,7 +55,7 @@ class Neighbours:
         )
         found = self.items.take(recent.rows, axis=0).ravel()
         summed = (self.weights.take(recent.rows, axis=0) * weight[:, None]).ravel()
-        return highest(*total(found, summed, len(self.items)), most)
+        return of_highest_sums(found, summed, len(self.items), most)
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class FoldIn:
         left = self.gram + (own * added[:, None]).T @ own
         visitor = np.linalg.solve(left, own.T @ (1.0 + added))
         scores = self.factors @ visitor.astype(np.float32)
-        return highest(np.arange(len(scores)), scores, most, floor=-np.inf)
+        return highest(None, scores, most, floor=-np.inf)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class Sessions:
         best = first(near, self.neighbours)
         parts, length = _gather(self.start, sessions[best])
         shared = near[best].repeat(length)
-        return highest(*total(self.items[parts], shared, len(self.item_start) - 1), most)
+        return of_highest_sums(self.items[parts], shared, len(self.item_start) - 1, most)
 
 
 @dataclass(frozen=True)
@@ -159,9 +162,9 @@ class Young:
         if not len(recent) or not len(self.rows):
             return np.zeros(0, np.int64)
         latest = recent.rows[: self.latest] + VOCABULARY_START
-        return highest(
-            self.rows, self._vectors @ _unit(self.content[latest]).mean(axis=0), most, floor=-np.inf
-        )
+        # as mean(axis=0), without its checks
+        mean = np.add.reduce(_unit(self.content[latest]), axis=0) / np.float32(len(latest))
+        return highest(self.rows, self._vectors @ mean, most, floor=-np.inf)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -222,19 +225,29 @@ def first(scores: np.ndarray, most: int) -> np.ndarray:
     return found
 
 
-def highest(items: np.ndarray, scores: np.ndarray, most: int, floor: float = 0.0) -> np.ndarray:
+def of_highest_sums(rows: np.ndarray, weights: np.ndarray, size: int, most: int) -> np.ndarray:
+    """Return the rows of the highest sums above 0, as ``highest(*total(…), most)``, int64."""
+    if size <= _FEW:
+        return highest(None, np.bincount(rows, weights, minlength=size), most)
+    return highest(*total(rows, weights, size), most)
+
+
+def highest(
+    items: np.ndarray | None, scores: np.ndarray, most: int, floor: float = 0.0
+) -> np.ndarray:
     """Return the items of the highest scores above ``floor``, best first, int64 [≤ most].
 
-    items: ascending, so that of equal scores the lowest item comes first.
+    items: ascending, so that of equal scores the lowest item comes first. None: 0, 1, 2, …
 
     >>> highest(np.array([3, 5, 9]), np.array([1.0, 0.0, 2.0]), 2).tolist()
     [9, 3]
     """
-    kept = scores > floor
+    kept = None
     if len(scores) > most:
-        kept &= scores >= np.partition(scores, len(scores) - most)[len(scores) - most]
-    place = kept.nonzero()[0]
+        border = np.partition(scores, len(scores) - most)[len(scores) - most]
+        if border > floor:
+            kept = scores >= border
+    place = (scores > floor if kept is None else kept).nonzero()[0]
     # all of the border are kept: the stable order puts the last ones of them behind `most`
-    order = place[(-scores[place]).argsort(kind="stable")[:most]]
-    found: np.ndarray = items[order].astype(np.int64, copy=False)
-    return found
+    order: np.ndarray = place[(-scores[place]).argsort(kind="stable")[:most]]
+    return order if items is None else items[order].astype(np.int64, copy=False)

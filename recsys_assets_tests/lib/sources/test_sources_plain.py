@@ -79,9 +79,11 @@ def blend(rng: np.random.Generator, found: tuple[Source, ...]) -> Blend:
     return Blend(some, weights, rng.random(ITEMS) < rng.choice([0.0, 0.1, 1.0]))
 
 
-@pytest.fixture(params=["small", "large"])
+@pytest.fixture(params=["few", "small", "large"])
 def catalogue(request, monkeypatch):
-    """The way of a small catalogue, and that of one above DENSE."""
+    """The ways of few items, of more, and of a catalogue above DENSE."""
+    if request.param != "few":
+        monkeypatch.setattr(sources, "_FEW", 0)
     if request.param == "large":
         monkeypatch.setattr(sources, "DENSE", 0)
         monkeypatch.setattr(union, "DENSE", 0)
