@@ -125,7 +125,13 @@ def serving(
     """
     from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.serving.measured import ServingBenchPlan
-    from recsys_assets.bench.serving.report import PERCENTILES, ratio_rows, stage_rows, table_rows
+    from recsys_assets.bench.serving.report import (
+        PERCENTILES,
+        ratio_rows,
+        source_rows,
+        stage_rows,
+        table_rows,
+    )
     from recsys_assets.bench.serving.run import bench_serving
     from recsys_assets.operations.jobs import Clock
 
@@ -154,10 +160,14 @@ def serving(
     stages = Table(
         "ms of a request", "reference", "ensemble", "fused", "floor", "gateway", box=SIMPLE_HEAD
     )
+    sources = Table(
+        "source", "ms", "MiB", "ms, large catalogue", "MiB, large catalogue", box=SIMPLE_HEAD
+    )
     ratios = Table("ratio", "value", "wanted", "met", box=SIMPLE_HEAD)
     for table, rows in (
         (systems, table_rows(report)),
         (stages, stage_rows(report)),
+        (sources, source_rows(report)),
         (ratios, ratio_rows(report)),
     ):
         _print(table, rows)

@@ -59,6 +59,16 @@ def base_items(payload: Path, items: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, real, items)
 
 
+def first_of_base(base: np.ndarray) -> tuple[list[int], list[int]]:
+    """Return the real items that were drawn, and the first synthetic item of each.
+
+    >>> first_of_base(np.array([2, 0, 2]))
+    ([0, 2], [1, 0])
+    """
+    real, first = np.unique(base, return_index=True)
+    return real.tolist(), first.tolist()
+
+
 def real_vectors(path: Path, items: int) -> np.ndarray:
     """Return the vectors of a release's index in item order, float32 [I, 64]."""
     import faiss
@@ -93,6 +103,9 @@ class Catalogue:
         self.payload, self.base, self.random = payload, base, np.random.default_rng(seed)
         self.real_ids = read_item_ids(payload / MODELS / "item_id_decoder")
         self.item_ids = [f"m{n:07d}" for n in range(1, len(base) + 1)]
+        # one item per real item bears its id, so that the visitors' clicks are of this catalogue
+        for real_row, row in zip(*first_of_base(base), strict=True):
+            self.item_ids[row] = self.real_ids[real_row]
         real = real_vectors(payload / MODELS / "faiss_retrieval" / INDEX, len(self.real_ids))
         made = noisy(real[self.base], VECTOR_NOISE, self.random)
         self.vectors = made / np.linalg.norm(made, axis=1, keepdims=True)

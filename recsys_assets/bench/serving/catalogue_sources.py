@@ -12,7 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_assets.lib.blend.fit import MOST_FACTORS
+from recsys_assets.lib.blend.fit import (
+    LARGE,
+    MOST_FACTORS,
+    MOST_YOUNG,
+    NEIGHBOURS,
+    NEIGHBOURS_OF_LARGE,
+)
 from recsys_assets.lib.sources.sources import (
     FoldIn,
     MostPopular,
@@ -65,12 +71,13 @@ class SyntheticSources:
     def _made(self, source: Source) -> Source | None:
         """Return a source of the synthetic items; None for one that is not served at this size."""
         if isinstance(source, Neighbours):
-            items = np.empty((len(self.base), source.items.shape[1]), np.int32)
+            most = NEIGHBOURS if len(self.base) <= LARGE else NEIGHBOURS_OF_LARGE
+            items = np.empty((len(self.base), min(source.items.shape[1], most)), np.int32)
             weights = np.empty(items.shape, np.float32)
             for start in range(0, len(self.base), _CHUNK):
                 part = self.base[start : start + _CHUNK]
-                items[start : start + _CHUNK] = self.drawn(source.items[part])
-                weights[start : start + _CHUNK] = source.weights[part]
+                items[start : start + _CHUNK] = self.drawn(source.items[part, :most])
+                weights[start : start + _CHUNK] = source.weights[part, :most]
             return replace(source, items=items, weights=weights)
         if isinstance(source, FoldIn):
             if len(self.base) > MOST_FACTORS:
@@ -81,7 +88,9 @@ class SyntheticSources:
         if isinstance(source, MostPopular):
             return replace(source, ranked=np.unique(self.drawn(source.ranked)))
         if isinstance(source, Young):
-            return replace(source, rows=np.unique(self.drawn(source.rows)))
+            return replace(
+                source, rows=np.flatnonzero(np.isin(self.base, source.rows))[:MOST_YOUNG]
+            )
         return source
 
     def _sessions(self, source: Sessions) -> Sessions:

@@ -15,6 +15,7 @@ from typing import Any
 from recsys_assets import columns as c
 from recsys_assets.bench.harness.requests import tensors
 from recsys_assets.bench.harness.worker import Command, drive, serve, undegraded
+from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.release_files import ITEM_IDS_FILE, model_file
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import DEGRADED
@@ -59,6 +60,12 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
         """
         return [_raw(pipeline.trace(one), one, item_ids) for one in asked]
 
+    def clicks(order: dict[str, Any]) -> list[tuple[list[int], list[float]]]:
+        """Return the known clicks of each request's visitor: rows of the vocabulary, hours."""
+        traces = [pipeline.trace(one) for one in asked]
+        found = [Recent.of(one[t.USER_ITEMS.name][0], one[t.USER_AGES.name][0]) for one in traces]
+        return [(one.rows.tolist(), one.ages.tolist()) for one in found]
+
     for number in range(min(WARM_UP, len(asked))):
         act(number)
     return {
@@ -66,6 +73,7 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
         "answers": answers,
         "embeddings": embeddings,
         "raw": raw,
+        "clicks": clicks,
     }
 
 

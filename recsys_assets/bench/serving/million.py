@@ -16,21 +16,25 @@ from typing import Any
 import numpy as np
 import psutil
 
+from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.part import run_part, run_training_part
 from recsys_assets.bench.serving import home as serving_home
-from recsys_assets.bench.serving.catalogue import base_items
+from recsys_assets.bench.serving.catalogue import base_items, first_of_base
 from recsys_assets.bench.serving.load import TritonLoad
 from recsys_assets.bench.serving.stage_times import StageTimes
+from recsys_assets.lib.release import releases
 from recsys_assets.lib.retrieval.index import NEIGHBOURS
 from recsys_assets.operations.processes import read_record
 from recsys_assets.operations.usage import gib
-from recsys_assets.release_files import ITEMS, MODELS, RANKER
+from recsys_assets.release_files import CANDIDATE_SOURCES, ITEMS, MODELS, RANKER
 from recsys_assets.settings import Settings
 
 #: Required recall of retrieval; the index is chosen for it.
 RECALL_FLOOR = 0.95
 RECALL = f"recall@{NEIGHBOURS}"
 WARM_UP = 100
+#: Of each visitor: rows of the vocabulary, and hours.
+Clicks = list[tuple[list[int], list[float]]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Million:
         payload: folder of that release.
         item_rows: rows of its ranker's item_id table.
         embeddings: float32 [Q, 64] of the requests' queries.
+        clicks: of the requests' visitors, on rows of the real catalogue.
         client: makes a client of the fused model at an address.
+        source_times: returns the time and size of each source of a release's folder.
         folder: for all files.
         items: of the synthetic catalogue.
         requests: per round.
@@ -55,7 +61,9 @@ class Million:
     payload: Path
     item_rows: int
     embeddings: np.ndarray
+    clicks: Clicks
     client: Callable[[str], TritonLoad]
+    source_times: Callable[[Path, Clicks], dict[str, dict[str, float]]]
     folder: Path
     items: int
     requests: int
@@ -93,7 +101,9 @@ class Million:
                 times = StageTimes(large, lambda: beside.run(1, 1))
                 laps = self._in_turns({"small": small, "large": beside})
                 stages = times.since()
-            memory = _memory(large)
+            memory, of_sources = _memory(large), _memory(large, CANDIDATE_SOURCES)
+        # a process of its own, after the server has ended
+        sources = self.source_times(self._payload(), self._clicks())
         p50 = {name: float(np.median(values)) * 1e3 for name, values in laps.items()}
         return {
             **report,
@@ -102,9 +112,29 @@ class Million:
             "small_p50_ms": round(p50["small"], 3),
             "ratio": round(p50["large"] / p50["small"], 3),
             "memory_gib": memory,
+            "sources_memory_gib": of_sources,
+            "sources": sources,
             "load_seconds": round(loaded, 1),
             "stages": stages,
         }
+
+    def _payload(self) -> Path:
+        """Return the folder of the synthetic release."""
+        return releases.open_release(
+            ArtifactStore(str(self.folder / "artifacts")), 1
+        ).artifact.local
+
+    def _clicks(self) -> Clicks:
+        """Return the clicks on the synthetic items that bear the real items' ids."""
+        base = np.load(self.folder / "base" / "base.npy", allow_pickle=False)
+        rows = dict(zip(*first_of_base(base), strict=True))
+        return [
+            (
+                [int(rows[row]) for row in own if row in rows],
+                [age for row, age in zip(own, ages, strict=True) if row in rows],
+            )
+            for own, ages in self.clicks
+        ]
 
     def _build(self) -> dict[str, Any]:
         base = self.folder / "base"
@@ -162,12 +192,22 @@ class Million:
         return laps
 
 
-def _memory(settings: Settings) -> float:
+def _memory(settings: Settings, mapped: str | None = None) -> float:
     """Return the resident GiB of the server and its models' processes.
 
-    Shared pages count in each process.
+    Shared pages count in each process. mapped: count only the files that are mapped from folders of
+    this model, and their shared pages once.
     """
     record = read_record(settings.home / "run", "triton")
     process = record.process() if record else None
     members: list[psutil.Process] = [process, *process.children(recursive=True)] if process else []
-    return gib(sum(member.memory_info().rss for member in members))
+    if mapped is None:
+        return gib(sum(member.memory_info().rss for member in members))
+    return gib(
+        sum(
+            area.pss
+            for member in members
+            for area in member.memory_maps()
+            if mapped in Path(area.path).parts
+        )
+    )

@@ -191,6 +191,22 @@ def stage_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def source_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the printed table: source, milliseconds and MiB, and both in the large catalogue.
+
+    A cell is empty where the source does not serve a catalogue as large.
+    """
+    large = report.get("million_items", {}).get("sources", {})
+    return [
+        (name, *_cells(report["sources"].get(name)), *_cells(large.get(name)))
+        for name in report["sources"]
+    ]
+
+
+def _cells(one: Mapping[str, float] | None) -> tuple[str, str]:
+    return ("", "") if one is None else (f"{one['p50_ms']:.3f}", f"{one['mib']:,.1f}")
+
+
 def ratio_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the printed table: ratio, value, bar, met."""
     return [

@@ -29,10 +29,10 @@ from recsys_assets.bench.serving import report as serving_report
 from recsys_assets.bench.serving.load import PERF_ANALYZER, TRITONCLIENT, PerfAnalyzer, TritonLoad
 from recsys_assets.bench.serving.loops import Loops
 from recsys_assets.bench.serving.measured import MeasuredSystem, ServingBenchPlan
-from recsys_assets.bench.serving.million import Million
+from recsys_assets.bench.serving.million import Clicks, Million
 from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import Release
-from recsys_assets.release_files import SAMPLING, TRANSFORMS, model_file
+from recsys_assets.release_files import CANDIDATE_SOURCES, MODELS, SAMPLING, TRANSFORMS, model_file
 from recsys_assets.serving.triton.served import ENSEMBLE, RECOMMENDER
 from recsys_assets.settings import Settings
 
@@ -106,9 +106,11 @@ class ServingBench:
                 with home.running(self.own, ["gateway"]), self._floor() as floor:
                     facts = self._systems(floor)
                     embeddings = np.array(floor.ask("embeddings")[0], np.float32)
+                    clicks = floor.ask("clicks")[0]
                 report = serving_report.report(self.measured, facts)
+                report["sources"] = self._source_times(self.payload, clicks)
                 if self.plan.items is not None:
-                    report["million_items"] = self._million(embeddings, self.plan.items)
+                    report["million_items"] = self._million(embeddings, clicks, self.plan.items)
         report |= {
             "load_average": [round(value, 2) for value in load_average],
             "cpu_count": os.cpu_count(),
@@ -259,7 +261,19 @@ class ServingBench:
                     )
         return True
 
-    def _million(self, embeddings: np.ndarray, items: int) -> dict[str, Any]:
+    def _source_times(self, payload: Path, clicks: Clicks) -> dict[str, dict[str, float]]:
+        """Return the time and the size of each source of a release."""
+        request = {
+            "folder": str(payload / MODELS / CANDIDATE_SOURCES),
+            "clicks": clicks,
+            "rounds": self.plan.rounds,
+            "seed": self.own.seed,
+        }
+        with self._workers("sources", "serving.source_times", request, count=1) as worker:
+            times: dict[str, dict[str, float]] = worker.ready().ask("times")[0]
+        return times
+
+    def _million(self, embeddings: np.ndarray, clicks: Clicks, items: int) -> dict[str, Any]:
         folder = self.scratch / "million"
         folder.mkdir()
         return Million(
@@ -267,7 +281,9 @@ class ServingBench:
             self.payload,
             self.transforms["cardinality"][c.ITEM_ID],
             embeddings,
+            clicks,
             self._client,
+            self._source_times,
             folder,
             items,
             self.plan.requests,

@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.sources import Source
-from recsys_assets.lib.sources.union import LISTED, RETRIEVED, Union, logs
+from recsys_assets.lib.sources.union import LISTED, RETRIEVED, Joined, Union, best_first, logs
 from recsys_assets.source_names import ALL_SOURCES, BY_CLICKS, RETRIEVAL
 
 #: Candidates beyond RETRIEVAL_TOPK that retrieval finds, because the filter drops what the visitor
@@ -60,8 +60,7 @@ class Blend:
             recent: of the visitor.
             retrieved: int64 [N], rows of the items that retrieval found, best first.
         """
-        lists = [retrieved[:RETRIEVED], *(one.best(recent, LISTED) for one in self.sources)]
-        found = Union.of(lists, self.longest)
+        found = Union.of(self._lists(recent, retrieved), self.longest)
         young = self.young[found.items]
         if not young.any():
             return found
@@ -75,31 +74,70 @@ class Blend:
 
         Of equal items, the one that is nearer in retrieval comes first, then the lower row.
         """
-        found = self.union(recent, retrieved)
-        weights, code, least = self._constants
-        ranked = logs(found.places)
-        scores = ranked @ weights
-        order = np.lexsort((found.items, found.places[:, 0], -scores))
-        # what the item owes to each list: the weight of its place above having none
-        owed = np.where(found.listed, weights * (ranked - least), -np.inf)
-        bits = found.listed @ (1 << code)
+        lists = self._lists(recent, retrieved)
+        joined, tables = Joined.of(lists), self._tables
+        nearest = np.full(len(joined.items), RETRIEVED)
+        nearest[joined.at[: len(lists[0])]] = np.arange(len(lists[0]))
+        # the tables of ``union``, filled with what its formulas give for a place
+        ranked = tables.unlisted[: len(joined.items)].copy()
+        young = self.young[joined.items].nonzero()[0]
+        if len(young):
+            near = logs(nearest[young])[:, None]
+            ranked[young] = np.where(
+                self._by_clicks, np.maximum(near, tables.unlisted[0]), tables.unlisted[0]
+            )
+        ranked.ravel()[joined.cell] = np.concatenate([tables.logs[: len(one)] for one in lists])
+        owed = np.full(ranked.shape, -np.inf, np.float32)
+        owed.ravel()[joined.cell] = np.concatenate(
+            [one[: len(of)] for one, of in zip(tables.owed, lists, strict=True)]
+        )
+        scores = ranked @ tables.weights
+        found_by = np.bincount(joined.at, tables.bits.repeat([len(one) for one in lists]))
+        order = best_first(scores, nearest)
         return Blended(
-            found.items[order],
+            joined.items[order],
             scores[order],
-            bits[order].astype(np.int32),
-            code[owed.argmax(axis=1)][order].astype(np.int32),
+            found_by[order].astype(np.int32),
+            tables.code[owed.argmax(axis=1)[order]],
         )
 
+    def _lists(self, recent: Recent, retrieved: np.ndarray) -> list[np.ndarray]:
+        """Return the lists in the order of ``names``."""
+        return [retrieved[:RETRIEVED], *(one.best(recent, LISTED) for one in self.sources)]
+
     @cached_property
-    def _constants(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Weights float32 [K], codes int64 [K], and the lowest -log(1 + rank) float32 [K]."""
-        return (
-            np.array([self.weights[name] for name in self.names], np.float32),
-            np.array([ALL_SOURCES.index(name) for name in self.names]),
-            logs(np.array(self.longest)),
-        )
+    def _tables(self) -> _Tables:
+        return _Tables.of(self)
 
     @cached_property
     def _by_clicks(self) -> np.ndarray:
         """Return which lists go by clicks, bool [K]."""
         return np.array([name in BY_CLICKS for name in self.names])
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Holds what a blend needs for every visitor, by list k and place."""
+
+    weights: np.ndarray  # float32 [K]
+    code: np.ndarray  # int32 [K], place of the source in ALL_SOURCES
+    bits: np.ndarray  # float64 [K], 2 ** code: its sums are exact
+    logs: np.ndarray  # float32 [RETRIEVED], of a place
+    unlisted: np.ndarray  # float32 [most items, K], of the place of an item that list k lacks
+    owed: tuple[np.ndarray, ...]  # K of float32 [longest of k]: w_k above that of ``unlisted``
+
+    @classmethod
+    def of(cls, blend: Blend) -> _Tables:
+        """Compute the tables."""
+        weights = np.array([blend.weights[name] for name in blend.names], np.float32)
+        code = np.array([ALL_SOURCES.index(name) for name in blend.names], np.int32)
+        of_place, least = logs(np.arange(RETRIEVED)), logs(np.array(blend.longest))
+        owed = zip(weights, least, blend.longest, strict=True)
+        return cls(
+            weights,
+            code,
+            (1 << code).astype(np.float64),
+            of_place,
+            np.tile(least, (sum(blend.longest), 1)),
+            tuple(weight * (of_place[:longest] - low) for weight, low, longest in owed),
+        )

@@ -39,7 +39,18 @@ class Recent:
 
         Clicks of one age, such as the lines of an order, share a place: their order is unknown.
         """
-        return np.concatenate([[0], np.cumsum(self.ages[1:] != self.ages[:-1])])[: len(self)]
+        found = np.zeros(len(self), np.int64)
+        np.cumsum(self.ages[1:] != self.ages[:-1], out=found[1:])
+        return found
+
+    @cached_property
+    def items(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the distinct rows, ascending, and the position of each click among them, int64."""
+        if not len(self):
+            return self.rows, self.rows
+        ordered = np.sort(self.rows)
+        found = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
+        return found, found.searchsorted(self.rows)
 
     def by_place(self, decay: float) -> np.ndarray:
         """Return the weights of the clicks, float32 [n]: ``decay`` per place."""

@@ -15,10 +15,11 @@ import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.sources.recent import Recent
+from recsys_assets.lib.sources.union import DENSE, distinct
 from recsys_assets.source_names import IALS, OWN_ITEMS, POPULARITY, SESSION_KNN, YOUNG_ITEMS
 
-#: Up to so many rows, sums are taken in an array of all rows.
-_DENSE = 1 << 16
+#: Up to so many items, sums of 0 are selected with the others: to drop them first takes longer.
+_FEW = 2048
 
 
 class Source(Protocol):
@@ -52,9 +53,9 @@ class Neighbours:
         weight = (
             recent.by_age(self.half_life) if self.decay is None else recent.by_place(self.decay)
         )
-        found = self.items[recent.rows].ravel()
-        summed = (self.weights[recent.rows] * weight[:, None]).ravel()
-        return highest(*total(found, summed, len(self.items)), most)
+        found = self.items.take(recent.rows, axis=0).ravel()
+        summed = (self.weights.take(recent.rows, axis=0) * weight[:, None]).ravel()
+        return of_highest_sums(found, summed, len(self.items), most)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class OwnItems:
 
     def best(self, recent: Recent, most: int) -> np.ndarray:
         """Return the visitor's items; of equal ones, the first rows."""
-        items, at = np.unique(recent.rows, return_inverse=True)
+        items, at = recent.items
         weight = recent.by_age(self.half_life)
         return highest(items, np.bincount(at, weight, minlength=len(items)), most)
 
@@ -101,13 +102,13 @@ class FoldIn:
         """Return the items of the highest inner products; none for a visitor without clicks."""
         if not len(recent):
             return np.zeros(0, np.int64)
-        rows, at = np.unique(recent.rows, return_inverse=True)
+        rows, at = recent.items
         added = self.alpha * np.bincount(at, recent.by_age(self.half_life))
         own = self.factors[rows].astype(np.float64)
         left = self.gram + (own * added[:, None]).T @ own
         visitor = np.linalg.solve(left, own.T @ (1.0 + added))
         scores = self.factors @ visitor.astype(np.float32)
-        return highest(np.arange(len(scores)), scores, most, floor=-np.inf)
+        return highest(None, scores, most, floor=-np.inf)
 
 
 @dataclass(frozen=True)
@@ -129,20 +130,17 @@ class Sessions:
 
     def best(self, recent: Recent, most: int) -> np.ndarray:
         """Return the items of the highest sums; of equal ones, the first rows."""
-        rows, at = np.unique(recent.rows, return_inverse=True)
-        found = _gather(self.item_start, rows)
+        rows, at = recent.items
+        found, size = _gather(self.item_start, rows)
         if not len(found):
             return np.zeros(0, np.int64)
-        size = self.item_start[rows + 1] - self.item_start[rows]
         places = np.bincount(at, recent.by_place(self.decay), minlength=len(rows))
-        weight = self.weight[found] * np.repeat(places, size)
+        weight = self.weight[found] * places.repeat(size)
         sessions, near = total(self.session[found], weight, len(self.start) - 1)
         best = first(near, self.neighbours)
-        sessions, near = sessions[best], near[best]
-        parts = _gather(self.start, sessions)
-        length = self.start[sessions + 1] - self.start[sessions]
-        shared = np.repeat(near, length)
-        return highest(*total(self.items[parts], shared, len(self.item_start) - 1), most)
+        parts, length = _gather(self.start, sessions[best])
+        shared = near[best].repeat(length)
+        return of_highest_sums(self.items[parts], shared, len(self.item_start) - 1, most)
 
 
 @dataclass(frozen=True)
@@ -164,27 +162,31 @@ class Young:
         if not len(recent) or not len(self.rows):
             return np.zeros(0, np.int64)
         latest = recent.rows[: self.latest] + VOCABULARY_START
-        return highest(
-            self.rows, self._vectors @ _unit(self.content[latest]).mean(axis=0), most, floor=-np.inf
-        )
+        # as mean(axis=0), without its checks
+        mean = np.add.reduce(_unit(self.content[latest]), axis=0) / np.float32(len(latest))
+        return highest(self.rows, self._vectors @ mean, most, floor=-np.inf)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     """Return the vectors with length 1, float32 [N, D]; a vector of zeros stays."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(length > 0, length, 1), np.float32)
+    # as np.linalg.norm, without its checks
+    length = np.sqrt(np.add.reduce(vectors * vectors, axis=1, keepdims=True))
+    length[length == 0] = 1
+    return np.asarray(vectors / length, np.float32)
 
 
-def _gather(start: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the positions of the parts of ``rows``, one part after the other, int64.
+def _gather(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the parts of ``rows``, one part after the other, and their sizes.
 
-    >>> _gather(np.array([0, 2, 2, 5]), np.array([2, 0])).tolist()
-    [2, 3, 4, 0, 1]
+    >>> [found.tolist() for found in _gather(np.array([0, 2, 2, 5]), np.array([2, 0]))]
+    [[2, 3, 4, 0, 1], [3, 2]]
     """
-    size = start[rows + 1] - start[rows]
-    end = np.cumsum(size)
-    first = np.repeat(start[rows] - end + size, size)
-    return np.asarray(np.arange(len(first)) + first)
+    begin = start[rows]
+    size = start[rows + 1] - begin
+    end = size.cumsum()
+    positions = (begin - end + size).repeat(size)
+    positions += np.arange(len(positions))
+    return positions, size
 
 
 def total(rows: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -198,11 +200,11 @@ def total(rows: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray,
         weights: float [N].
         size: of the catalogue, or number of sessions.
     """
-    if size <= _DENSE:
+    if size <= DENSE:
         sums = np.bincount(rows, weights, minlength=size)
-        found = np.flatnonzero(sums)
+        found = (sums != 0).nonzero()[0]  # nonzero of floats takes 6x as long
         return found, sums[found]
-    found, at = np.unique(rows, return_inverse=True)
+    found, at = distinct(rows)
     sums = np.bincount(at, weights)
     return found[sums != 0], sums[sums != 0]
 
@@ -216,21 +218,36 @@ def first(scores: np.ndarray, most: int) -> np.ndarray:
     if len(scores) <= most:
         return np.arange(len(scores))
     border = np.partition(scores, len(scores) - most)[len(scores) - most]
-    above = np.flatnonzero(scores > border)
-    at = np.flatnonzero(scores == border)[: most - len(above)]
-    found: np.ndarray = np.sort(np.concatenate([above, at]))
+    found: np.ndarray = (scores >= border).nonzero()[0]
+    if len(found) > most:  # the last ones of the border
+        at = (scores == border).nonzero()[0]
+        found = np.setdiff1d(found, at[len(at) - len(found) + most :], assume_unique=True)
     return found
 
 
-def highest(items: np.ndarray, scores: np.ndarray, most: int, floor: float = 0.0) -> np.ndarray:
+def of_highest_sums(rows: np.ndarray, weights: np.ndarray, size: int, most: int) -> np.ndarray:
+    """Return the rows of the highest sums above 0, as ``highest(*total(…), most)``, int64."""
+    if size <= _FEW:
+        return highest(None, np.bincount(rows, weights, minlength=size), most)
+    return highest(*total(rows, weights, size), most)
+
+
+def highest(
+    items: np.ndarray | None, scores: np.ndarray, most: int, floor: float = 0.0
+) -> np.ndarray:
     """Return the items of the highest scores above ``floor``, best first, int64 [≤ most].
 
-    items: ascending, so that of equal scores the lowest item comes first.
+    items: ascending, so that of equal scores the lowest item comes first. None: 0, 1, 2, …
 
     >>> highest(np.array([3, 5, 9]), np.array([1.0, 0.0, 2.0]), 2).tolist()
     [9, 3]
     """
-    kept = first(scores, most)
-    order = kept[np.argsort(-scores[kept], kind="stable")]
-    found: np.ndarray = items[order[scores[order] > floor]].astype(np.int64)
-    return found
+    kept = None
+    if len(scores) > most:
+        border = np.partition(scores, len(scores) - most)[len(scores) - most]
+        if border > floor:
+            kept = scores >= border
+    place = (scores > floor if kept is None else kept).nonzero()[0]
+    # all of the border are kept: the stable order puts the last ones of them behind `most`
+    order: np.ndarray = place[(-scores[place]).argsort(kind="stable")[:most]]
+    return order if items is None else items[order].astype(np.int64, copy=False)

@@ -24,6 +24,7 @@ from recsys_assets.bench.serving import report as serving_report
 from recsys_assets.bench.serving.catalogue import noisy
 from recsys_assets.bench.serving.load import TritonLoad
 from recsys_assets.bench.serving.measured import ServingBenchPlan
+from recsys_assets.bench.serving.source_times import TOGETHER
 from recsys_assets.cli import bench
 from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, RELEASE
@@ -229,6 +230,18 @@ def test_a_large_catalogue_is_served_and_judged(measured: tuple[dict[str, Any], 
     assert (
         set(million["stages"]) == {f"{stage}_ms" for stage in STAGES} and million["queries"] == 16
     )
+
+
+@pytest.mark.services
+@pytest.mark.training
+def test_every_source_has_its_time_and_size(measured: tuple[dict[str, Any], list[str], Path]):
+    report, _, _ = measured
+    expected = [*(source.name for source in tiny_payload.sources()), TOGETHER]
+    for sources in (report["sources"], report["million_items"]["sources"]):
+        assert list(sources) == expected  # iALS serves 3,000 items
+        assert all(one["p50_ms"] > 0 and one["mib"] >= 0 for one in sources.values())
+    assert report["million_items"]["sources_memory_gib"] > 0
+    assert [row[0] for row in serving_report.source_rows(report)] == expected
 
 
 @pytest.mark.services

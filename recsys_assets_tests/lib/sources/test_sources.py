@@ -131,7 +131,7 @@ def test_sums_are_the_same_to_the_bit_in_a_small_and_in_a_large_catalogue(size, 
     rng = np.random.default_rng(size)
     rows, weights = rng.integers(0, 50, size), rng.normal(size=size).astype(np.float32)
     small = sources.total(rows, weights, 50)
-    monkeypatch.setattr(sources, "_DENSE", 0)
+    monkeypatch.setattr(sources, "DENSE", 0)
     large = sources.total(rows, weights, 50)
     for one, other in zip(small, large, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -1,0 +1,112 @@
+"""Sources and their blend, written to be read: what the fast code must equal to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys_assets.lib.sources.blend import Blend, Blended
+from recsys_assets.lib.sources.recent import Recent
+from recsys_assets.lib.sources.sources import (
+    FoldIn,
+    MostPopular,
+    Neighbours,
+    OwnItems,
+    Sessions,
+    Source,
+    Young,
+)
+from recsys_assets.lib.sources.union import LISTED, RETRIEVED
+from recsys_assets.source_names import ALL_SOURCES, BY_CLICKS
+
+NONE = np.zeros(0, np.int64)
+
+
+def best(source: Source, recent: Recent, most: int) -> np.ndarray:
+    """``Source.best`` of every kind."""
+    if isinstance(source, MostPopular):
+        return source.ranked[:most]
+    if not len(recent):
+        return NONE
+    rows, at = np.unique(recent.rows, return_inverse=True)
+    if isinstance(source, Neighbours):
+        by_place = source.decay is not None
+        weight = recent.by_place(source.decay) if by_place else recent.by_age(source.half_life)
+        found = source.items[recent.rows].ravel()
+        return highest(*total(found, (source.weights[recent.rows] * weight[:, None]).ravel()), most)
+    if isinstance(source, OwnItems):
+        return highest(rows, np.bincount(at, recent.by_age(source.half_life)), most)
+    if isinstance(source, FoldIn):
+        added = source.alpha * np.bincount(at, recent.by_age(source.half_life))
+        own = source.factors[rows].astype(np.float64)
+        left = source.gram + (own * added[:, None]).T @ own
+        visitor = np.linalg.solve(left, own.T @ (1.0 + added)).astype(np.float32)
+        return highest(np.arange(len(source.factors)), source.factors @ visitor, most, -np.inf)
+    if isinstance(source, Sessions):
+        places = np.bincount(at, recent.by_place(source.decay))
+        bounds = [slice(*source.item_start[row : row + 2]) for row in rows]
+        weight = [source.weight[part] * place for part, place in zip(bounds, places, strict=True)]
+        sessions, near = total(
+            np.concatenate([source.session[part] for part in bounds]), np.concatenate(weight)
+        )
+        nearest = np.sort(np.argsort(-near, kind="stable")[: source.neighbours])
+        parts = [source.items[slice(*source.start[one : one + 2])] for one in sessions[nearest]]
+        size = [len(part) for part in parts]
+        return highest(*total(np.concatenate([NONE, *parts]), np.repeat(near[nearest], size)), most)
+    assert isinstance(source, Young)
+    if not len(source.rows):
+        return NONE
+    young = unit(source.content[source.rows + 3])
+    latest = unit(source.content[recent.rows[: source.latest] + 3])
+    return highest(source.rows, young @ latest.mean(axis=0), most, -np.inf)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1), np.float32)
+
+
+def total(rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows, ascending, whose weights do not add up to 0, and the sums."""
+    found, at = np.unique(rows.astype(np.int64), return_inverse=True)
+    sums = np.bincount(at, weights, minlength=len(found))
+    return found[sums != 0], sums[sums != 0]
+
+
+def highest(items: np.ndarray, scores: np.ndarray, most: int, floor: float = 0.0) -> np.ndarray:
+    order = np.lexsort((items, -scores))[:most]
+    return items[order[scores[order] > floor]]
+
+
+def union(blend: Blend, recent: Recent, retrieved: np.ndarray):
+    """The items, their places and whether the lists have them, by loops."""
+    lists = [retrieved[:RETRIEVED], *(best(one, recent, LISTED) for one in blend.sources)]
+    items = np.unique(np.concatenate(lists))
+    places = np.tile(np.array(blend.longest), (len(items), 1))
+    listed = np.zeros(places.shape, bool)
+    for k, one in enumerate(lists):
+        for place, item in enumerate(one.tolist()):
+            row = np.searchsorted(items, item)
+            places[row, k], listed[row, k] = place, True
+    for row in np.flatnonzero(blend.young[items]):
+        for k, name in enumerate(blend.names):
+            if name in BY_CLICKS and not listed[row, k]:
+                places[row, k] = min(places[row, 0], blend.longest[k])
+    return items, places, listed
+
+
+def of(blend: Blend, recent: Recent, retrieved: np.ndarray) -> Blended:
+    """``Blend.of``."""
+    items, places, listed = union(blend, recent, retrieved)
+    weights = np.array([blend.weights[name] for name in blend.names], np.float32)
+    code = np.array([ALL_SOURCES.index(name) for name in blend.names])
+    logs = -np.log(np.arange(RETRIEVED + 1) + 2).astype(np.float32)
+    ranked, least = logs[places], logs[np.array(blend.longest)]
+    scores = ranked @ weights
+    order = np.lexsort((items, places[:, 0], -scores))
+    owed = np.where(listed, weights * (ranked - least), -np.inf)
+    return Blended(
+        items[order],
+        scores[order],
+        (listed @ (1 << code))[order].astype(np.int32),
+        code[owed.argmax(axis=1)][order].astype(np.int32),
+    )
