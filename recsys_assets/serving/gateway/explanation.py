@@ -53,6 +53,7 @@ from recsys_assets.source_names import (
     IALS,
     ITEM_KNN,
     OWN_ITEMS,
+    POPULAR_NOW,
     POPULARITY,
     RETRIEVAL,
     SESSION_KNN,
@@ -79,6 +80,7 @@ BECAUSE = {
     POPULARITY: "popular lately",
     OWN_ITEMS: "clicked by the visitor before",
     YOUNG_ITEMS: "new, and like the visitor's latest items by content",
+    POPULAR_NOW: "popular now",
 }
 
 
