@@ -92,12 +92,12 @@ def popularity(context: dg.AssetExecutionContext, platform: Platform) -> reporti
     category and per style. Raises the counts of what is popular now to those of the log, where the
     event consumer has not counted as many clicks.
     """
-    from recsys_assets.lib.feature_store import popular_now, publish
+    from recsys_assets.lib.feature_store import popular_history, publish
     from recsys_assets.lib.figures import tables
 
     inputs = open_inputs(OnlinePopularityInputs, platform, context.partition_key)
     top = publish.publish_popularity(platform.settings, inputs["interactions"], inputs["items"])
-    now = popular_now.publish_popular_now(platform.settings, inputs["interactions"])
+    now = popular_history.publish_popular_now(platform.settings, inputs["interactions"])
     return dg.MaterializeResult(
         metadata={
             "days": len(inputs["interactions"]),

@@ -12,12 +12,9 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import IMPRESSION, VIEW
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.streamed_clicks import StreamedClicks
-from recsys_assets.lib.feature_store import popular_now
-from recsys_assets.lib.feature_store.popular_now import (
-    most_clicked,
-    period_key,
-    publish_popular_now,
-)
+from recsys_assets.lib.feature_store import popular_history
+from recsys_assets.lib.feature_store.popular_history import publish_popular_now
+from recsys_assets.lib.feature_store.popular_now import most_clicked, period_key
 from recsys_assets.lib.sources.forward_decay import HALF_LIVES, period_of, period_start
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.union import LISTED
@@ -163,8 +160,8 @@ def test_a_day_in_which_a_period_starts_counts_whole(settings, client, tmp_path)
 def test_only_the_most_clicked_items_of_a_day_are_kept(
     settings, client, rows, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(popular_now, "MEMBERS", 10)
-    monkeypatch.setattr(popular_now, "_BATCH", 3)
+    monkeypatch.setattr(popular_history, "MEMBERS", 10)
+    monkeypatch.setattr(popular_history, "_BATCH", 3)
     publish_popular_now(settings, logged(tmp_path, rows), clock=lambda: NOW)
     assert max(len(members) for members in counts(client).values()) == 10
     for key in client.keys("popular_now:*"):
