@@ -5,10 +5,13 @@ from __future__ import annotations
 RETRIEVAL = "retrieval"  # the two-tower and FAISS, or the vectors of a simple rung
 FOLLOW_UPS, ITEM_KNN, EASE, IALS = "follow_ups", "item_knn", "ease", "ials"
 SESSION_KNN, POPULARITY = "session_knn", "popularity"
-OWN_ITEMS, YOUNG_ITEMS = "own_items", "young_items"
+OWN_ITEMS, YOUNG_ITEMS, POPULAR_NOW = "own_items", "young_items", "popular_now"
 #: The sources beside retrieval.
-SOURCE_NAMES = (FOLLOW_UPS, ITEM_KNN, EASE, IALS, SESSION_KNN, POPULARITY, OWN_ITEMS, YOUNG_ITEMS)
+SOURCE_NAMES = (
+    *(FOLLOW_UPS, ITEM_KNN, EASE, IALS, SESSION_KNN, POPULARITY, OWN_ITEMS, YOUNG_ITEMS),
+    POPULAR_NOW,
+)
 #: All lists; the code of a source in an answer's trace is its place here.
 ALL_SOURCES = (RETRIEVAL, *SOURCE_NAMES)
 #: Those that rank an item by the clicks on it, so that they say nothing of an item without clicks.
-BY_CLICKS = SOURCE_NAMES[:-1]
+BY_CLICKS = tuple(name for name in SOURCE_NAMES if name != YOUNG_ITEMS)

@@ -15,6 +15,7 @@ import numpy as np
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.features.seen import DEFAULT_RULE
+from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.sources import (
     FoldIn,
     MostPopular,
@@ -189,6 +190,7 @@ def sources() -> tuple[Source, ...]:
         MostPopular(rows[::-1][:20]),
         OwnItems(24.0),
         Young(rows[-3:], embedding_table()),
+        PopularNow.of(3, ITEM_IDS),
     )
 
 

@@ -151,7 +151,7 @@ class Catalogue:
                 shutil.copyfile(source, target)
         for model in releases.COMPONENTS:  # a stage without files has an empty folder
             (folder / MODELS / model).mkdir(parents=True, exist_ok=True)
-        made_sources = SyntheticSources(self.base, self.random)
+        made_sources = SyntheticSources(self.base, self.random, self.item_ids)
         made_sources.write(of_sources, folder / MODELS / CANDIDATE_SOURCES)
 
     def _items(self, path: Path) -> None:

@@ -7,6 +7,7 @@ tables have the size and the spread of a catalogue as large.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from recsys_assets.lib.blend.fit import (
     NEIGHBOURS,
     NEIGHBOURS_OF_LARGE,
 )
+from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.sources import (
     FoldIn,
     MostPopular,
@@ -38,10 +40,13 @@ class SyntheticSources:
     Args:
         base: int [I], the real item of each synthetic one.
         random: of the draws.
+        item_ids: [I], of the synthetic items.
     """
 
-    def __init__(self, base: np.ndarray, random: np.random.Generator) -> None:
-        self.base, self.random = base, random
+    def __init__(
+        self, base: np.ndarray, random: np.random.Generator, item_ids: Sequence[str]
+    ) -> None:
+        self.base, self.random, self.item_ids = base, random, item_ids
         self._order = np.argsort(base, kind="stable")
         self._start = np.searchsorted(base[self._order], np.arange(int(base.max()) + 2))
 
@@ -87,6 +92,8 @@ class SyntheticSources:
             return self._sessions(source)
         if isinstance(source, MostPopular):
             return replace(source, ranked=np.unique(self.drawn(source.ranked)))
+        if isinstance(source, PopularNow):
+            return PopularNow.of(source.half_life, self.item_ids)
         if isinstance(source, Young):
             return replace(
                 source, rows=np.flatnonzero(np.isin(self.base, source.rows))[:MOST_YOUNG]

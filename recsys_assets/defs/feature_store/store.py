@@ -86,20 +86,23 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> reporting.M
     deps=dependencies(OnlinePopularityInputs),
 )
 def popularity(context: dg.AssetExecutionContext, platform: Platform) -> reporting.Materialized:
-    """Writes the popularity of items in the days up to a day to Valkey (database 3).
+    """Writes the popularity of items in the days up to a day to Valkey (databases 3 and 1).
 
     Reads raw interactions and items. Writes sorted sets of items by clicks: over all items, per
-    category and per style.
+    category and per style. Raises the counts of what is popular now to those of the log, where the
+    event consumer has not counted as many clicks.
     """
-    from recsys_assets.lib.feature_store import publish
+    from recsys_assets.lib.feature_store import popular_history, publish
     from recsys_assets.lib.figures import tables
 
     inputs = open_inputs(OnlinePopularityInputs, platform, context.partition_key)
     top = publish.publish_popularity(platform.settings, inputs["interactions"], inputs["items"])
+    now = popular_history.publish_popular_now(platform.settings, inputs["interactions"])
     return dg.MaterializeResult(
         metadata={
             "days": len(inputs["interactions"]),
             "dagster/row_count": top.height,
+            **dataclasses.asdict(now),
             "top": dg.MetadataValue.md(tables.markdown_table(top.head(10))),
         }
     )

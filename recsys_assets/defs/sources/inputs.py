@@ -19,6 +19,7 @@ class AllSources(TypedDict):
     popularity: Annotated[Artifact, Upstream("sources/popularity", SAME)]
     own_items: Annotated[Artifact, Upstream("sources/own_items", SAME)]
     young_items: Annotated[Artifact, Upstream("sources/young_items", SAME)]
+    popular_now: Annotated[Artifact, Upstream("sources/popular_now", SAME)]
 
 
 def split(

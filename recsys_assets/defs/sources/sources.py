@@ -16,6 +16,7 @@ from recsys_assets.source_names import (
     IALS,
     ITEM_KNN,
     OWN_ITEMS,
+    POPULAR_NOW,
     POPULARITY,
     SESSION_KNN,
     SOURCE_NAMES,
@@ -55,6 +56,8 @@ _DOES: Mapping[str, str] = {
     POPULARITY: "Ranks the items by recent clicks, per as-of day.",
     OWN_ITEMS: "Tunes how fast a visitor's own clicks fade, per as-of day.",
     YOUNG_ITEMS: "Lists the items with few clicks, which content can recommend, per as-of day.",
+    POPULAR_NOW: "Chooses how fast the clicks of all visitors fade in the online counts, per as-of "
+    "day.",
 }
 
 
@@ -118,6 +121,7 @@ def _asset(name: str) -> dg.AssetsDefinition:
     return source
 
 
-follow_ups, item_knn, ease, ials, session_knn, popularity, own_items, young_items = map(
-    _asset, SOURCE_NAMES
-)
+(
+    *(follow_ups, item_knn, ease, ials, session_knn, popularity, own_items, young_items),
+    popular_now,
+) = map(_asset, SOURCE_NAMES)

@@ -17,6 +17,7 @@ from recsys_assets.lib.evaluation.baseline_tuning import Fitter
 from recsys_assets.lib.evaluation.baselines import Ease, ImplicitALS, ItemKNN
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.session_baselines import FollowUps, SessionKNN
+from recsys_assets.lib.sources.forward_decay import DEFAULT_HALF_LIFE
 from recsys_assets.lib.sources.sources import (
     FoldIn,
     MostPopular,
@@ -32,6 +33,7 @@ from recsys_assets.source_names import (
     IALS,
     ITEM_KNN,
     OWN_ITEMS,
+    POPULAR_NOW,
     POPULARITY,
     SESSION_KNN,
     YOUNG_ITEMS,
@@ -69,7 +71,7 @@ def fit_source(
     """Fit a source to the clicks before a day.
 
     Args:
-        name: one of SOURCE_NAMES.
+        name: one of SOURCE_NAMES but POPULAR_NOW, which has nothing to fit.
         fitted: clicks before ``day``, of the vocabulary's items in order.
         day: days since 1970.
         params: of the baseline in TUNED_AS.
@@ -185,4 +187,6 @@ def table(matrix: sp.csr_matrix, most: int | None = None) -> tuple[np.ndarray, n
 
 def default_params(name: str) -> Params:
     """Return the parameters of a source that was not tuned."""
+    if name == POPULAR_NOW:
+        return {"half_life": DEFAULT_HALF_LIFE}
     return DEFAULTS[TUNED_AS[name]] if name in TUNED_AS else {}

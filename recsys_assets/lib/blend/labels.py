@@ -59,7 +59,7 @@ class ClickLabels:
         for first in range(0, len(queries), chunk):
             part = np.arange(first, min(first + chunk, len(queries)))
             for row, recent, found in zip(
-                part, recents(latest, queries, part), retrieve(part), strict=True
+                part, recents(latest, queries, part, blend.half_lives), retrieve(part), strict=True
             ):
                 union = blend.union(recent, found[found >= 0])
                 own = catalogue[union.items]

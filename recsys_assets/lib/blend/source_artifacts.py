@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
 from recsys_assets.lib.blend.fit import MOST_FACTORS, TUNED_AS, default_params, fit_source
+from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.baseline_spaces import Params
 from recsys_assets.lib.evaluation.baseline_tuning import Budget, Fitter, Tuned, tune
 from recsys_assets.lib.evaluation.click_log import ClickLog
+from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.streamed_clicks import StreamedClicks, StreamedLists
 from recsys_assets.lib.features.batch_transform import item_vocabulary
 from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.raw.rows import scan_interactions
+from recsys_assets.lib.sources.forward_decay import DEFAULT_HALF_LIFE, HALF_LIVES
+from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.sources import Source
 from recsys_assets.lib.sources.stored import JUDGED, SERVED, read_source, write_source
 from recsys_assets.local_time import day_number
 from recsys_assets.release_files import EMBEDDING_TABLE, SEEN_RULE
-from recsys_assets.source_names import IALS
+from recsys_assets.source_names import IALS, POPULAR_NOW
 
 ENTRY = "source.json"
 #: Trials of a source, visitors that a trial is fitted on and clicks that judge it.
@@ -85,7 +91,11 @@ def write_source_artifact(
     }
     for folder, day in days.items():
         (target / folder).mkdir()
-        source = fit_source(name, log.before(day), day, tuned.params, content, seed)
+        source: Source | None
+        if name == POPULAR_NOW:  # its counts are online, so that nothing of it is fitted
+            source = PopularNow.of(tuned.params["half_life"], vocabulary)
+        else:
+            source = fit_source(name, log.before(day), day, tuned.params, content, seed)
         if source is not None:
             write_json(target / folder / ENTRY, write_source(target / folder, source))
     served = target / SERVED
@@ -123,7 +133,7 @@ def _tuned(
 ) -> Tuned:
     """Return the best parameters on the last training days; the defaults without clicks."""
     untuned = Tuned(default_params(name), None, [])
-    if name not in TUNED_AS or not inner:
+    if name not in (*TUNED_AS, POPULAR_NOW) or not inner:
         return untuned
     training = [one for one in interactions if one.partition in set(train_days)]
     if len(training) <= len(inner):
@@ -132,10 +142,29 @@ def _tuned(
         inner, training, items, seed=seed, rule=rule, zone=zone, limit=BUDGET.clicks
     )
     asked = asked.subset(np.flatnonzero(asked.overall))
+    if name == POPULAR_NOW:
+        return _best_half_life(StreamedClicks.of(read_clicks(training), asked.item_ids), asked)
     log = ClickLog.of(scan_interactions(training), asked.item_ids, zone)
     day = day_number(min(str(one.partition) for one in inner))
     fitter = Fitter.of(log.before(day).sampled(BUDGET.users, seed), log, seed)
     return tune(TUNED_AS[name], partial(fitter, TUNED_AS[name]), asked, BUDGET, seed)
+
+
+def _best_half_life(clicks: StreamedClicks, asked: Queries) -> Tuned:
+    """Try all half-lives of the online counts; of equal ones, the default stays."""
+    if not len(asked):
+        return Tuned(default_params(POPULAR_NOW), None, [])
+    trials: list[dict[str, Any]] = []
+    for half_life in sorted(HALF_LIVES, key=lambda one: one != DEFAULT_HALF_LIFE):
+        started = time.perf_counter()
+        ranks = list_metrics.run(StreamedLists(clicks, half_life), asked).ranks
+        value = list_metrics.point(ranks, asked.users, BUDGET.metric)
+        spent = round(time.perf_counter() - started, 2)
+        trials.append(
+            {"trial": len(trials), "value": value, "seconds": spent, "half_life": half_life}
+        )
+    best = max(trials, key=lambda trial: trial["value"])
+    return Tuned({"half_life": best["half_life"]}, best["value"], trials)
 
 
 def _write_figures(name: str, figures: SourceFigures, tuned: Tuned, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import ITEM_HISTORY, SECONDS_PER_DAY, SECONDS_PER_HOUR
 from recsys_assets.lib.evaluation.item_rows import rows_in
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.streamed_clicks import StreamedClicks
 from recsys_assets.lib.features.click_ranges import ClickRanges, unroll
 from recsys_assets.lib.raw.rows import scan_interactions
 
@@ -43,6 +45,8 @@ class LatestClicks:
     clicks: ClickRanges
     places: np.ndarray  # int64, row of the wanted items for each of ``clicks.items``; -1: none
     look_back_days: int  # a query's clicks are those of these days before it
+    everyone: pl.DataFrame  # {user_id, item_id, timestamp} of all visitors
+    item_ids: Sequence[str] | np.ndarray  # the wanted items
 
     @classmethod
     def of(
@@ -63,7 +67,18 @@ class LatestClicks:
             int(times.max(initial=0)) + look_back_days * SECONDS_PER_DAY,
             look_back_days * SECONDS_PER_DAY,
         )
-        return cls(ranges, rows_in(ranges.items.to_list(), item_ids), look_back_days)
+        return cls(
+            ranges,
+            rows_in(ranges.items.to_list(), item_ids),
+            look_back_days,
+            clicks.select(c.USER_ID, c.ITEM_ID, c.TIMESTAMP),
+            item_ids,
+        )
+
+    @cached_property
+    def streamed(self) -> StreamedClicks:
+        """Clicks of all visitors, by rows of the wanted items."""
+        return StreamedClicks.of(self.everyone, self.item_ids)
 
     def entries(
         self, queries: Queries, rows: np.ndarray

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,13 +25,27 @@ def folds(queries: Queries) -> np.ndarray:
     return np.array([of[name] for name in names], np.int64)
 
 
-def recents(latest: LatestClicks, queries: Queries, rows: np.ndarray) -> list[Recent]:
-    """Return the latest clicks of the visitor of each of the queries ``rows``."""
+def recents(
+    latest: LatestClicks, queries: Queries, rows: np.ndarray, half_lives: Sequence[int] = ()
+) -> list[Recent]:
+    """Return what the sources read for each of the queries ``rows``.
+
+    Args:
+        latest: clicks by rows of the vocabulary.
+        queries: whose visitors are wanted.
+        rows: int64 [n], of the queries.
+        half_lives: of the lists of what is popular at the query; see ``Blend.half_lives``.
+    """
     owner, place, ages = latest.entries(queries, rows)
     start = np.searchsorted(owner, np.arange(len(rows) + 1))
+    now = {one: latest.streamed.asked(queries, one)[rows] for one in half_lives}
     return [
-        Recent(place[a:b][::-1], ages[a:b][::-1].astype(np.float32))
-        for a, b in itertools.pairwise(start)
+        Recent(
+            place[a:b][::-1],
+            ages[a:b][::-1].astype(np.float32),
+            {one: lists[n][lists[n] >= 0].astype(np.int64) for one, lists in now.items()},
+        )
+        for n, (a, b) in enumerate(itertools.pairwise(start))
     ]
 
 
@@ -55,7 +69,8 @@ class QuerySources:
         retrieved: int64 [n, R], rows of the vocabulary, best first; -1 where there are fewer.
         """
         fold = folds(queries)[rows] if len(self.blends) > 1 else np.zeros(len(rows), np.int64)
+        half_lives = sorted({one for blend in self.blends for one in blend.half_lives})
         for recent, found, part in zip(
-            recents(self.latest, queries, rows), retrieved, fold.tolist(), strict=True
+            recents(self.latest, queries, rows, half_lives), retrieved, fold.tolist(), strict=True
         ):
             yield self.blends[part].of(recent, found[found >= 0])

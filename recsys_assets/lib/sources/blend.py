@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.sources import Source
 from recsys_assets.lib.sources.union import LISTED, RETRIEVED, Joined, Union, best_first, logs
@@ -47,6 +48,11 @@ class Blend:
     def names(self) -> tuple[str, ...]:
         """Names in the order of a union's columns."""
         return (RETRIEVAL, *(source.name for source in self.sources))
+
+    @cached_property
+    def half_lives(self) -> tuple[int, ...]:
+        """Half-lives in hours of the lists of a moment that its sources read."""
+        return tuple(one.half_life for one in self.sources if isinstance(one, PopularNow))
 
     @cached_property
     def longest(self) -> tuple[int, ...]:

@@ -1,13 +1,18 @@
-"""Hold a visitor's latest clicks, as every source reads them."""
+"""Hold what every source reads: a visitor's latest clicks, and what all visitors click now."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
+
+#: The lists of a moment of which nothing is known.
+NOTHING_NOW: Mapping[int, np.ndarray] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -16,18 +21,26 @@ class Recent:
 
     rows: np.ndarray  # int64 [n], item 3 + row
     ages: np.ndarray  # float32 [n], hours
+    #: half-life in hours → rows of the items that all visitors click now, int64, best first
+    popular_now: Mapping[int, np.ndarray] = field(default_factory=lambda: NOTHING_NOW)
 
     @classmethod
-    def of(cls, indices: np.ndarray, ages: np.ndarray) -> Recent:
+    def of(
+        cls,
+        indices: np.ndarray,
+        ages: np.ndarray,
+        popular_now: Mapping[int, np.ndarray] = NOTHING_NOW,
+    ) -> Recent:
         """Return the clicks on known items.
 
         Args:
             indices: int32 [n], Categorify indices, newest first; those below VOCABULARY_START are
                 no items.
             ages: float32 [n], hours.
+            popular_now: lists of the moment.
         """
         known = indices >= VOCABULARY_START
-        return cls(indices[known].astype(np.int64) - VOCABULARY_START, ages[known])
+        return cls(indices[known].astype(np.int64) - VOCABULARY_START, ages[known], popular_now)
 
     def __len__(self) -> int:
         """Return the number of clicks."""

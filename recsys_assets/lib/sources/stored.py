@@ -14,6 +14,7 @@ import numpy as np
 
 from recsys_assets.files import FileCorrupt, read_json, write_json
 from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.sources import (
     FoldIn,
     MostPopular,
@@ -30,6 +31,7 @@ from recsys_assets.source_names import (
     IALS,
     ITEM_KNN,
     OWN_ITEMS,
+    POPULAR_NOW,
     POPULARITY,
     RETRIEVAL,
     SESSION_KNN,
@@ -60,6 +62,7 @@ _FORMS: Mapping[str, tuple[Callable[..., Source], Mapping[str, tuple[Any, int]]]
     POPULARITY: (MostPopular, {"ranked": (np.int64, 1)}),
     OWN_ITEMS: (OwnItems, {}),
     YOUNG_ITEMS: (Young, {"rows": (np.int64, 1)}),
+    POPULAR_NOW: (PopularNow, {"prints": (np.uint64, 1), "rows": (np.int32, 1)}),
 }
 #: Source → a field with one entry per item, and how many entries more it has.
 _BY_ITEM: Mapping[str, tuple[str, int]] = {
@@ -68,6 +71,7 @@ _BY_ITEM: Mapping[str, tuple[str, int]] = {
     EASE: ("items", 0),
     IALS: ("factors", 0),
     SESSION_KNN: ("item_start", 1),
+    POPULAR_NOW: ("rows", 0),
 }
 #: Fields that are numbers.
 _NUMBERS: Mapping[str, tuple[str, ...]] = {
@@ -77,6 +81,7 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
     IALS: ("alpha", "half_life"),
     SESSION_KNN: ("neighbours", "decay"),
     OWN_ITEMS: ("half_life",),
+    POPULAR_NOW: ("half_life",),
 }
 #: Folders of sources: fitted on the training days, and on all days.
 JUDGED, SERVED = "judged", "served"

@@ -1,10 +1,10 @@
 """Apply each visitor event to Valkey exactly once.
 
-An event changes the seen items (each under its event type), the recent items and the views of the
-look-back days. One Lua script per event decides and applies in one step, so that no crash falls in
-between. The key ``event:<event id>`` holds the stream id that was applied: the same entry delivered
-again counts as done, and another entry with the same event id is a duplicate. A reset works in the
-same way.
+An event changes the seen items (each under its event type), the recent items, the views of the
+look-back days, and the counts of what is popular now, which hold no visitor. One Lua script per
+event decides and applies in one step, so that no crash falls in between. The key
+``event:<event id>`` holds the stream id that was applied: the same entry delivered again counts as
+done, and another entry with the same event id is a duplicate. A reset works in the same way.
 
 A reset leaves one key, ``reset:<user id>``: the second from which on the visitor's row in Feast
 counts. It makes every later row newer than the empty one, whatever the clocks of the events are,
@@ -30,8 +30,10 @@ from recsys_assets.lib.feature_store.bloom import (
     seen_key,
     seen_keys,
 )
+from recsys_assets.lib.feature_store.popular_now import MEMBERS, additions
 from recsys_assets.lib.feature_store.recent_clicks import RecentClicks
 from recsys_assets.lib.features.activity import RECENT_CLICKS
+from recsys_assets.lib.sources.forward_decay import APART
 from recsys_assets.serving.events.events import Event, Reset
 
 RECENT_ITEMS = 100
@@ -47,12 +49,21 @@ class Outcome(IntEnum):
     APPLIED = 2
 
 
+#: KEYS: event, seen, recent items, views, updates, then the counts of what is popular now. ARGV:
+#: see ``VisitorState._arguments``. A click that repeats one of the visitor's views does not count
+#: as popular. A click on an item without category always counts, because it is in no views.
 _APPLY = """
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then return 0 end
 if owner then return 1 end
 if ARGV[3] == '1' then
-  for index = 12, #ARGV do redis.call('SETBIT', KEYS[2], ARGV[index], 1) end
+  local counts, first_bit = true, 2 * #KEYS + 6
+  if ARGV[15] ~= '' then
+    for _, view in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], ARGV[13], ARGV[14])) do
+      if string.find(view, ARGV[15], 1, true) then counts = false end
+    end
+  end
+  for index = first_bit, #ARGV do redis.call('SETBIT', KEYS[2], ARGV[index], 1) end
   redis.call('EXPIREAT', KEYS[2], ARGV[4])
   if ARGV[7] ~= '' then
     redis.call('ZADD', KEYS[4], ARGV[6], ARGV[7])
@@ -66,6 +77,13 @@ if ARGV[3] == '1' then
   redis.call('LPUSH', KEYS[3], ARGV[5])
   redis.call('LTRIM', KEYS[3], 0, ARGV[10] - 1)
   redis.call('EXPIRE', KEYS[3], ARGV[2])
+  for key = 6, #KEYS do
+    if counts then
+      redis.call('ZINCRBY', KEYS[key], ARGV[2 * key + 4], ARGV[5])
+      redis.call('ZREMRANGEBYRANK', KEYS[key], 0, -ARGV[12] - 1)
+      redis.call('EXPIREAT', KEYS[key], ARGV[2 * key + 5])
+    end
+  end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 2
@@ -167,13 +185,19 @@ class VisitorState:
         live = event.event_type != IMPRESSION
         member = _SEPARATOR.join((event.event_id, event.item_id, category))
         member = member if category != MISSING else ""
+        # a clock that is ahead must not make a click weigh more than one of now
+        at = min(event.timestamp, int(now))
+        added = additions(at, self._zone) if live else []
         keys = [
             event_key(event.event_id),
             seen_key(event.user_id, day),
             recent_key(event.user_id),
             views_key(event.user_id),
             updates_key(event.user_id),
+            *(one.key for one in added),
         ]
+        # those without a user id are not one person
+        view = f"{_SEPARATOR}{event.item_id}{_SEPARATOR}" if event.user_id != MISSING else ""
         return keys, [
             stream_id,
             self._remembered,
@@ -186,6 +210,11 @@ class VisitorState:
             self._views_expire,
             RECENT_ITEMS,
             RECENT_CLICKS,
+            MEMBERS,
+            f"({event.timestamp - APART}",
+            f"({event.timestamp + APART}",
+            view,
+            *(value for one in added for value in (repr(one.weight), one.expires)),
             *(positions(event.item_id, event.event_type).tolist() if live else ()),
         ]
 

@@ -54,6 +54,7 @@ from recsys_assets.source_names import (
     IALS,
     ITEM_KNN,
     OWN_ITEMS,
+    POPULAR_NOW,
     POPULARITY,
     RETRIEVAL,
     SESSION_KNN,
@@ -80,6 +81,7 @@ BECAUSE = {
     POPULARITY: "popular lately",
     OWN_ITEMS: "clicked by the visitor before",
     YOUNG_ITEMS: "new, and like the visitor's latest items by content",
+    POPULAR_NOW: "popular now",
 }
 
 

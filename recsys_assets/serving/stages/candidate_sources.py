@@ -8,12 +8,14 @@ import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.sources.blend import Blend
-from recsys_assets.lib.sources.recent import Recent
+from recsys_assets.lib.sources.popular_now import PopularNow
+from recsys_assets.lib.sources.recent import NOTHING_NOW, Recent
 from recsys_assets.lib.sources.stored import read_blend
 from recsys_assets.release_files import MODEL_FILES
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.candidates import parts, require_counts
 from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
+from recsys_assets.serving.stores.live_popularity import LivePopularity
 from recsys_assets.settings import Settings
 from recsys_assets.source_names import ALL_SOURCES, RETRIEVAL
 
@@ -27,6 +29,7 @@ class CandidateSources(Stage):
 
     Args:
         blend: of the release; None: retrieval alone.
+        popular_now: what all visitors click now; None: no source of the release reads it.
     """
 
     name = "candidate_sources"
@@ -41,12 +44,12 @@ class CandidateSources(Stage):
     )
     files = MODEL_FILES[name]
 
-    def __init__(self, blend: Blend | None) -> None:
-        self._blend = blend
+    def __init__(self, blend: Blend | None, popular_now: LivePopularity | None = None) -> None:
+        self._blend, self._popular_now = blend, popular_now
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> CandidateSources:
-        """Map the arrays of the sources into memory.
+        """Map the arrays of the sources into memory, and start to read what is popular now.
 
         Raises:
             FileCorrupt: a file has another form.
@@ -54,6 +57,11 @@ class CandidateSources(Stage):
         blend = read_blend(directory)
         if blend is not None:  # what is computed once should not delay the first request
             blend.of(Recent(np.zeros(1, np.int64), np.zeros(1, np.float32)), np.zeros(1, np.int64))
+        for source in blend.sources if blend is not None else ():
+            if isinstance(source, PopularNow):
+                popular_now = LivePopularity(settings, source)
+                popular_now.start()
+                return cls(blend, popular_now)
         return cls(blend)
 
     def run(self, inputs: Tensors) -> Tensors:
@@ -77,9 +85,11 @@ class CandidateSources(Stage):
                     f"{name} must be below {known}, got {values.max()}; all models of a release "
                     "must be of one generation"
                 )
+        # once per request: all of its visitors have the same list
+        now = self._popular_now.lists if self._popular_now is not None else NOTHING_NOW
         found = [
             self._blend.of(
-                Recent.of(own, hours), candidates[part].astype(np.int64) - VOCABULARY_START
+                Recent.of(own, hours, now), candidates[part].astype(np.int64) - VOCABULARY_START
             )
             for own, hours, part in zip(items, ages, parts(counts), strict=True)
         ]
@@ -92,3 +102,23 @@ class CandidateSources(Stage):
             t.UNION_MOSTLY.name: np.concatenate([one.mostly for one in found]),
             t.UNION_BY_SOURCES.name: np.ones(1, np.int32),
         }
+
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        """Return when the list of what is popular now was refreshed, and its length."""
+        if self._popular_now is None:
+            return {}
+        return {
+            "recsys_popular_now_refreshed_seconds": (
+                "Unix time when the list of what is popular now last equalled the online counts.",
+                self._popular_now.refreshed_at,
+            ),
+            "recsys_popular_now_items": (
+                "Items in the list of what is popular now.",
+                sum(len(one) for one in self._popular_now.lists.values()),
+            ),
+        }
+
+    def close(self) -> None:
+        """End the thread and close the connections."""
+        if self._popular_now is not None:
+            self._popular_now.close()

@@ -8,7 +8,7 @@ from recsys_assets.bench.serving import catalogue_sources
 from recsys_assets.bench.serving.catalogue_sources import SyntheticSources
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.stored import read_blend
-from recsys_assets.source_names import FOLLOW_UPS, IALS, RETRIEVAL
+from recsys_assets.source_names import FOLLOW_UPS, IALS, POPULAR_NOW, RETRIEVAL
 from recsys_assets_tests.support import tiny_payload
 
 BASE = np.random.default_rng(3).integers(0, 40, 400)
@@ -20,15 +20,19 @@ def written(tmp_path, by_sources: bool = True):
         folder.mkdir()
         np.save(folder / "embedding_table.npy", np.ones((rows, 128), np.float32))
     tiny_payload.write_sources(real, by_sources)
-    SyntheticSources(BASE, np.random.default_rng(1)).write(real, made)
+    item_ids = [f"m{n}" for n in range(len(BASE))]
+    SyntheticSources(BASE, np.random.default_rng(1), item_ids).write(real, made)
     return read_blend(made)
 
 
 def test_every_source_lists_synthetic_items(tmp_path):
     blend = written(tmp_path)
     assert set(blend.names) == {RETRIEVAL, *(one.name for one in tiny_payload.sources())}
-    mine = Recent(np.array([5, 99, 300]), np.array([1.0, 2.0, 3.0], np.float32))
+    ages = np.array([1.0, 2.0, 3.0], np.float32)
+    mine = Recent(np.array([5, 99, 300]), ages, {3: np.array([7, 399])})
     for source in blend.sources:
+        if source.name == POPULAR_NOW:
+            assert source.listed(["m399", "item-01", "m7"], np.ones(3)).tolist() == [7, 399]
         found = source.best(mine, 50)
         assert len(found) and ((found >= 0) & (found < 400)).all(), source.name
     np.testing.assert_array_equal(blend.young, BASE >= 37)

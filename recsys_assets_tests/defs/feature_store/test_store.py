@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 
 from feature_repo import apply
 from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.lib.evaluation.latest_clicks import read_clicks
+from recsys_assets.lib.evaluation.streamed_clicks import StreamedClicks
 from recsys_assets.lib.feature_store import bloom
+from recsys_assets.lib.feature_store.popular_now import most_clicked
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.features.seen import ACTS
 from recsys_assets.lib.simulator import shop as simulator
@@ -55,6 +60,17 @@ def test_the_seen_items_of_the_log_are_online(tmp_path: Path, valkey: Any) -> No
     for day in days:
         run(interactions.interactions, day)
         run(daily.interaction_features, day)
+    [event] = run(feature_store.popularity, days[-1]).get_asset_materialization_events()
+    assert event.materialization.metadata["popular_now_raised"].value > 10
+    items, _ = most_clicked(valkey.client(VISITOR_DATABASE), 12, time.time(), 1_000)
+    clicked = StreamedClicks.of(
+        read_clicks(ArtifactStore(home.artifacts).require("raw/interactions", days)), items
+    )
+    replayed = clicked.lists(np.array([int(time.time())]), 12)[0]
+    listed = replayed[replayed >= 0]
+    assert listed.tolist() == list(range(min(len(items), len(replayed)))), (
+        "the log alone makes the list"
+    )
     [event] = run(feature_store.online, days[-1]).get_asset_materialization_events()
     shown = {name: value.value for name, value in event.materialization.metadata.items()}
 

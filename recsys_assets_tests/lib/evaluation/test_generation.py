@@ -18,10 +18,13 @@ from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
 from recsys_assets.lib.evaluation.query_sources import QuerySources, folds
+from recsys_assets.lib.feature_store.popular_now import period_key
+from recsys_assets.lib.features.counted_clicks import counted
 from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.forward_decay import period_of, period_start, weights
 from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds
 from recsys_assets.release_files import INDEX
@@ -40,9 +43,10 @@ from recsys_assets.serving.stages.tabular import (
 )
 from recsys_assets.serving.stores.availability import Unavailable
 from recsys_assets.serving.stores.item_table import ItemColumns
+from recsys_assets.serving.stores.live_popularity import LivePopularity
 from recsys_assets.settings import VISITOR_DATABASE, Settings
-from recsys_assets.source_names import RETRIEVAL
-from recsys_assets_tests.support import linear_onnx, tiny_payload
+from recsys_assets.source_names import ALL_SOURCES, POPULAR_NOW, RETRIEVAL
+from recsys_assets_tests.support import linear_onnx, tiny_payload, tiny_store
 from recsys_assets_tests.support.seen import mark_seen
 from recsys_assets_tests.support.small_queries import queries
 from recsys_assets_tests.support.tiny_payload import ITEM_IDS
@@ -193,7 +197,12 @@ def asked(seen_share: float = 0.5, item_ids=ITEM_IDS):
 
 
 def serve(
-    shop, row: dict, client, blend: Blend | None = None, clicks: pl.DataFrame | None = None
+    shop,
+    row: dict,
+    client,
+    blend: Blend | None = None,
+    clicks: pl.DataFrame | None = None,
+    popular_now: LivePopularity | None = None,
 ) -> dict[str, np.ndarray]:
     """One query through the stages of serving, on the release's files; the filter reads the real
     store. clicks: {item_id, timestamp} of the visitor, oldest first.
@@ -218,7 +227,7 @@ def serve(
         NvtContextTransform(transforms),
         QueryTower.open(models / "query_tower", shop.settings, 1),
         FaissRetrieval(searcher, RETRIEVAL_TOPK + (OVER_FETCH if blend is None else 100)),
-        CandidateSources(blend),
+        CandidateSources(blend, popular_now),
         FilterSeenItems(
             client,
             Unavailable(shop.settings),
@@ -305,12 +314,12 @@ def test_served_as_the_stages_serve(shop, valkey):
 
 
 @pytest.mark.services
-def test_served_by_sources_as_the_stages_serve(shop, valkey):
+def test_served_by_sources_as_the_stages_serve(shop, valkey, tmp_path):
     """What the evaluation judges is what the stages answer, with all kinds of sources."""
     wanted, rng = asked(), np.random.default_rng(4)
     young = np.zeros(40, bool)
     young[-3:] = True
-    found = tiny_payload.sources()
+    found, online = tiny_payload.sources(), tiny_store.settings_on(tmp_path, valkey)
     blends = tuple(
         Blend(found, {RETRIEVAL: own, **{one.name: 1 - own for one in found}}, young)
         for own in (0.2, 0.7)
@@ -330,7 +339,7 @@ def test_served_by_sources_as_the_stages_serve(shop, valkey):
     made = copy.copy(shop.generation)
     made.sources = QuerySources(blends, LatestClicks.of(log, ITEM_IDS, 7))
     scores, parts = made.served.scores(wanted, np.arange(Q)), folds(wanted)
-    client, moved = valkey.client(VISITOR_DATABASE), 0
+    client, moved, owed = valkey.client(VISITOR_DATABASE), 0, 0
     for n, row in enumerate(wanted.frame.rows(named=True)):
         client.flushdb()
         known = row["user_id"] != "-1"
@@ -343,14 +352,27 @@ def test_served_by_sources_as_the_stages_serve(shop, valkey):
             pl.col("timestamp") < row["timestamp"],
             pl.col("timestamp") >= row["timestamp"] - 7 * 86_400,
         )
-        served = serve(shop, row, client, blends[parts[n]], mine)
+        # what the consumer has counted of all visitors, read by the reader of the stage
+        past = counted(log.filter(pl.col("timestamp") < row["timestamp"]))
+        period = period_of(row["timestamp"], 3)
+        weight = weights(past["timestamp"].to_numpy(), period_start(period, 3), 3)
+        counts = past.with_columns(weight=weight).group_by("item_id").agg(pl.col("weight").sum())
+        if counts.height:
+            client.zadd(period_key(3, period), dict(counts.iter_rows()))
+        popular = LivePopularity(online, found[-1], clock=lambda at=row["timestamp"]: at)
+        assert popular.poll()
+        served = serve(shop, row, client, blends[parts[n]], mine, popular)
+        popular.close()
+        listed = served["union_found_by"] >> ALL_SOURCES.index(POPULAR_NOW) & 1
+        assert listed.sum() == len(popular.lists[3])
+        owed += int((served["union_mostly"] == ALL_SOURCES.index(POPULAR_NOW)).sum())
         shown = np.flatnonzero(scores[n] > -np.inf)
         assert sorted(shown) == sorted(served["kept"] - 3), n
         ordered = served["sampled_items"] - 3
         np.testing.assert_allclose(scores[n, ordered], served["sampled_scores"], atol=1e-6)
         plain = serve(shop, row, client)["sampled_items"] - 3
         moved += not np.array_equal(plain, ordered)
-    assert set(parts) == {0, 1} and moved > Q / 2
+    assert set(parts) == {0, 1} and moved > Q / 2 and owed > Q
 
 
 def test_retrieval_is_the_inner_product(shop):

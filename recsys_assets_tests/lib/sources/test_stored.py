@@ -30,7 +30,7 @@ def test_what_is_read_lists_the_same(folder):
     rng = np.random.default_rng(8)
     for size in (0, 3, 20):
         ages = np.sort(rng.random(size).astype(np.float32))
-        mine = Recent(rng.integers(0, 40, size), ages)
+        mine = Recent(rng.integers(0, 40, size), ages, {3: rng.permutation(40)[:size]})
         for before, after in zip(tiny_payload.sources(), read.sources, strict=True):
             assert before.best(mine, 15).tolist() == after.best(mine, 15).tolist(), before.name
 

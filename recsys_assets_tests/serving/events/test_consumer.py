@@ -21,11 +21,15 @@ import redis
 
 from feature_repo.apply import apply_features
 from recsys_assets.columns import ARRIVED_INTERACTIONS
+from recsys_assets.lib.feature_store.popular_now import period_key
 from recsys_assets.lib.feature_store.recent_clicks import Click
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.views import FeatureStoreError
+from recsys_assets.lib.sources.forward_decay import HALF_LIVES, period_of
+from recsys_assets.local_time import UTC
 from recsys_assets.serving.events.consumer import Consumer
 from recsys_assets.serving.events.events import GROUP, REJECTED, STREAM, Event, enqueue, enqueue_all
+from recsys_assets.serving.events.visitor_state import VisitorState
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.support.feast_rows import DAY, landed, materialise, recent_clicks, rows
 from recsys_assets_tests.support.small_shop import ITEMS, promote, shop_settings
@@ -145,6 +149,14 @@ def test_killed_in_the_middle_it_loses_nothing_and_doubles_nothing(
             row["day"]
             == datetime.fromtimestamp(event.timestamp, tz=timezone.utc).date().isoformat()
         )
+    once = valkey.client(9)  # each event once, in one go
+    state = VisitorState(once, settings.kept_seen_days, UTC, settings.look_back_days)
+    state.apply([(f"{n}-1", one, ITEMS[one.item_id]) for n, one in enumerate(expected)], NOW)
+    for half_life in HALF_LIVES:
+        key = period_key(half_life, period_of(NOW, half_life))
+        counted = dict(client.zrange(key, 0, -1, withscores=True))
+        assert counted == pytest.approx(dict(once.zrange(key, 0, -1, withscores=True)))
+        assert set(counted) == {b"a", b"b", b"c", b"d/4"}
     live = [
         event for event in expected if event.user_id == "1" and event.event_type != "Impression"
     ]

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from recsys_assets.files import FileCorrupt
+from recsys_assets.lib.feature_store.popular_now import period_key
+from recsys_assets.lib.sources.forward_decay import period_of
+from recsys_assets.lib.sources.stored import BY_SOURCES, write_blend
 from recsys_assets.serving.stages.candidate_sources import CandidateSources
 from recsys_assets.serving.stages.stage import StageInputInvalid
-from recsys_assets.source_names import ALL_SOURCES, FOLLOW_UPS, RETRIEVAL
-from recsys_assets_tests.support import stage_runs, tiny_payload
+from recsys_assets.settings import VISITOR_DATABASE, Settings
+from recsys_assets.source_names import ALL_SOURCES, FOLLOW_UPS, POPULAR_NOW, RETRIEVAL
+from recsys_assets_tests.support import stage_runs, tiny_payload, tiny_store
 
 
 @pytest.fixture(params=[True, False], ids=["sources", "retrieval alone"])
-def stage(request, tmp_path) -> CandidateSources:
-    return opened(tmp_path, request.param)
+def stage(request, tmp_path) -> Iterator[CandidateSources]:
+    made = opened(tmp_path, request.param)
+    yield made
+    made.close()
 
 
 def opened(folder, by_sources: bool) -> CandidateSources:
     np.save(folder / "embedding_table.npy", tiny_payload.embedding_table())
     tiny_payload.write_sources(folder, by_sources)
-    return CandidateSources.open(folder, None, 1)
+    # nothing listens there: without counts, the source of what is popular now lists nothing
+    settings = Settings(home=folder, valkey_port=1)
+    return CandidateSources.open(folder, settings, 1)
 
 
 def asked(visitors: int, seed: int = 2) -> dict[str, np.ndarray]:
@@ -102,3 +113,38 @@ def test_counts_must_fit(stage):
 def test_a_folder_without_its_file_is_refused(tmp_path):
     with pytest.raises((FileCorrupt, FileNotFoundError), match=r"sources\.json"):
         CandidateSources.open(tmp_path, None, 1)
+
+
+@pytest.mark.services
+def test_what_is_popular_now_is_listed_and_stays_while_the_store_is_away(valkey, tmp_path):
+    key = period_key(3, period_of(time.time(), 3))
+    client = valkey.client(VISITOR_DATABASE)
+    client.zadd(key, {"item-33": 8.0, "item-06": 4.0, "of another shop": 16.0})
+    np.save(tmp_path / "embedding_table.npy", tiny_payload.embedding_table())
+    tiny_payload.write_sources(tmp_path, by_sources=True)
+    stage = CandidateSources.open(tmp_path, tiny_store.settings_on(tmp_path, valkey), 1)
+    given = asked(visitors=6)
+    found = stage_runs.run(stage, **given)
+    bit = 1 << ALL_SOURCES.index(POPULAR_NOW)
+    assert set(found["union"][found["union_found_by"] & bit > 0].tolist()) == {36, 9}
+    assert stage.gauges()["recsys_popular_now_items"][1] == 2
+    assert time.time() - stage.gauges()["recsys_popular_now_refreshed_seconds"][1] < 60
+    valkey.kill()
+    time.sleep(1.5)  # at least one poll fails
+    again = stage_runs.run(stage, **given)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, again[name], name)
+    stage.close()
+
+
+def test_a_release_without_the_source_opens_no_store(tmp_path):
+    """As a release of before: its folder has neither the entry nor the arrays."""
+    np.save(tmp_path / "embedding_table.npy", tiny_payload.embedding_table())
+    others = tuple(one for one in tiny_payload.sources() if one.name != POPULAR_NOW)
+    weights = {RETRIEVAL: 0.5, **{one.name: 0.3 for one in others}}
+    write_blend(tmp_path, BY_SOURCES, others, weights, np.zeros(40, bool))
+    assert not list(tmp_path.glob("popular_now*"))
+    stage = CandidateSources.open(tmp_path, None, 1)
+    found = stage_runs.run(stage, **asked(visitors=3))
+    assert stage.gauges() == {} and len(found["union"])
+    stage.close()
