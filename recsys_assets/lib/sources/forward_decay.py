@@ -16,9 +16,9 @@ import numpy as np
 
 from recsys_assets.columns import SECONDS_PER_HOUR
 
-#: Hours. On ten shops of `recsys bench shops`, 12 to 24 hours rank best where fashions change (news
-#: and fashion), and longer ones gain what the source ``popularity`` has. Three hours are for shops
-#: of many clicks per hour.
+#: Hours. On ten shops of `recsys bench shops`, 12 to 24 hours are best where tastes change quickly
+#: (news and fashion); longer ones approach the source ``popularity``. Three hours are best on none
+#: of them; they are for shops with many clicks per hour.
 HALF_LIVES = (3, 12)
 DEFAULT_HALF_LIFE = 12
 #: Half-lives per period.

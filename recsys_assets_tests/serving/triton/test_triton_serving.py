@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,11 +15,14 @@ import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
+from recsys_assets.lib.feature_store.popular_now import period_key
+from recsys_assets.lib.sources.forward_decay import period_of
 from recsys_assets.operations.triton_server import TritonServer
 from recsys_assets.serving.stages.answer import ANSWER, DEGRADED, TRACE
 from recsys_assets.serving.stages.pipeline import Pipeline, trace_layout
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.settings import VISITOR_DATABASE
+from recsys_assets.source_names import ALL_SOURCES, POPULAR_NOW
 from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.support import tiny_payload, tiny_store
 from recsys_assets_tests.support.seen import mark_seen
@@ -31,14 +36,17 @@ VERSIONS = {**dict.fromkeys(STAGES, 3), "query_tower": 7, "dlrm_ranking": 9}
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, valkey_process):
     """Triton with the tiny release published, and its client; ended again whatever happens."""
-    home = tmp_path_factory.mktemp("home")
+    yield from serving(tmp_path_factory.mktemp("home"), valkey_process)
+
+
+def serving(home: Path, valkey_process, by_sources: bool = False) -> Iterator[SimpleNamespace]:
     ports = {f"triton_{kind}_port": free_port() for kind in ("http", "grpc", "metrics")}
     settings = tiny_store.settings_on(
         home, valkey_process, retrieval_topk=30, ranking_topk=TOPK, **ports
     )
     store = tiny_store.apply_views(settings)
     tiny_store.write_items(store)
-    payload = tiny_payload.write_release(home / "artifacts", settings)
+    payload = tiny_payload.write_release(home / "artifacts", settings, by_sources=by_sources)
     repository = home / "model_repository"
     tiny_payload.publish(payload, repository, VERSIONS)
     server = TritonServer(settings, repository)
@@ -201,6 +209,34 @@ def test_the_fused_model_equals_the_ensemble_over_thousands_of_requests(shop, va
         assert fused == answered(ask(shop.client, "ensemble_model", **values)), values
         different.add(fused[1])
     assert sum(len(values["user_id"]) for values in asked) > 3_000 and len(different) > 1_000
+
+
+@pytest.fixture
+def shop_of_sources(tmp_path, valkey_process, valkey):
+    for made in serving(tmp_path, valkey_process, by_sources=True):
+        tiny_store.write_users(made.store)
+        yield made
+
+
+def test_the_fused_model_equals_the_ensemble_on_what_is_popular_now(shop_of_sources, valkey):
+    shop, client = shop_of_sources, valkey.client(VISITOR_DATABASE)
+    visitors(shop, valkey)
+    key, answers = period_key(3, period_of(time.time(), 3)), set()
+    for counts in ({}, {"item-31": 9.0, "item-04": 7.0, "gone": 8.0}, {"item-17": 11.0}):
+        if counts:
+            client.zadd(key, counts)
+            time.sleep(4)  # every process has read them
+        pipeline = Pipeline.load(shop.payload, shop.settings, VERSIONS)
+        for values in REQUESTS:
+            fused = answered(ask(shop.client, "recommender", **values))
+            assert fused == answered(ask(shop.client, "ensemble_model", **values)), values
+            answers.add((str(values), fused[1]))
+        trace = pipeline.trace({"user_id": np.array(["nobody"], object)})
+        pipeline.close()
+        popular = trace["union_found_by"] >> ALL_SOURCES.index(POPULAR_NOW) & 1
+        known = client.zcard(key) - (client.zscore(key, "gone") is not None)
+        assert popular.sum() == known
+    assert len(answers) > 2 * len(REQUESTS), "what is popular changes the lists"
 
 
 def test_the_fused_model_tells_every_tensor_to_who_asks(shop):
