@@ -13,13 +13,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recsys_assets.columns import CANDIDATE_CONTINUOUS, ITEM_CATEGORICAL
-from recsys_assets.serving.gateway.explanation import IdsDiffer, explain
+from recsys_assets.serving.gateway.explanation import BECAUSE, IdsDiffer, explain
 from recsys_assets.serving.gateway.triton_client import Ranking
 from recsys_assets.serving.published.display import Display
 from recsys_assets.serving.stages.answer import Degraded, Fate, Placing
 from recsys_assets.serving.stages.pipeline import trace_layout
 from recsys_assets.serving.stages.stage import DTYPES
 from recsys_assets.settings import Settings
+from recsys_assets.source_names import ALL_SOURCES, POPULAR_NOW
 from recsys_assets_tests.support.answering_triton import RELEASE, answering, write_answering
 from recsys_assets_tests.support.gateway_calls import error, promote_similar, serve
 from recsys_assets_tests.support.small_shop import ITEMS, promote
@@ -312,3 +313,8 @@ def test_every_item_of_the_shop_has_a_card(client: TestClient) -> None:
     assert set(ANSWERED) < set(ITEMS)
     for item in client.post("/recommend", json={"user_id": "ann"}).json()["items"]:
         assert item["title"] == f"Product {item['item_id']}"
+
+
+def test_every_source_says_why_an_item_is_listed():
+    assert set(BECAUSE) == set(ALL_SOURCES) and len(set(BECAUSE.values())) == len(BECAUSE)
+    assert BECAUSE[POPULAR_NOW] == "popular now"
