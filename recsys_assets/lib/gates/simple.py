@@ -152,6 +152,7 @@ def scorer_of(
     log: Sequence[Artifact],
     days_before: Sequence[Artifact],
     retrieval_topk: int,
+    as_served: bool = False,
 ) -> Scorer:
     """Return what a release of any rung shows, as a scorer of queries.
 
@@ -161,17 +162,19 @@ def scorer_of(
         log: ``raw/interactions`` of the queries' days and of those before.
         days_before: ``features/interactions`` of the day before each day of the queries.
         retrieval_topk: candidates of the first stage.
+        as_served: ask the sources that serve, also where they have learnt the queries' days.
     """
+    first_day = None if as_served else first_query_day(days_before)
     if release.rung["name"] == FULL:
         generation = Generation.of_release(
             store,
             release,
             days_before,
             retrieval_topk=retrieval_topk,
-            sources=released_sources(store, release, log, first_query_day(days_before)),
+            sources=released_sources(store, release, log, first_day),
         )
         return generation.served
-    return rung_scorer(store, release, log, retrieval_topk, first_query_day(days_before))
+    return rung_scorer(store, release, log, retrieval_topk, first_day)
 
 
 def write_simple_verdict(
