@@ -20,6 +20,7 @@ from recsys_assets.files import write_json
 from recsys_assets.lib.blend.released import first_query_day, released_sources
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
+from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer
 from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.queries import Queries
@@ -153,6 +154,7 @@ def scorer_of(
     days_before: Sequence[Artifact],
     retrieval_topk: int,
     as_served: bool = False,
+    products: Products = inner_products,
 ) -> Scorer:
     """Return what a release of any rung shows, as a scorer of queries.
 
@@ -163,6 +165,7 @@ def scorer_of(
         days_before: ``features/interactions`` of the day before each day of the queries.
         retrieval_topk: candidates of the first stage.
         as_served: ask the sources that serve, also where they have learnt the queries' days.
+        products: how inner products are computed.
     """
     first_day = None if as_served else first_query_day(days_before)
     if release.rung["name"] == FULL:
@@ -173,8 +176,9 @@ def scorer_of(
             retrieval_topk=retrieval_topk,
             sources=released_sources(store, release, log, first_day),
         )
+        generation.products = products
         return generation.served
-    return rung_scorer(store, release, log, retrieval_topk, first_day)
+    return rung_scorer(store, release, log, retrieval_topk, first_day, products)
 
 
 def write_simple_verdict(

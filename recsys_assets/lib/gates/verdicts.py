@@ -353,19 +353,7 @@ def write_fine_tune_verdict(
 def held_out_queries(
     inputs: Mapping[str, Any], exposures: pl.DataFrame, day: str, seed: int, zone: str
 ) -> Queries:
-    """Return the queries of a day whose click is among the held-out exposures.
-
-    Args:
-        inputs: "features" of the day, "interactions" of it and of those before, "items", and
-            "base", the release whose rule holds.
-        exposures: the held-out rows of the day.
-        day: ISO.
-        seed: of the sample.
-        zone: time zone of the shop.
-
-    Raises:
-        ReleaseError: there is none.
-    """
+    """Return the queries of a day whose click is held out; raise ReleaseError without any."""
     # sampled from all clicks of the day: the limit is raised so that as many held-out ones remain
     asked = Queries.build(
         [inputs["features"]],

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
@@ -20,6 +21,7 @@ class RungScorer:
     name: str
     model: ItemToItem
     clicks: LatestClicks
+    products: Products = inner_products
 
     @classmethod
     def of(
@@ -41,7 +43,7 @@ class RungScorer:
         Items that the model lacks are never shown. Of equal items, such as those without a click,
         the one that comes first in the model is better, as in the index that serves.
         """
-        near = self.model.queries(*self._latest(queries, rows)) @ self.model.vectors.T
+        near = self.products(self.model.queries(*self._latest(queries, rows)), self.model.vectors)
         # less than the distance to the next float32, so that no other items change places
         behind = np.arange(near.shape[1]) / (2 * near.shape[1])
         found = near - behind * np.spacing(np.abs(near)).astype(np.float64)

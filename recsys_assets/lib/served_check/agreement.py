@@ -5,8 +5,8 @@ both are proven per list and counted apart:
 
 - *rounding*: matrices of many queries are multiplied in another order than one query alone, so
   that numbers differ in their last digits and near ties change places. The evaluation's list of
-  the query alone is the served one, or only items whose scores are equal up to TOLERANCE have
-  changed places.
+  the query alone, with the inner products of the index, is the served one, or only items whose
+  scores are equal up to TOLERANCE have changed places.
 - *Bloom filter*: it takes some items for seen that were not (see ``lib.feature_store.bloom``). The
   filters' wrong answers are known, and the evaluation's list without these items is the served one.
 """
@@ -70,7 +70,7 @@ class ListDifference(TypedDict):
 
 
 class Agreement(TypedDict):
-    """Holds the result of a replay."""
+    """Holds the result of a check."""
 
     release: int
     rung: str
@@ -139,12 +139,18 @@ def _bitmap(acts: pl.DataFrame) -> bytes:
 
 
 def compare(
-    scorer: Scorer, queries: Queries, served: Sequence[ServedList], length: int, wrong: np.ndarray
+    scorer: Scorer,
+    rounded: Scorer,
+    queries: Queries,
+    served: Sequence[ServedList],
+    length: int,
+    wrong: np.ndarray,
 ) -> tuple[dict[str, int], ListDifference | None]:
     """Return cause → number of lists, and the first query of the worst cause.
 
     Args:
         scorer: of the release.
+        rounded: the same, with inner products rounded as the index rounds them.
         queries: Q queries.
         served: their answers.
         length: items per list at most.
@@ -155,12 +161,12 @@ def compare(
     again = [n for n, one in enumerate(causes) if one == "different"]
     for n in again[:MOST_AGAIN]:  # alone, as serving answers it
         alone = queries.subset(np.array([n]))
-        (expected[n],) = evaluated_lists(scorer, alone, length)
-        causes[n] = _explained(_cause(expected[n], served[n]), "rounding")
+        (own,) = evaluated_lists(rounded, alone, length)
+        causes[n] = _explained(_cause(own, served[n]), "rounding")
         if causes[n] == "different" and wrong[n].any():
-            (without,) = evaluated_lists(scorer, alone, length, wrong[[n]])
+            (without,) = evaluated_lists(rounded, alone, length, wrong[[n]])
             causes[n] = _explained(_cause(without, served[n]), "bloom_filter")
-    counts = {name: causes.count(name) for name in CAUSES}
+    counts: dict[str, int] = {name: causes.count(name) for name in CAUSES}
     worst = next((name for name in reversed(CAUSES[1:]) if counts[name]), None)
     if worst is None:
         return counts, None

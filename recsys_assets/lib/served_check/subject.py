@@ -1,7 +1,7 @@
-"""Finds what a release is replayed with: its held-out queries, their log, and its own lists.
+"""Finds what a release is checked with: its held-out queries, their log, and its own lists.
 
 The evaluation judges sources that are fitted on the training days ("judged"), because those that
-serve ("served") have learned the held-out clicks. A replay proves the path of code and data, not
+serve ("served") have learned the held-out clicks. The check proves the path of code and data, not
 the split. So its lists are those of the evaluation's code on the files that the release serves.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
+from recsys_assets.lib.evaluation.inner_products import faiss_products, inner_products
 from recsys_assets.lib.evaluation.list_metrics import Scorer
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.fine_tune import fine_tuning
@@ -26,13 +27,17 @@ from recsys_assets.partitions import previous_day
 from recsys_assets.settings import Settings
 
 
-class ReplayImpossible(RuntimeError):
-    """A release cannot be replayed; the message names the reason and the remedy."""
+class CheckImpossible(RuntimeError):
+    """A release cannot be checked; the message names the reason and the remedy."""
+
+
+class NothingHeldOut(CheckImpossible):
+    """There is no held-out click to ask for, which is no fault of the release."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Holds a release and what it is replayed with."""
+    """Holds a release and what it is checked with."""
 
     release: Release
     queries: Queries  # the sample
@@ -40,7 +45,9 @@ class Subject:
     log: Sequence[Artifact]  # raw/interactions of the queries' days and of those before
     #: features/interactions of the days before the queries and of their own
     features: Sequence[Artifact]
-    scorer: Scorer
+    scorer: Scorer  # the evaluation's
+    #: the same, with inner products rounded as the index rounds them
+    rounded: Scorer
 
     @classmethod
     def of(cls, store: ArtifactStore, settings: Settings, release: Release, sample: int) -> Subject:
@@ -53,43 +60,47 @@ class Subject:
             sample: queries at most.
 
         Raises:
-            ReplayImpossible: the release is of an older form or another look-back, has no
+            CheckImpossible: the release is of an older form or another look-back, has no
                 evaluation, no held-out query, or a day of its evaluation no longer exists.
         """
         _require_servable(release, settings)
         try:
             asked = _queries(store, settings, release)
             if not asked.overall.any():
-                raise ReplayImpossible(
+                raise NothingHeldOut(
                     f"release {release.number} has no held-out click to be asked for: its lists "
                     "can be compared as soon as the days of its evaluation have clicks of visitors"
                 )
             queries = _drawn(asked, sample, settings.seed)
             log, features, before = _days(store, settings, queries)
         except ArtifactMissing as error:
-            raise ReplayImpossible(
+            raise CheckImpossible(
                 f"the evaluation of release {release.number} is no longer complete ({error}): run "
                 "`recsys materialize` to build a release of today's artifacts"
             ) from error
-        scorer = scorer_of(
-            store,
-            release,
-            log=log,
-            days_before=before,
-            retrieval_topk=settings.retrieval_topk,
-            as_served=True,
+        scorer, rounded = (
+            scorer_of(
+                store,
+                release,
+                log=log,
+                days_before=before,
+                retrieval_topk=settings.retrieval_topk,
+                as_served=True,
+                products=products,
+            )
+            for products in (inner_products, faiss_products)
         )
-        return cls(release, queries, int(asked.overall.sum()), log, features, scorer)
+        return cls(release, queries, int(asked.overall.sum()), log, features, scorer, rounded)
 
 
 def _require_servable(release: Release, settings: Settings) -> None:
     if not release.of_this_form:
-        raise ReplayImpossible(
+        raise CheckImpossible(
             f"release {release.number} was built by an older version of this code and cannot be "
             "served any more: run `recsys materialize` to build a new release"
         )
     if not release.fits(settings):
-        raise ReplayImpossible(
+        raise CheckImpossible(
             f"release {release.number} was trained on {release.look_back_days} days of clicks, but "
             f"RECSYS_LOOK_BACK_DAYS of this home is {settings.look_back_days}: set it to "
             f"{release.look_back_days}, or run `recsys materialize`"
@@ -115,7 +126,7 @@ def _queries(store: ArtifactStore, settings: Settings, release: Release) -> Quer
         zone = _zone(store, release)
         return held_out_queries(parts, exposures, release.day, settings.seed, zone)
     if "blend" not in made_from:
-        raise ReplayImpossible(
+        raise CheckImpossible(
             f"release {release.number} does not record its evaluation: run `recsys materialize` to "
             "build one that does"
         )

@@ -14,7 +14,7 @@ from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.seen import ACTS
 from recsys_assets.lib.landing.local_days import local_day
 from recsys_assets.lib.raw.rows import scan_interactions
-from recsys_assets.lib.replay.subject import Subject
+from recsys_assets.lib.served_check.subject import Subject
 from recsys_assets.local_time import day_name, local_days
 from recsys_assets.partitions import previous_day
 

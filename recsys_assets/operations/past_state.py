@@ -22,7 +22,7 @@ from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.recent_clicks import RecentClicks, push_recent_clicks
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.views import EVENT_TIMESTAMP, ITEM_POPULARITY, USER_FEATURES
-from recsys_assets.lib.replay.moments import Moments
+from recsys_assets.lib.served_check.moments import Moments
 from recsys_assets.local_time import day_bounds, day_name
 from recsys_assets.serving.events.events import Event
 from recsys_assets.serving.events.visitor_state import VisitorState
@@ -31,7 +31,7 @@ from recsys_assets.settings import VISITOR_DATABASE, Settings
 _EVENTS = 5_000  # per pipeline
 
 
-class ReplayState:
+class PastState:
     """Writes the state before each round of queries.
 
     Args:

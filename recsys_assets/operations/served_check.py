@@ -23,7 +23,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import Release, open_release, seen_rule
-from recsys_assets.lib.replay.agreement import (
+from recsys_assets.lib.served_check.agreement import (
     BLOOM_SHARE,
     Agreement,
     ServedList,
@@ -31,19 +31,19 @@ from recsys_assets.lib.replay.agreement import (
     passes,
     wrongly_seen,
 )
-from recsys_assets.lib.replay.moments import Moments
-from recsys_assets.lib.replay.subject import ReplayImpossible, Subject
+from recsys_assets.lib.served_check.moments import Moments
+from recsys_assets.lib.served_check.subject import CheckImpossible, Subject
 from recsys_assets.operations import own_home
-from recsys_assets.operations.replay_state import ReplayState
+from recsys_assets.operations.past_state import PastState
 from recsys_assets.partitions import time_zone
 from recsys_assets.release_files import SAMPLING, model_file
-from recsys_assets.serving.gateway.models import MAX_REQUESTS, MAX_TOP_K
+from recsys_assets.serving.gateway.models import MAX_TOP_K
 from recsys_assets.serving.stages.ordering import OFF, Ordering
 from recsys_assets.serving.stores import poller
 from recsys_assets.settings import Settings
 
 SAMPLE = 500
-#: Limits that a busy machine keeps: a replay measures no time.
+#: Limits that a busy machine keeps: the check measures no time.
 _STORE_MS, _TRITON_MS, _SHED_MS, _ANSWER_SECONDS = 5_000, 60_000, 600_000, 120.0
 #: Times that a degraded answer is asked for again.
 _ATTEMPTS = 3
@@ -51,10 +51,10 @@ _ATTEMPTS = 3
 Say = Callable[[str], None]
 
 
-def replay(
+def check_served(
     settings: Settings, number: int, *, sample: int = SAMPLE, triton: bool = False, say: Say
 ) -> Agreement:
-    """Replay a release and return how far its lists agree with the evaluation's.
+    """Ask a release and return how far its lists agree with the evaluation's.
 
     Args:
         settings: of the home; only read.
@@ -65,7 +65,7 @@ def replay(
 
     Raises:
         ArtifactMissing: there is no such release.
-        ReplayImpossible: see ``Subject.of``, or the gateway refuses a query.
+        CheckImpossible: see ``Subject.of``, or the gateway refuses a query.
         ServiceError: a part did not start.
     """
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
@@ -77,14 +77,14 @@ def replay(
     )
     varied = diversity(ordering)
     if triton and varied:
-        raise ReplayImpossible(
+        raise CheckImpossible(
             f"release {number} diversifies its lists ({varied}), which the evaluation does not "
-            "judge: replay it without --triton, which compares the lists before that"
+            "judge: check it without --triton, which compares the lists before that"
         )
     moments = Moments.of(subject, settings.kept_seen_days)
     say(f"release {number}: {len(subject.queries)} of {subject.held_out} held-out queries")
     length = min(ordering.ranking_topk, MAX_TOP_K)
-    with tempfile.TemporaryDirectory(prefix="recsys-replay-") as folder:
+    with tempfile.TemporaryDirectory(prefix="recsys-served-") as folder:
         own = own_home.own_settings(
             settings,
             Path(folder) / "home",
@@ -98,7 +98,7 @@ def replay(
         )
         served = _served(own, release, subject, moments, length, triton=triton, say=say)
     wrong = wrongly_seen(subject.queries, moments.acts, seen_rule(release.artifact))
-    causes, first = compare(subject.scorer, subject.queries, served, length, wrong)
+    causes, first = compare(subject.scorer, subject.rounded, subject.queries, served, length, wrong)
     return {
         "release": number,
         "rung": release.rung["name"],
@@ -140,7 +140,7 @@ def _served(
     found: dict[int, ServedList] = {}
     first = moments.rounds[0][0]
     with own_home.running(own, ["valkey"]):
-        state = ReplayState(own, moments, subject.queries.time_zone)
+        state = PastState(own, moments, subject.queries.time_zone)
         state.set_items(first)  # before the stages read all items at their start
         began = time.monotonic()
         items = subject.queries.items
@@ -158,7 +158,7 @@ def _served(
 
 
 def _ask_round(
-    http: httpx.Client, state: ReplayState, moments: Moments, queries: np.ndarray, length: int
+    http: Any, state: PastState, moments: Moments, queries: np.ndarray, length: int
 ) -> dict[int, ServedList]:
     """Set the state of some visitors and ask for their lists; again where a part was too slow."""
     found: dict[int, ServedList] = {}
@@ -174,9 +174,7 @@ def _ask_round(
     return found
 
 
-def _ask(
-    http: httpx.Client, moments: Moments, queries: np.ndarray, length: int
-) -> Iterator[ServedList]:
+def _ask(http: Any, moments: Moments, queries: np.ndarray, length: int) -> Iterator[ServedList]:
     """Yield the gateway's list of each query."""
     rows = moments.visitors[queries].select(c.USER_ID, c.DEVICE_TYPE, c.TIMESTAMP).rows()
     requests: list[dict[str, Any]] = [
@@ -188,30 +186,30 @@ def _ask(
         }
         for user, device, at in rows
     ]
-    for start in range(0, len(requests), MAX_REQUESTS):
-        part = requests[start : start + MAX_REQUESTS]
+    # one by one: in a batch, models round the numbers of each query otherwise
+    for request in requests:
         try:
-            answer = http.post("/recommend/batch", json={"requests": part})
+            answer = http.post("/recommend", json=request)
         except httpx.HTTPError as error:
-            raise ReplayImpossible(
-                f"the gateway of the replay does not answer ({error}); run the check again, and "
+            raise CheckImpossible(
+                f"the gateway of the check does not answer ({error}); run the check again, and "
                 "see that this machine has memory left"
             ) from error
         if answer.status_code != 200:
-            raise ReplayImpossible(
-                f"the gateway refuses queries of the log ({answer.status_code}: "
-                f"{answer.text[:500]}): visitors with such an id or device cannot be served"
+            raise CheckImpossible(
+                f"the gateway refuses a query of the log ({answer.status_code}: "
+                f"{answer.text[:500]}): a visitor with such an id or device cannot be served"
             )
-        for one in answer.json()["answers"]:
-            yield ServedList([item["item_id"] for item in one["items"]], one["reasons"])
+        found = answer.json()
+        yield ServedList([item["item_id"] for item in found["items"]], found["reasons"])
 
 
 @contextlib.contextmanager
 def _in_process(
     own: Settings, release: Release, items: int
-) -> Iterator[tuple[httpx.Client, Callable[[], None]]]:
+) -> Iterator[tuple[Any, Callable[[], None]]]:
     """Serve by the gateway's app with the stages behind it."""
-    from fastapi.testclient import TestClient
+    from fastapi.testclient import TestClient  # runs an app without a port
 
     from recsys_assets.serving.gateway.app import create_app
     from recsys_assets.serving.gateway.in_process import InProcessRanking
@@ -232,7 +230,7 @@ def _in_process(
             until = time.monotonic() + _ANSWER_SECONDS
             while lookup.table.current.version == known:
                 if time.monotonic() > until:
-                    raise ReplayImpossible(
+                    raise CheckImpossible(
                         f"the item table was not read within {_ANSWER_SECONDS:g} s: run the check "
                         "when this machine is less busy"
                     )
@@ -257,7 +255,7 @@ def _order_plainly(pipeline: Any) -> None:
 @contextlib.contextmanager
 def _by_triton(
     own: Settings, release: Release, items: int
-) -> Iterator[tuple[httpx.Client, Callable[[], None]]]:
+) -> Iterator[tuple[Any, Callable[[], None]]]:
     """Serve by a gateway and a Triton of the own home."""
 
     def settled() -> None:
@@ -276,6 +274,6 @@ def _by_triton(
 
 
 def write_agreement(path: Path, found: Agreement) -> None:
-    """Write the result of a replay."""
+    """Write the result of a check."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, found)
