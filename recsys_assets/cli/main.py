@@ -229,6 +229,34 @@ def promote(
 
 
 @app.command()
+def check_served(
+    release: Annotated[
+        int | None,
+        typer.Argument(help="Number of the release; default: the champion, else the newest."),
+    ] = None,
+    queries: Annotated[int, typer.Option(min=1, help="Held-out queries to ask at most.")] = 500,
+    triton: Annotated[
+        bool,
+        typer.Option(help="Serve by Triton, or by the same stages in the process of the gateway."),
+    ] = True,
+) -> None:
+    """Ask a gateway held-out queries; compare its lists with the evaluation's.
+
+    Starts a gateway with stores and ports of its own on the files of the release, so that nothing
+    of a running shop is touched. Ends with status 1 if a list differs.
+    """
+    from recsys_assets.cli import check_served as check_command
+    from recsys_assets.operations import served_check
+
+    settings = configured()
+    number = release or check_command.default_release(settings)
+    found = served_check.check_served(settings, number, sample=queries, triton=triton, say=say)
+    check_command.show(found, Console())
+    if not found["passed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
 def rollback() -> None:
     """Promote the release that served before the champion."""
     from recsys_assets.serving.promotion import promotion

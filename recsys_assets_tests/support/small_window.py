@@ -42,7 +42,7 @@ def write_window(settings: Settings, as_of: str, scale: shop.Scale = SCALE) -> A
             *c.RAW_INTERACTIONS
         )
         earlier = pl.concat(before[-7:]) if before else None
-        features, history, _ = interaction_features(
+        features, history, activity = interaction_features(
             today, earlier, users, items, day, look_back_days=7
         )
         with store.stage("raw/interactions", day) as staged:
@@ -51,6 +51,7 @@ def write_window(settings: Settings, as_of: str, scale: shop.Scale = SCALE) -> A
         with store.stage("features/interactions", day) as staged:
             features.write_parquet(staged.path / "features.parquet")
             history.write_parquet(staged.path / "click_history.parquet")
+            activity.write_parquet(staged.path / "user_activity.parquet")
             item_popularity(today, items, day).write_parquet(
                 staged.path / "item_popularity.parquet"
             )

@@ -1,17 +1,11 @@
-"""Set up the bench's own home.
-
-A release of the real home is promoted on ports, stores and servers of its own.
-"""
+"""Fill the bench's own home: features, seen items and a release of the real home."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import random
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import redis
@@ -25,24 +19,13 @@ from recsys_assets.lib.feature_store import store as feature_store
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.releases import Release, ReleaseError
-from recsys_assets.operations import services
 from recsys_assets.operations.triton_server import TritonServer
 from recsys_assets.partitions import day_bounds, time_zone
 from recsys_assets.serving.events.events import Event
 from recsys_assets.serving.events.visitor_state import VisitorState
-from recsys_assets.serving.promotion import promotion
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 
-PORTS = (
-    "valkey_port",
-    "triton_http_port",
-    "triton_grpc_port",
-    "triton_metrics_port",
-    "gateway_port",
-)
 REMEDY = "run `make demo` first, or set RECSYS_HOME to a home in which it has run"
-LOCAL = "127.0.0.1"
-PORT_RANGE = range(15_000, 32_000)
 
 
 def release_of(settings: Settings) -> Release:
@@ -77,64 +60,6 @@ def workflows_of(settings: Settings, release: Release) -> Artifact:
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
     generation = releases.open_release(store, release.generation)
     return store.open(generation.artifact.manifest["inputs"]["workflows"])
-
-
-def free_ports() -> dict[str, int]:
-    """Return a free port for each local part.
-
-    The ports lie below those that the system uses for outgoing connections. A part starts long
-    after its port was chosen, and a connection of a measurement could take a higher one.
-
-    Raises:
-        BenchFailed: too few ports are free.
-    """
-    found: list[int] = []
-    for port in random.SystemRandom().sample(PORT_RANGE, len(PORT_RANGE)):
-        with socket.socket() as probe, contextlib.suppress(OSError):  # in use: the next one
-            probe.bind((LOCAL, port))
-            found.append(port)
-        if len(found) == len(PORTS):
-            return dict(zip(PORTS, found, strict=True))
-    raise BenchFailed(
-        f"no {len(PORTS)} free ports from {PORT_RANGE[0]} to {PORT_RANGE[-1]}; end the processes "
-        "that listen there"
-    )
-
-
-def own_settings(settings: Settings, home: Path, **changed: Any) -> Settings:
-    """Return the settings of a second home.
-
-    Its local parts use free ports. The real home's artifacts and offline tables are only read.
-    """
-    return settings.model_copy(
-        update={
-            "home": home,
-            "artifacts_uri": settings.artifacts,
-            "model_repository_uri": None,
-            "target": "local",
-            "feast_offline_uri": settings.feast_offline_uri
-            or str(settings.home / "feast" / "offline"),
-            "valkey_host": LOCAL,
-            "valkey_tls": False,
-            "triton_host": LOCAL,
-            "triton_replicas": "",
-            "gateway_host": LOCAL,
-            "triton_models": "both",
-            "rate_limit": 0.0,
-            **free_ports(),
-            **changed,
-        }
-    )
-
-
-@contextlib.contextmanager
-def running(settings: Settings, parts: list[str]) -> Iterator[None]:
-    """Run local parts of an own home, and end them also after an error."""
-    try:
-        services.up(settings, only=parts, progress=lambda line: None)
-        yield
-    finally:
-        services.down(settings, only=parts)
 
 
 def fill_online_store(settings: Settings) -> int:
@@ -176,14 +101,6 @@ def mark_seen(
             state.apply(
                 [(f"0-{number * count + n}", event, MISSING) for n, event in enumerate(events)], now
             )
-
-
-def promote(settings: Settings, release: Artifact | int) -> None:
-    """Publish and load a release on the own Triton, without the gate.
-
-    The release was promoted before, or is synthetic.
-    """
-    promotion.promote(settings, release, force_gate=True, log=lambda line: None)
 
 
 def triton_address(settings: Settings) -> str:

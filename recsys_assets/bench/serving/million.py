@@ -24,6 +24,7 @@ from recsys_assets.bench.serving.load import TritonLoad
 from recsys_assets.bench.serving.stage_times import StageTimes
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.retrieval.index import NEIGHBOURS
+from recsys_assets.operations import own_home
 from recsys_assets.operations.processes import read_record
 from recsys_assets.operations.usage import gib
 from recsys_assets.release_files import CANDIDATE_SOURCES, ITEMS, MODELS, RANKER
@@ -79,7 +80,7 @@ class Million:
         """
         report = self._build()
         home = self.folder / "home"
-        large = serving_home.own_settings(
+        large = own_home.own_settings(
             self.own,
             home,
             artifacts_uri=str(self.folder / "artifacts"),
@@ -89,9 +90,9 @@ class Million:
         )
         (home / "feast").mkdir(parents=True)
         shutil.copyfile(self.own.home / "feast" / "registry.db", home / "feast" / "registry.db")
-        with serving_home.running(large, ["triton"]):
+        with own_home.running(large, ["triton"]):
             started = time.perf_counter()
-            serving_home.promote(large, 1)
+            own_home.promote(large, 1)
             loaded = time.perf_counter() - started
             self.say(f"{self.items:,} items loaded in {loaded:.0f} s")
             with (

@@ -32,6 +32,7 @@ from recsys_assets.bench.serving.measured import MeasuredSystem, ServingBenchPla
 from recsys_assets.bench.serving.million import Clicks, Million
 from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import Release
+from recsys_assets.operations import own_home
 from recsys_assets.release_files import CANDIDATE_SOURCES, MODELS, SAMPLING, TRANSFORMS, model_file
 from recsys_assets.serving.triton.served import ENSEMBLE, RECOMMENDER
 from recsys_assets.settings import Settings
@@ -90,7 +91,7 @@ class ServingBench:
     def run(self) -> dict[str, Any]:
         """Start all parts, measure every system and return the report."""
         load_average = os.getloadavg()
-        with home.running(self.own, ["valkey"]):
+        with own_home.running(self.own, ["valkey"]):
             keys = home.fill_online_store(self.own)
             home.mark_seen(
                 self.own,
@@ -100,10 +101,10 @@ class ServingBench:
                 self.own.seed,
             )
             self.say(f"{keys:,} keys in the online store")
-            with home.running(self.own, ["triton"]):
-                home.promote(self.own, self.release.artifact)
+            with own_home.running(self.own, ["triton"]):
+                own_home.promote(self.own, self.release.artifact)
                 self.say(f"release {self.release.number} is served")
-                with home.running(self.own, ["gateway"]), self._floor() as floor:
+                with own_home.running(self.own, ["gateway"]), self._floor() as floor:
                     facts = self._systems(floor)
                     embeddings = np.array(floor.ask("embeddings")[0], np.float32)
                     clicks = floor.ask("clicks")[0]
@@ -306,7 +307,7 @@ def bench_serving(
     folder = settings.home / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="serving-") as scratch:
-        own = home.own_settings(settings, Path(scratch) / "home")
+        own = own_home.own_settings(settings, Path(scratch) / "home")
         report = ServingBench(
             own, release, workflows, plan or ServingBenchPlan(), Path(scratch), say
         ).run()

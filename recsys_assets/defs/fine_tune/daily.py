@@ -14,7 +14,7 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.serving.gate_config import GateConfig
 from recsys_assets.hyper_parameters import FineTuneDlrmParams, FineTuneQueryTowerParams
 from recsys_assets.lib.gates import gates
-from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration import compute, reporting, served_check
 from recsys_assets.orchestration.corrections import require_read
 from recsys_assets.orchestration.pipes import FINE_TUNE_STEPS, TrainingClient
 from recsys_assets.orchestration.resources import BuildConfig, Platform
@@ -199,11 +199,14 @@ class FineTuneVerdictParams(TypedDict):
     kinds={"triton"},
     partitions_def=partitions.daily(),
     deps=dependencies(FineTuneParts),
-    check_specs=reporting.gate_specs(
-        ["fine_tune", "release"],
-        partitions.daily(),
-        {name: gates.GROUPS[name] for name in gates.FINE_TUNE_GROUPS},
-    ),
+    check_specs=[
+        *reporting.gate_specs(
+            ["fine_tune", "release"],
+            partitions.daily(),
+            {name: gates.GROUPS[name] for name in gates.FINE_TUNE_GROUPS},
+        ),
+        *served_check.served_specs(["fine_tune", "release"], partitions.daily()),
+    ],
 )
 def release(
     context: dg.AssetExecutionContext, config: GateConfig, platform: Platform
@@ -242,4 +245,6 @@ def release(
     )
     release = verdicts.fine_tuned_release(store, day, inputs, judged.artifact)
     verdict = release.metrics["gate"]
-    return reporting.result(release, checks=reporting.gate_checks(verdict, gates.by_group(verdict)))
+    served = served_check.served_check(context, platform, release, force=config.force)
+    gate = reporting.gate_checks(verdict, gates.by_group(verdict))
+    return reporting.result(release, checks=[*gate, served])

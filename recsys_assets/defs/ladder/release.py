@@ -8,7 +8,7 @@ import dagster as dg
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.gates.limits import Limits
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import reporting, served_check
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -52,7 +52,8 @@ class SimpleVerdictParams(TypedDict):
             partitions_def=partitions.as_of(),
             description="The release may be promoted: the index is exact, and nothing that serves "
             "is better. Warns otherwise: the champion then stays.",
-        )
+        ),
+        *served_check.served_specs(["ladder", "release"], partitions.as_of()),
     ],
 )
 def release(
@@ -97,6 +98,7 @@ def release(
                 value={one["name"]: one["value"] for one in verdict["checks"]},
                 threshold={one["name"]: one["threshold"] for one in verdict["checks"]},
                 blocking=False,
-            )
+            ),
+            served_check.served_check(context, platform, built, force=config.force),
         ],
     )

@@ -12,7 +12,7 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.evaluation.judged import JudgedInputs
 from recsys_assets.defs.serving.gate_config import GateConfig
 from recsys_assets.lib.gates import gates
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import reporting, served_check
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -51,7 +51,10 @@ class FullVerdictParams(TypedDict):
     kinds={"triton"},
     partitions_def=partitions.as_of(),
     deps=dependencies(ReleaseParts),
-    check_specs=reporting.gate_specs(["serving", "release"], partitions.as_of(), gates.GROUPS),
+    check_specs=[
+        *reporting.gate_specs(["serving", "release"], partitions.as_of(), gates.GROUPS),
+        *served_check.served_specs(["serving", "release"], partitions.as_of()),
+    ],
 )
 def release(
     context: dg.AssetExecutionContext, config: GateConfig, platform: Platform
@@ -86,7 +89,9 @@ def release(
         )
         release = verdicts.full_release(store, settings, as_of, parts, judged.artifact)
     verdict = release.metrics["gate"]
-    return reporting.result(release, checks=reporting.gate_checks(verdict, gates.by_group(verdict)))
+    served = served_check.served_check(context, platform, release, force=config.force)
+    gate = reporting.gate_checks(verdict, gates.by_group(verdict))
+    return reporting.result(release, checks=[*gate, served])
 
 
 LEARNED_DAYS = dg.AssetCheckSpec(

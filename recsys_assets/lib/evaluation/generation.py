@@ -22,6 +22,7 @@ from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.evaluation import ranker_metrics
 from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
 from recsys_assets.lib.evaluation.generation_inputs import GenerationInputs, Inputs
+from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.item_rows import rows_in
 from recsys_assets.lib.evaluation.list_metrics import highest
 from recsys_assets.lib.evaluation.queries import Queries
@@ -103,6 +104,9 @@ class Generation(GenerationInputs):
         retrieval_topk: int = RETRIEVAL_TOPK,
         sources: QuerySources | None = None,
     ) -> None:
+        # of equal items the lower index comes first, as in serving's search
+        order = np.argsort(index, kind="stable")
+        vectors, index = vectors[order], index[order]
         self.item_ids = np.array(transforms["vocabulary"][c.ITEM_ID])[index - c.VOCABULARY_START]
         own = ranker_metrics.rows_of(inputs["index"], index)
         # the item tower may lack an item's id; the ranker gets all of them, as in serving
@@ -114,6 +118,7 @@ class Generation(GenerationInputs):
         )
         self.retrieval_weight = retrieval_weight
         self.retrieval_topk, self.sources = retrieval_topk, sources
+        self.products: Products = inner_products
         self.vocabulary_rows = np.asarray(index, np.int64) - c.VOCABULARY_START
         self._own_row = np.full(len(transforms["vocabulary"][c.ITEM_ID]), -1, np.int64)
         self._own_row[self.vocabulary_rows] = np.arange(len(index))
@@ -234,12 +239,12 @@ class Generation(GenerationInputs):
     def _retrieval_scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         place = self._places(queries)
         scores = np.full((len(rows), queries.items), -np.inf, np.float32)
-        scores[:, place[place >= 0]] = (self._ask(queries)[1][rows] @ self.vectors.T)[:, place >= 0]
+        scores[:, place[place >= 0]] = self._near(queries, rows)[:, place >= 0]
         return scores
 
     def retrieved(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the nearest items, seen or not: vocabulary rows int64 [n, R], nearest first."""
-        near = self._ask(queries)[1][rows] @ self.vectors.T
+        near = self._near(queries, rows)
         return np.asarray(self.vocabulary_rows[highest(near, retrieved_items(self.retrieval_topk))])
 
     def knows(self, rows: np.ndarray) -> np.ndarray:
@@ -277,7 +282,7 @@ class Generation(GenerationInputs):
         seen = np.concatenate([queries.seen(rows), np.zeros((len(rows), 1), bool)], axis=1)[
             :, place
         ]
-        similarity = self._ask(queries)[1][rows] @ self.vectors.T
+        similarity = self._near(queries, rows)
         unseen = np.where(seen, np.float32(-np.inf), similarity)
         found = highest(unseen, self.retrieval_topk)
         query, at = np.nonzero(np.take_along_axis(unseen, found, axis=1) > -np.inf)
@@ -299,7 +304,7 @@ class Generation(GenerationInputs):
     ) -> np.ndarray:
         """Return the scores of the candidates of all sources, float32 [n, I]."""
         place, seen = self._places(queries), queries.seen(rows)
-        near = self._ask(queries)[1][rows] @ self.vectors.T
+        near = self._near(queries, rows)
         nearest = highest(near, retrieved_items(self.retrieval_topk))
         of_query, items, found = [], [], []
         for n, blended in enumerate(sources.blended(queries, rows, self.vocabulary_rows[nearest])):
@@ -354,6 +359,10 @@ class Generation(GenerationInputs):
             inputs = self.query_inputs(queries.frame)
             self._asked = (queries, inputs, session.run_model(self._query_tower, inputs))
         return self._asked[1:]
+
+    def _near(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        """Return the similarity of each item, float32 [n, I']."""
+        return self.products(self._ask(queries)[1][rows], self.vectors)
 
     def _places(self, queries: Queries) -> np.ndarray:
         """Return the catalogue row of each item, int64 [I']; -1 where it has none."""

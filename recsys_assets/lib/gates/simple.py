@@ -20,6 +20,7 @@ from recsys_assets.files import write_json
 from recsys_assets.lib.blend.released import first_query_day, released_sources
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
+from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer
 from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.queries import Queries
@@ -152,6 +153,8 @@ def scorer_of(
     log: Sequence[Artifact],
     days_before: Sequence[Artifact],
     retrieval_topk: int,
+    as_served: bool = False,
+    products: Products = inner_products,
 ) -> Scorer:
     """Return what a release of any rung shows, as a scorer of queries.
 
@@ -161,17 +164,21 @@ def scorer_of(
         log: ``raw/interactions`` of the queries' days and of those before.
         days_before: ``features/interactions`` of the day before each day of the queries.
         retrieval_topk: candidates of the first stage.
+        as_served: ask the sources that serve, also where they have learnt the queries' days.
+        products: how inner products are computed.
     """
+    first_day = None if as_served else first_query_day(days_before)
     if release.rung["name"] == FULL:
         generation = Generation.of_release(
             store,
             release,
             days_before,
             retrieval_topk=retrieval_topk,
-            sources=released_sources(store, release, log, first_query_day(days_before)),
+            sources=released_sources(store, release, log, first_day),
         )
+        generation.products = products
         return generation.served
-    return rung_scorer(store, release, log, retrieval_topk, first_query_day(days_before))
+    return rung_scorer(store, release, log, retrieval_topk, first_day, products)
 
 
 def write_simple_verdict(

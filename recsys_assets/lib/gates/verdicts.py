@@ -305,7 +305,7 @@ def write_fine_tune_verdict(
         ReleaseError: no held-out row gives a query.
     """
     exposures = fine_tuning.held_out(inputs["features"], inputs["rows"].manifest["params"]["seed"])
-    queries = _held_out_queries(inputs, exposures, day, seed, time_zone)
+    queries = held_out_queries(inputs, exposures, day, seed, time_zone)
     release = releases.read_release(inputs["base"])
     before = Generation.of_release(
         store,
@@ -350,10 +350,10 @@ def write_fine_tune_verdict(
     )
 
 
-def _held_out_queries(
+def held_out_queries(
     inputs: Mapping[str, Any], exposures: pl.DataFrame, day: str, seed: int, zone: str
 ) -> Queries:
-    """Return the queries of the day whose click is among the held-out exposures."""
+    """Return the queries of a day whose click is held out; raise ReleaseError without any."""
     # sampled from all clicks of the day: the limit is raised so that as many held-out ones remain
     asked = Queries.build(
         [inputs["features"]],

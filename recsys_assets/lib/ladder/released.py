@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.blend.released import released_sources
+from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Scorer
 from recsys_assets.lib.ladder.fusion import FusedScorer
@@ -23,6 +25,7 @@ def rung_scorer(
     log: Sequence[Artifact],
     retrieval_topk: int,
     first_day: str | None = None,
+    products: Products = inner_products,
 ) -> Scorer:
     """Return what a release of a simple rung shows, as a scorer of queries.
 
@@ -34,12 +37,16 @@ def rung_scorer(
         log: ``raw/interactions`` of the queries' days and of those before.
         retrieval_topk: candidates of the first stage.
         first_day: of the queries, ISO; see ``released_sources``.
+        products: how inner products are computed.
     """
     vocabulary = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
     rung = store.open(release.artifact.manifest["inputs"]["faiss_index"])
     model = ItemToItem.read(rung, vocabulary)
     clicks = read_clicks(log)
-    scorer = RungScorer.of(release.rung["name"], model, clicks, release.look_back_days)
+    scorer = replace(
+        RungScorer.of(release.rung["name"], model, clicks, release.look_back_days),
+        products=products,
+    )
     if release.rung["name"] != FUSION:
         return scorer
     sources = released_sources(store, release, log, first_day)

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
@@ -20,6 +21,7 @@ class RungScorer:
     name: str
     model: ItemToItem
     clicks: LatestClicks
+    products: Products = inner_products
 
     @classmethod
     def of(
@@ -36,13 +38,17 @@ class RungScorer:
         return cls(name, model, LatestClicks.of(clicks, model.item_ids, look_back_days))
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
-        """Return the inner products of the queries ``rows`` with the catalogue, float32 [n, I].
+        """Return the inner products of the queries ``rows`` with the catalogue, float64 [n, I].
 
-        Items that the model lacks are never shown.
+        Items that the model lacks are never shown. Of equal items, such as those without a click,
+        the one that comes first in the model is better, as in the index that serves.
         """
-        found = self.model.queries(*self._latest(queries, rows)) @ self.model.vectors.T
+        near = self.products(self.model.queries(*self._latest(queries, rows)), self.model.vectors)
+        # less than the distance to the next float32, so that no other items change places
+        behind = np.arange(near.shape[1]) / (2 * near.shape[1])
+        found = near - behind * np.spacing(np.abs(near)).astype(np.float64)
         own = self.model.rows_of(queries.item_ids.tolist())
-        return np.where(own >= 0, found[:, own], np.float32(-np.inf))
+        return np.where(own >= 0, found[:, own], -np.inf)
 
     def _latest(self, queries: Queries, rows: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
         """Return the latest clicks of each query's visitor, [n, I], and their ages in hours."""

@@ -35,6 +35,8 @@ from recsys_assets.release_files import (
 from recsys_assets.settings import Settings
 
 RELEASE = "serving/release"
+#: Result of the check of a release, under the release's own partition; see ``lib.served_check``.
+SERVED_CHECK = "serving/served_check"
 #: Form of a release's files. This code runs only models of this form. Raise it by hand where the
 #: inputs of the models change. A derived fingerprint would refuse every older release after each
 #: change of code, and so every rollback.
@@ -129,18 +131,31 @@ def list_releases(store: ArtifactStore) -> list[Release]:
     return [open_release(store, int(name)) for name in store.partitions(RELEASE)]
 
 
+def lists_differ(store: ArtifactStore, number: int) -> bool:
+    """Return whether a release was found to serve other lists than the evaluation judges.
+
+    A release that was not checked, such as one of an older version, counts as equal.
+    """
+    found = store.manifest(SERVED_CHECK, f"{number:06d}")
+    return found is not None and not found["metrics"]["passed"]
+
+
 def newest_passed(store: ArtifactStore, settings: Settings) -> int:
     """Return the number of the best release whose gate passed.
 
-    It is of the newest day, of the highest rung of that day, and the newest of those. Releases of
-    an older form or of another look-back count only where there is no other; their promotion is
-    refused, with the remedy.
+    It is of the newest day, of the highest rung of that day, and the newest of those. Releases
+    whose lists differ from the evaluation's are left out. Releases of an older form or of another
+    look-back count only where there is no other; their promotion is refused, with the remedy.
 
     Raises:
         ReleaseError: there is none.
     """
     releases = list_releases(store)
-    passed = [one for one in releases if one.gate and one.gate["passed"]]
+    passed = [
+        one
+        for one in releases
+        if one.gate and one.gate["passed"] and not lists_differ(store, one.number)
+    ]
     if not passed:
         raise ReleaseError(
             "no release has passed its gate"

@@ -14,6 +14,7 @@ from recsys_assets.serving.gateway.middleware import Gatekeeper
 from recsys_assets.serving.gateway.operating import PAGE, operating_routes
 from recsys_assets.serving.gateway.parts import Parts
 from recsys_assets.serving.gateway.reading import reading_routes
+from recsys_assets.serving.gateway.triton_client import RankingClient
 from recsys_assets.serving.gateway.writing import writing_routes
 from recsys_assets.settings import Settings
 
@@ -25,9 +26,14 @@ new one. An error is always `{"error": {"field", "message"}}`. Writes, availabil
 """
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Build the gateway; it connects when it starts to serve."""
-    parts = Parts(settings)
+def create_app(settings: Settings, ranking: RankingClient | None = None) -> FastAPI:
+    """Build the gateway; it connects when it starts to serve.
+
+    Args:
+        settings: of the home.
+        ranking: answers instead of Triton.
+    """
+    parts = Parts(settings, ranking)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -23,8 +23,8 @@ from recsys_assets.columns import MISSING, VIEW, Device, EventType
 from recsys_assets.lib.release.rung import RungName
 from recsys_assets.serving.events.events import Event, EventId, Identifier, new_event_id
 
-#: Accepted moments: 2000-01-01 to 2100-01-01.
-EARLIEST, LATEST = 946_684_800, 4_102_444_800
+#: Accepted moments: 1990-01-01, from which on logs are ingested, to 2100-01-01.
+EARLIEST, LATEST = 631_152_000, 4_102_444_800
 #: Accepted events: at most this old, and at most this far ahead of the server's clock (seconds).
 EVENT_AGE, EVENT_SKEW = 30 * 86_400, 300
 MAX_TOP_K, MAX_SIMILAR, MAX_EVENTS, MAX_REQUESTS, MAX_CHANGES = 100, 30, 500, 64, 1_000

@@ -41,7 +41,12 @@ def async_client(settings: Settings, database: int, timeout_ms: int) -> redis.as
 
 
 class Parts:
-    """The parts of one gateway; ``open`` connects them while the app serves."""
+    """The parts of one gateway; ``open`` connects them while the app serves.
+
+    Args:
+        settings: of the home.
+        ranking: answers instead of Triton; ``open`` closes it.
+    """
 
     ranking: RankingClient
     visitors: redis.asyncio.Redis  # database 1, for writes
@@ -50,8 +55,8 @@ class Parts:
     popular: PopularItems
     recommender: Recommender
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.metrics = settings, Metrics()
+    def __init__(self, settings: Settings, ranking: RankingClient | None = None) -> None:
+        self.settings, self.metrics, self._given = settings, Metrics(), ranking
         self.display, self.images, self.similar = (
             LiveDisplay(settings),
             LiveImages(settings),
@@ -66,7 +71,9 @@ class Parts:
         """Connect the parts, and close them at the end."""
         settings = self.settings
         address = f"{settings.triton_host}:{settings.triton_grpc_port}"
-        self.ranking = RankingClient(address, settings.recommend_model, settings.triton_timeout_ms)
+        self.ranking = self._given or RankingClient(
+            address, settings.recommend_model, settings.triton_timeout_ms
+        )
         popularity = async_client(settings, POPULARITY_DATABASE, settings.store_timeout_ms)
         self.visitors, self.catalogue = (
             async_client(settings, database, WRITE_MS)

@@ -73,7 +73,7 @@ class Ranking:
     reasons: list[str]
 
 
-def _texts(values: Sequence[str]) -> bytes:
+def texts(values: Sequence[str]) -> bytes:
     """Encode texts as a STRING tensor: each after its length in bytes, uint32."""
     parts: list[bytes] = []
     for value in values:
@@ -82,7 +82,7 @@ def _texts(values: Sequence[str]) -> bytes:
     return b"".join(parts)
 
 
-def _read_texts(content: bytes) -> Iterator[str]:
+def read_texts(content: bytes) -> Iterator[str]:
     """Yield the texts of a STRING tensor."""
     at = 0
     while at < len(content):
@@ -105,7 +105,7 @@ def _request(
         tensor = request.inputs.add(name=spec.name, datatype=WIRE_TYPES.get(spec.dtype, spec.dtype))
         tensor.shape.append(len(visitors))
         request.raw_input_contents.append(
-            _texts(values)
+            texts(values)
             if spec.dtype == "STRING"
             else np.array(values, DTYPES[spec.dtype]).tobytes()
         )
@@ -132,7 +132,7 @@ def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
         for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
     }
     try:
-        ids = list(_read_texts(contents[t.ORDERED_IDS.name]))
+        ids = list(read_texts(contents[t.ORDERED_IDS.name]))
         scores = np.frombuffer(contents[t.ORDERED_SCORES.name], DTYPES[t.ORDERED_SCORES.dtype])
         info = (
             np.frombuffer(contents[t.ANSWER_INFO.name], DTYPES[t.ANSWER_INFO.dtype])

@@ -16,7 +16,13 @@ from typing import Any, Literal
 
 from recsys_assets.artifacts import Artifact, ArtifactError, ArtifactMissing, ArtifactStore
 from recsys_assets.lib.release.champion import Champion, read_champion
-from recsys_assets.lib.release.releases import Release, open_release, read_display, read_release
+from recsys_assets.lib.release.releases import (
+    Release,
+    lists_differ,
+    open_release,
+    read_display,
+    read_release,
+)
 from recsys_assets.lib.release.rung import described
 from recsys_assets.serving.promotion import steps
 from recsys_assets.serving.promotion.journal import (
@@ -182,7 +188,7 @@ def _promote(
 ) -> PromotionReport:
     """Run all steps of a promotion, and undo them if one fails."""
     started = time.monotonic()
-    _require_promotable(release, platform.settings, force_gate)
+    _require_promotable(platform.store, release, platform.settings, force_gate)
     present = read_champion(platform.settings)
     report = PromotionReport(
         release.number,
@@ -232,8 +238,10 @@ def _promote(
     return report
 
 
-def _require_promotable(release: Release, settings: Settings, force_gate: bool) -> None:
-    """Raise PromotionRefused unless form, look-back and the gate's verdict allow promotion."""
+def _require_promotable(
+    store: ArtifactStore, release: Release, settings: Settings, force_gate: bool
+) -> None:
+    """Raise PromotionRefused unless form, look-back, verdict and served lists allow promotion."""
     if not release.of_this_form:
         raise PromotionRefused(
             f"release {release.number} was built by an older version of this code, whose models "
@@ -256,6 +264,11 @@ def _require_promotable(release: Release, settings: Settings, force_gate: bool) 
     if not release.gate["passed"]:
         raise PromotionRefused(
             f"release {release.number} failed its gate: {'; '.join(release.failed_checks)}"
+        )
+    if lists_differ(store, release.number):
+        raise PromotionRefused(
+            f"release {release.number} serves other lists than the evaluation judged: run `recsys "
+            f"check-served {release.number}` to see the first one, and report it as a fault"
         )
 
 

@@ -6,7 +6,7 @@ No category gets more than its share.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,10 @@ class SoftmaxSampling(Stage):
     def open(cls, directory: Path, settings: Settings, version: int) -> SoftmaxSampling:
         """Read ``sampling.json``."""
         return cls(Ordering.of(read_json(directory / SAMPLING), directory / SAMPLING))
+
+    def order_plainly(self) -> None:
+        """Order by score alone from now on, without diversity and cap, as the evaluation does."""
+        self._ordering = replace(self._ordering, diversity=OFF, category_cap=0)
 
     def run(self, inputs: Tensors) -> Tensors:
         """Return the lists, and for every candidate its score and placing."""

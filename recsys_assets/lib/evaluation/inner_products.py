@@ -1,0 +1,38 @@
+"""Computes inner products so that equal vectors have equal products, as in the index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+#: float32 [n, D] of queries and [I, D] of items → float32 [n, I].
+Products = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def inner_products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return the inner products of queries and items, float32 [n, I].
+
+    They are added in float64. In float32 the last digit depends on an item's place in the matrix,
+    so that items with equal vectors, such as new items with the same content, come in random order
+    and not in that of the index.
+
+    Args:
+        queries: float32 [n, D].
+        vectors: float32 [I, D].
+    """
+    found = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    return np.asarray(found, np.float32)
+
+
+def faiss_products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return the same products, rounded as FAISS rounds them for one query at a time."""
+    import faiss
+
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(np.ascontiguousarray(vectors, np.float32))
+    found = np.empty((len(queries), len(vectors)), np.float32)
+    for row, query in zip(found, queries, strict=True):
+        (near,), (items,) = index.search(np.ascontiguousarray(query[None]), len(vectors))
+        row[items] = near
+    return found

@@ -1,0 +1,1 @@
+"""Compares the lists that a release serves with those that the evaluation judges."""

@@ -1,0 +1,220 @@
+"""Compares served lists with the evaluation's lists of the same queries, item by item.
+
+A list agrees if it has the same items in the same order. Two causes of a difference are no fault;
+both are proven per list and counted apart:
+
+- *rounding*: matrices of many queries are multiplied in another order than one query alone, so
+  that numbers differ in their last digits and near ties change places. The evaluation's list of
+  the query alone, with the inner products of the index, is the served one, or only items whose
+  scores are equal up to TOLERANCE have changed places.
+- *Bloom filter*: it takes some items for seen that were not (see ``lib.feature_store.bloom``). The
+  filters' wrong answers are known, and the evaluation's list without these items is the served one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import polars as pl
+
+from recsys_assets import columns as c
+from recsys_assets.lib.evaluation.list_metrics import Scorer, chunk_of, highest
+from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.feature_store import bloom
+from recsys_assets.lib.features.seen import SeenRule
+
+#: Largest difference of two scores that count as equal, as a share of the larger one. The
+#: log-odds of a ranker that is nearly sure (0.9999) has three digits in float32.
+TOLERANCE = 1e-3
+#: Share of lists that a Bloom filter may change. A list has 100 items, and a filter of 100 pairs
+#: takes less than one item in 10^7 for seen; only visitors near its capacity meet the 1 %.
+BLOOM_SHARE = 0.01
+
+#: Lists that are looked at again; where more differ, the fault is no near tie.
+MOST_AGAIN = 100
+
+Cause = Literal["equal", "rounding", "bloom_filter", "degraded", "different"]
+CAUSES: tuple[Cause, ...] = ("equal", "rounding", "bloom_filter", "degraded", "different")
+
+
+@dataclass(frozen=True)
+class ServedList:
+    """The answer of a gateway to one query."""
+
+    item_ids: list[str]
+    reasons: list[str]  # the parts that failed
+
+
+@dataclass(frozen=True)
+class EvaluatedList:
+    """The list of the evaluation: items best first, and their scores, float64."""
+
+    item_ids: list[str]
+    scores: np.ndarray
+
+
+class ListDifference(TypedDict):
+    """Names a query whose lists differ, and the first place at which they do."""
+
+    cause: Cause
+    event_id: str
+    user_id: str
+    timestamp: int
+    place: int  # from 1
+    evaluated: list[str]
+    served: list[str]
+    reasons: list[str]
+
+
+class Agreement(TypedDict):
+    """Holds the result of a check."""
+
+    release: int
+    rung: str
+    queries: int
+    held_out: int  # queries that they were drawn from
+    list_length: int
+    causes: dict[str, int]  # Cause → lists
+    seen_wrongly: int  # items of the catalogue that a visitor's filters take for seen, all queries
+    bloom_share_allowed: float
+    passed: bool
+    first: ListDifference | None  # the worst cause comes first
+    diversity: str  # what the release does to a list after the part that is compared; "" nothing
+
+
+def evaluated_lists(
+    scorer: Scorer, queries: Queries, length: int, dropped: np.ndarray | None = None
+) -> list[EvaluatedList]:
+    """Return the lists of a scorer, as the evaluation orders them, cut as serving cuts them.
+
+    Args:
+        scorer: of the release.
+        queries: Q queries.
+        length: items per list at most.
+        dropped: bool [Q, I], items that are left out beside those that the seen filter drops.
+    """
+    found, size = [], chunk_of(queries)
+    for start in range(0, len(queries), size):
+        rows = np.arange(start, min(start + size, len(queries)))
+        scores = np.array(scorer.scores(queries, rows), np.float64)
+        queries.mask(scores, rows)
+        if dropped is not None:
+            scores[dropped[rows]] = -np.inf
+        best = highest(scores, length)
+        for own, columns in zip(scores, best, strict=True):
+            shown = columns[own[columns] > -np.inf]
+            found.append(EvaluatedList(queries.item_ids[shown].tolist(), own[shown]))
+    return found
+
+
+def wrongly_seen(queries: Queries, acts: pl.DataFrame, rule: SeenRule) -> np.ndarray:
+    """Return which items each query's Bloom filters take for seen without reason, bool [Q, I].
+
+    Args:
+        queries: Q queries.
+        acts: of ``Moments``: what the filters hold.
+        rule: of the release.
+    """
+    wrong = np.zeros((len(queries), queries.items), bool)
+    if rule.never:
+        return wrong
+    prints = bloom.fingerprints(queries.item_ids.tolist())
+    for (query,), own in acts.filter(pl.col("age") < rule.days).group_by("query"):
+        bitmaps = [_bitmap(of_day) for _, of_day in own.group_by("age")]
+        row = int(str(query))
+        wrong[row] = bloom.contains(bitmaps, prints, rule.events)
+    wrong &= ~queries.seen(np.arange(len(queries)))
+    return wrong
+
+
+def _bitmap(acts: pl.DataFrame) -> bytes:
+    """Return the filter of one visitor and day."""
+    bits = np.zeros(bloom.BITS, bool)
+    for item, event in acts.select(c.ITEM_ID, c.EVENT_TYPE).iter_rows():
+        bits[bloom.positions(item, event)] = True
+    return np.packbits(bits).tobytes()
+
+
+def compare(
+    scorer: Scorer,
+    rounded: Scorer,
+    queries: Queries,
+    served: Sequence[ServedList],
+    length: int,
+    wrong: np.ndarray,
+) -> tuple[dict[str, int], ListDifference | None]:
+    """Return cause → number of lists, and the first query of the worst cause.
+
+    Args:
+        scorer: of the release.
+        rounded: the same, with inner products rounded as the index rounds them.
+        queries: Q queries.
+        served: their answers.
+        length: items per list at most.
+        wrong: of ``wrongly_seen``.
+    """
+    expected = evaluated_lists(scorer, queries, length)
+    causes = [_cause(own, one) for own, one in zip(expected, served, strict=True)]
+    again = [n for n, one in enumerate(causes) if one == "different"]
+    for n in again[:MOST_AGAIN]:  # alone, as serving answers it
+        alone = queries.subset(np.array([n]))
+        (own,) = evaluated_lists(rounded, alone, length)
+        causes[n] = _explained(_cause(own, served[n]), "rounding")
+        if causes[n] == "different" and wrong[n].any():
+            (without,) = evaluated_lists(rounded, alone, length, wrong[[n]])
+            causes[n] = _explained(_cause(without, served[n]), "bloom_filter")
+    counts: dict[str, int] = {name: causes.count(name) for name in CAUSES}
+    worst = next((name for name in reversed(CAUSES[1:]) if counts[name]), None)
+    if worst is None:
+        return counts, None
+    at = causes.index(worst)
+    return counts, _difference(queries, at, worst, expected[at], served[at])
+
+
+def _explained(found: Cause, by: Cause) -> Cause:
+    return by if found in ("equal", "rounding") else found
+
+
+def _cause(expected: EvaluatedList, served: ServedList) -> Cause:
+    if served.reasons:
+        return "degraded"
+    if expected.item_ids == served.item_ids:
+        return "equal"
+    if len(expected.item_ids) != len(served.item_ids):
+        return "different"
+    score = dict(zip(expected.item_ids, expected.scores.tolist(), strict=True))
+    # an item that the evaluation's list lacks can only be a tie with its last one
+    last = expected.scores[-1] if len(expected.scores) else 0.0
+    own = np.array([score.get(item, last) for item in served.item_ids])
+    return "rounding" if np.allclose(own, expected.scores, rtol=TOLERANCE, atol=0) else "different"
+
+
+def _difference(
+    queries: Queries, at: int, cause: Cause, expected: EvaluatedList, served: ServedList
+) -> ListDifference:
+    pairs = list(zip(expected.item_ids, served.item_ids, strict=False))
+    place = next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    row: dict[str, Any] = queries.frame.row(at, named=True)
+    return {
+        "cause": cause,
+        "event_id": str(row[c.EVENT_ID]),
+        "user_id": str(row[c.USER_ID]),
+        "timestamp": int(row[c.TIMESTAMP]),
+        "place": place + 1,
+        "evaluated": expected.item_ids,
+        "served": served.item_ids,
+        "reasons": served.reasons,
+    }
+
+
+def passes(causes: dict[str, int]) -> bool:
+    """Return whether every list agrees, but for what rounding and the Bloom filters explain."""
+    asked = sum(causes.values())
+    return (
+        not causes["different"]
+        and not causes["degraded"]
+        and causes["bloom_filter"] <= BLOOM_SHARE * asked
+    )
