@@ -13,6 +13,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from recsys_assets.lib.served_check.agreement import (
 from recsys_assets.lib.served_check.moments import Moments
 from recsys_assets.lib.served_check.subject import CheckImpossible, Subject
 from recsys_assets.operations import own_home
+from recsys_assets.operations.past_popularity import PastPopularity
 from recsys_assets.operations.past_state import PastState
 from recsys_assets.partitions import time_zone
 from recsys_assets.release_files import SAMPLING, model_file
@@ -141,31 +143,45 @@ def _served(
     first = moments.rounds[0][0]
     with own_home.running(own, ["valkey"]):
         state = PastState(own, moments, subject.queries.time_zone)
+        popular = PastPopularity(own, subject)
         state.set_items(first)  # before the stages read all items at their start
         began = time.monotonic()
         items = subject.queries.items
-        with (_by_triton if triton else _in_process)(own, release, items) as (http, settled):
+        with (_by_triton if triton else _in_process)(own, release, items) as (http, read):
             say(f"the gateway is up after {time.monotonic() - began:.1f} s")
             began, present = time.monotonic(), first
             for day, queries in moments.rounds:
                 if day != present:
                     state.set_items(day)
-                    settled()
+                    read.items()
                     present = day
-                found |= _ask_round(http, state, moments, queries, length)
+                found |= _ask_round(http, state, popular, read, moments, queries, length)
             say(f"{len(found)} lists in {time.monotonic() - began:.1f} s")
     return [found[n] for n in range(len(subject.queries))]
 
 
 def _ask_round(
-    http: Any, state: PastState, moments: Moments, queries: np.ndarray, length: int
+    http: Any,
+    state: PastState,
+    popular: PastPopularity,
+    read: _Read,
+    moments: Moments,
+    queries: np.ndarray,
+    length: int,
 ) -> dict[int, ServedList]:
     """Set the state of some visitors and ask for their lists; again where a part was too slow."""
     found: dict[int, ServedList] = {}
     left = queries
     for _ in range(_ATTEMPTS):
         today = state.set_visitors(left)
-        found |= dict(zip(left.tolist(), _ask(http, moments, left, length), strict=True))
+        popular.forget()
+
+        def before(at: int) -> None:
+            if popular.half_lives:
+                popular.set(at)
+                read.popular_now()
+
+        found |= dict(zip(left.tolist(), _ask(http, moments, left, length, before), strict=True))
         if not state.is_today(today):  # the days of the seen filter have moved
             continue
         left = np.array([n for n in left.tolist() if found[n].reasons], np.int64)
@@ -174,8 +190,10 @@ def _ask_round(
     return found
 
 
-def _ask(http: Any, moments: Moments, queries: np.ndarray, length: int) -> Iterator[ServedList]:
-    """Yield the gateway's list of each query."""
+def _ask(
+    http: Any, moments: Moments, queries: np.ndarray, length: int, before: Callable[[int], None]
+) -> Iterator[ServedList]:
+    """Yield the gateway's list of each query; before: called with the moment of each."""
     rows = moments.visitors[queries].select(c.USER_ID, c.DEVICE_TYPE, c.TIMESTAMP).rows()
     requests: list[dict[str, Any]] = [
         {
@@ -188,6 +206,7 @@ def _ask(http: Any, moments: Moments, queries: np.ndarray, length: int) -> Itera
     ]
     # one by one: in a batch, models round the numbers of each query otherwise
     for request in requests:
+        before(request["timestamp"])
         try:
             answer = http.post("/recommend", json=request)
         except httpx.HTTPError as error:
@@ -204,16 +223,23 @@ def _ask(http: Any, moments: Moments, queries: np.ndarray, length: int) -> Itera
         yield ServedList([item["item_id"] for item in found["items"]], found["reasons"])
 
 
+@dataclass(frozen=True)
+class _Read:
+    """Waits until what serves has read a changed state."""
+
+    items: Callable[[], None]
+    popular_now: Callable[[], None]
+
+
 @contextlib.contextmanager
-def _in_process(
-    own: Settings, release: Release, items: int
-) -> Iterator[tuple[Any, Callable[[], None]]]:
+def _in_process(own: Settings, release: Release, items: int) -> Iterator[tuple[Any, _Read]]:
     """Serve by the gateway's app with the stages behind it."""
     from fastapi.testclient import TestClient  # runs an app without a port
 
     from recsys_assets.serving.gateway.app import create_app
     from recsys_assets.serving.gateway.in_process import InProcessRanking
     from recsys_assets.serving.promotion.publication import publish_committed
+    from recsys_assets.serving.stages.candidate_sources import CandidateSources
     from recsys_assets.serving.stages.item_lookup import FeastItemLookup
     from recsys_assets.serving.stages.pipeline import Pipeline
 
@@ -221,6 +247,7 @@ def _in_process(
     pipeline = Pipeline.load(release.artifact.local, own, release.versions)
     try:
         (lookup,) = (one for one in pipeline.stages if isinstance(one, FeastItemLookup))
+        (sources,) = (one for one in pipeline.stages if isinstance(one, CandidateSources))
         _order_plainly(pipeline)
         known = lookup.table.current.version
 
@@ -238,7 +265,7 @@ def _in_process(
             known = lookup.table.current.version
 
         with TestClient(create_app(own, InProcessRanking(pipeline))) as http:
-            yield http, settled
+            yield http, _Read(settled, sources.read_popular_now)
     finally:
         pipeline.close()
 
@@ -253,9 +280,7 @@ def _order_plainly(pipeline: Any) -> None:
 
 
 @contextlib.contextmanager
-def _by_triton(
-    own: Settings, release: Release, items: int
-) -> Iterator[tuple[Any, Callable[[], None]]]:
+def _by_triton(own: Settings, release: Release, items: int) -> Iterator[tuple[Any, _Read]]:
     """Serve by a gateway and a Triton of the own home."""
 
     def settled() -> None:
@@ -270,7 +295,7 @@ def _by_triton(
                 base_url=own.gateway_url, timeout=_ANSWER_SECONDS, trust_env=False
             ) as http,
         ):
-            yield http, settled
+            yield http, _Read(settled, lambda: time.sleep(poller.SECONDS + 0.2))
 
 
 def write_agreement(path: Path, found: Agreement) -> None:

@@ -1,0 +1,79 @@
+"""Write what was popular at past moments into the store of an own home."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import redis
+
+from recsys_assets import columns as c
+from recsys_assets.lib.evaluation.latest_clicks import read_clicks
+from recsys_assets.lib.feature_store.popular_now import period_key
+from recsys_assets.lib.features.counted_clicks import counted
+from recsys_assets.lib.served_check.subject import Subject
+from recsys_assets.lib.sources.forward_decay import period_of, period_start, weights
+from recsys_assets.lib.sources.stored import read_blend
+from recsys_assets.release_files import CANDIDATE_SOURCES, MODELS
+from recsys_assets.settings import VISITOR_DATABASE, Settings
+
+
+class PastPopularity:
+    """Keeps the counts of what is popular as they were at a moment.
+
+    The stage reads the counts of the present period. A period's counts are written there with the
+    weights of their own time, so that the sums are those of the consumer to the bit.
+
+    Args:
+        own: settings of an own home, whose Valkey runs.
+        subject: the release and the log of its queries.
+    """
+
+    def __init__(self, own: Settings, subject: Subject) -> None:
+        folder = subject.release.artifact.local / MODELS / CANDIDATE_SOURCES
+        blend = read_blend(folder)
+        self.half_lives = () if blend is None else blend.half_lives
+        clicks = counted(read_clicks(subject.log)) if self.half_lives else None
+        self._items = [] if clicks is None else clicks[c.ITEM_ID].to_list()
+        self._times = np.zeros(0, np.int64) if clicks is None else clicks[c.TIMESTAMP].to_numpy()
+        self._url = own.valkey_url(VISITOR_DATABASE)
+        self._counts: dict[int, _Counts] = {}
+
+    def forget(self) -> None:
+        """Start again: somebody has emptied the store."""
+        self._counts.clear()
+
+    def set(self, at: int) -> None:
+        """Write the counts of the clicks strictly before a moment; at: unix seconds."""
+        if not self.half_lives:
+            return
+        with redis.Redis.from_url(self._url) as client:
+            for half_life in self.half_lives:
+                self._set(client, half_life, at)
+
+    def _set(self, client: redis.Redis, half_life: int, at: int) -> None:
+        period, end = period_of(at, half_life), int(np.searchsorted(self._times, at))
+        key = period_key(half_life, period_of(time.time(), half_life))
+        known = self._counts.get(half_life)
+        if known is None or known.place != (key, period) or known.done > end:
+            first = period_start(period - 1, half_life)
+            known = _Counts((key, period), int(np.searchsorted(self._times, first)))
+            self._counts[half_life] = known
+            client.delete(key)
+        clicked = range(known.done, end)
+        added = weights(self._times[known.done : end], period_start(period, half_life), half_life)
+        changed: dict[str, float] = {}
+        for position, weight in zip(clicked, added.tolist(), strict=True):
+            item = self._items[position]
+            changed[item] = known.sums[item] = known.sums.get(item, 0.0) + weight
+        known.done = end
+        if changed:
+            client.zadd(key, {item: repr(value) for item, value in changed.items()})
+
+
+class _Counts:
+    """Holds what a key has."""
+
+    def __init__(self, place: tuple[str, int], done: int) -> None:
+        self.place, self.done = place, done  # key and period; clicks that are counted
+        self.sums: dict[str, float] = {}
