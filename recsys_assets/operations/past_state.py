@@ -18,7 +18,7 @@ import redis
 
 from feature_repo import apply
 from recsys_assets import columns as c
-from recsys_assets.lib.feature_store import bloom
+from recsys_assets.lib.feature_store.bloom import local_day
 from recsys_assets.lib.feature_store.recent_clicks import RecentClicks, push_recent_clicks
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.views import EVENT_TIMESTAMP, ITEM_POPULARITY, USER_FEATURES
@@ -91,7 +91,7 @@ class PastState:
             ],
         )
         now = time.time()
-        today = bloom.local_day(now, self._zone)
+        today = local_day(now, self._zone)
         acts = self._moments.acts.filter(pl.col("query").is_in(queries.tolist())).join(
             self._moments.visitors.select("query", c.USER_ID), on="query"
         )
@@ -123,7 +123,7 @@ class PastState:
 
     def is_today(self, today: int) -> bool:
         """Return whether a local day is the present one."""
-        return bloom.local_day(time.time(), self._zone) == today
+        return local_day(time.time(), self._zone) == today
 
     def _write(self, view: str, rows: Mapping[str, Sequence[Any]], at: int) -> None:
         frame = pd.DataFrame(dict(rows))
