@@ -433,6 +433,7 @@ def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(
     assert release.gate["passed"], release.failed_checks
     assert (
         set(checks) == {"gate", *gates.FINE_TUNE_GROUPS, "served_as_evaluated"}
+        and checks["served_as_evaluated"].passed
         and release.kind == "fine_tune"
         and release.generation == base.number
     )
