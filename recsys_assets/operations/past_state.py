@@ -44,16 +44,16 @@ class PastState:
         self._own, self._moments, self._zone = own, moments, zone
         self._store = open_store(own)
         apply.apply_features(self._store, own)
-        known = moments.visitors.filter(
-            pl.col(c.USER_ID) != c.MISSING,
-            pl.col(c.AGE).is_not_null() | (pl.col(c.GENDER) != c.MISSING),
-        ).unique(c.USER_ID, keep="first")
+        # raw/users has a row per visitor, with a gender of "-1" where the shop gave none
+        known = moments.visitors.filter(pl.col(c.USER_ID) != c.MISSING).unique(
+            c.USER_ID, keep="first"
+        )
         self._write(
             USER_FEATURES,
             {
                 c.USER_ID: known[c.USER_ID].to_list(),
                 c.AGE: known[c.AGE].to_list(),
-                c.GENDER: [None if g == c.MISSING else g for g in known[c.GENDER].to_list()],
+                c.GENDER: known[c.GENDER].to_list(),
             },
             1,
         )
