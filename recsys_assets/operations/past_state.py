@@ -18,7 +18,7 @@ import redis
 
 from feature_repo import apply
 from recsys_assets import columns as c
-from recsys_assets.lib.feature_store import bloom
+from recsys_assets.lib.feature_store.bloom import local_day
 from recsys_assets.lib.feature_store.recent_clicks import RecentClicks, push_recent_clicks
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.views import EVENT_TIMESTAMP, ITEM_POPULARITY, USER_FEATURES
@@ -44,16 +44,16 @@ class PastState:
         self._own, self._moments, self._zone = own, moments, zone
         self._store = open_store(own)
         apply.apply_features(self._store, own)
-        known = moments.visitors.filter(
-            pl.col(c.USER_ID) != c.MISSING,
-            pl.col(c.AGE).is_not_null() | (pl.col(c.GENDER) != c.MISSING),
-        ).unique(c.USER_ID, keep="first")
+        # raw/users has a row per visitor, with a gender of "-1" where the shop gave none
+        known = moments.visitors.filter(pl.col(c.USER_ID) != c.MISSING).unique(
+            c.USER_ID, keep="first"
+        )
         self._write(
             USER_FEATURES,
             {
                 c.USER_ID: known[c.USER_ID].to_list(),
                 c.AGE: known[c.AGE].to_list(),
-                c.GENDER: [None if g == c.MISSING else g for g in known[c.GENDER].to_list()],
+                c.GENDER: known[c.GENDER].to_list(),
             },
             1,
         )
@@ -91,7 +91,7 @@ class PastState:
             ],
         )
         now = time.time()
-        today = bloom.local_day(now, self._zone)
+        today = local_day(now, self._zone)
         acts = self._moments.acts.filter(pl.col("query").is_in(queries.tolist())).join(
             self._moments.visitors.select("query", c.USER_ID), on="query"
         )
@@ -123,7 +123,7 @@ class PastState:
 
     def is_today(self, today: int) -> bool:
         """Return whether a local day is the present one."""
-        return bloom.local_day(time.time(), self._zone) == today
+        return local_day(time.time(), self._zone) == today
 
     def _write(self, view: str, rows: Mapping[str, Sequence[Any]], at: int) -> None:
         frame = pd.DataFrame(dict(rows))

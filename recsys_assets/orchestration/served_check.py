@@ -37,9 +37,12 @@ class ServedCheckFailed(RuntimeError):
 
 
 def served_specs(
-    asset: Sequence[str], partitions_def: dg.PartitionsDefinition
+    asset: Sequence[str], partitions_def: dg.PartitionsDefinition, *, blocking: bool = True
 ) -> list[dg.AssetCheckSpec]:
-    """Return the spec of the check of an asset that builds releases."""
+    """Return the spec of the check of an asset that builds releases.
+
+    blocking: False where the gate of the asset warns too; the promotion refuses in any case.
+    """
     return reporting.check_specs(
         asset,
         {
@@ -48,13 +51,22 @@ def served_specs(
             "is not promoted. Warns if the check cannot run."
         },
         partitions_def,
+        blocking=blocking,
     )
 
 
 def served_check(
-    context: StepContext, platform: Platform, release: Artifact, *, force: bool = False
+    context: StepContext,
+    platform: Platform,
+    release: Artifact,
+    *,
+    force: bool = False,
+    blocking: bool = True,
 ) -> dg.AssetCheckResult:
-    """Check a release, or reuse the result of the same release, settings and code."""
+    """Check a release, or reuse the result of the same release, settings and code.
+
+    blocking: as for ``served_specs``.
+    """
     settings = platform.home_settings
     try:
         built = platform.build(
@@ -82,7 +94,7 @@ def served_check(
             blocking=False,
             reason=str(error),
         )
-    return _result(read_json(built.artifact.path(OUTCOME_FILE)))
+    return _result(read_json(built.artifact.path(OUTCOME_FILE)), blocking)
 
 
 def _write(
@@ -131,7 +143,7 @@ def run_step(settings: Settings, number: int, context: StepContext) -> ServedOut
         return found
 
 
-def _result(outcome: ServedOutcome) -> dg.AssetCheckResult:
+def _result(outcome: ServedOutcome, blocking: bool) -> dg.AssetCheckResult:
     found = outcome["agreement"]
     if found is None:
         return reporting.check(
@@ -148,6 +160,7 @@ def _result(outcome: ServedOutcome) -> dg.AssetCheckResult:
         value=found["causes"]["equal"] / found["queries"],
         threshold="every list equal, but for near ties and at most "
         f"{found['bloom_share_allowed']:.0%} by the Bloom filter",
+        blocking=blocking,
         summary=summary(found),
         lists=dg.MetadataValue.md(causes_table(found)),
         first_difference=dg.MetadataValue.md(first_difference(found)),

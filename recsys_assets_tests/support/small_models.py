@@ -305,7 +305,8 @@ def publish_models(
 
 def publish_plain_blends(store: ArtifactStore, as_of: str, items: int) -> None:
     """Publish the blend of a shop whose clicks choose no source: retrieval alone."""
-    with store.stage("evaluation/blend", as_of) as staged:
+    asked = store.current("evaluation/queries", as_of)
+    with store.stage("evaluation/blend", as_of, inputs={"queries": asked}) as staged:
         for folder in (JUDGED, SERVED):
             (staged.path / folder).mkdir()
             write_blend(staged.path / folder, BY_SIMILARITY, (), {}, np.zeros(items, bool))

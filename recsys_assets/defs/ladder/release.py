@@ -53,7 +53,7 @@ class SimpleVerdictParams(TypedDict):
             description="The release may be promoted: the index is exact, and nothing that serves "
             "is better. Warns otherwise: the champion then stays.",
         ),
-        *served_check.served_specs(["ladder", "release"], partitions.as_of()),
+        *served_check.served_specs(["ladder", "release"], partitions.as_of(), blocking=False),
     ],
 )
 def release(
@@ -99,6 +99,6 @@ def release(
                 threshold={one["name"]: one["threshold"] for one in verdict["checks"]},
                 blocking=False,
             ),
-            served_check.served_check(context, platform, built, force=config.force),
+            served_check.served_check(context, platform, built, force=config.force, blocking=False),
         ],
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date, timedelta
 from types import SimpleNamespace
 
 import dagster as dg
+import faiss
 import numpy as np
 import polars as pl
 import pytest
@@ -211,6 +213,8 @@ def test_an_honest_release_passes_with_its_verdict_in_the_manifest(
     )
     assert set(checks) == {"gate", *gates.GROUPS, "served_as_evaluated"}, checks
     assert all(check.passed and check.blocking for check in checks.values()), checks
+    served = checks["served_as_evaluated"].metadata
+    assert served["value"].value > 0.98, served["lists"].value
     table = checks["gate"].metadata["checks"].value
     for check in release.gate["checks"]:
         assert check["name"] in table
@@ -249,6 +253,85 @@ def test_a_random_release_is_built_blocked_and_says_why(home: SimpleNamespace, h
     assert any(line.startswith("champion: served ndcg@10 = ") for line in release.failed_checks)
     assert releases.newest_passed(home.store, home.settings) == honest[1].number
     trained(home, "honest")
+
+
+def test_a_shifted_clock_is_named_with_the_query_and_both_lists(
+    home: SimpleNamespace, honest, monkeypatch
+) -> None:
+    """The state is written for another day than today, so nothing counts as seen."""
+    from recsys_assets.lib.served_check import outcome
+    from recsys_assets.operations import past_state
+    from recsys_assets.operations.served_check import check_served
+
+    right = past_state.local_day
+    monkeypatch.setattr(past_state, "local_day", lambda at, zone: right(at, zone) - 30)
+    found = check_served(home.settings, honest[1].number, sample=60, say=print)
+    causes, first = found["causes"], found["first"]
+    assert not found["passed"] and causes["different"] > 5 and causes["degraded"] == 0, causes
+    assert sum(causes.values()) == found["queries"] == 60
+    place = first["place"] - 1
+    assert first["evaluated"][:place] == first["served"][:place]
+    assert first["evaluated"][place] != first["served"][place]
+    # the visitor has seen what is served there
+    asked = Queries.read(home.store.current("evaluation/queries", AS_OF))
+    row = asked.frame["event_id"].to_list().index(first["event_id"])
+    seen = set(asked.item_ids[asked.seen(np.array([row]))[0]])
+    assert first["served"][place] in seen
+    text = outcome.first_difference(found)
+    assert first["event_id"] in text and first["user_id"] in text
+    assert f"| {first['evaluated'][place]} | {first['served'][place]} |" in text
+
+
+def test_one_changed_vector_in_a_release_is_found_and_not_promoted(
+    home: SimpleNamespace, honest
+) -> None:
+    from recsys_assets.operations.served_check import check_served
+    from recsys_assets.serving.promotion import promotion
+
+    good = honest[1].artifact
+    with home.store.stage(
+        releases.RELEASE,
+        "000077",
+        inputs={role: home.store.open(ref) for role, ref in good.manifest["inputs"].items()},
+        params=good.manifest["params"],
+    ) as staged:
+        shutil.copytree(good.local, staged.path, dirs_exist_ok=True)
+        (staged.path / "manifest.json").unlink()
+        content = json.loads((staged.path / "release.json").read_text())
+        (staged.path / "release.json").unlink()  # a hard link
+        (staged.path / "release.json").write_text(json.dumps({**content, "release": 77}))
+        for model in ("faiss_retrieval", "filter_seen_items"):
+            path = staged.path / "models" / model / "index.faiss"
+            index = faiss.read_index(str(path))
+            vectors = np.stack([index.reconstruct(n) for n in range(3, 3 + index.ntotal)])
+            vectors[5] *= 4
+            path.unlink()
+            changed = faiss.IndexIDMap2(faiss.IndexFlatIP(64))
+            changed.add_with_ids(vectors, np.arange(3, 3 + len(vectors)))
+            faiss.write_index(changed, str(path))
+        staged.publish(good.metrics)
+    found = check_served(home.settings, 77, sample=60, say=print)
+    assert not found["passed"] and found["causes"]["different"] > 5
+    with home.store.stage("serving/served_check", "000077") as staged:
+        staged.publish({"passed": found["passed"]})
+    assert releases.lists_differ(home.store, 77)
+    assert releases.newest_passed(home.store, home.settings) == honest[1].number
+    with pytest.raises(promotion.PromotionRefused, match="recsys check-served 77"):
+        promotion.promote(home.settings, 77, log=print)
+    shutil.rmtree(home.settings.home / "artifacts" / "serving" / "release" / "000077")
+
+
+def test_a_check_that_cannot_run_warns_with_the_remedy(home: SimpleNamespace, honest) -> None:
+    from recsys_assets.operations.served_check_step import STAGE_MODULES, outcome
+    from recsys_assets.serving.stages.registry import STAGES
+
+    other = home.settings.model_copy(update={"look_back_days": 3})
+    told = outcome(other, honest[1].number)
+    assert told["agreement"] is None and "RECSYS_LOOK_BACK_DAYS" in told["impossible"]
+    assert "004711" in outcome(home.settings, 4_711)["impossible"]
+    # a change of any stage checks releases again
+    named = {module.__name__.rpartition(".")[2] for module in STAGE_MODULES}
+    assert named == {module for module, _ in STAGES.values()}
 
 
 def test_a_budget_in_the_launchpad(home: SimpleNamespace, honest) -> None:
@@ -349,7 +432,8 @@ def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(
     _, release, checks = released(home, NEXT)
     assert release.gate["passed"], release.failed_checks
     assert (
-        set(checks) == {"gate", *gates.FINE_TUNE_GROUPS}
+        set(checks) == {"gate", *gates.FINE_TUNE_GROUPS, "served_as_evaluated"}
+        and checks["served_as_evaluated"].passed
         and release.kind == "fine_tune"
         and release.generation == base.number
     )
