@@ -304,6 +304,10 @@ MAY_OPEN = {
     "there are",
     "embeddings.training_catalogue.choose": "the asset's own version before",
     "release.releases.open_release": "the release in force, and a release by its number",
+    **dict.fromkeys(
+        (f"served_check.subject.{name}" for name in ("_queries", "_days", "_between")),
+        "the days of a release's own evaluation; no asset, its result is kept by the release",
+    ),
 }
 IN_DEFS = {
     "raw.interactions._one_day": "the day's own version before, for its arrivals",
