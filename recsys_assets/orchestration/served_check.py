@@ -21,6 +21,7 @@ from recsys_assets.lib.served_check.outcome import (
     causes_table,
     first_difference,
     summary,
+    undecided,
 )
 from recsys_assets.orchestration import reporting
 from recsys_assets.orchestration.resources import Platform, StepContext
@@ -103,8 +104,14 @@ def _write(
     outcome = run_step(settings, number, context)
     if outcome["impossible"]:
         raise ServedCheckFailed(outcome["impossible"])
-    write_json(folder / OUTCOME_FILE, outcome)
     found = outcome["agreement"]
+    if found is not None and undecided(found["causes"]):
+        raise ServedCheckFailed(
+            f"a part of the gateway failed for {found['causes']['degraded']} of {found['queries']} "
+            f"queries, and no other list differs; run `recsys check-served {number}` when this "
+            "machine is less busy"
+        )
+    write_json(folder / OUTCOME_FILE, outcome)
     if found is None:
         return {"passed": True, "queries": 0}
     return {"passed": found["passed"], "queries": found["queries"], **found["causes"]}

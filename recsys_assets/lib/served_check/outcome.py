@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
@@ -25,6 +26,15 @@ class ServedOutcome(TypedDict):
     agreement: Agreement | None
     nothing: str  # why there was nothing to compare
     impossible: str  # why the check could not run, and the remedy
+
+
+def undecided(causes: Mapping[str, int]) -> bool:
+    """Return whether only failed parts speak against a release, which are no fault of its files.
+
+    >>> undecided({"equal": 9, "degraded": 1, "different": 0})
+    True
+    """
+    return bool(causes["degraded"]) and not causes["different"]
 
 
 def causes_table(found: Agreement) -> str:
