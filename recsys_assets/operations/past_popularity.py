@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 import redis
 
 from recsys_assets import columns as c
@@ -25,19 +27,24 @@ class PastPopularity:
     weights of their own time, so that the sums are those of the consumer to the bit.
 
     Args:
-        own: settings of an own home, whose Valkey runs.
-        subject: the release and the log of its queries.
+        url: of the database of an own home, whose Valkey runs.
+        half_lives: hours, of the lists that the release reads.
+        clicks: {user_id, item_id, timestamp}, without impressions.
     """
 
-    def __init__(self, own: Settings, subject: Subject) -> None:
-        folder = subject.release.artifact.local / MODELS / CANDIDATE_SOURCES
-        blend = read_blend(folder)
-        self.half_lives = () if blend is None else blend.half_lives
-        clicks = counted(read_clicks(subject.log)) if self.half_lives else None
-        self._items = [] if clicks is None else clicks[c.ITEM_ID].to_list()
-        self._times = np.zeros(0, np.int64) if clicks is None else clicks[c.TIMESTAMP].to_numpy()
-        self._url = own.valkey_url(VISITOR_DATABASE)
+    def __init__(self, url: str, half_lives: Sequence[int], clicks: pl.DataFrame) -> None:
+        known = counted(clicks)
+        self.half_lives, self._url = half_lives, url
+        self._items, self._times = known[c.ITEM_ID].to_list(), known[c.TIMESTAMP].to_numpy()
         self._counts: dict[int, _Counts] = {}
+
+    @classmethod
+    def of(cls, own: Settings, subject: Subject) -> PastPopularity:
+        """Read what a release and the log of its queries say."""
+        blend = read_blend(subject.release.artifact.local / MODELS / CANDIDATE_SOURCES)
+        half_lives = () if blend is None else blend.half_lives
+        clicks = read_clicks(subject.log if half_lives else [])
+        return cls(own.valkey_url(VISITOR_DATABASE), half_lives, clicks)
 
     def forget(self) -> None:
         """Start again: somebody has emptied the store."""

@@ -47,6 +47,8 @@ from recsys_assets.settings import Settings
 SAMPLE = 500
 #: Limits that a busy machine keeps: the check measures no time.
 _STORE_MS, _TRITON_MS, _SHED_MS, _ANSWER_SECONDS = 5_000, 60_000, 600_000, 120.0
+#: Seconds in which Triton reads what is popular now.
+_POLLED = poller.SECONDS + 0.2
 #: Times that a degraded answer is asked for again.
 _ATTEMPTS = 3
 
@@ -143,7 +145,10 @@ def _served(
     first = moments.rounds[0][0]
     with own_home.running(own, ["valkey"]):
         state = PastState(own, moments, subject.queries.time_zone)
-        popular = PastPopularity(own, subject)
+        popular = PastPopularity.of(own, subject)
+        if triton and popular.half_lives:
+            minutes = len(subject.queries) * _POLLED / 60
+            say(f"each query waits for what was popular then: {minutes:.0f} minutes; see --queries")
         state.set_items(first)  # before the stages read all items at their start
         began = time.monotonic()
         items = subject.queries.items
@@ -295,7 +300,7 @@ def _by_triton(own: Settings, release: Release, items: int) -> Iterator[tuple[An
                 base_url=own.gateway_url, timeout=_ANSWER_SECONDS, trust_env=False
             ) as http,
         ):
-            yield http, _Read(settled, lambda: time.sleep(poller.SECONDS + 0.2))
+            yield http, _Read(settled, lambda: time.sleep(_POLLED))
 
 
 def write_agreement(path: Path, found: Agreement) -> None:

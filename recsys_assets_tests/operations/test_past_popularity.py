@@ -1,0 +1,55 @@
+"""What the check of served lists writes for a moment is what the evaluation counts then."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import redis
+
+from recsys_assets.lib.evaluation.streamed_clicks import StreamedClicks
+from recsys_assets.lib.feature_store.popular_now import most_clicked
+from recsys_assets.lib.sources.forward_decay import HALF_LIVES, PERIOD, period_start
+from recsys_assets.lib.sources.popular_now import PopularNow
+from recsys_assets.lib.sources.union import LISTED
+from recsys_assets.operations.past_popularity import PastPopularity
+from recsys_assets.settings import VISITOR_DATABASE
+
+pytestmark = pytest.mark.services
+
+ITEMS = [f"i{n}" for n in range(300)]
+
+
+def url(client: redis.Redis) -> str:
+    given: dict[str, Any] = client.connection_pool.connection_kwargs
+    return f"redis://{given['host']}:{given['port']}/{given['db']}"
+
+
+@pytest.mark.parametrize("half_life", HALF_LIVES)
+def test_each_moment_has_the_list_of_the_evaluation(valkey: Any, half_life: int) -> None:
+    """Across the start of a period, after the store was emptied, and back in time."""
+    rng, border = np.random.default_rng(half_life), period_start(40, half_life)
+    reach = PERIOD * half_life * 3_600 // 20
+    clicks = pl.DataFrame(
+        {
+            "user_id": [f"u{n}" for n in rng.integers(0, 50, 4_000)],
+            "item_id": [ITEMS[n] for n in rng.zipf(1.3, 4_000) % len(ITEMS)],
+            "timestamp": border + rng.integers(-reach, reach, 4_000),
+        }
+    )
+    at = np.concatenate([np.sort(border + rng.integers(-reach // 2, reach, 12)), [border - 5]])
+    expected = StreamedClicks.of(clicks, ITEMS).lists(at, half_life)
+    client, source = valkey.client(VISITOR_DATABASE), PopularNow.of(half_life, ITEMS)
+    past = PastPopularity(url(client), [half_life], clicks)
+    for number, moment in enumerate(at.tolist()):
+        if number == 5:
+            client.flushdb()
+            past.forget()
+        past.set(moment)
+        items, counts = most_clicked(client, half_life, time.time(), 1_000)
+        found = source.listed(items, counts)[:LISTED]
+        assert found.tolist() == expected[number][expected[number] >= 0].tolist()
+    assert (expected[:, 20] >= 0).all()
