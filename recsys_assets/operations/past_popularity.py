@@ -47,8 +47,9 @@ class PastPopularity:
         return cls(own.valkey_url(VISITOR_DATABASE), half_lives, clicks)
 
     def forget(self) -> None:
-        """Start again: somebody has emptied the store."""
-        self._counts.clear()
+        """Write all counts with the next moment: somebody has emptied the store."""
+        for known in self._counts.values():
+            known.written = False
 
     def set(self, at: int) -> None:
         """Write the counts of the clicks strictly before a moment; at: unix seconds."""
@@ -69,11 +70,11 @@ class PastPopularity:
             client.delete(key)
         clicked = range(known.done, end)
         added = weights(self._times[known.done : end], period_start(period, half_life), half_life)
-        changed: dict[str, float] = {}
+        changed = {} if known.written else known.sums
         for position, weight in zip(clicked, added.tolist(), strict=True):
             item = self._items[position]
             changed[item] = known.sums[item] = known.sums.get(item, 0.0) + weight
-        known.done = end
+        known.done, known.written = end, True
         if changed:
             client.zadd(key, {item: repr(value) for item, value in changed.items()})
 
@@ -84,3 +85,4 @@ class _Counts:
     def __init__(self, place: tuple[str, int], done: int) -> None:
         self.place, self.done = place, done  # key and period; clicks that are counted
         self.sums: dict[str, float] = {}
+        self.written = True  # whether the key has them

@@ -47,6 +47,8 @@ from recsys_assets.settings import Settings
 SAMPLE = 500
 #: Limits that a busy machine keeps: the check measures no time.
 _STORE_MS, _TRITON_MS, _SHED_MS, _ANSWER_SECONDS = 5_000, 60_000, 600_000, 120.0
+#: Seconds before the next time: longer than a breaker stays open.
+_PAUSE = 2.0
 #: Seconds in which Triton reads what is popular now.
 _POLLED = poller.SECONDS + 0.2
 #: Times that a degraded answer is asked for again.
@@ -177,7 +179,9 @@ def _ask_round(
     """Set the state of some visitors and ask for their lists; again where a part was too slow."""
     found: dict[int, ServedList] = {}
     left = queries
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE)
         today = state.set_visitors(left)
         popular.forget()
 
@@ -236,6 +240,22 @@ class _Read:
     popular_now: Callable[[], None]
 
 
+def _until_read(read: Callable[[], bool]) -> None:
+    """Read until the store answers; after an outage, that takes as long as its breaker is open.
+
+    Raises:
+        CheckImpossible: it does not answer.
+    """
+    until = time.monotonic() + _ANSWER_SECONDS
+    while not read():
+        if time.monotonic() > until:
+            raise CheckImpossible(
+                f"the store did not answer within {_ANSWER_SECONDS:g} s: run the check when this "
+                "machine is less busy"
+            )
+        time.sleep(0.2)
+
+
 @contextlib.contextmanager
 def _in_process(own: Settings, release: Release, items: int) -> Iterator[tuple[Any, _Read]]:
     """Serve by the gateway's app with the stages behind it."""
@@ -270,7 +290,7 @@ def _in_process(own: Settings, release: Release, items: int) -> Iterator[tuple[A
             known = lookup.table.current.version
 
         with TestClient(create_app(own, InProcessRanking(pipeline))) as http:
-            yield http, _Read(settled, sources.read_popular_now)
+            yield http, _Read(settled, lambda: _until_read(sources.read_popular_now))
     finally:
         pipeline.close()
 

@@ -8,6 +8,7 @@ written to FILE.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def outcome(settings: Settings, number: int) -> ServedOutcome:
 def main() -> None:
     """Check the release of the command line."""
     number, path = sys.argv[1:]
+    # the servers of the own home end with the blocks that started them
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     write_json(Path(path), outcome(get_settings(), int(number)))
 
 

@@ -31,6 +31,7 @@ NAME = "served_as_evaluated"
 STEP = "recsys_assets.operations.served_check_step"
 #: Seconds after which a check is ended: 500 queries take half a minute on two idle cores.
 LIMIT = 900.0
+GRACE = 60.0  # seconds to end its servers
 
 
 class ServedCheckFailed(RuntimeError):
@@ -126,19 +127,20 @@ def run_step(settings: Settings, number: int, context: StepContext) -> ServedOut
     with tempfile.TemporaryDirectory(prefix="recsys-served-check-") as folder:
         path, log = Path(folder) / OUTCOME_FILE, Path(folder) / "log"
         with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, "-m", STEP, str(number), str(path)],
+                cwd=PROJECT_ROOT,
+                # its own home lies in the folder, and goes with it
+                env={**os.environ, **settings.environment(), "TMPDIR": folder},
+                stdout=stream,
+                stderr=stream,
+            )
             try:
-                done = subprocess.run(
-                    [sys.executable, "-m", STEP, str(number), str(path)],
-                    cwd=PROJECT_ROOT,
-                    env={**os.environ, **settings.environment()},
-                    stdout=stream,
-                    stderr=stream,
-                    timeout=LIMIT,
-                    check=False,
-                )
-                status = str(done.returncode)
+                status = str(process.wait(LIMIT))
             except subprocess.TimeoutExpired:
                 status = f"none after {LIMIT:g} s"
+            finally:
+                _end(process)
         said = log_tail(log)
         context.log.info(said)
         if not path.is_file():
@@ -148,6 +150,17 @@ def run_step(settings: Settings, number: int, context: StepContext) -> ServedOut
             )
         found: ServedOutcome = read_json(path)
         return found
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process, and let it end its servers first."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _result(outcome: ServedOutcome, blocking: bool) -> dg.AssetCheckResult:

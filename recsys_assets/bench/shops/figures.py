@@ -16,7 +16,7 @@ METRIC = "ndcg@10"
 #: rung does; and where the seen rule was chosen.
 OFFLINE, BLEND, FUSION, SEEN = (
     "evaluation/offline",
-    "ranking/blend",
+    "evaluation/blend",
     "ladder/fusion",
     "features/seen_rule",
 )

@@ -51,6 +51,8 @@ _ASKED = (FOLLOW_UPS, ITEM_KNN, OWN_ITEMS)
 _NOTHING = pl.DataFrame(schema={"query": pl.Int64, "item": pl.Int32})
 #: Held-out clicks, and visitors that the lists are fitted on, at most.
 _CLICKS, _USERS = 3_000, 20_000
+#: Held-out clicks of a visitor, above which they are not asked.
+_MOST_OF_ONE = 300
 
 
 class RuleFigures(TypedDict):
@@ -98,8 +100,10 @@ def judge_rules(
     held_out = interactions[max(1, len(interactions) - INNER_DAYS) :]
     asked = _asked(held_out, catalogue, seed)
     visitors = asked[c.USER_ID].n_unique()
-    known = _blend(interactions, held_out, catalogue, zone, seed)
-    if visitors < LEAST_VISITORS or known is None:
+    known = None
+    if visitors >= LEAST_VISITORS:
+        known = _blend(interactions, held_out, catalogue, zone, seed)
+    if known is None:
         reason = (
             f"too few to judge: {asked.height:,} clicks of {visitors} known visitors on the last "
             f"{INNER_DAYS} training days, of {LEAST_VISITORS} visitors needed"
@@ -224,7 +228,9 @@ def _asked(held_out: Sequence[Artifact], catalogue: pl.DataFrame, seed: int) -> 
         .join(catalogue, on=c.ITEM_ID)
         .sort(c.TIMESTAMP, c.EVENT_ID)
     )
+    # one with very many clicks, such as a robot, would stand for all
     users = clicks.group_by(c.USER_ID).agg(count=pl.len()).sort(c.USER_ID)
+    users = users.filter(pl.col("count") <= _MOST_OF_ONE)
     drawn = users[np.random.default_rng([seed, 23]).permutation(users.height)]
     before = pl.col("count").cum_sum() - pl.col("count")
     return (

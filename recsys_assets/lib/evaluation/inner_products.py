@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+_ITEMS = 1 << 16  # at a time
 #: float32 [n, D] of queries and [I, D] of items → float32 [n, I].
 Products = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -21,8 +22,11 @@ def inner_products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         queries: float32 [n, D].
         vectors: float32 [I, D].
     """
-    found = queries.astype(np.float64) @ vectors.astype(np.float64).T
-    return np.asarray(found, np.float32)
+    found, wide = np.empty((len(queries), len(vectors)), np.float32), queries.astype(np.float64)
+    for start in range(0, len(vectors), _ITEMS):  # a catalogue in float64 is 512 MB per million
+        part = slice(start, start + _ITEMS)
+        found[:, part] = wide @ vectors[part].astype(np.float64).T
+    return found
 
 
 def faiss_products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def difference_text(found: Agreement) -> str:
         return "every list has the same items in the same order"
     reasons = f", degraded: {', '.join(first['reasons'])}" if first["reasons"] else ""
     return (
-        f"event {first['event_id']} of visitor {first['user_id']} at {first['timestamp']}: the "
+        f"event {first['event_id']} at {first['timestamp']}: the "
         f"lists differ from place {first['place']} on "
         f"({first['cause'].replace('_', ' ')}{reasons})"
     )

@@ -103,10 +103,9 @@ class CandidateSources(Stage):
             t.UNION_BY_SOURCES.name: np.ones(1, np.int32),
         }
 
-    def read_popular_now(self) -> None:
-        """Read what is popular now at once, as the stage's own thread does every second."""
-        if self._popular_now is not None:
-            self._popular_now.poll()
+    def read_popular_now(self) -> bool:
+        """Read what is popular now at once; return whether the store answered."""
+        return self._popular_now is None or self._popular_now.poll()
 
     def gauges(self) -> dict[str, tuple[str, float]]:
         """Return when the list of what is popular now was refreshed, and its length."""

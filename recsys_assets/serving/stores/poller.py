@@ -33,6 +33,7 @@ class Poller:
     def __init__(self, name: str, work: Callable[[Pause], None], seconds: float = SECONDS) -> None:
         self._name, self._work, self._seconds = name, work, seconds
         self._closing = threading.Event()
+        self._turn = threading.Lock()  # an older read must not replace a newer one
         self._away = False
         self.refreshed_at = 0.0  # unix seconds of the last call that worked; 0: none yet
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -50,7 +51,8 @@ class Poller:
     def poll(self) -> bool:
         """Call ``work`` once and return whether it succeeded."""
         try:
-            self._work(self._closing.wait)
+            with self._turn:
+                self._work(self._closing.wait)
         except StoreUnavailable as error:
             if not self._away:
                 LOG.warning(

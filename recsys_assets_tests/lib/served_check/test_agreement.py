@@ -1,0 +1,65 @@
+"""What counts as the same list: near ties and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys_assets.lib.served_check.agreement import (
+    CAUSES,
+    EvaluatedList,
+    ServedList,
+    _cause,
+    passes,
+)
+
+ITEMS = [f"i{n}" for n in range(100)]
+#: Weighted ranks, as a fusion orders by, and click probabilities.
+RANKS = -np.log(np.arange(120) + 2.0)
+ODDS = 1 / (1 + np.exp(np.linspace(3, 6, 120)))
+
+
+def cause(scores: np.ndarray, served: list[str], reasons: list[str] | None = None) -> str:
+    names = [*ITEMS, *(f"next{n}" for n in range(20))]
+    beyond = dict(zip(names[100:], scores[100:].tolist(), strict=True))
+    return _cause(EvaluatedList(ITEMS, scores[:100], beyond), ServedList(served, reasons or []))
+
+
+@pytest.mark.parametrize("scores", [RANKS, ODDS], ids=["ranks", "probabilities"])
+@pytest.mark.parametrize("place", [0, 31, 51, 98])
+def test_a_dropped_a_repeated_a_foreign_and_a_moved_item_differ(scores, place):
+    others = [one for one in ITEMS if one != ITEMS[place]]
+    assert cause(scores, ITEMS) == "equal"
+    assert cause(scores, [*others, "next0"]) == "different"
+    assert cause(scores, [*others, ITEMS[place - 1]]) == "different"
+    assert cause(scores, [*ITEMS[:place], "foreign", *ITEMS[place + 1 :]]) == "different"
+    swapped = list(ITEMS)
+    swapped[place], swapped[place + 1] = swapped[place + 1], swapped[place]
+    assert cause(scores, swapped) == "different"
+    assert cause(scores, ITEMS[:-1]) == "different"
+    assert cause(scores, ITEMS[::-1]) == "different"
+
+
+@pytest.mark.parametrize("scores", [RANKS, ODDS], ids=["ranks", "probabilities"])
+def test_near_ties_may_change_places_also_at_the_end(scores):
+    tied = scores.copy()
+    tied[41] = tied[40] * (1 + 1e-7)
+    tied[100] = tied[99] * (1 - 1e-7)
+    swapped = [*ITEMS[:40], ITEMS[41], ITEMS[40], *ITEMS[42:]]
+    assert cause(tied, swapped) == "rounding"
+    assert cause(tied, [*ITEMS[:-1], "next0"]) == "rounding"
+    assert cause(tied, [*ITEMS[:-1], "next1"]) == "different"
+
+
+def test_a_failed_part_is_told_from_a_fault():
+    assert cause(RANKS, ITEMS[::-1], ["seen_filter_unavailable"]) == "degraded"
+
+
+def test_some_near_ties_pass_and_a_fault_does_not():
+    def counts(**found: int) -> dict[str, int]:
+        return {**dict.fromkeys(CAUSES, 0), **found}
+
+    assert passes(counts(equal=90, rounding=10)) and passes(counts(equal=1, rounding=1))
+    assert not passes(counts(equal=80, rounding=20))
+    assert not passes(counts(equal=499, different=1))
+    assert passes(counts(equal=99, bloom_filter=1)) and not passes(counts(equal=9, bloom_filter=1))
