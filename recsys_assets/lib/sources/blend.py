@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from recsys_assets.lib.sources.causes import NO_CAUSE, FromClicks
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.sources import Source
@@ -106,6 +107,23 @@ class Blend:
             found_by[order].astype(np.int32),
             tables.code[owed.argmax(axis=1)[order]],
         )
+
+    def causes(self, recent: Recent, items: np.ndarray, mostly: np.ndarray) -> np.ndarray:
+        """Return the visitor's item to which each item owes most in one source, int64 [N].
+
+        It is NO_CAUSE where the source does not list items for single clicks.
+
+        Args:
+            recent: of the visitor.
+            items: int64 [N], rows of the vocabulary.
+            mostly: int32 [N], the source of each item in ALL_SOURCES.
+        """
+        found = np.full(len(items), NO_CAUSE, np.int64)
+        for source in self.sources:
+            owing = (mostly == ALL_SOURCES.index(source.name)).nonzero()[0]
+            if len(owing) and isinstance(source, FromClicks):
+                found[owing] = source.cause(recent, items[owing])
+        return found
 
     def _lists(self, recent: Recent, retrieved: np.ndarray) -> list[np.ndarray]:
         """Return the lists in the order of ``names``."""

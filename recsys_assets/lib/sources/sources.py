@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
+from recsys_assets.lib.sources.causes import NO_CAUSE, strongest
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.union import DENSE, distinct
 from recsys_assets.source_names import IALS, OWN_ITEMS, POPULARITY, SESSION_KNN, YOUNG_ITEMS
@@ -50,12 +51,20 @@ class Neighbours:
         """Return the items of the highest sums above 0; of equal ones, the first rows."""
         if not len(recent):
             return np.zeros(0, np.int64)
-        weight = (
-            recent.by_age(self.half_life) if self.decay is None else recent.by_place(self.decay)
-        )
+        weight = self._of_clicks(recent)
         found = self.items.take(recent.rows, axis=0).ravel()
         summed = (self.weights.take(recent.rows, axis=0) * weight[:, None]).ravel()
         return of_highest_sums(found, summed, len(self.items), most)
+
+    def cause(self, recent: Recent, items: np.ndarray) -> np.ndarray:
+        """Return the visitor's item that adds most to the sum of each item; see ``FromClicks``."""
+        near, weights = self.items.take(recent.rows, axis=0), self.weights.take(recent.rows, axis=0)
+        added = (weights[:, :, None] * (near[:, :, None] == items)).sum(axis=1)
+        return strongest(recent, added * self._of_clicks(recent)[:, None])
+
+    def _of_clicks(self, recent: Recent) -> np.ndarray:
+        """Return the weights of the clicks, float32 [n]."""
+        return recent.by_age(self.half_life) if self.decay is None else recent.by_place(self.decay)
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,10 @@ class OwnItems:
         items, at = recent.items
         weight = recent.by_age(self.half_life)
         return highest(items, np.bincount(at, weight, minlength=len(items)), most)
+
+    def cause(self, recent: Recent, items: np.ndarray) -> np.ndarray:
+        """Return the items themselves; see ``FromClicks``."""
+        return np.where(np.isin(items, recent.rows), items, NO_CAUSE)
 
 
 @dataclass(frozen=True)
@@ -165,6 +178,14 @@ class Young:
         # as mean(axis=0), without its checks
         mean = np.add.reduce(_unit(self.content[latest]), axis=0) / np.float32(len(latest))
         return highest(self.rows, self._vectors @ mean, most, floor=-np.inf)
+
+    def cause(self, recent: Recent, items: np.ndarray) -> np.ndarray:
+        """Return the compared item of the highest cosine with each item; see ``FromClicks``."""
+        compared = Recent(recent.rows[: self.latest], recent.ages[: self.latest])
+        own, wanted = (
+            _unit(self.content[rows + VOCABULARY_START]) for rows in (compared.rows, items)
+        )
+        return strongest(compared, own @ wanted.T)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

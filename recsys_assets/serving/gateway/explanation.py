@@ -28,6 +28,7 @@ from recsys_assets.columns import (
     VOCABULARY_START,
 )
 from recsys_assets.lib.release.rung import FULL
+from recsys_assets.serving.gateway.because import because
 from recsys_assets.serving.gateway.explanation_models import (
     DIVERSITY,
     RANKED_BELOW,
@@ -47,19 +48,7 @@ from recsys_assets.serving.published.display import Display
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Fate, Placing
 from recsys_assets.serving.stages.stage import Tensors
-from recsys_assets.source_names import (
-    ALL_SOURCES,
-    EASE,
-    FOLLOW_UPS,
-    IALS,
-    ITEM_KNN,
-    OWN_ITEMS,
-    POPULAR_NOW,
-    POPULARITY,
-    RETRIEVAL,
-    SESSION_KNN,
-    YOUNG_ITEMS,
-)
+from recsys_assets.source_names import ALL_SOURCES
 
 USER_RAW, USER_NUMBERS = (
     (USER_ID, GENDER, TOP_CATEGORY),
@@ -68,21 +57,6 @@ USER_RAW, USER_NUMBERS = (
 #: The features in which the candidates of a visitor differ, without the item's own index.
 OF_CANDIDATES = (*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS)[1:]
 WHY_NOT = {Placing.LISTED: None, Placing.RANKED_BELOW: RANKED_BELOW, Placing.DIVERSITY: DIVERSITY}
-
-
-#: Source → what it says of an item.
-BECAUSE = {
-    RETRIEVAL: "near the visitor's profile and this moment",
-    FOLLOW_UPS: "often clicked after the visitor's latest items",
-    ITEM_KNN: "clicked by the same visitors as the visitor's items",
-    EASE: "clicked together with the visitor's items",
-    IALS: "clicked by visitors with a similar taste",
-    SESSION_KNN: "clicked in visits like this one",
-    POPULARITY: "popular lately",
-    OWN_ITEMS: "clicked by the visitor before",
-    YOUNG_ITEMS: "new, and like the visitor's latest items by content",
-    POPULAR_NOW: "popular now",
-}
 
 
 class IdsDiffer(RuntimeError):
@@ -114,7 +88,7 @@ def explain(
     if ids.of(trace[t.SAMPLED_ITEMS.name]) != ranking.item_ids:
         raise IdsDiffer("the ids of the answer differ from those of the published catalogue")
     considered = ids.of(trace[t.CONSIDERED.name])
-    found = _sources(trace, ids)
+    found = _sources(trace, ids, display)
     fates = [Fate(code) for code in trace[t.CONSIDERED_FATE.name].tolist()]
     return Explanation(
         user_id=user_id,
@@ -142,7 +116,7 @@ def explain(
             ids,
             ranking.item_ids,
             dict(zip(considered, fates, strict=True)),
-            {one.item_id: one.because for one in found},
+            {one.item_id: one for one in found},
         ),
         answer=[
             Listed(item_id=item_id, score=score)
@@ -210,20 +184,29 @@ def _retrieval(trace: Tensors, ids: _Ids) -> Retrieval:
     )
 
 
-def _sources(trace: Tensors, ids: _Ids) -> list[Found]:
+def _sources(trace: Tensors, ids: _Ids, display: Display) -> list[Found]:
     """Return the union of all sources, best first."""
+    after = trace[t.UNION_AFTER.name]
+    named = [
+        item_id if index else None
+        for index, item_id in zip(after.tolist(), ids.of(after), strict=True)
+    ]
     return [
         Found(
             item_id=item_id,
             score=score,
             sources=[name for k, name in enumerate(ALL_SOURCES) if bits >> k & 1],
-            because=BECAUSE[ALL_SOURCES[mostly]],
+            after=cause,
+            because=because(
+                ALL_SOURCES[mostly], item_id, cause, display.items.get(cause or "", {}).get("title")
+            ),
         )
-        for item_id, score, bits, mostly in zip(
+        for item_id, score, bits, mostly, cause in zip(
             ids.of(trace[t.UNION.name]),
             _numbers(trace[t.UNION_SCORE.name]),
             trace[t.UNION_FOUND_BY.name].tolist(),
             trace[t.UNION_MOSTLY.name].tolist(),
+            named,
             strict=True,
         )
     ]
@@ -234,7 +217,7 @@ def _ranking(
     ids: _Ids,
     listed: Sequence[str],
     fates: dict[str, Fate],
-    because: dict[str, str],
+    sources: dict[str, Found],
 ) -> list[Scored]:
     """Return the scored items, highest score first."""
     kept, scores = ids.of(trace[t.KEPT.name]), trace[t.SCORES.name]
@@ -246,13 +229,15 @@ def _ranking(
     found = []
     for row in np.argsort(-scores, kind="stable").tolist():
         item_id = kept[row]
+        source = sources.get(item_id)
         found.append(
             Scored(
                 item_id=item_id,
                 why_kept=fates.get(item_id, Fate.KEPT).name.lower(),
                 score=_numbers(scores[row : row + 1])[0],
                 similarity=_numbers(trace[t.KEPT_SIMILARITY.name][row : row + 1])[0],
-                because=because.get(item_id),
+                after=source and source.after,
+                because=source and source.because,
                 features=dict(zip(OF_CANDIDATES, _numbers(features[row]), strict=True)),
                 blended=blended[row],
                 position=positions.get(item_id),

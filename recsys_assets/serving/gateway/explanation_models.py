@@ -55,8 +55,15 @@ class Scored(BaseModel):
         description="Score of the union of all sources; without sources, the inner product with "
         "the query embedding."
     )
+    after: str | None = Field(
+        description="The visitor's own recent item that contributes most to this item in the "
+        "source to which it owes most. For own items, it is the item itself. Null where the source "
+        "does not go by single items (only follow_ups, item_knn, ease, young_items and own_items "
+        "do), and where no source lists it."
+    )
     because: str | None = Field(
-        description="What the source says to which the item owes most; null if none lists it."
+        description="Why the item was found, by the source to which it owes most; null if none "
+        "lists it. It names the title of the item in `after` where that has one."
     )
     features: dict[str, float | None] = Field(
         description="The ranker's features in which this visitor's candidates differ."
@@ -81,7 +88,16 @@ class Found(BaseModel):
         "query embedding."
     )
     sources: list[str] = Field(description="The sources that list the item.")
-    because: str = Field(description="What the source says to which the item owes most.")
+    after: str | None = Field(
+        description="The visitor's own recent item that contributes most to this item in the "
+        "source to which it owes most. For own items, it is the item itself. Null where the source "
+        "does not go by single items (only follow_ups, item_knn, ease, young_items and own_items "
+        "do)."
+    )
+    because: str = Field(
+        description="Why the item was found, by the source to which it owes most, such as 'often "
+        "clicked after Red shoes'. It names the title of the item in `after` where that has one."
+    )
 
 
 class Retrieval(BaseModel):

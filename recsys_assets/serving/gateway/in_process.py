@@ -14,7 +14,7 @@ from recsys_assets.serving.gateway.triton_client import (
 )
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import ANSWER, REQUEST, TRACE
-from recsys_assets.serving.stages.pipeline import Pipeline, trace_layout
+from recsys_assets.serving.stages.pipeline import Pipeline
 from recsys_assets.serving.stages.stage import DTYPES, StageInputInvalid, Tensors, TensorSpec
 
 
@@ -50,7 +50,7 @@ class InProcessRanking(RankingClient):
         of_answer = {spec.name: spec for spec in ANSWER}
         for output in request.outputs:
             if output.name == TRACE:
-                _write(response, t.TRACE, trace_layout().pack(tensors))
+                _write(response, t.TRACE, self._pipeline.packed_trace(tensors))
             else:
                 _write(response, of_answer[output.name], tensors[output.name])
         return response

@@ -8,6 +8,7 @@ import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.causes import NO_CAUSE
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.recent import NOTHING_NOW, Recent
 from recsys_assets.lib.sources.stored import read_blend
@@ -43,6 +44,7 @@ class CandidateSources(Stage):
         t.UNION_BY_SOURCES,
     )
     files = MODEL_FILES[name]
+    explains = (t.UNION_AFTER,)
 
     def __init__(self, blend: Blend | None, popular_now: LivePopularity | None = None) -> None:
         self._blend, self._popular_now = blend, popular_now
@@ -106,6 +108,22 @@ class CandidateSources(Stage):
     def read_popular_now(self) -> bool:
         """Read what is popular now at once; return whether the store answered."""
         return self._popular_now is None or self._popular_now.poll()
+
+    def explain(self, tensors: Tensors) -> Tensors:
+        """Return the visitor's item that contributes most to each item of the union."""
+        items, mostly = tensors[t.UNION.name], tensors[t.UNION_MOSTLY.name]
+        after = np.zeros(len(items), np.int32)
+        if self._blend is not None:
+            for own, hours, part in zip(
+                tensors[t.USER_ITEMS.name],
+                tensors[t.USER_AGES.name],
+                parts(tensors[t.UNION_COUNTS.name]),
+                strict=True,
+            ):
+                rows = items[part].astype(np.int64) - VOCABULARY_START
+                found = self._blend.causes(Recent.of(own, hours), rows, mostly[part])
+                after[part] = np.where(found == NO_CAUSE, 0, found + VOCABULARY_START)
+        return {t.UNION_AFTER.name: after}
 
     def gauges(self) -> dict[str, tuple[str, float]]:
         """Return when the list of what is popular now was refreshed, and its length."""

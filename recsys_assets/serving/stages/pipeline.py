@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recsys_assets.artifacts import MANIFEST, verify_directory
 from recsys_assets.files import read_json
 from recsys_assets.release_files import MODELS
@@ -114,6 +116,16 @@ class Pipeline:
         tensors = self.trace(inputs)
         return {spec.name: tensors[spec.name] for spec in ANSWER}
 
+    def packed_trace(self, tensors: Tensors) -> np.ndarray:
+        """Pack what ``trace`` returned, with what the stages explain → uint8 [n].
+
+        The explanations are computed here, so that an answer without a trace does not pay for them.
+        """
+        explained = {
+            name: values for stage in self.stages for name, values in stage.explain(tensors).items()
+        }
+        return trace_layout().pack(tensors | explained)
+
     def timed(self, inputs: Tensors) -> tuple[Tensors, dict[str, float]]:
         """Return the answer of ``run``, and the seconds that each stage took."""
         before = dict(self.nanoseconds)
@@ -177,8 +189,14 @@ def _steps(stages: Sequence[Stage]) -> list[tuple[str, Callable[..., Any], _Half
 
 @lru_cache(maxsize=1)
 def trace_layout() -> Layout:
-    """Return the layout of a trace: all outputs that are not part of the answer."""
+    """Return the layout of a trace: what is not part of the answer, and the explanations."""
     answered = {spec.name for spec in ANSWER}
+    kinds = [stage_class(name) for name in STAGES]
     return Layout(
-        [spec for name in STAGES for spec in stage_class(name).outputs if spec.name not in answered]
+        [
+            spec
+            for kind in kinds
+            for spec in (*kind.outputs, *kind.explains)
+            if spec.name not in answered
+        ]
     )

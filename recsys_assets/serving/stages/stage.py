@@ -90,6 +90,8 @@ class Stage(ABC):
     inputs: ClassVar[tuple[TensorSpec, ...]]
     outputs: ClassVar[tuple[TensorSpec, ...]]
     files: ClassVar[tuple[str, ...]] = ()
+    #: Tensors of ``explain``, which only a trace has.
+    explains: ClassVar[tuple[TensorSpec, ...]] = ()
 
     @classmethod
     def load(cls, directory: Path, settings: Settings, version: int) -> Stage:
@@ -109,6 +111,10 @@ class Stage(ABC):
     @abstractmethod
     def run(self, inputs: Tensors) -> Tensors:
         """Compute the declared outputs; optional inputs may be absent."""
+
+    def explain(self, tensors: Tensors) -> Tensors:
+        """Compute the tensors of ``explains`` from the inputs and outputs of ``run``."""
+        return {}
 
     def gauges(self) -> dict[str, tuple[str, float]]:
         """Return figures of the stage's own state: metric name → (help text, value)."""

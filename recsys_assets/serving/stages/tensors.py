@@ -77,6 +77,9 @@ UNION_SCORE = TensorSpec("union_score", "FP32", (-1,))
 UNION_COUNTS = TensorSpec("union_counts", "INT32", (-1,))
 UNION_FOUND_BY = TensorSpec("union_found_by", "INT32", (-1,))  # bit k: ALL_SOURCES[k] lists it
 UNION_MOSTLY = TensorSpec("union_mostly", "INT32", (-1,))  # place in ALL_SOURCES
+# the visitor's item that contributes most in that source, as Categorify index; 0: none. Only in
+# the trace
+UNION_AFTER = TensorSpec("union_after", "INT32", (-1,))
 UNION_BY_SOURCES = TensorSpec("union_by_sources", "INT32", (1,))  # 1: the scores are weighted ranks
 
 # --- filter_seen_items ----------------------------------------------------------------------------

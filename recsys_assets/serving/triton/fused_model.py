@@ -17,7 +17,7 @@ from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.release_files import PARTS
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import ANSWER, DEGRADED, REQUEST, TRACE, Degraded
-from recsys_assets.serving.stages.pipeline import Pipeline, trace_layout
+from recsys_assets.serving.stages.pipeline import Pipeline
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.serving.stages.stage import Tensors, verify_files
 from recsys_assets.serving.triton.triton_tensors import (
@@ -178,7 +178,9 @@ def fused_class() -> type:
             self.figures.count(tensors)
             written = [write_tensor(pb_utils, spec, tensors[spec.name]) for spec in ANSWER]
             if TRACE in request.requested_output_names():
-                written.append(write_tensor(pb_utils, TRACE_SPEC, trace_layout().pack(tensors)))
+                written.append(
+                    write_tensor(pb_utils, TRACE_SPEC, self.pipeline.packed_trace(tensors))
+                )
             return pb_utils.InferenceResponse(written)
 
         def finalize(self) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.recent import Recent
-from recsys_assets.lib.sources.sources import MostPopular, OwnItems
+from recsys_assets.lib.sources.sources import MostPopular, Neighbours, OwnItems
 from recsys_assets.lib.sources.union import LISTED, RETRIEVED
-from recsys_assets.source_names import ALL_SOURCES, OWN_ITEMS, POPULARITY, RETRIEVAL
+from recsys_assets.source_names import ALL_SOURCES, EASE, OWN_ITEMS, POPULARITY, RETRIEVAL
 
 MINE = Recent(np.array([4], np.int64), np.array([1.0], np.float32))
 
@@ -35,6 +35,21 @@ def test_it_says_which_lists_have_an_item_and_to_which_it_owes_most():
     assert found.found_by[of[4]] == bit[OWN_ITEMS]
     mostly = {row: ALL_SOURCES[found.mostly[n]] for row, n in of.items()}
     assert mostly == {1: RETRIEVAL, 2: RETRIEVAL, 3: POPULARITY, 4: OWN_ITEMS}
+
+
+def test_the_cause_is_that_of_the_source_to_which_an_item_owes_most():
+    items, weights = np.array([[3], [4], [0], [0], [0]]), np.array([[1], [1], [0], [0], [0]])
+    near = Neighbours(EASE, items.astype(np.int32), weights.astype(np.float32))
+    made = Blend(
+        (near, MostPopular(np.array([3])), OwnItems()),
+        {RETRIEVAL: 1.0, EASE: 1.0, POPULARITY: 1.0, OWN_ITEMS: 1.0},
+        np.zeros(5, bool),
+    )
+    mine = Recent(np.array([4, 1, 0], np.int64), np.array([1.0, 2.0, 3.0], np.float32))
+    mostly = [EASE, POPULARITY, EASE, OWN_ITEMS, RETRIEVAL]
+    codes = np.array([ALL_SOURCES.index(name) for name in mostly], np.int32)
+    found = made.causes(mine, np.array([3, 3, 4, 4, 4]), codes)
+    assert found.tolist() == [0, -1, 1, 4, -1]
 
 
 def test_a_new_item_is_not_sunk_by_lists_that_go_by_clicks():

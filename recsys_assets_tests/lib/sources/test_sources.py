@@ -55,6 +55,41 @@ def test_neighbours_sum_by_place_or_by_age():
     assert aged.best(recent((3, 1.0)), 9).tolist() == [], "an item without neighbours"
 
 
+def test_neighbours_name_the_click_that_adds_most():
+    # item 0 is followed by 2; item 1 by 2 and 3
+    items = np.array([[2, 4], [2, 3], [0, 0], [0, 0], [0, 0]], np.int32)
+    weights = np.array([[1.0, 0.5], [0.6, 0.1], [0, 0], [0, 0], [0, 0]], np.float32)
+    after = Neighbours(FOLLOW_UPS, items, weights, decay=0.5)
+    wanted = np.array([2, 3, 4, 1])
+    # newest first: item 1 adds .6 to 2, the older item 0 adds .5
+    assert after.cause(recent((1, 0.0), (0, 1.0)), wanted).tolist() == [1, 1, 0, -1]
+    assert after.cause(recent((0, 0.0), (1, 1.0)), wanted).tolist() == [0, 1, 0, -1]
+    # two clicks on item 0 add .5 + .25
+    twice = recent((1, 0.0), (0, 1.0), (0, 2.0))
+    assert after.cause(twice, wanted).tolist() == [0, 1, 0, -1]
+    # by age, item 0 of 10 hours ago counts a half: .5 against .6; a quarter hour ago nearly 1
+    aged = Neighbours(EASE, items, weights, half_life=10.0)
+    assert aged.cause(recent((1, 0.0), (0, 10.0)), wanted).tolist() == [1, 1, 0, -1]
+    assert aged.cause(recent((1, 0.0), (0, 0.25)), wanted).tolist() == [0, 1, 0, -1]
+    assert after.cause(NOBODY, wanted).tolist() == [-1] * 4
+    assert after.cause(twice, wanted[:0]).tolist() == []
+
+
+def test_a_click_that_takes_away_is_no_cause():
+    items = np.array([[2, 1], [2, 0], [0, 0]], np.int32)
+    weights = np.array([[-3.0, -1.0], [0.5, 0.0], [0.0, 0.0]], np.float32)
+    found = Neighbours(EASE, items, weights).cause(recent((0, 0.0), (1, 0.0)), np.array([2, 1, 0]))
+    assert found.tolist() == [1, -1, -1]
+
+
+def test_of_equal_clicks_the_last_is_the_cause():
+    items, weights = np.array([[2], [2], [0]], np.int32), np.array([[1], [1], [0]], np.float32)
+    near = Neighbours(EASE, items, weights)
+    for first, second in ((0, 1), (1, 0)):
+        mine = recent((first, 3.0), (second, 3.0))
+        assert near.cause(mine, np.array([2])).tolist() == [first]
+
+
 def test_weights_below_zero_take_away():
     items = np.array([[1, 2], [1, 2], [0, 0]], np.int32)
     weights = np.array([[1.0, 0.5], [-2.0, 0.5], [0.0, 0.0]], np.float32)
@@ -65,6 +100,11 @@ def test_weights_below_zero_take_away():
 def test_own_items_fade():
     mine = recent((4, 0.0), (7, 1.0), (7, 2.0), (9, 100.0))
     assert OwnItems(half_life=10.0).best(mine, 9).tolist() == [7, 4, 9]
+
+
+def test_an_own_item_is_its_own_cause():
+    mine = recent((4, 0.0), (7, 1.0))
+    assert OwnItems().cause(mine, np.array([7, 4, 5])).tolist() == [7, 4, -1]
 
 
 def test_popular_items_are_the_same_for_all():
@@ -110,6 +150,20 @@ def test_young_items_by_content():
     # like item 0: item 2 at 45°, item 1 and the one without content at none
     assert source.best(recent((0, 1.0)), 9).tolist() == [2, 1, 3]
     assert Young(np.zeros(0, np.int64), content).best(recent((0, 1.0)), 9).tolist() == []
+
+
+def test_young_items_name_the_item_of_the_highest_cosine():
+    content = np.zeros((3 + 5, 2), np.float32)
+    content[3:] = [[1, 0], [0, 2], [3, 4], [0, 0], [1, 0]]
+    source = Young(np.array([2, 3, 4]), content, latest=2)
+    # item 2 has cosine .6 with item 0 and .8 with item 1; item 3 has no content
+    wanted = np.array([2, 3, 4])
+    assert source.cause(recent((0, 1.0), (1, 2.0)), wanted).tolist() == [1, -1, 0]
+    # two clicks on item 0 add 1.2
+    assert source.cause(recent((0, 1.0), (0, 2.0)), wanted).tolist() == [0, -1, 0]
+    # the third click is not compared
+    assert source.cause(recent((3, 0.0), (0, 1.0), (1, 2.0)), wanted).tolist() == [0, -1, 0]
+    assert source.cause(NOBODY, wanted).tolist() == [-1] * 3
 
 
 @pytest.mark.parametrize("source", tiny_payload.sources(), ids=lambda source: source.name)

@@ -13,14 +13,23 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recsys_assets.columns import CANDIDATE_CONTINUOUS, ITEM_CATEGORICAL
-from recsys_assets.serving.gateway.explanation import BECAUSE, IdsDiffer, explain
+from recsys_assets.serving.gateway.because import AFTER, BECAUSE, because
+from recsys_assets.serving.gateway.explanation import IdsDiffer, explain
 from recsys_assets.serving.gateway.triton_client import Ranking
 from recsys_assets.serving.published.display import Display
 from recsys_assets.serving.stages.answer import Degraded, Fate, Placing
 from recsys_assets.serving.stages.pipeline import trace_layout
 from recsys_assets.serving.stages.stage import DTYPES
 from recsys_assets.settings import Settings
-from recsys_assets.source_names import ALL_SOURCES, POPULAR_NOW
+from recsys_assets.source_names import (
+    ALL_SOURCES,
+    EASE,
+    FOLLOW_UPS,
+    ITEM_KNN,
+    OWN_ITEMS,
+    POPULAR_NOW,
+    YOUNG_ITEMS,
+)
 from recsys_assets_tests.support.answering_triton import RELEASE, answering, write_answering
 from recsys_assets_tests.support.gateway_calls import error, promote_similar, serve
 from recsys_assets_tests.support.small_shop import ITEMS, promote
@@ -47,11 +56,12 @@ def trace_of_an_answer() -> np.ndarray:
         "query_embedding": np.ones((1, 64)),
         "candidates": [6, 4, 5, 3, 7],
         "candidate_similarity": [0.5, 0.3, 0.3, 0.1, math.nan],
-        # 6 by retrieval and follow-ups, 3 by iALS alone
+        # 6 by retrieval and follow-ups, after 4; 3 by iALS alone
         "union": [6, 3],
         "union_score": [-1.0, -2.5],
         "union_found_by": [0b11, 0b10000],
         "union_mostly": [1, 4],
+        "union_after": [4, 0],
         "considered": [6, 4, 5, 3, 7],
         "considered_fate": [Fate.KEPT, Fate.KEPT, Fate.BACKFILLED, Fate.KEPT, Fate.SEEN],
         "kept": [3, 4, 5, 6],
@@ -220,9 +230,11 @@ def test_an_explanation_tells_every_stage(client: TestClient) -> None:
     candidates = body["retrieval"]["candidates"]
     assert [one["item_id"] for one in candidates] == ["d/4", "b", "c", "a", "[7]"]
     assert candidates[0]["similarity"] == 0.5 and candidates[4]["similarity"] is None
-    assert [(one["item_id"], one["sources"], one["because"]) for one in body["sources"]] == [
-        ("d/4", ["retrieval", "follow_ups"], "often clicked after the visitor's latest items"),
-        ("a", ["ials"], "clicked by visitors with a similar taste"),
+    found = [(one["item_id"], one["sources"], one["after"]) for one in body["sources"]]
+    assert found == [("d/4", ["retrieval", "follow_ups"], "b"), ("a", ["ials"], None)]
+    assert [one["because"] for one in body["sources"]] == [
+        "often clicked after Product b",
+        "clicked by visitors with a similar taste",
     ]
     assert body["filter"] == {
         "fates": {"kept": 3, "backfilled": 1, "seen": 1},
@@ -230,8 +242,12 @@ def test_an_explanation_tells_every_stage(client: TestClient) -> None:
     }
     ranked = {one["item_id"]: one for one in body["ranking"]}
     assert list(ranked) == ["a", "c", "d/4", "b"]  # by the ranker's score
-    assert ranked["a"]["because"] == "clicked by visitors with a similar taste"
-    assert ranked["b"]["because"] is None, "no source lists it"
+    assert {item: (one["because"], one["after"]) for item, one in ranked.items()} == {
+        "a": ("clicked by visitors with a similar taste", None),
+        "b": (None, None),  # no source lists it
+        "c": (None, None),
+        "d/4": ("often clicked after Product b", "b"),
+    }
     assert [(ranked[item]["position"], ranked[item]["why_not"]) for item in "abc"] == [
         (2, None),
         (None, "ranked below"),
@@ -318,3 +334,27 @@ def test_every_item_of_the_shop_has_a_card(client: TestClient) -> None:
 def test_every_source_says_why_an_item_is_listed():
     assert set(BECAUSE) == set(ALL_SOURCES) and len(set(BECAUSE.values())) == len(BECAUSE)
     assert BECAUSE[POPULAR_NOW] == "popular now"
+    assert set(AFTER) < set(BECAUSE)
+
+
+def test_a_source_names_the_title_of_the_visitors_item():
+    assert [because(source, "b", "a", "Red {shoes}") for source in AFTER] == [
+        "often clicked after Red {shoes}",
+        "clicked by the same visitors as Red {shoes}",
+        "clicked together with Red {shoes}",
+        "new, and like Red {shoes} by content",
+    ]
+    assert list(AFTER) == [FOLLOW_UPS, ITEM_KNN, EASE, YOUNG_ITEMS]
+    for source in ALL_SOURCES:
+        assert because(source, "b", None, None) == BECAUSE[source]
+        for title in (None, ""):
+            assert because(source, "b", "a", title) == BECAUSE[source]
+    for source in (OWN_ITEMS, YOUNG_ITEMS):
+        assert because(source, "a", "a", "Red shoes") == "clicked by the visitor before"
+
+
+def test_an_item_without_a_display_is_named_by_its_id_alone() -> None:
+    trace = trace_layout().unpack(trace_of_an_answer())
+    ranking = Ranking(ANSWERED, trace["sampled_scores"].tolist(), 2, 3, [])
+    found = explain("ann", ranking, trace, list(ITEMS), "id", Display()).sources[0]
+    assert (found.after, found.because) == ("b", "often clicked after the visitor's latest items")

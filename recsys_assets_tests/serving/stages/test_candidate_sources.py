@@ -15,7 +15,16 @@ from recsys_assets.lib.sources.stored import BY_SOURCES, write_blend
 from recsys_assets.serving.stages.candidate_sources import CandidateSources
 from recsys_assets.serving.stages.stage import StageInputInvalid
 from recsys_assets.settings import VISITOR_DATABASE, Settings
-from recsys_assets.source_names import ALL_SOURCES, FOLLOW_UPS, POPULAR_NOW, RETRIEVAL
+from recsys_assets.source_names import (
+    ALL_SOURCES,
+    FOLLOW_UPS,
+    IALS,
+    OWN_ITEMS,
+    POPULAR_NOW,
+    POPULARITY,
+    RETRIEVAL,
+    SESSION_KNN,
+)
 from recsys_assets_tests.support import stage_runs, tiny_payload, tiny_store
 
 
@@ -67,6 +76,9 @@ def test_a_visitor_gets_the_same_alone_and_in_a_batch(stage):
     given = asked(visitors=17)
     together = stage_runs.run(stage, **given)
     single = [stage_runs.run(stage, **alone(given, row)) for row in range(17)]
+    together |= stage.explain(given | together)
+    for row, one in enumerate(single):
+        one.update(stage.explain(alone(given, row) | one))
     for name, values in together.items():
         if name != "union_by_sources":
             expected = np.concatenate([one[name] for one in single])
@@ -94,6 +106,51 @@ def test_sources_add_items_and_say_so(tmp_path):
     for first, last in zip(end - found["union_counts"], end, strict=True):
         assert (np.diff(found["union_score"][first:last]) <= 0).all(), "best first"
         assert len(set(found["union"][first:last].tolist())) == last - first
+
+
+def test_each_item_of_a_source_names_the_visitors_item(tmp_path):
+    """Item n is followed by n + 1 and n + 2; user 0 has items 10 and 20, user 1 item 10 alone."""
+    stage = opened(tmp_path, by_sources=True)
+    given = {
+        "user_items": np.zeros((3, 50), np.int32),
+        "user_ages": np.zeros((3, 50), np.float32),
+        "candidates": np.array([3], np.int32),
+        "candidate_similarity": np.ones(1, np.float32),
+        "candidate_counts": np.array([1, 0, 0], np.int32),
+    }
+    given["user_items"][0, :2], given["user_ages"][0, :2] = [13, 23], [1.0, 2.0]
+    given["user_items"][1, 0] = 13
+    found = stage_runs.run(stage, **given)
+    (after,) = stage.explain(given | found).values()
+    stage.explains[0].check(after)
+    # the blend's own word for the source, then the sums of tiny_payload.sources by hand
+    end = np.cumsum(found["union_counts"])
+    named: dict[int, dict[int, tuple[str, int]]] = {}
+    for user, (last, count) in enumerate(zip(end, found["union_counts"], strict=True)):
+        named[user] = {
+            int(found["union"][n]): (ALL_SOURCES[found["union_mostly"][n]], int(after[n]))
+            for n in range(last - count, last)
+        }
+    follow = {
+        user: {item: x for item, (name, x) in of.items() if name == FOLLOW_UPS}
+        for user, of in named.items()
+    }
+    assert follow[0].items() <= {14: 13, 15: 13, 24: 23, 25: 23}.items() and len(follow[0]) > 1
+    assert set(follow[0].values()) == {13, 23} and set(follow[1].values()) == {13}
+    assert follow[2] == {}, "nothing is clicked, so nothing follows"
+    for of in named.values():
+        for item, (name, x) in of.items():
+            if name == OWN_ITEMS:
+                assert x == item
+            elif name in (RETRIEVAL, POPULARITY, IALS, SESSION_KNN, POPULAR_NOW):
+                assert x == 0
+
+
+def test_without_sources_no_item_of_the_visitor_is_named(tmp_path):
+    given = asked(visitors=5)
+    stage = opened(tmp_path, by_sources=False)
+    (after,) = stage.explain(given | stage_runs.run(stage, **given)).values()
+    np.testing.assert_array_equal(after, np.zeros(len(given["candidates"]), np.int32))
 
 
 def test_an_item_of_another_generation_is_refused(tmp_path):

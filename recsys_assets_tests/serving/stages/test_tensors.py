@@ -55,7 +55,11 @@ def test_request_answer_and_trace_are_of_the_vocabulary() -> None:
     used = {
         spec.name
         for name in STAGES
-        for spec in (*stage_class(name).inputs, *stage_class(name).outputs)
+        for spec in (
+            *stage_class(name).inputs,
+            *stage_class(name).outputs,
+            *stage_class(name).explains,
+        )
     } | {answer.TRACE}
     assert used == {spec.name for spec in DECLARED.values()}  # nothing is declared that nobody uses
 

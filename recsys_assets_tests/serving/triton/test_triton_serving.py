@@ -256,6 +256,7 @@ def test_the_fused_model_tells_every_tensor_to_who_asks(shop):
             "timestamp": np.array([AS_OF]),
         }
     )
+    expected |= trace_layout().unpack(pipeline.packed_trace(expected), ["union_after"])
     found = trace_layout().unpack(result.as_numpy(TRACE))
     for name, values in found.items():
         if name != "item_table_version":
