@@ -218,6 +218,19 @@ def shop_of_sources(tmp_path, valkey_process, valkey):
         yield made
 
 
+def agreed(shop, values):
+    """What both answer; each process reads the counts by itself, on a busy machine late."""
+    deadline = time.monotonic() + 60
+    while True:
+        fused = answered(ask(shop.client, "recommender", **values))
+        ensemble = answered(ask(shop.client, "ensemble_model", **values))
+        if fused == ensemble or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    assert fused == ensemble, values
+    return fused
+
+
 def test_the_fused_model_equals_the_ensemble_on_what_is_popular_now(shop_of_sources, valkey):
     shop, client = shop_of_sources, valkey.client(VISITOR_DATABASE)
     visitors(shop, valkey)
@@ -228,9 +241,7 @@ def test_the_fused_model_equals_the_ensemble_on_what_is_popular_now(shop_of_sour
             time.sleep(4)  # every process has read them
         pipeline = Pipeline.load(shop.payload, shop.settings, VERSIONS)
         for values in REQUESTS:
-            fused = answered(ask(shop.client, "recommender", **values))
-            assert fused == answered(ask(shop.client, "ensemble_model", **values)), values
-            answers.add((str(values), fused[1]))
+            answers.add((str(values), agreed(shop, values)[1]))
         trace = pipeline.trace({"user_id": np.array(["nobody"], object)})
         pipeline.close()
         popular = trace["union_found_by"] >> ALL_SOURCES.index(POPULAR_NOW) & 1
