@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from recsys_assets.lib.feature_store import store as feature_store
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.releases import Release, ReleaseError
+from recsys_assets.operations import own_home
 from recsys_assets.operations.triton_server import TritonServer
 from recsys_assets.partitions import day_bounds, time_zone
 from recsys_assets.serving.events.events import Event
@@ -101,6 +103,30 @@ def mark_seen(
             state.apply(
                 [(f"0-{number * count + n}", event, MISSING) for n, event in enumerate(events)], now
             )
+
+
+def beside(own: Settings, folder: Path, triton_models: str) -> Settings:
+    """Return settings of one more home, which serves another release beside the bench's own.
+
+    It has the bench's Valkey and Feast's registry, which lies in its folder afterwards.
+
+    Args:
+        own: settings of the bench's own home.
+        folder: its artifacts lie in ``artifacts``; gets the home.
+        triton_models: of the setting of this name.
+    """
+    home = folder / "home"
+    other = own_home.own_settings(
+        own,
+        home,
+        artifacts_uri=str(folder / "artifacts"),
+        triton_models=triton_models,
+        feast_offline_uri=own.feast_offline_uri,
+        valkey_port=own.valkey_port,
+    )
+    (home / "feast").mkdir(parents=True)
+    shutil.copyfile(own.home / "feast" / "registry.db", home / "feast" / "registry.db")
+    return other
 
 
 def triton_address(settings: Settings) -> str:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from recsys_assets.bench.harness.workers import WorkerLoad
+
+Key = TypeVar("Key")
+#: Requests that each system gets before it is measured.
+WARM_UP = 100
 
 
 @dataclass(frozen=True)
@@ -47,3 +53,22 @@ class MeasuredSystem:
         self.laps += load.laps
         for name, seconds in load.parts.items():
             self.parts.setdefault(name, []).extend(seconds)
+
+
+def in_turns(
+    loops: Mapping[Key, Callable[[int], WorkerLoad]], requests: int, rounds: int
+) -> dict[Key, list[float]]:
+    """Return the seconds of each request to each system, asked one system after the other.
+
+    Args:
+        loops: system → one client's loop over a number of requests.
+        requests: per round.
+        rounds: of all systems.
+    """
+    laps: dict[Key, list[float]] = {key: [] for key in loops}
+    for loop in loops.values():
+        loop(min(WARM_UP, requests))
+    for _ in range(rounds):
+        for key, loop in loops.items():
+            laps[key] += loop(requests).laps
+    return laps

@@ -6,7 +6,6 @@ This shows whether latency grows with the catalogue.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from recsys_assets.bench.harness.part import run_part, run_training_part
 from recsys_assets.bench.serving import home as serving_home
 from recsys_assets.bench.serving.catalogue import base_items, first_of_base
 from recsys_assets.bench.serving.load import TritonLoad
+from recsys_assets.bench.serving.measured import in_turns
 from recsys_assets.bench.serving.stage_times import StageTimes
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.retrieval.index import NEIGHBOURS
@@ -33,7 +33,6 @@ from recsys_assets.settings import Settings
 #: Required recall of retrieval; the index is chosen for it.
 RECALL_FLOOR = 0.95
 RECALL = f"recall@{NEIGHBOURS}"
-WARM_UP = 100
 #: Of each visitor: rows of the vocabulary, and hours.
 Clicks = list[tuple[list[int], list[float]]]
 
@@ -79,17 +78,7 @@ class Million:
             ``million_items`` of serving.json.
         """
         report = self._build()
-        home = self.folder / "home"
-        large = own_home.own_settings(
-            self.own,
-            home,
-            artifacts_uri=str(self.folder / "artifacts"),
-            triton_models="fused",
-            feast_offline_uri=self.own.feast_offline_uri,
-            valkey_port=self.own.valkey_port,
-        )
-        (home / "feast").mkdir(parents=True)
-        shutil.copyfile(self.own.home / "feast" / "registry.db", home / "feast" / "registry.db")
+        large = serving_home.beside(self.own, self.folder, triton_models="fused")
         with own_home.running(large, ["triton"]):
             started = time.perf_counter()
             own_home.promote(large, 1)
@@ -100,7 +89,14 @@ class Million:
                 contextlib.closing(self.client(serving_home.triton_address(large))) as beside,
             ):
                 times = StageTimes(large, lambda: beside.run(1, 1))
-                laps = self._in_turns({"small": small, "large": beside})
+                laps = in_turns(
+                    {
+                        "small": lambda count: small.run(1, count),
+                        "large": lambda count: beside.run(1, count),
+                    },
+                    self.requests,
+                    self.rounds,
+                )
                 stages = times.since()
             memory, of_sources = _memory(large), _memory(large, CANDIDATE_SOURCES)
         # a process of its own, after the server has ended
@@ -182,15 +178,6 @@ class Million:
             "build_seconds": round(made["build_seconds"], 1),
             "build_peak_gib": built.peak_gib,
         }
-
-    def _in_turns(self, loads: dict[str, TritonLoad]) -> dict[str, list[float]]:
-        laps: dict[str, list[float]] = {name: [] for name in loads}
-        for load in loads.values():
-            load.run(1, min(WARM_UP, self.requests))
-        for _ in range(self.rounds):
-            for name, load in loads.items():
-                laps[name] += load.run(1, self.requests).laps
-        return laps
 
 
 def _memory(settings: Settings, mapped: str | None = None) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from recsys_assets.bench.serving.million import RECALL
+from recsys_assets.bench.serving.without_sources import COMPARED
 from recsys_assets.serving.triton.fused_model import FUSED
 from recsys_assets.serving.triton.served import ENSEMBLE, RECOMMENDER
 
@@ -25,6 +26,7 @@ BARS: dict[str, tuple[str, float]] = {
     "throughput of 4, fused / reference": ("least", 40.0),
     f"million items, {RECALL}": ("least", 0.95),
     "million items p50 / small p50": ("most", 2.0),
+    **{f"{name} p50 / without sources": ("most", 1.3) for name in COMPARED},
 }
 
 
@@ -148,6 +150,8 @@ def ratios(report: Mapping[str, Any]) -> dict[str, Ratio]:
         million = report["million_items"]
         values[f"million items, {RECALL}"] = million[RECALL]
         values["million items p50 / small p50"] = million["ratio"]
+    for name, one in report["without_sources"].items():
+        values[f"{name} p50 / without sources"] = one["ratio"]
     return {
         name: {
             "value": round(value, 3),

@@ -28,8 +28,9 @@ from recsys_assets.bench.serving import home
 from recsys_assets.bench.serving import report as serving_report
 from recsys_assets.bench.serving.load import PERF_ANALYZER, TRITONCLIENT, PerfAnalyzer, TritonLoad
 from recsys_assets.bench.serving.loops import Loops
-from recsys_assets.bench.serving.measured import MeasuredSystem, ServingBenchPlan
+from recsys_assets.bench.serving.measured import WARM_UP, MeasuredSystem, ServingBenchPlan
 from recsys_assets.bench.serving.million import Clicks, Million
+from recsys_assets.bench.serving.without_sources import WithoutSources
 from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import Release
 from recsys_assets.operations import own_home
@@ -39,7 +40,6 @@ from recsys_assets.settings import Settings
 
 Say = Callable[[str], None]
 SYSTEMS = ("floor", "fused", "ensemble", "gateway", "reference")
-WARM_UP = 50
 
 
 class ServingBench:
@@ -108,8 +108,10 @@ class ServingBench:
                     facts = self._systems(floor)
                     embeddings = np.array(floor.ask("embeddings")[0], np.float32)
                     clicks = floor.ask("clicks")[0]
+                    without = self._without_sources()
                 report = serving_report.report(self.measured, facts)
                 report["sources"] = self._source_times(self.payload, clicks)
+                report["without_sources"] = without
                 if self.plan.items is not None:
                     report["million_items"] = self._million(embeddings, clicks, self.plan.items)
         report |= {
@@ -184,21 +186,13 @@ class ServingBench:
                 yield feast, nvtabular.ready()
 
     def _systems(self, floor: Workers) -> dict[str, Any]:
-        address, http = (
-            home.triton_address(self.own),
-            f"{self.own.gateway_host}:{self.own.gateway_port}",
-        )
+        address = home.triton_address(self.own)
         candidates = [len(one["items"]) for one in floor.ask("raw")[0]]
         with (
             self._reference(floor) as (feast, nvtabular),
             contextlib.closing(self._client(address)) as fused,
             contextlib.closing(self._client(address, ENSEMBLE)) as ensemble,
-            self._workers(
-                "gateway-client",
-                "harness.client",
-                {"address": http, "requests": self.requests},
-                python=sys.executable,
-            ) as gateway,
+            self._gateway_client(self.own) as gateway,
         ):
             gateway.ready()
             same = self._same_answers(floor, gateway, address)
@@ -273,6 +267,29 @@ class ServingBench:
         with self._workers("sources", "serving.source_times", request, count=1) as worker:
             times: dict[str, dict[str, float]] = worker.ready().ask("times")[0]
         return times
+
+    def _gateway_client(self, settings: Settings) -> Workers:
+        address = f"{settings.gateway_host}:{settings.gateway_port}"
+        return self._workers(
+            f"gateway-client-{settings.gateway_port}",
+            "harness.client",
+            {"address": address, "requests": self.requests},
+            python=sys.executable,
+        )
+
+    def _without_sources(self) -> dict[str, Any]:
+        folder = self.scratch / "without-sources"
+        folder.mkdir()
+        return WithoutSources(
+            self.own,
+            self.release,
+            self._client,
+            self._gateway_client,
+            folder,
+            self.plan.requests,
+            self.plan.rounds,
+            self.say,
+        ).run()
 
     def _million(self, embeddings: np.ndarray, clicks: Clicks, items: int) -> dict[str, Any]:
         folder = self.scratch / "million"

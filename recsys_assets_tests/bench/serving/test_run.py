@@ -25,10 +25,18 @@ from recsys_assets.bench.serving.catalogue import noisy
 from recsys_assets.bench.serving.load import TritonLoad
 from recsys_assets.bench.serving.measured import ServingBenchPlan
 from recsys_assets.bench.serving.source_times import TOGETHER
+from recsys_assets.bench.serving.without_sources import COMPARED, WithoutSources
 from recsys_assets.cli import bench
 from recsys_assets.files import write_json
-from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, RELEASE
-from recsys_assets.release_files import ITEM_IDS_FILE, SIMILAR_FILE
+from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, RELEASE, open_release
+from recsys_assets.lib.sources.stored import read_blend
+from recsys_assets.release_files import (
+    CANDIDATE_SOURCES,
+    ITEM_IDS_FILE,
+    MODELS,
+    SIMILAR_FILE,
+    SOURCES,
+)
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import tiny_payload, tiny_store
@@ -72,6 +80,22 @@ def rows() -> pl.DataFrame:
     return table.cast(
         {name: getattr(pl, kind) for name, kind in c.INTERACTION_FEATURES.items()}
     ).select(list(c.INTERACTION_FEATURES))
+
+
+def content(number: int) -> dict[str, Any]:
+    """What release.json says of a release that passed."""
+    return {
+        "form": CODE_VERSION,
+        "release": number,
+        "kind": "full",
+        "day": "2025-10-09",
+        "generation": number,
+        "versions": dict.fromkeys(COMPONENTS, number),
+        "gate": {"passed": True, "checks": []},
+        "metrics": {},
+        "known_user": "user-1",
+        "artifacts": {},
+    }
 
 
 def write_home(settings: Settings, folder: Path) -> None:
@@ -118,21 +142,7 @@ def write_home(settings: Settings, folder: Path) -> None:
             staged.path / SIMILAR_FILE,
             np.full((len(tiny_payload.ITEM_IDS), 1), c.VOCABULARY_START, np.int32),
         )
-        write_json(
-            staged.path / "release.json",
-            {
-                "form": CODE_VERSION,
-                "release": 1,
-                "kind": "full",
-                "day": "2025-10-09",
-                "generation": 1,
-                "versions": dict.fromkeys(COMPONENTS, 1),
-                "gate": {"passed": True, "checks": []},
-                "metrics": {},
-                "known_user": "user-1",
-                "artifacts": {},
-            },
-        )
+        write_json(staged.path / "release.json", content(1))
         staged.publish()
 
 
@@ -242,6 +252,42 @@ def test_every_source_has_its_time_and_size(measured: tuple[dict[str, Any], list
         assert all(one["p50_ms"] > 0 and one["mib"] >= 0 for one in sources.values())
     assert report["million_items"]["sources_memory_gib"] > 0
     assert {row[0] for row in serving_report.source_rows(report)} == expected
+
+
+@pytest.mark.services
+@pytest.mark.training
+def test_the_release_without_sources_answers_beside_it(
+    measured: tuple[dict[str, Any], list[str], Path],
+):
+    report, said, _ = measured
+    assert set(report["without_sources"]) == set(COMPARED)
+    for name, one in report["without_sources"].items():
+        assert one["p50_ms"] > 0 and one["without_p50_ms"] > 0, name
+        assert one["ratio"] == pytest.approx(one["p50_ms"] / one["without_p50_ms"], abs=0.01)
+        assert report["ratios"][f"{name} p50 / without sources"]["bar"] == 1.3
+    assert "the release without sources was measured" in said
+
+
+def test_a_release_without_sources_differs_in_nothing_else(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", artifacts_uri=None)
+    store = ArtifactStore(settings.artifacts)
+    with store.stage(RELEASE, "000003") as staged:
+        tiny_payload.write_models(staged.path, settings, by_sources=True)
+        write_json(staged.path / "release.json", content(3))
+        staged.publish()
+    release = open_release(store, 3)
+    unused: Any = None
+    comparison = WithoutSources(
+        settings, release, unused, unused, tmp_path / "without", 1, 1, lambda line: None
+    )
+    comparison.publish()
+    other = open_release(ArtifactStore(str(tmp_path / "without" / "artifacts")), 3).artifact
+    folder = f"{MODELS}/{CANDIDATE_SOURCES}"
+    assert read_blend(release.artifact.local / folder) is not None
+    assert read_blend(other.local / folder) is None
+    files, others = (one.manifest["files"] for one in (release.artifact, other))
+    differing = {name for name in files if files[name] != others.get(name)}
+    assert differing == {f"{folder}/{SOURCES}"} and set(files) == set(others)
 
 
 @pytest.mark.services
