@@ -12,6 +12,7 @@ import redis
 from recsys_assets import columns as c
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.feature_store.popular_now import period_key
+from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.lib.features.counted_clicks import counted
 from recsys_assets.lib.served_check.subject import Subject
 from recsys_assets.lib.sources.forward_decay import period_of, period_start, weights
@@ -27,14 +28,16 @@ class PastPopularity:
     weights of their own time, so that the sums are those of the consumer to the bit.
 
     Args:
-        url: of the database of an own home, whose Valkey runs.
+        client: of VISITOR_DATABASE of an own home, whose Valkey runs.
         half_lives: hours, of the lists that the release reads.
         clicks: {user_id, item_id, timestamp}, without impressions.
     """
 
-    def __init__(self, url: str, half_lives: Sequence[int], clicks: pl.DataFrame) -> None:
+    def __init__(
+        self, client: redis.Redis, half_lives: Sequence[int], clicks: pl.DataFrame
+    ) -> None:
         known = counted(clicks)
-        self.half_lives, self._url = half_lives, url
+        self.half_lives, self._client = half_lives, client
         self._items, self._times = known[c.ITEM_ID].to_list(), known[c.TIMESTAMP].to_numpy()
         self._counts: dict[int, _Counts] = {}
 
@@ -44,7 +47,7 @@ class PastPopularity:
         blend = read_blend(subject.release.artifact.local / MODELS / CANDIDATE_SOURCES)
         half_lives = () if blend is None else blend.half_lives
         clicks = read_clicks(subject.log if half_lives else [])
-        return cls(own.valkey_url(VISITOR_DATABASE), half_lives, clicks)
+        return cls(visitor_client(own, VISITOR_DATABASE), half_lives, clicks)
 
     def forget(self) -> None:
         """Write all counts with the next moment: somebody has emptied the store."""
@@ -53,13 +56,10 @@ class PastPopularity:
 
     def set(self, at: int) -> None:
         """Write the counts of the clicks strictly before a moment; at: unix seconds."""
-        if not self.half_lives:
-            return
-        with redis.Redis.from_url(self._url) as client:
-            for half_life in self.half_lives:
-                self._set(client, half_life, at)
+        for half_life in self.half_lives:
+            self._set(half_life, at)
 
-    def _set(self, client: redis.Redis, half_life: int, at: int) -> None:
+    def _set(self, half_life: int, at: int) -> None:
         period, end = period_of(at, half_life), int(np.searchsorted(self._times, at))
         key = period_key(half_life, period_of(time.time(), half_life))
         known = self._counts.get(half_life)
@@ -67,7 +67,7 @@ class PastPopularity:
             first = period_start(period - 1, half_life)
             known = _Counts((key, period), int(np.searchsorted(self._times, first)))
             self._counts[half_life] = known
-            client.delete(key)
+            self._client.delete(key)
         clicked = range(known.done, end)
         added = weights(self._times[known.done : end], period_start(period, half_life), half_life)
         changed = {} if known.written else known.sums
@@ -76,7 +76,7 @@ class PastPopularity:
             changed[item] = known.sums[item] = known.sums.get(item, 0.0) + weight
         known.done, known.written = end, True
         if changed:
-            client.zadd(key, {item: repr(value) for item, value in changed.items()})
+            self._client.zadd(key, {item: repr(value) for item, value in changed.items()})
 
 
 class _Counts:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
-import redis
 
 from feature_repo import apply
 from recsys_assets import columns as c
 from recsys_assets.lib.feature_store.bloom import local_day
 from recsys_assets.lib.feature_store.recent_clicks import RecentClicks, push_recent_clicks
 from recsys_assets.lib.feature_store.store import open_store
+from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.lib.feature_store.views import EVENT_TIMESTAMP, ITEM_POPULARITY, USER_FEATURES
 from recsys_assets.lib.served_check.moments import Moments
 from recsys_assets.local_time import day_bounds, day_name
@@ -112,7 +112,7 @@ class PastState:
                 acts.select(c.USER_ID, c.ITEM_ID, c.EVENT_TYPE, "age").iter_rows(), 1
             )
         ]
-        with redis.Redis.from_url(self._own.valkey_url(VISITOR_DATABASE)) as client:
+        with visitor_client(self._own, VISITOR_DATABASE) as client:
             client.flushdb()
             state = VisitorState(
                 client, self._own.kept_seen_days, self._zone, self._own.look_back_days

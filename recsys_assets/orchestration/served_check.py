@@ -178,8 +178,8 @@ def _result(outcome: ServedOutcome, blocking: bool) -> dg.AssetCheckResult:
         NAME,
         found["passed"],
         value=found["causes"]["equal"] / found["queries"],
-        threshold="every list equal, but for near ties and at most "
-        f"{found['bloom_share_allowed']:.0%} by the Bloom filter",
+        threshold="no list differs; near ties may change places, and the Bloom filter may change "
+        f"{found['bloom_share_allowed']:.0%} of the lists",
         blocking=blocking,
         summary=summary(found),
         lists=dg.MetadataValue.md(causes_table(found)),

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import redis
 
 from recsys_assets.lib.evaluation.streamed_clicks import StreamedClicks
 from recsys_assets.lib.feature_store.popular_now import most_clicked
@@ -21,11 +20,6 @@ from recsys_assets.settings import VISITOR_DATABASE
 pytestmark = pytest.mark.services
 
 ITEMS = [f"i{n}" for n in range(300)]
-
-
-def url(client: redis.Redis) -> str:
-    given: dict[str, Any] = client.connection_pool.connection_kwargs
-    return f"redis://{given['host']}:{given['port']}/{given['db']}"
 
 
 @pytest.mark.parametrize("half_life", HALF_LIVES)
@@ -43,7 +37,7 @@ def test_each_moment_has_the_list_of_the_evaluation(valkey: Any, half_life: int)
     at = np.concatenate([np.sort(border + rng.integers(-reach // 2, reach, 12)), [border - 5]])
     expected = StreamedClicks.of(clicks, ITEMS).lists(at, half_life)
     client, source = valkey.client(VISITOR_DATABASE), PopularNow.of(half_life, ITEMS)
-    past = PastPopularity(url(client), [half_life], clicks)
+    past = PastPopularity(client, [half_life], clicks)
     for number, moment in enumerate(at.tolist()):
         if number == 5:
             client.flushdb()

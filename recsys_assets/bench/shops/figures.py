@@ -65,6 +65,7 @@ def choices(settings: Settings) -> ChoiceOfShop:
 
 
 def _metrics(store: ArtifactStore, kind: str, day: str) -> Mapping[str, Any]:
+    """Return the metrics of an artifact; empty where there is none."""
     try:
         return store.current(kind, day).metrics
     except ArtifactMissing:
@@ -88,11 +89,8 @@ def _popularity(store: ArtifactStore, release: Release) -> float | None:
     own = _value(release.metrics.get(f"popularity_{METRIC}"))
     if own is not None:
         return own
-    try:
-        offline = store.current(OFFLINE, release.day)
-    except ArtifactMissing:
-        return None
-    return _value(offline.metrics.get("popularity", {}).get(METRIC))
+    offline = _metrics(store, OFFLINE, release.day)
+    return _value(offline.get("popularity", {}).get(METRIC))
 
 
 def _value(figure: Mapping[str, Any] | float | None) -> float | None:

@@ -94,7 +94,7 @@ class ClickLabels:
 
     @cached_property
     def found(self) -> np.ndarray:
-        """Whether some list has the clicked item, bool [Q]."""
+        """Return for each query whether one of its lists has the clicked item, bool [Q]."""
         return np.bincount(self.query[self.hit], minlength=len(self)) > 0
 
     @cached_property

@@ -124,7 +124,7 @@ def judge_rules(
     free = labelled(_NOTHING)
     for place, rule in enumerate(rules):
         hidden = seen_filter.seen_pairs(asked, interactions, catalogue, rule, zone)
-        ranks = _ranks(labelled(hidden), free, users)
+        ranks = _ranks(labelled(hidden) if hidden.height else free, free, users)
         missed = own_items(hidden, asked)
         figures: RuleFigures = {
             "rule": rule.text(),
@@ -156,7 +156,9 @@ def _ranks(labels: ClickLabels, free: ClickLabels, users: np.ndarray) -> np.ndar
 
     The better weights count: else a rule that hides no clicked item could lose by its fit alone.
     """
-    fits: tuple[w.Fit, w.Fit] = (w.listwise, lambda _, learned: w.listwise(free, learned))
+    fits: list[w.Fit] = [w.listwise]
+    if labels is not free:
+        fits.append(lambda _, learned: w.listwise(free, learned))
     ranks = [w.cross_fitted(labels, labels.logs, fit) for fit in fits]
     return max(ranks, key=lambda one: w.ndcg(one, users))
 

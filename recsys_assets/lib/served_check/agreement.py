@@ -1,7 +1,7 @@
 """Compares served lists with the evaluation's lists of the same queries, item by item.
 
-A list agrees if it has the same items in the same order. Two causes of a difference are no fault;
-both are proven per list and counted apart:
+A list agrees if it has the same items in the same order. Two causes of a difference are no fault.
+Both are looked for in each list, and counted apart:
 
 - *rounding*: matrices of many queries are multiplied in another order than one query alone, so
   that numbers differ in their last digits and near ties change places. The evaluation's list of
@@ -13,7 +13,7 @@ both are proven per list and counted apart:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -147,7 +147,7 @@ def _bitmap(acts: pl.DataFrame) -> bytes:
 
 def compare(
     scorer: Scorer,
-    rounded: Scorer,
+    rounded: Callable[[], Scorer],
     queries: Queries,
     served: Sequence[ServedList],
     length: int,
@@ -157,7 +157,7 @@ def compare(
 
     Args:
         scorer: of the release.
-        rounded: the same, with inner products rounded as the index rounds them.
+        rounded: opens the same, with inner products rounded as the index rounds them.
         queries: Q queries.
         served: their answers.
         length: items per list at most.
@@ -166,12 +166,13 @@ def compare(
     expected = evaluated_lists(scorer, queries, length)
     causes = [_cause(own, one) for own, one in zip(expected, served, strict=True)]
     again = [n for n, one in enumerate(causes) if one == "different"]
+    exact = rounded() if again else scorer
     for n in again[:MOST_AGAIN]:  # alone, as serving answers it
         alone = queries.subset(np.array([n]))
-        (own,) = evaluated_lists(rounded, alone, length)
+        (own,) = evaluated_lists(exact, alone, length)
         causes[n] = _explained(_cause(own, served[n]), "rounding")
         if causes[n] == "different" and wrong[n].any():
-            (without,) = evaluated_lists(rounded, alone, length, wrong[[n]])
+            (without,) = evaluated_lists(exact, alone, length, wrong[[n]])
             causes[n] = _explained(_cause(without, served[n]), "bloom_filter")
     counts: dict[str, int] = {name: causes.count(name) for name in CAUSES}
     worst = next((name for name in reversed(CAUSES[1:]) if counts[name]), None)
@@ -204,7 +205,7 @@ def _cause(expected: EvaluatedList, served: ServedList) -> Cause:
 
 
 def _tied(scores: np.ndarray, others: np.ndarray) -> bool:
-    """Return whether the scores of every place are equal but for rounding."""
+    """Return whether no place has two scores that differ by more than rounding explains."""
     both = np.stack([scores, others])
     if ((both > 0) & (both < 1)).all():  # click probabilities: their log-odds are rounded
         odds = np.log(both) - np.log1p(-both)
@@ -230,7 +231,7 @@ def _difference(
 
 
 def passes(causes: dict[str, int]) -> bool:
-    """Return whether every list agrees, but for what rounding and the Bloom filters explain."""
+    """Return whether no list differs; few may by rounding or a Bloom filter."""
     asked = sum(causes.values())
     return (
         not causes["different"]

@@ -7,9 +7,10 @@ the split. So its lists are those of the evaluation's code on the files that the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 
@@ -46,8 +47,8 @@ class Subject:
     #: features/interactions of the days before the queries and of their own
     features: Sequence[Artifact]
     scorer: Scorer  # the evaluation's
-    #: the same, with inner products rounded as the index rounds them
-    rounded: Scorer
+    #: opens the same, with inner products rounded as the index rounds them
+    rounded: Callable[[], Scorer]
 
     @classmethod
     def of(cls, store: ArtifactStore, settings: Settings, release: Release, sample: int) -> Subject:
@@ -78,19 +79,24 @@ class Subject:
                 f"the evaluation of release {release.number} is no longer complete ({error}): run "
                 "`recsys materialize` to build a release of today's artifacts"
             ) from error
-        scorer, rounded = (
-            scorer_of(
-                store,
-                release,
-                log=log,
-                days_before=before,
-                retrieval_topk=settings.retrieval_topk,
-                as_served=True,
-                products=products,
-            )
-            for products in (inner_products, faiss_products)
+        opened = partial(
+            scorer_of,
+            store,
+            release,
+            log=log,
+            days_before=before,
+            retrieval_topk=settings.retrieval_topk,
+            as_served=True,
         )
-        return cls(release, queries, int(asked.overall.sum()), log, features, scorer, rounded)
+        return cls(
+            release,
+            queries,
+            int(asked.overall.sum()),
+            log,
+            features,
+            opened(products=inner_products),
+            partial(opened, products=faiss_products),
+        )
 
 
 def _require_servable(release: Release, settings: Settings) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys_assets.columns import VOCABULARY_START
 
-#: The lists of a moment of which nothing is known.
+#: No list: the counts of all visitors were not read yet, or no source reads them.
 NOTHING_NOW: Mapping[int, np.ndarray] = MappingProxyType({})
 
 
