@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys_assets.lib.sources.blend import Blend, Blended
+from recsys_assets.lib.sources.blend import Blend, Blended, Owed
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -73,8 +73,14 @@ def total(rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def highest(items: np.ndarray, scores: np.ndarray, most: int, floor: float = 0.0) -> np.ndarray:
-    order = np.lexsort((items, -scores))[:most]
+    order = np.lexsort((items, -rounded_down(scores)))[:most]
     return items[order[scores[order] > floor]]
+
+
+def rounded_down(scores: np.ndarray) -> np.ndarray:
+    """The next lower number of 37 bits: rounding must not order what is equal."""
+    part, exponent = np.frexp(scores.astype(np.float64))
+    return np.ldexp(np.floor(part * 2.0**37), exponent - 37)
 
 
 def union(blend: Blend, recent: Recent, retrieved: np.ndarray):
@@ -97,16 +103,38 @@ def union(blend: Blend, recent: Recent, retrieved: np.ndarray):
 def of(blend: Blend, recent: Recent, retrieved: np.ndarray) -> Blended:
     """``Blend.of``."""
     items, places, listed = union(blend, recent, retrieved)
+    logs = -np.log(np.arange(RETRIEVED + 1) + 2).astype(np.float32)
+    weights = [np.float32(blend.weights[name]) for name in blend.names]
+    least = [logs[longest] for longest in blend.longest]
+    scores = []
+    for row in range(len(items)):
+        score = 0.0
+        for k, weight in enumerate(weights):
+            if listed[row, k]:
+                score += float(weight * (logs[places[row, k]] - least[k]))
+        score += sum(float(one) * float(low) for one, low in zip(weights, least, strict=True))
+        if blend.young[items[row]]:
+            clicked = [k for k, name in enumerate(blend.names) if name in BY_CLICKS]
+            unlisted = sum(float(weights[k]) for k in clicked) - sum(
+                float(weights[k]) for k in clicked if listed[row, k]
+            )
+            # retrieval's place, up to the last place of such a list
+            near = logs[places[row, 0]] if listed[row, 0] else -np.inf
+            score += unlisted * float(max(near - logs[LISTED], 0))
+        scores.append(np.float32(score))
+    found = np.array(scores, np.float32)
+    order = np.lexsort((items, places[:, 0], -found))
+    return Blended(items[order], found[order])
+
+
+def owed(blend: Blend, recent: Recent, retrieved: np.ndarray, rows: np.ndarray) -> Owed:
+    """``Blend.owed``."""
+    items, places, listed = union(blend, recent, retrieved)
+    logs = -np.log(np.arange(RETRIEVED + 1) + 2).astype(np.float32)
     weights = np.array([blend.weights[name] for name in blend.names], np.float32)
     code = np.array([ALL_SOURCES.index(name) for name in blend.names])
-    logs = -np.log(np.arange(RETRIEVED + 1) + 2).astype(np.float32)
-    ranked, least = logs[places], logs[np.array(blend.longest)]
-    scores = ranked @ weights
-    order = np.lexsort((items, places[:, 0], -scores))
-    owed = np.where(listed, weights * (ranked - least), -np.inf)
-    return Blended(
-        items[order],
-        scores[order],
-        (listed @ (1 << code))[order].astype(np.int32),
-        code[owed.argmax(axis=1)][order].astype(np.int32),
+    above = np.where(listed, weights * (logs[places] - logs[np.array(blend.longest)]), -np.inf)
+    at = [items.tolist().index(row) for row in rows.tolist()]
+    return Owed(
+        (listed @ (1 << code))[at].astype(np.int32), code[above.argmax(axis=1)][at].astype(np.int32)
     )

@@ -21,6 +21,10 @@ from recsys_assets.source_names import RETRIEVAL
 AS_IS, BY_QUALITY, BEST_ALONE, LISTWISE = "as_is", "by_quality", "best_alone", "listwise"
 #: Below this many held-out clicks that some list has, nothing is chosen by them.
 MINIMUM_LABELS = 50
+#: Share of nDCG@10 below which a source does not earn its milliseconds. With nine sources more are
+#: kept by chance than by worth: on clicks that did not choose, the blends of the fewer sources are
+#: as good (six shops: from -2 % to +2 %, +0.2 % on average).
+EARNED = 0.005
 #: Least weight of the ranker's logit, by which the others are divided.
 _LEAST = 0.02
 #: Held-out clicks by which the worth of a source is judged, at most: one fit per source.
@@ -181,19 +185,19 @@ def _blended(labels: ClickLabels) -> float:
 
 
 def _kept(labels: ClickLabels, worth: Mapping[str, Worth]) -> set[str]:
-    """Return the sources without which the blend is worse; retrieval always stays."""
-    whole = _blended(labels)
-    useless = [
-        name for name in labels.names if name != RETRIEVAL and worth[name]["without"] >= whole
-    ]
-    less = labels
-    kept = set(labels.names)
-    # the most useless first; one whose loss shows only after another is gone stays
-    for name in sorted(useless, key=lambda one: -worth[one]["without"]):
+    """Return the sources that earn their place, and retrieval, which always stays.
+
+    One after the other is left out, the least valuable first, if the blend of the rest is at most
+    EARNED below the best blend so far. So two that find the same do not keep each other, and all
+    that are left out together cost no more than one may.
+    """
+    less, kept, best = labels, set(labels.names), _blended(labels)
+    others = [name for name in labels.names if name != RETRIEVAL]
+    for name in sorted(others, key=lambda one: -worth[one]["without"]):
         tried = less.without(name)
         value = _blended(tried)
-        if value >= whole:
-            less, whole = tried, value
+        if value >= best * (1 - EARNED):
+            less, best = tried, max(best, value)
             kept.remove(name)
     return kept
 

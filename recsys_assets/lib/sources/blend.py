@@ -12,7 +12,15 @@ from recsys_assets.lib.sources.causes import NO_CAUSE, FromClicks
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.sources import Source
-from recsys_assets.lib.sources.union import LISTED, RETRIEVED, Joined, Union, best_first, logs
+from recsys_assets.lib.sources.union import (
+    LISTED,
+    POSITIONS,
+    RETRIEVED,
+    Union,
+    best_first,
+    distinct,
+    logs,
+)
 from recsys_assets.source_names import ALL_SOURCES, BY_CLICKS, RETRIEVAL
 
 #: Candidates beyond RETRIEVAL_TOPK that retrieval finds, because the filter drops what the visitor
@@ -31,6 +39,12 @@ class Blended:
 
     rows: np.ndarray  # int64 [N], of the vocabulary
     scores: np.ndarray  # float32 [N]
+
+
+@dataclass(frozen=True)
+class Owed:
+    """Holds to which sources the candidates of a visitor are owed."""
+
     found_by: np.ndarray  # int32 [N], bit k: source ALL_SOURCES[k] lists the item
     mostly: np.ndarray  # int32 [N], the source in ALL_SOURCES to which the item owes most
 
@@ -81,31 +95,41 @@ class Blend:
 
         Of equal items, the one that is nearer in retrieval comes first, then the lower row.
         """
-        lists = self._lists(recent, retrieved)
-        joined, tables = Joined.of(lists), self._tables
-        nearest = np.full(len(joined.items), RETRIEVED)
-        nearest[joined.at[: len(lists[0])]] = np.arange(len(lists[0]))
-        # the tables of ``union``, filled with what its formulas give for a place
-        ranked = tables.unlisted[: len(joined.items)].copy()
-        young = self.young[joined.items].nonzero()[0]
+        lists, tables = self._lists(recent, retrieved), self._tables
+        size = [len(one) for one in lists]
+        items, at = distinct(np.concatenate(lists))
+        nearest = np.full(len(items), RETRIEVED)
+        nearest[at[: size[0]]] = POSITIONS[: size[0]]
+        # ``Union.scores`` without its table: an item that a list lacks has the list's last place,
+        # and what its places give above that is added
+        above = np.concatenate([one[:n] for one, n in zip(tables.above, size, strict=True)])
+        scores = np.bincount(at, above, minlength=len(items)) + tables.least
+        young = self.young[items].nonzero()[0]
         if len(young):
-            near = logs(nearest[young])[:, None]
-            ranked[young] = np.where(
-                self._by_clicks, np.maximum(near, tables.unlisted[0]), tables.unlisted[0]
-            )
-        ranked.ravel()[joined.cell] = np.concatenate([tables.logs[: len(one)] for one in lists])
-        owed = np.full(ranked.shape, -np.inf, np.float32)
-        owed.ravel()[joined.cell] = np.concatenate(
-            [one[: len(of)] for one, of in zip(tables.owed, lists, strict=True)]
-        )
-        scores = ranked @ tables.weights
-        found_by = np.bincount(joined.at, tables.bits.repeat([len(one) for one in lists]))
+            listed = np.bincount(at, tables.by_clicks.repeat(size), minlength=len(items))[young]
+            scores[young] += (tables.all_by_clicks - listed) * tables.near[nearest[young]]
+        scores = scores.astype(np.float32)
         order = best_first(scores, nearest)
-        return Blended(
-            joined.items[order],
-            scores[order],
-            found_by[order].astype(np.int32),
-            tables.code[owed.argmax(axis=1)[order]],
+        return Blended(items[order], scores[order])
+
+    def owed(self, recent: Recent, retrieved: np.ndarray, rows: np.ndarray) -> Owed:
+        """Return to which sources the items are owed; the answer itself does not need to know.
+
+        Args:
+            recent: of the visitor.
+            retrieved: see ``union``.
+            rows: int64 [N], of items of the union, in any order.
+        """
+        lists, tables = self._lists(recent, retrieved), self._tables
+        found = Union.of(lists, self.longest)
+        above = np.full(found.places.shape, -np.inf, np.float32)
+        for k, one in enumerate(tables.above):
+            listed = found.listed[:, k]
+            above[listed, k] = one[found.places[listed, k]]
+        at = np.searchsorted(found.items, rows)
+        code = np.array([ALL_SOURCES.index(name) for name in self.names], np.int32)
+        return Owed(
+            (found.listed @ (1 << code))[at].astype(np.int32), code[above.argmax(axis=1)[at]]
         )
 
     def causes(self, recent: Recent, items: np.ndarray, mostly: np.ndarray) -> np.ndarray:
@@ -143,25 +167,23 @@ class Blend:
 class _Tables:
     """Holds what a blend needs for every visitor, by list k and place."""
 
-    weights: np.ndarray  # float32 [K]
-    code: np.ndarray  # int32 [K], place of the source in ALL_SOURCES
-    bits: np.ndarray  # float64 [K], 2 ** code: its sums are exact
-    logs: np.ndarray  # float32 [RETRIEVED], of a place
-    unlisted: np.ndarray  # float32 [most items, K], of the place of an item that list k lacks
-    owed: tuple[np.ndarray, ...]  # K of float32 [longest of k]: w_k above that of ``unlisted``
+    least: float  # score of an item that no list has
+    above: tuple[np.ndarray, ...]  # K of float32 [longest of k]: what a place gives above that
+    by_clicks: np.ndarray  # float64 [K], weights of the lists that go by clicks; 0: of others
+    all_by_clicks: float  # their sum
+    near: np.ndarray  # float64 [RETRIEVED + 1]: a place in retrieval above the last of such a list
 
     @classmethod
     def of(cls, blend: Blend) -> _Tables:
         """Compute the tables."""
         weights = np.array([blend.weights[name] for name in blend.names], np.float32)
-        code = np.array([ALL_SOURCES.index(name) for name in blend.names], np.int32)
-        of_place, least = logs(np.arange(RETRIEVED)), logs(np.array(blend.longest))
-        owed = zip(weights, least, blend.longest, strict=True)
+        of_place, least = logs(np.arange(RETRIEVED + 1)), logs(np.array(blend.longest))
+        above = zip(weights, least, blend.longest, strict=True)
+        by_clicks = np.where([name in BY_CLICKS for name in blend.names], weights, 0.0)
         return cls(
-            weights,
-            code,
-            (1 << code).astype(np.float64),
-            of_place,
-            np.tile(least, (sum(blend.longest), 1)),
-            tuple(weight * (of_place[:longest] - low) for weight, low, longest in owed),
+            float(weights.astype(np.float64) @ least),
+            tuple(weight * (of_place[:longest] - low) for weight, low, longest in above),
+            by_clicks.astype(np.float64),
+            float(by_clicks.sum(dtype=np.float64)),
+            np.maximum(of_place - logs(np.array(LISTED)), 0).astype(np.float64),
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_assets.lib.sources.recent import Recent
+from recsys_assets.lib.sources.sources import highest
 from recsys_assets.source_names import POPULAR_NOW
 
 
@@ -51,8 +52,8 @@ class PopularNow:
         at = np.minimum(np.searchsorted(self.prints, wanted), len(self.prints) - 1)
         known = self.prints[at] == wanted
         rows, counts = self.rows[at[known]].astype(np.int64), counts[known]
-        found: np.ndarray = rows[np.lexsort((rows, -counts))]
-        return found
+        ascending = rows.argsort()
+        return highest(rows[ascending], counts[ascending], len(rows), floor=-np.inf)
 
 
 _NOTHING = np.zeros(0, np.int64)

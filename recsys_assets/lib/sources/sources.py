@@ -16,11 +16,13 @@ import numpy as np
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.sources.causes import NO_CAUSE, strongest
 from recsys_assets.lib.sources.recent import Recent
-from recsys_assets.lib.sources.union import DENSE, distinct
+from recsys_assets.lib.sources.union import DENSE, POSITIONS, distinct
 from recsys_assets.source_names import IALS, OWN_ITEMS, POPULARITY, SESSION_KNN, YOUNG_ITEMS
 
-#: Up to so many items, sums of 0 are selected with the others: to drop them first takes longer.
+#: Up to so many items, sums of 0 are selected with the others, and all are sorted: to drop some
+#: first takes longer.
 _FEW = 2048
+_SCORE_BITS = np.int64(-0x10000)
 
 
 class Source(Protocol):
@@ -258,17 +260,44 @@ def highest(
 ) -> np.ndarray:
     """Return the items of the highest scores above ``floor``, best first, int64 [≤ most].
 
-    items: ascending, so that of equal scores the lowest item comes first. None: 0, 1, 2, …
+    Scores are compared by the first 37 bits of their mantissa, so that what rounding did to a sum
+    does not order items. To sort whole numbers that hold score and position takes half the time of
+    sorting positions by scores.
+
+    Args:
+        items: ascending, so that of equal scores the lowest item comes first; None: 0, 1, 2, …
+        scores: float64 [N] without -0, as sums of ``np.bincount`` are; for a floor of -inf any.
+        most: items of the list, at most 2 ** 16.
+        floor: 0 or -inf.
 
     >>> highest(np.array([3, 5, 9]), np.array([1.0, 0.0, 2.0]), 2).tolist()
     [9, 3]
     """
     kept = None
-    if len(scores) > most:
-        border = np.partition(scores, len(scores) - most)[len(scores) - most]
-        if border > floor:
-            kept = scores >= border
-    place = (scores > floor if kept is None else kept).nonzero()[0]
-    # all of the border are kept: the stable order puts the last ones of them behind `most`
-    order: np.ndarray = place[(-scores[place]).argsort(kind="stable")[:most]]
-    return order if items is None else items[order].astype(np.int64, copy=False)
+    if len(scores) > len(POSITIONS):
+        kept = first(scores, most)
+        scores = scores[kept]
+    key = POSITIONS[: len(scores)] - (_ordered_bits(scores, floor) & _SCORE_BITS)
+    if len(key) > max(_FEW, most):
+        key.partition(most - 1)
+        key = key[:most]
+    key.sort()
+    key = key[:most]
+    if floor == 0.0 and len(key) and key[-1] >= 0:
+        key = key[: key.searchsorted(0)]
+    key &= ~_SCORE_BITS
+    if kept is not None:
+        key = kept[key]
+    return key if items is None else items[key].astype(np.int64, copy=False)
+
+
+def _ordered_bits(scores: np.ndarray, floor: float) -> np.ndarray:
+    """Return whole numbers that grow with the scores, int64 [N]; for a floor of 0, those above 0.
+
+    Bits of floats above 0 grow with the value, those of floats below 0 fall.
+    """
+    if floor == 0.0:
+        return scores.view(np.int64)
+    bits = np.add(scores, 0.0, dtype=np.float64).view(np.int64)  # -0 + 0 is 0
+    bits ^= (bits >> 63) & np.int64(0x7FFFFFFFFFFFFFFF)
+    return bits

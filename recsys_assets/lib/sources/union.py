@@ -16,24 +16,9 @@ import numpy as np
 LISTED, RETRIEVED = 150, 400
 #: Up to so many rows, an array of all rows is faster than sorting those that occur.
 DENSE = 1 << 16
-_POSITIONS = np.arange(1 << 16)
+#: Positions of a list that are sorted with their scores: they have 16 bits.
+POSITIONS = np.arange(1 << 16)
 _LOGS = -np.log(np.arange(RETRIEVED + 1) + 2).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Holds the entries of K lists, one list after the other, by their items."""
-
-    items: np.ndarray  # int64 [N], distinct, ascending
-    at: np.ndarray  # int64 [M], position of each entry's item
-    cell: np.ndarray  # int64 [M], place of each entry in a table [N, K], row after row
-
-    @classmethod
-    def of(cls, lists: Sequence[np.ndarray]) -> Joined:
-        """Join K lists, each without repetition."""
-        items, at = distinct(np.concatenate(lists))
-        column = np.arange(len(lists)).repeat([len(one) for one in lists])
-        return cls(items, at, at * len(lists) + column)
 
 
 @dataclass(frozen=True)
@@ -50,13 +35,15 @@ class Union:
 
         longest: [K], items that each list can have.
         """
-        joined = Joined.of(lists)
-        places = np.empty((len(joined.items), len(lists)), np.int64)
+        items, at = distinct(np.concatenate(lists))
+        size = [len(one) for one in lists]
+        column = np.arange(len(lists)).repeat(size)
+        places = np.empty((len(items), len(lists)), np.int64)
         places[:] = longest
-        places.ravel()[joined.cell] = np.concatenate([_POSITIONS[: len(one)] for one in lists])
+        places[at, column] = np.concatenate([POSITIONS[:n] for n in size])
         listed = np.zeros(places.shape, bool)
-        listed.ravel()[joined.cell] = True
-        return cls(joined.items, places, listed)
+        listed[at, column] = True
+        return cls(items, places, listed)
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
         """Return the score of each item, float32 [N]; weights: float [K]."""
@@ -92,7 +79,7 @@ def best_first(scores: np.ndarray, places: np.ndarray) -> np.ndarray:
     key <<= 16
     key += places
     key <<= 16
-    key += _POSITIONS[: len(key)]
+    key += POSITIONS[: len(key)]
     key.sort()
     key &= 0xFFFF
     return key

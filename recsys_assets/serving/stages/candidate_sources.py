@@ -21,6 +21,7 @@ from recsys_assets.settings import Settings
 from recsys_assets.source_names import ALL_SOURCES, RETRIEVAL
 
 _RETRIEVED = ALL_SOURCES.index(RETRIEVAL)
+_BY_SOURCES = np.ones(1, np.int32)
 
 
 class CandidateSources(Stage):
@@ -35,19 +36,13 @@ class CandidateSources(Stage):
 
     name = "candidate_sources"
     inputs = (t.USER_ITEMS, t.USER_AGES, t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
-    outputs = (
-        t.UNION,
-        t.UNION_SCORE,
-        t.UNION_COUNTS,
-        t.UNION_FOUND_BY,
-        t.UNION_MOSTLY,
-        t.UNION_BY_SOURCES,
-    )
+    outputs = (t.UNION, t.UNION_SCORE, t.UNION_COUNTS, t.UNION_BY_SOURCES)
     files = MODEL_FILES[name]
-    explains = (t.UNION_AFTER,)
+    explains = (t.UNION_FOUND_BY, t.UNION_MOSTLY, t.UNION_AFTER)
 
     def __init__(self, blend: Blend | None, popular_now: LivePopularity | None = None) -> None:
         self._blend, self._popular_now = blend, popular_now
+        self._now = NOTHING_NOW  # what the latest answer read, which explains it
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> CandidateSources:
@@ -67,7 +62,7 @@ class CandidateSources(Stage):
         return cls(blend)
 
     def run(self, inputs: Tensors) -> Tensors:
-        """Return each visitor's union, and which sources list an item."""
+        """Return each visitor's union, best first."""
         items, ages = inputs[t.USER_ITEMS.name], inputs[t.USER_AGES.name]
         candidates, counts = inputs[t.CANDIDATES.name], inputs[t.CANDIDATE_COUNTS.name]
         require_counts(t.CANDIDATE_COUNTS.name, counts, len(candidates), len(items))
@@ -76,8 +71,6 @@ class CandidateSources(Stage):
                 t.UNION.name: candidates,
                 t.UNION_SCORE.name: inputs[t.CANDIDATE_SIMILARITY.name],
                 t.UNION_COUNTS.name: counts,
-                t.UNION_FOUND_BY.name: np.full(len(candidates), 1 << _RETRIEVED, np.int32),
-                t.UNION_MOSTLY.name: np.full(len(candidates), _RETRIEVED, np.int32),
                 t.UNION_BY_SOURCES.name: np.zeros(1, np.int32),
             }
         known = VOCABULARY_START + len(self._blend.young)
@@ -88,21 +81,24 @@ class CandidateSources(Stage):
                     "must be of one generation"
                 )
         # once per request: all of its visitors have the same list
-        now = self._popular_now.lists if self._popular_now is not None else NOTHING_NOW
+        now = self._now = self._popular_now.lists if self._popular_now is not None else NOTHING_NOW
         found = [
-            self._blend.of(
-                Recent.of(own, hours, now), candidates[part].astype(np.int64) - VOCABULARY_START
-            )
+            self._blend.of(Recent.of(own, hours, now), rows_of_items(candidates[part]))
             for own, hours, part in zip(items, ages, parts(counts), strict=True)
         ]
+        rows, scores = (
+            (found[0].rows, found[0].scores)
+            if len(found) == 1
+            else (
+                np.concatenate([one.rows for one in found]),
+                np.concatenate([one.scores for one in found]),
+            )
+        )
         return {
-            t.UNION.name: np.concatenate([one.rows for one in found]).astype(np.int32)
-            + np.int32(VOCABULARY_START),
-            t.UNION_SCORE.name: np.concatenate([one.scores for one in found]),
+            t.UNION.name: np.add(rows, VOCABULARY_START, dtype=np.int32, casting="same_kind"),
+            t.UNION_SCORE.name: scores,
             t.UNION_COUNTS.name: np.array([len(one.rows) for one in found], np.int32),
-            t.UNION_FOUND_BY.name: np.concatenate([one.found_by for one in found]),
-            t.UNION_MOSTLY.name: np.concatenate([one.mostly for one in found]),
-            t.UNION_BY_SOURCES.name: np.ones(1, np.int32),
+            t.UNION_BY_SOURCES.name: _BY_SOURCES,
         }
 
     def read_popular_now(self) -> bool:
@@ -110,20 +106,29 @@ class CandidateSources(Stage):
         return self._popular_now is None or self._popular_now.poll()
 
     def explain(self, tensors: Tensors) -> Tensors:
-        """Return the visitor's item that contributes most to each item of the union."""
-        items, mostly = tensors[t.UNION.name], tensors[t.UNION_MOSTLY.name]
-        after = np.zeros(len(items), np.int32)
+        """Return the sources of each item of the union, and the visitor's item behind it."""
+        items = tensors[t.UNION.name]
+        found_by = np.full(len(items), 1 << _RETRIEVED, np.int32)
+        mostly, after = np.full(len(items), _RETRIEVED, np.int32), np.zeros(len(items), np.int32)
         if self._blend is not None:
-            for own, hours, part in zip(
+            candidates = tensors[t.CANDIDATES.name]
+            for own, hours, retrieved, part in zip(
                 tensors[t.USER_ITEMS.name],
                 tensors[t.USER_AGES.name],
+                parts(tensors[t.CANDIDATE_COUNTS.name]),
                 parts(tensors[t.UNION_COUNTS.name]),
                 strict=True,
             ):
-                rows = items[part].astype(np.int64) - VOCABULARY_START
-                found = self._blend.causes(Recent.of(own, hours), rows, mostly[part])
-                after[part] = np.where(found == NO_CAUSE, 0, found + VOCABULARY_START)
-        return {t.UNION_AFTER.name: after}
+                recent, rows = Recent.of(own, hours, self._now), rows_of_items(items[part])
+                owed = self._blend.owed(recent, rows_of_items(candidates[retrieved]), rows)
+                found_by[part], mostly[part] = owed.found_by, owed.mostly
+                cause = self._blend.causes(recent, rows, owed.mostly)
+                after[part] = np.where(cause == NO_CAUSE, 0, cause + VOCABULARY_START)
+        return {
+            t.UNION_FOUND_BY.name: found_by,
+            t.UNION_MOSTLY.name: mostly,
+            t.UNION_AFTER.name: after,
+        }
 
     def gauges(self) -> dict[str, tuple[str, float]]:
         """Return when the list of what is popular now was refreshed, and its length."""
@@ -144,3 +149,8 @@ class CandidateSources(Stage):
         """End the thread and close the connections."""
         if self._popular_now is not None:
             self._popular_now.close()
+
+
+def rows_of_items(indices: np.ndarray) -> np.ndarray:
+    """Return the vocabulary's rows of Categorify indices, int64 [N]."""
+    return indices.astype(np.int64) - VOCABULARY_START

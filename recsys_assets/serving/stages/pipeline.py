@@ -116,15 +116,19 @@ class Pipeline:
         tensors = self.trace(inputs)
         return {spec.name: tensors[spec.name] for spec in ANSWER}
 
-    def packed_trace(self, tensors: Tensors) -> np.ndarray:
-        """Pack what ``trace`` returned, with what the stages explain → uint8 [n].
+    def explained(self, tensors: Tensors) -> Tensors:
+        """Return what ``trace`` returned, with what the stages explain.
 
-        The explanations are computed here, so that an answer without a trace does not pay for them.
+        It is computed here, so that an answer that nobody explains does not pay for it. A thread
+        asks for its latest answer alone.
         """
-        explained = {
+        return tensors | {
             name: values for stage in self.stages for name, values in stage.explain(tensors).items()
         }
-        return trace_layout().pack(tensors | explained)
+
+    def packed_trace(self, tensors: Tensors) -> np.ndarray:
+        """Pack what ``explained`` returns → uint8 [n]."""
+        return trace_layout().pack(self.explained(tensors))
 
     def timed(self, inputs: Tensors) -> tuple[Tensors, dict[str, float]]:
         """Return the answer of ``run``, and the seconds that each stage took."""

@@ -75,12 +75,13 @@ UNION = TensorSpec("union", "INT32", (-1,))
 # weighted ranks, or the inner products of retrieval where a release has no other source
 UNION_SCORE = TensorSpec("union_score", "FP32", (-1,))
 UNION_COUNTS = TensorSpec("union_counts", "INT32", (-1,))
-UNION_FOUND_BY = TensorSpec("union_found_by", "INT32", (-1,))  # bit k: ALL_SOURCES[k] lists it
-UNION_MOSTLY = TensorSpec("union_mostly", "INT32", (-1,))  # place in ALL_SOURCES
-# the visitor's item that contributes most in that source, as Categorify index; 0: none. Only in
-# the trace
-UNION_AFTER = TensorSpec("union_after", "INT32", (-1,))
 UNION_BY_SOURCES = TensorSpec("union_by_sources", "INT32", (1,))  # 1: the scores are weighted ranks
+# only in the trace: the lists that have an item, bit k for ALL_SOURCES[k]; the place in ALL_SOURCES
+# of the one to which it owes most; the visitor's item that contributes most in that one, as
+# Categorify index, 0: none
+UNION_FOUND_BY = TensorSpec("union_found_by", "INT32", (-1,))
+UNION_MOSTLY = TensorSpec("union_mostly", "INT32", (-1,))
+UNION_AFTER = TensorSpec("union_after", "INT32", (-1,))
 
 # --- filter_seen_items ----------------------------------------------------------------------------
 KEPT = TensorSpec("kept", "INT32", (-1,))

@@ -282,6 +282,7 @@ def serve(
             tensors["user_items"][0, : len(items)] = items[:50]
             tensors["user_ages"][0, : len(ages)] = ages[:50]
         tensors |= stage.run({spec.name: tensors[spec.name] for spec in stage.inputs})
+        tensors |= stage.explain(tensors)
     return tensors
 
 

@@ -28,13 +28,16 @@ def test_the_order_follows_the_weights():
 
 
 def test_it_says_which_lists_have_an_item_and_to_which_it_owes_most():
-    found = blend(1.0, 0.1, 1.0).of(MINE, np.array([1, 2]))
-    of = {row: n for n, row in enumerate(found.rows.tolist())}
+    found = blend(1.0, 0.1, 1.0).owed(MINE, np.array([1, 2]), np.array([4, 1, 2, 3]))
     bit = {name: 1 << k for k, name in enumerate(ALL_SOURCES)}
-    assert found.found_by[of[1]] == bit[RETRIEVAL] | bit[POPULARITY]
-    assert found.found_by[of[4]] == bit[OWN_ITEMS]
-    mostly = {row: ALL_SOURCES[found.mostly[n]] for row, n in of.items()}
-    assert mostly == {1: RETRIEVAL, 2: RETRIEVAL, 3: POPULARITY, 4: OWN_ITEMS}
+    assert found.found_by.tolist() == [
+        bit[OWN_ITEMS],
+        bit[RETRIEVAL] | bit[POPULARITY],
+        bit[RETRIEVAL],
+        bit[POPULARITY],
+    ]
+    mostly = [ALL_SOURCES[one] for one in found.mostly]
+    assert mostly == [OWN_ITEMS, RETRIEVAL, RETRIEVAL, POPULARITY]
 
 
 def test_the_cause_is_that_of_the_source_to_which_an_item_owes_most():

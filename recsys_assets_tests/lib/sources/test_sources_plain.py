@@ -103,10 +103,15 @@ def test_every_source_lists_the_same(seed, catalogue):
 
 
 def same(blend: Blend, mine: Recent, retrieved: np.ndarray) -> None:
-    found, expected = blend.of(mine, retrieved), plain_sources.of(blend, mine, retrieved)
-    for name, values in vars(expected).items():
-        assert getattr(found, name).dtype == values.dtype, name
-        np.testing.assert_array_equal(getattr(found, name), values, name)
+    found = blend.of(mine, retrieved)
+    some = found.rows[::3]
+    for given, expected in (
+        (found, plain_sources.of(blend, mine, retrieved)),
+        (blend.owed(mine, retrieved, some), plain_sources.owed(blend, mine, retrieved, some)),
+    ):
+        for name, values in vars(expected).items():
+            assert getattr(given, name).dtype == values.dtype, name
+            np.testing.assert_array_equal(getattr(given, name), values, name)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -150,3 +155,23 @@ def test_distinct_rows_are_those_of_unique(rows, catalogue):
     given = np.array(rows, np.int64)
     for found, expected in zip(distinct(given), np.unique(given, return_inverse=True), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("count", [5, 3_000, 70_000])
+@pytest.mark.parametrize("floor", [0.0, -np.inf])
+def test_a_long_list_has_the_same_order(count, floor):
+    rng = np.random.default_rng(count)
+    scores = np.round(rng.normal(size=count), 2) + 0.0
+    items = np.arange(count) * 3
+    for most in (1, 150, min(count, 1 << 16)):
+        np.testing.assert_array_equal(
+            sources.highest(items, scores, most, floor),
+            plain_sources.highest(items, scores, most, floor),
+        )
+
+
+def test_rounding_does_not_order():
+    assert 0.1 + 0.2 > 0.3
+    assert sources.highest(None, np.array([0.3, 0.1 + 0.2, 0.4]), 3).tolist() == [2, 0, 1]
+    negative = sources.highest(None, np.array([-0.3, -0.1 - 0.2, -0.0, 0.0]), 4, -np.inf)
+    assert negative.tolist() == [2, 3, 0, 1]

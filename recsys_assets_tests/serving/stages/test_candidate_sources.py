@@ -88,16 +88,21 @@ def test_a_visitor_gets_the_same_alone_and_in_a_batch(stage):
 
 def test_without_sources_the_candidates_pass(tmp_path):
     given = asked(visitors=5)
-    found = stage_runs.run(opened(tmp_path, by_sources=False), **given)
+    stage = opened(tmp_path, by_sources=False)
+    found = stage_runs.run(stage, **given)
     np.testing.assert_array_equal(found["union"], given["candidates"])
     np.testing.assert_array_equal(found["union_score"], given["candidate_similarity"])
-    assert set(found["union_mostly"].tolist()) == {ALL_SOURCES.index(RETRIEVAL)}
+    explained = stage.explain(given | found)
+    assert set(explained["union_found_by"].tolist()) == {1 << ALL_SOURCES.index(RETRIEVAL)}
+    assert set(explained["union_mostly"].tolist()) == {ALL_SOURCES.index(RETRIEVAL)}
     assert found["union_by_sources"].tolist() == [0]
 
 
 def test_sources_add_items_and_say_so(tmp_path):
     given = asked(visitors=9)
-    found = stage_runs.run(opened(tmp_path, by_sources=True), **given)
+    stage = opened(tmp_path, by_sources=True)
+    found = stage_runs.run(stage, **given)
+    found |= stage.explain(given | found)
     assert (found["union_counts"] > given["candidate_counts"]).all()
     assert found["union_by_sources"].tolist() == [1]
     bit = 1 << ALL_SOURCES.index(FOLLOW_UPS)
@@ -121,8 +126,10 @@ def test_each_item_of_a_source_names_the_visitors_item(tmp_path):
     given["user_items"][0, :2], given["user_ages"][0, :2] = [13, 23], [1.0, 2.0]
     given["user_items"][1, 0] = 13
     found = stage_runs.run(stage, **given)
-    (after,) = stage.explain(given | found).values()
-    stage.explains[0].check(after)
+    explained = stage.explain(given | found)
+    for spec in stage.explains:
+        spec.check(explained[spec.name])
+    found, after = found | explained, explained["union_after"]
     # the blend's own word for the source, then the sums of tiny_payload.sources by hand
     end = np.cumsum(found["union_counts"])
     named: dict[int, dict[int, tuple[str, int]]] = {}
@@ -149,8 +156,10 @@ def test_each_item_of_a_source_names_the_visitors_item(tmp_path):
 def test_without_sources_no_item_of_the_visitor_is_named(tmp_path):
     given = asked(visitors=5)
     stage = opened(tmp_path, by_sources=False)
-    (after,) = stage.explain(given | stage_runs.run(stage, **given)).values()
-    np.testing.assert_array_equal(after, np.zeros(len(given["candidates"]), np.int32))
+    explained = stage.explain(given | stage_runs.run(stage, **given))
+    np.testing.assert_array_equal(
+        explained["union_after"], np.zeros(len(given["candidates"]), np.int32)
+    )
 
 
 def test_an_item_of_another_generation_is_refused(tmp_path):
@@ -182,6 +191,7 @@ def test_what_is_popular_now_is_listed_and_stays_while_the_store_is_away(valkey,
     stage = CandidateSources.open(tmp_path, tiny_store.settings_on(tmp_path, valkey), 1)
     given = asked(visitors=6)
     found = stage_runs.run(stage, **given)
+    found |= stage.explain(given | found)
     bit = 1 << ALL_SOURCES.index(POPULAR_NOW)
     assert set(found["union"][found["union_found_by"] & bit > 0].tolist()) == {36, 9}
     assert stage.gauges()["recsys_popular_now_items"][1] == 2
@@ -189,6 +199,7 @@ def test_what_is_popular_now_is_listed_and_stays_while_the_store_is_away(valkey,
     valkey.kill()
     time.sleep(1.5)  # at least one poll fails
     again = stage_runs.run(stage, **given)
+    again |= stage.explain(given | again)
     for name, values in found.items():
         np.testing.assert_array_equal(values, again[name], name)
     stage.close()

@@ -242,7 +242,7 @@ def test_the_fused_model_equals_the_ensemble_on_what_is_popular_now(shop_of_sour
         pipeline = Pipeline.load(shop.payload, shop.settings, VERSIONS)
         for values in REQUESTS:
             answers.add((str(values), agreed(shop, values)[1]))
-        trace = pipeline.trace({"user_id": np.array(["nobody"], object)})
+        trace = pipeline.explained(pipeline.trace({"user_id": np.array(["nobody"], object)}))
         pipeline.close()
         popular = trace["union_found_by"] >> ALL_SOURCES.index(POPULAR_NOW) & 1
         known = client.zcard(key) - (client.zscore(key, "gone") is not None)
