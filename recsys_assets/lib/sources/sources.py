@@ -298,6 +298,6 @@ def _ordered_bits(scores: np.ndarray, floor: float) -> np.ndarray:
     """
     if floor == 0.0:
         return scores.view(np.int64)
-    bits = np.add(scores, 0.0, dtype=np.float64).view(np.int64)  # -0 + 0 is 0
+    bits: np.ndarray = np.add(scores, 0.0, dtype=np.float64).view(np.int64)  # -0 + 0 is 0
     bits ^= (bits >> 63) & np.int64(0x7FFFFFFFFFFFFFFF)
     return bits
