@@ -43,8 +43,11 @@ RECENT_CATEGORIES, RECENT_ITEMS, RECENT_TIMESTAMPS = (
     "recent_items",
     "recent_timestamps",
 )
-#: Latest clicks of a visitor that a query tower of items reads.
+#: Latest clicks of a visitor that the query tower reads.
 ITEM_HISTORY = 50
+#: Columns of click_history.parquet beside event_id: the categories of all clicks of the look-back,
+#: the items of the latest ITEM_HISTORY of them, and the hours since each. All are oldest first.
+HISTORY_CATEGORIES, HISTORY_ITEMS, HISTORY_AGES = "categories", "items", "ages"
 
 # --- values ---------------------------------------------------------------------------------------
 #: Raw form of a masked, unknown or absent categorical value. Workflows map it to
@@ -103,6 +106,8 @@ AFFINITY_CONTINUOUS = (
 #: Query tower input: cat int32 [B, 5], cont float32 [B, 8], history float32 [B, 2·K]. The history
 #: holds the visitor's clicks per category_l1 index (K = its size): of the look-back days, then of
 #: 24 hours.
+#: A query tower of items takes further: items int32 [B, 50], age_hours float32 [B, 50].
+QUERY_OF_ITEMS = ("items", "age_hours")
 QUERY_CATEGORICAL = USER_CATEGORICAL + CONTEXT_CATEGORICAL
 QUERY_CONTINUOUS = USER_CONTINUOUS + CONTEXT_CONTINUOUS
 #: Ranker input: cat int32 [N, 9], cont float32 [N, 14], embeddings float32 [N, 128] (text, then

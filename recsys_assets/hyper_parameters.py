@@ -149,7 +149,9 @@ class TwoTowerParams(Parameters):
     """Parameters of ``training.two_tower``."""
 
     epochs: int = parameter(
-        16, "Maximum number of passes over the clicked rows of the training days.", ge=1
+        25,
+        "Maximum number of passes over the clicked rows of the training days; see patience.",
+        ge=1,
     )
     batch_size: int = parameter(1024, "Rows per step; fewer if data is scarce.", ge=16)
     learning_rate: float = parameter(2e-3, "Learning rate of Adam in the first epoch.", gt=0)
@@ -181,6 +183,9 @@ class TwoTowerParams(Parameters):
     use_history: bool = parameter(
         True, "Use the visitor's recent clicks per category in the query tower; off for comparison."
     )
+    use_items: bool = parameter(
+        True, "Use the visitor's latest clicked items in the query tower; off for comparison."
+    )
     use_user_id: bool = parameter(
         False, "Add a user id embedding to the query tower; it memorises single visitors."
     )
@@ -196,21 +201,21 @@ class TwoTowerParams(Parameters):
     )
     embedding_dim: int = parameter(32, "Width of the towers' embedding tables.", ge=4)
     dropout: float = parameter(
-        0.1, "Dropout rate of the towers' hidden units in training.", ge=0, lt=1
+        0.3, "Dropout rate of the towers' hidden units in training.", ge=0, lt=1
     )
     embedding_l2: float = parameter(
         0.0, "Weight of the squared norm of a batch's embedding rows in the loss.", ge=0
     )
     held_out: float = parameter(
         0.05,
-        "Share of the training clicks held out to compare epochs by recall@100. 0: train on all "
-        "clicks and keep the last epoch.",
+        "Share of the training clicks held out to compare epochs by log loss over the catalogue. 0: "
+        "train on all clicks and keep the last epoch.",
         ge=0,
         lt=0.5,
     )
     patience: int = parameter(
         2,
-        "Epochs without a better recall after which training stops. The best epoch's weights are "
+        "Epochs without a better log loss after which training stops. The best epoch's weights are "
         "kept. 0: never stop early.",
         ge=0,
     )

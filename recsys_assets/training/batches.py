@@ -17,7 +17,7 @@ from merlin.schema import ColumnSchema, Schema, Tags
 
 from recsys_assets import columns as c
 from recsys_assets.training import models
-from recsys_assets.training.loaders import cardinalities, history_of, pack
+from recsys_assets.training.loaders import cardinalities, history_of, latest_of, pack
 
 #: Makes further named tensors of those that a batch already has.
 Maker = Callable[["dict[str, tf.Tensor]"], "dict[str, tf.Tensor]"]
@@ -133,20 +133,21 @@ def ranker_rows(rows: pd.DataFrame, table: np.ndarray, shape: models.DlrmShape) 
 def query_rows(rows: pd.DataFrame, shape: models.TwoTowerShape) -> Rows:
     """Pack transformed rows as the query tower reads them.
 
-    The click history is included where the shape has categories.
+    The click histories are included where the shape has categories or items.
     """
     categorical, continuous = models.query_columns(shape)
     packed = (
         {"cat": pack(rows, categorical), "cont": pack(rows, continuous)},
         {"cat": categorical, "cont": continuous},
     )
-    if not shape.categories:
-        return Rows(*packed)
-    return Rows(
-        *packed,
-        arrays={"history": history_of(rows, shape.categories)},
-        makers=[lambda batch: models.shares(batch.pop("history"))],
-    )
+    arrays: dict[str, np.ndarray] = {}
+    makers: list[Maker] = []
+    if shape.categories:
+        arrays["history"] = history_of(rows, shape.categories)
+        makers.append(lambda batch: models.shares(batch.pop("history")))
+    if shape.items:
+        arrays |= dict(zip(c.QUERY_OF_ITEMS, latest_of(rows), strict=True))
+    return Rows(*packed, arrays=arrays, makers=makers)
 
 
 @dataclass(frozen=True)

@@ -68,24 +68,34 @@ def query_function(encoder: tf.keras.Model, shape: models.TwoTowerShape) -> Pack
     """Return the query tower as a function of packed inputs.
 
     cat int32 [B, 5] QUERY_CATEGORICAL, cont float32 [B, 8] QUERY_CONTINUOUS, history float32
-    [B, 2·K] (absent if the shape has no categories) → embedding float32 [B, 64].
+    [B, 2·K] (absent if the shape has no categories), items int32 [B, 50] and age_hours float32
+    [B, 50] (absent if it has no items) → embedding float32 [B, 64].
     """
     categorical, continuous = models.query_columns(shape)
-    widths = len(c.QUERY_CATEGORICAL), len(c.QUERY_CONTINUOUS)
+    signature = _signature(
+        len(c.QUERY_CATEGORICAL),
+        len(c.QUERY_CONTINUOUS),
+        **({HISTORY: 2 * shape.categories} if shape.categories else {}),
+    )
+    if shape.items:
+        items, ages = c.QUERY_OF_ITEMS
+        signature += [
+            tf.TensorSpec([None, c.ITEM_HISTORY], tf.int32, name=items),
+            tf.TensorSpec([None, c.ITEM_HISTORY], tf.float32, name=ages),
+        ]
+    names = [one.name for one in signature]
 
-    def query_tower(
-        cat: tf.Tensor, cont: tf.Tensor, history: tf.Tensor | None = None
-    ) -> dict[str, tf.Tensor]:
+    def query_tower(*matrices: tf.Tensor) -> dict[str, tf.Tensor]:
+        given = dict(zip(names, matrices, strict=True))
         columns = {
-            **models.named(cat, c.QUERY_CATEGORICAL, categorical),
-            **models.named(cont, c.QUERY_CONTINUOUS, continuous),
-            **({} if history is None else models.shares(history)),
+            **models.named(given[CAT], c.QUERY_CATEGORICAL, categorical),
+            **models.named(given[CONT], c.QUERY_CONTINUOUS, continuous),
+            **(models.shares(given[HISTORY]) if shape.categories else {}),
+            **({name: given[name] for name in c.QUERY_OF_ITEMS} if shape.items else {}),
         }
         return {EMBEDDING: encoder(columns, training=False)}
 
-    if shape.categories:
-        return _packed(query_tower, _signature(*widths, history=2 * shape.categories))
-    return _packed(query_tower, _signature(*widths))
+    return _packed(tf.autograph.experimental.do_not_convert(query_tower), signature)
 
 
 def item_function(encoder: tf.keras.Model) -> Packed:
@@ -132,9 +142,10 @@ def apply(function: Packed, inputs: Mapping[str, np.ndarray], batch: int = 8192)
     rows = len(inputs[CAT])
     parts = []
     for start in range(0, rows, batch):
-        (output,) = function(
-            **{k: tf.constant(v[start : start + batch]) for k, v in inputs.items()}
-        ).values()
+        matrices = [
+            tf.constant(inputs[one.name][start : start + batch]) for one in function.input_signature
+        ]
+        (output,) = function(*matrices).values()
         parts.append(output.numpy())
     return np.concatenate(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import merlin.models.tf as mm
@@ -64,12 +65,43 @@ def check_cardinality(path: Path, schema: Schema) -> None:
         )
 
 
-#: Prefix of the history columns, before a number: K of the look-back days, then K of 24 hours.
-HISTORY = "history_of_category_"
+#: Prefixes of the history columns, before a number: K of the look-back days and then K of 24 hours;
+#: the latest items, newest first; the hours since each.
+HISTORY, ITEMS, AGES = "history_of_category_", "history_item_", "history_age_"
+
+
+@dataclass(frozen=True)
+class History:
+    """Holds the click histories of R clicked rows.
+
+    Attributes:
+        categories: uint8 [R, 2·K], clicks by category_l1.
+        items: int32 [R, ITEM_HISTORY], Categorify indices, newest first, 0 where there are fewer.
+        ages: float32 [R, ITEM_HISTORY], hours since each click.
+    """
+
+    categories: np.ndarray
+    items: np.ndarray
+    ages: np.ndarray
+
+    @classmethod
+    def read(cls, folder: Path, split: str) -> History:
+        """Read {split}_history.npy, {split}_items.npy and {split}_ages.npy.
+
+        Raises:
+            ValueError: a file is missing.
+        """
+        paths = [folder / f"{split}_{name}.npy" for name in ("history", "items", "ages")]
+        if lacking := [path.name for path in paths if not path.exists()]:
+            raise ValueError(
+                f"{folder} has no {', '.join(lacking)}; materialise the artifact that holds the "
+                "click histories again"
+            )
+        return cls(*(np.load(path, allow_pickle=False) for path in paths))
 
 
 def read_rows(
-    path: Path, *, clicked: bool = False, timestamp: bool = False, history: Path | None = None
+    path: Path, *, clicked: bool = False, timestamp: bool = False, history: History | None = None
 ) -> pd.DataFrame:
     """Return the rows of a Parquet file or folder in their stored order.
 
@@ -77,8 +109,7 @@ def read_rows(
         path: Parquet file, or a folder of them.
         clicked: return only rows with click == 1.
         timestamp: add the timestamp (int64), which is no model input.
-        history: a .npy of uint8 [clicked rows, 2·K], their visitors' clicks by category; its
-            columns are added to the rows.
+        history: of the clicked rows; its columns are added to the rows.
 
     Raises:
         ValueError: a column is missing, no row is left, or the history is of other rows.
@@ -98,22 +129,57 @@ def read_rows(
             f"{path} holds no {'clicked ' if clicked else ''}row to learn from or to judge by: "
             "choose other days"
         )
-    return rows if history is None else with_history(rows, np.load(history, allow_pickle=False))
+    return rows if history is None else with_history(rows, history)
 
 
-def with_history(rows: pd.DataFrame, counts: np.ndarray) -> pd.DataFrame:
-    """Return rows [R] with the columns of a history uint8 [R, 2·K].
+def with_history(rows: pd.DataFrame, history: History) -> pd.DataFrame:
+    """Return rows [R] with the columns of their histories.
 
     Raises:
-        ValueError: the history has another dtype or shape.
+        ValueError: a part of the history has another dtype or shape.
     """
-    if counts.dtype != np.uint8 or counts.shape[0] != len(rows) or counts.shape[1] % 2:
-        raise ValueError(
-            f"a click history must be uint8 [{len(rows)}, 2·K], got {counts.dtype} "
-            f"{list(counts.shape)}; materialise the artifact that holds it again"
-        )
-    names = [f"{HISTORY}{i}" for i in range(counts.shape[1])]
-    return pd.concat([rows.reset_index(drop=True), pd.DataFrame(counts, columns=names)], axis=1)
+    latest = (len(rows), c.ITEM_HISTORY)
+    added = [rows.reset_index(drop=True)]
+    for prefix, values, dtype, fits in (
+        (
+            HISTORY,
+            history.categories,
+            np.uint8,
+            len(history.categories) == len(rows) and history.categories.shape[1] % 2 == 0,
+        ),
+        (ITEMS, history.items, np.int32, history.items.shape == latest),
+        (AGES, history.ages, np.float32, history.ages.shape == latest),
+    ):
+        if values.dtype != dtype or not fits:
+            wanted = "uint8 [{}, 2·K]" if prefix == HISTORY else f"{np.dtype(dtype)} {list(latest)}"
+            raise ValueError(
+                f"a click history must be {wanted.format(len(rows))}, got {values.dtype} "
+                f"{list(values.shape)}; materialise the artifact that holds it again"
+            )
+        names = [f"{prefix}{i}" for i in range(values.shape[1])]
+        added.append(pd.DataFrame(values, columns=names))
+    return pd.concat(added, axis=1)
+
+
+def without_history(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows without the columns that ``with_history`` added."""
+    prefixes = (HISTORY, ITEMS, AGES)
+    return rows.drop(columns=[name for name in rows.columns if name.startswith(prefixes)])
+
+
+def latest_of(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the latest items int32 [R, 50] and their ages float32 [R, 50] of ``with_history``.
+
+    Raises:
+        ValueError: the rows hold no such columns.
+    """
+    numbers = range(c.ITEM_HISTORY)
+    if f"{ITEMS}0" not in rows.columns:
+        raise ValueError("the rows hold no latest items: read them with their click history")
+    return (
+        np.ascontiguousarray(rows[[f"{ITEMS}{i}" for i in numbers]].to_numpy(np.int32)),
+        np.ascontiguousarray(rows[[f"{AGES}{i}" for i in numbers]].to_numpy(np.float32)),
+    )
 
 
 def history_of(rows: pd.DataFrame, categories: int) -> np.ndarray:

@@ -10,11 +10,12 @@ from typing import Any
 import merlin.models.tf as mm
 import numpy as np
 import tensorflow as tf
-from merlin.schema import Schema, Tags
+from merlin.schema import ColumnSchema, Schema, Tags
 
 from recsys_assets import columns as c
 from recsys_assets.hyper_parameters import TwoTowerParams
 from recsys_assets.training.contrastive import FoldedContrastiveOutput
+from recsys_assets.training.item_history import LAST, POOLED, ItemHistory, QueryEncoder
 from recsys_assets.training.loaders import cardinalities
 
 QUERY, CANDIDATE = "query", "candidate"
@@ -29,6 +30,7 @@ class TwoTowerShape:
     temperature: float
     logq_correction: bool
     categories: int = 0  # K of the visitor's click history; 0: the query tower reads none
+    items: int = 0  # rows of the query tower's table of clicked items; 0: it reads no items
     use_user_id: bool = False
     learned_temperature: bool = False
     embedding_dim: int = TwoTowerParams.embedding_dim
@@ -88,16 +90,23 @@ def build_two_tower(
         [*c.ITEM_CATEGORICAL, *c.ITEM_CONTINUOUS, c.TEXT_EMBEDDING, c.IMAGE_EMBEDDING]
     )
     tables = _tables(query_schema, shape.embedding_dim, shape.embedding_l2)
-    if shape.categories:
-        history = schema.select_by_name([c.HISTORY_LOOK_BACK, c.HISTORY_24H])
+    projected = [c.HISTORY_LOOK_BACK, c.HISTORY_24H] if shape.categories else []
+    vectors = schema.select_by_name(projected) + (_pooled_columns() if shape.items else Schema())
+    if vectors:
         inputs = mm.InputBlockV2(
-            query_schema + history,
+            query_schema + vectors,
             categorical=tables,
-            pretrained_embeddings=_pretrained(history, shape.embedding_dim),
+            pretrained_embeddings=mm.PretrainedEmbeddings(
+                vectors, output_dims=dict.fromkeys(projected, shape.embedding_dim)
+            ),
         )
     else:
         inputs = mm.InputBlockV2(query_schema, categorical=tables)
-    query = _tower(inputs, shape, QUERY)
+    query = (
+        QueryEncoder(inputs, _mlp(shape), name=QUERY, history=ItemHistory(shape.items))
+        if shape.items
+        else _tower(inputs, shape, QUERY)
+    )
     candidate = _tower(
         mm.InputBlockV2(
             item_schema,
@@ -122,10 +131,24 @@ def contrastive_output(schema: Schema, shape: TwoTowerShape) -> FoldedContrastiv
 
 
 def _tower(inputs: tf.keras.layers.Layer, shape: TwoTowerShape, name: str) -> mm.Encoder:
-    layers = mm.MLPBlock(
+    return mm.Encoder(inputs, _mlp(shape), post=mm.L2Norm(), name=name)
+
+
+def _mlp(shape: TwoTowerShape) -> tf.keras.layers.Layer:
+    return mm.MLPBlock(
         list(shape.layers), no_activation_last_layer=True, dropout=shape.dropout or None
     )
-    return mm.Encoder(inputs, layers, post=mm.L2Norm(), name=name)
+
+
+def _pooled_columns() -> Schema:
+    """Return the columns that ``QueryEncoder`` adds."""
+    tags = [Tags.USER, Tags.EMBEDDING]
+    return Schema(
+        [
+            ColumnSchema(name, tags=tags, dtype=np.float32, dims=(None, c.EMBEDDING_DIM))
+            for name in (POOLED, LAST)
+        ]
+    )
 
 
 def _tables(schema: Schema, dim: int, l2: float) -> tf.keras.layers.Layer:

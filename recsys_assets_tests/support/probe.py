@@ -178,9 +178,9 @@ def two_tower(**change: object) -> dict[str, object]:
         5,
         catalogue=shop.catalogue,
     )
-    real = retrieval_training.judge(
+    real = retrieval_training.Judge(
         learning.pair, shop.valid_clicks, learning.items, shop.table, 5, k=10
-    )
+    ).recall
     script, told = list(settings.get("figures", [])), []
 
     def judge() -> float:
@@ -388,6 +388,7 @@ def graphs() -> dict[str, float]:
     categories = loaders.cardinalities(shop.schema)[c.CATEGORY_L1]
     history = np.random.default_rng(1).integers(0, 4, (40, 2 * categories)).astype(np.float32)
     history[0] = 0
+    latest = latest_clicks(40, loaders.cardinalities(shop.schema)[c.ITEM_ID])
     folder = Path(tempfile.mkdtemp(prefix="recsys-graphs-"))
     for name, change in {
         "plain": {},
@@ -410,12 +411,15 @@ def graphs() -> dict[str, float]:
         "temperature": 0.1,
         "logq_correction": True,
         "categories": categories,
+        "items": loaders.cardinalities(shop.schema)[c.ITEM_ID],
     }
     for name, change in {
         "plain": {},
         "with_user_id": {"use_user_id": True},
         "without_history": {"categories": 0},
         "without_context": {"use_context": False},
+        "without_items": {"items": 0},
+        "items_alone": {"categories": 0, "use_context": False},
         "other_layers": {"layers": (32, 96, c.EMBEDDING_DIM)},
     }.items():
         shape = models.TwoTowerShape(**{**usual, **change})
@@ -428,6 +432,7 @@ def graphs() -> dict[str, float]:
             export.CAT: loaders.pack(shop.exposures, c.QUERY_CATEGORICAL),
             export.CONT: loaders.pack(shop.exposures, c.QUERY_CONTINUOUS),
             **({export.HISTORY: history[: len(shop.exposures)]} if shape.categories else {}),
+            **(latest if shape.items else {}),
         }
         expected = export.apply(pair.query_function, inputs)
         query_graph.write_query_tower(pair.query, shape, folder / "query_tower.onnx")
@@ -436,6 +441,23 @@ def graphs() -> dict[str, float]:
         )
     shutil.rmtree(folder)
     return found
+
+
+def latest_clicks(rows: int, items: int) -> dict[str, np.ndarray]:
+    """Latest items and ages of visitors: with no click, one, fifty, and with unknown items alone,
+    first and among known ones; ages are on the steps of the weights and between them.
+    """
+    random = np.random.default_rng(4)
+    counts = random.integers(0, c.ITEM_HISTORY + 1, rows)
+    counts[:4] = 0, 1, c.ITEM_HISTORY, 1
+    item = random.integers(c.OOV_INDEX, items, (rows, c.ITEM_HISTORY)).astype(np.int32)
+    item[3] = item[4, 0] = item[2, 5] = c.OOV_INDEX
+    steps = (2.0 ** random.integers(0, 16, item.shape) / 60).astype(np.float32)
+    between = random.uniform(0, 700, item.shape).astype(np.float32)
+    age = np.sort(np.where(random.random(item.shape) < 0.5, steps, between), axis=1)
+    none = np.arange(c.ITEM_HISTORY) >= counts[:, None]
+    item[none], age[none] = 0, 0
+    return dict(zip(c.QUERY_OF_ITEMS, (item, age), strict=True))
 
 
 def moved(model: tf.keras.Model) -> None:

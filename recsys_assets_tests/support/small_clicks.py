@@ -117,7 +117,14 @@ def publish_day(store: ArtifactStore, day: str, clicks: pl.DataFrame) -> None:
         # every row is a click; no baseline looks at what was clicked before it
         nothing = frame.select(
             c.EVENT_ID,
-            pl.lit(pl.Series("categories", [[]], pl.List(pl.String))).first().alias("categories"),
+            *(
+                pl.lit(pl.Series(name, [[]], pl.List(kind))).first().alias(name)
+                for name, kind in (
+                    (c.HISTORY_CATEGORIES, pl.String),
+                    (c.HISTORY_ITEMS, pl.String),
+                    (c.HISTORY_AGES, pl.Float32),
+                )
+            ),
         )
         nothing.write_parquet(staged.path / "click_history.parquet")
         staged.publish()

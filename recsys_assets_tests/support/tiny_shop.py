@@ -122,9 +122,9 @@ def catalogue(random: np.random.Generator) -> pl.DataFrame:
 
 def clicks_before(
     user: np.ndarray, shown: np.ndarray, day: int
-) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
-    """Categories of each row's clicks before it, most of them what the visitor likes; their number
-    of 7 days and of 24 hours.
+) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
+    """Categories, items and ages of each row's clicks before it, most of them what the visitor
+    likes; their number of 7 days and of 24 hours.
     """
     random = np.random.default_rng([3, day])
     n24 = np.where(shown, 1 + user % 9, 0)
@@ -133,11 +133,22 @@ def clicks_before(
     category = np.where(
         liked, user[:, None] % CATEGORIES, random.integers(0, CATEGORIES, liked.shape)
     )
-    return (
-        [[f"cat-{k}" for k in row[:n]] for row, n in zip(category, n_long, strict=True)],
-        n_long,
-        n24,
-    )
+    item = category + CATEGORIES * random.integers(0, ITEMS // CATEGORIES, category.shape)
+    ages = [
+        # oldest first: those of the days before, then those of the last 24 hours
+        np.sort(np.r_[random.uniform(24, 168, n - last), random.uniform(0.01, 24, last)])[::-1]
+        for n, last in zip(n_long, n24, strict=True)
+    ]
+    lists = {
+        c.HISTORY_CATEGORIES: [
+            [f"cat-{k}" for k in row[:n]] for row, n in zip(category, n_long, strict=True)
+        ],
+        c.HISTORY_ITEMS: [
+            [f"item-{i}" for i in row[:n]] for row, n in zip(item, n_long, strict=True)
+        ],
+        c.HISTORY_AGES: pl.Series([row.tolist() for row in ages], dtype=pl.List(pl.Float32)),
+    }
+    return pl.DataFrame(lists), n_long, n24
 
 
 def day_of_features(
@@ -152,7 +163,8 @@ def day_of_features(
     click = random.random(ROWS_A_DAY) < np.where(item % CATEGORIES == likes, 0.75, 0.06)
     shown = random.random(ROWS_A_DAY) < 0.8  # the rest had no interactions in the last 24 hours
     ages = (18 + user % 60).astype(np.float32)
-    before, n_long, n24 = clicks_before(user, shown, day)
+    lists, n_long, n24 = clicks_before(user, shown, day)
+    before = lists[c.HISTORY_CATEGORIES].to_list()
     shelf = [f"cat-{i % CATEGORIES}" for i in item]
     rows = pl.DataFrame(
         {
@@ -182,7 +194,7 @@ def day_of_features(
             ],
         }
     )
-    history = pl.DataFrame({c.EVENT_ID: rows[c.EVENT_ID], "categories": before}).filter(click)
+    history = rows.select(c.EVENT_ID).hstack(lists).filter(pl.Series(click))
     return rows.join(items, on=c.ITEM_ID, how="left", maintain_order="left").cast(
         {name: getattr(pl, kind) for name, kind in c.INTERACTION_FEATURES.items()}
     ).select(list(c.INTERACTION_FEATURES)), history

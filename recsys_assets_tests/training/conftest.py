@@ -88,15 +88,16 @@ def day_rows(shop: Shop, datasets: StepRun) -> Path:
     out, each with its click histories.
     """
     rows = pl.read_parquet(datasets.output / "valid" / "*.parquet").drop(c.TIMESTAMP)
-    history, folder = np.load(datasets.output / "valid_history.npy"), shop.folder / "rows"
-    cut = len(rows) * 7 // 10
+    folder, cut = shop.folder / "rows", len(rows) * 7 // 10
     clicked = int(rows[:cut][c.CLICK].sum())
-    for name, part, counts in (
-        ("train", rows[:cut], history[:clicked]),
-        ("holdout", rows[cut:], history[clicked:]),
+    for name, part, of_clicks in (
+        ("train", rows[:cut], slice(None, clicked)),
+        ("holdout", rows[cut:], slice(clicked, None)),
     ):
         write(part, folder, f"{name}.parquet")
-        np.save(folder / f"{name}_history.npy", counts)
+        for kind in ("history", "items", "ages"):
+            values = np.load(datasets.output / f"valid_{kind}.npy")
+            np.save(folder / f"{name}_{kind}.npy", values[of_clicks])
     return folder
 
 

@@ -19,6 +19,7 @@ from recsys_assets.lib.features.batch_transform import BatchTransform, history_m
 from recsys_assets.serving.stages.registry import stage_class
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.support.tiny_shop import (
+    ITEMS,
     ROWS_A_DAY,
     TRAINING_PYTHON,
     Shop,
@@ -51,7 +52,7 @@ models.restore_checkpoint(query, pair.parts)
 cat, cont = given["cat"], given["cont"]
 lists = {"cat": given["list_cat"], "cont": given["list_cont"], "embeddings": given["embeddings"]}
 np.savez(answers, scores=export.apply(scorer.function, lists),
-         queries=export.apply(pair.query_function, {"cat": cat[:, :5], "cont": cont[:, :8], "history": given["history"]}))
+         queries=export.apply(pair.query_function, {"cat": cat[:, :5], "cont": cont[:, :8], **{name: given[name] for name in ("history", "items", "age_hours")}}))
 """
 
 
@@ -79,7 +80,23 @@ def rows(shop: Shop, workflows: StepRun, embeddings: Path) -> dict[str, np.ndarr
         "history": history_matrix(
             transform.transforms.vocabulary[c.CATEGORY_L1], lists, n_long, n24
         ).astype(np.float32),
+        **latest_clicks(random),
     }
+
+
+def latest_clicks(random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Latest items and ages of ROWS visitors: with no click, with one, with fifty and with some,
+    among them unknown items; every tenth age is a power of two in minutes.
+    """
+    shape = (ROWS, c.ITEM_HISTORY)
+    counts = random.integers(0, c.ITEM_HISTORY + 1, ROWS)
+    counts[: ROWS // 2] = np.resize([0, 1, c.ITEM_HISTORY], ROWS // 2)
+    items = random.integers(c.OOV_INDEX, c.VOCABULARY_START + ITEMS, shape).astype(np.int32)
+    powers = 2.0 ** random.integers(0, 16, shape) / 60
+    ages = np.where(random.random(shape) < 0.1, powers, random.uniform(0, 720, shape))
+    none = np.arange(c.ITEM_HISTORY) >= counts[:, None]
+    items[none], ages[none] = 0, 0
+    return {"items": items, "age_hours": ages.astype(np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +246,8 @@ def test_queries_of_the_query_tower_stage(
             "user_cont": rows["cont"][:, :visitor],
             "context_cont": rows["cont"][:, visitor : len(c.QUERY_CONTINUOUS)],
             "user_history": rows["history"],
+            "user_items": rows["items"],
+            "user_ages": rows["age_hours"],
         }
     )["query_embedding"]
     assert found.shape == tensorflow["queries"].shape == (ROWS, c.EMBEDDING_DIM)

@@ -157,6 +157,6 @@ def test_a_dlrm_of_drawn_negatives_is_calibrated(probe: dict[str, Any]) -> None:
 
 
 def test_graphs_written_by_hand_give_what_tensorflow_gives(probe: dict[str, Any]) -> None:
-    assert len(probe["graphs"]) == 8 and all(
+    assert len(probe["graphs"]) == 10 and all(
         0 < difference <= 1e-6 for difference in probe["graphs"].values()
     ), probe["graphs"]

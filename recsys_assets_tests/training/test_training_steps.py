@@ -60,9 +60,12 @@ def asked(run: StepRun) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def recall_at_10(
-    run: StepRun, clicks: pl.DataFrame, history: np.ndarray, embeddings: Path
+    run: StepRun, clicks: pl.DataFrame, histories: Path, split: str, embeddings: Path
 ) -> float:
-    """Of the exported towers, over the whole catalogue; history: uint8 [clicks, 2·K]."""
+    """Of the exported towers, over the whole catalogue.
+
+    histories: folder of the clicks' histories, of this split.
+    """
     catalogue, table = (
         np.load(embeddings / "item_tower_inputs.npz"),
         np.load(embeddings / "embedding_table.npy"),
@@ -80,7 +83,9 @@ def recall_at_10(
         {
             "cat": clicks.select(c.QUERY_CATEGORICAL).to_numpy(),
             "cont": clicks.select(c.QUERY_CONTINUOUS).to_numpy(),
-            "history": history.astype(np.float32),
+            "history": np.load(histories / f"{split}_history.npy").astype(np.float32),
+            "items": np.load(histories / f"{split}_items.npy"),
+            "age_hours": np.load(histories / f"{split}_ages.npy"),
         },
     )
     assert np.allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-5) and items.shape == (
@@ -270,9 +275,7 @@ def test_reported_recall_is_that_of_the_exported_towers(
     two_tower: StepRun, datasets: StepRun, valid: pl.DataFrame, embeddings: Path
 ) -> None:
     clicks = valid.filter(pl.col(c.CLICK) == 1)
-    hits = recall_at_10(
-        two_tower, clicks, np.load(datasets.output / "valid_history.npy"), embeddings
-    )
+    hits = recall_at_10(two_tower, clicks, datasets.output, "valid", embeddings)
     assert hits == pytest.approx(two_tower.metrics["recall@10"], abs=1.5 / len(clicks))
 
 
@@ -293,6 +296,20 @@ def test_the_query_tower_reads_both_halves_of_the_click_history(
     size = transforms["cardinality"][c.CATEGORY_L1]
     assert inputs["history"].shape[1] == 2 * size
     inputs["history"][:, half * size : (half + 1) * size] = 0
+    assert np.abs(onnx(two_tower.output / "query_tower.onnx", inputs) - answer).max() > 1e-3
+
+
+@pytest.mark.parametrize("change", ["first", "others", "older"])
+def test_the_query_tower_reads_the_latest_items_and_their_ages(
+    two_tower: StepRun, change: str
+) -> None:
+    inputs, answer = asked(two_tower)
+    if change == "older":
+        inputs["age_hours"] = np.where(inputs["items"] > 0, 600 - inputs["age_hours"], 0)
+        inputs["age_hours"] = inputs["age_hours"].astype(np.float32)
+    else:
+        part = inputs["items"][:, :1] if change == "first" else inputs["items"][:, 1:]
+        part[part > 0] = c.VOCABULARY_START + 7
     assert np.abs(onnx(two_tower.output / "query_tower.onnx", inputs) - answer).max() > 1e-3
 
 
@@ -410,7 +427,8 @@ def test_a_log_of_clicks_alone_trains_a_ranker(
         shutil.copytree(
             datasets.output / split / ".merlin", tmp_path / "datasets" / split / ".merlin"
         )
-        shutil.copy(datasets.output / f"{split}_history.npy", tmp_path / "datasets")
+        for part in ("history", "items", "ages"):
+            shutil.copy(datasets.output / f"{split}_{part}.npy", tmp_path / "datasets")
     run = run_step(
         "ranking.dlrm",
         tmp_path,
@@ -466,7 +484,7 @@ def test_fine_tuning_moves_the_query_tower(
     assert metrics["recall@100_before"] == metrics["recall@100_after"] == 1.0  # 60 items
     clicks = pl.read_parquet(day_rows / "holdout.parquet").filter(pl.col(c.CLICK) == 1)
     before, after = (
-        recall_at_10(run, clicks, np.load(day_rows / "holdout_history.npy"), embeddings)
+        recall_at_10(run, clicks, day_rows, "holdout", embeddings)
         for run in (two_tower, tuned_query_tower)
     )
     assert before > 2 * 10 / ITEMS and after > before - 0.05

@@ -143,7 +143,8 @@ def write_datasets(
     """Write ``features/datasets`` without context or without the rows of withheld items.
 
     Merlin's schema is copied. Its statistics of row groups (_metadata) would be wrong and are left
-    out. The matrices with one row per clicked row ({train,valid}_history.npy) lose the same rows.
+    out. The matrices with one row per clicked row ({train,valid}_{history,items,ages}.npy) lose the
+    same rows, and withheld items in the rest become out-of-vocabulary.
 
     Args:
         datasets: ``features/datasets``.
@@ -162,13 +163,13 @@ def write_datasets(
             split = f"{name.split('/')[0]}_rows"
             rows = _write_rows(datasets.path(name), target / name, context, indices)
             metrics[split] = metrics.get(split, 0) + rows
-        elif name.endswith("_history.npy"):
+        elif name.endswith(".npy"):
+            split, _, part = name.removesuffix(".npy").partition("_")
             matrix = np.load(datasets.path(name), mmap_mode="r", allow_pickle=False)
-            np.save(
-                target / name,
-                matrix[_kept_clicks(datasets, name.removesuffix("_history.npy"), indices)],
-                allow_pickle=False,
-            )
+            kept = np.array(matrix[_kept_clicks(datasets, split, indices)])
+            if part == "items":
+                kept[np.isin(kept, indices)] = c.OOV_INDEX
+            np.save(target / name, kept, allow_pickle=False)
         elif not name.endswith("_metadata"):
             shutil.copyfile(datasets.path(name), target / name)
     return metrics

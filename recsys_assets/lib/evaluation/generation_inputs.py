@@ -9,8 +9,7 @@ import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.lib.features.batch_transform import BatchTransform, RowTransform, history_matrix
-from recsys_assets.lib.features.point_in_time import HISTORY
+from recsys_assets.lib.features.batch_transform import BatchTransform, ClickHistories, RowTransform
 from recsys_assets.lib.features.transforms import affinity
 
 _ITEM = c.RANKER_CATEGORICAL.index(c.ITEM_ID)
@@ -45,22 +44,20 @@ class GenerationInputs:
     def query_inputs(self, frame: pl.DataFrame) -> Inputs:
         """Make the inputs of the query tower.
 
-        frame: INTERACTION_FEATURES and click history, n rows.
+        frame: INTERACTION_FEATURES and the lists of click_history.parquet, n rows.
 
         Returns:
-            cat int32 [n, 5], cont float32 [n, 8], history float32 [n, 2·K].
+            cat int32 [n, 5], cont float32 [n, 8], history float32 [n, 2·K], items int32 [n, 50],
+            age_hours float32 [n, 50].
         """
         rows = self.transform.transform_frame(frame)
-        history = history_matrix(
-            self.transform.transforms.vocabulary[c.CATEGORY_L1],
-            frame[HISTORY],
-            frame[c.CLICKS_LOOK_BACK].to_numpy(),
-            frame[c.CLICKS_24H].to_numpy(),
-        )
+        clicks = ClickHistories.of(self.transform.transforms, frame)
         return {
             "cat": _pack(rows, c.QUERY_CATEGORICAL, np.int32),
             "cont": _pack(rows, c.QUERY_CONTINUOUS, np.float32),
-            "history": history.astype(np.float32),
+            "history": clicks.categories.astype(np.float32),
+            "items": clicks.items,
+            "age_hours": clicks.ages,
         }
 
     def pair_inputs(

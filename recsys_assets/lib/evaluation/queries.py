@@ -29,7 +29,7 @@ from recsys_assets.lib.evaluation import seen_filter
 from recsys_assets.lib.evaluation.measures import QueryCounts
 from recsys_assets.lib.evaluation.query_slices import slices_of
 from recsys_assets.lib.features.click_ranges import unroll
-from recsys_assets.lib.features.point_in_time import HISTORY, UNKNOWN_VISITOR
+from recsys_assets.lib.features.point_in_time import UNKNOWN_VISITOR
 from recsys_assets.lib.features.seen import DEFAULT_RULE, SeenRule
 from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.local_time import UTC
@@ -46,8 +46,8 @@ VISITOR, SIMULATED, _SLICE = "visitor", "simulated_cold", "slice "
 class Queries:
     """Holds Q held-out clicks over a catalogue of I items, in the order of raw/items."""
 
-    #: Q rows: INTERACTION_FEATURES and click history (List(String)) of the click, then VISITOR
-    #: (String), SIMULATED (Boolean)
+    #: Q rows: INTERACTION_FEATURES of the click and its lists of click_history.parquet, then
+    #: VISITOR (String), SIMULATED (Boolean)
     frame: pl.DataFrame
     item_ids: np.ndarray  # str [I]
     clicks: np.ndarray  # int64 [I], of each item in the training days
@@ -288,7 +288,11 @@ def _clicked(features: Sequence[Artifact], catalogue: pl.DataFrame) -> pl.DataFr
 def _with_history(asks: pl.DataFrame, features: Sequence[Artifact]) -> pl.DataFrame:
     """Join the click history of each click."""
     if not features:
-        return asks.with_columns(pl.lit(None, pl.List(pl.String)).alias(HISTORY))
+        return asks.with_columns(
+            pl.lit(None, pl.List(pl.String)).alias(c.HISTORY_CATEGORIES),
+            pl.lit(None, pl.List(pl.String)).alias(c.HISTORY_ITEMS),
+            pl.lit(None, pl.List(pl.Float32)).alias(c.HISTORY_AGES),
+        )
     remembered = pl.scan_parquet([a.path("click_history.parquet") for a in features])
     return asks.join(
         remembered.join(asks.lazy().select(c.EVENT_ID), on=c.EVENT_ID, how="semi").collect(),

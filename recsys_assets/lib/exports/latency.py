@@ -23,6 +23,7 @@ def median_ms(
     model: Path,
     inputs: Mapping[str, np.ndarray],
     *,
+    optional: tuple[str, ...] = (),
     repetitions: int = REPETITIONS,
     warm_up: int = WARM_UP,
 ) -> float:
@@ -31,6 +32,7 @@ def median_ms(
     Args:
         model: an ONNX file.
         inputs: its inputs by name, with as many rows as in serving.
+        optional: names of inputs that the model may lack, all or none.
         repetitions: measured calls.
         warm_up: calls before them.
 
@@ -42,8 +44,11 @@ def median_ms(
         raise ValueError(
             f"repetitions {repetitions} must be at least 1, warm_up {warm_up} at least 0"
         )
-    session = open_session(model, tuple(inputs))
-    given = {name: np.ascontiguousarray(values) for name, values in inputs.items()}
+    required = tuple(name for name in inputs if name not in optional)
+    session = open_session(model, required, optional)
+    given = {
+        tensor.name: np.ascontiguousarray(inputs[tensor.name]) for tensor in session.get_inputs()
+    }
     taken = []
     for _ in range(warm_up + repetitions):
         started = time.perf_counter()

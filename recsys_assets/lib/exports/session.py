@@ -37,13 +37,14 @@ def run_model(session: Any, inputs: Mapping[str, np.ndarray], batch: int = 16_38
 
     Args:
         session: of ``open_model``.
-        inputs: ONNX input → its rows [N, …].
+        inputs: ONNX input → its rows [N, …]; those that the model does not take are ignored.
         batch: rows per call.
 
     Raises:
         ValueError: the output holds values that are not finite.
     """
-    rows = len(next(iter(inputs.values())))
+    rows, taken = len(next(iter(inputs.values()))), {one.name for one in session.get_inputs()}
+    inputs = {name: values for name, values in inputs.items() if name in taken}
     parts = [
         session.run(None, {name: values[start : start + batch] for name, values in inputs.items()})[
             0

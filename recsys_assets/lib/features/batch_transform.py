@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 
+from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import (
     AFFINITY_CONTINUOUS,
@@ -248,17 +251,108 @@ def _check_counts(lengths: np.ndarray, counts: Sequence[np.ndarray]) -> None:
         )
 
 
-def click_histories(
-    transform: BatchTransform, rows: pl.DataFrame, remembered: pl.DataFrame
-) -> np.ndarray:
-    """Return the history matrix of clicked rows, uint8 [R, 2·K].
+def latest_items(
+    vocabulary: Vocabulary, items: pl.Series, ages: pl.Series, n_long: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the latest clicked items of R visitors, and the hours since each click.
+
+    Each row equals ``recent_items`` of one visitor.
 
     Args:
-        transform: holds the generation's categories.
+        vocabulary: of item_id.
+        items: List(String) [R], item_id of each row's latest clicks, oldest first.
+        ages: List(Float32) [R], hours since each of them.
+        n_long: [R], clicks of the look-back; 0 for a masked visitor.
+
+    Returns:
+        int32 [R, ITEM_HISTORY] Categorify indices, newest first, 0 where there are fewer; and
+        float32 [R, ITEM_HISTORY] ages, 0 where there is no click.
+
+    Raises:
+        ValueError: a row has other numbers of items and ages, or fewer than its clicks.
+    """
+    lengths = items.list.len().fill_null(0).cast(pl.Int64).to_numpy()
+    of_ages = ages.list.len().fill_null(0).cast(pl.Int64).to_numpy()
+    counted = np.minimum(np.asarray(n_long, dtype=np.int64), c.ITEM_HISTORY)
+    if not len(lengths) == len(of_ages) == len(counted):
+        raise ValueError(f"{len(items)} lists of items, {len(ages)} of ages, {len(counted)} counts")
+    wrong = (lengths != of_ages) | (counted > lengths)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"row {row} has {lengths[row]} items, {of_ages[row]} ages and {counted[row]} clicks; "
+            "materialise features/interactions of its day again"
+        )
+    named = items.explode(empty_as_null=False, keep_nulls=False).cast(pl.String)
+    named = named.alias(vocabulary.column)
+    index = named.to_frame().select(_index(vocabulary, pl.Enum(vocabulary.values), named))
+    hours = ages.explode(empty_as_null=False, keep_nulls=False).cast(pl.Float32).to_numpy()
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.cumsum(lengths)[owner] - np.arange(len(owner)) - 1  # 0: the latest click
+    kept = place < counted[owner]
+    cell = owner[kept], place[kept]
+    matrix = np.zeros((len(lengths), c.ITEM_HISTORY), np.int32)
+    since = np.zeros(matrix.shape, np.float32)
+    matrix[cell], since[cell] = index.to_series().to_numpy()[kept], hours[kept]
+    return matrix, since
+
+
+@dataclass(frozen=True)
+class ClickHistories:
+    """Holds what the query tower reads of R visitors' clicks.
+
+    Attributes:
+        categories: of ``history_matrix``, uint8 [R, 2·K].
+        items: of ``latest_items``, int32 [R, ITEM_HISTORY].
+        ages: of ``latest_items``, float32 [R, ITEM_HISTORY].
+    """
+
+    categories: np.ndarray
+    items: np.ndarray
+    ages: np.ndarray
+
+    @classmethod
+    def of(cls, transforms: Transforms, rows: pl.DataFrame) -> ClickHistories:
+        """Transform the click histories of rows.
+
+        Args:
+            transforms: of the generation.
+            rows: clicks_look_back and clicks_24h, and the lists of click_history.parquet.
+
+        Raises:
+            ValueError: a list does not fit its row's counts.
+        """
+        n_long, n24 = (rows[name].to_numpy() for name in (CLICKS_LOOK_BACK, CLICKS_24H))
+        categories = history_matrix(
+            transforms.vocabulary[CATEGORY_L1], rows[c.HISTORY_CATEGORIES], n_long, n24
+        )
+        return cls(
+            categories,
+            *latest_items(
+                transforms.vocabulary[ITEM_ID], rows[c.HISTORY_ITEMS], rows[c.HISTORY_AGES], n_long
+            ),
+        )
+
+    def write(self, folder: Path, split: str) -> None:
+        """Write the arrays as the training steps read them (``loaders.History``)."""
+        for name, values in (
+            ("history", self.categories),
+            ("items", self.items),
+            ("ages", self.ages),
+        ):
+            np.save(folder / f"{split}_{name}.npy", values, allow_pickle=False)
+
+
+def click_histories(
+    transform: BatchTransform, rows: pl.DataFrame, remembered: pl.DataFrame
+) -> ClickHistories:
+    """Return the click histories of clicked rows.
+
+    Args:
+        transform: holds the generation's categories and items.
         rows: event_id, clicks_look_back and clicks_24h of R clicked exposures; both counts are 0
             in a masked row.
-        remembered: {event_id, categories} of click_history.parquet of features/interactions, in any
-            order.
+        remembered: click_history.parquet of features/interactions, in any order.
 
     Raises:
         ValueError: a row has no history.
@@ -266,18 +360,13 @@ def click_histories(
     joined = rows.select(EVENT_ID, CLICKS_LOOK_BACK, CLICKS_24H).join(
         remembered, on=EVENT_ID, how="left", maintain_order="left"
     )
-    if joined["categories"].null_count():
-        lost = joined.filter(pl.col("categories").is_null())[EVENT_ID][0]
+    lost = joined.filter(pl.col(c.HISTORY_CATEGORIES).is_null())[EVENT_ID]
+    if len(lost):
         raise ValueError(
-            f"click_history has no row for {joined['categories'].null_count()} clicked exposures, "
-            f"for example {lost!r}; materialise features/interactions of its day again"
+            f"click_history has no row for {len(lost)} clicked exposures, for example {lost[0]!r}; "
+            "materialise features/interactions of its day again"
         )
-    return history_matrix(
-        transform.transforms.vocabulary[CATEGORY_L1],
-        joined["categories"],
-        joined[CLICKS_LOOK_BACK].to_numpy(),
-        joined[CLICKS_24H].to_numpy(),
-    )
+    return ClickHistories.of(transform.transforms, joined)
 
 
 def read_transforms(workflows: Artifact) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from recsys_assets.columns import (
     RECENT_CATEGORIES,
     RECENT_ITEMS,
     RECENT_TIMESTAMPS,
+    SECONDS_PER_HOUR,
     TIMESTAMP,
     USER_ID,
 )
@@ -118,22 +119,35 @@ class ClickRanges:
         Returns:
             Categories List(String), items List(String) and times List(Int64).
         """
-        offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]))
+        offsets = np.concatenate([[0], np.cumsum(end - start)])
         _, position = unroll(start, end)
-        values = (
-            self.names.gather(self.name[position]).to_arrow(),
-            self.items.gather(self.item[position]).to_arrow(),
-            pa.array(self.time[position]),
-        )
-        # from_arrow returns a Series for an array
-        categories, items, times = (
-            cast("pl.Series", pl.from_arrow(pa.LargeListArray.from_arrays(offsets, value)))
-            for value in values
-        )
+        categories = self.names.gather(self.name[position]).to_arrow()
+        items = self.items.gather(self.item[position]).to_arrow()
         return (
-            categories.alias(RECENT_CATEGORIES).cast(pl.List(pl.String)),
-            items.alias(RECENT_ITEMS).cast(pl.List(pl.String)),
-            times.alias(RECENT_TIMESTAMPS),
+            _lists(offsets, categories, pl.String).alias(RECENT_CATEGORIES),
+            _lists(offsets, items, pl.String).alias(RECENT_ITEMS),
+            _lists(offsets, pa.array(self.time[position]), pl.Int64).alias(RECENT_TIMESTAMPS),
+        )
+
+    def items_and_ages(
+        self, start: np.ndarray, end: np.ndarray, at: np.ndarray
+    ) -> tuple[pl.Series, pl.Series]:
+        """Return the items of each range and the hours from each click to a moment, oldest first.
+
+        Args:
+            start: first position of each range, [Q].
+            end: last position of each range + 1, [Q].
+            at: unix seconds of each range's moment, int64 [Q].
+
+        Returns:
+            Items List(String) and ages List(Float32).
+        """
+        offsets = np.concatenate([[0], np.cumsum(end - start)])
+        owner, position = unroll(start, end)
+        ages = (at[owner] - self.time[position]) / SECONDS_PER_HOUR
+        return (
+            _lists(offsets, self.items.gather(self.item[position]).to_arrow(), pl.String),
+            _lists(offsets, pa.array(ages.astype(np.float32)), pl.Float32),
         )
 
     def top_categories(self, start: np.ndarray, end: np.ndarray) -> pl.Series:
@@ -150,6 +164,13 @@ class ClickRanges:
             .unique("owner", keep="first", maintain_order=True)
         )
         return self.names.gather(best["name"].gather(back))
+
+
+def _lists(offsets: np.ndarray, values: pa.Array, kind: type[pl.DataType]) -> pl.Series:
+    """Return R lists of values, List(kind); offsets: int64 [R + 1]."""
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), values)
+    # from_arrow returns a Series for an array
+    return cast("pl.Series", pl.from_arrow(lists)).cast(pl.List(kind))
 
 
 def _coded(values: pl.Series) -> tuple[pl.Series, np.ndarray]:

@@ -125,10 +125,15 @@ def changed_without_the_future(
         )
         kept = sampled.join(again, on=rows.columns, how="semi", nulls_equal=True)
         changed += sampled.height - kept.height
-        # A history must have as many clicks as the recomputed count.
+        # A history must have as many clicks as the recomputed count, all of them earlier.
         lists = history.join(again.select(c.EVENT_ID, c.CLICKS_LOOK_BACK), on=c.EVENT_ID)
+        counted = pl.col(c.CLICKS_LOOK_BACK)
+        latest = pl.min_horizontal(counted, pl.lit(c.ITEM_HISTORY))
         changed += lists.filter(
-            pl.col(features.HISTORY).list.len() != pl.col(c.CLICKS_LOOK_BACK)
+            (pl.col(c.HISTORY_CATEGORIES).list.len() != counted)
+            | (pl.col(c.HISTORY_ITEMS).list.len() != latest)
+            | (pl.col(c.HISTORY_AGES).list.len() != latest)
+            | (pl.col(c.HISTORY_AGES).list.min() <= 0).fill_null(False)
         ).height
     return changed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,15 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.features import batch_transform, vocabulary
-from recsys_assets.lib.features import point_in_time as features
 from recsys_assets.lib.features.batch_transform import item_vocabulary, read_transforms
 from recsys_assets.lib.figures.series import number
+
+#: Part of ``ClickHistories`` → its file of the validation rows.
+HISTORY_FILES = {
+    "categories": "valid_history.npy",
+    "items": "valid_items.npy",
+    "ages": "valid_ages.npy",
+}
 
 
 def items_without_index(workflows: Artifact, items: Artifact) -> list[str]:
@@ -47,24 +54,27 @@ def transform_differences(
     lists = pl.concat(
         [pl.read_parquet(artifact.path("click_history.parquet")) for artifact in valid]
     )
-    counted = batch_transform.history_matrix(
-        compiled.transforms.vocabulary[c.CATEGORY_L1],
-        lists[features.HISTORY],
-        clicked[c.CLICKS_LOOK_BACK].to_numpy(),
-        clicked[c.CLICKS_24H].to_numpy(),
-    )
-    written = np.load(datasets.path("valid_history.npy"), allow_pickle=False)
-    if written.shape != counted.shape:
-        raise ValueError(
-            f"datasets' valid_history.npy has shape {written.shape}, the click histories of these "
-            f"days have {counted.shape}; materialise features/datasets again"
+    ours_of_clicks = dataclasses.asdict(
+        batch_transform.ClickHistories.of(
+            compiled.transforms,
+            clicked.select(c.CLICKS_LOOK_BACK, c.CLICKS_24H).hstack(lists.drop(c.EVENT_ID)),
         )
+    )
+    written = {name: np.load(datasets.path(file)) for name, file in HISTORY_FILES.items()}
+    for name, counted in ours_of_clicks.items():
+        if written[name].shape != counted.shape:
+            raise ValueError(
+                f"datasets' {HISTORY_FILES[name]} has shape {written[name].shape}, the click "
+                f"histories of these days have {counted.shape}; materialise features/datasets again"
+            )
     return {
         **{
             name: number((ours[name].cast(pl.Float64) - theirs[name].cast(pl.Float64)).abs().max())
             for name in c.RANKER_CATEGORICAL + c.RANKER_CONTINUOUS
         },
-        "history": float((written != counted).any()),
+        "history": float(
+            any((written[name] != counted).any() for name, counted in ours_of_clicks.items())
+        ),
     }
 
 

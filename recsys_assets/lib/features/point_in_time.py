@@ -29,11 +29,15 @@ from recsys_assets.columns import (
     EVENT_TYPE,
     EXPOSURE_EVENTS,
     GENDER,
+    HISTORY_AGES,
+    HISTORY_CATEGORIES,
+    HISTORY_ITEMS,
     HOURS_SINCE_CLICK,
     IMPRESSION,
     INTERACTION_FEATURES,
     ITEM_CLICKS,
     ITEM_GENDER,
+    ITEM_HISTORY,
     ITEM_ID,
     MISSING,
     PRICE,
@@ -51,8 +55,6 @@ from recsys_assets.lib.features.click_ranges import ClickRanges
 from recsys_assets.lib.landing.arrivals import SINCE, since
 from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds, previous_day
-
-HISTORY = "categories"  # the column of ``click_history`` beside event_id
 
 NEEDED = (EVENT_ID, USER_ID, ITEM_ID, TIMESTAMP, EVENT_TYPE)  # columns of the days before
 #: Shares of training rows whose visitor, and independently whose device, becomes unknown.
@@ -134,9 +136,17 @@ def _click_history(clicks: ClickRanges, rows: pl.DataFrame, seconds: int) -> pl.
     )
     # A visitor without clicks has the empty range [0, 0).
     code, known = asked["code"].fill_null(0).to_numpy(), asked["code"].is_not_null().to_numpy()
-    start, end = clicks.before(code, asked[TIMESTAMP].to_numpy(), seconds)
-    categories, _, _ = clicks.lists(np.where(known, start, 0), np.where(known, end, 0))
-    return asked.select(EVENT_ID, categories.alias(HISTORY))
+    at = asked[TIMESTAMP].to_numpy()
+    start, end = clicks.before(code, at, seconds)
+    start, end = np.where(known, start, 0), np.where(known, end, 0)
+    categories, _, _ = clicks.lists(start, end)
+    items, ages = clicks.items_and_ages(np.maximum(start, end - ITEM_HISTORY), end, at)
+    return asked.select(
+        EVENT_ID,
+        categories.alias(HISTORY_CATEGORIES),
+        items.alias(HISTORY_ITEMS),
+        ages.alias(HISTORY_AGES),
+    )
 
 
 def _states(clicks: ClickRanges, since: int, seconds: int) -> pl.DataFrame:
@@ -243,8 +253,10 @@ def interaction_features(
 
     Returns:
         features: INTERACTION_FEATURES, one row per exposure, ordered by (timestamp, event_id).
-        click_history: {event_id, categories: List(String)}, one row per clicked exposure in the
-            same order: ``activity.history`` of its visitor just before it, oldest first.
+        click_history: {event_id, categories: List(String), items: List(String), ages:
+            List(Float32)}, one row per clicked exposure in the same order: ``activity.history`` of
+            its visitor just before it, oldest first. Items and ages (hours until the exposure) are
+            those of its latest ITEM_HISTORY clicks.
         user_activity: {user_id, timestamp: Int64, recent_categories: List(String),
             recent_items: List(String), recent_timestamps: List(Int64)}, one row per visitor and
             second with a click on the day, ordered by (user_id, timestamp). The lists hold the

@@ -128,8 +128,8 @@ def write_rows(
     """Write the transformed rows to learn and to judge by.
 
     train.parquet holds masked rows: the replayed days and 70 % of the new day. holdout.parquet
-    holds the other 30 %, unmasked. train_history.npy and holdout_history.npy hold the click
-    histories of their clicked rows in order, uint8 [clicked rows, 2·K].
+    holds the other 30 %, unmasked. {train,holdout}_{history,items,ages}.npy hold the click
+    histories of their clicked rows in order, as ``ClickHistories``.
 
     Args:
         store: of the artifacts.
@@ -163,10 +163,8 @@ def write_rows(
     for name, rows in (("train", train), ("holdout", holdout)):
         packed = transform.transform_frame(rows).with_columns(rows[c.CLICK], rows[c.TIMESTAMP])
         packed.write_parquet(target / f"{name}.parquet")
-        np.save(
-            target / f"{name}_history.npy",
-            click_histories(transform, rows.filter(pl.col(c.CLICK) == 1), remembered),
-        )
+        clicked = rows.filter(pl.col(c.CLICK) == 1)
+        click_histories(transform, clicked, remembered).write(target, name)
         vocabulary[name] = {
             column: number((packed[column] == c.OOV_INDEX).mean())
             for column in (c.USER_ID, c.ITEM_ID)

@@ -332,7 +332,9 @@ def latencies(
     rows = exposures[np.arange(latency.RANKER_ROWS) % exposures.height]
     return {
         "query_tower": latency.median_ms(
-            query_tower, generation.query_inputs(queries.frame[: latency.QUERY_ROWS])
+            query_tower,
+            generation.query_inputs(queries.frame[: latency.QUERY_ROWS]),
+            optional=c.QUERY_OF_ITEMS,
         ),
         "ranker": latency.median_ms(ranker, generation.row_inputs(rows)),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from recsys_assets.columns import EMBEDDING_DIM
+from recsys_assets.columns import EMBEDDING_DIM, QUERY_OF_ITEMS
 from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.lib.exports.session import open_session
 from recsys_assets.release_files import HISTORY, ITEMS, LISTS, MODEL, MODEL_FILES
@@ -93,12 +93,12 @@ class QueryTower(_OnnxStage):
     files = MODEL_FILES[name]
     arguments = ("cat", "cont", "history")
     #: Inputs that only a query tower of items takes.
-    further = ("items", "age_hours")
+    further = QUERY_OF_ITEMS
 
     def __init__(self, session: onnxruntime.InferenceSession, version: int, width: int) -> None:
         super().__init__(session, version)
         self._width = width
-        self._takes_items = any(tensor.name == "items" for tensor in session.get_inputs())
+        self._takes_items = any(tensor.name in self.further for tensor in session.get_inputs())
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> QueryTower:
@@ -138,7 +138,8 @@ class QueryTower(_OnnxStage):
         cont = np.concatenate([inputs[t.USER_CONT.name], inputs[t.CONTEXT_CONT.name]], axis=1)
         given = {"cat": cat, "cont": cont, "history": history}
         if self._takes_items:
-            given |= {"items": inputs[t.USER_ITEMS.name], "age_hours": inputs[t.USER_AGES.name]}
+            latest = inputs[t.USER_ITEMS.name], inputs[t.USER_AGES.name]
+            given |= dict(zip(self.further, latest, strict=True))
         if len(cat) == 1:
             found = self._predict("embedding", (1, EMBEDDING_DIM), **given)
         else:  # one at a time: for several rows onnxruntime may add in another order

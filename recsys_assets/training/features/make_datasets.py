@@ -5,9 +5,11 @@ features.parquet), ``history`` (folders with click_history.parquet of the days o
 those of valid), ``items``.
 Out: train/ and valid/: Parquet with a Merlin schema; RANKER_CATEGORICAL int32, RANKER_CONTINUOUS
 float32, click int32, timestamp int64, in the order of the days and of the rows within a day.
-train_history.npy and valid_history.npy: uint8 [clicked rows, 2·K], one row per clicked row of
-train/ and valid/ in their order: the visitor's clicks by category_l1 index (K = its cardinality),
-of the look-back days and then of 24 hours.
+{train,valid}_history.npy: uint8 [clicked rows, 2·K], one row per clicked row of train/ and valid/
+in their order: the visitor's clicks by category_l1 index (K = its cardinality), of the look-back
+days and then of 24 hours.
+{train,valid}_items.npy: int32 [clicked rows, 50], item_id indices of the visitor's latest clicks,
+newest first, 0 where there are fewer. {train,valid}_ages.npy: float32, hours since each of them.
 """
 
 from __future__ import annotations
@@ -75,7 +77,10 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
     from recsys_assets import columns as c
     from recsys_assets.training.features import click_history, workflows
 
-    categories = workflows.vocabulary(step.input("workflows"), workflows.ITEM, c.CATEGORY_L1)
+    vocabularies = {
+        name: workflows.vocabulary(step.input("workflows"), workflows.ITEM, name)
+        for name in (c.CATEGORY_L1, c.ITEM_ID)
+    }
     combined = workflows.load(step.input("workflows"), workflows.COMBINED, step.log)
     click = [c.CLICK] >> ops.AddTags([Tags.BINARY_CLASSIFICATION, Tags.TARGET])
     zone = tables.time_zone(step.file("workflows", TRANSFORMS))
@@ -91,15 +96,20 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
         rate = rows / (time.monotonic() - started)
         step.log(f"{split}: {rows} rows, {rate:,.0f} rows/s")
         of_split, histories = histories[: len(paths)], histories[len(paths) :]
-        history, timestamps = click_history.of_days(paths, of_split, categories, zone)
-        _check_order(step.output / split, timestamps)
-        np.save(step.output / f"{split}_history.npy", history)
-        step.log(f"{split}: click histories of {len(history)} clicked rows")
+        found = click_history.of_days(paths, of_split, vocabularies, zone)
+        _check_order(step.output / split, found.timestamps)
+        for name, values in (
+            ("history", found.history),
+            ("items", found.items),
+            ("ages", found.ages),
+        ):
+            np.save(step.output / f"{split}_{name}.npy", values)
+        step.log(f"{split}: click histories of {len(found.history)} clicked rows")
         step.report(
             **{
                 f"{split}_rows": rows,
                 f"{split}_rows_per_second": round(rate),
-                f"{split}_clicked_rows": len(history),
+                f"{split}_clicked_rows": len(found.history),
             }
         )
 

@@ -76,9 +76,7 @@ def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
 
     def sampled(clicks: pd.DataFrame, seed: int) -> Labelled:
         history = loaders.history_of(clicks, loaders.cardinalities(schema)[c.CATEGORY_L1])
-        plain = clicks.drop(
-            columns=[name for name in clicks.columns if name.startswith(loaders.HISTORY)]
-        )
+        plain = loaders.without_history(clicks)
         per_positive = params.negatives_per_positive
         return Labelled(
             *learning.with_negatives(plain, catalogue, shares, per_positive, seed, history, zone)
@@ -105,6 +103,4 @@ def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
 
 def _with_history(step: Step[DlrmParams], split: str, clicks: pd.DataFrame) -> pd.DataFrame:
     """Return the clicked rows of a split with the click histories of the data set."""
-    return loaders.with_history(
-        clicks, np.load(step.file("datasets", f"{split}_history.npy"), allow_pickle=False)
-    )
+    return loaders.with_history(clicks, loaders.History.read(step.input("datasets"), split))

@@ -38,7 +38,7 @@ def fine_tune_query_tower(step: Step[FineTuneQueryTowerParams]) -> None:
         loaders.read_rows(
             step.file("rows", f"{name}.parquet"),
             clicked=True,
-            history=step.file("rows", f"{name}_history.npy"),
+            history=loaders.History.read(step.input("rows"), name),
         )
         for name in ("train", "holdout")
     )
@@ -61,8 +61,8 @@ def fine_tune_query_tower(step: Step[FineTuneQueryTowerParams]) -> None:
     pair.build()
     models.restore_checkpoint(champion, pair.parts)
 
-    judge = retrieval_training.judge(pair, holdout, learning.items, table, step.seed)
-    before = judge()
+    judge = retrieval_training.Judge(pair, holdout, learning.items, table, step.seed)
+    before = judge.recall()
     item_before, query_before = models.weights(pair.item), models.weights(pair.query)
     plan = trainer.TrainingPlan(
         params.epochs, size, params.learning_rate, step.seed, drop_last=True
@@ -77,7 +77,7 @@ def fine_tune_query_tower(step: Step[FineTuneQueryTowerParams]) -> None:
         )
     moved = len(models.changed(query_before, pair.query))
     step.report(
-        **{"recall@100_before": before, "recall@100_after": judge()},
+        **{"recall@100_before": before, "recall@100_after": judge.recall()},
         query_weights_changed=moved,
         rows=len(rows),
         holdout_rows=len(holdout),

@@ -128,29 +128,54 @@ def _distinct_items(
     return distinct, tf.concat([place[:first], place[first + uniform :]], axis=0), candidates
 
 
-def judge(
-    pair: Towers,
-    held_out: pd.DataFrame,
-    items: batches.Items,
-    table: np.ndarray,
-    seed: int,
-    k: int = 100,
-) -> Callable[[], float]:
-    """Return a function that gives the recall@k of held-out clicks.
+class Judge:
+    """Judges the towers by held-out clicks, over all known items.
 
-    The recall is over all known items, of at most JUDGED_CLICKS rows.
+    Args:
+        pair: both towers.
+        held_out: clicked rows; of more than JUDGED_CLICKS a sample is taken.
+        items: known to the training.
+        table: the aligned table.
+        seed: of the sample.
+        k: length of the list of ``recall``.
     """
-    if len(held_out) > JUDGED_CLICKS:
-        held_out = held_out.sample(JUDGED_CLICKS, random_state=seed)
-    clicked = held_out[c.ITEM_ID].to_numpy()
 
-    def recall() -> float:
-        vectors = pair.item_vectors(items.cat, items.cont, table[items.index])
-        return metrics.recall(
-            metrics.clicked_ranks(pair.query_vectors(held_out), vectors, items.index, clicked), k
+    def __init__(
+        self,
+        pair: Towers,
+        held_out: pd.DataFrame,
+        items: batches.Items,
+        table: np.ndarray,
+        seed: int,
+        k: int = 100,
+    ) -> None:
+        if len(held_out) > JUDGED_CLICKS:
+            held_out = held_out.sample(JUDGED_CLICKS, random_state=seed)
+        self._pair, self._held_out, self._items, self._table = pair, held_out, items, table
+        self._clicked, self._k = held_out[c.ITEM_ID].to_numpy(), k
+        self.recalls: list[float] = []  # of each call of ``loss``
+
+    def recall(self) -> float:
+        """Return the share of the clicks that are among the first k."""
+        return self._recall(*self._vectors())
+
+    def loss(self, temperature: float) -> float:
+        """Return the mean negative log likelihood of the clicks, and keep their recall."""
+        queries, vectors = self._vectors()
+        self.recalls.append(self._recall(queries, vectors))
+        losses = metrics.clicked_losses(
+            queries, vectors, self._items.index, self._clicked, temperature
         )
+        return float(losses.mean())
 
-    return recall
+    def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        items = self._items
+        vectors = self._pair.item_vectors(items.cat, items.cont, self._table[items.index])
+        return self._pair.query_vectors(self._held_out), vectors
+
+    def _recall(self, queries: np.ndarray, vectors: np.ndarray) -> float:
+        ranks = metrics.clicked_ranks(queries, vectors, self._items.index, self._clicked)
+        return metrics.recall(ranks, self._k)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from merlin.schema import Schema
 from recsys_assets import columns as c
 from recsys_assets.release_files import ITEM_TOWER_ONNX, PARITY, QUERY_TOWER_ONNX
 from recsys_assets.training import export
-from recsys_assets.training.loaders import cardinalities, history_of, pack
+from recsys_assets.training.loaders import cardinalities, history_of, latest_of, pack
 from recsys_assets.training.models import TwoTowerShape, save_checkpoint
 from recsys_assets.training.retrieval import query_graph
 from recsys_assets.training.step import Step
@@ -44,11 +44,8 @@ class Towers:
 
     def build(self) -> None:
         """Create the variables, so that a checkpoint can be read into them."""
-        history = [tf.zeros([1, 2 * self.shape.categories])] if self.shape.categories else []
         self.query_function.python_function(
-            tf.zeros([1, len(c.QUERY_CATEGORICAL)], tf.int32),
-            tf.zeros([1, len(c.QUERY_CONTINUOUS)]),
-            *history,
+            *(tf.zeros([1, one.shape[1]], one.dtype) for one in self.query_function.input_signature)
         )
         self.item_function.python_function(
             tf.zeros([1, len(c.ITEM_CATEGORICAL)], tf.int32),
@@ -95,6 +92,8 @@ def query_inputs(rows: pd.DataFrame, shape: TwoTowerShape) -> dict[str, np.ndarr
     }
     if shape.categories:
         packed[export.HISTORY] = history_of(rows, shape.categories).astype(np.float32)
+    if shape.items:
+        packed |= dict(zip(c.QUERY_OF_ITEMS, latest_of(rows), strict=True))
     return packed
 
 
@@ -125,7 +124,8 @@ def write(
     """Write the files of a two-tower artifact and report the largest differences.
 
     The files are checkpoint, config, both ONNX files and parity.npz (query_cat, query_cont,
-    query_history, query_embedding, item_cat, item_cont, item_embeddings, item_embedding).
+    query_history, query_items, query_age_hours, query_embedding, item_cat, item_cont,
+    item_embeddings, item_embedding).
 
     Args:
         step: the step that writes.

@@ -41,7 +41,7 @@ def train_two_tower(step: Step[TwoTowerParams]) -> None:
     table = loaders.read_embeddings(step.file("embeddings", EMBEDDING_TABLE), schema)
     catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
     all_clicks = loaders.read_rows(
-        datasets / "train", clicked=True, history=step.file("datasets", "train_history.npy")
+        datasets / "train", clicked=True, history=loaders.History.read(datasets, "train")
     )
     rows, held_out = batches.split(all_clicks, step.params.held_out, step.seed, keep=c.ITEM_ID)
     size = loaders.batch_size(len(rows), step.params.batch_size)
@@ -49,7 +49,7 @@ def train_two_tower(step: Step[TwoTowerParams]) -> None:
     pair, outcome = _train(step, schema, table, catalogue, rows, held_out, size)
 
     clicks = loaders.read_rows(
-        datasets / "valid", clicked=True, history=step.file("datasets", "valid_history.npy")
+        datasets / "valid", clicked=True, history=loaders.History.read(datasets, "valid")
     )
     counts = models.item_counts(all_clicks[c.ITEM_ID].to_numpy(), schema)
     _report_recall(step, pair, clicks, catalogue, table, counts)
@@ -62,7 +62,7 @@ def train_two_tower(step: Step[TwoTowerParams]) -> None:
         items_without_id=int((catalogue["cat"][:, 0] == c.OOV_INDEX).sum()),
         epochs=outcome.epochs,
         best_epoch=outcome.best_epoch,
-        held_out_recall=outcome.figures,
+        held_out_loss=outcome.figures,
         rows_per_second=outcome.rows_per_second,
         temperature=pair.shape.temperature,
     )
@@ -97,6 +97,7 @@ def _train(
         params.temperature,
         params.logq_correction,
         loaders.cardinalities(schema)[c.CATEGORY_L1] if params.use_history else 0,
+        loaders.cardinalities(schema)[c.ITEM_ID] if params.use_items else 0,
         params.use_user_id,
         params.learned_temperature,
         params.embedding_dim,
@@ -124,14 +125,16 @@ def _train(
         params.learning_rate_decay,
         drop_last=True,
     )
-    judge = (
-        retrieval_training.judge(learning.pair, held_out, learning.items, table, step.seed)
-        if len(held_out)
-        else None
-    )
+    judge = retrieval_training.Judge(learning.pair, held_out, learning.items, table, step.seed)
     outcome = trainer.Trainer(learning.loss, learning.variables, params.learning_rate).fit(
-        len(rows), plan, step, judge, figure="recall@100"
+        len(rows),
+        plan,
+        step,
+        (lambda: judge.loss(float(learning.output.temperature))) if len(held_out) else None,
+        higher_is_better=False,
+        figure="log loss",
     )
+    step.report(held_out_recall=judge.recalls)
     trained = dataclasses.replace(shape, temperature=float(learning.output.temperature))
     return dataclasses.replace(learning.pair, shape=trained), outcome
 

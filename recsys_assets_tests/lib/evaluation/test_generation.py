@@ -93,12 +93,20 @@ def frame() -> pl.DataFrame:
                 "category_clicks_look_back": float(counted),
                 "category_clicks_24h": float(recent),
                 "categories": clicked,
+                "items": rng.choice(ITEM_IDS, len(clicked)).tolist(),
+                "ages": np.sort(rng.uniform(0.1, 700, len(clicked)))[::-1].tolist(),
                 **items[item],
             }
         )
     return pl.DataFrame(
         rows,
-        schema_overrides={"age": pl.Float32, "click": pl.Int8, "categories": pl.List(pl.String)},
+        schema_overrides={
+            "age": pl.Float32,
+            "click": pl.Int8,
+            "categories": pl.List(pl.String),
+            "items": pl.List(pl.String),
+            "ages": pl.List(pl.Float32),
+        },
         infer_schema_length=None,
     )
 
@@ -257,6 +265,7 @@ def serve(
         ),
     ]
     age = content["mean_age"] if row["age"] is None else row["age"]
+    counted = slice(len(row["categories"]) - int(row["clicks_look_back"]), None)
     tensors = {
         "visitor_id": np.array([row["user_id"]], object),
         "context_device": np.array([row["device_type"]], object),
@@ -268,11 +277,9 @@ def serve(
             [[age, row["clicks_24h"], row["hours_since_click"], row["clicks_look_back"]]],
             np.float32,
         ),
-        "user_history_raw": np.array(
-            row["categories"][len(row["categories"]) - int(row["clicks_look_back"]) :], object
-        ),
-        "user_items_raw": np.full(int(row["clicks_look_back"]), "", object),
-        "user_ages_raw": np.zeros(int(row["clicks_look_back"]), np.float32),
+        "user_history_raw": np.array(row["categories"][counted], object),
+        "user_items_raw": np.array(row["items"][counted], object),
+        "user_ages_raw": np.array(row["ages"][counted], np.float32),
     }
     for stage in stages:
         if clicks is not None and stage.name == CandidateSources.name:

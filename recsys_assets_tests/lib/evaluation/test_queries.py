@@ -12,7 +12,7 @@ from recsys_assets import columns as c
 from recsys_assets.lib.evaluation import queries as q
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features import activity
-from recsys_assets.lib.features.point_in_time import HISTORY, UNKNOWN_VISITOR
+from recsys_assets.lib.features.point_in_time import UNKNOWN_VISITOR
 from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, NEVER, SeenRule
 from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds, train_days, validation_days, window_days
@@ -106,6 +106,7 @@ def test_each_query_has_its_visitors_click_history(store):
         .iter_rows()
     )
     clicks: dict[str, list[tuple[int, str, str]]] = {}
+    shown: dict[str, str] = {}  # event → item
     for user, at, event, item in (
         small_window.read_log(store, window_days(AS_OF))
         .filter(pl.col("event_type") != "Impression")
@@ -113,15 +114,22 @@ def test_each_query_has_its_visitors_click_history(store):
         .iter_rows()
     ):
         clicks.setdefault(user, []).append((at, event, items[item]))
+        shown[event] = item
     lengths = set()
-    for user, at, remembered, n_long, n24, simulated in found.frame.select(
-        q.VISITOR, "timestamp", HISTORY, "clicks_look_back", "clicks_24h", q.SIMULATED
+    for user, at, remembered, latest, ages, n_long, n24, simulated in found.frame.select(
+        q.VISITOR,
+        "timestamp",
+        *(c.HISTORY_CATEGORIES, c.HISTORY_ITEMS, c.HISTORY_AGES),
+        *("clicks_look_back", "clicks_24h", q.SIMULATED),
     ).iter_rows():
         ordered = sorted(clicks[user])
         categories, recent = activity.history(
             [name for _, _, name in ordered], [when for when, _, _ in ordered], at, look_back_days=7
         )
         assert remembered == categories
+        before = [one for one in ordered if at - 7 * 86_400 <= one[0] < at][-50:]
+        assert latest == [shown[event] for _, event, _ in before]
+        assert ages == [np.float32((at - when) / 3_600) for when, _, _ in before]
         assert (n_long, n24) == ((0, 0) if simulated else (len(categories), recent))
         lengths.add(len(remembered))
     assert {0, 1, 2} < lengths

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from recsys_assets.columns import RANKER_CATEGORICAL, RANKER_CONTINUOUS
-from recsys_assets.lib.features.batch_transform import BatchTransform, history_matrix
+from recsys_assets.lib.features.batch_transform import BatchTransform, history_matrix, latest_items
+from recsys_assets.lib.features.recent_items import recent_items
 from recsys_assets.lib.features.transforms import Transforms, Vocabulary, affinity, history_counts
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.support.tiny_payload import ITEM_IDS, items, transforms
@@ -178,6 +179,49 @@ def test_counts_that_a_history_cannot_have_are_named(clicks, n_long, n24, messag
         )
     with pytest.raises(ValueError, match="1 click histories, but counts of 1 and 2 rows"):
         history_matrix(CATEGORY, pl.Series([["tools"]]), np.array([1]), np.array([0, 0]))
+
+
+ITEM = Vocabulary("item_id", [f"item-{n}" for n in range(80)], buckets=5)
+
+
+def test_a_tables_latest_items_are_those_that_serving_lists():
+    """Visitors with no click, one, fifty and more, masked ones, and unknown and hashed items."""
+    random = np.random.default_rng(8)
+    counts = np.array([0, 1, 49, 50, 50, 120, 3, 0, 7])
+    names = np.array([*ITEM.values, "new", "newer", "-1"], object)
+    clicked = [random.choice(names, n).tolist() for n in counts]
+    ages = [np.sort(random.uniform(0, 168, n)).astype(np.float32)[::-1] for n in counts]
+    masked = counts.copy()
+    masked[6] = 0
+    # click_history.parquet holds the latest fifty
+    found = latest_items(
+        ITEM,
+        pl.Series([one[-50:] for one in clicked], dtype=pl.List(pl.String)),
+        pl.Series([one[-50:].tolist() for one in ages], dtype=pl.List(pl.Float32)),
+        masked.astype(np.float32),
+    )
+    kept = [n for n, count in enumerate(masked) if count]
+    expected = recent_items(
+        ITEM,
+        np.array([item for n in kept for item in clicked[n]], object),
+        np.concatenate([ages[n] for n in kept]),
+        masked.tolist(),
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+    assert {0, 2} < set(found[0].ravel().tolist()) and found[0].max() >= 83
+
+
+@pytest.mark.parametrize(("items", "ages", "clicks"), [(2, 1, 2), (1, 1, 2), (0, 0, 1)])
+def test_latest_items_that_do_not_fit_are_named(items, ages, clicks):
+    with pytest.raises(ValueError, match=f"row 1 has {items} items, {ages} ages and {clicks} cl"):
+        latest_items(
+            ITEM,
+            pl.Series([["item-1"], ["item-2"] * items], dtype=pl.List(pl.String)),
+            pl.Series([[1.0], [2.0] * ages], dtype=pl.List(pl.Float32)),
+            np.array([1, clicks]),
+        )
 
 
 _NVTABULAR = """

@@ -233,6 +233,53 @@ def test_the_live_path_gets_the_same_from_the_latest_state_before_a_moment(seed)
         assert remembered.count(row["category_l1"]) == row["category_clicks_look_back"]
 
 
+def test_a_click_history_holds_the_clicks_before_its_second():
+    """By hand: no click of the second itself, none older than the look-back, no impression."""
+    now, day = START + 7_200, 86_400
+    earlier = _interactions(
+        [
+            ("1", "i0", now - 7 * day - 1, "View"),  # at now too old by a second
+            ("1", "i1", now - 7 * day, "View"),
+            ("1", "i2", now - day, "Purchase"),
+            ("2", "i3", now - day, "View"),
+        ],
+        "a",
+    )
+    today = _interactions(
+        [
+            ("1", "i4", now - 5_400, "View"),
+            ("1", "i5", now - 1_800, "Impression"),
+            ("1", "i6", now - 1, "AddToCart"),
+            ("1", "i7", now, "View"),
+            ("1", "i8", now, "View"),
+            ("1", "i9", now + 1, "View"),
+        ],
+        "b",
+    )
+    _, found, _ = interaction_features(today, earlier, USERS, ITEMS, DAY, look_back_days=7)
+    assert found.schema == {
+        "event_id": pl.String,
+        "categories": pl.List(pl.String),
+        "items": pl.List(pl.String),
+        "ages": pl.List(pl.Float32),
+    }
+    second = float(np.float32(1 / 3_600))
+    rows = {event: lists for event, *lists in found.iter_rows()}
+    assert rows["b0"][1:] == [["i0", "i1", "i2"], [pytest.approx(166.5 + second), 166.5, 22.5]]
+    both = ["floral", "tools", "books", "tools"], ["i1", "i2", "i4", "i6"], [168.0, 24, 1.5, second]
+    assert rows["b3"] == rows["b4"] == list(both)
+    assert rows["b5"][1] == ["i2", "i4", "i6", "i7", "i8"]  # i1 is a second too old by now
+    assert rows["b5"][2][-2:] == [second, second] and len(rows) == 4
+
+
+def test_of_a_click_history_the_items_are_the_latest_fifty():
+    today = _interactions([("1", f"i{n % 7}", START + 60 * n, "View") for n in range(70)])
+    _, found, _ = interaction_features(today, None, USERS, ITEMS, DAY, look_back_days=7)
+    categories, items, ages = found.row(69)[1:]
+    assert len(categories) == 69 and items == [f"i{n % 7}" for n in range(19, 69)]
+    assert ages == [float(np.float32((69 - n) / 60)) for n in range(19, 69)]
+
+
 def test_states_hold_the_clicks_up_to_and_including_theirs():
     today, yesterday = _random_day(DAY, 300, 9), _random_day(previous_day(DAY), 300, 10)
     _, _, states = interaction_features(today, yesterday, USERS, ITEMS, DAY, look_back_days=7)

@@ -13,7 +13,7 @@ import pytest
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.lib.features.batch_transform import history_matrix
+from recsys_assets.lib.features.batch_transform import ClickHistories
 from recsys_assets.lib.features.dataset_checks import transform_differences
 from recsys_assets.lib.features.transforms import Transforms
 from recsys_assets_tests.support.tiny_shop import (
@@ -39,15 +39,20 @@ def clicked(folders: list[Path], name: str) -> pl.DataFrame:
     )
 
 
-def expected(rows: pl.DataFrame, histories: list[Path], transforms: Transforms) -> np.ndarray:
+def expected(
+    rows: pl.DataFrame, histories: list[Path], transforms: Transforms
+) -> dict[str, np.ndarray]:
     lists = pl.concat([pl.read_parquet(folder / "click_history.parquet") for folder in histories])
     assert lists[c.EVENT_ID].equals(rows[c.EVENT_ID])
-    return history_matrix(
-        transforms.vocabulary[c.CATEGORY_L1],
-        lists["categories"],
-        rows[c.CLICKS_LOOK_BACK].to_numpy(),
-        rows[c.CLICKS_24H].to_numpy(),
-    )
+    made = ClickHistories.of(transforms, rows.hstack(lists.drop(c.EVENT_ID)))
+    return {"history": made.categories, "items": made.items, "ages": made.ages}
+
+
+def written(datasets: StepRun, split: str) -> dict[str, np.ndarray]:
+    return {
+        name: np.load(datasets.output / f"{split}_{name}.npy")
+        for name in ("history", "items", "ages")
+    }
 
 
 def test_both_splits_are_the_platforms_own_count(
@@ -58,12 +63,17 @@ def test_both_splits_are_the_platforms_own_count(
         "valid": (shop.features[TRAIN_DAYS:], "features.parquet", shop.features[TRAIN_DAYS:]),
     }
     for split, (folders, name, histories) in days.items():
-        found, rows = np.load(datasets.output / f"{split}_history.npy"), clicked(folders, name)
+        made, rows = written(datasets, split), clicked(folders, name)
+        found = made["history"]
         assert found.dtype == np.uint8 and found.shape == (
             rows.height,
             2 * (c.VOCABULARY_START + 6),
         )
-        assert np.array_equal(found, expected(rows, histories, transforms))
+        for part, values in expected(rows, histories, transforms).items():
+            assert made[part].dtype == values.dtype and np.array_equal(made[part], values), part
+        counts = rows[c.CLICKS_LOOK_BACK].to_numpy()
+        assert np.array_equal((made["items"] >= c.VOCABULARY_START).sum(axis=1), counts)
+        assert (np.diff(made["ages"])[:, 0][counts > 1] >= 0).all()  # newest first
         assert datasets.metrics[f"{split}_clicked_rows"] == rows.height
         assert found[:, :9].sum(axis=1).tolist() == rows[c.CLICKS_LOOK_BACK].to_list()
 
@@ -87,9 +97,9 @@ def test_a_row_is_that_of_the_data_sets_clicked_row(datasets: StepRun) -> None:
 
 def test_masked_rows_are_empty(datasets: StepRun) -> None:
     rows = pl.read_parquet(datasets.output / "train" / "*.parquet").filter(pl.col(c.CLICK) == 1)
-    found = np.load(datasets.output / "train_history.npy")
-    masked = (rows[c.USER_ID] == c.OOV_INDEX).to_numpy()
-    assert masked.sum() > 20 and not found[masked].any()
+    made = written(datasets, "train")
+    found, masked = made["history"], (rows[c.USER_ID] == c.OOV_INDEX).to_numpy()
+    assert masked.sum() > 20 and not any(values[masked].any() for values in made.values())
     assert found[~masked].any(axis=1).mean() > 0.9
 
 
@@ -130,6 +140,11 @@ def test_the_data_sets_check_sees_a_history_that_differs(
     other = shutil.copytree(datasets.output, tmp_path / "other")
     np.save(other / "valid_history.npy", np.roll(made, 1, axis=0))
     assert transform_differences(artifact("datasets", other), *parts[1:])["history"] == 1
+    np.save(other / "valid_history.npy", made)
+    ages = np.load(other / "valid_ages.npy")
+    np.save(other / "valid_ages.npy", ages + 1)
+    assert transform_differences(artifact("datasets", other), *parts[1:])["history"] == 1
+    np.save(other / "valid_ages.npy", ages)
     np.save(other / "valid_history.npy", made[1:])
     with pytest.raises(ValueError, match=r"valid_history.npy has shape"):
         transform_differences(artifact("datasets", other), *parts[1:])
@@ -167,9 +182,8 @@ def test_without_the_masking_nobody_is_unknown(
         {"train_name": "features.parquet"},
     )
     rows = clicked(shop.features[:1], "features.parquet")
-    assert np.array_equal(
-        np.load(made.output / "train_history.npy"), expected(rows, shop.features[:1], transforms)
-    )
+    for part, values in expected(rows, shop.features[:1], transforms).items():
+        assert np.array_equal(np.load(made.output / f"train_{part}.npy"), values), part
     assert (
         pl.read_parquet(made.output / "train" / "*.parquet")[c.USER_ID].min() >= c.VOCABULARY_START
     )
@@ -183,12 +197,18 @@ def _shorter(history: pl.DataFrame) -> pl.DataFrame:
     return history.with_columns(pl.col("categories").list.head(1))
 
 
+def _without_ages(history: pl.DataFrame) -> pl.DataFrame:
+    return history.with_columns(pl.col("ages").list.head(1))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (_swapped, "day {day}: the {rows} event ids of"),
         (lambda history: history.head(5), "day {day}: the 5 event ids of"),
         (_shorter, "day {day}: event event-11-"),
+        (_without_ages, "day {day}: event event-11-"),
+        (lambda history: history.drop("items"), "day {day}: "),
     ],
 )
 def test_a_history_of_other_rows_is_refused_by_its_day(

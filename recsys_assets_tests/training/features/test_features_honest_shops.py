@@ -14,7 +14,7 @@ import pytest
 from recsys_assets import columns as c
 from recsys_assets.lib.embeddings.aligned import item_tower_inputs
 from recsys_assets.lib.exports.parity import parity
-from recsys_assets.lib.features.batch_transform import BatchTransform, history_matrix
+from recsys_assets.lib.features.batch_transform import BatchTransform, ClickHistories
 from recsys_assets.lib.features.point_in_time import interaction_features, mask
 from recsys_assets.lib.own_data.tables import derived_items, derived_users
 from recsys_assets.lib.retrieval.item_vectors import item_vectors
@@ -132,13 +132,11 @@ def test_workflows_and_data_sets_are_finite_and_equal_to_the_compiled(
             ours[column].to_numpy(), theirs[column].to_numpy(), rtol=0, atol=1e-6, err_msg=column
         )
     clicked = made.valid.filter(pl.col(c.CLICK) == 1)
-    history = history_matrix(
-        compiled.transforms.vocabulary[c.CATEGORY_L1],
-        pl.read_parquet(made.days[2] / "click_history.parquet")["categories"],
-        clicked[c.CLICKS_LOOK_BACK].to_numpy(),
-        clicked[c.CLICKS_24H].to_numpy(),
-    )
-    assert (np.load(made.datasets / "valid_history.npy") == history).all()
+    lists = pl.read_parquet(made.days[2] / "click_history.parquet").drop(c.EVENT_ID)
+    clicks = ClickHistories.of(compiled.transforms, clicked.hstack(lists))
+    assert (np.load(made.datasets / "valid_history.npy") == clicks.categories).all()
+    assert (np.load(made.datasets / "valid_items.npy") == clicks.items).all()
+    assert (np.load(made.datasets / "valid_ages.npy") == clicks.ages).all()
     # the deviation of equal values is not one of rounding: what differs later is no huge number
     later = made.valid.with_columns(
         pl.lit(70, pl.Float32).alias(c.AGE), pl.lit(500.0).alias(c.PRICE)

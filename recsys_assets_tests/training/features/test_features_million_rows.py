@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from recsys_assets import columns as c
-from recsys_assets.lib.features.batch_transform import BatchTransform, history_matrix
+from recsys_assets.lib.features.batch_transform import BatchTransform, ClickHistories
 from recsys_assets_tests.support.tiny_shop import TRAINING_PYTHON, run_step
 
 pytestmark = pytest.mark.training
@@ -135,19 +135,28 @@ def strange(count: int, seed: int) -> pl.DataFrame:
 
 
 def histories(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """A click history for each clicked row, of known categories, null and strange ones; some hold
-    more than counts.
+    """A click history for each clicked row, of known categories and items, null and strange ones;
+    some hold more than counts.
     """
     random, clicked = np.random.default_rng(seed), rows.filter(pl.col(c.CLICK) == 1)
     sizes = clicked[c.CLICKS_LOOK_BACK].to_numpy().astype(int) + random.integers(
         0, 3, clicked.height
     )
-    pool = pl.Series([*KNOWN[c.CATEGORY_L1] * 5, *STRANGE], dtype=pl.String)
-    flat = pool.gather(random.integers(len(pool), size=sizes.sum())).to_arrow()
-    lists = pl.Series(
-        pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(sizes)])), flat)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]))
+
+    def lists(flat: pl.Series) -> pl.Series:
+        return pl.Series(pa.LargeListArray.from_arrays(offsets, flat.to_arrow()))
+
+    def drawn(column: str) -> pl.Series:
+        pool = pl.Series([*KNOWN[column] * 5, *STRANGE], dtype=pl.String)
+        return lists(pool.gather(random.integers(len(pool), size=sizes.sum())))
+
+    ages = pl.Series(random.uniform(0, 200, sizes.sum()).astype(np.float32))
+    return clicked.select(c.EVENT_ID).with_columns(
+        drawn(c.CATEGORY_L1).alias(c.HISTORY_CATEGORIES),
+        drawn(c.ITEM_ID).alias(c.HISTORY_ITEMS),
+        lists(ages).alias(c.HISTORY_AGES),
     )
-    return pl.DataFrame([clicked[c.EVENT_ID], lists.alias("categories")])
 
 
 def write(frame: pl.DataFrame, folder: Path, name: str) -> Path:
@@ -159,7 +168,7 @@ def write(frame: pl.DataFrame, folder: Path, name: str) -> Path:
 @pytest.fixture(scope="module")
 def both(
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[pl.DataFrame, pl.DataFrame, np.ndarray, np.ndarray]:
+) -> tuple[pl.DataFrame, pl.DataFrame, ClickHistories, ClickHistories]:
     """The million rows by the compiled transform, and by NVTabular as the graph's own step runs it;
     both click histories.
     """
@@ -191,18 +200,18 @@ def both(
         },
     )
     transform = BatchTransform(json.loads((workflows.output / "transforms.json").read_text()))
-    counts = (
-        rows.filter(pl.col(c.CLICK) == 1)[name].to_numpy()
-        for name in (c.CLICKS_LOOK_BACK, c.CLICKS_24H)
-    )
-    counted = history_matrix(
-        transform.transforms.vocabulary[c.CATEGORY_L1], clicks["categories"], *counts
-    )
+    clicked = rows.filter(pl.col(c.CLICK) == 1).hstack(clicks.drop(c.EVENT_ID))
+    counted = ClickHistories.of(transform.transforms, clicked)
     return (
         transform.transform_frame(rows),
         pl.read_parquet(datasets.output / "valid" / "*.parquet"),
         counted,
-        np.load(datasets.output / "valid_history.npy"),
+        ClickHistories(
+            *(
+                np.load(datasets.output / f"valid_{name}.npy")
+                for name in ("history", "items", "ages")
+            )
+        ),
     )
 
 
@@ -221,7 +230,11 @@ def test_every_index_is_equal(both: tuple):
 
 
 def test_every_click_history_is_equal(both: tuple):
-    _, theirs, ours, written = both
+    _, theirs, found, made = both
+    ours, written = found.categories, made.categories
+    for name in ("items", "ages"):
+        assert np.array_equal(getattr(found, name), getattr(made, name)), name
+    assert {0, c.NULL_INDEX, c.OOV_INDEX} < set(np.unique(found.items))
     assert ours.shape == (
         int(theirs[c.CLICK].sum()),
         2 * (c.VOCABULARY_START + 3),
