@@ -104,7 +104,8 @@ def clicked_losses(
         away = (scores - own) / temperature
         most = away.max(axis=1, keepdims=True)
         losses[rows] = most[:, 0] + np.log(np.exp(away - most).sum(axis=1))
-    return losses[known]
+    of_known: np.ndarray = losses[known]
+    return of_known
 
 
 def _positions(item_index: np.ndarray, clicked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -55,7 +55,7 @@ def visitor_tensors(
             t.USER_RAW.name: raw,
             t.USER_NUMBERS.name: numbers,
             t.USER_HISTORY_RAW.name: np.array(history, dtype=object),
-            # the histories of training hold no items; an unknown item takes as long as a known one
+            # an unknown item takes as long as a known one
             t.USER_ITEMS_RAW.name: np.full(len(history), "", dtype=object),
             t.USER_AGES_RAW.name: np.zeros(len(history), dtype=np.float32),
         },
