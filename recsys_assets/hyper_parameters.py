@@ -208,8 +208,8 @@ class TwoTowerParams(Parameters):
     )
     held_out: float = parameter(
         0.05,
-        "Share of the training clicks held out to compare epochs by log loss over the catalogue. 0: "
-        "train on all clicks and keep the last epoch.",
+        "Share of the training clicks held out to compare epochs by log loss over the catalogue. "
+        "0: train on all clicks and keep the last epoch.",
         ge=0,
         lt=0.5,
     )
