@@ -44,7 +44,7 @@ SIDES: dict[str, tuple[type[BuildConfig], str, type[Parameters]]] = {
 DEFAULTS: dict[str, dict[str, Any]] = {
     "workflows": {"hashed_buckets": 0},
     "two_tower": {
-        "epochs": 16,
+        "epochs": 25,
         "batch_size": 1024,
         "learning_rate": 2e-3,
         "learning_rate_decay": 0.1,
@@ -54,11 +54,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "learned_temperature": False,
         "use_context": True,
         "use_history": True,
+        "use_items": True,
         "use_user_id": False,
         "logq_correction": True,
         "item_id_dropout": 0.1,
         "embedding_dim": 32,
-        "dropout": 0.1,
+        "dropout": 0.3,
         "embedding_l2": 0.0,
         "held_out": 0.05,
         "patience": 2,
