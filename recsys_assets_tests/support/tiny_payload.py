@@ -193,8 +193,8 @@ def sources() -> tuple[Source, ...]:
         MostPopular(rows[::-1][:20]),
         OwnItems(24.0),
         Young(rows[-3:], embedding_table()),
-        PopularNow.of(3, ITEM_IDS),
         CosineFactors(cosines, popularity=0.1, half_life=24.0),
+        PopularNow.of(3, ITEM_IDS),
     )
 
 
