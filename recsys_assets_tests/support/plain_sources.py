@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_assets.lib.sources.blend import Blend, Blended, Owed
+from recsys_assets.lib.sources.cosine_factors import CosineFactors
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -41,6 +42,11 @@ def best(source: Source, recent: Recent, most: int) -> np.ndarray:
         left = source.gram + (own * added[:, None]).T @ own
         visitor = np.linalg.solve(left, own.T @ (1.0 + added)).astype(np.float32)
         return highest(np.arange(len(source.factors)), source.factors @ visitor, most, -np.inf)
+    if isinstance(source, CosineFactors):
+        weight = np.exp2(-recent.ages / source.half_life).astype(np.float32)
+        visitor = weight @ source.vectors[recent.rows]
+        visitor[0] = source.popularity
+        return highest(np.arange(len(source.vectors)), source.vectors @ visitor, most)
     if isinstance(source, Sessions):
         places = np.bincount(at, recent.by_place(source.decay))
         bounds = [slice(*source.item_start[row : row + 2]) for row in rows]

@@ -20,6 +20,7 @@ from recsys_assets.lib.blend.fit import (
     NEIGHBOURS,
     NEIGHBOURS_OF_LARGE,
 )
+from recsys_assets.lib.sources.cosine_factors import CosineFactors
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -88,6 +89,10 @@ class SyntheticSources:
             if len(self.base) > MOST_FACTORS:
                 return None
             return replace(source, factors=source.factors[self.base])
+        if isinstance(source, CosineFactors):
+            if len(self.base) > MOST_FACTORS:
+                return None
+            return replace(source, vectors=source.vectors[self.base])
         if isinstance(source, Sessions):
             return self._sessions(source)
         if isinstance(source, MostPopular):

@@ -44,7 +44,8 @@ from recsys_assets.source_names import (
 NEIGHBOURS, NEIGHBOURS_OF_LARGE, LARGE = 100, 50, 200_000
 #: Items that a list of popular items has at most.
 _MOST_POPULAR = 1_000
-#: Most items for which iALS serves: its factors are searched whole, 2 ms for 50,000 items.
+#: Most items for which iALS and item-to-item serve: their factors are searched whole, 2 ms for
+#: 50,000 items.
 MOST_FACTORS = 50_000
 #: Most young items that are compared: .4 ms per visitor; 25,000 take 1.3 ms.
 MOST_YOUNG = 10_000
@@ -71,7 +72,8 @@ def fit_source(
     """Fit a source to the clicks before a day.
 
     Args:
-        name: one of SOURCE_NAMES but POPULAR_NOW, which has nothing to fit.
+        name: one of SOURCE_NAMES but POPULAR_NOW, which has nothing to fit, and ITEM_TO_ITEM, which
+            ``lib/ladder/fitting.py`` fits.
         fitted: clicks before ``day``, of the vocabulary's items in order.
         day: days since 1970.
         params: of the baseline in TUNED_AS.

@@ -266,7 +266,7 @@ def highest(
 
     Args:
         items: ascending, so that of equal scores the lowest item comes first; None: 0, 1, 2, …
-        scores: float64 [N] without -0, as sums of ``np.bincount`` are; for a floor of -inf any.
+        scores: float [N]; float64 for a floor of 0: without -0, as sums of ``np.bincount`` are.
         most: items of the list, at most 2 ** 16.
         floor: 0 or -inf.
 
@@ -277,7 +277,7 @@ def highest(
     if len(scores) > len(POSITIONS):
         kept = first(scores, most)
         scores = scores[kept]
-    key = POSITIONS[: len(scores)] - (_ordered_bits(scores, floor) & _SCORE_BITS)
+    key = POSITIONS[: len(scores)] - (_ordered_bits(scores, floor == 0.0) & _SCORE_BITS)
     if len(key) > max(_FEW, most):
         key.partition(most - 1)
         key = key[:most]
@@ -291,12 +291,12 @@ def highest(
     return key if items is None else items[key].astype(np.int64, copy=False)
 
 
-def _ordered_bits(scores: np.ndarray, floor: float) -> np.ndarray:
-    """Return whole numbers that grow with the scores, int64 [N]; for a floor of 0, those above 0.
+def _ordered_bits(scores: np.ndarray, only_above_0: bool) -> np.ndarray:
+    """Return whole numbers that grow with the scores, at least with those above 0, int64 [N].
 
     Bits of floats above 0 grow with the value, those of floats below 0 fall.
     """
-    if floor == 0.0:
+    if only_above_0 and scores.dtype == np.float64:
         return scores.view(np.int64)
     bits: np.ndarray = np.add(scores, 0.0, dtype=np.float64).view(np.int64)  # -0 + 0 is 0
     bits ^= (bits >> 63) & np.int64(0x7FFFFFFFFFFFFFFF)

@@ -14,6 +14,7 @@ import numpy as np
 
 from recsys_assets.files import FileCorrupt, read_json, write_json
 from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.cosine_factors import CosineFactors
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -30,6 +31,7 @@ from recsys_assets.source_names import (
     FOLLOW_UPS,
     IALS,
     ITEM_KNN,
+    ITEM_TO_ITEM,
     OWN_ITEMS,
     POPULAR_NOW,
     POPULARITY,
@@ -63,6 +65,7 @@ _FORMS: Mapping[str, tuple[Callable[..., Source], Mapping[str, tuple[Any, int]]]
     OWN_ITEMS: (OwnItems, {}),
     YOUNG_ITEMS: (Young, {"rows": (np.int64, 1)}),
     POPULAR_NOW: (PopularNow, {"prints": (np.uint64, 1), "rows": (np.int32, 1)}),
+    ITEM_TO_ITEM: (CosineFactors, {"vectors": (np.float32, 2)}),
 }
 #: Source → a field with one entry per item, and how many entries more it has.
 _BY_ITEM: Mapping[str, tuple[str, int]] = {
@@ -72,6 +75,7 @@ _BY_ITEM: Mapping[str, tuple[str, int]] = {
     IALS: ("factors", 0),
     SESSION_KNN: ("item_start", 1),
     POPULAR_NOW: ("rows", 0),
+    ITEM_TO_ITEM: ("vectors", 0),
 }
 #: Fields that are numbers.
 _NUMBERS: Mapping[str, tuple[str, ...]] = {
@@ -82,6 +86,7 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
     SESSION_KNN: ("neighbours", "decay"),
     OWN_ITEMS: ("half_life",),
     POPULAR_NOW: ("half_life",),
+    ITEM_TO_ITEM: ("popularity", "half_life"),
 }
 #: Folders of sources: fitted on the training days, and on all days.
 JUDGED, SERVED = "judged", "served"

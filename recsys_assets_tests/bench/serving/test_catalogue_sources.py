@@ -8,7 +8,7 @@ from recsys_assets.bench.serving import catalogue_sources
 from recsys_assets.bench.serving.catalogue_sources import SyntheticSources
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.stored import read_blend
-from recsys_assets.source_names import FOLLOW_UPS, IALS, POPULAR_NOW, RETRIEVAL
+from recsys_assets.source_names import FOLLOW_UPS, IALS, ITEM_TO_ITEM, POPULAR_NOW, RETRIEVAL
 from recsys_assets_tests.support import tiny_payload
 
 BASE = np.random.default_rng(3).integers(0, 40, 400)
@@ -48,7 +48,8 @@ def test_neighbours_are_of_the_real_items_neighbours(tmp_path):
 def test_a_source_that_is_not_served_at_this_size_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue_sources, "MOST_FACTORS", 100)
     blend = written(tmp_path)
-    assert IALS not in blend.names and IALS not in blend.weights
+    for name in (IALS, ITEM_TO_ITEM):
+        assert name not in blend.names and name not in blend.weights
 
 
 def test_a_release_without_sources(tmp_path):

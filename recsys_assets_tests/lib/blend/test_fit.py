@@ -17,6 +17,7 @@ from recsys_assets.source_names import (
     FOLLOW_UPS,
     IALS,
     ITEM_KNN,
+    ITEM_TO_ITEM,
     POPULAR_NOW,
     POPULARITY,
     SESSION_KNN,
@@ -73,7 +74,9 @@ def test_young_items_have_few_clicks(log):
     assert source.rows.tolist() == [18, 19]
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCE_NAMES if name != POPULAR_NOW])
+@pytest.mark.parametrize(
+    "name", [name for name in SOURCE_NAMES if name not in (POPULAR_NOW, ITEM_TO_ITEM)]
+)
 def test_a_log_without_clicks_of_known_visitors(name):
     strangers = ClickLog.of(small_clicks.interactions([("-1", "i4", 0)]), ITEMS)
     source = fit_source(name, strangers, 99_999, default_params(name), CONTENT, seed=7)

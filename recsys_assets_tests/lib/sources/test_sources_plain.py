@@ -10,6 +10,7 @@ import pytest
 
 from recsys_assets.lib.sources import sources, union
 from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.cosine_factors import CosineFactors
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -61,6 +62,7 @@ def drawn(rng: np.random.Generator) -> tuple[Source, ...]:
         MostPopular(rng.permutation(ITEMS)[: rng.integers(0, 300)]),
         OwnItems(24.0),
         Young(np.sort(rng.permutation(ITEMS)[: rng.integers(0, 300)]), content),
+        CosineFactors(np.abs(factors) - np.float32(0.5), 0.3, 48.0),
     )
 
 

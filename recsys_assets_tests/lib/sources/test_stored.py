@@ -77,9 +77,10 @@ def test_not_a_number_is_no_weight(folder):
         read_blend(folder)
 
 
-def test_tables_of_another_catalogue_are_refused(folder):
-    np.save(folder / "follow_ups.items.npy", np.zeros((39, 2), np.int32))
-    with pytest.raises(
-        FileCorrupt, match=r"follow_ups\.items\.npy is of 39 items, young.npy of 40"
-    ):
+@pytest.mark.parametrize(
+    ("file", "dtype"), [("follow_ups.items", np.int32), ("item_to_item.vectors", np.float32)]
+)
+def test_tables_of_another_catalogue_are_refused(folder, file, dtype):
+    np.save(folder / f"{file}.npy", np.zeros((39, 2), dtype))
+    with pytest.raises(FileCorrupt, match=rf"{file}\.npy is of 39 items, young.npy of 40"):
         read_blend(folder)
