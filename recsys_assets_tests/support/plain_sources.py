@@ -31,8 +31,9 @@ def best(source: Source, recent: Recent, most: int) -> np.ndarray:
     if isinstance(source, Neighbours):
         by_place = source.decay is not None
         weight = recent.by_place(source.decay) if by_place else recent.by_age(source.half_life)
-        found = source.items[recent.rows].ravel()
-        return highest(*total(found, (source.weights[recent.rows] * weight[:, None]).ravel()), most)
+        rows = [source.place[row] for row in recent.rows]
+        found = source.items[rows].ravel()
+        return highest(*total(found, (source.weights[rows] * weight[:, None]).ravel()), most)
     if isinstance(source, OwnItems):
         return highest(rows, np.bincount(at, recent.by_age(source.half_life)), most)
     if isinstance(source, FoldIn):

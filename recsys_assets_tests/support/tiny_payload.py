@@ -176,7 +176,7 @@ def sources() -> tuple[Source, ...]:
     gram = factors.T.astype(np.float64) @ factors + np.eye(8)
     start = np.arange(0, len(rows) + 1, 2)
     return (
-        Neighbours(FOLLOW_UPS, after, weights, decay=0.5),
+        Neighbours.of(FOLLOW_UPS, after, weights, decay=0.5),
         FoldIn(factors, gram, alpha=2.0, half_life=24.0),
         Sessions(
             np.arange(len(rows) + 1),

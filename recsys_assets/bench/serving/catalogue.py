@@ -103,8 +103,8 @@ class Catalogue:
         self.payload, self.base, self.random = payload, base, np.random.default_rng(seed)
         self.real_ids = read_item_ids(payload / MODELS / "item_id_decoder")
         self.item_ids = [f"m{n:07d}" for n in range(1, len(base) + 1)]
-        # one item per real item bears its id, so that the visitors' clicks are of this catalogue
-        for real_row, row in zip(*first_of_base(base), strict=True):
+        real_rows, self.clicked = first_of_base(base)
+        for real_row, row in zip(real_rows, self.clicked, strict=True):
             self.item_ids[row] = self.real_ids[real_row]
         real = real_vectors(payload / MODELS / "faiss_retrieval" / INDEX, len(self.real_ids))
         made = noisy(real[self.base], VECTOR_NOISE, self.random)
@@ -151,7 +151,9 @@ class Catalogue:
                 shutil.copyfile(source, target)
         for model in releases.COMPONENTS:  # a stage without files has an empty folder
             (folder / MODELS / model).mkdir(parents=True, exist_ok=True)
-        made_sources = SyntheticSources(self.base, self.random, self.item_ids)
+        made_sources = SyntheticSources(
+            self.base, self.random, self.item_ids, np.array(self.clicked)
+        )
         made_sources.write(of_sources, folder / MODELS / CANDIDATE_SOURCES)
 
     def _items(self, path: Path) -> None:

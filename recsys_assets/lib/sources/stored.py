@@ -42,7 +42,7 @@ from recsys_assets.source_names import (
 #: by the blend of all sources.
 BY_SIMILARITY, BY_SOURCES = "similarity", "sources"
 
-_NEIGHBOURS = {"items": (np.int32, 2), "weights": (np.float32, 2)}
+_NEIGHBOURS = {"place": (np.int32, 1), "items": (np.int32, 2), "weights": (np.float32, 2)}
 #: Source → its class, and its arrays: field → (type, dimensions).
 _FORMS: Mapping[str, tuple[Callable[..., Source], Mapping[str, tuple[Any, int]]]] = {
     FOLLOW_UPS: (Neighbours, _NEIGHBOURS),
@@ -66,9 +66,9 @@ _FORMS: Mapping[str, tuple[Callable[..., Source], Mapping[str, tuple[Any, int]]]
 }
 #: Source → a field with one entry per item, and how many entries more it has.
 _BY_ITEM: Mapping[str, tuple[str, int]] = {
-    FOLLOW_UPS: ("items", 0),
-    ITEM_KNN: ("items", 0),
-    EASE: ("items", 0),
+    FOLLOW_UPS: ("place", 0),
+    ITEM_KNN: ("place", 0),
+    EASE: ("place", 0),
     IALS: ("factors", 0),
     SESSION_KNN: ("item_start", 1),
     POPULAR_NOW: ("rows", 0),

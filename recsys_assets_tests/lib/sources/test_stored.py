@@ -47,7 +47,7 @@ def test_a_release_without_sources_has_no_blend(tmp_path):
         ({"weights": {RETRIEVAL: 1.0}}, "weights must be a finite number for each of"),
         ({"sources": [{"name": "oracle"}]}, "'oracle' is not a source; sources are follow_ups"),
         ({"sources": [{"name": "follow_ups"}]}, "decay of follow_ups must be a number ≥ 0"),
-        ({"sources": [{"name": "ease", "half_life": 1.0}]}, "ease.items.npy is not a plain"),
+        ({"sources": [{"name": "ease", "half_life": 1.0}]}, "ease.place.npy is not a plain"),
     ],
 )
 def test_another_form_is_refused_by_name(folder, change, message):
@@ -78,8 +78,8 @@ def test_not_a_number_is_no_weight(folder):
 
 
 def test_tables_of_another_catalogue_are_refused(folder):
-    np.save(folder / "follow_ups.items.npy", np.zeros((39, 2), np.int32))
+    np.save(folder / "follow_ups.place.npy", np.zeros(39, np.int32))
     with pytest.raises(
-        FileCorrupt, match=r"follow_ups\.items\.npy is of 39 items, young.npy of 40"
+        FileCorrupt, match=r"follow_ups\.place\.npy is of 39 items, young.npy of 40"
     ):
         read_blend(folder)
