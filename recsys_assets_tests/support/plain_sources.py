@@ -45,7 +45,10 @@ def best(source: Source, recent: Recent, most: int) -> np.ndarray:
     if isinstance(source, Sessions):
         places = np.bincount(at, recent.by_place(source.decay))
         bounds = [slice(*source.item_start[row : row + 2]) for row in rows]
-        weight = [source.weight[part] * place for part, place in zip(bounds, places, strict=True)]
+        weight = [
+            (rarity * source.recency[source.session[part]]).astype(np.float32) * place
+            for part, rarity, place in zip(bounds, source.rarity[rows], places, strict=True)
+        ]
         sessions, near = total(
             np.concatenate([source.session[part] for part in bounds]), np.concatenate(weight)
         )

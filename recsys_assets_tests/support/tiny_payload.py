@@ -181,7 +181,8 @@ def sources() -> tuple[Source, ...]:
         Sessions(
             np.arange(len(rows) + 1),
             (rows // 2).astype(np.int32),
-            np.ones(len(rows), np.float32),
+            np.ones(len(rows)),
+            np.ones(len(start) - 1),
             start,
             rows.astype(np.int32),
             neighbours=10,

@@ -147,12 +147,12 @@ class SyntheticSources:
         session = np.repeat(np.arange(len(size), dtype=np.int32), size)
         order = np.argsort(items, kind="stable")
         item_start = np.searchsorted(items[order], np.arange(len(self.base) + 1))
-        weight = self.random.choice(source.weight, len(items)) if len(source.weight) else items
         return replace(
             source,
-            item_start=item_start.astype(np.int64),
+            item_start=item_start,
             session=session[order],
-            weight=np.asarray(weight, np.float32),
-            start=start.astype(np.int64),
+            rarity=source.rarity[self.base],
+            recency=np.tile(source.recency, copies),
+            start=start,
             items=items.astype(np.int32),
         )

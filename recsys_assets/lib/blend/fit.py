@@ -141,10 +141,11 @@ def _ials(model: Any, params: Params) -> Source:
 def _session_knn(model: Any, params: Params) -> Source:
     fitted = cast(SessionKNN, model)
     return Sessions(
-        fitted.index.indptr.astype(np.int64),
+        fitted.index.indptr,
         fitted.index.indices.astype(np.int32),
-        fitted.index.data.astype(np.float32),
-        fitted.sessions.indptr.astype(np.int64),
+        fitted.rarity,
+        fitted.recency,
+        fitted.sessions.indptr,
         fitted.sessions.indices.astype(np.int32),
         int(params["neighbours"]),
         params["place_decay"],

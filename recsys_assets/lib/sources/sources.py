@@ -165,10 +165,11 @@ class Sessions:
     ``lib/evaluation/session_baselines.py``.
     """
 
-    item_start: np.ndarray  # int64 [I + 1], bounds of each item's part of ``session``
+    item_start: np.ndarray  # int [I + 1], bounds of each item's part of ``session``
     session: np.ndarray  # int32 [...], sessions of an item
-    weight: np.ndarray  # float32 [...], of each of them
-    start: np.ndarray  # int64 [S + 1], bounds of each session's part of ``items``
+    rarity: np.ndarray  # float64 [I], an item's weight in the similarity of a session
+    recency: np.ndarray  # float64 [S], of a session; multiplied with the rarity
+    start: np.ndarray  # int [S + 1], bounds of each session's part of ``items``
     items: np.ndarray  # int32 [...], rows of a session's items
     neighbours: int  # sessions that are summed
     decay: float  # weight of a click relative to the one after it
@@ -180,13 +181,17 @@ class Sessions:
         found, size = _gather(self.item_start, rows)
         if not len(found):
             return np.zeros(0, np.int64)
+        session = self.session.take(found)
+        weight = self.rarity.take(rows).repeat(size)
+        weight *= self.recency.take(session)
         places = np.bincount(at, recent.by_place(self.decay), minlength=len(rows))
-        weight = self.weight[found] * places.repeat(size)
-        sessions, near = total(self.session[found], weight, len(self.start) - 1)
+        # float32, as the baseline's index of the evaluation has it
+        weight = weight.astype(np.float32) * places.repeat(size)
+        sessions, near = total(session, weight, len(self.start) - 1)
         best = first(near, self.neighbours)
         parts, length = _gather(self.start, sessions[best])
         shared = near[best].repeat(length)
-        return of_highest_sums(self.items[parts], shared, len(self.item_start) - 1, most)
+        return of_highest_sums(self.items.take(parts), shared, len(self.item_start) - 1, most)
 
 
 @dataclass(frozen=True)
@@ -235,8 +240,9 @@ def _gather(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
     >>> [found.tolist() for found in _gather(np.array([0, 2, 2, 5]), np.array([2, 0]))]
     [[2, 3, 4, 0, 1], [3, 2]]
     """
-    begin = start[rows]
-    size = start[rows + 1] - begin
+    # take is faster than an index, and int64 at once than on the way
+    begin = start.take(rows).astype(np.int64, copy=False)
+    size = start.take(rows + 1).astype(np.int64, copy=False) - begin
     end = size.cumsum()
     positions = (begin - end + size).repeat(size)
     positions += np.arange(len(positions))

@@ -134,7 +134,8 @@ def test_sessions_sum_the_nearest_ones():
     source = Sessions(
         item_start=np.array([0, 1, 3, 5, 6]),
         session=np.array([0, 0, 1, 1, 2, 2], np.int32),
-        weight=np.ones(6, np.float32),
+        rarity=np.ones(4),
+        recency=np.ones(3),
         start=np.array([0, 2, 4, 6]),
         items=np.array([0, 1, 1, 2, 2, 3], np.int32),
         neighbours=2,

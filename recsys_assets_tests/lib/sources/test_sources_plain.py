@@ -58,7 +58,8 @@ def drawn(rng: np.random.Generator) -> tuple[Source, ...]:
         Sessions(
             np.searchsorted(items[order], np.arange(ITEMS + 1)),
             np.repeat(np.arange(500), size)[order].astype(np.int32),
-            np.abs(weights(len(items))),
+            np.abs(weights(ITEMS)) / 3.0,
+            np.abs(weights(500)).astype(np.float64),
             np.concatenate([[0], np.cumsum(size)]),
             items.astype(np.int32),
             neighbours=int(rng.integers(1, 200)),

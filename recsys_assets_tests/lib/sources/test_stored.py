@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from recsys_assets.files import FileCorrupt
 from recsys_assets.lib.sources.recent import Recent
-from recsys_assets.lib.sources.stored import BY_SOURCES, read_blend, write_blend
-from recsys_assets.source_names import RETRIEVAL
+from recsys_assets.lib.sources.stored import (
+    BY_SOURCES,
+    read_blend,
+    read_source,
+    write_blend,
+    write_source,
+)
+from recsys_assets.source_names import RETRIEVAL, SESSION_KNN
 from recsys_assets_tests.support import tiny_payload
 
 
@@ -61,6 +68,18 @@ def test_an_array_of_another_form_is_refused(folder):
     np.save(folder / "ials.factors.npy", np.zeros((4, 2), np.float64))
     with pytest.raises(FileCorrupt, match=r"ials\.factors\.npy must be float32 of 2 dimensions"):
         read_blend(folder)
+
+
+@pytest.mark.parametrize(("last", "stored"), [(6, np.int32), (2**31, np.int64)])
+def test_bounds_take_as_many_bytes_as_they_need(tmp_path, last, stored):
+    [sessions] = [one for one in tiny_payload.sources() if one.name == SESSION_KNN]
+    start = np.array([0, 2, last])
+    entry = write_source(tmp_path, replace(sessions, start=start))
+    read = read_source(tmp_path, entry)
+    assert read.start.dtype == stored and read.start.tolist() == start.tolist()
+    np.save(tmp_path / "session_knn.start.npy", start.astype(np.float64))
+    with pytest.raises(FileCorrupt, match=r"start\.npy must be int32 or int64 of 1 dimensions"):
+        read_source(tmp_path, entry)
 
 
 def test_a_pickle_is_refused(folder):
