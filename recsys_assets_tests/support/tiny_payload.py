@@ -179,12 +179,13 @@ def sources() -> tuple[Source, ...]:
     cosines = np.random.default_rng(9).normal(0, 0.3, (len(rows), 6)).astype(np.float32)
     cosines[:, 0] = rows / len(rows)
     return (
-        Neighbours(FOLLOW_UPS, after, weights, decay=0.5),
+        Neighbours.of(FOLLOW_UPS, after, weights, decay=0.5),
         FoldIn(factors, gram, alpha=2.0, half_life=24.0),
         Sessions(
             np.arange(len(rows) + 1),
             (rows // 2).astype(np.int32),
-            np.ones(len(rows), np.float32),
+            np.ones(len(rows)),
+            np.ones(len(start) - 1),
             start,
             rows.astype(np.int32),
             neighbours=10,

@@ -84,7 +84,8 @@ def resident_gib(settings: Settings) -> float:
 def mapped_gib(settings: Settings, model: str) -> float:
     """Return the resident GiB of the files that are mapped from folders of a model.
 
-    Pages that Triton's processes share count once.
+    A page that is mapped several times counts as a share in each mapping: half of the pages of a
+    file that another model has too.
     """
     return gib(
         sum(

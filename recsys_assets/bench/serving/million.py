@@ -17,7 +17,7 @@ import numpy as np
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.part import run_part, run_training_part
 from recsys_assets.bench.serving import home as serving_home
-from recsys_assets.bench.serving.catalogue import base_items, first_of_base
+from recsys_assets.bench.serving.catalogue import base_items, bearers
 from recsys_assets.bench.serving.load import TritonLoad
 from recsys_assets.bench.serving.measured import in_turns
 from recsys_assets.bench.serving.memory import ServerMemory, mapped_gib, resident_gib
@@ -27,7 +27,7 @@ from recsys_assets.lib.release import releases
 from recsys_assets.lib.retrieval.index import NEIGHBOURS
 from recsys_assets.operations import own_home
 from recsys_assets.operations.usage import MEGABYTE, gib
-from recsys_assets.release_files import CANDIDATE_SOURCES, ITEMS, MODELS, RANKER
+from recsys_assets.release_files import CANDIDATE_SOURCES, EMBEDDING_TABLE, ITEMS, MODELS, RANKER
 from recsys_assets.settings import Settings
 
 #: Required recall of retrieval; the index is chosen for it.
@@ -84,7 +84,11 @@ class Million:
         # a process of its own, after the server has ended
         payload = self._release().artifact.local
         sources = self.source_times(payload, self._clicks())
-        files = (payload / MODELS / CANDIDATE_SOURCES).glob("*.npy")
+        files = [
+            file
+            for file in (payload / MODELS / CANDIDATE_SOURCES).glob("*.npy")
+            if file.name != EMBEDDING_TABLE  # served once for all models that read it
+        ]
         without, other = self._serve_without_sources()
         self.say(f"{self.items:,} items without sources were measured")
         return {
@@ -153,7 +157,7 @@ class Million:
     def _clicks(self) -> Clicks:
         """Return the clicks on the synthetic items that bear the real items' ids."""
         base = np.load(self.folder / "base" / "base.npy", allow_pickle=False)
-        rows = dict(zip(*first_of_base(base), strict=True))
+        rows = dict(zip(*bearers(base, self.seed), strict=True))
         return [
             (
                 [int(rows[row]) for row in own if row in rows],

@@ -282,7 +282,10 @@ def test_the_large_catalogue_is_served_without_sources_too(
     more = sum(million[name] - without[name] for name in ("private_mib", "mapped_mib"))
     assert million["sources_gib"] == pytest.approx(more / 1024, abs=0.001)
     assert report["ratios"][serving_report.SOURCES_GIB]["value"] == million["sources_gib"]
-    assert million["sources_files_mib"] > million["sources"][TOGETHER]["mib"]
+    # without the embedding table, which another model serves too
+    assert million["sources_files_mib"] == pytest.approx(
+        million["sources"][TOGETHER]["mib"], abs=0.1
+    )
     assert len(serving_report.memory_rows(report)) == 4
     assert "3,000 items without sources were measured" in said
 

@@ -60,6 +60,16 @@ def test_a_source_lists_what_its_baseline_scores_highest(log, name):
         assert len(found) == 5
 
 
+def test_sessions_weigh_as_the_baseline_s_index_to_the_bit(log):
+    params = default_params(SESSION_KNN)
+    source = fit_source(SESSION_KNN, log, 9, params, CONTENT, seed=7)
+    index = Fitter.of(log, log, 7)(TUNED_AS[SESSION_KNN], params).index
+    item = np.repeat(np.arange(20), np.diff(source.item_start))
+    weight = (source.rarity[item] * source.recency[source.session]).astype(np.float32)
+    np.testing.assert_array_equal(weight, index.data)
+    assert len(weight) > 50 and len(set(weight.tolist())) > 50
+
+
 def test_popular_items_are_those_of_the_baseline(log):
     params = default_params(POPULARITY)
     source = fit_source(POPULARITY, log, 9, params, CONTENT, seed=7)
