@@ -6,10 +6,11 @@ RETRIEVAL = "retrieval"  # the two-tower and FAISS, or the vectors of a simple r
 FOLLOW_UPS, ITEM_KNN, EASE, IALS = "follow_ups", "item_knn", "ease", "ials"
 SESSION_KNN, POPULARITY = "session_knn", "popularity"
 OWN_ITEMS, YOUNG_ITEMS, POPULAR_NOW = "own_items", "young_items", "popular_now"
+ITEM_TO_ITEM = "item_to_item"  # the list of the rung of this name
 #: The sources beside retrieval.
 SOURCE_NAMES = (
     *(FOLLOW_UPS, ITEM_KNN, EASE, IALS, SESSION_KNN, POPULARITY, OWN_ITEMS, YOUNG_ITEMS),
-    POPULAR_NOW,
+    *(POPULAR_NOW, ITEM_TO_ITEM),
 )
 #: All lists; the code of a source in an answer's trace is its place here.
 ALL_SOURCES = (RETRIEVAL, *SOURCE_NAMES)

@@ -127,6 +127,7 @@ def serving(
     from recsys_assets.bench.serving.measured import ServingBenchPlan
     from recsys_assets.bench.serving.report import (
         PERCENTILES,
+        memory_rows,
         ratio_rows,
         source_rows,
         stage_rows,
@@ -163,14 +164,25 @@ def serving(
     sources = Table(
         "source", "ms", "MiB", "ms, large catalogue", "MiB, large catalogue", box=SIMPLE_HEAD
     )
+    memory = Table(
+        "large catalogue",
+        "p50 ms",
+        "private MiB",
+        "mapped MiB",
+        "together",
+        box=SIMPLE_HEAD,
+        caption="mapped: resident pages of files, which the kernel can drop at any time",
+    )
     ratios = Table("ratio", "value", "wanted", "met", box=SIMPLE_HEAD)
     for table, rows in (
         (systems, table_rows(report)),
         (stages, stage_rows(report)),
         (sources, source_rows(report)),
+        (memory, memory_rows(report)),
         (ratios, ratio_rows(report)),
     ):
-        _print(table, rows)
+        if rows:
+            _print(table, rows)
     clock.say(f"written to {settings.home / 'bench' / 'serving.json'}")
 
 

@@ -50,7 +50,11 @@ class PastPopularity:
         return cls(visitor_client(own, VISITOR_DATABASE), half_lives, clicks)
 
     def forget(self) -> None:
-        """Write all counts with the next moment: somebody has emptied the store."""
+        """Write all counts with the next moment: the visitors were set anew.
+
+        That empties the store, and then counts their clicks as those of these days, also the clicks
+        that are later than the moment.
+        """
         for known in self._counts.values():
             known.written = False
 
@@ -67,6 +71,7 @@ class PastPopularity:
             first = period_start(period - 1, half_life)
             known = _Counts((key, period), int(np.searchsorted(self._times, first)))
             self._counts[half_life] = known
+        if not known.written:
             self._client.delete(key)
         clicked = range(known.done, end)
         added = weights(self._times[known.done : end], period_start(period, half_life), half_life)
@@ -85,4 +90,4 @@ class _Counts:
     def __init__(self, place: tuple[str, int], done: int) -> None:
         self.place, self.done = place, done  # key and period; clicks that are counted
         self.sums: dict[str, float] = {}
-        self.written = True  # whether the key has them
+        self.written = False  # whether the key has them, and nothing else

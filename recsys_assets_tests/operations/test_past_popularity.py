@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from recsys_assets.lib.evaluation.streamed_clicks import StreamedClicks
-from recsys_assets.lib.feature_store.popular_now import most_clicked
-from recsys_assets.lib.sources.forward_decay import HALF_LIVES, PERIOD, period_start
+from recsys_assets.lib.feature_store.popular_now import most_clicked, period_key
+from recsys_assets.lib.sources.forward_decay import HALF_LIVES, PERIOD, period_of, period_start
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.union import LISTED
 from recsys_assets.operations.past_popularity import PastPopularity
@@ -19,18 +19,19 @@ from recsys_assets.settings import VISITOR_DATABASE
 
 pytestmark = pytest.mark.services
 
-ITEMS = [f"i{n}" for n in range(300)]
+NEVER = "never clicked"
+ITEMS = [*(f"i{n}" for n in range(300)), NEVER]
 
 
 @pytest.mark.parametrize("half_life", HALF_LIVES)
 def test_each_moment_has_the_list_of_the_evaluation(valkey: Any, half_life: int) -> None:
-    """Across the start of a period, after the store was emptied, and back in time."""
+    """Across the start of a period, after visitors were set anew, and back in time."""
     rng, border = np.random.default_rng(half_life), period_start(40, half_life)
     reach = PERIOD * half_life * 3_600 // 20
     clicks = pl.DataFrame(
         {
             "user_id": [f"u{n}" for n in rng.integers(0, 50, 4_000)],
-            "item_id": [ITEMS[n] for n in rng.zipf(1.3, 4_000) % len(ITEMS)],
+            "item_id": [ITEMS[n] for n in rng.zipf(1.3, 4_000) % 300],
             "timestamp": border + rng.integers(-reach, reach, 4_000),
         }
     )
@@ -41,6 +42,9 @@ def test_each_moment_has_the_list_of_the_evaluation(valkey: Any, half_life: int)
     for number, moment in enumerate(at.tolist()):
         if number == 5:
             client.flushdb()
+            # as the clicks of the visitors who were set, which count as those of these days
+            present = period_key(half_life, period_of(time.time(), half_life))
+            client.zadd(present, {NEVER: 2.0**PERIOD, ITEMS[0]: 2.0**PERIOD})
             past.forget()
         past.set(moment)
         items, counts = most_clicked(client, half_life, time.time(), 1_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_assets.lib.sources.blend import Blend, Blended, Owed
+from recsys_assets.lib.sources.cosine_factors import CosineFactors
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -31,8 +32,9 @@ def best(source: Source, recent: Recent, most: int) -> np.ndarray:
     if isinstance(source, Neighbours):
         by_place = source.decay is not None
         weight = recent.by_place(source.decay) if by_place else recent.by_age(source.half_life)
-        found = source.items[recent.rows].ravel()
-        return highest(*total(found, (source.weights[recent.rows] * weight[:, None]).ravel()), most)
+        rows = [source.place[row] for row in recent.rows]
+        found = source.items[rows].ravel()
+        return highest(*total(found, (source.weights[rows] * weight[:, None]).ravel()), most)
     if isinstance(source, OwnItems):
         return highest(rows, np.bincount(at, recent.by_age(source.half_life)), most)
     if isinstance(source, FoldIn):
@@ -41,10 +43,18 @@ def best(source: Source, recent: Recent, most: int) -> np.ndarray:
         left = source.gram + (own * added[:, None]).T @ own
         visitor = np.linalg.solve(left, own.T @ (1.0 + added)).astype(np.float32)
         return highest(np.arange(len(source.factors)), source.factors @ visitor, most, -np.inf)
+    if isinstance(source, CosineFactors):
+        weight = np.exp2(-recent.ages / source.half_life).astype(np.float32)
+        visitor = weight @ source.vectors[recent.rows]
+        visitor[0] = source.popularity
+        return highest(np.arange(len(source.vectors)), source.vectors @ visitor, most)
     if isinstance(source, Sessions):
         places = np.bincount(at, recent.by_place(source.decay))
         bounds = [slice(*source.item_start[row : row + 2]) for row in rows]
-        weight = [source.weight[part] * place for part, place in zip(bounds, places, strict=True)]
+        weight = [
+            (rarity * source.recency[source.session[part]]).astype(np.float32) * place
+            for part, rarity, place in zip(bounds, source.rarity[rows], places, strict=True)
+        ]
         sessions, near = total(
             np.concatenate([source.session[part] for part in bounds]), np.concatenate(weight)
         )

@@ -15,6 +15,7 @@ import numpy as np
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.features.seen import DEFAULT_RULE
+from recsys_assets.lib.sources.cosine_factors import CosineFactors
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -175,13 +176,16 @@ def sources() -> tuple[Source, ...]:
     factors = np.random.default_rng(5).normal(size=(len(rows), 8)).astype(np.float32)
     gram = factors.T.astype(np.float64) @ factors + np.eye(8)
     start = np.arange(0, len(rows) + 1, 2)
+    cosines = np.random.default_rng(9).normal(0, 0.3, (len(rows), 6)).astype(np.float32)
+    cosines[:, 0] = rows / len(rows)
     return (
-        Neighbours(FOLLOW_UPS, after, weights, decay=0.5),
+        Neighbours.of(FOLLOW_UPS, after, weights, decay=0.5),
         FoldIn(factors, gram, alpha=2.0, half_life=24.0),
         Sessions(
             np.arange(len(rows) + 1),
             (rows // 2).astype(np.int32),
-            np.ones(len(rows), np.float32),
+            np.ones(len(rows)),
+            np.ones(len(start) - 1),
             start,
             rows.astype(np.int32),
             neighbours=10,
@@ -190,6 +194,7 @@ def sources() -> tuple[Source, ...]:
         MostPopular(rows[::-1][:20]),
         OwnItems(24.0),
         Young(rows[-3:], embedding_table()),
+        CosineFactors(cosines, popularity=0.1, half_life=24.0),
         PopularNow.of(3, ITEM_IDS),
     )
 

@@ -59,14 +59,18 @@ def base_items(payload: Path, items: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, real, items)
 
 
-def first_of_base(base: np.ndarray) -> tuple[list[int], list[int]]:
-    """Return the real items that were drawn, and the first synthetic item of each.
+def bearers(base: np.ndarray, seed: int) -> tuple[list[int], list[int]]:
+    """Return the real items that were drawn, and a synthetic item of each, at random.
 
-    >>> first_of_base(np.array([2, 0, 2]))
-    ([0, 2], [1, 0])
+    These bear the real items' ids, so the visitors' clicks are of this catalogue, all over it.
+
+    >>> bearers(np.array([2, 0, 2, 2, 2]), 0)
+    ([0, 2], [1, 4])
     """
-    real, first = np.unique(base, return_index=True)
-    return real.tolist(), first.tolist()
+    # another stream than that of ``base_items``
+    order = np.random.default_rng([seed, 1]).permutation(len(base))
+    real, first = np.unique(base[order], return_index=True)
+    return real.tolist(), order[first].tolist()
 
 
 def real_vectors(path: Path, items: int) -> np.ndarray:
@@ -96,15 +100,15 @@ class Catalogue:
     Args:
         payload: a release's folder.
         base: int [I], the real item of each synthetic one (``base_items``).
-        seed: of the noise.
+        seed: of all draws.
     """
 
     def __init__(self, payload: Path, base: np.ndarray, seed: int) -> None:
         self.payload, self.base, self.random = payload, base, np.random.default_rng(seed)
         self.real_ids = read_item_ids(payload / MODELS / "item_id_decoder")
         self.item_ids = [f"m{n:07d}" for n in range(1, len(base) + 1)]
-        # one item per real item bears its id, so that the visitors' clicks are of this catalogue
-        for real_row, row in zip(*first_of_base(base), strict=True):
+        real_rows, self.clicked = bearers(base, seed)
+        for real_row, row in zip(real_rows, self.clicked, strict=True):
             self.item_ids[row] = self.real_ids[real_row]
         real = real_vectors(payload / MODELS / "faiss_retrieval" / INDEX, len(self.real_ids))
         made = noisy(real[self.base], VECTOR_NOISE, self.random)
@@ -151,7 +155,9 @@ class Catalogue:
                 shutil.copyfile(source, target)
         for model in releases.COMPONENTS:  # a stage without files has an empty folder
             (folder / MODELS / model).mkdir(parents=True, exist_ok=True)
-        made_sources = SyntheticSources(self.base, self.random, self.item_ids)
+        made_sources = SyntheticSources(
+            self.base, self.random, self.item_ids, np.array(self.clicked)
+        )
         made_sources.write(of_sources, folder / MODELS / CANDIDATE_SOURCES)
 
     def _items(self, path: Path) -> None:

@@ -13,26 +13,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.part import run_part, run_training_part
 from recsys_assets.bench.serving import home as serving_home
-from recsys_assets.bench.serving.catalogue import base_items, first_of_base
+from recsys_assets.bench.serving.catalogue import base_items, bearers
 from recsys_assets.bench.serving.load import TritonLoad
 from recsys_assets.bench.serving.measured import in_turns
+from recsys_assets.bench.serving.memory import ServerMemory, mapped_gib, resident_gib
 from recsys_assets.bench.serving.stage_times import StageTimes
+from recsys_assets.bench.serving.without_sources import publish_without_sources
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.retrieval.index import NEIGHBOURS
 from recsys_assets.operations import own_home
-from recsys_assets.operations.processes import read_record
-from recsys_assets.operations.usage import gib
-from recsys_assets.release_files import CANDIDATE_SOURCES, ITEMS, MODELS, RANKER
+from recsys_assets.operations.usage import MEGABYTE, gib
+from recsys_assets.release_files import CANDIDATE_SOURCES, EMBEDDING_TABLE, ITEMS, MODELS, RANKER
 from recsys_assets.settings import Settings
 
 #: Required recall of retrieval; the index is chosen for it.
 RECALL_FLOOR = 0.95
 RECALL = f"recall@{NEIGHBOURS}"
+#: Number of the synthetic release.
+NUMBER = 1
 #: Of each visitor: rows of the vocabulary, and hours.
 Clicks = list[tuple[list[int], list[float]]]
 
@@ -78,10 +80,35 @@ class Million:
             ``million_items`` of serving.json.
         """
         report = self._build()
-        large = serving_home.beside(self.own, self.folder, triton_models="fused")
+        served, memory = self._serve(self.folder)
+        # a process of its own, after the server has ended
+        payload = self._release().artifact.local
+        sources = self.source_times(payload, self._clicks())
+        files = [
+            file
+            for file in (payload / MODELS / CANDIDATE_SOURCES).glob("*.npy")
+            if file.name != EMBEDDING_TABLE  # served once for all models that read it
+        ]
+        without, other = self._serve_without_sources()
+        self.say(f"{self.items:,} items without sources were measured")
+        return {
+            **report,
+            **served,
+            "sources": sources,
+            "without_sources": without,
+            "sources_gib": gib(memory.total - other.total),
+            "sources_files_mib": round(sum(file.stat().st_size for file in files) / MEGABYTE, 1),
+        }
+
+    def _serve(self, folder: Path) -> tuple[dict[str, Any], ServerMemory]:
+        """Serve the release of a folder's store, and ask the small catalogue in turns with it.
+
+        Every release gets the same requests, so its memory has the pages that these need.
+        """
+        large = serving_home.beside(self.own, folder, triton_models="fused")
         with own_home.running(large, ["triton"]):
             started = time.perf_counter()
-            own_home.promote(large, 1)
+            own_home.promote(large, NUMBER)
             loaded = time.perf_counter() - started
             self.say(f"{self.items:,} items loaded in {loaded:.0f} s")
             with (
@@ -98,33 +125,39 @@ class Million:
                     self.rounds,
                 )
                 stages = times.since()
-            memory, of_sources = _memory(large), _memory(large, CANDIDATE_SOURCES)
-        # a process of its own, after the server has ended
-        sources = self.source_times(self._payload(), self._clicks())
+            memory = ServerMemory.of_triton(large)
+            resident, of_sources = resident_gib(large), mapped_gib(large, CANDIDATE_SOURCES)
         p50 = {name: float(np.median(values)) * 1e3 for name, values in laps.items()}
-        return {
-            **report,
+        report = {
             "p50_ms": round(p50["large"], 3),
             "p99_ms": round(float(np.percentile(laps["large"], 99)) * 1e3, 3),
             "small_p50_ms": round(p50["small"], 3),
             "ratio": round(p50["large"] / p50["small"], 3),
-            "memory_gib": memory,
+            **memory.mib(),
+            "memory_gib": resident,
             "sources_memory_gib": of_sources,
-            "sources": sources,
             "load_seconds": round(loaded, 1),
             "stages": stages,
         }
+        return report, memory
 
-    def _payload(self) -> Path:
-        """Return the folder of the synthetic release."""
-        return releases.open_release(
-            ArtifactStore(str(self.folder / "artifacts")), 1
-        ).artifact.local
+    def _serve_without_sources(self) -> tuple[dict[str, Any], ServerMemory]:
+        """Serve the same release without sources, after the server with them has ended.
+
+        Both at once would take twice the memory, and share pages.
+        """
+        folder = self.folder / "without-sources"
+        publish_without_sources(self._release(), folder)
+        return self._serve(folder)
+
+    def _release(self) -> releases.Release:
+        """Return the synthetic release."""
+        return releases.open_release(ArtifactStore(str(self.folder / "artifacts")), NUMBER)
 
     def _clicks(self) -> Clicks:
         """Return the clicks on the synthetic items that bear the real items' ids."""
         base = np.load(self.folder / "base" / "base.npy", allow_pickle=False)
-        rows = dict(zip(*first_of_base(base), strict=True))
+        rows = dict(zip(*bearers(base, self.seed), strict=True))
         return [
             (
                 [int(rows[row]) for row in own if row in rows],
@@ -178,24 +211,3 @@ class Million:
             "build_seconds": round(made["build_seconds"], 1),
             "build_peak_gib": built.peak_gib,
         }
-
-
-def _memory(settings: Settings, mapped: str | None = None) -> float:
-    """Return the resident GiB of the server and its models' processes.
-
-    Shared pages count in each process. mapped: count only the files that are mapped from folders of
-    this model, and their shared pages once.
-    """
-    record = read_record(settings.home / "run", "triton")
-    process = record.process() if record else None
-    members: list[psutil.Process] = [process, *process.children(recursive=True)] if process else []
-    if mapped is None:
-        return gib(sum(member.memory_info().rss for member in members))
-    return gib(
-        sum(
-            area.pss
-            for member in members
-            for area in member.memory_maps()
-            if mapped in Path(area.path).parts
-        )
-    )

@@ -57,7 +57,7 @@ class WithoutSources:
         Returns:
             system → ``p50_ms``, ``without_p50_ms`` and ``ratio``.
         """
-        self.publish()
+        publish_without_sources(self.release, self.folder)
         other = serving_home.beside(self.own, self.folder, triton_models="both")
         with own_home.running(other, ["triton"]), contextlib.ExitStack() as stack:
             own_home.promote(other, self.release.number)
@@ -79,24 +79,6 @@ class WithoutSources:
             for name in COMPARED
         }
 
-    def publish(self) -> None:
-        """Publish the release without sources in a store of its own."""
-        store = ArtifactStore(str(self.folder / "artifacts"))
-        with store.stage(RELEASE, f"{self.release.number:06d}") as staged:
-            shutil.copytree(
-                self.release.artifact.local,
-                staged.path,
-                dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns(MANIFEST),
-            )
-            # empty folders of stages without files do not lie in every store
-            for model in self.release.versions:
-                (staged.path / MODELS / model).mkdir(parents=True, exist_ok=True)
-            sources = staged.path / MODELS / CANDIDATE_SOURCES
-            young = np.load(sources / YOUNG, allow_pickle=False)
-            write_blend(sources, BY_SIMILARITY, (), {}, young)
-            staged.publish()
-
     def _loops(
         self, settings: Settings, stack: contextlib.ExitStack
     ) -> dict[str, Callable[[int], WorkerLoad]]:
@@ -112,3 +94,22 @@ class WithoutSources:
             "ensemble": lambda count: ensemble.run(1, count),
             "gateway": lambda count: gateway.run(1, 1, count=count),
         }
+
+
+def publish_without_sources(release: Release, folder: Path) -> None:
+    """Publish a release without its sources in the store ``folder/artifacts``."""
+    store = ArtifactStore(str(folder / "artifacts"))
+    with store.stage(RELEASE, f"{release.number:06d}") as staged:
+        shutil.copytree(
+            release.artifact.local,
+            staged.path,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns(MANIFEST),
+        )
+        # empty folders of stages without files do not lie in every store
+        for model in release.versions:
+            (staged.path / MODELS / model).mkdir(parents=True, exist_ok=True)
+        sources = staged.path / MODELS / CANDIDATE_SOURCES
+        young = np.load(sources / YOUNG, allow_pickle=False)
+        write_blend(sources, BY_SIMILARITY, (), {}, young)
+        staged.publish()

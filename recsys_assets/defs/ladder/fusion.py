@@ -7,17 +7,18 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.defs.sources.inputs import AllSources, split
+from recsys_assets.defs.sources.inputs import OtherSources, split
 from recsys_assets.defs.sources.sources import BlendedParams, blended_params
 from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
 
-class FusionInputs(AllSources):
+class FusionInputs(OtherSources):
     """Inputs of ``ladder/fusion``."""
 
     rung: Annotated[Artifact, Upstream("ladder/simple_rung", SAME)]
+    fitted: Annotated[Artifact, Upstream("sources/item_to_item", SAME)]
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
     log: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
     history: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.QUERY_HISTORY)]

@@ -19,20 +19,16 @@ class SimpleRungInputs(TypedDict):
 
     train: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.TRAINING)]
     valid: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.VALIDATION)]
-    inner: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.INNER)]
-    train_log: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.TRAINING)]
+    fitted: Annotated[Artifact, Upstream("sources/item_to_item", SAME)]
     log: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
     queries: Annotated[Artifact, Upstream("evaluation/queries", SAME)]
-    items: Annotated[Artifact, Upstream("raw/items")]
     workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
-    seen_rule: Annotated[Artifact, Upstream("features/seen_rule", SAME)]
 
 
 class SimpleRungParams(TypedDict):
     """Parameters of ``ladder/simple_rung``, as its manifest records them."""
 
     seed: int
-    time_zone: str
     look_back_days: int
 
 
@@ -59,19 +55,15 @@ def simple_rung(
 ) -> reporting.Materialized:
     """Chooses between popularity and item-to-item by held-out clicks, per as-of day.
 
-    Reads the events of the window, the queries and the workflows. Writes the vectors of all items,
-    the index and the reason for the choice. One row of the log is enough.
+    Reads the fitted item-to-item, the events of the window, the queries and the workflows. Writes
+    the vectors of all items, the index and the reason for the choice. One row of the log is enough.
     """
     from recsys_assets.lib.ladder import simple_rung as ladder
 
     as_of, settings = context.partition_key, platform.settings
     inputs = open_inputs(SimpleRungInputs, platform, as_of)
     require_read(context, platform, partitions.window_days(as_of, settings))
-    params: SimpleRungParams = {
-        "seed": settings.seed,
-        "time_zone": partitions.time_zone(settings),
-        "look_back_days": settings.look_back_days,
-    }
+    params: SimpleRungParams = {"seed": settings.seed, "look_back_days": settings.look_back_days}
     built = platform.build(
         context,
         "ladder/simple_rung",

@@ -8,8 +8,8 @@ from recsys_assets.orchestration.upstream import SAME, Upstream
 from recsys_assets.source_names import SOURCE_NAMES
 
 
-class AllSources(TypedDict):
-    """Inputs of a blend: every source."""
+class OtherSources(TypedDict):
+    """Inputs of the fusion, whose own retrieval is the item-to-item list: all sources but that."""
 
     follow_ups: Annotated[Artifact, Upstream("sources/follow_ups", SAME)]
     item_knn: Annotated[Artifact, Upstream("sources/item_knn", SAME)]
@@ -22,9 +22,15 @@ class AllSources(TypedDict):
     popular_now: Annotated[Artifact, Upstream("sources/popular_now", SAME)]
 
 
+class AllSources(OtherSources):
+    """Inputs of the blend of the full models: every source."""
+
+    item_to_item: Annotated[Artifact, Upstream("sources/item_to_item", SAME)]
+
+
 def split(
     opened: Mapping[str, Any], allowed: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Artifact]]:
-    """Return the inputs that are no sources, and the allowed sources."""
+    """Return the inputs that are no sources, and the allowed sources among the others."""
     others = {name: value for name, value in opened.items() if name not in SOURCE_NAMES}
-    return others, {name: opened[name] for name in SOURCE_NAMES if name in allowed}
+    return others, {name: opened[name] for name in allowed if name in opened}

@@ -15,6 +15,7 @@ from recsys_assets.source_names import (
     FOLLOW_UPS,
     IALS,
     ITEM_KNN,
+    ITEM_TO_ITEM,
     OWN_ITEMS,
     POPULAR_NOW,
     POPULARITY,
@@ -38,7 +39,7 @@ class SourceInputs(TypedDict):
 
 
 class BlendedParams(TypedDict):
-    """Parameters of a blend, as its manifest records them."""
+    """Parameters of a blend, and of item-to-item, as the manifest records them."""
 
     train_days: list[str]
     seed: int
@@ -124,4 +125,49 @@ def _asset(name: str) -> dg.AssetsDefinition:
 (
     *(follow_ups, item_knn, ease, ials, session_knn, popularity, own_items, young_items),
     popular_now,
-) = map(_asset, SOURCE_NAMES)
+) = (_asset(name) for name in SOURCE_NAMES if name != ITEM_TO_ITEM)
+
+
+class ItemToItemInputs(TypedDict):
+    """Inputs of ``sources/item_to_item``."""
+
+    interactions: Annotated[
+        Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
+    ]
+    inner: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.INNER)]
+    items: Annotated[Artifact, Upstream("raw/items")]
+    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
+    seen_rule: Annotated[Artifact, Upstream("features/seen_rule", SAME)]
+
+
+@dg.asset(
+    key=["sources", "item_to_item"],
+    kinds={"scipy"},
+    partitions_def=partitions.as_of(),
+    pool="cpu",
+    op_tags=compute.step_tags("CPU_LARGE"),
+    deps=dependencies(ItemToItemInputs),
+)
+def item_to_item(
+    context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
+) -> reporting.Materialized:
+    """Factorises which items the same visitors click (item-to-item), per as-of day.
+
+    Reads the events of the window. Tunes its weights on the last training days, then fits vectors
+    twice: on the training days, to be judged, and on all days, to serve. The rung item-to-item and
+    the fusion retrieve by them; for the full models they are one source more.
+    """
+    from recsys_assets.lib.ladder import fitting
+
+    as_of = context.partition_key
+    inputs, params = open_inputs(ItemToItemInputs, platform, as_of), blended_params(platform, as_of)
+    built = platform.build(
+        context,
+        "sources/item_to_item",
+        partition=as_of,
+        inputs=inputs,
+        params={**params},
+        force=config.force,
+        write=lambda staged: fitting.write_fitted(**inputs, target=staged.path, **params),
+    )
+    return reporting.result(built.artifact, reused=built.reused)

@@ -40,11 +40,12 @@ from recsys_assets.source_names import (
 )
 
 #: Neighbours that a table keeps per item, and in a catalogue above LARGE items: 400 MB of int32 and
-#: float32 for a million items.
+#: float32 for a million items that all have some.
 NEIGHBOURS, NEIGHBOURS_OF_LARGE, LARGE = 100, 50, 200_000
 #: Items that a list of popular items has at most.
 _MOST_POPULAR = 1_000
-#: Most items for which iALS serves: its factors are searched whole, 2 ms for 50,000 items.
+#: Most items for which iALS and item-to-item serve: their factors are searched whole, 2 ms for
+#: 50,000 items.
 MOST_FACTORS = 50_000
 #: Most young items that are compared: .4 ms per visitor; 25,000 take 1.3 ms.
 MOST_YOUNG = 10_000
@@ -71,7 +72,8 @@ def fit_source(
     """Fit a source to the clicks before a day.
 
     Args:
-        name: one of SOURCE_NAMES but POPULAR_NOW, which has nothing to fit.
+        name: one of SOURCE_NAMES but POPULAR_NOW, which has nothing to fit, and ITEM_TO_ITEM, which
+            ``lib/ladder/fitting.py`` fits.
         fitted: clicks before ``day``, of the vocabulary's items in order.
         day: days since 1970.
         params: of the baseline in TUNED_AS.
@@ -105,27 +107,29 @@ def young_items(fitted: ClickLog) -> np.ndarray:
 
 def _follow_ups(model: Any, params: Params) -> Source:
     items, weights = table(cast(FollowUps, model).after)
-    return Neighbours(FOLLOW_UPS, items, weights, decay=params["place_decay"])
+    return Neighbours.of(FOLLOW_UPS, items, weights, decay=params["place_decay"])
 
 
 def _item_knn(model: Any, params: Params) -> Source:
     items, weights = table(cast(ItemKNN, model).similarity)
-    return Neighbours(ITEM_KNN, items, weights, half_life=params["half_life"] * _HOURS)
+    return Neighbours.of(ITEM_KNN, items, weights, half_life=params["half_life"] * _HOURS)
 
 
 def _ease(model: Any, params: Params) -> Source:
     fitted = cast(Ease, model)
-    size = len(fitted.fitted)
+    size, chosen = len(fitted.fitted), len(fitted.chosen)
     # rows of chosen items, columns of chosen items
-    width = min(NEIGHBOURS if size <= LARGE else NEIGHBOURS_OF_LARGE, len(fitted.chosen))
-    items, weights = (np.zeros((size, width), dtype) for dtype in (np.int32, np.float32))
-    for start in range(0, len(fitted.chosen), _ROWS):
-        block = fitted.weights[start : start + _ROWS]
+    width = min(NEIGHBOURS if size <= LARGE else NEIGHBOURS_OF_LARGE, chosen)
+    items, weights = (np.zeros((chosen, width), dtype) for dtype in (np.int32, np.float32))
+    for start in range(0, chosen, _ROWS):
+        rows = slice(start, start + _ROWS)
+        block = fitted.weights[rows]
         largest = np.argsort(-np.abs(block), axis=1, kind="stable")[:, :width]
-        rows = fitted.chosen[start : start + _ROWS]
         items[rows] = fitted.chosen[largest]
         weights[rows] = np.take_along_axis(block, largest, axis=1)
-    return Neighbours(EASE, items, weights, half_life=params["half_life"] * _HOURS)
+    place = np.full(size, -1)
+    place[fitted.chosen] = np.arange(chosen)
+    return Neighbours.of(EASE, items, weights, place, half_life=params["half_life"] * _HOURS)
 
 
 def _ials(model: Any, params: Params) -> Source:
@@ -139,10 +143,11 @@ def _ials(model: Any, params: Params) -> Source:
 def _session_knn(model: Any, params: Params) -> Source:
     fitted = cast(SessionKNN, model)
     return Sessions(
-        fitted.index.indptr.astype(np.int64),
+        fitted.index.indptr,
         fitted.index.indices.astype(np.int32),
-        fitted.index.data.astype(np.float32),
-        fitted.sessions.indptr.astype(np.int64),
+        fitted.rarity,
+        fitted.recency,
+        fitted.sessions.indptr,
         fitted.sessions.indices.astype(np.int32),
         int(params["neighbours"]),
         params["place_decay"],

@@ -65,7 +65,7 @@ def write_source_artifact(
     """Tune a source on the last training days and write it; return its figures.
 
     Args:
-        name: one of SOURCE_NAMES.
+        name: one of SOURCE_NAMES but ITEM_TO_ITEM; see ``lib/ladder/fitting.py`` for that.
         interactions: ``raw/interactions`` of the whole window.
         inner: ``features/interactions`` of the last training days.
         items: ``raw/items``.
@@ -106,7 +106,7 @@ def write_source_artifact(
         "bytes": sum(path.stat().st_size for path in served.glob("*.npy")),
         "tuned": tuned.value,
     }
-    _write_figures(name, figures, tuned, target / "figures")
+    write_source_figures(name, figures, tuned, target / "figures")
     return figures
 
 
@@ -181,7 +181,8 @@ def _best_half_life(clicks: StreamedClicks, asked: Queries, seed: int) -> Tuned:
     return Tuned({"half_life": best}, trials[best]["value"], [*trials.values()])
 
 
-def _write_figures(name: str, figures: SourceFigures, tuned: Tuned, folder: Path) -> None:
+def write_source_figures(name: str, figures: SourceFigures, tuned: Tuned, folder: Path) -> None:
+    """Write a source's parameters and the chart of its trials to a new folder, as Markdown."""
     folder.mkdir()
     if not figures["fitted"]:
         (folder / "source.md").write_text(

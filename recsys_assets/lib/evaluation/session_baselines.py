@@ -118,7 +118,9 @@ class SessionKNN(_ByLatest):
 
     neighbours: int
     sessions: sp.csr_matrix  # float32 [S, I], ones; latest session first
-    index: sp.csr_matrix  # float32 [I, S], idf · recency · length of the latest sessions per item
+    index: sp.csr_matrix  # float32 [I, S], rarity · recency of the latest sessions per item
+    rarity: np.ndarray  # float64 [I], idf
+    recency: np.ndarray  # float64 [S], with the length of the session
     name: ClassVar[str] = "session_knn"
 
     @classmethod
@@ -159,7 +161,7 @@ class SessionKNN(_ByLatest):
         by_item = highest_per_row(by_item, SESSIONS_PER_ITEM)
         weight = np.repeat(rarity, np.diff(by_item.indptr)) * recency[by_item.indices]
         by_item.data = weight.astype(np.float32)
-        return cls(log, fallback, place_decay, neighbours, sessions, by_item)
+        return cls(log, fallback, place_decay, neighbours, sessions, by_item, rarity, recency)
 
     def of_clicks(self, clicks: sp.csr_matrix, popular: np.ndarray) -> np.ndarray:
         """Return summed neighbours, then popularity below them, float64 [n, I]."""

@@ -26,12 +26,12 @@ from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer, highest
 from recsys_assets.lib.evaluation.measures import Estimate, ListFigures
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
-from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
+from recsys_assets.lib.ladder.fitting import read_fitted
 from recsys_assets.lib.ladder.rungs import WindowClicks, fusion_rung
 from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.release.rung import FUSION, ITEM_TO_ITEM, Rung
 from recsys_assets.lib.sources.blend import retrieved_items
-from recsys_assets.lib.sources.stored import BY_SOURCES
+from recsys_assets.lib.sources.stored import BY_SOURCES, JUDGED
 
 
 class FusionFigures(TypedDict):
@@ -98,6 +98,7 @@ def retrieved(scores: np.ndarray, of_item: np.ndarray, most: int) -> np.ndarray:
 def write_fusion(
     *,
     rung: Artifact,
+    fitted: Artifact,
     queries: Artifact,
     log: Sequence[Artifact],
     history: Sequence[Artifact],
@@ -115,6 +116,7 @@ def write_fusion(
 
     Args:
         rung: ``ladder/simple_rung``.
+        fitted: ``sources/item_to_item`` that the rung was made from.
         queries: ``evaluation/queries``.
         log: ``raw/interactions`` of the whole window.
         history: ``raw/interactions`` of the days that the queries look back on.
@@ -131,8 +133,7 @@ def write_fusion(
     asked, clicks = Queries.read(queries), read_clicks(history)
     parts = BlendParts(log, sources, workflows, aligned, train_days, time_zone)
     vocabulary = parts.vocabulary
-    training = [day for day in log if day.partition in set(train_days)]
-    retrieval = _judged_rung(rung, training, vocabulary, clicks, look_back_days)
+    retrieval = _judged_rung(rung, fitted, workflows, clicks, look_back_days)
     labelled = sampled(asked, LABELS, seed)
     catalogue = rows_in(vocabulary, labelled.item_ids)
     of_item, most = inverse(catalogue, labelled.items), retrieved_items(retrieval_topk)
@@ -180,16 +181,20 @@ def write_fusion(
 
 
 def _judged_rung(
-    rung: Artifact,
-    training: Sequence[Artifact],
-    vocabulary: Sequence[str],
-    clicks: Any,
-    look_back_days: int,
+    rung: Artifact, fitted: Artifact, workflows: Artifact, clicks: Any, look_back_days: int
 ) -> RungScorer:
-    """Return the simple rung fitted on the training days, as a scorer."""
-    used = rung.metrics["weights"]
-    weights = Weights(used["popularity"], used["half_life_hours"])
-    model = ItemToItem.fit(read_clicks(training), np.array(vocabulary, dtype=str), weights)
+    """Return the simple rung as it was fitted on the training days, as a scorer.
+
+    Raises:
+        ValueError: the rung was made from another ``sources/item_to_item``; names the remedy.
+    """
+    recorded = rung.manifest.get("inputs", {}).get("fitted")
+    if isinstance(recorded, Mapping) and recorded.get("digest") != fitted.digest:
+        raise ValueError(
+            f"{rung.kind} [{rung.partition}] was made from another {fitted.kind}; "
+            f"materialise {rung.kind} again"
+        )
+    model = read_fitted(fitted, workflows, JUDGED)
     name = rung.metrics["rung"]["name"]
     model = model if name == ITEM_TO_ITEM else model.popularity_only()
     return RungScorer.of(name, model, clicks, look_back_days)

@@ -1,16 +1,13 @@
-"""Fits the simple rungs as of a day, judges them on held-out clicks and writes the better one."""
+"""Judges the simple rungs as of a day on held-out clicks, and writes the better one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
-import polars as pl
 
-from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import list_metrics
@@ -19,19 +16,18 @@ from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import ListFigures
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.batch_transform import item_vocabulary
-from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.ladder import rungs
-from recsys_assets.lib.ladder.item_to_item import CANDIDATES, ItemToItem, Weights, of_clicks
+from recsys_assets.lib.ladder.fitting import read_fitted
+from recsys_assets.lib.ladder.item_to_item import ItemToItem, of_clicks
 from recsys_assets.lib.ladder.rungs import WindowClicks
 from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.release.rung import ITEM_TO_ITEM, POPULARITY, Rung, RungName
 from recsys_assets.lib.retrieval import index
-from recsys_assets.release_files import INDEX, SEEN_RULE
+from recsys_assets.lib.sources.stored import JUDGED, SERVED
+from recsys_assets.release_files import INDEX
 
 RUNG_FILE = "rung.json"
-#: Queries of the inner days that choose the weights, and below which the defaults stay.
-_TUNING_QUERIES, _MINIMUM_TUNING = 2_000, 100
 
 
 class RungFigures(TypedDict):
@@ -51,19 +47,15 @@ def write_simple_rung(
     *,
     train: Sequence[Artifact],
     valid: Sequence[Artifact],
-    inner: Sequence[Artifact],
-    train_log: Sequence[Artifact],
+    fitted: Artifact,
     log: Sequence[Artifact],
     queries: Artifact,
-    items: Artifact,
     workflows: Artifact,
-    seen_rule: Artifact,
     target: Path,
     seed: int,
-    time_zone: str,
     look_back_days: int,
 ) -> RungFigures:
-    """Write the better simple rung, fitted on all days of the window; return the figures.
+    """Write the better simple rung, as fitted on all days of the window; return the figures.
 
     The rungs are judged with vectors of the training days alone. The written vectors are of all
     days, because no weight is learnt from the validation days.
@@ -71,31 +63,24 @@ def write_simple_rung(
     Args:
         train: ``features/interactions`` of the training days.
         valid: ``features/interactions`` of the validation days.
-        inner: ``features/interactions`` of the last training days, which choose the weights.
-        train_log: ``raw/interactions`` of the training days.
+        fitted: ``sources/item_to_item``.
         log: ``raw/interactions`` of the whole window.
         queries: ``evaluation/queries``.
-        items: ``raw/items``.
         workflows: ``features/workflows``, for the order of the items.
-        seen_rule: ``features/seen_rule``.
         target: folder of the files.
         seed: of the bootstrap.
-        time_zone: of the shop.
         look_back_days: days of 24 hours of clicks that a query has.
     """
-    item_ids = pl.read_parquet(items.path("items.parquet"))[c.ITEM_ID].to_numpy().astype(str)
     asked, clicks = Queries.read(queries), read_clicks(log)
-    rule = read_rule(seen_rule.path(SEEN_RULE))
-    weights = _tuned(inner, train_log, items, item_ids, seed, rule, time_zone, look_back_days)
-    judged = ItemToItem.fit(read_clicks(train_log), item_ids, weights)
+    judged, whole = (read_fitted(fitted, workflows, folder) for folder in (JUDGED, SERVED))
+    weights = judged.weights
     answers = {
         name: list_metrics.run(RungScorer.of(name, model, clicks, look_back_days), asked)
         for name, model in ((POPULARITY, judged.popularity_only()), (ITEM_TO_ITEM, judged))
     }
     window = WindowClicks.of(train, valid)
     rung, count = _choose(answers, asked, window, seed)
-    fitted = ItemToItem.fit(clicks, item_ids, weights)
-    served = fitted if rung["name"] == ITEM_TO_ITEM else fitted.popularity_only()
+    served = whole if rung["name"] == ITEM_TO_ITEM else whole.popularity_only()
     vocabulary = item_vocabulary(workflows)
     vectors, ids = served.write(target, vocabulary)
     np.savez(
@@ -121,38 +106,6 @@ def write_simple_rung(
     }
     _write_figures(figures, target / "figures")
     return figures
-
-
-def _tuned(
-    inner: Sequence[Artifact],
-    log: Sequence[Artifact],
-    items: Artifact,
-    item_ids: np.ndarray,
-    seed: int,
-    rule: SeenRule,
-    zone: str,
-    look_back_days: int,
-) -> Weights:
-    """Return the best of CANDIDATES on the last training days; the default with too few clicks.
-
-    The vectors are fitted on the days before those.
-    """
-    days = {artifact.partition for artifact in inner}
-    before = [artifact for artifact in log if artifact.partition not in days]
-    if not inner or not before:
-        return Weights()
-    asked = Queries.build(inner, log, items, seed=seed, rule=rule, zone=zone, limit=_TUNING_QUERIES)
-    if asked.overall.sum() < _MINIMUM_TUNING:
-        return Weights()
-    model = ItemToItem.fit(read_clicks(before), item_ids, Weights())
-    scorer = RungScorer.of(ITEM_TO_ITEM, model, read_clicks(log), look_back_days)
-
-    def quality(weights: Weights) -> float:
-        tried = replace(scorer, model=model.with_weights(weights))
-        ranks = list_metrics.run(tried, asked).ranks[asked.overall]
-        return list_metrics.point(ranks, asked.users[asked.overall])
-
-    return max(CANDIDATES, key=quality)
 
 
 def _choose(

@@ -40,27 +40,58 @@ class Source(Protocol):
 class Neighbours:
     """Sums the neighbours of the visitor's clicked items.
 
-    One form serves what was clicked after an item, item-kNN and EASE: their tables differ.
+    One form serves what was clicked after an item, item-kNN and EASE: their tables differ. Most
+    items of a large catalogue have no neighbour, so they share one row of the tables.
     """
 
     name: str
-    items: np.ndarray  # int32 [I, N], rows of the neighbours of each item
-    weights: np.ndarray  # float32 [I, N], 0 where an item has fewer neighbours
+    place: np.ndarray  # int32 [I], row of each item in the tables; 0: it has no neighbour
+    items: np.ndarray  # int32 [R, N], rows of the neighbours; zeros in row 0
+    weights: np.ndarray  # float32 [R, N], 0 where an item has fewer neighbours
     decay: float | None = None  # weight of a click relative to the one after it; None: by age
     half_life: float = 72.0  # hours, where weights go by age
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        items: np.ndarray,
+        weights: np.ndarray,
+        place: np.ndarray | None = None,
+        **how: float,
+    ) -> Neighbours:
+        """Keep the rows of items that have a neighbour.
+
+        Args:
+            name: of the source.
+            items: int32 [R, N], rows of the neighbours.
+            weights: float32 [R, N].
+            place: int [I], row of each item in these tables, -1 where it has none; None: item i
+                has row i.
+            how: ``decay`` or ``half_life``.
+        """
+        kept = (weights != 0).any(axis=1)
+        row = np.append(np.where(kept, kept.cumsum(), 0), 0).astype(np.int32)
+        small = [
+            np.concatenate([np.zeros_like(one, shape=(1, one.shape[1])), one[kept]])
+            for one in (items, weights)
+        ]
+        return cls(name, row[:-1] if place is None else row[place], small[0], small[1], **how)
 
     def best(self, recent: Recent, most: int) -> np.ndarray:
         """Return the items of the highest sums above 0; of equal ones, the first rows."""
         if not len(recent):
             return np.zeros(0, np.int64)
         weight = self._of_clicks(recent)
-        found = self.items.take(recent.rows, axis=0).ravel()
-        summed = (self.weights.take(recent.rows, axis=0) * weight[:, None]).ravel()
-        return of_highest_sums(found, summed, len(self.items), most)
+        at = self.place.take(recent.rows)
+        found = self.items.take(at, axis=0).ravel()
+        summed = (self.weights.take(at, axis=0) * weight[:, None]).ravel()
+        return of_highest_sums(found, summed, len(self.place), most)
 
     def cause(self, recent: Recent, items: np.ndarray) -> np.ndarray:
         """Return the visitor's item that adds most to the sum of each item; see ``FromClicks``."""
-        near, weights = self.items.take(recent.rows, axis=0), self.weights.take(recent.rows, axis=0)
+        at = self.place.take(recent.rows)
+        near, weights = self.items.take(at, axis=0), self.weights.take(at, axis=0)
         added = (weights[:, :, None] * (near[:, :, None] == items)).sum(axis=1)
         return strongest(recent, added * self._of_clicks(recent)[:, None])
 
@@ -134,10 +165,11 @@ class Sessions:
     ``lib/evaluation/session_baselines.py``.
     """
 
-    item_start: np.ndarray  # int64 [I + 1], bounds of each item's part of ``session``
+    item_start: np.ndarray  # int [I + 1], bounds of each item's part of ``session``
     session: np.ndarray  # int32 [...], sessions of an item
-    weight: np.ndarray  # float32 [...], of each of them
-    start: np.ndarray  # int64 [S + 1], bounds of each session's part of ``items``
+    rarity: np.ndarray  # float64 [I], an item's weight in the similarity of a session
+    recency: np.ndarray  # float64 [S], of a session; multiplied with the rarity
+    start: np.ndarray  # int [S + 1], bounds of each session's part of ``items``
     items: np.ndarray  # int32 [...], rows of a session's items
     neighbours: int  # sessions that are summed
     decay: float  # weight of a click relative to the one after it
@@ -149,13 +181,17 @@ class Sessions:
         found, size = _gather(self.item_start, rows)
         if not len(found):
             return np.zeros(0, np.int64)
+        session = self.session.take(found)
+        weight = self.rarity.take(rows).repeat(size)
+        weight *= self.recency.take(session)
         places = np.bincount(at, recent.by_place(self.decay), minlength=len(rows))
-        weight = self.weight[found] * places.repeat(size)
-        sessions, near = total(self.session[found], weight, len(self.start) - 1)
+        # float32, as the baseline's index of the evaluation has it
+        weight = weight.astype(np.float32) * places.repeat(size)
+        sessions, near = total(session, weight, len(self.start) - 1)
         best = first(near, self.neighbours)
         parts, length = _gather(self.start, sessions[best])
         shared = near[best].repeat(length)
-        return of_highest_sums(self.items[parts], shared, len(self.item_start) - 1, most)
+        return of_highest_sums(self.items.take(parts), shared, len(self.item_start) - 1, most)
 
 
 @dataclass(frozen=True)
@@ -204,8 +240,9 @@ def _gather(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
     >>> [found.tolist() for found in _gather(np.array([0, 2, 2, 5]), np.array([2, 0]))]
     [[2, 3, 4, 0, 1], [3, 2]]
     """
-    begin = start[rows]
-    size = start[rows + 1] - begin
+    # take is faster than an index, and int64 at once than on the way
+    begin = start.take(rows).astype(np.int64, copy=False)
+    size = start.take(rows + 1).astype(np.int64, copy=False) - begin
     end = size.cumsum()
     positions = (begin - end + size).repeat(size)
     positions += np.arange(len(positions))
@@ -266,7 +303,7 @@ def highest(
 
     Args:
         items: ascending, so that of equal scores the lowest item comes first; None: 0, 1, 2, …
-        scores: float64 [N] without -0, as sums of ``np.bincount`` are; for a floor of -inf any.
+        scores: float [N]; float64 for a floor of 0: without -0, as sums of ``np.bincount`` are.
         most: items of the list, at most 2 ** 16.
         floor: 0 or -inf.
 
@@ -277,7 +314,7 @@ def highest(
     if len(scores) > len(POSITIONS):
         kept = first(scores, most)
         scores = scores[kept]
-    key = POSITIONS[: len(scores)] - (_ordered_bits(scores, floor) & _SCORE_BITS)
+    key = POSITIONS[: len(scores)] - (_ordered_bits(scores, floor == 0.0) & _SCORE_BITS)
     if len(key) > max(_FEW, most):
         key.partition(most - 1)
         key = key[:most]
@@ -291,12 +328,12 @@ def highest(
     return key if items is None else items[key].astype(np.int64, copy=False)
 
 
-def _ordered_bits(scores: np.ndarray, floor: float) -> np.ndarray:
-    """Return whole numbers that grow with the scores, int64 [N]; for a floor of 0, those above 0.
+def _ordered_bits(scores: np.ndarray, only_above_0: bool) -> np.ndarray:
+    """Return whole numbers that grow with the scores, at least with those above 0, int64 [N].
 
     Bits of floats above 0 grow with the value, those of floats below 0 fall.
     """
-    if floor == 0.0:
+    if only_above_0 and scores.dtype == np.float64:
         return scores.view(np.int64)
     bits: np.ndarray = np.add(scores, 0.0, dtype=np.float64).view(np.int64)  # -0 + 0 is 0
     bits ^= (bits >> 63) & np.int64(0x7FFFFFFFFFFFFFFF)

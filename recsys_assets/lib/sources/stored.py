@@ -14,6 +14,7 @@ import numpy as np
 
 from recsys_assets.files import FileCorrupt, read_json, write_json
 from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.cosine_factors import CosineFactors
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -30,6 +31,7 @@ from recsys_assets.source_names import (
     FOLLOW_UPS,
     IALS,
     ITEM_KNN,
+    ITEM_TO_ITEM,
     OWN_ITEMS,
     POPULAR_NOW,
     POPULARITY,
@@ -42,8 +44,10 @@ from recsys_assets.source_names import (
 #: by the blend of all sources.
 BY_SIMILARITY, BY_SOURCES = "similarity", "sources"
 
-_NEIGHBOURS = {"items": (np.int32, 2), "weights": (np.float32, 2)}
-#: Source → its class, and its arrays: field → (type, dimensions).
+_NEIGHBOURS = {"place": (np.int32, 1), "items": (np.int32, 2), "weights": (np.float32, 2)}
+#: Of several types, an array is stored as the first that holds its values.
+_BOUNDS = (np.int32, np.int64)
+#: Source → its class, and its arrays: field → (type or types, dimensions).
 _FORMS: Mapping[str, tuple[Callable[..., Source], Mapping[str, tuple[Any, int]]]] = {
     FOLLOW_UPS: (Neighbours, _NEIGHBOURS),
     ITEM_KNN: (Neighbours, _NEIGHBOURS),
@@ -52,10 +56,11 @@ _FORMS: Mapping[str, tuple[Callable[..., Source], Mapping[str, tuple[Any, int]]]
     SESSION_KNN: (
         Sessions,
         {
-            "item_start": (np.int64, 1),
+            "item_start": (_BOUNDS, 1),
             "session": (np.int32, 1),
-            "weight": (np.float32, 1),
-            "start": (np.int64, 1),
+            "rarity": (np.float64, 1),
+            "recency": (np.float64, 1),
+            "start": (_BOUNDS, 1),
             "items": (np.int32, 1),
         },
     ),
@@ -63,15 +68,17 @@ _FORMS: Mapping[str, tuple[Callable[..., Source], Mapping[str, tuple[Any, int]]]
     OWN_ITEMS: (OwnItems, {}),
     YOUNG_ITEMS: (Young, {"rows": (np.int64, 1)}),
     POPULAR_NOW: (PopularNow, {"prints": (np.uint64, 1), "rows": (np.int32, 1)}),
+    ITEM_TO_ITEM: (CosineFactors, {"vectors": (np.float32, 2)}),
 }
 #: Source → a field with one entry per item, and how many entries more it has.
 _BY_ITEM: Mapping[str, tuple[str, int]] = {
-    FOLLOW_UPS: ("items", 0),
-    ITEM_KNN: ("items", 0),
-    EASE: ("items", 0),
+    FOLLOW_UPS: ("place", 0),
+    ITEM_KNN: ("place", 0),
+    EASE: ("place", 0),
     IALS: ("factors", 0),
     SESSION_KNN: ("item_start", 1),
     POPULAR_NOW: ("rows", 0),
+    ITEM_TO_ITEM: ("vectors", 0),
 }
 #: Fields that are numbers.
 _NUMBERS: Mapping[str, tuple[str, ...]] = {
@@ -82,6 +89,7 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
     SESSION_KNN: ("neighbours", "decay"),
     OWN_ITEMS: ("half_life",),
     POPULAR_NOW: ("half_life",),
+    ITEM_TO_ITEM: ("popularity", "half_life"),
 }
 #: Folders of sources: fitted on the training days, and on all days.
 JUDGED, SERVED = "judged", "served"
@@ -99,11 +107,9 @@ def array_file(source: str, field: str) -> str:
 def write_source(folder: Path, source: Source) -> dict[str, Any]:
     """Write the arrays of a source; return its entry in ``sources.json``."""
     for field, (dtype, _) in _FORMS[source.name][1].items():
-        np.save(
-            folder / array_file(source.name, field),
-            np.ascontiguousarray(getattr(source, field), dtype),
-            allow_pickle=False,
-        )
+        values = getattr(source, field)
+        stored = np.ascontiguousarray(values, _smallest(values, dtype))
+        np.save(folder / array_file(source.name, field), stored, allow_pickle=False)
     numbers = {field: getattr(source, field) for field in _NUMBERS.get(source.name, ())}
     return {"name": source.name, **numbers}
 
@@ -205,6 +211,13 @@ def read_blend(folder: Path, content: Path | None = None) -> Blend | None:
     return Blend(sources, weights, young)
 
 
+def _smallest(values: np.ndarray, types: Any) -> Any:
+    """Return the type to store whole numbers of 0 or more in; a single one is returned as it is."""
+    if not isinstance(types, tuple):
+        return types
+    return next(one for one in types if values.max(initial=0) <= np.iinfo(one).max)
+
+
 def _finite(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
@@ -221,9 +234,11 @@ def _array(path: Path, dtype: Any, dimensions: int) -> np.ndarray:
         raise FileCorrupt(
             f"{path} is not a plain .npy array ({error}); build the release again"
         ) from error
-    if found.dtype != dtype or found.ndim != dimensions:
+    types = dtype if isinstance(dtype, tuple) else (dtype,)
+    if found.dtype not in types or found.ndim != dimensions:
+        names = " or ".join(np.dtype(one).name for one in types)
         raise FileCorrupt(
-            f"{path} must be {np.dtype(dtype).name} of {dimensions} dimensions, got "
+            f"{path} must be {names} of {dimensions} dimensions, got "
             f"{found.dtype} {list(found.shape)}; build the release again"
         )
     # a plain view of the mapped memory: slices of numpy's memmap class take 5 µs each

@@ -7,6 +7,7 @@ from recsys_assets.source_names import (
     FOLLOW_UPS,
     IALS,
     ITEM_KNN,
+    ITEM_TO_ITEM,
     OWN_ITEMS,
     POPULAR_NOW,
     POPULARITY,
@@ -27,6 +28,7 @@ BECAUSE = {
     OWN_ITEMS: "clicked by the visitor before",
     YOUNG_ITEMS: "new, and like the visitor's latest items by content",
     POPULAR_NOW: "popular now",
+    ITEM_TO_ITEM: "clicked by visitors like those of the visitor's items",
 }
 #: Source → what it says of an item and the visitor's item that contributes most.
 AFTER = {
@@ -34,6 +36,7 @@ AFTER = {
     ITEM_KNN: "clicked by the same visitors as {}",
     EASE: "clicked together with {}",
     YOUNG_ITEMS: "new, and like {} by content",
+    ITEM_TO_ITEM: "clicked by visitors like those of {}",
 }
 
 

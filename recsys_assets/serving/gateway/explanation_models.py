@@ -58,8 +58,8 @@ class Scored(BaseModel):
     after: str | None = Field(
         description="The visitor's own recent item that contributes most to this item in the "
         "source to which it owes most. For own items, it is the item itself. Null where the source "
-        "does not go by single items (only follow_ups, item_knn, ease, young_items and own_items "
-        "do), and where no source lists it."
+        "does not go by single items (only follow_ups, item_knn, ease, item_to_item, young_items "
+        "and own_items do), and where no source lists it."
     )
     because: str | None = Field(
         description="Why the item was found, by the source to which it owes most; null if none "
@@ -91,8 +91,8 @@ class Found(BaseModel):
     after: str | None = Field(
         description="The visitor's own recent item that contributes most to this item in the "
         "source to which it owes most. For own items, it is the item itself. Null where the source "
-        "does not go by single items (only follow_ups, item_knn, ease, young_items and own_items "
-        "do)."
+        "does not go by single items (only follow_ups, item_knn, ease, item_to_item, young_items "
+        "and own_items do)."
     )
     because: str = Field(
         description="Why the item was found, by the source to which it owes most, such as 'often "

@@ -6,6 +6,9 @@ Version directories appear and vanish whole, and are never changed. ``<root>/<mo
 file ``__pycache__``. The last one keeps Python from writing bytecode there, which Triton would take
 for a changed version and reload. A version of the fused model has no files of its own: its
 ``parts.json`` names the version directories beside it that it opens.
+
+Models of one release that have a file in common share its bytes by a hard link, so that a process
+which maps it twice holds it in memory once.
 """
 
 from __future__ import annotations
@@ -108,7 +111,8 @@ class ModelRepository:
         for name in digests:
             if model == FUSED:
                 (staging / name).write_text(parts(release))
-            else:  # copies: the live folder must not share bytes with the artifact
+            elif not self._linked(release, digests[name], staging / name):
+                # a copy: the live folder must not share bytes with the artifact
                 shutil.copyfile(release.artifact.path(model_file(model, name)), staging / name)
         (staging / FILES).write_text(json.dumps(digests, indent=2, sort_keys=True) + "\n")
         (staging / CODE).write_text(self.template(model, CODE))
@@ -117,6 +121,25 @@ class ModelRepository:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(staging, target)
         return target
+
+    def _linked(self, release: Release, digest: str, target: Path) -> bool:
+        """Link a published file of the release with these bytes; return whether that was done.
+
+        No file of a version is ever written again, and the system deletes the bytes with the last
+        link, so that either version can be removed.
+        """
+        for model, version in published_versions(release).items():
+            folder = self.root / model / str(version)
+            if not folder.is_dir():
+                continue
+            for name, found in json.loads((folder / FILES).read_text()).items():
+                if found == digest:
+                    try:
+                        os.link(folder / name, target)
+                    except OSError:  # the file system has no hard links, or the file is gone
+                        return False
+                    return True
+        return False
 
     def write_config(self, model: str) -> bool:
         """Copy a model's configuration from its template; return whether it changed."""

@@ -25,7 +25,7 @@ from recsys_assets.bench.serving.catalogue import noisy
 from recsys_assets.bench.serving.load import TritonLoad
 from recsys_assets.bench.serving.measured import ServingBenchPlan
 from recsys_assets.bench.serving.source_times import TOGETHER
-from recsys_assets.bench.serving.without_sources import COMPARED, WithoutSources
+from recsys_assets.bench.serving.without_sources import COMPARED, publish_without_sources
 from recsys_assets.cli import bench
 from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, RELEASE, open_release
@@ -268,6 +268,28 @@ def test_the_release_without_sources_answers_beside_it(
     assert "the release without sources was measured" in said
 
 
+@pytest.mark.services
+@pytest.mark.training
+def test_the_large_catalogue_is_served_without_sources_too(
+    measured: tuple[dict[str, Any], list[str], Path],
+):
+    report, said, _ = measured
+    million = report["million_items"]
+    without = million["without_sources"]
+    for one in (million, without):
+        assert one["p50_ms"] > 0 and one["private_mib"] > 0 and one["mapped_mib"] > 0
+    assert million["sources_memory_gib"] > without["sources_memory_gib"] == 0
+    more = sum(million[name] - without[name] for name in ("private_mib", "mapped_mib"))
+    assert million["sources_gib"] == pytest.approx(more / 1024, abs=0.001)
+    assert report["ratios"][serving_report.SOURCES_GIB]["value"] == million["sources_gib"]
+    # without the embedding table, which another model serves too
+    assert million["sources_files_mib"] == pytest.approx(
+        million["sources"][TOGETHER]["mib"], abs=0.1
+    )
+    assert len(serving_report.memory_rows(report)) == 4
+    assert "3,000 items without sources were measured" in said
+
+
 def test_a_release_without_sources_differs_in_nothing_else(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", artifacts_uri=None)
     store = ArtifactStore(settings.artifacts)
@@ -276,11 +298,7 @@ def test_a_release_without_sources_differs_in_nothing_else(tmp_path: Path) -> No
         write_json(staged.path / "release.json", content(3))
         staged.publish()
     release = open_release(store, 3)
-    unused: Any = None
-    comparison = WithoutSources(
-        settings, release, unused, unused, tmp_path / "without", 1, 1, lambda line: None
-    )
-    comparison.publish()
+    publish_without_sources(release, tmp_path / "without")
     other = open_release(ArtifactStore(str(tmp_path / "without" / "artifacts")), 3).artifact
     folder = f"{MODELS}/{CANDIDATE_SOURCES}"
     assert read_blend(release.artifact.local / folder) is not None

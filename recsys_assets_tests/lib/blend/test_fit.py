@@ -17,6 +17,7 @@ from recsys_assets.source_names import (
     FOLLOW_UPS,
     IALS,
     ITEM_KNN,
+    ITEM_TO_ITEM,
     POPULAR_NOW,
     POPULARITY,
     SESSION_KNN,
@@ -59,6 +60,16 @@ def test_a_source_lists_what_its_baseline_scores_highest(log, name):
         assert len(found) == 5
 
 
+def test_sessions_weigh_as_the_baseline_s_index_to_the_bit(log):
+    params = default_params(SESSION_KNN)
+    source = fit_source(SESSION_KNN, log, 9, params, CONTENT, seed=7)
+    index = Fitter.of(log, log, 7)(TUNED_AS[SESSION_KNN], params).index
+    item = np.repeat(np.arange(20), np.diff(source.item_start))
+    weight = (source.rarity[item] * source.recency[source.session]).astype(np.float32)
+    np.testing.assert_array_equal(weight, index.data)
+    assert len(weight) > 50 and len(set(weight.tolist())) > 50
+
+
 def test_popular_items_are_those_of_the_baseline(log):
     params = default_params(POPULARITY)
     source = fit_source(POPULARITY, log, 9, params, CONTENT, seed=7)
@@ -73,7 +84,9 @@ def test_young_items_have_few_clicks(log):
     assert source.rows.tolist() == [18, 19]
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCE_NAMES if name != POPULAR_NOW])
+@pytest.mark.parametrize(
+    "name", [name for name in SOURCE_NAMES if name not in (POPULAR_NOW, ITEM_TO_ITEM)]
+)
 def test_a_log_without_clicks_of_known_visitors(name):
     strangers = ClickLog.of(small_clicks.interactions([("-1", "i4", 0)]), ITEMS)
     source = fit_source(name, strangers, 99_999, default_params(name), CONTENT, seed=7)

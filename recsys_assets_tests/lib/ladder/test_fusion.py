@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.blend.blend_artifacts import judged_blends, sampled
 from recsys_assets.lib.blend.source_artifacts import open_source, write_source_artifact
@@ -19,13 +17,13 @@ from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import folds
 from recsys_assets.lib.ladder.fusion import write_fusion
-from recsys_assets.lib.ladder.simple_rung import write_simple_rung
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.stored import JUDGED, SERVED, read_blend
-from recsys_assets.release_files import EMBEDDING_TABLE, TRANSFORMS
+from recsys_assets.release_files import EMBEDDING_TABLE
 from recsys_assets.source_names import (
     FOLLOW_UPS,
     IALS,
+    ITEM_TO_ITEM,
     POPULARITY,
     RETRIEVAL,
     SOURCE_NAMES,
@@ -34,9 +32,10 @@ from recsys_assets.source_names import (
 from recsys_assets_tests.support import small_clicks
 from recsys_assets_tests.support.seen import publish_rule
 from recsys_assets_tests.support.small_clicks import ITEMS
+from recsys_assets_tests.support.small_rung import DAYS, TRAIN, VALID, fit, write
 
-DAYS = [f"2026-11-{day:02d}" for day in range(1, 13)]
-TRAIN, VALID = DAYS[:9], DAYS[9:]
+#: The fusion has the item-to-item list as its own retrieval.
+OTHERS = tuple(name for name in SOURCE_NAMES if name != ITEM_TO_ITEM)
 DRAWN = {"train_days": TRAIN, "seed": 7, "time_zone": "UTC"}
 
 
@@ -45,10 +44,9 @@ def shop(tmp_path_factory) -> SimpleNamespace:
     """A shop with its simple rung and all sources."""
     store = ArtifactStore(str(tmp_path_factory.mktemp("shop")))
     small_clicks.publish_shop(store, DAYS)
-    queries = small_clicks.publish_queries(store, DAYS[-1], DAYS, VALID)
-    with store.stage("features/workflows", DAYS[-1]) as staged:
-        (staged.path / TRANSFORMS).write_text(json.dumps({"vocabulary": {c.ITEM_ID: ITEMS}}))
-        workflows = staged.publish()
+    small_clicks.publish_queries(store, DAYS[-1], DAYS, VALID)
+    rung = write(store)
+    workflows = store.current("features/workflows", DAYS[-1])
     with store.stage("embeddings/aligned", DAYS[-1]) as staged:
         table = np.random.default_rng(2).normal(size=(3 + len(ITEMS), 8)).astype(np.float32)
         np.save(staged.path / EMBEDDING_TABLE, table)
@@ -56,26 +54,8 @@ def shop(tmp_path_factory) -> SimpleNamespace:
     items, rule = store.current("raw/items"), publish_rule(store, DAYS[-1])
     log = store.require("raw/interactions", DAYS)
     inner = store.require("features/interactions", TRAIN[-2:])
-    with store.stage("ladder/simple_rung", DAYS[-1]) as staged:
-        rung = staged.publish(
-            write_simple_rung(
-                train=store.require("features/interactions", TRAIN),
-                valid=store.require("features/interactions", VALID),
-                inner=inner,
-                train_log=store.require("raw/interactions", TRAIN),
-                log=log,
-                queries=store.current("evaluation/queries", DAYS[-1]),
-                items=items,
-                workflows=workflows,
-                seen_rule=rule,
-                target=staged.path,
-                seed=7,
-                time_zone="UTC",
-                look_back_days=7,
-            )
-        )
     sources = {}
-    for name in SOURCE_NAMES:
+    for name in OTHERS:
         with store.stage(f"sources/{name}", DAYS[-1]) as staged:
             figures = write_source_artifact(
                 name,
@@ -89,10 +69,10 @@ def shop(tmp_path_factory) -> SimpleNamespace:
                 **DRAWN,
             )
             sources[name] = staged.publish(figures)
-    del queries
     return SimpleNamespace(
         store=store,
         rung=rung,
+        fitted=store.current("sources/item_to_item", DAYS[-1]),
         sources=sources,
         workflows=workflows,
         aligned=aligned,
@@ -101,11 +81,12 @@ def shop(tmp_path_factory) -> SimpleNamespace:
     )
 
 
-def fuse(shop: SimpleNamespace, kind: str, names: tuple[str, ...] = SOURCE_NAMES):
+def fuse(shop: SimpleNamespace, kind: str, names: tuple[str, ...] = OTHERS):
     with shop.store.stage(kind, DAYS[-1]) as staged:
         return staged.publish(
             write_fusion(
                 rung=shop.rung,
+                fitted=shop.fitted,
                 queries=shop.queries,
                 log=shop.log,
                 history=shop.log,
@@ -142,7 +123,7 @@ def test_the_figures_say_what_was_chosen_and_why(shop, fusion):
     figures = fusion.metrics
     blend = figures["blend"]
     assert set(figures["lists"]) >= {"popularity", "item_to_item"}
-    assert set(blend["sources"]) == {RETRIEVAL, *SOURCE_NAMES}
+    assert set(blend["sources"]) == {RETRIEVAL, *OTHERS}
     assert blend["labels"] > 100 and blend["why"]
     table = fusion.path("figures/sources.md").read_text()
     assert "follow_ups" in table and "nDCG@10 alone" in table
@@ -195,3 +176,10 @@ def test_a_sample_keeps_whole_visitors(shop):
     assert whole.height == len(few)
     again = sampled(asked, 60, seed=7)
     assert dataclasses.asdict(again)["true"].tolist() == few.true.tolist()
+
+
+def test_a_rung_of_another_fit_is_refused_with_the_remedy(shop):
+    other = fit(shop.store, shop.workflows, shop.log[:-1], [], TRAIN)
+    changed = SimpleNamespace(**{**vars(shop), "fitted": other})
+    with pytest.raises(ValueError, match="another sources/item_to_item; materialise ladder/simple"):
+        fuse(changed, "judged/other")

@@ -2,58 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import numpy as np
 import polars as pl
 import pytest
 
-from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
 from recsys_assets.lib.ladder.scorer import RungScorer
-from recsys_assets.lib.ladder.simple_rung import write_simple_rung
 from recsys_assets.lib.retrieval.index import load_index
-from recsys_assets.release_files import INDEX, TRANSFORMS
+from recsys_assets.release_files import INDEX
 from recsys_assets_tests.support import small_clicks
-from recsys_assets_tests.support.seen import publish_rule
 from recsys_assets_tests.support.small_clicks import ITEMS
-
-DAYS = [f"2026-11-{day:02d}" for day in range(1, 13)]
-TRAIN, VALID = DAYS[:9], DAYS[9:]
-
-
-def whole_window(store: ArtifactStore) -> dict[str, Any]:
-    return {
-        "train": store.require("features/interactions", TRAIN),
-        "valid": store.require("features/interactions", VALID),
-        "inner": store.require("features/interactions", TRAIN[-2:]),
-        "train_log": store.require("raw/interactions", TRAIN),
-        "log": store.require("raw/interactions", DAYS),
-        "queries": store.current("evaluation/queries", DAYS[-1]),
-    }
-
-
-def write(store: ArtifactStore, **changes):
-    with store.stage("features/workflows", DAYS[-1]) as staged:
-        (staged.path / TRANSFORMS).write_text(json.dumps({"vocabulary": {c.ITEM_ID: ITEMS}}))
-        workflows = staged.publish()
-    inputs = changes or whole_window(store)
-    inputs |= {
-        "items": store.current("raw/items"),
-        "workflows": workflows,
-        "seen_rule": publish_rule(store, DAYS[-1]),
-    }
-    with store.stage("ladder/simple_rung", DAYS[-1]) as staged:
-        return staged.publish(
-            write_simple_rung(
-                **inputs, target=staged.path, seed=7, time_zone="UTC", look_back_days=7
-            )
-        )
+from recsys_assets_tests.support.small_rung import DAYS, TRAIN, VALID, whole_window, write
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +91,6 @@ def test_items_that_the_model_lacks_are_never_shown(store):
     assert np.isneginf(scores[:, :5]).all() and np.isfinite(scores[:, 5:]).all()
 
 
-def test_tuning_chooses_by_the_last_training_days_and_needs_enough_of_them(store):
-    tuned, untuned = write(store), write(store, **{**whole_window(store), "inner": []})
-    assert untuned.metrics["weights"] == {"popularity": 0.1, "half_life_hours": 48.0}
-    ndcg = [one.metrics["lists"]["item_to_item"]["ndcg@10"]["value"] for one in (tuned, untuned)]
-    assert ndcg[0] > 0.9 * ndcg[1]
-
-
 def test_without_a_query_popularity_serves(store, tmp_path):
     asked = Queries.read(store.current("evaluation/queries", DAYS[-1]))
     with store.stage("evaluation/queries", "2026-11-30") as staged:
@@ -158,6 +114,6 @@ def test_one_day_with_one_row_has_a_rung(tmp_path):
         queries = staged.publish(empty.subset(np.zeros(0, np.int64)).write(staged.path))
     days = store.require("features/interactions", [day])
     log = store.require("raw/interactions", [day])
-    rung = write(store, train=days, valid=[], inner=[], train_log=log, log=log, queries=queries)
+    rung = write(store, train=days, valid=[], inner=[], log=log, queries=queries)
     assert rung.metrics["rung"]["name"] == "popularity"
     assert (ItemToItem.read(rung, ITEMS).vectors[:, 0] > 0).sum() == 1

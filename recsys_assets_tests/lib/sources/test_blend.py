@@ -42,7 +42,7 @@ def test_it_says_which_lists_have_an_item_and_to_which_it_owes_most():
 
 def test_the_cause_is_that_of_the_source_to_which_an_item_owes_most():
     items, weights = np.array([[3], [4], [0], [0], [0]]), np.array([[1], [1], [0], [0], [0]])
-    near = Neighbours(EASE, items.astype(np.int32), weights.astype(np.float32))
+    near = Neighbours.of(EASE, items.astype(np.int32), weights.astype(np.float32))
     made = Blend(
         (near, MostPopular(np.array([3])), OwnItems()),
         {RETRIEVAL: 1.0, EASE: 1.0, POPULARITY: 1.0, OWN_ITEMS: 1.0},

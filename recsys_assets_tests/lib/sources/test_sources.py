@@ -48,9 +48,9 @@ def test_neighbours_sum_by_place_or_by_age():
     weights = np.array([[1.0, 0.4], [0.7, 0.1], [0.0, 0.0], [0.0, 0.0]], np.float32)
     mine = recent((1, 0.0), (0, 10.0))
     # 1: .5 · 1; 2: .7 + .5 · .4 = .9; 3: .1
-    assert Neighbours(FOLLOW_UPS, items, weights, decay=0.5).best(mine, 9).tolist() == [2, 1, 3]
+    assert Neighbours.of(FOLLOW_UPS, items, weights, decay=0.5).best(mine, 9).tolist() == [2, 1, 3]
     # with age the older click counts a tenth: 1: .1; 2: .74; 3: .1 (of equal ones the lower row)
-    aged = Neighbours(EASE, items, weights, half_life=10 / np.log2(10))
+    aged = Neighbours.of(EASE, items, weights, half_life=10 / np.log2(10))
     assert aged.best(mine, 2).tolist() == [2, 1]
     assert aged.best(recent((3, 1.0)), 9).tolist() == [], "an item without neighbours"
 
@@ -59,7 +59,7 @@ def test_neighbours_name_the_click_that_adds_most():
     # item 0 is followed by 2; item 1 by 2 and 3
     items = np.array([[2, 4], [2, 3], [0, 0], [0, 0], [0, 0]], np.int32)
     weights = np.array([[1.0, 0.5], [0.6, 0.1], [0, 0], [0, 0], [0, 0]], np.float32)
-    after = Neighbours(FOLLOW_UPS, items, weights, decay=0.5)
+    after = Neighbours.of(FOLLOW_UPS, items, weights, decay=0.5)
     wanted = np.array([2, 3, 4, 1])
     # newest first: item 1 adds .6 to 2, the older item 0 adds .5
     assert after.cause(recent((1, 0.0), (0, 1.0)), wanted).tolist() == [1, 1, 0, -1]
@@ -68,7 +68,7 @@ def test_neighbours_name_the_click_that_adds_most():
     twice = recent((1, 0.0), (0, 1.0), (0, 2.0))
     assert after.cause(twice, wanted).tolist() == [0, 1, 0, -1]
     # by age, item 0 of 10 hours ago counts a half: .5 against .6; a quarter hour ago nearly 1
-    aged = Neighbours(EASE, items, weights, half_life=10.0)
+    aged = Neighbours.of(EASE, items, weights, half_life=10.0)
     assert aged.cause(recent((1, 0.0), (0, 10.0)), wanted).tolist() == [1, 1, 0, -1]
     assert aged.cause(recent((1, 0.0), (0, 0.25)), wanted).tolist() == [0, 1, 0, -1]
     assert after.cause(NOBODY, wanted).tolist() == [-1] * 4
@@ -78,13 +78,15 @@ def test_neighbours_name_the_click_that_adds_most():
 def test_a_click_that_takes_away_is_no_cause():
     items = np.array([[2, 1], [2, 0], [0, 0]], np.int32)
     weights = np.array([[-3.0, -1.0], [0.5, 0.0], [0.0, 0.0]], np.float32)
-    found = Neighbours(EASE, items, weights).cause(recent((0, 0.0), (1, 0.0)), np.array([2, 1, 0]))
+    found = Neighbours.of(EASE, items, weights).cause(
+        recent((0, 0.0), (1, 0.0)), np.array([2, 1, 0])
+    )
     assert found.tolist() == [1, -1, -1]
 
 
 def test_of_equal_clicks_the_last_is_the_cause():
     items, weights = np.array([[2], [2], [0]], np.int32), np.array([[1], [1], [0]], np.float32)
-    near = Neighbours(EASE, items, weights)
+    near = Neighbours.of(EASE, items, weights)
     for first, second in ((0, 1), (1, 0)):
         mine = recent((first, 3.0), (second, 3.0))
         assert near.cause(mine, np.array([2])).tolist() == [first]
@@ -94,7 +96,7 @@ def test_weights_below_zero_take_away():
     items = np.array([[1, 2], [1, 2], [0, 0]], np.int32)
     weights = np.array([[1.0, 0.5], [-2.0, 0.5], [0.0, 0.0]], np.float32)
     mine = recent((0, 1.0), (1, 1.0))
-    assert Neighbours(EASE, items, weights).best(mine, 9).tolist() == [2]
+    assert Neighbours.of(EASE, items, weights).best(mine, 9).tolist() == [2]
 
 
 def test_own_items_fade():
@@ -132,7 +134,8 @@ def test_sessions_sum_the_nearest_ones():
     source = Sessions(
         item_start=np.array([0, 1, 3, 5, 6]),
         session=np.array([0, 0, 1, 1, 2, 2], np.int32),
-        weight=np.ones(6, np.float32),
+        rarity=np.ones(4),
+        recency=np.ones(3),
         start=np.array([0, 2, 4, 6]),
         items=np.array([0, 1, 1, 2, 2, 3], np.int32),
         neighbours=2,

@@ -10,6 +10,7 @@ import pytest
 
 from recsys_assets.lib.sources import sources, union
 from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.cosine_factors import CosineFactors
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -36,6 +37,12 @@ def drawn(rng: np.random.Generator) -> tuple[Source, ...]:
         drawn = rng.integers(-1, 4, shape) / 2 if coarse else rng.normal(0.3, 1, shape)
         return drawn.astype(np.float32)
 
+    def of_some() -> np.ndarray:
+        """Of rows, as many as not without a neighbour."""
+        drawn = weights(ITEMS, wide)
+        drawn[rng.random(ITEMS) < rng.choice([0.0, 0.5, 0.99])] = 0
+        return drawn
+
     def table() -> np.ndarray:
         return np.stack([rng.permutation(ITEMS)[:wide] for _ in range(ITEMS)]).astype(np.int32)
 
@@ -46,13 +53,14 @@ def drawn(rng: np.random.Generator) -> tuple[Source, ...]:
     content = rng.normal(size=(ITEMS + 3, CONTENT)).astype(np.float32)
     content[rng.integers(0, ITEMS, 90)] = 0
     return (
-        Neighbours(FOLLOW_UPS, table(), weights(ITEMS, wide), decay=0.7),
-        Neighbours(EASE, table(), weights(ITEMS, wide), half_life=9.0),
+        Neighbours.of(FOLLOW_UPS, table(), of_some(), decay=0.7),
+        Neighbours.of(EASE, table(), of_some(), half_life=9.0),
         FoldIn(factors, factors.T.astype(np.float64) @ factors + np.eye(5), 40.0, 0.6),
         Sessions(
             np.searchsorted(items[order], np.arange(ITEMS + 1)),
             np.repeat(np.arange(500), size)[order].astype(np.int32),
-            np.abs(weights(len(items))),
+            np.abs(weights(ITEMS)) / 3.0,
+            np.abs(weights(500)).astype(np.float64),
             np.concatenate([[0], np.cumsum(size)]),
             items.astype(np.int32),
             neighbours=int(rng.integers(1, 200)),
@@ -61,6 +69,7 @@ def drawn(rng: np.random.Generator) -> tuple[Source, ...]:
         MostPopular(rng.permutation(ITEMS)[: rng.integers(0, 300)]),
         OwnItems(24.0),
         Young(np.sort(rng.permutation(ITEMS)[: rng.integers(0, 300)]), content),
+        CosineFactors(np.abs(factors) - np.float32(0.5), 0.3, 48.0),
     )
 
 
@@ -100,6 +109,41 @@ def test_every_source_lists_the_same(seed, catalogue):
                 assert found.dtype == np.int64, source.name
                 expected = plain_sources.best(source, mine, most)
                 np.testing.assert_array_equal(found, expected, source.name)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_table_of_some_rows_lists_and_explains_as_the_whole(seed, catalogue):
+    rng = np.random.default_rng(seed)
+    items = np.stack([rng.permutation(ITEMS)[:9] for _ in range(ITEMS)]).astype(np.int32)
+    weights = (rng.integers(-1, 4, items.shape) / 2).astype(np.float32)
+    chosen = np.flatnonzero(rng.random(ITEMS) < 0.2)
+    without = np.setdiff1d(np.arange(ITEMS), chosen)
+    items[without], weights[without] = 0, 0
+    place = np.full(ITEMS, -1)
+    place[chosen] = np.arange(len(chosen))
+    whole = Neighbours(EASE, np.arange(ITEMS, dtype=np.int32), items, weights)
+    for small in (
+        Neighbours.of(EASE, items, weights),
+        Neighbours.of(EASE, items[chosen], weights[chosen], place),
+    ):
+        assert len(small.items) == 1 + weights.any(axis=1).sum() and len(small.place) == ITEMS
+        for array in ("place", "items", "weights"):
+            assert getattr(small, array).dtype == getattr(whole, array).dtype
+        for _ in range(20):
+            mine, wanted = visitor(rng), rng.permutation(ITEMS)[:50]
+            np.testing.assert_array_equal(small.best(mine, 150), whole.best(mine, 150))
+            np.testing.assert_array_equal(small.cause(mine, wanted), whole.cause(mine, wanted))
+
+
+def test_a_table_without_neighbours_has_one_row():
+    for shape in ((5, 3), (5, 0)):
+        items, weights = np.ones(shape, np.int32), np.zeros(shape, np.float32)
+        for given, place in ((slice(5), None), (slice(0), np.full(5, -1))):
+            near = Neighbours.of(EASE, items[given], weights[given], place)
+            assert near.items.shape == (1, shape[1]) and near.place.tolist() == [0] * 5
+            mine = Recent(np.array([4, 2]), np.zeros(2, np.float32))
+            assert near.best(mine, 9).tolist() == []
+            assert near.cause(mine, np.array([0, 1])).tolist() == [-1, -1]
 
 
 def same(blend: Blend, mine: Recent, retrieved: np.ndarray) -> None:

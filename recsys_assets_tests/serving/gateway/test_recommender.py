@@ -26,6 +26,7 @@ from recsys_assets.source_names import (
     EASE,
     FOLLOW_UPS,
     ITEM_KNN,
+    ITEM_TO_ITEM,
     OWN_ITEMS,
     POPULAR_NOW,
     YOUNG_ITEMS,
@@ -343,8 +344,9 @@ def test_a_source_names_the_title_of_the_visitors_item():
         "clicked by the same visitors as Red {shoes}",
         "clicked together with Red {shoes}",
         "new, and like Red {shoes} by content",
+        "clicked by visitors like those of Red {shoes}",
     ]
-    assert list(AFTER) == [FOLLOW_UPS, ITEM_KNN, EASE, YOUNG_ITEMS]
+    assert list(AFTER) == [FOLLOW_UPS, ITEM_KNN, EASE, YOUNG_ITEMS, ITEM_TO_ITEM]
     for source in ALL_SOURCES:
         assert because(source, "b", None, None) == BECAUSE[source]
         for title in (None, ""):

@@ -19,6 +19,7 @@ from recsys_assets.source_names import (
     ALL_SOURCES,
     FOLLOW_UPS,
     IALS,
+    ITEM_TO_ITEM,
     OWN_ITEMS,
     POPULAR_NOW,
     POPULARITY,
@@ -149,6 +150,8 @@ def test_each_item_of_a_source_names_the_visitors_item(tmp_path):
         for item, (name, x) in of.items():
             if name == OWN_ITEMS:
                 assert x == item
+            elif name == ITEM_TO_ITEM:
+                assert x in (0, 13, 23)
             elif name in (RETRIEVAL, POPULARITY, IALS, SESSION_KNN, POPULAR_NOW):
                 assert x == 0
 
