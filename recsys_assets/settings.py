@@ -207,7 +207,8 @@ class Settings(BaseSettings):
     sources: str = Field(
         "auto",
         description="Sources of candidates beside retrieval, separated by commas, such as "
-        "follow_ups,ials. auto: all that add something on held-out clicks; none: retrieval alone.",
+        "follow_ups,ials. auto: all that add half a percent of nDCG@10 on held-out clicks; none: "
+        "retrieval alone.",
     )
     seen_events: str = Field(
         "auto",

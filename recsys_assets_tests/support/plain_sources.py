@@ -83,14 +83,14 @@ def total(rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def highest(items: np.ndarray, scores: np.ndarray, most: int, floor: float = 0.0) -> np.ndarray:
-    order = np.lexsort((items, -rounded_down(scores)))[:most]
+    order = np.lexsort((items, -first_bits(scores)))[:most]
     return items[order[scores[order] > floor]]
 
 
-def rounded_down(scores: np.ndarray) -> np.ndarray:
-    """The next lower number of 37 bits: rounding must not order what is equal."""
+def first_bits(scores: np.ndarray) -> np.ndarray:
+    """The first 37 bits of the mantissas: what rounding did to the others must not order."""
     part, exponent = np.frexp(scores.astype(np.float64))
-    return np.ldexp(np.floor(part * 2.0**37), exponent - 37)
+    return np.ldexp(np.trunc(part * 2.0**37), exponent - 37)
 
 
 def union(blend: Blend, recent: Recent, retrieved: np.ndarray):

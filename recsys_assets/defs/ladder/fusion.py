@@ -43,7 +43,7 @@ class FusionParams(BlendedParams):
 def fusion(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
 ) -> reporting.Materialized:
-    """Weighs all sources by held-out clicks beside the simple rung, per as-of day.
+    """Weighs the other sources by held-out clicks beside the simple rung, per as-of day.
 
     Reads the sources, the simple rung, the queries and the events of the window. Writes the weights
     with the reason for them, what each source is worth, and the tables that serve. The release of

@@ -9,7 +9,7 @@ from recsys_assets.source_names import SOURCE_NAMES
 
 
 class OtherSources(TypedDict):
-    """Inputs of the fusion, whose own retrieval is the item-to-item list: all sources but that."""
+    """Inputs of the fusion: all sources but item-to-item, which is a rung below it."""
 
     follow_ups: Annotated[Artifact, Upstream("sources/follow_ups", SAME)]
     item_knn: Annotated[Artifact, Upstream("sources/item_knn", SAME)]

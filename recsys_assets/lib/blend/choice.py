@@ -107,7 +107,9 @@ def choose(
             worth[name]["kept"] = False
             used = used.without(name)
     if used.names == (RETRIEVAL,) and used.logit is None:
-        return BlendChoice({**_nothing(count, "no source adds anything"), "sources": worth}, as_is)
+        return BlendChoice(
+            {**_nothing(count, "no source adds half a percent"), "sources": worth}, as_is
+        )
     fits: dict[str, tuple[np.ndarray, w.Fit]] = {}
     if used.logit is None:
         fits = {

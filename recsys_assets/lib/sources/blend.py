@@ -126,7 +126,9 @@ class Blend:
         for k, one in enumerate(tables.above):
             listed = found.listed[:, k]
             above[listed, k] = one[found.places[listed, k]]
-        at = np.searchsorted(found.items, rows)
+        at = np.minimum(np.searchsorted(found.items, rows), len(found.items) - 1)
+        if len(rows) and not np.array_equal(found.items[at], rows):
+            raise ValueError("some items are not of the visitor's union: explain the latest answer")
         code = np.array([ALL_SOURCES.index(name) for name in self.names], np.int32)
         return Owed(
             (found.listed @ (1 << code))[at].astype(np.int32), code[above.argmax(axis=1)[at]]

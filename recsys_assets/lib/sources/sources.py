@@ -297,22 +297,21 @@ def highest(
 ) -> np.ndarray:
     """Return the items of the highest scores above ``floor``, best first, int64 [≤ most].
 
-    Scores are compared by the first 37 bits of their mantissa, so that what rounding did to a sum
-    does not order items. To sort whole numbers that hold score and position takes half the time of
-    sorting positions by scores.
+    Scores are compared by the first 37 bits of their mantissa. To sort whole numbers that hold
+    score and position takes half the time of sorting positions by scores.
 
     Args:
         items: ascending, so that of equal scores the lowest item comes first; None: 0, 1, 2, …
-        scores: float [N]; float64 for a floor of 0: without -0, as sums of ``np.bincount`` are.
+        scores: float [N], finite. float64 for a floor of 0 has no -0, as sums of ``np.bincount``.
         most: items of the list, at most 2 ** 16.
-        floor: 0 or -inf.
+        floor: 0, or -inf for all.
 
     >>> highest(np.array([3, 5, 9]), np.array([1.0, 0.0, 2.0]), 2).tolist()
     [9, 3]
     """
     kept = None
     if len(scores) > len(POSITIONS):
-        kept = first(scores, most)
+        kept = first(_ordered_bits(scores, floor == 0.0) & _SCORE_BITS, most)
         scores = scores[kept]
     key = POSITIONS[: len(scores)] - (_ordered_bits(scores, floor == 0.0) & _SCORE_BITS)
     if len(key) > max(_FEW, most):

@@ -21,7 +21,6 @@ from recsys_assets.settings import Settings
 from recsys_assets.source_names import ALL_SOURCES, RETRIEVAL
 
 _RETRIEVED = ALL_SOURCES.index(RETRIEVAL)
-_BY_SOURCES = np.ones(1, np.int32)
 
 
 class CandidateSources(Stage):
@@ -98,7 +97,7 @@ class CandidateSources(Stage):
             t.UNION.name: np.add(rows, VOCABULARY_START, dtype=np.int32, casting="same_kind"),
             t.UNION_SCORE.name: scores,
             t.UNION_COUNTS.name: np.array([len(one.rows) for one in found], np.int32),
-            t.UNION_BY_SOURCES.name: _BY_SOURCES,
+            t.UNION_BY_SOURCES.name: np.ones(1, np.int32),
         }
 
     def read_popular_now(self) -> bool:

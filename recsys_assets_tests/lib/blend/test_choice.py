@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from recsys_assets.lib.blend import choice
 from recsys_assets.lib.blend.choice import AS_IS, BY_QUALITY, LISTWISE, MINIMUM_LABELS, choose
 from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES
 from recsys_assets.source_names import FOLLOW_UPS, IALS, RETRIEVAL
@@ -55,6 +56,32 @@ def test_a_source_of_chance_is_left_out_and_retrieval_stays():
     assert set(found["weights"]) == set(found["sources"]) - dropped
 
 
+@pytest.mark.parametrize(
+    ("blends", "expected"),
+    [
+        # nDCG@10 of the blend of both, of follow-ups, of iALS, and of neither
+        ((1.0, 0.9961, 0.9, 0.5), {FOLLOW_UPS}),
+        ((1.0, 0.9941, 0.9, 0.5), {FOLLOW_UPS, IALS}),
+        ((1.0, 1.0, 1.0, 0.5), {IALS}),  # the same in two lists: one stays
+        ((1.0, 0.997, 0.996, 0.994), {FOLLOW_UPS}),  # what both cost counts together
+        ((1.0, 1.1, 0.9, 1.096), set()),  # the best blend may be one of few
+        ((1.0, 1.1, 0.9, 1.094), {FOLLOW_UPS}),
+    ],
+)
+def test_a_source_that_adds_less_than_half_a_percent_is_left_out(monkeypatch, blends, expected):
+    both, follow_ups, ials, neither = blends
+    values = {2: {"": both}, 1: {FOLLOW_UPS: follow_ups, IALS: ials}, 0: {"": neither}}
+
+    def blended(labels):
+        others = [name for name in labels.names if name != RETRIEVAL]
+        return values[len(others)][others[0] if len(others) == 1 else ""]
+
+    monkeypatch.setattr(choice, "_blended", blended)
+    labels = small_labels.labels(clicks=60, weights=(1.0, 1.0, 1.0))
+    found = choose(labels, as_is(labels), None, seed=7).figures
+    assert {name for name, one in found["sources"].items() if one["kept"]} - {RETRIEVAL} == expected
+
+
 @pytest.mark.parametrize("ranker", [3.0, 0.0])
 def test_a_ranker_weighs_as_much_as_it_knows(ranker):
     labels = small_labels.labels(clicks=2_000, weights=(0.0, 1.0, 0.0))
@@ -82,7 +109,7 @@ def test_where_no_source_adds_anything_retrieval_stays_alone():
     empty = dataclasses.replace(labels, listed=listed, logs=logs)
     found = choose(empty, as_is(empty), None, seed=7)
     assert found.figures["mode"] == BY_SIMILARITY and found.figures["weights"] == {}
-    assert found.figures["why"] == "no source adds anything"
+    assert found.figures["why"] == "no source adds half a percent"
     assert found.figures["sources"][IALS]["alone"] == 0.0, "an empty list finds nothing"
 
 

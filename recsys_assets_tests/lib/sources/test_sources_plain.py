@@ -156,6 +156,12 @@ def same(blend: Blend, mine: Recent, retrieved: np.ndarray) -> None:
         for name, values in vars(expected).items():
             assert getattr(given, name).dtype == values.dtype, name
             np.testing.assert_array_equal(getattr(given, name), values, name)
+    # the formula of the union, which the fits use
+    united = blend.union(mine, retrieved)
+    weights = np.array([blend.weights[name] for name in blend.names])
+    of = dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
+    expected = united.scores(weights)
+    np.testing.assert_allclose([of[row] for row in united.items.tolist()], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -206,6 +212,7 @@ def test_distinct_rows_are_those_of_unique(rows, catalogue):
 def test_a_long_list_has_the_same_order(count, floor):
     rng = np.random.default_rng(count)
     scores = np.round(rng.normal(size=count), 2) + 0.0
+    scores[::7] += 1e-13  # less than what is compared
     items = np.arange(count) * 3
     for most in (1, 150, min(count, 1 << 16)):
         np.testing.assert_array_equal(
@@ -214,7 +221,7 @@ def test_a_long_list_has_the_same_order(count, floor):
         )
 
 
-def test_rounding_does_not_order():
+def test_what_rounding_did_to_the_last_bits_does_not_order():
     assert 0.1 + 0.2 > 0.3
     assert sources.highest(None, np.array([0.3, 0.1 + 0.2, 0.4]), 3).tolist() == [2, 0, 1]
     negative = sources.highest(None, np.array([-0.3, -0.1 - 0.2, -0.0, 0.0]), 4, -np.inf)
