@@ -25,8 +25,8 @@ from recsys_assets.source_names import (
 )
 
 
-class SourceInputs(TypedDict):
-    """Inputs of a source."""
+class ItemToItemInputs(TypedDict):
+    """Inputs of ``sources/item_to_item``."""
 
     interactions: Annotated[
         Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
@@ -34,16 +34,26 @@ class SourceInputs(TypedDict):
     inner: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.INNER)]
     items: Annotated[Artifact, Upstream("raw/items")]
     workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
-    aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
     seen_rule: Annotated[Artifact, Upstream("features/seen_rule", SAME)]
 
 
-class BlendedParams(TypedDict):
-    """Parameters of a blend, and of item-to-item, as the manifest records them."""
+class SourceInputs(ItemToItemInputs):
+    """Inputs of any other source."""
+
+    aligned: Annotated[Artifact, Upstream("embeddings/aligned", SAME)]
+
+
+class FitParams(TypedDict):
+    """Parameters of a source, as its manifest records them."""
 
     train_days: list[str]
     seed: int
     time_zone: str
+
+
+class BlendedParams(FitParams):
+    """Parameters of a blend, and of item-to-item, as the manifest records them."""
+
     look_back_days: int
 
 
@@ -62,23 +72,20 @@ _DOES: Mapping[str, str] = {
 }
 
 
-def blended_params(platform: Platform, as_of: str) -> BlendedParams:
-    """Return the parameters of an as-of day."""
+def fit_params(platform: Platform, as_of: str) -> FitParams:
+    """Return the parameters of a source of an as-of day."""
     settings = platform.settings
     return {
         "train_days": partitions.train_days(as_of, settings),
         "seed": settings.seed,
         "time_zone": partitions.time_zone(settings),
-        "look_back_days": settings.look_back_days,
     }
 
 
-class FitParams(TypedDict):
-    """Parameters of a source, as its manifest records them."""
-
-    train_days: list[str]
-    seed: int
-    time_zone: str
+def blended_params(platform: Platform, as_of: str) -> BlendedParams:
+    """Return the parameters of a blend of an as-of day."""
+    look_back_days = platform.settings.look_back_days
+    return {**fit_params(platform, as_of), "look_back_days": look_back_days}
 
 
 def _asset(name: str) -> dg.AssetsDefinition:
@@ -99,13 +106,7 @@ def _asset(name: str) -> dg.AssetsDefinition:
         from recsys_assets.lib.blend import source_artifacts
 
         as_of = context.partition_key
-        inputs = open_inputs(SourceInputs, platform, as_of)
-        settings = platform.settings
-        params: FitParams = {
-            "train_days": partitions.train_days(as_of, settings),
-            "seed": settings.seed,
-            "time_zone": partitions.time_zone(settings),
-        }
+        inputs, params = open_inputs(SourceInputs, platform, as_of), fit_params(platform, as_of)
         built = platform.build(
             context,
             f"sources/{name}",
@@ -128,18 +129,6 @@ def _asset(name: str) -> dg.AssetsDefinition:
 ) = (_asset(name) for name in SOURCE_NAMES if name != ITEM_TO_ITEM)
 
 
-class ItemToItemInputs(TypedDict):
-    """Inputs of ``sources/item_to_item``."""
-
-    interactions: Annotated[
-        Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)
-    ]
-    inner: Annotated[Sequence[Artifact], Upstream("features/interactions", partitions.INNER)]
-    items: Annotated[Artifact, Upstream("raw/items")]
-    workflows: Annotated[Artifact, Upstream("features/workflows", SAME)]
-    seen_rule: Annotated[Artifact, Upstream("features/seen_rule", SAME)]
-
-
 @dg.asset(
     key=["sources", "item_to_item"],
     kinds={"scipy"},
@@ -154,8 +143,8 @@ def item_to_item(
     """Factorises which items the same visitors click (item-to-item), per as-of day.
 
     Reads the events of the window. Tunes its weights on the last training days, then fits vectors
-    twice: on the training days, to be judged, and on all days, to serve. The rung item-to-item and
-    the fusion retrieve by them; for the full models they are one source more.
+    twice: on the training days, to be judged, and on all days, to serve. The simple rung of this
+    name retrieves by them; for the full models they are one source more.
     """
     from recsys_assets.lib.ladder import fitting
 

@@ -61,8 +61,8 @@ class BlendParts:
         train_days: Sequence[str],
         time_zone: str,
     ) -> None:
-        for name, source in sources.items():
-            _require_same(name, source, {"workflows": workflows, "aligned": aligned})
+        for source in sources.values():
+            require_made_from(source, {"workflows": workflows, "aligned": aligned})
         self.log, self.sources, self.vocabulary = log, sources, item_vocabulary(workflows)
         self.content = aligned.path(EMBEDDING_TABLE)
         clicks = ClickLog.of(scan_interactions(log), self.vocabulary, time_zone)
@@ -94,15 +94,18 @@ class BlendParts:
         return ClickLabels.gather(blend, asked, latest, retrieve, catalogue)
 
 
-def _require_same(name: str, source: Artifact, parts: Mapping[str, Artifact]) -> None:
-    """Raise ValueError unless a source was made from these parts: its rows are of their items."""
-    made_from = source.manifest.get("inputs", {})
+def require_made_from(made: Artifact, parts: Mapping[str, Artifact]) -> None:
+    """Raise ValueError unless an artifact was made from these parts: its rows are of their items.
+
+    parts: role of the input → artifact. A role that the manifest does not record is not compared.
+    """
+    made_from = made.manifest.get("inputs", {})
     for role, part in parts.items():
         recorded = made_from.get(role)
         if isinstance(recorded, Mapping) and recorded.get("digest") != part.digest:
             raise ValueError(
-                f"sources/{name} [{source.partition}] was made from another {part.kind}; "
-                f"materialise sources/{name} again"
+                f"{made.kind} [{made.partition}] was made from another {part.kind}; "
+                f"materialise {made.kind} again"
             )
 
 

@@ -197,7 +197,7 @@ def _kept(labels: ClickLabels, worth: Mapping[str, Worth]) -> set[str]:
     others = [name for name in labels.names if name != RETRIEVAL]
     for name in sorted(others, key=lambda one: -worth[one]["without"]):
         tried = less.without(name)
-        value = _blended(tried)
+        value = worth[name]["without"] if less is labels else _blended(tried)
         if value >= best * (1 - EARNED):
             less, best = tried, max(best, value)
             kept.remove(name)

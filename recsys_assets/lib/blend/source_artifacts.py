@@ -98,16 +98,7 @@ def write_source_artifact(
             source = fit_source(name, log.before(day), day, tuned.params, content, seed)
         if source is not None:
             write_json(target / folder / ENTRY, write_source(target / folder, source))
-    served = target / SERVED
-    figures: SourceFigures = {
-        "rows": len(vocabulary),
-        "params": tuned.params,
-        "fitted": (served / ENTRY).is_file(),
-        "bytes": sum(path.stat().st_size for path in served.glob("*.npy")),
-        "tuned": tuned.value,
-    }
-    write_source_figures(name, figures, tuned, target / "figures")
-    return figures
+    return write_source_figures(name, len(vocabulary), tuned, target)
 
 
 def open_source(folder: Path, content: Path) -> Source | None:
@@ -181,15 +172,30 @@ def _best_half_life(clicks: StreamedClicks, asked: Queries, seed: int) -> Tuned:
     return Tuned({"half_life": best}, trials[best]["value"], [*trials.values()])
 
 
-def write_source_figures(name: str, figures: SourceFigures, tuned: Tuned, folder: Path) -> None:
-    """Write a source's parameters and the chart of its trials to a new folder, as Markdown."""
+def write_source_figures(name: str, rows: int, tuned: Tuned, target: Path) -> SourceFigures:
+    """Write a source's parameters and the chart of its trials as Markdown; return its figures.
+
+    Args:
+        name: of the source.
+        rows: items of the vocabulary.
+        tuned: parameters and trials.
+        target: folder of the artifact, which has the fitted source.
+    """
+    served, folder = target / SERVED, target / "figures"
+    figures: SourceFigures = {
+        "rows": rows,
+        "params": tuned.params,
+        "fitted": (served / ENTRY).is_file(),
+        "bytes": sum(path.stat().st_size for path in served.glob("*.npy")),
+        "tuned": tuned.value,
+    }
     folder.mkdir()
     if not figures["fitted"]:
         (folder / "source.md").write_text(
             f"{name} is not fitted: the training days have no click of a known visitor, or the "
             "catalogue is too large for it."
         )
-        return
+        return figures
     (folder / "source.md").write_text(
         "\n".join(
             [
@@ -205,3 +211,4 @@ def write_source_figures(name: str, figures: SourceFigures, tuned: Tuned, folder
                 {str(trial["trial"]): trial["value"] for trial in tuned.trials},
             )
         )
+    return figures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
+from recsys_assets.lib.blend.blend_artifacts import require_made_from
 from recsys_assets.lib.blend.fit import MOST_FACTORS
 from recsys_assets.lib.blend.source_artifacts import ENTRY, SourceFigures, write_source_figures
 from recsys_assets.lib.evaluation import list_metrics
@@ -70,16 +71,7 @@ def write_fitted(
         entry = write_source(target / folder, source)
         if len(item_ids) <= MOST_FACTORS and fitted.vectors[:, 1:].any():
             write_json(target / folder / ENTRY, entry)
-    served = target / SERVED
-    figures: SourceFigures = {
-        "rows": len(item_ids),
-        "params": tuned.params,
-        "fitted": (served / ENTRY).is_file(),
-        "bytes": sum(path.stat().st_size for path in served.glob("*.npy")),
-        "tuned": tuned.value,
-    }
-    write_source_figures(ITEM_TO_ITEM, figures, tuned, target / "figures")
-    return figures
+    return write_source_figures(ITEM_TO_ITEM, len(item_ids), tuned, target)
 
 
 def read_fitted(fitted: Artifact, workflows: Artifact, folder: str) -> ItemToItem:
@@ -93,12 +85,7 @@ def read_fitted(fitted: Artifact, workflows: Artifact, folder: str) -> ItemToIte
     Raises:
         ValueError: it was made from other workflows; names the remedy.
     """
-    recorded = fitted.manifest.get("inputs", {}).get("workflows")
-    if isinstance(recorded, Mapping) and recorded.get("digest") != workflows.digest:
-        raise ValueError(
-            f"{fitted.kind} [{fitted.partition}] was made from another {workflows.kind}; "
-            f"materialise {fitted.kind} again"
-        )
+    require_made_from(fitted, {"workflows": workflows})
     file = fitted.path(f"{folder}/{array_file(ITEM_TO_ITEM, 'vectors')}")
     vectors: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
     item_ids = np.array(item_vocabulary(workflows), dtype=str)

@@ -15,6 +15,7 @@ from recsys_assets.lib.blend.blend_artifacts import (
     LABELS,
     BlendParts,
     judged_blends,
+    require_made_from,
     sampled,
     write_choice,
 )
@@ -188,12 +189,7 @@ def _judged_rung(
     Raises:
         ValueError: the rung was made from another ``sources/item_to_item``; names the remedy.
     """
-    recorded = rung.manifest.get("inputs", {}).get("fitted")
-    if isinstance(recorded, Mapping) and recorded.get("digest") != fitted.digest:
-        raise ValueError(
-            f"{rung.kind} [{rung.partition}] was made from another {fitted.kind}; "
-            f"materialise {rung.kind} again"
-        )
+    require_made_from(rung, {"fitted": fitted})
     model = read_fitted(fitted, workflows, JUDGED)
     name = rung.metrics["rung"]["name"]
     model = model if name == ITEM_TO_ITEM else model.popularity_only()
