@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 
@@ -62,26 +60,21 @@ def clicked_ranks(
     Returns:
         int64 [Q].
     """
-    position, known = _positions(item_index, clicked)
-    ranks = np.full(len(clicked), len(item_index), dtype=np.int64)
-    for rows, scores, own in _scores(queries, items, position, chunk):
-        ranks[rows] = (scores >= own).sum(axis=1) - 1
-    ranks[~known] = len(item_index)
-    return ranks
+    return _ranks_and_losses(queries, items, item_index, clicked, None, chunk)[0]
 
 
-def clicked_losses(
+def clicked_ranks_and_losses(
     queries: np.ndarray,
     items: np.ndarray,
     item_index: np.ndarray,
     clicked: np.ndarray,
     temperature: float,
     chunk: int = 2048,
-) -> np.ndarray:
-    """Return the negative log likelihood of each clicked item, by a softmax over the catalogue.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``clicked_ranks``, and the negative log likelihoods by a softmax over the catalogue.
 
-    Unlike a recall it has no list length to choose, which a small catalogue may fill, and it counts
-    how far a click is from the first place.
+    Unlike a recall, a likelihood has no list length to choose, which a small catalogue may fill,
+    and it counts how far a click is from the first place.
 
     Args:
         queries: as in ``clicked_ranks``.
@@ -92,38 +85,41 @@ def clicked_losses(
         chunk: as in ``clicked_ranks``.
 
     Returns:
-        float64 [known clicks]; a click outside the catalogue has none.
+        Ranks int64 [Q], and losses float64 [known clicks]; a click outside the catalogue has none.
 
     >>> one = np.eye(2, dtype=np.float32)
-    >>> clicked_losses(one, one, np.array([3, 4]), np.array([3, 4]), 1.0).round(4).tolist()
-    [0.3133, 0.3133]
+    >>> ranks, losses = clicked_ranks_and_losses(one, one, np.array([3, 4]), np.array([3, 4]), 1.0)
+    >>> ranks.tolist(), losses.round(4).tolist()
+    ([0, 0], [0.3133, 0.3133])
     """
-    position, known = _positions(item_index, clicked)
-    losses = np.zeros(len(clicked))
-    for rows, scores, own in _scores(queries, items, position, chunk):
-        away = (scores - own) / temperature
-        most = away.max(axis=1, keepdims=True)
-        losses[rows] = most[:, 0] + np.log(np.exp(away - most).sum(axis=1))
-    of_known: np.ndarray = losses[known]
-    return of_known
+    return _ranks_and_losses(queries, items, item_index, clicked, temperature, chunk)
 
 
-def _positions(item_index: np.ndarray, clicked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the row of each clicked item in the catalogue, and whether it has one, [Q]."""
+def _ranks_and_losses(
+    queries: np.ndarray,
+    items: np.ndarray,
+    item_index: np.ndarray,
+    clicked: np.ndarray,
+    temperature: float | None,
+    chunk: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what ``clicked_ranks_and_losses`` does; temperature None: losses of 0."""
     order = np.argsort(item_index)
     place = np.searchsorted(item_index, clicked, sorter=order).clip(max=len(order) - 1)
     position = order[place]
-    return position, item_index[position] == clicked
-
-
-def _scores(
-    queries: np.ndarray, items: np.ndarray, position: np.ndarray, chunk: int
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Yield queries, their scores [n, I] and those of the items at ``position``, [n, 1]."""
+    known = item_index[position] == clicked
+    ranks, losses = np.full(len(clicked), len(item_index), np.int64), np.zeros(len(clicked))
     for start in range(0, len(queries), chunk):
         rows = slice(start, start + chunk)
         scores = queries[rows] @ items.T
-        yield rows, scores, np.take_along_axis(scores, position[rows, None], axis=1)
+        own = np.take_along_axis(scores, position[rows, None], axis=1)
+        ranks[rows] = (scores >= own).sum(axis=1) - 1
+        if temperature is not None:
+            away = (scores - own) / temperature
+            most = away.max(axis=1, keepdims=True)
+            losses[rows] = most[:, 0] + np.log(np.exp(away - most).sum(axis=1))
+    ranks[~known] = len(item_index)
+    return ranks, losses[known]
 
 
 def recall(ranks: np.ndarray, k: int) -> float:

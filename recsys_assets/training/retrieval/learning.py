@@ -157,25 +157,21 @@ class Judge:
 
     def recall(self) -> float:
         """Return the share of the clicks that are among the first k."""
-        return self._recall(*self._vectors())
+        ranks = metrics.clicked_ranks(*self._vectors(), self._items.index, self._clicked)
+        return metrics.recall(ranks, self._k)
 
     def loss(self, temperature: float) -> float:
         """Return the mean negative log likelihood of the clicks, and keep their recall."""
-        queries, vectors = self._vectors()
-        self.recalls.append(self._recall(queries, vectors))
-        losses = metrics.clicked_losses(
-            queries, vectors, self._items.index, self._clicked, temperature
+        ranks, losses = metrics.clicked_ranks_and_losses(
+            *self._vectors(), self._items.index, self._clicked, temperature
         )
+        self.recalls.append(metrics.recall(ranks, self._k))
         return float(losses.mean())
 
     def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
         items = self._items
         vectors = self._pair.item_vectors(items.cat, items.cont, self._table[items.index])
         return self._pair.query_vectors(self._held_out), vectors
-
-    def _recall(self, queries: np.ndarray, vectors: np.ndarray) -> float:
-        ranks = metrics.clicked_ranks(queries, vectors, self._items.index, self._clicked)
-        return metrics.recall(ranks, self._k)
 
 
 @dataclass(frozen=True)
