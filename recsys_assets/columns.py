@@ -48,6 +48,8 @@ ITEM_HISTORY = 50
 #: Columns of click_history.parquet beside event_id: the categories of all clicks of the look-back,
 #: the items of the latest ITEM_HISTORY of them, and the hours since each. All are oldest first.
 HISTORY_CATEGORIES, HISTORY_ITEMS, HISTORY_AGES = "categories", "items", "ages"
+#: Parts of the clicked rows' histories in a folder of datasets: files <split>_<part>.npy.
+HISTORY_PARTS = ("history", "items", "ages")
 
 # --- values ---------------------------------------------------------------------------------------
 #: Raw form of a masked, unknown or absent categorical value. Workflows map it to

@@ -91,7 +91,7 @@ class History:
         Raises:
             ValueError: a file is missing.
         """
-        paths = [folder / f"{split}_{name}.npy" for name in ("history", "items", "ages")]
+        paths = [folder / f"{split}_{name}.npy" for name in c.HISTORY_PARTS]
         if lacking := [path.name for path in paths if not path.exists()]:
             raise ValueError(
                 f"{folder} has no {', '.join(lacking)}; materialise the artifact that holds the "

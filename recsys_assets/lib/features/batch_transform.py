@@ -335,11 +335,8 @@ class ClickHistories:
 
     def write(self, folder: Path, split: str) -> None:
         """Write the arrays as the training steps read them (``loaders.History``)."""
-        for name, values in (
-            ("history", self.categories),
-            ("items", self.items),
-            ("ages", self.ages),
-        ):
+        parts = self.categories, self.items, self.ages
+        for name, values in zip(c.HISTORY_PARTS, parts, strict=True):
             np.save(folder / f"{split}_{name}.npy", values, allow_pickle=False)
 
 

@@ -17,9 +17,10 @@ from recsys_assets.lib.figures.series import number
 
 #: Part of ``ClickHistories`` → its file of the validation rows.
 HISTORY_FILES = {
-    "categories": "valid_history.npy",
-    "items": "valid_items.npy",
-    "ages": "valid_ages.npy",
+    field.name: f"valid_{part}.npy"
+    for field, part in zip(
+        dataclasses.fields(batch_transform.ClickHistories), c.HISTORY_PARTS, strict=True
+    )
 }
 
 

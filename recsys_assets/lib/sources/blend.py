@@ -120,12 +120,10 @@ class Blend:
             retrieved: see ``union``.
             rows: int64 [N], of items of the union, in any order.
         """
-        lists, tables = self._lists(recent, retrieved), self._tables
-        found = Union.of(lists, self.longest)
-        above = np.full(found.places.shape, -np.inf, np.float32)
-        for k, one in enumerate(tables.above):
-            listed = found.listed[:, k]
-            above[listed, k] = one[found.places[listed, k]]
+        found = Union.of(self._lists(recent, retrieved), self.longest)
+        weights = np.array([self.weights[name] for name in self.names], np.float32)
+        above = weights * (logs(found.places) - logs(np.array(self.longest)))
+        above = np.where(found.listed, above, -np.inf)
         at = np.minimum(np.searchsorted(found.items, rows), len(found.items) - 1)
         if len(rows) and not np.array_equal(found.items[at], rows):
             raise ValueError("some items are not of the visitor's union: explain the latest answer")
@@ -181,7 +179,7 @@ class _Tables:
         weights = np.array([blend.weights[name] for name in blend.names], np.float32)
         of_place, least = logs(np.arange(RETRIEVED + 1)), logs(np.array(blend.longest))
         above = zip(weights, least, blend.longest, strict=True)
-        by_clicks = np.where([name in BY_CLICKS for name in blend.names], weights, 0.0)
+        by_clicks = np.where(blend._by_clicks, weights, 0.0)
         return cls(
             float(weights.astype(np.float64) @ least),
             tuple(weight * (of_place[:longest] - low) for weight, low, longest in above),

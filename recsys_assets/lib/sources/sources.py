@@ -309,11 +309,11 @@ def highest(
     >>> highest(np.array([3, 5, 9]), np.array([1.0, 0.0, 2.0]), 2).tolist()
     [9, 3]
     """
-    kept = None
-    if len(scores) > len(POSITIONS):
-        kept = first(_ordered_bits(scores, floor == 0.0) & _SCORE_BITS, most)
-        scores = scores[kept]
-    key = POSITIONS[: len(scores)] - (_ordered_bits(scores, floor == 0.0) & _SCORE_BITS)
+    kept, bits = None, _ordered_bits(scores, floor == 0.0) & _SCORE_BITS
+    if len(bits) > len(POSITIONS):
+        kept = first(bits, most)
+        bits = bits[kept]
+    key = POSITIONS[: len(bits)] - bits
     if len(key) > max(_FEW, most):
         key.partition(most - 1)
         key = key[:most]

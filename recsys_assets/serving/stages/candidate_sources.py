@@ -82,20 +82,13 @@ class CandidateSources(Stage):
         # once per request: all of its visitors have the same list
         now = self._now = self._popular_now.lists if self._popular_now is not None else NOTHING_NOW
         found = [
-            self._blend.of(Recent.of(own, hours, now), rows_of_items(candidates[part]))
+            self._blend.of(Recent.of(own, hours, now), _rows(candidates[part]))
             for own, hours, part in zip(items, ages, parts(counts), strict=True)
         ]
-        rows, scores = (
-            (found[0].rows, found[0].scores)
-            if len(found) == 1
-            else (
-                np.concatenate([one.rows for one in found]),
-                np.concatenate([one.scores for one in found]),
-            )
-        )
+        rows = np.concatenate([one.rows for one in found])
         return {
             t.UNION.name: np.add(rows, VOCABULARY_START, dtype=np.int32, casting="same_kind"),
-            t.UNION_SCORE.name: scores,
+            t.UNION_SCORE.name: np.concatenate([one.scores for one in found]),
             t.UNION_COUNTS.name: np.array([len(one.rows) for one in found], np.int32),
             t.UNION_BY_SOURCES.name: np.ones(1, np.int32),
         }
@@ -118,8 +111,8 @@ class CandidateSources(Stage):
                 parts(tensors[t.UNION_COUNTS.name]),
                 strict=True,
             ):
-                recent, rows = Recent.of(own, hours, self._now), rows_of_items(items[part])
-                owed = self._blend.owed(recent, rows_of_items(candidates[retrieved]), rows)
+                recent, rows = Recent.of(own, hours, self._now), _rows(items[part])
+                owed = self._blend.owed(recent, _rows(candidates[retrieved]), rows)
                 found_by[part], mostly[part] = owed.found_by, owed.mostly
                 cause = self._blend.causes(recent, rows, owed.mostly)
                 after[part] = np.where(cause == NO_CAUSE, 0, cause + VOCABULARY_START)
@@ -150,6 +143,6 @@ class CandidateSources(Stage):
             self._popular_now.close()
 
 
-def rows_of_items(indices: np.ndarray) -> np.ndarray:
+def _rows(indices: np.ndarray) -> np.ndarray:
     """Return the vocabulary's rows of Categorify indices, int64 [N]."""
     return indices.astype(np.int64) - VOCABULARY_START

@@ -98,11 +98,8 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
         of_split, histories = histories[: len(paths)], histories[len(paths) :]
         found = click_history.of_days(paths, of_split, vocabularies, zone)
         _check_order(step.output / split, found.timestamps)
-        for name, values in (
-            ("history", found.history),
-            ("items", found.items),
-            ("ages", found.ages),
-        ):
+        parts = found.history, found.items, found.ages
+        for name, values in zip(c.HISTORY_PARTS, parts, strict=True):
             np.save(step.output / f"{split}_{name}.npy", values)
         step.log(f"{split}: click histories of {len(found.history)} clicked rows")
         step.report(
