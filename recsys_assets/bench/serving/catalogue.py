@@ -37,10 +37,8 @@ from recsys_assets.release_files import (
     EMBEDDING_TABLE,
     INDEX,
     ITEM_IDS_FILE,
-    ITEMS,
     MODELS,
     POPULARITY,
-    RANKER,
     RELEASE_FILE,
     SIMILAR_FILE,
     SNAPSHOT,
@@ -115,10 +113,16 @@ class Catalogue:
         self.vectors = made / np.linalg.norm(made, axis=1, keepdims=True)
         self.indices = np.arange(len(base), dtype=np.int64) + c.VOCABULARY_START
 
-    def write(self, folder: Path, index: Any, ranker: Path) -> None:
+    def write(self, folder: Path, index: Any, models: Path) -> None:
         """Write all files of the release.
 
         Files that depend on the catalogue are made anew wherever they lie; others are copied.
+
+        Args:
+            folder: of the release.
+            index: of the catalogue's vectors.
+            models: folder of ``larger_catalogue``'s models, whose files take the place of the
+                release's.
         """
         made: dict[str, Callable[[Path], None]] = {
             ITEM_IDS_FILE: lambda path: _dump(path, self.item_ids),
@@ -149,10 +153,9 @@ class Catalogue:
             elif source.name in made:
                 made[source.name](target)
                 written[source.name] = target
-            elif target.parent.name == RANKER and source.name == ITEMS:
-                shutil.copyfile(ranker, target)
             else:
-                shutil.copyfile(source, target)
+                extended = models / source.parent.name / source.name
+                shutil.copyfile(extended if extended.is_file() else source, target)
         for model in releases.COMPONENTS:  # a stage without files has an empty folder
             (folder / MODELS / model).mkdir(parents=True, exist_ok=True)
         made_sources = SyntheticSources(
@@ -218,7 +221,7 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: ``payload``, ``base`` (.npy, of ``base_items``), ``seed``, ``embeddings`` (.npy, of
             real queries: the first third chooses the index, the others judge it), ``floor`` (of
-            recall), ``ranker`` (ONNX), ``root`` (of the artifact store).
+            recall), ``models`` (folder of ``larger_catalogue``), ``root`` (of the artifact store).
     """
     catalogue = Catalogue(
         Path(request["payload"]), np.load(request["base"], allow_pickle=False), request["seed"]
@@ -236,7 +239,7 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     found = check_index(index, catalogue.vectors, catalogue.indices, queries[third:], NEIGHBOURS)
     with ArtifactStore(request["root"]).stage(releases.RELEASE, "000001") as staged:
-        catalogue.write(staged.path, index, Path(request["ranker"]))
+        catalogue.write(staged.path, index, Path(request["models"]))
         staged.publish()
     return {
         "recall": found["recall"],

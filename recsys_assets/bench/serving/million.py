@@ -27,7 +27,7 @@ from recsys_assets.lib.release import releases
 from recsys_assets.lib.retrieval.index import NEIGHBOURS
 from recsys_assets.operations import own_home
 from recsys_assets.operations.usage import MEGABYTE, gib
-from recsys_assets.release_files import CANDIDATE_SOURCES, EMBEDDING_TABLE, ITEMS, MODELS, RANKER
+from recsys_assets.release_files import CANDIDATE_SOURCES, EMBEDDING_TABLE, MODELS
 from recsys_assets.settings import Settings
 
 #: Required recall of retrieval; the index is chosen for it.
@@ -173,10 +173,10 @@ class Million:
             base / "base.npy", base_items(self.payload, self.items, self.seed), allow_pickle=False
         )
         np.save(self.folder / "embeddings.npy", self.embeddings, allow_pickle=False)
-        ranker = run_training_part(
+        models = run_training_part(
             "recsys_assets.bench.training.larger_catalogue",
-            {"ranker": str(self.payload / MODELS / RANKER), "base": str(base)},
-            self.folder / "ranker",
+            {"models": str(self.payload / MODELS), "base": str(base)},
+            self.folder / "by-item",
             {"rows": self.item_rows},
             self.folder,
             self.own,
@@ -189,7 +189,7 @@ class Million:
                 "seed": self.seed,
                 "floor": RECALL_FLOOR,
                 "embeddings": str(self.folder / "embeddings.npy"),
-                "ranker": str(self.folder / "ranker" / ITEMS),
+                "models": str(self.folder / "by-item"),
                 "root": str(self.folder / "artifacts"),
             },
             self.folder,
@@ -207,7 +207,7 @@ class Million:
             "index": made["index"],
             "trials": made["trials"],
             "noise": made["noise"],
-            "ranker_rows": ranker.result["metrics"]["rows"],
+            "rows_by_item": models.result["metrics"]["rows"],
             "build_seconds": round(made["build_seconds"], 1),
             "build_peak_gib": built.peak_gib,
         }
