@@ -112,6 +112,7 @@ def paper(
         "features/workflows",
         "features/datasets",
         "features/popularity",
+        "features/seen_rule",
         "embeddings/aligned",
         "retrieval/two_tower",
         "ranking/dlrm",

@@ -1,4 +1,4 @@
-"""Define the asset of the fusion of all sources beside the simple rung."""
+"""Define the asset of the fusion of the sources beside the simple rung."""
 
 from collections.abc import Sequence
 from typing import Annotated

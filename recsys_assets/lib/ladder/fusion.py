@@ -1,4 +1,4 @@
-"""Judges the fusion of all sources beside the simple rung, and writes the better of the two."""
+"""Judges the fusion of the sources beside the simple rung, and writes the better of the two."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FusionFigures(TypedDict):
 
 @dataclass(frozen=True)
 class FusedScorer:
-    """The fusion of all sources as a scorer of queries; see ``list_metrics.Scorer``."""
+    """The fusion of the sources as a scorer of queries; see ``list_metrics.Scorer``."""
 
     retrieval: Scorer
     sources: QuerySources

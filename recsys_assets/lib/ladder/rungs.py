@@ -133,7 +133,7 @@ def simple_rung(difference: Estimate | None, queries: int, window: WindowClicks)
 def fusion_rung(
     simple: Rung, difference: Estimate | None, queries: int, window: WindowClicks, why: str
 ) -> Rung:
-    """Choose between the simple rung and the fusion of all sources.
+    """Choose between the simple rung and the fusion of the sources.
 
     Args:
         simple: the chosen simple rung.

@@ -1,4 +1,4 @@
-"""The fusion of all sources on a whole window of a small shop, from artifact to artifact."""
+"""The fusion of the sources on a whole window of a small shop, from artifact to artifact."""
 
 from __future__ import annotations
 
