@@ -38,6 +38,7 @@ POPULARITY = "popularity.json"
 SEEN_RULE = "seen.json"  # which of a visitor's events hide an item, and for how long
 USER_DEFAULTS = "user_defaults.json"
 SOURCES = "sources.json"  # sources of candidates and their weights; the arrays lie beside it
+LIST_NET = "list_net.npy"  # of a release whose blend has one; see ``lib/sources/list_net.py``
 YOUNG = "young.npy"  # which items have too few clicks to be judged by them
 
 QUERY_TOWER, RANKER = "query_tower", "dlrm_ranking"

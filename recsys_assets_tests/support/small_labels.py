@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from recsys_assets.lib.blend.labels import ClickLabels
+from recsys_assets.lib.sources.list_net import OF_VISITOR
 from recsys_assets.lib.sources.union import logs
 from recsys_assets.source_names import FOLLOW_UPS, IALS, RETRIEVAL
 
@@ -38,4 +40,15 @@ def labels(
         user,
         user % 2,
         items,
+        np.zeros((len(hit), len(OF_VISITOR)), np.float32),
     )
+
+
+def together(clicks: int, items: int = 12, seed: int = 4) -> ClickLabels:
+    """The clicked item has near places in both lists: each alone says little."""
+    found = labels(clicks=clicks, weights=(0.0, 0.0, 0.0), items=items, seed=seed)
+    both = np.minimum(found.logs[:, 1], found.logs[:, 2]).reshape(clicks, items)
+    chance = np.exp(6 * both) / np.exp(6 * both).sum(axis=1, keepdims=True)
+    rng = np.random.default_rng(seed)
+    true = np.array([rng.choice(items, p=row) for row in chance])
+    return replace(found, hit=(np.arange(items) == true[:, None]).ravel())

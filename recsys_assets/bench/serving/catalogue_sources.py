@@ -33,6 +33,7 @@ from recsys_assets.lib.sources.sources import (
     Young,
 )
 from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES, read_blend, write_blend
+from recsys_assets.lib.sources.union import LAST
 from recsys_assets.source_names import EASE
 
 _CHUNK = 50_000
@@ -97,7 +98,10 @@ class SyntheticSources:
         kept = [source for source in sources if source is not None]
         names = {given.names[0], *(source.name for source in kept)}
         weights = {name: weight for name, weight in given.weights.items() if name in names}
-        write_blend(folder, BY_SOURCES, kept, weights, young)
+        net = given.net and given.net.without(
+            np.flatnonzero([name not in names for name in given.names]), LAST
+        )
+        write_blend(folder, BY_SOURCES, kept, weights, young, net)
 
     def _made(self, source: Source) -> Source | None:
         """Return a source of the synthetic items; None for one that is not served at this size."""

@@ -27,9 +27,18 @@ from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.sources import Source
-from recsys_assets.lib.sources.stored import BY_SOURCES, JUDGED, SERVED, read_blend, write_blend
+from recsys_assets.lib.sources.stored import (
+    BY_SOURCES,
+    JUDGED,
+    SERVED,
+    read_blend,
+    read_net,
+    write_blend,
+    write_net,
+)
+from recsys_assets.lib.sources.union import LAST
 from recsys_assets.local_time import day_number
-from recsys_assets.release_files import EMBEDDING_TABLE
+from recsys_assets.release_files import EMBEDDING_TABLE, LIST_NET
 from recsys_assets.source_names import RETRIEVAL
 
 CHOICE_FILE = "choice.json"
@@ -122,7 +131,12 @@ def write_choice(parts: BlendParts, choice: BlendChoice, target: Path) -> Choice
             for name in (RETRIEVAL, *(one.name for one in sources))
             if figures["mode"] == BY_SOURCES
         }
-        write_blend(target / folder, figures["mode"], sources, weights, parts.young[folder])
+        lacking = [n for n, name in enumerate(figures["weights"]) if name not in weights]
+        nets = [net.without(np.array(lacking, np.int64), LAST) for net in choice.nets]
+        served = nets[0] if nets else None
+        write_blend(target / folder, figures["mode"], sources, weights, parts.young[folder], served)
+        for fold, net in enumerate(nets[1:] if folder == JUDGED else ()):
+            write_net(target / folder / _fold_net(fold), net)
     write_json(target / CHOICE_FILE, figures)
     _write_figures(figures, target / "figures")
     return figures
@@ -154,9 +168,18 @@ def judged_blends(folder: Path, aligned: Artifact) -> tuple[Blend, ...]:
         return ()
     figures: ChoiceFigures = json.loads((folder / CHOICE_FILE).read_text())
     return tuple(
-        replace(found, weights={name: figures["fold_weights"][fold][name] for name in found.names})
+        replace(
+            found,
+            weights={name: figures["fold_weights"][fold][name] for name in found.names},
+            net=found.net and read_net(folder / JUDGED / _fold_net(fold), len(found.names)),
+        )
         for fold in range(FOLDS)
     )
+
+
+def _fold_net(fold: int) -> str:
+    """Return the file of the net for the visitors of a fold."""
+    return f"fold_{fold}.{LIST_NET}"
 
 
 def _write_figures(figures: ChoiceFigures, folder: Path) -> None:
@@ -191,6 +214,17 @@ def _write_figures(figures: ChoiceFigures, folder: Path) -> None:
         for name, one in figures["sources"].items()
     ]
     (folder / "sources.md").write_text(markdown_table(pl.DataFrame(table)))
+    if figures["net"] is not None:
+        charts = [
+            plots.line_chart(
+                f"Part {number} of the net: listwise loss of held-out visitors per epoch; "
+                f"epoch {figures['net']['epochs'][number - 1]} serves",
+                losses,
+                [str(epoch) for epoch in range(len(losses))],
+            )
+            for number, losses in enumerate(figures["net"]["held_out"], 1)
+        ]
+        (folder / "net.md").write_text("\n\n".join(charts))
     (folder / "sources_alone.md").write_text(
         plots.bar_chart(
             "nDCG@10 of each source alone, held-out clicks",

@@ -10,17 +10,22 @@ import numpy as np
 
 from recsys_assets.lib.blend import weights as w
 from recsys_assets.lib.blend.labels import ClickLabels
+from recsys_assets.lib.blend.list_net_fit import FittedNet, fit_net
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate
 from recsys_assets.lib.evaluation.query_sources import FOLDS
+from recsys_assets.lib.sources.list_net import ListNet
 from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES
 from recsys_assets.source_names import RETRIEVAL
 
 #: The alternatives: retrieval (and ranker) as they are; ranks weighted by how well a source does
-#: alone; the best source alone; fitted weights.
+#: alone; the best source alone; fitted weights; fitted weights and a net.
 AS_IS, BY_QUALITY, BEST_ALONE, LISTWISE = "as_is", "by_quality", "best_alone", "listwise"
+LIST_NET = "list_net"
 #: Below this many held-out clicks that some list has, nothing is chosen by them.
 MINIMUM_LABELS = 50
+#: Below so many, no net is tried.
+NET_LABELS = 300
 #: Share of nDCG@10 below which a source does not earn its milliseconds. With nine sources more are
 #: kept by chance than by worth: on clicks that did not choose, the blends of the fewer sources are
 #: as good (six shops: from -2 % to +2 %, +0.2 % on average).
@@ -47,6 +52,13 @@ class Alternative(TypedDict):
     difference: Estimate | None  # nDCG@10, alternative − default, paired
 
 
+class NetFigures(TypedDict):
+    """Holds how the fit of a net went."""
+
+    epochs: list[int]  # of each part
+    held_out: list[list[float]]  # of each part, listwise loss before the first epoch and after each
+
+
 class ChoiceFigures(TypedDict):
     """Holds the choice of a blend: what the release records."""
 
@@ -59,6 +71,7 @@ class ChoiceFigures(TypedDict):
     sources: dict[str, Worth]
     weights: dict[str, float]
     fold_weights: list[dict[str, float]]  # [FOLDS]: for the visitors of a fold, learnt on others
+    net: NetFigures | None  # of the net that serves; None: the weights alone were chosen
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,9 @@ class BlendChoice:
 
     figures: ChoiceFigures
     ranks: np.ndarray  # int64 [Q], cross-fitted, of the chosen alternative
+    #: the one that serves, learnt on all visitors, and [FOLDS] for the visitors of each, of others;
+    #: empty: no net was chosen
+    nets: tuple[ListNet, ...] = ()
 
 
 def choose(
@@ -79,9 +95,9 @@ def choose(
     """Choose between the alternatives.
 
     The default is BY_QUALITY, or LISTWISE where there is a ranker; another takes its place where
-    the lower bound of its difference is above 0. All are judged with weights that the clicks of
-    other visitors gave. With a ranker, LISTWISE has a weight for its logit beside those of the
-    sources.
+    the lower bound of its difference is above 0, and LIST_NET where that of its difference from
+    the best of these is. All are judged with weights that the clicks of other visitors gave. With
+    a ranker, LISTWISE has a weight for its logit beside those of the sources.
 
     Args:
         labels: of the held-out clicks.
@@ -124,15 +140,29 @@ def choose(
     ranks |= {AS_IS: as_is}
     default = next(iter(fits))
     chosen, alternatives = _best(ranks, default, labels.users, seed)
-    figures = _figures(used, fits.get(chosen), logit is not None, chosen)
+    nets, minus = _Nets(used, fits[LISTWISE][0], seed), alternatives[chosen]["difference"]
+    over = default
+    if count >= NET_LABELS:
+        fits[LIST_NET] = fits[LISTWISE]
+        own = w.cross_fitted(used, *fits[LISTWISE], ranked, nets.added)
+        alternatives[LIST_NET] = {
+            "ndcg": w.ndcg(own, labels.users),
+            "difference": _difference(own, ranks[default], labels.users, seed),
+        }
+        # it must earn its milliseconds beside what would serve without it
+        earned = _difference(own, ranks[chosen], labels.users, seed)
+        if earned["low"] > 0:
+            ranks[LIST_NET], minus = own, earned
+            chosen, over = LIST_NET, chosen
+    figures, served = _figures(used, fits.get(chosen), logit is not None, chosen, nets)
     figures |= {
         "labels": count,
         "alternatives": alternatives,
         "sources": worth,
-        "why": _why(chosen, default, alternatives, count),
+        "why": _why(chosen, over, minus, count),
         "runner_up": _runner_up(chosen, alternatives),
     }
-    return BlendChoice(figures, ranks[chosen])
+    return BlendChoice(figures, ranks[chosen], served)
 
 
 def _nothing(count: int, why: str) -> ChoiceFigures:
@@ -146,7 +176,36 @@ def _nothing(count: int, why: str) -> ChoiceFigures:
         "sources": {},
         "weights": {},
         "fold_weights": [{} for _ in range(FOLDS)],
+        "net": None,
     }
+
+
+class _Nets:
+    """Fits nets beside weights, each once.
+
+    Args:
+        labels: of Q queries and N items.
+        inputs: float32 [N, D], the columns that are weighted.
+        seed: of the fits.
+    """
+
+    def __init__(self, labels: ClickLabels, inputs: np.ndarray, seed: int) -> None:
+        self._labels, self._inputs, self._seed = labels, inputs, seed
+        self._fitted: dict[bytes, FittedNet] = {}
+
+    def fitted(self, weights: np.ndarray, learned: np.ndarray) -> FittedNet:
+        """Return the net of the weights that the queries ``learned`` gave."""
+        key = learned.tobytes()
+        if key not in self._fitted:
+            base = self._inputs @ weights.astype(np.float32)
+            self._fitted[key] = fit_net(self._labels, base, learned, self._seed)
+        return self._fitted[key]
+
+    def added(self, weights: np.ndarray, learned: np.ndarray) -> np.ndarray:
+        """Return what the net adds to each item, float32 [N]; see ``weights.Add``."""
+        labels = self._labels
+        inputs = np.concatenate([labels.logs, labels.more], axis=1)
+        return self.fitted(weights, learned).net.of(inputs)
 
 
 def _with_ranker(inputs: np.ndarray) -> w.Fit:
@@ -212,7 +271,7 @@ def _best(
     for name, own in ranks.items():
         difference = None
         if name != default:
-            difference = list_metrics.paired_difference(own, ranks[default], users, PRIMARY, seed)
+            difference = _difference(own, ranks[default], users, seed)
         found[name] = {"ndcg": w.ndcg(own, users), "difference": difference}
     surely = [
         name
@@ -222,14 +281,18 @@ def _best(
     return max(surely, key=lambda one: found[one]["ndcg"], default=default), found
 
 
-def _why(chosen: str, default: str, alternatives: Mapping[str, Alternative], count: int) -> str:
-    if chosen == default:
-        return f"no alternative is surely above {default} on {count:,} held-out clicks"
-    difference = alternatives[chosen]["difference"]
-    assert difference is not None
+def _difference(own: np.ndarray, others: np.ndarray, users: np.ndarray, seed: int) -> Estimate:
+    """Return the paired difference in nDCG@10 of two alternatives by their ranks."""
+    return list_metrics.paired_difference(own, others, users, PRIMARY, seed)
+
+
+def _why(chosen: str, over: str, minus: Estimate | None, count: int) -> str:
+    """Return the reason in words; minus: nDCG@10 of chosen − over, None: chosen is the default."""
+    if minus is None:
+        return f"no alternative is surely above {over} on {count:,} held-out clicks"
     return (
-        f"nDCG@10 of {chosen} − {default} is {difference['value']:+.4f} "
-        f"[{difference['low']:+.4f}, {difference['high']:+.4f}] on {count:,} held-out clicks"
+        f"nDCG@10 of {chosen} − {over} is {minus['value']:+.4f} "
+        f"[{minus['low']:+.4f}, {minus['high']:+.4f}] on {count:,} held-out clicks"
     )
 
 
@@ -239,28 +302,44 @@ def _runner_up(chosen: str, alternatives: Mapping[str, Alternative]) -> str | No
 
 
 def _figures(
-    labels: ClickLabels, fitted: tuple[np.ndarray, w.Fit] | None, ranker: bool, chosen: str
-) -> Any:
-    """Return mode, choice and weights: of all visitors, and per fold of the others."""
+    labels: ClickLabels,
+    fitted: tuple[np.ndarray, w.Fit] | None,
+    ranker: bool,
+    chosen: str,
+    nets: _Nets,
+) -> tuple[Any, tuple[ListNet, ...]]:
+    """Return mode, choice and weights: of all visitors, and per fold of the others; and the nets.
+
+    With a ranker, weights and nets are in units of its logit.
+    """
     if fitted is None:
-        return {
-            "mode": BY_SIMILARITY,
-            "chosen": chosen,
-            "weights": {},
-            "fold_weights": [{} for _ in range(FOLDS)],
-        }
+        nothing = _nothing(0, "")
+        return {name: nothing[name] for name in ("mode", "weights", "fold_weights", "net")} | {
+            "chosen": chosen
+        }, ()
     _, fit = fitted
-
-    def learnt(learned: np.ndarray) -> dict[str, float]:
-        values = fit(labels, learned)
-        if ranker:  # in units of its logit
-            values = values[1:] / values[0]
-        return dict(zip(labels.names, values.tolist(), strict=True))
-
+    weights: list[dict[str, float]] = []
+    found: list[FittedNet] = []
+    served: list[ListNet] = []
     everyone = np.ones(len(labels), bool)
+    for learned in (everyone, *(labels.fold != fold for fold in range(FOLDS))):
+        values = fit(labels, learned)
+        unit = values[0] if ranker else 1.0
+        if chosen == LIST_NET:
+            found.append(nets.fitted(values, learned))
+            net = found[-1].net
+            served.append(replace(net, out=(net.out / unit).astype(np.float32)))
+        if ranker:
+            values = values[1:] / unit
+        weights.append(dict(zip(labels.names, values.tolist(), strict=True)))
     return {
         "mode": BY_SOURCES,
         "chosen": chosen,
-        "weights": learnt(everyone),
-        "fold_weights": [learnt(labels.fold != fold) for fold in range(FOLDS)],
-    }
+        "weights": weights[0],
+        "fold_weights": weights[1:],
+        "net": _of_fit(found[0]) if found else None,
+    }, tuple(served)
+
+
+def _of_fit(fitted: FittedNet) -> NetFigures:
+    return {"epochs": fitted.epochs, "held_out": fitted.held_out}

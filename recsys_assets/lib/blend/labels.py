@@ -13,6 +13,7 @@ from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import folds, recents
 from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.list_net import OF_VISITOR, write_of_visitor
 from recsys_assets.lib.sources.union import logs
 
 #: The items that retrieval finds for some queries: rows of the queries → vocabulary rows
@@ -33,6 +34,7 @@ class ClickLabels:
     users: np.ndarray  # int64 [Q]
     fold: np.ndarray  # int64 [Q]
     items: int  # of the catalogue
+    more: np.ndarray  # float32 [N, E], the columns ``list_net.OF_VISITOR``
     logit: np.ndarray | None = None  # float32 [N], the ranker's log-odds; None: no ranker
 
     @classmethod
@@ -54,7 +56,7 @@ class ClickLabels:
             catalogue: int64 [I'], row of ``queries.item_ids`` of each item of the vocabulary; -1
                 where it has none.
         """
-        start, rows, places, listed, hit = [0], [], [], [], []
+        start, rows, places, listed, hit, more = [0], [], [], [], [], []
         chunk = list_metrics.chunk_of(queries)
         for first in range(0, len(queries), chunk):
             part = np.arange(first, min(first + chunk, len(queries)))
@@ -69,6 +71,9 @@ class ClickLabels:
                 places.append(union.places[kept])
                 listed.append(union.listed[kept])
                 hit.append(own[kept] == queries.true[row])
+                items = union.items[kept]
+                more.append(np.zeros((len(items), len(OF_VISITOR)), np.float32))
+                write_of_visitor(more[-1], recent, items, blend.young[items])
                 start.append(start[-1] + int(kept.sum()))
         width = len(blend.names)
         return cls(
@@ -81,6 +86,7 @@ class ClickLabels:
             queries.users,
             folds(queries),
             queries.items,
+            np.concatenate([np.zeros((0, len(OF_VISITOR)), np.float32), *more]),
         )
 
     def __len__(self) -> int:
@@ -165,5 +171,6 @@ class ClickLabels:
             logs=self.logs[items],
             listed=self.listed[items],
             hit=self.hit[items],
+            more=self.more[items],
             logit=None if self.logit is None else self.logit[items],
         )

@@ -28,6 +28,9 @@ _ITERATIONS, _HALVINGS, _ENOUGH = 20, 10, 1e-6
 
 #: ClickLabels and the queries to learn from, bool [Q] → weights, float64 [columns].
 Fit = Callable[[ClickLabels, np.ndarray], np.ndarray]
+#: Weights and the queries to learn from, bool [Q] → what is added to the score of each item,
+#: float32 [N].
+Add = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def ndcg(ranks: np.ndarray, users: np.ndarray) -> float:
@@ -130,7 +133,11 @@ def fit_listwise(
 
 
 def cross_fitted(
-    labels: ClickLabels, inputs: np.ndarray, fit: Fit, ranked: int | None = None
+    labels: ClickLabels,
+    inputs: np.ndarray,
+    fit: Fit,
+    ranked: int | None = None,
+    add: Add | None = None,
 ) -> np.ndarray:
     """Return the rank of each clicked item, int64 [Q], by weights of the other visitors' clicks.
 
@@ -139,6 +146,7 @@ def cross_fitted(
         inputs: float32 [N, D]. The last K columns are ``labels.logs``.
         fit: returns the weights of the columns, float64 [D].
         ranked: only so many items of a list, those of the highest weighted ranks, are shown.
+        add: returns what is added to the weighted ranks.
     """
     scores = np.zeros(len(labels.rows), np.float32)
     by_rank = np.zeros(len(labels.rows), np.float32)
@@ -148,6 +156,10 @@ def cross_fitted(
         inside = labels.fold[labels.query] == fold
         scores[inside] = inputs[inside] @ weights.astype(np.float32)
         by_rank[inside] = labels.logs[inside] @ weights[-lists:].astype(np.float32)
+        if add is not None:
+            added = add(weights, labels.fold != fold)[inside]
+            scores[inside] += added
+            by_rank[inside] += added
     if ranked is not None:
         order = np.lexsort((labels.rows, -labels.logs[:, 0], -by_rank, labels.query))
         place = np.empty(len(order), np.int64)

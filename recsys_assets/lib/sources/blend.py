@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from recsys_assets.lib.sources.causes import NO_CAUSE, FromClicks
+from recsys_assets.lib.sources.list_net import OF_VISITOR, ListNet, write_of_visitor
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.recent import Recent
 from recsys_assets.lib.sources.sources import Source
@@ -58,6 +59,7 @@ class Blend:
     #: bool [I], items with too few clicks to be judged by them: in the lists that go by clicks,
     #: they have their place in the list of retrieval
     young: np.ndarray
+    net: ListNet | None = None  # adds to the weighted ranks; None: they alone order the union
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -95,6 +97,8 @@ class Blend:
 
         Of equal items, the one that is nearer in retrieval comes first, then the lower row.
         """
+        if self.net is not None:
+            return self._by_net(self.net, recent, retrieved)
         lists, tables = self._lists(recent, retrieved), self._tables
         size = [len(one) for one in lists]
         items, at = distinct(np.concatenate(lists))
@@ -112,6 +116,27 @@ class Blend:
         order = best_first(scores, nearest)
         return Blended(items[order], scores[order])
 
+    def _by_net(self, net: ListNet, recent: Recent, retrieved: np.ndarray) -> Blended:
+        lists, tables = self._lists(recent, retrieved), self._tables
+        size = [len(one) for one in lists]
+        items, at = distinct(np.concatenate(lists))
+        # ``logs`` of ``union``'s places, without its tables, beside what else the net reads
+        inputs = np.zeros((len(items), len(lists) + len(OF_VISITOR)), np.float32)
+        ranks = inputs[:, : len(lists)]
+        ranks[:] = tables.last
+        ranks[at, tables.columns.repeat(size)] = np.concatenate([tables.of_place[:n] for n in size])
+        young = self.young[items]
+        if young.any():
+            near, own = np.maximum(ranks[young, :1], tables.last), ranks[young]
+            ranks[young] = np.where((own == tables.last) & self._by_clicks, near, own)
+        write_of_visitor(inputs[:, len(lists) :], recent, items, young)
+        scores = ranks @ self._weights
+        scores += net.of(inputs)
+        nearest = np.full(len(items), RETRIEVED)
+        nearest[at[: size[0]]] = POSITIONS[: size[0]]
+        order = best_first(scores, nearest)
+        return Blended(items[order], scores[order])
+
     def owed(self, recent: Recent, retrieved: np.ndarray, rows: np.ndarray) -> Owed:
         """Return to which sources the items are owed; the answer itself does not need to know.
 
@@ -121,8 +146,7 @@ class Blend:
             rows: int64 [N], of items of the union, in any order.
         """
         found = Union.of(self._lists(recent, retrieved), self.longest)
-        weights = np.array([self.weights[name] for name in self.names], np.float32)
-        above = weights * (logs(found.places) - logs(np.array(self.longest)))
+        above = self._weights * (logs(found.places) - logs(np.array(self.longest)))
         above = np.where(found.listed, above, -np.inf)
         at = np.minimum(np.searchsorted(found.items, rows), len(found.items) - 1)
         if len(rows) and not np.array_equal(found.items[at], rows):
@@ -154,6 +178,11 @@ class Blend:
         return [retrieved[:RETRIEVED], *(one.best(recent, LISTED) for one in self.sources)]
 
     @cached_property
+    def _weights(self) -> np.ndarray:
+        """Return the weights in the order of ``names``, float32 [K]."""
+        return np.array([self.weights[name] for name in self.names], np.float32)
+
+    @cached_property
     def _tables(self) -> _Tables:
         return _Tables.of(self)
 
@@ -172,11 +201,14 @@ class _Tables:
     by_clicks: np.ndarray  # float64 [K], weights of the lists that go by clicks; 0: of others
     all_by_clicks: float  # their sum
     near: np.ndarray  # float64 [RETRIEVED + 1]: a place in retrieval above the last of such a list
+    of_place: np.ndarray  # float32 [RETRIEVED + 1], ``logs`` of all places
+    last: np.ndarray  # float32 [K], ``logs`` of the place of an item that a list lacks
+    columns: np.ndarray  # int64 [K], 0, 1, 2, …
 
     @classmethod
     def of(cls, blend: Blend) -> _Tables:
         """Compute the tables."""
-        weights = np.array([blend.weights[name] for name in blend.names], np.float32)
+        weights = blend._weights
         of_place, least = logs(np.arange(RETRIEVED + 1)), logs(np.array(blend.longest))
         above = zip(weights, least, blend.longest, strict=True)
         by_clicks = np.where(blend._by_clicks, weights, 0.0)
@@ -186,4 +218,7 @@ class _Tables:
             by_clicks.astype(np.float64),
             float(by_clicks.sum(dtype=np.float64)),
             np.maximum(of_place - logs(np.array(LISTED)), 0).astype(np.float64),
+            of_place,
+            least,
+            np.arange(len(least)),
         )

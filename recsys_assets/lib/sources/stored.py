@@ -15,6 +15,7 @@ import numpy as np
 from recsys_assets.files import FileCorrupt, read_json, write_json
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.cosine_factors import CosineFactors
+from recsys_assets.lib.sources.list_net import OF_VISITOR, ListNet
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -25,7 +26,7 @@ from recsys_assets.lib.sources.sources import (
     Source,
     Young,
 )
-from recsys_assets.release_files import EMBEDDING_TABLE, SOURCES, YOUNG
+from recsys_assets.release_files import EMBEDDING_TABLE, LIST_NET, SOURCES, YOUNG
 from recsys_assets.source_names import (
     EASE,
     FOLLOW_UPS,
@@ -156,6 +157,7 @@ def write_blend(
     sources: Sequence[Source],
     weights: Mapping[str, float],
     young: np.ndarray,
+    net: ListNet | None = None,
 ) -> None:
     """Write ``sources.json`` and all arrays.
 
@@ -165,13 +167,46 @@ def write_blend(
         sources: of the release; none for BY_SIMILARITY.
         weights: of RETRIEVAL and of every source.
         young: bool [I]; see ``Blend``.
+        net: see ``Blend``.
     """
     entries = [write_source(folder, source) for source in sources]
     np.save(folder / YOUNG, np.ascontiguousarray(young, bool), allow_pickle=False)
+    if net is not None:
+        write_net(folder / LIST_NET, net)
     write_json(
         folder / SOURCES,
-        {"mode": mode, "weights": {k: float(v) for k, v in weights.items()}, "sources": entries},
+        {
+            "mode": mode,
+            "weights": {name: float(weight) for name, weight in weights.items()},
+            "sources": entries,
+            "net": net is not None,
+        },
     )
+
+
+def write_net(path: Path, net: ListNet) -> None:
+    """Write the weights of a net as one array; see ``ListNet.stacked``."""
+    np.save(path, net.stacked, allow_pickle=False)
+
+
+def read_net(path: Path, lists: int) -> ListNet:
+    """Open a net of ``write_net``.
+
+    Args:
+        path: of the file.
+        lists: K, whose places the net reads.
+
+    Raises:
+        FileCorrupt: it is of another number of lists, or no array of finite float32.
+    """
+    stacked = _array(path, np.float32, 2)
+    rows = lists + len(OF_VISITOR) + 2
+    if len(stacked) != rows or not np.isfinite(stacked).all():
+        raise FileCorrupt(
+            f"{path} must have {rows} rows of finite numbers for {lists} lists, got "
+            f"{len(stacked)}; build the release again"
+        )
+    return ListNet.read(stacked)
 
 
 def read_blend(folder: Path, content: Path | None = None) -> Blend | None:
@@ -208,7 +243,8 @@ def read_blend(folder: Path, content: Path | None = None) -> Blend | None:
                 f"{folder / array_file(source.name, field[0])} is of {items} items, {YOUNG} of "
                 f"{len(young)}; build the release again"
             )
-    return Blend(sources, weights, young)
+    net = read_net(folder / LIST_NET, len(expected)) if given.get("net") else None
+    return Blend(sources, weights, young, net)
 
 
 def _smallest(values: np.ndarray, types: Any) -> Any:

@@ -19,6 +19,8 @@ DENSE = 1 << 16
 #: Positions of a list that are sorted with their scores: they have 16 bits.
 POSITIONS = np.arange(1 << 16)
 _LOGS = -np.log(np.arange(RETRIEVED + 1) + 2).astype(np.float32)
+#: ``logs`` of the place of an item that the list of a source lacks.
+LAST = float(_LOGS[LISTED])
 
 
 @dataclass(frozen=True)

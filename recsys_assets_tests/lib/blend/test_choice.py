@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 
 from recsys_assets.lib.blend import choice
-from recsys_assets.lib.blend.choice import AS_IS, BY_QUALITY, LISTWISE, MINIMUM_LABELS, choose
+from recsys_assets.lib.blend.choice import (
+    AS_IS,
+    BY_QUALITY,
+    LIST_NET,
+    LISTWISE,
+    MINIMUM_LABELS,
+    NET_LABELS,
+    choose,
+)
 from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES
 from recsys_assets.source_names import FOLLOW_UPS, IALS, RETRIEVAL
 from recsys_assets_tests.support import small_labels
+from recsys_assets_tests.support.small_labels import together
 
 
 def as_is(labels) -> np.ndarray:
@@ -42,6 +51,8 @@ def test_a_fit_takes_the_place_of_the_default_only_where_it_is_surely_better():
     found = choose(opposed, as_is(opposed), None, seed=7).figures
     assert found["chosen"] == LISTWISE and found["weights"][FOLLOW_UPS] < -0.5
     assert found["alternatives"][LISTWISE]["difference"]["low"] > 0
+    # a net says the same here, and costs more
+    assert found["alternatives"][LIST_NET]["difference"]["low"] > 0
     alike = small_labels.labels(clicks=200, weights=(1.0, 1.0, 1.0))
     found = choose(alike, as_is(alike), None, seed=7).figures
     assert found["chosen"] == BY_QUALITY and "no alternative is surely above" in found["why"]
@@ -134,3 +145,41 @@ def test_the_weights_are_those_that_were_judged():
     everyone = labels.ranks(noise + labels.logs @ weights.astype(np.float32))
     # the folds' weights differ a little from those of all visitors
     assert np.mean(everyone == found.ranks) > 0.7
+
+
+def test_a_net_is_chosen_where_lists_say_something_only_together():
+    labels = together(1_200)
+    found = choose(labels, as_is(labels), None, seed=7)
+    assert found.figures["chosen"] == LIST_NET
+    assert "nDCG@10 of list_net − by_quality is +0." in found.figures["why"]
+    served, *of_folds = found.nets
+    assert len(of_folds) == len(found.figures["fold_weights"])
+    assert served.out.any() and len(found.figures["net"]["epochs"]) > 1
+    # the nets of both folds are judged on the visitors of the other
+    inputs = np.concatenate([labels.logs, labels.more], axis=1)
+    scores = np.zeros(len(labels.rows), np.float32)
+    for fold, net in enumerate(of_folds):
+        weights = np.array(list(found.figures["fold_weights"][fold].values()), np.float32)
+        inside = labels.fold[labels.query] == fold
+        scores[inside] = (labels.logs @ weights + net.of(inputs))[inside]
+    np.testing.assert_array_equal(labels.ranks(scores), found.ranks)
+
+
+def test_a_net_beside_a_ranker_is_in_units_of_its_logit():
+    labels = together(1_200)
+    logit = np.random.default_rng(5).normal(size=len(labels.rows)).astype(np.float32)
+    found = choose(labels, as_is(labels), logit, seed=7)
+    assert found.figures["chosen"] == LIST_NET
+    inputs = np.concatenate([labels.logs, labels.more], axis=1)
+    scores = np.zeros(len(labels.rows), np.float32)
+    for fold, net in enumerate(found.nets[1:]):
+        weights = np.array(list(found.figures["fold_weights"][fold].values()), np.float32)
+        inside = labels.fold[labels.query] == fold
+        scores[inside] = (logit + labels.logs @ weights + net.of(inputs))[inside]
+    assert (labels.ranks(scores) == found.ranks).mean() > 0.99  # rounding
+
+
+def test_few_clicks_try_no_net():
+    labels = together(NET_LABELS - 1)
+    found = choose(labels, as_is(labels), None, seed=7)
+    assert LIST_NET not in found.figures["alternatives"] and found.nets == ()

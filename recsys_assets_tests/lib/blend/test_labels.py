@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from recsys_assets.lib.blend.labels import ClickLabels
@@ -27,6 +29,7 @@ def test_a_click_that_no_list_has_comes_after_the_catalogue():
         np.array([0]),
         np.array([0]),
         items=9,
+        more=np.zeros((2, 5), np.float32),
     )
     assert labels.ranks(np.zeros(2)).tolist() == [10]
 
@@ -35,17 +38,7 @@ def test_without_a_source_the_items_that_it_alone_lists_are_gone():
     whole = small_labels.labels(clicks=2, weights=(1.0, 0.0, 0.0), items=3)
     listed = np.ones((6, 3), bool)
     listed[1, [0, 2]] = False
-    labels = ClickLabels(
-        whole.names,
-        whole.start,
-        whole.rows,
-        whole.logs,
-        listed,
-        whole.hit,
-        whole.users,
-        whole.fold,
-        whole.items,
-    )
+    labels = replace(whole, listed=listed)
     less = labels.without(FOLLOW_UPS)
     assert less.names == (RETRIEVAL, IALS) and less.start.tolist() == [0, 2, 5]
     assert less.rows.tolist() == [0, 2, 0, 1, 2]
