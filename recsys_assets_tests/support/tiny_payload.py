@@ -16,6 +16,7 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.sources.cosine_factors import CosineFactors
+from recsys_assets.lib.sources.list_net import OF_VISITOR, ListNet
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.sources import (
     FoldIn,
@@ -208,7 +209,10 @@ def write_sources(folder: Path, by_sources: bool) -> None:
         return
     found = sources()
     weights = {RETRIEVAL: 0.5, **{one.name: 0.3 for one in found}}
-    write_blend(folder, BY_SOURCES, found, weights, young)
+    rng, inputs = np.random.default_rng(8), len(weights) + len(OF_VISITOR)
+    shapes = ((inputs, 6), (6,), (6,))
+    net = ListNet(*(rng.normal(0, 0.3, shape).astype(np.float32) for shape in shapes))
+    write_blend(folder, BY_SOURCES, found, weights, young, net)
 
 
 def write_models(
