@@ -19,6 +19,8 @@ from recsys_assets.source_names import SOURCE_NAMES
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 #: Days of the setting "auto" of ``seen_days``.
 DEFAULT_SEEN_DAYS = 7
+#: One place of a list in so many is reserved for new items: at most, and at least.
+MOST_OFTEN, LEAST_OFTEN = 10, 50
 LOCAL_PORTS = (
     "valkey_port",
     "triton_http_port",
@@ -221,6 +223,11 @@ class Settings(BaseSettings):
         description="Number of local days for which an item counts as seen, the current one "
         f"included; 0: never. auto: {DEFAULT_SEEN_DAYS}.",
     )
+    new_item_places: int | Literal["auto", "off"] = Field(
+        "auto",
+        description="Places of a list that are reserved for new items: one in so many, from 10 to "
+        "50. auto: by their share of the held-out clicks, within these limits; off: none.",
+    )
     clip_checkpoint: str | None = Field(
         None,
         description="open_clip weights: a path, s3://… or a hub tag; None: a small CLIP is trained "
@@ -260,6 +267,19 @@ class Settings(BaseSettings):
                 f"must be auto, any, none, or names of {', '.join(allowed)}, got {value!r}"
             )
         return ",".join(names)
+
+    @field_validator("new_item_places", mode="before")
+    @classmethod
+    def _known_places(cls, value: object) -> object:
+        text = str(value).strip().lower()
+        if text in ("auto", "off"):
+            return text
+        if not text.isdecimal() or not MOST_OFTEN <= int(text) <= LEAST_OFTEN:
+            raise ValueError(
+                f"must be auto, off, or a whole number from {MOST_OFTEN} to {LEAST_OFTEN}: one "
+                f"place in so many; got {value!r}"
+            )
+        return int(text)
 
     @field_validator("diversity_mode", mode="before")
     @classmethod

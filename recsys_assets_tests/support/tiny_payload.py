@@ -199,16 +199,19 @@ def sources() -> tuple[Source, ...]:
     )
 
 
-def write_sources(folder: Path, by_sources: bool) -> None:
-    """``sources.json`` and its arrays."""
-    young = np.zeros(len(ITEM_IDS), bool)
-    young[-3:] = True
+def young() -> np.ndarray:
+    """The last items are young, bool [I]."""
+    return np.arange(len(ITEM_IDS)) >= len(ITEM_IDS) - 3
+
+
+def write_sources(folder: Path, by_sources: bool, places: int = 0) -> None:
+    """``sources.json`` and its arrays; places: one in so many is for new items."""
     if not by_sources:
-        write_blend(folder, BY_SIMILARITY, (), {}, young)
+        write_blend(folder, BY_SIMILARITY, (), {}, young(), places)
         return
     found = sources()
     weights = {RETRIEVAL: 0.5, **{one.name: 0.3 for one in found}}
-    write_blend(folder, BY_SOURCES, found, weights, young)
+    write_blend(folder, BY_SOURCES, found, weights, young(), places)
 
 
 def write_models(
@@ -260,7 +263,10 @@ def write_models(
         faiss.write_index(index, str(folder / "models" / model / "index.faiss"))
     for model in ("candidate_sources", "multimodal_embedding_lookup"):
         np.save(folder / "models" / model / "embedding_table.npy", embedding_table())
-    write_sources(folder / "models" / "candidate_sources", by_sources)
+    places = sampling.get("new_item_places", 0)
+    write_sources(folder / "models" / "candidate_sources", by_sources, places)
+    if places:
+        np.save(folder / "models" / "softmax_sampling" / "young.npy", young())
     write_onnx(folder / "models", settings)
     (folder / "models" / "ranker.onnx").rename(folder / "ranker.onnx")
 

@@ -97,7 +97,7 @@ class SyntheticSources:
         kept = [source for source in sources if source is not None]
         names = {given.names[0], *(source.name for source in kept)}
         weights = {name: weight for name, weight in given.weights.items() if name in names}
-        write_blend(folder, BY_SOURCES, kept, weights, young)
+        write_blend(folder, BY_SOURCES, kept, weights, young, given.new_item_places)
 
     def _made(self, source: Source) -> Source | None:
         """Return a source of the synthetic items; None for one that is not served at this size."""

@@ -27,6 +27,7 @@ class BlendParams(BlendedParams):
 
     retrieval_topk: int
     retrieval_weight: float
+    new_item_places: int | str
 
 
 @dg.asset(
@@ -54,6 +55,7 @@ def blend(
         **blended_params(platform, as_of),
         "retrieval_topk": settings.retrieval_topk,
         "retrieval_weight": settings.retrieval_weight,
+        "new_item_places": settings.new_item_places,
     }
     built = platform.build(
         context,

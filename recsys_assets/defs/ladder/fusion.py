@@ -30,6 +30,7 @@ class FusionParams(BlendedParams):
     """Parameters of ``ladder/fusion``, as its manifest records them."""
 
     retrieval_topk: int
+    new_item_places: int | str
 
 
 @dg.asset(
@@ -57,6 +58,7 @@ def fusion(
     params: FusionParams = {
         **blended_params(platform, as_of),
         "retrieval_topk": platform.settings.retrieval_topk,
+        "new_item_places": platform.settings.new_item_places,
     }
     built = platform.build(
         context,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from recsys_assets.lib.blend import weights as w
 from recsys_assets.lib.blend.labels import ClickLabels
+from recsys_assets.lib.blend.new_items import NewItemFigures
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate
 from recsys_assets.lib.evaluation.query_sources import FOLDS
@@ -59,6 +60,7 @@ class ChoiceFigures(TypedDict):
     sources: dict[str, Worth]
     weights: dict[str, float]
     fold_weights: list[dict[str, float]]  # [FOLDS]: for the visitors of a fold, learnt on others
+    new_items: NotRequired[NewItemFigures]  # written with the files
 
 
 @dataclass(frozen=True)

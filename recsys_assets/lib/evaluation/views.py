@@ -20,6 +20,7 @@ from recsys_assets.lib.evaluation.summary import (
     systems,
 )
 from recsys_assets.lib.figures import plots
+from recsys_assets.source_names import YOUNG_CLICKS
 
 #: Columns of every table of whole lists, and the depths of the recall curve.
 SHOWN = (PRIMARY, "recall@10", "recall@100", "recall@300")
@@ -32,7 +33,11 @@ SLICES = (
     "activity:low",
     "activity:medium",
     "activity:high",
+    "new_visitors",
+    "light_visitors",
+    "heavy_visitors",
     NEW_ITEMS,
+    "young_items",
     COLD_ITEMS,
     "device",
     "hour:night",
@@ -214,8 +219,11 @@ def _slices(summary: EvaluationSummary) -> ReportTable:
             "recall@100",
         ),
         [row(name, summary["slices"][name]) for name in slice_order(summary["slices"])],
-        f"{label(NEW_ITEMS)}: items that had no click in the training days. {label(COLD_ITEMS)}: "
-        "items that the ablation of this name withholds from training, as it serves them.",
+        f"{label(NEW_ITEMS)}: items that had no click in the training days; young items: fewer "
+        f"than {YOUNG_CLICKS}. New visitors: without a click before the query in the look-back; "
+        "light and heavy visitors: up to the median of the clicks of all others, and above it. "
+        f"{label(COLD_ITEMS)}: items that the ablation of this name withholds from training, as it "
+        "serves them.",
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from recsys_assets.lib.sources.causes import NO_CAUSE, FromClicks
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.recent import Recent
-from recsys_assets.lib.sources.sources import Source
+from recsys_assets.lib.sources.sources import Source, Young
 from recsys_assets.lib.sources.union import (
     LISTED,
     POSITIONS,
@@ -21,8 +21,11 @@ from recsys_assets.lib.sources.union import (
     distinct,
     logs,
 )
-from recsys_assets.source_names import ALL_SOURCES, BY_CLICKS, RETRIEVAL
+from recsys_assets.source_names import ALL_SOURCES, BY_CLICKS, RETRIEVAL, YOUNG_ITEMS
 
+#: Young items that are candidates of every visitor where new items have places: twice the places of
+#: a list of 100.
+RESERVED = 20
 #: Candidates beyond RETRIEVAL_TOPK that retrieval finds, because the filter drops what the visitor
 #: has seen.
 OVER_FETCH = 100
@@ -58,6 +61,7 @@ class Blend:
     #: bool [I], items with too few clicks to be judged by them: in the lists that go by clicks,
     #: they have their place in the list of retrieval
     young: np.ndarray
+    new_item_places: int = 0  # one place in so many is reserved for young items; 0: none
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -93,7 +97,9 @@ class Blend:
     def of(self, recent: Recent, retrieved: np.ndarray) -> Blended:
         """Return the ordered union; see ``union``.
 
-        Of equal items, the one that is nearer in retrieval comes first, then the lower row.
+        Of equal items, the one that is nearer in retrieval comes first, then the lower row. Where
+        new items have places, RESERVED young items come before all others whatever their scores,
+        so that they are among the candidates that the ranker gets.
         """
         lists, tables = self._lists(recent, retrieved), self._tables
         size = [len(one) for one in lists]
@@ -102,14 +108,21 @@ class Blend:
         nearest[at[: size[0]]] = POSITIONS[: size[0]]
         # ``Union.scores`` without its table: an item that a list lacks has the list's last place,
         # and what its places give above that is added
-        above = np.concatenate([one[:n] for one, n in zip(tables.above, size, strict=True)])
-        scores = np.bincount(at, above, minlength=len(items)) + tables.least
+        above = [one[:n] for one, n in zip(tables.above, size, strict=True)]
+        if self._reserving is not None and not len(recent):
+            above[self._reserving] = np.zeros_like(above[self._reserving])
+        scores = np.bincount(at, np.concatenate(above), minlength=len(items)) + tables.least
         young = self.young[items].nonzero()[0]
         if len(young):
             listed = np.bincount(at, tables.by_clicks.repeat(size), minlength=len(items))[young]
             scores[young] += (tables.all_by_clicks - listed) * tables.near[nearest[young]]
         scores = scores.astype(np.float32)
         order = best_first(scores, nearest)
+        if self._reserving is not None:
+            reserved = np.searchsorted(items, lists[self._reserving][:RESERVED])
+            others = np.ones(len(items), bool)
+            others[reserved] = False
+            order = np.concatenate([reserved, order[others[order]]])
         return Blended(items[order], scores[order])
 
     def owed(self, recent: Recent, retrieved: np.ndarray, rows: np.ndarray) -> Owed:
@@ -150,8 +163,26 @@ class Blend:
         return found
 
     def _lists(self, recent: Recent, retrieved: np.ndarray) -> list[np.ndarray]:
-        """Return the lists in the order of ``names``."""
-        return [retrieved[:RETRIEVED], *(one.best(recent, LISTED) for one in self.sources)]
+        """Return the lists in the order of ``names``.
+
+        Without a click there is nothing to compare young items with. Where new items have places,
+        the list then has the last ones of the catalogue, to which ``of`` gives no score.
+        """
+        lists = [retrieved[:RETRIEVED], *(one.best(recent, LISTED) for one in self.sources)]
+        if self._reserving is not None and not len(recent):
+            source = self.sources[self._reserving - 1]
+            assert isinstance(source, Young)
+            lists[self._reserving] = source.rows[::-1][:RESERVED]
+        return lists
+
+    @cached_property
+    def _reserving(self) -> int | None:
+        """Return the list whose first items are always candidates; None: none."""
+        return (
+            self.names.index(YOUNG_ITEMS)
+            if self.new_item_places and YOUNG_ITEMS in self.names
+            else None
+        )
 
     @cached_property
     def _tables(self) -> _Tables:

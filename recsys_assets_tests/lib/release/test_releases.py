@@ -208,6 +208,7 @@ def test_a_full_release_holds_everything(store, settings):
         "mmr_lambda": 0.7,
         "category_cap": 0,
         "retrieval_weight": settings.retrieval_weight,
+        "new_item_places": 0,
     }
     files = built.manifest["files"]
     assert (

@@ -1,0 +1,135 @@
+"""Reserve places of a list for new items, so that a launch is seen before it has clicks.
+
+A list is divided into tens, and its last part may be shorter. The last place of a part is reserved
+in 10 of ``every`` tens. So one place in ``every`` is reserved over all lists, short lists have
+their share too, and the first places of a list keep their items.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Items of a part of the list, which has one reserved place at most.
+PART = 10
+_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class NewItemPlaces:
+    """Holds how many places of a release's lists are reserved, and for which items."""
+
+    every: int  # one place in so many, from settings.MOST_OFTEN to LEAST_OFTEN
+    young: np.ndarray  # bool [I], by row of the vocabulary
+    length: int = 100  # items of a list at most
+
+    def ends(self, visitor: str, timestamp: int, length: int | None = None) -> list[int]:
+        """Return the reserved places of a list, from 1, ascending; see ``reserved``.
+
+        Args:
+            visitor: id of the visitor.
+            timestamp: of the request, Unix seconds.
+            length: of the list; None: ``length`` of the release.
+        """
+        size = self.length if length is None else length
+        return reserved(size, self.every, turn(visitor, timestamp, self.every))
+
+
+def turn(visitor: str, timestamp: int, every: int) -> int:
+    """Return the number from 0 to ``every`` - 1 that decides which parts have a reserved place.
+
+    It follows from visitor and hour. So a visitor who reloads sees the same list, the evaluation
+    knows the list that was served, and the anonymous visitors of a day, who share one id, do not
+    all have the same places.
+    """
+    text = f"{visitor} {timestamp // _HOUR}"
+    return zlib.crc32(text.encode("utf-8", "surrogatepass")) % every
+
+
+def reserved(length: int, every: int, turn: int) -> list[int]:
+    """Return the reserved places of a list, from 1, ascending.
+
+    A part from place s + 1 to e has one where a multiple of ``every`` lies in (s + turn, e + turn].
+    So over all turns, (e - s) of ``every`` lists have one, and a list has no two in one part.
+
+    >>> reserved(30, 10, 0), reserved(25, 10, 7)
+    ([10, 20, 30], [10, 20, 25])
+    >>> [reserved(10, 50, turn) for turn in (0, 39, 40, 49)]
+    [[], [], [10], [10]]
+    """
+    found, before = [], turn // every
+    for start in range(0, length, PART):
+        end = min(start + PART, length)
+        after = (end + turn) // every
+        if after > before:
+            found.append(end)
+        before = after
+    return found
+
+
+def with_places(order: np.ndarray, young: np.ndarray, places: Sequence[int]) -> np.ndarray:
+    """Move the best young items to the reserved places of a list.
+
+    The n-th place is free if fewer than n young items are above or on it. It then gets the best
+    young item that is not above it. The items from there on move down; the last one leaves the list
+    if the young item was not in it.
+
+    Args:
+        order: int64 [N], positions of the listed items, best first.
+        young: int64 [Y], positions of the young items that may be listed, best first; in the list
+            or not.
+        places: of ``reserved``.
+
+    Returns:
+        int64 [N]; ``order`` itself where nothing moves.
+
+    >>> with_places(np.array([0, 1, 2, 3, 4]), np.array([3, 9]), [2, 4]).tolist()
+    [0, 3, 1, 9, 2]
+    """
+    if not len(young) or not places:
+        return order
+    listed, best = order.tolist(), young.tolist()
+    fresh, moved = set(best), False
+    for wanted, place in enumerate(places, start=1):
+        above = listed[:place]
+        if sum(one in fresh for one in above) >= wanted:
+            continue
+        chosen = next((one for one in best if one not in above), None)
+        if chosen is None:
+            break
+        below = listed[place:]
+        listed.remove(chosen) if chosen in below else listed.pop()
+        listed.insert(place - 1, chosen)
+        moved = True
+    return np.array(listed, np.int64) if moved else order
+
+
+def within_cap(
+    young: np.ndarray, order: np.ndarray, categories: np.ndarray, cap: int
+) -> np.ndarray:
+    """Return the young items that no cap of a category keeps out of a list.
+
+    Args:
+        young: int64 [Y], positions, best first.
+        order: int64 [N], positions of the listed items. They keep their right to be listed.
+        categories: by position.
+        cap: most items per category; 0 for no limit.
+
+    >>> within_cap(np.array([2, 3, 1]), np.array([0, 1]), np.array([7, 8, 7, 9]), 1).tolist()
+    [3, 1]
+    """
+    if cap == 0:
+        return young
+    listed = set(order.tolist())
+    count, allowed = Counter(categories[order].tolist()), []
+    for one, category in zip(young.tolist(), categories[young].tolist(), strict=True):
+        if one in listed:
+            allowed.append(one)
+        elif count[category] < cap:
+            count[category] += 1
+            allowed.append(one)
+    return np.array(allowed, np.int64)
