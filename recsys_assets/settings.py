@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets import local_time
+from recsys_assets.addresses import resolve
 from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
 from recsys_assets.source_names import SOURCE_NAMES
 
@@ -320,7 +320,7 @@ class Settings(BaseSettings):
     def triton_grpc(self) -> list[str]:
         """Return host:port of every Triton replica; DNS names are resolved at each call."""
         given = [a.strip() for a in self.triton_replicas.split(",") if a.strip()]
-        return [a for entry in given for a in _resolve(entry)] or [
+        return [a for entry in given for a in resolve(entry)] or [
             f"{self.triton_host}:{self.triton_grpc_port}"
         ]
 
@@ -378,22 +378,6 @@ class Settings(BaseSettings):
                 value = value.get_secret_value()
             values[f"RECSYS_{name.upper()}"] = str(value)
         return values
-
-
-def _resolve(replica: str) -> list[str]:
-    """Return the addresses of a replica entry.
-
-    ``dns:host:port`` names a headless Service and gives host:port of each of its pods. Any other
-    entry is an address.
-    """
-    if not replica.startswith("dns:"):
-        return [replica]
-    host, _, port = replica.removeprefix("dns:").rpartition(":")
-    found = {
-        info[4][0]
-        for info in socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
-    }
-    return [f"{address}:{port}" for address in sorted(found)]
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import polars as pl
 
@@ -13,6 +15,28 @@ from recsys_assets.source_names import YOUNG_CLICKS
 #: [first, last), local
 HOURS = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
 ACTIVITY = ("low", "medium", "high")  # thirds of the known visitors by their training exposures
+
+
+#: Order of the slices; a name before a colon stands for all slices that begin with it.
+SLICES = (
+    "known_users",
+    "cold_users",
+    "activity:low",
+    "activity:medium",
+    "activity:high",
+    "new_visitors",
+    "light_visitors",
+    "heavy_visitors",
+    "new_items",
+    "young_items",
+    "cold_items",
+    "device",
+    "hour:night",
+    "hour:morning",
+    "hour:afternoon",
+    "hour:evening",
+    "weekend",
+)
 
 
 def slices_of(
@@ -94,3 +118,12 @@ def _by_clicks(visitors: pl.Series, clicks: np.ndarray, real: np.ndarray) -> dic
         "light_visitors": some & (clicks <= middle),
         "heavy_visitors": some & (clicks > middle),
     }
+
+
+def slice_order(names: Iterable[str]) -> list[str]:
+    """Sort slices by SLICES; others follow by name."""
+    known = {name: number for number, name in enumerate(SLICES)}
+    return sorted(
+        names,
+        key=lambda name: (known.get(name, known.get(name.partition(":")[0], len(known))), name),
+    )

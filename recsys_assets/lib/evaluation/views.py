@@ -5,12 +5,13 @@ The Dagster UI, the HTML report and the terminal show the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, COLD_ITEMS_NO_CONTENT
 from recsys_assets.lib.evaluation.measures import PRIMARY, EvaluationSummary, value_of
+from recsys_assets.lib.evaluation.query_slices import slice_order
 from recsys_assets.lib.evaluation.summary import (
     CLICK_RATE,
     NEW_ITEMS,
@@ -26,26 +27,6 @@ from recsys_assets.source_names import YOUNG_CLICKS
 SHOWN = (PRIMARY, "recall@10", "recall@100", "recall@300")
 DEPTHS = (10, 50, 100, 300)
 LISTED = 10  # items of a list in CLICK_RATE
-#: Order of the slices; a name before a colon stands for all slices that begin with it.
-SLICES = (
-    "known_users",
-    "cold_users",
-    "activity:low",
-    "activity:medium",
-    "activity:high",
-    "new_visitors",
-    "light_visitors",
-    "heavy_visitors",
-    NEW_ITEMS,
-    "young_items",
-    COLD_ITEMS,
-    "device",
-    "hour:night",
-    "hour:morning",
-    "hour:afternoon",
-    "hour:evening",
-    "weekend",
-)
 VERDICTS = {True: "met", False: "not met", None: "not measured"}
 
 Cell = Any  # text, a number, an estimate {"value", "low", "high"}, or None
@@ -91,15 +72,6 @@ def number(value: float | int | None) -> str:
         return f"{value:,}"
     text = f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
     return "0.000" if text == "-0.000" else text.replace("-", "−")
-
-
-def slice_order(names: Iterable[str]) -> list[str]:
-    """Sort slices by SLICES; others follow by name."""
-    known = {name: number for number, name in enumerate(SLICES)}
-    return sorted(
-        names,
-        key=lambda name: (known.get(name, known.get(name.partition(":")[0], len(known))), name),
-    )
 
 
 def tables(summary: EvaluationSummary) -> dict[str, ReportTable]:

@@ -83,6 +83,10 @@ class FusedScorer:
             found[n, own[kept]] = blended.scores[kept] - step
             if self.places is not None:
                 candidates[n] = self._candidates(queries, int(rows[n]), own[kept], found[n])
+                others = ~candidates[n] & (found[n] > -np.inf)
+                if others.any() and candidates[n].any():  # serving does not order them
+                    below = found[n, candidates[n]].min() - 1.0
+                    found[n, others] += min(below - found[n, others].max(), 0.0)
         if self.places is None:
             return found
         young = young_items(self.places.young, catalogue, queries.items)

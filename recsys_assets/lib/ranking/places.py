@@ -8,7 +8,6 @@ their share too, and the first places of a list keep their items.
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,18 +70,27 @@ def reserved(length: int, every: int, turn: int) -> list[int]:
     return found
 
 
-def with_places(order: np.ndarray, young: np.ndarray, places: Sequence[int]) -> np.ndarray:
+def with_places(
+    order: np.ndarray,
+    young: np.ndarray,
+    places: Sequence[int],
+    categories: np.ndarray | None = None,
+    cap: int = 0,
+) -> np.ndarray:
     """Move the best young items to the reserved places of a list.
 
     The n-th place is free if fewer than n young items are above or on it. It then gets the best
-    young item that is not above it. The items from there on move down; the last one leaves the list
-    if the young item was not in it.
+    young item that is not above it. The items from there on move down, and one leaves the list if
+    the young item was not in it: the last one, or the last of its category where that has as many
+    as the cap allows. A young item whose category has these above the place does not get it.
 
     Args:
         order: int64 [N], positions of the listed items, best first.
         young: int64 [Y], positions of the young items that may be listed, best first; in the list
             or not.
         places: of ``reserved``.
+        categories: by position; not needed without a cap.
+        cap: most items per category; 0 for no limit.
 
     Returns:
         int64 [N]; ``order`` itself where nothing moves.
@@ -98,38 +106,24 @@ def with_places(order: np.ndarray, young: np.ndarray, places: Sequence[int]) -> 
         above = listed[:place]
         if sum(one in fresh for one in above) >= wanted:
             continue
-        chosen = next((one for one in best if one not in above), None)
-        if chosen is None:
-            break
-        below = listed[place:]
-        listed.remove(chosen) if chosen in below else listed.pop()
-        listed.insert(place - 1, chosen)
-        moved = True
+        for chosen in best:
+            if chosen in above:
+                continue
+            leaving = _leaving(listed, chosen, categories, cap)
+            if listed.index(leaving) >= place - 1:
+                listed.remove(leaving)
+                listed.insert(place - 1, chosen)
+                moved = True
+                break
     return np.array(listed, np.int64) if moved else order
 
 
-def within_cap(
-    young: np.ndarray, order: np.ndarray, categories: np.ndarray, cap: int
-) -> np.ndarray:
-    """Return the young items that no cap of a category keeps out of a list.
-
-    Args:
-        young: int64 [Y], positions, best first.
-        order: int64 [N], positions of the listed items. They keep their right to be listed.
-        categories: by position.
-        cap: most items per category; 0 for no limit.
-
-    >>> within_cap(np.array([2, 3, 1]), np.array([0, 1]), np.array([7, 8, 7, 9]), 1).tolist()
-    [3, 1]
-    """
-    if cap == 0:
-        return young
-    listed = set(order.tolist())
-    count, allowed = Counter(categories[order].tolist()), []
-    for one, category in zip(young.tolist(), categories[young].tolist(), strict=True):
-        if one in listed:
-            allowed.append(one)
-        elif count[category] < cap:
-            count[category] += 1
-            allowed.append(one)
-    return np.array(allowed, np.int64)
+def _leaving(listed: list[int], chosen: int, categories: np.ndarray | None, cap: int) -> int:
+    """Return the item that leaves its place for a young one: the young one itself, if listed."""
+    if chosen in listed:
+        return chosen
+    if categories is not None and cap:
+        alike = [one for one in listed if categories[one] == categories[chosen]]
+        if len(alike) >= cap:
+            return alike[-1]
+    return listed[-1]

@@ -21,7 +21,7 @@ from recsys_assets.lib.ranking.ordering import (
     highest_first,
     maximal_marginal_relevance,
 )
-from recsys_assets.lib.ranking.places import NewItemPlaces, with_places, within_cap
+from recsys_assets.lib.ranking.places import NewItemPlaces, with_places
 from recsys_assets.lib.sources.stored import read_young
 from recsys_assets.release_files import MODEL_FILES, SAMPLING, YOUNG
 from recsys_assets.serving.stages import tensors as t
@@ -240,8 +240,7 @@ class SoftmaxSampling(Stage):
         if not reserved or not len(best):
             return order
         best = best[highest_first(scores[best], len(best))]
-        best = within_cap(best, order, categories, self._ordering.category_cap)
-        return with_places(order, best, reserved)
+        return with_places(order, best, reserved, categories, self._ordering.category_cap)
 
     def _order(
         self, scores: np.ndarray, topk: int, seed: int, categories: np.ndarray, vectors: np.ndarray

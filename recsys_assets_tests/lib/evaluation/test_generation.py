@@ -330,11 +330,11 @@ def in_order(scores: np.ndarray, count: int) -> list[int]:
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("length", [3, 6])
+@pytest.mark.parametrize("length", [3, 5])
 def test_new_items_have_their_places_as_the_stages_give_them(shop, valkey, length):
     """With retrieval alone: the list is short, so that its last place is a reserved one."""
     wanted = asked(0.1)
-    young = np.arange(40) % 4 == 1
+    young = np.arange(40) % 6 == 1
     places = NewItemPlaces(10, young, length)
     made = shop.generation.with_sources(None, places)
     scores, plain = (one.served.scores(wanted, np.arange(Q)) for one in (made, shop.generation))
@@ -355,7 +355,7 @@ def test_new_items_have_their_places_as_the_stages_give_them(shop, valkey, lengt
         left += not set(before[:length]) <= set(ordered)
         others = [one for one in before if one not in ordered]
         assert [one for one in after[length:] if one in others] == others
-    assert moved > 3 and left > 1
+    assert moved > 1 and left > 0, (moved, left)
 
 
 @pytest.mark.services

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys_assets.lib.ranking.places import NewItemPlaces, reserved, turn, with_places, within_cap
+from recsys_assets.lib.ranking.ordering import capped
+from recsys_assets.lib.ranking.places import NewItemPlaces, reserved, turn, with_places
 
 AT = 1_760_000_000
 
@@ -94,11 +95,37 @@ def test_any_list_keeps_its_length_its_first_items_and_each_item_once():
         np.testing.assert_array_equal(with_places(found, young, places), found)
 
 
-def test_a_category_gets_no_more_than_its_cap():
-    categories = np.array([1, 1, 2, 1, 2, 3, 3])
-    order = np.array([0, 2, 1])
-    young = np.array([3, 6, 5, 1, 4])
-    assert within_cap(young, order, categories, 0).tolist() == young.tolist()
-    # 1 is listed already; category 1 has two listed, category 3 has none
-    assert within_cap(young, order, categories, 2).tolist() == [6, 5, 1, 4]
-    assert within_cap(young, order, categories, 1).tolist() == [6, 1]
+@pytest.mark.parametrize(
+    ("cap", "expected"),
+    [
+        (0, [0, 1, 2, 9, 3]),
+        # category 1 of item 9 has two: the last of them leaves
+        (2, [0, 1, 2, 9, 3]),
+        # category 1 has its only one above the place: the next young item is of category 3
+        (1, [0, 1, 2, 8, 3]),
+    ],
+)
+def test_a_cap_by_hand(cap, expected):
+    categories = np.zeros(10, int)
+    categories[[0, 9]] = 1
+    categories[[1, 2, 3]] = [2, 4, 5]
+    categories[8] = 3
+    order = np.array([0, 1, 2, 3, 4])
+    if cap == 2:
+        categories[4] = 1
+    assert with_places(order, np.array([9, 8]), [4], categories, cap).tolist() == expected
+
+
+def test_no_category_grows_beyond_its_cap():
+    random, moved = np.random.default_rng(5), 0
+    for _ in range(500):
+        categories, cap = random.integers(0, 8, 80), int(random.integers(1, 5))
+        order = capped(random.permutation(80), categories, cap)[:20]
+        young = random.permutation(80)[:12]
+        places = reserved(20, 10, int(random.integers(10)))
+        found = with_places(order, young, places, categories, cap)
+        assert len(set(found.tolist())) == len(order)
+        before, after = (np.bincount(categories[one], minlength=8) for one in (order, found))
+        assert (after <= np.maximum(before, cap)).all()
+        moved += found is not order
+    assert moved > 50

