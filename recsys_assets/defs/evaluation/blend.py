@@ -44,7 +44,8 @@ def blend(
     """Weighs the ranker and all sources by held-out clicks, per as-of day.
 
     Reads the exported models, the sources, the queries and the events of the window. Writes the
-    weights with the reason for them, what each source is worth, and the tables that serve.
+    weights with the reason for them, what each source is worth, the places for new items with what
+    they cost, and the tables that serve.
     """
     from recsys_assets.lib.blend import full_blend
 

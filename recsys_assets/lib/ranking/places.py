@@ -101,18 +101,24 @@ def with_places(
     if not len(young) or not places:
         return order
     listed, best = order.tolist(), young.tolist()
-    fresh, moved = set(best), False
+    fresh, above, given, moved = set(best), set(), 0, False
     for wanted, place in enumerate(places, start=1):
-        above = listed[:place]
-        if sum(one in fresh for one in above) >= wanted:
+        part = listed[len(above) : place]
+        above.update(part)
+        given += len(fresh.intersection(part))
+        if given >= wanted:
             continue
         for chosen in best:
             if chosen in above:
                 continue
             leaving = _leaving(listed, chosen, categories, cap)
-            if listed.index(leaving) >= place - 1:
+            if leaving not in above or leaving == listed[place - 1]:
+                last = listed[place - 1]
                 listed.remove(leaving)
                 listed.insert(place - 1, chosen)
+                above.remove(last)
+                above.add(chosen)
+                given += last not in fresh
                 moved = True
                 break
     return np.array(listed, np.int64) if moved else order

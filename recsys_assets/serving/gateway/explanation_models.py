@@ -72,7 +72,7 @@ class Scored(BaseModel):
     score: float | None = Field(description="The ranker's click probability.")
     blended: float | None = Field(
         description="The score, lowered for an item that is less similar than the nearest "
-        "candidate. The list is ordered by it."
+        "candidate. The list is ordered by it, except for new items in reserved places."
     )
     position: int | None = Field(description="Position in the answer, from 1; null if not in it.")
     why_not: str | None = Field(
