@@ -67,7 +67,7 @@ class FusedScorer:
         Where new items have places, the list has them there.
         """
         catalogue, of_item = self._rows(queries)
-        candidates = np.zeros((len(rows), queries.items), bool)
+        candidates = np.zeros((len(rows), queries.items if self.places is not None else 0), bool)
         found = np.asarray(self.retrieval.scores(queries, rows), np.float64)
         near = retrieved(found, of_item, retrieved_items(self.retrieval_topk))
         for n, blended in enumerate(self.sources.blended(queries, rows, near)):
