@@ -59,7 +59,7 @@ MODEL_FILES: dict[str, tuple[str, ...]] = {
     "multimodal_embedding_lookup": (EMBEDDING_TABLE,),
     "unroll_features": (),
     RANKER: (ITEMS, LISTS),
-    "softmax_sampling": (SAMPLING,),
+    "softmax_sampling": (SAMPLING,),  # and YOUNG, where new items have places
     "item_id_decoder": (ITEM_IDS_FILE,),
 }
 #: File of the ranker's version directory → file of the ranking artifact.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -13,12 +12,15 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets import local_time
+from recsys_assets.addresses import resolve
 from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
 from recsys_assets.source_names import SOURCE_NAMES
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 #: Days of the setting "auto" of ``seen_days``.
 DEFAULT_SEEN_DAYS = 7
+#: One place of a list in so many is reserved for new items: at most, and at least.
+MOST_OFTEN, LEAST_OFTEN = 10, 50
 LOCAL_PORTS = (
     "valkey_port",
     "triton_http_port",
@@ -221,6 +223,11 @@ class Settings(BaseSettings):
         description="Number of local days for which an item counts as seen, the current one "
         f"included; 0: never. auto: {DEFAULT_SEEN_DAYS}.",
     )
+    new_item_places: int | Literal["auto", "off"] = Field(
+        "auto",
+        description="Places of a list that are reserved for new items: one in so many, from 10 to "
+        "50. auto: by their share of the held-out clicks, within these limits; off: none.",
+    )
     clip_checkpoint: str | None = Field(
         None,
         description="open_clip weights: a path, s3://… or a hub tag; None: a small CLIP is trained "
@@ -261,6 +268,19 @@ class Settings(BaseSettings):
             )
         return ",".join(names)
 
+    @field_validator("new_item_places", mode="before")
+    @classmethod
+    def _known_places(cls, value: object) -> object:
+        text = str(value).strip().lower()
+        if text in ("auto", "off"):
+            return text
+        if not text.isdecimal() or not MOST_OFTEN <= int(text) <= LEAST_OFTEN:
+            raise ValueError(
+                f"must be auto, off, or a whole number from {MOST_OFTEN} to {LEAST_OFTEN}: one "
+                f"place in so many; got {value!r}"
+            )
+        return int(text)
+
     @field_validator("diversity_mode", mode="before")
     @classmethod
     def _as_reference(cls, value: object) -> object:
@@ -300,7 +320,7 @@ class Settings(BaseSettings):
     def triton_grpc(self) -> list[str]:
         """Return host:port of every Triton replica; DNS names are resolved at each call."""
         given = [a.strip() for a in self.triton_replicas.split(",") if a.strip()]
-        return [a for entry in given for a in _resolve(entry)] or [
+        return [a for entry in given for a in resolve(entry)] or [
             f"{self.triton_host}:{self.triton_grpc_port}"
         ]
 
@@ -358,22 +378,6 @@ class Settings(BaseSettings):
                 value = value.get_secret_value()
             values[f"RECSYS_{name.upper()}"] = str(value)
         return values
-
-
-def _resolve(replica: str) -> list[str]:
-    """Return the addresses of a replica entry.
-
-    ``dns:host:port`` names a headless Service and gives host:port of each of its pods. Any other
-    entry is an address.
-    """
-    if not replica.startswith("dns:"):
-        return [replica]
-    host, _, port = replica.removeprefix("dns:").rpartition(":")
-    found = {
-        info[4][0]
-        for info in socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
-    }
-    return [f"{address}:{port}" for address in sorted(found)]
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Name the sources of candidates. This module imports nothing."""
+"""Name the sources of candidates, and say which items are young. This module imports nothing."""
 
 from __future__ import annotations
 
@@ -16,3 +16,5 @@ SOURCE_NAMES = (
 ALL_SOURCES = (RETRIEVAL, *SOURCE_NAMES)
 #: Those that rank an item by the clicks on it, so that they say nothing of an item without clicks.
 BY_CLICKS = tuple(name for name in SOURCE_NAMES if name != YOUNG_ITEMS)
+#: An item with fewer clicks is young.
+YOUNG_CLICKS = 3

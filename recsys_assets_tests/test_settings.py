@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from recsys_assets.operations import local_parts, services
 from recsys_assets.settings import LOCAL_PORTS, PROJECT_ROOT, Settings
@@ -61,6 +62,21 @@ def test_the_second_home_on_the_same_ports_gets_one_clear_line(tmp_path: Path) -
 
 
 @pytest.mark.services
+def test_places_of_new_items_are_auto_off_or_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().new_item_places == "auto"
+    for given, expected in (("off", "off"), (" Auto ", "auto"), ("10", 10), ("50", 50), (23, 23)):
+        monkeypatch.setenv("RECSYS_NEW_ITEM_PLACES", str(given))
+        made = Settings()
+        assert made.new_item_places == expected
+        assert made.environment()["RECSYS_NEW_ITEM_PLACES"] == str(expected)
+    for wrong in ("9", "51", "0", "-10", "1e1", "12.5", "on", ""):
+        monkeypatch.setenv("RECSYS_NEW_ITEM_PLACES", wrong)
+        with pytest.raises(
+            ValidationError, match="must be auto, off, or a whole number from 10 to 50"
+        ):
+            Settings()
+
+
 def test_commands_reach_local_parts_past_a_proxy(tmp_path: Path) -> None:
     """The proxy is dead, so a call through it fails."""
     settings = settings_for(tmp_path / "home")

@@ -303,12 +303,18 @@ def publish_models(
             staged.publish()
 
 
-def publish_plain_blends(store: ArtifactStore, as_of: str, items: int) -> None:
-    """Publish the blend of a shop whose clicks choose no source: retrieval alone."""
+def publish_plain_blends(
+    store: ArtifactStore, as_of: str, items: int, new_item_places: int = 0
+) -> None:
+    """Publish the blend of a shop whose clicks choose no source: retrieval alone.
+
+    Every tenth item counts as new if ``new_item_places`` reserves places for such items.
+    """
+    young = (np.arange(items) % 10 == 0) & bool(new_item_places)
     asked = store.current("evaluation/queries", as_of)
     with store.stage("evaluation/blend", as_of, inputs={"queries": asked}) as staged:
         for folder in (JUDGED, SERVED):
             (staged.path / folder).mkdir()
-            write_blend(staged.path / folder, BY_SIMILARITY, (), {}, np.zeros(items, bool))
+            write_blend(staged.path / folder, BY_SIMILARITY, (), {}, young, new_item_places)
         (staged.path / "choice.json").write_text("{}")
         staged.publish()

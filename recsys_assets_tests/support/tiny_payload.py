@@ -200,19 +200,22 @@ def sources() -> tuple[Source, ...]:
     )
 
 
-def write_sources(folder: Path, by_sources: bool) -> None:
-    """``sources.json`` and its arrays."""
-    young = np.zeros(len(ITEM_IDS), bool)
-    young[-3:] = True
+def young() -> np.ndarray:
+    """The last items are young, bool [I]."""
+    return np.arange(len(ITEM_IDS)) >= len(ITEM_IDS) - 3
+
+
+def write_sources(folder: Path, by_sources: bool, places: int = 0) -> None:
+    """``sources.json`` and its arrays; places: one in so many is for new items."""
     if not by_sources:
-        write_blend(folder, BY_SIMILARITY, (), {}, young)
+        write_blend(folder, BY_SIMILARITY, (), {}, young(), places)
         return
     found = sources()
     weights = {RETRIEVAL: 0.5, **{one.name: 0.3 for one in found}}
     rng, inputs = np.random.default_rng(8), len(weights) + len(OF_VISITOR)
     shapes = ((inputs, 6), (6,), (6,))
     net = ListNet(*(rng.normal(0, 0.3, shape).astype(np.float32) for shape in shapes))
-    write_blend(folder, BY_SOURCES, found, weights, young, net)
+    write_blend(folder, BY_SOURCES, found, weights, young(), places, net)
 
 
 def write_models(
@@ -264,7 +267,10 @@ def write_models(
         faiss.write_index(index, str(folder / "models" / model / "index.faiss"))
     for model in ("candidate_sources", "multimodal_embedding_lookup"):
         np.save(folder / "models" / model / "embedding_table.npy", embedding_table())
-    write_sources(folder / "models" / "candidate_sources", by_sources)
+    places = sampling.get("new_item_places", 0)
+    write_sources(folder / "models" / "candidate_sources", by_sources, places)
+    if places:
+        np.save(folder / "models" / "softmax_sampling" / "young.npy", young())
     write_onnx(folder / "models", settings)
     (folder / "models" / "ranker.onnx").rename(folder / "ranker.onnx")
 

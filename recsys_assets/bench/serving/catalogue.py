@@ -43,6 +43,7 @@ from recsys_assets.release_files import (
     SIMILAR_FILE,
     SNAPSHOT,
     TRANSFORMS,
+    YOUNG,
 )
 from recsys_assets.serving.stages.catalogue import read_item_ids
 
@@ -131,6 +132,7 @@ class Catalogue:
             POPULARITY: lambda path: _dump(path, self.random.permutation(self.indices).tolist()),
             INDEX: lambda path: save_index(index, path),
             EMBEDDING_TABLE: self._embeddings,
+            YOUNG: self._young,
             SIMILAR_FILE: lambda path: np.save(
                 path, np.full((len(self.item_ids), 1), -1, np.int32), allow_pickle=False
             ),
@@ -196,6 +198,11 @@ class Catalogue:
                 real[start:][part], EMBEDDING_NOISE, self.random
             )
         table.flush()
+
+    def _young(self, path: Path) -> None:
+        """Write which synthetic items have places: those whose real item has."""
+        real = np.load(self.payload / MODELS / "softmax_sampling" / YOUNG, allow_pickle=False)
+        np.save(path, real[self.base], allow_pickle=False)
 
     def _release(self, path: Path) -> None:
         given = json.loads((self.payload / path.name).read_text("utf-8"))

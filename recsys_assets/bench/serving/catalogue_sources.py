@@ -33,7 +33,6 @@ from recsys_assets.lib.sources.sources import (
     Young,
 )
 from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES, read_blend, write_blend
-from recsys_assets.lib.sources.union import LAST
 from recsys_assets.source_names import EASE
 
 _CHUNK = 50_000
@@ -96,12 +95,10 @@ class SyntheticSources:
         young[inside] = given.young[self.base[inside]]
         sources = [self._made(source) for source in given.sources]
         kept = [source for source in sources if source is not None]
-        names = {given.names[0], *(source.name for source in kept)}
-        weights = {name: weight for name, weight in given.weights.items() if name in names}
-        net = given.net and given.net.without(
-            np.flatnonzero([name not in names for name in given.names]), LAST
-        )
-        write_blend(folder, BY_SOURCES, kept, weights, young, net)
+        names = (given.names[0], *(source.name for source in kept))
+        weights = {name: given.weights[name] for name in names}
+        net = given.net and given.net.of_lists(given.names, list(weights))
+        write_blend(folder, BY_SOURCES, kept, weights, young, given.new_item_places, net)
 
     def _made(self, source: Source) -> Source | None:
         """Return a source of the synthetic items; None for one that is not served at this size."""

@@ -27,6 +27,7 @@ class BlendParams(BlendedParams):
 
     retrieval_topk: int
     retrieval_weight: float
+    new_item_places: int | str
 
 
 @dg.asset(
@@ -43,7 +44,8 @@ def blend(
     """Weighs the ranker and all sources by held-out clicks, per as-of day.
 
     Reads the exported models, the sources, the queries and the events of the window. Writes the
-    weights with the reason for them, what each source is worth, and the tables that serve.
+    weights with the reason for them, what each source is worth, the places for new items with what
+    they cost, and the tables that serve.
     """
     from recsys_assets.lib.blend import full_blend
 
@@ -54,6 +56,7 @@ def blend(
         **blended_params(platform, as_of),
         "retrieval_topk": settings.retrieval_topk,
         "retrieval_weight": settings.retrieval_weight,
+        "new_item_places": settings.new_item_places,
     }
     built = platform.build(
         context,

@@ -81,7 +81,11 @@ def offline(
             settings.look_back_days,
         )
         return evaluation_report.write_report(
-            **judged, target=staged.path, **params, sources=sources
+            **judged,
+            target=staged.path,
+            **params,
+            sources=sources,
+            places=released.judged_places(inputs["blend"]),
         )
 
     built = platform.build(

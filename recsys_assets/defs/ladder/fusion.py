@@ -30,6 +30,7 @@ class FusionParams(BlendedParams):
     """Parameters of ``ladder/fusion``, as its manifest records them."""
 
     retrieval_topk: int
+    new_item_places: int | str
 
 
 @dg.asset(
@@ -46,8 +47,9 @@ def fusion(
     """Weighs the other sources by held-out clicks beside the simple rung, per as-of day.
 
     Reads the sources, the simple rung, the queries and the events of the window. Writes the weights
-    with the reason for them, what each source is worth, and the tables that serve. The release of
-    the simple rung contains them where the fusion is better than the rung alone.
+    with the reason for them, what each source is worth, the places for new items with what they
+    cost, and the tables that serve. The release of the simple rung contains them where the fusion
+    is better than the rung alone.
     """
     from recsys_assets.lib.ladder import fusion as ladder
 
@@ -57,6 +59,7 @@ def fusion(
     params: FusionParams = {
         **blended_params(platform, as_of),
         "retrieval_topk": platform.settings.retrieval_topk,
+        "new_item_places": platform.settings.new_item_places,
     }
     built = platform.build(
         context,

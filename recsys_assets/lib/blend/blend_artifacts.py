@@ -13,9 +13,10 @@ import polars as pl
 
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
-from recsys_assets.lib.blend.choice import BlendChoice, ChoiceFigures
+from recsys_assets.lib.blend.choice import BlendChoice, ChoiceFigures, Worth
 from recsys_assets.lib.blend.fit import young_items
 from recsys_assets.lib.blend.labels import ClickLabels, Retrieve
+from recsys_assets.lib.blend.new_items import NewItemFigures, NewItems
 from recsys_assets.lib.blend.source_artifacts import open_source
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
@@ -36,10 +37,9 @@ from recsys_assets.lib.sources.stored import (
     write_blend,
     write_net,
 )
-from recsys_assets.lib.sources.union import LAST
 from recsys_assets.local_time import day_number
 from recsys_assets.release_files import EMBEDDING_TABLE, LIST_NET
-from recsys_assets.source_names import RETRIEVAL
+from recsys_assets.source_names import RETRIEVAL, YOUNG_ITEMS
 
 CHOICE_FILE = "choice.json"
 #: Held-out clicks by which a blend is chosen, at most.
@@ -89,6 +89,10 @@ class BlendParts:
         )
         return tuple(one for one in found if one is not None)
 
+    def latest(self, history: Sequence[Artifact], look_back_days: int) -> LatestClicks:
+        """Return the clicks that queries look back on, by rows of the vocabulary."""
+        return LatestClicks.of(read_clicks(history), self.vocabulary, look_back_days)
+
     def labels(
         self,
         asked: Queries,
@@ -98,7 +102,7 @@ class BlendParts:
         catalogue: np.ndarray,
     ) -> ClickLabels:
         """Ask all judged sources for the clicks of ``asked``; see ``ClickLabels.gather``."""
-        latest = LatestClicks.of(read_clicks(history), self.vocabulary, look_back_days)
+        latest = self.latest(history, look_back_days)
         blend = Blend(self.opened(JUDGED), {}, self.young[JUDGED])
         return ClickLabels.gather(blend, asked, latest, retrieve, catalogue)
 
@@ -118,9 +122,21 @@ def require_made_from(made: Artifact, parts: Mapping[str, Artifact]) -> None:
             )
 
 
-def write_choice(parts: BlendParts, choice: BlendChoice, target: Path) -> ChoiceFigures:
-    """Write the chosen sources and weights, judged and to serve; return the figures."""
-    figures = choice.figures
+def write_choice(
+    parts: BlendParts, choice: BlendChoice, target: Path, new_items: NewItems
+) -> ChoiceFigures:
+    """Write the chosen sources and weights, judged and to serve; return the figures.
+
+    Where new items have places, their source stays beside other sources: at weight 0 it orders
+    nothing, but its items are candidates.
+    """
+    figures: ChoiceFigures = {**choice.figures, "new_items": new_items.figures}
+    fitted = list(figures["weights"])  # the lists that a net reads
+    if new_items.every and figures["mode"] == BY_SOURCES:
+        if parts.opened(JUDGED, [YOUNG_ITEMS]):
+            unweighted = {YOUNG_ITEMS: 0.0}
+            figures["weights"] = unweighted | figures["weights"]
+            figures["fold_weights"] = [unweighted | one for one in figures["fold_weights"]]
     names = [name for name in figures["weights"] if name != RETRIEVAL]
     for folder in (JUDGED, SERVED):
         (target / folder).mkdir()
@@ -131,15 +147,29 @@ def write_choice(parts: BlendParts, choice: BlendChoice, target: Path) -> Choice
             for name in (RETRIEVAL, *(one.name for one in sources))
             if figures["mode"] == BY_SOURCES
         }
-        lacking = [n for n, name in enumerate(figures["weights"]) if name not in weights]
-        nets = [net.without(np.array(lacking, np.int64), LAST) for net in choice.nets]
-        served = nets[0] if nets else None
-        write_blend(target / folder, figures["mode"], sources, weights, parts.young[folder], served)
+        nets = [net.of_lists(fitted, list(weights)) for net in choice.nets]
+        write_blend(
+            target / folder,
+            figures["mode"],
+            sources,
+            weights,
+            parts.young[folder],
+            net=nets[0] if nets else None,
+            new_item_places=new_items.every,
+        )
         for fold, net in enumerate(nets[1:] if folder == JUDGED else ()):
             write_net(target / folder / _fold_net(fold), net)
     write_json(target / CHOICE_FILE, figures)
     _write_figures(figures, target / "figures")
     return figures
+
+
+def write_cost(figures: ChoiceFigures, new_items: NewItemFigures, target: Path) -> ChoiceFigures:
+    """Add the cost of the places for new items to the files of ``write_choice``."""
+    found: ChoiceFigures = {**figures, "new_items": new_items}
+    write_json(target / CHOICE_FILE, found)
+    _write_new_items(new_items, target / "figures")
+    return found
 
 
 def sampled(queries: Queries, most: int, seed: int) -> Queries:
@@ -182,9 +212,15 @@ def _fold_net(fold: int) -> str:
     return f"fold_{fold}.{LIST_NET}"
 
 
+def without_places(blends: Sequence[Blend]) -> tuple[Blend, ...]:
+    """Return the same blends without candidates for the places of new items."""
+    return tuple(replace(one, new_item_places=0) for one in blends)
+
+
 def _write_figures(figures: ChoiceFigures, folder: Path) -> None:
     folder.mkdir()
     (folder / "blend.md").write_text(f"**{figures['chosen']}**: {figures['why']}.")
+    _write_new_items(figures["new_items"], folder)
     if not figures["alternatives"]:
         return
     rows: list[dict[str, Any]] = []
@@ -209,7 +245,7 @@ def _write_figures(figures: ChoiceFigures, folder: Path) -> None:
             "share of clicks in its list": one["listed"],
             "nDCG@10 of all others": one["without"],
             "weight": figures["weights"].get(name),
-            "in the release": "yes" if one["kept"] else "no: it adds less than half a percent",
+            "in the release": _in_release(name, one, figures),
         }
         for name, one in figures["sources"].items()
     ]
@@ -231,3 +267,32 @@ def _write_figures(figures: ChoiceFigures, folder: Path) -> None:
             {name: one["alone"] for name, one in figures["sources"].items()},
         )
     )
+
+
+def _in_release(name: str, worth: Worth, figures: ChoiceFigures) -> str:
+    if worth["kept"]:
+        return "yes"
+    if name in figures["weights"]:
+        return "yes, at weight 0: new items have places"
+    return "no: it adds less than half a percent"
+
+
+def _write_new_items(figures: NewItemFigures, folder: Path) -> None:
+    """Write the table of the places for new items."""
+    every = figures["every"]
+    said = f"one in {every}" if every else "none"
+    text = f"Places for new items: **{said}**: {figures['why']}."
+    ndcg, difference, exposure = figures["ndcg"], figures["difference"], figures["exposure"]
+    if ndcg is not None and difference is not None and exposure is not None:
+        recall = figures["recall"]
+        rows = [
+            {"figure": "nDCG@10, all clicks", **ndcg},
+            *([{"figure": "recall@50, clicks on new items", **recall}] if recall else []),
+            {"figure": "new items among the first 10", **exposure},
+        ]
+        table = pl.DataFrame(rows).rename({"without": "without places", "places": "with places"})
+        text += (
+            f"\n\nnDCG@10 changes by {difference['value']:+.4f} [{difference['low']:+.4f}, "
+            f"{difference['high']:+.4f}].\n\n{markdown_table(table)}"
+        )
+    (folder / "new_items.md").write_text(text)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from recsys_assets.lib.blend import weights as w
 from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.blend.list_net_fit import FittedNet, fit_net
+from recsys_assets.lib.blend.new_items import NewItemFigures
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate
 from recsys_assets.lib.evaluation.query_sources import FOLDS
@@ -72,6 +73,7 @@ class ChoiceFigures(TypedDict):
     weights: dict[str, float]
     fold_weights: list[dict[str, float]]  # [FOLDS]: for the visitors of a fold, learnt on others
     net: NetFigures | None  # of the net that serves; None: the weights alone were chosen
+    new_items: NotRequired[NewItemFigures]  # written with the files
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from recsys_assets.source_names import (
     POPULAR_NOW,
     POPULARITY,
     SESSION_KNN,
+    YOUNG_CLICKS,
     YOUNG_ITEMS,
 )
 
@@ -49,8 +50,6 @@ _MOST_POPULAR = 1_000
 MOST_FACTORS = 50_000
 #: Most young items that are compared: .4 ms per visitor; 25,000 take 1.3 ms.
 MOST_YOUNG = 10_000
-#: An item with fewer clicks is young.
-YOUNG_CLICKS = 3
 _HOURS = 24.0
 _ROWS = 512  # of a dense table that are sorted at a time
 

@@ -8,12 +8,25 @@ from pathlib import Path
 import numpy as np
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.blend.blend_artifacts import LABELS, BlendParts, sampled, write_choice
+from recsys_assets.lib.blend.blend_artifacts import (
+    LABELS,
+    BlendParts,
+    judged_blends,
+    sampled,
+    without_places,
+    write_choice,
+    write_cost,
+)
 from recsys_assets.lib.blend.choice import ChoiceFigures, choose
+from recsys_assets.lib.blend.new_items import decide
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.item_rows import rows_in
+from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.query_sources import QuerySources
+from recsys_assets.lib.sources.blend import Blend
+from recsys_assets.lib.sources.stored import JUDGED, read_places
 
 
 def write(
@@ -35,6 +48,7 @@ def write(
     look_back_days: int,
     retrieval_topk: int,
     retrieval_weight: float,
+    new_item_places: int | str,
 ) -> ChoiceFigures:
     """Choose the blend beside the exported models; write it and return its figures.
 
@@ -56,6 +70,7 @@ def write(
         look_back_days: days of clicks that a visitor has.
         retrieval_topk: candidates of the first stage.
         retrieval_weight: of the similarity, where there are no sources.
+        new_item_places: of the settings.
     """
     generation = Generation.of_training(
         models=models,
@@ -79,4 +94,21 @@ def write(
     )
     as_is = list_metrics.run(generation.served, asked).ranks
     logit = generation.logits(asked, labels.query, labels.rows)
-    return write_choice(parts, choose(labels, as_is, logit, seed, retrieval_topk), target)
+    new_items = decide(new_item_places, asked, parts.young[JUDGED], catalogue)
+    figures = write_choice(
+        parts, choose(labels, as_is, logit, seed, retrieval_topk), target, new_items
+    )
+    places = read_places(target / JUDGED)
+    if places is None:
+        return figures
+    blends, latest = judged_blends(target, aligned), parts.latest(history, look_back_days)
+    before, after = (
+        list_metrics.run(generation.with_sources(of_blends(found, latest), own).served, asked)
+        for found, own in ((without_places(blends), None), (blends, places))
+    )
+    return write_cost(figures, new_items.measured(before, after, asked, seed), target)
+
+
+def of_blends(blends: tuple[Blend, ...], latest: LatestClicks) -> QuerySources | None:
+    """Return the sources of some blends; None where there is none."""
+    return QuerySources(blends, latest) if blends else None

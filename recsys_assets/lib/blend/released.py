@@ -1,4 +1,4 @@
-"""Open the sources of a blend or of a release, to ask them for queries."""
+"""Open the sources and the places of a blend or of a release, to ask them for queries."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from recsys_assets.lib.blend.blend_artifacts import judged_blends
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.features.batch_transform import item_vocabulary
+from recsys_assets.lib.ranking.places import NewItemPlaces
 from recsys_assets.lib.release.releases import Release, open_release
-from recsys_assets.lib.sources.stored import read_blend
-from recsys_assets.release_files import CANDIDATE_SOURCES, ITEM_IDS_FILE, MODELS
+from recsys_assets.lib.sources.stored import JUDGED, read_blend, read_places, read_young
+from recsys_assets.release_files import CANDIDATE_SOURCES, ITEM_IDS_FILE, MODELS, SAMPLING, YOUNG
 
 
 def judged_sources(
@@ -63,18 +64,10 @@ def released_sources(
             training days are taken if they still exist, since those which serve have learnt these
             clicks. None: no query is of such a day.
     """
-    generation = open_release(store, release.generation).artifact
-    made_from = generation.manifest["inputs"]
-    learnt = first_day is not None and first_day <= release.day
-    if learnt and "blend" in made_from:
-        try:
-            blended, aligned, workflows = (
-                store.open(made_from[role]) for role in ("blend", "aligned", "workflows")
-            )
-        except ArtifactMissing:
-            pass
-        else:
-            return judged_sources(blended, aligned, workflows, log, release.look_back_days)
+    learnt = _learnt(store, release, first_day)
+    if learnt is not None:
+        blended, aligned, workflows = learnt
+        return judged_sources(blended, aligned, workflows, log, release.look_back_days)
     folder = release.artifact.local / MODELS / CANDIDATE_SOURCES
     blend = read_blend(folder)
     if blend is None:
@@ -82,3 +75,50 @@ def released_sources(
     vocabulary = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
     latest = LatestClicks.of(read_clicks(log), vocabulary, release.look_back_days)
     return QuerySources((blend,), latest)
+
+
+def judged_places(blend: Artifact) -> NewItemPlaces | None:
+    """Return the places for the new items of the training days; None where there are none.
+
+    blend: ``evaluation/blend`` or ``ladder/fusion``.
+    """
+    return read_places(blend.local / JUDGED)
+
+
+def released_places(
+    store: ArtifactStore, release: Release, first_day: str | None = None
+) -> NewItemPlaces | None:
+    """Return the places for new items that a release serves; None where it has none.
+
+    Arguments as for ``released_sources``: an item that got its first clicks on the queries' days is
+    new for them.
+    """
+    folder = release.artifact.local / MODELS / "softmax_sampling"
+    sampling = json.loads((folder / SAMPLING).read_text())
+    every = sampling.get("new_item_places", 0)
+    if not every:
+        return None
+    learnt = _learnt(store, release, first_day)
+    young = read_young((folder if learnt is None else learnt[0].local / JUDGED) / YOUNG)
+    return NewItemPlaces(every, young, sampling["ranking_topk"])
+
+
+def _learnt(
+    store: ArtifactStore, release: Release, first_day: str | None
+) -> tuple[Artifact, Artifact, Artifact] | None:
+    """Return blend, embeddings and workflows, if the release's own days reach the queries'.
+
+    None where they do not, or where an artifact no longer exists.
+    """
+    if first_day is None or first_day > release.day:
+        return None
+    made_from = open_release(store, release.generation).artifact.manifest["inputs"]
+    if "blend" not in made_from:
+        return None
+    try:
+        blend, aligned, workflows = (
+            store.open(made_from[role]) for role in ("blend", "aligned", "workflows")
+        )
+    except ArtifactMissing:
+        return None
+    return blend, aligned, workflows

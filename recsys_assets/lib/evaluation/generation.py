@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,22 +21,22 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.evaluation import ranker_metrics
 from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
-from recsys_assets.lib.evaluation.generation_inputs import GenerationInputs, Inputs
+from recsys_assets.lib.evaluation.generation_inputs import GenerationInputs, Inputs, item_side
 from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.item_rows import rows_in
 from recsys_assets.lib.evaluation.list_metrics import highest
+from recsys_assets.lib.evaluation.placed import placed, young_items
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.exports import session
 from recsys_assets.lib.features.batch_transform import read_transforms
 from recsys_assets.lib.features.clock import zone_of
 from recsys_assets.lib.ranking.ordering import LEAST_PROBABILITY, blend
+from recsys_assets.lib.ranking.places import NewItemPlaces
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.lib.retrieval.tables import load_vectors
 from recsys_assets.lib.sources.blend import Blended, retrieved_items
 from recsys_assets.release_files import (
-    EMBEDDING_TABLE,
-    ITEM_TOWER_INPUTS,
     MODEL,
     QUERY_TOWER,
     QUERY_TOWER_ONNX,
@@ -68,13 +68,6 @@ class System:
         return self.answer(queries, rows)
 
 
-class ItemSide(TypedDict):
-    """Holds the item tables of a generation."""
-
-    inputs: dict[str, np.ndarray]  # of item_tower_inputs.npz
-    table: np.ndarray  # float32 [cardinality, 128]
-
-
 class Generation(GenerationInputs):
     """Transforms, models and item tables of one training, of I' items.
 
@@ -90,6 +83,7 @@ class Generation(GenerationInputs):
         retrieval_weight: of the blend that orders the list, as in ``serving.stages.ordering``.
         retrieval_topk: candidates of the first stage.
         sources: what else finds candidates; None: retrieval alone.
+        places: of the served lists, for new items; None: none.
     """
 
     def __init__(
@@ -106,6 +100,7 @@ class Generation(GenerationInputs):
         retrieval_weight: float,
         retrieval_topk: int = RETRIEVAL_TOPK,
         sources: QuerySources | None = None,
+        places: NewItemPlaces | None = None,
     ) -> None:
         # of equal items the lower index comes first, as in serving's search
         order = np.argsort(index, kind="stable")
@@ -120,7 +115,7 @@ class Generation(GenerationInputs):
             days_before, self.item_ids.tolist(), zone_of(transforms)
         )
         self.retrieval_weight = retrieval_weight
-        self.retrieval_topk, self.sources = retrieval_topk, sources
+        self.retrieval_topk, self.sources, self.places = retrieval_topk, sources, places
         self.products: Products = inner_products
         self.vocabulary_rows = np.asarray(index, np.int64) - c.VOCABULARY_START
         self._own_row = np.full(len(transforms["vocabulary"][c.ITEM_ID]), -1, np.int64)
@@ -143,6 +138,7 @@ class Generation(GenerationInputs):
         retrieval_weight: float,
         retrieval_topk: int = RETRIEVAL_TOPK,
         sources: QuerySources | None = None,
+        places: NewItemPlaces | None = None,
     ) -> Generation:
         """Open the models of ``exports/onnx`` with the parts that they were trained with."""
         rows, index = load_vectors(vectors)
@@ -152,11 +148,12 @@ class Generation(GenerationInputs):
             ranker=models.path(RANKER_ONNX),
             vectors=rows,
             index=index,
-            **_item_side(aligned),
+            **item_side(aligned),
             days_before=days_before,
             retrieval_weight=retrieval_weight,
             retrieval_topk=retrieval_topk,
             sources=sources,
+            places=places,
         )
 
     @classmethod
@@ -167,6 +164,7 @@ class Generation(GenerationInputs):
         days_before: Sequence[Artifact],
         retrieval_topk: int = RETRIEVAL_TOPK,
         sources: QuerySources | None = None,
+        places: NewItemPlaces | None = None,
     ) -> Generation:
         """Open a release, full or fine-tuned, with the item tables of its generation.
 
@@ -187,13 +185,14 @@ class Generation(GenerationInputs):
             ranker=payload.path(RANKER_FILE),
             vectors=rows,
             index=index,
-            **_item_side(store.open(made_from["aligned"])),
+            **item_side(store.open(made_from["aligned"])),
             days_before=days_before,
             retrieval_weight=json.loads(
                 payload.path(model_file("softmax_sampling", SAMPLING)).read_text()
             )["retrieval_weight"],
             retrieval_topk=retrieval_topk,
             sources=sources,
+            places=places,
         )
 
     def with_models(self, query_tower: Path, ranker: Path) -> Generation:
@@ -206,11 +205,17 @@ class Generation(GenerationInputs):
         changed._asked = None
         return changed
 
-    def without_sources(self) -> Generation:
-        """Return the same generation with retrieval alone."""
+    def with_sources(
+        self, sources: QuerySources | None, places: NewItemPlaces | None = None
+    ) -> Generation:
+        """Return the same generation with other sources, and places for new items."""
         changed = copy.copy(self)
-        changed.sources = None
+        changed.sources, changed.places = sources, places
         return changed
+
+    def without_sources(self) -> Generation:
+        """Return the same generation with retrieval alone, and no places for new items."""
+        return self.with_sources(None)
 
     # --- answers
     @property
@@ -225,6 +230,8 @@ class Generation(GenerationInputs):
         The retrieval_topk nearest unseen items are ordered by the ranker. Serving widens its search
         until it has as many candidates, so the backfill list plays no part while the index finds
         all items. Stock and hidden items of today do not apply to past days.
+
+        New items have their places, if the release has some.
 
         Serving cuts the list. Here all candidates keep their order, so recall@300 is the share of
         clicks among the candidates of the ranker.
@@ -278,8 +285,19 @@ class Generation(GenerationInputs):
         return found
 
     def _served_scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
-        if self.sources is not None:
-            return self._served_by_sources(self.sources, queries, rows)
+        scores = (
+            self._served_by_models(queries, rows)
+            if self.sources is None
+            else self._served_by_sources(self.sources, queries, rows)
+        )
+        if self.places is None:
+            return scores
+        young = self.places.young[self.vocabulary_rows]
+        young = young_items(young, self._places(queries), queries.items)
+        return placed(scores, scores > -np.inf, young, self.places, queries, rows)
+
+    def _served_by_models(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        """Return the scores of what retrieval finds, float64 [n, I]."""
         place = self._places(queries)
         # [n, I']; items outside the catalogue take the added column, unseen
         seen = np.concatenate([queries.seen(rows), np.zeros((len(rows), 1), bool)], axis=1)[
@@ -372,11 +390,3 @@ class Generation(GenerationInputs):
 
     def _score(self, inputs: Inputs) -> np.ndarray:
         return session.run_model(self._ranker, inputs, _BATCH).reshape(-1)
-
-
-def _item_side(aligned: Artifact) -> ItemSide:
-    with np.load(aligned.path(ITEM_TOWER_INPUTS), allow_pickle=False) as stored:
-        return {
-            "inputs": dict(stored),
-            "table": np.load(aligned.path(EMBEDDING_TABLE), allow_pickle=False),
-        }

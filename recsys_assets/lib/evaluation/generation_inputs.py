@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
+from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.features.batch_transform import BatchTransform, ClickHistories, RowTransform
 from recsys_assets.lib.features.transforms import affinity
+from recsys_assets.release_files import EMBEDDING_TABLE, ITEM_TOWER_INPUTS
 
 _ITEM = c.RANKER_CATEGORICAL.index(c.ITEM_ID)
 _CATEGORY = c.ITEM_CATEGORICAL.index(c.CATEGORY_L1)
@@ -105,3 +107,19 @@ class GenerationInputs:
 def _pack(rows: pl.DataFrame, names: Sequence[str], dtype: type) -> np.ndarray:
     """Return columns of a frame as one contiguous matrix [N, len(names)]."""
     return np.ascontiguousarray(rows.select(names).to_numpy(), dtype)
+
+
+class ItemSide(TypedDict):
+    """Holds the item tables of a generation."""
+
+    inputs: dict[str, np.ndarray]  # of item_tower_inputs.npz
+    table: np.ndarray  # float32 [cardinality, 128]
+
+
+def item_side(aligned: Artifact) -> ItemSide:
+    """Read the item tables of an ``embeddings/aligned``."""
+    with np.load(aligned.path(ITEM_TOWER_INPUTS), allow_pickle=False) as stored:
+        return {
+            "inputs": dict(stored),
+            "table": np.load(aligned.path(EMBEDDING_TABLE), allow_pickle=False),
+        }

@@ -22,6 +22,7 @@ from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
+from recsys_assets.lib.ranking.places import NewItemPlaces
 
 #: Metrics that the UI plots over as-of days. The slices are in the artifact's metrics and a figure.
 HEADLINE = (
@@ -102,6 +103,7 @@ def write_report(
     retrieval_topk: int,
     retrieval_weight: float,
     sources: QuerySources | None = None,
+    places: NewItemPlaces | None = None,
 ) -> OfflineFigures:
     """Write metrics.json, lists.npz, tables and plots; return the content of metrics.json.
 
@@ -118,6 +120,7 @@ def write_report(
         retrieval_topk: candidates of the first stage.
         retrieval_weight: of the blend that orders the list.
         sources: what else finds candidates; None: retrieval alone.
+        places: of the served lists, for new items; None: none.
     """
     asked = Queries.read(queries)
     exposures = pl.concat(
@@ -132,10 +135,11 @@ def write_report(
         retrieval_topk=retrieval_topk,
         retrieval_weight=retrieval_weight,
         sources=sources,
+        places=places,
     )
     judged, arrays = measure(generation, asked, exposures, seed)
     alone = Lists(arrays["served_ranks"], arrays["served_top"])
-    if sources is not None:
+    if sources is not None or places is not None:
         alone = list_metrics.run(generation.without_sources().served, asked)
     arrays |= alone.arrays(MODELS)
     popular = list_metrics.run(SameForAll("popularity", asked.clicks), asked)

@@ -1,6 +1,8 @@
-"""Divide queries into slices: new visitors, devices, hours, active visitors, repeats, new items."""
+"""Divide queries into slices: by visitor, device, hour, activity, repeats, new items."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
@@ -8,10 +10,33 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.columns import EPOCH_WEEKDAY, SECONDS_PER_DAY, SECONDS_PER_HOUR
 from recsys_assets.local_time import local_seconds
+from recsys_assets.source_names import YOUNG_CLICKS
 
 #: [first, last), local
 HOURS = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
 ACTIVITY = ("low", "medium", "high")  # thirds of the known visitors by their training exposures
+
+
+#: Order of the slices; a name before a colon stands for all slices that begin with it.
+SLICES = (
+    "known_users",
+    "cold_users",
+    "activity:low",
+    "activity:medium",
+    "activity:high",
+    "new_visitors",
+    "light_visitors",
+    "heavy_visitors",
+    "new_items",
+    "young_items",
+    "cold_items",
+    "device",
+    "hour:night",
+    "hour:morning",
+    "hour:afternoon",
+    "hour:evening",
+    "weekend",
+)
 
 
 def slices_of(
@@ -27,7 +52,7 @@ def slices_of(
     """Return the slices: name → bool [Q].
 
     Args:
-        frame: of the queries, with timestamp and device_type.
+        frame: of the queries, with timestamp, device_type and clicks_look_back.
         visitors: of the queries [Q].
         simulated: bool [Q], whether the visitor is.
         exposures: of the visitor in the training days, int64 [Q].
@@ -65,4 +90,40 @@ def slices_of(
         slices |= {
             f"activity:{name}": real & known & (third == n) for n, name in enumerate(ACTIVITY)
         }
-    return {**slices, "new_items": real & (clicks_of_item == 0), "weekend": real & (weekday >= 5)}
+    slices |= _by_clicks(visitors, frame[c.CLICKS_LOOK_BACK].fill_null(0).to_numpy(), real)
+    return {
+        **slices,
+        "new_items": real & (clicks_of_item == 0),
+        "young_items": real & (clicks_of_item < YOUNG_CLICKS),
+        "weekend": real & (weekday >= 5),
+    }
+
+
+def _by_clicks(visitors: pl.Series, clicks: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the slices by the clicks of the look-back before the query: name → bool [Q].
+
+    Visitors with some clicks are split at the median of their mean, so that those with many queries
+    do not move it.
+    """
+    some = real & (clicks > 0)
+    of_visitor = (
+        pl.DataFrame({"visitor": visitors, "clicks": clicks})
+        .filter(pl.Series(some))
+        .group_by("visitor")
+        .agg(pl.col("clicks").mean())["clicks"]
+    )
+    middle = np.median(of_visitor.to_numpy()) if len(of_visitor) else 0.0
+    return {
+        "new_visitors": real & (clicks == 0),
+        "light_visitors": some & (clicks <= middle),
+        "heavy_visitors": some & (clicks > middle),
+    }
+
+
+def slice_order(names: Iterable[str]) -> list[str]:
+    """Sort slices by SLICES; others follow by name."""
+    known = {name: number for number, name in enumerate(SLICES)}
+    return sorted(
+        names,
+        key=lambda name: (known.get(name, known.get(name.partition(":")[0], len(known))), name),
+    )

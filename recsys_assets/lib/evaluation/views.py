@@ -5,12 +5,13 @@ The Dagster UI, the HTML report and the terminal show the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, COLD_ITEMS_NO_CONTENT
 from recsys_assets.lib.evaluation.measures import PRIMARY, EvaluationSummary, value_of
+from recsys_assets.lib.evaluation.query_slices import slice_order
 from recsys_assets.lib.evaluation.summary import (
     CLICK_RATE,
     NEW_ITEMS,
@@ -20,27 +21,12 @@ from recsys_assets.lib.evaluation.summary import (
     systems,
 )
 from recsys_assets.lib.figures import plots
+from recsys_assets.source_names import YOUNG_CLICKS
 
 #: Columns of every table of whole lists, and the depths of the recall curve.
 SHOWN = (PRIMARY, "recall@10", "recall@100", "recall@300")
 DEPTHS = (10, 50, 100, 300)
 LISTED = 10  # items of a list in CLICK_RATE
-#: Order of the slices; a name before a colon stands for all slices that begin with it.
-SLICES = (
-    "known_users",
-    "cold_users",
-    "activity:low",
-    "activity:medium",
-    "activity:high",
-    NEW_ITEMS,
-    COLD_ITEMS,
-    "device",
-    "hour:night",
-    "hour:morning",
-    "hour:afternoon",
-    "hour:evening",
-    "weekend",
-)
 VERDICTS = {True: "met", False: "not met", None: "not measured"}
 
 Cell = Any  # text, a number, an estimate {"value", "low", "high"}, or None
@@ -86,15 +72,6 @@ def number(value: float | int | None) -> str:
         return f"{value:,}"
     text = f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
     return "0.000" if text == "-0.000" else text.replace("-", "−")
-
-
-def slice_order(names: Iterable[str]) -> list[str]:
-    """Sort slices by SLICES; others follow by name."""
-    known = {name: number for number, name in enumerate(SLICES)}
-    return sorted(
-        names,
-        key=lambda name: (known.get(name, known.get(name.partition(":")[0], len(known))), name),
-    )
 
 
 def tables(summary: EvaluationSummary) -> dict[str, ReportTable]:
@@ -214,8 +191,11 @@ def _slices(summary: EvaluationSummary) -> ReportTable:
             "recall@100",
         ),
         [row(name, summary["slices"][name]) for name in slice_order(summary["slices"])],
-        f"{label(NEW_ITEMS)}: items that had no click in the training days. {label(COLD_ITEMS)}: "
-        "items that the ablation of this name withholds from training, as it serves them.",
+        f"{label(NEW_ITEMS)}: items that had no click in the training days; young items: fewer "
+        f"than {YOUNG_CLICKS}. New visitors: without a click before the query in the look-back; "
+        "light and heavy visitors: up to the median of the clicks of all others, and above it. "
+        f"{label(COLD_ITEMS)}: items that the ablation of this name withholds from training, as it "
+        "serves them.",
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.lib.blend.released import first_query_day, released_sources
+from recsys_assets.lib.blend.released import first_query_day, released_places, released_sources
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
@@ -63,6 +63,7 @@ def champion_answers(
         inputs["days_before"],
         retrieval_topk=retrieval_topk,
         sources=released_sources(store, release, inputs["interactions"], first),
+        places=released_places(store, release, first),
     )
     return learned_answers(release, generation, learnt, queries, exposures)
 

@@ -17,7 +17,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import write_json
-from recsys_assets.lib.blend.released import first_query_day, released_sources
+from recsys_assets.lib.blend.released import first_query_day, released_places, released_sources
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.inner_products import Products, inner_products
@@ -175,6 +175,7 @@ def scorer_of(
             days_before,
             retrieval_topk=retrieval_topk,
             sources=released_sources(store, release, log, first_day),
+            places=released_places(store, release, first_day),
         )
         generation.products = products
         return generation.served

@@ -18,7 +18,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import write_json
-from recsys_assets.lib.blend.released import released_sources
+from recsys_assets.lib.blend.released import released_places, released_sources
 from recsys_assets.lib.evaluation.baseline_spaces import DEFAULTS
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.generation import Generation
@@ -313,6 +313,7 @@ def write_fine_tune_verdict(
         inputs["days_before"],
         retrieval_topk=retrieval_topk,
         sources=released_sources(store, release, inputs["interactions"]),
+        places=released_places(store, release),
     )
     models = {
         "query_tower": inputs["query_tower"].path(QUERY_TOWER_ONNX),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,22 +17,27 @@ from recsys_assets.lib.blend.blend_artifacts import (
     judged_blends,
     require_made_from,
     sampled,
+    without_places,
     write_choice,
+    write_cost,
 )
 from recsys_assets.lib.blend.choice import ChoiceFigures, choose
+from recsys_assets.lib.blend.new_items import decide
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.item_rows import inverse, rows_in
-from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
+from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer, highest
 from recsys_assets.lib.evaluation.measures import Estimate, ListFigures
+from recsys_assets.lib.evaluation.placed import PlacedScorer, placed, young_items
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.ladder.fitting import read_fitted
 from recsys_assets.lib.ladder.rungs import WindowClicks, fusion_rung
 from recsys_assets.lib.ladder.scorer import RungScorer
+from recsys_assets.lib.ranking.places import NewItemPlaces
 from recsys_assets.lib.release.rung import FUSION, ITEM_TO_ITEM, Rung
 from recsys_assets.lib.sources.blend import retrieved_items
-from recsys_assets.lib.sources.stored import BY_SOURCES, JUDGED
+from recsys_assets.lib.sources.stored import BY_SOURCES, JUDGED, read_places
 
 
 class FusionFigures(TypedDict):
@@ -54,10 +59,15 @@ class FusedScorer:
     vocabulary: Sequence[str]
     retrieval_topk: int
     name: str = FUSION
+    places: NewItemPlaces | None = None  # for new items
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
-        """Return the weighted ranks, and below them retrieval's order, float64 [n, I]."""
+        """Return the weighted ranks, and below them retrieval's order, float64 [n, I].
+
+        Where new items have places, the list has them there.
+        """
         catalogue, of_item = self._rows(queries)
+        candidates = np.zeros((len(rows), queries.items if self.places is not None else 0), bool)
         found = np.asarray(self.retrieval.scores(queries, rows), np.float64)
         near = retrieved(found, of_item, retrieved_items(self.retrieval_topk))
         for n, blended in enumerate(self.sources.blended(queries, rows, near)):
@@ -71,6 +81,37 @@ class FusedScorer:
             # of equal scores the first of the union wins
             step = 1e-9 * np.arange(int(kept.sum()))
             found[n, own[kept]] = blended.scores[kept] - step
+            if self.places is not None:
+                candidates[n] = self._candidates(queries, int(rows[n]), own[kept], found[n])
+                others = ~candidates[n] & (found[n] > -np.inf)
+                if others.any() and candidates[n].any():  # serving does not order them
+                    below = found[n, candidates[n]].min() - 1.0
+                    found[n, others] += min(below - found[n, others].max(), 0.0)
+        if self.places is None:
+            return found
+        young = young_items(self.places.young, catalogue, queries.items)
+        return placed(queries.mask(found, rows), candidates, young, self.places, queries, rows)
+
+    def _candidates(
+        self, queries: Queries, row: int, union: np.ndarray, scores: np.ndarray
+    ) -> np.ndarray:
+        """Return the unseen items that serving would order, bool [I].
+
+        They are the first of the union, then the nearest others.
+
+        Args:
+            queries: that are asked.
+            row: of the query.
+            union: int64 [N], catalogue rows in the union's order.
+            scores: float64 [I].
+        """
+        (seen,) = queries.seen(np.array([row]))
+        found = np.zeros(queries.items, bool)
+        found[union[~seen[union]][: self.retrieval_topk]] = True
+        left = self.retrieval_topk - int(found.sum())
+        if left > 0:
+            others = np.where(found | seen, -np.inf, scores)
+            found[highest(others[None], left)[0]] = True
         return found
 
     def _rows(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
@@ -112,6 +153,7 @@ def write_fusion(
     time_zone: str,
     look_back_days: int,
     retrieval_topk: int,
+    new_item_places: int | str,
 ) -> FusionFigures:
     """Write the blend beside the simple rung, and the lists of all rungs; return the figures.
 
@@ -130,6 +172,7 @@ def write_fusion(
         time_zone: of the shop.
         look_back_days: days of clicks that a visitor has.
         retrieval_topk: candidates of retrieval.
+        new_item_places: of the settings.
     """
     asked, clicks = Queries.read(queries), read_clicks(history)
     parts = BlendParts(log, sources, workflows, aligned, train_days, time_zone)
@@ -147,21 +190,34 @@ def write_fusion(
     )
     # as it is: the order of retrieval alone
     as_is = labels.ranks(labels.logs[:, 0])
-    choice = write_choice(parts, choose(labels, as_is, None, seed), target)
+    new_items = decide(new_item_places, labelled, parts.young[JUDGED], catalogue)
+    choice = write_choice(parts, choose(labels, as_is, None, seed), target, new_items)
     simple = rung.metrics["rung"]["name"]
     names = list(rung.metrics["lists"]) or [simple]
     lists = {name: Lists.read(rung, name) for name in {*names, simple}}
     difference, count = None, int(asked.overall.sum())
+    places, placed_scorer = read_places(target / JUDGED), None
     if choice["mode"] == BY_SOURCES:
-        latest = LatestClicks.of(clicks, vocabulary, look_back_days)
+        latest = parts.latest(history, look_back_days)
         blends = judged_blends(target, aligned)
-        scorer = FusedScorer(retrieval, QuerySources(blends, latest), vocabulary, retrieval_topk)
+        sources_of = QuerySources(without_places(blends), latest)
+        scorer = FusedScorer(retrieval, sources_of, vocabulary, retrieval_topk)
+        # the rungs are compared without places, which would cost the fusion alone
         lists[FUSION] = list_metrics.run(scorer, asked)
         difference = list_metrics.overall_difference(
             lists[FUSION].ranks, lists[simple].ranks, asked, seed
         )
+        placed_scorer = replace(scorer, sources=QuerySources(blends, latest), places=places)
+    chosen = fusion_rung(rung.metrics["rung"], difference, count, _window(rung), choice["why"])
+    if places is not None:
+        served: Scorer = PlacedScorer(retrieval, places, vocabulary, retrieval_topk)
+        if chosen["name"] == FUSION and placed_scorer is not None:
+            served = placed_scorer
+        before, after = lists[chosen["name"]], list_metrics.run(served, asked)
+        choice = write_cost(choice, new_items.measured(before, after, asked, seed), target)
+        lists[chosen["name"]] = after  # what serves
     figures: FusionFigures = {
-        "rung": fusion_rung(rung.metrics["rung"], difference, count, _window(rung), choice["why"]),
+        "rung": chosen,
         "queries": count,
         "lists": {
             name: list_metrics.judge(one.ranks, asked, seed) for name, one in lists.items() if count

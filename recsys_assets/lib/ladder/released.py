@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
-from recsys_assets.lib.blend.released import released_sources
+from recsys_assets.lib.blend.released import released_places, released_sources
 from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Scorer
+from recsys_assets.lib.evaluation.placed import PlacedScorer
 from recsys_assets.lib.ladder.fusion import FusedScorer
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
 from recsys_assets.lib.ladder.scorer import RungScorer
@@ -47,7 +48,10 @@ def rung_scorer(
         RungScorer.of(release.rung["name"], model, clicks, release.look_back_days),
         products=products,
     )
-    if release.rung["name"] != FUSION:
-        return scorer
-    sources = released_sources(store, release, log, first_day)
-    return scorer if sources is None else FusedScorer(scorer, sources, vocabulary, retrieval_topk)
+    places = released_places(store, release, first_day)
+    sources = None
+    if release.rung["name"] == FUSION:
+        sources = released_sources(store, release, log, first_day)
+    if sources is not None:
+        return FusedScorer(scorer, sources, vocabulary, retrieval_topk, places=places)
+    return scorer if places is None else PlacedScorer(scorer, places, vocabulary, retrieval_topk)

@@ -19,7 +19,13 @@ from recsys_assets.lib.features.look_back import look_back_of
 from recsys_assets.lib.release.releases import COMPONENTS
 from recsys_assets.lib.release.rung import FULL, FUSION, RungName
 from recsys_assets.lib.retrieval.similar_items import similar_items
-from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES, SERVED, write_blend
+from recsys_assets.lib.sources.stored import (
+    BY_SIMILARITY,
+    BY_SOURCES,
+    SERVED,
+    read_places,
+    write_blend,
+)
 from recsys_assets.release_files import (
     CANDIDATE_SOURCES,
     EMBEDDING_TABLE,
@@ -43,6 +49,7 @@ from recsys_assets.release_files import (
     SOURCES,
     TRANSFORMS,
     USER_DEFAULTS,
+    YOUNG,
     model_file,
     models_with,
 )
@@ -97,7 +104,7 @@ def write_contents(
             "mean_age": transforms["mean_age"],
             "look_back_days": look_back_of(transforms),
         },
-        SAMPLING: _sampling(settings, by_sources),
+        SAMPLING: _sampling(settings, by_sources, place_young(parts.get("blend"), folder)),
         # width of the query tower's input "history"
         HISTORY: {"width": 2 * transforms["cardinality"][columns.CATEGORY_L1]},
     }
@@ -129,7 +136,19 @@ def place_sources(blend: Artifact | None, folder: Path, rung: RungName) -> bool:
     return by_sources
 
 
-def _sampling(settings: Settings, by_sources: bool) -> dict[str, Any]:
+def place_young(blend: Artifact | None, folder: Path) -> int:
+    """Place which items are young where they have places; return how often one is reserved.
+
+    A release of a simple rung has places too, for those of its candidates that are young.
+    """
+    places = None if blend is None else read_places(blend.local / SERVED)
+    if blend is None or places is None:
+        return 0
+    place(blend.local / SERVED / YOUNG, folder / model_file("softmax_sampling", YOUNG))
+    return places.every
+
+
+def _sampling(settings: Settings, by_sources: bool, new_item_places: int) -> dict[str, Any]:
     return {
         "ranking_topk": settings.ranking_topk,
         "diversity": settings.diversity_mode,
@@ -138,6 +157,7 @@ def _sampling(settings: Settings, by_sources: bool) -> dict[str, Any]:
         "category_cap": settings.category_cap,
         # the scores of sources are in units of the ranker's logit
         "retrieval_weight": 1.0 if by_sources else settings.retrieval_weight,
+        "new_item_places": new_item_places,
     }
 
 

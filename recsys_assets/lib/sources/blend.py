@@ -12,7 +12,7 @@ from recsys_assets.lib.sources.causes import NO_CAUSE, FromClicks
 from recsys_assets.lib.sources.list_net import OF_VISITOR, ListNet, write_of_visitor
 from recsys_assets.lib.sources.popular_now import PopularNow
 from recsys_assets.lib.sources.recent import Recent
-from recsys_assets.lib.sources.sources import Source
+from recsys_assets.lib.sources.sources import Source, Young
 from recsys_assets.lib.sources.union import (
     LISTED,
     POSITIONS,
@@ -22,8 +22,11 @@ from recsys_assets.lib.sources.union import (
     distinct,
     logs,
 )
-from recsys_assets.source_names import ALL_SOURCES, BY_CLICKS, RETRIEVAL
+from recsys_assets.source_names import ALL_SOURCES, BY_CLICKS, RETRIEVAL, YOUNG_ITEMS
 
+#: Young items that are candidates of every visitor where new items have places: twice the places of
+#: a list of 100.
+RESERVED = 20
 #: Candidates beyond RETRIEVAL_TOPK that retrieval finds, because the filter drops what the visitor
 #: has seen.
 OVER_FETCH = 100
@@ -60,6 +63,7 @@ class Blend:
     #: they have their place in the list of retrieval
     young: np.ndarray
     net: ListNet | None = None  # adds to the weighted ranks; None: they alone order the union
+    new_item_places: int = 0  # one place in so many is reserved for young items; 0: none
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -95,7 +99,9 @@ class Blend:
     def of(self, recent: Recent, retrieved: np.ndarray) -> Blended:
         """Return the ordered union; see ``union``.
 
-        Of equal items, the one that is nearer in retrieval comes first, then the lower row.
+        Of equal items, the one that is nearer in retrieval comes first, then the lower row. Where
+        new items have places, RESERVED young items come before all others whatever their scores,
+        so that they are among the candidates that the ranker gets.
         """
         if self.net is not None:
             return self._by_net(self.net, recent, retrieved)
@@ -106,14 +112,25 @@ class Blend:
         nearest[at[: size[0]]] = POSITIONS[: size[0]]
         # ``Union.scores`` without its table: an item that a list lacks has the list's last place,
         # and what its places give above that is added
-        above = np.concatenate([one[:n] for one, n in zip(tables.above, size, strict=True)])
-        scores = np.bincount(at, above, minlength=len(items)) + tables.least
+        above = [one[:n] for one, n in zip(tables.above, size, strict=True)]
+        if self._reserving is not None and not len(recent):
+            above[self._reserving] = np.zeros_like(above[self._reserving])
+        scores = np.bincount(at, np.concatenate(above), minlength=len(items)) + tables.least
         young = self.young[items].nonzero()[0]
         if len(young):
             listed = np.bincount(at, tables.by_clicks.repeat(size), minlength=len(items))[young]
             scores[young] += (tables.all_by_clicks - listed) * tables.near[nearest[young]]
-        scores = scores.astype(np.float32)
+        return self._ordered(lists, items, scores.astype(np.float32), nearest)
+
+    def _ordered(
+        self, lists: list[np.ndarray], items: np.ndarray, scores: np.ndarray, nearest: np.ndarray
+    ) -> Blended:
         order = best_first(scores, nearest)
+        if self._reserving is not None:
+            reserved = np.searchsorted(items, lists[self._reserving][:RESERVED])
+            others = np.ones(len(items), bool)
+            others[reserved] = False
+            order = np.concatenate([reserved, order[others[order]]])
         return Blended(items[order], scores[order])
 
     def _by_net(self, net: ListNet, recent: Recent, retrieved: np.ndarray) -> Blended:
@@ -124,7 +141,10 @@ class Blend:
         inputs = np.zeros((len(items), len(lists) + len(OF_VISITOR)), np.float32)
         ranks = inputs[:, : len(lists)]
         ranks[:] = tables.last
-        ranks[at, tables.columns.repeat(size)] = np.concatenate([tables.of_place[:n] for n in size])
+        places = [tables.of_place[:n] for n in size]
+        if self._reserving is not None and not len(recent):
+            places[self._reserving] = tables.last[self._reserving].repeat(size[self._reserving])
+        ranks[at, tables.columns.repeat(size)] = np.concatenate(places)
         young = self.young[items]
         if young.any():
             near, own = np.maximum(ranks[young, :1], tables.last), ranks[young]
@@ -134,8 +154,7 @@ class Blend:
         scores += net.of(inputs)
         nearest = np.full(len(items), RETRIEVED)
         nearest[at[: size[0]]] = POSITIONS[: size[0]]
-        order = best_first(scores, nearest)
-        return Blended(items[order], scores[order])
+        return self._ordered(lists, items, scores, nearest)
 
     def owed(self, recent: Recent, retrieved: np.ndarray, rows: np.ndarray) -> Owed:
         """Return to which sources the items are owed; the answer itself does not need to know.
@@ -174,8 +193,26 @@ class Blend:
         return found
 
     def _lists(self, recent: Recent, retrieved: np.ndarray) -> list[np.ndarray]:
-        """Return the lists in the order of ``names``."""
-        return [retrieved[:RETRIEVED], *(one.best(recent, LISTED) for one in self.sources)]
+        """Return the lists in the order of ``names``.
+
+        Without a click there is nothing to compare young items with. Where new items have places,
+        the list then has the last ones of the catalogue, to which ``of`` gives no score.
+        """
+        lists = [retrieved[:RETRIEVED], *(one.best(recent, LISTED) for one in self.sources)]
+        if self._reserving is not None and not len(recent):
+            source = self.sources[self._reserving - 1]
+            assert isinstance(source, Young)
+            lists[self._reserving] = source.rows[::-1][:RESERVED]
+        return lists
+
+    @cached_property
+    def _reserving(self) -> int | None:
+        """Return the list whose first items are always candidates; None: none."""
+        return (
+            self.names.index(YOUNG_ITEMS)
+            if self.new_item_places and YOUNG_ITEMS in self.names
+            else None
+        )
 
     @cached_property
     def _weights(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_assets.lib.sources.recent import Recent
+from recsys_assets.lib.sources.union import LAST
 
 #: What the net reads of an item beside its places in the lists: the visitor's clicks on it, the
 #: hours since the last of them, whether it is young; and of the visitor, which is the same for all
@@ -73,15 +74,21 @@ class ListNet:
         """Return all weights as one array, float32 [D + 2, H]: hidden, bias, out."""
         return np.concatenate([self.hidden, self.bias[None], self.out[None]])
 
-    def without(self, absent: np.ndarray, value: float) -> ListNet:
-        """Return the net of fewer lists.
+    def of_lists(self, fitted: Sequence[str], lists: Sequence[str]) -> ListNet:
+        """Return the net that adds the same where it reads other lists.
 
         Args:
-            absent: int64, columns of the lists that are absent.
-            value: of their columns in every row.
+            fitted: [K], the lists that it reads.
+            lists: that it is to read; what is not in ``fitted`` changes nothing, and what is not
+                here any more says of every item that it lacks it.
         """
-        bias = self.bias + np.float32(value) * self.hidden[absent].sum(axis=0)
-        return ListNet(np.delete(self.hidden, absent, axis=0), bias, self.out)
+        hidden = np.zeros((len(lists), self.hidden.shape[1]), np.float32)
+        for row, name in enumerate(lists):
+            if name in fitted:
+                hidden[row] = self.hidden[fitted.index(name)]
+        absent = [row for row, name in enumerate(fitted) if name not in lists]
+        bias = self.bias + np.float32(LAST) * self.hidden[absent].sum(axis=0)
+        return ListNet(np.concatenate([hidden, self.hidden[len(fitted) :]]), bias, self.out)
 
     def of(self, inputs: np.ndarray) -> np.ndarray:
         """Return what the net adds to the score of each item, float32 [N].

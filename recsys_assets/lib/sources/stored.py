@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.files import FileCorrupt, read_json, write_json
+from recsys_assets.lib.ranking.places import NewItemPlaces
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.cosine_factors import CosineFactors
 from recsys_assets.lib.sources.list_net import OF_VISITOR, ListNet
@@ -27,6 +28,7 @@ from recsys_assets.lib.sources.sources import (
     Young,
 )
 from recsys_assets.release_files import EMBEDDING_TABLE, LIST_NET, SOURCES, YOUNG
+from recsys_assets.settings import LEAST_OFTEN, MOST_OFTEN
 from recsys_assets.source_names import (
     EASE,
     FOLLOW_UPS,
@@ -157,6 +159,7 @@ def write_blend(
     sources: Sequence[Source],
     weights: Mapping[str, float],
     young: np.ndarray,
+    new_item_places: int = 0,
     net: ListNet | None = None,
 ) -> None:
     """Write ``sources.json`` and all arrays.
@@ -167,6 +170,7 @@ def write_blend(
         sources: of the release; none for BY_SIMILARITY.
         weights: of RETRIEVAL and of every source.
         young: bool [I]; see ``Blend``.
+        new_item_places: one place in so many is reserved for young items; 0: none.
         net: see ``Blend``.
     """
     entries = [write_source(folder, source) for source in sources]
@@ -180,6 +184,7 @@ def write_blend(
             "weights": {name: float(weight) for name, weight in weights.items()},
             "sources": entries,
             "net": net is not None,
+            "new_item_places": new_item_places,
         },
     )
 
@@ -234,7 +239,7 @@ def read_blend(folder: Path, content: Path | None = None) -> Blend | None:
             f"{folder / SOURCES}: weights must be a finite number for each of "
             f"{', '.join(sorted(expected))}, got {weights}; build the release again"
         )
-    young = _array(folder / YOUNG, np.bool_, 1)
+    young = read_young(folder / YOUNG)
     for source in sources:
         field = _BY_ITEM.get(source.name)
         items = len(young) if field is None else len(getattr(source, field[0])) - field[1]
@@ -244,7 +249,33 @@ def read_blend(folder: Path, content: Path | None = None) -> Blend | None:
                 f"{len(young)}; build the release again"
             )
     net = read_net(folder / LIST_NET, len(expected)) if given.get("net") else None
-    return Blend(sources, weights, young, net)
+    return Blend(sources, weights, young, net, _new_item_places(given, folder))
+
+
+def read_young(path: Path) -> np.ndarray:
+    """Open which items are young, bool [I]; raise FileCorrupt where it has another form."""
+    return _array(path, np.bool_, 1)
+
+
+def read_places(folder: Path) -> NewItemPlaces | None:
+    """Return the places for new items of ``write_blend``; None where there are none.
+
+    Raises:
+        FileCorrupt: as for ``read_blend``.
+    """
+    every = _new_item_places(read_json(folder / SOURCES), folder)
+    return NewItemPlaces(every, read_young(folder / YOUNG)) if every else None
+
+
+def _new_item_places(given: Any, folder: Path) -> int:
+    """Return how often a place is reserved; 0: never, as before there were such places."""
+    every = given.get("new_item_places", 0) if isinstance(given, dict) else None
+    if type(every) is not int or not (every == 0 or MOST_OFTEN <= every <= LEAST_OFTEN):
+        raise FileCorrupt(
+            f"{folder / SOURCES}: new_item_places must be 0 or a whole number from {MOST_OFTEN} to "
+            f"{LEAST_OFTEN}, got {every!r}; build the release again"
+        )
+    return every
 
 
 def _smallest(values: np.ndarray, types: Any) -> Any:

@@ -31,6 +31,7 @@ from recsys_assets.lib.release.rung import FULL
 from recsys_assets.serving.gateway.because import because
 from recsys_assets.serving.gateway.explanation_models import (
     DIVERSITY,
+    NEW_ITEM,
     RANKED_BELOW,
     Candidate,
     Dropped,
@@ -56,7 +57,12 @@ USER_RAW, USER_NUMBERS = (
 )
 #: The features in which the candidates of a visitor differ, without the item's own index.
 OF_CANDIDATES = (*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS)[1:]
-WHY_NOT = {Placing.LISTED: None, Placing.RANKED_BELOW: RANKED_BELOW, Placing.DIVERSITY: DIVERSITY}
+WHY_NOT = {
+    Placing.LISTED: None,
+    Placing.RANKED_BELOW: RANKED_BELOW,
+    Placing.DIVERSITY: DIVERSITY,
+    Placing.NEW_ITEM: NEW_ITEM,
+}
 
 
 class IdsDiffer(RuntimeError):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from recsys_assets.serving.gateway.models import ReleaseInfo
 
 RANKED_BELOW, DIVERSITY = "ranked below", "category cap or diversity"
+NEW_ITEM = "a new item has its place"
 
 
 class VisitorFeatures(BaseModel):
@@ -71,11 +72,11 @@ class Scored(BaseModel):
     score: float | None = Field(description="The ranker's click probability.")
     blended: float | None = Field(
         description="The score, lowered for an item that is less similar than the nearest "
-        "candidate. The list is ordered by it."
+        "candidate. The list is ordered by it, except for new items in reserved places."
     )
     position: int | None = Field(description="Position in the answer, from 1; null if not in it.")
     why_not: str | None = Field(
-        description=f"Why it is not in the answer: {RANKED_BELOW!r} or {DIVERSITY!r}."
+        description=f"Why it is not in the answer: {RANKED_BELOW!r}, {DIVERSITY!r} or {NEW_ITEM!r}."
     )
 
 

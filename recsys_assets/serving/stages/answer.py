@@ -50,6 +50,7 @@ class Placing(IntEnum):
     # score
     DIVERSITY = 1
     LISTED = 2
+    NEW_ITEM = 3  # it was in the list until a new item got a reserved place
 
 
 class Fate(IntEnum):

@@ -1,6 +1,6 @@
 """Order the final list: by blended score, or varied by sampling or novelty.
 
-No category gets more than its share.
+No category gets more than its share, and new items have reserved places.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_assets.columns import CATEGORY_L1, ITEM_CATEGORICAL
+from recsys_assets.columns import CATEGORY_L1, ITEM_CATEGORICAL, VOCABULARY_START
 from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.lib.ranking.ordering import (
     blend,
@@ -21,13 +21,15 @@ from recsys_assets.lib.ranking.ordering import (
     highest_first,
     maximal_marginal_relevance,
 )
-from recsys_assets.release_files import MODEL_FILES, SAMPLING
+from recsys_assets.lib.ranking.places import NewItemPlaces, with_places
+from recsys_assets.lib.sources.stored import read_young
+from recsys_assets.release_files import MODEL_FILES, SAMPLING, YOUNG
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import Placing
 from recsys_assets.serving.stages.candidates import parts, require_counts
 from recsys_assets.serving.stages.context import ABSENT
 from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
-from recsys_assets.settings import Settings
+from recsys_assets.settings import LEAST_OFTEN, MOST_OFTEN, Settings
 
 OFF, WEIGHTED, MMR = "off", "sampling", "mmr"
 _CATEGORY = ITEM_CATEGORICAL.index(CATEGORY_L1)
@@ -60,6 +62,8 @@ class Ordering:
     mmr_lambda: float
     category_cap: int  # items of one category_l1 in an answer; 0: no limit
     retrieval_weight: float
+    #: one place in so many is reserved for new items; 0: none, as in releases before there were any
+    new_item_places: int = 0
 
     @classmethod
     def of(cls, given: Any, source: object) -> Ordering:
@@ -75,7 +79,13 @@ class Ordering:
             "mmr_lambda": ("a number from 0 to 1", lambda v: _number(v) and 0 <= v <= 1),
             "category_cap": ("a whole number ≥ 0", lambda v: type(v) is int and v >= 0),
             "retrieval_weight": ("a finite number ≥ 0", lambda v: _number(v) and v >= 0),
+            "new_item_places": (
+                f"0, or a whole number from {MOST_OFTEN} to {LEAST_OFTEN}",
+                lambda v: type(v) is int and (v == 0 or MOST_OFTEN <= v <= LEAST_OFTEN),
+            ),
         }
+        if isinstance(given, dict):
+            given = {"new_item_places": 0, **given}
         for name, (form, fits) in rules.items():
             if not isinstance(given, dict) or name not in given or not fits(given[name]):
                 found = given.get(name, "nothing") if isinstance(given, dict) else given
@@ -93,7 +103,12 @@ def _number(value: Any) -> bool:
 class SoftmaxSampling(Stage):
     """Orders each visitor's scored candidates by ``blend`` and cuts the list.
 
-    As many items are kept as were asked for, RANKING_TOPK at most.
+    As many items are kept as were asked for, RANKING_TOPK at most. Where the release reserves
+    places for new items, the best of them move there.
+
+    Args:
+        ordering: of the release.
+        places: for new items; None: none.
     """
 
     name = "softmax_sampling"
@@ -106,17 +121,27 @@ class SoftmaxSampling(Stage):
         t.ITEM_EMBEDDINGS,
         t.CONTEXT_TOP_K,
         t.CONTEXT_SEED,
+        t.VISITOR_ID,
+        t.CONTEXT_TIMESTAMP,
     )
     outputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.BLENDED_SCORES, t.PLACING)
     files = MODEL_FILES[name]
 
-    def __init__(self, ordering: Ordering) -> None:
-        self._ordering = ordering
+    def __init__(self, ordering: Ordering, places: NewItemPlaces | None = None) -> None:
+        self._ordering, self._places = ordering, places
 
     @classmethod
     def open(cls, directory: Path, settings: Settings, version: int) -> SoftmaxSampling:
-        """Read ``sampling.json``."""
-        return cls(Ordering.of(read_json(directory / SAMPLING), directory / SAMPLING))
+        """Read ``sampling.json``, and which items are young if they have places.
+
+        Raises:
+            FileCorrupt: a file has another form.
+        """
+        ordering = Ordering.of(read_json(directory / SAMPLING), directory / SAMPLING)
+        if not ordering.new_item_places:
+            return cls(ordering)
+        young = read_young(directory / YOUNG)
+        return cls(ordering, NewItemPlaces(ordering.new_item_places, young, ordering.ranking_topk))
 
     def order_plainly(self) -> None:
         """Order by score alone from now on, without diversity and cap, as the evaluation does."""
@@ -136,9 +161,15 @@ class SoftmaxSampling(Stage):
                 raise StageInputInvalid(
                     f"{name} must be as many as kept, got {len(inputs[name])} and {len(kept)}"
                 )
-        items, scores, all_scores, places = [], [], [], []
+        items, scores, all_scores, placings = [], [], [], []
         wanted, seeds = inputs[t.CONTEXT_TOP_K.name].tolist(), inputs[t.CONTEXT_SEED.name].tolist()
-        for part, top_k, seed in zip(parts(counts), wanted, seeds, strict=True):
+        young = self._young(kept)
+        visitors = zip(
+            inputs[t.VISITOR_ID.name].tolist(),
+            inputs[t.CONTEXT_TIMESTAMP.name].tolist(),
+            strict=True,
+        )
+        for part, top_k, seed, visitor in zip(parts(counts), wanted, seeds, visitors, strict=True):
             blended = blend(
                 inputs[t.SCORES.name][part],
                 inputs[t.KEPT_SIMILARITY.name][part],
@@ -149,24 +180,67 @@ class SoftmaxSampling(Stage):
                 if top_k == ABSENT
                 else min(top_k, self._ordering.ranking_topk)
             )
-            order = self._order(
-                blended,
-                topk,
-                seed,
-                inputs[t.ITEM_CAT.name][part, _CATEGORY],
-                inputs[t.ITEM_EMBEDDINGS.name][part],
-            )
+            categories = inputs[t.ITEM_CAT.name][part, _CATEGORY]
+            vectors = inputs[t.ITEM_EMBEDDINGS.name][part]
+            order = self._order(blended, topk, seed, categories, vectors)
+            found = placing(blended, order)
+            if young is not None:
+                before = order
+                order = self._with_places(order, blended, young[part], categories, visitor)
+                if order is not before:
+                    found[before], found[order] = Placing.NEW_ITEM, Placing.LISTED
             items.append(kept[part][order])
             all_scores.append(blended.astype(np.float32))
             scores.append(all_scores[-1][order])
-            places.append(placing(blended, order))
+            placings.append(found)
         return {
             t.SAMPLED_ITEMS.name: np.concatenate(items),
             t.SAMPLED_SCORES.name: np.concatenate(scores),
             t.SAMPLED_COUNTS.name: np.array([len(one) for one in items], np.int32),
             t.BLENDED_SCORES.name: np.concatenate(all_scores),
-            t.PLACING.name: np.concatenate(places),
+            t.PLACING.name: np.concatenate(placings),
         }
+
+    def _young(self, kept: np.ndarray) -> np.ndarray | None:
+        """Return which kept items are young, bool [N]; None where they have no places.
+
+        Raises:
+            StageInputInvalid: an item is not of the release.
+        """
+        if self._places is None:
+            return None
+        known = VOCABULARY_START + len(self._places.young)
+        if kept.max(initial=0) >= known:
+            raise StageInputInvalid(
+                f"{t.KEPT.name} must be below {known}, got {kept.max()}; all models of a release "
+                "must be of one generation"
+            )
+        return self._places.young.take(kept - VOCABULARY_START)
+
+    def _with_places(
+        self,
+        order: np.ndarray,
+        scores: np.ndarray,
+        young: np.ndarray,
+        categories: np.ndarray,
+        visitor: tuple[str, int],
+    ) -> np.ndarray:
+        """Return the list with the best young candidates in its reserved places.
+
+        Args:
+            order: int64 [n], positions of the list.
+            scores: [N], blended.
+            young: bool [N].
+            categories: [N].
+            visitor: id and moment.
+        """
+        assert self._places is not None
+        reserved = self._places.ends(*visitor, len(order))
+        best = young.nonzero()[0]
+        if not reserved or not len(best):
+            return order
+        best = best[highest_first(scores[best], len(best))]
+        return with_places(order, best, reserved, categories, self._ordering.category_cap)
 
     def _order(
         self, scores: np.ndarray, topk: int, seed: int, categories: np.ndarray, vectors: np.ndarray

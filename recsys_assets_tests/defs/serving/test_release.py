@@ -36,6 +36,7 @@ pytestmark = pytest.mark.slow
 
 # the assets' calendar is the session's: it is fixed when they are imported
 AS_OF = partitions.first_as_of(get_settings())
+PLACES = 20  # one place in so many is for new items
 NEXT = (date.fromisoformat(AS_OF) + timedelta(days=1)).isoformat()
 MODELS = {"query_tower.onnx": "retrieval/two_tower", "dlrm.onnx": "ranking/dlrm"}
 
@@ -130,7 +131,7 @@ def trained(home: SimpleNamespace, kind: small_models.Kind) -> None:
         staged.publish(retrieval_tables.write_index(vectors, tower, staged.path))
     for asset in (seen_rule.seen_rule, queries.queries):
         run(home, asset)
-    small_models.publish_plain_blends(home.store, AS_OF, len(home.items))
+    small_models.publish_plain_blends(home.store, AS_OF, len(home.items), PLACES)
     run(home, offline.offline)
     publish_popularity_rung(home)
 
@@ -215,6 +216,8 @@ def test_an_honest_release_passes_with_its_verdict_in_the_manifest(
     assert all(check.passed and check.blocking for check in checks.values()), checks
     served = checks["served_as_evaluated"].metadata
     assert served["value"].value > 0.98, served["lists"].value
+    sampling = release.artifact.path("models/softmax_sampling/sampling.json").read_text()
+    assert json.loads(sampling)["new_item_places"] == PLACES, "or the lists had no places"
     table = checks["gate"].metadata["checks"].value
     for check in release.gate["checks"]:
         assert check["name"] in table

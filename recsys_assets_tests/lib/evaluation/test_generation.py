@@ -22,6 +22,7 @@ from recsys_assets.lib.feature_store.popular_now import period_key
 from recsys_assets.lib.features.counted_clicks import counted
 from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.features.transforms import Transforms
+from recsys_assets.lib.ranking.places import NewItemPlaces
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.forward_decay import period_of, period_start, weights
@@ -211,6 +212,7 @@ def serve(
     blend: Blend | None = None,
     clicks: pl.DataFrame | None = None,
     popular_now: LivePopularity | None = None,
+    places: NewItemPlaces | None = None,
 ) -> dict[str, np.ndarray]:
     """One query through the stages of serving, on the release's files; the filter reads the real
     store. clicks: {item_id, timestamp} of the visitor, oldest first.
@@ -255,13 +257,14 @@ def serve(
         DlrmRanking.open(models / "dlrm_ranking", shop.settings, 1),
         SoftmaxSampling(
             Ordering(
-                RETRIEVAL_TOPK,
+                RETRIEVAL_TOPK if places is None else places.length,
                 "off",
                 1.0,
                 1.0,
                 0,
                 tiny_payload.RETRIEVAL_WEIGHT if blend is None else 1.0,
-            )
+            ),
+            places,
         ),
     ]
     age = content["mean_age"] if row["age"] is None else row["age"]
@@ -321,15 +324,51 @@ def test_served_as_the_stages_serve(shop, valkey):
     assert widened > 5 and reordered > Q / 2 and Q / 2 < remembered < Q
 
 
+def in_order(scores: np.ndarray, count: int) -> list[int]:
+    """The items of the highest scores, best first."""
+    return np.argsort(-scores, kind="stable")[:count].tolist()
+
+
 @pytest.mark.services
-def test_served_by_sources_as_the_stages_serve(shop, valkey, tmp_path):
+@pytest.mark.parametrize("length", [3, 5])
+def test_new_items_have_their_places_as_the_stages_give_them(shop, valkey, length):
+    """With retrieval alone: the list is short, so that its last place is a reserved one."""
+    wanted = asked(0.1)
+    young = np.arange(40) % 6 == 1
+    places = NewItemPlaces(10, young, length)
+    made = shop.generation.with_sources(None, places)
+    scores, plain = (one.served.scores(wanted, np.arange(Q)) for one in (made, shop.generation))
+    client, moved, left = valkey.client(VISITOR_DATABASE), 0, 0
+    for n, row in enumerate(wanted.frame.rows(named=True)):
+        client.flushdb()
+        if row["user_id"] != "-1":
+            seen = [ITEM_IDS[i] for i in np.flatnonzero(wanted.seen(np.array([n]))[0])]
+            mark_seen(client, row["user_id"], seen, row["timestamp"], seen_days=30_000)
+        served = serve(shop, row, client, places=places)
+        ordered = (served["sampled_items"] - 3).tolist()
+        assert len(ordered) == length == len(set(ordered))
+        assert in_order(scores[n], length) == ordered, n
+        # the candidates are the same, and those outside the list keep their order
+        before, after = in_order(plain[n], RETRIEVAL_TOPK), in_order(scores[n], RETRIEVAL_TOPK)
+        assert set(before) == set(after)
+        moved += before[:length] != ordered
+        left += not set(before[:length]) <= set(ordered)
+        others = [one for one in before if one not in ordered]
+        assert [one for one in after[length:] if one in others] == others
+    assert moved > 1 and left > 0, (moved, left)
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("every", [0, 10])
+def test_served_by_sources_as_the_stages_serve(shop, valkey, tmp_path, every):
     """What the evaluation judges is what the stages answer, with all kinds of sources."""
     wanted, rng = asked(), np.random.default_rng(4)
     young = np.zeros(40, bool)
     young[-3:] = True
+    places = NewItemPlaces(every, young, 5) if every else None
     found, online = tiny_payload.sources(), tiny_store.settings_on(tmp_path, valkey)
     blends = tuple(
-        Blend(found, {RETRIEVAL: own, **{one.name: 1 - own for one in found}}, young)
+        Blend(found, {RETRIEVAL: own, **{one.name: 1 - own for one in found}}, young, every)
         for own in (0.2, 0.7)
     )
     log = pl.concat(
@@ -344,8 +383,8 @@ def test_served_by_sources_as_the_stages_serve(shop, valkey, tmp_path):
         for n, row in enumerate(wanted.frame.rows(named=True))
         if (size := int(rng.integers(1, 9)))
     ).sort("timestamp")
-    made = copy.copy(shop.generation)
-    made.sources = QuerySources(blends, LatestClicks.of(log, ITEM_IDS, 7))
+    sources = QuerySources(blends, LatestClicks.of(log, ITEM_IDS, 7))
+    made = shop.generation.with_sources(sources, places)
     scores, parts = made.served.scores(wanted, np.arange(Q)), folds(wanted)
     client, moved, owed = valkey.client(VISITOR_DATABASE), 0, 0
     for n, row in enumerate(wanted.frame.rows(named=True)):
@@ -369,7 +408,7 @@ def test_served_by_sources_as_the_stages_serve(shop, valkey, tmp_path):
             client.zadd(period_key(3, period), dict(counts.iter_rows()))
         popular = LivePopularity(online, found[-1], clock=lambda at=row["timestamp"]: at)
         assert popular.poll()
-        served = serve(shop, row, client, blends[parts[n]], mine, popular)
+        served = serve(shop, row, client, blends[parts[n]], mine, popular, places)
         popular.close()
         listed = served["union_found_by"] >> ALL_SOURCES.index(POPULAR_NOW) & 1
         assert listed.sum() == len(popular.lists[3])
@@ -377,7 +416,12 @@ def test_served_by_sources_as_the_stages_serve(shop, valkey, tmp_path):
         shown = np.flatnonzero(scores[n] > -np.inf)
         assert sorted(shown) == sorted(served["kept"] - 3), n
         ordered = served["sampled_items"] - 3
-        np.testing.assert_allclose(scores[n, ordered], served["sampled_scores"], atol=1e-6)
+        if places is None:
+            np.testing.assert_allclose(scores[n, ordered], served["sampled_scores"], atol=1e-6)
+        assert in_order(scores[n], len(ordered)) == ordered.tolist()
+        if every:  # the young items of the source are among the candidates of every visitor
+            listed = young[served["union"] - 3]
+            assert listed.sum() == 3 and listed[:3].all()
         plain = serve(shop, row, client)["sampled_items"] - 3
         moved += not np.array_equal(plain, ordered)
     assert set(parts) == {0, 1} and moved > Q / 2 and owed > Q

@@ -11,6 +11,7 @@ import pytest
 
 from recsys_assets.lib.evaluation import html, views
 from recsys_assets.lib.evaluation import summary as evaluation_summary
+from recsys_assets.lib.evaluation.query_slices import slice_order
 from recsys_assets_tests.lib.evaluation.test_summary import summarised
 from recsys_assets_tests.support import small_evaluation as small
 
@@ -207,5 +208,5 @@ def test_slices_stand_in_an_order_that_can_be_read():
         "weekend",
         "zeta",
     ]
-    assert views.slice_order(sorted(ordered)) == ordered
+    assert slice_order(sorted(ordered)) == ordered
     assert evaluation_summary.label("hour:night") == "hour: night"

@@ -163,6 +163,8 @@ def test_slices_and_clicks_are_those_of_the_log(store):
             n for n in inside if n.startswith("hour:")
         )[5:]
         assert ("new_items" in inside) == (item not in clicks)
+        assert ("young_items" in inside) == (clicks.get(item, 0) < 3)
+        assert len(inside & {"new_visitors", "light_visitors", "heavy_visitors"}) == 1
         assert sum(name.startswith("activity:") for name in inside) == (user in shown)
     low, high = (
         np.mean(
@@ -177,6 +179,26 @@ def test_slices_and_clicks_are_those_of_the_log(store):
     assert (
         found.slices["weekend"].any() and found.slices["new_items"].any()
     )  # or the lines above said little
+
+
+def test_visitors_are_split_at_the_median_of_their_clicks(store):
+    found = build(store)
+    clicks = found.frame["clicks_look_back"].to_numpy()
+    of_visitor: dict[str, list[float]] = {}
+    for visitor, count, counts in zip(
+        found.frame[q.VISITOR], clicks.tolist(), found.overall, strict=True
+    ):
+        if counts and count:
+            of_visitor.setdefault(visitor, []).append(count)
+    middle = np.median([np.mean(counts) for counts in of_visitor.values()])
+    real = found.overall
+    for name, expected in (
+        ("new_visitors", clicks == 0),
+        ("light_visitors", (clicks > 0) & (clicks <= middle)),
+        ("heavy_visitors", clicks > middle),
+    ):
+        np.testing.assert_array_equal(found.slices[name], real & expected, name)
+        assert found.slices[name].any(), name
 
 
 def test_where_nothing_is_hidden_repeats_are_a_slice_and_not_dropped(store):

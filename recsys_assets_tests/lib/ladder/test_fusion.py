@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,13 +15,20 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.blend.blend_artifacts import judged_blends, sampled
 from recsys_assets.lib.blend.source_artifacts import open_source, write_source_artifact
 from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.item_rows import inverse, rows_in
+from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.evaluation.query_sources import folds
-from recsys_assets.lib.ladder.fusion import write_fusion
+from recsys_assets.lib.evaluation.query_sources import QuerySources, folds
+from recsys_assets.lib.ladder.fitting import read_fitted
+from recsys_assets.lib.ladder.fusion import FusedScorer, retrieved, write_fusion
+from recsys_assets.lib.ladder.scorer import RungScorer
+from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.recent import Recent
-from recsys_assets.lib.sources.stored import JUDGED, SERVED, read_blend
+from recsys_assets.lib.sources.sources import Young
+from recsys_assets.lib.sources.stored import JUDGED, SERVED, read_blend, read_places
 from recsys_assets.release_files import EMBEDDING_TABLE
+from recsys_assets.serving.stages.ordering import Ordering, SoftmaxSampling
 from recsys_assets.source_names import (
     FOLLOW_UPS,
     IALS,
@@ -81,7 +90,12 @@ def shop(tmp_path_factory) -> SimpleNamespace:
     )
 
 
-def fuse(shop: SimpleNamespace, kind: str, names: tuple[str, ...] = OTHERS):
+def fuse(
+    shop: SimpleNamespace,
+    kind: str,
+    names: tuple[str, ...] = OTHERS,
+    new_item_places: int | str = "auto",
+):
     with shop.store.stage(kind, DAYS[-1]) as staged:
         return staged.publish(
             write_fusion(
@@ -96,6 +110,7 @@ def fuse(shop: SimpleNamespace, kind: str, names: tuple[str, ...] = OTHERS):
                 target=staged.path,
                 look_back_days=7,
                 retrieval_topk=300,
+                new_item_places=new_item_places,
                 **DRAWN,
             )
         )
@@ -152,7 +167,130 @@ def test_what_serves_has_the_weights_of_all_visitors(shop, fusion):
     assert dict(served.weights) == pytest.approx(fusion.metrics["blend"]["weights"])
     mine = Recent(np.array([0, 3]), np.array([1.0, 5.0], np.float32))
     found = served.of(mine, np.arange(5))
-    assert len(found.rows) >= 5 and (np.diff(found.scores) <= 0).all()
+    assert len(found.rows) >= 5
+    # those that have places come first, whatever their scores
+    others = ~np.isin(found.rows, young_rows(served))
+    assert (np.diff(found.scores[others]) <= 0).all()
+
+
+def young_rows(blend: Blend) -> np.ndarray:
+    (source,) = (one for one in blend.sources if one.name == YOUNG_ITEMS)
+    assert isinstance(source, Young)
+    return source.rows
+
+
+def test_new_items_have_places_and_their_cost_is_known(shop, fusion):
+    figures = fusion.metrics["blend"]["new_items"]
+    assert json.loads(fusion.path("choice.json").read_text())["new_items"] == figures
+    assert figures["setting"] == "auto" and figures["on_new"] <= figures["clicks"]
+    share = figures["on_new"] / figures["clicks"]
+    assert figures["every"] == round(1 / min(max(share, 1 / 50), 1 / 10))
+    # no place: the same figures without, and the lists of the chosen rung have no place
+    off = fuse(shop, "judged/off", new_item_places="off").metrics
+    assert off["blend"]["new_items"]["every"] == 0 and off["blend"]["new_items"]["ndcg"] is None
+    assert off["rung"] == fusion.metrics["rung"], "the rung does not depend on places"
+    name, ndcg = off["rung"]["name"], figures["ndcg"]
+    for of, which in ((off, "without"), (fusion.metrics, "places")):
+        assert of["lists"][name]["ndcg@10"]["value"] == pytest.approx(ndcg[which], abs=1e-9)
+    assert figures["difference"]["value"] == pytest.approx(ndcg["places"] - ndcg["without"])
+    text = fusion.path("figures/new_items.md").read_text()
+    assert f"one in {figures['every']}" in text and "nDCG@10, all clicks" in text
+
+
+def test_more_places_show_more_new_items(shop):
+    found = fuse(shop, "judged/ten", new_item_places=10)
+    figures = found.metrics["blend"]["new_items"]
+    assert figures["every"] == 10 and figures["setting"] == 10
+    with_places, without = figures["exposure"]["places"], figures["exposure"]["without"]
+    places = read_places(found.local / JUDGED)
+    assert places is not None and places.every == 10
+    if places.young.any():
+        assert with_places >= max(without, 0.1 - 1e-9)
+    blend = read_blend(found.local / SERVED, shop.aligned.path(EMBEDDING_TABLE))
+    assert blend.new_item_places == 10 and YOUNG_ITEMS in blend.names
+    assert set(found.metrics["blend"]["weights"]) == set(blend.names)
+
+
+@pytest.fixture(scope="module")
+def launches(shop):
+    """The same shop, in which every fourth item counts as young."""
+    fourth = np.arange(len(ITEMS)) % 4 == 1
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("fit", "blend_artifacts"):
+            patch.setattr(f"recsys_assets.lib.blend.{module}.young_items", lambda _: fourth)
+        with shop.store.stage(f"sources/{YOUNG_ITEMS}", DAYS[-1]) as staged:
+            figures = write_source_artifact(
+                YOUNG_ITEMS,
+                interactions=shop.log,
+                inner=shop.store.require("features/interactions", TRAIN[-2:]),
+                items=shop.store.current("raw/items"),
+                workflows=shop.workflows,
+                aligned=shop.aligned,
+                seen_rule=shop.store.current("features/seen_rule", DAYS[-1]),
+                target=staged.path,
+                **DRAWN,
+            )
+            made = staged.publish(figures)
+        changed = SimpleNamespace(**{**vars(shop), "sources": {**shop.sources, YOUNG_ITEMS: made}})
+        changed.fusion = fuse(changed, "judged/launches", new_item_places=10)
+        yield changed
+
+
+def test_the_fusions_lists_with_places_are_those_of_the_stage(launches):
+    """The evaluation's lists, and those of the ordering stage on the same candidates."""
+    asked = Queries.read(launches.queries)
+    rows, topk = np.flatnonzero(asked.overall)[:80], 20
+    clicks = read_clicks(launches.log)
+    latest = LatestClicks.of(clicks, ITEMS, 7)
+    retrieval = RungScorer.of(
+        "item_to_item", read_fitted(launches.fitted, launches.workflows, JUDGED), clicks, 7
+    )
+    blends = judged_blends(launches.fusion.local, launches.aligned)
+    sources = QuerySources(blends, latest)
+    places = replace(read_places(launches.fusion.local / JUDGED), length=15)
+    assert places.every == 10 and places.young.sum() == len(ITEMS) / 4
+    scorer = FusedScorer(retrieval, sources, ITEMS, topk, places=places)
+    scores = scorer.scores(asked, rows)
+    plain = replace(scorer, places=None).scores(asked, rows)
+    catalogue = rows_in(ITEMS, asked.item_ids)
+    near = retrieved(retrieval.scores(asked, rows), inverse(catalogue, asked.items), topk + 100)
+    stage = SoftmaxSampling(Ordering(15, "off", 20.0, 0.7, 0, 1.0), places)
+    moved = 0
+    for n, blended in enumerate(sources.blended(asked, rows, near)):
+        unseen = ~asked.seen(rows[[n]])[0][catalogue[blended.rows]]
+        kept, near_scores = blended.rows[unseen][:topk], blended.scores[unseen][:topk]
+        assert len(kept) == topk
+        row = asked.frame.row(int(rows[n]), named=True)
+        found = stage.run(
+            {
+                "kept": (kept + 3).astype(np.int32),
+                "kept_similarity": near_scores,
+                "kept_counts": np.array([topk], np.int32),
+                "scores": np.full(topk, 0.5, np.float32),
+                "item_cat": np.zeros((topk, 4), np.int32),
+                "item_embeddings": np.zeros((topk, 128), np.float32),
+                "context_top_k": np.array([-1], np.int32),
+                "context_seed": np.array([-1]),
+                "visitor_id": np.array([row["user_id"]], object),
+                "context_timestamp": np.array([row["timestamp"]]),
+            }
+        )
+        served = catalogue[found["sampled_items"] - 3].tolist()
+        assert np.argsort(-scores[n], kind="stable")[:15].tolist() == served, n
+        masked = np.where(asked.seen(rows[[n]])[0], -np.inf, plain[n])
+        moved += np.argsort(-masked, kind="stable")[:15].tolist() != served
+    assert moved > 5
+
+
+def test_places_show_new_items_and_the_cost_is_small(launches):
+    figures = launches.fusion.metrics["blend"]["new_items"]
+    assert figures["every"] == 10 and figures["on_new"] > 0
+    assert figures["exposure"]["places"] >= figures["exposure"]["without"]
+    assert figures["recall"] is not None
+    blend = read_blend(launches.fusion.local / SERVED, launches.aligned.path(EMBEDDING_TABLE))
+    assert YOUNG_ITEMS in blend.names and blend.new_item_places == 10
+    text = launches.fusion.path("figures/new_items.md").read_text()
+    assert "recall@50, clicks on new items" in text and "new items among the first 10" in text
 
 
 def test_only_allowed_sources_take_part(shop):

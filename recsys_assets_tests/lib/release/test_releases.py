@@ -30,6 +30,7 @@ from recsys_assets.lib.release.releases import (
 )
 from recsys_assets.lib.release.rung import OLDER
 from recsys_assets.lib.retrieval.index import build_index, save_index
+from recsys_assets.lib.sources.stored import BY_SIMILARITY, SERVED, write_blend
 from recsys_assets.serving.stages.registry import STAGES, stage_class
 from recsys_assets.serving.triton.ensemble import render_ensemble
 from recsys_assets.serving.triton.repository import TEMPLATES
@@ -208,6 +209,7 @@ def test_a_full_release_holds_everything(store, settings):
         "mmr_lambda": 0.7,
         "category_cap": 0,
         "retrieval_weight": settings.retrieval_weight,
+        "new_item_places": 0,
     }
     files = built.manifest["files"]
     assert (
@@ -483,9 +485,14 @@ def test_a_simple_release_of_another_look_back_is_not_the_same_release(store, se
     """The vectors of a rung, and so its artifacts, may be equal."""
     generation = Generation(store)
     with store.stage("ladder/fusion", "d") as staged:
+        (staged.path / SERVED).mkdir()
+        write_blend(staged.path / SERVED, BY_SIMILARITY, (), {}, np.zeros(3, bool), 20)
         blend = staged.publish()
     rung = {"name": "popularity", "why": "tried", "next": None}
     made = generation.release(settings, rung=rung, blend=blend)
+    # a simple rung has no sources, but places for the young items among its candidates
+    assert content(made, "models/softmax_sampling/sampling.json")["new_item_places"] == 20
+    assert "models/softmax_sampling/young.npy" in made.manifest["files"]
     roles = {
         "rung": "faiss_index",
         "fusion": "blend",

@@ -20,9 +20,9 @@ from recsys_assets.lib.sources.stored import (
     write_blend,
     write_net,
 )
-from recsys_assets.lib.sources.union import logs
+from recsys_assets.lib.sources.union import LAST, logs
 from recsys_assets.release_files import LIST_NET
-from recsys_assets.source_names import OWN_ITEMS, POPULARITY, RETRIEVAL
+from recsys_assets.source_names import OWN_ITEMS, POPULARITY, RETRIEVAL, YOUNG_ITEMS
 
 #: Item 4 an hour ago and 9 hours ago, item 2 three hours ago.
 MINE = Recent(np.array([4, 2, 4], np.int64), np.array([1.0, 3.0, 9.0], np.float32))
@@ -88,13 +88,14 @@ def test_the_mean_of_nets_is_one_net():
     )
 
 
-def test_without_a_list_it_adds_what_it_adds_where_the_list_says_the_same_of_all():
-    inputs = np.random.default_rng(1).normal(size=(50, LISTS + len(OF_VISITOR))).astype(np.float32)
-    inputs[:, [0, 2]] = -5.0
-    less = net().without(np.array([0, 2]), -5.0)
-    np.testing.assert_allclose(
-        less.of(np.delete(inputs, [0, 2], axis=1)), net().of(inputs), rtol=1e-4, atol=1e-4
-    )
+def test_of_other_lists_it_adds_the_same():
+    """A list that is gone lacks every item, and one that is new says nothing."""
+    rng = np.random.default_rng(1)
+    inputs = rng.normal(size=(50, LISTS + len(OF_VISITOR))).astype(np.float32)
+    inputs[:, [0, 2]] = LAST
+    other = np.insert(np.delete(inputs, [0, 2], axis=1), 0, rng.normal(size=50), axis=1)
+    made = net().of_lists((RETRIEVAL, POPULARITY, OWN_ITEMS), [YOUNG_ITEMS, POPULARITY])
+    np.testing.assert_allclose(made.of(other), net().of(inputs), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("recent", [MINE, NOBODY])
@@ -119,7 +120,7 @@ def test_a_blend_adds_its_net_to_the_weighted_ranks():
 
 def test_a_stored_net_is_the_same(tmp_path: Path):
     made = blend(net())
-    write_blend(tmp_path, BY_SOURCES, made.sources, made.weights, made.young, made.net)
+    write_blend(tmp_path, BY_SOURCES, made.sources, made.weights, made.young, net=made.net)
     found = read_blend(tmp_path)
     assert found is not None and found.net is not None
     np.testing.assert_array_equal(found.net.stacked, net().stacked)

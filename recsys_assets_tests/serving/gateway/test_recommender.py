@@ -314,6 +314,12 @@ def test_a_better_item_that_is_not_listed_was_left_out_for_variety() -> None:
         "d/4": (1, None),
         "b": (None, "ranked below"),
     }
+    trace["placing"][0] = Placing.NEW_ITEM
+    reasons = {
+        one.item_id: one.why_not
+        for one in explain("ann", ranking, trace, list(ITEMS), "id", Display()).ranking
+    }
+    assert reasons["a"] == "a new item has its place"
     nobody = Ranking([], [], 2, 3, [])
     trace["sampled_items"], trace["sampled_scores"] = (
         trace["sampled_items"][:0],

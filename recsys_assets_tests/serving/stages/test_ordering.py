@@ -17,6 +17,7 @@ from recsys_assets.lib.ranking.ordering import (
     highest_first,
     maximal_marginal_relevance,
 )
+from recsys_assets.lib.ranking.places import NewItemPlaces, turn
 from recsys_assets.serving.stages.answer import Placing
 from recsys_assets.serving.stages.catalogue import UnknownItemIndex
 from recsys_assets.serving.stages.decoding import ItemIdDecoder
@@ -27,9 +28,15 @@ from recsys_assets_tests.support.stage_runs import run
 
 
 def sampler(
-    topk: int, diversity: str = "off", weight: float = 0.0, *, cap: int = 0, mmr_lambda: float = 0.7
+    topk: int,
+    diversity: str = "off",
+    weight: float = 0.0,
+    *,
+    cap: int = 0,
+    mmr_lambda: float = 0.7,
+    places: NewItemPlaces | None = None,
 ) -> SoftmaxSampling:
-    return SoftmaxSampling(Ordering(topk, diversity, 20.0, mmr_lambda, cap, weight))
+    return SoftmaxSampling(Ordering(topk, diversity, 20.0, mmr_lambda, cap, weight), places)
 
 
 def order(
@@ -43,6 +50,8 @@ def order(
     top_k: int = -1,
     seed: int = -1,
     counts=None,
+    visitors=None,
+    moment: int = 1_760_000_000,
 ) -> Tensors:
     """Of one visitor, or of several with as many items as ``counts`` says."""
     similarity = np.zeros(len(scores)) if similarity is None else similarity
@@ -60,6 +69,8 @@ def order(
         context_top_k=np.full(len(counts), top_k, np.int32),
         item_embeddings=np.zeros((len(kept), 128), np.float32) if vectors is None else vectors,
         context_seed=np.full(len(counts), seed, np.int64),
+        visitor_id=np.array(["ann"] * len(counts) if visitors is None else visitors, object),
+        context_timestamp=np.full(len(counts), moment, np.int64),
     )
 
 
@@ -273,6 +284,9 @@ def test_scores_and_similarities_must_match_their_items(scores, similarity, faul
         ({"retrieval_weight": -0.5}, "retrieval_weight must be a finite number ≥ 0"),
         ({"retrieval_weight": float("inf")}, "retrieval_weight must be"),
         ({"retrieval_weight": "3"}, "retrieval_weight must be"),
+        ({"new_item_places": 9}, "new_item_places must be 0, or a whole number from 10 to 50"),
+        ({"new_item_places": 51}, "new_item_places must be"),
+        ({"new_item_places": 12.0}, "new_item_places must be"),
     ],
 )
 def test_a_senseless_sampling_file_is_refused(tmp_path, change, fault):
@@ -434,6 +448,98 @@ def test_mmr_takes_items_without_content_and_scores_of_zero():
         ).tolist()
         == []
     )
+
+
+# --- places for new items
+def places(*rows: int, every: int = 10, items: int = 40) -> NewItemPlaces:
+    young = np.zeros(items, bool)
+    young[list(rows)] = True
+    return NewItemPlaces(every, young, 20)
+
+
+def test_the_best_young_item_has_the_last_of_ten_places():
+    scores = np.linspace(1, 0.5, 30)
+    plain = order(sampler(20), range(3, 33), scores)
+    found = order(sampler(20, places=places(24, 27, 15)), range(3, 33), scores)
+    expected = [*range(3, 12), 18, *range(12, 18), 19, 20, 21, 27]
+    assert found["sampled_items"].tolist() == expected
+    assert plain["sampled_items"].tolist() == [*range(3, 23)]
+    # each item has its own score, so that those of a list with places do not descend
+    np.testing.assert_array_equal(
+        found["sampled_scores"], np.float32(scores)[np.array(expected) - 3]
+    )
+    reasons = dict(zip(range(3, 33), found["placing"].tolist(), strict=True))
+    assert {item for item, reason in reasons.items() if reason == Placing.LISTED} == {*expected}
+    assert [item for item, reason in reasons.items() if reason == Placing.NEW_ITEM] == [22]
+    assert reasons[23] == Placing.RANKED_BELOW
+
+
+def test_few_places_are_given_to_some_visitors_for_an_hour():
+    scores, given = np.linspace(1, 0.5, 30), places(24, every=50)
+    names = [f"user-{n}" for n in range(200)]
+    found = order(
+        sampler(20, places=given),
+        np.tile(np.arange(3, 33), 200),
+        np.tile(scores, 200),
+        top_k=10,
+        counts=[30] * 200,
+        visitors=names,
+    )
+    lists = found["sampled_items"].reshape(200, 10)
+    has = (lists == 27).any(axis=1)
+    assert has.tolist() == [turn(name, 1_760_000_000, 50) >= 40 for name in names]
+    assert (lists[has, 9] == 27).all() and 20 < has.sum() < 60
+    # alone, a visitor has the same list
+    one = order(sampler(20, places=given), range(3, 33), scores, top_k=10, visitors=[names[7]])
+    assert one["sampled_items"].tolist() == lists[7].tolist()
+
+
+@pytest.mark.parametrize("diversity", ["off", "sampling", "mmr"])
+def test_places_keep_to_the_cap_of_a_category(diversity):
+    random = np.random.default_rng(4)
+    categories = random.integers(0, 12, 40)
+    rows = [30, 31, 32, 33, 34, 35]
+    given = places(*rows)
+    scores = np.linspace(1, 0.2, 40)
+    how = {"categories": categories, "seed": 3, "vectors": np.eye(40, 128, dtype=np.float32)}
+    found = order(sampler(20, diversity, cap=2, places=given), range(3, 43), scores, **how)
+    items = found["sampled_items"] - 3
+    assert len(items) == 20 == len(set(items.tolist()))
+    assert np.bincount(categories[items]).max() <= 2
+    assert np.isin(items[:10], rows).any()
+
+
+def test_places_are_for_items_of_the_release_alone():
+    with pytest.raises(StageInputInvalid, match="kept must be below 43, got 43"):
+        order(sampler(20, places=places(1)), [3, 43], [0.1, 0.2])
+    assert order(sampler(20, places=places(1)), [], [])["sampled_items"].tolist() == []
+
+
+def test_a_release_says_which_items_have_places(tmp_path):
+    content = {
+        "ranking_topk": 5,
+        "diversity": "off",
+        "temperature": 20.0,
+        "mmr_lambda": 0.7,
+        "category_cap": 0,
+        "retrieval_weight": 3.0,
+    }
+    path = tmp_path / "sampling.json"
+    path.write_text(json.dumps(content))
+    older = SoftmaxSampling.open(tmp_path, Settings(), 1)
+    assert order(older, [3, 99], [0.1, 0.2])["sampled_items"].tolist() == [99, 3]
+    path.write_text(json.dumps({**content, "new_item_places": 10}))
+    with pytest.raises(FileCorrupt, match=r"young.npy .*build the release again"):
+        SoftmaxSampling.open(tmp_path, Settings(), 1)
+    np.save(tmp_path / "young.npy", np.arange(40) == 39)
+    opened = SoftmaxSampling.open(tmp_path, Settings(), 1)
+    moments = [1_760_000_000 + 3600 * n for n in range(40)]
+    lists = [
+        order(opened, range(3, 43), np.linspace(1, 0, 40), moment=moment)["sampled_items"]
+        for moment in moments
+    ]
+    has = [turn("ann", moment, 10) >= 5 for moment in moments]
+    assert [one[-1] == 42 for one in lists] == has and 5 < sum(has) < 35
 
 
 # --- the answer

@@ -216,6 +216,28 @@ def test_without_the_store_a_known_visitor_gets_the_cold_list_marked_degraded(pi
     assert info(answer, DEGRADED) == [1 | 2]
 
 
+def test_a_release_with_places_shows_its_new_items(pipeline, shop, valkey, tmp_path):
+    """The tenth place of ten is that of the best of the young items, which are the last three."""
+    payload = tiny_payload.write_release(
+        tmp_path, shop.settings, by_sources=True, new_item_places=10
+    )
+    plain = tiny_payload.write_release(tmp_path / "plain", shop.settings, by_sources=True)
+    young = set(ITEM_IDS[-3:])
+    given, without = (Pipeline.load(one, shop.settings) for one in (payload, plain))
+    try:
+        for user in ("user-0", "user-1", "user-2", "nobody", "-1"):
+            answer, before = (one.run(request(user)) for one in (given, without))
+            assert len(ids(answer)) == TOPK == len(set(ids(answer)))
+            assert young & set(ids(answer))
+            assert ids(answer)[:9] == ids(before)[:9] or young & set(ids(before)[:9])
+            trace = given.explained(given.trace(request(user)))
+            first = [ITEM_IDS[item - 3] for item in trace["union"][:3].tolist()]
+            assert set(first) == young, "they are candidates of every visitor"
+    finally:
+        given.close()
+        without.close()
+
+
 def batch(*requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Requests of the same tensors as one."""
     return {name: np.concatenate([one[name] for one in requests]) for name in requests[0]}

@@ -39,14 +39,18 @@ def served(tmp_path_factory, valkey_process):
     yield from serving(tmp_path_factory.mktemp("home"), valkey_process)
 
 
-def serving(home: Path, valkey_process, by_sources: bool = False) -> Iterator[SimpleNamespace]:
+def serving(
+    home: Path, valkey_process, by_sources: bool = False, **sampling: int
+) -> Iterator[SimpleNamespace]:
     ports = {f"triton_{kind}_port": free_port() for kind in ("http", "grpc", "metrics")}
     settings = tiny_store.settings_on(
         home, valkey_process, retrieval_topk=30, ranking_topk=TOPK, **ports
     )
     store = tiny_store.apply_views(settings)
     tiny_store.write_items(store)
-    payload = tiny_payload.write_release(home / "artifacts", settings, by_sources=by_sources)
+    payload = tiny_payload.write_release(
+        home / "artifacts", settings, by_sources=by_sources, **sampling
+    )
     repository = home / "model_repository"
     tiny_payload.publish(payload, repository, VERSIONS)
     server = TritonServer(settings, repository)
@@ -213,7 +217,7 @@ def test_the_fused_model_equals_the_ensemble_over_thousands_of_requests(shop, va
 
 @pytest.fixture
 def shop_of_sources(tmp_path, valkey_process, valkey):
-    for made in serving(tmp_path, valkey_process, by_sources=True):
+    for made in serving(tmp_path, valkey_process, by_sources=True, new_item_places=10):
         tiny_store.write_users(made.store)
         yield made
 
