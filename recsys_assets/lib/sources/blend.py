@@ -62,8 +62,8 @@ class Blend:
     #: bool [I], items with too few clicks to be judged by them: in the lists that go by clicks,
     #: they have their place in the list of retrieval
     young: np.ndarray
-    net: ListNet | None = None  # adds to the weighted ranks; None: they alone order the union
     new_item_places: int = 0  # one place in so many is reserved for young items; 0: none
+    net: ListNet | None = None  # adds to the weighted ranks; None: they alone order the union
 
     @cached_property
     def names(self) -> tuple[str, ...]:

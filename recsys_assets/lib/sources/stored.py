@@ -249,7 +249,7 @@ def read_blend(folder: Path, content: Path | None = None) -> Blend | None:
                 f"{len(young)}; build the release again"
             )
     net = read_net(folder / LIST_NET, len(expected)) if given.get("net") else None
-    return Blend(sources, weights, young, net, _new_item_places(given, folder))
+    return Blend(sources, weights, young, _new_item_places(given, folder), net)
 
 
 def read_young(path: Path) -> np.ndarray:

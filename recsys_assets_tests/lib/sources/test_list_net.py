@@ -12,7 +12,7 @@ from recsys_assets.files import FileCorrupt
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.list_net import OF_VISITOR, ListNet, write_of_visitor
 from recsys_assets.lib.sources.recent import Recent
-from recsys_assets.lib.sources.sources import MostPopular, OwnItems
+from recsys_assets.lib.sources.sources import MostPopular, OwnItems, Young
 from recsys_assets.lib.sources.stored import (
     BY_SOURCES,
     read_blend,
@@ -21,13 +21,13 @@ from recsys_assets.lib.sources.stored import (
     write_net,
 )
 from recsys_assets.lib.sources.union import LAST, logs
-from recsys_assets.release_files import LIST_NET
+from recsys_assets.release_files import EMBEDDING_TABLE, LIST_NET
 from recsys_assets.source_names import OWN_ITEMS, POPULARITY, RETRIEVAL, YOUNG_ITEMS
 
 #: Item 4 an hour ago and 9 hours ago, item 2 three hours ago.
 MINE = Recent(np.array([4, 2, 4], np.int64), np.array([1.0, 3.0, 9.0], np.float32))
 NOBODY = Recent(np.zeros(0, np.int64), np.zeros(0, np.float32))
-WEIGHTS = {RETRIEVAL: 1.0, POPULARITY: 0.5, OWN_ITEMS: 0.2}
+WEIGHTS = {RETRIEVAL: 1.0, POPULARITY: 0.5, OWN_ITEMS: 0.2, YOUNG_ITEMS: 0.1}
 LISTS = len(WEIGHTS)
 
 
@@ -44,10 +44,12 @@ def net_inputs(places, recent, items, young) -> np.ndarray:
     return found
 
 
-def blend(added: ListNet | None) -> Blend:
-    young = np.zeros(10, bool)
-    young[7] = True
-    return Blend((MostPopular(np.array([3, 1])), OwnItems()), WEIGHTS, young, added)
+def blend(added: ListNet | None, places: int = 0) -> Blend:
+    rows = np.array([7, 9])
+    content = np.random.default_rng(4).normal(size=(13, 3)).astype(np.float32)
+    sources = (MostPopular(np.array([3, 1])), OwnItems(), Young(rows, content))
+    young = np.isin(np.arange(10), rows)
+    return Blend(sources, WEIGHTS, young, places, added)
 
 
 def test_it_reads_the_places_and_the_visitor_s_clicks():
@@ -94,15 +96,17 @@ def test_of_other_lists_it_adds_the_same():
     inputs = rng.normal(size=(50, LISTS + len(OF_VISITOR))).astype(np.float32)
     inputs[:, [0, 2]] = LAST
     other = np.insert(np.delete(inputs, [0, 2], axis=1), 0, rng.normal(size=50), axis=1)
-    made = net().of_lists((RETRIEVAL, POPULARITY, OWN_ITEMS), [YOUNG_ITEMS, POPULARITY])
+    made = net().of_lists(list(WEIGHTS), ["another", POPULARITY, YOUNG_ITEMS])
     np.testing.assert_allclose(made.of(other), net().of(inputs), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("places", [0, 10])
 @pytest.mark.parametrize("recent", [MINE, NOBODY])
-def test_a_net_that_adds_nothing_changes_nothing(recent):
+def test_a_net_that_adds_nothing_changes_nothing(recent, places):
     nothing = replace(net(), out=np.zeros(4, np.float32))
     retrieved = np.array([7, 1, 2])
-    plain, found = blend(None).of(recent, retrieved), blend(nothing).of(recent, retrieved)
+    plain = blend(None, places).of(recent, retrieved)
+    found = blend(nothing, places).of(recent, retrieved)
     assert found.rows.tolist() == plain.rows.tolist()
     np.testing.assert_allclose(found.scores, plain.scores, rtol=1e-5)
 
@@ -120,6 +124,7 @@ def test_a_blend_adds_its_net_to_the_weighted_ranks():
 
 def test_a_stored_net_is_the_same(tmp_path: Path):
     made = blend(net())
+    np.save(tmp_path / EMBEDDING_TABLE, np.zeros((13, 3), np.float32))
     write_blend(tmp_path, BY_SOURCES, made.sources, made.weights, made.young, net=made.net)
     found = read_blend(tmp_path)
     assert found is not None and found.net is not None
@@ -132,9 +137,9 @@ def test_a_stored_net_is_the_same(tmp_path: Path):
 def test_a_net_of_other_lists_or_of_no_number_is_refused(tmp_path: Path):
     write_net(tmp_path / LIST_NET, net())
     with pytest.raises(
-        FileCorrupt, match=r"list_net\.npy must have 11 rows .* for 4 lists, got 10"
+        FileCorrupt, match=r"list_net\.npy must have 12 rows .* for 5 lists, got 11"
     ):
-        read_net(tmp_path / LIST_NET, 4)
+        read_net(tmp_path / LIST_NET, 5)
     write_net(tmp_path / LIST_NET, replace(net(), bias=np.full(4, np.nan, np.float32)))
     with pytest.raises(FileCorrupt, match="finite"):
         read_net(tmp_path / LIST_NET, LISTS)
