@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -20,11 +20,11 @@ from recsys_assets.lib.blend.blend_artifacts import (
     write_choice,
 )
 from recsys_assets.lib.blend.choice import ChoiceFigures, choose
-from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation import list_metrics, session_figures, session_moves
 from recsys_assets.lib.evaluation.item_rows import inverse, rows_in
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
-from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer, highest
-from recsys_assets.lib.evaluation.measures import Estimate, ListFigures
+from recsys_assets.lib.evaluation.list_metrics import Lists, highest
+from recsys_assets.lib.evaluation.measures import Estimate, ListFigures, SessionMoves
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.ladder.fitting import read_fitted
@@ -43,17 +43,22 @@ class FusionFigures(TypedDict):
     lists: dict[str, ListFigures]  # rung → its metrics; empty without a query
     difference: Estimate | None  # nDCG@10 of fusion − the simple rung, paired
     blend: ChoiceFigures
+    session_moves: SessionMoves  # of the chosen rung's lists
 
 
 @dataclass(frozen=True)
 class FusedScorer:
     """The fusion of the sources as a scorer of queries; see ``list_metrics.Scorer``."""
 
-    retrieval: Scorer
+    retrieval: RungScorer
     sources: QuerySources
     vocabulary: Sequence[str]
     retrieval_topk: int
     name: str = FUSION
+
+    def of_rows(self) -> FusedScorer:
+        """Return the same fusion, which reads the clicks of each query's row."""
+        return replace(self, retrieval=self.retrieval.of_rows(), sources=self.sources.of_rows())
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the weighted ranks, and below them retrieval's order, float64 [n, I]."""
@@ -152,22 +157,28 @@ def write_fusion(
     names = list(rung.metrics["lists"]) or [simple]
     lists = {name: Lists.read(rung, name) for name in {*names, simple}}
     difference, count = None, int(asked.overall.sum())
+    scorers: dict[str, RungScorer | FusedScorer] = {simple: retrieval}
     if choice["mode"] == BY_SOURCES:
         latest = LatestClicks.of(clicks, vocabulary, look_back_days)
         blends = judged_blends(target, aligned)
         scorer = FusedScorer(retrieval, QuerySources(blends, latest), vocabulary, retrieval_topk)
-        lists[FUSION] = list_metrics.run(scorer, asked)
+        lists[FUSION], scorers[FUSION] = list_metrics.run(scorer, asked), scorer
         difference = list_metrics.overall_difference(
             lists[FUSION].ranks, lists[simple].ranks, asked, seed
         )
+    chosen = fusion_rung(rung.metrics["rung"], difference, count, _window(rung), choice["why"])
+    name = chosen["name"]
+    moves = session_moves.measure(asked, lists[name], scorers[name].of_rows(), seed)
+    session_figures.write(moves, target / "figures")
     figures: FusionFigures = {
-        "rung": fusion_rung(rung.metrics["rung"], difference, count, _window(rung), choice["why"]),
+        "rung": chosen,
         "queries": count,
         "lists": {
             name: list_metrics.judge(one.ranks, asked, seed) for name, one in lists.items() if count
         },
         "difference": difference,
         "blend": choice,
+        "session_moves": moves,
     }
     arrays = [one.arrays(name) for name, one in lists.items()]
     np.savez(
