@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T", bool, int, float)
 
+#: ``columns.EMBEDDING_DIM``; a test compares them.
+VECTOR_WIDTH = 64
+
 
 class ParameterInvalid(ValueError):
     """A parameter has a wrong type or lies outside of its bounds.
@@ -186,6 +189,26 @@ class TwoTowerParams(Parameters):
     use_items: bool = parameter(
         True, "Use the visitor's latest clicked items in the query tower; off for comparison."
     )
+    history_heads: int = parameter(
+        4,
+        "Weightings of the visitor's latest items by rank and age, each for its own part of the "
+        "pooled vector; a divisor of 64.",
+        ge=1,
+        le=VECTOR_WIDTH,
+    )
+    history_dropout: float = parameter(
+        0.0,
+        "Share of the visitor's latest items that are hidden in training, so that the query tower "
+        "does not depend on single clicks.",
+        ge=0,
+        lt=1,
+    )
+    last_item_share: float = parameter(
+        0.5,
+        "Share of the last clicked item's vector in the query vector; that of the pooled one is 1. "
+        "A higher share follows a session faster.",
+        ge=0,
+    )
     use_user_id: bool = parameter(
         False, "Add a user id embedding to the query tower; it memorises single visitors."
     )
@@ -219,6 +242,13 @@ class TwoTowerParams(Parameters):
         "kept. 0: never stop early.",
         ge=0,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if VECTOR_WIDTH % self.history_heads:
+            raise ParameterInvalid(
+                f"history_heads must be a divisor of {VECTOR_WIDTH}, got {self.history_heads!r}"
+            )
 
 
 @dataclass(frozen=True)

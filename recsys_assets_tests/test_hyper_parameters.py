@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from pydantic import ValidationError
 
-from recsys_assets import hyper_parameters
+from recsys_assets import columns, hyper_parameters
 from recsys_assets.defs.features.training import WorkflowsConfig
 from recsys_assets.defs.fine_tune.daily import FineTuneDlrmConfig, FineTuneQueryTowerConfig
 from recsys_assets.defs.ranking.dlrm import DlrmConfig
@@ -55,6 +55,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "use_context": True,
         "use_history": True,
         "use_items": True,
+        "history_heads": 4,
+        "history_dropout": 0.0,
+        "last_item_share": 0.5,
         "use_user_id": False,
         "logq_correction": True,
         "item_id_dropout": 0.1,
@@ -178,6 +181,7 @@ def test_both_sides_take_a_limit_that_is_included(
         ({"learning_rate": "fast"}, "learning_rate must be of type float, got 'fast'"),
         ({"use_context": 1}, "use_context must be of type bool, got 1"),
         ({"learning_rate": float("nan")}, "learning_rate must be > 0, got nan"),
+        ({"history_heads": 3}, "history_heads must be a divisor of 64, got 3"),
         ({"epoch": 3}, "unknown parameter epoch; this step has epochs, "),
     ],
 )
@@ -186,6 +190,12 @@ def test_a_step_refuses_a_wrong_type_and_an_unknown_name(
 ) -> None:
     with pytest.raises(step.StepError, match=message):
         step.parse_params(hyper_parameters.TwoTowerParams, given)
+
+
+def test_the_heads_divide_the_width_of_the_towers_vectors() -> None:
+    assert hyper_parameters.VECTOR_WIDTH == columns.EMBEDDING_DIM
+    for heads in (1, 2, 4, 8, 64):
+        assert hyper_parameters.TwoTowerParams(history_heads=heads).history_heads == heads
 
 
 def test_a_whole_number_is_a_float() -> None:

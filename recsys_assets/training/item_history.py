@@ -18,13 +18,10 @@ from recsys_assets import columns as c
 ITEMS, AGES = c.QUERY_OF_ITEMS
 #: What the pooling adds to the encoder's columns, [B, 64] each.
 POOLED, LAST = "history_pooled", "history_last"
-HEADS = 4
 #: Ages, in hours, from which on one more weight is added: 1, 2, 4, … minutes, the last is 22 days.
 AGE_STEPS = (2.0 ** np.arange(16) / 60).astype(np.float32)
 #: Logit of a click that is not known.
 NEVER = -1e9
-#: Share of the last item's vector in the query vector; that of the pooled one is 1.
-LAST_SHARE = 0.5
 
 
 class ItemHistory(tf.keras.layers.Layer):  # type: ignore[misc]  # TensorFlow has no types
@@ -35,12 +32,21 @@ class ItemHistory(tf.keras.layers.Layer):  # type: ignore[misc]  # TensorFlow ha
 
     Args:
         items: rows of the table, the cardinality of item_id.
-        dim: D, a multiple of HEADS.
+        heads: G, weightings of the items; each makes D / G numbers of the pooled vector.
+        dropout: share of the items that are hidden in training.
+        dim: D, a multiple of G.
     """
 
-    def __init__(self, items: int, dim: int = c.EMBEDDING_DIM, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        items: int,
+        heads: int,
+        dropout: float = 0.0,
+        dim: int = c.EMBEDDING_DIM,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.items, self.dim = items, dim
+        self.items, self.heads, self.dropout, self.dim = items, heads, dropout, dim
 
     def build(self, input_shape: Any) -> None:
         """Create the variables."""
@@ -48,40 +54,45 @@ class ItemHistory(tf.keras.layers.Layer):  # type: ignore[misc]  # TensorFlow ha
         self.table = self.add_weight(
             "table", [self.items, self.dim], initializer=tf.keras.initializers.RandomNormal(0, 0.05)
         )
-        self.rank = self.add_weight("rank", [c.ITEM_HISTORY, HEADS], initializer=zeros)
-        self.age = self.add_weight("age", [len(AGE_STEPS), HEADS], initializer=zeros)
+        self.rank = self.add_weight("rank", [c.ITEM_HISTORY, self.heads], initializer=zeros)
+        self.age = self.add_weight("age", [len(AGE_STEPS), self.heads], initializer=zeros)
         self.mix = self.add_weight(
             "mix",
-            [HEADS, self.dim, self.dim // HEADS],
-            initializer=tf.keras.initializers.Constant(_parts(self.dim)),
+            [self.heads, self.dim, self.dim // self.heads],
+            initializer=tf.keras.initializers.Constant(_parts(self.dim, self.heads)),
         )
         super().build(input_shape)
 
-    def call(self, items: tf.Tensor, hours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(
+        self, items: tf.Tensor, hours: tf.Tensor, *, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the pooled vector and the last item's."""
         known = items >= c.VOCABULARY_START
+        if training and self.dropout:
+            known &= tf.random.uniform(tf.shape(items)) >= self.dropout
         vectors = tf.gather(self.table, tf.where(known, items, 0))
         older = tf.cast(hours[:, :, None] >= AGE_STEPS, tf.float32)
         logits = self.rank + tf.matmul(older, self.age)
         shown = tf.cast(known, tf.float32)[:, :, None]
         weights = tf.nn.softmax(tf.where(known[:, :, None], logits, NEVER), axis=1) * shown
-        of_heads = tf.matmul(weights, vectors, transpose_a=True)[:, :, None, :]  # [B, 4, 1, D]
+        of_heads = tf.matmul(weights, vectors, transpose_a=True)[:, :, None, :]  # [B, G, 1, D]
         pooled = tf.reshape(tf.matmul(of_heads, self.mix), [-1, self.dim])
         return pooled, vectors[:, 0] * shown[:, 0]
 
 
 class QueryEncoder(mm.Encoder):  # type: ignore[misc]  # Merlin has no types
-    """Encodes a visitor by columns and latest items: MLP + pooled + 0.5 · last, of length 1.
+    """Encodes a visitor by columns and latest items: MLP + pooled + share · last, of length 1.
 
     Args:
         history: pools the items; its two vectors are inputs of the MLP too.
+        last_share: share of the last item's vector; that of the pooled one is 1.
         args: as ``mm.Encoder`` takes them, without a ``post`` block.
         kwargs: as args.
     """
 
-    def __init__(self, *args: Any, history: ItemHistory, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, history: ItemHistory, last_share: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.history = history
+        self.history, self.last_share = history, last_share
 
     def build(self, input_shape: Any) -> None:
         """Build the blocks for the columns and the pooled vectors."""
@@ -92,11 +103,11 @@ class QueryEncoder(mm.Encoder):  # type: ignore[misc]  # Merlin has no types
     def call(self, inputs: Any, *, training: bool = False, **kwargs: Any) -> tf.Tensor:
         """Return the unit vectors [B, D]."""
         columns = dict(inputs)
-        pooled, last = self.history(columns.pop(ITEMS), columns.pop(AGES))
+        pooled, last = self.history(columns.pop(ITEMS), columns.pop(AGES), training=training)
         hidden = super().call({**columns, POOLED: pooled, LAST: last}, training=training, **kwargs)
-        return tf.math.l2_normalize(hidden + pooled + LAST_SHARE * last, axis=-1)
+        return tf.math.l2_normalize(hidden + pooled + self.last_share * last, axis=-1)
 
 
-def _parts(dim: int) -> np.ndarray:
-    """Return what gives each head its own part of a vector, [HEADS, dim, dim / HEADS]."""
-    return np.stack(np.split(np.eye(dim, dtype=np.float32), HEADS, axis=1))
+def _parts(dim: int, heads: int) -> np.ndarray:
+    """Return what gives each head its own part of a vector, [heads, dim, dim / heads]."""
+    return np.stack(np.split(np.eye(dim, dtype=np.float32), heads, axis=1))

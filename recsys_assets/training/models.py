@@ -37,6 +37,10 @@ class TwoTowerShape:
     layers: tuple[int, ...] = (128, c.EMBEDDING_DIM)
     dropout: float = 0.0
     embedding_l2: float = 0.0
+    # the defaults are those of towers that were trained before these were parameters
+    history_heads: int = 4
+    history_dropout: float = 0.0
+    last_item_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,13 @@ def build_two_tower(
     else:
         inputs = mm.InputBlockV2(query_schema, categorical=tables)
     query = (
-        QueryEncoder(inputs, _mlp(shape), name=QUERY, history=ItemHistory(shape.items))
+        QueryEncoder(
+            inputs,
+            _mlp(shape),
+            name=QUERY,
+            history=ItemHistory(shape.items, shape.history_heads, shape.history_dropout),
+            last_share=shape.last_item_share,
+        )
         if shape.items
         else _tower(inputs, shape, QUERY)
     )

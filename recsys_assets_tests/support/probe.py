@@ -25,6 +25,7 @@ from recsys_assets import columns as c  # noqa: E402
 from recsys_assets import release_files  # noqa: E402
 from recsys_assets.bench.training import shop as bench_data  # noqa: E402
 from recsys_assets.training import batches, contrastive, export, loaders, models, trainer  # noqa: E402
+from recsys_assets.training.item_history import ItemHistory  # noqa: E402
 from recsys_assets.training.ranking import factored, ranker  # noqa: E402
 from recsys_assets.training.ranking import learning as ranking_training  # noqa: E402
 from recsys_assets.training.retrieval import learning as retrieval_training  # noqa: E402
@@ -421,6 +422,9 @@ def graphs() -> dict[str, float]:
         "without_items": {"items": 0},
         "items_alone": {"categories": 0, "use_context": False},
         "other_layers": {"layers": (32, 96, c.EMBEDDING_DIM)},
+        "one_head": {"history_heads": 1, "history_dropout": 0.4},
+        "eight_heads": {"history_heads": 8, "last_item_share": 1.7},
+        "no_last_item": {"last_item_share": 0.0},
     }.items():
         shape = models.TwoTowerShape(**{**usual, **change})
         pair = towers.Towers.of(
@@ -460,6 +464,21 @@ def latest_clicks(rows: int, items: int) -> dict[str, np.ndarray]:
     return dict(zip(c.QUERY_OF_ITEMS, (item, age), strict=True))
 
 
+def hidden_items() -> dict[str, float]:
+    """Share of the visitors whose only item is hidden by a dropout of .3: in training, and not."""
+    history = ItemHistory(10, 4, 0.3)
+    items = np.zeros((2_000, c.ITEM_HISTORY), np.int32)
+    items[:, 0] = 5
+    hours = np.zeros(items.shape, np.float32)
+    shares = {}
+    for name, training in (("training", True), ("answering", False)):
+        pooled, last = history(tf.constant(items), tf.constant(hours), training=training)
+        hidden = ~np.asarray(pooled).any(axis=1)
+        assert (hidden == ~np.asarray(last).any(axis=1)).all()
+        shares[name] = float(hidden.mean())
+    return shares
+
+
 def moved(model: tf.keras.Model) -> None:
     """Give every weight a value of its own: new biases are zeros, and hide where they belong."""
     random = np.random.default_rng(2)
@@ -477,6 +496,7 @@ if __name__ == "__main__":
                 "packed": packed(),
                 "clicks_only": clicks_only(),
                 "graphs": graphs(),
+                "hidden_items": hidden_items(),
                 "never_shown": never_shown(),
                 "never_shown_without_dropout": never_shown(0.0),
                 "plain": two_tower(),

@@ -74,6 +74,25 @@ def offline() -> dict[str, Any]:
             }
             for name in ("served", "retrieval")
         },
+        "session_moves": {
+            taste: {str(clicks): moved(clicks, scale) for clicks in (1, 2, 5)}
+            for taste, scale in (("within", 0.5), ("outside", 1.5), ("all", 1.0))
+        },
+    }
+
+
+def moved(clicks: int, scale: float) -> dict[str, Any]:
+    """A cell of session_moves; five clicks outside the taste have too few queries."""
+    few = clicks == 5 and scale > 1
+    changed = 2.5 * scale
+    return {
+        "queries": 12 if few else 400 // clicks,
+        "visitors": 12 if few else 200 // clicks,
+        "changed": None if few else estimate(changed, 0.2),
+        "median_changed": None if few else float(round(changed)),
+        "after": None if few else estimate(0.21),
+        "before": None if few else estimate(0.16),
+        "gain": None if few else estimate(0.05),
     }
 
 

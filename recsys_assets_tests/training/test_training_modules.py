@@ -156,7 +156,13 @@ def test_a_dlrm_of_drawn_negatives_is_calibrated(probe: dict[str, Any]) -> None:
     assert 0.7 < found["clicks_a_visit"] < 1.6
 
 
+def test_items_are_hidden_in_training_alone(probe: dict[str, Any]) -> None:
+    """Of 2,000 visitors with one item, .3 are hidden; the standard error is .01."""
+    assert probe["hidden_items"]["training"] == pytest.approx(0.3, abs=0.05)
+    assert probe["hidden_items"]["answering"] == 0
+
+
 def test_graphs_written_by_hand_give_what_tensorflow_gives(probe: dict[str, Any]) -> None:
-    assert len(probe["graphs"]) == 10 and all(
+    assert len(probe["graphs"]) == 13 and all(
         0 < difference <= 1e-6 for difference in probe["graphs"].values()
     ), probe["graphs"]

@@ -9,7 +9,7 @@ import dagster as dg
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, Staged
 from recsys_assets.defs.evaluation.judged import JudgedInputs
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import reporting, session_check
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -44,6 +44,7 @@ class OfflineParams(TypedDict):
             "not surely below recall@100 of popularity. Warns otherwise.",
             "auc": "AUC of the ranker on the validation days is above what chance gives at that "
             "size. Warns otherwise.",
+            **session_check.SPEC,
         },
         partitions.as_of(),
         blocking=False,
@@ -56,7 +57,7 @@ def offline(
 
     Reads the queries, the exported models, item vectors and features of the validation days. Writes
     the served lists and the retrieval lists, and the metrics of both and of the ranker, per slice
-    and with confidence intervals.
+    and with confidence intervals. It shows how far the clicks of a session move the served list.
     """
     from recsys_assets.lib.blend import released
     from recsys_assets.lib.evaluation import offline as evaluation_report
@@ -121,4 +122,5 @@ def _checks(metrics: Mapping[str, Any]) -> list[dg.AssetCheckResult]:
             blocking=False,
         ),
         reporting.of_verdict("auc", above_chance(auc, round(rows * (rate or 0)), rows, Limits())),
+        session_check.check(metrics["session_moves"], metrics["items"]),
     ]

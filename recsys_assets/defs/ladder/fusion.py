@@ -1,5 +1,6 @@
 """Define the asset of the fusion of the sources beside the simple rung."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.sources.inputs import OtherSources, split
 from recsys_assets.defs.sources.sources import BlendedParams, blended_params
-from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration import compute, reporting, session_check
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -33,13 +34,17 @@ class FusionParams(BlendedParams):
     new_item_places: int | str
 
 
+KEY = ["ladder", "fusion"]
+
+
 @dg.asset(
-    key=["ladder", "fusion"],
+    key=KEY,
     kinds={"scipy"},
     partitions_def=partitions.as_of(),
     pool="cpu",
     op_tags=compute.step_tags("CPU_LARGE"),
     deps=dependencies(FusionInputs),
+    check_specs=reporting.check_specs(KEY, session_check.SPEC, partitions.as_of(), blocking=False),
 )
 def fusion(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
@@ -49,7 +54,8 @@ def fusion(
     Reads the sources, the simple rung, the queries and the events of the window. Writes the weights
     with the reason for them, what each source is worth, the places for new items with what they
     cost, and the tables that serve. The release of the simple rung contains them where the fusion
-    is better than the rung alone.
+    is better than the rung alone. It shows how far the clicks of a session move the list of the
+    better one.
     """
     from recsys_assets.lib.ladder import fusion as ladder
 
@@ -72,4 +78,10 @@ def fusion(
             **inputs, sources=sources, target=staged.path, **params
         ),
     )
-    return reporting.result(built.artifact, reused=built.reused)
+    metrics = dict(built.artifact.metrics)
+    moves = metrics.pop("session_moves")  # a table: the UI need not plot each number
+    shown = dataclasses.replace(
+        built.artifact, manifest={**built.artifact.manifest, "metrics": metrics}
+    )
+    check = session_check.check(moves, inputs["queries"].metrics["items"])
+    return reporting.result(shown, reused=built.reused, checks=[check])

@@ -83,6 +83,9 @@ SEARCHES: dict[str, Search] = {
             "dropout": Between(0.0, 0.4),
             "embedding_l2": OneOf((0.0, 1e-6, 1e-5, 1e-4)),
             "logq_correction": OneOf((True, False)),
+            "history_heads": OneOf((1, 2, 4, 8)),
+            "history_dropout": Between(0.0, 0.4),
+            "last_item_share": Between(0.0, 2.0),
         },
     ),
     "dlrm": Search(

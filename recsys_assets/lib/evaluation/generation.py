@@ -217,6 +217,15 @@ class Generation(GenerationInputs):
         """Return the same generation with retrieval alone, and no places for new items."""
         return self.with_sources(None)
 
+    def of_rows(self) -> Generation:
+        """Return the same generation whose sources read the clicks of each query's row.
+
+        The models always read them there.
+        """
+        changed = copy.copy(self)
+        changed.sources = None if self.sources is None else self.sources.of_rows()
+        return changed
+
     # --- answers
     @property
     def retrieval(self) -> System:

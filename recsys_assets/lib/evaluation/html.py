@@ -57,6 +57,7 @@ _SECTIONS = (
     ("Slices", ("slices",), ("slices",)),
     ("Ranker", ("ranker",), ("reliability",)),
     ("Beyond accuracy", ("beyond_accuracy",), ()),
+    ("Sessions", ("session_moves",), ("session_moves", "session_ndcg@10")),
     ("Ablations", ("ablations", "cold_items"), ("ablations",)),
 )
 

@@ -60,6 +60,22 @@ class GenerationFigures(TypedDict):
     ranker: RankerReport
 
 
+class MoveFigures(TypedDict):
+    """Holds figures of lists after clicks of a session; None: too few queries."""
+
+    queries: int
+    visitors: int
+    changed: Estimate | None  # items of the first 10 that are there by the clicks
+    median_changed: float | None  # over the queries
+    after: Estimate | None  # nDCG@10 of the next click, by the list that has the clicks
+    before: Estimate | None  # the same, by the list without them
+    gain: Estimate | None  # after − before, paired
+
+
+#: Taste, one of ``session_moves.TASTES`` → number of clicks, as text → figures.
+SessionMoves = dict[str, dict[str, MoveFigures]]
+
+
 class OfflineFigures(GenerationFigures):
     """Holds the content of ``metrics.json`` of ``evaluation/offline``."""
 
@@ -73,6 +89,7 @@ class OfflineFigures(GenerationFigures):
     popularity: ListFigures
     random: ListFigures
     retrieval_minus_popularity: Estimate | None  # recall@100, paired; None without a query
+    session_moves: SessionMoves  # of the served lists
 
 
 class QueryCounts(TypedDict):
@@ -119,6 +136,7 @@ class MeasuredGeneration(TypedDict):
     slices: dict[str, dict[str, Any]]
     ablations: dict[str, dict[str, Any]]
     beyond_accuracy: dict[str, dict[str, float]]
+    session_moves: dict[str, dict[str, Any]]  # of SessionMoves; empty for an older evaluation
     queries: dict[str, Any]
     notes: list[str]
 

@@ -13,7 +13,12 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
-from recsys_assets.lib.evaluation import list_metrics, ranker_metrics
+from recsys_assets.lib.evaluation import (
+    list_metrics,
+    ranker_metrics,
+    session_figures,
+    session_moves,
+)
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.item_rows import rows_in
 from recsys_assets.lib.evaluation.list_metrics import Lists, SameForAll
@@ -158,6 +163,12 @@ def write_report(
         "retrieval_minus_popularity": list_metrics.overall_difference(
             arrays["retrieval_ranks"], popular.ranks, asked, seed, "recall@100"
         ),
+        "session_moves": session_moves.measure(
+            asked,
+            Lists(arrays["served_ranks"], arrays["served_top"]),
+            generation.of_rows().served,
+            seed,
+        ),
     }
     np.savez(target / "lists.npz", allow_pickle=False, **arrays)
     write_json(target / "metrics.json", metrics)
@@ -184,6 +195,7 @@ def _write_figures(metrics: OfflineFigures, folder: Path) -> None:
             {name: own["recall@100"]["value"] for name, own in systems.items()},
         )
     )
+    session_figures.write(metrics["session_moves"], folder)
     if bins := metrics["ranker"]["reliability"]:
         table = [{"predicted": one["predicted"], "observed": one["observed"]} for one in bins]
         (folder / "reliability.md").write_text(

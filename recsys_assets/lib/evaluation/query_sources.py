@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
 from recsys_assets.lib.evaluation.queries import VISITOR, Queries
+from recsys_assets.lib.evaluation.row_clicks import RowClicks
 from recsys_assets.lib.sources.blend import Blend, Blended
 from recsys_assets.lib.sources.recent import Recent
 
@@ -60,6 +61,10 @@ class QuerySources:
 
     blends: tuple[Blend, ...]
     latest: LatestClicks
+
+    def of_rows(self) -> QuerySources:
+        """Return the same sources, which read the clicks of each query's row."""
+        return replace(self, latest=RowClicks.like(self.latest))
 
     def blended(
         self, queries: Queries, rows: np.ndarray, retrieved: np.ndarray

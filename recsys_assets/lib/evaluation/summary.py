@@ -145,6 +145,7 @@ def summarise(
             for name, part in (ablations or {}).items()
         },
         "beyond_accuracy": offline.get("beyond_accuracy", {}),
+        "session_moves": offline.get("session_moves", {}),
         "queries": dict(queries or {}),
         "notes": notes or [],
     }

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recsys_assets.lib.evaluation import session_figures
 from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, COLD_ITEMS_NO_CONTENT
 from recsys_assets.lib.evaluation.measures import PRIMARY, EvaluationSummary, value_of
 from recsys_assets.lib.evaluation.query_slices import slice_order
@@ -83,6 +84,7 @@ def tables(summary: EvaluationSummary) -> dict[str, ReportTable]:
         "slices": _slices(summary),
         "ranker": _ranker(summary),
         "beyond_accuracy": _beyond_accuracy(summary),
+        "session_moves": ReportTable(*session_figures.parts(summary["session_moves"])),
         "ablations": _ablations(summary),
         "cold_items": _cold_items(summary),
     }
@@ -99,6 +101,7 @@ def figures(summary: EvaluationSummary) -> dict[str, plots.Figure]:
             "slices": _slice_plot(summary),
             "reliability": _reliability(summary),
             "ablations": _ablation_plot(summary),
+            **session_figures.figures(summary["session_moves"]),
         }.items()
         if figure is not None
     }
@@ -358,19 +361,14 @@ def _slice_plot(summary: EvaluationSummary) -> plots.Figure | None:
 
 
 def _reliability(summary: EvaluationSummary) -> plots.Figure | None:
-    table = summary["ranker"].get("reliability")
-    return (
-        plots.reliability_figure("Ranker: predicted and observed click rate", table)
-        if table
-        else None
-    )
+    title, table = "Ranker: predicted and observed click rate", summary["ranker"].get("reliability")
+    return plots.reliability_figure(title, table) if table else None
 
 
 def _ablation_plot(summary: EvaluationSummary) -> plots.Figure | None:
     if not summary["ablations"]:
         return None
-    parts = summary["ablations"]
-    parts = {"everything": summary.get("models") or summary["served"], **parts}
+    parts = {"everything": summary.get("models") or summary["served"], **summary["ablations"]}
     rows = {
         label(name): {"nDCG@10": one}
         for name, part in parts.items()

@@ -23,11 +23,11 @@ from recsys_assets.lib.blend.blend_artifacts import (
 )
 from recsys_assets.lib.blend.choice import ChoiceFigures, choose
 from recsys_assets.lib.blend.new_items import decide
-from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation import list_metrics, session_figures, session_moves
 from recsys_assets.lib.evaluation.item_rows import inverse, rows_in
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer, highest
-from recsys_assets.lib.evaluation.measures import Estimate, ListFigures
+from recsys_assets.lib.evaluation.measures import Estimate, ListFigures, SessionMoves
 from recsys_assets.lib.evaluation.placed import PlacedScorer, placed, young_items
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
@@ -48,18 +48,23 @@ class FusionFigures(TypedDict):
     lists: dict[str, ListFigures]  # rung → its metrics; empty without a query
     difference: Estimate | None  # nDCG@10 of fusion − the simple rung, paired
     blend: ChoiceFigures
+    session_moves: SessionMoves  # of the chosen rung's lists
 
 
 @dataclass(frozen=True)
 class FusedScorer:
     """The fusion of the sources as a scorer of queries; see ``list_metrics.Scorer``."""
 
-    retrieval: Scorer
+    retrieval: RungScorer
     sources: QuerySources
     vocabulary: Sequence[str]
     retrieval_topk: int
     name: str = FUSION
     places: NewItemPlaces | None = None  # for new items
+
+    def of_rows(self) -> FusedScorer:
+        """Return the same fusion, which reads the clicks of each query's row."""
+        return replace(self, retrieval=self.retrieval.of_rows(), sources=self.sources.of_rows())
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the weighted ranks, and below them retrieval's order, float64 [n, I].
@@ -197,6 +202,7 @@ def write_fusion(
     lists = {name: Lists.read(rung, name) for name in {*names, simple}}
     difference, count = None, int(asked.overall.sum())
     places, placed_scorer = read_places(target / JUDGED), None
+    by_row: Scorer = retrieval.of_rows()
     if choice["mode"] == BY_SOURCES:
         latest = parts.latest(history, look_back_days)
         blends = judged_blends(target, aligned)
@@ -216,6 +222,12 @@ def write_fusion(
         before, after = lists[chosen["name"]], list_metrics.run(served, asked)
         choice = write_cost(choice, new_items.measured(before, after, asked, seed), target)
         lists[chosen["name"]] = after  # what serves
+    if chosen["name"] == FUSION and placed_scorer is not None:
+        by_row = placed_scorer.of_rows()
+    elif places is not None:
+        by_row = PlacedScorer(by_row, places, vocabulary, retrieval_topk)
+    moves = session_moves.measure(asked, lists[chosen["name"]], by_row, seed)
+    session_figures.write(moves, target / "figures")
     figures: FusionFigures = {
         "rung": chosen,
         "queries": count,
@@ -224,6 +236,7 @@ def write_fusion(
         },
         "difference": difference,
         "blend": choice,
+        "session_moves": moves,
     }
     arrays = [one.arrays(name) for name, one in lists.items()]
     np.savez(

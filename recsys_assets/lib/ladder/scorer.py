@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.row_clicks import RowClicks
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
 
 
@@ -36,6 +37,10 @@ class RungScorer:
             look_back_days: days of 24 hours of clicks that a query has.
         """
         return cls(name, model, LatestClicks.of(clicks, model.item_ids, look_back_days))
+
+    def of_rows(self) -> RungScorer:
+        """Return the same rung, which reads the clicks of each query's row."""
+        return replace(self, clicks=RowClicks.like(self.clicks))
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the inner products of the queries ``rows`` with the catalogue, float64 [n, I].

@@ -15,14 +15,7 @@ import tensorflow as tf
 
 from recsys_assets import columns as c
 from recsys_assets.training import export
-from recsys_assets.training.item_history import (
-    AGE_STEPS,
-    LAST,
-    LAST_SHARE,
-    NEVER,
-    POOLED,
-    ItemHistory,
-)
+from recsys_assets.training.item_history import AGE_STEPS, LAST, NEVER, POOLED, ItemHistory
 from recsys_assets.training.models import TwoTowerShape, query_columns
 from recsys_assets.training.onnx_graph import Dense, Graph, inner, named
 
@@ -87,7 +80,7 @@ def write_query_tower(encoder: mm.Encoder, shape: TwoTowerShape, path: Path) -> 
     for layer in dense[1:]:
         values = graph.dense(values, layer)
     if pooled:
-        share = np.array(LAST_SHARE, np.float32)
+        share = np.array(shape.last_item_share, np.float32)
         values = graph.node("Add", values, pooled[0])
         values = graph.node("Add", values, graph.node("Mul", pooled[1], share))
     graph.node("LpNormalization", values, axis=1, p=2, output=export.EMBEDDING)
@@ -154,7 +147,7 @@ def _pooled(graph: Graph, history: ItemHistory) -> tuple[str, str]:
     logits = graph.node("Where", known, logits, np.array(NEVER, np.float32))
     weights = graph.node("Softmax", logits, axis=1)
     weights = graph.node("Transpose", weights, perm=[0, 2, 1])
-    # [B, 4, 1, 64]: the rows of unknown items are 0, so their weights count nothing
+    # [B, G, 1, 64]: the rows of unknown items are 0, so their weights count nothing
     of_heads = graph.node("Unsqueeze", graph.node("MatMul", weights, vectors), np.array([2]))
     pooled = graph.node(
         "Reshape", graph.node("MatMul", of_heads, mix), np.array([-1, c.EMBEDDING_DIM])

@@ -103,6 +103,9 @@ def _train(
         params.embedding_dim,
         dropout=params.dropout,
         embedding_l2=params.embedding_l2,
+        history_heads=params.history_heads,
+        history_dropout=params.history_dropout,
+        last_item_share=params.last_item_share,
     )
     learning = retrieval_training.TowerLearning.of(
         batches.with_vectors(schema),

@@ -9,6 +9,7 @@ import pytest
 
 from recsys_assets import partitions
 from recsys_assets.lib.evaluation.chance import chance_auc
+from recsys_assets.lib.evaluation.session_moves import verdict
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import small_models, small_window
@@ -109,9 +110,10 @@ def test_the_ui_plots_the_headline_and_the_artifact_keeps_the_slices(
         == home.store.current("evaluation/offline", AS_OF).metrics["served"]["ndcg@10"]["value"]
     )
     assert (
-        not [name for name in shown if name.startswith("slices known_users")]
+        not [name for name in shown if name.startswith(("slices known_users", "session_moves"))]
         and "known_users" in shown["slices table"]
     )
+    assert "| 5 outside |" in shown["session moves table"]
 
 
 def test_models_that_were_never_trained_are_warned_of(
@@ -122,7 +124,7 @@ def test_models_that_were_never_trained_are_warned_of(
     checks = {
         check.check_name: check for check in evaluated["offline"].get_asset_check_evaluations()
     }
-    assert set(checks) == {"recall_above_popularity", "auc"}
+    assert set(checks) == {"recall_above_popularity", "auc", "session_moves"}
     metrics = home.store.current("evaluation/offline", AS_OF).metrics
     auc, rows, rate = (metrics["ranker"][name] for name in ("auc", "rows", "click_rate"))
     bound = chance_auc(round(rows * rate), round(rows * (1 - rate)))
@@ -132,6 +134,9 @@ def test_models_that_were_never_trained_are_warned_of(
     difference = metrics["retrieval_minus_popularity"]
     assert difference["low"] <= difference["value"] <= difference["high"]
     assert checks["recall_above_popularity"].passed == (difference["high"] >= 0)
+    passed, found = verdict(metrics["session_moves"], metrics["items"])
+    assert checks["session_moves"].passed == passed
+    assert checks["session_moves"].metadata["value"].value == found
     assert all(
         not check.blocking and check.severity == dg.AssetCheckSeverity.WARN
         for check in checks.values()

@@ -54,7 +54,7 @@ def test_the_page_is_whole():
         "name": "viewport",
         "content": "width=device-width, initial-scale=1",
     } in page.of("meta")
-    assert len(page.of("h1")) == 1 and len(page.of("table")) == 7 and len(page.of("svg")) == 5
+    assert len(page.of("h1")) == 1 and len(page.of("table")) == 8 and len(page.of("svg")) == 7
     text = " ".join(page.texts)
     for words in (
         "Targets: 6 of 6 met",
@@ -66,6 +66,9 @@ def test_the_page_is_whole():
         "the oracle ranks",
         "expected clicks a list",
         "withheld, no texts and pictures",
+        "How far the clicks of a session move the list",
+        "5 outside",
+        "fewer than 20 queries",
     ):
         assert words in text, words
 
@@ -163,7 +166,7 @@ def test_what_is_not_finite_or_absent_leaves_a_gap_only():
     nothing = {"value": float("nan"), "low": float("nan"), "high": float("nan")}
     offline["slices"] = {"known_users": {"ndcg@10": nothing}}
     offline["ranker"] = {"auc": 0.7, "log_loss": float("inf")}
-    offline["beyond_accuracy"] = {}
+    offline["beyond_accuracy"] = offline["session_moves"] = {}
     baselines["ials"] = {"ndcg@10": nothing}
     summary = summarised(
         offline=offline,

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from recsys_assets.artifacts import ArtifactStore
-from recsys_assets.lib.evaluation import list_metrics, offline, ranker_metrics
+from recsys_assets.lib.evaluation import list_metrics, offline, ranker_metrics, session_moves
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.features.seen import DEFAULT_RULE
@@ -93,6 +93,22 @@ def test_the_metrics_are_those_of_the_lists(store, report):
     )
     for name in ("lists_table", "slices_table", "recall@100", "reliability"):
         assert report.path(f"figures/{name}.md").read_text()
+
+
+def test_the_report_shows_how_far_clicks_move_the_served_list(store, report):
+    queries = Queries.read(store.current("evaluation/queries", AS_OF))
+    asked = session_moves.session_queries(queries)
+    moves = report.metrics["session_moves"]
+    for clicks in session_moves.CLICKS:
+        assert moves["all"][str(clicks)]["queries"] == (asked.clicks == clicks).sum()
+    assert moves["all"]["1"]["queries"] > session_moves.LEAST_QUERIES
+    now = list_metrics.Lists.read(report, "served").ranks[asked.rows]
+    one = asked.clicks == 1
+    ndcg = list_metrics.point(now[one], queries.users[asked.rows][one])
+    assert moves["all"]["1"]["after"]["value"] == pytest.approx(ndcg)
+    assert 0 <= moves["all"]["1"]["changed"]["value"] <= 10
+    table = report.path("figures/session_moves_table.md").read_text()
+    assert "| 1 all |" in table and "bootstraps by visitor" in table
 
 
 def test_the_ranker_is_judged_on_every_exposure(store, report):

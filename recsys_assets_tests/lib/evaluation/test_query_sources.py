@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 
@@ -10,6 +12,7 @@ from recsys_assets.lib.evaluation.query_sources import FOLDS, QuerySources, fold
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.sources import OwnItems
 from recsys_assets.source_names import OWN_ITEMS, RETRIEVAL
+from recsys_assets_tests.support.row_histories import with_histories
 from recsys_assets_tests.support.small_queries import queries
 
 HOUR = 3_600
@@ -80,3 +83,20 @@ def test_each_fold_is_answered_by_its_own_blend():
     for fold, answer in zip(folds(wanted), answers, strict=True):
         assert answer.rows.tolist() == [2, 0], "the end of a list is no item"
         np.testing.assert_allclose(answer.scores[0], -np.log(2) * (fold + 1), rtol=1e-6)
+
+
+def test_the_sources_can_read_the_clicks_of_the_rows():
+    latest = LatestClicks.of(LOG, ITEMS, 7)
+    blend = Blend((OwnItems(),), {RETRIEVAL: 1.0, OWN_ITEMS: 2.0}, np.zeros(3, bool))
+    sources = QuerySources((blend,), latest)
+    wanted = asked(("a", 9 * HOUR), ("b", 11 * HOUR))
+    rows, retrieved = np.arange(2), np.tile([0, 1, 2], (2, 1))
+    expected = [one.rows.tolist() for one in sources.blended(wanted, rows, retrieved)]
+    own = with_histories(wanted, latest)
+    found = [one.rows.tolist() for one in sources.of_rows().blended(own, rows, retrieved)]
+    assert found == expected == [[2, 0, 1], [1, 0, 2]]
+    # the second query with the clicks of the first
+    lists = own.frame.select("items", "ages")[[0, 0]]
+    swapped = dataclasses.replace(own, frame=own.frame.with_columns(*lists))
+    answers = list(sources.of_rows().blended(swapped, rows, retrieved))
+    assert answers[1].rows.tolist() == [2, 0, 1]

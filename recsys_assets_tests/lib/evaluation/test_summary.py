@@ -82,6 +82,7 @@ def test_the_keys_that_the_issue_names():
     assert {"auc", "oracle_auc", "calibration_error"} <= set(summary["ranker"])
     assert summary["scale"] == "demo" and set(summary["baselines"]) == set(small.SYSTEMS)
     assert "coverage@10" in summary["beyond_accuracy"]["served"]
+    assert summary["session_moves"] == small.offline()["session_moves"]
     assert summary["baselines"]["ease"]["served_minus"]["value"] == pytest.approx(0.05)
 
 

@@ -20,6 +20,7 @@ from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources, folds
+from recsys_assets.lib.features.batch_transform import item_vocabulary
 from recsys_assets.lib.ladder.fitting import read_fitted
 from recsys_assets.lib.ladder.fusion import FusedScorer, retrieved, write_fusion
 from recsys_assets.lib.ladder.scorer import RungScorer
@@ -39,6 +40,7 @@ from recsys_assets.source_names import (
     YOUNG_ITEMS,
 )
 from recsys_assets_tests.support import small_clicks
+from recsys_assets_tests.support.row_histories import with_histories
 from recsys_assets_tests.support.seen import publish_rule
 from recsys_assets_tests.support.small_clicks import ITEMS
 from recsys_assets_tests.support.small_rung import DAYS, TRAIN, VALID, fit, write
@@ -160,6 +162,32 @@ def test_the_lists_of_the_fusion_are_those_of_the_folds(shop, fusion):
     seen = asked.seen(np.arange(len(asked)))
     shown = lists.top >= 0
     assert not np.take_along_axis(seen, np.where(shown, lists.top, 0), 1)[shown].any()
+
+
+def test_the_fusion_can_read_the_clicks_of_the_rows(shop, fusion):
+    """With the log's clicks in the rows, the lists are those of the log."""
+    asked, clicks = Queries.read(shop.queries), read_clicks(shop.log)
+    vocabulary = item_vocabulary(shop.workflows)
+    latest = LatestClicks.of(clicks, vocabulary, 7)
+    model = read_fitted(shop.fitted, shop.workflows, JUDGED)
+    scorer = FusedScorer(
+        RungScorer.of("item_to_item", model, clicks, 7),
+        QuerySources(judged_blends(fusion.local, shop.aligned), latest),
+        vocabulary,
+        300,
+    )
+    rows = with_histories(asked, latest)
+    lists = list_metrics.run(scorer.of_rows(), rows)
+    np.testing.assert_array_equal(lists.top, Lists.read(fusion, "fusion").top)
+    without = list_metrics.run(scorer.of_rows(), asked)  # its rows have no history
+    assert not np.array_equal(without.top, lists.top)
+
+
+def test_the_figures_say_how_far_clicks_move_the_list(fusion):
+    moves = fusion.metrics["session_moves"]
+    assert set(moves) == {"within", "outside", "all"} and set(moves["all"]) == {"1", "2", "5"}
+    assert moves["all"]["1"]["queries"] == 0, "no query of this shop has a history"
+    assert "fewer than 20 queries" in fusion.path("figures/session_moves_table.md").read_text()
 
 
 def test_what_serves_has_the_weights_of_all_visitors(shop, fusion):
