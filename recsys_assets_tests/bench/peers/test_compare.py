@@ -63,7 +63,7 @@ def test_the_best_settings_of_the_inner_split_are_judged(
     process = FakeProcess(best=2)
     monkeypatch.setattr(compare, "run_process", process)
     said: list[str] = []
-    found, versions = comparison(tmp_path, np.array([1, 1, 4])).run(said.append, ["implicit_als"])
+    found, versions = comparison(tmp_path, np.array([1, 1, 11])).run(said.append, ["implicit_als"])
     [als] = found.values()
     assert als["settings"] == TRIALS["implicit_als"][2] and versions == {"rectools": "1"}
     assert als["ndcg@10"]["value"] == als["recall@10"]["value"] == als["mrr@10"]["value"] == 1.0
