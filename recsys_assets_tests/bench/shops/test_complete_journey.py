@@ -21,13 +21,13 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder with a wheel of six lines and three products."""
     lines = pl.DataFrame(
         {
-            "household_id": [2, 2, 3, 4, 4, 4],
+            "household_id": [5, 5, 6, 10, 10, 10],
             "basket_id": [10, 10, 11, 12, 13, 13],
             "product_id": [100, 200, 100, 100, 100, 300],
             "quantity": [1, 2, 1, 1, 1, 1],
             "transaction_timestamp": [
-                *[datetime(2017, 10, 2, 0, 0, 1)] * 3,
-                datetime(2017, 10, 1, 23, 59, 59),
+                *[datetime(2017, 9, 25, 0, 0, 1)] * 3,
+                datetime(2017, 9, 24, 23, 59, 59),
                 *[datetime(2017, 10, 22, 23, 59, 59), datetime(2017, 10, 23)],
             ],
         }
@@ -52,7 +52,7 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_has_the_lines_of_every_second_household_within_three_weeks(
+def test_it_has_the_lines_of_every_fifth_household_within_four_weeks(
     downloads: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "files"
@@ -60,12 +60,12 @@ def test_it_has_the_lines_of_every_second_household_within_three_weeks(
     written = BY_NAME["complete_journey"].write(folder, downloads, 0)
     log, products = read(folder / "transactions.csv"), read(folder / "products.csv")
     assert log.select("household_id", "product_id", "transaction_timestamp").rows() == [
-        ("2", "100", "2017-10-02 00:00:01"),
-        ("2", "200", "2017-10-02 00:00:01"),
-        ("4", "100", "2017-10-22 23:59:59"),
+        ("5", "100", "2017-09-25 00:00:01"),
+        ("5", "200", "2017-09-25 00:00:01"),
+        ("10", "100", "2017-10-22 23:59:59"),
     ]
     assert products.rows() == [
         ("100", "PRODUCE", "TROPICAL FRUIT", "BANANAS"),
         ("200", "MISCELLANEOUS", "other", "MISCELLANEOUS"),
     ]
-    assert (written.rows, written.items, written.visitor) == (3, {"100", "200"}, "4")
+    assert (written.rows, written.items, written.visitor) == (3, {"100", "200"}, "10")
