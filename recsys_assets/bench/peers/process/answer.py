@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_assets.bench.peers.process.models import EMPTY, FITS, POPULAR, Asked, Peer, PopularItems
+from recsys_assets.bench.peers.process.models import EMPTY, FITS, POPULAR, Asked, Peer, PopularOrder
 from recsys_assets.bench.peers.process.split_file import SplitFile
 from recsys_assets.exits import run_and_leave
 
@@ -33,7 +33,7 @@ PACKAGES = ("implicit", "rectools", "torch", "pytorch-lightning", "numpy")
 
 
 def answer(
-    peer: Peer, popular: PopularItems, split: SplitFile, fitted: np.ndarray, rows: np.ndarray
+    peer: Peer, popular: PopularOrder, split: SplitFile, fitted: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
     """Return the lists of the queries ``rows``, int32 [n, SHOWN], without their hidden items.
 
@@ -48,7 +48,7 @@ def answer(
     known = fitted[split.item[position]]
     asked = Asked(owner[known], split.item[position][known], split.time[position][known], len(rows))
     most = int(np.diff(split.hidden_start)[rows].max(initial=0))
-    if len(asked.item) or isinstance(peer, PopularItems):
+    if len(asked.item) or isinstance(peer, PopularOrder):
         found = peer.lists(asked, SHOWN + most)
     else:
         found = np.full((len(rows), 0), EMPTY, np.int64)
@@ -65,7 +65,7 @@ def answer(
 
 
 def answer_all(
-    peer: Peer, popular: PopularItems, split: SplitFile, fitted: np.ndarray
+    peer: Peer, popular: PopularOrder, split: SplitFile, fitted: np.ndarray
 ) -> np.ndarray:
     """Return the lists of all queries, int32 [Q, SHOWN]."""
     parts = [
@@ -96,9 +96,9 @@ def answers(request: dict[str, Any]) -> dict[str, Any]:
     split = SplitFile.read(Path(request["split"]))
     fitted = np.zeros(int(split.items), bool)
     fitted[split.item[split.training]] = True
-    popular = PopularItems.fit(split, request["popular"], request["seed"])
+    popular = PopularOrder.fit(split, request["popular"], request["seed"])
     fit = FITS[request["peer"]] if can_fit(split) else FITS[POPULAR]
-    lists: dict[str, np.ndarray] = {}
+    lists: dict[str, Any] = {}  # arrays; numpy 1 has no other argument of savez
     seconds: list[float] = []
     peer: Peer = popular
     for number, settings in enumerate(request["settings"]):

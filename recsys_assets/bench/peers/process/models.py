@@ -77,13 +77,13 @@ def _by_query(found: Any, queries: int, k: int) -> np.ndarray:
 
 # --- peers ----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class PopularItems:
+class PopularOrder:
     """Gives everybody the most clicked items, by RecTools' PopularModel."""
 
     best: np.ndarray  # int64 [I'], every item of the period, best first
 
     @classmethod
-    def fit(cls, split: SplitFile, settings: PeerSettings, seed: int) -> PopularItems:
+    def fit(cls, split: SplitFile, settings: PeerSettings, seed: int) -> PopularOrder:
         """Count clicks or visitors (``popularity``) of the last ``days``; None: of all days."""
         from rectools import Columns
         from rectools.dataset import Dataset
@@ -239,7 +239,7 @@ class SequentialSASRec:
 
 Fit = Callable[[SplitFile, PeerSettings, int], Peer]
 FITS: dict[str, Fit] = {
-    "rectools_popular": PopularItems.fit,
+    "rectools_popular": PopularOrder.fit,
     "implicit_als": FoldedInALS.fit,
     "rectools_ease": LinearEASE.fit,
     "rectools_sasrec": SequentialSASRec.fit,

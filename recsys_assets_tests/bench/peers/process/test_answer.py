@@ -12,7 +12,7 @@ import pytest
 
 from recsys_assets.bench.peers.compare import ranks_of
 from recsys_assets.bench.peers.process.answer import SHOWN, answer, answer_all, can_fit
-from recsys_assets.bench.peers.process.models import EMPTY, FITS, Asked, PopularItems
+from recsys_assets.bench.peers.process.models import EMPTY, FITS, Asked, PopularOrder
 from recsys_assets.bench.peers.process.split_file import SplitFile
 from recsys_assets.bench.peers.split import Split
 from recsys_assets.lib.evaluation import list_metrics
@@ -33,7 +33,7 @@ SPLIT = SplitFile(
     items=np.array(20),
 )
 FITTED = np.isin(np.arange(20), [5, 6, 8])
-POPULAR = PopularItems(np.array([6, 5, 9, 8]))
+POPULAR = PopularOrder(np.array([6, 5, 9, 8]))
 
 
 @dataclass
