@@ -22,7 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from recsys_assets.bench.peers.process.models import EMPTY, FITS, POPULAR, Asked, Peer, PopularOrder
+from recsys_assets.bench.peers.process.models import (
+    EMPTY,
+    FITS,
+    POPULAR,
+    AskedClicks,
+    Peer,
+    PopularOrder,
+)
 from recsys_assets.bench.peers.process.split_file import SplitFile
 from recsys_assets.exits import run_and_leave
 
@@ -46,7 +53,9 @@ def answer(
     """
     owner, position = split.clicks_before(rows)
     known = fitted[split.item[position]]
-    asked = Asked(owner[known], split.item[position][known], split.time[position][known], len(rows))
+    asked = AskedClicks(
+        owner[known], split.item[position][known], split.time[position][known], len(rows)
+    )
     most = int(np.diff(split.hidden_start)[rows].max(initial=0))
     if len(asked.item) or isinstance(peer, PopularOrder):
         found = peer.lists(asked, SHOWN + most)

@@ -24,7 +24,7 @@ EMPTY = -1
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedClicks:
     """Holds m clicks of n queries, oldest first per query, on items that training has."""
 
     owner: np.ndarray  # int64 [m], 0 to n - 1, ascending
@@ -36,7 +36,7 @@ class Asked:
 class Peer(Protocol):
     """Any fitted model."""
 
-    def lists(self, asked: Asked, k: int) -> np.ndarray:
+    def lists(self, asked: AskedClicks, k: int) -> np.ndarray:
         """Return the k best items of each query, int64 [n, k], best first; EMPTY at the end.
 
         The row of a query without clicks can be empty.
@@ -101,7 +101,7 @@ class PopularOrder:
         found = model.recommend(anybody, data, k=data.item_id_map.size, filter_viewed=False)
         return cls(found[Columns.Item].to_numpy().astype(np.int64))
 
-    def lists(self, asked: Asked, k: int) -> np.ndarray:
+    def lists(self, asked: AskedClicks, k: int) -> np.ndarray:
         """Return the same items for each query."""
         listed = np.full((asked.queries, k), EMPTY, np.int64)
         listed[:, : len(self.best[:k])] = self.best[:k]
@@ -134,7 +134,7 @@ class FoldedInALS:
         model.fit(counts, show_progress=False)
         return cls(model, items)
 
-    def lists(self, asked: Asked, k: int) -> np.ndarray:
+    def lists(self, asked: AskedClicks, k: int) -> np.ndarray:
         """Return the items with the highest product; a query without clicks has none."""
         from scipy import sparse
 
@@ -176,7 +176,7 @@ class LinearEASE:
         data = Dataset.construct(table)
         return cls(EASEModel(**settings).fit(data), data.item_id_map)
 
-    def lists(self, asked: Asked, k: int) -> np.ndarray:
+    def lists(self, asked: AskedClicks, k: int) -> np.ndarray:
         """Return the items with the highest score; a query without clicks has none."""
         from rectools import Columns
         from rectools.dataset import Dataset, IdMap, Interactions
@@ -216,7 +216,7 @@ class SequentialSASRec:
         model = SASRecModel(**settings, deterministic=True)
         return cls(model.fit(Dataset.construct(_training_table(split))))
 
-    def lists(self, asked: Asked, k: int) -> np.ndarray:
+    def lists(self, asked: AskedClicks, k: int) -> np.ndarray:
         """Return the next items of each sequence; a query without a known item has none."""
         from rectools.dataset import Dataset
 

@@ -12,7 +12,7 @@ import pytest
 
 from recsys_assets.bench.peers.compare import ranks_of
 from recsys_assets.bench.peers.process.answer import SHOWN, answer, answer_all, can_fit
-from recsys_assets.bench.peers.process.models import EMPTY, FITS, Asked, PopularOrder
+from recsys_assets.bench.peers.process.models import EMPTY, FITS, AskedClicks, PopularOrder
 from recsys_assets.bench.peers.process.split_file import SplitFile
 from recsys_assets.bench.peers.split import Split
 from recsys_assets.lib.evaluation import list_metrics
@@ -40,9 +40,9 @@ POPULAR = PopularOrder(np.array([6, 5, 9, 8]))
 class Remembers:
     """Lists 6, 9, 3 for each query with a click."""
 
-    asked: Asked | None = None
+    asked: AskedClicks | None = None
 
-    def lists(self, asked: Asked, k: int) -> np.ndarray:
+    def lists(self, asked: AskedClicks, k: int) -> np.ndarray:
         self.asked = asked
         found = np.full((asked.queries, k), EMPTY)
         found[np.unique(asked.owner), :3] = [6, 9, 3]
@@ -80,7 +80,7 @@ def test_folded_in_factors_solve_the_normal_equations() -> None:
     """x = (YᵀY + Yᵀ(C − 1)Y + λ)⁻¹ Yᵀ C p, for the counts of the query's visitor."""
     settings = {"factors": 2, "regularization": 0.1, "alpha": 3.0, "iterations": 5}
     peer = FITS["implicit_als"](SPLIT, settings, 7)
-    asked = Asked(np.array([0, 0, 1]), np.array([5, 5, 8]), np.zeros(3, np.int64), 3)
+    asked = AskedClicks(np.array([0, 0, 1]), np.array([5, 5, 8]), np.zeros(3, np.int64), 3)
     factors = np.asarray(peer.model.item_factors, np.float64)
     assert peer.items.tolist() == [5, 6, 8]
     found = peer.lists(asked, 5)
