@@ -16,13 +16,16 @@ export PYTHONUTF8 := 1
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(PLATFORM)/python -m pytest -n 2
 
-.PHONY: help setup demo stop check test test-clock bench lint map locks clean
+.PHONY: help setup peers demo stop check test test-clock bench lint map locks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 setup:  ## the three environments from their locks (seconds when nothing changed); TORCH=cpu: the small build of torch
 	@bash scripts/setup.sh
+
+peers:  ## the environment of the peers, other recommenders that `recsys bench peers` compares with
+	@bash scripts/setup.sh peers
 
 demo:  ## the main job: data, full graph, services, promoted release, recommendations (CATALOGUE=products.yaml)
 	@begin=$$SECONDS

@@ -157,6 +157,10 @@ class Settings(BaseSettings):
     executor: Literal["in_process", "multiprocess", "k8s"] = "in_process"
     training_python: Path = PROJECT_ROOT / ".venvs" / "training" / "bin" / "python"
     serving_python: Path = PROJECT_ROOT / ".venvs" / "serving" / "bin" / "python"
+    peers_python: Path = Field(
+        PROJECT_ROOT / ".venvs" / "peers" / "bin" / "python",
+        description="Interpreter of the peers' environment, for `recsys bench peers`.",
+    )
     training_image: str | None = Field(
         None, description="Image of the training pods (executor k8s)."
     )
@@ -295,7 +299,9 @@ class Settings(BaseSettings):
                 setattr(self, name, getattr(self, name) + self.port_offset)
         return self
 
-    @field_validator("home", "catalogue", "training_python", "serving_python", mode="after")
+    @field_validator(
+        "home", "catalogue", "training_python", "serving_python", "peers_python", mode="after"
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         # resolve() would follow an environment's python link out of its environment

@@ -157,6 +157,20 @@ def test_training_imports_only_the_ground_of_this_project() -> None:
     ] == []
 
 
+def test_what_runs_in_the_peers_environment_imports_only_the_ground() -> None:
+    """The peers' environment has none of the platform's packages."""
+    own = "recsys_assets.bench.peers.process"
+    allowed = (own, *(f"recsys_assets.{name}" for name in GROUND))
+    outside = {"numpy", "pandas", "scipy", "threadpoolctl", "implicit", "rectools"}
+    outside |= {"pytorch_lightning", *sys.stdlib_module_names}
+    assert [
+        f"{path.name} imports {name}"
+        for path in modules("bench/peers/process")
+        for name in imports(path, top_level_only=False)
+        if not (name.startswith(allowed) or name.split(".")[0] in outside)
+    ] == []
+
+
 @pytest.mark.parametrize("name", GROUND)
 def test_the_ground_needs_nothing_but_the_standard_library(name: str) -> None:
     found = {one.split(".")[0] for one in imports(PACKAGE / f"{name}.py", top_level_only=False)}

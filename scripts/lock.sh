@@ -15,4 +15,7 @@ compile platform.in -o "$full"
 python3 ../scripts/split_lock.py "$full" platform.lock torch.lock
 compile training.in -o training.lock
 compile --override serving.override serving.in -o serving.lock
-echo "locked: $(wc -l platform.lock torch.lock training.lock serving.lock | tail -n 1 | awk '{ print $1 }') lines"
+cat peers.lock torch.lock > "$full" 2> /dev/null || true
+compile --override peers.override peers.in -o "$full"
+python3 ../scripts/split_lock.py "$full" peers.lock /dev/null  # torch is that of torch.lock
+echo "locked: $(wc -l platform.lock torch.lock training.lock serving.lock peers.lock | tail -n 1 | awk '{ print $1 }') lines"

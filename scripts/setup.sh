@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Makes .venvs/{platform,training,serving} from requirements/*.lock. An environment that is whole and current is kept.
 #
+#   setup.sh [ENVIRONMENT…]      makes these alone; `setup.sh peers` makes .venvs/peers, for `recsys bench peers`
+#
 #   PYTHON=/path/to/python3.11   the interpreter to use
 #   TORCH=index|local|cpu        which build of torch (README); default: the last choice, else a wheel under
 #                                PIP_FIND_LINKS, else the package index's build
@@ -21,6 +23,13 @@ NEEDED_SMALL=7
 GLIBC_NEEDED=2.35  # of the Triton wheel
 UV_VERSION=0.13.9
 uv=.venvs/tools/bin/uv
+
+environments=("$@")
+[ $# -gt 0 ] || environments=(platform training serving)
+for name in "${environments[@]}"; do
+  [ -f "requirements/$name.lock" ] && [ -f "requirements/$name.in" ] \
+    || fail "there is no environment $name; there are platform, training, serving and peers"
+done
 
 requirement() { sed -nE "s/^($1==[^ ]+).*/\1/p" requirements/torch.lock; }
 torch=$(requirement torch)
@@ -84,19 +93,28 @@ choose_torch() {
   esac
 }
 
-install_torch() {
-  local pip=("$uv" pip install --quiet --python .venvs/platform/bin/python --no-deps)
+install_torch() {  # torchvision for the platform alone: the peers have no pictures, and it needs pillow
+  local builds=("$torch")
+  [ "$1" != platform ] || builds+=("$torchvision")
+  local pip=("$uv" pip install --quiet --python ".venvs/$1/bin/python" --no-deps)
   case "$variant" in
-    index) "${pip[@]}" --require-hashes -r requirements/torch.lock ;;
-    cpu) "${pip[@]}" --torch-backend cpu "$torch" "$torchvision" ;;
-    local) "${pip[@]}" "${find_links[@]}" "$torch" "$torchvision" ;;
+    index)
+      if [ "$1" = platform ]; then
+        "${pip[@]}" --require-hashes -r requirements/torch.lock
+      else
+        awk '/^[^ \t]/ { kept = !/^torchvision==/ } kept' requirements/torch.lock | "${pip[@]}" --require-hashes -r -
+      fi ;;
+    cpu) "${pip[@]}" --torch-backend cpu "${builds[@]}" ;;
+    local) "${pip[@]}" "${find_links[@]}" "${builds[@]}" ;;
   esac
 }
 
 # --- the environments ------------------------------------------------------------------------------------------------
+has_torch() { [ "$1" = platform ] || [ "$1" = peers ]; }
+
 # What an environment is made from: its lock, the build of torch, the project's own metadata, the interpreter, the place.
 fingerprint() {
-  { cat "requirements/$1.lock" pyproject.toml; [ "$1" != platform ] || { cat requirements/torch.lock; echo "$variant"; }
+  { cat "requirements/$1.lock" pyproject.toml; ! has_torch "$1" || { cat requirements/torch.lock; echo "$variant"; }
     "$python" -VV; echo "$python"; pwd; } | sha256sum | cut -c1-16
 }
 
@@ -110,11 +128,11 @@ whole() {
 make_environment() {
   local name=$1
   if whole "$name"; then say "$name: is as its lock says"; return; fi
-  say "$name: installing $(grep -c '==' "requirements/$name.lock") locked packages$([ "$name" != platform ] || echo ", torch: $variant")"
+  say "$name: installing $(grep -c '==' "requirements/$name.lock") locked packages$(! has_torch "$name" || echo ", torch: $variant")"
   rm -rf ".venvs/$name"  # downloads stay in uv's cache, so a cut-off set-up goes on from there
   "$uv" venv --quiet --python "$python" ".venvs/$name"
-  if [ "$name" = platform ]; then
-    install_torch || fail "$name: torch ($variant) could not be installed; is the package index reachable? Other builds: make setup TORCH=index, TORCH=cpu"
+  if has_torch "$name"; then
+    install_torch "$name" || fail "$name: torch ($variant) could not be installed; is the package index reachable? Other builds: make setup TORCH=index, TORCH=cpu"
   fi
   "$uv" pip install --quiet --python ".venvs/$name/bin/python" --no-deps --require-hashes -r "requirements/$name.lock" \
     || fail "$name: the lock could not be installed; is the package index reachable?"
@@ -151,7 +169,7 @@ for link in ${PIP_FIND_LINKS:-}; do find_links+=(--find-links "$link"); done
 variant=$(choose_torch) || fail "TORCH=$TORCH is not known; it is index, local or cpu"
 
 made=()
-for name in platform training serving; do
+for name in "${environments[@]}"; do
   [ ${#made[@]} -gt 0 ] || [ -f ".venvs/$name/.stamp" ] || check_disk
   make_environment "$name"
 done

@@ -2,7 +2,7 @@
 
 If something does not load, the exit status is 1 and one line names the remedy.
 
-Usage: try_imports.py platform|training|serving
+Usage: try_imports.py platform|training|serving|peers
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ MODULES = {
     ],
     "training": ["tensorflow", "nvtabular", "merlin.models.tf", "tf2onnx"],
     "serving": ["numpy", "onnxruntime", "faiss", "feast", "redis"],
+    "peers": ["torch", "pytorch_lightning", "implicit", "rectools.models"],
 }
 
 

@@ -21,7 +21,7 @@ app = typer.Typer(
 
 @app.callback()
 def bench() -> None:
-    """Measure data, training, serving, small shops or files. Each command writes its own file."""
+    """Measure a part of the platform; each command writes its own file."""
 
 
 @app.command()
@@ -226,6 +226,51 @@ def shops(
     clock.say(f"written to {settings.home / 'bench' / 'shops.json'}")
     if report["served"] is not None and report["served"] < 1:
         raise typer.Exit(1)
+
+
+@app.command()
+def peers(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A kept shop, or `home` for this home; give it once per shop."
+        ),
+    ] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A peer; give it once per peer.")
+    ] = None,
+    ask: Annotated[
+        bool, typer.Option(help="Start each kept shop and time its answers over HTTP.")
+    ] = True,
+) -> None:
+    """Compare what serves with iALS, EASE and SASRec of other packages.
+
+    The shops are those that `recsys bench shops --keep` left in this home.
+    The peers run in an environment of their own: `make peers`.
+    """
+    from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.bench.peers.run import bench_peers, table_rows
+    from recsys_assets.operations.jobs import Clock
+
+    settings, clock = get_settings(), Clock()
+    _end_as_interrupted()
+    try:
+        report = bench_peers(settings, clock.say, only or (), peer or (), ask)
+    except BenchFailed as error:
+        clock.say(str(error))
+        raise typer.Exit(1) from error
+    table = Table(
+        Column("shop", no_wrap=True),
+        Column("system", no_wrap=True),
+        "nDCG@10",
+        "served − it, 95 %",
+        "s to train",
+        "ms to answer",
+        box=SIMPLE_HEAD,
+        title=f"bench peers · {report['cpu_count']} cores",
+    )
+    _print(table, table_rows(report))
+    clock.say(f"written to {settings.home / 'bench' / 'peers.json'}")
 
 
 @app.command()

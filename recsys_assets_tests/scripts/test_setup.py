@@ -28,6 +28,7 @@ LOCKS = {
     "platform": ["platform.lock", "torch.lock"],
     "training": ["training.lock"],
     "serving": ["serving.lock"],
+    "peers": ["peers.lock", "torch.lock"],
 }
 #: What the set-up script may call besides Python and uv.
 TOOLS = (
@@ -98,11 +99,11 @@ class Machine:
         file.write_text(f"#!{shutil.which('bash')}\n{body}\n")
         file.chmod(0o755)
 
-    def start(self, **variables: str) -> subprocess.Popen[str]:
-        """Start set-up."""
+    def start(self, *environments: str, **variables: str) -> subprocess.Popen[str]:
+        """Start set-up of these environments; none: the usual three."""
         environment = {"PATH": str(self.path), "HOME": str(self.root), **variables}
         return subprocess.Popen(
-            [shutil.which("bash") or "bash", "scripts/setup.sh"],
+            [shutil.which("bash") or "bash", "scripts/setup.sh", *environments],
             cwd=self.root,
             env=environment,
             text=True,
@@ -111,9 +112,9 @@ class Machine:
             start_new_session=True,
         )
 
-    def setup(self, **variables: str) -> tuple[int, str]:
+    def setup(self, *environments: str, **variables: str) -> tuple[int, str]:
         """Run set-up to its end; return exit status and output."""
-        process = self.start(**variables)
+        process = self.start(*environments, **variables)
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
@@ -212,6 +213,29 @@ def test_find_links_without_the_wheel_changes_nothing(
     status, output = machine.setup(PIP_FIND_LINKS=str(wheels))
     assert status == 0, output
     assert machine.torch_command().endswith("--require-hashes -r requirements/torch.lock")
+
+
+def test_the_peers_are_made_only_when_they_are_asked_for(machine: Machine) -> None:
+    assert machine.setup()[0] == 0
+    assert not [line for line in machine.log("uv.log") if "peers" in line]
+    (machine.root / "uv.log").unlink()
+    status, output = machine.setup("peers")
+    assert status == 0, output
+    made = machine.log("uv.log")
+    assert [line for line in made if "platform" in line or "training" in line] == []
+    assert [line.rsplit(" ", 1)[-1] for line in made] == [
+        *(".venvs/peers", "-", "requirements/peers.lock", ".")
+    ]
+    assert "--require-hashes -r -" in made[1]  # torch.lock without torchvision
+    (machine.root / "uv.log").unlink()
+    assert machine.setup("peers") == (0, machine.setup("peers")[1])
+    assert machine.log("uv.log") == []
+
+
+def test_an_unknown_environment_is_named(machine: Machine) -> None:
+    status, output = machine.setup("pears")
+    assert status == 1
+    assert "no environment pears; there are platform, training, serving and peers" in output
 
 
 # --- what is needed -------------------------------------------------------------------------------
@@ -408,7 +432,9 @@ def test_an_import_that_fails_names_the_remedy(tmp_path: Path, error: str, expec
 def test_the_locks_resolve_on_other_machines(
     tmp_path: Path, environment: str, platform: str
 ) -> None:
-    python = PROJECT_ROOT / ".venvs" / environment / "bin" / "python"
+    # the peers' environment is not always made, and all have one Python
+    made = "platform" if environment == "peers" else environment
+    python = PROJECT_ROOT / ".venvs" / made / "bin" / "python"
     command = [
         str(UV),
         "pip",

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from recsys_assets.bench.shops import calendars, clicks, movielens, public_logs, tables
+from recsys_assets.bench.shops import (
+    calendars,
+    clicks,
+    complete_journey,
+    movielens,
+    public_logs,
+    tables,
+)
 from recsys_assets.bench.shops.shop import Shop
 
 SHOPS: tuple[Shop, ...] = (
@@ -11,4 +18,5 @@ SHOPS: tuple[Shop, ...] = (
     *tables.SHOPS,
     *calendars.SHOPS,
     *movielens.SHOPS,
+    *complete_journey.SHOPS,
 )

@@ -11,23 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
-from recsys_assets.bench.shops.figures import OFFLINE
+from recsys_assets.bench.shops.held_out import HeldOut
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.baseline_tuning import Budget, write_baselines
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate, best_baseline, value_of
-from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.evaluation.report import answers
-from recsys_assets.lib.release.champion import read_champion
-from recsys_assets.lib.release.releases import Release, open_release
-from recsys_assets.lib.release.rung import FULL
-from recsys_assets.partitions import Part
 from recsys_assets.settings import Settings
 
 #: Half of the trials of ``evaluation/baselines``, so that a small shop takes seconds.
 BUDGET = Budget(trials=8, users=20_000, clicks=4_000)
-QUERIES, RUNG = "evaluation/queries", "ladder/fusion"
 
 
 class BaselineFigures(TypedDict):
@@ -51,18 +43,13 @@ def baseline_figures(settings: Settings) -> BaselineFigures:
         "recall": None,
         "new_recall": None,
     }
-    champion, store = read_champion(settings), ArtifactStore(settings.artifacts)
-    if champion is None:
-        return nothing
-    release = open_release(store, champion.release)
-    try:
-        queries = store.current(QUERIES, release.day)
-    except ArtifactMissing:
+    held_out = HeldOut.open(settings)
+    if held_out is None:
         return nothing
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "baselines"
         target.mkdir()
-        metrics = _tuned(store, queries, target)
+        metrics = _tuned(held_out, target)
         best = best_baseline(metrics)
         if best is None:
             return nothing
@@ -73,10 +60,10 @@ def baseline_figures(settings: Settings) -> BaselineFigures:
         "best_ndcg": value_of(metrics[best][PRIMARY]),
         "ndcg": {name: one[PRIMARY]["value"] for name, one in metrics.items()},
     }
-    served = _served(store, release, queries)
+    served = held_out.served()
     if served is None:
         return found
-    asked = Queries.read(queries)
+    asked = held_out.asked()
     whole = list_metrics.judge(served.ranks, asked)
     new = list_metrics.judge_slices(served.ranks, asked).get("new_items")
     return {
@@ -87,34 +74,17 @@ def baseline_figures(settings: Settings) -> BaselineFigures:
     }
 
 
-def _tuned(store: ArtifactStore, queries: Artifact, target: Path) -> Mapping[str, Any]:
+def _tuned(held_out: HeldOut, target: Path) -> Mapping[str, Any]:
     """Return the metrics of all baselines; lists.npz lies in ``target`` afterwards."""
-    inputs = queries.manifest["inputs"]
-    validation = [one["partition"] for one in inputs["features"]]
-    days = [one["partition"] for one in inputs["interactions"]]
-    training = [day for day in days if day not in validation]
-    inner = Part.INNER.of(training, validation)
     return write_baselines(
-        queries,
-        [store.open(one) for one in inputs["interactions"]],
-        store.require("features/interactions", inner),
-        store.open(inputs["items"]),
+        held_out.queries,
+        held_out.interactions,
+        held_out.inner_features,
+        held_out.items,
         target,
-        train_days=training,
+        train_days=held_out.training_days,
         budget=BUDGET,
-        seed=queries.manifest["params"]["seed"],
-        seen_rule=store.open(inputs["seen_rule"]),
-        time_zone=Queries.read(queries).time_zone,
+        seed=held_out.seed,
+        seen_rule=held_out.seen_rule,
+        time_zone=held_out.asked().time_zone,
     )
-
-
-def _served(store: ArtifactStore, release: Release, queries: Artifact) -> Lists | None:
-    """Return the lists of what serves; None where it has answered other queries."""
-    full = release.rung["name"] == FULL
-    try:
-        judged = store.current(OFFLINE if full else RUNG, release.day)
-    except ArtifactMissing:
-        return None
-    if not answers(judged, queries):
-        return None
-    return Lists.read(judged, "served" if full else release.rung["name"])

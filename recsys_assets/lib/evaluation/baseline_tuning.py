@@ -198,6 +198,47 @@ def tune_all(
     return found
 
 
+def inner_queries(
+    features: Sequence[Artifact],
+    training: Sequence[Artifact],
+    items: Artifact,
+    *,
+    seed: int,
+    rule: Artifact,
+    zone: str,
+    limit: int,
+) -> Queries:
+    """Return the queries of the inner split, on which settings are tuned.
+
+    Args:
+        features: ``features/interactions`` of the last INNER_DAYS training days, or fewer.
+        training: ``raw/interactions`` of the training days.
+        items: ``raw/items``.
+        seed: of the draws.
+        rule: ``features/seen_rule``.
+        zone: time zone of the shop.
+        limit: of the held-out clicks, about.
+    """
+    inner = Queries.build(
+        features,
+        training,
+        items,
+        seed=seed,
+        rule=read_rule(rule.path(SEEN_RULE)),
+        zone=zone,
+        limit=limit,
+    )
+    return inner.subset(np.flatnonzero(inner.overall))
+
+
+def first_inner_day(features: Sequence[Artifact], train_days: Sequence[str]) -> int:
+    """Return the first day of the inner split, in days since 1970; see ``inner_queries``.
+
+    Without features it is the last training day, and there is no query.
+    """
+    return day_number(min([str(day.partition) for day in features] or [train_days[-1]]))
+
+
 def write_baselines(
     queries: Artifact,
     interactions: Sequence[Artifact],
@@ -235,23 +276,15 @@ def write_baselines(
     asked = Queries.read(queries)
     log = ClickLog.of(scan_interactions(interactions), asked.item_ids, time_zone)
     training = [a for a in interactions if a.partition in set(train_days)]
-    inner = Queries.build(
-        features,
-        training,
-        items,
-        seed=seed,
-        rule=read_rule(seen_rule.path(SEEN_RULE)),
-        zone=time_zone,
-        limit=budget.clicks,
+    inner = inner_queries(
+        features, training, items, seed=seed, rule=seen_rule, zone=time_zone, limit=budget.clicks
     )
-    inner = inner.subset(np.flatnonzero(inner.overall))
     if not np.array_equal(inner.item_ids, asked.item_ids):
         raise ValueError(
             "evaluation/queries are of another catalogue than raw/items; materialise "
             "evaluation/queries again"
         )
-    held_out = [str(day.partition) for day in features] or [train_days[-1]]
-    tuned = tune_all(log, inner, day_number(min(held_out)), budget, seed)
+    tuned = tune_all(log, inner, first_inner_day(features, train_days), budget, seed)
     metrics, lists = _judge_all(log, tuned, asked, day_number(train_days[-1]), seed)
     np.savez(target / "lists.npz", allow_pickle=False, **lists)
     _write_figures(metrics, tuned, budget, len(inner), target / "figures")

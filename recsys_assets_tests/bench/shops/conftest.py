@@ -12,8 +12,9 @@ from recsys_assets.bench.shops.all_shops import SHOPS
 from recsys_assets.bench.shops.shop import Written
 
 BY_NAME = {shop.name: shop for shop in SHOPS}
-#: Shops that draw their files; MovieLens needs the package index.
-DRAWN = tuple(name for name in BY_NAME if name != "movielens")
+#: Shops that draw their files; real logs need the package index.
+REAL = ("movielens", "complete_journey")
+DRAWN = tuple(name for name in BY_NAME if name not in REAL)
 
 Shop = tuple[Path, Written]
 

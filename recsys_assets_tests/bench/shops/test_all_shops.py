@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from recsys_assets.bench.shops.all_shops import SHOPS
 from recsys_assets.cli import main
 from recsys_assets.settings import get_settings
-from recsys_assets_tests.bench.shops.conftest import BY_NAME, DRAWN, Shop, read
+from recsys_assets_tests.bench.shops.conftest import BY_NAME, DRAWN, REAL, Shop, read
 
 LARGEST_LOG, MOST_TEXTS = 60_000, 300
 
@@ -40,7 +40,7 @@ def report(
 def test_the_set_has_every_kind_of_shop():
     assert len(SHOPS) >= 10 and len(BY_NAME) == len(SHOPS)
     assert {"clicks_only", "retailrocket", "mind", "hm", "groceries", "tiny", "week"} < set(BY_NAME)
-    assert {"two_days", "sundays_and_sale", "zones", "movielens"} < set(BY_NAME)
+    assert {"two_days", "sundays_and_sale", "zones", *REAL} < set(BY_NAME)
 
 
 @pytest.mark.parametrize("name", DRAWN)

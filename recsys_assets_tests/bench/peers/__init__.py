@@ -1,0 +1,1 @@
+"""Test the bench of the peers."""

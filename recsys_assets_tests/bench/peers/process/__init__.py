@@ -1,0 +1,1 @@
+"""Test what runs in the environment of the peers."""
