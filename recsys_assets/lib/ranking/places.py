@@ -101,7 +101,8 @@ def with_places(
     if not len(young) or not places:
         return order
     listed, best = order.tolist(), young.tolist()
-    fresh, above, given, moved = set(best), set(), 0, False
+    fresh, above = set(best), set[int]()
+    given, moved = 0, False
     for wanted, place in enumerate(places, start=1):
         part = listed[len(above) : place]
         above.update(part)
