@@ -101,8 +101,8 @@ def with_places(
     if not len(young) or not places:
         return order
     listed, best = order.tolist(), young.tolist()
-    fresh, given, moved = set(best), 0, False
-    above: set[int] = set()
+    fresh, above = set(best), set[int]()
+    given, moved = 0, False
     for wanted, place in enumerate(places, start=1):
         part = listed[len(above) : place]
         above.update(part)
