@@ -217,18 +217,17 @@ def test_find_links_without_the_wheel_changes_nothing(
 
 def test_the_peers_are_made_only_when_they_are_asked_for(machine: Machine) -> None:
     assert machine.setup()[0] == 0
-    assert not [line for line in machine.log("uv.log") if "peers" in line]
+    assert not [line for line in machine.log("uv.log") if ".venvs/peers" in line]
     (machine.root / "uv.log").unlink()
     status, output = machine.setup("peers")
     assert status == 0, output
     made = machine.log("uv.log")
-    assert [line for line in made if "platform" in line or "training" in line] == []
     assert [line.rsplit(" ", 1)[-1] for line in made] == [
         *(".venvs/peers", "-", "requirements/peers.lock", ".")
     ]
     assert "--require-hashes -r -" in made[1]  # torch.lock without torchvision
     (machine.root / "uv.log").unlink()
-    assert machine.setup("peers") == (0, machine.setup("peers")[1])
+    assert machine.setup("peers")[0] == 0
     assert machine.log("uv.log") == []
 
 
