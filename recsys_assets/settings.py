@@ -157,10 +157,7 @@ class Settings(BaseSettings):
     executor: Literal["in_process", "multiprocess", "k8s"] = "in_process"
     training_python: Path = PROJECT_ROOT / ".venvs" / "training" / "bin" / "python"
     serving_python: Path = PROJECT_ROOT / ".venvs" / "serving" / "bin" / "python"
-    peers_python: Path = Field(
-        PROJECT_ROOT / ".venvs" / "peers" / "bin" / "python",
-        description="Interpreter of the peers' environment, for `recsys bench peers`.",
-    )
+    peers_python: Path = PROJECT_ROOT / ".venvs" / "peers" / "bin" / "python"
     training_image: str | None = Field(
         None, description="Image of the training pods (executor k8s)."
     )
@@ -229,8 +226,8 @@ class Settings(BaseSettings):
     )
     new_item_places: int | Literal["auto", "off"] = Field(
         "auto",
-        description="Places of a list that are reserved for new items: one in so many, from 10 to "
-        "50. auto: by their share of the held-out clicks, within these limits; off: none.",
+        description="One place of a list in so many, from 10 to 50, is reserved for new items. "
+        "auto: by their share of the held-out clicks; off: none.",
     )
     clip_checkpoint: str | None = Field(
         None,
@@ -279,10 +276,8 @@ class Settings(BaseSettings):
         if text in ("auto", "off"):
             return text
         if not text.isdecimal() or not MOST_OFTEN <= int(text) <= LEAST_OFTEN:
-            raise ValueError(
-                f"must be auto, off, or a whole number from {MOST_OFTEN} to {LEAST_OFTEN}: one "
-                f"place in so many; got {value!r}"
-            )
+            allowed = f"a whole number from {MOST_OFTEN} to {LEAST_OFTEN} (one place in so many)"
+            raise ValueError(f"must be auto, off, or {allowed}; got {value!r}")
         return int(text)
 
     @field_validator("diversity_mode", mode="before")

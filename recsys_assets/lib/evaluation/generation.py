@@ -218,10 +218,7 @@ class Generation(GenerationInputs):
         return self.with_sources(None)
 
     def of_rows(self) -> Generation:
-        """Return the same generation whose sources read the clicks of each query's row.
-
-        The models always read them there.
-        """
+        """Return the same generation whose sources read the clicks of each row, as models do."""
         changed = copy.copy(self)
         changed.sources = None if self.sources is None else self.sources.of_rows()
         return changed

@@ -16,7 +16,7 @@ from recsys_assets.lib.gates import simple
 from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
 from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.release import releases
-from recsys_assets.release_files import ITEM_IDS_FILE, RELEASE_FILE
+from recsys_assets.release_files import ITEM_IDS_FILE, RELEASE_FILE, SAMPLING, model_file
 from recsys_assets_tests.support import small_clicks
 from recsys_assets_tests.support.small_clicks import ITEMS
 
@@ -130,6 +130,9 @@ def test_a_simple_champion_answers_the_same_queries(tmp_path):
         }
         (staged.path / RELEASE_FILE).write_text(json.dumps(content))
         (staged.path / ITEM_IDS_FILE).write_text(json.dumps(ITEMS[::-1]))
+        sampling = staged.path / model_file("softmax_sampling", SAMPLING)
+        sampling.parent.mkdir(parents=True)
+        sampling.write_text(json.dumps({"ranking_topk": 100}))
         serving = staged.publish()
 
     def verdict(candidate):
