@@ -496,7 +496,6 @@ if __name__ == "__main__":
                 "packed": packed(),
                 "clicks_only": clicks_only(),
                 "graphs": graphs(),
-                "hidden_items": hidden_items(),
                 "never_shown": never_shown(),
                 "never_shown_without_dropout": never_shown(0.0),
                 "plain": two_tower(),
@@ -504,6 +503,7 @@ if __name__ == "__main__":
                 "dropped": two_tower(item_id_dropout=0.3, uniform=16, negatives=64),
                 "learned": two_tower(learned=True, l2=1e-2),
                 "stopped": two_tower(epochs=6, patience=2, figures=[0.1, 0.5, 0.3, 0.4, 0.9, 0.9]),
+                "hidden_items": hidden_items(),
             }
         )
     )
