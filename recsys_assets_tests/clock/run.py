@@ -56,6 +56,7 @@ KNOW_TIME = [
         "lib/feature_store/test_click_history.py",
         "serving/events/test_consumer.py",
         "serving/events/test_events.py",
+        "serving/events/test_visitor_state.py",
         "lib/feature_store/test_store.py",
         "serving/gateway/test_writing.py",
         "serving/stages/test_seen_items.py",
