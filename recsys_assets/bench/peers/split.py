@@ -16,8 +16,10 @@ from recsys_assets.columns import TIMESTAMP, USER_ID
 from recsys_assets.lib.evaluation.baseline_tuning import first_inner_day, inner_queries
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.features.seen import read_rule
 from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.local_time import day_number, local_days
+from recsys_assets.release_files import SEEN_RULE
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def splits(held_out: HeldOut, tuning_clicks: int) -> tuple[Split, Split]:
         [day for day in held_out.interactions if day.partition in training],
         held_out.items,
         seed=held_out.seed,
-        rule=held_out.seen_rule,
+        rule=read_rule(held_out.seen_rule.path(SEEN_RULE)),
         zone=zone,
         limit=tuning_clicks,
     )

@@ -19,7 +19,7 @@ from recsys_assets.lib.blend.labels import ClickLabels, Retrieve
 from recsys_assets.lib.blend.new_items import NewItemFigures, NewItems
 from recsys_assets.lib.blend.source_artifacts import open_source
 from recsys_assets.lib.evaluation.click_log import ClickLog
-from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
+from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import FOLDS
 from recsys_assets.lib.features.batch_transform import item_vocabulary
@@ -89,20 +89,10 @@ class BlendParts:
         )
         return tuple(one for one in found if one is not None)
 
-    def latest(self, history: Sequence[Artifact], look_back_days: int) -> LatestClicks:
-        """Return the clicks that queries look back on, by rows of the vocabulary."""
-        return LatestClicks.of(read_clicks(history), self.vocabulary, look_back_days)
-
     def labels(
-        self,
-        asked: Queries,
-        history: Sequence[Artifact],
-        look_back_days: int,
-        retrieve: Retrieve,
-        catalogue: np.ndarray,
+        self, asked: Queries, latest: LatestClicks, retrieve: Retrieve, catalogue: np.ndarray
     ) -> ClickLabels:
         """Ask all judged sources for the clicks of ``asked``; see ``ClickLabels.gather``."""
-        latest = self.latest(history, look_back_days)
         blend = Blend(self.opened(JUDGED), {}, self.young[JUDGED])
         return ClickLabels.gather(blend, asked, latest, retrieve, catalogue)
 

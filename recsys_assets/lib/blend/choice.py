@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from recsys_assets.lib.blend import weights as w
 from recsys_assets.lib.blend.labels import ClickLabels
@@ -82,8 +83,8 @@ class BlendChoice:
 
     figures: ChoiceFigures
     ranks: np.ndarray  # int64 [Q], cross-fitted, of the chosen alternative
-    #: the one that serves, learnt on all visitors, and [FOLDS] for the visitors of each, of others;
-    #: empty: no net was chosen
+    #: first the net that serves, which all visitors gave; then one per fold, which the visitors of
+    #: the others gave; empty: no net was chosen
     nets: tuple[ListNet, ...] = ()
 
 
@@ -199,15 +200,14 @@ class _Nets:
         """Return the net of the weights that the queries ``learned`` gave."""
         key = learned.tobytes()
         if key not in self._fitted:
-            base = self._inputs @ weights.astype(np.float32)
+            with threadpool_limits(1, "blas"):  # threads would round differently in each run
+                base = self._inputs @ weights.astype(np.float32)
             self._fitted[key] = fit_net(self._labels, base, learned, self._seed)
         return self._fitted[key]
 
     def added(self, weights: np.ndarray, learned: np.ndarray) -> np.ndarray:
         """Return what the net adds to each item, float32 [N]; see ``weights.Add``."""
-        labels = self._labels
-        inputs = np.concatenate([labels.logs, labels.more], axis=1)
-        return self.fitted(weights, learned).net.of(inputs)
+        return self.fitted(weights, learned).net.of(self._labels.net_inputs)
 
 
 def _with_ranker(inputs: np.ndarray) -> w.Fit:
@@ -315,10 +315,7 @@ def _figures(
     With a ranker, weights and nets are in units of its logit.
     """
     if fitted is None:
-        nothing = _nothing(0, "")
-        return {name: nothing[name] for name in ("mode", "weights", "fold_weights", "net")} | {
-            "chosen": chosen
-        }, ()
+        return {**_nothing(0, ""), "chosen": chosen}, ()
     _, fit = fitted
     weights: list[dict[str, float]] = []
     found: list[FittedNet] = []
@@ -339,9 +336,5 @@ def _figures(
         "chosen": chosen,
         "weights": weights[0],
         "fold_weights": weights[1:],
-        "net": _of_fit(found[0]) if found else None,
+        "net": {"epochs": found[0].epochs, "held_out": found[0].held_out} if found else None,
     }, tuple(served)
-
-
-def _of_fit(fitted: FittedNet) -> NetFigures:
-    return {"epochs": fitted.epochs, "held_out": fitted.held_out}

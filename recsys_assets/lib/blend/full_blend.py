@@ -22,7 +22,7 @@ from recsys_assets.lib.blend.new_items import decide
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.item_rows import rows_in
-from recsys_assets.lib.evaluation.latest_clicks import LatestClicks
+from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.sources.blend import Blend
@@ -84,10 +84,10 @@ def write(
     asked = sampled(Queries.read(queries), LABELS, seed)
     parts = BlendParts(log, sources, workflows, aligned, train_days, time_zone)
     catalogue = rows_in(parts.vocabulary, asked.item_ids)
+    latest = LatestClicks.of(read_clicks(history), parts.vocabulary, look_back_days)
     labels = parts.labels(
         asked,
-        history,
-        look_back_days,
+        latest,
         lambda rows: generation.retrieved(asked, rows),
         # the ranker knows no other items
         np.where(generation.knows(np.arange(len(catalogue))), catalogue, -1),
@@ -101,7 +101,7 @@ def write(
     places = read_places(target / JUDGED)
     if places is None:
         return figures
-    blends, latest = judged_blends(target, aligned), parts.latest(history, look_back_days)
+    blends = judged_blends(target, aligned)
     before, after = (
         list_metrics.run(generation.with_sources(of_blends(found, latest), own).served, asked)
         for found, own in ((without_places(blends), None), (blends, places))

@@ -93,6 +93,11 @@ class ClickLabels:
         """Return the number of queries."""
         return len(self.users)
 
+    @property
+    def net_inputs(self) -> np.ndarray:
+        """What a net reads of each item, float32 [N, K + E]: ``logs`` and ``more``."""
+        return np.concatenate([self.logs, self.more], axis=1)
+
     @cached_property
     def query(self) -> np.ndarray:
         """Query of each item, int64 [N]."""

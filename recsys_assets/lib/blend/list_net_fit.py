@@ -13,6 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.lib.blend.labels import ClickLabels
+from recsys_assets.lib.blend.weights import listwise_loss
 from recsys_assets.lib.features.click_ranges import unroll
 from recsys_assets.lib.sources.list_net import ListNet
 
@@ -72,18 +73,14 @@ class _Lists:
     def loss(self, net: ListNet) -> tuple[float, np.ndarray]:
         """Return the sum of the queries' losses, and its slope by each score, float32 [N]."""
         score = self.base + net.of(self.inputs)
-        size = np.diff(self.start)
-        highest = np.maximum.reduceat(score, self.start[:-1])
-        grown = np.exp(score - highest.repeat(size))
-        total = np.add.reduceat(grown, self.start[:-1])
-        value = float(self.weight @ (np.log(total) + highest - score[self.hit]))
-        slope = grown * (self.weight / total).repeat(size)
+        query = np.arange(len(self)).repeat(np.diff(self.start))
+        value, slope = listwise_loss(score, self.start[:-1], query, self.hit, self.weight)
         slope[self.hit] -= self.weight
         return value, slope
 
 
 def fit_net(labels: ClickLabels, base: np.ndarray, learned: np.ndarray, seed: int) -> FittedNet:
-    """Fit a net of ``labels.logs`` and ``labels.more`` that is added to scores.
+    """Fit a net of ``labels.net_inputs`` that is added to scores.
 
     Args:
         labels: of Q queries and N items.
@@ -91,7 +88,7 @@ def fit_net(labels: ClickLabels, base: np.ndarray, learned: np.ndarray, seed: in
         learned: bool [Q], the queries to learn from.
         seed: of the draws.
     """
-    inputs = np.concatenate([labels.logs, labels.more], axis=1)
+    inputs = labels.net_inputs
     used = np.flatnonzero(labels.found & learned)
     _, user = np.unique(labels.users[used], return_inverse=True)
     if not len(used) or user.max() + 1 < PARTS:

@@ -104,7 +104,7 @@ def decide(
     """Decide how many places new items get.
 
     Args:
-        setting: AUTO, OFF, or the number of places of which one is reserved.
+        setting: AUTO, OFF, or N: one place in N is reserved.
         asked: held-out clicks.
         young: bool [I'], of the vocabulary: with few clicks up to the held-out days.
         catalogue: int64 [I'], row of ``asked.item_ids`` of each item of the vocabulary; -1 where it

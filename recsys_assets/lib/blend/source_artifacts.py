@@ -16,7 +16,14 @@ from recsys_assets.files import write_json
 from recsys_assets.lib.blend.fit import MOST_FACTORS, TUNED_AS, default_params, fit_source
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.baseline_spaces import Params
-from recsys_assets.lib.evaluation.baseline_tuning import Budget, Fitter, Tuned, tune
+from recsys_assets.lib.evaluation.baseline_tuning import (
+    Budget,
+    Fitter,
+    Tuned,
+    first_inner_day,
+    inner_queries,
+    tune,
+)
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.queries import Queries
@@ -129,16 +136,15 @@ def _tuned(
     training = [one for one in interactions if one.partition in set(train_days)]
     if len(training) <= len(inner):
         return untuned
-    asked = Queries.build(
+    asked = inner_queries(
         inner, training, items, seed=seed, rule=rule, zone=zone, limit=BUDGET.clicks
     )
-    asked = asked.subset(np.flatnonzero(asked.overall))
     if name == POPULAR_NOW:
         return _best_half_life(
             StreamedClicks.of(read_clicks(training), asked.item_ids), asked, seed
         )
     log = ClickLog.of(scan_interactions(training), asked.item_ids, zone)
-    day = day_number(min(str(one.partition) for one in inner))
+    day = first_inner_day(inner, train_days)
     fitter = Fitter.of(log.before(day).sampled(BUDGET.users, seed), log, seed)
     return tune(TUNED_AS[name], partial(fitter, TUNED_AS[name]), asked, BUDGET, seed)
 

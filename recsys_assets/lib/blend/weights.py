@@ -101,12 +101,9 @@ def fit_listwise(
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Return the loss, the share of each item [n], and the distance from the prior [D]."""
         score = values @ weights.astype(np.float32)
-        highest = np.maximum.reduceat(score, start)
-        grown = np.exp(score - highest[query])
-        total = np.add.reduceat(grown, start)
+        value, share = listwise_loss(score, start, query, hit, weight)
         away = weights - prior
-        value = weight @ (np.log(total) + highest - score[hit]) + l2 * away @ away
-        return float(value), grown * (weight / total).astype(np.float32)[query], away
+        return value + float(l2 * away @ away), share, away
 
     # Newton's method: the loss is convex and has few inputs
     with threadpool_limits(1, "blas"):
@@ -130,6 +127,29 @@ def fit_listwise(
                 break
             value = tried
     return weights
+
+
+def listwise_loss(
+    score: np.ndarray, start: np.ndarray, query: np.ndarray, hit: np.ndarray, weight: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Return the sum of the queries' losses, -log softmax of the clicked item.
+
+    Args:
+        score: float32 [N].
+        start: int64 [Q], the first item of each query.
+        query: int64 [N], from 0 to Q - 1, ascending.
+        hit: bool [N], the clicked item.
+        weight: float [Q], of the queries.
+
+    Returns:
+        the sum, and the softmax times the weight, float32 [N]: the slope of the sum by each score,
+        but for the weight that the clicked items' lack.
+    """
+    highest = np.maximum.reduceat(score, start)
+    grown = np.exp(score - highest[query])
+    total = np.add.reduceat(grown, start)
+    value = weight @ (np.log(total) + highest - score[hit])
+    return float(value), grown * (weight / total).astype(np.float32)[query]
 
 
 def cross_fitted(

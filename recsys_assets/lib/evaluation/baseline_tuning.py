@@ -38,7 +38,7 @@ from recsys_assets.lib.evaluation.popular_baselines import (
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.session_baselines import FollowUps, SessionKNN
 from recsys_assets.lib.evaluation.visitor_baselines import OwnCounts
-from recsys_assets.lib.features.seen import read_rule
+from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.lib.raw.rows import scan_interactions
@@ -204,7 +204,7 @@ def inner_queries(
     items: Artifact,
     *,
     seed: int,
-    rule: Artifact,
+    rule: SeenRule,
     zone: str,
     limit: int,
 ) -> Queries:
@@ -215,19 +215,11 @@ def inner_queries(
         training: ``raw/interactions`` of the training days.
         items: ``raw/items``.
         seed: of the draws.
-        rule: ``features/seen_rule``.
+        rule: of the queries that the settings are for.
         zone: time zone of the shop.
         limit: of the held-out clicks, about.
     """
-    inner = Queries.build(
-        features,
-        training,
-        items,
-        seed=seed,
-        rule=read_rule(rule.path(SEEN_RULE)),
-        zone=zone,
-        limit=limit,
-    )
+    inner = Queries.build(features, training, items, seed=seed, rule=rule, zone=zone, limit=limit)
     return inner.subset(np.flatnonzero(inner.overall))
 
 
@@ -277,7 +269,13 @@ def write_baselines(
     log = ClickLog.of(scan_interactions(interactions), asked.item_ids, time_zone)
     training = [a for a in interactions if a.partition in set(train_days)]
     inner = inner_queries(
-        features, training, items, seed=seed, rule=seen_rule, zone=time_zone, limit=budget.clicks
+        features,
+        training,
+        items,
+        seed=seed,
+        rule=read_rule(seen_rule.path(SEEN_RULE)),
+        zone=time_zone,
+        limit=budget.clicks,
     )
     if not np.array_equal(inner.item_ids, asked.item_ids):
         raise ValueError(

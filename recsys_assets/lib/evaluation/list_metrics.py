@@ -49,6 +49,13 @@ class Scorer(Protocol):
         """
 
 
+class RowScorer(Scorer, Protocol):
+    """A system that can read a visitor's clicks in the rows of the queries."""
+
+    def of_rows(self) -> RowScorer:
+        """Return the same system, which reads the clicks of each query's row."""
+
+
 @dataclass(frozen=True)
 class Lists:
     """Holds the answers of a system to Q queries."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recsys_assets import columns as c
 from recsys_assets.lib.evaluation.item_rows import rows_in
-from recsys_assets.lib.evaluation.list_metrics import Scorer, highest
+from recsys_assets.lib.evaluation.list_metrics import RowScorer, highest
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.ranking.places import NewItemPlaces, with_places
 
@@ -74,7 +74,7 @@ class PlacedScorer:
         retrieval_topk: candidates of a visitor.
     """
 
-    scorer: Scorer
+    scorer: RowScorer
     places: NewItemPlaces
     vocabulary: Sequence[str]
     retrieval_topk: int
@@ -83,6 +83,10 @@ class PlacedScorer:
     def name(self) -> str:
         """Name of the scorer."""
         return self.scorer.name
+
+    def of_rows(self) -> PlacedScorer:
+        """Return the same scorer, which reads the clicks of each query's row."""
+        return replace(self, scorer=self.scorer.of_rows())
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the scores with places, float64 [n, I]; -inf where the visitor saw the item."""

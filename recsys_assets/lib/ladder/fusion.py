@@ -25,8 +25,8 @@ from recsys_assets.lib.blend.choice import ChoiceFigures, choose
 from recsys_assets.lib.blend.new_items import decide
 from recsys_assets.lib.evaluation import list_metrics, session_figures, session_moves
 from recsys_assets.lib.evaluation.item_rows import inverse, rows_in
-from recsys_assets.lib.evaluation.latest_clicks import read_clicks
-from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer, highest
+from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
+from recsys_assets.lib.evaluation.list_metrics import Lists, RowScorer, highest
 from recsys_assets.lib.evaluation.measures import Estimate, ListFigures, SessionMoves
 from recsys_assets.lib.evaluation.placed import PlacedScorer, placed, young_items
 from recsys_assets.lib.evaluation.queries import Queries
@@ -186,10 +186,10 @@ def write_fusion(
     labelled = sampled(asked, LABELS, seed)
     catalogue = rows_in(vocabulary, labelled.item_ids)
     of_item, most = inverse(catalogue, labelled.items), retrieved_items(retrieval_topk)
+    latest = LatestClicks.of(clicks, vocabulary, look_back_days)
     labels = parts.labels(
         labelled,
-        history,
-        look_back_days,
+        latest,
         lambda rows: retrieved(np.asarray(retrieval.scores(labelled, rows)), of_item, most),
         catalogue,
     )
@@ -201,10 +201,8 @@ def write_fusion(
     names = list(rung.metrics["lists"]) or [simple]
     lists = {name: Lists.read(rung, name) for name in {*names, simple}}
     difference, count = None, int(asked.overall.sum())
-    places, placed_scorer = read_places(target / JUDGED), None
-    by_row: Scorer = retrieval.of_rows()
+    places, fused = read_places(target / JUDGED), None
     if choice["mode"] == BY_SOURCES:
-        latest = parts.latest(history, look_back_days)
         blends = judged_blends(target, aligned)
         sources_of = QuerySources(without_places(blends), latest)
         scorer = FusedScorer(retrieval, sources_of, vocabulary, retrieval_topk)
@@ -213,20 +211,18 @@ def write_fusion(
         difference = list_metrics.overall_difference(
             lists[FUSION].ranks, lists[simple].ranks, asked, seed
         )
-        placed_scorer = replace(scorer, sources=QuerySources(blends, latest), places=places)
+        fused = replace(scorer, sources=QuerySources(blends, latest), places=places)
     chosen = fusion_rung(rung.metrics["rung"], difference, count, _window(rung), choice["why"])
+    served: RowScorer = retrieval
+    if chosen["name"] == FUSION and fused is not None:
+        served = fused
+    elif places is not None:
+        served = PlacedScorer(retrieval, places, vocabulary, retrieval_topk)
     if places is not None:
-        served: Scorer = PlacedScorer(retrieval, places, vocabulary, retrieval_topk)
-        if chosen["name"] == FUSION and placed_scorer is not None:
-            served = placed_scorer
         before, after = lists[chosen["name"]], list_metrics.run(served, asked)
         choice = write_cost(choice, new_items.measured(before, after, asked, seed), target)
         lists[chosen["name"]] = after  # what serves
-    if chosen["name"] == FUSION and placed_scorer is not None:
-        by_row = placed_scorer.of_rows()
-    elif places is not None:
-        by_row = PlacedScorer(by_row, places, vocabulary, retrieval_topk)
-    moves = session_moves.measure(asked, lists[chosen["name"]], by_row, seed)
+    moves = session_moves.measure(asked, lists[chosen["name"]], served.of_rows(), seed)
     session_figures.write(moves, target / "figures")
     figures: FusionFigures = {
         "rung": chosen,

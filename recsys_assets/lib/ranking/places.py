@@ -13,9 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys_assets.settings import LEAST_OFTEN, MOST_OFTEN
+
 #: Items of a part of the list, which has one reserved place at most.
 PART = 10
 _HOUR = 3600
+
+
+def is_every(value: object) -> bool:
+    """Return whether a value says how often a place is reserved: 0 for never, or one in so many."""
+    return type(value) is int and (value == 0 or MOST_OFTEN <= value <= LEAST_OFTEN)
 
 
 @dataclass(frozen=True)

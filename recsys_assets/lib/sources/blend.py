@@ -103,28 +103,21 @@ class Blend:
         new items have places, RESERVED young items come before all others whatever their scores,
         so that they are among the candidates that the ranker gets.
         """
-        if self.net is not None:
-            return self._by_net(self.net, recent, retrieved)
-        lists, tables = self._lists(recent, retrieved), self._tables
+        lists = self._lists(recent, retrieved)
         size = [len(one) for one in lists]
         items, at = distinct(np.concatenate(lists))
         nearest = np.full(len(items), RETRIEVED)
         nearest[at[: size[0]]] = POSITIONS[: size[0]]
-        # ``Union.scores`` without its table: an item that a list lacks has the list's last place,
-        # and what its places give above that is added
-        above = [one[:n] for one, n in zip(tables.above, size, strict=True)]
-        if self._reserving is not None and not len(recent):
-            above[self._reserving] = np.zeros_like(above[self._reserving])
-        scores = np.bincount(at, np.concatenate(above), minlength=len(items)) + tables.least
-        young = self.young[items].nonzero()[0]
-        if len(young):
-            listed = np.bincount(at, tables.by_clicks.repeat(size), minlength=len(items))[young]
-            scores[young] += (tables.all_by_clicks - listed) * tables.near[nearest[young]]
-        return self._ordered(lists, items, scores.astype(np.float32), nearest)
-
-    def _ordered(
-        self, lists: list[np.ndarray], items: np.ndarray, scores: np.ndarray, nearest: np.ndarray
-    ) -> Blended:
+        young = self.young[items]
+        if self.net is None:
+            scores = self._weighted(size, at, nearest, young, unlisted=not len(recent))
+        else:
+            ranks = self._ranks(size, at, young, unlisted=not len(recent))
+            inputs = np.zeros((len(items), ranks.shape[1] + len(OF_VISITOR)), np.float32)
+            inputs[:, : ranks.shape[1]] = ranks
+            write_of_visitor(inputs[:, ranks.shape[1] :], recent, items, young)
+            scores = ranks @ self._weights
+            scores += self.net.of(inputs)
         order = best_first(scores, nearest)
         if self._reserving is not None:
             reserved = np.searchsorted(items, lists[self._reserving][:RESERVED])
@@ -133,28 +126,55 @@ class Blend:
             order = np.concatenate([reserved, order[others[order]]])
         return Blended(items[order], scores[order])
 
-    def _by_net(self, net: ListNet, recent: Recent, retrieved: np.ndarray) -> Blended:
-        lists, tables = self._lists(recent, retrieved), self._tables
-        size = [len(one) for one in lists]
-        items, at = distinct(np.concatenate(lists))
-        # ``logs`` of ``union``'s places, without its tables, beside what else the net reads
-        inputs = np.zeros((len(items), len(lists) + len(OF_VISITOR)), np.float32)
-        ranks = inputs[:, : len(lists)]
-        ranks[:] = tables.last
+    def _weighted(
+        self,
+        size: list[int],
+        at: np.ndarray,
+        nearest: np.ndarray,
+        young: np.ndarray,
+        unlisted: bool,
+    ) -> np.ndarray:
+        """Return the weighted ranks of the union, float32 [N]; ``Union.scores`` without its table.
+
+        An item that a list lacks has the list's last place, and what its places give above that is
+        added.
+
+        Args:
+            size: [K], of the lists.
+            at: int64, the item of each entry of all lists.
+            nearest: int64 [N], place in retrieval.
+            young: bool [N].
+            unlisted: what the list of reserved items has gets no score for it.
+        """
+        tables, items = self._tables, len(young)
+        above = [one[:n] for one, n in zip(tables.above, size, strict=True)]
+        if self._reserving is not None and unlisted:
+            above[self._reserving] = np.zeros_like(above[self._reserving])
+        scores = np.bincount(at, np.concatenate(above), minlength=items) + tables.least
+        fresh = young.nonzero()[0]
+        if len(fresh):
+            listed = np.bincount(at, tables.by_clicks.repeat(size), minlength=items)[fresh]
+            scores[fresh] += (tables.all_by_clicks - listed) * tables.near[nearest[fresh]]
+        return scores.astype(np.float32)
+
+    def _ranks(
+        self, size: list[int], at: np.ndarray, young: np.ndarray, unlisted: bool
+    ) -> np.ndarray:
+        """Return ``logs`` of the places of ``union``, float32 [N, K], without its tables.
+
+        Arguments as for ``_weighted``.
+        """
+        tables = self._tables
         places = [tables.of_place[:n] for n in size]
-        if self._reserving is not None and not len(recent):
+        if self._reserving is not None and unlisted:
             places[self._reserving] = tables.last[self._reserving].repeat(size[self._reserving])
+        ranks = np.empty((len(young), len(size)), np.float32)
+        ranks[:] = tables.last
         ranks[at, tables.columns.repeat(size)] = np.concatenate(places)
-        young = self.young[items]
         if young.any():
             near, own = np.maximum(ranks[young, :1], tables.last), ranks[young]
             ranks[young] = np.where((own == tables.last) & self._by_clicks, near, own)
-        write_of_visitor(inputs[:, len(lists) :], recent, items, young)
-        scores = ranks @ self._weights
-        scores += net.of(inputs)
-        nearest = np.full(len(items), RETRIEVED)
-        nearest[at[: size[0]]] = POSITIONS[: size[0]]
-        return self._ordered(lists, items, scores, nearest)
+        return ranks
 
     def owed(self, recent: Recent, retrieved: np.ndarray, rows: np.ndarray) -> Owed:
         """Return to which sources the items are owed; the answer itself does not need to know.

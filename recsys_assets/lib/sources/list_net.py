@@ -79,8 +79,8 @@ class ListNet:
 
         Args:
             fitted: [K], the lists that it reads.
-            lists: that it is to read; what is not in ``fitted`` changes nothing, and what is not
-                here any more says of every item that it lacks it.
+            lists: that it is to read. One that is not in ``fitted`` changes nothing. One that is
+                missing here counts as a list without any item.
         """
         hidden = np.zeros((len(lists), self.hidden.shape[1]), np.float32)
         for row, name in enumerate(lists):

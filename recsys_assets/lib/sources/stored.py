@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recsys_assets.files import FileCorrupt, read_json, write_json
-from recsys_assets.lib.ranking.places import NewItemPlaces
+from recsys_assets.lib.ranking.places import NewItemPlaces, is_every
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.cosine_factors import CosineFactors
 from recsys_assets.lib.sources.list_net import OF_VISITOR, ListNet
@@ -269,13 +269,13 @@ def read_places(folder: Path) -> NewItemPlaces | None:
 
 def _new_item_places(given: Any, folder: Path) -> int:
     """Return how often a place is reserved; 0: never, as before there were such places."""
-    every = given.get("new_item_places", 0) if isinstance(given, dict) else None
-    if type(every) is not int or not (every == 0 or MOST_OFTEN <= every <= LEAST_OFTEN):
+    every: Any = given.get("new_item_places", 0) if isinstance(given, dict) else None
+    if not is_every(every):
         raise FileCorrupt(
             f"{folder / SOURCES}: new_item_places must be 0 or a whole number from {MOST_OFTEN} to "
             f"{LEAST_OFTEN}, got {every!r}; build the release again"
         )
-    return every
+    return int(every)
 
 
 def _smallest(values: np.ndarray, types: Any) -> Any:

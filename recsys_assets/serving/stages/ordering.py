@@ -21,7 +21,7 @@ from recsys_assets.lib.ranking.ordering import (
     highest_first,
     maximal_marginal_relevance,
 )
-from recsys_assets.lib.ranking.places import NewItemPlaces, with_places
+from recsys_assets.lib.ranking.places import NewItemPlaces, is_every, with_places
 from recsys_assets.lib.sources.stored import read_young
 from recsys_assets.release_files import MODEL_FILES, SAMPLING, YOUNG
 from recsys_assets.serving.stages import tensors as t
@@ -81,7 +81,7 @@ class Ordering:
             "retrieval_weight": ("a finite number ≥ 0", lambda v: _number(v) and v >= 0),
             "new_item_places": (
                 f"0, or a whole number from {MOST_OFTEN} to {LEAST_OFTEN}",
-                lambda v: type(v) is int and (v == 0 or MOST_OFTEN <= v <= LEAST_OFTEN),
+                is_every,
             ),
         }
         if isinstance(given, dict):

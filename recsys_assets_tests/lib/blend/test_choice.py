@@ -156,7 +156,7 @@ def test_a_net_is_chosen_where_lists_say_something_only_together():
     assert len(of_folds) == len(found.figures["fold_weights"])
     assert served.out.any() and len(found.figures["net"]["epochs"]) > 1
     # the nets of both folds are judged on the visitors of the other
-    inputs = np.concatenate([labels.logs, labels.more], axis=1)
+    inputs = labels.net_inputs
     scores = np.zeros(len(labels.rows), np.float32)
     for fold, net in enumerate(of_folds):
         weights = np.array(list(found.figures["fold_weights"][fold].values()), np.float32)
@@ -170,7 +170,7 @@ def test_a_net_beside_a_ranker_is_in_units_of_its_logit():
     logit = np.random.default_rng(5).normal(size=len(labels.rows)).astype(np.float32)
     found = choose(labels, as_is(labels), logit, seed=7)
     assert found.figures["chosen"] == LIST_NET
-    inputs = np.concatenate([labels.logs, labels.more], axis=1)
+    inputs = labels.net_inputs
     scores = np.zeros(len(labels.rows), np.float32)
     for fold, net in enumerate(found.nets[1:]):
         weights = np.array(list(found.figures["fold_weights"][fold].values()), np.float32)

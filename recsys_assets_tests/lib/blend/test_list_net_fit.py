@@ -19,7 +19,7 @@ from recsys_assets_tests.support.small_labels import together
 
 
 def added(labels: ClickLabels, learned: np.ndarray, base: np.ndarray) -> np.ndarray:
-    inputs = np.concatenate([labels.logs, labels.more], axis=1)
+    inputs = labels.net_inputs
     return base + fit_net(labels, base, learned, 7).net.of(inputs)
 
 

@@ -26,6 +26,16 @@ from recsys_assets.serving.stages.stage import StageInputInvalid, Tensors
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.stage_runs import run
 
+#: Content of sampling.json.
+SAMPLING = {
+    "ranking_topk": 5,
+    "diversity": "off",
+    "temperature": 20.0,
+    "mmr_lambda": 0.7,
+    "category_cap": 0,
+    "retrieval_weight": 3.0,
+}
+
 
 def sampler(
     topk: int,
@@ -290,15 +300,7 @@ def test_scores_and_similarities_must_match_their_items(scores, similarity, faul
     ],
 )
 def test_a_senseless_sampling_file_is_refused(tmp_path, change, fault):
-    given = {
-        "ranking_topk": 5,
-        "diversity": "off",
-        "temperature": 20.0,
-        "mmr_lambda": 0.7,
-        "category_cap": 0,
-        "retrieval_weight": 3.0,
-        **change,
-    }
+    given = {**SAMPLING, **change}
     (tmp_path / "sampling.json").write_text(
         json.dumps({k: v for k, v in given.items() if v is not None})
     )
@@ -516,14 +518,7 @@ def test_places_are_for_items_of_the_release_alone():
 
 
 def test_a_release_says_which_items_have_places(tmp_path):
-    content = {
-        "ranking_topk": 5,
-        "diversity": "off",
-        "temperature": 20.0,
-        "mmr_lambda": 0.7,
-        "category_cap": 0,
-        "retrieval_weight": 3.0,
-    }
+    content = SAMPLING
     path = tmp_path / "sampling.json"
     path.write_text(json.dumps(content))
     older = SoftmaxSampling.open(tmp_path, Settings(), 1)

@@ -1,1 +1,1 @@
-"""What runs in the peers' environment; it imports the ground of this project alone."""
+"""What runs in the peers' environment, which has no package of the platform."""
