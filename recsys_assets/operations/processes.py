@@ -153,6 +153,11 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
+def kill_marked(mark: str) -> None:
+    """End all processes that have the mark at once; those that are gone meanwhile are no error."""
+    _signal(set(marked(mark)), signal.SIGKILL)
+
+
 def _members(record: Record) -> set[psutil.Process]:
     members = set(marked(record.mark))
     process = record.process()

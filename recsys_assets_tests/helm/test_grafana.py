@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from recsys_assets.artifacts import ArtifactStore
-from recsys_assets.operations.processes import marked
+from recsys_assets.operations.processes import kill_marked
 from recsys_assets.operations.triton_server import TritonServer
 from recsys_assets.serving.gateway.metrics import Metrics
 from recsys_assets.serving.promotion import promotion
@@ -130,8 +130,7 @@ def exported(tmp_path_factory, valkey_process) -> dict[str, set[str]]:
         ) as answer:
             triton = answer.read().decode()
     finally:
-        for process in marked(f"{server.run}:{server.name}"):
-            process.kill()
+        kill_marked(f"{server.run}:{server.name}")
         server.stop()
     metrics = Metrics()
     # what appears with its first value alone

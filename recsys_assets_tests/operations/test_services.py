@@ -194,7 +194,8 @@ def test_descendants_that_left_the_tree_are_ended_too(tmp_path):
         log=tmp_path / "part.log",
         environment=dict(os.environ),
     )
-    psutil.wait_procs([psutil.Process(record.pid)], timeout=20)
+    running = record.process()
+    psutil.wait_procs([running] if running else [], timeout=20)
     (orphan,) = processes.marked(record.mark)
     assert record.process() is None and orphan.environ()[MARK] == record.mark
     assert processes.stop_recorded(run, "part") and not orphan.is_running()

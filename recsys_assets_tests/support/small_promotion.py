@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from recsys_assets.artifacts import ArtifactStore
-from recsys_assets.operations.processes import marked
+from recsys_assets.operations.processes import kill_marked
 from recsys_assets.operations.triton_server import TritonServer
 from recsys_assets.serving.promotion import promotion
 from recsys_assets.serving.triton.model_control import grpc_headers
@@ -48,8 +48,7 @@ class Shop:
 
     def end(self) -> None:
         """At once: a test that is over needs no graceful stop, which takes seconds."""
-        for process in marked(f"{self.server.run}:{self.server.name}"):
-            process.kill()
+        kill_marked(f"{self.server.run}:{self.server.name}")
         self.server.stop()
 
     def replica(self, address: str | None = None, **options: Any) -> Replica:

@@ -14,7 +14,7 @@ from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.files import write_json
 from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, RELEASE, RELEASE_BOUND
-from recsys_assets.operations.processes import marked
+from recsys_assets.operations.processes import kill_marked
 from recsys_assets.operations.triton_server import TritonServer
 from recsys_assets.release_files import ITEM_IDS_FILE, SIMILAR_FILE
 from recsys_assets.serving.promotion import promotion
@@ -107,6 +107,5 @@ def test_full_release_fine_tune_restart_and_rollback(tmp_path, valkey):
         ]
     finally:
         replica.close()
-        for process in marked(f"{server.run}:{server.name}"):
-            process.kill()
+        kill_marked(f"{server.run}:{server.name}")
         server.stop()
