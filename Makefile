@@ -16,7 +16,7 @@ export PYTHONUTF8 := 1
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(PLATFORM)/python -m pytest -n 2
 
-.PHONY: help setup peers demo stop check test test-clock bench lint map locks clean
+.PHONY: help setup peers demo stop static check test test-clock bench lint map locks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -35,11 +35,13 @@ demo:  ## the main job: data, full graph, services, promoted release, recommenda
 stop:  ## end every local service
 	@if [ -x $(PLATFORM)/recsys ]; then $(PLATFORM)/recsys down; else echo "nothing is set up, nothing runs"; fi
 
-check: lint  ## before each commit, two minutes: lint, types, doctests and every test that starts no server and trains nothing
+static: lint  ## lint, types and doctests
 	@$(PLATFORM)/mypy --no-error-summary & types=$$!
 	$(PLATFORM)/python -m pytest -q -p no:xdist --doctest-modules $(DOCTESTED)
-	$(PYTEST) -q -m "not services and not training and not e2e and not slow"
 	wait $$types
+
+check: static  ## before each commit, two minutes: lint, types, doctests and every test that starts no server and trains nothing
+	@$(PYTEST) -q -m "not services and not training and not e2e and not slow"
 	echo "check: all well"
 
 test: setup  ## every test: units, definitions and walls, real servers and trainings, and one walk from end to end
