@@ -24,7 +24,7 @@ from recsys_assets.lib.evaluation.daily_popularity import DailyPopularity
 from recsys_assets.lib.evaluation.generation_inputs import GenerationInputs, Inputs, item_side
 from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.item_rows import rows_in
-from recsys_assets.lib.evaluation.list_metrics import highest
+from recsys_assets.lib.evaluation.list_metrics import Scorer, highest
 from recsys_assets.lib.evaluation.placed import placed, young_items
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
@@ -62,6 +62,7 @@ class System:
 
     name: str
     answer: Callable[[Queries, np.ndarray], np.ndarray]
+    unplaced: Scorer | None = None  # see ``placed.HasPlaces``
 
     def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the scores of the queries ``rows``, float32 [n, I]."""
@@ -242,7 +243,8 @@ class Generation(GenerationInputs):
         Serving cuts the list. Here all candidates keep their order, so recall@300 is the share of
         clicks among the candidates of the ranker.
         """
-        return System("served", self._served_scores)
+        unplaced = None if self.places is None else self.with_sources(self.sources).served
+        return System("served", self._served_scores, unplaced)
 
     def click_scores(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the ranker's click probabilities of feature rows, float32 [N]."""

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from recsys_assets import columns as c
 from recsys_assets.lib.evaluation.item_rows import rows_in
-from recsys_assets.lib.evaluation.list_metrics import RowScorer, highest
+from recsys_assets.lib.evaluation.list_metrics import RowScorer, Scorer, highest
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.ranking.places import NewItemPlaces, with_places
+
+
+@runtime_checkable
+class HasPlaces(Protocol):
+    """A system whose lists may have new items in reserved places."""
+
+    @property
+    def unplaced(self) -> Scorer | None:
+        """Return the same system without places, by its items' own scores; None: it has none."""
 
 
 def placed(
@@ -83,6 +93,11 @@ class PlacedScorer:
     def name(self) -> str:
         """Name of the scorer."""
         return self.scorer.name
+
+    @property
+    def unplaced(self) -> RowScorer:
+        """Return the scorer alone; see ``HasPlaces``."""
+        return self.scorer
 
     def of_rows(self) -> PlacedScorer:
         """Return the same scorer, which reads the clicks of each query's row."""

@@ -62,6 +62,11 @@ class FusedScorer:
     name: str = FUSION
     places: NewItemPlaces | None = None  # for new items
 
+    @property
+    def unplaced(self) -> FusedScorer | None:
+        """Return the same fusion without places; see ``placed.HasPlaces``."""
+        return None if self.places is None else replace(self, places=None)
+
     def of_rows(self) -> FusedScorer:
         """Return the same fusion, which reads the clicks of each query's row."""
         return replace(self, retrieval=self.retrieval.of_rows(), sources=self.sources.of_rows())

@@ -6,7 +6,8 @@ Both are looked for in each list, and counted apart:
 - *rounding*: matrices of many queries are multiplied in another order than one query alone, so
   that numbers differ in their last digits and near ties change places. The evaluation's list of
   the query alone, with the inner products of the index, is the served one, or only items whose
-  scores are equal up to TOLERANCE have changed places.
+  own scores are equal up to TOLERANCE have changed places. So may a new item that has a reserved
+  place and one that was nearly as good.
 - *Bloom filter*: it takes some items for seen that were not (see ``lib.feature_store.bloom``). The
   filters' wrong answers are known, and the evaluation's list without these items is the served one.
 """
@@ -22,6 +23,7 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.lib.evaluation.list_metrics import Scorer, chunk_of, highest
+from recsys_assets.lib.evaluation.placed import HasPlaces
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.features.seen import SeenRule
@@ -32,8 +34,9 @@ TOLERANCE = 1e-5
 ODDS_TOLERANCE = 1e-3
 #: Share of lists in which near ties may change places; at most 2.4 % did on eleven shops.
 ROUNDED_SHARE = 0.1
-#: Items after the last one of a list, whose scores tell a near tie with it.
-_BEYOND = 20
+#: Largest difference of an unlisted item's score and a listed one's, as a share of the larger one,
+#: at which the two are compared.
+_NEAR = 0.01
 #: Share of lists that a Bloom filter may change. A list has 100 items, and a filter of 100 pairs
 #: takes less than one item in 10^7 for seen; only visitors near its capacity meet the 1 %.
 BLOOM_SHARE = 0.01
@@ -55,11 +58,11 @@ class ServedList:
 
 @dataclass(frozen=True)
 class EvaluatedList:
-    """The list of the evaluation: items best first, and their scores, float64."""
+    """The list of the evaluation, best first, and the scores of its items, float64."""
 
     item_ids: list[str]
-    scores: np.ndarray
-    beyond: Mapping[str, float]  # scores of the items that follow the last one
+    scores: np.ndarray  # their own, also where the list has an item in a reserved place
+    beyond: Mapping[str, float]  # scores of unlisted items that are near to a listed one's
 
 
 class ListDifference(TypedDict):
@@ -102,18 +105,49 @@ def evaluated_lists(
         dropped: bool [Q, I], items that are left out beside those that the seen filter drops.
     """
     found, size = [], chunk_of(queries)
+    unplaced = scorer.unplaced if isinstance(scorer, HasPlaces) else None
+
+    def scores(of: Scorer, rows: np.ndarray) -> np.ndarray:
+        values = queries.mask(np.array(of.scores(queries, rows), np.float64), rows)
+        if dropped is not None:
+            values[dropped[rows]] = -np.inf
+        return values
+
     for start in range(0, len(queries), size):
         rows = np.arange(start, min(start + size, len(queries)))
-        scores = np.array(scorer.scores(queries, rows), np.float64)
-        queries.mask(scores, rows)
-        if dropped is not None:
-            scores[dropped[rows]] = -np.inf
-        best = highest(scores, length + _BEYOND)
-        for own, columns in zip(scores, best, strict=True):
-            shown = columns[own[columns] > -np.inf]
-            items, values = queries.item_ids[shown].tolist(), own[shown]
-            beyond = dict(zip(items[length:], values[length:].tolist(), strict=True))
-            found.append(EvaluatedList(items[:length], values[:length], beyond))
+        ordered = scores(scorer, rows)
+        own = ordered if unplaced is None else scores(unplaced, rows)
+        best = highest(ordered, length)
+        for by, values, columns in zip(ordered, own, best, strict=True):
+            listed = columns[by[columns] > -np.inf]
+            beyond = _near(values, listed)
+            found.append(
+                EvaluatedList(
+                    queries.item_ids[listed].tolist(),
+                    values[listed],
+                    dict(
+                        zip(queries.item_ids[beyond].tolist(), values[beyond].tolist(), strict=True)
+                    ),
+                )
+            )
+    return found
+
+
+def _near(scores: np.ndarray, listed: np.ndarray) -> np.ndarray:
+    """Return the unlisted items whose scores are near to a listed one's, int64.
+
+    Args:
+        scores: float64 [I], -inf: never shown.
+        listed: int64 [n].
+    """
+    others = scores > -np.inf
+    others[listed] = False
+    unlisted, edges = others.nonzero()[0], np.sort(scores[listed])
+    if not len(edges):
+        return unlisted[:0]
+    at = np.searchsorted(edges, scores[unlisted])
+    near = np.stack([edges[np.maximum(at - 1, 0)], edges[np.minimum(at, len(edges) - 1)]])
+    found: np.ndarray = unlisted[np.isclose(near, scores[unlisted], rtol=_NEAR, atol=0).any(axis=0)]
     return found
 
 

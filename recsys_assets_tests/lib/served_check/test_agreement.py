@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import polars as pl
 import pytest
 
+from recsys_assets import columns as c
+from recsys_assets.lib.evaluation.placed import PlacedScorer
+from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.ranking.places import NewItemPlaces
 from recsys_assets.lib.served_check.agreement import (
     CAUSES,
     EvaluatedList,
     ServedList,
     _cause,
+    compare,
+    evaluated_lists,
     passes,
 )
+from recsys_assets_tests.support.small_queries import queries
 
 ITEMS = [f"i{n}" for n in range(100)]
 #: Weighted ranks, as a fusion orders by, and click probabilities.
@@ -49,6 +59,60 @@ def test_near_ties_may_change_places_also_at_the_end(scores):
     assert cause(tied, swapped) == "rounding"
     assert cause(tied, [*ITEMS[:-1], "next0"]) == "rounding"
     assert cause(tied, [*ITEMS[:-1], "next1"]) == "different"
+
+
+ASKED = pl.DataFrame({c.EVENT_ID: ["click"], c.USER_ID: ["ann"], c.TIMESTAMP: [0]})
+
+
+@dataclass(frozen=True)
+class Table:
+    """The same scores for every query."""
+
+    values: np.ndarray  # float64 [I]
+    name: str = "table"
+
+    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        return np.repeat(self.values[None], len(rows), axis=0)
+
+    def of_rows(self) -> Table:
+        return self
+
+
+def test_near_ties_are_those_of_the_items_and_not_of_their_places():
+    """A new item at place 90 moves all items below it, and so do not the scores that are compared;
+    nor is it a fault if another new item, as good, has the place."""
+    values = np.exp(-np.linspace(1, 20, 200))
+    values[94] = values[93] * (1 - 1e-7)
+    values[191] = values[190] * (1 - 1e-7)
+    young = np.zeros(200, bool)
+    young[[190, 191, 195]] = True
+    asked = queries([0], 200, frame=ASKED)
+    scorer = PlacedScorer(
+        Table(values), NewItemPlaces(100, young), asked.item_ids.tolist(), retrieval_topk=200
+    )
+    (expected,) = evaluated_lists(scorer, asked, 100)
+    items = expected.item_ids
+    place = items.index("i190")
+    assert place % 10 == 9 and items.index("i93") > place, "or the place moves nothing"
+
+    def found(served: list[str]) -> str:
+        counts, _ = compare(
+            scorer, lambda: scorer, asked, [ServedList(served, [])], 100, np.zeros((1, 200), bool)
+        )
+        return max(counts, key=lambda name: counts[name])
+
+    def swapped(one: int, other: int) -> list[str]:
+        found = list(items)
+        found[one], found[other] = found[other], found[one]
+        return found
+
+    tied = items.index("i93")
+    assert items[tied + 1] == "i94" and found(items) == "equal"
+    assert found(swapped(tied, tied + 1)) == "rounding"
+    assert found(swapped(tied + 1, tied + 2)) == "different"
+    assert found(swapped(place, place + 1)) == "different"
+    assert found([*items[:place], "i191", *items[place + 1 :]]) == "rounding"
+    assert found([*items[:place], "i195", *items[place + 1 :]]) == "different"
 
 
 def test_a_failed_part_is_told_from_a_fault():
