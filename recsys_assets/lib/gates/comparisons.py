@@ -56,7 +56,8 @@ def champion_answers(
         # its ranker gives every item the same score
         scores = np.full(exposures.height, 0.5, np.float32)
         answers = ModelAnswers(lists, lists, scores)
-        return ChampionAnswers(release.number, release.day, learnt, answers)
+        rung = release.rung["name"]
+        return ChampionAnswers(release.number, release.day, learnt, answers, rung=rung)
     generation = Generation.of_release(
         store,
         release,

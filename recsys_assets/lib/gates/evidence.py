@@ -33,6 +33,7 @@ from recsys_assets.lib.gates.evidence_types import (
     SliceEvidence,
 )
 from recsys_assets.lib.quality import drift, profiles
+from recsys_assets.lib.release.rung import FULL, RungName
 from recsys_assets.local_time import day_name, local_days
 from recsys_assets.partitions import day_bounds
 
@@ -79,6 +80,7 @@ class ChampionAnswers:
     learnt_until: str  # ISO, the last day whose rows it has learnt
     answers: ModelAnswers
     latency_ms: Latencies | None = None  # None where it has no learned models
+    rung: RungName = FULL
 
 
 def gather(
@@ -202,6 +204,7 @@ def against_champion(
     visitors = _visitors(judged)
     return {
         "release": champion.release,
+        "rung": champion.rung,
         "queries": int(asked.sum()),
         "visitors": _distinct(users),
         "rows": judged.height,

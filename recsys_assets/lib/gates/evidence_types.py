@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Required, TypedDict
 
 from recsys_assets.lib.evaluation.measures import Estimate, RankerFigures
+from recsys_assets.lib.release.rung import RungName
 
 
 class ChampionDifference(Estimate):
@@ -17,6 +18,7 @@ ChampionEvidence = TypedDict(
     "ChampionEvidence",
     {
         "release": int,
+        "rung": RungName,
         "queries": int,
         "visitors": int,  # of the queries
         "rows": int,  # exposures

@@ -32,6 +32,7 @@ from recsys_assets.lib.gates.checks import (
 )
 from recsys_assets.lib.gates.evidence_types import Evidence, SliceEvidence
 from recsys_assets.lib.gates.limits import Limits
+from recsys_assets.lib.release.rung import FULL
 from recsys_assets.lib.release.verdict import Check
 
 #: Value of the ranker's checks where the rows have one class. The lists are judged all the same,
@@ -97,10 +98,15 @@ def champion(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Che
     judged = f"release {found.get('release')} on {found.get('judged_on')}"
     checks = [fact("champion: release", judged, "days that it has not learnt, where there are any")]
     few = _few(found.get("visitors"), limits)
-    for name, tolerance in (
-        ("champion: served ndcg@10", limits.ndcg_tolerance),
-        ("champion: retrieval recall@100", limits.recall_tolerance),
-    ):
+    tolerances = {
+        "champion: served ndcg@10": limits.ndcg_tolerance,
+        "champion: retrieval recall@100": limits.recall_tolerance,
+    }
+    rung = found.get("rung", FULL)
+    if rung != FULL:  # its whole list would be compared with a first stage
+        retrieval = "champion: retrieval recall@100"
+        checks.append(fact(retrieval, f"{rung} has no first stage", tolerances.pop(retrieval)))
+    for name, tolerance in tolerances.items():
         difference = at(found, name.removeprefix("champion: "))
         checks.append(
             too_few(name, few, limits.visitors)

@@ -21,6 +21,7 @@ GOOD: dict[str, Any] = {
     "popularity": {"value": 0.08, "low": 0.07, "high": 0.09},
     "champion": {
         "release": 3,
+        "rung": "full",
         "judged_on": "2026-11-19",
         "queries": 900,
         "visitors": 400,
@@ -197,6 +198,20 @@ def test_no_worse_than_the_champion_minus_a_tolerance(measure, value, half, pass
         changed(f"champion/{measure}", difference(value, half, 0.5 if measure != "auc" else 0.75))
     )
     assert failed(verdict) == ([] if passed else [f"champion: {measure}"])
+
+
+def test_the_list_of_a_simple_rung_is_not_compared_with_a_first_stage():
+    worse = changed("champion/retrieval recall@100", difference(-0.3, 0.001, 0.9))
+    assert failed(gates.full_release(worse)) == ["champion: retrieval recall@100"]
+    worse["champion"]["rung"] = "fusion"
+    verdict = gates.full_release(worse)
+    assert verdict["passed"]
+    (found,) = [
+        check for check in verdict["checks"] if check["name"] == "champion: retrieval recall@100"
+    ]
+    assert found["value"] == "fusion has no first stage"
+    worse["champion"]["served ndcg@10"] = difference(-0.03, 0.001, 0.1)
+    assert failed(gates.full_release(worse)) == ["champion: served ndcg@10"]
 
 
 def test_without_a_champion_the_check_says_so_and_passes():
