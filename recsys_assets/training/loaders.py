@@ -142,9 +142,9 @@ def weights(rows: pd.DataFrame) -> np.ndarray | None:
     """Return the weight of each row in the loss, float32 [N]; None where clicks have no values.
 
     A clicked row weighs its value over the mean value of the clicked rows, any other row 1. So the
-    mean is 1, the size of a step stays, and the sum of a ranker's probabilities is still the number
-    of clicks (weighted logistic regression, as Covington et al. 2016, "Deep Neural Networks for
-    YouTube Recommendations", weigh clicks by watch time).
+    mean is 1 and the size of a step stays. The odds that a ranker learns are those of the click
+    times its value over the mean (weighted logistic regression, as Covington et al. 2016, "Deep
+    Neural Networks for YouTube Recommendations", weigh clicks by watch time).
 
     Raises:
         ValueError: no clicked row has a value above 0.
