@@ -1,6 +1,6 @@
 """Define what events are worth: the setting ``event_values`` and its form.
 
-This module imports only the ground, because the settings read it.
+The settings read it, so it imports the names of the events alone.
 """
 
 from __future__ import annotations

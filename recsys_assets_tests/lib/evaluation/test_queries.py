@@ -406,5 +406,7 @@ def test_queries_have_the_values_of_their_clicks(store, tmp_path):
 
 
 def test_a_click_without_a_value_is_refused(store):
-    with pytest.raises(ValueError, match=r"clicks have no value.*materialise features/interactions"):
+    with pytest.raises(
+        ValueError, match=r"clicks have no value.*materialise features/interactions"
+    ):
         build(store, values=pl.DataFrame(schema={c.EVENT_ID: pl.String, c.VALUE: pl.Float32}))
