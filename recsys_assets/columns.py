@@ -22,6 +22,8 @@ TIMESTAMP = "timestamp"
 DEVICE_TYPE = "device_type"
 EVENT_TYPE = "event_type"
 CLICK = "click"
+#: What a clicked row is worth; absent where each click counts once (see ``event_values``).
+VALUE = "value"
 ARRIVED = "arrived"
 AGE = "age"
 GENDER = "gender"

@@ -13,6 +13,7 @@ QUERY_TOWER_ONNX, ITEM_TOWER_ONNX, RANKER_ONNX = "query_tower.onnx", "item_tower
 RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX = "dlrm_items.onnx", "dlrm_lists.onnx"
 PARITY = "parity.npz"  # sample inputs and outputs beside an exported model
 TRANSFORMS = "transforms.json"
+CLICK_VALUES = "click_values.parquet"  # event_id, value: of each click of a window
 EMBEDDING_TABLE = "embedding_table.npy"
 ITEM_TOWER_INPUTS = "item_tower_inputs.npz"
 INDEX = "index.faiss"

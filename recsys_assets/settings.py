@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets import local_time
 from recsys_assets.addresses import resolve
 from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
+from recsys_assets.event_values import DEFAULT, normalised
 from recsys_assets.source_names import SOURCE_NAMES
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -224,6 +224,12 @@ class Settings(BaseSettings):
         description="Number of local days for which an item counts as seen, the current one "
         f"included; 0: never. auto: {DEFAULT_SEEN_DAYS}.",
     )
+    event_values: Annotated[str, AfterValidator(normalised)] = Field(
+        DEFAULT,
+        description="What events are worth in training and evaluation, such as "
+        "View=1,AddToCart=4,Purchase=10. A value is a number of at least 0, price (over the median "
+        "price of the catalogue), or number*price. Events that are not named are worth 0, View 1.",
+    )
     new_item_places: int | Literal["auto", "off"] = Field(
         "auto",
         description="One place of a list in so many, from 10 to 50, is reserved for new items. "
@@ -385,14 +391,6 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """Return the settings of this process, read once from the environment."""
     return Settings()
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 #: Valkey's databases.

@@ -28,14 +28,17 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     )
 
 
-def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the mean negative log likelihood of [N] labels 0/1 in nats.
+def log_loss(
+    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """Return the mean negative log likelihood of [N] labels 0/1 in nats, weighted by [N] weights.
 
     >>> round(log_loss(np.array([1, 0]), np.array([0.5, 0.5])), 4)
     0.6931
     """
     p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
-    return float(-np.mean(np.where(labels == 1, np.log(p), np.log1p(-p))))
+    losses = -np.where(labels == 1, np.log(p), np.log1p(-p))
+    return float(np.mean(losses) if weights is None else np.average(losses, weights=weights))
 
 
 def clicked_ranks(

@@ -89,6 +89,10 @@ class Step(Generic[P]):
     time_zone: str = UTC
     look_back_days: int = OLDER_LOOK_BACK_DAYS
 
+    def has(self, role: str) -> bool:
+        """Return whether a role is given."""
+        return bool(self._inputs.get(role))
+
     def inputs(self, role: str) -> list[Path]:
         """Return the local folders of a role, in the given order.
 

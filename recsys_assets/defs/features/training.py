@@ -1,7 +1,7 @@
 """Define the assets of the NVTabular workflows and of the data sets."""
 
 from collections.abc import Sequence
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import dagster as dg
 
@@ -9,6 +9,7 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.hyper_parameters import WorkflowsParams
 from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.click_values import click_values, values_metadata
 from recsys_assets.orchestration.corrections import require_read
 from recsys_assets.orchestration.pipes import TrainingClient
 from recsys_assets.orchestration.resources import BuildConfig, Platform
@@ -33,6 +34,12 @@ class DatasetsInputs(TypedDict):
     history: Annotated[
         Sequence[Artifact], Upstream("features/interactions", partitions.WHOLE_WINDOW)
     ]
+
+
+class LoggedInputs(DatasetsInputs):
+    """Inputs of ``features/datasets``, and the log, which values of clicks are made from."""
+
+    log: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
 
 
 @config_of(WorkflowsParams)
@@ -112,7 +119,7 @@ def workflows(
     partitions_def=partitions.as_of(),
     op_tags=compute.training_tags("CPU_LARGE"),
     pool="training",
-    deps=dependencies(DatasetsInputs),
+    deps=dependencies(LoggedInputs),
     check_specs=reporting.check_specs(["features", "datasets"], DATASET_CHECKS, partitions.as_of()),
     output_required=False,
 )
@@ -126,8 +133,9 @@ def datasets(
 
     Reads masked rows of the training days, unmasked rows of the validation days, the click
     histories of all these days, and the workflows. Writes train/ and valid/, one row per exposure,
-    and one click history per clicked row. A window with too few clicks is skipped, with all that
-    would be trained on it: a release of a simple rung serves meanwhile.
+    and one click history per clicked row. Where RECSYS_EVENT_VALUES says so, rows have the values
+    of their clicks, by which the models weigh them. A window with too few clicks is skipped, with
+    all that would be trained on it: a release of a simple rung serves meanwhile.
     """
     from recsys_assets.lib.features import dataset_checks
     from recsys_assets.lib.features.freshness import require_fresh
@@ -135,7 +143,8 @@ def datasets(
     from recsys_assets.lib.figures import tables
     from recsys_assets.lib.ladder.rungs import WindowClicks
 
-    inputs = open_inputs(DatasetsInputs, platform, context.partition_key)
+    opened = open_inputs(LoggedInputs, platform, context.partition_key)
+    inputs: dict[str, Any] = {role: one for role, one in opened.items() if role != "log"}
     require_look_back(inputs["history"], platform.settings.look_back_days)
     require_fresh(platform.store, [inputs["workflows"].manifest])
     window = WindowClicks.of(inputs["history"][: len(inputs["train"])], inputs["valid"])
@@ -149,13 +158,21 @@ def datasets(
             )
         return
     workflows, valid = inputs["workflows"], inputs["valid"]
+    values = click_values(
+        context,
+        platform,
+        partition=context.partition_key,
+        training_days=partitions.train_days(context.partition_key, platform.settings),
+        log=opened["log"],
+        items=inputs["items"],
+    )
     built = training.build(
         context,
         platform,
         "features/datasets",
         "features.make_datasets",
         partition=context.partition_key,
-        inputs=inputs,
+        inputs={**inputs, **values},
         force=config.force,
     )
     differences = dataset_checks.transform_differences(built.artifact, workflows, valid)
@@ -165,7 +182,10 @@ def datasets(
     yield reporting.result(
         built.artifact,
         reused=built.reused,
-        extra={"vocabulary growth": dg.MetadataValue.md(growth)},
+        extra={
+            "vocabulary growth": dg.MetadataValue.md(growth),
+            **values_metadata(values.get("values")),
+        },
         checks=[
             reporting.check(
                 "parity",

@@ -15,6 +15,7 @@ from recsys_assets.defs.serving.gate_config import GateConfig
 from recsys_assets.hyper_parameters import FineTuneDlrmParams, FineTuneQueryTowerParams
 from recsys_assets.lib.gates import gates
 from recsys_assets.orchestration import compute, reporting, served_check
+from recsys_assets.orchestration.click_values import click_values
 from recsys_assets.orchestration.corrections import require_read
 from recsys_assets.orchestration.pipes import FINE_TUNE_STEPS, TrainingClient
 from recsys_assets.orchestration.resources import BuildConfig, Platform
@@ -41,6 +42,13 @@ class ReplayedDays(TypedDict):
     features: Annotated[
         Sequence[Artifact], Upstream("features/interactions", partitions.REPLAY, chosen=True)
     ]
+
+
+class LoggedDays(ReplayedDays):
+    """Inputs of ``fine_tune/rows`` that values of clicks are made from, beside the days."""
+
+    log: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.REPLAY, chosen=True)]
+    items: Annotated[Artifact, Upstream("raw/items")]
 
 
 class RowsInputs(ReplayedDays):
@@ -76,7 +84,7 @@ class FineTuneParts(RowsOfDay):
     key=["fine_tune", "rows"],
     kinds={"polars", "parquet"},
     partitions_def=partitions.daily(),
-    deps=dependencies(ReplayedDays),
+    deps=dependencies(LoggedDays),
 )
 def rows(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
@@ -85,28 +93,35 @@ def rows(
 
     Reads masked rows and features of the new day and of replayed older days, and the champion's
     transforms. Writes the training rows (70 % of the new day, and the replayed days) and the
-    held-out rows (30 % of the new day), one row per exposure.
+    held-out rows (30 % of the new day), one row per exposure. Where RECSYS_EVENT_VALUES says so,
+    rows have the values of their clicks, by the events up to the end of the day.
     """
     from recsys_assets.lib.features.look_back import require_look_back
     from recsys_assets.lib.fine_tune import fine_tuning
 
     day, store = context.partition_key, platform.store
     plan = fine_tuning.plan(platform.settings, store, day)
-    days = open_inputs(
-        ReplayedDays, platform, day, masked=plan.training_days, features=plan.training_days
-    )
+    learnt = plan.training_days
+    days = open_inputs(LoggedDays, platform, day, masked=learnt, features=learnt, log=learnt)
     require_look_back(days["features"], platform.settings.look_back_days)
     require_read(context, platform, plan.training_days)
-    inputs: RowsInputs = {"champion": plan.base.artifact, **days}
+    inputs: RowsInputs = {
+        "champion": plan.base.artifact,
+        "masked": days["masked"],
+        "features": days["features"],
+    }
+    values = click_values(
+        context, platform, partition=day, training_days=learnt, log=days["log"], items=days["items"]
+    )
     built = platform.build(
         context,
         "fine_tune/rows",
         partition=day,
-        inputs=inputs,
+        inputs={**inputs, **values},
         params={"seed": platform.settings.seed},
         force=config.force,
         write=lambda staged: fine_tuning.write_rows(
-            store, **inputs, target=staged.path, seed=platform.settings.seed
+            store, **inputs, **values, target=staged.path, seed=platform.settings.seed
         ),
     )
     return reporting.result(

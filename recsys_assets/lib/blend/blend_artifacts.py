@@ -13,7 +13,7 @@ import polars as pl
 
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
-from recsys_assets.lib.blend.choice import BlendChoice, ChoiceFigures, Worth
+from recsys_assets.lib.blend.choice import BlendChoice, ChoiceFigures, Worth, decisive, quality
 from recsys_assets.lib.blend.fit import young_items
 from recsys_assets.lib.blend.labels import ClickLabels, Retrieve
 from recsys_assets.lib.blend.new_items import NewItemFigures, NewItems
@@ -214,16 +214,18 @@ def _write_figures(figures: ChoiceFigures, folder: Path) -> None:
     if not figures["alternatives"]:
         return
     rows: list[dict[str, Any]] = []
-    for name, one in sorted(figures["alternatives"].items(), key=lambda pair: -pair[1]["ndcg"]):
-        difference = one["difference"]
+    metric = "value-weighted nDCG@10" if figures.get("valued") else "nDCG@10"
+    for name, one in sorted(figures["alternatives"].items(), key=lambda pair: -quality(pair[1])):
+        difference = decisive(one)
         rows.append(
             {
                 "alternative": name,
-                "nDCG@10": one["ndcg"],
+                metric: quality(one),
                 "minus the default": "the default"
                 if difference is None
                 else f"{difference['value']:+.4f} [{difference['low']:+.4f}, "
                 f"{difference['high']:+.4f}]",
+                **({"nDCG@10": one["ndcg"]} if figures.get("valued") else {}),
                 "chosen": "yes" if name == figures["chosen"] else "",
             }
         )
@@ -231,9 +233,9 @@ def _write_figures(figures: ChoiceFigures, folder: Path) -> None:
     table = [
         {
             "source": name,
-            "nDCG@10 alone": one["alone"],
+            f"{metric} alone": one["alone"],
             "share of clicks in its list": one["listed"],
-            "nDCG@10 of all others": one["without"],
+            f"{metric} of all others": one["without"],
             "weight": figures["weights"].get(name),
             "in the release": _in_release(name, one, figures),
         }
@@ -253,7 +255,7 @@ def _write_figures(figures: ChoiceFigures, folder: Path) -> None:
         (folder / "net.md").write_text("\n\n".join(charts))
     (folder / "sources_alone.md").write_text(
         plots.bar_chart(
-            "nDCG@10 of each source alone, held-out clicks",
+            f"{metric} of each source alone, held-out clicks",
             {name: one["alone"] for name, one in figures["sources"].items()},
         )
     )

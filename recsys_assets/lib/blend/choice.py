@@ -39,7 +39,7 @@ _WORTH_LABELS = 1_500
 
 
 class Worth(TypedDict):
-    """Holds what a source is worth on held-out clicks."""
+    """Holds what a source is worth on held-out clicks; nDCG@10 by value where they have values."""
 
     alone: float  # nDCG@10 of its list
     listed: float  # share of the clicked items that it lists
@@ -52,6 +52,9 @@ class Alternative(TypedDict):
 
     ndcg: float
     difference: Estimate | None  # nDCG@10, alternative − default, paired
+    #: the same by value, which then decides; absent where each click counts once
+    value_ndcg: NotRequired[float]
+    value_difference: NotRequired[Estimate | None]
 
 
 class NetFigures(TypedDict):
@@ -69,6 +72,7 @@ class ChoiceFigures(TypedDict):
     runner_up: str | None
     why: str
     labels: int
+    valued: NotRequired[bool]  # clicks have values; absent where each counts once
     alternatives: dict[str, Alternative]
     sources: dict[str, Worth]
     weights: dict[str, float]
@@ -111,7 +115,7 @@ def choose(
             all.
     """
     labels = replace(labels, logit=logit)
-    count = int(labels.found.sum())
+    count = int(labels.learnable.sum())
     if labels.names == (RETRIEVAL,):
         return BlendChoice(_nothing(count, "no other source could be fitted"), as_is)
     if count < MINIMUM_LABELS:
@@ -142,18 +146,15 @@ def choose(
     ranks = {name: w.cross_fitted(used, *fit, ranked) for name, fit in fits.items()}
     ranks |= {AS_IS: as_is}
     default = next(iter(fits))
-    chosen, alternatives = _best(ranks, default, labels.users, seed)
-    nets, minus = _Nets(used, fits[LISTWISE][0], seed), alternatives[chosen]["difference"]
+    chosen, alternatives = _best(ranks, default, labels, seed)
+    nets, minus = _Nets(used, fits[LISTWISE][0], seed), decisive(alternatives[chosen])
     over = default
     if count >= NET_LABELS:
         fits[LIST_NET] = fits[LISTWISE]
         own = w.cross_fitted(used, *fits[LISTWISE], ranked, nets.added)
-        alternatives[LIST_NET] = {
-            "ndcg": w.ndcg(own, labels.users),
-            "difference": _difference(own, ranks[default], labels.users, seed),
-        }
+        alternatives[LIST_NET] = _alternative(own, ranks[default], labels, seed)
         # it must earn its milliseconds beside what would serve without it
-        earned = _difference(own, ranks[chosen], labels.users, seed)
+        earned = _difference(own, ranks[chosen], labels, seed)
         if earned["low"] > 0:
             ranks[LIST_NET], minus = own, earned
             chosen, over = LIST_NET, chosen
@@ -162,9 +163,11 @@ def choose(
         "labels": count,
         "alternatives": alternatives,
         "sources": worth,
-        "why": _why(chosen, over, minus, count),
+        "why": _why(chosen, over, minus, count, labels.value is not None),
         "runner_up": _runner_up(chosen, alternatives),
     }
+    if labels.value is not None:
+        figures["valued"] = True
     return BlendChoice(figures, ranks[chosen], served)
 
 
@@ -244,7 +247,7 @@ def _worth(labels: ClickLabels) -> dict[str, Worth]:
 
 def _blended(labels: ClickLabels) -> float:
     """Return the cross-fitted nDCG@10 of fitted weights."""
-    return w.ndcg(w.cross_fitted(labels, labels.logs, w.listwise), labels.users)
+    return w.ndcg_of(labels, w.cross_fitted(labels, labels.logs, w.listwise))
 
 
 def _kept(labels: ClickLabels, worth: Mapping[str, Worth]) -> set[str]:
@@ -266,41 +269,69 @@ def _kept(labels: ClickLabels, worth: Mapping[str, Worth]) -> set[str]:
 
 
 def _best(
-    ranks: Mapping[str, np.ndarray], default: str, users: np.ndarray, seed: int
+    ranks: Mapping[str, np.ndarray], default: str, labels: ClickLabels, seed: int
 ) -> tuple[str, dict[str, Alternative]]:
     """Return the chosen alternative, and the figures of all."""
-    found: dict[str, Alternative] = {}
-    for name, own in ranks.items():
-        difference = None
-        if name != default:
-            difference = _difference(own, ranks[default], users, seed)
-        found[name] = {"ndcg": w.ndcg(own, users), "difference": difference}
+    found = {
+        name: _alternative(own, None if name == default else ranks[default], labels, seed)
+        for name, own in ranks.items()
+    }
     surely = [
         name
         for name, one in found.items()
-        if one["difference"] is not None and one["difference"]["low"] > 0
+        if (minus := decisive(one)) is not None and minus["low"] > 0
     ]
-    return max(surely, key=lambda one: found[one]["ndcg"], default=default), found
+    return max(surely, key=lambda one: quality(found[one]), default=default), found
 
 
-def _difference(own: np.ndarray, others: np.ndarray, users: np.ndarray, seed: int) -> Estimate:
+def _alternative(
+    own: np.ndarray, default: np.ndarray | None, labels: ClickLabels, seed: int
+) -> Alternative:
+    """Return the figures of an alternative by its ranks; default: None for the default itself."""
+    plain = replace(labels, value=None)
+    found: Alternative = {
+        "ndcg": w.ndcg_of(plain, own),
+        "difference": None if default is None else _difference(own, default, plain, seed),
+    }
+    if labels.value is not None:
+        found["value_ndcg"] = w.ndcg_of(labels, own)
+        found["value_difference"] = (
+            None if default is None else _difference(own, default, labels, seed)
+        )
+    return found
+
+
+def quality(one: Alternative) -> float:
+    """Return the figure by which alternatives are compared."""
+    return one.get("value_ndcg", one["ndcg"])
+
+
+def decisive(one: Alternative) -> Estimate | None:
+    """Return the difference by which alternatives are compared; None: of the default."""
+    return one["value_difference"] if "value_difference" in one else one["difference"]
+
+
+def _difference(own: np.ndarray, others: np.ndarray, labels: ClickLabels, seed: int) -> Estimate:
     """Return the paired difference in nDCG@10 of two alternatives by their ranks."""
-    return list_metrics.paired_difference(own, others, users, PRIMARY, seed)
+    return list_metrics.paired_difference(
+        own, others, labels.users, PRIMARY, seed, values=labels.value
+    )
 
 
-def _why(chosen: str, over: str, minus: Estimate | None, count: int) -> str:
+def _why(chosen: str, over: str, minus: Estimate | None, count: int, valued: bool) -> str:
     """Return the reason in words; minus: nDCG@10 of chosen − over, None: chosen is the default."""
     if minus is None:
         return f"no alternative is surely above {over} on {count:,} held-out clicks"
+    metric = f"{'value-weighted ' if valued else ''}nDCG@10"
     return (
-        f"nDCG@10 of {chosen} − {over} is {minus['value']:+.4f} "
+        f"{metric} of {chosen} − {over} is {minus['value']:+.4f} "
         f"[{minus['low']:+.4f}, {minus['high']:+.4f}] on {count:,} held-out clicks"
     )
 
 
 def _runner_up(chosen: str, alternatives: Mapping[str, Alternative]) -> str | None:
     others = [name for name in alternatives if name != chosen]
-    return max(others, key=lambda name: alternatives[name]["ndcg"], default=None)
+    return max(others, key=lambda name: quality(alternatives[name]), default=None)
 
 
 def _figures(

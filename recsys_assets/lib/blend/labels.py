@@ -36,6 +36,7 @@ class ClickLabels:
     items: int  # of the catalogue
     more: np.ndarray  # float32 [N, E], the columns ``list_net.OF_VISITOR``
     logit: np.ndarray | None = None  # float32 [N], the ranker's log-odds; None: no ranker
+    value: np.ndarray | None = None  # float64 [Q], of the clicks; None: each counts once
 
     @classmethod
     def gather(
@@ -87,6 +88,7 @@ class ClickLabels:
             folds(queries),
             queries.items,
             np.concatenate([np.zeros((0, len(OF_VISITOR)), np.float32), *more]),
+            value=queries.values,
         )
 
     def __len__(self) -> int:
@@ -107,6 +109,24 @@ class ClickLabels:
     def found(self) -> np.ndarray:
         """Return for each query whether one of its lists has the clicked item, bool [Q]."""
         return np.bincount(self.query[self.hit], minlength=len(self)) > 0
+
+    @cached_property
+    def learnable(self) -> np.ndarray:
+        """Return for each query whether a fit learns from it, bool [Q]: found, and of value."""
+        return self.found if self.value is None else self.found & (self.value > 0)
+
+    def weights(self, queries: np.ndarray) -> np.ndarray:
+        """Return the weights of some queries, float64 [n].
+
+        Those of a visitor sum up to 1, however many clicks they have, and are as their values.
+
+        queries: rows, or a mask, of queries with a value above 0.
+        """
+        _, user = np.unique(self.users[queries], return_inverse=True)
+        if self.value is None:
+            return np.asarray(1.0 / np.bincount(user)[user])
+        value = self.value[queries]
+        return np.asarray(value / np.bincount(user, value)[user])
 
     @cached_property
     def ranks_alone(self) -> np.ndarray:
@@ -151,6 +171,7 @@ class ClickLabels:
             start=self.start[: queries + 1],
             users=self.users[:queries],
             fold=self.fold[:queries],
+            value=None if self.value is None else self.value[:queries],
         )
         return few._of(slice(int(self.start[queries])))
 

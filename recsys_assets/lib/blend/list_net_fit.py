@@ -1,7 +1,8 @@
 """Fit the net of a blend to held-out clicks, beside fitted weights of the lists.
 
-The loss is that of the weights: softmax over the items of a list, each visitor counts once. The net
-starts at nothing, so that without a gain on visitors that it does not learn from, it stays nothing.
+The loss is that of the weights: softmax over the items of a list, each visitor counts once, and
+clicks of one visitor weigh by their values. The net starts at nothing, so that without a gain on
+visitors that it does not learn from, it stays nothing.
 """
 
 from __future__ import annotations
@@ -89,14 +90,14 @@ def fit_net(labels: ClickLabels, base: np.ndarray, learned: np.ndarray, seed: in
         seed: of the draws.
     """
     inputs = labels.net_inputs
-    used = np.flatnonzero(labels.found & learned)
+    used = np.flatnonzero(labels.learnable & learned)
     _, user = np.unique(labels.users[used], return_inverse=True)
     if not len(used) or user.max() + 1 < PARTS:
         return FittedNet(ListNet.mean([_start(inputs.shape[1], seed)]), [])
     _, rows = unroll(labels.start[used], labels.start[used + 1])
     mean, deviation = inputs[rows].mean(axis=0), inputs[rows].std(axis=0)
     deviation[deviation < 1e-6] = 1.0  # a column that says nothing
-    weight = 1.0 / np.bincount(user)[user]
+    weight = labels.weights(used)
     lists = _Lists(
         np.concatenate([[0], np.cumsum(labels.start[used + 1] - labels.start[used])]),
         (inputs[rows] - mean) / deviation,

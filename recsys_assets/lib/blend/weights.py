@@ -2,7 +2,9 @@
 
 The default weighs a source by how well it does alone. A listwise fit (softmax over the items of a
 list, as ListNet: Cao et al. 2007, with one relevant item) starts from the default, and an L2 term
-holds it there where clicks are few. Each visitor counts once, however many clicks they have.
+holds it there where clicks are few. Each visitor counts once, however many clicks they have; the
+clicks of one visitor weigh by their values. Where clicks have values, each nDCG@10 here is
+value-weighted.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.measures import VALUE_NDCG
 from recsys_assets.lib.evaluation.query_sources import FOLDS
 
 #: Difference in nDCG@10, as a share of the best source's, at which a weight is smaller by e.
@@ -33,14 +36,26 @@ Fit = Callable[[ClickLabels, np.ndarray], np.ndarray]
 Add = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def ndcg(ranks: np.ndarray, users: np.ndarray) -> float:
-    """Return nDCG@10, per visitor and then averaged; 0 without a query."""
-    return list_metrics.point(ranks, users) if len(ranks) else 0.0
+def ndcg(ranks: np.ndarray, users: np.ndarray, values: np.ndarray | None = None) -> float:
+    """Return nDCG@10, per visitor and then averaged; 0 without a query.
+
+    values: float [Q], of the clicks. Given, it is VALUE_NDCG; 0 without a value above 0.
+    """
+    if values is None:
+        return list_metrics.point(ranks, users) if len(ranks) else 0.0
+    return list_metrics.point(ranks, users, VALUE_NDCG, values) if values.any() else 0.0
+
+
+def ndcg_of(labels: ClickLabels, ranks: np.ndarray) -> float:
+    """Return ``ndcg`` of ranks [Q] by the values of the clicks, where they have values."""
+    return ndcg(ranks, labels.users, labels.value)
 
 
 def alone(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
     """Return nDCG@10 of each list alone on the queries ``learned``, float64 [K]."""
-    return np.array([ndcg(ranks[learned], labels.users[learned]) for ranks in labels.ranks_alone])
+    values = None if labels.value is None else labels.value[learned]
+    users = labels.users[learned]
+    return np.array([ndcg(ranks[learned], users, values) for ranks in labels.ranks_alone])
 
 
 def by_quality(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
@@ -86,16 +101,14 @@ def fit_listwise(
     Returns:
         float64 [D].
     """
-    used = labels.found & learned
+    used = labels.learnable & learned
     if not used.any():
         return prior
     inside = used[labels.query]
     values, hit = np.ascontiguousarray(inputs[inside], np.float32), labels.hit[inside]
     _, query = np.unique(labels.query[inside], return_inverse=True)
     start = np.flatnonzero(np.diff(query, prepend=-1))
-    _, user = np.unique(labels.users[used], return_inverse=True)
-    # each visitor weighs 1, however many clicks they have
-    weight = 1.0 / np.bincount(user)[user]
+    weight = labels.weights(used)
     clicked = values[hit].T.astype(np.float64) @ weight
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -19,8 +19,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate, ListFigures, SliceFigures
+from recsys_assets.lib.evaluation.measures import (
+    PRIMARY,
+    VALUE_NDCG,
+    Estimate,
+    ListFigures,
+    SliceFigures,
+)
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.evaluation.visitor_means import visitor_means
 
 RECALL_AT = (10, 50, 100, 300)
 NDCG_AT = MRR_AT = (10, 100, 300)
@@ -177,37 +184,12 @@ def _per_row(ranks: np.ndarray) -> dict[str, np.ndarray]:
     return values | {f"mrr@{k}": np.where(ranks <= k, 1.0 / ranks, 0.0) for k in MRR_AT}
 
 
-def _means(
-    rows: np.ndarray, users: Sequence[Any] | np.ndarray, seed: int, resamples: int
-) -> list[Estimate]:
-    """Return the mean over users of each user's mean of values [metrics, Q]."""
-    if not len(users) or rows.shape[1] != len(users):
-        raise ValueError(
-            f"{rows.shape[1]} ranks and {len(users)} users: give one user per rank, and at least "
-            "one"
-        )
-    _, user = np.unique(np.asarray(users), return_inverse=True)
-    counts = np.bincount(user)
-    of_user = np.stack([np.bincount(user, values) / counts for values in rows])
-    rng = np.random.default_rng(seed)
-    # each draw counts how often a user occurs in it; all metrics share it
-    drawn = (
-        np.bincount(rng.integers(len(counts), size=len(counts)), minlength=len(counts))
-        for _ in range(resamples)
-    )
-    means = np.stack([of_user @ times for times in drawn]) / len(counts)
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return [
-        {"value": float(v), "low": float(lo), "high": float(hi)}
-        for v, lo, hi in zip(of_user.mean(axis=1), low, high, strict=True)
-    ]
-
-
 def list_metrics(
     ranks: np.ndarray,
     users: Sequence[Any] | np.ndarray,
     seed: int = 7,
     resamples: int = BOOTSTRAP_RESAMPLES,
+    values: np.ndarray | None = None,
 ) -> ListFigures:
     """Return every one of METRICS, taken per user and then averaged.
 
@@ -216,19 +198,29 @@ def list_metrics(
         users: [Q], the visitor of each query.
         seed: of the bootstrap.
         resamples: of the bootstrap.
+        values: float [Q], of the clicks. Given, and where one is above 0, VALUE_NDCG is among the
+            metrics: the mean over users of Σ value · nDCG@10 / Σ value, of the users with a value
+            above 0.
 
     Raises:
         ValueError: there is no rank, or not one user per rank.
     """
-    values = _per_row(np.asarray(ranks))
-    return dict(
-        zip(values, _means(np.stack(list(values.values())), users, seed, resamples), strict=True)
-    )
+    of_row = _per_row(np.asarray(ranks))
+    means = visitor_means(np.stack(list(of_row.values())), users, seed, resamples)
+    found: ListFigures = dict(zip(of_row, means, strict=True))
+    if values is not None and values.any():
+        (found[VALUE_NDCG],) = visitor_means(of_row[PRIMARY][None], users, seed, resamples, values)
+    return found
 
 
-def point(ranks: np.ndarray, users: Sequence[Any] | np.ndarray, metric: str = PRIMARY) -> float:
-    """Return one of METRICS without its interval; see ``list_metrics``."""
-    return list_metrics(ranks, users, resamples=1)[metric]["value"]
+def point(
+    ranks: np.ndarray,
+    users: Sequence[Any] | np.ndarray,
+    metric: str = PRIMARY,
+    values: np.ndarray | None = None,
+) -> float:
+    """Return one metric of ``list_metrics`` without its interval."""
+    return list_metrics(ranks, users, resamples=1, values=values)[metric]["value"]
 
 
 def paired_difference(
@@ -238,8 +230,11 @@ def paired_difference(
     metric: str = "ndcg@10",
     seed: int = 7,
     resamples: int = BOOTSTRAP_RESAMPLES,
+    values: np.ndarray | None = None,
 ) -> Estimate:
     """Return a − b of one metric on the same queries, per user and then averaged.
+
+    values: float [Q], of the clicks, by which the queries of a user are weighted; None: all alike.
 
     Raises:
         ValueError: the metric is none of METRICS, or the ranks are not of the same queries.
@@ -250,7 +245,7 @@ def paired_difference(
             f"the same queries ({len(ranks_a)} and {len(ranks_b)} ranks)"
         )
     difference = _per_row(np.asarray(ranks_a))[metric] - _per_row(np.asarray(ranks_b))[metric]
-    return _means(difference[None], users, seed, resamples)[0]
+    return visitor_means(difference[None], users, seed, resamples, values)[0]
 
 
 def overall_difference(
@@ -260,11 +255,18 @@ def overall_difference(
     seed: int = 7,
     metric: str = "ndcg@10",
 ) -> Estimate | None:
-    """Return a − b of one metric over the queries that ``judge`` counts; None without any."""
+    """Return a − b of one metric over the queries that ``judge`` counts; None without any.
+
+    metric: one of METRICS, or VALUE_NDCG.
+    """
     whole = queries.overall
-    if not whole.any():
-        return None
-    return paired_difference(ranks_a[whole], ranks_b[whole], queries.users[whole], metric, seed)
+    asked = ranks_a[whole], ranks_b[whole], queries.users[whole]
+    if metric == VALUE_NDCG:
+        values = queries.values_of(whole)
+        if values is None or not values.any():
+            return None
+        return paired_difference(*asked, PRIMARY, seed, values=values)
+    return paired_difference(*asked, metric, seed) if whole.any() else None
 
 
 def mean_per_user(
@@ -274,7 +276,7 @@ def mean_per_user(
     resamples: int = BOOTSTRAP_RESAMPLES,
 ) -> Estimate:
     """Average and bootstrap any figure of queries, float [Q], as metrics of ranks are."""
-    return _means(np.asarray(values, np.float64)[None], users, seed, resamples)[0]
+    return visitor_means(np.asarray(values, np.float64)[None], users, seed, resamples)[0]
 
 
 def judge(ranks: np.ndarray, queries: Queries, seed: int = 7) -> ListFigures:
@@ -282,9 +284,11 @@ def judge(ranks: np.ndarray, queries: Queries, seed: int = 7) -> ListFigures:
 
     It is empty where there is no query.
     """
-    if not queries.overall.any():
+    whole = queries.overall
+    if not whole.any():
         return {}
-    return list_metrics(ranks[queries.overall], queries.users[queries.overall], seed)
+    values = queries.values_of(whole)
+    return list_metrics(ranks[whole], queries.users[whole], seed, values=values)
 
 
 def judge_slices(ranks: np.ndarray, queries: Queries, seed: int = 7) -> dict[str, SliceFigures]:
@@ -296,7 +300,7 @@ def judge_slices(ranks: np.ndarray, queries: Queries, seed: int = 7) -> dict[str
     users, masked = queries.users, ~queries.overall
     return {
         name: {
-            **list_metrics(ranks[inside], users[inside], seed),
+            **list_metrics(ranks[inside], users[inside], seed, values=queries.values_of(inside)),
             "queries": int(inside.sum()),
             "random_recall@50": random_recall(queries, np.flatnonzero(inside), 50),
             "simulated": bool(masked[inside].any()),

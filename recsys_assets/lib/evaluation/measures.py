@@ -8,6 +8,8 @@ from typing import Any, NotRequired, TypedDict
 
 #: The metric by which systems are compared.
 PRIMARY = "ndcg@10"
+#: PRIMARY with queries weighted by their values; absent where each click counts once.
+VALUE_NDCG = "value_ndcg@10"
 
 
 class Estimate(TypedDict):
@@ -18,7 +20,8 @@ class Estimate(TypedDict):
     high: float
 
 
-#: Metric, one of ``list_metrics.METRICS`` → its estimate; empty where there was no query.
+#: Metric, one of ``list_metrics.METRICS`` or VALUE_NDCG → its estimate; empty where there was no
+#: query.
 ListFigures = dict[str, Estimate]
 #: A slice: the keys of ListFigures, "queries", "random_recall@50" and "simulated".
 SliceFigures = dict[str, Any]
@@ -106,6 +109,7 @@ class QueryCounts(TypedDict):
     cold_users_simulated: bool
     seen_rule: str  # in words
     time_zone: NotRequired[str]
+    mean_value: NotRequired[float]  # of the queries; absent where each click counts once
     slices: dict[str, int]  # queries of each slice
 
 

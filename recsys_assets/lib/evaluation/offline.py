@@ -22,7 +22,7 @@ from recsys_assets.lib.evaluation import (
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.item_rows import rows_in
 from recsys_assets.lib.evaluation.list_metrics import Lists, SameForAll
-from recsys_assets.lib.evaluation.measures import GenerationFigures, OfflineFigures
+from recsys_assets.lib.evaluation.measures import VALUE_NDCG, GenerationFigures, OfflineFigures
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.figures import plots
@@ -205,6 +205,9 @@ def _write_figures(metrics: OfflineFigures, folder: Path) -> None:
 
 def _table(rows: Mapping[str, Mapping[str, Any]], what: str) -> pl.DataFrame:
     """Return value [low, high] of each metric, one row per system or slice."""
+    metrics = list(list_metrics.METRICS)
+    if any(VALUE_NDCG in of for of in rows.values()):
+        metrics.insert(0, VALUE_NDCG)
     return pl.DataFrame(
         [
             {
@@ -213,7 +216,9 @@ def _table(rows: Mapping[str, Mapping[str, Any]], what: str) -> pl.DataFrame:
                 **{
                     metric: f"{of[metric]['value']:.4f} [{of[metric]['low']:.4f}, "
                     f"{of[metric]['high']:.4f}]"
-                    for metric in list_metrics.METRICS
+                    if metric in of
+                    else ""  # a random order has no queries, and a slice may have no value
+                    for metric in metrics
                 },
             }
             for name, of in rows.items()

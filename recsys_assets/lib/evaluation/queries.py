@@ -29,6 +29,7 @@ from recsys_assets.lib.evaluation import seen_filter
 from recsys_assets.lib.evaluation.measures import QueryCounts
 from recsys_assets.lib.evaluation.query_slices import slices_of
 from recsys_assets.lib.features.click_ranges import unroll
+from recsys_assets.lib.features.click_values import with_values
 from recsys_assets.lib.features.point_in_time import UNKNOWN_VISITOR
 from recsys_assets.lib.features.seen import DEFAULT_RULE, SeenRule
 from recsys_assets.lib.raw.rows import scan_interactions
@@ -47,7 +48,7 @@ class Queries:
     """Holds Q held-out clicks over a catalogue of I items, in the order of raw/items."""
 
     #: Q rows: INTERACTION_FEATURES of the click and its lists of click_history.parquet, then
-    #: VISITOR (String), SIMULATED (Boolean)
+    #: VISITOR (String), SIMULATED (Boolean), and VALUE (Float32) where clicks have values
     frame: pl.DataFrame
     item_ids: np.ndarray  # str [I]
     clicks: np.ndarray  # int64 [I], of each item in the training days
@@ -84,6 +85,18 @@ class Queries:
         Averages and the bootstrap are taken by it.
         """
         return self.frame[VISITOR].rank("dense").to_numpy().astype(np.int64) - 1
+
+    @property
+    def values(self) -> np.ndarray | None:
+        """Value of each click, float64 [Q]; None where each click counts once."""
+        if c.VALUE not in self.frame.columns:
+            return None
+        return self.frame[c.VALUE].to_numpy().astype(np.float64)
+
+    def values_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the values of the queries ``rows``, a mask or numbers."""
+        values = self.values
+        return None if values is None else values[rows]
 
     def seen(self, rows: np.ndarray) -> np.ndarray:
         """Return the items that the filter drops for the queries ``rows``, bool [n, I]."""
@@ -125,6 +138,7 @@ class Queries:
         rule: SeenRule,
         zone: str,
         limit: int = QUERY_LIMIT,
+        values: pl.DataFrame | None = None,
     ) -> Queries:
         """Gather the queries; there are none where no click is held out.
 
@@ -137,6 +151,7 @@ class Queries:
             rule: which events make an item seen, for how many days.
             zone: time zone of the shop: of the rule's days, and of the slices by hour and weekday.
             limit: clicks above which whole users are sampled until the next would exceed it.
+            values: of ``click_values``, of all clicks; None: each click counts once.
 
         Raises:
             ValueError: ``interactions`` lacks a validation day or all training days.
@@ -149,6 +164,8 @@ class Queries:
             .cast({"item": pl.Int32})
         )
         clicked = _clicked(features, catalogue)
+        if values is not None:
+            clicked = with_values(clicked, values)
         rng = np.random.default_rng([seed, 11])
         kept = _sampled_users(clicked, limit, rng)
         asked = (
@@ -195,6 +212,8 @@ class Queries:
             "time_zone": zone,
             "slices": {name: int(inside.sum()) for name, inside in slices.items()},
         }
+        if values is not None and asks.height:
+            counted["mean_value"] = float(asks[c.VALUE].to_numpy().mean())
         return cls(
             frame.drop("query", "item"),
             catalogue[c.ITEM_ID].to_numpy().astype(str),

@@ -17,6 +17,7 @@ from recsys_assets.lib.evaluation import summary as evaluation_summary
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import (
     PRIMARY,
+    VALUE_NDCG,
     Estimate,
     EvaluationSummary,
     SliceFigures,
@@ -183,7 +184,7 @@ def headline(summary: EvaluationSummary) -> dict[str, Any]:
         "oracle": summary["oracle"],
     }
     shown = {
-        name: {metric: own[metric] for metric in views.SHOWN if metric in own}
+        name: {metric: own[metric] for metric in (*views.SHOWN, VALUE_NDCG) if metric in own}
         for name, own in systems.items()
         if own
     }

@@ -36,6 +36,7 @@ CLICK_RATE = "truth_click_rate@10"
 #: Words whose label differs from their key.
 PROPER = {
     "ndcg": "nDCG",
+    "value_ndcg": "value-weighted nDCG",
     "mrr": "MRR",
     "auc": "AUC",
     "oracle_auc": "oracle's AUC",

@@ -11,7 +11,7 @@ from typing import Any
 
 from recsys_assets.lib.evaluation import session_figures
 from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, COLD_ITEMS_NO_CONTENT
-from recsys_assets.lib.evaluation.measures import PRIMARY, EvaluationSummary, value_of
+from recsys_assets.lib.evaluation.measures import PRIMARY, VALUE_NDCG, EvaluationSummary, value_of
 from recsys_assets.lib.evaluation.query_slices import slice_order
 from recsys_assets.lib.evaluation.summary import (
     CLICK_RATE,
@@ -119,12 +119,18 @@ def _targets(summary: EvaluationSummary) -> ReportTable:
 
 
 def _systems(summary: EvaluationSummary) -> ReportTable:
-    metrics, found = (*SHOWN, "mrr@10"), systems(summary)
+    found = systems(summary)
+    valued = any(VALUE_NDCG in own for own in found.values())
+    metrics = (PRIMARY, *([VALUE_NDCG] if valued else []), *SHOWN[1:], "mrr@10")
     rows = [(label(name), *(own.get(metric) for metric in metrics)) for name, own in found.items()]
     columns, note = (
         ("system", *map(label, metrics)),
         "Mean over users, below it the 95 % bootstrap interval by user.",
     )
+    if valued:
+        note += (
+            " Value-weighted: the clicks of a visitor weigh by their values (RECSYS_EVENT_VALUES)."
+        )
     if any(CLICK_RATE in own for own in found.values()):
         whole = value_of(found["oracle"].get(CLICK_RATE)) if "oracle" in found else None
         rows = [

@@ -19,6 +19,7 @@ from recsys_assets.lib.features.batch_transform import (
     click_histories,
     read_transforms,
 )
+from recsys_assets.lib.features.click_values import read_click_values, with_values
 from recsys_assets.lib.figures.series import number
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.champion import read_champion
@@ -124,6 +125,7 @@ def write_rows(
     features: Sequence[Artifact],
     target: Path,
     seed: int,
+    values: Artifact | None = None,
 ) -> FineTuneRows:
     """Write the transformed rows to learn and to judge by.
 
@@ -138,6 +140,7 @@ def write_rows(
         features: ``features/interactions`` of the days, the new one last.
         target: folder of the files.
         seed: of the held-out rows.
+        values: of ``write_click_values``; None: each click counts once.
 
     Raises:
         FineTuneError: every row of the new day is clicked.
@@ -161,7 +164,10 @@ def write_rows(
     )
     vocabulary = {}
     for name, rows in (("train", train), ("holdout", holdout)):
-        packed = transform.transform_frame(rows).with_columns(rows[c.CLICK], rows[c.TIMESTAMP])
+        kept = [rows[c.CLICK], rows[c.TIMESTAMP]]
+        if values is not None:
+            kept.append(with_values(rows, read_click_values(values))[c.VALUE])
+        packed = transform.transform_frame(rows).with_columns(*kept)
         packed.write_parquet(target / f"{name}.parquet")
         clicked = rows.filter(pl.col(c.CLICK) == 1)
         click_histories(transform, clicked, remembered).write(target, name)

@@ -13,6 +13,7 @@ from recsys_assets.lib.blend.released import first_query_day, released_places, r
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
+from recsys_assets.lib.evaluation.measures import VALUE_NDCG
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers, latencies
 from recsys_assets.lib.gates.evidence_types import RungEvidence
@@ -29,11 +30,17 @@ def against_simple(
     """Compare the served lists with those of the simple rung."""
     name = simple_rung.metrics["rung"]["name"]
     simple = Lists.read(simple_rung, name)
-    return {
+    ranks = served.ranks, simple.ranks
+    found: RungEvidence = {
         "name": name,
         "queries": int(queries.overall.sum()),
-        "difference": list_metrics.overall_difference(served.ranks, simple.ranks, queries, seed),
+        "difference": list_metrics.overall_difference(*ranks, queries, seed),
     }
+    if queries.values is not None:
+        found["value_difference"] = list_metrics.overall_difference(
+            *ranks, queries, seed, VALUE_NDCG
+        )
+    return found
 
 
 def champion_answers(

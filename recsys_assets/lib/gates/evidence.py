@@ -18,7 +18,7 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.evaluation import list_metrics, ranker_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists, SameForAll, Scorer
-from recsys_assets.lib.evaluation.measures import ReliabilityBin
+from recsys_assets.lib.evaluation.measures import PRIMARY, VALUE_NDCG, ReliabilityBin
 from recsys_assets.lib.evaluation.paired_auc import auc_difference
 from recsys_assets.lib.evaluation.queries import Queries, visitor_of_row
 from recsys_assets.lib.exports import latency
@@ -192,17 +192,27 @@ def against_champion(
         asked, rows = queries.overall, np.ones(exposures.height, bool)
     users = queries.users[asked]
 
+    values = queries.values_of(asked)
+
     def difference(own: Lists, others: Lists, metric: str) -> ChampionDifference | None:
         if not len(users):
             return None
         of_own, of_others = own.ranks[asked], others.ranks[asked]
-        figures = list_metrics.list_metrics(of_others, users, seed, resamples=1)
-        paired = list_metrics.paired_difference(of_own, of_others, users, metric, seed)
-        return {**paired, "champion": figures[metric]["value"]}
+        if metric != VALUE_NDCG:
+            of_champion = list_metrics.point(of_others, users, metric)
+            paired = list_metrics.paired_difference(of_own, of_others, users, metric, seed)
+        elif values is None or not values.any():
+            return None
+        else:
+            of_champion = list_metrics.point(of_others, users, metric, values)
+            paired = list_metrics.paired_difference(
+                of_own, of_others, users, PRIMARY, seed, values=values
+            )
+        return {**paired, "champion": of_champion}
 
     answers, judged = champion.answers, exposures.filter(pl.Series(rows))
     visitors = _visitors(judged)
-    return {
+    found: ChampionEvidence = {
         "release": champion.release,
         "rung": champion.rung,
         "queries": int(asked.sum()),
@@ -217,6 +227,9 @@ def against_champion(
             judged[c.CLICK].to_numpy(), visitors, candidate.scores[rows], answers.scores[rows]
         ),
     }
+    if values is not None:
+        found["served value_ndcg@10"] = difference(candidate.served, answers.served, VALUE_NDCG)
+    return found
 
 
 def _visitors(exposures: pl.DataFrame) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Required, TypedDict
+from typing import NotRequired, Required, TypedDict
 
 from recsys_assets.lib.evaluation.measures import Estimate, RankerFigures
 from recsys_assets.lib.release.rung import RungName
@@ -28,6 +28,8 @@ ChampionEvidence = TypedDict(
         "served ndcg@10": ChampionDifference | None,  # None without a query
         "retrieval recall@100": ChampionDifference | None,
         "auc": ChampionDifference | None,  # None where the rows have one class
+        #: absent where each click counts once; None without a value above 0
+        "served value_ndcg@10": NotRequired[ChampionDifference | None],
     },
 )
 
@@ -49,6 +51,7 @@ class RungEvidence(TypedDict):
     name: str
     queries: int
     difference: Estimate | None  # served nDCG@10, candidate − simple rung; None without a query
+    value_difference: NotRequired[Estimate | None]  # VALUE_NDCG; absent: each click counts once
 
 
 class RankerEvidence(RankerFigures):

@@ -106,6 +106,7 @@ def _common(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Chec
     parity = evidence.get("parity") or {}
     return [
         *statistical.statistical(evidence, limits, clicks_alone=clicks_alone),
+        *statistical.valued(evidence),
         *_freshness(evidence),
         *(
             compared(f"exports: parity of {name}", parity[name], operator.le, limits.parity)

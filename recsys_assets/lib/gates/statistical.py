@@ -123,6 +123,23 @@ def champion(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Che
     return checks
 
 
+def valued(evidence: Evidence) -> list[Check]:
+    """Return the report of the value-weighted nDCG@10; empty where each click counts once.
+
+    It never blocks: the figures that decide count each click once.
+    """
+    rung, present = evidence.get("rung"), evidence.get("champion")
+    differences = {
+        "rung: served value_ndcg@10 − the simple rung's": at(rung, "value_difference"),
+        "champion: served value_ndcg@10": at(present, "served value_ndcg@10"),
+    }
+    return [
+        fact(name, shown, "a report, which never blocks", blocks=False)
+        for name, difference in differences.items()
+        if (shown := numbers(difference, _INTERVAL)) is not None
+    ]
+
+
 def _no_worse(name: str, difference: object, tolerance: float, share: bool) -> Check:
     """Return the check of one metric against the champion's.
 

@@ -2,9 +2,10 @@
 
 In: ``workflows``, ``train`` (folders with masked.parquet), ``valid`` (folders with
 features.parquet), ``history`` (folders with click_history.parquet of the days of train and then of
-those of valid), ``items``.
+those of valid), ``items``, and where clicks have values ``values`` (click_values.parquet).
 Out: train/ and valid/: Parquet with a Merlin schema; RANKER_CATEGORICAL int32, RANKER_CONTINUOUS
-float32, click int32, timestamp int64, in the order of the days and of the rows within a day.
+float32, click int32, timestamp int64, and where clicks have values value float32 (1 in unclicked
+rows), in the order of the days and of the rows within a day.
 {train,valid}_history.npy: uint8 [clicked rows, 2·K], one row per clicked row of train/ and valid/
 in their order: the visitor's clicks by category_l1 index (K = its cardinality), of the look-back
 days and then of 24 hours.
@@ -22,12 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys_assets.release_files import TRANSFORMS
+from recsys_assets.release_files import CLICK_VALUES, TRANSFORMS
 from recsys_assets.training.step import Step, StepError, run
 
 if TYPE_CHECKING:
     import numpy as np
     import nvtabular as nvt
+
+    from recsys_assets.training.features import tables
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,16 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
     combined = workflows.load(step.input("workflows"), workflows.COMBINED, step.log)
     click = [c.CLICK] >> ops.AddTags([Tags.BINARY_CLASSIFICATION, Tags.TARGET])
     zone = tables.time_zone(step.file("workflows", TRANSFORMS))
-    workflow = nvt.Workflow(combined.output_node + click + [c.TIMESTAMP])
+    values = None
+    kept = [c.TIMESTAMP]
+    if step.has("values"):
+        values = tables.ClickValues.read(step.file("values", CLICK_VALUES))
+        kept.append(c.VALUE)
+    workflow = nvt.Workflow(combined.output_node + click + kept)
     _check_catalogue(step)
     for split, paths in files.items():
         started = time.monotonic()
-        rows = _transform(workflow, paths, step.output / split)
+        rows = _transform(workflow, paths, step.output / split, values)
         if not rows:
             raise StepError(
                 f"none of the {len(paths)} days of {split} has a row: choose another as-of day"
@@ -99,8 +107,8 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
         found = click_history.of_days(paths, of_split, vocabularies, zone)
         _check_order(step.output / split, found.timestamps)
         parts = found.history, found.items, found.ages
-        for name, values in zip(c.HISTORY_PARTS, parts, strict=True):
-            np.save(step.output / f"{split}_{name}.npy", values)
+        for name, matrix in zip(c.HISTORY_PARTS, parts, strict=True):
+            np.save(step.output / f"{split}_{name}.npy", matrix)
         step.log(f"{split}: click histories of {len(found.history)} clicked rows")
         step.report(
             **{
@@ -153,16 +161,26 @@ def _check_order(folder: Path, timestamps: np.ndarray) -> None:
         )
 
 
-def _transform(workflow: nvt.Workflow, paths: Sequence[Path], target: Path) -> int:
-    """Write the transformed rows of some days and return their number; write nothing for 0."""
+def _transform(
+    workflow: nvt.Workflow, paths: Sequence[Path], target: Path, values: tables.ClickValues | None
+) -> int:
+    """Write the transformed rows of some days and return their number; write nothing for 0.
+
+    values: added to the rows as a column; None: clicks have none.
+    """
     from merlin.io import Dataset
 
+    from recsys_assets import columns as c
     from recsys_assets.training.features import tables
 
     rows = 0
     with tempfile.TemporaryDirectory() as scratch:
         for number, path in enumerate(paths):
-            day = tables.read(path, tables.ROW_COLUMNS)
+            day = (
+                tables.read(path, tables.ROW_COLUMNS)
+                if values is None
+                else values.added(tables.read(path, (c.EVENT_ID, *tables.ROW_COLUMNS)), path)
+            )
             if day.num_rows:  # Categorify fails on a part without rows
                 tables.write_part(day, Path(scratch), number)
             rows += day.num_rows

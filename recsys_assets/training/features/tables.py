@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,46 @@ _TYPES = {
 #: Columns of a feature row that the workflows and the models read.
 ROW_COLUMNS = tuple(name for name in _TYPES if name != c.EVENT_ID)
 ITEM_COLUMNS = (*c.ITEM_CATEGORICAL, c.PRICE)
+
+
+@dataclass(frozen=True)
+class ClickValues:
+    """Holds the values of the clicks of a window.
+
+    Attributes:
+        events: event ids.
+        values: float32, of each event.
+    """
+
+    events: pa.ChunkedArray
+    values: pa.ChunkedArray
+
+    @classmethod
+    def read(cls, path: Path) -> ClickValues:
+        """Read a click_values.parquet."""
+        table = pq.read_table(path, columns=[c.EVENT_ID, c.VALUE])
+        return cls(table.column(0).cast(pa.string()), table.column(1).cast(pa.float32()))
+
+    def added(self, rows: pa.Table, path: Path) -> pa.Table:
+        """Return rows without event_id and with value: 1 in unclicked rows.
+
+        Args:
+            rows: with event_id and click.
+            path: of the rows, for the message.
+
+        Raises:
+            ValueError: a click has no value; the message names an example.
+        """
+        events, clicked = rows.column(c.EVENT_ID), pc.equal(rows.column(c.CLICK), 1)
+        found = pc.take(self.values, pc.index_in(events, value_set=self.events))
+        lacking = events.filter(pc.and_(clicked, pc.is_null(found)))
+        if len(lacking):
+            raise ValueError(
+                f"{len(lacking)} clicks of {path} have no value, for example {lacking[0]}: "
+                "materialise features/interactions and features/masked_train again"
+            )
+        value = pc.if_else(clicked, found, pa.scalar(1.0, pa.float32()))
+        return rows.drop_columns([c.EVENT_ID]).append_column(c.VALUE, value)
 
 
 def without_tensorflow() -> None:

@@ -13,7 +13,7 @@ from merlin.schema import Schema
 
 from recsys_assets import columns as c
 from recsys_assets import local_time
-from recsys_assets.training import batches, metrics, models
+from recsys_assets.training import batches, loaders, metrics, models
 from recsys_assets.training.ranking.ranker import Ranker
 
 #: Largest number of held-out rows per judgement.
@@ -47,7 +47,7 @@ class RankerLearning:
         Args:
             schema: with the pretrained vectors.
             shape: size and inputs of DLRM.
-            rows: transformed exposures.
+            rows: transformed exposures, weighed by their values where they have them.
             table: the aligned table.
             offsets: float32 [N] log of a row's sampling rate as a negative, of ``with_negatives``.
             item_id_dropout: share of a batch's rows whose item id is replaced by the unknown.
@@ -58,6 +58,8 @@ class RankerLearning:
         labels = tf.constant(rows[c.CLICK].to_numpy(np.float32))
         shifts = None if offsets is None else tf.constant(offsets)
         generator = tf.random.Generator.from_seed(seed)
+        weights = loaders.weights(rows)
+        weigh = None if weights is None else tf.constant(weights)
 
         def loss(numbers: tf.Tensor) -> tf.Tensor:
             batch = feed(numbers)
@@ -71,6 +73,8 @@ class RankerLearning:
             else:
                 shifted = _logit(probability) - tf.gather(shifts, numbers)
                 cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(clicked, shifted)
+            if weigh is not None:
+                cross_entropy *= tf.gather(weigh, numbers)
             return tf.reduce_mean(cross_entropy) + models.regularisation(model.blocks, numbers)
 
         return cls(Ranker.of(model, shape), loss, lambda: list(model.trainable_variables))
@@ -124,12 +128,17 @@ def sampled_probability(probability: np.ndarray, offsets: np.ndarray | None) -> 
 def judge(
     ranker: Ranker, held_out: pd.DataFrame, table: np.ndarray, offsets: np.ndarray | None, seed: int
 ) -> Callable[[], float]:
-    """Return a function that gives the log loss of at most JUDGED_ROWS held-out rows."""
+    """Return a function that gives the log loss of at most JUDGED_ROWS held-out rows.
+
+    Clicks weigh by their values, where they have values.
+    """
     chosen = np.random.default_rng([seed, 6]).permutation(len(held_out))[:JUDGED_ROWS]
     held_out, offsets = held_out.iloc[chosen], None if offsets is None else offsets[chosen]
     labels = held_out[c.CLICK].to_numpy()
+    valued = c.VALUE in held_out.columns and held_out[c.VALUE].to_numpy()[labels == 1].any()
+    weights = loaders.weights(held_out) if valued else None
     return lambda: metrics.log_loss(
-        labels, sampled_probability(ranker.scores(held_out, table), offsets)
+        labels, sampled_probability(ranker.scores(held_out, table), offsets), weights
     )
 
 
@@ -203,6 +212,8 @@ def with_negatives(
             negatives[name] = own[:, i]
     negatives[c.ITEM_POPULARITY] = _popularity(rows, day, index[drawn], day[source])
     negatives[c.CLICK] = np.int32(0)
+    if c.VALUE in negatives:
+        negatives[c.VALUE] = np.float32(1)
     both = pd.concat([rows, negatives], ignore_index=True)
     by_index = np.zeros(width)
     by_index[index] = shares

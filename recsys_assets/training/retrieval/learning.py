@@ -12,7 +12,7 @@ import tensorflow as tf
 from merlin.schema import Schema
 
 from recsys_assets import columns as c
-from recsys_assets.training import batches, contrastive, metrics, models
+from recsys_assets.training import batches, contrastive, loaders, metrics, models
 from recsys_assets.training.retrieval.towers import Towers
 
 #: Largest number of held-out clicks per judgement: enough for a standard error of 0.004.
@@ -47,8 +47,12 @@ def loss_function(
     negatives: Negatives,
     batch_size: int,
     seed: int,
+    weights: np.ndarray | None = None,
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return the in-batch softmax loss of a batch, given its row numbers.
+
+    weights: float32 [N], of the rows; None: all weigh 1. A row's weight does not change how often
+    its item is a negative, so the logQ correction stays.
 
     The item tower runs once per distinct item. The items are in the order in which the batch's
     (shuffled) rows first name them, so the items of the first rows come first.
@@ -73,6 +77,7 @@ def loss_function(
         else np.zeros(len(items.cat), np.float32)
     )
     generator = tf.random.Generator.from_seed(seed)
+    weigh = None if weights is None else tf.constant(weights)
 
     def loss(rows: tf.Tensor) -> tf.Tensor:
         own = tf.gather(clicked, rows)
@@ -100,6 +105,8 @@ def loss_function(
         cross_entropy = tf.nn.softmax_cross_entropy_with_logits(
             predicted.targets, predicted.outputs
         )
+        if weigh is not None:
+            cross_entropy *= tf.gather(weigh, rows)
         return tf.reduce_mean(cross_entropy) + models.regularisation(
             [model.query_encoder, model.candidate_encoder], rows
         )
@@ -161,11 +168,19 @@ class Judge:
         return metrics.recall(ranks, self._k)
 
     def loss(self, temperature: float) -> float:
-        """Return the mean negative log likelihood of the clicks, and keep their recall."""
+        """Return the mean negative log likelihood of the clicks, and keep their recall.
+
+        Clicks weigh by their values, where they have values.
+        """
         ranks, losses = metrics.clicked_ranks_and_losses(
             *self._vectors(), self._items.index, self._clicked, temperature
         )
         self.recalls.append(metrics.recall(ranks, self._k))
+        if c.VALUE in self._held_out.columns:
+            known = np.isin(self._clicked, self._items.index)
+            value = self._held_out[c.VALUE].to_numpy(np.float64)[known]
+            if value.any():
+                return float(np.average(losses, weights=value))
         return float(losses.mean())
 
     def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +227,7 @@ class TowerLearning:
         Args:
             schema: with the pretrained vectors.
             shape: size and inputs of the towers.
-            rows: transformed clicked rows.
+            rows: transformed clicked rows, weighed by their values where they have them.
             table: the aligned table.
             negatives: which items a row is contrasted with.
             batch_size: rows per batch.
@@ -225,7 +240,16 @@ class TowerLearning:
         items = batches.Items.of(rows, catalogue)
         clicks = batches.query_rows(rows, shape)
         loss = loss_function(
-            model, output, shape, clicks, items, table, negatives, batch_size, seed
+            model,
+            output,
+            shape,
+            clicks,
+            items,
+            table,
+            negatives,
+            batch_size,
+            seed,
+            loaders.weights(rows),
         )
 
         def variables() -> Sequence[tf.Variable]:

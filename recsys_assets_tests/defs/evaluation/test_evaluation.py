@@ -169,3 +169,42 @@ def test_the_seen_rule_shows_its_reason(
     rule = home.store.current("features/seen_rule", AS_OF)
     assert queries.manifest["inputs"]["seen_rule"]["digest"] == rule.digest
     assert queries.metrics["seen_rule"] == shown["rule"]
+
+
+def test_values_are_an_input_of_the_queries_only_where_they_are_set(
+    home: SimpleNamespace, evaluated: dict[str, dg.ExecuteInProcessResult]
+) -> None:
+    """Last: it makes other queries. The simulated shop has carts and purchases."""
+    plain = home.store.current("evaluation/queries", AS_OF)
+    assert "values" not in plain.manifest["inputs"] and "mean_value" not in plain.metrics
+    assert not home.store.exists("features/click_values", AS_OF)
+
+    settings = home.settings.model_copy(
+        update={"event_values": "View=1,AddToCart=4,Purchase=10*price"}
+    )
+
+    class ValuedPlatform(Platform):
+        @property
+        def settings(self) -> Settings:
+            return settings
+
+    valued = SimpleNamespace(settings=settings, store=home.store, platform=ValuedPlatform())
+    first = run(valued, "queries")
+    values = home.store.current("features/click_values", AS_OF)
+    queries = home.store.current("evaluation/queries", AS_OF)
+    assert values.manifest["params"] == {"event_values": settings.event_values}
+    assert queries.manifest["inputs"]["values"]["digest"] == values.digest
+    assert queries.metrics["mean_value"] > 1 and queries.digest != plain.digest
+    shown = metadata(first)
+    assert "| Purchase | 10*price |" in shown["event values"]
+    assert shown["mean value of a click"] == values.metrics["mean_value"]
+    # all that the metrics of the served lists need
+    offline = run(valued, "offline")
+    assert offline.success
+    figures = home.store.current("evaluation/offline", AS_OF).metrics["served"]
+    assert 0 <= figures["value_ndcg@10"]["value"] != figures["ndcg@10"]["value"]
+    assert metadata(offline)["served value_ndcg@10"] == figures["value_ndcg@10"]["value"]
+    assert "value_ndcg@10" in metadata(offline)["lists table"]
+    # the default again: what was built without values is reused
+    assert run(home, "queries").success
+    assert home.store.current("evaluation/queries", AS_OF).digest == plain.digest

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recsys_assets.lib.blend import choice
+from recsys_assets.lib.blend import weights as w
 from recsys_assets.lib.blend.choice import (
     AS_IS,
     BY_QUALITY,
@@ -183,3 +184,33 @@ def test_few_clicks_try_no_net():
     labels = together(NET_LABELS - 1)
     found = choose(labels, as_is(labels), None, seed=7)
     assert LIST_NET not in found.figures["alternatives"] and found.nets == ()
+
+
+def test_a_blend_is_chosen_by_the_value_of_the_clicks():
+    """Most clicks follow one list, the valued ones another that is right when it is turned round.
+
+    Without values, the default is good enough; with them, only a fit serves the valued clicks.
+    """
+    clicks = 1_600
+    first = small_labels.labels(clicks, (3.0, 0.0, 0.0), seed=3)
+    second = small_labels.labels(clicks, (0.0, -3.0, 0.0), seed=3)
+    odd, user = np.arange(clicks) % 4 == 3, np.arange(clicks) // 4
+    plain = dataclasses.replace(
+        first, hit=np.where(odd[first.query], second.hit, first.hit), users=user, fold=user % 2
+    )
+    labels = dataclasses.replace(plain, value=np.where(odd, 50.0, 1.0))
+    valued, unvalued = (choose(one, as_is(one), None, seed=7) for one in (labels, plain))
+    found = valued.figures
+    assert found["valued"] and "valued" not in unvalued.figures
+    assert found["chosen"] in (LISTWISE, LIST_NET) and "value-weighted nDCG@10" in found["why"]
+    assert found["alternatives"][LISTWISE]["value_difference"]["low"] > 0
+    assert "value_ndcg" not in unvalued.figures["alternatives"][LISTWISE]
+    assert w.ndcg_of(labels, valued.ranks) > w.ndcg_of(labels, unvalued.ranks) + 0.01
+    assert w.ndcg_of(plain, valued.ranks) < w.ndcg_of(plain, unvalued.ranks)
+
+
+def test_clicks_without_value_choose_nothing():
+    labels = small_labels.labels(clicks=300, weights=(0.0, 3.0, 0.0))
+    labels = dataclasses.replace(labels, value=np.zeros(300))
+    found = choose(labels, as_is(labels), None, seed=7).figures
+    assert found["chosen"] == AS_IS and "0 held-out clicks are too few" in found["why"]

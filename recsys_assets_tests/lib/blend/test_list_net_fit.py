@@ -85,3 +85,24 @@ def test_the_slope_is_that_of_the_loss():
         step[at] = 1e-2
         above, below = (lists.loss(ListNet.read(values + sign * step))[0] for sign in (1, -1))
         np.testing.assert_allclose(found[at], (above - below) / 2e-2, rtol=0.03, atol=0.02)
+
+
+def test_a_net_learns_the_valued_clicks():
+    """Without values the clicks of chance outnumber those that hold only together."""
+    labels = together(1_600)
+    chance = small_labels.labels(clicks=1_600, weights=(0.0, 0.0, 0.0), seed=8)
+    valued, user = np.arange(1_600) % 4 == 0, np.arange(1_600) // 4
+    labels = replace(
+        labels,
+        hit=np.where(valued[labels.query], labels.hit, chance.hit),
+        users=user,
+        fold=user % 2,
+        value=np.where(valued, 20.0, 1.0),
+    )
+    learned = labels.fold == 0
+    judged, base = ~learned & valued, np.zeros(len(labels.rows), np.float32)
+    with_values, without = (
+        labels.ranks(added(one, learned, base))[judged]
+        for one in (labels, replace(labels, value=None))
+    )
+    assert w.ndcg(with_values, user[judged]) > w.ndcg(without, user[judged]) + 0.01

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from recsys_assets.lib.blend import weights as w
+from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets_tests.support import small_labels
 
 
@@ -78,3 +81,46 @@ def test_a_fold_is_judged_by_weights_of_the_others():
 @pytest.mark.parametrize("clicks", [0, 1])
 def test_ndcg_of_no_and_of_one_click(clicks):
     assert w.ndcg(np.full(clicks, 3), np.zeros(clicks, np.int64)) == clicks * 0.5
+
+
+def valued(clicks: int = 800) -> ClickLabels:
+    """Even queries click as the first list says and are worth 1, odd ones as the second, worth 10.
+
+    Each visitor has four clicks.
+    """
+    first = small_labels.labels(clicks, (3.0, 0.0, 0.0), seed=3)
+    second = small_labels.labels(clicks, (0.0, 3.0, 0.0), seed=3)
+    odd = np.arange(clicks) % 2 == 1
+    user = np.arange(clicks) // 4
+    return replace(
+        first,
+        hit=np.where(odd[first.query], second.hit, first.hit),
+        users=user,
+        fold=user % 2,
+        value=np.where(odd, 10.0, 1.0),
+    )
+
+
+def test_values_draw_the_weights_to_the_list_of_the_valued_clicks():
+    labels = valued()
+    plain = replace(labels, value=None)
+    for fit in (w.by_quality, w.listwise):
+        with_values, without = (w.cross_fitted(one, one.logs, fit) for one in (labels, plain))
+        assert w.ndcg_of(labels, with_values) > w.ndcg_of(labels, without) + 0.01, fit
+        assert w.ndcg_of(plain, with_values) <= w.ndcg_of(plain, without), fit
+
+
+def test_equal_values_give_the_weights_without_values():
+    labels = valued()
+    everyone = np.ones(len(labels), bool)
+    same, plain = replace(labels, value=np.full(len(labels), 7.0)), replace(labels, value=None)
+    for fit in (w.by_quality, w.listwise):
+        np.testing.assert_allclose(fit(same, everyone), fit(plain, everyone), rtol=1e-6)
+
+
+def test_the_weights_of_a_visitors_clicks_sum_up_to_1_and_are_as_their_values():
+    labels = replace(valued(clicks=8), value=np.array([1.0, 3, 0, 0, 2, 2, 2, 2]))
+    rows = np.flatnonzero(labels.value > 0)
+    np.testing.assert_allclose(labels.weights(rows), [0.25, 0.75, 0.25, 0.25, 0.25, 0.25])
+    assert not labels.learnable[2:4].any()
+    assert w.ndcg(np.ones(2, int), np.zeros(2, int), np.zeros(2)) == 0.0

@@ -7,9 +7,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import polars as pl
 import pytest
 
+from recsys_assets import columns as c
 from recsys_assets.lib.evaluation import list_metrics as lm
+from recsys_assets.lib.evaluation.measures import VALUE_NDCG
 from recsys_assets_tests.support.small_queries import queries
 
 
@@ -225,3 +228,56 @@ def test_figures_of_lists_that_show_next_to_nothing():
     figures = lm.beyond_accuracy(one, np.zeros(2), vectors)
     assert figures["coverage@10"] == 0.5 and np.isfinite(list(figures.values())).all()
     assert not {"diversity@10", "popularity_lift@10"} & set(figures)
+
+
+def test_value_weighted_ndcg_by_hand():
+    """Two visitors; each is a mean by value of its own clicks, and a third has no value at all."""
+    ranks, users = np.array([1, 3, 1, 99, 1]), ["u", "u", "v", "v", "w"]
+    values = np.array([1.0, 10.0, 1.0, 4.0, 0.0])
+    found = lm.list_metrics(ranks, users, values=values)
+    of_u, of_v = (1 + 10 * 0.5) / 11, 1 / 5
+    assert found[VALUE_NDCG]["value"] == pytest.approx((of_u + of_v) / 2)
+    assert found[VALUE_NDCG]["low"] <= found[VALUE_NDCG]["value"] <= found[VALUE_NDCG]["high"]
+    # the plain one counts every click and visitor
+    assert found["ndcg@10"]["value"] == pytest.approx((0.75 + 0.5 + 1) / 3)
+    assert lm.point(ranks, users, VALUE_NDCG, values) == found[VALUE_NDCG]["value"]
+
+
+def test_equal_values_give_the_plain_ndcg_and_none_leave_it_out():
+    rng = np.random.default_rng(2)
+    ranks, users = rng.integers(1, 30, 200), rng.integers(0, 40, 200)
+    plain = lm.list_metrics(ranks, users)
+    same = lm.list_metrics(ranks, users, values=np.full(200, 2.0))
+    assert same[VALUE_NDCG] == pytest.approx(same["ndcg@10"])
+    assert {name: same[name] for name in plain} == plain and VALUE_NDCG not in plain
+    assert VALUE_NDCG not in lm.list_metrics(ranks, users, values=np.zeros(200))
+
+
+def test_a_value_weighted_difference_is_paired():
+    rng = np.random.default_rng(3)
+    a, b, users = rng.integers(1, 30, 300), rng.integers(1, 30, 300), rng.integers(0, 50, 300)
+    values = rng.choice([0.0, 1.0, 10.0], 300)
+    found = lm.paired_difference(a, b, users, values=values)
+    of_a, of_b = (lm.point(one, users, VALUE_NDCG, values) for one in (a, b))
+    assert found["value"] == pytest.approx(of_a - of_b)
+    with pytest.raises(ValueError, match="weights of 300 queries are all 0"):
+        lm.paired_difference(a, b, users, values=np.zeros(300))
+
+
+def test_judgements_have_the_value_of_the_queries():
+    frame = pl.DataFrame({"event_id": ["e0", "e1", "e2"], c.VALUE: [1.0, 3.0, 9.0]})
+    asked = queries(
+        [0, 1, 2],
+        4,
+        users=["u", "u", "u"],
+        simulated=[False, False, True],
+        slices={"first": [True, False, False]},
+        frame=frame,
+    )
+    ranks, others = np.array([1, 99, 1]), np.array([1, 1, 1])
+    assert lm.judge(ranks, asked)[VALUE_NDCG]["value"] == 0.25
+    assert lm.judge_slices(ranks, asked)["first"][VALUE_NDCG]["value"] == 1.0
+    difference = lm.overall_difference(ranks, others, asked, metric=VALUE_NDCG)
+    assert difference is not None and difference["value"] == -0.75
+    assert VALUE_NDCG not in lm.judge(ranks, queries([0, 1, 2], 4))
+    assert lm.overall_difference(ranks, others, queries([0, 1, 2], 4), metric=VALUE_NDCG) is None

@@ -387,3 +387,26 @@ def test_without_a_validation_day_there_are_no_queries(store):
     )
     assert len(found) == 0 and found.clicks.sum() > 0
     assert found.frame.columns == build(store).frame.columns
+
+
+def test_queries_have_the_values_of_their_clicks(store, tmp_path):
+    plain = build(store)
+    clicks = plain.frame.filter(~pl.col(q.SIMULATED)).select(c.EVENT_ID)
+    worth = clicks.with_columns((pl.int_range(pl.len()) % 7 + 1).cast(pl.Float32).alias(c.VALUE))
+    found = build(store, values=worth.sample(fraction=1.0, shuffle=True, seed=3))
+    expected = dict(worth.iter_rows())
+    assert found.values is not None and plain.values is None
+    assert found.values.tolist() == [expected[event] for event in found.frame[c.EVENT_ID]]
+    assert found.counts["mean_value"] == pytest.approx(worth[c.VALUE].mean())
+    # beside the values, everything is equal
+    assert found.frame.drop(c.VALUE).equals(plain.frame)
+    assert {**found.counts, "mean_value": 0} == {**plain.counts, "mean_value": 0}
+    rows = np.array([3, 1])
+    assert found.subset(rows).values.tolist() == found.values[rows].tolist()
+
+
+def test_a_click_without_a_value_is_refused(store):
+    with pytest.raises(
+        ValueError, match=r"clicks have no value.*materialise features/interactions"
+    ):
+        build(store, values=pl.DataFrame(schema={c.EVENT_ID: pl.String, c.VALUE: pl.Float32}))

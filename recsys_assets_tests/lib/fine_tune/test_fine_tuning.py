@@ -11,10 +11,13 @@ import pytest
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.lib.features.click_values import write_click_values
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.rung import OLDER, Rung
+from recsys_assets.partitions import window_days
 from recsys_assets.settings import Settings
+from recsys_assets_tests.support import small_window
 
 
 @dataclass
@@ -108,3 +111,43 @@ def test_a_simple_champion_has_nothing_to_tune(home, monkeypatch: pytest.MonkeyP
     )
     with pytest.raises(fine_tuning.FineTuneError, match=r"rung popularity .*full_training"):
         fine_tuning.plan(*home, "2026-01-13")
+
+
+def test_rows_have_the_values_of_their_clicks_only_where_they_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    as_of = "2026-11-19"
+    store = small_window.write_window(Settings(home=tmp_path, seed=5), as_of)
+    transforms = small_window.transforms(store, as_of)
+    monkeypatch.setattr(fine_tuning, "transforms_of", lambda *_: transforms)
+    features = store.require("features/interactions", window_days(as_of)[-2:])
+    masked = []
+    for day in features:
+        with store.stage("features/masked_train", day.partition) as staged:
+            pl.read_parquet(day.path("features.parquet")).write_parquet(
+                staged.path / "masked.parquet"
+            )
+            masked.append(staged.publish())
+    days = [str(day.partition) for day in features]
+    with store.stage("features/click_values", as_of) as staged:
+        write_click_values(
+            training=store.require("raw/interactions", days),
+            validation=[],
+            items=store.current("raw/items"),
+            target=staged.path,
+            event_values="AddToCart=4",
+        )
+        values = staged.publish()
+    written = {}
+    for name, given in {"plain": None, "valued": values}.items():
+        target = tmp_path / name
+        target.mkdir()
+        fine_tuning.write_rows(store, features[0], masked, features, target, seed=7, values=given)
+        written[name] = {
+            part: pl.read_parquet(target / f"{part}.parquet") for part in ("train", "holdout")
+        }
+    for part, valued in written["valued"].items():
+        assert valued.drop(c.VALUE).equals(written["plain"][part])
+        assert set(valued[c.VALUE].unique()) <= {1.0, 5.0}
+        assert valued.filter(pl.col(c.CLICK) == 0)[c.VALUE].unique().to_list() == [1.0]
+    assert written["valued"]["train"][c.VALUE].max() == 5.0

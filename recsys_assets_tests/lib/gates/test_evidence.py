@@ -390,3 +390,18 @@ def test_concentration_and_calibration_noise():
         for _ in range(40)
     ]
     assert gate_evidence.calibration_noise(table) == pytest.approx(np.mean(gaps), rel=0.1)
+
+
+def test_the_value_weighted_difference_is_there_where_queries_have_values(shop, models):
+    honest, other = models["honest"].answers, models["random"].answers
+    champion = ChampionAnswers(1, EARLIER, TRAINED_BEFORE[-1], other)
+    plain = gate_evidence.against_champion(honest, champion, shop.queries, shop.exposures, 7)
+    assert "served value_ndcg@10" not in plain
+    same = shop.queries.frame.with_columns(pl.lit(4.0, pl.Float32).alias(c.VALUE))
+    valued = dataclasses.replace(shop.queries, frame=same)
+    found = gate_evidence.against_champion(honest, champion, valued, shop.exposures, 7)
+    # with one value for all clicks, both figures are equal
+    assert found["served value_ndcg@10"] == pytest.approx(found["served ndcg@10"])
+    assert {name: found[name] for name in plain} == plain
+    checks = statistical.valued({"champion": found})
+    assert [check["name"] for check in checks] == ["champion: served value_ndcg@10"]

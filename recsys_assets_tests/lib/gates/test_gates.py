@@ -304,3 +304,28 @@ def test_of_clicks_alone_a_full_release_is_judged_by_its_lists():
 def test_too_few_clicks_keep_the_simple_rung():
     few = gates.full_release(changed("rung/queries", 29))
     assert failed(few) == ["rung: served ndcg@10 − the simple rung's"] and not few["passed"]
+
+
+def test_the_value_weighted_ndcg_is_a_report_that_never_blocks():
+    worse = {"value": -0.5, "low": -0.6, "high": -0.4}
+    found = {
+        check["name"]: check
+        for check in statistical.valued(
+            {
+                "rung": {
+                    "name": "fusion",
+                    "queries": 9,
+                    "difference": None,
+                    "value_difference": worse,
+                },
+                "champion": {"served value_ndcg@10": {**worse, "champion": 0.7}},
+            }
+        )
+    }
+    assert [*found] == [
+        "rung: served value_ndcg@10 − the simple rung's",
+        "champion: served value_ndcg@10",
+    ]
+    assert all(one["passed"] and not one["blocks"] for one in found.values())
+    assert found["champion: served value_ndcg@10"]["value"] == worse
+    assert statistical.valued({}) == statistical.valued({"champion": None}) == []
