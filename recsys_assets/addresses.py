@@ -1,7 +1,8 @@
-"""Find the addresses of the replicas of a service."""
+"""Find the addresses of the replicas of a service, and say which are of this machine."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 
@@ -19,3 +20,11 @@ def resolve(replica: str) -> list[str]:
         for info in socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
     }
     return [f"{address}:{port}" for address in sorted(found)]
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -86,6 +85,17 @@ class Settings(BaseSettings):
     valkey_password: SecretStr | None = None
     store_timeout_ms: int = Field(
         20, description="Timeout of one online store call while serving, in milliseconds."
+    )
+
+    # the log of answers
+    served_log: Literal["off", "on"] = Field("off", description="Whether answers are logged.")
+    served_log_share: float = Field(
+        1.0, gt=0, le=1, description="Share of visitors whose answers are logged, by their hash."
+    )
+    served_impressions: Literal["own", "both", "none"] = Field(
+        "own",
+        description="Which logged answers become impressions. own: those of days without an "
+        "impression of the shop's own; both: all, and an item that both have counts once; none.",
     )
 
     # the feature store on AWS (target aws)
@@ -234,7 +244,6 @@ class Settings(BaseSettings):
         description="open_clip weights: a path, s3://… or a hub tag; None: a small CLIP is trained "
         "on the catalogue.",
     )
-
     text_encoder: str | None = Field(
         None,
         description="Sentence-Transformers model that encodes the texts of items: its folder, or "
@@ -385,14 +394,6 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """Return the settings of this process, read once from the environment."""
     return Settings()
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 #: Valkey's databases.

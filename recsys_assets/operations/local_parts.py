@@ -8,11 +8,12 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from recsys_assets.addresses import is_loopback
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.operations import dagster_home, processes
 from recsys_assets.operations.processes import Port, Record
 from recsys_assets.operations.triton_server import READY_LIMIT, TritonServer
-from recsys_assets.settings import PROJECT_ROOT, Settings, is_loopback
+from recsys_assets.settings import PROJECT_ROOT, Settings
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
+from recsys_assets.addresses import is_loopback
 from recsys_assets.serving.gateway.app import create_app
 from recsys_assets.serving.gateway.logs import LOGGING
-from recsys_assets.settings import get_settings, is_loopback
+from recsys_assets.settings import get_settings
 
 #: Seconds for which answers on open connections say that the connection ends.
 DRAIN_SECONDS = 1.0

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from recsys_assets.addresses import is_loopback
 from recsys_assets.serving.events.events import STREAM, parse_entry
 from recsys_assets.serving.gateway.middleware import TOKEN_ROUTES
 from recsys_assets.serving.stores.availability import UNAVAILABLE
-from recsys_assets.settings import PROJECT_ROOT, Settings, is_loopback
+from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.support.gateway_calls import GOOD, error, serve
 from recsys_assets_tests.support.small_shop import ITEMS
