@@ -11,7 +11,8 @@ import polars as pl
 from recsys_assets.columns import ARRIVED, DEVICE_TYPE, REQUEST_ID, USER_ID
 from recsys_assets.lib.landing.zone import SERVED_FOLDER
 
-ANSWER_ID, AT, ITEM_IDS, SCORES = "answer_id", "at", "item_ids", "scores"
+ANSWER_ID, AT, ITEM_IDS = "answer_id", "at", "item_ids"
+SCORES, PROPENSITIES = "scores", "propensities"
 #: One row per answer; ``serving.events.served_log.ServedAnswer`` says what the columns hold.
 SCHEMA: dict[str, pl.DataType] = {
     ANSWER_ID: pl.String(),
@@ -23,6 +24,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "top_k": pl.Int64(),
     ITEM_IDS: pl.List(pl.String()),
     SCORES: pl.List(pl.Float64()),
+    PROPENSITIES: pl.List(pl.Float64()),
     "query_release": pl.Int64(),
     "release": pl.Int64(),
     "reasons": pl.List(pl.String()),

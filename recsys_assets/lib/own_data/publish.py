@@ -84,9 +84,10 @@ def refuse_mixture(landing: Path, replace: bool) -> None:
 def clear(landing: Path) -> None:
     """Remove simulated and ingested files from the landing zone.
 
-    Visitors' own events, the log of answers and the quarantine move to ``superseded/ingest-<n>/``. The files that
-    describe the landing zone are removed first. Without them, the simulator and a later ingest
-    refuse the landing zone until the replacement is complete.
+    Visitors' own events, the log of answers and the quarantine move to
+    ``superseded/ingest-<n>/``. The files that describe the landing zone are removed first. Without
+    them, the simulator and a later ingest refuse the landing zone until the replacement is
+    complete.
     """
     for name in (PARAMETERS_FILE, REPORT_FILE):
         (landing / name).unlink(missing_ok=True)

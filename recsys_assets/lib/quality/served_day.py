@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import fsspec
 import polars as pl
 
-from recsys_assets.lib.landing.served_answers import ANSWER_ID, AT, ITEM_IDS, SCHEMA, SCORES
+from recsys_assets.lib.landing.served_answers import (
+    ANSWER_ID,
+    AT,
+    ITEM_IDS,
+    PROPENSITIES,
+    SCHEMA,
+    SCORES,
+)
 from recsys_assets.lib.landing.zone import SERVED_FOLDER
 from recsys_assets.lib.quality.contracts import ContractReport, Failure
 from recsys_assets.local_time import UTC
@@ -85,12 +92,15 @@ def _failures(frame: pl.DataFrame, file: str, start: int, end: int) -> list[Fail
     if wrong:
         return wrong
     outside = frame.filter(~pl.col(AT).is_between(start, end, closed="left")).height
-    uneven = frame.filter(pl.col(ITEM_IDS).list.len() != pl.col(SCORES).list.len()).height
+    uneven = {
+        column: frame.filter(pl.col(ITEM_IDS).list.len() != pl.col(column).list.len()).height
+        for column in (SCORES, PROPENSITIES)
+    }
     return [
         Failure(file, column, message, count)
         for column, message, count in (
             (AT, "outside the day", outside),
-            (SCORES, "not one per item", uneven),
+            *((column, "not one per item", count) for column, count in uneven.items()),
         )
         if count
     ]

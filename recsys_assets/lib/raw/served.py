@@ -17,13 +17,13 @@ from typing import Any, Literal
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.lib.landing.served_answers import ANSWER_ID, AT, ITEM_IDS, SCORES
+from recsys_assets.lib.landing.served_answers import ANSWER_ID, AT, ITEM_IDS, PROPENSITIES, SCORES
 from recsys_assets.lib.quality.served_day import ServedDay
 
 #: Seconds within which an event without a request id belongs to an answer that showed its item.
 WINDOW = 3_600
 SERVED_FILE = "served.parquet"
-POSITION, SCORE, CLICKED = "position", "score", "clicked"
+POSITION, SCORE, PROPENSITY, CLICKED = "position", "score", "propensity", "clicked"
 #: Which answers become impressions; ``Settings.served_impressions`` explains them.
 Rule = Literal["own", "both", "none"]
 _ACT, _NAMED = "act", "named"
@@ -36,8 +36,8 @@ class Served:
     Attributes:
         impressions: ARRIVED_INTERACTIONS, one row per shown item without an event.
         shown: one row per shown item: EVENT_ID of its row among the day's interactions (null: it
-            has none), the answer's columns, POSITION (1: best), SCORE, and CLICKED (it has an
-            event).
+            has none), the answer's columns, POSITION (1: best), SCORE, PROPENSITY (null: it was
+            not drawn by sampling), and CLICKED (it has an event).
         figures: for the metrics.
     """
 
@@ -106,11 +106,16 @@ def served_impressions(
 
 def _shown(answers: pl.DataFrame) -> pl.DataFrame:
     """Return one row per shown item, by (AT, ANSWER_ID, POSITION)."""
+    none = pl.col(SCORES).list.eval(pl.element() * 0)
     return (
-        answers.explode(ITEM_IDS, SCORES)
-        .rename({ITEM_IDS: c.ITEM_ID, SCORES: SCORE})
+        answers.with_columns(pl.coalesce(PROPENSITIES, none).alias(PROPENSITIES))
+        .explode(ITEM_IDS, SCORES, PROPENSITIES)
+        .rename({ITEM_IDS: c.ITEM_ID, SCORES: SCORE, PROPENSITIES: PROPENSITY})
         .drop_nulls(c.ITEM_ID)  # an answer without items
-        .with_columns(pl.int_range(1, pl.len() + 1).over(ANSWER_ID).cast(pl.Int16).alias(POSITION))
+        .with_columns(
+            pl.int_range(1, pl.len() + 1).over(ANSWER_ID).cast(pl.Int16).alias(POSITION),
+            pl.when(pl.col(PROPENSITY) > 0).then(PROPENSITY).alias(PROPENSITY),
+        )
         .sort(AT, ANSWER_ID, POSITION)
     )
 

@@ -39,6 +39,8 @@ class ServedAnswer(BaseModel):
         top_k: number of items that the request asked for.
         item_ids: N ids, best first.
         scores: N, of the items.
+        propensities: N, the probability with which each item was drawn, given those before it; 0:
+            it was not drawn. None: the list was not drawn by sampling.
         query_release: version of the query tower; None: popular items replaced the ranking.
         release: number of the release; None: as above.
         reasons: the parts that failed.
@@ -55,14 +57,16 @@ class ServedAnswer(BaseModel):
     top_k: int
     item_ids: list[Identifier]
     scores: list[float]
+    propensities: list[float] | None = None
     query_release: int | None = None
     release: int | None = None
     reasons: list[str] = []
 
     @model_validator(mode="after")
-    def _as_many_scores(self) -> ServedAnswer:
-        if len(self.item_ids) != len(self.scores):
-            raise ValueError(f"{len(self.item_ids)} items have {len(self.scores)} scores")
+    def _one_per_item(self) -> ServedAnswer:
+        for name, values in (("scores", self.scores), ("propensities", self.propensities)):
+            if values is not None and len(values) != len(self.item_ids):
+                raise ValueError(f"{len(self.item_ids)} items have {len(values)} {name}")
         return self
 
 

@@ -131,6 +131,8 @@ def _fields(
         fields["context_at"] = request.timestamp
     if made is not None:
         fields |= {"query_release": made.query_release, "release": made.ranker_release}
+        if made.propensities is not None:
+            fields["propensities"] = made.propensities[: len(answer.item_ids)]
     if answer.reasons:
         fields["reasons"] = answer.reasons
     return fields

@@ -106,6 +106,15 @@ def test_what_was_shown_and_not_clicked_is_an_impression() -> None:
     }
 
 
+def test_a_drawn_item_keeps_its_propensity() -> None:
+    answers = [
+        answered("a1", "u", "ab", propensities=[0.4, 0.0]),
+        answered("a2", "u", "ab"),
+        answered("a3", "u", "", propensities=[]),
+    ]
+    assert served(answers, []).shown["propensity"].to_list() == [0.4, None, None, None]
+
+
 def test_without_a_request_id_the_latest_list_in_the_window_counts() -> None:
     answers = [
         answered("a1", "u", "ab"),

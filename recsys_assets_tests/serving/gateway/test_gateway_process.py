@@ -268,6 +268,7 @@ def test_answers_are_logged_beside_a_ranking_and_at_the_end(
         ("a", "b", 2, 3)
     }
     assert logged[0].scores == [1.0, 0.5] and logged[0].reasons == []
+    assert logged[0].propensities == [0.25, 0.25]
 
 
 def test_who_keeps_a_connection_is_told_before_it_ends(settings: Settings, valkey: Any) -> None:
