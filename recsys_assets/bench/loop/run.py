@@ -21,7 +21,7 @@ from recsys_assets.settings import Settings
 Say = Callable[[str], None]
 
 
-class Part(NamedTuple):
+class LoopPart(NamedTuple):
     """One part of the bench.
 
     Attributes:
@@ -34,7 +34,7 @@ class Part(NamedTuple):
 
 
 #: Name on the command line → part; its key in the report has "_" for "-".
-PARTS = {"served-log": Part(served_log.measure, served_log.BARS)}
+PARTS = {"served-log": LoopPart(served_log.measure, served_log.BARS)}
 
 
 def bench_loop(settings: Settings, say: Say, only: Collection[str] = ()) -> dict[str, Any]:
