@@ -170,7 +170,7 @@ def _wait_until_logged(settings: Settings, given: int) -> None:
 def _waiting(settings: Settings) -> int:
     """Return how many entries of the stream are not landed."""
     with redis.Redis.from_url(settings.valkey_url(VISITOR_DATABASE)) as client:
-        return int(client.xlen(STREAM))  # type: ignore[arg-type]
+        return int(client.xlen(STREAM))
 
 
 def _wait(done: Callable[[], bool], otherwise: str) -> None:

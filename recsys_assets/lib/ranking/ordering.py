@@ -92,7 +92,7 @@ def draw_probabilities(
         rest[order] = False
         # summed from the last draw on, because a difference of sums loses the small weights
         left = weights[rest].sum() + np.cumsum(weights[order][::-1])[::-1]
-        return np.divide(weights[order], left, out=np.zeros(len(order)), where=left > 0)
+        return np.asarray(np.divide(weights[order], left, out=np.zeros(len(order)), where=left > 0))
     found, open_, counts = np.zeros(len(order)), np.ones(len(weights), bool), dict[int, int]()
     for place, position in enumerate(order.tolist()):
         if not open_[position]:
