@@ -41,7 +41,7 @@ def publish(store: ArtifactStore, settings: Settings, **inputs: Artifact) -> Non
             {
                 "release": 1,
                 "items": {
-                    item: {**row, "title": item, "image": None, "promoted": False}
+                    item: {**row, "title": item, "description": "", "image": "", "promoted": False}
                     for item, row in tiny_payload.items().items()
                 },
             },
