@@ -25,6 +25,7 @@ CLICK = "click"
 #: What a clicked row is worth; absent where each click counts once (see ``event_values``).
 VALUE = "value"
 ARRIVED = "arrived"
+REQUEST_ID = "request_id"
 AGE = "age"
 GENDER = "gender"
 TOP_CATEGORY = "top_category"
@@ -135,6 +136,11 @@ RAW_INTERACTIONS = {
 ARRIVED_INTERACTIONS = {
     **RAW_INTERACTIONS,
     ARRIVED: "Int64",  # unix seconds, UTC, at least TIMESTAMP: when the shop's system had the event
+}
+#: Columns that a landed file of interactions may lack.
+OPTIONAL_INTERACTIONS = {
+    ARRIVED: ARRIVED_INTERACTIONS[ARRIVED],
+    REQUEST_ID: "String",  # of the answer that showed the item; null: not known
 }
 RAW_USERS = {USER_ID: "String", AGE: "Int32", GENDER: "String"}
 RAW_ITEMS = {

@@ -88,6 +88,17 @@ class Settings(BaseSettings):
         20, description="Timeout of one online store call while serving, in milliseconds."
     )
 
+    # the log of answers
+    served_log: Literal["off", "on"] = Field("off", description="Whether answers are logged.")
+    served_log_share: float = Field(
+        1.0, gt=0, le=1, description="Share of visitors whose answers are logged, by their hash."
+    )
+    served_impressions: Literal["own", "both", "none"] = Field(
+        "own",
+        description="Which logged answers become impressions. own: those of days without an "
+        "impression of the shop's own; both: all, and an item that both have counts once; none.",
+    )
+
     # the feature store on AWS (target aws)
     aws_region: str | None = Field(
         None, description="AWS region; None: the one that the environment or the cluster sets."
@@ -240,7 +251,6 @@ class Settings(BaseSettings):
         description="open_clip weights: a path, s3://… or a hub tag; None: a small CLIP is trained "
         "on the catalogue.",
     )
-
     text_encoder: str | None = Field(
         None,
         description="Sentence-Transformers model that encodes the texts of items: its folder, or "

@@ -315,6 +315,36 @@ def files(
         raise typer.Exit(1)
 
 
+@app.command()
+def loop(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A part to measure; give it once per part."),
+    ] = None,
+) -> None:
+    """Measure the loop from an answer to what is learnt from it.
+
+    served-log: what the log of answers costs the median answer, and whether
+    it holds every answer. Ends with code 1 if a figure misses its bar.
+    """
+    from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.bench.loop.run import bench_loop, failed, table_rows
+    from recsys_assets.operations.jobs import Clock
+
+    settings, clock = get_settings(), Clock()
+    _end_as_interrupted()
+    try:
+        report = bench_loop(settings, clock.say, only or ())
+    except BenchFailed as error:
+        clock.say(str(error))
+        raise typer.Exit(1) from error
+    table = Table("part", "figure", "value", "wanted", box=SIMPLE_HEAD, title="bench loop")
+    _print(table, table_rows(report))
+    clock.say(f"written to {settings.home / 'bench' / 'loop.json'}")
+    if failed(report, only or ()):
+        raise typer.Exit(1)
+
+
 def _print(table: Table, rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)

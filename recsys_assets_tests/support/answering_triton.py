@@ -63,6 +63,7 @@ class TritonPythonModel:
             info.append([len(listed) - (kind == "short"), 2, 3, int(number) if kind == "bits" else 0])
         tensors = [pb_utils.Tensor("ordered_ids", np.array(ids, object)),
                    pb_utils.Tensor("ordered_scores", np.array(scores, np.float32)),
+                   pb_utils.Tensor("ordered_propensities", np.full(len(ids), 0.25, np.float32)),
                    pb_utils.Tensor("answer_info", np.array(info, np.int64).reshape(-1, 4))]
         if "trace" in request.requested_output_names():
             tensors.append(pb_utils.Tensor("trace", np.fromfile(os.path.join(self.folder, "trace.bin"), np.uint8)))

@@ -40,11 +40,12 @@ import triton_python_backend_utils as pb_utils
 
 
 def answer(query, index, ranker, user, content):
-    """[ordered_ids, ordered_scores, answer_info] of one visitor."""
+    """[ordered_ids, ordered_scores, ordered_propensities, answer_info] of one visitor."""
     places = [] if "empty" in content else [0, 0] if "twice" in content else [0, 1, 2]
     ids = [f"{query}.{index}.{ranker}:{(user + p) % 10}".encode() for p in places]
     return [pb_utils.Tensor("ordered_ids", np.array(ids, object)),
             pb_utils.Tensor("ordered_scores", np.linspace(1, 0, len(ids), dtype=np.float32)),
+            pb_utils.Tensor("ordered_propensities", np.zeros(len(ids), np.float32)),
             pb_utils.Tensor("answer_info", np.array([[len(ids), query, ranker, 0]], np.int64))]
 
 

@@ -70,8 +70,9 @@ def interactions(
 ) -> days.DayEvents:
     """Imports the events of a day from the landing zone.
 
-    Reads all Parquet files of the day's landing folder, and the catalogue. Writes one row per
-    event, without duplicates, with the time of its first arrival. A day without a file has no rows.
+    Reads all Parquet files of the day's landing folder, the log of answers, and the catalogue.
+    Writes one row per event, without duplicates, with the time of its first arrival. A shown item
+    of the log without an event is an Impression. A day without a file has no rows.
     """
     items = open_inputs(InteractionsInputs, platform)["items"]
     yield from days.each_day(context, lambda day: _one_day(context, config, platform, items, day))
@@ -97,7 +98,13 @@ def _one_day(
     )
     landed = yield from reporting.read_under_contract(
         lambda: raw_tables.landed_interactions(
-            landing, day, items=items, now=int(time.time()), zone=zone, before=before
+            landing,
+            day,
+            items=items,
+            now=int(time.time()),
+            zone=zone,
+            before=before,
+            served=settings.served_impressions,
         )
     )
     contract = reporting.contract_kept(landed.files, landed.extra_columns)
@@ -116,7 +123,11 @@ def _one_day(
             # not the version before itself: reading the same files again builds nothing
             **({"arrivals": landed.kept_arrivals} if landed.kept_arrivals else {}),
         },
-        params={"time_zone": zone},
+        params={
+            "time_zone": zone,
+            # only where it counts: a day without a log of answers stays as it was built
+            **({"served": settings.served_impressions} if landed.served else {}),
+        },
         force=config.force,
         write=lambda staged: raw_tables.write_interactions(landed, items, staged.path, zone),
     )

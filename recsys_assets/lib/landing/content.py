@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from recsys_assets.files import sha256_file, write_json
-from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER
+from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER, SERVED_FOLDER
 
 #: A file that changed this recently may change again without another time, so its digest is not
 #: kept: file systems round times, mostly to some milliseconds.
@@ -28,7 +29,7 @@ Stamp = list[Any]
 
 
 class LandingContent:
-    """Digests the files of days.
+    """Digests the files of days: interactions, and the log of answers as ``served/<file>``.
 
     Args:
         landing: the landing zone, a folder or an fsspec address.
@@ -36,8 +37,7 @@ class LandingContent:
     """
 
     def __init__(self, landing: str, cache: Path | None = None) -> None:
-        self._root = f"{landing.rstrip('/')}/{INTERACTIONS_FOLDER}"
-        self._fs, self._prefix = fsspec.core.url_to_fs(self._root)
+        self._fs, self._prefix = fsspec.core.url_to_fs(landing.rstrip("/"))
         self._local = "://" not in landing
         self._cache = cache
 
@@ -73,14 +73,35 @@ class LandingContent:
         import pyarrow.parquet as pq
 
         try:
-            with self._fs.open(f"{self._prefix}/{day}/{name}", "rb") as stream:
+            with self._fs.open(self._path(day, name), "rb") as stream:
                 return int(pq.read_metadata(stream).num_rows)
         except (OSError, pa.ArrowException):
             return None
 
+    def _path(self, day: str, name: str) -> str:
+        """Return the path of a file; that of an answer's log begins with its folder."""
+        folder, _, file = name.rpartition("/")
+        return f"{self._prefix}/{folder or INTERACTIONS_FOLDER}/{day}/{file}"
+
     def _stamps(self, day: str) -> dict[str, Stamp]:
         """Return file → stamp of the Parquet files of a day."""
-        folder = f"{self._prefix}/{day}"
+        found = self._folder_stamps(f"{self._prefix}/{INTERACTIONS_FOLDER}/{day}")
+        if day in self._served_days:
+            served = self._folder_stamps(f"{self._prefix}/{SERVED_FOLDER}/{day}")
+            found |= {f"{SERVED_FOLDER}/{name}": stamp for name, stamp in served.items()}
+        return found
+
+    @cached_property
+    def _served_days(self) -> frozenset[str]:
+        """Return the days with a log of answers, so that no other day's folder is looked for."""
+        folder = f"{self._prefix}/{SERVED_FOLDER}"
+        with contextlib.suppress(FileNotFoundError):
+            listed = self._fs.ls(folder, detail=False)
+            return frozenset(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in listed)
+        return frozenset()
+
+    def _folder_stamps(self, folder: str) -> dict[str, Stamp]:
+        """Return file → stamp of the Parquet files of a folder."""
         if self._local:
             try:
                 with os.scandir(folder) as entries:
@@ -106,7 +127,7 @@ class LandingContent:
             return {}
 
     def _digest(self, day: str, name: str) -> str:
-        path = f"{self._prefix}/{day}/{name}"
+        path = self._path(day, name)
         if self._local:
             return sha256_file(Path(path))
         return hashlib.sha256(self._fs.cat_file(path)).hexdigest()

@@ -16,6 +16,8 @@ TAGS_FILE = "catalogue/tags.parquet"
 CATEGORIES_FILE = "catalogue/categories.json"
 USERS_FILE = "users/users.parquet"
 INTERACTIONS_FOLDER, TRUTH_FOLDER, QUARANTINE_FOLDER = "interactions", "truth", "quarantine"
+#: The gateway's answers by day, one row per answer.
+SERVED_FOLDER = "served"
 
 
 def was_ingested(landing: str | Path) -> bool:

@@ -17,6 +17,7 @@ from recsys_assets.lib.landing.zone import (
     PARAMETERS_FILE,
     QUARANTINE_FOLDER,
     REPORT_FILE,
+    SERVED_FOLDER,
     SIMULATED_FILE,
     SUPERSEDED_FOLDER,
     TRUTH_FOLDER,
@@ -83,9 +84,10 @@ def refuse_mixture(landing: Path, replace: bool) -> None:
 def clear(landing: Path) -> None:
     """Remove simulated and ingested files from the landing zone.
 
-    Visitors' own events and the quarantine move to ``superseded/ingest-<n>/``. The files that
-    describe the landing zone are removed first. Without them, the simulator and a later ingest
-    refuse the landing zone until the replacement is complete.
+    Visitors' own events, the log of answers and the quarantine move to
+    ``superseded/ingest-<n>/``. The files that describe the landing zone are removed first. Without
+    them, the simulator and a later ingest refuse the landing zone until the replacement is
+    complete.
     """
     for name in (PARAMETERS_FILE, REPORT_FILE):
         (landing / name).unlink(missing_ok=True)
@@ -100,9 +102,10 @@ def clear(landing: Path) -> None:
     for folder in (landing / INTERACTIONS_FOLDER).glob("*/"):
         if not any(folder.iterdir()):  # readers take every folder for a day
             folder.rmdir()
-    if (landing / QUARANTINE_FOLDER).exists():
-        aside.mkdir(parents=True, exist_ok=True)
-        (landing / QUARANTINE_FOLDER).replace(aside / QUARANTINE_FOLDER)
+    for part in (SERVED_FOLDER, QUARANTINE_FOLDER):
+        if (landing / part).exists():
+            aside.mkdir(parents=True, exist_ok=True)
+            (landing / part).replace(aside / part)
     for part in (TRUTH_FOLDER, "catalogue", "users"):
         shutil.rmtree(landing / part, ignore_errors=True)
 

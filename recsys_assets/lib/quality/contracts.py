@@ -29,7 +29,7 @@ from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds
 
 #: Columns that may be null.
-NULLABLE = frozenset({c.AGE, c.PRICE, c.ARRIVED})
+NULLABLE = frozenset({c.AGE, c.PRICE, c.ARRIVED, c.REQUEST_ID})
 #: Accepted difference between the clocks of machines. A later timestamp is in the future.
 CLOCK_TOLERANCE_SECONDS = 300
 _NOT_EMPTY = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.CATEGORY_L1, c.CATEGORY_L2)

@@ -14,7 +14,9 @@ from recsys_assets.columns import (
     ARRIVED,
     ARRIVED_INTERACTIONS,
     EVENT_ID,
+    OPTIONAL_INTERACTIONS,
     RAW_INTERACTIONS,
+    REQUEST_ID,
     TIMESTAMP,
 )
 from recsys_assets.lib.landing.arrivals import stated
@@ -38,6 +40,7 @@ class LandingDay:
     duplicates: int  # rows dropped because an earlier file holds the same event_id
     digests: dict[str, str]  # file → sha256 of the bytes that were read
     extra_columns: dict[str, int]  # column that the contract does not name → number of files
+    requests: pl.DataFrame  # {EVENT_ID, REQUEST_ID} of the events that name their answer
 
 
 def read_landing_day(
@@ -75,6 +78,7 @@ def read_landing_day(
         )
     failures: list[Failure] = []
     frames: list[pl.DataFrame] = []
+    requests = [pl.DataFrame(schema={EVENT_ID: pl.String, REQUEST_ID: pl.String})]
     rows: dict[str, int] = {}
     first_with: dict[str, str] = {}  # digest → file
     extra: Counter[str] = Counter()
@@ -83,7 +87,7 @@ def read_landing_day(
         report, frame, digest = read(
             address,
             RAW_INTERACTIONS,
-            optional={ARRIVED: ARRIVED_INTERACTIONS[ARRIVED]},
+            optional=OPTIONAL_INTERACTIONS,
             day=day,
             now=now,
             items=items,
@@ -99,6 +103,8 @@ def read_landing_day(
         extra.update(report.extra_columns)
         if report.ok and frame is not None:
             frames.append(stated(frame, name).select(*ARRIVED_INTERACTIONS))
+            if REQUEST_ID in frame.columns:
+                requests.append(frame.select(EVENT_ID, REQUEST_ID).drop_nulls())
     ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
     joined = pl.concat(frames) if frames else _no_rows()
     unique = _each_once(joined) if len(frames) > 1 else joined
@@ -109,6 +115,7 @@ def read_landing_day(
         joined.height - unique.height,
         {name: digest for digest, name in first_with.items()},
         dict(extra),
+        pl.concat(requests).unique(EVENT_ID, keep="first", maintain_order=True),
     )
 
 

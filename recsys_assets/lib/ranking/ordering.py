@@ -61,6 +61,52 @@ def gumbel_top_k(
     )
 
 
+def draw_probabilities(
+    scores: np.ndarray, order: np.ndarray, temperature: float, categories: np.ndarray, cap: int = 0
+) -> np.ndarray:
+    """Return the probability of each draw of ``gumbel_top_k``, given the draws before it.
+
+    The k-th draw takes a position with its weight over the weights of all that may still be drawn
+    (the model of Plackett and Luce). A category that has ``cap`` items in the list may not.
+
+    Args:
+        scores: [N], as drawn by.
+        order: int64 [n ≤ N], the first positions drawn, after ``capped``.
+        temperature: as drawn with.
+        categories: [N], as for ``capped``.
+        cap: as for ``capped``.
+
+    Returns:
+        float64 [n]. 0 for items beyond the cap, which follow when no category is left: their
+        probability has no such form.
+
+    >>> draw_probabilities(np.log([4, 3, 1]), np.array([1, 0]), 1.0, np.zeros(3)).round(3).tolist()
+    [0.375, 0.8]
+    """
+    if len(order) == 0:
+        return np.zeros(0)
+    logits = temperature * scores.astype(np.float64)
+    weights = np.exp(logits - logits.max())
+    if cap == 0:
+        rest = np.ones(len(weights), bool)
+        rest[order] = False
+        # summed from the last draw on, because a difference of sums loses the small weights
+        left = weights[rest].sum() + np.cumsum(weights[order][::-1])[::-1]
+        return np.asarray(np.divide(weights[order], left, out=np.zeros(len(order)), where=left > 0))
+    found, open_, counts = np.zeros(len(order)), np.ones(len(weights), bool), dict[int, int]()
+    for place, position in enumerate(order.tolist()):
+        if not open_[position]:
+            break
+        left = weights[open_].sum()
+        found[place] = weights[position] / left if left > 0 else 0.0
+        open_[position] = False
+        category = int(categories[position])
+        counts[category] = counts.get(category, 0) + 1
+        if counts[category] == cap:
+            open_ &= categories != category
+    return found
+
+
 def capped(order: np.ndarray, categories: np.ndarray, cap: int) -> np.ndarray:
     """Move items beyond ``cap`` per category to the end of the order.
 

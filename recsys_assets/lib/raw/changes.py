@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.files import sha256_json
 from recsys_assets.lib.landing.content import LandingContent
+from recsys_assets.lib.landing.zone import SERVED_FOLDER
 from recsys_assets.lib.raw.rows import RAW_INTERACTIONS
 from recsys_assets.local_time import UTC
 from recsys_assets.manifests import Manifest
@@ -15,7 +16,7 @@ from recsys_assets.partitions import day_bounds
 
 SHOWN_FILES = 5
 #: Files of the event consumer; it adds them and never writes one again.
-STREAMED = "events-"
+STREAMED = ("events-", f"{SERVED_FOLDER}/")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import sha256_json
 from recsys_assets.lib.figures.series import number
 from recsys_assets.lib.landing import arrivals, quarantine, zone
-from recsys_assets.lib.quality import contracts, landing_day, profiles
+from recsys_assets.lib.quality import contracts, landing_day, profiles, served_day
 from recsys_assets.lib.raw.rows import INTERACTIONS_FILE
+from recsys_assets.lib.raw.served import SERVED_FILE, Rule, Served, served_impressions
 from recsys_assets.local_time import UTC
 
 RAW_ITEMS = "raw/items"
@@ -39,11 +40,17 @@ class Landed:
     images: pl.DataFrame | None = None
     #: column that the contract does not name → number of files that have it
     extra_columns: dict[str, int] = field(default_factory=dict)
+    #: what the log of answers adds to the frame; None: the day has none
+    served: Served | None = None
 
     @property
     def exposures(self) -> int:
-        """Return the number of rows that are exposures."""
-        return int(self.frame[c.EVENT_TYPE].is_in(c.EXPOSURE_EVENTS).sum())
+        """Return the number of rows that are exposures, without those of the log of answers.
+
+        The days before the log was switched on have none of those.
+        """
+        made = 0 if self.served is None else self.served.impressions.height
+        return int(self.frame[c.EVENT_TYPE].is_in(c.EXPOSURE_EVENTS).sum()) - made
 
 
 def landed_interactions(
@@ -54,8 +61,9 @@ def landed_interactions(
     now: int | None = None,
     zone: str = UTC,
     before: Artifact | None = None,
+    served: Rule = "own",
 ) -> Landed:
-    """Read and check a day's files of interactions.
+    """Read and check a day's files of interactions, and the answers of its log.
 
     Args:
         landing: the landing zone, a folder or an fsspec address.
@@ -64,6 +72,7 @@ def landed_interactions(
         now: unix seconds; no event may be later.
         zone: the shop's time zone.
         before: raw/interactions of the day as it was read before; its events keep their arrival.
+        served: which answers become impressions.
 
     Raises:
         LandingMissing: no day has a file.
@@ -76,14 +85,21 @@ def landed_interactions(
     )
     read = landing_day.read_landing_day(landing, day, items=ids, now=now, zone=zone)
     frame, kept = arrivals.first_arrivals(read.frame, _arrivals_of(before))
+    answers = served_day.read_served_day(landing, day, zone)
+    added, files, digests = None, read.rows_by_file, read.digests
+    if answers is not None:
+        added = served_impressions(answers, frame, read.requests, ids, served)
+        frame = pl.concat([frame, added.impressions]).sort(c.TIMESTAMP, c.EVENT_ID)
+        files, digests = files | answers.rows_by_file, digests | answers.digests
     return Landed(
         frame,
-        sha256_json(read.digests),
-        read.rows_by_file,
+        sha256_json(digests),
+        files,
         read.duplicates,
-        read.digests,
+        digests,
         kept,
         extra_columns=read.extra_columns,
+        served=added,
     )
 
 
@@ -175,6 +191,8 @@ def write_interactions(
 ) -> dict[str, Any]:
     """Write a day's interactions, ids, profile and figures; return the metrics.
 
+    Where the day has a log of answers, SERVED_FILE holds what was shown.
+
     Args:
         landed: the day's rows.
         items: raw/items.
@@ -183,6 +201,8 @@ def write_interactions(
     """
     frame = landed.frame
     frame.write_parquet(target / INTERACTIONS_FILE)
+    if landed.served is not None:
+        landed.served.shown.write_parquet(target / SERVED_FILE)
     distinct = profiles.write_ids(frame, target)
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID, c.CATEGORY_L1])
     exposures = (
@@ -207,6 +227,7 @@ def write_interactions(
         "duplicates_dropped": landed.duplicates,
         "extra_columns": landed.extra_columns,
         "events": profiles.counts(frame[c.EVENT_TYPE]),
+        **({} if landed.served is None else {"served": landed.served.figures}),
     }
 
 

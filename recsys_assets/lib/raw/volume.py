@@ -136,10 +136,11 @@ def volume_against_history(landed: Landed, store: ArtifactStore, day: str, today
 
 
 def _exposures(store: ArtifactStore, days: list[str]) -> dict[str, int]:
-    """Return day → exposures of the days that are in the store."""
+    """Return day → exposures of the days that are in the store, as ``Landed.exposures``."""
     found = [day for day in days if store.exists(RAW_INTERACTIONS, day)]
     return {
         day: int(artifact.metrics["exposures"])
+        - int(artifact.metrics.get("served", {}).get("impressions", 0))
         for day, artifact in zip(found, store.require(RAW_INTERACTIONS, found), strict=True)
     }
 

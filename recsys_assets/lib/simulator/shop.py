@@ -38,6 +38,7 @@ from recsys_assets.lib.landing.zone import (
     INTERACTIONS_FOLDER,
     ITEMS_FILE,
     PARAMETERS_FILE,
+    SERVED_FOLDER,
     SIMULATED_FILE,
     SUPERSEDED_FOLDER,
     TRUTH_FOLDER,
@@ -219,6 +220,11 @@ def _prepare(landing: Path, parameters: dict[str, Any]) -> int:
                 (aside / file.parent.name).mkdir(parents=True, exist_ok=True)
                 file.replace(aside / file.parent.name / file.name)
                 moved += 1
+        for file in sorted((landing / SERVED_FOLDER).glob("*/*.parquet")):
+            target = aside / file.relative_to(landing)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+            moved += 1
         for part in (TRUTH_FOLDER, "catalogue", "users"):
             shutil.rmtree(landing / part, ignore_errors=True)
     write_json(path, parameters)

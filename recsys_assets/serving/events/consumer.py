@@ -29,6 +29,7 @@ from recsys_assets.lib.feature_store.views import USER_ACTIVITY_PUSH, FeatureSto
 from recsys_assets.partitions import time_zone
 from recsys_assets.serving.events.events import GROUP, REJECTED, STREAM, Event, Reset, parse_entry
 from recsys_assets.serving.events.landing import LandingBuffer
+from recsys_assets.serving.events.served_consumer import ServedLanding
 from recsys_assets.serving.events.visitor_state import Outcome, VisitorState
 from recsys_assets.serving.published.display import LiveDisplay
 from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
@@ -241,10 +242,18 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     logger.info("%s is up", arguments.name)
-    consumer = _when_defined(get_settings(), arguments.name, stop)
-    if consumer is not None:
-        logger.info("consuming as %s", arguments.name)
-        consumer.run()
+    served = ServedLanding(get_settings(), arguments.name, stop)
+    served.start()
+    try:
+        consumer = _when_defined(get_settings(), arguments.name, stop)
+        if consumer is not None:
+            logger.info("consuming as %s", arguments.name)
+            consumer.run()
+    finally:
+        stop.set()
+        served.join()
+    if served.failed:
+        raise SystemExit("the log of answers could not be landed: the cause is above")
     logger.info("stopped; everything read is landed")
 
 

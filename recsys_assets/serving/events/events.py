@@ -46,6 +46,8 @@ def identifier(value: Any) -> str:
 Identifier = Annotated[str, BeforeValidator(identifier)]
 #: Safe in a key and in a views member.
 EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+#: The header x-request-id of an answer.
+RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
 def new_event_id() -> str:
@@ -66,6 +68,7 @@ class Event(BaseModel):
     )
     device_type: Literal[Device, Missing] = MISSING
     event_type: EventType = VIEW
+    request_id: RequestId | None = Field(None, description="The answer that showed the item.")
 
     @property
     def click(self) -> int:
@@ -77,7 +80,7 @@ class Event(BaseModel):
 
     def fields(self) -> dict[str, str]:
         """Return the event as a stream entry."""
-        return {name: str(value) for name, value in self.model_dump().items()}
+        return {name: str(value) for name, value in self.model_dump(exclude_none=True).items()}
 
 
 class Reset(BaseModel):

@@ -12,12 +12,15 @@ from pathlib import Path
 import fsspec
 import polars as pl
 
-from recsys_assets.columns import ARRIVED, ARRIVED_INTERACTIONS, CLICK
+from recsys_assets.columns import ARRIVED, ARRIVED_INTERACTIONS, CLICK, REQUEST_ID
 from recsys_assets.lib.landing.arrivals import stream_seconds
+from recsys_assets.lib.landing.zone import INTERACTIONS_FOLDER
 from recsys_assets.local_time import UTC, day_of
 from recsys_assets.serving.events.events import Event
 
 SCHEMA = {name: getattr(pl, dtype) for name, dtype in ARRIVED_INTERACTIONS.items()}
+#: For files with an event that names its answer.
+WITH_REQUESTS = {**SCHEMA, REQUEST_ID: pl.String}
 
 
 class LandingBuffer:
@@ -61,23 +64,33 @@ class LandingBuffer:
                 for stream_id, event in entries
             ]
             name = f"events-{entries[0][0]}.parquet"
-            self._write_file(pl.DataFrame(rows, schema=SCHEMA), f"interactions/{day}", name)
+            named = any(event.request_id is not None for _, event in entries)
+            frame = pl.DataFrame(rows, schema=WITH_REQUESTS if named else SCHEMA)
+            write_file(frame, self._root, f"{INTERACTIONS_FOLDER}/{day}", name)
         written = [stream_id for stream_id, _ in self._entries]
         self._entries.clear()
         return written
 
-    def _write_file(self, frame: pl.DataFrame, folder: str, name: str) -> None:
-        """Write one file atomically."""
-        if "://" in self._root:  # an object store writes an object whole or not at all
-            with fsspec.open(f"{self._root}/{folder}/{name}", "wb") as stream:
-                frame.write_parquet(stream)
-            return
-        directory = Path(self._root) / folder
-        directory.mkdir(parents=True, exist_ok=True)
-        # not *.parquet, so that no reader takes a half-written file
-        temporary = directory / f".{name}.part"
-        with open(temporary, "wb") as stream:
+
+def write_file(frame: pl.DataFrame, root: str, folder: str, name: str) -> None:
+    """Write one file of the landing zone atomically.
+
+    Args:
+        frame: the rows.
+        root: the landing zone, a folder or an fsspec address.
+        folder: below the root.
+        name: of the file.
+    """
+    if "://" in root:  # an object store writes an object whole or not at all
+        with fsspec.open(f"{root}/{folder}/{name}", "wb") as stream:
             frame.write_parquet(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, directory / name)
+        return
+    directory = Path(root) / folder
+    directory.mkdir(parents=True, exist_ok=True)
+    # not *.parquet, so that no reader takes a half-written file
+    temporary = directory / f".{name}.part"
+    with open(temporary, "wb") as stream:
+        frame.write_parquet(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, directory / name)

@@ -48,11 +48,11 @@ class InProcessRanking(RankingClient):
             raise RankingUnavailable(f"the stages refuse the request: {error}") from error
         response = ModelInferResponse(model_name=self._model, id=request.id)
         of_answer = {spec.name: spec for spec in ANSWER}
-        for output in request.outputs:
-            if output.name == TRACE:
+        for name in [output.name for output in request.outputs] or of_answer:
+            if name == TRACE:
                 _write(response, t.TRACE, self._pipeline.packed_trace(tensors))
             else:
-                _write(response, of_answer[output.name], tensors[output.name])
+                _write(response, of_answer[name], tensors[name])
         return response
 
 

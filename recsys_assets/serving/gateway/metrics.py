@@ -31,6 +31,8 @@ BUCKETS = (
 WAITING, TRITON, ASSEMBLING = "waiting", "triton", "assembling"
 #: Causes of an answer with status 429.
 RATE_LIMIT, OVERLOAD = "rate_limit", "overload"
+#: Causes of an answer that is not logged: too many wait, the stream is full, the gateway ends.
+QUEUE_FULL, STREAM_FULL, ENDED = "queue_full", "stream_full", "ended"
 
 
 class Metrics:
@@ -76,8 +78,20 @@ class Metrics:
             "Seconds since the unavailable items were last read; NaN: never.",
             registry=registry,
         )
+        self.served_logged = Counter(
+            "gateway_served_logged", "Answers that the log of answers took.", registry=registry
+        )
+        dropped = Counter(
+            "gateway_served_dropped",
+            "Answers that are not logged although they should be, by cause.",
+            ["cause"],
+            registry=registry,
+        )
         # looked up once, because every answer uses them
         self.phases = {phase: phases.labels(phase) for phase in (WAITING, TRITON, ASSEMBLING)}
         self.query_release, self.ranker_release = release.labels("query"), release.labels("ranker")
+        self.served_dropped = {
+            cause: dropped.labels(cause) for cause in (QUEUE_FULL, STREAM_FULL, ENDED)
+        }
         for cause in (RATE_LIMIT, OVERLOAD):
             self.shed.labels(cause)

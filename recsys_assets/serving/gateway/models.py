@@ -21,7 +21,7 @@ from pydantic import (
 
 from recsys_assets.columns import MISSING, VIEW, Device, EventType
 from recsys_assets.lib.release.rung import RungName
-from recsys_assets.serving.events.events import Event, EventId, Identifier, new_event_id
+from recsys_assets.serving.events.events import Event, EventId, Identifier, RequestId, new_event_id
 
 #: Accepted moments: 1990-01-01, from which on logs are ingested, to 2100-01-01.
 EARLIEST, LATEST = 631_152_000, 4_102_444_800
@@ -131,6 +131,11 @@ class EventRequest(Strict):
     event_id: EventId | None = Field(
         None, description="An event that is sent again with the same id counts once."
     )
+    request_id: RequestId | None = Field(
+        None,
+        description="The `request_id` of the answer that showed the item. Absent: the visitor's "
+        "latest answer with it.",
+    )
 
     def event(self) -> Event:
         """Return the complete event."""
@@ -141,6 +146,7 @@ class EventRequest(Strict):
             timestamp=int(time.time()) if self.timestamp is None else self.timestamp,
             device_type=self.device_type or MISSING,
             event_type=self.event_type,
+            request_id=self.request_id,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import redis.asyncio
@@ -16,7 +16,9 @@ from recsys_assets.serving.gateway.availability_watch import AvailabilityWatch
 from recsys_assets.serving.gateway.images import LiveImages
 from recsys_assets.serving.gateway.limits import Admission
 from recsys_assets.serving.gateway.metrics import Metrics
+from recsys_assets.serving.gateway.models import RecommendRequest
 from recsys_assets.serving.gateway.recommender import Answered, PopularItems, Recommender
+from recsys_assets.serving.gateway.served import ServedLog
 from recsys_assets.serving.gateway.triton_client import RankingClient
 from recsys_assets.serving.published.display import LiveDisplay
 from recsys_assets.serving.published.similar import LiveSimilar
@@ -54,6 +56,7 @@ class Parts:
     availability: AvailabilityWatch
     popular: PopularItems
     recommender: Recommender
+    served: ServedLog | None  # None: answers are not logged
 
     def __init__(self, settings: Settings, ranking: RankingClient | None = None) -> None:
         self.settings, self.metrics, self._given = settings, Metrics(), ranking
@@ -84,23 +87,30 @@ class Parts:
         self.recommender = Recommender(
             self.ranking, self.popular, self.display, self.admission, self.metrics
         )
+        self.served = ServedLog(settings, self.metrics) if settings.served_log == "on" else None
         await self.availability.poll()  # before the first answer
         watch = asyncio.create_task(self.availability.keep())
+        if self.served is not None:
+            self.served.start()
         try:
             yield
         finally:
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
+            if self.served is not None:
+                await self.served.close()
             await self.ranking.close()
             for client in (popularity, self.visitors, self.catalogue):
                 await client.aclose()
             self.availability.close()
 
-    def tell(self, request: Request, answers: list[Answered]) -> None:
-        """Record which release answered, and why answers are degraded.
+    def tell(
+        self, request: Request, asked: Sequence[RecommendRequest], answers: list[Answered]
+    ) -> None:
+        """Record which release answered, why answers are degraded, and what was shown.
 
-        Metrics and the log line of the request get both.
+        Metrics and the log line of the request get the first two; the log of answers gets all.
         """
         reasons = [reason for answer in answers for reason in answer.reasons]
         for reason in reasons:
@@ -115,3 +125,5 @@ class Parts:
             else {"query": made.query_release, "ranker": made.ranker_release},
             "degraded": list(dict.fromkeys(reasons)),
         }
+        if self.served is not None:
+            self.served.offer(request.state.request_id, asked, answers)

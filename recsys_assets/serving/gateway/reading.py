@@ -59,7 +59,7 @@ def _add_recommend(bodies: APIRouter, parts: Parts) -> None:
         items replace it.
         """
         (text,) = await parts.recommender.recommend(
-            [body], request.state.request_id, partial(parts.tell, request)
+            [body], request.state.request_id, partial(parts.tell, request, [body])
         )
         return Response(
             f'{text}, "request_id": "{request.state.request_id}"}}', media_type="application/json"
@@ -74,7 +74,7 @@ def _add_recommend(bodies: APIRouter, parts: Parts) -> None:
     async def recommend_batch(body: BatchRequest, request: Request) -> Response:
         """Recommend items to at most 64 visitors; each is answered as if it were alone."""
         texts = await parts.recommender.recommend(
-            body.requests, request.state.request_id, partial(parts.tell, request)
+            body.requests, request.state.request_id, partial(parts.tell, request, body.requests)
         )
         return Response(
             f'{{"answers": [{"}, ".join(texts)}}}], "request_id": "{request.state.request_id}"}}',

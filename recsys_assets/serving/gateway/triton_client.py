@@ -21,7 +21,6 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from recsys_assets.serving.gateway.models import RecommendRequest
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import (
-    ANSWER,
     COUNT,
     DEGRADED,
     QUERY_RELEASE,
@@ -43,8 +42,12 @@ CHANNEL = [
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", 64 << 20),
 ]
-_OUTPUTS = [ModelInferRequest.InferRequestedOutputTensor(name=spec.name) for spec in ANSWER]
-_TRACED = [*_OUTPUTS, ModelInferRequest.InferRequestedOutputTensor(name=TRACE)]
+#: Outputs of the fused model for /explain. The models that answer give all they have: one of an
+#: older version has no propensities.
+_TRACED = [
+    ModelInferRequest.InferRequestedOutputTensor(name=name)
+    for name in (t.ORDERED_IDS.name, t.ORDERED_SCORES.name, t.ANSWER_INFO.name, TRACE)
+]
 _ABSENT = -1
 #: Triton's type name → its name in a gRPC message, where they differ.
 WIRE_TYPES = {"STRING": "BYTES"}
@@ -64,6 +67,8 @@ class Ranking:
         query_release: version of the query tower.
         ranker_release: version of the ranker.
         reasons: the parts that failed.
+        propensities: of the items, the probability with which each was drawn, given those before
+            it; 0: it was not drawn. None: the list was not drawn by sampling.
     """
 
     item_ids: list[str]
@@ -71,6 +76,7 @@ class Ranking:
     query_release: int
     ranker_release: int
     reasons: list[str]
+    propensities: list[float] | None = None
 
 
 def texts(values: Sequence[str]) -> bytes:
@@ -134,6 +140,9 @@ def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
     try:
         ids = list(read_texts(contents[t.ORDERED_IDS.name]))
         scores = np.frombuffer(contents[t.ORDERED_SCORES.name], DTYPES[t.ORDERED_SCORES.dtype])
+        drawn = np.frombuffer(
+            contents.get(t.ORDERED_PROPENSITIES.name, b""), DTYPES[t.ORDERED_PROPENSITIES.dtype]
+        )
         info = (
             np.frombuffer(contents[t.ANSWER_INFO.name], DTYPES[t.ANSWER_INFO.dtype])
             .reshape(visitors, t.ANSWER_INFO.shape[1])
@@ -150,12 +159,18 @@ def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
             f"{[row[COUNT] for row in info]}, or scores that are not finite"
         )
     rankings, end, values = [], 0, scores.tolist()
+    propensities = drawn.tolist() if len(drawn) == len(ids) and drawn.any() else None
     for row in info:
         begin, end = end, end + row[COUNT]
         reasons = Degraded(row[DEGRADED]).reasons if row[DEGRADED] else []
         rankings.append(
             Ranking(
-                ids[begin:end], values[begin:end], row[QUERY_RELEASE], row[RANKER_RELEASE], reasons
+                ids[begin:end],
+                values[begin:end],
+                row[QUERY_RELEASE],
+                row[RANKER_RELEASE],
+                reasons,
+                propensities and propensities[begin:end],
             )
         )
     return rankings
@@ -189,7 +204,6 @@ class RankingClient:
             RankingUnavailable: Triton did not answer in time, or not properly.
         """
         request = _request(self._model, visitors, request_id)
-        request.outputs.extend(_OUTPUTS)
         return _rankings(await self._infer(request), len(visitors))
 
     async def explain(

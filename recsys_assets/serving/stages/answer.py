@@ -14,7 +14,7 @@ from recsys_assets.serving.stages import tensors as t
 REQUEST = (t.USER_ID, t.DEVICE_TYPE, t.TIMESTAMP, t.TOP_K, t.SEED)
 #: The items of all visitors, one visitor's after the other's; ``answer_info`` counts each
 #: visitor's.
-ANSWER = (t.ORDERED_IDS, t.ORDERED_SCORES, t.ANSWER_INFO)
+ANSWER = (t.ORDERED_IDS, t.ORDERED_SCORES, t.ORDERED_PROPENSITIES, t.ANSWER_INFO)
 #: Columns of ``answer_info``.
 COUNT, QUERY_RELEASE, RANKER_RELEASE, DEGRADED = range(4)
 #: Most visitors of one request.

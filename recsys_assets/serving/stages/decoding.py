@@ -36,6 +36,7 @@ class ItemIdDecoder(Stage):
     inputs = (
         t.SAMPLED_ITEMS,
         t.SAMPLED_SCORES,
+        t.SAMPLED_PROPENSITIES,
         t.SAMPLED_COUNTS,
         t.QUERY_RELEASE,
         t.RANKER_RELEASE,
@@ -54,14 +55,15 @@ class ItemIdDecoder(Stage):
         return cls(read_item_ids(directory))
 
     def run(self, inputs: Tensors) -> Tensors:
-        """Return the ids, the scores and the figures of each visitor."""
+        """Return the ids, scores and propensities, and the figures of each visitor."""
         items, counts = inputs[t.SAMPLED_ITEMS.name], inputs[t.SAMPLED_COUNTS.name]
         require_counts(t.SAMPLED_COUNTS.name, counts, len(items))
-        if len(inputs[t.SAMPLED_SCORES.name]) != len(items):
-            raise StageInputInvalid(
-                "sampled_scores must be as many as sampled_items, got "
-                f"{len(inputs[t.SAMPLED_SCORES.name])} and {len(items)}"
-            )
+        for spec in (t.SAMPLED_SCORES, t.SAMPLED_PROPENSITIES):
+            if len(inputs[spec.name]) != len(items):
+                raise StageInputInvalid(
+                    f"{spec.name} must be as many as sampled_items, got "
+                    f"{len(inputs[spec.name])} and {len(items)}"
+                )
         rows = rows_of(t.SAMPLED_ITEMS.name, items, len(self._item_ids))
         info = np.empty((len(counts), t.ANSWER_INFO.shape[1]), np.int64)
         info[:, COUNT] = counts
@@ -73,5 +75,6 @@ class ItemIdDecoder(Stage):
         return {
             t.ORDERED_IDS.name: self._item_ids.take(rows),
             t.ORDERED_SCORES.name: inputs[t.SAMPLED_SCORES.name],
+            t.ORDERED_PROPENSITIES.name: inputs[t.SAMPLED_PROPENSITIES.name],
             t.ANSWER_INFO.name: info,
         }

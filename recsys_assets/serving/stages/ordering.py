@@ -17,6 +17,7 @@ from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.lib.ranking.ordering import (
     blend,
     capped,
+    draw_probabilities,
     gumbel_top_k,
     highest_first,
     maximal_marginal_relevance,
@@ -50,6 +51,25 @@ def placing(scores: np.ndarray, order: np.ndarray) -> np.ndarray:
         found[scores > scores[order].min()] = Placing.DIVERSITY
         found[order] = Placing.LISTED
     return found
+
+
+def _where_drawn(
+    drawn: np.ndarray, before: np.ndarray, order: np.ndarray, young: np.ndarray
+) -> np.ndarray:
+    """Return the probabilities of a list after young items moved; 0 for those that moved up.
+
+    Args:
+        drawn: float64 [n], of ``before``.
+        before: int64 [n], positions of the list as it was drawn.
+        order: int64 [n], positions of the list with its reserved places.
+        young: bool [N].
+    """
+    place = np.full(len(young), len(before))
+    place[before] = np.arange(len(before))
+    by_position = np.zeros(len(young))
+    by_position[before] = drawn
+    moved = young[order] & (place[order] > np.arange(len(order)))
+    return np.where(moved, 0.0, by_position[order])
 
 
 @dataclass(frozen=True)
@@ -124,7 +144,14 @@ class SoftmaxSampling(Stage):
         t.VISITOR_ID,
         t.CONTEXT_TIMESTAMP,
     )
-    outputs = (t.SAMPLED_ITEMS, t.SAMPLED_SCORES, t.SAMPLED_COUNTS, t.BLENDED_SCORES, t.PLACING)
+    outputs = (
+        t.SAMPLED_ITEMS,
+        t.SAMPLED_SCORES,
+        t.SAMPLED_PROPENSITIES,
+        t.SAMPLED_COUNTS,
+        t.BLENDED_SCORES,
+        t.PLACING,
+    )
     files = MODEL_FILES[name]
 
     def __init__(self, ordering: Ordering, places: NewItemPlaces | None = None) -> None:
@@ -161,7 +188,7 @@ class SoftmaxSampling(Stage):
                 raise StageInputInvalid(
                     f"{name} must be as many as kept, got {len(inputs[name])} and {len(kept)}"
                 )
-        items, scores, all_scores, placings = [], [], [], []
+        items, scores, all_scores, placings, propensities = [], [], [], [], []
         wanted, seeds = inputs[t.CONTEXT_TOP_K.name].tolist(), inputs[t.CONTEXT_SEED.name].tolist()
         young = self._young(kept)
         visitors = zip(
@@ -184,11 +211,14 @@ class SoftmaxSampling(Stage):
             vectors = inputs[t.ITEM_EMBEDDINGS.name][part]
             order = self._order(blended, topk, seed, categories, vectors)
             found = placing(blended, order)
+            drawn = self._drawn(blended, order, categories)
             if young is not None:
                 before = order
                 order = self._with_places(order, blended, young[part], categories, visitor)
                 if order is not before:
                     found[before], found[order] = Placing.NEW_ITEM, Placing.LISTED
+                    drawn = _where_drawn(drawn, before, order, young[part])
+            propensities.append(drawn)
             items.append(kept[part][order])
             all_scores.append(blended.astype(np.float32))
             scores.append(all_scores[-1][order])
@@ -196,10 +226,18 @@ class SoftmaxSampling(Stage):
         return {
             t.SAMPLED_ITEMS.name: np.concatenate(items),
             t.SAMPLED_SCORES.name: np.concatenate(scores),
+            t.SAMPLED_PROPENSITIES.name: np.concatenate(propensities).astype(np.float32),
             t.SAMPLED_COUNTS.name: np.array([len(one) for one in items], np.int32),
             t.BLENDED_SCORES.name: np.concatenate(all_scores),
             t.PLACING.name: np.concatenate(placings),
         }
+
+    def _drawn(self, scores: np.ndarray, order: np.ndarray, categories: np.ndarray) -> np.ndarray:
+        """Return the probability of each draw, float64 [n]; 0 for lists that are not drawn."""
+        how = self._ordering
+        if how.diversity != WEIGHTED:
+            return np.zeros(len(order))
+        return draw_probabilities(scores, order, how.temperature, categories, how.category_cap)
 
     def _young(self, kept: np.ndarray) -> np.ndarray | None:
         """Return which kept items are young, bool [N]; None where they have no places.

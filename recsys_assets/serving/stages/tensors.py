@@ -113,11 +113,14 @@ BLENDED_SCORES = TensorSpec("blended_scores", "FP32", (-1,))
 PLACING = TensorSpec("placing", "INT32", (-1,))  # per kept item: ``answer.Placing``
 SAMPLED_ITEMS = TensorSpec("sampled_items", "INT32", (-1,))
 SAMPLED_SCORES = TensorSpec("sampled_scores", "FP32", (-1,))
+# the probability of each draw, given those before it; 0: the item was not drawn
+SAMPLED_PROPENSITIES = TensorSpec("sampled_propensities", "FP32", (-1,))
 SAMPLED_COUNTS = TensorSpec("sampled_counts", "INT32", (-1,))
 
 # --- item_id_decoder: the answer ------------------------------------------------------------------
 ORDERED_IDS = TensorSpec("ordered_ids", "STRING", (-1,))
 ORDERED_SCORES = TensorSpec("ordered_scores", "FP32", (-1,))
+ORDERED_PROPENSITIES = TensorSpec("ordered_propensities", "FP32", (-1,))
 ANSWER_INFO = TensorSpec("answer_info", "INT64", (-1, 4))  # columns: ``answer.COUNT`` and so on
 
 #: Every tensor of an answer, packed (``packing``). Only the fused model gives it, and on request.

@@ -146,7 +146,9 @@ class Replica:
             f"answer {user_id} by {model}",
             lambda: self._client.infer(model, inputs, outputs=outputs, client_timeout=INFER_LIMIT),
         )
-        ids, scores, info = (result.as_numpy(spec.name) for spec in ANSWER)
+        ids, scores, info = (
+            result.as_numpy(spec.name) for spec in (t.ORDERED_IDS, t.ORDERED_SCORES, t.ANSWER_INFO)
+        )
         columns = t.ANSWER_INFO.shape[1]
         if info.shape != (1, columns):
             raise SmokeFailed(

@@ -28,18 +28,13 @@ from recsys_assets.bench.serving.source_times import TOGETHER
 from recsys_assets.bench.serving.without_sources import COMPARED, publish_without_sources
 from recsys_assets.cli import bench
 from recsys_assets.files import write_json
-from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, RELEASE, open_release
+from recsys_assets.lib.release.releases import RELEASE, open_release
 from recsys_assets.lib.sources.stored import read_blend
-from recsys_assets.release_files import (
-    CANDIDATE_SOURCES,
-    ITEM_IDS_FILE,
-    MODELS,
-    SIMILAR_FILE,
-    SOURCES,
-)
+from recsys_assets.release_files import CANDIDATE_SOURCES, MODELS, SOURCES
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import tiny_payload, tiny_store
+from recsys_assets_tests.support.tiny_release import content, publish
 
 SYSTEMS = ("reference", "ensemble", "fused", "floor", "gateway")
 PLAN = ServingBenchPlan(requests=24, rounds=1, concurrencies=(1, 2), seconds=0.3, items=3_000)
@@ -82,22 +77,6 @@ def rows() -> pl.DataFrame:
     ).select(list(c.INTERACTION_FEATURES))
 
 
-def content(number: int) -> dict[str, Any]:
-    """What release.json says of a release that passed."""
-    return {
-        "form": CODE_VERSION,
-        "release": number,
-        "kind": "full",
-        "day": "2025-10-09",
-        "generation": number,
-        "versions": dict.fromkeys(COMPONENTS, number),
-        "gate": {"passed": True, "checks": []},
-        "metrics": {},
-        "known_user": "user-1",
-        "artifacts": {},
-    }
-
-
 def write_home(settings: Settings, folder: Path) -> None:
     """A home as `make demo` leaves it, as far as the bench reads it: workflows, a release that
     passed, Feast's offline tables.
@@ -122,28 +101,7 @@ def write_home(settings: Settings, folder: Path) -> None:
             settings,
         )
         workflows = staged.publish()
-    with store.stage(RELEASE, "000001", inputs={"workflows": workflows}) as staged:
-        tiny_payload.write_models(staged.path, settings, by_sources=True)
-        write_json(
-            staged.path / "display.json",
-            {
-                "release": 1,
-                "items": {
-                    item: {**row, "title": item, "image": None, "promoted": False}
-                    for item, row in tiny_payload.items().items()
-                },
-            },
-        )
-        pl.DataFrame({"image": ["a.png"], "content": [b"png"]}).write_parquet(
-            staged.path / "images.parquet"
-        )
-        write_json(staged.path / ITEM_IDS_FILE, tiny_payload.ITEM_IDS)
-        np.save(
-            staged.path / SIMILAR_FILE,
-            np.full((len(tiny_payload.ITEM_IDS), 1), c.VOCABULARY_START, np.int32),
-        )
-        write_json(staged.path / "release.json", content(1))
-        staged.publish()
+    publish(store, settings, workflows=workflows)
 
 
 @pytest.fixture(scope="module")

@@ -562,6 +562,9 @@ def test_a_simulated_shop_gives_way_only_when_told(tmp_path: Path):
     pl.read_parquet(landing / "interactions/2026-01-01/simulated.parquet").head(1).write_parquet(
         visitor
     )
+    answers = landing / "served/2026-01-01/served-1-0.parquet"
+    answers.parent.mkdir(parents=True)
+    answers.write_bytes(b"of the old shop")
     log = write_csv(tmp_path / "log.csv", "user_id,item_id,timestamp", f"u,i,{DAY + 86_400}")
     before = tree(landing)
     with pytest.raises(IngestError, match=r"simulated shop.*--replace"):
@@ -571,6 +574,8 @@ def test_a_simulated_shop_gives_way_only_when_told(tmp_path: Path):
     assert [p.name for p in (landing / "interactions").iterdir()] == ["2026-01-02"]
     assert not (landing / "simulation.json").exists() and not (landing / "truth").exists()
     assert len(list((landing / "superseded").rglob("events-1-0.parquet"))) == 1
+    assert len(list((landing / "superseded").rglob("served-1-0.parquet"))) == 1
+    assert not answers.exists()
     assert set(landed(landing)["user_id"]) == {"u"}
 
 

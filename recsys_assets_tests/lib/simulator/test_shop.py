@@ -130,12 +130,17 @@ def test_other_parameters_replace_the_shop_and_set_visitors_events_aside(tmp_pat
     before = _bytes(tmp_path)
     events = tmp_path / "interactions" / DAYS[1] / "events-1.parquet"
     events.write_bytes(b"a visitor's")
+    served = tmp_path / "served" / DAYS[1] / "served-1.parquet"
+    served.parent.mkdir(parents=True)
+    served.write_bytes(b"answers")
     summary = simulate(tmp_path, "tiny", DAYS[:1], 8)
     assert summary["written"] == ["catalogue", DAYS[0]]
-    assert summary["superseded"] == 1
+    assert summary["superseded"] == 2
     assert list(summary["days"]) == DAYS[:1]  # the other day was of the old shop
     [aside] = tmp_path.glob(f"superseded/*/{DAYS[1]}/events-1.parquet")
     assert aside.read_bytes() == b"a visitor's"
+    [aside] = tmp_path.glob(f"superseded/*/served/{DAYS[1]}/served-1.parquet")
+    assert aside.read_bytes() == b"answers" and not served.exists()
     after = _bytes(tmp_path)
     assert all(after[name] != before[name] for name in (ITEMS_FILE, IMAGES_FILE, USERS_FILE))
 

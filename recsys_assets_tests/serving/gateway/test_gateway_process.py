@@ -21,6 +21,7 @@ import httpx
 import numpy as np
 import pytest
 
+from recsys_assets.serving.events.served_log import STREAM, unpack
 from recsys_assets.serving.gateway.client import GatewayClient, GatewayError, recommend, send_events
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.support.answering_triton import answering, write_answering
@@ -247,6 +248,27 @@ def test_sigterm_finishes_what_is_in_flight(settings: Settings, valkey: Any) -> 
         for line in log_of(other).read_text().splitlines()
         if json.loads(line)["level"] == "error"
     ]
+
+
+def test_answers_are_logged_beside_a_ranking_and_at_the_end(
+    settings: Settings, valkey: Any
+) -> None:
+    other = settings.model_copy(
+        update={"gateway_port": settings_for(settings.home).gateway_port, "served_log": "on"}
+    )
+    with running(other) as process:
+        for n in range(5):
+            recommend(other.gateway_url, f"u{n}", top_k=2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) in (0, -signal.SIGTERM)
+    entries = valkey.client(1).xrange(STREAM)
+    logged = [answer for _, fields in entries for answer in unpack(fields)]
+    assert [answer.user_id for answer in logged] == [f"u{n}" for n in range(5)]
+    assert {(*answer.item_ids, answer.query_release, answer.release) for answer in logged} == {
+        ("a", "b", 2, 3)
+    }
+    assert logged[0].scores == [1.0, 0.5] and logged[0].reasons == []
+    assert logged[0].propensities == [0.25, 0.25]
 
 
 def test_who_keeps_a_connection_is_told_before_it_ends(settings: Settings, valkey: Any) -> None:

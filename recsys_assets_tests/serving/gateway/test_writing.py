@@ -38,6 +38,7 @@ def test_an_event_reaches_the_stream(client: TestClient, valkey: Any) -> None:
             "event_type": "AddToCart",
             "timestamp": NOW - 60,
             "event_id": "mine",
+            "request_id": "an-answer",
         },
     )
     assert answer.status_code == 202 and answer.json() == {"accepted": 1, "event_ids": ["mine"]}
@@ -50,6 +51,7 @@ def test_an_event_reaches_the_stream(client: TestClient, valkey: Any) -> None:
         "timestamp": NOW - 60,
         "device_type": "tablet",
         "event_type": "AddToCart",
+        "request_id": "an-answer",
     }
 
 
@@ -63,6 +65,8 @@ def test_many_events_keep_their_order_and_get_ids(client: TestClient, valkey: An
     assert answer.json() == {"accepted": 500, "event_ids": [entry.event_id for entry in entries]}
     assert len({entry.event_id for entry in entries}) == 500
     assert {(entry.event_type, entry.device_type) for entry in entries} == {("View", "-1")}
+    # a consumer of an older version refuses a field that it does not know
+    assert b"request_id" not in valkey.client(1).xrange(STREAM)[0][1]
 
 
 EVENT_ERRORS = [
@@ -76,6 +80,10 @@ EVENT_ERRORS = [
     ({**GOOD, "timestamp": NOW - 40 * 86_400}, "timestamp", "30 days"),
     ({**GOOD, "timestamp": 1.5}, "timestamp", "unix seconds"),
     ({**GOOD, "event_id": "a|b"}, "event_id", "pattern"),
+    ({**GOOD, "request_id": "a b"}, "request_id", "pattern"),
+    ({**GOOD, "request_id": "r" * 65}, "request_id", "pattern"),
+    ({**GOOD, "request_id": 7}, "request_id", "string"),
+    ({"events": [GOOD, {**GOOD, "request_id": ""}]}, "events.1.request_id", "pattern"),
     ({**GOOD, "click": 1}, "click", "is not a field"),
     ({"events": []}, "events", "at least 1"),
     ({"events": [GOOD] * 501}, "events", "at most 500"),

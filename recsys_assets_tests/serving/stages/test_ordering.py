@@ -231,6 +231,44 @@ def test_diversity_samples_without_replacement_by_softmax_weights():
     )
 
 
+@pytest.mark.parametrize("cap", [0, 1, 2])
+def test_the_propensity_is_the_frequency_of_the_draw(cap: int) -> None:
+    """Lists of three: how often each is drawn, against the product of its propensities."""
+    scores, categories = np.array([0.30, 0.25, 0.20, 0.10, 0.28]), np.array([7, 7, 8, 8, 9])
+    stage, draws = sampler(3, "sampling", cap=cap), 6_000
+    lists: dict[tuple[int, ...], list[float]] = {}
+    for seed in range(draws):
+        found = order(stage, range(3, 8), scores, categories=categories, seed=seed)
+        lists.setdefault(tuple(found["sampled_items"].tolist()), []).append(
+            float(found["sampled_propensities"].prod())
+        )
+    expected = {drawn: given[0] for drawn, given in lists.items()}
+    assert all(set(given) == {expected[drawn]} for drawn, given in lists.items())
+    assert sum(expected.values()) == pytest.approx(1, abs=0.01)  # all lists but the rarest
+    for drawn, given in lists.items():
+        assert len(given) / draws == pytest.approx(expected[drawn], abs=0.02)
+
+
+def test_what_was_not_drawn_has_no_propensity() -> None:
+    for diversity in ("off", "mmr"):
+        found = order(sampler(3, diversity), [3, 4, 5], [0.3, 0.2, 0.1])
+        assert found["sampled_propensities"].tolist() == [0, 0, 0]
+    # beyond the cap, because no other category is left
+    found = order(sampler(3, "sampling", cap=1), [3, 4], [0.3, 0.2], categories=[7, 7], seed=1)
+    assert found["sampled_propensities"][0] > 0 and found["sampled_propensities"][1] == 0
+    assert order(sampler(3, "sampling"), [], [])["sampled_propensities"].tolist() == []
+    # a young item that got a reserved place
+    young = NewItemPlaces(10, np.arange(30) == 29, 20)
+    scores = np.linspace(0.5, 0, 30)
+    plain = order(sampler(10, "sampling"), range(3, 33), scores, seed=5)
+    placed = order(sampler(10, "sampling", places=young), range(3, 33), scores, seed=5)
+    assert placed["sampled_items"].tolist() == [*plain["sampled_items"][:9].tolist(), 32]
+    assert placed["sampled_propensities"].tolist() == [
+        *plain["sampled_propensities"][:9].tolist(),
+        0,
+    ]
+
+
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_diversity_mode_keeps_blended_scores_with_their_items(weight):
     scores, similarity = (
@@ -545,6 +583,7 @@ def decode(stage: ItemIdDecoder, items, *, counts=None, degraded=(0, 0)) -> Tens
         stage,
         sampled_items=items,
         sampled_scores=np.linspace(1, 0, len(items), dtype=np.float32),
+        sampled_propensities=np.linspace(0, 0.5, len(items), dtype=np.float32),
         sampled_counts=counts,
         query_release=np.array([7]),
         ranker_release=np.array([9]),
@@ -560,6 +599,7 @@ def test_decoder_gives_the_catalogues_ids_and_refuses_any_other_index():
         1,
         0,
     ]
+    assert found["ordered_propensities"].tolist() == [0, 0.5]
     for index in (-1, 0, 2, 5):
         with pytest.raises(
             UnknownItemIndex, match=f"sampled_items holds {index}; items have 3 to 4"

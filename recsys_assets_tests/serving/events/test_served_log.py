@@ -1,0 +1,63 @@
+"""Test the form of the log of answers in its stream, and who is sampled."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import pytest
+
+from recsys_assets.serving.events.served_log import ANSWERS, ServedAnswer, is_sampled, pack, unpack
+
+
+def answer(**changed: Any) -> dict[str, Any]:
+    return {
+        "answer_id": "ab-1",
+        "request_id": "r",
+        "user_id": "u",
+        "at": 1_790_000_000,
+        "top_k": 2,
+        "item_ids": ["a", "d/4"],
+        "scores": [0.5, 0.25],
+        **changed,
+    }
+
+
+def test_what_is_packed_is_unpacked() -> None:
+    given = [
+        answer(user_id="ü 😀 \\n"),
+        answer(user_id="v", release=3, query_release=2, reasons=["x"], item_ids=[], scores=[]),
+    ]
+    found = unpack({ANSWERS: pack(given)})
+    assert found == [ServedAnswer(**one) for one in given]
+    assert found[0].device_type == "-1" and found[0].release is None and found[0].reasons == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {ANSWERS: b"no zlib"},
+        {ANSWERS: pack([answer()])[:-5]},
+        {ANSWERS: zlib.compress(b"no json")},
+        {ANSWERS: zlib.compress(b" " * (17 << 20))},
+        {ANSWERS: pack([answer(scores=[0.5])])},
+        {ANSWERS: pack([answer(more=1)])},
+        {ANSWERS: pack([answer()]), b"more": b""},
+    ],
+)
+def test_another_form_is_refused(fields: dict[bytes, bytes]) -> None:
+    with pytest.raises(ValueError):
+        unpack(fields)
+
+
+def test_the_share_is_of_visitors() -> None:
+    users = [f"user-{n}" for n in range(4_000)]
+    taken = {user for user in users if is_sampled(user, "r", 0.25)}
+    assert 0.22 < len(taken) / len(users) < 0.28
+    assert taken == {user for user in users if is_sampled(user, "other", 0.25)}
+    assert taken < {user for user in users if is_sampled(user, "r", 0.5)}, (
+        "a larger share keeps them"
+    )
+    unknown = sum(is_sampled("-1", f"request-{n}", 0.25) for n in range(4_000))
+    assert 0.22 < unknown / 4_000 < 0.28
