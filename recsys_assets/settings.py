@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from recsys_assets import local_time
 from recsys_assets.addresses import resolve
 from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
+from recsys_assets.schedule_settings import ScheduleSettings
 from recsys_assets.source_names import SOURCE_NAMES
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +33,7 @@ LOCAL_PORTS = (
 )
 
 
-class Settings(BaseSettings):
+class Settings(ScheduleSettings):
     """The settings of one home; each field is the variable ``RECSYS_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_", extra="ignore")
@@ -181,7 +182,7 @@ class Settings(BaseSettings):
 
     # models
     automation: bool = Field(
-        False, description="Start the sensors, so that new days are ingested and fine-tuned."
+        False, description="Start the sensors: they ingest, fine-tune and promote by themselves."
     )
     retrieval_topk: int = Field(300, ge=1, description="Number of candidates from retrieval.")
     ranking_topk: int = Field(100, ge=1, description="Maximum number of items in an answer.")
