@@ -7,13 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from recsys_assets import local_time
 from recsys_assets.addresses import resolve
 from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
-from recsys_assets.event_values import DEFAULT, normalised
+from recsys_assets.event_settings import EventSettings
+from recsys_assets.schedule_settings import ScheduleSettings
 from recsys_assets.source_names import SOURCE_NAMES
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +33,7 @@ LOCAL_PORTS = (
 )
 
 
-class Settings(BaseSettings):
+class Settings(ScheduleSettings, EventSettings):
     """The settings of one home; each field is the variable ``RECSYS_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_", extra="ignore")
@@ -89,15 +90,6 @@ class Settings(BaseSettings):
     )
 
     # the log of answers
-    served_log: Literal["off", "on"] = Field("off", description="Whether answers are logged.")
-    served_log_share: float = Field(
-        1.0, gt=0, le=1, description="Share of visitors whose answers are logged, by their hash."
-    )
-    served_impressions: Literal["own", "both", "none"] = Field(
-        "own",
-        description="Which logged answers become impressions. own: those of days without an "
-        "impression of the shop's own; both: all, and an item that both have counts once; none.",
-    )
 
     # the feature store on AWS (target aws)
     aws_region: str | None = Field(
@@ -192,7 +184,7 @@ class Settings(BaseSettings):
 
     # models
     automation: bool = Field(
-        False, description="Start the sensors, so that new days are ingested and fine-tuned."
+        False, description="Start the sensors: they ingest, fine-tune and promote by themselves."
     )
     retrieval_topk: int = Field(300, ge=1, description="Number of candidates from retrieval.")
     ranking_topk: int = Field(100, ge=1, description="Maximum number of items in an answer.")
@@ -234,12 +226,6 @@ class Settings(BaseSettings):
         "auto",
         description="Number of local days for which an item counts as seen, the current one "
         f"included; 0: never. auto: {DEFAULT_SEEN_DAYS}.",
-    )
-    event_values: Annotated[str, AfterValidator(normalised)] = Field(
-        DEFAULT,
-        description="What events are worth in training and evaluation, such as "
-        "View=1,AddToCart=4,Purchase=10. A value is a number of at least 0, price (over the median "
-        "price of the catalogue), or number*price. Events that are not named are worth 0, View 1.",
     )
     new_item_places: int | Literal["auto", "off"] = Field(
         "auto",

@@ -150,7 +150,26 @@ def test_jobs_and_sensors(definitions: dg.Definitions) -> None:
         "search_dlrm",
         "search_trial",
     }
-    assert {sensor.name for sensor in definitions.sensors} == {"new_day", "ingested_day"}
+    assert {sensor.name for sensor in definitions.sensors} == {
+        "new_day",
+        "ingested_day",
+        "passed_release",
+    }
+
+
+def test_every_schedule_is_off_has_a_description_and_a_tag(definitions: dg.Definitions) -> None:
+    schedules = {one.name: one for one in definitions.schedules or ()}
+    assert {name: one.job_name for name, one in schedules.items()} == {
+        "ingest_daily": "daily_ingest",
+        "refresh_daily": "feature_store_refresh",
+        "fine_tune_daily": "fine_tune",
+        "train_weekly": "full_training",
+        "evaluate_weekly": "evaluation",
+    }
+    for one in schedules.values():
+        assert one.default_status == dg.DefaultScheduleStatus.STOPPED, one.name
+        assert one.execution_timezone == "UTC" and one.tags, one.name
+        assert re.match(r"[A-Z][a-z-]+s .+\. At .+, UTC\.$", one.description or ""), one.name
 
 
 def test_full_training_judges_what_it_trains(definitions: dg.Definitions) -> None:

@@ -152,7 +152,8 @@ class Repository:
         """Return the variables `RECSYS_…` of the settings."""
         return {
             f"RECSYS_{field.target.id.upper()}"
-            for node in ast.parse(self._read(f"{HOUSE}/settings.py")).body
+            for path in (self.root / HOUSE).glob("*settings.py")
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
             if isinstance(node, ast.ClassDef)
             for field in node.body
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)

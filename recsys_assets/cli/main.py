@@ -198,7 +198,7 @@ def ingest_day(
 def fine_tune(day: Annotated[str, typer.Argument(help="The new day, ISO (2026-11-20).")]) -> None:
     """Fine-tune the champion on a day and promote the result.
 
-    The sensor does this when a new day is ingested.
+    The sensor does this when a new day is ingested. With RECSYS_PROMOTION=manual the release waits.
     """
     from recsys_assets.operations import jobs
 

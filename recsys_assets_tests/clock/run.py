@@ -34,6 +34,7 @@ KNOW_TIME = [
         "lib/landing/test_local_days.py",
         "operations/test_full_graph.py",
         "serving/events/test_landing.py",
+        "defs/automation/test_schedules.py",
         "defs/automation/test_sensors.py",
         "defs/evaluation/test_baselines.py",
         "defs/features/test_daily.py",

@@ -315,7 +315,10 @@ MAY_OPEN = {
 IN_DEFS = {
     "raw.interactions._one_day": "the day's own version before, for its arrivals",
     "features.daily._drift": "drift against the asset's own earlier days",
-    "automation.sensors.ingested_day": "a sensor's",
+    **dict.fromkeys(
+        (f"automation.due_models.{name}" for name in ("refresh_of", "fine_tune_of", "report")),
+        "the content that a sensor or a schedule takes",
+    ),
 }
 
 

@@ -4,9 +4,12 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.orchestration.compute import LANE
+from recsys_assets.settings import get_settings
 from recsys_assets.source_names import SOURCE_NAMES
 
 _SOURCES = [["sources", name] for name in SOURCE_NAMES]
+#: Runs of one lane run one at a time, in the order of their requests: those of a backfill too.
+_DAYS, _ONLINE, _FINE_TUNE = {LANE: "days"}, {LANE: "online"}, {LANE: "fine_tune"}
 
 catalogue = dg.define_asset_job(
     "catalogue",
@@ -29,6 +32,8 @@ daily_ingest = dg.define_asset_job(
     "daily_ingest",
     description="Imports one day: raw interactions, features and the masked train set.",
     partitions_def=partitions.daily(),
+    # features of a day read the days before it
+    tags=_DAYS,
     selection=dg.AssetSelection.assets(
         ["raw", "interactions"], ["features", "interactions"], ["features", "masked_train"]
     ),
@@ -39,6 +44,7 @@ daily_features = dg.define_asset_job(
     description="Computes features and the masked train set of days again whose earlier days were "
     "corrected.",
     partitions_def=partitions.daily(),
+    tags=_DAYS,
     selection=dg.AssetSelection.assets(["features", "interactions"], ["features", "masked_train"]),
 )
 
@@ -46,6 +52,8 @@ feature_store_refresh = dg.define_asset_job(
     "feature_store_refresh",
     description="Writes features and popularity as of the end of a day to the online store.",
     partitions_def=partitions.daily(),
+    # the popularity of an older day must not replace that of a newer one
+    tags=_ONLINE,
     selection=dg.AssetSelection.assets(
         ["feature_store", "online"], ["feature_store", "popularity"]
     ),
@@ -142,16 +150,20 @@ promote = dg.define_asset_job(
 
 fine_tune = dg.define_asset_job(
     "fine_tune",
-    description="Fine-tunes the champion on a new day, judges the result by the gates and promotes "
-    "it.",
+    description="Fine-tunes the champion on a new day, and judges the result by the gates. "
+    + (
+        "The release that passed waits: materialise serving/champion (RECSYS_PROMOTION=manual)."
+        if get_settings().promotion == "manual"
+        else "Promotes the release that passed."
+    ),
     partitions_def=partitions.daily(),
-    # one run at a time: each day starts from the champion of the day before
-    tags={LANE: "fine_tune"},
+    # each day starts from the champion of the day before
+    tags=_FINE_TUNE,
     selection=dg.AssetSelection.assets(
         ["fine_tune", "rows"],
         ["fine_tune", "query_tower"],
         ["fine_tune", "dlrm"],
         ["fine_tune", "release"],
-        ["serving", "champion"],
+        *([["serving", "champion"]] if get_settings().promotion == "auto" else []),
     ),
 )

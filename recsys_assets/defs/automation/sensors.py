@@ -1,37 +1,26 @@
-"""Define the sensors that ingest new days and fine-tune the champion on them."""
+"""Define the sensors that ingest new days, fine-tune the champion and promote releases."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
 from recsys_assets import partitions
-from recsys_assets.files import sha256_json
-from recsys_assets.orchestration.corrections import landing_content
+from recsys_assets.orchestration import work
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import get_settings
 
-from .jobs import daily_features, daily_ingest, feature_store_refresh, fine_tune
+from . import due_days, due_models
+from .due_days import CHANGED as CHANGED
+from .jobs import daily_features, daily_ingest, feature_store_refresh, fine_tune, promote
 
 if TYPE_CHECKING:
-    from recsys_assets.lib.raw.changes import DayChange
     from recsys_assets.lib.release.releases import Release
 
 DEFAULT_STATUS = (
     dg.DefaultSensorStatus.RUNNING if get_settings().automation else dg.DefaultSensorStatus.STOPPED
 )
-RAW = dg.AssetKey(["raw", "interactions"])
-FEATURES = dg.AssetKey(["features", "interactions"])
-MASKED = dg.AssetKey(["features", "masked_train"])
-CHAMPION = dg.AssetKey(["serving", "champion"])
-#: Tag of a run that takes corrected days: what changed in their landing files.
-CHANGED, LONGEST_TAG = "recsys/changed", 500
+MASKED, CHAMPION = due_models.MASKED, due_models.CHAMPION
 
 
 @dg.sensor(
@@ -49,168 +38,40 @@ def new_day(
     A day that was read is taken again once the content of its files differs: a file was added,
     written again or removed. The tag recsys/changed of the run names the files. Later days whose
     features read a corrected day follow in a run of `daily_features`.
-    """
-    from recsys_assets.lib.landing import days
-    from recsys_assets.lib.raw import changes
 
-    settings, calendar = platform.settings, partitions.daily()
-    landing, today = settings.landing, partitions.today(settings).isoformat()
-    landed = [
-        day for day in days.landed_days(landing) if day < today and calendar.has_partition_key(day)
-    ]
-    closed = (
-        partitions.days_between(partitions.calendar_start(settings), date.fromisoformat(landed[-1]))
-        if landed
-        else []
-    )
-    changed = changes.changed_days(
-        landing_content(platform), platform.store, closed, partitions.time_zone(settings)
-    )
-    unread = {day: change for day, change in changed.items() if not change.read}
-    requests = _requests(context, daily_ingest.name, unread, "ingest")
-    emptied = [day for day, change in changed.items() if change.emptied]
-    if emptied:
-        context.log.info(
-            f"the files of {', '.join(emptied)} are gone; these days stay as they were read "
-            "(to read them as empty days: `recsys ingest-day DAY`)"
-        )
-    if not _in_progress(context):
-        corrected = {
-            day: change for day, change in changed.items() if change.read and not change.emptied
-        }
+    Work that a run of the schedule `ingest_daily` does or has done is not started again.
+    """
+    days = due_days.Days(context, platform, partitions.today(platform.settings).isoformat())
+    unread, waits = days.unread, days.in_progress()
+    days.tell_emptied()
+    # in one group, so that a day that an earlier failure left out keeps its place between others
+    left = {} if waits else days.left_out(unread)
+    gone = {day: left.pop(day) for day in days.emptied if day in left}
+    requests = due_days.runs_of(daily_ingest.name, "ingest", {**left, **days.digests(unread)})
+    if not waits:
+        corrected = days.corrected
         for change in corrected.values():
             context.log.info(f"corrected: {change}")
-        requests += _requests(context, daily_ingest.name, corrected, "correct")
-        requests += [
-            _run(daily_ingest.name, "ingest", group)
-            for group in _consecutive(_left_out(platform, closed, unread))
-        ]
-        outdated = _outdated(context, platform, closed)
-        requests += [
-            _run(daily_features.name, "features", group) for group in _consecutive(outdated)
-        ]
+        requests += due_days.runs_of(
+            daily_ingest.name, "correct", days.digests(corrected), due_days.told(corrected)
+        )
+        requests += due_days.runs_of(daily_features.name, "features", {**gone, **days.outdated()})
     if not requests:
-        return dg.SkipReason(f"all {len(closed)} past days up to the last landed one are ingested")
-    return requests
-
-
-def _requests(
-    context: dg.SensorEvaluationContext, job: str, changed: Mapping[str, "DayChange"], name: str
-) -> list[dg.RunRequest]:
-    """Return the runs of changed days; each change of a day starts one run.
-
-    The last materialisation is part of the key: content that comes back after another correction is
-    one more correction.
-    """
-    made = _materialisations(context, RAW, changed)
-    digests = {
-        day: change.digest if day not in made else sha256_json([change.digest, made[day]])[:12]
-        for day, change in changed.items()
-    }
-    tell = {day: str(change) for day, change in changed.items() if change.read}
-    return [_run(job, name, group, tell) for group in _consecutive(digests)]
-
-
-def _materialisations(
-    context: dg.SensorEvaluationContext, key: dg.AssetKey, days: Iterable[str]
-) -> dict[str, int]:
-    """Return day → storage id of its last materialisation; a day without one is absent."""
-    wanted = set(days)
+        taking = {run: day for day, run in days.pending.items()}
+        if taking:
+            return dg.SkipReason(
+                "; ".join(f"{work.shown(run)} takes days up to {taking[run]}" for run in taking)
+            )
+        return dg.SkipReason(
+            f"all {len(days.closed)} past days up to the last landed one are ingested"
+        )
+    wanted = work.never_started(context.instance, requests)
     if not wanted:
-        return {}
-    return dict(
-        context.instance.event_log_storage.get_latest_storage_id_by_partition(
-            key, dg.DagsterEventType.ASSET_MATERIALIZATION, wanted
+        return dg.SkipReason(
+            f"{', '.join(str(one.run_key) for one in requests)} was started before: see its run; "
+            "this sensor tries again when the files change, the schedule ingest_daily at its time"
         )
-    )
-
-
-def _in_progress(context: dg.SensorEvaluationContext) -> bool:
-    """Return whether a run that reads days or computes their features has not ended."""
-    return any(
-        context.instance.get_runs_count(
-            dg.RunsFilter(job_name=job.name, statuses=NOT_FINISHED_STATUSES)
-        )
-        for job in (daily_ingest, daily_features)
-    )
-
-
-def _outdated(
-    context: dg.SensorEvaluationContext, platform: Platform, days: Sequence[str]
-) -> dict[str, str]:
-    """Return the days whose features read a day that changed since.
-
-    Returns:
-        Day → a digest of what has changed, and when the day was last computed.
-    """
-    from recsys_assets.lib.features import freshness
-
-    found = freshness.outdated_days(platform.store, days)
-    read = _materialisations(
-        context, RAW, {one for changed in found.values() for kind, one in changed}
-    )
-    made = _materialisations(context, FEATURES, found)
-    for day, changed in found.items():
-        context.log.info(
-            f"features of {day} follow a correction of "
-            + ", ".join(f"{kind} of {one}" for kind, one in changed)
-        )
-    return {
-        day: sha256_json([[*changed], [read.get(one) for _, one in changed], made.get(day)])[:12]
-        for day, changed in found.items()
-    }
-
-
-def _left_out(platform: Platform, closed: Sequence[str], unread: Collection[str]) -> dict[str, str]:
-    """Return the days that were read and have no masked train set.
-
-    Returns:
-        Day → a digest of the raw days that its features read.
-    """
-    store = platform.store
-    found = {}
-    for day in closed:
-        if day in unread or store.exists("features/masked_train", day):
-            continue
-        around = partitions.LOOK_BACK.days(platform.settings, day)
-        versions = [store.version("raw/interactions", one) for one in around]
-        found[day] = sha256_json([one for one in versions if one])[:12]
-    return found
-
-
-def _consecutive(days: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the days, each with its digest, in groups without a gap, oldest first."""
-    groups: list[dict[str, str]] = []
-    for day, digest in sorted(days.items()):
-        if not groups or partitions.previous_day(day) not in groups[-1]:
-            groups.append({})
-        groups[-1][day] = digest
-    return groups
-
-
-def _run(
-    job: str, name: str, days: Mapping[str, str], tell: Mapping[str, str] | None = None
-) -> dg.RunRequest:
-    """Return the request of the run that takes consecutive days.
-
-    Args:
-        job: name of a job of daily partitions.
-        name: first part of the run key.
-        days: day → digest of the reason to take it.
-        tell: day → what changed, in words.
-    """
-    first, last = min(days), max(days)
-    changed = "; ".join(text for day, text in (tell or {}).items() if day in days)
-    tags = {CHANGED: changed[:LONGEST_TAG]} if changed else {}
-    if first == last:
-        return dg.RunRequest(
-            run_key=f"{name}-{first}-{days[first]}", job_name=job, partition_key=first, tags=tags
-        )
-    return dg.RunRequest(
-        run_key=f"{name}-{first}-{last}-{sha256_json(days)[:12]}",
-        job_name=job,
-        tags={**tags, ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last},
-    )
+    return wanted
 
 
 @dg.sensor(
@@ -229,9 +90,13 @@ def ingested_day(
     materialisation. So several days at once are all processed; an asset sensor would process only
     the last one.
 
-    Both jobs wait while features of the days that they read follow a correction. A corrected day
+    Both jobs wait while a day before is not ingested, and while features of the days that they read
+    follow a correction. A corrected day
     that the champion has learned starts nothing, because its events would be learned twice: the
     check `learned_days` of `serving/champion` warns, and the next full training learns the day.
+
+    Work that a run of the schedules `refresh_daily` and `fine_tune_daily` does or has done is not
+    started again.
     """
     from recsys_assets.lib.features import freshness
     from recsys_assets.lib.fine_tune import fine_tuning
@@ -250,6 +115,11 @@ def ingested_day(
         )
     changed = sorted({record.partition_key for record in records if record.partition_key})
     new = [day for day in changed if day > champion.day]
+    if missing := due_models.not_ingested(platform, champion.day, new):
+        return dg.SkipReason(
+            f"{', '.join(new)} wait until {', '.join(missing)} is ingested (job "
+            f"{daily_ingest.name}, which the sensor new_day starts)"
+        )
     waiting = freshness.outdated_days(platform.store, _read_with(platform, new))
     if waiting:
         return dg.SkipReason(
@@ -258,25 +128,24 @@ def ingested_day(
         )
     requests = []
     for day in new:
-        masked = platform.store.current("features/masked_train", day)
-        digest = masked.digest[:12]
-        requests.append(
-            dg.RunRequest(
-                run_key=f"refresh-{day}-{digest}",
-                job_name=feature_store_refresh.name,
-                partition_key=day,
-            )
-        )
-        # a simple rung has no model to tune, and a day without rows has nothing to learn
-        if champion.rung["name"] == FULL and masked.metrics["rows"]:
-            requests.append(
-                dg.RunRequest(
-                    run_key=f"fine-tune-{day}-{digest}", job_name=fine_tune.name, partition_key=day
-                )
-            )
-    learned = [_learned_days(platform, champion)] if len(new) < len(changed) else []
+        requests.append(due_models.refresh_of(platform, day))
+        if champion.rung["name"] == FULL:  # a simple rung has no model to tune
+            tuned = due_models.fine_tune_of(context.instance, platform, champion, day)
+            if isinstance(tuned, dg.RunRequest):
+                requests.append(tuned)
+            else:
+                context.log.info(tuned)
+    wanted = work.never_started(context.instance, requests)
+    reason = (
+        f"the work of {', '.join(new)} was started before"
+        if new
+        else f"release {champion.number} has learned up to {champion.day} already"
+    )
     return dg.SensorResult(
-        run_requests=requests, cursor=str(records[-1].storage_id), asset_events=learned
+        run_requests=wanted or None,
+        skip_reason=None if wanted else reason,
+        cursor=str(records[-1].storage_id),
+        asset_events=[_learned_days(platform, champion)] if len(new) < len(changed) else [],
     )
 
 
@@ -302,3 +171,20 @@ def _learned_days(platform: Platform, champion: "Release") -> dg.AssetCheckEvalu
             "release": champion.number,
         },
     )
+
+
+@dg.sensor(jobs=[promote], default_status=DEFAULT_STATUS, minimum_interval_seconds=60)
+def passed_release(
+    context: dg.SensorEvaluationContext, platform: Platform
+) -> dg.SkipReason | list[dg.RunRequest]:
+    """Starts `promote` for the best release that passed its gate and was never in service.
+
+    It is of a newer day than the champion, or of the same day and better. It takes releases of full
+    trainings, and of fine-tunes whose own promotion failed. A release that a rollback set aside is
+    not promoted again. A promotion that failed is not repeated: the reason of the tick names its
+    run.
+
+    With `RECSYS_PROMOTION=manual` nothing is promoted. The reason of each tick then names the
+    release that waits; to promote it, materialise `serving/champion`.
+    """
+    return due_models.promotion(context, platform)

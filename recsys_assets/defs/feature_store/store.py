@@ -8,7 +8,7 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import freshness_policies, reporting
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
@@ -46,6 +46,7 @@ def definitions(context: dg.AssetExecutionContext, platform: Platform) -> report
 
 @dg.asset(
     key=["feature_store", "online"],
+    freshness_policy=freshness_policies.ONLINE,
     kinds={"feast", "redis"},
     partitions_def=partitions.daily(),
     deps=dependencies(OnlineInputs, "feature_store/definitions"),
@@ -81,6 +82,7 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> reporting.M
 
 @dg.asset(
     key=["feature_store", "popularity"],
+    freshness_policy=freshness_policies.ONLINE,
     kinds={"redis"},
     partitions_def=partitions.daily(),
     deps=dependencies(OnlinePopularityInputs),

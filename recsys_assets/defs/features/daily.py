@@ -10,7 +10,7 @@ from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, Staged
 from recsys_assets.defs.features.lineage import FEATURE_SOURCES, MASKED_SOURCES, column_lineage
-from recsys_assets.orchestration import days, reporting
+from recsys_assets.orchestration import days, freshness_policies, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -66,6 +66,7 @@ class FeaturesConfig(BuildConfig):
 
 @dg.asset(
     key=["features", "interactions"],
+    freshness_policy=freshness_policies.INGESTED,
     kinds={"polars", "parquet"},
     partitions_def=partitions.daily(),
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -174,6 +175,7 @@ def drift_check(moved: "Drift") -> dg.AssetCheckResult:
 
 @dg.asset(
     key=["features", "masked_train"],
+    freshness_policy=freshness_policies.INGESTED,
     kinds={"polars", "parquet"},
     partitions_def=partitions.daily(),
     backfill_policy=dg.BackfillPolicy.single_run(),

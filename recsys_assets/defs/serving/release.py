@@ -12,7 +12,7 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.evaluation.judged import JudgedInputs
 from recsys_assets.defs.serving.gate_config import GateConfig
 from recsys_assets.lib.gates import gates
-from recsys_assets.orchestration import reporting, served_check
+from recsys_assets.orchestration import freshness_policies, reporting, served_check
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -48,6 +48,7 @@ class FullVerdictParams(TypedDict):
 
 @dg.asset(
     key=["serving", "release"],
+    freshness_policy=freshness_policies.WEEKLY,
     kinds={"triton"},
     partitions_def=partitions.as_of(),
     deps=dependencies(ReleaseParts),
@@ -113,6 +114,7 @@ class PromotionConfig(dg.Config):
 
 @dg.asset(
     key=["serving", "champion"],
+    freshness_policy=freshness_policies.WEEKLY,
     kinds={"triton"},
     deps=[["serving", "release"], ["fine_tune", "release"]],
     pool="promotion",

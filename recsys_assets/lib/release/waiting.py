@@ -1,0 +1,48 @@
+"""Find the releases that passed their gate and were never in service."""
+
+from __future__ import annotations
+
+from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.lib.release import releases
+from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.lib.release.rung import RUNGS
+from recsys_assets.settings import Settings
+
+
+def rank(release: releases.Release) -> tuple[str, int, int]:
+    """Return the order by which a release is better: day, rung, number."""
+    return release.day, RUNGS.index(release.rung["name"]), release.number
+
+
+def waiting_releases(store: ArtifactStore, settings: Settings) -> list[releases.Release]:
+    """Return the releases that may be promoted now, best first.
+
+    They are newer than the champion and at least of its day and rung. Their gate passed, they serve
+    the lists that were judged, and this code and look-back can run them. A release that was in
+    service before is left out, so that a rollback stays in force.
+
+    Args:
+        store: of the artifacts.
+        settings: of the home.
+    """
+    champion = read_champion(settings)
+    after = champion.release if champion else 0
+    served = {int(one["release"]) for one in champion.history} if champion else set[int]()
+    numbers = [int(name) for name in store.partitions(releases.RELEASE)]
+    found = [
+        one
+        for one in (
+            releases.open_release(store, number)
+            for number in numbers
+            if number > after and number not in served
+        )
+        if one.gate
+        and one.gate["passed"]
+        and one.of_this_form
+        and one.fits(settings)
+        and not releases.lists_differ(store, one.number)
+    ]
+    if champion and found:
+        least = rank(releases.open_release(store, champion.release))
+        found = [one for one in found if rank(one) > least]
+    return sorted(found, key=rank, reverse=True)
