@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -105,6 +106,9 @@ def ingested_day(
     materialisation. So several days at once are all processed; an asset sensor would process only
     the last one.
 
+    A day that was ingested by hand before its end is processed when it is over, because its other
+    events would never be learned. What was ingested after it waits too.
+
     Both jobs wait while a day before is not ingested, and while features of the days that they read
     follow a correction. A corrected day that the champion has learned starts nothing, because its
     events would be learned twice: the check `learned_days` of `serving/champion` warns, and the
@@ -123,6 +127,12 @@ def ingested_day(
     ).records
     if not records:
         return dg.SkipReason("no new version of features/masked_train")
+    today = partitions.today(platform.settings).isoformat()
+    records = list(takewhile(lambda record: (record.partition_key or "") < today, records))
+    if not records:
+        return dg.SkipReason(
+            f"{today} was ingested before its end; it is processed when the day is over"
+        )
     champion = fine_tuning.champion_release(platform.settings, platform.store)
     if champion is None:
         return dg.SkipReason(
