@@ -172,6 +172,11 @@ def test_every_schedule_is_off_has_a_description_and_a_tag(definitions: dg.Defin
         assert re.match(r"[A-Z][a-z-]+s .+\. At .+, UTC\.$", one.description or ""), one.name
 
 
+def test_every_sensor_has_a_description(definitions: dg.Definitions) -> None:
+    for one in definitions.sensors or ():
+        assert re.match(r"Starts `[a-z_]+` .+\.", one.description or ""), one.name
+
+
 def test_full_training_judges_what_it_trains(definitions: dg.Definitions) -> None:
     keys = {
         key.to_user_string()

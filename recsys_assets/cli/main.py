@@ -378,8 +378,9 @@ def _command() -> None:
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(["RECSYS", *map(str, problem["loc"])]).upper()
+            message = problem["msg"].removeprefix("Value error, ")
             console.print(
-                f"{name}={problem['input']!r}: {problem['msg']}",
+                f"{name}={problem['input']!r}: {message}",
                 style="red",
                 highlight=False,
                 markup=False,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from pathlib import Path
 
 from recsys_assets import partitions
+from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.files import write_json
 from recsys_assets.operations import usage
 from recsys_assets.operations.jobs import Clock, Partition, PipelineFailed, accepting, run_jobs
@@ -89,13 +90,30 @@ def full_graph(days: Sequence[str], as_of: str) -> list[tuple[str, Partition]]:
     ]
 
 
-def _say_release(settings: Settings, clock: Clock) -> None:
-    """Print which release to promote, its rung, and what the next rung lacks."""
+def say_releases(
+    store: ArtifactStore, settings: Settings, clock: Clock, before: Collection[str]
+) -> None:
+    """Print which release to promote, and why the gate kept back those that a run has built.
+
+    Args:
+        store: of the releases.
+        settings: of the home.
+        clock: prints the lines.
+        before: partitions of the releases that were there before the run.
+
+    Raises:
+        ReleaseError: no release has passed its gate.
+    """
     from recsys_assets.lib.release import releases
     from recsys_assets.lib.release.rung import described
-    from recsys_assets.orchestration.resources import Platform
 
-    store = Platform().store
+    for name in store.partitions(releases.RELEASE):
+        built = releases.open_release(store, int(name))
+        if name not in before and built.failed_checks:
+            clock.say(
+                f"release {built.number} of {built.day} (rung {built.rung['name']}) did not pass "
+                f"its gate: {'; '.join(built.failed_checks)}"
+            )
     best = releases.open_release(store, releases.newest_passed(store, settings))
     clock.say(f"release {best.number} of {best.day} passed its gate; rung: {described(best.rung)}")
     for unusual in best.warnings:
@@ -116,9 +134,12 @@ def materialize(
         clock: prints one line per job.
         accept_volume: days to take whatever their volume; "all": every day.
     """
-    clock = clock or Clock()
+    from recsys_assets.lib.release.releases import RELEASE
+    from recsys_assets.orchestration.resources import Platform
+
+    clock, store = clock or Clock(), Platform().store
     simulate(settings, clock)
-    days = history(settings)
+    days, before = history(settings), store.partitions(RELEASE)
     jobs = full_graph(days, as_of or default_as_of(settings, days))
     try:
         run_jobs(settings, jobs, clock, accepting(accept_volume))
@@ -126,7 +147,7 @@ def materialize(
         if failed.blocked != {FULL_RELEASE}:
             raise
         clock.say(f"{failed}: what serves stays, or the release of the simple rung takes its place")
-    _say_release(settings, clock)
+    say_releases(store, settings, clock, before)
     write_json(
         settings.home / "materialize.json",
         {"scale": settings.scale, "seconds": clock.seconds, "peak_gib": usage.peaks(settings)},

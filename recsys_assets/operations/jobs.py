@@ -97,7 +97,8 @@ def run_jobs(
         config: op → config; each job takes those of its own ops.
 
     Raises:
-        PipelineFailed: a job failed; the jobs after it do not run.
+        PipelineFailed: a job failed, and the jobs after it do not run; or a day is not in the
+            calendar of its job, and no job runs.
     """
     from recsys_assets.operations import services
 
@@ -113,6 +114,8 @@ def run_jobs(
     # a step that is skipped for too few clicks reports no check; Dagster warns of each one
     logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
     definitions = defs()
+    for name, partition in jobs:
+        require_days(definitions.resolve_job_def(name), partition)
     with dg.DagsterInstance.get() as instance:
         for number, (name, partition) in enumerate(jobs, 1):
             label, started = _label(name, partition), time.monotonic()
@@ -136,6 +139,26 @@ def run_jobs(
                 f"({number}/{len(jobs)}) {label}: {_materialized(result)}, "
                 f"{time.monotonic() - started:.1f} s"
             )
+
+
+def require_days(job: dg.JobDefinition, partition: Partition) -> None:
+    """Refuse a day that the calendar of a job lacks, and a range that ends before its start.
+
+    Raises:
+        PipelineFailed: names the day and the days that there are.
+    """
+    if partition is None or job.partitions_def is None:
+        return
+    first, last = (partition, partition) if isinstance(partition, str) else partition
+    unknown = [day for day in (first, last) if not job.partitions_def.has_partition_key(day)]
+    if unknown:
+        raise PipelineFailed(
+            f"{job.name} has no day {unknown[0]!r}: choose one from "
+            f"{job.partitions_def.get_first_partition_key()} to "
+            f"{job.partitions_def.get_last_partition_key()}, in this form"
+        )
+    if last < first:
+        raise PipelineFailed(f"{job.name}: {last} is before {first}: name the earlier day first")
 
 
 def _label(name: str, partition: Partition) -> str:

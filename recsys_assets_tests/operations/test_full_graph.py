@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from recsys_assets import partitions
+from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.operations import full_graph
-from recsys_assets.operations.jobs import PipelineFailed
+from recsys_assets.operations.jobs import Clock, PipelineFailed
 from recsys_assets.settings import Settings
+from recsys_assets_tests.support.bare_releases import write_release
 
 
 def home(folder: Path, *landed: str, ingested: bool = True) -> Settings:
@@ -48,3 +50,23 @@ def test_the_simulated_default_is_the_first_whole_window(tmp_path: Path) -> None
     assert full_graph.default_as_of(settings, days) == "2026-01-12"
     longer = settings.model_copy(update={"train_days": 30})
     assert full_graph.default_as_of(longer, days) == days[-1]
+
+
+def test_a_run_names_the_releases_that_its_gate_kept_back(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Told(Clock):
+        def say(self, message: str, *_: object) -> None:
+            said.append(message)
+
+    settings = home(tmp_path)
+    store = ArtifactStore(settings.artifacts)
+    write_release(store, settings, 1, "2026-01-05")
+    write_release(store, settings, 2, "2026-01-05", passed=False)
+    before = store.partitions("serving/release")
+    write_release(store, settings, 3, "2026-01-05", passed=False)
+    full_graph.say_releases(store, settings, Told(), before)
+    assert said[0] == (
+        "release 3 of 2026-01-05 (rung full) did not pass its gate: auc = 0.4 (threshold 0.6)"
+    )
+    assert len(said) == 2 and said[1].startswith("release 1 of 2026-01-05 passed its gate")

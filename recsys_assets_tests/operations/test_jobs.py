@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
+import pytest
+
+from recsys_assets.operations.jobs import Partition, PipelineFailed, require_days
 from recsys_assets.settings import PROJECT_ROOT
 
 INGEST = """
@@ -65,3 +69,30 @@ def test_a_range_is_one_run_and_prints_its_progress(tmp_path: Path) -> None:
         "(1/1) daily_ingest [2026-01-01 to 2026-01-09]: 27 assets, 0 reused",
     ):
         assert line in done.stderr
+
+
+@dg.job(partitions_def=dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-01-10"))
+def a_daily_job() -> None:
+    """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("partition", "refusal"),
+    [
+        (None, None),
+        ("2026-01-09", None),
+        (("2026-01-01", "2026-01-09"), None),
+        ("2026-01-10", "'2026-01-10': choose one from 2026-01-01 to 2026-01-09"),
+        ("foo", "a_daily_job has no day 'foo'"),
+        (("2026-01-02", "2026-02-30"), "has no day '2026-02-30'"),
+        (("2026-01-03", "2026-01-02"), "2026-01-02 is before 2026-01-03"),
+    ],
+)
+def test_a_day_that_the_calendar_lacks_is_refused_by_name(
+    partition: Partition, refusal: str | None
+) -> None:
+    if refusal is None:
+        require_days(a_daily_job, partition)
+    else:
+        with pytest.raises(PipelineFailed, match=refusal):
+            require_days(a_daily_job, partition)

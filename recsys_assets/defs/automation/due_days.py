@@ -84,6 +84,10 @@ class Days:
             if not change.read and day not in self.pending
         }
 
+    def read_in_part(self, day: str) -> bool:
+        """Return whether a past day was read before its end, and has other files since."""
+        return day in self.changed and not self.changed[day].read
+
     @property
     def corrected(self) -> dict[str, "DayChange"]:
         """Return day → change of the days that were read and have other files since."""

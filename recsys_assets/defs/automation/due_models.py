@@ -103,7 +103,7 @@ def fine_tunes(days: Days) -> Found:
         )
     requests, reasons = [], []
     for day in _days_after(champion.day, yesterday):
-        if not platform.store.exists(MASKED_TRAIN, day):
+        if not platform.store.exists(MASKED_TRAIN, day) or days.read_in_part(day):
             reasons.append(why_not(days, day))
             break
         if late := not_followed(days, read_by_fine_tune(platform, day)):

@@ -1,9 +1,12 @@
 """Define the sensors that ingest new days, fine-tune the champion and promote releases."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from recsys_assets import partitions
 from recsys_assets.orchestration import work
@@ -23,9 +26,26 @@ DEFAULT_STATUS = (
 MASKED, CHAMPION = due_models.MASKED, due_models.CHAMPION
 
 
-@dg.sensor(
-    jobs=[daily_ingest, daily_features], default_status=DEFAULT_STATUS, minimum_interval_seconds=60
-)
+def _sensor(
+    *jobs: UnresolvedAssetJobDefinition,
+) -> Callable[[Callable[..., Any]], dg.SensorDefinition]:
+    """Return a decorator that makes a sensor of a function, described by its docstring.
+
+    Dagster shows the docstring of an asset in the UI, and not that of a sensor.
+    """
+
+    def made(evaluate: Callable[..., Any]) -> dg.SensorDefinition:
+        return dg.sensor(
+            jobs=[*jobs],
+            description=inspect.getdoc(evaluate),
+            default_status=DEFAULT_STATUS,
+            minimum_interval_seconds=60,
+        )(evaluate)
+
+    return made
+
+
+@_sensor(daily_ingest, daily_features)
 def new_day(
     context: dg.SensorEvaluationContext, platform: Platform
 ) -> dg.SkipReason | list[dg.RunRequest]:
@@ -74,11 +94,7 @@ def new_day(
     return wanted
 
 
-@dg.sensor(
-    jobs=[fine_tune, feature_store_refresh],
-    default_status=DEFAULT_STATUS,
-    minimum_interval_seconds=60,
-)
+@_sensor(fine_tune, feature_store_refresh)
 def ingested_day(
     context: dg.SensorEvaluationContext, platform: Platform
 ) -> dg.SkipReason | dg.SensorResult:
@@ -90,10 +106,13 @@ def ingested_day(
     materialisation. So several days at once are all processed; an asset sensor would process only
     the last one.
 
+    A day that was ingested by hand before its end is processed when it is over, because its other
+    events would never be learned. What was ingested after it waits too.
+
     Both jobs wait while a day before is not ingested, and while features of the days that they read
-    follow a correction. A corrected day
-    that the champion has learned starts nothing, because its events would be learned twice: the
-    check `learned_days` of `serving/champion` warns, and the next full training learns the day.
+    follow a correction. A corrected day that the champion has learned starts nothing, because its
+    events would be learned twice: the check `learned_days` of `serving/champion` warns, and the
+    next full training learns the day.
 
     Work that a run of the schedules `refresh_daily` and `fine_tune_daily` does or has done is not
     started again.
@@ -108,6 +127,12 @@ def ingested_day(
     ).records
     if not records:
         return dg.SkipReason("no new version of features/masked_train")
+    today = partitions.today(platform.settings).isoformat()
+    records = list(takewhile(lambda record: (record.partition_key or "") < today, records))
+    if not records:
+        return dg.SkipReason(
+            f"{today} was ingested before its end; it is processed when the day is over"
+        )
     champion = fine_tuning.champion_release(platform.settings, platform.store)
     if champion is None:
         return dg.SkipReason(
@@ -173,7 +198,7 @@ def _learned_days(platform: Platform, champion: "Release") -> dg.AssetCheckEvalu
     )
 
 
-@dg.sensor(jobs=[promote], default_status=DEFAULT_STATUS, minimum_interval_seconds=60)
+@_sensor(promote)
 def passed_release(
     context: dg.SensorEvaluationContext, platform: Platform
 ) -> dg.SkipReason | list[dg.RunRequest]:

@@ -1,4 +1,4 @@
-"""Find the releases that passed their gate and were never in service."""
+"""Find the releases that passed their gate and are newer than all that were in service."""
 
 from __future__ import annotations
 
@@ -17,25 +17,23 @@ def rank(release: releases.Release) -> tuple[str, int, int]:
 def waiting_releases(store: ArtifactStore, settings: Settings) -> list[releases.Release]:
     """Return the releases that may be promoted now, best first.
 
-    They are newer than the champion and at least of its day and rung. Their gate passed, they serve
-    the lists that were judged, and this code and look-back can run them. A release that was in
-    service before is left out, so that a rollback stays in force.
+    They are newer than every release that was in service, and at least of the champion's day and
+    rung. Their gate passed, they serve the lists that were judged, and this code and look-back can
+    run them. So a rollback stays in force until a release is built after it.
 
     Args:
         store: of the artifacts.
         settings: of the home.
     """
     champion = read_champion(settings)
-    after = champion.release if champion else 0
-    served = {int(one["release"]) for one in champion.history} if champion else set[int]()
+    served = (
+        [champion.release, *(int(one["release"]) for one in champion.history)] if champion else []
+    )
+    after = max(served, default=0)
     numbers = [int(name) for name in store.partitions(releases.RELEASE)]
     found = [
         one
-        for one in (
-            releases.open_release(store, number)
-            for number in numbers
-            if number > after and number not in served
-        )
+        for one in (releases.open_release(store, number) for number in numbers if number > after)
         if one.gate
         and one.gate["passed"]
         and one.of_this_form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,24 @@ def test_fine_tunes_take_ingested_days_in_order_up_to_the_first_gap(home: Home) 
     assert f"{DAYS[3]} has no rows to learn" in reason and f"{DAYS[5]} has not landed" in reason
     shown = home.run("full_training", dg.DagsterRunStatus.NOT_STARTED, dagster__partition=DAYS[4])
     assert f"a full training is pending (run {shown})" in home.found(due_models.fine_tunes, DAYS[7])
+
+
+@pytest.mark.usefixtures("planned")
+def test_a_day_that_was_read_before_its_end_is_fine_tuned_once_it_is_read_again(home: Home) -> None:
+    today = partitions.today(home.settings)
+    day, tomorrow = today.isoformat(), (today + timedelta(days=1)).isoformat()
+    home.release(1, partitions.previous_day(day))
+    serve(home.settings, 1)
+    home.ingested([day])
+    folder = Path(home.settings.landing) / "interactions" / day
+    folder.mkdir(parents=True)
+    (folder / "events-1.parquet").touch()
+    with home.store.stage("raw/interactions", day) as staged:
+        (staged.path / "rows").write_text("")
+        staged.publish({"files": {"events-1.parquet": 0}})
+    assert home.found(due_models.fine_tunes, tomorrow) == [day]
+    (folder / "events-2.parquet").touch()
+    assert f"{day} is not ingested yet" in home.found(due_models.fine_tunes, tomorrow)
 
 
 @pytest.mark.usefixtures("planned")

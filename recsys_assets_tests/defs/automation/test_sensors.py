@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -189,6 +190,26 @@ def test_several_days_at_once_are_all_fine_tuned(
         assert {r.run_key for r in changed.run_requests}.isdisjoint(
             {r.run_key for r in result.run_requests}
         )
+
+
+def test_a_day_that_was_ingested_before_its_end_is_fine_tuned_when_it_is_over(
+    home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = SimpleNamespace(day=DAYS[11], rung=OLDER, number=1, artifact=NEW_RELEASE)
+    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for day in DAYS[12:14]:
+            publish(home, "features/masked_train", day, rows=5)
+            report(instance, day)
+        monkeypatch.setattr(partitions, "today", lambda *_: date.fromisoformat(DAYS[13]))
+        result = evaluate(sensors.ingested_day, platform, instance)
+        assert {r.partition_key for r in result.run_requests} == {DAYS[12]}
+        waits = evaluate(sensors.ingested_day, platform, instance, cursor=result.cursor)
+        assert isinstance(waits, dg.SkipReason) and "is over" in str(waits.skip_message)
+        monkeypatch.undo()
+        monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+        over = evaluate(sensors.ingested_day, platform, instance, cursor=result.cursor)
+        assert {r.partition_key for r in over.run_requests} == {DAYS[13]}
 
 
 def test_without_a_champion_the_days_stay_to_be_done(home: Settings, platform: Platform) -> None:

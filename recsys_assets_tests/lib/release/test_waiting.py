@@ -57,14 +57,16 @@ def test_what_this_home_cannot_serve_does_not_wait(
     assert waiting(store, settings) == []
 
 
-def test_only_better_releases_that_never_served_wait(
+def test_only_better_releases_than_all_that_served_wait(
     store: ArtifactStore, settings: Settings
 ) -> None:
     for number, day in enumerate(["2026-03-05", "2026-03-06", "2026-03-04", "2026-03-07"], 1):
         write_release(store, settings, number, day)
     serve(settings, 1)
     assert waiting(store, settings) == [4, 2]  # 3 has learned an older day
-    serve(settings, 1, before=[4])  # rolled back from 4
-    assert waiting(store, settings) == [2]
-    serve(settings, 4, before=[1])
+    serve(settings, 1, before=[4])  # rolled back from 4: 2 would undo it within a minute
     assert waiting(store, settings) == []
+    write_release(store, settings, 5, "2026-03-08")
+    assert waiting(store, settings) == [5]
+    serve(settings, 4, before=[1])
+    assert waiting(store, settings) == [5]
