@@ -229,6 +229,40 @@ def shops(
 
 
 @app.command()
+def prior(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A kept shop; give it once per shop.")
+    ] = None,
+) -> None:
+    """Measure what a net that other shops gave is worth on a shop.
+
+    The shops are those that `recsys bench shops --keep` left in this home.
+    Each one's figure is that of a net of all others; no release has one.
+    """
+    from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.bench.shops.prior import bench_prior, table_rows
+    from recsys_assets.operations.jobs import Clock
+
+    settings, clock = get_settings(), Clock()
+    target = settings.home / "bench" / "prior"
+    try:
+        figures = bench_prior(settings, target, clock.say, only or ())
+    except BenchFailed as error:
+        clock.say(str(error))
+        raise typer.Exit(1) from error
+    table = Table(
+        "shop",
+        "held-out clicks",
+        "default",
+        "with the net of others − default, 95 %",
+        box=SIMPLE_HEAD,
+        title="bench prior · nDCG@10",
+    )
+    _print(table, table_rows(figures))
+    clock.say(f"written to {target}")
+
+
+@app.command()
 def peers(
     only: Annotated[
         list[str] | None,

@@ -72,7 +72,8 @@ class BlendParts:
     ) -> None:
         for source in sources.values():
             require_made_from(source, {"workflows": workflows, "aligned": aligned})
-        self.log, self.sources, self.vocabulary = log, sources, item_vocabulary(workflows)
+        self.log, self.sources, self.workflows = log, sources, workflows
+        self.vocabulary = item_vocabulary(workflows)
         self.content = aligned.path(EMBEDDING_TABLE)
         clicks = ClickLog.of(scan_interactions(log), self.vocabulary, time_zone)
         self.young = {

@@ -22,6 +22,7 @@ from recsys_assets.lib.blend.blend_artifacts import (
     write_cost,
 )
 from recsys_assets.lib.blend.choice import ChoiceFigures, choose
+from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.blend.new_items import decide
 from recsys_assets.lib.evaluation import list_metrics, session_figures, session_moves
 from recsys_assets.lib.evaluation.item_rows import inverse, rows_in
@@ -147,6 +148,53 @@ def retrieved(scores: np.ndarray, of_item: np.ndarray, most: int) -> np.ndarray:
     return np.where(shown, of_item[best], -1)
 
 
+@dataclass(frozen=True)
+class HeldOutClicks:
+    """Holds the held-out clicks by which a fusion is chosen, and what was asked for them."""
+
+    asked: Queries
+    catalogue: np.ndarray  # int64 [I'], row of ``asked.item_ids`` of each item; -1: none
+    retrieval: RungScorer
+    latest: LatestClicks
+    labels: ClickLabels
+
+    @classmethod
+    def of(
+        cls,
+        parts: BlendParts,
+        *,
+        rung: Artifact,
+        fitted: Artifact,
+        asked: Queries,
+        history: Sequence[Artifact],
+        look_back_days: int,
+        retrieval_topk: int,
+    ) -> HeldOutClicks:
+        """Ask the simple rung and all sources.
+
+        Args:
+            parts: of the fusion.
+            rung: ``ladder/simple_rung``.
+            fitted: ``sources/item_to_item`` that the rung was made from.
+            asked: the clicks.
+            history: ``raw/interactions`` of the days that the queries look back on.
+            look_back_days: days of clicks that a visitor has.
+            retrieval_topk: candidates of retrieval.
+        """
+        clicks = read_clicks(history)
+        retrieval = _judged_rung(rung, fitted, parts.workflows, clicks, look_back_days)
+        catalogue = rows_in(parts.vocabulary, asked.item_ids)
+        of_item, most = inverse(catalogue, asked.items), retrieved_items(retrieval_topk)
+        latest = LatestClicks.of(clicks, parts.vocabulary, look_back_days)
+        labels = parts.labels(
+            asked,
+            latest,
+            lambda rows: retrieved(np.asarray(retrieval.scores(asked, rows)), of_item, most),
+            catalogue,
+        )
+        return cls(asked, catalogue, retrieval, latest, labels)
+
+
 def write_fusion(
     *,
     rung: Artifact,
@@ -184,23 +232,22 @@ def write_fusion(
         retrieval_topk: candidates of retrieval.
         new_item_places: of the settings.
     """
-    asked, clicks = Queries.read(queries), read_clicks(history)
+    asked = Queries.read(queries)
     parts = BlendParts(log, sources, workflows, aligned, train_days, time_zone)
-    vocabulary = parts.vocabulary
-    retrieval = _judged_rung(rung, fitted, workflows, clicks, look_back_days)
-    labelled = sampled(asked, LABELS, seed)
-    catalogue = rows_in(vocabulary, labelled.item_ids)
-    of_item, most = inverse(catalogue, labelled.items), retrieved_items(retrieval_topk)
-    latest = LatestClicks.of(clicks, vocabulary, look_back_days)
-    labels = parts.labels(
-        labelled,
-        latest,
-        lambda rows: retrieved(np.asarray(retrieval.scores(labelled, rows)), of_item, most),
-        catalogue,
+    held_out = HeldOutClicks.of(
+        parts,
+        rung=rung,
+        fitted=fitted,
+        asked=sampled(asked, LABELS, seed),
+        history=history,
+        look_back_days=look_back_days,
+        retrieval_topk=retrieval_topk,
     )
+    labels, retrieval, latest = held_out.labels, held_out.retrieval, held_out.latest
+    vocabulary = parts.vocabulary
     # as it is: the order of retrieval alone
     as_is = labels.ranks(labels.logs[:, 0])
-    new_items = decide(new_item_places, labelled, parts.young[JUDGED], catalogue)
+    new_items = decide(new_item_places, held_out.asked, parts.young[JUDGED], held_out.catalogue)
     choice = write_choice(parts, choose(labels, as_is, None, seed), target, new_items)
     simple = rung.metrics["rung"]["name"]
     names = list(rung.metrics["lists"]) or [simple]

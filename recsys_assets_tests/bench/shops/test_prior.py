@@ -1,0 +1,21 @@
+"""What `recsys bench prior` needs before it starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from recsys_assets.bench.harness.part import BenchFailed
+from recsys_assets.bench.shops.prior import bench_prior
+from recsys_assets.settings import Settings
+
+
+def test_without_kept_shops_it_says_how_to_keep_some(tmp_path):
+    settings = Settings(home=tmp_path)
+    with pytest.raises(BenchFailed, match=r"0 shops.*recsys bench shops --keep"):
+        bench_prior(settings, tmp_path / "prior", print)
+    (tmp_path / "bench" / "shops" / "hm" / "home").mkdir(parents=True)
+    with pytest.raises(BenchFailed, match="no shop is called mind"):
+        bench_prior(settings, tmp_path / "prior", print, only=["mind"])
+    with pytest.raises(BenchFailed, match="0 shops"):
+        bench_prior(settings, tmp_path / "prior", print, only=["hm"])
+    assert not (tmp_path / "prior").exists()
