@@ -240,7 +240,7 @@ def prior(
     Each one's figure is that of a net of all others; no release has one.
     """
     from recsys_assets.bench.harness.part import BenchFailed
-    from recsys_assets.bench.shops.prior import bench_prior, table_rows
+    from recsys_assets.bench.prior.run import bench_prior, table_rows
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recsys_assets.bench.harness.part import BenchFailed
-from recsys_assets.bench.shops.prior import bench_prior
+from recsys_assets.bench.prior.run import bench_prior
 from recsys_assets.settings import Settings
 
 

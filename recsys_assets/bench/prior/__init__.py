@@ -1,0 +1,1 @@
+"""Measure a net that other shops gave."""
