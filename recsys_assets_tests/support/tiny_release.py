@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,19 @@ from recsys_assets.lib.release.releases import CODE_VERSION, COMPONENTS, RELEASE
 from recsys_assets.release_files import ITEM_IDS_FILE, SIMILAR_FILE
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import tiny_payload
+
+
+def settings_for(home: Path) -> Settings:
+    """Settings of a home that serves the release on a busy machine."""
+    return Settings(
+        home=home,
+        scale="tiny",
+        retrieval_topk=30,
+        ranking_topk=tiny_payload.TOPK,
+        store_timeout_ms=500,
+        triton_timeout_ms=10_000,
+        shed_after_ms=10_000,
+    )
 
 
 def content(number: int) -> dict[str, Any]:

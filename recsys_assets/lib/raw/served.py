@@ -143,11 +143,25 @@ def _joined(acts: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
         .sort(pl.col(c.USER_ID) == pl.col(f"{c.USER_ID}_shown"), AT, ANSWER_ID)
         .unique(_ACT, keep="last")
     )
-    by_visitor = (
-        acts.filter(pl.col(_NAMED).is_null() & (pl.col(c.USER_ID) != c.MISSING))
-        .sort(c.TIMESTAMP, _ACT)
+    unnamed = acts.filter(pl.col(_NAMED).is_null() & (pl.col(c.USER_ID) != c.MISSING))
+    by_visitor = _of_latest_answer(unnamed, answers)
+    return pl.concat([by_request.select(*kept), by_visitor.select(*kept)])
+
+
+def _of_latest_answer(events: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
+    """Return the events whose visitor was shown the item in the WINDOW before.
+
+    Args:
+        events: with USER_ID, ITEM_ID and TIMESTAMP.
+        shown: one row per shown item.
+
+    Returns:
+        the events with AT, ANSWER_ID and POSITION of the visitor's latest answer with the item.
+    """
+    return (
+        events.sort(c.TIMESTAMP)
         .join_asof(
-            answers.sort(AT, ANSWER_ID),
+            shown.select(c.USER_ID, c.ITEM_ID, AT, ANSWER_ID, POSITION).sort(AT, ANSWER_ID),
             left_on=c.TIMESTAMP,
             right_on=AT,
             by=[c.USER_ID, c.ITEM_ID],
@@ -157,7 +171,6 @@ def _joined(acts: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
         )
         .drop_nulls(ANSWER_ID)
     )
-    return pl.concat([by_request.select(*kept), by_visitor.select(*kept)])
 
 
 def _unclicked(
@@ -173,20 +186,7 @@ def _unclicked(
     if rule == "none" or (rule == "own" and own.height):
         open_ = open_.clear()
     elif own.height:
-        doubles = (
-            own.select(c.USER_ID, c.ITEM_ID, c.TIMESTAMP)
-            .sort(c.TIMESTAMP)
-            .join_asof(
-                open_.select(c.USER_ID, c.ITEM_ID, AT, ANSWER_ID, POSITION).sort(AT, ANSWER_ID),
-                left_on=c.TIMESTAMP,
-                right_on=AT,
-                by=[c.USER_ID, c.ITEM_ID],
-                strategy="backward",
-                tolerance=WINDOW,
-                check_sortedness=False,
-            )
-            .drop_nulls(ANSWER_ID)
-        )
+        doubles = _of_latest_answer(own.select(c.USER_ID, c.ITEM_ID, c.TIMESTAMP), open_)
         open_ = open_.join(doubles, on=[ANSWER_ID, POSITION], how="anti", maintain_order="left")
     return open_.with_columns(
         # the order of the ids is that of the positions, as every stage orders a second's events

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import redis
 from pydantic import ValidationError
@@ -30,6 +30,7 @@ from recsys_assets.partitions import time_zone
 from recsys_assets.serving.events.events import GROUP, REJECTED, STREAM, Event, Reset, parse_entry
 from recsys_assets.serving.events.landing import LandingBuffer
 from recsys_assets.serving.events.served_consumer import ServedLanding
+from recsys_assets.serving.events.stream_group import Entry, StreamGroup
 from recsys_assets.serving.events.visitor_state import Outcome, VisitorState
 from recsys_assets.serving.published.display import LiveDisplay
 from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
@@ -42,8 +43,6 @@ LAND_EVENTS, LAND_SECONDS = 500, 3.0
 #: No request waits for these calls. The limit ends a call to a server that hangs.
 STORE_LIMIT_MS = 5_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-
-Entry = tuple[bytes, Mapping[bytes, bytes] | None]
 
 
 class Consumer:
@@ -60,8 +59,9 @@ class Consumer:
     """
 
     def __init__(self, settings: Settings, name: str, stop: threading.Event) -> None:
-        self._name, self._stop = name, stop
+        self._stop = stop
         self._client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
+        self._group = StreamGroup(self._client, STREAM, GROUP, name, BATCH)
         self._look_back_days = settings.look_back_days
         self._state = VisitorState(
             self._client, settings.kept_seen_days, time_zone(settings), self._look_back_days
@@ -109,14 +109,10 @@ class Consumer:
 
         Pending entries were delivered before and not acknowledged.
         """
-        try:
-            self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-        except redis.ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
+        self._group.make()
         self._buffer.clear()
         last = "0"
-        while entries := self._read(last):
+        while entries := self._group.read(last):
             self._apply(entries)
             last = entries[-1][0].decode()
         # land before new entries are read, so that a landing that a crash cut off is written again
@@ -125,14 +121,7 @@ class Consumer:
 
     def step(self) -> None:
         """Read and apply the next new entries; wait BLOCK_MS for one."""
-        self._apply(self._read(">", BLOCK_MS))
-
-    def _read(self, after: str, block_ms: int | None = None) -> list[Entry]:
-        """Return entries of the stream after an id; ">" gives new ones."""
-        reply: Any = self._client.xreadgroup(
-            GROUP, self._name, {STREAM: after}, count=BATCH, block=block_ms
-        )
-        return reply[0][1] if reply else []
+        self._apply(self._group.read(">", BLOCK_MS))
 
     def _apply(self, entries: Sequence[Entry]) -> None:
         """Apply events and resets in their order."""

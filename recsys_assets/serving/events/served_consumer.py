@@ -11,8 +11,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import polars as pl
 import redis
@@ -26,6 +25,7 @@ from recsys_assets.local_time import day_of
 from recsys_assets.partitions import time_zone
 from recsys_assets.serving.events.landing import write_file
 from recsys_assets.serving.events.served_log import GROUP, REJECTED, STREAM, ServedAnswer, unpack
+from recsys_assets.serving.events.stream_group import Entry, StreamGroup
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 
 logger = logging.getLogger(__name__)
@@ -35,8 +35,6 @@ LAND_ANSWERS, LAND_SECONDS = 5_000, 10.0
 #: As the event consumer's: no request waits for these calls.
 STORE_LIMIT_MS = 5_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-
-Entry = tuple[bytes, Mapping[bytes, bytes] | None]
 
 
 class ServedConsumer:
@@ -49,9 +47,10 @@ class ServedConsumer:
     """
 
     def __init__(self, settings: Settings, name: str, stop: threading.Event) -> None:
-        self._name, self._stop, self._on = name, stop, settings.served_log == "on"
+        self._stop, self._on = stop, settings.served_log == "on"
         self._root, self._zone = settings.landing.rstrip("/"), time_zone(settings)
         self._client = visitor_client(settings, VISITOR_DATABASE, timeout_ms=STORE_LIMIT_MS)
+        self._group = StreamGroup(self._client, STREAM, GROUP, name, BATCH)
         self._answers: list[tuple[str, ServedAnswer]] = []
         self._entries: list[str] = []  # stream ids of the buffered answers
         self._landed_at = time.monotonic()
@@ -87,15 +86,11 @@ class ServedConsumer:
 
     def recover(self) -> None:
         """Make the group if there is none, then land the pending entries."""
-        try:
-            self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-        except redis.ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
+        self._group.make()
         self._answers.clear()
         self._entries.clear()
         last = "0"
-        while entries := self._read(last):
+        while entries := self._group.read(last):
             self._take(entries)
             last = entries[-1][0].decode()
         # before new entries are read, so that a landing that a crash cut off writes the same rows
@@ -103,7 +98,7 @@ class ServedConsumer:
 
     def step(self) -> bool:
         """Read the next new entries; wait BLOCK_MS for one. Return whether there was one."""
-        entries = self._read(">", BLOCK_MS)
+        entries = self._group.read(">", BLOCK_MS)
         self._take(entries)
         return bool(entries)
 
@@ -131,13 +126,6 @@ class ServedConsumer:
                 pipeline.xack(STREAM, GROUP, *stream_ids)
                 pipeline.xdel(STREAM, *stream_ids)
                 pipeline.execute()
-
-    def _read(self, after: str, block_ms: int | None = None) -> list[Entry]:
-        """Return entries of the stream after an id; ">" gives new ones."""
-        reply: Any = self._client.xreadgroup(
-            GROUP, self._name, {STREAM: after}, count=BATCH, block=block_ms
-        )
-        return reply[0][1] if reply else []
 
     def _take(self, entries: list[Entry]) -> None:
         """Buffer the answers of entries; set an invalid entry aside."""

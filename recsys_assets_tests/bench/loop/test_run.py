@@ -17,20 +17,12 @@ from recsys_assets.bench.loop.run import LoopPart, bench_loop, failed, table_row
 from recsys_assets.cli import bench
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import tiny_payload, tiny_store
-from recsys_assets_tests.support.tiny_release import publish
+from recsys_assets_tests.support.tiny_release import publish, settings_for
 
 
 @pytest.mark.services
 def test_the_log_holds_every_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(
-        home=tmp_path / "home",
-        scale="tiny",
-        retrieval_topk=30,
-        ranking_topk=tiny_payload.TOPK,
-        store_timeout_ms=500,
-        triton_timeout_ms=10_000,
-        shed_after_ms=10_000,
-    )
+    settings = settings_for(tmp_path / "home")
     tiny_store.apply_views(settings)
     publish(ArtifactStore(settings.artifacts), settings)
     measure = partial(served_log.measure, requests=20, rounds=2)

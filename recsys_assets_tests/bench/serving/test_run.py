@@ -34,7 +34,7 @@ from recsys_assets.release_files import CANDIDATE_SOURCES, MODELS, SOURCES
 from recsys_assets.serving.stages.registry import STAGES
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets_tests.support import tiny_payload, tiny_store
-from recsys_assets_tests.support.tiny_release import content, publish
+from recsys_assets_tests.support.tiny_release import content, publish, settings_for
 
 SYSTEMS = ("reference", "ensemble", "fused", "floor", "gateway")
 PLAN = ServingBenchPlan(requests=24, rounds=1, concurrencies=(1, 2), seconds=0.3, items=3_000)
@@ -108,15 +108,7 @@ def write_home(settings: Settings, folder: Path) -> None:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str], Path]:
     """The report, what was said, and the home."""
     folder = tmp_path_factory.mktemp("serving")
-    settings = Settings(
-        home=folder / "home",
-        scale="tiny",
-        retrieval_topk=30,
-        ranking_topk=tiny_payload.TOPK,
-        store_timeout_ms=500,
-        triton_timeout_ms=10_000,
-        shed_after_ms=10_000,
-    )
+    settings = settings_for(folder / "home")
     if not settings.training_python.exists():
         pytest.skip(f"no training environment at {settings.training_python}: run `make setup`")
     write_home(settings, folder)

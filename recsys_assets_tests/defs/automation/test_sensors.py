@@ -141,11 +141,18 @@ def test_a_day_without_files_is_ingested_once_a_later_day_has_landed(
         assert days_of(late) == (DAYS[1], DAYS[1]) and late.run_key != request.run_key
 
 
+def in_force(monkeypatch: pytest.MonkeyPatch, **other: object) -> None:
+    """Let a release serve that has learnt DAYS[11]; other: its fields that differ."""
+    champion = SimpleNamespace(
+        **{"day": DAYS[11], "rung": OLDER, "number": 1, "artifact": NEW_RELEASE, **other}
+    )
+    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+
+
 def test_a_day_without_rows_is_not_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    champion = SimpleNamespace(day=DAYS[11], rung=OLDER, number=1, artifact=NEW_RELEASE)
-    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+    in_force(monkeypatch)
     with dg.DagsterInstance.ephemeral() as instance:
         publish(home, "features/masked_train", DAYS[12], rows=0)
         report(instance, DAYS[12])
@@ -166,8 +173,7 @@ def report(instance: dg.DagsterInstance, day: str) -> None:
 def test_several_days_at_once_are_all_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    champion = SimpleNamespace(day=DAYS[11], rung=OLDER, number=1, artifact=NEW_RELEASE)
-    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+    in_force(monkeypatch)
     with dg.DagsterInstance.ephemeral() as instance:
         for day in DAYS[10:14]:
             publish(home, "features/masked_train", day, rows=5)
@@ -195,8 +201,7 @@ def test_several_days_at_once_are_all_fine_tuned(
 def test_a_day_that_was_ingested_before_its_end_is_fine_tuned_when_it_is_over(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    champion = SimpleNamespace(day=DAYS[11], rung=OLDER, number=1, artifact=NEW_RELEASE)
-    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+    in_force(monkeypatch)
     with dg.DagsterInstance.ephemeral() as instance:
         for day in DAYS[12:14]:
             publish(home, "features/masked_train", day, rows=5)
@@ -207,7 +212,7 @@ def test_a_day_that_was_ingested_before_its_end_is_fine_tuned_when_it_is_over(
         waits = evaluate(sensors.ingested_day, platform, instance, cursor=result.cursor)
         assert isinstance(waits, dg.SkipReason) and "is over" in str(waits.skip_message)
         monkeypatch.undo()
-        monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+        in_force(monkeypatch)
         over = evaluate(sensors.ingested_day, platform, instance, cursor=result.cursor)
         assert {r.partition_key for r in over.run_requests} == {DAYS[13]}
 
@@ -224,8 +229,7 @@ def test_a_simple_champion_is_refreshed_and_not_fine_tuned(
     home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rung = {"name": "item_to_item", "why": "tried", "next": None}
-    champion = SimpleNamespace(day=DAYS[11], rung=rung)
-    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+    in_force(monkeypatch, rung=rung)
     with dg.DagsterInstance.ephemeral() as instance:
         publish(home, "features/masked_train", DAYS[12])
         report(instance, DAYS[12])
@@ -395,8 +399,7 @@ def champion_of(home: Home, monkeypatch: pytest.MonkeyPatch, day: str) -> None:
     with store.stage("serving/release", "000001", inputs={"workflows": workflows}) as staged:
         (staged.path / "a").write_text(workflows.digest)
         release = staged.publish()
-    champion = SimpleNamespace(day=day, rung=OLDER, number=1, artifact=release)
-    monkeypatch.setattr(fine_tuning, "champion_release", lambda *_: champion)
+    in_force(monkeypatch, day=day, artifact=release)
 
 
 def test_a_learned_day_that_is_corrected_warns_and_is_not_learned_twice(

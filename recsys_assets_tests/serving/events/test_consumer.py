@@ -244,7 +244,8 @@ def test_a_crash_before_feast_is_made_good(
     crashed.recover()
     event = Event(event_id="e", user_id="5", item_id="a")
     stream_id = enqueue(valkey.client(1), event)
-    crashed._read(">")  # delivered, and the visitor's state is changed: there it ends, before Feast
+    # delivered, and the visitor's state is changed: there it ends, before Feast
+    crashed._group.read(">")
     crashed._state.apply([(stream_id, event, "books")], time.time())
     assert recent_clicks(settings, "5") is None
     consumer().recover()
