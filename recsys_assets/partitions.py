@@ -224,6 +224,9 @@ RECENT_WINDOW = Window(
     lambda settings: min(_before_training(settings), -settings.look_back_days), 0, clipped=True
 )
 DAY_BEFORE = Window(-1, -1)
+#: Days that the drift monitor may compare a day with: the training days of the release in service,
+#: and its first days.
+MONITORED = Window(-180, 0, clipped=True)
 #: Days that a fine-tune may replay, and the day itself. The older ones are chosen from the
 #: champion's training days.
 REPLAY = Window(

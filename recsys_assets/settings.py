@@ -13,6 +13,7 @@ from pydantic_settings import SettingsConfigDict
 from recsys_assets import local_time
 from recsys_assets.addresses import resolve
 from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
+from recsys_assets.drift_settings import DriftSettings
 from recsys_assets.event_settings import EventSettings
 from recsys_assets.schedule_settings import ScheduleSettings
 from recsys_assets.source_names import SOURCE_NAMES
@@ -33,7 +34,7 @@ LOCAL_PORTS = (
 )
 
 
-class Settings(ScheduleSettings, EventSettings):
+class Settings(ScheduleSettings, EventSettings, DriftSettings):
     """The settings of one home; each field is the variable ``RECSYS_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_", extra="ignore")
@@ -88,8 +89,6 @@ class Settings(ScheduleSettings, EventSettings):
     store_timeout_ms: int = Field(
         20, description="Timeout of one online store call while serving, in milliseconds."
     )
-
-    # the log of answers
 
     # the feature store on AWS (target aws)
     aws_region: str | None = Field(

@@ -21,6 +21,7 @@ STAGES = {
     "evaluation",
     "fine_tune",
     "ladder",
+    "monitor",
     "serving",
     "sources",
 }
@@ -86,6 +87,9 @@ def test_data_flows_one_way(graph) -> None:
         ("serving/release", "serving/champion"),
         ("fine_tune/rows", "fine_tune/dlrm"),
         ("fine_tune/release", "serving/champion"),
+        ("raw/interactions", "monitor/served"),
+        ("monitor/served", "monitor/quality"),
+        ("features/interactions", "monitor/inputs"),
     ]:
         assert (
             dg.AssetKey.from_user_string(earlier)
@@ -140,6 +144,7 @@ def test_jobs_and_sensors(definitions: dg.Definitions) -> None:
         "daily_ingest",
         "feature_store_refresh",
         "full_training",
+        "monitor",
         "promote",
         "fine_tune",
         "evaluation",
@@ -154,6 +159,7 @@ def test_jobs_and_sensors(definitions: dg.Definitions) -> None:
         "new_day",
         "ingested_day",
         "passed_release",
+        "drift",
     }
 
 
@@ -205,4 +211,4 @@ def test_gates_block(graph) -> None:
     }
     # figures of models and evaluations warn; the verdict decides on the release
     assert not {asset for asset, _ in blocking if asset.startswith(("ranking/", "ladder/"))}
-    assert not {asset for asset, _ in blocking if asset.startswith("evaluation/")}
+    assert not {asset for asset, _ in blocking if asset.startswith(("evaluation/", "monitor/"))}

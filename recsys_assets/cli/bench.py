@@ -359,7 +359,9 @@ def loop(
     """Measure the loop from an answer to what is learnt from it.
 
     served-log: what the log of answers costs the median answer, and whether
-    it holds every answer. Ends with code 1 if a figure misses its bar.
+    it holds every answer. drift: how soon a change is found, and how often
+    one is found where there is none. Ends with code 1 if a figure misses its
+    bar.
     """
     from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.loop.run import bench_loop, failed, table_rows

@@ -11,8 +11,8 @@ Each value of the TypedDict is annotated with its source::
         inputs = open_inputs(VectorsInputs, platform, context.partition_key)
 
 Two kinds of reads are not declared as dependencies. An asset may read its own earlier versions and
-partitions. ``fine_tune`` and the gates read the champion, which would close a circle: release →
-champion → fine-tune → release.
+partitions. ``fine_tune``, the gates and ``monitor`` read the champion or releases, which would
+close a circle: release → champion → fine-tune → release.
 """
 
 from __future__ import annotations

@@ -174,6 +174,7 @@ def paper(
             }
         )
     )
+    publish("monitor/served", DAY)
     rows = publish(
         "fine_tune/rows",
         DAY,
@@ -277,8 +278,8 @@ def test_what_is_opened_is_what_is_declared(
     opened, why = opened_by(paper, asset)
     opened = {(kind, partition) for kind, partition in opened if kind not in (name, IN_FORCE)}
     declared = declared_of(graph, asset)
-    if name.startswith("fine_tune/"):  # days are chosen out of the window
-        chosen = {kind for kind, _ in declared if kind.startswith("features/")}
+    if name.startswith(("fine_tune/", "monitor/")):  # days are chosen out of the window
+        chosen = {kind for kind, _ in declared if kind.startswith(("features/", "monitor/"))}
         if name == "fine_tune/rows":  # the log of the same days
             chosen.add("raw/interactions")
         assert opened <= declared, why
@@ -307,6 +308,8 @@ MAY_OPEN = {
     "there are",
     "embeddings.training_catalogue.choose": "the asset's own version before",
     "release.releases.open_release": "the release in force, and a release by its number",
+    "drift.served_releases.releases_of": "the releases that answered on a day",
+    "drift.alarms.read_alarm": "what the sensor judges",
     **dict.fromkeys(
         (f"served_check.subject.{name}" for name in ("_queries", "_days", "_between")),
         "the days of a release's own evaluation; no asset, its result is kept by the release",

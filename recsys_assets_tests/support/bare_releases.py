@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,10 +58,13 @@ def serve(settings: Settings, number: int, before: Sequence[int] = (), at: int =
         before: the releases that were in service before.
         at: of the promotion, unix seconds.
     """
-    history = [
-        {"release": one, "at": at, "event": "promote", "forced": False} for one in [*before, number]
-    ]
     path = champion_path(settings)
+    known = json.loads(path.read_text())["history"] if path.exists() else []
+    times = {one["release"]: one["at"] for one in known}  # promoted before, at their own times
+    history = [
+        {"release": one, "at": moment, "event": "promote", "forced": False}
+        for one, moment in [*((one, times.get(one, at)) for one in before), (number, at)]
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(
         path,

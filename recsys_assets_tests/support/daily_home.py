@@ -61,6 +61,7 @@ class Home:
         ``until`` is the last day of a range.
         """
         from recsys_assets.defs.features import daily
+        from recsys_assets.defs.monitor import daily as monitor
         from recsys_assets.defs.raw import catalogue, interactions
 
         assets = {
@@ -69,6 +70,9 @@ class Home:
             "interactions": interactions.interactions,
             "features": daily.interaction_features,
             "masked": daily.masked_train,
+            "served": monitor.served,
+            "quality": monitor.quality,
+            "inputs": monitor.inputs,
         }
         chosen = [assets[name] for name in names]
         run_config = {"ops": {chosen[0].op.name: {"config": config}}} if config else None

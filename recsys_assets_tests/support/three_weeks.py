@@ -27,6 +27,7 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.definitions import defs
 from recsys_assets.files import sha256_json, write_json
+from recsys_assets.lib.drift.served_releases import in_service
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.orchestration import work
@@ -52,6 +53,12 @@ class Story:
         blocked: days whose fine-tune the gate blocks.
         corrected: morning → day whose files are written again.
         sensors: the sensors are on beside the schedules, each second night only after the ticks.
+        off: schedule → day from which it is switched off.
+        watch: the sensor ``drift`` is on: it looks twice after the ticks of each day.
+        drift_from: first day on which the answers of earlier releases have drifted; "": none.
+        cure: what must have learned this day so that answers are fine again: "fine_tune", the
+            release itself; "full_training", the full training that it comes from.
+        quiet: days without an answer.
     """
 
     days: int = 21
@@ -62,6 +69,11 @@ class Story:
     blocked: tuple[str, ...] = ()
     corrected: dict[str, str] = field(default_factory=dict)
     sensors: bool = False
+    off: dict[str, str] = field(default_factory=dict)
+    watch: bool = False
+    drift_from: str = ""
+    cure: str = "fine_tune"
+    quiet: tuple[str, ...] = ()
 
 
 @dataclass
@@ -114,12 +126,18 @@ class Shop:
             if self.story.sensors:
                 for name in SENSORS:
                     self.look(name)
+            if self.story.watch:  # it asks for the monitor's run, and then looks at what it found
+                self.look("drift")
+                self.look("drift")
+                self.look("passed_release")
 
     def ticks_of(self, day: date) -> list[tuple[datetime, dg.ScheduleDefinition]]:
         """Return the ticks of a local day, as Dagster's daemon finds them."""
         start = datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
         found = []
         for schedule in self.schedules:
+            if self.story.off.get(schedule.name, "9") <= day.isoformat():
+                continue
             for moment in schedule_execution_time_iterator(
                 start, schedule.cron_schedule, schedule.execution_timezone
             ):
@@ -268,6 +286,45 @@ class Shop:
         if passed:
             self.promoted(number)
         return passed
+
+    def monitor(self, one: Run) -> bool:
+        """Measure days: their answers have drifted unless a release has cured it."""
+        for day in one.days:
+            raw, features = (self.store.current(kind, day) for kind in (RAW, FEATURES))
+            answers = 0 if day in self.story.quiet else 100
+            served = self.publish("monitor/served", day, {"interactions": raw}, answers=answers)
+            self.publish(
+                "monitor/inputs",
+                day,
+                {"features": features},
+                judged=True,
+                drifted=[],
+                vocabularies=[],
+            )
+            drifted = ["auc"] if answers and self.has_drifted(day) else []
+            self.publish(
+                "monitor/quality",
+                day,
+                {"served": [served]},
+                judged=bool(answers),
+                drifted=drifted,
+                verdicts={"auc": {"reason": "fell"}},
+            )
+        return True
+
+    def has_drifted(self, day: str) -> bool:
+        """Return whether the answers of a day have drifted."""
+        if not self.story.drift_from or day < self.story.drift_from:
+            return False
+        number = in_service(
+            read_champion(self.settings), partitions.day_bounds(day, self.zone.key)[1]
+        )
+        if number is None:
+            return False
+        release = releases.open_release(self.store, number)
+        if self.story.cure == "full_training":
+            release = releases.open_release(self.store, release.generation)
+        return release.day < self.story.drift_from
 
     def full_training(self, one: Run) -> bool:
         """Train as of a day."""

@@ -316,6 +316,12 @@ def _judged(platform: Platform, champion: "Release", day: str) -> "Release | Non
     return None
 
 
+def judged_fine_tune(platform: Platform, champion: "Release", day: str) -> str | None:
+    """Return what became of the fine-tune of this champion on a day; None: there was none."""
+    judged = _judged(platform, champion, day)
+    return None if judged is None else _of_judged(judged)
+
+
 def _of_judged(judged: "Release") -> str:
     if judged.failed_checks:
         return (

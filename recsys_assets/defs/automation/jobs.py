@@ -10,6 +10,7 @@ from recsys_assets.source_names import SOURCE_NAMES
 _SOURCES = [["sources", name] for name in SOURCE_NAMES]
 #: Runs of one lane run one at a time, in the order of their requests: those of a backfill too.
 _DAYS, _ONLINE, _FINE_TUNE = {LANE: "days"}, {LANE: "online"}, {LANE: "fine_tune"}
+_MONITOR = {LANE: "monitor"}
 
 catalogue = dg.define_asset_job(
     "catalogue",
@@ -56,6 +57,18 @@ feature_store_refresh = dg.define_asset_job(
     tags=_ONLINE,
     selection=dg.AssetSelection.assets(
         ["feature_store", "online"], ["feature_store", "popularity"]
+    ),
+)
+
+monitor = dg.define_asset_job(
+    "monitor",
+    description="Measures the served answers of a day against their clicks, and its inputs against "
+    "those of the training.",
+    partitions_def=partitions.daily(),
+    # the verdict of a day reads the measures of the days before it
+    tags=_MONITOR,
+    selection=dg.AssetSelection.assets(
+        ["monitor", "served"], ["monitor", "quality"], ["monitor", "inputs"]
     ),
 )
 

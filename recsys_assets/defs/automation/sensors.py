@@ -13,9 +13,17 @@ from recsys_assets.orchestration import work
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import get_settings
 
-from . import due_days, due_models
+from . import due_days, due_drift, due_models
 from .due_days import CHANGED as CHANGED
-from .jobs import daily_features, daily_ingest, feature_store_refresh, fine_tune, promote
+from .jobs import (
+    daily_features,
+    daily_ingest,
+    feature_store_refresh,
+    fine_tune,
+    full_training,
+    monitor,
+    promote,
+)
 
 if TYPE_CHECKING:
     from recsys_assets.lib.release.releases import Release
@@ -213,3 +221,22 @@ def passed_release(
     release that waits; to promote it, materialise `serving/champion`.
     """
     return due_models.promotion(context, platform)
+
+
+@_sensor(monitor, fine_tune, full_training)
+def drift(
+    context: dg.SensorEvaluationContext, platform: Platform
+) -> dg.SkipReason | dg.SensorResult:
+    """Starts `monitor` for ingested days, and a `fine_tune` or `full_training` where one drifted.
+
+    An alarm is a drifted measure of the served answers, a drifted feature, or too many unknown
+    items (see the checks of `monitor/quality` and `monitor/inputs`). It asks for a fine-tune first.
+    It asks for a full training if the fine-tune after the last alarm did not help, if a vocabulary
+    has drifted, or if the champion has no model to tune.
+
+    Nothing is started while a fine-tune or a full training is pending, or in the
+    `RECSYS_DRIFT_COOL_DOWN_DAYS` after an answered alarm. A release that has learned the day of the
+    alarm answers it: its own days are judged next. The cursor holds the last judged day and the
+    last answered alarm.
+    """
+    return due_drift.evaluate(context, platform)

@@ -38,16 +38,20 @@ def auc_difference(
         )
     value = auc(clicks, scores_a) - auc(clicks, scores_b)
     _, user = np.unique(users, return_inverse=True)
-    parts = np.bincount(user, _parts(clicks, scores_a) - _parts(clicks, scores_b))
+    parts = np.bincount(user, auc_parts(clicks, scores_a) - auc_parts(clicks, scores_b))
     visitors = len(parts)
     half = _NORMAL * np.sqrt((parts**2).sum() * visitors / max(visitors - 1, 1))
     return {"value": float(value), "low": float(value - half), "high": float(value + half)}
 
 
-def _parts(clicks: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def auc_parts(clicks: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Return each row's deviation from the AUC over the rows of its class, float64 [N].
 
     The deviations add up to 0.
+
+    Args:
+        clicks: [N], 0 or 1, not all equal.
+        scores: [N], finite.
     """
     clicked, scores = np.asarray(clicks).astype(bool), np.asarray(scores, np.float64)
     positives, negatives = int(clicked.sum()), int((~clicked).sum())

@@ -116,14 +116,10 @@ def champion(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Che
     name, lacks = "champion: auc", one_class(found.get("clicked"), found.get("rows"))
     if lacks and (clicks_alone or lacks == NO_CLICKED):
         checks.append(fact(name, lacks, limits.auc_tolerance))
-    elif few_rows := _few(found.get("row_visitors"), limits):
-        checks.append(too_few(name, few_rows, limits.visitors))
+    elif few := _few(found.get("row_visitors"), limits):
+        checks.append(too_few(name, few, limits.visitors))
     else:
-        # the lists decide; AUC does where too few visitors judge them
-        auc = found.get("auc")
-        checks.append(
-            _no_worse(name, auc, limits.auc_tolerance, False, blocks=bool(few) or not auc)
-        )
+        checks.append(_no_worse(name, found.get("auc"), limits.auc_tolerance, False))
     return checks
 
 
@@ -144,9 +140,7 @@ def valued(evidence: Evidence) -> list[Check]:
     ]
 
 
-def _no_worse(
-    name: str, difference: object, tolerance: float, share: bool, *, blocks: bool = True
-) -> Check:
+def _no_worse(name: str, difference: object, tolerance: float, share: bool) -> Check:
     """Return the check of one metric against the champion's.
 
     Args:
@@ -154,14 +148,13 @@ def _no_worse(
         difference: a ChampionDifference; anything else fails the check.
         tolerance: loss that is allowed.
         share: whether the tolerance is a share of the champion's own figure.
-        blocks: whether a loss blocks; a missing figure always does.
     """
     known = numbers(difference, (*_INTERVAL, "champion"))
     if known is None:
         return fact(name, difference, "a difference with its interval", passed=False)
     allowed = tolerance * known["champion"] if share else tolerance
     paired = Estimate(value=known["value"], low=known["low"], high=known["high"])
-    return no_worse(name, paired, allowed, blocks=blocks)
+    return no_worse(name, paired, allowed)
 
 
 def _slices(evidence: Evidence, limits: Limits) -> list[Check]:
@@ -266,10 +259,7 @@ def _ranker(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Chec
             clicked,
             rows,
             limits,
-            # where enough visitors judge the lists, these decide
-            blocks=_over(evidence)
-            and bool(_few(at(evidence.get("champion"), "visitors"), limits))
-            and not _shares_chance(evidence, rows, clicked),
+            blocks=_over(evidence) and not _shares_chance(evidence, rows, clicked),
         ),
         compared(
             names[1],

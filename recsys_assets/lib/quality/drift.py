@@ -197,22 +197,49 @@ def against_baseline(
     if not with_profile:
         return Drift({}, threshold, days, "no day before this one has a profile")
     now = pl.read_parquet(day.path(profiles.PROFILE_FILE))
-    settled = (date.fromisoformat(first_day) + timedelta(days=look_back_days)).isoformat()
-    before = pl.concat(
-        [
-            pl.read_parquet(artifact.path(profiles.PROFILE_FILE)).with_columns(
-                pl.lit(name).alias(_DAY)
-            )
-            for name, artifact in zip(days, with_profile, strict=True)
-        ]
-    )
+    settled, before = settled_on(first_day, look_back_days), profiles_of(with_profile)
     found: dict[str, float] = {}
     for (feature,), part in now.group_by("feature", maintain_order=True):
-        base = before.filter(pl.col("feature") == feature)
-        if feature in RECENT:
-            base = base.filter(pl.col(_DAY) != first_day)
-        if feature in LOOK_BACK:
-            base = base.filter((pl.col(_DAY) >= settled) & (str(day.partition) >= settled))
+        base = comparable(
+            before, str(feature), str(day.partition), first_day=first_day, settled=settled
+        )
         if min(part["rows"].sum(), base["rows"].sum()) >= MINIMUM_ROWS:
             found[str(feature)] = divergence(part, base)
     return Drift(found, threshold, days, "" if found else f"fewer than {MINIMUM_ROWS} rows")
+
+
+def profiles_of(days: Sequence[Artifact]) -> pl.DataFrame:
+    """Return the profiles of days, {feature, position, value, rows, day}."""
+    return pl.concat(
+        [
+            pl.read_parquet(artifact.path(profiles.PROFILE_FILE)).with_columns(
+                pl.lit(str(artifact.partition)).alias(_DAY)
+            )
+            for artifact in days
+        ]
+    )
+
+
+def settled_on(first_day: str, look_back_days: int) -> str:
+    """Return the first day (ISO) whose look-back days all lie in the calendar."""
+    return (date.fromisoformat(first_day) + timedelta(days=look_back_days)).isoformat()
+
+
+def comparable(
+    before: pl.DataFrame, feature: str, day: str, *, first_day: str, settled: str
+) -> pl.DataFrame:
+    """Return the baseline of a feature; it has no row where the day cannot be compared.
+
+    Args:
+        before: of ``profiles_of``.
+        feature: its name.
+        day: ISO, the day that is compared.
+        first_day: of the calendar.
+        settled: of ``settled_on``.
+    """
+    base = before.filter(pl.col("feature") == feature)
+    if feature in RECENT:
+        base = base.filter(pl.col(_DAY) != first_day)
+    if feature in LOOK_BACK:
+        base = base.filter((pl.col(_DAY) >= settled) & (day >= settled))
+    return base

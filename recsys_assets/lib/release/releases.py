@@ -158,7 +158,7 @@ def newest_passed(store: ArtifactStore, settings: Settings) -> int:
     ]
     if not passed:
         raise ReleaseError(
-            "no release has passed its gate and serves the lists that were evaluated"
+            "no release has passed its gate"
             if releases
             else "there is no release; materialise the full graph first (`recsys materialize`)"
         )

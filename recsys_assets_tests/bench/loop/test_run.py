@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.part import BenchFailed
-from recsys_assets.bench.loop import run, served_log
+from recsys_assets.bench.loop import drift, run, served_log
 from recsys_assets.bench.loop.run import LoopPart, bench_loop, failed, table_rows
 from recsys_assets.cli import bench
 from recsys_assets.settings import Settings
@@ -68,3 +68,19 @@ def test_without_a_release_it_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(bench, "get_settings", lambda: Settings(home=tmp_path))
     result = CliRunner().invoke(bench.app, ["loop", "--only", "served-log"])
     assert result.exit_code == 1 and "has no release to measure" in result.output
+
+
+@pytest.mark.slow
+def test_a_change_is_found_by_the_sensors_and_nothing_before_it(tmp_path: Path) -> None:
+    """The shop that the sensors watch is short; the graph, the sensor and the log are real."""
+    found = watched(tmp_path, days=6, shift=5)
+    assert next(iter(found["alarms"])) in ("5", "6") and found["judged"] >= 2
+    assert found["asked"] and found["asked"][0]["job"] == "fine_tune"
+    assert found["asked"][-1]["day"] in ("5", "6")
+
+
+def watched(folder: Path, days: int, shift: int | None) -> dict[str, Any]:
+    """Return what the sensors find in a home of its own."""
+    settings = Settings(home=folder)
+    found: dict[str, Any] = drift._watched(settings, folder / "own", days, shift)
+    return found

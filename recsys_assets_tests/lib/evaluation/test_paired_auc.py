@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from recsys_assets.lib.evaluation.paired_auc import _parts, auc_difference
+from recsys_assets.lib.evaluation.paired_auc import auc_difference, auc_parts
 
 
 def visits(users: int, rows: int, seed: int = 4, noise: float = 0.3):
@@ -37,7 +37,8 @@ def test_parts_are_the_rows_own():
     clicks, scores = np.array([1, 0, 1, 0]), np.array([0.9, 0.5, 0.5, 0.1])
     # AUC 7/8: the clicked rows beat 1 and 3/4 of the others, the others lose to 3/4 and 1
     np.testing.assert_allclose(
-        _parts(clicks, scores), np.array([1 - 7 / 8, 3 / 4 - 7 / 8, 3 / 4 - 7 / 8, 1 - 7 / 8]) / 2
+        auc_parts(clicks, scores),
+        np.array([1 - 7 / 8, 3 / 4 - 7 / 8, 3 / 4 - 7 / 8, 1 - 7 / 8]) / 2,
     )
 
 

@@ -1,0 +1,1 @@
+"""Watch predictions that were served: estimates, divergences, verdicts and alarms, without data."""
