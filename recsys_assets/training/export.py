@@ -176,9 +176,37 @@ def to_onnx(function: Packed, path: Path) -> None:
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=function.input_signature, opset=OPSET
     )
+    precise_sigmoid(model.graph)
     _settle(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def precise_sigmoid(graph: onnx.GraphProto) -> None:
+    """Let 1 / (1 + exp(-x)) take the place of each sigmoid.
+
+    ONNX Runtime computes a sigmoid by a polynomial with an absolute error of 1.2e-7. A click
+    probability of 1e-6 is then known to one digit, and lists are ordered by its log-odds. This form
+    has a relative error of 1.4e-7.
+    """
+    from onnx import TensorProto, helper
+
+    nodes = []
+    for number, node in enumerate(graph.node):
+        if node.op_type != "Sigmoid":
+            nodes.append(node)
+            continue
+        (x,), (y,) = node.input, node.output
+        minus, grown, total, one = (f"sigmoid_{number}:{step}" for step in "abcd")
+        graph.initializer.append(helper.make_tensor(one, TensorProto.FLOAT, [], [1.0]))
+        nodes += [
+            helper.make_node("Neg", [x], [minus]),
+            helper.make_node("Exp", [minus], [grown]),
+            helper.make_node("Add", [grown, one], [total]),
+            helper.make_node("Reciprocal", [total], [y]),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _settle(model: onnx.ModelProto) -> None:

@@ -103,7 +103,16 @@ class Graph:
         made = self.node(
             "Gemm", values, layer.kernel, layer.bias, output=None if layer.activation else output
         )
+        if layer.activation == "Sigmoid":
+            return self.sigmoid(made, output)
         return self.node(layer.activation, made, output=output) if layer.activation else made
+
+    def sigmoid(self, values: str, output: str | None = None) -> str:
+        """Add 1 / (1 + exp(-x)) and return its output's name; see ``export.precise_sigmoid``."""
+        grown = self.node("Exp", self.node("Neg", values))
+        return self.node(
+            "Reciprocal", self.node("Add", grown, np.ones((), np.float32)), output=output
+        )
 
     def columns(self, values: str, places: Sequence[int], width: int) -> str:
         """Return the columns at ``places`` of a matrix with ``width`` columns."""

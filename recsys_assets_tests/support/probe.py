@@ -24,7 +24,15 @@ from merlin.models.tf.transforms.bias import PopularityLogitsCorrection  # noqa:
 from recsys_assets import columns as c  # noqa: E402
 from recsys_assets import release_files  # noqa: E402
 from recsys_assets.bench.training import shop as bench_data  # noqa: E402
-from recsys_assets.training import batches, contrastive, export, loaders, models, trainer  # noqa: E402
+from recsys_assets.training import (  # noqa: E402
+    batches,
+    contrastive,
+    export,
+    loaders,
+    models,
+    onnx_graph,
+    trainer,
+)
 from recsys_assets.training.item_history import ItemHistory  # noqa: E402
 from recsys_assets.training.ranking import factored, ranker  # noqa: E402
 from recsys_assets.training.ranking import learning as ranking_training  # noqa: E402
@@ -479,6 +487,36 @@ def hidden_items() -> dict[str, float]:
     return shares
 
 
+def sigmoids() -> dict[str, float]:
+    """Return the largest relative error of a probability by both ways of making ONNX files."""
+    import onnxruntime
+
+    logits = np.linspace(-30, 30, 4_001, dtype=np.float32)[:, None]
+    exact = 1 / (1 + np.exp(-logits[:, 0].astype(np.float64)))
+
+    def score(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"score": tf.reshape(tf.sigmoid(x), [-1])}
+
+    converted = tf.function(score, input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        export.to_onnx(converted, Path(folder) / "converted.onnx")
+        graph = onnx_graph.Graph()
+        identity = onnx_graph.Dense(np.ones((1, 1), np.float32), np.zeros(1, np.float32), "Sigmoid")
+        made = graph.dense("x", identity)
+        graph.node("Reshape", made, np.array([-1]), output="score")
+        graph.save(
+            Path(folder) / "made.onnx", {"x": (np.float32, ["rows", 1])}, {"score": ["rows"]}
+        )
+        for name in ("converted", "made"):
+            session = onnxruntime.InferenceSession(
+                f"{folder}/{name}.onnx", providers=["CPUExecutionProvider"]
+            )
+            (values,) = session.run(None, {"x": logits})
+            found[name] = float((np.abs(values - exact) / exact).max())
+    return found
+
+
 def moved(model: tf.keras.Model) -> None:
     """Give every weight a value of its own: new biases are zeros, and hide where they belong."""
     random = np.random.default_rng(2)
@@ -504,6 +542,7 @@ if __name__ == "__main__":
                 "learned": two_tower(learned=True, l2=1e-2),
                 "stopped": two_tower(epochs=6, patience=2, figures=[0.1, 0.5, 0.3, 0.4, 0.9, 0.9]),
                 "hidden_items": hidden_items(),
+                "sigmoids": sigmoids(),
             }
         )
     )
