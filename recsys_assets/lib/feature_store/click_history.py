@@ -18,6 +18,7 @@ from recsys_assets.columns import SECONDS_PER_DAY
 from recsys_assets.lib.feature_store.recent_clicks import (
     Click,
     RecentClicks,
+    in_order,
     push_recent_clicks,
     read_recent_clicks,
 )
@@ -71,9 +72,7 @@ def merged(
         *with_item.elements(),
         *(Click(category, "", at) for category, at in without_item.elements()),
     ]
-    clicks = sorted(clicks, key=lambda click: (click.at, click.category, click.item))[
-        -RECENT_CLICKS:
-    ]
+    clicks = in_order(clicks)[-RECENT_CLICKS:]
     second = int(live.updated_at)
     updated_at = round(live.updated_at + max(clicks[-1].at - second, 0), 6)
     categories, items, timestamps = ([*values] for values in zip(*clicks, strict=True))

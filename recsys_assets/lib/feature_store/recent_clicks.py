@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from recsys_assets.columns import RECENT_CATEGORIES, RECENT_ITEMS, RECENT_TIMESTAMPS, USER_ID
@@ -24,6 +24,16 @@ class Click(NamedTuple):
     category: str
     item: str  # "" in a row that was written before rows had items
     at: int  # unix seconds
+
+
+def in_order(clicks: Iterable[Click]) -> list[Click]:
+    """Return clicks by time, and those of a second by item, as ``ClickRanges`` has them.
+
+    >>> in_order([Click("toys", "b", 7), Click("books", "c", 7), Click("books", "d", 5)])
+    [Click(category='books', item='d', at=5), Click(category='toys', item='b', at=7), \
+Click(category='books', item='c', at=7)]
+    """
+    return sorted(clicks, key=lambda click: (click.at, click.item, click.category))
 
 
 class RecentClicks(NamedTuple):

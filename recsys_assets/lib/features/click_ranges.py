@@ -25,7 +25,10 @@ from recsys_assets.lib.features.activity import RECENT_CLICKS
 
 @dataclass(frozen=True)
 class ClickRanges:
-    """Holds C clicks by user, time and event id; each moment's clicks are one range.
+    """Holds C clicks by user, time and item; each moment's clicks are one range.
+
+    The online store knows seconds and no event ids, so the item orders the clicks of a second there
+    and here (``recent_clicks.in_order``). Its lists may end within one, such as that of an order.
 
     ``key`` = user code · span + seconds since ``origin`` ascends, so that two binary searches find
     a range of positions. ``shelf`` = (user code · categories + category) · (C + 1) + position
@@ -54,7 +57,7 @@ class ClickRanges:
             latest: unix seconds of the last such moment.
             longest: seconds of the longest window that will be looked up.
         """
-        clicks = clicks.sort(USER_ID, TIMESTAMP, EVENT_ID).with_columns(
+        clicks = clicks.sort(USER_ID, TIMESTAMP, ITEM_ID, EVENT_ID).with_columns(
             code=(pl.col(USER_ID) != pl.col(USER_ID).shift())
             .fill_null(False)
             .cum_sum()

@@ -31,7 +31,7 @@ from recsys_assets.lib.feature_store.bloom import (
     seen_keys,
 )
 from recsys_assets.lib.feature_store.popular_now import MEMBERS, additions
-from recsys_assets.lib.feature_store.recent_clicks import RecentClicks
+from recsys_assets.lib.feature_store.recent_clicks import Click, RecentClicks, in_order
 from recsys_assets.lib.features.activity import RECENT_CLICKS
 from recsys_assets.lib.sources.forward_decay import APART
 from recsys_assets.serving.events.events import Event, Reset
@@ -254,15 +254,18 @@ class VisitorState:
             views, updates, reset = row
             if refused or not views:
                 continue
-            timestamps = [int(score) for _, score in views]
-            named = [_item_and_category(member.decode()) for member, _ in views]
-            updated_at = max(timestamps[-1], int(reset or 0)) + int(updates or 0) % 1_000_000 / 1e6
+            clicks = []
+            for member, score in views:
+                item, category = _item_and_category(member.decode())
+                clicks.append(Click(category, item, int(score)))
+            clicks = in_order(clicks)
+            updated_at = max(clicks[-1].at, int(reset or 0)) + int(updates or 0) % 1_000_000 / 1e6
             found.append(
                 RecentClicks(
                     user_id,
-                    [category for _, category in named],
-                    [item for item, _ in named],
-                    timestamps,
+                    [click.category for click in clicks],
+                    [click.item for click in clicks],
+                    [click.at for click in clicks],
                     updated_at,
                     whole=reset is not None,
                 )

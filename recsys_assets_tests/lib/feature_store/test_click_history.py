@@ -64,9 +64,9 @@ def test_clicks_of_one_second_on_two_items_of_a_category_are_two() -> None:
         look_back_days=7,
     )
     assert clicks_of(row) == [
-        ("art", "z", NOW - 5),
         ("books", "b1", NOW - 5),
         ("books", "b2", NOW - 5),
+        ("art", "z", NOW - 5),
     ]
 
 
@@ -114,8 +114,8 @@ def test_a_click_without_its_item_equals_none_of_another_second_or_category() ->
     )
     assert clicks_of(row) == [
         ("tools", "", NOW - 6),
-        ("tools", "t", NOW - 5),
         ("toys", "", NOW - 5),
+        ("tools", "t", NOW - 5),
     ]
 
 

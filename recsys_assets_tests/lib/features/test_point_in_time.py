@@ -94,14 +94,14 @@ def _clicked(
 ) -> list[tuple[str, str, int]]:
     """Return (category, item, time) of a user's latest clicks in [now − seconds, now)."""
     clicked = sorted(
-        (r["timestamp"], r["event_id"], r["item_id"])
+        (r["timestamp"], r["item_id"])
         for r in events.iter_rows(named=True)
         if r["user_id"] == user
         and r["event_type"] != "Impression"
         and r["timestamp"] < now
         and (r.get("arrived", 0) - r["timestamp"] <= 60 or r["arrived"] <= now)
     )
-    return [(CATEGORY[item], item, at) for at, _, item in clicked[-most:] if at >= now - seconds]
+    return [(CATEGORY[item], item, at) for at, item in clicked[-most:] if at >= now - seconds]
 
 
 def _oracle(events: pl.DataFrame, user: str, now: int) -> tuple[str, float, float]:
