@@ -112,7 +112,10 @@ def _learnt(
     """
     if first_day is None or first_day > release.day:
         return None
-    made_from = open_release(store, release.generation).artifact.manifest["inputs"]
+    made_from = {
+        **open_release(store, release.generation).artifact.manifest["inputs"],
+        **release.artifact.manifest["inputs"],  # a fine-tune's blend is its own
+    }
     if "blend" not in made_from:
         return None
     try:
