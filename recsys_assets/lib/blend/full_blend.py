@@ -109,6 +109,7 @@ def write_beside(
     retrieval_topk: int,
     new_item_places: int | str,
     settle: Settle = as_chosen,
+    kept_places: int = 0,
 ) -> ChoiceFigures:
     """Choose the blend beside a generation's models; write it and return its figures.
 
@@ -123,6 +124,7 @@ def write_beside(
         retrieval_topk: candidates of the first stage.
         new_item_places: of the settings.
         settle: has the last word on what is chosen.
+        kept_places: see ``decide``.
     """
     catalogue = rows_in(parts.vocabulary, asked.item_ids)
     labels = parts.labels(
@@ -134,7 +136,7 @@ def write_beside(
     )
     as_is = list_metrics.run(generation.served, asked).ranks
     labels = replace(labels, logit=generation.logits(asked, labels.query, labels.rows))
-    new_items = decide(new_item_places, asked, parts.young[JUDGED], catalogue)
+    new_items = decide(new_item_places, asked, parts.young[JUDGED], catalogue, kept_places)
     choice = choose(labels, as_is, labels.logit, seed, retrieval_topk)
     figures = write_choice(parts, settle(choice, labels, as_is), target, new_items)
     places = read_places(target / JUDGED)

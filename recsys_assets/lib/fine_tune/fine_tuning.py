@@ -14,6 +14,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.files import write_json
 from recsys_assets.lib.features.batch_transform import (
     BatchTransform,
     click_histories,
@@ -31,6 +32,7 @@ TRAIN_SHARE = 0.7  # of the new day; the rest judges
 #: Model of a release → its role in the release's manifest.
 ROLES = {"query_tower": "query_tower", "dlrm": "ranker"}
 RANKER_MODEL = "dlrm"
+PLAN_FILE = "plan.json"
 #: Roles of the inputs of a trained model that its fine-tune needs again.
 GENERATION_ROLES = ("datasets", "workflows", "embeddings", "item_inputs")
 
@@ -137,7 +139,8 @@ def write_rows(
 
     train.parquet holds masked rows: the replayed days and 70 % of the new day. holdout.parquet
     holds the other 30 %, unmasked. {train,holdout}_{history,items,ages}.npy hold the click
-    histories of their clicked rows in order, as ``ClickHistories``.
+    histories of their clicked rows in order, as ``ClickHistories``. plan.json holds the digests of
+    champion and features, and which models learn.
 
     A ranker learns from rows that were shown but not clicked. Where the new day has none, as in a
     log of clicks alone, only the query tower learns. A champion of the fusion has no model that
@@ -153,16 +156,21 @@ def write_rows(
         values: of ``write_click_values``; None: each click counts once.
     """
     day, learns = _split(features[-1], seed)
-    if releases.read_release(champion).rung["name"] == FUSION:
+    fusion = releases.read_release(champion).rung["name"] == FUSION
+    unclicked = day.height == 0 or day[c.CLICK].min() == 0
+    learning = [name for name in ROLES if not fusion and (unclicked or name != RANKER_MODEL)]
+    # the content tells the rows of two champions apart also where no row is written
+    plan = {"champion": champion.digest, "days": [day.digest for day in features], "seed": seed}
+    write_json(target / PLAN_FILE, {**plan, "learns": learning})
+    if fusion:
         return {
-            "learns": [],
+            "learns": learning,
             "rows": day.height,
             "train": 0,
             "replayed": 0,
             "holdout": day.height,
             "out_of_vocabulary": {},
         }
-    unclicked = day.height == 0 or day[c.CLICK].min() == 0
     transform = BatchTransform(transforms_of(store, champion))
     train_ids = day.filter(pl.Series(learns))[c.EVENT_ID]
     new = pl.read_parquet(masked[-1].path("masked.parquet")).filter(
@@ -187,7 +195,7 @@ def write_rows(
             for column in (c.USER_ID, c.ITEM_ID)
         }
     return {
-        "learns": [name for name in ROLES if unclicked or name != RANKER_MODEL],
+        "learns": learning,
         "rows": train.height + holdout.height,
         "train": train.height,
         "replayed": train.height - new.height,

@@ -10,6 +10,7 @@ import polars as pl
 
 from recsys_assets import columns as c
 from recsys_assets.lib.evaluation.queries import QUERY_LIMIT, Queries
+from recsys_assets.lib.features.click_values import read_click_values
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.release import releases
 
@@ -21,7 +22,8 @@ def held_out_queries(
 
     Args:
         inputs: "features" of the day, "interactions" of it and of the days before, "items", and
-            "base", the release whose seen rule counts.
+            "base", the release whose seen rule counts; and "values" of the clicks, if they have
+            some.
         exposures: of ``fine_tuning.judged_rows``.
         day: ISO.
         seed: of the queries.
@@ -31,6 +33,7 @@ def held_out_queries(
         ReleaseError: no held-out row gives a query.
     """
     # sampled from all clicks of the day: the limit is raised so that as many held-out ones remain
+    values = inputs.get("values")
     asked = Queries.build(
         [inputs["features"]],
         inputs["interactions"],
@@ -39,6 +42,7 @@ def held_out_queries(
         rule=releases.seen_rule(inputs["base"]),
         zone=zone,
         limit=round(QUERY_LIMIT / (1 - fine_tuning.TRAIN_SHARE)),
+        values=None if values is None else read_click_values(values),
     )
     kept = asked.frame[c.EVENT_ID].is_in(exposures[c.EVENT_ID].implode()).to_numpy()
     queries = asked.subset(np.flatnonzero(kept))

@@ -19,7 +19,8 @@ from recsys_assets.lib.blend.blend_artifacts import (
 from recsys_assets.lib.blend.choice import ChoiceFigures, choose
 from recsys_assets.lib.blend.full_blend import of_blends, write_beside
 from recsys_assets.lib.blend.kept import Settle, kept_unless_surely_better
-from recsys_assets.lib.blend.new_items import decide
+from recsys_assets.lib.blend.new_items import NewItems, decide
+from recsys_assets.lib.blend.released import released_places
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
@@ -78,7 +79,9 @@ class TunedParts:
 
     def queries(self) -> Queries:
         """Return the day's held-out clicks; raise ReleaseError where there are none."""
+        values = self.rows.manifest["inputs"].get("values")
         inputs = {
+            **({"values": self.store.open(values)} if values else {}),
             "features": self.features,
             "interactions": self.interactions,
             "items": self.items,
@@ -173,6 +176,7 @@ def write_tuned_blend(
     parts = BlendParts(log, refit.opened(sources), workflows, aligned, before or [day], time_zone)
     asked, latest = sampled(tuned.queries(), LABELS, seed), tuned.latest(parts.vocabulary)
     served = read_blend(tuned.base.artifact.local / MODELS / CANDIDATE_SOURCES)
+    places = released_places(store, tuned.base)
     if tuned.base.rung["name"] == FULL:
         return write_beside(
             tuned.generation(),
@@ -185,13 +189,19 @@ def write_tuned_blend(
             retrieval_topk=retrieval_topk,
             new_item_places=new_item_places,
             settle=kept_unless_surely_better(served, seed, retrieval_topk),
+            kept_places=0 if places is None else places.every,
         )
     rung = released_rung(store, tuned.base, interactions)
     held_out = HeldOutClicks.asked_of(parts, rung, latest, asked, retrieval_topk)
-    settle = kept_unless_surely_better(served, seed)
-    return _write_fused(
-        held_out, parts, aligned, target, settle, seed, retrieval_topk, new_item_places
+    new_items = decide(
+        new_item_places,
+        asked,
+        parts.young[JUDGED],
+        held_out.catalogue,
+        0 if places is None else places.every,
     )
+    settle = kept_unless_surely_better(served, seed)
+    return _write_fused(held_out, parts, aligned, target, settle, new_items, seed, retrieval_topk)
 
 
 def _write_fused(
@@ -200,25 +210,24 @@ def _write_fused(
     aligned: Artifact,
     target: Path,
     settle: Settle,
+    new_items: NewItems,
     seed: int,
     retrieval_topk: int,
-    new_item_places: int | str,
 ) -> ChoiceFigures:
     """Choose the blend of a fusion; see ``write_tuned_blend``."""
     labels, asked = held_out.labels, held_out.asked
     as_is = labels.ranks(labels.logs[:, 0])
-    new_items = decide(new_item_places, asked, parts.young[JUDGED], held_out.catalogue)
     choice = settle(choose(labels, as_is, None, seed), labels, as_is)
     figures = write_choice(parts, choice, target, new_items)
-    places = read_places(target / JUDGED)
-    if places is None:
+    own = read_places(target / JUDGED)
+    if own is None:
         return figures
     blends = judged_blends(target, aligned)
     before, after = (
         list_metrics.run(
-            fused_scorer(held_out.retrieval, found, held_out.latest, own, retrieval_topk), asked
+            fused_scorer(held_out.retrieval, found, held_out.latest, places, retrieval_topk), asked
         )
-        for found, own in ((without_places(blends), None), (blends, places))
+        for found, places in ((without_places(blends), None), (blends, own))
     )
     return write_cost(figures, new_items.measured(before, after, asked, seed), target)
 
