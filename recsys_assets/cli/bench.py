@@ -355,17 +355,27 @@ def loop(
         list[str] | None,
         typer.Option(metavar="NAME", help="A part to measure; give it once per part."),
     ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="tiny, demo or seed, of the shop of the part fine-tune; default: RECSYS_SCALE."
+        ),
+    ] = None,
 ) -> None:
     """Measure the loop from an answer to what is learnt from it.
 
     served-log: what the log of answers costs the median answer, and whether
-    it holds every answer. Ends with code 1 if a figure misses its bar.
+    it holds every answer. fine-tune: what three daily fine-tunes are worth on
+    the day after, beside a frozen model and a full training. Ends with code 1
+    if a figure misses its bar.
     """
     from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.loop.run import bench_loop, failed, table_rows
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
+    if scale is not None:  # validated as RECSYS_SCALE is
+        settings = Settings(**{**settings.model_dump(), "scale": scale})
     _end_as_interrupted()
     try:
         report = bench_loop(settings, clock.say, only or ())

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recsys_assets.addresses import is_loopback
-from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.artifacts import ArtifactMissing, ArtifactStore
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.learnt import last_day
 from recsys_assets.lib.release.releases import open_release
@@ -165,8 +165,11 @@ def _triton(settings: Settings) -> Service:
         serving = read_champion(settings)
         if serving is None:
             return "no release promoted yet"
-        release = open_release(ArtifactStore(settings.artifacts), serving.release)
-        learnt = last_day(release.learnt_days)
+        try:
+            release = open_release(ArtifactStore(settings.artifacts), serving.release)
+            learnt = last_day(release.learnt_days)
+        except ArtifactMissing:  # the copy that serves does not need it
+            learnt = None
         return (
             f"release {serving.release}, generation {serving.generation}, "
             + (f"learnt to {learnt}, " if learnt else "")

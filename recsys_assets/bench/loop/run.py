@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recsys_assets.bench.harness.part import refuse_unknown
-from recsys_assets.bench.loop import served_log
+from recsys_assets.bench.loop import fine_tune, served_log
 from recsys_assets.files import write_json
 from recsys_assets.settings import Settings
 
@@ -34,7 +34,10 @@ class LoopPart(NamedTuple):
 
 
 #: Name on the command line → part; its key in the report has "_" for "-".
-PARTS = {"served-log": LoopPart(served_log.measure, served_log.BARS)}
+PARTS = {
+    "served-log": LoopPart(served_log.measure, served_log.BARS),
+    "fine-tune": LoopPart(fine_tune.measure, fine_tune.BARS),
+}
 
 
 def bench_loop(settings: Settings, say: Say, only: Collection[str] = ()) -> dict[str, Any]:
@@ -74,7 +77,8 @@ def table_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]
         for figure, value in report.get(key_of(name), {}).items():
             bar = part.bars.get(figure)
             met = "" if bar is None else f"at most {bar:g}: {'yes' if value <= bar else 'no'}"
-            yield name, figure, f"{value:,}", met
+            shown = f"{value:,}" if isinstance(value, (int, float)) else str(value)
+            yield name, figure, shown, met
 
 
 def failed(report: Mapping[str, Any], only: Collection[str] = ()) -> bool:
