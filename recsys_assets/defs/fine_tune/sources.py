@@ -8,6 +8,7 @@ import dagster as dg
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.orchestration import compute, reporting
+from recsys_assets.orchestration.corrections import require_read
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -76,6 +77,7 @@ def sources(
 
     day, store = context.partition_key, platform.store
     inputs = open_inputs(RefitInputs, platform, day)
+    require_read(context, platform, partitions.window_days(day, platform.settings))
     base = store.open(inputs["rows"].manifest["inputs"]["champion"])
     made_from = refit.generation_parts(store, base)
     fitted = refit.fitted_before(store, base, platform.settings.allowed_sources)
