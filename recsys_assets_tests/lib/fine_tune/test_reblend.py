@@ -14,6 +14,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.blend.blend_artifacts import judged_blends
 from recsys_assets.lib.blend.kept import KEPT
+from recsys_assets.lib.blend.released import released_sources
 from recsys_assets.lib.blend.source_artifacts import open_source, write_source_artifact
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
@@ -29,6 +30,7 @@ from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.rung import Rung
 from recsys_assets.lib.release.verdict import Verdict
+from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.stored import JUDGED, SERVED
 from recsys_assets.release_files import EMBEDDING_TABLE
 from recsys_assets.settings import Settings
@@ -339,6 +341,34 @@ def test_the_release_says_what_it_has_learnt_and_serves_the_refitted_tables(shop
     assert tuned.manifest["files"][index] == shop.champion.manifest["files"][index]
     snapshot = json.loads(tuned.path("models/feast_item_lookup/items.json").read_text())
     assert snapshot[ITEMS[0]]["item_clicks"] == 3.0 and snapshot[ITEMS[1]]["item_clicks"] == 0.0
+
+
+def test_a_tuned_champion_is_judged_by_tables_that_do_not_know_the_queries(shop, parts, tuned):
+    store, release = shop.store, releases.read_release(tuned)
+    aligned = refit.generation_parts(store, shop.champion)["aligned"]
+    of_generation = store.open(shop.champion.manifest["inputs"]["blend"])
+
+    def asked(first_day: str) -> QuerySources:
+        found = released_sources(store, release, parts["interactions"], first_day)
+        assert found is not None
+        return found
+
+    def same(one: Blend, other: Blend) -> bool:
+        tables = [
+            source.factors
+            for blend in (one, other)
+            for source in blend.sources
+            if source.name == IALS
+        ]
+        return len(tables) == 2 and np.array_equal(*tables)
+
+    own, older = (
+        judged_blends(parts["blend"].local, aligned)[0],
+        judged_blends(of_generation.local, aligned)[0],
+    )
+    assert not same(own, older)
+    assert same(asked(NEXT).blends[0], own)
+    assert same(asked(DAYS[-1]).blends[0], older), "the own ones know the clicks of that day"
 
 
 def test_parts_of_other_rows_or_models_are_refused(shop, parts):
